@@ -1,0 +1,1 @@
+"""Archive of radiographs → de-identified WebDataset shards. Never imports torch."""

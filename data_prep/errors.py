@@ -1,0 +1,73 @@
+"""Everything that can go wrong in a way that a user can mend.
+
+UserError                 one clear line, exit code 2; never a traceback
+├── SettingsError         a config key or value is wrong
+├── SecretError           the pseudonymisation secret is absent, too short or another one
+├── ArchiveError          an archive or a private folder is missing, empty or unreadable
+└── ShardFormatError      a public folder is missing, unfinished, damaged or of another version
+FilmReject                one film cannot become a sample; becomes a row with its reason, never stops a run
+"""
+
+from enum import StrEnum
+
+
+class UserError(Exception):
+    """A mistake or a missing thing that the user can mend; the message says what, where and what to do."""
+
+
+class SettingsError(UserError):
+    """A config key is unknown or a value is not valid."""
+
+
+class SecretError(UserError):
+    """The secret for pseudonyms is absent, too short, or not the one that made the folder."""
+
+
+class ArchiveError(UserError):
+    """An archive or private folder is missing, empty or cannot be read."""
+
+
+class ShardFormatError(UserError):
+    """A public folder is missing, unfinished, damaged, or written by another format version."""
+
+
+class Reason(StrEnum):
+    """Why a file did not become a film. Public: the words name no file and no person."""
+
+    NOT_A_FILM = "not_a_film"
+    UNREADABLE_HEADER = "unreadable_header"
+    NO_PIXELS = "no_pixels"
+    NOT_A_RADIOGRAPH = "not_a_radiograph"
+    FOR_PROCESSING = "for_processing"
+    MULTI_FRAME = "multi_frame"
+    NO_IDENTIFIER = "no_identifier"
+    TRANSFER_SYNTAX = "transfer_syntax_not_supported"
+    PIXEL_LAYOUT = "pixel_layout_not_supported"
+    COLOUR = "colour"
+    CORRUPT_PIXELS = "corrupt_pixels"
+    BURNED_IN_ANNOTATION = "burned_in_annotation"
+    TOO_SMALL = "too_small"
+    TOO_LARGE = "too_large"
+    CONSTANT = "constant"
+    DUPLICATE = "duplicate"
+    UID_CONFLICT = "uid_conflict"
+
+
+DROPPED = frozenset({Reason.DUPLICATE})
+"""Reasons that count as dropped, not as rejected: nothing is lost."""
+
+
+class FilmReject(Exception):  # noqa: N818 - a verdict on one film, not an error of the program
+    """One film cannot become a sample.
+
+    Args:
+        reason: the enum that is written to the ledger.
+    """
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["FilmReject"], tuple[Reason]]:
+        """Survive the way back from a worker process."""
+        return (FilmReject, (self.reason,))

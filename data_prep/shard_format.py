@@ -1,0 +1,256 @@
+"""The contract between sharding and training: what a public folder holds. Imported by ``mae_rad``.
+
+PUBLIC/
+  train-000000.tar      <key>.j2c then <key>.json for every film, plain WebDataset
+  train-000000.parquet  the rows of index.parquet that belong to this shard
+  train-000000.json     written last: this shard is done (ShardCard)
+  index.parquet         one row per film (INDEX_SCHEMA)
+  rejects.parquet       one row per file that became no film (REJECTS_SCHEMA)
+  dataset.json          written last of all: this folder is complete (DatasetCard)
+"""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_prep.errors import ShardFormatError
+
+FORMAT_VERSION = 1
+FILM_SUFFIX = "j2c"
+SIDECAR_SUFFIX = "json"
+SPLITS = ("train", "val", "test")
+MASK_SIDE = 64
+"""Cells along the longer side of a content mask."""
+
+Split = Literal["train", "val", "test"]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Display(_Closed):
+    """How shard values become display values (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2).
+
+    A shard value is ``(stored + value_offset) >> value_shift`` and lies in ``[0, 2**bits)``.
+    """
+
+    bits: int = Field(ge=1, le=15)
+    value_offset: int = Field(ge=0)
+    value_shift: int = Field(ge=0, le=16)
+    slope: float
+    intercept: float
+    center: float | None
+    width: float | None
+    function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+    invert: bool
+    source: Literal["voi_lut", "window", "percentile", "declared_range"]
+    windows: list[tuple[float, float]]
+    table: str | None = None
+    """Only where the film has a real LUT: the whole display table, see :func:`pack_table`."""
+
+
+class Sidecar(_Closed):
+    """Everything that a shard says of a film beside its pixels: the allow-list. Pseudonyms are keyed hashes."""
+
+    format_version: int
+    key: str
+    patient: str
+    study: str
+    series: str
+    site: str | None
+    patient_known: bool
+    study_day: int | None
+    split: Split
+    body_part: str | None
+    view: str | None
+    laterality: Literal["L", "R", "B"] | None
+    sex: Literal["F", "M", "O"] | None
+    age_years: int | None = Field(ge=0, le=90)
+    manufacturer: str | None
+    model: str | None
+    bits_stored: int
+    photometric: str
+    presentation_intent: str | None
+    rows: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    source_rows: int = Field(ge=1)
+    source_columns: int = Field(ge=1)
+    pixel_spacing_mm: tuple[float, float] | None
+    """Row and column spacing of this film, after resizing."""
+    pixel_spacing_from: str | None
+    display: Display
+    content_mask: str
+    """Anatomy against background, see :func:`pack_mask`; empty means all of the film."""
+    content_mask_version: int
+    pixel_sha256: str
+
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("shard", pa.string()),
+        ("film_offset", pa.int64()),
+        ("film_size", pa.int64()),
+        ("sidecar_offset", pa.int64()),
+        ("sidecar_size", pa.int64()),
+        ("patient", pa.string()),
+        ("study", pa.string()),
+        ("series", pa.string()),
+        ("site", pa.string()),
+        ("patient_known", pa.bool_()),
+        ("study_day", pa.int32()),
+        ("split", pa.string()),
+        ("body_part", pa.string()),
+        ("view", pa.string()),
+        ("laterality", pa.string()),
+        ("sex", pa.string()),
+        ("age_years", pa.int16()),
+        ("manufacturer", pa.string()),
+        ("model", pa.string()),
+        ("bits_stored", pa.int16()),
+        ("photometric", pa.string()),
+        ("presentation_intent", pa.string()),
+        ("rows", pa.int32()),
+        ("columns", pa.int32()),
+        ("source_rows", pa.int32()),
+        ("source_columns", pa.int32()),
+        ("pixel_spacing_mm", pa.list_(pa.float32(), 2)),
+        ("pixel_spacing_from", pa.string()),
+        ("display_source", pa.string()),
+        ("display_invert", pa.bool_()),
+        ("pixel_sha256", pa.string()),
+        ("content_fraction", pa.float32()),
+    ]
+)
+
+REJECTS_SCHEMA = pa.schema([("row", pa.int64()), ("reason", pa.string())])
+"""``row`` is the row of the private manifest: it names no file."""
+
+LABELS_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("label", pa.string()),
+        ("value", pa.string()),
+        ("number", pa.float64()),
+        ("source", pa.string()),
+        ("confidence", pa.float32()),
+        ("start", pa.int32()),
+        ("stop", pa.int32()),
+    ]
+)
+"""``value`` is present, absent, uncertain or not_mentioned, or null with a ``number``; ``source`` is expert, report or
+metadata; ``start`` and ``stop`` are character offsets into the private report."""
+
+BOXES_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("label", pa.string()),
+        ("x_min", pa.float32()),
+        ("y_min", pa.float32()),
+        ("x_max", pa.float32()),
+        ("y_max", pa.float32()),
+        ("source", pa.string()),
+    ]
+)
+"""Boxes in source raster pixels, so that re-sharding at another size moves nothing."""
+
+
+class ShardCard(_Closed):
+    """``<shard>.json``: written last, means that the shard is done."""
+
+    shard: str
+    config_sha256: str
+    inputs_sha256: str
+    """Of the planned units of this shard: another plan is another shard."""
+    tar_sha256: str
+    tar_size: int
+    index_sha256: str
+    films: int
+    rejects: list[tuple[int, str]]
+    """(manifest row, reason) for every file of this shard that became no film."""
+
+
+class FileCounts(_Closed):
+    """The ledger: in = written + rejected + dropped, in files."""
+
+    written: int
+    rejected: int
+    dropped: int
+
+
+class DatasetCard(_Closed):
+    """``dataset.json``: written last of all, means that the folder is complete."""
+
+    format_version: int
+    dataset_sha256: str
+    """Over the checksums of all shards in order: the identity that runs and resumes refer to."""
+    config: dict[str, Any]
+    config_sha256: str
+    key_fingerprint: str
+    files: FileCounts
+    reasons: dict[str, int]
+    films: dict[Split, int]
+    patients: dict[Split, int]
+    shards: dict[str, str]
+    """Name of the tar → its SHA-256."""
+    deidentification: dict[str, str]
+    """PS3.15 Annex E profile and option codes → their meaning."""
+
+
+def read_dataset_card(public: Path) -> DatasetCard:
+    """Read ``dataset.json`` of a complete public folder.
+
+    Raises:
+        ShardFormatError: no folder, not finished, damaged, or another format version.
+    """
+    path = public / "dataset.json"
+    if not public.is_dir():
+        raise ShardFormatError(f"shard folder {public} does not exist; make it with: python -m data_prep shard")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ShardFormatError(
+            f"{public} holds no dataset.json: it is no shard folder, or sharding has not finished;"
+            " run the same shard command again to finish it"
+        ) from None
+    except (OSError, ValueError):
+        raise ShardFormatError(f"{path} cannot be read; run the same shard command again to rewrite it") from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise ShardFormatError(
+            f"{public} has shard format version {version}, this release reads version {FORMAT_VERSION};"
+            " shard the archive again, or use the release that wrote it"
+        )
+    try:
+        return DatasetCard.model_validate(values)
+    except ValidationError:
+        raise ShardFormatError(f"{path} is damaged; run the same shard command again to rewrite it") from None
+
+
+def mask_shape(rows: int, columns: int) -> tuple[int, int]:
+    """Cells (down, across) of the content mask of a film: the longer side has MASK_SIDE cells."""
+    longer = max(rows, columns)
+    return max(1, round(rows * MASK_SIDE / longer)), max(1, round(columns * MASK_SIDE / longer))
+
+
+def pack_mask(mask: NDArray[np.bool_]) -> str:
+    """Content mask of :func:`mask_shape` → base64 of its bits, row by row; a full mask is the empty string."""
+    if mask.all():
+        return ""
+    return base64.b64encode(np.packbits(mask).tobytes()).decode()
+
+
+def unpack_mask(packed: str, rows: int, columns: int) -> NDArray[np.bool_]:
+    """The content mask of a film of ``rows`` × ``columns`` pixels, shape :func:`mask_shape`."""
+    shape = mask_shape(rows, columns)
+    if not packed:
+        return np.ones(shape, dtype=np.bool_)
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=shape[0] * shape[1])
+    return bits.reshape(shape).astype(np.bool_)

@@ -1,0 +1,1 @@
+"""Shards of radiographs → self-supervised encoders, embeddings and their comparison."""
