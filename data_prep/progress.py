@@ -1,0 +1,54 @@
+"""One progress line that rewrites itself in a terminal and stays readable in a log file. Imported by ``mae_rad``."""
+
+import sys
+import time
+from typing import TextIO
+
+
+class Progress:
+    """Counts done units and says how many per second and how long it still takes."""
+
+    def __init__(
+        self, task: str, unit: str, total: int, *, stream: TextIO | None = None, log_seconds: float = 10.0
+    ) -> None:
+        self._task, self._unit, self._total = task, unit, total
+        self._stream = stream if stream is not None else sys.stderr
+        self._live = self._stream.isatty()
+        self._every = 0.2 if self._live else log_seconds
+        self._start = self._shown = time.monotonic()
+        self._done = 0
+        self._note = ""
+
+    def add(self, count: int = 1, note: str = "") -> None:
+        """Count ``count`` more units; ``note`` is shown behind the numbers."""
+        self._done += count
+        self._note = note
+        now = time.monotonic()
+        if now - self._shown >= self._every:
+            self._show(now)
+
+    def close(self) -> None:
+        """Show the last state and end the line."""
+        self._show(time.monotonic())
+        if self._live:
+            self._stream.write("\n")
+        self._stream.flush()
+
+    def _show(self, now: float) -> None:
+        self._shown = now
+        rate = self._done / max(now - self._start, 1e-9)
+        left = f", {duration((self._total - self._done) / rate)} left" if 0 < self._done < self._total else ""
+        note = f" · {self._note}" if self._note else ""
+        line = f"{self._task}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s{left}{note}"
+        self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
+        self._stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 42s, 7m05s or 3h20m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
