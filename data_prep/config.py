@@ -1,11 +1,14 @@
 """Settings of scanning and sharding. ``runtime`` cannot change a byte of a shard; everything else can."""
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data_prep.settings import Settings
+
+_IMAGE_GROUPS = {"patient", "study", "body_part", "view"}
 
 
 class ScanSettings(Settings):
@@ -13,11 +16,26 @@ class ScanSettings(Settings):
 
     key_file: Path | None = None
     """File with the secret for pseudonyms; the environment variable MAE_RAD_KEY goes before it."""
+    source: str = ""
+    """Who gave out the patient numbers, for films that name no issuer: keeps equal numbers of two hospitals apart."""
+    secondary_captures: bool = False
+    """Take secondary captures whose modality is CR, DX or RG: they are often screenshots with the patient's name."""
     image_pattern: str | None = None
     r"""Regular expression searched in the path of a PNG or JPEG below its archive, with the named groups ``patient``,
     ``study``, ``body_part`` and ``view`` (all optional), for example ``(?P<patient>\d{8})_\d{3}``."""
     workers: int = Field(default=0, ge=0)
     """Processes that read headers; 0 takes one per core."""
+
+    @field_validator("image_pattern")
+    @classmethod
+    def _known_groups(cls, pattern: str | None) -> str | None:
+        try:
+            groups = set(re.compile(pattern).groupindex) if pattern is not None else _IMAGE_GROUPS
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        if not groups or groups - _IMAGE_GROUPS:
+            raise ValueError(f"needs named groups (?P<name>…), and only of {', '.join(sorted(_IMAGE_GROUPS))}")
+        return pattern
 
 
 class SplitSettings(Settings):

@@ -9,14 +9,21 @@ class Progress:
     """Counts done units and says how many per second and how long it still takes."""
 
     def __init__(
-        self, task: str, unit: str, total: int, *, stream: TextIO | None = None, log_seconds: float = 10.0
+        self,
+        task: str,
+        unit: str,
+        total: int,
+        *,
+        done: int = 0,
+        stream: TextIO | None = None,
+        log_seconds: float = 10.0,
     ) -> None:
         self._task, self._unit, self._total = task, unit, total
         self._stream = stream if stream is not None else sys.stderr
         self._live = self._stream.isatty()
         self._every = 0.2 if self._live else log_seconds
         self._start = self._shown = time.monotonic()
-        self._done = 0
+        self._done = self._before = done
         self._note = ""
 
     def add(self, count: int = 1, note: str = "") -> None:
@@ -36,8 +43,8 @@ class Progress:
 
     def _show(self, now: float) -> None:
         self._shown = now
-        rate = self._done / max(now - self._start, 1e-9)
-        left = f", {duration((self._total - self._done) / rate)} left" if 0 < self._done < self._total else ""
+        rate = (self._done - self._before) / max(now - self._start, 1e-9)
+        left = f", {duration((self._total - self._done) / rate)} left" if rate > 0 and self._done < self._total else ""
         note = f" · {self._note}" if self._note else ""
         line = f"{self._task}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s{left}{note}"
         self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")

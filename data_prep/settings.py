@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -76,31 +76,50 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 def _explain(model: type[BaseModel], error: ValidationError, path: Path | None) -> str:
     where = f" in {path}" if path is not None else ""
+    names = _names(model)
     lines = []
     for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
+        name = _written(problem["loc"], names)
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown setting {name!r}{where}{_nearest(model, problem['loc'])}")
+            lines.append(f"unknown setting {name!r}{where}{_nearest(name, names)}")
+        elif problem["type"] == "missing":
+            lines.append(f"setting {name!r}{where} is required; add it to the file or give {name}=…")
         else:
-            lines.append(f"setting {name!r}{where}: {problem['msg']} (got {problem['input']!r})")
+            lines.append(f"setting {name!r}{where}: {problem['msg']} (got {_short(problem['input'])})")
     return "; ".join(lines)
 
 
-def _nearest(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
-    names = list(_names(model))
-    wanted = ".".join(str(part) for part in location)
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _written(location: tuple[int | str, ...], names: list[str]) -> str:
+    """The name as a user writes it, without the tag that chose among several models."""
+    parts = [str(part) for part in location]
+    groups = {name.rsplit(".", 1)[0] for name in names if "." in name}
+    if len(parts) > 2 and parts[0] in groups and f"{parts[0]}.{parts[1]}" not in {*groups, *names}:
+        parts.pop(1)
+    return ".".join(parts)
+
+
+def _nearest(wanted: str, names: list[str]) -> str:
     close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
     if not close:  # right word, wrong group
-        close = [name for name in names if name.rsplit(".", 1)[-1] == str(location[-1])][:1]
+        close = [name for name in names if name.rsplit(".", 1)[-1] == wanted.rsplit(".", 1)[-1]][:1]
     return f"; did you mean {close[0]!r}?" if close else f"; valid settings: {', '.join(sorted(names))}"
 
 
 def _names(model: type[BaseModel], prefix: str = "") -> list[str]:
-    names = []
+    names: dict[str, None] = {}
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            names += _names(inner, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
-    return names
+        groups = [part for part in (field.annotation, *get_args(field.annotation)) if _is_group(part)]
+        for group in groups:
+            names |= dict.fromkeys(_names(group, f"{prefix}{name}."))
+        if not groups:
+            names[prefix + name] = None
+    return list(names)
+
+
+def _is_group(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -121,7 +121,7 @@ INDEX_SCHEMA = pa.schema(
         ("columns", pa.int32()),
         ("source_rows", pa.int32()),
         ("source_columns", pa.int32()),
-        ("pixel_spacing_mm", pa.list_(pa.float32(), 2)),
+        ("pixel_spacing_mm", pa.list_(pa.float32())),
         ("pixel_spacing_from", pa.string()),
         ("display_source", pa.string()),
         ("display_invert", pa.bool_()),

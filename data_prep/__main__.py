@@ -1,0 +1,8 @@
+"""``python -m data_prep``."""
+
+import sys
+
+from data_prep.cli import main
+
+if __name__ == "__main__":  # spawned workers import this module too
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""Command line: ``python -m data_prep`` or ``data_prep``."""
+
+import argparse
+import logging
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from data_prep import settings
+from data_prep.config import ScanSettings, ShardSettings
+from data_prep.errors import Reason, UserError
+from data_prep.shard_format import SPLITS, DatasetCard
+
+BAD_INPUT, TOO_MANY_REJECTS, PROBLEMS_FOUND, INTERRUPTED = 2, 3, 1, 130
+
+_BY_CHOICE = frozenset({Reason.NOT_A_FILM, Reason.NOT_A_RADIOGRAPH, Reason.NO_PIXELS, Reason.FOR_PROCESSING})
+"""Not expected among the films: ``max_reject_fraction`` does not count them."""
+_OVERRIDE = re.compile(r"[a-z_][a-z0-9_.]*=.*", re.DOTALL)
+
+# The commands import their modules when they run: --help is quick, and no part of the package waits for the others.
+
+
+def _phantom(args: argparse.Namespace) -> int:
+    from data_prep.phantom.archive import write_archive
+
+    print(write_archive(args.out, patients=args.patients, seed=args.seed, workers=args.workers))
+    return 0
+
+
+def _scan(args: argparse.Namespace) -> int:
+    from data_prep.scan import scan
+
+    archives = [Path(word) for word in args.archives if not _is_override(word)]
+    overrides = [word for word in args.archives if _is_override(word)] + args.overrides
+    if not archives:
+        raise UserError("no archive given; write: python -m data_prep scan ARCHIVE… --out PRIVATE")
+    print(scan(archives, args.out, settings.load(ScanSettings, args.config, overrides)))
+    return 0
+
+
+def _shard(args: argparse.Namespace) -> int:
+    from data_prep.engine import shard
+
+    chosen = settings.load(ShardSettings, args.config, args.overrides)
+    card = shard(args.private, args.out, chosen)
+    print(card)
+    fraction = reject_fraction(card)
+    if fraction <= chosen.runtime.max_reject_fraction:
+        return 0
+    print(
+        f"error: {fraction:.1%} of the radiograph files were rejected, more than runtime.max_reject_fraction"
+        f" ({chosen.runtime.max_reject_fraction:.1%}); the shards are complete, the reasons are in rejects.parquet",
+        file=sys.stderr,
+    )
+    return TOO_MANY_REJECTS
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from data_prep.verify import verify
+
+    problems = verify(args.public)
+    print("\n".join(problems) if problems else f"{args.public}: complete and sound")
+    return PROBLEMS_FOUND if problems else 0
+
+
+def _preview(args: argparse.Namespace) -> int:
+    from data_prep.preview import write_preview
+
+    write_preview(args.public, args.out, films=args.films, split=args.split)
+    return 0
+
+
+def _label(args: argparse.Namespace) -> int:
+    from data_prep.expert_labels import write_labels
+
+    print(write_labels(args.private, args.labels, args.boxes, args.out))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        Exit code: 0 done, 1 ``verify`` found problems, 2 a mistake in the input (one line on stderr), 3 too many films
+        were rejected, 130 interrupted.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    args.overrides = [word for word in rest if args.takes_overrides and _is_override(word)]
+    if wrong := [word for word in rest if word not in args.overrides]:
+        parser.error(f"{args.command}: unknown argument {wrong[0]!r}; see: python -m data_prep {args.command} --help")
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        return run(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues or starts again", file=sys.stderr)
+        return INTERRUPTED
+
+
+def reject_fraction(card: DatasetCard) -> float:
+    """Rejected part of the files that by their header are radiographs; duplicates are dropped, not rejected."""
+    no_radiographs = sum(count for reason, count in card.reasons.items() if reason in _BY_CHOICE)
+    radiographs = card.files.written + card.files.rejected + card.files.dropped - no_radiographs
+    return (card.files.rejected - no_radiographs) / radiographs if radiographs else 0.0
+
+
+def _is_override(word: str) -> bool:
+    return _OVERRIDE.fullmatch(word) is not None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep",
+        description="Archives of radiographs (DICOM, PNG, JPEG) → de-identified WebDataset shards.",
+        epilog="Usual order: scan, shard, verify, preview. phantom makes a synthetic archive to try it on.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_making(commands)
+    _add_reading(commands)
+    return parser
+
+
+def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    phantom = _command(commands, "phantom", _phantom, "write a synthetic archive with known findings")
+    phantom.add_argument("out", type=Path, metavar="OUT", help="new folder for the archive")
+    phantom.add_argument("--patients", type=int, required=True, metavar="N", help="how many patients")
+    phantom.add_argument("--seed", type=int, required=True, metavar="S", help="another seed, other patients")
+    phantom.add_argument("--workers", type=int, default=0, metavar="W", help="processes; 0 (default): one per core")
+
+    scan = _command(commands, "scan", _scan, "read the headers of an archive into a private folder", overrides=True)
+    scan.add_argument("archives", nargs="+", metavar="ARCHIVE", help="folders or files with films")
+    scan.add_argument("--out", type=Path, required=True, metavar="PRIVATE", help="private folder; outside the archives")
+
+    shard = _command(commands, "shard", _shard, "write de-identified shards of the scanned films", overrides=True)
+    shard.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
+    shard.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
+
+    label = _command(commands, "label", _label, "turn tables of expert labels into labels of the shards' films")
+    label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
+    label.add_argument("--labels", type=Path, required=True, metavar="labels.csv", help="table of labels")
+    label.add_argument("--boxes", type=Path, metavar="boxes.csv", help="table of boxes in pixels of the original films")
+    label.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
+
+
+def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verify = _command(commands, "verify", _verify, "check every shard against its checksums and the contract")
+    verify.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+
+    preview = _command(commands, "preview", _preview, "draw a sheet of films, as training sees them, for a human eye")
+    preview.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    preview.add_argument("--out", type=Path, required=True, metavar="sheet.png", help="picture to write")
+    preview.add_argument("--films", type=int, default=48, metavar="N", help="how many films (default: 48)")
+    preview.add_argument("--split", choices=SPLITS, help="films of this split only")
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    what: str,
+    *,
+    overrides: bool = False,
+) -> argparse.ArgumentParser:
+    example = "key=value words set single settings, after the file: workers=8" if overrides else None
+    command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=example)
+    command.set_defaults(run=run, takes_overrides=overrides)
+    if overrides:
+        command.add_argument("--config", type=Path, metavar="F", help=f"YAML file, see configs/data_prep/{name}.yaml")
+    return command

@@ -1,0 +1,71 @@
+"""What a scan found, in numbers that name nobody."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_prep.manifest import UNMAPPED_FILE
+
+
+@dataclass(frozen=True)
+class ScanSummary:
+    """Numbers of a scan.
+
+    Attributes:
+        files: every file is a film or has a reason.
+        films: per source (dicom, png, jpeg).
+        reasons: reason → files that are no films.
+        patients: with a patient number.
+        studies: of all films.
+        films_of_unknown: films without a patient number; they only train.
+        unmapped: field (body_part, view) → films whose word the vocabulary does not know.
+    """
+
+    files: int
+    films: dict[str, int]
+    reasons: dict[str, int]
+    patients: int
+    studies: int
+    films_of_unknown: int
+    unmapped: dict[str, int]
+
+    def __str__(self) -> str:
+        """A table for a person."""
+        films = sum(self.films.values())
+        sources = ", ".join(f"{count} {source}" for source, count in self.films.items())
+        lines = [("files", self.files, ""), ("films", films, sources)]
+        lines += [("  studies", self.studies, ""), ("  patients", self.patients, "with a patient number")]
+        if self.films_of_unknown:
+            lines.append(("  films of unknown patients", self.films_of_unknown, "without a number: they only train"))
+        lines += [
+            (f"  unmapped {name}", count, f"words not in the vocabulary: see {UNMAPPED_FILE} in the private folder")
+            for name, count in self.unmapped.items()
+        ]
+        lines.append(("not films", self.files - films, ""))
+        lines += [(f"  {reason}", count, "") for reason, count in self.reasons.items()]
+        return "\n".join(f"{name:<30}{count:>10}  {note}".rstrip() for name, count, note in lines)
+
+
+def summarise(manifest: pa.Table, unmapped: Counter[tuple[str, str]]) -> ScanSummary:
+    """Count a manifest and its unmapped (field, word) pairs."""
+    films = manifest.filter(pc.is_null(manifest["reason"]))
+    known = films.filter(films["patient_known"])
+    per_field: Counter[str] = Counter()
+    for (name, _), count in unmapped.items():
+        per_field[name] += count
+    return ScanSummary(
+        files=manifest.num_rows,
+        films=_counts(films["source"]),
+        reasons=_counts(manifest["reason"].drop_null()),
+        patients=pc.count_distinct(known["patient"]).as_py(),
+        studies=pc.count_distinct(films["study"]).as_py(),
+        films_of_unknown=films.num_rows - known.num_rows,
+        unmapped=dict(sorted(per_field.items())),
+    )
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    """Value → how often, the most frequent first."""
+    return dict(sorted(Counter(column.to_pylist()).items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,83 @@
+"""Settings of pretraining. ``runtime`` cannot change a result; everything else can, and is fixed then."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from data_prep.settings import Settings
+from mae_rad.data.shards import Condition
+from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.objectives import ObjectiveSettings
+
+
+class DataSettings(Settings):
+    """Which films are trained on."""
+
+    shards: list[Path]
+    """Public folders; their paths do not matter to a resumed run, their content does."""
+    where: dict[str, Condition] = Field(default_factory=dict)
+    """Index column → value or list of values that a film must have."""
+    weights: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Index column → value → relative frequency, for example to balance body parts."""
+
+
+class OptimizerSettings(Settings):
+    """AdamW with linear warm-up and cosine decay, the recipe of the published masked autoencoder."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    """Films per optimiser step over all ranks."""
+    accumulation: int = Field(default=1, ge=1)
+    """Forward passes per step; an objective that contrasts films sees batch / accumulation of them at once."""
+    base_learning_rate: float = Field(default=1.5e-4, gt=0)
+    """Per 256 films: the peak is base_learning_rate * batch / 256."""
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip_norm: float = Field(default=1.0, ge=0)
+    """Largest gradient norm; 0 does not clip."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.batch % self.accumulation:
+            raise ValueError(f"batch {self.batch} does not divide into accumulation {self.accumulation} equal parts")
+        return self
+
+
+class RuntimeSettings(Settings):
+    """What does not change a result: where, how often, how many processes."""
+
+    run_dir: Path
+    workers: int = Field(default=2, ge=0)
+    """Loader processes per rank; 0 reads in the training process."""
+    threads: int = Field(default=0, ge=0)
+    """Arithmetic threads per rank; 0 shares the cores of the machine among its ranks."""
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """What DeepSpeed partitions over the ranks: nothing, optimiser state, gradients, parameters."""
+    log_every: int = Field(default=10, ge=1)
+    checkpoint_every: int = Field(default=500, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    picture_every: int = Field(default=1000, ge=1)
+    pictures: int = Field(default=8, ge=0)
+    """Held-out films whose reconstruction is drawn."""
+    mlflow_uri: str | None = None
+    """Tracking store; by default sqlite in the folder that holds the run folder."""
+    experiment: str = "mae_rad"
+
+
+class PretrainSettings(Settings):
+    """One pretraining run."""
+
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["f32", "bf16"] = "bf16"
+    """bf16 is autocast: weights, normalisation and losses stay in f32."""
+    data: DataSettings
+    encoder: EncoderSettings
+    objective: ObjectiveSettings
+    optimizer: OptimizerSettings
+    runtime: RuntimeSettings
+
+    def results(self) -> dict[str, object]:
+        """The settings that can change a result: those that a resumed run must share."""
+        return self.model_dump(mode="json", exclude={"runtime": True, "data": {"shards"}})

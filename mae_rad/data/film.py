@@ -1,0 +1,79 @@
+"""One film as it lies in a shard: bytes and sidecar → stored values of any region at any size."""
+
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.film_codec import decode_film, reduction_for
+from data_prep.shard_format import Sidecar, unpack_mask
+from mae_rad.data.geometry import Layout, Region, content_box
+
+
+class Film:
+    """A film of a shard; decoded lazily, once per reduction level."""
+
+    def __init__(self, stream: bytes, sidecar: Sidecar) -> None:
+        self.sidecar = sidecar
+        self._stream = stream
+        self._decoded: dict[int, NDArray[np.uint16]] = {}
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """Content mask of the film (at most 64 cells along its longer side)."""
+        return unpack_mask(self.sidecar.content_mask, self.sidecar.rows, self.sidecar.columns)
+
+    @cached_property
+    def box(self) -> Region:
+        """Bounding box of the content in film pixels."""
+        return content_box(self.mask, self.sidecar.rows, self.sidecar.columns)
+
+    def values(self, layout: Layout, patch: int) -> NDArray[np.uint16]:
+        """Shard values [grid rows * patch, grid columns * patch] of the layout's region.
+
+        The reduction level is a pure function of stored and target size; the rest is area averaging.
+        """
+        rows, columns = layout.grid[0] * patch, layout.grid[1] * patch
+        whole = (self.sidecar.rows, self.sidecar.columns)
+        region = layout.region
+        reduction = reduction_for(
+            *whole, round(whole[0] * rows / region.rows), round(whole[1] * columns / region.columns)
+        )
+        decoded = self._decode(reduction)
+        down, across = decoded.shape[0] / whole[0], decoded.shape[1] / whole[1]
+        top, left = round(region.top * down), round(region.left * across)
+        bottom = max(round((region.top + region.rows) * down), top + 1)
+        right = max(round((region.left + region.columns) * across), left + 1)
+        part = decoded[top:bottom, left:right]
+        if part.shape == (rows, columns):
+            return part
+        enlarge = part.shape[0] <= rows and part.shape[1] <= columns
+        return np.asarray(
+            cv2.resize(part, (columns, rows), interpolation=cv2.INTER_LINEAR if enlarge else cv2.INTER_AREA),
+            dtype=np.uint16,
+        )
+
+    def content(self, layout: Layout) -> NDArray[np.bool_]:
+        """[grid rows, grid columns] which patches of the layout show content (at least half of their area)."""
+        high, wide = self.mask.shape[0] / self.sidecar.rows, self.mask.shape[1] / self.sidecar.columns
+        region = layout.region
+        edges_down = (region.top + np.linspace(0, region.rows, layout.grid[0] + 1)) * high
+        edges_across = (region.left + np.linspace(0, region.columns, layout.grid[1] + 1)) * wide
+        share = _interval_means(_interval_means(self.mask.astype(np.float64), edges_down).T, edges_across).T
+        return np.asarray(share >= 0.5)
+
+    def _decode(self, reduction: int) -> NDArray[np.uint16]:
+        if reduction not in self._decoded:
+            self._decoded[reduction] = decode_film(self._stream, bits=self.sidecar.display.bits, reduction=reduction)
+        return self._decoded[reduction]
+
+
+def _interval_means(cells: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of piecewise constant ``cells`` [n, m] between ``edges`` (in cells) → [len(edges) - 1, m]."""
+    summed = np.concatenate((np.zeros((1, cells.shape[1])), np.cumsum(cells, axis=0)))
+    edges = np.clip(edges, 0, cells.shape[0])
+    whole = np.minimum(edges.astype(np.int64), cells.shape[0] - 1)
+    at_edges = summed[whole] + (edges - whole)[:, None] * cells[whole]
+    widths = np.maximum(np.diff(edges), 1e-12)
+    return np.asarray(np.diff(at_edges, axis=0) / widths[:, None])

@@ -1,0 +1,194 @@
+"""From an index to batches: the same films in the same order for any number of ranks and workers."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mae_rad.data.batch import Batch, Patches, View, ViewSpec
+from mae_rad.data.order import Draw, Order
+from mae_rad.data.seeds import counted
+from mae_rad.data.shards import FilmUnreadableError, ShardIndex
+from mae_rad.data.view import DrawnView, FilmPatches, draw_view, whole_film
+from mae_rad.errors import ShardFormatError
+
+SUBSTITUTES = 16
+"""Films tried in place of one that cannot be used, before the run stops."""
+
+
+@dataclass(frozen=True)
+class DrawnFilm:
+    """All views of one film, before collation."""
+
+    key: str
+    film: int
+    study: int
+    views: dict[str, DrawnView]
+    skipped: tuple[str, ...]
+    """Why other films were passed over for this one: shard and key, or key and reason."""
+
+
+class DrawnFilms(Dataset[DrawnFilm]):
+    """Maps a :class:`Draw` to a drawn film; a film that cannot be used is replaced by another of the same shards."""
+
+    def __init__(self, index: ShardIndex, views: Mapping[str, ViewSpec], *, patch: int, seed: int) -> None:
+        self._index, self._views, self._patch, self._seed = index, dict(views), patch, seed
+
+    def __getitem__(self, draw: Draw) -> DrawnFilm:
+        """Draw a film.
+
+        Raises:
+            ShardFormatError: SUBSTITUTES films in a row could not be used.
+        """
+        skipped: list[str] = []
+        row = draw.row
+        for attempt in range(SUBSTITUTES):
+            drawn = self._try(row, draw.epoch, skipped)
+            if drawn is not None:
+                return drawn
+            # Counted, so that any rank and worker would choose the same substitute.
+            row = int(counted("substitute", self._seed, draw.epoch, draw.position, attempt).integers(len(self._index)))
+        raise ShardFormatError(
+            f"{SUBSTITUTES} films in a row cannot be used, the last: {skipped[-1]};"
+            " check the shards with `python -m data_prep verify`, or lower the tokens or budgets of the views"
+        )
+
+    def _try(self, row: int, epoch: int, skipped: list[str]) -> DrawnFilm | None:
+        key = self._index.key(row)
+        try:
+            film = self._index.film(row)
+            views: dict[str, DrawnView] = {}
+            for name, spec in self._views.items():
+                view = draw_view(film, spec, self._patch, counted("view", self._seed, epoch, key, name))
+                if view is None:
+                    skipped.append(f"film {key} has too few patches for view {name}")
+                    return None
+                views[name] = view
+        except FilmUnreadableError as error:
+            skipped.append(str(error))
+            return None
+        except Exception as error:  # a decoder may raise anything; the film is named, its content never told
+            skipped.append(f"film {key} cannot be drawn ({type(error).__name__})")
+            return None
+        return DrawnFilm(key, self._index.film_hash(row), self._index.study(row), views, tuple(skipped))
+
+
+def collate(films: Sequence[DrawnFilm]) -> tuple[Batch, tuple[str, ...]]:
+    """Stack drawn films into a batch; the second part tells which films were passed over, and why."""
+    views = {name: _stack_views([film.views[name] for film in films]) for name in films[0].views}
+    batch = Batch(
+        views,
+        torch.tensor([film.film for film in films]),
+        torch.tensor([film.study for film in films]),
+        tuple(film.key for film in films),
+    )
+    return batch, tuple(reason for film in films for reason in film.skipped)
+
+
+def training_batches(
+    index: ShardIndex,
+    order: Order,
+    views: Mapping[str, ViewSpec],
+    *,
+    patch: int,
+    first_step: int,
+    last_step: int,
+    rank: int,
+    world: int,
+    micro: int,
+    workers: int,
+) -> Iterator[tuple[Batch, tuple[str, ...]]]:
+    """Micro batches of ``rank`` from the global steps [first_step, last_step), read ahead by ``workers`` processes."""
+    films = DrawnFilms(index, views, patch=patch, seed=order.seed)
+    draws = _MicroBatches(partial(order.micro_batches, first_step, last_step, rank=rank, world=world, micro=micro))
+    return iter(
+        DataLoader(
+            films,
+            batch_sampler=draws,
+            collate_fn=collate,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_single_threaded,
+        )
+    )
+
+
+class _MicroBatches:
+    """The batch sampler of one rank."""
+
+    def __init__(self, make: Callable[[], Iterator[list[Draw]]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return self._make()
+
+
+class WholeFilms(Dataset[tuple[int, FilmPatches]]):
+    """Maps a row to every patch of its film at ``tokens`` content patches."""
+
+    def __init__(self, index: ShardIndex, *, tokens: int, patch: int) -> None:
+        self._index, self._tokens, self._patch = index, tokens, patch
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, row: int) -> tuple[int, FilmPatches]:
+        return row, whole_film(self._index.film(row), self._tokens, self._patch)
+
+
+def whole_film_batches(
+    index: ShardIndex, *, tokens: int, patch: int, batch: int, workers: int
+) -> Iterator[tuple[list[int], Patches]]:
+    """Every film once, in batches of films with equally many patches: no padding, whatever the shapes."""
+    loader = DataLoader(
+        WholeFilms(index, tokens=tokens, patch=patch),
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        prefetch_factor=2 * batch if workers else None,
+        worker_init_fn=_single_threaded,
+    )
+    waiting: dict[int, list[tuple[int, FilmPatches]]] = {}
+    for row, patches in loader:
+        group = waiting.setdefault(len(patches.coords), [])
+        group.append((row, patches))
+        if len(group) == batch:
+            yield _rows_and_patches(waiting.pop(len(patches.coords)))
+    for group in waiting.values():
+        yield _rows_and_patches(group)
+
+
+def _rows_and_patches(group: Sequence[tuple[int, FilmPatches]]) -> tuple[list[int], Patches]:
+    return [row for row, _ in group], stack([patches for _, patches in group])
+
+
+def stack(films: Sequence[FilmPatches]) -> Patches:
+    """Patches of several films with equally many patches as one tensor."""
+    return Patches(*(_stack([film[part] for film in films]) for part in range(3)))
+
+
+def _stack(arrays: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays))
+
+
+def _stack_views(views: Sequence[DrawnView]) -> View:
+    visible = stack([view.visible for view in views])
+    predicted = [view.predicted for view in views if view.predicted is not None]
+    content = [view.predicted_content for view in views if view.predicted_content is not None]
+    return View(visible, stack(predicted) if predicted else None, _stack(content) if content else None)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _single_threaded(_: int) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)

@@ -1,0 +1,15 @@
+"""Randomness is counted, not stateful: a generator is a function of what it is for."""
+
+import hashlib
+
+import numpy as np
+
+
+def counted(*parts: int | str) -> np.random.Generator:
+    """The generator that belongs to ``parts``, for example (run seed, epoch, film key, view name).
+
+    Equal parts give equal draws in every process, at any time; Philox because its state is its key.
+    """
+    text = "\x1f".join(str(part) for part in parts)
+    key = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
+    return np.random.Generator(np.random.Philox(key=key))

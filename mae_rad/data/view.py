@@ -1,0 +1,103 @@
+"""What a worker returns: the patches of one drawn view of one film."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.display import display_table
+from mae_rad.data.batch import ViewSpec
+from mae_rad.data.film import Film
+from mae_rad.data.geometry import Layout, crop_layout, film_layout
+from mae_rad.data.jitter import Jitter
+
+
+class FilmPatches(NamedTuple):
+    """Patches of one film: values [N, p*p] uint16, coords [N, 2] float32, size [2] float32, as in ``Patches``."""
+
+    values: NDArray[np.uint16]
+    coords: NDArray[np.float32]
+    size: NDArray[np.float32]
+
+
+class DrawnView(NamedTuple):
+    """One view of one film, as in ``View``."""
+
+    visible: FilmPatches
+    predicted: FilmPatches | None
+    predicted_content: NDArray[np.bool_] | None
+
+
+def draw_view(film: Film, spec: ViewSpec, patch: int, generator: np.random.Generator) -> DrawnView | None:
+    """Draw ``spec`` from ``film``; None where the film has too few patches for the budgets."""
+    layout = _draw_layout(film, spec, patch, generator)
+    visible, predicted = spec.budgets
+    content = film.content(layout)
+    if visible is not None and content.size < visible + predicted:
+        return None
+    image = display_image(film, layout, patch, spec.jitter, generator)
+    if spec.flip > 0 and generator.random() < spec.flip:
+        image, content = image[:, ::-1], content[:, ::-1]
+    every = as_patches(image, layout, patch)
+    if visible is None:
+        return DrawnView(every, None, None)
+    chosen = draw_budget(content, visible + predicted, generator)
+    if predicted == 0:
+        return DrawnView(_select(every, chosen), None, None)
+    return DrawnView(
+        _select(every, chosen[:visible]),
+        _select(every, chosen[visible:]),
+        content.reshape(-1)[chosen[visible:]],
+    )
+
+
+def whole_film(film: Film, tokens: int, patch: int) -> FilmPatches:
+    """Every patch of the film at ``tokens`` content patches: the one path of embedding, probing and prediction."""
+    layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, patch)
+    table = display_table(film.sidecar.display)
+    return as_patches(table[film.values(layout, patch)], layout, patch)
+
+
+def display_image(
+    film: Film, layout: Layout, patch: int, strength: float, generator: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Display values of the layout's region, jittered with ``strength``."""
+    table = display_table(film.sidecar.display)
+    values = film.values(layout, patch)
+    if strength == 0:
+        return np.asarray(table[values])
+    jitter = Jitter.draw(strength, generator)
+    return jitter.add_noise(jitter.table(table)[values], generator)
+
+
+def draw_budget(content: NDArray[np.bool_], count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """``count`` patch indices in random order: content first, then the background patches nearest to content."""
+    flat = content.reshape(-1)
+    rank = generator.random(flat.size)
+    if flat.any() and not flat.all():
+        distance = cv2.distanceTransform((~content).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).reshape(-1)
+        chosen = np.lexsort((rank, np.rint(distance)))[:count]
+    else:
+        chosen = np.argsort(rank)[:count]
+    return np.asarray(generator.permutation(chosen), dtype=np.int64)
+
+
+def as_patches(image: NDArray[np.uint16], layout: Layout, patch: int) -> FilmPatches:
+    """Cut an image [rows * patch, columns * patch] into its patches, row by row."""
+    down, across = layout.grid
+    values = image.reshape(down, patch, across, patch).transpose(0, 2, 1, 3).reshape(down * across, patch * patch)
+    return FilmPatches(np.ascontiguousarray(values), layout.coordinates(), layout.size())
+
+
+def _draw_layout(film: Film, spec: ViewSpec, patch: int, generator: np.random.Generator) -> Layout:
+    rows, columns = film.sidecar.rows, film.sidecar.columns
+    if spec.crop is None:
+        return film_layout(rows, columns, film.box, spec.tokens, patch)
+    area = float(generator.uniform(*spec.crop))
+    down, across = generator.random(2)
+    return crop_layout(rows, columns, film.box, area, (float(down), float(across)), spec.tokens)
+
+
+def _select(patches: FilmPatches, chosen: NDArray[np.int64]) -> FilmPatches:
+    return FilmPatches(patches.values[chosen], patches.coords[chosen], patches.size)

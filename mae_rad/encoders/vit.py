@@ -1,0 +1,137 @@
+"""Vision Transformer on patches of films of any shape (Dosovitskiy et al. 2021; initialised as in He et al. 2022).
+
+Deviations from the published MAE encoder: one channel; patches come cut, so the patch embedding is a Linear; positions
+are computed from the coordinates of each patch, not looked up in a table for one square grid. Masking is none of its
+business: it encodes the patches that it is given.
+
+Legend: B films, N patches, p patch side in pixels, D channels.
+"""
+
+from typing import Literal, NamedTuple, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from data_prep.settings import Settings
+from mae_rad.data.batch import Patches
+from mae_rad.encoders.blocks import Blocks, Shape, initialise
+from mae_rad.encoders.positions import sincos_positions
+
+DISPLAY_RANGE = 65535.0
+"""Display values are uint16 over this range."""
+
+
+class Features(NamedTuple):
+    """What an encoder makes of films.
+
+    Attributes:
+        tokens: [B, N, D] one vector per patch, in the order of the patches.
+        pooled: [B, D] one vector per film.
+        cls: [B, D] the class token.
+    """
+
+    tokens: Tensor
+    pooled: Tensor
+    cls: Tensor
+
+
+SHAPES: dict[str, Shape] = {
+    "vit_tiny": Shape(192, 12, 3),
+    "vit_small": Shape(384, 12, 6),
+    "vit_base": Shape(768, 12, 12),
+    "vit_large": Shape(1024, 24, 16),
+}
+
+
+class EncoderSettings(Settings):
+    """Settings of the encoder; they change results, except ``checkpoint_activations``."""
+
+    model: Literal["vit_tiny", "vit_small", "vit_base", "vit_large"] = "vit_base"
+    """Size by its published name."""
+    dim: int | None = Field(default=None, ge=4)
+    """Channels instead of the model's; a multiple of 4 and of heads."""
+    depth: int | None = Field(default=None, ge=1)
+    """Blocks instead of the model's."""
+    heads: int | None = Field(default=None, ge=1)
+    """Attention heads instead of the model's."""
+    patch: int = Field(default=16, ge=2)
+    """Patch side in pixels."""
+    mean: float = 0.5
+    """Taken off display values in [0, 1]."""
+    std: float = Field(default=0.25, gt=0)
+    """Divides them after."""
+    pool: Literal["cls", "mean"] = "mean"
+    """The vector of a film: class token, or mean of the patch tokens."""
+    checkpoint_activations: bool = False
+    """Less memory for a third more time; results stay."""
+
+    @property
+    def shape(self) -> Shape:
+        """The model's size with what is overridden."""
+        shape = SHAPES[self.model]
+        return Shape(self.dim or shape.dim, self.depth or shape.depth, self.heads or shape.heads)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        dim, _, heads = self.shape
+        if dim % 4 or dim % heads:
+            raise ValueError(f"dim {dim} must be a multiple of 4 and of heads ({heads})")
+        return self
+
+
+class ViT(nn.Module):
+    """Vision Transformer encoder.
+
+    Attributes:
+        dim: channels D of its features.
+        patch: side p of its patches in pixels.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        patch: int,
+        mean: float,
+        std: float,
+        pool: Literal["cls", "mean"],
+        checkpoint_activations: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dim = shape.dim
+        self.patch = patch
+        self.mean = mean
+        self.std = std
+        self.pool = pool
+        self.embedding = nn.Linear(patch * patch, shape.dim)
+        self.cls = nn.Parameter(torch.empty(shape.dim))
+        self.blocks = Blocks(shape, recompute=checkpoint_activations)
+        self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
+        self.apply(initialise)
+        nn.init.normal_(self.cls, std=0.02)
+
+    def forward(self, patches: Patches) -> Features:
+        """Encode the patches that are given; [B, N, p*p] uint16 values are normalised here, on their device."""
+        dtype = self.embedding.weight.dtype
+        precise = torch.promote_types(dtype, torch.float32)
+        values = (patches.values.to(precise) / DISPLAY_RANGE - self.mean) / self.std
+        positions = sincos_positions(patches.coords.to(precise), self.dim).to(dtype)
+        # Under autocast the sum is float32, and so is the residual stream from here on.
+        tokens = self.embedding(values.to(dtype)) + positions
+        x = torch.cat([self.cls.expand(len(tokens), 1, -1), tokens], dim=1)
+        x = self.norm(self.blocks(x))
+        cls, tokens = x[:, 0], x[:, 1:]
+        return Features(tokens, cls if self.pool == "cls" else tokens.mean(dim=1), cls)
+
+
+def build_encoder(settings: EncoderSettings) -> ViT:
+    """A freshly initialised encoder (from torch's global random state)."""
+    return ViT(
+        settings.shape,
+        patch=settings.patch,
+        mean=settings.mean,
+        std=settings.std,
+        pool=settings.pool,
+        checkpoint_activations=settings.checkpoint_activations,
+    )

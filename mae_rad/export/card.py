@@ -1,0 +1,80 @@
+"""What an encoder folder says of itself: ``encoder.json`` for programs, ``README.md`` for people."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from data_prep.settings import Settings
+from mae_rad.encoders.vit import EncoderSettings
+
+
+class Preprocessing(Settings):
+    """How a film becomes the input of this encoder."""
+
+    tokens: int = Field(ge=1)
+    """T, patches that the content of a film was scaled to in training."""
+    patch: int = Field(ge=1)
+    """Patch side in pixels."""
+    mean: float
+    std: float
+    values: Literal["(display / 65535 - mean) / std"] = "(display / 65535 - mean) / std"
+    coordinates: Literal["index"] = "index"
+    """(row, column) of a patch in units of the T = 196 grid."""
+
+
+class EncoderCard(Settings):
+    """What ``encoder.json`` says."""
+
+    format_version: Literal[1] = 1
+    encoder: EncoderSettings
+    preprocessing: Preprocessing
+    provenance: dict[str, str | int | float | None]
+    """Hashes, counts and versions; nothing identifying."""
+    parameters: int = Field(ge=1)
+    """Number of weights."""
+    weights_sha256: str
+
+
+def model_card(card: EncoderCard) -> str:
+    """The card as Markdown."""
+    dim, depth, heads = card.encoder.shape
+    inputs = card.preprocessing
+    pooled = "the class token" if card.encoder.pool == "cls" else "the mean of the patch tokens"
+    origin = "\n".join(f"| {name} | {value} |" for name, value in sorted(card.provenance.items()))
+    return f"""# Radiograph encoder
+
+Vision Transformer, {dim} channels, {depth} blocks, {heads} heads, {card.parameters:,} parameters.
+Trained without labels.
+
+## Use
+
+```python
+from pathlib import Path
+from mae_rad.export.encoder import load_encoder
+
+encoder, card = load_encoder(Path("this folder"))
+features = encoder(patches)  # mae_rad.data.batch.Patches -> tokens [B, N, {dim}], pooled [B, {dim}]
+```
+
+## Input
+
+* One channel of uint16 display values, 0 dark and 65535 bright: the DICOM display pipeline applied, polarity corrected.
+* The whole film, its aspect kept, scaled so that its content holds about {inputs.tokens} patches,
+  each {inputs.patch} x {inputs.patch} pixels.
+* Normalised inside the encoder: {inputs.values}, mean {inputs.mean}, std {inputs.std}.
+* Coordinates: (row, column) of each patch in units of the grid that the film has at T = 196.
+* The vector of a film (`pooled`): {pooled}.
+
+## Origin
+
+| | |
+|---|---|
+{origin}
+| weights (SHA-256) | {card.weights_sha256} |
+
+## Limits
+
+For research. Not a medical device: it makes vectors, not findings, and no part of it has been validated for diagnosis.
+What holds for the films that it was trained on need not hold for another hospital, scanner or body part. Measure before
+use.
+"""

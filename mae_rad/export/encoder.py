@@ -1,0 +1,162 @@
+"""An encoder as a folder that travels. Nothing is pickled; the folder appears complete or not at all.
+
+encoder.safetensors    the weights, float32
+encoder.json           settings, preprocessing, provenance, checksum (EncoderCard)
+README.md              model card
+objective.safetensors  optional: decoder or projection head, to look at or to go on training
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
+from mae_rad.errors import WeightsError
+from mae_rad.export.card import EncoderCard, Preprocessing, model_card
+
+WEIGHTS = "encoder.safetensors"
+CARD = "encoder.json"
+OBJECTIVE = "objective.safetensors"
+
+
+def save_encoder(
+    encoder: ViT,
+    settings: EncoderSettings,
+    folder: Path,
+    *,
+    tokens: int,
+    provenance: Mapping[str, str | int | float | None],
+    objective: nn.Module | None = None,
+) -> EncoderCard:
+    """Write an encoder folder; an encoder folder that is there is replaced.
+
+    Args:
+        encoder: whole, not partitioned over ranks.
+        settings: that it was built from.
+        folder: to be made.
+        tokens: T that it was trained at.
+        provenance: hashes of config and shards, steps, versions; it becomes public.
+        objective: the module around the encoder, whose other weights are kept beside it.
+
+    Raises:
+        WeightsError: the weights do not fit the settings or are not finite, or the folder holds something else.
+    """
+    if folder.exists() and not (folder / CARD).is_file():
+        raise WeightsError(f"{folder} exists and is not an encoder folder; give another path")
+    weights = _portable(encoder.state_dict())
+    _check_fit(weights, _without_weights(settings), "the encoder")
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise WeightsError("the encoder has weights that are not finite; export an earlier checkpoint")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    save_file(weights, partial / WEIGHTS)
+    if objective is not None:
+        state = _portable(objective.state_dict())
+        save_file({name: state[name] for name in state if not name.startswith("encoder.")}, partial / OBJECTIVE)
+    card = EncoderCard(
+        encoder=settings,
+        preprocessing=Preprocessing(tokens=tokens, patch=settings.patch, mean=settings.mean, std=settings.std),
+        provenance=dict(provenance),
+        parameters=sum(value.numel() for value in weights.values()),
+        weights_sha256=_sha256(partial / WEIGHTS),
+    )
+    (partial / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (partial / "README.md").write_text(model_card(card), encoding="utf-8")
+    _publish(partial, folder)
+    return card
+
+
+def load_encoder(folder: Path) -> tuple[ViT, EncoderCard]:
+    """Read an encoder folder.
+
+    Returns:
+        The encoder on the CPU, in evaluation mode, and its card.
+
+    Raises:
+        WeightsError: the folder is missing or incomplete, of another version, damaged, or its weights do not fit.
+    """
+    card = read_card(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise WeightsError(f"{folder} has no {WEIGHTS}; export the encoder again")
+    if _sha256(path) != card.weights_sha256:
+        raise WeightsError(f"{path} is damaged: its checksum is not the one in {CARD}; copy or export it again")
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file ({error}); copy or export it again") from None
+    encoder = _without_weights(card.encoder)
+    _check_fit(weights, encoder, str(path))
+    encoder.load_state_dict(weights, assign=True)
+    return encoder.eval(), card
+
+
+def read_card(folder: Path) -> EncoderCard:
+    """Read what an encoder folder says of itself; errors as ``load_encoder``."""
+    path = folder / CARD
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise WeightsError(
+            f"{folder} is not an encoder folder: it has no {CARD}; give the encoder folder of a run"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from None
+    try:
+        return EncoderCard.model_validate_json(text)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "file"
+        raise WeightsError(f"{path} is damaged or of another version: {where}: {problem['msg']}") from None
+
+
+def _portable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
+
+
+def _without_weights(settings: EncoderSettings) -> ViT:
+    with torch.device("meta"):  # neither memory nor random numbers
+        return build_encoder(settings)
+
+
+def _check_fit(weights: Mapping[str, Tensor], encoder: ViT, where: str) -> None:
+    expected = encoder.state_dict()
+    problems = [
+        *(f"{name} is missing" for name in expected if name not in weights),
+        *(f"{name} is not expected" for name in weights if name not in expected),
+        *(
+            f"{name} is {tuple(weights[name].shape)}, not {tuple(value.shape)}"
+            for name, value in expected.items()
+            if name in weights and weights[name].shape != value.shape
+        ),
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise WeightsError(f"weights of {where} do not fit the encoder's settings: {'; '.join(problems[:3])}{more}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _publish(partial: Path, folder: Path) -> None:
+    for path in [*partial.iterdir(), partial]:
+        handle = os.open(path, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,62 @@
+"""What a loss over all ranks needs: columns that carry gradient home, and sums.
+
+One process without a process group is the case of world size 1; nothing here then communicates.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+
+def rank_and_world() -> tuple[int, int]:
+    """The rank of this process and the number of ranks; (0, 1) without a process group."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def gather_columns(z: Tensor) -> Tensor:
+    """The tensors of all ranks, one below the other in the order of ranks.
+
+    A collective call. Every rank must bring the same shape and, where one needs gradient, all must. In backward the
+    gradients that the ranks hold for this rank's part are summed. With a loss per rank whose mean over ranks is the
+    loss of one process, averaging parameter gradients over ranks then gives exactly the gradient of one process.
+
+    Args:
+        z: [n, ...], float or integer.
+
+    Returns:
+        [n x world, ...].
+    """
+    _, world = rank_and_world()
+    if world == 1:
+        return z
+    gathered: Tensor = _Gather.apply(z)
+    return gathered
+
+
+def sum_over_ranks(count: Tensor) -> Tensor:
+    """Sum of a tensor over all ranks, without gradient. A collective call."""
+    total = count.detach().clone()
+    if rank_and_world()[1] > 1:
+        dist.all_reduce(total)
+    return total
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, z: Tensor) -> Tensor:
+        parts = [torch.empty_like(z, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, z.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Any) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        # Not a reduce-scatter: gloo lacks it for some types, and a column is a short vector.
+        dist.all_reduce(total)
+        own: Tensor = total.chunk(dist.get_world_size())[dist.get_rank()]
+        return own

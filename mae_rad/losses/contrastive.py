@@ -1,0 +1,140 @@
+"""Contrastive losses by name; each is a choice of (similarity, w, m) for ``pair_nce``.
+
+Rows are this rank's, columns come from all ranks with gradient. Inputs are normalised here, and similarities are
+computed in float32 (float64 for float64 inputs) also under autocast: at T = 0.1 the rounding of bfloat16 moves a logit
+by up to 0.02.
+
+Legend: n local films, W ranks, N rows, M columns, D features.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mae_rad.losses.all_ranks import gather_columns, rank_and_world
+from mae_rad.losses.pair_nce import pair_nce
+
+
+class Members(NamedTuple):
+    """What a relation knows about rows or columns.
+
+    Attributes:
+        place: [N] int64, unique to each vector over all ranks.
+        film: [N] int64 identity of the film.
+        study: [N] int64 identity of the study that the film belongs to.
+    """
+
+    place: Tensor
+    film: Tensor
+    study: Tensor
+
+
+class Pairs(NamedTuple):
+    """The arguments of ``pair_nce``: similarity [N, M], weights [N, M], mask [N, M] bool."""
+
+    similarity: Tensor
+    weights: Tensor
+    mask: Tensor
+
+
+def film_relation(rows: Members, columns: Members) -> tuple[Tensor, Tensor]:
+    """Views of one film pull, other films of its study are ignored, films of other studies push.
+
+    Two films of a study show one patient at one time, often one body part: pushing them apart teaches noise. A film
+    that is in the batch more than once, on any rank, pulls all its views.
+
+    Returns:
+        weights [N, M] in {0, 1} and mask [N, M] bool.
+    """
+    other = rows.place[:, None] != columns.place[None]
+    pull = other & (rows.film[:, None] == columns.film[None])
+    push = rows.study[:, None] != columns.study[None]
+    return pull.float(), pull | (push & other)
+
+
+def two_views(
+    z0: Tensor, z1: Tensor, temperature: float, *, film: Tensor | None = None, study: Tensor | None = None
+) -> Pairs:
+    """Similarities and relation between the two views of this rank's films and those of all ranks.
+
+    Args:
+        z0: [n, D] first views.
+        z1: [n, D] second views, same order.
+        temperature: similarities are cosines over this.
+        film: [n] int64 identities; None: every film is another one.
+        study: [n] int64 identities; None: every film is a study.
+
+    Returns:
+        Pairs with N = 2n and M = 2nW.
+    """
+    rank, world = rank_and_world()
+    count, device = len(z0), z0.device
+    if film is None:
+        film = torch.arange(rank * count, (rank + 1) * count, device=device)
+    identity = torch.stack([film, film if study is None else study], dim=1).repeat(2, 1)
+    z = torch.cat([z0, z1])
+    columns = gather_columns(identity)
+    places = torch.arange(2 * count * world, device=device)
+    own = places[2 * count * rank : 2 * count * (rank + 1)]
+    weights, mask = film_relation(
+        Members(own, identity[:, 0], identity[:, 1]), Members(places, columns[:, 0], columns[:, 1])
+    )
+    z = _normalise(z)
+    return Pairs(_similarity(z, gather_columns(z), temperature), weights, mask)
+
+
+def nt_xent(
+    z0: Tensor, z1: Tensor, temperature: float = 0.1, *, film: Tensor | None = None, study: Tensor | None = None
+) -> Tensor:
+    """Normalised temperature-scaled cross-entropy of SimCLR (Chen et al. 2020, eq. 1) over all ranks.
+
+    With ``film`` and ``study`` the films of one study are never each other's negatives; arguments as in ``two_views``.
+    """
+    return pair_nce(*two_views(z0, z1, temperature, film=film, study=study))
+
+
+def supcon(z: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+    """Supervised contrastive loss, L_out (Khosla et al. 2020, eq. 2); a row without another of its class is dropped.
+
+    Args:
+        z: [N, D] vectors; all views stacked.
+        labels: [N] int64 classes.
+        temperature: similarities are cosines over this.
+    """
+    rank, world = rank_and_world()
+    places = torch.arange(len(z) * world, device=z.device)
+    everyone = gather_columns(labels)
+    rows = Members(places[len(z) * rank : len(z) * (rank + 1)], labels, labels)
+    weights, mask = film_relation(rows, Members(places, everyone, everyone))
+    z = _normalise(z)
+    return pair_nce(_similarity(z, gather_columns(z), temperature), weights, mask)
+
+
+def clip(z0: Tensor, z1: Tensor, temperature: float = 0.1, balance: float = 0.5) -> Tensor:
+    """Contrast between two modalities (Radford et al. 2021; weighted as in Hager et al. 2023, eq. 3).
+
+    Args:
+        z0: [n, D] vectors of the first modality.
+        z1: [n, D] vectors of the second, same order.
+        temperature: similarities are cosines over this.
+        balance: weight of the direction z0 to z1; the other direction has 1 - balance.
+    """
+    rank, world = rank_and_world()
+    z0, z1 = _normalise(z0), _normalise(z1)
+    places = torch.arange(len(z0) * world, device=z0.device)
+    weights = (places[len(z0) * rank : len(z0) * (rank + 1), None] == places[None]).to(z0.dtype)
+    mask = torch.ones_like(weights, dtype=torch.bool)
+    there = pair_nce(_similarity(z0, gather_columns(z1), temperature), weights, mask)
+    back = pair_nce(_similarity(z1, gather_columns(z0), temperature), weights, mask)
+    return balance * there + (1 - balance) * back
+
+
+def _normalise(z: Tensor) -> Tensor:
+    return normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
+
+
+def _similarity(rows: Tensor, columns: Tensor, temperature: float) -> Tensor:
+    with torch.autocast(rows.device.type, enabled=False):
+        return rows @ columns.T / temperature

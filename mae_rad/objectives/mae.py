@@ -1,0 +1,162 @@
+"""Masked autoencoder (He et al. 2022): the encoder sees some patches of a film, a light decoder predicts others.
+
+Deviations from the paper: the loader draws visible and predicted patches from the film's content; only predicted
+patches enter the decoder as mask tokens, so predicting a part of the hidden ones costs less; a variance floor keeps
+near-black patches from turning noise into targets (0 reproduces the paper).
+
+Legend: B films, V visible and P predicted patches, p patch side, D encoder and E decoder channels.
+"""
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from data_prep.settings import Settings
+from mae_rad.data.batch import Batch, Patches, View, ViewSpec
+from mae_rad.encoders.blocks import Blocks, Shape, initialise
+from mae_rad.encoders.positions import sincos_positions
+from mae_rad.encoders.vit import DISPLAY_RANGE, Features, ViT
+from mae_rad.losses.masked_prediction import patch_errors, patch_statistics
+from mae_rad.objectives.base import Crop, Objective, ObjectiveOutput, SquareTokens
+
+FILM = "film"
+"""Name of the one view."""
+
+
+class MAESettings(Settings):
+    """Settings of the masked autoencoder; all change results."""
+
+    name: Literal["mae"] = "mae"
+    tokens: SquareTokens = Field(default=196, ge=16)
+    """T, patches that the content of a film is scaled to."""
+    visible: float = Field(default=0.25, gt=0, lt=1)
+    """Fraction of T that the encoder sees."""
+    predicted: float = Field(default=0.5, gt=0, lt=1)
+    """Fraction of T that is predicted; the paper predicts all the rest."""
+    crop: Crop | None = None
+    """Area range of a random square crop; null takes the film."""
+    jitter: float = Field(default=0.0, ge=0, le=1)
+    """Strength of the display jitter."""
+    flip: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a left-right mirror; it hides the side of the body."""
+    normalise_pixels: bool = True
+    """Predict patches normalised each by its mean and deviation."""
+    variance_floor: float = Field(default=1e-4, ge=0)
+    """Smallest variance by which a patch is normalised, in squared display ranges: 1e-4 is a deviation of 1 %."""
+    decoder_dim: int = Field(default=512, ge=4)
+    """Channels; a multiple of 4 and of decoder_heads."""
+    decoder_depth: int = Field(default=8, ge=1)
+    decoder_heads: int = Field(default=16, ge=1)
+
+    @property
+    def view(self) -> ViewSpec:
+        """What the loader draws."""
+        return ViewSpec(self.tokens, self.crop, self.jitter, self.flip, self.visible, self.predicted)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.visible + self.predicted > 1 + 1e-9 or 0 in self.view.budgets:
+            raise ValueError(
+                f"visible {self.visible} and predicted {self.predicted} must each hold a patch and together at most all"
+            )
+        if self.decoder_dim % 4 or self.decoder_dim % self.decoder_heads:
+            raise ValueError(f"decoder_dim {self.decoder_dim} must be a multiple of 4 and of decoder_heads")
+        return self
+
+
+class Decoder(nn.Module):
+    """Self-attention over what the encoder saw and one mask token per patch to predict."""
+
+    def __init__(self, encoder_dim: int, patch_values: int, shape: Shape, *, recompute: bool) -> None:
+        super().__init__()
+        self.dim = shape.dim
+        self.embedding = nn.Linear(encoder_dim, shape.dim)
+        self.mask_token = nn.Parameter(torch.empty(shape.dim))
+        self.blocks = Blocks(shape, recompute=recompute)
+        self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
+        self.head = nn.Linear(shape.dim, patch_values)
+        self.apply(initialise)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(self, features: Features, visible: Tensor, predicted: Tensor) -> Tensor:
+        """Predict patches from features.
+
+        Args:
+            features: of the visible patches; the class token goes along, without a position.
+            visible: [B, V, 2] coordinates.
+            predicted: [B, P, 2] coordinates.
+
+        Returns:
+            [B, P, p*p].
+        """
+        cls = self.embedding(features.cls[:, None])
+        seen = self.embedding(features.tokens) + self._positions(visible)
+        hidden = self.mask_token + self._positions(predicted)
+        tokens = self.blocks(torch.cat([cls, seen, hidden], dim=1))
+        prediction: Tensor = self.head(self.norm(tokens[:, -predicted.shape[1] :]))
+        return prediction
+
+    def _positions(self, coords: Tensor) -> Tensor:
+        dtype = self.mask_token.dtype
+        return sincos_positions(coords.to(torch.promote_types(dtype, torch.float32)), self.dim).to(dtype)
+
+
+class MAE(Objective):
+    """Masked autoencoding of films."""
+
+    def __init__(self, encoder: ViT, settings: MAESettings) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.views = {FILM: settings.view}
+        self.normalise = settings.normalise_pixels
+        self.variance_floor = settings.variance_floor
+        shape = Shape(settings.decoder_dim, settings.decoder_depth, settings.decoder_heads)
+        self.decoder = Decoder(encoder.dim, encoder.patch**2, shape, recompute=encoder.blocks.recompute)
+
+    def forward(self, batch: Batch) -> ObjectiveOutput:
+        """Mean squared error of the predicted patches, also apart for content and background."""
+        view = batch.views[FILM]
+        prediction, target = self._predict(view)
+        errors = patch_errors(prediction, target, normalise=self.normalise, variance_floor=self.variance_floor)
+        metrics = {}
+        if view.predicted_content is not None:
+            metrics["loss_content"] = _mean_where(errors.detach(), view.predicted_content)
+            metrics["loss_background"] = _mean_where(errors.detach(), ~view.predicted_content)
+        return ObjectiveOutput(errors.mean(), metrics)
+
+    @torch.no_grad()
+    def reconstruct(self, view: View) -> Tensor:
+        """Predicted patches for pictures.
+
+        With ``normalise_pixels`` a prediction lacks brightness and contrast: each patch is then given the mean and
+        deviation of its true patch, so such pictures look better than the model is. Without, nothing of the target
+        is used.
+
+        Returns:
+            [B, P, p*p] float32 display values in [0, 65535].
+        """
+        prediction, target = self._predict(view)
+        pixels = prediction.to(target.dtype)
+        if self.normalise:
+            mean, deviation = patch_statistics(target, self.variance_floor)
+            pixels = pixels * deviation + mean
+        return (pixels * DISPLAY_RANGE).clamp(0, DISPLAY_RANGE).float()
+
+    def _predict(self, view: View) -> tuple[Tensor, Tensor]:
+        wanted = _predicted(view)
+        prediction: Tensor = self.decoder(self.encoder(view.visible), view.visible.coords, wanted.coords)
+        precise = torch.promote_types(self.decoder.mask_token.dtype, torch.float32)
+        return prediction, wanted.values.to(precise) / DISPLAY_RANGE
+
+
+def _predicted(view: View) -> Patches:
+    if view.predicted is None:
+        raise ValueError("the masked autoencoder needs predicted patches; its view asks for them")
+    return view.predicted
+
+
+def _mean_where(errors: Tensor, chosen: Tensor) -> Tensor:
+    # As sums, since picking elements would wait for the device; 0 / 0 is the NaN of a batch without such patches.
+    return (errors * chosen).sum() / chosen.sum()

@@ -1,0 +1,96 @@
+"""SimCLR (Chen et al. 2020): two views of a film agree, films of other studies do not.
+
+Deviations from the paper: films of one study are never each other's negatives; the head has three layers (Chen et al.
+2020b) and normalises with LayerNorm. BatchNorm would couple the films of one rank, so that two ranks train another
+model than one; its synchronised form does not run on CPU.
+
+Legend: n films of this rank, D encoder channels.
+"""
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from data_prep.settings import Settings
+from mae_rad.data.batch import Batch, Patches, ViewSpec
+from mae_rad.encoders.blocks import initialise
+from mae_rad.encoders.vit import ViT
+from mae_rad.losses.contrastive import Pairs, two_views
+from mae_rad.losses.pair_nce import pair_nce
+from mae_rad.objectives.base import Crop, Objective, ObjectiveOutput, SquareTokens
+
+VIEWS = ("a", "b")
+"""Names of the two views."""
+
+
+class SimCLRSettings(Settings):
+    """Settings of SimCLR; all change results."""
+
+    name: Literal["simclr"] = "simclr"
+    tokens: SquareTokens = Field(default=196, ge=16)
+    """T, patches of each view."""
+    crop: Crop = (0.4, 1.0)
+    """Area range of the random square crop inside the content."""
+    jitter: float = Field(default=0.5, ge=0, le=1)
+    """Strength of the display jitter."""
+    flip: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a left-right mirror; it hides the side of the body."""
+    visible: float | None = Field(default=None, gt=0, le=1)
+    """Fraction of T that is encoded; null encodes all."""
+    temperature: float = Field(default=0.1, gt=0)
+    head_hidden: int = Field(default=2048, ge=1)
+    """Channels of the two hidden layers of the projection head."""
+    head_dim: int = Field(default=128, ge=1)
+    """Channels of the projection."""
+
+    @property
+    def view(self) -> ViewSpec:
+        """What the loader draws, twice."""
+        return ViewSpec(self.tokens, self.crop, self.jitter, self.flip, self.visible)
+
+
+class SimCLR(Objective):
+    """Contrast between two views of every film, over all ranks."""
+
+    def __init__(self, encoder: ViT, settings: SimCLRSettings) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.views = dict.fromkeys(VIEWS, settings.view)
+        self.temperature = settings.temperature
+        self.head = _projection_head(encoder.dim, settings.head_hidden, settings.head_dim)
+
+    def forward(self, batch: Batch) -> ObjectiveOutput:
+        """NT-Xent of the projections; a collective call."""
+        a, b = (batch.views[name].visible for name in VIEWS)
+        pooled = self.encoder(Patches(*(torch.cat(parts) for parts in zip(a, b, strict=True)))).pooled
+        z0, z1 = self.head(pooled).chunk(2)
+        pairs = two_views(z0, z1, self.temperature, film=batch.film, study=batch.study)
+        return ObjectiveOutput(pair_nce(*pairs), self._metrics(pooled, pairs))
+
+    @torch.no_grad()
+    def _metrics(self, pooled: Tensor, pairs: Pairs) -> dict[str, Tensor]:
+        pull = pairs.weights > 0
+        push = pairs.mask & ~pull
+        cosine = pairs.similarity * self.temperature
+        nearest = pairs.similarity.masked_fill(~pairs.mask, -torch.inf).argmax(dim=1, keepdim=True)
+        spread = normalize(pooled.float(), dim=1).std(dim=0).mean()
+        return {
+            "positive_similarity": (cosine * pull).sum() / pull.sum(),
+            "negative_similarity": (cosine * push).sum() / push.sum(),
+            # 1 for features spread evenly over the sphere, 0 for collapsed ones.
+            "feature_std": spread * pooled.shape[1] ** 0.5,
+            "contrastive_accuracy": pull.gather(1, nearest).float().mean(),
+        }
+
+
+def _projection_head(encoder_dim: int, hidden: int, dim: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise([encoder_dim, hidden, hidden]):
+        # The norm's own shift makes a bias redundant.
+        layers += [nn.Linear(width_in, width_out, bias=False), nn.LayerNorm(width_out), nn.GELU()]
+    head = nn.Sequential(*layers, nn.Linear(hidden, dim, bias=False))
+    return head.apply(initialise)

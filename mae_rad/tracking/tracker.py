@@ -1,0 +1,224 @@
+"""One MLflow run, written by one process. A failing store never ends a training: it is logged once and tried again.
+
+The sqlite store keeps no path: artifacts have ``mlflow-artifacts:`` addresses and lie in ``mlartifacts`` beside the
+database, so that a folder of runs can be moved and is served by ``mlflow server`` (see :func:`open_command`).
+"""
+
+import logging
+import os
+import re
+import shlex
+import shutil
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from mae_rad.errors import RunError
+from mae_rad.tracking.public_values import public_value, public_values
+
+_SQLITE = "sqlite:///"
+_PROXIED = "mlflow-artifacts:"
+_RETRY_SECONDS = 60.0
+_PENDING = 20_000
+"""Metrics kept while the store does not answer; the oldest go first. The run folder has them all."""
+_PER_BATCH = 100
+_LONGEST_VALUE = 6000
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # a hospital's training reports to nobody
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "_MLFLOW_SERVER_ARTIFACT_ROOT": f"{_PROXIED}/",
+}
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+_logger = logging.getLogger(__name__)
+
+
+class Tracker:
+    """A started MLflow run; make one with :meth:`start`."""
+
+    def __init__(self, client: Any, run_id: str, artifacts: Path | None) -> None:
+        self.run_id = run_id
+        self._client = client
+        self._artifacts = artifacts
+        self._pending: deque[tuple[str, float, int, int]] = deque(maxlen=_PENDING)
+        self._retry_at = 0.0
+        self._complained = False
+
+    @classmethod
+    def start(
+        cls,
+        uri: str,
+        experiment: str,
+        run_name: str,
+        *,
+        run_id: str | None = None,
+        parent: str | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> "Tracker":
+        """Begin a run, or go on with ``run_id``.
+
+        Params and tags pass :func:`public_values`: nested settings are flattened, paths keep their last component.
+        Params that the run already has stay as they were. ``parent`` nests the run below another one.
+
+        Raises:
+            RunError: the store does not answer or does not have the run.
+        """
+        os.environ.update(_ENVIRONMENT)
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of MLflow's own dependencies
+                client = _client(uri)
+                run = _open_run(client, experiment, run_name, run_id, parent)
+                known = set(run.data.params)
+                fresh = {name: value for name, value in public_values(params or {}).items() if name not in known}
+                _describe(client, run.info.run_id, fresh, tags or {})
+        except Exception as error:  # sqlalchemy, requests, alembic and MLflow each raise their own
+            raise RunError(
+                f"the MLflow store {_shown(uri)} cannot be used ({_kind(error)});"
+                " start its server, or name another store in the setting for the MLflow address"
+            ) from error
+        return cls(client, run.info.run_id, _artifact_folder(uri, run.info.artifact_uri))
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log ``values`` at ``step``; what cannot be delivered now is delivered with a later call."""
+        now = int(time.time() * 1000)
+        self._pending.extend((_legal(name), float(value), now, step) for name, value in values.items())
+        self._attempt(self._flush)
+
+    def picture(self, path: Path, folder: str) -> None:
+        """Store an image, which MLflow shows in the page of the run, as ``folder/<name of path>``."""
+        self._attempt(lambda: self._store(path, folder))
+
+    def file(self, path: Path, folder: str) -> None:
+        """Store any file as ``folder/<name of path>``; an empty ``folder`` is the top."""
+        self._attempt(lambda: self._store(path, folder))
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
+        """Deliver what is pending and end the run."""
+        self._retry_at = 0.0
+        self._attempt(self._flush)
+        self._attempt(lambda: self._client.set_terminated(self.run_id, status=status))
+
+    def _flush(self) -> None:
+        from mlflow.entities import Metric  # noqa: PLC0415 - imported with the client, two seconds
+
+        while self._pending:
+            batch = [self._pending[i] for i in range(min(_PER_BATCH, len(self._pending)))]
+            self._client.log_batch(self.run_id, metrics=[Metric(*entry) for entry in batch])
+            for _ in batch:
+                self._pending.popleft()
+
+    def _store(self, path: Path, folder: str) -> None:
+        if self._artifacts is None:
+            self._client.log_artifact(self.run_id, str(path), folder or None)
+            return
+        target = self._artifacts / folder
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / path.name)
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            action()
+        except Exception as error:  # whatever the store does, the training goes on
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            if not self._complained:
+                self._complained = True
+                _logger.warning("MLflow does not take what is logged (%s); the run goes on without it", _kind(error))
+
+
+def default_uri(folder: Path) -> str:
+    """The sqlite store in ``folder``, the one that holds the run folders."""
+    return f"{_SQLITE}{(folder.resolve() / 'mlflow.db').as_posix()}"
+
+
+def open_command(uri: str) -> str:
+    """What a person types to read the store, or the address that a browser opens where a server already runs."""
+    if uri.startswith(("http://", "https://")):
+        return uri
+    command = f"MLFLOW_DISABLE_TELEMETRY=true mlflow server --backend-store-uri {shlex.quote(uri)}"
+    if uri.startswith(_SQLITE):
+        command += f" --artifacts-destination {shlex.quote(str(_artifact_root(uri)))}"
+    return f"{command} --port 5000    # then open http://127.0.0.1:5000"
+
+
+def _client(uri: str) -> Any:
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - two seconds, only where a run is tracked
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if uri.startswith(_SQLITE):
+        _database(uri).parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=uri)
+
+
+def _open_run(client: Any, experiment: str, run_name: str, run_id: str | None, parent: str | None) -> Any:
+    if run_id is not None:
+        run = client.get_run(run_id)
+        client.update_run(run_id, status="RUNNING")
+        return run
+    number = _experiment(client, experiment)
+    # MLflow's fluent interface would add account, script path and commit; the client adds what it is given.
+    return client.create_run(number, run_name=run_name, tags={} if parent is None else {"mlflow.parentRunId": parent})
+
+
+def _experiment(client: Any, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name))
+    except Exception:  # another run may have made it in this moment
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _describe(client: Any, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    from mlflow.entities import Param, RunTag  # noqa: PLC0415
+
+    entries = [Param(_legal(name), value[:_LONGEST_VALUE]) for name, value in params.items()]
+    for start in range(0, len(entries), _PER_BATCH):
+        client.log_batch(run_id, params=entries[start : start + _PER_BATCH])
+    client.log_batch(run_id, tags=[RunTag(_legal(name), public_value(value)) for name, value in tags.items()])
+
+
+def _legal(name: str) -> str:
+    """``name`` in the letters that MLflow allows: a path of non-empty parts, at most 250 characters."""
+    parts = re.sub(r"[^\w.\- :/]", "_", name).split("/")
+    return "/".join(part for part in parts if part.strip(". "))[:250] or "_"
+
+
+def _database(uri: str) -> Path:
+    return Path(uri.removeprefix(_SQLITE))
+
+
+def _artifact_root(uri: str) -> Path:
+    return _database(uri).parent / "mlartifacts"
+
+
+def _artifact_folder(uri: str, address: str) -> Path | None:
+    """Where the artifacts of a run of the sqlite store lie; None leaves them to MLflow."""
+    if not uri.startswith(_SQLITE) or not address.startswith(_PROXIED):
+        return None
+    return _artifact_root(uri) / PurePosixPath(address.removeprefix(_PROXIED).lstrip("/"))
+
+
+def _shown(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def _kind(error: Exception) -> str:
+    return type(error).__name__

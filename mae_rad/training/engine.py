@@ -1,0 +1,209 @@
+"""The one file that knows DeepSpeed: ranks, optimiser, backward, step, checkpoints. CPU (gloo) as on GPUs (NCCL)."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mae_rad.config import PretrainSettings
+from mae_rad.data.batch import Batch
+from mae_rad.errors import RunError, SettingsError
+from mae_rad.objectives.base import Objective, ObjectiveOutput
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "warning")
+
+import deepspeed  # reads DS_ACCELERATOR when imported
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Who this process is among all."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and talks."""
+        return self.rank == 0
+
+
+@contextmanager
+def ranks(threads: int = 0) -> Iterator[Ranks]:
+    """Join the processes that a launcher started (``deepspeed``, ``torchrun``), or be the only one."""
+    alone: dict[str, str] = {}
+    if "RANK" not in os.environ:
+        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+        alone |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        os.environ.update(alone)
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(local)
+    else:
+        beside = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
+        torch.set_num_threads(threads or max(1, _cores() // beside))
+        # The shared-memory operator would be compiled at the first start and serves only tensor parallelism.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)
+    try:
+        yield Ranks(
+            dist.get_rank(), dist.get_world_size(), torch.device("cuda", local) if on_gpu else torch.device("cpu")
+        )
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        for name in alone:
+            del os.environ[name]
+
+
+def micro_batch(settings: PretrainSettings, world: int) -> int:
+    """Films per forward pass and rank.
+
+    Raises:
+        SettingsError: the batch does not divide.
+    """
+    parts = world * settings.optimizer.accumulation
+    if settings.optimizer.batch % parts:
+        raise SettingsError(
+            f"optimizer.batch {settings.optimizer.batch} does not divide among {world} ranks x accumulation"
+            f" {settings.optimizer.accumulation}; choose a multiple of {parts}"
+        )
+    return settings.optimizer.batch // parts
+
+
+def deepspeed_config(settings: PretrainSettings, world: int) -> dict[str, Any]:
+    """DeepSpeed's dictionary, derived from ours."""
+    return {
+        "train_batch_size": settings.optimizer.batch,
+        "train_micro_batch_size_per_gpu": micro_batch(settings, world),
+        "gradient_accumulation_steps": settings.optimizer.accumulation,
+        "gradient_clipping": settings.optimizer.clip_norm,
+        "zero_optimization": {"stage": settings.runtime.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 10**9,
+        "wall_clock_breakdown": False,
+    }
+
+
+class Engine:
+    """An objective under DeepSpeed."""
+
+    def __init__(self, objective: Objective, settings: PretrainSettings, ranks: Ranks) -> None:
+        self._stage = settings.runtime.zero_stage
+        self.objective = objective
+        self._norm = float("nan")
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(objective, settings.optimizer.weight_decay), lr=0.0, betas=settings.optimizer.betas
+        )
+        self._engine, self._optimizer, _, _ = deepspeed.initialize(
+            model=_Autocast(objective, settings.precision == "bf16", ranks.device),
+            optimizer=optimizer,
+            config=deepspeed_config(settings, ranks.world),
+        )
+
+    def forward(self, batch: Batch) -> ObjectiveOutput:
+        """Loss and metrics of this rank's part of the batch."""
+        output: ObjectiveOutput = self._engine(batch)
+        return output
+
+    def backward_and_step(self, loss: Tensor, learning_rate: float) -> None:
+        """Accumulate gradients; at the end of the step reduce, clip and update."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._engine.backward(loss)
+        if self._stage == 0 and self._engine.is_gradient_accumulation_boundary():  # DeepSpeed keeps no norm there
+            gradients = [p.grad for p in self.objective.parameters() if p.grad is not None]
+            self._norm = float(nn.utils.get_total_norm(gradients))
+        self._engine.step()
+
+    def gradient_norm(self) -> float:
+        """Global gradient norm of the last step, before clipping."""
+        return self._norm if self._stage == 0 else float(self._engine.get_global_grad_norm())
+
+    @contextmanager
+    def whole_parameters(self) -> Iterator[None]:
+        """The parameters in full on every rank, which ZeRO stage 3 keeps in parts."""
+        gather = (
+            deepspeed.zero.GatheredParameters(list(self.objective.parameters())) if self._stage == 3 else nullcontext()
+        )
+        with gather:
+            yield
+
+    def save(self, folder: Path, tag: str, state: dict[str, Any]) -> None:
+        """Write a checkpoint ``folder/tag``; returns on all ranks when it is complete."""
+        self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
+        dist.barrier()
+
+    def load(self, folder: Path, tag: str) -> dict[str, Any]:
+        """Load a checkpoint of this run's own folder and return the state it was saved with.
+
+        Raises:
+            RunError: it cannot be loaded.
+        """
+        path, client = self._engine.load_checkpoint(str(folder), tag=tag)
+        if path is None:
+            raise RunError(f"checkpoint {tag} of the run folder cannot be loaded; delete the folder to begin anew")
+        state: dict[str, Any] = client["mae_rad"]
+        return state
+
+
+def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
+    """Mean of scalars over all ranks; every rank must call it with the same names."""
+    names = sorted(values)
+    stacked = torch.stack([values[name].detach().float() for name in names])
+    dist.all_reduce(stacked)
+    return dict(zip(names, (stacked / dist.get_world_size()).tolist(), strict=True))
+
+
+def broadcast_object(value: Any) -> Any:
+    """The value that rank 0 has."""
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+class _Autocast(nn.Module):
+    """Runs an objective under autocast, where asked."""
+
+    def __init__(self, objective: Objective, enabled: bool, device: torch.device) -> None:
+        super().__init__()
+        self.objective = objective
+        self._enabled, self._device = enabled, device
+
+    def forward(self, batch: Batch) -> ObjectiveOutput:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._enabled):
+            output: ObjectiveOutput = self.objective(batch)
+            return output
+
+
+def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    # Biases, norms and tokens are not decayed: all of them are one-dimensional but for the tokens.
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            (free if parameter.ndim < 2 or name.endswith("_token") else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,185 @@
+"""The training loop, top to bottom: batch, forward, finite?, backward, step; once in a while log, draw, save."""
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from data_prep.progress import Progress
+from mae_rad.config import PretrainSettings
+from mae_rad.data.batch import Batch
+from mae_rad.data.loader import training_batches
+from mae_rad.data.order import Order
+from mae_rad.data.shards import ShardIndex
+from mae_rad.encoders.vit import build_encoder
+from mae_rad.errors import RunError, SettingsError
+from mae_rad.export.encoder import save_encoder
+from mae_rad.objectives import build_objective
+from mae_rad.tracking import Tracker, default_uri
+from mae_rad.training.engine import Engine, Ranks, broadcast_object, mean_over_ranks, micro_batch, ranks
+from mae_rad.training.pictures import draw_pictures, held_out_films
+from mae_rad.training.run_folder import RunFolder
+from mae_rad.training.schedule import learning_rate
+
+_log = logging.getLogger(__name__)
+
+Drawn = tuple[Batch, tuple[str, ...]]
+"""A batch, and which films were passed over for it."""
+
+
+def pretrain(settings: PretrainSettings) -> None:
+    """Run, or take up again, one pretraining; the exported encoder lies in the run folder when it returns."""
+    index = ShardIndex(settings.data.shards, where=settings.data.where)
+    folder = RunFolder(settings, index.dataset_sha256)
+    folder.check()
+    if len(index) < settings.optimizer.batch:
+        raise SettingsError(f"{len(index)} training films are fewer than optimizer.batch {settings.optimizer.batch}")
+    with ranks(settings.runtime.threads) as who:
+        micro_batch(settings, who.world)
+        if who.first:
+            folder.begin()
+        _train(settings, index, folder, who)
+
+
+def _train(settings: PretrainSettings, index: ShardIndex, folder: RunFolder, who: Ranks) -> None:  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
+    torch.manual_seed(settings.seed)
+    objective = build_objective(settings.objective, build_encoder(settings.encoder)).to(who.device)
+    engine = Engine(objective, settings, who)
+    optimizer, runtime = settings.optimizer, settings.runtime
+
+    placement = {"zero_stage": runtime.zero_stage, "world": who.world}
+    tag = broadcast_object(folder.latest(**placement))
+    state: dict[str, Any] = engine.load(folder.checkpoints, tag) if tag else {"step": 0, "tracking": None}
+    first_step: int = state["step"]
+    tracker: Tracker | None = None
+    if who.first:
+        folder.truncate_metrics(first_step)
+        tracker = _start_tracker(settings, index, state["tracking"])
+    tracking = broadcast_object(tracker.run_id if tracker else None)
+
+    order = Order(len(index), settings.seed, optimizer.batch, index.weights(settings.data.weights))
+    micro = micro_batch(settings, who.world)
+    batches = training_batches(
+        index,
+        order,
+        objective.views,
+        patch=settings.encoder.patch,
+        first_step=first_step,
+        last_step=optimizer.steps,
+        rank=who.rank,
+        world=who.world,
+        micro=micro,
+        workers=runtime.workers,
+    )
+    pictures = held_out_films(index, settings, objective)
+    progress = (
+        Progress(settings.objective.name, "films", optimizer.steps * optimizer.batch, done=first_step * optimizer.batch)
+        if who.first
+        else None
+    )
+    meter = _Meter(first_step)
+
+    for step in range(first_step, optimizer.steps):
+        rate = learning_rate(step, optimizer)
+        for _ in range(optimizer.accumulation):
+            batch, reasons = meter.wait_for(batches)
+            for reason in reasons:
+                _log.warning("skipped: %s", reason)
+            output = engine.forward(batch.to(who.device))
+            means = mean_over_ranks({"loss": output.loss, **output.metrics})
+            if not math.isfinite(means["loss"]):
+                raise RunError(
+                    f"the loss is {means['loss']} at step {step} (learning rate {rate:.3g}), before the update;"
+                    f" films of rank {who.rank}: {', '.join(batch.keys[:4])} …; lower optimizer.base_learning_rate"
+                )
+            engine.backward_and_step(output.loss, rate)
+        done = step + 1
+
+        if progress:
+            progress.add(optimizer.batch, f"step {done}/{optimizer.steps}, loss {means['loss']:.4f}")
+        if done % runtime.log_every == 0 or done == optimizer.steps:
+            values = means | meter.read(done, optimizer.batch, who.world)
+            values |= {"learning_rate": rate, "gradient_norm": engine.gradient_norm()}
+            if tracker:
+                folder.log(done, values)
+                tracker.metrics(values, done)
+        if pictures and (done % runtime.picture_every == 0 or done == optimizer.steps):
+            picture = draw_pictures(pictures, objective, settings, who.device)
+            if tracker:
+                path = folder.samples / f"step-{done:07d}.png"
+                picture.save(path)
+                tracker.picture(path, "samples")
+        if done % runtime.checkpoint_every == 0 or done == optimizer.steps:
+            tag = f"step-{done:07d}"
+            engine.save(folder.checkpoints, tag, {"step": done, "tracking": tracking})
+            if who.first:
+                folder.commit(tag, **placement, keep=runtime.keep_checkpoints)
+
+    with engine.whole_parameters():
+        if who.first:
+            save_encoder(
+                objective.encoder,
+                settings.encoder,
+                folder.encoder,
+                tokens=next(iter(objective.views.values())).tokens,
+                provenance=_provenance(settings, index),
+                objective=objective,
+            )
+    if progress:
+        progress.close()
+    if tracker:
+        tracker.finish("FINISHED")
+
+
+def _provenance(settings: PretrainSettings, index: ShardIndex) -> dict[str, str | int | float | None]:
+    return {
+        "objective": settings.objective.name,
+        "steps": settings.optimizer.steps,
+        "films_seen": settings.optimizer.steps * settings.optimizer.batch,
+        "dataset_sha256": index.dataset_sha256,
+        "config_sha256": hashlib.sha256(json.dumps(settings.results(), sort_keys=True).encode()).hexdigest(),
+        "version": version("mae_rad"),
+    }
+
+
+def _start_tracker(settings: PretrainSettings, index: ShardIndex, run_id: str | None) -> Tracker:
+    runtime = settings.runtime
+    return Tracker.start(
+        runtime.mlflow_uri or default_uri(runtime.run_dir.parent),
+        runtime.experiment,
+        runtime.run_dir.name,
+        run_id=run_id,
+        params=settings.results(),
+        tags={"stage": "pretrain", "objective": settings.objective.name, "dataset_sha256": index.dataset_sha256},
+    )
+
+
+class _Meter:
+    """Speed, share of time spent waiting for data, and films passed over, since the last reading."""
+
+    def __init__(self, step: int) -> None:
+        self._skipped = 0
+        self._restart(step)
+
+    def wait_for(self, batches: Iterator[Drawn]) -> Drawn:
+        asked = time.monotonic()
+        batch = next(batches)
+        self._waited += time.monotonic() - asked
+        self._skipped += len(batch[1])
+        return batch
+
+    def read(self, step: int, films_per_step: int, world: int) -> dict[str, float]:
+        elapsed = time.monotonic() - self._since
+        shares = mean_over_ranks({"wait": torch.tensor(self._waited / elapsed), "skipped": torch.tensor(self._skipped)})
+        rate = films_per_step * (step - self._step) / elapsed
+        self._restart(step)
+        return {"films_per_second": rate, "data_wait": shares["wait"], "skipped_films": shares["skipped"] * world}
+
+    def _restart(self, step: int) -> None:
+        self._step, self._waited, self._since = step, 0.0, time.monotonic()

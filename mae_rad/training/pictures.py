@@ -1,0 +1,156 @@
+"""Held-out films as the model sees them: original, visible patches, reconstruction, error; all at the same scale."""
+
+from dataclasses import replace
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from data_prep.display import display_table
+from mae_rad.config import PretrainSettings
+from mae_rad.data.batch import View, ViewSpec
+from mae_rad.data.geometry import film_layout
+from mae_rad.data.loader import stack
+from mae_rad.data.seeds import counted
+from mae_rad.data.shards import FilmUnreadableError, ShardIndex
+from mae_rad.data.view import as_patches, draw_budget
+from mae_rad.errors import SettingsError
+from mae_rad.objectives.base import Objective
+
+WHITE = 65535
+LARGEST_ERROR = 0.25
+"""Absolute error, as a fraction of the display range, that the error map shows brightest."""
+
+_GAP, _CAPTION, _HIDDEN = 6, 16, 90
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """An objective that predicts patches and can show them."""
+
+    def reconstruct(self, view: View) -> Tensor:
+        """[B, P, p*p] display values of the predicted patches."""
+
+
+class HeldOutFilm(NamedTuple):
+    """One film with a fixed draw of visible and predicted patches."""
+
+    caption: str
+    image: NDArray[np.uint16]
+    grid: tuple[int, int]
+    view: View
+    visible: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+
+def held_out_films(index: ShardIndex, settings: PretrainSettings, objective: Objective) -> list[HeldOutFilm]:
+    """A fixed set of validation films of mixed body parts; empty where the objective predicts no patches."""
+    spec = next((spec for spec in objective.views.values() if spec.predicted > 0), None)
+    if spec is None or settings.runtime.pictures == 0 or not isinstance(objective, Reconstructs):
+        return []
+    try:
+        held_out = ShardIndex(settings.data.shards, where=settings.data.where, split="val")
+    except SettingsError:  # no validation film: nothing is held out, so nothing is shown
+        return []
+    films: list[HeldOutFilm] = []
+    for row in _mixed_rows(held_out):
+        film = _hold_out(held_out, row, replace(spec, crop=None, jitter=0.0, flip=0.0), settings)
+        if film is not None:
+            films.append(film)
+        if len(films) == settings.runtime.pictures:
+            break
+    return films
+
+
+@torch.no_grad()
+def draw_pictures(
+    films: list[HeldOutFilm], objective: Objective, settings: PretrainSettings, device: torch.device
+) -> Image.Image:
+    """One row per film. Every rank must call it: parameters may be partitioned."""
+    assert isinstance(objective, Reconstructs)  # or held_out_films would have found nothing to show
+    objective.eval()
+    rows = []
+    for film in films:
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            reconstruction = objective.reconstruct(film.view.to(device))
+        rows.append(_row(film, reconstruction[0].float().cpu().numpy(), settings.encoder.patch))
+    objective.train()
+    return _sheet(rows, [film.caption for film in films])
+
+
+def _mixed_rows(index: ShardIndex) -> list[int]:
+    order = counted("pictures").permutation(len(index)).tolist()
+    parts = index.table.column("body_part").to_pylist()
+    seen: dict[str | None, int] = {}
+    turn = {}
+    for row in order:  # the n-th film of every body part comes before the n+1-th of any
+        turn[row] = seen[parts[row]] = seen.get(parts[row], -1) + 1
+    return sorted(order, key=lambda row: turn[row])
+
+
+def _hold_out(index: ShardIndex, row: int, spec: ViewSpec, settings: PretrainSettings) -> HeldOutFilm | None:
+    patch = settings.encoder.patch
+    try:
+        film = index.film(row)
+    except FilmUnreadableError:
+        return None
+    layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, spec.tokens, patch)
+    content = film.content(layout)
+    visible, predicted = spec.budgets
+    if visible is None or content.size < visible + predicted:
+        return None
+    image = np.asarray(display_table(film.sidecar.display)[film.values(layout, patch)])
+    every = as_patches(image, layout, patch)
+    chosen = draw_budget(content, visible + predicted, counted("pictures", index.key(row)))
+    seen, hidden = (
+        stack([type(every)(every.values[part], every.coords[part], every.size)])
+        for part in (chosen[:visible], chosen[visible:])
+    )
+    view = View(seen, hidden, torch.from_numpy(content.reshape(-1)[chosen[visible:]])[None])
+    caption = " · ".join(part for part in (film.sidecar.body_part, film.sidecar.view) if part) or "film"
+    return HeldOutFilm(caption, image, layout.grid, view, chosen[:visible], chosen[visible:])
+
+
+def _row(film: HeldOutFilm, reconstruction: NDArray[np.float32], patch: int) -> list[Image.Image]:
+    original = (film.image >> 8).astype(np.uint8)
+    shape = (film.grid[0], film.grid[1], patch, patch)
+    seen, shown, error = (np.full(shape, fill, np.uint8) for fill in (_HIDDEN, _HIDDEN, 0))
+    patches = original.reshape(film.grid[0], patch, film.grid[1], patch).transpose(0, 2, 1, 3)
+    seen_at, predicted_at = (np.unravel_index(part, film.grid) for part in (film.visible, film.predicted))
+    seen[seen_at] = shown[seen_at] = patches[seen_at]
+    guess = np.clip(reconstruction.reshape(-1, patch, patch), 0, WHITE)
+    shown[predicted_at] = guess / 257
+    assert film.view.predicted is not None
+    truth = film.view.predicted.values[0].numpy().astype(np.float32).reshape(-1, patch, patch)
+    error[predicted_at] = np.clip(np.abs(guess - truth) / (LARGEST_ERROR * WHITE), 0, 1) * 255
+    heat = cv2.cvtColor(cv2.applyColorMap(_image(error), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    grey = [Image.fromarray(part).convert("RGB") for part in (original, _image(seen), _image(shown))]
+    return [*grey, Image.fromarray(heat)]
+
+
+def _image(patches: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    down, across, patch, _ = patches.shape
+    return np.ascontiguousarray(patches.transpose(0, 2, 1, 3).reshape(down * patch, across * patch))
+
+
+def _sheet(rows: list[list[Image.Image]], captions: list[str]) -> Image.Image:
+    titles = ("original", "visible", "reconstruction", f"error (white: ≥ {LARGEST_ERROR:.0%} of the range)")
+    across = max(image.width for row in rows for image in row)
+    heights = [row[0].height for row in rows]
+    sheet = Image.new(
+        "RGB", (4 * (across + _GAP), _CAPTION + sum(height + _CAPTION + _GAP for height in heights)), "black"
+    )
+    pen = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        pen.text((column * (across + _GAP) + 2, 2), title, fill="white")
+    top = _CAPTION
+    for row, height, caption in zip(rows, heights, captions, strict=True):
+        pen.text((2, top + 2), caption, fill=(160, 200, 255))
+        for column, image in enumerate(row):
+            sheet.paste(image, (column * (across + _GAP), top + _CAPTION))
+        top += height + _CAPTION + _GAP
+    return sheet

@@ -1,0 +1,104 @@
+"""A run folder belongs to its settings and its shards."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data_prep.settings import load
+from mae_rad.config import PretrainSettings
+from mae_rad.errors import RunError, SettingsError
+from mae_rad.training.run_folder import RunFolder
+from mae_rad.training.schedule import learning_rate
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
+
+
+def _settings(run_dir: Path, *overrides: str) -> PretrainSettings:
+    return load(PretrainSettings, CONFIGS / "demo_mae.yaml", [f"runtime.run_dir={run_dir}", *overrides])
+
+
+def _begun(run_dir: Path) -> RunFolder:
+    folder = RunFolder(_settings(run_dir), "d" * 64)
+    folder.check()
+    folder.begin()
+    return folder
+
+
+def test_the_same_run_is_taken_up_again(tmp_path: Path) -> None:
+    _begun(tmp_path / "run")
+    RunFolder(_settings(tmp_path / "run", "runtime.log_every=3", "data.shards=[elsewhere]"), "d" * 64).check()
+
+
+def test_a_changed_result_setting_is_refused_and_named(tmp_path: Path) -> None:
+    _begun(tmp_path / "run")
+    with pytest.raises(RunError, match=r"objective.visible was 0.25 and is 0.2"):
+        RunFolder(_settings(tmp_path / "run", "objective.visible=0.2"), "d" * 64).check()
+
+
+def test_other_shards_are_refused(tmp_path: Path) -> None:
+    _begun(tmp_path / "run")
+    with pytest.raises(RunError, match="other shards"):
+        RunFolder(_settings(tmp_path / "run"), "e" * 64).check()
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("")
+    with pytest.raises(RunError, match="holds other files"):
+        RunFolder(_settings(tmp_path / "run"), "d" * 64).check()
+
+
+def test_checkpoints_beyond_the_kept_ones_go_and_the_pointer_stays(tmp_path: Path) -> None:
+    folder = _begun(tmp_path / "run")
+    assert folder.latest(zero_stage=0, world=1) is None
+    for step in (1, 2, 3):
+        (folder.checkpoints / f"step-{step:07d}").mkdir()
+        folder.commit(f"step-{step:07d}", zero_stage=0, world=2, keep=2)
+    assert sorted(path.name for path in folder.checkpoints.glob("step-*")) == ["step-0000002", "step-0000003"]
+    assert folder.latest(zero_stage=0, world=1) == "step-0000003"
+
+
+def test_a_partitioned_checkpoint_is_refused_elsewhere(tmp_path: Path) -> None:
+    folder = _begun(tmp_path / "run")
+    (folder.checkpoints / "step-0000001").mkdir()
+    folder.commit("step-0000001", zero_stage=2, world=2, keep=1)
+    assert folder.latest(zero_stage=2, world=2) == "step-0000001"
+    for stage, world in ((2, 1), (0, 2), (3, 2)):
+        with pytest.raises(RunError, match="ZeRO stage 2 on 2 ranks"):
+            folder.latest(zero_stage=stage, world=world)
+
+
+def test_steps_that_are_taken_again_leave_no_second_line(tmp_path: Path) -> None:
+    folder = _begun(tmp_path / "run")
+    for step in (10, 20, 30):
+        folder.log(step, {"loss": 1.0, "unknown": float("nan")})
+    folder.truncate_metrics(20)
+    lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"step": 10, "loss": 1.0}, {"step": 20, "loss": 1.0}]
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    settings = _settings(Path("run"), "optimizer.steps=100", "optimizer.warmup_fraction=0.1").optimizer
+    rates = [learning_rate(step, settings) for step in range(100)]
+    peak = settings.base_learning_rate * settings.batch / 256
+    assert max(rates) == pytest.approx(peak)
+    assert rates.index(max(rates)) in (9, 10)
+    assert rates[0] == pytest.approx(peak / 10)
+    assert rates[-1] < 0.001 * peak
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_config_builds(path: Path) -> None:
+    from mae_rad.encoders.vit import build_encoder
+    from mae_rad.objectives import build_objective
+
+    settings = load(PretrainSettings, path)
+    objective = build_objective(settings.objective, build_encoder(settings.encoder))
+    assert objective.views
+    assert path.read_text().startswith("# ")
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(SettingsError, match="does not divide into accumulation 3"):
+        _settings(Path("run"), "optimizer.accumulation=3")

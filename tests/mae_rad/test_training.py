@@ -1,0 +1,163 @@
+"""Training: the same numbers for any number of ranks, and after an interruption."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mae_rad.data.batch import Batch
+from mae_rad.errors import RunError
+from tests.mae_rad.shard_builder import film, hexed, noise, write_public
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 6
+TINY = [
+    "precision=f32",
+    "encoder={model: vit_tiny, dim: 32, depth: 2, heads: 2, patch: 16}",
+    f"optimizer={{steps: {STEPS}, batch: 8, base_learning_rate: 0.03, warmup_fraction: 0.2}}",
+    "runtime.workers=0", "runtime.threads=1", "runtime.log_every=1", "runtime.checkpoint_every=2",
+    "runtime.picture_every=4", "runtime.pictures=2",
+]  # fmt: skip
+OBJECTIVES = {
+    "mae": "objective={name: mae, tokens: 36, predicted: 0.5, decoder_dim: 32, decoder_depth: 1, decoder_heads: 2}",
+    "simclr": "objective={name: simclr, tokens: 36, head_hidden: 32, head_dim: 16}",
+}
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    films = [film(f"f{i}", noise(120, 100, seed=i), study=hexed("study", i // 2)) for i in range(20)]
+    films += [film(f"v{i}", noise(100, 120, seed=90 + i), split="val") for i in range(3)]
+    return write_public(tmp_path_factory.mktemp("shards") / "public", films)
+
+
+def _arguments(public: Path, run: Path, objective: str = "mae", *more: str) -> list[str]:
+    config = ROOT / "configs" / "pretrain" / f"demo_{objective}.yaml"
+    places = [f"data.shards=[{public}]", f"runtime.run_dir={run}"]
+    return ["--config", str(config), *places, *TINY, OBJECTIVES[objective], *more]
+
+
+def _settings(public: Path, run: Path, objective: str = "mae", *more: str) -> Any:
+    from data_prep.settings import load
+    from mae_rad.config import PretrainSettings
+
+    arguments = _arguments(public, run, objective, *more)
+    return load(PretrainSettings, Path(arguments[1]), arguments[2:])
+
+
+def _pretrain(*arguments: Any) -> None:
+    from mae_rad.training.loop import pretrain
+
+    pretrain(_settings(*arguments))
+
+
+def _launch(arguments: list[str], ranks: int) -> subprocess.CompletedProcess[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [*start, str(ROOT / "launch" / "pretrain.py"), *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def _losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    _pretrain(public, run)
+    return run
+
+
+def _stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    from mae_rad.training.engine import Engine
+
+    forward = Engine.forward
+    taken = 0
+
+    def stopping(self: Any, batch: Batch) -> Any:
+        nonlocal taken
+        if taken == step:
+            raise KeyboardInterrupt
+        taken += 1
+        return forward(self, batch)
+
+    monkeypatch.setattr(Engine, "forward", stopping)
+    return monkeypatch.undo
+
+
+def test_the_run_folder_holds_what_the_readme_says(uninterrupted: Path) -> None:
+    names = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "samples"}
+    assert {path.name for path in uninterrupted.iterdir()} == names
+    assert sorted(path.name for path in (uninterrupted / "samples").iterdir()) == [
+        "step-0000004.png",
+        "step-0000006.png",
+    ]
+    assert len(_losses(uninterrupted)) == STEPS
+    assert (uninterrupted.parent / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("stop", [3, 4, 5])
+def test_resume_is_bitwise_identical(
+    public: Path, uninterrupted: Path, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "interrupted"
+    go_on = _stop_at(stop, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        _pretrain(public, run)
+    go_on()
+    _pretrain(public, run)
+    assert _losses(run) == _losses(uninterrupted)
+    weights, expected = (load_file(folder / "encoder" / "encoder.safetensors") for folder in (run, uninterrupted))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("objective", ["mae", "simclr"])
+def test_two_ranks_train_the_model_of_one(public: Path, tmp_path: Path, objective: str) -> None:
+    _pretrain(public, tmp_path / "one", objective)
+    result = _launch(_arguments(public, tmp_path / "two", objective), ranks=2)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "one"), rel=2e-5)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_zero_stages_train_the_same_model_and_export_it_whole(
+    public: Path, uninterrupted: Path, tmp_path: Path, stage: int
+) -> None:
+    _pretrain(public, tmp_path / "run", "mae", f"runtime.zero_stage={stage}")
+    assert _losses(tmp_path / "run") == pytest.approx(_losses(uninterrupted), rel=1e-4)
+    expected = load_file(uninterrupted / "encoder" / "encoder.safetensors")
+    for name, tensor in load_file(tmp_path / "run" / "encoder" / "encoder.safetensors").items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_non_finite_loss_stops_before_the_update_and_names_the_films(
+    public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mae_rad.training.engine import Engine
+
+    forward = Engine.forward
+
+    def poisoned(self: Any, batch: Batch) -> Any:
+        output = forward(self, batch)
+        return output._replace(loss=output.loss * float("nan"))
+
+    monkeypatch.setattr(Engine, "forward", poisoned)
+    with pytest.raises(RunError, match="loss is nan at step 0"):
+        _pretrain(public, tmp_path / "run")
+    assert not (tmp_path / "run" / "encoder").exists()
+
+
+def test_a_changed_result_setting_stops_the_command_with_one_line(public: Path, uninterrupted: Path) -> None:
+    command = [sys.executable, "launch/pretrain.py", *_arguments(public, uninterrupted, "mae", "seed=5")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 2
+    assert "seed was 0 and is 5" in result.stderr
+    assert "Traceback" not in result.stderr

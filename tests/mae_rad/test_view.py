@@ -1,0 +1,131 @@
+"""What a worker draws: fixed budgets from films of any shape, content first."""
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep.shard_format import Sidecar, mask_shape
+from mae_rad.data.batch import ViewSpec
+from mae_rad.data.film import Film
+from mae_rad.data.geometry import Region, film_layout
+from mae_rad.data.jitter import Jitter
+from mae_rad.data.view import draw_budget, draw_view, whole_film
+from tests.mae_rad.shard_builder import film, noise
+
+MAE_VIEW = ViewSpec(tokens=196, visible=0.25, predicted=0.5)
+
+
+def _film(rows: int, columns: int, mask: np.ndarray | None = None) -> Film:
+    stream, sidecar = film("one", noise(rows, columns), mask=mask)
+    return Film(stream, Sidecar.model_validate(sidecar))
+
+
+def _generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("shape", [(224, 224), (300, 2500), (2500, 300), (900, 700)])
+def test_films_of_any_shape_give_the_same_budgets(shape: tuple[int, int]) -> None:
+    view = draw_view(_film(*shape), MAE_VIEW, 16, _generator())
+    assert view is not None
+    assert view.predicted is not None
+    assert view.visible.values.shape == (49, 256)
+    assert view.predicted.values.shape == (98, 256)
+    assert view.visible.values.dtype == np.uint16
+    together = np.concatenate((view.visible.coords, view.predicted.coords))
+    assert len(np.unique(together, axis=0)) == 147
+
+
+def test_a_film_with_too_few_patches_is_passed_over() -> None:
+    assert draw_view(_film(40, 40), MAE_VIEW, 16, _generator()) is None
+
+
+def test_patches_are_the_pixels_at_their_coordinates() -> None:
+    values = noise(224, 224)
+    stream, sidecar = film("one", values)
+    patches = whole_film(Film(stream, Sidecar.model_validate(sidecar)), 196, 16)
+    expected = np.rint(values.astype(np.float64) * 65535 / 4095)
+    for place in (0, 17, 195):
+        row, column = np.rint(patches.coords[place]).astype(int)
+        part = expected[16 * row : 16 * row + 16, 16 * column : 16 * column + 16].reshape(-1)
+        assert np.abs(patches.values[place].astype(float) - part).max() <= 1
+
+
+def test_shrinking_is_an_area_mean() -> None:
+    values = noise(448, 448)  # one reduction level away: compare with OpenCV on the decoded half
+    stream, sidecar = film("one", values)
+    half = Film(stream, Sidecar.model_validate(sidecar))
+    shrunk = half.values(film_layout(448, 448, Region(0, 0, 448, 448), 196, 16), 16)
+    area = cv2.resize(values, (224, 224), interpolation=cv2.INTER_AREA)
+    inner = np.abs(shrunk.astype(float) - area)[8:-8, 8:-8]
+    assert inner.mean() < 0.01 * 4095
+
+
+def test_content_comes_first_then_what_is_nearest_to_it() -> None:
+    content = np.zeros((20, 20), dtype=np.bool_)
+    content[5:15, 5:15] = True
+    chosen = draw_budget(content, 60, _generator())
+    assert content.reshape(-1)[chosen].all()
+    chosen = draw_budget(content, 144, _generator())  # the content and a ring of one patch around it
+    ring = cv2.dilate(content.astype(np.uint8), np.ones((3, 3))).astype(bool)
+    assert ring.reshape(-1)[chosen].all()
+    assert len(set(chosen.tolist())) == 144
+
+
+@pytest.mark.parametrize("content", [np.zeros((14, 14), bool), np.ones((14, 14), bool)])
+def test_an_empty_and_a_full_mask_draw_from_everywhere(content: np.ndarray) -> None:
+    seen = {int(index) for seed in range(30) for index in draw_budget(content, 49, _generator(seed))}
+    assert len(seen) == 196
+
+
+def test_background_costs_no_patches() -> None:
+    mask = np.zeros(mask_shape(800, 800), dtype=np.bool_)
+    mask[16:48, 16:48] = True
+    view = draw_view(_film(800, 800, mask), MAE_VIEW, 16, _generator())
+    assert view is not None
+    assert view.predicted_content is not None
+    assert view.predicted_content.all()
+
+
+def test_content_of_a_layout_follows_the_mask() -> None:
+    mask = np.zeros(mask_shape(640, 320), dtype=np.bool_)
+    mask[:32] = True
+    whole = _film(640, 320, mask)
+    layout = film_layout(640, 320, Region(0, 0, 640, 320), 196, 16)
+    content = whole.content(layout)
+    assert content.shape == layout.grid
+    assert abs(content.mean() - 0.5) < 1 / layout.grid[0]
+    assert content[0].all()
+    assert not content[-1].any()
+
+
+def test_crops_are_square_grids_and_differ_between_draws() -> None:
+    spec = ViewSpec(tokens=196, crop=(0.3, 0.6), jitter=0.5)
+    first, second = (draw_view(_film(900, 700), spec, 16, _generator(seed)) for seed in (1, 2))
+    assert first is not None
+    assert second is not None
+    assert first.predicted is None
+    assert first.visible.values.shape == (196, 256)
+    assert not np.array_equal(first.visible.values, second.visible.values)
+    again = draw_view(_film(900, 700), spec, 16, _generator(1))
+    assert again is not None
+    assert np.array_equal(first.visible.values, again.visible.values)
+
+
+def test_a_flip_mirrors_the_film() -> None:
+    spec = ViewSpec(tokens=196, flip=1.0)
+    flipped = draw_view(_film(224, 224), spec, 16, _generator())
+    straight = draw_view(_film(224, 224), ViewSpec(tokens=196), 16, _generator())
+    assert flipped is not None
+    assert straight is not None
+    rows = flipped.visible.values.reshape(14, 14, 16, 16)[:, ::-1, :, ::-1].reshape(196, 256)
+    assert np.array_equal(rows, straight.visible.values)
+
+
+def test_jitter_without_strength_changes_nothing_and_keeps_order_otherwise() -> None:
+    table = np.linspace(0, 65535, 4096).astype(np.uint16)
+    assert np.abs(Jitter().table(table).astype(int) - table).max() <= 1
+    for seed in range(50):
+        jittered = Jitter.draw(1.0, _generator(seed)).table(table)
+        assert (np.diff(jittered.astype(int)) >= 0).all()
+    assert np.array_equal(Jitter().add_noise(table, _generator()), table)
