@@ -271,7 +271,8 @@ class Outline:
 
     def bounds(self, beam: Beam) -> Bounds:
         seen = beam.project_flat(spline(self.points, closed=True))
-        return float(seen[:, 0].min()), float(seen[:, 1].min()), float(seen[:, 0].max()), float(seen[:, 1].max())
+        low, high = seen.min(axis=0) - 8, seen.max(axis=0) + 8  # room for the edge in the distance transform
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
     def chord(self, beam: Beam, x: Map, y: Map) -> Map:
         step = float(x[1] - x[0]) if len(x) > 1 else 1.0
@@ -280,6 +281,7 @@ class Outline:
         cv2.fillPoly(mask, [np.round((seen + 1) * 16).astype(np.int32)], 255, shift=4)
         mask[0], mask[-1], mask[:, 0], mask[:, -1] = mask[1], mask[-2], mask[:, 1], mask[:, -2]
         inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)[1:-1, 1:-1]
+        inside = cv2.GaussianBlur(inside, (0, 0), 1.0)  # the distance to a drawn polygon has steps
         rise = np.minimum(inside * np.float32(step / beam.scale / self.rim), 1)
         return np.asarray(np.float32(self.depth) * np.sqrt(1 - (1 - rise) ** 2), dtype=np.float32)
 

@@ -20,12 +20,14 @@ class Tissue:
         mu: attenuation per mm against what they lie in (negative for air and fat).
         blend: exponent of the union; large keeps creases, small fills them.
         step: film pixels per raster cell; smooth bodies are drawn coarsely.
+        without: bodies that take the place of this tissue.
     """
 
     bodies: tuple[Body, ...]
     mu: float
     blend: float = 4.0
     step: int = 2
+    without: tuple[Body, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,8 @@ def bone_map(bone: Bone, beam: Beam, rows: int, columns: int, grain: Map) -> tup
         return np.zeros((0, 0), dtype=np.float32), (0, 0)
     x, y = _centres(left, right, step), _centres(top, low, step)
     outer, inner = _united(bone.parts, beam, x, y), _united(tuple(p.shrunk() for p in bone.parts), beam, x, y)
-    if bone.grain:
-        inner_mu = np.float32(bone.marrow) * (1 + np.float32(bone.grain) * _grain(bone, beam, x, y, grain))
-    else:
-        inner_mu = np.float32(bone.marrow)
-    shell = np.maximum(outer - inner, 0)
-    out = np.float32(bone.cortex) * shell + inner * inner_mu
+    spongy = _spongy(bone, beam, x, y) * (1 + np.float32(bone.grain) * _grain(bone, beam, x, y, grain))
+    out = np.float32(bone.cortex) * np.maximum(outer - inner, 0) + np.float32(bone.marrow) * inner * spongy
     if step > 1:
         out = _enlarge(out, low - top, right - left, step)
     return np.asarray(out, dtype=np.float32), (top, left)
@@ -142,10 +140,22 @@ def grain_tile(seed: int) -> Map:
     return np.asarray(texture / texture.std(), dtype=np.float32)
 
 
-def _grain(bone: Bone, beam: Beam, x: Map, y: Map, tile: Map) -> Map:
-    """Texture that runs along the bone, 8 cells of the tile per mm."""
+def _spongy(bone: Bone, beam: Beam, x: Map, y: Map) -> Map | np.float32:
+    """Share of trabecular bone inside: full at the ends, little in the middle of a shaft where the wall is thick."""
     part = bone.parts[0]
-    cells = np.float32(5.0)
+    if not isinstance(part, Shaft):
+        return np.float32(1)
+    walls = np.array([station.wall for station in part.stations])
+    share = 1 - 0.7 * (walls - walls.min()) / max(float(np.ptp(walls)), 1e-6)
+    table = np.interp(np.linspace(0, 1, 256), [station.at for station in part.stations], share).astype(np.float32)
+    along, _ = part.frame(beam, x, y)
+    return np.asarray(table[np.clip(along * 256, 0, 255).astype(np.int32)])
+
+
+def _grain(bone: Bone, beam: Beam, x: Map, y: Map, tile: Map) -> Map:
+    """Texture that runs along the bone, 9 cells of the tile per mm."""
+    part = bone.parts[0]
+    cells = np.float32(9.0)
     if isinstance(part, Shaft):
         along, across = part.frame(beam, x, y)
         u, v = along * np.float32(part.length() * cells), across * cells
@@ -182,16 +192,23 @@ def _add_tissue(coarse: Map, tissue: Tissue, beam: Beam, step: int) -> None:
     if rows.stop <= rows.start or columns.stop <= columns.start:
         return
     x, y = x[columns], y[rows]
-    power = np.float32(tissue.blend)
-    if len(tissue.bodies) == 1:
-        coarse[rows, columns] += np.float32(tissue.mu) * tissue.bodies[0].chord(beam, x, y)
-        return
+    thickness = _blended(tissue.bodies, tissue.blend, beam, x, y)
+    if tissue.without:
+        thickness = np.maximum(thickness - _blended(tissue.without, 3.0, beam, x, y), 0)
+    coarse[rows, columns] += np.float32(tissue.mu) * thickness
+
+
+def _blended(bodies: tuple[Body, ...], blend: float, beam: Beam, x: Map, y: Map) -> Map:
+    """Smooth union: the ``blend``-norm of the chords, [len(y), len(x)] mm."""
+    power = np.float32(blend)
+    if len(bodies) == 1:
+        return bodies[0].chord(beam, x, y)
     total = np.zeros((len(y), len(x)), dtype=np.float32)
-    for body in tissue.bodies:
-        part_rows, part_columns = _window(body.bounds(beam), x, y)
-        if part_rows.stop > part_rows.start and part_columns.stop > part_columns.start:
-            total[part_rows, part_columns] += body.chord(beam, x[part_columns], y[part_rows]) ** power
-    coarse[rows, columns] += np.float32(tissue.mu) * total ** (1 / power)
+    for body in bodies:
+        rows, columns = _window(body.bounds(beam), x, y)
+        if rows.stop > rows.start and columns.stop > columns.start:
+            total[rows, columns] += body.chord(beam, x[columns], y[rows]) ** power
+    return np.asarray(total ** (1 / power), dtype=np.float32)
 
 
 def _window(bounds: Bounds, x: Map, y: Map) -> tuple[slice, slice]:

@@ -80,10 +80,11 @@ def _entries(folder: str, typed: Path) -> tuple[list[tuple[str, str]], list[tupl
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-                if entry.is_dir():
+                link = entry.is_symlink()
+                path = os.path.realpath(entry.path) if link else entry.path
+                if Path(path).is_dir() if link else entry.is_dir():
                     folders.append((entry.name, path))
-                elif entry.is_file():
+                elif Path(path).is_file() if link else entry.is_file():
                     files.append((entry.name, path))
     except OSError as error:
         raise ArchiveError(

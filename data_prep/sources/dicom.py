@@ -34,6 +34,7 @@ _RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "RG"})
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 """Float, Double Float and plain Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+_LARGEST_UNSIGNED_SHORT = 65_535
 _LONGEST_VALUE = 2**20
 """Bytes; longer values (reports, waveforms) are skipped, none of them is a fact of a film."""
 
@@ -172,10 +173,10 @@ def _check_radiograph(header: FileDataset, has_pixels: bool, settings: ScanSetti
 def _pixel_facts(header: FileDataset) -> dict[str, object]:
     rows, columns, bits = (_integer(header, name) for name in ("Rows", "Columns", "BitsStored"))
     colours = _text(header, "PhotometricInterpretation")
-    if min(rows, columns, bits) < 1 or not colours:
+    if min(rows, columns, bits) < 1 or max(rows, columns, bits) > _LARGEST_UNSIGNED_SHORT or not colours:
         raise FilmReject(Reason.UNREADABLE_HEADER)
     photometric = fields.photometric(colours)
-    if photometric is None:
+    if photometric is None or bits > 64:
         raise FilmReject(Reason.PIXEL_LAYOUT)
     spacing = fields.pixel_spacing(
         _texts(header, "PixelSpacing"),
@@ -216,7 +217,7 @@ def _meaning(header: FileDataset, keyword: str) -> str:
 def _integer(header: FileDataset, keyword: str) -> int:
     """A whole number; 0 where there is none."""
     text = _text(header, keyword)
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def _text(header: FileDataset, keyword: str) -> str:

@@ -1,8 +1,10 @@
 """From an index to batches: the same films in the same order for any number of ranks and workers."""
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import cv2
@@ -114,6 +116,7 @@ def training_batches(
             collate_fn=collate,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
+            multiprocessing_context=_processes(workers),
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_single_threaded,
         )
@@ -153,6 +156,7 @@ def whole_film_batches(
         collate_fn=_as_it_is,
         num_workers=workers,
         prefetch_factor=2 * batch if workers else None,
+        multiprocessing_context=_processes(workers),
         worker_init_fn=_single_threaded,
     )
     waiting: dict[int, list[tuple[int, FilmPatches]]] = {}
@@ -187,6 +191,15 @@ def _stack_views(views: Sequence[DrawnView]) -> View:
 
 def _as_it_is(item: Any) -> Any:
     return item
+
+
+def _processes(workers: int) -> BaseContext | None:
+    # A fork of this process would inherit the locks of OpenCV's and the collectives' threads, and may hang for good.
+    if workers == 0:
+        return None
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _single_threaded(_: int) -> None:

@@ -110,6 +110,10 @@ class ShardIndex:
             raise SettingsError("data.weights must not be negative, nor all zero")
         return product
 
+    def __getstate__(self) -> dict[str, object]:
+        # Workers read films by row; the table would only cost them memory.
+        return {name: value for name, value in self.__dict__.items() if name != "table"}
+
     def _locate(self) -> None:
         # Compact arrays rather than a Python list per row: a million films, and shared with forked workers.
         columns = ("film_offset", "film_size", "sidecar_offset", "sidecar_size")

@@ -1,11 +1,12 @@
 """Run folders → comparison.parquet, comparison.txt, figures, and an MLflow run with one nested run per encoder."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mae_rad.errors import EvaluationError
+from mae_rad.errors import EvaluationError, RunError
 from mae_rad.evaluation.arms import Arms, embed_arms
 from mae_rad.evaluation.comparison import Row, compare, write_comparison
 from mae_rad.evaluation.figures import draw_forest, draw_map
@@ -13,6 +14,8 @@ from mae_rad.evaluation.report import METRIC_NAMES, format_table
 from mae_rad.evaluation.settings import CompareSettings
 from mae_rad.evaluation.tasks import Films, build_tasks
 from mae_rad.tracking import Tracker, default_uri, open_command
+
+_logger = logging.getLogger(__name__)
 
 
 def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
@@ -66,7 +69,7 @@ def _publish(
     if len(set(body_parts) - {""}) > 1:
         keys = [films.keys[row] for row in test]
         vectors = {encoder.encoder: encoder.rows(keys) for encoder in (*arms.trained, *arms.floors)}
-        pictures.append(draw_map(vectors, body_parts, "body_part", settings.out / "map-body_part.png"))
+        pictures.append(draw_map(vectors, body_parts, "body_part, test", settings.out / "map-body_part.png"))
     for name in ("comparison.parquet", "comparison.txt"):
         tracker.file(settings.out / name, "")
     for picture in pictures:
@@ -82,9 +85,12 @@ def _track_encoders(rows: Sequence[Row], arms: Arms, uri: str, experiment: str, 
     shown = {f"{row.task}/{row.probe}/{row.encoder}": row.interval.value for row in alone if row.metric in METRIC_NAMES}
     tracker.metrics(shown, 0)
     for encoder in (*arms.trained, *arms.floors):
-        child = Tracker.start(
-            uri, experiment, encoder.encoder, parent=tracker.run_id, tags={"encoder_sha256": encoder.encoder_sha256}
-        )
+        tags = {"stage": "compare", "encoder_sha256": encoder.encoder_sha256}
+        try:
+            child = Tracker.start(uri, experiment, encoder.encoder, parent=tracker.run_id, tags=tags)
+        except RunError as error:  # the files are written: a store that has gone since costs only these runs
+            _logger.warning("no MLflow runs per encoder: %s", error)
+            return
         mine = [row for row in alone if row.encoder == encoder.encoder]
         child.metrics({f"{row.task}/{row.probe}/{row.metric}": row.interval.value for row in mine}, 0)
         child.finish()

@@ -31,6 +31,8 @@ def draw_forest(rows: Sequence[Row], folder: Path) -> list[Path]:
     """Draw ``comparison-1.png``, …: per task and probe the metric of every encoder and its difference to the floor."""
     rows = [row for row in rows if row.metric in METRIC_NAMES]
     groups = list(dict.fromkeys((row.task, row.probe) for row in rows))
+    for old in folder.glob("comparison-*.png"):  # of an earlier comparison with more tasks
+        old.unlink()
     paths = []
     for page, start in enumerate(range(0, len(groups), _PER_PAGE), 1):
         shown = groups[start : start + _PER_PAGE]
@@ -55,7 +57,7 @@ def _forest(rows: Sequence[Row], groups: Sequence[tuple[str, str]]) -> Figure:
                 if row.encoder == name and row.reference is None:
                     _draw(axes[0], row.interval, y, f"{row.interval.value:.3f}", styles[name])
                 elif row.encoder == name and row.reference == FLOOR and row.difference is not None:
-                    _draw(axes[1], row.difference, y, f"{row.difference.value:+.3f}", styles[name])
+                    _draw(axes[1], row.difference, y, f"{row.difference.value:+.3f}".replace("-", "−"), styles[name])
     _dress(axes, groups, rows)
     handles = [axes[0].plot([], [], linestyle="", markersize=7, label=name, **styles[name])[0] for name in encoders]
     figure.legend(handles=handles, loc="outside upper left", ncols=min(len(encoders), 4), frameon=False, fontsize=11)
@@ -75,16 +77,14 @@ def _dress(axes: NDArray[Any], groups: Sequence[tuple[str, str]], rows: Sequence
     first = {group: next(row for row in rows if (row.task, row.probe) == group) for group in groups}
     axes[0].set_yticks(range(len(groups)), [_group_label(first[group]) for group in groups], fontsize=10)
     axes[0].set_ylim(len(groups) - 0.5, -0.5)
-    metrics = dict.fromkeys(METRIC_NAMES[row.metric] for row in rows)
-    axes[0].set_xlabel(
-        f"{' or '.join(metrics)} on test films (0.5 is chance), 95 % interval over patients", fontsize=10
-    )
+    metrics = " or ".join(dict.fromkeys(METRIC_NAMES[row.metric] for row in rows))
+    axes[0].set_xlabel(f"{metrics} on test films, 0.5 is chance\n95 % interval over patients", fontsize=10)
     axes[0].axvline(0.5, color=_GREY, linewidth=1, linestyle=":")
     if len(axes) > 1:
-        axes[1].set_xlabel(f"difference to the {FLOOR}, paired by film, 95 % interval over patients", fontsize=10)
+        axes[1].set_xlabel(f"difference to the {FLOOR} on the same films\n95 % interval over patients", fontsize=10)
         axes[1].axvline(0, color=_GREY, linewidth=1, linestyle=":")
     for panel in axes:
-        panel.margins(x=0.12)
+        panel.margins(x=0.15)
         panel.grid(axis="x", color="#e5e5e5")
         panel.set_axisbelow(True)
         panel.tick_params(axis="y", length=0)
@@ -100,7 +100,7 @@ def _group_label(row: Row) -> str:
 
 def _style(name: str, number: int) -> dict[str, str]:
     if name.startswith(FLOOR):
-        return {"color": _GREY, "marker": "|"}
+        return {"color": _GREY, "marker": "o", "markerfacecolor": "white"}
     return {"color": _COLOURS[number % len(_COLOURS)], "marker": _MARKERS[number % len(_MARKERS)]}
 
 
@@ -126,7 +126,7 @@ def draw_map(encoders: Mapping[str, NDArray[np.float32]], classes: NDArray[np.ob
         for number, value in enumerate(frequent):
             here = classes[films] == value
             style = {"color": _COLOURS[number], "marker": _MARKERS[number]}
-            panel.plot(*points[here].T, linestyle="", markersize=4, alpha=0.7, markeredgewidth=0, label=value, **style)
+            panel.plot(*points[here].T, linestyle="", markersize=5, alpha=0.7, markeredgewidth=0, label=value, **style)
         others = ~np.isin(classes[films].astype(str), frequent)
         if others.any():
             panel.plot(*points[others].T, linestyle="", marker=".", color="#c0c0c0", label="other", zorder=0)
@@ -138,8 +138,8 @@ def draw_map(encoders: Mapping[str, NDArray[np.float32]], classes: NDArray[np.ob
     for panel in panels[len(encoders) :]:
         panel.set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
-    title = f"{name}, {len(films):,} films"
-    figure.legend(handles, labels, loc="outside right upper", title=title, frameon=False, markerscale=1.8, fontsize=10)
+    title = f"{name}\n{len(films):,} films"
+    figure.legend(handles, labels, loc="outside right upper", title=title, frameon=False, markerscale=1.5, fontsize=10)
     figure.savefig(path, dpi=_DPI)
     return path
 

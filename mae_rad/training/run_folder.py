@@ -6,6 +6,7 @@ RUN/
   checkpoints/      step-0000500/ …, latest.json
   encoder/          exported encoder: safetensors, preprocessing, model card
   metrics.jsonl     one line per logged step
+  mlflow_run        id of the MLflow run
   samples/          reconstructions of held-out films
 """
 
@@ -89,6 +90,15 @@ class RunFolder:
         complete = sorted(path for path in self.checkpoints.glob("step-*") if path.name <= tag)
         for old in complete[:-keep]:
             shutil.rmtree(old)
+
+    def tracking_id(self) -> str | None:
+        """Id of the MLflow run that this folder belongs to."""
+        path = self.path / "mlflow_run"
+        return path.read_text(encoding="utf-8").strip() if path.exists() else None
+
+    def keep_tracking_id(self, run_id: str) -> None:
+        """Remember the MLflow run, so that a resumed training goes on in it."""
+        write_atomically(self.path / "mlflow_run", run_id)
 
     def truncate_metrics(self, step: int) -> None:
         """Forget the lines after ``step``: the steps are about to be taken again."""

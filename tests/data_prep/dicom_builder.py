@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import config
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
@@ -69,18 +70,20 @@ def write_film(
         film.WindowCenter, film.WindowWidth = window
     if rescale is not None:
         film.RescaleSlope, film.RescaleIntercept = rescale
-    absent = {
+    gone = {
         "PatientID": patient_id is None,
         "StudyInstanceUID": study is None,
         "SeriesInstanceUID": study is None,
         "SOPInstanceUID": sop == "",
     }
     for keyword, value in attributes.items():
-        absent[keyword] = value is None
-        setattr(film, keyword, value)
-    for keyword in (name for name, gone in absent.items() if gone):
+        gone[keyword] = value is None
+        with config.disable_value_validation():  # archives hold values that the standard forbids
+            setattr(film, keyword, value)
+    for keyword in (name for name, is_gone in gone.items() if is_gone):
         delattr(film, keyword)
-    _save(film, path, transfer_syntax, preamble)
+    with config.disable_value_validation():
+        _save(film, path, transfer_syntax, preamble)
     return film
 
 
@@ -103,14 +106,13 @@ def _save(film: Dataset, path: Path, transfer_syntax: str, preamble: bool) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     implicit = transfer_syntax == ImplicitVRLittleEndian
     little = transfer_syntax != ExplicitVRBigEndian
-    film["PixelData"].VR = "OW" if film.BitsAllocated > 8 or implicit else "OB"
-    if not little and film.BitsAllocated == 16:
+    if not little and film.BitsAllocated == 16 and "PixelData" in film:
         film.PixelData = np.frombuffer(film.PixelData, "<u2").astype(">u2").tobytes()
     if not preamble:
         film.save_as(path, implicit_vr=implicit, little_endian=little, enforce_file_format=False)
         return
     film.file_meta = FileMetaDataset()
-    film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID
+    film.file_meta.MediaStorageSOPClassUID = film.get("SOPClassUID") or CR
     film.file_meta.MediaStorageSOPInstanceUID = film.get("SOPInstanceUID") or uid("no identifier")
     film.file_meta.TransferSyntaxUID = transfer_syntax
     film.save_as(path, implicit_vr=implicit, little_endian=little, enforce_file_format=True)

@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,7 +86,5 @@ def _write_tar(path: Path, films: list[tuple[bytes, dict[str, Any]]]) -> list[di
 
 def noise(rows: int, columns: int, seed: int = 0, bits: int = 12) -> NDArray[np.uint16]:
     """A film of smooth noise."""
-    coarse = np.random.default_rng(seed).random((max(2, rows // 8), max(2, columns // 8)))
-    down = np.linspace(0, coarse.shape[0] - 1, rows).astype(int)
-    across = np.linspace(0, coarse.shape[1] - 1, columns).astype(int)
-    return (coarse[down][:, across] * (2**bits - 1)).astype(np.uint16)
+    coarse = np.random.default_rng(seed).random((max(2, rows // 8), max(2, columns // 8)), dtype=np.float32)
+    return (cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_LINEAR) * (2**bits - 1)).astype(np.uint16)

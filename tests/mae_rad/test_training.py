@@ -58,11 +58,17 @@ def _pretrain(*arguments: Any) -> None:
     pretrain(_settings(*arguments))
 
 
+def _environment() -> dict[str, str]:
+    ranks = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}  # of this process
+    return {name: value for name, value in os.environ.items() if name not in ranks} | {"OMP_NUM_THREADS": "1"}
+
+
 def _launch(arguments: list[str], ranks: int) -> subprocess.CompletedProcess[str]:
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [*start, str(ROOT / "launch" / "pretrain.py"), *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def _losses(run: Path) -> list[float]:
@@ -94,7 +100,7 @@ def _stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def test_the_run_folder_holds_what_the_readme_says(uninterrupted: Path) -> None:
-    names = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "samples"}
+    names = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples"}
     assert {path.name for path in uninterrupted.iterdir()} == names
     assert sorted(path.name for path in (uninterrupted / "samples").iterdir()) == [
         "step-0000004.png",
@@ -157,7 +163,9 @@ def test_a_non_finite_loss_stops_before_the_update_and_names_the_films(
 
 def test_a_changed_result_setting_stops_the_command_with_one_line(public: Path, uninterrupted: Path) -> None:
     command = [sys.executable, "launch/pretrain.py", *_arguments(public, uninterrupted, "mae", "seed=5")]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run(
+        command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=120, check=False
+    )
     assert result.returncode == 2
     assert "seed was 0 and is 5" in result.stderr
     assert "Traceback" not in result.stderr

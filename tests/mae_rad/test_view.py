@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep.film_codec import decode_film
 from data_prep.shard_format import Sidecar, mask_shape
 from mae_rad.data.batch import ViewSpec
 from mae_rad.data.film import Film
@@ -51,14 +52,24 @@ def test_patches_are_the_pixels_at_their_coordinates() -> None:
         assert np.abs(patches.values[place].astype(float) - part).max() <= 1
 
 
-def test_shrinking_is_an_area_mean() -> None:
-    values = noise(448, 448)  # one reduction level away: compare with OpenCV on the decoded half
+def test_shrinking_below_one_reduction_is_an_area_mean() -> None:
+    values = noise(336, 336)
     stream, sidecar = film("one", values)
-    half = Film(stream, Sidecar.model_validate(sidecar))
-    shrunk = half.values(film_layout(448, 448, Region(0, 0, 448, 448), 196, 16), 16)
-    area = cv2.resize(values, (224, 224), interpolation=cv2.INTER_AREA)
-    inner = np.abs(shrunk.astype(float) - area)[8:-8, 8:-8]
-    assert inner.mean() < 0.01 * 4095
+    shrunk = Film(stream, Sidecar.model_validate(sidecar)).values(
+        film_layout(336, 336, Region(0, 0, 336, 336), 196, 16), 16
+    )
+    assert np.array_equal(shrunk, cv2.resize(values, (224, 224), interpolation=cv2.INTER_AREA))
+
+
+def test_beyond_it_the_reduced_film_is_averaged() -> None:
+    values = noise(700, 700)
+    stream, sidecar = film("one", values)
+    shrunk = Film(stream, Sidecar.model_validate(sidecar)).values(
+        film_layout(700, 700, Region(0, 0, 700, 700), 196, 16), 16
+    )
+    half = decode_film(stream, bits=12, reduction=1)
+    assert half.shape == (350, 350)
+    assert np.array_equal(shrunk, cv2.resize(half, (224, 224), interpolation=cv2.INTER_AREA))
 
 
 def test_content_comes_first_then_what_is_nearest_to_it() -> None:

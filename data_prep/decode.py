@@ -1,0 +1,184 @@
+"""A file of an archive → the stored values of its film, before any Modality LUT."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from PIL import Image
+
+from data_prep.errors import FilmReject, Reason
+from data_prep.header_values import word
+from data_prep.hidden_pixels import hidden_pixels
+from data_prep.stored_bits import place_bits
+from data_prep.transfer_syntax import DECODED_AS_RGB, Frame, read_frame
+
+MIN_SIDE = 16
+MAX_PIXELS = 175_000_000
+"""Five times a stitched whole spine, and what Pillow refuses to open as a decompression bomb."""
+
+GREY_TOLERANCE = 16 / 255
+"""Part of the range by which the channels of a grey film may differ: chroma noise of JPEG, a faint tint of a print."""
+MAX_COLOURED = 0.002
+"""Part of the pixels that may differ more: a small coloured mark does not make a film colour."""
+
+_PNG_DEPTH_BYTE = 24
+"""Offset of the bit depth in the IHDR chunk (PNG specification, section 11.2.1)."""
+
+
+@dataclass(frozen=True)
+class StoredFilm:
+    """A decoded film.
+
+    Attributes:
+        values: [rows, columns] int16 or uint16 stored values, upright.
+        bits: how many bits they may take, the sign included.
+        hidden: [rows, columns] True for padding and behind the shutter.
+        header: DICOM data set, without pixels; None for PNG and JPEG.
+    """
+
+    values: NDArray[np.int16] | NDArray[np.uint16]
+    bits: int
+    hidden: NDArray[np.bool_]
+    header: pydicom.Dataset | None
+
+    @property
+    def signed(self) -> bool:
+        """Whether values can be negative."""
+        return bool(self.values.dtype == np.int16)
+
+
+def decode(data: bytes, *, source: str, transfer_syntax: str | None = None, orientation: int = 1) -> StoredFilm:
+    """Decode the bytes of one file.
+
+    Args:
+        data: the file.
+        source: dicom, png or jpeg.
+        transfer_syntax: UID, for DICOM.
+        orientation: EXIF orientation 1 to 8, for images.
+
+    Raises:
+        FilmReject: with the reason why it is no film.
+    """
+    try:
+        with _silence():
+            film = _dicom(data, transfer_syntax) if source == "dicom" else _image(data, source, orientation)
+    except (FilmReject, MemoryError):
+        raise
+    except Exception:  # codecs raise whatever damaged data make them stumble over
+        raise FilmReject(Reason.CORRUPT_PIXELS) from None
+    shown = film.values[~film.hidden]
+    if shown.size == 0 or shown.min() == shown.max():
+        raise FilmReject(Reason.CONSTANT)
+    return film
+
+
+def _dicom(data: bytes, transfer_syntax: str | None) -> StoredFilm:
+    header = pydicom.dcmread(io.BytesIO(data), force=True)
+    frame = Frame.of(header)
+    _check_size(frame.rows, frame.columns)
+    if "PixelData" not in header:
+        raise FilmReject(Reason.NO_PIXELS)
+    photometric = word(header, "PhotometricInterpretation")
+    if photometric == "PALETTE COLOR" or frame.samples not in (1, 3):
+        raise FilmReject(Reason.PIXEL_LAYOUT)
+    words = read_frame(header.PixelData, transfer_syntax, frame)
+    del header.PixelData
+    if words.ndim == 3:
+        luminance = photometric.startswith("YBR") and transfer_syntax not in DECODED_AS_RGB
+        words = _without_chrominance(words) if luminance else _grey(words)
+    values, bits = place_bits(words, header)
+    return StoredFilm(values, bits, hidden_pixels(values, header), header)
+
+
+def _image(data: bytes, source: str, orientation: int) -> StoredFilm:
+    try:
+        image = Image.open(io.BytesIO(data), formats=[source])
+    except Image.DecompressionBombError:
+        raise FilmReject(Reason.TOO_LARGE) from None
+    _check_size(image.height, image.width)
+    deep = source == "png" and data[_PNG_DEPTH_BYTE] == 16
+    channels = np.asarray(imagecodecs.png_decode(data)) if deep else _eight_bits(image)
+    if channels.ndim == 3 and channels.shape[2] in (2, 4):  # what is transparent shows the background: black
+        opacity = channels[:, :, -1:] / np.float32(65535 if deep else 255)
+        channels = np.rint(channels[:, :, :-1] * opacity).astype(channels.dtype)
+    values = channels if channels.ndim == 2 else channels[:, :, 0] if channels.shape[2] == 1 else _grey(channels)
+    values = np.ascontiguousarray(upright(values.astype(np.uint16), orientation))
+    return StoredFilm(values, 16 if deep else 8, np.zeros(values.shape, dtype=np.bool_), None)
+
+
+def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
+    """[rows, columns] or [rows, columns, channels], palettes and single bits resolved."""
+    transparent = "A" in image.getbands() or "transparency" in image.info
+    if image.mode in ("1", "L", "LA"):
+        return np.asarray(image.convert("LA" if transparent else "L"))
+    return np.asarray(image.convert("RGBA" if transparent else "RGB"))
+
+
+def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Undo an EXIF orientation (EXIF 2.32, tag 0x0112): 5 to 8 exchange rows and columns."""
+    if orientation >= 5:
+        values = values.T
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return values
+
+
+def _check_size(rows: int, columns: int) -> None:
+    if min(rows, columns) < MIN_SIDE:
+        raise FilmReject(Reason.TOO_SMALL)
+    if rows * columns > MAX_PIXELS:
+        raise FilmReject(Reason.TOO_LARGE)
+
+
+def _grey(channels: NDArray[Any]) -> NDArray[Any]:
+    """Mean of red, green and blue where they agree.
+
+    Raises:
+        FilmReject: they do not.
+    """
+    red, green, blue = (channels[:, :, place] for place in range(3))
+    if np.array_equal(red, green) and np.array_equal(green, blue):
+        return green
+    _check_grey(channels.max(axis=2) - channels.min(axis=2))
+    return np.rint(channels.mean(axis=2, dtype=np.float32)).astype(channels.dtype)
+
+
+def _without_chrominance(channels: NDArray[Any]) -> NDArray[Any]:
+    """Luminance, where both chrominances are neutral.
+
+    Raises:
+        FilmReject: they are not.
+    """
+    neutral = 2 ** (8 * channels.dtype.itemsize - 1)
+    _check_grey(np.abs(channels[:, :, 1:].astype(np.int32) - neutral).max(axis=2).astype(channels.dtype))
+    return channels[:, :, 0]
+
+
+def _check_grey(difference: NDArray[Any]) -> None:
+    tolerance = GREY_TOLERANCE * np.iinfo(difference.dtype).max
+    if np.count_nonzero(difference > tolerance) > MAX_COLOURED * difference.size:
+        raise FilmReject(Reason.COLOUR)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Let pydicom and Pillow say nothing: their warnings and log records quote header values."""
+    logger = logging.getLogger("pydicom")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before

@@ -1,0 +1,268 @@
+"""From shard values to display values in the standard's order: Modality LUT or rescale → VOI LUT or window → polarity.
+
+Display values are uint16 over the declared range of the output, 0 dark and 65535 bright, never stretched to the least
+and greatest value of a film (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2; PS3.4 N.2). Imported by ``mae_rad``.
+"""
+
+import base64
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.header_values import items, numbers, word
+from data_prep.lookup_table import LookupTable, read_lookup_table
+from data_prep.shard_format import Display
+
+WHITE = 65535
+CONTENT_PERCENTILES = (0.5, 99.5)
+MIN_SPREAD = 0.1
+"""Part of the display range that these percentiles of the content have to span: less, and the film is one flat grey."""
+MIN_UNCLIPPED = 0.02
+"""Part of the content that has to lie within the range rather than at one of its ends."""
+_PILE = 0.01
+"""A value at an end of the range that so many pixels share is saturation or air, not content."""
+
+Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+Brightness = NDArray[np.float64]
+"""In [0, 1]."""
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """How shard values stand for stored values: ``shard = (stored + offset) >> shift``, in ``[0, 2**bits)``."""
+
+    bits: int
+    offset: int = 0
+    shift: int = 0
+
+    def stored(self) -> NDArray[np.float64]:
+        """[2**bits] the stored value of every shard value."""
+        return (np.arange(2**self.bits, dtype=np.float64) * 2**self.shift) - self.offset
+
+
+def declared_range(values: ValueRange) -> Display:
+    """The display of films without a header of their own, such as PNG and JPEG: dark to bright as they are."""
+    return _display(values, source="declared_range")
+
+
+def display_of(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Display:
+    """How a DICOM film wants to be shown.
+
+    Where header and film do not go together (no window, one of no width, outside the values, so narrow or wide that
+    nothing is to be seen), percentiles of the content take the place of the window.
+
+    Args:
+        header: data set of the film.
+        values: how shard values stand for the stored values that the header speaks of.
+        counts: [2**bits] how often each shard value occurs in the film, without padding and shutter.
+    """
+    invert = word(header, "PhotometricInterpretation") == "MONOCHROME1"
+    windows = _windows(header)
+    modality_table = _modality_table(header, values)
+    if modality_table is None:
+        slope, intercept = _rescale(header, values)
+        inputs = values.stored() * slope + intercept
+    else:
+        slope, intercept = 1.0, 0.0
+        inputs = modality_table(values.stored()).astype(np.float64)
+
+    shared = {"invert": invert, "windows": windows, "slope": slope, "intercept": intercept}
+    voi_table = _voi_table(header, inputs)
+    if voi_table is not None and _is_useful(brightness := voi_table(inputs) / voi_table.top, counts):
+        return _display(values, source="voi_lut", table=_as_text(brightness, invert), **shared)
+    source: Literal["window", "percentile"] = "window"
+    function = _function(header)
+    if windows and _is_useful(_windowed(inputs, *windows[0], function), counts):
+        center, width = windows[0]
+    else:
+        source, function = "percentile", "LINEAR_EXACT"
+        center, width = _percentile_window(inputs, counts)
+    table = None
+    if modality_table is not None:
+        table = _as_text(_windowed(inputs, center, width, function), invert)
+    return _display(values, source=source, center=center, width=width, function=function, table=table, **shared)
+
+
+def display_table(display: Display) -> NDArray[np.uint16]:
+    """[2**bits] the display value of every shard value; shared and read-only."""
+    if display.table is not None:
+        return _unpacked(display.table, display.bits)
+    values = ValueRange(display.bits, display.value_offset, display.value_shift)
+    return _formula_table(
+        values, display.slope, display.intercept, display.center, display.width, display.function, display.invert
+    )
+
+
+def apply(values: NDArray[np.uint16], display: Display) -> NDArray[np.uint16]:
+    """Display values of shard values of any shape.
+
+    Raises:
+        IndexError: a value of 2**bits or more.
+    """
+    return np.take(display_table(display), values)
+
+
+def pack_table(table: NDArray[np.uint16]) -> str:
+    """A display table as base64 of its compressed differences."""
+    differences = np.diff(table, prepend=np.uint16(0)).astype("<u2")
+    return base64.b64encode(zlib.compress(differences.tobytes(), 9)).decode()
+
+
+def unpack_table(packed: str, bits: int) -> NDArray[np.uint16]:
+    """The display table [2**bits] that :func:`pack_table` packed.
+
+    Raises:
+        ValueError: the text is damaged or holds another number of entries.
+    """
+    try:
+        data = zlib.decompress(base64.b64decode(packed, validate=True))
+    except zlib.error:
+        raise ValueError("a display table is damaged") from None
+    if len(data) != 2 * 2**bits:
+        raise ValueError(f"a display table of {bits} bits has {2**bits} entries, not {len(data) / 2:g}")
+    return np.cumsum(np.frombuffer(data, "<u2"), dtype=np.uint16)
+
+
+@lru_cache(maxsize=128)
+def _formula_table(
+    values: ValueRange,
+    slope: float,
+    intercept: float,
+    center: float | None,
+    width: float | None,
+    function: Function,
+    invert: bool,
+) -> NDArray[np.uint16]:
+    if center is None or width is None:
+        brightness = np.linspace(0, 1, 2**values.bits)
+    else:
+        brightness = _windowed(values.stored() * slope + intercept, center, width, function)
+    return _as_table(brightness, invert)
+
+
+@lru_cache(maxsize=32)
+def _unpacked(packed: str, bits: int) -> NDArray[np.uint16]:
+    table = unpack_table(packed, bits)
+    table.flags.writeable = False
+    return table
+
+
+def _as_table(brightness: Brightness, invert: bool) -> NDArray[np.uint16]:
+    table: NDArray[np.uint16] = np.rint((1 - brightness if invert else brightness) * WHITE).astype(np.uint16)
+    table.flags.writeable = False
+    return table
+
+
+def _as_text(brightness: Brightness, invert: bool) -> str:
+    return pack_table(_as_table(brightness, invert))
+
+
+def _display(
+    values: ValueRange,
+    *,
+    source: Literal["voi_lut", "window", "percentile", "declared_range"],
+    slope: float = 1.0,
+    intercept: float = 0.0,
+    center: float | None = None,
+    width: float | None = None,
+    function: Function = "LINEAR",
+    invert: bool = False,
+    windows: Sequence[tuple[float, float]] = (),
+    table: str | None = None,
+) -> Display:
+    return Display(
+        bits=values.bits,
+        value_offset=values.offset,
+        value_shift=values.shift,
+        slope=slope,
+        intercept=intercept,
+        center=center,
+        width=width,
+        function=function,
+        invert=invert,
+        source=source,
+        windows=list(windows),
+        table=table,
+    )
+
+
+def _modality_table(header: Any, values: ValueRange) -> LookupTable | None:
+    """The Modality LUT, which excludes rescale (PS3.3 C.11.1)."""
+    sequence = items(header, "ModalityLUTSequence")
+    return read_lookup_table(sequence[0], signed=values.offset > 0) if sequence else None
+
+
+def _voi_table(header: Any, inputs: NDArray[np.float64]) -> LookupTable | None:
+    """The first VOI LUT (PS3.3 C.11.2.1.1)."""
+    sequence = items(header, "VOILUTSequence")
+    return read_lookup_table(sequence[0], signed=bool(inputs.min() < 0)) if sequence else None
+
+
+def _rescale(header: Any, values: ValueRange) -> tuple[float, float]:
+    """Rescale Slope and Intercept (PS3.3 C.11.1.1.2); ignored where they would make all values equal or infinite."""
+    slope, intercept = numbers(header, "RescaleSlope"), numbers(header, "RescaleIntercept")
+    if not slope or not intercept:
+        return 1.0, 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        inputs = values.stored() * slope[0] + intercept[0]
+    usable = np.isfinite(inputs).all() and len(np.unique(inputs)) == len(inputs)
+    return (slope[0], intercept[0]) if usable else (1.0, 0.0)
+
+
+def _windows(header: Any) -> list[tuple[float, float]]:
+    """(centre, width) of all windows; the first is the default."""
+    return list(zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False))
+
+
+def _function(header: Any) -> Function:
+    declared = word(header, "VOILUTFunction")
+    return declared if declared in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"  # type: ignore[return-value]
+
+
+def _windowed(inputs: NDArray[np.float64], center: float, width: float, function: Function) -> Brightness:
+    """Apply a window (PS3.3 C.11.2.1.2 and C.11.2.1.3); NaN where its width is not allowed."""
+    if width <= 0 or (function == "LINEAR" and width < 1):
+        return np.full(len(inputs), np.nan)
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (inputs - center) / width, -500, 500)))
+    if function == "LINEAR_EXACT":
+        return np.clip((inputs - center) / width + 0.5, 0, 1)
+    if width == 1:  # the two ends of the ramp meet
+        return np.where(inputs > center - 0.5, 1.0, 0.0)
+    return np.clip((inputs - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+def _is_useful(brightness: Brightness, counts: NDArray[np.int64]) -> bool:
+    """Whether anything is to be seen of the content."""
+    if np.isnan(brightness).any():
+        return False
+    low, high = _percentiles(brightness, counts)
+    clipped = counts[(brightness < 0.002) | (brightness > 0.998)].sum()
+    return bool(high - low >= MIN_SPREAD and clipped <= (1 - MIN_UNCLIPPED) * counts.sum())
+
+
+def _percentile_window(inputs: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """(centre, width) for LINEAR_EXACT that spans the percentiles of the content, without piles at the ends."""
+    present = np.flatnonzero(counts)
+    content = counts.copy()
+    for end in (present[0], present[-1]):
+        if counts[end] > _PILE * counts.sum():
+            content[end] = 0
+    low, high = _percentiles(inputs, content if np.count_nonzero(content) > 1 else counts)
+    if low == high:
+        low, high = float(inputs[present].min()), float(inputs[present].max())
+    return (low + high) / 2, max(high - low, 1e-6)
+
+
+def _percentiles(of: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """CONTENT_PERCENTILES of the table ``of``, whose entries occur ``counts`` times."""
+    order = np.argsort(of, kind="stable")
+    reached = np.cumsum(counts[order])
+    places = np.searchsorted(reached, np.array(CONTENT_PERCENTILES) / 100 * reached[-1])
+    low, high = of[order[places]]
+    return float(low), float(high)

@@ -1,0 +1,55 @@
+"""Pixels that show nothing of the patient: padding (PS3.3 C.7.5.1.1.2) and what the shutter hides (PS3.3 C.7.6.11)."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.header_values import integer, numbers, words
+
+MIN_VISIBLE = 0.01
+"""A shutter that leaves less than this of the film has a wrong description and is ignored."""
+
+
+def hidden_pixels(values: NDArray[np.int16] | NDArray[np.uint16], header: Any) -> NDArray[np.bool_]:
+    """[rows, columns] True where a pixel is padding or lies behind the shutter."""
+    return _padding(values, header) | ~_visible(values.shape[0], values.shape[1], header)
+
+
+def _padding(values: NDArray[np.int16] | NDArray[np.uint16], header: Any) -> NDArray[np.bool_]:
+    """Pixel Padding Value to Pixel Padding Range Limit inclusive, in stored values with the sign of the pixels."""
+    first = numbers(header, "PixelPaddingValue")
+    if not first:
+        return np.zeros(values.shape, dtype=np.bool_)
+    last = numbers(header, "PixelPaddingRangeLimit") or first
+    ends = (np.array([first[0], last[0]]).astype(np.int64) % 2**16).astype(np.uint16).view(values.dtype)
+    return np.asarray((values >= ends.min()) & (values <= ends.max()))
+
+
+def _visible(rows: int, columns: int, header: Any) -> NDArray[np.bool_]:
+    """What all shapes of the shutter leave; their coordinates count from 1 in the upper left corner."""
+    visible = np.ones((rows, columns), dtype=np.bool_)
+    for shape in words(header, "ShutterShape"):
+        hole = np.zeros((rows, columns), dtype=np.uint8)
+        if shape == "RECTANGULAR":
+            left = max(integer(header, "ShutterLeftVerticalEdge", 1) - 1, 0)
+            right = max(integer(header, "ShutterRightVerticalEdge", columns), 0)
+            top = max(integer(header, "ShutterUpperHorizontalEdge", 1) - 1, 0)
+            bottom = max(integer(header, "ShutterLowerHorizontalEdge", rows), 0)
+            hole[top:bottom, left:right] = 1
+        elif shape == "CIRCULAR":
+            center, radius = numbers(header, "CenterOfCircularShutter"), integer(header, "RadiusOfCircularShutter", 0)
+            if len(center) == 2 and radius > 0:
+                down, across = np.ogrid[:rows, :columns]
+                hole[(down + 1 - center[0]) ** 2 + (across + 1 - center[1]) ** 2 <= radius**2] = 1
+        elif shape == "POLYGONAL":
+            vertices = np.array(numbers(header, "VerticesOfThePolygonalShutter"))
+            if len(vertices) >= 6 and len(vertices) % 2 == 0:
+                corners = np.clip(np.rint(vertices).astype(np.int64), -(2**15), 2**15).astype(np.int32)
+                cv2.fillPoly(hole, [np.ascontiguousarray(corners.reshape(-1, 2)[:, ::-1] - 1)], 1)
+        else:
+            continue
+        if hole.mean() >= MIN_VISIBLE:
+            visible &= hole.astype(np.bool_)
+    return visible if visible.mean() >= MIN_VISIBLE else np.ones((rows, columns), dtype=np.bool_)

@@ -1,0 +1,66 @@
+"""DICOM lookup tables as files write them: 8-bit entries packed in words, signs and lengths that wrap (PS3.3 C.11.1.1)."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.header_values import numbers
+
+
+class LookupTable(NamedTuple):
+    """A table of ``entries``; entry 0 holds for ``first`` and for everything below, the last for everything above."""
+
+    first: int
+    entries: NDArray[np.uint16]
+
+    @property
+    def top(self) -> int:
+        """Largest output. The declared bits per entry are not trusted: tables of 12 bits are found declared as 16."""
+        return int(2 ** int(self.entries.max()).bit_length() - 1)
+
+    def __call__(self, inputs: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
+        """Look up ``inputs`` of any shape, rounded to the nearest entry."""
+        index = np.clip(np.rint(inputs) - self.first, 0, len(self.entries) - 1).astype(np.int64)
+        return self.entries[index]
+
+
+def read_lookup_table(item: Any, *, signed: bool) -> LookupTable | None:
+    """The table of an item of the Modality or VOI LUT Sequence; None where it is not usable.
+
+    Args:
+        item: the sequence item, with LUT Descriptor and LUT Data.
+        signed: whether the inputs can be negative: the first mapped value is then a signed number.
+    """
+    descriptor = [int(number) for number in numbers(item, "LUTDescriptor")]
+    if len(descriptor) != 3:
+        return None
+    length = descriptor[0] % 2**16 or 2**16  # 0 means 65536
+    first = descriptor[1] % 2**16
+    if signed and first >= 2**15:
+        first -= 2**16
+    entries = _entries(item, length)
+    if entries is None or entries.min() == entries.max():
+        return None
+    return LookupTable(first, entries)
+
+
+def _entries(item: Any, length: int) -> NDArray[np.uint16] | None:
+    """LUT Data with one entry per word, or two entries of 8 bits per word, the first in the low byte."""
+    data = item.get("LUTData")
+    if isinstance(data, bytes):
+        order = "<u2" if _little_endian(item) else ">u2"
+        stored = np.frombuffer(data[: len(data) // 2 * 2], order).astype(np.uint16)
+    else:
+        values = np.array(numbers(item, "LUTData"), dtype=np.int64)
+        stored = (values % 2**16).astype(np.uint16)
+    if len(stored) >= length:
+        return stored[:length]
+    if len(stored) * 2 >= length:
+        return stored.astype("<u2").view(np.uint8)[:length].astype(np.uint16)
+    return None
+
+
+def _little_endian(item: Any) -> bool:
+    """Byte order of the file that the item was read from; little endian where it was not read from one."""
+    return getattr(item, "original_encoding", (None, True))[1] is not False

@@ -1,0 +1,63 @@
+"""Three scanners: how each one's detector and processing make a film look. None depends on what is in the film."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+EXPLICIT_LE = "1.2.840.10008.1.2.1"
+IMPLICIT_LE = "1.2.840.10008.1.2"
+JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.70"
+JPEG_LS = "1.2.840.10008.1.2.4.80"
+JPEG_2000 = "1.2.840.10008.1.2.4.90"
+
+
+@dataclass(frozen=True)
+class Look:
+    """One scanner.
+
+    Attributes:
+        modality: CR or DX.
+        bits: BitsStored.
+        long_side: pixels.
+        quanta: detected per pixel without a body in the beam.
+        blur: standard deviation of the detector's point spread, pixels.
+        edge: gain of the edge enhancement, and its radius in pixels.
+        flatten: share of the coarse differences that the processing takes out.
+        shutter: whether the border outside the field is blackened, else it shows as exposed.
+        function, slope, intercept: of window and rescale.
+        headroom: share of the stored range below and above the film's values.
+        inverted_share: of its films stored as MONOCHROME1.
+        syntaxes: transfer syntax UIDs it stores with.
+    """
+
+    manufacturer: str
+    model: str
+    modality: Literal["CR", "DX"]
+    bits: int
+    long_side: int
+    quanta: float
+    blur: float
+    edge: tuple[float, float]
+    flatten: float
+    shutter: bool
+    function: Literal["LINEAR", "SIGMOID"]
+    slope: float
+    intercept: float
+    headroom: tuple[float, float]
+    inverted_share: float
+    syntaxes: tuple[str, ...]
+
+
+LOOKS = (
+    Look(
+        "Philips Medical Systems", "DigitalDiagnost", "DX", 12, 1200, 3600.0, 0.75, (0.75, 2.4), 0.42, True,
+        "LINEAR", 1.0, 0.0, (0.06, 0.1), 0.15, (EXPLICIT_LE, JPEG_LOSSLESS_SV1),
+    ),
+    Look(
+        "FUJIFILM Corporation", "FCR CAPSULA", "CR", 10, 1000, 1700.0, 1.0, (0.45, 4.5), 0.3, False,
+        "LINEAR", 1.0, 0.0, (0.02, 0.02), 0.8, (JPEG_LS, IMPLICIT_LE, JPEG_LOSSLESS_SV1),
+    ),
+    Look(
+        "Agfa", "DX-D 300", "DX", 14, 1360, 2600.0, 0.85, (0.6, 3.2), 0.5, True,
+        "SIGMOID", 0.5, -200.0, (0.15, 0.2), 0.35, (JPEG_2000, JPEG_LOSSLESS_SV1, EXPLICIT_LE),
+    ),
+)  # fmt: skip

@@ -1,0 +1,109 @@
+"""Which film goes into which shard, in which order: a pure function of header facts, settings and seed.
+
+Neither workers nor interruptions nor the order of the manifest have a say, so the bytes of every shard are the same
+however it is made.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from data_prep.config import ShardSettings
+from data_prep.content_mask import CONTENT_MASK_VERSION
+from data_prep.errors import Reason
+from data_prep.shard_format import FORMAT_VERSION, REJECTS_SCHEMA, SPLITS, Split
+from data_prep.splits import split_of
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """One shard to be.
+
+    Attributes:
+        name: such as train-000000.
+        split: of all its films.
+        rows: [files] rows of the manifest in writing order; files with the same key follow each other.
+        inputs_sha256: over all that the manifest says of these files.
+    """
+
+    name: str
+    split: Split
+    rows: NDArray[np.int64]
+    inputs_sha256: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All shards, and the files that by their header are no films (REJECTS_SCHEMA)."""
+
+    shards: tuple[PlannedShard, ...]
+    rejects: pa.Table
+
+
+def plan_shards(manifest: pa.Table, settings: ShardSettings) -> Plan:
+    """Plan the shards of a private manifest (one row per file, ``row`` counting from 0)."""
+    manifest = manifest.combine_chunks()
+    reason = manifest["reason"]
+    if not settings.keep_for_processing:
+        processing = pc.equal(manifest["presentation_intent"], "FOR PROCESSING")
+        reason = pc.if_else(pc.fill_null(pc.and_(processing, pc.is_null(reason)), False), Reason.FOR_PROCESSING, reason)
+    rejected = pc.is_valid(reason)
+    rejects = pa.table([manifest["row"], reason], schema=REJECTS_SCHEMA).filter(rejected)
+    films = manifest.filter(pc.invert(rejected)).sort_by("row")
+    return Plan(tuple(_shards(films, settings)), rejects)
+
+
+def _shards(films: pa.Table, settings: ShardSettings) -> Iterator[PlannedShard]:
+    keys, unit, first = _units(films)
+    splits = _splits(films.take(first), settings)
+    order = _shuffled(keys, settings.seed)
+    by_unit = np.argsort(unit, kind="stable")  # the files of each unit, in order of row
+    ends = np.cumsum(np.bincount(unit, minlength=len(keys)))
+    for split in SPLITS:
+        chosen = order[splits[order] == split]
+        for number, start in enumerate(range(0, len(chosen), settings.films_per_shard)):
+            units = chosen[start : start + settings.films_per_shard]
+            places = np.concatenate([by_unit[ends[one - 1] if one else 0 : ends[one]] for one in units])
+            part = films.take(places)
+            yield PlannedShard(f"{split}-{number:06d}", split, part["row"].to_numpy(), _digest(part))
+
+
+def _units(films: pa.Table) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """(keys of the units, [files] unit of each file, [units] first file of each unit)."""
+    encoded = films["key"].combine_chunks().dictionary_encode()
+    unit = encoded.indices.to_numpy().astype(np.int64)
+    return encoded.dictionary.to_pylist(), unit, np.unique(unit, return_index=True)[1]
+
+
+def _splits(films: pa.Table, settings: ShardSettings) -> NDArray[np.str_]:
+    patients = films["patient"].combine_chunks().dictionary_encode()
+    known = films["patient_known"].to_numpy()
+    val, test = settings.splits.val, settings.splits.test
+    drawn = [split_of(patient, settings.seed, val, test, True) for patient in patients.dictionary.to_pylist()]
+    unknown = split_of("", settings.seed, val, test, False)
+    by_patient = np.array(drawn, dtype=np.str_)[patients.indices.to_numpy()] if drawn else np.array([], dtype=np.str_)
+    return np.where(known, by_patient, unknown)
+
+
+def _shuffled(keys: list[str], seed: int) -> NDArray[np.int64]:
+    """Order of the keys by their hash: films of a patient, a day or a device do not stay together."""
+    draws = [hashlib.sha256(f"order:{seed}:{key}".encode()).digest() for key in keys]
+    return np.argsort(np.array(draws, dtype="S32"), kind="stable") if draws else np.array([], dtype=np.int64)
+
+
+def _digest(part: pa.Table) -> str:
+    """SHA-256 over the facts of files; as text, which no version of a library writes in another way."""
+    spacing = part["pixel_spacing_mm"]
+    flat = part.drop_columns(["pixel_spacing_mm"])
+    for place in (0, 1):
+        flat = flat.append_column(f"spacing_{place}", pc.list_element(spacing, place))
+    sink = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(flat, sink)
+    versions = f"{FORMAT_VERSION} {CONTENT_MASK_VERSION}\n".encode()
+    return hashlib.sha256(versions + sink.getvalue().to_pybytes()).hexdigest()

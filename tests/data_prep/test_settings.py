@@ -1,0 +1,68 @@
+"""Config files of data preparation: strict, complete, and every shipped file is the default."""
+
+from pathlib import Path
+
+import pytest
+
+from data_prep.config import ScanSettings, ShardSettings
+from data_prep.errors import SettingsError
+from data_prep.settings import Settings, digest, load
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "data_prep"
+
+
+@pytest.mark.parametrize(("name", "model"), [("scan", ScanSettings), ("shard", ShardSettings)])
+def test_every_shipped_config_is_complete_and_equals_the_defaults(name: str, model: type[Settings]) -> None:
+    path = CONFIGS / f"{name}.yaml"
+    assert load(model, path) == model()
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ") and f"python -m data_prep {name}" in text
+    for field in model.model_fields:
+        assert f"\n{field}:" in text
+
+
+def test_overrides_go_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "shard.yaml"
+    file.write_text("max_side: 512\nsplits:\n  val: 0.2\n")
+    chosen = load(ShardSettings, file, ["max_side=native", "splits.test=0.3", "runtime.workers=2"])
+    assert chosen.max_side == "native"
+    assert (chosen.splits.val, chosen.splits.test, chosen.runtime.workers) == (0.2, 0.3, 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [("wokers=2", "workers"), ("key_fiel=x", "key_file"), ("secondary_capture=true", "captures")],
+)
+def test_an_unknown_key_names_the_nearest_valid_one(override: str, nearest: str) -> None:
+    with pytest.raises(SettingsError, match=f"unknown setting.*did you mean '{nearest}|{nearest}'"):
+        load(ScanSettings, None, [override])
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["workers=-1", "workers=many", "workers", "image_pattern=(", "image_pattern=abc", "image_pattern=(?P<name>.)"],
+)
+def test_a_value_out_of_range_is_one_clear_line(override: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load(ScanSettings, None, [override])
+    assert override.partition("=")[0] in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_splits_leave_patients_to_train() -> None:
+    with pytest.raises(SettingsError, match="train"):
+        load(ShardSettings, None, ["splits.val=0.5", "splits.test=0.5"])
+
+
+def test_a_missing_or_malformed_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"absent\.yaml does not exist"):
+        load(ScanSettings, tmp_path / "absent.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("workers: [1")
+    with pytest.raises(SettingsError, match=r"broken\.yaml is not valid YAML"):
+        load(ScanSettings, broken)
+
+
+def test_equal_settings_have_equal_digests() -> None:
+    assert digest(ScanSettings()) == digest(load(ScanSettings, None, ["workers=0"]))
+    assert digest(ScanSettings()) != digest(ScanSettings(source="north"))

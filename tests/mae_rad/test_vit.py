@@ -1,0 +1,151 @@
+"""The encoder: sizes, initialisation, what it may and may not depend on."""
+
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from data_prep.settings import load
+from mae_rad.data.batch import Patches
+from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
+from mae_rad.errors import SettingsError
+
+SMALL = EncoderSettings(dim=32, depth=2, heads=4, patch=4)
+
+
+@pytest.fixture
+def encoder() -> ViT:
+    torch.manual_seed(0)
+    return build_encoder(SMALL).double().eval()
+
+
+def patches(count: int = 9, films: int = 3) -> Patches:
+    draw = torch.Generator().manual_seed(count)
+    values = torch.randint(0, 65536, (films, count, 16), generator=draw, dtype=torch.int32).to(torch.uint16)
+    return Patches(values, 14 * torch.rand(films, count, 2, generator=draw), torch.full((films, 2), 14.0))
+
+
+def pick(given: Patches, order: torch.Tensor) -> Patches:
+    return Patches(given.values[:, order], given.coords[:, order], given.size)
+
+
+@pytest.mark.parametrize(
+    ("model", "millions"), [("vit_tiny", 5.7), ("vit_small", 22.1), ("vit_base", 86.6), ("vit_large", 304.3)]
+)
+def test_models_have_their_published_size(model: str, millions: float) -> None:
+    with torch.device("meta"):
+        encoder = build_encoder(EncoderSettings(model=model))
+    dim = encoder.dim
+    # Published: three channels, a learned table of 197 positions, a head of 1000 classes.
+    published = sum(p.numel() for p in encoder.parameters()) + 2 * 256 * dim + 197 * dim + 1000 * (dim + 1)
+    assert published / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_features_have_their_shapes(encoder: ViT) -> None:
+    features = encoder(patches())
+    assert features.tokens.shape == (3, 9, 32)
+    assert features.pooled.shape == features.cls.shape == (3, 32)
+    assert (encoder.dim, encoder.patch) == (32, 4)
+
+
+def test_the_pooled_vector_is_the_one_asked_for(encoder: ViT) -> None:
+    features = encoder(patches())
+    torch.testing.assert_close(features.pooled, features.tokens.mean(dim=1))
+    encoder.pool = "cls"
+    assert torch.equal(encoder(patches()).pooled, features.cls)
+
+
+def test_the_order_of_patches_means_nothing(encoder: ViT) -> None:
+    order = torch.tensor([4, 0, 8, 2, 7, 1, 3, 6, 5])
+    plain, shuffled = encoder(patches()), encoder(pick(patches(), order))
+    torch.testing.assert_close(shuffled.tokens, plain.tokens[:, order], rtol=0, atol=1e-12)
+    torch.testing.assert_close(shuffled.pooled, plain.pooled, rtol=0, atol=1e-12)
+
+
+def test_films_of_a_batch_do_not_see_each_other(encoder: ViT) -> None:
+    given = patches()
+    alone = encoder(Patches(*(part[1:2] for part in given)))
+    torch.testing.assert_close(alone.tokens, encoder(given).tokens[1:2], rtol=0, atol=1e-12)
+
+
+def test_position_and_brightness_both_matter(encoder: ViT) -> None:
+    given = patches()
+    moved = encoder(given._replace(coords=given.coords.flip(-1))).pooled
+    darker = encoder(given._replace(values=(given.values.float() / 2).to(torch.uint16))).pooled
+    for other in (moved, darker):
+        assert (other - encoder(given).pooled).abs().max() > 1e-3
+
+
+def test_display_values_are_normalised_by_the_settings() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(EncoderSettings(dim=32, depth=1, heads=4, patch=4, mean=0.25, std=0.5)).double()
+    seen = []
+    encoder.embedding.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    values = torch.tensor([0, 65535, 16384, 40000] * 4, dtype=torch.int32).to(torch.uint16).reshape(1, 1, 16)
+    encoder(Patches(values, torch.zeros(1, 1, 2), torch.full((1, 2), 14.0)))
+    expected = [(value / 65535 - 0.25) / 0.5 for value in (0, 65535, 16384, 40000)]
+    assert seen[0][0, 0, :4].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_initialisation_is_the_published_one() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(EncoderSettings(model="vit_tiny"))
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Linear):
+            bound = math.sqrt(6 / (module.in_features + module.out_features))
+            assert bound * 0.99 < module.weight.abs().max() <= bound
+            assert not module.bias.any()
+        elif isinstance(module, torch.nn.LayerNorm):
+            assert module.eps == 1e-6
+            assert module.weight.eq(1).all()
+            assert not module.bias.any()
+    assert encoder.cls.std().item() == pytest.approx(0.02, rel=0.2)
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_every_parameter_learns(pool: str) -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(SMALL.model_copy(update={"pool": pool}))
+    encoder(patches()).pooled.square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in encoder.parameters())
+
+
+def test_recomputed_activations_give_the_same_gradient() -> None:
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        encoder = build_encoder(SMALL.model_copy(update={"checkpoint_activations": recompute}))
+        encoder(patches()).pooled.square().sum().backward()
+        gradients.append([parameter.grad for parameter in encoder.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+def test_plain_and_fused_attention_agree(encoder: ViT, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = encoder(patches()).tokens
+    monkeypatch.setattr("mae_rad.encoders.blocks.LONGEST_PLAIN_ATTENTION", 0)
+    torch.testing.assert_close(encoder(patches()).tokens, plain, rtol=0, atol=1e-12)
+
+
+def test_autocast_keeps_the_residual_stream_and_features_in_float32() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(SMALL).eval()
+    exact = encoder(patches())
+    inside = []
+    encoder.blocks[1].register_forward_pre_hook(lambda _, inputs: inside.append(inputs[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        features = encoder(patches())
+    assert inside == [torch.float32]
+    assert features.pooled.dtype == torch.float32
+    torch.testing.assert_close(features.pooled, exact.pooled, rtol=0, atol=0.05)
+
+
+def test_weights_in_bfloat16_run_without_autocast() -> None:
+    assert build_encoder(SMALL).bfloat16()(patches()).pooled.dtype == torch.bfloat16
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValidationError, match="multiple of 4 and of heads"):
+        EncoderSettings(dim=30, heads=4)
+    with pytest.raises(SettingsError, match="did you mean 'depth'"):
+        load(EncoderSettings, None, ["dept=3"])
