@@ -1,5 +1,6 @@
-"""Files that are there as a whole or not at all."""
+"""Files that are there as a whole or not at all, with the same bytes for the same content."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,3 +36,8 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def canonical_json(values: object) -> bytes:
+    """Compact JSON with sorted keys: equal values, equal bytes."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

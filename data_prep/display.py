@@ -8,7 +8,7 @@ import base64
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -71,10 +71,10 @@ def display_of(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Di
         slope, intercept = 1.0, 0.0
         inputs = modality_table(values.stored()).astype(np.float64)
 
-    shared = {"invert": invert, "windows": windows, "slope": slope, "intercept": intercept}
+    shown = partial(_display, values, invert=invert, windows=windows, slope=slope, intercept=intercept)
     voi_table = _voi_table(header, inputs)
     if voi_table is not None and _is_useful(brightness := voi_table(inputs) / voi_table.top, counts):
-        return _display(values, source="voi_lut", table=_as_text(brightness, invert), **shared)
+        return shown(source="voi_lut", table=_as_text(brightness, invert))
     source: Literal["window", "percentile"] = "window"
     function = _function(header)
     if windows and _is_useful(_windowed(inputs, *windows[0], function), counts):
@@ -85,7 +85,7 @@ def display_of(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Di
     table = None
     if modality_table is not None:
         table = _as_text(_windowed(inputs, center, width, function), invert)
-    return _display(values, source=source, center=center, width=width, function=function, table=table, **shared)
+    return shown(source=source, center=center, width=width, function=function, table=table)
 
 
 def display_table(display: Display) -> NDArray[np.uint16]:

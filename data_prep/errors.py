@@ -4,7 +4,8 @@ UserError                 one clear line, exit code 2; never a traceback
 ├── SettingsError         a config key or value is wrong
 ├── SecretError           the pseudonymisation secret is absent, too short or another one
 ├── ArchiveError          an archive or a private folder is missing, empty or unreadable
-└── ShardFormatError      a public folder is missing, unfinished, damaged or of another version
+├── ShardFormatError      a public folder is missing, unfinished, damaged or of another version
+└── LabelError            an expert table is missing or malformed, or a row of it is wrong
 FilmReject                one film cannot become a sample; becomes a row with its reason, never stops a run
 """
 
@@ -29,6 +30,10 @@ class ArchiveError(UserError):
 
 class ShardFormatError(UserError):
     """A public folder is missing, unfinished, damaged, or written by another format version."""
+
+
+class LabelError(UserError):
+    """An expert table is missing or malformed, or a row of it is wrong."""
 
 
 class Reason(StrEnum):

@@ -1,4 +1,4 @@
-"""DICOM lookup tables as files write them: 8-bit entries packed in words, signs and lengths that wrap (PS3.3 C.11.1.1)."""
+"""DICOM lookup tables as files write them: 8-bit entries packed in words, signs that wrap (PS3.3 C.11.1.1)."""
 
 from typing import Any, NamedTuple
 

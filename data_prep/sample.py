@@ -18,9 +18,10 @@ from data_prep.shard_values import shrink, shrunk_size, to_shard_values, value_r
 Facts = Mapping[str, Any]
 """A row of the manifest."""
 
-_COPIED = tuple(
-    "key patient study series site patient_known study_day body_part view laterality sex age_years manufacturer model"
-    " bits_stored photometric presentation_intent pixel_spacing_from".split()
+_COPIED = (
+    *("key", "patient", "study", "series", "site", "patient_known", "study_day", "body_part", "view", "laterality"),
+    *("sex", "age_years", "manufacturer", "model", "bits_stored", "photometric", "presentation_intent"),
+    "pixel_spacing_from",
 )
 """What a sidecar takes from the manifest as it is: screened by the scan."""
 _INDEXED = tuple(name for name in INDEX_SCHEMA.names if name in Sidecar.model_fields)
@@ -77,7 +78,7 @@ def make_sample(
         display = declared_range(values_range)
     else:
         display = display_of(film.header, values_range, np.bincount(full[~film.hidden], minlength=2**values_range.bits))
-    rows, columns = shrunk_size(*full.shape, max_side)
+    rows, columns = shrunk_size(full.shape[0], full.shape[1], max_side)
     values = shrink(full, film.hidden, _darkest(display), (rows, columns))
     mask = content_mask(apply(values, display))
     sidecar = Sidecar(

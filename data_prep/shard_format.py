@@ -24,11 +24,11 @@ from data_prep.errors import ShardFormatError
 FORMAT_VERSION = 1
 FILM_SUFFIX = "j2c"
 SIDECAR_SUFFIX = "json"
-SPLITS = ("train", "val", "test")
 MASK_SIDE = 64
 """Cells along the longer side of a content mask."""
 
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class _Closed(BaseModel):

@@ -1,4 +1,4 @@
-"""Stored values → the values of a shard: an offset for the sign, at most 15 bits, at most ``max_side`` pixels a side."""
+"""Stored values → shard values: an offset for the sign, at most 15 bits, at most ``max_side`` pixels a side."""
 
 from typing import Any, Literal
 
@@ -58,8 +58,8 @@ def shrink(
 
 
 def _fits(values: NDArray[Any], signed: bool) -> bool:
-    lowest, highest = int(values.min()), int(values.max())
-    return -(2 ** (MAX_BITS - 1)) <= lowest and highest < 2 ** (MAX_BITS - 1) if signed else highest < 2**MAX_BITS
+    low, high = (-(2 ** (MAX_BITS - 1)), 2 ** (MAX_BITS - 1)) if signed else (0, 2**MAX_BITS)
+    return int(values.min()) >= low and int(values.max()) < high
 
 
 def _area_means(values: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -68,5 +68,5 @@ def _area_means(values: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float
     return np.asarray(shrunk, dtype=np.float32)
 
 
-def _rounded(means: NDArray[np.float32]) -> NDArray[np.uint16]:
+def _rounded(means: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
     return np.asarray(np.rint(means), dtype=np.uint16)

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.atomic import published
+from data_prep.atomic import canonical_json, published
 from data_prep.decode import StoredFilm
 from data_prep.errors import FilmReject, Reason
 from data_prep.sample import Facts, Sample, decode_file, make_sample
@@ -80,8 +79,7 @@ def write_shard(
     try:
         with published(public / tar_name) as file:
             tar_file = _Digesting(file)
-            for sample in _samples(task, rejects, on_file, tar_file):
-                rows.append(sample | {"shard": tar_name})
+            rows.extend(row | {"shard": tar_name} for row in _samples(task, rejects, on_file, tar_file))
     except _TransientError as error:
         return Unfinished(task.name, (error.row,), ())
     index = index_bytes(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
@@ -107,11 +105,6 @@ def index_bytes(index: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(index, sink, compression="zstd", version="2.6", store_schema=False)
     return sink.getvalue()
-
-
-def canonical_json(values: object) -> bytes:
-    """Compact JSON with sorted keys: equal values, equal bytes."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 class _Digesting:

@@ -35,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action() -> None:
         settings = load(EmbedSettings, None, options.settings)
-        from mae_rad.evaluation.embed import embed, weights_sha256  # noqa: PLC0415 - --help without torch
+        from mae_rad.evaluation.embed import embed  # noqa: PLC0415 - --help without torch
         from mae_rad.export.encoder import load_encoder  # noqa: PLC0415
 
         folder = options.run / "encoder" if (options.run / "encoder").is_dir() else options.run
-        encoder, _ = load_encoder(folder)
-        out = embed(encoder, name=options.run.name, encoder_sha256=weights_sha256(encoder), **settings.model_dump())
+        encoder, card = load_encoder(folder)
+        out = embed(encoder, name=options.run.name, encoder_sha256=card.weights_sha256, **settings.model_dump())
         print(f"embeddings: {out}")
 
     return run(action)

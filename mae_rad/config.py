@@ -80,4 +80,6 @@ class PretrainSettings(Settings):
 
     def results(self) -> dict[str, object]:
         """The settings that can change a result: those that a resumed run must share."""
-        return self.model_dump(mode="json", exclude={"runtime": True, "data": {"shards"}})
+        return self.model_dump(
+            mode="json", exclude={"runtime": True, "data": {"shards"}, "encoder": {"checkpoint_activations"}}
+        )

@@ -82,7 +82,7 @@ def patient_study(patient: PatientDraw, study: StudyDraw, person: Person, visit:
     out.OperatorsName, out.NameOfPhysiciansReadingStudy = visit.operator, visit.reading
     out.ReasonForTheRequestedProcedure = visit.request
     order = Dataset()
-    order.RequestedProcedureID, order.ScheduledProcedureStepID = f"RP-{visit.accession}", f"SPS-{visit.accession}"
+    order.RequestedProcedureID, order.ScheduledProcedureStepID = f"RP{visit.accession}", f"SP{visit.accession}"
     order.ScheduledProcedureStepDescription = f"{study.body_part.title()} of {person.name.replace('^', ' ')}"
     order.RequestingPhysician = visit.referring
     out.RequestAttributesSequence = Sequence([order])

@@ -1,5 +1,6 @@
 """One film from its draw: body, findings, marker, collimation, detector, processing, stored values."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from data_prep.phantom import chest, hand, knee
 from data_prep.phantom.anatomy import Anatomy
 from data_prep.phantom.bodies import Beam, Map
 from data_prep.phantom.detector import collimated, exposed, processed, scattered
-from data_prep.phantom.draws import FilmDraw, FindingDraw, StudyDraw
+from data_prep.phantom.draws import OBJECT_SIZE, FilmDraw, FindingDraw, StudyDraw
 from data_prep.phantom.findings import (
     Box,
     Planted,
@@ -31,7 +32,7 @@ _GRAIN = grain_tile(20)
 _SCENES = {"HAND": hand.hand, "WRIST": hand.wrist, "KNEE": knee.knee, "CHEST": chest.chest}
 _SKIN = 0.02
 """Attenuation of the skin tissues from which on a pixel is body."""
-_SITES_TRIED = 8
+_SITES_TRIED, _DRAWS = 14, 1000
 _DENSEST = 6.0
 _PLACE_STEP = 4
 
@@ -144,7 +145,9 @@ def _plant_object(
     attenuation: Map, body: NDArray[np.bool_], inside: Map, finding: FindingDraw, bench: _Bench
 ) -> Planted:
     draw = np.random.default_rng(finding.seed)
-    shape = draw_object(finding.kind, finding.size / bench.scale, finding.angle, draw)
+    low, high = (size / bench.scale for size in OBJECT_SIZE)
+    pixels = min(max(round(finding.size / bench.scale), math.ceil(low)), math.floor(high))
+    shape = draw_object(finding.kind, pixels, finding.angle, draw)
     x, y = _place(body, inside, finding.place, shape.shape)
     box = (float(x), float(y), float(x + shape.shape[1]), float(y + shape.shape[0]))
     window = around(box, bench.scale, body.shape)
@@ -184,11 +187,14 @@ def _plant_fracture(
     finding: FindingDraw,
     bench: _Bench,
 ) -> Planted:
-    """Break the first of some drawn sites where the bone is dense enough for the wanted contrast, else the best."""
+    """Break the first of some drawn sites where the bone is dense enough for the wanted contrast, else the best.
+
+    With each attempt the gap is drawn wider.
+    """
     draw = np.random.default_rng(finding.seed)
     best: tuple[Planted, tuple[slice, slice], Map] | None = None
-    for index, place in _sites(scene, beam, body, draw, bench.scale):
-        tried = _broken_at(attenuation, drawn[index], place, finding, bench, draw)
+    for attempt, (index, place) in enumerate(_sites(scene, beam, body, draw, bench.scale)):
+        tried = _broken_at(attenuation, drawn[index], place, finding, bench, draw, 1 + 0.1 * attempt)
         if best is None or tried[0].contrast_to_noise > best[0].contrast_to_noise:
             best = tried
         if best[0].contrast_to_noise >= finding.contrast_to_noise * 0.98:
@@ -206,14 +212,12 @@ def _sites(
     breakable = [k for k, bone in enumerate(scene.bones) if bone.breakable]
     chosen: list[tuple[int, Site]] = []
     edge = int(12 / scale)
-    for _ in range(400):
+    for _ in range(_DRAWS):
         index = breakable[int(draw.integers(len(breakable)))]
         place = site(scene.bones[index], beam, float(draw.uniform(0.12, 0.88)))
         row, column = int(place.y), int(place.x)
         if edge <= row < body.shape[0] - edge and edge <= column < body.shape[1] - edge and body[row, column]:
-            near = body[row - edge : row + edge : edge, column - edge : column + edge : edge]
-            if near.mean() > 0.7:
-                chosen.append((index, place))
+            chosen.append((index, place))
         if len(chosen) == _SITES_TRIED:
             break
     return chosen
@@ -226,11 +230,12 @@ def _broken_at(
     finding: FindingDraw,
     bench: _Bench,
     draw: np.random.Generator,
+    gaping: float,
 ) -> tuple[Planted, tuple[slice, slice], Map]:
     whole, (top, left) = drawn
     length = max(finding.size - 3, 3.5) / bench.scale
     local = Site(place.x - left, place.y - top, place.axis, place.half_width)
-    crack = draw_break(whole.shape, local, length, bench.scale, draw)
+    crack = draw_break(whole.shape, local, length, bench.scale, draw, gaping)
     box = (crack.box[0] + left, crack.box[1] + top, crack.box[2] + left, crack.box[3] + top)
     window = around(box, bench.scale, attenuation.shape)
     cut = window.cut()

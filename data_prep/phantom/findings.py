@@ -106,7 +106,9 @@ class Break:
     box: Box
 
 
-def draw_break(shape: tuple[int, int], at: Site, length: float, scale: float, draw: np.random.Generator) -> Break:
+def draw_break(
+    shape: tuple[int, int], at: Site, length: float, scale: float, draw: np.random.Generator, gaping: float = 1.0
+) -> Break:
     """A line of about ``length`` pixels that starts at the cortex, jagged, with a step where it ends.
 
     Where the line is longer than the bone is wide it runs across obliquely (at most 65° from straight across).
@@ -126,14 +128,14 @@ def draw_break(shape: tuple[int, int], at: Site, length: float, scale: float, dr
     jag = np.interp(np.arange(0, 2 * half + 1, 0.5), knots, draw.normal(0, 0.05 * min(length, 3 * half), 7))
     path = np.float32(math.tan(tilt)) * (side - np.float32(half))
     path = path + jag.astype(np.float32)[np.clip(side * 2, 0, len(jag) - 1).astype(np.int32)]
-    gap = np.float32(draw.uniform(0.55, 0.9) / scale)
+    gap = np.float32(draw.uniform(0.55, 0.9) * gaping / scale)
     away = (along - path) * np.float32(math.cos(tilt))
     fade = np.clip((np.float32(across) - side) / np.float32(2 * gap), 0, 1) * np.clip(side / np.float32(2 * gap) + 1, 0, 1)
     line = np.exp(-0.5 * (away / gap) ** 2) * fade
     step = np.float32(draw.uniform(0.5, 2.2) / scale) * np.exp(-np.maximum(along - path, 0) / np.float32(2.5 * half))
     moved = step * (along > path) * np.exp(-np.maximum(side - np.float32(across), 0) / np.float32(0.5 * half)) * np.float32(from_side)
     flow = np.stack((moved * np.float32(-ay), moved * np.float32(ax)), axis=-1).astype(np.float32)
-    return Break(np.asarray(line, dtype=np.float32), flow, _box(line, 0.3, 1.5 / scale))
+    return Break(np.asarray(line, dtype=np.float32), flow, _box(line, 1.5 / scale, 6.0 / scale))
 
 
 def broken(bone: Map, crack: Break, amplitude: float) -> Map:
@@ -144,12 +146,14 @@ def broken(bone: Map, crack: Break, amplitude: float) -> Map:
     return np.asarray(moved * (1 - np.float32(amplitude) * crack.line), dtype=np.float32)
 
 
-def _box(shape: Map, level: float, pad: float) -> Box:
-    rows, columns = (shape > level).any(axis=1).nonzero()[0], (shape > level).any(axis=0).nonzero()[0]
+def _box(line: Map, pad: float, least: float) -> Box:
+    """Around the line with ``pad`` pixels on each side; the longer side has at least ``least`` pixels."""
+    rows, columns = (line > 0.3).any(axis=1).nonzero()[0], (line > 0.3).any(axis=0).nonzero()[0]
     if rows.size == 0:
         return 0.0, 0.0, 0.0, 0.0
-    box = columns[0] - pad, rows[0] - pad, columns[-1] + 1 + pad, rows[-1] + 1 + pad
-    return float(box[0]), float(box[1]), float(box[2]), float(box[3])
+    left, top, right, low = columns[0] - pad, rows[0] - pad, columns[-1] + 1 + pad, rows[-1] + 1 + pad
+    short = max(least - max(right - left, low - top), 0.0) / 2
+    return float(left - short), float(top - short), float(right + short), float(low + short)
 
 
 def _at_training_size(film: Map, scale: float) -> Map:

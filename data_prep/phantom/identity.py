@@ -97,7 +97,7 @@ def visit(seed: int, index: int, study: int, day: int, look: int, sex: str) -> V
         performing=staff[1],
         operator=staff[2],
         reading=staff[3],
-        request=f"{'Mrs' if sex == 'F' else 'Mr'} fell on the stairs at home, {_TOWNS[place]}; please rule out fracture",
+        request=f"{'Mrs' if sex == 'F' else 'Mr'} fell at home in {_TOWNS[place]}, fracture?",
     )
 
 

@@ -42,12 +42,12 @@ class Stroke:
             cv2.fillPoly(canvas, [points], self.value, cv2.LINE_8, 4)
 
 
-def draw_object(kind: str, size: float, angle: float, draw: np.random.Generator) -> Map:
-    """Attenuation of an object between 0 and 1 in the smallest raster around it; its longer side is ``size`` pixels."""
+def draw_object(kind: str, size: int, angle: float, draw: np.random.Generator) -> Map:
+    """Attenuation of an object between 0 and 1 in the smallest raster around it, whose longer side is ``size`` pixels."""
     strokes = [stroke.turned(angle) for stroke in SHAPES[kind](draw)]
     corners = np.concatenate([stroke.extent() for stroke in strokes])
     low, extent = corners.min(axis=0), np.ptp(corners, axis=0)
-    cells = max(1, round(size)) * _FINE / float(extent.max())
+    cells = size * _FINE / float(extent.max())
     columns, rows = (max(1, math.ceil(side * cells / _FINE - 1e-6)) for side in extent)
     canvas = np.zeros((rows * _FINE, columns * _FINE), dtype=np.float32)
     for stroke in strokes:

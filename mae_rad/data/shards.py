@@ -132,22 +132,28 @@ def hashed(names: Sequence[str]) -> NDArray[np.int64]:
     return np.array([int(name[:16], 16) >> 1 for name in names], dtype=np.int64)
 
 
-def _read_index(folder: Path, conditions: Mapping[str, Condition]) -> pa.Table:
-    table = pq.read_table(folder / "index.parquet", memory_map=True)
-    keep = None
+def matching(table: pa.Table, conditions: Mapping[str, Condition]) -> NDArray[np.bool_]:
+    """[rows] which rows of an index have the wanted value, or one of the wanted values, in every column named.
+
+    Raises:
+        SettingsError: an unknown column, or a value of another type.
+    """
+    keep = np.ones(table.num_rows, dtype=np.bool_)
     for column, wanted in conditions.items():
         if column not in table.column_names:
-            raise SettingsError(
-                f"data.where: the index has no column {column!r}; it has {', '.join(table.column_names)}"
-            )
+            raise SettingsError(f"where: the index has no column {column!r}; it has {', '.join(table.column_names)}")
         values = wanted if isinstance(wanted, list) else [wanted]
         try:
             accepted = pa.array(values, type=table.schema.field(column).type)
         except (pa.ArrowInvalid, pa.ArrowTypeError):
-            raise SettingsError(f"data.where: {wanted!r} is no value of the column {column!r}") from None
-        hit = pc.is_in(table.column(column), value_set=accepted)
-        keep = hit if keep is None else pc.and_(keep, hit)
-    return table if keep is None else table.filter(keep)
+            raise SettingsError(f"where: {wanted!r} is no value of the column {column!r}") from None
+        keep &= pc.is_in(table.column(column), value_set=accepted).to_numpy()
+    return keep
+
+
+def _read_index(folder: Path, conditions: Mapping[str, Condition]) -> pa.Table:
+    table = pq.read_table(folder / "index.parquet", memory_map=True)
+    return table.filter(matching(table, conditions)) if conditions else table
 
 
 def _combined(hashes: Sequence[str]) -> str:

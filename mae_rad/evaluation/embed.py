@@ -1,6 +1,5 @@
 """Encoder × shards → embeddings.parquet: the whole film, one path for every encoder."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,15 +68,6 @@ def embed(
         settings=settings,
     )
     return out
-
-
-def weights_sha256(encoder: torch.nn.Module) -> str:
-    """SHA-256 over the weights, by name: the identity of an encoder that was never written to a file."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        total.update(name.encode())
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
 
 
 def _is_done(out: Path, encoder_sha256: str, dataset_sha256: str, settings: dict[str, object]) -> bool:

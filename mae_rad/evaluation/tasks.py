@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_prep.shard_format import LABELS_SCHEMA
-from mae_rad.data.shards import Condition, ShardIndex
+from mae_rad.data.shards import ShardIndex, matching
 from mae_rad.errors import EvaluationError, SettingsError
 from mae_rad.evaluation.settings import TaskSettings
 
@@ -123,9 +123,7 @@ def build_tasks(
 
 
 def _build(films: Films, settings: TaskSettings, min_patients: int) -> Task | Skipped:
-    keep = np.ones(len(films.keys), dtype=np.bool_)
-    for column, condition in settings.where.items():
-        keep &= _matching(films.table, column, condition)
+    keep = matching(films.table, settings.where)
     values, left_out = (
         _column_values(films, settings.column) if settings.column else _label_values(films, str(settings.label))
     )
@@ -213,17 +211,6 @@ def _nothing(films: Films, settings: TaskSettings, counted: Mapping[str, int]) -
         return f"labels.parquet has no label {settings.label!r}; it has {', '.join(films.label_names())}"
     reasons = ", ".join(f"{count} {reason}" for reason, count in counted.items() if count)
     return f"no film left ({reasons or 'none matches where'})"
-
-
-def _matching(table: pa.Table, column: str, condition: Condition) -> NDArray[np.bool_]:
-    if column not in table.column_names:
-        raise SettingsError(f"where: the index has no column {column!r}; it has {', '.join(table.column_names)}")
-    values = condition if isinstance(condition, list) else [condition]
-    try:
-        accepted = pa.array(values, type=table.schema.field(column).type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        raise SettingsError(f"where: {condition!r} is no value of the column {column!r}") from None
-    return _flags(pc.is_in(table.column(column), value_set=accepted))
 
 
 def _flags(column: pa.ChunkedArray) -> NDArray[np.bool_]:

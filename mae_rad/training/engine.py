@@ -160,11 +160,20 @@ class Engine:
 
 
 def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
-    """Mean of scalars over all ranks; every rank must call it with the same names."""
+    """Mean of scalars over the ranks that have a finite one (NaN where none has, but the loss is strict).
+
+    Every rank must call it with the same names; a loss that is not finite on any rank is NaN on all.
+    """
     names = sorted(values)
     stacked = torch.stack([values[name].detach().float() for name in names])
-    dist.all_reduce(stacked)
-    return dict(zip(names, (stacked / dist.get_world_size()).tolist(), strict=True))
+    known = stacked.isfinite()
+    sums = torch.cat((stacked.nan_to_num(0.0, 0.0, 0.0), known.float()))
+    dist.all_reduce(sums)
+    totals, counts = sums.chunk(2)
+    means = dict(zip(names, (totals / counts).tolist(), strict=True))
+    if "loss" in means and counts[names.index("loss")] < dist.get_world_size():
+        means["loss"] = float("nan")
+    return means
 
 
 def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:

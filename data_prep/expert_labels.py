@@ -1,0 +1,294 @@
+"""Expert tables → ``labels.parquet`` and ``boxes.parquet`` of a public folder; identifiers become keys on the way.
+
+A table is CSV with a header line. A film stands in the column ``sop_instance_uid``, or in ``path`` (absolute, or the last
+parts of it). Labels: ``label`` and ``value`` (present, absent, uncertain, not_mentioned) or ``number``. Boxes: ``label``,
+``x_min``, ``y_min``, ``x_max``, ``y_max`` in pixels of the original film, right and lower end exclusive. Messages name
+the line, never what stands in it.
+"""
+
+import csv
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep.errors import LabelError, SecretError, ShardFormatError
+from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
+from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA, read_dataset_card
+
+LABELS_FILE, BOXES_FILE = "labels.parquet", "boxes.parquet"
+VALUES = ("present", "absent", "uncertain", "not_mentioned")
+_NAME = re.compile(r"[a-z0-9_]{1,64}")
+_EDGES = ("x_min", "y_min", "x_max", "y_max")
+_FILM_COLUMNS = ("sop_instance_uid", "path")
+_SHOWN_LINES = 10
+
+
+@dataclass
+class TableCount:
+    """What became of the rows of one table: used + not_in_shards + unknown = rows."""
+
+    used: int = 0
+    not_in_shards: int = 0
+    """The archive has the film, the shards do not: rejected, or another archive."""
+    unknown: list[int] = field(default_factory=list)
+    """Line numbers of rows whose film the scan has never seen."""
+
+    def __str__(self) -> str:
+        text = f"{self.used} rows used, {self.not_in_shards} of films that are not in the shards"
+        if not self.unknown:
+            return text
+        lines = ", ".join(map(str, self.unknown[:_SHOWN_LINES]))
+        more = ", …" if len(self.unknown) > _SHOWN_LINES else ""
+        return f"{text}, {len(self.unknown)} of unknown films (line {lines}{more})"
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """What was written."""
+
+    labels: TableCount
+    boxes: TableCount
+    films: int
+    values: dict[str, dict[str, int]]
+    """Label → value (or ``number``) → films."""
+
+    def __str__(self) -> str:
+        lines = [f"labels: {self.labels}", f"boxes: {self.boxes}", f"{self.films} films labelled"]
+        for label, counts in sorted(self.values.items()):
+            lines.append(f"  {label}: " + ", ".join(f"{count} {value}" for value, count in sorted(counts.items())))
+        return "\n".join(lines)
+
+
+def write_labels(private: Path, labels: Path, boxes: Path | None, public: Path) -> LabelSummary:
+    """Write the labels and boxes of those films of the tables that are in the shards, in place of earlier ones.
+
+    Args:
+        private: folder of the scan that the shards were made from.
+        labels, boxes: expert tables; without ``boxes`` the table of boxes is written empty.
+        public: complete folder of shards.
+
+    Raises:
+        LabelError: a table is missing or malformed, or a row is wrong or stands twice; with file and line.
+        ArchiveError, ShardFormatError, SecretError: the folders are incomplete, or do not belong together.
+    """
+    films = _Films(private)
+    sizes = _sizes(public, films.fingerprint)
+    label_rows, label_count, label_lines = _read_labels(labels, films, sizes)
+    box_rows, box_count = ([], TableCount()) if boxes is None else _read_boxes(boxes, films, sizes, label_lines)
+    tables = {
+        LABELS_FILE: pa.Table.from_pylist(sorted(label_rows, key=lambda r: (r["key"], r["label"])), LABELS_SCHEMA),
+        BOXES_FILE: pa.Table.from_pylist(
+            sorted(box_rows, key=lambda r: (r["key"], r["label"], *(r[edge] for edge in _EDGES))), BOXES_SCHEMA
+        ),
+    }
+    _replace(public, tables)
+    values: dict[str, Counter[str]] = {}
+    for row in label_rows:
+        values.setdefault(row["label"], Counter())[row["value"] or "number"] += 1
+    keys = {row["key"] for row in label_rows} | {row["key"] for row in box_rows}
+    return LabelSummary(label_count, box_count, len(keys), {label: dict(count) for label, count in values.items()})
+
+
+class _Row(NamedTuple):
+    """One line of a table: where it stands, the film's key, its other columns."""
+
+    where: str
+    line: int
+    key: str
+    cells: dict[str, str]
+
+
+class _Films:
+    """Looks up the key of a film by what an expert table calls it."""
+
+    def __init__(self, private: Path) -> None:
+        self.fingerprint = key_fingerprint(read_manifest(private))
+        linkage = read_linkage(private).select(["path", "sop_instance_uid", "key"]).to_pylist()
+        self._by_uid: dict[str, set[str | None]] = {}
+        self._by_name: dict[str, list[tuple[PurePosixPath, str | None]]] = {}
+        for row in linkage:
+            if row["sop_instance_uid"]:
+                self._by_uid.setdefault(row["sop_instance_uid"], set()).add(row["key"])
+            path = PurePosixPath(Path(row["path"]).as_posix())
+            self._by_name.setdefault(path.name, []).append((path, row["key"]))
+
+    def keys(self, column: str, name: str) -> set[str | None]:
+        """Keys of the films called ``name``: none is unknown, None is a file that is no film, several are ambiguous."""
+        if column == "sop_instance_uid":
+            return self._by_uid.get(name, set())
+        wanted = PurePosixPath(name.replace("\\", "/"))
+        parts = tuple(part for part in wanted.parts if part != ".")
+        near = self._by_name.get(wanted.name, [])
+        return {key for path, key in near if path.parts[-len(parts) :] == parts}
+
+
+def _sizes(public: Path, fingerprint: str) -> dict[str, tuple[int, int]]:
+    """Key of every film in the shards → rows and columns of its source."""
+    card = read_dataset_card(public)
+    if card.key_fingerprint != fingerprint:
+        raise SecretError(f"{public} was made with another secret than the private folder; give the folder of its scan")
+    try:
+        index = pq.read_table(public / "index.parquet", columns=["key", "source_rows", "source_columns"])
+    except (OSError, pa.ArrowInvalid):
+        raise ShardFormatError(f"{public / 'index.parquet'} cannot be read; run the same shard command again") from None
+    columns = (index.column(name).to_pylist() for name in ("key", "source_rows", "source_columns"))
+    return {key: (rows, columns) for key, rows, columns in zip(*columns, strict=True)}
+
+
+def _read_labels(
+    path: Path, films: _Films, sizes: Mapping[str, tuple[int, int]]
+) -> tuple[list[dict[str, Any]], TableCount, dict[tuple[str, str], tuple[int, str | None]]]:
+    """Rows for LABELS_SCHEMA, their count, and (key, label) → (line, value)."""
+    count, out, seen = TableCount(), [], dict[tuple[str, str], tuple[int, str | None]]()
+    for row in _rows(path, ("label",), films, count):
+        label = _label(row)
+        value, number = _value(row)
+        if (row.key, label) in seen:
+            raise LabelError(f"{row.where} labels the film of line {seen[row.key, label][0]} again; keep one row per film and label")
+        seen[row.key, label] = row.line, value
+        if not _in_shards(row.key, sizes, count):
+            continue
+        out.append(
+            {"key": row.key, "label": label, "value": value, "number": number, "source": "expert", "confidence": 1.0}
+        )
+    return out, count, seen
+
+
+def _read_boxes(
+    path: Path,
+    films: _Films,
+    sizes: Mapping[str, tuple[int, int]],
+    labels: Mapping[tuple[str, str], tuple[int, str | None]],
+) -> tuple[list[dict[str, Any]], TableCount]:
+    """Rows for BOXES_SCHEMA and their count."""
+    count, out, seen = TableCount(), [], dict[tuple[Any, ...], int]()
+    for row in _rows(path, ("label", *_EDGES), films, count):
+        label = _label(row)
+        edges = [_number(row, edge) for edge in _EDGES]
+        if edges[0] >= edges[2] or edges[1] >= edges[3]:
+            raise LabelError(f"{row.where}: the box is empty; x_min must be less than x_max and y_min less than y_max")
+        if (first := seen.setdefault((row.key, label, *edges), row.line)) != row.line:
+            raise LabelError(f"{row.where} repeats the box of line {first}; remove one of them")
+        line, value = labels.get((row.key, label), (0, None))
+        if value == "absent":
+            raise LabelError(f"{row.where} has a box where line {line} of the labels says absent; correct one of them")
+        if row.key in sizes and (edges[0] < 0 or edges[1] < 0 or edges[2] > sizes[row.key][1] or edges[3] > sizes[row.key][0]):
+            raise LabelError(f"{row.where}: the box reaches out of the film; give pixels of the original film, from 0 at the upper left")
+        if _in_shards(row.key, sizes, count):
+            out.append({"key": row.key, "label": label, **dict(zip(_EDGES, edges, strict=True)), "source": "expert"})
+    return out, count
+
+
+def _in_shards(key: str, sizes: Mapping[str, tuple[int, int]], count: TableCount) -> bool:
+    if key in sizes:
+        count.used += 1
+        return True
+    count.not_in_shards += 1
+    return False
+
+
+def _rows(path: Path, needed: Sequence[str], films: _Films, count: TableCount) -> Iterator[_Row]:
+    """Rows of known films; the others are entered in ``count``."""
+    for line, cells, film_column in _csv(path, needed):
+        where = f"{path} line {line}"
+        if not cells[film_column]:
+            raise LabelError(f"{where}: the column {film_column} is empty; every row names its film")
+        keys = films.keys(film_column, cells[film_column])
+        if len(keys - {None}) > 1:
+            raise LabelError(f"{where}: the {film_column} fits several films; give more of the path, or sop_instance_uid")
+        if not keys:
+            count.unknown.append(line)
+            continue
+        key = next(iter(keys - {None}), None)
+        if key is None:
+            count.not_in_shards += 1
+            continue
+        yield _Row(where, line, key, cells)
+
+
+def _csv(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str], str]]:
+    """Line number, cells without surrounding blanks, and which column names the film."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            head = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=";" if ";" in head and "," not in head else ",", strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            film_column = _check_header(path, header, needed)
+            for cells in reader:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if len(cells) != len(header):
+                    raise LabelError(f"{path} line {reader.line_num}: {len(cells)} cells, but the header has {len(header)}")
+                yield reader.line_num, {n: c.strip() for n, c in zip(header, cells, strict=True)}, film_column
+    except FileNotFoundError:
+        raise LabelError(f"table {path} does not exist; give the path of a CSV file") from None
+    except OSError as error:
+        raise LabelError(f"table {path} cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise LabelError(f"table {path} is not valid CSV in UTF-8; export it again as CSV UTF-8") from None
+
+
+def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> str:
+    film_column = next((name for name in _FILM_COLUMNS if name in header), None)
+    if film_column is None:
+        raise LabelError(f"{path} line 1: no column names the film; add sop_instance_uid or path")
+    missing = [name for name in needed if name not in header]
+    if missing:
+        raise LabelError(f"{path} line 1: the column {missing[0]} is missing; needed are {', '.join(needed)}")
+    if tuple(needed) == ("label",) and not {"value", "number"} & set(header):
+        raise LabelError(f"{path} line 1: the column value (or number) is missing")
+    if len(set(header)) < len(header):
+        raise LabelError(f"{path} line 1: a column stands twice in the header")
+    return film_column
+
+
+def _label(row: _Row) -> str:
+    if not _NAME.fullmatch(row.cells["label"]):
+        raise LabelError(f"{row.where}: a label is 1 to 64 of the characters a-z, 0-9 and _")
+    return row.cells["label"]
+
+
+def _value(row: _Row) -> tuple[str | None, float | None]:
+    value, number = row.cells.get("value", ""), row.cells.get("number", "")
+    if bool(value) == bool(number):
+        raise LabelError(f"{row.where}: give either a value or a number")
+    if number:
+        return None, _number(row, "number")
+    if value not in VALUES:
+        raise LabelError(f"{row.where}: value must be one of {', '.join(VALUES)}")
+    return value, None
+
+
+def _number(row: _Row, column: str) -> float:
+    try:
+        number = float(row.cells[column])
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise LabelError(f"{row.where}: the column {column} must be a number")
+    return number
+
+
+def _replace(public: Path, tables: Mapping[str, pa.Table]) -> None:
+    """Write both tables beside the old ones, then put them in place."""
+    parts = {name: public / f".{name}.part" for name in tables}
+    write: Callable[[pa.Table, Any], None] = pq.write_table
+    try:
+        for name, part in parts.items():
+            with part.open("wb") as file:
+                write(tables[name], file)
+                file.flush()
+                os.fsync(file.fileno())
+        for name, part in parts.items():
+            part.replace(public / name)
+    except OSError as error:
+        raise ShardFormatError(f"labels cannot be written into {public} ({error.strerror})") from None
