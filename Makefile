@@ -1,9 +1,11 @@
-# make demo: install, then films → shards → two encoders → comparison, on a synthetic archive.
-# make test: install, then check and test. A fresh machine needs Python ≥ 3.11 with venv, and a C compiler.
+# make demo    install, then films → shards → two encoders → comparison, on a synthetic archive
+# make test    install, then check and test
+# A fresh machine needs Python ≥ 3.11 with venv, and a C compiler.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-export NO_ALBUMENTATIONS_UPDATE := 1
+DEMO := demo_output
+DEMO_PATIENTS ?= 160
 
 .PHONY: install demo test check slow clean
 
@@ -14,8 +16,27 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
 	touch $@
 
+# Two ranks share two cores; a real archive takes the same commands.
+demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
+demo: export DS_ACCELERATOR := cpu
 demo: install
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash configs/demo/run.sh demo_output
+	rm -rf $(DEMO) && mkdir $(DEMO)
+	python -c 'import secrets; print(secrets.token_hex(32))' > $(DEMO)/secret.key
+	python -m data_prep phantom $(DEMO)/phantom --patients $(DEMO_PATIENTS) --seed 1
+	python -m data_prep scan $(DEMO)/phantom/archive --out $(DEMO)/private key_file=$(DEMO)/secret.key
+	python -m data_prep shard $(DEMO)/private --out $(DEMO)/shards \
+	  max_side=1024 films_per_shard=200 splits.val=0.15 splits.test=0.35 runtime.max_reject_fraction=0.1
+	python -m data_prep label $(DEMO)/private --labels $(DEMO)/phantom/truth/labels.csv \
+	  --boxes $(DEMO)/phantom/truth/boxes.csv --out $(DEMO)/shards
+	python -m data_prep verify $(DEMO)/shards
+	python -m data_prep preview $(DEMO)/shards --out $(DEMO)/preview.png
+	deepspeed --num_accelerators 2 launch/pretrain.py --config configs/pretrain/demo_mae.yaml
+	deepspeed --num_accelerators 2 launch/pretrain.py --config configs/pretrain/demo_simclr.yaml
+	python launch/compare.py $(DEMO)/runs/mae $(DEMO)/runs/simclr --config configs/compare/default.yaml \
+	  shards=[$(DEMO)/shards] out=$(DEMO)/runs/comparison
+	@echo
+	@echo 'Pictures:   $(DEMO)/preview.png   $(DEMO)/runs/mae/samples   $(DEMO)/runs/comparison'
+	@echo 'Try next:   python launch/embed.py $(DEMO)/runs/mae shards=[$(DEMO)/shards] out=embeddings.parquet'
 
 check: install
 	$(BIN)/ruff format --check .
@@ -29,4 +50,4 @@ slow: install
 	$(BIN)/python -m pytest -m slow
 
 clean:
-	rm -rf demo_output $(VENV) build *.egg-info
+	rm -rf $(DEMO) $(VENV) build *.egg-info

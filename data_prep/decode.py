@@ -110,8 +110,8 @@ def _image(data: bytes, source: str, orientation: int) -> StoredFilm:
         opacity = channels[:, :, -1:] / np.float32(65535 if deep else 255)
         channels = np.rint(channels[:, :, :-1] * opacity).astype(channels.dtype)
     values = channels if channels.ndim == 2 else channels[:, :, 0] if channels.shape[2] == 1 else _grey(channels)
-    values = np.ascontiguousarray(upright(values.astype(np.uint16), orientation))
-    return StoredFilm(values, 16 if deep else 8, np.zeros(values.shape, dtype=np.bool_), None)
+    stored: NDArray[np.uint16] = np.ascontiguousarray(upright(values, orientation), dtype=np.uint16)
+    return StoredFilm(stored, 16 if deep else 8, np.zeros(stored.shape, dtype=np.bool_), None)
 
 
 def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
@@ -150,7 +150,7 @@ def _grey(channels: NDArray[Any]) -> NDArray[Any]:
     if np.array_equal(red, green) and np.array_equal(green, blue):
         return green
     _check_grey(channels.max(axis=2) - channels.min(axis=2))
-    return np.rint(channels.mean(axis=2, dtype=np.float32)).astype(channels.dtype)
+    return np.asarray(np.rint(channels.mean(axis=2, dtype=np.float32)), dtype=channels.dtype)
 
 
 def _without_chrominance(channels: NDArray[Any]) -> NDArray[Any]:

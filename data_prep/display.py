@@ -42,7 +42,7 @@ class ValueRange:
 
     def stored(self) -> NDArray[np.float64]:
         """[2**bits] the stored value of every shard value."""
-        return (np.arange(2**self.bits, dtype=np.float64) * 2**self.shift) - self.offset
+        return np.asarray(np.arange(2**self.bits) * 2**self.shift - self.offset, dtype=np.float64)
 
 
 def declared_range(values: ValueRange) -> Display:

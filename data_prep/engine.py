@@ -4,7 +4,7 @@ Running the same command again finishes what was interrupted; finished shards ar
 """
 
 import hashlib
-import logging
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,8 +45,6 @@ DEIDENTIFICATION = {
 """DICOM PS3.15 Annex E, code scheme DCM: no attribute but those of the sidecar's allow-list leaves the archive; body
 part, view and device come from vocabularies; days are shifted per patient; sex and age (at most 90) are kept. Clean
 Pixel Data (113101) is not claimed: films that declare burned-in text are left out, the others are not searched."""
-
-_log = logging.getLogger(__name__)
 
 
 def shard(private: Path, public: Path, settings: ShardSettings) -> DatasetCard:
@@ -168,7 +166,7 @@ def _publish(
     for name, table in tables.items():
         with published(public / name) as file:
             file.write(index_bytes(table))
-    public_folder.finish(public, canonical_json(card.model_dump(mode="json")))
+    public_folder.finish(public, json.dumps(card.model_dump(mode="json"), indent=2, sort_keys=True).encode())
     return card
 
 

@@ -1,9 +1,9 @@
 """Expert tables → ``labels.parquet`` and ``boxes.parquet`` of a public folder; identifiers become keys on the way.
 
-A table is CSV with a header line. A film stands in the column ``sop_instance_uid``, or in ``path`` (absolute, or the last
-parts of it). Labels: ``label`` and ``value`` (present, absent, uncertain, not_mentioned) or ``number``. Boxes: ``label``,
-``x_min``, ``y_min``, ``x_max``, ``y_max`` in pixels of the original film, right and lower end exclusive. Messages name
-the line, never what stands in it.
+A table is CSV with a header line. A film stands in the column ``sop_instance_uid``, or in ``path`` (absolute, or the
+last parts of it). Labels: ``label`` and ``value`` (present, absent, uncertain, not_mentioned) or ``number``. Boxes:
+``label``, ``x_min``, ``y_min``, ``x_max``, ``y_max`` in pixels of the original film, right and lower end exclusive.
+Messages name the line, never what stands in it.
 """
 
 import csv
@@ -152,7 +152,9 @@ def _read_labels(
         label = _label(row)
         value, number = _value(row)
         if (row.key, label) in seen:
-            raise LabelError(f"{row.where} labels the film of line {seen[row.key, label][0]} again; keep one row per film and label")
+            raise LabelError(
+                f"{row.where} labels the film of line {seen[row.key, label][0]} again; keep one row per film and label"
+            )
         seen[row.key, label] = row.line, value
         if not _in_shards(row.key, sizes, count):
             continue
@@ -180,8 +182,10 @@ def _read_boxes(
         line, value = labels.get((row.key, label), (0, None))
         if value == "absent":
             raise LabelError(f"{row.where} has a box where line {line} of the labels says absent; correct one of them")
-        if row.key in sizes and (edges[0] < 0 or edges[1] < 0 or edges[2] > sizes[row.key][1] or edges[3] > sizes[row.key][0]):
-            raise LabelError(f"{row.where}: the box reaches out of the film; give pixels of the original film, from 0 at the upper left")
+        if row.key in sizes and (
+            edges[0] < 0 or edges[1] < 0 or edges[2] > sizes[row.key][1] or edges[3] > sizes[row.key][0]
+        ):
+            raise LabelError(f"{row.where}: the box reaches out of the film; give pixels of the original film")
         if _in_shards(row.key, sizes, count):
             out.append({"key": row.key, "label": label, **dict(zip(_EDGES, edges, strict=True)), "source": "expert"})
     return out, count
@@ -203,7 +207,9 @@ def _rows(path: Path, needed: Sequence[str], films: _Films, count: TableCount) -
             raise LabelError(f"{where}: the column {film_column} is empty; every row names its film")
         keys = films.keys(film_column, cells[film_column])
         if len(keys - {None}) > 1:
-            raise LabelError(f"{where}: the {film_column} fits several films; give more of the path, or sop_instance_uid")
+            raise LabelError(
+                f"{where}: the {film_column} fits several films; give more of the path, or sop_instance_uid"
+            )
         if not keys:
             count.unknown.append(line)
             continue
@@ -227,7 +233,9 @@ def _csv(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str
                 if not any(cell.strip() for cell in cells):
                     continue
                 if len(cells) != len(header):
-                    raise LabelError(f"{path} line {reader.line_num}: {len(cells)} cells, but the header has {len(header)}")
+                    raise LabelError(
+                        f"{path} line {reader.line_num}: {len(cells)} cells, but the header has {len(header)}"
+                    )
                 yield reader.line_num, {n: c.strip() for n, c in zip(header, cells, strict=True)}, film_column
     except FileNotFoundError:
         raise LabelError(f"table {path} does not exist; give the path of a CSV file") from None

@@ -22,7 +22,7 @@ class LookupTable(NamedTuple):
     def __call__(self, inputs: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
         """Look up ``inputs`` of any shape, rounded to the nearest entry."""
         index = np.clip(np.rint(inputs) - self.first, 0, len(self.entries) - 1).astype(np.int64)
-        return self.entries[index]
+        return np.asarray(self.entries[index])
 
 
 def read_lookup_table(item: Any, *, signed: bool) -> LookupTable | None:

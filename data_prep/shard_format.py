@@ -203,6 +203,15 @@ class DatasetCard(_Closed):
     deidentification: dict[str, str]
     """PS3.15 Annex E profile and option codes → their meaning."""
 
+    def __str__(self) -> str:
+        """A table for a person."""
+        lines = [("films", self.files.written, f"in {len(self.shards)} shards")]
+        lines += [(f"  {split}", count, f"of {self.patients[split]} patients") for split, count in self.films.items()]
+        lines.append(("no films", self.files.rejected + self.files.dropped, ""))
+        lines += [(f"  {reason}", count, "") for reason, count in self.reasons.items()]
+        table = "\n".join(f"{name:<30}{count:>10}  {note}".rstrip() for name, count, note in lines)
+        return f"{table}\ndataset {self.dataset_sha256}"
+
 
 def read_dataset_card(public: Path) -> DatasetCard:
     """Read ``dataset.json`` of a complete public folder.

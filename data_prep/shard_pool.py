@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 
@@ -19,7 +20,7 @@ from data_prep.shard_writer import ShardTask, Unfinished, write_shard
 
 OnFiles = Callable[[int, int], None]
 """Called with the number of files done so far and of those that became no film."""
-_Counter = Synchronized[int]
+_Counter: TypeAlias = "Synchronized[int]"
 
 _LOOK_SECONDS = 0.5
 _AHEAD = 2

@@ -61,7 +61,7 @@ def _exceeds(values: NDArray[np.uint16], stored: int, signed: bool) -> bool:
     """Whether values need more bits than declared, beyond an extended sign (which some files lack in some pixels)."""
     highest = int(values.max())
     if not signed or highest < 2**stored:
-        return highest >= 2**stored
+        return bool(highest >= 2**stored)
     extended = values.view(np.int16)
     return bool(extended.max() >= 2**stored or extended.min() < -(2 ** (stored - 1)))
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.phantom.bodies import Body, Shaft, Station, Vector
+from data_prep.phantom.beam import Vector
+from data_prep.phantom.bodies import Body, Shaft, Station
 from data_prep.phantom.scene import Bone
 
 GROWN_UP = 17

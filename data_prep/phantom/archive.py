@@ -1,7 +1,7 @@
 """The synthetic archive: many patients' films as a hospital would export them, and the truth about every one of them.
 
-OUT/archive/…            DICOM files in folders that bear names, with and without ending; nothing of the truth is in them
-OUT/truth/labels.csv     sop_instance_uid, label, value: foreign_object and fracture, present or absent, for every good film
+OUT/archive/…            DICOM files in folders that bear names, with and without ending; they hold nothing of the truth
+OUT/truth/labels.csv     sop_instance_uid, label, value: foreign_object and fracture, present or absent, for all films
 OUT/truth/boxes.csv      sop_instance_uid, label and the box in source raster pixels (right and lower end exclusive)
 OUT/truth/truth.jsonl    one line per file: path, kind, expected reject reason, and every draw and measure of a film
 OUT/truth/identifying.txt  every value of the headers that must not leave the archive, one per line
@@ -25,7 +25,6 @@ from data_prep.errors import ArchiveError
 from data_prep.phantom.dicom_film import file_bytes, film_dataset, identifying, set_pixels
 from data_prep.phantom.draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
 from data_prep.phantom.film import Film, render
-from data_prep.phantom.findings import Planted
 from data_prep.phantom.identity import Person, Visit, person, visit
 from data_prep.phantom.looks import LOOKS
 from data_prep.phantom.others import REASONS, Companion
@@ -150,7 +149,12 @@ def _write_patient(archive: Path, seed: int, patients: int, long_side: int | Non
                 path = _put(archive, folder, index, number, content)
                 uid = str(other.SOPInstanceUID) if other is not None else None
                 written.files.append(
-                    {"path": path, "kind": kind.name.lower(), "expected_reason": REASONS[kind].value, "sop_instance_uid": uid}
+                    {
+                        "path": path,
+                        "kind": kind.name.lower(),
+                        "expected_reason": REASONS[kind].value,
+                        "sop_instance_uid": uid,
+                    }
                 )
             number += 1
     return written
@@ -231,5 +235,3 @@ def _summary(out: Path, patients: int, done: list[_Written]) -> PhantomSummary:
         fractures=sum(bool(row["fracture"]) for row in films),
         others=dict(Counter(row["kind"] for row in files if row["kind"] != "film")),
     )
-
-

@@ -1,64 +1,18 @@
-"""Geometric bodies and the length of the X-ray beam inside them (parallel beam, exact for straight elliptic bodies).
+"""Geometric bodies and the length of the X-ray beam inside them (exact for straight elliptic bodies).
 
-Body coordinates are millimetres: x across, y up (towards the head or the fingertips), z towards the viewer. The film has
-x to the right and y down, in pixels. A body answers with its chord in mm on a raster of film positions.
+A body answers with its chord in mm on a raster of film positions; coordinates as in :mod:`data_prep.phantom.beam`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Map = NDArray[np.float32]
-Vector = NDArray[np.float64]
+from data_prep.phantom.beam import Beam, Bounds, Map, Vector
 
 _TABLE = 512
 _MIN_FORESHORTENING = 0.3
-
-
-@dataclass(frozen=True)
-class Beam:
-    """Orthographic projection of body coordinates onto the film.
-
-    Attributes:
-        pose: [3, 3] rotation of the body to its view (determinant -1 where the body is mirrored).
-        spin: rotation in the plane of the film, radians.
-        scale: pixels per mm.
-        origin: film position (x, y) in pixels of the body's origin.
-    """
-
-    pose: Vector
-    spin: float
-    scale: float
-    origin: tuple[float, float]
-
-    @property
-    def turn(self) -> Vector:
-        """[3, 3] pose, then spin."""
-        return np.asarray(about_z(self.spin) @ self.pose, dtype=np.float64)
-
-    def project_flat(self, points: Vector) -> Vector:
-        """[N, 2] mm in the plane of the view, whatever the pose → [N, 2] film pixels."""
-        turned = np.asarray(points, dtype=np.float64) @ about_z(self.spin)[:2, :2].T
-        return np.array(self.origin) + self.scale * turned * np.array([1.0, -1.0])
-
-    def project(self, points: Vector) -> Vector:
-        """[N, 3] mm → [N, 2] film pixels."""
-        turned = np.asarray(points, dtype=np.float64) @ self.turn.T
-        return np.stack(
-            (self.origin[0] + self.scale * turned[..., 0], self.origin[1] - self.scale * turned[..., 1]), axis=-1
-        )
-
-    def direction(self, vector: Vector) -> Vector:
-        """[..., 3] vector in body coordinates → film axes (right, down, towards the viewer), not scaled."""
-        return np.asarray(vector, dtype=np.float64) @ self.turn.T * np.array([1.0, -1.0, 1.0])
-
-
-Bounds = tuple[float, float, float, float]
-"""x_min, y_min, x_max, y_max in film pixels."""
 
 
 class Body(Protocol):
@@ -119,6 +73,7 @@ class Shaft:
         return float(np.linalg.norm(self.end - self.start))
 
     def bounds(self, beam: Beam) -> Bounds:
+        """See :class:`Body`."""
         widest = max(max(s.across, s.deep) + max(abs(s.shift_across), abs(s.shift_deep)) for s in self.stations)
         reach = (widest * (1 + max(map(abs, self.slant))) + abs(self.bend)) * beam.scale + 2
         ends = beam.project(np.stack((self.start, self.end)))
@@ -136,7 +91,7 @@ class Shaft:
         across = (dy * np.float32(ux) - dx * np.float32(uy)) / np.float32(beam.scale)
         if self.bend:
             across = across - np.float32(4 * self.bend) * along * (1 - along)
-        return along, across
+        return np.asarray(along, dtype=np.float32), np.asarray(across, dtype=np.float32)
 
     def sections(self, beam: Beam) -> tuple[Map, Map, Map]:
         """Half-width on the film, chord through the middle, and sideways offset, tabulated along the axis (mm)."""
@@ -159,6 +114,7 @@ class Shaft:
         return half.astype(np.float32), chord.astype(np.float32), offset.astype(np.float32)
 
     def chord(self, beam: Beam, x: Map, y: Map) -> Map:
+        """See :class:`Body`."""
         half, chord, offset = self.sections(beam)
         along, across = self.frame(beam, x, y)
         length = max(self.length(), 1e-3)
@@ -179,6 +135,7 @@ class Shaft:
         return np.asarray(thickness, dtype=np.float32)
 
     def shrunk(self, fraction: float = 1.0) -> "Shaft":
+        """See :class:`Body`."""
         ends = min(self.stations[0].wall, self.stations[-1].wall) * fraction
         return replace(
             self,
@@ -203,12 +160,14 @@ class Ellipsoid:
     squareness: float = 2.0
 
     def bounds(self, beam: Beam) -> Bounds:
+        """See :class:`Body`."""
         x, y = beam.project(self.centre[None])[0]
         seen = beam.direction(self.axes)
         reach = np.sqrt((seen**2).sum(axis=0)) * beam.scale * 1.02 + 1
         return float(x - reach[0]), float(y - reach[1]), float(x + reach[0]), float(y + reach[1])
 
     def chord(self, beam: Beam, x: Map, y: Map) -> Map:
+        """See :class:`Body`."""
         seen = beam.direction(self.axes)
         shape = seen.T @ seen  # the ellipsoid is p' shape⁻¹ p ≤ 1
         flat = np.linalg.inv(shape[:2, :2])
@@ -223,13 +182,14 @@ class Ellipsoid:
         return np.asarray(np.float32(depth) * np.sqrt(np.maximum(1 - squared, 0)), dtype=np.float32)
 
     def shrunk(self, fraction: float = 1.0) -> "Ellipsoid":
+        """See :class:`Body`."""
         lengths = np.linalg.norm(self.axes, axis=1, keepdims=True)
         return replace(self, axes=self.axes * np.maximum(1 - self.wall * fraction / lengths, 0.05))
 
 
 @dataclass(frozen=True)
 class Tube:
-    """A bent tube through ``points`` [N, 3] with ``radii`` [N] on the film (mm); its depth is ``depth`` times as much."""
+    """A bent tube through ``points`` [N, 3] with ``radii`` [N] on the film (mm); ``depth`` times as much in depth."""
 
     points: Vector
     radii: Vector
@@ -237,12 +197,14 @@ class Tube:
     depth: float = 1.0
 
     def bounds(self, beam: Beam) -> Bounds:
+        """See :class:`Body`."""
         seen = beam.project(self.points)
         reach = float(self.radii.max()) * beam.scale + 1
         low, high = seen.min(axis=0) - reach, seen.max(axis=0) + reach
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
     def chord(self, beam: Beam, x: Map, y: Map) -> Map:
+        """See :class:`Body`."""
         seen = beam.project(self.points)
         out = np.zeros((len(y), len(x)), dtype=np.float32)
         steps = np.linalg.norm(np.diff(self.points, axis=0), axis=1)
@@ -254,6 +216,7 @@ class Tube:
         return out / np.float32(beam.scale)
 
     def shrunk(self, fraction: float = 1.0) -> "Tube":
+        """See :class:`Body`."""
         return replace(self, radii=np.maximum(self.radii - self.wall * fraction, 0.05))
 
 
@@ -270,11 +233,13 @@ class Outline:
     wall: float = 0.0
 
     def bounds(self, beam: Beam) -> Bounds:
+        """See :class:`Body`."""
         seen = beam.project_flat(spline(self.points, closed=True))
         low, high = seen.min(axis=0) - 8, seen.max(axis=0) + 8  # room for the edge in the distance transform
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
     def chord(self, beam: Beam, x: Map, y: Map) -> Map:
+        """See :class:`Body`."""
         step = float(x[1] - x[0]) if len(x) > 1 else 1.0
         seen = (beam.project_flat(spline(self.points, closed=True)) - (float(x[0]), float(y[0]))) / step
         mask = np.zeros((len(y) + 2, len(x) + 2), dtype=np.uint8)  # a frame of zeros is no edge of the body
@@ -286,6 +251,7 @@ class Outline:
         return np.asarray(np.float32(self.depth) * np.sqrt(1 - (1 - rise) ** 2), dtype=np.float32)
 
     def shrunk(self, fraction: float = 1.0) -> "Outline":
+        """See :class:`Body`."""
         centre = self.points.mean(axis=0)
         reach = float(np.abs(self.points - centre).mean())
         shrink = max(1 - self.wall * fraction / reach, 0.1)
@@ -305,35 +271,10 @@ def spline(points: Vector, *, closed: bool = False, steps: int = 8) -> Vector:
     return curve if closed else np.concatenate((curve, points[-1:]))
 
 
-def box_axes(x: float, y: float, z: float, tilt: float = 0.0) -> Vector:
+def box_axes(x: float, y: float, z: float, *, tilt: float = 0.0) -> Vector:
     """Half axes of an ellipsoid (mm), turned by ``tilt`` radians in the x, y plane."""
     c, s = np.cos(tilt), np.sin(tilt)
     return np.array([[x * c, x * s, 0.0], [-y * s, y * c, 0.0], [0.0, 0.0, z]])
-
-
-def about_y(angle: float) -> Vector:
-    """[3, 3] rotation about the long axis, radians."""
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
-
-
-def about_z(angle: float) -> Vector:
-    """[3, 3] rotation in the plane of the film, radians."""
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-
-
-def about_x(angle: float) -> Vector:
-    """[3, 3] rotation about the transverse axis, radians."""
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
-
-
-def joined(bounds: Sequence[Bounds]) -> Bounds:
-    """The rectangle around several."""
-    rows = np.array(bounds)
-    low, high = rows[:, :2].min(axis=0), rows[:, 2:].max(axis=0)
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
 def _smooth(table: Vector) -> Vector:

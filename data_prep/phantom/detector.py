@@ -6,7 +6,7 @@ Values of a log film are ln(open beam / detected), larger where more is absorbed
 import cv2
 import numpy as np
 
-from data_prep.phantom.bodies import Map
+from data_prep.phantom.beam import Map
 from data_prep.phantom.looks import Look
 
 _LEAK = 0.004
@@ -46,7 +46,9 @@ def processed(log_film: Map, look: Look, inside: Map) -> Map:
     within = cv2.GaussianBlur(small * weight, (0, 0), reach) / np.maximum(cv2.GaussianBlur(weight, (0, 0), reach), 1e-3)
     coarse = cv2.resize(within, log_film.shape[::-1], interpolation=cv2.INTER_LINEAR)
     fine = cv2.GaussianBlur(log_film, (0, 0), radius)
-    return np.asarray(log_film + np.float32(gain) * (log_film - fine) - np.float32(look.flatten) * coarse, dtype=np.float32)
+    return np.asarray(
+        log_film + np.float32(gain) * (log_film - fine) - np.float32(look.flatten) * coarse, dtype=np.float32
+    )
 
 
 def _shrunk(film: Map, factor: int) -> Map:

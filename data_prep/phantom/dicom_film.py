@@ -24,16 +24,41 @@ DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 _VIEW_WORDS = {"PA": "PA", "AP": "AP", "LAT": "LL", "OBLIQUE": "RLO"}
 _STRUCTURE = frozenset({"SOPClassUID", "ReferencedSOPClassUID"})
 _IDENTIFYING = frozenset(
-    "PatientID IssuerOfPatientID OtherPatientIDs PatientBirthDate PatientAddress PatientTelephoneNumbers PatientComments "
-    "StudyDate SeriesDate AcquisitionDate ContentDate StudyTime AcquisitionTime StudyID AccessionNumber InstitutionName "
-    "InstitutionAddress InstitutionalDepartmentName StationName DeviceSerialNumber StudyDescription SeriesDescription "
-    "ImageComments AdditionalPatientHistory ReasonForTheRequestedProcedure RequestedProcedureID "
-    "ScheduledProcedureStepID ScheduledProcedureStepDescription PerformedProcedureStepDescription "
-    "PerformedProcedureStepID DetectorID DerivationDescription TextValue".split()
+    {
+        "PatientID",
+        "IssuerOfPatientID",
+        "PatientBirthDate",
+        "PatientAddress",
+        "PatientTelephoneNumbers",
+        "PatientComments",
+        "StudyDate",
+        "SeriesDate",
+        "AcquisitionDate",
+        "ContentDate",
+        "StudyTime",
+        "AcquisitionTime",
+        "StudyID",
+        "AccessionNumber",
+        "InstitutionName",
+        "InstitutionAddress",
+        "InstitutionalDepartmentName",
+        "StationName",
+        "DeviceSerialNumber",
+        "StudyDescription",
+        "SeriesDescription",
+        "ReasonForTheRequestedProcedure",
+        "RequestedProcedureID",
+        "ScheduledProcedureStepID",
+        "ScheduledProcedureStepDescription",
+        "DetectorID",
+        "TextValue",
+    }
 )
 
 
-def film_dataset(patient: PatientDraw, study: StudyDraw, draw: FilmDraw, film: Film, person: Person, visit: Visit) -> Dataset:
+def film_dataset(
+    patient: PatientDraw, study: StudyDraw, draw: FilmDraw, film: Film, person: Person, visit: Visit
+) -> Dataset:
     """The data set of one film without its pixels."""
     look = LOOKS[study.look]
     out = patient_study(patient, study, person, visit)
@@ -77,7 +102,7 @@ def patient_study(patient: PatientDraw, study: StudyDraw, person: Person, visit:
     out.StudyDescription = f"XR {study.body_part.title()} for {visit.referring.split('^')[0]}"
     out.InstitutionName, out.InstitutionAddress = visit.institution, visit.institution_address
     out.InstitutionalDepartmentName, out.StationName = visit.department, visit.station
-    out.DeviceSerialNumber, out.DetectorID = visit.serial, f"{visit.serial}-PANEL"
+    out.DeviceSerialNumber, out.DetectorID = visit.serial, f"{visit.serial}P1"
     out.ReferringPhysicianName, out.PerformingPhysicianName = visit.referring, visit.performing
     out.OperatorsName, out.NameOfPhysiciansReadingStudy = visit.operator, visit.reading
     out.ReasonForTheRequestedProcedure = visit.request
@@ -87,7 +112,10 @@ def patient_study(patient: PatientDraw, study: StudyDraw, person: Person, visit:
     order.RequestingPhysician = visit.referring
     out.RequestAttributesSequence = Sequence([order])
     earlier = Dataset()
-    earlier.ReferencedSOPClassUID, earlier.ReferencedSOPInstanceUID = CR_STORAGE, uid(patient, study.index, "earlier film")
+    earlier.ReferencedSOPClassUID, earlier.ReferencedSOPInstanceUID = (
+        CR_STORAGE,
+        uid(patient, study.index, "earlier film"),
+    )
     out.ReferencedImageSequence = Sequence([earlier])
     return out
 
@@ -111,7 +139,13 @@ def _fill_patient(out: Dataset, patient: PatientDraw, person: Person) -> None:
 def set_pixels(out: Dataset, values: NDArray[np.uint16], bits: int, syntax: str) -> None:
     """Store ``values`` [rows, columns] in transfer syntax ``syntax``."""
     out.Rows, out.Columns = values.shape
-    out.SamplesPerPixel, out.BitsAllocated, out.BitsStored, out.HighBit, out.PixelRepresentation = 1, 16, bits, bits - 1, 0
+    out.SamplesPerPixel, out.BitsAllocated, out.BitsStored, out.HighBit, out.PixelRepresentation = (
+        1,
+        16,
+        bits,
+        bits - 1,
+        0,
+    )
     if syntax in (EXPLICIT_LE, IMPLICIT_LE):
         out.add_new(0x7FE00010, "OW", values.astype("<u2").tobytes())
         return

@@ -152,15 +152,11 @@ def _study(seed: int, patient: int, index: int, day: int, patients: int) -> Stud
     views = list(both) if draw.random() < 0.9 else [str(draw.choice(both))]
     if draw.random() < 0.12:
         views.append(str(draw.choice(views)))  # a repeated exposure
-    films = tuple(
-        _film(seed, (patient, index, k), view, body_part, look, patients) for k, view in enumerate(views)
-    )
+    films = tuple(_film(seed, (patient, index, k), view, body_part, look, patients) for k, view in enumerate(views))
     return StudyDraw(index, body_part, side, look, day, films)
 
 
-def _film(
-    seed: int, path: tuple[int, int, int], view: str, body_part: str, look: int, patients: int
-) -> FilmDraw:
+def _film(seed: int, path: tuple[int, int, int], view: str, body_part: str, look: int, patients: int) -> FilmDraw:
     patient, study, index = path
     position = _stream(seed, patient, _Purpose.POSITION, study, index)
     loose = 0.35 if body_part == "CHEST" else 1.0
@@ -228,9 +224,7 @@ def _broken(seed: int, path: tuple[int, int, int], patients: int) -> tuple[Broke
     patient, study, film = path
     draw = _stream(seed, patient, _Purpose.BROKEN, study, film).random(len(Broken))
     first = study == film == 0
-    return tuple(
-        kind for kind in Broken if draw[kind] < BROKEN_SHARE or (first and kind % patients == patient)
-    )
+    return tuple(kind for kind in Broken if draw[kind] < BROKEN_SHARE or (first and kind % patients == patient))
 
 
 def _stream(seed: int, patient: int, purpose: _Purpose, *path: int) -> np.random.Generator:

@@ -6,7 +6,7 @@ field) covers 1024 patches of 16 pixels. There the contrast-to-noise ratio is
     mean over the finding of |ln-signal with it - ln-signal without it| / σ,
 
 with σ the robust deviation (1.4826 × median absolute deviation) of the noisy film without the finding around it, after
-taking out what is smooth (Gaussian, 2 pixels): quantum noise and texture at the finding's scale, not the bones' outlines.
+taking out what is smooth (Gaussian, 2 pixels): quantum noise and texture at the finding's scale, no bone outlines.
 """
 
 import math
@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from data_prep.phantom.bodies import Map
+from data_prep.phantom.beam import Map
 from data_prep.phantom.scene import Site
 
 TOKENS, PATCH = 1024, 16
@@ -51,9 +52,9 @@ class Window:
         return slice(self.top, self.top + self.rows), slice(self.left, self.left + self.columns)
 
 
-def training_scale(content: Map | np.ndarray) -> float:
+def training_scale(content: NDArray[np.bool_]) -> float:
     """Pixels at T = 1024 per source pixel; ``content`` is a [rows, columns] bool mask of the body in the field."""
-    down, across = content.any(axis=1).nonzero()[0], content.any(axis=0).nonzero()[0]
+    down, across = np.flatnonzero(content.any(axis=1)), np.flatnonzero(content.any(axis=0))
     area = float(content.size)
     if down.size:
         area = max(float((down[-1] - down[0] + 1) * (across[-1] - across[0] + 1)), _MIN_CONTENT_SHARE * area)
@@ -125,21 +126,29 @@ def draw_break(
     along = dx * np.float32(ax) + dy * np.float32(ay)
     side = (dy * np.float32(ax) - dx * np.float32(ay)) * np.float32(from_side) + np.float32(half)
     knots = np.linspace(0, 2 * half, 7)
-    jag = np.interp(np.arange(0, 2 * half + 1, 0.5), knots, draw.normal(0, 0.05 * min(length, 3 * half), 7))
+    offsets = np.clip(draw.normal(0, 0.04, 7), -0.05, 0.05) * min(length, 3 * half)
+    jag = np.interp(np.arange(0, 2 * half + 1, 0.5), knots, offsets)
     path = np.float32(math.tan(tilt)) * (side - np.float32(half))
     path = path + jag.astype(np.float32)[np.clip(side * 2, 0, len(jag) - 1).astype(np.int32)]
     gap = np.float32(draw.uniform(0.55, 0.9) * gaping / scale)
     away = (along - path) * np.float32(math.cos(tilt))
-    fade = np.clip((np.float32(across) - side) / np.float32(2 * gap), 0, 1) * np.clip(side / np.float32(2 * gap) + 1, 0, 1)
+    fade = np.clip((np.float32(across) - side) / np.float32(2 * gap), 0, 1) * np.clip(
+        side / np.float32(2 * gap) + 1, 0, 1
+    )
     line = np.exp(-0.5 * (away / gap) ** 2) * fade
     step = np.float32(draw.uniform(0.5, 2.2) / scale) * np.exp(-np.maximum(along - path, 0) / np.float32(2.5 * half))
-    moved = step * (along > path) * np.exp(-np.maximum(side - np.float32(across), 0) / np.float32(0.5 * half)) * np.float32(from_side)
+    moved = (
+        step
+        * (along > path)
+        * np.exp(-np.maximum(side - np.float32(across), 0) / np.float32(0.5 * half))
+        * np.float32(from_side)
+    )
     flow = np.stack((moved * np.float32(-ay), moved * np.float32(ax)), axis=-1).astype(np.float32)
     return Break(np.asarray(line, dtype=np.float32), flow, _box(line, 1.5 / scale, 6.0 / scale))
 
 
 def broken(bone: Map, crack: Break, amplitude: float) -> Map:
-    """The bone's attenuation with the end displaced and ``amplitude`` (0 … 1) of the line taken out; 0 is the whole bone."""
+    """The bone with its end displaced and ``amplitude`` (0 … 1) of the line taken out; 0 is the whole bone."""
     rows, columns = np.indices(bone.shape, dtype=np.float32)
     x, y = (grid - crack.flow[..., k] * np.float32(math.sqrt(amplitude)) for k, grid in enumerate((columns, rows)))
     moved = cv2.remap(bone, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -148,7 +157,7 @@ def broken(bone: Map, crack: Break, amplitude: float) -> Map:
 
 def _box(line: Map, pad: float, least: float) -> Box:
     """Around the line with ``pad`` pixels on each side; the longer side has at least ``least`` pixels."""
-    rows, columns = (line > 0.3).any(axis=1).nonzero()[0], (line > 0.3).any(axis=0).nonzero()[0]
+    rows, columns = np.flatnonzero(line.max(axis=1) > 0.3), np.flatnonzero(line.max(axis=0) > 0.3)
     if rows.size == 0:
         return 0.0, 0.0, 0.0, 0.0
     left, top, right, low = columns[0] - pad, rows[0] - pad, columns[-1] + 1 + pad, rows[-1] + 1 + pad

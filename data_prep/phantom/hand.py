@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from data_prep.phantom.anatomy import FAT_MU, FLESH_MU, Anatomy, bone, long_bone, point
-from data_prep.phantom.bodies import Ellipsoid, Shaft, Station, Tube, Vector, about_y, box_axes
+from data_prep.phantom.beam import Vector, about_y
+from data_prep.phantom.bodies import Ellipsoid, Shaft, Station, Tube, box_axes
 from data_prep.phantom.scene import Bone, Scene, Tissue
 
 _RAYS = (
@@ -37,8 +38,8 @@ _CARPALS = (
 )
 _RADIUS = ((0.0, 7.0, 6.0, 2.6), (0.4, 6.6, 5.8, 2.6), (0.66, 7.2, 6.3, 2.1), (0.8, 9.6, 7.8, 1.2),
            (0.91, 14.0, 10.0, 0.6), (1.0, 15.4, 10.6, 0.7))  # fmt: skip
-_ULNA = ((0.0, 7.0, 6.8, 2.5), (0.4, 6.0, 6.0, 2.3), (0.75, 4.8, 5.0, 1.6), (0.88, 5.2, 5.2, 0.9), (0.95, 7.8, 7.2, 0.6),
-         (1.0, 7.8, 7.0, 0.7))  # fmt: skip
+_ULNA = ((0.0, 7.0, 6.8, 2.5), (0.4, 6.0, 6.0, 2.3), (0.75, 4.8, 5.0, 1.6), (0.88, 5.2, 5.2, 0.9),
+         (0.95, 7.8, 7.2, 0.6), (1.0, 7.8, 7.0, 0.7))  # fmt: skip
 _FOREARM_MM = 150.0
 
 
@@ -62,7 +63,7 @@ def _scene(anatomy: Anatomy, turn: float, field: tuple[float, float, float, floa
     muscle = Tissue(
         (
             *(_thinned(ray[:2], anatomy, 7.5) for ray in rays),
-            Ellipsoid(anatomy.size * point(-27, 42, -15), anatomy.size * box_axes(9, 25, 10, 0.5)),
+            Ellipsoid(anatomy.size * point(-27, 42, -15), anatomy.size * box_axes(9, 25, 10, tilt=0.5)),
             _forearm_flesh(anatomy, 0.86),
         ),
         FLESH_MU - FAT_MU,
@@ -104,11 +105,12 @@ def _fingers(anatomy: Anatomy, rays: list[Vector]) -> Iterator[Bone]:
             gap = min(1.1 * anatomy.size, 0.06 * length) / length
             scaled = tuple((at, a * width, b * width, wall) for at, a, b, wall in table)
             plate = 0.9 if j == 0 and k > 0 else 0.1
+            caps = (1.8, 6.5 if j == 0 else 4.8 if j < len(tables) - 1 else 2.6)
             yield bone(
                 anatomy,
                 long_bone(
                     anatomy, ray[j] + gap * step, ray[j + 1] - gap * step, scaled,
-                    caps=(1.8, 6.5 if j == 0 else 4.8 if j < len(tables) - 1 else 2.6), plates=(plate,), side=side.get(k, (1.0, 0.0, 0.0)),
+                    caps=caps, plates=(plate,), side=side.get(k, (1.0, 0.0, 0.0)),
                 ),
                 breakable=True,
             )  # fmt: skip
@@ -118,7 +120,8 @@ def _carpals(anatomy: Anatomy) -> Iterator[Bone]:
     draw = anatomy.proportions(2)
     grown = min(1.0, 0.55 + 0.45 * (anatomy.age_years - 4) / 11)
     for centre, axes, tilt, squareness in _CARPALS:
-        shape = box_axes(*(a * anatomy.size * grown for a in axes), tilt + draw.normal(0, 0.06))
+        x, y, z = (a * anatomy.size * grown for a in axes)
+        shape = box_axes(x, y, z, tilt=tilt + draw.normal(0, 0.06))
         place = anatomy.size * (point(*centre) + draw.normal(0, 0.35, 3))
         yield bone(anatomy, Ellipsoid(place, shape, wall=0.75 * anatomy.size, squareness=squareness), marrow=1.25)
 
@@ -129,13 +132,13 @@ def _forearm(anatomy: Anatomy) -> Iterator[Bone]:
         anatomy, size * point(-7, -_FOREARM_MM, 0), size * point(-8.5, 1.5, 0), _RADIUS,
         caps=(1.0, 2.2), bend=2.0, slant=(0.0, -0.34), plates=(0.94,),
     )  # fmt: skip
-    styloid = Ellipsoid(size * point(-20.0, 2.5, 0), size * box_axes(4.0, 9.5, 5.5, -0.15), wall=0.8 * size)
+    styloid = Ellipsoid(size * point(-20.0, 2.5, 0), size * box_axes(4.0, 9.5, 5.5, tilt=-0.15), wall=0.8 * size)
     yield bone(anatomy, radius, styloid, marrow=1.1, breakable=True)
     ulna = long_bone(
         anatomy, size * point(19, -_FOREARM_MM, -3), size * point(15.5, -3.0, 4), _ULNA,
         caps=(1.0, 2.6), bend=-1.5, plates=(0.955,),
     )  # fmt: skip
-    process = Ellipsoid(size * point(20.5, -1.5, 5), size * box_axes(2.0, 5.0, 2.2, -0.2), wall=0.5 * size)
+    process = Ellipsoid(size * point(20.5, -1.5, 5), size * box_axes(2.0, 5.0, 2.2, tilt=-0.2), wall=0.5 * size)
     yield bone(anatomy, ulna, process, breakable=True)
 
 
@@ -159,9 +162,9 @@ def _palm(anatomy: Anatomy, rays: list[Vector]) -> Iterator[Ellipsoid | Shaft]:
         stations = (Station(0, across * flesh, 15 * flesh), Station(0.6, across * 1.05 * flesh, 14 * flesh),
                     Station(1, across * 0.9 * flesh, 8 * flesh))  # fmt: skip
         yield Shaft(start - 0.3 * (end - start), end, stations, caps=(10 * size, 9 * size))
-    yield Ellipsoid(size * point(-27, 41, -13), box_axes(15 * flesh, 33 * flesh, 15 * flesh, 0.48))
-    yield Ellipsoid(size * point(19, 44, -7), box_axes(13.5 * flesh, 38 * flesh, 14 * flesh, -0.12))
-    yield Ellipsoid(size * point(-31, 70, -6), box_axes(9 * flesh, 14 * flesh, 5 * flesh, -0.7))
+    yield Ellipsoid(size * point(-27, 41, -13), box_axes(15 * flesh, 33 * flesh, 15 * flesh, tilt=0.48))
+    yield Ellipsoid(size * point(19, 44, -7), box_axes(13.5 * flesh, 38 * flesh, 14 * flesh, tilt=-0.12))
+    yield Ellipsoid(size * point(-31, 70, -6), box_axes(9 * flesh, 14 * flesh, 5 * flesh, tilt=-0.7))
 
 
 def _forearm_flesh(anatomy: Anatomy, inside: float) -> Shaft:
@@ -179,4 +182,4 @@ def _thinned(points: Vector, anatomy: Anatomy, radius: float) -> Tube:
 
 
 def _palmar(points: Vector, depth: float) -> Vector:
-    return points - np.array([0.0, 0.0, depth])
+    return np.asarray(points - np.array([0.0, 0.0, depth]))

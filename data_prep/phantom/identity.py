@@ -7,7 +7,24 @@ import numpy as np
 
 from data_prep.phantom.anatomy import Anatomy
 
-_FIRST = ("Bran", "Tor", "Vel", "Osk", "Grim", "Löv", "Kest", "Marn", "Quil", "Hath", "Zür", "Dovr", "Sten", "Pell", "Ryx", "Umb")
+_FIRST = (
+    "Bran",
+    "Tor",
+    "Vel",
+    "Osk",
+    "Grim",
+    "Löv",
+    "Kest",
+    "Marn",
+    "Quil",
+    "Hath",
+    "Zür",
+    "Dovr",
+    "Sten",
+    "Pell",
+    "Ryx",
+    "Umb",
+)
 _MIDDLE = ("da", "el", "ivo", "un", "ara", "osch", "ette", "ymi")
 _LAST = ("lin", "vark", "stade", "moor", "quist", "berd", "zzoni", "thwaite", "ßner", "kova")
 _GIVEN = {

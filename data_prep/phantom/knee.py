@@ -5,14 +5,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from data_prep.phantom.anatomy import FAT_MU, FLESH_MU, Anatomy, bone, long_bone, point
-from data_prep.phantom.bodies import Ellipsoid, Shaft, Station, Tube, Vector, about_x, about_y, box_axes
+from data_prep.phantom.beam import Vector, about_x, about_y
+from data_prep.phantom.bodies import Ellipsoid, Shaft, Station, Tube, box_axes
 from data_prep.phantom.scene import Bone, Scene, Tissue
 
 _FEMUR = ((0.0, 15.5, 15.5, 5.4), (0.35, 15.0, 15.5, 5.2), (0.58, 17.0, 16.5, 3.4), (0.76, 23.5, 19.0, 1.6),
           (0.87, 35.5, 24.5, 0.9), (0.94, 40.0, 25.0, 0.8), (1.0, 38.0, 24.0, 0.8))  # fmt: skip
 _TIBIA = ((0.0, 37.5, 24.0, 1.2), (0.05, 38.0, 25.0, 0.9), (0.14, 34.0, 22.5, 1.0), (0.32, 22.0, 19.5, 2.0),
           (0.55, 15.5, 16.5, 4.0), (1.0, 13.0, 15.0, 5.0))  # fmt: skip
-_FIBULA = ((0.0, 7.0, 6.5, 0.7), (0.07, 9.0, 8.5, 0.7), (0.16, 7.6, 7.2, 1.0), (0.3, 5.4, 5.4, 2.0), (1.0, 5.8, 5.8, 2.5))
+_FIBULA = (
+    (0.0, 7.0, 6.5, 0.7),
+    (0.07, 9.0, 8.5, 0.7),
+    (0.16, 7.6, 7.2, 1.0),
+    (0.3, 5.4, 5.4, 2.0),
+    (1.0, 5.8, 5.8, 2.5),
+)
 _THIGH_MM, _SHANK_MM = 165.0, 165.0
 
 
@@ -23,7 +30,9 @@ def knee(anatomy: Anatomy, view: str, obliquity: float) -> Scene:
     bent = about_x(-0.45 if lateral else -0.03)
     turn = about_y(np.pi / 2 + obliquity if lateral else obliquity)
     thigh, shank = _flesh(anatomy, bent)
-    joint = Ellipsoid(point(0, 2, -2), box_axes(*(anatomy.size * (0.6 + 0.4 * anatomy.flesh) * a for a in (58, 66, 59))))
+    joint = Ellipsoid(
+        point(0, 2, -2), box_axes(*(anatomy.size * (0.6 + 0.4 * anatomy.flesh) * a for a in (58, 66, 59)))
+    )
     skin = Tissue((thigh, shank, joint), FAT_MU, blend=6.0, step=4)
     muscle = Tissue(tuple(_muscles(anatomy, bent)), FLESH_MU - FAT_MU, blend=3.0, step=4)
     bones = (*_femur(anatomy, bent), *_patella(anatomy, bent), *_lower_leg(anatomy))
@@ -43,7 +52,10 @@ def _femur(anatomy: Anatomy, bent: Vector) -> Iterator[Bone]:
     )  # fmt: skip
     condyles = [
         Ellipsoid(
-            point(x * wide, 21.5, -8) @ place, box_axes(17.0, 19.0, z, tilt) @ place, wall=1.1 * size, squareness=2.7
+            point(x * wide, 21.5, -8) @ place,
+            box_axes(17.0, 19.0, z, tilt=tilt) @ place,
+            wall=1.1 * size,
+            squareness=2.7,
         )
         for x, z, tilt in ((-20.5, 29.0, -0.12), (20.5, 27.0, 0.12))
     ]
@@ -54,7 +66,9 @@ def _patella(anatomy: Anatomy, bent: Vector) -> Iterator[Bone]:
     size = anatomy.size
     place = size * bent.T
     tilted = box_axes(20.5, 21.5, 9.5) @ about_x(0.12).T
-    yield bone(anatomy, Ellipsoid(point(-1, 24, 35) @ place, tilted @ place, wall=0.7 * size, squareness=2.6), marrow=0.7)
+    yield bone(
+        anatomy, Ellipsoid(point(-1, 24, 35) @ place, tilted @ place, wall=0.7 * size, squareness=2.6), marrow=0.7
+    )
 
 
 def _lower_leg(anatomy: Anatomy) -> Iterator[Bone]:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from data_prep.phantom.bodies import Map
+from data_prep.phantom.beam import Map
 
 _LEAD = 3.0
 """Attenuation of the letter."""

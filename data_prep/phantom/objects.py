@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from data_prep.phantom.bodies import Map, Vector, spline
+from data_prep.phantom.beam import Map, Vector
+from data_prep.phantom.bodies import spline
 
 _FINE = 4
 """Raster cells per pixel while drawing."""
@@ -43,7 +44,7 @@ class Stroke:
 
 
 def draw_object(kind: str, size: int, angle: float, draw: np.random.Generator) -> Map:
-    """Attenuation of an object between 0 and 1 in the smallest raster around it, whose longer side is ``size`` pixels."""
+    """Attenuation of an object, 0 to 1, in the smallest raster around it, whose longer side is ``size`` pixels."""
     strokes = [stroke.turned(angle) for stroke in SHAPES[kind](draw)]
     corners = np.concatenate([stroke.extent() for stroke in strokes])
     low, extent = corners.min(axis=0), np.ptp(corners, axis=0)
@@ -66,7 +67,9 @@ def _line(*points: tuple[float, float], width: float, value: float = 1.0) -> Str
 
 def _screw(draw: np.random.Generator) -> list[Stroke]:
     threads = int(draw.integers(6, 11))
-    turns = [_line((x - 0.03, -0.11), (x + 0.03, 0.11), width=0.045, value=0.85) for x in np.linspace(0.2, 0.88, threads)]
+    turns = [
+        _line((x - 0.03, -0.11), (x + 0.03, 0.11), width=0.045, value=0.85) for x in np.linspace(0.2, 0.88, threads)
+    ]
     head = _line((0.06, -0.15), (0.06, 0.15), width=0.12)
     return [_line((0.06, 0), (0.98, 0), width=0.12, value=0.9), *turns, head]
 
@@ -90,13 +93,21 @@ def _ring(draw: np.random.Generator) -> list[Stroke]:
 
 
 def _coin(draw: np.random.Generator) -> list[Stroke]:
-    return [_disc(0, 0, 1.0), _disc(0, 0, 0.86, 0.82), *(_disc(*draw.uniform(-0.4, 0.4, 2), 0.16, 0.92) for _ in range(3))]
+    return [
+        _disc(0, 0, 1.0),
+        _disc(0, 0, 0.86, 0.82),
+        *(_disc(x, y, 0.16, 0.92) for x, y in draw.uniform(-0.4, 0.4, (3, 2))),
+    ]
 
 
 def _tube(draw: np.random.Generator) -> list[Stroke]:
     path = spline(np.stack((np.linspace(0, 1, 5), draw.normal(0, 0.09, 5)), axis=1))
     width = float(draw.uniform(0.1, 0.14))
-    return [Stroke(path, width, 0.75), Stroke(path, width * 0.5, 0.35), Stroke(path + (0.0, width * 0.3), width * 0.22, 1.0)]
+    return [
+        Stroke(path, width, 0.75),
+        Stroke(path, width * 0.5, 0.35),
+        Stroke(path + np.array([0.0, width * 0.3]), width * 0.22, 1.0),
+    ]
 
 
 def _wire(draw: np.random.Generator) -> list[Stroke]:

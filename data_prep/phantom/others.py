@@ -65,7 +65,11 @@ class Companion:
         return (content[: int(len(content) * _KEPT)] if kind == Broken.TRUNCATED else content), dataset
 
     def _text(self) -> bytes:
-        lines = ("PACS export log", f"patient {self._person.name} ({self._person.patient_id})", f"on {self._visit.date}: ok")
+        lines = (
+            "PACS export log",
+            f"patient {self._person.name} ({self._person.patient_id})",
+            f"on {self._visit.date}: ok",
+        )
         return "\r\n".join(lines).encode()
 
     def _other_exposure(self) -> tuple[Dataset, str]:
@@ -75,7 +79,14 @@ class Companion:
     def _unprocessed(self) -> tuple[Dataset, str]:
         """What the detector saw, linear in dose, before any processing."""
         dataset = self._own(self._dataset, "unprocessed")
-        for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleSlope", "RescaleIntercept", "RescaleType"):
+        for keyword in (
+            "WindowCenter",
+            "WindowWidth",
+            "VOILUTFunction",
+            "RescaleSlope",
+            "RescaleIntercept",
+            "RescaleType",
+        ):
             if keyword in dataset:
                 delattr(dataset, keyword)
         dataset.SOPClassUID, dataset.Modality = DX_FOR_PROCESSING, "DX"
@@ -96,7 +107,9 @@ class Companion:
         dataset.ValueType, dataset.CompletionFlag, dataset.VerificationFlag = "CONTAINER", "COMPLETE", "UNVERIFIED"
         paragraph = Dataset()
         paragraph.RelationshipType, paragraph.ValueType = "CONTAINS", "TEXT"
-        paragraph.TextValue = f"Dear Dr. {self._visit.referring.split('^')[0]}, films of {self._person.name.replace('^', ', ')} received."
+        paragraph.TextValue = (
+            f"Dear Dr. {self._visit.referring.split('^')[0]}, films of {self._person.name.replace('^', ', ')} received."
+        )
         dataset.ContentSequence = Sequence([paragraph])
         return dataset, EXPLICIT_LE
 
@@ -121,7 +134,9 @@ class Companion:
         picture[60:460, 20:340] = 255 - grey[..., None] if self._draw.inverted else grey[..., None]
         name = self._person.name.replace("^", " ").encode("ascii", "replace").decode()
         for k, line in enumerate((name, self._person.patient_id, self._visit.date)):
-            cv2.putText(picture, line, (360, 90 + 30 * k), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 220, 60), 1, cv2.LINE_AA)
+            cv2.putText(
+                picture, line, (360, 90 + 30 * k), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 220, 60), 1, cv2.LINE_AA
+            )
         return picture
 
     def _own(self, dataset: Dataset, what: str) -> Dataset:

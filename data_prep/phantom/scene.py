@@ -1,12 +1,12 @@
 """A scene is what lies in the beam: soft layers and bones; its attenuation map is the line integral on the film."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from data_prep.phantom.bodies import Beam, Body, Bounds, Map, Shaft, Tube, Vector, joined
+from data_prep.phantom.beam import Beam, Bounds, Map, Vector, joined
+from data_prep.phantom.bodies import Body, Shaft, Tube
 
 _TILE = 512
 
@@ -66,7 +66,7 @@ class Scene:
     field: Bounds
     skin: tuple[Tissue, ...]
     inner: tuple[Tissue, ...] = ()
-    bones: tuple[Bone, ...] = field(default=())
+    bones: tuple[Bone, ...] = ()
     scatter: float = 0.3
     energy: int = 55
 
@@ -165,7 +165,13 @@ def _grain(bone: Bone, beam: Beam, x: Map, y: Map, tile: Map) -> Map:
         v = np.broadcast_to(((x - np.float32(left)) / np.float32(beam.scale) * cells)[None, :], (len(y), len(x)))
     seed = float(np.abs(beam.project(np.asarray(_anchor(part))[None])[0]).sum()) * 7.3
     return np.asarray(
-        cv2.remap(tile, (v + np.float32(seed)) % _TILE, (u + np.float32(seed * 0.37)) % _TILE, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        cv2.remap(
+            tile,
+            (v + np.float32(seed)) % _TILE,
+            (u + np.float32(seed * 0.37)) % _TILE,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_WRAP,
+        )
     )
 
 
@@ -225,6 +231,3 @@ def _centres(start: int, stop: int, step: int) -> Map:
 def _enlarge(coarse: Map, rows: int, columns: int, step: int) -> Map:
     large = cv2.resize(coarse, (coarse.shape[1] * step, coarse.shape[0] * step), interpolation=cv2.INTER_LINEAR)
     return np.asarray(large[:rows, :columns])
-
-
-BoolMap = NDArray[np.bool_]
