@@ -20,6 +20,8 @@ _BRIGHT = 0.94
 """Unexposed film behind a collimator, where the device has not made it black, is at least this bright."""
 _EDGE = 0.15
 """A collimator's edge is at least this steep; an overexposed belly fades."""
+_BAND = 0.9
+"""Part of a row or column that has to be background for a white band along a border."""
 _FLAT = 0.015
 """Standard deviation within a background cell."""
 _MIN_PART = 0.01
@@ -58,18 +60,19 @@ def _white_bands(level: NDArray[np.float32], background: _Cells) -> _Cells:
     bands = np.zeros_like(background)
     for turns in range(4):  # each border in turn as the upper one
         rows, turned = np.rot90(background, turns), np.rot90(level, turns)
-        filled = rows.all(axis=1)
+        filled = rows.mean(axis=1) >= _BAND
         depth = int(np.argmin(filled)) if not filled.all() else 0
-        if 0 < depth < len(rows) - 1:
-            drop = (turned[depth - 1] - turned[depth + 1])[~rows[depth + 1]]
+        within = depth + 2  # an edge may be three cells wide
+        if depth > 0 and within < len(rows):
+            drop = (turned[depth - 1] - turned[within])[~rows[within]]
             np.rot90(bands, turns)[:depth] = drop.size > 0 and np.median(drop) > _EDGE
     return bands
 
 
 def _from_border(cells: _Cells) -> _Cells:
-    """The connected parts of ``cells`` that touch the border."""
+    """The connected parts of ``cells`` at the border, or one cell from it, since scans often have a thin frame."""
     _, labels = cv2.connectedComponents(cells.astype(np.uint8), connectivity=4)
-    border = np.concatenate((labels[0], labels[-1], labels[:, 0], labels[:, -1]))
+    border = np.concatenate([np.rot90(labels, turns)[:2].ravel() for turns in range(4)])
     return np.isin(labels, border[border > 0])
 
 

@@ -256,7 +256,7 @@ def _percentile_window(inputs: NDArray[np.float64], counts: NDArray[np.int64]) -
     low, high = _percentiles(inputs, content if np.count_nonzero(content) > 1 else counts)
     if low == high:
         low, high = float(inputs[present].min()), float(inputs[present].max())
-    return (low + high) / 2, max(high - low, 1e-6)
+    return (low + high) / 2, high - low or 1.0
 
 
 def _percentiles(of: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:

@@ -24,6 +24,7 @@ class Progress:
         self._every = 0.2 if self._live else log_seconds
         self._start = self._shown = time.monotonic()
         self._done = self._before = done
+        self._shown_done = -1
         self._note = ""
 
     def add(self, count: int = 1, note: str = "") -> None:
@@ -36,13 +37,14 @@ class Progress:
 
     def close(self) -> None:
         """Show the last state and end the line."""
-        self._show(time.monotonic())
+        if self._done != self._shown_done:
+            self._show(time.monotonic())
         if self._live:
             self._stream.write("\n")
         self._stream.flush()
 
     def _show(self, now: float) -> None:
-        self._shown = now
+        self._shown, self._shown_done = now, self._done
         rate = (self._done - self._before) / max(now - self._start, 1e-9)
         left = f", {duration((self._total - self._done) / rate)} left" if rate > 0 and self._done < self._total else ""
         note = f" · {self._note}" if self._note else ""

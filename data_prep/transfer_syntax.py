@@ -89,15 +89,27 @@ def _rle(data: bytes, frame: Frame) -> NDArray[Any]:
     return _shaped(words.reshape(math.prod(words.shape)), frame._replace(by_plane=True))
 
 
-def _codec(decode: Callable[..., NDArray[Any]], **options: Any) -> Callable[[bytes, Frame], NDArray[Any]]:
-    return lambda data, frame: decode(data, **options)
+def _marked(decode: Callable[..., NDArray[Any]], **options: Any) -> Callable[[bytes, Frame], NDArray[Any]]:
+    """A codec of the JPEG family; its stream must be whole, since several silently fill up what a cut one lacks."""
+
+    def decode_whole(data: bytes, frame: Frame) -> NDArray[Any]:
+        if not data.rstrip(b"\0\xff").endswith(_END):
+            raise FilmReject(Reason.CORRUPT_PIXELS)
+        return decode(data, **options)
+
+    return decode_whole
 
 
-_jpeg = _codec(imagecodecs.jpeg8_decode)
-_jpeg_ls = _codec(imagecodecs.jpegls_decode)
-_jpeg_2000 = _codec(imagecodecs.jpeg2k_decode, numthreads=1)
-_htj2k = _codec(imagecodecs.htj2k_decode)
-_jpeg_xl = _codec(imagecodecs.jpegxl_decode, numthreads=1)
+def _jpeg_xl(data: bytes, frame: Frame) -> NDArray[Any]:
+    return np.asarray(imagecodecs.jpegxl_decode(data, numthreads=1))
+
+
+_END = b"\xff\xd9"
+"""End of image (ITU-T T.81, T.87) or of codestream (T.800)."""
+_jpeg = _marked(imagecodecs.jpeg8_decode)
+_jpeg_ls = _marked(imagecodecs.jpegls_decode)
+_jpeg_2000 = _marked(imagecodecs.jpeg2k_decode, numthreads=1)
+_htj2k = _marked(imagecodecs.htj2k_decode)
 
 _NATIVE = {
     "1.2.840.10008.1.2": "<",  # implicit VR little endian

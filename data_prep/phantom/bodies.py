@@ -246,9 +246,9 @@ class Outline:
         cv2.fillPoly(mask, [np.round((seen + 1) * 16).astype(np.int32)], 255, shift=4)
         mask[0], mask[-1], mask[:, 0], mask[:, -1] = mask[1], mask[-2], mask[:, 1], mask[:, -2]
         inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)[1:-1, 1:-1]
-        inside = cv2.GaussianBlur(inside, (0, 0), 1.0)  # the distance to a drawn polygon has steps
         rise = np.minimum(inside * np.float32(step / beam.scale / self.rim), 1)
-        return np.asarray(np.float32(self.depth) * np.sqrt(1 - (1 - rise) ** 2), dtype=np.float32)
+        thickness = np.float32(self.depth) * np.sqrt(1 - (1 - rise) ** 2)
+        return np.asarray(cv2.GaussianBlur(thickness, (0, 0), 1.6))  # the distance to a drawn polygon has steps
 
     def shrunk(self, fraction: float = 1.0) -> "Outline":
         """See :class:`Body`."""

@@ -65,7 +65,9 @@ def render(anatomy: Anatomy, study: StudyDraw, draw: FilmDraw, *, long_side: int
     np.maximum(attenuation, 0, out=attenuation)
     scatter = scattered(attenuation, scene.scatter, _SCATTER_REACH * max(shape))
     bench = Bench(scatter, look.quanta * draw.exposure, look.blur, training_scale(body))
-    fracture = draw.fracture and plant_fracture(attenuation, scene, beam, bones, body, draw.fracture, bench)
+    fracture = None
+    if draw.fracture:
+        fracture = plant_fracture(attenuation, scene, beam, bones, inside, draw.fracture, bench)
     objects = tuple(plant_object(attenuation, body, inside, finding, bench) for finding in draw.objects)
     if draw.marker:
         frontal_chest = study.body_part == "CHEST" and draw.view == "PA"

@@ -21,6 +21,9 @@ from data_prep.phantom.beam import Map
 from data_prep.phantom.scene import Site
 
 TOKENS, PATCH = 1024, 16
+BREAK_PAD = 1.5
+"""Pixels at T = 1024 around a fracture line that belong to its box."""
+_LEAST = 6.0
 _MIN_CONTENT_SHARE, _MAX_ENLARGEMENT = 0.25, 2.0
 
 Box = tuple[float, float, float, float]
@@ -115,7 +118,7 @@ def draw_break(
     Where the line is longer than the bone is wide it runs across obliquely (at most 65° from straight across).
     """
     ax, ay = at.axis
-    half = max(at.half_width, 1.0) * 1.1
+    half = max(at.half_width, 1.0)
     tilt = draw.normal(0, 0.3)
     if length > 2 * half / math.cos(tilt):
         tilt = math.copysign(min(math.acos(min(2 * half / length, 1.0)), math.radians(65)), draw.normal())
@@ -136,15 +139,12 @@ def draw_break(
         side / np.float32(2 * gap) + 1, 0, 1
     )
     line = np.exp(-0.5 * (away / gap) ** 2) * fade
-    step = np.float32(draw.uniform(0.5, 2.2) / scale) * np.exp(-np.maximum(along - path, 0) / np.float32(2.5 * half))
-    moved = (
-        step
-        * (along > path)
-        * np.exp(-np.maximum(side - np.float32(across), 0) / np.float32(0.5 * half))
-        * np.float32(from_side)
-    )
+    offset = np.float32(from_side * min(draw.uniform(0.5, 2.2) / scale, 0.12 * length))
+    beyond = np.maximum(along - path, 0) / np.float32(0.25 * length)  # the displaced end leans back to its place
+    inward = np.maximum(side - np.float32(across), 0) / np.float32(0.5 * half)
+    moved = offset * (along > path) * np.exp(-beyond - inward)
     flow = np.stack((moved * np.float32(-ay), moved * np.float32(ax)), axis=-1).astype(np.float32)
-    return Break(np.asarray(line, dtype=np.float32), flow, _box(line, 1.5 / scale, 6.0 / scale))
+    return Break(np.asarray(line, dtype=np.float32), flow, _box(line, BREAK_PAD / scale, _LEAST / scale))
 
 
 def broken(bone: Map, crack: Break, amplitude: float) -> Map:

@@ -114,7 +114,7 @@ def visit(seed: int, index: int, study: int, day: int, look: int, sex: str) -> V
         performing=staff[1],
         operator=staff[2],
         reading=staff[3],
-        request=f"{'Mrs' if sex == 'F' else 'Mr'} fell at home in {_TOWNS[place]}, fracture?",
+        request=f"{'Mrs' if sex == 'F' else 'Mr'} fell at home in {_TOWNS[place]}, pain",
     )
 
 

@@ -1,8 +1,8 @@
-"""Where findings go: a free place on the body for an object, a bone that can show the wanted contrast for a fracture."""
+"""Where findings go: an object to a free place on the body, a fracture to a bone that can show its contrast."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -10,15 +10,25 @@ from numpy.typing import NDArray
 
 from data_prep.phantom.beam import Beam, Map
 from data_prep.phantom.detector import exposed
-from data_prep.phantom.draws import OBJECT_SIZE, FindingDraw
-from data_prep.phantom.findings import Planted, around, broken, contrast_to_noise, draw_break, solve_amplitude
+from data_prep.phantom.draws import FRACTURE_SIZE, OBJECT_SIZE, FindingDraw
+from data_prep.phantom.findings import (
+    BREAK_PAD,
+    Box,
+    Break,
+    Planted,
+    around,
+    broken,
+    contrast_to_noise,
+    draw_break,
+    solve_amplitude,
+)
 from data_prep.phantom.objects import draw_object
 from data_prep.phantom.scene import Scene, Site, site
 
 _SITES, _DRAWS = 14, 1000
 """Sites on bones that are tried, and draws to find that many."""
-_EDGE = 12
-"""Pixels at T = 1024 from a site to the film's edge."""
+_LINE_IN_BOX = 0.9
+"""The line may be jagged by this and still keep within the box of the drawn size."""
 _DENSEST = 6.0
 """Attenuation of an object."""
 _PLACE_STEP = 4
@@ -28,27 +38,35 @@ _Cut = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Bench:
-    """What is needed to measure a finding."""
+    """The exposure under which a finding's contrast is measured.
 
-    look: Look
-    draw: FilmDraw
+    Attributes:
+        scatter: [rows, columns] scattered radiation, open beam 1.
+        quanta: detected per pixel in the open beam.
+        blur: standard deviation of the point spread, pixels.
+        scale: pixels at T = 1024 per pixel.
+    """
+
     scatter: Map
+    quanta: float
+    blur: float
     scale: float
 
-    @property
-    def quanta(self) -> float:
-        return self.look.quanta * self.draw.exposure
-
-    def ratio(self, without: Map, with_it: Map, weight: Map, cut: tuple[slice, slice], noise: Map) -> float:
-        scatter, blur = self.scatter[cut], self.look.blur
-        clean = exposed(without, scatter, self.quanta, blur, None)
-        changed = exposed(with_it, scatter, self.quanta, blur, None)
-        return contrast_to_noise(
-            clean, changed, exposed(without, scatter, self.quanta, blur, noise), weight, self.scale
+    def ratio(self, without: Map, with_it: Map, weight: Map, cut: _Cut, noise: Map) -> float:
+        """Contrast-to-noise ratio of two attenuation maps of the part ``cut`` of the film."""
+        clean, changed, noisy = (
+            exposed(attenuation, self.scatter[cut], self.quanta, self.blur, drawn)
+            for attenuation, drawn in ((without, None), (with_it, None), (without, noise))
         )
+        return contrast_to_noise(clean, changed, noisy, weight, self.scale)
 
 
 def plant_object(attenuation: Map, body: NDArray[np.bool_], inside: Map, finding: FindingDraw, bench: Bench) -> Planted:
+    """Put an object on the body, into ``attenuation`` [rows, columns] in place.
+
+    Args:
+        body, inside: [rows, columns] the body in the field, and the field from 0 to 1.
+    """
     draw = np.random.default_rng(finding.seed)
     low, high = (size / bench.scale for size in OBJECT_SIZE)
     pixels = min(max(round(finding.size / bench.scale), math.ceil(low)), math.floor(high))
@@ -88,75 +106,106 @@ def plant_fracture(
     scene: Scene,
     beam: Beam,
     drawn: Sequence[tuple[Map, tuple[int, int]]],
-    body: NDArray[np.bool_],
+    inside: Map,
     finding: FindingDraw,
     bench: Bench,
 ) -> Planted:
     """Break the first of some drawn sites where the bone is dense enough for the wanted contrast, else the best.
 
-    With each attempt the gap is drawn wider.
+    With each attempt the gap is drawn wider. ``attenuation`` [rows, columns] changes in place.
+
+    Args:
+        drawn: attenuation of each of the scene's bones, and its corner (top, left) on the film.
+        inside: [rows, columns] the field, 0 to 1.
+
+    Raises:
+        ValueError: no bone of the scene lies in the field.
     """
     draw = np.random.default_rng(finding.seed)
-    best: tuple[Planted, _Cut, Map] | None = None
-    for attempt, (index, place) in enumerate(_sites(scene, beam, body, draw, bench.scale)):
-        tried = _broken_at(attenuation, drawn[index], place, finding, bench, draw, 1 + 0.1 * attempt)
-        if best is None or tried[0].contrast_to_noise > best[0].contrast_to_noise:
-            best = tried
-        if best[0].contrast_to_noise >= finding.contrast_to_noise * 0.98:
+    best: _Attempt | None = None
+    tried = 0
+    for index, place in _sites(scene, beam, drawn, inside, draw):
+        attempt = _Attempt.at(drawn[index], place, finding, bench.scale, draw, 1 + 0.1 * tried)
+        if not _contained(attempt.planted.box, inside):
+            continue
+        attempt = attempt.measured(attenuation, finding.contrast_to_noise, bench, draw)
+        tried += 1
+        if best is None or attempt.planted.contrast_to_noise > best.planted.contrast_to_noise:
+            best = attempt
+        if tried == _SITES or best.planted.contrast_to_noise >= 0.98 * finding.contrast_to_noise:
             break
     if best is None:
-        raise ValueError("no bone in the field to break")
-    attenuation[best[1]] = best[2]
-    return best[0]
+        raise ValueError("no bone in the field can be broken")
+    top, left = best.corner
+    rows, columns = best.bone.shape
+    attenuation[top : top + rows, left : left + columns] += best.difference(best.planted.amplitude)
+    return best.planted
 
 
 def _sites(
-    scene: Scene, beam: Beam, body: NDArray[np.bool_], draw: np.random.Generator, scale: float
-) -> list[tuple[int, Site]]:
-    """Places on breakable bones, well inside the body in the field."""
-    breakable = [k for k, bone in enumerate(scene.bones) if bone.breakable]
-    chosen: list[tuple[int, Site]] = []
-    edge = int(_EDGE / scale)
-    for _ in range(_DRAWS):
+    scene: Scene, beam: Beam, drawn: Sequence[tuple[Map, tuple[int, int]]], inside: Map, draw: np.random.Generator
+) -> Iterator[tuple[int, Site]]:
+    """Drawn places on breakable bones, in the field: index of the bone, and the site."""
+    breakable = [k for k, bone in enumerate(scene.bones) if bone.breakable and drawn[k][0].size]
+    for _ in range(_DRAWS if breakable else 0):
         index = breakable[int(draw.integers(len(breakable)))]
         place = site(scene.bones[index], beam, float(draw.uniform(0.12, 0.88)))
         row, column = int(place.y), int(place.x)
-        if edge <= row < body.shape[0] - edge and edge <= column < body.shape[1] - edge and body[row, column]:
-            chosen.append((index, place))
-        if len(chosen) == _SITES:
-            break
-    return chosen
+        if 0 <= row < inside.shape[0] and 0 <= column < inside.shape[1] and inside[row, column] > 0.9:
+            yield index, place
 
 
-def _broken_at(
-    attenuation: Map,
-    drawn: tuple[Map, tuple[int, int]],
-    place: Site,
-    finding: FindingDraw,
-    bench: Bench,
-    draw: np.random.Generator,
-    gaping: float,
-) -> tuple[Planted, _Cut, Map]:
-    whole, (top, left) = drawn
-    length = 0.9 * max(finding.size - 3, 4) / bench.scale
-    local = Site(place.x - left, place.y - top, place.axis, place.half_width)
-    crack = draw_break(whole.shape, local, length, bench.scale, draw, gaping)
-    box = (crack.box[0] + left, crack.box[1] + top, crack.box[2] + left, crack.box[3] + top)
-    window = around(box, bench.scale, attenuation.shape)
-    cut = window.cut()
-    without = attenuation[cut]
-    weight = _framed(crack.line, (top, left), cut)
-    noise = draw.standard_normal(without.shape, dtype=np.float32)
+def _contained(box: Box, inside: Map) -> bool:
+    """Whether the box is not empty and lies in the field."""
+    left, top, right, low = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+    if right <= left or low <= top or left < 0 or top < 0 or low > inside.shape[0] or right > inside.shape[1]:
+        return False
+    return float(inside[top:low, left:right].min()) > 0.9
 
-    def changed(amplitude: float) -> Map:
-        difference = broken(whole, crack, amplitude) - whole
-        return np.asarray(without + _framed(difference, (top, left), cut))
 
-    amplitude, reached = solve_amplitude(
-        lambda a: bench.ratio(without, changed(a), weight, cut, noise), finding.contrast_to_noise, 1.0
-    )
-    size = max(box[2] - box[0], box[3] - box[1]) * bench.scale
-    return Planted("fracture", box, size, reached, amplitude), cut, changed(amplitude)
+@dataclass(frozen=True)
+class _Attempt:
+    """One bone, broken at one site."""
+
+    bone: Map
+    corner: tuple[int, int]
+    crack: Break
+    planted: Planted
+
+    @classmethod
+    def at(
+        cls,
+        drawn: tuple[Map, tuple[int, int]],
+        place: Site,
+        finding: FindingDraw,
+        scale: float,
+        draw: np.random.Generator,
+        gaping: float,
+    ) -> "_Attempt":
+        bone, (top, left) = drawn
+        local = replace(place, x=place.x - left, y=place.y - top)
+        length = _LINE_IN_BOX * max(finding.size - 2 * BREAK_PAD, FRACTURE_SIZE[0] - 2) / scale
+        crack = draw_break(bone.shape, local, length, scale, draw, gaping)
+        box = (crack.box[0] + left, crack.box[1] + top, crack.box[2] + left, crack.box[3] + top)
+        size = max(box[2] - box[0], box[3] - box[1]) * scale
+        return cls(bone, (top, left), crack, Planted("fracture", box, size, 0.0, 0.0))
+
+    def difference(self, amplitude: float) -> Map:
+        """What the fracture changes, on the bone's raster."""
+        return broken(self.bone, self.crack, amplitude) - self.bone
+
+    def measured(self, attenuation: Map, wanted: float, bench: Bench, draw: np.random.Generator) -> "_Attempt":
+        """With the amplitude that gives the ``wanted`` contrast-to-noise ratio, as far as the bone allows."""
+        cut = around(self.planted.box, bench.scale, attenuation.shape).cut()
+        without, weight = attenuation[cut], _framed(self.crack.line, self.corner, cut)
+        noise = draw.standard_normal(without.shape, dtype=np.float32)
+
+        def ratio(amplitude: float) -> float:
+            changed = without + _framed(self.difference(amplitude), self.corner, cut)
+            return bench.ratio(without, changed, weight, cut, noise)
+
+        amplitude, reached = solve_amplitude(ratio, wanted, 1.0)
+        return replace(self, planted=replace(self.planted, amplitude=amplitude, contrast_to_noise=reached))
 
 
 def _framed(piece: Map, corner: tuple[int, int], cut: _Cut) -> Map:

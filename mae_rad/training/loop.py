@@ -30,6 +30,9 @@ from mae_rad.training.schedule import learning_rate
 
 _log = logging.getLogger(__name__)
 
+TOLD = 5
+"""Skipped films that are named in the log."""
+
 Drawn = tuple[Batch, tuple[str, ...]]
 """A batch, and which films were passed over for it."""
 
@@ -87,9 +90,7 @@ def _train(  # noqa: PLR0912 - one loop, read top to bottom
     for step in range(first_step, optimizer.steps):
         rate = learning_rate(step, optimizer)
         for _ in range(optimizer.accumulation):
-            batch, reasons = meter.wait_for(batches)
-            for reason in reasons:
-                _log.warning("skipped: %s", reason)
+            batch, _ = meter.wait_for(batches)
             output = engine.forward(batch.to(who.device))
             means = mean_over_ranks({"loss": output.loss, **output.metrics})
             if not math.isfinite(means["loss"]):
@@ -187,7 +188,12 @@ class _Meter:
         asked = time.monotonic()
         batch = next(batches)
         self._waited += time.monotonic() - asked
-        self._skipped += len(batch[1])
+        for reason in batch[1]:
+            self._skipped += 1
+            if self._skipped <= TOLD:
+                _log.warning("skipped: %s", reason)
+            if self._skipped == TOLD:
+                _log.warning("further skipped films are counted in metrics.jsonl, not named")
         return batch
 
     def read(self, step: int, films_per_step: int, world: int) -> dict[str, float]:

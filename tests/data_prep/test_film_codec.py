@@ -1,0 +1,68 @@
+"""The codec of films: lossless over its whole range, readable by other decoders, reduced without wrapping."""
+
+import imagecodecs
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from data_prep.film_codec import MAX_BITS, decode_film, encode_film, reduction_for
+
+
+def collimated(bits: int, rows: int = 301, columns: int = 257) -> NDArray[np.uint16]:
+    """Bright noise with a black, sharp collimation edge: where a wavelet undershoots zero and overshoots the range."""
+    film = np.zeros((rows, columns), dtype=np.uint16)
+    generator = np.random.default_rng(bits)
+    film[40:-33, 51:-29] = generator.integers(2**bits * 7 // 8, 2**bits, film[40:-33, 51:-29].shape)
+    return film
+
+
+@pytest.mark.parametrize("bits", [1, 8, 10, 12, 15])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (16, 16), (301, 257)])
+def test_films_come_back_bit_for_bit(bits: int, shape: tuple[int, int]) -> None:
+    values = np.random.default_rng(bits).integers(0, 2**bits, shape).astype(np.uint16)
+    assert np.array_equal(decode_film(encode_film(values), bits=bits), values)
+
+
+def test_stream_is_readable_by_another_decoder() -> None:
+    values = collimated(12)
+    assert np.array_equal(imagecodecs.jpeg2k_decode(encode_film(values)), values)  # OpenJPEG
+
+
+@pytest.mark.parametrize("bits", [8, 12, MAX_BITS])
+@pytest.mark.parametrize("reduction", [1, 2, 3])
+def test_reduced_film_does_not_wrap_at_a_collimation_edge(bits: int, reduction: int) -> None:
+    values = collimated(bits)
+    stream = encode_film(values)
+    reduced = decode_film(stream, bits=bits, reduction=reduction)
+    step = 2**reduction
+    assert reduced.shape == (-(-values.shape[0] // step), -(-values.shape[1] // step))
+    assert int(reduced.max()) < 2**bits
+    # OpenJPEG keeps the values in 32 bits and clips: no wrapping there
+    theirs = np.asarray(imagecodecs.jpeg2k_decode(encode_film(values)), dtype=np.int64)
+    assert np.array_equal(theirs, values)
+    black = reduced[: 30 // step, : 40 // step]
+    assert int(black.max()) < 2**bits // 50, "an undershoot of black must not turn white"
+    around = np.abs(reduced.astype(int) - values[::step, ::step][: reduced.shape[0], : reduced.shape[1]])
+    assert np.median(around) < 2**bits // 8
+
+
+def test_trap_is_there_where_a_plain_decode_wraps() -> None:
+    plain = imagecodecs.htj2k_decode(encode_film(collimated(12)), skipres=1)
+    assert int(plain.max()) > 2**15, "if this decoder has stopped wrapping, decode_film may become simpler"
+
+
+@pytest.mark.parametrize("values", [
+    np.zeros((4, 4), np.int16), np.zeros((4, 4, 1), np.uint16), np.zeros((0, 4), np.uint16), np.full((4, 4), 2**15, np.uint16),
+])  # fmt: skip
+def test_what_is_no_film_is_refused(values: NDArray[np.uint16]) -> None:
+    with pytest.raises(ValueError):
+        encode_film(values)
+
+
+def test_reduction_is_the_smallest_image_that_covers_the_target() -> None:
+    assert reduction_for(1536, 1024, 1536, 1024) == 0
+    assert reduction_for(1536, 1024, 768, 512) == 1
+    assert reduction_for(1536, 1024, 769, 512) == 0
+    assert reduction_for(1537, 1024, 769, 512) == 1  # reduced sizes are rounded up
+    assert reduction_for(1536, 1024, 20, 1000) == 0  # both directions count
+    assert reduction_for(100_000, 100_000, 1, 1) == 5
