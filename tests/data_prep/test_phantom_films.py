@@ -99,7 +99,7 @@ def test_contrast_is_in_the_promised_range_and_measurable_in_the_film(kind: str)
 
 
 def measured_contrast(with_it: Film, without: Film, finding: Planted) -> float:
-    """From the two noisy films alone, at T = 1024: largest quarter of the change in the box against the noise around."""
+    """From the two noisy films alone, at T = 1024: the change where it is large against the noise around."""
     margin = 12 / with_it.scale
     x_min, y_min, x_max, y_max = finding.box
     cut = (
@@ -206,7 +206,7 @@ def test_a_marker_is_the_only_difference_that_a_marker_makes() -> None:
 def test_an_object_fills_its_raster_and_no_more(kind: str, size: int) -> None:
     shape = draw_object(kind, size, 0.7, np.random.default_rng(1))
     assert max(shape.shape) == size
-    assert 0 <= shape.min() and 0.2 < shape.max() <= 1
+    assert shape.min() >= 0 and 0.2 < shape.max() <= 1
     edges = (shape[0], shape[-1], shape[:, 0], shape[:, -1])
     assert sum(bool(edge.max() > 0) for edge in edges) >= 3
 

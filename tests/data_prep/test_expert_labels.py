@@ -1,0 +1,239 @@
+"""Promises of expert tables: identifiers become keys, nothing is dropped in silence, mistakes are named by line."""
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data_prep.errors import ArchiveError, LabelError, SecretError, ShardFormatError, UserError
+from data_prep.expert_labels import LabelSummary, write_labels
+from data_prep.manifest import LINKAGE_SCHEMA, MANIFEST_SCHEMA, with_fingerprint, write_manifest
+from data_prep.shard_format import BOXES_SCHEMA, FORMAT_VERSION, INDEX_SCHEMA, LABELS_SCHEMA, DatasetCard, FileCounts
+
+FILMS = {
+    # sop_instance_uid: (path, key, in the shards)
+    "1.2.826.111": ("/archive/MARNOSCH_A/s1/IM0001", "aaaa", True),
+    "1.2.826.222": ("/archive/MARNOSCH_A/s2/IM0001", "bbbb", True),
+    "1.2.826.333": ("/archive/TORVARK_B/s1/IM0007.dcm", "cccc", False),
+    "1.2.826.444": ("/archive/TORVARK_B/s1/broken", None, False),
+}
+ROWS, COLUMNS = 300, 200
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    rows = [
+        {"row": k, "path": path, "sop_instance_uid": uid, "key": key}
+        for k, (uid, (path, key, _)) in enumerate(FILMS.items())
+    ]
+    manifest = [{"row": row["row"], "source": "dicom", "key": row["key"]} for row in rows]
+    write_manifest(
+        tmp_path / "private",
+        with_fingerprint(pa.Table.from_pylist(manifest, MANIFEST_SCHEMA), "fp"),
+        pa.Table.from_pylist(rows, LINKAGE_SCHEMA),
+    )
+    return tmp_path / "private"
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Path:
+    folder = tmp_path / "public"
+    folder.mkdir()
+    rows = [
+        {"key": key, "source_rows": ROWS, "source_columns": COLUMNS, "rows": ROWS // 2, "columns": COLUMNS // 2}
+        for _, key, written in FILMS.values()
+        if written
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, INDEX_SCHEMA), folder / "index.parquet")
+    write_card(folder, "fp")
+    return folder
+
+
+def write_card(folder: Path, fingerprint: str) -> None:
+    card = DatasetCard(
+        format_version=FORMAT_VERSION,
+        dataset_sha256="0",
+        config={},
+        config_sha256="0",
+        key_fingerprint=fingerprint,
+        files=FileCounts(written=2, rejected=2, dropped=0),
+        reasons={},
+        films={"train": 2},
+        patients={"train": 1},
+        shards={},
+        deidentification={},
+    )
+    (folder / "dataset.json").write_text(card.model_dump_json())
+
+
+def run(private: Path, public: Path, labels: str, boxes: str | None = None) -> LabelSummary:
+    table = private.parent / "labels.csv"
+    table.write_text(labels, encoding="utf-8")
+    if boxes is None:
+        return write_labels(private, table, None, public)
+    (private.parent / "boxes.csv").write_text(boxes, encoding="utf-8")
+    return write_labels(private, table, private.parent / "boxes.csv", public)
+
+
+LABELS = "sop_instance_uid,label,value\n1.2.826.222,fracture,absent\n1.2.826.111,fracture,present\n1.2.826.111,coin,uncertain\n"
+BOXES = "sop_instance_uid,label,x_min,y_min,x_max,y_max\n1.2.826.111,fracture,0,10.5,200,300\n"
+
+
+def test_identifiers_become_keys(private: Path, public: Path) -> None:
+    summary = run(private, public, LABELS, BOXES)
+    labels, boxes = pq.read_table(public / "labels.parquet"), pq.read_table(public / "boxes.parquet")
+    assert labels.schema.equals(LABELS_SCHEMA) and boxes.schema.equals(BOXES_SCHEMA)
+    assert [(row["key"], row["label"], row["value"]) for row in labels.to_pylist()] == [
+        ("aaaa", "coin", "uncertain"),
+        ("aaaa", "fracture", "present"),
+        ("bbbb", "fracture", "absent"),
+    ]
+    assert set(labels["source"].to_pylist()) == {"expert"} and set(labels["confidence"].to_pylist()) == {1.0}
+    assert boxes.to_pylist() == [
+        {
+            "key": "aaaa",
+            "label": "fracture",
+            "x_min": 0.0,
+            "y_min": 10.5,
+            "x_max": 200.0,
+            "y_max": 300.0,
+            "source": "expert",
+        }
+    ]
+    assert (summary.labels.used, summary.boxes.used, summary.films) == (3, 1, 2)
+    assert summary.values == {"fracture": {"present": 1, "absent": 1}, "coin": {"uncertain": 1}}
+
+
+def test_nothing_identifying_reaches_the_public_folder(private: Path, public: Path) -> None:
+    run(private, public, LABELS, BOXES)
+    written = b"".join(path.read_bytes() for path in public.iterdir())
+    assert not [word for word in (b"1.2.826", b"MARNOSCH", b"IM0001") if word in written]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/archive/MARNOSCH_A/s1/IM0001", "MARNOSCH_A/s1/IM0001", "s1/IM0001", "./s1/IM0001", r"MARNOSCH_A\s1\IM0001"],
+)
+def test_a_film_is_found_by_the_end_of_its_path(private: Path, public: Path, path: str) -> None:
+    run(private, public, f"path,label,value\n{path},fracture,present\n")
+    assert pq.read_table(public / "labels.parquet")["key"].to_pylist() == ["aaaa"]
+
+
+def test_part_of_a_folder_name_is_no_path(private: Path, public: Path) -> None:
+    assert run(private, public, "path,label,value\nSCH_A/s1/IM0001,fracture,present\n").labels.unknown == [2]
+
+
+def test_a_path_that_fits_several_films_is_refused(private: Path, public: Path) -> None:
+    with pytest.raises(LabelError, match=r"labels\.csv line 2: the path fits several films"):
+        run(private, public, "path,label,value\nIM0001,fracture,present\n")
+
+
+def test_every_row_is_accounted_for(private: Path, public: Path) -> None:
+    table = (
+        LABELS + "1.2.826.333,fracture,absent\n\n1.2.826.444,fracture,absent\n9.9,fracture,present\n9.9,coin,absent\n"
+    )
+    boxes = BOXES + "1.2.826.333,coin,0,0,5,5\n9.9,fracture,1,1,2,2\n"
+    summary = run(private, public, table, boxes)
+    assert (summary.labels.used, summary.labels.not_in_shards, summary.labels.unknown) == (3, 2, [8, 9])
+    assert (summary.boxes.used, summary.boxes.not_in_shards, summary.boxes.unknown) == (1, 1, [4])
+    text = str(summary)
+    assert "3 rows used, 2 of films that are not in the shards, 2 of unknown films (line 8, 9)" in text
+    assert "9.9" not in text and "1.2.826" not in text
+    assert set(pq.read_table(public / "labels.parquet")["key"].to_pylist()) == {"aaaa", "bbbb"}
+
+
+def test_numbers_are_labels_too(private: Path, public: Path) -> None:
+    summary = run(
+        private, public, "sop_instance_uid,label,value,number\n1.2.826.111,age,,7.5\n1.2.826.222,coin,absent,\n"
+    )
+    rows = pq.read_table(public / "labels.parquet").to_pylist()
+    assert [(row["value"], row["number"]) for row in rows] == [(None, 7.5), ("absent", None)]
+    assert summary.values["age"] == {"number": 1}
+
+
+def test_a_table_saved_by_a_spreadsheet_is_read(private: Path, public: Path) -> None:
+    run(private, public, "\ufeffsop_instance_uid;label;value\r\n1.2.826.111; fracture ;present\r\n")
+    assert pq.read_table(public / "labels.parquet")["label"].to_pylist() == ["fracture"]
+
+
+def test_labels_without_boxes_clear_earlier_boxes(private: Path, public: Path) -> None:
+    run(private, public, LABELS, BOXES)
+    run(private, public, LABELS)
+    assert pq.read_table(public / "boxes.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("label,value\nfracture,present\n", r"labels\.csv line 1: no column names the film"),
+        ("sop_instance_uid,value\n1,present\n", r"labels\.csv line 1: the column label is missing"),
+        ("sop_instance_uid,label\n1,a\n", r"labels\.csv line 1: the column value"),
+        ("sop_instance_uid,label,value,value\n", r"line 1: a column stands twice"),
+        ("", r"line 1: no column names the film"),
+        (LABELS + "1.2.826.222,coin,perhaps\n", r"labels\.csv line 5: value must be one of present, absent"),
+        (LABELS + "1.2.826.222,Coin,present\n", r"labels\.csv line 5: a label is 1 to 64"),
+        (LABELS + "1.2.826.222,,present\n", r"labels\.csv line 5: a label is 1 to 64"),
+        (LABELS + ",coin,present\n", r"labels\.csv line 5: the column sop_instance_uid is empty"),
+        (LABELS + "1.2.826.222,coin,\n", r"labels\.csv line 5: give either a value or a number"),
+        (LABELS + "1.2.826.222,coin\n", r"labels\.csv line 5: 2 cells"),
+        (LABELS + "1.2.826.111,fracture,absent\n", r"labels\.csv line 5 labels the film of line 3 again"),
+        (LABELS + "1.2.826.111,fracture,present\n", r"labels\.csv line 5 labels the film of line 3 again"),
+        ("sop_instance_uid,label,number\n1.2.826.111,age,old\n", r"line 2: the column number must be a number"),
+        ("sop_instance_uid,label,number\n1.2.826.111,age,nan\n", r"line 2: the column number must be a number"),
+    ],
+)
+def test_a_mistake_in_the_labels_is_named_by_line(private: Path, public: Path, labels: str, message: str) -> None:
+    with pytest.raises(LabelError, match=message) as error:
+        run(private, public, labels)
+    assert not re.search(r"1\.2\.826|perhaps|Coin", str(error.value))
+    assert not (public / "labels.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("1.2.826.111,fracture,20,20,20,30", "line 3: the box is empty"),
+        ("1.2.826.111,fracture,30,20,20,30", "line 3: the box is empty"),
+        ("1.2.826.111,fracture,0,0,200.5,30", "line 3: the box reaches out of the film"),
+        ("1.2.826.111,fracture,0,0,20,301", "line 3: the box reaches out of the film"),
+        ("1.2.826.111,fracture,-1,0,20,30", "line 3: the box reaches out of the film"),
+        ("1.2.826.111,fracture,a,0,20,30", "line 3: the column x_min must be a number"),
+        ("1.2.826.111,fracture,0,inf,20,30", "line 3: the column y_min must be a number"),
+        ("1.2.826.111,fracture,0,10.5,200,300", "line 3 repeats the box of line 2"),
+        ("1.2.826.222,fracture,0,0,20,30", "line 3 has a box where line 2 of the labels says absent"),
+    ],
+)
+def test_a_mistake_in_the_boxes_is_named_by_line(private: Path, public: Path, row: str, message: str) -> None:
+    with pytest.raises(LabelError, match=rf"boxes\.csv {message}"):
+        run(private, public, LABELS, f"{BOXES}{row}\n")
+    assert not (public / "labels.parquet").exists()
+
+
+def test_earlier_labels_survive_a_faulty_table(private: Path, public: Path) -> None:
+    run(private, public, LABELS, BOXES)
+    before = (public / "labels.parquet").read_bytes(), (public / "boxes.parquet").read_bytes()
+    with pytest.raises(LabelError):
+        run(private, public, LABELS.replace("uncertain", "maybe"), BOXES)
+    assert ((public / "labels.parquet").read_bytes(), (public / "boxes.parquet").read_bytes()) == before
+    assert not list(public.glob(".*"))
+
+
+def test_a_missing_table_or_folder_is_a_clear_error(private: Path, public: Path, tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match="does not exist"):
+        write_labels(private, tmp_path / "no.csv", None, public)
+    (tmp_path / "binary.csv").write_bytes(b"sop_instance_uid,label,value\n\xff\xfe,a,b\n")
+    with pytest.raises(LabelError, match="not valid CSV in UTF-8"):
+        write_labels(private, tmp_path / "binary.csv", None, public)
+    with pytest.raises(ArchiveError):
+        run(tmp_path / "nowhere", public, LABELS)
+    with pytest.raises(ShardFormatError):
+        run(private, tmp_path / "nowhere", LABELS)
+    assert issubclass(LabelError, UserError)
+
+
+def test_shards_of_another_secret_are_refused(private: Path, public: Path) -> None:
+    write_card(public, "another")
+    with pytest.raises(SecretError, match="another secret"):
+        run(private, public, LABELS)
