@@ -8,10 +8,9 @@ Messages name the line, never what stands in it.
 
 import csv
 import math
-import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.atomic import published
 from data_prep.errors import LabelError, SecretError, ShardFormatError
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA, read_dataset_card
@@ -287,16 +287,10 @@ def _number(row: _Row, column: str) -> float:
 
 
 def _replace(public: Path, tables: Mapping[str, pa.Table]) -> None:
-    """Write both tables beside the old ones, then put them in place."""
-    parts = {name: public / f".{name}.part" for name in tables}
-    write: Callable[[pa.Table, Any], None] = pq.write_table
+    """Put both tables in place, each in one step."""
     try:
-        for name, part in parts.items():
-            with part.open("wb") as file:
-                write(tables[name], file)
-                file.flush()
-                os.fsync(file.fileno())
-        for name, part in parts.items():
-            part.replace(public / name)
+        for name, table in tables.items():
+            with published(public / name) as file:
+                pq.write_table(table, file)
     except OSError as error:
         raise ShardFormatError(f"labels cannot be written into {public} ({error.strerror})") from None

@@ -25,7 +25,9 @@ WHITE = 65535
 LARGEST_ERROR = 0.25
 """Absolute error, as a fraction of the display range, that the error map shows brightest."""
 
-_GAP, _CAPTION, _HIDDEN = 6, 16, 90
+_GAP, _CAPTION = 10, 16
+_HIDDEN = (24, 40, 72)
+"""Blue, so that a hidden patch is not taken for a grey one."""
 
 
 @runtime_checkable
@@ -115,42 +117,43 @@ def _hold_out(index: ShardIndex, row: int, spec: ViewSpec, settings: PretrainSet
     return HeldOutFilm(caption, image, layout.grid, view, chosen[:visible], chosen[visible:])
 
 
-def _row(film: HeldOutFilm, reconstruction: NDArray[np.float32], patch: int) -> list[Image.Image]:
-    original = (film.image >> 8).astype(np.uint8)
-    shape = (film.grid[0], film.grid[1], patch, patch)
-    seen, shown, error = (np.full(shape, fill, np.uint8) for fill in (_HIDDEN, _HIDDEN, 0))
-    patches = original.reshape(film.grid[0], patch, film.grid[1], patch).transpose(0, 2, 1, 3)
-    seen_at, predicted_at = (np.unravel_index(part, film.grid) for part in (film.visible, film.predicted))
-    seen[seen_at] = shown[seen_at] = patches[seen_at]
-    guess = np.clip(reconstruction.reshape(-1, patch, patch), 0, WHITE)
-    shown[predicted_at] = guess / 257
+def _row(film: HeldOutFilm, reconstruction: NDArray[np.float32], patch: int) -> Image.Image:
     assert film.view.predicted is not None
+    original = np.repeat((film.image >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    patches = original.reshape(film.grid[0], patch, film.grid[1], patch, 3).transpose(0, 2, 1, 3, 4)
+    seen_at, predicted_at = (np.unravel_index(part, film.grid) for part in (film.visible, film.predicted))
+    seen = np.full_like(patches, _HIDDEN)
+    seen[seen_at] = patches[seen_at]
+    shown = seen.copy()
+    guess = np.clip(reconstruction.reshape(-1, patch, patch), 0, WHITE)
+    shown[predicted_at] = (guess / 257)[..., None]
     truth = film.view.predicted.values[0].numpy().astype(np.float32).reshape(-1, patch, patch)
+    error = np.zeros(patches.shape[:-1], np.uint8)
     error[predicted_at] = np.clip(np.abs(guess - truth) / (LARGEST_ERROR * WHITE), 0, 1) * 255
-    heat = cv2.cvtColor(cv2.applyColorMap(_image(error), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    grey = [Image.fromarray(part).convert("RGB") for part in (original, _image(seen), _image(shown))]
-    return [*grey, Image.fromarray(heat)]
+    heat = cv2.cvtColor(cv2.applyColorMap(_joined(error[..., None])[..., 0], cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    return Image.fromarray(np.concatenate((original, _joined(seen), _joined(shown), heat), axis=1))
 
 
-def _image(patches: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    down, across, patch, _ = patches.shape
-    return np.ascontiguousarray(patches.transpose(0, 2, 1, 3).reshape(down * patch, across * patch))
+def _joined(patches: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    down, across, patch, _, colours = patches.shape
+    return np.ascontiguousarray(patches.transpose(0, 2, 1, 3, 4).reshape(down * patch, across * patch, colours))
 
 
-def _sheet(rows: list[list[Image.Image]], captions: list[str]) -> Image.Image:
-    titles = ("original", "visible", "reconstruction", f"error (white: ≥ {LARGEST_ERROR:.0%} of the range)")
-    across = max(image.width for row in rows for image in row)
-    heights = [row[0].height for row in rows]
-    sheet = Image.new(
-        "RGB", (4 * (across + _GAP), _CAPTION + sum(height + _CAPTION + _GAP for height in heights)), "black"
+def _sheet(rows: list[Image.Image], captions: list[str]) -> Image.Image:
+    """Two films beside each other, each under its caption."""
+    legend = (
+        f"each film: original, visible patches, reconstruction, error (white: {LARGEST_ERROR:.0%} of the range or more)"
     )
+    across = max(row.width for row in rows) + _GAP
+    pairs = [rows[i : i + 2] for i in range(0, len(rows), 2)]
+    heights = [max(row.height for row in pair) + _CAPTION + _GAP for pair in pairs]
+    sheet = Image.new("RGB", (across * min(2, len(rows)), _CAPTION + sum(heights)), "black")
     pen = ImageDraw.Draw(sheet)
-    for column, title in enumerate(titles):
-        pen.text((column * (across + _GAP) + 2, 2), title, fill="white")
+    pen.text((2, 2), legend, fill="white")
     top = _CAPTION
-    for row, height, caption in zip(rows, heights, captions, strict=True):
-        pen.text((2, top + 2), caption, fill=(160, 200, 255))
-        for column, image in enumerate(row):
-            sheet.paste(image, (column * (across + _GAP), top + _CAPTION))
-        top += height + _CAPTION + _GAP
+    for place, (pair, height) in enumerate(zip(pairs, heights, strict=True)):
+        for side, row in enumerate(pair):
+            pen.text((side * across + 2, top + 2), captions[2 * place + side], fill=(160, 200, 255))
+            sheet.paste(row, (side * across, top + _CAPTION))
+        top += height
     return sheet
