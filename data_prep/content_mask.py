@@ -56,7 +56,7 @@ def _air(level: NDArray[np.float32], among: _Cells, percentile: float) -> _Cells
 
 
 def _white_bands(level: NDArray[np.float32], background: _Cells) -> _Cells:
-    """Whole rows and columns of ``background`` along the borders, up to a steep edge."""
+    """Whole rows and columns of ``background`` along the borders up to a steep edge, the cells on the edge included."""
     bands = np.zeros_like(background)
     for turns in range(4):  # each border in turn as the upper one
         rows, turned = np.rot90(background, turns), np.rot90(level, turns)
@@ -64,8 +64,9 @@ def _white_bands(level: NDArray[np.float32], background: _Cells) -> _Cells:
         depth = int(np.argmin(filled)) if not filled.all() else 0
         within = depth + 2  # an edge may be three cells wide
         if depth > 0 and within < len(rows):
-            drop = (turned[depth - 1] - turned[within])[~rows[within]]
-            np.rot90(bands, turns)[:depth] = drop.size > 0 and np.median(drop) > _EDGE
+            ends = (turned[depth - 1] > _BRIGHT) & (turned[within] <= _BRIGHT)
+            drop = (turned[depth - 1] - turned[within])[ends]
+            np.rot90(bands, turns)[: depth + 1] = drop.size > 0 and np.median(drop) > _EDGE
     return bands
 
 

@@ -118,14 +118,14 @@ def _stored(
     top = 2**look.bits - 1
     sample = film[::4, ::4]
     seen = sample[body[::4, ::4]] if body[::4, ::4].any() else sample.ravel()
-    dark, bright = (float(v) for v in np.percentile(seen, (0.5, 99.7)))
+    dark, bright = (float(v) for v in np.percentile(seen, (2, 99.7)))
     darkest = min(float(np.percentile(sample, 1)), dark)
     spread = max(bright - darkest, 0.1)
     low, high = darkest - look.headroom[0] * spread, bright + look.headroom[1] * spread
     values = (film - np.float32(low)) * np.float32(top / (high - low))
     if look.shutter:
         values[inside < 0.5] = 0
-    window = np.array([dark - 0.06 * (bright - dark), bright + 0.04 * (bright - dark)])
+    window = np.array([dark, bright + 0.04 * (bright - dark)])
     window = (window - low) * top / (high - low)
     if inverted:
         np.subtract(np.float32(top), values, out=values)
