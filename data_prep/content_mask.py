@@ -22,6 +22,8 @@ _EDGE = 0.15
 """A collimator's edge is at least this steep; an overexposed belly fades."""
 _BAND = 0.9
 """Part of a row or column that has to be background for a white band along a border."""
+_WHITE_PART = 0.3
+"""Part of it that has to be white at its inner end: an overexposed wrist between air is not collimation."""
 _FLAT = 0.015
 """Standard deviation within a background cell."""
 _MIN_PART = 0.01
@@ -66,7 +68,7 @@ def _white_bands(level: NDArray[np.float32], background: _Cells) -> _Cells:
         if depth > 0 and within < len(rows):
             ends = (turned[depth - 1] > _BRIGHT) & (turned[within] <= _BRIGHT)
             drop = (turned[depth - 1] - turned[within])[ends]
-            np.rot90(bands, turns)[: depth + 1] = drop.size > 0 and np.median(drop) > _EDGE
+            np.rot90(bands, turns)[: depth + 1] = drop.size > _WHITE_PART * ends.size and np.median(drop) > _EDGE
     return bands
 
 

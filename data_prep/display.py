@@ -77,7 +77,11 @@ def display_of(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Di
         return shown(source="voi_lut", table=_as_text(brightness, invert))
     source: Literal["window", "percentile"] = "window"
     function = _function(header)
-    if windows and _is_useful(_windowed(inputs, *windows[0], function), counts):
+    if (
+        windows
+        and _is_allowed(windows[0][1], function)
+        and _is_useful(_windowed(inputs, *windows[0], function), counts)
+    ):
         center, width = windows[0]
     else:
         source, function = "percentile", "LINEAR_EXACT"
@@ -225,9 +229,13 @@ def _function(header: Any) -> Function:
 
 
 def _windowed(inputs: NDArray[np.float64], center: float, width: float, function: Function) -> Brightness:
-    """Apply a window (PS3.3 C.11.2.1.2 and C.11.2.1.3); NaN where its width is not allowed."""
-    if width <= 0 or (function == "LINEAR" and width < 1):
-        return np.full(len(inputs), np.nan)
+    """Apply a window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
+
+    Raises:
+        ValueError: its width is not allowed.
+    """
+    if not _is_allowed(width, function):
+        raise ValueError(f"a window of width {width} is not allowed")
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (inputs - center) / width, -500, 500)))
     if function == "LINEAR_EXACT":
@@ -237,10 +245,12 @@ def _windowed(inputs: NDArray[np.float64], center: float, width: float, function
     return np.clip((inputs - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
+def _is_allowed(width: float, function: Function) -> bool:
+    return width >= 1 if function == "LINEAR" else width > 0
+
+
 def _is_useful(brightness: Brightness, counts: NDArray[np.int64]) -> bool:
     """Whether anything is to be seen of the content."""
-    if np.isnan(brightness).any():
-        return False
     low, high = _percentiles(brightness, counts)
     clipped = counts[(brightness < 0.002) | (brightness > 0.998)].sum()
     return bool(high - low >= MIN_SPREAD and clipped <= (1 - MIN_UNCLIPPED) * counts.sum())

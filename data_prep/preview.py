@@ -31,7 +31,7 @@ _PAPER, _INK, _FAINT, _OUTLINE = (24, 26, 30), (232, 232, 228), (150, 152, 156),
 def write_preview(public: Path, out: Path, *, films: int, split: str | None) -> None:
     """Write a PNG with ``films`` films, as evenly from all body parts as there are films.
 
-    An orange line surrounds what the content mask takes for anatomy. Captions: body part, view, laterality; rows ×
+    An orange line surrounds what the content mask takes for anatomy. Captions: body part, view, laterality; rows x
     columns, bits, and what the display comes from (``inverted`` for MONOCHROME1).
 
     Raises:
@@ -61,7 +61,7 @@ def _drawn(index: pa.Table, films: int) -> list[dict[str, Any]]:
         parts[part or "~"].append(place)  # those without a body part come last
     turns = sorted((turn, part, place) for part, places in parts.items() for turn, place in enumerate(places))
     chosen = sorted((part, place) for _, part, place in turns[:films])
-    rows: list[dict[str, Any]] = index.take([place for _, place in chosen]).to_pylist()
+    rows: list[dict[str, Any]] = index.take(pa.array([place for _, place in chosen], pa.int64())).to_pylist()
     return sorted(rows, key=lambda row: (row["body_part"] or "~", row["view"] or "~"))
 
 
@@ -96,7 +96,7 @@ def _caption(row: dict[str, Any]) -> tuple[str, str]:
     what = " ".join(row[name] for name in ("body_part", "view", "laterality") if row[name]) or row["key"][:12]
     inverted = " inverted" if row["display_invert"] else ""
     source = row["display_source"].replace("_", " ")
-    return what, f"{row['source_rows']}×{row['source_columns']} · {row['bits_stored']} bit · {source}{inverted}"
+    return what, f"{row['source_rows']} x {row['source_columns']} · {row['bits_stored']} bit · {source}{inverted}"
 
 
 def _sheet(films: list[tuple[Image.Image, tuple[str, str]]], title: str) -> Image.Image:

@@ -132,6 +132,6 @@ def _stored(
         window = top - window[::-1]
     centre, width = float(window.mean()), float(window[1] - window[0])
     if look.function == "SIGMOID":
-        width *= 0.8  # the S of the sigmoid is flatter at its ends
+        width *= 0.62  # the ends of the S are flat: black and white are reached slowly
     stored = np.clip(np.rint(values), 0, top).astype(np.uint16)
     return stored, (centre * look.slope + look.intercept, max(width * look.slope, 1.0))

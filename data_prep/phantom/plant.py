@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_prep.phantom.beam import Beam, Map
 from data_prep.phantom.detector import exposed
-from data_prep.phantom.draws import FRACTURE_SIZE, OBJECT_SIZE, FindingDraw
+from data_prep.phantom.draws import CONTRAST_TO_NOISE, FRACTURE_SIZE, OBJECT_SIZE, FindingDraw
 from data_prep.phantom.findings import (
     BREAK_PAD,
     Box,
@@ -25,8 +25,8 @@ from data_prep.phantom.findings import (
 from data_prep.phantom.objects import draw_object
 from data_prep.phantom.scene import Scene, Site, site
 
-_SITES, _DRAWS = 14, 1000
-"""Sites on bones that are tried, and draws to find that many."""
+_SITES, _MOST_SITES, _DRAWS = 14, 56, 2000
+"""Sites on bones that are tried for the wanted contrast, for any promised one, and draws to find that many."""
 _LINE_IN_BOX = 0.9
 """The line may be jagged by this and still keep within the box of the drawn size."""
 _DENSEST = 6.0
@@ -125,14 +125,15 @@ def plant_fracture(
     best: _Attempt | None = None
     tried = 0
     for index, place in _sites(scene, beam, drawn, inside, draw):
-        attempt = _Attempt.at(drawn[index], place, finding, bench.scale, draw, 1 + 0.1 * tried)
+        attempt = _Attempt.at(drawn[index], place, finding, bench.scale, draw, 1 + 0.1 * min(tried, _SITES))
         if not _contained(attempt.planted.box, inside):
             continue
         attempt = attempt.measured(attenuation, finding.contrast_to_noise, bench, draw)
         tried += 1
         if best is None or attempt.planted.contrast_to_noise > best.planted.contrast_to_noise:
             best = attempt
-        if tried == _SITES or best.planted.contrast_to_noise >= 0.98 * finding.contrast_to_noise:
+        enough = finding.contrast_to_noise if tried < _SITES else CONTRAST_TO_NOISE[0]
+        if best.planted.contrast_to_noise >= enough - 1e-3 or tried == _MOST_SITES:
             break
     if best is None:
         raise ValueError("no bone in the field can be broken")

@@ -36,7 +36,7 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
     if not tasks:
         reasons = "; ".join(f"{task.name}: {task.reason}" for task in skipped)
         raise EvaluationError(f"no task can be asked of these shards ({reasons or 'none is set'})")
-    settings.out.mkdir(parents=True, exist_ok=True)
+    arms = embed_arms(runs, settings, films.dataset_sha256)  # before anything is begun: it may refuse a run
     uri = settings.tracking.uri or default_uri(runs[0].resolve().parent)
     tracker = Tracker.start(
         uri,
@@ -46,7 +46,6 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
         tags={"stage": "compare", "dataset_sha256": films.dataset_sha256},
     )
     try:
-        arms = embed_arms(runs, settings, films.dataset_sha256)
         rows = compare(arms.trained, arms.floors, tasks, settings)
         table = format_table(rows, tasks, skipped, about=arms.about, repetitions=settings.repetitions)
         _publish(rows, table, films, arms, settings, tracker)

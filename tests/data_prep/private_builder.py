@@ -27,13 +27,13 @@ def anatomy(name: object, rows: int = 96, columns: int = 80, bits: int = 12) -> 
 
 
 def write_archive(archive: Path, patients: int = 6) -> None:
-    """``patients`` with two films each, one DX for processing, two images, a text and a cut film."""
+    """``patients`` with two films each, a DX for processing, two images, a text, a film too small and one cut short."""
     for number in range(patients):
         for view in ("PA", "LL"):
             write_film(
                 archive / f"p{number}" / f"{view}.dcm",
                 values=anatomy((number, view)),
-                patient_id=f"ID{number}",
+                patient_id=f"MRN-0417-{number}",
                 study=f"study {number}",
                 window=(2048, 4096),
                 photometric="MONOCHROME1" if number % 2 else "MONOCHROME2",
@@ -44,14 +44,19 @@ def write_archive(archive: Path, patients: int = 6) -> None:
                 PatientSex="F",
                 PixelSpacing=[0.2, 0.1],
             )
-    write_film(archive / "raw.dcm", values=anatomy("raw"), sop_class=DX_FOR_PROCESSING, patient_id="ID0", study="study 0")
+    write_film(
+        archive / "raw.dcm",
+        values=anatomy("raw"),
+        sop_class=DX_FOR_PROCESSING,
+        patient_id="MRN-0417-0",
+        study="study 0",
+    )
     for name, kind in (("a.png", "PNG"), ("b.jpg", "JPEG")):
         Image.fromarray(anatomy(name, bits=8).astype(np.uint8)).save(archive / name, kind)
     (archive / "note.txt").write_text("no film")
-    cut = archive / "cut.dcm"
-    write_film(cut, values=anatomy("cut"), patient_id="ID1")
-    film = write_film(archive / "small.dcm", values=anatomy("small", 12, 12), patient_id="ID2")
-    assert film.Rows == 12
+    write_film(archive / "cut.dcm", values=anatomy("cut"), patient_id="MRN-0417-1")
+    (archive / "cut.dcm").write_bytes((archive / "cut.dcm").read_bytes()[:-2000])
+    write_film(archive / "small.dcm", values=anatomy("small", 12, 12), patient_id="MRN-0417-2")
 
 
 def make_private(folder: Path, monkeypatch: pytest.MonkeyPatch, *, secret: str = SECRET) -> Path:

@@ -9,7 +9,9 @@ from data_prep.content_mask import content_mask
 from data_prep.shard_format import mask_shape
 
 
-def limb(rows: int = 1024, columns: int = 768, background: float = 0.02) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+def limb(
+    rows: int = 1024, columns: int = 768, background: float = 0.02
+) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
     """A textured limb from top to bottom before flat air: (display values, where the limb is)."""
     generator = np.random.default_rng(0)
     inside = np.zeros((rows, columns), dtype=np.bool_)

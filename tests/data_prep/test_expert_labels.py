@@ -77,7 +77,11 @@ def run(private: Path, public: Path, labels: str, boxes: str | None = None) -> L
     return write_labels(private, table, private.parent / "boxes.csv", public)
 
 
-LABELS = "sop_instance_uid,label,value\n1.2.826.222,fracture,absent\n1.2.826.111,fracture,present\n1.2.826.111,coin,uncertain\n"
+LABELS = """sop_instance_uid,label,value
+1.2.826.222,fracture,absent
+1.2.826.111,fracture,present
+1.2.826.111,coin,uncertain
+"""
 BOXES = "sop_instance_uid,label,x_min,y_min,x_max,y_max\n1.2.826.111,fracture,0,10.5,200,300\n"
 
 

@@ -1,5 +1,8 @@
 """The plan as a function of the manifest alone."""
 
+import hashlib
+import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,6 @@ from tests.data_prep.private_builder import settings
 
 
 def key(*names: object) -> str:
-    import hashlib
-
     return hashlib.sha256(repr(names).encode()).hexdigest()[:32]
 
 
@@ -57,7 +58,9 @@ def test_every_film_is_planned_once_and_shards_are_full() -> None:
     for split in ("train", "val", "test"):
         sizes = [len(one.rows) for one in plan.shards if one.split == split]
         assert all(size == 7 for size in sizes[:-1]) and 1 <= sizes[-1] <= 7
-        assert [one.name for one in plan.shards if one.split == split] == [f"{split}-{n:06d}" for n in range(len(sizes))]
+        assert [one.name for one in plan.shards if one.split == split] == [
+            f"{split}-{n:06d}" for n in range(len(sizes))
+        ]
 
 
 def test_plan_does_not_depend_on_the_order_of_the_manifest() -> None:
@@ -69,14 +72,16 @@ def test_plan_does_not_depend_on_the_order_of_the_manifest() -> None:
 def test_another_seed_draws_another_order_and_other_splits() -> None:
     first, second = (films(plan_shards(table(ROWS), settings(seed=seed)), table(ROWS)) for seed in (0, 1))
     assert first != second
-    train = [{name for shard, keys in plan.items() if shard.startswith("train") for name in keys} for plan in (first, second)]
+    train = [
+        {name for shard, keys in plan.items() if shard.startswith("train") for name in keys} for plan in (first, second)
+    ]
     assert train[0] != train[1]
 
 
 def test_films_of_a_patient_are_spread() -> None:
     plan = films(plan_shards(table(ROWS), settings(films_per_shard=20, splits={"val": 0, "test": 0})), table(ROWS))
     by_key = {one["key"]: one["patient"] for one in ROWS}
-    neighbours = [by_key[one] == by_key[two] for keys in plan.values() for one, two in zip(keys, keys[1:], strict=False)]
+    neighbours = [by_key[one] == by_key[two] for keys in plan.values() for one, two in itertools.pairwise(keys)]
     assert sum(neighbours) < 10
 
 
@@ -93,8 +98,9 @@ def test_files_with_one_key_stay_together_in_order_of_rows() -> None:
 
 
 def test_header_rejects_are_in_the_ledger() -> None:
-    rows = [row(0, reason="no_pixels"), row(1, presentation_intent="FOR PROCESSING"), row(2, presentation_intent=None),
-            row(3, presentation_intent="FOR PRESENTATION"), row(4, reason="not_a_film", presentation_intent=None)]  # fmt: skip
+    intents = [None, "FOR PROCESSING", None, "FOR PRESENTATION", None]
+    rows = [row(number, presentation_intent=intent) for number, intent in enumerate(intents)]
+    rows[0]["reason"], rows[4]["reason"] = "no_pixels", "not_a_film"
     plan = plan_shards(table(rows), settings())
     told = dict(zip(plan.rejects["row"].to_pylist(), plan.rejects["reason"].to_pylist(), strict=True))
     assert told == {0: Reason.NO_PIXELS, 1: Reason.FOR_PROCESSING, 4: Reason.NOT_A_FILM}
@@ -119,10 +125,10 @@ def test_digest_tells_any_changed_fact_and_only_of_its_shard(change: dict[str, A
 
 
 def test_plan_of_a_large_archive_is_quick(tmp_path: Path) -> None:
-    import time
-
     count = 50_000
-    columns = {name: pa.nulls(count, kind) for name, kind in zip(MANIFEST_SCHEMA.names, MANIFEST_SCHEMA.types, strict=True)}
+    columns = {
+        name: pa.nulls(count, kind) for name, kind in zip(MANIFEST_SCHEMA.names, MANIFEST_SCHEMA.types, strict=True)
+    }
     columns |= {
         "row": pa.array(np.arange(count)), "key": pa.array([f"{number:032x}" for number in range(count)]),
         "patient": pa.array([f"{number // 4:032x}" for number in range(count)]),

@@ -1,0 +1,53 @@
+"""The sheet: which films are drawn, and that they look as they are displayed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.engine import shard
+from data_prep.errors import ShardFormatError
+from data_prep.preview import FILM_SIDE, _drawn, write_preview
+from tests.data_prep.private_builder import make_private, settings
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("preview")
+        shard(make_private(folder, patch), folder / "public", settings())
+    return folder / "public"
+
+
+def test_films_come_evenly_from_all_body_parts(public: Path) -> None:
+    import pyarrow.parquet as pq
+
+    index = pq.read_table(public / "index.parquet")  # 8 chests, 4 hands, 2 without a body part
+    drawn = [row["body_part"] for row in _drawn(index, 7)]
+    assert sorted(drawn, key=str) == ["CHEST"] * 3 + ["HAND"] * 2 + [None] * 2
+    assert len({row["key"] for row in _drawn(index, 100)}) == 14
+
+
+def test_sheet_shows_the_films(public: Path, tmp_path: Path) -> None:
+    write_preview(public, tmp_path / "sheet.png", films=9, split=None)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape[1] > 8 * FILM_SIDE and sheet.shape[0] > 2 * FILM_SIDE
+    bright = (sheet.min(axis=2) > 120).mean()
+    assert 0.05 < bright < 0.6
+    outline = (sheet[:, :, 0] > 150) & (sheet[:, :, 2] < 110)
+    assert outline.any(), "no outline of the content"
+
+
+def test_sheet_of_one_split(public: Path, tmp_path: Path) -> None:
+    write_preview(public, tmp_path / "val.png", films=100, split="val")
+    assert (tmp_path / "val.png").stat().st_size > 1000
+
+
+def test_mistakes_are_told_in_one_line(public: Path, tmp_path: Path) -> None:
+    with pytest.raises(ShardFormatError, match="does not exist"):
+        write_preview(tmp_path / "nothing", tmp_path / "sheet.png", films=9, split=None)
+    with pytest.raises(ShardFormatError, match="cannot be written"):
+        write_preview(public, tmp_path / "no folder" / "sheet.png", films=9, split=None)
+    with pytest.raises(ShardFormatError, match="no films"):
+        write_preview(public, tmp_path / "sheet.png", films=0, split="test")
