@@ -80,7 +80,8 @@ def _from_border(cells: _Cells) -> _Cells:
 
 
 def _large_parts(cells: _Cells) -> _Cells:
-    """The connected parts of ``cells`` that are not tiny."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=8)
+    """The connected parts of ``cells`` that are neither tiny nor thin lines, as the edges of collimators are."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=4)
+    thick = cv2.erode(cells.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= _MIN_PART * cells.size]
-    return np.isin(labels, large)
+    return np.isin(labels, np.intersect1d(large, labels[thick.astype(np.bool_)]))

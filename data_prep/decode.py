@@ -54,6 +54,10 @@ class StoredFilm:
         """Whether values can be negative."""
         return bool(self.values.dtype == np.int16)
 
+    def visible(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Those of ``values`` [rows, columns] that are not hidden, in one row."""
+        return values[~self.hidden] if self.hidden.any() else values.reshape(-1)
+
 
 def decode(data: bytes, *, source: str, transfer_syntax: str | None = None, orientation: int = 1) -> StoredFilm:
     """Decode the bytes of one file.
@@ -74,7 +78,7 @@ def decode(data: bytes, *, source: str, transfer_syntax: str | None = None, orie
         raise
     except Exception:  # codecs raise whatever damaged data make them stumble over
         raise FilmReject(Reason.CORRUPT_PIXELS) from None
-    shown = film.values[~film.hidden]
+    shown = film.visible(film.values)
     if shown.size == 0 or shown.min() == shown.max():
         raise FilmReject(Reason.CONSTANT)
     return film
@@ -83,6 +87,8 @@ def decode(data: bytes, *, source: str, transfer_syntax: str | None = None, orie
 def _dicom(data: bytes, transfer_syntax: str | None) -> StoredFilm:
     header = pydicom.dcmread(io.BytesIO(data), force=True)
     frame = Frame.of(header)
+    if min(frame.rows, frame.columns) < 1:  # the scan found them: pydicom gives up the header of a cut file
+        raise FilmReject(Reason.CORRUPT_PIXELS)
     _check_size(frame.rows, frame.columns)
     if "PixelData" not in header:
         raise FilmReject(Reason.NO_PIXELS)

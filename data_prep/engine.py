@@ -21,7 +21,7 @@ from data_prep.atomic import canonical_json, published
 from data_prep.config import ShardSettings
 from data_prep.errors import DROPPED, ArchiveError, ShardFormatError
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
-from data_prep.plan import PlannedShard, plan_shards
+from data_prep.plan import Plan, PlannedShard, plan_shards
 from data_prep.progress import Progress
 from data_prep.shard_format import (
     FORMAT_VERSION,
@@ -52,15 +52,27 @@ def shard(private: Path, public: Path, settings: ShardSettings) -> DatasetCard:
 
     Raises:
         ArchiveError: no private folder, a folder inside the other, or files that could not be read this time.
-        ShardFormatError: ``public`` was begun with other settings, another secret or another format version.
+        ShardFormatError: ``public`` was begun with other settings, another secret or another format version, or cannot
+            be written.
     """
     manifest, linkage = read_manifest(private), read_linkage(private)
     public_folder.check_apart(private, public)
     config = settings.model_dump(mode="json", exclude={"runtime"})
     fingerprint = key_fingerprint(manifest)
     identity = {"format_version": FORMAT_VERSION, "key_fingerprint": fingerprint, "config": config}
-    config_sha256 = hashlib.sha256(canonical_json(config)).hexdigest()
     plan = plan_shards(manifest, settings)
+    try:
+        return _shard(public, identity, plan, manifest, linkage, settings)
+    except OSError as error:  # of writing; trouble with reading leaves a shard unfinished
+        raise ShardFormatError(
+            f"{public} cannot be written ({error.strerror}); mend that, then run the same command again"
+        ) from None
+
+
+def _shard(
+    public: Path, identity: dict[str, Any], plan: Plan, manifest: pa.Table, linkage: pa.Table, settings: ShardSettings
+) -> DatasetCard:
+    config_sha256 = hashlib.sha256(canonical_json(identity["config"])).hexdigest()
     with public_folder.claimed(public, identity):
         cards = {one.name: card for one in plan.shards if (card := _finished(public, one, config_sha256))}
         todo = [one for one in plan.shards if one.name not in cards]

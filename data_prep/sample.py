@@ -77,7 +77,8 @@ def make_sample(
     if film.header is None:
         display = declared_range(values_range)
     else:
-        display = display_of(film.header, values_range, np.bincount(full[~film.hidden], minlength=2**values_range.bits))
+        counts = np.bincount(film.visible(full), minlength=2**values_range.bits)
+        display = display_of(film.header, values_range, counts)
     rows, columns = shrunk_size(full.shape[0], full.shape[1], max_side)
     values = shrink(full, film.hidden, _darkest(display), (rows, columns))
     mask = content_mask(apply(values, display))

@@ -48,6 +48,7 @@ class Display(_Closed):
     intercept: float
     center: float | None
     width: float | None
+    """Without centre and width, and without a table, the values are shown from 0 dark to 2**bits - 1 bright."""
     function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
     invert: bool
     source: Literal["voi_lut", "window", "percentile", "declared_range"]
@@ -82,6 +83,7 @@ class Sidecar(_Closed):
     columns: int = Field(ge=1)
     source_rows: int = Field(ge=1)
     source_columns: int = Field(ge=1)
+    """Size of the source raster, upright: after the EXIF orientation of an image. Boxes are in its pixels."""
     pixel_spacing_mm: tuple[float, float] | None
     """Row and column spacing of this film, after resizing."""
     pixel_spacing_from: str | None

@@ -20,6 +20,8 @@ from mae_rad.errors import RunError
 from mae_rad.tracking.public_values import public_value, public_values
 
 _SQLITE = "sqlite:///"
+_MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""Opens the experiment in the pages for model training, with charts and compare."""
 _PROXIED = "mlflow-artifacts:"
 _RETRY_SECONDS = 60.0
 _PENDING = 20_000
@@ -177,7 +179,7 @@ def _experiment(client: Any, name: str) -> str:
     if found is not None:
         return str(found.experiment_id)
     try:
-        return str(client.create_experiment(name))
+        return str(client.create_experiment(name, tags=_MODEL_TRAINING))
     except Exception:  # another run may have made it in this moment
         found = client.get_experiment_by_name(name)
         if found is None:

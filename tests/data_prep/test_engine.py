@@ -1,6 +1,7 @@
 """Whole runs over a small scanned archive: the same bytes whatever happens on the way."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.manifest import read_linkage, read_manifest
 from data_prep.public_folder import claimed
 from data_prep.shard_format import INDEX_SCHEMA, REJECTS_SCHEMA, DatasetCard, read_dataset_card
+from data_prep.shard_pool import write_shards
 from tests.data_prep.private_builder import SECRET, make_private, settings, write_archive
 
 
@@ -170,6 +172,31 @@ def test_unreadable_files_are_told_by_row_and_the_rest_is_kept(tmp_path: Path, m
     card = shard(private, public, settings())
     assert card.files.written == 14
     assert {name: (public / name).stat().st_mtime_ns for name in kept} == kept
+
+
+def test_full_disk_is_told_in_one_line(private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("data_prep.atomic.os.fsync", full)
+    with pytest.raises(ShardFormatError, match="No space left on device"):
+        shard(private, tmp_path / "public", settings())
+    assert not any(path.is_file() for path in (tmp_path / "public").iterdir())
+
+
+class _Deadly:
+    """A task that kills the process that unpacks it."""
+
+    name = "train-000007"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (1,)
+
+
+def test_killed_process_is_told_with_its_shards(tmp_path: Path) -> None:
+    tasks: Any = iter([_Deadly(), _Deadly()])
+    with pytest.raises(ArchiveError, match=r"train-000007.*fewer runtime\.workers"):
+        list(write_shards(tasks, tmp_path, 2, lambda files, refused: None))
 
 
 def test_changed_archive_replaces_the_plan(public: Path, tmp_path: Path, monkeypatch: Any) -> None:
