@@ -14,9 +14,18 @@ def run(action: Callable[[], object]) -> int:
     try:
         action()
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0":  # said once, not once per rank
-            sys.stderr.write(f"error: {error}\n")
+        rank, together = os.environ.get("RANK", "0"), _ranks_have_met()
+        if rank == "0" or together:  # before they meet, all ranks fail alike: said once
+            sys.stderr.write(f"{f'rank {rank}: ' if together else ''}error: {error}\n")
         return 2
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _ranks_have_met() -> bool:
+    if "torch" not in sys.modules:  # --help and wrong settings come without it
+        return False
+    from torch import distributed  # noqa: PLC0415
+
+    return distributed.is_initialized() and distributed.get_world_size() > 1

@@ -186,7 +186,7 @@ def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:
             outcome[1] = error
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
-        raise outcome[1]
+        raise outcome[1] if who.first else SystemExit(2)  # told once
     result: T = outcome[0]
     return result
 

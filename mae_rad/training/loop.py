@@ -89,16 +89,18 @@ def _train(  # noqa: PLR0912 - one loop, read top to bottom
 
     for step in range(first_step, optimizer.steps):
         rate = learning_rate(step, optimizer)
+        parts: list[dict[str, float]] = []
         for _ in range(optimizer.accumulation):
             batch, _ = meter.wait_for(batches)
             output = engine.forward(batch.to(who.device))
-            means = mean_over_ranks({"loss": output.loss, **output.metrics})
-            if not math.isfinite(means["loss"]):
+            parts.append(mean_over_ranks({"loss": output.loss, **output.metrics}))
+            if not math.isfinite(parts[-1]["loss"]):
                 raise RunError(
-                    f"the loss is {means['loss']} at step {step} (learning rate {rate:.3g}), before the update;"
+                    f"the loss is not finite at step {step} (learning rate {rate:.3g}), before the update;"
                     f" films of rank {who.rank}: {', '.join(batch.keys[:4])} …; lower optimizer.base_learning_rate"
                 )
             engine.backward_and_step(output.loss, rate)
+        means = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
         done = step + 1
 
         if progress:

@@ -133,6 +133,11 @@ def test_two_ranks_train_the_model_of_one(public: Path, tmp_path: Path, objectiv
     assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "one"), rel=2e-5)
 
 
+def test_accumulation_changes_memory_not_the_model(public: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    _pretrain(public, tmp_path / "run", "mae", "optimizer.accumulation=4")
+    assert _losses(tmp_path / "run") == pytest.approx(_losses(uninterrupted), rel=2e-5)
+
+
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_zero_stages_train_the_same_model_and_export_it_whole(
     public: Path, uninterrupted: Path, tmp_path: Path, stage: int
@@ -156,7 +161,7 @@ def test_a_non_finite_loss_stops_before_the_update_and_names_the_films(
         return output._replace(loss=output.loss * float("nan"))
 
     monkeypatch.setattr(Engine, "forward", poisoned)
-    with pytest.raises(RunError, match="loss is nan at step 0"):
+    with pytest.raises(RunError, match="loss is not finite at step 0"):
         _pretrain(public, tmp_path / "run")
     assert not (tmp_path / "run" / "encoder").exists()
 
