@@ -21,9 +21,9 @@ demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
 demo: export DS_ACCELERATOR := cpu
 demo: install
 	rm -rf $(DEMO) && mkdir $(DEMO)
-	python -c 'import secrets; print(secrets.token_hex(32))' > $(DEMO)/secret.key
+	(umask 077 && python -c 'import secrets; print(secrets.token_hex(32))' > $(DEMO)/secret.key)
 	python -m data_prep phantom $(DEMO)/phantom --patients $(DEMO_PATIENTS) --seed 1
-	python -m data_prep scan $(DEMO)/phantom/archive --out $(DEMO)/private key_file=$(DEMO)/secret.key
+	env -u MAE_RAD_KEY python -m data_prep scan $(DEMO)/phantom/archive --out $(DEMO)/private key_file=$(DEMO)/secret.key
 	python -m data_prep shard $(DEMO)/private --out $(DEMO)/shards \
 	  max_side=1024 films_per_shard=200 splits.val=0.15 splits.test=0.35 runtime.max_reject_fraction=0.1
 	python -m data_prep label $(DEMO)/private --labels $(DEMO)/phantom/truth/labels.csv \
@@ -33,10 +33,10 @@ demo: install
 	deepspeed --num_accelerators 2 launch/pretrain.py --config configs/pretrain/demo_mae.yaml
 	deepspeed --num_accelerators 2 launch/pretrain.py --config configs/pretrain/demo_simclr.yaml
 	python launch/compare.py $(DEMO)/runs/mae $(DEMO)/runs/simclr --config configs/compare/default.yaml \
-	  shards=[$(DEMO)/shards] out=$(DEMO)/runs/comparison
+	  shards=$(DEMO)/shards out=$(DEMO)/runs/comparison
 	@echo
 	@echo 'Pictures:   $(DEMO)/preview.png   $(DEMO)/runs/mae/samples   $(DEMO)/runs/comparison'
-	@echo 'Try next:   python launch/embed.py $(DEMO)/runs/mae shards=[$(DEMO)/shards] out=embeddings.parquet'
+	@echo 'Try next:   python launch/embed.py $(DEMO)/runs/mae shards=$(DEMO)/shards out=embeddings.parquet'
 
 check: install
 	$(BIN)/ruff format --check .

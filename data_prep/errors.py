@@ -9,7 +9,9 @@ UserError                 one clear line, exit code 2; never a traceback
 FilmReject                one film cannot become a sample; becomes a row with its reason, never stops a run
 """
 
+import traceback
 from enum import StrEnum
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -76,3 +78,23 @@ class FilmReject(Exception):  # noqa: N818 - a verdict on one film, not an error
     def __reduce__(self) -> tuple[type["FilmReject"], tuple[Reason]]:
         """Survive the way back from a worker process."""
         return (FilmReject, (self.reason,))
+
+
+DEBUG = "MAE_RAD_DEBUG"
+"""Environment variable: set, unexpected errors show their whole traceback, which may quote identifying values."""
+
+
+def unexpected(error: Exception) -> str:
+    """An error that nobody foresaw, in words that quote nothing of the archive: its type and our own line."""
+    where = [
+        f"{Path(frame.filename).parent.name}/{Path(frame.filename).name}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if _OWN & set(Path(frame.filename).parts[-3:-1])
+    ]
+    return (
+        f"unexpected {type(error).__name__} at {where[-1] if where else 'an unknown place'};"
+        f" set {DEBUG}=1 to see the traceback, which may quote identifying values"
+    )
+
+
+_OWN = {"data_prep", "mae_rad", "launch"}

@@ -1,6 +1,6 @@
 """Embed every film of shards with an exported encoder.
 
-    python launch/embed.py RUN shards=[PUBLIC] out=embeddings.parquet [tokens=196 pool=mean …]
+    python launch/embed.py RUN shards=PUBLIC out=embeddings.parquet [tokens=196 pool=mean …]
 
 RUN is a run folder or an encoder folder. The table has the columns key and embedding.
 """
@@ -11,19 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from data_prep.settings import Settings, load
+from pydantic import Field
+
+from data_prep.settings import Folders, Settings, load
 from mae_rad.command import run
 
 
 class EmbedSettings(Settings):
     """What is embedded, and how."""
 
-    shards: list[Path]
+    shards: Folders
     out: Path
-    tokens: int = 196
+    tokens: int = Field(default=196, ge=1)
     pool: Literal["mean", "cls"] = "mean"
-    batch_size: int = 32
-    workers: int = 2
+    batch_size: int = Field(default=32, ge=1)
+    workers: int = Field(default=2, ge=0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """Pretrain an encoder on shards.
 
-    deepspeed launch/pretrain.py --config configs/pretrain/mae.yaml data.shards=[PUBLIC] runtime.run_dir=RUN
+    deepspeed launch/pretrain.py --config configs/pretrain/mae.yaml data.shards=PUBLIC runtime.run_dir=RUN
 
 Also under ``torchrun`` and plain ``python``. The same command takes an interrupted run up again.
 """

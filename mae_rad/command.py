@@ -2,15 +2,17 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 
-from mae_rad.errors import UserError
+from data_prep.errors import DEBUG, UserError, unexpected
 
 
 def run(action: Callable[[], object]) -> int:
-    """Run a command and return its exit code: 0, or 2 after a mistake that the user can mend, 130 when interrupted."""
+    """Run a command and return its exit code: 0, 1 unexpected, 2 a mistake that the user can mend, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is closed
     try:
         action()
     except UserError as error:
@@ -20,6 +22,11 @@ def run(action: Callable[[], object]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        sys.stderr.write(f"error: {unexpected(error)}\n")
+        return 1
     return 0
 
 

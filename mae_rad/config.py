@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_prep.settings import Settings
+from data_prep.settings import Folders, Settings
 from mae_rad.data.shards import Condition
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.objectives import ObjectiveSettings
@@ -14,7 +14,7 @@ from mae_rad.objectives import ObjectiveSettings
 class DataSettings(Settings):
     """Which films are trained on."""
 
-    shards: list[Path]
+    shards: Folders
     """Public folders; their paths do not matter to a resumed run, their content does."""
     where: dict[str, Condition] = Field(default_factory=dict)
     """Index column → value or list of values that a film must have."""

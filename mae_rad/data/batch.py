@@ -66,6 +66,18 @@ class Batch:
     study: Tensor
     keys: tuple[str, ...]
 
+    def pin_memory(self) -> "Batch":
+        """Copy to page-locked memory, from where copies to a GPU run beside the arithmetic."""
+        views = {
+            name: View(
+                Patches(*(part.pin_memory() for part in view.visible)),
+                None if view.predicted is None else Patches(*(part.pin_memory() for part in view.predicted)),
+                None if view.predicted_content is None else view.predicted_content.pin_memory(),
+            )
+            for name, view in self.views.items()
+        }
+        return Batch(views, self.film.pin_memory(), self.study.pin_memory(), self.keys)
+
     def to(self, device: torch.device) -> "Batch":
         """Copy to ``device``."""
         return Batch(

@@ -36,18 +36,14 @@ class DrawnFilm:
     """Why other films were passed over for this one: shard and key, or key and reason."""
 
 
-class DrawnFilms(Dataset[DrawnFilm]):
+class DrawnFilms(Dataset[DrawnFilm | ShardFormatError]):
     """Maps a :class:`Draw` to a drawn film; a film that cannot be used is replaced by another of the same shards."""
 
     def __init__(self, index: ShardIndex, views: Mapping[str, ViewSpec], *, patch: int, seed: int) -> None:
         self._index, self._views, self._patch, self._seed = index, dict(views), patch, seed
 
-    def __getitem__(self, draw: Draw) -> DrawnFilm:
-        """Draw a film.
-
-        Raises:
-            ShardFormatError: SUBSTITUTES films in a row could not be used.
-        """
+    def __getitem__(self, draw: Draw) -> DrawnFilm | ShardFormatError:
+        """Draw a film, or the error that SUBSTITUTES films in a row could not be used."""
         skipped: list[str] = []
         row = draw.row
         for attempt in range(SUBSTITUTES):
@@ -56,7 +52,7 @@ class DrawnFilms(Dataset[DrawnFilm]):
                 return drawn
             # Counted, so that any rank and worker would choose the same substitute.
             row = int(counted("substitute", self._seed, draw.epoch, draw.position, attempt).integers(len(self._index)))
-        raise ShardFormatError(
+        return ShardFormatError(
             f"{SUBSTITUTES} films in a row cannot be used, the last: {skipped[-1]};"
             " check the shards with `python -m data_prep verify`, or lower the tokens or budgets of the views"
         )
@@ -81,8 +77,16 @@ class DrawnFilms(Dataset[DrawnFilm]):
         return DrawnFilm(key, self._index.film_hash(row), self._index.study(row), views, tuple(skipped))
 
 
-def collate(films: Sequence[DrawnFilm]) -> tuple[Batch, tuple[str, ...]]:
-    """Stack drawn films into a batch; the second part tells which films were passed over, and why."""
+def collate(drawn: Sequence[DrawnFilm | ShardFormatError]) -> tuple[Batch, tuple[str, ...]] | ShardFormatError:
+    """Stack drawn films into a batch; the second part tells which films were passed over, and why.
+
+    An error is handed on as a value: raised in a worker it would come out as a traceback.
+    """
+    films: list[DrawnFilm] = []
+    for one in drawn:
+        if isinstance(one, ShardFormatError):
+            return one
+        films.append(one)
     views = {name: _stack_views([film.views[name] for film in films]) for name in films[0].views}
     batch = Batch(
         views,
@@ -109,18 +113,21 @@ def training_batches(
     """Micro batches of ``rank`` from the global steps [first_step, last_step), read ahead by ``workers`` processes."""
     films = DrawnFilms(index, views, patch=patch, seed=order.seed)
     draws = _MicroBatches(partial(order.micro_batches, first_step, last_step, rank=rank, world=world, micro=micro))
-    return iter(
-        DataLoader(
-            films,
-            batch_sampler=draws,
-            collate_fn=collate,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            multiprocessing_context=_processes(workers),
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_single_threaded,
-        )
+    loader = DataLoader(
+        films,
+        batch_sampler=draws,
+        collate_fn=collate,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context=_processes(workers),
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_single_threaded,
     )
+    for item in loader:
+        if isinstance(item, ShardFormatError):
+            raise item
+        batch, skipped = item
+        yield batch, tuple(skipped)
 
 
 class _MicroBatches:
@@ -133,7 +140,7 @@ class _MicroBatches:
         return self._make()
 
 
-class WholeFilms(Dataset[tuple[int, FilmPatches]]):
+class WholeFilms(Dataset[tuple[int, FilmPatches | ShardFormatError]]):
     """Maps a row to every patch of its film at ``tokens`` content patches."""
 
     def __init__(self, index: ShardIndex, *, tokens: int, patch: int) -> None:
@@ -142,8 +149,14 @@ class WholeFilms(Dataset[tuple[int, FilmPatches]]):
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, row: int) -> tuple[int, FilmPatches]:
-        return row, whole_film(self._index.film(row), self._tokens, self._patch)
+    def __getitem__(self, row: int) -> tuple[int, FilmPatches | ShardFormatError]:
+        try:
+            return row, whole_film(self._index.film(row), self._tokens, self._patch)
+        except Exception as error:  # a decoder may raise anything; what a worker raises comes out as a traceback
+            return row, ShardFormatError(
+                f"film {self._index.key(row)} cannot be embedded ({type(error).__name__});"
+                " check the shards with `python -m data_prep verify`"
+            )
 
 
 def whole_film_batches(
@@ -161,6 +174,8 @@ def whole_film_batches(
     )
     waiting: dict[int, list[tuple[int, FilmPatches]]] = {}
     for row, patches in loader:
+        if isinstance(patches, ShardFormatError):
+            raise patches
         group = waiting.setdefault(len(patches.coords), [])
         group.append((row, patches))
         if len(group) == batch:

@@ -44,8 +44,10 @@ class ShardIndex:
     ) -> None:
         if not folders:
             raise SettingsError("data.shards names no folder; give the public folder that `data_prep shard` wrote")
-        cards = [read_dataset_card(folder) for folder in folders]
-        self.dataset_sha256 = _combined([card.dataset_sha256 for card in cards])
+        # In the order of their content: the same shards are the same data set however they are listed.
+        cards = sorted((read_dataset_card(folder).dataset_sha256, folder) for folder in folders)
+        folders = [folder for _, folder in cards]
+        self.dataset_sha256 = _combined([sha256 for sha256, _ in cards])
         conditions = dict(where or {}) | ({} if split is None else {"split": split})
         tables = [_read_index(folder, conditions) for folder in folders]
         self.table = pa.concat_tables(tables)

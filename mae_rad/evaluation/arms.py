@@ -57,14 +57,17 @@ def embed_arms(runs: Sequence[Path], settings: CompareSettings, dataset_sha256: 
         untrained = _untrained(loaded[0][1].encoder, seed)
         sha256 = hashlib.sha256(save(untrained.state_dict())).hexdigest()
         floors.append(_embed(untrained, sha256, name, settings, dataset_sha256))
-    about = [_about(name, card, dataset_sha256) for (_, card), name in zip(loaded, names, strict=True)]
+    shape = loaded[0][1].encoder
+    about = [_about(name, card, shape, dataset_sha256) for (_, card), name in zip(loaded, names, strict=True)]
     return Arms(trained, floors, about)
 
 
-def _about(name: str, card: EncoderCard, dataset_sha256: str) -> str:
+def _about(name: str, card: EncoderCard, floor: EncoderSettings, dataset_sha256: str) -> str:
     known = card.provenance
     parts = [f"{card.encoder.model}, {card.parameters / 1e6:.1f} million parameters"]
     parts += [f"{key.replace('_', ' ')} {known[key]}" for key in ("objective", "steps", "films_seen") if key in known]
+    if (card.encoder.shape, card.encoder.patch) != (floor.shape, floor.patch):
+        parts.append("of another size or patch than the random floor")
     if known.get("dataset_sha256") != dataset_sha256:
         parts.append("pretrained on other shards, so it may have seen films of the test patients")
     return f"{name}: {', '.join(parts)}"

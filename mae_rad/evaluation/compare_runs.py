@@ -29,6 +29,8 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
     """
     if not runs:
         raise EvaluationError("no run is given; name the run folders to compare")
+    if settings.out.exists() and not settings.out.is_dir():
+        raise EvaluationError(f"{settings.out} is a file; give a folder as out")
     films = Films(settings.shards)
     tasks, skipped = build_tasks(
         films, settings.tasks, all_labels=settings.all_labels, min_patients=settings.min_patients

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -12,6 +13,7 @@ from data_prep.progress import Progress
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.vit import ViT
+from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.embeddings import write_embeddings
 
 
@@ -73,7 +75,10 @@ def embed(
 def _is_done(out: Path, encoder_sha256: str, dataset_sha256: str, settings: dict[str, object]) -> bool:
     if not out.exists():
         return False
-    written = pq.read_schema(out).metadata or {}
+    try:
+        written = pq.read_schema(out).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        raise EvaluationError(f"{out} is there and is no table of embeddings; give another out") from None
     return (
         written.get(b"encoder_sha256") == encoder_sha256.encode()
         and written.get(b"dataset_sha256") == dataset_sha256.encode()

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from data_prep.settings import Settings
+from data_prep.settings import Folders, Settings
 from mae_rad.data.shards import Condition
 
 ProbeName = Literal["linear", "knn"]
@@ -55,7 +55,7 @@ class TrackingSettings(Settings):
 class CompareSettings(Settings):
     """Which encoders are asked what, and with which certainty."""
 
-    shards: list[Path] = Field(min_length=1)
+    shards: Folders = Field(min_length=1)
     """Public folders with the films of the tasks."""
     out: Path
     """Folder for embeddings, table and figures."""
@@ -71,18 +71,13 @@ class CompareSettings(Settings):
     """One randomly initialised encoder per seed; their mean is the floor. Empty for none."""
     min_patients: int = Field(default=5, ge=2)
     """A class with fewer training or test patients is left out, and said so."""
-    max_train_films: int = Field(default=50_000, ge=1)
+    max_train_films: int = Field(default=50_000, ge=100)
     """Beyond it training patients are drawn at random: a probe on a million films takes hours and tells little more."""
     repetitions: int = Field(default=1000, ge=100)
     """Bootstrap resamples of the test patients."""
     seed: int = Field(default=0, ge=0)
     runtime: RuntimeSettings = RuntimeSettings()
     tracking: TrackingSettings = TrackingSettings()
-
-    @field_validator("shards", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: object) -> object:
-        return [value] if isinstance(value, str | Path) else value
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

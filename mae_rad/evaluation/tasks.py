@@ -72,7 +72,7 @@ class Films:
             self.table.column("patient").combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
         )
         self.split = _words(self.table.column("split"))
-        tables = [pq.read_table(folder / "labels.parquet") for folder in shards if (folder / "labels.parquet").exists()]
+        tables = [_labels(folder) for folder in shards if (folder / "labels.parquet").exists()]
         self.labels = pa.concat_tables(tables) if tables else LABELS_SCHEMA.empty_table()
         pairs = np.unique(np.stack([self.patients, np.unique(self.split, return_inverse=True)[1]]), axis=1)
         shared = pairs.shape[1] - len(np.unique(self.patients))
@@ -211,6 +211,15 @@ def _nothing(films: Films, settings: TaskSettings, counted: Mapping[str, int]) -
         return f"labels.parquet has no label {settings.label!r}; it has {', '.join(films.label_names())}"
     reasons = ", ".join(f"{count} {reason}" for reason, count in counted.items() if count)
     return f"no film left ({reasons or 'none matches where'})"
+
+
+def _labels(folder: Path) -> pa.Table:
+    try:
+        return pq.read_table(folder / "labels.parquet", schema=LABELS_SCHEMA)
+    except (OSError, pa.ArrowInvalid, pa.ArrowTypeError):
+        raise EvaluationError(
+            f"labels.parquet of {folder} is damaged; write it again with: python -m data_prep label"
+        ) from None
 
 
 def _flags(column: pa.ChunkedArray) -> NDArray[np.bool_]:

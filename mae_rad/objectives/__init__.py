@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from data_prep.settings import Settings
 from mae_rad.encoders.vit import ViT
 from mae_rad.objectives.base import Objective, ObjectiveOutput
 from mae_rad.objectives.mae import MAE, MAESettings
@@ -27,13 +26,9 @@ __all__ = [
 ObjectiveSettings = Annotated[MAESettings | SimCLRSettings, Field(discriminator="name")]
 """The settings of any objective, told apart by ``name``."""
 
-OBJECTIVES: dict[str, tuple[type[Settings], Callable[[ViT, Any], Objective]]] = {
-    "mae": (MAESettings, MAE),
-    "simclr": (SimCLRSettings, SimCLR),
-}
+OBJECTIVES: dict[str, Callable[[ViT, Any], Objective]] = {"mae": MAE, "simclr": SimCLR}
 
 
 def build_objective(settings: MAESettings | SimCLRSettings, encoder: ViT) -> Objective:
     """The objective that the settings describe, around ``encoder``."""
-    _, build = OBJECTIVES[settings.name]
-    return build(encoder, settings)
+    return OBJECTIVES[settings.name](encoder, settings)

@@ -165,13 +165,24 @@ def _client(uri: str) -> Any:
 
 
 def _open_run(client: Any, experiment: str, run_name: str, run_id: str | None, parent: str | None) -> Any:
-    if run_id is not None:
-        run = client.get_run(run_id)
+    if run_id is not None and (run := _existing(client, run_id)) is not None:
         client.update_run(run_id, status="RUNNING")
         return run
     number = _experiment(client, experiment)
     # MLflow's fluent interface would add account, script path and commit; the client adds what it is given.
     return client.create_run(number, run_name=run_name, tags={} if parent is None else {"mlflow.parentRunId": parent})
+
+
+def _existing(client: Any, run_id: str) -> Any | None:
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        _logger.warning("the MLflow store does not know the run of this folder: a new one goes on from here")
+        return None
 
 
 def _experiment(client: Any, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -123,14 +124,27 @@ class Engine:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._engine.backward(loss)
-        if self._stage == 0 and self._engine.is_gradient_accumulation_boundary():  # DeepSpeed keeps no norm there
+        last = bool(self._engine.is_gradient_accumulation_boundary())
+        if last and self._stage == 0:  # DeepSpeed keeps no norm there
             gradients = [p.grad for p in self.objective.parameters() if p.grad is not None]
             self._norm = float(nn.utils.get_total_norm(gradients))
+            self._refuse_non_finite()
         self._engine.step()
+        if last and self._stage > 0:  # known only now: the update is spoilt, but no checkpoint has it yet
+            self._norm = float(self._engine.get_global_grad_norm())
+            self._refuse_non_finite()
 
     def gradient_norm(self) -> float:
         """Global gradient norm of the last step, before clipping."""
-        return self._norm if self._stage == 0 else float(self._engine.get_global_grad_norm())
+        return self._norm
+
+    def _refuse_non_finite(self) -> None:
+        # The norm is the same on all ranks, so all of them stop here.
+        if not math.isfinite(self._norm):
+            raise RunError(
+                "the gradient is not finite though the loss is; no checkpoint was written since:"
+                " begin a new runtime.run_dir with a lower optimizer.base_learning_rate, or precision=f32"
+            )
 
     @contextmanager
     def whole_parameters(self) -> Iterator[None]:
@@ -165,7 +179,8 @@ def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
     Every rank must call it with the same names; a loss that is not finite on any rank is NaN on all.
     """
     names = sorted(values)
-    stacked = torch.stack([values[name].detach().float() for name in names])
+    device = _group_device()
+    stacked = torch.stack([values[name].detach().to(device, torch.float32) for name in names])
     known = stacked.isfinite()
     sums = torch.cat((stacked.nan_to_num(0.0, 0.0, 0.0), known.float()))
     dist.all_reduce(sums)
@@ -184,6 +199,8 @@ def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:
             outcome[0] = action()
         except UserError as error:
             outcome[1] = error
+        except OSError as error:
+            outcome[1] = RunError(f"the run folder cannot be written ({error.strerror}); check runtime.run_dir")
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
         raise outcome[1] if who.first else SystemExit(2)  # told once
@@ -206,13 +223,18 @@ class _Autocast(nn.Module):
 
 
 def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    # Biases, norms and tokens are not decayed: all of them are one-dimensional but for the tokens.
+    # Biases, norms and tokens are not decayed: all of them are one-dimensional.
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
-    for name, parameter in module.named_parameters():
+    for parameter in module.parameters():
         if parameter.requires_grad:
-            (free if parameter.ndim < 2 or name.endswith("_token") else decayed).append(parameter)
+            (free if parameter.ndim < 2 else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def _group_device() -> torch.device:
+    """Where collectives take their tensors: NCCL knows no others than those of its GPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
 def _cores() -> int:

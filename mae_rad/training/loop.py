@@ -44,15 +44,24 @@ def pretrain(settings: PretrainSettings) -> None:
     folder.check()
     if len(index) < settings.optimizer.batch:
         raise SettingsError(f"{len(index)} training films are fewer than optimizer.batch {settings.optimizer.batch}")
+    order = Order(len(index), settings.seed, settings.optimizer.batch, index.weights(settings.data.weights))
     who = join_ranks(settings.runtime.threads)
     micro_batch(settings, who.world)
     on_first_rank(who, folder.begin)
-    with _tracked(settings, index, folder, who) as tracker:
-        _train(settings, index, folder, who, tracker)
+    try:
+        with _tracked(settings, index, folder, who) as tracker:
+            _train(settings, index, order, folder, who, tracker)
+    finally:
+        folder.release()
 
 
 def _train(  # noqa: PLR0912 - one loop, read top to bottom
-    settings: PretrainSettings, index: ShardIndex, folder: RunFolder, who: Ranks, tracker: Tracker | None
+    settings: PretrainSettings,
+    index: ShardIndex,
+    order: Order,
+    folder: RunFolder,
+    who: Ranks,
+    tracker: Tracker | None,
 ) -> None:
     torch.manual_seed(settings.seed)
     objective = build_objective(settings.objective, build_encoder(settings.encoder)).to(who.device)
@@ -65,7 +74,6 @@ def _train(  # noqa: PLR0912 - one loop, read top to bottom
     if who.first:
         folder.truncate_metrics(first_step)
 
-    order = Order(len(index), settings.seed, optimizer.batch, index.weights(settings.data.weights))
     micro = micro_batch(settings, who.world)
     batches = training_batches(
         index,
@@ -95,12 +103,9 @@ def _train(  # noqa: PLR0912 - one loop, read top to bottom
             output = engine.forward(batch.to(who.device))
             parts.append(mean_over_ranks({"loss": output.loss, **output.metrics}))
             if not math.isfinite(parts[-1]["loss"]):
-                raise RunError(
-                    f"the loss is not finite at step {step} (learning rate {rate:.3g}), before the update;"
-                    f" films of rank {who.rank}: {', '.join(batch.keys[:4])} …; lower optimizer.base_learning_rate"
-                )
+                raise RunError(_not_finite(step, rate, output.loss, batch))
             engine.backward_and_step(output.loss, rate)
-        means = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+        means = {name: _mean_of_known([part[name] for part in parts]) for name in parts[0]}
         done = step + 1
 
         if progress:
@@ -171,12 +176,25 @@ def _tracked(settings: PretrainSettings, index: ShardIndex, folder: RunFolder, w
     try:
         yield tracker
         status = "FINISHED"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
         if tracker:
             tracker.finish(status)
+
+
+def _mean_of_known(values: list[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def _not_finite(step: int, rate: float, loss: torch.Tensor, batch: Batch) -> str:
+    here = f"films: {', '.join(batch.keys)}" if not bool(loss.isfinite()) else "it is finite on this rank"
+    return (
+        f"the loss is not finite at step {step} (learning rate {rate:.3g}), before the update; {here};"
+        " begin a new runtime.run_dir with a lower optimizer.base_learning_rate, or go on with other films"
+    )
 
 
 class _Meter:

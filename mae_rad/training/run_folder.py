@@ -10,6 +10,7 @@ RUN/
   samples/          reconstructions of held-out films
 """
 
+import fcntl
 import json
 import math
 import os
@@ -22,6 +23,8 @@ import yaml
 from mae_rad.config import PretrainSettings
 from mae_rad.errors import RunError
 
+OWN_NAMES = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", ".lock"}
+
 
 class RunFolder:
     """A run folder that belongs to these settings and these shards."""
@@ -33,6 +36,7 @@ class RunFolder:
         self.samples = self.path / "samples"
         self._metrics = self.path / "metrics.jsonl"
         self._settings = settings
+        self._held: int | None = None
         self._identity = {"settings": settings.results(), "dataset_sha256": dataset_sha256}
 
     def check(self) -> None:
@@ -42,11 +46,16 @@ class RunFolder:
             RunError: settings that change results, or shards, differ from those the run began with.
         """
         path = self.path / "run.json"
-        if not path.exists():
-            if self.path.exists() and any(self.path.iterdir()):
-                raise RunError(f"{self.path} holds other files; give a new or empty runtime.run_dir")
-            return
-        began: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file; give a new or empty folder as runtime.run_dir")
+        if self.path.exists() and (other := {entry.name for entry in self.path.iterdir()} - OWN_NAMES):
+            raise RunError(f"{self.path} holds other files ({min(other)}, …); give a new or empty runtime.run_dir")
+        if not (self.checkpoints / "latest.json").exists():
+            return  # nothing was learned yet: it may begin anew with any settings
+        try:
+            began: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise RunError(f"{path} is damaged, so the run cannot go on; give a new runtime.run_dir") from None
         if began["dataset_sha256"] != self._identity["dataset_sha256"]:
             raise RunError(
                 f"{self.path} was begun on other shards; give the same data.shards, or a new runtime.run_dir"
@@ -59,12 +68,34 @@ class RunFolder:
             )
 
     def begin(self) -> None:
-        """Make the folder and write the settings."""
+        """Make the folder and write the settings.
+
+        Raises:
+            RunError: another process trains in this folder.
+        """
         self.samples.mkdir(parents=True, exist_ok=True)
+        self._lock()
         self.checkpoints.mkdir(exist_ok=True)
         resolved = yaml.safe_dump(self._settings.model_dump(mode="json"), sort_keys=False)
         write_atomically(self.path / "config.yaml", resolved)
         write_atomically(self.path / "run.json", json.dumps(self._identity, indent=1))
+
+    def release(self) -> None:
+        """Let another process train in this folder."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def _lock(self) -> None:
+        descriptor = os.open(self.path / ".lock", os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise RunError(
+                f"another process trains in {self.path}; wait for it, or give another runtime.run_dir"
+            ) from None
+        self._held = descriptor
 
     def latest(self, *, zero_stage: int, world: int) -> str | None:
         """Name of the newest complete checkpoint, None where there is none.

@@ -1,6 +1,7 @@
 """The whole path on a small synthetic archive, through the commands that the README names."""
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,9 +57,11 @@ def _run_all(root: Path) -> str:
     truth = phantom / "truth"
     capture = pytest.MonkeyPatch()
     said: list[str] = []
+    kept = logging.StreamHandler(_Tee(said))
     capture.setattr("sys.stdout", _Tee(said))
     capture.setattr("sys.stderr", _Tee(said))
     try:
+        logging.getLogger().addHandler(kept)  # a runner's own handlers would keep ours from being installed
         assert data_prep(["phantom", str(phantom), "--patients", "24", "--seed", "5"]) == 0
         said.clear()  # the phantom knows no secret: what counts is what the archive's readers say
         assert data_prep(["scan", str(phantom / "archive"), "--out", str(private)]) == 0
@@ -85,6 +88,7 @@ def _run_all(root: Path) -> str:
         assert compare([str(runs / "mae"), str(runs / "simclr"), "--config", str(config), *small]) == 0
     finally:
         capture.undo()
+        logging.getLogger().removeHandler(kept)
     return "".join(said)
 
 
@@ -138,7 +142,9 @@ def test_no_identifying_value_survives(made: Made) -> None:
     texts = {str(path.relative_to(made.root)): _readable(path) for path in public}
     texts["what the commands said"] = made.said.encode()
     texts["file names"] = "\n".join(texts).encode()
-    pattern = re.compile(b"|".join(re.escape(value.encode()) for value in sorted(planted, key=len, reverse=True)))
+    pattern = re.compile(
+        b"|".join(re.escape(value.encode()) for value in sorted(planted, key=len, reverse=True)), re.IGNORECASE
+    )
     found = {name: pattern.findall(text)[:3] for name, text in texts.items() if pattern.search(text)}
     assert not found
     assert pattern.search(
@@ -147,7 +153,7 @@ def test_no_identifying_value_survives(made: Made) -> None:
 
 
 def test_logs_and_tracking_hold_no_path_of_the_archive(made: Made) -> None:
-    assert str(made.root / "phantom" / "archive") not in made.said.replace("error: ", "")
+    assert str(made.root / "phantom" / "archive") not in made.said
     store = (made.runs / "mlflow.db").read_bytes()
     assert str(made.root).encode() not in store
 

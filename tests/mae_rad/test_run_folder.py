@@ -18,10 +18,13 @@ def _settings(run_dir: Path, *overrides: str) -> PretrainSettings:
     return load(PretrainSettings, CONFIGS / "demo_mae.yaml", [f"runtime.run_dir={run_dir}", *overrides])
 
 
-def _begun(run_dir: Path) -> RunFolder:
+def _begun(run_dir: Path, *, checkpoint: bool = True) -> RunFolder:
     folder = RunFolder(_settings(run_dir), "d" * 64)
     folder.check()
     folder.begin()
+    if checkpoint:
+        (folder.checkpoints / "step-0000001").mkdir()
+        folder.commit("step-0000001", zero_stage=0, world=1, keep=9)
     return folder
 
 
@@ -34,6 +37,28 @@ def test_a_changed_result_setting_is_refused_and_named(tmp_path: Path) -> None:
     _begun(tmp_path / "run")
     with pytest.raises(RunError, match=r"objective.visible was 0.25 and is 0.2"):
         RunFolder(_settings(tmp_path / "run", "objective.visible=0.2"), "d" * 64).check()
+
+
+def test_a_run_that_learned_nothing_yet_may_begin_anew(tmp_path: Path) -> None:
+    _begun(tmp_path / "run", checkpoint=False)
+    RunFolder(_settings(tmp_path / "run", "objective.visible=0.2"), "e" * 64).check()
+
+
+def test_a_damaged_run_is_told_in_one_line(tmp_path: Path) -> None:
+    _begun(tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        RunFolder(_settings(tmp_path / "run"), "d" * 64).check()
+
+
+def test_a_second_process_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    first = _begun(tmp_path / "run")
+    second = RunFolder(_settings(tmp_path / "run"), "d" * 64)
+    with pytest.raises(RunError, match="another process"):
+        second.begin()
+    first.release()
+    second.begin()
+    second.release()
 
 
 def test_other_shards_are_refused(tmp_path: Path) -> None:
@@ -50,7 +75,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_checkpoints_beyond_the_kept_ones_go_and_the_pointer_stays(tmp_path: Path) -> None:
-    folder = _begun(tmp_path / "run")
+    folder = _begun(tmp_path / "run", checkpoint=False)
     assert folder.latest(zero_stage=0, world=1) is None
     for step in (1, 2, 3):
         (folder.checkpoints / f"step-{step:07d}").mkdir()
@@ -60,7 +85,7 @@ def test_checkpoints_beyond_the_kept_ones_go_and_the_pointer_stays(tmp_path: Pat
 
 
 def test_a_partitioned_checkpoint_is_refused_elsewhere(tmp_path: Path) -> None:
-    folder = _begun(tmp_path / "run")
+    folder = _begun(tmp_path / "run", checkpoint=False)
     (folder.checkpoints / "step-0000001").mkdir()
     folder.commit("step-0000001", zero_stage=2, world=2, keep=1)
     assert folder.latest(zero_stage=2, world=2) == "step-0000001"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -100,7 +101,7 @@ def _stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def test_the_run_folder_holds_what_the_readme_says(uninterrupted: Path) -> None:
-    names = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples"}
+    names = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", ".lock"}
     assert {path.name for path in uninterrupted.iterdir()} == names
     assert sorted(path.name for path in (uninterrupted / "samples").iterdir()) == [
         "step-0000004.png",
@@ -138,11 +139,12 @@ def test_accumulation_changes_memory_not_the_model(public: Path, uninterrupted: 
     assert _losses(tmp_path / "run") == pytest.approx(_losses(uninterrupted), rel=2e-5)
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
-def test_zero_stages_train_the_same_model_and_export_it_whole(
+@pytest.mark.parametrize("stage", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 3])
+def test_partitioned_ranks_train_the_same_model_and_export_it_whole(
     public: Path, uninterrupted: Path, tmp_path: Path, stage: int
 ) -> None:
-    _pretrain(public, tmp_path / "run", "mae", f"runtime.zero_stage={stage}")
+    result = _launch(_arguments(public, tmp_path / "run", "mae", f"runtime.zero_stage={stage}"), ranks=2)
+    assert result.returncode == 0, result.stderr[-2000:]
     assert _losses(tmp_path / "run") == pytest.approx(_losses(uninterrupted), rel=1e-4)
     expected = load_file(uninterrupted / "encoder" / "encoder.safetensors")
     for name, tensor in load_file(tmp_path / "run" / "encoder" / "encoder.safetensors").items():
@@ -164,6 +166,55 @@ def test_a_non_finite_loss_stops_before_the_update_and_names_the_films(
     with pytest.raises(RunError, match="loss is not finite at step 0"):
         _pretrain(public, tmp_path / "run")
     assert not (tmp_path / "run" / "encoder").exists()
+
+
+def test_a_non_finite_gradient_stops_before_a_checkpoint_has_it(
+    public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mae_rad.training.engine import Engine
+
+    forward = Engine.forward
+
+    class Poison(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, loss: torch.Tensor) -> torch.Tensor:
+            return loss.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            return gradient * float("nan")
+
+    def poisoned(self: Any, batch: Batch) -> Any:
+        output = forward(self, batch)
+        return output._replace(loss=Poison.apply(output.loss))
+
+    monkeypatch.setattr(Engine, "forward", poisoned)
+    with pytest.raises(RunError, match="gradient is not finite"):
+        _pretrain(public, tmp_path / "run")
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_metrics_are_reduced_where_the_group_lives(monkeypatch: pytest.MonkeyPatch, uninterrupted: Path) -> None:
+    from mae_rad.training import engine
+
+    monkeypatch.setattr(engine, "_group_device", lambda: torch.device("meta"))
+    seen: list[torch.device] = []
+    monkeypatch.setattr(engine.dist, "all_reduce", lambda tensor: seen.append(tensor.device))
+    with pytest.raises(NotImplementedError):  # a meta tensor has no values to read
+        engine.mean_over_ranks({"wait": torch.tensor(0.5), "loss": torch.tensor(1.0)})
+    assert seen == [torch.device("meta")]
+
+
+def test_a_lost_tracking_store_does_not_end_a_run(
+    public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = _stop_at(3, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        _pretrain(public, tmp_path / "here" / "run")
+    go_on()
+    shutil.move(tmp_path / "here" / "run", tmp_path / "run")
+    _pretrain(public, tmp_path / "run")
+    assert len(_losses(tmp_path / "run")) == STEPS
 
 
 def test_a_changed_result_setting_stops_the_command_with_one_line(public: Path, uninterrupted: Path) -> None:

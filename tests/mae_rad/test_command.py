@@ -1,0 +1,42 @@
+"""A command tells a mistake in one line, and of an unforeseen error nothing that could identify anybody."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from mae_rad.command import run
+from mae_rad.errors import RunError
+
+
+@pytest.fixture(autouse=True)
+def _keep_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+def _fail(error: BaseException) -> None:
+    raise error
+
+
+def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda: _fail(RunError("the folder is full; empty it"))) == 2
+    assert capsys.readouterr().err == "error: the folder is full; empty it\n"
+
+
+def test_an_unforeseen_error_quotes_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    secret = Path("/archive/MUSTER^MARIA")
+    assert run(lambda: secret.read_text() and None) == 1
+    told = capsys.readouterr().err
+    assert "MUSTER" not in told
+    assert "FileNotFoundError at mae_rad/" in told
+    assert "MAE_RAD_DEBUG=1" in told
+
+
+def test_who_asks_gets_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAE_RAD_DEBUG", "1")
+    with pytest.raises(ValueError, match="42"):
+        run(lambda: _fail(ValueError("42")))
+
+
+def test_an_interruption_is_130() -> None:
+    assert run(lambda: _fail(KeyboardInterrupt())) == 130
