@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -9,10 +10,10 @@ from pathlib import Path
 
 from data_prep import settings
 from data_prep.config import ScanSettings, ShardSettings
-from data_prep.errors import Reason, UserError
+from data_prep.errors import DEBUG, Reason, UserError, unexpected
 from data_prep.shard_format import SPLITS, DatasetCard
 
-BAD_INPUT, TOO_MANY_REJECTS, PROBLEMS_FOUND, INTERRUPTED = 2, 3, 1, 130
+BAD_INPUT, TOO_MANY_REJECTS, PROBLEMS_FOUND, UNFORESEEN, INTERRUPTED = 2, 3, 1, 1, 130
 
 _BY_CHOICE = frozenset({Reason.NOT_A_FILM, Reason.NOT_A_RADIOGRAPH, Reason.NO_PIXELS, Reason.FOR_PROCESSING})
 """Not expected among the films: ``max_reject_fraction`` does not count them."""
@@ -82,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        Exit code: 0 done, 1 ``verify`` found problems, 2 a mistake in the input (one line on stderr), 3 too many films
-        were rejected, 130 interrupted.
+        Exit code: 0 done, 1 ``verify`` found problems or an error that nobody foresaw, 2 a mistake in the input (one
+        line on stderr), 3 too many films were rejected, 130 interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     parser = _parser()
@@ -100,6 +101,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command continues or starts again", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        print(f"error: {unexpected(error)}", file=sys.stderr)
+        return UNFORESEEN
 
 
 def reject_fraction(card: DatasetCard) -> float:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -63,7 +63,7 @@ class ShardRuntime(Settings):
 class ShardSettings(Settings):
     """How the films of a private folder become shards."""
 
-    max_side: int | Literal["native"] = 1536
+    max_side: Annotated[int, Field(ge=64)] | Literal["native"] = 1536
     """Longest side in pixels after area averaging; a smaller film is never enlarged."""
     films_per_shard: int = Field(default=500, ge=1, le=100_000)
     seed: int = Field(default=0, ge=0)

@@ -21,9 +21,11 @@ from data_prep.errors import DROPPED
 from data_prep.film_codec import decode_film
 from data_prep.progress import Progress
 from data_prep.shard_format import (
+    BOXES_SCHEMA,
     FILM_SUFFIX,
     FORMAT_VERSION,
     INDEX_SCHEMA,
+    LABELS_SCHEMA,
     REJECTS_SCHEMA,
     SIDECAR_SUFFIX,
     SPLITS,
@@ -57,6 +59,9 @@ def verify(public: Path) -> list[str]:
     whole = [part for part in parts if part is not None]
     if not index.equals(pa.concat_tables(whole or [INDEX_SCHEMA.empty_table()])):
         problems.append("index.parquet: not the rows of the shards, in their order")
+    for name, schema in (("labels.parquet", LABELS_SCHEMA), ("boxes.parquet", BOXES_SCHEMA)):
+        if (public / name).exists() and _read(public / name, schema) is None:
+            problems.append(f"{name}: damaged; write it again with: python -m data_prep label")
     return problems + _table_problems(card, index, rejects)
 
 

@@ -60,12 +60,14 @@ def read_dicom(path: Path, head: bytes, pseudonyms: Pseudonyms, settings: ScanSe
             return _unreadable(head)
         except Exception:  # pydicom raises whatever a broken file makes it stumble over
             return _unreadable(head)
-        if not is_dicom(head) and not _text(header, "SOPClassUID"):
-            return FileRow("other", Reason.NOT_A_FILM)
         try:
+            if not is_dicom(head) and not _text(header, "SOPClassUID"):
+                return FileRow("other", Reason.NOT_A_FILM)
             return _film(header, has_pixels, pseudonyms, settings)
         except FilmReject as reject:
             return FileRow("dicom", reject.reason)
+        except Exception:  # pydicom converts an element when it is first asked for, and may stumble only then
+            return _unreadable(head)
 
 
 def _unreadable(head: bytes) -> FileRow:

@@ -126,3 +126,16 @@ def test_only_rejected_radiographs_count_towards_the_limit() -> None:
     reasons = {"not_a_film": 50, "not_a_radiograph": 20, "corrupt_pixels": 3, "duplicate": 7}
     assert reject_fraction(card(90, 73, 7, reasons)) == pytest.approx(3 / 100)
     assert reject_fraction(card(0, 50, 0, {"not_a_film": 50})) == 0
+
+
+def test_an_unforeseen_error_quotes_nothing_of_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stumble(*_: object) -> None:
+        raise ValueError("MUSTER^MARIA")
+
+    monkeypatch.setattr("data_prep.verify.verify", stumble)
+    assert cli.main(["verify", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "MUSTER" not in told
+    assert "unexpected ValueError" in told
