@@ -10,8 +10,11 @@ from typing import BinaryIO
 
 @contextmanager
 def published(path: Path) -> Iterator[BinaryIO]:
-    """Write ``path`` under a temporary name; it takes its name, synced to disk, when the block ends without error."""
-    part = path.with_name(f".{path.name}.part")
+    """Write ``path`` under a temporary name; it takes its name, synced to disk, when the block ends without error.
+
+    The temporary name is of this process alone: one that outlives its killed parent for a moment disturbs nobody.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             yield file

@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data_prep import settings
-from data_prep.config import ScanSettings, ShardSettings
-from data_prep.errors import DEBUG, Reason, UserError, unexpected
+from data_prep.config import ScanSettings, SelectionSettings, ShardSettings
+from data_prep.errors import DEBUG, DROPPED, Reason, UserError, unexpected
 from data_prep.shard_format import SPLITS, DatasetCard
 
 BAD_INPUT, TOO_MANY_REJECTS, PROBLEMS_FOUND, UNFORESEEN, INTERRUPTED = 2, 3, 1, 1, 130
 
-_BY_CHOICE = frozenset({Reason.NOT_A_FILM, Reason.NOT_A_RADIOGRAPH, Reason.NO_PIXELS, Reason.FOR_PROCESSING})
-"""Not expected among the films: ``max_reject_fraction`` does not count them."""
+_NO_RADIOGRAPHS = {Reason.NOT_A_FILM, Reason.NOT_A_RADIOGRAPH, Reason.DOCUMENT, Reason.NO_PIXELS}
+_BY_CHOICE = (_NO_RADIOGRAPHS | {Reason(rule) for rule in SelectionSettings.model_fields}) - DROPPED
+"""Not expected among the films, or left out by the settings: ``max_reject_fraction`` does not count them."""
 _OVERRIDE = re.compile(r"[a-z_][a-z0-9_.]*=.*", re.DOTALL)
 
 # The commands import their modules when they run: --help is quick, and no part of the package waits for the others.
@@ -41,28 +42,71 @@ def _scan(args: argparse.Namespace) -> int:
 
 
 def _shard(args: argparse.Namespace) -> int:
-    from data_prep.engine import shard
+    from data_prep.engine import dry_run, shard
 
     chosen = settings.load(ShardSettings, args.config, args.overrides)
-    card = shard(args.private, args.out, chosen)
+    if args.dry_run:
+        print(dry_run(args.private, args.out, chosen))
+        return 0
+    return _judged(shard(args.private, args.out, chosen), chosen.runtime.max_reject_fraction)
+
+
+def _retry(args: argparse.Namespace) -> int:
+    from data_prep.engine import retry, settings_of
+
+    chosen = settings_of(args.out, args.overrides)
+    card = retry(args.private, args.out, [Reason(reason) for reason in args.reason], chosen)
+    return _judged(card, chosen.runtime.max_reject_fraction)
+
+
+def _judged(card: DatasetCard, max_reject_fraction: float) -> int:
+    """Show what became of all files; exit code by how many radiographs were rejected."""
     print(card)
     fraction = reject_fraction(card)
-    if fraction <= chosen.runtime.max_reject_fraction:
+    if fraction <= max_reject_fraction:
         return 0
     print(
         f"error: {fraction:.1%} of the radiograph files were rejected, more than runtime.max_reject_fraction"
-        f" ({chosen.runtime.max_reject_fraction:.1%}); the shards are complete, the reasons are in rejects.parquet",
+        f" ({max_reject_fraction:.1%}); the shards are complete, the reasons are in rejects.parquet",
         file=sys.stderr,
     )
     return TOO_MANY_REJECTS
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from data_prep.public_folder import withdraw
     from data_prep.verify import verify
 
     problems = verify(args.public)
-    print("\n".join(problems) if problems else f"{args.public}: complete and sound")
-    return PROBLEMS_FOUND if problems else 0
+    if not problems:
+        print(f"{args.public}: complete and sound")
+        return 0
+    print("\n".join(problems))
+    try:
+        damaged = withdraw(args.public, problems)
+    except OSError as error:
+        print(
+            f"{args.public} cannot be written ({error.strerror}): verify it where it can, then shard", file=sys.stderr
+        )
+    else:
+        anew = f"; it writes {', '.join(damaged)} anew" if damaged else ""
+        print(f"run the same shard command again{anew}")
+    return PROBLEMS_FOUND
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from data_prep.audit import audit
+
+    report = audit(args.public, private=args.private, phantom=args.phantom)
+    print(report)
+    return PROBLEMS_FOUND if report.problems else 0
+
+
+def _borders(args: argparse.Namespace) -> int:
+    from data_prep.border_sheet import write_border_sheets
+
+    print(write_border_sheets(args.public, args.out, films=args.films))
+    return 0
 
 
 def _preview(args: argparse.Namespace) -> int:
@@ -83,8 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        Exit code: 0 done, 1 ``verify`` found problems or an error that nobody foresaw, 2 a mistake in the input (one
-        line on stderr), 3 too many films were rejected, 130 interrupted.
+        Exit code: 0 done, 1 ``verify`` or ``audit`` found problems or an error that nobody foresaw, 2 a mistake in the
+        input (one line on stderr), 3 too many films were rejected, 130 interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     parser = _parser()
@@ -123,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data_prep",
         description="Archives of radiographs (DICOM, PNG, JPEG) → de-identified WebDataset shards.",
-        epilog="Usual order: scan, shard, verify, preview. phantom makes a synthetic archive to try it on.",
+        epilog="Usual order: scan, shard, verify, audit, borders, preview. phantom makes an archive to try it on.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_making(commands)
@@ -145,6 +189,15 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     shard = _command(commands, "shard", _shard, "write de-identified shards of the scanned films", overrides=True)
     shard.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
     shard.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
+    shard.add_argument("--dry-run", action="store_true", help="show plan, size and time, and write nothing")
+
+    retry = _command(commands, "retry", _retry, "try rejected files again, into further shards", overrides=True)
+    retry.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
+    retry.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
+    retry.add_argument(
+        "--reason", action="append", required=True, choices=list(Reason), metavar="R",
+        help="as rejects.parquet has it, for example decoder_crashed; may be given several times",
+    )  # fmt: skip
 
     label = _command(commands, "label", _label, "turn tables of expert labels into labels of the shards' films")
     label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
@@ -154,8 +207,18 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    verify = _command(commands, "verify", _verify, "check every shard against its checksums and the contract")
+    verify = _command(commands, "verify", _verify, "check all shards, and have damaged ones written anew by shard")
     verify.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+
+    audit = _command(commands, "audit", _audit, "prove that nothing outside the allow-list is in the shards")
+    audit.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    audit.add_argument("--private", type=Path, metavar="PRIVATE", help="also look for every original identifier")
+    audit.add_argument("--phantom", type=Path, metavar="OUT", help="also look for all that a phantom has planted")
+
+    borders = _command(commands, "borders", _borders, "draw the borders of films, where burned-in text stands")
+    borders.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    borders.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder for the sheets")
+    borders.add_argument("--films", type=int, default=12, metavar="N", help="films per kind of device (default: 12)")
 
     preview = _command(commands, "preview", _preview, "draw a sheet of films, as training sees them, for a human eye")
     preview.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
@@ -175,6 +238,6 @@ def _command(
     example = "key=value words set single settings, after the file: workers=8" if overrides else None
     command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=example)
     command.set_defaults(run=run, takes_overrides=overrides)
-    if overrides:
+    if overrides and name != "retry":  # which takes the settings of the folder
         command.add_argument("--config", type=Path, metavar="F", help=f"YAML file, see configs/data_prep/{name}.yaml")
     return command

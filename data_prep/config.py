@@ -18,13 +18,13 @@ class ScanSettings(Settings):
     """File with the secret for pseudonyms; the environment variable MAE_RAD_KEY goes before it."""
     source: str = ""
     """Who gave out the patient numbers, for films that name no issuer: keeps equal numbers of two hospitals apart."""
-    secondary_captures: bool = False
-    """Take secondary captures whose modality is CR, DX or RG: they are often screenshots with the patient's name."""
     image_pattern: str | None = None
     r"""Regular expression searched in the path of a PNG or JPEG below its archive, with the named groups ``patient``,
     ``study``, ``body_part`` and ``view`` (all optional), for example ``(?P<patient>\d{8})_\d{3}``."""
     workers: int = Field(default=0, ge=0)
     """Processes that read headers; 0 takes one per core."""
+    read_ahead: int = Field(default=8, ge=1, le=256)
+    """Files that each process opens at the same time: hides the latency of slow storage."""
 
     @field_validator("image_pattern")
     @classmethod
@@ -38,11 +38,38 @@ class ScanSettings(Settings):
         return pattern
 
 
+Verdict = Literal["keep", "reject"]
+
+
+class SelectionSettings(Settings):
+    """What becomes of films under each rule; ``data_prep.selection`` says what the rules are."""
+
+    mammography: Verdict = "reject"
+    intra_oral: Verdict = "reject"
+    fluoroscopy: Verdict = "reject"
+    localizer: Verdict = "reject"
+    for_processing: Verdict = "reject"
+    processing_twin: Verdict = "reject"
+    burned_in_annotation: Verdict = "reject"
+    secondary_capture: Verdict = "reject"
+    digitized_film: Verdict = "reject"
+    screenshot: Verdict = "reject"
+    photograph: Verdict = "reject"
+    empty_exposure: Verdict = "reject"
+
+    def rejects(self, rule: str) -> bool:
+        """Whether films under ``rule`` are left out."""
+        return bool(getattr(self, rule) == "reject")
+
+
 class SplitSettings(Settings):
     """Fractions of the known patients; the rest trains."""
 
     val: float = Field(default=0.1, ge=0, lt=1)
     test: float = Field(default=0.1, ge=0, lt=1)
+    table: Path | None = None
+    """CSV with the columns ``patient`` (number as in the archive) and ``split``: official test sets. Patients that it
+    does not name are drawn."""
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> Self:
@@ -52,10 +79,23 @@ class SplitSettings(Settings):
 
 
 class ShardRuntime(Settings):
-    """Settings that change speed and tolerance, never a byte of a shard."""
+    """Settings that change speed and tolerance; of the shards, only which files are given up, each with its reason."""
 
     workers: int = Field(default=0, ge=0)
     """Processes that write shards; 0 takes one per core."""
+    file_seconds: float = Field(default=120, gt=0)
+    """A file that takes longer is tried once more; then it counts as ``decoder_timeout``."""
+    memory_gib: float = Field(default=8, ge=0)
+    """Memory that a process may take for a film, beyond what it begins with; 0 sets no limit."""
+    recycle_files: int = Field(default=5000, ge=1)
+    """A process is replaced after the shard with which it has reached so many files."""
+    accept: frozenset[Literal["unreadable_file", "changed_since_scan", "decoder_timeout"]] = frozenset()
+    """Go on without files that fail in these ways. By default such files leave their shard unfinished, since another
+    day may bring them back. A file that kills its process twice is always given up (``decoder_crashed``)."""
+    check_disk: bool = True
+    """Refuse to begin where the shards are expected to need more space than is free."""
+    isolated: bool = True
+    """False decodes in this process, without time-out: for debuggers. A decoder that crashes takes the run with it."""
     max_reject_fraction: float = Field(default=0.05, ge=0, le=1)
     """The run ends non-zero where more of the radiograph files than this are rejected."""
 
@@ -68,6 +108,5 @@ class ShardSettings(Settings):
     films_per_shard: int = Field(default=500, ge=1, le=100_000)
     seed: int = Field(default=0, ge=0)
     splits: SplitSettings = SplitSettings()
-    keep_for_processing: bool = False
-    """Take DX films FOR PROCESSING, which have no look of their own."""
+    selection: SelectionSettings = SelectionSettings()
     runtime: ShardRuntime = ShardRuntime()

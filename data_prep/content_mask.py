@@ -5,16 +5,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.shard_format import mask_shape
+from data_prep.shard_values import halved
 
-CONTENT_MASK_VERSION = 1
+CONTENT_MASK_VERSION = 2
 """Raised with every change of the algorithm, since masks change training."""
 
 _SAMPLES = 4
 """Samples along each side of a cell, for its flatness."""
 _WHITE = 65535
-_AIR_MARGIN = 0.08
+_DARKEST = ((1, 0.0), (5, 0.0), (15, 0.08))
+"""Where air is sought, one after the other: black beyond the collimator, air, the greyer air within the field. As
+percentile of what is not background yet, and the least part of it that has to be found: less is no air but skin."""
+_AIR_MARGIN = 0.05
 """How far above the darkest air a cell may lie and still be air; this and what follows as parts of the film's range."""
-_DARKEST_AIR = 0.35
+_DARKEST_AIR = 0.45
 """Where nothing is darker than this, the film shows no air."""
 _BRIGHT = 0.94
 """Unexposed film behind a collimator, where the device has not made it black, is at least this bright."""
@@ -26,35 +30,63 @@ _WHITE_PART = 0.3
 """Part of it that has to be white at its inner end: an overexposed wrist between air is not collimation."""
 _FLAT = 0.015
 """Standard deviation within a background cell."""
+_REACH = 2
+"""Cells across which background is still connected: soft edges of collimators, thin frames of scans."""
 _MIN_PART = 0.01
 """Parts of the content smaller than this (of all cells) are markers and scratches."""
+_MIN_SHARE = 0.15
+"""… and those smaller than this share of the largest part."""
+_SQUARE = np.ones((3, 3), dtype=np.uint8)
+_REACHED = np.ones((2 * _REACH + 1, 2 * _REACH + 1), dtype=np.uint8)
 
 _Cells = NDArray[np.bool_]
 
 
-def content_mask(image: NDArray[np.uint16]) -> _Cells:
+def content_mask(image: NDArray[np.uint16], film: tuple[int, int] | None = None) -> _Cells:
     """[mask_shape] True where a film [rows, columns] of display values shows anatomy.
 
+    ``film`` is the size of the film that ``image`` shows smaller; its own by default.
+
     Background is what is flat, as dark as air, and connected with the border, so that dark lungs stay content; also
-    white bands along a border. A film without background, or with nothing else, is content all over.
+    white bands along a border. Rims of at most two cells and parts as small as a side marker are no content. A film
+    without background, or with nothing else, is content all over.
     """
-    down, across = mask_shape(*image.shape)
-    fine = cv2.resize(image, (across * _SAMPLES, down * _SAMPLES), interpolation=cv2.INTER_AREA).astype(np.float32)
-    fine /= max(float(np.percentile(fine, 99)), 0.01 * _WHITE)
-    cells = fine.reshape(down, _SAMPLES, across, _SAMPLES)
-    level, flat = cells.mean(axis=(1, 3)), cells.std(axis=(1, 3)) < _FLAT
-    background = np.zeros((down, across), dtype=np.bool_)
-    for percentile in (1, 5):  # black beyond the collimator, then the greyer air within
-        background |= _from_border(background | flat & _air(level, ~background, percentile))
+    level, flat = _levels(image, film or (image.shape[0], image.shape[1]))
+    background = np.zeros(level.shape, dtype=np.bool_)
+    for percentile, least in _DARKEST:
+        found = _from_border(flat & _air(level, ~background, percentile), background)
+        if np.count_nonzero(found & ~background) >= least * np.count_nonzero(~background):
+            background = found
         background |= _white_bands(level, background | flat & (level > _BRIGHT))
-    content = _large_parts(~background)
+    content = _large_parts(_without_rims(~background))
     return content if content.any() else np.ones_like(content)
 
 
-def _air(level: NDArray[np.float32], among: _Cells, percentile: float) -> _Cells:
+def _levels(image: NDArray[np.uint16], film: tuple[int, int]) -> tuple[NDArray[np.float32], _Cells]:
+    """[mask_shape] mean brightness of every cell, as part of the film's range, and whether the cell is flat."""
+    down, across = mask_shape(*film)
+    size = across * _SAMPLES, down * _SAMPLES
+    fine = cv2.resize(halved(image, max(size)), size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    fine /= max(float(np.percentile(fine[::2, ::2], 99)), 0.01 * _WHITE)
+    level, square = (cv2.resize(one, (across, down), interpolation=cv2.INTER_AREA) for one in (fine, fine * fine))
+    return level, square - level * level < _FLAT**2
+
+
+def _air(level: NDArray[np.float32], among: _Cells, percentile: int) -> _Cells:
     """Cells about as dark as the darkest ``percentile`` of those ``among`` which air is to be found."""
     darkest = float(np.percentile(level[among], percentile)) if among.any() else 1.0
     return level < (darkest + _AIR_MARGIN if darkest < _DARKEST_AIR else 0.0)
+
+
+def _from_border(cells: _Cells, background: _Cells) -> _Cells:
+    """``background`` and the connected parts of ``cells`` that come near to it or to the border."""
+    outside = np.pad(background.astype(np.uint8), 1, constant_values=1)
+    near = cv2.dilate(outside, _REACHED)[1:-1, 1:-1].astype(np.bool_)
+    count, labels = cv2.connectedComponents((cells | background).astype(np.uint8), connectivity=4)
+    reached = np.zeros(count, dtype=np.bool_)
+    reached[labels[near]] = True
+    reached[0] = False
+    return np.asarray(reached[labels])
 
 
 def _white_bands(level: NDArray[np.float32], background: _Cells) -> _Cells:
@@ -72,16 +104,18 @@ def _white_bands(level: NDArray[np.float32], background: _Cells) -> _Cells:
     return bands
 
 
-def _from_border(cells: _Cells) -> _Cells:
-    """The connected parts of ``cells`` at the border, or one cell from it, since scans often have a thin frame."""
-    _, labels = cv2.connectedComponents(cells.astype(np.uint8), connectivity=4)
-    border = np.concatenate([np.rot90(labels, turns)[:2].ravel() for turns in range(4)])
-    return np.isin(labels, border[border > 0])
+def _without_rims(cells: _Cells) -> NDArray[np.uint8]:
+    """Opened by three cells: edges of collimators and frames go, also where they hang on the anatomy."""
+    opened = cv2.morphologyEx(
+        cells.astype(np.uint8), cv2.MORPH_OPEN, _SQUARE, borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    return np.asarray(opened, dtype=np.uint8)
 
 
-def _large_parts(cells: _Cells) -> _Cells:
-    """The connected parts of ``cells`` that are neither tiny nor thin lines, as the edges of collimators are."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=4)
-    thick = cv2.erode(cells.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= _MIN_PART * cells.size]
-    return np.isin(labels, np.intersect1d(large, labels[thick.astype(np.bool_)]))
+def _large_parts(cells: NDArray[np.uint8]) -> _Cells:
+    """The connected parts of ``cells`` that are not as small as markers."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(cells, connectivity=4)
+    area = stats[:, cv2.CC_STAT_AREA].copy()
+    area[0] = 0
+    large = area >= max(_MIN_PART * cells.size, _MIN_SHARE * area.max(), 1)
+    return np.asarray(large[labels])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data_prep.header_values import items, numbers, word
 from data_prep.lookup_table import LookupTable, read_lookup_table
-from data_prep.shard_format import Display
+from data_prep.shard_format import Display, Provenance
 
 WHITE = 65535
 CONTENT_PERCENTILES = (0.5, 99.5)
@@ -24,6 +24,8 @@ MIN_SPREAD = 0.1
 """Part of the display range that these percentiles of the content have to span: less, and the film is one flat grey."""
 MIN_UNCLIPPED = 0.02
 """Part of the content that has to lie within the range rather than at one of its ends."""
+_COLOURS = ("RGB", "YBR", "PALETTE", "ARGB", "HSV", "CMYK")
+"""Beginnings of the Photometric Interpretations that are not MONOCHROME."""
 _PILE = 0.01
 """A value at an end of the range that so many pixels share is saturation or air, not content."""
 
@@ -46,8 +48,13 @@ class ValueRange:
 
 
 def declared_range(values: ValueRange) -> Display:
-    """The display of films without a header of their own, such as PNG and JPEG: dark to bright as they are."""
+    """The display of films without grey transforms of their own, such as PNG and JPEG: dark to bright as they are."""
     return _display(values, source="declared_range")
+
+
+def has_grey_transforms(header: Any) -> bool:
+    """Whether LUTs, rescale and windows of a header hold: not for colours (PS3.3 C.11.1, C.11.2)."""
+    return header is not None and not word(header, "PhotometricInterpretation").startswith(_COLOURS)
 
 
 def display_of(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Display:
@@ -61,11 +68,14 @@ def display_of(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Di
         values: how shard values stand for the stored values that the header speaks of.
         counts: [2**bits] how often each shard value occurs in the film, without padding and shutter.
     """
+    if not has_grey_transforms(header):
+        return declared_range(values)
+    notes: list[Provenance] = []
     invert = word(header, "PhotometricInterpretation") == "MONOCHROME1"
     windows = _windows(header)
-    modality_table = _modality_table(header, values)
+    modality_table = _modality_table(header, values, notes)
     if modality_table is None:
-        slope, intercept = _rescale(header, values)
+        slope, intercept = _rescale(header, values, notes)
         inputs = values.stored() * slope + intercept
     else:
         slope, intercept = 1.0, 0.0
@@ -74,22 +84,16 @@ def display_of(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Di
     shown = partial(_display, values, invert=invert, windows=windows, slope=slope, intercept=intercept)
     voi_table = _voi_table(header, inputs)
     if voi_table is not None and _is_useful(brightness := voi_table(inputs) / voi_table.top, counts):
-        return shown(source="voi_lut", table=_as_text(brightness, invert))
-    source: Literal["window", "percentile"] = "window"
-    function = _function(header)
-    if (
-        windows
-        and _is_allowed(windows[0][1], function)
-        and _is_useful(_windowed(inputs, *windows[0], function), counts)
-    ):
-        center, width = windows[0]
-    else:
-        source, function = "percentile", "LINEAR_EXACT"
-        center, width = _percentile_window(inputs, counts)
+        notes += _shape_conflict(header, invert)
+        return shown(source="voi_lut", table=_as_text(brightness, invert), provenance=notes)
+    if items(header, "VOILUTSequence"):
+        notes.append("voi_lut_unusable")
+    source, center, width, function = _chosen_window(header, inputs, counts, windows, notes)
     table = None
     if modality_table is not None:
         table = _as_text(_windowed(inputs, center, width, function), invert)
-    return shown(source=source, center=center, width=width, function=function, table=table)
+    notes += _shape_conflict(header, invert)
+    return shown(source=source, center=center, width=width, function=function, table=table, provenance=notes)
 
 
 def display_table(display: Display) -> NDArray[np.uint16]:
@@ -178,6 +182,7 @@ def _display(
     invert: bool = False,
     windows: Sequence[tuple[float, float]] = (),
     table: str | None = None,
+    provenance: Sequence[Provenance] = (),
 ) -> Display:
     return Display(
         bits=values.bits,
@@ -192,13 +197,20 @@ def _display(
         source=source,
         windows=list(windows),
         table=table,
+        provenance=list(provenance),
     )
 
 
-def _modality_table(header: Any, values: ValueRange) -> LookupTable | None:
+def _modality_table(header: Any, values: ValueRange, notes: list[Provenance]) -> LookupTable | None:
     """The Modality LUT, which excludes rescale (PS3.3 C.11.1)."""
     sequence = items(header, "ModalityLUTSequence")
-    return read_lookup_table(sequence[0], signed=values.offset > 0) if sequence else None
+    if not sequence:
+        return None
+    table = read_lookup_table(sequence[0], signed=values.offset > 0)
+    notes.append("modality_lut_unusable" if table is None else "modality_lut")
+    if table is not None and numbers(header, "RescaleSlope"):
+        notes.append("rescale_beside_lut")
+    return table
 
 
 def _voi_table(header: Any, inputs: NDArray[np.float64]) -> LookupTable | None:
@@ -207,14 +219,18 @@ def _voi_table(header: Any, inputs: NDArray[np.float64]) -> LookupTable | None:
     return read_lookup_table(sequence[0], signed=bool(inputs.min() < 0)) if sequence else None
 
 
-def _rescale(header: Any, values: ValueRange) -> tuple[float, float]:
+def _rescale(header: Any, values: ValueRange, notes: list[Provenance]) -> tuple[float, float]:
     """Rescale Slope and Intercept (PS3.3 C.11.1.1.2); ignored where they would make all values equal or infinite."""
     slope, intercept = numbers(header, "RescaleSlope"), numbers(header, "RescaleIntercept")
     if not slope or not intercept:
+        if slope or intercept:
+            notes.append("rescale_unusable")
         return 1.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         inputs = values.stored() * slope[0] + intercept[0]
     usable = np.isfinite(inputs).all() and len(np.unique(inputs)) == len(inputs)
+    if not usable:
+        notes.append("rescale_unusable")
     return (slope[0], intercept[0]) if usable else (1.0, 0.0)
 
 
@@ -223,9 +239,41 @@ def _windows(header: Any) -> list[tuple[float, float]]:
     return list(zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False))
 
 
-def _function(header: Any) -> Function:
+def _chosen_window(
+    header: Any,
+    inputs: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    windows: Sequence[tuple[float, float]],
+    notes: list[Provenance],
+) -> tuple[Literal["window", "percentile"], float, float, Function]:
+    """The first window by its function, or percentiles of the content where it shows nothing."""
+    if windows:
+        center, width = windows[0]
+        function = _function(header, notes)
+        if _is_allowed(width, function) and _is_useful(_windowed(inputs, center, width, function), counts):
+            return "window", center, width, function
+    if windows or numbers(header, "WindowCenter") or numbers(header, "WindowWidth"):
+        notes.append("window_unusable")
+    return "percentile", *_percentile_window(inputs, counts), "LINEAR_EXACT"
+
+
+def _function(header: Any, notes: list[Provenance]) -> Function:
+    """VOI LUT Function (PS3.3 C.11.2.1.3)."""
     declared = word(header, "VOILUTFunction")
-    return declared if declared in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"  # type: ignore[return-value]
+    if declared in ("LINEAR_EXACT", "SIGMOID"):
+        return declared  # type: ignore[return-value]
+    if declared not in ("", "LINEAR"):
+        notes.append("function_unknown")
+    return "LINEAR"
+
+
+def _shape_conflict(header: Any, invert: bool) -> list[Provenance]:
+    """Presentation LUT Shape has to be INVERSE for MONOCHROME1 and IDENTITY for MONOCHROME2 (PS3.3 C.8.11.3.1.2).
+
+    It decides nothing: films with a wrong shape are widespread.
+    """
+    shape = word(header, "PresentationLUTShape")
+    return ["presentation_shape_conflict"] if shape == ("IDENTITY" if invert else "INVERSE") else []
 
 
 def _windowed(inputs: NDArray[np.float64], center: float, width: float, function: Function) -> Brightness:

@@ -3,212 +3,139 @@
 Running the same command again finishes what was interrupted; finished shards are not touched.
 """
 
-import hashlib
-import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
-from data_prep import public_folder
-from data_prep.atomic import canonical_json, published
+from data_prep import public_folder, settings
 from data_prep.config import ShardSettings
-from data_prep.errors import DROPPED, ArchiveError, ShardFormatError
-from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
-from data_prep.plan import Plan, PlannedShard, plan_shards
-from data_prep.progress import Progress
-from data_prep.shard_format import (
-    FORMAT_VERSION,
-    INDEX_SCHEMA,
-    REJECTS_SCHEMA,
-    SPLITS,
-    DatasetCard,
-    FileCounts,
-    ShardCard,
-    read_dataset_card,
-)
-from data_prep.shard_pool import processes, write_shards
-from data_prep.shard_writer import ShardTask, Unfinished, index_bytes
-
-DEIDENTIFICATION = {
-    "113100": "Basic Application Confidentiality Profile",
-    "113105": "Clean Descriptors Option",
-    "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
-    "113108": "Retain Patient Characteristics Option",
-}
-"""DICOM PS3.15 Annex E, code scheme DCM: no attribute but those of the sidecar's allow-list leaves the archive; body
-part, view and device come from vocabularies; days are shifted per patient; sex and age (at most 90) are kept. Clean
-Pixel Data (113101) is not claimed: films that declare burned-in text are left out, the others are not searched."""
+from data_prep.errors import Reason, ShardFormatError
+from data_prep.estimate import DryRun, estimate, free_bytes, planned_files
+from data_prep.history import History
+from data_prep.shard_format import DatasetCard
+from data_prep.shard_inputs import ShardInputs, read_inputs
+from data_prep.shard_pool import processes
+from data_prep.shard_run import Run
 
 
 def shard(private: Path, public: Path, settings: ShardSettings) -> DatasetCard:
     """Write the shards of the private folder ``private`` into ``public``.
 
     Raises:
-        ArchiveError: no private folder, a folder inside the other, or files that could not be read this time.
+        ArchiveError: no private folder, a folder inside the other, or files that could not be had this time.
+        SettingsError: the table of splits is missing or wrong.
         ShardFormatError: ``public`` was begun with other settings, another secret or another format version, or cannot
-            be written.
+            be written, or has too little room.
     """
-    manifest, linkage = read_manifest(private), read_linkage(private)
-    public_folder.check_apart(private, public)
-    config = settings.model_dump(mode="json", exclude={"runtime"})
-    fingerprint = key_fingerprint(manifest)
-    identity = {"format_version": FORMAT_VERSION, "key_fingerprint": fingerprint, "config": config}
-    plan = plan_shards(manifest, settings)
-    try:
-        return _shard(public, identity, plan, manifest, linkage, settings)
-    except OSError as error:  # of writing; trouble with reading leaves a shard unfinished
-        raise ShardFormatError(
-            f"{public} cannot be written ({error.strerror}); mend that, then run the same command again"
-        ) from None
+    inputs = read_inputs(private, public, settings)
+    with _writing(public, inputs):
+        _, history = public_folder.read_begun(public)
+        if history.plan_sha256 != inputs.plan.sha256:  # of other rows, if any
+            history = History(inputs.plan.sha256)
+        return Run(inputs, public, history).finish()
 
 
-def _shard(
-    public: Path, identity: dict[str, Any], plan: Plan, manifest: pa.Table, linkage: pa.Table, settings: ShardSettings
-) -> DatasetCard:
-    config_sha256 = hashlib.sha256(canonical_json(identity["config"])).hexdigest()
-    with public_folder.claimed(public, identity):
-        cards = {one.name: card for one in plan.shards if (card := _finished(public, one, config_sha256))}
-        todo = [one for one in plan.shards if one.name not in cards]
-        if todo:
-            public_folder.reopen(public, identity)
-            tasks = _tasks(todo, manifest, linkage, settings, config_sha256)
-            cards |= {card.shard: card for card in _write_all(tasks, todo, public, settings.runtime.workers)}
-        ordered = [cards[name] for name in sorted(cards)]
-        public_folder.remove_other_shards(public, set(cards))
-        return _publish(public, identity, config_sha256, ordered, plan.rejects, manifest.num_rows)
-
-
-def _finished(public: Path, planned: PlannedShard, config_sha256: str) -> ShardCard | None:
-    """The card of a shard that is there and was made from the same inputs with the same settings."""
-    try:
-        card = ShardCard.model_validate_json((public / f"{planned.name}.json").read_bytes())
-        index = (public / f"{planned.name}.parquet").read_bytes()
-        size = (public / f"{planned.name}.tar").stat().st_size
-    except (OSError, ValidationError):
-        return None
-    same = (card.config_sha256, card.inputs_sha256) == (config_sha256, planned.inputs_sha256)
-    whole = card.tar_size == size and card.index_sha256 == hashlib.sha256(index).hexdigest()
-    return card if same and whole else None
-
-
-def _tasks(
-    shards: Sequence[PlannedShard], manifest: pa.Table, linkage: pa.Table, settings: ShardSettings, config_sha256: str
-) -> Iterator[ShardTask]:
-    rows, paths = manifest["row"].to_numpy(), linkage["path"].combine_chunks()
-    if not np.array_equal(rows, linkage["row"].to_numpy()):
-        raise ArchiveError("manifest and linkage of the private folder do not go together; scan the archive again")
-    for one in shards:
-        places = np.searchsorted(rows, one.rows)
-        files = zip(paths.take(places).to_pylist(), manifest.take(places).to_pylist(), strict=True)
-        yield ShardTask(one.name, one.split, tuple(files), settings.max_side, config_sha256, one.inputs_sha256)
-
-
-def _write_all(
-    tasks: Iterator[ShardTask], todo: Sequence[PlannedShard], public: Path, workers: int
-) -> Iterator[ShardCard]:
-    """Write shards and show progress; what stays unfinished is reported once all others are done.
+def dry_run(private: Path, public: Path, settings: ShardSettings) -> DryRun:
+    """What :func:`shard` would do; decodes and encodes a few films to tell how long and how much. Writes nothing.
 
     Raises:
-        ArchiveError: some files could not be read or have changed.
+        As :func:`shard`, but for a lack of room.
     """
-    progress = Progress("shard", "files", sum(len(one.rows) for one in todo))
-    counted = 0
-
-    def show(files: int, refused: int) -> None:
-        nonlocal counted
-        progress.add(files - counted, f"{refused} no film" if refused else "")
-        counted = files
-
-    unfinished: list[Unfinished] = []
-    try:
-        for result in write_shards(tasks, public, processes(workers, len(todo)), show):
-            if isinstance(result, Unfinished):
-                unfinished.append(result)
-            else:
-                yield result
-    finally:
-        progress.close()
-    if unfinished:
-        raise ArchiveError(_explain(unfinished, len(todo)))
-
-
-def _explain(unfinished: Sequence[Unfinished], shards: int) -> str:
-    unreadable = sorted(row for one in unfinished for row in one.unreadable)
-    changed = sorted(row for one in unfinished for row in one.changed)
-    parts = []
-    if unreadable:
-        parts.append(f"{len(unreadable)} files could not be read (manifest {_rows(unreadable)}): mount or mend them")
-    if changed:
-        parts.append(f"{len(changed)} files have changed since the scan (manifest {_rows(changed)}): scan again")
-    return f"{len(unfinished)} of {shards} shards are unfinished; {'; '.join(parts)}; then run the same command again"
-
-
-def _rows(rows: Sequence[int]) -> str:
-    shown = ", ".join(str(row) for row in rows[:5])
-    return f"row{'s' if len(rows) > 1 else ''} {shown}{', …' if len(rows) > 5 else ''}"
-
-
-def _publish(
-    public: Path,
-    identity: dict[str, Any],
-    config_sha256: str,
-    cards: Sequence[ShardCard],
-    header_rejects: pa.Table,
-    files: int,
-) -> DatasetCard:
-    """Merge the shards' tables, then write ``dataset.json``; a folder that is complete already is left alone."""
-    parts = [pq.read_table(public / f"{card.shard}.parquet").cast(INDEX_SCHEMA) for card in cards]
-    index = pa.concat_tables(parts or [INDEX_SCHEMA.empty_table()])
-    told = [{"row": row, "reason": reason} for card in cards for row, reason in card.rejects]
-    rejects = pa.concat_tables([header_rejects, pa.Table.from_pylist(told, REJECTS_SCHEMA)])
-    card = _dataset_card(identity, config_sha256, cards, index, rejects)
-    if card.files.written + card.files.rejected + card.files.dropped != files:
-        raise AssertionError("the ledger does not add up: a file is neither written, rejected nor dropped")
-    tables = {"index.parquet": index, "rejects.parquet": rejects.sort_by("row")}
-    if _is_published(public, card) and all((public / name).exists() for name in tables):
-        return card
-    public_folder.reopen(public, identity)
-    for name, table in tables.items():
-        with published(public / name) as file:
-            file.write(index_bytes(table))
-    public_folder.finish(public, json.dumps(card.model_dump(mode="json"), indent=2, sort_keys=True).encode())
-    return card
-
-
-def _is_published(public: Path, card: DatasetCard) -> bool:
-    try:
-        return read_dataset_card(public) == card
-    except ShardFormatError:
-        return False
-
-
-def _dataset_card(
-    identity: dict[str, Any], config_sha256: str, cards: Sequence[ShardCard], index: pa.Table, rejects: pa.Table
-) -> DatasetCard:
-    reasons = Counter(rejects["reason"].to_pylist())
-    dropped = sum(count for reason, count in reasons.items() if reason in DROPPED)
-    of_split = {split: index.filter(pc.equal(index["split"], split)) for split in SPLITS}
-    shards = {f"{card.shard}.tar": card.tar_sha256 for card in cards}
-    return DatasetCard(
-        **identity,
-        config_sha256=config_sha256,
-        dataset_sha256=dataset_sha256(shards),
-        files=FileCounts(written=index.num_rows, rejected=rejects.num_rows - dropped, dropped=dropped),
-        reasons=dict(sorted(reasons.items())),
-        films={split: films.num_rows for split, films in of_split.items()},
-        patients={split: pc.count_distinct(films["patient"]).as_py() for split, films in of_split.items()},
-        shards=shards,
-        deidentification=DEIDENTIFICATION,
+    inputs = read_inputs(private, public, settings)
+    history = History(inputs.plan.sha256)
+    if public.is_dir() and any(public.iterdir()):
+        public_folder.check_identity(public, inputs.identity)
+        _, found = public_folder.read_begun(public)
+        history = found if found.plan_sha256 == history.plan_sha256 else history
+    run = Run(inputs, public, history)
+    todo = run.todo(run.finished())
+    return DryRun(
+        files=inputs.manifest.num_rows,
+        reasons={one["values"]: one["counts"] for one in pc.value_counts(inputs.plan.rejects["reason"]).to_pylist()},
+        planned=planned_files(run.planned),
+        shards_done=len(run.planned) - len(todo),
+        estimate=estimate(inputs, todo),
+        workers=processes(settings.runtime.workers, max(1, len(todo))),
+        free=free_bytes(public),
     )
 
 
-def dataset_sha256(shards: dict[str, str]) -> str:
-    """SHA-256 over names and checksums of all shards, in order of their names."""
-    return hashlib.sha256("".join(f"{name} {sha256}\n" for name, sha256 in sorted(shards.items())).encode()).hexdigest()
+def retry(private: Path, public: Path, reasons: Collection[Reason], settings: ShardSettings) -> DatasetCard:
+    """Try again the files of a complete folder that became no film for one of ``reasons`` while it was sharded.
+
+    What becomes a film this time goes into shards of its own behind the others, which are not touched. An interrupted
+    retry is finished, by the same command or by :func:`shard`.
+
+    Raises:
+        ShardFormatError: the folder is not finished, no longer what ``private`` plans, or has no such files.
+        As :func:`shard` otherwise.
+    """
+    inputs = read_inputs(private, public, settings)
+    public_folder.read_begun(public)  # refuses a folder that is none, before it is claimed
+    with _writing(public, inputs):
+        _, before = public_folder.read_begun(public)
+        complete = public_folder.is_complete(public)
+        run = Run(inputs, public, before)
+        earlier = [one for one in run.planned if complete or one.generation < len(before.retries)]
+        if before.plan_sha256 != inputs.plan.sha256 or not {one.name for one in earlier} <= set(run.finished()):
+            raise ShardFormatError(f"{public} is not finished, or not up to date; first run the shard command again")
+        if complete:
+            run = Run(inputs, public, before.retry(_refused(public, inputs, reasons)))
+        elif not before.retries:
+            raise ShardFormatError(f"{public} is not finished; first run the same shard command again")
+        card = run.finish()
+        if any(run.cards[one.name].films for one in run.planned if one.generation == len(run.history.retries)):
+            return card
+        quarantined = {**before.quarantined, **run.history.quarantined}
+        kept = before.retries if complete else before.retries[:-1]
+        return Run(inputs, public, replace(before, quarantined=quarantined, retries=kept)).finish()
+
+
+def settings_of(public: Path, overrides: Sequence[str]) -> ShardSettings:
+    """The settings with which ``public`` was made, for :func:`retry`; ``runtime`` and ``splits.table`` are not kept.
+
+    Raises:
+        ShardFormatError: it is no public folder.
+        SettingsError: an override is wrong.
+    """
+    config, _ = public_folder.read_begun(public)
+    if config.get("splits", {}).get("table") and not any(word.startswith("splits.table=") for word in overrides):
+        raise ShardFormatError(f"{public} was made with a table of splits; give it again: splits.table=FILE")
+    return settings.load(ShardSettings, None, overrides, base=config)
+
+
+@contextmanager
+def _writing(public: Path, inputs: ShardInputs) -> Iterator[None]:
+    try:
+        with public_folder.claimed(public, inputs.identity):
+            yield
+    except OSError as error:  # of writing; trouble with reading leaves a shard unfinished
+        raise ShardFormatError(
+            f"{public} cannot be written ({error.strerror}); mend that, then run the same command again: finished"
+            " shards are kept"
+        ) from None
+
+
+def _refused(public: Path, inputs: ShardInputs, reasons: Collection[Reason]) -> dict[int, Reason]:
+    """Row → verdict of the files that were refused for one of ``reasons``, with others that bear the same key.
+
+    Raises:
+        ShardFormatError: there are none.
+    """
+    ledger = pq.read_table(public / "rejects.parquet")
+    by_pixels = ledger.filter(pc.invert(pc.is_in(ledger["row"], inputs.plan.rejects["row"].combine_chunks())))
+    keys = inputs.manifest["key"].take(by_pixels["row"])
+    chosen = keys.filter(pc.is_in(by_pixels["reason"], pa.array([reason.value for reason in reasons])))
+    if not len(chosen):
+        there = ", ".join(sorted(set(by_pixels["reason"].to_pylist()))) or "none"
+        raise ShardFormatError(
+            f"no file of {public} was refused for {', '.join(sorted(reasons))} while it was sharded (reasons there:"
+            f" {there}); what the scan refused needs another scan, then shard"
+        )
+    again = by_pixels.filter(pc.is_in(keys, chosen.combine_chunks()))  # a key is judged as a whole
+    return {row["row"]: Reason(row["reason"]) for row in again.to_pylist()}

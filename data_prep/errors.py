@@ -45,7 +45,17 @@ class Reason(StrEnum):
     UNREADABLE_HEADER = "unreadable_header"
     NO_PIXELS = "no_pixels"
     NOT_A_RADIOGRAPH = "not_a_radiograph"
+    DOCUMENT = "document"
+    MAMMOGRAPHY = "mammography"
+    INTRA_ORAL = "intra_oral"
+    FLUOROSCOPY = "fluoroscopy"
+    LOCALIZER = "localizer"
     FOR_PROCESSING = "for_processing"
+    PROCESSING_TWIN = "processing_twin"
+    SECONDARY_CAPTURE = "secondary_capture"
+    DIGITIZED_FILM = "digitized_film"
+    SCREENSHOT = "screenshot"
+    PHOTOGRAPH = "photograph"
     MULTI_FRAME = "multi_frame"
     NO_IDENTIFIER = "no_identifier"
     TRANSFER_SYNTAX = "transfer_syntax_not_supported"
@@ -56,12 +66,17 @@ class Reason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_LARGE = "too_large"
     CONSTANT = "constant"
+    EMPTY_EXPOSURE = "empty_exposure"
+    UNREADABLE_FILE = "unreadable_file"
+    CHANGED_SINCE_SCAN = "changed_since_scan"
+    DECODER_CRASHED = "decoder_crashed"
+    DECODER_TIMEOUT = "decoder_timeout"
     DUPLICATE = "duplicate"
     UID_CONFLICT = "uid_conflict"
 
 
-DROPPED = frozenset({Reason.DUPLICATE})
-"""Reasons that count as dropped, not as rejected: nothing is lost."""
+DROPPED = frozenset({Reason.DUPLICATE, Reason.PROCESSING_TWIN})
+"""Reasons that count as dropped, not as rejected: the same exposure is there in another file."""
 
 
 class FilmReject(Exception):  # noqa: N818 - a verdict on one film, not an error of the program

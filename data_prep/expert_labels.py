@@ -22,6 +22,7 @@ from data_prep.atomic import published
 from data_prep.errors import LabelError, SecretError, ShardFormatError
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA, read_dataset_card
+from data_prep.shard_writer import index_bytes
 
 LABELS_FILE, BOXES_FILE = "labels.parquet", "boxes.parquet"
 VALUES = ("present", "absent", "uncertain", "not_mentioned")
@@ -291,6 +292,6 @@ def _replace(public: Path, tables: Mapping[str, pa.Table]) -> None:
     try:
         for name, table in tables.items():
             with published(public / name) as file:
-                pq.write_table(table, file)
+                file.write(index_bytes(table))
     except OSError as error:
         raise ShardFormatError(f"labels cannot be written into {public} ({error.strerror})") from None

@@ -8,6 +8,8 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.htj2k import decode_htj2k
+
 MAX_BITS = 15
 """Reduced decoding leaves the range by a little in both directions; one spare bit tells above from below."""
 
@@ -36,7 +38,7 @@ def decode_film(stream: bytes, *, bits: int, reduction: int = 0) -> NDArray[np.u
     range, measured by up to a fifth: what lies above is clipped to white, and what lies below, where the decoder wraps
     round, to black.
     """
-    decoded = np.asarray(imagecodecs.htj2k_decode(stream, skipres=reduction or None), dtype=np.uint16)
+    decoded = np.asarray(decode_htj2k(stream, skipres=reduction or None), dtype=np.uint16)
     if reduction == 0:
         return decoded
     return np.where(decoded >= _WRAPPED, np.uint16(0), np.minimum(decoded, np.uint16(2**bits - 1)))

@@ -7,29 +7,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.header_values import integer, numbers, words
+from data_prep.shard_format import Provenance
 
 MIN_VISIBLE = 0.01
 """A shutter that leaves less than this of the film has a wrong description and is ignored."""
 
 
-def hidden_pixels(values: NDArray[np.int16] | NDArray[np.uint16], header: Any) -> NDArray[np.bool_]:
-    """[rows, columns] True where a pixel is padding or lies behind the shutter."""
-    return _padding(values, header) | ~_visible(values.shape[0], values.shape[1], header)
+def hidden_pixels(
+    values: NDArray[np.int16] | NDArray[np.uint16], header: Any
+) -> tuple[NDArray[np.bool_] | None, list[Provenance]]:
+    """[rows, columns] True where a pixel is padding or lies behind the shutter, None where none is; what was found."""
+    notes: list[Provenance] = []
+    hidden = _padding(values, header)
+    if hidden is not None:
+        notes.append("padding_hidden")
+    if not words(header, "ShutterShape"):
+        return hidden, notes
+    visible, ignored = _visible(values.shape[0], values.shape[1], header)
+    if not visible.all():
+        notes.append("shutter_hidden")
+        hidden = ~visible if hidden is None else hidden | ~visible
+    return hidden, [*notes, "shutter_ignored"] if ignored else notes
 
 
-def _padding(values: NDArray[np.int16] | NDArray[np.uint16], header: Any) -> NDArray[np.bool_]:
+def _padding(values: NDArray[np.int16] | NDArray[np.uint16], header: Any) -> NDArray[np.bool_] | None:
     """Pixel Padding Value to Pixel Padding Range Limit inclusive, in stored values with the sign of the pixels."""
     first = numbers(header, "PixelPaddingValue")
     if not first:
-        return np.zeros(values.shape, dtype=np.bool_)
+        return None
     last = numbers(header, "PixelPaddingRangeLimit") or first
     ends = (np.array([first[0], last[0]]).astype(np.int64) % 2**16).astype(np.uint16).view(values.dtype)
-    return np.asarray((values >= ends.min()) & (values <= ends.max()))
+    padding = np.asarray((values >= ends.min()) & (values <= ends.max()))
+    return padding if padding.any() else None
 
 
-def _visible(rows: int, columns: int, header: Any) -> NDArray[np.bool_]:
-    """What all shapes of the shutter leave; their coordinates count from 1 in the upper left corner."""
+def _visible(rows: int, columns: int, header: Any) -> tuple[NDArray[np.bool_], bool]:
+    """What all shapes of the shutter leave, and whether one was ignored.
+
+    Coordinates count from 1 in the upper left corner. A bitmap shutter (an overlay) is ignored.
+    """
     visible = np.ones((rows, columns), dtype=np.bool_)
+    ignored = False
     for shape in words(header, "ShutterShape"):
         hole = np.zeros((rows, columns), dtype=np.uint8)
         if shape == "RECTANGULAR":
@@ -48,8 +66,10 @@ def _visible(rows: int, columns: int, header: Any) -> NDArray[np.bool_]:
             if len(vertices) >= 6 and len(vertices) % 2 == 0:
                 corners = np.clip(np.rint(vertices).astype(np.int64), -(2**15), 2**15).astype(np.int32)
                 cv2.fillPoly(hole, [np.ascontiguousarray(corners.reshape(-1, 2)[:, ::-1] - 1)], 1)
-        else:
-            continue
         if hole.mean() >= MIN_VISIBLE:
             visible &= hole.astype(np.bool_)
-    return visible if visible.mean() >= MIN_VISIBLE else np.ones((rows, columns), dtype=np.bool_)
+        else:
+            ignored = True
+    if visible.mean() >= MIN_VISIBLE:
+        return visible, ignored
+    return np.ones((rows, columns), dtype=np.bool_), True

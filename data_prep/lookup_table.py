@@ -36,23 +36,42 @@ def read_lookup_table(item: Any, *, signed: bool) -> LookupTable | None:
     if len(descriptor) != 3:
         return None
     length = descriptor[0] % 2**16 or 2**16  # 0 means 65536
-    first = descriptor[1] % 2**16
-    if signed and first >= 2**15:
-        first -= 2**16
-    entries = _entries(item, length)
+    entries = _entries(item, length, "LUTData")
     if entries is None or entries.min() == entries.max():
         return None
-    return LookupTable(first, entries)
+    return LookupTable(_first(descriptor[1], signed), entries)
 
 
-def _entries(item: Any, length: int) -> NDArray[np.uint16] | None:
+def read_palette(header: Any, *, signed: bool) -> tuple[list[LookupTable], int] | None:
+    """Red, green and blue table of a PALETTE COLOR film and the bits of their entries (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6).
+
+    None where one is missing, broken or segmented.
+    """
+    tables = []
+    for colour in ("Red", "Green", "Blue"):
+        descriptor = numbers(header, f"{colour}PaletteColorLookupTableDescriptor")
+        length = int(descriptor[0]) % 2**16 or 2**16 if len(descriptor) == 3 else 0
+        entries = _entries(header, length, f"{colour}PaletteColorLookupTableData")
+        if not length or entries is None:
+            return None
+        tables.append(LookupTable(_first(descriptor[1], signed), entries))
+    return tables, 8 if max(int(table.entries.max()) for table in tables) < 2**8 else 16
+
+
+def _first(number: float, signed: bool) -> int:
+    """First mapped value, with the sign of the inputs whatever the element's own is."""
+    first = int(number) % 2**16
+    return first - 2**16 if signed and first >= 2**15 else first
+
+
+def _entries(item: Any, length: int, keyword: str) -> NDArray[np.uint16] | None:
     """LUT Data with one entry per word, or two entries of 8 bits per word, the first in the low byte."""
-    data = item.get("LUTData")
+    data = item.get(keyword)
     if isinstance(data, bytes):
         order = "<u2" if _little_endian(item) else ">u2"
         stored = np.frombuffer(data[: len(data) // 2 * 2], order).astype(np.uint16)
     else:
-        values = np.array(numbers(item, "LUTData"), dtype=np.int64)
+        values = np.array(numbers(item, keyword), dtype=np.int64)
         stored = (values % 2**16).astype(np.uint16)
     if len(stored) >= length:
         return stored[:length]

@@ -4,10 +4,12 @@ PRIVATE/            mode 0700, files 0600
   manifest.parquet  one row per file: screened facts and keys, or the reason why it is no film (MANIFEST_SCHEMA)
   linkage.parquet   one row per file: path and original identifiers → key (LINKAGE_SCHEMA)
   unmapped.csv      words of the headers that the vocabularies do not know
+  headers.arrow     one row per file: all that was read, for the next scan (data_prep.header_table)
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,13 +18,15 @@ import pyarrow.parquet as pq
 
 from data_prep.errors import ArchiveError
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 MANIFEST_SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
         ("source", pa.string()),
         ("file_size", pa.int64()),
         ("reason", pa.string()),
+        ("marks", pa.string()),
+        ("twin", pa.string()),
         ("key", pa.string()),
         ("patient", pa.string()),
         ("study", pa.string()),
@@ -48,14 +52,16 @@ MANIFEST_SCHEMA = pa.schema(
         ("pixel_spacing_from", pa.string()),
     ]
 )
-"""``source`` is dicom, png, jpeg or other; ``reason`` null means a film. ``rows`` and ``columns`` are those of the
-file, before the EXIF ``orientation`` is applied; ``pixel_spacing_mm`` is (row, column) spacing of the file's raster
-(a plain list: Parquet does not read nulls among lists of fixed size back)."""
+"""``source`` is dicom, png, jpeg or other; ``reason`` null means a readable film, ``marks`` are the rules of selection
+that its header falls under, and ``twin`` is the key of the film for presentation of the same exposure. ``rows`` and
+``columns`` are those of the file, before the EXIF ``orientation`` is applied; ``pixel_spacing_mm`` is (row, column)
+spacing of the file's raster (a plain list: Parquet does not read nulls among lists of fixed size back)."""
 
 LINKAGE_SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
         ("path", pa.string()),
+        ("mtime_ns", pa.int64()),
         ("sop_instance_uid", pa.string()),
         ("series_uid", pa.string()),
         ("study_uid", pa.string()),
@@ -68,6 +74,7 @@ LINKAGE_SCHEMA = pa.schema(
 MANIFEST_FILE = "manifest.parquet"
 LINKAGE_FILE = "linkage.parquet"
 UNMAPPED_FILE = "unmapped.csv"
+HEADERS_FILE = "headers.arrow"
 
 _FINGERPRINT = b"key_fingerprint"
 _VERSION = b"format_version"
@@ -110,8 +117,9 @@ def prepare_private(private: Path) -> None:
     try:
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (private / MANIFEST_FILE).exists():
-            ours = {MANIFEST_FILE, LINKAGE_FILE, UNMAPPED_FILE}
-            if any(entry.name.removeprefix(".").removesuffix(".part") not in ours for entry in private.iterdir()):
+            ours = {MANIFEST_FILE, LINKAGE_FILE, UNMAPPED_FILE, HEADERS_FILE}
+            names = (entry.name.removeprefix(".").removesuffix(".part") for entry in private.iterdir())
+            if any(name not in ours and not name.startswith(f"{HEADERS_FILE}.") for name in names):
                 raise ArchiveError(f"{private} holds other files; give a new or an empty folder as --out")
         private.chmod(0o700)
     except FileExistsError:
@@ -135,13 +143,13 @@ def read_manifest(private: Path) -> pa.Table:
     return table
 
 
-def read_linkage(private: Path) -> pa.Table:
-    """Paths and original identifiers, one row per row of the manifest.
+def read_linkage(private: Path, columns: list[str] | None = None) -> pa.Table:
+    """Paths and original identifiers (only ``columns``, if given), one row per row of the manifest.
 
     Raises:
         ArchiveError: no folder, no private folder, or damaged.
     """
-    return _read(private, LINKAGE_FILE)
+    return _read(private, LINKAGE_FILE, columns)
 
 
 def key_fingerprint(manifest: pa.Table) -> str:
@@ -152,26 +160,36 @@ def key_fingerprint(manifest: pa.Table) -> str:
 _SCAN_AGAIN = "make it with: python -m data_prep scan ARCHIVE --out PRIVATE"
 
 
-def _read(private: Path, name: str) -> pa.Table:
+def _read(private: Path, name: str, columns: list[str] | None = None) -> pa.Table:
     if not private.is_dir():
         raise ArchiveError(f"private folder {private} does not exist; {_SCAN_AGAIN}")
     try:
-        return pq.read_table(private / name)
+        return pq.read_table(private / name, columns=columns)
     except FileNotFoundError:
         raise ArchiveError(f"{private} is no private folder, or its scan has not finished; {_SCAN_AGAIN}") from None
     except (OSError, pa.ArrowInvalid):
         raise ArchiveError(f"{private / name} cannot be read; {_SCAN_AGAIN}") from None
 
 
-def _write_part(path: Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Write beside ``path`` under a temporary name, synced to disk."""
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+@contextmanager
+def part_of(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside ``path`` under a temporary name, readable by its owner only, synced to disk at the end."""
+    with open(_part(path), "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         os.fchmod(file.fileno(), 0o600)
-        write(file)
+        yield file
         file.flush()
         os.fsync(file.fileno())
-    return part
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _write_part(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+    """Write beside ``path`` under a temporary name."""
+    with part_of(path) as file:
+        write(file)
+    return _part(path)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,13 +4,14 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from data_prep.atomic import canonical_json, is_leftover, published
 from data_prep.errors import ArchiveError, ShardFormatError
+from data_prep.history import History
 from data_prep.shard_format import SPLITS
 
 DATASET_FILE = "dataset.json"
@@ -47,22 +48,44 @@ def claimed(public: Path, identity: Identity) -> Iterator[None]:
     folder = os.open(public, os.O_RDONLY)
     try:
         _lock(folder, public)
-        _check_identity(public, identity)
-        for path in public.iterdir():
-            if is_leftover(path):
-                path.unlink()
-        if not (public / DATASET_FILE).exists():
-            reopen(public, identity)
-        yield
+        check_identity(public, identity)
+        _clear(public)
+        if not _begun(public):
+            reopen(public, identity, History())
+        try:
+            yield
+        finally:
+            _clear(public)
     finally:
         os.close(folder)
 
 
-def reopen(public: Path, identity: Identity) -> None:
+def reopen(public: Path, identity: Identity, history: History) -> None:
     """Mark the folder as unfinished."""
     with published(public / _BEGUN_FILE) as file:
-        file.write(canonical_json(identity))
+        file.write(canonical_json({**identity, **history.values()}))
     (public / DATASET_FILE).unlink(missing_ok=True)
+
+
+def is_complete(public: Path) -> bool:
+    """Whether the folder has been finished and not been opened again."""
+    return (public / DATASET_FILE).exists()
+
+
+def read_begun(public: Path) -> tuple[dict[str, Any], History]:
+    """With which settings the folder was begun, and what its runs have learnt.
+
+    Raises:
+        ShardFormatError: it is no public folder, or damaged.
+    """
+    begun = _begun(public)
+    if not begun:
+        raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
+    try:
+        found = json.loads(begun[0].read_text(encoding="utf-8"))
+        return dict(found["config"]), History.read(found)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ShardFormatError(f"{begun[0]} is damaged; give a new folder as --out") from None
 
 
 def finish(public: Path, card: bytes) -> None:
@@ -80,6 +103,32 @@ def remove_other_shards(public: Path, names: set[str]) -> None:
             path.unlink()
 
 
+def withdraw(public: Path, problems: Iterable[str]) -> list[str]:
+    """Take the cards of damaged shards away, so that the same shard command writes them anew.
+
+    Args:
+        public: the folder.
+        problems: as ``verify`` tells them, each beginning with the name of the file that it is about.
+
+    Returns:
+        Names of the shards.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    told = [_SHARD_FILE.match(problem) for problem in problems]
+    names = sorted({match[1] for match in told if match})
+    for name in names:
+        (public / f"{name}.json").unlink(missing_ok=True)
+    return names
+
+
+def _clear(public: Path) -> None:
+    for path in public.iterdir():
+        if is_leftover(path):
+            path.unlink()
+
+
 def _lock(folder: int, public: Path) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,8 +138,17 @@ def _lock(folder: int, public: Path) -> None:
         return
 
 
-def _check_identity(public: Path, identity: Identity) -> None:
-    begun = [public / name for name in (DATASET_FILE, _BEGUN_FILE) if (public / name).exists()]
+def _begun(public: Path) -> list[Path]:
+    return [public / name for name in (DATASET_FILE, _BEGUN_FILE) if (public / name).exists()]
+
+
+def check_identity(public: Path, identity: Identity) -> None:
+    """Refuse a folder that was begun in another way.
+
+    Raises:
+        ShardFormatError: with other settings, another secret or another format version, or it holds other files.
+    """
+    begun = _begun(public)
     if not begun:
         if any(not is_leftover(path) for path in public.iterdir()):
             raise ShardFormatError(f"{public} holds other files; give a new or an empty folder as --out")

@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.content_mask import CONTENT_MASK_VERSION, content_mask
 from data_prep.decode import StoredFilm, decode
 from data_prep.display import apply, declared_range, display_of, display_table
+from data_prep.errors import FilmReject, Reason
 from data_prep.film_codec import encode_film
-from data_prep.shard_format import FORMAT_VERSION, INDEX_SCHEMA, Display, Sidecar, Split, pack_mask
-from data_prep.shard_values import shrink, shrunk_size, to_shard_values, value_range
+from data_prep.polarity import polarity_suspect
+from data_prep.selection import empty_exposure
+from data_prep.shard_format import FORMAT_VERSION, INDEX_SCHEMA, Display, Provenance, Sidecar, Split, pack_mask
+from data_prep.shard_values import halved, histogram, pixel_aspect, shrink, shrunk_size, to_shard_values, value_range
 
 Facts = Mapping[str, Any]
 """A row of the manifest."""
@@ -26,6 +30,9 @@ _COPIED = (
 """What a sidecar takes from the manifest as it is: screened by the scan."""
 _INDEXED = tuple(name for name in INDEX_SCHEMA.names if name in Sidecar.model_fields)
 
+_GLANCE = 256
+"""Longer side of the film, at least, from which content and polarity are told."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -34,6 +41,7 @@ class Sample:
     film: bytes
     sidecar: Sidecar
     content_fraction: float
+    polarity_suspect: bool
 
     def index_row(self) -> dict[str, Any]:
         """The columns of the index that do not depend on the film's place."""
@@ -42,7 +50,9 @@ class Sample:
         return columns | {
             "display_source": display.source,
             "display_invert": display.invert,
+            "provenance": display.provenance,
             "content_fraction": self.content_fraction,
+            "polarity_suspect": self.polarity_suspect,
         }
 
 
@@ -64,24 +74,40 @@ def decode_file(data: bytes, facts: Facts) -> tuple[StoredFilm, str]:
 def pixel_sha256(values: NDArray[np.int16] | NDArray[np.uint16]) -> str:
     """SHA-256 of size and stored values, whatever transfer syntax and word size the file has."""
     head = f"{values.shape[0]} {values.shape[1]} {values.dtype.kind}\n".encode()
-    little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return hashlib.sha256(head + little.tobytes()).hexdigest()
+    digest = hashlib.sha256(head)
+    digest.update(np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()
 
 
 def make_sample(
-    film: StoredFilm, sha256: str, facts: Facts, *, split: Split, max_side: int | Literal["native"]
+    film: StoredFilm,
+    sha256: str,
+    facts: Facts,
+    *,
+    split: Split,
+    max_side: int | Literal["native"],
+    reject_empty: bool = False,
 ) -> Sample:
-    """Shard values, display, content mask and sidecar of a decoded film."""
+    """Shard values, display, content mask and sidecar of a decoded film.
+
+    Raises:
+        FilmReject: it shows nothing but air, and ``reject_empty`` asks for it.
+    """
     values_range = value_range(film)
     full = to_shard_values(film, values_range)
     if film.header is None:
         display = declared_range(values_range)
     else:
-        counts = np.bincount(film.visible(full), minlength=2**values_range.bits)
-        display = display_of(film.header, values_range, counts)
-    rows, columns = shrunk_size(full.shape[0], full.shape[1], max_side)
+        display = display_of(film.header, values_range, histogram(full, film.hidden, values_range.bits))
+    aspect = pixel_aspect(facts["pixel_spacing_mm"], film.header)
+    squared: list[Provenance] = ["made_square"] if aspect != 1 else []
+    display = display.model_copy(update={"provenance": [*film.notes, *display.provenance, *squared]})
+    rows, columns = shrunk_size(full.shape[0], full.shape[1], max_side, aspect)
     values = shrink(full, film.hidden, _darkest(display), (rows, columns))
-    mask = content_mask(apply(values, display))
+    if reject_empty and empty_exposure(values, _shrunk(film.hidden, values.shape)):
+        raise FilmReject(Reason.EMPTY_EXPOSURE)
+    shown = apply(halved(values, _GLANCE), display)
+    mask = content_mask(shown, (rows, columns))
     sidecar = Sidecar(
         format_version=FORMAT_VERSION,
         split=split,
@@ -96,7 +122,13 @@ def make_sample(
         pixel_sha256=sha256,
         **{name: facts[name] for name in _COPIED},
     )
-    return Sample(encode_film(values), sidecar, float(mask.mean()))
+    return Sample(encode_film(values), sidecar, float(mask.mean()), polarity_suspect(shown))
+
+
+def _shrunk(hidden: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if hidden is None:
+        return np.zeros(shape, dtype=np.bool_)
+    return np.asarray(cv2.resize(hidden.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.bool_)
 
 
 def _darkest(display: Display) -> int:

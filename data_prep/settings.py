@@ -1,9 +1,10 @@
 """Strict settings: one YAML file plus ``key.sub=value``, unknown keys fail and name the nearest valid one."""
 
+import copy
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -25,13 +26,15 @@ Folders = Annotated[list[Path], BeforeValidator(lambda value: [value] if isinsta
 S = TypeVar("S", bound=Settings)
 
 
-def load(model: type[S], path: Path | None, overrides: Sequence[str] = ()) -> S:
-    """Read ``path`` (defaults only when None), apply ``key.sub=value`` overrides and validate.
+def load(
+    model: type[S], path: Path | None, overrides: Sequence[str] = (), *, base: Mapping[str, Any] | None = None
+) -> S:
+    """Read ``path`` (``base`` or defaults only when None), apply ``key.sub=value`` overrides and validate.
 
     Raises:
         SettingsError: missing or malformed file, unknown key (with the nearest valid one), or a value out of range.
     """
-    values = _read_yaml(path) if path is not None else {}
+    values = _read_yaml(path) if path is not None else copy.deepcopy(dict(base or {}))
     for override in overrides:
         _apply(values, override)
     try:

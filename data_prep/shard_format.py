@@ -31,6 +31,49 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
+Provenance = Literal[
+    "palette_applied",
+    "colour_stored_grey",
+    "bits_moved",
+    "high_bit_ignored",
+    "bits_widened",
+    "overlay_removed",
+    "padding_hidden",
+    "shutter_hidden",
+    "shutter_ignored",
+    "modality_lut",
+    "modality_lut_unusable",
+    "rescale_beside_lut",
+    "rescale_unusable",
+    "voi_lut_unusable",
+    "window_unusable",
+    "function_unknown",
+    "presentation_shape_conflict",
+    "made_square",
+]
+"""What was decided about a film beyond the plain case, in the order of its steps.
+
+palette_applied             colours of a PALETTE COLOR film looked up
+colour_stored_grey          red, green and blue that agree, or luminance without colour; LUTs and windows do not hold
+bits_moved                  values moved down by High Bit (PS3.5 section 8.1.1)
+high_bit_ignored            High Bit says left-justified, the values are not
+bits_widened                Bits Stored is too small for the values
+overlay_removed             an overlay in unused bits of the pixels
+padding_hidden              Pixel Padding Value or its range occurs
+shutter_hidden              a shutter hides a part of the film
+shutter_ignored             the shutter is described wrongly, or as a bitmap
+modality_lut                the Modality LUT was applied
+modality_lut_unusable       … is broken: rescale in its place
+rescale_beside_lut          Modality LUT and rescale exclude each other: the LUT was taken
+rescale_unusable            rescale would make values equal or infinite, or half of it is absent
+voi_lut_unusable            the VOI LUT is broken or shows nothing: the window in its place
+window_unusable             the window shows nothing: percentiles of the content in its place
+function_unknown            VOI LUT Function is none of the standard's: LINEAR
+presentation_shape_conflict Presentation LUT Shape contradicts Photometric Interpretation, which decides
+made_square                 pixels were not square: the finer direction was shrunk
+"""
+
+
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,6 +98,8 @@ class Display(_Closed):
     windows: list[tuple[float, float]]
     table: str | None = None
     """Only where the film has a real LUT: the whole display table, see :func:`pack_table`."""
+    provenance: list[Provenance] = []
+    """How the film came to its values and its display, in that order."""
 
 
 class Sidecar(_Closed):
@@ -127,6 +172,8 @@ INDEX_SCHEMA = pa.schema(
         ("pixel_spacing_from", pa.string()),
         ("display_source", pa.string()),
         ("display_invert", pa.bool_()),
+        ("provenance", pa.list_(pa.string())),
+        ("polarity_suspect", pa.bool_()),
         ("pixel_sha256", pa.string()),
         ("content_fraction", pa.float32()),
     ]
@@ -202,6 +249,13 @@ class DatasetCard(_Closed):
     patients: dict[Split, int]
     shards: dict[str, str]
     """Name of the tar → its SHA-256."""
+    plan_sha256: str = ""
+    """Of the plan that ``quarantined`` and ``retries`` belong to."""
+    quarantined: list[tuple[int, str]] = []
+    """(manifest row, reason) of files that are not tried again, since they have killed or stopped their decoder."""
+    retries: list[list[tuple[int, str]]] = []
+    """Of each generation of shards that ``retry`` has appended: the files that it took up, and why an earlier
+    generation had not taken them."""
     deidentification: dict[str, str]
     """PS3.15 Annex E profile and option codes → their meaning."""
 

@@ -1,99 +1,244 @@
-"""Spawned processes that write shards; the order in which they end changes nothing."""
+"""Processes that write shards, watched file by file; the order in which they end changes nothing.
 
-import ctypes
+A file at which a process dies or stays too long is tried a second time. A process that the kernel killed, as it does
+when memory is short, and a file that took too long are tried again at the end, alone: it may have been the others'
+doing. What fails twice gets a verdict, with which the shard is written without that file, or stays unfinished.
+"""
+
 import multiprocessing
 import os
 import signal
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
-from multiprocessing.sharedctypes import Synchronized
+from dataclasses import dataclass, replace
+from multiprocessing import connection
 from pathlib import Path
-from typing import TypeAlias
 
-import cv2
-
-from data_prep.errors import ArchiveError
+from data_prep.errors import ArchiveError, Reason
 from data_prep.shard_format import ShardCard
+from data_prep.shard_worker import Worker, WriteShard
 from data_prep.shard_writer import ShardTask, Unfinished, write_shard
 
 OnFiles = Callable[[int, int], None]
 """Called with the number of files done so far and of those that became no film."""
-_Counter: TypeAlias = "Synchronized[int]"
+Learn = Callable[[int, Reason], None]
+"""Called with a row of the manifest and the verdict on it, before a shard is written without the file."""
 
 _LOOK_SECONDS = 0.5
-_AHEAD = 2
-"""Tasks per process that are prepared while others run."""
+_TRIES = 2
+_FALSE_STARTS = 3
+"""Processes that may die before they listen, one after the other."""
+_SUSPECT = frozenset({Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How shards are written.
+
+    Attributes:
+        workers: processes.
+        file_seconds: how long one file may take.
+        recycle_files: a process that was given so many files is replaced.
+        memory_gib: address space that a process may add to what it begins with; 0: no limit.
+        accepted: failures that become verdicts.
+        isolated: False writes in this process, without any of the above but ``accepted``.
+    """
+
+    workers: int
+    file_seconds: float = 120
+    recycle_files: int = 5000
+    memory_gib: float = 8
+    accepted: frozenset[Reason] = frozenset({Reason.DECODER_CRASHED})
+    isolated: bool = True
 
 
 def write_shards(
-    tasks: Iterator[ShardTask], public: Path, workers: int, on_files: OnFiles
+    tasks: Iterator[ShardTask],
+    public: Path,
+    limits: Limits,
+    on_files: OnFiles = lambda files, refused: None,
+    learn: Learn = lambda row, reason: None,
+    write: WriteShard = write_shard,
 ) -> Iterator[ShardCard | Unfinished]:
-    """Write all ``tasks``, in this process or in ``workers`` others.
+    """Write all ``tasks`` into the folder ``public``; results in any order.
 
     Raises:
-        ArchiveError: a process was killed.
+        ArchiveError: processes die before they begin.
+        OSError: the folder cannot be written.
     """
-    if workers <= 1:
-        yield from _here(tasks, public, on_files)
+    judge = _Judge(limits.accepted, learn)
+    if not limits.isolated:
+        yield from _here(tasks, public, judge, on_files, write)
         return
-    context = multiprocessing.get_context("spawn")
-    counters: list[_Counter] = [context.Value(ctypes.c_longlong) for _ in range(2)]
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=tuple(counters))
-    running: dict[Future[ShardCard | Unfinished], str] = {}
+    pool = _Pool(tasks, public, limits, judge, write)
     try:
-        while True:
-            for task in islice(tasks, _AHEAD * workers - len(running)):
-                running[pool.submit(_write, task, public)] = task.name
-            if not running:
-                return
-            done, _ = wait(running, _LOOK_SECONDS, FIRST_COMPLETED)
-            on_files(counters[0].value, counters[1].value)
-            for future in done:
-                yield future.result()
-                del running[future]
-    except BrokenProcessPool:
-        raise ArchiveError(
-            f"a process was killed while it wrote one of the shards {', '.join(sorted(running.values()))}; is memory"
-            " short? Run the same command again with fewer runtime.workers: finished shards are kept"
-        ) from None
+        while pool.has_work():
+            yield from pool.look()
+            on_files(*pool.count())
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.close()
 
 
 def processes(workers: int, tasks: int) -> int:
     """How many processes ``workers`` (0: one per core) and the number of tasks ask for."""
-    return min(workers or len(os.sched_getaffinity(0)), tasks)
+    return max(1, min(workers or len(os.sched_getaffinity(0)), tasks))
 
 
-def _here(tasks: Iterator[ShardTask], public: Path, on_files: OnFiles) -> Iterator[ShardCard | Unfinished]:
-    files = refused = 0
+class _Judge:
+    """Decides what becomes of a shard that was not finished."""
 
-    def count(written: bool) -> None:
-        nonlocal files, refused
-        files, refused = files + 1, refused + (not written)
-        on_files(files, refused)
+    def __init__(self, accepted: frozenset[Reason], learn: Learn) -> None:
+        self._accepted, self._learn = accepted, learn
+        self._strikes: Counter[int | str] = Counter()
 
-    for task in tasks:
-        yield write_shard(task, public, count)
-
-
-_counters: list[_Counter] = []
-"""Of this worker process, shared with the parent."""
-
-
-def _begin(*counters: _Counter) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends at once and says nothing; the parent reports
-    cv2.setNumThreads(1)
-    _counters[:] = counters
-
-
-def _write(task: ShardTask, public: Path) -> ShardCard | Unfinished:
-    return write_shard(task, public, _count)
+    def again(self, task: ShardTask, result: Unfinished) -> ShardTask | None:
+        """The task to try next; None where the shard stays unfinished."""
+        suspects: list[int | str] = [row for row, reason in result.failed if reason in _SUSPECT]
+        suspects = suspects if result.failed else [task.name]
+        self._strikes.update(suspects)
+        if any(self._strikes[suspect] < _TRIES for suspect in suspects):
+            return task
+        if not result.failed or not self._accepted.issuperset(reason for _, reason in result.failed):
+            return None
+        for row, reason in result.failed:
+            self._learn(row, reason)
+        return replace(task, verdicts={**task.verdicts, **dict(result.failed)})
 
 
-def _count(written: bool) -> None:
-    for counter, by in zip(_counters, (1, not written), strict=True):
-        with counter.get_lock():
-            counter.value += by
+class _Pool:
+    def __init__(
+        self, tasks: Iterator[ShardTask], public: Path, limits: Limits, judge: _Judge, write: WriteShard
+    ) -> None:
+        self._tasks, self._limits, self._judge = tasks, limits, judge
+        context = multiprocessing.get_context("spawn")
+        self._start: Callable[[], Worker] = lambda: Worker(context, public, limits.memory_gib, write)
+        self._workers: list[Worker] = []
+        self._waiting: deque[ShardTask] = deque()
+        self._alone: deque[ShardTask] = deque()
+        self._false_starts = 0
+        self._done = [0, 0]
+
+    def has_work(self) -> bool:
+        """Give tasks to waiting workers, and start and end workers as there is work; whether there is any."""
+        busy = [worker for worker in self._workers if worker.task]
+        for worker in [worker for worker in self._workers if worker.ready and not worker.task]:
+            if task := self._next(not busy):
+                worker.give(task)
+                busy.append(worker)
+            else:
+                self._remove(worker)
+        starting = len(self._workers) - len(busy)
+        wanted = min(self._limits.workers - len(busy), self._pending(not busy))
+        self._workers += [self._start() for _ in range(wanted - starting)]
+        return bool(busy) or bool(wanted)
+
+    def look(self) -> Iterator[ShardCard | Unfinished]:
+        """Wait a moment for what the workers say, and end those that are too long at a file."""
+        said = set(connection.wait([worker.connection for worker in self._workers], _LOOK_SECONDS))
+        for worker in [worker for worker in self._workers if worker.connection in said]:
+            yield from self._hear(worker)
+        now = time.monotonic_ns()
+        for worker in [worker for worker in self._workers if worker.task]:
+            row = worker.cell.row
+            if row >= 0 and now - worker.cell.since_ns > self._limits.file_seconds * 1e9:
+                yield from self._lose(worker, Reason.DECODER_TIMEOUT)
+
+    def count(self) -> tuple[int, int]:
+        """Files done so far, and those of them that became no film."""
+        cells = [worker.cell for worker in self._workers if worker.task]
+        refused = sum(cell.refused for cell in cells)
+        return self._done[0] + refused + sum(cell.films for cell in cells), self._done[1] + refused
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._workers:
+            worker.end()
+
+    def _pending(self, idle: bool) -> int:
+        """How many tasks wait, at least where they are no more than there could be workers."""
+        while len(self._waiting) < self._limits.workers and (task := next(self._tasks, None)):
+            self._waiting.append(task)
+        return len(self._waiting) or (1 if idle and self._alone else 0)
+
+    def _next(self, idle: bool) -> ShardTask | None:
+        if self._pending(idle) == 0:
+            return None
+        return self._waiting.popleft() if self._waiting else self._alone.popleft()
+
+    def _hear(self, worker: Worker) -> Iterator[ShardCard | Unfinished]:
+        try:
+            said = worker.hear()
+        except EOFError:
+            yield from self._lose(worker, Reason.DECODER_CRASHED)
+            return
+        if isinstance(said, Exception):
+            raise said
+        if said is None:
+            worker.ready, self._false_starts = True, 0
+            return
+        task, worker.task = worker.task, None
+        assert task is not None
+        if worker.files >= self._limits.recycle_files:
+            self._remove(worker)
+        yield from self._settle(task, said, alone=True)
+
+    def _lose(self, worker: Worker, reason: Reason) -> Iterator[Unfinished]:
+        """A process has died, or has to."""
+        code = self._remove(worker)
+        if worker.task is None:
+            self._false_starts += 1
+            if self._false_starts == _FALSE_STARTS:
+                raise ArchiveError(
+                    f"the processes that write shards end before they begin (exit code {code}): is memory short? Try"
+                    " fewer runtime.workers; a script that calls shard() needs: if __name__ == '__main__'"
+                )
+            return
+        row = worker.cell.row
+        failed = ((row, reason),) if row >= 0 else ()
+        alone = reason is Reason.DECODER_TIMEOUT or code == -signal.SIGKILL
+        for result in self._settle(worker.task, Unfinished(worker.task.name, failed), alone=alone):
+            assert isinstance(result, Unfinished)
+            yield result
+
+    def _settle(
+        self, task: ShardTask, result: ShardCard | Unfinished, *, alone: bool
+    ) -> Iterator[ShardCard | Unfinished]:
+        if isinstance(result, Unfinished) and (again := self._judge.again(task, result)):
+            (self._alone if alone and again is task else self._waiting).append(again)
+            return
+        self._done[0] += len(task.files)
+        self._done[1] += len(result.rejects) if isinstance(result, ShardCard) else 0
+        yield result
+
+    def _remove(self, worker: Worker) -> int | None:
+        self._workers.remove(worker)
+        return worker.end()
+
+
+def _here(
+    tasks: Iterator[ShardTask], public: Path, judge: _Judge, on_files: OnFiles, write: WriteShard
+) -> Iterator[ShardCard | Unfinished]:
+    counts = _Counts(on_files)
+    for first in tasks:
+        task: ShardTask | None = first
+        while task:
+            result = write(task, public, counts)
+            task = judge.again(task, result) if isinstance(result, Unfinished) else None
+        yield result
+
+
+class _Counts:
+    """Tells how many files are done, in this process."""
+
+    def __init__(self, on_files: OnFiles) -> None:
+        self._on_files = on_files
+        self._files = self._refused = 0
+
+    def begins(self, row: int) -> None:
+        """Nothing to count yet."""
+
+    def ends(self, films: int, refused: int) -> None:
+        self._files += films + refused
+        self._refused += refused
+        self._on_files(self._files, self._refused)

@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import logging
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,8 +20,12 @@ from data_prep.errors import FilmReject, Reason
 from data_prep.sample import Facts, Sample, decode_file, make_sample
 from data_prep.shard_format import FILM_SUFFIX, INDEX_SCHEMA, SIDECAR_SUFFIX, ShardCard, Split
 
+_log = logging.getLogger(__name__)
+
 Reject = tuple[int, Reason]
 """(row of the manifest, reason)."""
+_COPIED_AT_ONCE = 2**24
+"""Bytes: a film goes into the tar in one piece."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,9 @@ class ShardTask:
         max_side: longest side of a film.
         config_sha256: goes into the card.
         inputs_sha256: goes into the card.
+        verdicts: row → reason for files that are not tried: an earlier run has learnt what becomes of them.
+        written: key → SHA-256 of the pixels, for films of these files that another shard holds already.
+        reject_empty: leave out films that show nothing but air.
     """
 
     name: str
@@ -41,47 +50,68 @@ class ShardTask:
     max_side: int | Literal["native"]
     config_sha256: str
     inputs_sha256: str
+    verdicts: Mapping[int, Reason] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
+    reject_empty: bool = False
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A shard that was not written because files could not be read, or are not those that were scanned."""
+    """A shard that was not written, with the files that this time could not be had; none: its process was killed."""
 
     shard: str
-    unreadable: tuple[int, ...]
-    changed: tuple[int, ...]
+    failed: tuple[Reject, ...]
+
+
+class Watch(Protocol):
+    """Is told how far a shard is, so that another process knows what this one is busy with."""
+
+    def begins(self, row: int) -> None:
+        """Work on the file of manifest row ``row`` begins."""
+
+    def ends(self, films: int, refused: int) -> None:
+        """Work on files has ended: so many became films, so many did not."""
+
+
+class _Unwatched:
+    def begins(self, row: int) -> None:
+        """Nobody looks."""
+
+    def ends(self, films: int, refused: int) -> None:
+        """Nobody looks."""
 
 
 class _TransientError(Exception):
-    """A file could not be read this time."""
+    """A file could not be read or decoded this time."""
 
-    def __init__(self, row: int) -> None:
-        super().__init__(row)
-        self.row = row
+    def __init__(self, row: int, reason: Reason) -> None:
+        super().__init__(row, reason)
+        self.failed = ((row, reason),)
 
 
-def write_shard(
-    task: ShardTask, public: Path, on_file: Callable[[bool], None] = lambda written: None
-) -> ShardCard | Unfinished:
+def write_shard(task: ShardTask, public: Path, watch: Watch | None = None) -> ShardCard | Unfinished:
     """Write ``<name>.tar``, ``.parquet`` and, last, ``.json`` into ``public``.
 
     Args:
         task: what to write.
         public: an existing folder.
-        on_file: called after every file with whether it became a film.
+        watch: is told of every file.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
-    unreadable, changed = _missing(task)
-    if unreadable or changed:
-        return Unfinished(task.name, unreadable, changed)
+    if failed := _missing(task):
+        return Unfinished(task.name, failed)
+    watch = watch or _Unwatched()
     rejects: list[Reject] = []
     tar_name = f"{task.name}.tar"
     rows: list[dict[str, Any]] = []
     try:
         with published(public / tar_name) as file:
             tar_file = _Digesting(file)
-            rows.extend(row | {"shard": tar_name} for row in _samples(task, rejects, on_file, tar_file))
+            rows.extend(row | {"shard": tar_name} for row in _samples(task, rejects, watch, tar_file))
     except _TransientError as error:
-        return Unfinished(task.name, (error.row,), ())
+        return Unfinished(task.name, error.failed)
     index = index_bytes(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     with published(public / f"{task.name}.parquet") as file:
         file.write(index)
@@ -103,7 +133,7 @@ def write_shard(
 def index_bytes(index: pa.Table) -> bytes:
     """Rows of the index as Parquet."""
     sink = io.BytesIO()
-    pq.write_table(index, sink, compression="zstd", version="2.6", store_schema=False)
+    pq.write_table(index.combine_chunks(), sink, compression="zstd", version="2.6", store_schema=False)
     return sink.getvalue()
 
 
@@ -124,30 +154,31 @@ class _Digesting:
         return self.size
 
 
-def _missing(task: ShardTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Rows of the files that are not there, and of those that have another size than when they were scanned."""
-    unreadable, changed = [], []
+def _missing(task: ShardTask) -> tuple[Reject, ...]:
+    """The files that are not there, and those that have another size or time than when they were scanned."""
+    failed: list[Reject] = []
     for path, facts in task.files:
+        if facts["row"] in task.verdicts:
+            continue
         try:
-            if Path(path).stat().st_size != facts["file_size"]:
-                changed.append(facts["row"])
+            told = Path(path).stat()
+            if told.st_size != facts["file_size"] or facts.get("mtime_ns") not in (None, told.st_mtime_ns):
+                failed.append((facts["row"], Reason.CHANGED_SINCE_SCAN))
         except OSError:
-            unreadable.append(facts["row"])
-    return tuple(unreadable), tuple(changed)
+            failed.append((facts["row"], Reason.UNREADABLE_FILE))
+    return tuple(failed)
 
 
-def _samples(
-    task: ShardTask, rejects: list[Reject], on_file: Callable[[bool], None], file: _Digesting
-) -> Iterator[dict[str, Any]]:
+def _samples(task: ShardTask, rejects: list[Reject], watch: Watch, file: _Digesting) -> Iterator[dict[str, Any]]:
     """Write the tar; rows of the index, without the shard's name."""
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
+        tar.copybufsize = _COPIED_AT_ONCE
         for _, unit in groupby(task.files, key=lambda item: item[1]["key"]):
-            sample, refused = _one_film(list(unit), task)
+            sample, refused = _one_film(list(unit), task, watch)
+            watch.ends(sample is not None, len(refused))
             rejects += refused
             if sample is not None:
                 yield sample.index_row() | _add(tar, sample)
-            for written in (*[True] * (sample is not None), *[False] * len(refused)):
-                on_file(written)
 
 
 def _add(tar: tarfile.TarFile, sample: Sample) -> dict[str, int]:
@@ -162,30 +193,57 @@ def _add(tar: tarfile.TarFile, sample: Sample) -> dict[str, int]:
     return place
 
 
-def _one_film(unit: list[tuple[str, Facts]], task: ShardTask) -> tuple[Sample | None, list[Reject]]:
+def _one_film(unit: list[tuple[str, Facts]], task: ShardTask, watch: Watch) -> tuple[Sample | None, list[Reject]]:
     """The sample of files with the same key, and the files that are not taken.
 
     Equal pixels are one film, of which the first file is taken; different ones under one SOP Instance UID cannot both
-    be right, and none is taken.
+    be right, and none is taken. A film that another shard holds already stays there.
     """
     rejects: list[Reject] = []
     films: list[tuple[str, StoredFilm | None, Facts]] = []
     for path, facts in unit:
+        row = facts["row"]
+        if row in task.verdicts:
+            rejects.append((row, task.verdicts[row]))
+            continue
+        watch.begins(row)
         try:
             film, sha256 = decode_file(_read(path, facts), facts)
             films.append((sha256, film if not films else None, facts))  # one decoded film at a time
         except FilmReject as reject:
-            rejects.append((facts["row"], reject.reason))
-        except (OSError, MemoryError):
-            raise _TransientError(facts["row"]) from None
-    if len({sha256 for sha256, _, _ in films}) > 1:
-        return None, rejects + [(facts["row"], Reason.UID_CONFLICT) for _, _, facts in films]
+            rejects.append((row, reject.reason))
+        except OSError:
+            raise _TransientError(row, Reason.UNREADABLE_FILE) from None
+        except MemoryError:
+            raise _TransientError(row, Reason.DECODER_CRASHED) from None
     if not films:
         return None, rejects
     (sha256, first, facts), *again = films
+    written = task.written.get(facts["key"])
+    if len({sha256 for sha256, _, _ in films} | {written or sha256}) > 1:
+        return None, rejects + [(facts["row"], Reason.UID_CONFLICT) for _, _, facts in films]
+    duplicates = [(facts["row"], Reason.DUPLICATE) for _, _, facts in (films if written else again)]
+    if written:
+        return None, rejects + duplicates
     assert first is not None
-    sample = make_sample(first, sha256, facts, split=task.split, max_side=task.max_side)
-    return sample, rejects + [(facts["row"], Reason.DUPLICATE) for _, _, facts in again]
+    watch.begins(facts["row"])
+    try:
+        sample = make_sample(
+            first, sha256, facts, split=task.split, max_side=task.max_side, reject_empty=task.reject_empty
+        )
+        return sample, rejects + duplicates
+    except FilmReject as reject:
+        return None, [*rejects, *((facts["row"], reject.reason) for _, _, facts in films)]
+    except Exception as error:  # a fault of the program must not end a run of days: without this film it goes on
+        if not isinstance(error, MemoryError):
+            _log.warning("manifest row %d: %s", facts["row"], fault(error))
+        raise _TransientError(facts["row"], Reason.DECODER_CRASHED) from None
+
+
+def fault(error: Exception) -> str:
+    """What went wrong and where; not the message, which may quote a header."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
 
 
 def _read(path: str, facts: Facts) -> bytes:

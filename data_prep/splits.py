@@ -1,8 +1,17 @@
 """Which split a patient belongs to: one pure function, the same for every film of the patient, for good."""
 
+import csv
 import hashlib
+from collections.abc import Mapping
+from pathlib import Path
 
-from data_prep.shard_format import Split
+import pyarrow as pa
+
+from data_prep.errors import SettingsError
+from data_prep.shard_format import SPLITS, Split
+
+GivenSplits = Mapping[str, Split]
+"""Keyed hash of a patient → split, from a table of the user."""
 
 
 def split_of(patient_key: str, seed: int, val: float, test: float, known: bool) -> Split:
@@ -23,3 +32,50 @@ def split_of(patient_key: str, seed: int, val: float, test: float, known: bool) 
     if draw < test:
         return "test"
     return "val" if draw < test + val else "train"
+
+
+def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table) -> dict[str, Split]:
+    """Splits that a user gives: CSV with a header line, ``patient`` being the number that stands in the archive.
+
+    A number that two issuers have given out stands for both patients. Patients who are not in the archive are passed
+    over.
+
+    Raises:
+        SettingsError: no such table, a row of it is wrong or contradicts another, or it names nobody in the archive.
+    """
+    wanted = _read(path)
+    given = {
+        key: wanted[number]
+        for number, key in zip(linkage["patient_id"].to_pylist(), manifest["patient"].to_pylist(), strict=True)
+        if key is not None and number in wanted
+    }
+    if not given:
+        raise SettingsError(f"splits.table {path} names no patient of the archive; give the numbers that stand there")
+    return given
+
+
+def splits_sha256(given: GivenSplits) -> str:
+    """Identity of given splits: says nothing of the patients without the secret of the keys."""
+    return hashlib.sha256("".join(f"{key} {split}\n" for key, split in sorted(given.items())).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Split]:
+    splits: dict[str, Split] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            if table.fieldnames is None or not {"patient", "split"}.issubset(table.fieldnames):
+                raise SettingsError(f"splits.table {path} needs a header line with the columns patient and split")
+            for row in table:
+                patient, wanted = ((row[name] or "").strip() for name in ("patient", "split"))
+                split = next((one for one in SPLITS if one == wanted), None)
+                if not patient or split is None:
+                    raise SettingsError(
+                        f"splits.table {path}, line {table.line_num}: needs a patient and one of {', '.join(SPLITS)}"
+                    )
+                if splits.setdefault(patient, split) != split:
+                    raise SettingsError(f"splits.table {path}, line {table.line_num}: a patient has two splits")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        problem = getattr(error, "strerror", None) or "no CSV in UTF-8"
+        raise SettingsError(f"splits.table {path} cannot be read ({problem})") from None
+    return splits

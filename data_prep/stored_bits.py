@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from data_prep.errors import FilmReject, Reason
 from data_prep.header_values import integer
+from data_prep.shard_format import Provenance
 
 
-def place_bits(raw: NDArray[Any], header: Any) -> tuple[NDArray[np.int16] | NDArray[np.uint16], int]:
+def place_bits(raw: NDArray[Any], header: Any) -> tuple[NDArray[np.int16] | NDArray[np.uint16], int, list[Provenance]]:
     """Stored values and their number of bits from the words of the file or of its codec.
 
     Values are moved by High Bit, unused bits and embedded overlays are removed, and the sign is extended. Two
@@ -21,26 +22,38 @@ def place_bits(raw: NDArray[Any], header: Any) -> tuple[NDArray[np.int16] | NDAr
         header: data set with Bits Stored, High Bit and Pixel Representation.
 
     Returns:
-        int16 or uint16 [rows, columns] and the bits that the values may take.
+        int16 or uint16 [rows, columns], the bits that the values may take, and what was done.
     """
+    notes: list[Provenance] = []
     stored = integer(header, "BitsStored", raw.dtype.itemsize * 8)
     if not 1 <= stored <= 16:
         raise FilmReject(Reason.PIXEL_LAYOUT)
     signed = integer(header, "PixelRepresentation", 0) == 1
-    values = raw.astype(np.int16).view(np.uint16) if raw.dtype.kind == "i" else raw.astype(np.uint16)
+    words = raw.astype(
+        np.int16 if raw.dtype.kind == "i" else np.uint16, copy=False
+    )  # the file's own, not to be changed
+    values: NDArray[np.uint16] = words.view(np.uint16)
     spare = integer(header, "HighBit", stored - 1) + 1 - stored
-    if spare > 0 and stored + spare <= 16 and not _right_justified(values, stored, spare):
-        values >>= spare
+    if spare > 0 and stored + spare <= 16:
+        if _right_justified(values, stored, spare):
+            notes.append("high_bit_ignored")
+        else:
+            notes.append("bits_moved")
+            values = np.asarray(values >> spare, dtype=np.uint16)
     if raw.dtype.kind == "i" and not signed:  # a codestream with a sign that the header knows nothing of
-        values &= 2**stored - 1
-    if has_embedded_overlay(header) or not _exceeds(values, stored, signed):
-        values &= 2**stored - 1
-        return (_extend_sign(values, stored) if signed else values), stored
+        values = values & (2**stored - 1)
+    exceeds = _exceeds(values, stored, signed)
+    if not exceeds or has_embedded_overlay(header):
+        if exceeds:
+            notes.append("overlay_removed")
+            values = values & (2**stored - 1)
+        return (_extend_sign(values, stored) if signed else values), stored, notes
+    notes.append("bits_widened")
     if signed:
         negative = values.view(np.int16)
         ends = int(negative.max()), ~int(negative.min())
-        return negative, 1 + max(end.bit_length() for end in ends)
-    return values, int(values.max()).bit_length()
+        return negative, 1 + max(end.bit_length() for end in ends), notes
+    return values, int(values.max()).bit_length(), notes
 
 
 def has_embedded_overlay(header: Any) -> bool:

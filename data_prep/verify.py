@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from data_prep.display import display_table
-from data_prep.engine import dataset_sha256
 from data_prep.errors import DROPPED
 from data_prep.film_codec import decode_film
+from data_prep.ledger import dataset_sha256
 from data_prep.progress import Progress
 from data_prep.shard_format import (
     BOXES_SCHEMA,
@@ -158,7 +158,7 @@ def check_shard(public: Path, name: str, sha256: str, *, config_sha256: str) -> 
                 "number of films": (-1 if index is None else index.num_rows, card.films),
             }
             problems = [f"{name}: {what} is {is_}, not {said}" for what, (is_, said) in facts.items() if is_ != said]
-            if index is not None:
+            if index is not None and facts["SHA-256 of its parquet"][0] == card.index_sha256:
                 problems += _tar_problems(name, tar, index.to_pylist())
     except (OSError, ValidationError):
         return [f"{name}: tar, parquet or card is missing or damaged"]
@@ -228,4 +228,5 @@ def _differing(sidecar: Sidecar, row: dict[str, Any]) -> list[str]:
     spacing = said["pixel_spacing_mm"]
     said["pixel_spacing_mm"] = None if spacing is None else np.array(spacing, dtype=np.float32).tolist()
     said |= {"display_source": sidecar.display.source, "display_invert": sidecar.display.invert}
+    said["provenance"] = list(sidecar.display.provenance)
     return [column for column in INDEX_SCHEMA.names if column in said and said[column] != row[column]]

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import date
+from functools import lru_cache
 
 from data_prep.deidentify.vocabulary import vocabulary
 
@@ -31,7 +32,14 @@ PHOTOMETRIC = frozenset(
         "XYB",
     }
 )
-_PRESENTATION_INTENT = frozenset({"FOR PRESENTATION", "FOR PROCESSING"})
+PRESENTATION_INTENT = frozenset({"FOR PRESENTATION", "FOR PROCESSING"})
+SPACING_ORIGINS = (
+    "PixelSpacing",
+    "ImagerPixelSpacing/EstimatedRadiographicMagnificationFactor",
+    "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
+)
+"""Where a pixel spacing may come from, the best first."""
 _LATERALITY = {"L": "L", "LEFT": "L", "R": "R", "RIGHT": "R", "B": "B", "BOTH": "B", "BILATERAL": "B"}
 _SEX = {"F": "F", "FEMALE": "F", "W": "F", "M": "M", "MALE": "M", "O": "O"}
 _DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
@@ -40,18 +48,23 @@ _OLDEST = 110
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+()-]{0,39}")
 _UID = re.compile(r"[0-9.]{1,64}")
 _WIDEST_SPACING_MM = 10.0
+_WORDS_KEPT = 4096
+"""An archive repeats the same few words."""
 
 
+@lru_cache(_WORDS_KEPT)
 def body_part(text: str) -> str | None:
     """Standard body part (Body Part Examined, DICOM PS3.16 Annex L)."""
     return vocabulary("body_part").match(text)
 
 
+@lru_cache(_WORDS_KEPT)
 def view(text: str) -> str | None:
     """Standard view position; both laterals are LATERAL."""
     return vocabulary("view").match(text)
 
 
+@lru_cache(_WORDS_KEPT)
 def manufacturer(text: str) -> str | None:
     """Canonical name of a known maker."""
     return vocabulary("manufacturer").find(text)
@@ -74,7 +87,7 @@ def photometric(text: str) -> str | None:
 
 def presentation_intent(text: str) -> str | None:
     """FOR PRESENTATION or FOR PROCESSING."""
-    return _one_of(_PRESENTATION_INTENT, text)
+    return _one_of(PRESENTATION_INTENT, text)
 
 
 def uid(text: str) -> str | None:
@@ -141,12 +154,7 @@ def pixel_spacing(
     patient = None
     if detector is not None and factor is not None and factor[0] >= 1:
         patient = detector[0] / factor[0], detector[1] / factor[0]
-    choices = (
-        (_spacing(pixel), "PixelSpacing"),
-        (patient, "ImagerPixelSpacing/EstimatedRadiographicMagnificationFactor"),
-        (detector, "ImagerPixelSpacing"),
-        (_spacing(scanned), "NominalScannedPixelSpacing"),
-    )
+    choices = zip((_spacing(pixel), patient, detector, _spacing(scanned)), SPACING_ORIGINS, strict=True)
     return next(((spacing, origin) for spacing, origin in choices if spacing is not None), None)
 
 

@@ -50,9 +50,11 @@ class Film:
     fracture: Planted | None
 
 
-def render(anatomy: Anatomy, study: StudyDraw, draw: FilmDraw, *, long_side: int | None = None) -> Film:
-    """The film of ``draw``; ``long_side`` replaces the scanner's number of pixels (tests take small films)."""
-    look = LOOKS[study.look]
+def render(
+    anatomy: Anatomy, study: StudyDraw, draw: FilmDraw, *, long_side: int | None = None, look: Look | None = None
+) -> Film:
+    """The film of ``draw``; ``long_side`` and ``look`` replace the scanner's own (tests take small films)."""
+    look = look or LOOKS[study.look]
     scene = _SCENES[study.body_part](anatomy, draw.view, draw.obliquity)
     beam, shape = _beam(scene, study, draw, long_side or look.long_side)
     inside = _field(shape, draw)

@@ -17,10 +17,10 @@ REASONS = {
     Broken.TRUNCATED: Reason.CORRUPT_PIXELS,
     Broken.EMPTY_FILE: Reason.NOT_A_FILM,
     Broken.TEXT_FILE: Reason.NOT_A_FILM,
-    Broken.REPORT: Reason.NOT_A_RADIOGRAPH,
+    Broken.REPORT: Reason.DOCUMENT,
     Broken.SCREENSHOT: Reason.NOT_A_RADIOGRAPH,
     Broken.DUPLICATE: Reason.DUPLICATE,
-    Broken.FOR_PROCESSING: Reason.FOR_PROCESSING,
+    Broken.FOR_PROCESSING: Reason.PROCESSING_TWIN,
 }
 """What sharding is expected to say of them."""
 

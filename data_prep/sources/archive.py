@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.errors import ArchiveError
+from data_prep.sources.dicomdir import is_dicomdir
 
 
 class ArchiveFile(NamedTuple):
@@ -30,10 +31,17 @@ class ArchiveFile(NamedTuple):
         return any(name.startswith(".") for name in self.below.split("/"))
 
 
+def root_of(archive: Path) -> Path:
+    """The folder or file that an archive, as the user typed it, stands for."""
+    path = archive.resolve()
+    return path.parent if is_dicomdir(path) else path
+
+
 def list_files(archives: Sequence[Path]) -> list[ArchiveFile]:
     """All regular files of folders and files, symbolic links followed, each file once.
 
     A folder inside another given one adds nothing: its files keep their place below the outer one, whatever the order.
+    A DICOMDIR that is given by itself stands for its folder: no medium is trusted to name all its files.
 
     Raises:
         ArchiveError: a path does not exist, a folder cannot be listed, or nothing is in any of them.
@@ -41,7 +49,7 @@ def list_files(archives: Sequence[Path]) -> list[ArchiveFile]:
     for archive in archives:
         if not archive.exists():
             raise ArchiveError(f"archive {archive} does not exist; give folders or files with films")
-    typed = {archive.resolve(): archive for archive in reversed(archives)}
+    typed = {root_of(archive): archive for archive in reversed(archives)}
     seen: set[str] = set()
     files = [file for root in sorted(typed) for file in _walk(root, typed[root], seen)]  # outer folders sort first
     if not files:

@@ -1,15 +1,15 @@
 """DICOM objects: header facts of one radiograph, without touching its pixels."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import zlib
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -22,21 +22,88 @@ from data_prep.config import ScanSettings
 from data_prep.deidentify import fields
 from data_prep.deidentify.keys import Pseudonyms
 from data_prep.errors import FilmReject, Reason
+from data_prep.selection import marks
+from data_prep.sources.dicomdir import missing_files
 from data_prep.sources.row import FileRow
 
-CR = "1.2.840.10008.5.1.4.1.1.1"
-DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
-DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+CR = f"{_STORAGE}1"
+DX_FOR_PRESENTATION = f"{_STORAGE}1.1"
+DX_FOR_PROCESSING = f"{_STORAGE}1.1.1"
+SECONDARY_CAPTURE = f"{_STORAGE}7"
+CT = f"{_STORAGE}2"
 
-_INTENT = {DX_FOR_PRESENTATION: "FOR PRESENTATION", DX_FOR_PROCESSING: "FOR PROCESSING"}
+_RULE_OF_CLASS: dict[str, Reason | None] = {
+    CR: None,
+    DX_FOR_PRESENTATION: None,
+    DX_FOR_PROCESSING: None,
+    f"{_STORAGE}1.2": Reason.MAMMOGRAPHY,
+    f"{_STORAGE}1.2.1": Reason.MAMMOGRAPHY,
+    f"{_STORAGE}1.3": Reason.INTRA_ORAL,
+    f"{_STORAGE}1.3.1": Reason.INTRA_ORAL,
+    f"{_STORAGE}12.1": Reason.FLUOROSCOPY,
+    f"{_STORAGE}12.2": Reason.FLUOROSCOPY,
+    SECONDARY_CAPTURE: Reason.SECONDARY_CAPTURE,
+    f"{_STORAGE}7.2": Reason.SECONDARY_CAPTURE,
+    f"{_STORAGE}7.3": Reason.SECONDARY_CAPTURE,
+}
+"""Projection radiographs (PS3.4 B.5) and the rule of selection that each falls under."""
+_DOCUMENTS = tuple(f"{_STORAGE}{branch}." for branch in ("11", "88", "104"))
+"""Presentation states, structured reports, encapsulated documents."""
+_DOCUMENT_MODALITIES = frozenset({"DOC", "SR", "PR", "KO"})
 _RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "RG"})
+_INTENT = {DX_FOR_PRESENTATION: "FOR PRESENTATION", DX_FOR_PROCESSING: "FOR PROCESSING"}
+_CAPTURE_EQUIPMENT = ("SecondaryCaptureDeviceID", "SecondaryCaptureDeviceManufacturer", "DateOfSecondaryCapture")
+"""Of the SC Equipment module (PS3.3 C.8.6.1), beside Conversion Type."""
+_RULE_OF_CONVERSION = {
+    "DF": Reason.DIGITIZED_FILM,
+    "SI": Reason.DIGITIZED_FILM,
+    "DRW": Reason.SCREENSHOT,
+    "SYN": Reason.SCREENSHOT,
+}
+"""Conversion Type: digitized film, scanned image; drawing, synthetic image. Others are secondary captures."""
+_SCREEN = re.compile(r"SCREEN|SNAPSHOT|CAPTURE|HARDCOPY")
+_LOCALIZER = re.compile(r"LOCALI[ZS]ER|SCOUT")
+
+_FACTS = (
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID"),
+    *("AccessionNumber", "StudyDate", "PatientBirthDate", "PatientAge", "PatientSex", "InstitutionName", "StationName"),
+    *("Modality", "ImageType", "ConversionType", "BurnedInAnnotation", "NumberOfFrames", "PresentationIntentType"),
+    *("BodyPartExamined", "ViewPosition", "ImageLaterality", "Laterality", "AnatomicRegionSequence"),
+    *("ViewCodeSequence", "Manufacturer", "ManufacturerModelName", "SeriesDescription", *_CAPTURE_EQUIPMENT),
+    *("IrradiationEventUID", "SourceImageSequence", "AcquisitionDate", "AcquisitionTime", "Rows", "Columns"),
+    *("BitsStored", "PhotometricInterpretation", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
+    "EstimatedRadiographicMagnificationFactor",
+)
+_FACT_TAGS = [Tag(keyword) for keyword in _FACTS]
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 """Float, Double Float and plain Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _LARGEST_UNSIGNED_SHORT = 65_535
 _LONGEST_VALUE = 2**20
 """Bytes; longer values (reports, waveforms) are skipped, none of them is a fact of a film."""
+_MOST_ELEMENTS = 10_000
+"""A file whose rest was never written is all zeros, and reads as millions of empty elements."""
+_META_BYTES = 2**16
+_GROUP_LENGTH = b"DICM\x02\x00\x00\x00UL\x04\x00"
+_DEFLATED = str(DeflatedExplicitVRLittleEndian).encode()
+_PLAIN = str(ExplicitVRLittleEndian).encode().ljust(len(_DEFLATED), b"\0")
+_LONGEST_INFLATED = 2**24
+"""Bytes of a deflated data set that are unpacked: far more than any header, far less than a bomb."""
+
+
+class _Header(NamedTuple):
+    """The facts of a header.
+
+    Attributes:
+        facts: the elements that count, and the file meta information.
+        pixels: length of the pixels that follow; None where the file ends before any.
+        deflated: whether the data set is compressed as a whole.
+    """
+
+    facts: FileDataset
+    pixels: int | None
+    deflated: bool
 
 
 def is_dicom(head: bytes) -> bool:
@@ -49,25 +116,35 @@ def may_be_bare(head: bytes) -> bool:
     return head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
-def read_dicom(path: Path, head: bytes, pseudonyms: Pseudonyms, settings: ScanSettings) -> FileRow:
-    """Facts of one DICOM file of which ``head`` is the beginning, or the reason why it is no film."""
-    with path.open("rb") as file, _silent_pydicom():
-        try:
-            header, has_pixels = _read_header(file)
-        except OSError as error:
-            if error.errno is not None:  # the disk, not the file
-                raise
-            return _unreadable(head)
-        except Exception:  # pydicom raises whatever a broken file makes it stumble over
-            return _unreadable(head)
-        try:
-            if not is_dicom(head) and not _text(header, "SOPClassUID"):
-                return FileRow("other", Reason.NOT_A_FILM)
-            return _film(header, has_pixels, pseudonyms, settings)
-        except FilmReject as reject:
-            return FileRow("dicom", reject.reason)
-        except Exception:  # pydicom converts an element when it is first asked for, and may stumble only then
-            return _unreadable(head)
+def read_dicom(  # noqa: PLR0911 - one way out per reason
+    path: Path, head: bytes, size: int, pseudonyms: Pseudonyms, settings: ScanSettings
+) -> FileRow:
+    """Facts of one DICOM file of ``size`` bytes, or the reason why it is no film.
+
+    The file is opened only where ``head``, its first bytes, ends before the pixels begin.
+    """
+    try:
+        header = _header_of(path, head, size)
+    except OSError as error:
+        if error.errno is not None:  # the disk, not the file
+            raise
+        return _unreadable(head)
+    except Exception:  # pydicom raises whatever a broken file makes it stumble over
+        return _unreadable(head)
+    try:
+        if _text(header.facts.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return _directory(path)
+        if not is_dicom(head) and not _text(header.facts, "SOPClassUID"):
+            return FileRow("other", Reason.NOT_A_FILM)
+        return _film(header, pseudonyms, settings)
+    except FilmReject as reject:
+        return FileRow("dicom", reject.reason)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return _unreadable(head)
+    except Exception:  # pydicom converts an element when it is first asked for, and may stumble only then
+        return _unreadable(head)
 
 
 def _unreadable(head: bytes) -> FileRow:
@@ -76,115 +153,194 @@ def _unreadable(head: bytes) -> FileRow:
     return FileRow("other", Reason.NOT_A_FILM)
 
 
-def _read_header(file: BinaryIO) -> tuple[FileDataset, bool]:
-    """Everything before the pixels, and whether pixels follow.
+def _directory(path: Path) -> FileRow:
+    try:
+        missing = missing_files(path)
+    except Exception:  # a broken index; the files themselves are found all the same
+        missing = 0
+    return FileRow("dicom", Reason.NOT_A_FILM, {"missing": missing})
+
+
+def _header_of(path: Path, head: bytes, size: int) -> _Header:
+    if len(head) < size:
+        try:
+            header = _read_header(BytesIO(head), size)
+        except Exception:  # it goes on behind the head
+            header = None
+        if header is not None and header.pixels is not None:
+            return header
+        with path.open("rb") as file:
+            return _read_header(file, size)
+    return _read_header(BytesIO(head), size)
+
+
+def _read_header(file: BinaryIO, size: int) -> _Header:
+    """Everything before the pixels.
 
     Raises:
-        EOFError: the file ends inside an element of the header.
+        EOFError: the file ends inside an element of the header, or the header has no end.
     """
-    size = file.seek(0, 2)
-    file.seek(0)
-    pixels = False
-    end = 0
+    pixels: int | None = None
+    end = elements = 0
 
     def at_pixels(tag: int, _: str | None, length: int) -> bool:
-        nonlocal pixels, end
-        pixels = pixels or (tag in _PIXEL_TAGS and length > 0)
+        nonlocal pixels, end, elements
+        if tag in _PIXEL_TAGS:
+            pixels = length
+            return True
         end = size if length == _UNDEFINED_LENGTH else file.tell() + length
-        return tag in _PIXEL_TAGS
+        elements += 1
+        if elements > _MOST_ELEMENTS:
+            raise EOFError
+        return False
 
-    header = read_partial(file, stop_when=at_pixels, defer_size=_LONGEST_VALUE, force=True)
-    deflated = header.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-    if not pixels and not deflated and end != size:  # pydicom takes a shortened last value as it is
+    inflated = _inflated(file)
+    if inflated is not None:
+        file, size = inflated
+    facts = read_partial(file, at_pixels, defer_size=_LONGEST_VALUE, force=True, specific_tags=_FACT_TAGS)
+    if pixels is None and end != size:  # pydicom takes a shortened last value as it is
         raise EOFError
-    return header, pixels
+    return _Header(facts, pixels, inflated is not None)
 
 
-def _film(header: FileDataset, has_pixels: bool, pseudonyms: Pseudonyms, settings: ScanSettings) -> FileRow:
-    sop_class = _check_radiograph(header, has_pixels, settings)
-    sop = _text(header, "SOPInstanceUID")
-    series, study = _text(header, "SeriesInstanceUID"), _text(header, "StudyInstanceUID")
-    patient_id = _text(header, "PatientID")
+def _inflated(file: BinaryIO) -> tuple[BinaryIO, int] | None:
+    """The beginning of a deflated object (PS3.5 A.5) as a plain one, and its size; None where it is not deflated.
+
+    pydicom would unpack all of it, whatever its size.
+    """
+    head = file.read(_META_BYTES)
+    file.seek(0)
+    if _DEFLATED not in head or head[128:140] != _GROUP_LENGTH:
+        return None
+    start = 144 + int.from_bytes(head[140:144], "little")
+    file.seek(start)
+    data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), _LONGEST_INFLATED)
+    plain = head[:start].replace(_DEFLATED, _PLAIN) + data
+    return BytesIO(plain), len(plain)
+
+
+def _film(header: _Header, pseudonyms: Pseudonyms, settings: ScanSettings) -> FileRow:
+    facts = header.facts
+    sop_class = _text(facts, "SOPClassUID")
+    modality = _text(facts, "Modality").upper()
+    image_type = _text(facts, "ImageType").upper()
+    _check_radiograph(sop_class, modality, image_type)
+    if not header.pixels:
+        raise FilmReject(Reason.NO_PIXELS)
+    sop = _text(facts, "SOPInstanceUID")
+    if not sop:
+        raise FilmReject(Reason.NO_IDENTIFIER)
+    if _integer(facts, "NumberOfFrames") > 1:
+        raise FilmReject(Reason.MULTI_FRAME)
+    series, study = _text(facts, "SeriesInstanceUID"), _text(facts, "StudyInstanceUID")
     key = pseudonyms.film(sop)
-    study_key = pseudonyms.study(study) if study else pseudonyms.study_of_film(key)
-    issuer = _text(header, "IssuerOfPatientID") or settings.source
-    patient = pseudonyms.patient(issuer, patient_id) if patient_id else pseudonyms.patient_of_study(study_key)
-    study_date = fields.day(_text(header, "StudyDate"))
-    institution, station = _text(header, "InstitutionName"), _text(header, "StationName")
-    words = {
-        "body_part": _text(header, "BodyPartExamined") or _meaning(header, "AnatomicRegionSequence"),
-        "view": _text(header, "ViewPosition") or _meaning(header, "ViewCodeSequence"),
-    }
-    mapped = {"body_part": fields.body_part(words["body_part"]), "view": fields.view(words["view"])}
-    facts = {
+    study_date = fields.day(_text(facts, "StudyDate"))
+    institution, station = _text(facts, "InstitutionName"), _text(facts, "StationName")
+    intent = fields.presentation_intent(_text(facts, "PresentationIntentType")) or _INTENT.get(sop_class)
+    rules = _rules(facts, sop_class, modality, image_type)
+    if intent == "FOR PROCESSING" or sop_class == DX_FOR_PROCESSING:
+        rules.add(Reason.FOR_PROCESSING)
+    row = {
+        "marks": marks(rules),
         "key": key,
-        "patient": patient,
-        "study": study_key,
+        "study": pseudonyms.study(study) if study else pseudonyms.study_of_film(key),
         "series": pseudonyms.series(series) if series else pseudonyms.series_of_film(key),
         "site": pseudonyms.site(institution, station) if institution or station else None,
-        "patient_known": bool(patient_id),
-        "study_day": pseudonyms.study_day(patient, study_date) if patient_id and study_date else None,
-        "transfer_syntax": _transfer_syntax(header),
-        "presentation_intent": fields.presentation_intent(_text(header, "PresentationIntentType"))
-        or _INTENT.get(sop_class),
-        "laterality": fields.laterality(_text(header, "ImageLaterality"))
-        or fields.laterality(_text(header, "Laterality")),
-        "sex": fields.sex(_text(header, "PatientSex")),
+        "patient_id": _text(facts, "PatientID") or None,
+        "issuer": _text(facts, "IssuerOfPatientID") or None,
+        "study_date": study_date,
+        "transfer_syntax": str(DeflatedExplicitVRLittleEndian) if header.deflated else _transfer_syntax(facts),
+        "presentation_intent": intent,
+        "laterality": fields.laterality(_text(facts, "ImageLaterality"))
+        or fields.laterality(_text(facts, "Laterality")),
+        "sex": fields.sex(_text(facts, "PatientSex")),
         "age_years": fields.age_years(
-            _text(header, "PatientAge"), fields.day(_text(header, "PatientBirthDate")), study_date
+            _text(facts, "PatientAge"), fields.day(_text(facts, "PatientBirthDate")), study_date
         ),
-        "manufacturer": fields.manufacturer(_text(header, "Manufacturer")),
-        "model": fields.model_name(_text(header, "ManufacturerModelName")),
-        **_pixel_facts(header),
-        **mapped,
-    }
-    identifiers = {
+        "manufacturer": fields.manufacturer(_text(facts, "Manufacturer")),
+        "model": fields.model_name(_text(facts, "ManufacturerModelName")),
         "sop_instance_uid": sop,
         "series_uid": series or None,
         "study_uid": study or None,
-        "accession": _text(header, "AccessionNumber") or None,
-        "patient_id": patient_id or None,
+        "accession": _text(facts, "AccessionNumber") or None,
+        **_exposure(facts),
+        **_pixel_facts(facts),
+        **_words(facts),
     }
-    unmapped = tuple((name, word) for name, word in words.items() if word and mapped[name] is None)
-    return FileRow("dicom", None, facts, identifiers, unmapped)
+    return FileRow("dicom", None, row)
 
 
-def _check_radiograph(header: FileDataset, has_pixels: bool, settings: ScanSettings) -> str:
-    """The SOP class of a film that may be taken.
+def _check_radiograph(sop_class: str, modality: str, image_type: str) -> None:
+    """By SOP class; the modality decides only for secondary captures, which may hold anything.
 
     Raises:
-        FilmReject: it is none, by its header.
+        FilmReject: it is no radiograph.
     """
-    sop_class = _text(header, "SOPClassUID")
-    if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        raise FilmReject(Reason.NOT_A_FILM)
-    captured = sop_class == SECONDARY_CAPTURE and _text(header, "Modality") in _RADIOGRAPH_MODALITIES
-    if sop_class not in (CR, *_INTENT) and not (captured and settings.secondary_captures):
+    if sop_class.startswith(_DOCUMENTS) or modality in _DOCUMENT_MODALITIES:
+        raise FilmReject(Reason.DOCUMENT)
+    if sop_class == CT and _LOCALIZER.search(image_type):
+        return
+    captured = _RULE_OF_CLASS.get(sop_class) == Reason.SECONDARY_CAPTURE
+    if sop_class not in _RULE_OF_CLASS or (captured and modality not in _RADIOGRAPH_MODALITIES):
         raise FilmReject(Reason.NOT_A_RADIOGRAPH)
-    if not has_pixels:
-        raise FilmReject(Reason.NO_PIXELS)
-    if not _text(header, "SOPInstanceUID"):
-        raise FilmReject(Reason.NO_IDENTIFIER)
-    if _integer(header, "NumberOfFrames") > 1:
-        raise FilmReject(Reason.MULTI_FRAME)
-    if _text(header, "BurnedInAnnotation").upper() == "YES":
-        raise FilmReject(Reason.BURNED_IN_ANNOTATION)
-    return sop_class
 
 
-def _pixel_facts(header: FileDataset) -> dict[str, object]:
-    rows, columns, bits = (_integer(header, name) for name in ("Rows", "Columns", "BitsStored"))
-    colours = _text(header, "PhotometricInterpretation")
+def _rules(facts: FileDataset, sop_class: str, modality: str, image_type: str) -> set[Reason]:
+    """The rules of selection that the header falls under, but for those of raw data."""
+    rules = {rule} if (rule := _RULE_OF_CLASS.get(sop_class)) else set()
+    if _LOCALIZER.search(image_type):
+        rules.add(Reason.LOCALIZER)
+    if _text(facts, "BurnedInAnnotation").upper() not in ("", "NO"):
+        rules.add(Reason.BURNED_IN_ANNOTATION)
+    if _SCREEN.search(image_type) or _SCREEN.search(_text(facts, "SeriesDescription").upper()):
+        rules.add(Reason.SCREENSHOT)
+    stored_as = _text(facts.file_meta, "MediaStorageSOPClassUID")
+    if _RULE_OF_CLASS.get(stored_as) == Reason.SECONDARY_CAPTURE or modality in ("OT", "SC"):
+        rules.add(Reason.SECONDARY_CAPTURE)
+    conversion = _text(facts, "ConversionType").upper()
+    if conversion or any(_text(facts, keyword) for keyword in _CAPTURE_EQUIPMENT):
+        rules.add(_RULE_OF_CONVERSION.get(conversion, Reason.SECONDARY_CAPTURE))
+    return rules
+
+
+def _exposure(facts: FileDataset) -> dict[str, object]:
+    """What tells that two objects come from one exposure."""
+    day, time = fields.day(_text(facts, "AcquisitionDate")), _text(facts, "AcquisitionTime")
+    timed = day is not None and len(time) >= 6 and time.strip("0.")
+    sources = {_text(item, "ReferencedSOPInstanceUID") for item in _items(facts, "SourceImageSequence")}
+    return {
+        "irradiation_event": _text(facts, "IrradiationEventUID") or None,
+        "acquired": f"{day:%Y%m%d} {time}" if timed else None,
+        "sources": sorted(sources - {""}) or None,
+    }
+
+
+def _words(facts: FileDataset) -> dict[str, str | None]:
+    """Body part and view by the vocabularies, and the words that these do not know."""
+    body_part = _text(facts, "BodyPartExamined") or _meaning(facts, "AnatomicRegionSequence")
+    view = _text(facts, "ViewPosition") or _meaning(facts, "ViewCodeSequence")
+    known = fields.body_part(body_part), fields.view(view)
+    return {
+        "body_part": known[0],
+        "view": known[1],
+        "unmapped_body_part": body_part if body_part and known[0] is None else None,
+        "unmapped_view": view if view and known[1] is None else None,
+    }
+
+
+def _pixel_facts(facts: FileDataset) -> dict[str, object]:
+    rows, columns, bits = (_integer(facts, name) for name in ("Rows", "Columns", "BitsStored"))
+    colours = _text(facts, "PhotometricInterpretation")
     if min(rows, columns, bits) < 1 or max(rows, columns, bits) > _LARGEST_UNSIGNED_SHORT or not colours:
         raise FilmReject(Reason.UNREADABLE_HEADER)
     photometric = fields.photometric(colours)
     if photometric is None or bits > 64:
         raise FilmReject(Reason.PIXEL_LAYOUT)
     spacing = fields.pixel_spacing(
-        _texts(header, "PixelSpacing"),
-        _texts(header, "ImagerPixelSpacing"),
-        _texts(header, "EstimatedRadiographicMagnificationFactor"),
-        _texts(header, "NominalScannedPixelSpacing"),
+        _texts(facts, "PixelSpacing"),
+        _texts(facts, "ImagerPixelSpacing"),
+        _texts(facts, "EstimatedRadiographicMagnificationFactor"),
+        _texts(facts, "NominalScannedPixelSpacing"),
     )
     return {
         "rows": rows,
@@ -196,57 +352,47 @@ def _pixel_facts(header: FileDataset) -> dict[str, object]:
     }
 
 
-def _transfer_syntax(header: FileDataset) -> str | None:
+def _transfer_syntax(facts: FileDataset) -> str | None:
     """The declared transfer syntax, else the one that the bytes show."""
-    declared = str(header.file_meta.get("TransferSyntaxUID") or "")
+    declared = _text(facts.file_meta, "TransferSyntaxUID")
     if declared:
         return fields.uid(declared)
-    implicit, little = header.original_encoding
+    implicit, little = facts.original_encoding
     if implicit:
         return str(ImplicitVRLittleEndian)
     return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
 
 
-def _meaning(header: FileDataset, keyword: str) -> str:
+def _meaning(facts: FileDataset, keyword: str) -> str:
     """Code meaning of the first item of a code sequence."""
+    return next((_text(item, "CodeMeaning") for item in _items(facts, keyword)), "")
+
+
+def _items(facts: FileDataset, keyword: str) -> list[Any]:
+    """The items of a sequence; none where it is absent or not valid."""
     try:
-        items = header.get(keyword) or []
-        return _text(items[0], "CodeMeaning") if len(items) else ""
+        return [item for item in facts.get(keyword) or [] if hasattr(item, "get")]
     except Exception:  # as in _texts
-        return ""
+        return []
 
 
-def _integer(header: FileDataset, keyword: str) -> int:
+def _integer(facts: FileDataset, keyword: str) -> int:
     """A whole number; 0 where there is none."""
-    text = _text(header, keyword)
+    text = _text(facts, keyword)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def _text(header: FileDataset, keyword: str) -> str:
-    return "\\".join(_texts(header, keyword)).strip()
+def _text(facts: Dataset, keyword: str) -> str:
+    return "\\".join(_texts(facts, keyword)).strip()
 
 
-def _texts(header: FileDataset, keyword: str) -> list[str]:
+def _texts(facts: Dataset, keyword: str) -> list[str]:
     """The values of an element as texts without padding; none where it is absent, empty or not valid."""
     try:
-        value = header.get(keyword)
+        value = facts.get(keyword)
     except Exception:  # pydicom converts late, and raises what an invalid value makes it stumble over
         return []
     if value is None:
         return []
     values = value if isinstance(value, MultiValue) else [value]
     return [str(part).strip(" \t\r\n\0") for part in values]
-
-
-@contextmanager
-def _silent_pydicom() -> Iterator[None]:
-    """Let pydicom say nothing: its warnings and log records quote header values and file names."""
-    logger = logging.getLogger("pydicom")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = before

@@ -1,8 +1,8 @@
 """PNG and JPEG films: size and orientation from the file's header, identity from its path."""
 
 import re
-import warnings
 from pathlib import Path
+from typing import Any
 
 from PIL import ExifTags, Image
 
@@ -10,6 +10,7 @@ from data_prep.config import ScanSettings
 from data_prep.deidentify import fields
 from data_prep.deidentify.keys import Pseudonyms
 from data_prep.errors import Reason
+from data_prep.selection import marks
 from data_prep.sources.row import FileRow
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -17,6 +18,18 @@ _JPEG = b"\xff\xd8\xff"
 _PNG_DEPTH_BYTE = 24
 """Offset of the bit depth in the IHDR chunk, which comes first (PNG specification, section 11.2.1)."""
 _PHOTOMETRIC = {"1": "MONOCHROME2", "L": "MONOCHROME2", "LA": "MONOCHROME2", "P": "PALETTE COLOR"}
+_SCREENS = frozenset(
+    {
+        *((640, 480), (800, 600), (1024, 768), (1152, 864), (1280, 720), (1280, 800), (1280, 1024), (1360, 768)),
+        *((1366, 768), (1440, 900), (1536, 864), (1600, 900), (1600, 1200), (1680, 1050), (1920, 1080), (1920, 1200)),
+        *((2048, 1152), (2160, 1440), (2256, 1504), (2560, 1080), (2560, 1440), (2560, 1600), (2880, 1800)),
+        *((3000, 2000), (3440, 1440), (3840, 2160), (1125, 2436), (1170, 2532), (1179, 2556), (750, 1334)),
+        *((828, 1792), (1080, 1920), (1080, 2340), (1080, 2400), (1284, 2778), (1290, 2796), (1242, 2688)),
+    }
+)
+"""(columns, rows) of monitors and telephones: a whole screen was stored, with whatever the program wrote on it."""
+_SCREEN_PROGRAM = re.compile(r"screen ?-?(shot|capture|grab|snip)|snipping|snagit|greenshot|lightshot", re.IGNORECASE)
+_LONGEST_TEXT = 4096
 
 
 def image_kind(head: bytes) -> str | None:
@@ -40,14 +53,13 @@ def read_image(
         settings: ``image_pattern`` and ``source``.
     """
     try:
-        with warnings.catch_warnings():  # Pillow's warnings may quote texts of the file
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=[kind]) as image:
-                columns, rows = image.size
-                mode = image.mode
-                exif = Image.Exif()
-                exif.load(image.info.get("exif", b""))
-                orientation = exif.get(ExifTags.Base.Orientation, 1)
+        with Image.open(path, formats=[kind]) as image:
+            columns, rows = image.size
+            mode, told = image.mode, dict(image.info)
+            exif = Image.Exif()
+            exif.load(told.pop("exif", b""))
+            orientation = exif.get(ExifTags.Base.Orientation, 1)
+            rules = _rules(rows, columns, mode, told, exif)
     except Image.DecompressionBombError:
         return FileRow(kind, Reason.TOO_LARGE)
     except OSError as error:
@@ -56,36 +68,46 @@ def read_image(
         return FileRow(kind, Reason.UNREADABLE_HEADER)
     except Exception:  # Pillow raises whatever a broken file makes it stumble over
         return FileRow(kind, Reason.UNREADABLE_HEADER)
-    facts, unmapped = _identity(below, pseudonyms, settings)
-    facts |= {
+    facts = _identity(below, pseudonyms, settings) | {
+        "marks": marks(rules),
         "orientation": orientation if orientation in range(1, 9) else 1,
         "rows": rows,
         "columns": columns,
         "bits_stored": 16 if kind == "png" and head[_PNG_DEPTH_BYTE] == 16 else 8,
         "photometric": "MONOCHROME2" if mode[0] in "IF" else _PHOTOMETRIC.get(mode, "RGB"),
     }
-    return FileRow(kind, None, facts, {}, unmapped)
+    return FileRow(kind, None, facts)
 
 
-def _identity(
-    below: str, pseudonyms: Pseudonyms, settings: ScanSettings
-) -> tuple[dict[str, object], tuple[tuple[str, str], ...]]:
+def _rules(rows: int, columns: int, mode: str, told: dict[Any, Any], exif: Image.Exif) -> set[Reason]:
+    """The rules of selection that the image falls under."""
+    rules = set()
+    texts = [*told.values(), *exif.values(), *exif.get_ifd(ExifTags.IFD.Exif).values()]
+    if (columns, rows) in _SCREENS or any(_SCREEN_PROGRAM.search(_plain(text)) for text in texts):
+        rules.add(Reason.SCREENSHOT)
+    camera = exif.get_ifd(ExifTags.IFD.Exif)
+    if any(tag in camera for tag in (ExifTags.Base.ExposureTime, ExifTags.Base.FNumber, ExifTags.Base.FocalLength)):
+        rules.add(Reason.PHOTOGRAPH)
+    return rules
+
+
+def _plain(value: object) -> str:
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return text.replace("\0", "")[:_LONGEST_TEXT]
+
+
+def _identity(below: str, pseudonyms: Pseudonyms, settings: ScanSettings) -> dict[str, object]:
     """Keys and words that the path tells by ``image_pattern``; without it each film is a study of its own."""
     match = re.search(settings.image_pattern, below) if settings.image_pattern else None
     told = {name: (text or "").strip() for name, text in match.groupdict().items()} if match else {}
     patient_id, study = told.get("patient", ""), told.get("study", "")
     key = pseudonyms.film_of_path(settings.source, below)
-    study_key = pseudonyms.named_study(settings.source, patient_id, study) if study else pseudonyms.study_of_film(key)
     mapped = {"body_part": fields.body_part(told.get("body_part", "")), "view": fields.view(told.get("view", ""))}
     facts: dict[str, object] = {
         "key": key,
-        "patient": pseudonyms.patient(settings.source, patient_id)
-        if patient_id
-        else pseudonyms.patient_of_study(study_key),
-        "study": study_key,
+        "patient_id": patient_id or None,
+        "study": pseudonyms.named_study(settings.source, patient_id, study) if study else pseudonyms.study_of_film(key),
         "series": pseudonyms.series_of_film(key),
-        "patient_known": bool(patient_id),
         **mapped,
     }
-    unmapped = tuple((name, told[name]) for name, value in mapped.items() if told.get(name) and value is None)
-    return facts, unmapped
+    return facts | {f"unmapped_{name}": told[name] for name, word in mapped.items() if told.get(name) and word is None}

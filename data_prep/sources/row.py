@@ -12,14 +12,10 @@ class FileRow:
 
     Attributes:
         source: dicom, png, jpeg or other.
-        reason: None for a film.
-        facts: columns of the manifest that hold for a film, screened; the model name is still to be screened.
-        identifiers: columns of the linkage table; private.
-        unmapped: (field, word) for each word that no vocabulary knows; private.
+        reason: None for a readable film.
+        facts: columns of the private header table; those that go on into the manifest are screened.
     """
 
     source: str
     reason: Reason | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    identifiers: dict[str, str | None] = field(default_factory=dict)
-    unmapped: tuple[tuple[str, str], ...] = ()

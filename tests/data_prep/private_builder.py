@@ -14,7 +14,7 @@ from data_prep.scan import scan
 from tests.data_prep.dicom_builder import DX_FOR_PRESENTATION, DX_FOR_PROCESSING, write_film
 
 SECRET = "a secret that is long enough"
-ONE = {"workers": 1}
+ONE = {"workers": 1, "isolated": False}
 
 
 def anatomy(name: object, rows: int = 96, columns: int = 80, bits: int = 12) -> NDArray[np.uint16]:
@@ -42,7 +42,7 @@ def write_archive(archive: Path, patients: int = 6) -> None:
                 ViewPosition=view,
                 PatientAge="044Y",
                 PatientSex="F",
-                PixelSpacing=[0.2, 0.1],
+                PixelSpacing=[0.2, 0.2],
             )
     write_film(
         archive / "raw.dcm",

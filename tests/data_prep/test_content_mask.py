@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from data_prep.content_mask import content_mask
 from data_prep.shard_format import mask_shape
+from tests.data_prep.bordered_films import BorderedFilm, bordered_films
 
 
 def limb(
@@ -82,3 +83,48 @@ def test_overexposed_belly_that_fades_stays_content() -> None:
 def test_dim_film_is_judged_by_its_own_range() -> None:
     image, inside = limb()
     assert agreement((image // 8).astype(np.uint16), inside) > 0.9
+
+
+def test_grey_air_inside_a_black_border_is_background() -> None:
+    image, inside = limb(background=0.2)
+    inside[:60] = inside[-60:] = False
+    image[:60] = image[-60:] = 300
+    image[:, :50] = image[:, -50:] = 300
+    assert agreement(image, inside) > 0.9
+
+
+def test_rim_along_the_edge_of_the_collimator_is_background() -> None:
+    image, inside = limb()
+    cv2.rectangle(image, (40, 24), (720, 994), 30_000, 12)
+    inside[:21] = inside[1000:] = False
+    image[:21] = image[1000:] = 0
+    assert agreement(image, inside) > 0.9
+
+
+def test_thin_white_frame_is_background() -> None:
+    image, inside = limb()
+    image[:14], image[-9:], image[:, :11], image[:, -14:] = (60_000,) * 4
+    assert agreement(image, inside) > 0.9
+
+
+@pytest.fixture(scope="module")
+def scored() -> list[tuple[BorderedFilm, float]]:
+    return [(film, film.agreement(content_mask(film.shown))) for film in bordered_films(1, 400)]
+
+
+def test_mask_agrees_with_the_truth_for_every_body_part_look_and_border(
+    scored: list[tuple[BorderedFilm, float]],
+) -> None:
+    for name, least in (("part", 0.9), ("look", 0.9), ("border", 0.9)):
+        for kind in {getattr(film, name) for film, _ in scored}:
+            mean = np.mean([score for film, score in scored if getattr(film, name) == kind])
+            assert mean >= least, f"{name} {kind}: mean IoU {mean:.3f}"
+    assert np.mean([score for _, score in scored]) >= 0.94
+
+
+def test_mask_loses_hardly_any_anatomy(scored: list[tuple[BorderedFilm, float]]) -> None:
+    recalls = []
+    for film, _ in scored:
+        true = cells(film.body)
+        recalls.append((content_mask(film.shown) & true).sum() / true.sum())
+    assert np.mean(recalls) > 0.97

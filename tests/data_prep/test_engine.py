@@ -1,7 +1,6 @@
 """Whole runs over a small scanned archive: the same bytes whatever happens on the way."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.manifest import read_linkage, read_manifest
 from data_prep.public_folder import claimed
 from data_prep.shard_format import INDEX_SCHEMA, REJECTS_SCHEMA, DatasetCard, read_dataset_card
-from data_prep.shard_pool import write_shards
 from tests.data_prep.private_builder import SECRET, make_private, settings, write_archive
 
 
@@ -182,21 +180,6 @@ def test_full_disk_is_told_in_one_line(private: Path, tmp_path: Path, monkeypatc
     with pytest.raises(ShardFormatError, match="No space left on device"):
         shard(private, tmp_path / "public", settings())
     assert not any(path.is_file() for path in (tmp_path / "public").iterdir())
-
-
-class _Deadly:
-    """A task that kills the process that unpacks it."""
-
-    name = "train-000007"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os._exit, (1,)
-
-
-def test_killed_process_is_told_with_its_shards(tmp_path: Path) -> None:
-    tasks: Any = iter([_Deadly(), _Deadly()])
-    with pytest.raises(ArchiveError, match=r"train-000007.*fewer runtime\.workers"):
-        list(write_shards(tasks, tmp_path, 2, lambda files, refused: None))
 
 
 def test_changed_archive_replaces_the_plan(public: Path, tmp_path: Path, monkeypatch: Any) -> None:

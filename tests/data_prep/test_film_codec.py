@@ -26,6 +26,20 @@ def test_films_come_back_bit_for_bit(bits: int, shape: tuple[int, int]) -> None:
     assert np.array_equal(decode_film(encode_film(values), bits=bits), values)
 
 
+def test_error_in_the_middle_of_a_stream_is_not_swallowed() -> None:
+    stream = encode_film(collimated(12))
+    raised = 0
+    for place in range(len(stream) // 2, len(stream) - 2, len(stream) // 60):
+        damaged = bytearray(stream)
+        damaged[place : place + 4] = b"\xff\xff\xff\xff"
+        try:
+            decode_film(bytes(damaged), bits=12)
+        except ValueError as error:
+            raised += "damaged HTJ2K stream" in str(error)
+    assert raised > 3
+    assert np.array_equal(decode_film(stream, bits=12), collimated(12))
+
+
 def test_stream_is_readable_by_another_decoder() -> None:
     values = collimated(12)
     assert np.array_equal(imagecodecs.jpeg2k_decode(encode_film(values)), values)  # OpenJPEG

@@ -107,7 +107,7 @@ def test_a_scan_finds_films_and_refuses_the_rest_as_expected(
     ]
     manifest = read_manifest(tmp_path / "private").to_pylist()
     found = dict(zip(paths, manifest, strict=True))
-    by_pixels = {Reason.CORRUPT_PIXELS, Reason.DUPLICATE, Reason.FOR_PROCESSING}  # known only while sharding
+    by_pixels = {Reason.CORRUPT_PIXELS, Reason.DUPLICATE, Reason.PROCESSING_TWIN}  # known only while sharding
     for row in truth(out):
         assert found[row["path"]]["reason"] == (None if row["expected_reason"] in by_pixels else row["expected_reason"])
         if row["kind"] == "film":

@@ -98,13 +98,12 @@ def test_files_with_one_key_stay_together_in_order_of_rows() -> None:
 
 
 def test_header_rejects_are_in_the_ledger() -> None:
-    intents = [None, "FOR PROCESSING", None, "FOR PRESENTATION", None]
-    rows = [row(number, presentation_intent=intent) for number, intent in enumerate(intents)]
+    rows = [row(number, marks="for_processing" if number == 1 else None) for number in range(5)]
     rows[0]["reason"], rows[4]["reason"] = "no_pixels", "not_a_film"
     plan = plan_shards(table(rows), settings())
     told = dict(zip(plan.rejects["row"].to_pylist(), plan.rejects["reason"].to_pylist(), strict=True))
     assert told == {0: Reason.NO_PIXELS, 1: Reason.FOR_PROCESSING, 4: Reason.NOT_A_FILM}
-    kept = plan_shards(table(rows), settings(keep_for_processing=True))
+    kept = plan_shards(table(rows), settings(selection={"for_processing": "keep"}))
     assert kept.rejects["row"].to_pylist() == [0, 4]
     assert sorted(np.concatenate([one.rows for one in kept.shards]).tolist()) == [1, 2, 3]
 

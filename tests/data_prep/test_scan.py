@@ -66,13 +66,14 @@ def test_every_file_is_a_film_or_has_its_reason(tmp_path: Path) -> None:
         expected[name] = reason
     films: dict[str, tuple[dict[str, Any], Reason]] = {
         "ct": ({"sop_class": builder.CT}, Reason.NOT_A_RADIOGRAPH),
-        "captured": ({"sop_class": builder.SECONDARY_CAPTURE}, Reason.NOT_A_RADIOGRAPH),
+        "captured": ({"sop_class": builder.SECONDARY_CAPTURE, "Modality": "OT"}, Reason.NOT_A_RADIOGRAPH),
+        "report": ({"sop_class": "1.2.840.10008.5.1.4.1.1.88.11"}, Reason.DOCUMENT),
+        "letter": ({"Modality": "DOC"}, Reason.DOCUMENT),
         "no_class": ({"SOPClassUID": ""}, Reason.NOT_A_RADIOGRAPH),
         "no_uid": ({"sop": ""}, Reason.NO_IDENTIFIER),
         "no_pixels": ({"PixelData": None}, Reason.NO_PIXELS),
         "void_pixels": ({"PixelData": b""}, Reason.NO_PIXELS),
         "many": ({"NumberOfFrames": 2}, Reason.MULTI_FRAME),
-        "burned": ({"BurnedInAnnotation": "YES"}, Reason.BURNED_IN_ANNOTATION),
         "no_rows": ({"Rows": None}, Reason.UNREADABLE_HEADER),
         "wide": ({"BitsStored": 999}, Reason.PIXEL_LAYOUT),
         "strange": ({"photometric": "HSV"}, Reason.PIXEL_LAYOUT),
@@ -197,43 +198,6 @@ def test_a_model_name_is_kept_where_three_patients_share_it(tmp_path: Path) -> N
     assert {row["model"] for name, row in found.items() if not name.startswith("common")} == {None}
 
 
-def test_patients_are_told_apart_by_issuer_and_number(tmp_path: Path) -> None:
-    archive = tmp_path / "archive"
-    write_film(archive / "plain", patient_id="7", StudyDate="20200101")
-    write_film(archive / "padded", patient_id=" 7 ", StudyDate="20200131")
-    write_film(archive / "issued", patient_id="7", IssuerOfPatientID="NORTH")
-    write_film(archive / "blank", patient_id="  ", StudyInstanceUID=uid("x"))
-    write_film(archive / "none", patient_id=None, StudyInstanceUID=uid("y"))
-    found = rows_of(archive, tmp_path / "private")
-    assert found["plain"]["patient"] == found["padded"]["patient"] != found["issued"]["patient"]
-    assert found["padded"]["study_day"] - found["plain"]["study_day"] == 30
-    assert found["blank"]["patient"] != found["none"]["patient"]
-    for name in ("blank", "none"):
-        assert (found[name]["patient_known"], found[name]["study_day"]) == (False, None)
-    elsewhere = rows_of(archive, tmp_path / "elsewhere", source="SOUTH")
-    assert elsewhere["plain"]["patient"] != found["plain"]["patient"]
-    assert elsewhere["issued"]["patient"] == found["issued"]["patient"]
-
-
-def test_a_film_without_number_follows_its_study(tmp_path: Path) -> None:
-    archive = tmp_path / "archive"
-    study = uid("study")
-    write_film(archive / "known", StudyInstanceUID=study)
-    write_film(archive / "lost", patient_id=None, StudyInstanceUID=study)
-    found = rows_of(archive, tmp_path / "private")
-    for name in ("patient", "patient_known", "study_day"):
-        assert found["lost"][name] == found["known"][name]
-
-
-def test_without_study_and_series_each_film_is_its_own(tmp_path: Path) -> None:
-    archive = tmp_path / "archive"
-    for name in ("a", "b"):
-        write_film(archive / name, patient_id=None, study=None)
-    found = rows_of(archive, tmp_path / "private")
-    for name in ("patient", "study", "series"):
-        assert found["a"][name] != found["b"][name]
-
-
 def test_keys_stay_when_the_archive_moves_or_grows(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     write_film(archive / "sub" / "film")
@@ -328,7 +292,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pyte
     archive = tmp_path / "archive"
     for number in range(9):
         write_film(archive / f"film{number}", patient_id=f"P{number // 2}", ManufacturerModelName="DRX-1")
-    monkeypatch.setattr("data_prep.scan._CHUNK", 4)
+    monkeypatch.setattr("data_prep.scan_pool.CHUNK", 4)
     for workers in (1, 2):
         scan([archive], tmp_path / f"private{workers}", ScanSettings(workers=workers))
     for name in ("manifest.parquet", "linkage.parquet", "unmapped.csv"):
@@ -361,16 +325,7 @@ def test_a_failing_disk_stops_the_scan_and_names_no_file(tmp_path: Path, monkeyp
     with pytest.raises(ArchiveError, match="Input/output error") as raised:
         scan([tmp_path / "archive"], tmp_path / "private", ScanSettings(workers=1))
     assert "GUNDULA" not in str(raised.value)
-    assert list((tmp_path / "private").iterdir()) == []
-
-
-def test_secondary_captures_are_taken_only_when_asked_for(tmp_path: Path) -> None:
-    archive = tmp_path / "archive"
-    write_film(archive / "cr", sop_class=builder.SECONDARY_CAPTURE, Modality="CR")
-    write_film(archive / "other", sop_class=builder.SECONDARY_CAPTURE, Modality="OT")
-    assert {row["reason"] for row in rows_of(archive, tmp_path / "a").values()} == {Reason.NOT_A_RADIOGRAPH}
-    taken = rows_of(archive, tmp_path / "b", secondary_captures=True)
-    assert {name: row["reason"] for name, row in taken.items()} == {"cr": None, "other": Reason.NOT_A_RADIOGRAPH}
+    assert not (tmp_path / "private" / "manifest.parquet").exists()
 
 
 @pytest.mark.shared
@@ -381,11 +336,21 @@ def test_real_films_and_what_lies_beside_them(tmp_path: Path) -> None:
     rejects = {name: row["reason"] for name, row in found.items() if row["reason"]}
     assert rejects.pop("CR_Canon_no_pixeldata_bad_charset.dcm") == Reason.NO_PIXELS
     assert rejects.pop("CT_no_file_meta.dcm") == Reason.NOT_A_FILM  # a stray byte first: no DICOM reader takes it
-    captures = {name for name in rejects if "secondary_capture" in name or "wrongly_tagged" in name}
+    assert rejects.pop("SR_no_pixels.dcm") == Reason.DOCUMENT
     others = {"CT_small", "MR_truncated", "OT_VOILUT_vlut04", "OT_signed_ModalityLUT_mlut18", "SC_rgb_jpeg"}
-    others |= {"SR_no_pixels", "XA_multiframe_96_JPEGbaseline", "deflated_OT_512"}
-    assert rejects == dict.fromkeys(captures | {f"{name}.dcm" for name in others}, Reason.NOT_A_RADIOGRAPH)
-    assert len(captures) == 3
+    others |= {"XA_multiframe_96_JPEGbaseline", "deflated_OT_512"}
+    multi_frame = rejects.pop("XA_multiframe_96_JPEGbaseline.dcm")
+    assert multi_frame == Reason.MULTI_FRAME
+    others -= {"XA_multiframe_96_JPEGbaseline"}
+    assert rejects == dict.fromkeys((f"{name}.dcm" for name in others), Reason.NOT_A_RADIOGRAPH)
+    captures = {"cr_in_secondary_capture_jpeg_baseline.dcm", "cr_jpeg_baseline_wrongly_tagged_monochrome1.dcm"}
+    captures |= {
+        "dx_in_secondary_capture_implicit.dcm",
+        "cr_monochrome1_jpeg_baseline.dcm",
+    }  # the last: by its equipment
+    assert {name: row["marks"] for name, row in found.items() if row["marks"]} == dict.fromkeys(
+        captures, "secondary_capture"
+    )
     reference = found["RG2_UNC.dcm"]
     assert (reference["body_part"], reference["manufacturer"], reference["sex"]) == ("HIP", "Fujifilm", "M")
     assert found["RG2_HTJ2K_lossless.dcm"]["key"] == reference["key"]  # the same object, compressed afterwards
@@ -394,6 +359,4 @@ def test_real_films_and_what_lies_beside_them(tmp_path: Path) -> None:
     assert found["RG1_JLSN.dcm"]["age_years"] == 64
     assert found["cr_dental_modality_lut_jpeg_lossless.dcm"]["age_years"] is None  # born in 1900, a dummy
     assert found["CR_16x16_CSPINE_AP"]["body_part"] == "CSPINE"
-    captured = rows_of(SHARED, tmp_path / "private", secondary_captures=True)
-    assert {name for name in found if found[name]["reason"] and not captured[name]["reason"]} == captures
-    assert captured["dx_in_secondary_capture_implicit.dcm"]["age_years"] is None  # "81", without a unit
+    assert found["dx_in_secondary_capture_implicit.dcm"]["age_years"] is None  # "81", without a unit

@@ -31,7 +31,7 @@ def test_overrides_go_before_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("override", "nearest"),
-    [("wokers=2", "workers"), ("key_fiel=x", "key_file"), ("secondary_capture=true", "captures")],
+    [("wokers=2", "workers"), ("key_fiel=x", "key_file"), ("sauce=x", "source")],
 )
 def test_an_unknown_key_names_the_nearest_valid_one(override: str, nearest: str) -> None:
     with pytest.raises(SettingsError, match=f"unknown setting.*did you mean '{nearest}|{nearest}'"):

@@ -63,7 +63,7 @@ def test_sidecar_says_what_the_allow_list_names_and_nothing_else(public: Path) -
     sidecar = json.loads(data[row["sidecar_offset"] : row["sidecar_offset"] + row["sidecar_size"]])
     assert set(sidecar) == _ALLOWED
     places = {"shard", "film_offset", "film_size", "sidecar_offset", "sidecar_size"}
-    seen = {"display_source", "display_invert", "content_fraction"}
+    seen = {"display_source", "display_invert", "provenance", "content_fraction", "polarity_suspect"}
     assert set(INDEX_SCHEMA.names) - places - seen < _ALLOWED
 
 

@@ -34,7 +34,7 @@ def facts(path: Path, row: int = 0, **changed: Any) -> dict[str, Any]:
         "study": "2" * 32, "series": "3" * 32, "site": None, "patient_known": True, "study_day": 7,
         "transfer_syntax": "1.2.840.10008.1.2.1", "orientation": None, "body_part": "HAND", "view": "PA",
         "laterality": "L", "sex": "F", "age_years": 44, "manufacturer": None, "model": None, "bits_stored": 12,
-        "photometric": "MONOCHROME2", "presentation_intent": None, "pixel_spacing_mm": [0.2, 0.1],
+        "photometric": "MONOCHROME2", "presentation_intent": None, "pixel_spacing_mm": [0.2, 0.2],
         "pixel_spacing_from": "PixelSpacing",
     } | changed  # fmt: skip
 
@@ -115,7 +115,7 @@ def test_sidecar_describes_the_film_in_the_shard(tmp_path: Path) -> None:
     sample = make_sample(film, sha256, facts(path), split="val", max_side=48)
     sidecar = sample.sidecar
     assert (sidecar.rows, sidecar.columns, sidecar.source_rows, sidecar.source_columns) == (48, 40, 96, 80)
-    assert sidecar.pixel_spacing_mm == (0.4, 0.2)
+    assert sidecar.pixel_spacing_mm == (0.4, 0.4)
     assert decode_film(sample.film, bits=12).shape == (48, 40)
     assert sidecar.display.source == "window" and sidecar.split == "val"
     assert 0.2 < sample.content_fraction < 0.9
@@ -184,7 +184,7 @@ def test_missing_and_changed_files_leave_the_shard_unfinished(tmp_path: Path) ->
     paths[0].unlink()
     write_film(paths[2], values=anatomy("longer", 100, 100))
     result = write_shard(task(*files), tmp_path)
-    assert result == Unfinished("train-000000", (0,), (2,))
+    assert result == Unfinished("train-000000", ((0, Reason.UNREADABLE_FILE), (2, Reason.CHANGED_SINCE_SCAN)))
     assert not list(tmp_path.glob("*train*"))
 
 
@@ -201,7 +201,7 @@ def test_failing_disk_leaves_nothing_under_a_final_name(tmp_path: Path, monkeypa
         return read(path)
 
     monkeypatch.setattr(Path, "read_bytes", fail)
-    assert write_shard(task(*files), tmp_path) == Unfinished("train-000000", (1,), ())
+    assert write_shard(task(*files), tmp_path) == Unfinished("train-000000", ((1, Reason.UNREADABLE_FILE),))
     assert not list(tmp_path.glob("*train*"))
 
 

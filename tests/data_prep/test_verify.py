@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep.engine import dataset_sha256, shard
+from data_prep.engine import shard
 from data_prep.errors import ShardFormatError
+from data_prep.ledger import dataset_sha256
 from data_prep.shard_format import INDEX_SCHEMA
 from data_prep.verify import verify
 from tests.data_prep.private_builder import make_private, settings

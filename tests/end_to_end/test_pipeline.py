@@ -70,6 +70,7 @@ def _run_all(root: Path) -> str:
         labels = ["--labels", str(truth / "labels.csv"), "--boxes", str(truth / "boxes.csv")]
         assert data_prep(["label", str(private), *labels, "--out", str(public)]) == 0
         assert data_prep(["verify", str(public)]) == 0
+        assert data_prep(["audit", str(public), "--private", str(private), "--phantom", str(phantom)]) == 0
         assert data_prep(["preview", str(public), "--out", str(root / "preview.png")]) == 0
         for name, objective in OBJECTIVES.items():
             places = [f"data.shards=[{public}]", f"runtime.run_dir={runs / name}"]
@@ -114,7 +115,7 @@ def test_every_file_is_written_rejected_or_dropped(made: Made) -> None:
     archive = [path for path in (made.root / "phantom" / "archive").rglob("*") if path.is_file()]
     assert files.written + files.rejected + files.dropped == len(archive)
     truth = [json.loads(line) for line in (made.root / "phantom" / "truth" / "truth.jsonl").read_text().splitlines()]
-    assert files.dropped == sum(row.get("kind") == "duplicate" for row in truth)
+    assert files.dropped == sum(row.get("kind") in ("duplicate", "for_processing") for row in truth)
 
 
 def test_no_patient_is_in_two_splits(made: Made) -> None:

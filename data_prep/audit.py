@@ -1,0 +1,205 @@
+"""Privacy of a public folder: every byte is read back, and nothing may be there that is not on the allow-list.
+
+Folder, tar headers, codestreams, tables and cards are compared with what their contents alone would give, so that no
+byte is left unexplained; contents are compared with the allow-list, field by field. With the private folder at hand,
+every original identifier is looked for besides. What is unknown is a problem, never a pass.
+"""
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from data_prep.audit_needles import identifiers, without_public_words
+from data_prep.audit_shard import ShardAudit, audit_shard
+from data_prep.audit_tables import card_problems, table_problems
+from data_prep.errors import ArchiveError
+from data_prep.expert_labels import BOXES_FILE, LABELS_FILE
+from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
+from data_prep.needles import Needles
+from data_prep.phantom.archive import identifying_values
+from data_prep.progress import Progress
+from data_prep.public_folder import DATASET_FILE
+from data_prep.shard_format import (
+    BOXES_SCHEMA,
+    INDEX_SCHEMA,
+    LABELS_SCHEMA,
+    REJECTS_SCHEMA,
+    DatasetCard,
+    read_dataset_card,
+)
+from data_prep.shard_pool import processes
+
+_TABLES = {"index.parquet": INDEX_SCHEMA, "rejects.parquet": REJECTS_SCHEMA}
+_LABEL_TABLES = {LABELS_FILE: LABELS_SCHEMA, BOXES_FILE: BOXES_SCHEMA}
+_MAX_SHOWN = 50
+
+
+@dataclass
+class AuditReport:
+    """What an audit found.
+
+    Attributes:
+        files, films, size: read back; size in bytes.
+        problems: none means that nothing outside the allow-list is inside. They name files, keys and fields only.
+        searched: original identifiers that were looked for; None without a private folder.
+        skipped: identifiers that are too short, or words of the public vocabularies.
+        models: names of device models → films: the one kind of text that is no vocabulary, for a human eye.
+        labels: names of labels → rows; the user chose them.
+    """
+
+    files: int = 0
+    films: int = 0
+    size: int = 0
+    problems: list[str] = field(default_factory=list)
+    searched: int | None = None
+    skipped: int = 0
+    models: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        """A report for a person."""
+        lines = [("files", self.files, f"{self.size:,} bytes, all of them read"), ("films", self.films, "")]
+        if self.searched is None:
+            lines.append(("identifiers", 0, "not searched for: give --private to look for every original identifier"))
+        else:
+            note = f"looked for in all bytes; {self.skipped} are too short or words of the vocabularies"
+            lines.append(("identifiers", self.searched, note))
+        for title, names in (("model names", self.models), ("label names", self.labels)):
+            told = ", ".join(f"{name} ({count})" for name, count in sorted(names.items()))
+            lines.append((title, len(names), f"please look: {told}" if told else ""))
+        lines.append(("problems", len(self.problems), ""))
+        table = "\n".join(f"{name:<16}{count:>12}  {note}".rstrip() for name, count, note in lines)
+        more = len(self.problems) - _MAX_SHOWN
+        shown = self.problems[:_MAX_SHOWN] + ([f"… and {more} more"] if more > 0 else [])
+        verdict = "NOT SAFE TO SHARE" if self.problems else "nothing outside the allow-list"
+        return "\n".join([table, *(f"  {problem}" for problem in shown), verdict])
+
+
+def audit(public: Path, *, private: Path | None = None, phantom: Path | None = None) -> AuditReport:
+    """Read every byte of a complete public folder back.
+
+    Args:
+        public: the folder.
+        private: the private folder that it was made from: also look for its original identifiers.
+        phantom: a synthetic archive: also look for every identifying value that was planted.
+
+    Raises:
+        ShardFormatError: the folder does not exist, is not finished, or has another format version.
+        ArchiveError: ``private`` or ``phantom`` is none, or was made with another secret.
+    """
+    card = read_dataset_card(public)
+    report = AuditReport()
+    needles = _needles(private, phantom, card, report)
+    report.problems += _folder(public, card, report)
+    data = (public / DATASET_FILE).read_bytes()
+    report.problems += [f"{DATASET_FILE}: {problem}" for problem in card_problems(data, card, needles)]
+    for name, schema in (_TABLES | _LABEL_TABLES).items():
+        if (public / name).exists():
+            found = table_problems(name, (public / name).read_bytes(), schema, needles)
+            report.problems += [f"{name}: {problem}" for problem in found]
+        elif name in _TABLES:
+            report.problems.append(f"{name}: missing")
+    for one in _shards(public, card, needles):
+        report.films += one.films
+        report.models.update(one.models)
+        report.problems += one.problems
+    if not report.problems:
+        report.labels.update(_labels(public))
+        report.problems += _foreign_keys(public, private)
+    return report
+
+
+def _needles(private: Path | None, phantom: Path | None, card: DatasetCard, report: AuditReport) -> Needles:
+    texts: set[str] = set()
+    if private is not None:
+        if key_fingerprint(read_manifest(private)) != card.key_fingerprint:
+            raise ArchiveError(
+                f"{private} was made with another secret than the shards; give the folder they come from"
+            )
+        texts |= identifiers(read_linkage(private))
+    if phantom is not None:
+        texts |= identifying_values(phantom)
+    wanted = without_public_words(texts)
+    needles = Needles.of(wanted)
+    if private is not None or phantom is not None:
+        report.searched = needles.count
+        report.skipped = len(texts) - needles.count
+    return needles
+
+
+def _folder(public: Path, card: DatasetCard, report: AuditReport) -> Iterator[str]:
+    """Every entry of the folder has to be expected, plain, and there."""
+    stems = [Path(name).stem for name in card.shards]
+    shards = {f"{stem}.{suffix}" for stem in stems for suffix in ("tar", "parquet", "json")}
+    expected = {DATASET_FILE, *_TABLES, *_LABEL_TABLES, *shards}
+    present = set()
+    for entry in sorted(public.iterdir()):
+        if entry.name not in expected:  # its name may be anything: it is not repeated
+            yield f"a {'folder' if entry.is_dir() else 'file'} that does not belong to a public folder"
+        elif entry.is_symlink() or not entry.is_file():
+            yield f"{entry.name}: no plain file"
+        else:
+            present.add(entry.name)
+            report.files += 1
+            report.size += entry.stat().st_size
+    yield from (f"{name}: missing" for name in sorted(shards - present))
+
+
+def _shards(public: Path, card: DatasetCard, needles: Needles) -> Iterator[ShardAudit]:
+    names = sorted(card.shards)
+    progress = Progress("audit", "shards", len(names))
+    workers = processes(0, len(names))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(needles,)) if workers > 1 else None
+    try:
+        found: Iterable[ShardAudit] = (
+            pool.map(partial(_audit, public), names) if pool else (audit_shard(public, name, needles) for name in names)
+        )
+        for one in found:
+            yield one
+            progress.add()
+    finally:
+        if pool:
+            pool.shutdown(cancel_futures=True)
+        progress.close()
+
+
+_needles_of_worker: list[Needles] = []
+
+
+def _begin(needles: Needles) -> None:
+    _needles_of_worker[:] = [needles]
+
+
+def _audit(public: Path, name: str) -> ShardAudit:
+    return audit_shard(public, name, _needles_of_worker[0])
+
+
+def _labels(public: Path) -> Counter[str]:
+    labels: Counter[str] = Counter()
+    for name in _LABEL_TABLES:
+        if (public / name).exists():
+            labels.update(pq.read_table(public / name, columns=["label"])["label"].to_pylist())
+    return labels
+
+
+def _foreign_keys(public: Path, private: Path | None) -> Iterator[str]:
+    """Keys that are no pseudonyms of this archive might be anything."""
+    index = pq.read_table(public / "index.parquet")
+    known = {"key": set(index["key"].to_pylist())}
+    if private is not None:
+        manifest = read_manifest(private)
+        for name in ("key", "patient", "study", "series", "site"):
+            if not set(index[name].drop_null().to_pylist()) <= set(manifest[name].drop_null().to_pylist()):
+                yield f"index.parquet: {name} holds hashes that the private folder does not know"
+    for name in _LABEL_TABLES:
+        if (public / name).exists():
+            keys = set(pq.read_table(public / name, columns=["key"])["key"].to_pylist())
+            if not keys <= known["key"]:
+                yield f"{name}: keys that are not in the index"

@@ -1,0 +1,141 @@
+"""What may stand in a public file: a rule for every field. A field or value without a rule is not allowed.
+
+The same lists screen the headers on their way in (``data_prep.deidentify.fields``); here they are asked again of what
+has come out, whoever wrote it.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+from data_prep.content_mask import CONTENT_MASK_VERSION
+from data_prep.deidentify import fields
+from data_prep.deidentify.keys import SHIFT_DAYS
+from data_prep.deidentify.vocabulary import vocabulary
+from data_prep.display import pack_table, unpack_table
+from data_prep.shard_format import FORMAT_VERSION, SPLITS, Display, Provenance, Sidecar, pack_mask, unpack_mask
+
+Rule = Callable[[Any], bool]
+
+_HEX = re.compile(r"[0-9a-f]+")
+_DAYS = range(-40_000, SHIFT_DAYS + 60_000)
+"""From 1860 to 2134, shifted by up to a century."""
+_SIDES = range(1, 65_536)
+_MOST_WINDOWS = 256
+_LARGEST = 2.0**40
+"""Of a window or rescale value: far more than stored values need."""
+
+
+def hexadecimal(value: Any, digits: int) -> bool:
+    """Whether a value is a hash or key of so many digits."""
+    return isinstance(value, str) and len(value) == digits and _HEX.fullmatch(value) is not None
+
+
+def words_of(name: str) -> frozenset[str]:
+    """The standard words of a vocabulary."""
+    return frozenset(vocabulary(name).spellings.values())
+
+
+def _key(value: Any) -> bool:
+    return hexadecimal(value, 32)
+
+
+def _or_none(rule: Rule) -> Rule:
+    return lambda value: value is None or rule(value)
+
+
+def _one_of(allowed: Any) -> Rule:
+    return lambda value: value in allowed
+
+
+def _integer_in(allowed: range) -> Rule:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value in allowed
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= _LARGEST
+
+
+def _spacing(value: Any) -> bool:
+    return len(value) == 2 and all(_number(part) and 0 < part <= 1000 for part in value)
+
+
+def _display(value: Any) -> bool:
+    return isinstance(value, Display) and next(display_problems(value), None) is None
+
+
+SIDECAR_RULES: dict[str, Rule] = {
+    "format_version": _one_of({FORMAT_VERSION}),
+    "key": _key,
+    "patient": _key,
+    "study": _key,
+    "series": _key,
+    "site": _or_none(_key),
+    "patient_known": _one_of({True, False}),
+    "study_day": _or_none(_integer_in(_DAYS)),
+    "split": _one_of(SPLITS),
+    "body_part": _or_none(_one_of(words_of("body_part"))),
+    "view": _or_none(_one_of(words_of("view"))),
+    "laterality": _or_none(_one_of({"L", "R", "B"})),
+    "sex": _or_none(_one_of({"F", "M", "O"})),
+    "age_years": _or_none(_integer_in(range(fields.MAX_AGE + 1))),
+    "manufacturer": _or_none(_one_of(words_of("manufacturer"))),
+    "model": _or_none(lambda value: fields.model_name(value) == value),
+    "bits_stored": _integer_in(range(1, 65)),
+    "photometric": _one_of(fields.PHOTOMETRIC),
+    "presentation_intent": _or_none(_one_of(fields.PRESENTATION_INTENT)),
+    "rows": _integer_in(_SIDES),
+    "columns": _integer_in(_SIDES),
+    "source_rows": _integer_in(_SIDES),
+    "source_columns": _integer_in(_SIDES),
+    "pixel_spacing_mm": _or_none(_spacing),
+    "pixel_spacing_from": _or_none(_one_of(fields.SPACING_ORIGINS)),
+    "display": _display,
+    "content_mask": lambda value: isinstance(value, str),  # with rows and columns: _mask_is_plain
+    "content_mask_version": _integer_in(range(1, CONTENT_MASK_VERSION + 1)),
+    "pixel_sha256": lambda value: hexadecimal(value, 64),
+}
+
+
+def provenance(value: Any) -> bool:
+    """Whether a value is a list of words of provenance, each once."""
+    return len(set(value)) == len(value) and set(value) <= set(get_args(Provenance))
+
+
+def sidecar_problems(sidecar: Sidecar) -> Iterator[str]:
+    """What of a sidecar is not allowed; names fields, never values."""
+    for name in type(sidecar).model_fields:
+        rule = SIDECAR_RULES.get(name)
+        if rule is None:
+            yield f"the field {name} is not on the allow-list"
+        elif not rule(getattr(sidecar, name)):
+            yield f"{name} holds a value that is not on the allow-list"
+    if not _mask_is_plain(sidecar):
+        yield "content_mask holds more than a mask"
+
+
+def display_problems(display: Display) -> Iterator[str]:
+    """What of a display is not allowed."""
+    numbers = (display.slope, display.intercept, display.center, display.width, *sum(display.windows, ()))
+    if not all(number is None or _number(number) for number in numbers) or len(display.windows) > _MOST_WINDOWS:
+        yield "numbers out of range"
+    if not provenance(display.provenance):
+        yield "provenance"
+    if display.table is not None and not _table_is_plain(display.table, display.bits):
+        yield "table"
+
+
+def _table_is_plain(packed: str, bits: int) -> bool:
+    """Whether the text holds a display table and nothing else."""
+    try:
+        return pack_table(unpack_table(packed, bits)) == packed
+    except ValueError:
+        return False
+
+
+def _mask_is_plain(sidecar: Sidecar) -> bool:
+    try:
+        return pack_mask(unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns)) == sidecar.content_mask
+    except ValueError:
+        return False

@@ -1,0 +1,129 @@
+"""What every header of an archive said, kept in the private folder: the next scan reads only what is new or changed.
+
+A stream of Arrow batches, so that memory stays bounded and an interrupted scan loses nothing that it has read. A row is
+used again where path, size and time of the file are the same, unless the file was so fresh when it was read that a
+later change might bear the same time.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pydicom
+
+from data_prep.atomic import sync_folder
+from data_prep.config import ScanSettings
+from data_prep.deidentify.keys import Pseudonyms
+from data_prep.manifest import HEADERS_FILE, MANIFEST_SCHEMA, part_of
+
+_COMPUTED = frozenset({"row", "patient", "patient_known", "study_day", "twin"})
+"""Columns of the manifest that need more than one file."""
+
+HEADERS_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("below", pa.string()),
+        ("mtime_ns", pa.int64()),
+        *(field for field in MANIFEST_SCHEMA if field.name not in _COMPUTED),
+        ("patient_id", pa.string()),
+        ("issuer", pa.string()),
+        ("study_date", pa.date32()),
+        ("sop_instance_uid", pa.string()),
+        ("series_uid", pa.string()),
+        ("study_uid", pa.string()),
+        ("accession", pa.string()),
+        ("irradiation_event", pa.string()),
+        ("acquired", pa.string()),
+        ("sources", pa.list_(pa.string())),
+        ("unmapped_body_part", pa.string()),
+        ("unmapped_view", pa.string()),
+        ("missing", pa.int32()),
+    ]
+)
+"""``missing`` is the number of files that a DICOMDIR refers to and that are not there; such a row is never reused,
+since it speaks of other files."""
+
+_BATCH_ROWS = 4096
+_FRESH_NS = 10 * 10**9
+"""A file that changed less than this before the scan is read again: clocks differ, and some count in seconds."""
+
+
+def identity(pseudonyms: Pseudonyms, settings: ScanSettings) -> dict[str, str]:
+    """What has to be the same for a row to be used again: secret, settings, and the code that reads headers."""
+    here = Path(__file__).parent
+    code = [Path(__file__), here / "selection.py", *sorted(here.glob("sources/*.py")), *sorted(here.glob("deid*/*.py"))]
+    digest = hashlib.sha256(pydicom.__version__.encode())
+    for file in [*code, *sorted(here.glob("deidentify/words/*.txt"))]:
+        digest.update(file.read_bytes())
+    told = settings.model_dump_json(include={"source", "image_pattern"})
+    return {"key_fingerprint": pseudonyms.fingerprint, "settings": told, "code": digest.hexdigest()}
+
+
+def read_headers(private: Path, same: dict[str, str]) -> tuple[pa.Array, pa.Table]:
+    """(paths of the last complete scan, rows that may be used again) of the folder; both empty where there are none."""
+    whole = _read(private / HEADERS_FILE, same)
+    begun = [_read(part, same) for part in _parts(private)]
+    usable = pa.concat_tables([_settled(table, since) for table, since in (*begun, whole)])
+    return whole[0]["path"].combine_chunks(), usable.combine_chunks()
+
+
+def write_headers(private: Path, same: dict[str, str], chunks: Iterable[pa.Table]) -> pa.Table:
+    """Store rows as they come and give them all back; if this scan ends early, its temporary file serves the next."""
+    schema = HEADERS_SCHEMA.with_metadata({**same, "begun_ns": str(time.time_ns())})
+    before = _parts(private)
+    name = private / f"{HEADERS_FILE}.{len(before)}"
+    with (
+        part_of(name) as file,
+        pa.ipc.new_stream(file, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream,
+    ):
+        for batch in _batches(chunks):
+            stream.write_table(batch.replace_schema_metadata(schema.metadata))
+            file.flush()
+    name.with_name(f".{name.name}.part").replace(private / HEADERS_FILE)
+    for other in before:
+        other.unlink()
+    sync_folder(private)
+    return _read(private / HEADERS_FILE, same)[0]
+
+
+def _parts(private: Path) -> list[Path]:
+    """What interrupted scans left, the latest first."""
+    found = private.glob(f".{HEADERS_FILE}.*.part")
+    return sorted(found, key=lambda path: int(path.name.split(".")[-2]), reverse=True)
+
+
+def _batches(chunks: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    for chunk in chunks:
+        waiting.append(chunk)
+        if sum(table.num_rows for table in waiting) >= _BATCH_ROWS:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def _read(path: Path, same: dict[str, str]) -> tuple[pa.Table, int]:
+    """(rows, when their scan began); what an interruption cut off is left out."""
+    batches: list[pa.RecordBatch] = []
+    try:
+        with path.open("rb") as file:
+            stream = pa.ipc.open_stream(file)
+            told: dict[str, Any] = {key.decode(): value.decode() for key, value in stream.schema.metadata.items()}
+            begun = int(told.pop("begun_ns"))
+            if told != same or not stream.schema.equals(HEADERS_SCHEMA):
+                return HEADERS_SCHEMA.empty_table(), 0
+            batches.extend(stream)
+    except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException):
+        if not batches:
+            return HEADERS_SCHEMA.empty_table(), 0
+    return pa.Table.from_batches(batches, HEADERS_SCHEMA).replace_schema_metadata(), begun
+
+
+def _settled(table: pa.Table, begun: int) -> pa.Table:
+    settled = pc.and_(pc.less(table["mtime_ns"], begun - _FRESH_NS), pc.is_null(table["missing"]))
+    return table.filter(pc.fill_null(settled, False))

@@ -1,0 +1,102 @@
+"""All that decides the bytes of a public folder, read from the private one, and the tasks that come of it."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep import public_folder
+from data_prep.atomic import canonical_json
+from data_prep.config import ShardSettings
+from data_prep.errors import ArchiveError, Reason
+from data_prep.history import History
+from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
+from data_prep.plan import Plan, PlannedShard, plan_retries, plan_shards
+from data_prep.shard_format import FORMAT_VERSION, Split
+from data_prep.shard_writer import ShardTask
+from data_prep.splits import read_split_table, splits_sha256
+
+
+@dataclass(frozen=True)
+class ShardInputs:
+    """Of one run.
+
+    Attributes:
+        manifest: of the private folder.
+        places: [files] where they are, and when they were changed (path, mtime_ns).
+        settings: as the user gave them.
+        given: keyed patient → split, where the user gave a table.
+        identity: what all shards of the public folder share.
+        plan: the shards of the first generation.
+    """
+
+    manifest: pa.Table
+    places: pa.Table
+    settings: ShardSettings
+    given: Mapping[str, Split]
+    identity: dict[str, Any]
+    plan: Plan
+
+    @property
+    def config_sha256(self) -> str:
+        """Of the settings that change results."""
+        return hashlib.sha256(canonical_json(self.identity["config"])).hexdigest()
+
+    def planned(self, history: History) -> tuple[PlannedShard, ...]:
+        """The shards of all generations."""
+        return *self.plan.shards, *plan_retries(self.manifest, self.settings, self.plan, history.retries, self.given)
+
+    def tasks(
+        self, shards: Sequence[PlannedShard], history: History, written: Mapping[str, str]
+    ) -> Iterator[ShardTask]:
+        """What the workers need to write ``shards``.
+
+        Args:
+            shards: some of :meth:`planned`.
+            history: what is settled already.
+            written: key → SHA-256 of the pixels of films that could appear again in a retry.
+        """
+        rows = self.manifest["row"].to_numpy()
+        for one in shards:
+            places = np.searchsorted(rows, one.rows)
+            facts, where = (table.take(places).to_pylist() for table in (self.manifest, self.places))
+            settled = history.verdicts(one.generation)
+            known = {row["key"] for row in facts} if one.generation else ()
+            yield ShardTask(
+                name=one.name,
+                split=one.split,
+                files=tuple(
+                    (place["path"], {**row, "mtime_ns": place["mtime_ns"]})
+                    for place, row in zip(where, facts, strict=True)
+                ),
+                max_side=self.settings.max_side,
+                reject_empty=self.settings.selection.rejects(Reason.EMPTY_EXPOSURE),
+                config_sha256=self.config_sha256,
+                inputs_sha256=one.inputs_sha256,
+                verdicts={row["row"]: settled[row["row"]] for row in facts if row["row"] in settled},
+                written={key: written[key] for key in known if key in written},
+            )
+
+
+def read_inputs(private: Path, public: Path, settings: ShardSettings) -> ShardInputs:
+    """Read the private folder and plan.
+
+    Raises:
+        ArchiveError: no private folder, or one of the two folders inside the other.
+        SettingsError: the table of splits is missing or wrong.
+    """
+    manifest, linkage = read_manifest(private), read_linkage(private, ["row", "path", "mtime_ns", "patient_id"])
+    public_folder.check_apart(private, public)
+    if not np.array_equal(manifest["row"].to_numpy(), linkage["row"].to_numpy()):
+        raise ArchiveError("manifest and linkage of the private folder do not go together; scan the archive again")
+    table = settings.splits.table
+    given = read_split_table(table, manifest, linkage) if table else {}
+    config = settings.model_dump(mode="json", exclude={"runtime"})
+    config["splits"]["table"] = splits_sha256(given) if table else None  # never the path: the config is public
+    identity = {"format_version": FORMAT_VERSION, "key_fingerprint": key_fingerprint(manifest), "config": config}
+    plan = plan_shards(manifest, settings, given)
+    return ShardInputs(manifest, linkage.select(["path", "mtime_ns"]), settings, given, identity, plan)

@@ -1,0 +1,155 @@
+"""One spawned process that writes shards, one after the other, and lets its parent see which file it is at."""
+
+import ctypes
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import RawValue
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+
+from data_prep.errors import UserError
+from data_prep.shard_format import ShardCard
+from data_prep.shard_writer import ShardTask, Unfinished, Watch, fault, write_shard
+
+WriteShard: TypeAlias = Callable[[ShardTask, Path, Watch], ShardCard | Unfinished]
+Message: TypeAlias = ShardCard | Unfinished | Exception | None
+"""What a worker says: the result of a task, what went wrong with the whole run, or (None) that it is ready."""
+
+_DEATH_SIGNAL_OF_PARENT = 1
+"""PR_SET_PDEATHSIG of prctl(2)."""
+_GIB = 2**30
+
+
+class Cell(ctypes.Structure):
+    """Where a worker is. It alone writes, the parent reads: no lock that a killed process could keep."""
+
+    _fields_ = (
+        ("row", ctypes.c_longlong),
+        ("since_ns", ctypes.c_longlong),
+        ("films", ctypes.c_longlong),
+        ("refused", ctypes.c_longlong),
+    )
+    row: int
+    """Of the manifest; -1 between files."""
+    since_ns: int
+    """When work on it began, on the monotonic clock, which all processes share."""
+    films: int
+    refused: int
+    """Files of the shard at hand that are done."""
+
+
+class _Notes:
+    """Writes into the cell what the shard writer tells."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+
+    def begins(self, row: int) -> None:
+        self._cell.since_ns = time.monotonic_ns()
+        self._cell.row = row
+
+    def ends(self, films: int, refused: int) -> None:
+        self._cell.row = -1
+        self._cell.films += films
+        self._cell.refused += refused
+
+
+class Worker:
+    """The parent's side of a process.
+
+    Attributes:
+        connection: readable when the worker has said something or is dead.
+        cell: where it is.
+        task: what it is writing; None where it waits.
+        ready: whether it has begun to listen.
+        files: how many files it was given.
+    """
+
+    def __init__(self, context: Any, public: Path, memory_gib: float, write: WriteShard = write_shard) -> None:
+        self.connection, theirs = context.Pipe()
+        self.cell: Cell = RawValue(Cell, -1, 0, 0, 0)
+        self.task: ShardTask | None = None
+        self.ready = False
+        self.files = 0
+        values = (theirs, self.cell, os.getpid(), public, memory_gib, write)
+        self._process = context.Process(target=_work, args=values, daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def give(self, task: ShardTask) -> None:
+        """Let a waiting worker write ``task``."""
+        self.cell.films = self.cell.refused = 0
+        self.task = task
+        self.files += len(task.files)
+        try:
+            self.connection.send(task)
+        except OSError:  # it has died: this shows when it is listened to
+            return
+
+    def hear(self) -> Message:
+        """What the worker says.
+
+        Raises:
+            EOFError: it is dead.
+        """
+        try:
+            said: Message = self.connection.recv()
+        except OSError:  # it died in the middle of a word
+            raise EOFError from None
+        return said
+
+    def end(self) -> int | None:
+        """Kill the process; its exit code, negative for a signal, None while the system cannot stop it."""
+        self._process.kill()
+        self._process.join(timeout=5)  # a process that waits for a dead disk does not end
+        self.connection.close()
+        code: int | None = self._process.exitcode
+        return code
+
+
+def _work(connection: Connection, cell: Cell, parent: int, public: Path, memory_gib: float, write: WriteShard) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends its workers
+    _die_with(parent)
+    _limit_memory(memory_gib)
+    cv2.setNumThreads(1)
+    notes = _Notes(cell)
+    connection.send(None)
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        connection.send(_result(task, public, notes, write))
+
+
+def _result(task: ShardTask, public: Path, notes: _Notes, write: WriteShard) -> Message:
+    try:
+        return write(task, public, notes)
+    except (UserError, OSError) as error:
+        return error
+    except Exception as error:
+        return RuntimeError(f"{fault(error)}, shard {task.name}")
+
+
+def _die_with(parent: int) -> None:
+    """Be killed by the kernel as soon as the parent ends, in whatever way."""
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL_OF_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended in between
+        os._exit(1)
+
+
+def _limit_memory(gib: float) -> None:
+    """Let allocations fail that go ``gib`` beyond what the process has to begin with; 0 sets no limit."""
+    if not gib:
+        return
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + int(gib * _GIB)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

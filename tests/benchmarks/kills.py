@@ -1,0 +1,120 @@
+"""Kill a shard command at random moments, run it again, and compare every byte with a run that nobody disturbed.
+
+    python -m tests.benchmarks.kills [--kills 50] [--patients 60] [--seed 0]
+
+Three ways in turn: the whole process group (a lost machine), the command alone (its workers must end with it, and the
+same command is run at once), and one of its workers (the command itself must go on).
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from data_prep.config import ScanSettings
+from data_prep.scan import scan
+from tests.data_prep.private_builder import write_archive
+
+GROUP, COMMAND, WORKER = "group", "command", "worker"
+_ROOT = Path(__file__).parents[2]
+
+
+def finish(command: Sequence[str], public: Path) -> Path:
+    """Run ``command`` (PUBLIC in it stands for ``public``) to its end."""
+    words, environment = _words(command, public)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssertionError(f"the undisturbed run ended with {done.returncode}: {done.stderr}")
+    return public
+
+
+def kill(command: Sequence[str], public: Path, seconds: float, way: str = GROUP) -> None:
+    """Run ``command`` and kill it, or a part of it, after ``seconds``."""
+    words, environment = _words(command, public)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(words, env=environment, stdout=quiet, stderr=quiet, start_new_session=True)
+    time.sleep(seconds)
+    _kill(process, way)
+    process.wait()
+
+
+def _words(command: Sequence[str], public: Path) -> tuple[list[str], dict[str, str]]:
+    words = [str(public) if word == "PUBLIC" else word for word in command]
+    return [sys.executable, "-m", "data_prep", *words], {**os.environ, "PYTHONPATH": str(_ROOT)}
+
+
+def _kill(process: "subprocess.Popen[bytes]", way: str) -> None:
+    if process.poll() is not None:
+        return
+    if way == GROUP:
+        os.killpg(process.pid, signal.SIGKILL)
+    elif way == COMMAND:
+        process.kill()
+    elif workers := _workers(process.pid):
+        os.kill(random.choice(workers), signal.SIGKILL)
+
+
+def _workers(parent: int) -> list[int]:
+    """Processes of the command, less the one that tracks its resources."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = path.read_text().rpartition(")")[2].split()
+            words = (path.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(after_name[1]) == parent and b"spawn_main" in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--patients", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    draw = random.Random(args.seed)
+    os.environ["MAE_RAD_KEY"] = "a secret that is long enough"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_archive(folder / "archive", args.patients)
+        scan([folder / "archive"], folder / "private", ScanSettings(workers=1))
+        command = ["shard", str(folder / "private"), "--out", "PUBLIC", "max_side=64", "films_per_shard=4"]
+        command += ["runtime.workers=2", "runtime.max_reject_fraction=1"]
+        start = time.perf_counter()
+        whole = finish(command, folder / "whole")
+        seconds = time.perf_counter() - start
+        expected = {path.name: path.read_bytes() for path in whole.iterdir()}
+        films = pq.read_table(whole / "index.parquet").num_rows
+        print(f"baseline: {films} films in {len(list(whole.glob('*.tar')))} shards, {seconds:.1f} s, nobody disturbs")
+        found: Counter[str] = Counter()
+        for number in range(args.kills):
+            way = (GROUP, COMMAND, WORKER)[number % 3]
+            moment = draw.uniform(0, seconds)
+            kill(command, folder / "killed", moment, way)
+            public = finish(command, folder / "killed")
+            same = {path.name: path.read_bytes() for path in public.iterdir()} == expected
+            found[f"{way}: {'same bytes' if same else 'OTHER BYTES'}"] += 1
+            if not same:
+                print(f"kill {number} ({way} after {moment:.2f} s): other bytes")
+            shutil.rmtree(public)
+        for line, count in sorted(found.items()):
+            print(f"{line:<30}{count:>5}")
+        same = sum(count for line, count in found.items() if line.endswith("same bytes"))
+        print(f"ratio: {same} of {args.kills}")
+    sys.exit(same != args.kills)
+
+
+if __name__ == "__main__":
+    main()
