@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
@@ -27,10 +28,12 @@ from data_prep.progress import Progress
 from data_prep.public_folder import DATASET_FILE
 from data_prep.shard_format import (
     BOXES_SCHEMA,
+    GENERATIONS,
     INDEX_SCHEMA,
     LABELS_SCHEMA,
     REJECTS_SCHEMA,
     DatasetCard,
+    generation_folders,
     read_dataset_card,
 )
 from data_prep.shard_pool import processes
@@ -140,6 +143,8 @@ def _folder(public: Path, card: DatasetCard, report: AuditReport) -> Iterator[st
     expected = {DATASET_FILE, *_TABLES, *_LABEL_TABLES, *shards}
     present = set()
     for entry in sorted(public.iterdir()):
+        if entry.is_dir() and not entry.is_symlink() and fnmatchcase(entry.name, GENERATIONS):
+            continue  # audited as a folder of its own
         if entry.name not in expected:  # its name may be anything: it is not repeated
             yield f"a {'folder' if entry.is_dir() else 'file'} that does not belong to a public folder"
         elif entry.is_symlink() or not entry.is_file():
@@ -192,14 +197,16 @@ def _labels(public: Path) -> Counter[str]:
 def _foreign_keys(public: Path, private: Path | None) -> Iterator[str]:
     """Keys that are no pseudonyms of this archive might be anything."""
     index = pq.read_table(public / "index.parquet")
-    known = {"key": set(index["key"].to_pylist())}
+    known = {key for folder in generation_folders(public) for key in _keys(folder / "index.parquet")}
     if private is not None:
         manifest = read_manifest(private)
         for name in ("key", "patient", "study", "series", "site"):
             if not set(index[name].drop_null().to_pylist()) <= set(manifest[name].drop_null().to_pylist()):
                 yield f"index.parquet: {name} holds hashes that the private folder does not know"
     for name in _LABEL_TABLES:
-        if (public / name).exists():
-            keys = set(pq.read_table(public / name, columns=["key"])["key"].to_pylist())
-            if not keys <= known["key"]:
-                yield f"{name}: keys that are not in the index"
+        if (public / name).exists() and not known.issuperset(_keys(public / name)):
+            yield f"{name}: keys that are not in the index"
+
+
+def _keys(table: Path) -> list[str]:
+    return list(pq.read_table(table, columns=["key"])["key"].to_pylist())

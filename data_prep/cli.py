@@ -59,6 +59,18 @@ def _retry(args: argparse.Namespace) -> int:
     return _judged(card, chosen.runtime.max_reject_fraction)
 
 
+def _append(args: argparse.Namespace) -> int:
+    from data_prep.engine import settings_of
+    from data_prep.growth import append
+
+    card = append(args.private, args.out, args.overrides)
+    if card is None or not card.files.written:
+        print(f"{args.out} already holds every film of {args.private}; no generation was added")
+        if card is None:
+            return 0
+    return _judged(card, settings_of(args.out, args.overrides).runtime.max_reject_fraction)
+
+
 def _judged(card: DatasetCard, max_reject_fraction: float) -> int:
     """Show what became of all files; exit code by how many radiographs were rejected."""
     print(card)
@@ -74,32 +86,42 @@ def _judged(card: DatasetCard, max_reject_fraction: float) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from data_prep.public_folder import withdraw
+    from data_prep.shard_format import generation_folders
     from data_prep.verify import verify
 
-    problems = verify(args.public)
-    if not problems:
-        print(f"{args.public}: complete and sound")
-        return 0
-    print("\n".join(problems))
+    sound = True
+    for folder in generation_folders(args.public):
+        problems = verify(folder)
+        sound = sound and not problems
+        print(f"{folder}: complete and sound" if not problems else "\n".join([f"{folder}:", *problems]))
+        if problems:
+            _withdraw(folder, problems)
+    return 0 if sound else PROBLEMS_FOUND
+
+
+def _withdraw(public: Path, problems: Sequence[str]) -> None:
+    """Have damaged shards written anew by the same command."""
+    from data_prep.public_folder import withdraw
+
     try:
-        damaged = withdraw(args.public, problems)
+        damaged = withdraw(public, problems)
     except OSError as error:
-        print(
-            f"{args.public} cannot be written ({error.strerror}): verify it where it can, then shard", file=sys.stderr
-        )
+        print(f"{public} cannot be written ({error.strerror}): verify it where it can, then shard", file=sys.stderr)
     else:
         anew = f"; it writes {', '.join(damaged)} anew" if damaged else ""
         print(f"run the same shard command again{anew}")
-    return PROBLEMS_FOUND
 
 
 def _audit(args: argparse.Namespace) -> int:
     from data_prep.audit import audit
+    from data_prep.shard_format import generation_folders
 
-    report = audit(args.public, private=args.private, phantom=args.phantom)
-    print(report)
-    return PROBLEMS_FOUND if report.problems else 0
+    problems = 0
+    for folder in generation_folders(args.public):
+        report = audit(folder, private=args.private, phantom=args.phantom)
+        print(f"{folder}\n{report}")
+        problems += len(report.problems)
+    return PROBLEMS_FOUND if problems else 0
 
 
 def _borders(args: argparse.Namespace) -> int:
@@ -199,6 +221,10 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="as rejects.parquet has it, for example decoder_crashed; may be given several times",
     )  # fmt: skip
 
+    append = _command(commands, "append", _append, "write what the archive has gained as a generation", overrides=True)
+    append.add_argument("private", type=Path, metavar="PRIVATE", help="private folder of a later scan")
+    append.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards that are there")
+
     label = _command(commands, "label", _label, "turn tables of expert labels into labels of the shards' films")
     label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
     label.add_argument("--labels", type=Path, required=True, metavar="labels.csv", help="table of labels")
@@ -238,6 +264,6 @@ def _command(
     example = "key=value words set single settings, after the file: workers=8" if overrides else None
     command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=example)
     command.set_defaults(run=run, takes_overrides=overrides)
-    if overrides and name != "retry":  # which takes the settings of the folder
+    if overrides and name not in {"retry", "append"}:  # which take the settings of the folder
         command.add_argument("--config", type=Path, metavar="F", help=f"YAML file, see configs/data_prep/{name}.yaml")
     return command

@@ -14,17 +14,24 @@ import pyarrow.parquet as pq
 
 from data_prep import public_folder, settings
 from data_prep.config import ShardSettings
+from data_prep.earlier_films import EarlierFilms
 from data_prep.errors import Reason, ShardFormatError
 from data_prep.estimate import DryRun, estimate, free_bytes, planned_files
 from data_prep.history import History
-from data_prep.shard_format import DatasetCard
+from data_prep.shard_format import GENERATIONS, DatasetCard
 from data_prep.shard_inputs import ShardInputs, read_inputs
 from data_prep.shard_pool import processes
 from data_prep.shard_run import Run
 
 
-def shard(private: Path, public: Path, settings: ShardSettings) -> DatasetCard:
+def shard(private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None) -> DatasetCard:
     """Write the shards of the private folder ``private`` into ``public``.
+
+    Args:
+        private: folder of the scan.
+        public: folder of the shards.
+        settings: of the shards.
+        earlier: films of generations that these shards come after, see :mod:`data_prep.growth`.
 
     Raises:
         ArchiveError: no private folder, a folder inside the other, or files that could not be had this time.
@@ -32,10 +39,15 @@ def shard(private: Path, public: Path, settings: ShardSettings) -> DatasetCard:
         ShardFormatError: ``public`` was begun with other settings, another secret or another format version, or cannot
             be written, or has too little room.
     """
-    inputs = read_inputs(private, public, settings)
+    inputs = read_inputs(private, public, settings, earlier)
     with _writing(public, inputs):
         _, history = public_folder.read_begun(public)
         if history.plan_sha256 != inputs.plan.sha256:  # of other rows, if any
+            if any(public.glob(GENERATIONS)):
+                raise ShardFormatError(
+                    f"{public} has further generations, which follow what was scanned then; the archive has changed"
+                    " since: python -m data_prep append PRIVATE --out PUBLIC takes what is new"
+                )
             history = History(inputs.plan.sha256)
         return Run(inputs, public, history).finish()
 

@@ -73,10 +73,12 @@ class Reason(StrEnum):
     DECODER_TIMEOUT = "decoder_timeout"
     DUPLICATE = "duplicate"
     UID_CONFLICT = "uid_conflict"
+    ALREADY_SHARDED = "already_sharded"
+    IDENTITY_CHANGED = "identity_changed"
 
 
-DROPPED = frozenset({Reason.DUPLICATE, Reason.PROCESSING_TWIN})
-"""Reasons that count as dropped, not as rejected: the same exposure is there in another file."""
+DROPPED = frozenset({Reason.DUPLICATE, Reason.PROCESSING_TWIN, Reason.ALREADY_SHARDED})
+"""Reasons that count as dropped, not as rejected: the same exposure is there in another file or generation."""
 
 
 class FilmReject(Exception):  # noqa: N818 - a verdict on one film, not an error of the program

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from data_prep.atomic import published
 from data_prep.errors import LabelError, SecretError, ShardFormatError
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
-from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA, read_dataset_card
+from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA, generation_folders, read_dataset_card
 from data_prep.shard_writer import index_bytes
 
 LABELS_FILE, BOXES_FILE = "labels.parquet", "boxes.parquet"
@@ -136,11 +136,14 @@ def _sizes(public: Path, fingerprint: str) -> dict[str, tuple[int, int]]:
     card = read_dataset_card(public)
     if card.key_fingerprint != fingerprint:
         raise SecretError(f"{public} was made with another secret than the private folder; give the folder of its scan")
+    names = ["key", "source_rows", "source_columns"]
     try:
-        index = pq.read_table(public / "index.parquet", columns=["key", "source_rows", "source_columns"])
+        index = pa.concat_tables(
+            pq.read_table(folder / "index.parquet", columns=names) for folder in generation_folders(public)
+        )
     except (OSError, pa.ArrowInvalid):
         raise ShardFormatError(f"{public / 'index.parquet'} cannot be read; run the same shard command again") from None
-    columns = (index.column(name).to_pylist() for name in ("key", "source_rows", "source_columns"))
+    columns = (index.column(name).to_pylist() for name in names)
     return {key: (rows, columns) for key, rows, columns in zip(*columns, strict=True)}
 
 

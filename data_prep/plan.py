@@ -49,6 +49,13 @@ class Plan:
     shards: tuple[PlannedShard, ...]
     rejects: pa.Table
 
+    def files(self, manifest: pa.Table) -> pa.Table:
+        """Columns key, patient and split of the files of all shards."""
+        rows = np.concatenate([np.array([], dtype=np.int64), *(one.rows for one in self.shards)])
+        splits = np.repeat([one.split for one in self.shards], [len(one.rows) for one in self.shards])
+        places = np.searchsorted(manifest["row"].to_numpy(), rows)
+        return manifest.select(["key", "patient"]).take(places).append_column("split", pa.array(splits, pa.string()))
+
     @cached_property
     def sha256(self) -> str:
         """Identity of the plan: which files go where, and all that the manifest says of them."""

@@ -20,7 +20,7 @@ _BEGUN_FILE = ".unfinished.json"
 _SHARD_FILE = re.compile(rf"((?:{'|'.join(SPLITS)})-\d{{6,}})\.(?:tar|parquet|json)")
 
 Identity = Mapping[str, Any]
-"""What all shards of a folder share: format_version, key_fingerprint and config."""
+"""What all shards of a folder share: format_version, key_fingerprint and config, and which generation they follow."""
 
 
 def check_apart(private: Path, public: Path) -> None:
@@ -167,6 +167,10 @@ def check_identity(public: Path, identity: Identity) -> None:
         raise ShardFormatError(
             f"{public} was made with another secret: its keys would not go with those of this private folder;"
             " give a new folder as --out, or scan again with the secret of the project"
+        )
+    if found.get("after") != identity["after"]:
+        raise ShardFormatError(
+            f"{public} was begun after other shards than those that are there now; remove it, then append again"
         )
     if differences := _differences(config, identity["config"]):
         raise ShardFormatError(

@@ -7,6 +7,7 @@ PUBLIC/
   index.parquet         one row per film (INDEX_SCHEMA)
   rejects.parquet       one row per file that became no film (REJECTS_SCHEMA)
   dataset.json          written last of all: this folder is complete (DatasetCard)
+  generation-001/       the same again, of the films that `append` found later
 """
 
 import base64
@@ -24,6 +25,7 @@ from data_prep.errors import ShardFormatError
 FORMAT_VERSION = 1
 FILM_SUFFIX = "j2c"
 SIDECAR_SUFFIX = "json"
+GENERATIONS = "generation-[0-9][0-9][0-9]"
 MASK_SIDE = 64
 """Cells along the longer side of a content mask."""
 
@@ -256,6 +258,8 @@ class DatasetCard(_Closed):
     retries: list[list[tuple[int, str]]] = []
     """Of each generation of shards that ``retry`` has appended: the files that it took up, and why an earlier
     generation had not taken them."""
+    after: str | None = None
+    """``dataset_sha256`` of the generation before this one; None for the first."""
     deidentification: dict[str, str]
     """PS3.15 Annex E profile and option codes → their meaning."""
 
@@ -297,6 +301,30 @@ def read_dataset_card(public: Path) -> DatasetCard:
         return DatasetCard.model_validate(values)
     except ValidationError:
         raise ShardFormatError(f"{path} is damaged; run the same shard command again to rewrite it") from None
+
+
+def generation_folders(public: Path) -> list[Path]:
+    """The shard folders of all generations, in their order; ``public`` itself is the first.
+
+    Raises:
+        ShardFormatError: a generation is damaged, missing, or does not belong to the one before it.
+    """
+    folders = [public, *sorted(public.glob(GENERATIONS))]
+    before: str | None = None
+    for number, folder in enumerate(folders):
+        card = read_dataset_card(folder)
+        if number and (folder.name != generation_name(number) or card.after != before):
+            raise ShardFormatError(
+                f"{folder} does not follow {folders[number - 1].name}: a generation is missing or was written anew;"
+                " put back what was there, or move the later generations away and append again"
+            )
+        before = card.dataset_sha256
+    return folders
+
+
+def generation_name(number: int) -> str:
+    """Name of the folder of a generation after the first, counting from 1."""
+    return f"generation-{number:03d}"
 
 
 def mask_shape(rows: int, columns: int) -> tuple[int, int]:

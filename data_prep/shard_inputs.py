@@ -12,6 +12,7 @@ import pyarrow as pa
 from data_prep import public_folder
 from data_prep.atomic import canonical_json
 from data_prep.config import ShardSettings
+from data_prep.earlier_films import EarlierFilms
 from data_prep.errors import ArchiveError, Reason
 from data_prep.history import History
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
@@ -31,7 +32,8 @@ class ShardInputs:
         settings: as the user gave them.
         given: keyed patient → split, where the user gave a table.
         identity: what all shards of the public folder share.
-        plan: the shards of the first generation.
+        plan: the shards, without those of retries.
+        written: key → SHA-256 of the pixels of films of earlier generations that a planned file seems to change.
     """
 
     manifest: pa.Table
@@ -40,6 +42,7 @@ class ShardInputs:
     given: Mapping[str, Split]
     identity: dict[str, Any]
     plan: Plan
+    written: Mapping[str, str]
 
     @property
     def config_sha256(self) -> str:
@@ -60,12 +63,13 @@ class ShardInputs:
             history: what is settled already.
             written: key → SHA-256 of the pixels of films that could appear again in a retry.
         """
+        written = {**self.written, **written}
         rows = self.manifest["row"].to_numpy()
         for one in shards:
             places = np.searchsorted(rows, one.rows)
             facts, where = (table.take(places).to_pylist() for table in (self.manifest, self.places))
             settled = history.verdicts(one.generation)
-            known = {row["key"] for row in facts} if one.generation else ()
+            known = {row["key"] for row in facts} if written else ()
             yield ShardTask(
                 name=one.name,
                 split=one.split,
@@ -82,12 +86,20 @@ class ShardInputs:
             )
 
 
-def read_inputs(private: Path, public: Path, settings: ShardSettings) -> ShardInputs:
+def read_inputs(
+    private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None
+) -> ShardInputs:
     """Read the private folder and plan.
+
+    Args:
+        private: folder of the scan.
+        public: folder of the shards.
+        settings: of the shards.
+        earlier: films of generations that these shards come after.
 
     Raises:
         ArchiveError: no private folder, or one of the two folders inside the other.
-        SettingsError: the table of splits is missing or wrong.
+        SettingsError: the table of splits is missing or wrong, or would change the split of an earlier patient.
     """
     manifest, linkage = read_manifest(private), read_linkage(private, ["row", "path", "mtime_ns", "patient_id"])
     public_folder.check_apart(private, public)
@@ -97,6 +109,17 @@ def read_inputs(private: Path, public: Path, settings: ShardSettings) -> ShardIn
     given = read_split_table(table, manifest, linkage) if table else {}
     config = settings.model_dump(mode="json", exclude={"runtime"})
     config["splits"]["table"] = splits_sha256(given) if table else None  # never the path: the config is public
-    identity = {"format_version": FORMAT_VERSION, "key_fingerprint": key_fingerprint(manifest), "config": config}
+    fingerprint = key_fingerprint(manifest)
+    if earlier:
+        manifest = earlier.screened(manifest)
     plan = plan_shards(manifest, settings, given)
-    return ShardInputs(manifest, linkage.select(["path", "mtime_ns"]), settings, given, identity, plan)
+    if earlier:
+        earlier.check_splits(plan.files(manifest))
+    identity = {
+        "format_version": FORMAT_VERSION,
+        "key_fingerprint": fingerprint,
+        "config": config,
+        "after": earlier.dataset_sha256 if earlier else None,
+    }
+    written = earlier.pixels(plan.files(manifest)) if earlier else {}
+    return ShardInputs(manifest, linkage.select(["path", "mtime_ns"]), settings, given, identity, plan, written)

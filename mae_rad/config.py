@@ -16,6 +16,9 @@ class DataSettings(Settings):
 
     shards: Folders
     """Public folders; their paths do not matter to a resumed run, their content does."""
+    generations: int | None = Field(default=None, ge=1)
+    """How many generations of each folder are read, from the first; by default all. Lets a run go on that began before
+    the folder grew."""
     where: dict[str, Condition] = Field(default_factory=dict)
     """Index column → value or list of values that a film must have."""
     weights: dict[str, dict[str, float]] = Field(default_factory=dict)
@@ -81,5 +84,6 @@ class PretrainSettings(Settings):
     def results(self) -> dict[str, object]:
         """The settings that can change a result: those that a resumed run must share."""
         return self.model_dump(
-            mode="json", exclude={"runtime": True, "data": {"shards"}, "encoder": {"checkpoint_activations"}}
+            mode="json",
+            exclude={"runtime": True, "data": {"shards", "generations"}, "encoder": {"checkpoint_activations"}},
         )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from data_prep.shard_format import Sidecar, read_dataset_card
+from data_prep.shard_format import Sidecar, generation_folders, read_dataset_card
 from mae_rad.data.film import Film
 from mae_rad.errors import SettingsError, ShardFormatError
 
@@ -30,9 +30,10 @@ class ShardIndex:
     """The films of ``folders`` that pass ``where``.
 
     Args:
-        folders: complete public folders.
+        folders: complete public folders; each brings the generations that were appended to it.
         where: index column → value, or list of values, that a film must have.
         split: shorthand for a condition on ``split``; None takes all.
+        generations: how many generations of each folder are read, from the first; None reads all.
 
     Raises:
         ShardFormatError: a folder is missing, unfinished or of another version, or two folders share a film.
@@ -40,16 +41,25 @@ class ShardIndex:
     """
 
     def __init__(
-        self, folders: Sequence[Path], *, where: Mapping[str, Condition] | None = None, split: str | None = "train"
+        self,
+        folders: Sequence[Path],
+        *,
+        where: Mapping[str, Condition] | None = None,
+        split: str | None = "train",
+        generations: int | None = None,
     ) -> None:
         if not folders:
             raise SettingsError("data.shards names no folder; give the public folder that `data_prep shard` wrote")
         # In the order of their content: the same shards are the same data set however they are listed.
-        cards = sorted((read_dataset_card(folder).dataset_sha256, folder) for folder in folders)
-        folders = [folder for _, folder in cards]
-        self.dataset_sha256 = _combined([sha256 for sha256, _ in cards])
+        cards = sorted(
+            (read_dataset_card(folder).dataset_sha256, folder, generation)
+            for public in folders
+            for generation, folder in enumerate(generation_folders(public)[:generations])
+        )
+        folders = [folder for _, folder, _ in cards]
+        self.dataset_sha256 = _combined([sha256 for sha256, _, _ in cards])
         conditions = dict(where or {}) | ({} if split is None else {"split": split})
-        tables = [_read_index(folder, conditions) for folder in folders]
+        tables = [_read_index(folder, generation, conditions) for _, folder, generation in cards]
         self.table = pa.concat_tables(tables)
         if self.table.num_rows == 0:
             raise SettingsError(f"no film of the shards has {_words(conditions)}; widen data.where")
@@ -153,8 +163,10 @@ def matching(table: pa.Table, conditions: Mapping[str, Condition]) -> NDArray[np
     return keep
 
 
-def _read_index(folder: Path, conditions: Mapping[str, Condition]) -> pa.Table:
+def _read_index(folder: Path, generation: int, conditions: Mapping[str, Condition]) -> pa.Table:
     table = pq.read_table(folder / "index.parquet", memory_map=True)
+    numbers = pa.array(np.full(table.num_rows, generation, dtype=np.int16))
+    table = table.append_column("generation", numbers)
     return table.filter(matching(table, conditions)) if conditions else table
 
 

@@ -39,7 +39,8 @@ Drawn = tuple[Batch, tuple[str, ...]]
 
 def pretrain(settings: PretrainSettings) -> None:
     """Run, or take up again, one pretraining; the exported encoder lies in the run folder when it returns."""
-    index = ShardIndex(settings.data.shards, where=settings.data.where)
+    data = settings.data
+    index = ShardIndex(data.shards, where=data.where, generations=data.generations)
     folder = RunFolder(settings, index.dataset_sha256)
     folder.check()
     if len(index) < settings.optimizer.batch:

@@ -54,8 +54,9 @@ def held_out_films(index: ShardIndex, settings: PretrainSettings, objective: Obj
     spec = next((spec for spec in objective.views.values() if spec.predicted > 0), None)
     if spec is None or settings.runtime.pictures == 0 or not isinstance(objective, Reconstructs):
         return []
+    data = settings.data
     try:
-        held_out = ShardIndex(settings.data.shards, where=settings.data.where, split="val")
+        held_out = ShardIndex(data.shards, where=data.where, split="val", generations=data.generations)
     except SettingsError:  # no validation film: nothing is held out, so nothing is shown
         return []
     films: list[HeldOutFilm] = []

@@ -58,7 +58,8 @@ class RunFolder:
             raise RunError(f"{path} is damaged, so the run cannot go on; give a new runtime.run_dir") from None
         if began["dataset_sha256"] != self._identity["dataset_sha256"]:
             raise RunError(
-                f"{self.path} was begun on other shards; give the same data.shards, or a new runtime.run_dir"
+                f"{self.path} was begun on other shards; give the same data.shards (and data.generations,"
+                " if they have grown), or a new runtime.run_dir"
             )
         differing = _differences(began["settings"], json.loads(json.dumps(self._identity["settings"])))
         if differing:

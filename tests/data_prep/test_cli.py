@@ -134,7 +134,7 @@ def test_an_unforeseen_error_quotes_nothing_of_the_archive(
     def stumble(*_: object) -> None:
         raise ValueError("MUSTER^MARIA")
 
-    monkeypatch.setattr("data_prep.verify.verify", stumble)
+    monkeypatch.setattr("data_prep.shard_format.generation_folders", stumble)
     assert cli.main(["verify", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert "MUSTER" not in told
