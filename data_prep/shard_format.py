@@ -1,7 +1,7 @@
 """The contract between sharding and training: what a public folder holds. Imported by ``mae_rad``.
 
 PUBLIC/
-  train-000000.tar      <key>.j2c then <key>.json for every film, plain WebDataset
+  train-000000.tar      <key>.j2c (or png, jpg: FILM_SUFFIXES) then <key>.json for every film, plain WebDataset
   train-000000.parquet  the rows of index.parquet that belong to this shard
   train-000000.json     written last: this shard is done (ShardCard)
   index.parquet         one row per film (INDEX_SCHEMA)
@@ -11,6 +11,7 @@ PUBLIC/
 
 import base64
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data_prep.errors import ShardFormatError
 
 FORMAT_VERSION = 1
-FILM_SUFFIX = "j2c"
+FILM_SUFFIXES = {"htj2k": "j2c", "png": "png", "jpeg": "jpg"}
+"""Codec of the films (``codec`` of the settings) → suffix of their members."""
 SIDECAR_SUFFIX = "json"
 MASK_SIDE = 64
 """Cells along the longer side of a content mask."""
@@ -50,6 +52,7 @@ Provenance = Literal[
     "function_unknown",
     "presentation_shape_conflict",
     "made_square",
+    "display_applied",
 ]
 """What was decided about a film beyond the plain case, in the order of its steps.
 
@@ -71,6 +74,7 @@ window_unusable             the window shows nothing: percentiles of the content
 function_unknown            VOI LUT Function is none of the standard's: LINEAR
 presentation_shape_conflict Presentation LUT Shape contradicts Photometric Interpretation, which decides
 made_square                 pixels were not square: the finer direction was shrunk
+display_applied             the shard holds 8 bits of the displayed film (codec jpeg), not the stored values
 """
 
 
@@ -297,6 +301,11 @@ def read_dataset_card(public: Path) -> DatasetCard:
         return DatasetCard.model_validate(values)
     except ValidationError:
         raise ShardFormatError(f"{path} is damaged; run the same shard command again to rewrite it") from None
+
+
+def film_suffix(config: Mapping[str, Any]) -> str:
+    """Suffix of the films of a folder, by ``config`` of its card."""
+    return FILM_SUFFIXES[config.get("codec", "htj2k")]
 
 
 def mask_shape(rows: int, columns: int) -> tuple[int, int]:
