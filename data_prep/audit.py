@@ -33,6 +33,7 @@ from data_prep.shard_format import (
     LABELS_SCHEMA,
     REJECTS_SCHEMA,
     DatasetCard,
+    film_suffix,
     generation_folders,
     read_dataset_card,
 )
@@ -157,14 +158,16 @@ def _folder(public: Path, card: DatasetCard, report: AuditReport) -> Iterator[st
 
 
 def _shards(public: Path, card: DatasetCard, needles: Needles) -> Iterator[ShardAudit]:
-    names = sorted(card.shards)
+    names, suffix = sorted(card.shards), film_suffix(card.config)
     progress = Progress("audit", "shards", len(names))
     workers = processes(0, len(names))
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(needles,)) if workers > 1 else None
     try:
         found: Iterable[ShardAudit] = (
-            pool.map(partial(_audit, public), names) if pool else (audit_shard(public, name, needles) for name in names)
+            pool.map(partial(_audit, public, suffix), names)
+            if pool
+            else (audit_shard(public, name, needles, suffix) for name in names)
         )
         for one in found:
             yield one
@@ -182,8 +185,8 @@ def _begin(needles: Needles) -> None:
     _needles_of_worker[:] = [needles]
 
 
-def _audit(public: Path, name: str) -> ShardAudit:
-    return audit_shard(public, name, _needles_of_worker[0])
+def _audit(public: Path, suffix: str, name: str) -> ShardAudit:
+    return audit_shard(public, name, _needles_of_worker[0], suffix)
 
 
 def _labels(public: Path) -> Counter[str]:

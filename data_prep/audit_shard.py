@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from data_prep.atomic import canonical_json
 from data_prep.audit_tables import shard_card_problems, table_problems, without_hashes
 from data_prep.deidentify.allow_list import hexadecimal, sidecar_problems
-from data_prep.film_codec import decode_film, encode_film
+from data_prep.film_codec import codec_of, decode_film, encode_film
 from data_prep.needles import Needles
-from data_prep.plain_bytes import Member, codestream_problems, tar_members
-from data_prep.shard_format import FILM_SUFFIX, INDEX_SCHEMA, SIDECAR_SUFFIX, ShardCard, Sidecar
+from data_prep.plain_bytes import Member, tar_members
+from data_prep.plain_films import stream_problems
+from data_prep.shard_format import INDEX_SCHEMA, SIDECAR_SUFFIX, ShardCard, Sidecar
 
 _MAX_TOLD = 20
 
@@ -30,13 +31,14 @@ class ShardAudit:
     models: Counter[str] = field(default_factory=Counter)
 
 
-def audit_shard(public: Path, name: str, needles: Needles) -> ShardAudit:
+def audit_shard(public: Path, name: str, needles: Needles, suffix: str) -> ShardAudit:
     """Read one shard back.
 
     Args:
         public: the folder.
         name: file name of the tar.
         needles: texts that must not occur.
+        suffix: of its films.
     """
     stem = name.removesuffix(".tar")
     told = ShardAudit()
@@ -50,7 +52,7 @@ def audit_shard(public: Path, name: str, needles: Needles) -> ShardAudit:
         table = (public / f"{stem}.parquet").read_bytes()
         problems += [f"its table: {problem}" for problem in table_problems(name, table, INDEX_SCHEMA, needles)]
         rows = pq.read_table(io.BytesIO(table)).to_pylist() if not problems else []
-        problems += _tar_problems(public / name, rows, needles, told)
+        problems += _tar_problems(public / name, rows, needles, told, suffix)
     except (OSError, ValidationError, ValueError):
         problems.append("tar, table or card is missing or damaged")
     more = len(problems) - _MAX_TOLD
@@ -60,7 +62,9 @@ def audit_shard(public: Path, name: str, needles: Needles) -> ShardAudit:
     return told
 
 
-def _tar_problems(path: Path, rows: list[dict[str, Any]], needles: Needles, told: ShardAudit) -> list[str]:
+def _tar_problems(
+    path: Path, rows: list[dict[str, Any]], needles: Needles, told: ShardAudit, film_suffix: str
+) -> list[str]:
     problems: list[str] = []
     with path.open("rb") as tar:
         members = list(tar_members(tar, path.stat().st_size, problems))
@@ -69,14 +73,14 @@ def _tar_problems(path: Path, rows: list[dict[str, Any]], needles: Needles, told
         expected = [
             Member(f"{row['key']}.{suffix}", row[f"{kind}_offset"], row[f"{kind}_size"])
             for row in rows
-            for kind, suffix in (("film", FILM_SUFFIX), ("sidecar", SIDECAR_SUFFIX))
+            for kind, suffix in (("film", film_suffix), ("sidecar", SIDECAR_SUFFIX))
         ]
         if members != expected:
             problems.append("the members are not those of its table")
         for film, sidecar in zip(members[::2], members[1::2], strict=False):
             key, _, suffix = film.name.partition(".")
-            if not hexadecimal(key, 32) or suffix != FILM_SUFFIX or sidecar.name != f"{key}.{SIDECAR_SUFFIX}":
-                problems.append("members with other names than key.j2c and key.json")
+            if not hexadecimal(key, 32) or suffix != film_suffix or sidecar.name != f"{key}.{SIDECAR_SUFFIX}":
+                problems.append("members with other names than key and suffix")
                 continue
             told.films += 1
             data = (_read(tar, film), _read(tar, sidecar))
@@ -101,7 +105,7 @@ def _film_problems(key: str, film: bytes, sidecar: bytes, needles: Needles, told
         problems.append("the sidecar holds more than its fields")
     if told_of.model is not None:
         told.models[told_of.model] += 1
-    problems += codestream_problems(film)
+    problems += stream_problems(film)
     if not problems:
         problems += _pixel_problems(film, told_of)
     if needles.in_bytes(film) or needles.in_text(without_hashes(sidecar.decode("utf-8", "replace"))):
@@ -117,7 +121,8 @@ def _pixel_problems(film: bytes, sidecar: Sidecar) -> list[str]:
         return ["the film cannot be decoded"]
     if values.shape != (sidecar.rows, sidecar.columns) or int(values.max()) >> sidecar.display.bits:
         return ["the film has other pixels than the sidecar says"]
-    if _encoder().encode() in film and encode_film(values) != film:
+    codec = codec_of(film)
+    if codec == "htj2k" and _encoder().encode() in film and encode_film(values) != film:
         return ["the film's bytes are not those of its pixels"]
     return []
 

@@ -17,12 +17,12 @@ from data_prep.expert_labels import VALUES
 from data_prep.ledger import DEIDENTIFICATION
 from data_prep.needles import Needles
 from data_prep.plain_bytes import parquet_problems
-from data_prep.shard_format import SPLITS, DatasetCard, ShardCard
+from data_prep.shard_format import FILM_SUFFIXES, SPLITS, DatasetCard, ShardCard
 from data_prep.shard_writer import index_bytes
 
 SHARD_NAME = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{6,9}}")
 _LABEL = re.compile(r"[a-z0-9_]{1,64}")
-_SETTING_WORDS = frozenset({"native", "keep", "reject"})
+_SETTING_WORDS = frozenset({"native", "keep", "reject", *FILM_SUFFIXES})
 _HASH = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{32})\b")
 _REASONS = frozenset(reason.value for reason in Reason)
 

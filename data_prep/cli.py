@@ -131,6 +131,13 @@ def _borders(args: argparse.Namespace) -> int:
     return 0
 
 
+def _bench_codecs(args: argparse.Namespace) -> int:
+    from data_prep.codec_bench import bench_codecs
+
+    print(bench_codecs(args.private, settings.load(ShardSettings, args.config, args.overrides), args.films))
+    return 0
+
+
 def _preview(args: argparse.Namespace) -> int:
     from data_prep.preview import write_preview
 
@@ -213,6 +220,10 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     shard.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
     shard.add_argument("--dry-run", action="store_true", help="show plan, size and time, and write nothing")
 
+    bench = _command(commands, "bench-codecs", _bench_codecs, "compare codecs on films of yours", overrides=True)
+    bench.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
+    bench.add_argument("--films", type=int, default=24, metavar="N", help="how many films (default: 24)")
+
     retry = _command(commands, "retry", _retry, "try rejected files again, into further shards", overrides=True)
     retry.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
     retry.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
@@ -265,5 +276,6 @@ def _command(
     command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=example)
     command.set_defaults(run=run, takes_overrides=overrides)
     if overrides and name not in {"retry", "append"}:  # which take the settings of the folder
-        command.add_argument("--config", type=Path, metavar="F", help=f"YAML file, see configs/data_prep/{name}.yaml")
+        example_file = f"configs/data_prep/{'scan' if name == 'scan' else 'shard'}.yaml"
+        command.add_argument("--config", type=Path, metavar="F", help=f"YAML file, see {example_file}")
     return command

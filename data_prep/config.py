@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from data_prep.film_codec import Codec
 from data_prep.settings import Settings
 
 _IMAGE_GROUPS = {"patient", "study", "body_part", "view"}
@@ -105,6 +106,8 @@ class ShardSettings(Settings):
 
     max_side: Annotated[int, Field(ge=16)] | Literal["native"] = 1536
     """Longest side in pixels after area averaging; a smaller film is never enlarged."""
+    codec: Codec = "htj2k"
+    """How films are stored, see :mod:`data_prep.film_codec`; only htj2k and png keep every value."""
     films_per_shard: int = Field(default=500, ge=1, le=100_000)
     seed: int = Field(default=0, ge=0)
     splits: SplitSettings = SplitSettings()

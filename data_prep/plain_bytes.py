@@ -1,12 +1,11 @@
-"""Whether a file holds what its format needs and not a byte more: tar, HTJ2K codestream, Parquet. Names no values.
+"""Whether a file holds what its format needs and not a byte more: tar and Parquet. Names no values.
 
-A text could hide in a tar header, in a comment marker, behind the end of a stream or between the pages of a table; none
+A text could hide in a tar header, behind its end or between the pages of a table; none
 of this is seen by a program that only reads the contents.
 """
 
 import io
 import re
-import struct
 import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -17,10 +16,6 @@ import pyarrow.parquet as pq
 _BLOCK = tarfile.BLOCKSIZE
 _END = 2 * _BLOCK
 
-_SOC, _SOT, _SOD, _EOC, _COM, _SIZ, _TLM = 0xFF4F, 0xFF90, 0xFF93, 0xFFD9, 0xFF64, 0xFF51, 0xFF55
-_MAIN = (_SIZ, 0xFF50, 0xFF52, 0xFF5C, _COM, _TLM)
-"""SIZ, CAP, COD, QCD, COM and TLM: the main header that OpenJPH writes (ISO/IEC 15444-1 Annex A, 15444-15)."""
-_ENCODER = re.compile(rb"\x00\x01OpenJPH Ver \d{1,3}\.\d{1,3}\.\d{1,3}\.")
 _WRITER = re.compile(r"parquet-cpp-arrow version \d{1,3}\.\d{1,3}\.\d{1,3}")
 _MAGIC = 4
 
@@ -68,37 +63,6 @@ def _header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)  # owner, group and time are 0
     info.size, info.mode = size, 0o644
     return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
-
-
-def codestream_problems(stream: bytes) -> Iterator[str]:
-    """What of an HTJ2K stream is more than one image that OpenJPH has encoded."""
-    try:
-        place, seen = 2, []
-        if _word(stream, 0) != _SOC:
-            yield "the film is no codestream"
-            return
-        while (marker := _word(stream, place)) != _SOT:
-            length = _word(stream, place + 2)
-            seen.append(marker)
-            if marker == _COM and not _ENCODER.fullmatch(stream, place + 4, place + 2 + length):
-                yield "the film has a comment"
-            place += 2 + length
-        if tuple(seen) != _MAIN:
-            yield "the film's main header is not the encoder's"
-        while _word(stream, place) == _SOT:
-            (length,) = struct.unpack_from(">I", stream, place + 6)
-            if _word(stream, place + 2) != 10 or _word(stream, place + 12) != _SOD or length < 14:
-                yield "a tile part of the film has further markers"
-                return
-            place += length
-        if stream[place:] != _EOC.to_bytes(2, "big"):
-            yield "bytes stand behind the end of the film"
-    except struct.error:
-        yield "the film's codestream is cut off"
-
-
-def _word(stream: bytes, place: int) -> int:
-    return int(struct.unpack_from(">H", stream, place)[0])
 
 
 def parquet_problems(data: bytes, schema: pa.Schema) -> Iterator[str]:

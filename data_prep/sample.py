@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from data_prep.content_mask import CONTENT_MASK_VERSION, content_mask
 from data_prep.decode import StoredFilm, decode
-from data_prep.display import apply, declared_range, display_of, display_table
+from data_prep.display import ValueRange, apply, declared_range, display_of, display_table
 from data_prep.errors import FilmReject, Reason
-from data_prep.film_codec import encode_film
+from data_prep.film_codec import Codec, encode_film
 from data_prep.polarity import polarity_suspect
 from data_prep.selection import empty_exposure
 from data_prep.shard_format import FORMAT_VERSION, INDEX_SCHEMA, Display, Provenance, Sidecar, Split, pack_mask
@@ -86,6 +86,7 @@ def make_sample(
     *,
     split: Split,
     max_side: int | Literal["native"],
+    codec: Codec = "htj2k",
     reject_empty: bool = False,
 ) -> Sample:
     """Shard values, display, content mask and sidecar of a decoded film.
@@ -108,6 +109,8 @@ def make_sample(
         raise FilmReject(Reason.EMPTY_EXPOSURE)
     shown = apply(halved(values, _GLANCE), display)
     mask = content_mask(shown, (rows, columns))
+    if codec == "jpeg":
+        values, display = _as_displayed(values, display)
     sidecar = Sidecar(
         format_version=FORMAT_VERSION,
         split=split,
@@ -122,7 +125,14 @@ def make_sample(
         pixel_sha256=sha256,
         **{name: facts[name] for name in _COPIED},
     )
-    return Sample(encode_film(values), sidecar, float(mask.mean()), polarity_suspect(shown))
+    return Sample(encode_film(values, codec), sidecar, float(mask.mean()), polarity_suspect(shown))
+
+
+def _as_displayed(values: NDArray[np.uint16], display: Display) -> tuple[NDArray[np.uint16], Display]:
+    """8 bits of the displayed film, and the display of these: from 0 dark to 255 bright."""
+    shown = (apply(values, display).astype(np.uint32) + 128) // 257
+    steps: list[Provenance] = [*display.provenance, "display_applied"]
+    return shown.astype(np.uint16), declared_range(ValueRange(bits=8)).model_copy(update={"provenance": steps})
 
 
 def _shrunk(hidden: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:

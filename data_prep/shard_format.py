@@ -1,7 +1,7 @@
 """The contract between sharding and training: what a public folder holds. Imported by ``mae_rad``.
 
 PUBLIC/
-  train-000000.tar      <key>.j2c then <key>.json for every film, plain WebDataset
+  train-000000.tar      <key>.j2c (or png, jpg: FILM_SUFFIXES) then <key>.json for every film, plain WebDataset
   train-000000.parquet  the rows of index.parquet that belong to this shard
   train-000000.json     written last: this shard is done (ShardCard)
   index.parquet         one row per film (INDEX_SCHEMA)
@@ -12,6 +12,7 @@ PUBLIC/
 
 import base64
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data_prep.errors import ShardFormatError
 
 FORMAT_VERSION = 1
-FILM_SUFFIX = "j2c"
+FILM_SUFFIXES = {"htj2k": "j2c", "png": "png", "jpeg": "jpg"}
+"""Codec of the films (``codec`` of the settings) → suffix of their members."""
 SIDECAR_SUFFIX = "json"
 GENERATIONS = "generation-[0-9][0-9][0-9]"
 MASK_SIDE = 64
@@ -52,6 +54,7 @@ Provenance = Literal[
     "function_unknown",
     "presentation_shape_conflict",
     "made_square",
+    "display_applied",
 ]
 """What was decided about a film beyond the plain case, in the order of its steps.
 
@@ -73,6 +76,7 @@ window_unusable             the window shows nothing: percentiles of the content
 function_unknown            VOI LUT Function is none of the standard's: LINEAR
 presentation_shape_conflict Presentation LUT Shape contradicts Photometric Interpretation, which decides
 made_square                 pixels were not square: the finer direction was shrunk
+display_applied             the shard holds 8 bits of the displayed film (codec jpeg), not the stored values
 """
 
 
@@ -325,6 +329,11 @@ def generation_folders(public: Path) -> list[Path]:
 def generation_name(number: int) -> str:
     """Name of the folder of a generation after the first, counting from 1."""
     return f"generation-{number:03d}"
+
+
+def film_suffix(config: Mapping[str, Any]) -> str:
+    """Suffix of the films of a folder, by ``config`` of its card."""
+    return FILM_SUFFIXES[config.get("codec", "htj2k")]
 
 
 def mask_shape(rows: int, columns: int) -> tuple[int, int]:

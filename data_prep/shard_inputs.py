@@ -78,6 +78,7 @@ class ShardInputs:
                     for place, row in zip(where, facts, strict=True)
                 ),
                 max_side=self.settings.max_side,
+                codec=self.settings.codec,
                 reject_empty=self.settings.selection.rejects(Reason.EMPTY_EXPOSURE),
                 config_sha256=self.config_sha256,
                 inputs_sha256=one.inputs_sha256,

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from data_prep.atomic import canonical_json, published
 from data_prep.decode import StoredFilm
 from data_prep.errors import FilmReject, Reason
+from data_prep.film_codec import Codec, codec_of
 from data_prep.sample import Facts, Sample, decode_file, make_sample
-from data_prep.shard_format import FILM_SUFFIX, INDEX_SCHEMA, SIDECAR_SUFFIX, ShardCard, Split
+from data_prep.shard_format import FILM_SUFFIXES, INDEX_SCHEMA, SIDECAR_SUFFIX, ShardCard, Split
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class ShardTask:
         split: of all its films.
         files: (path, row of the manifest) in writing order; files with the same key follow each other.
         max_side: longest side of a film.
+        codec: of the films.
         config_sha256: goes into the card.
         inputs_sha256: goes into the card.
         verdicts: row → reason for files that are not tried: an earlier run has learnt what becomes of them.
@@ -53,6 +55,7 @@ class ShardTask:
     verdicts: Mapping[int, Reason] = field(default_factory=dict)
     written: Mapping[str, str] = field(default_factory=dict)
     reject_empty: bool = False
+    codec: Codec = "htj2k"
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,10 @@ def _add(tar: tarfile.TarFile, sample: Sample) -> dict[str, int]:
     """Append the two members of a sample; where their bytes lie."""
     sidecar = canonical_json(sample.sidecar.model_dump(mode="json"))
     place: dict[str, int] = {}
-    for kind, suffix, data in (("film", FILM_SUFFIX, sample.film), ("sidecar", SIDECAR_SUFFIX, sidecar)):
+    for kind, suffix, data in (
+        ("film", FILM_SUFFIXES[codec_of(sample.film)], sample.film),
+        ("sidecar", SIDECAR_SUFFIX, sidecar),
+    ):
         member = tarfile.TarInfo(f"{sample.sidecar.key}.{suffix}")  # mtime, owner and group are 0
         member.size, member.mode = len(data), 0o644
         place |= {f"{kind}_offset": tar.offset + tarfile.BLOCKSIZE, f"{kind}_size": len(data)}
@@ -229,7 +235,13 @@ def _one_film(unit: list[tuple[str, Facts]], task: ShardTask, watch: Watch) -> t
     watch.begins(facts["row"])
     try:
         sample = make_sample(
-            first, sha256, facts, split=task.split, max_side=task.max_side, reject_empty=task.reject_empty
+            first,
+            sha256,
+            facts,
+            split=task.split,
+            max_side=task.max_side,
+            codec=task.codec,
+            reject_empty=task.reject_empty,
         )
         return sample, rejects + duplicates
     except FilmReject as reject:

@@ -22,7 +22,6 @@ from data_prep.ledger import dataset_sha256
 from data_prep.progress import Progress
 from data_prep.shard_format import (
     BOXES_SCHEMA,
-    FILM_SUFFIX,
     FORMAT_VERSION,
     INDEX_SCHEMA,
     LABELS_SCHEMA,
@@ -32,6 +31,7 @@ from data_prep.shard_format import (
     DatasetCard,
     ShardCard,
     Sidecar,
+    film_suffix,
     pack_mask,
     read_dataset_card,
     unpack_mask,
@@ -118,7 +118,7 @@ def _table_problems(card: DatasetCard, index: pa.Table, rejects: pa.Table) -> li
 
 def _shard_problems(public: Path, card: DatasetCard) -> Iterator[str]:
     names = sorted(card.shards)
-    check = partial(check_shard, public, config_sha256=card.config_sha256)
+    check = partial(check_shard, public, config_sha256=card.config_sha256, suffix=film_suffix(card.config))
     hashes = [card.shards[name] for name in names]
     progress = Progress("verify", "shards", len(names))
     workers = processes(0, len(names))
@@ -133,7 +133,7 @@ def _shard_problems(public: Path, card: DatasetCard) -> Iterator[str]:
         progress.close()
 
 
-def check_shard(public: Path, name: str, sha256: str, *, config_sha256: str) -> list[str]:
+def check_shard(public: Path, name: str, sha256: str, *, config_sha256: str, suffix: str) -> list[str]:
     """Problems of one shard.
 
     Args:
@@ -141,6 +141,7 @@ def check_shard(public: Path, name: str, sha256: str, *, config_sha256: str) -> 
         name: file name of the tar.
         sha256: of the tar, as ``dataset.json`` has it.
         config_sha256: as ``dataset.json`` has it.
+        suffix: of its films.
     """
     stem = name.removesuffix(".tar")
     index = _read(public / f"{stem}.parquet", INDEX_SCHEMA)
@@ -159,7 +160,7 @@ def check_shard(public: Path, name: str, sha256: str, *, config_sha256: str) -> 
             }
             problems = [f"{name}: {what} is {is_}, not {said}" for what, (is_, said) in facts.items() if is_ != said]
             if index is not None and facts["SHA-256 of its parquet"][0] == card.index_sha256:
-                problems += _tar_problems(name, tar, index.to_pylist())
+                problems += _tar_problems(name, tar, index.to_pylist(), suffix)
     except (OSError, ValidationError):
         return [f"{name}: tar, parquet or card is missing or damaged"]
     if len(problems) > _MAX_SHOWN:
@@ -167,11 +168,11 @@ def check_shard(public: Path, name: str, sha256: str, *, config_sha256: str) -> 
     return problems
 
 
-def _tar_problems(name: str, tar: BinaryIO, rows: Sequence[dict[str, Any]]) -> list[str]:
+def _tar_problems(name: str, tar: BinaryIO, rows: Sequence[dict[str, Any]], film_suffix: str) -> list[str]:
     expected = [
         (f"{row['key']}.{suffix}", row[f"{kind}_offset"], row[f"{kind}_size"])
         for row in rows
-        for kind, suffix in (("film", FILM_SUFFIX), ("sidecar", SIDECAR_SUFFIX))
+        for kind, suffix in (("film", film_suffix), ("sidecar", SIDECAR_SUFFIX))
     ]
     tar.seek(0)
     try:
