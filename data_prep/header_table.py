@@ -1,7 +1,7 @@
 """What every header of an archive said, kept in the private folder: the next scan reads only what is new or changed.
 
-A stream of Arrow batches, so that memory stays bounded and an interrupted scan loses nothing that it has read. A row is
-used again where path, size and time of the file are the same, unless the file was so fresh when it was read that a
+A stream of Arrow batches, mapped into memory and not compressed (about 1 kB a row), so that rows of a million files
+stay on disk until they are used, and an interrupted scan loses nothing that it has read. A row is used again where path, size and time of the file are the same, unless the file was so fresh when it was read that a
 later change might bear the same time.
 """
 
@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pydicom
 
-from data_prep.atomic import sync_folder
+from data_prep.atomic import PRIVATE_MODE, sync_folder, synced
 from data_prep.config import ScanSettings
 from data_prep.deidentify.keys import Pseudonyms
-from data_prep.manifest import HEADERS_FILE, MANIFEST_SCHEMA, part_of
+from data_prep.manifest import HEADERS_FILE, MANIFEST_SCHEMA
 
 _COMPUTED = frozenset({"row", "patient", "patient_known", "study_day", "twin"})
 """Columns of the manifest that need more than one file."""
@@ -68,22 +68,19 @@ def read_headers(private: Path, same: dict[str, str]) -> tuple[pa.Array, pa.Tabl
     whole = _read(private / HEADERS_FILE, same)
     begun = [_read(part, same) for part in _parts(private)]
     usable = pa.concat_tables([_settled(table, since) for table, since in (*begun, whole)])
-    return whole[0]["path"].combine_chunks(), usable.combine_chunks()
+    return whole[0]["path"].combine_chunks(), usable
 
 
 def write_headers(private: Path, same: dict[str, str], chunks: Iterable[pa.Table]) -> pa.Table:
     """Store rows as they come and give them all back; if this scan ends early, its temporary file serves the next."""
     schema = HEADERS_SCHEMA.with_metadata({**same, "begun_ns": str(time.time_ns())})
     before = _parts(private)
-    name = private / f"{HEADERS_FILE}.{len(before)}"
-    with (
-        part_of(name) as file,
-        pa.ipc.new_stream(file, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream,
-    ):
+    part = private / f".{HEADERS_FILE}.{1 + max(map(_number, before), default=0)}.part"
+    with synced(part, PRIVATE_MODE) as file, pa.ipc.new_stream(file, schema) as stream:
         for batch in _batches(chunks):
             stream.write_table(batch.replace_schema_metadata(schema.metadata))
             file.flush()
-    name.with_name(f".{name.name}.part").replace(private / HEADERS_FILE)
+    part.replace(private / HEADERS_FILE)
     for other in before:
         other.unlink()
     sync_folder(private)
@@ -93,7 +90,11 @@ def write_headers(private: Path, same: dict[str, str], chunks: Iterable[pa.Table
 def _parts(private: Path) -> list[Path]:
     """What interrupted scans left, the latest first."""
     found = private.glob(f".{HEADERS_FILE}.*.part")
-    return sorted(found, key=lambda path: int(path.name.split(".")[-2]), reverse=True)
+    return sorted(found, key=_number, reverse=True)
+
+
+def _number(part: Path) -> int:
+    return int(part.name.split(".")[-2])
 
 
 def _batches(chunks: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -111,7 +112,7 @@ def _read(path: Path, same: dict[str, str]) -> tuple[pa.Table, int]:
     """(rows, when their scan began); what an interruption cut off is left out."""
     batches: list[pa.RecordBatch] = []
     try:
-        with path.open("rb") as file:
+        with pa.memory_map(str(path)) as file:  # rows stay in the file until they are used
             stream = pa.ipc.open_stream(file)
             told: dict[str, Any] = {key.decode(): value.decode() for key, value in stream.schema.metadata.items()}
             begun = int(told.pop("begun_ns"))
@@ -125,5 +126,10 @@ def _read(path: Path, same: dict[str, str]) -> tuple[pa.Table, int]:
 
 
 def _settled(table: pa.Table, begun: int) -> pa.Table:
-    settled = pc.and_(pc.less(table["mtime_ns"], begun - _FRESH_NS), pc.is_null(table["missing"]))
-    return table.filter(pc.fill_null(settled, False))
+    """The rows that may be used again; batches without any other stay where they are."""
+    batches = []
+    for batch in table.to_batches():
+        settled = pc.and_(pc.less(batch["mtime_ns"], begun - _FRESH_NS), pc.is_null(batch["missing"]))
+        settled = pc.fill_null(settled, False)
+        batches.append(batch if pc.all(settled).as_py() else batch.filter(settled))
+    return pa.Table.from_batches(batches, HEADERS_SCHEMA)

@@ -58,9 +58,9 @@ class History:
         """Rows whose verdict of ``generation`` no longer counts, since a later one has its own."""
         return {row for retry in self.retries[generation:] for row in retry}
 
-    def quarantine(self, row: int, reason: Reason) -> "History":
-        """With one more file that is not tried again."""
-        return replace(self, quarantined={**self.quarantined, row: reason})
+    def quarantine(self, verdicts: Verdicts) -> "History":
+        """With more files that are not tried again."""
+        return replace(self, quarantined={**self.quarantined, **verdicts})
 
     def retry(self, verdicts: Verdicts) -> "History":
         """With one more generation, which takes up these files."""

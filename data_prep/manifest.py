@@ -7,16 +7,14 @@ PRIVATE/            mode 0700, files 0600
   headers.arrow     one row per file: all that was read, for the next scan (data_prep.header_table)
 """
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.atomic import PRIVATE_MODE, is_leftover, published
 from data_prep.errors import ArchiveError
+from data_prep.folder_lock import LOCK_FILE
 
 MANIFEST_VERSION = 2
 MANIFEST_SCHEMA = pa.schema(
@@ -76,6 +74,8 @@ LINKAGE_FILE = "linkage.parquet"
 UNMAPPED_FILE = "unmapped.csv"
 HEADERS_FILE = "headers.arrow"
 
+_GROUP_ROWS = 2**16
+"""Rows that are held in memory while a table is written."""
 _FINGERPRINT = b"key_fingerprint"
 _VERSION = b"format_version"
 
@@ -94,18 +94,17 @@ def write_manifest(private: Path, manifest: pa.Table, linkage: pa.Table) -> None
     manifest beside the linkage of another scan.
     """
     prepare_private(private)
-    manifest_part = _write_part(private / MANIFEST_FILE, lambda file: pq.write_table(manifest, file))
-    linkage_part = _write_part(private / LINKAGE_FILE, lambda file: pq.write_table(linkage, file))
-    (private / MANIFEST_FILE).unlink(missing_ok=True)
-    linkage_part.replace(private / LINKAGE_FILE)
-    manifest_part.replace(private / MANIFEST_FILE)
-    _sync_folder(private)
+    paths = private / MANIFEST_FILE, private / LINKAGE_FILE
+    with published(paths[0], PRIVATE_MODE) as manifest_file, published(paths[1], PRIVATE_MODE) as linkage_file:
+        pq.write_table(manifest, manifest_file, row_group_size=_GROUP_ROWS)
+        pq.write_table(linkage, linkage_file, row_group_size=_GROUP_ROWS)
+        paths[0].unlink(missing_ok=True)
 
 
 def write_private_text(path: Path, text: str) -> None:
     """Write a text file of the private folder in one step, readable by its owner only."""
-    _write_part(path, lambda file: file.write(text.encode("utf-8", "backslashreplace"))).replace(path)
-    _sync_folder(path.parent)
+    with published(path, PRIVATE_MODE) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def prepare_private(private: Path) -> None:
@@ -117,15 +116,21 @@ def prepare_private(private: Path) -> None:
     try:
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (private / MANIFEST_FILE).exists():
-            ours = {MANIFEST_FILE, LINKAGE_FILE, UNMAPPED_FILE, HEADERS_FILE}
-            names = (entry.name.removeprefix(".").removesuffix(".part") for entry in private.iterdir())
-            if any(name not in ours and not name.startswith(f"{HEADERS_FILE}.") for name in names):
+            ours = {MANIFEST_FILE, LINKAGE_FILE, UNMAPPED_FILE, HEADERS_FILE, LOCK_FILE}
+            if any(path.name not in ours and not is_leftover(path) for path in private.iterdir()):
                 raise ArchiveError(f"{private} holds other files; give a new or an empty folder as --out")
         private.chmod(0o700)
     except FileExistsError:
         raise ArchiveError(f"{private} is a file; give a new or an empty folder as --out") from None
     except OSError as error:
         raise ArchiveError(f"the private folder {private} cannot be used ({error.strerror})") from None
+
+
+def clear_leftovers(private: Path) -> None:
+    """Remove what killed scans left, but for the parts of headers.arrow, which serve the next one."""
+    for path in private.iterdir():
+        if is_leftover(path) and not path.name.startswith(f".{HEADERS_FILE}."):
+            path.unlink()
 
 
 def read_manifest(private: Path) -> pa.Table:
@@ -167,34 +172,5 @@ def _read(private: Path, name: str, columns: list[str] | None = None) -> pa.Tabl
         return pq.read_table(private / name, columns=columns)
     except FileNotFoundError:
         raise ArchiveError(f"{private} is no private folder, or its scan has not finished; {_SCAN_AGAIN}") from None
-    except (OSError, pa.ArrowInvalid):
+    except (OSError, pa.ArrowException):
         raise ArchiveError(f"{private / name} cannot be read; {_SCAN_AGAIN}") from None
-
-
-@contextmanager
-def part_of(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside ``path`` under a temporary name, readable by its owner only, synced to disk at the end."""
-    with open(_part(path), "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        os.fchmod(file.fileno(), 0o600)
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
-
-
-def _write_part(path: Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Write beside ``path`` under a temporary name."""
-    with part_of(path) as file:
-        write(file)
-    return _part(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,22 +1,23 @@
 """Who may write a public folder: one command at a time, always with the same settings, secret and format."""
 
-import fcntl
+import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from data_prep.atomic import canonical_json, is_leftover, published
+from data_prep.atomic import canonical_json, is_leftover, published, sync_folder
 from data_prep.errors import ArchiveError, ShardFormatError
+from data_prep.folder_lock import LOCK_FILE, locked
 from data_prep.history import History
 from data_prep.shard_format import SPLITS
 
 DATASET_FILE = "dataset.json"
 _BEGUN_FILE = ".unfinished.json"
 """Says how the folder was begun until ``dataset.json`` does; hidden, since it is of no use to a reader."""
+_BEGUN_FILES = (DATASET_FILE, _BEGUN_FILE)
 _SHARD_FILE = re.compile(rf"((?:{'|'.join(SPLITS)})-\d{{6,}})\.(?:tar|parquet|json)")
 
 Identity = Mapping[str, Any]
@@ -45,26 +46,24 @@ def claimed(public: Path, identity: Identity) -> Iterator[None]:
         public.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ShardFormatError(f"the public folder {public} cannot be made ({error.strerror})") from None
-    folder = os.open(public, os.O_RDONLY)
-    try:
-        _lock(folder, public)
+    with _alone(public):
         check_identity(public, identity)
         _clear(public)
-        if not _begun(public):
+        if _begun(public) is None:
             reopen(public, identity, History())
         try:
             yield
         finally:
             _clear(public)
-    finally:
-        os.close(folder)
 
 
 def reopen(public: Path, identity: Identity, history: History) -> None:
     """Mark the folder as unfinished."""
     with published(public / _BEGUN_FILE) as file:
         file.write(canonical_json({**identity, **history.values()}))
-    (public / DATASET_FILE).unlink(missing_ok=True)
+    if is_complete(public):
+        (public / DATASET_FILE).unlink()
+        sync_folder(public)
 
 
 def is_complete(public: Path) -> bool:
@@ -78,29 +77,32 @@ def read_begun(public: Path) -> tuple[dict[str, Any], History]:
     Raises:
         ShardFormatError: it is no public folder, or damaged.
     """
-    begun = _begun(public)
-    if not begun:
-        raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
-    try:
-        found = json.loads(begun[0].read_text(encoding="utf-8"))
-        return dict(found["config"]), History.read(found)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ShardFormatError(f"{begun[0]} is damaged; give a new folder as --out") from None
+    found = _begun(public)
+    if found is not None:
+        return found.config, found.history
+    if any((public / name).exists() for name in _BEGUN_FILES):
+        raise ShardFormatError(f"{public / DATASET_FILE} is damaged; run the same shard command again to rewrite it")
+    raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
 
 
 def finish(public: Path, card: bytes) -> None:
     """Mark the folder as complete."""
     with published(public / DATASET_FILE) as file:
         file.write(card)
-    (public / _BEGUN_FILE).unlink(missing_ok=True)
+    remove_begun(public)
+
+
+def remove_begun(public: Path) -> None:
+    """Take the mark of an unfinished folder away; an interruption can leave it beside ``dataset.json``, which counts."""
+    if (public / _BEGUN_FILE).exists():
+        (public / _BEGUN_FILE).unlink()
 
 
 def remove_other_shards(public: Path, names: set[str]) -> None:
     """Delete the shards that are not among ``names``: the archive has changed, and they are no longer planned."""
-    for path in public.iterdir():
-        match = _SHARD_FILE.fullmatch(path.name)
-        if match is not None and match[1] not in names:
-            path.unlink()
+    found = [path for path in public.iterdir() if (match := _SHARD_FILE.fullmatch(path.name)) and match[1] not in names]
+    for path in sorted(found, key=lambda path: path.suffix != ".json"):  # the cards, which say "done", go first
+        path.unlink()
 
 
 def withdraw(public: Path, problems: Iterable[str]) -> list[str]:
@@ -114,12 +116,14 @@ def withdraw(public: Path, problems: Iterable[str]) -> list[str]:
         Names of the shards.
 
     Raises:
+        ShardFormatError: another command is writing to the folder: what was read is out of date.
         OSError: the folder cannot be written.
     """
     told = [_SHARD_FILE.match(problem) for problem in problems]
     names = sorted({match[1] for match in told if match})
-    for name in names:
-        (public / f"{name}.json").unlink(missing_ok=True)
+    with _alone(public):
+        for name in names:
+            (public / f"{name}.json").unlink(missing_ok=True)
     return names
 
 
@@ -129,17 +133,35 @@ def _clear(public: Path) -> None:
             path.unlink()
 
 
-def _lock(folder: int, public: Path) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ShardFormatError(f"another shard command is writing to {public}; wait until it has ended") from None
-    except OSError:  # a file system without locks
-        return
+@contextmanager
+def _alone(public: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(public))
+        except BlockingIOError:
+            raise ShardFormatError(f"another shard command is writing to {public}; wait until it has ended") from None
+        yield
 
 
-def _begun(public: Path) -> list[Path]:
-    return [public / name for name in (DATASET_FILE, _BEGUN_FILE) if (public / name).exists()]
+class _Begun(NamedTuple):
+    version: int
+    fingerprint: str
+    config: dict[str, Any]
+    after: str | None
+    history: History
+
+
+def _begun(public: Path) -> _Begun | None:
+    """How the folder was begun; None where nothing, or nothing whole, says so."""
+    for name in _BEGUN_FILES:
+        try:
+            found = json.loads((public / name).read_text(encoding="utf-8"))
+            history = History.read(found)
+            config, after = dict(found["config"]), found.get("after")
+            return _Begun(found["format_version"], found["key_fingerprint"], config, after, history)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return None
 
 
 def check_identity(public: Path, identity: Identity) -> None:
@@ -148,35 +170,52 @@ def check_identity(public: Path, identity: Identity) -> None:
     Raises:
         ShardFormatError: with other settings, another secret or another format version, or it holds other files.
     """
-    begun = _begun(public)
-    if not begun:
-        if any(not is_leftover(path) for path in public.iterdir()):
-            raise ShardFormatError(f"{public} holds other files; give a new or an empty folder as --out")
+    found = _begun(public)
+    if found is None:
+        if not _holds_shards_of(public, identity) and any(not _is_ours(path) for path in public.iterdir()):
+            raise ShardFormatError(
+                f"{public} holds other files, or its {DATASET_FILE} is damaged and no shard in it is of these settings;"
+                " give a new or an empty folder as --out"
+            )
         return
-    try:
-        found = json.loads(begun[0].read_text(encoding="utf-8"))
-        version, fingerprint, config = (found[name] for name in ("format_version", "key_fingerprint", "config"))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ShardFormatError(f"{begun[0]} is damaged; give a new folder as --out") from None
-    if version != identity["format_version"]:
+    if found.version != identity["format_version"]:
         raise ShardFormatError(
-            f"{public} has shard format version {version}, this release writes version {identity['format_version']};"
-            " give a new folder as --out"
+            f"{public} has shard format version {found.version}, this release writes version"
+            f" {identity['format_version']}; give a new folder as --out"
         )
-    if fingerprint != identity["key_fingerprint"]:
+    if found.fingerprint != identity["key_fingerprint"]:
         raise ShardFormatError(
             f"{public} was made with another secret: its keys would not go with those of this private folder;"
             " give a new folder as --out, or scan again with the secret of the project"
         )
-    if found.get("after") != identity["after"]:
+    if found.after != identity["after"]:
         raise ShardFormatError(
             f"{public} was begun after other shards than those that are there now; remove it, then append again"
         )
-    if differences := _differences(config, identity["config"]):
+    if differences := _differences(found.config, identity["config"]):
         raise ShardFormatError(
             f"{public} was begun with other settings ({'; '.join(differences)});"
             " give these settings again, or a new folder as --out"
         )
+
+
+def config_sha256(identity: Identity) -> str:
+    """Of the settings that change results, as it stands on the cards of shards."""
+    return hashlib.sha256(canonical_json(identity["config"])).hexdigest()
+
+
+def _holds_shards_of(public: Path, identity: Identity) -> bool:
+    """Whether a card is of these settings: then only the file that says how the folder was begun is lost.
+
+    Cards bear the hash of their settings and of their inputs, keys included: what does not fit is written anew.
+    """
+    wanted = config_sha256(identity).encode()
+    cards = (path for path in public.glob("*.json") if _SHARD_FILE.fullmatch(path.name))
+    return any(wanted in path.read_bytes() for path in cards)
+
+
+def _is_ours(path: Path) -> bool:
+    return is_leftover(path) or path.name == LOCK_FILE
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -18,11 +18,13 @@ from data_prep.config import ScanSettings
 from data_prep.deidentify.fields import common_models
 from data_prep.deidentify.keys import Pseudonyms, read_secret
 from data_prep.errors import ArchiveError
+from data_prep.folder_lock import locked
 from data_prep.identity import patients, twins
 from data_prep.manifest import (
     LINKAGE_SCHEMA,
     MANIFEST_SCHEMA,
     UNMAPPED_FILE,
+    clear_leftovers,
     prepare_private,
     with_fingerprint,
     write_manifest,
@@ -30,7 +32,7 @@ from data_prep.manifest import (
 )
 from data_prep.scan_pool import read_all
 from data_prep.scan_summary import Changes, ScanSummary, summarise
-from data_prep.sources.archive import list_files, root_of
+from data_prep.sources.archive import ArchiveFile, list_files, root_of
 
 _UNMAPPED = {"body_part": "unmapped_body_part", "view": "unmapped_view"}
 
@@ -43,12 +45,28 @@ def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> Sca
 
     Raises:
         SecretError: no secret for pseudonyms, or too short a one.
-        ArchiveError: an archive is missing, empty or cannot be read, the private folder lies inside an archive or holds
-            something else, or images of two archives would get the same key.
+        ArchiveError: an archive is missing, empty or cannot be read, the private folder lies inside an archive, holds
+            something else, cannot be written or is in use, or images of two archives would get the same key.
     """
     pseudonyms = Pseudonyms(read_secret(settings.key_file))
     _check_apart(archives, private)
-    headers, changes = _headers(archives, private, pseudonyms, settings)
+    files = list_files(archives)
+    prepare_private(private)
+    try:
+        with locked(private):
+            return _scan(files, private, pseudonyms, settings)
+    except BlockingIOError:
+        raise ArchiveError(f"another scan command is writing to {private}; wait until it has ended") from None
+    except OSError as error:  # of writing; those of reading are rows, or told by read_all
+        raise ArchiveError(
+            f"{private} cannot be written ({error.strerror}); mend that, then run the same command again: it goes on"
+            " where it was"
+        ) from None
+
+
+def _scan(files: Sequence[ArchiveFile], private: Path, pseudonyms: Pseudonyms, settings: ScanSettings) -> ScanSummary:
+    clear_leftovers(private)
+    headers, changes = _headers(files, private, pseudonyms, settings)
     _check_image_keys(headers)
     who, joined = patients(headers, pseudonyms, settings.source)
     manifest = _screen_models(_manifest(headers, who | {"twin": twins(headers)}))
@@ -61,11 +79,9 @@ def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> Sca
 
 
 def _headers(
-    archives: Sequence[Path], private: Path, pseudonyms: Pseudonyms, settings: ScanSettings
+    files: Sequence[ArchiveFile], private: Path, pseudonyms: Pseudonyms, settings: ScanSettings
 ) -> tuple[pa.Table, Changes | None]:
     """Rows of all files (HEADERS_SCHEMA), read or known from an earlier scan, and what has changed since."""
-    files = list_files(archives)
-    prepare_private(private)
     same = header_table.identity(pseudonyms, settings)
     before, known = header_table.read_headers(private, same)
     read = 0

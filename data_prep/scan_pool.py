@@ -32,6 +32,8 @@ CHUNK = 128
 """Files per task of a worker."""
 _HEAD_BYTES = 2**16
 """Holds nearly every header; what is longer is read from the file."""
+_FEW = 8
+"""Files of a task that the disk may fail to give."""
 _AHEAD = 4
 """Tasks per process that wait while others run."""
 
@@ -95,15 +97,22 @@ def read_all(
 
 def _tasks(files: Sequence[ArchiveFile], known: pa.Table) -> Iterator[_Task]:
     """Files with the rows that may be theirs, found by a hash of the path: the worker compares the paths themselves."""
-    hashes = np.fromiter((hash(path) for path in known["path"].to_pylist()), np.int64, known.num_rows)
-    order = np.argsort(hashes)
+    batches = known.to_batches()
+    starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+    paths = (path for batch in batches for path in batch["path"].to_pylist())
+    hashes = np.fromiter((hash(path) for path in paths), np.int64, known.num_rows)
+    order = np.argsort(hashes, kind="stable")
     hashes = hashes[order]
     for start in range(0, len(files), CHUNK):
         part = files[start : start + CHUNK]
         wanted = np.array([hash(file.path) for file in part], dtype=np.int64)
         places = np.minimum(np.searchsorted(hashes, wanted), max(len(hashes) - 1, 0))
         found = order[places[hashes[places] == wanted]] if len(hashes) else order
-        yield _Task(part, known.take(pa.array(found)) if len(found) else HEADERS_SCHEMA.empty_table())
+        batch_of = np.searchsorted(starts, found, "right") - 1
+        rows = [
+            batches[number].take(pa.array(found[batch_of == number] - starts[number])) for number in np.unique(batch_of)
+        ]
+        yield _Task(part, pa.Table.from_batches(rows, HEADERS_SCHEMA))
 
 
 def _spread(work: "partial[Chunk]", tasks: Iterator[_Task], workers: int) -> Iterator[Chunk]:
@@ -130,6 +139,8 @@ def _spread(work: "partial[Chunk]", tasks: Iterator[_Task], workers: int) -> Ite
 def read_chunk(task: _Task, *, pseudonyms: Pseudonyms, settings: ScanSettings) -> Chunk:
     """Rows of the files of a task; runs in a worker.
 
+    Some files that the disk cannot give are rows without a film, to be read again by the next scan.
+
     Raises:
         ArchiveError: the disk or network fails; such a scan would lose films that are there.
     """
@@ -137,6 +148,7 @@ def read_chunk(task: _Task, *, pseudonyms: Pseudonyms, settings: ScanSettings) -
     known = {path: (number, facts) for number, (path, *facts) in enumerate(names)}
     rows: list[dict[str, Any]] = []
     order: list[int] = []
+    bad: list[OSError] = []
     try:
         with _silence():
             for file, opened in zip(task.files, _opened(task.files, known, settings.read_ahead), strict=True):
@@ -144,7 +156,12 @@ def read_chunk(task: _Task, *, pseudonyms: Pseudonyms, settings: ScanSettings) -
                     order.append(known[file.path][0])
                     continue
                 order.append(task.known.num_rows + len(rows))
-                rows.append(_row(file, opened, pseudonyms, settings))
+                try:
+                    rows.append(_row(file, opened, pseudonyms, settings))
+                except OSError as error:
+                    bad.append(error)
+                    _check_disk(file, bad)
+                    rows.append(_row(file, _Opened(0, None, error=FileNotFoundError()), pseudonyms, settings))
     except OSError as error:
         raise ArchiveError(
             f"the archive cannot be read ({error.strerror}); run the same command again: it goes on where it was"
@@ -152,6 +169,16 @@ def read_chunk(task: _Task, *, pseudonyms: Pseudonyms, settings: ScanSettings) -
     fresh = pa.Table.from_pylist(rows, HEADERS_SCHEMA)
     both = pa.concat_tables([task.known, fresh]) if task.known.num_rows else fresh
     return Chunk(both if len(rows) == len(order) else both.take(pa.array(order)), len(rows))
+
+
+def _check_disk(file: ArchiveFile, bad: Sequence[OSError]) -> None:
+    """Tell a bad sector, which costs a film, from a disk that is no longer there.
+
+    Raises:
+        OSError: many files of a task fail, or the folder of one of them has gone with it.
+    """
+    if len(bad) > _FEW or not Path(file.path).parent.is_dir():
+        raise bad[-1]
 
 
 @lru_cache(1)
@@ -219,7 +246,11 @@ def _read(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: 
             return read_image(path, file.below, kind, head, pseudonyms, settings)
         if is_dicom(head) or may_be_bare(head):
             return read_dicom(path, head, opened.size, pseudonyms, settings)
-    except (PermissionError, FileNotFoundError):
+    except FileNotFoundError:
+        if opened.error is not None and not path.parent.is_dir():
+            raise
+        return FileRow("other", Reason.UNREADABLE_HEADER)
+    except PermissionError:
         return FileRow("other", Reason.UNREADABLE_HEADER)
     return FileRow("other", Reason.NOT_A_FILM)
 

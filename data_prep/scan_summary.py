@@ -86,7 +86,7 @@ def summarise(
     changes: Changes | None = None,
 ) -> ScanSummary:
     """Count a manifest and its unmapped (field, word) pairs; what else is told goes into the summary as it is."""
-    films = manifest.filter(pc.is_null(manifest["reason"]))
+    films = manifest.select(_COUNTED).filter(pc.is_null(manifest["reason"]))
     known = films.filter(films["patient_known"])
     per_field: Counter[str] = Counter()
     for (name, _), count in unmapped.items():
@@ -112,6 +112,10 @@ def summarise(
     )
 
 
+_COUNTED = ["source", "study", "patient", "patient_known", "marks", "twin"]
+
+
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     """Value → how often, the most frequent first."""
-    return dict(sorted(Counter(column.to_pylist()).items(), key=lambda item: (-item[1], item[0])))
+    counted = ((one["values"], one["counts"]) for one in pc.value_counts(column).to_pylist())
+    return dict(sorted(counted, key=lambda item: (-item[1], item[0])))

@@ -1,6 +1,5 @@
 """All that decides the bytes of a public folder, read from the private one, and the tasks that come of it."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep import public_folder
-from data_prep.atomic import canonical_json
 from data_prep.config import ShardSettings
 from data_prep.earlier_films import EarlierFilms
 from data_prep.errors import ArchiveError, Reason
@@ -47,7 +45,7 @@ class ShardInputs:
     @property
     def config_sha256(self) -> str:
         """Of the settings that change results."""
-        return hashlib.sha256(canonical_json(self.identity["config"])).hexdigest()
+        return public_folder.config_sha256(self.identity)
 
     def planned(self, history: History) -> tuple[PlannedShard, ...]:
         """The shards of all generations."""
@@ -77,6 +75,7 @@ class ShardInputs:
                     (place["path"], {**row, "mtime_ns": place["mtime_ns"]})
                     for place, row in zip(where, facts, strict=True)
                 ),
+                generation=one.generation,
                 max_side=self.settings.max_side,
                 codec=self.settings.codec,
                 reject_empty=self.settings.selection.rejects(Reason.EMPTY_EXPOSURE),
@@ -85,6 +84,9 @@ class ShardInputs:
                 verdicts={row["row"]: settled[row["row"]] for row in facts if row["row"] in settled},
                 written={key: written[key] for key in known if key in written},
             )
+
+
+_LINKED = ["row", "key", "path", "mtime_ns", "patient_id"]
 
 
 def read_inputs(
@@ -102,9 +104,9 @@ def read_inputs(
         ArchiveError: no private folder, or one of the two folders inside the other.
         SettingsError: the table of splits is missing or wrong, or would change the split of an earlier patient.
     """
-    manifest, linkage = read_manifest(private), read_linkage(private, ["row", "path", "mtime_ns", "patient_id"])
+    manifest, linkage = read_manifest(private), read_linkage(private, _LINKED)
     public_folder.check_apart(private, public)
-    if not np.array_equal(manifest["row"].to_numpy(), linkage["row"].to_numpy()):
+    if any(not manifest[name].equals(linkage[name]) for name in ("row", "key")):  # a path of another film, else
         raise ArchiveError("manifest and linkage of the private folder do not go together; scan the archive again")
     table = settings.splits.table
     given = read_split_table(table, manifest, linkage) if table else {}

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing import connection
 from pathlib import Path
@@ -18,17 +18,19 @@ from pathlib import Path
 from data_prep.errors import ArchiveError, Reason
 from data_prep.shard_format import ShardCard
 from data_prep.shard_worker import Worker, WriteShard
-from data_prep.shard_writer import ShardTask, Unfinished, write_shard
+from data_prep.shard_writer import LOST, ShardTask, Unfinished, write_shard
 
 OnFiles = Callable[[int, int], None]
 """Called with the number of files done so far and of those that became no film."""
-Learn = Callable[[int, Reason], None]
-"""Called with a row of the manifest and the verdict on it, before a shard is written without the file."""
+Learn = Callable[[Mapping[int, Reason]], None]
+"""Called with rows of the manifest and the verdicts on them, before a shard is written without these files."""
 
 _LOOK_SECONDS = 0.5
 _TRIES = 2
 _FALSE_STARTS = 3
 """Processes that may die before they listen, one after the other."""
+_FEW = 10
+"""Files that may be gone from any shard, however small."""
 _SUSPECT = frozenset({Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT})
 
 
@@ -58,7 +60,7 @@ def write_shards(
     public: Path,
     limits: Limits,
     on_files: OnFiles = lambda files, refused: None,
-    learn: Learn = lambda row, reason: None,
+    learn: Learn = lambda verdicts: None,
     write: WriteShard = write_shard,
 ) -> Iterator[ShardCard | Unfinished]:
     """Write all ``tasks`` into the folder ``public``; results in any order.
@@ -78,6 +80,16 @@ def write_shards(
             on_files(*pool.count())
     finally:
         pool.close()
+
+
+def is_mass_loss(task: ShardTask, result: Unfinished) -> bool:
+    """Whether more than half of a shard, of more than a few files, is gone or changed.
+
+    Shards are drawn from the whole archive, so it is the archive that is not there: no loss of files to accept. Files
+    that are taken up again have been given up by name before.
+    """
+    lost = sum(reason in LOST for _, reason in result.failed)
+    return task.generation == 0 and lost > max(_FEW, len(task.files) // 2)
 
 
 def processes(workers: int, tasks: int) -> int:
@@ -101,8 +113,9 @@ class _Judge:
             return task
         if not result.failed or not self._accepted.issuperset(reason for _, reason in result.failed):
             return None
-        for row, reason in result.failed:
-            self._learn(row, reason)
+        if is_mass_loss(task, result):
+            return None
+        self._learn(dict(result.failed))
         return replace(task, verdicts={**task.verdicts, **dict(result.failed)})
 
 
@@ -142,7 +155,7 @@ class _Pool:
         for worker in [worker for worker in self._workers if worker.task]:
             row = worker.cell.row
             if row >= 0 and now - worker.cell.since_ns > self._limits.file_seconds * 1e9:
-                yield from self._lose(worker, Reason.DECODER_TIMEOUT)
+                yield from self._lose(worker, row, Reason.DECODER_TIMEOUT)
 
     def count(self) -> tuple[int, int]:
         """Files done so far, and those of them that became no film."""
@@ -170,7 +183,7 @@ class _Pool:
         try:
             said = worker.hear()
         except EOFError:
-            yield from self._lose(worker, Reason.DECODER_CRASHED)
+            yield from self._lose(worker, worker.cell.row, Reason.DECODER_CRASHED)
             return
         if isinstance(said, Exception):
             raise said
@@ -183,8 +196,8 @@ class _Pool:
             self._remove(worker)
         yield from self._settle(task, said, alone=True)
 
-    def _lose(self, worker: Worker, reason: Reason) -> Iterator[Unfinished]:
-        """A process has died, or has to."""
+    def _lose(self, worker: Worker, row: int, reason: Reason) -> Iterator[Unfinished]:
+        """A process has died, or has to, at the file ``row`` (-1: at none)."""
         code = self._remove(worker)
         if worker.task is None:
             self._false_starts += 1
@@ -194,7 +207,6 @@ class _Pool:
                     " fewer runtime.workers; a script that calls shard() needs: if __name__ == '__main__'"
                 )
             return
-        row = worker.cell.row
         failed = ((row, reason),) if row >= 0 else ()
         alone = reason is Reason.DECODER_TIMEOUT or code == -signal.SIGKILL
         for result in self._settle(worker.task, Unfinished(worker.task.name, failed), alone=alone):

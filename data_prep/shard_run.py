@@ -12,7 +12,7 @@ from data_prep.atomic import published
 from data_prep.config import ShardRuntime
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
 from data_prep.estimate import check_disk
-from data_prep.history import History
+from data_prep.history import History, Verdicts
 from data_prep.ledger import dataset_card, merged_index, merged_rejects
 from data_prep.plan import PlannedShard
 from data_prep.progress import Progress
@@ -66,9 +66,9 @@ class Run:
     def _reopen(self) -> None:
         public_folder.reopen(self._public, self._inputs.identity, self.history)
 
-    def _learn(self, row: int, reason: Reason) -> None:
-        """Keep the verdict on a file before its shard: an interrupted run must not fall over it again."""
-        self.history = self.history.quarantine(row, reason)
+    def _learn(self, verdicts: Verdicts) -> None:
+        """Keep the verdicts on files before their shard: an interrupted run must not fall over them again."""
+        self.history = self.history.quarantine(verdicts)
         self._reopen()
 
     def _write(self, todo: Sequence[PlannedShard]) -> None:
@@ -90,7 +90,8 @@ class Run:
                     else:
                         unfinished.append(result)
                 if unfinished:
-                    raise ArchiveError(_explain(unfinished, len(todo)))
+                    accepted = self._inputs.settings.runtime.accept
+                    raise ArchiveError(_explain(unfinished, len(todo), accepted))
                 progress.next()
         finally:
             progress.close()
@@ -115,6 +116,7 @@ class Run:
             raise AssertionError("the ledger does not add up: a file is neither written, rejected nor dropped")
         tables = {"index.parquet": index_bytes(index), "rejects.parquet": index_bytes(rejects)}
         if _is_published(self._public, card, tables):
+            public_folder.remove_begun(self._public)
             return card
         self._reopen()
         for name, table in tables.items():
@@ -156,6 +158,7 @@ def _finished(public: Path, planned: PlannedShard, config_sha256: str) -> ShardC
     except (OSError, ValidationError):
         return None
     same = (card.config_sha256, card.inputs_sha256) == (config_sha256, planned.inputs_sha256)
+    same &= card.films + len(card.rejects) == len(planned.rows)
     whole = card.tar_size == size and card.index_sha256 == hashlib.sha256(index).hexdigest()
     return card if same and whole else None
 
@@ -179,7 +182,7 @@ def _limits(runtime: ShardRuntime, shards: int) -> Limits:
     )
 
 
-def _explain(unfinished: Sequence[Unfinished], shards: int) -> str:
+def _explain(unfinished: Sequence[Unfinished], shards: int, accepted: Collection[str]) -> str:
     failed = [failure for one in unfinished for failure in one.failed]
     parts = []
     for reason, hint in _HINTS.items():
@@ -189,6 +192,8 @@ def _explain(unfinished: Sequence[Unfinished], shards: int) -> str:
         parts.append(f"the process that wrote {', '.join(killed[:5])} was killed twice: is memory short?")
     names = sorted({reason.value for _, reason in failed})
     accept = f"; or accept the loss with runtime.accept=[{','.join(names)}]" if names else ""
+    if names and set(names) <= set(accepted):
+        accept = "; runtime.accept does not cover shards of which more than half is gone: is the archive mounted?"
     return (
         f"{len(unfinished)} of {shards} shards are unfinished: {'; '.join(parts)}; then run the same command"
         f" again{accept}"

@@ -1,5 +1,6 @@
 """One spawned process that writes shards, one after the other, and lets its parent see which file it is at."""
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -79,7 +80,11 @@ class Worker:
         self.files = 0
         values = (theirs, self.cell, os.getpid(), public, memory_gib, write)
         self._process = context.Process(target=_work, args=values, daemon=True)
-        self._process.start()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child inherits it, from its first line
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def give(self, task: ShardTask) -> None:
@@ -114,8 +119,8 @@ class Worker:
 
 
 def _work(connection: Connection, cell: Cell, parent: int, public: Path, memory_gib: float, write: WriteShard) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends its workers
     _die_with(parent)
+    _offer_to_die()
     _limit_memory(memory_gib)
     cv2.setNumThreads(1)
     notes = _Notes(cell)
@@ -133,6 +138,8 @@ def _result(task: ShardTask, public: Path, notes: _Notes, write: WriteShard) -> 
         return write(task, public, notes)
     except (UserError, OSError) as error:
         return error
+    except MemoryError:
+        return Unfinished(task.name, ())
     except Exception as error:
         return RuntimeError(f"{fault(error)}, shard {task.name}")
 
@@ -142,6 +149,12 @@ def _die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL_OF_PARENT, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended in between
         os._exit(1)
+
+
+def _offer_to_die() -> None:
+    """Where memory is short let the kernel take this process, which is replaced, before the one that leads the run."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 def _limit_memory(gib: float) -> None:

@@ -1,11 +1,14 @@
 """One shard: decode its files, write tar, index and card. Atomic, idempotent, the same bytes from the same inputs."""
 
+import errno
 import hashlib
 import io
 import logging
+import os
 import tarfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 Reject = tuple[int, Reason]
 """(row of the manifest, reason)."""
+LOST = frozenset({Reason.UNREADABLE_FILE, Reason.CHANGED_SINCE_SCAN})
+"""Reasons for which a file is not there, or not as it was."""
 _COPIED_AT_ONCE = 2**24
 """Bytes: a film goes into the tar in one piece."""
 
@@ -43,6 +48,7 @@ class ShardTask:
         inputs_sha256: goes into the card.
         verdicts: row → reason for files that are not tried: an earlier run has learnt what becomes of them.
         written: key → SHA-256 of the pixels, for films of these files that another shard holds already.
+        generation: 0, or the number of the retry that takes these files up again.
         reject_empty: leave out films that show nothing but air.
     """
 
@@ -54,6 +60,7 @@ class ShardTask:
     inputs_sha256: str
     verdicts: Mapping[int, Reason] = field(default_factory=dict)
     written: Mapping[str, str] = field(default_factory=dict)
+    generation: int = 0
     reject_empty: bool = False
     codec: Codec = "htj2k"
 
@@ -103,9 +110,10 @@ def write_shard(task: ShardTask, public: Path, watch: Watch | None = None) -> Sh
     Raises:
         OSError: the folder cannot be written.
     """
-    if failed := _missing(task):
-        return Unfinished(task.name, failed)
     watch = watch or _Unwatched()
+    if failed := _missing(task, watch):
+        return Unfinished(task.name, failed)
+    (public / f"{task.name}.json").unlink(missing_ok=True)  # a card of other inputs must not vouch for the new tar
     rejects: list[Reject] = []
     tar_name = f"{task.name}.tar"
     rows: list[dict[str, Any]] = []
@@ -114,7 +122,8 @@ def write_shard(task: ShardTask, public: Path, watch: Watch | None = None) -> Sh
             tar_file = _Digesting(file)
             rows.extend(row | {"shard": tar_name} for row in _samples(task, rejects, watch, tar_file))
     except _TransientError as error:
-        return Unfinished(task.name, error.failed)
+        (row, reason), *_ = error.failed
+        return Unfinished(task.name, error.failed + (_unreadable(task, row, watch) if reason in LOST else ()))
     index = index_bytes(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     with published(public / f"{task.name}.parquet") as file:
         file.write(index)
@@ -157,19 +166,43 @@ class _Digesting:
         return self.size
 
 
-def _missing(task: ShardTask) -> tuple[Reject, ...]:
+def _missing(task: ShardTask, watch: Watch) -> tuple[Reject, ...]:
     """The files that are not there, and those that have another size or time than when they were scanned."""
     failed: list[Reject] = []
     for path, facts in task.files:
         if facts["row"] in task.verdicts:
             continue
+        watch.begins(facts["row"])  # a dead network disk may not even tell the size
         try:
-            told = Path(path).stat()
-            if told.st_size != facts["file_size"] or facts.get("mtime_ns") not in (None, told.st_mtime_ns):
-                failed.append((facts["row"], Reason.CHANGED_SINCE_SCAN))
+            _check_unchanged(Path(path).stat(), facts)
+        except _TransientError as error:
+            failed += error.failed
+        except OSError:
+            failed.append((facts["row"], Reason.UNREADABLE_FILE))
+    watch.ends(0, 0)
+    return tuple(failed)
+
+
+def _unreadable(task: ShardTask, after: int, watch: Watch) -> tuple[Reject, ...]:
+    """Which files behind the one of row ``after`` cannot be read either: told all at once, not one by one."""
+    failed: list[Reject] = []
+    rows = [facts["row"] for _, facts in task.files]
+    for path, facts in task.files[rows.index(after) + 1 :]:
+        if facts["row"] in task.verdicts:
+            continue
+        watch.begins(facts["row"])
+        try:
+            _read(path, facts)
+        except _TransientError as error:
+            failed += error.failed
         except OSError:
             failed.append((facts["row"], Reason.UNREADABLE_FILE))
     return tuple(failed)
+
+
+def _check_unchanged(told: os.stat_result, facts: Facts) -> None:
+    if told.st_size != facts["file_size"] or facts.get("mtime_ns") not in (None, told.st_mtime_ns):
+        raise _TransientError(facts["row"], Reason.CHANGED_SINCE_SCAN)
 
 
 def _samples(task: ShardTask, rejects: list[Reject], watch: Watch, file: _Digesting) -> Iterator[dict[str, Any]]:
@@ -214,14 +247,15 @@ def _one_film(unit: list[tuple[str, Facts]], task: ShardTask, watch: Watch) -> t
             continue
         watch.begins(row)
         try:
-            film, sha256 = decode_file(_read(path, facts), facts)
+            data = _read(path, facts)
+        except OSError:
+            raise _TransientError(row, Reason.UNREADABLE_FILE) from None
+        try:
+            with _faults_cost_a_film(row):
+                film, sha256 = decode_file(data, facts)
             films.append((sha256, film if not films else None, facts))  # one decoded film at a time
         except FilmReject as reject:
             rejects.append((row, reject.reason))
-        except OSError:
-            raise _TransientError(row, Reason.UNREADABLE_FILE) from None
-        except MemoryError:
-            raise _TransientError(row, Reason.DECODER_CRASHED) from None
     if not films:
         return None, rejects
     (sha256, first, facts), *again = films
@@ -234,22 +268,32 @@ def _one_film(unit: list[tuple[str, Facts]], task: ShardTask, watch: Watch) -> t
     assert first is not None
     watch.begins(facts["row"])
     try:
-        sample = make_sample(
-            first,
-            sha256,
-            facts,
-            split=task.split,
-            max_side=task.max_side,
-            codec=task.codec,
-            reject_empty=task.reject_empty,
-        )
+        with _faults_cost_a_film(facts["row"]):
+            sample = make_sample(
+                first,
+                sha256,
+                facts,
+                split=task.split,
+                max_side=task.max_side,
+                codec=task.codec,
+                reject_empty=task.reject_empty,
+            )
         return sample, rejects + duplicates
     except FilmReject as reject:
         return None, [*rejects, *((facts["row"], reject.reason) for _, _, facts in films)]
-    except Exception as error:  # a fault of the program must not end a run of days: without this film it goes on
+
+
+@contextmanager
+def _faults_cost_a_film(row: int) -> Iterator[None]:
+    """A fault of the program must not end a run of days: without this film it goes on."""
+    try:
+        yield
+    except FilmReject:
+        raise
+    except Exception as error:
         if not isinstance(error, MemoryError):
-            _log.warning("manifest row %d: %s", facts["row"], fault(error))
-        raise _TransientError(facts["row"], Reason.DECODER_CRASHED) from None
+            _log.warning("manifest row %d: %s", row, fault(error))
+        raise _TransientError(row, Reason.DECODER_CRASHED) from None
 
 
 def fault(error: Exception) -> str:
@@ -263,8 +307,11 @@ def _read(path: str, facts: Facts) -> bytes:
 
     Raises:
         OSError: it cannot be read, or not all of it.
+        _TransientError: it is another file than the one that was scanned.
     """
-    data = Path(path).read_bytes()
+    with Path(path).open("rb", buffering=0) as file:
+        data = file.read()
+        _check_unchanged(os.fstat(file.fileno()), facts)
     if len(data) != facts["file_size"]:
-        raise OSError("the file has changed while it was read")
+        raise OSError(errno.EIO, "not all of the file could be read")
     return data

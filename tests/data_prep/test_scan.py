@@ -316,7 +316,8 @@ def test_mistakes_are_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_failing_disk_stops_the_scan_and_names_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_film(tmp_path / "archive" / "GUNDULA")
+    for number in range(9):
+        write_film(tmp_path / "archive" / f"GUNDULA{number}")
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(5, "Input/output error", str(tmp_path / "archive" / "GUNDULA"))

@@ -42,7 +42,7 @@ def shards(folder: Path) -> dict[str, bytes]:
 def test_files_that_kill_their_decoder_are_given_up_and_the_rest_is_written(tmp_path: Path) -> None:
     learnt: dict[int, Reason] = {}
     work = tasks(tmp_path, [None, SEGFAULT, KILL, EAT])
-    results = list(write_shards(work, tmp_path, LIMITS, learn=learnt.__setitem__, write=write_faulty))
+    results = list(write_shards(work, tmp_path, LIMITS, learn=learnt.update, write=write_faulty))
     assert {card.shard: card.rejects for card in results if isinstance(card, ShardCard)} == {
         "train-000000": [], "train-000001": [(4, CRASHED)], "train-000002": [(7, CRASHED)],
         "train-000003": [(10, CRASHED)],

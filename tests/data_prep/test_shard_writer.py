@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
+from data_prep import shard_writer
 from data_prep.decode import StoredFilm, decode
 from data_prep.display import apply
 from data_prep.errors import Reason
@@ -188,21 +191,50 @@ def test_missing_and_changed_files_leave_the_shard_unfinished(tmp_path: Path) ->
     assert not list(tmp_path.glob("*train*"))
 
 
-def test_failing_disk_leaves_nothing_under_a_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = [tmp_path / f"{number}.dcm" for number in range(2)]
+def test_failing_disk_leaves_nothing_and_all_unreadable_files_are_told(tmp_path: Path, monkeypatch: Any) -> None:
+    paths = [tmp_path / f"{number}.dcm" for number in range(5)]
     for path in paths:
         write_film(path, values=anatomy(path.name))
     files = [(path, facts(path, row, key=f"{row:032x}")) for row, path in enumerate(paths)]
-    read = Path.read_bytes
+    whole, bad = Path.open, (paths[1], paths[3])
 
-    def fail(path: Path) -> bytes:
-        if path == paths[1]:
+    def fail(path: Path, *mode: Any, **options: Any) -> Any:
+        if path in bad:
             raise OSError(5, "Input/output error")
-        return read(path)
+        return whole(path, *mode, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
-    assert write_shard(task(*files), tmp_path) == Unfinished("train-000000", ((1, Reason.UNREADABLE_FILE),))
+    monkeypatch.setattr(Path, "open", fail)
+    gone = Reason.UNREADABLE_FILE
+    assert write_shard(task(*files), tmp_path) == Unfinished("train-000000", ((1, gone), (3, gone)))
     assert not list(tmp_path.glob("*train*"))
+
+
+def test_the_card_of_other_inputs_does_not_vouch_for_a_new_tar(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "film.dcm"
+    write_film(path, values=anatomy("film"))
+    work = task((path, facts(path, 0)))
+    write_shard(work, tmp_path)
+    before = (tmp_path / "train-000000.tar").read_bytes()
+    other = replace(work, inputs_sha256="o" * 64, files=[(str(path), {**work.files[0][1], "key": "f" * 32})])
+    with monkeypatch.context() as patch:  # as if killed after the tar: of equal size, beside the old table
+        patch.setattr(shard_writer, "index_bytes", lambda table: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_shard(other, tmp_path)
+    assert len((tmp_path / "train-000000.tar").read_bytes()) == len(before)
+    assert (tmp_path / "train-000000.tar").read_bytes() != before and not (tmp_path / "train-000000.json").exists()
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "film.dcm"
+    write_film(path, values=anatomy("film"))
+    work = task((path, {**facts(path, 0), "mtime_ns": path.stat().st_mtime_ns}))
+
+    def missing(task: Any, watch: Any) -> tuple[()]:
+        os.utime(path, ns=(0, 0))  # right after it was looked at
+        return ()
+
+    monkeypatch.setattr(shard_writer, "_missing", missing)
+    assert write_shard(work, tmp_path) == Unfinished("train-000000", ((0, Reason.CHANGED_SINCE_SCAN),))
 
 
 def test_film_and_display_go_through_decode_as_images_do(tmp_path: Path) -> None:
