@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,10 @@ _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
 def published(path: Path, mode: int = PUBLIC_MODE) -> Iterator[BinaryIO]:
     """Write ``path`` under a temporary name; it takes its name, synced to disk, when the block ends without error.
 
-    The temporary name is of this process alone: one that outlives its killed parent for a moment disturbs nobody.
+    The temporary name is of this process alone, on whatever machine: one that outlives its killed parent for a moment,
+    or writes the same file elsewhere, disturbs nobody.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         with synced(part, mode) as file:
             yield file

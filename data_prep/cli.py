@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data_prep import settings
-from data_prep.config import ScanSettings, SelectionSettings, ShardSettings
+from data_prep.config import ScanSettings, SelectionSettings, ShardSettings, SubmitSettings
 from data_prep.errors import DEBUG, DROPPED, Reason, UserError, unexpected
 from data_prep.shard_format import SPLITS, DatasetCard
 
@@ -42,33 +42,55 @@ def _scan(args: argparse.Namespace) -> int:
 
 
 def _shard(args: argparse.Namespace) -> int:
-    from data_prep.engine import dry_run, shard
+    from data_prep.engine import dry_run, shard, shard_part
 
     chosen = settings.load(ShardSettings, args.config, args.overrides)
     if args.dry_run:
         print(dry_run(args.private, args.out, chosen))
         return 0
+    if chosen.runtime.part:
+        return _part(shard_part(args.private, args.out, chosen), "shard")
     return _judged(shard(args.private, args.out, chosen), chosen.runtime.max_reject_fraction)
 
 
 def _retry(args: argparse.Namespace) -> int:
     from data_prep.engine import retry, settings_of
 
-    chosen = settings_of(args.out, args.overrides)
+    chosen = settings_of(args.out, args.overrides, ShardSettings)
     card = retry(args.private, args.out, [Reason(reason) for reason in args.reason], chosen)
     return _judged(card, chosen.runtime.max_reject_fraction)
 
 
 def _append(args: argparse.Namespace) -> int:
     from data_prep.engine import settings_of
-    from data_prep.growth import append
+    from data_prep.growth import append, append_part
 
-    card = append(args.private, args.out, args.overrides)
+    chosen = settings_of(args.out, args.overrides, ShardSettings)
+    if chosen.runtime.part:
+        return _part(append_part(args.private, args.out, chosen), "append")
+    card = append(args.private, args.out, chosen)
     if card is None or not card.files.written:
         print(f"{args.out} already holds every film of {args.private}; no generation was added")
         if card is None:
             return 0
-    return _judged(card, settings_of(args.out, args.overrides).runtime.max_reject_fraction)
+    return _judged(card, chosen.runtime.max_reject_fraction)
+
+
+def _part(shards: int, command: str) -> int:
+    print(f"{shards} shards written; {command} without runtime.part, after all parts, publishes them")
+    return 0
+
+
+def _submit(args: argparse.Namespace) -> int:
+    from data_prep.cluster import submit
+    from data_prep.engine import settings_of
+
+    if args.append:
+        chosen = settings_of(args.out, args.overrides, SubmitSettings)
+    else:
+        chosen = settings.load(SubmitSettings, args.config, args.overrides)
+    print(submit(args.private, args.out, chosen, append=args.append))
+    return 0
 
 
 def _judged(card: DatasetCard, max_reject_fraction: float) -> int:
@@ -223,6 +245,11 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     bench = _command(commands, "bench-codecs", _bench_codecs, "compare codecs on films of yours", overrides=True)
     bench.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
     bench.add_argument("--films", type=int, default=24, metavar="N", help="how many films (default: 24)")
+
+    submit = _command(commands, "submit", _submit, "shard on a Slurm cluster, as an array of jobs", overrides=True)
+    submit.add_argument("private", type=Path, metavar="PRIVATE", help="private folder, on a disk that all nodes see")
+    submit.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards, likewise")
+    submit.add_argument("--append", action="store_true", help="write what the archive has gained, as append does")
 
     retry = _command(commands, "retry", _retry, "try rejected files again, into further shards", overrides=True)
     retry.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")

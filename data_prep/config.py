@@ -97,8 +97,26 @@ class ShardRuntime(Settings):
     """Refuse to begin where the shards are expected to need more space than is free."""
     isolated: bool = True
     """False decodes in this process, without time-out: for debuggers. A decoder that crashes takes the run with it."""
+    part: str | None = None
+    """``K/N``: write the Kth of N parts (from 0) and publish nothing, so that N machines can share the work; the same
+    command without it, after them, publishes."""
     max_reject_fraction: float = Field(default=0.05, ge=0, le=1)
     """The run ends non-zero where more of the radiograph files than this are rejected."""
+
+    @field_validator("part")
+    @classmethod
+    def _is_part(cls, part: str | None) -> str | None:
+        if part is not None:
+            numbers = re.fullmatch(r"(\d+)/(\d+)", part)
+            if not numbers or int(numbers[1]) >= int(numbers[2]):
+                raise ValueError("give K/N with 0 ≤ K < N, for example 0/16")
+        return part
+
+    @property
+    def share(self) -> slice:
+        """Which of the shards are to be written: every Nth, from the Kth."""
+        first, step = (int(number) for number in (self.part or "0/1").split("/"))
+        return slice(first, None, step)
 
 
 class ShardSettings(Settings):
@@ -113,3 +131,31 @@ class ShardSettings(Settings):
     splits: SplitSettings = SplitSettings()
     selection: SelectionSettings = SelectionSettings()
     runtime: ShardRuntime = ShardRuntime()
+
+
+class SlurmSettings(Settings):
+    """How Slurm is asked for machines."""
+
+    jobs: int = Field(default=16, ge=1)
+    """Parts that the shards are divided into: tasks of the array."""
+    at_once: int = Field(default=1000, ge=1)
+    """So many of them run at the same time, at most."""
+    cpus: int = Field(default=8, ge=1)
+    """Cores of a task, each with a process of its own."""
+    memory_gb: Annotated[int, Field(ge=1)] | None = 32
+    """Of a task: about 1 GB per core, and room for large films; null where the site counts no memory."""
+    minutes: int = Field(default=1440, ge=1)
+    """Wall time of a task; one that reaches it is queued again and goes on."""
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    extra: dict[str, str] = Field(default_factory=dict)
+    """Further options of ``sbatch``, without their dashes."""
+    cluster: Literal["slurm", "local"] = "slurm"
+    """``local`` runs the same jobs as processes of this machine, to try it."""
+
+
+class SubmitSettings(ShardSettings):
+    """Shards that a cluster writes."""
+
+    slurm: SlurmSettings = SlurmSettings()

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +23,8 @@ from data_prep.shard_format import GENERATIONS, DatasetCard
 from data_prep.shard_inputs import ShardInputs, read_inputs
 from data_prep.shard_pool import processes
 from data_prep.shard_run import Run
+
+S = TypeVar("S", bound=ShardSettings)
 
 
 def shard(private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None) -> DatasetCard:
@@ -41,15 +44,34 @@ def shard(private: Path, public: Path, settings: ShardSettings, earlier: Earlier
     """
     inputs = read_inputs(private, public, settings, earlier)
     with _writing(public, inputs):
-        _, history = public_folder.read_begun(public)
-        if history.plan_sha256 != inputs.plan.sha256:  # of other rows, if any
-            if any(public.glob(GENERATIONS)):
-                raise ShardFormatError(
-                    f"{public} has further generations, which follow what was scanned then; the archive has changed"
-                    " since: python -m data_prep append PRIVATE --out PUBLIC takes what is new"
-                )
-            history = History(inputs.plan.sha256)
-        return Run(inputs, public, history).finish()
+        return Run(inputs, public, _history(public, inputs)).finish()
+
+
+def shard_part(private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None) -> int:
+    """Write ``runtime.part`` of the shards and publish nothing; other parts, also the same one, may run meanwhile.
+
+    Returns:
+        How many shards were written.
+
+    Raises:
+        As :func:`shard`.
+    """
+    inputs = read_inputs(private, public, settings, earlier)
+    with _writing(public, inputs, shared=True):
+        return Run(inputs, public, _history(public, inputs)).finish_part()
+
+
+def _history(public: Path, inputs: ShardInputs) -> History:
+    """What earlier runs of the same plan have learnt."""
+    _, history = public_folder.read_begun(public)
+    if history.plan_sha256 == inputs.plan.sha256:
+        return history
+    if any(public.glob(GENERATIONS)):
+        raise ShardFormatError(
+            f"{public} has further generations, which follow what was scanned then; the archive has changed since:"
+            " python -m data_prep append PRIVATE --out PUBLIC takes what is new"
+        )
+    return History(inputs.plan.sha256)  # of other rows, if any
 
 
 def dry_run(private: Path, public: Path, settings: ShardSettings) -> DryRun:
@@ -108,8 +130,8 @@ def retry(private: Path, public: Path, reasons: Collection[Reason], settings: Sh
         return Run(inputs, public, replace(before, quarantined=quarantined, retries=kept)).finish()
 
 
-def settings_of(public: Path, overrides: Sequence[str]) -> ShardSettings:
-    """The settings with which ``public`` was made, for :func:`retry`; ``runtime`` and ``splits.table`` are not kept.
+def settings_of(public: Path, overrides: Sequence[str], model: type[S]) -> S:
+    """The settings with which ``public`` was made, to retry or append; ``runtime`` and ``splits.table`` are not kept.
 
     Raises:
         ShardFormatError: it is no public folder.
@@ -118,13 +140,13 @@ def settings_of(public: Path, overrides: Sequence[str]) -> ShardSettings:
     config, _ = public_folder.read_begun(public)
     if config.get("splits", {}).get("table") and not any(word.startswith("splits.table=") for word in overrides):
         raise ShardFormatError(f"{public} was made with a table of splits; give it again: splits.table=FILE")
-    return settings.load(ShardSettings, None, overrides, base=config)
+    return settings.load(model, None, overrides, base=config)
 
 
 @contextmanager
-def _writing(public: Path, inputs: ShardInputs) -> Iterator[None]:
+def _writing(public: Path, inputs: ShardInputs, *, shared: bool = False) -> Iterator[None]:
     try:
-        with public_folder.claimed(public, inputs.identity):
+        with public_folder.claimed(public, inputs.identity, shared=shared):
             yield
     except OSError as error:  # of writing; trouble with reading leaves a shard unfinished
         raise ShardFormatError(

@@ -5,6 +5,7 @@ UserError                 one clear line, exit code 2; never a traceback
 ├── SecretError           the pseudonymisation secret is absent, too short or another one
 ├── ArchiveError          an archive or a private folder is missing, empty or unreadable
 ├── ShardFormatError      a public folder is missing, unfinished, damaged or of another version
+│   └── FolderBusyError   … or another command is writing to it
 └── LabelError            an expert table is missing or malformed, or a row of it is wrong
 FilmReject                one film cannot become a sample; becomes a row with its reason, never stops a run
 """
@@ -32,6 +33,10 @@ class ArchiveError(UserError):
 
 class ShardFormatError(UserError):
     """A public folder is missing, unfinished, damaged, or written by another format version."""
+
+
+class FolderBusyError(ShardFormatError):
+    """Another command is writing to a public folder."""
 
 
 class LabelError(UserError):

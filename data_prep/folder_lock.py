@@ -14,8 +14,8 @@ LOCK_FILE = ".lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder``, which exists, alone.
+def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold ``folder``, which exists, alone; or ``shared``, together with others who hold it so.
 
     Network file systems lock only files that were opened for writing (flock(2), NFS); there a file stands for the
     folder, until the block ends.
@@ -28,22 +28,23 @@ def locked(folder: Path) -> Iterator[None]:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         held.callback(os.close, descriptor)
         try:
-            _lock(descriptor)
+            _lock(descriptor, shared)
         except BlockingIOError:
             raise
         except OSError:
             path = folder / LOCK_FILE
-            held.callback(os.close, _lock_file(path))
-            held.callback(path.unlink, missing_ok=True)  # before it is closed: nobody else has it
+            held.callback(os.close, _lock_file(path, shared))
+            if not shared:
+                held.callback(path.unlink, missing_ok=True)  # before it is closed: nobody else has it
         yield
 
 
-def _lock_file(path: Path) -> int:
+def _lock_file(path: Path, shared: bool) -> int:
     """The descriptor of the locked file at ``path``; of an unlocked one where the file system knows no locks."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _lock(descriptor)
+            _lock(descriptor, shared)
             if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
                 return descriptor
         except BlockingIOError:
@@ -55,5 +56,5 @@ def _lock_file(path: Path) -> int:
         os.close(descriptor)  # its last holder removed it in between
 
 
-def _lock(descriptor: int) -> None:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _lock(descriptor: int, shared: bool) -> None:
+    fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.errors import DROPPED
-from data_prep.history import History
+from data_prep.errors import DROPPED, Reason
+from data_prep.history import History, Verdicts
 from data_prep.shard_format import INDEX_SCHEMA, REJECTS_SCHEMA, SPLITS, DatasetCard, FileCounts, ShardCard
 
 DEIDENTIFICATION = {
@@ -23,6 +23,8 @@ DEIDENTIFICATION = {
 """DICOM PS3.15 Annex E, code scheme DCM: no attribute but those of the sidecar's allow-list leaves the archive; body
 part, view and device come from vocabularies; days are shifted per patient; sex and age (at most 90) are kept. Clean
 Pixel Data (113101) is not claimed: films that declare burned-in text are left out, the others are not searched."""
+
+_GIVEN_UP = (Reason.UNREADABLE_FILE, Reason.CHANGED_SINCE_SCAN, Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT)
 
 
 def merged_index(public: Path, shards: Iterable[str]) -> pa.Table:
@@ -50,6 +52,13 @@ def merged_rejects(
         if row not in superseded[generations[card.shard]]
     ]
     return pa.concat_tables([by_header, pa.Table.from_pylist(told, REJECTS_SCHEMA)]).sort_by("row")
+
+
+def given_up(rejects: pa.Table, by_header: pa.Table) -> Verdicts:
+    """Row → verdict of the files that could not be had, or that stopped their decoder, whichever process learnt it."""
+    of_pixels = rejects.filter(pc.invert(pc.is_in(rejects["row"], by_header["row"].combine_chunks())))
+    chosen = of_pixels.filter(pc.is_in(of_pixels["reason"], pa.array([reason.value for reason in _GIVEN_UP])))
+    return {row["row"]: Reason(row["reason"]) for row in chosen.to_pylist()}
 
 
 def dataset_card(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.atomic import canonical_json, is_leftover, published, sync_folder
-from data_prep.errors import ArchiveError, ShardFormatError
+from data_prep.errors import ArchiveError, FolderBusyError, ShardFormatError
 from data_prep.folder_lock import LOCK_FILE, locked
 from data_prep.history import History
 from data_prep.shard_format import SPLITS
@@ -36,25 +36,30 @@ def check_apart(private: Path, public: Path) -> None:
 
 
 @contextmanager
-def claimed(public: Path, identity: Identity) -> Iterator[None]:
+def claimed(public: Path, identity: Identity, *, shared: bool = False) -> Iterator[None]:
     """Make or take over the folder, alone, and clear away what an interruption left.
 
+    ``shared`` lets commands that write parts of it work at the same time; nothing is cleared away then.
+
     Raises:
-        ShardFormatError: the folder was begun in another way, holds other files, is in use, or cannot be written.
+        FolderBusyError: the folder is in use.
+        ShardFormatError: it was begun in another way, holds other files, or cannot be written.
     """
     try:
         public.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ShardFormatError(f"the public folder {public} cannot be made ({error.strerror})") from None
-    with _alone(public):
+    with _held(public, shared):
         check_identity(public, identity)
-        _clear(public)
+        if not shared:
+            _clear(public)
         if _begun(public) is None:
             reopen(public, identity, History())
         try:
             yield
         finally:
-            _clear(public)
+            if not shared:
+                _clear(public)
 
 
 def reopen(public: Path, identity: Identity, history: History) -> None:
@@ -93,7 +98,7 @@ def finish(public: Path, card: bytes) -> None:
 
 
 def remove_begun(public: Path) -> None:
-    """Take the mark of an unfinished folder away; an interruption can leave it beside ``dataset.json``, which counts."""
+    """Take the mark of an unfinished folder away, which an interruption can leave beside ``dataset.json``."""
     if (public / _BEGUN_FILE).exists():
         (public / _BEGUN_FILE).unlink()
 
@@ -121,7 +126,7 @@ def withdraw(public: Path, problems: Iterable[str]) -> list[str]:
     """
     told = [_SHARD_FILE.match(problem) for problem in problems]
     names = sorted({match[1] for match in told if match})
-    with _alone(public):
+    with _held(public):
         for name in names:
             (public / f"{name}.json").unlink(missing_ok=True)
     return names
@@ -134,12 +139,12 @@ def _clear(public: Path) -> None:
 
 
 @contextmanager
-def _alone(public: Path) -> Iterator[None]:
+def _held(public: Path, shared: bool = False) -> Iterator[None]:
     with ExitStack() as stack:
         try:
-            stack.enter_context(locked(public))
+            stack.enter_context(locked(public, shared=shared))
         except BlockingIOError:
-            raise ShardFormatError(f"another shard command is writing to {public}; wait until it has ended") from None
+            raise FolderBusyError(f"another shard command is writing to {public}; wait until it has ended") from None
         yield
 
 
@@ -178,6 +183,29 @@ def check_identity(public: Path, identity: Identity) -> None:
                 " give a new or an empty folder as --out"
             )
         return
+    if found.after != identity["after"]:
+        raise ShardFormatError(
+            f"{public} was begun after other shards than those that are there now; remove it, then append again"
+        )
+    _check_config(public, found, identity)
+
+
+def check_config(public: Path, identity: Identity) -> None:
+    """Refuse a folder that was begun with other settings, another secret or another format version.
+
+    The table of splits may differ: it may have grown, and whoever appends checks that no patient moves.
+
+    Raises:
+        ShardFormatError: it was, or is no shard folder.
+    """
+    found = _begun(public)
+    if found is None:
+        raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
+    table = {"splits": {**found.config["splits"], "table": identity["config"]["splits"]["table"]}}
+    _check_config(public, found._replace(config=found.config | table), identity)
+
+
+def _check_config(public: Path, found: "_Begun", identity: Identity) -> None:
     if found.version != identity["format_version"]:
         raise ShardFormatError(
             f"{public} has shard format version {found.version}, this release writes version"
@@ -187,10 +215,6 @@ def check_identity(public: Path, identity: Identity) -> None:
         raise ShardFormatError(
             f"{public} was made with another secret: its keys would not go with those of this private folder;"
             " give a new folder as --out, or scan again with the secret of the project"
-        )
-    if found.after != identity["after"]:
-        raise ShardFormatError(
-            f"{public} was begun after other shards than those that are there now; remove it, then append again"
         )
     if differences := _differences(found.config, identity["config"]):
         raise ShardFormatError(

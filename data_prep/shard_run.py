@@ -13,12 +13,12 @@ from data_prep.config import ShardRuntime
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
 from data_prep.estimate import check_disk
 from data_prep.history import History, Verdicts
-from data_prep.ledger import dataset_card, merged_index, merged_rejects
+from data_prep.ledger import dataset_card, given_up, merged_index, merged_rejects
 from data_prep.plan import PlannedShard
 from data_prep.progress import Progress
 from data_prep.shard_format import DatasetCard, ShardCard, read_dataset_card
 from data_prep.shard_inputs import ShardInputs
-from data_prep.shard_pool import Limits, processes, write_shards
+from data_prep.shard_pool import Learn, Limits, processes, write_shards
 from data_prep.shard_writer import Unfinished, index_bytes
 
 _HINTS = {
@@ -59,9 +59,21 @@ class Run:
             if self._inputs.settings.runtime.check_disk:
                 check_disk(self._inputs, todo, self._public)
             self._reopen()
-            self._write(todo)
+            self._write(todo, self._learn)
         public_folder.remove_other_shards(self._public, set(self.cards))
         return self._publish()
+
+    def finish_part(self) -> int:
+        """Write the shards of ``runtime.part`` that are not there, beside other machines; how many these were."""
+        runtime = self._inputs.settings.runtime
+        share = [one for one in self.planned if not one.generation][runtime.share]
+        there = self.finished()
+        if todo := [one for one in share if one.name not in there]:
+            if runtime.check_disk:
+                check_disk(self._inputs, todo, self._public)
+            self._reopen()
+            self._write(todo, learn=lambda _: None)  # the cards tell it to the command that publishes
+        return len(todo)
 
     def _reopen(self) -> None:
         public_folder.reopen(self._public, self._inputs.identity, self.history)
@@ -71,8 +83,12 @@ class Run:
         self.history = self.history.quarantine(verdicts)
         self._reopen()
 
-    def _write(self, todo: Sequence[PlannedShard]) -> None:
+    def _write(self, todo: Sequence[PlannedShard], learn: Learn) -> None:
         """Write shards, one generation after the other; what stays unfinished is reported once all others are done.
+
+        Args:
+            todo: the shards.
+            learn: is told of files that are given up, before their shard is written.
 
         Raises:
             ArchiveError: some files could not be read, have changed or took too long.
@@ -84,7 +100,7 @@ class Run:
                 shards = [one for one in todo if one.generation == generation]
                 tasks = self._inputs.tasks(shards, self.history, self._written(generation))
                 limits = _limits(self._inputs.settings.runtime, len(shards))
-                for result in write_shards(tasks, self._public, limits, progress.show, self._learn):
+                for result in write_shards(tasks, self._public, limits, progress.show, learn):
                     if isinstance(result, ShardCard):
                         self.cards[result.shard] = result
                     else:
@@ -111,6 +127,7 @@ class Run:
         index = merged_index(self._public, self.cards)
         rejects = merged_rejects(self._inputs.plan.rejects, ordered, generations, self.history)
         inputs = self._inputs
+        self.history = self.history.quarantine(given_up(rejects, inputs.plan.rejects))
         card = dataset_card(inputs.identity, inputs.config_sha256, self.history, ordered, index, rejects)
         if card.files.written + card.files.rejected + card.files.dropped != inputs.manifest.num_rows:
             raise AssertionError("the ledger does not add up: a file is neither written, rejected nor dropped")

@@ -11,8 +11,8 @@ import pytest
 
 from data_prep import cli
 from data_prep.audit import audit
-from data_prep.config import ScanSettings
-from data_prep.engine import shard
+from data_prep.config import ScanSettings, ShardSettings
+from data_prep.engine import settings_of, shard
 from data_prep.errors import SettingsError, ShardFormatError
 from data_prep.expert_labels import write_labels
 from data_prep.growth import append
@@ -68,7 +68,7 @@ def test_three_steps_give_the_films_of_one_run(grown: tuple[Path, Path], tmp_pat
         write_study(tmp_path / "archive", 2 + step, study=f"new {step}", names=("PA", "LL"))
         write_study(tmp_path / "archive", 20 + step, study=f"later {step}")
         rescan(private)
-        card = append(private, public, RUN)
+        card = append(private, public, settings())
         assert card is not None and card.files.written == 3
         total = card.files.written + card.files.rejected + card.files.dropped
         assert total == sum(path.is_file() for path in (tmp_path / "archive").rglob("*"))
@@ -83,7 +83,7 @@ def test_earlier_shards_stay_to_the_byte(grown: tuple[Path, Path], tmp_path: Pat
     before = contents(public)
     write_study(tmp_path / "archive", 30, study="new")
     rescan(private)
-    append(private, public, RUN)
+    append(private, public, settings())
     assert contents(public) == before
     assert [verify(folder) for folder in generation_folders(public)] == [[], []]
     assert cli.main(["verify", str(public)]) == 0
@@ -114,7 +114,7 @@ def test_a_batch_of_its_own_repeats_nothing(
     write_film(batch / "p1.dcm", values=anatomy("other pixels"), BodyPartExamined="KNEE", SOPInstanceUID=uid, **before)
     monkeypatch.setenv("MAE_RAD_KEY", SECRET)
     scan([batch], tmp_path / "private2", ScanSettings(workers=1))
-    card = append(tmp_path / "private2", public, RUN)
+    card = append(tmp_path / "private2", public, settings())
     assert card is not None
     assert card.reasons == {"already_sharded": 2, "uid_conflict": 1}
     assert (card.files.written, card.files.rejected, card.files.dropped) == (1, 1, 2)
@@ -135,7 +135,7 @@ def test_a_study_that_changes_its_patient_is_refused(grown: tuple[Path, Path], t
         StudyInstanceUID=study,
     )
     rescan(private)
-    card = append(private, public, RUN)
+    card = append(private, public, settings())
     assert card is not None and card.reasons["identity_changed"] == 1 and card.files.written == 0
     assert generation_folders(public) == [public]
 
@@ -145,7 +145,7 @@ def test_patients_keep_their_split(grown: tuple[Path, Path], tmp_path: Path) -> 
     for number in range(6):
         write_study(tmp_path / "archive", number, study=f"again {number}")
     rescan(private)
-    append(private, public, RUN)
+    append(private, public, settings())
     table = ShardIndex([public], split=None).table
     pairs = set(zip(table["patient"].to_pylist(), table["split"].to_pylist(), strict=True))
     assert len(pairs) == len({patient for patient, _ in pairs})
@@ -160,9 +160,15 @@ def test_a_table_that_moves_patients_is_refused(tmp_path: Path, monkeypatch: pyt
     rescan(private)
     table.write_text("patient,split\nMRN-0417-1,train\n")
     with pytest.raises(SettingsError, match="1 patients of earlier generations would change their split"):
-        append(private, tmp_path / "public", [*RUN, f"splits.table={table}"])
+        append(private, tmp_path / "public", settings(splits={"val": 0.25, "test": 0.25, "table": str(table)}))
     with pytest.raises(ShardFormatError, match="give it again"):
-        append(private, tmp_path / "public", RUN)
+        settings_of(tmp_path / "public", RUN, ShardSettings)
+
+
+def test_other_settings_are_refused(grown: tuple[Path, Path]) -> None:
+    private, public = grown
+    with pytest.raises(ShardFormatError, match="max_side: 64 there, 32 here"):
+        append(private, public, settings(max_side=32))
 
 
 def test_an_interrupted_append_is_hidden_and_goes_on(
@@ -174,10 +180,10 @@ def test_an_interrupted_append_is_hidden_and_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr("data_prep.shard_run.index_bytes", _stop)
         with pytest.raises(KeyboardInterrupt):
-            append(private, public, RUN)
+            append(private, public, settings())
     assert generation_folders(public) == [public]
     assert (public / ".generation-001" / "train-000000.tar").exists() or any((public / ".generation-001").glob("*.tar"))
-    append(private, public, RUN)
+    append(private, public, settings())
     assert len(generation_folders(public)) == 2
     assert not (public / ".generation-001").exists()
 
@@ -190,7 +196,7 @@ def test_shard_does_not_rewrite_what_generations_follow(grown: tuple[Path, Path]
     private, public = grown
     write_study(tmp_path / "archive", 60, study="new")
     rescan(private)
-    append(private, public, RUN)
+    append(private, public, settings())
     with pytest.raises(ShardFormatError, match="append"):
         shard(private, public, settings())
     assert read_dataset_card(public).after is None
@@ -201,7 +207,7 @@ def test_a_missing_generation_is_told(grown: tuple[Path, Path], tmp_path: Path) 
     for number in (70, 71):
         write_study(tmp_path / "archive", number, study="new")
         rescan(private)
-        append(private, public, RUN)
+        append(private, public, settings())
     shutil.rmtree(public / "generation-001")
     with pytest.raises(ShardFormatError, match="generation is missing"):
         generation_folders(public)
@@ -211,7 +217,7 @@ def test_labels_reach_all_generations(grown: tuple[Path, Path], tmp_path: Path) 
     private, public = grown
     write_study(tmp_path / "archive", 80, study="new")
     rescan(private)
-    append(private, public, RUN)
+    append(private, public, settings())
     (tmp_path / "labels.csv").write_text(
         "path,label,value\np80/new-PA.dcm,fracture,present\np1/PA.dcm,fracture,absent\n"
     )
@@ -228,7 +234,7 @@ def test_a_reader_may_stay_with_the_first_generations(grown: tuple[Path, Path], 
     before = ShardIndex([public], split=None)
     write_study(tmp_path / "archive", 90, study="new")
     rescan(private)
-    append(private, public, RUN)
+    append(private, public, settings())
     first = ShardIndex([public], split=None, generations=1)
     whole = ShardIndex([public], split=None)
     assert first.dataset_sha256 == before.dataset_sha256 != whole.dataset_sha256
