@@ -149,7 +149,7 @@ class SlurmSettings(Settings):
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
-    extra: dict[str, str] = Field(default_factory=dict)
+    extra: dict[str, str | int] = Field(default_factory=dict)
     """Further options of ``sbatch``, without their dashes."""
     cluster: Literal["slurm", "local"] = "slurm"
     """``local`` runs the same jobs as processes of this machine, to try it."""
