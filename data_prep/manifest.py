@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from data_prep.errors import ArchiveError
 
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
 MANIFEST_SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
@@ -36,6 +36,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("study_day", pa.int32()),
         ("transfer_syntax", pa.string()),
         ("orientation", pa.int8()),
+        ("frames", pa.int16()),
         ("rows", pa.int32()),
         ("columns", pa.int32()),
         ("bits_stored", pa.int16()),
@@ -53,9 +54,10 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 """``source`` is dicom, png, jpeg or other; ``reason`` null means a readable film, ``marks`` are the rules of selection
-that its header falls under, and ``twin`` is the key of the film for presentation of the same exposure. ``rows`` and
-``columns`` are those of the file, before the EXIF ``orientation`` is applied; ``pixel_spacing_mm`` is (row, column)
-spacing of the file's raster (a plain list: Parquet does not read nulls among lists of fixed size back)."""
+that its header falls under, and ``twin`` is the key of the film for presentation of the same exposure. ``frames`` is
+how many films the file holds; null means one. ``rows`` and ``columns`` are those of the file, before the EXIF
+``orientation`` is applied; ``pixel_spacing_mm`` is (row, column) spacing of the file's raster (a plain list: Parquet
+does not read nulls among lists of fixed size back)."""
 
 LINKAGE_SCHEMA = pa.schema(
     [

@@ -23,6 +23,7 @@ from data_prep.deidentify import fields
 from data_prep.deidentify.keys import Pseudonyms
 from data_prep.errors import FilmReject, Reason
 from data_prep.selection import marks
+from data_prep.shard_format import MAX_FRAMES
 from data_prep.sources.dicomdir import missing_files
 from data_prep.sources.row import FileRow
 
@@ -230,7 +231,8 @@ def _film(header: _Header, pseudonyms: Pseudonyms, settings: ScanSettings) -> Fi
     sop = _text(facts, "SOPInstanceUID")
     if not sop:
         raise FilmReject(Reason.NO_IDENTIFIER)
-    if _integer(facts, "NumberOfFrames") > 1:
+    frames = _integer(facts, "NumberOfFrames")
+    if frames > (1 if _RULE_OF_CLASS.get(sop_class) == Reason.FLUOROSCOPY else MAX_FRAMES):  # cine
         raise FilmReject(Reason.MULTI_FRAME)
     series, study = _text(facts, "SeriesInstanceUID"), _text(facts, "StudyInstanceUID")
     key = pseudonyms.film(sop)
@@ -243,6 +245,7 @@ def _film(header: _Header, pseudonyms: Pseudonyms, settings: ScanSettings) -> Fi
     row = {
         "marks": marks(rules),
         "key": key,
+        "frames": frames if frames > 1 else None,
         "study": pseudonyms.study(study) if study else pseudonyms.study_of_film(key),
         "series": pseudonyms.series(series) if series else pseudonyms.series_of_film(key),
         "site": pseudonyms.site(institution, station) if institution or station else None,
