@@ -105,6 +105,8 @@ class ShardSettings(Settings):
 
     max_side: Annotated[int, Field(ge=16)] | Literal["native"] = 1536
     """Longest side in pixels after area averaging; a smaller film is never enlarged."""
+    min_side: int = Field(default=64, ge=16)
+    """A film with fewer rows or columns in its file is none (``too_small``): stubs, icons, thumbnails of thumbnails."""
     films_per_shard: int = Field(default=500, ge=1, le=100_000)
     seed: int = Field(default=0, ge=0)
     splits: SplitSettings = SplitSettings()
