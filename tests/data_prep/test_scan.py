@@ -14,7 +14,7 @@ from data_prep.errors import ArchiveError, Reason
 from data_prep.manifest import read_linkage, read_manifest
 from data_prep.scan import scan
 from data_prep.shard_format import MAX_FRAMES
-from data_prep.sources import dicom
+from data_prep.sources import dicom_header
 from tests.data_prep import dicom_builder as builder
 from tests.data_prep.dicom_builder import uid, write_film
 
@@ -323,7 +323,7 @@ def test_a_failing_disk_stops_the_scan_and_names_no_file(tmp_path: Path, monkeyp
     def fail(*_: object, **__: object) -> None:
         raise OSError(5, "Input/output error", str(tmp_path / "archive" / "GUNDULA"))
 
-    monkeypatch.setattr(dicom, "read_partial", fail)
+    monkeypatch.setattr(dicom_header, "read_partial", fail)
     with pytest.raises(ArchiveError, match="Input/output error") as raised:
         scan([tmp_path / "archive"], tmp_path / "private", ScanSettings(workers=1))
     assert "GUNDULA" not in str(raised.value)
