@@ -20,12 +20,14 @@ from pydicom import config
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.sr.codedict import codes
 from pydicom.uid import ImplicitVRLittleEndian
 
 from data_prep.audit import audit
 from data_prep.cli import main
 from data_prep.config import ScanSettings, ShardSettings
 from data_prep.engine import shard
+from data_prep.ledger import DEIDENTIFICATION
 from data_prep.scan import scan
 from tests.data_prep.dicom_builder import DX_FOR_PRESENTATION, write_film
 from tests.data_prep.private_builder import anatomy
@@ -265,3 +267,11 @@ def test_errors_and_what_becomes_of_damaged_files_name_nobody(
 def found_in(data: bytes) -> list[bytes]:
     lower = data.lower()
     return [needle for needle in NEEDLES if needle.lower() in lower]
+
+
+def test_deidentification_codes_are_those_of_the_standard() -> None:
+    """Against CID 7050 as pydicom has it: the profile, and options of which none contradicts another."""
+    method = codes.cid7050
+    standard = {getattr(method, name).value: getattr(method, name).meaning for name in method.dir()}
+    assert DEIDENTIFICATION.items() <= standard.items()
+    assert "113100" in DEIDENTIFICATION and not {"113106", "113107"} <= set(DEIDENTIFICATION)
