@@ -76,10 +76,7 @@ def base_films(folder: Path) -> list[bytes]:
     film = pydicom.dcmread(folder / "1.dcm")
     film.compress("1.2.840.10008.1.2.5", generate_instance_uid=False)
     film.save_as(folder / "rle.dcm")
-    film = pydicom.dcmread(folder / "1.dcm")
-    film.NumberOfFrames, film.PixelData = 3, b"".join((values >> shift).tobytes() for shift in range(3))
-    film.save_as(folder / "frames.dcm")
-    return [*films, *((folder / name).read_bytes() for name in ("rle.dcm", "frames.dcm"))]
+    return [*films, (folder / "rle.dcm").read_bytes()]
 
 
 def mutate(number: int, films: list[bytes], seed: int) -> bytes:
