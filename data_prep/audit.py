@@ -14,11 +14,14 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep.audit_needles import identifiers, without_public_words
 from data_prep.audit_shard import ShardAudit, audit_shard
 from data_prep.audit_tables import card_problems, table_problems
+from data_prep.deidentify.keys import frame_key
 from data_prep.errors import ArchiveError
 from data_prep.expert_labels import BOXES_FILE, LABELS_FILE
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
@@ -204,7 +207,10 @@ def _foreign_keys(public: Path, private: Path | None) -> Iterator[str]:
     if private is not None:
         manifest = read_manifest(private)
         for name in ("key", "patient", "study", "series", "site"):
-            if not set(index[name].drop_null().to_pylist()) <= set(manifest[name].drop_null().to_pylist()):
+            allowed = set(manifest[name].drop_null().to_pylist())
+            if name == "key":
+                allowed |= _frame_keys(manifest)
+            if not set(index[name].drop_null().to_pylist()) <= allowed:
                 yield f"index.parquet: {name} holds hashes that the private folder does not know"
     for name in _LABEL_TABLES:
         if (public / name).exists() and not known.issuperset(_keys(public / name)):
@@ -213,3 +219,8 @@ def _foreign_keys(public: Path, private: Path | None) -> Iterator[str]:
 
 def _keys(table: Path) -> list[str]:
     return list(pq.read_table(table, columns=["key"])["key"].to_pylist())
+
+
+def _frame_keys(manifest: pa.Table) -> set[str]:
+    several = manifest.filter(pc.is_valid(manifest["frames"])).select(["key", "frames"]).to_pylist()
+    return {frame_key(row["key"], frame) for row in several for frame in range(row["frames"])}

@@ -126,6 +126,7 @@ def _column_rule(name: str, column: str) -> Any:
         "display_source": lambda value: value in ("voi_lut", "window", "percentile", "declared_range"),
         "display_invert": lambda value: isinstance(value, bool),
         "polarity_suspect": lambda value: value is None or isinstance(value, bool),
+        "same_pixels_as": lambda value: value is None or hexadecimal(value, 32),
         "provenance": lambda value: value is None or provenance(value),
         "label": lambda value: _LABEL.fullmatch(value) is not None,
         "reason": lambda value: value in _REASONS,

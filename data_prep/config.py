@@ -124,6 +124,8 @@ class ShardSettings(Settings):
 
     max_side: Annotated[int, Field(ge=16)] | Literal["native"] = 1536
     """Longest side in pixels after area averaging; a smaller film is never enlarged."""
+    min_side: int = Field(default=64, ge=16)
+    """A film with fewer rows or columns in its file is none (``too_small``): stubs, icons, thumbnails of thumbnails."""
     codec: Codec = "htj2k"
     """How films are stored, see :mod:`data_prep.film_codec`; only htj2k and png keep every value."""
     films_per_shard: int = Field(default=500, ge=1, le=100_000)

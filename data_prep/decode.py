@@ -1,10 +1,6 @@
 """A file of an archive → the stored values of its film, before any Modality LUT."""
 
 import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +15,7 @@ from data_prep.errors import FilmReject, Reason
 from data_prep.header_values import integer
 from data_prep.hidden_pixels import hidden_pixels
 from data_prep.lookup_table import read_palette
+from data_prep.quiet import quiet
 from data_prep.shard_format import Provenance
 from data_prep.stored_bits import place_bits
 from data_prep.transfer_syntax import Frame, PixelData, read_frame
@@ -74,21 +71,34 @@ class StoredFilm:
         return values.reshape(-1) if self.hidden is None else values[~self.hidden]
 
 
-def decode(data: bytes, *, source: str, transfer_syntax: str | None = None, orientation: int = 1) -> StoredFilm:
-    """Decode the bytes of one file.
+def decode(
+    data: bytes,
+    *,
+    source: str,
+    transfer_syntax: str | None = None,
+    orientation: int = 1,
+    frame: int = 0,
+    frames: int = 1,
+) -> StoredFilm:
+    """Decode the bytes of one file, or one frame of it.
 
     Args:
         data: the file.
         source: dicom, png or jpeg.
         transfer_syntax: UID, for DICOM.
         orientation: EXIF orientation 1 to 8, for images.
+        frame: which one, counted from 0, for DICOM.
+        frames: how many the file has.
 
     Raises:
         FilmReject: with the reason why it is no film.
     """
     try:
-        with _silence():
-            film = _dicom(data, transfer_syntax) if source == "dicom" else _image(data, source, orientation)
+        with quiet():
+            if source == "dicom":
+                film = _dicom(data, transfer_syntax, frame, frames)
+            else:
+                film = _image(data, source, orientation)
     except (FilmReject, MemoryError):
         raise
     except Exception:  # codecs raise whatever damaged data make them stumble over
@@ -109,7 +119,7 @@ def _is_constant(film: StoredFilm) -> bool:
     return True
 
 
-def _dicom(data: bytes, transfer_syntax: str | None) -> StoredFilm:
+def _dicom(data: bytes, transfer_syntax: str | None, index: int, frames: int) -> StoredFilm:
     data, whole = inflated(data, MAX_INFLATED)
     if not whole:
         raise FilmReject(Reason.TOO_LARGE)
@@ -123,9 +133,10 @@ def _dicom(data: bytes, transfer_syntax: str | None) -> StoredFilm:
         raise FilmReject(Reason.PIXEL_LAYOUT if floating else Reason.NO_PIXELS)
     if frame.samples not in (1, 3):
         raise FilmReject(Reason.PIXEL_LAYOUT)
-    words = read_frame(_pixel_data(data, header), transfer_syntax, frame)
+    if max(integer(header, "NumberOfFrames", 1), 1) != frames:
+        raise FilmReject(Reason.CORRUPT_PIXELS)
+    words, notes = read_frame(_pixel_data(data, header), transfer_syntax, frame, index, frames)
     del header.PixelData
-    notes: list[Provenance] = []
     if words.ndim == 3:
         words = _grey(words, frame.photometric)
         notes.append("colour_stored_grey")
@@ -229,17 +240,3 @@ def _grey(channels: NDArray[Any], photometric: str = "RGB") -> NDArray[Any]:
 def _agrees(difference: NDArray[Any]) -> bool:
     tolerance = GREY_TOLERANCE * np.iinfo(difference.dtype).max
     return bool(np.count_nonzero(difference > tolerance) <= MAX_COLOURED * difference.size)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Let pydicom and Pillow say nothing: their warnings and log records quote header values."""
-    logger = logging.getLogger("pydicom")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = before

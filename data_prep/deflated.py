@@ -13,6 +13,11 @@ _PREAMBLE = 132
 _META_BYTES = 2**16
 
 
+def may_be_deflated(head: bytes) -> bool:
+    """Whether the first bytes of a file, its meta information among them, name the deflated transfer syntax."""
+    return head[128:_PREAMBLE] == b"DICM" and _DEFLATED in head
+
+
 def inflated(data: bytes, most: int) -> tuple[bytes, bool]:
     """A DICOM file, plain where it was deflated, and whether that is all of it.
 
@@ -24,9 +29,9 @@ def inflated(data: bytes, most: int) -> tuple[bytes, bool]:
         zlib.error: the data set is damaged.
         Exception: whatever pydicom raises on damaged meta information.
     """
-    head = io.BytesIO(data[:_META_BYTES])
-    if _DEFLATED not in data[:_META_BYTES] or data[128:_PREAMBLE] != b"DICM":
+    if not may_be_deflated(data[:_META_BYTES]):
         return data, True
+    head = io.BytesIO(data[:_META_BYTES])
     head.seek(_PREAMBLE)
     meta = read_dataset(head, is_implicit_VR=False, is_little_endian=True, stop_when=_behind_meta)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:

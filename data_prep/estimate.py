@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep.errors import ShardFormatError
@@ -162,7 +163,9 @@ def _without(task: ShardTask, result: Unfinished) -> ShardTask:
 
 def _scaled(files: int, sampled: int, index: pa.Table, seconds: float) -> Estimate:
     sizes = np.zeros(sampled)  # files that become no film take no space
-    sizes[: index.num_rows] = index["film_size"].to_numpy() + index["sidecar_size"].to_numpy() + 2048  # tar's blocks
+    films = index["film_size"].to_numpy() + index["sidecar_size"].to_numpy() + 2048  # tar's blocks
+    first = np.flatnonzero(pc.fill_null(index["frame"], 0).to_numpy() == 0)  # of each file
+    sizes[: len(first)] = np.add.reduceat(films, first) if len(first) else 0
     spread = 1.96 * sizes.std() / sampled**0.5
     mean = float(sizes.mean())
     return Estimate(files, sampled, mean * files, spread / mean if mean else 0.0, seconds / sampled * files)
@@ -172,7 +175,8 @@ def _at_most(inputs: ShardInputs, shards: Sequence[PlannedShard]) -> float:
     """Bytes that the shards take if no film can be compressed at all."""
     rows = np.concatenate([one.rows for one in shards]) if shards else np.array([], dtype=np.int64)
     places = np.searchsorted(inputs.manifest["row"].to_numpy(), rows)
-    sides = [inputs.manifest[name].take(places).to_numpy().astype(np.int64) for name in ("rows", "columns")]
-    sizes, counts = np.unique(np.stack(sides), axis=1, return_counts=True)
-    pixels = [np.prod(shrunk_size(int(down), int(across), inputs.settings.max_side)) for down, across in sizes.T]
+    told = (pc.fill_null(inputs.manifest[name].take(places), 1) for name in ("rows", "columns", "frames"))
+    sizes, counts = np.unique(np.stack([one.to_numpy().astype(np.int64) for one in told]), axis=1, return_counts=True)
+    side = inputs.settings.max_side
+    pixels = [frames * np.prod(shrunk_size(int(down), int(across), side)) for down, across, frames in sizes.T]
     return float(np.dot(pixels, counts)) * 2 * 1.05 + len(rows) * _LARGEST_SIDECAR

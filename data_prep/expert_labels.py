@@ -1,9 +1,9 @@
 """Expert tables → ``labels.parquet`` and ``boxes.parquet`` of a public folder; identifiers become keys on the way.
 
 A table is CSV with a header line. A film stands in the column ``sop_instance_uid``, or in ``path`` (absolute, or the
-last parts of it). Labels: ``label`` and ``value`` (present, absent, uncertain, not_mentioned) or ``number``. Boxes:
-``label``, ``x_min``, ``y_min``, ``x_max``, ``y_max`` in pixels of the original film, right and lower end exclusive.
-Messages name the line, never what stands in it.
+last parts of it); where its file holds several films, ``frame`` says which one, counted from 1. Labels: ``label`` and
+``value`` (present, absent, uncertain, not_mentioned) or ``number``. Boxes: ``label``, ``x_min``, ``y_min``, ``x_max``,
+``y_max`` in pixels of the original film, right and lower end exclusive. Messages name the line, never what is in it.
 """
 
 import csv
@@ -16,9 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep.atomic import published
+from data_prep.deidentify.keys import frame_key
 from data_prep.errors import LabelError, SecretError, ShardFormatError
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA, generation_folders, read_dataset_card
@@ -111,7 +113,11 @@ class _Films:
     """Looks up the key of a film by what an expert table calls it."""
 
     def __init__(self, private: Path) -> None:
-        self.fingerprint = key_fingerprint(read_manifest(private))
+        manifest = read_manifest(private)
+        self.fingerprint = key_fingerprint(manifest)
+        several = manifest.filter(pc.is_valid(manifest["frames"]))
+        self.frames: dict[str, int] = dict(zip(*(several[name].to_pylist() for name in ("key", "frames")), strict=True))
+        """Key of a file with several films → how many."""
         linkage = read_linkage(private).select(["path", "sop_instance_uid", "key"]).to_pylist()
         self._by_uid: dict[str, set[str | None]] = {}
         self._by_name: dict[str, list[tuple[PurePosixPath, str | None]]] = {}
@@ -221,7 +227,16 @@ def _rows(path: Path, needed: Sequence[str], films: _Films, count: TableCount) -
         if key is None:
             count.not_in_shards += 1
             continue
-        yield _Row(where, line, key, cells)
+        yield _Row(where, line, frame_key(key, _frame(where, cells.get("frame", ""), films.frames.get(key, 1))), cells)
+
+
+def _frame(where: str, told: str, frames: int) -> int:
+    """Which frame of its file a row speaks of, counted from 0."""
+    if not told and frames == 1:
+        return 0
+    if not (told.isascii() and told.isdigit() and len(told) < 6 and 1 <= int(told) <= frames):
+        raise LabelError(f"{where}: the file holds {frames} films; give one of 1 to {frames} in the column frame")
+    return int(told) - 1
 
 
 def _csv(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str], str]]:

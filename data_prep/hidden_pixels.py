@@ -1,4 +1,4 @@
-"""Pixels that show nothing of the patient: padding (PS3.3 C.7.5.1.1.2) and what the shutter hides (PS3.3 C.7.6.11)."""
+"""Pixels that show nothing of the patient: padding (PS3.3 C.7.5.1.1.2), what a shutter hides (C.7.6.11, C.7.6.15)."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def _padding(values: NDArray[np.int16] | NDArray[np.uint16], header: Any) -> NDA
 def _visible(rows: int, columns: int, header: Any) -> tuple[NDArray[np.bool_], bool]:
     """What all shapes of the shutter leave, and whether one was ignored.
 
-    Coordinates count from 1 in the upper left corner. A bitmap shutter (an overlay) is ignored.
+    Coordinates count from 1 in the upper left corner.
     """
     visible = np.ones((rows, columns), dtype=np.bool_)
     ignored = False
@@ -66,6 +66,8 @@ def _visible(rows: int, columns: int, header: Any) -> tuple[NDArray[np.bool_], b
             if len(vertices) >= 6 and len(vertices) % 2 == 0:
                 corners = np.clip(np.rint(vertices).astype(np.int64), -(2**15), 2**15).astype(np.int32)
                 cv2.fillPoly(hole, [np.ascontiguousarray(corners.reshape(-1, 2)[:, ::-1] - 1)], 1)
+        elif shape == "BITMAP":
+            hole = _bitmap(rows, columns, header)
         if hole.mean() >= MIN_VISIBLE:
             visible &= hole.astype(np.bool_)
         else:
@@ -73,3 +75,25 @@ def _visible(rows: int, columns: int, header: Any) -> tuple[NDArray[np.bool_], b
     if visible.mean() >= MIN_VISIBLE:
         return visible, ignored
     return np.ones((rows, columns), dtype=np.bool_), True
+
+
+def _bitmap(rows: int, columns: int, header: Any) -> NDArray[np.uint8]:
+    """What a bitmap shutter leaves: the zeros of its overlay plane, the first pixel in the lowest bit (PS3.3 C.9.2).
+
+    Nothing where the plane is absent or of another size: the film has no such shutter then.
+    """
+    group = integer(header, "ShutterOverlayGroup", 0x6000)
+    size = [int(_element(header, group, number) or 0) for number in (0x0010, 0x0011)]
+    plane = _element(header, group, 0x3000)
+    hole = np.zeros((rows, columns), dtype=np.uint8)
+    if size == [rows, columns] and isinstance(plane, bytes) and 8 * len(plane) >= rows * columns:
+        bits = np.unpackbits(np.frombuffer(plane, np.uint8), count=rows * columns, bitorder="little")
+        hole = 1 - bits.reshape(rows, columns)
+    return hole
+
+
+def _element(header: Any, group: int, number: int) -> Any:
+    try:
+        return header[group, number].value
+    except Exception:  # pydicom converts late, and raises what an invalid value makes it stumble over
+        return None

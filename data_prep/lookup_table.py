@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.header_values import numbers
+from data_prep.segmented_lut import expanded
 
 
 class LookupTable(NamedTuple):
@@ -45,14 +46,18 @@ def read_lookup_table(item: Any, *, signed: bool) -> LookupTable | None:
 def read_palette(header: Any, *, signed: bool) -> tuple[list[LookupTable], int] | None:
     """Red, green and blue table of a PALETTE COLOR film and the bits of their entries (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6).
 
-    None where one is missing, broken or segmented.
+    None where one is missing or broken.
     """
     tables = []
     for colour in ("Red", "Green", "Blue"):
         descriptor = numbers(header, f"{colour}PaletteColorLookupTableDescriptor")
-        length = int(descriptor[0]) % 2**16 or 2**16 if len(descriptor) == 3 else 0
+        if len(descriptor) != 3:
+            return None
+        length = int(descriptor[0]) % 2**16 or 2**16
         entries = _entries(header, length, f"{colour}PaletteColorLookupTableData")
-        if not length or entries is None:
+        if entries is None:
+            entries = _segments(header, length, f"Segmented{colour}PaletteColorLookupTableData", int(descriptor[2]))
+        if entries is None:
             return None
         tables.append(LookupTable(_first(descriptor[1], signed), entries))
     return tables, 8 if max(int(table.entries.max()) for table in tables) < 2**8 else 16
@@ -66,18 +71,31 @@ def _first(number: float, signed: bool) -> int:
 
 def _entries(item: Any, length: int, keyword: str) -> NDArray[np.uint16] | None:
     """LUT Data with one entry per word, or two entries of 8 bits per word, the first in the low byte."""
-    data = item.get(keyword)
-    if isinstance(data, bytes):
-        order = "<u2" if _little_endian(item) else ">u2"
-        stored = np.frombuffer(data[: len(data) // 2 * 2], order).astype(np.uint16)
-    else:
-        values = np.array(numbers(item, keyword), dtype=np.int64)
-        stored = (values % 2**16).astype(np.uint16)
+    stored = _words(item, keyword)
     if len(stored) >= length:
         return stored[:length]
     if len(stored) * 2 >= length:
         return stored.astype("<u2").view(np.uint8)[:length].astype(np.uint16)
     return None
+
+
+def _segments(header: Any, length: int, keyword: str, bits: int) -> NDArray[np.uint16] | None:
+    """Entries of a segmented table; None where it is absent or broken."""
+    stored = _words(header, keyword)
+    try:
+        return expanded(stored.astype("<u2").view(np.uint8) if bits == 8 else stored, length)
+    except (ValueError, IndexError):
+        return None
+
+
+def _words(item: Any, keyword: str) -> NDArray[np.uint16]:
+    """The value of an element as words of 16 bits, whatever its VR; none where it is absent."""
+    data = item.get(keyword)
+    if isinstance(data, bytes):
+        order = "<u2" if _little_endian(item) else ">u2"
+        return np.frombuffer(data[: len(data) // 2 * 2], order).astype(np.uint16)
+    values = np.array(numbers(item, keyword), dtype=np.int64)
+    return (values % 2**16).astype(np.uint16)
 
 
 def _little_endian(item: Any) -> bool:

@@ -16,7 +16,7 @@ from data_prep.atomic import PRIVATE_MODE, is_leftover, published
 from data_prep.errors import ArchiveError
 from data_prep.folder_lock import LOCK_FILE
 
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
 MANIFEST_SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
@@ -34,6 +34,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("study_day", pa.int32()),
         ("transfer_syntax", pa.string()),
         ("orientation", pa.int8()),
+        ("frames", pa.int16()),
         ("rows", pa.int32()),
         ("columns", pa.int32()),
         ("bits_stored", pa.int16()),
@@ -51,9 +52,10 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 """``source`` is dicom, png, jpeg or other; ``reason`` null means a readable film, ``marks`` are the rules of selection
-that its header falls under, and ``twin`` is the key of the film for presentation of the same exposure. ``rows`` and
-``columns`` are those of the file, before the EXIF ``orientation`` is applied; ``pixel_spacing_mm`` is (row, column)
-spacing of the file's raster (a plain list: Parquet does not read nulls among lists of fixed size back)."""
+that its header falls under, and ``twin`` is the key of the film for presentation of the same exposure. ``frames`` is
+how many films the file holds; null means one. ``rows`` and ``columns`` are those of the file, before the EXIF
+``orientation`` is applied; ``pixel_spacing_mm`` is (row, column) spacing of the file's raster (a plain list: Parquet
+does not read nulls among lists of fixed size back)."""
 
 LINKAGE_SCHEMA = pa.schema(
     [

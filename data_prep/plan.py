@@ -72,7 +72,7 @@ def plan_shards(manifest: pa.Table, settings: ShardSettings, given: GivenSplits 
         given: splits of patients who are not drawn.
     """
     manifest = manifest.combine_chunks()
-    reason = select(manifest, settings.selection)
+    reason = select(manifest, settings.selection, settings.min_side)
     rejected = pc.is_valid(reason)
     rejects = pa.table([manifest["row"], reason], schema=REJECTS_SCHEMA).filter(rejected)
     films = np.flatnonzero(~rejected.to_numpy())

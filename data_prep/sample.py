@@ -43,6 +43,13 @@ class Sample:
     content_fraction: float
     polarity_suspect: bool
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what is seen: stored pixels, film stream and display; equal for copies of one film."""
+        shown = self.sidecar.display.model_dump_json(exclude={"provenance"})
+        seen = (self.sidecar.pixel_sha256.encode(), shown.encode(), self.film)
+        return hashlib.sha256(b"\n".join(seen)).hexdigest()
+
     def index_row(self) -> dict[str, Any]:
         """The columns of the index that do not depend on the film's place."""
         columns = self.sidecar.model_dump(include=set(_INDEXED))
@@ -57,7 +64,7 @@ class Sample:
 
 
 def decode_file(data: bytes, facts: Facts) -> tuple[StoredFilm, str]:
-    """The film of a file and the SHA-256 of its stored values.
+    """The film of a file, or of its frame ``facts["frame"]``, and the SHA-256 of its stored values.
 
     Raises:
         FilmReject: it is none.
@@ -67,6 +74,8 @@ def decode_file(data: bytes, facts: Facts) -> tuple[StoredFilm, str]:
         source=facts["source"],
         transfer_syntax=facts["transfer_syntax"],
         orientation=facts["orientation"] or 1,
+        frame=facts.get("frame") or 0,
+        frames=facts.get("frames") or 1,
     )
     return film, pixel_sha256(film.values)
 
@@ -113,6 +122,7 @@ def make_sample(
         values, display = _as_displayed(values, display)
     sidecar = Sidecar(
         format_version=FORMAT_VERSION,
+        frame=facts.get("frame"),
         split=split,
         rows=rows,
         columns=columns,

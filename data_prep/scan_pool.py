@@ -1,15 +1,12 @@
 """Processes that read headers. Each opens some files ahead of their turn, which hides the latency of slow storage."""
 
-import logging
 import multiprocessing
 import os
 import signal
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -23,6 +20,7 @@ from data_prep.deidentify.keys import Pseudonyms
 from data_prep.errors import ArchiveError, Reason
 from data_prep.header_table import HEADERS_SCHEMA
 from data_prep.progress import Progress
+from data_prep.quiet import quiet
 from data_prep.sources.archive import ArchiveFile
 from data_prep.sources.dicom import is_dicom, may_be_bare, read_dicom
 from data_prep.sources.images import image_kind, read_image
@@ -150,7 +148,7 @@ def read_chunk(task: _Task, *, pseudonyms: Pseudonyms, settings: ScanSettings) -
     order: list[int] = []
     bad: list[OSError] = []
     try:
-        with _silence():
+        with quiet():
             for file, opened in zip(task.files, _opened(task.files, known, settings.read_ahead), strict=True):
                 if opened.unchanged:
                     order.append(known[file.path][0])
@@ -253,17 +251,3 @@ def _read(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: 
     except PermissionError:
         return FileRow("other", Reason.UNREADABLE_HEADER)
     return FileRow("other", Reason.NOT_A_FILM)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Let pydicom and Pillow say nothing: their warnings and log records quote header values and file names."""
-    logger = logging.getLogger("pydicom")
-    before = logger.disabled
-    logger.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = before

@@ -61,14 +61,19 @@ def marks(rules: Iterable[Reason]) -> str | None:
     return " ".join(rule.value for rule in HEADER_RULES if rule in found) or None
 
 
-def select(manifest: pa.Table, selection: SelectionSettings) -> pa.ChunkedArray:
+def select(manifest: pa.Table, selection: SelectionSettings, min_side: int) -> pa.ChunkedArray:
     """[rows of the manifest] why each file is no film: its own reason, or the first of its rules that rejects; or null.
+
+    ``too_small`` comes first: less than ``min_side`` rows or columns are no film, whatever else they are.
 
     Raw data count as a twin only where the film for presentation of the same exposure is itself taken.
     """
     marked = pc.fill_null(manifest["marks"], "")
     raw = (Reason.FOR_PROCESSING, Reason.PROCESSING_TWIN)
-    verdict = _verdict(manifest["reason"], marked, [rule for rule in HEADER_RULES if rule not in raw], selection)
+    small = pc.less(pc.min_element_wise(manifest["rows"], manifest["columns"]), min_side)
+    small = pc.and_(pc.is_null(manifest["reason"]), pc.fill_null(small, False))
+    reason = pc.if_else(small, Reason.TOO_SMALL.value, manifest["reason"])
+    verdict = _verdict(reason, marked, [rule for rule in HEADER_RULES if rule not in raw], selection)
     here = pc.or_(pc.is_null(verdict), pc.fill_null(pc.equal(verdict, Reason.ALREADY_SHARDED.value), False))
     taken = manifest["key"].filter(pc.and_(here, pc.invert(_under(marked, Reason.FOR_PROCESSING))))
     processing = pc.and_(_under(marked, Reason.FOR_PROCESSING), pc.is_null(verdict))

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_prep.errors import ShardFormatError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILM_SUFFIXES = {"htj2k": "j2c", "png": "png", "jpeg": "jpg"}
 """Codec of the films (``codec`` of the settings) → suffix of their members."""
 SIDECAR_SUFFIX = "json"
@@ -31,11 +31,15 @@ GENERATIONS = "generation-[0-9][0-9][0-9]"
 MASK_SIDE = 64
 """Cells along the longer side of a content mask."""
 
+MAX_FRAMES = 64
+"""Frames that a radiograph file may have: views, energies, a slow series. More is cine."""
+
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 Provenance = Literal[
+    "bytes_behind_image",
     "palette_applied",
     "colour_stored_grey",
     "bits_moved",
@@ -58,6 +62,7 @@ Provenance = Literal[
 ]
 """What was decided about a film beyond the plain case, in the order of its steps.
 
+bytes_behind_image          something follows the end of the compressed image, and was left out
 palette_applied             colours of a PALETTE COLOR film looked up
 colour_stored_grey          red, green and blue that agree, or luminance without colour; LUTs and windows do not hold
 bits_moved                  values moved down by High Bit (PS3.5 section 8.1.1)
@@ -66,7 +71,7 @@ bits_widened                Bits Stored is too small for the values
 overlay_removed             an overlay in unused bits of the pixels
 padding_hidden              Pixel Padding Value or its range occurs
 shutter_hidden              a shutter hides a part of the film
-shutter_ignored             the shutter is described wrongly, or as a bitmap
+shutter_ignored             the shutter is described wrongly, or its bitmap is not there
 modality_lut                the Modality LUT was applied
 modality_lut_unusable       … is broken: rescale in its place
 rescale_beside_lut          Modality LUT and rescale exclude each other: the LUT was taken
@@ -113,6 +118,8 @@ class Sidecar(_Closed):
 
     format_version: int
     key: str
+    frame: int | None = Field(default=None, ge=0)
+    """Of a file with several frames, which one, counted from 0; each is a film of its own."""
     patient: str
     study: str
     series: str
@@ -153,6 +160,7 @@ INDEX_SCHEMA = pa.schema(
         ("film_size", pa.int64()),
         ("sidecar_offset", pa.int64()),
         ("sidecar_size", pa.int64()),
+        ("frame", pa.int16()),
         ("patient", pa.string()),
         ("study", pa.string()),
         ("series", pa.string()),
@@ -181,9 +189,12 @@ INDEX_SCHEMA = pa.schema(
         ("provenance", pa.list_(pa.string())),
         ("polarity_suspect", pa.bool_()),
         ("pixel_sha256", pa.string()),
+        ("same_pixels_as", pa.string()),
         ("content_fraction", pa.float32()),
     ]
 )
+"""``same_pixels_as`` is null in the table of a shard, which knows nothing of others; in ``index.parquet`` it is the key
+of another film with equal stored pixels, for all such films but one (:func:`data_prep.ledger.same_pixels`)."""
 
 REJECTS_SCHEMA = pa.schema([("row", pa.int64()), ("reason", pa.string())])
 """``row`` is the row of the private manifest: it names no file."""
@@ -253,6 +264,10 @@ class DatasetCard(_Closed):
     reasons: dict[str, int]
     films: dict[Split, int]
     patients: dict[Split, int]
+    same_pixels: int = 0
+    """Films whose stored pixels another film has too, under another identifier (``same_pixels_as`` in the index)."""
+    same_pixels_across_splits: int = 0
+    """… in another split: training on one of them would leak into the evaluation of the other."""
     shards: dict[str, str]
     """Name of the tar → its SHA-256."""
     plan_sha256: str = ""
@@ -273,6 +288,8 @@ class DatasetCard(_Closed):
         lines += [(f"  {split}", count, f"of {self.patients[split]} patients") for split, count in self.films.items()]
         lines.append(("no films", self.files.rejected + self.files.dropped, ""))
         lines += [(f"  {reason}", count, "") for reason, count in self.reasons.items()]
+        if self.same_pixels:
+            lines.append(("same pixels", self.same_pixels, f"{self.same_pixels_across_splits} across splits"))
         table = "\n".join(f"{name:<30}{count:>10}  {note}".rstrip() for name, count, note in lines)
         return f"{table}\ndataset {self.dataset_sha256}"
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.atomic import canonical_json, published
-from data_prep.decode import StoredFilm
+from data_prep.deidentify.keys import frame_key
 from data_prep.errors import FilmReject, Reason
 from data_prep.film_codec import Codec, codec_of
 from data_prep.sample import Facts, Sample, decode_file, make_sample
@@ -210,10 +210,10 @@ def _samples(task: ShardTask, rejects: list[Reject], watch: Watch, file: _Digest
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
         tar.copybufsize = _COPIED_AT_ONCE
         for _, unit in groupby(task.files, key=lambda item: item[1]["key"]):
-            sample, refused = _one_film(list(unit), task, watch)
-            watch.ends(sample is not None, len(refused))
+            samples, refused = _one_file(list(unit), task, watch)
+            watch.ends(bool(samples), len(refused))
             rejects += refused
-            if sample is not None:
+            for sample in samples:
                 yield sample.index_row() | _add(tar, sample)
 
 
@@ -232,55 +232,68 @@ def _add(tar: tarfile.TarFile, sample: Sample) -> dict[str, int]:
     return place
 
 
-def _one_film(unit: list[tuple[str, Facts]], task: ShardTask, watch: Watch) -> tuple[Sample | None, list[Reject]]:
-    """The sample of files with the same key, and the files that are not taken.
+def _one_file(unit: list[tuple[str, Facts]], task: ShardTask, watch: Watch) -> tuple[list[Sample], list[Reject]]:
+    """The samples of the first of the files with one key, and the files that are not taken.
 
-    Equal pixels are one film, of which the first file is taken; different ones under one SOP Instance UID cannot both
-    be right, and none is taken. A film that another shard holds already stays there.
+    Files that give equal samples are one, of which the first is taken; different ones under one SOP Instance UID
+    cannot both be right, and none is taken. A film that another shard holds already stays there.
     """
     rejects: list[Reject] = []
-    films: list[tuple[str, StoredFilm | None, Facts]] = []
+    taken: list[Sample] = []
+    alike: list[tuple[int, str]] = []  # (row, what would enter the shard)
     for path, facts in unit:
         row = facts["row"]
         if row in task.verdicts:
             rejects.append((row, task.verdicts[row]))
             continue
-        watch.begins(row)
         try:
-            data = _read(path, facts)
-        except OSError:
-            raise _TransientError(row, Reason.UNREADABLE_FILE) from None
-        try:
-            with _faults_cost_a_film(row):
-                film, sha256 = decode_file(data, facts)
-            films.append((sha256, film if not films else None, facts))  # one decoded film at a time
+            samples = _samples_of(path, facts, task, watch)
         except FilmReject as reject:
             rejects.append((row, reject.reason))
-    if not films:
-        return None, rejects
-    (sha256, first, facts), *again = films
-    written = task.written.get(facts["key"])
-    if len({sha256 for sha256, _, _ in films} | {written or sha256}) > 1:
-        return None, rejects + [(facts["row"], Reason.UID_CONFLICT) for _, _, facts in films]
-    duplicates = [(facts["row"], Reason.DUPLICATE) for _, _, facts in (films if written else again)]
-    if written:
-        return None, rejects + duplicates
-    assert first is not None
-    watch.begins(facts["row"])
+            continue
+        alike.append((row, "".join(sample.fingerprint for sample in samples)))
+        taken = taken or samples  # of the others the fingerprint is enough
+    if not taken:
+        return [], rejects
+    written = task.written.get(unit[0][1]["key"])
+    if len({found for _, found in alike}) > 1 or written not in (None, taken[0].sidecar.pixel_sha256):
+        return [], rejects + [(row, Reason.UID_CONFLICT) for row, _ in alike]
+    duplicates = [(row, Reason.DUPLICATE) for row, _ in (alike if written else alike[1:])]
+    return [] if written else taken, rejects + duplicates
+
+
+def _samples_of(path: str, facts: Facts, task: ShardTask, watch: Watch) -> list[Sample]:
+    """One sample per frame of a file. A file of which one frame is no film is none as a whole.
+
+    Raises:
+        FilmReject: it is none.
+        _TransientError: it cannot be had this time.
+    """
+    row, samples = facts["row"], []
+    frames = facts.get("frames") or 1
+    watch.begins(row)
     try:
-        with _faults_cost_a_film(facts["row"]):
-            sample = make_sample(
-                first,
-                sha256,
-                facts,
-                split=task.split,
-                max_side=task.max_side,
-                codec=task.codec,
-                reject_empty=task.reject_empty,
+        data = _read(path, facts)
+    except OSError:
+        raise _TransientError(row, Reason.UNREADABLE_FILE) from None
+    with _faults_cost_a_film(row):
+        for frame in range(frames):
+            watch.begins(row)
+            one = facts if frames == 1 else {**facts, "key": frame_key(facts["key"], frame), "frame": frame}
+            film, sha256 = decode_file(data, one)
+            samples.append(
+                make_sample(
+                    film,
+                    sha256,
+                    one,
+                    split=task.split,
+                    max_side=task.max_side,
+                    codec=task.codec,
+                    reject_empty=task.reject_empty,
+                )
             )
-        return sample, rejects + duplicates
-    except FilmReject as reject:
-        return None, [*rejects, *((facts["row"], reject.reason) for _, _, facts in films)]
+            del film  # one decoded film at a time
+    return samples
 
 
 @contextmanager

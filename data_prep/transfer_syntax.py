@@ -4,6 +4,7 @@ import io
 import math
 import struct
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
 import imagecodecs
@@ -14,6 +15,8 @@ from pydicom.encaps import generate_frames
 from data_prep.errors import FilmReject, Reason
 from data_prep.header_values import integer, word
 from data_prep.htj2k import decode_htj2k
+from data_prep.jpeg_markers import declared_size, image_end
+from data_prep.shard_format import Provenance
 
 PixelData: TypeAlias = bytes | memoryview | io.BytesIO
 """The value of the element; where its length is open, the file at the place of its first item."""
@@ -42,8 +45,17 @@ class Frame(NamedTuple):
         )
 
 
-def read_frame(pixel_data: PixelData, transfer_syntax: str | None, frame: Frame) -> NDArray[Any]:
-    """The words of the first frame, [rows, columns] or [rows, columns, 3], as the file or its codec has them.
+def read_frame(
+    pixel_data: PixelData, transfer_syntax: str | None, frame: Frame, index: int = 0, frames: int = 1
+) -> tuple[NDArray[Any], list[Provenance]]:
+    """The words of one frame, [rows, columns] or [rows, columns, 3], as the file or its codec has them, and notes.
+
+    Args:
+        pixel_data: of all frames.
+        transfer_syntax: UID.
+        frame: what the header says of each.
+        index: which one, counted from 0.
+        frames: how many there are.
 
     Raises:
         FilmReject: transfer syntax or word size not supported, or the size is not that of the header.
@@ -51,40 +63,64 @@ def read_frame(pixel_data: PixelData, transfer_syntax: str | None, frame: Frame)
     """
     if frame.allocated not in (8, 16):
         raise FilmReject(Reason.PIXEL_LAYOUT)
+    notes: list[Provenance] = []
     if transfer_syntax in _NATIVE:
-        words = _native(pixel_data, frame, _NATIVE[transfer_syntax])
+        words = _native(pixel_data, frame, _NATIVE[transfer_syntax], index, frames)
     elif transfer_syntax in _ENCAPSULATED:
-        words = _ENCAPSULATED[transfer_syntax](_first_frame(pixel_data), frame)
+        stream = _frame_stream(pixel_data, index, frames)
+        if transfer_syntax in _MARKED:
+            stream, notes = _image_of(stream, frame)
+        words = _ENCAPSULATED[transfer_syntax](stream, frame)
     else:
         raise FilmReject(Reason.TRANSFER_SYNTAX)
     if words.ndim == 3 and words.shape[2] == 1:
         words = words[:, :, 0]
     if words.shape[:2] != (frame.rows, frame.columns) or words.dtype.kind not in "iu" or words.dtype.itemsize > 2:
         raise FilmReject(Reason.CORRUPT_PIXELS)
-    return words
+    return words, notes
 
 
-def _first_frame(pixel_data: PixelData) -> bytes:
+def _frame_stream(pixel_data: PixelData, index: int, frames: int) -> bytes:
     """Its codestream, put together from its fragments (PS3.5 A.4)."""
     file = pixel_data if isinstance(pixel_data, io.BytesIO) else io.BytesIO(pixel_data)
-    return bytes(next(generate_frames(file, number_of_frames=1)))
+    return bytes(next(islice(generate_frames(file, number_of_frames=frames), index, None)))
 
 
-def _native(data: PixelData, frame: Frame, order: str) -> NDArray[Any]:
+def _image_of(stream: bytes, frame: Frame) -> tuple[bytes, list[Provenance]]:
+    """The image in a stream of the JPEG family, whole, since several codecs silently fill up what a cut one lacks.
+
+    Raises:
+        FilmReject: it is cut off, or has another size than the header says.
+    """
+    try:
+        end = image_end(stream)
+        if declared_size(stream) != (frame.rows, frame.columns):
+            raise ValueError("another size")
+    except (ValueError, IndexError):
+        raise FilmReject(Reason.CORRUPT_PIXELS) from None
+    if end == len(stream):
+        return stream, []
+    return stream[:end], ["bytes_behind_image"] if stream[end:].strip(b"\0\xff") else []
+
+
+def _native(data: PixelData, frame: Frame, order: str, index: int, frames: int) -> NDArray[Any]:
     if isinstance(data, io.BytesIO):
         raise FilmReject(Reason.CORRUPT_PIXELS)
     dtype = np.dtype(f"{order}u{frame.allocated // 8}")
     count = frame.rows * frame.columns * frame.samples
-    if frame.photometric.endswith("_422") and len(data) < count * dtype.itemsize:
-        return _subsampled(np.frombuffer(data, dtype, count // 3 * 2), frame)
-    if not count * dtype.itemsize <= len(data) < 2 * count * dtype.itemsize:
+    size = count * dtype.itemsize
+    halved = frame.photometric.endswith("_422") and len(data) < size * frames
+    if halved:
+        count, size = count // 3 * 2, size // 3 * 2
+    if not size * frames <= len(data) < size * (frames + 1):
         raise FilmReject(Reason.CORRUPT_PIXELS)
-    return _shaped(np.frombuffer(data, dtype, count).astype(dtype.newbyteorder("="), copy=False), frame)
+    words = np.frombuffer(data, dtype, count, size * index).astype(dtype.newbyteorder("="), copy=False)
+    return _subsampled(words, frame) if halved else _shaped(words, frame)
 
 
 def _subsampled(words: NDArray[Any], frame: Frame) -> NDArray[Any]:
     """Two luminances, then the two chrominances that they share (PS3.3 C.7.6.3.1.2, YBR_FULL_422)."""
-    pairs = words.reshape(-1, 4).astype(words.dtype.newbyteorder("="))
+    pairs = words.reshape(-1, 4)
     chrominance = np.repeat(pairs[:, None, 2:], 2, axis=1)
     channels = np.concatenate((pairs[:, :2, None], chrominance), axis=2)
     return channels.reshape(frame.rows, frame.columns, 3)
@@ -114,58 +150,28 @@ def _rle(data: bytes, frame: Frame) -> NDArray[Any]:
     return _shaped(words.reshape(math.prod(words.shape)), frame._replace(by_plane=True))
 
 
-def _marked(decode: Callable[..., NDArray[Any]], **options: Any) -> Callable[[bytes, Frame], NDArray[Any]]:
-    """A codec of the JPEG family; its stream must be whole, since several silently fill up what a cut one lacks."""
-
-    def decode_whole(data: bytes, frame: Frame) -> NDArray[Any]:
-        whole = data.endswith((_END, _END + b"\0")) or data.rstrip(b"\0\xff").endswith(_END)  # without a copy, mostly
-        if not whole or declared_size(data) != (frame.rows, frame.columns):
-            raise FilmReject(Reason.CORRUPT_PIXELS)
-        return decode(data, **options)
-
-    return decode_whole
-
-
-def declared_size(data: bytes) -> tuple[int, int]:
-    """Rows and columns that a stream of the JPEG family declares, before a decoder makes room for them.
-
-    Raises:
-        ValueError, IndexError: it declares none.
-    """
-    place = -1 if data.startswith(_START) else data.find(_SIZ)
-    if place >= 0:  # ITU-T T.800 A.5.1; a JP2 file has boxes before it
-        x, y, x_start, y_start = (int.from_bytes(data[at : at + 4], "big") for at in range(place + 8, place + 24, 4))
-        return y - y_start, x - x_start
-    place = len(_START)
-    while data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker in _FRAME_HEADERS:  # ITU-T T.81 B.2.2, T.87 C.2.2
-            return int.from_bytes(data[place + 5 : place + 7], "big"), int.from_bytes(
-                data[place + 7 : place + 9], "big"
-            )
-        place += 1 if marker == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    raise ValueError("no frame header")
-
-
 def _jpeg(data: bytes, frame: Frame) -> NDArray[Any]:
     """JPEG; three components without a marker that says otherwise are what the header calls them."""
     unmarked = frame.samples == 3 and frame.photometric == "RGB" and b"JFIF\0" not in data and b"Adobe\0" not in data
-    colours = {"colorspace": "RGB", "outcolorspace": "RGB"} if unmarked else {}
-    return _marked(imagecodecs.jpeg8_decode, **colours)(data, frame)
+    colours: dict[str, Any] = {"colorspace": "RGB", "outcolorspace": "RGB"} if unmarked else {}
+    return np.asarray(imagecodecs.jpeg8_decode(data, **colours))
 
 
 def _jpeg_xl(data: bytes, frame: Frame) -> NDArray[Any]:
     return np.asarray(imagecodecs.jpegxl_decode(data, numthreads=1))
 
 
-_START = b"\xff\xd8"
-_SIZ = b"\xff\x4f\xff\x51"
-_FRAME_HEADERS = frozenset({0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-_END = b"\xff\xd9"
-"""End of image (ITU-T T.81, T.87) or of codestream (T.800)."""
-_jpeg_ls = _marked(imagecodecs.jpegls_decode)
-_jpeg_2000 = _marked(imagecodecs.jpeg2k_decode, numthreads=1)
-_htj2k = _marked(decode_htj2k)
+def _jpeg_ls(data: bytes, frame: Frame) -> NDArray[Any]:
+    return np.asarray(imagecodecs.jpegls_decode(data))
+
+
+def _jpeg_2000(data: bytes, frame: Frame) -> NDArray[Any]:
+    return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=1))
+
+
+def _htj2k(data: bytes, frame: Frame) -> NDArray[Any]:
+    return decode_htj2k(data)
+
 
 _NATIVE = {
     "1.2.840.10008.1.2": "<",  # implicit VR little endian
@@ -190,3 +196,5 @@ _ENCAPSULATED: dict[str, Callable[[bytes, Frame], NDArray[Any]]] = {
     "1.2.840.10008.1.2.4.203": _htj2k,
     "1.2.840.10008.1.2.5": _rle,
 }
+_MARKED = frozenset(uid for uid, codec in _ENCAPSULATED.items() if codec not in (_jpeg_xl, _rle))
+"""Syntaxes whose streams have the markers of the JPEG family."""

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from data_prep.display import display_table
 from data_prep.errors import DROPPED
 from data_prep.film_codec import decode_film
-from data_prep.ledger import dataset_sha256
+from data_prep.ledger import across_splits, dataset_sha256, same_pixels, written_files
 from data_prep.progress import Progress
 from data_prep.shard_format import (
     BOXES_SCHEMA,
@@ -57,7 +57,7 @@ def verify(public: Path) -> list[str]:
         return [*problems, "index.parquet or rejects.parquet is missing or damaged; run the same shard command again"]
     parts = [_read(public / f"{Path(name).stem}.parquet", INDEX_SCHEMA) for name in sorted(card.shards)]
     whole = [part for part in parts if part is not None]
-    if not index.equals(pa.concat_tables(whole or [INDEX_SCHEMA.empty_table()])):
+    if not index.equals(same_pixels(pa.concat_tables(whole or [INDEX_SCHEMA.empty_table()]))):
         problems.append("index.parquet: not the rows of the shards, in their order")
     for name, schema in (("labels.parquet", LABELS_SCHEMA), ("boxes.parquet", BOXES_SCHEMA)):
         if (public / name).exists() and _read(public / name, schema) is None:
@@ -101,9 +101,11 @@ def _table_problems(card: DatasetCard, index: pa.Table, rejects: pa.Table) -> li
     reasons = Counter(rejects["reason"].to_pylist())
     dropped = sum(count for reason, count in reasons.items() if reason in DROPPED)
     counted = {
-        "files.written": (card.files.written, len(keys)),
+        "files.written": (card.files.written, written_files(index)),
         "files.rejected": (card.files.rejected, rejects.num_rows - dropped),
         "files.dropped": (card.files.dropped, dropped),
+        "same_pixels": (card.same_pixels, len(keys) - index["same_pixels_as"].null_count),
+        "same_pixels_across_splits": (card.same_pixels_across_splits, across_splits(index)),
         "reasons": (card.reasons, dict(reasons)),
         "films": (card.films, {split: splits.count(split) for split in SPLITS}),
         "patients": (card.patients, {split: sum(found == {split} for found in split_of.values()) for split in SPLITS}),

@@ -14,7 +14,16 @@ from data_prep.deidentify import fields
 from data_prep.deidentify.keys import SHIFT_DAYS
 from data_prep.deidentify.vocabulary import vocabulary
 from data_prep.display import pack_table, unpack_table
-from data_prep.shard_format import FORMAT_VERSION, SPLITS, Display, Provenance, Sidecar, pack_mask, unpack_mask
+from data_prep.shard_format import (
+    FORMAT_VERSION,
+    MAX_FRAMES,
+    SPLITS,
+    Display,
+    Provenance,
+    Sidecar,
+    pack_mask,
+    unpack_mask,
+)
 
 Rule = Callable[[Any], bool]
 
@@ -68,6 +77,7 @@ def _display(value: Any) -> bool:
 SIDECAR_RULES: dict[str, Rule] = {
     "format_version": _one_of({FORMAT_VERSION}),
     "key": _key,
+    "frame": _or_none(_integer_in(range(MAX_FRAMES))),
     "patient": _key,
     "study": _key,
     "series": _key,

@@ -61,9 +61,9 @@ class Pseudonyms:
         """Stand-in where no series is known: the film, given by its key."""
         return self._key("series", "film", film)
 
-    def film(self, sop_instance_uid: str, frame: int = 0) -> str:
-        """Frame ``frame`` of a DICOM object."""
-        return self._key("film", "uid", sop_instance_uid, str(frame))
+    def film(self, sop_instance_uid: str) -> str:
+        """A DICOM object, and its first frame; :func:`frame_key` makes the keys of the others."""
+        return self._key("film", "uid", sop_instance_uid)
 
     def film_of_path(self, source: str, below: str) -> str:
         """An image file without identifiers: its path below the archive, with slashes, and the archive's origin."""
@@ -95,6 +95,14 @@ class Pseudonyms:
         # each part carries its length: ("ab", "c") and ("a", "bc") are different messages
         message = b"".join(struct.pack(">I", len(part)) + part for part in parts)
         return hmac.new(self.secret, message, hashlib.sha256).digest()
+
+
+def frame_key(film: str, frame: int) -> str:
+    """Key of frame ``frame``, counted from 0, of the DICOM object with the key ``film``.
+
+    The first frame is the object's own film. The others need no secret, since ``film`` is a pseudonym already.
+    """
+    return film if frame == 0 else hashlib.sha256(f"frame {film} {frame}".encode()).hexdigest()[: 2 * KEY_BYTES]
 
 
 def read_secret(key_file: Path | None) -> bytes:

@@ -1,13 +1,10 @@
 """DICOM objects: header facts of one radiograph, without touching its pixels."""
 
 import re
-import zlib
-from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -23,6 +20,8 @@ from data_prep.deidentify import fields
 from data_prep.deidentify.keys import Pseudonyms
 from data_prep.errors import FilmReject, Reason
 from data_prep.selection import marks
+from data_prep.shard_format import MAX_FRAMES
+from data_prep.sources.dicom_header import Header, header_of
 from data_prep.sources.dicomdir import missing_files
 from data_prep.sources.row import FileRow
 
@@ -76,34 +75,7 @@ _FACTS = (
     "EstimatedRadiographicMagnificationFactor",
 )
 _FACT_TAGS = [Tag(keyword) for keyword in _FACTS]
-_PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-"""Float, Double Float and plain Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
-_UNDEFINED_LENGTH = 0xFFFFFFFF
 _LARGEST_UNSIGNED_SHORT = 65_535
-_LONGEST_VALUE = 2**20
-"""Bytes; longer values (reports, waveforms) are skipped, none of them is a fact of a film."""
-_MOST_ELEMENTS = 10_000
-"""A file whose rest was never written is all zeros, and reads as millions of empty elements."""
-_META_BYTES = 2**16
-_GROUP_LENGTH = b"DICM\x02\x00\x00\x00UL\x04\x00"
-_DEFLATED = str(DeflatedExplicitVRLittleEndian).encode()
-_PLAIN = str(ExplicitVRLittleEndian).encode().ljust(len(_DEFLATED), b"\0")
-_LONGEST_INFLATED = 2**24
-"""Bytes of a deflated data set that are unpacked: far more than any header, far less than a bomb."""
-
-
-class _Header(NamedTuple):
-    """The facts of a header.
-
-    Attributes:
-        facts: the elements that count, and the file meta information.
-        pixels: length of the pixels that follow; None where the file ends before any.
-        deflated: whether the data set is compressed as a whole.
-    """
-
-    facts: FileDataset
-    pixels: int | None
-    deflated: bool
 
 
 def is_dicom(head: bytes) -> bool:
@@ -124,7 +96,7 @@ def read_dicom(  # noqa: PLR0911 - one way out per reason
     The file is opened only where ``head``, its first bytes, ends before the pixels begin.
     """
     try:
-        header = _header_of(path, head, size)
+        header = header_of(path, head, size, _FACT_TAGS)
     except OSError as error:
         if error.errno is not None:  # the disk, not the file
             raise
@@ -161,65 +133,7 @@ def _directory(path: Path) -> FileRow:
     return FileRow("dicom", Reason.NOT_A_FILM, {"missing": missing})
 
 
-def _header_of(path: Path, head: bytes, size: int) -> _Header:
-    if len(head) < size:
-        try:
-            header = _read_header(BytesIO(head), size)
-        except Exception:  # it goes on behind the head
-            header = None
-        if header is not None and header.pixels is not None:
-            return header
-        with path.open("rb") as file:
-            return _read_header(file, size)
-    return _read_header(BytesIO(head), size)
-
-
-def _read_header(file: BinaryIO, size: int) -> _Header:
-    """Everything before the pixels.
-
-    Raises:
-        EOFError: the file ends inside an element of the header, or the header has no end.
-    """
-    pixels: int | None = None
-    end = elements = 0
-
-    def at_pixels(tag: int, _: str | None, length: int) -> bool:
-        nonlocal pixels, end, elements
-        if tag in _PIXEL_TAGS:
-            pixels = length
-            return True
-        end = size if length == _UNDEFINED_LENGTH else file.tell() + length
-        elements += 1
-        if elements > _MOST_ELEMENTS:
-            raise EOFError
-        return False
-
-    inflated = _inflated(file)
-    if inflated is not None:
-        file, size = inflated
-    facts = read_partial(file, at_pixels, defer_size=_LONGEST_VALUE, force=True, specific_tags=_FACT_TAGS)
-    if pixels is None and end != size:  # pydicom takes a shortened last value as it is
-        raise EOFError
-    return _Header(facts, pixels, inflated is not None)
-
-
-def _inflated(file: BinaryIO) -> tuple[BinaryIO, int] | None:
-    """The beginning of a deflated object (PS3.5 A.5) as a plain one, and its size; None where it is not deflated.
-
-    pydicom would unpack all of it, whatever its size.
-    """
-    head = file.read(_META_BYTES)
-    file.seek(0)
-    if _DEFLATED not in head or head[128:140] != _GROUP_LENGTH:
-        return None
-    start = 144 + int.from_bytes(head[140:144], "little")
-    file.seek(start)
-    data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), _LONGEST_INFLATED)
-    plain = head[:start].replace(_DEFLATED, _PLAIN) + data
-    return BytesIO(plain), len(plain)
-
-
-def _film(header: _Header, pseudonyms: Pseudonyms, settings: ScanSettings) -> FileRow:
+def _film(header: Header, pseudonyms: Pseudonyms, settings: ScanSettings) -> FileRow:
     facts = header.facts
     sop_class = _text(facts, "SOPClassUID")
     modality = _text(facts, "Modality").upper()
@@ -230,7 +144,8 @@ def _film(header: _Header, pseudonyms: Pseudonyms, settings: ScanSettings) -> Fi
     sop = _text(facts, "SOPInstanceUID")
     if not sop:
         raise FilmReject(Reason.NO_IDENTIFIER)
-    if _integer(facts, "NumberOfFrames") > 1:
+    frames = _integer(facts, "NumberOfFrames")
+    if frames > (1 if _RULE_OF_CLASS.get(sop_class) == Reason.FLUOROSCOPY else MAX_FRAMES):  # cine
         raise FilmReject(Reason.MULTI_FRAME)
     series, study = _text(facts, "SeriesInstanceUID"), _text(facts, "StudyInstanceUID")
     key = pseudonyms.film(sop)
@@ -243,6 +158,7 @@ def _film(header: _Header, pseudonyms: Pseudonyms, settings: ScanSettings) -> Fi
     row = {
         "marks": marks(rules),
         "key": key,
+        "frames": frames if frames > 1 else None,
         "study": pseudonyms.study(study) if study else pseudonyms.study_of_film(key),
         "series": pseudonyms.series(series) if series else pseudonyms.series_of_film(key),
         "site": pseudonyms.site(institution, station) if institution or station else None,

@@ -17,7 +17,8 @@ from data_prep.shard_format import Sidecar, generation_folders, read_dataset_car
 from mae_rad.data.film import Film
 from mae_rad.errors import SettingsError, ShardFormatError
 
-Condition = str | int | float | bool | list[str] | list[int]
+Condition = str | int | float | bool | None | list[str] | list[int]
+"""None is the condition that nothing is told."""
 
 _OPEN_FILES = 128
 

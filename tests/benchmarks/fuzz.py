@@ -160,8 +160,17 @@ def shard_mutations(folder: Path, files: int, seed: int, seconds: float, workers
         (part / f"{number:06d}.dcm").write_bytes(mutate(number, films, seed))
     private, public = folder / "private", folder / "public"
     _run(["scan", folder / "archive", "--out", private], seconds)
-    shard = ["shard", private, "--out", public, "max_side=64", "films_per_shard=200", "runtime.max_reject_fraction=1"]
-    _run([*shard, f"runtime.memory_gib={MEMORY_GIB}", *LIMITS, f"runtime.workers={workers}"], seconds)
+    shard = ["shard", private, "--out", public, "max_side=64", "min_side=16", "films_per_shard=200"]
+    _run(
+        [
+            *shard,
+            f"runtime.memory_gib={MEMORY_GIB}",
+            "runtime.max_reject_fraction=1",
+            *LIMITS,
+            f"runtime.workers={workers}",
+        ],
+        seconds,
+    )
     _run(["verify", public], seconds)
     card = read_dataset_card(public)
     counted = card.files.written + card.files.rejected + card.files.dropped

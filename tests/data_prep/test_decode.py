@@ -148,6 +148,30 @@ def test_rle_agrees_with_pydicom_on_8_and_16_bits(tmp_path: Path) -> None:
         assert np.array_equal(dicom(data, RLE).values, theirs)
 
 
+MARKED = sorted(set(ENCODERS) - {RLE, "1.2.840.10008.1.2.4.110"})
+
+
+@pytest.mark.parametrize("syntax", MARKED)
+def test_bytes_behind_the_image_are_left_out_and_told(syntax: str, tmp_path: Path) -> None:
+    frame = bytes(ENCODERS[syntax](noise()))
+    for behind, notes in ((b"", []), (b"\0\0", []), (b"\xff\xff\0", []), (b"ACME 1.0", ["bytes_behind_image"]),
+                          (bytes(range(256)) * 40, ["bytes_behind_image"])):  # fmt: skip
+        film = dicom(packed(film_of(tmp_path, noise()), frame + behind), syntax)
+        assert np.array_equal(film.values, noise()) and film.notes == notes
+
+
+@pytest.mark.parametrize("syntax", MARKED)
+def test_an_end_marker_in_a_comment_does_not_make_a_cut_stream_whole(syntax: str, tmp_path: Path) -> None:
+    frame = bytes(ENCODERS[syntax](noise()))
+    if frame.startswith(b"\xff\xd8"):  # after the start; after the sizes of a codestream
+        place, comment = 2, b"\xff\xfe\0\x06ab\xff\xd9"
+    else:
+        place, comment = 4 + int.from_bytes(frame[4:6], "big"), b"\xff\x64\0\x06\0\x01\xff\xd9"
+    told = frame[:place] + comment + frame[place:]
+    assert np.array_equal(dicom(packed(film_of(tmp_path, noise()), told), syntax).values, noise())
+    assert rejected(packed(film_of(tmp_path, noise()), told[: len(told) // 2]), syntax) is Reason.CORRUPT_PIXELS
+
+
 @pytest.mark.shared
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real films are not beside the checkout")
 def test_real_lossless_films_equal_the_reference_sample_by_sample() -> None:
@@ -229,6 +253,24 @@ def test_shutters_hide_what_lies_outside_all_of_them() -> None:
     shutter.ShutterShape, shutter.VerticesOfThePolygonalShutter = "POLYGONAL", [1, 1, 1, 80, 100, 1]
     shown = ~hidden_pixels(values, shutter)[0]
     assert shown[0].all() and shown[99, 0] and not shown[99, 1:].any() and abs(shown.mean() - 0.5) < 0.02
+
+
+def test_bitmap_shutter_hides_the_ones_of_its_plane() -> None:
+    values = np.ones((30, 21), dtype=np.uint16)
+    hidden = np.zeros(values.shape, dtype=bool)
+    hidden[:4], hidden[10:12, 5:9] = True, True
+    shutter = pydicom.Dataset()
+    shutter.ShutterShape, shutter.ShutterOverlayGroup = "BITMAP", 0x6002
+    shutter.add_new(0x60020010, "US", 30)
+    shutter.add_new(0x60020011, "US", 21)
+    shutter.add_new(0x60023000, "OW", np.packbits(hidden, bitorder="little").tobytes() + b"\0")
+    found, notes = hidden_pixels(values, shutter)
+    assert np.array_equal(found, hidden) and notes == ["shutter_hidden"]
+    for gone in (0x60020010, 0x60023000):
+        broken = pydicom.Dataset()
+        broken.update(shutter)
+        del broken[gone]
+        assert hidden_pixels(values, broken) == (None, ["shutter_ignored"])
 
 
 @pytest.mark.parametrize("edges", [(200, 300), (70, 11), (5, 5)])

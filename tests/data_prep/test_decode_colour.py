@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data_prep.display import declared_range, display_of
 from data_prep.errors import Reason
+from data_prep.segmented_lut import expanded
 from data_prep.shard_values import to_shard_values, value_range
 from tests.data_prep.dicom_builder import write_film
 from tests.data_prep.test_decode import RLE, dicom, film_of, noise, packed, rejected, saved
@@ -44,6 +45,43 @@ def test_palette_agrees_with_pydicom(tmp_path: Path) -> None:
     film = palette_film(tmp_path, GREY, [table] * 3)
     theirs = apply_color_lut(GREY, film)
     assert np.array_equal(dicom(saved(film)).values, theirs[:, :, 0])
+
+
+def segmented_film(tmp_path: Path, codes: NDArray[Any], length: int) -> pydicom.Dataset:
+    film = palette_film(tmp_path, GREY, [np.zeros(length, codes.dtype)] * 3)
+    for place in range(3):
+        del film[0x00281201 + place]
+        film.add_new(0x00281221 + place, "OW", codes.tobytes() + bytes(codes.nbytes % 2))
+    return film
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_segmented_palette_agrees_with_pydicom(depth: type[np.unsignedinteger[Any]], tmp_path: Path) -> None:
+    from pydicom.pixels import apply_color_lut
+
+    top = np.iinfo(depth).max
+    film = segmented_film(tmp_path, np.array([0, 3, 9, 200, 0, 1, 100, top, 1, 103, 5, 0, 50, *range(50)], depth), 256)
+    found = dicom(saved(film))
+    difference = found.values.astype(int) - apply_color_lut(GREY, film)[:, :, 0]
+    assert np.abs(difference).max() <= 1, "the half is rounded up or down"
+    assert found.values.max() == top and found.bits == 8 * np.dtype(depth).itemsize
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_indirect_segments_are_copied_from_their_byte(depth: type[np.unsignedinteger[Any]]) -> None:
+    offset = 4 * np.dtype(depth).itemsize
+    words = [offset, 0, 0, 0] if depth is np.uint8 else [offset, 0]
+    codes = np.array([0, 2, 7, 9, 0, 1, 30, 1, 2, 10, 2, 2, *words, 0, 1, 99], depth)
+    assert expanded(codes, 9).tolist() == [7, 9, 30, 20, 10, 30, 20, 10, 99]
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [[], [0], [0, 2, 7], [1, 2, 7], [2, 1, 0, 0], [0, 0] * 9, [0, 9, *range(9)], [3, 1, 1], [0, 1, 5, 2, 1, 3, 0]],
+)
+def test_broken_segments_make_no_table(codes: list[int]) -> None:
+    with pytest.raises((ValueError, IndexError)):
+        expanded(np.array(codes, np.uint16), 8)
 
 
 def test_coloured_and_broken_palettes_are_rejected(tmp_path: Path) -> None:

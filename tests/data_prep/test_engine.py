@@ -12,7 +12,7 @@ from data_prep.engine import shard
 from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.manifest import read_linkage, read_manifest
 from data_prep.public_folder import claimed
-from data_prep.shard_format import INDEX_SCHEMA, REJECTS_SCHEMA, DatasetCard, read_dataset_card
+from data_prep.shard_format import FORMAT_VERSION, INDEX_SCHEMA, REJECTS_SCHEMA, DatasetCard, read_dataset_card
 from tests.data_prep.private_builder import SECRET, make_private, settings, write_archive
 
 
@@ -149,7 +149,7 @@ def test_folders_inside_each_other_and_foreign_folders_are_refused(private: Path
 
 
 def test_two_commands_do_not_write_one_folder_at_once(private: Path, tmp_path: Path) -> None:
-    identity = {"format_version": 1, "key_fingerprint": "0" * 32, "config": {}}
+    identity = {"format_version": FORMAT_VERSION, "key_fingerprint": "0" * 32, "config": {}}
     with claimed(tmp_path / "public", identity), pytest.raises(ShardFormatError, match="another shard command"):
         shard(private, tmp_path / "public", settings())
 

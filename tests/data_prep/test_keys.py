@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.deidentify.keys import SHIFT_DAYS, Pseudonyms, read_secret
+from data_prep.deidentify.keys import SHIFT_DAYS, Pseudonyms, frame_key, read_secret
 from data_prep.errors import SecretError
 from data_prep.splits import split_of
 
@@ -27,7 +27,8 @@ def all_keys(keys: Pseudonyms, text: str) -> list[str]:
         keys.series(text),
         keys.series_of_film(text),
         keys.film(text),
-        keys.film(text, 1),
+        frame_key(keys.film(text), 1),
+        frame_key(keys.film(text), 2),
         keys.film_of_path("", text),
         keys.site(text, ""),
         keys.site("", text),

@@ -43,6 +43,15 @@ def films(plan: Plan, manifest: pa.Table) -> dict[str, list[str]]:
 ROWS = [row(number) for number in range(300)]
 
 
+def test_what_is_too_small_by_its_header_is_not_planned() -> None:
+    rows = [row(0), row(1, rows=16, columns=16), row(2, columns=63), row(3, rows=64, columns=64)]
+    rows[1] |= {"marks": "secondary_capture"}
+    plan = plan_shards(table(rows), settings())
+    assert plan.rejects.to_pylist() == [{"row": one, "reason": Reason.TOO_SMALL} for one in (1, 2)]
+    rejects = plan_shards(table(rows), settings(min_side=16)).rejects
+    assert rejects.to_pylist() == [{"row": 1, "reason": Reason.SECONDARY_CAPTURE}]
+
+
 def test_no_patient_in_two_splits() -> None:
     plan = plan_shards(table(ROWS), settings())
     patients: dict[str, set[str]] = {}

@@ -6,8 +6,10 @@ import re
 import struct
 import tarfile
 import zlib
+from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import imagecodecs
 import numpy as np
@@ -18,11 +20,14 @@ from pydicom import config
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.sr.codedict import codes
 from pydicom.uid import ImplicitVRLittleEndian
 
 from data_prep.audit import audit
+from data_prep.cli import main
 from data_prep.config import ScanSettings, ShardSettings
 from data_prep.engine import shard
+from data_prep.ledger import DEIDENTIFICATION
 from data_prep.scan import scan
 from tests.data_prep.dicom_builder import DX_FOR_PRESENTATION, write_film
 from tests.data_prep.private_builder import anatomy
@@ -32,6 +37,7 @@ WORD = "ZWIEBELMUELLER"
 NUMBER = 1953071477
 SHORT_NUMBER = 27_183
 FLOAT = 195307.14
+DAY = date(1953, 7, 14)
 UID = "2.25.195307147711953071477"
 BYTES = f"{WORD} geb. 14.07.1953".encode()
 VALUES: dict[str, Any] = {
@@ -49,12 +55,24 @@ STRUCTURE = re.compile(
     "|ImageType|PresentationIntentType|^Overlay|TimezoneOffset|^Shutter|Shutter$|Spacing|VOILUT|ModalityLUT"
 )
 """What decides whether the file is a film at all, and how it is displayed."""
-NEEDLES = [
+PLAIN = [
     *(text.encode(code) for text in (NAME, "Zwiebelmüller", WORD, UID, "14.07.1953", str(NUMBER), "195307.14")
-      for code in ("utf-8", "latin-1", "utf-16-le", "utf-16-be")),
-    *(struct.pack(code, number) for code, number in (("<Q", NUMBER), ("<d", FLOAT), (">d", FLOAT))),
-    b"19530714", b"1953-07-14", b"071953",
+      for code in ("utf-8", "latin-1", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
+    *(struct.pack(code, number) for code, number in (("<Q", NUMBER), (">Q", NUMBER), ("<d", FLOAT), (">d", FLOAT))),
+    b"19530714", b"1953-07-14", b"071953", DAY.isoformat().encode(), str((DAY - date(1970, 1, 1)).days).encode(),
 ]  # fmt: skip
+
+
+def disguised(needle: bytes) -> set[bytes]:
+    """A needle as hexadecimal digits, as base64 from each of its three places, in percent signs and as escapes."""
+    found = {needle.hex().encode(), quote(needle).encode(), repr(needle)[2:-1].encode()}
+    for shift in range(3):
+        text = base64.b64encode(bytes(shift) + needle)
+        found.add(text[-(-8 * shift // 6) : len(text) - 4])  # without the letters that its neighbours share
+    return {form for form in found if len(form) >= 8}
+
+
+NEEDLES = sorted({*PLAIN, *(form for needle in PLAIN if len(needle) >= 8 for form in disguised(needle))})
 
 
 def standard_attributes() -> dict[str, Any]:
@@ -199,6 +217,61 @@ def test_no_planted_value_is_in_any_public_byte(
     assert report.problems == [] and report.searched
     printed = "".join(capfd.readouterr()) + str(summary) + str(card) + str(report)
     for name, data in (public_bytes(public) | {"printed": printed.encode()}).items():
-        assert [needle for needle in NEEDLES if needle.lower() in data.lower()] == [], name
+        assert found_in(data) == [], name
     manifest = pq.read_table(private / "manifest.parquet")
-    assert not any(needle in repr(manifest.to_pydict()).encode() for needle in NEEDLES)
+    assert found_in(repr(manifest.to_pydict()).encode()) == []
+
+
+def test_needles_are_found_in_every_disguise() -> None:
+    assert found_in(b"xy" + base64.b64encode(f"so {WORD} said".encode())) != []
+    assert found_in(f"to {UID.encode().hex()}".encode()) != [] and found_in(b"nothing") == []
+
+
+def test_errors_and_what_becomes_of_damaged_files_name_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every command, on files that are cut, flipped, gone or changed, in worker processes."""
+    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+    archive, private, public = (str(tmp_path / name) for name in ("archive", "private", "public"))
+    write_dicoms(tmp_path / "archive")
+    whole = sorted((tmp_path / "archive").rglob("*.dcm"))
+    for number, path in enumerate(whole):
+        data = bytearray(path.read_bytes())
+        for cut in (400, len(data) // 3, len(data) - 200):
+            path.with_name(f"{WORD}_cut{number}_{cut}.dcm").write_bytes(data[:cut])
+        data[200 : len(data) : 997] = bytes(len(range(200, len(data), 997)))
+        path.with_name(f"{WORD}_flipped{number}.dcm").write_bytes(data)
+    capfd.readouterr()
+    shard_command = ["shard", private, "--out", public, "max_side=64", "runtime.workers=2"]
+    assert main(["scan", archive, "--out", private, "workers=2"]) == 0
+    whole[0].rename(tmp_path / "away")
+    assert main(shard_command) == 2  # a file is gone
+    with whole[1].open("ab") as file:
+        file.write(b"longer")
+    assert main([*shard_command, "runtime.accept=[unreadable_file]"]) == 2  # another has changed
+    accept = "runtime.accept=[unreadable_file,changed_since_scan]"
+    assert main([*shard_command, accept, "runtime.max_reject_fraction=1"]) == 0
+    (tmp_path / "away").rename(whole[0])
+    assert main(["retry", private, "--out", public, "--reason", "unreadable_file"]) in (0, 3)
+    assert main(["audit", public, "--private", private]) == 0
+    tar = next(Path(public).glob("*.tar"))
+    tar.write_bytes(tar.read_bytes()[:-600])
+    assert main(["verify", public]) != 0
+    table = tmp_path / "labels.csv"
+    table.write_text(f"path,label,value\n{WORD}_0.dcm,fracture,{WORD}\n")
+    assert main(["label", private, "--labels", str(table), "--out", public]) == 2
+    printed = "".join(capfd.readouterr())
+    assert "manifest row" in printed and found_in(printed.encode()) == []
+
+
+def found_in(data: bytes) -> list[bytes]:
+    lower = data.lower()
+    return [needle for needle in NEEDLES if needle.lower() in lower]
+
+
+def test_deidentification_codes_are_those_of_the_standard() -> None:
+    """Against CID 7050 as pydicom has it: the profile, and options of which none contradicts another."""
+    method = codes.cid7050
+    standard = {getattr(method, name).value: getattr(method, name).meaning for name in method.dir()}
+    assert DEIDENTIFICATION.items() <= standard.items()
+    assert "113100" in DEIDENTIFICATION and not {"113106", "113107"} <= set(DEIDENTIFICATION)

@@ -16,10 +16,11 @@ from data_prep.shard_format import Provenance
 from data_prep.shard_values import pixel_aspect, shrunk_size
 from tests.data_prep.dicom_builder import write_film
 from tests.data_prep.private_builder import anatomy
-from tests.data_prep.test_decode import dicom, film_of, noise, saved
+from tests.data_prep.test_decode import ENCODERS, dicom, film_of, noise, packed, saved
 from tests.data_prep.test_decode_colour import GREY, RGB, palette_film
 from tests.data_prep.test_display import EVEN, RANGE, curve, header, lut
 
+JPEG_LS = "1.2.840.10008.1.2.4.80"
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 3000}
 
 
@@ -49,7 +50,9 @@ def test_every_code_of_the_list_occurs(tmp_path: Path) -> None:
     broken.LUTDescriptor = [4096, 0, 16]
     modality = lut(np.arange(4096, dtype="<u2"))
     table = np.arange(256).astype(np.uint8)[::-1].copy()
+    stream = bytes(ENCODERS[JPEG_LS](values)) + b"written by ACME"
     cases: dict[Provenance, list[Provenance]] = {
+        "bytes_behind_image": dicom(packed(film_of(tmp_path, values), stream), JPEG_LS).notes,
         "palette_applied": dicom(saved(palette_film(tmp_path, GREY, [table] * 3))).notes,
         "colour_stored_grey": decoded(tmp_path, RGB, bits=8, photometric="RGB"),
         "bits_moved": decoded(tmp_path, (values << 4).astype(np.uint16), HighBit=15),

@@ -20,8 +20,8 @@ from data_prep.manifest import key_fingerprint, read_linkage, read_manifest, wit
 from data_prep.public_folder import claimed, withdraw
 from data_prep.shard_format import read_dataset_card
 from data_prep.verify import verify
-from tests.data_prep.private_builder import ONE, anatomy, make_private, settings
 from tests.data_prep.dicom_builder import write_film
+from tests.data_prep.private_builder import ONE, anatomy, make_private, settings
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,8 @@ from data_prep.config import ScanSettings
 from data_prep.errors import ArchiveError, Reason
 from data_prep.manifest import read_linkage, read_manifest
 from data_prep.scan import scan
-from data_prep.sources import dicom
+from data_prep.shard_format import MAX_FRAMES
+from data_prep.sources import dicom_header
 from tests.data_prep import dicom_builder as builder
 from tests.data_prep.dicom_builder import uid, write_film
 
@@ -73,7 +74,8 @@ def test_every_file_is_a_film_or_has_its_reason(tmp_path: Path) -> None:
         "no_uid": ({"sop": ""}, Reason.NO_IDENTIFIER),
         "no_pixels": ({"PixelData": None}, Reason.NO_PIXELS),
         "void_pixels": ({"PixelData": b""}, Reason.NO_PIXELS),
-        "many": ({"NumberOfFrames": 2}, Reason.MULTI_FRAME),
+        "many": ({"NumberOfFrames": MAX_FRAMES + 1}, Reason.MULTI_FRAME),
+        "cine": ({"NumberOfFrames": 2, "sop_class": "1.2.840.10008.5.1.4.1.1.12.2"}, Reason.MULTI_FRAME),
         "no_rows": ({"Rows": None}, Reason.UNREADABLE_HEADER),
         "wide": ({"BitsStored": 999}, Reason.PIXEL_LAYOUT),
         "strange": ({"photometric": "HSV"}, Reason.PIXEL_LAYOUT),
@@ -322,7 +324,7 @@ def test_a_failing_disk_stops_the_scan_and_names_no_file(tmp_path: Path, monkeyp
     def fail(*_: object, **__: object) -> None:
         raise OSError(5, "Input/output error", str(tmp_path / "archive" / "GUNDULA"))
 
-    monkeypatch.setattr(dicom, "read_partial", fail)
+    monkeypatch.setattr(dicom_header, "read_partial", fail)
     with pytest.raises(ArchiveError, match="Input/output error") as raised:
         scan([tmp_path / "archive"], tmp_path / "private", ScanSettings(workers=1))
     assert "GUNDULA" not in str(raised.value)

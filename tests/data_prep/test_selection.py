@@ -47,7 +47,7 @@ def scanned(archive: Path, private: Path) -> tuple[pa.Table, dict[str, int]]:
 
 
 def reasons(manifest: pa.Table, places: dict[str, int], **keep: str) -> dict[str, str | None]:
-    found = select(manifest, SelectionSettings(**keep)).to_pylist()  # type: ignore[arg-type]
+    found = select(manifest, SelectionSettings(**keep), 16).to_pylist()  # type: ignore[arg-type]
     return {name: found[row] for name, row in places.items()}
 
 

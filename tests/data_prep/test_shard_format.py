@@ -14,6 +14,7 @@ from data_prep.engine import shard
 from data_prep.errors import ShardFormatError
 from data_prep.film_codec import decode_film, encode_film
 from data_prep.shard_format import (
+    FORMAT_VERSION,
     INDEX_SCHEMA,
     Sidecar,
     mask_shape,
@@ -24,8 +25,8 @@ from data_prep.shard_format import (
 from tests.data_prep.private_builder import anatomy, make_private, settings
 
 _ALLOWED = {
-    "format_version", "key", "patient", "study", "series", "site", "patient_known", "study_day", "split", "body_part",
-    "view", "laterality", "sex", "age_years", "manufacturer", "model", "bits_stored", "photometric",
+    "format_version", "key", "frame", "patient", "study", "series", "site", "patient_known", "study_day", "split",
+    "body_part", "view", "laterality", "sex", "age_years", "manufacturer", "model", "bits_stored", "photometric",
     "presentation_intent", "rows", "columns", "source_rows", "source_columns", "pixel_spacing_mm", "pixel_spacing_from",
     "display", "content_mask", "content_mask_version", "pixel_sha256",
 }  # fmt: skip
@@ -63,7 +64,7 @@ def test_sidecar_says_what_the_allow_list_names_and_nothing_else(public: Path) -
     sidecar = json.loads(data[row["sidecar_offset"] : row["sidecar_offset"] + row["sidecar_size"]])
     assert set(sidecar) == _ALLOWED
     places = {"shard", "film_offset", "film_size", "sidecar_offset", "sidecar_size"}
-    seen = {"display_source", "display_invert", "provenance", "content_fraction", "polarity_suspect"}
+    seen = {"display_source", "display_invert", "provenance", "content_fraction", "polarity_suspect", "same_pixels_as"}
     assert set(INDEX_SCHEMA.names) - places - seen < _ALLOWED
 
 
@@ -103,7 +104,11 @@ def test_damaged_or_foreign_folders_are_told_apart(public: Path, tmp_path: Path)
     card = tmp_path / "dataset.json"
     with pytest.raises(ShardFormatError, match="holds no dataset"):
         read_dataset_card(tmp_path)
-    for text, told in (("{", "cannot be read"), ("[]", "version None"), ('{"format_version": 1}', "damaged")):
+    for text, told in (
+        ("{", "cannot be read"),
+        ("[]", "version None"),
+        (f'{{"format_version": {FORMAT_VERSION}}}', "damaged"),
+    ):
         card.write_text(text)
         with pytest.raises(ShardFormatError, match=told):
             read_dataset_card(tmp_path)

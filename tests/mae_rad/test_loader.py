@@ -95,6 +95,7 @@ def test_films_of_one_study_share_its_hash(public: Path) -> None:
 def test_where_filters_and_names_unknown_columns(public: Path) -> None:
     assert len(ShardIndex([public], where={"body_part": "KNEE"})) == 11
     assert len(ShardIndex([public], where={"body_part": ["KNEE", "HAND"]})) == 22
+    assert len(ShardIndex([public], where={"same_pixels_as": None})) == len(ShardIndex([public]))
     with pytest.raises(SettingsError, match="no column 'bodypart'"):
         ShardIndex([public], where={"bodypart": "KNEE"})
     with pytest.raises(SettingsError, match="widen"):
