@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.clipping import clipped
 from data_prep.content_mask import CONTENT_MASK_VERSION, content_mask
 from data_prep.decode import StoredFilm, decode
 from data_prep.display import apply, declared_range, display_of, display_table
 from data_prep.errors import FilmReject, Reason
 from data_prep.film_codec import encode_film
+from data_prep.perceptual_hash import perceptual_hash
 from data_prep.polarity import polarity_suspect
 from data_prep.selection import empty_exposure
 from data_prep.shard_format import FORMAT_VERSION, INDEX_SCHEMA, Display, Provenance, Sidecar, Split, pack_mask
@@ -36,12 +38,14 @@ _GLANCE = 256
 
 @dataclass(frozen=True)
 class Sample:
-    """What a shard holds of one film."""
+    """What a shard holds of one film, and what its row of the index says beyond (see INDEX_SCHEMA)."""
 
     film: bytes
     sidecar: Sidecar
     content_fraction: float
     polarity_suspect: bool
+    clipped: tuple[float, float]
+    perceptual_hash: int
 
     def index_row(self) -> dict[str, Any]:
         """The columns of the index that do not depend on the film's place."""
@@ -53,6 +57,9 @@ class Sample:
             "provenance": display.provenance,
             "content_fraction": self.content_fraction,
             "polarity_suspect": self.polarity_suspect,
+            "clipped_low": self.clipped[0],
+            "clipped_high": self.clipped[1],
+            "perceptual_hash": self.perceptual_hash,
         }
 
 
@@ -122,7 +129,14 @@ def make_sample(
         pixel_sha256=sha256,
         **{name: facts[name] for name in _COPIED},
     )
-    return Sample(encode_film(values), sidecar, float(mask.mean()), polarity_suspect(shown))
+    return Sample(
+        film=encode_film(values),
+        sidecar=sidecar,
+        content_fraction=float(mask.mean()),
+        polarity_suspect=polarity_suspect(shown),
+        clipped=clipped(values, mask, display),
+        perceptual_hash=perceptual_hash(shown),
+    )
 
 
 def _shrunk(hidden: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:

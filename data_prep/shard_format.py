@@ -176,8 +176,20 @@ INDEX_SCHEMA = pa.schema(
         ("polarity_suspect", pa.bool_()),
         ("pixel_sha256", pa.string()),
         ("content_fraction", pa.float32()),
+        ("clipped_low", pa.float32()),
+        ("clipped_high", pa.float32()),
+        ("perceptual_hash", pa.uint64()),
     ]
 )
+"""The columns behind ``provenance`` are what only the pixels tell; training filters on them.
+
+polarity_suspect    the film looks as if black and white were exchanged
+pixel_sha256        equal for films of equal size and stored values
+content_fraction    part of the film that its content mask takes for anatomy
+clipped_low         part of the content at the dark end of the display, within 0.2 % of the range
+clipped_high        … and at its bright end
+perceptual_hash     64 bits, of which near duplicates share nearly all: see ``perceptual_hash.py``
+"""
 
 REJECTS_SCHEMA = pa.schema([("row", pa.int64()), ("reason", pa.string())])
 """``row`` is the row of the private manifest: it names no file."""
