@@ -86,7 +86,7 @@ def _content(level: NDArray[np.float32], flat: _Cells) -> _Cells:
 
 def _top(fine: NDArray[np.float32]) -> float:
     """The upper end of a film's range."""
-    return max(float(np.percentile(fine[::2, ::2], 99)), 0.01 * _WHITE)
+    return max(float(np.percentile(fine[::4, ::4], 99)), 0.01 * _WHITE)
 
 
 def _levels(fine: NDArray[np.float32], top: float) -> tuple[NDArray[np.float32], _Cells]:
@@ -117,7 +117,10 @@ def _from_border(cells: _Cells, background: _Cells) -> _Cells:
 def _white_bands(level: NDArray[np.float32], background: _Cells) -> _Cells:
     """Whole rows and columns of ``background`` along the borders up to a steep edge, the cells on the edge included."""
     bands = np.zeros_like(background)
+    borders = background[0], background[:, -1], background[-1], background[:, 0]
     for turns in range(4):  # each border in turn as the upper one
+        if borders[turns].mean() < _BAND:
+            continue
         rows, turned = np.rot90(background, turns), np.rot90(level, turns)
         filled = rows.mean(axis=1) >= _BAND
         depth = int(np.argmin(filled)) if not filled.all() else 0
