@@ -128,14 +128,15 @@ def _column_rule(name: str, column: str) -> Any:
         "polarity_suspect": lambda value: value is None or isinstance(value, bool),
         "same_pixels_as": lambda value: value is None or hexadecimal(value, 32),
         "provenance": lambda value: value is None or provenance(value),
+        "perceptual_hash": lambda value: value is None or (type(value) is int and 0 <= value < 2**64),
         "label": lambda value: _LABEL.fullmatch(value) is not None,
         "reason": lambda value: value in _REASONS,
         "value": lambda value: value is None or value in VALUES,
         "source": lambda value: value in ("expert", "report", "metadata"),
     }
     own |= dict.fromkeys(
-        ("film_offset", "film_size", "sidecar_offset", "sidecar_size", "content_fraction", "row", "number",
-         "confidence", "start", "stop", "x_min", "y_min", "x_max", "y_max"),
+        ("film_offset", "film_size", "sidecar_offset", "sidecar_size", "content_fraction", "clipped_low",
+         "clipped_high", "row", "number", "confidence", "start", "stop", "x_min", "y_min", "x_max", "y_max"),
         lambda value: isinstance(value, number),
     )  # fmt: skip
     return own.get(column) or SIDECAR_RULES.get(column, lambda value: False)

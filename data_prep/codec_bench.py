@@ -140,8 +140,8 @@ def _films(private: Path, settings: ShardSettings, films: int) -> list[Film]:
     for row in rows:
         facts = manifest.slice(row, 1).to_pylist()[0]
         try:
-            film, sha256 = decode_file(Path(paths[row].as_py()).read_bytes(), facts)
-            sample = make_sample(film, sha256, facts, split="train", max_side=settings.max_side)
+            film = decode_file(Path(paths[row].as_py()).read_bytes(), facts)
+            sample = make_sample(film, facts, split="train", max_side=settings.max_side)
         except (FilmReject, OSError):
             continue
         display = sample.sidecar.display

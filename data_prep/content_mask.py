@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from data_prep.shard_format import mask_shape
 from data_prep.shard_values import halved
 
-CONTENT_MASK_VERSION = 2
+CONTENT_MASK_VERSION = 3
 """Raised with every change of the algorithm, since masks change training."""
 
 _SAMPLES = 4
@@ -36,6 +36,12 @@ _MIN_PART = 0.01
 """Parts of the content smaller than this (of all cells) are markers and scratches."""
 _MIN_SHARE = 0.15
 """… and those smaller than this share of the largest part."""
+_STROKE = np.ones((7, 7), dtype=np.uint8)
+"""Samples: the strokes of side markers are narrower, limbs are not."""
+_TISSUE = 0.6
+"""Part of the range without markers from which a cell is tissue rather than air …"""
+_MAX_LOST = 0.1
+"""… and the part of these cells that may be taken for background before the range is in doubt."""
 _SQUARE = np.ones((3, 3), dtype=np.uint8)
 _REACHED = np.ones((2 * _REACH + 1, 2 * _REACH + 1), dtype=np.uint8)
 
@@ -50,8 +56,24 @@ def content_mask(image: NDArray[np.uint16], film: tuple[int, int] | None = None)
     Background is what is flat, as dark as air, and connected with the border, so that dark lungs stay content; also
     white bands along a border. Rims of at most two cells and parts as small as a side marker are no content. A film
     without background, or with nothing else, is content all over.
+
+    Where bright tissue would be background, markers and metal have stretched the range and the film is judged again
+    without them: air that is kept costs some patches, fingers that are cut off are never learned from.
     """
-    level, flat = _levels(image, film or (image.shape[0], image.shape[1]))
+    down, across = mask_shape(*(film or image.shape[:2]))
+    size = across * _SAMPLES, down * _SAMPLES
+    fine = cv2.resize(halved(image, max(size)), size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    content = _content(*_levels(fine, _top(fine)))
+    unmarked = cv2.morphologyEx(fine, cv2.MORPH_OPEN, _STROKE)
+    top = _top(unmarked)
+    tissue = cv2.resize(unmarked, (across, down), interpolation=cv2.INTER_AREA) > _TISSUE * top
+    if np.count_nonzero(tissue & ~content) <= _MAX_LOST * np.count_nonzero(tissue):
+        return content
+    return _content(*_levels(fine, top))
+
+
+def _content(level: NDArray[np.float32], flat: _Cells) -> _Cells:
+    """What is not background; all, where nothing would be left."""
     background = np.zeros(level.shape, dtype=np.bool_)
     for percentile, least in _DARKEST:
         found = _from_border(flat & _air(level, ~background, percentile), background)
@@ -62,13 +84,16 @@ def content_mask(image: NDArray[np.uint16], film: tuple[int, int] | None = None)
     return content if content.any() else np.ones_like(content)
 
 
-def _levels(image: NDArray[np.uint16], film: tuple[int, int]) -> tuple[NDArray[np.float32], _Cells]:
-    """[mask_shape] mean brightness of every cell, as part of the film's range, and whether the cell is flat."""
-    down, across = mask_shape(*film)
-    size = across * _SAMPLES, down * _SAMPLES
-    fine = cv2.resize(halved(image, max(size)), size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    fine /= max(float(np.percentile(fine[::2, ::2], 99)), 0.01 * _WHITE)
-    level, square = (cv2.resize(one, (across, down), interpolation=cv2.INTER_AREA) for one in (fine, fine * fine))
+def _top(fine: NDArray[np.float32]) -> float:
+    """The upper end of a film's range."""
+    return max(float(np.percentile(fine[::4, ::4], 99)), 0.01 * _WHITE)
+
+
+def _levels(fine: NDArray[np.float32], top: float) -> tuple[NDArray[np.float32], _Cells]:
+    """Mean brightness of every cell of _SAMPLES x _SAMPLES, as part of ``top``, and whether the cell is flat."""
+    fine = fine / np.float32(top)
+    size = fine.shape[1] // _SAMPLES, fine.shape[0] // _SAMPLES
+    level, square = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (fine, fine * fine))
     return level, square - level * level < _FLAT**2
 
 
@@ -92,7 +117,10 @@ def _from_border(cells: _Cells, background: _Cells) -> _Cells:
 def _white_bands(level: NDArray[np.float32], background: _Cells) -> _Cells:
     """Whole rows and columns of ``background`` along the borders up to a steep edge, the cells on the edge included."""
     bands = np.zeros_like(background)
+    borders = background[0], background[:, -1], background[-1], background[:, 0]
     for turns in range(4):  # each border in turn as the upper one
+        if borders[turns].mean() < _BAND:
+            continue
         rows, turned = np.rot90(background, turns), np.rot90(level, turns)
         filled = rows.mean(axis=1) >= _BAND
         depth = int(np.argmin(filled)) if not filled.all() else 0

@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-LIMIT = 3.7
-"""Chosen on 934 real films: the 11 above it are indeed inverted; of 480 synthetic ones, right all, one is above it. Of
-the same films turned round two in five are: a film below the limit is not proven right."""
+LIMIT = 3.0
+"""Chosen on 925 real films: of the 17 above it 15 are indeed inverted, two are right (a chest within white paper, a
+faint forearm). Of the same films turned round 58 % are above it, of synthetic ones 60 %, and two of 420 right ones: a
+film below the limit is not proven right.
+"""
 _SIDE = 128
 _WEIGHTS = (8.0, 8.0, 7.0, -6.0)
 """Of rise to the border, bright corners, bright middle, bright detail."""
@@ -31,9 +33,10 @@ def polarity_evidence(image: NDArray[np.uint16]) -> float:
     rows, columns = film.shape
     down, across = np.ogrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
     outward = np.maximum(np.abs(down), np.abs(across))
-    if film.std() == 0:
+    spread = float(film.std())
+    if spread == 0:
         return 0.0
-    rise = float(np.corrcoef(outward.ravel(), film.ravel())[0, 1])
+    rise = float(np.vdot(outward - outward.mean(), film)) / (film.size * float(outward.std()) * spread)
     top, side = rows // 10 + 1, columns // 8 + 1
     corners = float(np.concatenate((film[:top, :side], film[:top, -side:])).mean() - film.mean())
     border = np.concatenate([np.rot90(film, turns)[:4].ravel() for turns in range(4)])

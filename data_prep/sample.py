@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.clipping import clipped
 from data_prep.content_mask import CONTENT_MASK_VERSION, content_mask
 from data_prep.decode import StoredFilm, decode
 from data_prep.display import ValueRange, apply, declared_range, display_of, display_table
 from data_prep.errors import FilmReject, Reason
 from data_prep.film_codec import Codec, encode_film
+from data_prep.perceptual_hash import perceptual_hash
 from data_prep.polarity import polarity_suspect
 from data_prep.selection import empty_exposure
 from data_prep.shard_format import FORMAT_VERSION, INDEX_SCHEMA, Display, Provenance, Sidecar, Split, pack_mask
@@ -36,19 +38,19 @@ _GLANCE = 256
 
 @dataclass(frozen=True)
 class Sample:
-    """What a shard holds of one film."""
+    """What a shard holds of one film, and what its row of the index says beyond (see INDEX_SCHEMA)."""
 
     film: bytes
     sidecar: Sidecar
     content_fraction: float
     polarity_suspect: bool
+    clipped: tuple[float, float]
+    perceptual_hash: int
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what is seen: stored pixels, film stream and display; equal for copies of one film."""
-        shown = self.sidecar.display.model_dump_json(exclude={"provenance"})
-        seen = (self.sidecar.pixel_sha256.encode(), shown.encode(), self.film)
-        return hashlib.sha256(b"\n".join(seen)).hexdigest()
+        """What is seen, pixels and display: equal for copies of one film."""
+        return self.sidecar.pixel_sha256 + self.sidecar.display.model_dump_json(exclude={"provenance"})
 
     def index_row(self) -> dict[str, Any]:
         """The columns of the index that do not depend on the film's place."""
@@ -60,16 +62,19 @@ class Sample:
             "provenance": display.provenance,
             "content_fraction": self.content_fraction,
             "polarity_suspect": self.polarity_suspect,
+            "clipped_low": self.clipped[0],
+            "clipped_high": self.clipped[1],
+            "perceptual_hash": self.perceptual_hash,
         }
 
 
-def decode_file(data: bytes, facts: Facts) -> tuple[StoredFilm, str]:
-    """The film of a file, or of its frame ``facts["frame"]``, and the SHA-256 of its stored values.
+def decode_file(data: bytes, facts: Facts) -> StoredFilm:
+    """The film of a file, or of its frame ``facts["frame"]``.
 
     Raises:
         FilmReject: it is none.
     """
-    film = decode(
+    return decode(
         data,
         source=facts["source"],
         transfer_syntax=facts["transfer_syntax"],
@@ -77,20 +82,22 @@ def decode_file(data: bytes, facts: Facts) -> tuple[StoredFilm, str]:
         frame=facts.get("frame") or 0,
         frames=facts.get("frames") or 1,
     )
-    return film, pixel_sha256(film.values)
 
 
-def pixel_sha256(values: NDArray[np.int16] | NDArray[np.uint16]) -> str:
-    """SHA-256 of size and stored values, whatever transfer syntax and word size the file has."""
-    head = f"{values.shape[0]} {values.shape[1]} {values.dtype.kind}\n".encode()
-    digest = hashlib.sha256(head)
-    digest.update(np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).data)
+def pixel_sha256(values: NDArray[np.uint16], source: tuple[int, ...]) -> str:
+    """SHA-256 of the size of the source and of shard values [rows, columns], whatever codec stores them.
+
+    Of the values of the shard: hashing ten megapixels costs as much as shrinking them, and what no shard value shows,
+    no training sees.
+    """
+    head = " ".join(str(side) for side in (*source, *values.shape))
+    digest = hashlib.sha256(f"{head}\n".encode())
+    digest.update(np.ascontiguousarray(values, dtype="<u2").data)
     return digest.hexdigest()
 
 
 def make_sample(
     film: StoredFilm,
-    sha256: str,
     facts: Facts,
     *,
     split: Split,
@@ -118,6 +125,7 @@ def make_sample(
         raise FilmReject(Reason.EMPTY_EXPOSURE)
     shown = apply(halved(values, _GLANCE), display)
     mask = content_mask(shown, (rows, columns))
+    sha256, ends = pixel_sha256(values, full.shape), clipped(values, mask, display)
     if codec == "jpeg":
         values, display = _as_displayed(values, display)
     sidecar = Sidecar(
@@ -135,7 +143,14 @@ def make_sample(
         pixel_sha256=sha256,
         **{name: facts[name] for name in _COPIED},
     )
-    return Sample(encode_film(values, codec), sidecar, float(mask.mean()), polarity_suspect(shown))
+    return Sample(
+        film=encode_film(values, codec),
+        sidecar=sidecar,
+        content_fraction=float(mask.mean()),
+        polarity_suspect=polarity_suspect(shown),
+        clipped=ends,
+        perceptual_hash=perceptual_hash(shown),
+    )
 
 
 def _as_displayed(values: NDArray[np.uint16], display: Display) -> tuple[NDArray[np.uint16], Display]:

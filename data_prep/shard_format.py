@@ -191,10 +191,22 @@ INDEX_SCHEMA = pa.schema(
         ("pixel_sha256", pa.string()),
         ("same_pixels_as", pa.string()),
         ("content_fraction", pa.float32()),
+        ("clipped_low", pa.float32()),
+        ("clipped_high", pa.float32()),
+        ("perceptual_hash", pa.uint64()),
     ]
 )
-"""``same_pixels_as`` is null in the table of a shard, which knows nothing of others; in ``index.parquet`` it is the key
-of another film with equal stored pixels, for all such films but one (:func:`data_prep.ledger.same_pixels`)."""
+"""The columns behind ``provenance`` are what only the pixels tell; training filters on them.
+
+polarity_suspect    the film looks as if black and white were exchanged
+pixel_sha256        equal for films of equal size and values
+same_pixels_as      key of another film with equal pixels, for all such films but one (data_prep.ledger.same_pixels);
+                    null in the table of a shard, which knows nothing of others
+content_fraction    part of the film that its content mask takes for anatomy
+clipped_low         part of the content at the dark end of the display, within 0.2 % of the range
+clipped_high        … and at its bright end
+perceptual_hash     64 bits, of which near duplicates share nearly all: see ``perceptual_hash.py``
+"""
 
 REJECTS_SCHEMA = pa.schema([("row", pa.int64()), ("reason", pa.string())])
 """``row`` is the row of the private manifest: it names no file."""

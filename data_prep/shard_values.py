@@ -19,6 +19,8 @@ _LARGE = 2**22
 """Pixels of a large film."""
 _MOST_COUNTED = 2**24
 """Pixels counted at once: OpenCV counts in float32, which is exact up to here."""
+_WHOLE = 65535
+"""Stands for a pixel that is visible all over."""
 T = TypeVar("T", np.uint16, np.float32)
 
 _ROUNDING = 0.005
@@ -99,10 +101,12 @@ def shrink(
         return values if size == values.shape else area_means(values, size)
     if size == values.shape:
         return np.where(hidden, np.uint16(dark), values)
-    visible = area_means((~hidden).astype(np.float32), size)
-    shown = area_means(np.where(hidden, np.float32(0), values.astype(np.float32)), size)
-    means = np.rint(shown / np.maximum(visible, np.float32(1e-6))).astype(np.uint16)
-    return np.where(visible < 0.5, np.uint16(dark), means)
+    whole = hidden.astype(np.uint16) - np.uint16(1)  # _WHOLE where it is visible, 0 elsewhere
+    visible = area_means(whole, size)
+    shown = area_means(values & whole, size)  # integers: half the time and memory of floats
+    means = np.rint(shown * (np.float32(_WHOLE) / np.maximum(visible, 1).astype(np.float32)))
+    means = np.minimum(means, np.float32(values.max())).astype(np.uint16)
+    return np.where(visible < _WHOLE // 2, np.uint16(dark), means)
 
 
 def halved(values: NDArray[np.uint16], least: int) -> NDArray[np.uint16]:

@@ -280,11 +280,9 @@ def _samples_of(path: str, facts: Facts, task: ShardTask, watch: Watch) -> list[
         for frame in range(frames):
             watch.begins(row)
             one = facts if frames == 1 else {**facts, "key": frame_key(facts["key"], frame), "frame": frame}
-            film, sha256 = decode_file(data, one)
             samples.append(
                 make_sample(
-                    film,
-                    sha256,
+                    decode_file(data, one),
                     one,
                     split=task.split,
                     max_side=task.max_side,
@@ -292,7 +290,6 @@ def _samples_of(path: str, facts: Facts, task: ShardTask, watch: Watch) -> list[
                     reject_empty=task.reject_empty,
                 )
             )
-            del film  # one decoded film at a time
     return samples
 
 

@@ -17,9 +17,10 @@ from pydantic import ValidationError
 
 from data_prep.display import display_table
 from data_prep.errors import DROPPED
-from data_prep.film_codec import decode_film
+from data_prep.film_codec import codec_of, decode_film
 from data_prep.ledger import across_splits, dataset_sha256, same_pixels, written_files
 from data_prep.progress import Progress
+from data_prep.sample import pixel_sha256
 from data_prep.shard_format import (
     BOXES_SCHEMA,
     FORMAT_VERSION,
@@ -214,7 +215,8 @@ def _film_problems(name: str, tar: BinaryIO, row: dict[str, Any]) -> Iterator[st
     if differing := _differing(sidecar, row):
         yield f"index and sidecar differ in {', '.join(differing)}"
     try:
-        values = decode_film(_member(tar, row, "film"), bits=sidecar.display.bits)
+        stream = _member(tar, row, "film")
+        values = decode_film(stream, bits=sidecar.display.bits)
     except Exception:  # codecs raise whatever damaged data make them stumble over
         yield "the film cannot be decoded"
         return
@@ -223,6 +225,9 @@ def _film_problems(name: str, tar: BinaryIO, row: dict[str, Any]) -> Iterator[st
         yield f"the film has {values.shape[0]} x {values.shape[1]} pixels, the sidecar says {said}"
     if int(values.max()) >> sidecar.display.bits:
         yield f"the film has values of more than {sidecar.display.bits} bits"
+    source = (sidecar.source_rows, sidecar.source_columns)
+    if codec_of(stream) != "jpeg" and pixel_sha256(values, source) != sidecar.pixel_sha256:
+        yield "the film has other pixels than its checksum"
 
 
 def _differing(sidecar: Sidecar, row: dict[str, Any]) -> list[str]:

@@ -65,6 +65,17 @@ def test_marker_in_the_air_is_not_content() -> None:
     assert agreement(image, inside) > 0.9
 
 
+def test_faint_limb_beside_bright_markers_is_content() -> None:
+    image, inside = limb(background=0.01)
+    marker = np.zeros(image.shape, dtype=np.uint8)
+    for place in ((10, 180), (10, 900), (560, 180)):
+        cv2.putText(marker, "RTB", place, cv2.FONT_HERSHEY_SIMPLEX, 3.5, (255,), 20)
+    image = np.where(marker > 0, np.uint16(65535), image // np.uint16(9))
+    found, true = content_mask(image), cells(inside)
+    assert found[true].mean() > 0.98
+    assert not found.all()
+
+
 def test_white_collimation_is_background_and_a_white_implant_is_not() -> None:
     image, inside = limb()
     image[:, :100] = 65535

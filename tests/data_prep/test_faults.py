@@ -136,10 +136,10 @@ def test_a_file_replaced_by_one_of_equal_size_is_not_taken_for_it(tmp_path: Path
 
 
 def test_a_fault_of_the_program_costs_one_film(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
-    def wrong(film: Any, sha256: str, facts: Any, **options: Any) -> Any:
+    def wrong(film: Any, facts: Any, **options: Any) -> Any:
         if facts["row"] == row:
             raise ValueError("DOE^JANE")
-        return make_sample(film, sha256, facts, **options)
+        return make_sample(film, facts, **options)
 
     private, make_sample = make_private(tmp_path, monkeypatch), shard_writer.make_sample
     (row,) = [one["row"] for one in read_linkage(private).to_pylist() if one["path"].endswith("p3/PA.dcm")]

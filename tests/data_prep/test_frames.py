@@ -95,7 +95,7 @@ def test_frames_become_films_and_the_ledger_counts_files(tmp_path: Path, monkeyp
     index = pq.read_table(tmp_path / "public" / "index.parquet")
     manifest = read_manifest(tmp_path / "private").to_pylist()
     (key,) = {row["key"] for row in manifest if row["frames"] == 3}
-    expected = {frame_key(key, number): (number, pixel_sha256(one)) for number, one in enumerate(values)}
+    expected = {frame_key(key, number): (number, pixel_sha256(one, one.shape)) for number, one in enumerate(values)}
     found = {row["key"]: (row["frame"], row["pixel_sha256"]) for row in index.to_pylist() if row["frame"] is not None}
     assert found == expected and key in found
     assert verify(tmp_path / "public") == []

@@ -11,7 +11,7 @@ from data_prep.decode import StoredFilm, decode
 from data_prep.display import ValueRange, apply, display_of
 from data_prep.errors import Reason
 from data_prep.film_codec import decode_film
-from data_prep.sample import make_sample, pixel_sha256
+from data_prep.sample import make_sample
 from data_prep.shard_format import Provenance
 from data_prep.shard_values import pixel_aspect, shrunk_size
 from tests.data_prep.dicom_builder import write_film
@@ -85,7 +85,7 @@ def facts(**changed: Any) -> dict[str, Any]:
 def sample(tmp_path: Path, spacing: list[float] | None, **attributes: Any) -> Any:
     write_film(tmp_path / "film.dcm", values=anatomy("oblong", 120, 60), window=(2048, 4096), **attributes)
     film = dicom((tmp_path / "film.dcm").read_bytes())
-    return make_sample(film, pixel_sha256(film.values), facts(pixel_spacing_mm=spacing), split="train", max_side=100)
+    return make_sample(film, facts(pixel_spacing_mm=spacing), split="train", max_side=100)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_sidecar_says_what_the_allow_list_names_and_nothing_else(public: Path) -
     assert set(sidecar) == _ALLOWED
     places = {"shard", "film_offset", "film_size", "sidecar_offset", "sidecar_size"}
     seen = {"display_source", "display_invert", "provenance", "content_fraction", "polarity_suspect", "same_pixels_as"}
+    seen |= {"clipped_low", "clipped_high", "perceptual_hash"}
     assert set(INDEX_SCHEMA.names) - places - seen < _ALLOWED
 
 

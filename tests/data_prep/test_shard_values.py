@@ -25,6 +25,24 @@ def test_shrinking_integers_is_shrinking_in_float_and_rounding(film: tuple[int, 
         assert np.abs(shrink(values, hidden, 0, size) - means).max() <= 0.51
 
 
+def test_visible_pixels_alone_make_the_mean_beside_hidden_ones() -> None:
+    values = noise(300, 250, top=32767)
+    hidden = np.random.default_rng(1).random(values.shape) < 0.3
+    hidden[:, :40] = True
+    weights, size = (~hidden).astype(np.float64), (140, 117)
+    visible = cv2.resize(weights, size[::-1], interpolation=cv2.INTER_AREA)
+    means = cv2.resize(weights * values, size[::-1], interpolation=cv2.INTER_AREA) / np.maximum(visible, 1e-9)
+    shrunk = shrink(values, hidden, 7, size)
+    clear = np.abs(visible - 0.5) > 0.001
+    assert (shrunk[(visible < 0.5) & clear] == 7).all()
+    assert np.abs(shrunk - means)[(visible > 0.5) & clear].max() <= 2
+
+
+def test_mean_beside_hidden_pixels_stays_in_the_range() -> None:
+    hidden = np.indices((90, 90)).sum(axis=0) % 2 == 0
+    assert shrink(np.full((90, 90), 32767, dtype=np.uint16), hidden, 0, (30, 30)).max() == 32767
+
+
 def test_values_of_the_file_itself_are_read_and_left_alone() -> None:
     """Uncompressed pixels are not copied out of the bytes of their file."""
     values = np.frombuffer(noise(300, 250).tobytes(), "<u2").reshape(300, 250)

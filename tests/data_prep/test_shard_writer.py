@@ -105,8 +105,8 @@ def test_padding_is_black_on_display_whatever_the_polarity(photometric: str, tmp
     values[:, :20] = 4095
     path = tmp_path / "film.dcm"
     write_film(path, values=values, photometric=photometric, window=(2048, 4096), PixelPaddingValue=4095)
-    film, sha256 = decode_file(path.read_bytes(), facts(path))
-    sample = make_sample(film, sha256, facts(path), split="train", max_side=40)
+    film = decode_file(path.read_bytes(), facts(path))
+    sample = make_sample(film, facts(path), split="train", max_side=40)
     shown = apply(decode_film(sample.film, bits=12), sample.sidecar.display)
     assert (shown[:, :10] == 0).all() and shown[:, 10:].max() > 30_000
 
@@ -114,8 +114,8 @@ def test_padding_is_black_on_display_whatever_the_polarity(photometric: str, tmp
 def test_sidecar_describes_the_film_in_the_shard(tmp_path: Path) -> None:
     path = tmp_path / "film.dcm"
     write_film(path, values=anatomy("spacing", 96, 80), window=(2048, 4096))
-    film, sha256 = decode_file(path.read_bytes(), facts(path))
-    sample = make_sample(film, sha256, facts(path), split="val", max_side=48)
+    film = decode_file(path.read_bytes(), facts(path))
+    sample = make_sample(film, facts(path), split="val", max_side=48)
     sidecar = sample.sidecar
     assert (sidecar.rows, sidecar.columns, sidecar.source_rows, sidecar.source_columns) == (48, 40, 96, 80)
     assert sidecar.pixel_spacing_mm == (0.4, 0.4)
@@ -127,14 +127,15 @@ def test_sidecar_describes_the_film_in_the_shard(tmp_path: Path) -> None:
 
 
 def test_checksum_of_pixels_does_not_depend_on_the_encoding(tmp_path: Path) -> None:
-    path, other = tmp_path / "film.dcm", tmp_path / "other.dcm"
+    def checksum(path: Path, **changed: str) -> str:
+        told = facts(path, **changed)
+        return make_sample(decode_file(path.read_bytes(), told), told, split="train", max_side=48).sidecar.pixel_sha256
+
+    path, other, turned = (tmp_path / name for name in ("film.dcm", "other.dcm", "turned.dcm"))
     for place, syntax in ((path, "1.2.840.10008.1.2.1"), (other, "1.2.840.10008.1.2.2")):
         write_film(place, values=anatomy("same"), transfer_syntax=syntax)
-    one = decode_file(path.read_bytes(), facts(path))[1]
-    two = decode_file(other.read_bytes(), facts(other, transfer_syntax="1.2.840.10008.1.2.2"))[1]
-    turned = tmp_path / "turned.dcm"
     write_film(turned, values=anatomy("same").reshape(80, 96))
-    assert one == two != decode_file(turned.read_bytes(), facts(turned))[1]
+    assert checksum(path) == checksum(other, transfer_syntax="1.2.840.10008.1.2.2") != checksum(turned)
 
 
 def test_shard_holds_what_its_index_and_card_say(tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ def test_film_and_display_go_through_decode_as_images_do(tmp_path: Path) -> None
     grey = anatomy("png", bits=8).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "film.png")
     film = decode((tmp_path / "film.png").read_bytes(), source="png")
-    sample = make_sample(film, "0" * 64, facts(tmp_path / "film.png"), split="train", max_side=1000)
+    sample = make_sample(film, facts(tmp_path / "film.png"), split="train", max_side=1000)
     assert sample.sidecar.display.source == "declared_range"
     shown = apply(decode_film(sample.film, bits=8), sample.sidecar.display)
     assert np.array_equal(shown, grey.astype(np.uint16) * 257)
