@@ -3,6 +3,7 @@
 Running the same command again finishes what was interrupted; finished shards are not touched.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +26,7 @@ from data_prep.shard_pool import processes
 from data_prep.shard_run import Run
 
 S = TypeVar("S", bound=ShardSettings)
+_log = logging.getLogger(__name__)
 
 
 def shard(private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None) -> DatasetCard:
@@ -70,6 +72,10 @@ def _history(public: Path, inputs: ShardInputs) -> History:
         raise ShardFormatError(
             f"{public} has further generations, which follow what was scanned then; the archive has changed since:"
             " python -m data_prep append PRIVATE --out PUBLIC takes what is new"
+        )
+    if history.plan_sha256:
+        _log.warning(
+            "the scan has changed since these shards were begun: those that now differ are replaced; append leaves them"
         )
     return History(inputs.plan.sha256)  # of other rows, if any
 
@@ -150,8 +156,8 @@ def _writing(public: Path, inputs: ShardInputs, *, shared: bool = False) -> Iter
             yield
     except OSError as error:  # of writing; trouble with reading leaves a shard unfinished
         raise ShardFormatError(
-            f"{public} cannot be written ({error.strerror}); mend that, then run the same command again: finished"
-            " shards are kept"
+            f"{public} cannot be written ({error.strerror or type(error).__name__}); mend that, then run the same"
+            " command again: finished shards are kept"
         ) from None
 
 

@@ -23,7 +23,7 @@ from data_prep.shard_pool import Limits, write_shards
 from data_prep.shard_values import shrunk_size
 from data_prep.shard_writer import ShardTask, Unfinished, Watch, write_shard
 
-SAMPLE = 48
+SAMPLE = 96
 """Files that are tried."""
 _SECONDS_FILE = "seconds"
 _LARGEST_SIDECAR = 8192

@@ -1,8 +1,9 @@
 """What every header of an archive said, kept in the private folder: the next scan reads only what is new or changed.
 
-A stream of Arrow batches, mapped into memory and not compressed (about 1 kB a row), so that rows of a million files
-stay on disk until they are used, and an interrupted scan loses nothing that it has read. A row is used again where path, size and time of the file are the same, unless the file was so fresh when it was read that a
-later change might bear the same time.
+A stream of Arrow batches, mapped into memory and not compressed (about 1 kB a row): rows of a million files stay on
+disk until they are used, and an interrupted scan loses nothing that it has read. A row is used again where path, size
+and time of the file are the same, unless the file was so fresh when it was read that a later change might bear the
+same time.
 """
 
 import hashlib

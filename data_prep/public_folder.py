@@ -98,7 +98,7 @@ def finish(public: Path, card: bytes) -> None:
 
 
 def remove_begun(public: Path) -> None:
-    """Take the mark of an unfinished folder away, which an interruption can leave beside ``dataset.json``."""
+    """Remove the mark of an unfinished folder; an interruption can leave it beside ``dataset.json``, which counts."""
     if (public / _BEGUN_FILE).exists():
         (public / _BEGUN_FILE).unlink()
 
@@ -183,7 +183,7 @@ def check_identity(public: Path, identity: Identity) -> None:
                 " give a new or an empty folder as --out"
             )
         return
-    if found.after != identity["after"]:
+    if found.after != identity.get("after"):
         raise ShardFormatError(
             f"{public} was begun after other shards than those that are there now; remove it, then append again"
         )

@@ -93,6 +93,8 @@ def _headers(
             yield chunk.rows
 
     headers = header_table.write_headers(private, same, rows())
+    if headers.num_rows != len(files):
+        raise AssertionError("a file has no row, or two")
     return headers, _changes(before, headers["path"], read) if len(before) or read < len(files) else None
 
 

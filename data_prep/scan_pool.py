@@ -146,7 +146,7 @@ def read_chunk(task: _Task, *, pseudonyms: Pseudonyms, settings: ScanSettings) -
     known = {path: (number, facts) for number, (path, *facts) in enumerate(names)}
     rows: list[dict[str, Any]] = []
     order: list[int] = []
-    bad: list[OSError] = []
+    bad = 0
     try:
         with quiet():
             for file, opened in zip(task.files, _opened(task.files, known, settings.read_ahead), strict=True):
@@ -154,29 +154,32 @@ def read_chunk(task: _Task, *, pseudonyms: Pseudonyms, settings: ScanSettings) -
                     order.append(known[file.path][0])
                     continue
                 order.append(task.known.num_rows + len(rows))
+                _check_folder(file, opened)
                 try:
                     rows.append(_row(file, opened, pseudonyms, settings))
-                except OSError as error:
-                    bad.append(error)
-                    _check_disk(file, bad)
+                except OSError:
+                    bad += 1
+                    if bad > _FEW:
+                        raise
                     rows.append(_row(file, _Opened(0, None, error=FileNotFoundError()), pseudonyms, settings))
     except OSError as error:
         raise ArchiveError(
             f"the archive cannot be read ({error.strerror}); run the same command again: it goes on where it was"
         ) from None
     fresh = pa.Table.from_pylist(rows, HEADERS_SCHEMA)
-    both = pa.concat_tables([task.known, fresh]) if task.known.num_rows else fresh
-    return Chunk(both if len(rows) == len(order) else both.take(pa.array(order)), len(rows))
+    if not task.known.num_rows:
+        return Chunk(fresh, len(rows))
+    return Chunk(pa.concat_tables([task.known, fresh]).take(pa.array(order)), len(rows))
 
 
-def _check_disk(file: ArchiveFile, bad: Sequence[OSError]) -> None:
-    """Tell a bad sector, which costs a film, from a disk that is no longer there.
+def _check_folder(file: ArchiveFile, opened: _Opened) -> None:
+    """Tell a file that was deleted from an archive that is no longer mounted.
 
     Raises:
-        OSError: many files of a task fail, or the folder of one of them has gone with it.
+        FileNotFoundError: the folder has gone with its file.
     """
-    if len(bad) > _FEW or not Path(file.path).parent.is_dir():
-        raise bad[-1]
+    if isinstance(opened.error, FileNotFoundError) and not Path(file.path).parent.is_dir():
+        raise opened.error
 
 
 @lru_cache(1)
@@ -244,10 +247,6 @@ def _read(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: 
             return read_image(path, file.below, kind, head, pseudonyms, settings)
         if is_dicom(head) or may_be_bare(head):
             return read_dicom(path, head, opened.size, pseudonyms, settings)
-    except FileNotFoundError:
-        if opened.error is not None and not path.parent.is_dir():
-            raise
-        return FileRow("other", Reason.UNREADABLE_HEADER)
-    except PermissionError:
+    except (PermissionError, FileNotFoundError):
         return FileRow("other", Reason.UNREADABLE_HEADER)
     return FileRow("other", Reason.NOT_A_FILM)

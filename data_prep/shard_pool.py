@@ -2,7 +2,8 @@
 
 A file at which a process dies or stays too long is tried a second time. A process that the kernel killed, as it does
 when memory is short, and a file that took too long are tried again at the end, alone: it may have been the others'
-doing. What fails twice gets a verdict, with which the shard is written without that file, or stays unfinished.
+doing. A file that could not be read is tried again soon. What fails twice gets a verdict, with which the shard is
+written without that file, or stays unfinished.
 """
 
 import multiprocessing
@@ -31,7 +32,6 @@ _FALSE_STARTS = 3
 """Processes that may die before they listen, one after the other."""
 _FEW = 10
 """Files that may be gone from any shard, however small."""
-_SUSPECT = frozenset({Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT})
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ class _Judge:
 
     def again(self, task: ShardTask, result: Unfinished) -> ShardTask | None:
         """The task to try next; None where the shard stays unfinished."""
-        suspects: list[int | str] = [row for row, reason in result.failed if reason in _SUSPECT]
-        suspects = suspects if result.failed else [task.name]
+        suspects: list[int | str] = [row for row, _ in result.failed] or [task.name]
         self._strikes.update(suspects)
         if any(self._strikes[suspect] < _TRIES for suspect in suspects):
             return task
@@ -194,7 +193,8 @@ class _Pool:
         assert task is not None
         if worker.files >= self._limits.recycle_files:
             self._remove(worker)
-        yield from self._settle(task, said, alone=True)
+        lost = isinstance(said, Unfinished) and any(reason in LOST for _, reason in said.failed)
+        yield from self._settle(task, said, alone=not lost)
 
     def _lose(self, worker: Worker, row: int, reason: Reason) -> Iterator[Unfinished]:
         """A process has died, or has to, at the file ``row`` (-1: at none)."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from data_prep.shard_format import DatasetCard, ShardCard, read_dataset_card
 from data_prep.shard_inputs import ShardInputs
 from data_prep.shard_pool import Learn, Limits, processes, write_shards
 from data_prep.shard_writer import Unfinished, index_bytes
+
+_log = logging.getLogger(__name__)
 
 _HINTS = {
     Reason.UNREADABLE_FILE: "could not be read: mount or mend them",
@@ -56,6 +59,8 @@ class Run:
         """Write what is not there, remove what is no longer planned, publish."""
         self.cards = self.finished()
         if todo := self.todo(self.cards):
+            if self.cards:
+                _log.info("%d of %d shards are there", len(self.cards), len(self.planned))
             if self._inputs.settings.runtime.check_disk:
                 check_disk(self._inputs, todo, self._public)
             self._reopen()
@@ -154,7 +159,7 @@ class _FileProgress:
         """So many files of this generation are done, so many of them are no films."""
         self._now = files, refused
         done, none = self._before[0] + files, self._before[1] + refused
-        self._progress.add(done - self._shown[0], f"{none} no film" if none else "")
+        self._progress.add(done - self._shown[0], f"{none} left out" if none else "")
         self._shown = done, none
 
     def next(self) -> None:

@@ -41,16 +41,22 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table) -> dict[
     over.
 
     Raises:
-        SettingsError: no such table, a row of it is wrong or contradicts another, or it names nobody in the archive.
+        SettingsError: no such table, a row of it is wrong or contradicts another, it names nobody in the archive, or
+            two splits for the numbers of one patient.
     """
     wanted = _read(path)
-    given = {
-        key: wanted[number]
-        for number, key in zip(linkage["patient_id"].to_pylist(), manifest["patient"].to_pylist(), strict=True)
-        if key is not None and number in wanted
-    }
+    given: dict[str, Split] = {}
+    torn: set[str] = set()
+    for number, key in zip(linkage["patient_id"].to_pylist(), manifest["patient"].to_pylist(), strict=True):
+        if key is not None and number in wanted and given.setdefault(key, wanted[number]) != wanted[number]:
+            torn.add(key)
     if not given:
         raise SettingsError(f"splits.table {path} names no patient of the archive; give the numbers that stand there")
+    if torn:
+        raise SettingsError(
+            f"splits.table {path} gives two splits to {len(torn)} patients with more than one number (films of one"
+            " study are of one patient, whatever numbers they bear); give all numbers of a patient the same split"
+        )
     return given
 
 

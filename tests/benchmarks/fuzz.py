@@ -32,6 +32,8 @@ from tests.data_prep.private_builder import anatomy
 
 MEMORY_GIB = 2
 """What a worker may add to its address space."""
+BOUND_GIB = MEMORY_GIB + 0.5
+"""Of any process: that, and what it begins with."""
 LIMITS = ("runtime.file_seconds=20", "runtime.accept=[decoder_timeout]")
 """A mutated film that stops its decoder will do so for ever."""
 _ROOT = Path(__file__).parents[2]
@@ -190,7 +192,9 @@ def _run(words: list[object], seconds: float) -> None:
     if done.returncode:
         raise AssertionError(f"{words[0]} ended with {done.returncode}:\n{done.stdout}\n{done.stderr[-3000:]}")
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"{words[0]:<10}{time.perf_counter() - start:8.1f} s   largest process so far {largest:.2f} GiB")
+    print(f"{words[0]:<10}{time.perf_counter() - start:8.1f} s   largest process so far {largest:.2f} GiB", flush=True)
+    if largest > BOUND_GIB:
+        raise AssertionError(f"a process of {words[0]} took {largest:.2f} GiB, more than {BOUND_GIB}")
 
 
 def main() -> None:
@@ -202,6 +206,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         card = shard_mutations(args.keep or Path(name), args.files, args.seed, seconds=3600)
     print(card)
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    counts = card.files
+    accounted = counts.written + counts.rejected + counts.dropped
+    print(f"baseline: {args.files} files and {BOUND_GIB} GiB")
+    print(f"ratio: accounted for {accounted / args.files:.3f}, memory {largest / BOUND_GIB:.2f}")
     print(f"given up after a crash or a time-out: {Counter(reason for _, reason in card.quarantined) or 'none'}")
 
 

@@ -3,7 +3,9 @@
     python -m tests.benchmarks.kills [--kills 50] [--patients 60] [--seed 0]
 
 Three ways in turn: the whole process group (a lost machine), the command alone (its workers must end with it, and the
-same command is run at once), and one of its workers (the command itself must go on).
+same command is run at once), and one of its workers (the command itself must go on). Three of four kills come within
+0.3 s of the first shard that a command finishes. Every fifth time the command that goes on is killed too. Then the
+bytes for 1, 2 and 4 workers are compared.
 """
 
 import argparse
@@ -38,14 +40,21 @@ def finish(command: Sequence[str], public: Path) -> Path:
     return public
 
 
-def kill(command: Sequence[str], public: Path, seconds: float, way: str = GROUP) -> None:
-    """Run ``command`` and kill it, or a part of it, after ``seconds``."""
+def kill(command: Sequence[str], public: Path, seconds: float, way: str = GROUP, *, writing: bool = False) -> None:
+    """Run ``command`` and kill it, or a part of it, after ``seconds``; ``writing``: after it has finished a shard."""
+    shards = _finished(public)
     words, environment = _words(command, public)
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(words, env=environment, stdout=quiet, stderr=quiet, start_new_session=True)
+    while writing and process.poll() is None and _finished(public) == shards:
+        time.sleep(0.002)
     time.sleep(seconds)
     _kill(process, way)
     process.wait()
+
+
+def _finished(public: Path) -> int:
+    return len(list(public.glob("*-*.json")))
 
 
 def _words(command: Sequence[str], public: Path) -> tuple[list[str], dict[str, str]]:
@@ -78,6 +87,17 @@ def _workers(parent: int) -> list[int]:
     return found
 
 
+def _stage(public: Path) -> str:
+    if not public.exists():
+        return "0 before the folder"
+    if (public / "dataset.json").exists():
+        return "4 published"
+    parts = len(list(public.glob(".*.part")))
+    if not _finished(public):
+        return "1 before the first shard"
+    return "3 in the middle of a file" if parts else "2 between two files"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
@@ -99,10 +119,14 @@ def main() -> None:
         films = pq.read_table(whole / "index.parquet").num_rows
         print(f"baseline: {films} films in {len(list(whole.glob('*.tar')))} shards, {seconds:.1f} s, nobody disturbs")
         found: Counter[str] = Counter()
+        stages: Counter[str] = Counter()
         for number in range(args.kills):
             way = (GROUP, COMMAND, WORKER)[number % 3]
-            moment = draw.uniform(0, seconds)
-            kill(command, folder / "killed", moment, way)
+            for again in range(2 if number % 5 == 0 else 1):
+                writing = (number + again) % 4 > 0  # the start takes longer than the writing
+                moment = draw.uniform(0, 0.3) if writing else draw.uniform(0, seconds)
+                kill(command, folder / "killed", moment, way, writing=writing)
+                stages[_stage(folder / "killed")] += 1
             public = finish(command, folder / "killed")
             same = {path.name: path.read_bytes() for path in public.iterdir()} == expected
             found[f"{way}: {'same bytes' if same else 'OTHER BYTES'}"] += 1
@@ -111,9 +135,21 @@ def main() -> None:
             shutil.rmtree(public)
         for line, count in sorted(found.items()):
             print(f"{line:<30}{count:>5}")
+        print("how far the command had come when it was killed:")
+        for stage, count in sorted(stages.items()):
+            print(f"  {stage:<28}{count:>5}")
         same = sum(count for line, count in found.items() if line.endswith("same bytes"))
         print(f"ratio: {same} of {args.kills}")
-    sys.exit(same != args.kills)
+        failed = same != args.kills
+        for workers in (1, 2, 4):
+            command[-2] = f"runtime.workers={workers}"
+            start = time.perf_counter()
+            public = finish(command, folder / f"workers{workers}")
+            equal = {path.name: path.read_bytes() for path in public.iterdir()} == expected
+            failed |= not equal
+            told = "same bytes" if equal else "OTHER BYTES"
+            print(f"{workers} workers: {told}, {time.perf_counter() - start:.1f} s")
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

@@ -182,10 +182,11 @@ def test_full_disk_is_told_in_one_line(private: Path, tmp_path: Path, monkeypatc
     assert not any(path.is_file() for path in (tmp_path / "public").iterdir())
 
 
-def test_changed_archive_replaces_the_plan(public: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_changed_archive_replaces_the_plan(public: Path, tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
     write_archive(tmp_path / "archive", patients=3)
     private = make_private(tmp_path, monkeypatch)
     card = shard(private, public, settings())
+    assert "the scan has changed since these shards were begun" in caplog.text
     fresh = shard(private, tmp_path / "fresh", settings())
     assert card == fresh and contents(public) == contents(tmp_path / "fresh")
 

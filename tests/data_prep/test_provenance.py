@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from data_prep.decode import StoredFilm, decode
 from data_prep.display import ValueRange, apply, display_of
 from data_prep.errors import Reason
-from data_prep.film_codec import decode_film
+from data_prep.film_codec import Codec, decode_film
 from data_prep.sample import make_sample
 from data_prep.shard_format import Provenance
 from data_prep.shard_values import pixel_aspect, shrunk_size
@@ -71,6 +71,7 @@ def test_every_code_of_the_list_occurs(tmp_path: Path) -> None:
         "function_unknown": shown(header(VOILUTFunction="CUBIC", **WINDOW)),
         "presentation_shape_conflict": shown(header(PresentationLUTShape="INVERSE", **WINDOW)),
         "made_square": sample(tmp_path, [0.2, 0.1]).sidecar.display.provenance,
+        "display_applied": sample(tmp_path, codec="jpeg").sidecar.display.provenance,
     }
     assert cases == {code: [code] for code in get_args(Provenance)}
 
@@ -82,10 +83,10 @@ def facts(**changed: Any) -> dict[str, Any]:
     return row | named | {"patient_known": True, "bits_stored": 12, "photometric": "MONOCHROME2"} | changed
 
 
-def sample(tmp_path: Path, spacing: list[float] | None, **attributes: Any) -> Any:
+def sample(tmp_path: Path, spacing: list[float] | None = None, *, codec: Codec = "htj2k", **attributes: Any) -> Any:
     write_film(tmp_path / "film.dcm", values=anatomy("oblong", 120, 60), window=(2048, 4096), **attributes)
     film = dicom((tmp_path / "film.dcm").read_bytes())
-    return make_sample(film, facts(pixel_spacing_mm=spacing), split="train", max_side=100)
+    return make_sample(film, facts(pixel_spacing_mm=spacing), split="train", max_side=100, codec=codec)
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from data_prep import folder_lock
+from data_prep import shard_writer
 from data_prep.engine import retry, shard
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
 from data_prep.folder_lock import LOCK_FILE, locked
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest, with_fingerprint, write_manifest
 from data_prep.public_folder import claimed, withdraw
 from data_prep.shard_format import read_dataset_card
+from data_prep.shard_inputs import read_inputs
 from data_prep.verify import verify
 from tests.data_prep.dicom_builder import write_film
 from tests.data_prep.private_builder import ONE, anatomy, make_private, settings
@@ -62,7 +63,7 @@ def test_a_kill_between_the_last_two_steps_leaves_no_mark(private: Path, public:
 def test_a_damaged_dataset_card_is_written_anew_around_its_shards(damage: bytes, private: Path, public: Path) -> None:
     before, changed = contents(public), (public / "train-000000.tar").stat().st_mtime_ns
     (public / "dataset.json").write_bytes(damage)
-    with pytest.raises(ShardFormatError, match="same shard command again|format version None"):
+    with pytest.raises(ShardFormatError, match=r"same shard command again|format version None"):
         read_dataset_card(public)
     with pytest.raises(ShardFormatError, match="same shard command again"):
         retry(private, public, [Reason.CORRUPT_PIXELS], settings())
@@ -99,6 +100,26 @@ def test_a_lost_archive_is_no_loss_to_accept(tmp_path: Path, monkeypatch: Any) -
     assert shard(private, public, chosen).files.written == 12
 
 
+def test_an_archive_that_vanishes_within_a_shard_gives_nothing_up(tmp_path: Path, monkeypatch: Any) -> None:
+    def vanish(path: str, facts: Any) -> bytes:
+        if facts["row"] == last:
+            (tmp_path / "archive").rename(tmp_path / "away")
+        return whole(path, facts)
+
+    for number in range(24):
+        write_film(tmp_path / "archive" / f"{number}.dcm", values=anatomy(number), patient_id=f"P{number}")
+    private, public, whole = make_private(tmp_path, monkeypatch), tmp_path / "public", shard_writer._read
+    chosen = settings(films_per_shard=24, splits={"val": 0, "test": 0}, runtime={**ONE, "accept": ["unreadable_file"]})
+    last = int(read_inputs(private, public, chosen).plan.shards[0].rows[-3])  # three of its files are lost with it
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_writer, "_read", vanish)
+        with pytest.raises(ArchiveError, match="24 files"):
+            shard(private, public, chosen)
+    (tmp_path / "away").rename(tmp_path / "archive")
+    card = shard(private, public, chosen)
+    assert card.files.written == 24 and card.quarantined == []
+
+
 def test_manifest_and_linkage_of_two_scans_are_not_taken_together(private: Path, public: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(private, tmp_path / "private"))
     manifest, linkage = read_manifest(other), read_linkage(other)
@@ -122,7 +143,7 @@ def test_where_folders_cannot_be_locked_a_file_stands_for_them(public: Path, tmp
         lock(descriptor, how)
 
     lock = fcntl.flock
-    monkeypatch.setattr(folder_lock.fcntl, "flock", network)
+    monkeypatch.setattr(fcntl, "flock", network)
     before = contents(public)
     identity = {
         name: json.loads(before["dataset.json"])[name] for name in ("format_version", "key_fingerprint", "config")
@@ -145,7 +166,7 @@ def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: Any, c
     def unknown(descriptor: int, how: int) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(folder_lock.fcntl, "flock", unknown)
+    monkeypatch.setattr(fcntl, "flock", unknown)
     with locked(tmp_path):
         assert "knows no locks" in caplog.text
     assert list(tmp_path.iterdir()) == []
@@ -159,7 +180,6 @@ def test_a_finished_folder_that_cannot_be_written_is_left_alone(private: Path, p
         monkeypatch.setattr(Path, name, read_only)
     card = shard(private, public, settings())
     assert card.files.written == 14 and verify(public) == []
-    (public / "train-000000.json").chmod(0o600)
-    os.remove(public / "train-000000.json")
+    os.unlink(public / "train-000000.json")  # noqa: PTH108 - Path.unlink is replaced
     with pytest.raises(ShardFormatError, match=r"cannot be written \(Read-only file system\)"):
         shard(private, public, settings())

@@ -95,6 +95,18 @@ def test_a_full_disk_ends_the_run_and_every_worker(tmp_path: Path) -> None:
         list(write_shards(tasks(tmp_path, [None] * 3), tmp_path, LIMITS, write=_write_on_full_disk))
 
 
+def test_short_memory_leaves_a_shard_unfinished_and_the_others_written(tmp_path: Path) -> None:
+    results = list(write_shards(tasks(tmp_path, [None] * 2), tmp_path, Limits(1), write=_write_hungrily))
+    assert Unfinished("train-000000", ()) in results and len(results) == 2
+    assert [card.shard for card in results if isinstance(card, ShardCard)] == ["train-000001"]
+
+
+def test_workers_die_before_their_leader_and_leave_interrupts_to_it(tmp_path: Path) -> None:
+    list(write_shards(tasks(tmp_path, [None]), tmp_path, Limits(1), write=_write_state))
+    assert (tmp_path / "state").read_text() == "500 True"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_processes_that_never_begin_are_told(tmp_path: Path) -> None:
     class Deadly:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -124,6 +136,18 @@ def _write_slowly(task: ShardTask, public: Path, watch: Watch) -> ShardCard | Un
     if first:
         time.sleep(600)
     return result
+
+
+def _write_hungrily(task: ShardTask, public: Path, watch: Watch) -> ShardCard | Unfinished:
+    if task.name == "train-000000":
+        raise MemoryError
+    return write_shard(task, public, watch)
+
+
+def _write_state(task: ShardTask, public: Path, watch: Watch) -> ShardCard | Unfinished:
+    blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    (public / "state").write_text(f"{Path('/proc/self/oom_score_adj').read_text().strip()} {blocked}")
+    return write_shard(task, public, watch)
 
 
 def _write_on_full_disk(task: ShardTask, public: Path, watch: Watch) -> ShardCard | Unfinished:

@@ -167,6 +167,26 @@ def test_film_that_cannot_be_decoded_is_found(public: Path) -> None:
     assert verify(public) == [f"train-000000.tar {row['key']}: the film cannot be decoded"]
 
 
+def test_damaged_bytes_are_given_to_no_decoder(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object, **__: object) -> Any:
+        raise AssertionError("a damaged film can kill its decoder")
+
+    for path in public.glob("*.tar"):
+        data = bytearray(path.read_bytes())
+        data[600] ^= 1
+        path.write_bytes(data)
+    monkeypatch.setattr("data_prep.verify.decode_film", crash)
+    assert len(verify(public)) == len(list(public.glob("*.tar")))
+
+
+def test_files_that_belong_to_no_shard_are_found(public: Path) -> None:
+    for name in ("train-000007.tar", "train-000007.parquet", "train-000007.json", ".val-000000.tar.17.part"):
+        (public / name).write_bytes(b"")
+    assert {problem.partition(":")[0] for problem in verify(public)} == {
+        "train-000007.tar", "train-000007.parquet", "train-000007.json", ".val-000000.tar.17.part",
+    }  # fmt: skip
+
+
 def test_unfinished_folder_is_an_error(public: Path) -> None:
     (public / "dataset.json").unlink()
     with pytest.raises(ShardFormatError, match="not finished"):
