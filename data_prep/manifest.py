@@ -128,6 +128,11 @@ def prepare_private(private: Path) -> None:
         raise ArchiveError(f"the private folder {private} cannot be used ({error.strerror})") from None
 
 
+def is_private(folder: Path) -> bool:
+    """Whether a scan has finished in the folder."""
+    return (folder / MANIFEST_FILE).exists()
+
+
 def read_manifest(private: Path) -> pa.Table:
     """The manifest, sorted by row.
 

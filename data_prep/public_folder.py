@@ -72,6 +72,20 @@ def is_complete(public: Path) -> bool:
     return (public / DATASET_FILE).exists()
 
 
+def is_begun(public: Path) -> bool:
+    """Whether the folder is a public one, finished or not."""
+    return bool(_begun(public))
+
+
+def key_fingerprint_of(public: Path) -> str:
+    """Fingerprint of the secret that made the keys of a public folder, finished or not; empty where it has none."""
+    begun = _begun(public)
+    try:
+        return str(json.loads(begun[0].read_text(encoding="utf-8"))["key_fingerprint"]) if begun else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ShardFormatError(f"{begun[0]} is damaged; give a new folder as --out") from None
+
+
 def read_begun(public: Path) -> tuple[dict[str, Any], History]:
     """With which settings the folder was begun, and what its runs have learnt.
 
