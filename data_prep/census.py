@@ -60,6 +60,11 @@ class Facet:
     title: str
     cells: tuple[Cell, ...]
 
+    @property
+    def silent(self) -> bool:
+        """Whether no film states an answer."""
+        return all(cell.value == NOT_STATED for cell in self.cells)
+
 
 @dataclass(frozen=True)
 class Census:
@@ -67,13 +72,15 @@ class Census:
 
     Attributes:
         private: whether it is of a private folder, with rare values and years: not to be passed on.
-        films, patients, studies: in all.
+        films, patients, studies: in all; patients that are known.
+        unknown: films whose patient is not known; in cells, each of their studies counts as a patient.
     """
 
     private: bool
     films: int
     patients: int
     studies: int
+    unknown: int
     facets: tuple[Facet, ...]
 
     def table(self) -> pa.Table:
@@ -95,7 +102,9 @@ class Census:
 
     def __str__(self) -> str:
         """Tables for a person."""
-        lines = [f"{self.films:,} films of {self.patients:,} patients in {self.studies:,} studies"]
+        lines = [f"{self.films:,} films of {self.patients:,} known patients in {self.studies:,} studies"]
+        if self.unknown:
+            lines.append(f"{self.unknown:,} films are of unknown patients: below, each of their studies counts as one")
         for facet in self.facets:
             lines += ["", f"{facet.title:<46}{'films':>10}{'':>8}{'patients':>10}"]
             lines += [
@@ -144,9 +153,9 @@ def _census(films: pa.Table, facets: Iterable[Named], *, private: bool) -> Censu
         if values is not None:
             cells = merge(_cells(values, patients, ordered=named.ordered))
             found.append(Facet(named.name, named.title, cells))
-    known = np.unique(patients[patients >= 0])
+    known = np.asarray(pc.fill_null(films["patient_known"], False))
     studies = pc.count_distinct(films["study"]).as_py()
-    return Census(private, films.num_rows, len(known), studies, tuple(found))
+    return Census(private, films.num_rows, len(np.unique(patients[known])), studies, int((~known).sum()), tuple(found))
 
 
 def _cells(values: pa.ChunkedArray | pa.Array, patients: Codes, *, ordered: bool) -> tuple[Cell, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pydicom.uid import UID
 
 Values: TypeAlias = Any
 """[films] Arrow array of text or null; None where the table cannot answer."""
@@ -72,14 +73,25 @@ def bin_names(edges: Sequence[float], unit: str, *, first: int | None = None) ->
     Args:
         edges: rising.
         unit: said in every name.
-        first: the smallest possible value, of whole numbers: ``1 films``, ``4 to 5 films``; of others None: ``under 1
+        first: the smallest possible value, of whole numbers: ``1 film``, ``4 to 5 films``; of others None: ``under 1
             MP``, ``1 to 2 MP``.
     """
     last = f"{edges[-1]:g} {unit} and more"
     if first is None:
         return [f"under {edges[0]:g} {unit}", *(f"{low:g} to {high:g} {unit}" for low, high in pairwise(edges)), last]
     spans = [(low, high - 1) for low, high in pairwise((first, *edges))]
-    return [*(f"{low:g} {unit}" if low == high else f"{low:g} to {high:g} {unit}" for low, high in spans), last]
+    names = (
+        f"{low:g} {unit if low != 1 else unit.removesuffix('s')}" if low == high else f"{low:g} to {high:g} {unit}"
+        for low, high in spans
+    )
+    return [*names, last]
+
+
+def _transfer_syntaxes(films: pa.Table) -> Values:
+    """[films] names of the standard, PS3.6 Annex A, with the UID behind."""
+    encoded = films["transfer_syntax"].combine_chunks().dictionary_encode()
+    names = [uid if UID(uid).name == uid else f"{UID(uid).name} ({uid})" for uid in encoded.dictionary.to_pylist()]
+    return pa.array(names, pa.string()).take(encoded.indices)
 
 
 _SHARED = (
@@ -110,7 +122,7 @@ PRIVATE_FACETS = (
     Named("source", "File type", _column("source")),
     Named("modality", "Modality", _column("modality")),
     *_SHARED,
-    Named("transfer_syntax", "Transfer syntax", _column("transfer_syntax")),
+    Named("transfer_syntax", "Transfer syntax", _transfer_syntaxes),
     Named("megapixels", "Size of the original", _megapixels("rows", "columns"), ordered=True),
     Named("year", "Year of the study", _column("study_year"), ordered=True),
     _PATIENTS,

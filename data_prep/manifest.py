@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from data_prep.errors import ArchiveError
 
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
 MANIFEST_SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
@@ -35,6 +35,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("patient_known", pa.bool_()),
         ("study_day", pa.int32()),
         ("transfer_syntax", pa.string()),
+        ("modality", pa.string()),
         ("orientation", pa.int8()),
         ("rows", pa.int32()),
         ("columns", pa.int32()),

@@ -84,7 +84,7 @@ def _files(found: Findings) -> Iterator[Decision]:
     if unusable > limit * (unusable + found.films):
         yield Decision(
             Level.DECIDE, MANAGER, "ledger",
-            f"{unusable / (unusable + found.films):.1%} of the radiographs could not be used",
+            f"{unusable / (unusable + found.films):.1%} of the image files could not be used",
             f"{_count(unusable, 'file')} that should hold a film could not be used, more than the usual {limit:.0%}."
             " What is missing may be missing for a reason: one old device, one department, one decade.",
             "Look at the reasons below, mend the export, and scan again.",
@@ -161,12 +161,12 @@ def _words(found: Findings) -> Iterator[Decision]:
                 f"{_count(missing, 'film')}: the header is empty, or has a spelling that is on no list. {why}",
                 "Add the archive's words (unmapped.csv in the private folder) to the list, then scan and shard again.",
             )  # fmt: skip
-    if found.unknown_patients:
+    if found.census.unknown:
         yield Decision(
             Level.LOOK, MANAGER, "splits",
-            f"The patient of {found.unknown_patients / found.films:.1%} of the films is not known",
-            f"{_count(found.unknown_patients, 'film')} without a patient number. Each study counts as a patient of its"
-            " own, trains, and is never used for an examination.",
+            f"The patient of {found.census.unknown / found.films:.1%} of the films is not known",
+            f"{_count(found.census.unknown, 'film')} without a patient number. Each study counts as a patient, and trains:"
+            " it is never used for an examination.",
             "If the archive knows the patients, export their numbers, or name them by image_pattern.",
         )  # fmt: skip
 
@@ -176,7 +176,7 @@ def _quality(found: Findings) -> Iterator[Decision]:
         yield Decision(
             Level.DECIDE, RADIOLOGIST, "quality",
             f"{_count(len(found.suspects), 'film')} may have black and white exchanged",
-            "By their picture, not by their header. Nothing was corrected; a film without this mark is not proven right.",
+            "By their picture, not by their header. Nothing was corrected; films without a mark are not proven right.",
             "Look at them. Wrong ones can be left out of training by the column polarity_suspect.",
         )  # fmt: skip
     for end, part in found.clipped.items():
@@ -185,8 +185,7 @@ def _quality(found: Findings) -> Iterator[Decision]:
             yield Decision(
                 Level.LOOK, RADIOLOGIST, "quality",
                 f"{films / found.films:.1%} of the films are clipped to {end}",
-                f"More than {CLIPPED:.0%} of their content is pure {end}: a window that does not fit, or a saturated"
-                " detector.",
+                f"More than {CLIPPED:.0%} of their content is pure {end}: a wrong window, or a saturated detector.",
                 "Look at the devices concerned. The stored values are not clipped; another window can be used.",
             )  # fmt: skip
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data_prep.census import codes_of
+from data_prep.census import MIN_PATIENTS, codes_of
 from data_prep.errors import ShardFormatError
 from data_prep.report.charts import Band
 from data_prep.shard_format import unpack_mask
@@ -22,7 +22,8 @@ SIDE = 224
 """Pixels of the longer side of a film on the page."""
 PER_SHEET = 12
 SHEETS = 24
-"""Contact sheets at most: the most frequent body parts; films of all others share one."""
+"""Contact sheets at most: the most frequent body parts. Films of all others, and of those that fewer than MIN_PATIENTS
+patients share, are on one sheet."""
 MEASURED = 192
 """Films whose brightness is measured."""
 _BINS = 64
@@ -61,15 +62,16 @@ def contact_sheets(public: Path, index: pa.Table) -> list[Sheet]:
     codes = np.asarray(parts.indices, np.int64)
     names = parts.dictionary.to_pylist()
     counts = np.bincount(codes, minlength=len(names))
+    patients = codes_of(index["patient"])
     named = sorted(
         (place for place, name in enumerate(names) if name), key=lambda place: (-counts[place], names[place])
     )
-    groups = [(names[place].replace("_", " "), codes == place) for place in named[:SHEETS]]
-    if rest := named[SHEETS:]:
-        groups.append((f"{len(rest)} rarer body parts", np.isin(codes, rest)))
+    own = [place for place in named if len(np.unique(patients[codes == place])) >= MIN_PATIENTS][:SHEETS]
+    groups = [(names[place].replace("_", " "), codes == place) for place in own]
+    if rest := [place for place in named if place not in own]:
+        groups.append(("rare body parts", np.isin(codes, rest)))
     if "" in names:
         groups.append(("body part not stated", codes == names.index("")))
-    patients = codes_of(index["patient"])
     sheets = []
     for title, chosen in groups:
         rows = np.flatnonzero(chosen)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_prep.census import Census, private_census, public_census, study_years
@@ -59,7 +58,6 @@ class Findings:
         suspects: rows of films that look inverted; None where this is not recorded.
         near: look-alikes; None where no hashes are recorded.
         clipped: end of the display (black, white) → [films] part of the content there; None where not recorded.
-        unknown_patients: films whose patient is not known.
     """
 
     folder: Folder
@@ -71,7 +69,6 @@ class Findings:
     near: quality.LookAlikePairs | None
     suspects: NDArray[np.int64] | None
     clipped: dict[str, NDArray[np.float64] | None]
-    unknown_patients: int
     throughput: Throughput
 
     @property
@@ -108,7 +105,6 @@ def gather(public: Path, private: Path | None) -> Findings:
         near=quality.near_pairs(index, PAIRS_SHOWN),
         suspects=suspects,
         clipped={"black": quality.fractions(index, "clipped_low"), "white": quality.fractions(index, "clipped_high")},
-        unknown_patients=int(index.num_rows - (pc.sum(index["patient_known"]).as_py() or 0)),
         throughput=_throughput(folder),
     )
 
