@@ -105,7 +105,11 @@ class Census:
         lines = [f"{self.films:,} films of {self.patients:,} known patients in {self.studies:,} studies"]
         if self.unknown:
             lines.append(f"{self.unknown:,} films are of unknown patients: below, each of their studies counts as one")
+        if silent := [facet.title for facet in self.facets if facet.silent]:
+            lines.append(f"not stated for any film: {', '.join(silent)}")
         for facet in self.facets:
+            if facet.silent:
+                continue
             lines += ["", f"{facet.title:<46}{'films':>10}{'':>8}{'patients':>10}"]
             lines += [
                 f"  {str(cell)[:43]:<44}{cell.films:>10,}{cell.films / max(self.films, 1):>8.1%}{cell.patients:>10,}"

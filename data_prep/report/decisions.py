@@ -165,8 +165,8 @@ def _words(found: Findings) -> Iterator[Decision]:
         yield Decision(
             Level.LOOK, MANAGER, "splits",
             f"The patient of {found.census.unknown / found.films:.1%} of the films is not known",
-            f"{_count(found.census.unknown, 'film')} without a patient number. Each study counts as a patient, and trains:"
-            " it is never used for an examination.",
+            f"{_count(found.census.unknown, 'film')} without a patient number. Each study counts as a patient,"
+            " trains, and is never used for an examination.",
             "If the archive knows the patients, export their numbers, or name them by image_pattern.",
         )  # fmt: skip
 

@@ -46,8 +46,8 @@ class Report:
     private: bool
 
     def __str__(self) -> str:
-        asked = f"{self.decisions} things to decide or look at" if self.decisions else "nothing to decide"
-        stops = f", {self.stops} of which forbid going on" if self.stops else ""
+        asked = f"{self.decisions} point{'s' * (self.decisions != 1)} for a person"
+        stops = f" ({self.stops} of them: stop)" if self.stops else ""
         whose = "; private: it must not leave with the shards" if self.private else ""
         return f"{self.out}: {self.films:,} films, {asked}{stops}; {size_text(self.size)}{whose}"
 
@@ -120,7 +120,7 @@ def _percent(share: float) -> str:
         return "< 0.1 %"
     if 0.999 < share < 1:
         return "> 99.9 %"
-    return f"{100 * share:.0f} %" if share in (0, 1) or share >= 0.0995 else f"{100 * share:.1f} %"
+    return (f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}".removesuffix(".0")) + " %"
 
 
 def _written() -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Pair:
     distance: int | None
 
 
+OF_ONE_PATIENT = 4
+"""Pairs of one patient that are shown, at most: they are no trouble."""
 ACROSS_SPLITS, ACROSS_PATIENTS, ONE_PATIENT = "in two splits", "of two patients", "of one patient"
 
 
@@ -103,7 +105,8 @@ def _sorted_pairs(
     first, second = (np.array([pair[place] for pair in pairs], np.int64) for place in (0, 1))
     kind = np.where(splits[first] != splits[second], 0, np.where(patients[first] != patients[second], 1, 2))
     kinds = (ACROSS_SPLITS, ACROSS_PATIENTS, ONE_PATIENT)
-    chosen = np.argsort(kind, kind="stable")[:shown]
+    chosen = np.argsort(kind, kind="stable")
+    chosen = np.concatenate([chosen[kind[chosen] < 2], chosen[kind[chosen] == 2][:OF_ONE_PATIENT]])[:shown]
     return LookAlikePairs(
         counts={name: int((kind == number).sum()) for number, name in enumerate(kinds)},
         films=len(np.unique(np.concatenate([first, second]))),

@@ -78,9 +78,8 @@ def _measured(name: str, work: Callable[[], object]) -> None:
     start = time.perf_counter()
     work()
     seconds, gib = time.perf_counter() - start, _gib()
-    print(
-        f"{name:<16}{seconds:7.1f} s  {gib:5.2f} GiB   ratio {seconds / SECONDS:.3f} of {SECONDS} s, {gib / GIB:.2f} of {GIB} GiB"
-    )
+    of = f"{seconds / SECONDS:.3f} of {SECONDS} s, {gib / GIB:.2f} of {GIB} GiB"
+    print(f"{name:<16}{seconds:7.1f} s  {gib:5.2f} GiB  ratio {of}")
     if seconds > SECONDS or gib > GIB:
         raise SystemExit(1)
 
