@@ -11,9 +11,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-BOUND = 3
+BOUND = 4
 """Bits of 64 in which films that look alike may differ."""
-BLOCKS = 6
+BLOCKS = 7
 MAX_PAIRS = 1_000_000
 """More are not listed: an archive with so many has films that are all alike, such as test pictures."""
 

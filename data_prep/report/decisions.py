@@ -6,8 +6,9 @@ from enum import StrEnum
 
 from data_prep.config import ShardRuntime
 from data_prep.errors import Reason
+from data_prep.report.alike import ACROSS_PATIENTS, ACROSS_SPLITS
 from data_prep.report.findings import Findings
-from data_prep.report.quality import ACROSS_PATIENTS, ACROSS_SPLITS, CLIPPED
+from data_prep.report.quality import CLIPPED
 from data_prep.report.words import Kind, reason_words
 from data_prep.selection import QUARANTINE
 
@@ -118,15 +119,15 @@ def _leaks(found: Findings) -> Iterator[Decision]:
     if pairs := found.alike(ACROSS_SPLITS):
         yield Decision(
             Level.DECIDE, BOTH, "alike",
-            f"{_count(pairs, 'pair')} of look-alike films in two splits",
+            f"{_count(pairs, 'pair')} of films in two splits show the same picture",
             "The same film may be in the archive under two patients. Then it would be learnt from and examined with.",
             "Look at the pairs. Where it is the same person, give both numbers one split (splits.table).",
         )  # fmt: skip
     if pairs := found.alike(ACROSS_PATIENTS):
         yield Decision(
             Level.LOOK, RADIOLOGIST, "alike",
-            f"{_count(pairs, 'pair')} of look-alike films under different patients",
-            "Either a film was filed twice, or two films are merely alike, which is frequent for normal chests.",
+            f"{_count(pairs, 'pair')} of films under different patients show the same picture",
+            "A film may have been filed twice. Films of unknown patients count as of different ones.",
             "Look at the pairs.",
         )  # fmt: skip
 

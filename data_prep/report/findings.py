@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_prep.census import Census, private_census, public_census, study_years
-from data_prep.errors import ArchiveError
+from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.manifest import UNMAPPED_FILE, key_fingerprint, read_manifest
 from data_prep.public_folder import key_fingerprint_of
-from data_prep.report import quality
+from data_prep.report import alike, quality
 from data_prep.report.folder import Folder, read_folder
-
-PAIRS_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ class Findings:
     census: Census
     reasons: dict[str, int]
     leaks: quality.Leaks
-    equal: quality.LookAlikePairs
-    near: quality.LookAlikePairs | None
+    equal: alike.LookAlikes
+    near: alike.LookAlikes | None
     suspects: NDArray[np.int64] | None
     clipped: dict[str, NDArray[np.float64] | None]
     throughput: Throughput
@@ -77,8 +76,8 @@ class Findings:
         return int(self.folder.index.num_rows)
 
     def alike(self, where: str) -> int:
-        """Pairs of films that look alike or are equal, such as those in two splits."""
-        return max(self.near.counts[where] if self.near else 0, self.equal.counts[where])
+        """Pairs of films that are one picture, for all that can be seen, such as those in two splits."""
+        return max(self.near.same(where) if self.near else 0, self.equal.counts[where])
 
     def missing(self, column: str) -> int:
         """Films without a value in a column of text."""
@@ -101,12 +100,19 @@ def gather(public: Path, private: Path | None) -> Findings:
         census=public_census(index),
         reasons=folder.reasons(),
         leaks=quality.leaks(index),
-        equal=quality.equal_pixels(index, PAIRS_SHOWN),
-        near=quality.near_pairs(index, PAIRS_SHOWN),
+        equal=alike.equal_pixels(index),
+        near=_near(public, index),
         suspects=suspects,
         clipped={"black": quality.fractions(index, "clipped_low"), "white": quality.fractions(index, "clipped_high")},
         throughput=_throughput(folder),
     )
+
+
+def _near(public: Path, index: pa.Table) -> alike.LookAlikes | None:
+    try:
+        return alike.near_pairs(public, index)
+    except (OSError, ValueError):
+        raise ShardFormatError(f"a shard of {public} is damaged; run: python -m data_prep verify {public}") from None
 
 
 def _private_facts(public: Path, private: Path) -> PrivateFacts:

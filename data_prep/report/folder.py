@@ -13,9 +13,6 @@ from data_prep.errors import ShardFormatError
 from data_prep.ledger import DEIDENTIFICATION
 from data_prep.shard_format import INDEX_SCHEMA, REJECTS_SCHEMA, FileCounts, ShardCard, read_dataset_card
 
-QUALITY_COLUMNS = ("polarity_suspect", "clipped_low", "clipped_high", "phash", "content_fraction")
-"""Of the index; a folder of an earlier release lacks some."""
-
 
 @dataclass(frozen=True)
 class Folder:

@@ -25,11 +25,13 @@ from data_prep.near_duplicates import BOUND
 from data_prep.progress import duration
 from data_prep.public_folder import is_begun
 from data_prep.report import films, quality, words
+from data_prep.report.alike import KINDS, LookAlikes
 from data_prep.report.charts import Histogram, histogram
 from data_prep.report.decisions import Level, decisions
 from data_prep.report.findings import Findings, gather
 
 SUSPECTS_SHOWN = 24
+PAIRS_SHOWN = 12
 MAX_PAGE = 10_000_000
 """Bytes that a page must stay below, however large the archive."""
 
@@ -154,6 +156,7 @@ def _context(found: Findings) -> dict[str, Any]:
         "near": _pairs(found, found.near),
         "equal": _pairs(found, found.equal),
         "bound": BOUND,
+        "kinds": KINDS,
         "splits": quality.split_table(index),
         "words": words,
     }  # fmt: skip
@@ -227,16 +230,12 @@ def _counted(index: Any, column: str, plain: Mapping[str, str]) -> list[tuple[st
     ]
 
 
-def _pairs(found: Findings, pairs: quality.LookAlikePairs | None) -> dict[str, Any] | None:
+def _pairs(found: Findings, pairs: LookAlikes | None) -> dict[str, Any] | None:
     if pairs is None:
         return None
     folder = found.folder
     shown = [
-        {
-            "pictures": films.pictures(folder.public, folder.index, pair.rows),
-            "where": pair.where,
-            "distance": pair.distance,
-        }
-        for pair in pairs.shown
+        {"pictures": films.pictures(folder.public, folder.index, pair.rows), "pair": pair}
+        for pair in pairs.shown(PAIRS_SHOWN)
     ]
-    return {"counts": pairs.counts, "films": pairs.films, "shown": shown, "complete": pairs.complete}
+    return {"found": pairs, "shown": shown}

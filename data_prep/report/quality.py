@@ -9,48 +9,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_prep.census import Codes, codes_of
-from data_prep.near_duplicates import look_alikes
+from data_prep.report.alike import pixel_checksum
 from data_prep.shard_format import SPLITS
 
 CLIPPED = 0.05
 """A film with a larger part of its content at one end of the display counts as clipped."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two films that look alike.
-
-    Attributes:
-        rows: of the index.
-        where: across splits, across patients, or of one patient.
-        distance: bits of the perceptual hash that differ; None where the pixels are equal.
-    """
-
-    rows: tuple[int, int]
-    where: str
-    distance: int | None
-
-
-OF_ONE_PATIENT = 4
-"""Pairs of one patient that are shown, at most: they are no trouble."""
-ACROSS_SPLITS, ACROSS_PATIENTS, ONE_PATIENT = "in two splits", "of two patients", "of one patient"
-
-
-@dataclass(frozen=True)
-class LookAlikePairs:
-    """Pairs of the whole index, counted, and some of each kind to show.
-
-    Attributes:
-        counts: kind of pair → pairs.
-        films: films in a pair.
-        shown: pairs to show, the most serious first.
-        complete: whether all have been counted.
-    """
-
-    counts: dict[str, int]
-    films: int
-    shown: list[Pair]
-    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,56 +28,14 @@ class Leaks:
 def leaks(index: pa.Table) -> Leaks:
     """Count what stands in more than one split."""
     splits = codes_of(index["split"])
-    found = {name: _in_several(codes_of(index[name]), splits) for name in ("patient", "study", "pixel_sha256")}
-    return Leaks(found["patient"], found["study"], found["pixel_sha256"])
+    owners = ("patient", "study", pixel_checksum(index))
+    return Leaks(*(_in_several(codes_of(index[name]), splits) for name in owners))
 
 
 def _in_several(owners: Codes, splits: Codes) -> int:
     """Owners that occur in more than one split; rows without an owner do not count."""
     pairs = np.unique(np.stack([owners, splits])[:, owners >= 0], axis=1)
     return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
-
-
-def near_pairs(index: pa.Table, shown: int) -> LookAlikePairs | None:
-    """Pairs by perceptual hash, ``shown`` of them at most to show; None where the index has no hashes."""
-    if "phash" not in index.column_names:
-        return None
-    rows = np.flatnonzero(np.asarray(pc.is_valid(index["phash"])))
-    hashes = np.asarray(index["phash"].drop_null().to_numpy(), np.uint64)
-    patients = codes_of(index["patient"])
-    found = look_alikes(hashes, patients[rows])
-    pairs = zip(rows[found.first].tolist(), rows[found.second].tolist(), found.distance.tolist(), strict=True)
-    return _sorted_pairs(index, list(pairs), shown, found.complete)
-
-
-def equal_pixels(index: pa.Table, shown: int) -> LookAlikePairs:
-    """Pairs of films of different patients whose stored pixels are the same, each with its neighbour."""
-    pixels, patients = codes_of(index["pixel_sha256"]), codes_of(index["patient"])
-    order = np.lexsort((patients, pixels))
-    same = (pixels[order][1:] == pixels[order][:-1]) & (patients[order][1:] != patients[order][:-1])
-    first, second = order[:-1][same], order[1:][same]
-    return _sorted_pairs(
-        index, [(one, other, None) for one, other in zip(first.tolist(), second.tolist(), strict=True)], shown
-    )
-
-
-def _sorted_pairs(
-    index: pa.Table, pairs: list[tuple[int, int, int | None]], shown: int, complete: bool = True
-) -> LookAlikePairs:
-    patients, splits = codes_of(index["patient"]), codes_of(index["split"])
-    first, second = (np.array([pair[place] for pair in pairs], np.int64) for place in (0, 1))
-    kind = np.where(splits[first] != splits[second], 0, np.where(patients[first] != patients[second], 1, 2))
-    kinds = (ACROSS_SPLITS, ACROSS_PATIENTS, ONE_PATIENT)
-    chosen = np.argsort(kind, kind="stable")
-    chosen = np.concatenate([chosen[kind[chosen] < 2], chosen[kind[chosen] == 2][:OF_ONE_PATIENT]])[:shown]
-    return LookAlikePairs(
-        counts={name: int((kind == number).sum()) for number, name in enumerate(kinds)},
-        films=len(np.unique(np.concatenate([first, second]))),
-        shown=[
-            Pair((pairs[place][0], pairs[place][1]), kinds[kind[place]], pairs[place][2]) for place in chosen.tolist()
-        ],
-        complete=complete,
-    )
 
 
 def suspects(index: pa.Table) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ import pytest
 from data_prep.census import census_of
 from data_prep.engine import shard
 from data_prep.manifest import HEADERS_FILE, with_fingerprint, write_manifest
+from data_prep.report.alike import HASH, pixel_checksum
 from data_prep.report.page import MAX_PAGE, write_report
 from tests.benchmarks.million_plan import generated
 from tests.data_prep.private_builder import make_private, settings
@@ -43,13 +44,15 @@ def index_of(manifest: pa.Table, real: pa.Table) -> pa.Table:
     index = real.take(pa.array(np.arange(count) % real.num_rows))
     given: dict[str, pa.Array] = {name: manifest[name] for name in _COPIED}
     given["key"] = pa.array([hashlib.sha256(f"key{row}".encode()).hexdigest()[:32] for row in range(count)])
-    given["pixel_sha256"] = pa.array([hashlib.sha256(f"pixels{row}".encode()).hexdigest() for row in range(count)])
+    given[pixel_checksum(real)] = pa.array(
+        [hashlib.sha256(f"pixels{row}".encode()).hexdigest() for row in range(count)]
+    )
     given["source_rows"], given["source_columns"] = manifest["rows"], manifest["columns"]
     given["split"] = pa.array(np.array(["train", "val", "test"])[(np.arange(count) // 4) % 10 // 8])
     given["polarity_suspect"] = pa.array(draw.random(count) < 0.01)
     hashes = draw.integers(0, 2**64, count, dtype=np.uint64)
     hashes[1::50] = hashes[:-1:50][: len(hashes[1::50])] ^ np.uint64(0b1001)
-    given["phash"] = pa.array(hashes)
+    given[HASH] = pa.array(hashes)
     for name in ("clipped_low", "clipped_high"):
         given[name] = pa.array(draw.beta(0.3, 20, count).astype(np.float32))
     for name, column in given.items():

@@ -22,7 +22,7 @@ from data_prep.engine import shard
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
 from data_prep.ledger import DEIDENTIFICATION
 from data_prep.manifest import UNMAPPED_FILE, read_linkage
-from data_prep.report import quality, words
+from data_prep.report import alike, quality, words
 from data_prep.report.charts import histogram
 from data_prep.report.decisions import Level, decisions
 from data_prep.report.films import contact_sheets
@@ -260,7 +260,9 @@ def test_small_results_make_a_page(
 
 def test_columns_that_are_not_recorded_are_said_to_be_so(made: Path, public: Path, tmp_path: Path) -> None:
     index = pq.read_table(public / "index.parquet")
-    gone = [name for name in ("phash", "clipped_low", "clipped_high", "polarity_suspect") if name in index.column_names]
+    gone = [
+        name for name in (alike.HASH, "clipped_low", "clipped_high", "polarity_suspect") if name in index.column_names
+    ]
     (public / "index.parquet").write_bytes(index_bytes(index.drop_columns(gone)))
     page = page_of(public, tmp_path)
     assert page.count("ot recorded in these shards") == 4
@@ -277,17 +279,17 @@ def test_quality_columns_are_shown_and_ask_for_a_person(public: Path, tmp_path: 
     test, train = splits.index("test"), splits.index("train")
     hashes[test] = hashes[train] ^ 0b101
     assert patients[test] != patients[train]
-    changed(public, "phash", hashes, pa.uint64())
+    changed(public, alike.HASH, hashes, pa.uint64())
     found = gather(public, None)
-    assert found.near is not None and found.near.counts[quality.ACROSS_SPLITS] == 1
-    assert found.near.shown[0].rows == (min(test, train), max(test, train)) and found.near.shown[0].distance == 2
+    assert found.near is not None and found.near.counts[alike.ACROSS_SPLITS] == 1
+    assert found.near.pairs[0].rows == (min(test, train), max(test, train)) and not found.near.pairs[0].same
     asked = {one.title: one.level for one in decisions(found)}
-    assert asked["1 pair of look-alike films in two splits"] is Level.DECIDE
+    assert not any("same picture" in title for title in asked)
     assert asked["7 films may have black and white exchanged"] is Level.DECIDE
     assert any(title.endswith("clipped to white") for title in asked)
     assert not any(title.endswith("clipped to black") for title in asked)
     page = page_of(public, tmp_path)
-    assert "2 of 64 places differ" in page and "7 of 14 films look as if" in page
+    assert "merely alike" in page and "7 of 14 films look as if" in page
 
 
 def test_a_patient_in_two_splits_forbids_going_on(public: Path, tmp_path: Path) -> None:
@@ -301,13 +303,31 @@ def test_a_patient_in_two_splits_forbids_going_on(public: Path, tmp_path: Path) 
 
 def test_equal_pixels_of_two_patients_are_found(public: Path) -> None:
     index = pq.read_table(public / "index.parquet")
-    pixels, patients = index["pixel_sha256"].to_pylist(), index["patient"].to_pylist()
+    pixels, patients = index[alike.pixel_checksum(index)].to_pylist(), index["patient"].to_pylist()
     other = next(place for place, patient in enumerate(patients) if patient != patients[0])
     pixels[other] = pixels[0]
-    changed(public, "pixel_sha256", pixels, pa.string())
+    changed(public, alike.pixel_checksum(index), pixels, pa.string())
     found = gather(public, None).equal
-    assert sum(found.counts.values()) == 1 and found.counts[quality.ONE_PATIENT] == 0
-    assert found.films == 2 and set(found.shown[0].rows) == {0, other}
+    assert sum(found.counts.values()) == 1 and found.counts[alike.ONE_PATIENT] == 0
+    assert found.films == 2 and set(found.pairs[0].rows) == {0, other} and found.pairs[0].same
+
+
+def test_one_picture_in_two_splits_is_found_and_asks_for_a_decision(public: Path, tmp_path: Path) -> None:
+    index = pq.read_table(public / "index.parquet")
+    splits = index["split"].to_pylist()
+    test, train = splits.index("test"), splits.index("train")
+    for name in ("shard", "film_offset", "film_size", "sidecar_offset", "sidecar_size"):
+        values = index[name].to_pylist()
+        values[test] = values[train]
+        changed(public, name, values, index.schema.field(name).type)
+    hashes = np.random.default_rng(0).integers(0, 2**64, index.num_rows, dtype=np.uint64)
+    hashes[test] = hashes[train] ^ np.uint64(1)
+    changed(public, alike.HASH, hashes.tolist(), pa.uint64())
+    found = gather(public, None)
+    assert found.near is not None and found.near.same(alike.ACROSS_SPLITS) == 1
+    asked = {one.title: one.level for one in decisions(found)}
+    assert asked["1 pair of films in two splits show the same picture"] is Level.DECIDE
+    assert "same picture (1.00)" in page_of(public, tmp_path)
 
 
 def test_mistakes_are_one_line(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
