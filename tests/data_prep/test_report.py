@@ -289,7 +289,7 @@ def test_quality_columns_are_shown_and_ask_for_a_person(public: Path, tmp_path: 
     assert any(title.endswith("clipped to white") for title in asked)
     assert not any(title.endswith("clipped to black") for title in asked)
     page = page_of(public, tmp_path)
-    assert "merely alike" in page and "7 of 14 films look as if" in page
+    assert "· alike (" in page and "7 of 14 films look as if" in page
 
 
 def test_a_patient_in_two_splits_forbids_going_on(public: Path, tmp_path: Path) -> None:
