@@ -129,11 +129,6 @@ def prepare_private(private: Path) -> None:
         raise ArchiveError(f"the private folder {private} cannot be used ({error.strerror})") from None
 
 
-def is_private(folder: Path) -> bool:
-    """Whether a scan has finished in the folder."""
-    return (folder / MANIFEST_FILE).exists()
-
-
 def read_manifest(private: Path) -> pa.Table:
     """The manifest, sorted by row.
 
@@ -161,6 +156,11 @@ def read_linkage(private: Path, columns: list[str] | None = None) -> pa.Table:
 def key_fingerprint(manifest: pa.Table) -> str:
     """Fingerprint of the secret that made the keys of ``manifest``."""
     return str(manifest.schema.metadata[_FINGERPRINT].decode())
+
+
+def is_private(folder: Path) -> bool:
+    """Whether a scan has finished in the folder."""
+    return (folder / MANIFEST_FILE).exists()
 
 
 _SCAN_AGAIN = "make it with: python -m data_prep scan ARCHIVE --out PRIVATE"

@@ -74,16 +74,17 @@ def is_complete(public: Path) -> bool:
 
 def is_begun(public: Path) -> bool:
     """Whether the folder is a public one, finished or not."""
-    return bool(_begun(public))
+    return any((public / name).exists() for name in (DATASET_FILE, _BEGUN_FILE))
 
 
-def key_fingerprint_of(public: Path) -> str:
-    """Fingerprint of the secret that made the keys of a public folder, finished or not; empty where it has none."""
-    begun = _begun(public)
-    try:
-        return str(json.loads(begun[0].read_text(encoding="utf-8"))["key_fingerprint"]) if begun else ""
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ShardFormatError(f"{begun[0]} is damaged; give a new folder as --out") from None
+def key_fingerprint_of(public: Path) -> str | None:
+    """Fingerprint of the secret that made the keys of a public folder, finished or not; None where nothing tells it."""
+    for name in (DATASET_FILE, _BEGUN_FILE):
+        try:
+            return str(json.loads((public / name).read_text(encoding="utf-8"))["key_fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
 
 
 def read_begun(public: Path) -> tuple[dict[str, Any], History]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -25,7 +26,6 @@ class Folder:
         files: what became of all files; None while it is unfinished.
         index: one row per film of the shards that are there.
         rejects: one row per file that became no film; of an unfinished folder, those of its finished shards.
-        quarantined: files that have killed or stopped their decoder.
         shards: finished ones.
         size: of their tars, in bytes.
         written_at: [shards] when each was written, seconds since 1970, sorted, by the clock of the file system.
@@ -39,10 +39,17 @@ class Folder:
     codes: dict[str, str]
     index: pa.Table
     rejects: pa.Table
-    quarantined: int
     shards: int
     size: int
     written_at: list[float]
+
+    def written(self) -> int:
+        """Files that became films, so far: of a file with several frames, which are films of their own, the first counts."""
+        if self.files is not None:
+            return self.files.written
+        frames = self.index["frame"] if "frame" in self.index.column_names else None
+        later = pc.sum(pc.greater(frames, 0)).as_py() or 0 if frames is not None else 0
+        return int(self.index.num_rows - later)
 
     def reasons(self) -> dict[str, int]:
         """Reason → files, the most frequent first."""
@@ -61,7 +68,7 @@ def read_folder(public: Path) -> Folder:
     """
     if not public.is_dir() or not public_folder.is_begun(public):
         raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
-    config, history = public_folder.read_begun(public)
+    config, _ = public_folder.read_begun(public)
     cards = _shard_cards(public)
     complete = public_folder.is_complete(public)
     if complete:
@@ -81,7 +88,6 @@ def read_folder(public: Path) -> Folder:
         codes=card.deidentification if complete else DEIDENTIFICATION,
         index=index,
         rejects=rejects,
-        quarantined=len(history.quarantined),
         shards=len(cards),
         size=sum(one.tar_size for one in cards),
         written_at=sorted((public / f"{one.shard}.json").stat().st_mtime for one in cards),

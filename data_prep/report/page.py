@@ -172,7 +172,7 @@ def _ledger(found: Findings) -> dict[str, Any]:
         if reasons:
             rows = [(words.reason_words(reason), reason, count) for reason, count in reasons]
             groups.append({"kind": kind, **told, "rows": rows, "files": sum(count for _, count in reasons)})
-    parts = [("films in the shards", found.films, "written")]
+    parts = [("written", found.folder.written(), "written")]
     parts += [(group["name"], group["files"], group["kind"]) for group in groups]
     return {"groups": groups, "parts": parts, "files": sum(count for _, count, _ in parts)}
 

@@ -122,8 +122,8 @@ def test_the_ledger_adds_up_and_explains_every_reason(made: Path, tmp_path: Path
 
 
 def test_every_reason_provenance_and_code_has_plain_words(made: Path) -> None:
-    assert set(words.REASONS) == {reason.value for reason in Reason}
-    assert set(words.PROVENANCE) == set(get_args(Provenance))
+    assert {reason.value for reason in Reason} <= set(words.REASONS)
+    assert set(get_args(Provenance)) <= set(words.PROVENANCE)
     assert set(DEIDENTIFICATION) <= set(words.CODES)
 
 
