@@ -44,7 +44,7 @@ class Folder:
     written_at: list[float]
 
     def written(self) -> int:
-        """Files that became films, so far: of a file with several frames, which are films of their own, the first counts."""
+        """Files that became films, so far. Frames of one file are films of their own; the first counts for it."""
         if self.files is not None:
             return self.files.written
         frames = self.index["frame"] if "frame" in self.index.column_names else None
