@@ -23,11 +23,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from data_prep.display import apply
 from data_prep.errors import ShardFormatError
-from data_prep.film_codec import decode_film
 from data_prep.progress import Progress
-from data_prep.shard_format import Sidecar, read_dataset_card
+from data_prep.shard_format import read_dataset_card
+from data_prep.shown_film import shown_film
 
 _Picture: TypeAlias = NDArray[np.uint8]
 
@@ -128,11 +127,7 @@ def _chosen(public: Path, rows: Sequence[dict[str, Any]], films: int) -> list[_F
 
 
 def _film(public: Path, row: dict[str, Any]) -> _Film:
-    with (public / row["shard"]).open("rb") as tar:
-        tar.seek(row["sidecar_offset"])
-        display = Sidecar.model_validate_json(tar.read(row["sidecar_size"])).display
-        tar.seek(row["film_offset"])
-        shown = apply(decode_film(tar.read(row["film_size"]), bits=display.bits), display)
+    shown, _ = shown_film(public, row)
     borders = _borders((shown >> 8).astype(np.uint8))
     strips = tuple(cv2.createCLAHE(3.0, (2, 12)).apply(_fitted(border)) for border in borders)
     strokes = tuple(_fitted(_relief(*_strokes(border))) for border in borders)

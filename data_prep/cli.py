@@ -167,6 +167,27 @@ def _preview(args: argparse.Namespace) -> int:
     return 0
 
 
+def _census(args: argparse.Namespace) -> int:
+    from data_prep.census import census_of, write_census
+    from data_prep.manifest import is_private
+    from data_prep.report.page import census_page, check_place
+
+    if args.out is not None:
+        check_place(args.out / "census.html", args.folder if is_private(args.folder) else None)
+    census = census_of(args.folder)
+    print(census)
+    if args.out is not None:
+        write_census(census, census_page(census), args.out)
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from data_prep.report.page import write_report
+
+    print(write_report(args.public, args.out, private=args.private))
+    return 0
+
+
 def _label(args: argparse.Namespace) -> int:
     from data_prep.expert_labels import write_labels
 
@@ -218,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data_prep",
         description="Archives of radiographs (DICOM, PNG, JPEG) → de-identified WebDataset shards.",
-        epilog="Usual order: scan, shard, verify, audit, borders, preview. phantom makes an archive to try it on.",
+        epilog="Usual order: scan, shard, verify, audit, borders, report. phantom makes an archive to try it on.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_making(commands)
@@ -283,6 +304,19 @@ def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     borders.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
     borders.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder for the sheets")
     borders.add_argument("--films", type=int, default=12, metavar="N", help="films per kind of device (default: 12)")
+
+    census = _command(commands, "census", _census, "count what a private or a public folder holds")
+    census.add_argument("folder", type=Path, metavar="FOLDER", help="PRIVATE (before sharding) or PUBLIC (after it)")
+    census.add_argument(
+        "--out", type=Path, metavar="OUT", help="folder for census.csv, .parquet and .html; of PRIVATE: inside it"
+    )
+
+    report = _command(commands, "report", _report, "write one page about the shards for those who answer for them")
+    report.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards, finished or not")
+    report.add_argument("--out", type=Path, required=True, metavar="report.html", help="page to write")
+    report.add_argument(
+        "--private", type=Path, metavar="PRIVATE", help="add unknown words, years and rare values; --out is inside it"
+    )
 
     preview = _command(commands, "preview", _preview, "draw a sheet of films, as training sees them, for a human eye")
     preview.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")

@@ -33,6 +33,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("patient_known", pa.bool_()),
         ("study_day", pa.int32()),
         ("transfer_syntax", pa.string()),
+        ("modality", pa.string()),
         ("orientation", pa.int8()),
         ("frames", pa.int16()),
         ("rows", pa.int32()),
@@ -162,6 +163,11 @@ def read_linkage(private: Path, columns: list[str] | None = None) -> pa.Table:
 def key_fingerprint(manifest: pa.Table) -> str:
     """Fingerprint of the secret that made the keys of ``manifest``."""
     return str(manifest.schema.metadata[_FINGERPRINT].decode())
+
+
+def is_private(folder: Path) -> bool:
+    """Whether a scan has finished in the folder."""
+    return (folder / MANIFEST_FILE).exists()
 
 
 _SCAN_AGAIN = "make it with: python -m data_prep scan ARCHIVE --out PRIVATE"

@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from data_prep.display import apply
 from data_prep.errors import ShardFormatError
-from data_prep.film_codec import decode_film, reduction_for
-from data_prep.shard_format import Sidecar, read_dataset_card, unpack_mask
+from data_prep.shard_format import read_dataset_card, unpack_mask
+from data_prep.shown_film import shown_film
 
 FILM_SIDE = 220
 """Pixels of the longer side of a film on the sheet."""
@@ -67,17 +66,7 @@ def _drawn(index: pa.Table, films: int) -> list[dict[str, Any]]:
 
 def _picture(public: Path, row: dict[str, Any]) -> Image.Image:
     """The film as it is displayed, with the outline of its content."""
-    with (public / row["shard"]).open("rb") as tar:
-        tar.seek(row["sidecar_offset"])
-        sidecar = Sidecar.model_validate_json(tar.read(row["sidecar_size"]))
-        tar.seek(row["film_offset"])
-        stream = tar.read(row["film_size"])
-    scale = FILM_SIDE / max(sidecar.rows, sidecar.columns)
-    size = max(1, round(sidecar.rows * scale)), max(1, round(sidecar.columns * scale))
-    reduction = reduction_for(sidecar.rows, sidecar.columns, *size)
-    shown = apply(decode_film(stream, bits=sidecar.display.bits, reduction=reduction), sidecar.display)
-    shrinks = shown.shape[0] >= size[0]
-    grey = cv2.resize(shown, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST)
+    grey, sidecar = shown_film(public, row, FILM_SIDE)
     colour = cv2.cvtColor((grey >> 8).astype(np.uint8), cv2.COLOR_GRAY2RGB)
     mask = unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns)
     return Image.fromarray(colour if mask.all() else _outlined(colour, mask))

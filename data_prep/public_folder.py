@@ -76,6 +76,21 @@ def is_complete(public: Path) -> bool:
     return (public / DATASET_FILE).exists()
 
 
+def is_begun(public: Path) -> bool:
+    """Whether the folder is a public one, finished or not."""
+    return any((public / name).exists() for name in (DATASET_FILE, _BEGUN_FILE))
+
+
+def key_fingerprint_of(public: Path) -> str | None:
+    """Fingerprint of the secret that made the keys of a public folder, finished or not; None where nothing tells it."""
+    for name in (DATASET_FILE, _BEGUN_FILE):
+        try:
+            return str(json.loads((public / name).read_text(encoding="utf-8"))["key_fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
 def read_begun(public: Path) -> tuple[dict[str, Any], History]:
     """With which settings the folder was begun, and what its runs have learnt.
 

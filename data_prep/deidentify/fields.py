@@ -32,6 +32,8 @@ PHOTOMETRIC = frozenset(
         "XYB",
     }
 )
+MODALITIES = frozenset({"CR", "DX", "RG", "RF", "XA", "MG", "IO", "PX", "CT", "OT", "SC"})
+"""Of objects that may hold a film, also of copies and scout views (PS3.3 C.7.3.1.1.1)."""
 PRESENTATION_INTENT = frozenset({"FOR PRESENTATION", "FOR PROCESSING"})
 SPACING_ORIGINS = (
     "PixelSpacing",
@@ -83,6 +85,11 @@ def sex(text: str) -> str | None:
 def photometric(text: str) -> str | None:
     """Photometric Interpretation (DICOM PS3.3 C.7.6.3.1.2), in capitals."""
     return _one_of(PHOTOMETRIC, text)
+
+
+def modality(text: str) -> str | None:
+    """Modality (DICOM PS3.3 C.7.3.1.1.1) of a film, in capitals."""
+    return _one_of(MODALITIES, text)
 
 
 def presentation_intent(text: str) -> str | None:

@@ -166,6 +166,7 @@ def _film(header: Header, pseudonyms: Pseudonyms, settings: ScanSettings) -> Fil
         "issuer": _text(facts, "IssuerOfPatientID") or None,
         "study_date": study_date,
         "transfer_syntax": str(DeflatedExplicitVRLittleEndian) if header.deflated else _transfer_syntax(facts),
+        "modality": fields.modality(modality),
         "presentation_intent": intent,
         "laterality": fields.laterality(_text(facts, "ImageLaterality"))
         or fields.laterality(_text(facts, "Laterality")),

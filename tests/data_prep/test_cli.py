@@ -13,7 +13,7 @@ from data_prep.manifest import read_manifest
 from data_prep.shard_format import FORMAT_VERSION, DatasetCard, FileCounts
 from tests.data_prep.dicom_builder import write_film
 
-COMMANDS = ("phantom", "scan", "shard", "retry", "verify", "audit", "borders", "preview", "label")
+COMMANDS = ("phantom", "scan", "shard", "retry", "verify", "audit", "borders", "census", "report", "preview", "label")
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,130 @@
+"""The questions of a census: which columns answer them, and how numbers are put into bins."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydicom.uid import UID
+
+Values: TypeAlias = Any
+"""[films] Arrow array of text or null; None where the table cannot answer."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A facet: what it is called, and how a table of films answers it.
+
+    Attributes:
+        ordered: cells keep the order of their numbers, instead of the most frequent first.
+    """
+
+    name: str
+    title: str
+    values: Callable[[pa.Table], Values]
+    ordered: bool = False
+
+
+def _column(name: str) -> Callable[[pa.Table], Values]:
+    return lambda films: films[name] if name in films.column_names else None
+
+
+def _megapixels(rows: str, columns: str) -> Callable[[pa.Table], Values]:
+    def values(films: pa.Table) -> Values:
+        pixels = pc.multiply(pc.cast(films[rows], pa.int64()), pc.cast(films[columns], pa.int64()))
+        return _binned(pc.divide(pc.cast(pixels, pa.float64()), 1e6), (1, 2, 4, 6, 8, 12, 16), "MP")
+
+    return values
+
+
+def _ages(films: pa.Table) -> Values:
+    return _binned(films["age_years"], (1, 10, 20, 30, 40, 50, 60, 70, 80), "years", first=0)
+
+
+def _bits(films: pa.Table) -> Values:
+    return pc.binary_join_element_wise(pc.cast(films["bits_stored"], pa.string()), "bit", " ")
+
+
+def _films_per_patient(films: pa.Table) -> Values:
+    """[films] how many films the patient of each film has; unknown patients are said to be so."""
+    encoded = films["patient"].combine_chunks().dictionary_encode()
+    codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+    of_film = np.bincount(codes, minlength=1)[codes] if films.num_rows else np.zeros(0, np.int64)
+    binned = _binned(pa.array(of_film, pa.int64()), (2, 3, 4, 6, 11, 21, 51), "films", first=1)
+    known = pc.fill_null(films["patient_known"], False)
+    return pc.if_else(known, binned, "patient not known")
+
+
+def _binned(numbers: Any, edges: Sequence[float], unit: str, *, first: int | None = None) -> pa.Array:
+    column = numbers.combine_chunks() if isinstance(numbers, pa.ChunkedArray) else numbers
+    filled = pc.cast(column, pa.float64()).fill_null(np.nan)
+    values: NDArray[np.float64] = np.asarray(filled.to_numpy(zero_copy_only=False), np.float64)
+    place = np.searchsorted(np.asarray(edges, np.float64), values, side="right")
+    return pa.array(bin_names(edges, unit, first=first)).take(pa.array(place, pa.int64(), mask=np.isnan(values)))
+
+
+def bin_names(edges: Sequence[float], unit: str, *, first: int | None = None) -> list[str]:
+    """Names of the ``len(edges) + 1`` bins that the edges make; an edge belongs to the bin above it.
+
+    Args:
+        edges: rising.
+        unit: said in every name.
+        first: the smallest possible value, of whole numbers: ``1 film``, ``4 to 5 films``; of others None: ``under 1
+            MP``, ``1 to 2 MP``.
+    """
+    last = f"{edges[-1]:g} {unit} and more"
+    if first is None:
+        return [f"under {edges[0]:g} {unit}", *(f"{low:g} to {high:g} {unit}" for low, high in pairwise(edges)), last]
+    spans = [(low, high - 1) for low, high in pairwise((first, *edges))]
+    names = (
+        f"{low:g} {unit if low != 1 else unit.removesuffix('s')}" if low == high else f"{low:g} to {high:g} {unit}"
+        for low, high in spans
+    )
+    return [*names, last]
+
+
+def _transfer_syntaxes(films: pa.Table) -> Values:
+    """[films] names of the standard, PS3.6 Annex A, with the UID behind."""
+    encoded = films["transfer_syntax"].combine_chunks().dictionary_encode()
+    names = [uid if UID(uid).name == uid else f"{UID(uid).name} ({uid})" for uid in encoded.dictionary.to_pylist()]
+    return pa.array(names, pa.string()).take(encoded.indices)
+
+
+_SHARED = (
+    Named("body_part", "Body part", _column("body_part")),
+    Named("view", "View", _column("view")),
+    Named("laterality", "Side", _column("laterality")),
+    Named("sex", "Sex", _column("sex")),
+    Named("age", "Age", _ages, ordered=True),
+    Named("manufacturer", "Vendor", _column("manufacturer")),
+    Named("model", "Device model", _column("model")),
+    Named("bits", "Bits stored", _bits, ordered=True),
+    Named("photometric", "Photometric interpretation", _column("photometric")),
+    Named("presentation_intent", "Presentation intent", _column("presentation_intent")),
+)
+_PATIENTS = Named("films_per_patient", "Films per patient", _films_per_patient, ordered=True)
+PUBLIC_FACETS = (
+    *_SHARED,
+    Named("megapixels", "Size of the original", _megapixels("source_rows", "source_columns"), ordered=True),
+    _PATIENTS,
+)
+"""Of ``index.parquet``, which knows neither transfer syntax nor year."""
+PUBLIC_COLUMNS = [
+    *("patient", "patient_known", "study", "source_rows", "source_columns", "body_part", "view", "laterality"),
+    *("sex", "age_years", "manufacturer", "model", "bits_stored", "photometric", "presentation_intent"),
+]
+"""What these facets need of ``index.parquet``."""
+PRIVATE_FACETS = (
+    Named("source", "File type", _column("source")),
+    Named("modality", "Modality", _column("modality")),
+    *_SHARED,
+    Named("transfer_syntax", "Transfer syntax", _transfer_syntaxes),
+    Named("megapixels", "Size of the original", _megapixels("rows", "columns"), ordered=True),
+    Named("year", "Year of the study", _column("study_year"), ordered=True),
+    _PATIENTS,
+)
+"""Of ``manifest.parquet``, with the column ``study_year`` where it is known."""

@@ -1,0 +1,241 @@
+"""The report: one HTML page that needs nothing beside itself, for readers from outside the field.
+
+It is made of the public folder alone, unless a private folder is given; then it says so on its face, and may lie in
+the private folder only. Every text goes through the template engine's escaping, the page has no script, and its
+Content-Security-Policy forbids to load anything.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from data_prep.atomic import published
+from data_prep.census import MIN_PATIENTS, PRIVATE_MODE, PUBLIC_MODE, Census
+from data_prep.errors import ArchiveError
+from data_prep.estimate import size_text
+from data_prep.near_duplicates import BOUND
+from data_prep.progress import duration
+from data_prep.public_folder import is_begun
+from data_prep.report import films, quality, words
+from data_prep.report.alike import KINDS, LookAlikes
+from data_prep.report.charts import Histogram, histogram
+from data_prep.report.decisions import Level, decisions
+from data_prep.report.findings import Findings, gather
+
+SUSPECTS_SHOWN = 24
+PAIRS_SHOWN = 12
+MAX_PAGE = 10_000_000
+"""Bytes that a page must stay below, however large the archive."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: the page, its size in bytes, and what asks for a person."""
+
+    out: Path
+    size: int
+    stops: int
+    decisions: int
+    films: int
+    private: bool
+
+    def __str__(self) -> str:
+        asked = f"{self.decisions} point{'s' * (self.decisions != 1)} for a person"
+        stops = f" ({self.stops} of them: stop)" if self.stops else ""
+        whose = "; private: it must not leave with the shards" if self.private else ""
+        return f"{self.out}: {self.films:,} films, {asked}{stops}; {size_text(self.size)}{whose}"
+
+
+def write_report(public: Path, out: Path, *, private: Path | None = None) -> Report:
+    """Write the page ``out``.
+
+    Raises:
+        ShardFormatError: ``public`` is no public folder, or damaged.
+        ArchiveError: ``private`` is none or of another secret, ``out`` must not lie there, or cannot be written.
+    """
+    check_place(out, private)
+    found = gather(public, private)
+    asked = decisions(found)
+    page = _environment().get_template("report.html").render(_context(found) | {"decisions": asked}).encode()
+    _write(out, page, private is not None)
+    stops = sum(one.level is Level.STOP for one in asked)
+    return Report(out, len(page), stops, len(asked), found.films, private is not None)
+
+
+def census_page(census: Census) -> str:
+    """The census alone, as a page like the report."""
+    return (
+        _environment().get_template("census.html").render({"census": census, "min_patients": MIN_PATIENTS} | _written())
+    )
+
+
+def check_place(out: Path, private: Path | None) -> None:
+    """Refuse to put a page into a public folder, or one with private facts anywhere but into the private folder.
+
+    Raises:
+        ArchiveError: it must not lie there.
+    """
+    here = out.resolve()
+    if any(folder.is_dir() and is_begun(folder) for folder in here.parents):
+        raise ArchiveError(f"{out} lies in a public folder, which holds shards and nothing else; give another --out")
+    if private is not None and not here.is_relative_to(private.resolve()):
+        raise ArchiveError(
+            f"what is made with the private folder holds private facts and stays there: give --out {private / out.name}"
+        )
+
+
+def _write(out: Path, page: bytes, private: bool) -> None:
+    try:
+        with published(out) as file:
+            os.fchmod(file.fileno(), PRIVATE_MODE if private else PUBLIC_MODE)
+            file.write(page)
+    except OSError as error:
+        raise ArchiveError(f"the page {out} cannot be written ({error.strerror}); give another --out") from None
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("data_prep.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["n"] = lambda count: f"{count:,}"
+    environment.filters |= {"size": size_text, "duration": duration}
+    environment.globals["share"] = lambda part, whole: part / whole if whole else 0.0
+    environment.filters["percent"] = _percent
+    return environment
+
+
+def _percent(share: float) -> str:
+    """Never 0 % or 100 % of what is neither none nor all."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    if 0.999 < share < 1:
+        return "> 99.9 %"
+    return (f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}".removesuffix(".0")) + " %"
+
+
+def _written() -> dict[str, Any]:
+    return {"today": datetime.now(UTC).date().isoformat(), "release": version("mae_rad")}
+
+
+def _context(found: Findings) -> dict[str, Any]:
+    folder = found.folder
+    index = folder.index
+    suspects = found.suspects
+    rows: list[int] = []
+    if suspects is not None:
+        rows = np.sort(np.random.default_rng(films.SEED).permutation(suspects)[:SUSPECTS_SHOWN]).tolist()
+    return {
+        **_written(),
+        "found": found,
+        "folder": folder,
+        "census": found.census,
+        "min_patients": MIN_PATIENTS,
+        "ledger": _ledger(found),
+        "sheets": films.contact_sheets(folder.public, index),
+        "seed": films.SEED,
+        "per_sheet": films.PER_SHEET,
+        "charts": _charts(found),
+        "brightness": films.brightness(folder.public, index),
+        "suspects": films.pictures(folder.public, index, rows),
+        "clipped": _clipped(found),
+        "clipped_limit": quality.CLIPPED,
+        "display_sources": _counted(index, "display_source", words.DISPLAY_SOURCES),
+        "provenance": _provenance(index),
+        "near": _pairs(found, found.near),
+        "equal": _pairs(found, found.equal),
+        "bound": BOUND,
+        "kinds": KINDS,
+        "splits": quality.split_table(index),
+        "words": words,
+    }  # fmt: skip
+
+
+def _ledger(found: Findings) -> dict[str, Any]:
+    """In = written + rejected + dropped, and the reasons by kind."""
+    groups: list[dict[str, Any]] = []
+    for kind, told in words.KINDS.items():
+        reasons = [
+            (reason, count) for reason, count in found.reasons.items() if words.reason_words(reason).kind is kind
+        ]
+        if reasons:
+            rows = [(words.reason_words(reason), reason, count) for reason, count in reasons]
+            groups.append({"kind": kind, **told, "rows": rows, "files": sum(count for _, count in reasons)})
+    parts = [("written", found.folder.written(), "written")]
+    parts += [(group["name"], group["files"], group["kind"]) for group in groups]
+    return {"groups": groups, "parts": parts, "files": sum(count for _, count, _ in parts)}
+
+
+def _charts(found: Findings) -> list[Histogram]:
+    index = found.folder.index
+
+    def column(name: str) -> NDArray[np.float64]:
+        return np.asarray(index[name].to_numpy(), np.float64)
+
+    rows, columns = column("source_rows"), column("source_columns")
+    made = [
+        histogram("Size of the original film", "megapixels", rows * columns / 1e6),
+        histogram("Longer side in the shards", "pixels", np.maximum(column("rows"), column("columns"))),
+        histogram("Width to height", "1 = square", columns / np.maximum(rows, 1)),
+        histogram("Part of the film that shows the body", "%", 100 * column("content_fraction"),
+                  note="The rest is collimation, air or padding."),
+        histogram("Bytes of a film in the shards", "kB", column("film_size") / 1000),
+    ]  # fmt: skip
+    spacing = quality.spacings(index)
+    unstated = int(np.isnan(spacing).sum())
+    made.insert(
+        2,
+        histogram(
+            "Distance between pixels in the shards",
+            "mm",
+            spacing,
+            note=f"{unstated:,} films state none." if unstated else "",
+        ),
+    )
+    return [one for one in made if one is not None]
+
+
+def _clipped(found: Findings) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = []
+    for end, part in found.clipped.items():
+        if part is None:
+            told.append({"end": end, "recorded": False})
+            continue
+        chart = histogram(f"Content that is pure {end}", "% of the content", 100 * part)
+        told.append({"end": end, "recorded": True, "chart": chart, "films": int((part > quality.CLIPPED).sum())})
+    return told
+
+
+def _provenance(index: Any) -> list[tuple[str, int]]:
+    counts = quality.provenance_counts(index)
+    return [(words.PROVENANCE.get(name, name.replace("_", " ")), count) for name, count in counts]
+
+
+def _counted(index: Any, column: str, plain: Mapping[str, str]) -> list[tuple[str, int]]:
+    counted = index.group_by(column).aggregate([("key", "count")]).to_pylist()
+    return [
+        (plain.get(row[column], row[column]), row["key_count"])
+        for row in sorted(counted, key=lambda row: -row["key_count"])
+    ]
+
+
+def _pairs(found: Findings, pairs: LookAlikes | None) -> dict[str, Any] | None:
+    if pairs is None:
+        return None
+    folder = found.folder
+    shown = [
+        {"pictures": films.pictures(folder.public, folder.index, pair.rows), "pair": pair}
+        for pair in pairs.shown(PAIRS_SHOWN)
+    ]
+    return {"found": pairs, "shown": shown}
