@@ -201,7 +201,9 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
     label = _command(commands, "label", _label, "turn tables of expert labels into labels of the shards' films")
     label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
-    label.add_argument("--labels", type=Path, required=True, metavar="labels.csv", help="table of labels")
+    label.add_argument(
+        "--labels", type=Path, metavar="labels.csv", help="table of labels (default: those of the public data set)"
+    )
     label.add_argument("--boxes", type=Path, metavar="boxes.csv", help="table of boxes in pixels of the original films")
     label.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
 

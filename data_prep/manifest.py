@@ -75,6 +75,8 @@ MANIFEST_FILE = "manifest.parquet"
 LINKAGE_FILE = "linkage.parquet"
 UNMAPPED_FILE = "unmapped.csv"
 HEADERS_FILE = "headers.arrow"
+LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE = "labels.csv", "boxes.csv", "splits.csv", "problems.csv"
+"""Only where the archive is a public data set with tables: see ``data_prep.layout_tables``."""
 
 _FINGERPRINT = b"key_fingerprint"
 _VERSION = b"format_version"
@@ -117,7 +119,8 @@ def prepare_private(private: Path) -> None:
     try:
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (private / MANIFEST_FILE).exists():
-            ours = {MANIFEST_FILE, LINKAGE_FILE, UNMAPPED_FILE, HEADERS_FILE}
+            tables = {LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE}
+            ours = {MANIFEST_FILE, LINKAGE_FILE, UNMAPPED_FILE, HEADERS_FILE, *tables}
             names = (entry.name.removeprefix(".").removesuffix(".part") for entry in private.iterdir())
             if any(name not in ours and not name.startswith(f"{HEADERS_FILE}.") for name in names):
                 raise ArchiveError(f"{private} holds other files; give a new or an empty folder as --out")

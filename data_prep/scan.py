@@ -19,6 +19,7 @@ from data_prep.deidentify.fields import common_models
 from data_prep.deidentify.keys import Pseudonyms, read_secret
 from data_prep.errors import ArchiveError
 from data_prep.identity import patients, twins
+from data_prep.layout_tables import find_layout, layout_hint, read_tables, remove_tables, with_facts, write_tables
 from data_prep.manifest import (
     LINKAGE_SCHEMA,
     MANIFEST_SCHEMA,
@@ -48,16 +49,22 @@ def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> Sca
     """
     pseudonyms = Pseudonyms(read_secret(settings.key_file))
     _check_apart(archives, private)
+    layout, settings = find_layout(archives, settings)
     headers, changes = _headers(archives, private, pseudonyms, settings)
     _check_image_keys(headers)
+    if layout is not None:
+        told = read_tables(layout, root_of(archives[0]), headers, settings)
+        headers = with_facts(headers, told, pseudonyms, settings.source)
     who, joined = patients(headers, pseudonyms, settings.source)
     manifest = _screen_models(_manifest(headers, who | {"twin": twins(headers)}))
     unmapped = _unmapped(headers)
     write_private_text(private / UNMAPPED_FILE, _unmapped_csv(unmapped))
     linkage = _numbered(headers).select(LINKAGE_SCHEMA.names)
     write_manifest(private, with_fingerprint(manifest, pseudonyms.fingerprint), linkage)
+    remove_tables(private)
+    report = str(write_tables(private, headers, told, layout)) if layout is not None else layout_hint(archives)
     missing = pc.sum(headers["missing"]).as_py() or 0
-    return summarise(manifest, unmapped, joined=joined, missing=missing, changes=changes)
+    return summarise(manifest, unmapped, joined=joined, missing=missing, changes=changes, tables=report)
 
 
 def _headers(

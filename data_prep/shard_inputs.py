@@ -94,7 +94,7 @@ def read_inputs(private: Path, public: Path, settings: ShardSettings) -> ShardIn
     if not np.array_equal(manifest["row"].to_numpy(), linkage["row"].to_numpy()):
         raise ArchiveError("manifest and linkage of the private folder do not go together; scan the archive again")
     table = settings.splits.table
-    given = read_split_table(table, manifest, linkage) if table else {}
+    given = read_split_table(table, manifest, linkage, settings.seed, settings.splits.val) if table else {}
     config = settings.model_dump(mode="json", exclude={"runtime"})
     config["splits"]["table"] = splits_sha256(given) if table else None  # never the path: the config is public
     identity = {"format_version": FORMAT_VERSION, "key_fingerprint": key_fingerprint(manifest), "config": config}

@@ -4,6 +4,7 @@ import csv
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
@@ -12,6 +13,11 @@ from data_prep.shard_format import SPLITS, Split
 
 GivenSplits = Mapping[str, Split]
 """Keyed hash of a patient → split, from a table of the user."""
+
+TRAIN_VAL: Literal["train_val"] = "train_val"
+"""In a table: not in test; drawn into train and val. Many public data sets come with such a split."""
+_Given = Split | Literal["train_val"]
+_GIVEN: tuple[_Given, ...] = (*SPLITS, TRAIN_VAL)
 
 
 def split_of(patient_key: str, seed: int, val: float, test: float, known: bool) -> Split:
@@ -34,8 +40,10 @@ def split_of(patient_key: str, seed: int, val: float, test: float, known: bool) 
     return "val" if draw < test + val else "train"
 
 
-def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table) -> dict[str, Split]:
+def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: int, val: float) -> dict[str, Split]:
     """Splits that a user gives: CSV with a header line, ``patient`` being the number that stands in the archive.
+
+    The split train_val stands for train and val, drawn with ``seed`` and ``val`` as by :func:`split_of`.
 
     A number that two issuers have given out stands for both patients. Patients who are not in the archive are passed
     over.
@@ -44,8 +52,8 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table) -> dict[
         SettingsError: no such table, a row of it is wrong or contradicts another, or it names nobody in the archive.
     """
     wanted = _read(path)
-    given = {
-        key: wanted[number]
+    given: dict[str, Split] = {
+        key: split_of(key, seed, val, 0, True) if (split := wanted[number]) == TRAIN_VAL else split
         for number, key in zip(linkage["patient_id"].to_pylist(), manifest["patient"].to_pylist(), strict=True)
         if key is not None and number in wanted
     }
@@ -59,8 +67,8 @@ def splits_sha256(given: GivenSplits) -> str:
     return hashlib.sha256("".join(f"{key} {split}\n" for key, split in sorted(given.items())).encode()).hexdigest()
 
 
-def _read(path: Path) -> dict[str, Split]:
-    splits: dict[str, Split] = {}
+def _read(path: Path) -> dict[str, _Given]:
+    splits: dict[str, _Given] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file)
@@ -68,10 +76,10 @@ def _read(path: Path) -> dict[str, Split]:
                 raise SettingsError(f"splits.table {path} needs a header line with the columns patient and split")
             for row in table:
                 patient, wanted = ((row[name] or "").strip() for name in ("patient", "split"))
-                split = next((one for one in SPLITS if one == wanted), None)
+                split = next((one for one in _GIVEN if one == wanted), None)
                 if not patient or split is None:
                     raise SettingsError(
-                        f"splits.table {path}, line {table.line_num}: needs a patient and one of {', '.join(SPLITS)}"
+                        f"splits.table {path}, line {table.line_num}: needs a patient and one of {', '.join(_GIVEN)}"
                     )
                 if splits.setdefault(patient, split) != split:
                     raise SettingsError(f"splits.table {path}, line {table.line_num}: a patient has two splits")

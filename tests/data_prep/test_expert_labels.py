@@ -104,6 +104,7 @@ def test_identifiers_become_keys(private: Path, public: Path) -> None:
             "x_max": 200.0,
             "y_max": 300.0,
             "source": "expert",
+            "reader": None,
         }
     ]
     assert (summary.labels.used, summary.boxes.used, summary.films) == (3, 1, 2)
