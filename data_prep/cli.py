@@ -112,7 +112,7 @@ def _borders(args: argparse.Namespace) -> int:
 def _preview(args: argparse.Namespace) -> int:
     from data_prep.preview import write_preview
 
-    write_preview(args.public, args.out, films=args.films, split=args.split)
+    write_preview(args.public, args.out, films=args.films, split=args.split, boxes=args.boxes)
     return 0
 
 
@@ -227,6 +227,7 @@ def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     preview.add_argument("--out", type=Path, required=True, metavar="sheet.png", help="picture to write")
     preview.add_argument("--films", type=int, default=48, metavar="N", help="how many films (default: 48)")
     preview.add_argument("--split", choices=SPLITS, help="films of this split only")
+    preview.add_argument("--boxes", action="store_true", help="only films with boxes, and draw these")
 
 
 def _command(

@@ -131,9 +131,9 @@ def with_facts(headers: pa.Table, told: Told, pseudonyms: Pseudonyms, source: st
     Words pass the same vocabularies as those of headers; an age that is none is listed.
     """
     columns = {name: headers[name].to_pylist() for name in (*_FACTS, "unmapped_body_part", "unmapped_view")}
-    kinds = headers["source"].to_pylist()
+    kinds, below = headers["source"].to_pylist(), headers["below"].to_pylist()
     for row, words in told.facts.items():
-        for name, value in _screened(words, told).items():
+        for name, value in _screened(words, told, Where(Path(below[row]))).items():
             if kinds[row] != "dicom" or columns[name][row] is None:
                 columns[name][row] = value
         patient, study = words.get("patient", ""), words.get("study", "")
@@ -207,7 +207,7 @@ def _patient_splits(told: Told, patients: list[str | None]) -> tuple[dict[str, G
     return splits, sum(len(several) > 1 for several in found.values()), unsplit
 
 
-def _screened(words: dict[str, str], told: Told) -> dict[str, Any]:
+def _screened(words: dict[str, str], told: Told, where: Where) -> dict[str, Any]:
     """Columns of the header table for the words of a film."""
     facts: dict[str, Any] = {}
     if words.get("patient"):
@@ -222,7 +222,7 @@ def _screened(words: dict[str, str], told: Told) -> dict[str, Any]:
     if "age" in words:
         facts["age_years"] = _age(words["age"])
         if facts["age_years"] is None:
-            told.problem("age_unknown", Where(Path(words.get("patient", ""))))
+            told.problem("age_unknown", where)
     return {name: value for name, value in facts.items() if value is not None or name.startswith("unmapped")}
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import pyarrow as pa
 
 from data_prep.errors import SettingsError
-from data_prep.shard_format import SPLITS, Split
+from data_prep.shard_format import Split
 
 GivenSplits = Mapping[str, Split]
 """Keyed hash of a patient → split, from a table of the user."""
@@ -17,7 +17,7 @@ GivenSplits = Mapping[str, Split]
 TRAIN_VAL: Literal["train_val"] = "train_val"
 """In a table: not in test; drawn into train and val. Many public data sets come with such a split."""
 _Given = Split | Literal["train_val"]
-_GIVEN: tuple[_Given, ...] = (*SPLITS, TRAIN_VAL)
+_GIVEN: tuple[_Given, ...] = ("train", TRAIN_VAL, "val", "test")
 
 
 def split_of(patient_key: str, seed: int, val: float, test: float, known: bool) -> Split:
@@ -45,18 +45,22 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: in
 
     The split train_val stands for train and val, drawn with ``seed`` and ``val`` as by :func:`split_of`.
 
-    A number that two issuers have given out stands for both patients. Patients who are not in the archive are passed
+    A number that two issuers have given out stands for both patients; of numbers that were joined to one patient the
+    split that keeps most out of training counts. Patients who are not in the archive are passed
     over.
 
     Raises:
         SettingsError: no such table, a row of it is wrong or contradicts another, or it names nobody in the archive.
     """
     wanted = _read(path)
-    given: dict[str, Split] = {
-        key: split_of(key, seed, val, 0, True) if (split := wanted[number]) == TRAIN_VAL else split
+    told = {
+        (key, wanted[number])
         for number, key in zip(linkage["patient_id"].to_pylist(), manifest["patient"].to_pylist(), strict=True)
         if key is not None and number in wanted
     }
+    given: dict[str, Split] = {}
+    for key, split in sorted(told, key=lambda one: _GIVEN.index(one[1])):  # joined numbers: test goes before val, train
+        given[key] = split_of(key, seed, val, 0, True) if split == TRAIN_VAL else split
     if not given:
         raise SettingsError(f"splits.table {path} names no patient of the archive; give the numbers that stand there")
     return given
