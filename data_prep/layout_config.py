@@ -61,6 +61,8 @@ class ColumnSettings(Settings):
     box: list[str] = Field(default=["x_min", "y_min", "x_max", "y_max"], min_length=4, max_length=4)
     box_form: Literal["corners", "corner_and_size", "centre_and_size"] = "corners"
     """What the four columns say, in pixels: left, top, right, bottom; left, top, width, height; or the centre."""
+    absent_without_box: list[str] = Field(default_factory=list)
+    """Labels that a film which stands in one of the tables does not have where no box of theirs is drawn on it."""
     reader: str | None = None
     """Column that says who drew the box."""
 

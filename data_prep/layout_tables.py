@@ -173,7 +173,7 @@ def write_tables(private: Path, headers: pa.Table, told: Told, name: LayoutName)
     else:
         (private / SPLITS_TABLE).unlink(missing_ok=True)
     _write(private / PROBLEMS_TABLE, ("problem", "file", "line"), sorted(told.problems))
-    spoken = told.facts.keys() | told.splits.keys() | {row for row, _ in told.labels}
+    spoken = told.spoken.keys() | {row for row, _ in told.labels}
     return LayoutReport(
         name=name,
         films=len(spoken),

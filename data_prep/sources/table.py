@@ -32,6 +32,11 @@ def read(root: Path, told: Told, columns: ColumnSettings) -> None:
         _read_films(root / columns.films, told, columns)
     if columns.boxes is not None:
         _read_boxes(root / columns.boxes, told, columns)
+    drawn = told.boxes.keys()
+    for film in told.spoken.values() if columns.boxes is not None else ():
+        for label in columns.absent_without_box:
+            if (film.row, told.name(label)) not in drawn and told.value(film, label) is None:
+                told.label(film, label, Label("absent"), Where(root / columns.boxes))
 
 
 def _read_films(table: Path, told: Told, columns: ColumnSettings) -> None:

@@ -80,12 +80,15 @@ class Told:
         self.labels: dict[tuple[int, str], Label] = {}
         self.boxes: dict[tuple[int, str], dict[ToldBox, None]] = {}
         self.problems: list[Problem] = []
+        self.spoken: dict[int, Film] = {}
+        """Films that a table or file of the set names."""
         self._rows: set[tuple[Path, int]] = set()
 
     def film(self, name: str, where: Where, *, below: str = "") -> Film | None:
         """The film that a row speaks of; without one the row is listed. Arguments as for :meth:`FilmNames.find`."""
         found = self.names.find(name, below=below)
         if len(found) == 1 and found[0] is not None:
+            self.spoken[found[0].row] = found[0]
             return found[0]
         self.problem("row_without_file" if not found else "name_fits_several" if len(found) > 1 else "no_film", where)
         return None

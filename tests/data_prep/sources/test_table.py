@@ -84,9 +84,21 @@ def test_corners_and_centres(archive: Path, monkeypatch: pytest.MonkeyPatch) -> 
     write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", "a.png,cyst,10,20,30,40"])
     found = Scanned(archive, monkeypatch, layout="table", columns={"boxes": "boxes.csv"})
     assert found.edges("a.png", "cyst") == [(10, 20, 30, 40)]
+    assert "1 films told, 2 films not" in str(found.summary)
     columns = {"boxes": "boxes.csv", "box_form": "centre_and_size"}
     found = Scanned(archive, monkeypatch, layout="table", columns=columns)
     assert found.edges("a.png", "cyst") == [(0, 0, 25, 40)]
+
+
+def test_only_films_of_the_tables_are_without_what_is_not_drawn(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", "a.png,coin,1,2,3,4", "b.png,bone,1,2,3,4"])
+    columns = {"boxes": "boxes.csv", "absent_without_box": ["coin"]}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert {key: value for key, (value, *_) in found.labels.items()} == {
+        ("a.png", "coin"): "present",
+        ("b.png", "coin"): "absent",
+        ("b.png", "bone"): "present",
+    }
 
 
 def test_missing_tables_and_columns_are_named(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
