@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_prep.config import ScanSettings
 from data_prep.deidentify import fields
@@ -95,8 +96,13 @@ def find_layout(archives: Sequence[Path], settings: ScanSettings) -> tuple[Layou
     return name, settings.model_copy(update={"source": settings.source or name})
 
 
-def layout_hint(archives: Sequence[Path]) -> str:
-    """A line about archives that look like known sets and are scanned without their tables; empty for others."""
+def layout_hint(archives: Sequence[Path], headers: pa.Table) -> str:
+    """A line about archives that look like known sets and are scanned without their tables; empty for others.
+
+    Only where there are pictures: in a large archive of DICOM alone, looking for tables would take long.
+    """
+    if not {"png", "jpeg"} & set(pc.unique(headers["source"]).to_pylist()):
+        return ""
     found = {name for archive in archives if archive.is_dir() for name in layouts_of(root_of(archive))}
     return f"looks like {' or '.join(sorted(found))}: layout=… reads its tables too" if found else ""
 

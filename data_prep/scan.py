@@ -62,7 +62,7 @@ def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> Sca
     linkage = _numbered(headers).select(LINKAGE_SCHEMA.names)
     write_manifest(private, with_fingerprint(manifest, pseudonyms.fingerprint), linkage)
     remove_tables(private)
-    report = str(write_tables(private, headers, told, layout)) if layout is not None else layout_hint(archives)
+    report = str(write_tables(private, headers, told, layout)) if layout is not None else layout_hint(archives, headers)
     missing = pc.sum(headers["missing"]).as_py() or 0
     return summarise(manifest, unmapped, joined=joined, missing=missing, changes=changes, tables=report)
 

@@ -21,7 +21,7 @@ def read(root: Path, told: Told, columns: ColumnSettings) -> None:
     """Read both tables, as far as they are named.
 
     Raises:
-        SettingsError: neither is.
+        SettingsError: neither is, or no box has a label that is absent without one.
         ArchiveError: a table or column is missing.
     """
     if columns.films is None and columns.boxes is None:
@@ -32,11 +32,17 @@ def read(root: Path, told: Told, columns: ColumnSettings) -> None:
         _read_films(root / columns.films, told, columns)
     if columns.boxes is not None:
         _read_boxes(root / columns.boxes, told, columns)
-    drawn = told.boxes.keys()
-    for film in told.spoken.values() if columns.boxes is not None else ():
-        for label in columns.absent_without_box:
-            if (film.row, told.name(label)) not in drawn and told.value(film, label) is None:
-                told.label(film, label, Label("absent"), Where(root / columns.boxes))
+        _add_absent(root / columns.boxes, told, columns.absent_without_box)
+
+
+def _add_absent(table: Path, told: Told, labels: list[str]) -> None:
+    for label in labels:
+        drawn = {row for row, name in told.boxes if name == label}
+        if not drawn:
+            raise SettingsError(f"columns.absent_without_box: no box of {table} has the label {label!r}")
+        for film in told.spoken.values():
+            if film.row not in drawn and told.value(film, label) is None:
+                told.label(film, label, Label("absent"), Where(table))
 
 
 def _read_films(table: Path, told: Told, columns: ColumnSettings) -> None:

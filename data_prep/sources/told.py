@@ -18,6 +18,7 @@ GivenSplit = Literal["train", "val", "test", "train_val"]
 ROUNDING = 1.5
 """Pixels by which a box may stand over the edge of its film without being listed."""
 _LONGEST_LABEL = 64
+_MOST_LABELS = 256
 _SPLIT_WORDS: dict[str, GivenSplit] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -115,22 +116,21 @@ class Told:
         elif self.splits.setdefault(film.row, split) != split:
             self.problem("split_conflict", where)
 
-    def name(self, raw: str) -> str | None:
+    def name(self, raw: str, where: Where) -> str | None:
         """Label of a class or column: renamed by the settings, else in lower snake case; None leaves it out.
 
-        Raises:
-            ArchiveError: the name has no letter or digit that a label may have.
+        A name without any letter or digit that a label may have is listed: ``tables.rename`` can give it one.
         """
         if raw in self.settings.rename:
             return self.settings.rename[raw]
         label = normalise(raw).replace(" ", "_")[:_LONGEST_LABEL]
         if not label:
-            raise ArchiveError(f"the name {raw!r} of the set gives no label; give tables.rename={{{raw!r}: a_label}}")
-        return label
+            self.problem("label_needs_rename", where)
+        return label or None
 
     def label(self, film: Film, raw: str, label: Label, where: Where) -> None:
         """A finding. What an expert says goes before a report; where two equal ones differ it is uncertain, listed."""
-        if (name := self.name(raw)) is not None:
+        if (name := self.name(raw, where)) is not None:
             self._label(film, name, label, where)
 
     def value(self, film: Film, name: str) -> Value | None:
@@ -142,8 +142,8 @@ class Told:
         self, film: Film, present: Iterable[str], vocabulary: Sequence[str], where: Where, source: Source = "expert"
     ) -> None:
         """All findings of a list that is complete: those of ``vocabulary`` that are not ``present`` are absent."""
-        there = {self.name(raw) for raw in present}
-        for name in dict.fromkeys(map(self.name, vocabulary)):
+        there = {self.name(raw, where) for raw in present}
+        for name in dict.fromkeys(self.name(raw, where) for raw in vocabulary):
             if name is not None:
                 self._label(film, name, Label("present" if name in there else "absent", source=source), where)
 
@@ -162,7 +162,7 @@ class Told:
 
         What reaches over the edge is cut off; it is listed beyond rounding, as is an empty or repeated box.
         """
-        name = self.name(raw)
+        name = self.name(raw, where)
         if name is None:
             return
         own = frame_of(film, size, frame or self.settings.box_frame)
@@ -213,7 +213,11 @@ class Told:
             self.labels[film.row, name] = before._replace(value="uncertain", number=None)
 
     def settle(self, file: Path) -> None:
-        """Let boxes and labels agree: a finding with a box is present. Against an expert's word it is uncertain."""
+        """Let boxes and labels agree: a finding with a box is present. Against an expert's word it is uncertain.
+
+        Raises:
+            ArchiveError: so many labels that they must be something else, such as names of people.
+        """
         for row, name in self.boxes:
             label = self.labels.get((row, name))
             if label is None or (label.source != "expert" and label.value != "present"):
@@ -221,6 +225,9 @@ class Told:
             elif label.value == "absent":
                 self.labels[row, name] = label._replace(value="uncertain")
                 self.problem("box_against_label", Where(file))
+        labels = {name for _, name in self.labels}
+        if len(labels) > _MOST_LABELS:
+            raise ArchiveError(f"{len(labels)} different labels in {file}: a wrong column? Public labels name findings")
 
     def counts(self) -> Counter[str]:
         """Problem → how often."""

@@ -101,6 +101,29 @@ def test_only_films_of_the_tables_are_without_what_is_not_drawn(archive: Path, m
     }
 
 
+def test_an_absent_label_that_is_never_drawn_is_a_slip(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = COLUMNS | {"absent_without_box": ["fractures"]}
+    with pytest.raises(SettingsError, match=r"no box of .*boxes\.csv has the label 'fractures'"):
+        Scanned(archive, monkeypatch, layout="table", columns=columns)
+
+
+def test_a_column_of_people_is_no_column_of_findings(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f"a.png,person {number},1,2,3,4" for number in range(300)]
+    write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", *rows])
+    with pytest.raises(ArchiveError, match="300 different labels") as error:
+        Scanned(archive, monkeypatch, layout="table", columns={"boxes": "boxes.csv"})
+    assert "person" not in str(error.value)
+
+
+def test_a_name_in_another_script_asks_to_be_renamed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", "a.png,骨折,1,2,3,4"])
+    columns = {"boxes": "boxes.csv"}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert found.problems == {"label_needs_rename": 1} and not found.labels
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns, tables={"rename": {"骨折": "fracture"}})
+    assert found.value("a.png", "fracture") == "present"
+
+
 def test_missing_tables_and_columns_are_named(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match=r"needs columns\.films or columns\.boxes"):
         Scanned(archive, monkeypatch, layout="table")
