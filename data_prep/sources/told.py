@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -123,7 +124,7 @@ class Told:
         """
         if raw in self.settings.rename:
             return self.settings.rename[raw]
-        label = normalise(raw).replace(" ", "_")[:_LONGEST_LABEL]
+        label = _snake_case(raw)
         if not label:
             self.problem("label_needs_rename", where)
         return label or None
@@ -242,6 +243,11 @@ def split_word(word: str) -> GivenSplit | None:
 def split_of_path(below: str) -> GivenSplit | None:
     """The split that the folders of a path name, the innermost first."""
     return next((split for part in below.split("/")[-2::-1] if (split := split_word(part))), None)
+
+
+@lru_cache(1024)
+def _snake_case(raw: str) -> str:
+    return normalise(raw).replace(" ", "_")[:_LONGEST_LABEL]
 
 
 def _finite(edge: float) -> bool:
