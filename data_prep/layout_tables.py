@@ -142,7 +142,7 @@ def with_facts(headers: pa.Table, told: Told, pseudonyms: Pseudonyms, source: st
         for name, value in _screened(words, told, Where(Path(below[row]))).items():
             if kinds[row] != "dicom" or columns[name][row] is None:
                 columns[name][row] = value
-        patient, study = words.get("patient", ""), words.get("study", "")
+        patient, study = columns["patient_id"][row] or "", words.get("study", "")
         if study and kinds[row] != "dicom":
             columns["study"][row] = pseudonyms.named_study(source, patient, study)
     for name, values in columns.items():

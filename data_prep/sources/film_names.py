@@ -1,5 +1,6 @@
 """Films of an archive by what the tables of a set call them: a path, the end of one, or a name without ending."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -37,21 +38,22 @@ class Film(NamedTuple):
 
 
 class FilmNames:
-    """Looks films up; ``others`` are files that are no readable films."""
+    """Looks films up; ``others`` are the paths of files that are no readable films."""
 
     def __init__(self, films: Iterable[Film], others: Iterable[str] = ()) -> None:
-        self.films = list(films)
-        self._by_stem: dict[str, list[tuple[tuple[str, ...], str, Film | None]]] = {}
-        for film in self.films:
-            self._add(film.below, film)
-        for below in others:
-            self._add(below, None)
+        self.films, self.others = list(films), list(others)
+        self._files = [_File.of(film.below, film) for film in self.films]
+        self._files += [_File.of(below, None) for below in self.others]
+        self._whole: dict[_Path, list[_File]] = defaultdict(list)
+        for file in self._files:
+            self._whole[file.path].append(file)
+        self._ends: dict[int, dict[_Path, list[_File]]] = {}
 
     def find(self, name: str, *, below: str = "") -> list[Film | None]:
         """The films that ``name`` fits: none is unknown, None is a file that is no film, several are ambiguous.
 
         Args:
-            name: path or end of a path, with or without the ending of the file name.
+            name: path or end of a path, with or without the ending of the file name; may begin above the archive.
             below: folder in which the film has to be; empty means anywhere.
         """
         parts = tuple(part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in (".", "/"))
@@ -59,18 +61,36 @@ class FilmNames:
             return []
         stem, ending = split_ending(parts[-1])
         wanted = (*parts[:-1], stem)
-        found = []
-        for path, kind, film in self._by_stem.get(stem, ()):
-            shared = min(len(path), len(wanted))  # a set's paths may begin above the archive, or below it
-            fits = path[-shared:] == wanted[-shared:] and ending in ("", kind)
-            if fits and (not below or below in path[:-1]):
-                found.append(film)
-        return found
+        fits = [*self._of_length(len(wanted)).get(wanted, ())]
+        for start in range(1, len(wanted)):
+            fits += self._whole.get(wanted[start:], ())
+        return [file.film for file in fits if ending in ("", file.ending) and (not below or below in file.path[:-1])]
 
-    def _add(self, below: str, film: Film | None) -> None:
+    def _of_length(self, length: int) -> dict["_Path", list["_File"]]:
+        """Last ``length`` parts of a path → files; made when it is first asked for."""
+        if length not in self._ends:
+            ends: dict[_Path, list[_File]] = defaultdict(list)
+            for file in self._files:
+                if len(file.path) >= length:
+                    ends[file.path[-length:]].append(file)
+            self._ends[length] = ends
+        return self._ends[length]
+
+
+_Path = tuple[str, ...]
+
+
+class _File(NamedTuple):
+    path: _Path
+    """Folders below the archive and the name without ending."""
+    ending: str
+    film: Film | None
+
+    @classmethod
+    def of(cls, below: str, film: Film | None) -> "_File":
         *folders, name = below.split("/")
         stem, ending = split_ending(name)
-        self._by_stem.setdefault(stem, []).append(((*folders, stem), ending, film))
+        return cls((*folders, stem), ending, film)
 
 
 def split_ending(name: str) -> tuple[str, str]:

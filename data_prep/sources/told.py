@@ -86,6 +86,11 @@ class Told:
         """Films that a table or file of the set names."""
         self._rows: set[tuple[Path, int]] = set()
 
+    def files(self, root: Path, ending: str) -> list[Path]:
+        """Files of the archive that are no films, by the ending of their names; hidden ones are left out."""
+        found = (below for below in sorted(self.names.others) if below.endswith(ending))
+        return [root / below for below in found if not any(part.startswith(".") for part in below.split("/"))]
+
     def film(self, name: str, where: Where, *, below: str = "") -> Film | None:
         """The film that a row speaks of; without one the row is listed. Arguments as for :meth:`FilmNames.find`."""
         found = self.names.find(name, below=below)

@@ -7,7 +7,6 @@ Boxes are taken as edges that count from 0, as annotation programs write them; t
 from 1, one pixel apart. Their frame is told by ``size``, else by ``tables.box_frame``. Polygons are lost.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -16,6 +15,8 @@ from data_prep.sources.box_frames import Box
 from data_prep.sources.csv_table import csv_rows
 from data_prep.sources.told import Drawn, Told, Where, split_of_path
 
+_LISTS = ("ImageSets", "Main")
+_ANNOTATIONS = "Annotations"
 _IMAGE_FOLDERS = ("JPEGImages", "images")
 
 
@@ -44,7 +45,7 @@ def is_here(root: Path) -> bool:
 def read(root: Path, told: Told) -> None:
     """Read all XML files."""
     there: dict[Path, Annotation] = {}
-    for path in _files(root):
+    for path in told.files(root, ".xml"):
         annotation = read_annotation(path)
         if annotation is None:
             told.problem("annotation_unreadable", Where(path))
@@ -58,8 +59,8 @@ def read(root: Path, told: Told) -> None:
     for film in told.names.films:
         if (split := split_of_path(film.below)) is not None:
             told.split(film, split, Where(root / film.below))
-    for table in sorted(root.rglob("ImageSets/Main/*.txt")):
-        if (split := split_of_path(f"{table.stem}/")) is not None:
+    for table in told.files(root, ".txt"):
+        if table.parts[-3:-1] == _LISTS and (split := split_of_path(f"{table.stem}/")) is not None:
             for line, cells in csv_rows(table):
                 film = told.row(cells[0], Where(table, line))
                 if film is not None:
@@ -88,18 +89,14 @@ def read_annotation(path: Path) -> Annotation | None:
     return Annotation((tree.findtext("filename") or "").strip(), size, boxes, len(objects) - len(boxes))
 
 
-def _files(root: Path) -> Iterator[Path]:
-    return (path for path in sorted(root.rglob("*.xml")) if not any(part[0] == "." for part in path.parts[-2:]))
-
-
 def _name(root: Path, path: Path, annotation: Annotation, told: Told) -> str:
-    """What the film is called: beside the file, in the folder of pictures, by the same name anywhere, else as told."""
+    """What the film is called: in the folder of pictures, beside the file, by the same name anywhere, else as told."""
     beside = path.relative_to(root).with_suffix("")
-    names = [
-        beside.as_posix(),
-        *((beside.parent.parent / folder / beside.name).as_posix() for folder in _IMAGE_FOLDERS),
-    ]
-    names += [beside.name, annotation.filename]
+    for folder in _IMAGE_FOLDERS:
+        films = beside.parent.parent / folder
+        if beside.parent.name == _ANNOTATIONS and (root / films).is_dir():
+            return (films / beside.name).as_posix()
+    names = [beside.as_posix(), beside.name, annotation.filename]
     return next((name for name in names if len(told.names.find(name)) == 1), beside.name)
 
 

@@ -9,7 +9,6 @@ train on them turn it (``tables.box_frame``). An empty file means that nothing w
 without a file nothing is said.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -20,13 +19,13 @@ from data_prep.sources.film_names import Film
 from data_prep.sources.told import Drawn, Told, Where, split_of_path
 
 _LABELS, _IMAGES = "labels", "images"
-_NOT_LABELS = {"classes", "readme", "train", "val", "valid", "test", "license", "requirements", "notes"}
 _SIDES = 4
 
 
 def is_here(root: Path) -> bool:
     """Whether the folder holds such a set."""
-    return bool(class_names(root)) and next(_files(root), None) is not None
+    labels = (path for pattern in ("labels/**/*.txt", "*/labels/*.txt") for path in root.glob(pattern))
+    return bool(class_names(root)) and next(labels, None) is not None
 
 
 def read(root: Path, told: Told) -> None:
@@ -38,7 +37,7 @@ def read(root: Path, told: Told) -> None:
     names = class_names(root)
     if not names:
         raise ArchiveError(f"no YAML file with 'names' and no classes.txt in {root}: what are the classes called?")
-    for path in _files(root):
+    for path in told.files(root, ".txt"):
         name = _name(root, path, told)
         film = told.film(name, Where(path)) if name is not None else None
         if film is not None:
@@ -79,20 +78,17 @@ def class_names(root: Path) -> dict[int, str]:
     return {}
 
 
-def _files(root: Path) -> Iterator[Path]:
-    return (path for path in sorted(root.rglob("*.txt")) if path.stem.lower() not in _NOT_LABELS)
-
-
 def _name(root: Path, path: Path, told: Told) -> str | None:
     """The film that a text file belongs to; None for a text beside the labels that is about no film."""
-    beside = path.relative_to(root).with_suffix("").as_posix()
-    folders = f"/{beside}".split("/")[:-1]
-    names = [beside, Path(beside).name]
+    beside = path.relative_to(root).with_suffix("")
+    folders = list(beside.parts[:-1])
     if _LABELS in folders:  # the last one is exchanged, as the trainers do
         place = len(folders) - 1 - folders[::-1].index(_LABELS)
-        names.insert(0, "/".join([*folders[1:place], _IMAGES, *folders[place + 1 :], Path(beside).name]))
-    found = next((name for name in names if len(told.names.find(name)) == 1), None)
-    return found if found is not None or _LABELS not in folders else names[0]
+        films = Path(*folders[:place], _IMAGES, *folders[place + 1 :])
+        if (root / films).is_dir():
+            return (films / beside.name).as_posix()
+    found = next((name for name in (beside.as_posix(), beside.name) if len(told.names.find(name)) == 1), None)
+    return beside.name if found is None and _LABELS in folders else found
 
 
 def _lines(path: Path, told: Told) -> list[str]:

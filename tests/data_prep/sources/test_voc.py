@@ -43,6 +43,12 @@ def test_boxes_findings_and_splits(archive: Path, monkeypatch: pytest.MonkeyPatc
     assert found.problems == {"annotation_unreadable": 1, "row_without_file": 1, "box_empty": 1, "box_cut": 1}
 
 
+def test_a_film_of_the_same_name_in_another_folder_is_not_taken(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(archive / "elsewhere" / "e.jpg")
+    found = Scanned(archive, monkeypatch, layout="voc")
+    assert ("elsewhere/e.jpg", "fracture") not in found.boxes and found.problems["row_without_file"] == 1
+
+
 def test_files_beside_the_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("train", "test"):
         save(tmp_path / "set" / folder / "a.jpg")

@@ -33,6 +33,12 @@ def test_boxes_polygons_and_empty_files(archive: Path, monkeypatch: pytest.Monke
     assert found.problems == {"row_without_file": 1, "box_not_a_number": 2, "box_cut": 1}
 
 
+def test_a_film_of_the_same_name_in_another_folder_is_not_taken(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "train" / "labels" / "c.txt", "0 0.5 0.5 0.5 0.5\n")  # only test/images has c.jpg
+    found = Scanned(archive, monkeypatch, layout="yolo")
+    assert ("test/images/c.jpg", "fracture") not in found.boxes and found.problems["row_without_file"] == 2
+
+
 def test_names_of_classes_are_needed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (archive / "data.yaml").unlink()
     with pytest.raises(ArchiveError, match="what are the classes called"):
