@@ -73,8 +73,8 @@ class SplitSettings(Settings):
     val: float = Field(default=0.1, ge=0, lt=1)
     test: float = Field(default=0.1, ge=0, lt=1)
     table: Path | None = None
-    """CSV with the columns ``patient`` (number as in the archive) and ``split``: official test sets. Patients that it
-    does not name are drawn."""
+    """CSV with the columns ``patient`` (number as in the archive) and ``split`` (train, val, test, or train_val:
+    drawn into these two): official test sets. Patients that it does not name are drawn."""
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> Self:

@@ -51,11 +51,12 @@ def read(root: Path, told: Told) -> None:
         raise ArchiveError(f"no annotations_train.csv, annotations_test.csv or train.csv with boxes in {root}")
     for name, split in _SPLITS.items():
         boxes, labels = _tables(root, name)
+        folder = name if (root / name).is_dir() else ""
         votes: dict[Film, Votes] = {}
         if labels is not None:
-            votes = _read_labels(labels, name, told)
+            votes = _read_labels(labels, folder, told)
         if boxes is not None:
-            drawn = _read_boxes(boxes, name, _sizes(root / f"{name}_meta.csv"), told)
+            drawn = _read_boxes(boxes, name, folder, _sizes(root / f"{name}_meta.csv"), told)
             votes = votes or drawn
         for film, seen in votes.items():
             where = Where(labels or boxes or root)
@@ -78,11 +79,11 @@ def _tables(root: Path, name: str) -> tuple[Path | None, Path | None]:
     )
 
 
-def _read_labels(table: Path, name: str, told: Told) -> dict[Film, Votes]:
+def _read_labels(table: Path, folder: str, told: Told) -> dict[Film, Votes]:
     votes: dict[Film, Votes] = defaultdict(lambda: defaultdict(dict))
     for line, cells in csv_table(table, ("image_id",)):
         where = Where(table, line)
-        film = told.film(cells["image_id"], where, below=_folder(told, name))
+        film = told.film(cells["image_id"], where, below=folder)
         if film is None:
             continue
         reader = cells.get("rad_id", "consensus")
@@ -100,13 +101,13 @@ def _read_labels(table: Path, name: str, told: Told) -> dict[Film, Votes]:
     return votes
 
 
-def _read_boxes(table: Path, name: str, sizes: Sizes, told: Told) -> dict[Film, Votes]:
+def _read_boxes(table: Path, name: str, folder: str, sizes: Sizes, told: Told) -> dict[Film, Votes]:
     """Boxes; gives the votes that they stand for, of all readers who have seen a film."""
     seen: dict[Film, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     boxes = outside = 0
     for line, cells in csv_table(table, _BOXES):
         where = Where(table, line)
-        film = told.film(cells["image_id"], where, below=_folder(told, name))
+        film = told.film(cells["image_id"], where, below=folder)
         if film is None:
             continue
         reader = cells.get("rad_id", "consensus")
@@ -134,11 +135,6 @@ def _read_boxes(table: Path, name: str, sizes: Sizes, told: Told) -> dict[Film, 
         film: {finding: {reader: finding in found for reader, found in readers.items()} for finding in classes}
         for film, readers in seen.items()
     }
-
-
-def _folder(told: Told, name: str) -> str:
-    """The folder of a split, where the archive has it."""
-    return name if any(f"/{name}/" in f"/{film.below}" for film in told.names.films[:1000]) else ""
 
 
 def _sizes(table: Path) -> Sizes:
