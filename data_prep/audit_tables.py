@@ -136,7 +136,7 @@ def _column_rule(name: str, column: str) -> Any:
     }
     own |= dict.fromkeys(
         ("film_offset", "film_size", "sidecar_offset", "sidecar_size", "content_fraction", "clipped_low",
-         "clipped_high", "row", "number", "confidence", "start", "stop", "x_min", "y_min", "x_max", "y_max"),
+         "clipped_high", "row", "number", "confidence", "reader", "start", "stop", "x_min", "y_min", "x_max", "y_max"),
         lambda value: isinstance(value, number),
     )  # fmt: skip
     return own.get(column) or SIDECAR_RULES.get(column, lambda value: False)

@@ -163,7 +163,7 @@ def _bench_codecs(args: argparse.Namespace) -> int:
 def _preview(args: argparse.Namespace) -> int:
     from data_prep.preview import write_preview
 
-    write_preview(args.public, args.out, films=args.films, split=args.split)
+    write_preview(args.public, args.out, films=args.films, split=args.split, boxes=args.boxes)
     return 0
 
 
@@ -286,7 +286,9 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
     label = _command(commands, "label", _label, "turn tables of expert labels into labels of the shards' films")
     label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
-    label.add_argument("--labels", type=Path, required=True, metavar="labels.csv", help="table of labels")
+    label.add_argument(
+        "--labels", type=Path, metavar="labels.csv", help="table of labels (default: those of the public data set)"
+    )
     label.add_argument("--boxes", type=Path, metavar="boxes.csv", help="table of boxes in pixels of the original films")
     label.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
 
@@ -323,6 +325,7 @@ def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     preview.add_argument("--out", type=Path, required=True, metavar="sheet.png", help="picture to write")
     preview.add_argument("--films", type=int, default=48, metavar="N", help="how many films (default: 48)")
     preview.add_argument("--split", choices=SPLITS, help="films of this split only")
+    preview.add_argument("--boxes", action="store_true", help="only films with boxes, and draw these")
 
 
 def _command(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from data_prep.film_codec import Codec
+from data_prep.layout_config import ColumnSettings, LayoutName, TableSettings
 from data_prep.settings import Settings
 
 _IMAGE_GROUPS = {"patient", "study", "body_part", "view"}
@@ -22,6 +23,10 @@ class ScanSettings(Settings):
     image_pattern: str | None = None
     r"""Regular expression searched in the path of a PNG or JPEG below its archive, with the named groups ``patient``,
     ``study``, ``body_part`` and ``view`` (all optional), for example ``(?P<patient>\d{8})_\d{3}``."""
+    layout: LayoutName | Literal["auto"] | None = None
+    """Public data set whose tables are read too, see ``data_prep.sources``; auto finds out which one it is."""
+    tables: TableSettings = TableSettings()
+    columns: ColumnSettings = ColumnSettings()
     workers: int = Field(default=0, ge=0)
     """Processes that read headers; 0 takes one per core."""
     read_ahead: int = Field(default=8, ge=1, le=256)
@@ -69,8 +74,8 @@ class SplitSettings(Settings):
     val: float = Field(default=0.1, ge=0, lt=1)
     test: float = Field(default=0.1, ge=0, lt=1)
     table: Path | None = None
-    """CSV with the columns ``patient`` (number as in the archive) and ``split``: official test sets. Patients that it
-    does not name are drawn."""
+    """CSV with the columns ``patient`` (number as in the archive) and ``split`` (train, val, test, or train_val:
+    drawn into these two): official test sets. Patients that it does not name are drawn."""
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> Self:

@@ -2,8 +2,10 @@
 
 A table is CSV with a header line. A film stands in the column ``sop_instance_uid``, or in ``path`` (absolute, or the
 last parts of it); where its file holds several films, ``frame`` says which one, counted from 1. Labels: ``label`` and
-``value`` (present, absent, uncertain, not_mentioned) or ``number``. Boxes: ``label``, ``x_min``, ``y_min``, ``x_max``,
-``y_max`` in pixels of the original film, right and lower end exclusive. Messages name the line, never what is in it.
+``value`` (present, absent, uncertain, not_mentioned) or ``number``; if need be ``source`` (expert, report, metadata) or
+``confidence`` (0 to 1). Boxes: ``label``, ``x_min``, ``y_min``, ``x_max``, ``y_max`` in pixels of the original film as
+it is shown (upright, where a JPEG has an EXIF orientation), right and lower end exclusive; if need be ``reader``, who
+drew it: the public table has a number in its place. Messages name the line, never what is in it.
 """
 
 import csv
@@ -22,12 +24,13 @@ import pyarrow.parquet as pq
 from data_prep.atomic import published
 from data_prep.deidentify.keys import frame_key
 from data_prep.errors import LabelError, SecretError, ShardFormatError
-from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
+from data_prep.manifest import BOXES_TABLE, LABELS_TABLE, key_fingerprint, read_linkage, read_manifest
 from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA, generation_folders, read_dataset_card
 from data_prep.shard_writer import index_bytes
 
 LABELS_FILE, BOXES_FILE = "labels.parquet", "boxes.parquet"
 VALUES = ("present", "absent", "uncertain", "not_mentioned")
+SOURCES = ("expert", "report", "metadata")
 _NAME = re.compile(r"[a-z0-9_]{1,64}")
 _EDGES = ("x_min", "y_min", "x_max", "y_max")
 _FILM_COLUMNS = ("sop_instance_uid", "path")
@@ -70,18 +73,23 @@ class LabelSummary:
         return "\n".join(lines)
 
 
-def write_labels(private: Path, labels: Path, boxes: Path | None, public: Path) -> LabelSummary:
+def write_labels(private: Path, labels: Path | None, boxes: Path | None, public: Path) -> LabelSummary:
     """Write the labels and boxes of those films of the tables that are in the shards, in place of earlier ones.
 
     Args:
         private: folder of the scan that the shards were made from.
-        labels, boxes: expert tables; without ``boxes`` the table of boxes is written empty.
+        labels, boxes: expert tables; without ``boxes`` the table of boxes is written empty. Without both, the tables
+            that the scan of a public data set has made.
         public: complete folder of shards.
 
     Raises:
         LabelError: a table is missing or malformed, or a row is wrong or stands twice; with file and line.
         ArchiveError, ShardFormatError, SecretError: the folders are incomplete, or do not belong together.
     """
+    if labels is None:
+        if boxes is not None or not (private / LABELS_TABLE).exists():
+            raise LabelError("no table of labels; give --labels, or scan a public data set with layout=…")
+        labels, boxes = private / LABELS_TABLE, private / BOXES_TABLE
     films = _Films(private)
     sizes = _sizes(public, films.fingerprint)
     label_rows, label_count, label_lines = _read_labels(labels, films, sizes)
@@ -89,7 +97,8 @@ def write_labels(private: Path, labels: Path, boxes: Path | None, public: Path) 
     tables = {
         LABELS_FILE: pa.Table.from_pylist(sorted(label_rows, key=lambda r: (r["key"], r["label"])), LABELS_SCHEMA),
         BOXES_FILE: pa.Table.from_pylist(
-            sorted(box_rows, key=lambda r: (r["key"], r["label"], *(r[edge] for edge in _EDGES))), BOXES_SCHEMA
+            sorted(box_rows, key=lambda r: (r["key"], r["label"], *(r[edge] for edge in _EDGES), r["reader"] or 0)),
+            BOXES_SCHEMA,
         ),
     }
     _replace(public, tables)
@@ -120,10 +129,12 @@ class _Films:
         """Key of a file with several films → how many."""
         linkage = read_linkage(private).select(["path", "sop_instance_uid", "key"]).to_pylist()
         self._by_uid: dict[str, set[str | None]] = {}
+        self._by_path: dict[str, str | None] = {}
         self._by_name: dict[str, list[tuple[PurePosixPath, str | None]]] = {}
         for row in linkage:
             if row["sop_instance_uid"]:
                 self._by_uid.setdefault(row["sop_instance_uid"], set()).add(row["key"])
+            self._by_path[row["path"]] = row["key"]
             path = PurePosixPath(Path(row["path"]).as_posix())
             self._by_name.setdefault(path.name, []).append((path, row["key"]))
 
@@ -131,6 +142,8 @@ class _Films:
         """Keys of the films called ``name``: none is unknown, None is a file that is no film, several are ambiguous."""
         if column == "sop_instance_uid":
             return self._by_uid.get(name, set())
+        if name in self._by_path:
+            return {self._by_path[name]}
         wanted = PurePosixPath(name.replace("\\", "/"))
         parts = tuple(part for part in wanted.parts if part != ".")
         near = self._by_name.get(wanted.name, [])
@@ -168,8 +181,16 @@ def _read_labels(
         seen[row.key, label] = row.line, value
         if not _in_shards(row.key, sizes, count):
             continue
+        source, confidence = _certainty(row)
         out.append(
-            {"key": row.key, "label": label, "value": value, "number": number, "source": "expert", "confidence": 1.0}
+            {
+                "key": row.key,
+                "label": label,
+                "value": value,
+                "number": number,
+                "source": source,
+                "confidence": confidence,
+            }
         )
     return out, count, seen
 
@@ -182,12 +203,15 @@ def _read_boxes(
 ) -> tuple[list[dict[str, Any]], TableCount]:
     """Rows for BOXES_SCHEMA and their count."""
     count, out, seen = TableCount(), [], dict[tuple[Any, ...], int]()
+    readers: dict[str, int] = {}
     for row in _rows(path, ("label", *_EDGES), films, count):
         label = _label(row)
         edges = [_number(row, edge) for edge in _EDGES]
         if edges[0] >= edges[2] or edges[1] >= edges[3]:
             raise LabelError(f"{row.where}: the box is empty; x_min must be less than x_max and y_min less than y_max")
-        if (first := seen.setdefault((row.key, label, *edges), row.line)) != row.line:
+        name = row.cells.get("reader", "")
+        reader = readers.setdefault(name, len(readers) + 1) if name else None
+        if (first := seen.setdefault((row.key, label, *edges, reader), row.line)) != row.line:
             raise LabelError(f"{row.where} repeats the box of line {first}; remove one of them")
         line, value = labels.get((row.key, label), (0, None))
         if value == "absent":
@@ -197,7 +221,8 @@ def _read_boxes(
         ):
             raise LabelError(f"{row.where}: the box reaches out of the film; give pixels of the original film")
         if _in_shards(row.key, sizes, count):
-            out.append({"key": row.key, "label": label, **dict(zip(_EDGES, edges, strict=True)), "source": "expert"})
+            box = dict(zip(_EDGES, edges, strict=True))
+            out.append({"key": row.key, "label": label, **box, "source": "expert", "reader": reader})
     return out, count
 
 
@@ -293,6 +318,17 @@ def _value(row: _Row) -> tuple[str | None, float | None]:
     if value not in VALUES:
         raise LabelError(f"{row.where}: value must be one of {', '.join(VALUES)}")
     return value, None
+
+
+def _certainty(row: _Row) -> tuple[str, float]:
+    """Source and confidence; an expert who is sure, where the table does not say."""
+    source = row.cells.get("source") or "expert"
+    if source not in SOURCES:
+        raise LabelError(f"{row.where}: source must be one of {', '.join(SOURCES)}")
+    confidence = _number(row, "confidence") if row.cells.get("confidence") else 1.0
+    if not 0 <= confidence <= 1:
+        raise LabelError(f"{row.where}: confidence must be from 0 to 1")
+    return source, confidence
 
 
 def _number(row: _Row, column: str) -> float:

@@ -76,6 +76,8 @@ MANIFEST_FILE = "manifest.parquet"
 LINKAGE_FILE = "linkage.parquet"
 UNMAPPED_FILE = "unmapped.csv"
 HEADERS_FILE = "headers.arrow"
+LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE = "labels.csv", "boxes.csv", "splits.csv", "problems.csv"
+"""Only where the archive is a public data set with tables: see ``data_prep.layout_tables``."""
 
 _GROUP_ROWS = 2**16
 """Rows that are held in memory while a table is written."""
@@ -119,7 +121,8 @@ def prepare_private(private: Path) -> None:
     try:
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (private / MANIFEST_FILE).exists():
-            ours = {MANIFEST_FILE, LINKAGE_FILE, UNMAPPED_FILE, HEADERS_FILE, LOCK_FILE}
+            tables = {LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE}
+            ours = {MANIFEST_FILE, LINKAGE_FILE, UNMAPPED_FILE, HEADERS_FILE, LOCK_FILE, *tables}
             if any(path.name not in ours and not is_leftover(path) for path in private.iterdir()):
                 raise ArchiveError(f"{private} holds other files; give a new or an empty folder as --out")
         private.chmod(0o700)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from data_prep.box_overlay import colours_of, draw_boxes, draw_legend, read_boxes
 from data_prep.errors import ShardFormatError
 from data_prep.shard_format import read_dataset_card, unpack_mask
 from data_prep.shown_film import shown_film
@@ -22,16 +23,19 @@ _GAP = 12
 _LINE = 15
 _CAPTION = 2 * _LINE + 4
 _TITLE = 34
+_LEGEND = 480
+"""Where the labels of boxes begin, right of the title."""
 _SHEET_WIDTH = 8
 """Films side by side."""
 _PAPER, _INK, _FAINT, _OUTLINE = (24, 26, 30), (232, 232, 228), (150, 152, 156), (255, 176, 0)
 
 
-def write_preview(public: Path, out: Path, *, films: int, split: str | None) -> None:
+def write_preview(public: Path, out: Path, *, films: int, split: str | None, boxes: bool = False) -> None:
     """Write a PNG with ``films`` films, as evenly from all body parts as there are films.
 
     An orange line surrounds what the content mask takes for anatomy. Captions: body part, view, laterality; rows x
-    columns, bits, and what the display comes from (``inverted`` for MONOCHROME1).
+    columns, bits, and what the display comes from (``inverted`` for MONOCHROME1). With ``boxes`` only films that have
+    some are drawn, with all of them.
 
     Raises:
         ShardFormatError: the folder is missing or unfinished, has no such films, or ``out`` cannot be written.
@@ -40,13 +44,21 @@ def write_preview(public: Path, out: Path, *, films: int, split: str | None) -> 
     index = pq.read_table(public / "index.parquet")
     if split is not None:
         index = index.filter(pc.equal(index["split"], split))
+    drawn = read_boxes(public) if boxes else {}
+    if boxes:
+        index = index.filter(pc.is_in(index["key"], pa.array(sorted(drawn), pa.string())))
     rows = _drawn(index, films)
     if not rows:
         raise ShardFormatError(f"{public} has no films{f' in the split {split}' if split else ''} to show")
     title = (
         f"{len(rows)} of {index.num_rows} films{f' of {split}' if split else ''} · dataset {card.dataset_sha256[:12]}"
     )
-    sheet = _sheet([(_picture(public, row), _caption(row)) for row in rows], title)
+    colours = colours_of(drawn)
+    pictures = [_picture(public, row) for row in rows]
+    for picture, row in zip(pictures, rows, strict=True):
+        draw_boxes(picture, drawn.get(row["key"], []), (row["source_rows"], row["source_columns"]), colours)
+    sheet = _sheet([(picture, _caption(row)) for picture, row in zip(pictures, rows, strict=True)], title)
+    draw_legend(sheet, colours, (_LEGEND, _GAP))
     try:
         sheet.save(out, format="PNG")
     except OSError as error:

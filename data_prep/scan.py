@@ -20,6 +20,8 @@ from data_prep.deidentify.keys import Pseudonyms, read_secret
 from data_prep.errors import ArchiveError
 from data_prep.folder_lock import locked
 from data_prep.identity import patients, twins
+from data_prep.layout_config import LayoutName
+from data_prep.layout_tables import find_layout, layout_hint, read_tables, remove_tables, with_facts, write_tables
 from data_prep.manifest import (
     LINKAGE_SCHEMA,
     MANIFEST_SCHEMA,
@@ -50,11 +52,12 @@ def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> Sca
     """
     pseudonyms = Pseudonyms(read_secret(settings.key_file))
     _check_apart(archives, private)
+    layout, settings = find_layout(archives, settings)
     files = list_files(archives)
     prepare_private(private)
     try:
         with locked(private):
-            return _scan(files, private, pseudonyms, settings)
+            return _scan(files, private, pseudonyms, settings, layout, archives)
     except BlockingIOError:
         raise ArchiveError(f"another scan command is writing to {private}; wait until it has ended") from None
     except OSError as error:  # of writing; those of reading are rows, or told by read_all
@@ -64,18 +67,30 @@ def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> Sca
         ) from None
 
 
-def _scan(files: Sequence[ArchiveFile], private: Path, pseudonyms: Pseudonyms, settings: ScanSettings) -> ScanSummary:
+def _scan(
+    files: Sequence[ArchiveFile],
+    private: Path,
+    pseudonyms: Pseudonyms,
+    settings: ScanSettings,
+    layout: LayoutName | None,
+    archives: Sequence[Path],
+) -> ScanSummary:
     clear_leftovers(private)
     headers, changes = _headers(files, private, pseudonyms, settings)
     _check_image_keys(headers)
+    if layout is not None:
+        told = read_tables(layout, root_of(archives[0]), headers, settings)
+        headers = with_facts(headers, told, pseudonyms, settings.source)
     who, joined = patients(headers, pseudonyms, settings.source)
     manifest = _screen_models(_manifest(headers, who | {"twin": twins(headers)}))
     unmapped = _unmapped(headers)
     write_private_text(private / UNMAPPED_FILE, _unmapped_csv(unmapped))
     linkage = _numbered(headers).select(LINKAGE_SCHEMA.names)
     write_manifest(private, with_fingerprint(manifest, pseudonyms.fingerprint), linkage)
+    remove_tables(private)
+    report = str(write_tables(private, headers, told, layout)) if layout is not None else layout_hint(archives, headers)
     missing = pc.sum(headers["missing"]).as_py() or 0
-    return summarise(manifest, unmapped, joined=joined, missing=missing, changes=changes)
+    return summarise(manifest, unmapped, joined=joined, missing=missing, changes=changes, tables=report)
 
 
 def _headers(

@@ -38,6 +38,7 @@ class ScanSummary:
         joined: patient numbers that were joined to another one, since they may mean the same person.
         missing: files that a DICOMDIR refers to and that are not there.
         changes: against the scan before; None for the first one.
+        tables: what came of the tables of a public data set; empty for other archives.
     """
 
     files: int
@@ -51,6 +52,7 @@ class ScanSummary:
     joined: int
     missing: int
     changes: Changes | None
+    tables: str = ""
 
     def __str__(self) -> str:
         """A table for a person."""
@@ -74,7 +76,8 @@ class ScanSummary:
         lines += [(f"  {reason}", count, "") for reason, count in self.reasons.items()]
         if self.missing:
             lines.append(("missing files", self.missing, "named in a DICOMDIR but not there"))
-        return "\n".join(f"{name:<30}{count:>10}  {note}".rstrip() for name, count, note in lines)
+        text = "\n".join(f"{name:<30}{count:>10}  {note}".rstrip() for name, count, note in lines)
+        return f"{text}\n{self.tables}" if self.tables else text
 
 
 def summarise(
@@ -84,6 +87,7 @@ def summarise(
     joined: int = 0,
     missing: int = 0,
     changes: Changes | None = None,
+    tables: str = "",
 ) -> ScanSummary:
     """Count a manifest and its unmapped (field, word) pairs; what else is told goes into the summary as it is."""
     films = manifest.select(_COUNTED).filter(pc.is_null(manifest["reason"]))
@@ -109,6 +113,7 @@ def summarise(
         joined=joined,
         missing=missing,
         changes=changes,
+        tables=tables,
     )
 
 

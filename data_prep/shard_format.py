@@ -235,9 +235,11 @@ BOXES_SCHEMA = pa.schema(
         ("x_max", pa.float32()),
         ("y_max", pa.float32()),
         ("source", pa.string()),
+        ("reader", pa.int16()),
     ]
 )
-"""Boxes in source raster pixels, so that re-sharding at another size moves nothing."""
+"""Boxes in source raster pixels, so that re-sharding at another size moves nothing. ``reader`` counts from 1 where the
+table says who drew a box, and is null elsewhere."""
 
 
 class ShardCard(_Closed):

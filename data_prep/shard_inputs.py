@@ -109,7 +109,7 @@ def read_inputs(
     if any(not manifest[name].equals(linkage[name]) for name in ("row", "key")):  # a path of another film, else
         raise ArchiveError("manifest and linkage of the private folder do not go together; scan the archive again")
     table = settings.splits.table
-    given = read_split_table(table, manifest, linkage) if table else {}
+    given = read_split_table(table, manifest, linkage, settings.seed, settings.splits.val) if table else {}
     config = settings.model_dump(mode="json", exclude={"runtime"})
     config["splits"]["table"] = splits_sha256(given) if table else None  # never the path: the config is public
     fingerprint = key_fingerprint(manifest)

@@ -4,14 +4,20 @@ import csv
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
 from data_prep.errors import SettingsError
-from data_prep.shard_format import SPLITS, Split
+from data_prep.shard_format import Split
 
 GivenSplits = Mapping[str, Split]
 """Keyed hash of a patient → split, from a table of the user."""
+
+TRAIN_VAL: Literal["train_val"] = "train_val"
+"""In a table: not in test; drawn into train and val. Many public data sets come with such a split."""
+_Given = Split | Literal["train_val"]
+_GIVEN: tuple[_Given, ...] = ("train", TRAIN_VAL, "val", "test")
 
 
 def split_of(patient_key: str, seed: int, val: float, test: float, known: bool) -> Split:
@@ -34,10 +40,13 @@ def split_of(patient_key: str, seed: int, val: float, test: float, known: bool) 
     return "val" if draw < test + val else "train"
 
 
-def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table) -> dict[str, Split]:
+def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: int, val: float) -> dict[str, Split]:
     """Splits that a user gives: CSV with a header line, ``patient`` being the number that stands in the archive.
 
-    A number that two issuers have given out stands for both patients. Patients who are not in the archive are passed
+    The split train_val stands for train and val, drawn with ``seed`` and ``val`` as by :func:`split_of`.
+
+    A number that two issuers have given out stands for both patients; of numbers that were joined to one patient the
+    split that keeps most out of training counts. Patients who are not in the archive are passed
     over.
 
     Raises:
@@ -45,16 +54,20 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table) -> dict[
             two splits for the numbers of one patient.
     """
     wanted = _read(path)
-    given: dict[str, Split] = {}
-    torn: set[str] = set()
-    for number, key in zip(linkage["patient_id"].to_pylist(), manifest["patient"].to_pylist(), strict=True):
-        if key is not None and number in wanted and given.setdefault(key, wanted[number]) != wanted[number]:
-            torn.add(key)
+    told = {
+        (key, wanted[number])
+        for number, key in zip(linkage["patient_id"].to_pylist(), manifest["patient"].to_pylist(), strict=True)
+        if key is not None and number in wanted
+    }
+    given: dict[str, Split] = {
+        key: split_of(key, seed, val, 0, True) if split == TRAIN_VAL else split for key, split in told
+    }
+    torn = len(told) - len(given)
     if not given:
         raise SettingsError(f"splits.table {path} names no patient of the archive; give the numbers that stand there")
     if torn:
         raise SettingsError(
-            f"splits.table {path} gives two splits to {len(torn)} patients with more than one number (films of one"
+            f"splits.table {path} gives two splits to {torn} patients with more than one number (films of one"
             " study are of one patient, whatever numbers they bear); give all numbers of a patient the same split"
         )
     return given
@@ -65,8 +78,8 @@ def splits_sha256(given: GivenSplits) -> str:
     return hashlib.sha256("".join(f"{key} {split}\n" for key, split in sorted(given.items())).encode()).hexdigest()
 
 
-def _read(path: Path) -> dict[str, Split]:
-    splits: dict[str, Split] = {}
+def _read(path: Path) -> dict[str, _Given]:
+    splits: dict[str, _Given] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file)
@@ -74,10 +87,10 @@ def _read(path: Path) -> dict[str, Split]:
                 raise SettingsError(f"splits.table {path} needs a header line with the columns patient and split")
             for row in table:
                 patient, wanted = ((row[name] or "").strip() for name in ("patient", "split"))
-                split = next((one for one in SPLITS if one == wanted), None)
+                split = next((one for one in _GIVEN if one == wanted), None)
                 if not patient or split is None:
                     raise SettingsError(
-                        f"splits.table {path}, line {table.line_num}: needs a patient and one of {', '.join(SPLITS)}"
+                        f"splits.table {path}, line {table.line_num}: needs a patient and one of {', '.join(_GIVEN)}"
                     )
                 if splits.setdefault(patient, split) != split:
                     raise SettingsError(f"splits.table {path}, line {table.line_num}: a patient has two splits")

@@ -104,6 +104,7 @@ def test_identifiers_become_keys(private: Path, public: Path) -> None:
             "x_max": 200.0,
             "y_max": 300.0,
             "source": "expert",
+            "reader": None,
         }
     ]
     assert (summary.labels.used, summary.boxes.used, summary.films) == (3, 1, 2)
@@ -148,6 +149,20 @@ def test_every_row_is_accounted_for(private: Path, public: Path) -> None:
     assert set(pq.read_table(public / "labels.parquet")["key"].to_pylist()) == {"aaaa", "bbbb"}
 
 
+def test_source_confidence_and_reader(private: Path, public: Path) -> None:
+    labels = (
+        "sop_instance_uid,label,value,source,confidence\n1.2.826.111,a,present,report,0.75\n1.2.826.222,a,absent,,\n"
+    )
+    header, box = BOXES.splitlines()
+    boxes = f"{header},reader\n{box},Dr Marnosch\n{box},Dr Torvark\n{box.replace('111', '222')},\n"
+    run(private, public, labels, boxes)
+    rows = pq.read_table(public / "labels.parquet").to_pylist()
+    assert [(row["source"], row["confidence"]) for row in rows] == [("report", 0.75), ("expert", 1.0)]
+    table = public / "boxes.parquet"
+    assert pq.read_table(table)["reader"].to_pylist() == [1, 2, None]
+    assert b"Marnosch" not in table.read_bytes()
+
+
 def test_numbers_are_labels_too(private: Path, public: Path) -> None:
     summary = run(
         private, public, "sop_instance_uid,label,value,number\n1.2.826.111,age,,7.5\n1.2.826.222,coin,absent,\n"
@@ -184,6 +199,8 @@ def test_labels_without_boxes_clear_earlier_boxes(private: Path, public: Path) -
         (LABELS + "1.2.826.222,coin\n", r"labels\.csv line 5: 2 cells"),
         (LABELS + "1.2.826.111,fracture,absent\n", r"labels\.csv line 5 labels the film of line 3 again"),
         (LABELS + "1.2.826.111,fracture,present\n", r"labels\.csv line 5 labels the film of line 3 again"),
+        ("sop_instance_uid,label,value,source\n1.2.826.111,a,absent,rumour\n", r"line 2: source must be one of"),
+        ("sop_instance_uid,label,value,confidence\n1.2.826.111,a,absent,75\n", r"line 2: confidence must be from"),
         ("sop_instance_uid,label,number\n1.2.826.111,age,old\n", r"line 2: the column number must be a number"),
         ("sop_instance_uid,label,number\n1.2.826.111,age,nan\n", r"line 2: the column number must be a number"),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.box_overlay import draw_boxes
 from data_prep.engine import shard
 from data_prep.errors import ShardFormatError
 from data_prep.preview import FILM_SIDE, _drawn, write_preview
@@ -27,6 +28,20 @@ def test_films_come_evenly_from_all_body_parts(public: Path) -> None:
     drawn = [row["body_part"] for row in _drawn(index, 7)]
     assert sorted(drawn, key=str) == ["CHEST"] * 3 + ["HAND"] * 2 + [None] * 2
     assert len({row["key"] for row in _drawn(index, 100)}) == 14
+
+
+def test_boxes_are_drawn_where_they_are() -> None:
+    picture = Image.new("RGB", (100, 50))  # of a film of 200 rows and 400 columns
+    box = {"label": "coin", "x_min": 40.0, "y_min": 80.0, "x_max": 120.0, "y_max": 160.0}
+    draw_boxes(picture, [box], (200, 400), {"coin": (255, 0, 0)})
+    rows, columns = np.nonzero(np.asarray(picture)[:, :, 0])
+    assert (columns.min(), rows.min(), columns.max(), rows.max()) == (10, 20, 29, 39)
+    assert not np.asarray(picture)[25, 15].any()
+
+
+def test_boxes_need_boxes(public: Path, tmp_path: Path) -> None:
+    with pytest.raises(ShardFormatError, match="has no boxes to show"):
+        write_preview(public, tmp_path / "sheet.png", films=9, split=None, boxes=True)
 
 
 def test_sheet_shows_the_films(public: Path, tmp_path: Path) -> None:

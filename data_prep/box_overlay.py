@@ -1,0 +1,68 @@
+"""Boxes of ``boxes.parquet`` on the small films of a sheet, a colour per label."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, ImageDraw, ImageFont
+
+from data_prep.errors import ShardFormatError
+
+_COLOURS = ((255, 92, 92), (72, 200, 255), (120, 230, 120), (255, 214, 64), (224, 130, 255), (255, 150, 50))
+
+_GAP = 14
+
+FilmBoxes = dict[str, list[dict[str, Any]]]
+"""Key of a film → rows of BOXES_SCHEMA."""
+
+
+def read_boxes(public: Path) -> FilmBoxes:
+    """All boxes of a public folder.
+
+    Raises:
+        ShardFormatError: it has none.
+    """
+    try:
+        rows = pq.read_table(public / "boxes.parquet").to_pylist()
+    except (OSError, pa.ArrowInvalid):
+        rows = []
+    if not rows:
+        raise ShardFormatError(f"{public} has no boxes to show; make them with: python -m data_prep label")
+    boxes: FilmBoxes = defaultdict(list)
+    for row in rows:
+        boxes[row["key"]].append(row)
+    return boxes
+
+
+def colours_of(boxes: FilmBoxes) -> dict[str, tuple[int, int, int]]:
+    """Label → colour."""
+    labels = sorted({row["label"] for rows in boxes.values() for row in rows})
+    return {label: _COLOURS[place % len(_COLOURS)] for place, label in enumerate(labels)}
+
+
+def draw_boxes(
+    picture: Image.Image,
+    rows: list[dict[str, Any]],
+    source_size: tuple[int, int],
+    colours: dict[str, tuple[int, int, int]],
+) -> None:
+    """Draw boxes, given in pixels of a raster of ``source_size`` (rows, columns), on a smaller picture of it."""
+    draw = ImageDraw.Draw(picture)
+    down, across = picture.height / source_size[0], picture.width / source_size[1]
+    for row in rows:
+        edges = row["x_min"] * across, row["y_min"] * down, row["x_max"] * across - 1, row["y_max"] * down - 1
+        left, top = round(edges[0]), round(edges[1])
+        draw.rectangle(
+            (left, top, max(left, round(edges[2])), max(top, round(edges[3]))), outline=colours[row["label"]]
+        )
+
+
+def draw_legend(sheet: Image.Image, colours: dict[str, tuple[int, int, int]], place: tuple[int, int]) -> None:
+    """Write all labels in their colours, from ``place`` on to the right."""
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    left, top = place
+    for label, colour in colours.items():
+        draw.text((left, top), label, colour, font)
+        left += round(draw.textlength(label, font)) + _GAP

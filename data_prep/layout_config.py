@@ -1,0 +1,73 @@
+"""Settings of the layouts of public data sets: how the tables and boxes of a set are read."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from data_prep.settings import Settings
+
+LayoutName = Literal[
+    "nih_chestxray14", "mura", "grazpedwri_dx", "object_cxr", "vindr_cxr", "coco", "voc", "yolo", "table"
+]
+"""Each is a file of ``data_prep.sources``."""
+
+FACTS = ("patient", "study", "body_part", "view", "laterality", "sex", "age")
+"""What a table may say of a film, beside its split, labels and boxes."""
+
+
+class TableSettings(Settings):
+    """For every layout."""
+
+    film_is_patient: bool = False
+    """Take each film of an unknown patient for a patient of its own. Only for sets that are known to hold one film per
+    patient: otherwise films of one person land in two splits."""
+    box_frame: Literal["upright", "stored"] = "upright"
+    """Which picture the boxes were drawn on, where a JPEG has an EXIF orientation: the turned one, which nearly all
+    programs show, or the raster as it is stored. A width and height beside the boxes that fit only one of them go
+    before this."""
+    boxes_complete: bool = True
+    """coco, voc and yolo: a film whose annotation has no box of a class does not have the finding (absent); false says
+    nothing about it."""
+    rename: dict[str, str | None] = Field(default_factory=dict)
+    """Name of a class or column in the set → label; null leaves it out. Several names may become one label."""
+
+
+class ColumnSettings(Settings):
+    """For ``layout=table``: which CSV files and columns tell what. Paths are below the archive, or absolute."""
+
+    films: Path | None = None
+    """Table with a row per film."""
+    file: str = "path"
+    """Column of both tables: a path or its end, with or without the ending of the file name."""
+    facts: dict[Literal["patient", "study", "body_part", "view", "laterality", "sex", "age", "split"], str] = Field(
+        default_factory=dict
+    )
+    """Fact → column. Splits are train, val, test, or train_val (val is drawn among them)."""
+    same: dict[Literal["body_part", "view", "laterality"], str] = Field(default_factory=dict)
+    """Fact → word that holds for all films, such as {body_part: CHEST}."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Column → label: 1, yes, present … or 0, no, absent … or -1, uncertain; empty says nothing."""
+    numbers: dict[str, str] = Field(default_factory=dict)
+    """Column → label whose value is a number."""
+    names: str | None = None
+    """Column with the names of all findings of a film, with ``|`` between them."""
+    vocabulary: list[str] = Field(default_factory=list)
+    """All names that can stand there; those that do not are absent."""
+    boxes: Path | None = None
+    """Table with a row per box."""
+    box_label: str = "label"
+    """Column with the name of the finding."""
+    box: list[str] = Field(default=["x_min", "y_min", "x_max", "y_max"], min_length=4, max_length=4)
+    box_form: Literal["corners", "corner_and_size", "centre_and_size"] = "corners"
+    """What the four columns say, in pixels: left, top, right, bottom; left, top, width, height; or the centre."""
+    absent_without_box: list[str] = Field(default_factory=list)
+    """Labels that a film which stands in one of the tables does not have where no box of theirs is drawn on it."""
+    reader: str | None = None
+    """Column that says who drew the box."""
+
+    @model_validator(mode="after")
+    def _names_need_a_vocabulary(self) -> Self:
+        if (self.names is None) != (not self.vocabulary):
+            raise ValueError("names and vocabulary go together")
+        return self
