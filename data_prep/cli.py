@@ -109,29 +109,33 @@ def _judged(card: DatasetCard, max_reject_fraction: float) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     from data_prep.shard_format import generation_folders
-    from data_prep.verify import verify
+    from data_prep.verify import verify, verify_together
 
     sound = True
-    for folder in generation_folders(args.public):
+    folders = generation_folders(args.public)
+    for folder in folders:
         problems = verify(folder)
         sound = sound and not problems
         print(f"{folder}: complete and sound" if not problems else "\n".join([f"{folder}:", *problems]))
         if problems:
-            _withdraw(folder, problems)
+            _withdraw(folder, problems, "shard" if folder == args.public else "append")
+    if len(folders) > 1 and sound and (problems := verify_together(args.public)):
+        print("\n".join(["the generations together:", *problems]))
+        return PROBLEMS_FOUND
     return 0 if sound else PROBLEMS_FOUND
 
 
-def _withdraw(public: Path, problems: Sequence[str]) -> None:
+def _withdraw(public: Path, problems: Sequence[str], command: str) -> None:
     """Have damaged shards written anew by the same command."""
     from data_prep.public_folder import withdraw
 
     try:
         damaged = withdraw(public, problems)
     except OSError as error:
-        print(f"{public} cannot be written ({error.strerror}): verify it where it can, then shard", file=sys.stderr)
+        print(f"{public} cannot be written ({error.strerror}): verify it where it can, then {command}", file=sys.stderr)
     else:
         anew = f"; it writes {', '.join(damaged)} anew" if damaged else ""
-        print(f"run the same shard command again{anew}")
+        print(f"run the same {command} command again{anew}")
 
 
 def _audit(args: argparse.Namespace) -> int:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_prep.errors import Reason, SettingsError
+from data_prep.index import file_pixels, read_one_index
 from data_prep.shard_format import read_dataset_card
 
 _FACTS = (
@@ -24,7 +24,7 @@ class EarlierFilms:
     """Of complete generations.
 
     Attributes:
-        index: key, _FACTS, split, source size and SHA-256 of the pixels of all films.
+        index: key, frame, _FACTS, split, source size and SHA-256 of the pixels of all films.
         dataset_sha256: of the last generation.
     """
 
@@ -33,9 +33,13 @@ class EarlierFilms:
 
     @classmethod
     def read(cls, generations: Sequence[Path]) -> "EarlierFilms":
-        """Of the shard folders ``generations``, in their order."""
-        columns = ["key", *_FACTS, "split", "source_rows", "source_columns", "pixel_sha256"]
-        tables = [pq.read_table(folder / "index.parquet", columns=columns) for folder in generations]
+        """Of the shard folders ``generations``, in their order.
+
+        Raises:
+            ShardFormatError: one is unfinished or damaged.
+        """
+        columns = ["key", "frame", *_FACTS, "split", "source_rows", "source_columns", "pixel_sha256"]
+        tables = [read_one_index(folder, columns) for folder in generations]
         return cls(pa.concat_tables(tables).combine_chunks(), read_dataset_card(generations[-1]).dataset_sha256)
 
     def screened(self, manifest: pa.Table) -> pa.Table:
@@ -47,7 +51,11 @@ class EarlierFilms:
         """
         films = pc.is_null(manifest["reason"])
         there = _is_in(manifest["key"], self.index["key"])
-        same = _is_in(_facts(manifest, *_upright(manifest)), _facts(self.index, *_source_size(self.index)))
+        ours, theirs = pc.is_null(manifest["frames"]), pc.is_null(self.index["frame"])
+        same = _is_in(
+            _facts(manifest, *_upright(manifest), ours), _facts(self.index, *_source_size(self.index), theirs)
+        )
+        same = pc.and_(same, pc.invert(_is_in(manifest["key"], self._other_frames(manifest))))
         manifest = _with_reason(manifest, pc.and_(films, same), Reason.ALREADY_SHARDED)
         known = _is_in(manifest["study"], self.index["study"])
         agrees = _is_in(_joined(manifest, "study", "patient"), _joined(self.index, "study", "patient"))
@@ -55,13 +63,21 @@ class EarlierFilms:
         return _with_reason(manifest, stranger, Reason.IDENTITY_CHANGED)
 
     def pixels(self, planned: pa.Table) -> dict[str, str]:
-        """Key → SHA-256 of the pixels of the earlier films that are planned again, since their headers have changed.
+        """Key → pixels of the earlier files that are planned again, since their headers have changed.
 
         Args:
             planned: ``key`` of the files of a plan.
         """
-        again = self.index.filter(_is_in(self.index["key"], planned["key"]))
-        return dict(zip(again["key"].to_pylist(), again["pixel_sha256"].to_pylist(), strict=True))
+        return file_pixels(self.index, planned["key"])
+
+    def _other_frames(self, manifest: pa.Table) -> pa.ChunkedArray:
+        """Keys of files with several frames that do not have as many as they had."""
+        several = manifest.filter(pc.is_valid(manifest["frames"])).select(["key", "frames"]).to_pylist()
+        there = file_pixels(self.index, pa.chunked_array([[row["key"] for row in several]], pa.string()))
+        counts = {key: len(pixels.split()) for key, pixels in there.items()}
+        return pa.chunked_array(
+            [[row["key"] for row in several if counts.get(row["key"]) != row["frames"]]], pa.string()
+        )
 
     def check_splits(self, planned: pa.Table) -> None:
         """Refuse a plan that brings a patient of an earlier generation into another split.
@@ -93,9 +109,9 @@ def _source_size(index: pa.Table) -> tuple[pa.Array, pa.Array]:
     return index["source_rows"], index["source_columns"]
 
 
-def _facts(table: pa.Table, rows: pa.Array, columns: pa.Array) -> pa.ChunkedArray:
-    """One text per film of all that can be compared."""
-    return _texts([table["key"], *(table[name] for name in _FACTS), rows, columns])
+def _facts(table: pa.Table, rows: pa.Array, columns: pa.Array, alone: pa.Array) -> pa.ChunkedArray:
+    """One text per film of all that can be compared; ``alone`` where it is the only one of its file."""
+    return _texts([table["key"], *(table[name] for name in _FACTS), rows, columns, alone])
 
 
 def _joined(table: pa.Table, *names: str) -> pa.ChunkedArray:

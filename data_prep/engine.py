@@ -118,6 +118,10 @@ def retry(private: Path, public: Path, reasons: Collection[Reason], settings: Sh
     inputs = read_inputs(private, public, settings)
     public_folder.read_begun(public)  # refuses a folder that is none, before it is claimed
     with _writing(public, inputs):
+        if any(public.glob(GENERATIONS)):
+            raise ShardFormatError(
+                f"{public} has further generations, which follow its shards as they are; append tries refused files"
+            )
         _, before = public_folder.read_begun(public)
         complete = public_folder.is_complete(public)
         run = Run(inputs, public, before)

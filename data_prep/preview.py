@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.box_overlay import colours_of, draw_boxes, draw_legend, read_boxes
 from data_prep.errors import ShardFormatError
+from data_prep.index import read_index
 from data_prep.shard_format import read_dataset_card, unpack_mask
 from data_prep.shown_film import shown_film
 
@@ -40,8 +40,7 @@ def write_preview(public: Path, out: Path, *, films: int, split: str | None, box
     Raises:
         ShardFormatError: the folder is missing or unfinished, has no such films, or ``out`` cannot be written.
     """
-    card = read_dataset_card(public)
-    index = pq.read_table(public / "index.parquet")
+    card, index = read_dataset_card(public), read_index(public)
     if split is not None:
         index = index.filter(pc.equal(index["split"], split))
     drawn = read_boxes(public) if boxes else {}

@@ -200,7 +200,7 @@ INDEX_SCHEMA = pa.schema(
 
 polarity_suspect    the film looks as if black and white were exchanged
 pixel_sha256        equal for films of equal size and values
-same_pixels_as      key of another film with equal pixels, for all such films but one (data_prep.ledger.same_pixels);
+same_pixels_as      key of another film with equal pixels, for all such films but one (data_prep.index.same_pixels);
                     null in the table of a shard, which knows nothing of others
 content_fraction    part of the film that its content mask takes for anatomy
 clipped_low         part of the content at the dark end of the display, within 0.2 % of the range

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -108,7 +109,7 @@ def test_a_batch_of_its_own_repeats_nothing(
     batch = tmp_path / "batch"
     shutil.copytree(tmp_path / "archive" / "p0", batch / "p0")
     write_study(batch, 40, study="new")
-    before = {"patient_id": "MRN-0417-1", "study": "study 1", "sop_class": DX_FOR_PRESENTATION}
+    before: dict[str, Any] = {"patient_id": "MRN-0417-1", "study": "study 1", "sop_class": DX_FOR_PRESENTATION}
     source = tmp_path / "archive" / "p1" / "PA.dcm"
     uid = _uid(source)
     write_film(batch / "p1.dcm", values=anatomy("other pixels"), BodyPartExamined="KNEE", SOPInstanceUID=uid, **before)

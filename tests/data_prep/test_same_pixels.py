@@ -10,7 +10,7 @@ import pytest
 from data_prep.config import ScanSettings
 from data_prep.deidentify.keys import SECRET_VARIABLE
 from data_prep.engine import shard
-from data_prep.ledger import across_splits, same_pixels
+from data_prep.index import across_splits, same_pixels
 from data_prep.scan import scan
 from data_prep.shard_format import INDEX_SCHEMA, DatasetCard
 from data_prep.verify import verify
