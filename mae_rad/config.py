@@ -53,6 +53,8 @@ class RuntimeSettings(Settings):
     """Loader processes per rank; 0 reads in the training process."""
     threads: int = Field(default=0, ge=0)
     """Arithmetic threads per rank; 0 shares the cores of the machine among its ranks."""
+    compile: bool = False
+    """Compile the model with ``torch.compile``: a minute at the start, then faster steps on a GPU."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """What DeepSpeed partitions over the ranks: nothing, optimiser state, gradients, parameters."""
     log_every: int = Field(default=10, ge=1)
@@ -81,5 +83,6 @@ class PretrainSettings(Settings):
     def results(self) -> dict[str, object]:
         """The settings that can change a result: those that a resumed run must share."""
         return self.model_dump(
-            mode="json", exclude={"runtime": True, "data": {"shards"}, "encoder": {"checkpoint_activations"}}
+            mode="json",
+            exclude={"runtime": True, "data": {"shards"}, "encoder": {"attention", "checkpoint_activations"}},
         )

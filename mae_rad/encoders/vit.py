@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
-from mae_rad.encoders.blocks import Blocks, Shape, initialise
+from mae_rad.encoders.attention import Kernel
+from mae_rad.encoders.blocks import EPSILON, Blocks, Shape, initialise
 from mae_rad.encoders.positions import sincos_positions
 
 DISPLAY_RANGE = 65535.0
@@ -45,7 +46,7 @@ SHAPES: dict[str, Shape] = {
 
 
 class EncoderSettings(Settings):
-    """Settings of the encoder; they change results, except ``checkpoint_activations``."""
+    """Settings of the encoder; they change results, except ``attention`` and ``checkpoint_activations``."""
 
     model: Literal["vit_tiny", "vit_small", "vit_base", "vit_large"] = "vit_base"
     """Size by its published name."""
@@ -63,8 +64,10 @@ class EncoderSettings(Settings):
     """Divides them after."""
     pool: Literal["cls", "mean"] = "mean"
     """The vector of a film: class token, or mean of the patch tokens."""
+    attention: Kernel = "auto"
+    """Kernel of attention, of the decoder too: time, memory and rounding."""
     checkpoint_activations: bool = False
-    """Less memory for a third more time; results stay."""
+    """Less memory for a third more time, in the decoder too; results stay."""
 
     @property
     def shape(self) -> Shape:
@@ -96,6 +99,7 @@ class ViT(nn.Module):
         mean: float,
         std: float,
         pool: Literal["cls", "mean"],
+        attention: Kernel = "auto",
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
@@ -106,8 +110,8 @@ class ViT(nn.Module):
         self.pool = pool
         self.embedding = nn.Linear(patch * patch, shape.dim)
         self.cls = nn.Parameter(torch.empty(shape.dim))
-        self.blocks = Blocks(shape, recompute=checkpoint_activations)
-        self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
+        self.blocks = Blocks(shape, kernel=attention, recompute=checkpoint_activations)
+        self.norm = nn.LayerNorm(shape.dim, eps=EPSILON)
         self.apply(initialise)
         nn.init.normal_(self.cls, std=0.02)
 
@@ -133,5 +137,6 @@ def build_encoder(settings: EncoderSettings) -> ViT:
         mean=settings.mean,
         std=settings.std,
         pool=settings.pool,
+        attention=settings.attention,
         checkpoint_activations=settings.checkpoint_activations,
     )
