@@ -15,8 +15,8 @@ Kernel = Literal["auto", "fused", "plain"]
 """``fused`` never holds the [N, M] weights in memory; ``plain`` is two matrix products and a softmax."""
 
 PLAIN_PAIRS = 1100 * 1100
-"""Pairs N * M up to which ``auto`` takes the plain kernel on a CPU. Forward and backward in bf16, torch's fused one takes
-two to five times as long there at 50 to 700 tokens, and as long at 1,000 tokens of 32 channels."""
+"""Pairs N * M up to which ``auto`` takes the plain kernel on a CPU. Forward and backward in bf16, torch's fused one
+takes two to five times as long there at 50 to 700 tokens, and as long at 1,000 tokens of 32 channels."""
 
 KEPT_PAIRS = 300 * 300
 """Pairs up to which the plain kernel keeps its weights for the backward pass; above it computes them again."""
