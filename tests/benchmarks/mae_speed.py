@@ -19,7 +19,8 @@ light       besides, half the decoder's width and depth: another model, beside t
 Time: process time (what this process used of all cores; busy neighbours distort it less) and wall time; on a GPU both
 are wall time between synchronisations. Memory: "saved" is what autograd keeps for the backward pass, every storage
 counted once, parameters not; "peak" is how far the resident (on a GPU allocated) memory rises in a step above
-parameters, gradients and optimiser state, which are there before. FLOPs: two per multiply-add of every matrix product,
+parameters, gradients and optimiser state, which are there before. Both hold autocast's bf16 copies of the weights, the
+same for any batch: told below each table. FLOPs: two per multiply-add of every matrix product,
 forward and backward, counted on the meta device with plain attention. Loading is not part of a step.
 """
 
@@ -253,6 +254,8 @@ def table(model: str, pixels: int, variants: Sequence[Variant]) -> list[dict[str
         cells = [str(row["variant"]), str(row["T"])]
         cells += [f"{value:.3g}" for value in list(row.values())[2:] if isinstance(value, float)]
         print(f"| {' | '.join(cells)} |")
+    copies = sum(2 * weight.numel() for weight in first.objective.parameters() if weight.ndim == 2)
+    print(f"of it bf16 copies of the weights: {copies / first.films / 1e6:.1f} MB/film, {copies / 1e6:.0f} MB a step")
     gains = [statistics.median(variant.process) for variant in variants]
     steps = [
         f"{variant.name} {before / after:.2f}"
