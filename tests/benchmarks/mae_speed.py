@@ -13,6 +13,7 @@ decoder     the same patches, cross-attention decoder
 subset      besides, a quarter of the patches predicted
 content     besides, T patches for the content box instead of the square, at the same scale: T = share x square
 lean        besides, the decoder's activations computed again (encoder.checkpoint_activations: decoder)
+leanest     besides, those of the encoder too (encoder.checkpoint_activations: true)
 light       instead, half the decoder's width and depth: another model, beside the others for comparison
 
 ``share`` is the mean of (content box / padded square) over the films, read from the shards unless given.
@@ -74,7 +75,7 @@ class Variant:
     objective: Objective
     optimizer: torch.optim.Optimizer
     batches: list[Batch]
-    recompute: bool
+    recompute: tuple[bool, bool]
     process: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
     saved: int = 0
@@ -88,7 +89,9 @@ class Variant:
 
     def step(self, number: int, device: torch.device) -> None:
         """Forward, backward, update; gradients stay allocated."""
-        self.objective.get_submodule("decoder.blocks").recompute = self.recompute  # weights are shared
+        stacks = (self.objective.encoder.blocks, self.objective.get_submodule("decoder.blocks"))
+        for stack, again in zip(stacks, self.recompute, strict=True):  # weights are shared
+            stack.recompute = again
         with torch.autocast(device.type, torch.bfloat16):
             loss = self.objective(self.batches[number % len(self.batches)]).loss
         loss.backward()
@@ -104,7 +107,15 @@ def view_settings(square: int, share: float) -> dict[str, MAESettings]:
     subset = decoder.model_copy(update={"predicted": 0.25})
     ours = MAESettings(tokens=content, predicted=0.25, decoder="cross")
     light = ours.model_copy(update={"decoder_dim": 256, "decoder_depth": 4, "decoder_heads": 8})
-    return {"reference": reference, "decoder": decoder, "subset": subset, "content": ours, "lean": ours, "light": light}
+    return {
+        "reference": reference,
+        "decoder": decoder,
+        "subset": subset,
+        "content": ours,
+        "lean": ours,
+        "leanest": ours,
+        "light": light,
+    }
 
 
 def build(model: str, square: int, share: float, index: ShardIndex, options: argparse.Namespace) -> list[Variant]:
@@ -128,7 +139,9 @@ def build(model: str, square: int, share: float, index: ShardIndex, options: arg
             last_step=2, rank=0, world=1, micro=options.batch, workers=0,
         )  # fmt: skip
         batches = [batch.to(device) for batch, _ in drawn]
-        variants.append(Variant(name, settings, *shared[weights], batches, recompute=name == "lean"))
+        variants.append(
+            Variant(name, settings, *shared[weights], batches, (name == "leanest", name.startswith("lean")))
+        )
     return variants
 
 
