@@ -20,7 +20,7 @@ from mae_rad.data.order import Order
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.vit import build_encoder
 from mae_rad.errors import RunError, SettingsError
-from mae_rad.export.encoder import save_encoder
+from mae_rad.export.encoder import save_encoder, start_from
 from mae_rad.objectives import build_objective
 from mae_rad.tracking import Tracker, default_uri
 from mae_rad.training.engine import Engine, Ranks, join_ranks, mean_over_ranks, micro_batch, on_first_rank
@@ -65,7 +65,9 @@ def _train(  # noqa: PLR0912 - one loop, read top to bottom
     tracker: Tracker | None,
 ) -> None:
     torch.manual_seed(settings.seed)
-    objective = build_objective(settings.objective, build_encoder(settings.encoder)).to(who.device)
+    objective = build_objective(settings.objective, build_encoder(settings.encoder))
+    started_from = start_from(settings.start_from, objective) if settings.start_from else None
+    objective.to(who.device)
     engine = Engine(objective, settings, who)
     optimizer, runtime = settings.optimizer, settings.runtime
 
@@ -136,7 +138,7 @@ def _train(  # noqa: PLR0912 - one loop, read top to bottom
                 settings.encoder,
                 folder.encoder,
                 tokens=next(iter(objective.views.values())).tokens,
-                provenance=_provenance(settings, index),
+                provenance=_provenance(settings, index) | {"started_from_sha256": started_from},
                 objective=objective,
             )
     if progress:
