@@ -52,7 +52,7 @@ def save_encoder(
     if folder.exists() and not (folder / CARD).is_file():
         raise WeightsError(f"{folder} exists and is not an encoder folder; give another path")
     weights = _portable(encoder.state_dict())
-    _check_fit(weights, _without_weights(settings), "the encoder")
+    check_fit(weights, without_weights(settings), "the encoder")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise WeightsError("the encoder has weights that are not finite; export an earlier checkpoint")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -95,8 +95,8 @@ def load_encoder(folder: Path) -> tuple[ViT, EncoderCard]:
         weights = load_file(path)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file ({error}); copy or export it again") from None
-    encoder = _without_weights(card.encoder)
-    _check_fit(weights, encoder, str(path))
+    encoder = without_weights(card.encoder)
+    check_fit(weights, encoder, str(path))
     encoder.load_state_dict(weights, assign=True)
     return encoder.eval(), card
 
@@ -124,13 +124,19 @@ def _portable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
 
 
-def _without_weights(settings: EncoderSettings) -> ViT:
+def without_weights(settings: EncoderSettings) -> ViT:
+    """The encoder as names and shapes, on the meta device."""
     with torch.device("meta"):  # neither memory nor random numbers
         return build_encoder(settings)
 
 
-def _check_fit(weights: Mapping[str, Tensor], encoder: ViT, where: str) -> None:
-    expected = encoder.state_dict()
+def check_fit(weights: Mapping[str, Tensor], module: nn.Module, where: str) -> None:
+    """Refuse weights that are not exactly those of ``module``, by name and shape.
+
+    Raises:
+        WeightsError: names what is missing, not expected or of another shape.
+    """
+    expected = module.state_dict()
     problems = [
         *(f"{name} is missing" for name in expected if name not in weights),
         *(f"{name} is not expected" for name in weights if name not in expected),
@@ -142,7 +148,7 @@ def _check_fit(weights: Mapping[str, Tensor], encoder: ViT, where: str) -> None:
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise WeightsError(f"weights of {where} do not fit the encoder's settings: {'; '.join(problems[:3])}{more}")
+        raise WeightsError(f"weights of {where} do not fit its settings: {'; '.join(problems[:3])}{more}")
 
 
 def _sha256(path: Path) -> str:
