@@ -98,7 +98,7 @@ def _any_size(inputs: Preprocessing) -> str:
 
 def _one_size(inputs: Preprocessing, size: FilmSize) -> str:
     down, across = size.layout(inputs.patch).grid
-    return f"""* {size.rows} x {size.columns} pixels, {down} x {across} patches: films scaled by area averaging, their aspect kept,
-  padded with 0. In training the content of a film was scaled to about {inputs.tokens} patches.
+    return f"""* {size.rows} x {size.columns} pixels, {down} x {across} patches: films scaled by area averaging, their
+  aspect kept, padded with 0. In training the content of a film was scaled to about {inputs.tokens} patches.
 * The positions are a table for this size; content was taken to fill {size.content:.0%} of the film.
 * Values in [0, 1], normalised by mean {inputs.mean} and std {inputs.std}: inside an ONNX graph, before other models."""

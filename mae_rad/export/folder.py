@@ -11,7 +11,7 @@ from mae_rad.errors import WeightsError
 
 @contextmanager
 def whole_folder(folder: Path, *, mark: str) -> Iterator[Path]:
-    """A temporary folder to write into; it takes the name ``folder``, synced to disk, when the block ends without error.
+    """A temporary folder to write into; it is synced and takes the name ``folder`` when the block ends without error.
 
     Args:
         folder: to be made; one that is there and holds ``mark`` is replaced.
