@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--gpus", type=int, default=8, help="GPUs in all (default 8)")
     parser.add_argument("--gpu-gib", type=float, default=80.0, help="memory of one (default 80)")
-    parser.add_argument("--decode-ms", type=float, default=15.0, help="of a loader core for a film (default 15)")
+    parser.add_argument("--decode-ms", type=float, default=8.0, help="of a core for a film of T = 1024 (default 8)")
     parser.add_argument("--films", type=int, default=1_000_000, help="in the shards (default a million)")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that go before the file's")
     options = parser.parse_intermixed_args(arguments)

@@ -39,7 +39,7 @@ def plan(
     rate, whose = tflops * 1e12, "given"
     if measure:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        rate, whose = matrix_rate(device, settings.precision, seconds=2.0), f"measured on this {device.type.upper()}"
+        rate, whose = matrix_rate(device, settings.precision, seconds=1.0), f"measured on this {device.type.upper()}"
     try:
         sizes = [int(word) for word in tokens.split(",") if word]
     except ValueError:
@@ -55,7 +55,7 @@ def plan(
         f" small models reach less; wall time is GPU hours / {gpus}",
         "memory": f"an estimate: {gpu_gib:g} GiB of which a tenth stays free, {gpus} GPUs, ZeRO stage"
         f" {settings.runtime.zero_stage}{', activations checkpointed' * settings.encoder.checkpoint_activations}",
-        "loader": f"{decode_ms:g} ms of one core for a film, from reading to patches",
+        "loader": f"{decode_ms:g} ms of one core for a film of T = 1024, in proportion to T; measure yours",
     }
     rows = table(list(variants(settings, sizes, *chosen)), machine)
     return "\n".join([rows, "", *(f"{name:10}{note}" for name, note in notes.items())])

@@ -33,7 +33,7 @@ class Machine(NamedTuple):
         flops: sustained FLOP/s of one GPU: its bare matrix rate times the utilisation.
         gpus: in all.
         memory: bytes of one GPU.
-        decode_seconds: of one loader core for one film.
+        decode_seconds: of one loader core for one film of T = 1024, from reading to patches; in proportion to T.
     """
 
     flops: float
@@ -85,6 +85,11 @@ def films_seen(settings: PretrainSettings) -> int:
     return settings.optimizer.steps * settings.optimizer.batch
 
 
+def loader_cores(settings: PretrainSettings, machine: Machine) -> float:
+    """Cores that keep one GPU fed."""
+    return films_per_second(settings, machine) * machine.decode_seconds * settings.objective.tokens / 1024
+
+
 def _row(settings: PretrainSettings, machine: Machine) -> tuple[str, ...]:
     flops, memory = flops_per_film(settings), estimate(settings, machine.gpus)
     rate = films_per_second(settings, machine)
@@ -103,7 +108,7 @@ def _row(settings: PretrainSettings, machine: Machine) -> tuple[str, ...]:
         f"{films_that_fit(settings, machine):,}",
         f"{rate:,.0f}" if rate >= 10 else f"{rate:.2f}",
         f"{films_seen(settings) / rate / 3600:,.0f}",
-        f"{rate * machine.decode_seconds:.1f}",
+        f"{loader_cores(settings, machine):.1f}",
     )
 
 

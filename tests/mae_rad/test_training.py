@@ -108,6 +108,12 @@ def test_the_run_folder_holds_what_the_readme_says(uninterrupted: Path) -> None:
         "step-0000006.png",
     ]
     assert len(_losses(uninterrupted)) == STEPS
+    for line in (uninterrupted / "metrics.jsonl").read_text().splitlines():
+        values = json.loads(line)
+        assert 0 < values["flops_utilisation"] < 1
+        assert values["memory_gib"] > 0.1
+        assert 0 <= values["data_wait"] <= 1
+        assert values["films_per_second"] > 0
     assert (uninterrupted.parent / "mlflow.db").exists()
 
 
