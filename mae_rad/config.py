@@ -74,6 +74,9 @@ class PretrainSettings(Settings):
     seed: int = Field(default=0, ge=0)
     precision: Literal["f32", "bf16"] = "bf16"
     """bf16 is autocast: weights, normalisation and losses stay in f32."""
+    start_from: Path | None = None
+    """Encoder folder, exported or converted, whose weights training begins with; its own decoder too where it fits.
+    Its path does not matter later: its checksum goes into the provenance of what is exported."""
     data: DataSettings
     encoder: EncoderSettings
     objective: ObjectiveSettings
@@ -84,5 +87,10 @@ class PretrainSettings(Settings):
         """The settings that can change a result: those that a resumed run must share."""
         return self.model_dump(
             mode="json",
-            exclude={"runtime": True, "data": {"shards"}, "encoder": {"attention", "checkpoint_activations"}},
+            exclude={
+                "runtime": True,
+                "start_from": True,
+                "data": {"shards"},
+                "encoder": {"attention", "checkpoint_activations"},
+            },
         )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from mae_rad.config import PretrainSettings
-from mae_rad.encoders.attention import PLAIN_PAIRS
+from mae_rad.encoders.attention import KEPT_PAIRS
 from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.objectives import MAESettings, build_objective
@@ -93,13 +93,8 @@ def estimate(settings: PretrainSettings, world: int) -> Memory:
     )
 
 
-def activations(settings: PretrainSettings, *, plain: bool = False) -> tuple[float, float]:
-    """Bytes per film that backward needs, and those alive besides at its peak.
-
-    Args:
-        settings: of the run.
-        plain: with the kernel that ``attention: auto`` takes on a CPU; else as on a GPU.
-    """
+def activations(settings: PretrainSettings) -> tuple[float, float]:
+    """Bytes per film that backward needs, and those alive besides at its peak; ``attention: auto`` is as on a GPU."""
     b = 2 if settings.precision == "bf16" else 4
     encoder, objective, again = settings.encoder, settings.objective, settings.encoder.checkpoint_activations
     pixels, dim = encoder.patch**2, encoder.shape.dim
@@ -110,10 +105,10 @@ def activations(settings: PretrainSettings, *, plain: bool = False) -> tuple[flo
         context = visible + 1
         shape = Shape(hidden, objective.decoder_depth, objective.decoder_heads)
         if objective.decoder == "self":
-            rest = _self_stack(encoder, shape, context + predicted, b, plain)
+            rest = _self_stack(encoder, shape, context + predicted, b)
             outputs = RESIDUAL * hidden * (context + predicted)
         else:
-            rest = _cross_stack(encoder, shape, predicted, context, b, plain)
+            rest = _cross_stack(encoder, shape, predicted, context, b)
             outputs = RESIDUAL * hidden * predicted + b * hidden * context
         # Decoder embedding, its norm and head; squared errors in float32.
         ends = b * dim * context + outputs + b * hidden * predicted + 4 * pixels * predicted
@@ -125,28 +120,28 @@ def activations(settings: PretrainSettings, *, plain: bool = False) -> tuple[flo
         saved_of_rest = 2.0 * (2 * (b + 4 + b) * objective.head_hidden + 8 * objective.head_dim)
         saved_of_rest += 2 * 3 * 4 * 2 * settings.optimizer.batch // settings.optimizer.accumulation
         peak_of_rest = 0.0
-    stack = _self_stack(encoder, encoder.shape, visible + 1, b, plain)
+    stack = _self_stack(encoder, encoder.shape, visible + 1, b)
     inputs = (2 + b) * pixels * visible + RESIDUAL * dim * (visible + 1)  # patches; input of the last norm
     return views * (inputs + stack.saved(again)) + saved_of_rest, max(views * stack.peak(again), peak_of_rest)
 
 
-def _self_stack(encoder: EncoderSettings, shape: Shape, tokens: int, b: int, plain: bool) -> _Stack:
+def _self_stack(encoder: EncoderSettings, shape: Shape, tokens: int, b: int) -> _Stack:
     # Norm inputs; norm outputs, qkv, attention's output, both layers of the perceptron.
     linear = tokens * shape.dim * (2 * RESIDUAL + b * (1 + 3 + 1 + 1 + 4 + 4))
-    pairs = _pairs(encoder, shape.heads, tokens, tokens, b, plain)
+    pairs = _pairs(encoder, shape.heads, tokens, tokens, b)
     working = tokens * shape.dim * (RESIDUAL + 5 * b) + pairs
     return _Stack(linear + pairs, RESIDUAL * shape.dim * tokens, working, shape.depth)
 
 
-def _cross_stack(encoder: EncoderSettings, shape: Shape, queries: int, context: int, b: int, plain: bool) -> _Stack:
+def _cross_stack(encoder: EncoderSettings, shape: Shape, queries: int, context: int, b: int) -> _Stack:
     linear = queries * shape.dim * (2 * RESIDUAL + b * (1 + 1 + 1 + 1 + 4 + 4)) + context * shape.dim * 2 * b
-    pairs = _pairs(encoder, shape.heads, queries, context, b, plain)
+    pairs = _pairs(encoder, shape.heads, queries, context, b)
     working = queries * shape.dim * (RESIDUAL + 5 * b) + context * shape.dim * b + pairs
     return _Stack(linear + pairs, RESIDUAL * shape.dim * queries, working, shape.depth)
 
 
-def _pairs(encoder: EncoderSettings, heads: int, queries: int, context: int, b: int, plain: bool) -> float:
+def _pairs(encoder: EncoderSettings, heads: int, queries: int, context: int, b: int) -> float:
     """Bytes of the attention weights where the kernel keeps them."""
-    if encoder.attention == "plain" or (encoder.attention == "auto" and plain and queries * context <= PLAIN_PAIRS):
+    if encoder.attention == "plain" and queries * context <= KEPT_PAIRS:
         return heads * queries * context * b
     return 4.0 * heads * queries  # the fused kernel keeps a logarithm per query

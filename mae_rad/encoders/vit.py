@@ -88,6 +88,7 @@ class ViT(nn.Module):
 
     Attributes:
         dim: channels D of its features.
+        heads: of its attention.
         patch: side p of its patches in pixels.
     """
 
@@ -104,6 +105,7 @@ class ViT(nn.Module):
     ) -> None:
         super().__init__()
         self.dim = shape.dim
+        self.heads = shape.heads
         self.patch = patch
         self.mean = mean
         self.std = std

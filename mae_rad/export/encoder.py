@@ -7,6 +7,7 @@ objective.safetensors  optional: decoder or projection head, to look at or to go
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import WeightsError
 from mae_rad.export.card import EncoderCard, Preprocessing, model_card
 from mae_rad.export.folder import whole_folder
+from mae_rad.objectives.base import Objective
+
+_log = logging.getLogger(__name__)
 
 WEIGHTS = "encoder.safetensors"
 CARD = "encoder.json"
@@ -92,6 +96,33 @@ def load_encoder(folder: Path) -> tuple[ViT, EncoderCard]:
     check_fit(weights, encoder, str(path))
     encoder.load_state_dict(weights, assign=True)
     return encoder.eval(), card
+
+
+def start_from(folder: Path, objective: Objective) -> str:
+    """Give an objective the weights of an encoder folder, and of the decoder or head kept there if all of them fit.
+
+    Returns:
+        The checksum of the encoder's weights.
+
+    Raises:
+        WeightsError: as ``load_encoder``, or the encoder is another one.
+    """
+    encoder, card = load_encoder(folder)
+    own = objective.encoder
+    check_fit(encoder.state_dict(), own, str(folder))
+    theirs, ours = ({"heads": part.heads, "mean": part.mean, "std": part.std} for part in (encoder, own))
+    if theirs != ours:
+        raise WeightsError(
+            f"{folder} was trained with {theirs}, and the settings of encoder say {ours}; set them alike"
+        )
+    own.load_state_dict(encoder.state_dict())
+    rest = load_file(folder / OBJECTIVE) if (folder / OBJECTIVE).is_file() else {}
+    expected = {name: value.shape for name, value in objective.state_dict().items() if not name.startswith("encoder.")}
+    if rest and expected == {name: value.shape for name, value in rest.items()}:
+        objective.load_state_dict(rest, strict=False)
+    else:
+        _log.warning("started from an encoder alone: no decoder or head beside it fits this objective")
+    return card.weights_sha256
 
 
 def read_card(folder: Path) -> EncoderCard:

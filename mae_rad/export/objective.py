@@ -82,6 +82,8 @@ from mae_rad.export.objective import load_objective
 objective, settings, card = load_objective(Path("this folder"))  # {trained.settings.name}, its weights loaded
 features = objective.encoder(patches)  # mae_rad.data.batch.Patches
 {_more(trained.settings)}```
+
+To train on: `launch/pretrain.py … start_from="this folder"`.
 """
 
 

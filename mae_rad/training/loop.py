@@ -23,7 +23,7 @@ from mae_rad.data.order import Order
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.vit import build_encoder
 from mae_rad.errors import RunError, SettingsError
-from mae_rad.export.encoder import save_encoder
+from mae_rad.export.encoder import save_encoder, start_from
 from mae_rad.objectives import build_objective
 from mae_rad.tracking import Tracker, default_uri
 from mae_rad.training.engine import Engine, Ranks, join_ranks, mean_over_ranks, micro_batch, on_first_rank
@@ -67,7 +67,9 @@ def _train(  # noqa: PLR0912 - one loop, read top to bottom
     tracker: Tracker | None,
 ) -> None:
     torch.manual_seed(settings.seed)
-    objective = build_objective(settings.objective, build_encoder(settings.encoder)).to(who.device)
+    objective = build_objective(settings.objective, build_encoder(settings.encoder))
+    started_from = start_from(settings.start_from, objective) if settings.start_from else None
+    objective.to(who.device)
     engine = Engine(objective, settings, who)
     optimizer, runtime = settings.optimizer, settings.runtime
 
@@ -96,8 +98,7 @@ def _train(  # noqa: PLR0912 - one loop, read top to bottom
         if who.first
         else None
     )
-    matrices = matrix_rate(who.device, settings.precision, seconds=0.1)
-    meter = _Meter(first_step, who.device, flops_per_film(settings).training / matrices)
+    meter = _Meter(first_step, who.device, _bare_seconds(settings, who.device))
 
     for step in range(first_step, optimizer.steps):
         rate = learning_rate(step, optimizer)
@@ -139,7 +140,7 @@ def _train(  # noqa: PLR0912 - one loop, read top to bottom
                 settings.encoder,
                 folder.encoder,
                 tokens=next(iter(objective.views.values())).tokens,
-                provenance=_provenance(settings, index),
+                provenance=_provenance(settings, index) | {"started_from_sha256": started_from},
                 objective=objective,
             )
     if progress:
@@ -204,10 +205,9 @@ def _not_finite(step: int, rate: float, loss: torch.Tensor, batch: Batch) -> str
 class _Meter:
     """Speed, utilisation, memory, share of time spent waiting for data, films passed over, since the last reading."""
 
-    def __init__(self, step: int, device: torch.device, film_seconds: float) -> None:
-        """``film_seconds``: for a film, if this rank computed at the rate of bare matrix products."""
+    def __init__(self, step: int, device: torch.device, bare_seconds: float) -> None:
         self._skipped = 0
-        self._device, self._film_seconds = device, film_seconds
+        self._device, self._bare_seconds = device, bare_seconds
         self._restart(step)
 
     def wait_for(self, batches: Iterator[Drawn]) -> Drawn:
@@ -229,7 +229,7 @@ class _Meter:
             {
                 "data_wait": torch.tensor(self._waited / elapsed),
                 "skipped_films": torch.tensor(self._skipped),
-                "flops_utilisation": torch.tensor(rate / world * self._film_seconds),
+                "flops_utilisation": torch.tensor(rate / world * self._bare_seconds),
                 "memory_gib": torch.tensor(_peak_bytes(self._device) / 2**30),
             }
         )
@@ -238,6 +238,11 @@ class _Meter:
 
     def _restart(self, step: int) -> None:
         self._step, self._waited, self._since = step, 0.0, time.monotonic()
+
+
+def _bare_seconds(settings: PretrainSettings, device: torch.device) -> float:
+    """For the arithmetic of a film, at the rate of bare matrix products that this rank reaches."""
+    return flops_per_film(settings).training / matrix_rate(device, settings.precision, seconds=0.1)
 
 
 def _peak_bytes(device: torch.device) -> int:

@@ -48,6 +48,14 @@ def test_it_comes_back_exactly(encoder: ViT, folder: Path) -> None:
     assert card.parameters == sum(parameter.numel() for parameter in encoder.parameters())
 
 
+def test_a_folder_from_before_the_choice_of_attention_loads(folder: Path, encoder: ViT) -> None:
+    card = json.loads((folder / "encoder.json").read_text())
+    del card["encoder"]["attention"]
+    (folder / "encoder.json").write_text(json.dumps(card))
+    given = patches()
+    assert torch.equal(load_encoder(folder)[0](given).tokens, encoder(given).tokens)
+
+
 def test_loading_leaves_the_random_state_alone(folder: Path) -> None:
     before = torch.get_rng_state()
     load_encoder(folder)

@@ -32,6 +32,7 @@ SMALL = {"smaller than a patch"}
 def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
     masks = {"all background": np.zeros(mask_shape(160, 160), bool)}
     films = [film(name, values, mask=masks.get(name)) for name, values in SHAPES.items()]
+    films.append(film("held out", noise(100, 140, seed=2), split="val"))
     return write_public(tmp_path_factory.mktemp("shards") / "public", films)
 
 
@@ -63,3 +64,4 @@ def test_they_train_or_are_counted(
         assert skipped >= STEPS * len(SMALL)
         assert "has too few patches for view film" in caplog.text
     assert all("loss_background" in line for line in lines)
+    assert [path.name for path in (tmp_path / "run" / "samples").iterdir()] == [f"step-{STEPS:07d}.png"]

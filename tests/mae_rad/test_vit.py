@@ -137,6 +137,26 @@ def test_attention_equals_its_formula_by_every_kernel(queries: int, keys: int) -
         torch.testing.assert_close(attend(query, key, value, kernel), expected, rtol=0, atol=1e-12)
 
 
+def test_attention_has_the_same_gradient_by_every_kernel() -> None:
+    """600 tokens: the plain kernel computes its weights again in the backward pass."""
+    draw = torch.Generator().manual_seed(0)
+    given = [torch.randn(1, 2, 600, 8, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    weights = (given[0] @ given[1].transpose(-2, -1) / math.sqrt(8)).softmax(dim=-1)
+    expected = torch.autograd.grad((weights @ given[2]).square().sum(), given)
+    kept: list[int] = []
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    for kernel in get_args(Kernel):
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = attend(*given, kernel).square().sum()
+        for mine, theirs in zip(torch.autograd.grad(loss, given), expected, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
+    assert max(kept) < 2 * 600 * 600
+
+
 def test_blocks_equal_those_of_timm(encoder: ViT) -> None:
     tokens = torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     theirs = Sequential(*(Block(32, 4, qkv_bias=True, norm_layer=partial(LayerNorm, eps=1e-6)) for _ in range(2)))
