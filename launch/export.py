@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", metavar="ROWSxCOLUMNS", help="of the films in pixels; all targets but safetensors")
     parser.add_argument("--channels", type=int, choices=(1, 3), default=1)
     parser.add_argument("--content", type=float, default=1.0, help="share of the film that its content fills")
+    parser.add_argument("--step", type=int, help="of a checkpoint (default: the finished encoder, else the newest)")
     parser.add_argument("settings", nargs="*", metavar="out=FOLDER", help="the folder to be made")
     options = parser.parse_intermixed_args(arguments)
 
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mae_rad.export.film_size import FilmSize  # noqa: PLC0415
 
         size = FilmSize(*_pixels(options.size), options.channels, options.content) if options.size else None
-        print(f"exported: {export(options.run, options.to, size, settings.out)}")
+        print(f"exported: {export(options.run, options.to, size, settings.out, step=options.step)}")
 
     return run(action)
 

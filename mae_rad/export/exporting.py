@@ -1,10 +1,12 @@
 """A run folder becomes a folder that another framework loads; never a pickle."""
 
+import tempfile
 from pathlib import Path
 from typing import Literal
 
 from mae_rad.errors import WeightsError
 from mae_rad.export.card import model_card
+from mae_rad.export.checkpoint import checkpoint_folder
 from mae_rad.export.encoder import load_encoder
 from mae_rad.export.film_size import FilmSize
 from mae_rad.export.folder import whole_folder
@@ -21,7 +23,7 @@ Target = Literal["timm", "hf_vit", "hf_vit_mae", "onnx", "safetensors"]
 README = "README.md"
 
 
-def export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
+def export(path: Path, to: Target, size: FilmSize | None, out: Path, *, step: int | None = None) -> Path:
     """Write ``out``, which appears complete or not at all; an exported folder that is there is replaced.
 
     Args:
@@ -29,11 +31,20 @@ def export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
         to: what is made.
         size: of the films that the result takes; ``safetensors`` takes any and needs none.
         out: folder to be made.
+        step: of the run's checkpoints; None takes the encoder of a finished run, else the newest checkpoint.
 
     Raises:
         WeightsError: the folder is no encoder folder or damaged, or the target cannot express the model.
         SettingsError: the size is not whole patches, or a package is missing.
     """
+    unfinished = (path / "checkpoints").is_dir() and not (path / "encoder").is_dir()
+    if step is None and not unfinished:
+        return _export(path, to, size, out)
+    with tempfile.TemporaryDirectory() as scratch:
+        return _export(checkpoint_folder(path, step, Path(scratch) / "encoder"), to, size, out)
+
+
+def _export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
     encoder, card = load_encoder(encoder_folder(path))
     with whole_folder(out, mark=README) as folder:
         if to == "safetensors":
