@@ -11,8 +11,11 @@ from mae_rad.cost.memory import count_parameters, estimate
 from mae_rad.encoders.vit import SHAPES
 from mae_rad.errors import SettingsError
 
-PUBLISHED: Mapping[str, Any] = {"padded": True, "visible": 0.25, "predicted": "all", "decoder": "self"}
-"""The published masked autoencoder (He et al. 2022), at the config's decoder size."""
+PUBLISHED: Mapping[str, Any] = {
+    "padded": True, "visible": 0.25, "predicted": "all",
+    "decoder": "self", "decoder_dim": 512, "decoder_depth": 8, "decoder_heads": 16,
+}  # fmt: skip
+"""The masked autoencoder as published (He et al. 2022)."""
 
 GIB = 2.0**30
 

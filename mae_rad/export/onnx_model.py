@@ -50,6 +50,7 @@ def write_onnx(encoder: ViT, settings: EncoderSettings, size: FilmSize, folder: 
             dynamo=True,
             external_data=False,
         )
+    _forget_origin(folder / MODEL)
     channels = "one channel" if size.channels == 1 else "three equal channels"
     return f"""```python
 import onnxruntime
@@ -59,3 +60,16 @@ session = onnxruntime.InferenceSession("{MODEL}")
 tokens, pooled = session.run(None, {{"images": images}})  # [B, N, {settings.shape.dim}], [B, {settings.shape.dim}]
 ```
 """
+
+
+def _forget_origin(path: Path) -> None:
+    """Take out the exporter's notes on every node: file names of the machine that it ran on, among others."""
+    import onnx  # noqa: PLC0415 - an optional package
+
+    model = onnx.load(path)
+    graph = model.graph
+    noted = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in [model, *noted, *model.functions, *(node for function in model.functions for node in function.node)]:
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(model, path)
