@@ -81,7 +81,8 @@ def estimate(settings: PretrainSettings, world: int) -> Memory:
     stage = settings.runtime.zero_stage
     parts = [world if stage >= first else 1 for first in (3, 2, 1)]  # weights, gradients, optimiser
     copies = 2 * matrices if settings.precision == "bf16" else 0
-    bucket = 4 * min(parameters, BUCKET) if world > 1 else 0
+    # Stages 1 to 3 take it whole, whatever the model.
+    bucket = 4 * (BUCKET if stage > 0 else min(parameters, BUCKET) if world > 1 else 0)
     own_copy = 4 * parameters / world if stage in {1, 2} else 0
     saved, working = activations(settings)
     return Memory(

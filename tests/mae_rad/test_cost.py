@@ -13,7 +13,7 @@ from launch.cost import main
 from mae_rad.config import PretrainSettings
 from mae_rad.cost.flops import flops_per_film, hardware_flops
 from mae_rad.cost.matrix_rate import matrix_rate
-from mae_rad.cost.memory import activations, count_parameters, estimate
+from mae_rad.cost.memory import BUCKET, activations, count_parameters, estimate
 from mae_rad.cost.table import GIB, Machine, films_that_fit, table, variants
 from mae_rad.data.batch import Batch, Patches, View
 from mae_rad.encoders.vit import build_encoder
@@ -121,10 +121,11 @@ def test_fixed_memory_follows_the_stage() -> None:
     alone = estimate(settings(), world=1)
     assert (alone.weights, alone.gradients, alone.optimizer) == (4 * parameters, 4 * parameters, 8 * parameters)
     assert estimate(settings(precision="bf16"), world=1).weights == 4 * parameters + 2 * matrices
-    bucket = 4 * parameters
     parts = [estimate(settings(zero_stage=stage), world=8) for stage in range(4)]
     assert [part.weights / parameters for part in parts] == [4, 4, 4, 0.5]
-    assert [(part.gradients - bucket) / parameters for part in parts] == [4, 4, 0.5, 0.5]
+    buckets = [4 * parameters, *[4 * BUCKET] * 3]
+    gradients = [part.gradients - bucket for part, bucket in zip(parts, buckets, strict=True)]
+    assert [size / parameters for size in gradients] == [4, 4, 0.5, 0.5]
     assert [part.optimizer / parameters for part in parts] == [8, 1.5, 1.5, 1]
     assert estimate(settings(), 1).total(3) == alone.fixed + 3 * (alone.per_film + alone.working)
 
