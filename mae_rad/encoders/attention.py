@@ -14,9 +14,10 @@ from torch.utils.checkpoint import checkpoint
 Kernel = Literal["auto", "fused", "plain"]
 """``fused`` never holds the [N, M] weights in memory; ``plain`` is two matrix products and a softmax."""
 
-PLAIN_PAIRS = 1100 * 1100
-"""Pairs N * M up to which ``auto`` takes the plain kernel on a CPU. Forward and backward in bf16, torch's fused one
-takes two to five times as long there at 50 to 700 tokens, and as long at 1,000 tokens of 32 channels."""
+PLAIN_PAIRS = 18_000
+"""Pairs N * M per channel of a head up to which ``auto`` takes the plain kernel on a CPU. Forward and backward in bf16,
+torch's fused one takes two to five times as long there at 50 to 700 tokens; at 1,000 tokens the plain one still takes
+half as long for heads of 64 channels, and a third longer for heads of 32."""
 
 KEPT_PAIRS = 300 * 300
 """Pairs up to which the plain kernel keeps its weights for the backward pass; above it computes them again."""
@@ -36,7 +37,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, kernel: Kernel = "auto") -
     """
     pairs = query.shape[-2] * key.shape[-2]
     if kernel == "auto":
-        kernel = "plain" if pairs <= PLAIN_PAIRS and query.device.type == "cpu" else "fused"
+        few = pairs <= PLAIN_PAIRS * query.shape[-1]
+        kernel = "plain" if few and query.device.type == "cpu" else "fused"
     if kernel == "fused":
         return scaled_dot_product_attention(query, key, value)
     if pairs > KEPT_PAIRS and torch.is_grad_enabled():

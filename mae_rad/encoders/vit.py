@@ -66,8 +66,8 @@ class EncoderSettings(Settings):
     """The vector of a film: class token, or mean of the patch tokens."""
     attention: Kernel = "auto"
     """Kernel of attention, of the decoder too: time, memory and rounding."""
-    checkpoint_activations: bool = False
-    """Less memory for a third more time, in the decoder too; results stay."""
+    checkpoint_activations: bool | Literal["decoder"] = False
+    """Less memory: about a third more time for encoder and decoder, a tenth for the decoder alone; results stay."""
 
     @property
     def shape(self) -> Shape:
@@ -90,6 +90,7 @@ class ViT(nn.Module):
         dim: channels D of its features.
         heads: of its attention.
         patch: side p of its patches in pixels.
+        checkpoint_activations: as in the settings; a decoder follows it.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class ViT(nn.Module):
         std: float,
         pool: Literal["cls", "mean"],
         attention: Kernel = "auto",
-        checkpoint_activations: bool = False,
+        checkpoint_activations: bool | Literal["decoder"] = False,
     ) -> None:
         super().__init__()
         self.dim = shape.dim
@@ -112,7 +113,8 @@ class ViT(nn.Module):
         self.pool = pool
         self.embedding = nn.Linear(patch * patch, shape.dim)
         self.cls = nn.Parameter(torch.empty(shape.dim))
-        self.blocks = Blocks(shape, kernel=attention, recompute=checkpoint_activations)
+        self.checkpoint_activations = checkpoint_activations
+        self.blocks = Blocks(shape, kernel=attention, recompute=checkpoint_activations is True)
         self.norm = nn.LayerNorm(shape.dim, eps=EPSILON)
         self.apply(initialise)
         nn.init.normal_(self.cls, std=0.02)

@@ -94,7 +94,7 @@ class MAE(Objective):
             shape,
             attention=settings.decoder,
             kernel=encoder.blocks.kernel,
-            recompute=encoder.blocks.recompute,
+            recompute=bool(encoder.checkpoint_activations),
         )
 
     def forward(self, batch: Batch) -> ObjectiveOutput:

@@ -12,14 +12,17 @@ reference   the published design: film padded to the square of ``--pixels``, con
 decoder     the same patches, cross-attention decoder
 subset      besides, a quarter of the patches predicted
 content     besides, T patches for the content box instead of the square, at the same scale: T = share x square
-light       besides, half the decoder's width and depth: another model, beside the others for comparison
+lean        besides, the decoder's activations computed again (encoder.checkpoint_activations: decoder)
+leanest     besides, those of the encoder too (encoder.checkpoint_activations: true)
+light       instead, half the decoder's width and depth: another model, beside the others for comparison
 
 ``share`` is the mean of (content box / padded square) over the films, read from the shards unless given.
 
 Time: process time (what this process used of all cores; busy neighbours distort it less) and wall time; on a GPU both
 are wall time between synchronisations. Memory: "saved" is what autograd keeps for the backward pass, every storage
 counted once, parameters not; "peak" is how far the resident (on a GPU allocated) memory rises in a step above
-parameters, gradients and optimiser state, which are there before. FLOPs: two per multiply-add of every matrix product,
+parameters, gradients and optimiser state, which are there before. Both hold autocast's bf16 copies of the weights, the
+same for any batch: told below each table. FLOPs: two per multiply-add of every matrix product,
 forward and backward, counted on the meta device with plain attention. Loading is not part of a step.
 """
 
@@ -72,6 +75,7 @@ class Variant:
     objective: Objective
     optimizer: torch.optim.Optimizer
     batches: list[Batch]
+    recompute: tuple[bool, bool]
     process: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
     saved: int = 0
@@ -85,6 +89,9 @@ class Variant:
 
     def step(self, number: int, device: torch.device) -> None:
         """Forward, backward, update; gradients stay allocated."""
+        stacks = (self.objective.encoder.blocks, self.objective.get_submodule("decoder.blocks"))
+        for stack, again in zip(stacks, self.recompute, strict=True):  # weights are shared
+            stack.recompute = again
         with torch.autocast(device.type, torch.bfloat16):
             loss = self.objective(self.batches[number % len(self.batches)]).loss
         loss.backward()
@@ -100,7 +107,15 @@ def view_settings(square: int, share: float) -> dict[str, MAESettings]:
     subset = decoder.model_copy(update={"predicted": 0.25})
     ours = MAESettings(tokens=content, predicted=0.25, decoder="cross")
     light = ours.model_copy(update={"decoder_dim": 256, "decoder_depth": 4, "decoder_heads": 8})
-    return {"reference": reference, "decoder": decoder, "subset": subset, "content": ours, "light": light}
+    return {
+        "reference": reference,
+        "decoder": decoder,
+        "subset": subset,
+        "content": ours,
+        "lean": ours,
+        "leanest": ours,
+        "light": light,
+    }
 
 
 def build(model: str, square: int, share: float, index: ShardIndex, options: argparse.Namespace) -> list[Variant]:
@@ -124,7 +139,9 @@ def build(model: str, square: int, share: float, index: ShardIndex, options: arg
             last_step=2, rank=0, world=1, micro=options.batch, workers=0,
         )  # fmt: skip
         batches = [batch.to(device) for batch, _ in drawn]
-        variants.append(Variant(name, settings, *shared[weights], batches))
+        variants.append(
+            Variant(name, settings, *shared[weights], batches, (name == "leanest", name.startswith("lean")))
+        )
     return variants
 
 
@@ -253,6 +270,8 @@ def table(model: str, pixels: int, variants: Sequence[Variant]) -> list[dict[str
         cells = [str(row["variant"]), str(row["T"])]
         cells += [f"{value:.3g}" for value in list(row.values())[2:] if isinstance(value, float)]
         print(f"| {' | '.join(cells)} |")
+    copies = sum(2 * weight.numel() for weight in first.objective.parameters() if weight.ndim == 2)
+    print(f"of it bf16 copies of the weights: {copies / first.films / 1e6:.1f} MB/film, {copies / 1e6:.0f} MB a step")
     gains = [statistics.median(variant.process) for variant in variants]
     steps = [
         f"{variant.name} {before / after:.2f}"
