@@ -20,7 +20,7 @@ class Flops(NamedTuple):
         embedding: patch embedding; its input needs no gradient, so its backward is once forward.
         encoder: blocks of the encoder.
         rest: decoder, or projection head and similarities.
-        again: the part of it that ``checkpoint_activations`` computes a second time: blocks up to their last layer.
+        again: what ``encoder.checkpoint_activations`` computes a second time: blocks up to their last layer.
     """
 
     embedding: float
@@ -38,6 +38,11 @@ class Flops(NamedTuple):
         """Forward and backward."""
         return 2 * self.embedding + 3 * (self.encoder + self.rest)
 
+    @property
+    def hardware(self) -> float:
+        """Forward and backward, with what is computed again."""
+        return self.training + self.again
+
 
 def flops_per_film(settings: PretrainSettings) -> Flops:
     """What one film costs in a step of training with ``settings``."""
@@ -45,12 +50,6 @@ def flops_per_film(settings: PretrainSettings) -> Flops:
     if isinstance(objective, MAESettings):
         return _mae(settings.encoder, objective)
     return _simclr(settings.encoder, objective, settings.optimizer.batch // settings.optimizer.accumulation)
-
-
-def hardware_flops(settings: PretrainSettings) -> float:
-    """Forward and backward, with what ``encoder.checkpoint_activations`` computes again."""
-    flops = flops_per_film(settings)
-    return flops.training + (flops.again if settings.encoder.checkpoint_activations else 0.0)
 
 
 def block(tokens: int, dim: int) -> float:
@@ -70,7 +69,7 @@ def _last_layer(tokens: int, dim: int) -> float:
 def _encoder(settings: EncoderSettings, patches: int) -> Flops:
     dim, depth, _ = settings.shape
     blocks = depth * block(patches + 1, dim)
-    again = blocks - depth * _last_layer(patches + 1, dim)
+    again = blocks - depth * _last_layer(patches + 1, dim) if settings.checkpoint_activations is True else 0.0
     return Flops(2.0 * patches * settings.patch**2 * dim, blocks, 0.0, again)
 
 
@@ -84,7 +83,7 @@ def _mae(encoder: EncoderSettings, settings: MAESettings) -> Flops:
         blocks, decoded = depth * cross_block(predicted, context, dim), predicted
     ends = 2.0 * dim * (context * encoder.shape.dim + predicted * encoder.patch**2)
     ours = _encoder(encoder, visible)
-    again = blocks - depth * _last_layer(decoded, dim)
+    again = blocks - depth * _last_layer(decoded, dim) if encoder.checkpoint_activations else 0.0
     return ours._replace(rest=blocks + ends, again=ours.again + again)
 
 

@@ -97,7 +97,8 @@ def estimate(settings: PretrainSettings, world: int) -> Memory:
 def activations(settings: PretrainSettings) -> tuple[float, float]:
     """Bytes per film that backward needs, and those alive besides at its peak; ``attention: auto`` is as on a GPU."""
     b = 2 if settings.precision == "bf16" else 4
-    encoder, objective, again = settings.encoder, settings.objective, settings.encoder.checkpoint_activations
+    encoder, objective = settings.encoder, settings.objective
+    again, again_decoder = encoder.checkpoint_activations is True, bool(encoder.checkpoint_activations)
     pixels, dim = encoder.patch**2, encoder.shape.dim
     if isinstance(objective, MAESettings):
         visible, predicted = objective.view.budgets
@@ -113,8 +114,8 @@ def activations(settings: PretrainSettings) -> tuple[float, float]:
             outputs = RESIDUAL * hidden * predicted + b * hidden * context
         # Decoder embedding, its norm and head; squared errors in float32.
         ends = b * dim * context + outputs + b * hidden * predicted + 4 * pixels * predicted
-        peak_of_rest = rest.peak(again)
-        saved_of_rest = rest.saved(again) + ends
+        peak_of_rest = rest.peak(again_decoder)
+        saved_of_rest = rest.saved(again_decoder) + ends
     else:
         views, visible = 2, objective.view.budgets[0] or objective.tokens
         # Each hidden layer: output, norm, GELU; the similarities of two views to all.

@@ -54,8 +54,13 @@ def plan(
         "speed": f"{rate / 1e12:,.2f} TFLOP/s of bare {settings.precision} matrices ({whose}) x {utilisation:.0%};"
         f" small models reach less; wall time is GPU hours / {gpus}",
         "memory": f"an estimate: {gpu_gib:g} GiB of which a tenth stays free, {gpus} GPUs, ZeRO stage"
-        f" {settings.runtime.zero_stage}{', activations checkpointed' * settings.encoder.checkpoint_activations}",
+        f" {settings.runtime.zero_stage}, {_checkpointed(settings)}",
         "loader": f"{decode_ms:g} ms of one core for a film of T = 1024, in proportion to T; measure yours",
     }
     rows = table(list(variants(settings, sizes, *chosen)), machine)
     return "\n".join([rows, "", *(f"{name:10}{note}" for name, note in notes.items())])
+
+
+def _checkpointed(settings: PretrainSettings) -> str:
+    told = {True: "activations computed again", False: "activations kept", "decoder": "the decoder's computed again"}
+    return told[settings.encoder.checkpoint_activations]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from mae_rad.config import PretrainSettings
-from mae_rad.cost.flops import flops_per_film, hardware_flops
+from mae_rad.cost.flops import flops_per_film
 from mae_rad.cost.memory import count_parameters, estimate
 from mae_rad.encoders.vit import SHAPES
 from mae_rad.errors import SettingsError
@@ -80,7 +80,7 @@ def films_that_fit(settings: PretrainSettings, machine: Machine) -> int:
 
 def films_per_second(settings: PretrainSettings, machine: Machine) -> float:
     """Of one GPU, as far as arithmetic limits it."""
-    return machine.flops / hardware_flops(settings)
+    return machine.flops / flops_per_film(settings).hardware
 
 
 def films_seen(settings: PretrainSettings) -> int:
