@@ -127,7 +127,7 @@ class ViT(nn.Module):
         positions = sincos_positions(patches.coords.to(precise), self.dim).to(dtype)
         # Under autocast the sum is float32, and so is the residual stream from here on.
         tokens = self.embedding(values.to(dtype)) + positions
-        x = torch.cat([self.cls.expand(len(tokens), 1, -1), tokens], dim=1)
+        x = torch.cat([self.cls.expand(tokens.shape[0], 1, -1), tokens], dim=1)
         x = self.norm(self.blocks(x))
         cls, tokens = x[:, 0], x[:, 1:]
         return Features(tokens, cls if self.pool == "cls" else tokens.mean(dim=1), cls)

@@ -8,8 +8,6 @@ objective.safetensors  optional: decoder or projection head, to look at or to go
 
 import hashlib
 import logging
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import WeightsError
 from mae_rad.export.card import EncoderCard, Preprocessing, model_card
+from mae_rad.export.folder import whole_folder
 from mae_rad.objectives.base import Objective
 
 _log = logging.getLogger(__name__)
@@ -53,30 +52,24 @@ def save_encoder(
     Raises:
         WeightsError: the weights do not fit the settings or are not finite, or the folder holds something else.
     """
-    if folder.exists() and not (folder / CARD).is_file():
-        raise WeightsError(f"{folder} exists and is not an encoder folder; give another path")
     weights = _portable(encoder.state_dict())
     check_fit(weights, without_weights(settings), "the encoder")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise WeightsError("the encoder has weights that are not finite; export an earlier checkpoint")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    save_file(weights, partial / WEIGHTS)
-    if objective is not None:
-        state = _portable(objective.state_dict())
-        save_file({name: state[name] for name in state if not name.startswith("encoder.")}, partial / OBJECTIVE)
-    card = EncoderCard(
-        encoder=settings,
-        preprocessing=Preprocessing(tokens=tokens, patch=settings.patch, mean=settings.mean, std=settings.std),
-        provenance=dict(provenance),
-        parameters=sum(value.numel() for value in weights.values()),
-        weights_sha256=_sha256(partial / WEIGHTS),
-    )
-    (partial / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (partial / "README.md").write_text(model_card(card), encoding="utf-8")
-    _publish(partial, folder)
+    with whole_folder(folder, mark=CARD) as partial:
+        save_file(weights, partial / WEIGHTS)
+        if objective is not None:
+            state = _portable(objective.state_dict())
+            save_file({name: state[name] for name in state if not name.startswith("encoder.")}, partial / OBJECTIVE)
+        card = EncoderCard(
+            encoder=settings,
+            preprocessing=Preprocessing(tokens=tokens, patch=settings.patch, mean=settings.mean, std=settings.std),
+            provenance=dict(provenance),
+            parameters=sum(value.numel() for value in weights.values()),
+            weights_sha256=_sha256(partial / WEIGHTS),
+        )
+        (partial / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (partial / "README.md").write_text(model_card(card), encoding="utf-8")
     return card
 
 
@@ -185,15 +178,3 @@ def check_fit(weights: Mapping[str, Tensor], module: nn.Module, where: str) -> N
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _publish(partial: Path, folder: Path) -> None:
-    for path in [*partial.iterdir(), partial]:
-        handle = os.open(path, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -109,7 +109,7 @@ def test_a_failed_write_leaves_the_old_one(folder: Path, encoder: ViT, monkeypat
 
 def test_another_folder_is_never_replaced(tmp_path: Path, encoder: ViT) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(WeightsError, match="not an encoder folder"):
+    with pytest.raises(WeightsError, match=r"holds no encoder\.json, so it is not replaced"):
         save_encoder(encoder, SETTINGS, tmp_path, tokens=196, provenance={})
     assert (tmp_path / "thesis.txt").exists()
 
