@@ -44,6 +44,8 @@ def card_problems(data: bytes, card: DatasetCard, needles: Needles) -> Iterator[
     yield from (f"{name} is no hash" for name, (value, digits) in hashes.items() if not hexadecimal(value, digits))
     if card.plan_sha256 and not hexadecimal(card.plan_sha256, 64):
         yield "plan_sha256 is no hash"
+    if card.after is not None and not hexadecimal(card.after, 64):
+        yield "after is no hash"
     if not set(card.reasons) <= _REASONS:
         yield "reasons holds unknown words"
     told = [*card.quarantined, *(pair for retry in card.retries for pair in retry)]

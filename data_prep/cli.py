@@ -144,7 +144,7 @@ def _audit(args: argparse.Namespace) -> int:
 
     problems = 0
     for folder in generation_folders(args.public):
-        report = audit(folder, private=args.private, phantom=args.phantom)
+        report = audit(folder, privates=args.private, phantom=args.phantom)
         print(f"{folder}\n{report}")
         problems += len(report.problems)
     return PROBLEMS_FOUND if problems else 0
@@ -303,7 +303,10 @@ def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     audit = _command(commands, "audit", _audit, "prove that nothing outside the allow-list is in the shards")
     audit.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
-    audit.add_argument("--private", type=Path, metavar="PRIVATE", help="also look for every original identifier")
+    audit.add_argument(
+        "--private", type=Path, action="append", default=[], metavar="PRIVATE",
+        help="also look for every original identifier; may be given several times, for shards from several scans",
+    )  # fmt: skip
     audit.add_argument("--phantom", type=Path, metavar="OUT", help="also look for all that a phantom has planted")
 
     borders = _command(commands, "borders", _borders, "draw the borders of films, where burned-in text stands")

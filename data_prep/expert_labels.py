@@ -76,6 +76,8 @@ class LabelSummary:
 def write_labels(private: Path, labels: Path | None, boxes: Path | None, public: Path) -> LabelSummary:
     """Write the labels and boxes of those films of the tables that are in the shards, in place of earlier ones.
 
+    Those of films that ``private`` does not know, which came from another scan, stay.
+
     Args:
         private: folder of the scan that the shards were made from.
         labels, boxes: expert tables; without ``boxes`` the table of boxes is written empty. Without both, the tables
@@ -101,7 +103,7 @@ def write_labels(private: Path, labels: Path | None, boxes: Path | None, public:
             BOXES_SCHEMA,
         ),
     }
-    _replace(public, tables)
+    _replace(public, {name: _with_others(public / name, table, films) for name, table in tables.items()})
     values: dict[str, Counter[str]] = {}
     for row in label_rows:
         values.setdefault(row["label"], Counter())[row["value"] or "number"] += 1
@@ -124,6 +126,7 @@ class _Films:
     def __init__(self, private: Path) -> None:
         manifest = read_manifest(private)
         self.fingerprint = key_fingerprint(manifest)
+        self._own = manifest["key"].drop_null().to_pylist()
         several = manifest.filter(pc.is_valid(manifest["frames"]))
         self.frames: dict[str, int] = dict(zip(*(several[name].to_pylist() for name in ("key", "frames")), strict=True))
         """Key of a file with several films → how many."""
@@ -137,6 +140,10 @@ class _Films:
             self._by_path[row["path"]] = row["key"]
             path = PurePosixPath(Path(row["path"]).as_posix())
             self._by_name.setdefault(path.name, []).append((path, row["key"]))
+
+    def own_keys(self) -> pa.Array:
+        """Keys of all films of the scan."""
+        return pa.array([*self._own, *(frame_key(key, n) for key, count in self.frames.items() for n in range(count))])
 
     def keys(self, column: str, name: str) -> set[str | None]:
         """Keys of the films called ``name``: none is unknown, None is a file that is no film, several are ambiguous."""
@@ -339,6 +346,21 @@ def _number(row: _Row, column: str) -> float:
     if not math.isfinite(number):
         raise LabelError(f"{row.where}: the column {column} must be a number")
     return number
+
+
+def _with_others(path: Path, table: pa.Table, films: _Films) -> pa.Table:
+    """``table`` with the rows of the one at ``path`` that are of films from another scan."""
+    if not path.exists():
+        return table
+    try:
+        before = pq.read_table(path).cast(table.schema)
+    except (OSError, ValueError, pa.ArrowException):
+        raise ShardFormatError(f"{path} is damaged; remove it, then label again from every scan") from None
+    others = before.filter(pc.invert(pc.is_in(before["key"], films.own_keys())))
+    if not len(others):
+        return table
+    order = [(name, "ascending") for name in table.column_names]
+    return pa.concat_tables([table, others]).sort_by(order)
 
 
 def _replace(public: Path, tables: Mapping[str, pa.Table]) -> None:

@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("codec", CODECS)
 def test_shards_of_every_codec_are_sound(made: Path, codec: Codec) -> None:
     assert verify(made / codec) == []
-    assert audit(made / codec, private=made / "private").problems == []
+    assert audit(made / codec, privates=[made / "private"]).problems == []
     index = ShardIndex([made / codec], split=None)
     for row in range(len(index)):
         film = index.film(row)

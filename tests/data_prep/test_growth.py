@@ -227,7 +227,7 @@ def test_labels_reach_all_generations(grown: tuple[Path, Path], tmp_path: Path) 
     table = ShardIndex([public], split=None).table
     of = dict(zip(table["key"].to_pylist(), table["generation"].to_pylist(), strict=True))
     assert sorted(of[key] for key in labelled) == [0, 1]
-    assert audit(public, private=private).problems == []
+    assert audit(public, privates=[private]).problems == []
 
 
 def test_a_reader_may_stay_with_the_first_generations(grown: tuple[Path, Path], tmp_path: Path) -> None:

@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from data_prep import cli
+from data_prep.audit import audit
 from data_prep.border_sheet import write_border_sheets
 from data_prep.census import census_of
 from data_prep.config import ScanSettings
 from data_prep.deidentify.keys import SECRET_VARIABLE
 from data_prep.engine import retry, shard
 from data_prep.errors import FolderBusyError, Reason, ShardFormatError
+from data_prep.expert_labels import write_labels
 from data_prep.growth import append, append_part
 from data_prep.index import read_index
 from data_prep.preview import write_preview
@@ -211,3 +214,52 @@ def test_pages_and_sheets_show_all_generations(grown: Path, tmp_path: Path, caps
     next((public / "generation-001").glob("*.tar")).unlink()
     with pytest.raises(ShardFormatError):
         write_report(public, tmp_path / "report.html")
+
+
+def test_an_audit_takes_all_scans_that_the_generations_came_from(
+    grown: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    public, private = grown / "public", grown / "private"
+    later = batch(grown)
+    append(later, public, settings())
+    assert cli.main(["audit", str(public), "--private", str(private), "--private", str(later)]) == 0
+    assert cli.main(["audit", str(public), "--private", str(private)]) == 1
+    assert "hashes that the private folder does not know" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["after", "hidden"])
+def test_an_audit_looks_at_generations(place: str, grown: Path) -> None:
+    public = grown / "public"
+    if place == "hidden":
+        append_part(batch(grown), public, settings(runtime={"part": "0/1", "workers": 1, "isolated": False}))
+        assert audit(public).problems == [
+            ".generation-002: a generation that is not finished; run the same append command again"
+        ]
+        return
+    card = json.loads((public / "dataset.json").read_text()) | {"after": "Meier, Anna"}
+    (public / "dataset.json").write_text(json.dumps(card, indent=2, sort_keys=True))
+    assert "dataset.json: after is no hash" in audit(public).problems
+
+
+def test_labels_of_another_scan_stay(grown: Path) -> None:
+    public, later = grown / "public", batch(grown)
+    append(later, public, settings())
+    for private, name, value in (
+        (grown / "private", "p1/PA.dcm", "present"),
+        (later, "batch7/film.dcm", "present"),
+        (later, "batch7/film.dcm", "absent"),
+    ):
+        (grown / "labels.csv").write_text(f"path,label,value\n{name},fracture,{value}\n")
+        write_labels(private, grown / "labels.csv", None, public)
+    assert sorted(pq.read_table(public / "labels.parquet")["value"].to_pylist()) == ["absent", "present"]
+    assert audit(public).problems == []
+
+
+def test_a_scan_that_was_interrupted_goes_on_beside_logs(grown: Path) -> None:
+    """What Slurm and a census have put into the private folder does not make it a foreign one."""
+    private = grown / "private"
+    (private / "slurm").mkdir()
+    (private / "census.html").touch()
+    (private / "manifest.parquet").unlink()
+    rescan(private)
+    assert append(private, grown / "public", settings()) is not None
