@@ -138,6 +138,12 @@ def with_thumbnail(stream: bytes) -> bytes:
     )
 
 
+def with_table(stream: bytes) -> bytes:
+    """A quantization table that nothing uses."""
+    scan = stream.index(b"\xff\xda")
+    return stream[:scan] + b"\xff\xdb\x00\x43\x01" + b"MUSTER^MARIA".ljust(64) + stream[scan:]
+
+
 def behind(stream: bytes) -> bytes:
     return stream + b"MUSTER^MARIA"
 
@@ -156,7 +162,8 @@ def cut(stream: bytes) -> bytes:
         ("png", cut, "cut off"),
         ("jpeg", with_comment, "headers are not the encoder's"),
         ("jpeg", with_exif, "headers are not the encoder's"),
-        ("jpeg", with_thumbnail, "JFIF header"),
+        ("jpeg", with_thumbnail, "headers are not the encoder's"),
+        ("jpeg", with_table, "headers are not the encoder's"),
         ("jpeg", behind, "behind the end"),
         ("jpeg", cut, "further markers"),
         ("htj2k", behind, "behind the end"),
