@@ -1,6 +1,6 @@
 """The films of earlier generations, which a further one must neither repeat nor contradict."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ _FACTS = (
     *("age_years", "manufacturer", "bits_stored", "photometric", "presentation_intent", "pixel_spacing_from"),
 )
 """What manifest and index both say of a film. Not its model: whether it may be told depends on the whole archive."""
-_NONE = "-"
 
 
 @dataclass(frozen=True)
@@ -50,17 +49,24 @@ class EarlierFilms:
         into two splits.
         """
         films = pc.is_null(manifest["reason"])
-        there = _is_in(manifest["key"], self.index["key"])
-        ours, theirs = pc.is_null(manifest["frames"]), pc.is_null(self.index["frame"])
-        same = _is_in(
-            _facts(manifest, *_upright(manifest), ours), _facts(self.index, *_source_size(self.index), theirs)
-        )
-        same = pc.and_(same, pc.invert(_is_in(manifest["key"], self._other_frames(manifest))))
-        manifest = _with_reason(manifest, pc.and_(films, same), Reason.ALREADY_SHARDED)
-        known = _is_in(manifest["study"], self.index["study"])
-        agrees = _is_in(_joined(manifest, "study", "patient"), _joined(self.index, "study", "patient"))
-        stranger = pc.and_(pc.and_(known, pc.invert(agrees)), pc.and_(films, pc.invert(there)))
-        return _with_reason(manifest, stranger, Reason.IDENTITY_CHANGED)
+        place = pc.index_in(manifest["key"], self.index["key"].combine_chunks())
+        there = pc.and_(films, pc.is_valid(place))
+        same = pc.and_(there, pc.invert(_is_in(manifest["key"], self._other_frames(manifest))))
+        for now, then in self._compared(manifest):
+            same = pc.and_(same, _equal(now, then.take(place)))
+        manifest = _with_reason(manifest, same, Reason.ALREADY_SHARDED)
+        further = manifest.filter(pc.and_(films, pc.invert(there))).select(["row", "study", "patient"])
+        known = further.filter(_is_in(further["study"], self.index["study"]))
+        studies = self.index.filter(_is_in(self.index["study"], known["study"]))
+        agrees = _is_in(_joined(known, "study", "patient"), _joined(studies, "study", "patient"))
+        strangers = known.filter(pc.invert(agrees))["row"]
+        return _with_reason(manifest, _is_in(manifest["row"], strangers), Reason.IDENTITY_CHANGED)
+
+    def _compared(self, manifest: pa.Table) -> Iterator[tuple[pa.ChunkedArray, pa.ChunkedArray]]:
+        """All that can be compared: as it is now, and as it was then."""
+        yield from ((manifest[name], self.index[name]) for name in _FACTS)
+        yield from zip(_upright(manifest), (self.index["source_rows"], self.index["source_columns"]), strict=True)
+        yield pc.is_null(manifest["frames"]), pc.is_null(self.index["frame"])
 
     def pixels(self, planned: pa.Table) -> dict[str, str]:
         """Key → pixels of the earlier files that are planned again, since their headers have changed.
@@ -88,9 +94,10 @@ class EarlierFilms:
         Raises:
             SettingsError: it does.
         """
-        known = _is_in(planned["patient"], self.index["patient"])
-        stays = _is_in(_joined(planned, "split", "patient"), _joined(self.index, "split", "patient"))
-        moved = pc.count_distinct(planned["patient"].filter(pc.and_(known, pc.invert(stays)))).as_py()
+        known = planned.filter(_is_in(planned["patient"], self.index["patient"]))
+        then = self.index.filter(_is_in(self.index["patient"], known["patient"]))
+        stays = _is_in(_joined(known, "split", "patient"), _joined(then, "split", "patient"))
+        moved = pc.count_distinct(known["patient"].filter(pc.invert(stays))).as_py()
         if moved:
             raise SettingsError(
                 f"{moved} patients of earlier generations would change their split; give the table of splits of those"
@@ -105,22 +112,14 @@ def _upright(manifest: pa.Table) -> tuple[pa.Array, pa.Array]:
     return pc.if_else(turned, columns, rows), pc.if_else(turned, rows, columns)
 
 
-def _source_size(index: pa.Table) -> tuple[pa.Array, pa.Array]:
-    return index["source_rows"], index["source_columns"]
-
-
-def _facts(table: pa.Table, rows: pa.Array, columns: pa.Array, alone: pa.Array) -> pa.ChunkedArray:
-    """One text per film of all that can be compared; ``alone`` where it is the only one of its file."""
-    return _texts([table["key"], *(table[name] for name in _FACTS), rows, columns, alone])
+def _equal(now: pa.ChunkedArray, then: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether values are equal, or both are not told."""
+    same = pc.fill_null(pc.equal(now, then.cast(now.type)), False)
+    return pc.or_(same, pc.and_(pc.is_null(now), pc.is_null(then)))
 
 
 def _joined(table: pa.Table, *names: str) -> pa.ChunkedArray:
-    return _texts([table[name] for name in names])
-
-
-def _texts(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
-    words = [pc.fill_null(pc.cast(column, pa.string()), _NONE) for column in columns]
-    return pc.binary_join_element_wise(*words, " ")
+    return pc.binary_join_element_wise(*(table[name] for name in names), " ")
 
 
 def _is_in(values: pa.ChunkedArray, among: pa.ChunkedArray) -> pa.ChunkedArray:
