@@ -124,14 +124,16 @@ def _column_rule(name: str, column: str) -> Any:
     """The rule for a column: that of the sidecar where it has the field; a column without a rule passes nothing."""
     number = (int, float, type(None))
     own: dict[str, Any] = {
-        "shard": lambda value: value.endswith(".tar") and SHARD_NAME.fullmatch(value[:-4]) is not None,
+        "shard": lambda value: (
+            isinstance(value, str) and value.endswith(".tar") and SHARD_NAME.fullmatch(value[:-4]) is not None
+        ),
         "display_source": lambda value: value in ("voi_lut", "window", "percentile", "declared_range"),
         "display_invert": lambda value: isinstance(value, bool),
         "polarity_suspect": lambda value: value is None or isinstance(value, bool),
         "same_pixels_as": lambda value: value is None or hexadecimal(value, 32),
         "provenance": lambda value: value is None or provenance(value),
         "perceptual_hash": lambda value: value is None or (type(value) is int and 0 <= value < 2**64),
-        "label": lambda value: _LABEL.fullmatch(value) is not None,
+        "label": lambda value: isinstance(value, str) and _LABEL.fullmatch(value) is not None,
         "reason": lambda value: value in _REASONS,
         "value": lambda value: value is None or value in VALUES,
         "source": lambda value: value in ("expert", "report", "metadata"),

@@ -126,35 +126,35 @@ class _Films:
     def __init__(self, private: Path) -> None:
         manifest = read_manifest(private)
         self.fingerprint = key_fingerprint(manifest)
-        self._own = manifest["key"].drop_null().to_pylist()
         several = manifest.filter(pc.is_valid(manifest["frames"]))
         self.frames: dict[str, int] = dict(zip(*(several[name].to_pylist() for name in ("key", "frames")), strict=True))
         """Key of a file with several films → how many."""
-        linkage = read_linkage(private).select(["path", "sop_instance_uid", "key"]).to_pylist()
-        self._by_uid: dict[str, set[str | None]] = {}
-        self._by_path: dict[str, str | None] = {}
-        self._by_name: dict[str, list[tuple[PurePosixPath, str | None]]] = {}
-        for row in linkage:
-            if row["sop_instance_uid"]:
-                self._by_uid.setdefault(row["sop_instance_uid"], set()).add(row["key"])
-            self._by_path[row["path"]] = row["key"]
-            path = PurePosixPath(Path(row["path"]).as_posix())
-            self._by_name.setdefault(path.name, []).append((path, row["key"]))
+        linkage = read_linkage(private, ["path", "sop_instance_uid", "key"])
+        del manifest, several
+        self._paths: list[str] = linkage["path"].to_pylist()
+        self._keys: list[str | None] = linkage["key"].to_pylist()
+        self._by_uid: dict[str, list[int]] = {}
+        self._by_name: dict[str, list[int]] = {}
+        for row, uid in enumerate(linkage["sop_instance_uid"].to_pylist()):
+            if uid:
+                self._by_uid.setdefault(uid, []).append(row)
+            self._by_name.setdefault(self._paths[row].rpartition("/")[2], []).append(row)
 
     def own_keys(self) -> pa.Array:
         """Keys of all films of the scan."""
-        return pa.array([*self._own, *(frame_key(key, n) for key, count in self.frames.items() for n in range(count))])
+        frames = (frame_key(key, frame) for key, count in self.frames.items() for frame in range(1, count))
+        return pa.array([*filter(None, self._keys), *frames], pa.string())
 
     def keys(self, column: str, name: str) -> set[str | None]:
         """Keys of the films called ``name``: none is unknown, None is a file that is no film, several are ambiguous."""
         if column == "sop_instance_uid":
-            return self._by_uid.get(name, set())
-        if name in self._by_path:
-            return {self._by_path[name]}
+            return {self._keys[row] for row in self._by_uid.get(name, ())}
         wanted = PurePosixPath(name.replace("\\", "/"))
+        near = self._by_name.get(wanted.name, ())
+        if exact := {self._keys[row] for row in near if self._paths[row] == name}:
+            return exact
         parts = tuple(part for part in wanted.parts if part != ".")
-        near = self._by_name.get(wanted.name, [])
-        return {key for path, key in near if path.parts[-len(parts) :] == parts}
+        return {self._keys[row] for row in near if PurePosixPath(self._paths[row]).parts[-len(parts) :] == parts}
 
 
 def _sizes(public: Path, fingerprint: str) -> dict[str, tuple[int, int]]:
