@@ -155,14 +155,8 @@ def settings_of(public: Path, overrides: Sequence[str], model: type[S]) -> S:
 
 @contextmanager
 def _writing(public: Path, inputs: ShardInputs, *, shared: bool = False) -> Iterator[None]:
-    try:
-        with public_folder.claimed(public, inputs.identity, shared=shared):
-            yield
-    except OSError as error:  # of writing; trouble with reading leaves a shard unfinished
-        raise ShardFormatError(
-            f"{public} cannot be written ({error.strerror or type(error).__name__}); mend that, then run the same"
-            " command again: finished shards are kept"
-        ) from None
+    with public_folder.writable(public), public_folder.claimed(public, inputs.identity, shared=shared):
+        yield
 
 
 def _refused(public: Path, inputs: ShardInputs, reasons: Collection[Reason]) -> dict[int, Reason]:

@@ -24,6 +24,7 @@ from data_prep.public_folder import (
     is_begun,
     is_whole,
     read_begun,
+    writable,
 )
 from data_prep.shard_format import GENERATIONS, DatasetCard, generation_folders, generation_name, read_dataset_card
 from data_prep.shard_inputs import read_inputs
@@ -52,7 +53,7 @@ def append(private: Path, public: Path, settings: ShardSettings) -> DatasetCard 
         As :func:`data_prep.engine.shard` otherwise.
     """
     read_dataset_card(public)  # refuses a folder that is none, before it is held
-    with held(public):
+    with writable(public), held(public):
         _mend(private, public, settings)
         coming = _next(private, public, settings)
         if coming is None:
@@ -78,7 +79,7 @@ def append_part(private: Path, public: Path, settings: ShardSettings) -> int:
         As :func:`append`.
     """
     read_dataset_card(public)
-    with held(public, shared=True):
+    with writable(public), held(public, shared=True):
         coming = _next(private, public, settings)
         return 0 if coming is None else shard_part(private, coming.hidden, settings, coming.earlier)
 

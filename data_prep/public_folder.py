@@ -176,6 +176,22 @@ def _clear(public: Path) -> None:
 
 
 @contextmanager
+def writable(public: Path) -> Iterator[None]:
+    """Tell a user what went wrong with writing; trouble with reading films leaves a shard unfinished.
+
+    Raises:
+        ShardFormatError: the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ShardFormatError(
+            f"{public} cannot be written ({error.strerror or type(error).__name__}); mend that, then run the same"
+            " command again: finished shards are kept"
+        ) from None
+
+
+@contextmanager
 def held(public: Path, shared: bool = False) -> Iterator[None]:
     """Keep other commands from writing to an existing folder.
 

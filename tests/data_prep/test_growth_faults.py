@@ -1,5 +1,6 @@
 """What interruptions, damage and other commands do to a folder with generations."""
 
+import errno
 import json
 import shutil
 import threading
@@ -113,6 +114,20 @@ def test_append_keeps_the_folder_to_itself(grown: Path) -> None:
         append(private, public, settings())
     append(private, public, settings())
     assert [folder.name for folder in generation_folders(public)][1:] == ["generation-001", "generation-002"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(grown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    public, private = grown / "public", batch(grown)
+
+    def full(path: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path), None, str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", full)
+        with pytest.raises(ShardFormatError, match=r"cannot be written \(No space left on device\); mend that"):
+            append(private, public, settings())
+    append(private, public, settings())
+    assert len(generation_folders(public)) == 3
 
 
 def test_two_appends_at_once_make_one_generation(grown: Path) -> None:
