@@ -3,6 +3,8 @@
 import errno
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -278,3 +280,11 @@ def test_a_scan_that_was_interrupted_goes_on_beside_logs(grown: Path) -> None:
     (private / "manifest.parquet").unlink()
     rescan(private)
     assert append(private, grown / "public", settings()) is not None
+
+
+def test_an_append_that_is_killed_between_any_two_steps_goes_on() -> None:
+    """Some of the moments of tests/benchmarks/append_kills.py."""
+    command = [sys.executable, "-m", "tests.benchmarks.append_kills", "--every", "19"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("the same bytes after each") == 3
