@@ -1,5 +1,6 @@
 """A folder of films with CSV tables of any columns, which ``columns.*`` of the settings names."""
 
+import math
 from pathlib import Path
 
 from data_prep.errors import SettingsError
@@ -65,13 +66,16 @@ def _read_findings(film: Film, cells: dict[str, str], where: Where, told: Told, 
         elif (value := _VALUES[cell]) is not None:
             told.label(film, label, Label(value), where)
     for column, label in columns.numbers.items():
+        if _VALUES.get(cells[column].lower(), "") is None:
+            continue
         try:
-            number = float(cells[column]) if cells[column] else None
+            number = float(cells[column])
         except ValueError:
-            number = None
-            told.problem("not_a_number", where)
-        if number is not None:
+            number = math.nan
+        if math.isfinite(number):
             told.label(film, label, Label(None, number), where)
+        else:
+            told.problem("not_a_number", where)
     if columns.names is not None:
         found = {name.strip() for name in cells[columns.names].split("|") if name.strip()}
         if found - set(columns.vocabulary):
