@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.audit_needles import identifiers, without_public_words
+from data_prep.audit_needles import identifiers, shared_words, without_public_words
 from data_prep.audit_shard import ShardAudit, audit_shard
 from data_prep.audit_tables import card_problems, table_problems
 from data_prep.deidentify.keys import frame_key
@@ -103,13 +103,14 @@ def audit(public: Path, *, privates: Sequence[Path] = (), phantom: Path | None =
     """
     card = read_dataset_card(public)
     report = AuditReport()
-    needles = _needles(privates, phantom, card, report)
+    needles, of_labels = _needles(privates, phantom, card, report)
     report.problems += _folder(public, card, report)
     data = (public / DATASET_FILE).read_bytes()
     report.problems += [f"{DATASET_FILE}: {problem}" for problem in card_problems(data, card, needles)]
     for name, schema in (_TABLES | _LABEL_TABLES).items():
         if (public / name).exists():
-            found = table_problems(name, (public / name).read_bytes(), schema, needles)
+            looked_for = of_labels if name in _LABEL_TABLES else needles
+            found = table_problems(name, (public / name).read_bytes(), schema, looked_for)
             report.problems += [f"{name}: {problem}" for problem in found]
         elif name in _TABLES:
             report.problems.append(f"{name}: missing")
@@ -123,14 +124,22 @@ def audit(public: Path, *, privates: Sequence[Path] = (), phantom: Path | None =
     return report
 
 
-def _needles(privates: Sequence[Path], phantom: Path | None, card: DatasetCard, report: AuditReport) -> Needles:
+def _needles(
+    privates: Sequence[Path], phantom: Path | None, card: DatasetCard, report: AuditReport
+) -> tuple[Needles, Needles]:
+    """What is looked for everywhere, and in the names of labels: these may be words of folders, as findings are."""
     texts: set[str] = set()
+    shared: set[str] = set()
     for private in privates:
-        if key_fingerprint(read_manifest(private)) != card.key_fingerprint:
+        manifest = read_manifest(private)
+        if key_fingerprint(manifest) != card.key_fingerprint:
             raise ArchiveError(
                 f"{private} was made with another secret than the shards; give the folder they come from"
             )
-        texts |= identifiers(read_linkage(private))
+        linkage = read_linkage(private)
+        texts |= identifiers(linkage)
+        films = pc.is_valid(manifest["patient"])
+        shared |= shared_words(*(column.filter(films).to_pylist() for column in (linkage["path"], manifest["patient"])))
     if phantom is not None:
         texts |= identifying_values(phantom)
     wanted = without_public_words(texts)
@@ -138,7 +147,7 @@ def _needles(privates: Sequence[Path], phantom: Path | None, card: DatasetCard, 
     if privates or phantom is not None:
         report.searched = needles.count
         report.skipped = len(texts) - needles.count
-    return needles
+    return needles, Needles.of(wanted - shared) if shared else needles
 
 
 def _folder(public: Path, card: DatasetCard, report: AuditReport) -> Iterator[str]:
