@@ -110,9 +110,10 @@ class Census:
         for facet in self.facets:
             if facet.silent:
                 continue
-            lines += ["", f"{facet.title:<46}{'films':>10}{'':>8}{'patients':>10}"]
+            width = max(44, 2 + max(len(str(cell)) for cell in facet.cells))
+            lines += ["", f"{facet.title:<{width + 2}}{'films':>10}{'':>8}{'patients':>10}"]
             lines += [
-                f"  {str(cell)[:43]:<44}{cell.films:>10,}{cell.films / max(self.films, 1):>8.1%}{cell.patients:>10,}"
+                f"  {cell!s:<{width}}{cell.films:>10,}{cell.films / max(self.films, 1):>8.1%}{cell.patients:>10,}"
                 for cell in facet.cells
             ]
         if self.private:

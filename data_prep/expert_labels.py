@@ -11,6 +11,7 @@ drew it: the public table has a number in its place. Messages name the line, nev
 import csv
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,18 +97,14 @@ def write_labels(private: Path, labels: Path | None, boxes: Path | None, public:
     sizes = _sizes(public, films.fingerprint)
     label_rows, label_count, label_lines = _read_labels(labels, films, sizes)
     box_rows, box_count = ([], TableCount()) if boxes is None else _read_boxes(boxes, films, sizes, label_lines)
-    tables = {
-        LABELS_FILE: pa.Table.from_pylist(sorted(label_rows, key=lambda r: (r["key"], r["label"])), LABELS_SCHEMA),
-        BOXES_FILE: pa.Table.from_pylist(
-            sorted(box_rows, key=lambda r: (r["key"], r["label"], *(r[edge] for edge in _EDGES), r["reader"] or 0)),
-            BOXES_SCHEMA,
-        ),
-    }
+    label_rows.sort(key=lambda row: row[:2])
+    box_rows.sort(key=lambda row: (*row[:6], row[7] or 0))
+    tables = {LABELS_FILE: _table(label_rows, LABELS_SCHEMA), BOXES_FILE: _table(box_rows, BOXES_SCHEMA)}
     _replace(public, {name: _with_others(public / name, table, films) for name, table in tables.items()})
     values: dict[str, Counter[str]] = {}
-    for row in label_rows:
-        values.setdefault(row["label"], Counter())[row["value"] or "number"] += 1
-    keys = {row["key"] for row in label_rows} | {row["key"] for row in box_rows}
+    for _, label, value, *_ in label_rows:
+        values.setdefault(label, Counter())[value or "number"] += 1
+    keys = {row[0] for row in label_rows} | {row[0] for row in box_rows}
     return LabelSummary(label_count, box_count, len(keys), {label: dict(count) for label, count in values.items()})
 
 
@@ -175,8 +172,8 @@ def _sizes(public: Path, fingerprint: str) -> dict[str, tuple[int, int]]:
 
 def _read_labels(
     path: Path, films: _Films, sizes: Mapping[str, tuple[int, int]]
-) -> tuple[list[dict[str, Any]], TableCount, dict[tuple[str, str], tuple[int, str | None]]]:
-    """Rows for LABELS_SCHEMA, their count, and (key, label) → (line, value)."""
+) -> tuple[list[tuple[Any, ...]], TableCount, dict[tuple[str, str], tuple[int, str | None]]]:
+    """Rows in the order of LABELS_SCHEMA, their count, and (key, label) → (line, value)."""
     count, out, seen = TableCount(), [], dict[tuple[str, str], tuple[int, str | None]]()
     for row in _rows(path, ("label",), films, count):
         label = _label(row)
@@ -189,16 +186,7 @@ def _read_labels(
         if not _in_shards(row.key, sizes, count):
             continue
         source, confidence = _certainty(row)
-        out.append(
-            {
-                "key": row.key,
-                "label": label,
-                "value": value,
-                "number": number,
-                "source": source,
-                "confidence": confidence,
-            }
-        )
+        out.append((row.key, label, value, number, source, confidence, None, None))  # no offsets: no report
     return out, count, seen
 
 
@@ -207,8 +195,8 @@ def _read_boxes(
     films: _Films,
     sizes: Mapping[str, tuple[int, int]],
     labels: Mapping[tuple[str, str], tuple[int, str | None]],
-) -> tuple[list[dict[str, Any]], TableCount]:
-    """Rows for BOXES_SCHEMA and their count."""
+) -> tuple[list[tuple[Any, ...]], TableCount]:
+    """Rows in the order of BOXES_SCHEMA, and their count."""
     count, out, seen = TableCount(), [], dict[tuple[Any, ...], int]()
     readers: dict[str, int] = {}
     for row in _rows(path, ("label", *_EDGES), films, count):
@@ -228,8 +216,7 @@ def _read_boxes(
         ):
             raise LabelError(f"{row.where}: the box reaches out of the film; give pixels of the original film")
         if _in_shards(row.key, sizes, count):
-            box = dict(zip(_EDGES, edges, strict=True))
-            out.append({"key": row.key, "label": label, **box, "source": "expert", "reader": reader})
+            out.append((row.key, label, *edges, "expert", reader))
     return out, count
 
 
@@ -313,7 +300,7 @@ def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> s
 def _label(row: _Row) -> str:
     if not _NAME.fullmatch(row.cells["label"]):
         raise LabelError(f"{row.where}: a label is 1 to 64 of the characters a-z, 0-9 and _")
-    return row.cells["label"]
+    return sys.intern(row.cells["label"])
 
 
 def _value(row: _Row) -> tuple[str | None, float | None]:
@@ -324,7 +311,7 @@ def _value(row: _Row) -> tuple[str | None, float | None]:
         return None, _number(row, "number")
     if value not in VALUES:
         raise LabelError(f"{row.where}: value must be one of {', '.join(VALUES)}")
-    return value, None
+    return sys.intern(value), None
 
 
 def _certainty(row: _Row) -> tuple[str, float]:
@@ -335,7 +322,7 @@ def _certainty(row: _Row) -> tuple[str, float]:
     confidence = _number(row, "confidence") if row.cells.get("confidence") else 1.0
     if not 0 <= confidence <= 1:
         raise LabelError(f"{row.where}: confidence must be from 0 to 1")
-    return source, confidence
+    return sys.intern(source), confidence
 
 
 def _number(row: _Row, column: str) -> float:
@@ -346,6 +333,11 @@ def _number(row: _Row, column: str) -> float:
     if not math.isfinite(number):
         raise LabelError(f"{row.where}: the column {column} must be a number")
     return number
+
+
+def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema)
 
 
 def _with_others(path: Path, table: pa.Table, films: _Films) -> pa.Table:

@@ -112,17 +112,8 @@ def _environment() -> Environment:
     environment.filters["n"] = lambda count: f"{count:,}"
     environment.filters |= {"size": size_text, "duration": duration}
     environment.globals["share"] = lambda part, whole: part / whole if whole else 0.0
-    environment.filters["percent"] = _percent
+    environment.filters["percent"] = words.percent
     return environment
-
-
-def _percent(share: float) -> str:
-    """Never 0 % or 100 % of what is neither none nor all."""
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    if 0.999 < share < 1:
-        return "> 99.9 %"
-    return (f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}".removesuffix(".0")) + " %"
 
 
 def _written() -> dict[str, Any]:
