@@ -166,7 +166,9 @@ def _bench_codecs(args: argparse.Namespace) -> int:
 
 def _preview(args: argparse.Namespace) -> int:
     from data_prep.preview import write_preview
+    from data_prep.report.page import check_place
 
+    check_place(args.out, None)
     write_preview(args.public, args.out, films=args.films, split=args.split, boxes=args.boxes)
     return 0
 

@@ -86,7 +86,8 @@ def write_labels(private: Path, labels: Path | None, boxes: Path | None, public:
         public: complete folder of shards.
 
     Raises:
-        LabelError: a table is missing or malformed, or a row is wrong or stands twice; with file and line.
+        LabelError: a table is missing or malformed, or a row is wrong or stands twice; with file and line. Or no row
+            is about a film of the shards: earlier labels stay.
         ArchiveError, ShardFormatError, SecretError: the folders are incomplete, or do not belong together.
     """
     if labels is None:
@@ -97,6 +98,9 @@ def write_labels(private: Path, labels: Path | None, boxes: Path | None, public:
     sizes = _sizes(public, films.fingerprint)
     label_rows, label_count, label_lines = _read_labels(labels, films, sizes)
     box_rows, box_count = ([], TableCount()) if boxes is None else _read_boxes(boxes, films, sizes, label_lines)
+    missed = [str(count) for count in (label_count, box_count) if count.not_in_shards or count.unknown]
+    if missed and not (label_count.used or box_count.used):
+        raise LabelError(f"no row of {labels} is about a film of {public}, so nothing was written: {missed[0]}")
     label_rows.sort(key=lambda row: row[:2])
     box_rows.sort(key=lambda row: (*row[:6], row[7] or 0))
     tables = {LABELS_FILE: _table(label_rows, LABELS_SCHEMA), BOXES_FILE: _table(box_rows, BOXES_SCHEMA)}

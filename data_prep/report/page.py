@@ -78,7 +78,7 @@ def census_page(census: Census) -> str:
 
 
 def check_place(out: Path, private: Path | None) -> None:
-    """Refuse to put a page into a public folder, or one with private facts anywhere but into the private folder.
+    """Refuse to put a page or sheet into a public folder, or one with private facts anywhere but in the private one.
 
     Raises:
         ArchiveError: it must not lie there.

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data_prep.errors import ArchiveError
 from tests.data_prep.dicom_builder import write_film
 from tests.data_prep.private_builder import anatomy
 from tests.data_prep.set_builder import Scanned, film, save, write
+from tests.data_prep.test_frames import write_frames
 
 BOXES = "image_id,rad_id,class_name,x_min,y_min,x_max,y_max"
 LABELS = "image_id,rad_id,Cardiomegaly,Clavicle fracture,Rib fracture,Nodule/Mass,Other diseases,No finding"
@@ -127,8 +127,8 @@ def test_a_reader_whose_box_cannot_be_read_has_seen_the_finding(
 
 
 def test_a_file_with_several_films_is_not_labelled_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.stack([anatomy("aaa", 60, 48), anatomy("bbb", 60, 48)])
-    write_film(tmp_path / "set" / "train" / "aaa.dicom", values=values, NumberOfFrames=2)
+    values = [anatomy("aaa", 60, 48), anatomy("bbb", 60, 48)]
+    write_frames(tmp_path / "set" / "train" / "aaa.dicom", values)
     write_film(tmp_path / "set" / "train" / "bbb.dicom", values=anatomy("ccc", 60, 48))
     write(tmp_path / "set" / "train.csv", [BOXES, "aaa,R1,Nodule/Mass,5,6,20,30", "bbb,R1,Nodule/Mass,5,6,20,30"])
     found = Scanned(tmp_path / "set", monkeypatch, layout="vindr_cxr")
