@@ -1,5 +1,6 @@
 """A folder of films with CSV tables of any columns, which ``columns.*`` of the settings names."""
 
+import difflib
 import math
 from pathlib import Path
 
@@ -40,7 +41,9 @@ def _add_absent(table: Path, told: Told, labels: list[str]) -> None:
     for label in labels:
         drawn = {row for row, name in told.boxes if name == label}
         if not drawn:
-            raise SettingsError(f"columns.absent_without_box: no box of {table} has the label {label!r}")
+            near = difflib.get_close_matches(label, {name for _, name in told.boxes}, 1, 0.4)
+            hint = f"; is it {near[0]!r}?" if near else ""
+            raise SettingsError(f"columns.absent_without_box: no box of {table} has the label {label!r}{hint}")
         for film in told.spoken.values():
             if film.row not in drawn and told.value(film, label) is None:
                 told.label(film, label, Label("absent"), Where(table))

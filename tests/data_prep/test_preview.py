@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.box_overlay import draw_boxes, legend
+from data_prep.box_overlay import colours_of, draw_boxes, legend
 from data_prep.cli import BAD_INPUT, main
 from data_prep.engine import shard
 from data_prep.errors import ShardFormatError
@@ -41,6 +41,8 @@ def test_boxes_are_drawn_where_they_are() -> None:
 
 
 def test_every_label_is_legible_on_a_sheet_of_one_film(public: Path, tmp_path: Path) -> None:
+    names = {f"finding_{number}": [{"label": f"finding_{number}"}] for number in range(16)}
+    assert len(set(colours_of(names).values())) == 16
     colours = {f"a_rather_long_finding_{number}": (255, 200 + number, 0) for number in range(28)}
     picture = np.asarray(legend(colours, 600, (0, 0, 0)))
     assert picture.shape[1] == 600

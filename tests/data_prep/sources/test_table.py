@@ -103,7 +103,7 @@ def test_only_films_of_the_tables_are_without_what_is_not_drawn(archive: Path, m
 
 def test_an_absent_label_that_is_never_drawn_is_a_slip(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = COLUMNS | {"absent_without_box": ["fractures"]}
-    with pytest.raises(SettingsError, match=r"no box of .*boxes\.csv has the label 'fractures'"):
+    with pytest.raises(SettingsError, match=r"no box of .*boxes\.csv has the label 'fractures'; is it 'fracture'"):
         Scanned(archive, monkeypatch, layout="table", columns=columns)
 
 
