@@ -221,7 +221,7 @@ def test_label_takes_the_tables_of_the_set(
 
 
 def test_a_wrong_name_is_told_in_one_line() -> None:
-    with pytest.raises(SettingsError, match="setting 'layout': .*'coco', .*'auto'.*got 'cocoo'"):
+    with pytest.raises(SettingsError, match=r"setting 'layout': .*'coco', .*'auto'.*got 'cocoo'"):
         load(ScanSettings, None, ["layout=cocoo"])
 
 
