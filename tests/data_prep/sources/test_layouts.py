@@ -242,7 +242,7 @@ def test_a_finding_may_be_called_like_a_folder_but_not_like_a_patient(
     columns = {"films": "films.csv", "file": "file", "labels": {"hernia": "hernia"}}
     found = Scanned(tmp_path / "set", monkeypatch, layout="table", columns=columns)
     public, _ = found.sharded()
-    assert audit(public, private=found.private).problems == []
+    assert audit(public, privates=[found.private]).problems == []
     write(tmp_path / "labels.csv", ["path,label,value", "Mustermann/x.png,mustermann,present"])
     write_labels(found.private, tmp_path / "labels.csv", None, public)
-    assert audit(public, private=found.private).problems == ["labels.parquet: label: an original identifier occurs"]
+    assert audit(public, privates=[found.private]).problems == ["labels.parquet: label: an original identifier occurs"]
