@@ -339,6 +339,11 @@ def _number(row: _Row, column: str) -> float:
     return number
 
 
+def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema)
+
+
 def _with_others(path: Path, table: pa.Table, films: _Films) -> pa.Table:
     """``table`` with the rows of the one at ``path`` that are of films from another scan."""
     if not path.exists():

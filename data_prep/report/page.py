@@ -22,6 +22,7 @@ from data_prep.census import MIN_PATIENTS, PRIVATE_MODE, PUBLIC_MODE, Census
 from data_prep.errors import ArchiveError
 from data_prep.estimate import size_text
 from data_prep.near_duplicates import BOUND
+from data_prep.polarity import FOUND
 from data_prep.progress import duration
 from data_prep.public_folder import is_begun
 from data_prep.report import films, quality, words
@@ -139,6 +140,7 @@ def _context(found: Findings) -> dict[str, Any]:
         "per_sheet": films.PER_SHEET,
         "charts": _charts(found),
         "brightness": films.brightness(folder.public, index),
+        "polarity_found": FOUND,
         "suspects": films.pictures(folder.public, index, rows),
         "clipped": _clipped(found),
         "clipped_limit": quality.CLIPPED,

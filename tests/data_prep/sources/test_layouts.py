@@ -9,11 +9,13 @@ import pytest
 
 from data_prep import cli
 from data_prep.audit import audit
+from data_prep.config import ScanSettings
 from data_prep.display import apply
-from data_prep.errors import ArchiveError
+from data_prep.errors import ArchiveError, SettingsError
 from data_prep.expert_labels import write_labels
 from data_prep.film_codec import decode_film
 from data_prep.layout_config import LayoutName
+from data_prep.settings import load
 from data_prep.shard_format import Sidecar
 from data_prep.sources.box_frames import Box, upright_box
 from data_prep.sources.film_names import Film, FilmNames
@@ -216,6 +218,11 @@ def test_label_takes_the_tables_of_the_set(
     Scanned(tmp_path / "set", monkeypatch)
     assert cli.main(["label", str(found.private), "--out", str(public)]) == cli.BAD_INPUT
     assert "give --labels, or scan a public data set with layout=" in capsys.readouterr().err
+
+
+def test_a_wrong_name_is_told_in_one_line() -> None:
+    with pytest.raises(SettingsError, match=r"setting 'layout': .*'coco', .*'auto'.*got 'cocoo'"):
+        load(ScanSettings, None, ["layout=cocoo"])
 
 
 def test_a_layout_reads_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
