@@ -131,7 +131,8 @@ def test_the_share_of_hidden_content_is_told() -> None:
     view = draw_view(_film(800, 800, mask), MAE_VIEW, 16, _generator())
     assert view is not None
     assert view.masked_content == pytest.approx(0.75, abs=0.03)
-    half = draw_view(_film(800, 800, np.tri(64, dtype=np.bool_)), MAE_VIEW, 16, _generator())
+    sparse = ViewSpec(tokens=196, visible=0.25, predicted=0.25)
+    half = draw_view(_film(800, 800, np.tri(64, dtype=np.bool_)), sparse, 16, _generator())
     assert half is not None
     assert half.masked_content == pytest.approx(0.5, abs=0.05)  # T counts the box, of which half is content
     nothing = draw_view(_film(800, 800, np.zeros((64, 64), np.bool_)), MAE_VIEW, 16, _generator())
