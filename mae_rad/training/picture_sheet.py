@@ -128,7 +128,7 @@ def _block(film: Reconstruction, zoom: float) -> Image.Image:
 
 
 def _legend(tokens: int, contrast_given: bool, width: int) -> Image.Image:
-    lines = [f"T = {tokens}. Blue: hidden from the encoder, and not predicted. Patches that were seen show no error."]
+    lines = [f"T = {tokens}. Blue: not shown to the encoder; in the reconstruction, not predicted either."]
     if contrast_given:
         lines.append("Brightness and contrast of each predicted patch are those of the film, not predicted.")
     page = Image.new("RGB", (width, (len(lines) + 1) * _LINE + 2 * _GAP), "black")
@@ -136,7 +136,7 @@ def _legend(tokens: int, contrast_given: bool, width: int) -> Image.Image:
     for number, line in enumerate(lines):
         pen.text((_GAP, _GAP // 2 + number * _LINE), line, fill="white", font=_FONT)
     top = _GAP // 2 + len(lines) * _LINE
-    before, after = "Error: 0 ", f" {LARGEST_ERROR:.0%} of the display range or more"
+    before, after = "Error: 0 ", f" {LARGEST_ERROR:.0%} of the display range or more; none where the encoder saw"
     bar = _heat(np.tile(np.linspace(0, 1, 160, dtype=np.float32), (_LINE - 6, 1)))
     left = _GAP + int(_FONT.getlength(before))
     pen.text((_GAP, top), before, fill="white", font=_FONT)
