@@ -124,11 +124,11 @@ def uninterrupted(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return run
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.slow), 2, 3])
 def test_resume_within_and_between_stages_is_bitwise_identical(
     public: Path, uninterrupted: Path, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Taken up in the middle of the first stage, at its end, in the middle of the second, at its end."""
+    """Taken up in the middle of the first stage, at its end, in the middle of the second."""
     run, more = tmp_path / "interrupted", ("mae", SCHEDULE, "runtime.checkpoint_every=1")
     go_on = _stop_at(stop, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
