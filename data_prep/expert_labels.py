@@ -359,11 +359,6 @@ def _with_others(path: Path, table: pa.Table, films: _Films) -> pa.Table:
     return pa.concat_tables([table, others]).sort_by(order)
 
 
-def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema)
-
-
 def _replace(public: Path, tables: Mapping[str, pa.Table]) -> None:
     """Put both tables in place, each in one step."""
     try:
