@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,11 +44,15 @@ class Ranks:
         return self.rank == 0
 
 
-def join_ranks(threads: int = 0) -> Ranks:
+def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
     """Join the processes that a launcher started (``deepspeed``, ``torchrun``), or be the only one.
 
     Args:
         threads: arithmetic threads of this process on a CPU; 0 shares the cores among the ranks of this machine.
+        timeout_seconds: longest wait in one exchange with the other ranks.
+
+    Raises:
+        SettingsError: another training on this machine has the port where the ranks meet.
     """
     if "RANK" not in os.environ:
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
@@ -63,7 +68,19 @@ def join_ranks(threads: int = 0) -> Ranks:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     if not dist.is_initialized():
-        deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)
+        patience = timedelta(seconds=timeout_seconds)
+        # DeepSpeed makes groups of its own later, which take these.
+        for name in ("default_pg_timeout", "default_pg_nccl_timeout"):
+            setattr(dist.distributed_c10d, name, patience)
+        try:
+            deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False, timeout=patience)
+        except dist.DistNetworkError as error:
+            if "EADDRINUSE" not in str(error):
+                raise
+            raise SettingsError(
+                f"port {os.environ['MASTER_PORT']} is taken, by another training on this machine?"
+                " Give this one its own: `deepspeed --master_port PORT …`, or MASTER_PORT in the environment"
+            ) from None
         atexit.register(dist.destroy_process_group)  # DeepSpeed keeps groups of its own: they end with the process
     device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
@@ -98,6 +115,10 @@ def deepspeed_config(settings: PretrainSettings, world: int) -> dict[str, Any]:
     }
 
 
+class NonFiniteError(Exception):
+    """What is not finite, before the update, on all ranks alike."""
+
+
 class Engine:
     """An objective under DeepSpeed."""
 
@@ -130,7 +151,7 @@ class Engine:
             self._norm = float(nn.utils.get_total_norm(gradients))
             self._refuse_non_finite()
         self._engine.step()
-        if last and self._stage > 0:  # known only now: the update is spoilt, but no checkpoint has it yet
+        if last and self._stage > 0:  # known only now; DeepSpeed leaves out an update whose norm is not finite
             self._norm = float(self._engine.get_global_grad_norm())
             self._refuse_non_finite()
 
@@ -141,10 +162,7 @@ class Engine:
     def _refuse_non_finite(self) -> None:
         # The norm is the same on all ranks, so all of them stop here.
         if not math.isfinite(self._norm):
-            raise RunError(
-                "the gradient is not finite though the loss is; no checkpoint was written since:"
-                " begin a new runtime.run_dir with a lower optimizer.base_learning_rate, or precision=f32"
-            )
+            raise NonFiniteError("the gradient")
 
     @contextmanager
     def whole_parameters(self) -> Iterator[None]:
@@ -156,8 +174,15 @@ class Engine:
             yield
 
     def save(self, folder: Path, tag: str, state: dict[str, Any]) -> None:
-        """Write a checkpoint ``folder/tag``; returns on all ranks when it is complete."""
-        self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
+        """Write a checkpoint ``folder/tag``; returns on all ranks when all have written.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
+        except OSError as error:
+            raise RunError(f"the checkpoint cannot be written ({error.strerror}); check runtime.run_dir") from None
         dist.barrier()
 
     def load(self, folder: Path, tag: str) -> dict[str, Any]:
@@ -206,6 +231,13 @@ def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:
         raise outcome[1] if who.first else SystemExit(2)  # told once
     result: T = outcome[0]
     return result
+
+
+def gather_over_ranks(value: T) -> list[T]:
+    """The values of all ranks, on all ranks."""
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 class _Autocast(nn.Module):
