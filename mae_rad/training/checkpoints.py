@@ -4,6 +4,7 @@ checkpoints/
   step-0000500/     what DeepSpeed wrote, and complete.json: step, ZeRO stage, ranks, bytes and SHA-256 of every file
   latest.json       the newest
   .partial/         one that was being written when the run stopped; the next takes its place
+  .universal/       a copy for other ranks, while it is loaded
 """
 
 import hashlib
@@ -11,6 +12,8 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,11 @@ from typing import Any
 from mae_rad.errors import RunError
 from mae_rad.training.engine import Engine, Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.run_folder import write_atomically
+from mae_rad.training.universal import convert_checkpoint
 
 _COMPLETE = "complete.json"
 _PARTIAL = ".partial"
+_UNIVERSAL = ".universal"
 _SPARE = 1.05
 """Room that a checkpoint is given, over the size of the one before."""
 
@@ -97,6 +102,30 @@ class Checkpoints:
             raise RunError(f"the checkpoint of step {step} cannot be written ({error.strerror})") from None
         files = {name: seal for part in sealed for name, seal in part.items()}
         on_first_rank(self._who, lambda: self._commit(step, files))
+
+    @contextmanager
+    def readable(self, saved: Saved | None) -> Iterator[Path]:
+        """The folder to load ``saved`` from; where it is partitioned for other ranks, a converted copy, for this while.
+
+        Raises:
+            RunError: it cannot be converted.
+        """
+        if saved is None or saved.placement.fits(self.placement):
+            yield self.folder
+            return
+        if 0 in (saved.placement.zero_stage, self.placement.zero_stage):
+            raise RunError(
+                f"checkpoint {saved.tag} was saved with ZeRO stage {saved.placement.zero_stage} and cannot be read with"
+                f" {self.placement.zero_stage}: stage 0 keeps what 1 to 3 cannot read, and they what it cannot;"
+                f" set runtime.zero_stage={saved.placement.zero_stage}"
+            )
+        copy = self.folder / _UNIVERSAL
+        try:
+            convert_checkpoint(self.folder / saved.tag, copy / saved.tag, self._who)
+            yield copy
+        finally:
+            if self._who.first:
+                shutil.rmtree(copy, ignore_errors=True)
 
     def _fault(self, tag: str, record: dict[str, Any] | None) -> str | None:
         if record is None:

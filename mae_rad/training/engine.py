@@ -101,8 +101,8 @@ def micro_batch(settings: PretrainSettings, world: int) -> int:
     return settings.optimizer.batch // parts
 
 
-def deepspeed_config(settings: PretrainSettings, world: int) -> dict[str, Any]:
-    """DeepSpeed's dictionary, derived from ours."""
+def deepspeed_config(settings: PretrainSettings, world: int, *, universal: bool = False) -> dict[str, Any]:
+    """DeepSpeed's dictionary, derived from ours; ``universal`` loads a checkpoint that was converted."""
     return {
         "train_batch_size": settings.optimizer.batch,
         "train_micro_batch_size_per_gpu": micro_batch(settings, world),
@@ -110,6 +110,7 @@ def deepspeed_config(settings: PretrainSettings, world: int) -> dict[str, Any]:
         "gradient_clipping": settings.optimizer.clip_norm,
         "zero_optimization": {"stage": settings.runtime.zero_stage},
         "zero_allow_untested_optimizer": True,
+        "checkpoint": {"load_universal": universal},
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
@@ -122,7 +123,9 @@ class NonFiniteError(Exception):
 class Engine:
     """An objective under DeepSpeed."""
 
-    def __init__(self, objective: Objective, settings: PretrainSettings, ranks: Ranks) -> None:
+    def __init__(
+        self, objective: Objective, settings: PretrainSettings, ranks: Ranks, *, universal: bool = False
+    ) -> None:
         self._stage = settings.runtime.zero_stage
         self.objective = objective
         self._norm = float("nan")
@@ -132,7 +135,7 @@ class Engine:
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=_Autocast(objective, settings.precision == "bf16", ranks.device),
             optimizer=optimizer,
-            config=deepspeed_config(settings, ranks.world),
+            config=deepspeed_config(settings, ranks.world, universal=universal),
         )
 
     def forward(self, batch: Batch) -> ObjectiveOutput:

@@ -68,8 +68,8 @@ def pretrain(settings: PretrainSettings) -> None:
     on_first_rank(who, folder.begin)
     try:
         with (
-            RollCall(who, settings.runtime.timeout_seconds) as roll,
             Stopping(settings.runtime, first=who.first) as stopping,
+            RollCall(who, settings.runtime.timeout_seconds) as roll,
             _tracked(settings, index, folder, who) as outbox,
         ):
             _train(settings, index, order, folder, who, outbox, roll, stopping)
@@ -89,12 +89,13 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
 ) -> None:
     torch.manual_seed(settings.seed)
     objective = build_objective(settings.objective, build_encoder(settings.encoder)).to(who.device)
-    engine = Engine(objective, settings, who)
     optimizer, runtime = settings.optimizer, settings.runtime
 
     checkpoints = Checkpoints(folder.checkpoints, who, runtime.zero_stage, runtime.keep_checkpoints)
     saved = checkpoints.newest()
-    first_step = engine.load(folder.checkpoints, saved.tag)["step"] if saved else 0
+    with checkpoints.readable(saved) as place:
+        engine = Engine(objective, settings, who, universal=place != folder.checkpoints)
+        first_step = engine.load(place, saved.tag)["step"] if saved else 0
     if who.first:
         folder.truncate_metrics(first_step)
     if outbox:

@@ -22,24 +22,13 @@ from safetensors.torch import load_file
 
 from mae_rad.training.stopping import REQUEUE
 from tests.mae_rad.shard_builder import film, hexed, noise, write_public
+from tests.mae_rad.tiny_run import arguments
 from tests.mae_rad.warm_ranks import WarmRanks
 
 ONE, ALL, TERM, USR1, WRITING = "SIGKILL of one rank", "SIGKILL of all", "SIGTERM", "SIGUSR1", "SIGKILL in writing"
 WAYS = (ONE, ALL, TERM, WRITING, USR1)
 NOTICED = 30.0
 """Seconds within which all ranks must have ended after an interruption."""
-CONFIG = Path(__file__).parents[2] / "configs" / "pretrain" / "demo_mae.yaml"
-
-
-def arguments(public: Path, run: Path, steps: int, stage: int) -> list[str]:
-    return [
-        "--config", str(CONFIG), f"data.shards=[{public}]", f"runtime.run_dir={run}", "precision=f32",
-        "encoder={model: vit_tiny, dim: 32, depth: 2, heads: 2, patch: 16}",
-        "objective={name: mae, tokens: 36, predicted: 0.5, decoder_dim: 32, decoder_depth: 1, decoder_heads: 2}",
-        f"optimizer={{steps: {steps}, batch: 8, base_learning_rate: 0.03, warmup_fraction: 0.2}}",
-        f"runtime={{run_dir: {run}, workers: 0, threads: 1, log_every: 1, checkpoint_every: 3, pictures: 0,"
-        f" zero_stage: {stage}, timeout_seconds: 20}}",
-    ]  # fmt: skip
 
 
 def interrupt(training: WarmRanks, way: str, run: Path, draw: random.Random, longest: float) -> bool:
@@ -84,7 +73,7 @@ def main() -> int:
         public = write_public(folder / "public", films)
 
         def start(run: Path) -> WarmRanks:
-            words = arguments(public, run, options.steps, options.zero_stage)
+            words = arguments(public, run, options.steps, f"runtime.zero_stage={options.zero_stage}")
             return WarmRanks(words, options.ranks, folder / f"{run.name}.log")
 
         began = time.monotonic()

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 import signal
 import subprocess
@@ -13,8 +12,8 @@ import pytest
 
 from mae_rad.config import RuntimeSettings
 from mae_rad.training.stopping import REQUEUE, Stopping
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.mae_rad.shard_builder import film, noise, write_public
+from tests.mae_rad.tiny_run import ROOT, arguments, environment
 
 
 def _wishes(stopping: Stopping) -> tuple[bool, bool]:
@@ -24,8 +23,9 @@ def _wishes(stopping: Stopping) -> tuple[bool, bool]:
 def test_three_interruptions_end_in_the_weights_of_the_undisturbed_run() -> None:
     """SIGKILL of one of two ranks, which the other notices; of both; SIGTERM, answered by saving and exit code 75."""
     command = [sys.executable, "-m", "tests.benchmarks.interruptions", "--interruptions", "3", "--seed", "1"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     ratio = re.search(r"ratio: (\d+) of (\d+) runs with 3 interruptions equal", done.stdout)
     assert ratio, done.stdout
@@ -69,17 +69,12 @@ def test_the_clock_of_rank_0_alone_saves_and_leaves(caplog: pytest.LogCaptureFix
 
 
 def test_a_run_out_of_minutes_saves_leaves_with_75_and_goes_on(tmp_path: Path) -> None:
-    from tests.benchmarks.interruptions import arguments
-    from tests.mae_rad.shard_builder import film, noise, write_public
-
     public = write_public(tmp_path / "public", [film(f"f{i}", noise(90, 90, seed=i)) for i in range(8)])
-    words = [sys.executable, "launch/pretrain.py", *arguments(public, tmp_path / "run", 3, 0)]
-    ranks = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
-    environment = {name: value for name, value in os.environ.items() if name not in ranks} | {"PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "launch/pretrain.py", *arguments(public, tmp_path / "run", 3)]
 
     def start(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*words, *more], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+            [*words, *more], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
         )
 
     left = start("runtime.max_minutes=0.00001")
