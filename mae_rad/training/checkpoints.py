@@ -43,6 +43,10 @@ class Placement:
         """Whether ranks placed like ``other`` read it as it is: stage 0 keeps everything in one file."""
         return self.zero_stage == other.zero_stage and (self.zero_stage == 0 or self.world == other.world)
 
+    def converts_to(self, other: "Placement") -> bool:
+        """Whether DeepSpeed converts it for ranks placed like ``other``."""
+        return {self.zero_stage, other.zero_stage} in ({1}, {2}, {1, 2}, {3})
+
 
 @dataclass(frozen=True)
 class Saved:
@@ -113,11 +117,11 @@ class Checkpoints:
         if saved is None or saved.placement.fits(self.placement):
             yield self.folder
             return
-        if 0 in (saved.placement.zero_stage, self.placement.zero_stage):
+        if not saved.placement.converts_to(self.placement):
+            stage = saved.placement.zero_stage
             raise RunError(
-                f"checkpoint {saved.tag} was saved with ZeRO stage {saved.placement.zero_stage} and cannot be read with"
-                f" {self.placement.zero_stage}: stage 0 keeps what 1 to 3 cannot read, and they what it cannot;"
-                f" set runtime.zero_stage={saved.placement.zero_stage}"
+                f"checkpoint {saved.tag} was saved with runtime.zero_stage={stage} and cannot be read with"
+                f" {self.placement.zero_stage}: only 1 and 2 convert into each other; go on with {stage}, on any ranks"
             )
         copy = self.folder / _UNIVERSAL
         try:

@@ -194,9 +194,16 @@ class Engine:
         Raises:
             RunError: it cannot be loaded.
         """
+        decay = [group["weight_decay"] for group in self._optimizer.param_groups]
         path, client = self._engine.load_checkpoint(str(folder), tag=tag)
         if path is None:
             raise RunError(f"checkpoint {tag} of the run folder cannot be loaded; delete the folder to begin anew")
+        # A converted checkpoint of stage 3 gives all groups the settings of the first, and all weights one counter.
+        for group, weight_decay in zip(self._optimizer.param_groups, decay, strict=True):
+            group["weight_decay"] = weight_decay
+        for moments in getattr(self._optimizer, "optimizer", self._optimizer).state.values():
+            if isinstance(moments.get("step"), Tensor):
+                moments["step"] = moments["step"].clone()
         state: dict[str, Any] = client["mae_rad"]
         return state
 

@@ -129,3 +129,11 @@ def test_only_stage_0_fits_other_ranks() -> None:
     assert Placement(2, 2).fits(Placement(2, 2))
     assert not Placement(2, 2).fits(Placement(2, 4))
     assert not Placement(0, 1).fits(Placement(1, 1))
+
+
+@pytest.mark.parametrize(("stage", "other"), [(0, 1), (2, 0), (2, 3), (3, 1)])
+def test_another_stage_is_refused(who: Ranks, tmp_path: Path, stage: int, other: int) -> None:
+    Checkpoints(tmp_path, who, stage, keep=1).save(Writer(), 1)  # type: ignore[arg-type]
+    later = Checkpoints(tmp_path, who, other, keep=1)
+    with pytest.raises(RunError, match=f"saved with runtime.zero_stage={stage} and"), later.readable(later.newest()):
+        pass
