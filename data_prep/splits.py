@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,8 @@ import pyarrow as pa
 
 from data_prep.errors import SettingsError
 from data_prep.shard_format import Split
+
+_log = logging.getLogger(__name__)
 
 GivenSplits = Mapping[str, Split]
 """Keyed hash of a patient → split, from a table of the user."""
@@ -46,12 +49,11 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: in
     The split train_val stands for train and val, drawn with ``seed`` and ``val`` as by :func:`split_of`.
 
     A number that two issuers have given out stands for both patients; of numbers that were joined to one patient the
-    split that keeps most out of training counts. Patients who are not in the archive are passed
-    over.
+    split that keeps most out of training counts, and a warning tells how many these are. Patients who are not in the
+    archive are passed over.
 
     Raises:
-        SettingsError: no such table, a row of it is wrong or contradicts another, it names nobody in the archive, or
-            two splits for the numbers of one patient.
+        SettingsError: no such table, a row of it is wrong or contradicts another, or it names nobody in the archive.
     """
     wanted = _read(path)
     told = {
@@ -59,16 +61,16 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: in
         for number, key in zip(linkage["patient_id"].to_pylist(), manifest["patient"].to_pylist(), strict=True)
         if key is not None and number in wanted
     }
-    given: dict[str, Split] = {
-        key: split_of(key, seed, val, 0, True) if split == TRAIN_VAL else split for key, split in told
-    }
-    torn = len(told) - len(given)
+    given: dict[str, Split] = {}
+    for key, split in sorted(told, key=lambda one: _GIVEN.index(one[1])):  # the strictest comes last and counts
+        given[key] = split_of(key, seed, val, 0, True) if split == TRAIN_VAL else split
     if not given:
         raise SettingsError(f"splits.table {path} names no patient of the archive; give the numbers that stand there")
-    if torn:
-        raise SettingsError(
-            f"splits.table {path} gives two splits to {torn} patients with more than one number (films of one"
-            " study are of one patient, whatever numbers they bear); give all numbers of a patient the same split"
+    if torn := len(told) - len(given):
+        _log.warning(
+            "splits.table gives several splits to %d patients with more than one number (films of one study are of one"
+            " patient, whatever numbers they bear): test goes before val, val before train",
+            torn,
         )
     return given
 

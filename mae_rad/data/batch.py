@@ -98,7 +98,8 @@ class ViewSpec:
         jitter: strength of the display jitter (window, gamma, noise) in [0, 1]; 0 draws none.
         flip: probability of a left-right mirror.
         visible: fraction of T that the encoder sees; None shows every patch (with ``crop``, exactly T).
-        predicted: fraction of T that is predicted; 0 asks for none.
+        predicted: fraction of T that is predicted; 0 asks for none, None for all of T that is not visible.
+        padded: the film is padded with black to a square of T patches, all of which count as content.
     """
 
     tokens: int
@@ -106,12 +107,15 @@ class ViewSpec:
     jitter: float = 0.0
     flip: float = 0.0
     visible: float | None = None
-    predicted: float = 0.0
+    predicted: float | None = 0.0
+    padded: bool = False
 
     @property
     def budgets(self) -> tuple[int | None, int]:
         """Number of (visible, predicted) patches; None is all of them."""
         visible = None if self.visible is None else int(self.tokens * self.visible)
+        if self.predicted is None:
+            return visible, self.tokens - (visible or 0)
         return visible, int(self.tokens * self.predicted)
 
     def describe(self) -> dict[str, object]:

@@ -77,6 +77,17 @@ def film_layout(rows: int, columns: int, box: Region, tokens: int, patch: int) -
     return Layout(Region(0, 0, rows, columns), (down, across), math.sqrt(in_content / REFERENCE_TOKENS))
 
 
+def square_layout(rows: int, columns: int, tokens: int, patch: int) -> Layout:
+    """The whole film at the scale where its longer side is that of a square of ``tokens`` patches.
+
+    At most enlarged twofold; both sides become whole patches. The rest of the square is the caller's to pad.
+    """
+    across = math.isqrt(tokens)
+    scale = min(across * patch / max(rows, columns), MAX_ENLARGEMENT)
+    down, wide = (min(across, max(1, round(side * scale / patch))) for side in (rows, columns))
+    return Layout(Region(0, 0, rows, columns), (down, wide), across / math.isqrt(REFERENCE_TOKENS))
+
+
 def crop_layout(rows: int, columns: int, box: Region, area: float, place: tuple[float, float], tokens: int) -> Layout:
     """A square crop of ``area`` (fraction of the content box) at ``place`` (in [0, 1]), √tokens × √tokens patches.
 

@@ -1,5 +1,6 @@
 """What a worker returns: the patches of one drawn view of one film."""
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from data_prep.display import display_table
 from mae_rad.data.batch import ViewSpec
 from mae_rad.data.film import Film
-from mae_rad.data.geometry import Layout, crop_layout, film_layout
+from mae_rad.data.geometry import Layout, crop_layout, film_layout, square_layout
 from mae_rad.data.jitter import Jitter
 
 
@@ -34,15 +35,17 @@ def draw_view(film: Film, spec: ViewSpec, patch: int, generator: np.random.Gener
     layout = _draw_layout(film, spec, patch, generator)
     visible, predicted = spec.budgets
     content = film.content(layout)
-    if visible is not None and content.size < visible + predicted:
+    if visible is not None and not spec.padded and content.size < visible + predicted:
         return None
     image = display_image(film, layout, patch, spec.jitter, generator)
     if spec.flip > 0 and generator.random() < spec.flip:
         image, content = image[:, ::-1], content[:, ::-1]
+    if spec.padded:
+        image, content, layout = pad_to_square(image, content, layout, spec.tokens)
     every = as_patches(image, layout, patch)
     if visible is None:
         return DrawnView(every, None, None)
-    chosen = draw_budget(content, visible + predicted, generator)
+    chosen = draw_budget(np.ones_like(content) if spec.padded else content, visible + predicted, generator)
     if predicted == 0:
         return DrawnView(_select(every, chosen), None, None)
     return DrawnView(
@@ -71,15 +74,28 @@ def display_image(
     return jitter.add_noise(jitter.table(table)[values], generator)
 
 
+def pad_to_square(
+    image: NDArray[np.uint16], content: NDArray[np.bool_], layout: Layout, tokens: int
+) -> tuple[NDArray[np.uint16], NDArray[np.bool_], Layout]:
+    """Image, content and layout of a square of ``tokens`` patches: below and right of the film black, no content."""
+    across, (down, wide) = math.isqrt(tokens), layout.grid
+    patch = image.shape[0] // down
+    missing = ((0, across - down), (0, across - wide))
+    dark = np.pad(image, [(0, count * patch) for _, count in missing])
+    return dark, np.pad(content, missing), layout._replace(grid=(across, across))
+
+
 def draw_budget(content: NDArray[np.bool_], count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """``count`` patch indices in random order: content first, then the background patches nearest to content."""
+    """``count`` patch indices in random order: content first, then the background patches nearest to content.
+
+    Where all or nothing is content these are the published masking: the patches of smallest noise, in its order.
+    """
     flat = content.reshape(-1)
-    rank = generator.random(flat.size)
-    if flat.any() and not flat.all():
-        distance = cv2.distanceTransform((~content).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).reshape(-1)
-        chosen = np.lexsort((rank, np.rint(distance)))[:count]
-    else:
-        chosen = np.argsort(rank)[:count]
+    noise = generator.random(flat.size)
+    if flat.all() or not flat.any():
+        return np.asarray(np.argsort(noise)[:count], dtype=np.int64)
+    distance = cv2.distanceTransform((~content).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).reshape(-1)
+    chosen = np.lexsort((noise, np.rint(distance)))[:count]
     return np.asarray(generator.permutation(chosen), dtype=np.int64)
 
 
@@ -92,6 +108,8 @@ def as_patches(image: NDArray[np.uint16], layout: Layout, patch: int) -> FilmPat
 
 def _draw_layout(film: Film, spec: ViewSpec, patch: int, generator: np.random.Generator) -> Layout:
     rows, columns = film.sidecar.rows, film.sidecar.columns
+    if spec.padded:
+        return square_layout(rows, columns, spec.tokens, patch)
     if spec.crop is None:
         return film_layout(rows, columns, film.box, spec.tokens, patch)
     area = float(generator.uniform(*spec.crop))

@@ -1,15 +1,15 @@
 """Transformer blocks and their published initialisation, as encoders and decoders use them."""
 
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-LONGEST_PLAIN_ATTENTION = 1024
-"""Tokens up to which a CPU computes attention in plain matrix products, which takes memory with their square."""
+from mae_rad.encoders.attention import CrossAttention, Kernel, SelfAttention
+
+EPSILON = 1e-6
+"""Of every LayerNorm, as in the reference implementation."""
 
 
 class Shape(NamedTuple):
@@ -21,30 +21,78 @@ class Shape(NamedTuple):
 
 
 class Blocks(nn.Sequential):
-    """Pre-norm blocks with biased query, key and value (Dosovitskiy et al. 2021).
+    """Pre-norm blocks (Dosovitskiy et al. 2021), of self-attention or, with a context, of cross-attention.
 
     Args:
         shape: size of the stack.
+        cross: every block attends from the tokens to a context, the tokens not to each other (Fu et al. 2024).
+        kernel: of attention.
         recompute: keep only the input of each block for backward; a third more time, the results stay.
     """
 
-    def __init__(self, shape: Shape, *, recompute: bool = False) -> None:
-        norm = partial(nn.LayerNorm, eps=1e-6)
-        super().__init__(*(Block(shape.dim, shape.heads, qkv_bias=True, norm_layer=norm) for _ in range(shape.depth)))
+    def __init__(self, shape: Shape, *, cross: bool = False, kernel: Kernel = "auto", recompute: bool = False) -> None:
+        block = CrossBlock if cross else Block
+        super().__init__(*(block(shape.dim, shape.heads, kernel=kernel) for _ in range(shape.depth)))
+        self.kernel = kernel
         self.recompute = recompute
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Transform [B, N, D] tokens."""
-        # Torch's fused kernel for CPU has a slow backward: a step takes 1.5 times as long at 49 to 196 tokens.
-        fused = tokens.device.type != "cpu" or tokens.shape[1] > LONGEST_PLAIN_ATTENTION
-        block: Any  # timm is not typed
+    def forward(self, tokens: Tensor, *context: Tensor) -> Tensor:
+        """Transform [B, N, D] tokens; a cross stack takes the context [B, M, D] besides."""
         for block in self:
-            block.attn.fused_attn = fused
             if self.recompute and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, use_reentrant=False)
+                tokens = checkpoint(block, tokens, *context, use_reentrant=False)
             else:
-                tokens = block(tokens)
+                tokens = block(tokens, *context)
         return tokens
+
+
+class Block(nn.Module):
+    """Self-attention, then a perceptron; the weights have timm's names."""
+
+    def __init__(self, dim: int, heads: int, *, kernel: Kernel = "auto") -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=EPSILON)
+        self.attn = SelfAttention(dim, heads, kernel=kernel)
+        self.norm2 = nn.LayerNorm(dim, eps=EPSILON)
+        self.mlp = MLP(dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, N, D] → [B, N, D]."""
+        tokens = tokens + self.attn(self.norm1(tokens))
+        changed: Tensor = tokens + self.mlp(self.norm2(tokens))
+        return changed
+
+
+class CrossBlock(nn.Module):
+    """Attention to a context, then a perceptron; no token sees another."""
+
+    def __init__(self, dim: int, heads: int, *, kernel: Kernel = "auto") -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=EPSILON)
+        self.attn = CrossAttention(dim, heads, kernel=kernel)
+        self.norm2 = nn.LayerNorm(dim, eps=EPSILON)
+        self.mlp = MLP(dim)
+
+    def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
+        """Tokens [B, N, D] and context [B, M, D], which is taken as it is → [B, N, D]."""
+        tokens = tokens + self.attn(self.norm1(tokens), context)
+        changed: Tensor = tokens + self.mlp(self.norm2(tokens))
+        return changed
+
+
+class MLP(nn.Module):
+    """Two layers, four times as wide between them."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, 4 * dim)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(4 * dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[..., D] → [..., D]."""
+        changed: Tensor = self.fc2(self.act(self.fc1(tokens)))
+        return changed
 
 
 def initialise(module: nn.Module) -> None:

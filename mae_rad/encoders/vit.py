@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
-from mae_rad.encoders.blocks import Blocks, Shape, initialise
+from mae_rad.encoders.attention import Kernel
+from mae_rad.encoders.blocks import EPSILON, Blocks, Shape, initialise
 from mae_rad.encoders.positions import sincos_positions
 
 DISPLAY_RANGE = 65535.0
@@ -45,7 +46,7 @@ SHAPES: dict[str, Shape] = {
 
 
 class EncoderSettings(Settings):
-    """Settings of the encoder; they change results, except ``checkpoint_activations``."""
+    """Settings of the encoder; they change results, except ``attention`` and ``checkpoint_activations``."""
 
     model: Literal["vit_tiny", "vit_small", "vit_base", "vit_large"] = "vit_base"
     """Size by its published name."""
@@ -63,8 +64,10 @@ class EncoderSettings(Settings):
     """Divides them after."""
     pool: Literal["cls", "mean"] = "mean"
     """The vector of a film: class token, or mean of the patch tokens."""
-    checkpoint_activations: bool = False
-    """Less memory for a third more time; results stay."""
+    attention: Kernel = "auto"
+    """Kernel of attention, of the decoder too: time, memory and rounding."""
+    checkpoint_activations: bool | Literal["decoder"] = False
+    """Less memory: about a third more time for encoder and decoder, a tenth for the decoder alone; results stay."""
 
     @property
     def shape(self) -> Shape:
@@ -85,7 +88,9 @@ class ViT(nn.Module):
 
     Attributes:
         dim: channels D of its features.
+        heads: of its attention.
         patch: side p of its patches in pixels.
+        checkpoint_activations: as in the settings; a decoder follows it.
     """
 
     def __init__(
@@ -96,18 +101,21 @@ class ViT(nn.Module):
         mean: float,
         std: float,
         pool: Literal["cls", "mean"],
-        checkpoint_activations: bool = False,
+        attention: Kernel = "auto",
+        checkpoint_activations: bool | Literal["decoder"] = False,
     ) -> None:
         super().__init__()
         self.dim = shape.dim
+        self.heads = shape.heads
         self.patch = patch
         self.mean = mean
         self.std = std
         self.pool = pool
         self.embedding = nn.Linear(patch * patch, shape.dim)
         self.cls = nn.Parameter(torch.empty(shape.dim))
-        self.blocks = Blocks(shape, recompute=checkpoint_activations)
-        self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
+        self.checkpoint_activations = checkpoint_activations
+        self.blocks = Blocks(shape, kernel=attention, recompute=checkpoint_activations is True)
+        self.norm = nn.LayerNorm(shape.dim, eps=EPSILON)
         self.apply(initialise)
         nn.init.normal_(self.cls, std=0.02)
 
@@ -119,7 +127,7 @@ class ViT(nn.Module):
         positions = sincos_positions(patches.coords.to(precise), self.dim).to(dtype)
         # Under autocast the sum is float32, and so is the residual stream from here on.
         tokens = self.embedding(values.to(dtype)) + positions
-        x = torch.cat([self.cls.expand(len(tokens), 1, -1), tokens], dim=1)
+        x = torch.cat([self.cls.expand(tokens.shape[0], 1, -1), tokens], dim=1)
         x = self.norm(self.blocks(x))
         cls, tokens = x[:, 0], x[:, 1:]
         return Features(tokens, cls if self.pool == "cls" else tokens.mean(dim=1), cls)
@@ -133,5 +141,6 @@ def build_encoder(settings: EncoderSettings) -> ViT:
         mean=settings.mean,
         std=settings.std,
         pool=settings.pool,
+        attention=settings.attention,
         checkpoint_activations=settings.checkpoint_activations,
     )

@@ -5,7 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from data_prep.settings import Settings
+from mae_rad.data.geometry import REFERENCE_TOKENS
 from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.export.film_size import FilmSize
 
 
 class Preprocessing(Settings):
@@ -35,10 +37,15 @@ class EncoderCard(Settings):
     weights_sha256: str
 
 
-def model_card(card: EncoderCard) -> str:
-    """The card as Markdown."""
+def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | None = None) -> str:
+    """The card as Markdown.
+
+    Args:
+        card: of the encoder.
+        usage: how the folder is loaded, as Markdown; by default as an encoder folder.
+        size: the one film size that it takes; None where it takes any.
+    """
     dim, depth, heads = card.encoder.shape
-    inputs = card.preprocessing
     pooled = "the class token" if card.encoder.pool == "cls" else "the mean of the patch tokens"
     origin = "\n".join(f"| {name} | {value} |" for name, value in sorted(card.provenance.items()))
     return f"""# Radiograph encoder
@@ -48,21 +55,12 @@ Trained without labels.
 
 ## Use
 
-```python
-from pathlib import Path
-from mae_rad.export.encoder import load_encoder
-
-encoder, card = load_encoder(Path("this folder"))
-features = encoder(patches)  # mae_rad.data.batch.Patches -> tokens [B, N, {dim}], pooled [B, {dim}]
-```
+{(usage or _own_usage(dim)).strip()}
 
 ## Input
 
-* One channel of uint16 display values, 0 dark and 65535 bright: the DICOM display pipeline applied, polarity corrected.
-* The whole film, its aspect kept, scaled so that its content holds about {inputs.tokens} patches,
-  each {inputs.patch} x {inputs.patch} pixels.
-* Normalised inside the encoder: {inputs.values}, mean {inputs.mean}, std {inputs.std}.
-* Coordinates: (row, column) of each patch in units of the grid that the film has at T = 196.
+* Display values, dark to bright: the DICOM display pipeline applied, polarity corrected.
+{_any_size(card.preprocessing) if size is None else _one_size(card.preprocessing, size)}
 * The vector of a film (`pooled`): {pooled}.
 
 ## Origin
@@ -78,3 +76,29 @@ For research. Not a medical device: it makes vectors, not findings, and no part 
 What holds for the films that it was trained on need not hold for another hospital, scanner or body part. Measure before
 use.
 """
+
+
+def _own_usage(dim: int) -> str:
+    return f"""```python
+from pathlib import Path
+from mae_rad.export.encoder import load_encoder
+
+encoder, card = load_encoder(Path("this folder"))
+features = encoder(patches)  # mae_rad.data.batch.Patches -> tokens [B, N, {dim}], pooled [B, {dim}]
+```"""
+
+
+def _any_size(inputs: Preprocessing) -> str:
+    return f"""* One channel of uint16, 0 dark and 65535 bright.
+* The whole film, its aspect kept, scaled so that its content holds about {inputs.tokens} patches,
+  each {inputs.patch} x {inputs.patch} pixels.
+* Normalised inside the encoder: {inputs.values}, mean {inputs.mean}, std {inputs.std}.
+* Coordinates: (row, column) of each patch in units of the grid that the film has at T = {REFERENCE_TOKENS}."""
+
+
+def _one_size(inputs: Preprocessing, size: FilmSize) -> str:
+    down, across = size.layout(inputs.patch).grid
+    return f"""* {size.rows} x {size.columns} pixels, {down} x {across} patches: films scaled by area averaging, their
+  aspect kept, padded with 0. In training the content of a film was scaled to about {inputs.tokens} patches.
+* The positions are a table for this size; content was taken to fill {size.content:.0%} of the film.
+* Values in [0, 1], normalised by mean {inputs.mean} and std {inputs.std}: inside an ONNX graph, before other models."""

@@ -7,8 +7,7 @@ objective.safetensors  optional: decoder or projection head, to look at or to go
 """
 
 import hashlib
-import os
-import shutil
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +20,10 @@ from torch import Tensor, nn
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import WeightsError
 from mae_rad.export.card import EncoderCard, Preprocessing, model_card
+from mae_rad.export.folder import whole_folder
+from mae_rad.objectives.base import Objective
+
+_log = logging.getLogger(__name__)
 
 WEIGHTS = "encoder.safetensors"
 CARD = "encoder.json"
@@ -49,30 +52,24 @@ def save_encoder(
     Raises:
         WeightsError: the weights do not fit the settings or are not finite, or the folder holds something else.
     """
-    if folder.exists() and not (folder / CARD).is_file():
-        raise WeightsError(f"{folder} exists and is not an encoder folder; give another path")
     weights = _portable(encoder.state_dict())
-    _check_fit(weights, _without_weights(settings), "the encoder")
+    check_fit(weights, without_weights(settings), "the encoder")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise WeightsError("the encoder has weights that are not finite; export an earlier checkpoint")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    save_file(weights, partial / WEIGHTS)
-    if objective is not None:
-        state = _portable(objective.state_dict())
-        save_file({name: state[name] for name in state if not name.startswith("encoder.")}, partial / OBJECTIVE)
-    card = EncoderCard(
-        encoder=settings,
-        preprocessing=Preprocessing(tokens=tokens, patch=settings.patch, mean=settings.mean, std=settings.std),
-        provenance=dict(provenance),
-        parameters=sum(value.numel() for value in weights.values()),
-        weights_sha256=_sha256(partial / WEIGHTS),
-    )
-    (partial / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (partial / "README.md").write_text(model_card(card), encoding="utf-8")
-    _publish(partial, folder)
+    with whole_folder(folder, mark=CARD) as partial:
+        save_file(weights, partial / WEIGHTS)
+        if objective is not None:
+            state = _portable(objective.state_dict())
+            save_file({name: state[name] for name in state if not name.startswith("encoder.")}, partial / OBJECTIVE)
+        card = EncoderCard(
+            encoder=settings,
+            preprocessing=Preprocessing(tokens=tokens, patch=settings.patch, mean=settings.mean, std=settings.std),
+            provenance=dict(provenance),
+            parameters=sum(value.numel() for value in weights.values()),
+            weights_sha256=_sha256(partial / WEIGHTS),
+        )
+        (partial / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (partial / "README.md").write_text(model_card(card), encoding="utf-8")
     return card
 
 
@@ -95,10 +92,37 @@ def load_encoder(folder: Path) -> tuple[ViT, EncoderCard]:
         weights = load_file(path)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file ({error}); copy or export it again") from None
-    encoder = _without_weights(card.encoder)
-    _check_fit(weights, encoder, str(path))
+    encoder = without_weights(card.encoder)
+    check_fit(weights, encoder, str(path))
     encoder.load_state_dict(weights, assign=True)
     return encoder.eval(), card
+
+
+def start_from(folder: Path, objective: Objective) -> str:
+    """Give an objective the weights of an encoder folder, and of the decoder or head kept there if all of them fit.
+
+    Returns:
+        The checksum of the encoder's weights.
+
+    Raises:
+        WeightsError: as ``load_encoder``, or the encoder is another one.
+    """
+    encoder, card = load_encoder(folder)
+    own = objective.encoder
+    check_fit(encoder.state_dict(), own, str(folder))
+    theirs, ours = ({"heads": part.heads, "mean": part.mean, "std": part.std} for part in (encoder, own))
+    if theirs != ours:
+        raise WeightsError(
+            f"{folder} was trained with {theirs}, and the settings of encoder say {ours}; set them alike"
+        )
+    own.load_state_dict(encoder.state_dict())
+    rest = load_file(folder / OBJECTIVE) if (folder / OBJECTIVE).is_file() else {}
+    expected = {name: value.shape for name, value in objective.state_dict().items() if not name.startswith("encoder.")}
+    if rest and expected == {name: value.shape for name, value in rest.items()}:
+        objective.load_state_dict(rest, strict=False)
+    else:
+        _log.warning("started from an encoder alone: no decoder or head beside it fits this objective")
+    return card.weights_sha256
 
 
 def read_card(folder: Path) -> EncoderCard:
@@ -124,13 +148,19 @@ def _portable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
 
 
-def _without_weights(settings: EncoderSettings) -> ViT:
+def without_weights(settings: EncoderSettings) -> ViT:
+    """The encoder as names and shapes, on the meta device."""
     with torch.device("meta"):  # neither memory nor random numbers
         return build_encoder(settings)
 
 
-def _check_fit(weights: Mapping[str, Tensor], encoder: ViT, where: str) -> None:
-    expected = encoder.state_dict()
+def check_fit(weights: Mapping[str, Tensor], module: nn.Module, where: str) -> None:
+    """Refuse weights that are not exactly those of ``module``, by name and shape.
+
+    Raises:
+        WeightsError: names what is missing, not expected or of another shape.
+    """
+    expected = module.state_dict()
     problems = [
         *(f"{name} is missing" for name in expected if name not in weights),
         *(f"{name} is not expected" for name in weights if name not in expected),
@@ -142,21 +172,9 @@ def _check_fit(weights: Mapping[str, Tensor], encoder: ViT, where: str) -> None:
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise WeightsError(f"weights of {where} do not fit the encoder's settings: {'; '.join(problems[:3])}{more}")
+        raise WeightsError(f"weights of {where} do not fit its settings: {'; '.join(problems[:3])}{more}")
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _publish(partial: Path, folder: Path) -> None:
-    for path in [*partial.iterdir(), partial]:
-        handle = os.open(path, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

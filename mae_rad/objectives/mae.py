@@ -1,25 +1,28 @@
 """Masked autoencoder (He et al. 2022): the encoder sees some patches of a film, a light decoder predicts others.
 
-Deviations from the paper: the loader draws visible and predicted patches from the film's content; only predicted
-patches enter the decoder as mask tokens, so predicting a part of the hidden ones costs less; a variance floor keeps
-near-black patches from turning noise into targets (0 reproduces the paper).
+Deviations from the paper, each undone by a setting (all of them: ``configs/pretrain/mae_reference.yaml``):
 
-Legend: B films, V visible and P predicted patches, p patch side, D encoder and E decoder channels.
+* visible and predicted patches are drawn from the film's content (``padded: true`` takes all of a padded square);
+* a part of the hidden patches is predicted (``predicted: all``);
+* the decoder only reads what the encoder made (``decoder: self``);
+* a variance floor keeps near-black patches from turning noise into targets (``variance_floor: 0``).
+
+Legend: B films, P predicted patches, p patch side.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from data_prep.settings import Settings
 from mae_rad.data.batch import Batch, Patches, View, ViewSpec
-from mae_rad.encoders.blocks import Blocks, Shape, initialise
-from mae_rad.encoders.positions import sincos_positions
-from mae_rad.encoders.vit import DISPLAY_RANGE, Features, ViT
+from mae_rad.encoders.blocks import Shape
+from mae_rad.encoders.vit import DISPLAY_RANGE, ViT
 from mae_rad.losses.masked_prediction import patch_errors, patch_statistics
 from mae_rad.objectives.base import Crop, Objective, ObjectiveOutput, SquareTokens
+from mae_rad.objectives.decoders import Decoder
 
 FILM = "film"
 """Name of the one view."""
@@ -33,10 +36,12 @@ class MAESettings(Settings):
     """T, patches that the content of a film is scaled to."""
     visible: float = Field(default=0.25, gt=0, lt=1)
     """Fraction of T that the encoder sees."""
-    predicted: float = Field(default=0.5, gt=0, lt=1)
-    """Fraction of T that is predicted; the paper predicts all the rest."""
+    predicted: Literal["all"] | Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Fraction of T that is predicted; ``all`` is every patch of T that is not visible, as published."""
     crop: Crop | None = None
     """Area range of a random square crop; null takes the film."""
+    padded: bool = False
+    """Take the film padded with black to a square of T patches, and draw from all of it as if content were unknown."""
     jitter: float = Field(default=0.0, ge=0, le=1)
     """Strength of the display jitter."""
     flip: float = Field(default=0.0, ge=0, le=1)
@@ -46,6 +51,8 @@ class MAESettings(Settings):
     variance_floor: float = Field(default=1e-5, ge=0)
     """Smallest variance by which a patch is normalised, in squared display ranges: 1e-5 is a deviation of 0.3 %.
     On public films at 224 to 1024 pixels it holds down 68 to 87 % of near-black patches and 1 to 9 % of bright ones."""
+    decoder: Literal["cross", "self"] = "cross"
+    """Mask tokens read the encoder's output, or mask and visible tokens attend to each other as published."""
     decoder_dim: int = Field(default=512, ge=4)
     """Channels; a multiple of 4 and of decoder_heads."""
     decoder_depth: int = Field(default=8, ge=1)
@@ -54,54 +61,21 @@ class MAESettings(Settings):
     @property
     def view(self) -> ViewSpec:
         """What the loader draws."""
-        return ViewSpec(self.tokens, self.crop, self.jitter, self.flip, self.visible, self.predicted)
+        predicted = None if self.predicted == "all" else self.predicted
+        return ViewSpec(self.tokens, self.crop, self.jitter, self.flip, self.visible, predicted, self.padded)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.visible + self.predicted > 1 + 1e-9 or 0 in self.view.budgets:
+        together = self.visible if self.predicted == "all" else self.visible + self.predicted
+        if together > 1 + 1e-9 or 0 in self.view.budgets:
             raise ValueError(
                 f"visible {self.visible} and predicted {self.predicted} must each hold a patch and together at most all"
             )
+        if self.padded and self.crop:
+            raise ValueError("padded and crop exclude each other: a crop is a square without padding")
         if self.decoder_dim % 4 or self.decoder_dim % self.decoder_heads:
             raise ValueError(f"decoder_dim {self.decoder_dim} must be a multiple of 4 and of decoder_heads")
         return self
-
-
-class Decoder(nn.Module):
-    """Self-attention over what the encoder saw and one mask token per patch to predict."""
-
-    def __init__(self, encoder_dim: int, patch_values: int, shape: Shape, *, recompute: bool) -> None:
-        super().__init__()
-        self.dim = shape.dim
-        self.embedding = nn.Linear(encoder_dim, shape.dim)
-        self.mask_token = nn.Parameter(torch.empty(shape.dim))
-        self.blocks = Blocks(shape, recompute=recompute)
-        self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
-        self.head = nn.Linear(shape.dim, patch_values)
-        self.apply(initialise)
-        nn.init.normal_(self.mask_token, std=0.02)
-
-    def forward(self, features: Features, visible: Tensor, predicted: Tensor) -> Tensor:
-        """Predict patches from features.
-
-        Args:
-            features: of the visible patches; the class token goes along, without a position.
-            visible: [B, V, 2] coordinates.
-            predicted: [B, P, 2] coordinates.
-
-        Returns:
-            [B, P, p*p].
-        """
-        cls = self.embedding(features.cls[:, None])
-        seen = self.embedding(features.tokens) + self._positions(visible)
-        hidden = self.mask_token + self._positions(predicted)
-        tokens = self.blocks(torch.cat([cls, seen, hidden], dim=1))
-        prediction: Tensor = self.head(self.norm(tokens[:, -predicted.shape[1] :]))
-        return prediction
-
-    def _positions(self, coords: Tensor) -> Tensor:
-        dtype = self.mask_token.dtype
-        return sincos_positions(coords.to(torch.promote_types(dtype, torch.float32)), self.dim).to(dtype)
 
 
 class MAE(Objective):
@@ -114,7 +88,14 @@ class MAE(Objective):
         self.normalise = settings.normalise_pixels
         self.variance_floor = settings.variance_floor
         shape = Shape(settings.decoder_dim, settings.decoder_depth, settings.decoder_heads)
-        self.decoder = Decoder(encoder.dim, encoder.patch**2, shape, recompute=encoder.blocks.recompute)
+        self.decoder = Decoder(
+            encoder.dim,
+            encoder.patch**2,
+            shape,
+            attention=settings.decoder,
+            kernel=encoder.blocks.kernel,
+            recompute=bool(encoder.checkpoint_activations),
+        )
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
         """Mean squared error of the predicted patches, also apart for content and background."""

@@ -130,8 +130,13 @@ class Engine:
         self.objective = objective
         self._norm = float("nan")
         optimizer = torch.optim.AdamW(
-            _parameter_groups(objective, settings.optimizer.weight_decay), lr=0.0, betas=settings.optimizer.betas
+            _parameter_groups(objective, settings.optimizer.weight_decay),
+            lr=0.0,
+            betas=settings.optimizer.betas,
+            fused=True,
         )
+        if settings.runtime.compile:
+            objective.compile()  # in place: weights keep their names
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=_Autocast(objective, settings.precision == "bf16", ranks.device),
             optimizer=optimizer,

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import math
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,15 @@ import torch
 
 from data_prep.progress import Progress
 from mae_rad.config import PretrainSettings
+from mae_rad.cost.flops import flops_per_film
+from mae_rad.cost.matrix_rate import matrix_rate
 from mae_rad.data.batch import Batch
 from mae_rad.data.loader import training_batches
 from mae_rad.data.order import Order
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.vit import build_encoder
 from mae_rad.errors import RunError, SettingsError
-from mae_rad.export.encoder import save_encoder
+from mae_rad.export.encoder import save_encoder, start_from
 from mae_rad.objectives import build_objective
 from mae_rad.tracking import Outbox, Tracker, default_uri
 from mae_rad.training.checkpoints import Checkpoints
@@ -88,7 +91,9 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
     stopping: Stopping,
 ) -> None:
     torch.manual_seed(settings.seed)
-    objective = build_objective(settings.objective, build_encoder(settings.encoder)).to(who.device)
+    objective = build_objective(settings.objective, build_encoder(settings.encoder))
+    started_from = start_from(settings.start_from, objective) if settings.start_from else None
+    objective.to(who.device)
     optimizer, runtime = settings.optimizer, settings.runtime
 
     checkpoints = Checkpoints(folder.checkpoints, who, runtime.zero_stage, runtime.keep_checkpoints)
@@ -120,7 +125,7 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
         if who.first
         else None
     )
-    meter = _Meter(first_step)
+    meter = _Meter(first_step, who.device, _bare_seconds(settings, who.device))
 
     for step in range(first_step, optimizer.steps):
         roll.at(step)
@@ -168,7 +173,7 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
                 settings.encoder,
                 folder.encoder,
                 tokens=next(iter(objective.views.values())).tokens,
-                provenance=_provenance(settings, index),
+                provenance=_provenance(settings, index) | {"started_from_sha256": started_from},
                 objective=objective,
             )
     if progress:
@@ -237,10 +242,11 @@ def _refuse(what: str, step: int, rate: float, suspects: list[str], folder: RunF
 
 
 class _Meter:
-    """Speed, share of time spent waiting for data, and films passed over, since the last reading."""
+    """Speed, utilisation, memory, share of time spent waiting for data, films passed over, since the last reading."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, device: torch.device, bare_seconds: float) -> None:
         self._skipped = 0
+        self._device, self._bare_seconds = device, bare_seconds
         self._restart(step)
 
     def wait_for(self, batches: Iterator[Drawn]) -> Drawn:
@@ -257,10 +263,31 @@ class _Meter:
 
     def read(self, step: int, films_per_step: int, world: int) -> dict[str, float]:
         elapsed = time.monotonic() - self._since
-        shares = mean_over_ranks({"wait": torch.tensor(self._waited / elapsed), "skipped": torch.tensor(self._skipped)})
         rate = films_per_step * (step - self._step) / elapsed
+        shares = mean_over_ranks(
+            {
+                "data_wait": torch.tensor(self._waited / elapsed),
+                "skipped_films": torch.tensor(self._skipped),
+                "flops_utilisation": torch.tensor(rate / world * self._bare_seconds),
+                "memory_gib": torch.tensor(_peak_bytes(self._device) / 2**30),
+            }
+        )
         self._restart(step)
-        return {"films_per_second": rate, "data_wait": shares["wait"], "skipped_films": shares["skipped"] * world}
+        return shares | {"films_per_second": rate, "skipped_films": shares["skipped_films"] * world}
 
     def _restart(self, step: int) -> None:
         self._step, self._waited, self._since = step, 0.0, time.monotonic()
+
+
+def _bare_seconds(settings: PretrainSettings, device: torch.device) -> float:
+    """For the arithmetic of a film, at the rate of bare matrix products that this rank reaches."""
+    return flops_per_film(settings).training / matrix_rate(device, settings.precision, seconds=0.1)
+
+
+def _peak_bytes(device: torch.device) -> int:
+    """Most that was in use: on a GPU since the last reading, on a CPU by this process since it began."""
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return peak
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -13,11 +13,11 @@ from torch import Tensor
 from data_prep.display import display_table
 from mae_rad.config import PretrainSettings
 from mae_rad.data.batch import View, ViewSpec
-from mae_rad.data.geometry import film_layout
+from mae_rad.data.geometry import film_layout, square_layout
 from mae_rad.data.loader import stack
 from mae_rad.data.seeds import counted
 from mae_rad.data.shards import FilmUnreadableError, ShardIndex
-from mae_rad.data.view import as_patches, draw_budget
+from mae_rad.data.view import as_patches, draw_budget, pad_to_square
 from mae_rad.errors import SettingsError
 from mae_rad.objectives.base import Objective
 
@@ -51,7 +51,7 @@ class HeldOutFilm(NamedTuple):
 
 def held_out_films(index: ShardIndex, settings: PretrainSettings, objective: Objective) -> list[HeldOutFilm]:
     """A fixed set of validation films of mixed body parts; empty where the objective predicts no patches."""
-    spec = next((spec for spec in objective.views.values() if spec.predicted > 0), None)
+    spec = next((spec for spec in objective.views.values() if spec.budgets[1] > 0), None)
     if spec is None or settings.runtime.pictures == 0 or not isinstance(objective, Reconstructs):
         return []
     data = settings.data
@@ -101,14 +101,21 @@ def _hold_out(index: ShardIndex, row: int, spec: ViewSpec, settings: PretrainSet
         film = index.film(row)
     except FilmUnreadableError:
         return None
-    layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, spec.tokens, patch)
+    rows, columns = film.sidecar.rows, film.sidecar.columns
+    if spec.padded:
+        layout = square_layout(rows, columns, spec.tokens, patch)
+    else:
+        layout = film_layout(rows, columns, film.box, spec.tokens, patch)
+    image = np.asarray(display_table(film.sidecar.display)[film.values(layout, patch)])
     content = film.content(layout)
+    if spec.padded:
+        image, content, layout = pad_to_square(image, content, layout, spec.tokens)
     visible, predicted = spec.budgets
     if visible is None or content.size < visible + predicted:
         return None
-    image = np.asarray(display_table(film.sidecar.display)[film.values(layout, patch)])
     every = as_patches(image, layout, patch)
-    chosen = draw_budget(content, visible + predicted, counted("pictures", index.key(row)))
+    drawable = np.ones_like(content) if spec.padded else content
+    chosen = draw_budget(drawable, visible + predicted, counted("pictures", index.key(row)))
     seen, hidden = (
         stack([type(every)(every.values[part], every.coords[part], every.size)])
         for part in (chosen[:visible], chosen[visible:])

@@ -124,7 +124,7 @@ class Scanned:
     def sharded(self, **chosen: object) -> tuple[Path, LabelSummary]:
         """The public folder with its labels."""
         public = self.private.parent / "public"
-        shard(self.private, public, settings(**{"max_side": "native", "films_per_shard": 50, **chosen}))
+        shard(self.private, public, settings(**{"max_side": "native", "min_side": 16, "films_per_shard": 50, **chosen}))
         return public, write_labels(self.private, None, None, public)
 
     def index(self, public: Path) -> pa.Table:

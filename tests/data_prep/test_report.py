@@ -373,4 +373,4 @@ def test_the_page_of_many_films_is_light(made: Path, tmp_path: Path) -> None:
     parsed = Tags(page_of(made / "public", tmp_path))
     sizes = [len(attributes["src"] or "") for tag, attributes in parsed.tags if tag == "img"]
     pictures = (films.SHEETS + 2) * films.PER_SHEET + SUSPECTS_SHOWN + 2 * 2 * PAIRS_SHOWN
-    assert len(sizes) == 14 and pictures * max(sizes) < MAX_PAGE
+    assert len(sizes) >= 14 and pictures * max(sizes) < MAX_PAGE

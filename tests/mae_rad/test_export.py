@@ -48,6 +48,14 @@ def test_it_comes_back_exactly(encoder: ViT, folder: Path) -> None:
     assert card.parameters == sum(parameter.numel() for parameter in encoder.parameters())
 
 
+def test_a_folder_from_before_the_choice_of_attention_loads(folder: Path, encoder: ViT) -> None:
+    card = json.loads((folder / "encoder.json").read_text())
+    del card["encoder"]["attention"]
+    (folder / "encoder.json").write_text(json.dumps(card))
+    given = patches()
+    assert torch.equal(load_encoder(folder)[0](given).tokens, encoder(given).tokens)
+
+
 def test_loading_leaves_the_random_state_alone(folder: Path) -> None:
     before = torch.get_rng_state()
     load_encoder(folder)
@@ -101,7 +109,7 @@ def test_a_failed_write_leaves_the_old_one(folder: Path, encoder: ViT, monkeypat
 
 def test_another_folder_is_never_replaced(tmp_path: Path, encoder: ViT) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(WeightsError, match="not an encoder folder"):
+    with pytest.raises(WeightsError, match=r"holds no encoder\.json, so it is not replaced"):
         save_encoder(encoder, SETTINGS, tmp_path, tokens=196, provenance={})
     assert (tmp_path / "thesis.txt").exists()
 

@@ -1,44 +1,34 @@
 """The masked autoencoder against an independent writing of the published one, and what this one adds."""
 
-import math
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
-from torch.nn.functional import conv2d, gelu
 
 from mae_rad.data.batch import Batch, Patches, View
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.losses import patchify, random_masking, unpatchify
 from mae_rad.objectives import MAESettings, build_objective
 from mae_rad.objectives.mae import MAE
+from tests.mae_rad.published_mae import MEAN, PATCH, SIDE, STD, Published, images, noise
 
-PATCH, SIDE, HEADS, DECODER_HEADS = 4, 6, 4, 2
-ENCODER = EncoderSettings(dim=32, depth=2, heads=HEADS, patch=PATCH, mean=0.45, std=0.3)
-PAPER = MAESettings(
-    visible=0.25, predicted=0.75, variance_floor=0, decoder_dim=16, decoder_depth=2, decoder_heads=DECODER_HEADS
-)
+ENCODER = EncoderSettings(dim=32, depth=2, heads=4, patch=PATCH, mean=MEAN, std=STD)
+DECODER: dict[str, Any] = {"decoder_dim": 16, "decoder_depth": 2, "decoder_heads": 2}
+PAPER = MAESettings(visible=0.25, predicted="all", variance_floor=0, decoder="self", **DECODER)
+CHEAP = MAESettings(visible=0.25, predicted=0.25, decoder="cross", variance_floor=0, **DECODER)
+KEEP = SIDE * SIDE // 4
 
 
-def build(settings: MAESettings = PAPER) -> MAE:
+def build(settings: MAESettings = PAPER, encoder: EncoderSettings = ENCODER) -> MAE:
     torch.manual_seed(0)
-    objective = build_objective(settings, build_encoder(ENCODER))
+    objective = build_objective(settings, build_encoder(encoder))
     assert isinstance(objective, MAE)
     with torch.no_grad():  # away from the initial ones and zeros, so that every parameter shows
         for parameter in objective.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return objective
-
-
-def images(films: int = 2) -> Tensor:
-    draw = torch.Generator().manual_seed(1)
-    return torch.randint(0, 65536, (films, 1, SIDE * PATCH, SIDE * PATCH), generator=draw, dtype=torch.int32)
-
-
-def noise(films: int = 2) -> Tensor:
-    return torch.rand(films, SIDE * SIDE, generator=torch.Generator().manual_seed(2))
 
 
 def batch(pixels: Tensor, visible: Tensor, predicted: Tensor, content: Tensor | None = None) -> Batch:
@@ -55,101 +45,114 @@ def batch(pixels: Tensor, visible: Tensor, predicted: Tensor, content: Tensor | 
     return Batch(views, film, film, tuple(map(str, film.tolist())))
 
 
-def masked_batch(content: Tensor | None = None) -> Batch:
-    masking = random_masking(noise(), SIDE * SIDE // 4)
-    return batch(images(), masking.visible, masking.removed, content)
+def masked_batch(content: Tensor | None = None, predict: int | None = None) -> Batch:
+    masking = random_masking(noise(), KEEP)
+    return batch(images(), masking.visible, masking.removed[:, :predict], content)
 
 
-class Published:
-    """The published masked autoencoder on square images, written from its description; weights by the names of ours."""
+def gradients(loss: Tensor, objective: MAE) -> dict[str, Tensor]:
+    names, parameters = zip(*objective.named_parameters(), strict=True)
+    return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
 
-    def __init__(self, weights: dict[str, Tensor]) -> None:
-        self.w = weights
 
-    def loss(self, pixels: Tensor, noise: Tensor, keep: int, normalise: bool) -> Tensor:
-        kernel = self.w["encoder.embedding.weight"].reshape(-1, 1, PATCH, PATCH)
-        x = conv2d((pixels - ENCODER.mean) / ENCODER.std, kernel, self.w["encoder.embedding.bias"], stride=PATCH)
-        x = x.flatten(2).transpose(1, 2)
-        x = x + self.table(x.shape[-1]).to(x)
-        order = noise.argsort(1)
-        x = torch.stack([film[chosen[:keep]] for film, chosen in zip(x, order, strict=True)])
-        x = torch.cat([self.w["encoder.cls"].expand(len(x), 1, -1), x], 1)
-        x = self.norm(self.stack(x, "encoder.blocks", ENCODER.shape.depth, HEADS), "encoder.norm")
-        x = self.linear(x, "decoder.embedding")
-        unshuffled = self.w["decoder.mask_token"].expand(len(x), SIDE * SIDE, -1).clone()
-        for film, chosen in enumerate(order):
-            unshuffled[film, chosen[:keep]] = x[film, 1:]
-        x = torch.cat([x[:, :1], unshuffled + self.table(x.shape[-1]).to(x)], 1)
-        x = self.norm(self.stack(x, "decoder.blocks", PAPER.decoder_depth, DECODER_HEADS), "decoder.norm")
-        prediction = self.linear(x, "decoder.head")[:, 1:]
-        target = pixels.reshape(len(x), SIDE, PATCH, SIDE, PATCH).transpose(2, 3).reshape(len(x), SIDE * SIDE, -1)
-        if normalise:
-            target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-6) ** 0.5
-        errors = ((prediction - target) ** 2).mean(-1)
-        mask = torch.ones_like(errors)
-        for film, chosen in enumerate(order):
-            mask[film, chosen[:keep]] = 0
-        return (errors * mask).sum() / mask.sum()
+def assert_equal(objective: MAE, loss: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Value and gradient, absolute in float64, relative to the largest of each weight in float32."""
+    assert loss.item() == pytest.approx(expected.item(), abs=tolerance)
+    mine, theirs = gradients(loss, objective), gradients(expected, objective)
+    for name, gradient in theirs.items():
+        scale = 1.0 if gradient.dtype == torch.float64 else gradient.abs().max().item()
+        assert (mine[name] - gradient).abs().max() <= tolerance * scale, name
+        assert gradient.any(), name
 
-    @staticmethod
-    def table(dim: int) -> Tensor:
-        rows = []
-        for row in range(SIDE):
-            for column in range(SIDE):
-                waves = np.outer([column, row], 1 / 10000 ** (np.arange(dim // 4) / (dim / 4)))
-                rows.append(np.concatenate([np.sin(waves[0]), np.cos(waves[0]), np.sin(waves[1]), np.cos(waves[1])]))
-        return torch.from_numpy(np.stack(rows))
 
-    def stack(self, x: Tensor, name: str, depth: int, heads: int) -> Tensor:
-        for block in (f"{name}.{number}" for number in range(depth)):
-            x = x + self.attention(self.norm(x, f"{block}.norm1"), f"{block}.attn", heads)
-            hidden = gelu(self.linear(self.norm(x, f"{block}.norm2"), f"{block}.mlp.fc1"))
-            x = x + self.linear(hidden, f"{block}.mlp.fc2")
-        return x
-
-    def attention(self, x: Tensor, name: str, heads: int) -> Tensor:
-        split = [part.chunk(heads, -1) for part in self.linear(x, f"{name}.qkv").chunk(3, -1)]
-        mixed = [
-            (q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])).softmax(-1) @ v for q, k, v in zip(*split, strict=True)
-        ]
-        return self.linear(torch.cat(mixed, -1), f"{name}.proj")
-
-    def norm(self, x: Tensor, name: str) -> Tensor:
-        centred = x - x.mean(-1, keepdim=True)
-        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
-        return scaled * self.w[f"{name}.weight"] + self.w[f"{name}.bias"]
-
-    def linear(self, x: Tensor, name: str) -> Tensor:
-        return x @ self.w[f"{name}.weight"].T + self.w[f"{name}.bias"]
+RECOMPUTED = ({"checkpoint_activations": True}, {"checkpoint_activations": "decoder"})
+PRECISIONS = pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@PRECISIONS
 def test_equals_the_published_one_in_value_and_gradient(dtype: torch.dtype, tolerance: float, normalise: bool) -> None:
     objective = build(PAPER.model_copy(update={"normalise_pixels": normalise})).to(dtype)
-    names, parameters = zip(*objective.named_parameters(), strict=True)
-    loss = objective(masked_batch()).loss
-    gradients = torch.autograd.grad(loss, parameters)
-    published = Published(dict(zip(names, parameters, strict=True)))
-    expected = published.loss(images().to(dtype) / 65535, noise(), SIDE * SIDE // 4, normalise)
-    assert loss.item() == pytest.approx(expected.item(), abs=tolerance)
-    for name, mine, theirs in zip(names, gradients, torch.autograd.grad(expected, parameters), strict=True):
-        scale = 1.0 if dtype == torch.float64 else theirs.abs().max().item()
-        assert (mine - theirs).abs().max() <= tolerance * scale, name
-        assert theirs.any(), name
+    published = Published(dict(objective.named_parameters()), heads=4, decoder_heads=2)
+    expected = published.loss(images().to(dtype) / 65535, noise(), KEEP, normalise)
+    assert_equal(objective, objective(masked_batch()).loss, expected, tolerance)
+
+
+@PRECISIONS
+def test_cross_decoder_equals_its_port_in_value_and_gradient(dtype: torch.dtype, tolerance: float) -> None:
+    objective = build(CHEAP).to(dtype)
+    published = Published(dict(objective.named_parameters()), heads=4, decoder_heads=2)
+    expected = published.cross_loss(images().to(dtype) / 65535, noise(), KEEP, 10)
+    assert_equal(objective, objective(masked_batch(predict=10)).loss, expected, tolerance)
+
+
+@pytest.mark.parametrize("settings", [PAPER, CHEAP])
+def test_every_kernel_and_recomputation_give_the_same_value_and_gradient(settings: MAESettings) -> None:
+    expected = build(settings).double()
+    for change in ({"attention": "fused"}, {"attention": "plain"}, *RECOMPUTED):
+        other = build(settings, ENCODER.model_copy(update=change)).double()
+        assert {other.encoder.blocks.kernel, other.decoder.blocks.kernel} == {change.get("attention", "auto")}
+        loss = other(masked_batch()).loss
+        torch.testing.assert_close(loss, expected(masked_batch()).loss, rtol=0, atol=1e-12)
+        theirs = gradients(expected(masked_batch()).loss, expected)
+        for name, gradient in gradients(loss, other).items():
+            torch.testing.assert_close(gradient, theirs[name], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [PAPER, CHEAP])
+def test_recomputation_keeps_less_for_backward(settings: MAESettings) -> None:
+    kept = []
+    for recompute in (False, "decoder", True):
+        objective = build(settings, ENCODER.model_copy(update={"checkpoint_activations": recompute}))
+        sizes: list[int] = []
+
+        def count(tensor: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            objective(masked_batch())
+        kept.append(sum(sizes))
+    assert kept[2] < 0.5 * kept[0]
+    assert kept[2] < kept[1] < kept[0]
+
+
+@pytest.mark.parametrize("settings", [PAPER, CHEAP])
+def test_initialisation_is_the_published_one(settings: MAESettings) -> None:
+    torch.manual_seed(0)
+    decoder = build_objective(settings, build_encoder(ENCODER)).get_submodule("decoder")
+    for module in decoder.modules():
+        if isinstance(module, torch.nn.Linear):
+            bound = (6 / (module.in_features + module.out_features)) ** 0.5
+            assert 0.9 * bound < module.weight.abs().max() <= bound
+            assert not module.bias.any()
+        elif isinstance(module, torch.nn.LayerNorm):
+            assert module.eps == 1e-6
+            assert module.weight.eq(1).all()
+            assert not module.bias.any()
+    assert 0.01 < decoder.get_parameter("mask_token").std().item() < 0.03
+
+
+def test_a_patch_is_predicted_alike_whatever_else_is() -> None:
+    objective = build(CHEAP)
+    alone, among = (objective.reconstruct(masked_batch(predict=count).views["film"]) for count in (3, 27))
+    torch.testing.assert_close(alone, among[:, :3], rtol=1e-4, atol=1)
 
 
 def test_a_part_of_the_hidden_patches_is_predicted_at_its_own_cost() -> None:
-    masking = random_masking(noise(), SIDE * SIDE // 4)
-    objective = build()
-    sizes = []
-    objective.decoder.blocks.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[1]))
-    objective(batch(images(), masking.visible, masking.removed[:, :10]))
-    assert sizes == [1 + SIDE * SIDE // 4 + 10]
+    masking = random_masking(noise(), KEEP)
+    for settings, expected in ((PAPER, [1 + KEEP + 10]), (CHEAP, [10, 1 + KEEP])):
+        objective = build(settings)
+        sizes: list[int] = []
+        objective.decoder.blocks.register_forward_pre_hook(
+            lambda _, inputs, sizes=sizes: sizes.extend(tokens.shape[1] for tokens in inputs)
+        )
+        objective(batch(images(), masking.visible, masking.removed[:, :10]))
+        assert sizes == expected
 
 
 def test_hidden_pixels_are_not_seen() -> None:
-    masking = random_masking(noise(), SIDE * SIDE // 4)
+    masking = random_masking(noise(), KEEP)
     objective = build(PAPER.model_copy(update={"normalise_pixels": False}))
     picture = objective.reconstruct(batch(images(), masking.visible, masking.removed).views["film"])
     cut = patchify(images(), PATCH)
@@ -189,8 +192,9 @@ def test_pictures_stay_in_the_display_range() -> None:
     assert (picture.min().item(), picture.max().item()) == (0, 65535)
 
 
-def test_loss_stays_in_float32_under_autocast() -> None:
-    objective = build()
+@pytest.mark.parametrize("settings", [PAPER, CHEAP])
+def test_loss_stays_in_float32_under_autocast(settings: MAESettings) -> None:
+    objective = build(settings)
     exact = objective(masked_batch()).loss
     with torch.autocast("cpu", torch.bfloat16):
         output = objective(masked_batch())
@@ -198,26 +202,16 @@ def test_loss_stays_in_float32_under_autocast() -> None:
     assert output.loss.item() == pytest.approx(exact.item(), rel=0.02)
 
 
-def test_recomputed_activations_give_the_same_gradient() -> None:
-    gradients = []
-    for recompute in (False, True):
-        torch.manual_seed(0)
-        encoder = build_encoder(ENCODER.model_copy(update={"checkpoint_activations": recompute}))
-        objective = build_objective(PAPER, encoder)
-        objective(masked_batch()).loss.backward()
-        gradients.append([parameter.grad for parameter in objective.parameters()])
-    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
-
-
-def test_it_learns_to_continue_a_picture() -> None:
+@pytest.mark.parametrize("settings", [PAPER, CHEAP])
+def test_it_learns_to_continue_a_picture(settings: MAESettings) -> None:
     """Smooth ramps can be continued from a quarter of their patches, better than by a constant guess."""
     torch.manual_seed(0)
     steps = torch.linspace(0, 1, SIDE * PATCH)
     films = torch.rand(32, 3, generator=torch.Generator().manual_seed(7))
     ramps = films[:, 0, None, None] * steps[:, None] + films[:, 1, None, None] * steps + films[:, 2, None, None]
     pixels = (ramps / 3 * 65535).int()[:, None]
-    masking = random_masking(noise(32), SIDE * SIDE // 4)
-    objective = build_objective(PAPER.model_copy(update={"normalise_pixels": False}), build_encoder(ENCODER))
+    masking = random_masking(noise(32), KEEP)
+    objective = build_objective(settings.model_copy(update={"normalise_pixels": False}), build_encoder(ENCODER))
     optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-2)
     given = batch(pixels, masking.visible, masking.removed)
     for _ in range(180):
@@ -232,6 +226,8 @@ def test_view_is_what_the_settings_say() -> None:
     view = MAESettings(tokens=1024, visible=0.1, predicted=0.4, jitter=0.3, crop=(0.5, 1.0)).view
     assert view.budgets == (102, 409)
     assert (view.jitter, view.crop) == (0.3, (0.5, 1.0))
+    assert MAESettings(visible=0.1, predicted="all").view.budgets == (19, 177)
+    assert MAESettings(padded=True).view.padded
 
 
 @pytest.mark.parametrize(
@@ -242,6 +238,9 @@ def test_view_is_what_the_settings_say() -> None:
         {"tokens": 200},
         {"crop": (0.0, 1.0)},
         {"decoder_dim": 20},
+        {"predicted": "some"},
+        {"decoder": "none"},
+        {"padded": True, "crop": (0.5, 1.0)},
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:

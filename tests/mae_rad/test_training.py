@@ -107,6 +107,12 @@ def test_the_run_folder_holds_what_the_readme_says(uninterrupted: Path) -> None:
         "step-0000006.png",
     ]
     assert len(_losses(uninterrupted)) == STEPS
+    for line in (uninterrupted / "metrics.jsonl").read_text().splitlines():
+        values = json.loads(line)
+        assert 0 < values["flops_utilisation"] < 1
+        assert values["memory_gib"] > 0.1
+        assert 0 <= values["data_wait"] <= 1
+        assert values["films_per_second"] > 0
     assert (uninterrupted.parent / "mlflow.db").exists()
 
 
@@ -123,6 +129,29 @@ def test_resume_is_bitwise_identical(
     assert _losses(run) == _losses(uninterrupted)
     weights, expected = (load_file(folder / "encoder" / "encoder.safetensors") for folder in (run, uninterrupted))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_checkpoints_are_exported_too(uninterrupted: Path, tmp_path: Path) -> None:
+    from mae_rad.errors import WeightsError
+    from mae_rad.export.exporting import export
+    from mae_rad.export.objective import load_objective
+
+    last = load_objective(export(uninterrupted, "safetensors", None, tmp_path / "last", step=STEPS))
+    expected = load_objective(uninterrupted)
+    weights = last.objective.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in expected.objective.state_dict().items())
+    assert last.card.provenance.items() <= expected.card.provenance.items()
+    assert last.settings == expected.settings
+
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(uninterrupted, unfinished, ignore=shutil.ignore_patterns("encoder"))
+    newest = load_objective(export(unfinished, "safetensors", None, tmp_path / "newest"))
+    assert newest.card.weights_sha256 == expected.card.weights_sha256
+    earlier = load_objective(export(unfinished, "safetensors", None, tmp_path / "earlier", step=4))
+    assert earlier.card.provenance["steps"] == 4
+    assert earlier.card.weights_sha256 != expected.card.weights_sha256
+    with pytest.raises(WeightsError, match="keeps no checkpoint step-0000003; it has steps 4, 6"):
+        export(unfinished, "safetensors", None, tmp_path / "none", step=3)
 
 
 @pytest.mark.parametrize("objective", ["mae", "simclr"])

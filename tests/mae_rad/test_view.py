@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from data_prep.film_codec import decode_film
 from data_prep.shard_format import Sidecar, mask_shape
@@ -11,6 +12,7 @@ from mae_rad.data.film import Film
 from mae_rad.data.geometry import Region, film_layout
 from mae_rad.data.jitter import Jitter
 from mae_rad.data.view import draw_budget, draw_view, whole_film
+from mae_rad.losses import random_masking
 from tests.mae_rad.shard_builder import film, noise
 
 MAE_VIEW = ViewSpec(tokens=196, visible=0.25, predicted=0.5)
@@ -140,3 +142,38 @@ def test_jitter_without_strength_changes_nothing_and_keeps_order_otherwise() -> 
         jittered = Jitter.draw(1.0, _generator(seed)).table(table)
         assert (np.diff(jittered.astype(int)) >= 0).all()
     assert np.array_equal(Jitter().add_noise(table, _generator()), table)
+
+
+def test_without_known_content_the_draw_is_the_published_masking_of_its_noise() -> None:
+    drawn = draw_budget(np.ones((14, 14), bool), 196, _generator(3))
+    published = random_masking(torch.from_numpy(_generator(3).random((1, 196))), 49)
+    assert drawn[:49].tolist() == published.visible[0].tolist()
+    assert drawn[49:].tolist() == published.removed[0].tolist()
+
+
+@pytest.mark.parametrize(("shape", "grid"), [((300, 240), (14, 11)), ((2500, 300), (14, 2)), ((224, 224), (14, 14))])
+def test_a_padded_film_is_a_square_all_of_which_is_drawn_from(shape: tuple[int, int], grid: tuple[int, int]) -> None:
+    mask = np.zeros(mask_shape(*shape), bool)
+    mask[: len(mask) // 2] = True
+    reference = ViewSpec(tokens=196, visible=0.25, predicted=None, padded=True)
+    view = draw_view(_film(*shape, mask=mask), reference, 16, _generator())
+    assert view is not None
+    assert view.predicted is not None
+    assert view.predicted_content is not None
+    coords = np.concatenate((view.visible.coords, view.predicted.coords))
+    values = np.concatenate((view.visible.values, view.predicted.values))
+    assert sorted(map(tuple, coords.tolist())) == [(row, column) for row in range(14) for column in range(14)]
+    outside = (coords[:, 0] >= grid[0]) | (coords[:, 1] >= grid[1])
+    assert not values[outside].any()
+    assert (values[~outside].max(axis=1) > 0).all()
+    low = view.predicted.coords[:, 0] >= 7
+    assert view.predicted_content.tolist() == (~low & ~outside[49:]).tolist()
+    assert view.visible.size.tolist() == [14, 14]
+
+
+def test_a_film_too_small_for_the_square_is_enlarged_twofold_at_most() -> None:
+    view = draw_view(_film(40, 48), ViewSpec(tokens=196, visible=0.25, predicted=None, padded=True), 16, _generator())
+    assert view is not None
+    assert view.predicted is not None
+    bright = np.concatenate((view.visible.values, view.predicted.values)).any(axis=1)
+    assert bright.sum() == 5 * 6

@@ -1,13 +1,18 @@
 """The encoder: sizes, initialisation, what it may and may not depend on."""
 
 import math
+from functools import partial
+from typing import get_args
 
 import pytest
 import torch
 from pydantic import ValidationError
+from timm.models.vision_transformer import Block
+from torch.nn import LayerNorm, Sequential
 
 from data_prep.settings import load
 from mae_rad.data.batch import Patches
+from mae_rad.encoders.attention import Kernel, attend
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import SettingsError
 
@@ -121,10 +126,42 @@ def test_recomputed_activations_give_the_same_gradient() -> None:
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 
 
-def test_plain_and_fused_attention_agree(encoder: ViT, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = encoder(patches()).tokens
-    monkeypatch.setattr("mae_rad.encoders.blocks.LONGEST_PLAIN_ATTENTION", 0)
-    torch.testing.assert_close(encoder(patches()).tokens, plain, rtol=0, atol=1e-12)
+@pytest.mark.parametrize(("queries", "keys"), [(5, 7), (600, 600)])
+def test_attention_equals_its_formula_by_every_kernel(queries: int, keys: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    given = [torch.randn(2, 3, count, 8, generator=draw, dtype=torch.float64) for count in (queries, keys, keys)]
+    query, key, value = given
+    weights = torch.einsum("bhnd,bhmd->bhnm", query, key).div(math.sqrt(8)).exp()
+    expected = torch.einsum("bhnm,bhmd->bhnd", weights / weights.sum(-1, keepdim=True), value)
+    for kernel in get_args(Kernel):
+        torch.testing.assert_close(attend(query, key, value, kernel), expected, rtol=0, atol=1e-12)
+
+
+def test_attention_has_the_same_gradient_by_every_kernel() -> None:
+    """600 tokens: the plain kernel computes its weights again in the backward pass."""
+    draw = torch.Generator().manual_seed(0)
+    given = [torch.randn(1, 2, 600, 8, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    weights = (given[0] @ given[1].transpose(-2, -1) / math.sqrt(8)).softmax(dim=-1)
+    expected = torch.autograd.grad((weights @ given[2]).square().sum(), given)
+    kept: list[int] = []
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    for kernel in get_args(Kernel):
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = attend(*given, kernel).square().sum()
+        for mine, theirs in zip(torch.autograd.grad(loss, given), expected, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
+    assert max(kept) < 2 * 600 * 600
+
+
+def test_blocks_equal_those_of_timm(encoder: ViT) -> None:
+    tokens = torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    theirs = Sequential(*(Block(32, 4, qkv_bias=True, norm_layer=partial(LayerNorm, eps=1e-6)) for _ in range(2)))
+    theirs.double().load_state_dict(encoder.blocks.state_dict())
+    torch.testing.assert_close(encoder.blocks(tokens), theirs(tokens), rtol=0, atol=1e-12)
 
 
 def test_autocast_keeps_the_residual_stream_and_features_in_float32() -> None:

@@ -1,0 +1,1 @@
+"""What a pretraining costs, before nodes are booked: arithmetic, memory, time, loader cores."""

@@ -1,0 +1,185 @@
+"""Our encoder as Hugging Face's ViTModel, encoder and published decoder as its ViTMAEForPreTraining.
+
+config.json                 shape of the model
+model.safetensors           weights by the names that transformers 4 wrote and 5 still reads
+preprocessor_config.json    how its image processor makes the input
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mae_rad.encoders.blocks import EPSILON, Shape
+from mae_rad.encoders.vit import EncoderSettings, ViT
+from mae_rad.errors import WeightsError
+from mae_rad.export.film_size import FilmSize, kernels
+from mae_rad.objectives import MAESettings
+from mae_rad.objectives.mae import MAE
+
+_BLOCK = {
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "attn.proj": "attention.output.dense",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}
+
+
+def write_vit(encoder: ViT, settings: EncoderSettings, size: FilmSize, folder: Path) -> str:
+    """Write a folder that ``ViTModel.from_pretrained`` takes; returns how to use it, as Markdown."""
+    _save(_encoder(encoder, size), folder)
+    _write(folder / "config.json", {"architectures": ["ViTModel"], "model_type": "vit"} | _shape(settings, size))
+    _write(folder / "preprocessor_config.json", _processor(settings, size))
+    token = "hidden[:, 0]" if settings.pool == "cls" else "hidden[:, 1:].mean(dim=1)"
+    return f"""```python
+from transformers import ViTModel
+
+model = ViTModel.from_pretrained("this folder", add_pooling_layer=False)  # its pooling layer was never trained
+hidden = model((images - {settings.mean}) / {settings.std}).last_hidden_state
+pooled = {token}  # [B, {settings.shape.dim}]
+```
+{_about_input(size)}"""
+
+
+def write_vit_mae(mae: MAE, encoder: EncoderSettings, settings: MAESettings, size: FilmSize, folder: Path) -> str:
+    """Write a folder that ``ViTMAEForPreTraining.from_pretrained`` takes; returns how to use it, as Markdown.
+
+    Raises:
+        WeightsError: that class cannot express the decoder or the shape.
+    """
+    if settings.decoder != "self":
+        raise WeightsError(
+            "ViTMAEForPreTraining decodes with self-attention over all patches; this decoder is of cross-attention"
+            " (objective.decoder: cross) and has no place there: export with --to hf_vit, or --to safetensors"
+        )
+    if size.rows != size.columns:
+        raise WeightsError(f"ViTMAEForPreTraining takes square films only, not {size.rows}x{size.columns}")
+    weights = {f"vit.{name}": value for name, value in _encoder(mae.encoder, size).items()}
+    _save(weights | _decoder(mae, encoder, size), folder)
+    config = {
+        "architectures": ["ViTMAEForPreTraining"],
+        "model_type": "vit_mae",
+        "decoder_hidden_size": settings.decoder_dim,
+        "decoder_num_hidden_layers": settings.decoder_depth,
+        "decoder_num_attention_heads": settings.decoder_heads,
+        "decoder_intermediate_size": 4 * settings.decoder_dim,
+        "mask_ratio": 1 - settings.visible,
+        "norm_pix_loss": settings.normalise_pixels,
+    }
+    _write(folder / "config.json", config | _shape(encoder, size))
+    _write(folder / "preprocessor_config.json", _processor(encoder, size))
+    floor = (
+        f"\nIts loss has no variance floor (here {settings.variance_floor}), so near-black patches weigh more in it."
+        if settings.normalise_pixels and settings.variance_floor
+        else ""
+    )
+    return f"""```python
+from transformers import ViTMAEForPreTraining
+
+model = ViTMAEForPreTraining.from_pretrained("this folder")
+output = model((images - {encoder.mean}) / {encoder.std})
+output.logits  # [B, N, {encoder.patch**2 * size.channels}], the prediction of every patch
+```
+{_about_input(size)}{floor}
+"""
+
+
+def _encoder(encoder: ViT, size: FilmSize) -> dict[str, Tensor]:
+    return {
+        "embeddings.cls_token": encoder.cls.detach()[None, None],
+        "embeddings.position_embeddings": size.positions(encoder.patch, encoder.dim),
+        "embeddings.patch_embeddings.projection.weight": kernels(encoder, size.channels),
+        "embeddings.patch_embeddings.projection.bias": encoder.embedding.bias.detach(),
+        **_blocks(encoder.blocks, "encoder.layer"),
+        **_named(encoder.norm, "layernorm"),
+    }
+
+
+def _decoder(mae: MAE, encoder: EncoderSettings, size: FilmSize) -> dict[str, Tensor]:
+    decoder = mae.decoder
+    weight, bias = decoder.head.weight.detach(), decoder.head.bias.detach()
+    if not mae.normalise:  # theirs predicts the normalised input, ours display values
+        weight, bias = weight / encoder.std, (bias - encoder.mean) / encoder.std
+    return {
+        **_named(decoder.embedding, "decoder.decoder_embed"),
+        "decoder.mask_token": decoder.mask_token.detach()[None, None],
+        "decoder.decoder_pos_embed": size.positions(encoder.patch, decoder.dim),
+        **_blocks(decoder.blocks, "decoder.decoder_layers"),
+        **_named(decoder.norm, "decoder.decoder_norm"),
+        # In a patch vector the channel is the fastest.
+        "decoder.decoder_pred.weight": weight.repeat_interleave(size.channels, dim=0),
+        "decoder.decoder_pred.bias": bias.repeat_interleave(size.channels),
+    }
+
+
+def _blocks(blocks: nn.Module, prefix: str) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = {}
+    for name, value in blocks.state_dict().items():
+        number, _, rest = name.partition(".")
+        part, _, kind = rest.rpartition(".")
+        if part == "attn.qkv":
+            for role, third in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                weights[f"{prefix}.{number}.attention.attention.{role}.{kind}"] = third
+        else:
+            weights[f"{prefix}.{number}.{_BLOCK[part]}.{kind}"] = value
+    return weights
+
+
+def _named(module: nn.Module, prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
+
+
+def _shape(settings: EncoderSettings, size: FilmSize) -> dict[str, Any]:
+    shape: Shape = settings.shape
+    return {
+        "hidden_size": shape.dim,
+        "num_hidden_layers": shape.depth,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": 4 * shape.dim,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": EPSILON,
+        "qkv_bias": True,
+        "image_size": size.rows if size.rows == size.columns else [size.rows, size.columns],
+        "patch_size": settings.patch,
+        "num_channels": size.channels,
+    }
+
+
+def _processor(settings: EncoderSettings, size: FilmSize) -> dict[str, Any]:
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": size.rows, "width": size.columns},
+        "resample": 2,  # bilinear with antialiasing, the nearest to area averaging that it has
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [settings.mean] * size.channels,
+        "image_std": [settings.std] * size.channels,
+        "do_convert_rgb": size.channels == 3,
+    }
+
+
+def _about_input(size: FilmSize) -> str:
+    channels = "one channel" if size.channels == 1 else "three equal channels"
+    return f"""
+`images` are [B, {size.channels}, {size.rows}, {size.columns}] float display values in [0, 1], {channels}. The image
+processor of this folder takes 8-bit pictures (it divides by 255) and stretches them to {size.rows} x {size.columns};
+films of more bits keep them only by the lines above.
+"""
+
+
+def _save(weights: Mapping[str, Tensor], folder: Path) -> None:
+    portable = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in weights.items()}
+    save_file(portable, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

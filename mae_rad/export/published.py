@@ -1,0 +1,174 @@
+"""Published Vision Transformer weights by our names: the original masked autoencoder, timm, Hugging Face.
+
+Files are read without pickled code: safetensors, or ``torch.load(weights_only=True)``. A weight that is not known is an
+error, since the encoder without it would be another one; only heads that come after the features are left out.
+"""
+
+import argparse
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mae_rad.errors import WeightsError
+
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""What a downloaded model folder holds."""
+
+_HEADS = re.compile(r"^(head|head_drop|fc_norm|pre_logits|pooler|classifier|fc|embeddings\.mask_token)(\.|$)")
+_PART = r"\.(weight|bias)$"
+
+_TIMM_BLOCK = r"\.(\d+)\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)" + _PART
+_ORIGINAL = {  # timm's names, which the original repository shares
+    r"^cls_token$": "encoder.cls",
+    r"^pos_embed$": "encoder.positions",
+    r"^patch_embed\.proj" + _PART: r"encoder.embedding.\1",
+    r"^blocks" + _TIMM_BLOCK: r"encoder.blocks.\1.\2.\3",
+    r"^norm" + _PART: r"encoder.norm.\1",
+    r"^mask_token$": "decoder.mask_token",
+    r"^decoder_pos_embed$": "decoder.positions",
+    r"^decoder_embed" + _PART: r"decoder.embedding.\1",
+    r"^decoder_blocks" + _TIMM_BLOCK: r"decoder.blocks.\1.\2.\3",
+    r"^decoder_norm" + _PART: r"decoder.norm.\1",
+    r"^decoder_pred" + _PART: r"decoder.head.\1",
+}
+
+
+def _layers(theirs: str, ours: str) -> dict[str, str]:
+    """Names of Hugging Face's layers, before and since transformers 5."""
+    inside = {
+        "layernorm_before": "norm1",
+        "layernorm_after": "norm2",
+        r"attention\.(?:attention\.query|q_proj)": "attn.query",
+        r"attention\.(?:attention\.key|k_proj)": "attn.key",
+        r"attention\.(?:attention\.value|v_proj)": "attn.value",
+        r"attention\.(?:output\.dense|o_proj)": "attn.proj",
+        r"(?:intermediate\.dense|mlp\.fc1)": "mlp.fc1",
+        r"(?:output\.dense|mlp\.fc2)": "mlp.fc2",
+    }
+    return {rf"^{theirs}\.(\d+)\.{name}{_PART}": rf"{ours}.\1.{own}.\2" for name, own in inside.items()}
+
+
+_HUGGING_FACE = {
+    r"^embeddings\.cls_token$": "encoder.cls",
+    r"^embeddings\.position_embeddings$": "encoder.positions",
+    r"^embeddings\.patch_embeddings\.projection" + _PART: r"encoder.embedding.\1",
+    **_layers(r"(?:encoder\.layer|layers)", "encoder.blocks"),
+    r"^layernorm" + _PART: r"encoder.norm.\1",
+    r"^decoder\.mask_token$": "decoder.mask_token",
+    r"^decoder\.decoder_pos_embed$": "decoder.positions",
+    r"^decoder\.decoder_embed" + _PART: r"decoder.embedding.\1",
+    **_layers(r"decoder\.decoder_(?:layers|encoder\.layer)", "decoder.blocks"),  # the latter by transformers 5 alone
+    r"^decoder\.decoder_norm" + _PART: r"decoder.norm.\1",
+    r"^decoder\.decoder_pred" + _PART: r"decoder.head.\1",
+}
+
+LAYOUTS = {
+    "original or timm": ("patch_embed.proj.weight", _ORIGINAL),
+    "Hugging Face": ("embeddings.patch_embeddings.projection.weight", _HUGGING_FACE),
+}
+
+
+class PublishedWeights(NamedTuple):
+    """Weights by our names, their shapes still those of the source.
+
+    Attributes:
+        layout: whose names they had.
+        weights: ``encoder.…``, and ``decoder.…`` where the file holds one; ``….positions`` are the tables.
+        left_out: names of heads.
+    """
+
+    layout: str
+    weights: dict[str, Tensor]
+    left_out: list[str]
+
+
+def read_published(path: Path) -> PublishedWeights:
+    """Read a file of weights, or a downloaded model folder.
+
+    Raises:
+        WeightsError: it cannot be read, is of no known layout, or holds weights that have no place in our encoder.
+    """
+    state = _unwrapped(_load(_file(path)), path)
+    for layout, (mark, table) in LAYOUTS.items():
+        prefix = next((name.removesuffix(mark) for name in state if name.endswith(mark)), None)
+        if prefix is not None:
+            weights, left_out = _renamed({name.removeprefix(prefix): value for name, value in state.items()}, table)
+            return PublishedWeights(layout, _joined_qkv(weights), left_out)
+    raise WeightsError(
+        f"{path} is no Vision Transformer of the original masked autoencoder, timm or Hugging Face: it has no patch"
+        f" embedding; its first weights are {', '.join(sorted(state)[:3])}"
+    )
+
+
+def _file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for name in FILES:
+        if (path / name).is_file():
+            return path / name
+    raise WeightsError(f"{path} holds neither {' nor '.join(FILES)}; give the file of the weights")
+
+
+def _load(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # the original's training checkpoints hold one
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"{path} does not exist; give a .pth, .bin or .safetensors file") from None
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file ({error}); download it again") from None
+    except pickle.UnpicklingError:
+        raise WeightsError(
+            f"{path} holds more than weights, and unpickling it could run code; save its state_dict as safetensors"
+        ) from None
+    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}); download it again") from None
+
+
+def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
+    for wrapper in ("model", "state_dict"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise WeightsError(f"{path} holds no table of weights; give a state_dict")
+    return {str(name).removeprefix("module."): value for name, value in loaded.items()}
+
+
+def _renamed(state: Mapping[str, Tensor], table: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str]]:
+    weights: dict[str, Tensor] = {}
+    left_out, unknown = [], []
+    for name, value in state.items():
+        ours = next((re.sub(form, own, name) for form, own in table.items() if re.search(form, name)), None)
+        if ours is not None:
+            weights[ours] = value.double()
+        elif _HEADS.search(name):
+            left_out.append(name)
+        else:
+            unknown.append(name)
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise WeightsError(
+            f"these weights have no place in a plain Vision Transformer: {', '.join(sorted(unknown)[:5])}{more};"
+            " the encoder without them would be another one"
+        )
+    return weights, sorted(left_out)
+
+
+def _joined_qkv(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    joined = {name: value for name, value in weights.items() if not re.search(r"\.attn\.(query|key|value)\.", name)}
+    for name in weights:
+        if ".attn.query." in name:
+            parts = [weights.get(name.replace("query", part)) for part in ("query", "key", "value")]
+            if all(part is not None for part in parts):  # else it is told as missing
+                joined[name.replace("query", "qkv")] = torch.cat([part for part in parts if part is not None])
+    return joined
