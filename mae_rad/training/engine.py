@@ -167,6 +167,16 @@ class Engine:
         """Global gradient norm of the last step, before clipping."""
         return self._norm
 
+    def parameter_norm(self) -> float:
+        """Norm of all weights. A collective call: under stage 3 every rank holds a part of each."""
+        weights = list(self.objective.parameters())
+        if self._stage < 3:
+            return float(nn.utils.get_total_norm(weights))
+        own: list[Tensor] = [weight.ds_tensor for weight in weights]  # type: ignore[attr-defined]
+        squares = torch.stack([part.float().square().sum() for part in own]).sum().to(_group_device())
+        dist.all_reduce(squares)
+        return float(squares.sqrt())
+
     def _refuse_non_finite(self) -> None:
         # The norm is the same on all ranks, so all of them stop here.
         if not math.isfinite(self._norm):

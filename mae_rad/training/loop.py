@@ -37,6 +37,7 @@ from mae_rad.training.engine import (
     micro_batch,
     on_first_rank,
 )
+from mae_rad.training.health import Health
 from mae_rad.training.pictures import draw_pictures, held_out_films
 from mae_rad.training.roll_call import RollCall
 from mae_rad.training.run_folder import FAULT, RunFolder
@@ -127,6 +128,8 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
     )
     meter = _Meter(first_step, who.device, _bare_seconds(settings, who.device))
 
+    health = Health()
+
     for step in range(first_step, optimizer.steps):
         roll.at(step)
         rate = learning_rate(step, optimizer)
@@ -152,8 +155,10 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
         if done % runtime.log_every == 0 or last:
             values = means | meter.read(done, optimizer.batch, who.world)
             values |= {"learning_rate": rate, "gradient_norm": engine.gradient_norm()}
+            values |= {"parameter_norm": engine.parameter_norm()}
             if who.first:
                 folder.log(done, values)
+                health.look(done, values)
         if done % runtime.checkpoint_every == 0 or last or wanted.save or wanted.leave:
             checkpoints.save(engine, done, last=last or wanted.leave)
             stopping.saved()
