@@ -63,7 +63,15 @@ class RuntimeSettings(Settings):
     """What DeepSpeed partitions over the ranks: nothing, optimiser state, gradients, parameters."""
     log_every: int = Field(default=10, ge=1)
     checkpoint_every: int = Field(default=500, ge=1)
+    """Steps between two checkpoints."""
+    checkpoint_minutes: float | None = Field(default=None, gt=0)
+    """Minutes between two checkpoints, where the steps take longer than that."""
     keep_checkpoints: int = Field(default=2, ge=1)
+    """How many of the newest stay; a damaged newest one needs the one before."""
+    max_minutes: float | None = Field(default=None, gt=0)
+    """Save and leave with exit code 75 at the end of the step that passes this, before the queue ends the job."""
+    timeout_seconds: float = Field(default=600, ge=5)
+    """After so long without a word from another rank, or waiting in one exchange with them, the training ends."""
     picture_every: int = Field(default=1000, ge=1)
     pictures: int = Field(default=8, ge=0)
     """Held-out films whose reconstruction is drawn."""

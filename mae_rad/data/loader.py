@@ -125,7 +125,7 @@ def training_batches(
         prefetch_factor=4 if workers else None,
         multiprocessing_context=_processes(workers),
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_begin_worker,
     )
     for item in loader:
         if isinstance(item, ShardFormatError):
@@ -174,7 +174,7 @@ def whole_film_batches(
         num_workers=workers,
         prefetch_factor=2 * batch if workers else None,
         multiprocessing_context=_processes(workers),
-        worker_init_fn=_single_threaded,
+        worker_init_fn=_begin_worker,
     )
     waiting: dict[int, list[tuple[int, FilmPatches]]] = {}
     for row, patches in loader:
@@ -223,10 +223,13 @@ def _processes(workers: int) -> BaseContext | None:
     if workers == 0:
         return None
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload(["mae_rad.data.deaf_workers", __name__])
     return context
 
 
-def _single_threaded(_: int) -> None:
+def _begin_worker(_: int) -> None:
+    from mae_rad.data.deaf_workers import ignore_signals  # noqa: PLC0415 - makes the importing process deaf
+
+    ignore_signals()  # torch has set its own handlers
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -1,4 +1,4 @@
-"""One MLflow run, written by one process. A failing store never ends a training: it is logged once and tried again.
+"""One MLflow run, written by one process; a training writes to it through :class:`~mae_rad.tracking.outbox.Outbox`.
 
 The sqlite store keeps no path: artifacts have ``mlflow-artifacts:`` addresses and lie in ``mlartifacts`` beside the
 database, so that a folder of runs can be moved and is served by ``mlflow server`` (see :func:`open_command`).
@@ -12,7 +12,7 @@ import shutil
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -96,13 +96,45 @@ class Tracker:
         self._pending.extend((_legal(name), float(value), now, step) for name, value in values.items())
         self._attempt(self._flush)
 
+    def last_step(self) -> int:
+        """The last step of which the store has a metric; -1 where it has none."""
+        latest = self._client.get_run(self.run_id).data._metric_objs
+        return max((int(metric.step) for metric in latest), default=-1)
+
+    def names(self, folder: str) -> set[str]:
+        """Names of the files that the store has in ``folder``."""
+        if self._artifacts is None:
+            return {PurePosixPath(file.path).name for file in self._client.list_artifacts(self.run_id, folder)}
+        return {path.name for path in (self._artifacts / folder).glob("*")}
+
+    def send(self, lines: Sequence[tuple[int, float, Mapping[str, float]]]) -> None:
+        """Log lines of (step, seconds since 1970, values) at once; raises whatever the store does."""
+        from mlflow.entities import Metric  # noqa: PLC0415 - imported with the client, two seconds
+
+        every = [
+            Metric(_legal(name), float(value), int(seconds * 1000), step)
+            for step, seconds, values in lines
+            for name, value in values.items()
+        ]
+        for start in range(0, len(every), _PER_BATCH):
+            self._client.log_batch(self.run_id, metrics=every[start : start + _PER_BATCH])
+
+    def store(self, path: Path, folder: str) -> None:
+        """Store a file as ``folder/<name of path>``; raises whatever the store does."""
+        if self._artifacts is None:
+            self._client.log_artifact(self.run_id, str(path), folder or None)
+            return
+        target = self._artifacts / folder
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / path.name)
+
     def picture(self, path: Path, folder: str) -> None:
         """Store an image, which MLflow shows in the page of the run, as ``folder/<name of path>``."""
-        self._attempt(lambda: self._store(path, folder))
+        self._attempt(lambda: self.store(path, folder))
 
     def file(self, path: Path, folder: str) -> None:
         """Store any file as ``folder/<name of path>``; an empty ``folder`` is the top."""
-        self._attempt(lambda: self._store(path, folder))
+        self._attempt(lambda: self.store(path, folder))
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
         """Deliver what is pending and end the run."""
@@ -118,14 +150,6 @@ class Tracker:
             self._client.log_batch(self.run_id, metrics=[Metric(*entry) for entry in batch])
             for _ in batch:
                 self._pending.popleft()
-
-    def _store(self, path: Path, folder: str) -> None:
-        if self._artifacts is None:
-            self._client.log_artifact(self.run_id, str(path), folder or None)
-            return
-        target = self._artifacts / folder
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / path.name)
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if time.monotonic() < self._retry_at:

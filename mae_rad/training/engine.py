@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,11 +44,15 @@ class Ranks:
         return self.rank == 0
 
 
-def join_ranks(threads: int = 0) -> Ranks:
+def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
     """Join the processes that a launcher started (``deepspeed``, ``torchrun``), or be the only one.
 
     Args:
         threads: arithmetic threads of this process on a CPU; 0 shares the cores among the ranks of this machine.
+        timeout_seconds: longest wait in one exchange with the other ranks.
+
+    Raises:
+        SettingsError: another training on this machine has the port where the ranks meet.
     """
     if "RANK" not in os.environ:
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
@@ -63,7 +68,19 @@ def join_ranks(threads: int = 0) -> Ranks:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     if not dist.is_initialized():
-        deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False)
+        patience = timedelta(seconds=timeout_seconds)
+        # DeepSpeed makes groups of its own later, which take these.
+        for name in ("default_pg_timeout", "default_pg_nccl_timeout"):
+            setattr(dist.distributed_c10d, name, patience)
+        try:
+            deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False, timeout=patience)
+        except dist.DistNetworkError as error:
+            if "EADDRINUSE" not in str(error):
+                raise
+            raise SettingsError(
+                f"port {os.environ['MASTER_PORT']} is taken, by another training on this machine?"
+                " Give this one its own: `deepspeed --master_port PORT …`, or MASTER_PORT in the environment"
+            ) from None
         atexit.register(dist.destroy_process_group)  # DeepSpeed keeps groups of its own: they end with the process
     device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
@@ -84,8 +101,8 @@ def micro_batch(settings: PretrainSettings, world: int) -> int:
     return settings.optimizer.batch // parts
 
 
-def deepspeed_config(settings: PretrainSettings, world: int) -> dict[str, Any]:
-    """DeepSpeed's dictionary, derived from ours."""
+def deepspeed_config(settings: PretrainSettings, world: int, *, universal: bool = False) -> dict[str, Any]:
+    """DeepSpeed's dictionary, derived from ours; ``universal`` loads a checkpoint that was converted."""
     return {
         "train_batch_size": settings.optimizer.batch,
         "train_micro_batch_size_per_gpu": micro_batch(settings, world),
@@ -93,15 +110,22 @@ def deepspeed_config(settings: PretrainSettings, world: int) -> dict[str, Any]:
         "gradient_clipping": settings.optimizer.clip_norm,
         "zero_optimization": {"stage": settings.runtime.zero_stage},
         "zero_allow_untested_optimizer": True,
+        "checkpoint": {"load_universal": universal},
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
     }
 
 
+class NonFiniteError(Exception):
+    """What is not finite, before the update, on all ranks alike."""
+
+
 class Engine:
     """An objective under DeepSpeed."""
 
-    def __init__(self, objective: Objective, settings: PretrainSettings, ranks: Ranks) -> None:
+    def __init__(
+        self, objective: Objective, settings: PretrainSettings, ranks: Ranks, *, universal: bool = False
+    ) -> None:
         self._stage = settings.runtime.zero_stage
         self.objective = objective
         self._norm = float("nan")
@@ -116,7 +140,7 @@ class Engine:
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=_Autocast(objective, settings.precision == "bf16", ranks.device),
             optimizer=optimizer,
-            config=deepspeed_config(settings, ranks.world),
+            config=deepspeed_config(settings, ranks.world, universal=universal),
         )
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
@@ -135,7 +159,7 @@ class Engine:
             self._norm = float(nn.utils.get_total_norm(gradients))
             self._refuse_non_finite()
         self._engine.step()
-        if last and self._stage > 0:  # known only now: the update is spoilt, but no checkpoint has it yet
+        if last and self._stage > 0:  # known only now; DeepSpeed leaves out an update whose norm is not finite
             self._norm = float(self._engine.get_global_grad_norm())
             self._refuse_non_finite()
 
@@ -143,13 +167,20 @@ class Engine:
         """Global gradient norm of the last step, before clipping."""
         return self._norm
 
+    def parameter_norm(self) -> float:
+        """Norm of all weights. A collective call: under stage 3 every rank holds a part of each."""
+        weights = list(self.objective.parameters())
+        if self._stage < 3:
+            return float(nn.utils.get_total_norm(weights))
+        own: list[Tensor] = [weight.ds_tensor for weight in weights]  # type: ignore[attr-defined]
+        squares = torch.stack([part.float().square().sum() for part in own]).sum().to(_group_device())
+        dist.all_reduce(squares)
+        return float(squares.sqrt())
+
     def _refuse_non_finite(self) -> None:
         # The norm is the same on all ranks, so all of them stop here.
         if not math.isfinite(self._norm):
-            raise RunError(
-                "the gradient is not finite though the loss is; no checkpoint was written since:"
-                " begin a new runtime.run_dir with a lower optimizer.base_learning_rate, or precision=f32"
-            )
+            raise NonFiniteError("the gradient")
 
     @contextmanager
     def whole_parameters(self) -> Iterator[None]:
@@ -161,8 +192,15 @@ class Engine:
             yield
 
     def save(self, folder: Path, tag: str, state: dict[str, Any]) -> None:
-        """Write a checkpoint ``folder/tag``; returns on all ranks when it is complete."""
-        self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
+        """Write a checkpoint ``folder/tag``; returns on all ranks when all have written.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
+        except OSError as error:
+            raise RunError(f"the checkpoint cannot be written ({error.strerror}); check runtime.run_dir") from None
         dist.barrier()
 
     def load(self, folder: Path, tag: str) -> dict[str, Any]:
@@ -171,9 +209,16 @@ class Engine:
         Raises:
             RunError: it cannot be loaded.
         """
+        decay = [group["weight_decay"] for group in self._optimizer.param_groups]
         path, client = self._engine.load_checkpoint(str(folder), tag=tag)
         if path is None:
             raise RunError(f"checkpoint {tag} of the run folder cannot be loaded; delete the folder to begin anew")
+        # A converted checkpoint of stage 3 gives all groups the settings of the first, and all weights one counter.
+        for group, weight_decay in zip(self._optimizer.param_groups, decay, strict=True):
+            group["weight_decay"] = weight_decay
+        for moments in getattr(self._optimizer, "optimizer", self._optimizer).state.values():
+            if isinstance(moments.get("step"), Tensor):
+                moments["step"] = moments["step"].clone()
         state: dict[str, Any] = client["mae_rad"]
         return state
 
@@ -211,6 +256,13 @@ def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:
         raise outcome[1] if who.first else SystemExit(2)  # told once
     result: T = outcome[0]
     return result
+
+
+def gather_over_ranks(value: T) -> list[T]:
+    """The values of all ranks, on all ranks."""
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 class _Autocast(nn.Module):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Literal
+from typing import Literal, NoReturn
 
 import torch
 
@@ -25,11 +25,24 @@ from mae_rad.encoders.vit import build_encoder
 from mae_rad.errors import RunError, SettingsError
 from mae_rad.export.encoder import save_encoder, start_from
 from mae_rad.objectives import build_objective
-from mae_rad.tracking import Tracker, default_uri
-from mae_rad.training.engine import Engine, Ranks, join_ranks, mean_over_ranks, micro_batch, on_first_rank
+from mae_rad.tracking import Outbox, Tracker, default_uri
+from mae_rad.training.checkpoints import Checkpoints
+from mae_rad.training.engine import (
+    Engine,
+    NonFiniteError,
+    Ranks,
+    gather_over_ranks,
+    join_ranks,
+    mean_over_ranks,
+    micro_batch,
+    on_first_rank,
+)
+from mae_rad.training.health import Health
 from mae_rad.training.pictures import draw_pictures, held_out_films
-from mae_rad.training.run_folder import RunFolder
+from mae_rad.training.roll_call import RollCall
+from mae_rad.training.run_folder import FAULT, RunFolder
 from mae_rad.training.schedule import learning_rate
+from mae_rad.training.stopping import Stopping
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +54,12 @@ Drawn = tuple[Batch, tuple[str, ...]]
 
 
 def pretrain(settings: PretrainSettings) -> None:
-    """Run, or take up again, one pretraining; the exported encoder lies in the run folder when it returns."""
+    """Run, or take up again, one pretraining; the exported encoder lies in the run folder when it returns.
+
+    Raises:
+        SystemExit: with ``stopping.REQUEUE`` after it was told to leave and has saved itself.
+        UserError: a mistake, or a loss that is not finite; on rank 0, the other ranks leave without a word.
+    """
     data = settings.data
     index = ShardIndex(data.shards, where=data.where, generations=data.generations)
     folder = RunFolder(settings, index.dataset_sha256)
@@ -49,36 +67,45 @@ def pretrain(settings: PretrainSettings) -> None:
     if len(index) < settings.optimizer.batch:
         raise SettingsError(f"{len(index)} training films are fewer than optimizer.batch {settings.optimizer.batch}")
     order = Order(len(index), settings.seed, settings.optimizer.batch, index.weights(settings.data.weights))
-    who = join_ranks(settings.runtime.threads)
+    who = join_ranks(settings.runtime.threads, settings.runtime.timeout_seconds)
     micro_batch(settings, who.world)
     on_first_rank(who, folder.begin)
     try:
-        with _tracked(settings, index, folder, who) as tracker:
-            _train(settings, index, order, folder, who, tracker)
+        with (
+            Stopping(settings.runtime, first=who.first) as stopping,
+            RollCall(who, settings.runtime.timeout_seconds) as roll,
+            _tracked(settings, index, folder, who) as outbox,
+        ):
+            _train(settings, index, order, folder, who, outbox, roll, stopping)
     finally:
         folder.release()
 
 
-def _train(  # noqa: PLR0912 - one loop, read top to bottom
+def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
     settings: PretrainSettings,
     index: ShardIndex,
     order: Order,
     folder: RunFolder,
     who: Ranks,
-    tracker: Tracker | None,
+    outbox: Outbox | None,
+    roll: RollCall,
+    stopping: Stopping,
 ) -> None:
     torch.manual_seed(settings.seed)
     objective = build_objective(settings.objective, build_encoder(settings.encoder))
     started_from = start_from(settings.start_from, objective) if settings.start_from else None
     objective.to(who.device)
-    engine = Engine(objective, settings, who)
     optimizer, runtime = settings.optimizer, settings.runtime
 
-    placement = {"zero_stage": runtime.zero_stage, "world": who.world}
-    tag = on_first_rank(who, lambda: folder.latest(**placement))
-    first_step = engine.load(folder.checkpoints, tag)["step"] if tag else 0
+    checkpoints = Checkpoints(folder.checkpoints, who, runtime.zero_stage, runtime.keep_checkpoints)
+    saved = checkpoints.newest()
+    with checkpoints.readable(saved) as place:
+        engine = Engine(objective, settings, who, universal=place != folder.checkpoints)
+        first_step = engine.load(place, saved.tag)["step"] if saved else 0
     if who.first:
         folder.truncate_metrics(first_step)
+    if outbox:
+        outbox.deliver()
 
     micro = micro_batch(settings, who.world)
     batches = training_batches(
@@ -101,38 +128,48 @@ def _train(  # noqa: PLR0912 - one loop, read top to bottom
     )
     meter = _Meter(first_step, who.device, settings)
 
+    health = Health()
+
     for step in range(first_step, optimizer.steps):
+        roll.at(step)
         rate = learning_rate(step, optimizer)
         parts: list[dict[str, float]] = []
+        keys: list[str] = []
         for _ in range(optimizer.accumulation):
             batch, _ = meter.wait_for(batches)
+            keys += batch.keys
             output = engine.forward(batch.to(who.device))
-            parts.append(mean_over_ranks({"loss": output.loss, **output.metrics}))
+            parts.append(mean_over_ranks({"loss": output.loss, **output.metrics, **stopping.wishes()}))
             if not math.isfinite(parts[-1]["loss"]):
-                raise RunError(_not_finite(step, rate, output.loss, batch))
-            engine.backward_and_step(output.loss, rate)
+                _refuse("the loss", step, rate, [] if output.loss.isfinite() else list(batch.keys), folder, who)
+            try:
+                engine.backward_and_step(output.loss, rate)
+            except NonFiniteError:
+                _refuse("the gradient", step, rate, keys, folder, who)
         means = {name: _mean_of_known([part[name] for part in parts]) for name in parts[0]}
-        done = step + 1
+        wanted = stopping.agreed(means)
+        done, last = step + 1, step + 1 == optimizer.steps
 
         if progress:
             progress.add(optimizer.batch, f"step {done}/{optimizer.steps}, loss {means['loss']:.4f}")
-        if done % runtime.log_every == 0 or done == optimizer.steps:
+        if done % runtime.log_every == 0 or last:
             values = means | meter.read(done, optimizer.batch, who.world)
             values |= {"learning_rate": rate, "gradient_norm": engine.gradient_norm()}
-            if tracker:
-                folder.log(done, values)
-                tracker.metrics(values, done)
-        if pictures and (done % runtime.picture_every == 0 or done == optimizer.steps):
-            picture = draw_pictures(pictures, objective, settings, who.device, step)
-            if tracker:
-                path = folder.samples / f"step-{done:07d}.png"
-                picture.save(path)
-                tracker.picture(path, "samples")
-        if done % runtime.checkpoint_every == 0 or done == optimizer.steps:
-            tag = f"step-{done:07d}"
-            engine.save(folder.checkpoints, tag, {"step": done})
+            values |= {"parameter_norm": engine.parameter_norm()}
             if who.first:
-                folder.commit(tag, **placement, keep=runtime.keep_checkpoints)
+                folder.log(done, values)
+                health.look(done, values)
+        if done % runtime.checkpoint_every == 0 or last or wanted.save or wanted.leave:
+            checkpoints.save(engine, done, last=last or wanted.leave)
+            stopping.saved()
+        if wanted.leave and not last:
+            raise stopping.leave(done)
+        if pictures and (done % runtime.picture_every == 0 or last):
+            picture = draw_pictures(pictures, objective, settings, who.device, step)
+            if who.first:
+                folder.keep_picture(done, picture)
+        if outbox and done % runtime.log_every == 0:
+            outbox.deliver()
 
     with engine.whole_parameters():
         if who.first:
@@ -160,13 +197,11 @@ def _provenance(settings: PretrainSettings, index: ShardIndex) -> dict[str, str 
 
 
 @contextmanager
-def _tracked(settings: PretrainSettings, index: ShardIndex, folder: RunFolder, who: Ranks) -> Iterator[Tracker | None]:
-    """The MLflow run, on rank 0; it is ended however the training ends, and found again by the run folder."""
+def _tracked(settings: PretrainSettings, index: ShardIndex, folder: RunFolder, who: Ranks) -> Iterator[Outbox | None]:
+    """On rank 0, what tells the MLflow run, which ends however the training ends and is found again by its folder."""
     runtime = settings.runtime
-    tracker: Tracker | None = None
 
-    def start() -> None:
-        nonlocal tracker
+    def connect() -> Tracker:
         tracker = Tracker.start(
             runtime.mlflow_uri or default_uri(runtime.run_dir.parent),
             runtime.experiment,
@@ -176,18 +211,19 @@ def _tracked(settings: PretrainSettings, index: ShardIndex, folder: RunFolder, w
             tags={"stage": "pretrain", "objective": settings.objective.name, "dataset_sha256": index.dataset_sha256},
         )
         folder.keep_tracking_id(tracker.run_id)
+        return tracker
 
-    on_first_rank(who, start)
+    outbox = Outbox(connect, folder.metrics, folder.samples) if who.first else None
     status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
     try:
-        yield tracker
+        yield outbox
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
-        if tracker:
-            tracker.finish(status)
+        if outbox:
+            outbox.finish(status)
 
 
 def _mean_of_known(values: list[float]) -> float:
@@ -195,11 +231,18 @@ def _mean_of_known(values: list[float]) -> float:
     return sum(known) / len(known) if known else float("nan")
 
 
-def _not_finite(step: int, rate: float, loss: torch.Tensor, batch: Batch) -> str:
-    here = f"films: {', '.join(batch.keys)}" if not bool(loss.isfinite()) else "it is finite on this rank"
-    return (
-        f"the loss is not finite at step {step} (learning rate {rate:.3g}), before the update; {here};"
-        " begin a new runtime.run_dir with a lower optimizer.base_learning_rate, or go on with other films"
+def _refuse(what: str, step: int, rate: float, suspects: list[str], folder: RunFolder, who: Ranks) -> NoReturn:
+    """Stop all ranks before the update; rank 0 keeps and names the films that may be the cause."""
+    by_rank = gather_over_ranks(suspects)
+    if not who.first:
+        raise SystemExit(2)
+    folder.keep_fault(what, step, by_rank)
+    films = [key for keys in by_rank for key in keys]
+    further = f" and {len(films) - TOLD} more" if len(films) > TOLD else ""
+    raise RunError(
+        f"{what} is not finite at step {step} (learning rate {rate:.3g}), before the update; films:"
+        f" {', '.join(films[:TOLD])}{further}, all in {folder.path / FAULT};"
+        " begin a new runtime.run_dir with a lower optimizer.base_learning_rate, precision=f32, or without those films"
     )
 
 

@@ -3,27 +3,36 @@
 RUN/
   config.yaml       resolved settings
   run.json          what a resumed run must share: settings that change results, dataset, code version
-  checkpoints/      step-0000500/ …, latest.json
+  checkpoints/      step-0000500/ …, latest.json: see ``checkpoints.py``
   encoder/          exported encoder: safetensors, preprocessing, model card
   metrics.jsonl     one line per logged step
   mlflow_run        id of the MLflow run
   samples/          reconstructions of held-out films
+  non_finite.json   only after a loss or gradient that is not finite: step and film keys
 """
 
 import fcntl
 import json
+import logging
 import math
 import os
-import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+from PIL import Image
 
 from mae_rad.config import PretrainSettings
 from mae_rad.errors import RunError
 
-OWN_NAMES = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", ".lock"}
+FAULT = "non_finite.json"
+OWN_NAMES = {
+    "config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", ".lock", FAULT,
+}  # fmt: skip
+
+_log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -34,7 +43,9 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.encoder = self.path / "encoder"
         self.samples = self.path / "samples"
-        self._metrics = self.path / "metrics.jsonl"
+        self.metrics = self.path / "metrics.jsonl"
+        self._unwritten: list[str] = []
+        self._told: set[str] = set()
         self._settings = settings
         self._held: int | None = None
         self._identity = {"settings": settings.results(), "dataset_sha256": dataset_sha256}
@@ -48,9 +59,11 @@ class RunFolder:
         path = self.path / "run.json"
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; give a new or empty folder as runtime.run_dir")
-        if self.path.exists() and (other := {entry.name for entry in self.path.iterdir()} - OWN_NAMES):
+        if self.path.exists() and (
+            other := {entry.name for entry in self.path.iterdir()} - OWN_NAMES - _cut_off(self.path)
+        ):
             raise RunError(f"{self.path} holds other files ({min(other)}, …); give a new or empty runtime.run_dir")
-        if not (self.checkpoints / "latest.json").exists():
+        if not any(self.checkpoints.glob("step-*")):
             return  # nothing was learned yet: it may begin anew with any settings
         try:
             began: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -98,31 +111,6 @@ class RunFolder:
             ) from None
         self._held = descriptor
 
-    def latest(self, *, zero_stage: int, world: int) -> str | None:
-        """Name of the newest complete checkpoint, None where there is none.
-
-        Raises:
-            RunError: it is partitioned otherwise than ``zero_stage`` over ``world`` ranks.
-        """
-        path = self.checkpoints / "latest.json"
-        if not path.exists():
-            return None
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        if saved["zero_stage"] != zero_stage or (zero_stage > 0 and saved["world"] != world):
-            raise RunError(
-                f"{self.path} was saved with ZeRO stage {saved['zero_stage']} on {saved['world']} ranks and cannot be"
-                f" resumed with stage {zero_stage} on {world}; take the same again (stage 0 resumes on any number)"
-            )
-        return str(saved["tag"])
-
-    def commit(self, tag: str, *, zero_stage: int, world: int, keep: int) -> None:
-        """Point to a complete checkpoint, then delete all but the newest ``keep``."""
-        pointer = {"tag": tag, "zero_stage": zero_stage, "world": world}
-        write_atomically(self.checkpoints / "latest.json", json.dumps(pointer))
-        complete = sorted(path for path in self.checkpoints.glob("step-*") if path.name <= tag)
-        for old in complete[:-keep]:
-            shutil.rmtree(old)
-
     def tracking_id(self) -> str | None:
         """Id of the MLflow run that this folder belongs to."""
         path = self.path / "mlflow_run"
@@ -133,17 +121,63 @@ class RunFolder:
         write_atomically(self.path / "mlflow_run", run_id)
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget the lines after ``step``: the steps are about to be taken again."""
-        if self._metrics.exists():
-            lines = self._metrics.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            write_atomically(self._metrics, "".join(f"{line}\n" for line in kept))
+        """Forget the lines after ``step``, and one that was cut off: those steps are about to be taken again."""
+        if not self.metrics.exists():
+            return
+        kept = 0
+        with self.metrics.open("rb+") as file:
+            for line in file:
+                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                    break
+                kept += len(line)
+            file.truncate(kept)  # needs no room, unlike a copy
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Append one line of metrics; what a step cannot tell (NaN) is left out."""
-        with self._metrics.open("a", encoding="utf-8") as file:
-            finite = {name: value for name, value in values.items() if math.isfinite(value)}
-            file.write(json.dumps({"step": step} | finite) + "\n")
+        """Append one line of metrics; what a step cannot tell (NaN) is left out.
+
+        Lines that find no room are kept, and written when there is some.
+        """
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._unwritten.append(json.dumps({"step": step, "time": round(time.time(), 3)} | finite) + "\n")
+        self._try("metrics", self._write_metrics)
+
+    def keep_picture(self, step: int, picture: Image.Image) -> None:
+        """Write ``samples/step-….png``; a picture that finds no room is left out."""
+        path = self.samples / f"step-{step:07d}.png"
+        partial = path.with_suffix(".partial")
+
+        def write() -> None:
+            try:
+                picture.save(partial, format="png")
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+
+        self._try("a picture", write)
+
+    def keep_fault(self, what: str, step: int, films: list[list[str]]) -> None:
+        """Write what was not finite, at which step, and the film keys of each rank."""
+        fault = {"not_finite": what, "step": step, "films_by_rank": films}
+        self._try("the fault", lambda: write_atomically(self.path / FAULT, json.dumps(fault, indent=1)))
+
+    def _write_metrics(self) -> None:
+        with self.metrics.open("ab") as file:
+            before = file.tell()
+            try:
+                file.write("".join(self._unwritten).encode())
+                file.flush()
+            except OSError:
+                file.truncate(before)
+                raise
+        self._unwritten.clear()
+
+    def _try(self, what: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            if what not in self._told:
+                self._told.add(what)
+                _log.warning("%s cannot be written (%s); the training goes on", what, error.strerror)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -154,6 +188,11 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _cut_off(folder: Path) -> set[str]:
+    """What :func:`write_atomically` leaves when the machine stops."""
+    return {f".{name}.partial" for name in OWN_NAMES} & {path.name for path in folder.iterdir()}
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from data_prep.settings import load
 from mae_rad.config import PretrainSettings
@@ -24,7 +26,6 @@ def _begun(run_dir: Path, *, checkpoint: bool = True) -> RunFolder:
     folder.begin()
     if checkpoint:
         (folder.checkpoints / "step-0000001").mkdir()
-        folder.commit("step-0000001", zero_stage=0, world=1, keep=9)
     return folder
 
 
@@ -74,33 +75,80 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
         RunFolder(_settings(tmp_path / "run"), "d" * 64).check()
 
 
-def test_checkpoints_beyond_the_kept_ones_go_and_the_pointer_stays(tmp_path: Path) -> None:
-    folder = _begun(tmp_path / "run", checkpoint=False)
-    assert folder.latest(zero_stage=0, world=1) is None
-    for step in (1, 2, 3):
-        (folder.checkpoints / f"step-{step:07d}").mkdir()
-        folder.commit(f"step-{step:07d}", zero_stage=0, world=2, keep=2)
-    assert sorted(path.name for path in folder.checkpoints.glob("step-*")) == ["step-0000002", "step-0000003"]
-    assert folder.latest(zero_stage=0, world=1) == "step-0000003"
-
-
-def test_a_partitioned_checkpoint_is_refused_elsewhere(tmp_path: Path) -> None:
-    folder = _begun(tmp_path / "run", checkpoint=False)
-    (folder.checkpoints / "step-0000001").mkdir()
-    folder.commit("step-0000001", zero_stage=2, world=2, keep=1)
-    assert folder.latest(zero_stage=2, world=2) == "step-0000001"
-    for stage, world in ((2, 1), (0, 2), (3, 2)):
-        with pytest.raises(RunError, match="ZeRO stage 2 on 2 ranks"):
-            folder.latest(zero_stage=stage, world=world)
+def _lines(folder: RunFolder) -> list[dict[str, float]]:
+    return [json.loads(line) for line in folder.metrics.read_text().splitlines()]
 
 
 def test_steps_that_are_taken_again_leave_no_second_line(tmp_path: Path) -> None:
     folder = _begun(tmp_path / "run")
     for step in (10, 20, 30):
         folder.log(step, {"loss": 1.0, "unknown": float("nan")})
+    with folder.metrics.open("a") as file:
+        file.write('{"step": 15, "lo')  # the machine stopped here
+    folder.truncate_metrics(30)
+    assert [line["step"] for line in _lines(folder)] == [10, 20, 30]
     folder.truncate_metrics(20)
-    lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
-    assert lines == [{"step": 10, "loss": 1.0}, {"step": 20, "loss": 1.0}]
+    assert [line.keys() for line in _lines(folder)] == [{"step", "time", "loss"}] * 2
+
+
+def test_a_full_disk_holds_metrics_back_and_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = _begun(tmp_path / "run")
+    folder.log(1, {"loss": 1.0})
+    opened = Path.open
+
+    def full(path: Path, mode: str = "r", **more: Any) -> Any:
+        file = opened(path, mode, **more)
+        if "a" in mode or "w" in mode:
+            write = file.write
+
+            class Full:
+                def __enter__(self) -> Any:
+                    return self
+
+                def __exit__(self, *_: object) -> None:
+                    file.close()
+
+                def write(self, data: bytes) -> None:
+                    write(data[:5])
+                    file.flush()
+                    raise OSError(28, "No space left on device")
+
+                def __getattr__(self, name: str) -> Any:
+                    return getattr(file, name)
+
+            return Full()
+        return file
+
+    monkeypatch.setattr(Path, "open", full)
+    for step in (2, 3):
+        folder.log(step, {"loss": 1.0})
+    monkeypatch.undo()
+    assert [line["step"] for line in _lines(folder)] == [1]
+    folder.log(4, {"loss": 1.0})
+    assert [line["step"] for line in _lines(folder)] == [1, 2, 3, 4]
+    assert [record.getMessage() for record in caplog.records] == [
+        "metrics cannot be written (No space left on device); the training goes on"
+    ]
+
+
+def test_a_picture_without_room_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = _begun(tmp_path / "run")
+    folder.samples.rmdir()
+    folder.keep_picture(1, Image.new("L", (4, 4)))
+    assert "a picture cannot be written" in caplog.text
+    folder.samples.mkdir()
+    folder.keep_picture(2, Image.new("L", (4, 4)))
+    assert [path.name for path in folder.samples.iterdir()] == ["step-0000002.png"]
+
+
+def test_a_machine_that_stopped_in_writing_leaves_a_folder_that_goes_on(tmp_path: Path) -> None:
+    _begun(tmp_path / "run").release()
+    (tmp_path / "run" / ".run.json.partial").write_text("{")
+    folder = RunFolder(_settings(tmp_path / "run"), "d" * 64)
+    folder.check()
+    folder.begin()
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:

@@ -1,0 +1,86 @@
+"""What a run has written down, handed to its tracking store now or later; no store ever ends or holds up a training.
+
+``metrics.jsonl`` is the truth. The store is told what it lacks: the lines after the last step that it knows, and the
+pictures that it does not have. So a store that was away, or a run that was begun again at an earlier checkpoint, ends
+up with every step once.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from mae_rad.errors import RunError
+from mae_rad.tracking.tracker import Tracker
+
+_RETRY_SECONDS = 60.0
+_LONGEST_RETRY = 900.0
+
+_log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """Delivers the metrics and pictures of one run.
+
+    Args:
+        connect: begins the run in the store, or finds it again; may fail with RunError.
+        metrics: the ``metrics.jsonl`` of the run.
+        pictures: the folder of its pictures.
+    """
+
+    def __init__(self, connect: Callable[[], Tracker], metrics: Path, pictures: Path) -> None:
+        self._connect, self._metrics, self._pictures = connect, metrics, pictures
+        self._tracker: Tracker | None = None
+        self._known_step = -1
+        self._read_to = 0
+        self._shown: set[str] = set()
+        self._retry_at, self._pause = 0.0, _RETRY_SECONDS
+        self._complained = False
+
+    def deliver(self) -> None:
+        """Send what the store does not have yet; after a failure not before the next try is due."""
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            self._deliver()
+        except Exception as error:  # whatever the store does, the training goes on
+            self._retry_at = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, _LONGEST_RETRY)
+            if not self._complained:
+                self._complained = True
+                why = str(error) if isinstance(error, RunError) else type(error).__name__
+                _log.warning("MLflow is told nothing for now, metrics.jsonl has everything (%s)", why)
+        else:
+            self._pause = _RETRY_SECONDS
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
+        """Send what is left and end the run; what cannot be sent is sent when the same run is taken up again."""
+        self._retry_at = 0.0
+        self.deliver()
+        if self._tracker and self._retry_at == 0.0:
+            self._tracker.finish(status)
+
+    def _deliver(self) -> None:
+        if self._tracker is None:
+            self._tracker = self._connect()
+            self._known_step = self._tracker.last_step()
+            self._shown = self._tracker.names(self._pictures.name)
+        lines, read_to = self._unread()
+        self._tracker.send([line for line in lines if line[0] > self._known_step])
+        self._read_to = read_to
+        self._known_step = max([self._known_step, *(step for step, _, _ in lines)])
+        for picture in sorted(self._pictures.glob("*.png")):
+            if picture.name not in self._shown:
+                self._tracker.store(picture, self._pictures.name)
+                self._shown.add(picture.name)
+
+    def _unread(self) -> tuple[list[tuple[int, float, dict[str, float]]], int]:
+        if not self._metrics.exists():
+            return [], 0
+        with self._metrics.open("rb") as file:
+            file.seek(self._read_to)
+            records = [json.loads(line) for line in file]
+            read_to = file.tell()
+        return [(record.pop("step"), record.pop("time", time.time()), record) for record in records], read_to
