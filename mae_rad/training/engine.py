@@ -136,7 +136,8 @@ class Engine:
             fused=True,
         )
         if settings.runtime.compile:
-            objective.compile()  # in place: weights keep their names
+            # In place: weights keep their names. Static: a stage of the schedule is compiled anew, once.
+            objective.compile(dynamic=False)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=_Autocast(objective, settings.precision == "bf16", ranks.device),
             optimizer=optimizer,
