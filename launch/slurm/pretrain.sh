@@ -30,8 +30,9 @@ while kill -0 $step 2>/dev/null; do
   wait $step
   code=$?
 done
-if [ $code -eq 75 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
-  echo "saved itself; queued again (start $((${SLURM_RESTART_COUNT:-0} + 2)))"
+# 143: SIGTERM came before the training began, or when it was done; nothing is lost, and starting again costs little.
+if [[ $code == 75 || $code == 143 ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
+  echo "exit code $code; queued again (start $((${SLURM_RESTART_COUNT:-0} + 2)))"
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit $code

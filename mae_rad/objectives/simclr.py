@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.utils.checkpoint import checkpoint
 
 from mae_rad.data.augmentation import Augmentation, Crop, Strength
 from mae_rad.data.batch import Batch, Patches, ViewSpec
@@ -48,6 +49,9 @@ class SimCLRSettings(Augmentation):
     """Channels of the two hidden layers of the projection head."""
     head_dim: int = Field(default=128, ge=1)
     """Channels of the projection."""
+    films_at_once: int | None = Field(default=None, ge=1)
+    """Films that a rank encodes at once; null encodes its whole part of the batch. Memory is then that of so many films
+    whatever the batch, for one more forward pass; loss and gradient stay those of the whole batch."""
 
     @property
     def view(self) -> ViewSpec:
@@ -63,15 +67,31 @@ class SimCLR(Objective):
         self.encoder = encoder
         self.views = dict.fromkeys(VIEWS, settings.view)
         self.temperature = settings.temperature
+        self.films_at_once = settings.films_at_once
         self.head = _projection_head(encoder.dim, settings.head_hidden, settings.head_dim)
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
         """NT-Xent of the projections; a collective call."""
         a, b = (batch.views[name].visible for name in VIEWS)
-        pooled = self.encoder(Patches(*(torch.cat(parts) for parts in zip(a, b, strict=True)))).pooled
-        z0, z1 = self.head(pooled).chunk(2)
-        pairs = two_views(z0, z1, self.temperature, film=batch.film, study=batch.study)
-        return ObjectiveOutput(pair_nce(*pairs), self._metrics(pooled, pairs))
+        films = Patches(*(torch.stack(parts, dim=1) for parts in zip(a, b, strict=True)))  # [n, 2, ...]
+        at_once = self.films_at_once or len(batch.film)
+        if at_once >= len(batch.film):
+            z, pooled = self._encode(films)
+        else:
+            # Cached gradients (Gao et al. 2021, section 3.2): the backward pass comes to each part with the gradient
+            # that the whole batch gives its vectors, and encodes it again. Nothing of one part enters another.
+            parts = [
+                checkpoint(self._encode, Patches(*part), use_reentrant=False)
+                for part in zip(*(torch.split(values, at_once) for values in films), strict=True)
+            ]
+            z, pooled = (torch.cat(values) for values in zip(*parts, strict=True))
+        pairs = two_views(z[:, 0], z[:, 1], self.temperature, film=batch.film, study=batch.study)
+        return ObjectiveOutput(pair_nce(*pairs), self._metrics(pooled.flatten(0, 1), pairs))
+
+    def _encode(self, films: Patches) -> tuple[Tensor, Tensor]:
+        """Projections and pooled features [n, 2, ...] of the two views of n films."""
+        pooled = self.encoder(Patches(*(values.flatten(0, 1) for values in films))).pooled
+        return self.head(pooled).unflatten(0, (-1, 2)), pooled.unflatten(0, (-1, 2))
 
     @torch.no_grad()
     def _metrics(self, pooled: Tensor, pairs: Pairs) -> dict[str, Tensor]:

@@ -53,6 +53,7 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
 
     Raises:
         SettingsError: another training on this machine has the port where the ranks meet.
+        RunError: not all ranks come there.
     """
     if "RANK" not in os.environ:
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
@@ -74,9 +75,12 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
             setattr(dist.distributed_c10d, name, patience)
         try:
             deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False, timeout=patience)
-        except dist.DistNetworkError as error:
+        except dist.DistError as error:
             if "EADDRINUSE" not in str(error):
-                raise
+                raise RunError(
+                    f"the ranks did not all come to {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} in time;"
+                    " look at what the other ranks say, then start the same command again"
+                ) from None
             raise SettingsError(
                 f"port {os.environ['MASTER_PORT']} is taken, by another training on this machine?"
                 " Give this one its own: `deepspeed --master_port PORT …`, or MASTER_PORT in the environment"

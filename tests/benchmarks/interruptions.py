@@ -27,8 +27,9 @@ from tests.mae_rad.warm_ranks import WarmRanks
 
 ONE, ALL, TERM, USR1, WRITING = "SIGKILL of one rank", "SIGKILL of all", "SIGTERM", "SIGUSR1", "SIGKILL in writing"
 WAYS = (ONE, ALL, TERM, WRITING, USR1)
-NOTICED = 30.0
-"""Seconds within which all ranks must have ended after an interruption."""
+NOTICED = 70.0
+"""Seconds within which all ranks must have ended after an interruption: of a rank that is killed before it met the
+others these learn only by their time-out of 20 seconds, and torch tries twice."""
 
 
 def interrupt(training: WarmRanks, way: str, run: Path, draw: random.Random, longest: float) -> bool:

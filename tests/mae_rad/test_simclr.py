@@ -110,3 +110,31 @@ def test_settings_tell_objectives_apart_by_name() -> None:
         adapter.validate_python({"name": "dino"})
     with pytest.raises(ValidationError, match="square"):
         adapter.validate_python({"name": "simclr", "tokens": 200})
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_encoding_in_parts_is_the_whole_batch_in_loss_and_gradient(objective: SimCLR, at_once: int) -> None:
+    objective.double()
+    whole = objective(batch())
+    whole.loss.backward()
+    expected = [parameter.grad for parameter in objective.parameters()]
+    objective.zero_grad()
+    objective.films_at_once = at_once
+    parts = objective(batch())
+    parts.loss.backward()
+    torch.testing.assert_close(parts.loss, whole.loss, rtol=1e-12, atol=1e-12)
+    for parameter, gradient in zip(objective.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-12)
+    for name, value in whole.metrics.items():
+        torch.testing.assert_close(parts.metrics[name], value)
+
+
+def test_what_is_kept_for_the_backward_pass_is_that_of_one_part(objective: SimCLR) -> None:
+    def kept(at_once: int | None) -> int:
+        objective.films_at_once = at_once
+        values: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: values.append(t.numel()) or t, lambda t: t):
+            objective(batch())
+        return sum(values)
+
+    assert kept(1) < kept(None) / 5  # the rest is the loss and its vectors

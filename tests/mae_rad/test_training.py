@@ -167,6 +167,12 @@ def test_accumulation_changes_memory_not_the_model(public: Path, uninterrupted: 
     assert _losses(tmp_path / "run") == pytest.approx(_losses(uninterrupted), rel=2e-5)
 
 
+def test_a_contrast_in_parts_changes_memory_not_the_model(public: Path, tmp_path: Path) -> None:
+    for name, more in (("whole", []), ("parts", ["objective.films_at_once=3"])):
+        _pretrain(public, tmp_path / name, "simclr", *more)
+    assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), rel=1e-5)
+
+
 @pytest.mark.parametrize("stage", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 3])
 def test_partitioned_ranks_train_the_same_model_and_export_it_whole(
     public: Path, uninterrupted: Path, tmp_path: Path, stage: int

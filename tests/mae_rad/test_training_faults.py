@@ -1,6 +1,7 @@
 """What goes wrong in a training stops all of it, before the update, and says where."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +119,12 @@ def test_a_rank_that_dies_ends_the_job_with_one_message_that_names_it(public: Pa
     done = _train_with("os.kill(os.getpid(), 9)", public, tmp_path)
     assert done.returncode != 0
     assert done.stderr.count("gave no sign of life any more, at step 2") == 1, done.stderr
-    import socket
-
     assert f"error: rank 1 on {socket.gethostname()} gave no sign" in done.stderr
     assert "unexpected" not in done.stderr
     assert not (tmp_path / "run" / "encoder").exists()
 
 
+@pytest.mark.slow
 def test_a_mistake_of_one_rank_is_told_once_and_ends_all(public: Path, tmp_path: Path) -> None:
     done = _train_with("from mae_rad.errors import RunError; raise RunError('mended in one way')", public, tmp_path)
     assert done.returncode != 0

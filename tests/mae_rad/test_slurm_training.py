@@ -1,0 +1,58 @@
+"""A training under Slurm that is told to leave saves itself, is queued again by its script, and ends."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.mae_rad.shard_builder import film, noise, write_public
+from tests.mae_rad.tiny_run import ROOT, arguments, environment
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+STEPS = 300
+
+
+def _steps(run: Path) -> list[int]:
+    path = run / "metrics.jsonl"
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _wait(seconds: float, for_what: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while not for_what():
+        assert time.monotonic() < until
+        time.sleep(0.5)
+
+
+def test_a_job_that_is_told_to_leave_is_queued_again_and_ends(tmp_path: Path) -> None:
+    if shutil.which("sbatch") is None or subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode:
+        pytest.skip("no Slurm cluster answers here")
+    public = write_public(tmp_path / "public", [film(f"f{i}", noise(90, 90, seed=i)) for i in range(16)])
+    run, log = tmp_path / "run", tmp_path / "job.log"
+
+    def slurm(*words: str) -> str:
+        own = environment() | {"MAE_RAD_PYTHON": sys.executable, "GLOO_SOCKET_IFNAME": "eth0"}
+        done = subprocess.run(words, cwd=ROOT, env=own, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    script = str(ROOT / "launch" / "slurm" / "pretrain.sh")
+    options = ["--parsable", "--nodes=2", "--ntasks-per-node=1", f"--output={log}"]
+    job = slurm("sbatch", *options, script, *arguments(public, run, STEPS, "runtime.checkpoint_every=1000"))
+    try:
+        _wait(120, lambda: len(_steps(run)) > 10)
+        slurm("scancel", "--signal=TERM", job)
+        _wait(60, lambda: "queued again" in log.read_text())
+        assert "saved at step" in log.read_text()
+        assert len(_steps(run)) < STEPS
+        _wait(30, lambda: "PENDING" in slurm("squeue", "-h", "-j", job, "-o", "%T"))
+        slurm("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm lets a job wait two minutes
+        _wait(180, (run / "encoder" / "encoder.safetensors").exists)
+    finally:
+        subprocess.run(["scancel", job], check=False)
+    assert _steps(run) == list(range(1, STEPS + 1))
