@@ -22,6 +22,7 @@ def film(name: object, patient: object, split: str, **fields: Any) -> dict[str, 
     row: dict[str, Any] = dict.fromkeys(INDEX_SCHEMA.names)
     numbers = dict.fromkeys(("film_offset", "film_size", "sidecar_offset", "sidecar_size"), 0)
     keys = {"key": hexed("film", name), "patient": hexed("patient", patient), "study": hexed("study", patient)}
+    keys["pixel_sha256"] = 2 * hexed("pixels", name)
     return row | numbers | keys | {"shard": f"{split}-000000.tar", "split": split, "patient_known": True} | fields
 
 
