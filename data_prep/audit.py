@@ -7,7 +7,7 @@ every original identifier is looked for besides. What is unknown is a problem, n
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.audit_needles import identifiers, without_public_words
+from data_prep.audit_needles import identifiers, shared_words, without_public_words
 from data_prep.audit_shard import ShardAudit, audit_shard
 from data_prep.audit_tables import card_problems, table_problems
 from data_prep.deidentify.keys import frame_key
 from data_prep.errors import ArchiveError
 from data_prep.expert_labels import BOXES_FILE, LABELS_FILE
+from data_prep.index import read_index, read_one_index
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.needles import Needles
 from data_prep.phantom.archive import identifying_values
@@ -37,7 +38,6 @@ from data_prep.shard_format import (
     REJECTS_SCHEMA,
     DatasetCard,
     film_suffix,
-    generation_folders,
     read_dataset_card,
 )
 from data_prep.shard_pool import processes
@@ -88,27 +88,29 @@ class AuditReport:
         return "\n".join([table, *(f"  {problem}" for problem in shown), verdict])
 
 
-def audit(public: Path, *, private: Path | None = None, phantom: Path | None = None) -> AuditReport:
+def audit(public: Path, *, privates: Sequence[Path] = (), phantom: Path | None = None) -> AuditReport:
     """Read every byte of a complete public folder back.
 
     Args:
         public: the folder.
-        private: the private folder that it was made from: also look for its original identifiers.
+        privates: the private folders that it, with its generations, was made from: also look for their original
+            identifiers.
         phantom: a synthetic archive: also look for every identifying value that was planted.
 
     Raises:
         ShardFormatError: the folder does not exist, is not finished, or has another format version.
-        ArchiveError: ``private`` or ``phantom`` is none, or was made with another secret.
+        ArchiveError: one of ``privates`` or ``phantom`` is none, or was made with another secret.
     """
     card = read_dataset_card(public)
     report = AuditReport()
-    needles = _needles(private, phantom, card, report)
+    needles, of_labels = _needles(privates, phantom, card, report)
     report.problems += _folder(public, card, report)
     data = (public / DATASET_FILE).read_bytes()
     report.problems += [f"{DATASET_FILE}: {problem}" for problem in card_problems(data, card, needles)]
     for name, schema in (_TABLES | _LABEL_TABLES).items():
         if (public / name).exists():
-            found = table_problems(name, (public / name).read_bytes(), schema, needles)
+            looked_for = of_labels if name in _LABEL_TABLES else needles
+            found = table_problems(name, (public / name).read_bytes(), schema, looked_for)
             report.problems += [f"{name}: {problem}" for problem in found]
         elif name in _TABLES:
             report.problems.append(f"{name}: missing")
@@ -118,26 +120,34 @@ def audit(public: Path, *, private: Path | None = None, phantom: Path | None = N
         report.problems += one.problems
     if not report.problems:
         report.labels.update(_labels(public))
-        report.problems += _foreign_keys(public, private)
+        report.problems += _foreign_keys(public, privates)
     return report
 
 
-def _needles(private: Path | None, phantom: Path | None, card: DatasetCard, report: AuditReport) -> Needles:
+def _needles(
+    privates: Sequence[Path], phantom: Path | None, card: DatasetCard, report: AuditReport
+) -> tuple[Needles, Needles]:
+    """What is looked for everywhere, and in the names of labels: these may be words of folders, as findings are."""
     texts: set[str] = set()
-    if private is not None:
-        if key_fingerprint(read_manifest(private)) != card.key_fingerprint:
+    shared: set[str] = set()
+    for private in privates:
+        manifest = read_manifest(private)
+        if key_fingerprint(manifest) != card.key_fingerprint:
             raise ArchiveError(
                 f"{private} was made with another secret than the shards; give the folder they come from"
             )
-        texts |= identifiers(read_linkage(private))
+        linkage = read_linkage(private)
+        texts |= identifiers(linkage)
+        films = pc.is_valid(manifest["patient"])
+        shared |= shared_words(*(column.filter(films).to_pylist() for column in (linkage["path"], manifest["patient"])))
     if phantom is not None:
         texts |= identifying_values(phantom)
     wanted = without_public_words(texts)
     needles = Needles.of(wanted)
-    if private is not None or phantom is not None:
+    if privates or phantom is not None:
         report.searched = needles.count
         report.skipped = len(texts) - needles.count
-    return needles
+    return needles, Needles.of(wanted - shared) if shared else needles
 
 
 def _folder(public: Path, card: DatasetCard, report: AuditReport) -> Iterator[str]:
@@ -149,7 +159,9 @@ def _folder(public: Path, card: DatasetCard, report: AuditReport) -> Iterator[st
     for entry in sorted(public.iterdir()):
         if entry.is_dir() and not entry.is_symlink() and fnmatchcase(entry.name, GENERATIONS):
             continue  # audited as a folder of its own
-        if entry.name not in expected:  # its name may be anything: it is not repeated
+        if entry.is_dir() and fnmatchcase(entry.name, f".{GENERATIONS}"):
+            yield f"{entry.name}: a generation that is not finished; run the same append command again"
+        elif entry.name not in expected:  # its name may be anything: it is not repeated
             yield f"a {'folder' if entry.is_dir() else 'file'} that does not belong to a public folder"
         elif entry.is_symlink() or not entry.is_file():
             yield f"{entry.name}: no plain file"
@@ -200,21 +212,22 @@ def _labels(public: Path) -> Counter[str]:
     return labels
 
 
-def _foreign_keys(public: Path, private: Path | None) -> Iterator[str]:
+def _foreign_keys(public: Path, privates: Sequence[Path]) -> Iterator[str]:
     """Keys that are no pseudonyms of this archive might be anything."""
-    index = pq.read_table(public / "index.parquet")
-    known = {key for folder in generation_folders(public) for key in _keys(folder / "index.parquet")}
-    if private is not None:
-        manifest = read_manifest(private)
-        for name in ("key", "patient", "study", "series", "site"):
-            allowed = set(manifest[name].drop_null().to_pylist())
-            if name == "key":
-                allowed |= _frame_keys(manifest)
-            if not set(index[name].drop_null().to_pylist()) <= allowed:
-                yield f"index.parquet: {name} holds hashes that the private folder does not know"
+    index = read_one_index(public)
+    manifests = [read_manifest(private) for private in privates]
+    for name in ("key", "patient", "study", "series", "site") if manifests else ():
+        allowed = {value for manifest in manifests for value in pc.unique(manifest[name]).drop_null().to_pylist()}
+        if name == "key":
+            allowed.update(*(_frame_keys(manifest) for manifest in manifests))
+        if not allowed.issuperset(pc.unique(index[name]).drop_null().to_pylist()):
+            yield f"index.parquet: {name} holds hashes that the private folder does not know"
+    known = set(index["key"].to_pylist())
     for name in _LABEL_TABLES:
         if (public / name).exists() and not known.issuperset(_keys(public / name)):
-            yield f"{name}: keys that are not in the index"
+            known.update(read_index(public, ["key"])["key"].to_pylist())  # of all generations
+            if not known.issuperset(_keys(public / name)):
+                yield f"{name}: keys that are not in the index"
 
 
 def _keys(table: Path) -> list[str]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from data_prep.config import ShardSettings
 from data_prep.deidentify import fields
 from data_prep.deidentify.allow_list import words_of
+from data_prep.deidentify.fields import common_models
 from data_prep.errors import Reason
 from data_prep.expert_labels import VALUES
 from data_prep.ledger import DEIDENTIFICATION
@@ -41,6 +42,17 @@ def identifiers(linkage: pa.Table) -> set[str]:
     for path in linkage["path"].drop_null().to_pylist():
         texts.update(_parts(path))
     return texts
+
+
+def shared_words(paths: Iterable[str], patients: Iterable[str]) -> frozenset[str]:
+    """Letters in the paths of films of several patients: names of folders and findings, such as a finding is called.
+
+    Args:
+        paths: of all files.
+        patients: key of the patient of each.
+    """
+    seen = {(part, patient) for path, patient in zip(paths, patients, strict=True) for part in _parts(path)}
+    return common_models((part, patient) for part, patient in seen if not any(map(str.isdigit, part)))
 
 
 def _parts(path: str) -> Iterator[str]:

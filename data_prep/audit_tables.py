@@ -44,6 +44,8 @@ def card_problems(data: bytes, card: DatasetCard, needles: Needles) -> Iterator[
     yield from (f"{name} is no hash" for name, (value, digits) in hashes.items() if not hexadecimal(value, digits))
     if card.plan_sha256 and not hexadecimal(card.plan_sha256, 64):
         yield "plan_sha256 is no hash"
+    if card.after is not None and not hexadecimal(card.after, 64):
+        yield "after is no hash"
     if not set(card.reasons) <= _REASONS:
         yield "reasons holds unknown words"
     told = [*card.quarantined, *(pair for retry in card.retries for pair in retry)]
@@ -122,14 +124,16 @@ def _column_rule(name: str, column: str) -> Any:
     """The rule for a column: that of the sidecar where it has the field; a column without a rule passes nothing."""
     number = (int, float, type(None))
     own: dict[str, Any] = {
-        "shard": lambda value: value.endswith(".tar") and SHARD_NAME.fullmatch(value[:-4]) is not None,
+        "shard": lambda value: (
+            isinstance(value, str) and value.endswith(".tar") and SHARD_NAME.fullmatch(value[:-4]) is not None
+        ),
         "display_source": lambda value: value in ("voi_lut", "window", "percentile", "declared_range"),
         "display_invert": lambda value: isinstance(value, bool),
         "polarity_suspect": lambda value: value is None or isinstance(value, bool),
         "same_pixels_as": lambda value: value is None or hexadecimal(value, 32),
         "provenance": lambda value: value is None or provenance(value),
         "perceptual_hash": lambda value: value is None or (type(value) is int and 0 <= value < 2**64),
-        "label": lambda value: _LABEL.fullmatch(value) is not None,
+        "label": lambda value: isinstance(value, str) and _LABEL.fullmatch(value) is not None,
         "reason": lambda value: value in _REASONS,
         "value": lambda value: value is None or value in VALUES,
         "source": lambda value: value in ("expert", "report", "metadata"),

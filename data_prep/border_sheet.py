@@ -19,13 +19,12 @@ from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.errors import ShardFormatError
+from data_prep.index import read_index
 from data_prep.progress import Progress
-from data_prep.shard_format import read_dataset_card
 from data_prep.shown_film import shown_film
 
 _Picture: TypeAlias = NDArray[np.uint8]
@@ -79,8 +78,7 @@ def write_border_sheets(public: Path, out: Path, *, films: int = FILMS_PER_SHEET
     Raises:
         ShardFormatError: the folder is missing or unfinished, or ``out`` is not empty or cannot be written.
     """
-    read_dataset_card(public)
-    index = pq.read_table(public / "index.parquet").to_pylist()
+    index = read_index(public).to_pylist()
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in index:
         groups[row["manufacturer"] or "maker unknown", row["model"] or "model unknown", _size(row)].append(row)

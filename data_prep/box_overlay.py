@@ -10,9 +10,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.errors import ShardFormatError
 
-_COLOURS = ((255, 92, 92), (72, 200, 255), (120, 230, 120), (255, 214, 64), (224, 130, 255), (255, 150, 50))
+_COLOURS = (
+    *((255, 92, 92), (72, 200, 255), (120, 230, 120), (255, 214, 64), (224, 130, 255), (255, 150, 50)),
+    *((60, 120, 255), (255, 255, 200), (0, 190, 170), (255, 120, 190), (180, 140, 90), (190, 255, 0)),
+    *((150, 150, 255), (200, 60, 60), (0, 150, 60), (180, 180, 180)),
+)
 
-_GAP = 14
+_GAP, _LINE, _SIZE = 14, 20, 15
 
 FilmBoxes = dict[str, list[dict[str, Any]]]
 """Key of a film → rows of BOXES_SCHEMA."""
@@ -59,10 +63,19 @@ def draw_boxes(
         )
 
 
-def draw_legend(sheet: Image.Image, colours: dict[str, tuple[int, int, int]], place: tuple[int, int]) -> None:
-    """Write all labels in their colours, from ``place`` on to the right."""
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    left, top = place
-    for label, colour in colours.items():
-        draw.text((left, top), label, colour, font)
-        left += round(draw.textlength(label, font)) + _GAP
+def legend(colours: dict[str, tuple[int, int, int]], width: int, paper: tuple[int, int, int]) -> Image.Image:
+    """All labels in their colours, in as many lines of ``width`` pixels as they need."""
+    font = ImageFont.load_default(_SIZE)
+    places: list[tuple[int, int]] = []
+    left = top = 0
+    for label in colours:
+        length = round(font.getlength(label))
+        if left and left + length > width:
+            left, top = 0, top + _LINE
+        places.append((left, top))
+        left += length + _GAP
+    picture = Image.new("RGB", (width, top + _LINE if colours else 0), paper)
+    draw = ImageDraw.Draw(picture)
+    for place, (label, colour) in zip(places, colours.items(), strict=True):
+        draw.text(place, label, colour, font)
+    return picture

@@ -23,8 +23,8 @@ from data_prep import public_folder
 from data_prep.atomic import published
 from data_prep.census_values import PRIVATE_FACETS, PUBLIC_COLUMNS, PUBLIC_FACETS, Named
 from data_prep.errors import ArchiveError
+from data_prep.index import read_index
 from data_prep.manifest import HEADERS_FILE, is_private, read_manifest
-from data_prep.shard_format import read_dataset_card
 
 PUBLIC_MODE, PRIVATE_MODE = 0o644, 0o600
 
@@ -110,9 +110,10 @@ class Census:
         for facet in self.facets:
             if facet.silent:
                 continue
-            lines += ["", f"{facet.title:<46}{'films':>10}{'':>8}{'patients':>10}"]
+            width = max(44, 2 + max(len(str(cell)) for cell in facet.cells))
+            lines += ["", f"{facet.title:<{width + 2}}{'films':>10}{'':>8}{'patients':>10}"]
             lines += [
-                f"  {str(cell)[:43]:<44}{cell.films:>10,}{cell.films / max(self.films, 1):>8.1%}{cell.patients:>10,}"
+                f"  {cell!s:<{width}}{cell.films:>10,}{cell.films / max(self.films, 1):>8.1%}{cell.patients:>10,}"
                 for cell in facet.cells
             ]
         if self.private:
@@ -198,7 +199,7 @@ def merged(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
 
 
 def census_of(folder: Path) -> Census:
-    """The census of a private folder, or of a complete public one: whichever ``folder`` is.
+    """The census of a private folder, or of a complete public one with all its generations: whichever ``folder`` is.
 
     Raises:
         ArchiveError: it is neither, or damaged.
@@ -209,8 +210,7 @@ def census_of(folder: Path) -> Census:
         return private_census(manifest, study_years(folder, manifest.num_rows))
     if folder.is_dir() and not public_folder.is_begun(folder):
         raise ArchiveError(f"{folder} is neither a private folder that scan made nor a public one that shard made")
-    read_dataset_card(folder)
-    return public_census(pq.read_table(folder / "index.parquet", columns=PUBLIC_COLUMNS))
+    return public_census(read_index(folder, PUBLIC_COLUMNS))
 
 
 def study_years(private: Path, rows: int) -> pa.ChunkedArray | None:

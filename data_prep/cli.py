@@ -109,29 +109,33 @@ def _judged(card: DatasetCard, max_reject_fraction: float) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     from data_prep.shard_format import generation_folders
-    from data_prep.verify import verify
+    from data_prep.verify import verify, verify_together
 
     sound = True
-    for folder in generation_folders(args.public):
+    folders = generation_folders(args.public)
+    for folder in folders:
         problems = verify(folder)
         sound = sound and not problems
         print(f"{folder}: complete and sound" if not problems else "\n".join([f"{folder}:", *problems]))
         if problems:
-            _withdraw(folder, problems)
+            _withdraw(folder, problems, "shard" if folder == args.public else "append")
+    if len(folders) > 1 and sound and (problems := verify_together(args.public)):
+        print("\n".join(["the generations together:", *problems]))
+        return PROBLEMS_FOUND
     return 0 if sound else PROBLEMS_FOUND
 
 
-def _withdraw(public: Path, problems: Sequence[str]) -> None:
+def _withdraw(public: Path, problems: Sequence[str], command: str) -> None:
     """Have damaged shards written anew by the same command."""
     from data_prep.public_folder import withdraw
 
     try:
         damaged = withdraw(public, problems)
     except OSError as error:
-        print(f"{public} cannot be written ({error.strerror}): verify it where it can, then shard", file=sys.stderr)
+        print(f"{public} cannot be written ({error.strerror}): verify it where it can, then {command}", file=sys.stderr)
     else:
         anew = f"; it writes {', '.join(damaged)} anew" if damaged else ""
-        print(f"run the same shard command again{anew}")
+        print(f"run the same {command} command again{anew}")
 
 
 def _audit(args: argparse.Namespace) -> int:
@@ -140,7 +144,7 @@ def _audit(args: argparse.Namespace) -> int:
 
     problems = 0
     for folder in generation_folders(args.public):
-        report = audit(folder, private=args.private, phantom=args.phantom)
+        report = audit(folder, privates=args.private, phantom=args.phantom)
         print(f"{folder}\n{report}")
         problems += len(report.problems)
     return PROBLEMS_FOUND if problems else 0
@@ -162,7 +166,9 @@ def _bench_codecs(args: argparse.Namespace) -> int:
 
 def _preview(args: argparse.Namespace) -> int:
     from data_prep.preview import write_preview
+    from data_prep.report.page import check_place
 
+    check_place(args.out, None)
     write_preview(args.public, args.out, films=args.films, split=args.split, boxes=args.boxes)
     return 0
 
@@ -299,7 +305,10 @@ def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     audit = _command(commands, "audit", _audit, "prove that nothing outside the allow-list is in the shards")
     audit.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
-    audit.add_argument("--private", type=Path, metavar="PRIVATE", help="also look for every original identifier")
+    audit.add_argument(
+        "--private", type=Path, action="append", default=[], metavar="PRIVATE",
+        help="also look for every original identifier; may be given several times, for shards from several scans",
+    )  # fmt: skip
     audit.add_argument("--phantom", type=Path, metavar="OUT", help="also look for all that a phantom has planted")
 
     borders = _command(commands, "borders", _borders, "draw the borders of films, where burned-in text stands")

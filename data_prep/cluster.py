@@ -68,13 +68,13 @@ class Work:
         """Number of shards (of a part) or films (published)."""
         runtime = self.settings.runtime.model_copy(update={"part": self.part})
         settings = self.settings.model_copy(update={"runtime": runtime})
-        if self.part is not None:
-            return (append_part if self.append else shard_part)(self.private, self.public, settings)
         while True:
             try:
+                if self.part is not None:
+                    return (append_part if self.append else shard_part)(self.private, self.public, settings)
                 card = (append if self.append else shard)(self.private, self.public, settings)
                 return card.files.written if card else 0
-            except FolderBusyError:  # another array has not ended yet
+            except FolderBusyError:  # another array has not ended yet, or publishes
                 time.sleep(_LOOK_SECONDS)
 
     def checkpoint(self) -> "DelayedSubmission":

@@ -23,7 +23,7 @@ class ScanSettings(Settings):
     image_pattern: str | None = None
     r"""Regular expression searched in the path of a PNG or JPEG below its archive, with the named groups ``patient``,
     ``study``, ``body_part`` and ``view`` (all optional), for example ``(?P<patient>\d{8})_\d{3}``."""
-    layout: LayoutName | Literal["auto"] | None = None
+    layout: Literal[LayoutName, "auto"] | None = None
     """Public data set whose tables are read too, see ``data_prep.sources``; auto finds out which one it is."""
     tables: TableSettings = TableSettings()
     columns: ColumnSettings = ColumnSettings()

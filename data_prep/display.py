@@ -106,6 +106,17 @@ def display_table(display: Display) -> NDArray[np.uint16]:
     )
 
 
+def table_through_window(display: Display, center: float, width: float) -> NDArray[np.uint16]:
+    """[2**bits] the display value of every shard value through another window, by the film's own function; not shared.
+
+    Raises:
+        ValueError: a width that the function does not allow.
+    """
+    values = ValueRange(display.bits, display.value_offset, display.value_shift)
+    inputs = values.stored() * display.slope + display.intercept
+    return _as_table(_windowed(inputs, center, width, display.function), display.invert)
+
+
 def apply(values: NDArray[np.uint16], display: Display) -> NDArray[np.uint16]:
     """Display values of shard values of any shape.
 

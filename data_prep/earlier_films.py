@@ -1,14 +1,14 @@
 """The films of earlier generations, which a further one must neither repeat nor contradict."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_prep.errors import Reason, SettingsError
+from data_prep.index import file_pixels, read_one_index
 from data_prep.shard_format import read_dataset_card
 
 _FACTS = (
@@ -16,7 +16,6 @@ _FACTS = (
     *("age_years", "manufacturer", "bits_stored", "photometric", "presentation_intent", "pixel_spacing_from"),
 )
 """What manifest and index both say of a film. Not its model: whether it may be told depends on the whole archive."""
-_NONE = "-"
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class EarlierFilms:
     """Of complete generations.
 
     Attributes:
-        index: key, _FACTS, split, source size and SHA-256 of the pixels of all films.
+        index: key, frame, _FACTS, split, source size and SHA-256 of the pixels of all films.
         dataset_sha256: of the last generation.
     """
 
@@ -33,9 +32,13 @@ class EarlierFilms:
 
     @classmethod
     def read(cls, generations: Sequence[Path]) -> "EarlierFilms":
-        """Of the shard folders ``generations``, in their order."""
-        columns = ["key", *_FACTS, "split", "source_rows", "source_columns", "pixel_sha256"]
-        tables = [pq.read_table(folder / "index.parquet", columns=columns) for folder in generations]
+        """Of the shard folders ``generations``, in their order.
+
+        Raises:
+            ShardFormatError: one is unfinished or damaged.
+        """
+        columns = ["key", "frame", *_FACTS, "split", "source_rows", "source_columns", "pixel_sha256"]
+        tables = [read_one_index(folder, columns) for folder in generations]
         return cls(pa.concat_tables(tables).combine_chunks(), read_dataset_card(generations[-1]).dataset_sha256)
 
     def screened(self, manifest: pa.Table) -> pa.Table:
@@ -46,22 +49,41 @@ class EarlierFilms:
         into two splits.
         """
         films = pc.is_null(manifest["reason"])
-        there = _is_in(manifest["key"], self.index["key"])
-        same = _is_in(_facts(manifest, *_upright(manifest)), _facts(self.index, *_source_size(self.index)))
-        manifest = _with_reason(manifest, pc.and_(films, same), Reason.ALREADY_SHARDED)
-        known = _is_in(manifest["study"], self.index["study"])
-        agrees = _is_in(_joined(manifest, "study", "patient"), _joined(self.index, "study", "patient"))
-        stranger = pc.and_(pc.and_(known, pc.invert(agrees)), pc.and_(films, pc.invert(there)))
-        return _with_reason(manifest, stranger, Reason.IDENTITY_CHANGED)
+        place = pc.index_in(manifest["key"], self.index["key"].combine_chunks())
+        there = pc.and_(films, pc.is_valid(place))
+        same = pc.and_(there, pc.invert(_is_in(manifest["key"], self._other_frames(manifest))))
+        for now, then in self._compared(manifest):
+            same = pc.and_(same, _equal(now, then.take(place)))
+        manifest = _with_reason(manifest, same, Reason.ALREADY_SHARDED)
+        further = manifest.filter(pc.and_(films, pc.invert(there))).select(["row", "study", "patient"])
+        known = further.filter(_is_in(further["study"], self.index["study"]))
+        studies = self.index.filter(_is_in(self.index["study"], known["study"]))
+        agrees = _is_in(_joined(known, "study", "patient"), _joined(studies, "study", "patient"))
+        strangers = known.filter(pc.invert(agrees))["row"]
+        return _with_reason(manifest, _is_in(manifest["row"], strangers), Reason.IDENTITY_CHANGED)
+
+    def _compared(self, manifest: pa.Table) -> Iterator[tuple[pa.ChunkedArray, pa.ChunkedArray]]:
+        """All that can be compared: as it is now, and as it was then."""
+        yield from ((manifest[name], self.index[name]) for name in _FACTS)
+        yield from zip(_upright(manifest), (self.index["source_rows"], self.index["source_columns"]), strict=True)
+        yield pc.is_null(manifest["frames"]), pc.is_null(self.index["frame"])
 
     def pixels(self, planned: pa.Table) -> dict[str, str]:
-        """Key → SHA-256 of the pixels of the earlier films that are planned again, since their headers have changed.
+        """Key → pixels of the earlier files that are planned again, since their headers have changed.
 
         Args:
             planned: ``key`` of the files of a plan.
         """
-        again = self.index.filter(_is_in(self.index["key"], planned["key"]))
-        return dict(zip(again["key"].to_pylist(), again["pixel_sha256"].to_pylist(), strict=True))
+        return file_pixels(self.index, planned["key"])
+
+    def _other_frames(self, manifest: pa.Table) -> pa.ChunkedArray:
+        """Keys of files with several frames that do not have as many as they had."""
+        several = manifest.filter(pc.is_valid(manifest["frames"])).select(["key", "frames"]).to_pylist()
+        there = file_pixels(self.index, pa.chunked_array([[row["key"] for row in several]], pa.string()))
+        counts = {key: len(pixels.split()) for key, pixels in there.items()}
+        return pa.chunked_array(
+            [[row["key"] for row in several if counts.get(row["key"]) != row["frames"]]], pa.string()
+        )
 
     def check_splits(self, planned: pa.Table) -> None:
         """Refuse a plan that brings a patient of an earlier generation into another split.
@@ -72,9 +94,10 @@ class EarlierFilms:
         Raises:
             SettingsError: it does.
         """
-        known = _is_in(planned["patient"], self.index["patient"])
-        stays = _is_in(_joined(planned, "split", "patient"), _joined(self.index, "split", "patient"))
-        moved = pc.count_distinct(planned["patient"].filter(pc.and_(known, pc.invert(stays)))).as_py()
+        known = planned.filter(_is_in(planned["patient"], self.index["patient"]))
+        then = self.index.filter(_is_in(self.index["patient"], known["patient"]))
+        stays = _is_in(_joined(known, "split", "patient"), _joined(then, "split", "patient"))
+        moved = pc.count_distinct(known["patient"].filter(pc.invert(stays))).as_py()
         if moved:
             raise SettingsError(
                 f"{moved} patients of earlier generations would change their split; give the table of splits of those"
@@ -89,22 +112,14 @@ def _upright(manifest: pa.Table) -> tuple[pa.Array, pa.Array]:
     return pc.if_else(turned, columns, rows), pc.if_else(turned, rows, columns)
 
 
-def _source_size(index: pa.Table) -> tuple[pa.Array, pa.Array]:
-    return index["source_rows"], index["source_columns"]
-
-
-def _facts(table: pa.Table, rows: pa.Array, columns: pa.Array) -> pa.ChunkedArray:
-    """One text per film of all that can be compared."""
-    return _texts([table["key"], *(table[name] for name in _FACTS), rows, columns])
+def _equal(now: pa.ChunkedArray, then: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether values are equal, or both are not told."""
+    same = pc.fill_null(pc.equal(now, then.cast(now.type)), False)
+    return pc.or_(same, pc.and_(pc.is_null(now), pc.is_null(then)))
 
 
 def _joined(table: pa.Table, *names: str) -> pa.ChunkedArray:
-    return _texts([table[name] for name in names])
-
-
-def _texts(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
-    words = [pc.fill_null(pc.cast(column, pa.string()), _NONE) for column in columns]
-    return pc.binary_join_element_wise(*words, " ")
+    return pc.binary_join_element_wise(*(table[name] for name in names), " ")
 
 
 def _is_in(values: pa.ChunkedArray, among: pa.ChunkedArray) -> pa.ChunkedArray:

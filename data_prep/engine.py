@@ -118,6 +118,10 @@ def retry(private: Path, public: Path, reasons: Collection[Reason], settings: Sh
     inputs = read_inputs(private, public, settings)
     public_folder.read_begun(public)  # refuses a folder that is none, before it is claimed
     with _writing(public, inputs):
+        if any(public.glob(GENERATIONS)):
+            raise ShardFormatError(
+                f"{public} has further generations, which follow its shards as they are; append tries refused files"
+            )
         _, before = public_folder.read_begun(public)
         complete = public_folder.is_complete(public)
         run = Run(inputs, public, before)
@@ -151,14 +155,8 @@ def settings_of(public: Path, overrides: Sequence[str], model: type[S]) -> S:
 
 @contextmanager
 def _writing(public: Path, inputs: ShardInputs, *, shared: bool = False) -> Iterator[None]:
-    try:
-        with public_folder.claimed(public, inputs.identity, shared=shared):
-            yield
-    except OSError as error:  # of writing; trouble with reading leaves a shard unfinished
-        raise ShardFormatError(
-            f"{public} cannot be written ({error.strerror or type(error).__name__}); mend that, then run the same"
-            " command again: finished shards are kept"
-        ) from None
+    with public_folder.writable(public), public_folder.claimed(public, inputs.identity, shared=shared):
+        yield
 
 
 def _refused(public: Path, inputs: ShardInputs, reasons: Collection[Reason]) -> dict[int, Reason]:

@@ -11,6 +11,7 @@ drew it: the public table has a number in its place. Messages name the line, nev
 import csv
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,6 +77,8 @@ class LabelSummary:
 def write_labels(private: Path, labels: Path | None, boxes: Path | None, public: Path) -> LabelSummary:
     """Write the labels and boxes of those films of the tables that are in the shards, in place of earlier ones.
 
+    Those of films that ``private`` does not know, which came from another scan, stay.
+
     Args:
         private: folder of the scan that the shards were made from.
         labels, boxes: expert tables; without ``boxes`` the table of boxes is written empty. Without both, the tables
@@ -83,7 +86,8 @@ def write_labels(private: Path, labels: Path | None, boxes: Path | None, public:
         public: complete folder of shards.
 
     Raises:
-        LabelError: a table is missing or malformed, or a row is wrong or stands twice; with file and line.
+        LabelError: a table is missing or malformed, or a row is wrong or stands twice; with file and line. Or no row
+            is about a film of the shards: earlier labels stay.
         ArchiveError, ShardFormatError, SecretError: the folders are incomplete, or do not belong together.
     """
     if labels is None:
@@ -94,18 +98,17 @@ def write_labels(private: Path, labels: Path | None, boxes: Path | None, public:
     sizes = _sizes(public, films.fingerprint)
     label_rows, label_count, label_lines = _read_labels(labels, films, sizes)
     box_rows, box_count = ([], TableCount()) if boxes is None else _read_boxes(boxes, films, sizes, label_lines)
-    tables = {
-        LABELS_FILE: pa.Table.from_pylist(sorted(label_rows, key=lambda r: (r["key"], r["label"])), LABELS_SCHEMA),
-        BOXES_FILE: pa.Table.from_pylist(
-            sorted(box_rows, key=lambda r: (r["key"], r["label"], *(r[edge] for edge in _EDGES), r["reader"] or 0)),
-            BOXES_SCHEMA,
-        ),
-    }
-    _replace(public, tables)
+    missed = [str(count) for count in (label_count, box_count) if count.not_in_shards or count.unknown]
+    if missed and not (label_count.used or box_count.used):
+        raise LabelError(f"no row of {labels} is about a film of {public}, so nothing was written: {missed[0]}")
+    label_rows.sort(key=lambda row: row[:2])
+    box_rows.sort(key=lambda row: (*row[:6], row[7] or 0))
+    tables = {LABELS_FILE: _table(label_rows, LABELS_SCHEMA), BOXES_FILE: _table(box_rows, BOXES_SCHEMA)}
+    _replace(public, {name: _with_others(public / name, table, films) for name, table in tables.items()})
     values: dict[str, Counter[str]] = {}
-    for row in label_rows:
-        values.setdefault(row["label"], Counter())[row["value"] or "number"] += 1
-    keys = {row["key"] for row in label_rows} | {row["key"] for row in box_rows}
+    for _, label, value, *_ in label_rows:
+        values.setdefault(label, Counter())[value or "number"] += 1
+    keys = {row[0] for row in label_rows} | {row[0] for row in box_rows}
     return LabelSummary(label_count, box_count, len(keys), {label: dict(count) for label, count in values.items()})
 
 
@@ -127,27 +130,32 @@ class _Films:
         several = manifest.filter(pc.is_valid(manifest["frames"]))
         self.frames: dict[str, int] = dict(zip(*(several[name].to_pylist() for name in ("key", "frames")), strict=True))
         """Key of a file with several films → how many."""
-        linkage = read_linkage(private).select(["path", "sop_instance_uid", "key"]).to_pylist()
-        self._by_uid: dict[str, set[str | None]] = {}
-        self._by_path: dict[str, str | None] = {}
-        self._by_name: dict[str, list[tuple[PurePosixPath, str | None]]] = {}
-        for row in linkage:
-            if row["sop_instance_uid"]:
-                self._by_uid.setdefault(row["sop_instance_uid"], set()).add(row["key"])
-            self._by_path[row["path"]] = row["key"]
-            path = PurePosixPath(Path(row["path"]).as_posix())
-            self._by_name.setdefault(path.name, []).append((path, row["key"]))
+        linkage = read_linkage(private, ["path", "sop_instance_uid", "key"])
+        del manifest, several
+        self._paths: list[str] = linkage["path"].to_pylist()
+        self._keys: list[str | None] = linkage["key"].to_pylist()
+        self._by_uid: dict[str, list[int]] = {}
+        self._by_name: dict[str, list[int]] = {}
+        for row, uid in enumerate(linkage["sop_instance_uid"].to_pylist()):
+            if uid:
+                self._by_uid.setdefault(uid, []).append(row)
+            self._by_name.setdefault(self._paths[row].rpartition("/")[2], []).append(row)
+
+    def own_keys(self) -> pa.Array:
+        """Keys of all films of the scan."""
+        frames = (frame_key(key, frame) for key, count in self.frames.items() for frame in range(1, count))
+        return pa.array([*filter(None, self._keys), *frames], pa.string())
 
     def keys(self, column: str, name: str) -> set[str | None]:
         """Keys of the films called ``name``: none is unknown, None is a file that is no film, several are ambiguous."""
         if column == "sop_instance_uid":
-            return self._by_uid.get(name, set())
-        if name in self._by_path:
-            return {self._by_path[name]}
+            return {self._keys[row] for row in self._by_uid.get(name, ())}
         wanted = PurePosixPath(name.replace("\\", "/"))
+        near = self._by_name.get(wanted.name, ())
+        if exact := {self._keys[row] for row in near if self._paths[row] == name}:
+            return exact
         parts = tuple(part for part in wanted.parts if part != ".")
-        near = self._by_name.get(wanted.name, [])
-        return {key for path, key in near if path.parts[-len(parts) :] == parts}
+        return {self._keys[row] for row in near if PurePosixPath(self._paths[row]).parts[-len(parts) :] == parts}
 
 
 def _sizes(public: Path, fingerprint: str) -> dict[str, tuple[int, int]]:
@@ -168,8 +176,8 @@ def _sizes(public: Path, fingerprint: str) -> dict[str, tuple[int, int]]:
 
 def _read_labels(
     path: Path, films: _Films, sizes: Mapping[str, tuple[int, int]]
-) -> tuple[list[dict[str, Any]], TableCount, dict[tuple[str, str], tuple[int, str | None]]]:
-    """Rows for LABELS_SCHEMA, their count, and (key, label) → (line, value)."""
+) -> tuple[list[tuple[Any, ...]], TableCount, dict[tuple[str, str], tuple[int, str | None]]]:
+    """Rows in the order of LABELS_SCHEMA, their count, and (key, label) → (line, value)."""
     count, out, seen = TableCount(), [], dict[tuple[str, str], tuple[int, str | None]]()
     for row in _rows(path, ("label",), films, count):
         label = _label(row)
@@ -182,16 +190,7 @@ def _read_labels(
         if not _in_shards(row.key, sizes, count):
             continue
         source, confidence = _certainty(row)
-        out.append(
-            {
-                "key": row.key,
-                "label": label,
-                "value": value,
-                "number": number,
-                "source": source,
-                "confidence": confidence,
-            }
-        )
+        out.append((row.key, label, value, number, source, confidence, None, None))  # no offsets: no report
     return out, count, seen
 
 
@@ -200,8 +199,8 @@ def _read_boxes(
     films: _Films,
     sizes: Mapping[str, tuple[int, int]],
     labels: Mapping[tuple[str, str], tuple[int, str | None]],
-) -> tuple[list[dict[str, Any]], TableCount]:
-    """Rows for BOXES_SCHEMA and their count."""
+) -> tuple[list[tuple[Any, ...]], TableCount]:
+    """Rows in the order of BOXES_SCHEMA, and their count."""
     count, out, seen = TableCount(), [], dict[tuple[Any, ...], int]()
     readers: dict[str, int] = {}
     for row in _rows(path, ("label", *_EDGES), films, count):
@@ -221,8 +220,7 @@ def _read_boxes(
         ):
             raise LabelError(f"{row.where}: the box reaches out of the film; give pixels of the original film")
         if _in_shards(row.key, sizes, count):
-            box = dict(zip(_EDGES, edges, strict=True))
-            out.append({"key": row.key, "label": label, **box, "source": "expert", "reader": reader})
+            out.append((row.key, label, *edges, "expert", reader))
     return out, count
 
 
@@ -306,7 +304,7 @@ def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> s
 def _label(row: _Row) -> str:
     if not _NAME.fullmatch(row.cells["label"]):
         raise LabelError(f"{row.where}: a label is 1 to 64 of the characters a-z, 0-9 and _")
-    return row.cells["label"]
+    return sys.intern(row.cells["label"])
 
 
 def _value(row: _Row) -> tuple[str | None, float | None]:
@@ -317,7 +315,7 @@ def _value(row: _Row) -> tuple[str | None, float | None]:
         return None, _number(row, "number")
     if value not in VALUES:
         raise LabelError(f"{row.where}: value must be one of {', '.join(VALUES)}")
-    return value, None
+    return sys.intern(value), None
 
 
 def _certainty(row: _Row) -> tuple[str, float]:
@@ -328,7 +326,7 @@ def _certainty(row: _Row) -> tuple[str, float]:
     confidence = _number(row, "confidence") if row.cells.get("confidence") else 1.0
     if not 0 <= confidence <= 1:
         raise LabelError(f"{row.where}: confidence must be from 0 to 1")
-    return source, confidence
+    return sys.intern(source), confidence
 
 
 def _number(row: _Row, column: str) -> float:
@@ -339,6 +337,26 @@ def _number(row: _Row, column: str) -> float:
     if not math.isfinite(number):
         raise LabelError(f"{row.where}: the column {column} must be a number")
     return number
+
+
+def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema)
+
+
+def _with_others(path: Path, table: pa.Table, films: _Films) -> pa.Table:
+    """``table`` with the rows of the one at ``path`` that are of films from another scan."""
+    if not path.exists():
+        return table
+    try:
+        before = pq.read_table(path).cast(table.schema)
+    except (OSError, ValueError, pa.ArrowException):
+        raise ShardFormatError(f"{path} is damaged; remove it, then label again from every scan") from None
+    others = before.filter(pc.invert(pc.is_in(before["key"], films.own_keys())))
+    if not len(others):
+        return table
+    order = [(name, "ascending") for name in table.column_names]
+    return pa.concat_tables([table, others]).sort_by(order)
 
 
 def _replace(public: Path, tables: Mapping[str, pa.Table]) -> None:

@@ -11,16 +11,23 @@ _SIZ = b"\xff\x4f\xff\x51"
 _FRAME_HEADERS = frozenset({0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _SCAN = 0xDA
 _TILE_PART = 0x90
+_MAX_TILES = 65_535
+"""T.800 A.5.1."""
 
 
 def declared_size(data: bytes) -> tuple[int, int]:
     """Rows and columns that a stream declares, before a decoder makes room for them.
 
     Raises:
-        ValueError, IndexError: it declares none.
+        ValueError, IndexError: it declares none, or tiles in which it cannot lie.
     """
     if (place := _codestream(data)) >= 0:  # T.800 A.5.1
         x, y, x_start, y_start = (_number(data, at, 4) for at in range(place + 8, place + 24, 4))
+        wide, high, x_tiles, y_tiles = (_number(data, at, 4) for at in range(place + 24, place + 40, 4))
+        if not (_begins_first(x_start, x_tiles, wide) and _begins_first(y_start, y_tiles, high)):
+            raise ValueError("the first tile is not where the image begins")  # OpenJPH would never end
+        if -(-(x - x_tiles) // wide) * -(-(y - y_tiles) // high) > _MAX_TILES:
+            raise ValueError("more tiles than a codestream can number")
         return y - y_start, x - x_start
     place = _segment(data, len(_START), _FRAME_HEADERS)  # T.81 B.2.2, T.87 C.2.2
     return _number(data, place + 5, 2), _number(data, place + 7, 2)
@@ -45,6 +52,11 @@ def image_end(data: bytes) -> int:
             raise ValueError("no end of codestream")
         return place + 2
     return data.rindex(_END, _segment(data, len(_START), frozenset({_SCAN}))) + 2
+
+
+def _begins_first(start: int, tiles: int, size: int) -> bool:
+    """Whether the image begins inside the first tile (T.800 B.3), in one direction."""
+    return tiles <= start < tiles + size
 
 
 def _codestream(data: bytes) -> int:

@@ -1,7 +1,7 @@
 """Settings of the layouts of public data sets: how the tables and boxes of a set are read."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,9 @@ LayoutName = Literal[
 
 FACTS = ("patient", "study", "body_part", "view", "laterality", "sex", "age")
 """What a table may say of a film, beside its split, labels and boxes."""
+
+
+LabelName = Annotated[str, Field(pattern="^[a-z0-9_]{1,64}$")]
 
 
 class TableSettings(Settings):
@@ -29,7 +32,7 @@ class TableSettings(Settings):
     boxes_complete: bool = True
     """coco, voc and yolo: a film whose annotation has no box of a class does not have the finding (absent); false says
     nothing about it."""
-    rename: dict[str, str | None] = Field(default_factory=dict)
+    rename: dict[str, LabelName | None] = Field(default_factory=dict)
     """Name of a class or column in the set → label; null leaves it out. Several names may become one label."""
 
 

@@ -27,12 +27,10 @@ from data_prep.manifest import BOXES_TABLE, LABELS_TABLE, PROBLEMS_TABLE, SPLITS
 from data_prep.sources.archive import root_of
 from data_prep.sources.film_names import Film, FilmNames
 from data_prep.sources.layouts import layouts_of, read_layout, the_layout
-from data_prep.sources.told import GivenSplit, Told, Where
+from data_prep.sources.told import GivenSplit, Told, Where, most_held_out
 
 _TABLES = (LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE)
 _FACTS = ("patient_id", "study", "body_part", "view", "laterality", "sex", "age_years")
-_HELD_OUT: tuple[GivenSplit, ...] = ("test", "val", "train_val", "train")
-"""A patient with films in several splits goes to the first of these, so that nothing leaks into training."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +111,11 @@ def read_tables(name: LayoutName, root: Path, headers: pa.Table, settings: ScanS
     Raises:
         ArchiveError, SettingsError: a table or column is missing or damaged.
     """
-    names = ("below", "reason", "rows", "columns", "orientation", "source")
+    names = ("below", "reason", "frames", "rows", "columns", "orientation", "source")
     films, others = [], []
-    for row, (below, reason, *raster, source) in enumerate(zip(*(headers[n].to_pylist() for n in names), strict=True)):
-        if reason is None:
+    rows = zip(*(headers[n].to_pylist() for n in names), strict=True)
+    for row, (below, reason, frames, *raster, source) in enumerate(rows):
+        if reason is None and frames is None:  # no table of a set says which film of several it means
             films.append(Film(row, below, raster[0], raster[1], raster[2] or 1, source))
         else:
             others.append(below)
@@ -209,7 +208,7 @@ def _patient_splits(told: Told, patients: list[str | None]) -> tuple[dict[str, G
             unsplit += 1
         else:
             found.setdefault(patient, set()).add(split)
-    splits = {patient: next(split for split in _HELD_OUT if split in several) for patient, several in found.items()}
+    splits = {patient: most_held_out(several) for patient, several in found.items()}
     return splits, sum(len(several) > 1 for several in found.values()), unsplit
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep.errors import DROPPED, Reason
 from data_prep.history import History, Verdicts
+from data_prep.index import across_splits, same_pixels
 from data_prep.shard_format import INDEX_SCHEMA, REJECTS_SCHEMA, SPLITS, DatasetCard, FileCounts, ShardCard
 
 DEIDENTIFICATION = {
@@ -32,32 +32,6 @@ def merged_index(public: Path, shards: Iterable[str]) -> pa.Table:
     """The rows of the shards' tables, in order of the shards' names, with ``same_pixels_as`` (INDEX_SCHEMA)."""
     parts = [pq.read_table(public / f"{name}.parquet").cast(INDEX_SCHEMA) for name in sorted(shards)]
     return same_pixels(pa.concat_tables(parts or [INDEX_SCHEMA.empty_table()]))
-
-
-def same_pixels(index: pa.Table) -> pa.Table:
-    """``index`` with ``same_pixels_as`` for films that another one equals, pixel for pixel, under another identifier.
-
-    One of them stands for all and keeps null: that of test before val before train, then the least key. So what has
-    null holds no pixels twice, and loses nothing of an evaluation set.
-    """
-    rank = pc.index_in(index["split"], pa.array(SPLITS[::-1]))
-    keys, order = index["key"], [(name, "ascending") for name in ("pixel_sha256", "rank", "key")]
-    ranked = pa.table({"pixel_sha256": index["pixel_sha256"], "rank": rank, "key": keys})
-    places = pc.sort_indices(ranked, order).to_numpy()
-    pixels = index["pixel_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()[places]
-    first = np.flatnonzero(np.diff(pixels, prepend=-1))
-    standing = np.empty(len(places), dtype=np.int64)
-    standing[places] = np.repeat(places[first], np.diff(first, append=len(places)))
-    other = pa.array(standing != np.arange(len(places)))
-    column = pc.if_else(other, keys.take(pa.array(standing)), pa.scalar(None, pa.string()))
-    return index.set_column(INDEX_SCHEMA.get_field_index("same_pixels_as"), "same_pixels_as", column)
-
-
-def across_splits(index: pa.Table) -> int:
-    """How many films have the pixels of a film of another split."""
-    twins = index.filter(pc.is_valid(index["same_pixels_as"]))
-    theirs = index["split"].take(pc.index_in(twins["same_pixels_as"], index["key"].combine_chunks()))
-    return int(pc.sum(pc.not_equal(twins["split"], theirs)).as_py() or 0)
 
 
 def written_files(index: pa.Table) -> int:

@@ -120,9 +120,8 @@ def prepare_private(private: Path) -> None:
     """
     try:
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (private / MANIFEST_FILE).exists():
-            tables = {LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE}
-            ours = {MANIFEST_FILE, LINKAGE_FILE, UNMAPPED_FILE, HEADERS_FILE, LOCK_FILE, *tables}
+        if not any((private / name).exists() for name in (MANIFEST_FILE, LINKAGE_FILE, HEADERS_FILE)):
+            ours = {UNMAPPED_FILE, LOCK_FILE, LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE}
             if any(path.name not in ours and not is_leftover(path) for path in private.iterdir()):
                 raise ArchiveError(f"{private} holds other files; give a new or an empty folder as --out")
         private.chmod(0o700)

@@ -52,7 +52,7 @@ class Plan:
     def files(self, manifest: pa.Table) -> pa.Table:
         """Columns key, patient and split of the files of all shards."""
         rows = np.concatenate([np.array([], dtype=np.int64), *(one.rows for one in self.shards)])
-        splits = np.repeat([one.split for one in self.shards], [len(one.rows) for one in self.shards])
+        splits = [one.split for one in self.shards for _ in one.rows]
         places = np.searchsorted(manifest["row"].to_numpy(), rows)
         return manifest.select(["key", "patient"]).take(places).append_column("split", pa.array(splits, pa.string()))
 

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from data_prep.box_overlay import colours_of, draw_boxes, draw_legend, read_boxes
+from data_prep.box_overlay import colours_of, draw_boxes, legend, read_boxes
 from data_prep.errors import ShardFormatError
+from data_prep.index import read_index
 from data_prep.shard_format import read_dataset_card, unpack_mask
 from data_prep.shown_film import shown_film
 
@@ -23,10 +23,8 @@ _GAP = 12
 _LINE = 15
 _CAPTION = 2 * _LINE + 4
 _TITLE = 34
-_LEGEND = 480
-"""Where the labels of boxes begin, right of the title."""
-_SHEET_WIDTH = 8
-"""Films side by side."""
+_SHEET_WIDTH, _LEAST_WIDTH = 8, 3
+"""Films side by side, at most; room for so many, at least: the title needs it."""
 _PAPER, _INK, _FAINT, _OUTLINE = (24, 26, 30), (232, 232, 228), (150, 152, 156), (255, 176, 0)
 
 
@@ -40,8 +38,7 @@ def write_preview(public: Path, out: Path, *, films: int, split: str | None, box
     Raises:
         ShardFormatError: the folder is missing or unfinished, has no such films, or ``out`` cannot be written.
     """
-    card = read_dataset_card(public)
-    index = pq.read_table(public / "index.parquet")
+    card, index = read_dataset_card(public), read_index(public)
     if split is not None:
         index = index.filter(pc.equal(index["split"], split))
     drawn = read_boxes(public) if boxes else {}
@@ -57,8 +54,7 @@ def write_preview(public: Path, out: Path, *, films: int, split: str | None, box
     pictures = [_picture(public, row) for row in rows]
     for picture, row in zip(pictures, rows, strict=True):
         draw_boxes(picture, drawn.get(row["key"], []), (row["source_rows"], row["source_columns"]), colours)
-    sheet = _sheet([(picture, _caption(row)) for picture, row in zip(pictures, rows, strict=True)], title)
-    draw_legend(sheet, colours, (_LEGEND, _GAP))
+    sheet = _sheet([(picture, _caption(row)) for picture, row in zip(pictures, rows, strict=True)], title, colours)
     try:
         sheet.save(out, format="PNG")
     except OSError as error:
@@ -100,17 +96,22 @@ def _caption(row: dict[str, Any]) -> tuple[str, str]:
     return what, f"{row['source_rows']} x {row['source_columns']} · {row['bits_stored']} bit · {source}{inverted}"
 
 
-def _sheet(films: list[tuple[Image.Image, tuple[str, str]]], title: str) -> Image.Image:
+def _sheet(
+    films: list[tuple[Image.Image, tuple[str, str]]], title: str, colours: dict[str, tuple[int, int, int]]
+) -> Image.Image:
     columns = min(_SHEET_WIDTH, len(films))
     cell = FILM_SIDE + _GAP, FILM_SIDE + _CAPTION + _GAP
-    size = columns * cell[0] + _GAP, -(-len(films) // columns) * cell[1] + _GAP + _TITLE
-    sheet = Image.new("RGB", size, _PAPER)
+    width = max(columns, _LEAST_WIDTH) * cell[0] + _GAP
+    labels = legend(colours, width - 2 * _GAP, _PAPER)
+    above = _GAP + _TITLE + labels.height
+    sheet = Image.new("RGB", (width, above + -(-len(films) // columns) * cell[1]), _PAPER)
+    sheet.paste(labels, (_GAP, _TITLE + _GAP // 2))
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, _GAP), title, _INK, ImageFont.load_default(15))
     font = ImageFont.load_default(12)
     for number, (picture, (what, how)) in enumerate(films):
         left = _GAP + number % columns * cell[0]
-        top = _GAP + _TITLE + number // columns * cell[1]
+        top = above + number // columns * cell[1]
         sheet.paste(picture, (left + (FILM_SIDE - picture.width) // 2, top + (FILM_SIDE - picture.height) // 2))
         draw.text((left, top + FILM_SIDE + 4), what, _INK, font)
         draw.text((left, top + FILM_SIDE + 4 + _LINE), how, _FAINT, font)

@@ -8,16 +8,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from data_prep.atomic import canonical_json, is_leftover, published, sync_folder
 from data_prep.errors import ArchiveError, FolderBusyError, ShardFormatError
 from data_prep.folder_lock import LOCK_FILE, locked
 from data_prep.history import History
-from data_prep.shard_format import SPLITS
+from data_prep.shard_format import SPLITS, read_dataset_card
 
 DATASET_FILE = "dataset.json"
 _BEGUN_FILE = ".unfinished.json"
 """Says how the folder was begun until ``dataset.json`` does; hidden, since it is of no use to a reader."""
-_BEGUN_FILES = (DATASET_FILE, _BEGUN_FILE)
+BEGUN_FILES = (DATASET_FILE, _BEGUN_FILE)
 _SHARD_FILE = re.compile(rf"((?:{'|'.join(SPLITS)})-\d{{6,}})\.(?:tar|parquet|json)")
 
 Identity = Mapping[str, Any]
@@ -49,7 +52,7 @@ def claimed(public: Path, identity: Identity, *, shared: bool = False) -> Iterat
         public.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ShardFormatError(f"the public folder {public} cannot be made ({error.strerror})") from None
-    with _held(public, shared):
+    with held(public, shared):
         check_identity(public, identity)
         if not shared:
             _clear(public)
@@ -78,12 +81,12 @@ def is_complete(public: Path) -> bool:
 
 def is_begun(public: Path) -> bool:
     """Whether the folder is a public one, finished or not."""
-    return any((public / name).exists() for name in (DATASET_FILE, _BEGUN_FILE))
+    return any((public / name).exists() for name in BEGUN_FILES)
 
 
 def key_fingerprint_of(public: Path) -> str | None:
     """Fingerprint of the secret that made the keys of a public folder, finished or not; None where nothing tells it."""
-    for name in (DATASET_FILE, _BEGUN_FILE):
+    for name in BEGUN_FILES:
         try:
             return str(json.loads((public / name).read_text(encoding="utf-8"))["key_fingerprint"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -100,9 +103,28 @@ def read_begun(public: Path) -> tuple[dict[str, Any], History]:
     found = _begun(public)
     if found is not None:
         return found.config, found.history
-    if any((public / name).exists() for name in _BEGUN_FILES):
+    if any((public / name).exists() for name in BEGUN_FILES):
         raise ShardFormatError(f"{public / DATASET_FILE} is damaged; run the same shard command again to rewrite it")
     raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
+
+
+def follows(public: Path) -> str | None:
+    """``dataset_sha256`` of the generation that the folder was begun after; None for the first, or if nothing tells."""
+    found = _begun(public)
+    return found.after if found else None
+
+
+def is_whole(public: Path) -> bool:
+    """Whether the folder is complete, with a card for every shard and both tables; their bytes are not checked."""
+    if (public / _BEGUN_FILE).exists():
+        return False
+    try:
+        card = read_dataset_card(public)
+        for name in ("index.parquet", "rejects.parquet"):
+            pq.read_metadata(public / name)
+    except (ShardFormatError, OSError, pa.ArrowException):
+        return False
+    return all((public / f"{Path(name).stem}.json").exists() for name in card.shards)
 
 
 def finish(public: Path, card: bytes) -> None:
@@ -141,7 +163,7 @@ def withdraw(public: Path, problems: Iterable[str]) -> list[str]:
     """
     told = [_SHARD_FILE.match(problem) for problem in problems]
     names = sorted({match[1] for match in told if match})
-    with _held(public):
+    with held(public):
         for name in names:
             (public / f"{name}.json").unlink(missing_ok=True)
     return names
@@ -154,7 +176,28 @@ def _clear(public: Path) -> None:
 
 
 @contextmanager
-def _held(public: Path, shared: bool = False) -> Iterator[None]:
+def writable(public: Path) -> Iterator[None]:
+    """Tell a user what went wrong with writing; trouble with reading films leaves a shard unfinished.
+
+    Raises:
+        ShardFormatError: the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ShardFormatError(
+            f"{public} cannot be written ({error.strerror or type(error).__name__}); mend that, then run the same"
+            " command again: finished shards are kept"
+        ) from None
+
+
+@contextmanager
+def held(public: Path, shared: bool = False) -> Iterator[None]:
+    """Keep other commands from writing to an existing folder.
+
+    Raises:
+        FolderBusyError: it is in use.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(public, shared=shared))
@@ -173,7 +216,7 @@ class _Begun(NamedTuple):
 
 def _begun(public: Path) -> _Begun | None:
     """How the folder was begun; None where nothing, or nothing whole, says so."""
-    for name in _BEGUN_FILES:
+    for name in BEGUN_FILES:
         try:
             found = json.loads((public / name).read_text(encoding="utf-8"))
             history = History.read(found)

@@ -38,19 +38,19 @@ _GLANCE = 256
 
 @dataclass(frozen=True)
 class Sample:
-    """What a shard holds of one film, and what its row of the index says beyond (see INDEX_SCHEMA)."""
+    """What a shard holds of one film, and what its row of the index says beyond (see INDEX_SCHEMA).
+
+    Attributes:
+        fingerprint: of what is seen, pixels and display: equal for copies of one film, whatever codec stores them.
+    """
 
     film: bytes
     sidecar: Sidecar
+    fingerprint: str
     content_fraction: float
     polarity_suspect: bool
     clipped: tuple[float, float]
     perceptual_hash: int
-
-    @property
-    def fingerprint(self) -> str:
-        """What is seen, pixels and display: equal for copies of one film."""
-        return self.sidecar.pixel_sha256 + self.sidecar.display.model_dump_json(exclude={"provenance"})
 
     def index_row(self) -> dict[str, Any]:
         """The columns of the index that do not depend on the film's place."""
@@ -126,6 +126,7 @@ def make_sample(
     shown = apply(halved(values, _GLANCE), display)
     mask = content_mask(shown, (rows, columns))
     sha256, ends = pixel_sha256(values, full.shape), clipped(values, mask, display)
+    fingerprint = sha256 + display.model_dump_json(exclude={"provenance"})
     if codec == "jpeg":
         values, display = _as_displayed(values, display)
     sidecar = Sidecar(
@@ -146,6 +147,7 @@ def make_sample(
     return Sample(
         film=encode_film(values, codec),
         sidecar=sidecar,
+        fingerprint=fingerprint,
         content_fraction=float(mask.mean()),
         polarity_suspect=polarity_suspect(shown),
         clipped=ends,

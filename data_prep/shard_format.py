@@ -199,8 +199,8 @@ INDEX_SCHEMA = pa.schema(
 """The columns behind ``provenance`` are what only the pixels tell; training filters on them.
 
 polarity_suspect    the film looks as if black and white were exchanged
-pixel_sha256        equal for films of equal size and values
-same_pixels_as      key of another film with equal pixels, for all such films but one (data_prep.ledger.same_pixels);
+pixel_sha256        equal for films of equal source size and equal values in the shards (of jpeg: before the display)
+same_pixels_as      key of another film with equal pixels, for all such films but one (data_prep.index.same_pixels);
                     null in the table of a shard, which knows nothing of others
 content_fraction    part of the film that its content mask takes for anatomy
 clipped_low         part of the content at the dark end of the display, within 0.2 % of the range
@@ -279,7 +279,7 @@ class DatasetCard(_Closed):
     films: dict[Split, int]
     patients: dict[Split, int]
     same_pixels: int = 0
-    """Films whose stored pixels another film has too, under another identifier (``same_pixels_as`` in the index)."""
+    """Films of this generation with the pixels of another, under another identifier (``same_pixels_as``)."""
     same_pixels_across_splits: int = 0
     """… in another split: training on one of them would leak into the evaluation of the other."""
     shards: dict[str, str]

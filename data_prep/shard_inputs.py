@@ -31,7 +31,7 @@ class ShardInputs:
         given: keyed patient → split, where the user gave a table.
         identity: what all shards of the public folder share.
         plan: the shards, without those of retries.
-        written: key → SHA-256 of the pixels of films of earlier generations that a planned file seems to change.
+        written: key → pixels of files of earlier generations that a planned one seems to change.
     """
 
     manifest: pa.Table
@@ -51,6 +51,11 @@ class ShardInputs:
         """The shards of all generations."""
         return *self.plan.shards, *plan_retries(self.manifest, self.settings, self.plan, history.retries, self.given)
 
+    def keys(self, shards: Sequence[PlannedShard]) -> pa.ChunkedArray:
+        """[files] of ``shards``."""
+        rows = np.concatenate([one.rows for one in shards])
+        return self.manifest["key"].take(np.searchsorted(self.manifest["row"].to_numpy(), rows))
+
     def tasks(
         self, shards: Sequence[PlannedShard], history: History, written: Mapping[str, str]
     ) -> Iterator[ShardTask]:
@@ -59,7 +64,7 @@ class ShardInputs:
         Args:
             shards: some of :meth:`planned`.
             history: what is settled already.
-            written: key → SHA-256 of the pixels of films that could appear again in a retry.
+            written: key → pixels of files that could appear again in a retry, see :func:`data_prep.index.file_pixels`.
         """
         written = {**self.written, **written}
         rows = self.manifest["row"].to_numpy()

@@ -14,6 +14,7 @@ from data_prep.config import ShardRuntime
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
 from data_prep.estimate import check_disk
 from data_prep.history import History, Verdicts
+from data_prep.index import file_pixels
 from data_prep.ledger import dataset_card, given_up, merged_index, merged_rejects
 from data_prep.plan import PlannedShard
 from data_prep.progress import Progress
@@ -103,7 +104,7 @@ class Run:
         try:
             for generation in sorted({one.generation for one in todo}):
                 shards = [one for one in todo if one.generation == generation]
-                tasks = self._inputs.tasks(shards, self.history, self._written(generation))
+                tasks = self._inputs.tasks(shards, self.history, self._written(generation, shards))
                 limits = _limits(self._inputs.settings.runtime, len(shards))
                 for result in write_shards(tasks, self._public, limits, progress.show, learn):
                     if isinstance(result, ShardCard):
@@ -117,13 +118,12 @@ class Run:
         finally:
             progress.close()
 
-    def _written(self, generation: int) -> dict[str, str]:
-        """Key → SHA-256 of the pixels of the films of earlier generations; empty for the first."""
+    def _written(self, generation: int, shards: Sequence[PlannedShard]) -> dict[str, str]:
+        """Key → pixels of the files of ``shards`` that earlier generations hold; empty for the first."""
         if not generation:
             return {}
         earlier = [one.name for one in self.planned if one.generation < generation]
-        index = merged_index(self._public, earlier)
-        return dict(zip(index["key"].to_pylist(), index["pixel_sha256"].to_pylist(), strict=True))
+        return file_pixels(merged_index(self._public, earlier), self._inputs.keys(shards))
 
     def _publish(self) -> DatasetCard:
         """Merge the shards' tables, then write ``dataset.json``; a folder that is complete already is left alone."""

@@ -47,7 +47,7 @@ class ShardTask:
         config_sha256: goes into the card.
         inputs_sha256: goes into the card.
         verdicts: row → reason for files that are not tried: an earlier run has learnt what becomes of them.
-        written: key → SHA-256 of the pixels, for films of these files that another shard holds already.
+        written: key → SHA-256 of the pixels of each frame, for those of these files that another shard holds already.
         generation: 0, or the number of the retry that takes these files up again.
         reject_empty: leave out films that show nothing but air.
     """
@@ -256,7 +256,8 @@ def _one_file(unit: list[tuple[str, Facts]], task: ShardTask, watch: Watch) -> t
     if not taken:
         return [], rejects
     written = task.written.get(unit[0][1]["key"])
-    if len({found for _, found in alike}) > 1 or written not in (None, taken[0].sidecar.pixel_sha256):
+    pixels = " ".join(sample.sidecar.pixel_sha256 for sample in taken)
+    if len({found for _, found in alike}) > 1 or written not in (None, pixels):
         return [], rejects + [(row, Reason.UID_CONFLICT) for row, _ in alike]
     duplicates = [(row, Reason.DUPLICATE) for row, _ in (alike if written else alike[1:])]
     return [] if written else taken, rejects + duplicates

@@ -1,6 +1,5 @@
 """Which split a patient belongs to: one pure function, the same for every film of the patient, for good."""
 
-import csv
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -9,8 +8,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-from data_prep.errors import SettingsError
+from data_prep.errors import ArchiveError, SettingsError
 from data_prep.shard_format import Split
+from data_prep.sources.csv_table import csv_table
 
 _log = logging.getLogger(__name__)
 
@@ -83,20 +83,12 @@ def splits_sha256(given: GivenSplits) -> str:
 def _read(path: Path) -> dict[str, _Given]:
     splits: dict[str, _Given] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            if table.fieldnames is None or not {"patient", "split"}.issubset(table.fieldnames):
-                raise SettingsError(f"splits.table {path} needs a header line with the columns patient and split")
-            for row in table:
-                patient, wanted = ((row[name] or "").strip() for name in ("patient", "split"))
-                split = next((one for one in _GIVEN if one == wanted), None)
-                if not patient or split is None:
-                    raise SettingsError(
-                        f"splits.table {path}, line {table.line_num}: needs a patient and one of {', '.join(_GIVEN)}"
-                    )
-                if splits.setdefault(patient, split) != split:
-                    raise SettingsError(f"splits.table {path}, line {table.line_num}: a patient has two splits")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problem = getattr(error, "strerror", None) or "no CSV in UTF-8"
-        raise SettingsError(f"splits.table {path} cannot be read ({problem})") from None
+        for line, row in csv_table(path, ("patient", "split")):
+            split = next((one for one in _GIVEN if one == row["split"]), None)
+            if not row["patient"] or split is None:
+                raise SettingsError(f"splits.table {path}, line {line}: needs a patient and one of {', '.join(_GIVEN)}")
+            if splits.setdefault(row["patient"], split) != split:
+                raise SettingsError(f"splits.table {path}, line {line}: a patient has two splits")
+    except ArchiveError as error:
+        raise SettingsError(f"splits.table: {error}") from None
     return splits

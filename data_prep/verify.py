@@ -12,13 +12,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from data_prep.display import display_table
 from data_prep.errors import DROPPED
 from data_prep.film_codec import codec_of, decode_film
-from data_prep.ledger import across_splits, dataset_sha256, same_pixels, written_files
+from data_prep.index import across_splits, read_index, same_pixels
+from data_prep.ledger import dataset_sha256, written_files
 from data_prep.progress import Progress
 from data_prep.sample import pixel_sha256
 from data_prep.shard_format import (
@@ -84,17 +86,33 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table | None:
     return table if table.schema.equals(schema) else None
 
 
-def _table_problems(card: DatasetCard, index: pa.Table, rejects: pa.Table) -> list[str]:
-    keys, splits, patients = (index[name].to_pylist() for name in ("key", "split", "patient"))
-    problems = [f"{key}: in the index {times} times" for key, times in Counter(keys).items() if times > 1]
-    split_of: dict[str, set[str]] = defaultdict(set)
-    for patient, split in zip(patients, splits, strict=True):
-        split_of[patient].add(split)
-    problems += [
+def verify_together(public: Path) -> list[str]:
+    """Problems of the generations of a folder that none of them has alone: a film twice, a patient in two splits.
+
+    Raises:
+        ShardFormatError: as :func:`verify`.
+    """
+    return _repeated(read_index(public, ["key", "split", "patient"]))
+
+
+def _repeated(index: pa.Table) -> list[str]:
+    """Films that are there twice, and patients who are in two splits."""
+    keys = index["key"].value_counts().to_pylist()
+    problems = [f"{one['values']}: in the index {one['counts']} times" for one in keys if one["counts"] > 1]
+    pairs = index.group_by(["patient", "split"]).aggregate([]).sort_by([("patient", "ascending")])
+    split_of: dict[str, list[str]] = defaultdict(list)
+    for patient, split in zip(pairs["patient"].to_pylist(), pairs["split"].to_pylist(), strict=True):
+        split_of[patient].append(split)
+    return problems + [
         f"patient {patient}: in the splits {', '.join(sorted(found))}"
         for patient, found in split_of.items()
         if len(found) > 1
     ]
+
+
+def _table_problems(card: DatasetCard, index: pa.Table, rejects: pa.Table) -> list[str]:
+    keys, splits = (index[name].to_pylist() for name in ("key", "split"))
+    problems = _repeated(index)
     known = index["patient_known"].to_pylist()
     problems += [
         f"{key}: of an unknown patient, but in {split}"
@@ -111,7 +129,7 @@ def _table_problems(card: DatasetCard, index: pa.Table, rejects: pa.Table) -> li
         "same_pixels_across_splits": (card.same_pixels_across_splits, across_splits(index)),
         "reasons": (card.reasons, dict(reasons)),
         "films": (card.films, {split: splits.count(split) for split in SPLITS}),
-        "patients": (card.patients, {split: sum(found == {split} for found in split_of.values()) for split in SPLITS}),
+        "patients": (card.patients, {split: _patients(index, split) for split in SPLITS}),
     }
     problems += [
         f"dataset.json: {name} is {said}, the tables say {found}"
@@ -119,6 +137,10 @@ def _table_problems(card: DatasetCard, index: pa.Table, rejects: pa.Table) -> li
         if said != found
     ]
     return problems
+
+
+def _patients(index: pa.Table, split: str) -> int:
+    return int(pc.count_distinct(index["patient"].filter(pc.equal(index["split"], split))).as_py())
 
 
 def _shard_problems(public: Path, card: DatasetCard) -> Iterator[str]:

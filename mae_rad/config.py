@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from data_prep.settings import Folders, Settings
 from mae_rad.data.shards import Condition
+from mae_rad.data.stages import stage_lengths, tokens_at
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.objectives import ObjectiveSettings
 
@@ -94,6 +95,22 @@ class PretrainSettings(Settings):
     objective: ObjectiveSettings
     optimizer: OptimizerSettings
     runtime: RuntimeSettings
+
+    def at(self, step: int) -> "PretrainSettings":
+        """These settings with the T of the optimiser step ``step``, counted from 0, and no other stage."""
+        return self._sized(
+            tokens_at(step, self.optimizer.steps, self.objective.schedule, self.objective.tokens), self.optimizer.steps
+        )
+
+    def stages(self) -> list["PretrainSettings"]:
+        """Each stage of the run as if it were a run of its own, with its T and its steps."""
+        lengths = stage_lengths(self.optimizer.steps, self.objective.schedule, self.objective.tokens)
+        return [self._sized(tokens, steps) for tokens, steps in lengths]
+
+    def _sized(self, tokens: int, steps: int) -> "PretrainSettings":
+        objective = self.objective.model_copy(update={"tokens": tokens, "schedule": ()})
+        optimizer = self.optimizer.model_copy(update={"steps": steps})
+        return self.model_copy(update={"objective": objective, "optimizer": optimizer})
 
     def results(self) -> dict[str, object]:
         """The settings that can change a result: those that a resumed run must share."""

@@ -30,6 +30,20 @@ def test_every_config_loads(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("# ")
 
 
+def test_the_progressive_config_costs_what_it_says() -> None:
+    path = CONFIGS / "pretrain" / "mae_progressive.yaml"
+    header = path.read_text(encoding="utf-8").partition("seed:")[0]
+    machine = Machine(flops=0.4 * 600e12, gpus=8, memory=80 * GIB, decode_seconds=0.008)
+    settings = load(PretrainSettings, path)
+    throughout = load(PretrainSettings, path, ["objective.schedule=[]"])
+    early, late, whole = (
+        f"{films_seen(one) / films_per_second(one, machine) / 3600:.0f}" for one in (*settings.stages(), throughout)
+    )
+    assert f"{early} GPU hours at 196 and {late} at 1024, against {whole} at 1024 throughout" in header
+    assert all(micro_batch(one, machine.gpus) <= films_that_fit(one, machine) for one in settings.stages())
+    assert all(settings.runtime.workers > loader_cores(one, machine) for one in settings.stages())
+
+
 def test_the_cluster_config_costs_what_it_says() -> None:
     path = CONFIGS / "pretrain" / "cluster_vit_l.yaml"
     header = path.read_text(encoding="utf-8").partition("seed:")[0]

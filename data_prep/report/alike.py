@@ -41,7 +41,7 @@ class Pair:
     Attributes:
         rows: of the index.
         kind: one of KINDS.
-        likeness: correlation of their fine detail; None where the stored pixels are equal.
+        likeness: correlation of their fine detail; None where the pixels are equal.
     """
 
     rows: tuple[int, int]
@@ -105,7 +105,7 @@ def near_pairs(public: Path, index: pa.Table) -> LookAlikes | None:
 
 
 def equal_pixels(index: pa.Table) -> LookAlikes:
-    """Pairs of films of different patients whose stored pixels are the same, each film with its neighbour."""
+    """Pairs of films of different patients whose pixels in the shards are the same, each film with its neighbour."""
     pixels, patients = codes_of(index[pixel_checksum(index)]), codes_of(index["patient"])
     order = np.lexsort((patients, pixels))
     same = (pixels[order][1:] == pixels[order][:-1]) & (patients[order][1:] != patients[order][:-1])
@@ -117,7 +117,7 @@ def equal_pixels(index: pa.Table) -> LookAlikes:
 
 
 def pixel_checksum(index: pa.Table) -> str:
-    """The column with the checksum of the stored pixels, whose name tells the algorithm."""
+    """The column with the checksum of the pixels, whose name tells the algorithm."""
     return str(next(name for name in index.column_names if name.startswith("pixel_") and "spacing" not in name))
 
 

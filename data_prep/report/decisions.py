@@ -9,7 +9,7 @@ from data_prep.errors import Reason
 from data_prep.report.alike import ACROSS_PATIENTS, ACROSS_SPLITS
 from data_prep.report.findings import Findings
 from data_prep.report.quality import CLIPPED
-from data_prep.report.words import Kind, reason_words
+from data_prep.report.words import Kind, percent, reason_words
 from data_prep.selection import QUARANTINE
 
 MANY_CLIPPED = 0.05
@@ -81,13 +81,17 @@ def _run(found: Findings) -> Iterator[Decision]:
 
 def _files(found: Findings) -> Iterator[Decision]:
     limit = ShardRuntime().max_reject_fraction
-    unusable = sum(count for reason, count in found.reasons.items() if reason_words(reason).kind is Kind.UNUSABLE)
-    if unusable > limit * (unusable + found.films):
+    unusable, twice = (
+        sum(count for reason, count in found.reasons.items() if reason_words(reason).kind is kind)
+        for kind in (Kind.UNUSABLE, Kind.TWICE)
+    )
+    if unusable > limit * (radiographs := found.folder.written() + unusable + twice):
         yield Decision(
             Level.DECIDE, MANAGER, "ledger",
-            f"{unusable / (unusable + found.films):.1%} of the image files could not be used",
-            f"{_count(unusable, 'file')} that should hold a film could not be used, more than the usual {limit:.0%}."
-            " What is missing may be missing for a reason: one old device, one department, one decade.",
+            f"{percent(unusable / radiographs)} of the image files could not be used",
+            f"{_count(unusable, 'file')} that should hold a film could not be used, more than the usual"
+            f" {percent(limit)}. What is missing may be missing for a reason: one old device, one department, one"
+            " decade.",
             "Look at the reasons below, mend the export, and scan again.",
         )  # fmt: skip
     stopped = sum(found.reasons.get(reason, 0) for reason in (Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT))
@@ -158,14 +162,15 @@ def _words(found: Findings) -> Iterator[Decision]:
             yield Decision(
                 Level.DECIDE if missing > MANY_UNKNOWN * found.films else Level.LOOK, BOTH,
                 "words" if found.private else "census",
-                f"{missing / found.films:.1%} of the films state no known {what}",
-                f"{_count(missing, 'film')}: the header is empty, or has a spelling that is on no list. {why}",
-                "Add the archive's words (unmapped.csv in the private folder) to the list, then scan and shard again.",
+                f"{percent(missing / found.films)} of the films state no known {what}",
+                f"{_count(missing, 'film')}: no header, an empty one, or a spelling that is on no list. {why}",
+                "Add the archive's words (unmapped.csv in the private folder) to the list; what no header tells, a path"
+                " or a table may. Then scan and shard again.",
             )  # fmt: skip
     if found.census.unknown:
         yield Decision(
             Level.LOOK, MANAGER, "splits",
-            f"The patient of {found.census.unknown / found.films:.1%} of the films is not known",
+            f"The patient of {percent(found.census.unknown / found.films)} of the films is not known",
             f"{_count(found.census.unknown, 'film')} without a patient number. Each study counts as a patient,"
             " trains, and is never used for an examination.",
             "If the archive knows the patients, export their numbers, or name them by image_pattern.",
@@ -185,8 +190,8 @@ def _quality(found: Findings) -> Iterator[Decision]:
         if films > MANY_CLIPPED * found.films:
             yield Decision(
                 Level.LOOK, RADIOLOGIST, "quality",
-                f"{films / found.films:.1%} of the films are clipped to {end}",
-                f"More than {CLIPPED:.0%} of their content is pure {end}: a wrong window, or a saturated detector.",
+                f"{percent(films / found.films)} of the films are clipped to {end}",
+                f"Over {percent(CLIPPED)} of their content is pure {end}: a wrong window, or a saturated detector.",
                 "Look at the devices concerned. The stored values are not clipped; another window can be used.",
             )  # fmt: skip
 

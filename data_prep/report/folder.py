@@ -1,5 +1,6 @@
 """What a public folder holds at this moment, finished or not: the tables and facts that a report is made of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,18 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from data_prep import public_folder
-from data_prep.errors import ShardFormatError
+from data_prep.errors import Reason, ShardFormatError
+from data_prep.index import read_index
 from data_prep.ledger import DEIDENTIFICATION
-from data_prep.shard_format import INDEX_SCHEMA, REJECTS_SCHEMA, FileCounts, ShardCard, read_dataset_card
+from data_prep.shard_format import (
+    INDEX_SCHEMA,
+    REJECTS_SCHEMA,
+    DatasetCard,
+    FileCounts,
+    ShardCard,
+    generation_folders,
+    read_dataset_card,
+)
 
 
 @dataclass(frozen=True)
@@ -22,8 +32,10 @@ class Folder:
     Attributes:
         public: where it is; not shown in a report.
         complete: whether its run has finished.
-        dataset_sha256: empty while it is unfinished.
-        files: what became of all files; None while it is unfinished.
+        generations: how many it has, all of which are read.
+        dataset_sha256: of the last generation; empty while it is unfinished.
+        files: what became of all files; None while it is unfinished. A file that an earlier generation holds counts
+            there alone.
         index: one row per film of the shards that are there.
         rejects: one row per file that became no film; of an unfinished folder, those of its finished shards.
         shards: finished ones.
@@ -33,6 +45,7 @@ class Folder:
 
     public: Path
     complete: bool
+    generations: int
     dataset_sha256: str
     files: FileCounts | None
     config: dict[str, Any]
@@ -69,28 +82,43 @@ def read_folder(public: Path) -> Folder:
     if not public.is_dir() or not public_folder.is_begun(public):
         raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
     config, _ = public_folder.read_begun(public)
-    cards = _shard_cards(public)
     complete = public_folder.is_complete(public)
+    folders = generation_folders(public) if complete else [public]
+    cards = {folder / f"{one.shard}.json": one for folder in folders for one in _shard_cards(folder)}
+    told: list[DatasetCard] = []
     if complete:
-        card = read_dataset_card(public)
-        index, rejects = _table(public / "index.parquet"), _table(public / "rejects.parquet")
+        told = [read_dataset_card(folder) for folder in folders]
+        index = read_index(public, _columns(public / "index.parquet"))
+        rejects = pa.concat_tables(_table(folder / "rejects.parquet") for folder in folders)
+        rejects = rejects.filter(pc.not_equal(rejects["reason"], Reason.ALREADY_SHARDED.value))
     else:
-        parts = [_table(public / f"{one.shard}.parquet") for one in cards]
+        parts = [_table(path.with_suffix(".parquet")) for path in cards]
         index = pa.concat_tables(parts, promote_options="default") if parts else INDEX_SCHEMA.empty_table()
-        told = [{"row": row, "reason": reason} for one in cards for row, reason in one.rejects]
-        rejects = pa.Table.from_pylist(told, REJECTS_SCHEMA)
+        lines = [{"row": row, "reason": reason} for one in cards.values() for row, reason in one.rejects]
+        rejects = pa.Table.from_pylist(lines, REJECTS_SCHEMA)
     return Folder(
         public=public,
         complete=complete,
-        dataset_sha256=card.dataset_sha256 if complete else "",
-        files=card.files if complete else None,
+        generations=len(folders),
+        dataset_sha256=told[-1].dataset_sha256 if complete else "",
+        files=_together(told) if complete else None,
         config=config,
-        codes=card.deidentification if complete else DEIDENTIFICATION,
+        codes=told[0].deidentification if complete else DEIDENTIFICATION,
         index=index,
         rejects=rejects,
         shards=len(cards),
-        size=sum(one.tar_size for one in cards),
-        written_at=sorted((public / f"{one.shard}.json").stat().st_mtime for one in cards),
+        size=sum(one.tar_size for one in cards.values()),
+        written_at=sorted(path.stat().st_mtime for path in cards),
+    )
+
+
+def _together(cards: Sequence[DatasetCard]) -> FileCounts:
+    """The ledgers of all generations as one."""
+    known = sum(card.reasons.get(Reason.ALREADY_SHARDED.value, 0) for card in cards)
+    return FileCounts(
+        written=sum(card.files.written for card in cards),
+        rejected=sum(card.files.rejected for card in cards),
+        dropped=sum(card.files.dropped for card in cards) - known,
     )
 
 
@@ -105,10 +133,16 @@ def _shard_cards(public: Path) -> list[ShardCard]:
 
 
 def _table(path: Path) -> pa.Table:
-    """A table of the folder, without columns that no page shows and that would take most of the memory."""
+    try:
+        return pq.read_table(path, columns=_columns(path))
+    except (OSError, pa.ArrowException):
+        raise ShardFormatError(f"{path} cannot be read; run the same shard command again to rewrite it") from None
+
+
+def _columns(path: Path) -> list[str]:
+    """The columns of a table, without those that no page shows and that would take most of the memory."""
     unused = {"series", "study_day", "site", "pixel_spacing_from"}
     try:
-        names = [name for name in pq.read_schema(path).names if name not in unused]
-        return pq.read_table(path, columns=names)
+        return [name for name in pq.read_schema(path).names if name not in unused]
     except (OSError, pa.ArrowException):
         raise ShardFormatError(f"{path} cannot be read; run the same shard command again to rewrite it") from None

@@ -22,6 +22,7 @@ from data_prep.census import MIN_PATIENTS, PRIVATE_MODE, PUBLIC_MODE, Census
 from data_prep.errors import ArchiveError
 from data_prep.estimate import size_text
 from data_prep.near_duplicates import BOUND
+from data_prep.polarity import FOUND
 from data_prep.progress import duration
 from data_prep.public_folder import is_begun
 from data_prep.report import films, quality, words
@@ -78,7 +79,7 @@ def census_page(census: Census) -> str:
 
 
 def check_place(out: Path, private: Path | None) -> None:
-    """Refuse to put a page into a public folder, or one with private facts anywhere but into the private folder.
+    """Refuse to put a page or sheet into a public folder, or one with private facts anywhere but in the private one.
 
     Raises:
         ArchiveError: it must not lie there.
@@ -112,17 +113,8 @@ def _environment() -> Environment:
     environment.filters["n"] = lambda count: f"{count:,}"
     environment.filters |= {"size": size_text, "duration": duration}
     environment.globals["share"] = lambda part, whole: part / whole if whole else 0.0
-    environment.filters["percent"] = _percent
+    environment.filters["percent"] = words.percent
     return environment
-
-
-def _percent(share: float) -> str:
-    """Never 0 % or 100 % of what is neither none nor all."""
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    if 0.999 < share < 1:
-        return "> 99.9 %"
-    return (f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}".removesuffix(".0")) + " %"
 
 
 def _written() -> dict[str, Any]:
@@ -148,6 +140,7 @@ def _context(found: Findings) -> dict[str, Any]:
         "per_sheet": films.PER_SHEET,
         "charts": _charts(found),
         "brightness": films.brightness(folder.public, index),
+        "polarity_found": FOUND,
         "suspects": films.pictures(folder.public, index, rows),
         "clipped": _clipped(found),
         "clipped_limit": quality.CLIPPED,

@@ -3,9 +3,9 @@
 annotations/instances_train.json, coco/train.json, train/_annotations.coco.json, …; films anywhere
 
 A film is found by ``file_name``. Boxes are left, top, width, height in pixels; their frame is told by the width and
-height of the image, else by ``tables.box_frame``. A segmentation without ``bbox`` becomes the box around it; outlines
-are lost. A film that is among the images without an annotation has none of the findings; one that no file names says
-nothing.
+height of the image, else by ``tables.box_frame``. Polygons without ``bbox`` become the box around them; outlines are
+lost, and run lengths without ``bbox`` are a finding without a box. A film that is among the images without an
+annotation has none of the findings; one that no file names says nothing.
 """
 
 import json
@@ -46,32 +46,29 @@ def read(root: Path, told: Told) -> None:
 
 
 def _read_file(path: Path, content: dict[str, Any], told: Told) -> None:
-    classes = {one["id"]: str(one["name"]) for one in content["categories"] if "id" in one and "name" in one}
-    used = {one.get("category_id") for one in content["annotations"]}
+    classes = {_id(one, "id"): str(one["name"]) for one in content["categories"] if "id" in one and "name" in one}
+    used = {_id(one, "category_id") for one in content["annotations"]}
     vocabulary = [name for number, name in classes.items() if number in used]
     split = _split(path)
-    films: dict[Any, tuple[Film, tuple[int, int] | None]] = {}
-    objects: dict[Any, list[Drawn]] = {}
+    films: dict[str, tuple[Film, tuple[int, int] | None]] = {}
+    objects: dict[str, list[Drawn]] = {}
     for place, image in enumerate(content["images"]):
         film = told.row(str(image.get("file_name", "")), Where(path, place))
         if film is None:
             continue
-        films[image.get("id")] = film, _size(image)
-        objects[image.get("id")] = []
+        films[_id(image, "id")] = film, _size(image)
+        objects[_id(image, "id")] = []
         if split is not None:
             told.split(film, split, Where(path, place))
-    images = {image.get("id") for image in content["images"]}
+    images = {_id(image, "id") for image in content["images"]}
     for place, one in enumerate(content["annotations"]):
-        where, number, name = Where(path, place), one.get("image_id"), classes.get(one.get("category_id"))
-        box = _box(one)
+        where, number, name = Where(path, place), _id(one, "image_id"), classes.get(_id(one, "category_id"))
         if number not in films:
             told.problem("row_without_file" if number in images else "image_unknown", where)
         elif name is None:
             told.problem("label_unknown", where)
-        elif box is None:
-            told.problem("box_not_a_number", where)
         else:
-            objects[number].append(Drawn(name, box, where))
+            objects[number].append(Drawn(name, _box(one), where))
     for number, (film, size) in films.items():
         told.drawn(film, objects[number], vocabulary, Where(path), size=size)
 
@@ -81,7 +78,7 @@ def _files(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in paths if len(paths) <= _MOST_FILES else ():
         try:
             content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(content, dict) and all(_listed(content.get(part)) for part in _PARTS):
             yield path, content
@@ -97,9 +94,16 @@ def _split(path: Path) -> GivenSplit | None:
     return split_of_path(f"{path.parent.name}/{words}/")
 
 
+def _id(one: dict[str, Any], name: str) -> str:
+    """A number that joins images, classes and annotations, as text: some programs write it so."""
+    return str(one.get(name))
+
+
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:
-    width, height = image.get("width"), image.get("height")
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+    try:
+        return round(image["width"]), round(image["height"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _box(annotation: dict[str, Any]) -> Box | None:

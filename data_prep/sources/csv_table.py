@@ -1,6 +1,7 @@
 """CSV tables as public sets and spreadsheets have them: comma, semicolon or tab, with a byte order mark, gzipped."""
 
 import csv
+import difflib
 import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,7 +48,9 @@ def csv_table(path: Path, needed: Sequence[str] = ()) -> Iterator[tuple[int, dic
         header.pop()
     for name in needed:
         if name not in header:
-            raise ArchiveError(f"the table {path} has no column {name!r}, but {', '.join(header) or 'none'}")
+            near = difflib.get_close_matches(name, header, 1)  # the others may be values: of a table without a header
+            hint = f"; is it {near[0]!r}?" if near else f" among the {len(header)} of its first line"
+            raise ArchiveError(f"the table {path} has no column {name!r}{hint}")
     if len(set(header)) < len(header):
         raise ArchiveError(f"the table {path} has a column twice; rename one of them")
     for line, cells in rows:

@@ -89,15 +89,16 @@ def _read_boxes(folder: Path, films: dict[str, Film], told: Told) -> None:
                 continue
             _tell(film, voc.objects(path, annotation, told), annotation.size, told, Where(path))
         else:
-            _tell(film, yolo.objects(path, film, told, names), None, told, Where(path))
+            drawn = yolo.objects(path, film, told, names)
+            if drawn is not None:
+                _tell(film, drawn, None, told, Where(path))
     for stem in sorted(films.keys() - seen) if paths else ():
         told.problem("film_without_annotation", Where(folder.parent / stem))
 
 
 def _tell(film: Film, found: list[Drawn], size: tuple[int, int] | None, told: Told, where: Where) -> None:
-    for raw, box, place in found:
-        told.box(film, _LABELS.get(raw, raw), box, place, size=size)
-    classes = {raw for raw, _, _ in found}
+    told.objects(film, [one._replace(name=_LABELS.get(one.name, one.name)) for one in found], size=size)
+    classes = {one.name for one in found}
     told.findings(film, classes, _DRAWN_ONLY, where)
     metal = _METAL in classes or told.value(film, _METAL) == "present"
     if _FOREIGN in classes or not metal:

@@ -1,5 +1,7 @@
 """A folder of films with CSV tables of any columns, which ``columns.*`` of the settings names."""
 
+import difflib
+import math
 from pathlib import Path
 
 from data_prep.errors import SettingsError
@@ -39,7 +41,9 @@ def _add_absent(table: Path, told: Told, labels: list[str]) -> None:
     for label in labels:
         drawn = {row for row, name in told.boxes if name == label}
         if not drawn:
-            raise SettingsError(f"columns.absent_without_box: no box of {table} has the label {label!r}")
+            near = difflib.get_close_matches(label, {name for _, name in told.boxes}, 1, 0.4)
+            hint = f"; is it {near[0]!r}?" if near else ""
+            raise SettingsError(f"columns.absent_without_box: no box of {table} has the label {label!r}{hint}")
         for film in told.spoken.values():
             if film.row not in drawn and told.value(film, label) is None:
                 told.label(film, label, Label("absent"), Where(table))
@@ -65,13 +69,16 @@ def _read_findings(film: Film, cells: dict[str, str], where: Where, told: Told, 
         elif (value := _VALUES[cell]) is not None:
             told.label(film, label, Label(value), where)
     for column, label in columns.numbers.items():
+        if _VALUES.get(cells[column].lower(), "") is None:
+            continue
         try:
-            number = float(cells[column]) if cells[column] else None
+            number = float(cells[column])
         except ValueError:
-            number = None
-            told.problem("not_a_number", where)
-        if number is not None:
+            number = math.nan
+        if math.isfinite(number):
             told.label(film, label, Label(None, number), where)
+        else:
+            told.problem("not_a_number", where)
     if columns.names is not None:
         found = {name.strip() for name in cells[columns.names].split("|") if name.strip()}
         if found - set(columns.vocabulary):

@@ -1,5 +1,6 @@
 """What the tables of a public set tell of its films, collected row by row; what cannot be used is listed, not lost."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -18,8 +19,9 @@ GivenSplit = Literal["train", "val", "test", "train_val"]
 
 ROUNDING = 1.5
 """Pixels by which a box may stand over the edge of its film without being listed."""
-_LONGEST_LABEL = 64
+_LABEL = re.compile("[a-z0-9_]{1,64}")
 _MOST_LABELS = 256
+_HELD_OUT: tuple[GivenSplit, ...] = ("test", "val", "train_val", "train")
 _SPLIT_WORDS: dict[str, GivenSplit] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -53,10 +55,13 @@ class Label(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """An object of an annotation file: its class, its box in pixels, and where it stands."""
+    """An object of an annotation file: its class, its box in pixels, and where it stands.
+
+    Without a box that can be read it still is a finding of the film.
+    """
 
     name: str
-    box: Box
+    box: Box | None
     where: Where
 
 
@@ -85,6 +90,7 @@ class Told:
         self.spoken: dict[int, Film] = {}
         """Films that a table or file of the set names."""
         self._rows: set[tuple[Path, int]] = set()
+        self._renamed: set[str] = set()
 
     def files(self, root: Path, ending: str) -> list[Path]:
         """Files of the archive that are no films, by the ending of their names; hidden ones are left out."""
@@ -115,24 +121,28 @@ class Told:
         self.facts.setdefault(film.row, {}).update({name: word for name, word in words.items() if word})
 
     def split(self, film: Film, word: str, where: Where) -> None:
-        """The split of a film by the set."""
+        """The split of a film by the set; of several, which are listed, the one that keeps most out of training."""
         split = split_word(word)
         if split is None:
             self.problem("split_unknown", where)
-        elif self.splits.setdefault(film.row, split) != split:
+        elif (before := self.splits.setdefault(film.row, split)) != split:
             self.problem("split_conflict", where)
+            self.splits[film.row] = most_held_out({before, split})
 
     def name(self, raw: str, where: Where) -> str | None:
         """Label of a class or column: renamed by the settings, else in lower snake case; None leaves it out.
 
-        A name without any letter or digit that a label may have is listed: ``tables.rename`` can give it one.
+        A name without any letter or digit that a label may have, or one that is too long, is listed:
+        ``tables.rename`` can give it one.
         """
         if raw in self.settings.rename:
+            self._renamed.add(raw)
             return self.settings.rename[raw]
         label = _snake_case(raw)
-        if not label:
+        if not _LABEL.fullmatch(label):
             self.problem("label_needs_rename", where)
-        return label or None
+            return None
+        return label
 
     def label(self, film: Film, raw: str, label: Label, where: Where) -> None:
         """A finding. What an expert says goes before a report; where two equal ones differ it is uncertain, listed."""
@@ -198,10 +208,17 @@ class Told:
         size: tuple[int, int] | None = None,
     ) -> None:
         """All objects of one annotation file: boxes, and findings of the classes in ``vocabulary``."""
-        for name, box, place in objects:
-            self.box(film, name, box, place, size=size)
+        self.objects(film, objects, size=size)
         present = list(dict.fromkeys(drawn.name for drawn in objects))
         self.findings(film, present, vocabulary if self.settings.boxes_complete else present, where)
+
+    def objects(self, film: Film, objects: Sequence[Drawn], *, size: tuple[int, int] | None = None) -> None:
+        """The boxes of one annotation file; those that cannot be read are listed."""
+        for name, box, place in objects:
+            if box is None:
+                self.problem("box_not_a_number", place)
+            else:
+                self.box(film, name, box, place, size=size)
 
     def problem(self, problem: str, where: Where) -> None:
         """List something."""
@@ -231,6 +248,8 @@ class Told:
             elif label.value == "absent":
                 self.labels[row, name] = label._replace(value="uncertain")
                 self.problem("box_against_label", Where(file))
+        for _ in self.settings.rename.keys() - self._renamed:
+            self.problem("rename_without_name", Where(file))
         labels = {name for _, name in self.labels}
         if len(labels) > _MOST_LABELS:
             raise ArchiveError(f"{len(labels)} different labels in {file}: a wrong column? Public labels name findings")
@@ -238,6 +257,11 @@ class Told:
     def counts(self) -> Counter[str]:
         """Problem → how often."""
         return Counter(problem.problem for problem in self.problems)
+
+
+def most_held_out(splits: Iterable[GivenSplit]) -> GivenSplit:
+    """Of several splits of one film or patient the one that lets nothing leak into training."""
+    return min(splits, key=_HELD_OUT.index)
 
 
 def split_word(word: str) -> GivenSplit | None:
@@ -252,7 +276,7 @@ def split_of_path(below: str) -> GivenSplit | None:
 
 @lru_cache(1024)
 def _snake_case(raw: str) -> str:
-    return normalise(raw).replace(" ", "_")[:_LONGEST_LABEL]
+    return normalise(raw).replace(" ", "_")
 
 
 def _finite(edge: float) -> bool:

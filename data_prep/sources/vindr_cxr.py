@@ -114,12 +114,12 @@ def _read_boxes(table: Path, name: str, folder: str, sizes: Sizes, told: Told) -
         found = seen[film][reader]
         if cells["class_name"] == _NOTHING:
             continue
+        found.add(cells["class_name"])
         try:
             box = Box(*(float(cells[edge]) for edge in _EDGES))
         except ValueError:
             told.problem("box_not_a_number", where)
             continue
-        found.add(cells["class_name"])
         size = _size_of(cells) or sizes.get(cells["image_id"])
         boxes += 1
         outside += size is None and (box.x_max > film.upright_size[0] + 1 or box.y_max > film.upright_size[1] + 1)

@@ -7,6 +7,7 @@ Boxes are taken as edges that count from 0, as annotation programs write them; t
 from 1, one pixel apart. Their frame is told by ``size``, else by ``tables.box_frame``. Polygons are lost.
 """
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -26,13 +27,13 @@ class Annotation(NamedTuple):
     Attributes:
         filename: of the picture, as the program knew it.
         size: (width, height) of the picture; None where it is not given.
-        boxes: (class, box).
-        faulty: objects without a class or a whole box.
+        objects: (class, box); None where the box is not whole.
+        faulty: objects without a class.
     """
 
     filename: str
     size: tuple[int, int] | None
-    boxes: list[tuple[str, Box]]
+    objects: list[tuple[str, Box | None]]
     faulty: int
 
 
@@ -51,7 +52,7 @@ def read(root: Path, told: Told) -> None:
             told.problem("annotation_unreadable", Where(path))
         else:
             there[path] = annotation
-    vocabulary = sorted({name for annotation in there.values() for name, _ in annotation.boxes})
+    vocabulary = sorted({name for annotation in there.values() for name, _ in annotation.objects})
     for path, annotation in there.items():
         film = told.film(_name(root, path, annotation, told), Where(path))
         if film is not None:
@@ -70,8 +71,8 @@ def read(root: Path, told: Told) -> None:
 def objects(path: Path, annotation: Annotation, told: Told) -> list[Drawn]:
     """The objects of an XML file; faulty ones are listed."""
     for _ in range(annotation.faulty):
-        told.problem("box_not_a_number", Where(path))
-    return [Drawn(name, box, Where(path)) for name, box in annotation.boxes]
+        told.problem("label_unknown", Where(path))
+    return [Drawn(name, box, Where(path)) for name, box in annotation.objects]
 
 
 def read_annotation(path: Path) -> Annotation | None:
@@ -82,11 +83,11 @@ def read_annotation(path: Path) -> Annotation | None:
         return None
     if tree.tag != "annotation":
         return None
-    objects = tree.findall("object")
-    boxes = [found for found in map(_object, objects) if found is not None]
+    elements = tree.findall("object")
+    objects = [found for found in map(_object, elements) if found is not None]
     width, height = (_number(tree, f"size/{name}") for name in ("width", "height"))
-    size = (int(width), int(height)) if width and height else None
-    return Annotation((tree.findtext("filename") or "").strip(), size, boxes, len(objects) - len(boxes))
+    size = (round(width), round(height)) if width and height else None
+    return Annotation((tree.findtext("filename") or "").strip(), size, objects, len(elements) - len(objects))
 
 
 def _name(root: Path, path: Path, annotation: Annotation, told: Told) -> str:
@@ -100,16 +101,16 @@ def _name(root: Path, path: Path, annotation: Annotation, told: Told) -> str:
     return next((name for name in names if len(told.names.find(name)) == 1), beside.name)
 
 
-def _object(element: ElementTree.Element) -> tuple[str, Box] | None:
+def _object(element: ElementTree.Element) -> tuple[str, Box | None] | None:
     name = (element.findtext("name") or "").strip()
     edges = [_number(element, f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
-    if not name or None in edges:
-        return None
-    return name, Box(*(edge for edge in edges if edge is not None))
+    known = [edge for edge in edges if edge is not None]
+    return (name, Box(*known) if len(known) == len(edges) else None) if name else None
 
 
 def _number(element: ElementTree.Element, path: str) -> float | None:
     try:
-        return float(element.findtext(path) or "")
+        number = float(element.findtext(path) or "")
     except ValueError:
         return None
+    return number if math.isfinite(number) else None

@@ -40,23 +40,30 @@ def read(root: Path, told: Told) -> None:
     for path in told.files(root, ".txt"):
         name = _name(root, path, told)
         film = told.film(name, Where(path)) if name is not None else None
-        if film is not None:
-            told.drawn(film, objects(path, film, told, names), list(names.values()), Where(path))
+        found = objects(path, film, told, names) if film is not None else None
+        if film is not None and found is not None:
+            told.drawn(film, found, list(names.values()), Where(path))
     for film in told.names.films:
         if (split := split_of_path(film.below)) is not None:
             told.split(film, split, Where(root / film.below))
 
 
-def objects(path: Path, film: Film, told: Told, names: dict[int, str]) -> list[Drawn]:
-    """The objects of a text file, in pixels of the frame of ``tables.box_frame``; faulty lines are listed."""
+def objects(path: Path, film: Film, told: Told, names: dict[int, str]) -> list[Drawn] | None:
+    """The objects of a text file, in pixels of the frame of ``tables.box_frame``; faulty lines are listed.
+
+    None where the file cannot be read.
+    """
+    lines = _lines(path, told)
+    if lines is None:
+        return None
     size = film.stored_size if told.settings.box_frame == "stored" else film.upright_size
     found = []
-    for line, text in enumerate(_lines(path, told), 1):
+    for line, text in enumerate(lines, 1):
         drawn = _object(text, size, names)
         if drawn is not None:
             found.append(Drawn(*drawn, Where(path, line)))
         elif text.strip():
-            told.problem("box_not_a_number", Where(path, line))
+            told.problem("label_unknown", Where(path, line))
     return found
 
 
@@ -64,7 +71,7 @@ def class_names(root: Path) -> dict[int, str]:
     """Number → name of the classes; empty where nothing names them."""
     for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
         try:
-            told = yaml.safe_load(path.read_text(encoding="utf-8"))
+            told = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
         except (yaml.YAMLError, UnicodeDecodeError, OSError):
             continue
         names = told.get("names") if isinstance(told, dict) else None
@@ -73,7 +80,7 @@ def class_names(root: Path) -> dict[int, str]:
         if isinstance(names, dict) and all(isinstance(number, int) for number in names):
             return {number: str(name) for number, name in names.items()}
     if (root / "classes.txt").exists():
-        lines = (root / "classes.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (root / "classes.txt").read_text(encoding="utf-8-sig", errors="replace").splitlines()
         return {number: name.strip() for number, name in enumerate(lines) if name.strip()}
     return {}
 
@@ -91,23 +98,27 @@ def _name(root: Path, path: Path, told: Told) -> str | None:
     return beside.name if found is None and _LABELS in folders else found
 
 
-def _lines(path: Path, told: Told) -> list[str]:
+def _lines(path: Path, told: Told) -> list[str] | None:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         told.problem("annotation_unreadable", Where(path))
-        return []
+        return None
 
 
-def _object(text: str, size: tuple[int, int], names: dict[int, str]) -> tuple[str, Box] | None:
-    """(class, box in pixels) of a line; None where it is none."""
+def _object(text: str, size: tuple[int, int], names: dict[int, str]) -> tuple[str, Box | None] | None:
+    """(class, box in pixels) of a line: no box where its numbers make none; None where there is no class."""
     words = text.split()
     try:
-        name, parts = names[int(words[0])], [float(word) for word in words[1:]]
+        name = names[int(words[0])]
     except (ValueError, KeyError, IndexError):
         return None
+    try:
+        parts = [float(word) for word in words[1:]]
+    except ValueError:
+        return name, None
     pixels = [part * size[place % 2] for place, part in enumerate(parts)]
     if len(pixels) == _SIDES:
         x, y, across, down = pixels
         return name, Box(x - across / 2, y - down / 2, x + across / 2, y + down / 2)
-    return (name, around(pixels)) if len(pixels) > _SIDES and len(pixels) % 2 == 0 else None
+    return name, around(pixels) if len(pixels) > _SIDES and len(pixels) % 2 == 0 else None

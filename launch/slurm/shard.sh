@@ -14,8 +14,7 @@ if [ $# -lt 3 ]; then
   exit 2
 fi
 unset MAE_RAD_KEY # jobs need no secret, and Slurm keeps their environment
-umask 077
-mkdir -p "$1/slurm"
+mkdir -p -m 700 "$1/slurm"
 logs=$(cd "$1" && pwd)/slurm
 options=(--parsable --cpus-per-task="${SBATCH_CPUS_PER_TASK:-8}" --mem-per-cpu="${SBATCH_MEM_PER_CPU:-4G}" --requeue
   --output="$logs/%A_%a.log" --open-mode=append)

@@ -57,6 +57,8 @@ def plan(
         f" {settings.runtime.zero_stage}, {_checkpointed(settings)}",
         "loader": f"{decode_ms:g} ms of one core for a film of T = 1024, in proportion to T; measure yours",
     }
+    if settings.objective.schedule and not sizes:
+        notes["stages"] = "a line each; GPU hours are those of the stage"
     rows = table(list(variants(settings, sizes, *chosen)), machine)
     return "\n".join([rows, "", *(f"{name:10}{note}" for name, note in notes.items())])
 

@@ -52,17 +52,18 @@ def variants(
 
     Args:
         settings: of the config.
-        tokens: T.
+        tokens: T, without stages; an empty list gives every stage of the config as a run of its own.
         models: names as in the config, or as much of them as tells them apart: vit_l.
         budgets: "visible/predicted", for example 0.25/0.25 or 0.1/all, or "published".
 
     Raises:
         SettingsError: an unknown model, or a size or budget that the objective cannot have.
     """
-    for size in tokens or [settings.objective.tokens]:
+    sized = [_with(settings, objective={"tokens": size, "schedule": ()}) for size in tokens] or settings.stages()
+    for one in sized:
         for model in models or [""]:
             for budget in budgets or [""]:
-                yield _variant(settings, size, model, budget)
+                yield _variant(one, model, budget)
 
 
 def table(settings: Sequence[PretrainSettings], machine: Machine) -> str:
@@ -128,8 +129,8 @@ def _budget(settings: PretrainSettings) -> str:
     return f"2 x {1 if objective.visible is None else objective.visible:g}"
 
 
-def _variant(settings: PretrainSettings, tokens: int, model: str, budget: str) -> PretrainSettings:
-    objective: dict[str, Any] = {"tokens": tokens}
+def _variant(settings: PretrainSettings, model: str, budget: str) -> PretrainSettings:
+    objective: dict[str, Any] = {}
     if budget:
         if settings.objective.name != "mae":
             raise SettingsError("--budgets are of the masked autoencoder; for SimCLR give objective.visible=…")

@@ -3,11 +3,14 @@
 Legend: B films, N patches of a view, P predicted patches, p patch side in pixels.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from mae_rad.data.augmentation import Augmentation
+from mae_rad.data.stages import Stage, tokens_at
 
 
 class Patches(NamedTuple):
@@ -27,6 +30,10 @@ class Patches(NamedTuple):
         """Copy to ``device``."""
         return Patches(*(part.to(device, non_blocking=True) for part in self))
 
+    def pin_memory(self) -> "Patches":
+        """Copy to page-locked memory."""
+        return Patches(*(part.pin_memory() for part in self))
+
 
 class View(NamedTuple):
     """One drawn view of every film of a batch.
@@ -35,11 +42,13 @@ class View(NamedTuple):
         visible: what the encoder sees.
         predicted: what a masked objective predicts; None where the view asks for none.
         predicted_content: [B, P] bool, which predicted patches show content rather than background.
+        masked_content: [B] float32, which share of the film's content patches is hidden from the encoder.
     """
 
     visible: Patches
     predicted: Patches | None = None
     predicted_content: Tensor | None = None
+    masked_content: Tensor | None = None
 
     def to(self, device: torch.device) -> "View":
         """Copy to ``device``."""
@@ -47,6 +56,16 @@ class View(NamedTuple):
             self.visible.to(device),
             None if self.predicted is None else self.predicted.to(device),
             None if self.predicted_content is None else self.predicted_content.to(device, non_blocking=True),
+            None if self.masked_content is None else self.masked_content.to(device, non_blocking=True),
+        )
+
+    def pin_memory(self) -> "View":
+        """Copy to page-locked memory."""
+        return View(
+            self.visible.pin_memory(),
+            None if self.predicted is None else self.predicted.pin_memory(),
+            None if self.predicted_content is None else self.predicted_content.pin_memory(),
+            None if self.masked_content is None else self.masked_content.pin_memory(),
         )
 
 
@@ -68,14 +87,7 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         """Copy to page-locked memory, from where copies to a GPU run beside the arithmetic."""
-        views = {
-            name: View(
-                Patches(*(part.pin_memory() for part in view.visible)),
-                None if view.predicted is None else Patches(*(part.pin_memory() for part in view.predicted)),
-                None if view.predicted_content is None else view.predicted_content.pin_memory(),
-            )
-            for name, view in self.views.items()
-        }
+        views = {name: view.pin_memory() for name, view in self.views.items()}
         return Batch(views, self.film.pin_memory(), self.study.pin_memory(), self.keys)
 
     def to(self, device: torch.device) -> "Batch":
@@ -94,21 +106,19 @@ class ViewSpec:
 
     Attributes:
         tokens: T, the number of patches that the content box (or the crop) is scaled to.
-        crop: range of the area fraction of a random square resized crop inside the content box; None takes the film.
-        jitter: strength of the display jitter (window, gamma, noise) in [0, 1]; 0 draws none.
-        flip: probability of a left-right mirror.
-        visible: fraction of T that the encoder sees; None shows every patch (with ``crop``, exactly T).
+        augmentation: what varies; with a crop, the crop is scaled to T patches instead of the content box.
+        visible: fraction of T that the encoder sees; None shows every patch (with a crop, exactly T).
         predicted: fraction of T that is predicted; 0 asks for none, None for all of T that is not visible.
         padded: the film is padded with black to a square of T patches, all of which count as content.
+        schedule: stages of the run with another T, before the last.
     """
 
     tokens: int
-    crop: tuple[float, float] | None = None
-    jitter: float = 0.0
-    flip: float = 0.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
     visible: float | None = None
     predicted: float | None = 0.0
     padded: bool = False
+    schedule: tuple[Stage, ...] = ()
 
     @property
     def budgets(self) -> tuple[int | None, int]:
@@ -118,6 +128,10 @@ class ViewSpec:
             return visible, self.tokens - (visible or 0)
         return visible, int(self.tokens * self.predicted)
 
-    def describe(self) -> dict[str, object]:
-        """The specification as plain values, for configs and logs."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def at(self, step: int, steps: int) -> "ViewSpec":
+        """What is drawn for the optimiser step ``step`` of a run of ``steps``: the same at the T of its stage."""
+        return replace(self, tokens=tokens_at(step, steps, self.schedule, self.tokens), schedule=())
+
+    def as_it_is(self) -> "ViewSpec":
+        """The same of the film as it is, without augmentation: for pictures."""
+        return replace(self, augmentation=Augmentation())

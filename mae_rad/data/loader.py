@@ -39,15 +39,15 @@ class DrawnFilm:
 class DrawnFilms(Dataset[DrawnFilm | ShardFormatError]):
     """Maps a :class:`Draw` to a drawn film; a film that cannot be used is replaced by another of the same shards."""
 
-    def __init__(self, index: ShardIndex, views: Mapping[str, ViewSpec], *, patch: int, seed: int) -> None:
-        self._index, self._views, self._patch, self._seed = index, dict(views), patch, seed
+    def __init__(self, index: ShardIndex, views: Mapping[str, ViewSpec], *, patch: int, seed: int, steps: int) -> None:
+        self._index, self._views, self._patch, self._seed, self._steps = index, dict(views), patch, seed, steps
 
     def __getitem__(self, draw: Draw) -> DrawnFilm | ShardFormatError:
         """Draw a film, or the error that SUBSTITUTES films in a row could not be used."""
         skipped: list[str] = []
         row = draw.row
         for attempt in range(SUBSTITUTES):
-            drawn = self._try(row, draw.epoch, skipped)
+            drawn = self._try(row, draw, skipped)
             if drawn is not None:
                 return drawn
             # Counted, so that any rank and worker would choose the same substitute.
@@ -57,13 +57,14 @@ class DrawnFilms(Dataset[DrawnFilm | ShardFormatError]):
             " check the shards with `python -m data_prep verify`, or lower the tokens or budgets of the views"
         )
 
-    def _try(self, row: int, epoch: int, skipped: list[str]) -> DrawnFilm | None:
+    def _try(self, row: int, draw: Draw, skipped: list[str]) -> DrawnFilm | None:
         key = self._index.key(row)
         try:
             film = self._index.film(row)
             views: dict[str, DrawnView] = {}
             for name, spec in self._views.items():
-                view = draw_view(film, spec, self._patch, counted("view", self._seed, epoch, key, name))
+                generator = counted("view", self._seed, draw.epoch, key, name)
+                view = draw_view(film, spec.at(draw.step, self._steps), self._patch, generator)
                 if view is None:
                     skipped.append(f"film {key} has too few patches for view {name}")
                     return None
@@ -110,8 +111,11 @@ def training_batches(
     micro: int,
     workers: int,
 ) -> Iterator[tuple[Batch, tuple[str, ...]]]:
-    """Micro batches of ``rank`` from the global steps [first_step, last_step), read ahead by ``workers`` processes."""
-    films = DrawnFilms(index, views, patch=patch, seed=order.seed)
+    """Micro batches of ``rank`` from the global steps [first_step, last_step), read ahead by ``workers`` processes.
+
+    The run ends at ``last_step``: the stages of a schedule are fractions of it.
+    """
+    films = DrawnFilms(index, views, patch=patch, seed=order.seed, steps=last_step)
     draws = _MicroBatches(partial(order.micro_batches, first_step, last_step, rank=rank, world=world, micro=micro))
     loader = DataLoader(
         films,
@@ -201,7 +205,13 @@ def _stack_views(views: Sequence[DrawnView]) -> View:
     visible = stack([view.visible for view in views])
     predicted = [view.predicted for view in views if view.predicted is not None]
     content = [view.predicted_content for view in views if view.predicted_content is not None]
-    return View(visible, stack(predicted) if predicted else None, _stack(content) if content else None)
+    masked = [np.float32(view.masked_content) for view in views if view.masked_content is not None]
+    return View(
+        visible,
+        stack(predicted) if predicted else None,
+        _stack(content) if content else None,
+        torch.tensor(masked) if masked else None,
+    )
 
 
 def _as_it_is(item: Any) -> Any:

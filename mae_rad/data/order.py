@@ -10,8 +10,9 @@ from mae_rad.data.seeds import counted
 
 
 class Draw(NamedTuple):
-    """One film to be drawn: which row, and the place in the run that its randomness is counted from."""
+    """One film to be drawn: which row, the optimiser step, and the place that its randomness is counted from."""
 
+    step: int
     epoch: int
     position: int
     row: int
@@ -56,7 +57,7 @@ class Order:
         epoch, inside = divmod(step, self.steps_per_epoch)
         start = inside * self.global_batch
         rows = self.rows(epoch)[start : start + self.global_batch]
-        return [Draw(epoch, start + i, int(row)) for i, row in enumerate(rows)]
+        return [Draw(step, epoch, start + i, int(row)) for i, row in enumerate(rows)]
 
     def micro_batches(
         self, first_step: int, last_step: int, *, rank: int, world: int, micro: int

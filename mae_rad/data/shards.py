@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from data_prep.index import same_pixels_across
 from data_prep.shard_format import Sidecar, generation_folders, read_dataset_card
 from mae_rad.data.film import Film
 from mae_rad.errors import SettingsError, ShardFormatError
@@ -60,7 +61,8 @@ class ShardIndex:
         folders = [folder for _, folder, _ in cards]
         self.dataset_sha256 = _combined([sha256 for sha256, _, _ in cards])
         conditions = dict(where or {}) | ({} if split is None else {"split": split})
-        tables = [_read_index(folder, generation, conditions) for _, folder, generation in cards]
+        indexes = same_pixels_across([_read_index(folder, generation) for _, folder, generation in cards])
+        tables = [table.filter(matching(table, conditions)) if conditions else table for table in indexes]
         self.table = pa.concat_tables(tables)
         if self.table.num_rows == 0:
             raise SettingsError(f"no film of the shards has {_words(conditions)}; widen data.where")
@@ -164,11 +166,10 @@ def matching(table: pa.Table, conditions: Mapping[str, Condition]) -> NDArray[np
     return keep
 
 
-def _read_index(folder: Path, generation: int, conditions: Mapping[str, Condition]) -> pa.Table:
+def _read_index(folder: Path, generation: int) -> pa.Table:
     table = pq.read_table(folder / "index.parquet", memory_map=True)
     numbers = pa.array(np.full(table.num_rows, generation, dtype=np.int16))
-    table = table.append_column("generation", numbers)
-    return table.filter(matching(table, conditions)) if conditions else table
+    return table.append_column("generation", numbers)
 
 
 def _combined(hashes: Sequence[str]) -> str:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.display import display_table
+from mae_rad.data.augmentation import Variation, draw_variation
 from mae_rad.data.batch import ViewSpec
 from mae_rad.data.film import Film
 from mae_rad.data.geometry import Layout, crop_layout, film_layout, square_layout
-from mae_rad.data.jitter import Jitter
+from mae_rad.data.look import add_noise, varied_table
 
 
 class FilmPatches(NamedTuple):
@@ -28,30 +29,34 @@ class DrawnView(NamedTuple):
     visible: FilmPatches
     predicted: FilmPatches | None
     predicted_content: NDArray[np.bool_] | None
+    masked_content: float | None
 
 
 def draw_view(film: Film, spec: ViewSpec, patch: int, generator: np.random.Generator) -> DrawnView | None:
     """Draw ``spec`` from ``film``; None where the film has too few patches for the budgets."""
-    layout = _draw_layout(film, spec, patch, generator)
+    variation = draw_variation(spec.augmentation, film.sidecar, generator)
+    layout = view_layout(film, spec, patch, variation)
     visible, predicted = spec.budgets
     content = film.content(layout)
     if visible is not None and not spec.padded and content.size < visible + predicted:
         return None
-    image = display_image(film, layout, patch, spec.jitter, generator)
-    if spec.flip > 0 and generator.random() < spec.flip:
+    image = varied_table(film.sidecar.display, variation)[film.values(layout, patch)]
+    if variation.mirrored:
         image, content = image[:, ::-1], content[:, ::-1]
     if spec.padded:
         image, content, layout = pad_to_square(image, content, layout, spec.tokens)
     every = as_patches(image, layout, patch)
     if visible is None:
-        return DrawnView(every, None, None)
+        return DrawnView(_noisy(every, variation), None, None, None)
     chosen = draw_budget(np.ones_like(content) if spec.padded else content, visible + predicted, generator)
+    seen = _noisy(_select(every, chosen[:visible]), variation)
     if predicted == 0:
-        return DrawnView(_select(every, chosen), None, None)
+        return DrawnView(seen, None, None, None)
     return DrawnView(
-        _select(every, chosen[:visible]),
+        seen,
         _select(every, chosen[visible:]),
         content.reshape(-1)[chosen[visible:]],
+        masked_share(content, chosen[:visible]),
     )
 
 
@@ -60,18 +65,6 @@ def whole_film(film: Film, tokens: int, patch: int) -> FilmPatches:
     layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, patch)
     table = display_table(film.sidecar.display)
     return as_patches(table[film.values(layout, patch)], layout, patch)
-
-
-def display_image(
-    film: Film, layout: Layout, patch: int, strength: float, generator: np.random.Generator
-) -> NDArray[np.uint16]:
-    """Display values of the layout's region, jittered with ``strength``."""
-    table = display_table(film.sidecar.display)
-    values = film.values(layout, patch)
-    if strength == 0:
-        return np.asarray(table[values])
-    jitter = Jitter.draw(strength, generator)
-    return jitter.add_noise(jitter.table(table)[values], generator)
 
 
 def pad_to_square(
@@ -106,15 +99,26 @@ def as_patches(image: NDArray[np.uint16], layout: Layout, patch: int) -> FilmPat
     return FilmPatches(np.ascontiguousarray(values), layout.coordinates(), layout.size())
 
 
-def _draw_layout(film: Film, spec: ViewSpec, patch: int, generator: np.random.Generator) -> Layout:
+def masked_share(content: NDArray[np.bool_], visible: NDArray[np.int64]) -> float:
+    """Share of the content patches that is not among ``visible``; of all patches where none is content."""
+    flat = content.reshape(-1)
+    if not flat.any():
+        flat = np.ones_like(flat)
+    return float(1 - flat[visible].sum() / flat.sum())
+
+
+def view_layout(film: Film, spec: ViewSpec, patch: int, variation: Variation) -> Layout:
+    """Where the patches of a view lie on the film."""
     rows, columns = film.sidecar.rows, film.sidecar.columns
     if spec.padded:
         return square_layout(rows, columns, spec.tokens, patch)
-    if spec.crop is None:
+    if variation.area is None:
         return film_layout(rows, columns, film.box, spec.tokens, patch)
-    area = float(generator.uniform(*spec.crop))
-    down, across = generator.random(2)
-    return crop_layout(rows, columns, film.box, area, (float(down), float(across)), spec.tokens)
+    return crop_layout(rows, columns, film.box, variation.area, variation.place, spec.tokens)
+
+
+def _noisy(patches: FilmPatches, variation: Variation) -> FilmPatches:
+    return patches._replace(values=add_noise(patches.values, variation))
 
 
 def _select(patches: FilmPatches, chosen: NDArray[np.int64]) -> FilmPatches:

@@ -14,6 +14,7 @@ import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from mae_rad.data.stages import tokens_at
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder import check_fit, save_encoder, without_weights
@@ -54,7 +55,7 @@ def checkpoint_folder(run: Path, step: int | None, folder: Path) -> Path:
         objective.encoder,
         encoder,
         folder,
-        tokens=settings.tokens,
+        tokens=tokens_at(done - 1, config["optimizer"]["steps"], settings.schedule, settings.tokens),
         provenance={
             "objective": settings.name,
             "steps": done,

@@ -1,34 +1,12 @@
 """What the training loop knows of an objective."""
 
-import math
 from abc import ABC, abstractmethod
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from mae_rad.data.batch import Batch, ViewSpec
 from mae_rad.encoders.vit import ViT
-
-
-def _is_area_range(crop: tuple[float, float]) -> tuple[float, float]:
-    low, high = crop
-    if not 0 < low <= high <= 1:
-        raise ValueError(f"{low} to {high} is not a range of area fractions in (0, 1]")
-    return crop
-
-
-def _is_square(tokens: int) -> int:
-    if math.isqrt(tokens) ** 2 != tokens:
-        raise ValueError(f"{tokens} patches make no square; choose a square number such as 196, 1024 or 4096")
-    return tokens
-
-
-Crop = Annotated[tuple[float, float], AfterValidator(_is_area_range)]
-"""Range of the area of a random square crop, as fractions of the content."""
-
-SquareTokens = Annotated[int, AfterValidator(_is_square)]
-"""T of a view that may be a square crop."""
 
 
 class ObjectiveOutput(NamedTuple):

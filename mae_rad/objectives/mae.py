@@ -10,42 +10,42 @@ Deviations from the paper, each undone by a setting (all of them: ``configs/pret
 Legend: B films, P predicted patches, p patch side.
 """
 
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from data_prep.settings import Settings
+from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Batch, Patches, View, ViewSpec
+from mae_rad.data.stages import Schedule, SquareTokens
 from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.vit import DISPLAY_RANGE, ViT
 from mae_rad.losses.masked_prediction import patch_errors, patch_statistics
-from mae_rad.objectives.base import Crop, Objective, ObjectiveOutput, SquareTokens
+from mae_rad.objectives.base import Objective, ObjectiveOutput
 from mae_rad.objectives.decoders import Decoder
 
 FILM = "film"
 """Name of the one view."""
 
 
-class MAESettings(Settings):
+class MAESettings(Augmentation):
     """Settings of the masked autoencoder; all change results."""
 
     name: Literal["mae"] = "mae"
     tokens: SquareTokens = Field(default=196, ge=16)
     """T, patches that the content of a film is scaled to."""
+    schedule: Schedule = ()
+    """Stages before the last with a T of their own, for example [{until: 0.7, tokens: 196}] before tokens: 1024. The
+    budgets follow T; batch, accumulation and learning rate do not."""
     visible: float = Field(default=0.25, gt=0, lt=1)
-    """Fraction of T that the encoder sees."""
+    """Fraction of T that the encoder sees. T counts the box around the content: where half of it is content, a quarter
+    of T is half of the content. What is really hidden is logged as ``masked_content``."""
     predicted: Literal["all"] | Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Fraction of T that is predicted; ``all`` is every patch of T that is not visible, as published."""
-    crop: Crop | None = None
-    """Area range of a random square crop; null takes the film."""
     padded: bool = False
     """Take the film padded with black to a square of T patches, and draw from all of it as if content were unknown."""
-    jitter: float = Field(default=0.0, ge=0, le=1)
-    """Strength of the display jitter."""
-    flip: float = Field(default=0.0, ge=0, le=1)
-    """Probability of a left-right mirror; it hides the side of the body."""
     normalise_pixels: bool = True
     """Predict patches normalised each by its mean and deviation."""
     variance_floor: float = Field(default=1e-5, ge=0)
@@ -62,14 +62,16 @@ class MAESettings(Settings):
     def view(self) -> ViewSpec:
         """What the loader draws."""
         predicted = None if self.predicted == "all" else self.predicted
-        return ViewSpec(self.tokens, self.crop, self.jitter, self.flip, self.visible, predicted, self.padded)
+        return ViewSpec(self.tokens, self.augmentation, self.visible, predicted, self.padded, self.schedule)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         together = self.visible if self.predicted == "all" else self.visible + self.predicted
-        if together > 1 + 1e-9 or 0 in self.view.budgets:
+        smallest = replace(self.view, tokens=min([self.tokens, *(stage.tokens for stage in self.schedule)]))
+        if together > 1 + 1e-9 or 0 in smallest.budgets:
             raise ValueError(
-                f"visible {self.visible} and predicted {self.predicted} must each hold a patch and together at most all"
+                f"visible {self.visible} and predicted {self.predicted} must each hold a patch at every T,"
+                " and together at most all"
             )
         if self.padded and self.crop:
             raise ValueError("padded and crop exclude each other: a crop is a square without padding")
@@ -85,6 +87,7 @@ class MAE(Objective):
         super().__init__()
         self.encoder = encoder
         self.views = {FILM: settings.view}
+        self.predicts_alone = settings.decoder == "cross"
         self.normalise = settings.normalise_pixels
         self.variance_floor = settings.variance_floor
         shape = Shape(settings.decoder_dim, settings.decoder_depth, settings.decoder_heads)
@@ -98,7 +101,7 @@ class MAE(Objective):
         )
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
-        """Mean squared error of the predicted patches, also apart for content and background."""
+        """Mean squared error of the predicted patches, also apart for content and background; what share was hidden."""
         view = batch.views[FILM]
         prediction, target = self._predict(view)
         errors = patch_errors(prediction, target, normalise=self.normalise, variance_floor=self.variance_floor)
@@ -106,6 +109,8 @@ class MAE(Objective):
         if view.predicted_content is not None:
             metrics["loss_content"] = _mean_where(errors.detach(), view.predicted_content)
             metrics["loss_background"] = _mean_where(errors.detach(), ~view.predicted_content)
+        if view.masked_content is not None:
+            metrics["masked_content"] = view.masked_content.mean()
         return ObjectiveOutput(errors.mean(), metrics)
 
     @torch.no_grad()

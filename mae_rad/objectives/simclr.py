@@ -16,30 +16,32 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
-from data_prep.settings import Settings
+from mae_rad.data.augmentation import Augmentation, Crop, Strength
 from mae_rad.data.batch import Batch, Patches, ViewSpec
+from mae_rad.data.stages import Schedule, SquareTokens
 from mae_rad.encoders.blocks import initialise
 from mae_rad.encoders.vit import ViT
 from mae_rad.losses.contrastive import Pairs, two_views
 from mae_rad.losses.pair_nce import pair_nce
-from mae_rad.objectives.base import Crop, Objective, ObjectiveOutput, SquareTokens
+from mae_rad.objectives.base import Objective, ObjectiveOutput
 
 VIEWS = ("a", "b")
 """Names of the two views."""
 
 
-class SimCLRSettings(Settings):
+class SimCLRSettings(Augmentation):
     """Settings of SimCLR; all change results."""
 
     name: Literal["simclr"] = "simclr"
     tokens: SquareTokens = Field(default=196, ge=16)
     """T, patches of each view."""
+    schedule: Schedule = ()
+    """Stages before the last with a T of their own, as in the masked autoencoder."""
     crop: Crop = (0.4, 1.0)
-    """Area range of the random square crop inside the content."""
-    jitter: float = Field(default=0.5, ge=0, le=1)
-    """Strength of the display jitter."""
-    flip: float = Field(default=0.0, ge=0, le=1)
-    """Probability of a left-right mirror; it hides the side of the body."""
+    """Area range of the random square crop inside the content; each view has one."""
+    window: Strength = 0.5
+    gamma: Strength = 0.5
+    noise: Strength = 0.5
     visible: float | None = Field(default=None, gt=0, le=1)
     """Fraction of T that is encoded; null encodes all."""
     temperature: float = Field(default=0.1, gt=0)
@@ -54,7 +56,7 @@ class SimCLRSettings(Settings):
     @property
     def view(self) -> ViewSpec:
         """What the loader draws, twice."""
-        return ViewSpec(self.tokens, self.crop, self.jitter, self.flip, self.visible)
+        return ViewSpec(self.tokens, self.augmentation, self.visible, schedule=self.schedule)
 
 
 class SimCLR(Objective):

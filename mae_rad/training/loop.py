@@ -126,7 +126,7 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
         if who.first
         else None
     )
-    meter = _Meter(first_step, who.device, _bare_seconds(settings, who.device))
+    meter = _Meter(first_step, who.device, settings)
 
     health = Health()
 
@@ -165,7 +165,7 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
         if wanted.leave and not last:
             raise stopping.leave(done)
         if pictures and (done % runtime.picture_every == 0 or last):
-            picture = draw_pictures(pictures, objective, settings, who.device)
+            picture = draw_pictures(pictures, objective, settings, who.device, step)
             if who.first:
                 folder.keep_picture(done, picture)
         if outbox and done % runtime.log_every == 0:
@@ -249,9 +249,10 @@ def _refuse(what: str, step: int, rate: float, suspects: list[str], folder: RunF
 class _Meter:
     """Speed, utilisation, memory, share of time spent waiting for data, films passed over, since the last reading."""
 
-    def __init__(self, step: int, device: torch.device, bare_seconds: float) -> None:
+    def __init__(self, step: int, device: torch.device, settings: PretrainSettings) -> None:
         self._skipped = 0
-        self._device, self._bare_seconds = device, bare_seconds
+        self._device, self._settings = device, settings
+        self._matrix_rate = matrix_rate(device, settings.precision, seconds=0.1)
         self._restart(step)
 
     def wait_for(self, batches: Iterator[Drawn]) -> Drawn:
@@ -269,11 +270,13 @@ class _Meter:
     def read(self, step: int, films_per_step: int, world: int) -> dict[str, float]:
         elapsed = time.monotonic() - self._since
         rate = films_per_step * (step - self._step) / elapsed
+        stages = [self._settings.at(taken) for taken in range(self._step, step)]
+        flops = sum(flops_per_film(stage).training for stage in stages) / len(stages)
         shares = mean_over_ranks(
             {
                 "data_wait": torch.tensor(self._waited / elapsed),
                 "skipped_films": torch.tensor(self._skipped),
-                "flops_utilisation": torch.tensor(rate / world * self._bare_seconds),
+                "flops_utilisation": torch.tensor(rate / world * flops / self._matrix_rate),
                 "memory_gib": torch.tensor(_peak_bytes(self._device) / 2**30),
             }
         )
@@ -282,11 +285,6 @@ class _Meter:
 
     def _restart(self, step: int) -> None:
         self._step, self._waited, self._since = step, 0.0, time.monotonic()
-
-
-def _bare_seconds(settings: PretrainSettings, device: torch.device) -> float:
-    """For the arithmetic of a film, at the rate of bare matrix products that this rank reaches."""
-    return flops_per_film(settings).training / matrix_rate(device, settings.precision, seconds=0.1)
 
 
 def _peak_bytes(device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""Plan a generated manifest of a million files: time and memory, by steps.
+"""Plan a generated manifest of a million files, and what its last NEW add to shards of the others: time and memory.
 
     python -m tests.benchmarks.million_plan [--files 1000000]
 
@@ -16,12 +16,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from data_prep.config import ShardSettings
+from data_prep.earlier_films import EarlierFilms
+from data_prep.index import read_index, same_pixels_across
 from data_prep.manifest import LINKAGE_SCHEMA, MANIFEST_SCHEMA, with_fingerprint, write_manifest
+from data_prep.shard_format import FORMAT_VERSION, INDEX_SCHEMA, DatasetCard, FileCounts
 from data_prep.shard_inputs import read_inputs
+from data_prep.splits import split_of
 
 SECONDS, GIB = 60, 2
+NEW = 10_000
 
 
 def generated(files: int) -> tuple[pa.Table, pa.Table]:
@@ -45,7 +52,7 @@ def generated(files: int) -> tuple[pa.Table, pa.Table]:
         "reason": pa.array([None if row % 20 else "not_a_radiograph" for row in rows.tolist()]),
         "key": keys("film", film), "patient": keys("patient", film // 4), "study": keys("study", film // 2),
         "series": keys("series", film), "site": words(*(f"{number:032x}" for number in range(20))),
-        "patient_known": pa.array(draw.random(files) < 0.99),
+        "patient_known": pa.array(draw.random(files)[film // 4] < 0.99),
         "study_day": pa.array(draw.integers(0, 40_000, files).astype(np.int32)),
         "transfer_syntax": words("1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.1"),
         "rows": pa.array(draw.choice([2140, 3000, 2500], files).astype(np.int32)),
@@ -85,6 +92,49 @@ def _measure(private: Path, public: Path) -> None:
         raise SystemExit(1)
 
 
+def write_earlier(manifest: pa.Table, public: Path) -> None:
+    """A complete public folder whose index holds all films of ``manifest``; it has no shards."""
+    films = manifest.filter(pc.is_null(manifest["reason"]))
+    films = films.take(np.unique(films["key"].combine_chunks().dictionary_encode().indices, return_index=True)[1])
+    columns = {name: films[name] for name in INDEX_SCHEMA.names if name in films.column_names}
+    columns |= {field.name: pa.nulls(len(films), field.type) for field in INDEX_SCHEMA if field.name not in columns}
+    digests = [hashlib.sha256(key.encode()).hexdigest() for key in films["key"].to_pylist()]
+    columns |= {"source_rows": films["rows"], "source_columns": films["columns"], "pixel_sha256": pa.array(digests)}
+    settings = ShardSettings()
+    val, test = settings.splits.val, settings.splits.test
+    patients = zip(films["patient"].to_pylist(), films["patient_known"].to_pylist(), strict=True)
+    columns["split"] = pa.array([split_of(patient, settings.seed, val, test, known) for patient, known in patients])
+    public.mkdir()
+    pq.write_table(
+        pa.table({name: columns[name] for name in INDEX_SCHEMA.names}, INDEX_SCHEMA), public / "index.parquet"
+    )
+    card = DatasetCard(
+        format_version=FORMAT_VERSION, dataset_sha256="0" * 64, config={}, config_sha256="0" * 64,
+        key_fingerprint="0" * 32, files=FileCounts(written=len(films), rejected=0, dropped=0), reasons={}, films={},
+        patients={}, shards={}, deidentification={},
+    )  # fmt: skip
+    (public / "dataset.json").write_text(card.model_dump_json(), encoding="utf-8")
+
+
+def _measure_append(private: Path, public: Path) -> None:
+    """Plan what NEW further files of a scan of everything add to a folder that holds the rest."""
+    print(f"before       {_gib():6.2f} GiB")
+    start = time.perf_counter()
+    earlier = EarlierFilms.read([public])
+    inputs = read_inputs(private, public.parent / "next", ShardSettings(), earlier)
+    planned = time.perf_counter() - start
+    files = sum(len(one.rows) for one in inputs.plan.shards)
+    print(f"append       {planned:6.1f} s  {_gib():6.2f} GiB  {files} new files")
+    del earlier, inputs
+    start = time.perf_counter()
+    films = read_index(public)
+    halves = same_pixels_across([films.slice(0, len(films) - NEW), films.slice(len(films) - NEW)])
+    print(f"equal pixels {time.perf_counter() - start:6.1f} s  {_gib():6.2f} GiB  {sum(map(len, halves))} films")
+    print(f"ratio        {planned / SECONDS:6.2f} of {SECONDS} s, {_gib() / GIB:.2f} of {GIB} GiB")
+    if planned > SECONDS or _gib() > GIB:
+        raise SystemExit(1)
+
+
 def _gib() -> float:
     """The most that this process has held so far."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -96,14 +146,18 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=1_000_000)
     files = parser.parse_args().files
     with tempfile.TemporaryDirectory() as name:
-        private = Path(name) / "private"
+        private, public = Path(name) / "private", Path(name) / "public"
         manifest, linkage = generated(files)
         write_manifest(private, with_fingerprint(manifest, "0" * 32), linkage)
+        write_earlier(manifest.slice(0, files - NEW), public)
         del manifest, linkage
-        process = multiprocessing.get_context("spawn").Process(target=_measure, args=(private, Path(name) / "public"))
-        process.start()
-        process.join()
-    raise SystemExit(process.exitcode)
+        codes = []
+        for measure in (_measure, _measure_append):
+            process = multiprocessing.get_context("spawn").Process(target=measure, args=(private, public))
+            process.start()
+            process.join()
+            codes.append(process.exitcode)
+    raise SystemExit(any(codes))
 
 
 if __name__ == "__main__":

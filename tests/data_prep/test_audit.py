@@ -58,7 +58,7 @@ def public(made: Path, tmp_path: Path) -> Path:
 
 
 def test_a_sound_folder_passes(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report = audit(made / "public", private=made / "private")
+    report = audit(made / "public", privates=[made / "private"])
     assert report.problems == []
     assert (report.films, report.searched is not None and report.searched > 30) == (14, True)
     assert report.size == sum(path.stat().st_size for path in (made / "public").iterdir())
@@ -226,7 +226,7 @@ def test_an_original_identifier_is_found_where_the_allow_list_would_pass(made: P
 
     (public / "index.parquet").write_bytes(index_bytes(with_name))
     assert audit(public).problems == []
-    found = audit(public, private=made / "private").problems
+    found = audit(public, privates=[made / "private"]).problems
     assert found == ["index.parquet: model: an original identifier occurs"]
 
 
@@ -234,7 +234,7 @@ def test_keys_of_another_secret_are_no_keys(made: Path, tmp_path: Path, monkeypa
     (tmp_path / "archive").symlink_to(made / "archive")
     other = make_private(tmp_path, monkeypatch, secret="another secret, long enough")
     with pytest.raises(ArchiveError, match="another secret"):
-        audit(made / "public", private=other)
+        audit(made / "public", privates=[other])
 
 
 def test_every_field_of_the_sidecar_has_a_rule() -> None:

@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("codec", CODECS)
 def test_shards_of_every_codec_are_sound(made: Path, codec: Codec) -> None:
     assert verify(made / codec) == []
-    assert audit(made / codec, private=made / "private").problems == []
+    assert audit(made / codec, privates=[made / "private"]).problems == []
     index = ShardIndex([made / codec], split=None)
     for row in range(len(index)):
         film = index.film(row)
@@ -138,6 +138,12 @@ def with_thumbnail(stream: bytes) -> bytes:
     )
 
 
+def with_table(stream: bytes) -> bytes:
+    """A quantization table that nothing uses."""
+    scan = stream.index(b"\xff\xda")
+    return stream[:scan] + b"\xff\xdb\x00\x43\x01" + b"MUSTER^MARIA".ljust(64) + stream[scan:]
+
+
 def behind(stream: bytes) -> bytes:
     return stream + b"MUSTER^MARIA"
 
@@ -156,7 +162,8 @@ def cut(stream: bytes) -> bytes:
         ("png", cut, "cut off"),
         ("jpeg", with_comment, "headers are not the encoder's"),
         ("jpeg", with_exif, "headers are not the encoder's"),
-        ("jpeg", with_thumbnail, "JFIF header"),
+        ("jpeg", with_thumbnail, "headers are not the encoder's"),
+        ("jpeg", with_table, "headers are not the encoder's"),
         ("jpeg", behind, "behind the end"),
         ("jpeg", cut, "further markers"),
         ("htj2k", behind, "behind the end"),

@@ -127,7 +127,8 @@ def test_a_film_is_found_by_the_end_of_its_path(private: Path, public: Path, pat
 
 
 def test_part_of_a_folder_name_is_no_path(private: Path, public: Path) -> None:
-    assert run(private, public, "path,label,value\nSCH_A/s1/IM0001,fracture,present\n").labels.unknown == [2]
+    with pytest.raises(LabelError, match=r"1 of unknown films \(line 2\)"):
+        run(private, public, "path,label,value\nSCH_A/s1/IM0001,fracture,present\n")
 
 
 def test_a_path_that_fits_several_films_is_refused(private: Path, public: Path) -> None:
@@ -235,8 +236,9 @@ def test_a_mistake_in_the_boxes_is_named_by_line(private: Path, public: Path, ro
 def test_earlier_labels_survive_a_faulty_table(private: Path, public: Path) -> None:
     run(private, public, LABELS, BOXES)
     before = (public / "labels.parquet").read_bytes(), (public / "boxes.parquet").read_bytes()
-    with pytest.raises(LabelError):
-        run(private, public, LABELS.replace("uncertain", "maybe"), BOXES)
+    for table, boxes in ((LABELS.replace("uncertain", "maybe"), BOXES), (LABELS.replace("1.2.826", "9.9"), None)):
+        with pytest.raises(LabelError):
+            run(private, public, table, boxes)
     assert ((public / "labels.parquet").read_bytes(), (public / "boxes.parquet").read_bytes()) == before
     assert not list(public.glob(".*"))
 

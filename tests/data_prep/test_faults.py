@@ -312,7 +312,8 @@ def test_of_two_splits_for_one_patient_the_strictest_counts(
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("patient;split\n", "header line"), ("patient,split\n1,train\n2,dev\n", "line 3: needs a patient and one of"),
+    [("person,split\n", "no column 'patient'"),
+     ("patient,split\n1,train\n2,dev\n", "line 3: needs a patient and one of"),
      ("patient,split\n1,train\n1,val\n", "line 3: a patient has two splits"), ("patient,split\n1,val\n", "names no")],
 )  # fmt: skip
 def test_a_wrong_table_of_splits_is_told_by_line(text: str, told: str, private: Path, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_frames_become_films_and_the_ledger_counts_files(tmp_path: Path, monkeyp
     found = {row["key"]: (row["frame"], row["pixel_sha256"]) for row in index.to_pylist() if row["frame"] is not None}
     assert found == expected and key in found
     assert verify(tmp_path / "public") == []
-    assert audit(tmp_path / "public", private=tmp_path / "private").problems == []
+    assert audit(tmp_path / "public", privates=[tmp_path / "private"]).problems == []
 
 
 def test_labels_name_the_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -108,7 +109,7 @@ def test_a_batch_of_its_own_repeats_nothing(
     batch = tmp_path / "batch"
     shutil.copytree(tmp_path / "archive" / "p0", batch / "p0")
     write_study(batch, 40, study="new")
-    before = {"patient_id": "MRN-0417-1", "study": "study 1", "sop_class": DX_FOR_PRESENTATION}
+    before: dict[str, Any] = {"patient_id": "MRN-0417-1", "study": "study 1", "sop_class": DX_FOR_PRESENTATION}
     source = tmp_path / "archive" / "p1" / "PA.dcm"
     uid = _uid(source)
     write_film(batch / "p1.dcm", values=anatomy("other pixels"), BodyPartExamined="KNEE", SOPInstanceUID=uid, **before)
@@ -226,7 +227,7 @@ def test_labels_reach_all_generations(grown: tuple[Path, Path], tmp_path: Path) 
     table = ShardIndex([public], split=None).table
     of = dict(zip(table["key"].to_pylist(), table["generation"].to_pylist(), strict=True))
     assert sorted(of[key] for key in labelled) == [0, 1]
-    assert audit(public, private=private).problems == []
+    assert audit(public, privates=[private]).problems == []
 
 
 def test_a_reader_may_stay_with_the_first_generations(grown: tuple[Path, Path], tmp_path: Path) -> None:

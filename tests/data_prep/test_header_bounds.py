@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -14,6 +15,7 @@ from data_prep.config import ScanSettings
 from data_prep.decode import decode
 from data_prep.deidentify.keys import Pseudonyms
 from data_prep.errors import FilmReject, Reason
+from data_prep.jpeg_markers import declared_size
 from data_prep.sources.dicom import read_dicom
 from data_prep.sources.row import FileRow
 from tests.data_prep.dicom_builder import write_film
@@ -123,3 +125,24 @@ def test_deflated_bomb_is_read_no_further_than_a_header(tmp_path: Path) -> None:
     with pytest.raises(FilmReject) as caught:
         decode(path.read_bytes(), source="dicom", transfer_syntax=DeflatedExplicitVRLittleEndian)
     assert caught.value.reason is Reason.CORRUPT_PIXELS
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{7: 0xFFFFFF00}, {8: 1}, {5: 0}, {5: 1, 6: 1}],
+    ids=["x of the tiles behind the image", "y of the tiles behind the image", "no width", "240,000 tiles"],
+)
+def test_a_codestream_whose_tiles_cannot_hold_its_image_is_told_at_once(fields: dict[int, int]) -> None:
+    """OpenJPH looks for the first tile for ever."""
+    values = anatomy("tiles", 400, 600)
+    for encoded in (
+        imagecodecs.htj2k_encode(values, reversible=True),
+        imagecodecs.jpeg2k_encode(values, level=0, codecformat="j2k"),
+    ):
+        assert declared_size(encoded) == (400, 600)
+        stream = bytearray(encoded)
+        for field, value in fields.items():
+            place = stream.index(b"\xff\x4f\xff\x51") + 4 + 4 * field
+            stream[place : place + 4] = value.to_bytes(4, "big")
+        with pytest.raises(ValueError, match="tile"):
+            declared_size(bytes(stream))

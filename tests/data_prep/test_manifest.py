@@ -67,6 +67,14 @@ def test_an_interruption_never_mixes_two_scans(tmp_path: Path, monkeypatch: pyte
             assert manifest.read_manifest(private)["key"].equals(manifest.read_linkage(private)["key"])
 
 
+def test_reports_in_the_folder_do_not_stop_the_next_scan(tmp_path: Path) -> None:
+    """They lie there by order; the manifest is away while a scan that was killed replaced it."""
+    (tmp_path / "report.html").write_text("private")
+    (tmp_path / manifest.HEADERS_FILE).write_bytes(b"")
+    manifest.prepare_private(tmp_path)
+    assert (tmp_path / "report.html").exists()
+
+
 def test_a_folder_with_other_files_is_not_taken_over(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("all I have")
     with pytest.raises(ArchiveError, match="holds other files"):

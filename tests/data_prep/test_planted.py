@@ -213,7 +213,7 @@ def test_no_planted_value_is_in_any_public_byte(
     settings = ShardSettings.model_validate({"max_side": 64, "runtime": {"workers": 1, "isolated": False}})
     card = shard(private, public, settings)
     assert card.files.written == {"dicom": 3, "images": 2}[source], card.reasons
-    report = audit(public, private=private)
+    report = audit(public, privates=[private])
     assert report.problems == [] and report.searched
     printed = "".join(capfd.readouterr()) + str(summary) + str(card) + str(report)
     for name, data in (public_bytes(public) | {"printed": printed.encode()}).items():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.box_overlay import draw_boxes
+from data_prep.box_overlay import colours_of, draw_boxes, legend
+from data_prep.cli import BAD_INPUT, main
 from data_prep.engine import shard
 from data_prep.errors import ShardFormatError
 from data_prep.preview import FILM_SIDE, _drawn, write_preview
@@ -39,6 +40,20 @@ def test_boxes_are_drawn_where_they_are() -> None:
     assert not np.asarray(picture)[25, 15].any()
 
 
+def test_every_label_is_legible_on_a_sheet_of_one_film(public: Path, tmp_path: Path) -> None:
+    names = {f"finding_{number}": [{"label": f"finding_{number}"}] for number in range(16)}
+    assert len(set(colours_of(names).values())) == 16
+    colours = {f"a_rather_long_finding_{number}": (255, 200 + number, 0) for number in range(28)}
+    picture = np.asarray(legend(colours, 600, (0, 0, 0)))
+    assert picture.shape[1] == 600
+    shown = {tuple(pixel) for pixel in picture.reshape(-1, 3) if pixel.any()}
+    assert set(colours.values()) <= shown
+    assert not picture[:, -1].any(), "a label is cut off"
+    write_preview(public, tmp_path / "sheet.png", films=1, split=None)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 3 * FILM_SIDE
+
+
 def test_boxes_need_boxes(public: Path, tmp_path: Path) -> None:
     with pytest.raises(ShardFormatError, match="has no boxes to show"):
         write_preview(public, tmp_path / "sheet.png", films=9, split=None, boxes=True)
@@ -66,3 +81,8 @@ def test_mistakes_are_told_in_one_line(public: Path, tmp_path: Path) -> None:
         write_preview(public, tmp_path / "no folder" / "sheet.png", films=9, split=None)
     with pytest.raises(ShardFormatError, match="no films"):
         write_preview(public, tmp_path / "sheet.png", films=0, split="test")
+
+
+def test_a_sheet_does_not_lie_among_the_shards(public: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["preview", str(public), "--out", str(public / "sheet.png")]) == BAD_INPUT
+    assert "lies in a public folder" in capsys.readouterr().err and not (public / "sheet.png").exists()

@@ -17,7 +17,7 @@ import pytest
 from data_prep.audit import audit
 from data_prep.audit_needles import identifiers, without_public_words
 from data_prep.census import Cell, Census, Facet
-from data_prep.cli import main
+from data_prep.cli import main, reject_fraction
 from data_prep.engine import shard
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
 from data_prep.ledger import DEIDENTIFICATION
@@ -28,7 +28,7 @@ from data_prep.report.decisions import Level, decisions
 from data_prep.report.films import contact_sheets
 from data_prep.report.findings import gather
 from data_prep.report.page import MAX_PAGE, PAIRS_SHOWN, SUSPECTS_SHOWN, census_page, write_report
-from data_prep.shard_format import Provenance
+from data_prep.shard_format import Provenance, read_dataset_card
 from data_prep.shard_writer import index_bytes
 from tests.data_prep.private_builder import make_private, settings
 from tests.data_prep.test_planted import NEEDLES, write_dicoms
@@ -119,6 +119,21 @@ def test_the_ledger_adds_up_and_explains_every_reason(made: Path, tmp_path: Path
     for reason in card["reasons"]:
         assert f"<code>{reason}</code>" in page and words.REASONS[reason].meaning in page
     assert card["dataset_sha256"] in page
+
+
+def test_the_part_that_could_not_be_used_is_that_of_the_command(made: Path) -> None:
+    card = read_dataset_card(made / "public")
+    (asked,) = (one for one in decisions(gather(made / "public", None)) if "could not be used" in one.title)
+    lost = sum(
+        count for reason, count in card.reasons.items() if words.reason_words(reason).kind is words.Kind.UNUSABLE
+    )
+    assert lost and f"{lost} files that should" in asked.why
+    assert asked.title.startswith(words.percent(reject_fraction(card)))
+
+
+def test_parts_are_never_rounded_to_none_or_all() -> None:
+    told = [words.percent(part) for part in (0, 1e-6, 0.0123, 0.5, 0.99999, 1)]
+    assert told == ["0 %", "< 0.1 %", "1.2 %", "50 %", "> 99.9 %", "100 %"]
 
 
 def test_every_reason_provenance_and_code_has_plain_words(made: Path) -> None:

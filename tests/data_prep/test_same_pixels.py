@@ -10,7 +10,7 @@ import pytest
 from data_prep.config import ScanSettings
 from data_prep.deidentify.keys import SECRET_VARIABLE
 from data_prep.engine import shard
-from data_prep.ledger import across_splits, same_pixels
+from data_prep.index import across_splits, same_pixels
 from data_prep.scan import scan
 from data_prep.shard_format import INDEX_SCHEMA, DatasetCard
 from data_prep.verify import verify
@@ -20,23 +20,24 @@ from tests.data_prep.private_builder import SECRET, anatomy, settings
 BASE: dict[str, Any] = {"values": anatomy("film"), "sop": "1.2.3", "window": (2048, 4096), "patient_id": "P"}
 
 
-def sharded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetCard:
+def sharded(folder: Path, monkeypatch: pytest.MonkeyPatch, codec: str = "htj2k") -> DatasetCard:
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
     scan([folder / "archive"], folder / "private", ScanSettings(workers=1))
-    return shard(folder / "private", folder / "public", settings())
+    return shard(folder / "private", folder / "public", settings(codec=codec))
 
 
+@pytest.mark.parametrize("codec", ["htj2k", "jpeg"])
 @pytest.mark.parametrize(
     "other",
     [{"photometric": "MONOCHROME1"}, {"window": (1000, 900)}, {"rescale": (2, 0)}, {"VOILUTFunction": "SIGMOID"},
      {"PixelPaddingValue": 0, "photometric": "MONOCHROME1"}, {"PixelSpacing": [0.1, 0.2]}],
 )  # fmt: skip
 def test_one_identifier_with_another_display_is_a_conflict(
-    other: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    other: dict[str, Any], codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_film(tmp_path / "archive" / "a.dcm", **BASE)
     write_film(tmp_path / "archive" / "b.dcm", **BASE | other)
-    card = sharded(tmp_path, monkeypatch)
+    card = sharded(tmp_path, monkeypatch, codec)
     assert card.reasons == {"uid_conflict": 2} and card.files.written == 0
 
 

@@ -37,6 +37,18 @@ def test_joined_numbers_keep_most_out_of_training(tmp_path: Path, first: str, se
     assert read(tmp_path / "s.csv", f"1,{second}\n2,{first}\n", patients) == {"a": split}
 
 
+def test_a_table_of_a_spreadsheet(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_bytes("\ufeffsplit;patient;note\r\ntest; 1 ;\r\n\r\nval;2;x\r\n".encode())
+    linkage, manifest = pa.table({"patient_id": ["1", "2"]}), pa.table({"patient": ["a", "b"]})
+    assert read_split_table(tmp_path / "s.csv", manifest, linkage, 0, 0.1) == {"a": "test", "b": "val"}
+
+
+@pytest.mark.parametrize("lines", ["1,test\n1,train\n", "1\n", ",test\n", "1,test,x\n"])
+def test_wrong_rows_are_refused(tmp_path: Path, lines: str) -> None:
+    with pytest.raises(SettingsError, match=r"splits.*line [23]"):
+        read(tmp_path / "s.csv", lines, {"1": "a"})
+
+
 def test_other_words_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"line 2: needs a patient and one of train, train_val, val, test"):
         read(tmp_path / "s.csv", "1,trainval\n", {"1": "a"})

@@ -153,6 +153,19 @@ def test_variants_change_size_model_and_budget() -> None:
     assert list(variants(settings(), [], [], [])) == [settings()]
 
 
+def test_every_stage_of_a_schedule_is_a_line() -> None:
+    chosen = settings()
+    stages = {"schedule": [{"until": 0.75, "tokens": 100}], "tokens": 400}
+    staged = PretrainSettings.model_validate(
+        chosen.model_dump() | {"objective": OBJECTIVES["cheap"] | stages, "optimizer": {"steps": 40, "batch": 8}}
+    )
+    early, late = variants(staged, [], [], ["0.1/0.3"])
+    assert [(one.objective.tokens, one.optimizer.steps) for one in (early, late)] == [(100, 30), (400, 10)]
+    assert early.objective.view.budgets == (10, 30)
+    assert [one.objective.tokens for one in variants(staged, [196], [], [])] == [196]  # a size that is asked for
+    assert flops_per_film(staged.at(29)) == flops_per_film(staged.stages()[0]) != flops_per_film(staged)
+
+
 @pytest.mark.parametrize(
     ("tokens", "models", "budgets", "message"),
     [

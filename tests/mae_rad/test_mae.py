@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Batch, Patches, View
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.losses import patchify, random_masking, unpatchify
@@ -223,9 +224,9 @@ def test_it_learns_to_continue_a_picture(settings: MAESettings) -> None:
 
 
 def test_view_is_what_the_settings_say() -> None:
-    view = MAESettings(tokens=1024, visible=0.1, predicted=0.4, jitter=0.3, crop=(0.5, 1.0)).view
+    view = MAESettings(tokens=1024, visible=0.1, predicted=0.4, window=0.3, crop=(0.5, 1.0)).view
     assert view.budgets == (102, 409)
-    assert (view.jitter, view.crop) == (0.3, (0.5, 1.0))
+    assert view.augmentation == Augmentation(window=0.3, crop=(0.5, 1.0))
     assert MAESettings(visible=0.1, predicted="all").view.budgets == (19, 177)
     assert MAESettings(padded=True).view.padded
 
@@ -241,6 +242,11 @@ def test_view_is_what_the_settings_say() -> None:
         {"predicted": "some"},
         {"decoder": "none"},
         {"padded": True, "crop": (0.5, 1.0)},
+        {"visible": 0.05, "tokens": 196, "schedule": [{"until": 0.5, "tokens": 16}]},
+        {"schedule": [{"until": 0.5, "tokens": 200}]},
+        {"schedule": [{"until": 1.0, "tokens": 196}]},
+        {"schedule": [{"until": 0.5, "tokens": 64}, {"until": 0.4, "tokens": 100}]},
+        {"gamma": 1.5},
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:

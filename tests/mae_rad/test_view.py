@@ -7,10 +7,10 @@ import torch
 
 from data_prep.film_codec import decode_film
 from data_prep.shard_format import Sidecar, mask_shape
+from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import ViewSpec
 from mae_rad.data.film import Film
 from mae_rad.data.geometry import Region, film_layout
-from mae_rad.data.jitter import Jitter
 from mae_rad.data.view import draw_budget, draw_view, whole_film
 from mae_rad.losses import random_masking
 from tests.mae_rad.shard_builder import film, noise
@@ -113,7 +113,7 @@ def test_content_of_a_layout_follows_the_mask() -> None:
 
 
 def test_crops_are_square_grids_and_differ_between_draws() -> None:
-    spec = ViewSpec(tokens=196, crop=(0.3, 0.6), jitter=0.5)
+    spec = ViewSpec(196, Augmentation(crop=(0.3, 0.6), window=0.5))
     first, second = (draw_view(_film(900, 700), spec, 16, _generator(seed)) for seed in (1, 2))
     assert first is not None
     assert second is not None
@@ -125,23 +125,19 @@ def test_crops_are_square_grids_and_differ_between_draws() -> None:
     assert np.array_equal(first.visible.values, again.visible.values)
 
 
-def test_a_flip_mirrors_the_film() -> None:
-    spec = ViewSpec(tokens=196, flip=1.0)
-    flipped = draw_view(_film(224, 224), spec, 16, _generator())
-    straight = draw_view(_film(224, 224), ViewSpec(tokens=196), 16, _generator())
-    assert flipped is not None
-    assert straight is not None
-    rows = flipped.visible.values.reshape(14, 14, 16, 16)[:, ::-1, :, ::-1].reshape(196, 256)
-    assert np.array_equal(rows, straight.visible.values)
-
-
-def test_jitter_without_strength_changes_nothing_and_keeps_order_otherwise() -> None:
-    table = np.linspace(0, 65535, 4096).astype(np.uint16)
-    assert np.abs(Jitter().table(table).astype(int) - table).max() <= 1
-    for seed in range(50):
-        jittered = Jitter.draw(1.0, _generator(seed)).table(table)
-        assert (np.diff(jittered.astype(int)) >= 0).all()
-    assert np.array_equal(Jitter().add_noise(table, _generator()), table)
+def test_the_share_of_hidden_content_is_told() -> None:
+    mask = np.zeros(mask_shape(800, 800), dtype=np.bool_)
+    mask[:, :32] = True  # the left half: its box holds T patches, all of them content
+    view = draw_view(_film(800, 800, mask), MAE_VIEW, 16, _generator())
+    assert view is not None
+    assert view.masked_content == pytest.approx(0.75, abs=0.03)
+    sparse = ViewSpec(tokens=196, visible=0.25, predicted=0.25)
+    half = draw_view(_film(800, 800, np.tri(64, dtype=np.bool_)), sparse, 16, _generator())
+    assert half is not None
+    assert half.masked_content == pytest.approx(0.5, abs=0.05)  # T counts the box, of which half is content
+    nothing = draw_view(_film(800, 800, np.zeros((64, 64), np.bool_)), MAE_VIEW, 16, _generator())
+    assert nothing is not None
+    assert nothing.masked_content == pytest.approx(0.75)
 
 
 def test_without_known_content_the_draw_is_the_published_masking_of_its_noise() -> None:

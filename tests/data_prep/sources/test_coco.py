@@ -52,7 +52,7 @@ def test_boxes_and_findings(archive: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found.edges("train/a.jpg", "wrist_fracture") == [(5, 6, 15, 26.5)]
     assert found.edges("train/a.jpg", "screw") == [(1, 2, 30, 40)]
     assert found.value("train/a.jpg", "screw") == "present"
-    assert (found.value("train/b.jpg", "screw"), found.value("train/b.jpg", "wrist_fracture")) == ("absent", "absent")
+    assert (found.value("train/b.jpg", "screw"), found.value("train/b.jpg", "wrist_fracture")) == ("absent", "present")
     assert ("val/d.jpg", "screw") not in found.labels
     assert "bones" not in {label for _, label in found.labels}  # no box is of this class
     assert found.splits == {"train/a.jpg": "train", "train/b.jpg": "train", "val/c.jpg": "val", "val/d.jpg": "val"}
@@ -93,3 +93,34 @@ def test_a_folder_without_annotations_is_refused(tmp_path: Path, monkeypatch: py
     save(tmp_path / "set" / "a.jpg")
     with pytest.raises(ArchiveError, match="no JSON file with images, annotations, categories"):
         Scanned(tmp_path / "set", monkeypatch, layout="coco")
+
+
+def test_a_finding_whose_outline_cannot_be_read_is_still_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "set" / "a.jpg")
+    runs = {"counts": [10, 20, 2850], "size": [60, 48]}
+    annotations = [{"image_id": 0, "category_id": 0, "segmentation": runs, "iscrowd": 1}]
+    write_json(tmp_path / "set" / "x.json", [("a.jpg", 48, 60)], annotations, ("fracture",))
+    found = Scanned(tmp_path / "set", monkeypatch, layout="coco")
+    assert found.value("a.jpg", "fracture") == "present" and not found.boxes
+    assert found.problems == {"box_not_a_number": 1}
+
+
+def test_odd_identifiers_and_sizes_are_listed_or_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "set" / "a.jpg")
+    write_json(tmp_path / "set" / "x.json", [("a.jpg", 48.0, 60.0)], [
+        {"image_id": "0", "category_id": "0", "bbox": [1, 2, 3, 4]},
+        {"image_id": [0], "category_id": 0, "bbox": [1, 2, 3, 4]},
+        {"image_id": 0, "category_id": {"0": 0}, "bbox": [1, 2, 3, 4]},
+    ], ("fracture",))  # fmt: skip
+    (tmp_path / "set" / "deep.json").write_text("[" * 100_000)
+    found = Scanned(tmp_path / "set", monkeypatch, layout="coco")
+    assert found.edges("a.jpg", "fracture") == [(1, 2, 4, 6)]
+    assert found.problems == {"image_unknown": 1, "label_unknown": 1}
+
+
+def test_a_film_of_two_splits_is_kept_out_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "set" / "a.jpg")
+    for name in ("a_train.json", "b_val.json", "c_test.json"):
+        write_json(tmp_path / "set" / name, [("a.jpg", 48, 60)], [], ("fracture",))
+    found = Scanned(tmp_path / "set", monkeypatch, layout="coco", tables={"film_is_patient": True})
+    assert found.splits == {"a.jpg": "test"} and found.problems == {"split_conflict": 2}

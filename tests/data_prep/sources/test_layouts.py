@@ -8,10 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import cli
+from data_prep.audit import audit
+from data_prep.config import ScanSettings
 from data_prep.display import apply
-from data_prep.errors import ArchiveError
+from data_prep.errors import ArchiveError, SettingsError
+from data_prep.expert_labels import write_labels
 from data_prep.film_codec import decode_film
 from data_prep.layout_config import LayoutName
+from data_prep.settings import load
 from data_prep.shard_format import Sidecar
 from data_prep.sources.box_frames import Box, upright_box
 from data_prep.sources.film_names import Film, FilmNames
@@ -216,7 +220,29 @@ def test_label_takes_the_tables_of_the_set(
     assert "give --labels, or scan a public data set with layout=" in capsys.readouterr().err
 
 
+def test_a_wrong_name_is_told_in_one_line() -> None:
+    with pytest.raises(SettingsError, match=r"setting 'layout': .*'coco', .*'auto'.*got 'cocoo'"):
+        load(ScanSettings, None, ["layout=cocoo"])
+
+
 def test_a_layout_reads_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "set" / "a.jpg")
     with pytest.raises(ArchiveError, match="give its folder as the only archive"):
         Scanned(tmp_path / "set" / "a.jpg", monkeypatch, layout="coco")
+
+
+def test_a_finding_may_be_called_like_a_folder_but_not_like_a_patient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders of many patients are named after findings; that of one patient may bear the name of a person."""
+    names = [f"Hernia/{number}/x.png" for number in range(3)] + ["Mustermann/x.png"]
+    for name in names:
+        save(tmp_path / "set" / name, film(name))
+    write(tmp_path / "set" / "films.csv", ["file,hernia", *(f"{name},{int('H' in name)}" for name in names)])
+    columns = {"films": "films.csv", "file": "file", "labels": {"hernia": "hernia"}}
+    found = Scanned(tmp_path / "set", monkeypatch, layout="table", columns=columns)
+    public, _ = found.sharded()
+    assert audit(public, privates=[found.private]).problems == []
+    write(tmp_path / "labels.csv", ["path,label,value", "Mustermann/x.png,mustermann,present"])
+    write_labels(found.private, tmp_path / "labels.csv", None, public)
+    assert audit(public, privates=[found.private]).problems == ["labels.parquet: label: an original identifier occurs"]

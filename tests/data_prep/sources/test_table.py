@@ -103,7 +103,7 @@ def test_only_films_of_the_tables_are_without_what_is_not_drawn(archive: Path, m
 
 def test_an_absent_label_that_is_never_drawn_is_a_slip(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = COLUMNS | {"absent_without_box": ["fractures"]}
-    with pytest.raises(SettingsError, match=r"no box of .*boxes\.csv has the label 'fractures'"):
+    with pytest.raises(SettingsError, match=r"no box of .*boxes\.csv has the label 'fractures'; is it 'fracture'"):
         Scanned(archive, monkeypatch, layout="table", columns=columns)
 
 
@@ -129,7 +129,7 @@ def test_missing_tables_and_columns_are_named(archive: Path, monkeypatch: pytest
         Scanned(archive, monkeypatch, layout="table")
     with pytest.raises(ArchiveError, match=r"nowhere\.csv is missing"):
         Scanned(archive, monkeypatch, layout="table", columns={"films": "nowhere.csv"})
-    with pytest.raises(ArchiveError, match=r"films\.csv has no column 'path', but File, Patient"):
+    with pytest.raises(ArchiveError, match=r"films\.csv has no column 'path' among the 9"):
         Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv"})
     write(archive / "films.csv", ["path,a", "a.png,1,2"])
     with pytest.raises(ArchiveError, match=r"films\.csv, line 2: 3 cells, but the header has 2"):
@@ -140,3 +140,21 @@ def test_missing_tables_and_columns_are_named(archive: Path, monkeypatch: pytest
     (archive / "films.csv").write_bytes(b"path,a\n\xff\xfe,1\n")
     with pytest.raises(ArchiveError, match="not valid CSV in UTF-8"):
         Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv"})
+
+
+def test_numbers_are_finite_or_listed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "films.csv", ["File,Months", "a,nan", "b,1e400", "c,12"])
+    columns = {"films": "films.csv", "file": "File", "numbers": {"Months": "bone_age"}}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert found.labels == {("sub/c.jpg", "bone_age"): ("12.0", "expert", 1.0)}
+    assert found.problems == {"not_a_number": 1}
+
+
+def test_what_may_be_no_header_is_not_repeated(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "films.csv", ["a.png,Mueller^Anna,1960"])
+    with pytest.raises(ArchiveError, match="no column 'File' among the 3 of its first line") as error:
+        Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv", "file": "File"})
+    assert "Mueller" not in str(error.value)
+    write(archive / "films.csv", ["file,Months", "a,1"])
+    with pytest.raises(ArchiveError, match="no column 'File'; is it 'file'"):
+        Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv", "file": "File"})

@@ -8,6 +8,7 @@ from data_prep.errors import ArchiveError
 from tests.data_prep.dicom_builder import write_film
 from tests.data_prep.private_builder import anatomy
 from tests.data_prep.set_builder import Scanned, film, save, write
+from tests.data_prep.test_frames import write_frames
 
 BOXES = "image_id,rad_id,class_name,x_min,y_min,x_max,y_max"
 LABELS = "image_id,rad_id,Cardiomegaly,Clavicle fracture,Rib fracture,Nodule/Mass,Other diseases,No finding"
@@ -113,3 +114,25 @@ def test_boxes_follow_pictures_that_were_shrunk(tmp_path: Path, monkeypatch: pyt
     write(root / "train_meta.csv", ["image_id,dim0,dim1", "aaa,600,480"])
     found = Scanned(root, monkeypatch, layout="vindr_cxr")
     assert found.edges("train/aaa.png", "cardiomegaly") == [(5, 6, 20, 30)]
+
+
+def test_a_reader_whose_box_cannot_be_read_has_seen_the_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "set" / "train" / "aaa.png")
+    write(tmp_path / "set" / "train.csv", [BOXES, "aaa,R1,Nodule/Mass,,,,", "aaa,R2,Nodule/Mass,5,6,20,30"])
+    found = Scanned(tmp_path / "set", monkeypatch, layout="vindr_cxr")
+    assert found.labels["train/aaa.png", "nodule_mass"] == ("present", "expert", 1.0)
+    assert found.problems == {"box_not_a_number": 1}
+
+
+def test_a_file_with_several_films_is_not_labelled_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [anatomy("aaa", 60, 48), anatomy("bbb", 60, 48)]
+    write_frames(tmp_path / "set" / "train" / "aaa.dicom", values)
+    write_film(tmp_path / "set" / "train" / "bbb.dicom", values=anatomy("ccc", 60, 48))
+    write(tmp_path / "set" / "train.csv", [BOXES, "aaa,R1,Nodule/Mass,5,6,20,30", "bbb,R1,Nodule/Mass,5,6,20,30"])
+    found = Scanned(tmp_path / "set", monkeypatch, layout="vindr_cxr")
+    assert found.facts["train/aaa.dicom"]["frames"] == 2
+    assert found.problems["no_film"] == 1 and set(found.boxes) == {("train/bbb.dicom", "nodule_mass")}
+    _, summary = found.sharded()
+    assert summary.boxes.used == 1

@@ -58,3 +58,11 @@ def test_files_beside_the_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert found.edges("test/a.jpg", "object") == [(1, 2, 9, 9)]
     assert found.splits == {"a": "test"}
     assert "1 patients have films in several splits" in str(found.summary)
+
+
+def test_a_finding_without_a_whole_box_is_not_absent(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty = xml("b.jpg", [("Fracture", 5, 6, 20, 30)]).replace("<xmax>20</xmax>", "<xmax>?</xmax>")
+    write(archive / "Annotations" / "b.xml", faulty.replace("<width>48", "<width>inf"))
+    found = Scanned(archive, monkeypatch, layout="voc")
+    assert found.value("JPEGImages/b.jpg", "fracture") == "present"
+    assert ("JPEGImages/b.jpg", "fracture") not in found.boxes and found.problems["box_not_a_number"] == 1

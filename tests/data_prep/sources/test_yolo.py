@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from data_prep.errors import ArchiveError
 from tests.data_prep.set_builder import Scanned, save, write
@@ -30,7 +31,7 @@ def test_boxes_polygons_and_empty_files(archive: Path, monkeypatch: pytest.Monke
     assert found.value("train/images/b.jpg", "fracture") == "absent"
     assert ("test/images/c.jpg", "fracture") not in found.labels
     assert found.splits["train/images/a.jpg"] == "train" and found.splits["test/images/a.jpg"] == "test"
-    assert found.problems == {"row_without_file": 1, "box_not_a_number": 2, "box_cut": 1}
+    assert found.problems == {"row_without_file": 1, "label_unknown": 1, "box_not_a_number": 1, "box_cut": 1}
 
 
 def test_a_film_of_the_same_name_in_another_folder_is_not_taken(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +53,27 @@ def test_labels_apart_from_the_films(tmp_path: Path, monkeypatch: pytest.MonkeyP
     save(tmp_path / "set" / "films" / "a.png")
     write(tmp_path / "set" / "yolo" / "labels" / "a.txt", "0 0.5 0.5 1 1\n")
     assert Scanned(tmp_path / "set", monkeypatch, layout="yolo").edges("films/a.png", "fracture") == [(0, 0, 48, 60)]
+
+
+def test_a_class_without_a_whole_box_is_not_absent(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "train" / "labels" / "b.txt", "\ufeff0 0.5 0.5 0.5 0.5 0.93\r\n")  # with a confidence
+    found = Scanned(archive, monkeypatch, layout="yolo")
+    assert (found.value("train/images/b.jpg", "fracture"), found.value("train/images/b.jpg", "metal_plate")) == (
+        "present",
+        "absent",
+    )
+
+
+def test_an_unreadable_file_says_nothing(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive / "train" / "labels" / "b.txt").write_bytes("0 0.5 0.5 0.5 0.5".encode("utf-16"))
+    found = Scanned(archive, monkeypatch, layout="yolo")
+    assert ("train/images/b.jpg", "fracture") not in found.labels and found.problems["annotation_unreadable"] == 1
+
+
+def test_renaming_has_to_fit_names_and_labels(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "data.yaml", f"names: [fracture, {'x' * 65}]\n")
+    found = Scanned(archive, monkeypatch, layout="yolo", tables={"rename": {"Fracture": "fracture_of_bone"}})
+    assert found.problems["rename_without_name"] == 1 and found.problems["label_needs_rename"] > 0
+    assert {label for _, label in found.labels} == {"fracture"}
+    with pytest.raises(ValidationError, match="rename"):
+        Scanned(archive, monkeypatch, layout="yolo", tables={"rename": {"fracture": "Bone fracture!"}})
