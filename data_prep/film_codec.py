@@ -103,7 +103,11 @@ def _decode_htj2k(stream: bytes, bits: int, reduction: int) -> NDArray[np.uint16
     decoded = np.asarray(decode_htj2k(stream, skipres=reduction or None), dtype=np.uint16)
     if reduction == 0:
         return decoded
-    return np.where(decoded >= _WRAPPED, np.uint16(0), np.minimum(decoded, np.uint16(2**bits - 1)))
+    below = decoded >= _WRAPPED
+    clipped = np.minimum(decoded, np.uint16(2**bits - 1))
+    if below.any():
+        clipped[below] = 0
+    return clipped
 
 
 def _halved(values: NDArray[np.uint16], times: int) -> NDArray[np.uint16]:

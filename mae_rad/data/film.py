@@ -10,6 +10,8 @@ from data_prep.film_codec import decode_film, reduction_for
 from data_prep.shard_format import Sidecar, unpack_mask
 from mae_rad.data.geometry import Layout, Region, content_box
 
+_ROUNDING = 1e-12
+
 
 class Film:
     """A film of a shard; decoded lazily, once per reduction level."""
@@ -58,10 +60,9 @@ class Film:
         """[grid rows, grid columns] which patches of the layout show content (at least half of their area)."""
         high, wide = self.mask.shape[0] / self.sidecar.rows, self.mask.shape[1] / self.sidecar.columns
         region = layout.region
-        edges_down = (region.top + np.linspace(0, region.rows, layout.grid[0] + 1)) * high
-        edges_across = (region.left + np.linspace(0, region.columns, layout.grid[1] + 1)) * wide
-        share = _interval_means(_interval_means(self.mask.astype(np.float64), edges_down).T, edges_across).T
-        return np.asarray(share >= 0.5)
+        down = _overlaps(region.top * high, region.rows * high, layout.grid[0], self.mask.shape[0])
+        across = _overlaps(region.left * wide, region.columns * wide, layout.grid[1], self.mask.shape[1])
+        return np.asarray(down @ self.mask @ across.T >= 0.5 - _ROUNDING)
 
     def _decode(self, reduction: int) -> NDArray[np.uint16]:
         if reduction not in self._decoded:
@@ -69,11 +70,12 @@ class Film:
         return self._decoded[reduction]
 
 
-def _interval_means(cells: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of piecewise constant ``cells`` [n, m] between ``edges`` (in cells) → [len(edges) - 1, m]."""
-    summed = np.concatenate((np.zeros((1, cells.shape[1])), np.cumsum(cells, axis=0)))
-    edges = np.clip(edges, 0, cells.shape[0])
-    whole = np.minimum(edges.astype(np.int64), cells.shape[0] - 1)
-    at_edges = summed[whole] + (edges - whole)[:, None] * cells[whole]
-    widths = np.maximum(np.diff(edges), 1e-12)
-    return np.asarray(np.diff(at_edges, axis=0) / widths[:, None])
+def _overlaps(start: float, extent: float, parts: int, cells: int) -> NDArray[np.float64]:
+    """[parts, cells] which share of each of ``parts`` equal parts of an interval (in cells) lies in each cell.
+
+    What reaches out of the cells is left out of the shares.
+    """
+    edges = np.clip(start + extent / parts * np.arange(parts + 1), 0, cells)[:, None]
+    cell = np.arange(cells)
+    inside = np.minimum(edges[1:], cell + 1) - np.maximum(edges[:-1], cell)
+    return np.asarray(np.maximum(inside, 0) / np.maximum(edges[1:] - edges[:-1], _ROUNDING))

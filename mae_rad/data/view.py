@@ -14,6 +14,9 @@ from mae_rad.data.film import Film
 from mae_rad.data.geometry import Layout, crop_layout, film_layout, square_layout
 from mae_rad.data.look import add_noise, varied_table
 
+_AS_IT_IS = np.arange(2**16, dtype=np.uint16)
+"""A table that shows display values."""
+
 
 class FilmPatches(NamedTuple):
     """Patches of one film: values [N, p*p] uint16, coords [N, 2] float32, size [2] float32, as in ``Patches``."""
@@ -40,21 +43,22 @@ def draw_view(film: Film, spec: ViewSpec, patch: int, generator: np.random.Gener
     content = film.content(layout)
     if visible is not None and not spec.padded and content.size < visible + predicted:
         return None
-    image = varied_table(film.sidecar.display, variation)[film.values(layout, patch)]
+    values, table = film.values(layout, patch), varied_table(film.sidecar.display, variation)
     if variation.mirrored:
-        image, content = image[:, ::-1], content[:, ::-1]
+        values, content = values[:, ::-1], content[:, ::-1]
     if spec.padded:
-        image, content, layout = pad_to_square(image, content, layout, spec.tokens)
-    every = as_patches(image, layout, patch)
+        values, content, layout = pad_to_square(table[values], content, layout, spec.tokens)
+        table = _AS_IT_IS
+    cut = _Cut(values, table, layout, patch)
     if visible is None:
-        return DrawnView(_noisy(every, variation), None, None, None)
+        return DrawnView(_noisy(cut.patches(np.arange(content.size)), variation), None, None, None)
     chosen = draw_budget(np.ones_like(content) if spec.padded else content, visible + predicted, generator)
-    seen = _noisy(_select(every, chosen[:visible]), variation)
+    seen = _noisy(cut.patches(chosen[:visible]), variation)
     if predicted == 0:
         return DrawnView(seen, None, None, None)
     return DrawnView(
         seen,
-        _select(every, chosen[visible:]),
+        cut.patches(chosen[visible:]),
         content.reshape(-1)[chosen[visible:]],
         masked_share(content, chosen[:visible]),
     )
@@ -121,5 +125,17 @@ def _noisy(patches: FilmPatches, variation: Variation) -> FilmPatches:
     return patches._replace(values=add_noise(patches.values, variation))
 
 
-def _select(patches: FilmPatches, chosen: NDArray[np.int64]) -> FilmPatches:
-    return FilmPatches(patches.values[chosen], patches.coords[chosen], patches.size)
+class _Cut:
+    """Cuts patches out of an image of shard values and displays them: only those that are asked for."""
+
+    def __init__(self, values: NDArray[np.uint16], table: NDArray[np.uint16], layout: Layout, patch: int) -> None:
+        down, across = layout.grid
+        self._blocks = values.reshape(down, patch, across, patch).transpose(0, 2, 1, 3)
+        self._table, self._layout = table, layout
+        self._coordinates = layout.coordinates()
+
+    def patches(self, chosen: NDArray[np.int64]) -> FilmPatches:
+        """The patches ``chosen``, counted row by row."""
+        blocks = self._blocks[np.divmod(chosen, self._layout.grid[1])]
+        values = self._table[blocks.reshape(len(chosen), -1)]
+        return FilmPatches(values, self._coordinates[chosen], self._layout.size())
