@@ -1,5 +1,5 @@
-# Archive to shards, on a host that sees patients: no torch, no compiler, no network needed at run time. Could be neither
-# built nor linted where it was written, which had no container engine and no hadolint: build it, run
+# Archive to shards, on a host that sees patients: no torch, no compiler, no network needed at run time. Linted
+# with hadolint; could not be built where it was written, which had no container engine: build it, run
 # `docker run IMAGE --help`, and pin the base by its digest.
 #   docker build -f docker/data_prep.Dockerfile -t mae_rad-data-prep .
 #   docker run --network none --read-only --tmpfs /tmp --user $(id -u):$(id -g) -e MAE_RAD_KEY \

@@ -1,5 +1,5 @@
-# Training, comparing and exporting. Could be neither built nor linted where it was written, which had no container
-# engine and no hadolint: build it, run `docker run IMAGE launch/pretrain.py --help`, and pin the base by its digest.
+# Training, comparing and exporting. Linted with hadolint; could not be built where it was written, which had
+# no container engine: build it, run `docker run IMAGE launch/pretrain.py --help`, and pin the base by its digest.
 #   docker build -f docker/train.Dockerfile -t mae_rad-train .
 #   docker run --gpus all --ipc=host -v /public:/public:ro -v /runs:/runs mae_rad-train \
 #     launch/pretrain.py --config configs/pretrain/mae.yaml data.shards=/public/shards runtime.run_dir=/runs/mae
@@ -8,6 +8,7 @@
 FROM python:3.11.11-slim-bookworm
 
 # gcc: torch.compile; pdsh and ssh: `deepspeed --hostfile` (under Slurm nothing of them is needed).
+# hadolint ignore=DL3008 - Debian drops the versions before its last point release, so that pinned ones cannot be had
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev openssh-client pdsh \
     && rm -rf /var/lib/apt/lists/*
