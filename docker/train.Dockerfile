@@ -8,7 +8,8 @@
 FROM python:3.11.11-slim-bookworm
 
 # gcc: torch.compile; pdsh and ssh: `deepspeed --hostfile` (under Slurm nothing of them is needed).
-# hadolint ignore=DL3008 - Debian drops the versions before its last point release, so that pinned ones cannot be had
+# Versions are not pinned: Debian keeps only those of its last point release.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev openssh-client pdsh \
     && rm -rf /var/lib/apt/lists/*
