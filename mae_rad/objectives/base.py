@@ -1,9 +1,12 @@
 """What the training loop knows of an objective."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from mae_rad.data.batch import Batch, ViewSpec
 from mae_rad.encoders.vit import ViT
@@ -35,3 +38,15 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch) -> ObjectiveOutput:
         """Loss and metrics of this rank's batch; a collective call where the loss compares films over ranks."""
+
+
+@torch.no_grad()
+def feature_std(pooled: Tensor) -> Tensor:
+    """[] spread of features [B, D] on the sphere; NaN for one film.
+
+    1 where they are all over it, 0 where they are one vector (Chen and He 2021, section 4.1).
+    """
+    if len(pooled) < 2:
+        return torch.full((), torch.nan, device=pooled.device)
+    spread: Tensor = normalize(pooled.float(), dim=1).std(dim=0).mean() * math.sqrt(pooled.shape[1])
+    return spread

@@ -21,9 +21,9 @@ from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Batch, Patches, View, ViewSpec
 from mae_rad.data.stages import Schedule, SquareTokens
 from mae_rad.encoders.blocks import Shape
-from mae_rad.encoders.vit import DISPLAY_RANGE, ViT
+from mae_rad.encoders.vit import DISPLAY_RANGE, Features, ViT
 from mae_rad.losses.masked_prediction import patch_errors, patch_statistics
-from mae_rad.objectives.base import Objective, ObjectiveOutput
+from mae_rad.objectives.base import Objective, ObjectiveOutput, feature_std
 from mae_rad.objectives.decoders import Decoder
 
 FILM = "film"
@@ -103,9 +103,10 @@ class MAE(Objective):
     def forward(self, batch: Batch) -> ObjectiveOutput:
         """Mean squared error of the predicted patches, also apart for content and background; what share was hidden."""
         view = batch.views[FILM]
-        prediction, target = self._predict(view)
+        features = self.encoder(view.visible)
+        prediction, target = self._predict(view, features)
         errors = patch_errors(prediction, target, normalise=self.normalise, variance_floor=self.variance_floor)
-        metrics = {}
+        metrics = {"feature_std": feature_std(features.pooled)}
         if view.predicted_content is not None:
             metrics["loss_content"] = _mean_where(errors.detach(), view.predicted_content)
             metrics["loss_background"] = _mean_where(errors.detach(), ~view.predicted_content)
@@ -124,16 +125,16 @@ class MAE(Objective):
         Returns:
             [B, P, p*p] float32 display values in [0, 65535].
         """
-        prediction, target = self._predict(view)
+        prediction, target = self._predict(view, self.encoder(view.visible))
         pixels = prediction.to(target.dtype)
         if self.normalise:
             mean, deviation = patch_statistics(target, self.variance_floor)
             pixels = pixels * deviation + mean
         return (pixels * DISPLAY_RANGE).clamp(0, DISPLAY_RANGE).float()
 
-    def _predict(self, view: View) -> tuple[Tensor, Tensor]:
+    def _predict(self, view: View, features: Features) -> tuple[Tensor, Tensor]:
         wanted = _predicted(view)
-        prediction: Tensor = self.decoder(self.encoder(view.visible), view.visible.coords, wanted.coords)
+        prediction: Tensor = self.decoder(features, view.visible.coords, wanted.coords)
         precise = torch.promote_types(self.decoder.mask_token.dtype, torch.float32)
         return prediction, wanted.values.to(precise) / DISPLAY_RANGE
 

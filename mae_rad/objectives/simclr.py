@@ -13,7 +13,6 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
 from mae_rad.data.augmentation import Augmentation, Crop, Strength
@@ -23,7 +22,7 @@ from mae_rad.encoders.blocks import initialise
 from mae_rad.encoders.vit import ViT
 from mae_rad.losses.contrastive import Pairs, two_views
 from mae_rad.losses.pair_nce import pair_nce
-from mae_rad.objectives.base import Objective, ObjectiveOutput
+from mae_rad.objectives.base import Objective, ObjectiveOutput, feature_std
 
 VIEWS = ("a", "b")
 """Names of the two views."""
@@ -99,12 +98,10 @@ class SimCLR(Objective):
         push = pairs.mask & ~pull
         cosine = pairs.similarity * self.temperature
         nearest = pairs.similarity.masked_fill(~pairs.mask, -torch.inf).argmax(dim=1, keepdim=True)
-        spread = normalize(pooled.float(), dim=1).std(dim=0).mean()
         return {
             "positive_similarity": (cosine * pull).sum() / pull.sum(),
             "negative_similarity": (cosine * push).sum() / push.sum(),
-            # 1 for features spread evenly over the sphere, 0 for collapsed ones.
-            "feature_std": spread * pooled.shape[1] ** 0.5,
+            "feature_std": feature_std(pooled),
             "contrastive_accuracy": pull.gather(1, nearest).float().mean(),
         }
 

@@ -246,6 +246,13 @@ def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
     return means
 
 
+def max_over_ranks(value: Tensor) -> float:
+    """Largest of a scalar over the ranks; every rank must call it."""
+    largest = value.detach().to(_group_device(), torch.float32)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return largest.item()
+
+
 def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:
     """What ``action`` returns on rank 0, on all ranks; a user's mistake there stops all ranks, not the first alone."""
     outcome: list[Any] = [None, None]

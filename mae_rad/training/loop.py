@@ -26,6 +26,7 @@ from mae_rad.errors import RunError, SettingsError
 from mae_rad.export.encoder import save_encoder, start_from
 from mae_rad.objectives import build_objective
 from mae_rad.tracking import Outbox, Tracker, default_uri
+from mae_rad.training.attention_logits import AttentionLogits
 from mae_rad.training.checkpoints import Checkpoints
 from mae_rad.training.engine import (
     Engine,
@@ -33,6 +34,7 @@ from mae_rad.training.engine import (
     Ranks,
     gather_over_ranks,
     join_ranks,
+    max_over_ranks,
     mean_over_ranks,
     micro_batch,
     on_first_rank,
@@ -128,17 +130,20 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
     )
     meter = _Meter(first_step, who.device, settings)
 
-    health = Health()
+    health, logits = Health(), AttentionLogits(objective.encoder)
 
     for step in range(first_step, optimizer.steps):
         roll.at(step)
         rate = learning_rate(step, optimizer)
+        done, last = step + 1, step + 1 == optimizer.steps
+        logged = done % runtime.log_every == 0 or last
         parts: list[dict[str, float]] = []
         keys: list[str] = []
         for _ in range(optimizer.accumulation):
             batch, _ = meter.wait_for(batches)
             keys += batch.keys
-            output = engine.forward(batch.to(who.device))
+            with logits.watched(logged):
+                output = engine.forward(batch.to(who.device))
             parts.append(mean_over_ranks({"loss": output.loss, **output.metrics, **stopping.wishes()}))
             if not math.isfinite(parts[-1]["loss"]):
                 _refuse("the loss", step, rate, [] if output.loss.isfinite() else list(batch.keys), folder, who)
@@ -148,14 +153,15 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
                 _refuse("the gradient", step, rate, keys, folder, who)
         means = {name: _mean_of_known([part[name] for part in parts]) for name in parts[0]}
         wanted = stopping.agreed(means)
-        done, last = step + 1, step + 1 == optimizer.steps
 
         if progress:
             progress.add(optimizer.batch, f"step {done}/{optimizer.steps}, loss {means['loss']:.4f}")
-        if done % runtime.log_every == 0 or last:
+        if logged:
             values = means | meter.read(done, optimizer.batch, who.world)
             values |= {"learning_rate": rate, "gradient_norm": engine.gradient_norm()}
             values |= {"parameter_norm": engine.parameter_norm()}
+            if not runtime.compile:  # whose code no hook sees
+                values |= {"attention_logit_max": max_over_ranks(logits.read())}
             if who.first:
                 folder.log(done, values)
                 health.look(done, values)

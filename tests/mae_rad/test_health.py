@@ -28,3 +28,22 @@ def test_a_jump_of_the_gradient_is_told(caplog: pytest.LogCaptureFixture) -> Non
 def test_an_objective_without_features_is_no_collapse(caplog: pytest.LogCaptureFixture) -> None:
     Health().look(1, {"loss": 1.0, "gradient_norm": float("nan")})
     assert not caplog.records
+
+
+def test_an_untrained_encoder_is_no_collapse_but_one_that_never_spreads_is(caplog: pytest.LogCaptureFixture) -> None:
+    health = Health()
+    for step in range(10):
+        health.look(step, {"feature_std": 0.02})
+    assert not caplog.records
+    for step in range(10, 30):
+        health.look(step, {"feature_std": 0.02})
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["step 19"]
+
+
+def test_steep_attention_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    health = Health()
+    for step, logit in enumerate([12.0, 5000.0, 6000.0, 20.0]):
+        health.look(step, {"attention_logit_max": logit})
+    assert [record.getMessage().split(" is ")[0] for record in caplog.records] == [
+        "step 1: the largest attention logit"
+    ]
