@@ -43,19 +43,7 @@ class Header(NamedTuple):
     deflated: bool
 
 
-class _Bytes(io.BytesIO):
-    """A file in memory that gives up after so many reads."""
-
-    reads = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self.reads += 1
-        if self.reads > MOST_READS:
-            raise EOFError
-        return super().read(size)
-
-
-class _File(io.BufferedReader):
+class _Bounded:
     """A file that gives up after so many reads."""
 
     reads = 0
@@ -64,7 +52,15 @@ class _File(io.BufferedReader):
         self.reads += 1
         if self.reads > MOST_READS:
             raise EOFError
-        return super().read(size)
+        return bytes(super().read(size))  # type: ignore[misc]
+
+
+class _Bytes(_Bounded, io.BytesIO):
+    """… in memory."""
+
+
+class _File(_Bounded, io.BufferedReader):
+    """… on the disk."""
 
 
 def header_of(path: Path, head: bytes, size: int, tags: Sequence[BaseTag]) -> Header:
