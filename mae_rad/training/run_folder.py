@@ -11,6 +11,7 @@ RUN/
   non_finite.json   only after a loss or gradient that is not finite: step and film keys
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -161,11 +162,13 @@ class RunFolder:
         self._try("the fault", lambda: write_atomically(self.path / FAULT, json.dumps(fault, indent=1)))
 
     def _write_metrics(self) -> None:
-        with self.metrics.open("ab") as file:
+        text = "".join(self._unwritten).encode()
+        with self.metrics.open("ab", buffering=0) as file:  # a buffer would be written again before a truncation
             before = file.tell()
             try:
-                file.write("".join(self._unwritten).encode())
-                file.flush()
+                written = file.write(text)
+                if written != len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError:
                 file.truncate(before)
                 raise
