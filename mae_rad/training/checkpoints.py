@@ -167,7 +167,10 @@ class Checkpoints:
         _flush(self.folder)
         write_atomically(self.folder / "latest.json", json.dumps({"tag": tag, **where}))
         for old in sorted(path for path in self.folder.glob("step-*") if path.name <= tag)[: -self._keep]:
-            shutil.rmtree(old)
+            try:
+                shutil.rmtree(old)
+            except OSError as error:  # somebody reads it on a network disk; the next checkpoint tries again
+                _log.warning("the old checkpoint %s stays for now (%s)", old.name, error.strerror)
 
 
 def _record(folder: Path) -> dict[str, Any] | None:

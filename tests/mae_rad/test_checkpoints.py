@@ -1,5 +1,6 @@
 """A checkpoint is complete or absent, and a damaged one never ends a run."""
 
+import errno
 import json
 import logging
 import shutil
@@ -43,6 +44,26 @@ def checkpoints(who: Ranks, tmp_path: Path) -> Iterator[Checkpoints]:
 
 def _tags(checkpoints: Checkpoints) -> list[str]:
     return sorted(path.name for path in checkpoints.folder.iterdir())
+
+
+def test_an_old_one_that_cannot_be_removed_yet_ends_nothing(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    remove = shutil.rmtree
+
+    def busy(path: Path, **more: Any) -> None:
+        if path.name == "step-0000002":
+            raise OSError(errno.ENOTEMPTY, "Directory not empty")  # .nfs files: somebody reads it
+        remove(path, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mae_rad.training.checkpoints.shutil.rmtree", busy)
+        checkpoints.save(Writer(), 4)  # type: ignore[arg-type]
+    assert "the old checkpoint step-0000002 stays for now (Directory not empty)" in caplog.text
+    newest = checkpoints.newest()
+    assert newest is not None and newest.step == 4
+    checkpoints.save(Writer(), 5)  # type: ignore[arg-type]
+    assert _tags(checkpoints) == ["latest.json", "step-0000004", "step-0000005"]
 
 
 def test_the_newest_few_stay(checkpoints: Checkpoints) -> None:
