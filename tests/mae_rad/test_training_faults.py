@@ -38,7 +38,7 @@ def _pretrain_poisoned(
     public: Path, run: Path, monkeypatch: pytest.MonkeyPatch, spoil: Any, stage: int, at: int
 ) -> list[str]:
     """Train until step ``at``, whose loss ``spoil`` changes; the films of that step."""
-    from mae_rad.training.engine import Engine
+    from mae_rad.training.engine import Engine, NonFiniteError
     from mae_rad.training.loop import pretrain
 
     forward = Engine.forward
@@ -49,7 +49,18 @@ def _pretrain_poisoned(
         output = forward(self, batch)
         return output._replace(loss=spoil(output.loss)) if len(batches) == at + 1 else output
 
+    update = Engine.backward_and_step
+
+    def unchanged(self: Engine, loss: torch.Tensor, rate: float) -> None:
+        before = [weight.detach().clone() for weight in self.objective.parameters()]
+        try:
+            update(self, loss, rate)
+        except NonFiniteError:
+            assert all(map(torch.equal, before, self.objective.parameters())), "the weights were updated"
+            raise
+
     monkeypatch.setattr(Engine, "forward", poisoned)
+    monkeypatch.setattr(Engine, "backward_and_step", unchanged)
     words = arguments(public, run, 6, f"runtime.zero_stage={stage}")
     pretrain(load(PretrainSettings, Path(words[1]), words[2:]))
     return list(batches[-1])
@@ -60,6 +71,7 @@ def _pretrain_poisoned(
     [
         ("the loss", lambda loss: loss * float("nan"), 0),
         ("the gradient", Poison.apply, 0),
+        ("the gradient", Poison.apply, 1),
         ("the gradient", Poison.apply, 2),
     ],
 )
@@ -86,7 +98,7 @@ def test_what_is_not_finite_stops_before_the_update_and_keeps_the_films(
 
 SPOILT_RANK = """
 import os, sys
-from mae_rad.training.engine import Engine
+from mae_rad.training.engine import Engine, NonFiniteError
 from launch.pretrain import main
 forward = Engine.forward
 steps = []
