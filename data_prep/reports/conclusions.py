@@ -35,12 +35,12 @@ _VALUES = {
 
 @dataclass(frozen=True)
 class Conclusion:
-    """The value of one label, and the mention it stands on (text[start:stop]; None where nothing is mentioned)."""
+    """The value of one label, and the mention it stands on: text[start:stop], empty where nothing is mentioned."""
 
     value: str
     confidence: float
-    start: int | None = None
-    stop: int | None = None
+    start: int = 0
+    stop: int = 0
     contradicted: bool = False
 
 

@@ -57,7 +57,7 @@ class Mention:
 
 
 def find_mentions(text: str, language: Language) -> list[Mention]:
-    """All mentions of findings in a report, in their order. Text under "comparison" and "technique" counts for nothing."""
+    """All mentions of findings in a report, in their order; not under "comparison", "technique" or the title."""
     low = lowered(text)
     out: list[Mention] = []
     for sentence in sentences(text):
@@ -150,7 +150,7 @@ def _distance(word: Qualifier, one: Found) -> float:
 
 
 def on_side(mention: Mention, side: str | None) -> Mention:
-    """The mention as it stands to a film of ``side`` (L or R; None where it is not known): the other side's is not on it."""
+    """The mention as it stands to a film of ``side`` (L, R, or None where it is not known)."""
     if side in ("L", "R") and mention.side in ("L", "R") and mention.side != side:
         return replace(mention, assertion=Assertion.OTHER_SIDE)
     return mention

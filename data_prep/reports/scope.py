@@ -2,8 +2,8 @@
 
 A cue reaches forward or backward from where it stands ("before" and "after" the finding in the word lists) up to an end
 word or a semicolon. A comma, "and" or "or" lets it pass into a further item of a list, but not into a clause that
-speaks of its own ("Kein Erguss, ZVK in situ"). Of overlapping cues the longest counts: "nicht auszuschließen" is none of
-exclusion. The approach is that of NegEx and ConText (Chapman 2001, Harkema 2009), with lists for German.
+speaks of its own ("Kein Erguss, ZVK in situ"). Of overlapping cues the longest counts: "nicht auszuschließen"
+excludes nothing. The approach is that of NegEx and ConText (Chapman 2001, Harkema 2009), with lists for German.
 """
 
 import re
@@ -62,7 +62,8 @@ class Clause:
         """
         left = cue.stop if cue.stop <= start else self.start
         return any(
-            (left <= a and b <= start and not self._parted(b, start) and not self._ended(b, start)) or 0 <= a - stop <= 2
+            (left <= a and b <= start and not self._parted(b, start) and not self._ended(b, start))
+            or 0 <= a - stop <= 2
             for a, b in self._troubles
         )
 

@@ -35,23 +35,22 @@ def sentences(text: str) -> list[Sentence]:
         for first, last in _split(text, start, stop):
             if "\n\n" in text[end:first] or _NEW_ITEM.match(text, first):
                 topic = ""
-            before, end = first, last
-            if told := _TOPIC.match(text, first, last):
-                words = lowered(told[1])
-                if names_a_place(words):
-                    topic, first = words, told.end()
-            elif is_only_a_place(lowered(text[first:last])):
-                topic, first = lowered(text[before:last]), last
-            if first < last:
-                out.append(Sentence(first, last, kind, topic))
+            begin, end = first, last
+            told = _TOPIC.match(text, first, last)
+            if told and names_a_place(lowered(told[1])):
+                topic, begin = lowered(told[1]), told.end()
+            elif not told and is_only_a_place(lowered(text[first:last])):
+                topic, begin = lowered(text[first:last]), last
+            if begin < last:
+                out.append(Sentence(begin, last, kind, topic))
     return out
 
 
 def _sections(text: str) -> list[tuple[Kind, int, int]]:
     """(kind, start, stop) of the texts below the headings."""
     out: list[tuple[Kind, int, int]] = []
-    kind, start = "findings", 0
-    kinds = _headings()
+    kind: Kind = "findings"
+    start, kinds = 0, _headings()
     for heading in _heading_pattern().finditer(lowered(text)):
         name = next(group for group in heading.groups() if group)
         out.append((kind, start, heading.start()))
@@ -75,19 +74,20 @@ def _heading_pattern() -> re.Pattern[str]:
 
 _TOPIC = re.compile(r"[ \t]*(?:[-*•–]\s+|\(?\d{1,2}[.)]\s+)?([^\W\d_][^:.,;?!\n]{2,48}):(?=\s|$)[ \t\n]*")
 
-_ABBREVIATIONS = (
-    "z v n a d h b s p st bds ca dr prof med li re lks ggf bzw evtl abb nr fr hr inkl insb insbes klin rad rö vgl sog "
-    "usw etc max min mind prox dist dors lat pat digit dig os incl approx vs fig dx hx zust jh geb ges tel "
-    "beids parast subkap rel art proc vert einschl sek entspr dtsch zw"
-).split()
-_NO_END = re.compile(
-    rf"(?:^|[\s(./])(?:{'|'.join(_ABBREVIATIONS)})\.$"
-    r"|(?:\b(?:der|die|das|des|dem|den|am|im|vom|zum|zur|und|bis|the|an|left|right|linke[nrs]?|rechte[nrs]?|links|rechts)"
-    r"|[,\-–/+&]|\d\.)\s*\d{1,2}\.$"
-    r"|^\s*(?:\(?\d{1,2}[.)]|[-*•])\s*$",
-    re.IGNORECASE | re.MULTILINE,
-)
+_ARTICLES = "der|die|das|des|dem|den|am|im|vom|zum|zur|und|bis|the|an|left|right|linke[nrs]?|rechte[nrs]?|links|rechts"
+"""Words after which a number and a full stop are an ordinal."""
 _END = re.compile(r"[.?!]+(?=\s|$)|\n")
+
+
+@cache
+def _no_end() -> re.Pattern[str]:
+    """Matches up to a full stop that ends no sentence: of an abbreviation, an ordinal, or the number of an item."""
+    short = "|".join(re.escape(phrase) for entry in word_list("abbreviations") for phrase in entry.phrases)
+    ordinal = rf"(?:\b(?:{_ARTICLES})|[,\-–/+&]|\d\.)\s*\d{{1,2}}\.$"
+    item = r"^\s*(?:\(?\d{1,2}[.)]|[-*•])\s*$"
+    return re.compile(rf"(?:^|[\s(./])(?:{short})\.$|{ordinal}|{item}", re.IGNORECASE | re.MULTILINE)
+
+
 _NEW_ITEM = re.compile(r"\s*(?:[-*•–]\s|\(?\d{1,2}[.)]\s)")
 
 
@@ -110,7 +110,7 @@ def _split(text: str, start: int, stop: int) -> list[tuple[int, int]]:
 
 def _goes_on(text: str, line: int, end: int, stop: int) -> bool:
     """Whether the full stop before ``end`` ends no sentence: an abbreviation, an ordinal, or small letters follow."""
-    if _NO_END.search(text[line:end]):
+    if _no_end().search(text[line:end]):
         return True
     follows = text[end:stop].lstrip(" \t")[:1]
     return follows.islower()

@@ -34,7 +34,7 @@ class FindingWords:
         self._patterns = [(_kind(entry), entry.places, pattern(entry.phrases)) for entry in entries]
 
     def find(self, low: str, start: int, stop: int) -> list[Found]:
-        """Mentions in low[start:stop] (lower case); of overlapping ones the longest, and none that only looks like one."""
+        """Mentions in low[start:stop] (lower case); the longest of several, and none that only looks like one."""
         hits = [
             (match.start(), match.end(), kind, places)
             for kind, places, one in self._patterns
@@ -114,7 +114,11 @@ _FILLERS = frozenset({"and", "the", "und", "der", "die", "das", "of"})
 def neighbours(body_part: str) -> frozenset[str]:
     """What the borders of a film of ``body_part`` also show."""
     return frozenset(
-        code for entry in word_list("neighbours") if entry.key == body_part for one in entry.phrases for code in one.split()
+        code
+        for entry in word_list("neighbours")
+        if entry.key == body_part
+        for one in entry.phrases
+        for code in one.split()
     )
 
 
@@ -142,5 +146,3 @@ def _places() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
 @cache
 def _qualifiers() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
     return tuple(((entry.key,), pattern(entry.phrases)) for entry in word_list("qualifiers"))
-
-
