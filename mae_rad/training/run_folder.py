@@ -4,7 +4,10 @@ RUN/
   config.yaml       resolved settings
   run.json          what a resumed run must share: settings that change results, dataset, code version
   checkpoints/      step-0000500/ …, latest.json: see ``checkpoints.py``
-  encoder/          exported encoder: safetensors, preprocessing, model card
+  encoder/          exported encoder: safetensors, preprocessing, model card (of a pretraining)
+  best.safetensors  best weights so far, of which step and by which metric (of a finetuning, as what follows)
+  predictor/        encoder and head: safetensors, calibration, operating points, model card
+  evaluation/       tables and pictures of the final judgement
   metrics.jsonl     one line per logged step
   mlflow_run        id of the MLflow run
   samples/          reconstructions of held-out films
@@ -25,12 +28,13 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from mae_rad.config import PretrainSettings
+from mae_rad.config import TrainingSettings
 from mae_rad.errors import RunError
 
 FAULT = "non_finite.json"
 OWN_NAMES = {
     "config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", ".lock", FAULT,
+    "best.safetensors", "predictor", "evaluation",
 }  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -39,10 +43,13 @@ _log = logging.getLogger(__name__)
 class RunFolder:
     """A run folder that belongs to these settings and these shards."""
 
-    def __init__(self, settings: PretrainSettings, dataset_sha256: str) -> None:
+    def __init__(self, settings: TrainingSettings, dataset_sha256: str) -> None:
         self.path = settings.runtime.run_dir
         self.checkpoints = self.path / "checkpoints"
         self.encoder = self.path / "encoder"
+        self.best = self.path / "best.safetensors"
+        self.predictor = self.path / "predictor"
+        self.evaluation = self.path / "evaluation"
         self.samples = self.path / "samples"
         self.metrics = self.path / "metrics.jsonl"
         self._unwritten: list[str] = []
@@ -122,13 +129,16 @@ class RunFolder:
         write_atomically(self.path / "mlflow_run", run_id)
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget the lines after ``step``, and one that was cut off: those steps are about to be taken again."""
+        """Forget the lines after ``step``, and one that was cut off: those steps are about to be taken again.
+
+        So is a look at the model after ``step``, whose line tells no loss of training.
+        """
         if not self.metrics.exists():
             return
         kept = 0
         with self.metrics.open("rb+") as file:
             for line in file:
-                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                if not line.endswith(b"\n") or _told_after(json.loads(line), step):
                     break
                 kept += len(line)
             file.truncate(kept)  # needs no room, unlike a copy
@@ -193,9 +203,14 @@ def write_atomically(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def _told_after(line: dict[str, float], step: int) -> bool:
+    return line["step"] > step or (line["step"] == step and "loss" not in line)
+
+
 def _cut_off(folder: Path) -> set[str]:
-    """What :func:`write_atomically` leaves when the machine stops."""
-    return {f".{name}.partial" for name in OWN_NAMES} & {path.name for path in folder.iterdir()}
+    """What was being written when the machine stopped: a hidden name that begins with one of ours."""
+    beginnings = tuple(f".{name}." for name in OWN_NAMES)
+    return {path.name for path in folder.iterdir() if path.name.startswith(beginnings)}
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:
