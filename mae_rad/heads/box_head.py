@@ -20,24 +20,12 @@ from torch import Tensor, nn
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.ops import batched_nms
 
+from mae_rad.heads.base import Boxes
+
 GROUPS = 32
 """Groups of the head's norms: its channels are a multiple of that."""
 _PRIOR = 0.01
 _TOP = 1000
-
-
-class Boxes(NamedTuple):
-    """What was found on one film, the surest first.
-
-    Attributes:
-        corners: [K, 4] x_min, y_min, x_max, y_max in pixels of what the model saw.
-        scores: [K] in [0, 1].
-        labels: [K] number of the label.
-    """
-
-    corners: Tensor
-    scores: Tensor
-    labels: Tensor
 
 
 class Places(NamedTuple):
@@ -60,12 +48,14 @@ class Predictions(NamedTuple):
         distances: [B, P, 4] from the place to the left, upper, right and lower side, in cells.
         fit: [B, P] logit of the overlap of the box with its object.
         places: of all films, which have equal grids.
+        size: (width, height) of the films in pixels.
     """
 
     logits: Tensor
     distances: Tensor
     fit: Tensor
     places: Places
+    size: tuple[int, int]
 
     def corners(self) -> Tensor:
         """[B, P, 4] boxes in pixels."""
@@ -83,12 +73,11 @@ class BoxHead(nn.Module):
         nn.init.ones_(self.fcos.regression_head.bbox_reg.bias)
         nn.init.constant_(self.fcos.classification_head.cls_logits.bias, math.log(_PRIOR / (1 - _PRIOR)))
 
-    def forward(self, maps: Sequence[Tensor], strides: Sequence[int]) -> Predictions:
-        """Predict at every cell of ``maps`` [B, C, R, S], finest first."""
+    def forward(self, maps: Sequence[Tensor], strides: Sequence[int], size: tuple[int, int]) -> Predictions:
+        """Predict at every cell of ``maps`` [B, C, R, S], finest first, of films of ``size`` (width, height)."""
         out = self.fcos(list(maps))
-        return Predictions(
-            out["cls_logits"], out["bbox_regression"], out["bbox_ctrness"].squeeze(2), places_of(maps, strides)
-        )
+        fit = out["bbox_ctrness"].squeeze(2)
+        return Predictions(out["cls_logits"], out["bbox_regression"], fit, places_of(maps, strides), size)
 
 
 def places_of(maps: Sequence[Tensor], strides: Sequence[int]) -> Places:
@@ -104,20 +93,19 @@ def places_of(maps: Sequence[Tensor], strides: Sequence[int]) -> Places:
 
 
 @torch.no_grad()
-def choose_boxes(
-    predictions: Predictions, size: tuple[int, int], *, least: float, overlap: float, most: int
-) -> list[Boxes]:
+def choose_boxes(predictions: Predictions, *, least: float, overlap: float, most: int) -> list[Boxes]:
     """The boxes of each film that stand: sure enough, and none of a label overlapping a surer one of it.
+
+    Boxes are cut off at the edges of the film, and those of which nothing is left are dropped.
 
     Args:
         predictions: of B films.
-        size: (width, height) in pixels, at which boxes are cut off.
         least: score.
         overlap: largest intersection over union of two boxes.
         most: boxes of a film.
     """
     corners = predictions.corners()
-    limits = corners.new_tensor((*size, *size))
+    limits = corners.new_tensor(predictions.size * 2)
     corners = torch.minimum(corners.clamp(min=0), limits)
     scores = (predictions.logits.float().sigmoid() * predictions.fit.float().sigmoid()[..., None]).sqrt()
     chosen = []

@@ -16,13 +16,6 @@ from mae_rad.data.batch import Patches
 from mae_rad.encoders.vit import ViT
 
 
-def grid_of(patches: Patches) -> tuple[int, int]:
-    """(rows, columns) of patches that are a whole rectangle, row by row, of equal shape for all films."""
-    first = patches.coords[0, :, 0]
-    across = int((first == first[0]).sum())
-    return len(first) // across, across
-
-
 def window_tokens(encoder: ViT, patches: Patches, side: int | None) -> Tensor:
     """Tokens [B, R * S, D] of films, encoded in windows of at most ``side`` × ``side`` patches; None takes them whole.
 
@@ -31,7 +24,7 @@ def window_tokens(encoder: ViT, patches: Patches, side: int | None) -> Tensor:
     if side is None:
         tokens: Tensor = encoder(patches).tokens
         return tokens
-    grid = grid_of(patches)
+    grid = patches.grid
     counts = (math.ceil(grid[0] / side), math.ceil(grid[1] / side))
     window = (math.ceil(grid[0] / counts[0]), math.ceil(grid[1] / counts[1]))
     full = (counts[0] * window[0], counts[1] * window[1])

@@ -2,8 +2,8 @@
 
 Focal loss for the labels of every place, generalised overlap for the boxes and cross entropy for their predicted
 overlap at the places that answer for a box. Deviations from the paper: a box in which no place lies is answered for by
-the place nearest to its middle; a film may be silent about a label, or about a part of the picture; and sums are over
-the boxes of all ranks, so that two ranks learn what one would.
+the place nearest to its middle; a film may be silent about a label, or about a part of the picture; and the loss is a
+mean over films, not over the places that answer in a batch, so that it is the same however a batch is divided.
 
 Legend: B films, P places, M boxes of a film, L labels.
 """
@@ -17,12 +17,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from mae_rad.heads.box_head import Places, Predictions
-from mae_rad.losses.all_ranks import rank_and_world, sum_over_ranks
 
 CENTRE_RADIUS = 1.5
 """Cells around the middle of a box whose places answer for it."""
 REACH = (4.0, 8.0)
 """Cells from a place to the farthest side of a box of its map: more is for a coarser map, less for a finer one."""
+ANSWERS = 8.0
+"""Places that answer for the boxes of a film, in round numbers: what the losses of a film are divided by."""
 
 NOBODY = -1
 IGNORED = -2
@@ -34,16 +35,16 @@ class BoxTargets(NamedTuple):
     Attributes:
         corners: [M, 4] in pixels of the view.
         labels: [M] number of the label; -1 is a box about which nothing is asked, such as one cut off at the view.
-        known: [L] labels of which all boxes of this film are told.
+        weights: [L] what each label counts; 0 where not all of its boxes on this film are told.
     """
 
     corners: Tensor
     labels: Tensor
-    known: Tensor
+    weights: Tensor
 
 
 class BoxLosses(NamedTuple):
-    """[] each, with gradient; their mean over ranks is that of all films together."""
+    """[] each, with gradient: the mean over films of what a film costs."""
 
     label: Tensor
     box: Tensor
@@ -51,14 +52,13 @@ class BoxLosses(NamedTuple):
 
 
 def box_losses(predictions: Predictions, targets: Sequence[BoxTargets]) -> BoxLosses:
-    """The three losses, per place that answers for a box. A collective call."""
+    """The three losses of films of one grid."""
     places, labels = predictions.places, predictions.logits.shape[-1]
     answers = torch.stack([answering(places, target) for target in targets])
     wanted, weight = _wanted(answers, targets, labels)
     focal = sigmoid_focal_loss(predictions.logits.float(), wanted, reduction="none")
     film, place = torch.nonzero(answers >= 0, as_tuple=True)
-    counts = sum_over_ranks(torch.tensor(float(len(film)), device=focal.device))
-    share = rank_and_world()[1] / counts.clamp(min=1)
+    share = 1 / (ANSWERS * len(targets))
     true = torch.cat([target.corners[own[own >= 0]] for target, own in zip(targets, answers, strict=True)])
     true = _reaching(true, places.points[place], places.strides[place])
     guess = predictions.corners()[film, place]
@@ -113,7 +113,7 @@ def _map_of(half: Tensor, strides: Tensor) -> Tensor:
 def _wanted(answers: Tensor, targets: Sequence[BoxTargets], labels: int) -> tuple[Tensor, Tensor]:
     """[B, P, L] label of every place, and its weight: 0 where nothing is known."""
     wanted = torch.zeros((*answers.shape, labels), device=answers.device)
-    weight = (answers != IGNORED)[..., None] * torch.stack([target.known for target in targets])[:, None].float()
+    weight = (answers != IGNORED)[..., None] * torch.stack([target.weights for target in targets])[:, None]
     for film, (own, target) in enumerate(zip(answers, targets, strict=True)):
         place = torch.nonzero(own >= 0).flatten()
         wanted[film, place, target.labels[own[place]]] = 1.0

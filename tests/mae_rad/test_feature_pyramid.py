@@ -10,7 +10,7 @@ from mae_rad.data.loader import stack
 from mae_rad.data.view import as_patches
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.heads.feature_pyramid import FeaturePyramid, as_map
-from mae_rad.heads.windows import from_windows, grid_of, in_windows, window_tokens
+from mae_rad.heads.windows import from_windows, in_windows, window_tokens
 
 PATCH = 16
 GRIDS = [(7, 5), (3, 11), (8, 8), (1, 6)]
@@ -32,7 +32,7 @@ def encoder():
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_the_grid_is_read_off_the_patches(grid):
-    assert grid_of(patches_of(grid, 2)) == grid
+    assert patches_of(grid, 2).grid == grid
 
 
 @pytest.mark.parametrize("grid", GRIDS)
