@@ -138,7 +138,7 @@ class RunFolder:
         kept = 0
         with self.metrics.open("rb+") as file:
             for line in file:
-                if not _stays(line, step):
+                if _told_after(line, step):
                     break
                 kept += len(line)
             file.truncate(kept)  # needs no room, unlike a copy
@@ -193,14 +193,13 @@ class RunFolder:
                 _log.warning("%s cannot be written (%s); the training goes on", what, error.strerror)
 
 
-def _stays(line: bytes, step: int) -> bool:
-    """Whether a line of metrics was told before ``step`` was looked at; not one that was cut off, or left as zeros."""
+def _told_after(line: bytes, step: int) -> bool:
+    """Whether a line of metrics was told after ``step``, or is none: cut off, or left as zeros by a crash."""
     try:
-        told: dict[str, float] = json.loads(line)
+        values = json.loads(line)
+        return not line.endswith(b"\n") or values["step"] > step or (values["step"] == step and "loss" not in values)
     except ValueError:
-        return False
-    return line.endswith(b"
-") and (told["step"] < step or (told["step"] == step and "loss" in told))
+        return True
 
 
 def write_atomically(path: Path, text: str) -> None:
