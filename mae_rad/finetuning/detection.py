@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.data.box_geometry import BoxFrame, Boxes, whole_film_frame
+from mae_rad.data.box_geometry import Boxes, BoxFrame, whole_film_frame
 from mae_rad.data.shards import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection_metrics import (
