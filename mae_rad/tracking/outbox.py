@@ -25,20 +25,20 @@ _log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """Delivers the metrics and pictures of one run.
+    """Delivers the metrics, pictures and tables of one run.
 
     Args:
         connect: begins the run in the store, or finds it again; may fail with RunError.
         metrics: the ``metrics.jsonl`` of the run.
-        pictures: the folder of its pictures.
+        folders: of its pictures and tables.
     """
 
-    def __init__(self, connect: Callable[[], Tracker], metrics: Path, pictures: Path) -> None:
-        self._connect, self._metrics, self._pictures = connect, metrics, pictures
+    def __init__(self, connect: Callable[[], Tracker], metrics: Path, *folders: Path) -> None:
+        self._connect, self._metrics, self._folders = connect, metrics, folders
         self._tracker: Tracker | None = None
         self._known_step = -1
         self._read_to = 0
-        self._shown: set[str] = set()
+        self._shown: set[tuple[str, str]] = set()
         self._retry_at, self._pause = 0.0, _RETRY_SECONDS
         self._complained = False
 
@@ -75,17 +75,19 @@ class Outbox:
         if self._tracker is None:
             self._tracker = self._connect()
             self._known_step = self._tracker.last_step()
-            self._shown = self._tracker.names(self._pictures.name)
+            self._shown = {(one.name, name) for one in self._folders for name in self._tracker.names(one.name)}
         lines, read_to = self._unread()
         for step in self._tracker.send([line for line in lines if line[0] > self._known_step]):
             self._known_step = step
             if time.monotonic() > end:
                 return
         self._read_to = read_to
-        for picture in sorted(self._pictures.glob("*.png")):
-            if picture.name not in self._shown and time.monotonic() < end:
-                self._tracker.store(picture, self._pictures.name)
-                self._shown.add(picture.name)
+        for folder in self._folders:
+            for file in sorted(folder.glob("[!.]*")):
+                place = (folder.name, file.name)
+                if file.suffix != ".partial" and place not in self._shown and time.monotonic() < end:
+                    self._tracker.store(file, folder.name)
+                    self._shown.add(place)
 
     def _unread(self) -> tuple[list[Line], int]:
         if not self._metrics.exists():
