@@ -43,7 +43,8 @@ def test_a_job_that_is_told_to_leave_is_queued_again_and_ends(tmp_path: Path) ->
 
     script = str(ROOT / "launch" / "slurm" / "pretrain.sh")
     options = ["--parsable", "--nodes=2", "--ntasks-per-node=1", f"--output={log}"]
-    job = slurm("sbatch", *options, script, *arguments(public, run, STEPS, "runtime.checkpoint_every=1000"))
+    more = ("runtime.checkpoint_every=1000", "runtime.timeout_seconds=120")
+    job = slurm("sbatch", *options, script, *arguments(public, run, STEPS, *more))
     try:
         _wait(400, lambda: len(_steps(run)) > 10)
         slurm("scancel", "--signal=TERM", job)
