@@ -40,15 +40,12 @@ class FindingWords:
             for kind, places, one in self._patterns
             for match in one.finditer(low, start, stop)
         ]
-        hits.sort(key=lambda hit: (hit[0] - hit[1], _RANK[hit[2]]))
+        hits.sort(key=lambda hit: (hit[2] != "there", hit[0] - hit[1], hit[2] != "not"))
         taken: list[tuple[int, int, str, tuple[str, ...]]] = []
         for hit in hits:
             if all(hit[1] <= other[0] or hit[0] >= other[1] for other in taken):
                 taken.append(hit)
         return [Found(a, b, kind == "there", places) for a, b, kind, places in sorted(taken) if kind != "not"]
-
-
-_RANK = {"not": 0, "there": 1, "": 2}
 
 
 def _kind(entry: Entry) -> str:
