@@ -92,7 +92,10 @@ def names_a_place(low: str) -> bool:
 
 def is_only_a_place(low: str) -> bool:
     """Whether a sentence is nothing but anatomy, as "2. Right shoulder and clavicle."."""
-    if len(WORDS.findall(low)) > _TOPIC_WORDS or not places_in(low, 0, len(low)) or _may_mention(low):
+    words = WORDS.findall(low)
+    if len(words) > _TOPIC_WORDS or not all(word in _FILLERS or _place_triggers().fire(word) for word in words):
+        return False
+    if _may_mention(low) or not places_in(low, 0, len(low)):
         return False
     for one in (*places_in(low, 0, len(low)), *qualifiers_in(low, 0, len(low))):
         low = low[: one.start] + " " * (one.stop - one.start) + low[one.stop :]
@@ -101,6 +104,13 @@ def is_only_a_place(low: str) -> bool:
 
 def _may_mention(low: str) -> bool:
     return any(triggers(language).fire(low) for language in LANGUAGES)
+
+
+@cache
+def _place_triggers() -> Triggers:
+    return Triggers(
+        phrase for name in ("places", "qualifiers") for entry in word_list(name) for phrase in entry.phrases
+    )
 
 
 _TOPIC_WORDS = 5
