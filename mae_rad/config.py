@@ -87,8 +87,8 @@ class TrainingSettings(Settings):
 
     seed: int = Field(default=0, ge=0)
     precision: Precision = "bf16"
-    """bf16 is autocast: weights, normalisation and losses stay in f32. auto takes bf16 where this machine is fast at it,
-    else f32; the run then stays with it."""
+    """bf16 is autocast: weights, normalisation and losses stay in f32. auto takes bf16 where this machine is fast at
+    it, else f32; the run then stays with it."""
     start_from: Path | None = None
     """Encoder folder, exported or converted, whose weights training begins with; its own decoder too where it fits.
     Its path does not matter later: its checksum goes into the provenance of what is exported."""
@@ -106,6 +106,7 @@ class TrainingSettings(Settings):
                 "data": {"shards", "generations"},
                 "encoder": {"attention", "checkpoint_activations"},
                 "objective": {"films_at_once"},
+                "resnet": {"weights"},
             },
         )
 

@@ -112,9 +112,7 @@ class DetectionHead(Head):
     def answer(self, outputs: Predictions) -> Prediction:
         """The boxes that stand."""
         wanted = self.settings
-        return Prediction(
-            boxes=choose_boxes(outputs, least=wanted.least, overlap=wanted.overlap, most=wanted.most)
-        )
+        return Prediction(boxes=choose_boxes(outputs, least=wanted.least, overlap=wanted.overlap, most=wanted.most))
 
 
 class _Lateral(nn.Module):
