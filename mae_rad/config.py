@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from data_prep.settings import Folders, Settings
 from mae_rad.data.shards import Condition
 from mae_rad.data.stages import stage_lengths, tokens_at
+from mae_rad.encoders.precision import Precision
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.objectives import ObjectiveSettings
 
@@ -85,8 +86,9 @@ class TrainingSettings(Settings):
     """One run of the training loop, whatever it trains."""
 
     seed: int = Field(default=0, ge=0)
-    precision: Literal["f32", "bf16"] = "bf16"
-    """bf16 is autocast: weights, normalisation and losses stay in f32."""
+    precision: Precision = "bf16"
+    """bf16 is autocast: weights, normalisation and losses stay in f32. auto takes bf16 where this machine is fast at
+    it, else f32; the run then stays with it."""
     start_from: Path | None = None
     """Encoder folder, exported or converted, whose weights training begins with; its own decoder too where it fits.
     Its path does not matter later: its checksum goes into the provenance of what is exported."""

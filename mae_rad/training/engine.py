@@ -149,6 +149,10 @@ class Engine:
             optimizer=optimizer,
             config=deepspeed_config(settings, ranks.world, universal=universal),
         )
+        self._files = _Files(self._engine.checkpoint_engine.save)
+        self._engine.checkpoint_engine.save = self._files.write
+        # Rank 0 alone would write it, and could fail; `launch/export.py` does what it is for.
+        self._engine._copy_recovery_script = lambda _: None
 
     def forward(self, batch: Any) -> ObjectiveOutput:
         """Loss and metrics of this rank's part of the batch."""
@@ -198,17 +202,16 @@ class Engine:
         with gather:
             yield
 
-    def save(self, folder: Path, tag: str, state: dict[str, Any]) -> None:
-        """Write a checkpoint ``folder/tag``; returns on all ranks when all have written.
+    def save(self, folder: Path, tag: str, state: dict[str, Any]) -> str | None:
+        """Write a checkpoint ``folder/tag``; returns on all ranks when all are done.
 
-        Raises:
-            RunError: it cannot be written.
+        Returns:
+            Why this rank could not write its files; None where it could.
         """
-        try:
-            self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
-        except OSError as error:
-            raise RunError(f"the checkpoint cannot be written ({error.strerror}); check runtime.run_dir") from None
+        self._files.fault = None
+        self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
         dist.barrier()
+        return self._files.fault
 
     def load(self, folder: Path, tag: str) -> dict[str, Any]:
         """Load a checkpoint of this run's own folder and return the state it was saved with.
@@ -277,6 +280,24 @@ def gather_over_ranks(value: T) -> list[T]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+class _Files:
+    """Writes a rank's files of a checkpoint. A file that fails is remembered, not raised: the ranks exchange between
+    two files, and one that left there would leave the others waiting.
+    """
+
+    def __init__(self, write: Callable[[Any, str], None]) -> None:
+        self._write = write
+        self.fault: str | None = None
+
+    def write(self, state_dict: Any, path: str) -> None:
+        try:
+            self._write(state_dict, path)
+        except OSError as error:
+            self.fault = error.strerror or type(error).__name__
+        except RuntimeError:  # what torch's writer makes of it
+            self.fault = "no room, a quota, or a disk that fails"
 
 
 class _Autocast(nn.Module):
