@@ -280,8 +280,9 @@ def _processes(workers: int) -> BaseContext | None:
 
 
 def _begin_worker(_: int) -> None:
-    from mae_rad.data.deaf_workers import ignore_signals  # noqa: PLC0415 - makes the importing process deaf
+    from mae_rad.data.deaf_workers import end_with_training, ignore_signals  # noqa: PLC0415 - makes its importer deaf
 
     ignore_signals()  # torch has set its own handlers
+    end_with_training()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -52,11 +52,15 @@ def _pretrain_poisoned(
     update = Engine.backward_and_step
 
     def unchanged(self: Engine, loss: torch.Tensor, rate: float) -> None:
-        before = [weight.detach().clone() for weight in self.objective.parameters()]
+        def weights() -> list[torch.Tensor]:  # under stage 3 a rank keeps its part of each
+            return [getattr(weight, "ds_tensor", weight).detach().clone() for weight in self.objective.parameters()]
+
+        before = weights()
+        assert all(weight.numel() for weight in before)
         try:
             update(self, loss, rate)
         except NonFiniteError:
-            assert all(map(torch.equal, before, self.objective.parameters())), "the weights were updated"
+            assert all(map(torch.equal, before, weights())), "the weights were updated"
             raise
 
     monkeypatch.setattr(Engine, "forward", poisoned)
@@ -73,6 +77,7 @@ def _pretrain_poisoned(
         ("the gradient", Poison.apply, 0),
         ("the gradient", Poison.apply, 1),
         ("the gradient", Poison.apply, 2),
+        ("the gradient", Poison.apply, 3),
     ],
 )
 def test_what_is_not_finite_stops_before_the_update_and_keeps_the_films(
