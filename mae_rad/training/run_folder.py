@@ -138,7 +138,7 @@ class RunFolder:
         kept = 0
         with self.metrics.open("rb+") as file:
             for line in file:
-                if _told_after(line, step):
+                if _place_of(line) > step:
                     break
                 kept += len(line)
             file.truncate(kept)  # needs no room, unlike a copy
@@ -193,13 +193,16 @@ class RunFolder:
                 _log.warning("%s cannot be written (%s); the training goes on", what, error.strerror)
 
 
-def _told_after(line: bytes, step: int) -> bool:
-    """Whether a line of metrics was told after ``step``, or is none: cut off, or left as zeros by a crash."""
+def _place_of(line: bytes) -> float:
+    """Step of a line of metrics, and a half for a look at the model after it, which tells no loss of training.
+
+    Infinite for one that was cut off, or that a crash of the machine left as zeros.
+    """
     try:
-        values = json.loads(line)
-        return not line.endswith(b"\n") or values["step"] > step or (values["step"] == step and "loss" not in values)
+        values: dict[str, float] = json.loads(line) if line.endswith(b"\n") else {"step": math.inf}
     except ValueError:
-        return True
+        return math.inf
+    return values["step"] + (0 if "loss" in values else 0.5)
 
 
 def write_atomically(path: Path, text: str) -> None:
