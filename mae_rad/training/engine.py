@@ -278,6 +278,8 @@ def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:
 
 def gather_over_ranks(value: T) -> list[T]:
     """The values of all ranks, on all ranks."""
+    if dist.get_world_size() == 1:
+        return [value]
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
