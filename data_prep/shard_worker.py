@@ -120,8 +120,8 @@ class Worker:
 
 def _work(connection: Connection, cell: Cell, parent: int, public: Path, memory_gib: float, write: WriteShard) -> None:
     _die_with(parent)
-    _offer_to_die()
-    _limit_memory(memory_gib)
+    offer_to_die()
+    limit_memory(memory_gib)
     cv2.setNumThreads(1)
     notes = _Notes(cell)
     connection.send(None)
@@ -151,13 +151,13 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _offer_to_die() -> None:
+def offer_to_die() -> None:
     """Where memory is short let the kernel take this process, which is replaced, before the one that leads the run."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
-def _limit_memory(gib: float) -> None:
+def limit_memory(gib: float) -> None:
     """Let allocations fail that go ``gib`` beyond what the process has to begin with; 0 sets no limit."""
     if not gib:
         return

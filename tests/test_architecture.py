@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTRACTS = {
-    "shard_format", "index", "label_tables", "label_policy", "display", "film_codec", "settings", "errors", "progress"
+    "shard_format", "index", "label_tables", "label_policy", "display", "film_codec", "settings", "errors", "progress",
+    "one_film", "folder_lock",
 }  # fmt: skip
 """The modules of data_prep that mae_rad may know."""
 

@@ -10,9 +10,9 @@ from safetensors.torch import save
 
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import EvaluationError
-from mae_rad.evaluation.comparison import FLOOR
 from mae_rad.evaluation.embed import embed
 from mae_rad.evaluation.embeddings import Embeddings, read_embeddings
+from mae_rad.evaluation.rows import FLOOR
 from mae_rad.evaluation.settings import CompareSettings
 from mae_rad.export.card import EncoderCard
 from mae_rad.export.encoder import load_encoder

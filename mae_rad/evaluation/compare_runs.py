@@ -8,9 +8,10 @@ import numpy as np
 
 from mae_rad.errors import EvaluationError, RunError
 from mae_rad.evaluation.arms import Arms, embed_arms
-from mae_rad.evaluation.comparison import Row, compare, write_comparison
+from mae_rad.evaluation.comparison import compare
 from mae_rad.evaluation.figures import draw_forest, draw_map
 from mae_rad.evaluation.report import METRIC_NAMES, format_table
+from mae_rad.evaluation.rows import Row, write_comparison
 from mae_rad.evaluation.settings import CompareSettings
 from mae_rad.evaluation.tasks import Films, build_tasks
 from mae_rad.tracking import Tracker, default_uri, open_command

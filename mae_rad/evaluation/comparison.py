@@ -3,13 +3,9 @@
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_prep.progress import Progress
@@ -17,67 +13,9 @@ from mae_rad.evaluation.embeddings import Embeddings
 from mae_rad.evaluation.intervals import Bootstrap, Interval, bootstrap
 from mae_rad.evaluation.metrics import estimates
 from mae_rad.evaluation.probes import PROBES, Part, Probed, run_probe
+from mae_rad.evaluation.rows import FLOOR, Row, Verdict
 from mae_rad.evaluation.settings import CompareSettings
 from mae_rad.evaluation.tasks import Task
-
-FLOOR = "random floor"
-"""Name of the reference that randomly initialised encoders make together: the mean of their metrics."""
-
-COMPARISON_SCHEMA = pa.schema(
-    [
-        ("encoder", pa.string()),
-        ("task", pa.string()),
-        ("probe", pa.string()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("reference", pa.string()),
-        ("difference", pa.float64()),
-        ("difference_low", pa.float64()),
-        ("difference_high", pa.float64()),
-        ("n_films", pa.int64()),
-        ("n_patients", pa.int64()),
-        ("n_train", pa.int64()),
-        ("note", pa.string()),
-    ]
-)
-"""Long form. A row without ``reference`` gives the metric of an encoder; one with it adds encoder minus reference."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of comparison.parquet; ``metric`` of ``encoder``, and its difference to ``reference``."""
-
-    encoder: str
-    task: str
-    probe: str
-    metric: str
-    interval: Interval
-    reference: str | None
-    difference: Interval | None
-    n_films: int
-    n_patients: int
-    n_train: int
-    note: str
-
-    @property
-    def verdict(self) -> str:
-        """What the interval of the difference says; one interval at a time, not corrected for their number."""
-        if self.difference is None:
-            return ""
-        if self.difference.low > 0:
-            return "higher"
-        if self.difference.high < 0:
-            return "lower"
-        return "no difference shown" if math.isfinite(self.difference.low) else "too few patients"
-
-    def flat(self) -> dict[str, object]:
-        """The row as :data:`COMPARISON_SCHEMA` has it."""
-        difference = self.difference or (None, None, None)
-        flat = {name: getattr(self, name) for name in COMPARISON_SCHEMA.names if hasattr(self, name)}
-        flat |= dict(zip(("value", "low", "high"), self.interval, strict=True))
-        return flat | dict(zip(("difference", "difference_low", "difference_high"), difference, strict=True))
 
 
 def compare(
@@ -107,13 +45,6 @@ def compare(
             rows += _rows(task, probe, fitted, probed, [floor.encoder for floor in floors], settings.repetitions, seed)
     progress.close()
     return rows
-
-
-def write_comparison(rows: Sequence[Row], path: Path) -> None:
-    """Write ``comparison.parquet`` (:data:`COMPARISON_SCHEMA`), atomically."""
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(pa.Table.from_pylist([row.flat() for row in rows], schema=COMPARISON_SCHEMA), partial)
-    partial.replace(path)
 
 
 def _training_rows(task: Task, most: int, seed: int) -> NDArray[np.int64]:
@@ -156,16 +87,19 @@ def _rows(
         for name, reference, difference in _differences(result, list(probed), floors):
             interval = result.interval(name)
             yield Row(
-                name,
-                task.name,
-                probe,
-                metric,
-                interval,
-                reference,
-                difference,
+                encoder=name,
+                method="random" if name in floors else "",
+                task=task.name,
+                probe=probe,
+                metric=metric,
+                interval=interval,
+                reference=reference,
+                difference=difference,
+                verdict=_verdict(difference),
                 n_films=len(test),
                 n_patients=len(np.unique(patients)),
                 n_train=len(fitted),
+                n_train_patients=len(np.unique(task.patients[fitted])),
                 note=f"{probed[name].note}{_caveat(interval)}",
             )
 
@@ -182,6 +116,16 @@ def _differences(
             yield name, FLOOR, result.difference(name, floors)
     for name, other in combinations(trained, 2):
         yield name, other, result.difference(name, [other])
+
+
+def _verdict(difference: Interval | None) -> Verdict:
+    if difference is None:
+        return ""
+    if difference.low > 0:
+        return "higher"
+    if difference.high < 0:
+        return "lower"
+    return "no difference shown" if math.isfinite(difference.low) else "too few patients"
 
 
 def _caveat(interval: Interval) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mae_rad.evaluation.comparison import FLOOR, Row
 from mae_rad.evaluation.intervals import Interval
 from mae_rad.evaluation.probes import standardise
 from mae_rad.evaluation.report import METRIC_NAMES, PROBE_NAMES
+from mae_rad.evaluation.rows import FLOOR, Row
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")

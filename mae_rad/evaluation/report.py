@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mae_rad.evaluation.comparison import Row
+from mae_rad.evaluation.rows import Row
 from mae_rad.evaluation.tasks import Skipped, Task
 
 METRIC_NAMES = {"auroc": "AUROC", "macro_auroc": "macro AUROC"}

@@ -13,9 +13,10 @@ from data_prep.settings import load
 from launch import compare as launch_compare
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.evaluation import arms
-from mae_rad.evaluation.comparison import COMPARISON_SCHEMA, FLOOR, Row, compare
+from mae_rad.evaluation.comparison import _verdict, compare
 from mae_rad.evaluation.embeddings import Embeddings, write_embeddings
 from mae_rad.evaluation.intervals import Interval
+from mae_rad.evaluation.rows import COMPARISON_SCHEMA, FLOOR
 from mae_rad.evaluation.settings import CompareSettings, TaskSettings
 from mae_rad.evaluation.tasks import Films, build_tasks
 from mae_rad.export.encoder import save_encoder
@@ -133,11 +134,8 @@ def test_an_encoder_that_lacks_films_is_refused(public, compared):
 
 
 def test_what_an_interval_cannot_say_is_said():
-    def row(interval, difference):
-        return Row("mae", "t", "linear", "auroc", interval, "simclr", difference, 10, 5, 20, "")
-
-    assert row(Interval(1, 1, 1), Interval(0.1, math.nan, math.nan)).verdict == "too few patients"
-    assert row(Interval(1, 1, 1), Interval(-0.1, -0.2, -0.05)).verdict == "lower"
+    assert _verdict(Interval(0.1, math.nan, math.nan)) == "too few patients"
+    assert _verdict(Interval(-0.1, -0.2, -0.05)) == "lower"
 
 
 @pytest.fixture

@@ -1,9 +1,16 @@
 import numpy as np
 from PIL import Image
 
-from mae_rad.evaluation.comparison import FLOOR, Row
 from mae_rad.evaluation.figures import _principal, draw_forest, draw_map
 from mae_rad.evaluation.intervals import Interval
+from mae_rad.evaluation.rows import FLOOR, Row
+
+
+def row(encoder, task, probe, interval, reference=None, difference=None):
+    return Row(
+        encoder=encoder, method="mae", task=task, probe=probe, metric="auroc", interval=interval, reference=reference,
+        difference=difference, n_films=412, n_patients=180, n_train=1604, n_train_patients=700,
+    )  # fmt: skip
 
 
 def rows(tasks, encoders=("mae", "simclr", FLOOR)):
@@ -14,10 +21,10 @@ def rows(tasks, encoders=("mae", "simclr", FLOOR)):
             for name in encoders:
                 value = float(random.uniform(0.6, 0.95))
                 interval = Interval(value, value - 0.04, min(1, value + 0.03))
-                out.append(Row(name, task, probe, "auroc", interval, None, None, 412, 180, 1604, ""))
+                out.append(row(name, task, probe, interval))
                 if name != FLOOR and FLOOR in encoders:
                     difference = Interval(value - 0.6, value - 0.65, value - 0.55)
-                    out.append(Row(name, task, probe, "auroc", interval, FLOOR, difference, 412, 180, 1604, ""))
+                    out.append(row(name, task, probe, interval, FLOOR, difference))
     return out
 
 
@@ -33,7 +40,7 @@ def test_many_tasks_take_several_figures(tmp_path):
 
 def test_no_floor_and_no_interval_are_drawn_too(tmp_path):
     unknown = Interval(0.7, float("nan"), float("nan"))
-    lone = [Row("mae", "a_very_long_name " * 4, "linear", "auroc", unknown, None, None, 12, 5, 20, "")]
+    lone = [row("mae", "a_very_long_name " * 4, "linear", unknown)]
     assert draw_forest(lone, tmp_path)[0].stat().st_size > 5000
 
 

@@ -100,7 +100,7 @@ def _stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def test_the_run_folder_holds_what_the_readme_says(uninterrupted: Path) -> None:
-    names = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", ".lock"}
+    names = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples"}
     assert {path.name for path in uninterrupted.iterdir()} == names
     assert sorted(path.name for path in (uninterrupted / "samples").iterdir()) == [
         "step-0000004.png",
