@@ -1,4 +1,4 @@
-"""Settings of pretraining. ``runtime`` cannot change a result; everything else can, and is fixed then."""
+"""Settings of training. ``runtime`` cannot change a result; everything else can, and is fixed then."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -82,8 +82,8 @@ class RuntimeSettings(Settings):
     experiment: str = "mae_rad"
 
 
-class PretrainSettings(Settings):
-    """One pretraining run."""
+class TrainingSettings(Settings):
+    """One run of the training loop, whatever it trains."""
 
     seed: int = Field(default=0, ge=0)
     precision: Precision = "bf16"
@@ -93,10 +93,28 @@ class PretrainSettings(Settings):
     """Encoder folder, exported or converted, whose weights training begins with; its own decoder too where it fits.
     Its path does not matter later: its checksum goes into the provenance of what is exported."""
     data: DataSettings
-    encoder: EncoderSettings
-    objective: ObjectiveSettings
     optimizer: OptimizerSettings
     runtime: RuntimeSettings
+
+    def results(self) -> dict[str, object]:
+        """The settings that can change a result: those that a resumed run must share."""
+        return self.model_dump(
+            mode="json",
+            exclude={
+                "runtime": True,
+                "start_from": True,
+                "data": {"shards", "generations"},
+                "encoder": {"attention", "checkpoint_activations"},
+                "objective": {"films_at_once"},
+            },
+        )
+
+
+class PretrainSettings(TrainingSettings):
+    """One pretraining run."""
+
+    encoder: EncoderSettings
+    objective: ObjectiveSettings
 
     def at(self, step: int) -> "PretrainSettings":
         """These settings with the T of the optimiser step ``step``, counted from 0, and no other stage."""
@@ -113,16 +131,3 @@ class PretrainSettings(Settings):
         objective = self.objective.model_copy(update={"tokens": tokens, "schedule": ()})
         optimizer = self.optimizer.model_copy(update={"steps": steps})
         return self.model_copy(update={"objective": objective, "optimizer": optimizer})
-
-    def results(self) -> dict[str, object]:
-        """The settings that can change a result: those that a resumed run must share."""
-        return self.model_dump(
-            mode="json",
-            exclude={
-                "runtime": True,
-                "start_from": True,
-                "data": {"shards", "generations"},
-                "encoder": {"attention", "checkpoint_activations"},
-                "objective": {"films_at_once"},
-            },
-        )

@@ -200,13 +200,12 @@ def _table(
     table = Image.new("RGB", (width, _LINE * len(rows)), _PAPER)
     pen = ImageDraw.Draw(table)
     for place, (row, words) in enumerate(zip(rows, told, strict=True)):
-        value = row.probability if isinstance(row, Finding) else row.score
         top, bar = place * _LINE, name + _NUMBER
         lit = any(row.reached.values())
         pen.text((0, top + 3), row.label, fill=colours[row.label] if lit else _FAINT, font=_FONT)
-        pen.text((name, top + 3), f"{value:.3f}", fill=_INK, font=_FONT)
+        pen.text((name, top + 3), f"{row.score:.3f}", fill=_INK, font=_FONT)
         pen.rectangle((bar, top + 6, bar + _BAR, top + 18), fill=_TRACK)
-        pen.rectangle((bar, top + 6, bar + _BAR * value, top + 18), fill=colours[row.label] if lit else _FAINT)
+        pen.rectangle((bar, top + 6, bar + _BAR * row.score, top + 18), fill=colours[row.label] if lit else _FAINT)
         for thresholds in points.values():
             if row.label in thresholds:
                 tick = bar + _BAR * min(thresholds[row.label], 1.0)

@@ -9,16 +9,16 @@ Status = Literal["answered", "out_of_scope", "no_film"]
 
 
 class Finding(Settings):
-    """One label of a classification.
+    """One label of a film.
 
     Attributes:
         label: its name.
-        probability: calibrated.
-        reached: operating point → whether the probability reaches its threshold.
+        score: the calibrated probability; of a detection, the highest score of a box.
+        reached: operating point → whether the score reaches its threshold.
     """
 
     label: str
-    probability: float
+    score: float
     reached: dict[str, bool]
 
 
@@ -53,7 +53,7 @@ class Record(Settings):
         reason: why not; of an answer, why it is doubtful.
         body_part: by the file, or as the user said.
         rows: of the source raster.
-        findings: of a classification, in the order of its labels.
+        findings: in the order of the model's labels.
         boxes: of a detection, the highest score first.
         overlay: name of the picture in ``overlays``.
         report: name of the Structured Report in ``reports``.

@@ -1,7 +1,7 @@
 """An answer as a DICOM object that a PACS keeps beside the film: Comprehensive SR by TID 1500 (PS3.16).
 
-Every label of a classification is a measurement group (TID 1501) of the film: the concept, the certainty that the model
-places on it in percent (the calibrated probability), and for each operating point whether its threshold is reached.
+Every label is a measurement group (TID 1501) of the film: the concept, the certainty that the model places on it in
+percent (the calibrated probability, or the highest score of a box), and for each operating point whether it is reached.
 Every box at an operating point is a planar region (TID 1410) in the pixels of the film. The document is preliminary and
 not verified; patient and study are those of the film.
 """
@@ -68,7 +68,6 @@ def structured_report(header: Dataset, record: Record, author: Author) -> sr.Com
             procedure_reported=codes.SCT.PlainRadiography,
             imaging_measurements=groups,
             title=codes.DCM.ImagingMeasurementReport,
-            referenced_images=[film],
         )
         return sr.ComprehensiveSR(
             evidence=[film],
@@ -108,7 +107,7 @@ def _finding(film: Dataset, record: Record, finding: Finding, author: Author) ->
         finding_type=concept("finding", finding.label),
         algorithm_id=_algorithm(author, finding.label),
         finding_sites=_sites(record),
-        measurements=[_certainty(finding.probability)],
+        measurements=[_certainty(finding.score)],
         qualitative_evaluations=_evaluations(finding.reached),
         source_images=[sr.SourceImageForMeasurementGroup.from_source_image(film, _frames(record))],
     )

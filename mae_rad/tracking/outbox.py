@@ -22,20 +22,20 @@ _log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """Delivers the metrics and pictures of one run.
+    """Delivers the metrics, pictures and tables of one run.
 
     Args:
         connect: begins the run in the store, or finds it again; may fail with RunError.
         metrics: the ``metrics.jsonl`` of the run.
-        pictures: the folder of its pictures.
+        folders: of its pictures and tables.
     """
 
-    def __init__(self, connect: Callable[[], Tracker], metrics: Path, pictures: Path) -> None:
-        self._connect, self._metrics, self._pictures = connect, metrics, pictures
+    def __init__(self, connect: Callable[[], Tracker], metrics: Path, *folders: Path) -> None:
+        self._connect, self._metrics, self._folders = connect, metrics, folders
         self._tracker: Tracker | None = None
         self._known_step = -1
         self._read_to = 0
-        self._shown: set[str] = set()
+        self._shown: set[tuple[str, str]] = set()
         self._retry_at, self._pause = 0.0, _RETRY_SECONDS
         self._complained = False
 
@@ -66,15 +66,15 @@ class Outbox:
         if self._tracker is None:
             self._tracker = self._connect()
             self._known_step = self._tracker.last_step()
-            self._shown = self._tracker.names(self._pictures.name)
+            self._shown = {(one.name, name) for one in self._folders for name in self._tracker.names(one.name)}
         lines, read_to = self._unread()
         self._tracker.send([line for line in lines if line[0] > self._known_step])
         self._read_to = read_to
-        self._known_step = max([self._known_step, *(step for step, _, _ in lines)])
-        for picture in sorted(self._pictures.glob("*.png")):
-            if picture.name not in self._shown:
-                self._tracker.store(picture, self._pictures.name)
-                self._shown.add(picture.name)
+        for folder in self._folders:
+            for file in sorted(folder.glob("[!.]*")):
+                if file.suffix != ".partial" and (folder.name, file.name) not in self._shown:
+                    self._tracker.store(file, folder.name)
+                    self._shown.add((folder.name, file.name))
 
     def _unread(self) -> tuple[list[tuple[int, float, dict[str, float]]], int]:
         if not self._metrics.exists():

@@ -16,10 +16,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mae_rad.config import PretrainSettings
-from mae_rad.data.batch import Batch
+from mae_rad.config import TrainingSettings
 from mae_rad.errors import RunError, SettingsError, UserError
-from mae_rad.objectives.base import Objective, ObjectiveOutput
+from mae_rad.objectives.base import ObjectiveOutput, Trainable
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -28,6 +27,9 @@ os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "warning")
 import deepspeed  # reads DS_ACCELERATOR when imported
 
 T = TypeVar("T")
+
+_RATE = "rate"
+"""Name, in a parameter group, of the factor on its learning rate."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
-def micro_batch(settings: PretrainSettings, world: int) -> int:
+def micro_batch(settings: TrainingSettings, world: int) -> int:
     """Films per forward pass and rank.
 
     Raises:
@@ -105,7 +107,7 @@ def micro_batch(settings: PretrainSettings, world: int) -> int:
     return settings.optimizer.batch // parts
 
 
-def deepspeed_config(settings: PretrainSettings, world: int, *, universal: bool = False) -> dict[str, Any]:
+def deepspeed_config(settings: TrainingSettings, world: int, *, universal: bool = False) -> dict[str, Any]:
     """DeepSpeed's dictionary, derived from ours; ``universal`` loads a checkpoint that was converted."""
     return {
         "train_batch_size": settings.optimizer.batch,
@@ -125,10 +127,10 @@ class NonFiniteError(Exception):
 
 
 class Engine:
-    """An objective under DeepSpeed."""
+    """A model under DeepSpeed."""
 
     def __init__(
-        self, objective: Objective, settings: PretrainSettings, ranks: Ranks, *, universal: bool = False
+        self, objective: Trainable, settings: TrainingSettings, ranks: Ranks, *, universal: bool = False
     ) -> None:
         self._stage = settings.runtime.zero_stage
         self.objective = objective
@@ -152,7 +154,7 @@ class Engine:
         # Rank 0 alone would write it, and could fail; `launch/export.py` does what it is for.
         self._engine._copy_recovery_script = lambda _: None
 
-    def forward(self, batch: Batch) -> ObjectiveOutput:
+    def forward(self, batch: Any) -> ObjectiveOutput:
         """Loss and metrics of this rank's part of the batch."""
         output: ObjectiveOutput = self._engine(batch)
         return output
@@ -160,7 +162,7 @@ class Engine:
     def backward_and_step(self, loss: Tensor, learning_rate: float) -> None:
         """Accumulate gradients; at the end of the step reduce, clip and update."""
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group[_RATE]
         self._engine.backward(loss)
         last = bool(self._engine.is_gradient_accumulation_boundary())
         if last and self._stage == 0:  # DeepSpeed keeps no norm there
@@ -217,13 +219,13 @@ class Engine:
         Raises:
             RunError: it cannot be loaded.
         """
-        decay = [group["weight_decay"] for group in self._optimizer.param_groups]
+        own = [{name: group[name] for name in ("weight_decay", _RATE)} for group in self._optimizer.param_groups]
         path, client = self._engine.load_checkpoint(str(folder), tag=tag)
         if path is None:
             raise RunError(f"checkpoint {tag} of the run folder cannot be loaded; delete the folder to begin anew")
         # A converted checkpoint of stage 3 gives all groups the settings of the first, and all weights one counter.
-        for group, weight_decay in zip(self._optimizer.param_groups, decay, strict=True):
-            group["weight_decay"] = weight_decay
+        for group, settings in zip(self._optimizer.param_groups, own, strict=True):
+            group.update(settings)
         for moments in getattr(self._optimizer, "optimizer", self._optimizer).state.values():
             if isinstance(moments.get("step"), Tensor):
                 moments["step"] = moments["step"].clone()
@@ -299,27 +301,28 @@ class _Files:
 
 
 class _Autocast(nn.Module):
-    """Runs an objective under autocast, where asked."""
+    """Runs a model under autocast, where asked."""
 
-    def __init__(self, objective: Objective, enabled: bool, device: torch.device) -> None:
+    def __init__(self, objective: Trainable, enabled: bool, device: torch.device) -> None:
         super().__init__()
         self.objective = objective
         self._enabled, self._device = enabled, device
 
-    def forward(self, batch: Batch) -> ObjectiveOutput:
+    def forward(self, batch: Any) -> ObjectiveOutput:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._enabled):
             output: ObjectiveOutput = self.objective(batch)
             return output
 
 
-def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _parameter_groups(model: Trainable, weight_decay: float) -> list[dict[str, Any]]:
     # Biases, norms and tokens are not decayed: all of them are one-dimensional.
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for parameter in module.parameters():
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (free if parameter.ndim < 2 else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+            kind = (model.rate_of(name), 0.0 if parameter.ndim < 2 else weight_decay)
+            groups.setdefault(kind, []).append(parameter)
+    ordered = sorted(groups.items(), reverse=True, key=lambda item: item[0])
+    return [{"params": members, "weight_decay": decay, _RATE: rate} for (rate, decay), members in ordered]
 
 
 def _group_device() -> torch.device:

@@ -4,7 +4,10 @@ RUN/
   config.yaml       resolved settings
   run.json          what a resumed run must share: settings that change results, dataset, code version
   checkpoints/      step-0000500/ …, latest.json: see ``checkpoints.py``
-  encoder/          exported encoder: safetensors, preprocessing, model card
+  encoder/          exported encoder: safetensors, preprocessing, model card (of a pretraining)
+  best.safetensors  best weights so far, of which step and by which metric (of a finetuning, as what follows)
+  predictor/        encoder and head: safetensors, calibration, operating points, model card
+  evaluation/       tables and pictures of the final judgement
   metrics.jsonl     one line per logged step
   mlflow_run        id of the MLflow run
   samples/          reconstructions of held-out films
@@ -28,12 +31,13 @@ import yaml
 from PIL import Image
 
 from data_prep.folder_lock import LOCK_FILE, locked
-from mae_rad.config import PretrainSettings
+from mae_rad.config import TrainingSettings
 from mae_rad.errors import RunError
 
 FAULT = "non_finite.json"
 OWN_NAMES = {
     "config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", LOCK_FILE, FAULT,
+    "best.safetensors", "predictor", "evaluation",
 }  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -42,10 +46,13 @@ _log = logging.getLogger(__name__)
 class RunFolder:
     """A run folder that belongs to these settings and these shards."""
 
-    def __init__(self, settings: PretrainSettings, dataset_sha256: str) -> None:
+    def __init__(self, settings: TrainingSettings, dataset_sha256: str) -> None:
         self.path = settings.runtime.run_dir
         self.checkpoints = self.path / "checkpoints"
         self.encoder = self.path / "encoder"
+        self.best = self.path / "best.safetensors"
+        self.predictor = self.path / "predictor"
+        self.evaluation = self.path / "evaluation"
         self.samples = self.path / "samples"
         self.metrics = self.path / "metrics.jsonl"
         self._unwritten: list[str] = []
@@ -122,13 +129,16 @@ class RunFolder:
         write_atomically(self.path / "mlflow_run", run_id)
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget the lines after ``step``, and one that was cut off: those steps are about to be taken again."""
+        """Forget the lines after ``step``, and one that was cut off: those steps are about to be taken again.
+
+        So is a look at the model after ``step``, whose line tells no loss of training.
+        """
         if not self.metrics.exists():
             return
         kept = 0
         with self.metrics.open("rb+") as file:
             for line in file:
-                if _step_of(line) > step:
+                if _told_after(line, step):
                     break
                 kept += len(line)
             file.truncate(kept)  # needs no room, unlike a copy
@@ -183,12 +193,14 @@ class RunFolder:
                 _log.warning("%s cannot be written (%s); the training goes on", what, error.strerror)
 
 
-def _step_of(line: bytes) -> float:
-    """Step of a line of metrics; infinite for one that was cut off, or that a crash of the machine left as zeros."""
+def _told_after(line: bytes, step: int) -> bool:
+    """Whether a line tells of what comes after ``step``, was cut off, or was left as zeros by a crash of the machine."""
     try:
-        return float(json.loads(line)["step"]) if line.endswith(b"\n") else math.inf
+        told = json.loads(line) if line.endswith(b"\n") else {}
     except ValueError:
-        return math.inf
+        told = {}
+    at = told.get("step", math.inf)
+    return bool(at > step or (at == step and "loss" not in told))
 
 
 def write_atomically(path: Path, text: str) -> None:
