@@ -194,13 +194,12 @@ class RunFolder:
 
 
 def _told_after(line: bytes, step: int) -> bool:
-    """Whether a line tells of what comes after ``step``, was cut off, or was left as zeros by a crash of the machine."""
+    """Whether a line of metrics was told after ``step``, or is none: cut off, or left as zeros by a crash."""
     try:
-        told = json.loads(line) if line.endswith(b"\n") else {}
+        values = json.loads(line)
+        return not line.endswith(b"\n") or values["step"] > step or (values["step"] == step and "loss" not in values)
     except ValueError:
-        told = {}
-    at = told.get("step", math.inf)
-    return bool(at > step or (at == step and "loss" not in told))
+        return True
 
 
 def write_atomically(path: Path, text: str) -> None:
