@@ -1,22 +1,39 @@
-"""Run folders → comparison.parquet, comparison.txt, figures, and an MLflow run with one nested run per encoder."""
+"""Run folders → table, figures and report in the folder ``out``, and a run in MLflow with one below it per question."""
 
-import logging
+import csv
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
-from mae_rad.errors import EvaluationError, RunError
+from data_prep.settings import digest
+from mae_rad.data.shards import ShardIndex
+from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.arms import Arms, embed_arms
+from mae_rad.evaluation.bench import child_runs, parent_tags
 from mae_rad.evaluation.comparison import compare
-from mae_rad.evaluation.figures import draw_forest, draw_map
-from mae_rad.evaluation.report import METRIC_NAMES, format_table
+from mae_rad.evaluation.figures.draw import draw_embeddings, draw_numbers
+from mae_rad.evaluation.reading import Reading
+from mae_rad.evaluation.report.facts import (
+    MIN_PATIENTS,
+    EncoderFacts,
+    Facts,
+    files_and_reasons,
+    label_sources,
+    skipped_facts,
+    split_counts,
+    task_facts,
+    write_facts,
+)
+from mae_rad.evaluation.report.page import PAGE, PICTURES, write_page
+from mae_rad.evaluation.report.text import format_table
 from mae_rad.evaluation.rows import Row, write_comparison
 from mae_rad.evaluation.settings import CompareSettings
-from mae_rad.evaluation.tasks import Films, build_tasks
-from mae_rad.tracking import Tracker, default_uri, open_command
+from mae_rad.evaluation.tasks import Films, Skipped, Task, build_tasks
+from mae_rad.export.encoder import read_card
+from mae_rad.tracking import DataUsed, RegisteredEncoder, Tracker, default_uri, open_command
 
-_logger = logging.getLogger(__name__)
+TABLES = ("comparison.parquet", "comparison.csv", "comparison.txt", PAGE)
 
 
 def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
@@ -50,49 +67,99 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
     )
     try:
         rows = compare(arms.trained, arms.floors, tasks, settings)
-        table = format_table(rows, tasks, skipped, about=arms.about, repetitions=settings.repetitions)
-        _publish(rows, table, films, arms, settings, tracker)
-        _track_encoders(rows, arms, uri, settings.tracking.experiment, tracker)
+        facts = _facts(films, tasks, skipped, arms, settings)
+        table = _write(rows, facts, films, arms, settings)
+        _track(Reading(rows), facts, runs, settings, tracker)
     except BaseException:
         tracker.finish("FAILED")
         raise
     tracker.finish()
-    return f"{table}\n\nTable and figures: {settings.out}\nMLflow: {open_command(uri)}"
+    return f"{table}\n\nReport: {settings.out / PAGE}\nMLflow: {open_command(uri)}"
 
 
-def _publish(
-    rows: Sequence[Row], table: str, films: Films, arms: Arms, settings: CompareSettings, tracker: Tracker
-) -> None:
-    write_comparison(rows, settings.out / "comparison.parquet")
-    (settings.out / "comparison.txt").write_text(f"{table}\n", encoding="utf-8")
-    pictures = draw_forest(rows, settings.out)
-    test = np.flatnonzero(films.split == "test")
-    body_parts = films.words("body_part")[test]
-    if len(set(body_parts) - {""}) > 1:
-        keys = [films.keys[row] for row in test]
-        vectors = {encoder.encoder: encoder.rows(keys) for encoder in (*arms.trained, *arms.floors)}
-        pictures.append(draw_map(vectors, body_parts, "body_part, test", settings.out / "map-body_part.png"))
-    for name in ("comparison.parquet", "comparison.txt"):
-        tracker.file(settings.out / name, "")
-    for picture in pictures:
-        tracker.picture(picture, "figures")
+def _facts(
+    films: Films, tasks: Sequence[Task], skipped: Sequence[Skipped], arms: Arms, settings: CompareSettings
+) -> Facts:
+    files, reasons, twins = files_and_reasons(settings.shards)
+    return Facts(
+        dataset_sha256=films.dataset_sha256,
+        config_sha256=digest(settings.model_copy(update={"out": Path(), "shards": []})),
+        version=version("mae_rad"),
+        written_on=datetime.now(UTC).date().isoformat(),
+        splits=split_counts(films),
+        files=files,
+        reject_reasons=reasons,
+        same_pixels_across_splits=twins,
+        tasks=[task_facts(task, label_sources(films, task)) for task in tasks],
+        not_asked=skipped_facts(skipped),
+        encoders=[
+            EncoderFacts(name=line.partition(": ")[0], method="", about=line.partition(": ")[2]) for line in arms.about
+        ],
+        repetitions=settings.repetitions,
+    )
 
 
-def _track_encoders(rows: Sequence[Row], arms: Arms, uri: str, experiment: str, tracker: Tracker) -> None:
-    """The comparison names metrics task/probe/encoder; a nested run per encoder names them task/probe/metric.
+def _write(rows: Sequence[Row], facts: Facts, films: Films, arms: Arms, settings: CompareSettings) -> str:
+    """Write everything into ``settings.out``; returns the table as text."""
+    out, reading = settings.out, Reading(rows)
+    write_comparison(rows, out / "comparison.parquet")
+    _write_csv(rows, out / "comparison.csv")
+    write_facts(facts, out)
+    table = format_table(reading, facts)
+    (out / "comparison.txt").write_text(f"{table}\n", encoding="utf-8")
+    draw_numbers(reading, out / PICTURES)
+    draw_embeddings(
+        films,
+        ShardIndex(settings.shards, split=None),
+        {encoder.encoder: encoder.rows for encoder in (*arms.trained, *arms.floors)},
+        out / PICTURES,
+        min_patients=MIN_PATIENTS,
+    )
+    write_page(out)
+    return table
 
-    MLflow's compare page and charts put runs side by side, so it takes a run per encoder to see them there.
-    """
-    alone = [row for row in rows if row.reference is None]
-    shown = {f"{row.task}/{row.probe}/{row.encoder}": row.interval.value for row in alone if row.metric in METRIC_NAMES}
-    tracker.metrics(shown, 0)
-    for encoder in (*arms.trained, *arms.floors):
-        tags = {"stage": "compare", "encoder_sha256": encoder.encoder_sha256}
-        try:
-            child = Tracker.start(uri, experiment, encoder.encoder, parent=tracker.run_id, tags=tags)
-        except RunError as error:  # the files are written: a store that has gone since costs only these runs
-            _logger.warning("no MLflow runs per encoder: %s", error)
-            return
-        mine = [row for row in alone if row.encoder == encoder.encoder]
-        child.metrics({f"{row.task}/{row.probe}/{row.metric}": row.interval.value for row in mine}, 0)
-        child.finish()
+
+def _write_csv(rows: Sequence[Row], path: Path) -> None:
+    """The table as MLflow shows it in the browser."""
+    flat = [row.flat() for row in rows]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(flat[0]))
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def _track(reading: Reading, facts: Facts, runs: Sequence[Path], settings: CompareSettings, tracker: Tracker) -> None:
+    test = {
+        f"{split}_{kind}": getattr(count, kind)
+        for split, count in facts.splits.items()
+        for kind in ("films", "patients")
+    }
+    name = "+".join(folder.resolve().name for folder in settings.shards)
+    data = [DataUsed(name, facts.dataset_sha256, "evaluation", test)]
+    tags = parent_tags(facts, reading)
+    tracker.describe(tags)
+    tracker.inputs(data)
+    for path in TABLES:
+        tracker.file(settings.out / path, "")
+    for picture in sorted((settings.out / PICTURES).glob("*.png")):
+        tracker.picture(picture, PICTURES)
+    for run in runs:
+        tracker.register(_registered(run))
+    shared = {key: tags[key] for key in ("stage", "dataset_sha256", "config_sha256", "version")}
+    tracker.children(child_runs(reading, shared), data)
+
+
+def _registered(run: Path) -> RegisteredEncoder:
+    folder = run / "encoder" if (run / "encoder").is_dir() else run
+    card = read_card(folder)
+    trained_in = run / "mlflow_run"
+    return RegisteredEncoder(
+        name=run.resolve().name,
+        folder=folder,
+        card=card.model_dump(mode="json"),
+        dim=card.encoder.shape.dim,
+        tokens=card.preprocessing.tokens,
+        weights_sha256=card.weights_sha256,
+        pretraining_run=trained_in.read_text(encoding="utf-8").strip() if trained_in.is_file() else None,
+        description=(folder / "README.md").read_text(encoding="utf-8"),
+    )

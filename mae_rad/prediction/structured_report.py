@@ -60,7 +60,9 @@ def structured_report(header: Dataset, record: Record, author: Author) -> sr.Com
     """
     film = _complete(header)
     groups = [_finding(film, record, one, author) for one in record.findings]
-    groups += [_box(film, record, box, author, place) for place, box in enumerate(record.boxes) if any(box.reached.values())]
+    groups += [
+        _box(film, record, box, author, place) for place, box in enumerate(record.boxes) if any(box.reached.values())
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote values of the header
         report = sr.MeasurementReport(
@@ -101,7 +103,9 @@ def _concepts() -> dict[tuple[str, str], sr.CodedConcept]:
     }
 
 
-def _finding(film: Dataset, record: Record, finding: Finding, author: Author) -> sr.MeasurementsAndQualitativeEvaluations:
+def _finding(
+    film: Dataset, record: Record, finding: Finding, author: Author
+) -> sr.MeasurementsAndQualitativeEvaluations:
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracked(author, film, record, finding.label, "film"),
         finding_type=concept("finding", finding.label),
@@ -205,4 +209,3 @@ def _complete(header: Dataset) -> Dataset:
         if keyword not in film:
             setattr(film, keyword, generate_uid(entropy_srcs=[keyword, str(film.SOPInstanceUID)]))
     return film
-
