@@ -83,6 +83,10 @@ class Resolved:
     sources: Codes
     reasons: Codes
 
+    def reason(self, film: int, label: int) -> str:
+        """Why the film in that place has no value for the label in that place; empty where it has one."""
+        return REASONS[self.reasons[film, label]]
+
     def left_out(self, label: str, among: Flags | None = None) -> dict[str, int]:
         """Reason → films without a value for ``label``; of those that ``among`` [F] flags, if given."""
         codes = self.reasons[:, self.labels.index(label)]

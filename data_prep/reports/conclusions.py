@@ -20,9 +20,9 @@ EVERYWHERE = frozenset({"EXTREMITY", "WHOLEBODY"})
 
 CONFIDENCE = {"present": 0.9, "absent": 0.9, "uncertain": 0.5, "not_mentioned": 0.5}
 """How far a label of a report is trusted; a rough order, not calibrated."""
-CONTRADICTED, ONLY_FRESH_DENIED, ONLY_HISTORY, ONLY_A_KIND_DENIED = 0.6, 0.8, 0.3, 0.6
-"""… present that another sentence denies; absent where only fresh fractures are denied; uncertain since only history is
-told; no foreign object, where only some kinds are denied."""
+CONTRADICTED, LIKELY, ONLY_FRESH_DENIED, ONLY_HISTORY, ONLY_A_KIND_DENIED = 0.6, 0.6, 0.8, 0.3, 0.6
+"""… present that another sentence denies, or that is only probable; absent where only fresh fractures are denied;
+uncertain since only history is told; no foreign object, where only some kinds are denied."""
 
 _VALUES = {
     Assertion.PRESENT: "present",
@@ -91,6 +91,9 @@ def _conclusion(mentions: Sequence[Mention]) -> Conclusion:
     if present:
         denied = any(one.acuity != "acute" and not set(one.places) - set(present[0].places) for one in absent)
         return _of(present, "present", CONTRADICTED if denied else CONFIDENCE["present"], contradicted=denied)
+    likely = [one for one in uncertain if one.likely]
+    if likely and not absent:
+        return _of(likely, "present", LIKELY)
     if uncertain and not (_impressed(absent) and not _impressed(uncertain)):
         return _of(uncertain, "uncertain", CONFIDENCE["uncertain"])
     if history and all(one.acuity == "acute" for one in absent):

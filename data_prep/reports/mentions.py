@@ -43,6 +43,7 @@ class Mention:
         acuity: acute or old, of fractures, where it is told.
         places: body parts whose films show it; empty where no place is told.
         own_film: the report has a part of its own for these body parts, so that it was read off their films.
+        likely: uncertain, but said to be probable rather than possible.
     """
 
     finding: str
@@ -54,6 +55,7 @@ class Mention:
     acuity: str | None
     places: tuple[str, ...]
     own_film: bool = False
+    likely: bool = False
 
 
 def find_mentions(text: str, language: Language) -> list[Mention]:
@@ -90,14 +92,16 @@ def _in_sentence(low: str, sentence: Sentence, language: Language) -> list[Menti
         age = _nearest(_ages(qualifiers), one, clause.with_afterthought(part)) if finding == FRACTURE else None
         told = _both(place.values if place else one.places, [code for one in topic_places for code in one.values])
         acuity = age.values[0] if age else None
-        assertion = _in_section(_asserted(clause, finding, one, acuity), sentence.section)
+        kind = _asserted(clause, finding, one, acuity)
+        assertion = _in_section(Assertion("uncertain" if kind == "likely" else kind), sentence.section)
         side_value = side.values[0] if side else None
-        where = (one.start, one.stop, sentence.section, side_value, acuity, told, bool(topic_places))
+        where = (one.start, one.stop, sentence.section, side_value, acuity, told, bool(topic_places), kind == "likely")
         out.append(Mention(finding, assertion, *where))
     return out
 
 
-def _asserted(clause: Clause, finding: str, one: Found, acuity: str | None) -> Assertion:
+def _asserted(clause: Clause, finding: str, one: Found, acuity: str | None) -> str:
+    """The kind of cue that counts; present without one."""
     cues = clause.cues_of(one.start, one.stop)
     if question := clause.question(one.start, one.stop):
         cues.append(question)
@@ -106,12 +110,12 @@ def _asserted(clause: Clause, finding: str, one: Found, acuity: str | None) -> A
         kinds -= {"history", "hypothetical"}
     if acuity == "old":
         kinds.discard("history")
-    return Assertion(next((kind for kind in CUES if kind in kinds), "present"))
+    return next((kind for kind in CUES if kind in kinds), "present")
 
 
 def _is_void(clause: Clause, cue: Cue, one: Found) -> bool:
     """Whether a cue says nothing of the thing itself."""
-    if cue.kind in ("absent", "uncertain", "hypothetical"):
+    if cue.kind in ("absent", "uncertain", "likely", "hypothetical"):
         return one.there or clause.is_trouble(cue, one.start, one.stop)
     return False
 

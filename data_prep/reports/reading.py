@@ -67,7 +67,7 @@ def read_reports(places: Sequence[Path], problems: Problems) -> Iterator[Report]
         elif not place.exists():
             raise LabelError(f"reports {place} do not exist; give a CSV table, or a folder of text or XML files")
         else:
-            reports = _read_table(place, problems) if place.suffix in _TABLES else _read_file(place, problems)
+            reports = _read_file(place, problems)
         for report in reports:
             if report.text.strip():
                 yield report
@@ -120,12 +120,15 @@ def _told(row: Mapping[str, str]) -> str:
 
 
 def _read_file(path: Path, problems: Problems) -> Iterator[Report]:
+    if path.suffix.lower() in _TABLES:
+        yield from _read_table(path, problems)
+        return
     if path.suffix.lower() not in _TEXTS:
         problems.add("no_report_file", path)
         return
     try:
         data = path.read_bytes()
-        text = _of_xml(data) if path.suffix.lower() == ".xml" else _decoded(data, path, problems)
+        text = of_xml(data) if path.suffix.lower() == ".xml" else _decoded(data, path, problems)
     except OSError:
         problems.add("file_not_readable", path)
     except ElementTree.ParseError:
@@ -142,7 +145,12 @@ def _decoded(data: bytes, path: Path, problems: Problems) -> str:
         return data.decode("cp1252", "replace")
 
 
-def _of_xml(data: bytes) -> str:
+def of_xml(data: bytes) -> str:
+    """The text of an XML file, with its headings.
+
+    Raises:
+        ElementTree.ParseError: it is none.
+    """
     root = ElementTree.fromstring(data)
     abstract = [one for one in root.iter() if _tag(one) == "AbstractText"]
     if abstract:

@@ -33,6 +33,11 @@ class Shown:
     whole: tuple[str, str]
     """The report before and after the mention."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left out at first."""
+        return (self.before, self.after) == self.whole
+
 
 def review_page(studies: Sequence[str], texts: Sequence[str], mentions: Sequence[Sequence[Mention]]) -> str:
     """The page for the reports ``texts`` of ``studies`` (keys) and the mentions found in each."""

@@ -13,14 +13,17 @@ from functools import cache
 from data_prep.reports.languages import Language
 from data_prep.reports.phrases import WORDS, pattern, word_list
 
-CUES = ("other_side", "hypothetical", "absent", "uncertain", "history", "follow_up")
-"""What a cue makes of a finding; the first of several goes first."""
+CUES = ("other_side", "hypothetical", "absent", "uncertain", "likely", "history", "follow_up")
+"""What a cue makes of a finding; the first of several goes first. What is likely is uncertain, but less so."""
 
 _JOINTS = {
     "de": re.compile(r",(?!\d)|\b(?:und|oder|sowie|noch|bzw\.?|beziehungsweise)\b|/"),
     "en": re.compile(r",(?!\d)|\b(?:and/or|and|or|nor)\b|/"),
 }
 _STOPS = re.compile(r"[;:]|\s[-–—]\s|\.\s|\n\s*[-*•]|[()]")
+_LINK = re.compile(
+    r"\b(?:of|in|at|to|around|about|along|der|des|einer|eines|dieser|am|im|an|in|von|vom|um|zur|zum|beider|aller)\b"
+)
 _OR = re.compile(r"oder|or|noch|nor|and/or|bzw|/")
 _BARE_ITEM = 4
 """Words of a list item, at most."""
@@ -58,14 +61,11 @@ class Clause:
     def is_trouble(self, cue: Cue, start: int, stop: int) -> bool:
         """Whether ``cue`` denies that something went wrong with the thing at text[start:stop], not the thing.
 
-        What may go wrong is named between cue and thing ("keine Lockerung der Prothese") or right behind it.
+        What may go wrong is named between cue and thing, and linked to it ("keine Lockerung der Prothese"), or right
+        behind it ("hardware failure").
         """
         left = cue.stop if cue.stop <= start else self.start
-        return any(
-            (left <= a and b <= start and not self._parted(b, start) and not self._ended(b, start))
-            or 0 <= a - stop <= 2
-            for a, b in self._troubles
-        )
+        return any(0 <= a - stop <= 2 or (left <= a and self._linked(b, start)) for a, b in self._troubles)
 
     def question(self, start: int, stop: int) -> Cue | None:
         """The question mark that asks for text[start:stop]."""
@@ -89,6 +89,10 @@ class Clause:
 
     def _in_cue(self, start: int, stop: int) -> bool:
         return any(cue.start <= start and stop <= cue.stop for cue in self.cues)
+
+    def _linked(self, left: int, right: int) -> bool:
+        """Whether a word like "of" leads from one place to a later one in the same item of a list."""
+        return bool(_LINK.search(self.low, left, right)) and not (self._parted(left, right) or self._ended(left, right))
 
     def _parted(self, left: int, right: int) -> bool:
         return any(left <= a and b <= right for a, b in self._joints)

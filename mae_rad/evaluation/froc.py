@@ -29,7 +29,7 @@ def rank_centres(films: Sequence[FilmDetections]) -> Ranking:
     false_films: list[int] = []
     false_scores: list[float] = []
     for number, film in enumerate(films):
-        inside = _centres_inside(film)
+        inside = centres_inside(film)
         scores = np.where(inside, film.scores[:, None], -np.inf)
         surest = scores.max(axis=0, initial=-np.inf)
         found = surest[surest > -np.inf]
@@ -64,7 +64,7 @@ def froc(ranking: Ranking, weights: Floats) -> Floats:
     return np.asarray(sensitivities(ranking, weights).mean(axis=1))
 
 
-def _centres_inside(film: FilmDetections) -> NDArray[np.bool_]:
+def centres_inside(film: FilmDetections) -> NDArray[np.bool_]:
     """[P, M] which predicted centre lies in which object."""
     centre = (film.predicted[:, None, :2] + film.predicted[:, None, 2:]) / 2
     return np.asarray(((centre >= film.true[None, :, :2]) & (centre <= film.true[None, :, 2:])).all(axis=2))

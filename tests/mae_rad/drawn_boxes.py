@@ -1,4 +1,4 @@
-"""Random films with true and predicted boxes: near misses, double hits, films without objects or guesses."""
+"""Random films with true and predicted boxes: near misses, double hits, no object, no guess."""
 
 import numpy as np
 
