@@ -106,6 +106,7 @@ class TrainingSettings(Settings):
                 "data": {"shards", "generations"},
                 "encoder": {"attention", "checkpoint_activations"},
                 "objective": {"films_at_once"},
+                "resnet": {"weights"},
             },
         )
 

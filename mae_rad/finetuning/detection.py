@@ -221,8 +221,10 @@ def _values(results: Sequence[Result]) -> dict[str, float]:
 
 
 def _measured(results: Sequence[Result]) -> dict[str, str]:
+    shown = [one for one in results if one.split == "test" and one.metric in _MEASURED]
     return {
-        f"{one.label}: {one.metric} ({one.n_present} of {one.n_films} films with boxes, {one.n_patients} patients)": f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
-        for one in results
-        if one.split == "test" and one.metric in _MEASURED
+        f"{one.label}: {one.metric} ({one.n_present} of {one.n_films} films with boxes, {one.n_patients} patients)": (
+            f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        )
+        for one in shown
     }

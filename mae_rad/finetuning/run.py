@@ -18,6 +18,7 @@ from mae_rad.data.batch import Patches
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.order import Order
 from mae_rad.data.shards import ShardIndex
+from mae_rad.encoders.resnet import ResNet
 from mae_rad.errors import RunError
 from mae_rad.export.encoder import portable, read_card, start_encoder
 from mae_rad.export.objective import encoder_folder
@@ -57,11 +58,10 @@ class Finetuning(Work):
     def __init__(self, settings: FinetuneSettings) -> None:
         self._start = encoder_folder(settings.start_from) if settings.start_from else None
         encoder = settings.encoder
-        if encoder is None:
-            assert self._start is not None  # or the settings would have been refused
+        if self._start and encoder is None:
             encoder = read_card(self._start).encoder
-        self.encoder = encoder
         self.settings: FinetuneSettings = settings.model_copy(update={"encoder": encoder})
+        self.encoder = self.settings.backbone
         self.name = settings.task.name
         data = settings.data
         self._films = ShardIndex(data.shards, where=data.where, split=None, generations=data.generations)
@@ -82,7 +82,7 @@ class Finetuning(Work):
     def model(self, who: Ranks) -> Supervised:
         """Encoder and head."""
         encoder, head = build_model(self.encoder, self.settings.task)
-        if self._start:
+        if self._start and not isinstance(encoder, ResNet):
             self._started_from = start_encoder(self._start, encoder)
         self._model = Supervised(encoder, head, self.settings.adaptation).to(who.device)
         return self._model
@@ -99,6 +99,7 @@ class Finetuning(Work):
         take = TakeLabelled(
             self._train,
             self._target,
+            self._task.cut(),
             settings.film.augmentation,
             settings.film.tokens,
             self.encoder.patch,
