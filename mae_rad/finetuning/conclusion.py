@@ -22,7 +22,16 @@ from mae_rad.data.shards import ShardIndex
 from mae_rad.evaluation.calibration import fit_line, probabilities
 from mae_rad.finetuning.figures import draw_confusion, draw_curves, draw_reliability
 from mae_rad.finetuning.film_sheet import examples, film_sheet
-from mae_rad.finetuning.results import ALL, About, Asked, Result, decision_results, score_results, threshold_for
+from mae_rad.finetuning.results import (
+    ALL,
+    About,
+    Asked,
+    Result,
+    decision_results,
+    score_results,
+    threshold_for,
+    write_results,
+)
 from mae_rad.finetuning.settings import EvaluationSettings, FinetuneSettings
 from mae_rad.finetuning.subgroups import subgroups
 from mae_rad.finetuning.task import Answered, Verdict
@@ -57,7 +66,7 @@ def conclude(
     lines = {label: _calibrated(asked, evaluation) for label, asked in val.items()}
     points = _operating_points(val, lines, evaluation)
     results = _results(splits, lines, points, evaluation, index)
-    pq.write_table(pa.Table.from_pylist([one._asdict() for one in results]), folder / "results.parquet")
+    write_results(results, folder / "results.parquet")
     (folder / "results.txt").write_text(results_text(results, left_out), encoding="utf-8")
     pq.write_table(_predictions(splits, lines, index), folder / "predictions.parquet")
     last = list(splits)[-1]

@@ -3,11 +3,14 @@
 Legend: N films, L labels, R weightings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mae_rad.evaluation.calibration import calibration_error, log_loss, probabilities
@@ -110,6 +113,12 @@ def decision_results(asked: Asked, line: Line, points: Mapping[str, float], abou
         }
         results += _results(asked, estimates, about, name)
     return results
+
+
+def write_results(results: Sequence[Result], path: Path) -> None:
+    """Write a Parquet table, one row per figure."""
+    columns = {name: [getattr(one, name) for one in results] for name in Result._fields}
+    pq.write_table(pa.table(columns), path)
 
 
 def _results(asked: Asked, estimates: Mapping[str, Estimate], about: About, point: str = "") -> list[Result]:
