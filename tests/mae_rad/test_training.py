@@ -100,7 +100,7 @@ def _stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def test_the_run_folder_holds_what_the_readme_says(uninterrupted: Path) -> None:
-    names = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", ".lock"}
+    names = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples"}
     assert {path.name for path in uninterrupted.iterdir()} == names
     assert sorted(path.name for path in (uninterrupted / "samples").iterdir()) == [
         "step-0000004.png",
@@ -171,6 +171,23 @@ def test_a_contrast_in_parts_changes_memory_not_the_model(public: Path, tmp_path
     for name, more in (("whole", []), ("parts", ["objective.films_at_once=3"])):
         _pretrain(public, tmp_path / name, "simclr", *more)
     assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [pytest.param(("simclr", "objective.films_at_once=1"), id="contrast in parts"),
+     pytest.param(("mae", "encoder.checkpoint_activations=true"),
+                  marks=pytest.mark.slow, id="recomputed activations")],
+)  # fmt: skip
+def test_what_is_computed_again_in_the_backward_pass_finds_its_partitioned_weights(
+    public: Path, tmp_path: Path, objective: tuple[str, ...]
+) -> None:
+    """Under stage 3, which gathers each layer's weights for its forward pass and lets them go again."""
+    _pretrain(public, tmp_path / "one", objective[0])
+    words = _arguments(public, tmp_path / "two", *objective, "runtime.zero_stage=3")
+    result = _launch(words, ranks=2)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "one"), rel=1e-4)
 
 
 @pytest.mark.parametrize("stage", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 3])
