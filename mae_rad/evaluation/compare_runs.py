@@ -10,7 +10,7 @@ from data_prep.settings import digest
 from mae_rad.data.shards import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.arms import Arms, embed_arms
-from mae_rad.evaluation.bench import child_runs, parent_tags
+from mae_rad.evaluation.bench import child_runs, parent_tags, saved_views
 from mae_rad.evaluation.comparison import compare
 from mae_rad.evaluation.figures.draw import draw_embeddings, draw_numbers
 from mae_rad.evaluation.reading import Reading
@@ -31,7 +31,7 @@ from mae_rad.evaluation.rows import Row, write_comparison
 from mae_rad.evaluation.settings import CompareSettings
 from mae_rad.evaluation.tasks import Films, Skipped, Task, build_tasks
 from mae_rad.export.encoder import read_card
-from mae_rad.tracking import DataUsed, RegisteredEncoder, Tracker, default_uri, open_command
+from mae_rad.tracking import DataUsed, RegisteredEncoder, Tracker, address, default_uri, open_command
 
 TABLES = ("comparison.parquet", "comparison.csv", "comparison.txt", PAGE)
 
@@ -136,7 +136,9 @@ def _track(reading: Reading, facts: Facts, runs: Sequence[Path], settings: Compa
     }
     name = "+".join(folder.resolve().name for folder in settings.shards)
     data = [DataUsed(name, facts.dataset_sha256, "evaluation", test)]
-    tags = parent_tags(facts, reading)
+    views = saved_views(reading, settings.out.resolve().name, tracker.run_id)
+    tracker.views(views)
+    tags = parent_tags(facts, reading, {view.name: address(tracker.experiment, view, charts=True) for view in views})
     tracker.describe(tags)
     tracker.inputs(data)
     for path in TABLES:
