@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mae_rad.evaluation.intervals import Interval
-from mae_rad.evaluation.probes import standardise
 from mae_rad.evaluation.report import METRIC_NAMES, PROBE_NAMES
 from mae_rad.evaluation.rows import FLOOR, Row
+from mae_rad.evaluation.vectors import of_array, scale_of
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
@@ -146,6 +146,6 @@ def draw_map(encoders: Mapping[str, NDArray[np.float32]], classes: NDArray[np.ob
 
 def _principal(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """[N, 2] projections of standardised vectors, and the fraction of the variance each explains."""
-    x, _ = standardise(matrix, matrix[:0])
+    x = scale_of(of_array(matrix)).apply(matrix)
     variance, directions = np.linalg.eigh(np.cov(x.T.astype(np.float64)))
     return x @ directions[:, :-3:-1], variance[:-3:-1] / variance.sum()

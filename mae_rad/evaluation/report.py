@@ -7,7 +7,7 @@ from mae_rad.evaluation.tasks import Skipped, Task
 
 METRIC_NAMES = {"auroc": "AUROC", "macro_auroc": "macro AUROC"}
 """The metric that text and figures show; the others stand in comparison.parquet."""
-PROBE_NAMES = {"linear": "linear probe", "knn": "nearest neighbours"}
+PROBE_NAMES = {"linear": "linear probe", "knn": "nearest neighbours", "attentive": "attentive probe"}
 
 
 def format_table(
@@ -49,7 +49,8 @@ def _task_block(task: Task, rows: Sequence[Row]) -> str:
     width = max(len(name) for name in cells)
     lines.append(f"  {'':{width}}  " + "".join(f"{PROBE_NAMES[probe]:45}" for probe in probes).rstrip())
     lines += [
-        f"  {name:{width}}  " + "".join(f"{row[probe]:45}" for probe in probes).rstrip() for name, row in cells.items()
+        f"  {name:{width}}  " + "".join(f"{row.get(probe, ''):45}" for probe in probes).rstrip()
+        for name, row in cells.items()
     ]
     return "\n".join(lines)
 

@@ -15,7 +15,7 @@ import torch
 
 from data_prep.progress import Progress
 from mae_rad.config import PretrainSettings
-from mae_rad.cost.flops import flops_per_film
+from mae_rad.cost.flops import flops_per_film, training_flops
 from mae_rad.cost.matrix_rate import matrix_rate
 from mae_rad.data.batch import Batch
 from mae_rad.data.loader import training_batches
@@ -196,6 +196,8 @@ def _provenance(settings: PretrainSettings, index: ShardIndex) -> dict[str, str 
         "objective": settings.objective.name,
         "steps": settings.optimizer.steps,
         "films_seen": settings.optimizer.steps * settings.optimizer.batch,
+        "training_flops": training_flops(settings),
+        "seed": settings.seed,
         "dataset_sha256": index.dataset_sha256,
         "config_sha256": hashlib.sha256(json.dumps(settings.results(), sort_keys=True).encode()).hexdigest(),
         "version": version("mae_rad"),
