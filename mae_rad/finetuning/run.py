@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from data_prep.progress import Progress
 from data_prep.shard_format import read_dataset_card
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
@@ -153,6 +154,12 @@ class Finetuning(Work):
         }
         save_predictor(self._model.encoder, self._model.head, folder.predictor, card)
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """With the name of what it begins with."""
+        start = self.settings.start_from
+        return super().tags | {"start_from": start.name if start else "scratch"}
+
     def provenance(self) -> dict[str, str | int | float | None]:
         """With the encoder that it began with."""
         return super().provenance() | {"started_from_sha256": self._started_from}
@@ -198,13 +205,23 @@ class Finetuning(Work):
         needed = bytes_to_keep(films, self._model.head, dim=self._model.encoder.dim, tokens=settings.film.tokens)
         return self._model.frozen and unvaried and needed <= settings.runtime.cache_gib * 2**30
 
+    @torch.no_grad()
     def _encoded(self, who: Ranks) -> Kept:
         """Features of the films of train and val; the ranks share the work."""
         model, kept = self._model, Kept()
+        films = sum(len(self._rows[split]) for split in ("train", "val"))
+        progress = Progress("encode", "films", films) if who.first else None
         with _evaluating(model, who.device, autocast=self.settings.precision == "bf16"):
             for split in ("train", "val"):
                 shown = self._shown(self._rows[split][who.rank :: who.world])
-                kept |= encode(shown, model.encoder, who.device, summary=model.head.stands_on == "summary")
+                for rows, patches in shown:
+                    kept |= encode(
+                        rows, model.encoder(patches.to(who.device)), summary=model.head.stands_on == "summary"
+                    )
+                    if progress:
+                        progress.add(len(rows) * who.world)
+        if progress:
+            progress.close()
         return {row: film for part in gather_over_ranks(kept) for row, film in part.items()}
 
     def _keep_if_best(self, folder: RunFolder, step: int, value: float) -> None:
