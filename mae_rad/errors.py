@@ -10,7 +10,13 @@ UserError               one clear line, exit code 2; never a traceback
 from data_prep.errors import SettingsError, ShardFormatError, UserError
 
 __all__ = [
-    *("EvaluationError", "PredictionError", "RunError", "SettingsError", "ShardFormatError", "UserError", "WeightsError")
+    "EvaluationError",
+    "PredictionError",
+    "RunError",
+    "SettingsError",
+    "ShardFormatError",
+    "UserError",
+    "WeightsError",
 ]
 
 

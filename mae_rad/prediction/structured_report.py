@@ -7,7 +7,7 @@ not verified; patient and study are those of the film.
 """
 
 import csv
-import warnings
+import io
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -60,31 +60,38 @@ def structured_report(header: Dataset, record: Record, author: Author) -> sr.Com
     """
     film = _complete(header)
     groups = [_finding(film, record, one, author) for one in record.findings]
-    groups += [_box(film, record, box, author, place) for place, box in enumerate(record.boxes) if any(box.reached.values())]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values of the header
-        report = sr.MeasurementReport(
-            observation_context=sr.ObservationContext(observer_device_context=_observer(author)),
-            procedure_reported=codes.SCT.PlainRadiography,
-            imaging_measurements=groups,
-            title=codes.DCM.ImagingMeasurementReport,
-        )
-        return sr.ComprehensiveSR(
-            evidence=[film],
-            content=report[0],
-            series_instance_uid=_uid(author, "series", film.StudyInstanceUID),
-            series_number=SERIES_NUMBER,
-            series_description=f"{author.name} by a model, for research",
-            sop_instance_uid=_uid(author, "document", film.SOPInstanceUID, str(record.frame)),
-            instance_number=record.number,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=author.name,
-            software_versions=author.program,
-            device_serial_number=author.version,
-            is_complete=True,
-            is_final=False,
-            is_verified=False,
-        )
+    groups += [
+        _box(film, record, box, author, place) for place, box in enumerate(record.boxes) if any(box.reached.values())
+    ]
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=_observer(author)),
+        procedure_reported=codes.SCT.PlainRadiography,
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    return sr.ComprehensiveSR(
+        evidence=[film],
+        content=report[0],
+        series_instance_uid=_uid(author, "series", film.StudyInstanceUID),
+        series_number=SERIES_NUMBER,
+        series_description=f"{author.name} by a model, for research",
+        sop_instance_uid=_uid(author, "document", film.SOPInstanceUID, str(record.frame)),
+        instance_number=record.number,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=author.name,
+        software_versions=author.program,
+        device_serial_number=author.version,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+    )
+
+
+def encoded(report: sr.ComprehensiveSR) -> bytes:
+    """The document as a DICOM file."""
+    file = io.BytesIO()
+    report.save_as(file)
+    return file.getvalue()
 
 
 def concept(kind: str, word: str) -> sr.CodedConcept:
@@ -101,7 +108,9 @@ def _concepts() -> dict[tuple[str, str], sr.CodedConcept]:
     }
 
 
-def _finding(film: Dataset, record: Record, finding: Finding, author: Author) -> sr.MeasurementsAndQualitativeEvaluations:
+def _finding(
+    film: Dataset, record: Record, finding: Finding, author: Author
+) -> sr.MeasurementsAndQualitativeEvaluations:
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracked(author, film, record, finding.label, "film"),
         finding_type=concept("finding", finding.label),
@@ -195,7 +204,7 @@ def _uid(author: Author, *names: str) -> UID:
 
 
 def _complete(header: Dataset) -> Dataset:
-    """A copy with all that has to be there; UIDs that the file does not tell, or tells wrongly, are made from others."""
+    """A copy with all that has to be there; UIDs that the file does not tell are made from others."""
     film = Dataset()
     film.update(header)
     for keyword in _TYPE_2:
@@ -205,4 +214,3 @@ def _complete(header: Dataset) -> Dataset:
         if keyword not in film:
             setattr(film, keyword, generate_uid(entropy_srcs=[keyword, str(film.SOPInstanceUID)]))
     return film
-
