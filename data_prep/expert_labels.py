@@ -25,7 +25,15 @@ import pyarrow.parquet as pq
 from data_prep.atomic import published
 from data_prep.deidentify.keys import frame_key
 from data_prep.errors import LabelError, SecretError, ShardFormatError
-from data_prep.label_tables import BOXES_FILE, LABELS_FILE, SOURCES, VALUES, read_boxes, read_labels
+from data_prep.label_tables import (
+    BOXES_FILE,
+    LABELS_FILE,
+    SOURCES,
+    VALUES,
+    from_private_report,
+    read_boxes,
+    read_labels,
+)
 from data_prep.manifest import BOXES_TABLE, LABELS_TABLE, key_fingerprint, read_linkage, read_manifest
 from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA, generation_folders, read_dataset_card
 from data_prep.shard_writer import index_bytes
@@ -344,8 +352,9 @@ def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 
 
 def _with_others(before: pa.Table, table: pa.Table, films: _Films) -> pa.Table:
-    """``table`` with the rows of ``before`` that are of films from another scan."""
-    others = before.filter(pc.invert(pc.is_in(before["key"], films.own_keys())))
+    """``table`` with the rows of ``before`` that are of films from another scan, or were read from reports."""
+    kept = pc.invert(pc.is_in(before["key"], films.own_keys()))
+    others = before.filter(pc.or_(kept, from_private_report(before)) if "start" in before.column_names else kept)
     if not len(others):
         return table
     order = [(name, "ascending") for name in table.column_names]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep.errors import ShardFormatError
@@ -32,6 +33,11 @@ def read_boxes(public: Path) -> pa.Table:
         ShardFormatError: the table is damaged or has other columns.
     """
     return _read(public / BOXES_FILE, BOXES_SCHEMA, (BOXES_SCHEMA,))
+
+
+def from_private_report(labels: pa.Table) -> pa.Array:
+    """Which rows were read from a report text by ``data_prep.reports``: they have offsets into it."""
+    return pc.is_valid(labels["start"])
 
 
 def _read(path: Path, schema: pa.Schema, known: tuple[pa.Schema, ...]) -> pa.Table:

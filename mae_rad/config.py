@@ -61,6 +61,9 @@ class RuntimeSettings(Settings):
     """Arithmetic threads per rank; 0 shares the cores of the machine among its ranks."""
     compile: bool = False
     """Compile the model with ``torch.compile``: a minute at the start, then faster steps on a GPU."""
+    deterministic: bool = False
+    """Only kernels that give the same bits each time: an interrupted run ends in the same weights on GPUs, too. Slower
+    there; on a CPU all are such."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """What DeepSpeed partitions over the ranks: nothing, optimiser state, gradients, parameters."""
     log_every: int = Field(default=10, ge=1)
@@ -81,14 +84,22 @@ class RuntimeSettings(Settings):
     """Tracking store; by default sqlite in the folder that holds the run folder."""
     experiment: str = "mae_rad"
 
+    @model_validator(mode="after")
+    def _keeps_its_kernels(self) -> Self:
+        if self.deterministic and self.compile:
+            raise ValueError(
+                "compile chooses kernels by the clock, another one at each start; deterministic excludes it"
+            )
+        return self
+
 
 class TrainingSettings(Settings):
     """One run of the training loop, whatever it trains."""
 
     seed: int = Field(default=0, ge=0)
     precision: Precision = "bf16"
-    """bf16 is autocast: weights, normalisation and losses stay in f32. auto takes bf16 where this machine is fast at it,
-    else f32; the run then stays with it."""
+    """bf16 is autocast: weights, normalisation and losses stay in f32. auto takes bf16 where this machine is fast at
+    it, else f32; the run then stays with it."""
     start_from: Path | None = None
     """Encoder folder, exported or converted, whose weights training begins with; its own decoder too where it fits.
     Its path does not matter later: its checksum goes into the provenance of what is exported."""
@@ -106,6 +117,7 @@ class TrainingSettings(Settings):
                 "data": {"shards", "generations"},
                 "encoder": {"attention", "checkpoint_activations"},
                 "objective": {"films_at_once"},
+                "resnet": {"weights"},
             },
         )
 

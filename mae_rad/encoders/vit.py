@@ -88,6 +88,7 @@ class ViT(nn.Module):
 
     Attributes:
         dim: channels D of its features.
+        depth: number of its blocks.
         heads: of its attention.
         patch: side p of its patches in pixels.
         checkpoint_activations: as in the settings; a decoder follows it.
@@ -106,6 +107,7 @@ class ViT(nn.Module):
     ) -> None:
         super().__init__()
         self.dim = shape.dim
+        self.depth = shape.depth
         self.heads = shape.heads
         self.patch = patch
         self.mean = mean

@@ -52,11 +52,15 @@ def _pretrain_poisoned(
     update = Engine.backward_and_step
 
     def unchanged(self: Engine, loss: torch.Tensor, rate: float) -> None:
-        before = [weight.detach().clone() for weight in self.objective.parameters()]
+        def weights() -> list[torch.Tensor]:  # under stage 3 a rank keeps its part of each
+            return [getattr(weight, "ds_tensor", weight).detach().clone() for weight in self.objective.parameters()]
+
+        before = weights()
+        assert all(weight.numel() for weight in before)
         try:
             update(self, loss, rate)
         except NonFiniteError:
-            assert all(map(torch.equal, before, self.objective.parameters())), "the weights were updated"
+            assert all(map(torch.equal, before, weights())), "the weights were updated"
             raise
 
     monkeypatch.setattr(Engine, "forward", poisoned)
@@ -73,6 +77,7 @@ def _pretrain_poisoned(
         ("the gradient", Poison.apply, 0),
         ("the gradient", Poison.apply, 1),
         ("the gradient", Poison.apply, 2),
+        ("the gradient", Poison.apply, 3),
     ],
 )
 def test_what_is_not_finite_stops_before_the_update_and_keeps_the_films(
@@ -137,19 +142,16 @@ def test_a_rank_that_dies_ends_the_job_with_one_message_that_names_it(public: Pa
 
 
 NO_ROOM = """
-import os, resource, sys
+import os, sys
 from mae_rad.training.engine import Engine
 from launch.pretrain import main
+from tests.mae_rad.full_disk import room_for
 save = Engine.save
 def cramped(self, folder, tag, state):
     if os.environ["RANK"] != "1" or state["step"] not in {steps}:
         return save(self, folder, tag, state)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))  # what fits is written, then the kernel refuses
-    try:
+    with room_for(5000):
         return save(self, folder, tag, state)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 Engine.save = cramped
 sys.exit(main(sys.argv[1:]))
 """
