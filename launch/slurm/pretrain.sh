@@ -17,7 +17,9 @@ fi
 most_restarts=${MAE_RAD_MOST_RESTARTS:-100}
 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
-export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # srun does not inherit it from sbatch, and would give one core
+if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then # from 22.05 on srun need not inherit it from sbatch, and would give one core;
+  export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # where none was asked for, a task has its share of the job
+fi
 # A rank that dies takes the step with it; the others name it first, which takes them some seconds.
 srun --kill-on-bad-exit=0 --wait="${MAE_RAD_WAIT:-60}" bash -c '
   export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS

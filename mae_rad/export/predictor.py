@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mae_rad.data.batch import Patches
+from mae_rad.encoders.resnet import ResNet, ResNetSettings
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder import check_fit, load_weights, portable, read_settings, sha256_of
@@ -27,13 +28,13 @@ CARD = "predictor.json"
 class Predictor(nn.Module):
     """Encoder, head and card of a predictor folder."""
 
-    def __init__(self, encoder: ViT, head: Head, card: PredictorCard) -> None:
+    def __init__(self, encoder: ViT | ResNet, head: Head, card: PredictorCard) -> None:
         super().__init__()
         self.encoder, self.head, self.card = encoder, head, card
 
     def forward(self, patches: Patches) -> object:
         """Raw outputs of the head for films of one grid."""
-        return self.head(self.encoder(patches), patches)
+        return self.head(self.head.look(self.encoder, patches), patches)
 
     @torch.no_grad()
     def predict(self, patches: Patches) -> Prediction:
@@ -41,7 +42,7 @@ class Predictor(nn.Module):
         return self.head.answer(self(patches))
 
 
-def save_predictor(encoder: ViT, head: Head, folder: Path, card: Mapping[str, object]) -> PredictorCard:
+def save_predictor(encoder: ViT | ResNet, head: Head, folder: Path, card: Mapping[str, object]) -> PredictorCard:
     """Write a predictor folder; one that is there is replaced.
 
     Args:
@@ -90,7 +91,7 @@ def load_predictor(folder: Path) -> Predictor:
     return predictor.eval()
 
 
-def build_model(encoder: EncoderSettings, task: TaskSettings) -> tuple[ViT, Head]:
+def build_model(encoder: EncoderSettings | ResNetSettings, task: TaskSettings) -> tuple[ViT | ResNet, Head]:
     """A freshly initialised encoder and a head on it."""
-    built = build_encoder(encoder)
+    built = ResNet(encoder) if isinstance(encoder, ResNetSettings) else build_encoder(encoder)
     return built, build_head(task, built)

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from data_prep.settings import Settings
+from mae_rad.encoders.resnet import ResNetSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.heads import TaskSettings
 from mae_rad.heads.base import Line
@@ -32,7 +33,7 @@ class PredictorCard(Settings):
     """What ``predictor.json`` says."""
 
     format_version: Literal[1] = 1
-    encoder: EncoderSettings
+    encoder: EncoderSettings | ResNetSettings
     tokens: int = Field(ge=1)
     """T, patches that the content of a film is scaled to."""
     task: TaskSettings
@@ -60,7 +61,7 @@ def predictor_card(card: PredictorCard) -> str:
     )
     return f"""# Radiograph predictor: {", ".join(card.labels)}
 
-A {card.task.name} head on a Vision Transformer, {card.parameters:,} parameters together.
+A {card.task.name} head on a {card.encoder.model}, {card.parameters:,} parameters together.
 
 ## Use
 

@@ -5,7 +5,7 @@ Legend: K boxes of a film, L labels, R rows and S columns of patches.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from mae_rad.data.box_geometry import Boxes, box_frame, cut_off
 from mae_rad.data.geometry import film_layout
 from mae_rad.data.view import FilmPatches
 from mae_rad.finetuning.films import Seen
+from mae_rad.heads.detection import FilmTargets
 from mae_rad.losses.boxes import BoxTargets
 
 AT_A_BOX = 0.75
@@ -117,26 +118,9 @@ class CutSquare:
         )
 
 
-@dataclass(frozen=True)
-class BoxTargetList:
-    """The targets of a batch."""
-
-    films: tuple[BoxTargets, ...]
-
-    def to(self, device: Any) -> "BoxTargetList":
-        """Copy to ``device``."""
-        return BoxTargetList(
-            tuple(BoxTargets(*(part.to(device, non_blocking=True) for part in film)) for film in self.films)
-        )
-
-    def pin_memory(self) -> "BoxTargetList":
-        """Copy to page-locked memory."""
-        return BoxTargetList(tuple(BoxTargets(*(part.pin_memory() for part in film)) for film in self.films))
-
-
-def stack_boxes(films: Sequence[FilmBoxes]) -> BoxTargetList:
+def stack_boxes(films: Sequence[FilmBoxes]) -> FilmTargets:
     """The targets of films as tensors."""
-    return BoxTargetList(
+    return FilmTargets(
         tuple(
             BoxTargets(
                 torch.from_numpy(film.corners.astype(np.float32)),

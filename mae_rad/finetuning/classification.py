@@ -14,21 +14,15 @@ from torch import Tensor
 
 from mae_rad.data.shards import ShardIndex
 from mae_rad.errors import EvaluationError
-from mae_rad.evaluation.calibration import fit_line, log_loss, probabilities
+from mae_rad.evaluation.calibration import log_loss
+from mae_rad.finetuning.conclusion import Judged, conclude
 from mae_rad.finetuning.films import Seen
 from mae_rad.finetuning.label_targets import KnownLabels, drawing_weights, known_labels, loss_weights
 from mae_rad.finetuning.results import (
-    About,
     Asked,
-    Result,
-    decision_results,
-    score_results,
-    threshold_for,
-    write_results,
 )
 from mae_rad.finetuning.settings import FinetuneSettings
 from mae_rad.finetuning.task import Answered, Task, Verdict
-from mae_rad.heads.base import Line
 from mae_rad.heads.classification import ClassificationSettings, LabelTargets
 
 Row = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -108,28 +102,10 @@ class Classification(Task[Row]):
         return -value if self._task.select == "loss" else value
 
     def conclude(self, val: Answered, test: Answered | None, folder: Path) -> Verdict:
-        """Calibrate and choose thresholds on val; figures of both splits in ``results.parquet``."""
-        evaluation = self.settings.evaluation
-        lines: dict[str, Line] = {}
-        points: dict[str, dict[str, float]] = {
-            f"sensitivity_{100 * wanted:g}": {} for wanted in evaluation.sensitivities
-        }
-        results: list[Result] = []
-        on_val = self._asked(val)
-        for label, asked in on_val.items():
-            lines[label] = self._calibrated(asked)
-            if asked.present.any():
-                told = probabilities(asked.logits, lines[label])
-                for name, wanted in zip(points, evaluation.sensitivities, strict=True):
-                    points[name][label] = threshold_for(wanted, told, asked.present)
-        for split, films in (("val", on_val), ("test", self._asked(test) if test else {})):
-            for label, asked in films.items():
-                own = {name: thresholds[label] for name, thresholds in points.items() if label in thresholds}
-                about = About(label, split, repetitions=evaluation.repetitions)
-                results += score_results(asked, lines[label], about)
-                results += decision_results(asked, lines[label], own, about)
-        write_results(results, folder / "results.parquet")
-        return Verdict(lines, points, _measured(results), _values(results))
+        """Calibrate and choose thresholds on val; tables and pictures of both splits."""
+        splits = {"val": val} | ({"test": test} if test else {})
+        judged = {split: Judged(answered, self._asked(answered)) for split, answered in splits.items()}
+        return conclude(judged, self._left_out(), self.settings, self.index, folder)
 
     def _asked(self, answered: Answered) -> dict[str, Asked]:
         """Label → the films of which it is known for certain."""
@@ -142,11 +118,18 @@ class Classification(Task[Row]):
             found[label] = Asked(rows, logits[sure, place], values[sure, place] == 1, self._patients[rows])
         return found
 
-    def _calibrated(self, asked: Asked) -> Line:
-        how = self.settings.evaluation.calibration
-        if how == "none" or not asked.both:
-            return Line()
-        return fit_line(asked.logits, asked.present, with_offset=how == "platt")
+    def _left_out(self) -> list[str]:
+        """A line per split and label about films without a value for it."""
+        splits = np.array(self.index.table.column("split").to_pylist(), dtype=object)
+        lines = []
+        for split in ("train", "val", "test"):
+            known = self._learned if split == "train" else self._judged
+            for place, label in enumerate(self._task.titles):
+                reasons = known.left_out(place, splits == split)
+                told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+                if told:
+                    lines.append(f"{split} {label}: left out {told}.")
+        return lines
 
     def _refuse_one_sided(self, known: KnownLabels) -> None:
         for place, label in enumerate(self._task.titles):
@@ -174,23 +157,4 @@ def _quick(asked: Asked) -> dict[str, float]:
         "auroc": float(binary_auroc(logits, present)),
         "average_precision": float(binary_average_precision(logits, present)),
         "loss": float(log_loss(asked.logits, asked.present, np.ones((1, len(present))))[0]),
-    }
-
-
-def _values(results: Sequence[Result]) -> dict[str, float]:
-    return {
-        "/".join(part for part in (one.metric, one.label, one.operating_point) if part): one.value
-        for one in results
-        if one.split == "test"
-    }
-
-
-def _measured(results: Sequence[Result]) -> dict[str, str]:
-    shown = ("auroc", "average_precision", "calibration_error", "sensitivity", "specificity")
-    return {
-        f"{one.label}: {one.metric.replace('_', ' ')}{f' at {one.operating_point}' if one.operating_point else ''}"
-        f" ({one.n_present} of {one.n_films} films, {one.n_patients} patients)": f"{one.value:.3f}"
-        f" [{one.low:.3f}, {one.high:.3f}]"
-        for one in results
-        if one.split == "test" and one.metric in shown
     }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import torch
 
 from mae_rad.data.augmentation import Augmentation, Variation, draw_variation
@@ -83,6 +84,13 @@ class Target(Protocol[T_co]):
         """The target of the film in ``row``; of an unvaried film that is not at hand where ``seen`` is None."""
 
 
+class Cut(Protocol[T]):
+    """Cuts a part out of a film, with what is known of it; it travels to the workers."""
+
+    def __call__(self, patches: FilmPatches, target: T, generator: np.random.Generator) -> tuple[FilmPatches, T]:
+        """A part that is a whole rectangle of patches."""
+
+
 @dataclass(frozen=True)
 class LabelledFilm(Generic[T]):
     """One film, before collation."""
@@ -94,10 +102,11 @@ class LabelledFilm(Generic[T]):
 
 @dataclass(frozen=True)
 class TakeLabelled(Generic[T]):
-    """Shows whole films, each varied as ``augmentation`` allows."""
+    """Shows whole films, or what ``cut`` cuts out of them, each varied as ``augmentation`` allows."""
 
     index: ShardIndex
     target: Target[T]
+    cut: Cut[T] | None
     augmentation: Augmentation
     tokens: int
     patch: int
@@ -108,7 +117,10 @@ class TakeLabelled(Generic[T]):
         key, film = self.index.key(row), self.index.film(row)
         variation = draw_variation(self.augmentation, film.sidecar, counted("view", self.seed, draw.epoch, key, "film"))
         patches = whole_film(film, self.tokens, self.patch, variation)
-        return LabelledFilm(key, patches, self.target(row, Seen(film, variation)))
+        target = self.target(row, Seen(film, variation))
+        if self.cut:
+            patches, target = self.cut(patches, target, counted("cut", self.seed, draw.epoch, key))
+        return LabelledFilm(key, patches, target)
 
 
 def stack_labelled(stack_targets: Callable[[Sequence[T]], Targets], films: Sequence[LabelledFilm[T]]) -> LabelledBatch:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data_prep.label_policy import LabelPolicy, Resolved, resolve
+from data_prep.label_policy import REASONS, LabelPolicy, Resolved, resolve
 from data_prep.label_tables import read_labels
 from mae_rad.data.shards import ShardIndex, matching
 from mae_rad.errors import EvaluationError
@@ -30,10 +30,12 @@ class KnownLabels:
     Attributes:
         values: [F, L] 0 absent to 1 present, NaN unknown.
         weights: [F, L] confidence; 0 where unknown.
+        reasons: [F, L] place in REASONS, why a film is unknown; -1 where it is not asked.
     """
 
     values: Floats
     weights: Floats
+    reasons: NDArray[np.int8]
 
     @property
     def any(self) -> NDArray[np.bool_]:
@@ -42,7 +44,12 @@ class KnownLabels:
 
     def take(self, rows: NDArray[np.int64]) -> "KnownLabels":
         """Of the films in ``rows``."""
-        return KnownLabels(self.values[rows], self.weights[rows])
+        return KnownLabels(self.values[rows], self.weights[rows], self.reasons[rows])
+
+    def left_out(self, place: int, among: NDArray[np.bool_]) -> dict[str, int]:
+        """Reason → films, of those flagged [F], that are asked for the label at ``place`` and have no value."""
+        codes = self.reasons[among, place]
+        return {reason: int((codes == code).sum()) for code, reason in enumerate(REASONS) if code and code in codes}
 
 
 def known_labels(
@@ -67,10 +74,16 @@ def known_labels(
         )
     resolved = resolve(table, policy, keys=index.table.column("key").to_pylist(), names=names)
     columns = [_any_of(resolved, one.label) for one in labels]
-    values, weights = (np.stack([column[part] for column in columns], axis=1) for part in (0, 1))
+    values = np.stack([column[0] for column in columns], axis=1)
+    weights = np.stack([column[1] for column in columns], axis=1)
+    reasons = np.stack([column[2] for column in columns], axis=1)
     asked = np.stack([matching(index.table, one.where) for one in labels], axis=1)
     known_here = np.isfinite(values) & (weights > 0) & asked
-    return KnownLabels(np.where(known_here, values, np.nan), np.where(known_here, weights, 0).astype(np.float32))
+    return KnownLabels(
+        np.where(known_here, values, np.nan),
+        np.where(known_here, weights, 0).astype(np.float32),
+        np.where(asked, reasons, -1),
+    )
 
 
 def loss_weights(known: KnownLabels, labels: Sequence[LabelSettings], *, positive_weight: bool) -> Floats:
@@ -99,13 +112,17 @@ def drawing_weights(known: KnownLabels) -> NDArray[np.float64]:
     return np.asarray((shares[0] + shares[1]).sum(axis=1), dtype=np.float64)
 
 
-def _any_of(resolved: Resolved, names: Sequence[str]) -> tuple[Floats, Floats]:
-    """[F] value and weight of "any of these": present where one is, absent where all are, else unknown."""
+def _any_of(resolved: Resolved, names: Sequence[str]) -> tuple[Floats, Floats, NDArray[np.int8]]:
+    """[F] value, weight and reason of "any of these": present where one is, absent where all are, else unknown."""
     columns = [resolved.labels.index(name) for name in names]
     values, weights = resolved.values[:, columns], resolved.weights[:, columns]
     filled = np.where(np.isfinite(values), values, -1)
     highest = filled.max(axis=1)
     decided = (highest == 1) | np.isfinite(values).all(axis=1)
-    best = np.where(filled == highest[:, None], weights, -1).max(axis=1)
-    weight = np.where(highest == 1, best, weights.min(axis=1))
-    return np.where(decided, highest, np.nan).astype(np.float32), np.where(decided, weight, 0).astype(np.float32)
+    surest = np.where(filled == highest[:, None], weights, -1).max(axis=1)
+    weight = np.where(highest == 1, surest, weights.min(axis=1))
+    return (
+        np.where(decided, highest, np.nan).astype(np.float32),
+        np.where(decided, weight, 0).astype(np.float32),
+        np.where(decided, 0, resolved.reasons[:, columns].max(axis=1)).astype(np.int8),
+    )

@@ -4,13 +4,14 @@ import re
 
 import torch
 
+from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import Features, ViT
 from mae_rad.finetuning.films import Group, LabelledBatch
 from mae_rad.finetuning.settings import AdaptationSettings
 from mae_rad.heads import Head
 from mae_rad.objectives.base import ObjectiveOutput, Trainable
 
-_BLOCK = re.compile(r"encoder\.blocks\.(\d+)\.")
+_BLOCK = re.compile(r"encoder\.(?:blocks|stages)\.(\d+)\.")
 
 
 class Supervised(Trainable):
@@ -18,12 +19,12 @@ class Supervised(Trainable):
 
     Layer-wise decay as in the published finetuning of the masked autoencoder (He et al. 2022, appendix A.1): the head
     and the last norm learn at the full rate, block l of L, from 0, at ``decay ** (L - l)`` of it, the patch embedding
-    and the class token at ``decay ** (L + 1)``.
+    and the class token at ``decay ** (L + 1)``. The stages of a ResNet are its blocks.
     """
 
-    encoder: ViT
+    encoder: ViT | ResNet
 
-    def __init__(self, encoder: ViT, head: Head, adaptation: AdaptationSettings) -> None:
+    def __init__(self, encoder: ViT | ResNet, head: Head, adaptation: AdaptationSettings) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
         self.frozen = adaptation.encoder == "frozen"
@@ -40,12 +41,12 @@ class Supervised(Trainable):
         if isinstance(group, Features):
             return self.head(group, None)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            features = self.encoder(group)
+            features = self.head.look(self.encoder, group)
         return self.head(features, group)
 
     def rate_of(self, name: str) -> float:
         """Layer-wise decay."""
         if not name.startswith("encoder.") or name.startswith("encoder.norm."):
             return 1.0
-        depth, block = len(self.encoder.blocks), _BLOCK.match(name)
+        depth, block = self.encoder.depth, _BLOCK.match(name)
         return float(self.layer_decay ** (depth - int(block[1]) if block else depth + 1))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mae_rad.evaluation.calibration import calibration_error, log_loss, probabilities
-from mae_rad.evaluation.intervals import bootstrap
+from mae_rad.evaluation.intervals import bootstrap, interval
 from mae_rad.evaluation.metrics import Estimate, Floats, auroc, average_precision
 from mae_rad.heads.base import Line
 
@@ -122,9 +122,10 @@ def write_results(results: Sequence[Result], path: Path) -> None:
 
 
 def _results(asked: Asked, estimates: Mapping[str, Estimate], about: About, point: str = "") -> list[Result]:
-    drawn = bootstrap(asked.patients, estimates, repetitions=about.repetitions, seed=about.seed)
+    single = {name: [estimate] for name, estimate in estimates.items()}
+    drawn = bootstrap(asked.patients, single, repetitions=about.repetitions, seed=about.seed)
     counts = len(asked.present), len(np.unique(asked.patients)), int(asked.present.sum())
-    return [Result(*about[:3], name, point, *drawn.interval(name), *counts) for name in estimates]
+    return [Result(*about[:3], name, point, *interval(drawn[name]), *counts) for name in estimates]
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:

@@ -5,21 +5,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from data_prep.shard_format import read_dataset_card
+from mae_rad.data.augmentation import Augmentation
+from mae_rad.data.batch import Patches
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.order import Order
 from mae_rad.data.shards import ShardIndex
+from mae_rad.encoders.resnet import ResNet
 from mae_rad.errors import RunError
 from mae_rad.export.encoder import portable, read_card, start_encoder
 from mae_rad.export.objective import encoder_folder
 from mae_rad.export.predictor import build_model, save_predictor
 from mae_rad.export.predictor_card import FilmFacts, Scope
-from mae_rad.finetuning.films import TakeLabelled, labelled_batches
+from mae_rad.finetuning.films import Group, TakeLabelled, labelled_batches, on_device
+from mae_rad.finetuning.kept_features import Kept, bytes_to_keep, encode, grouped, kept_batches
 from mae_rad.finetuning.model import Supervised
 from mae_rad.finetuning.settings import FinetuneSettings
 from mae_rad.finetuning.splits import rows_by_split
@@ -52,11 +58,10 @@ class Finetuning(Work):
     def __init__(self, settings: FinetuneSettings) -> None:
         self._start = encoder_folder(settings.start_from) if settings.start_from else None
         encoder = settings.encoder
-        if encoder is None:
-            assert self._start is not None  # or the settings would have been refused
+        if self._start and encoder is None:
             encoder = read_card(self._start).encoder
-        self.encoder = encoder
         self.settings: FinetuneSettings = settings.model_copy(update={"encoder": encoder})
+        self.encoder = self.settings.backbone
         self.name = settings.task.name
         data = settings.data
         self._films = ShardIndex(data.shards, where=data.where, split=None, generations=data.generations)
@@ -70,23 +75,31 @@ class Finetuning(Work):
         self._order = Order(len(self._train), settings.seed, settings.optimizer.batch, weights)
         self._target = self._task.target(self._rows["train"])
         self._model: Supervised
+        self._kept: Kept = {}
         self._started_from: str | None = None
         self._micro = 1
 
     def model(self, who: Ranks) -> Supervised:
         """Encoder and head."""
         encoder, head = build_model(self.encoder, self.settings.task)
-        if self._start:
+        if self._start and not isinstance(encoder, ResNet):
             self._started_from = start_encoder(self._start, encoder)
         self._model = Supervised(encoder, head, self.settings.adaptation).to(who.device)
         return self._model
 
     def batches(self, first_step: int, who: Ranks, micro: int) -> Iterator[Drawn]:
-        """Whole films with their targets."""
+        """Whole films with their targets, or what a frozen encoder makes of them."""
         settings, self._micro = self.settings, micro
+        steps: dict[str, int] = {"first_step": first_step, "last_step": settings.optimizer.steps}
+        place: dict[str, int] = {"rank": who.rank, "world": who.world, "micro": micro}
+        if self._may_keep():
+            self._kept = self._encoded(who)
+            rows, task = self._rows["train"], self._task
+            return kept_batches(self._kept, self._train, rows, self._target, task.stack, self._order, **steps, **place)
         take = TakeLabelled(
             self._train,
             self._target,
+            self._task.cut(),
             settings.film.augmentation,
             settings.film.tokens,
             self.encoder.patch,
@@ -96,12 +109,9 @@ class Finetuning(Work):
             take,
             self._task.stack,
             self._order,
-            first_step=first_step,
-            last_step=settings.optimizer.steps,
-            rank=who.rank,
-            world=who.world,
-            micro=micro,
             workers=settings.runtime.workers,
+            **steps,
+            **place,
         )
 
     def training_flops(self, step: int) -> float:
@@ -150,23 +160,52 @@ class Finetuning(Work):
     @torch.no_grad()
     def _answered(self, split: str, who: Ranks, *, precise: bool = False) -> Answered:
         """What the head makes of the films of a split; the ranks share the work, and all get all of it."""
-        rows = self._rows[split]
+        rows, outputs = self._rows[split], dict[int, Any]()
         own = rows[who.rank :: who.world]
-        outputs: dict[int, Any] = {}
-        if len(own):
-            shown = whole_film_batches(
-                self._films.subset(own),
-                tokens=self.settings.film.tokens,
-                patch=self.encoder.patch,
-                batch=self._micro,
-                workers=self.settings.runtime.workers,
-            )
-            with _evaluating(self._model, who.device, autocast=self.settings.precision == "bf16" and not precise):
-                for places, patches in shown:
-                    made = self._task.apart(self._model.outputs(patches.to(who.device)))
-                    outputs |= dict(zip((int(own[place]) for place in places), made, strict=True))
+        with _evaluating(self._model, who.device, autocast=self.settings.precision == "bf16" and not precise):
+            for films, group in self._groups(own, kept=not precise):
+                made = self._model.outputs(on_device(group, who.device))
+                outputs |= dict(zip(films, self._task.apart(made), strict=True))
         everyone = {row: output for part in gather_over_ranks(outputs) for row, output in part.items()}
         return Answered(rows, [everyone[row] for row in rows.tolist()])
+
+    def _groups(self, rows: NDArray[np.int64], *, kept: bool) -> Iterator[tuple[list[int], Group]]:
+        """Films ``rows`` grid by grid: their rows, and what is shown of them, or kept where it is and may be taken."""
+        if not (kept and self._kept):
+            yield from self._shown(rows)
+            return
+        for start in range(0, len(rows), self._micro):
+            part = rows[start : start + self._micro].tolist()
+            for places, features in grouped(self._kept, part):
+                yield [part[place] for place in places], features
+
+    def _shown(self, rows: NDArray[np.int64]) -> Iterator[tuple[list[int], Patches]]:
+        if not len(rows):
+            return
+        batches = whole_film_batches(
+            self._films.subset(rows),
+            tokens=self.settings.film.tokens,
+            patch=self.encoder.patch,
+            batch=self._micro,
+            workers=self.settings.runtime.workers,
+        )
+        for places, patches in batches:
+            yield rows[places].tolist(), patches
+
+    def _may_keep(self) -> bool:
+        settings, films = self.settings, len(self._rows["train"]) + len(self._rows["val"])
+        unvaried = settings.film.augmentation == Augmentation()
+        needed = bytes_to_keep(films, self._model.head, dim=self._model.encoder.dim, tokens=settings.film.tokens)
+        return self._model.frozen and unvaried and needed <= settings.runtime.cache_gib * 2**30
+
+    def _encoded(self, who: Ranks) -> Kept:
+        """Features of the films of train and val; the ranks share the work."""
+        model, kept = self._model, Kept()
+        with _evaluating(model, who.device, autocast=self.settings.precision == "bf16"):
+            for split in ("train", "val"):
+                shown = self._shown(self._rows[split][who.rank :: who.world])
+                kept |= encode(shown, model.encoder, who.device, summary=model.head.stands_on == "summary")
+        return {row: film for part in gather_over_ranks(kept) for row, film in part.items()}
 
     def _keep_if_best(self, folder: RunFolder, step: int, value: float) -> None:
         if math.isnan(value) or (folder.best.exists() and value <= _best(folder)[1]):

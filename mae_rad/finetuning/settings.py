@@ -8,6 +8,7 @@ from data_prep.label_policy import LabelPolicy
 from data_prep.settings import Settings
 from mae_rad.config import DataSettings, RuntimeSettings, TrainingSettings
 from mae_rad.data.augmentation import Augmentation
+from mae_rad.encoders.resnet import ResNetSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.heads import TaskSettings
 
@@ -79,14 +80,25 @@ class FinetuneSettings(TrainingSettings):
     task: TaskSettings
     encoder: EncoderSettings | None = None
     """By default that of start_from; needed without."""
+    resnet: ResNetSettings | None = None
+    """A ResNet in place of the encoder, to compare with."""
     adaptation: AdaptationSettings = AdaptationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     runtime: FinetuneRuntime
 
     @model_validator(mode="after")
     def _some_encoder(self) -> Self:
-        if self.encoder is None and self.start_from is None:
+        given = self.encoder is not None or self.start_from is not None
+        if given == (self.resnet is not None):
             raise ValueError(
-                "give start_from, a run or an encoder folder; or encoder, its settings, to begin from scratch"
+                "give start_from, a run or an encoder folder; or encoder, its settings, to begin from scratch;"
+                " or resnet, to compare with one, and neither of the two"
             )
         return self
+
+    @property
+    def backbone(self) -> EncoderSettings | ResNetSettings:
+        """What looks at the films; that of start_from once it has been read."""
+        backbone = self.resnet or self.encoder
+        assert backbone is not None  # or these settings would have been refused
+        return backbone

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_rad.data.shards import ShardIndex
-from mae_rad.finetuning.films import Target
+from mae_rad.finetuning.films import Cut, Target
 from mae_rad.finetuning.settings import FinetuneSettings
 from mae_rad.heads.base import Line
 
@@ -72,6 +72,10 @@ class Task(ABC, Generic[T]):
     @abstractmethod
     def target(self, rows: NDArray[np.int64]) -> Target[T]:
         """Targets of the training films ``rows``, asked by their place in ``rows``."""
+
+    def cut(self) -> Cut[T] | None:
+        """What training looks at instead of whole films."""
+        return None
 
     @abstractmethod
     def frequencies(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:

@@ -5,20 +5,36 @@ trained on and how it is judged, in ``mae_rad/finetuning``.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import ViT
 from mae_rad.heads.base import Boxes, Head, Prediction
 from mae_rad.heads.classification import ClassificationHead, ClassificationSettings
+from mae_rad.heads.detection import DetectionHead, DetectionSettings
 
-__all__ = ["HEADS", "Boxes", "ClassificationSettings", "Head", "Prediction", "TaskSettings", "build_head"]
+__all__ = [
+    "HEADS",
+    "Boxes",
+    "ClassificationSettings",
+    "DetectionSettings",
+    "Head",
+    "Prediction",
+    "TaskSettings",
+    "build_head",
+]
 
-TaskSettings = ClassificationSettings
+TaskSettings = Annotated[ClassificationSettings | DetectionSettings, Field(discriminator="name")]
 """The settings of any task, told apart by ``name``."""
 
-HEADS: dict[str, Callable[[Any, ViT], Head]] = {"classification": ClassificationHead}
+HEADS: dict[str, Callable[[Any, Any], Head]] = {
+    "classification": ClassificationHead,
+    "detection": DetectionHead,
+}
 
 
-def build_head(settings: TaskSettings, encoder: ViT) -> Head:
+def build_head(settings: TaskSettings, encoder: ViT | ResNet) -> Head:
     """The head that the settings describe, for the features of ``encoder``."""
     return HEADS[settings.name](settings, encoder)

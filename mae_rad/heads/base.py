@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor, nn
 
 from mae_rad.data.batch import Patches
-from mae_rad.encoders.vit import Features
 from mae_rad.objectives.base import ObjectiveOutput
 
 
@@ -59,12 +58,16 @@ class Head(nn.Module, ABC):
     labels: tuple[str, ...]
     stands_on: Literal["summary", "tokens", "patches"]
 
+    def look(self, encoder: nn.Module, patches: Patches) -> Any:
+        """What it takes of an encoder for films of one grid."""
+        return encoder(patches)
+
     @abstractmethod
-    def forward(self, features: Features, patches: Patches | None) -> Any:
+    def forward(self, features: Any, patches: Patches | None) -> Any:
         """Raw outputs for films of one grid.
 
         Args:
-            features: of the films.
+            features: of the films, as :meth:`look` gives them.
             patches: that they were made from; None where features were kept and no picture is at hand.
         """
 

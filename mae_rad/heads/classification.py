@@ -15,6 +15,7 @@ from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
 from mae_rad.data.shards import Condition
 from mae_rad.encoders.blocks import initialise
+from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import Features, ViT
 from mae_rad.heads.base import Head, Line, Prediction
 from mae_rad.heads.pooling import Pooling, PoolName
@@ -100,7 +101,7 @@ class ClassificationHead(Head):
     slope: Tensor
     offset: Tensor
 
-    def __init__(self, settings: ClassificationSettings, encoder: ViT) -> None:
+    def __init__(self, settings: ClassificationSettings, encoder: ViT | ResNet) -> None:
         super().__init__()
         self.labels = settings.titles
         self.pooling = Pooling(settings.pool, encoder.dim, settings.pool_heads or encoder.heads)

@@ -7,7 +7,8 @@ Legend: B films of one grid, L labels, D channels of the encoder, C channels of 
 """
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -64,6 +65,23 @@ class DetectionSettings(Settings):
         return tuple(label.title for label in self.labels)
 
 
+@dataclass(frozen=True)
+class FilmTargets:
+    """What is to be found on the films of a batch."""
+
+    films: tuple[BoxTargets, ...]
+
+    def to(self, device: Any) -> "FilmTargets":
+        """Copy to ``device``."""
+        return FilmTargets(
+            tuple(BoxTargets(*(part.to(device, non_blocking=True) for part in film)) for film in self.films)
+        )
+
+    def pin_memory(self) -> "FilmTargets":
+        """Copy to page-locked memory."""
+        return FilmTargets(tuple(BoxTargets(*(part.pin_memory() for part in film)) for film in self.films))
+
+
 class DetectionHead(Head):
     """Feature pyramid and box head."""
 
@@ -97,12 +115,12 @@ class DetectionHead(Head):
         predictions: Predictions = self.boxes(self.pyramid(features), self.strides, size)
         return predictions
 
-    def loss(self, outputs: Sequence[Predictions], targets: Sequence[BoxTargets]) -> ObjectiveOutput:
+    def loss(self, outputs: Sequence[Predictions], targets: FilmTargets) -> ObjectiveOutput:
         """Mean over films of the three losses together."""
         films = [len(one.logits) for one in outputs]
         starts = [sum(films[:number]) for number in range(len(films))]
         parts = [
-            [part * count / sum(films) for part in box_losses(one, targets[start : start + count])]
+            [part * count / sum(films) for part in box_losses(one, targets.films[start : start + count])]
             for one, start, count in zip(outputs, starts, films, strict=True)
         ]
         label, box, fit = (torch.stack(column).sum() for column in zip(*parts, strict=True))
@@ -112,9 +130,7 @@ class DetectionHead(Head):
     def answer(self, outputs: Predictions) -> Prediction:
         """The boxes that stand."""
         wanted = self.settings
-        return Prediction(
-            boxes=choose_boxes(outputs, least=wanted.least, overlap=wanted.overlap, most=wanted.most)
-        )
+        return Prediction(boxes=choose_boxes(outputs, least=wanted.least, overlap=wanted.overlap, most=wanted.most))
 
 
 class _Lateral(nn.Module):
