@@ -155,8 +155,6 @@ def _draw(
         draw_curves(both, words, split, folder / "curves.png")
         draw_reliability(both, lines, split, folder / "reliability.png")
         draw_confusion(both, lines, points, split, folder / "confusion.png")
-    encoder = settings.encoder
-    assert encoder is not None  # the run has filled it in
     assert isinstance(settings.task, ClassificationSettings)
     boxes = pa.concat_tables([read_boxes(shards) for shards in settings.data.shards])
     named = {one.title: one.label for one in settings.task.labels}
@@ -172,7 +170,7 @@ def _draw(
                 own,
                 title=title,
                 tokens=settings.film.tokens,
-                patch=encoder.patch,
+                patch=settings.backbone.patch,
             )
             sheet.save(folder / f"films-{re.sub(r'[^a-z0-9]+', '-', label.lower())}.png")
 

@@ -114,7 +114,7 @@ def test_it_trains_on_squares_frozen_and_with_a_resnet(public: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_bright_squares_are_found(public: Path, tmp_path: Path) -> None:
-    more = ("task.crop=6", "task.window=6", "optimizer.steps=300", "optimizer.batch=16", "evaluation.every=50")
+    more = ("task.crop=6", "task.window=6", "optimizer.steps=60", "optimizer.batch=16", "evaluation.every=60")
     told = results(finetuned(public, tmp_path / "run", *VIT, *more, "optimizer.base_learning_rate=0.03"))
     assert told["test", "froc"]["value"] > 0.8
     assert told["test", "ap50"]["value"] > 0.5
