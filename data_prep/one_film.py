@@ -28,7 +28,7 @@ from data_prep.scan_pool import read_header
 from data_prep.selection import select
 from data_prep.settings import Settings
 from data_prep.shard_format import Sidecar, Split
-from data_prep.shard_worker import limit_memory, offer_to_die
+from data_prep.shard_worker import die_with, limit_memory, offer_to_die
 from data_prep.sources.archive import ArchiveFile, list_files
 
 __all__ = ["ArchiveFile", "OneFilm", "Preparation", "begin_reading", "list_files", "read_films"]
@@ -77,8 +77,14 @@ class OneFilm:
     header: Dataset | None
 
 
-def begin_reading(memory_gib: float) -> None:
-    """Prepare a process that does nothing but read films: it takes one core, and no more memory than it may."""
+def begin_reading(parent: int, memory_gib: float) -> None:
+    """Prepare a process that does nothing but read films: it takes one core, and no more memory than it may.
+
+    Args:
+        parent: the process that it ends with.
+        memory_gib: what it may take beyond what it has now; 0 sets no limit.
+    """
+    die_with(parent)
     offer_to_die()
     limit_memory(memory_gib)
     cv2.setNumThreads(1)

@@ -119,7 +119,7 @@ class Worker:
 
 
 def _work(connection: Connection, cell: Cell, parent: int, public: Path, memory_gib: float, write: WriteShard) -> None:
-    _die_with(parent)
+    die_with(parent)
     offer_to_die()
     limit_memory(memory_gib)
     cv2.setNumThreads(1)
@@ -144,7 +144,7 @@ def _result(task: ShardTask, public: Path, notes: _Notes, write: WriteShard) -> 
         return RuntimeError(f"{fault(error)}, shard {task.name}")
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Be killed by the kernel as soon as the parent ends, in whatever way."""
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL_OF_PARENT, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended in between

@@ -61,6 +61,9 @@ class RuntimeSettings(Settings):
     """Arithmetic threads per rank; 0 shares the cores of the machine among its ranks."""
     compile: bool = False
     """Compile the model with ``torch.compile``: a minute at the start, then faster steps on a GPU."""
+    deterministic: bool = False
+    """Only kernels that give the same bits each time: an interrupted run ends in the same weights on GPUs, too. Slower
+    there; on a CPU all are such."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """What DeepSpeed partitions over the ranks: nothing, optimiser state, gradients, parameters."""
     log_every: int = Field(default=10, ge=1)
@@ -80,6 +83,14 @@ class RuntimeSettings(Settings):
     mlflow_uri: str | None = None
     """Tracking store; by default sqlite in the folder that holds the run folder."""
     experiment: str = "mae_rad"
+
+    @model_validator(mode="after")
+    def _keeps_its_kernels(self) -> Self:
+        if self.deterministic and self.compile:
+            raise ValueError(
+                "compile chooses kernels by the clock, another one at each start; deterministic excludes it"
+            )
+        return self
 
 
 class TrainingSettings(Settings):

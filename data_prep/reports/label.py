@@ -25,11 +25,13 @@ from data_prep.errors import LabelError, SecretError
 from data_prep.manifest import write_private_text
 from data_prep.progress import Progress
 from data_prep.reports.film_labels import NO_FILMS, FilmLabels, put_labels
-from data_prep.reports.languages import Language, language_of
+from data_prep.reports.languages import LANGUAGES, Language, language_of
 from data_prep.reports.mentions import Mention, find_mentions
+from data_prep.reports.phrases import lowered
 from data_prep.reports.reading import Problems, Report, read_reports
 from data_prep.reports.review import REVIEW_FILE, review_page
 from data_prep.reports.studies import PROBLEMS, Studies
+from data_prep.reports.vocabulary import triggers
 from data_prep.shard_format import read_dataset_card
 
 REPORTS_FILE, MENTIONS_FILE, PROBLEMS_FILE = "reports.parquet", "mentions.parquet", "report_problems.csv"
@@ -164,13 +166,19 @@ def _by_study(places: Sequence[Path], studies: Studies, problems: Problems) -> t
 def _find_languages(told: Sequence[_Told], language: Language | None, problems: Problems) -> None:
     """Where neither the user nor a table nor the words tell the language, it is that of most other reports."""
     for one in told:
-        one.language = one.language or language or language_of(one.text)
+        one.language = one.language or language or language_of(one.text) or _language_of_findings(one.text)
     known = Counter(one.language for one in told if one.language)
     usual = known.most_common(1)[0][0] if known else "en"
     for one in told:
         if one.language is None:
             one.language = usual
             _enter(problems, UNTOLD, one.read_from)
+
+
+def _language_of_findings(text: str) -> Language | None:
+    """The one language that has a word for something in the text: "Rippenfraktur."."""
+    told = [language for language in LANGUAGES if triggers(language).fire(lowered(text))]
+    return told[0] if len(told) == 1 else None
 
 
 def _mentions(told: Sequence[_Told], workers: int) -> Iterator[list[Mention]]:

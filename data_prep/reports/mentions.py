@@ -78,8 +78,8 @@ def _in_sentence(low: str, sentence: Sentence, language: Language) -> list[Menti
     ]
     if not found:
         return []
-    clause = Clause(low, sentence.start, sentence.stop, language)
     places = places_in(low, sentence.start, sentence.stop)
+    clause = Clause(low, sentence.start, sentence.stop, language, places)
     qualifiers = qualifiers_in(low, sentence.start, sentence.stop)
     topic_places = places_in(sentence.topic, 0, len(sentence.topic))
     topic_sides = _sides(qualifiers_in(sentence.topic, 0, len(sentence.topic)))
@@ -92,7 +92,7 @@ def _in_sentence(low: str, sentence: Sentence, language: Language) -> list[Menti
         age = _nearest(_ages(qualifiers), one, clause.with_afterthought(part)) if finding == FRACTURE else None
         told = _both(place.values if place else one.places, [code for one in topic_places for code in one.values])
         acuity = age.values[0] if age else None
-        kind = _asserted(clause, finding, one, acuity)
+        kind = _asserted(clause, finding, one, part)
         assertion = _in_section(Assertion("uncertain" if kind == "likely" else kind), sentence.section)
         side_value = side.values[0] if side else None
         where = (one.start, one.stop, sentence.section, side_value, acuity, told, bool(topic_places), kind == "likely")
@@ -100,7 +100,7 @@ def _in_sentence(low: str, sentence: Sentence, language: Language) -> list[Menti
     return out
 
 
-def _asserted(clause: Clause, finding: str, one: Found, acuity: str | None) -> str:
+def _asserted(clause: Clause, finding: str, one: Found, part: tuple[int, int]) -> str:
     """The kind of cue that counts; present without one."""
     cues = clause.cues_of(one.start, one.stop)
     if question := clause.question(one.start, one.stop):
@@ -108,7 +108,7 @@ def _asserted(clause: Clause, finding: str, one: Found, acuity: str | None) -> s
     kinds = {cue.kind for cue in cues if not _is_void(clause, cue, one)}
     if finding in STAYING and "history" in kinds:
         kinds -= {"history", "hypothetical"}
-    if acuity == "old":
+    if clause.is_seen(part):
         kinds.discard("history")
     return next((kind for kind in CUES if kind in kinds), "present")
 

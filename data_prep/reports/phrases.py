@@ -11,9 +11,9 @@ from importlib import resources
 
 _LETTERS = r"[^\W\d_]"
 _GAP = r"[\s\-–/]+"
-_FEW_WORDS = rf"(?:[^\s,;:.!?]+{_GAP}){{0,6}}?"
+_FEW_WORDS = rf"(?:(?!(?:nicht|kein\w*|not|no)\b)[^\s,;:.!?]+{_GAP}){{0,6}}?"
 _SPELLINGS = {"ä": "(?:ä|ae|a)", "ö": "(?:ö|oe|o)", "ü": "(?:ü|ue|u)", "ß": "(?:ß|ss)", "*": f"{_LETTERS}*"}
-_SPELLINGS |= {"-": r"[\s\-–]?", "(": "(?:", ")": ")", "|": "|", "?": "?", " ": _GAP}
+_SPELLINGS |= {"$": r"(?=\s*(?:[.,;:!?]|$))", "-": r"[\s\-–]?", "(": "(?:", ")": ")", "|": "|", "?": "?", " ": _GAP}
 _OPTIONAL = re.compile(r"\([^()]*\)\?")
 _TOKENS = re.compile(r"\s+(?![^()]*\))")
 """Blanks outside of brackets."""
@@ -57,16 +57,20 @@ def pattern(phrases: Iterable[str]) -> re.Pattern[str]:
 
 
 def _expression(phrase: str) -> str:
-    out, gap = "", ""
+    out, before = "", ""
     for token in _TOKENS.split(phrase):
         if token == "…":
-            gap += _FEW_WORDS
+            before += _FEW_WORDS
         elif _OPTIONAL.fullmatch(token):
-            gap += f"(?:{_spelt(token[:-1])}{_GAP})?"
+            word = _spelt(token[:-1])
+            if out and phrase.endswith(token):
+                out += f"(?:{_GAP}{word})?"
+            else:
+                before += f"(?:{word}{_GAP})?"
         else:
-            out += f"{_GAP if out else ''}{gap}{_spelt(token)}"
-            gap = ""
-    return out if phrase.endswith(".") else rf"{out}(?![^\W_])"
+            out += f"{_GAP if out else ''}{before}{_spelt(token)}"
+            before = ""
+    return out if phrase.endswith((".", "$")) else rf"{out}(?![^\W_])"
 
 
 def _spelt(token: str) -> str:
@@ -100,6 +104,8 @@ _MOST_WORDS = 2**18
 
 def _literal(token: str) -> tuple[bool, int]:
     """How well a token tells a phrase: letters that every match has; of bracketed words those of the shortest."""
+    if "." in token:
+        return False, 0
     letters = len(_BRACKETS.sub("", token).replace("*", ""))
     choices = [len(word) for word in token.strip("()?*").split("|")]
     return letters >= 3, letters or min(choices, default=0)

@@ -40,15 +40,12 @@ class FindingWords:
             for kind, places, one in self._patterns
             for match in one.finditer(low, start, stop)
         ]
-        hits.sort(key=lambda hit: (hit[0] - hit[1], _RANK[hit[2]]))
+        hits.sort(key=lambda hit: (hit[2] != "there", hit[0] - hit[1], hit[2] != "not"))
         taken: list[tuple[int, int, str, tuple[str, ...]]] = []
         for hit in hits:
             if all(hit[1] <= other[0] or hit[0] >= other[1] for other in taken):
                 taken.append(hit)
         return [Found(a, b, kind == "there", places) for a, b, kind, places in sorted(taken) if kind != "not"]
-
-
-_RANK = {"not": 0, "there": 1, "": 2}
 
 
 def _kind(entry: Entry) -> str:
@@ -95,7 +92,10 @@ def names_a_place(low: str) -> bool:
 
 def is_only_a_place(low: str) -> bool:
     """Whether a sentence is nothing but anatomy, as "2. Right shoulder and clavicle."."""
-    if len(WORDS.findall(low)) > _TOPIC_WORDS or not places_in(low, 0, len(low)) or _may_mention(low):
+    words = WORDS.findall(low)
+    if len(words) > _TOPIC_WORDS or not all(word in _FILLERS or _place_triggers().fire(word) for word in words):
+        return False
+    if _may_mention(low) or not places_in(low, 0, len(low)):
         return False
     for one in (*places_in(low, 0, len(low)), *qualifiers_in(low, 0, len(low))):
         low = low[: one.start] + " " * (one.stop - one.start) + low[one.stop :]
@@ -104,6 +104,13 @@ def is_only_a_place(low: str) -> bool:
 
 def _may_mention(low: str) -> bool:
     return any(triggers(language).fire(low) for language in LANGUAGES)
+
+
+@cache
+def _place_triggers() -> Triggers:
+    return Triggers(
+        phrase for name in ("places", "qualifiers") for entry in word_list(name) for phrase in entry.phrases
+    )
 
 
 _TOPIC_WORDS = 5

@@ -1,22 +1,44 @@
-"""Run folders → comparison.parquet, comparison.txt, figures, and an MLflow run with one nested run per encoder."""
+"""Run folders → table, figures and report in the folder ``out``, and a run in MLflow with one below it per question."""
 
-import logging
+import csv
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mae_rad.errors import EvaluationError, RunError
-from mae_rad.evaluation.arms import Arms, embed_arms
-from mae_rad.evaluation.comparison import compare
-from mae_rad.evaluation.figures import draw_forest, draw_map
-from mae_rad.evaluation.report import METRIC_NAMES, format_table
+from data_prep.settings import digest
+from mae_rad.evaluation.bench import child_runs, parent_tags, saved_views
+from mae_rad.evaluation.candidates import Candidate
+from mae_rad.evaluation.comparison import Stage, compare
+from mae_rad.evaluation.encoded import Encoded
+from mae_rad.evaluation.figures.draw import draw_embeddings, draw_numbers
+from mae_rad.evaluation.reading import Reading
+from mae_rad.evaluation.report.facts import (
+    MIN_PATIENTS,
+    EncoderFacts,
+    Facts,
+    files_and_reasons,
+    label_sources,
+    skipped_facts,
+    split_counts,
+    task_facts,
+    write_facts,
+)
+from mae_rad.evaluation.report.page import PAGE, PICTURES, write_page
+from mae_rad.evaluation.report.text import format_table
 from mae_rad.evaluation.rows import Row, write_comparison
 from mae_rad.evaluation.settings import CompareSettings
-from mae_rad.evaluation.tasks import Films, build_tasks
-from mae_rad.tracking import Tracker, default_uri, open_command
+from mae_rad.evaluation.stage import prepare
+from mae_rad.evaluation.tasks import Skipped
+from mae_rad.evaluation.threads import few_threads
+from mae_rad.export.encoder import read_card
+from mae_rad.tracking import DataUsed, RegisteredEncoder, Tracker, address, default_uri, open_command
 
-_logger = logging.getLogger(__name__)
+TABLES = ("comparison.parquet", "comparison.csv", "comparison.txt", PAGE)
 
 
 def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
@@ -28,71 +50,119 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
     Raises:
         EvaluationError: no task can be asked, or runs and shards do not fit together.
     """
-    if not runs:
-        raise EvaluationError("no run is given; name the run folders to compare")
-    if settings.out.exists() and not settings.out.is_dir():
-        raise EvaluationError(f"{settings.out} is a file; give a folder as out")
-    films = Films(settings.shards)
-    tasks, skipped = build_tasks(
-        films, settings.tasks, all_labels=settings.all_labels, min_patients=settings.min_patients
-    )
-    if not tasks:
-        reasons = "; ".join(f"{task.name}: {task.reason}" for task in skipped)
-        raise EvaluationError(f"no task can be asked of these shards ({reasons or 'none is set'})")
-    arms = embed_arms(runs, settings, films.dataset_sha256)  # before anything is begun: it may refuse a run
-    uri = settings.tracking.uri or default_uri(runs[0].resolve().parent)
-    tracker = Tracker.start(
-        uri,
-        settings.tracking.experiment,
-        settings.out.resolve().name,
-        params=settings.model_dump(mode="json", exclude={"out", "shards", "runtime", "tracking"}),
-        tags={"stage": "compare", "dataset_sha256": films.dataset_sha256},
-    )
-    try:
-        rows = compare(arms.trained, arms.floors, tasks, settings)
-        table = format_table(rows, tasks, skipped, about=arms.about, repetitions=settings.repetitions)
-        _publish(rows, table, films, arms, settings, tracker)
-        _track_encoders(rows, arms, uri, settings.tracking.experiment, tracker)
-    except BaseException:
-        tracker.finish("FAILED")
-        raise
-    tracker.finish()
-    return f"{table}\n\nTable and figures: {settings.out}\nMLflow: {open_command(uri)}"
-
-
-def _publish(
-    rows: Sequence[Row], table: str, films: Films, arms: Arms, settings: CompareSettings, tracker: Tracker
-) -> None:
-    write_comparison(rows, settings.out / "comparison.parquet")
-    (settings.out / "comparison.txt").write_text(f"{table}\n", encoding="utf-8")
-    pictures = draw_forest(rows, settings.out)
-    test = np.flatnonzero(films.split == "test")
-    body_parts = films.words("body_part")[test]
-    if len(set(body_parts) - {""}) > 1:
-        keys = [films.keys[row] for row in test]
-        vectors = {encoder.encoder: encoder.rows(keys) for encoder in (*arms.trained, *arms.floors)}
-        pictures.append(draw_map(vectors, body_parts, "body_part, test", settings.out / "map-body_part.png"))
-    for name in ("comparison.parquet", "comparison.txt"):
-        tracker.file(settings.out / name, "")
-    for picture in pictures:
-        tracker.picture(picture, "figures")
-
-
-def _track_encoders(rows: Sequence[Row], arms: Arms, uri: str, experiment: str, tracker: Tracker) -> None:
-    """The comparison names metrics task/probe/encoder; a nested run per encoder names them task/probe/metric.
-
-    MLflow's compare page and charts put runs side by side, so it takes a run per encoder to see them there.
-    """
-    alone = [row for row in rows if row.reference is None]
-    shown = {f"{row.task}/{row.probe}/{row.encoder}": row.interval.value for row in alone if row.metric in METRIC_NAMES}
-    tracker.metrics(shown, 0)
-    for encoder in (*arms.trained, *arms.floors):
-        tags = {"stage": "compare", "encoder_sha256": encoder.encoder_sha256}
+    with few_threads(settings.runtime.threads):
+        stage = prepare(runs, settings)  # before anything is begun: it may refuse a run
+        uri = settings.tracking.uri or default_uri((runs[0] if runs else settings.out).resolve().parent)
+        tracker = Tracker.start(
+            uri,
+            settings.tracking.experiment,
+            settings.out.resolve().name,
+            params=settings.model_dump(mode="json", exclude={"out", "shards", "encoders", "runtime", "tracking"}),
+            tags={"stage": "compare", "dataset_sha256": stage.films.dataset_sha256},
+        )
         try:
-            child = Tracker.start(uri, experiment, encoder.encoder, parent=tracker.run_id, tags=tags)
-        except RunError as error:  # the files are written: a store that has gone since costs only these runs
-            _logger.warning("no MLflow runs per encoder: %s", error)
-            return
-        mine = [row for row in alone if row.encoder == encoder.encoder]
-        child.metrics({f"{row.task}/{row.probe}/{row.metric}": row.interval.value for row in mine}, 0)
-        child.finish()
+            rows, further = compare(stage)
+            facts = _facts(stage, [*stage.skipped, *further])
+            table = _write(rows, facts, stage)
+            _track(Reading(rows), facts, stage, tracker)
+        except BaseException:
+            tracker.finish("FAILED")
+            raise
+        tracker.finish()
+    return f"{table}\n\nReport: {settings.out / PAGE}\nMLflow: {open_command(uri)}"
+
+
+def _facts(stage: Stage, skipped: Sequence[Skipped]) -> Facts:
+    settings, films = stage.settings, stage.films
+    files, reasons, twins = files_and_reasons(settings.shards)
+    return Facts(
+        dataset_sha256=films.dataset_sha256,
+        config_sha256=digest(settings.model_copy(update={"out": Path(), "shards": []})),
+        version=version("mae_rad"),
+        written_on=datetime.now(UTC).date().isoformat(),
+        splits=split_counts(films),
+        files=files,
+        reject_reasons=reasons,
+        same_pixels_across_splits=twins,
+        tasks=[task_facts(task, label_sources(films, task)) for task in stage.tasks],
+        not_asked=skipped_facts(skipped),
+        encoders=[
+            EncoderFacts(name=one.name, method=one.method, about=one.about.partition(": ")[2])
+            for one in stage.candidates
+        ],
+        repetitions=settings.repetitions,
+    )
+
+
+def _write(rows: Sequence[Row], facts: Facts, stage: Stage) -> str:
+    """Write everything into ``settings.out``; returns the table as text."""
+    out, reading = stage.settings.out, Reading(rows)
+    write_comparison(rows, out / "comparison.parquet")
+    _write_csv(rows, out / "comparison.csv")
+    write_facts(facts, out)
+    table = format_table(reading, facts)
+    (out / "comparison.txt").write_text(f"{table}\n", encoding="utf-8")
+    draw_numbers(reading, out / PICTURES)
+    tokens, pool = stage.first
+    draw_embeddings(
+        stage.films,
+        np.flatnonzero(stage.usable & (stage.films.split == "test")),
+        {one.name: partial(_vectors, one, tokens, pool) for one in stage.encoders},
+        out / PICTURES,
+        min_patients=MIN_PATIENTS,
+    )
+    write_page(out)
+    return table
+
+
+def _vectors(encoder: Encoded, tokens: int, pool: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    return encoder.vectors(tokens, pool, rows).array()
+
+
+def _write_csv(rows: Sequence[Row], path: Path) -> None:
+    """The table as MLflow shows it in the browser."""
+    flat = [row.flat() for row in rows]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(flat[0]))
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def _track(reading: Reading, facts: Facts, stage: Stage, tracker: Tracker) -> None:
+    settings = stage.settings
+    test = {
+        f"{split}_{kind}": getattr(count, kind)
+        for split, count in facts.splits.items()
+        for kind in ("films", "patients")
+    }
+    name = "+".join(folder.resolve().name for folder in settings.shards)
+    data = [DataUsed(name, facts.dataset_sha256, "evaluation", test)]
+    views = saved_views(reading, settings.out.resolve().name, tracker.run_id)
+    tracker.views(views)
+    tags = parent_tags(facts, reading, {view.name: address(tracker.experiment, view, charts=True) for view in views})
+    tracker.describe(tags)
+    tracker.inputs(data)
+    for path in TABLES:
+        tracker.file(settings.out / path, "")
+    for picture in sorted((settings.out / PICTURES).glob("*.png")):
+        tracker.picture(picture, PICTURES)
+    for candidate in stage.candidates:
+        if candidate.folder is not None:
+            tracker.register(_registered(candidate, candidate.folder))
+    shared = {key: tags[key] for key in ("stage", "dataset_sha256", "config_sha256", "version")}
+    tracker.children(child_runs(reading, shared), data)
+
+
+def _registered(candidate: Candidate, folder: Path) -> RegisteredEncoder:
+    card = read_card(folder)
+    trained_in = folder.parent / "mlflow_run"
+    return RegisteredEncoder(
+        name=candidate.name,
+        folder=folder,
+        card=card.model_dump(mode="json"),
+        dim=card.encoder.shape.dim,
+        tokens=card.preprocessing.tokens,
+        weights_sha256=card.weights_sha256,
+        pretraining_run=trained_in.read_text(encoding="utf-8").strip() if trained_in.is_file() else None,
+        description=(folder / "README.md").read_text(encoding="utf-8"),
+    )

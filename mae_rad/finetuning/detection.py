@@ -23,7 +23,7 @@ from mae_rad.evaluation.detection_metrics import (
 )
 from mae_rad.evaluation.detections import FilmDetections
 from mae_rad.evaluation.froc_figure import draw_froc
-from mae_rad.evaluation.intervals import bootstrap
+from mae_rad.evaluation.intervals import bootstrap, interval
 from mae_rad.finetuning.box_films import CutSquare, FilmBoxes, PlaceBoxes, stack_boxes
 from mae_rad.finetuning.box_gallery import FilmView, draw_gallery
 from mae_rad.finetuning.known_boxes import KnownBoxes, known_boxes
@@ -180,12 +180,12 @@ class Detection(Task[FilmBoxes]):
     def _results(self, title: str, split: str, label: Label) -> list[Result]:
         if not label.films:
             return []
-        estimates = detection_estimates(label.films)
+        estimates = {name: [estimate] for name, estimate in detection_estimates(label.films).items()}
         repetitions = self.settings.evaluation.repetitions
         drawn = bootstrap(label.patients, estimates, repetitions=repetitions, seed=0)
         present = sum(len(film.true) > 0 for film in label.films)
         counts = len(label.films), len(np.unique(label.patients)), present
-        return [Result(title, split, ALL, name, "", *drawn.interval(name), *counts) for name in estimates]
+        return [Result(title, split, ALL, name, "", *interval(drawn[name]), *counts) for name in estimates]
 
     def _draw(self, labels: Mapping[str, Label], thresholds: Mapping[str, float], folder: Path) -> None:
         films = {title: label.films for title, label in labels.items()}

@@ -14,15 +14,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mae_rad.evaluation.calibration import calibration_error, log_loss, probabilities
-from mae_rad.evaluation.intervals import Interval, bootstrap
+from mae_rad.evaluation.intervals import bootstrap, interval
 from mae_rad.evaluation.metrics import Estimate, Floats, auroc, average_precision
 from mae_rad.heads.base import Line
 
 Flags = NDArray[np.bool_]
 ALL = "all"
 _BIASED = "calibration_error"
-"""Told without interval: resamples with their doubled films are all less even than the films, so that their errors lie
-above that of the films."""
+"""Larger on resamples, which hold films twice, than on the films."""
 
 
 class Asked(NamedTuple):
@@ -127,13 +126,14 @@ def write_results(results: Sequence[Result], path: Path) -> None:
 
 
 def _results(asked: Asked, estimates: Mapping[str, Estimate], about: About, point: str = "") -> list[Result]:
-    drawn = bootstrap(asked.patients, estimates, repetitions=about.repetitions, seed=about.seed)
+    single = {name: [estimate] for name, estimate in estimates.items()}
+    drawn = bootstrap(asked.patients, single, repetitions=about.repetitions, seed=about.seed)
     counts = len(asked.present), len(np.unique(asked.patients)), int(asked.present.sum())
-    intervals = {
-        name: Interval(drawn.values[name], np.nan, np.nan) if name.startswith(_BIASED) else drawn.interval(name)
-        for name in estimates
-    }
-    return [Result(*about[:3], name, point, *interval, *counts) for name, interval in intervals.items()]
+    results = []
+    for name in estimates:
+        value, low, high = interval(drawn[name], biased=name.startswith(_BIASED))
+        results.append(Result(*about[:3], name, point, value, max(low, 0.0), high, *counts))
+    return results
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:

@@ -71,7 +71,8 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     if not dist.is_initialized():
-        patience = timedelta(seconds=timeout_seconds)
+        # NCCL's watchdog aborts a process without a name: the roll call, as patient, is to speak first.
+        patience = timedelta(seconds=timeout_seconds + (30 if on_gpu else 0))
         # DeepSpeed makes groups of its own later, which take these.
         for name in ("default_pg_timeout", "default_pg_nccl_timeout"):
             setattr(dist.distributed_c10d, name, patience)

@@ -17,6 +17,7 @@ from mae_rad.errors import RunError
 from mae_rad.tracking import Outbox, Tracker, default_uri
 from mae_rad.training.attention_logits import AttentionLogits
 from mae_rad.training.checkpoints import Checkpoints
+from mae_rad.training.deterministic import deterministic_kernels
 from mae_rad.training.engine import (
     Engine,
     NonFiniteError,
@@ -66,6 +67,7 @@ def train(work: Work) -> None:
     on_first_rank(who, folder.begin)
     try:
         with (
+            deterministic_kernels(settings.runtime.deterministic),
             Stopping(settings.runtime, first=who.first) as stopping,
             RollCall(who, settings.runtime.timeout_seconds) as roll,
             _tracked(work, folder, who) as outbox,

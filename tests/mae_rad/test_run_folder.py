@@ -2,9 +2,6 @@
 
 import errno
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from mae_rad.config import PretrainSettings
 from mae_rad.errors import RunError, SettingsError
 from mae_rad.training.run_folder import RunFolder
 from mae_rad.training.schedule import learning_rate
+from tests.mae_rad.full_disk import room_for
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
 
@@ -112,22 +110,11 @@ def test_steps_that_are_taken_again_leave_no_second_line(tmp_path: Path) -> None
     assert [line.keys() for line in _lines(folder)] == [{"step", "time", "loss"}] * 2
 
 
-@contextmanager
-def _room(size: int) -> Iterator[None]:
-    """No file may grow beyond ``size`` bytes: the kernel writes what fits, then refuses, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_holds_metrics_back_and_loses_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = _begun(tmp_path / "run")
     folder.log(1, {"loss": 1.0})
     whole = folder.metrics.read_bytes()
-    with _room(len(whole) + 9):
+    with room_for(len(whole) + 9):
         for step in (2, 3):
             folder.log(step, {"loss": 1.0})
     assert folder.metrics.read_bytes() == whole

@@ -142,19 +142,16 @@ def test_a_rank_that_dies_ends_the_job_with_one_message_that_names_it(public: Pa
 
 
 NO_ROOM = """
-import os, resource, sys
+import os, sys
 from mae_rad.training.engine import Engine
 from launch.pretrain import main
+from tests.mae_rad.full_disk import room_for
 save = Engine.save
 def cramped(self, folder, tag, state):
     if os.environ["RANK"] != "1" or state["step"] not in {steps}:
         return save(self, folder, tag, state)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))  # what fits is written, then the kernel refuses
-    try:
+    with room_for(5000):
         return save(self, folder, tag, state)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 Engine.save = cramped
 sys.exit(main(sys.argv[1:]))
 """
