@@ -14,15 +14,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mae_rad.evaluation.calibration import calibration_error, log_loss, probabilities
-from mae_rad.evaluation.intervals import Interval, bootstrap, interval
+from mae_rad.evaluation.intervals import bootstrap, interval
 from mae_rad.evaluation.metrics import Estimate, Floats, auroc, average_precision
 from mae_rad.heads.base import Line
 
 Flags = NDArray[np.bool_]
 ALL = "all"
 _BIASED = "calibration_error"
-"""Told without interval: resamples with their doubled films are all less even than the films, so that their errors lie
-above that of the films."""
+"""Larger on resamples, which hold films twice, than on the films."""
 
 
 class Asked(NamedTuple):
@@ -130,11 +129,11 @@ def _results(asked: Asked, estimates: Mapping[str, Estimate], about: About, poin
     single = {name: [estimate] for name, estimate in estimates.items()}
     drawn = bootstrap(asked.patients, single, repetitions=about.repetitions, seed=about.seed)
     counts = len(asked.present), len(np.unique(asked.patients)), int(asked.present.sum())
-    intervals = {
-        name: Interval(float(one.values.mean()), np.nan, np.nan) if name.startswith(_BIASED) else interval(one)
-        for name, one in drawn.items()
-    }
-    return [Result(*about[:3], name, point, *one, *counts) for name, one in intervals.items()]
+    results = []
+    for name in estimates:
+        value, low, high = interval(drawn[name], biased=name.startswith(_BIASED))
+        results.append(Result(*about[:3], name, point, value, max(low, 0.0), high, *counts))
+    return results
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:
