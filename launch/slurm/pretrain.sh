@@ -34,8 +34,8 @@ while kill -0 $step 2>/dev/null; do
   wait $step
   code=$?
 done
-# 143: SIGTERM came before the training began, or when it was done; nothing is lost, and starting again costs little.
-if [[ $code == 75 || $code == 143 ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
+# 143, 138: the signal came before the training began, or when it was done; nothing is lost, starting again costs little.
+if [[ $code =~ ^(75|143|138)$ ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
   echo "exit code $code; queued again (start $((${SLURM_RESTART_COUNT:-0} + 2)))"
   scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -157,8 +157,6 @@ def _draw(
         draw_subgroups(
             [one for one in results if one.split == split and one.metric == "auroc"], folder / "subgroups.png"
         )
-    encoder = settings.encoder
-    assert encoder is not None  # the run has filled it in
     assert isinstance(settings.task, ClassificationSettings)
     boxes = pa.concat_tables([read_boxes(shards) for shards in settings.data.shards])
     named = {one.title: one.label for one in settings.task.labels}
@@ -174,7 +172,7 @@ def _draw(
                 own,
                 title=title,
                 tokens=settings.film.tokens,
-                patch=encoder.patch,
+                patch=settings.backbone.patch,
             )
             sheet.save(folder / f"films-{re.sub(r'[^a-z0-9]+', '-', label.lower())}.png")
 
