@@ -6,10 +6,11 @@ from enum import StrEnum
 
 from data_prep.config import ShardRuntime
 from data_prep.errors import Reason
+from data_prep.page import percent
 from data_prep.report.alike import ACROSS_PATIENTS, ACROSS_SPLITS
 from data_prep.report.findings import Findings
 from data_prep.report.quality import CLIPPED
-from data_prep.report.words import Kind, percent, reason_words
+from data_prep.report.words import Kind, reason_words
 from data_prep.selection import QUARANTINE
 
 MANY_CLIPPED = 0.05

@@ -1,20 +1,17 @@
 """The report: one HTML page that needs nothing beside itself, for readers from outside the field.
 
 It is made of the public folder alone, unless a private folder is given; then it says so on its face, and may lie in
-the private folder only. Every text goes through the template engine's escaping, the page has no script, and its
-Content-Security-Policy forbids to load anything.
+the private folder only.
 """
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from numpy.typing import NDArray
 
 from data_prep.atomic import published
@@ -22,6 +19,7 @@ from data_prep.census import MIN_PATIENTS, PRIVATE_MODE, PUBLIC_MODE, Census
 from data_prep.errors import ArchiveError
 from data_prep.estimate import size_text
 from data_prep.near_duplicates import BOUND
+from data_prep.page import environment
 from data_prep.polarity import FOUND
 from data_prep.progress import duration
 from data_prep.public_folder import is_begun
@@ -73,9 +71,7 @@ def write_report(public: Path, out: Path, *, private: Path | None = None) -> Rep
 
 def census_page(census: Census) -> str:
     """The census alone, as a page like the report."""
-    return (
-        _environment().get_template("census.html").render({"census": census, "min_patients": MIN_PATIENTS} | _written())
-    )
+    return _environment().get_template("census.html").render({"census": census, "min_patients": MIN_PATIENTS})
 
 
 def check_place(out: Path, private: Path | None) -> None:
@@ -103,22 +99,9 @@ def _write(out: Path, page: bytes, private: bool) -> None:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("data_prep.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["n"] = lambda count: f"{count:,}"
-    environment.filters |= {"size": size_text, "duration": duration}
-    environment.globals["share"] = lambda part, whole: part / whole if whole else 0.0
-    environment.filters["percent"] = words.percent
-    return environment
-
-
-def _written() -> dict[str, Any]:
-    return {"today": datetime.now(UTC).date().isoformat(), "release": version("mae_rad")}
+    made = environment("data_prep.report")
+    made.filters |= {"size": size_text, "duration": duration}
+    return made
 
 
 def _context(found: Findings) -> dict[str, Any]:
@@ -129,7 +112,6 @@ def _context(found: Findings) -> dict[str, Any]:
     if suspects is not None:
         rows = np.sort(np.random.default_rng(films.SEED).permutation(suspects)[:SUSPECTS_SHOWN]).tolist()
     return {
-        **_written(),
         "found": found,
         "folder": folder,
         "census": found.census,

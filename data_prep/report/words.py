@@ -41,12 +41,3 @@ GLOSSARY: dict[str, str] = _TOLD["glossary"]
 def reason_words(reason: str) -> ReasonWords:
     """The words of a reason; one that has none yet is told as it stands."""
     return REASONS.get(reason, ReasonWords(Kind.UNUSABLE, reason.replace("_", " "), "See the documentation."))
-
-
-def percent(share: float) -> str:
-    """Never 0 % or 100 % of what is neither none nor all."""
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    if 0.999 < share < 1:
-        return "> 99.9 %"
-    return (f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}".removesuffix(".0")) + " %"

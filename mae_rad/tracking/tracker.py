@@ -1,13 +1,7 @@
-"""One MLflow run, written by one process; a training writes to it through :class:`~mae_rad.tracking.outbox.Outbox`.
-
-The sqlite store keeps no path: artifacts have ``mlflow-artifacts:`` addresses and lie in ``mlartifacts`` beside the
-database, so that a folder of runs can be moved and is served by ``mlflow server`` (see :func:`open_command`).
-"""
+"""One MLflow run, written by one process; a training writes to it through :class:`~mae_rad.tracking.outbox.Outbox`."""
 
 import logging
 import os
-import re
-import shlex
 import shutil
 import time
 import warnings
@@ -17,12 +11,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from mae_rad.errors import RunError
+from mae_rad.tracking.child_runs import ChildRun, log_child
+from mae_rad.tracking.lineage import DataUsed, as_inputs
 from mae_rad.tracking.public_values import public_value, public_values
+from mae_rad.tracking.registry import RegisteredEncoder, register
+from mae_rad.tracking.saved_views import SavedView, save_view
+from mae_rad.tracking.store import PROXIED, SQLITE, artifact_folder, database, legal
 
-_SQLITE = "sqlite:///"
 _MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Opens the experiment in the pages for model training, with charts and compare."""
-_PROXIED = "mlflow-artifacts:"
 _RETRY_SECONDS = 60.0
 _PENDING = 20_000
 """Metrics kept while the store does not answer; the oldest go first. The run folder has them all."""
@@ -34,7 +31,7 @@ _ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
-    "_MLFLOW_SERVER_ARTIFACT_ROOT": f"{_PROXIED}/",
+    "_MLFLOW_SERVER_ARTIFACT_ROOT": f"{PROXIED}/",
 }
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -44,10 +41,12 @@ _logger = logging.getLogger(__name__)
 class Tracker:
     """A started MLflow run; make one with :meth:`start`."""
 
-    def __init__(self, client: Any, run_id: str, artifacts: Path | None) -> None:
-        self.run_id = run_id
+    def __init__(self, client: Any, run: Any, uri: str) -> None:
+        self.run_id = str(run.info.run_id)
+        self.experiment = str(run.info.experiment_id)
         self._client = client
-        self._artifacts = artifacts
+        self._uri = uri
+        self._artifacts = artifact_folder(uri, run.info.artifact_uri)
         self._pending: deque[tuple[str, float, int, int]] = deque(maxlen=_PENDING)
         self._retry_at = 0.0
         self._complained = False
@@ -88,12 +87,12 @@ class Tracker:
                 f"the MLflow store {_shown(uri)} cannot be used ({_kind(error)});"
                 " start its server, or name another store in the setting for the MLflow address"
             ) from error
-        return cls(client, run.info.run_id, _artifact_folder(uri, run.info.artifact_uri))
+        return cls(client, run, uri)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Log ``values`` at ``step``; what cannot be delivered now is delivered with a later call."""
         now = int(time.time() * 1000)
-        self._pending.extend((_legal(name), float(value), now, step) for name, value in values.items())
+        self._pending.extend((legal(name), float(value), now, step) for name, value in values.items())
         self._attempt(self._flush)
 
     def last_step(self) -> int:
@@ -112,7 +111,7 @@ class Tracker:
         from mlflow.entities import Metric  # noqa: PLC0415 - imported with the client, two seconds
 
         every = [
-            Metric(_legal(name), float(value), int(seconds * 1000), step)
+            Metric(legal(name), float(value), int(seconds * 1000), step)
             for step, seconds, values in lines
             for name, value in values.items()
         ]
@@ -135,6 +134,37 @@ class Tracker:
     def file(self, path: Path, folder: str) -> None:
         """Store any file as ``folder/<name of path>``; an empty ``folder`` is the top."""
         self._attempt(lambda: self.store(path, folder))
+
+    def describe(self, tags: Mapping[str, str]) -> None:
+        """Add tags to the run."""
+        self._attempt(lambda: _describe(self._client, self.run_id, {}, tags))
+
+    def inputs(self, data: Sequence[DataUsed]) -> None:
+        """Say which shards the run read: they stand in its page, and runs can be grouped and searched by them."""
+        self._attempt(lambda: self._client.log_inputs(self.run_id, as_inputs(data)))
+
+    def children(self, runs: Sequence[ChildRun], data: Sequence[DataUsed]) -> None:
+        """Log whole runs below this one, three transactions each; a store that has gone since costs only these."""
+
+        def log() -> None:
+            inputs = as_inputs(data)
+            for run in runs:
+                log_child(self._client, self.experiment, self.run_id, run, inputs)
+
+        self._attempt(log)
+
+    def views(self, views: Sequence[SavedView]) -> None:
+        """Prepare views of the experiment, for the menu of its table and charts."""
+
+        def save() -> None:
+            for view in views:
+                save_view(self._client, self.experiment, view)
+
+        self._attempt(save)
+
+    def register(self, model: RegisteredEncoder) -> None:
+        """Put an encoder into the model registry; one that is there with the same weights is not put there again."""
+        self._attempt(lambda: register(self._client, self.experiment, self.run_id, self._uri, model))
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
         """Deliver what is pending and end the run."""
@@ -163,28 +193,13 @@ class Tracker:
                 _logger.warning("MLflow does not take what is logged (%s); the run goes on without it", _kind(error))
 
 
-def default_uri(folder: Path) -> str:
-    """The sqlite store in ``folder``, the one that holds the run folders."""
-    return f"{_SQLITE}{(folder.resolve() / 'mlflow.db').as_posix()}"
-
-
-def open_command(uri: str) -> str:
-    """What a person types to read the store, or the address that a browser opens where a server already runs."""
-    if uri.startswith(("http://", "https://")):
-        return uri
-    command = f"MLFLOW_DISABLE_TELEMETRY=true mlflow server --backend-store-uri {shlex.quote(uri)}"
-    if uri.startswith(_SQLITE):
-        command += f" --artifacts-destination {shlex.quote(str(_artifact_root(uri)))}"
-    return f"{command} --port 5000    # then open http://127.0.0.1:5000"
-
-
 def _client(uri: str) -> Any:
     from mlflow.tracking import MlflowClient  # noqa: PLC0415 - two seconds, only where a run is tracked
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if uri.startswith(_SQLITE):
-        _database(uri).parent.mkdir(parents=True, exist_ok=True)
+    if uri.startswith(SQLITE):
+        database(uri).parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=uri)
 
 
@@ -225,31 +240,10 @@ def _experiment(client: Any, name: str) -> str:
 def _describe(client: Any, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
     from mlflow.entities import Param, RunTag  # noqa: PLC0415
 
-    entries = [Param(_legal(name), value[:_LONGEST_VALUE]) for name, value in params.items()]
+    entries = [Param(legal(name), value[:_LONGEST_VALUE]) for name, value in params.items()]
     for start in range(0, len(entries), _PER_BATCH):
         client.log_batch(run_id, params=entries[start : start + _PER_BATCH])
-    client.log_batch(run_id, tags=[RunTag(_legal(name), public_value(value)) for name, value in tags.items()])
-
-
-def _legal(name: str) -> str:
-    """``name`` in the letters that MLflow allows: a path of non-empty parts, at most 250 characters."""
-    parts = re.sub(r"[^\w.\- :/]", "_", name).split("/")
-    return "/".join(part for part in parts if part.strip(". "))[:250] or "_"
-
-
-def _database(uri: str) -> Path:
-    return Path(uri.removeprefix(_SQLITE))
-
-
-def _artifact_root(uri: str) -> Path:
-    return _database(uri).parent / "mlartifacts"
-
-
-def _artifact_folder(uri: str, address: str) -> Path | None:
-    """Where the artifacts of a run of the sqlite store lie; None leaves them to MLflow."""
-    if not uri.startswith(_SQLITE) or not address.startswith(_PROXIED):
-        return None
-    return _artifact_root(uri) / PurePosixPath(address.removeprefix(_PROXIED).lstrip("/"))
+    client.log_batch(run_id, tags=[RunTag(legal(name), public_value(value)) for name, value in tags.items()])
 
 
 def _shown(uri: str) -> str:

@@ -22,6 +22,7 @@ from data_prep.engine import shard
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
 from data_prep.ledger import DEIDENTIFICATION
 from data_prep.manifest import UNMAPPED_FILE, read_linkage
+from data_prep.page import percent
 from data_prep.report import alike, films, quality, words
 from data_prep.report.charts import histogram
 from data_prep.report.decisions import Level, decisions
@@ -128,11 +129,11 @@ def test_the_part_that_could_not_be_used_is_that_of_the_command(made: Path) -> N
         count for reason, count in card.reasons.items() if words.reason_words(reason).kind is words.Kind.UNUSABLE
     )
     assert lost and f"{lost} files that should" in asked.why
-    assert asked.title.startswith(words.percent(reject_fraction(card)))
+    assert asked.title.startswith(percent(reject_fraction(card)))
 
 
 def test_parts_are_never_rounded_to_none_or_all() -> None:
-    told = [words.percent(part) for part in (0, 1e-6, 0.0123, 0.5, 0.99999, 1)]
+    told = [percent(part) for part in (0, 1e-6, 0.0123, 0.5, 0.99999, 1)]
     assert told == ["0 %", "< 0.1 %", "1.2 %", "50 %", "> 99.9 %", "100 %"]
 
 

@@ -20,7 +20,10 @@ def test_effective_rank_of_known_singular_values():
     for singular, expected in (
         ([1.0] * 8, 8.0),
         ([1.0] * 3 + [0.0] * 5, 3.0),
-        ([4.0, 2, 1, 1, 0, 0, 0, 0], 2 ** (0.5 * 1 + 0.25 * 2 + 2 * 0.125 * 3)),  # entropy of 1/2, 1/4, 1/8, 1/8 in bits
+        (
+            [4.0, 2, 1, 1, 0, 0, 0, 0],
+            2 ** (0.5 * 1 + 0.25 * 2 + 2 * 0.125 * 3),
+        ),  # entropy of 1/2, 1/4, 1/8, 1/8 in bits
     ):
         x = orthogonal(60)[:, :8] @ np.diag(singular) @ orthogonal(8, seed=2)
         assert rank_me(x) == pytest.approx(expected, rel=1e-4)

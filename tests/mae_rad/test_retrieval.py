@@ -55,7 +55,9 @@ def test_queries_are_the_films_for_which_there_is_something_to_find(tmp_path):
     def found(question: Question):
         keys = [films[row]["key"] for row in question.rows]
         names = {row["key"]: name for row, name in zip(films, "abcdefgh", strict=True)}
-        return {names[keys[place]]: int(count) for place, count in zip(question.queries, question.relevant, strict=True)}
+        return {
+            names[keys[place]]: int(count) for place, count in zip(question.queries, question.relevant, strict=True)
+        }
 
     assert found(kind) == {"a": 1, "b": 1, "d": 2, "e": 1, "f": 1}  # never films of the own patient
     assert found(patient) == {"a": 2, "b": 1, "c": 1}  # never films of the own study

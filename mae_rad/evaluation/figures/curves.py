@@ -1,0 +1,110 @@
+"""Curves with bands: what few labels are worth, and what size and the size of objects are worth."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from mae_rad.evaluation.figures.style import GREY, bare, encoder_styles
+from mae_rad.evaluation.names import metric_of, plain, probe_name
+from mae_rad.evaluation.reading import Reading
+from mae_rad.evaluation.rows import Row
+
+_COLUMNS = 3
+OBJECT_SIZE = "object_size="
+
+
+def label_efficiency(reading: Reading, probe: str) -> Figure | None:
+    """Score over training films, a panel per task; None where one label fraction alone was asked."""
+    encoders = reading.shown
+    asked = {task: {name: reading.curve(name, task, probe) for name in encoders} for task in reading.tasks}
+    panels = {task: curves for task, curves in asked.items() if any(len(curve) > 1 for curve in curves.values())}
+    if not panels:
+        return None
+    figure, axes = _panels(len(panels))
+    styles = encoder_styles(encoders)
+    for panel, (task, curves) in zip(axes, panels.items(), strict=False):
+        for number, (name, curve) in enumerate(curves.items()):
+            x = np.array([max(row.n_train, 1) for row in curve], np.float64)
+            _band(panel, x * 1.03 ** (number - len(curves) / 2), curve, styles[name])
+        longest = max(curves.values(), key=len)
+        panel.set_xscale("log")
+        panel.set_xticks([max(row.n_train, 1) for row in longest], [_films(row) for row in longest], fontsize=8.5)
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set_xlabel("training films\n(patients)", fontsize=9)
+        _dress(panel, task, longest[-1])
+    _legend(figure, axes[0], encoders, styles, f"{probe_name(probe)}; bands: 95 % interval over test patients")
+    return figure
+
+
+def by_size(reading: Reading, probe: str) -> Figure | None:
+    """Score over T and over the size of the object; None where neither was asked."""
+    panels: list[tuple[str, str, Mapping[str, Sequence[Row]]]] = []
+    for task in reading.tasks:
+        sizes = {f"{tokens:,}": rows for tokens, rows in reading.sizes(task, probe).items()}
+        objects = {
+            name.removeprefix(OBJECT_SIZE): rows
+            for name, rows in reading.subsets(task, probe).items()
+            if name.startswith(OBJECT_SIZE)
+        }
+        panels += [(task, "size of the film, T patches of content", sizes)] if sizes else []
+        panels += [(task, "size of the object", objects)] if objects else []
+    if not panels:
+        return None
+    figure, axes = _panels(len(panels))
+    styles = encoder_styles(reading.shown)
+    for panel, (task, label, groups) in zip(axes, panels, strict=False):
+        for number, name in enumerate(reading.shown):
+            rows = [(place, row) for place, group in enumerate(groups.values()) for row in group if row.encoder == name]
+            x = np.array([place for place, _ in rows], np.float64) + 0.05 * (number - len(reading.shown) / 2)
+            _band(panel, x, [row for _, row in rows], styles[name])
+        names = [f"{name}\n{rows[0].n_films:,} ({rows[0].n_patients:,})" for name, rows in groups.items()]
+        panel.set_xticks(range(len(groups)), names, fontsize=8.5)
+        panel.set_xlabel(f"{label}\ntest films (patients)", fontsize=9)
+        _dress(panel, task, next(iter(groups.values()))[0], counted=False)
+    _legend(figure, axes[0], reading.shown, styles, f"{probe_name(probe)}; bars: 95 % interval over test patients")
+    return figure
+
+
+def _panels(count: int) -> tuple[Figure, list[Any]]:
+    columns = min(count, _COLUMNS)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(max(3.65 * columns, 6), 0.5 + 3.1 * lines), layout="constrained")
+    axes: list[Any] = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.set_visible(False)
+    return figure, axes
+
+
+def _band(panel: Any, x: Any, rows: Sequence[Row], style: dict[str, str]) -> None:
+    values, low, high = np.array([row.interval for row in rows], np.float64).reshape(-1, 3).T
+    panel.plot(x, values, linewidth=1.8, markersize=5.5, **style)
+    if len(x) > 2:
+        panel.fill_between(x, low, high, color=style["color"], alpha=0.13, linewidth=0)
+    panel.vlines(x, low, high, color=style["color"], linewidth=1)
+
+
+def _dress(panel: Any, task: str, row: Row, *, counted: bool = True) -> None:
+    metric = metric_of(row.metric)
+    told = f"\n{row.n_films:,} test films, {row.n_patients:,} patients" if counted else ""
+    panel.set_title(f"{plain(task)}{told}", fontsize=10)
+    panel.set_ylabel(f"{metric.name}{f', {metric.unit}' if metric.unit else ''}", fontsize=9)
+    panel.tick_params(axis="y", labelsize=8.5)
+    if metric.chance is not None:
+        panel.axhline(metric.chance, color=GREY, linewidth=1, linestyle=":")
+    bare(panel, grid="y")
+
+
+def _films(row: Row) -> str:
+    return f"{row.n_train:,}\n({row.n_train_patients:,})"
+
+
+def _legend(figure: Figure, panel: Any, encoders: Sequence[str], styles: Mapping[str, Any], title: str) -> None:
+    handles = [panel.plot([], [], label=name, **styles[name])[0] for name in encoders]
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=min(len(encoders), 5), frameon=False, title=title,
+        alignment="left", fontsize=10, title_fontsize=10,
+    )  # fmt: skip

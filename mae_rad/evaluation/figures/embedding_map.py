@@ -1,0 +1,103 @@
+"""Maps of the embeddings: the first two principal components, coloured by what is known of a film."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mae_rad.evaluation.figures.style import class_style, save_png
+from mae_rad.evaluation.vectors import of_array, scale_of
+
+FILMS = 3000
+CLASSES = 7
+"""The most frequent ones have a colour each."""
+_COLUMNS = 3
+_OTHER = "#c0c0c0"
+
+Vectors = NDArray[np.float32]
+
+
+def draw_map(
+    encoders: Mapping[str, Vectors],
+    classes: NDArray[np.object_],
+    patients: NDArray[np.int64],
+    name: str,
+    path: Path,
+    *,
+    min_patients: int,
+) -> Path | None:
+    """Draw every encoder's films as points; None, and no file, where fewer than two values can be told.
+
+    Args:
+        encoders: name → vectors [N, D] of the same films in the same order.
+        classes: [N] value of each film, empty where it has none; the most frequent have a colour.
+        patients: [N] number of the patient of each film.
+        name: what the values are, for the legend.
+        path: PNG.
+        min_patients: a value that fewer patients share is not named.
+    """
+    films = np.flatnonzero(classes != "")
+    films = np.sort(np.random.default_rng(0).permutation(films)[:FILMS])
+    shown = nameable(classes[films], patients[films], min_patients)[:CLASSES]
+    if len(shown) < 2:
+        return None
+    columns = min(len(encoders), _COLUMNS)
+    lines = -(-len(encoders) // columns)
+    figure = Figure(figsize=(4.1 * columns + 1.9, 4.1 * lines), layout="constrained")
+    panels: list[Any] = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for panel, (encoder, matrix) in zip(panels, encoders.items(), strict=False):
+        _scatter(panel, encoder, principal(matrix[films]), classes[films], shown)
+    for panel in panels[len(encoders) :]:
+        panel.set_visible(False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    title = f"{name}\n{len(films):,} test films of {len(np.unique(patients[films])):,} patients"
+    figure.legend(handles, labels, loc="outside right upper", title=title, frameon=False, markerscale=1.5, fontsize=10)
+    return save_png(figure, path)
+
+
+def nameable(classes: NDArray[np.object_], patients: NDArray[np.int64], min_patients: int) -> list[str]:
+    """Values that at least ``min_patients`` patients share, the most frequent first."""
+    names, counts = np.unique(classes.astype(str), return_counts=True)
+    ordered = [str(names[place]) for place in np.argsort(-counts, kind="stable")]
+    return [name for name in ordered if name and len(np.unique(patients[classes == name])) >= min_patients]
+
+
+def principal(matrix: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[N, 2] projections of standardised vectors, and the fraction of the variance each explains."""
+    x = scale_of(of_array(matrix)).apply(matrix)
+    variance, directions = np.linalg.eigh(np.cov(x.T.astype(np.float64)))
+    return x @ directions[:, :-3:-1], variance[:-3:-1] / variance.sum()
+
+
+def _scatter(
+    panel: Any,
+    encoder: str,
+    projected: tuple[NDArray[np.float64], NDArray[np.float64]],
+    classes: NDArray[np.object_],
+    shown: Sequence[str],
+) -> None:
+    points, explained = projected
+    for number, value in enumerate(shown):
+        here = classes == value
+        label = f"{value} ({here.sum():,})"
+        panel.plot(
+            *points[here].T,
+            linestyle="",
+            markersize=5,
+            alpha=0.7,
+            markeredgewidth=0,
+            label=label,
+            **class_style(number),
+        )
+    others = ~np.isin(classes.astype(str), shown)
+    if others.any():
+        label = f"other ({others.sum():,})"
+        panel.plot(*points[others].T, linestyle="", marker=".", color=_OTHER, label=label, zorder=0)
+    panel.set_title(encoder, fontsize=12)
+    panel.set_xlabel(f"component 1, {explained[0]:.0%} of the variance", fontsize=10)
+    panel.set_ylabel(f"component 2, {explained[1]:.0%}", fontsize=10)
+    panel.set_xticks([])
+    panel.set_yticks([])

@@ -1,0 +1,192 @@
+"""Forest plots: what every encoder scores, and how two of them differ on the same films."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
+from numpy.typing import NDArray
+
+from mae_rad.evaluation.figures.style import COLOURS, GREY, INK, RULE, SOFT, bare, encoder_styles, save_png, signed
+from mae_rad.evaluation.intervals import Interval
+from mae_rad.evaluation.names import metric_of, plain, probe_name
+from mae_rad.evaluation.reading import Reading
+from mae_rad.evaluation.rows import FLOOR, Row
+
+PER_FIGURE = 8
+"""Task × probe groups on one figure of values; more make more figures."""
+_DECIDED = ("higher", "lower")
+
+
+def values_forests(reading: Reading, probes: Sequence[str]) -> list[Figure]:
+    """Per task and probe what every encoder scores, and its difference to the floor.
+
+    Of several pretraining runs together each one is a small stroke.
+    """
+    groups = [(task, probe) for task in reading.tasks for probe in probes if reading.values(task, probe)]
+    return [_values_forest(reading, groups[start : start + PER_FIGURE]) for start in range(0, len(groups), PER_FIGURE)]
+
+
+def draw_values(reading: Reading, folder: Path) -> list[Path]:
+    """Write ``values-1.png``, …; those of an earlier comparison with more tasks go."""
+    for old in folder.glob("values-*.png"):
+        old.unlink()
+    return [
+        save_png(figure, folder / f"values-{number}.png")
+        for number, figure in enumerate(values_forests(reading, reading.probes), 1)
+    ]
+
+
+def _values_forest(reading: Reading, groups: Sequence[tuple[str, str]]) -> Figure:
+    encoders = reading.shown
+    styles = encoder_styles(encoders)
+    rows = {group: [row for row in reading.values(*group) if row.encoder in encoders] for group in groups}
+    to_floor = {group: [row for row in reading.differences(*group) if row.reference == FLOOR] for group in groups}
+    columns = 2 if any(to_floor.values()) else 1
+    height = 1.5 + len(groups) * (0.36 + 0.19 * len(encoders))
+    figure = Figure(figsize=(4.5 + 3.6 * columns, height), layout="constrained")
+    axes: NDArray[Any] = figure.subplots(1, columns, sharey=True, squeeze=False)[0]
+    for number, group in enumerate(groups):
+        for row in rows[group]:
+            y = number + _offset(encoders.index(row.encoder), len(encoders))
+            _draw(axes[0], row.interval, y, f"{row.interval.value:.3f}", styles[row.encoder])
+            runs = [one for one in reading.values(*group) if one.encoder in reading.members(row.encoder)]
+            across = [one.interval.value for one in runs]
+            axes[0].plot(across, [y] * len(runs), "|", color=styles[row.encoder]["color"], markersize=9)
+        for row in to_floor[group]:
+            if row.difference is not None:
+                y = number + _offset(encoders.index(row.encoder), len(encoders))
+                _draw(axes[1], row.difference, y, signed(row.difference.value), styles[row.encoder])
+    _dress(axes, [rows[group][0] for group in groups])
+    handles = [axes[0].plot([], [], linestyle="", markersize=7, label=name, **styles[name])[0] for name in encoders]
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(encoders), 4), frameon=False, fontsize=11)
+    return figure
+
+
+def _offset(place: int, count: int) -> float:
+    return (place - (count - 1) / 2) * 0.8 / (count + 0.6)
+
+
+def _draw(axes: Any, interval: Interval, y: float, text: str, style: dict[str, str]) -> None:
+    """A marker with its interval; the value stands behind the upper bound."""
+    if np.isfinite(interval.low):
+        axes.plot([interval.low, interval.high], [y, y], color=style["color"], linewidth=2, solid_capstyle="butt")
+    axes.plot(interval.value, y, linestyle="", markersize=7, **style)
+    end = np.nanmax([interval.value, interval.high])
+    axes.annotate(text, (end, y), (7, 0), textcoords="offset points", va="center", fontsize=9, color="#333333")
+
+
+def _dress(axes: NDArray[Any], first: Sequence[Row]) -> None:
+    axes[0].set_yticks(range(len(first)), [_group_label(row) for row in first], fontsize=10)
+    axes[0].set_ylim(len(first) - 0.5, -0.5)
+    metrics = [metric_of(name) for name in dict.fromkeys(row.metric for row in first)]
+    names = " or ".join(metric.name for metric in metrics)
+    chance = {metric.chance for metric in metrics if metric.chance is not None}
+    told = f", {min(chance):g} is chance" if len(chance) == 1 else ""
+    axes[0].set_xlabel(f"{names} on test films{told}\n95 % interval over patients", fontsize=10)
+    for value in chance if len(chance) == 1 else ():
+        axes[0].axvline(value, color=GREY, linewidth=1, linestyle=":")
+    if len(axes) > 1:
+        axes[1].set_xlabel(f"difference to the {FLOOR} on the same films\n95 % interval over patients", fontsize=10)
+        axes[1].axvline(0, color=GREY, linewidth=1, linestyle=":")
+    for panel in axes:
+        panel.margins(x=0.18)
+        bare(panel)
+        panel.tick_params(axis="y", length=0)
+        panel.spines["left"].set_visible(False)
+        for line in np.arange(len(first) - 1) + 0.5:
+            panel.axhline(line, color="#cccccc", linewidth=0.8)
+
+
+def _group_label(row: Row) -> str:
+    task = "\n".join(textwrap.wrap(plain(row.task), 28))
+    return f"{task}\n{probe_name(row.probe)}\n{row.n_films:,} films, {row.n_patients:,} patients"
+
+
+def pair_forest(reading: Reading, encoder: str, reference: str, arm: str) -> Figure:
+    """Differences of two encoders on the same films: a row per task and probe, their numbers beside it.
+
+    A filled marker is a difference that holds after correction for many tasks; the grey bar is what this test set
+    would miss.
+    """
+    wanted = (encoder, reference)
+    rows = [row for row in reading.differences() if (row.encoder, row.reference) == wanted and row.arm == arm]
+    tasks = [task for task in reading.tasks if any(row.task == task for row in rows)]
+    places: list[tuple[float, Row]] = []
+    heads: list[tuple[float, Row]] = []
+    y = 0.0
+    for task in tasks:
+        here = [row for row in rows if row.task == task]
+        heads.append((y, here[0]))
+        places += [(y + 1 + number, row) for number, row in enumerate(here)]
+        y += len(here) + 1.5
+    height = 1.25 + 0.235 * y
+    figure = Figure(figsize=(9.8, height))
+    axes = figure.add_axes((0.19, 0.72 / height, 0.36, 1 - 1.2 / height))
+    for place, row in places:
+        _draw_difference(axes, place, row)
+    axes.set_ylim(y - 0.5, -0.6)
+    axes.set_yticks([])
+    axes.axvline(0, color=INK, linewidth=1)
+    limit = max((abs(bound) for _, row in places for bound in _bounds(row)), default=0.1) * 1.08
+    axes.set_xlim(-limit, limit)
+    bare(axes)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(f"difference, {encoder} minus {reference}, 95 % interval over patients", fontsize=10)
+    _columns(axes, places, heads, encoder, reference)
+    return figure
+
+
+def _draw_difference(axes: Any, y: float, row: Row) -> None:
+    assert row.difference is not None
+    least = row.minimum_detectable_difference
+    if least is not None and np.isfinite(least):
+        axes.fill_betweenx([y - 0.36, y + 0.36], -least, least, color=RULE, linewidth=0)
+    colour = COLOURS[0]
+    if np.isfinite(row.difference.low):
+        axes.plot([row.difference.low, row.difference.high], [y, y], color=colour, linewidth=1.8)
+    face = colour if row.verdict in _DECIDED else "white"
+    axes.plot(row.difference.value, y, marker="s", markersize=6, color=colour, markerfacecolor=face)
+
+
+def _bounds(row: Row) -> list[float]:
+    values = [*(row.difference or ()), row.minimum_detectable_difference or 0.0]
+    return [value for value in values if np.isfinite(value)]
+
+
+def _columns(
+    axes: Any, places: Sequence[tuple[float, Row]], heads: Sequence[tuple[float, Row]], encoder: str, reference: str
+) -> None:
+    """Text left and right of the plot, in the rows of its markers."""
+    across = blended_transform_factory(axes.transAxes, axes.transData)
+
+    def write(x: float, y: float, text: str, **more: Any) -> None:
+        axes.text(x, y, text, transform=across, va="center", fontsize=9.5, **more)
+
+    columns = (1.04, 1.66, 1.95)
+    for x, text in zip(columns, ("difference [95 %]", encoder, reference), strict=True):
+        write(x, -0.9, _short(text), color=SOFT)
+    for y, row in heads:
+        name = f"{plain(row.task)}, {metric_of(row.metric).name}"
+        write(-0.52, y, _short(name, 48), fontweight="bold", color=INK)
+        write(1.04, y, f"{row.n_films:,} test films, {row.n_patients:,} patients", color=SOFT)
+    for y, row in places:
+        assert row.difference is not None
+        theirs = Interval(row.interval.value - row.difference.value, np.nan, np.nan)
+        write(-0.5, y, probe_name(row.probe), color=INK)
+        write(columns[0], y, _numbers(row.difference), color=INK)
+        write(columns[1], y, f"{row.interval.value:.3f}", color=INK)
+        write(columns[2], y, f"{theirs.value:.3f}", color=INK)
+
+
+def _numbers(difference: Interval) -> str:
+    if not np.isfinite(difference.low):
+        return f"{signed(difference.value)} [no interval]"
+    return f"{signed(difference.value)} [{signed(difference.low)}, {signed(difference.high)}]"
+
+
+def _short(name: str, most: int = 18) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

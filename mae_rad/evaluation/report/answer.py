@@ -1,0 +1,138 @@
+"""What the differences say, in sentences: pure functions of the rows.
+
+A sentence names encoders, not methods, as long as one of them is a single pretraining run; it never says "equal" where
+the test set is merely too small.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import get_args
+
+from mae_rad.evaluation.intervals import Interval
+from mae_rad.evaluation.names import metric_of, plain, probe_name
+from mae_rad.evaluation.reading import Reading
+from mae_rad.evaluation.rows import FLOOR, Row, Verdict
+
+NOT_MEASURED = (
+    "Each of these encoders is one pretraining run. How much a second run of the same method would differ is not "
+    "measured, so this tells the encoders apart, on these films, and does not rank the methods."
+)
+_ANSWERED = 2
+"""Pairs that are answered where masked autoencoding does not meet contrastive learning."""
+
+Pair = tuple[str, str, str]
+"""(encoder, reference, arm)."""
+
+
+def main_pairs(reading: Reading) -> list[Pair]:
+    """Pairs that the answer is about: masked autoencoding and contrastive learning; else the first that there are."""
+    asked = [pair for pair in reading.pairs if {reading.method(name) for name in pair[:2]} == {"mae", "simclr"}]
+    to_floor = [
+        (row.encoder, FLOOR, row.arm) for row in reading.differences() if row.reference == FLOOR
+    ]  # where one encoder alone was trained
+    return asked or reading.pairs[:_ANSWERED] or list(dict.fromkeys(to_floor))[:_ANSWERED]
+
+
+def of_pair(reading: Reading, pair: Pair, probe: str | None = None) -> list[Row]:
+    """Headline differences of a pair."""
+    rows = reading.differences(probe=probe)
+    return [row for row in rows if (row.encoder, row.reference, row.arm) == pair]
+
+
+def sentence(reading: Reading, pair: Pair) -> str:
+    """The answer in one sentence, with intervals."""
+    probe = reading.probes[0]
+    rows = of_pair(reading, pair, probe)
+    films, patients = (max(getattr(row, name) for row in rows) for name in ("n_films", "n_patients"))
+    who = _side(pair[0], rows[0].n_runs), _side(pair[1], rows[0].n_reference_runs or 1)
+    by_verdict = {verdict: [row for row in rows if row.verdict == verdict] for verdict in get_args(Verdict)}
+    parts = [
+        _decided("higher", by_verdict["higher"]),
+        _decided("lower", by_verdict["lower"]),
+        _undecided("as good as equal", by_verdict["no relevant difference"]),
+        _undecided("no difference shown", by_verdict["no difference shown"]),
+        _undecided("too few patients to tell", by_verdict["too few patients"]),
+    ]
+    return (
+        f"{who[0]} against {who[1]}, read by {probe_name(probe)} with all labels on up to {films:,} films of "
+        f"{patients:,} test patients, {len(rows)} questions: {'; '.join(part for part in parts if part)}."
+    )
+
+
+def other_probes(reading: Reading, pair: Pair) -> list[str]:
+    """How the other probes count."""
+    told = []
+    for probe in reading.probes[1:]:
+        rows = of_pair(reading, pair, probe)
+        higher, lower = (sum(row.verdict == word for row in rows) for word in ("higher", "lower"))
+        if rows:
+            rest = len(rows) - higher - lower
+            told.append(f"{probe_name(probe)}: higher in {higher}, lower in {lower}, neither in {rest} of {len(rows)}")
+    return told
+
+
+def measured_runs(reading: Reading) -> bool:
+    """Whether every compared side is several pretraining runs, so that methods can be spoken of."""
+    rows = [row for row in reading.differences() if row.reference != FLOOR and row.n_reference_runs is not None]
+    return bool(rows) and all(row.n_runs > 1 and (row.n_reference_runs or 0) > 1 for row in rows)
+
+
+def verdict_words(row: Row) -> str:
+    """What one difference says, for a table."""
+    if row.difference is None:
+        return ""
+    least = row.minimum_detectable_difference
+    if row.verdict in ("higher", "lower"):
+        return f"{row.encoder} {row.verdict}"
+    if row.verdict == "no relevant difference":
+        return "as good as equal"
+    if row.verdict == "too few patients" or not math.isfinite(row.difference.low):
+        return "too few patients to tell" + (f": only {least:.3f} or more would show" if known(least) else "")
+    return "no difference shown" + (f"; {least:.3f} or more would show" if known(least) else "")
+
+
+def known(value: float | None) -> bool:
+    """Whether there is such a number."""
+    return value is not None and math.isfinite(value)
+
+
+def interval_text(interval: Interval, *, signed: bool = False, digits: int = 3) -> str:
+    """0.912 [0.887, 0.934]; a bound that is not known is told."""
+    form = f"{{:{'+' if signed else ''}.{digits}f}}"
+
+    def number(value: float) -> str:
+        return form.format(value + 0.0).replace("-", "−")
+
+    if not math.isfinite(interval.value):
+        return "not defined"
+    if not math.isfinite(interval.low):
+        return f"{number(interval.value)} [no interval]"
+    return f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"
+
+
+def _decided(word: str, rows: Sequence[Row]) -> str:
+    """In how many questions, and the one where it is clearest."""
+    if not rows:
+        return f"{word} in none"
+    first = max(rows, key=lambda row: abs(row.difference.value) if row.difference else 0.0)
+    assert first.difference is not None
+    most = "" if len(rows) == 1 else f"{len(rows)}, most in "
+    number = f"{metric_of(first.metric).name} {interval_text(first.difference, signed=True)}"
+    return f"{word} in {most}{plain(first.task)} ({number})"
+
+
+def _undecided(words: str, rows: Sequence[Row]) -> str:
+    """In which questions; where nothing was shown, how large a difference would have been."""
+    if not rows:
+        return ""
+    names = ", ".join(plain(row.task) for row in rows)
+    least = sorted(row.minimum_detectable_difference or 0.0 for row in rows if known(row.minimum_detectable_difference))
+    told = ""
+    if least and not words.startswith("as good"):
+        span = f"{least[0]:.3f}" if len(least) == 1 else f"{least[0]:.3f} to {least[-1]:.3f}"
+        told = f" (a difference of {span} or more would probably have been seen)"
+    return f"{words} in {names}{told}"
+
+
+def _side(name: str, runs: int) -> str:
+    return f"{name} ({runs} pretraining runs)" if runs > 1 else name

@@ -1,0 +1,213 @@
+"""``facts.json``: what a report tells beside the numbers. With ``comparison.parquet`` a page can be made anew from it.
+
+A value that fewer than MIN_PATIENTS patients share is not named.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from data_prep.settings import Settings, digest
+from data_prep.shard_format import generation_folders, read_dataset_card
+from mae_rad.errors import EvaluationError
+from mae_rad.evaluation.candidates import Candidate
+from mae_rad.evaluation.comparison import Stage
+from mae_rad.evaluation.tasks import Films, Skipped, Task
+
+FACTS = "facts.json"
+MIN_PATIENTS = 10
+"""A value that fewer patients share is not named in what may be passed on, as in the census of shards."""
+_TOO_FEW = re.compile(r"([^;:,()]+): (\d+) training and (\d+) test patients")
+RARE = f"values of fewer than {MIN_PATIENTS} patients"
+
+
+class Count(Settings):
+    """Films and patients."""
+
+    films: int
+    patients: int
+
+
+class TaskFacts(Settings):
+    """One question and the films that it is put to."""
+
+    name: str
+    classes: dict[str, Count]
+    """Class → test films and patients; rare ones together under RARE."""
+    binary: bool
+    """Whether it is asked for a finding (present or absent), or for one of several classes."""
+    splits: dict[str, Count]
+    left_out: dict[str, int]
+    """Reason → films."""
+    sources: dict[str, int] = Field(default={})
+    """Where labels come from (expert, report, metadata) → films."""
+
+
+class EncoderFacts(Settings):
+    """One encoder."""
+
+    name: str
+    method: str
+    about: str
+    """One line: model, training."""
+    group: str = ""
+    """Runs of one group are repetitions of one method."""
+    other_films: bool = False
+    """Whether it was pretrained on other films, and so may have seen the test patients."""
+
+
+class Facts(Settings):
+    """Of one comparison."""
+
+    format_version: int = 1
+    dataset_sha256: str
+    config_sha256: str
+    version: str
+    written_on: str
+    splits: dict[str, Count]
+    files: dict[str, int]
+    """What became of the files of the archive: written, rejected, dropped."""
+    reject_reasons: dict[str, int]
+    same_pixels_across_splits: int
+    tasks: list[TaskFacts]
+    not_asked: dict[str, str]
+    """Task → why it could not be asked."""
+    encoders: list[EncoderFacts]
+    repetitions: int
+    """Resamples of the test patients."""
+    relevant_difference: float
+    """The smallest difference that matters."""
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Encoder → its group."""
+        return {encoder.name: encoder.group or encoder.name for encoder in self.encoders}
+
+
+def facts_of(stage: Stage, further: Sequence[Skipped]) -> Facts:
+    """What a report says of a comparison; ``further`` could not be asked beside its tasks."""
+    settings, films = stage.settings, stage.films
+    files, reasons, twins = files_and_reasons(settings.shards)
+    return Facts(
+        dataset_sha256=films.dataset_sha256,
+        config_sha256=digest(settings.model_copy(update={"out": Path(), "shards": [], "encoders": []})),
+        version=version("mae_rad"),
+        written_on=datetime.now(UTC).date().isoformat(),
+        splits=split_counts(films),
+        files=files,
+        reject_reasons=reasons,
+        same_pixels_across_splits=twins,
+        tasks=[task_facts(task, label_sources(films, task)) for task in stage.tasks],
+        not_asked={task.name: without_rare(task.reason) for task in [*stage.skipped, *further]},
+        encoders=[_encoder_facts(candidate) for candidate in stage.candidates],
+        repetitions=settings.repetitions,
+        relevant_difference=settings.relevant_difference,
+    )
+
+
+def _encoder_facts(candidate: Candidate) -> EncoderFacts:
+    about = candidate.about.removeprefix(f"{candidate.name}: ")
+    return EncoderFacts(
+        name=candidate.name,
+        method=candidate.method,
+        group=candidate.group,
+        about=about,
+        other_films="other shards" in about or candidate.table is not None,
+    )
+
+
+def split_counts(films: Films) -> dict[str, Count]:
+    """Split → films and patients."""
+    return {split: _count(films.patients[films.split == split]) for split in ("train", "val", "test")}
+
+
+def files_and_reasons(shards: Sequence[Path]) -> tuple[dict[str, int], dict[str, int], int]:
+    """Of all folders: what became of the files, reject reason → files, films with a twin in another split."""
+    files = dict.fromkeys(("written", "rejected", "dropped"), 0)
+    reasons: dict[str, int] = {}
+    twins = 0
+    for public in shards:
+        for folder in generation_folders(public):
+            card = read_dataset_card(folder)
+            for name in files:
+                files[name] += getattr(card.files, name)
+            for reason, count in card.reasons.items():
+                reasons[reason] = reasons.get(reason, 0) + count
+            twins += card.same_pixels_across_splits
+    return files, dict(sorted(reasons.items(), key=lambda item: -item[1])), twins
+
+
+def task_facts(task: Task, sources: Mapping[str, int]) -> TaskFacts:
+    """What a report says of a task."""
+    test = task.split == "test"
+    counts = {name: _count(task.patients[test & (task.y == number)]) for number, name in enumerate(task.classes)}
+    rare = [name for name, count in counts.items() if count.patients < MIN_PATIENTS]
+    shown = {name: count for name, count in counts.items() if name not in rare}
+    if rare:
+        shown[RARE] = _count(task.patients[test & np.isin(task.y, [task.classes.index(name) for name in rare])])
+    left_out: dict[str, int] = {}
+    for reason, films in task.left_out.items():
+        named = without_rare(reason)
+        left_out[named] = left_out.get(named, 0) + films
+    return TaskFacts(
+        name=task.name,
+        classes=shown,
+        binary=task.classes == ("absent", "present"),
+        splits={split: _count(task.patients[task.split == split]) for split in ("train", "val", "test")},
+        left_out=left_out,
+        sources=dict(sources),
+    )
+
+
+def label_sources(films: Films, task: Task) -> dict[str, int]:
+    """Where the labels of a task come from → films; nothing for a task that asks an index column."""
+    if task.label is None:
+        return {}
+    table = films.labels.filter(
+        pc.and_(pc.equal(films.labels["label"], task.label), pc.is_valid(films.labels["value"]))
+    )
+    counted = table.group_by("source").aggregate([("key", "count_distinct")]).to_pylist()
+    return {str(row["source"]): int(row["key_count_distinct"]) for row in counted}
+
+
+def without_rare(text: str) -> str:
+    """A reason as :mod:`tasks` words it, the values of fewer than MIN_PATIENTS patients without their names."""
+
+    def named(found: re.Match[str]) -> str:
+        return found[0] if int(found[2]) + int(found[3]) >= MIN_PATIENTS else "a rare value: too few patients"
+
+    return _TOO_FEW.sub(named, text)
+
+
+def write_facts(facts: Facts, folder: Path) -> None:
+    """Write ``facts.json``, atomically."""
+    path = folder / FACTS
+    partial = path.with_name(f".{FACTS}.partial")
+    partial.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_facts(folder: Path) -> Facts:
+    """Read what :func:`write_facts` wrote.
+
+    Raises:
+        EvaluationError: it is missing, damaged or of another release.
+    """
+    path = folder / FACTS
+    try:
+        return Facts.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EvaluationError(f"{path} does not exist; make it with: python launch/compare.py") from None
+    except (OSError, UnicodeDecodeError, ValidationError):
+        raise EvaluationError(f"{path} is damaged or of another release; compare again") from None
+
+
+def _count(patients: NDArray[np.int64]) -> Count:
+    return Count(films=len(patients), patients=len(np.unique(patients)))

@@ -1,0 +1,75 @@
+"""What a comparison does not show: pure functions of its facts and rows."""
+
+from collections.abc import Iterator
+
+from mae_rad.evaluation.names import plain
+from mae_rad.evaluation.reading import Reading
+from mae_rad.evaluation.report.answer import NOT_MEASURED, measured_runs
+from mae_rad.evaluation.report.facts import Facts
+from mae_rad.evaluation.rows import FLOOR
+
+
+def limits(facts: Facts, reading: Reading) -> Iterator[tuple[str, str]]:
+    """(what, why) for a reader who must judge how far the answer reaches."""
+    if not measured_runs(reading):
+        yield "It does not rank methods", NOT_MEASURED
+    if not any(arm in ("sample_matched", "compute_matched") for _, _, arm in reading.pairs):
+        yield (
+            "The effort was not matched",
+            "Nothing says that the encoders saw equally many films or took equally much computation; one that had "
+            "more of it may be ahead for that reason.",
+        )
+    yield (
+        "The intervals are about these patients only",
+        f"They say how much the numbers would move with other test patients of the same kind ({facts.repetitions:,} "
+        "resamples of the patients). Encoders and probes are taken as they are.",
+    )
+    yield (
+        "One collection of films",
+        "Other hospitals, scanners and habits of reporting may give another answer. Nothing here was tried on films "
+        "from elsewhere.",
+    )
+    yield (
+        "Frozen encoders",
+        "The encoders were not changed for the tasks: simple probes read their vectors. Training a whole network on "
+        "the labels may change the order.",
+    )
+    yield from _of_the_data(facts, reading)
+    yield (
+        "No medical device",
+        "A probe is a measuring instrument, not a diagnosis. Nothing here has been validated for use on patients.",
+    )
+
+
+def _of_the_data(facts: Facts, reading: Reading) -> Iterator[tuple[str, str]]:
+    small = [row for row in reading.differences() if row.verdict == "too few patients" and row.reference != FLOOR]
+    if small:
+        tasks = ", ".join(dict.fromkeys(plain(row.task) for row in small))
+        yield (
+            "Too few patients for some questions",
+            f"For {tasks}, at least one comparison is open: a difference that matters could be there and not be seen.",
+        )
+    weak = [task for task in facts.tasks if task.sources.get("report", 0) > task.sources.get("expert", 0)]
+    if weak:
+        yield (
+            "Labels taken from reports",
+            f"{', '.join(plain(task.name) for task in weak)}: most labels were read out of reports by rules, with "
+            "their mistakes; they blur all encoders alike, and so hide differences.",
+        )
+    strangers = [encoder.name for encoder in facts.encoders if encoder.other_films]
+    if strangers:
+        yield (
+            "Encoders from elsewhere",
+            f"{', '.join(strangers)}: pretrained on other films, which may have been of patients in the test set.",
+        )
+    if facts.same_pixels_across_splits:
+        yield (
+            "Copies across splits",
+            f"{facts.same_pixels_across_splits:,} films have a twin with the same pixels in another split: what was "
+            "learned from one helps with the other.",
+        )
+    if facts.not_asked:
+        yield (
+            "Questions that could not be asked",
+            "; ".join(f"{plain(name)}: {reason}" for name, reason in facts.not_asked.items()),
+        )
