@@ -23,8 +23,8 @@ from data_prep.audit_shard import ShardAudit, audit_shard
 from data_prep.audit_tables import card_problems, table_problems
 from data_prep.deidentify.keys import frame_key
 from data_prep.errors import ArchiveError
-from data_prep.expert_labels import BOXES_FILE, LABELS_FILE
 from data_prep.index import read_index, read_one_index
+from data_prep.label_tables import BOXES_FILE, LABELS_FILE, LABELS_SCHEMAS
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.needles import Needles
 from data_prep.phantom.archive import identifying_values
@@ -34,7 +34,6 @@ from data_prep.shard_format import (
     BOXES_SCHEMA,
     GENERATIONS,
     INDEX_SCHEMA,
-    LABELS_SCHEMA,
     REJECTS_SCHEMA,
     DatasetCard,
     film_suffix,
@@ -42,8 +41,8 @@ from data_prep.shard_format import (
 )
 from data_prep.shard_pool import processes
 
-_TABLES = {"index.parquet": INDEX_SCHEMA, "rejects.parquet": REJECTS_SCHEMA}
-_LABEL_TABLES = {LABELS_FILE: LABELS_SCHEMA, BOXES_FILE: BOXES_SCHEMA}
+_TABLES = {"index.parquet": (INDEX_SCHEMA,), "rejects.parquet": (REJECTS_SCHEMA,)}
+_LABEL_TABLES = {LABELS_FILE: LABELS_SCHEMAS, BOXES_FILE: (BOXES_SCHEMA,)}
 _MAX_SHOWN = 50
 
 
@@ -107,10 +106,10 @@ def audit(public: Path, *, privates: Sequence[Path] = (), phantom: Path | None =
     report.problems += _folder(public, card, report)
     data = (public / DATASET_FILE).read_bytes()
     report.problems += [f"{DATASET_FILE}: {problem}" for problem in card_problems(data, card, needles)]
-    for name, schema in (_TABLES | _LABEL_TABLES).items():
+    for name, schemas in (_TABLES | _LABEL_TABLES).items():
         if (public / name).exists():
             looked_for = of_labels if name in _LABEL_TABLES else needles
-            found = table_problems(name, (public / name).read_bytes(), schema, looked_for)
+            found = table_problems(name, (public / name).read_bytes(), schemas, looked_for)
             report.problems += [f"{name}: {problem}" for problem in found]
         elif name in _TABLES:
             report.problems.append(f"{name}: missing")

@@ -14,7 +14,7 @@ from data_prep.deidentify import fields
 from data_prep.deidentify.allow_list import words_of
 from data_prep.deidentify.fields import common_models
 from data_prep.errors import Reason
-from data_prep.expert_labels import VALUES
+from data_prep.label_tables import VALUES
 from data_prep.ledger import DEIDENTIFICATION
 from data_prep.needles import SHORT
 from data_prep.shard_format import (

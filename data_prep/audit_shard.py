@@ -50,7 +50,7 @@ def audit_shard(public: Path, name: str, needles: Needles, suffix: str) -> Shard
             problems.append("the card holds more than its fields")
         problems += shard_card_problems(card_bytes, card, stem)
         table = (public / f"{stem}.parquet").read_bytes()
-        problems += [f"its table: {problem}" for problem in table_problems(name, table, INDEX_SCHEMA, needles)]
+        problems += [f"its table: {problem}" for problem in table_problems(name, table, (INDEX_SCHEMA,), needles)]
         rows = pq.read_table(io.BytesIO(table)).to_pylist() if not problems else []
         problems += _tar_problems(public / name, rows, needles, told, suffix)
     except (OSError, ValidationError, ValueError):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from data_prep.config import ShardSettings
 from data_prep.deidentify.allow_list import SIDECAR_RULES, hexadecimal, provenance
 from data_prep.errors import Reason
-from data_prep.expert_labels import VALUES
+from data_prep.label_tables import SOURCES, VALUES
 from data_prep.ledger import DEIDENTIFICATION
 from data_prep.needles import Needles
 from data_prep.plain_bytes import parquet_problems
@@ -93,9 +93,9 @@ def shard_card_problems(data: bytes, card: ShardCard, stem: str) -> Iterator[str
         yield "the card holds unknown words"
 
 
-def table_problems(name: str, data: bytes, schema: pa.Schema, needles: Needles) -> Iterator[str]:
+def table_problems(name: str, data: bytes, schemas: Sequence[pa.Schema], needles: Needles) -> Iterator[str]:
     """What of a Parquet file of the public folder is not allowed."""
-    problems = list(parquet_problems(data, schema))
+    problems = list(parquet_problems(data, *schemas))
     yield from problems
     if problems:
         return
@@ -136,7 +136,7 @@ def _column_rule(name: str, column: str) -> Any:
         "label": lambda value: isinstance(value, str) and _LABEL.fullmatch(value) is not None,
         "reason": lambda value: value in _REASONS,
         "value": lambda value: value is None or value in VALUES,
-        "source": lambda value: value in ("expert", "report", "metadata"),
+        "source": lambda value: value in SOURCES,
     }
     own |= dict.fromkeys(
         ("film_offset", "film_size", "sidecar_offset", "sidecar_size", "content_fraction", "clipped_low",

@@ -196,8 +196,12 @@ def _report(args: argparse.Namespace) -> int:
 
 def _label(args: argparse.Namespace) -> int:
     from data_prep.expert_labels import write_labels
+    from data_prep.reports.label import label_from_reports
 
-    print(write_labels(args.private, args.labels, args.boxes, args.out))
+    if args.labels or args.boxes or not args.reports:
+        print(write_labels(args.private, args.labels, args.boxes, args.out))
+    if args.reports:
+        print(label_from_reports(args.private, args.reports, args.out, args.language))
     return 0
 
 
@@ -296,6 +300,10 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--labels", type=Path, metavar="labels.csv", help="table of labels (default: those of the public data set)"
     )
     label.add_argument("--boxes", type=Path, metavar="boxes.csv", help="table of boxes in pixels of the original films")
+    label.add_argument(
+        "--reports", type=Path, nargs="+", default=[], metavar="R", help="CSV tables or folders of report texts"
+    )
+    label.add_argument("--language", choices=("de", "en"), help="of all reports (default: found for each)")
     label.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
 
 

@@ -25,13 +25,19 @@ import pyarrow.parquet as pq
 from data_prep.atomic import published
 from data_prep.deidentify.keys import frame_key
 from data_prep.errors import LabelError, SecretError, ShardFormatError
+from data_prep.label_tables import (
+    BOXES_FILE,
+    LABELS_FILE,
+    SOURCES,
+    VALUES,
+    from_private_report,
+    read_boxes,
+    read_labels,
+)
 from data_prep.manifest import BOXES_TABLE, LABELS_TABLE, key_fingerprint, read_linkage, read_manifest
 from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA, generation_folders, read_dataset_card
 from data_prep.shard_writer import index_bytes
 
-LABELS_FILE, BOXES_FILE = "labels.parquet", "boxes.parquet"
-VALUES = ("present", "absent", "uncertain", "not_mentioned")
-SOURCES = ("expert", "report", "metadata")
 _NAME = re.compile(r"[a-z0-9_]{1,64}")
 _EDGES = ("x_min", "y_min", "x_max", "y_max")
 _FILM_COLUMNS = ("sop_instance_uid", "path")
@@ -104,7 +110,8 @@ def write_labels(private: Path, labels: Path | None, boxes: Path | None, public:
     label_rows.sort(key=lambda row: row[:2])
     box_rows.sort(key=lambda row: (*row[:6], row[7] or 0))
     tables = {LABELS_FILE: _table(label_rows, LABELS_SCHEMA), BOXES_FILE: _table(box_rows, BOXES_SCHEMA)}
-    _replace(public, {name: _with_others(public / name, table, films) for name, table in tables.items()})
+    before = {LABELS_FILE: read_labels(public), BOXES_FILE: read_boxes(public)}
+    _replace(public, {name: _with_others(before[name], table, films) for name, table in tables.items()})
     values: dict[str, Counter[str]] = {}
     for _, label, value, *_ in label_rows:
         values.setdefault(label, Counter())[value or "number"] += 1
@@ -190,7 +197,7 @@ def _read_labels(
         if not _in_shards(row.key, sizes, count):
             continue
         source, confidence = _certainty(row)
-        out.append((row.key, label, value, number, source, confidence, None, None))  # no offsets: no report
+        out.append((row.key, label, value, number, source, confidence, None, None, None))  # no offsets: no report
     return out, count, seen
 
 
@@ -344,15 +351,10 @@ def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema)
 
 
-def _with_others(path: Path, table: pa.Table, films: _Films) -> pa.Table:
-    """``table`` with the rows of the one at ``path`` that are of films from another scan."""
-    if not path.exists():
-        return table
-    try:
-        before = pq.read_table(path).cast(table.schema)
-    except (OSError, ValueError, pa.ArrowException):
-        raise ShardFormatError(f"{path} is damaged; remove it, then label again from every scan") from None
-    others = before.filter(pc.invert(pc.is_in(before["key"], films.own_keys())))
+def _with_others(before: pa.Table, table: pa.Table, films: _Films) -> pa.Table:
+    """``table`` with the rows of ``before`` that are of films from another scan, or were read from reports."""
+    kept = pc.invert(pc.is_in(before["key"], films.own_keys()))
+    others = before.filter(pc.or_(kept, from_private_report(before)) if "start" in before.column_names else kept)
     if not len(others):
         return table
     order = [(name, "ascending") for name in table.column_names]

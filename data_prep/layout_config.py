@@ -43,6 +43,8 @@ class ColumnSettings(Settings):
     """Table with a row per film."""
     file: str = "path"
     """Column of both tables: a path or its end, with or without the ending of the file name."""
+    box_file: str | None = None
+    """The same column of the table of boxes, where it has another name there."""
     facts: dict[Literal["patient", "study", "body_part", "view", "laterality", "sex", "age", "split"], str] = Field(
         default_factory=dict
     )

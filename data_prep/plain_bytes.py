@@ -65,15 +65,15 @@ def _header(name: str, size: int) -> bytes:
     return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
 
 
-def parquet_problems(data: bytes, schema: pa.Schema) -> Iterator[str]:
-    """What of a Parquet file is more than columns of ``schema``: metadata, another writer, bytes between the pages."""
+def parquet_problems(data: bytes, *schemas: pa.Schema) -> Iterator[str]:
+    """What of a Parquet file is more than the columns of one of ``schemas``: metadata, other bytes, another writer."""
     try:
         file = pq.ParquetFile(io.BytesIO(data))
     except pa.ArrowException:
         yield "the table is damaged"
         return
     meta = file.metadata
-    if not file.schema_arrow.equals(schema) or meta.metadata:
+    if not any(file.schema_arrow.equals(schema) for schema in schemas) or meta.metadata:
         yield "the table has other columns or metadata"
     if not _WRITER.fullmatch(meta.created_by):
         yield "the table was written by another program"

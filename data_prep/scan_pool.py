@@ -221,6 +221,16 @@ def _open(file: ArchiveFile, known: dict[str, tuple[int, list[Any]]]) -> _Opened
         return _Opened(0, None, error=error)
 
 
+def read_header(file: ArchiveFile, pseudonyms: Pseudonyms, settings: ScanSettings) -> FileRow:
+    """What is found out about one file, whatever an earlier scan knows.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    with quiet():
+        return _read(file, _open(file, {}), pseudonyms, settings)
+
+
 def _row(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: ScanSettings) -> dict[str, Any]:
     row = _read(file, opened, pseudonyms, settings)
     return {

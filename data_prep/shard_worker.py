@@ -119,9 +119,9 @@ class Worker:
 
 
 def _work(connection: Connection, cell: Cell, parent: int, public: Path, memory_gib: float, write: WriteShard) -> None:
-    _die_with(parent)
-    _offer_to_die()
-    _limit_memory(memory_gib)
+    die_with(parent)
+    offer_to_die()
+    limit_memory(memory_gib)
     cv2.setNumThreads(1)
     notes = _Notes(cell)
     connection.send(None)
@@ -144,20 +144,20 @@ def _result(task: ShardTask, public: Path, notes: _Notes, write: WriteShard) -> 
         return RuntimeError(f"{fault(error)}, shard {task.name}")
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Be killed by the kernel as soon as the parent ends, in whatever way."""
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL_OF_PARENT, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended in between
         os._exit(1)
 
 
-def _offer_to_die() -> None:
+def offer_to_die() -> None:
     """Where memory is short let the kernel take this process, which is replaced, before the one that leads the run."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
-def _limit_memory(gib: float) -> None:
+def limit_memory(gib: float) -> None:
     """Let allocations fail that go ``gib`` beyond what the process has to begin with; 0 sets no limit."""
     if not gib:
         return

@@ -17,17 +17,16 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from data_prep.display import display_table
-from data_prep.errors import DROPPED
+from data_prep.errors import DROPPED, ShardFormatError
 from data_prep.film_codec import codec_of, decode_film
 from data_prep.index import across_splits, read_index, same_pixels
+from data_prep.label_tables import BOXES_FILE, LABELS_FILE, read_boxes, read_labels
 from data_prep.ledger import dataset_sha256, written_files
 from data_prep.progress import Progress
 from data_prep.sample import pixel_sha256
 from data_prep.shard_format import (
-    BOXES_SCHEMA,
     FORMAT_VERSION,
     INDEX_SCHEMA,
-    LABELS_SCHEMA,
     REJECTS_SCHEMA,
     SIDECAR_SUFFIX,
     SPLITS,
@@ -62,8 +61,10 @@ def verify(public: Path) -> list[str]:
     whole = [part for part in parts if part is not None]
     if not index.equals(same_pixels(pa.concat_tables(whole or [INDEX_SCHEMA.empty_table()]))):
         problems.append("index.parquet: not the rows of the shards, in their order")
-    for name, schema in (("labels.parquet", LABELS_SCHEMA), ("boxes.parquet", BOXES_SCHEMA)):
-        if (public / name).exists() and _read(public / name, schema) is None:
+    for name, read in ((LABELS_FILE, read_labels), (BOXES_FILE, read_boxes)):
+        try:
+            read(public)
+        except ShardFormatError:
             problems.append(f"{name}: damaged; write it again with: python -m data_prep label")
     return problems + _table_problems(card, index, rejects)
 

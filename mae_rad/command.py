@@ -10,9 +10,13 @@ from data_prep.errors import DEBUG, UserError, unexpected
 
 
 def run(action: Callable[[], object]) -> int:
-    """Run a command and return its exit code: 0, 1 unexpected, 2 a mistake that the user can mend, 130 interrupted."""
+    """Run a command and return its exit code: 0, 1 unexpected, 2 a mistake that the user can mend, 130 interrupted.
+
+    SIGTERM and SIGUSR1 end it with 143 and 138, where the action does not hear them itself.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is closed
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # a queue may send either; so that what is open is closed
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         action()
     except UserError as error:

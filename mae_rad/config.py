@@ -1,4 +1,4 @@
-"""Settings of pretraining. ``runtime`` cannot change a result; everything else can, and is fixed then."""
+"""Settings of training. ``runtime`` cannot change a result; everything else can, and is fixed then."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from data_prep.settings import Folders, Settings
 from mae_rad.data.shards import Condition
 from mae_rad.data.stages import stage_lengths, tokens_at
+from mae_rad.encoders.precision import Precision
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.objectives import ObjectiveSettings
 
@@ -60,6 +61,9 @@ class RuntimeSettings(Settings):
     """Arithmetic threads per rank; 0 shares the cores of the machine among its ranks."""
     compile: bool = False
     """Compile the model with ``torch.compile``: a minute at the start, then faster steps on a GPU."""
+    deterministic: bool = False
+    """Only kernels that give the same bits each time: an interrupted run ends in the same weights on GPUs, too. Slower
+    there; on a CPU all are such."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """What DeepSpeed partitions over the ranks: nothing, optimiser state, gradients, parameters."""
     log_every: int = Field(default=10, ge=1)
@@ -80,21 +84,49 @@ class RuntimeSettings(Settings):
     """Tracking store; by default sqlite in the folder that holds the run folder."""
     experiment: str = "mae_rad"
 
+    @model_validator(mode="after")
+    def _keeps_its_kernels(self) -> Self:
+        if self.deterministic and self.compile:
+            raise ValueError(
+                "compile chooses kernels by the clock, another one at each start; deterministic excludes it"
+            )
+        return self
 
-class PretrainSettings(Settings):
-    """One pretraining run."""
+
+class TrainingSettings(Settings):
+    """One run of the training loop, whatever it trains."""
 
     seed: int = Field(default=0, ge=0)
-    precision: Literal["f32", "bf16"] = "bf16"
-    """bf16 is autocast: weights, normalisation and losses stay in f32."""
+    precision: Precision = "bf16"
+    """bf16 is autocast: weights, normalisation and losses stay in f32. auto takes bf16 where this machine is fast at
+    it, else f32; the run then stays with it."""
     start_from: Path | None = None
     """Encoder folder, exported or converted, whose weights training begins with; its own decoder too where it fits.
     Its path does not matter later: its checksum goes into the provenance of what is exported."""
     data: DataSettings
-    encoder: EncoderSettings
-    objective: ObjectiveSettings
     optimizer: OptimizerSettings
     runtime: RuntimeSettings
+
+    def results(self) -> dict[str, object]:
+        """The settings that can change a result: those that a resumed run must share."""
+        return self.model_dump(
+            mode="json",
+            exclude={
+                "runtime": True,
+                "start_from": True,
+                "data": {"shards", "generations"},
+                "encoder": {"attention", "checkpoint_activations"},
+                "objective": {"films_at_once"},
+                "resnet": {"weights"},
+            },
+        )
+
+
+class PretrainSettings(TrainingSettings):
+    """One pretraining run."""
+
+    encoder: EncoderSettings
+    objective: ObjectiveSettings
 
     def at(self, step: int) -> "PretrainSettings":
         """These settings with the T of the optimiser step ``step``, counted from 0, and no other stage."""
@@ -111,16 +143,3 @@ class PretrainSettings(Settings):
         objective = self.objective.model_copy(update={"tokens": tokens, "schedule": ()})
         optimizer = self.optimizer.model_copy(update={"steps": steps})
         return self.model_copy(update={"objective": objective, "optimizer": optimizer})
-
-    def results(self) -> dict[str, object]:
-        """The settings that can change a result: those that a resumed run must share."""
-        return self.model_dump(
-            mode="json",
-            exclude={
-                "runtime": True,
-                "start_from": True,
-                "data": {"shards", "generations"},
-                "encoder": {"attention", "checkpoint_activations"},
-                "objective": {"films_at_once"},
-            },
-        )

@@ -3,12 +3,21 @@
 UserError               one clear line, exit code 2; never a traceback
 ├── RunError            a run folder cannot be used, or is resumed with other settings or shards
 ├── WeightsError        weights are missing, damaged or do not fit
-└── EvaluationError     labels, embeddings or tasks do not fit together
+├── EvaluationError     labels, embeddings or tasks do not fit together
+└── PredictionError     films cannot be asked, or the answers not be written
 """
 
 from data_prep.errors import SettingsError, ShardFormatError, UserError
 
-__all__ = ["EvaluationError", "RunError", "SettingsError", "ShardFormatError", "UserError", "WeightsError"]
+__all__ = [
+    "EvaluationError",
+    "PredictionError",
+    "RunError",
+    "SettingsError",
+    "ShardFormatError",
+    "UserError",
+    "WeightsError",
+]
 
 
 class RunError(UserError):
@@ -21,3 +30,7 @@ class WeightsError(UserError):
 
 class EvaluationError(UserError):
     """Labels, embeddings or tasks do not fit together."""
+
+
+class PredictionError(UserError):
+    """Films cannot be asked, or their answers not be written."""

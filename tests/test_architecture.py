@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CONTRACTS = {"shard_format", "index", "display", "film_codec", "settings", "errors", "progress", "page"}
+CONTRACTS = {
+    "shard_format", "index", "label_tables", "label_policy", "display", "film_codec", "settings", "errors", "progress",
+    "one_film", "folder_lock", "page",
+}  # fmt: skip
 """The modules of data_prep that mae_rad may know."""
 
 SOURCES = sorted(path for package in ("data_prep", "mae_rad", "launch") for path in (ROOT / package).rglob("*.py"))

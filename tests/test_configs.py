@@ -10,6 +10,7 @@ from mae_rad.config import PretrainSettings
 from mae_rad.cost.memory import estimate
 from mae_rad.cost.table import GIB, Machine, films_per_second, films_seen, films_that_fit, loader_cores
 from mae_rad.evaluation.settings import CompareSettings
+from mae_rad.finetuning.settings import FinetuneSettings
 from mae_rad.training.engine import micro_batch
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -17,6 +18,7 @@ MODELS: dict[str, type[Settings]] = {
     "data_prep/scan.yaml": ScanSettings,
     "data_prep/shard.yaml": ShardSettings,
     "pretrain": PretrainSettings,
+    "finetune": FinetuneSettings,
     "compare": CompareSettings,
 }
 REQUIRED = {CompareSettings: ["shards=PUBLIC", "out=OUT"]}

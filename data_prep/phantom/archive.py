@@ -4,6 +4,9 @@ OUT/archive/…            DICOM files in folders that bear names, with and with
 OUT/truth/labels.csv     sop_instance_uid, label, value: foreign_object and fracture, present or absent, for all films
 OUT/truth/boxes.csv      sop_instance_uid, label and the box in source raster pixels (right and lower end exclusive)
 OUT/truth/truth.jsonl    one line per file: path, kind, expected reject reason, and every draw and measure of a film
+OUT/truth/report_labels.csv  accession, label, value: what the words of each report say of its study
+OUT/reports/german.csv   accession, patient, text: reports as a table
+OUT/reports/english/…    reports as text files, named by accession number
 OUT/truth/identifying.txt  every value of the headers that must not leave the archive, one per line
 """
 
@@ -28,6 +31,7 @@ from data_prep.phantom.film import Film, render
 from data_prep.phantom.identity import Person, Visit, person, visit
 from data_prep.phantom.looks import LOOKS
 from data_prep.phantom.others import REASONS, Companion
+from data_prep.phantom.reports import StudyReport, draw_report
 from data_prep.progress import Progress
 
 LABELS = ("foreign_object", "fracture")
@@ -53,6 +57,7 @@ class PhantomSummary:
             f" {self.foreign_objects} with a foreign object, {self.fractures} with a fracture;"
             f" beside them {others or 'nothing'}\n"
             f"archive: {self.out / 'archive'}   labels and boxes: {self.out / 'truth'}"
+            f"   reports: {self.out / 'reports'}"
         )
 
 
@@ -62,6 +67,8 @@ class _Written:
 
     files: list[dict[str, Any]]
     identifying: set[str]
+    reports: list[tuple[str, str, StudyReport]]
+    """(accession, patient number, report) of every study."""
 
 
 def write_archive(
@@ -126,7 +133,7 @@ def _each(write: "partial[_Written]", patients: int, workers: int) -> Iterator[_
 def _write_patient(archive: Path, seed: int, patients: int, long_side: int | None, index: int) -> _Written:
     patient = draw_patient(seed, index, patients)
     who = person(seed, index, patient.anatomy, patient.studies[0].day)
-    written = _Written([], set())
+    written = _Written([], set(), [])
     for study in patient.studies:
         when = visit(seed, index, study.index, study.day, study.look, patient.anatomy.sex)
         folder = _folder(patient, study, who, when)
@@ -157,6 +164,10 @@ def _write_patient(archive: Path, seed: int, patients: int, long_side: int | Non
                     }
                 )
             number += 1
+        films = [row for row in written.files if row["kind"] == "film" and row["study"]["index"] == study.index]
+        objects = [planted["kind"] for row in films for planted in row["foreign_object"]]
+        report = draw_report(seed, index, study, any(row["fracture"] for row in films), objects)
+        written.reports.append((when.accession, who.patient_id, report))
     return written
 
 
@@ -219,8 +230,27 @@ def _write_truth(truth: Path, done: list[_Written]) -> None:
             for label in LABELS
             for planted in row[label]
         )
+    _write_reports(truth, [report for written in done for report in written.reports])
     values = sorted(set().union(*(written.identifying for written in done)))
     (truth / "identifying.txt").write_text("\n".join(values) + "\n", encoding="utf-8")
+
+
+def _write_reports(truth: Path, reports: list[tuple[str, str, StudyReport]]) -> None:
+    folder = truth.parent / "reports"
+    (folder / "english").mkdir(parents=True)
+    with (folder / "german.csv").open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out, delimiter=";")
+        table.writerow(("accession", "patient", "text"))
+        table.writerows((accession, who, one.text) for accession, who, one in reports if one.language == "de")
+    for accession, _, one in reports:
+        if one.language == "en":
+            (folder / "english" / f"{accession}.txt").write_text(one.text, encoding="utf-8")
+    with (truth / "report_labels.csv").open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(("accession", "label", "value"))
+        table.writerows(
+            (accession, label, value) for accession, _, one in reports for label, value in sorted(one.says.items())
+        )
 
 
 def _summary(out: Path, patients: int, done: list[_Written]) -> PhantomSummary:

@@ -89,9 +89,10 @@ def _read_findings(film: Film, cells: dict[str, str], where: Where, told: Told, 
 
 def _read_boxes(table: Path, told: Told, columns: ColumnSettings) -> None:
     readers = [columns.reader] if columns.reader else []
-    for line, cells in csv_table(table, (columns.file, columns.box_label, *columns.box, *readers)):
+    file = columns.box_file or columns.file
+    for line, cells in csv_table(table, (file, columns.box_label, *columns.box, *readers)):
         where = Where(table, line)
-        film = told.film(cells[columns.file], where)
+        film = told.film(cells[file], where)
         if film is None:
             continue
         try:

@@ -17,7 +17,9 @@ fi
 most_restarts=${MAE_RAD_MOST_RESTARTS:-100}
 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
-export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # srun does not inherit it from sbatch, and would give one core
+if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then # from 22.05 on srun need not inherit it from sbatch, and would give one core;
+  export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # where none was asked for, a task has its share of the job
+fi
 # A rank that dies takes the step with it; the others name it first, which takes them some seconds.
 srun --kill-on-bad-exit=0 --wait="${MAE_RAD_WAIT:-60}" bash -c '
   export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
@@ -31,8 +33,8 @@ while kill -0 $step 2>/dev/null; do
   wait $step
   code=$?
 done
-# 143: SIGTERM came before the training began, or when it was done; nothing is lost, and starting again costs little.
-if [[ $code == 75 || $code == 143 ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
+# 143, 138: the signal came before the training began, or when it was done; nothing is lost, starting again costs little.
+if [[ $code =~ ^(75|143|138)$ ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
   echo "exit code $code; queued again (start $((${SLURM_RESTART_COUNT:-0} + 2)))"
   scontrol requeue "$SLURM_JOB_ID"
 fi

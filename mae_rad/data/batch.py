@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mae_rad.data.augmentation import Augmentation
+from mae_rad.data.geometry import grid_of
 from mae_rad.data.stages import Stage, tokens_at
 
 
@@ -25,6 +26,11 @@ class Patches(NamedTuple):
     values: Tensor
     coords: Tensor
     size: Tensor
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches that are whole rectangles of equal shape, row by row."""
+        return grid_of(self.values.shape[1], self.size[0].cpu().numpy())
 
     def to(self, device: torch.device) -> "Patches":
         """Copy to ``device``."""

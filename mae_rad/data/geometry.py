@@ -104,3 +104,9 @@ def crop_layout(rows: int, columns: int, box: Region, area: float, place: tuple[
 def _place(start: float, extent: float, side: float, place: float, limit: float) -> float:
     offset = start + place * (extent - side)  # where the crop is longer than the box this centres around the box
     return min(max(offset, 0.0), limit - side)
+
+
+def grid_of(patches: int, size: NDArray[np.float32]) -> tuple[int, int]:
+    """Grid (down, across) of a whole film of so many ``patches``, whose extent is ``size`` [2]."""
+    down = round(math.sqrt(patches * float(size[0]) / float(size[1])))
+    return down, patches // down

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -15,11 +15,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mae_rad.data.batch import Batch, Patches, View, ViewSpec
+from mae_rad.data.geometry import grid_of
 from mae_rad.data.order import Draw, Order
 from mae_rad.data.seeds import counted
 from mae_rad.data.shards import FilmUnreadableError, ShardIndex
 from mae_rad.data.view import DrawnView, FilmPatches, draw_view, whole_film
 from mae_rad.errors import ShardFormatError
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+B = TypeVar("B")
 
 SUBSTITUTES = 16
 """Films tried in place of one that cannot be used, before the run stops."""
@@ -29,32 +34,41 @@ WAITING = 16
 """Batches of films of different shapes that are held in memory at once."""
 
 
-@dataclass(frozen=True)
-class DrawnFilm:
-    """All views of one film, before collation."""
+class Take(Protocol[T_co]):
+    """What is made of a film; it travels to the workers."""
 
-    key: str
-    film: int
-    study: int
-    views: dict[str, DrawnView]
-    skipped: tuple[str, ...]
-    """Why other films were passed over for this one: shard and key, or key and reason."""
+    def __call__(self, row: int, draw: Draw) -> T_co:
+        """Draw the film in ``row``.
+
+        Raises:
+            FilmUnusableError: it cannot be used.
+        """
 
 
-class DrawnFilms(Dataset[DrawnFilm | ShardFormatError]):
-    """Maps a :class:`Draw` to a drawn film; a film that cannot be used is replaced by another of the same shards."""
+class FilmUnusableError(Exception):
+    """A film that cannot be used: which, and why."""
 
-    def __init__(self, index: ShardIndex, views: Mapping[str, ViewSpec], *, patch: int, seed: int, steps: int) -> None:
-        self._index, self._views, self._patch, self._seed, self._steps = index, dict(views), patch, seed, steps
 
-    def __getitem__(self, draw: Draw) -> DrawnFilm | ShardFormatError:
+class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | ShardFormatError]):
+    """Maps a :class:`Draw` to what ``take`` makes of its film, and why other films were passed over for it.
+
+    A film that cannot be used is replaced by another of the same shards.
+    """
+
+    def __init__(self, index: ShardIndex, take: Take[T], *, seed: int) -> None:
+        self._index, self._take, self._seed = index, take, seed
+
+    def __getitem__(self, draw: Draw) -> tuple[T, tuple[str, ...]] | ShardFormatError:
         """Draw a film, or the error that SUBSTITUTES films in a row could not be used."""
         skipped: list[str] = []
         row = draw.row
         for attempt in range(SUBSTITUTES):
-            drawn = self._try(row, draw, skipped)
-            if drawn is not None:
-                return drawn
+            try:
+                return self._take(row, draw), tuple(skipped)
+            except (FilmUnreadableError, FilmUnusableError) as error:
+                skipped.append(str(error))
+            except Exception as error:  # a decoder may raise anything; the film is named, its content never told
+                skipped.append(f"film {self._index.key(row)} cannot be drawn ({type(error).__name__})")
             # Counted, so that any rank and worker would choose the same substitute.
             row = int(counted("substitute", self._seed, draw.epoch, draw.position, attempt).integers(len(self._index)))
         return ShardFormatError(
@@ -62,45 +76,48 @@ class DrawnFilms(Dataset[DrawnFilm | ShardFormatError]):
             " check the shards with `python -m data_prep verify`, or lower the tokens or budgets of the views"
         )
 
-    def _try(self, row: int, draw: Draw, skipped: list[str]) -> DrawnFilm | None:
-        key = self._index.key(row)
-        try:
-            film = self._index.film(row)
-            views: dict[str, DrawnView] = {}
-            for name, spec in self._views.items():
-                generator = counted("view", self._seed, draw.epoch, key, name)
-                view = draw_view(film, spec.at(draw.step, self._steps), self._patch, generator)
-                if view is None:
-                    skipped.append(f"film {key} has too few patches for view {name}")
-                    return None
-                views[name] = view
-        except FilmUnreadableError as error:
-            skipped.append(str(error))
-            return None
-        except Exception as error:  # a decoder may raise anything; the film is named, its content never told
-            skipped.append(f"film {key} cannot be drawn ({type(error).__name__})")
-            return None
-        return DrawnFilm(key, self._index.film_hash(row), self._index.study(row), views, tuple(skipped))
+
+@dataclass(frozen=True)
+class FilmViews:
+    """All views of one film, before collation."""
+
+    key: str
+    film: int
+    study: int
+    views: dict[str, DrawnView]
 
 
-def collate(drawn: Sequence[DrawnFilm | ShardFormatError]) -> tuple[Batch, tuple[str, ...]] | ShardFormatError:
-    """Stack drawn films into a batch; the second part tells which films were passed over, and why.
+@dataclass(frozen=True)
+class TakeViews:
+    """Draws the views that an objective asks for."""
 
-    An error is handed on as a value: raised in a worker it would come out as a traceback.
-    """
-    films: list[DrawnFilm] = []
-    for one in drawn:
-        if isinstance(one, ShardFormatError):
-            return one
-        films.append(one)
-    views = {name: _stack_views([film.views[name] for film in films]) for name in films[0].views}
-    batch = Batch(
-        views,
+    index: ShardIndex
+    views: Mapping[str, ViewSpec]
+    patch: int
+    seed: int
+    steps: int
+
+    def __call__(self, row: int, draw: Draw) -> FilmViews:
+        """Draw every view of a film."""
+        key, film = self.index.key(row), self.index.film(row)
+        views: dict[str, DrawnView] = {}
+        for name, spec in self.views.items():
+            generator = counted("view", self.seed, draw.epoch, key, name)
+            view = draw_view(film, spec.at(draw.step, self.steps), self.patch, generator)
+            if view is None:
+                raise FilmUnusableError(f"film {key} has too few patches for view {name}")
+            views[name] = view
+        return FilmViews(key, self.index.film_hash(row), self.index.study(row), views)
+
+
+def stack_views(films: Sequence[FilmViews]) -> Batch:
+    """Drawn films as a batch."""
+    return Batch(
+        {name: _stack_views([film.views[name] for film in films]) for name in films[0].views},
         torch.tensor([film.film for film in films]),
         torch.tensor([film.study for film in films]),
         tuple(film.key for film in films),
     )
-    return batch, tuple(reason for film in films for reason in film.skipped)
 
 
 def training_batches(
@@ -120,12 +137,34 @@ def training_batches(
 
     The run ends at ``last_step``: the stages of a schedule are fractions of it.
     """
-    films = DrawnFilms(index, views, patch=patch, seed=order.seed, steps=last_step)
-    draws = _MicroBatches(partial(order.micro_batches, first_step, last_step, rank=rank, world=world, micro=micro))
+    take = TakeViews(index, dict(views), patch, order.seed, last_step)
+    draws = partial(order.micro_batches, first_step, last_step, rank=rank, world=world, micro=micro)
+    return drawn_batches(index, take, stack_views, draws, seed=order.seed, workers=workers)
+
+
+def drawn_batches(
+    index: ShardIndex,
+    take: Take[T],
+    stack_films: Callable[[Sequence[T]], B],
+    draws: Callable[[], Iterator[list[Draw]]],
+    *,
+    seed: int,
+    workers: int,
+) -> Iterator[tuple[B, tuple[str, ...]]]:
+    """A batch for every list of ``draws``, and why films were passed over for it.
+
+    Args:
+        index: the films.
+        take: makes something of one film, in a worker.
+        stack_films: makes a batch of what ``take`` made, in a worker.
+        draws: begins the lists.
+        seed: of the run.
+        workers: processes that read ahead.
+    """
     loader = DataLoader(
-        films,
-        batch_sampler=draws,
-        collate_fn=collate,
+        DrawnFilms(index, take, seed=seed),
+        batch_sampler=_MicroBatches(draws),
+        collate_fn=partial(_collate, stack_films),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         multiprocessing_context=processes(workers),
@@ -137,6 +176,18 @@ def training_batches(
             raise item
         batch, skipped = item
         yield batch, tuple(skipped)
+
+
+def _collate(
+    stack_films: Callable[[Sequence[T]], B], drawn: Sequence[tuple[T, tuple[str, ...]] | ShardFormatError]
+) -> tuple[B, tuple[str, ...]] | ShardFormatError:
+    """An error is handed on as a value: raised in a worker it would come out as a traceback."""
+    films: list[tuple[T, tuple[str, ...]]] = []
+    for one in drawn:
+        if isinstance(one, ShardFormatError):
+            return one
+        films.append(one)
+    return stack_films([film for film, _ in films]), tuple(reason for _, skipped in films for reason in skipped)
 
 
 class _MicroBatches:
@@ -172,7 +223,7 @@ class WholeFilms(Dataset[tuple[int, FilmPatches | ShardFormatError]]):
 def whole_film_batches(
     index: ShardIndex, *, tokens: int, patch: int, batch: int, workers: int, rows: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[list[int], Patches]]:
-    """Every film of ``rows`` (by default all) once, in batches of films with equally many patches: no padding.
+    """Every film of ``rows`` (by default all) once, in batches of films of equal grid: no padding, whatever the shapes.
 
     A batch is full, except those at the end, and where films of many shapes are waiting for their like.
     """
@@ -185,16 +236,17 @@ def whole_film_batches(
         multiprocessing_context=processes(workers),
         worker_init_fn=begin_worker,
     )
-    waiting: dict[int, list[tuple[int, FilmPatches]]] = {}
+    waiting: dict[tuple[int, int], list[tuple[int, FilmPatches]]] = {}
     for row, patches in loader:
         if isinstance(patches, ShardFormatError):
             raise patches
-        group = waiting.setdefault(len(patches.coords), [])
+        grid = grid_of(len(patches.coords), patches.size)
+        group = waiting.setdefault(grid, [])
         group.append((row, patches))
         if len(group) == batch:
-            yield _rows_and_patches(waiting.pop(len(patches.coords)))
+            yield _rows_and_patches(waiting.pop(grid))
         elif sum(map(len, waiting.values())) >= WAITING * batch:
-            yield _rows_and_patches(waiting.pop(max(waiting, key=lambda patches: len(waiting[patches]))))
+            yield _rows_and_patches(waiting.pop(max(waiting, key=lambda one: len(waiting[one]))))
     for group in waiting.values():
         yield _rows_and_patches(group)
 
@@ -241,8 +293,9 @@ def processes(workers: int) -> BaseContext | None:
 
 def begin_worker(_: int) -> None:
     """What a worker process does first: it leaves signals to the main process, and takes one thread."""
-    from mae_rad.data.deaf_workers import ignore_signals  # noqa: PLC0415 - makes the importing process deaf
+    from mae_rad.data.deaf_workers import end_with_training, ignore_signals  # noqa: PLC0415 - makes its importer deaf
 
     ignore_signals()  # torch has set its own handlers
+    end_with_training()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

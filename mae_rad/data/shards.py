@@ -1,5 +1,6 @@
 """Films of one or more public folders, read by index with positioned reads."""
 
+import copy
 import hashlib
 import os
 from collections import OrderedDict
@@ -75,6 +76,14 @@ class ShardIndex:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def subset(self, rows: NDArray[np.int64]) -> "ShardIndex":
+        """The films in ``rows`` alone, in that order; of the same data set."""
+        part = copy.copy(self)
+        part.table = self.table.take(rows)
+        part._folder_of = self._folder_of[rows]
+        part._locate()
+        return part
 
     def key(self, row: int) -> str:
         """Key of the film in ``row``."""

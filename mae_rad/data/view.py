@@ -7,12 +7,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.display import display_table
 from mae_rad.data.augmentation import Variation, draw_variation
 from mae_rad.data.batch import ViewSpec
 from mae_rad.data.film import Film
 from mae_rad.data.geometry import Layout, crop_layout, film_layout, square_layout
 from mae_rad.data.look import add_noise, varied_table
+
+UNVARIED = Variation()
+"""The film as it is."""
 
 _AS_IT_IS = np.arange(2**16, dtype=np.uint16)
 """A table that shows display values."""
@@ -64,11 +66,14 @@ def draw_view(film: Film, spec: ViewSpec, patch: int, generator: np.random.Gener
     )
 
 
-def whole_film(film: Film, tokens: int, patch: int) -> FilmPatches:
-    """Every patch of the film at ``tokens`` content patches: the one path of embedding, probing and prediction."""
+def whole_film(film: Film, tokens: int, patch: int, variation: Variation = UNVARIED) -> FilmPatches:
+    """Every patch of the film at ``tokens`` content patches: the one path of embedding, heads and prediction.
+
+    A variation may mirror the film and vary its display; it must not crop.
+    """
     layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, patch)
-    table = display_table(film.sidecar.display)
-    return as_patches(table[film.values(layout, patch)], layout, patch)
+    image = varied_table(film.sidecar.display, variation)[film.values(layout, patch)]
+    return _noisy(as_patches(image[:, ::-1] if variation.mirrored else image, layout, patch), variation)
 
 
 def pad_to_square(

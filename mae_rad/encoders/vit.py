@@ -88,6 +88,7 @@ class ViT(nn.Module):
 
     Attributes:
         dim: channels D of its features.
+        depth: number of its blocks.
         heads: of its attention.
         patch: side p of its patches in pixels.
         checkpoint_activations: as in the settings; a decoder follows it.
@@ -106,6 +107,7 @@ class ViT(nn.Module):
     ) -> None:
         super().__init__()
         self.dim = shape.dim
+        self.depth = shape.depth
         self.heads = shape.heads
         self.patch = patch
         self.mean = mean
@@ -121,14 +123,21 @@ class ViT(nn.Module):
 
     def forward(self, patches: Patches) -> Features:
         """Encode the patches that are given; [B, N, p*p] uint16 values are normalised here, on their device."""
+        return self.features(self.blocks(self.embed(patches)))
+
+    def embed(self, patches: Patches) -> Tensor:
+        """[B, 1 + N, D] what enters the first block: the class token, then the patches in their order."""
         dtype = self.embedding.weight.dtype
         precise = torch.promote_types(dtype, torch.float32)
         values = (patches.values.to(precise) / DISPLAY_RANGE - self.mean) / self.std
         positions = sincos_positions(patches.coords.to(precise), self.dim).to(dtype)
         # Under autocast the sum is float32, and so is the residual stream from here on.
         tokens = self.embedding(values.to(dtype)) + positions
-        x = torch.cat([self.cls.expand(tokens.shape[0], 1, -1), tokens], dim=1)
-        x = self.norm(self.blocks(x))
+        return torch.cat([self.cls.expand(tokens.shape[0], 1, -1), tokens], dim=1)
+
+    def features(self, x: Tensor) -> Features:
+        """What is told of [B, 1 + N, D] that leaves the last block."""
+        x = self.norm(x)
         cls, tokens = x[:, 0], x[:, 1:]
         return Features(tokens, cls if self.pool == "cls" else tokens.mean(dim=1), cls)
 

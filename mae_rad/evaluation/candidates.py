@@ -72,8 +72,8 @@ def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha
     pixels = [_pixels(settings)] if settings.pixel_components else []
     everyone = [*_grouped(_with_arms(trained, settings)), *floor, *pixels]
     names = [candidate.name for candidate in everyone]
-    groups = {candidate.group for candidate in everyone} - set(names)
-    if len(set(names)) < len(names) or groups & set(names):
+    several = {candidate.group for candidate in everyone if candidate.group != candidate.name}
+    if len(set(names)) < len(names) or several & set(names):
         raise EvaluationError(
             "give encoders different names: the names tell them apart in the report; those of run folders can be"
             " replaced by `name` under `encoders` of the config"
@@ -159,20 +159,21 @@ def _with_arms(candidates: Sequence[Candidate], settings: CompareSettings) -> li
 
 
 def _grouped(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Every candidate with the name of its group: runs that differ in the seed alone are one."""
+    """Every candidate with the name of its group: of runs that differ in the seed alone, or its own."""
     kinds = [
         candidate.group or f"{candidate.method} {candidate.arms} {_but_for_the_seed(candidate)}"
         for candidate in candidates
     ]
     named: dict[str, str] = {}
     for kind, candidate in zip(kinds, candidates, strict=True):
-        if kind in named:
-            continue
-        members = kinds.count(kind)
-        name = candidate.group if candidate.group else candidate.name if members == 1 else _group_name(candidate)
-        taken = [other for other in named.values() if other == name or other.startswith(f"{name} (")]
-        named[kind] = f"{name} ({len(taken) + 1})" if taken and not candidate.group else name
-    return [replace(candidate, group=named[kind]) for kind, candidate in zip(kinds, candidates, strict=True)]
+        if kind not in named and kinds.count(kind) > 1:
+            name = candidate.group or _group_name(candidate)
+            taken = sum(other == name or other.startswith(f"{name} (") for other in named.values())
+            named[kind] = f"{name} ({taken + 1})" if taken else name
+    return [
+        replace(candidate, group=named.get(kind, candidate.name))
+        for kind, candidate in zip(kinds, candidates, strict=True)
+    ]
 
 
 def _but_for_the_seed(candidate: Candidate) -> str:

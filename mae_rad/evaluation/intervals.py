@@ -5,8 +5,9 @@ Tibshirani 1993, ch. 13; clusters: Field & Welsh 2007); intervals over films wou
 call sees the same resamples: differences between them are paired.
 
 Where a method was pretrained several times, or labels were drawn several times, these vary too. Two or three of them
-cannot be resampled without making intervals too narrow; their variances are added to that over patients, with as many
-degrees of freedom as they have (Satterthwaite 1946), and the interval is Student's.
+cannot be resampled without making intervals too narrow. So variances are added: that between runs, as it is seen on
+these patients; and that over patients, less what patients vary from run to run, which is in the first already. Each
+has its degrees of freedom (Satterthwaite 1946), and the interval is Student's.
 """
 
 import math
@@ -101,8 +102,8 @@ def interval(sampled: Sampled, *, biased: bool = False) -> Interval:
     value, samples = float(sampled.values.mean()), sampled.samples.mean(axis=(0, 1))
     if sampled.values.size == 1 and not biased:
         return percentile_interval(value, samples)
-    error, freedom = _error(samples, sampled.patients, _own_parts(sampled))
-    return _clipped(_student(value, error, freedom))
+    parts = [*_runs(sampled), *_part(sampled.values.mean(axis=0), sampled.samples.mean(axis=0))]
+    return _clipped(_student(value, *_error(samples, sampled.patients, parts)))
 
 
 def contrast(one: Sampled, other: Sampled, *, biased: bool = False) -> Contrast:
@@ -110,7 +111,7 @@ def contrast(one: Sampled, other: Sampled, *, biased: bool = False) -> Contrast:
     per_draw = one.values.mean(axis=0) - other.values.mean(axis=0)
     value = float(per_draw.mean())
     samples = one.samples.mean(axis=(0, 1)) - other.samples.mean(axis=(0, 1))
-    parts = [*_run_parts(one), *_run_parts(other), *_part(per_draw)]
+    parts = [*_runs(one), *_runs(other), *_part(per_draw, one.samples.mean(axis=0) - other.samples.mean(axis=0))]
     error, freedom = _error(samples, one.patients, parts)
     found = _student(value, error, freedom) if parts or biased else percentile_interval(value, samples)
     if not math.isfinite(found.low) or error == 0:
@@ -150,32 +151,44 @@ def percentile_interval(value: float, samples: Floats) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-_Part = tuple[float, float]
-"""A variance and its degrees of freedom."""
+class _Part(NamedTuple):
+    """What units that vary (runs, draws) add to the variance of a mean over them.
+
+    Attributes:
+        variance: of the mean over the units, as they differ on these patients.
+        freedom: its degrees of freedom.
+        again: part of it that comes from the patients, whose resamples vary by it as well.
+    """
+
+    variance: float
+    freedom: float
+    again: float
 
 
-def _own_parts(sampled: Sampled) -> list[_Part]:
-    return [*_run_parts(sampled), *_part(sampled.values.mean(axis=0))]
+def _runs(sampled: Sampled) -> list[_Part]:
+    return _part(sampled.values.mean(axis=1), sampled.samples.mean(axis=1))
 
 
-def _run_parts(sampled: Sampled) -> list[_Part]:
-    return _part(sampled.values.mean(axis=1))
+def _part(values: Floats, samples: Floats) -> list[_Part]:
+    """Of units with ``values`` [n] and ``samples`` [n, repetitions]; none where there is but one."""
+    count = len(values)
+    defined = samples[:, np.isfinite(samples).all(axis=0)]
+    if count == 1 or defined.shape[1] < 2:
+        return []
+    alone, mean = defined.var(axis=1, ddof=1).mean(), defined.mean(axis=0).var(ddof=1)
+    return [_Part(float(values.var(ddof=1)) / count, count - 1, max(0.0, float(alone - mean) / (count - 1)))]
 
 
-def _part(values: Floats) -> list[_Part]:
-    """Variance of the mean of ``values``; none where there is but one."""
-    return [(float(values.var(ddof=1)) / len(values), len(values) - 1)] if len(values) > 1 else []
-
-
-def _error(samples: Floats, patients: int, parts: Sequence[_Part]) -> _Part:
+def _error(samples: Floats, patients: int, parts: Sequence[_Part]) -> tuple[float, float]:
     """Standard error over patients and all ``parts``, and its degrees of freedom; NaN where it is not known."""
     defined = samples[np.isfinite(samples)]
     if len(defined) < _LEAST_DEFINED * len(samples) or patients < 2:
-        return math.nan, 1
-    every = [(float(defined.var(ddof=1)), patients - 1), *parts]
+        return math.nan, 1.0
+    over_patients = max(0.0, float(defined.var(ddof=1)) - sum(part.again for part in parts))
+    every = [(over_patients, patients - 1.0), *((part.variance, part.freedom) for part in parts)]
     total = sum(variance for variance, _ in every)
     squares = sum(variance**2 / freedom for variance, freedom in every)
-    return math.sqrt(total), max(1.0, total**2 / squares) if squares else patients - 1
+    return math.sqrt(total), max(1.0, total**2 / squares) if squares else patients - 1.0
 
 
 def _student(value: float, error: float, freedom: float) -> Interval:

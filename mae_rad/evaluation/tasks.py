@@ -14,13 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_prep.label_policy import REASONS, LabelPolicy, resolve
 from data_prep.shard_format import LABELS_SCHEMA
 from mae_rad.data.shards import ShardIndex, matching
 from mae_rad.errors import EvaluationError, SettingsError
 from mae_rad.evaluation.settings import TaskSettings
-
-_TRUST = ("expert", "report", "metadata")
-"""Where a film's label comes from, the most reliable first; a less reliable source is not asked."""
 
 Words = NDArray[np.object_]
 
@@ -222,34 +220,11 @@ def _binned(films: Films, column: str, edges: Sequence[float]) -> Words:
 
 
 def _label_values(films: Films, label: str) -> tuple[Words, dict[str, NDArray[np.bool_]]]:
-    """Per film: present, absent, or empty with the reason. Only a film's most reliable source counts."""
-    table = films.labels.filter(
-        pc.and_(pc.equal(films.labels.column("label"), label), pc.is_valid(films.labels.column("value")))
-    )
-    position = {key: row for row, key in enumerate(films.keys)}
-    rows = np.array([position.get(key, -1) for key in table.column("key").to_pylist()], dtype=np.int64)
-    trust = {source: rank for rank, source in enumerate(_TRUST)}
-    ranks = np.array([trust.get(source, len(_TRUST)) for source in table.column("source").to_pylist()], dtype=np.int64)
-    said = _words(table.column("value"))
-    best = np.full(len(films.keys) + 1, len(_TRUST) + 1)  # row -1 collects labels of films that are not in these shards
-    np.minimum.at(best, rows, ranks)
-    counts_as = ranks == best[rows]
-
-    def films_said(value: str) -> NDArray[np.bool_]:
-        mask = np.zeros(len(films.keys) + 1, dtype=np.bool_)
-        mask[rows[counts_as & (said == value)]] = True
-        return mask[:-1]
-
-    present, absent, uncertain = films_said("present"), films_said("absent"), films_said("uncertain")
-    conflict = (present & absent) | (uncertain & (present | absent))
-    values = np.where(present & ~conflict, "present", np.where(absent & ~conflict, "absent", "")).astype(object)
-    labelled = best[:-1] <= len(_TRUST)
-    return values, {
-        "not labelled": ~labelled,
-        "uncertain": uncertain & ~conflict,
-        "labels conflict": conflict,
-        "not mentioned": labelled & ~(present | absent | uncertain),
-    }
+    """Per film: present, absent, or empty with the reason."""
+    resolved = resolve(films.labels, LabelPolicy(), keys=films.keys, names=[label])
+    value, reason = resolved.values[:, 0], resolved.reasons[:, 0]
+    words = np.where(value == 1, "present", np.where(value == 0, "absent", "")).astype(object)
+    return words, {name: reason == code for code, name in enumerate(REASONS) if name}
 
 
 def _classes(

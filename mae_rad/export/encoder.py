@@ -10,9 +10,10 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ from mae_rad.errors import WeightsError
 from mae_rad.export.card import EncoderCard, Preprocessing, model_card
 from mae_rad.export.folder import whole_folder
 from mae_rad.objectives.base import Objective
+
+S = TypeVar("S", bound=BaseModel)
 
 _log = logging.getLogger(__name__)
 
@@ -52,21 +55,21 @@ def save_encoder(
     Raises:
         WeightsError: the weights do not fit the settings or are not finite, or the folder holds something else.
     """
-    weights = _portable(encoder.state_dict())
+    weights = portable(encoder.state_dict())
     check_fit(weights, without_weights(settings), "the encoder")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise WeightsError("the encoder has weights that are not finite; export an earlier checkpoint")
     with whole_folder(folder, mark=CARD) as partial:
         save_file(weights, partial / WEIGHTS)
         if objective is not None:
-            state = _portable(objective.state_dict())
+            state = portable(objective.state_dict())
             save_file({name: state[name] for name in state if not name.startswith("encoder.")}, partial / OBJECTIVE)
         card = EncoderCard(
             encoder=settings,
             preprocessing=Preprocessing(tokens=tokens, patch=settings.patch, mean=settings.mean, std=settings.std),
             provenance=dict(provenance),
             parameters=sum(value.numel() for value in weights.values()),
-            weights_sha256=_sha256(partial / WEIGHTS),
+            weights_sha256=sha256_of(partial / WEIGHTS),
         )
         (partial / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (partial / "README.md").write_text(model_card(card), encoding="utf-8")
@@ -82,16 +85,8 @@ def load_encoder(folder: Path) -> tuple[ViT, EncoderCard]:
     Raises:
         WeightsError: the folder is missing or incomplete, of another version, damaged, or its weights do not fit.
     """
-    card = read_card(folder)
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise WeightsError(f"{folder} has no {WEIGHTS}; export the encoder again")
-    if _sha256(path) != card.weights_sha256:
-        raise WeightsError(f"{path} is damaged: its checksum is not the one in {CARD}; copy or export it again")
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file ({error}); copy or export it again") from None
+    card, path = read_card(folder), folder / WEIGHTS
+    weights = load_weights(path, card.weights_sha256)
     encoder = without_weights(card.encoder)
     check_fit(weights, encoder, str(path))
     encoder.load_state_dict(weights, assign=True)
@@ -107,8 +102,19 @@ def start_from(folder: Path, objective: Objective) -> str:
     Raises:
         WeightsError: as ``load_encoder``, or the encoder is another one.
     """
+    sha256 = start_encoder(folder, objective.encoder)
+    rest = load_file(folder / OBJECTIVE) if (folder / OBJECTIVE).is_file() else {}
+    expected = {name: value.shape for name, value in objective.state_dict().items() if not name.startswith("encoder.")}
+    if rest and expected == {name: value.shape for name, value in rest.items()}:
+        objective.load_state_dict(rest, strict=False)
+    else:
+        _log.warning("started from an encoder alone: no decoder or head beside it fits this objective")
+    return sha256
+
+
+def start_encoder(folder: Path, own: ViT) -> str:
+    """Give an encoder the weights of an encoder folder; returns and raises as :func:`start_from`."""
     encoder, card = load_encoder(folder)
-    own = objective.encoder
     check_fit(encoder.state_dict(), own, str(folder))
     theirs, ours = ({"heads": part.heads, "mean": part.mean, "std": part.std} for part in (encoder, own))
     if theirs != ours:
@@ -116,35 +122,58 @@ def start_from(folder: Path, objective: Objective) -> str:
             f"{folder} was trained with {theirs}, and the settings of encoder say {ours}; set them alike"
         )
     own.load_state_dict(encoder.state_dict())
-    rest = load_file(folder / OBJECTIVE) if (folder / OBJECTIVE).is_file() else {}
-    expected = {name: value.shape for name, value in objective.state_dict().items() if not name.startswith("encoder.")}
-    if rest and expected == {name: value.shape for name, value in rest.items()}:
-        objective.load_state_dict(rest, strict=False)
-    else:
-        _log.warning("started from an encoder alone: no decoder or head beside it fits this objective")
     return card.weights_sha256
 
 
 def read_card(folder: Path) -> EncoderCard:
     """Read what an encoder folder says of itself; errors as ``load_encoder``."""
-    path = folder / CARD
+    return read_settings(folder / CARD, EncoderCard, "an encoder folder", "the encoder folder of a run")
+
+
+def read_settings(path: Path, model: type[S], kind: str, wanted: str) -> S:
+    """Read what a folder says of itself in the file ``path``.
+
+    Args:
+        path: JSON.
+        model: what it holds.
+        kind: of the folder, in words.
+        wanted: what should be given in its place.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another version.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        raise WeightsError(
-            f"{folder} is not an encoder folder: it has no {CARD}; give the encoder folder of a run"
-        ) from None
+        raise WeightsError(f"{path.parent} is not {kind}: it has no {path.name}; give {wanted}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} cannot be read: {error}") from None
     try:
-        return EncoderCard.model_validate_json(text)
+        return model.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "file"
         raise WeightsError(f"{path} is damaged or of another version: {where}: {problem['msg']}") from None
 
 
-def _portable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def load_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        WeightsError: it is missing or damaged.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path.parent} has no {path.name}; export it again")
+    if sha256_of(path) != sha256:
+        raise WeightsError(f"{path} is damaged: its checksum is not the one beside it; copy or export it again")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file ({error}); copy or export it again") from None
+
+
+def portable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as they are written: on the CPU, float32."""
     return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
 
 
@@ -175,6 +204,7 @@ def check_fit(weights: Mapping[str, Tensor], module: nn.Module, where: str) -> N
         raise WeightsError(f"weights of {where} do not fit its settings: {'; '.join(problems[:3])}{more}")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from mae_rad.errors import WeightsError
 
 
@@ -18,20 +20,23 @@ def whole_folder(folder: Path, *, mark: str) -> Iterator[Path]:
         mark: name of a file that every folder of this kind holds.
 
     Raises:
-        WeightsError: ``folder`` is there and is something else.
+        WeightsError: ``folder`` is there and is something else, or the disk does not take it.
     """
     if folder.exists() and not (folder / mark).is_file():
         raise WeightsError(f"{folder} exists and holds no {mark}, so it is not replaced; give another path")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     try:
+        partial.mkdir(parents=True)
         yield partial
         _publish(partial, folder)
-    except BaseException:
+    except (OSError, SafetensorError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error).partition("I/O error: ")[2]
+        if isinstance(error, FileNotFoundError) or not why:
+            raise  # what was read for it
+        raise WeightsError(f"{folder} cannot be written ({why}); make room and start the same command again") from error
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def _publish(partial: Path, folder: Path) -> None:

@@ -1,8 +1,8 @@
-"""What the training loop knows of an objective."""
+"""What the training loop knows of the model that it trains."""
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,26 @@ class ObjectiveOutput(NamedTuple):
     metrics: dict[str, Tensor]
 
 
-class Objective(nn.Module, ABC):
+class Trainable(nn.Module, ABC):
+    """A model that tells its own loss.
+
+    Attributes:
+        encoder: the part of it that makes features.
+    """
+
+    encoder: nn.Module
+
+    @abstractmethod
+    def forward(self, batch: Any) -> ObjectiveOutput:
+        """Loss and metrics of this rank's batch."""
+
+    def rate_of(self, name: str) -> float:
+        """Factor on the learning rate of the parameter ``name``."""
+        del name
+        return 1.0
+
+
+class Objective(Trainable):
     """A self-supervised task around an encoder.
 
     Attributes:

@@ -7,44 +7,50 @@ up with every step once.
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from mae_rad.errors import RunError
-from mae_rad.tracking.tracker import Tracker
+from mae_rad.tracking.tracker import Line, Tracker
 
 _RETRY_SECONDS = 60.0
 _LONGEST_RETRY = 900.0
+_TURN = 10.0
+"""Seconds after which a training goes on, and the rest waits for the next turn: the other ranks wait meanwhile."""
 
 _log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """Delivers the metrics and pictures of one run.
+    """Delivers the metrics, pictures and tables of one run.
 
     Args:
         connect: begins the run in the store, or finds it again; may fail with RunError.
         metrics: the ``metrics.jsonl`` of the run.
-        pictures: the folder of its pictures.
+        folders: of its pictures and tables.
     """
 
-    def __init__(self, connect: Callable[[], Tracker], metrics: Path, pictures: Path) -> None:
-        self._connect, self._metrics, self._pictures = connect, metrics, pictures
+    def __init__(self, connect: Callable[[], Tracker], metrics: Path, *folders: Path) -> None:
+        self._connect, self._metrics, self._folders = connect, metrics, folders
         self._tracker: Tracker | None = None
         self._known_step = -1
         self._read_to = 0
-        self._shown: set[str] = set()
+        self._shown: set[tuple[str, str]] = set()
         self._retry_at, self._pause = 0.0, _RETRY_SECONDS
         self._complained = False
 
     def deliver(self) -> None:
-        """Send what the store does not have yet; after a failure not before the next try is due."""
+        """Send what the store does not have yet, for some seconds; after a failure not before the next try is due."""
+        self._try_until(time.monotonic() + _TURN)
+
+    def _try_until(self, end: float) -> None:
         if time.monotonic() < self._retry_at:
             return
         try:
-            self._deliver()
+            self._deliver(end)
         except Exception as error:  # whatever the store does, the training goes on
             self._retry_at = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, _LONGEST_RETRY)
@@ -56,27 +62,34 @@ class Outbox:
             self._pause = _RETRY_SECONDS
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
-        """Send what is left and end the run; what cannot be sent is sent when the same run is taken up again."""
+        """Send what is left and end the run; what cannot be sent is sent when the same run is taken up again.
+
+        One that leaves before it is done may have little time: it takes one turn.
+        """
         self._retry_at = 0.0
-        self.deliver()
+        self._try_until(math.inf if status == "FINISHED" else time.monotonic() + _TURN)
         if self._tracker and self._retry_at == 0.0:
             self._tracker.finish(status)
 
-    def _deliver(self) -> None:
+    def _deliver(self, end: float) -> None:
         if self._tracker is None:
             self._tracker = self._connect()
             self._known_step = self._tracker.last_step()
-            self._shown = self._tracker.names(self._pictures.name)
+            self._shown = {(one.name, name) for one in self._folders for name in self._tracker.names(one.name)}
         lines, read_to = self._unread()
-        self._tracker.send([line for line in lines if line[0] > self._known_step])
+        for step in self._tracker.send([line for line in lines if line[0] > self._known_step]):
+            self._known_step = step
+            if time.monotonic() > end:
+                return
         self._read_to = read_to
-        self._known_step = max([self._known_step, *(step for step, _, _ in lines)])
-        for picture in sorted(self._pictures.glob("*.png")):
-            if picture.name not in self._shown:
-                self._tracker.store(picture, self._pictures.name)
-                self._shown.add(picture.name)
+        for folder in self._folders:
+            for file in sorted(folder.glob("[!.]*")):
+                place = (folder.name, file.name)
+                if file.suffix != ".partial" and place not in self._shown and time.monotonic() < end:
+                    self._tracker.store(file, folder.name)
+                    self._shown.add(place)
 
-    def _unread(self) -> tuple[list[tuple[int, float, dict[str, float]]], int]:
+    def _unread(self) -> tuple[list[Line], int]:
         if not self._metrics.exists():
             return [], 0
         with self._metrics.open("rb") as file:

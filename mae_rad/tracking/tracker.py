@@ -6,7 +6,7 @@ import shutil
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ _RETRY_SECONDS = 60.0
 _PENDING = 20_000
 """Metrics kept while the store does not answer; the oldest go first. The run folder has them all."""
 _PER_BATCH = 100
+_PER_REQUEST = 1000
+"""Metrics that MLflow takes at once."""
 _LONGEST_VALUE = 6000
 
 _ENVIRONMENT = {
@@ -34,6 +36,9 @@ _ENVIRONMENT = {
     "_MLFLOW_SERVER_ARTIFACT_ROOT": f"{PROXIED}/",
 }
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+Line = tuple[int, float, Mapping[str, float]]
+"""Step, seconds since 1970, values."""
 
 _logger = logging.getLogger(__name__)
 
@@ -106,17 +111,21 @@ class Tracker:
             return {PurePosixPath(file.path).name for file in self._client.list_artifacts(self.run_id, folder)}
         return {path.name for path in (self._artifacts / folder).glob("*")}
 
-    def send(self, lines: Sequence[tuple[int, float, Mapping[str, float]]]) -> None:
-        """Log lines of (step, seconds since 1970, values) at once; raises whatever the store does."""
+    def send(self, lines: Iterable[Line]) -> Iterator[int]:
+        """Log whole lines, some at once; yields the last step that the store has, and raises whatever the store does.
+
+        A line is never cut, so that the last step of the store is one that it has whole.
+        """
         from mlflow.entities import Metric  # noqa: PLC0415 - imported with the client, two seconds
 
-        every = [
-            Metric(legal(name), float(value), int(seconds * 1000), step)
-            for step, seconds, values in lines
-            for name, value in values.items()
-        ]
-        for start in range(0, len(every), _PER_BATCH):
-            self._client.log_batch(self.run_id, metrics=every[start : start + _PER_BATCH])
+        for batch in _batches(lines):
+            metrics = [
+                Metric(legal(name), float(value), int(seconds * 1000), step)
+                for step, seconds, values in batch
+                for name, value in values.items()
+            ]
+            self._client.log_batch(self.run_id, metrics=metrics)
+            yield batch[-1][0]
 
     def store(self, path: Path, folder: str) -> None:
         """Store a file as ``folder/<name of path>``; raises whatever the store does."""
@@ -244,6 +253,19 @@ def _describe(client: Any, run_id: str, params: Mapping[str, str], tags: Mapping
     for start in range(0, len(entries), _PER_BATCH):
         client.log_batch(run_id, params=entries[start : start + _PER_BATCH])
     client.log_batch(run_id, tags=[RunTag(legal(name), public_value(value)) for name, value in tags.items()])
+
+
+def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    batch: list[Line] = []
+    held = 0
+    for line in lines:
+        if batch and held + len(line[2]) > _PER_REQUEST:
+            yield batch
+            batch, held = [], 0
+        batch.append(line)
+        held += len(line[2])
+    if batch:
+        yield batch
 
 
 def _shown(uri: str) -> str:

@@ -3,16 +3,21 @@
 checkpoints/
   step-0000500/     what DeepSpeed wrote, and complete.json: step, ZeRO stage, ranks, bytes and SHA-256 of every file
   latest.json       the newest
-  .partial/         one that was being written when the run stopped; the next takes its place
-  .universal/       a copy for other ranks, while it is loaded
+  .partial-…/       one that was being written when the run stopped; the next removes it
+  .universal-…/     a copy for other ranks, while it is loaded
+
+No name of these two comes twice: on a network disk another host may take a name for the folder that it meant a moment
+ago, and an earlier start of the run, not yet dead, may still write there.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +29,8 @@ from mae_rad.training.run_folder import write_atomically
 from mae_rad.training.universal import convert_checkpoint
 
 _COMPLETE = "complete.json"
-_PARTIAL = ".partial"
-_UNIVERSAL = ".universal"
+_PARTIAL = ".partial-"
+_UNIVERSAL = ".universal-"
 _SPARE = 1.05
 """Room that a checkpoint is given, over the size of the one before."""
 
@@ -74,7 +79,7 @@ class Checkpoints:
         tags = on_first_rank(self._who, lambda: sorted((p.name for p in self.folder.glob("step-*")), reverse=True))
         for tag in tags:
             record = on_first_rank(self._who, lambda tag=tag: _record(self.folder / tag))  # type: ignore[misc]
-            fault = self._fault(tag, record)
+            fault = self._damage(tag, record)
             if record is not None and fault is None:
                 return Saved(tag, int(record["step"]), Placement(int(record["zero_stage"]), int(record["world"])))
             if self._who.first:
@@ -86,26 +91,15 @@ class Checkpoints:
     def save(self, engine: Engine, step: int, *, last: bool = False) -> None:
         """Write the checkpoint after ``step`` steps, then delete all but the newest ones.
 
-        Where the disk has no room for it the training goes on and the one before stays, unless it is the ``last``.
+        Where it cannot be written the training goes on and the one before stays, unless it is the ``last``.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: the last one cannot be written.
         """
-        missing = on_first_rank(self._who, self._make_room)
-        if missing:
-            text = f"the checkpoint of step {step} needs {missing} in {self.folder}"
-            if last:
-                raise RunError(f"{text}; make room and start the same command again")
-            if self._who.first:
-                _log.warning("%s: none is written, the one before stays; make room", text)
-            return
-        try:
-            engine.save(self.folder, _PARTIAL, {"step": step})
-            sealed = gather_over_ranks(self._seal())
-        except OSError as error:
-            raise RunError(f"the checkpoint of step {step} cannot be written ({error.strerror})") from None
-        files = {name: seal for part in sealed for name, seal in part.items()}
-        on_first_rank(self._who, lambda: self._commit(step, files))
+        partial = on_first_rank(self._who, lambda: self._fresh(_PARTIAL))
+        fault = on_first_rank(self._who, lambda: _fault(self._look_for_room)) or self._write(engine, step, partial)
+        if fault:
+            on_first_rank(self._who, lambda: self._give_up(partial, step, fault, last=last))
 
     @contextmanager
     def readable(self, saved: Saved | None) -> Iterator[Path]:
@@ -123,7 +117,8 @@ class Checkpoints:
                 f"checkpoint {saved.tag} was saved with runtime.zero_stage={stage} and cannot be read with"
                 f" {self.placement.zero_stage}: only 1 and 2 convert into each other; go on with {stage}, on any ranks"
             )
-        copy = self.folder / _UNIVERSAL
+        copy = on_first_rank(self._who, lambda: self._fresh(_UNIVERSAL))
+        on_first_rank(self._who, self._sweep)
         try:
             convert_checkpoint(self.folder / saved.tag, copy / saved.tag, self._who)
             yield copy
@@ -131,7 +126,7 @@ class Checkpoints:
             if self._who.first:
                 shutil.rmtree(copy, ignore_errors=True)
 
-    def _fault(self, tag: str, record: dict[str, Any] | None) -> str | None:
+    def _damage(self, tag: str, record: dict[str, Any] | None) -> str | None:
         if record is None:
             return f"{_COMPLETE} is missing or damaged"
         names = sorted(record["files"])[self._who.rank :: self._who.world]
@@ -139,26 +134,54 @@ class Checkpoints:
         faulty = [name for name in gather_over_ranks(own) if name]
         return f"{faulty[0]} is not what was written" if faulty else None
 
-    def _make_room(self) -> str | None:
-        shutil.rmtree(self.folder / _PARTIAL, ignore_errors=True)
+    def _fresh(self, kind: str) -> Path:
+        return self.folder / f"{kind}{secrets.token_hex(4)}"
+
+    def _sweep(self) -> None:
+        for left in (path for kind in (_PARTIAL, _UNIVERSAL) for path in self.folder.glob(f"{kind}*")):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _look_for_room(self) -> None:
+        self._sweep()
         sizes = [
             sum(file.stat().st_size for file in p.rglob("*") if file.is_file()) for p in self.folder.glob("step-*")
         ]
         free = shutil.disk_usage(self.folder).free
         needed = int(max(sizes, default=0) * _SPARE)
-        return None if needed <= free else f"{needed / 2**30:.1f} GiB and finds {free / 2**30:.1f} GiB"
+        if needed > free:
+            raise OSError(errno.ENOSPC, f"it needs {needed / 2**30:.1f} GiB and finds {free / 2**30:.1f} GiB")
 
-    def _seal(self) -> dict[str, list[Any]]:
+    def _write(self, engine: Engine, step: int, partial: Path) -> str | None:
+        """Write, seal and name the checkpoint; on all ranks the fault of the first that could not."""
+        fault = engine.save(self.folder, partial.name, {"step": step})
+        sealed: dict[str, list[Any]] = {}
+        fault = fault or _fault(lambda: sealed.update(self._seal(partial)))
+        parts = gather_over_ranks((fault, sealed))
+        files = {name: seal for _, part in parts for name, seal in part.items()}
+        fault = next((f"rank {rank}: {found}" for rank, (found, _) in enumerate(parts) if found), None)
+        return fault or on_first_rank(self._who, lambda: _fault(lambda: self._commit(partial, step, files)))
+
+    def _give_up(self, partial: Path, step: int, fault: str, *, last: bool) -> None:
+        shutil.rmtree(partial, ignore_errors=True)
+        text = f"the checkpoint of step {step} cannot be written ({fault})"
+        if last:
+            raise RunError(f"{text}; make room in {self.folder} and start the same command again")
+        _log.warning("%s: the training goes on and the one before stays; make room in %s", text, self.folder)
+
+    def _seal(self, partial: Path) -> dict[str, list[Any]]:
         """Bring the files that this rank wrote to the disk, and tell their sizes and checksums."""
-        partial, sealed = self.folder / _PARTIAL, {}
+        sealed = {}
         for path in sorted(partial.rglob("*")):
             if path.is_file() and _writer(path.name) == self._who.rank:
                 _flush(path)
-                sealed[path.relative_to(partial).as_posix()] = _seal(path) or []
+                seal = _seal(path)
+                if seal is None:
+                    raise OSError(errno.EIO, "what was written cannot be read back")
+                sealed[path.relative_to(partial).as_posix()] = seal
         return sealed
 
-    def _commit(self, step: int, files: dict[str, list[Any]]) -> None:
-        partial, tag = self.folder / _PARTIAL, f"step-{step:07d}"
+    def _commit(self, partial: Path, step: int, files: dict[str, list[Any]]) -> None:
+        tag = f"step-{step:07d}"
         where = {"zero_stage": self.placement.zero_stage, "world": self.placement.world}
         write_atomically(partial / _COMPLETE, json.dumps({"step": step, **where, "files": files}, indent=1))
         _flush(partial)
@@ -171,6 +194,15 @@ class Checkpoints:
                 shutil.rmtree(old)
             except OSError as error:  # somebody reads it on a network disk; the next checkpoint tries again
                 _log.warning("the old checkpoint %s stays for now (%s)", old.name, error.strerror)
+
+
+def _fault(action: Callable[[], None]) -> str | None:
+    """Why ``action`` failed on the disk; None where it did not."""
+    try:
+        action()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None
 
 
 def _record(folder: Path) -> dict[str, Any] | None:

@@ -16,10 +16,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mae_rad.config import PretrainSettings
-from mae_rad.data.batch import Batch
+from mae_rad.config import TrainingSettings
 from mae_rad.errors import RunError, SettingsError, UserError
-from mae_rad.objectives.base import Objective, ObjectiveOutput
+from mae_rad.objectives.base import ObjectiveOutput, Trainable
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -28,6 +27,9 @@ os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "warning")
 import deepspeed  # reads DS_ACCELERATOR when imported
 
 T = TypeVar("T")
+
+_RATE = "rate"
+"""Name, in a parameter group, of the factor on its learning rate."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     if not dist.is_initialized():
-        patience = timedelta(seconds=timeout_seconds)
+        # NCCL's watchdog aborts a process without a name: the roll call, as patient, is to speak first.
+        patience = timedelta(seconds=timeout_seconds + (30 if on_gpu else 0))
         # DeepSpeed makes groups of its own later, which take these.
         for name in ("default_pg_timeout", "default_pg_nccl_timeout"):
             setattr(dist.distributed_c10d, name, patience)
@@ -90,7 +93,7 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
-def micro_batch(settings: PretrainSettings, world: int) -> int:
+def micro_batch(settings: TrainingSettings, world: int) -> int:
     """Films per forward pass and rank.
 
     Raises:
@@ -105,7 +108,7 @@ def micro_batch(settings: PretrainSettings, world: int) -> int:
     return settings.optimizer.batch // parts
 
 
-def deepspeed_config(settings: PretrainSettings, world: int, *, universal: bool = False) -> dict[str, Any]:
+def deepspeed_config(settings: TrainingSettings, world: int, *, universal: bool = False) -> dict[str, Any]:
     """DeepSpeed's dictionary, derived from ours; ``universal`` loads a checkpoint that was converted."""
     return {
         "train_batch_size": settings.optimizer.batch,
@@ -125,10 +128,10 @@ class NonFiniteError(Exception):
 
 
 class Engine:
-    """An objective under DeepSpeed."""
+    """A model under DeepSpeed."""
 
     def __init__(
-        self, objective: Objective, settings: PretrainSettings, ranks: Ranks, *, universal: bool = False
+        self, objective: Trainable, settings: TrainingSettings, ranks: Ranks, *, universal: bool = False
     ) -> None:
         self._stage = settings.runtime.zero_stage
         self.objective = objective
@@ -147,8 +150,12 @@ class Engine:
             optimizer=optimizer,
             config=deepspeed_config(settings, ranks.world, universal=universal),
         )
+        self._files = _Files(self._engine.checkpoint_engine.save)
+        self._engine.checkpoint_engine.save = self._files.write
+        # Rank 0 alone would write it, and could fail; `launch/export.py` does what it is for.
+        self._engine._copy_recovery_script = lambda _: None
 
-    def forward(self, batch: Batch) -> ObjectiveOutput:
+    def forward(self, batch: Any) -> ObjectiveOutput:
         """Loss and metrics of this rank's part of the batch."""
         output: ObjectiveOutput = self._engine(batch)
         return output
@@ -156,7 +163,7 @@ class Engine:
     def backward_and_step(self, loss: Tensor, learning_rate: float) -> None:
         """Accumulate gradients; at the end of the step reduce, clip and update."""
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group[_RATE]
         self._engine.backward(loss)
         last = bool(self._engine.is_gradient_accumulation_boundary())
         if last and self._stage == 0:  # DeepSpeed keeps no norm there
@@ -196,17 +203,16 @@ class Engine:
         with gather:
             yield
 
-    def save(self, folder: Path, tag: str, state: dict[str, Any]) -> None:
-        """Write a checkpoint ``folder/tag``; returns on all ranks when all have written.
+    def save(self, folder: Path, tag: str, state: dict[str, Any]) -> str | None:
+        """Write a checkpoint ``folder/tag``; returns on all ranks when all are done.
 
-        Raises:
-            RunError: it cannot be written.
+        Returns:
+            Why this rank could not write its files; None where it could.
         """
-        try:
-            self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
-        except OSError as error:
-            raise RunError(f"the checkpoint cannot be written ({error.strerror}); check runtime.run_dir") from None
+        self._files.fault = None
+        self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
         dist.barrier()
+        return self._files.fault
 
     def load(self, folder: Path, tag: str) -> dict[str, Any]:
         """Load a checkpoint of this run's own folder and return the state it was saved with.
@@ -214,13 +220,13 @@ class Engine:
         Raises:
             RunError: it cannot be loaded.
         """
-        decay = [group["weight_decay"] for group in self._optimizer.param_groups]
+        own = [{name: group[name] for name in ("weight_decay", _RATE)} for group in self._optimizer.param_groups]
         path, client = self._engine.load_checkpoint(str(folder), tag=tag)
         if path is None:
             raise RunError(f"checkpoint {tag} of the run folder cannot be loaded; delete the folder to begin anew")
         # A converted checkpoint of stage 3 gives all groups the settings of the first, and all weights one counter.
-        for group, weight_decay in zip(self._optimizer.param_groups, decay, strict=True):
-            group["weight_decay"] = weight_decay
+        for group, settings in zip(self._optimizer.param_groups, own, strict=True):
+            group.update(settings)
         for moments in getattr(self._optimizer, "optimizer", self._optimizer).state.values():
             if isinstance(moments.get("step"), Tensor):
                 moments["step"] = moments["step"].clone()
@@ -272,33 +278,54 @@ def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:
 
 def gather_over_ranks(value: T) -> list[T]:
     """The values of all ranks, on all ranks."""
+    if dist.get_world_size() == 1:
+        return [value]
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
 
 
-class _Autocast(nn.Module):
-    """Runs an objective under autocast, where asked."""
+class _Files:
+    """Writes a rank's files of a checkpoint. A file that fails is remembered, not raised: the ranks exchange between
+    two files, and one that left there would leave the others waiting.
+    """
 
-    def __init__(self, objective: Objective, enabled: bool, device: torch.device) -> None:
+    def __init__(self, write: Callable[[Any, str], None]) -> None:
+        self._write = write
+        self.fault: str | None = None
+
+    def write(self, state_dict: Any, path: str) -> None:
+        try:
+            self._write(state_dict, path)
+        except OSError as error:
+            self.fault = error.strerror or type(error).__name__
+        except RuntimeError:  # what torch's writer makes of it
+            self.fault = "no room, a quota, or a disk that fails"
+
+
+class _Autocast(nn.Module):
+    """Runs a model under autocast, where asked."""
+
+    def __init__(self, objective: Trainable, enabled: bool, device: torch.device) -> None:
         super().__init__()
         self.objective = objective
         self._enabled, self._device = enabled, device
 
-    def forward(self, batch: Batch) -> ObjectiveOutput:
+    def forward(self, batch: Any) -> ObjectiveOutput:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._enabled):
             output: ObjectiveOutput = self.objective(batch)
             return output
 
 
-def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _parameter_groups(model: Trainable, weight_decay: float) -> list[dict[str, Any]]:
     # Biases, norms and tokens are not decayed: all of them are one-dimensional.
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for parameter in module.parameters():
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (free if parameter.ndim < 2 else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+            kind = (model.rate_of(name), 0.0 if parameter.ndim < 2 else weight_decay)
+            groups.setdefault(kind, []).append(parameter)
+    ordered = sorted(groups.items(), reverse=True, key=lambda item: item[0])
+    return [{"params": members, "weight_decay": decay, _RATE: rate} for (rate, decay), members in ordered]
 
 
 def _group_device() -> torch.device:

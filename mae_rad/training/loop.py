@@ -1,33 +1,23 @@
-"""The training loop, top to bottom: batch, forward, finite?, backward, step; once in a while log, draw, save."""
+"""The training loop, top to bottom: batch, forward, finite?, backward, step; once in a while log, save, look."""
 
-import hashlib
-import json
 import logging
 import math
 import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Literal, NoReturn
 
 import torch
 
 from data_prep.progress import Progress
 from mae_rad.config import PretrainSettings
-from mae_rad.cost.flops import flops_per_film, training_flops
 from mae_rad.cost.matrix_rate import matrix_rate
-from mae_rad.data.batch import Batch
-from mae_rad.data.loader import training_batches
-from mae_rad.data.order import Order
-from mae_rad.data.shards import ShardIndex
-from mae_rad.encoders.vit import build_encoder
-from mae_rad.errors import RunError, SettingsError
-from mae_rad.export.encoder import save_encoder, start_from
-from mae_rad.objectives import build_objective
+from mae_rad.errors import RunError
 from mae_rad.tracking import Outbox, Tracker, default_uri
 from mae_rad.training.attention_logits import AttentionLogits
 from mae_rad.training.checkpoints import Checkpoints
+from mae_rad.training.deterministic import deterministic_kernels
 from mae_rad.training.engine import (
     Engine,
     NonFiniteError,
@@ -40,97 +30,85 @@ from mae_rad.training.engine import (
     on_first_rank,
 )
 from mae_rad.training.health import Health
-from mae_rad.training.pictures import draw_pictures, held_out_films
+from mae_rad.training.pretraining import Pretraining
 from mae_rad.training.roll_call import RollCall
 from mae_rad.training.run_folder import FAULT, RunFolder
 from mae_rad.training.schedule import learning_rate
 from mae_rad.training.stopping import Stopping
+from mae_rad.training.work import Drawn, Work
 
 _log = logging.getLogger(__name__)
 
 TOLD = 5
 """Skipped films that are named in the log."""
 
-Drawn = tuple[Batch, tuple[str, ...]]
-"""A batch, and which films were passed over for it."""
-
 
 def pretrain(settings: PretrainSettings) -> None:
     """Run, or take up again, one pretraining; the exported encoder lies in the run folder when it returns.
 
     Raises:
+        SystemExit, UserError: as :func:`train`.
+    """
+    train(Pretraining(settings))
+
+
+def train(work: Work) -> None:
+    """Run, or take up again, one training; what it was made for lies in the run folder when it returns.
+
+    Raises:
         SystemExit: with ``stopping.REQUEUE`` after it was told to leave and has saved itself.
         UserError: a mistake, or a loss that is not finite; on rank 0, the other ranks leave without a word.
     """
-    data = settings.data
-    index = ShardIndex(data.shards, where=data.where, generations=data.generations)
-    folder = RunFolder(settings, index.dataset_sha256)
+    settings = work.settings
+    folder = RunFolder(settings, work.dataset_sha256)
     folder.check()
-    if len(index) < settings.optimizer.batch:
-        raise SettingsError(f"{len(index)} training films are fewer than optimizer.batch {settings.optimizer.batch}")
-    order = Order(len(index), settings.seed, settings.optimizer.batch, index.weights(settings.data.weights))
     who = join_ranks(settings.runtime.threads, settings.runtime.timeout_seconds)
     micro_batch(settings, who.world)
     on_first_rank(who, folder.begin)
     try:
         with (
+            deterministic_kernels(settings.runtime.deterministic),
             Stopping(settings.runtime, first=who.first) as stopping,
             RollCall(who, settings.runtime.timeout_seconds) as roll,
-            _tracked(settings, index, folder, who) as outbox,
+            _tracked(work, folder, who) as outbox,
         ):
-            _train(settings, index, order, folder, who, outbox, roll, stopping)
+            _train(work, folder, who, outbox, roll, stopping)
     finally:
         folder.release()
 
 
 def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
-    settings: PretrainSettings,
-    index: ShardIndex,
-    order: Order,
+    work: Work,
     folder: RunFolder,
     who: Ranks,
     outbox: Outbox | None,
     roll: RollCall,
     stopping: Stopping,
 ) -> None:
+    settings, optimizer, runtime = work.settings, work.settings.optimizer, work.settings.runtime
     torch.manual_seed(settings.seed)
-    objective = build_objective(settings.objective, build_encoder(settings.encoder))
-    started_from = start_from(settings.start_from, objective) if settings.start_from else None
-    objective.to(who.device)
-    optimizer, runtime = settings.optimizer, settings.runtime
+    model = work.model(who)
 
     checkpoints = Checkpoints(folder.checkpoints, who, runtime.zero_stage, runtime.keep_checkpoints)
     saved = checkpoints.newest()
     with checkpoints.readable(saved) as place:
-        engine = Engine(objective, settings, who, universal=place != folder.checkpoints)
+        engine = Engine(model, settings, who, universal=place != folder.checkpoints)
         first_step = engine.load(place, saved.tag)["step"] if saved else 0
     if who.first:
         folder.truncate_metrics(first_step)
     if outbox:
         outbox.deliver()
 
-    micro = micro_batch(settings, who.world)
-    batches = training_batches(
-        index,
-        order,
-        objective.views,
-        patch=settings.encoder.patch,
-        first_step=first_step,
-        last_step=optimizer.steps,
-        rank=who.rank,
-        world=who.world,
-        micro=micro,
-        workers=runtime.workers,
-    )
-    pictures = held_out_films(index, settings, objective)
+    batches = work.batches(first_step, who, micro_batch(settings, who.world))
     progress = (
-        Progress(settings.objective.name, "films", optimizer.steps * optimizer.batch, done=first_step * optimizer.batch)
+        Progress(work.name, "films", optimizer.steps * optimizer.batch, done=first_step * optimizer.batch)
         if who.first
         else None
     )
-    meter = _Meter(first_step, who.device, settings)
-
-    health, logits = Health(), AttentionLogits(objective.encoder)
+    health, logits = Health(), AttentionLogits(model.encoder)
+    if first_step:
+        work.look(first_step, folder, who)
+    meter = _Meter(first_step, who.device, work)
 
     for step in range(first_step, optimizer.steps):
         roll.at(step)
@@ -170,44 +148,21 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
             stopping.saved()
         if wanted.leave and not last:
             raise stopping.leave(done)
-        if pictures and (done % runtime.picture_every == 0 or last):
-            picture = draw_pictures(pictures, objective, settings, who.device, step)
-            if who.first:
-                folder.keep_picture(done, picture)
+        with meter.paused():
+            work.look(done, folder, who)
         if outbox and done % runtime.log_every == 0:
             outbox.deliver()
 
     with engine.whole_parameters():
-        if who.first:
-            save_encoder(
-                objective.encoder,
-                settings.encoder,
-                folder.encoder,
-                tokens=next(iter(objective.views.values())).tokens,
-                provenance=_provenance(settings, index) | {"started_from_sha256": started_from},
-                objective=objective,
-            )
+        work.finish(folder, who)
     if progress:
         progress.close()
 
 
-def _provenance(settings: PretrainSettings, index: ShardIndex) -> dict[str, str | int | float | None]:
-    return {
-        "objective": settings.objective.name,
-        "steps": settings.optimizer.steps,
-        "films_seen": settings.optimizer.steps * settings.optimizer.batch,
-        "training_flops": training_flops(settings),
-        "seed": settings.seed,
-        "dataset_sha256": index.dataset_sha256,
-        "config_sha256": hashlib.sha256(json.dumps(settings.results(), sort_keys=True).encode()).hexdigest(),
-        "version": version("mae_rad"),
-    }
-
-
 @contextmanager
-def _tracked(settings: PretrainSettings, index: ShardIndex, folder: RunFolder, who: Ranks) -> Iterator[Outbox | None]:
+def _tracked(work: Work, folder: RunFolder, who: Ranks) -> Iterator[Outbox | None]:
     """On rank 0, what tells the MLflow run, which ends however the training ends and is found again by its folder."""
-    runtime = settings.runtime
+    runtime = work.settings.runtime
 
     def connect() -> Tracker:
         tracker = Tracker.start(
@@ -215,13 +170,13 @@ def _tracked(settings: PretrainSettings, index: ShardIndex, folder: RunFolder, w
             runtime.experiment,
             runtime.run_dir.name,
             run_id=folder.tracking_id(),
-            params=settings.results(),
-            tags={"stage": "pretrain", "objective": settings.objective.name, "dataset_sha256": index.dataset_sha256},
+            params=work.settings.results(),
+            tags=work.tags,
         )
         folder.keep_tracking_id(tracker.run_id)
         return tracker
 
-    outbox = Outbox(connect, folder.metrics, folder.samples) if who.first else None
+    outbox = Outbox(connect, folder.metrics, folder.samples, folder.evaluation) if who.first else None
     status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
     try:
         yield outbox
@@ -257,10 +212,10 @@ def _refuse(what: str, step: int, rate: float, suspects: list[str], folder: RunF
 class _Meter:
     """Speed, utilisation, memory, share of time spent waiting for data, films passed over, since the last reading."""
 
-    def __init__(self, step: int, device: torch.device, settings: PretrainSettings) -> None:
+    def __init__(self, step: int, device: torch.device, work: Work) -> None:
         self._skipped = 0
-        self._device, self._settings = device, settings
-        self._matrix_rate = matrix_rate(device, settings.precision, seconds=0.1)
+        self._device, self._work = device, work
+        self._matrix_rate = matrix_rate(device, work.settings.precision, seconds=0.1)
         self._restart(step)
 
     def wait_for(self, batches: Iterator[Drawn]) -> Drawn:
@@ -278,8 +233,7 @@ class _Meter:
     def read(self, step: int, films_per_step: int, world: int) -> dict[str, float]:
         elapsed = time.monotonic() - self._since
         rate = films_per_step * (step - self._step) / elapsed
-        stages = [self._settings.at(taken) for taken in range(self._step, step)]
-        flops = sum(flops_per_film(stage).training for stage in stages) / len(stages)
+        flops = sum(self._work.training_flops(taken) for taken in range(self._step, step)) / (step - self._step)
         shares = mean_over_ranks(
             {
                 "data_wait": torch.tensor(self._waited / elapsed),
@@ -290,6 +244,13 @@ class _Meter:
         )
         self._restart(step)
         return shares | {"films_per_second": rate, "skipped_films": shares["skipped_films"] * world}
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that is not spent on training."""
+        began = time.monotonic()
+        yield
+        self._since += time.monotonic() - began
 
     def _restart(self, step: int) -> None:
         self._step, self._waited, self._since = step, 0.0, time.monotonic()

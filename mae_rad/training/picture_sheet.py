@@ -57,7 +57,7 @@ def sheet(films: Sequence[Reconstruction], *, tokens: int, patch: int, contrast_
     blocks = [_block(film, zoom) for film in films]
     width = max(_SHEET_WIDTH, *(block.width + 2 * _GAP for block in blocks))
     legend = _legend(tokens, contrast_given, width)
-    rows = _shelves(blocks, width)
+    rows = shelves(blocks, width)
     height = legend.height + sum(max(block.height for block in row) + _GAP for row in rows)
     page = Image.new("RGB", (width, height), "black")
     page.paste(legend, (0, 0))
@@ -145,7 +145,7 @@ def _legend(tokens: int, contrast_given: bool, width: int) -> Image.Image:
     return page
 
 
-def _shelves(blocks: Sequence[Image.Image], width: int) -> list[list[Image.Image]]:
+def shelves(blocks: Sequence[Image.Image], width: int) -> list[list[Image.Image]]:
     """Blocks in their order, as many beside each other as fit."""
     rows: list[list[Image.Image]] = []
     used = 0

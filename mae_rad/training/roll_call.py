@@ -2,10 +2,12 @@
 
 A rank that is killed breaks the exchange that the others wait in: within :data:`_QUICK` seconds rank 0 knows who gives
 no sign any more. A node that vanishes, or a link that is cut, breaks nothing: after ``runtime.timeout_seconds`` without
-a sign the ranks that can still hear each other end. One of them says whom they miss.
+a sign the ranks that can still hear each other end. A rank that hangs gives signs, but is the one that does not find
+its exchange broken when the others do. One of them says whom they miss.
 """
 
 import logging
+import math
 import os
 import socket
 import sys
@@ -15,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import torch.distributed as dist
 
@@ -26,8 +28,10 @@ LOST = 1
 
 _BEAT = 1.0
 _QUICK = 5.0
-"""Seconds in which a living rank gives a sign for certain."""
+"""Seconds in which a living rank gives a sign for certain, and finds its exchange broken when others do."""
 _GOODBYE = 3.0
+_STRAY = 60.0
+"""Seconds in which all ranks have left after one that failed alone: MLflow may take long to hear of it."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,20 +44,23 @@ class RollCall:
         if who.world == 1:
             return
         self._hosts = gather_over_ranks(socket.gethostname())
-        self._ended = threading.Event()
-        self._step = 0
+        self._others = [rank for rank in range(who.world) if rank != who.rank]
+        self._ended, self._gone = threading.Event(), threading.Event()
+        self._step, self._alarmed, self._failed_since = 0, False, math.inf
         # Its own store: a call to the common one may wait for the main thread's.
         address, wait = os.environ["MASTER_ADDR"], timedelta(seconds=min(timeout_seconds, 60))
         self._server = _store(address, 0, is_master=True) if who.first else None
         port = on_first_rank(who, lambda: self._server.port if self._server else 0)
         self._store = _store(address, port, is_master=False, timeout=wait)
-        self._store.set(self._key("sign"), "0")
+        self._store.set(f"sign/{who.rank}", "0")
         dist.barrier()
-        self._seen = {rank: (b"", time.monotonic()) for rank in self._watched()}
+        self._heard = time.monotonic()
+        self._seen = dict.fromkeys(self._others if who.first else [0], (b"", self._heard))
 
     def __enter__(self) -> Self:
         if self._who.world > 1:
             threading.Thread(target=self._watch, daemon=True, name="roll call").start()
+            threading.Thread(target=self._guard, daemon=True, name="guard of the roll call").start()
         return self
 
     def at(self, step: int) -> None:
@@ -63,19 +70,34 @@ class RollCall:
     def __exit__(self, _: type | None, error: BaseException | None, __: TracebackType | None) -> None:
         if self._who.world == 1:
             return
-        told = error is not None and _broken_exchange(error) and self._someone_told()
+        lost = error is not None and _broken_exchange(error) and self._someone_is_lost()
+        together = error is None or isinstance(error, SystemExit)
+        if together and not self._who.first:  # rank 0 may have something to write yet, and a queue ends what is left
+            self._wait(math.inf, lambda: self._has("left/0"))
+        if not together and not lost:
+            self._set("failed")
         self._ended.set()
-        self._set(self._key("left"), "1")
+        self._set(f"left/{self._who.rank}")
         if self._who.first:  # the list ends with this process: the others look at it before they leave
-            self._wait(_GOODBYE, lambda: all(self._has(f"left/{rank}") for rank in self._watched()))
-        if told:
+            everyone = lambda: all(self._has(f"left/{rank}") for rank in self._others)  # noqa: E731
+            self._wait(_STRAY if together else _GOODBYE, everyone)
+        self._gone.set()
+        if lost:
             raise SystemExit(LOST)
 
-    def _someone_told(self) -> bool:
-        """Wait for rank 0 to find who is missing and end us, or for a rank that left by itself and said why."""
-        self._set("alarm", "1")
-        others = [rank for rank in range(self._who.world) if rank != self._who.rank]
-        return self._wait(2 * _QUICK, lambda: any(self._has(f"left/{rank}") for rank in others))
+    def _someone_is_lost(self) -> bool:
+        """After a broken exchange: wait for the verdict, or for a rank that left and said why, or find who hangs."""
+        self._alarmed = True
+        self._set("alarm")
+        self._set(f"broken/{self._who.rank}")
+        if self._wait(2 * _QUICK, lambda: any(self._has(f"left/{rank}") for rank in self._others)):
+            return True
+        hanging = [rank for rank in self._others if not self._has(f"broken/{rank}")]
+        if hanging and not any(self._has(f"broken/{rank}") for rank in range(self._who.rank)):
+            self._tell(hanging, "did not come to an exchange", "it hangs, or reads from a disk that does")
+            self._set("verdict")
+            self._leave()
+        return bool(hanging)
 
     @staticmethod
     def _wait(seconds: float, for_what: Callable[[], bool]) -> bool:
@@ -87,26 +109,42 @@ class RollCall:
             time.sleep(0.1)
         return False
 
-    def _watched(self) -> list[int]:
-        return [rank for rank in range(self._who.world) if rank != self._who.rank] if self._who.first else [0]
-
     def _watch(self) -> None:
         beats = 0
         while not self._ended.wait(_BEAT):
             beats += 1
             try:
-                self._store.set(self._key("sign"), str(beats))
-                if self._has("verdict"):
-                    os._exit(LOST)  # rank 0 has told it
-                patience = min(_QUICK, self._patience) if self._has("alarm") else self._patience
-                self._judge(self._missing(patience))
+                self._store.set(f"sign/{self._who.rank}", str(beats))
+                if self._has("verdict") or self._strayed():
+                    self._leave()  # another rank has told it
+                missing = self._missing(min(_QUICK, self._patience) if self._has("alarm") else self._patience)
+                self._heard = time.monotonic()
             except dist.DistError:
-                if not self._ended.is_set():
-                    self._judge([0])
+                missing = [0]
+            if missing and not self._ended.is_set():
+                if self._failed_since == math.inf:  # else rank 0 failed, has told it, and took the list along
+                    self._tell_silent(missing)
+                if self._who.first:
+                    self._set("verdict")
+                self._leave()
+
+    def _guard(self) -> None:
+        """End this rank where the list does not answer: behind a cut link a question to it waits for many minutes."""
+        while not self._gone.wait(_BEAT):
+            patience = min(2 * _QUICK, self._patience) if self._alarmed else self._patience
+            if time.monotonic() - self._heard > patience + 2 * _BEAT:
+                self._tell_silent([0])
+                os._exit(LOST)
+
+    def _strayed(self) -> bool:
+        """Whether a rank failed long ago, and this one does not come to know: it waits for its GPU, which waits."""
+        if self._failed_since == math.inf and self._has("failed"):
+            self._failed_since = time.monotonic()
+        return time.monotonic() - self._failed_since > _STRAY
 
     def _missing(self, patience: float) -> list[int]:
         now = time.monotonic()
-        for rank in self._watched():
+        for rank in self._seen:
             sign = self._store.get(f"sign/{rank}")
             if sign != self._seen[rank][0]:
                 self._seen[rank] = (sign, now)
@@ -114,31 +152,29 @@ class RollCall:
             rank for rank, (_, since) in self._seen.items() if now - since > patience and not self._has(f"left/{rank}")
         ]
 
-    def _judge(self, missing: list[int]) -> None:
-        if not missing or self._ended.is_set():
-            return
-        if self._who.first:
-            self._set("verdict", "1")
+    def _tell_silent(self, missing: list[int]) -> None:
         if self._who.rank in (0, 1) or os.environ.get("LOCAL_RANK") == "0":
-            names = ", ".join(f"rank {rank} on {self._hosts[rank]}" for rank in missing[:8])
-            sys.stderr.write(
-                f"error: {names} gave no sign of life any more, at step {self._step}: killed, out of memory, or its"
-                " node or link is gone; all ranks end now. The same command goes on from the last checkpoint\n"
-            )
-            sys.stderr.flush()
+            self._tell(missing, "gave no sign of life any more", "killed, out of memory, or its node or link is gone")
+
+    def _tell(self, missing: list[int], what: str, why: str) -> None:
+        names = ", ".join(f"rank {rank} on {self._hosts[rank]}" for rank in missing[:8])
+        sys.stderr.write(
+            f"error: {names} {what}, at step {self._step}: {why}; all ranks end now."
+            " The same command goes on from the last checkpoint\n"
+        )
+        sys.stderr.flush()
+
+    def _leave(self) -> NoReturn:
         if self._who.first:
             time.sleep(_GOODBYE)  # the others read the verdict
         os._exit(LOST)
 
-    def _key(self, what: str) -> str:
-        return f"{what}/{self._who.rank}"
-
     def _has(self, key: str) -> bool:
         return bool(self._store.check([key]))
 
-    def _set(self, key: str, value: str) -> None:
+    def _set(self, key: str) -> None:
         try:
-            self._store.set(key, value)
+            self._store.set(key, "1")
         except dist.DistError:
             _log.debug("the roll call has no list any more")
 

@@ -4,7 +4,10 @@ RUN/
   config.yaml       resolved settings
   run.json          what a resumed run must share: settings that change results, dataset, code version
   checkpoints/      step-0000500/ …, latest.json: see ``checkpoints.py``
-  encoder/          exported encoder: safetensors, preprocessing, model card
+  encoder/          exported encoder: safetensors, preprocessing, model card (of a pretraining)
+  best.safetensors  best weights so far, of which step and by which metric (of a finetuning, as what follows)
+  predictor/        encoder and head: safetensors, calibration, operating points, model card
+  evaluation/       tables and pictures of the final judgement
   metrics.jsonl     one line per logged step
   mlflow_run        id of the MLflow run
   samples/          reconstructions of held-out films
@@ -12,25 +15,29 @@ RUN/
 """
 
 import errno
-import fcntl
 import json
 import logging
 import math
 import os
+import re
+import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import yaml
 from PIL import Image
 
-from mae_rad.config import PretrainSettings
+from data_prep.folder_lock import LOCK_FILE, locked
+from mae_rad.config import TrainingSettings
 from mae_rad.errors import RunError
 
 FAULT = "non_finite.json"
 OWN_NAMES = {
-    "config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", ".lock", FAULT,
+    "config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", LOCK_FILE, FAULT,
+    "best.safetensors", "predictor", "evaluation",
 }  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -39,16 +46,19 @@ _log = logging.getLogger(__name__)
 class RunFolder:
     """A run folder that belongs to these settings and these shards."""
 
-    def __init__(self, settings: PretrainSettings, dataset_sha256: str) -> None:
+    def __init__(self, settings: TrainingSettings, dataset_sha256: str) -> None:
         self.path = settings.runtime.run_dir
         self.checkpoints = self.path / "checkpoints"
         self.encoder = self.path / "encoder"
+        self.best = self.path / "best.safetensors"
+        self.predictor = self.path / "predictor"
+        self.evaluation = self.path / "evaluation"
         self.samples = self.path / "samples"
         self.metrics = self.path / "metrics.jsonl"
         self._unwritten: list[str] = []
         self._told: set[str] = set()
         self._settings = settings
-        self._held: int | None = None
+        self._held = ExitStack()
         self._identity = {"settings": settings.results(), "dataset_sha256": dataset_sha256}
 
     def check(self) -> None:
@@ -90,6 +100,8 @@ class RunFolder:
         """
         self.samples.mkdir(parents=True, exist_ok=True)
         self._lock()
+        for name in _cut_off(self.path):
+            (shutil.rmtree if (self.path / name).is_dir() else os.unlink)(self.path / name)
         self.checkpoints.mkdir(exist_ok=True)
         resolved = yaml.safe_dump(self._settings.model_dump(mode="json"), sort_keys=False)
         write_atomically(self.path / "config.yaml", resolved)
@@ -97,20 +109,15 @@ class RunFolder:
 
     def release(self) -> None:
         """Let another process train in this folder."""
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
+        self._held.close()
 
     def _lock(self) -> None:
-        descriptor = os.open(self.path / ".lock", os.O_WRONLY | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held.enter_context(locked(self.path))
         except BlockingIOError:
-            os.close(descriptor)
             raise RunError(
                 f"another process trains in {self.path}; wait for it, or give another runtime.run_dir"
             ) from None
-        self._held = descriptor
 
     def tracking_id(self) -> str | None:
         """Id of the MLflow run that this folder belongs to."""
@@ -122,13 +129,16 @@ class RunFolder:
         write_atomically(self.path / "mlflow_run", run_id)
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget the lines after ``step``, and one that was cut off: those steps are about to be taken again."""
+        """Forget the lines after ``step``, and one that was cut off: those steps are about to be taken again.
+
+        So is a look at the model after ``step``, whose line tells no loss of training.
+        """
         if not self.metrics.exists():
             return
         kept = 0
         with self.metrics.open("rb+") as file:
             for line in file:
-                if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                if _told_after(line, step):
                     break
                 kept += len(line)
             file.truncate(kept)  # needs no room, unlike a copy
@@ -183,6 +193,15 @@ class RunFolder:
                 _log.warning("%s cannot be written (%s); the training goes on", what, error.strerror)
 
 
+def _told_after(line: bytes, step: int) -> bool:
+    """Whether a line of metrics was told after ``step``, or is none: cut off, or left as zeros by a crash."""
+    try:
+        values = json.loads(line)
+        return not line.endswith(b"\n") or values["step"] > step or (values["step"] == step and "loss" not in values)
+    except ValueError:
+        return True
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` so that the file is either as before or complete."""
     partial = path.with_name(f".{path.name}.partial")
@@ -194,8 +213,9 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _cut_off(folder: Path) -> set[str]:
-    """What :func:`write_atomically` leaves when the machine stops."""
-    return {f".{name}.partial" for name in OWN_NAMES} & {path.name for path in folder.iterdir()}
+    """What :func:`write_atomically` and the export of the encoder leave when the machine stops."""
+    own = re.compile(rf"\.({'|'.join(map(re.escape, OWN_NAMES))})(\.\d+)?\.(partial|old)")
+    return {path.name for path in folder.iterdir() if own.fullmatch(path.name)}
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:

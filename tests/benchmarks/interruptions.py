@@ -35,9 +35,9 @@ others these learn only by their time-out of 20 seconds, and torch tries twice."
 def interrupt(training: WarmRanks, way: str, run: Path, draw: random.Random, longest: float) -> bool:
     """Interrupt in ``way`` at a random moment; False where the training ended before."""
     moment = time.monotonic() + draw.uniform(0, longest)
-    partial = run / "checkpoints" / ".partial"
+    checkpoints = run / "checkpoints"
     while any(training.running(rank) for rank in range(len(training.pids))):
-        if time.monotonic() >= moment and (way != WRITING or partial.exists()):
+        if time.monotonic() >= moment and (way != WRITING or any(checkpoints.glob(".partial-*"))):
             if way == ONE:
                 training.kill(signal.SIGKILL, [draw.randrange(len(training.pids))])
             elif way in (TERM, USR1):

@@ -21,12 +21,14 @@ class Writer:
     def __init__(self, *, fails: bool = False) -> None:
         self.fails = fails
 
-    def save(self, folder: Path, tag: str, state: dict[str, Any]) -> None:
+    def save(self, folder: Path, tag: str, state: dict[str, Any]) -> str | None:
+        self.tag = tag
         (folder / tag).mkdir()
         (folder / tag / "mp_rank_00_model_states.pt").write_bytes(b"weights of " + str(state["step"]).encode())
         if self.fails:
-            raise RunError("the disk is gone")
+            return "the disk is gone"
         (folder / tag / "zero_pp_rank_0_mp_rank_00_optim_states.pt").write_bytes(b"moments")
+        return None
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +125,47 @@ def test_a_run_without_a_whole_checkpoint_is_told_so(checkpoints: Checkpoints) -
         checkpoints.newest()
 
 
-def test_one_that_was_being_written_is_none(checkpoints: Checkpoints) -> None:
-    with pytest.raises(RunError, match="the disk is gone"):
-        checkpoints.save(Writer(fails=True), 4)  # type: ignore[arg-type]
+def test_one_that_cannot_be_written_keeps_the_one_before_and_the_run_goes_on(
+    checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints.save(Writer(fails=True), 4)  # type: ignore[arg-type]
+    assert "the checkpoint of step 4 cannot be written (rank 0: the disk is gone)" in caplog.text
+    assert _tags(checkpoints) == ["latest.json", "step-0000002", "step-0000003"], "its room is not given back"
     newest = checkpoints.newest()
     assert newest is not None
     assert newest.step == 3
-    checkpoints.save(Writer(), 4)  # type: ignore[arg-type] - over what the other left
+    with pytest.raises(RunError, match=r"step 4 cannot be written \(rank 0: the disk is gone\)"):
+        checkpoints.save(Writer(fails=True), 4, last=True)  # type: ignore[arg-type]
+    checkpoints.save(Writer(), 4)  # type: ignore[arg-type]
     assert _tags(checkpoints) == ["latest.json", "step-0000003", "step-0000004"]
+
+
+def test_a_disk_that_fails_when_the_checkpoint_gets_its_name_ends_nothing(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mae_rad.training.checkpoints.write_atomically", fails)
+        checkpoints.save(Writer(), 4)  # type: ignore[arg-type]
+    assert "cannot be written (Disk quota exceeded)" in caplog.text
+    newest = checkpoints.newest()
+    assert newest is not None and newest.step == 3
+
+
+def test_what_was_being_written_is_removed_and_its_name_never_comes_again(checkpoints: Checkpoints) -> None:
+    names = set()
+    for step in (4, 5):
+        left = checkpoints.folder / f".partial-left{step}"
+        left.mkdir()
+        (left / "mp_rank_00_model_states.pt").write_bytes(b"half")
+        writer = Writer()
+        checkpoints.save(writer, step)  # type: ignore[arg-type]
+        names.add(writer.tag)
+        assert not left.exists()
+    assert len(names) == 2
+    assert _tags(checkpoints) == ["latest.json", "step-0000004", "step-0000005"]
 
 
 def test_a_full_disk_keeps_the_one_before_and_the_run_goes_on(

@@ -1,5 +1,6 @@
 """An exported encoder comes back exactly, or a clear line says why not."""
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -13,6 +14,7 @@ from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder import load_encoder, save_encoder
 from mae_rad.objectives import MAESettings, build_objective
+from tests.mae_rad.full_disk import room_for
 
 SETTINGS = EncoderSettings(dim=16, depth=1, heads=2, patch=4, mean=0.4, std=0.2, pool="cls")
 PROVENANCE = {"config_sha256": "c" * 64, "dataset_sha256": "d" * 64, "steps": 20}
@@ -94,17 +96,24 @@ def test_writing_again_replaces_it(folder: Path, encoder: ViT) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["encoder"]
 
 
-def test_a_failed_write_leaves_the_old_one(folder: Path, encoder: ViT, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = (folder / "encoder.json").read_bytes()
+def test_a_disk_without_room_is_told_and_the_old_one_stays(
+    folder: Path, encoder: ViT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write() -> None:
+        with pytest.raises(WeightsError, match=r"cannot be written \(.+\); make room"):
+            save_encoder(encoder, SETTINGS, folder, tokens=196, provenance=PROVENANCE)
 
-    def full_disk(*_: object) -> None:
-        raise OSError("no space left on device")
+    def late(_: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")  # a network disk tells it when the file is complete
 
-    monkeypatch.setattr("mae_rad.export.encoder.model_card", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        save_encoder(encoder, SETTINGS, folder, tokens=1024, provenance={})
-    assert (folder / "encoder.json").read_bytes() == before
+    before = (folder / "encoder.safetensors").read_bytes()
+    with room_for(1000):
+        write()
     load_encoder(folder)
+    monkeypatch.setattr("mae_rad.export.folder.os.fsync", late)
+    write()
+    assert (folder / "encoder.safetensors").read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir()] == ["encoder"]
 
 
 def test_another_folder_is_never_replaced(tmp_path: Path, encoder: ViT) -> None:

@@ -1,9 +1,12 @@
 """From shards to batches: by index, in any order, with any number of workers."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -13,6 +16,7 @@ from mae_rad.data.order import Order
 from mae_rad.data.shards import FilmUnreadableError, ShardIndex
 from mae_rad.errors import SettingsError, ShardFormatError
 from tests.mae_rad.shard_builder import film, hexed, noise, write_public
+from tests.mae_rad.tiny_run import ROOT, environment
 
 VIEWS = {"film": ViewSpec(tokens=64, visible=0.25, predicted=0.5)}
 
@@ -70,6 +74,37 @@ def test_any_number_of_workers_gives_the_same_batches(public: Path) -> None:
     index = ShardIndex([public])
     for alone, helped in zip(_batches(index), _batches(index, workers=2), strict=True):
         assert _equal(alone, helped)
+
+
+READING = """
+import sys, time
+from pathlib import Path
+from mae_rad.data.batch import ViewSpec
+from mae_rad.data.loader import training_batches
+from mae_rad.data.order import Order
+from mae_rad.data.shards import ShardIndex
+index = ShardIndex([Path(sys.argv[1])])
+batches = training_batches(
+    index, Order(len(index), 7, 8), {"film": ViewSpec(tokens=64, visible=0.25, predicted=0.5)}, patch=16,
+    first_step=0, last_step=10**6, rank=0, world=1, micro=8, workers=2,
+)
+next(batches)
+print("reading", flush=True)
+time.sleep(120)
+"""
+
+
+def test_workers_end_with_a_training_that_is_killed(public: Path) -> None:
+    """Deaf to signals, and children of a process that waits for them: nobody else would end them."""
+    command = [sys.executable, "-c", READING, str(public)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout is not None
+        assert training.stdout.readline() == "reading\n"
+        helpers = psutil.Process(training.pid).children(recursive=True)
+        assert len(helpers) >= 3  # two workers, and who starts them
+        training.kill()
+    _, left = psutil.wait_procs(helpers, timeout=20)
+    assert not left
 
 
 def test_ranks_share_the_global_batch(public: Path) -> None:

@@ -4,6 +4,8 @@ import json
 import logging
 import shutil
 import sqlite3
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +135,53 @@ def test_a_store_that_does_not_answer_is_asked_ever_more_rarely(run: Run, monkey
         now[0] = 60.0 * minute
         outbox.deliver()
     assert asked == [60.0 * minute for minute in (0, 1, 3, 7, 15, 30, 45)]
+
+
+def _log_wide(run: Run, *steps: int) -> None:
+    with run.metrics.open("a") as file:
+        for step in steps:
+            values = {f"value {number}": number for number in range(300)}
+            file.write(json.dumps({"step": step, "time": 1000.0 + step} | values) + "\n")
+
+
+def _values_of(run: Run) -> dict[int, int]:
+    return dict(Counter(step for step, _, _ in run.stored()))
+
+
+def test_a_store_that_goes_away_between_two_requests_has_whole_lines_and_gets_the_others_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that is there in part would count as known, and its other values be lost."""
+    _log_wide(run, *range(1, 8))
+    first = run.begin()
+    taken = Tracker.send
+
+    def breaks(self: Tracker, lines: list[Any]) -> Iterator[int]:
+        for number, step in enumerate(taken(self, lines)):
+            if number == 1:
+                raise ConnectionError
+            yield step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "send", breaks)
+        first.deliver()
+    there = _values_of(run)
+    assert 0 < len(there) < 7
+    assert set(there.values()) == {300}
+    again = run.begin()  # the run was killed, and knows only what the store has
+    again.deliver()
+    again.finish()
+    assert _values_of(run) == dict.fromkeys(range(1, 8), 300)
+
+
+def test_a_long_backlog_holds_a_training_up_for_one_turn_at_a_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TURN", 0.0)
+    _log_wide(run, *range(1, 11))
+    outbox = run.begin()
+    outbox.deliver()
+    assert len(_values_of(run)) == 3
+    outbox.finish("KILLED")  # told to leave: little time
+    assert len(_values_of(run)) == 6
+    again = run.begin()
+    again.finish("FINISHED")
+    assert _values_of(run) == dict.fromkeys(range(1, 11), 300)

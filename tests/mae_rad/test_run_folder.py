@@ -1,9 +1,7 @@
 """A run folder belongs to its settings and its shards."""
 
+import errno
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from mae_rad.config import PretrainSettings
 from mae_rad.errors import RunError, SettingsError
 from mae_rad.training.run_folder import RunFolder
 from mae_rad.training.schedule import learning_rate
+from tests.mae_rad.full_disk import room_for
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
 
@@ -64,6 +63,20 @@ def test_a_second_process_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     second.release()
 
 
+def test_a_file_system_that_knows_no_locks_is_warned_of_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unknown(*_: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")  # Lustre without its mount option
+
+    monkeypatch.setattr("data_prep.folder_lock.fcntl.flock", unknown)
+    for _ in range(2):
+        folder = _begun(tmp_path / "run", checkpoint=False)
+        folder.release()
+        assert not (tmp_path / "run" / ".lock").exists()
+    assert "this file system knows no locks" in caplog.text
+
+
 def test_other_shards_are_refused(tmp_path: Path) -> None:
     _begun(tmp_path / "run")
     with pytest.raises(RunError, match="other shards"):
@@ -89,26 +102,19 @@ def test_steps_that_are_taken_again_leave_no_second_line(tmp_path: Path) -> None
         file.write('{"step": 15, "lo')  # the machine stopped here
     folder.truncate_metrics(30)
     assert [line["step"] for line in _lines(folder)] == [10, 20, 30]
+    with folder.metrics.open("a") as file:
+        file.write("\0" * 90 + "\n")  # or its file system brought back a length without its bytes
+    folder.truncate_metrics(30)
+    assert [line["step"] for line in _lines(folder)] == [10, 20, 30]
     folder.truncate_metrics(20)
     assert [line.keys() for line in _lines(folder)] == [{"step", "time", "loss"}] * 2
-
-
-@contextmanager
-def _room(size: int) -> Iterator[None]:
-    """No file may grow beyond ``size`` bytes: the kernel writes what fits, then refuses, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_holds_metrics_back_and_loses_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = _begun(tmp_path / "run")
     folder.log(1, {"loss": 1.0})
     whole = folder.metrics.read_bytes()
-    with _room(len(whole) + 9):
+    with room_for(len(whole) + 9):
         for step in (2, 3):
             folder.log(step, {"loss": 1.0})
     assert folder.metrics.read_bytes() == whole
@@ -130,10 +136,16 @@ def test_a_picture_without_room_is_left_out(tmp_path: Path, caplog: pytest.LogCa
 
 def test_a_machine_that_stopped_in_writing_leaves_a_folder_that_goes_on(tmp_path: Path) -> None:
     _begun(tmp_path / "run").release()
-    (tmp_path / "run" / ".run.json.partial").write_text("{")
+    left = [tmp_path / "run" / name for name in (".run.json.partial", ".encoder.17.partial", ".encoder.17.old")]
+    left[0].write_text("{")
+    for folder_left in left[1:]:
+        folder_left.mkdir()
+        (folder_left / "encoder.safetensors").write_bytes(b"half")
     folder = RunFolder(_settings(tmp_path / "run"), "d" * 64)
     folder.check()
     folder.begin()
+    folder.release()
+    assert not any(path.exists() for path in left)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:

@@ -43,16 +43,17 @@ def test_a_job_that_is_told_to_leave_is_queued_again_and_ends(tmp_path: Path) ->
 
     script = str(ROOT / "launch" / "slurm" / "pretrain.sh")
     options = ["--parsable", "--nodes=2", "--ntasks-per-node=1", f"--output={log}"]
-    job = slurm("sbatch", *options, script, *arguments(public, run, STEPS, "runtime.checkpoint_every=1000"))
+    more = ("runtime.checkpoint_every=1000", "runtime.timeout_seconds=120")
+    job = slurm("sbatch", *options, script, *arguments(public, run, STEPS, *more))
     try:
-        _wait(120, lambda: len(_steps(run)) > 10)
+        _wait(400, lambda: len(_steps(run)) > 10)
         slurm("scancel", "--signal=TERM", job)
         _wait(60, lambda: "queued again" in log.read_text())
         assert "saved at step" in log.read_text()
         assert len(_steps(run)) < STEPS
         _wait(30, lambda: "PENDING" in slurm("squeue", "-h", "-j", job, "-o", "%T"))
         slurm("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm lets a job wait two minutes
-        _wait(180, (run / "encoder" / "encoder.safetensors").exists)
+        _wait(400, (run / "encoder" / "encoder.safetensors").exists)
     finally:
         subprocess.run(["scancel", job], check=False)
     assert _steps(run) == list(range(1, STEPS + 1))

@@ -52,11 +52,15 @@ def _pretrain_poisoned(
     update = Engine.backward_and_step
 
     def unchanged(self: Engine, loss: torch.Tensor, rate: float) -> None:
-        before = [weight.detach().clone() for weight in self.objective.parameters()]
+        def weights() -> list[torch.Tensor]:  # under stage 3 a rank keeps its part of each
+            return [getattr(weight, "ds_tensor", weight).detach().clone() for weight in self.objective.parameters()]
+
+        before = weights()
+        assert all(weight.numel() for weight in before)
         try:
             update(self, loss, rate)
         except NonFiniteError:
-            assert all(map(torch.equal, before, self.objective.parameters())), "the weights were updated"
+            assert all(map(torch.equal, before, weights())), "the weights were updated"
             raise
 
     monkeypatch.setattr(Engine, "forward", poisoned)
@@ -73,6 +77,7 @@ def _pretrain_poisoned(
         ("the gradient", Poison.apply, 0),
         ("the gradient", Poison.apply, 1),
         ("the gradient", Poison.apply, 2),
+        ("the gradient", Poison.apply, 3),
     ],
 )
 def test_what_is_not_finite_stops_before_the_update_and_keeps_the_films(
@@ -134,6 +139,38 @@ def test_a_rank_that_dies_ends_the_job_with_one_message_that_names_it(public: Pa
     assert f"error: rank 1 on {socket.gethostname()} gave no sign" in done.stderr
     assert "unexpected" not in done.stderr
     assert not (tmp_path / "run" / "encoder").exists()
+
+
+NO_ROOM = """
+import os, sys
+from mae_rad.training.engine import Engine
+from launch.pretrain import main
+from tests.mae_rad.full_disk import room_for
+save = Engine.save
+def cramped(self, folder, tag, state):
+    if os.environ["RANK"] != "1" or state["step"] not in {steps}:
+        return save(self, folder, tag, state)
+    with room_for(5000):
+        return save(self, folder, tag, state)
+Engine.save = cramped
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("steps", "ends"), [({3}, True), pytest.param({3, 6}, False, marks=pytest.mark.slow)])
+def test_a_checkpoint_that_finds_no_room_in_the_middle_ends_a_training_only_if_it_is_the_last(
+    public: Path, tmp_path: Path, steps: set[int], ends: bool
+) -> None:
+    """On one of two ranks, under stage 3, whose ranks exchange weights behind the writing."""
+    script, run = tmp_path / "no_room.py", tmp_path / "run"
+    script.write_text(NO_ROOM.format(steps=steps))
+    done = launch([str(script), *arguments(public, run, 6, "runtime.zero_stage=3")], ranks=2)
+    assert done.stderr.count("checkpoint of step 3 cannot be written (rank 1: ") == 1, done.stderr
+    assert (done.returncode == 0) == ends, done.stderr
+    assert done.stderr.count("error: the checkpoint of step 6 cannot be written (rank 1: ") == (not ends)
+    assert (run / "encoder").exists() == ends
+    assert [path.name for path in (run / "checkpoints").glob("*step-*")] == ["step-0000006"] * ends
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 6
 
 
 @pytest.mark.slow

@@ -90,6 +90,15 @@ def test_corners_and_centres(archive: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert found.edges("a.png", "cyst") == [(0, 0, 25, 40)]
 
 
+def test_the_two_tables_may_name_films_in_different_columns(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = archive / "boxes.csv"
+    write(boxes, boxes.read_text(encoding="utf-8").replace("File,", "Picture,"))
+    found = Scanned(archive, monkeypatch, layout="table", columns=COLUMNS | {"box_file": "Picture"})
+    assert found.boxes["a.png", "fracture"] == [((1, 2, 11, 22), "Dr A"), ((1, 2, 11, 22), "Dr B")]
+    with pytest.raises(ArchiveError, match=r"boxes\.csv has no column 'File'"):
+        Scanned(archive, monkeypatch, layout="table", columns=COLUMNS)
+
+
 def test_only_films_of_the_tables_are_without_what_is_not_drawn(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", "a.png,coin,1,2,3,4", "b.png,bone,1,2,3,4"])
     columns = {"boxes": "boxes.csv", "absent_without_box": ["coin"]}

@@ -1,0 +1,261 @@
+"""Finetuning as the loop sees it: labelled films in, a predictor and its judgement out."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from data_prep.shard_format import read_dataset_card
+from mae_rad.data.augmentation import Augmentation
+from mae_rad.data.batch import Patches
+from mae_rad.data.loader import whole_film_batches
+from mae_rad.data.order import Order
+from mae_rad.data.shards import ShardIndex
+from mae_rad.encoders.resnet import ResNet
+from mae_rad.errors import RunError
+from mae_rad.export.encoder import portable, read_card, start_encoder
+from mae_rad.export.objective import encoder_folder
+from mae_rad.export.predictor import build_model, save_predictor
+from mae_rad.export.predictor_card import FilmFacts, Scope
+from mae_rad.finetuning.films import Group, TakeLabelled, labelled_batches, on_device
+from mae_rad.finetuning.kept_features import Kept, bytes_to_keep, encode, grouped, kept_batches
+from mae_rad.finetuning.model import Supervised
+from mae_rad.finetuning.settings import FinetuneSettings
+from mae_rad.finetuning.splits import rows_by_split
+from mae_rad.finetuning.task import Answered
+from mae_rad.finetuning.tasks import build_task
+from mae_rad.training.engine import Ranks, gather_over_ranks, on_first_rank
+from mae_rad.training.loop import train
+from mae_rad.training.run_folder import RunFolder
+from mae_rad.training.work import Drawn, Work
+
+
+def finetune(settings: FinetuneSettings) -> None:
+    """Run, or take up again, one finetuning; the predictor lies in the run folder when it returns.
+
+    Raises:
+        SystemExit, UserError: as :func:`train`.
+    """
+    train(Finetuning(settings))
+
+
+class Finetuning(Work):
+    """One finetuning.
+
+    Raises:
+        UserError: shards, labels or the encoder to start from are not there, or do not go together.
+    """
+
+    kind = "finetune"
+
+    def __init__(self, settings: FinetuneSettings) -> None:
+        self._start = encoder_folder(settings.start_from) if settings.start_from else None
+        encoder = settings.encoder
+        if self._start and encoder is None:
+            encoder = read_card(self._start).encoder
+        self.settings: FinetuneSettings = settings.model_copy(update={"encoder": encoder})
+        self.encoder = self.settings.backbone
+        self.name = settings.task.name
+        data = settings.data
+        self._films = ShardIndex(data.shards, where=data.where, split=None, generations=data.generations)
+        self.dataset_sha256 = self._films.dataset_sha256
+        self._task = build_task(self.settings, self._films)
+        self._rows = rows_by_split(self.settings, self._task)
+        self._train = self._films.subset(self._rows["train"])
+        weights, frequencies = self._train.weights(data.weights), self._task.frequencies(self._rows["train"])
+        if frequencies is not None:
+            weights = frequencies if weights is None else weights * frequencies
+        self._order = Order(len(self._train), settings.seed, settings.optimizer.batch, weights)
+        self._target = self._task.target(self._rows["train"])
+        self._model: Supervised
+        self._kept: Kept = {}
+        self._started_from: str | None = None
+        self._micro = 1
+
+    def model(self, who: Ranks) -> Supervised:
+        """Encoder and head."""
+        encoder, head = build_model(self.encoder, self.settings.task)
+        if self._start and not isinstance(encoder, ResNet):
+            self._started_from = start_encoder(self._start, encoder)
+        self._model = Supervised(encoder, head, self.settings.adaptation).to(who.device)
+        return self._model
+
+    def batches(self, first_step: int, who: Ranks, micro: int) -> Iterator[Drawn]:
+        """Whole films with their targets, or what a frozen encoder makes of them."""
+        settings, self._micro = self.settings, micro
+        steps: dict[str, int] = {"first_step": first_step, "last_step": settings.optimizer.steps}
+        place: dict[str, int] = {"rank": who.rank, "world": who.world, "micro": micro}
+        if self._may_keep():
+            self._kept = self._encoded(who)
+            rows, task = self._rows["train"], self._task
+            return kept_batches(self._kept, self._train, rows, self._target, task.stack, self._order, **steps, **place)
+        take = TakeLabelled(
+            self._train,
+            self._target,
+            self._task.cut(),
+            settings.film.augmentation,
+            settings.film.tokens,
+            self.encoder.patch,
+            settings.seed,
+        )
+        return labelled_batches(
+            take,
+            self._task.stack,
+            self._order,
+            workers=settings.runtime.workers,
+            **steps,
+            **place,
+        )
+
+    def training_flops(self, step: int) -> float:
+        """Films have any number of patches."""
+        del step
+        return float("nan")
+
+    def look(self, done: int, folder: RunFolder, who: Ranks) -> None:
+        """Judge the val films; the best weights so far are kept."""
+        if done % self.settings.evaluation.every and done != self.settings.optimizer.steps:
+            return
+        val = self._answered("val", who)
+        if who.first:
+            values = self._task.judge(val)
+            folder.log(done, {f"val/{name}": value for name, value in values.items()})
+            self._keep_if_best(folder, done, self._task.goodness(values))
+
+    def finish(self, folder: RunFolder, who: Ranks) -> None:
+        """Judge the best weights for good, and write the predictor."""
+        step = on_first_rank(who, lambda: _best(folder)[0])
+        self._model.load_state_dict(load_file(folder.best), strict=False)
+        val = self._answered("val", who, precise=True)
+        test = self._answered("test", who, precise=True) if len(self._rows["test"]) else None
+        if not who.first:
+            return
+        folder.evaluation.mkdir(exist_ok=True)
+        verdict = self._task.conclude(val, test, folder.evaluation)
+        folder.log(self.settings.optimizer.steps, {f"test/{name}": value for name, value in verdict.values.items()})
+        card = {
+            "encoder": self.encoder,
+            "tokens": self.settings.film.tokens,
+            "task": self.settings.task,
+            "calibration": verdict.calibration,
+            "operating_points": verdict.operating_points,
+            "measured": verdict.measured,
+            "scope": Scope(body_parts=self._counts("body_part"), views=self._counts("view")),
+            "film": self._film_facts(),
+            "provenance": self.provenance() | self._films_used() | {"best_step": step},
+        }
+        save_predictor(self._model.encoder, self._model.head, folder.predictor, card)
+
+    def provenance(self) -> dict[str, str | int | float | None]:
+        """With the encoder that it began with."""
+        return super().provenance() | {"started_from_sha256": self._started_from}
+
+    @torch.no_grad()
+    def _answered(self, split: str, who: Ranks, *, precise: bool = False) -> Answered:
+        """What the head makes of the films of a split; the ranks share the work, and all get all of it."""
+        rows, outputs = self._rows[split], dict[int, Any]()
+        own = rows[who.rank :: who.world]
+        with _evaluating(self._model, who.device, autocast=self.settings.precision == "bf16" and not precise):
+            for films, group in self._groups(own, kept=not precise):
+                made = self._model.outputs(on_device(group, who.device))
+                outputs |= dict(zip(films, self._task.apart(made), strict=True))
+        everyone = {row: output for part in gather_over_ranks(outputs) for row, output in part.items()}
+        return Answered(rows, [everyone[row] for row in rows.tolist()])
+
+    def _groups(self, rows: NDArray[np.int64], *, kept: bool) -> Iterator[tuple[list[int], Group]]:
+        """Films ``rows`` grid by grid: their rows, and what is shown of them, or kept where it is and may be taken."""
+        if not (kept and self._kept):
+            yield from self._shown(rows)
+            return
+        for start in range(0, len(rows), self._micro):
+            part = rows[start : start + self._micro].tolist()
+            for places, features in grouped(self._kept, part):
+                yield [part[place] for place in places], features
+
+    def _shown(self, rows: NDArray[np.int64]) -> Iterator[tuple[list[int], Patches]]:
+        if not len(rows):
+            return
+        batches = whole_film_batches(
+            self._films.subset(rows),
+            tokens=self.settings.film.tokens,
+            patch=self.encoder.patch,
+            batch=self._micro,
+            workers=self.settings.runtime.workers,
+        )
+        for places, patches in batches:
+            yield rows[places].tolist(), patches
+
+    def _may_keep(self) -> bool:
+        settings, films = self.settings, len(self._rows["train"]) + len(self._rows["val"])
+        unvaried = settings.film.augmentation == Augmentation()
+        needed = bytes_to_keep(films, self._model.head, dim=self._model.encoder.dim, tokens=settings.film.tokens)
+        return self._model.frozen and unvaried and needed <= settings.runtime.cache_gib * 2**30
+
+    def _encoded(self, who: Ranks) -> Kept:
+        """Features of the films of train and val; the ranks share the work."""
+        model, kept = self._model, Kept()
+        with _evaluating(model, who.device, autocast=self.settings.precision == "bf16"):
+            for split in ("train", "val"):
+                shown = self._shown(self._rows[split][who.rank :: who.world])
+                kept |= encode(shown, model.encoder, who.device, summary=model.head.stands_on == "summary")
+        return {row: film for part in gather_over_ranks(kept) for row, film in part.items()}
+
+    def _keep_if_best(self, folder: RunFolder, step: int, value: float) -> None:
+        if math.isnan(value) or (folder.best.exists() and value <= _best(folder)[1]):
+            return
+        trained = {
+            name: weight
+            for name, weight in self._model.state_dict().items()
+            if not (self._model.frozen and name.startswith("encoder."))
+        }
+        partial = folder.best.with_name(f".{folder.best.name}.partial")
+        save_file(portable(trained), partial, {"step": str(step), "value": repr(value)})
+        partial.replace(folder.best)
+
+    def _counts(self, column: str) -> dict[str, int]:
+        values = pc.value_counts(pc.drop_null(self._train.table.column(column))).to_pylist()
+        return {one["values"]: one["counts"] for one in values}
+
+    def _film_facts(self) -> FilmFacts:
+        configs = [read_dataset_card(folder).config for folder in self.settings.data.shards]
+        sides = [config.get("max_side", "native") for config in configs]
+        side: Any = "native" if "native" in sides else max(sides)
+        return FilmFacts(max_side=side, codec=configs[0].get("codec", "htj2k"))
+
+    def _films_used(self) -> dict[str, int]:
+        patients = self._films.table.column("patient")
+        return {
+            f"{split}_{what}": count
+            for split, rows in self._rows.items()
+            for what, count in (("films", len(rows)), ("patients", _distinct(patients.take(rows))))
+        }
+
+
+def _distinct(column: Any) -> int:
+    return int(pc.count_distinct(column).as_py())
+
+
+def _best(folder: RunFolder) -> tuple[int, float]:
+    """Step and value of the best weights so far."""
+    if not folder.best.exists():
+        raise RunError(
+            "no look at val gave a value to choose weights by; both classes of a label must be among its films"
+        )
+    with safe_open(folder.best, "pt") as file:
+        told = file.metadata()
+    return int(told["step"]), float(told["value"])
+
+
+@contextmanager
+def _evaluating(model: Supervised, device: torch.device, *, autocast: bool) -> Iterator[None]:
+    model.eval()
+    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        yield
+    model.train()

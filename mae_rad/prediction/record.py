@@ -1,0 +1,88 @@
+"""What is told of one film: a line of ``predictions.jsonl``. Private: it names the file."""
+
+from typing import Literal
+
+from data_prep.settings import Settings
+
+Status = Literal["answered", "out_of_scope", "no_film"]
+"""Whether there is an answer, or why not: the model has not seen such films, or the file holds no readable one."""
+
+
+class Finding(Settings):
+    """One label of a film.
+
+    Attributes:
+        label: its name.
+        score: the calibrated probability; of a detection, the highest score of a box.
+        reached: operating point → whether the score reaches its threshold.
+    """
+
+    label: str
+    score: float
+    reached: dict[str, bool]
+
+
+class FoundBox(Settings):
+    """One box of a detection, in pixels of the source raster: x to the right, y down, 0 at the upper left edge.
+
+    Attributes:
+        label: its name.
+        score: in [0, 1].
+        reached: operating point → whether the score reaches its threshold.
+    """
+
+    label: str
+    score: float
+    reached: dict[str, bool]
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+
+class Record(Settings):
+    """One film, or a file that holds none.
+
+    Attributes:
+        number: of the file in this folder; names of pictures and reports begin with it.
+        path: of the file.
+        size: of the file in bytes, and ``changed``, when it was changed last: another one is asked anew.
+        frame: of a file with several, which one, from 1.
+        frames: how many films the file holds.
+        status: whether there is an answer.
+        reason: why not; of an answer, why it is doubtful.
+        body_part: by the file, or as the user said.
+        rows: of the source raster.
+        findings: in the order of the model's labels.
+        boxes: of a detection, the highest score first.
+        overlay: name of the picture in ``overlays``.
+        report: name of the Structured Report in ``reports``.
+    """
+
+    number: int
+    path: str
+    size: int
+    changed: int
+    frame: int | None = None
+    frames: int = 1
+    status: Status
+    reason: str | None = None
+    body_part: str | None = None
+    view: str | None = None
+    laterality: str | None = None
+    rows: int | None = None
+    columns: int | None = None
+    findings: list[Finding] = []
+    boxes: list[FoundBox] = []
+    overlay: str | None = None
+    report: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What files of this film are called: never by anything that a header or a path says."""
+        return f"{self.number:06d}" + (f"-{self.frame:02d}" if self.frame else "")
+
+    @property
+    def found(self) -> bool:
+        """Whether anything reaches an operating point."""
+        return any(any(one.reached.values()) for one in (*self.findings, *self.boxes))

@@ -1,0 +1,43 @@
+"""Settings of predictions."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from data_prep.settings import Settings
+
+
+class PredictRuntime(Settings):
+    """What changes no answer beyond rounding."""
+
+    batch_size: int = Field(default=16, ge=1)
+    """Films per forward pass."""
+    workers: int = Field(default=2, ge=0)
+    """Processes that read films, and threads that write pictures and reports. 0 reads in this process: for debuggers,
+    since a decoder that crashes takes everything with it."""
+    file_seconds: float = Field(default=120, gt=0)
+    """A file that takes longer is given up (``decoder_timeout``)."""
+    memory_gib: float = Field(default=8, ge=0)
+    """Memory that a process may take for a film, beyond what it begins with; 0 sets no limit."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class PredictSettings(Settings):
+    """What is asked of a model, and what comes out."""
+
+    out: Path
+    """Private folder for all that comes out; made with mode 0700."""
+    body_part: str | None = None
+    """Of films whose file tells none, such as PNG and JPEG: a word of the model's scope."""
+    view: str | None = None
+    """The same for the view."""
+    out_of_scope: Literal["refuse", "answer"] = "refuse"
+    """What becomes of films of body parts or views that the model has not seen in training; answers are marked."""
+    overlays: Literal["all", "findings", "none"] = "all"
+    """Pictures of all films, of those with something at an operating point, or of none."""
+    explain: Literal["grad_cam", "attention_rollout", "none"] = "grad_cam"
+    """Heat map beside the film, where the model does not draw boxes."""
+    reports: bool = True
+    """DICOM Structured Reports of DICOM films."""
+    runtime: PredictRuntime = PredictRuntime()

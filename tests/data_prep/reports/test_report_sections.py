@@ -1,0 +1,61 @@
+"""Headings, sentences and topics of reports, with their places in the text."""
+
+import pytest
+
+from data_prep.reports.sections import sentences
+
+
+def read(text: str) -> list[tuple[str, str]]:
+    for one in sentences(text):
+        assert text[one.start : one.stop] == text[one.start : one.stop].strip() != ""
+    return [(one.section, text[one.start : one.stop]) for one in sentences(text)]
+
+
+def test_headings_of_both_languages_part_a_report() -> None:
+    german = "Klinische Angaben: Sturz.\n\nBefund:\nKeine Fraktur.\nBeurteilung\nUnauffällig."
+    assert read(german) == [("indication", "Sturz."), ("findings", "Keine Fraktur."), ("impression", "Unauffällig.")]
+    english = "INDICATION: Fall. FINDINGS: No fracture. IMPRESSION: 1. Normal. 2. Old healed fracture."
+    assert read(english) == [
+        ("indication", "Fall."),
+        ("findings", "No fracture."),
+        ("impression", "1. Normal."),
+        ("impression", "2. Old healed fracture."),
+    ]
+    assert read("Keine Fraktur. Kein Befund einer Luxation.")[0] == ("findings", "Keine Fraktur.")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Z.n. Radiusfraktur. Keine Luxation.", ["Z.n. Radiusfraktur.", "Keine Luxation."]),
+        ("V. a. Fraktur der 5. Rippe. Kein Pneu.", ["V. a. Fraktur der 5. Rippe.", "Kein Pneu."]),
+        ("Fraktur der 3., 4. und 5. Rippe. Kein Pneu.", ["Fraktur der 3., 4. und 5. Rippe.", "Kein Pneu."]),
+        ("Sinterung LWK 1. Keine Fraktur.", ["Sinterung LWK 1.", "Keine Fraktur."]),
+        ("Basis des Os metacarpale V. Fremdkörper.", ["Basis des Os metacarpale V.", "Fremdkörper."]),
+        ("Vergleich mit 12.03.2019. Spalt 2 mm. Ende", ["Vergleich mit 12.03.2019.", "Spalt 2 mm.", "Ende"]),
+        ("Fracture? No.", ["Fracture?", "No."]),
+        ("- Keine Fraktur\n- Keine Luxation", ["- Keine Fraktur", "- Keine Luxation"]),
+        ("1. Keine Fraktur\n2. Clip", ["1. Keine Fraktur", "2. Clip"]),
+    ],
+)  # fmt: skip
+def test_sentences_end_where_they_end(text: str, expected: list[str]) -> None:
+    assert [sentence for _, sentence in read(text)] == expected
+
+
+def test_a_wrapped_line_goes_on_and_a_short_one_does_not() -> None:
+    wrapped = "Es zeigt sich kein Anhalt für eine frische\nFraktur des dargestellten Unterarms im Verlauf"
+    assert len(read(wrapped)) == 1
+    assert len(read("Keine Fraktur\nPlatte in situ, achsgerechte Stellung des Radius")) == 2
+
+
+def test_anatomy_of_its_own_is_the_topic_of_what_follows() -> None:
+    text = "Right hand: No fracture. Clip.\n\nNormal.\n1. Left shoulder. Old fracture.\n2. Normal."
+    topics = {text[one.start : one.stop]: one.topic for one in sentences(text)}
+    assert topics == {
+        "No fracture.": "right hand",
+        "Clip.": "right hand",
+        "Normal.": "",
+        "Old fracture.": "1. left shoulder.",
+        "2. Normal.": "",
+    }
+    assert [one.topic for one in sentences("Rippenfraktur: nein.")] == [""]

@@ -1,0 +1,120 @@
+"""Detection: from shards with boxes to a predictor whose boxes are those that it was judged by."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from data_prep.settings import load
+from mae_rad.data.box_geometry import whole_film_frame
+from mae_rad.data.loader import whole_film_batches
+from mae_rad.data.shards import ShardIndex
+from mae_rad.evaluation.detection_metrics import quick_estimates
+from mae_rad.evaluation.detections import FilmDetections
+from mae_rad.export.predictor import load_predictor
+from mae_rad.finetuning.settings import FinetuneSettings
+from tests.mae_rad.boxed_films import write_boxed
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "finetune" / "foreign_object_boxes.yaml"
+VIT = ("encoder={model: vit_tiny, dim: 32, depth: 2, heads: 2, patch: 16}",)
+RESNET = ("resnet={model: resnet18}", "optimizer.steps=2")
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_boxed(tmp_path_factory.mktemp("shards") / "public")
+
+
+def finetuned(public: Path, run: Path, *more: str) -> Path:
+    from mae_rad.finetuning.run import finetune
+
+    words = [
+        "precision=f32", f"data.shards=[{public}]", "start_from=null", "film={tokens: 64, flip: 0.5, flip_sides: true}",
+        "task={name: detection, labels: [{label: object}], channels: 32, convolutions: 1, least: 0.001}",
+        "optimizer={steps: 4, batch: 8, base_learning_rate: 0.03, warmup_fraction: 0.2}",
+        "evaluation={every: 2, repetitions: 100}",
+        f"runtime={{run_dir: {run}, workers: 0, threads: 1, log_every: 1, checkpoint_every: 2, timeout_seconds: 60}}",
+    ]  # fmt: skip
+    finetune(load(FinetuneSettings, CONFIG, [*words, *more]))
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finetuned(public, tmp_path_factory.mktemp("runs") / "whole", *VIT)
+
+
+def results(run: Path) -> dict[tuple[str, str], dict[str, float]]:
+    rows = pq.read_table(run / "evaluation" / "results.parquet").to_pylist()
+    return {(row["split"], row["metric"]): row for row in rows}
+
+
+def test_results_have_intervals_and_pictures(finished: Path) -> None:
+    told = results(finished)
+    for metric in ("ap", "ap50", "froc", "sensitivity_at_0.125", "ap_under_10px", "film_auroc"):
+        row = told["test", metric]
+        assert np.isnan(row["value"]) or 0 <= row["value"] <= 1
+        assert np.isnan(row["low"]) or row["low"] <= row["value"] <= row["high"]
+        assert (row["n_films"], row["n_patients"]) == (10, 5)
+    for name in ("froc.png", "films-object-wrong.png"):
+        with Image.open(finished / "evaluation" / name) as picture:
+            assert min(picture.size) > 100
+
+
+def test_the_predictor_finds_the_boxes_that_it_was_judged_by(public: Path, finished: Path) -> None:
+    predictor = load_predictor(finished)
+    index = ShardIndex([public], split="test")
+    keys = index.table.column("key").to_pylist()
+    boxes = pq.read_table(public / "boxes.parquet").to_pylist()
+    films: dict[int, FilmDetections] = {}
+    for rows, patches in whole_film_batches(index, tokens=predictor.card.tokens, patch=16, batch=3, workers=0):
+        found = predictor.predict(patches).boxes
+        assert found is not None
+        for row, one in zip(rows, found, strict=True):
+            film = index.film(row)
+            true = [
+                [box[edge] for edge in ("x_min", "y_min", "x_max", "y_max")] for box in boxes if box["key"] == keys[row]
+            ]
+            corners = whole_film_frame(film, predictor.card.tokens, 16).to_source(one.corners.double().numpy())
+            assert (corners <= np.tile((film.sidecar.source_columns, film.sidecar.source_rows), 2)).all()
+            films[row] = FilmDetections(corners, one.scores.double().numpy(), np.array(true).reshape(-1, 4))
+    ordered = [films[row] for row in range(len(index))]
+    for name, estimate in quick_estimates(ordered).items():
+        assert estimate(np.ones((1, len(ordered))))[0] == pytest.approx(results(finished)["test", name]["value"])
+    assert predictor.card.labels == ("object",)
+
+
+def test_a_film_gives_the_same_boxes_alone_as_beside_others(public: Path, finished: Path) -> None:
+    predictor = load_predictor(finished)
+    _, patches = next(
+        iter(whole_film_batches(ShardIndex([public], split=None), tokens=64, patch=16, batch=4, workers=0))
+    )
+    together = predictor.predict(patches).boxes
+    assert together is not None
+    for number, film in enumerate(together):
+        (alone,) = predictor.predict(type(patches)(*(part[number : number + 1] for part in patches))).boxes or []
+        torch.testing.assert_close(alone.corners, film.corners, rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(alone.scores, film.scores, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [(*VIT, "task.crop=5", "task.window=5"), (*VIT, "adaptation.encoder=frozen"), RESNET],
+    ids=["squares and windows", "frozen", "resnet"],
+)
+def test_it_trains_on_squares_frozen_and_with_a_resnet(public: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    run = finetuned(public, tmp_path / "run", *more)
+    assert results(run)["test", "froc"]["n_films"] == 10
+    predictor = load_predictor(run)
+    assert any(name.startswith("encoder.") for name in predictor.state_dict())
+
+
+@pytest.mark.slow
+def test_bright_squares_are_found(public: Path, tmp_path: Path) -> None:
+    more = ("task.crop=6", "task.window=6", "optimizer.steps=300", "optimizer.batch=16", "evaluation.every=50")
+    told = results(finetuned(public, tmp_path / "run", *VIT, *more, "optimizer.base_learning_rate=0.03"))
+    assert told["test", "froc"]["value"] > 0.8
+    assert told["test", "ap50"]["value"] > 0.5

@@ -1,0 +1,38 @@
+"""Fewer labels: patients, drawn once, a smaller part inside a larger one."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from mae_rad.data.label_fraction import in_fraction
+
+PATIENTS = [f"patient {i // 3}" for i in range(300)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_smaller_fraction_lies_in_a_larger_one(seed: int) -> None:
+    fractions = [0.01, 0.03, 0.1, 0.5, 0.99, 1.0]
+    parts = [in_fraction(PATIENTS, fraction, seed) for fraction in fractions]
+    for smaller, larger in pairwise(parts):
+        assert not (smaller & ~larger).any()
+    assert parts[-1].all()
+    assert [part.sum() for part in parts] == [3, 9, 30, 150, 297, 300]
+
+
+def test_a_patient_comes_with_all_films() -> None:
+    chosen = in_fraction(PATIENTS, 0.25, 0).reshape(-1, 3)
+    assert (chosen.all(axis=1) | ~chosen.any(axis=1)).all()
+
+
+def test_the_part_depends_on_the_seed_and_not_on_the_order_of_films() -> None:
+    first = in_fraction(PATIENTS, 0.2, 0)
+    assert np.array_equal(first, in_fraction(PATIENTS[::-1], 0.2, 0)[::-1])
+    assert not np.array_equal(first, in_fraction(PATIENTS, 0.2, 1))
+
+
+def test_patients_stay_in_when_others_come_or_go() -> None:
+    fewer = [patient for patient in PATIENTS if patient != "patient 7"]
+    before = {patient for patient, here in zip(PATIENTS, in_fraction(PATIENTS, 0.5, 0), strict=True) if here}
+    after = {patient for patient, here in zip(fewer, in_fraction(fewer, 0.5, 0), strict=True) if here}
+    assert len(before ^ after) <= 2

@@ -1,0 +1,38 @@
+import pytest
+import torch
+from pydantic import ValidationError
+
+from data_prep.settings import Settings
+from mae_rad.encoders.precision import Precision, fast_precision
+
+
+class _Settings(Settings):
+    precision: Precision = "bf16"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx2": True}, "f32"),
+        ({"avx512_f": True, "avx512_bf16": False}, "f32"),
+        ({"avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": True}, "bf16"),
+    ],
+)
+def test_auto_is_bf16_only_where_the_processor_has_instructions_for_it(
+    capabilities: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert _Settings.model_validate({"precision": "auto"}).precision == expected
+
+
+def test_a_gpu_trains_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert fast_precision() == "bf16"
+
+
+def test_what_is_given_stays_and_what_does_not_exist_is_refused() -> None:
+    assert _Settings.model_validate({"precision": "f32"}).precision == "f32"
+    with pytest.raises(ValidationError):
+        _Settings.model_validate({"precision": "f16"})
