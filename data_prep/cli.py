@@ -294,7 +294,7 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     append.add_argument("private", type=Path, metavar="PRIVATE", help="private folder of a later scan")
     append.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards that are there")
 
-    label = _command(commands, "label", _label, "turn tables of expert labels into labels of the shards' films")
+    label = _command(commands, "label", _label, "turn tables of experts and reports into labels of the shards' films")
     label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
     label.add_argument(
         "--labels", type=Path, metavar="labels.csv", help="table of labels (default: those of the public data set)"

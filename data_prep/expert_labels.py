@@ -83,7 +83,7 @@ class LabelSummary:
 def write_labels(private: Path, labels: Path | None, boxes: Path | None, public: Path) -> LabelSummary:
     """Write the labels and boxes of those films of the tables that are in the shards, in place of earlier ones.
 
-    Those of films that ``private`` does not know, which came from another scan, stay.
+    Those of films that ``private`` does not know, which came from another scan, stay, and those read from reports.
 
     Args:
         private: folder of the scan that the shards were made from.
