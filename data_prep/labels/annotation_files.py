@@ -1,5 +1,7 @@
 """Annotation files of experts: COCO JSON, folders of VOC XML or YOLO text files. Boxes, and the findings they imply.
 
+A YAML file with the names of the classes stands for the YOLO folder that it lies in.
+
 The same readers read whole public sets (``data_prep.sources``); here the films are those of an archive, and what cannot
 be used is a mistake. A film is found by the name of its picture: a path, the end of one, or the SOP Instance UID.
 """
@@ -41,6 +43,7 @@ WORDS = {
     "several_films": "the file holds several films; give their boxes as a CSV table with the column frame",
 }
 """Problem of :class:`~data_prep.sources.told.Told` → what is said of it."""
+_ENDINGS: dict[str, Form] = {".json": "coco", ".xml": "voc", ".yaml": "yolo", ".yml": "yolo"}
 _OF_SETS = {"split_unknown", "split_conflict"}
 """Problems that are none beside an archive."""
 _CLASSES = "classes.txt"
@@ -53,7 +56,7 @@ def form_of(path: Path) -> Form:
         LabelError: it does not exist, or a folder holds annotations of no form, or of several.
     """
     if path.is_file():
-        return {".json": "coco", ".xml": "voc"}.get(path.suffix.lower(), "csv")  # type: ignore[return-value]
+        return _ENDINGS.get(path.suffix.lower(), "csv")
     if not path.is_dir():
         raise LabelError(f"{path} does not exist; give a CSV table, a COCO file, or a folder of VOC or YOLO files")
     found: list[Form] = ["voc"] if next(_xmls(path), None) else []
@@ -63,7 +66,10 @@ def form_of(path: Path) -> Form:
     if not found:
         raise LabelError(f"{path} holds no annotations: neither JSON of COCO, XML of VOC, nor text files of YOLO")
     if len(found) > 1:
-        raise LabelError(f"{path} holds annotations of the forms {' and '.join(found)}; give the folder of one of them")
+        forms = " and ".join(found)
+        raise LabelError(
+            f"{path} holds annotations of the forms {forms}; give the folder of one of them, of YOLO the YAML"
+        )
     return found[0]
 
 
@@ -132,6 +138,7 @@ def _read_voc(path: Path, told: Told, places: dict[int, Where]) -> None:
 
 
 def _read_yolo(path: Path, told: Told, places: dict[int, Where]) -> None:
+    path = path.parent if path.is_file() else path
     root = _classes_of(path)
     if root is None:
         raise LabelError(f"{path}: no YAML file with 'names' and no {_CLASSES}: what are the classes called?")
@@ -156,8 +163,10 @@ def _film(root: Path, file: Path, told: Told, places: dict[int, Where], filename
     """The film that an annotation file of its own is about; its name is that of the file, or told inside."""
     beside = file.relative_to(root).with_suffix("").as_posix()
     pictures = "/".join("images" if part == "labels" else part for part in beside.split("/"))
-    names = (pictures, beside, file.name.removesuffix(file.suffix), filename)
-    name = next((name for name in names if len(told.names.find(name)) == 1), names[2])
+    below = beside.rpartition("labels/")[2]
+    stem = file.name.removesuffix(file.suffix)
+    names = (pictures, beside, below, stem, filename)
+    name = next((name for name in names if len(told.names.find(name)) == 1), stem)
     film = told.film(name, Where(file))
     if film is not None and film.row in places:
         told.problem("film_repeated", Where(file))

@@ -142,8 +142,9 @@ def refuse(wrong: Sequence[Trouble], listed: Sequence[Trouble], private_list: Pa
     if not wrong:
         return
     words, where = wrong[0]
-    if (folder := next((path for path in typed if path in where.file.parents), None)) is not None:
+    below = [path for path in typed if where.file not in typed and {path, path.parent} & set(where.file.parents)]
+    if below:
         line = listed.index(wrong[0]) + 2
-        raise LabelError(f"{folder}: {words} (which file: {private_list} line {line}; {len(wrong)} in all)")
+        raise LabelError(f"{below[0]}: {words} (which file: {private_list} line {line}; {len(wrong)} in all)")
     more = f" ({len(wrong) - 1} more: {private_list})" if len(wrong) > 1 else ""
     raise LabelError(f"{where}: {words}{more}")

@@ -33,7 +33,7 @@ def refused(folders: Folders, files: LabelFiles, message: str) -> None:
         place = (
             f" {row['part']}[{row['line']}]" if row["part"] else f" line {row['line']}" if row["line"] != "0" else ""
         )
-        assert row["file"].startswith(line[1]) and row["problem"] == line[2]
+        assert row["file"].startswith(line[1].removesuffix("data.yaml")) and row["problem"] == line[2]
         said = f"{row['file']}{place}: {row['problem']}"
     assert re.search(message, said), said
     assert not (folders.public / "labels.parquet").exists() and not (folders.public / "boxes.parquet").exists()
@@ -215,6 +215,14 @@ def test_yolo(folders: Folders, yaml: str, name: str, line: str, message: str) -
     folders.write("yolo/data.yaml", yaml)
     folders.write(f"yolo/labels/{name.removesuffix('.png')}.txt", f"1 0.5 0.5 0.2 0.2\n{line}\n")
     refused(folders, LabelFiles(boxes=[folders.here / "yolo"]), message)
+
+
+def test_the_yaml_of_a_yolo_folder_stands_for_it(folders: Folders) -> None:
+    yaml = folders.write("yolo/data.yaml", YAML)
+    folders.write("yolo/boxes.json", json.dumps(coco()))
+    folders.write("yolo/labels/1.2.826.111.txt", "0 0.5 0.5\n")
+    refused(folders, LabelFiles(boxes=yaml), r"111\.txt line 1: a polygon needs three points")
+    refused(folders, LabelFiles(boxes=[folders.here / "yolo"]), "annotations of the forms coco and yolo; .* the YAML")
 
 
 def test_a_film_with_two_files_of_yolo(folders: Folders) -> None:
