@@ -113,9 +113,7 @@ def _boxes(public: Path) -> dict[str, dict[str, Boxes]]:
         if (folder / "boxes.parquet").exists():
             for row in pq.read_table(folder / "boxes.parquet").to_pylist():
                 found[row["key"]][row["label"]].append([row[name] for name in ("x_min", "y_min", "x_max", "y_max")])
-    return {
-        key: {label: np.array(boxes) for label, boxes in of_film.items()} for key, of_film in found.items()
-    }
+    return {key: {label: np.array(boxes) for label, boxes in of_film.items()} for key, of_film in found.items()}
 
 
 def _told(played: list[Played]) -> str:
