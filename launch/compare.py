@@ -1,8 +1,9 @@
 """Compare the frozen encoders of pretraining runs.
 
-    python launch/compare.py RUN… [--config configs/compare/default.yaml] [key=value …]
+    python launch/compare.py [RUN …] [--config configs/compare/default.yaml] [key=value …]
 
-RUN is a run folder or an exported encoder; the name of the folder names the encoder in table and figures.
+RUN is a run folder or an exported encoder; the name of the folder names the encoder in table and figures. Runs can also
+stand in the config, with foreign vectors beside them.
 """
 
 import argparse
@@ -19,7 +20,7 @@ DEFAULT = Path(__file__).parent.parent / "configs" / "compare" / "default.yaml"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, compare and print the table; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("words", nargs="+", metavar="RUN|key=value", help="run folders, and settings of the config")
+    parser.add_argument("words", nargs="*", metavar="RUN|key=value", help="run folders, and settings of the config")
     parser.add_argument(
         "--config", type=Path, default=DEFAULT, help="a file of configs/compare (default: default.yaml there)"
     )

@@ -2,7 +2,8 @@
 
     python launch/embed.py RUN shards=PUBLIC out=embeddings.parquet [tokens=196 pool=mean …]
 
-RUN is a run folder or an encoder folder. The table has the columns key and embedding.
+RUN is a run folder or an encoder folder. The table has the columns key and embedding. The same command goes on where
+an interrupted one was.
 """
 
 import argparse
@@ -23,9 +24,12 @@ class EmbedSettings(Settings):
     shards: Folders
     out: Path
     tokens: int = Field(default=196, ge=1)
-    pool: Literal["mean", "cls"] = "mean"
+    pool: Literal["mean", "cls", "cls_mean"] = "mean"
+    precision: Literal["auto", "f32", "bf16"] = "auto"
     batch_size: int = Field(default=32, ge=1)
     workers: int = Field(default=2, ge=0)
+    processes: int = Field(default=0, ge=0)
+    """Embedding processes; 0 is one per GPU, or one without."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,13 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action() -> None:
         settings = load(EmbedSettings, None, options.settings)
-        from mae_rad.evaluation.embed import embed  # noqa: PLC0415 - --help without torch
-        from mae_rad.export.encoder import load_encoder  # noqa: PLC0415
+        from mae_rad.evaluation.embed_table import embed_table  # noqa: PLC0415 - --help without torch
 
-        folder = options.run / "encoder" if (options.run / "encoder").is_dir() else options.run
-        encoder, card = load_encoder(folder)
-        out = embed(encoder, name=options.run.name, encoder_sha256=card.weights_sha256, **settings.model_dump())
-        print(f"embeddings: {out}")
+        print(f"embeddings: {embed_table(options.run, **settings.model_dump())}")
 
     return run(action)
 

@@ -10,11 +10,16 @@ from data_prep.errors import DEBUG, UserError, unexpected
 
 
 def run(action: Callable[[], object]) -> int:
-    """Run a command and return its exit code: 0, 1 unexpected, 2 a mistake that the user can mend, 130 interrupted."""
+    """Run a command and return its exit code: what it returns, if that is one, or 0; 1 unexpected, 2 a mistake that the
+    user can mend, 130 interrupted.
+
+    SIGTERM and SIGUSR1 end it with 143 and 138, where the action does not hear them itself.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is closed
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # a queue may send either; so that what is open is closed
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
-        action()
+        code = action()
     except UserError as error:
         rank, together = os.environ.get("RANK", "0"), _ranks_have_met()
         if rank == "0" or together:  # before they meet, all ranks fail alike: said once
@@ -27,7 +32,7 @@ def run(action: Callable[[], object]) -> int:
             raise
         sys.stderr.write(f"error: {unexpected(error)}\n")
         return 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _ranks_have_met() -> bool:

@@ -52,6 +52,13 @@ def flops_per_film(settings: PretrainSettings) -> Flops:
     return _simclr(settings.encoder, objective, settings.optimizer.batch // settings.optimizer.accumulation)
 
 
+def training_flops(settings: PretrainSettings) -> float:
+    """What a whole run costs, over all its stages; a film counts as often as it is seen."""
+    return sum(
+        flops_per_film(stage).training * stage.optimizer.steps * stage.optimizer.batch for stage in settings.stages()
+    )
+
+
 def block(tokens: int, dim: int) -> float:
     """Self-attention and perceptron: products with 12 D² weights, and two products of [N, N] by D."""
     return 24.0 * tokens * dim**2 + 4.0 * tokens**2 * dim

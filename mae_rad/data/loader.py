@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -27,6 +28,10 @@ B = TypeVar("B")
 
 SUBSTITUTES = 16
 """Films tried in place of one that cannot be used, before the run stops."""
+
+
+WAITING = 16
+"""Batches of films of different shapes that are held in memory at once."""
 
 
 class Take(Protocol[T_co]):
@@ -162,9 +167,9 @@ def drawn_batches(
         collate_fn=partial(_collate, stack_films),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        multiprocessing_context=_processes(workers),
+        multiprocessing_context=processes(workers),
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_begin_worker,
+        worker_init_fn=begin_worker,
     )
     for item in loader:
         if isinstance(item, ShardFormatError):
@@ -196,15 +201,16 @@ class _MicroBatches:
 
 
 class WholeFilms(Dataset[tuple[int, FilmPatches | ShardFormatError]]):
-    """Maps a row to every patch of its film at ``tokens`` content patches."""
+    """Maps a place among ``rows`` to every patch of that film at ``tokens`` content patches."""
 
-    def __init__(self, index: ShardIndex, *, tokens: int, patch: int) -> None:
-        self._index, self._tokens, self._patch = index, tokens, patch
+    def __init__(self, index: ShardIndex, rows: NDArray[np.int64], *, tokens: int, patch: int) -> None:
+        self._index, self._rows, self._tokens, self._patch = index, rows, tokens, patch
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._rows)
 
-    def __getitem__(self, row: int) -> tuple[int, FilmPatches | ShardFormatError]:
+    def __getitem__(self, place: int) -> tuple[int, FilmPatches | ShardFormatError]:
+        row = int(self._rows[place])
         try:
             return row, whole_film(self._index.film(row), self._tokens, self._patch)
         except Exception as error:  # a decoder may raise anything; what a worker raises comes out as a traceback
@@ -215,17 +221,20 @@ class WholeFilms(Dataset[tuple[int, FilmPatches | ShardFormatError]]):
 
 
 def whole_film_batches(
-    index: ShardIndex, *, tokens: int, patch: int, batch: int, workers: int
+    index: ShardIndex, *, tokens: int, patch: int, batch: int, workers: int, rows: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[list[int], Patches]]:
-    """Every film once, in batches of films of equal grid: no padding, whatever the shapes."""
+    """Every film of ``rows`` (by default all) once, in batches of films of equal grid: no padding, whatever the shapes.
+
+    A batch is full, except those at the end, and where films of many shapes are waiting for their like.
+    """
     loader = DataLoader(
-        WholeFilms(index, tokens=tokens, patch=patch),
+        WholeFilms(index, np.arange(len(index)) if rows is None else rows, tokens=tokens, patch=patch),
         batch_size=None,
         collate_fn=_as_it_is,
         num_workers=workers,
         prefetch_factor=2 * batch if workers else None,
-        multiprocessing_context=_processes(workers),
-        worker_init_fn=_begin_worker,
+        multiprocessing_context=processes(workers),
+        worker_init_fn=begin_worker,
     )
     waiting: dict[tuple[int, int], list[tuple[int, FilmPatches]]] = {}
     for row, patches in loader:
@@ -236,6 +245,8 @@ def whole_film_batches(
         group.append((row, patches))
         if len(group) == batch:
             yield _rows_and_patches(waiting.pop(grid))
+        elif sum(map(len, waiting.values())) >= WAITING * batch:
+            yield _rows_and_patches(waiting.pop(max(waiting, key=lambda one: len(waiting[one]))))
     for group in waiting.values():
         yield _rows_and_patches(group)
 
@@ -270,7 +281,8 @@ def _as_it_is(item: Any) -> Any:
     return item
 
 
-def _processes(workers: int) -> BaseContext | None:
+def processes(workers: int) -> BaseContext | None:
+    """How worker processes are started."""
     # A fork of this process would inherit the locks of OpenCV's and the collectives' threads, and may hang for good.
     if workers == 0:
         return None
@@ -279,7 +291,8 @@ def _processes(workers: int) -> BaseContext | None:
     return context
 
 
-def _begin_worker(_: int) -> None:
+def begin_worker(_: int) -> None:
+    """What a worker process does first: it leaves signals to the main process, and takes one thread."""
     from mae_rad.data.deaf_workers import end_with_training, ignore_signals  # noqa: PLC0415 - makes its importer deaf
 
     ignore_signals()  # torch has set its own handlers

@@ -1,7 +1,7 @@
 """A comparison in MLflow: one run for all of it, below it one run per encoder, task and seed.
 
-Every run below has the same params and few metrics, so that MLflow's pages are of use as they stand: the table of runs
-filtered by ``tags.task``, the charts, the compare page and its parallel coordinates.
+Every run below has the same params and few metrics, and views of the experiment are prepared, so that MLflow's pages
+are of use as they stand: the table of runs, the charts, the compare page and its parallel coordinates.
 
 metrics of a run, per probe (linear, knn, …)
   linear/score           the metric that the param ``score`` names; its step is the number of training films: its chart
@@ -15,11 +15,15 @@ metrics of a run, per probe (linear, knn, …)
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from mae_rad.evaluation.names import probe_name
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.report import answer
 from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts
 from mae_rad.evaluation.rows import FLOOR, Row
-from mae_rad.tracking import ChildRun
+from mae_rad.tracking import Bars, ChildRun, Lines, Parallel, SavedView
+
+_DIGITS = 4
+"""MLflow's tables show all that there are; comparison.parquet has more."""
 
 Setting = tuple[str, str, str, int, str]
 """What a run is of: encoder, task, subset, T, pooling."""
@@ -38,16 +42,68 @@ def child_runs(reading: Reading, tags: Mapping[str, str]) -> list[ChildRun]:
     return [run for run in runs if run.metrics]
 
 
-def parent_tags(facts: Facts, reading: Reading) -> dict[str, str]:
-    """Tags of the run of the whole comparison; MLflow shows the note at the head of its page."""
+def saved_views(reading: Reading, name: str, run_id: str) -> list[SavedView]:
+    """A view of all questions and one of each: which runs, which columns, which charts.
+
+    Args:
+        reading: the comparison.
+        name: of the comparison; its views are replaced when it is made again.
+        run_id: of the run of the whole comparison.
+    """
+    if not reading.probes:
+        return []
+    below = f"tags.mlflow.parentRunId = '{run_id}' and tags.subset = 'all'"
+    scores = [f"{probe}/score" for probe in reading.probes]
+    first = reading.probes[0]
+    labelled = " and ".join([below, f"tags.probes LIKE '%{first}%'"])
+    every = SavedView(
+        f"{name}: all questions",
+        labelled,
+        "task",
+        ("encoder", "method", "arm", "task", "score", "test_patients"),
+        (*scores, f"{first}/score_low", f"{first}/score_high", f"{first}/gain"),
+        [Parallel(("encoder", "task"), scores), *(Bars(score) for score in scores)],
+    )
+    return [every, *(_view_of_task(reading, task, name, below) for task in reading.tasks)]
+
+
+def _view_of_task(reading: Reading, task: str, name: str, below: str) -> SavedView:
+    probes = [probe for probe in reading.probes if reading.values(task, probe)]
+    first = probes[0]
+    scores = [f"{probe}/score" for probe in probes]
+    fractions = sorted({row.label_fraction for row in reading.rows if row.task == task and row.label_fraction < 1})
+    few = [_at_fraction(first, fraction) for fraction in fractions]
+    lines = [
+        Lines(score, f"{probe_name(probe)} over training films") for probe, score in zip(probes, scores, strict=True)
+    ]
+    return SavedView(
+        f"{name}: {task}",
+        f"{below} and tags.task = '{task}'",
+        scores[0],
+        ("encoder", "method", "arm", "pretraining_seed", "tokens", "pool", "score", "test_films", "test_patients"),
+        (scores[0], f"{first}/score_low", f"{first}/score_high", f"{first}/gain", *few, *scores[1:]),
+        [Parallel(("encoder",), (*few, *scores)), *(lines if few else []), *(Bars(score) for score in scores)],
+    )
+
+
+def parent_tags(facts: Facts, reading: Reading, views: Mapping[str, str]) -> dict[str, str]:
+    """Tags of the run of the whole comparison; MLflow shows the note at the head of its page.
+
+    Args:
+        facts: of the comparison.
+        reading: its rows.
+        views: name of a prepared view → its address.
+    """
     lines = ["### Answer", *(f"* {answer.sentence(reading, pair)}" for pair in answer.main_pairs(reading))]
     if not answer.measured_runs(reading):
         lines.append(f"\n**{answer.NOT_MEASURED}**")
-    lines.append(
-        "\n`report.html` among the artifacts is the report, `comparison.csv` every number. The runs below are one per"
-        " encoder and task: filter them by `tags.task`, put them side by side with Compare. The step of a metric is the"
-        " number of training films."
-    )
+    lines.append("\nAmong the artifacts, `report.html` is the report and `comparison.csv` has every number.")
+    if views:
+        lines.append("### Charts")
+        lines += [f"* [{name}]({address})" for name, address in views.items()]
+        lines.append(
+            "\nThe same stand in the menu Views of the runs. The step of a metric is the number of training films."
+        )
     return {
         "stage": "compare",
         "dataset_sha256": facts.dataset_sha256,
@@ -55,6 +111,10 @@ def parent_tags(facts: Facts, reading: Reading) -> dict[str, str]:
         "version": facts.version,
         "mlflow.note.content": "\n".join(lines),
     }
+
+
+def _at_fraction(probe: str, fraction: float) -> str:
+    return f"{probe}/score_at_{100 * fraction:g}_percent"
 
 
 def _run(reading: Reading, rows: Sequence[Row], tags: Mapping[str, str]) -> ChildRun:
@@ -78,7 +138,12 @@ def _run(reading: Reading, rows: Sequence[Row], tags: Mapping[str, str]) -> Chil
     own["probes"] = ", ".join(probes)
     own["label_fractions"] = ", ".join(f"{value:g}" for value in sorted({row.label_fraction for row in rows}))
     part = "" if first.subset == "all" else f", {first.subset}"
-    metrics = [one for row in rows for one in _metrics(reading, row) if math.isfinite(one[1])]
+    metrics = [
+        (name, round(value, _DIGITS), step)
+        for row in rows
+        for name, value, step in _metrics(reading, row)
+        if math.isfinite(value)
+    ]
     return ChildRun(f"{first.encoder} · {first.task}{part}", params, {**tags, **own}, metrics)
 
 
@@ -93,7 +158,7 @@ def _metrics(reading: Reading, row: Row) -> Iterator[tuple[str, float, int]]:
             return
         yield from _with_interval(f"{row.probe}/score", row.interval, step)
         if row.label_fraction < 1:
-            yield f"{row.probe}/score_at_{100 * row.label_fraction:g}_percent", row.interval.value, step
+            yield _at_fraction(row.probe, row.label_fraction), row.interval.value, step
     elif row.reference == FLOOR and main and row.difference is not None:
         yield from _with_interval(f"{row.probe}/gain", row.difference, step)
 

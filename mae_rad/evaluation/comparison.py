@@ -1,136 +1,219 @@
-"""Encoder × task × probe: metrics with intervals, and differences paired on the same films."""
+"""Every encoder × every question: the rows of comparison.parquet."""
 
-import math
-import zlib
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_prep.progress import Progress
-from mae_rad.evaluation.embeddings import Embeddings
-from mae_rad.evaluation.intervals import Bootstrap, Interval, bootstrap
-from mae_rad.evaluation.metrics import estimates
-from mae_rad.evaluation.probes import PROBES, Part, Probed, run_probe
-from mae_rad.evaluation.rows import FLOOR, Row, Verdict
+from mae_rad.evaluation.candidates import Candidate
+from mae_rad.evaluation.clustering import measure_clustering
+from mae_rad.evaluation.encoded import Encoded
+from mae_rad.evaluation.geometry import geometry_rows
+from mae_rad.evaluation.measured import Measured, judged, pairs, rows_of
+from mae_rad.evaluation.probes import Probed
+from mae_rad.evaluation.probing import Answers, Plan, ask_tokens, ask_vectors, measure, plan
+from mae_rad.evaluation.retrieval import measure_retrieval, questions
+from mae_rad.evaluation.rows import Row
 from mae_rad.evaluation.settings import CompareSettings
-from mae_rad.evaluation.tasks import Task
+from mae_rad.evaluation.shortcuts import named, shortcut_tasks, within_rows
+from mae_rad.evaluation.subsets import subsets_of
+from mae_rad.evaluation.tasks import Films, Skipped, Task
+
+_CLUSTERED = ("body_part", "view")
+"""Columns whose classes clusters are held against, where they are tasks."""
+TOKENS = "attentive"
+"""The probe that needs patch tokens."""
 
 
-def compare(
-    trained: Sequence[Embeddings], floors: Sequence[Embeddings], tasks: Sequence[Task], settings: CompareSettings
-) -> list[Row]:
-    """Put every task to every encoder.
+class Compared(NamedTuple):
+    """What was found, and what could not be asked beside the tasks."""
 
-    Args:
-        trained: embeddings of trained encoders, in the order of their differences: the first minus the second, ….
-        floors: embeddings of randomly initialised encoders.
-        tasks: what is asked.
-        settings: probes, repetitions, seed, most training films.
+    rows: list[Row]
+    skipped: list[Skipped]
 
-    Raises:
-        EvaluationError: an encoder lacks a film of a task.
+
+class Stage(NamedTuple):
+    """Everything that is put before the encoders.
+
+    Attributes:
+        encoders: with their vectors.
+        films: of all splits.
+        lacking: reason → [films] films that some encoder has no vector of.
+        boxes: of objects.
+        plans: the tasks, with the films that probes are fitted to.
+        skipped: tasks that cannot be asked.
+        settings: of the comparison.
     """
-    progress = Progress("compare", "probes", len(tasks) * len(settings.probes) * (len(trained) + len(floors)))
+
+    encoders: Sequence[Encoded]
+    films: Films
+    lacking: Mapping[str, NDArray[np.bool_]]
+    boxes: pa.Table
+    plans: Sequence[Plan]
+    skipped: Sequence[Skipped]
+    settings: CompareSettings
+
+    @property
+    def tasks(self) -> list[Task]:
+        """What is asked."""
+        return [one.task for one in self.plans]
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Who is asked."""
+        return [encoder.candidate for encoder in self.encoders]
+
+    @property
+    def first(self) -> tuple[int, str]:
+        """T and pool that are asked everything."""
+        return self.settings.tokens[0], self.settings.pools[0]
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """[films] of which every encoder has a vector."""
+        out = np.ones(len(self.films.keys), dtype=np.bool_)
+        for mask in self.lacking.values():
+            out &= ~mask
+        return out
+
+    def pools(self, pool: str) -> dict[str, str]:
+        """Encoder → pool as its rows say it."""
+        return {encoder.name: pool if encoder.own_pools else "none" for encoder in self.encoders}
+
+    def at(self, tokens: int, pool: str) -> list[Encoded]:
+        """The encoders that have vectors there: those of one vector are asked once, with the first T and pool."""
+        everyone = (tokens, pool) == self.first
+        return [encoder for encoder in self.encoders if encoder.own_pools or everyone]
+
+
+def compare(stage: Stage) -> Compared:
+    """Put everything to everyone."""
+    rows = list(_probes(stage))
+    skipped: list[Skipped] = []
+    for part in stage.settings.further:
+        more, not_asked = _FURTHER[part](stage)
+        rows += more
+        skipped += not_asked
+    return Compared(named(judged(rows, stage.settings)), skipped)
+
+
+def _rows(stage: Stage, measured: Iterable[Measured], seed: int) -> Iterator[Row]:
+    compared = pairs(stage.candidates, stage.settings.matched_within)
+    for one in measured:
+        yield from rows_of(one, stage.candidates, compared, stage.settings, seed)
+
+
+def _probes(stage: Stage) -> Iterator[Row]:
+    """Linear, neighbours and attentive: all labels at every T and pool, fewer labels at the first."""
+    settings = stage.settings
+    fractions = sorted({1.0, *settings.label_fractions}, reverse=True)
+    others = [(tokens, pool, 1.0) for tokens in settings.tokens for pool in settings.pools]
+    places = [(*stage.first, fraction) for fraction in fractions] + [one for one in others if one[:2] != stage.first]
+    attended = _attended(stage, fractions) if TOKENS in settings.probes else {}
+    on_vectors = [probe for probe in settings.probes if probe != TOKENS]
+    count = sum(len(stage.at(tokens, pool)) for tokens, pool, _ in places) * len(stage.plans) * len(on_vectors)
+    progress = Progress("compare", "probes", count)
+    for one in stage.plans:
+        for probe in on_vectors:
+            for tokens, pool, fraction in places:
+                encoders = stage.at(tokens, pool)
+                answers = ask_vectors(
+                    one, encoders, probe, tokens, pool, fraction, lambda name: progress.add(note=name)
+                )
+                yield from _answered(stage, one, answers, probe, (tokens, pool, fraction))
+        for fraction, answers_of in attended.items():
+            yield from _answered(stage, one, answers_of[one.task.name], TOKENS, (*stage.first, fraction))
+    progress.close()
+
+
+def _attended(stage: Stage, fractions: Sequence[float]) -> dict[float, dict[str, dict[str, list[Probed]]]]:
+    """Fraction of the labels → task → encoder → draws of the attentive probe."""
+    asked = [encoder for encoder in stage.encoders if encoder.tokens is not None]
+    progress = Progress("attentive probe", "trainings", len(fractions) * len(asked))
+    found = {
+        fraction: ask_tokens(stage.plans, asked, fraction, stage.settings.seed, lambda name: progress.add(note=name))
+        for fraction in fractions
+    }
+    progress.close()
+    return found
+
+
+def _answered(stage: Stage, one: Plan, answers: Answers, probe: str, place: tuple[int, str, float]) -> Iterator[Row]:
+    """Rows of the answers; with all labels at the first T and pool also by subset, and within one scanner."""
+    tokens, pool, fraction = place
+    if not answers:
+        return
+    whole = fraction == 1 and (tokens, pool) == stage.first
+    pools = dict.fromkeys(answers, TOKENS) if probe == TOKENS else stage.pools(pool)
+    subsets = subsets_of(one, stage.films, stage.settings, stage.boxes) if whole else {}
+    measured = list(measure(one, answers, probe=probe, tokens=tokens, pools=pools, fraction=fraction, subsets=subsets))
+    yield from _rows(stage, iter(measured), one.seed)
+    if whole and probe != "knn" and "shortcuts" in stage.settings.further:
+        like = measured[0]
+        sizes = sizes_of(stage.encoders)
+        _, values, _ = shortcut_tasks(stage.films, stage.settings, sizes, stage.lacking)
+        for column, of_films in values.items():
+            yield from within_rows(one, answers, of_films, column, stage.candidates, stage.settings, like)
+
+
+def sizes_of(encoders: Sequence[Encoded]) -> NDArray[np.float32] | None:
+    """[films, 2] sizes that an encoder of our own has seen; None without one."""
+    own = next((encoder for encoder in encoders if encoder.own_pools), None)
+    return None if own is None else next(iter(own.stores.values())).sizes
+
+
+def _retrieval(stage: Stage) -> tuple[list[Row], list[Skipped]]:
+    asked, skipped = questions(stage.films, stage.usable, stage.settings.seed)
+    fitted = _training_rows(stage)
+    tokens, pool = stage.first
+    rows: list[Row] = []
+    for question in asked:
+        measured = measure_retrieval(
+            question, stage.encoders, stage.films, fitted, tokens=tokens, pool=pool, pools=stage.pools(pool)
+        )
+        rows += _rows(stage, measured, stage.settings.seed)
+    return rows, skipped
+
+
+def _clustering(stage: Stage) -> tuple[list[Row], list[Skipped]]:
+    tokens, pool = stage.first
+    rows: list[Row] = []
+    for one in stage.plans:
+        if one.task.name in _CLUSTERED:
+            measured = measure_clustering(
+                one.task, stage.encoders, one.seed, tokens=tokens, pool=pool, pools=stage.pools(pool)
+            )
+            rows += _rows(stage, measured, one.seed)
+    return rows, []
+
+
+def _geometry(stage: Stage) -> tuple[list[Row], list[Skipped]]:
+    tokens, pool = stage.first
+    seed = stage.settings.seed
+    return geometry_rows(stage.encoders, stage.films, stage.usable, seed, tokens=tokens, pool=pool), []
+
+
+def _shortcuts(stage: Stage) -> tuple[list[Row], list[Skipped]]:
+    """The shortcuts as tasks of a linear probe."""
+    tasks, _, skipped = shortcut_tasks(stage.films, stage.settings, sizes_of(stage.encoders), stage.lacking)
+    tokens, pool = stage.first
     rows: list[Row] = []
     for task in tasks:
-        seed = zlib.crc32(f"{settings.seed} {task.name}".encode())
-        fitted = _training_rows(task, settings.max_train_films, seed)
-        for probe in settings.probes:
-            probed = {}
-            for encoder in (*trained, *floors):
-                probed[encoder.encoder] = _probe(task, encoder, probe, fitted, seed)
-                progress.add(note=f"{task.name}, {encoder.encoder}")
-            rows += _rows(task, probe, fitted, probed, [floor.encoder for floor in floors], settings.repetitions, seed)
-    progress.close()
-    return rows
+        one = plan(task, stage.settings)
+        answers = ask_vectors(one, stage.encoders, "linear", tokens, pool, 1.0, lambda _: None)
+        measured = measure(
+            one, answers, probe="shortcut", tokens=tokens, pools=stage.pools(pool), fraction=1.0, subsets={}
+        )
+        rows += _rows(stage, measured, one.seed)
+    return rows, skipped
 
 
-def _training_rows(task: Task, most: int, seed: int) -> NDArray[np.int64]:
-    """Rows of ``task`` to fit on: those in train, or of randomly drawn patients about ``most`` of them."""
-    rows = np.flatnonzero(task.split == "train")
-    if len(rows) <= most:
-        return rows
-    names, of_film, films = np.unique(task.patients[rows], return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    drawn = order[np.cumsum(films[order]) <= most]
-    return rows[np.isin(of_film, drawn)]
+def _training_rows(stage: Stage) -> NDArray[np.int64]:
+    rows = np.flatnonzero(stage.usable & (stage.films.split == "train"))
+    return rows[:: max(1, len(rows) // stage.settings.max_train_films)]
 
 
-def _probe(task: Task, encoder: Embeddings, probe: str, fitted: NDArray[np.int64], seed: int) -> Probed:
-    matrix = encoder.rows(task.keys)
-
-    def part(rows: NDArray[np.int64]) -> Part:
-        return Part(matrix[rows], task.y[rows], task.patients[rows])
-
-    val, test = part(np.flatnonzero(task.split == "val")), part(np.flatnonzero(task.split == "test"))
-    return run_probe(PROBES[probe], part(fitted), val, test.x, len(task.classes), seed)
-
-
-def _rows(
-    task: Task,
-    probe: str,
-    fitted: NDArray[np.int64],
-    probed: dict[str, Probed],
-    floors: list[str],
-    repetitions: int,
-    seed: int,
-) -> Iterator[Row]:
-    test = np.flatnonzero(task.split == "test")
-    patients = task.patients[test]
-    priors = np.bincount(task.y[fitted], minlength=len(task.classes)) / len(fitted)
-    measured = {name: estimates(task.y[test], result.scores, priors) for name, result in probed.items()}
-    for metric in next(iter(measured.values())):
-        by_encoder = {name: functions[metric] for name, functions in measured.items()}
-        result = bootstrap(patients, by_encoder, repetitions=repetitions, seed=seed)
-        for name, reference, difference in _differences(result, list(probed), floors):
-            interval = result.interval(name)
-            yield Row(
-                encoder=name,
-                method="random" if name in floors else "",
-                task=task.name,
-                probe=probe,
-                metric=metric,
-                interval=interval,
-                reference=reference,
-                difference=difference,
-                verdict=_verdict(difference),
-                n_films=len(test),
-                n_patients=len(np.unique(patients)),
-                n_train=len(fitted),
-                n_train_patients=len(np.unique(task.patients[fitted])),
-                note=f"{probed[name].note}{_caveat(interval)}",
-            )
-
-
-def _differences(
-    result: Bootstrap, encoders: list[str], floors: list[str]
-) -> Iterator[tuple[str, str | None, Interval | None]]:
-    """(encoder, reference, difference): every encoder by itself, against the floor, then against those after it."""
-    for name in encoders:
-        yield name, None, None
-    trained = [name for name in encoders if name not in floors]
-    if floors:
-        for name in trained:
-            yield name, FLOOR, result.difference(name, floors)
-    for name, other in combinations(trained, 2):
-        yield name, other, result.difference(name, [other])
-
-
-def _verdict(difference: Interval | None) -> Verdict:
-    if difference is None:
-        return ""
-    if difference.low > 0:
-        return "higher"
-    if difference.high < 0:
-        return "lower"
-    return "no difference shown" if math.isfinite(difference.low) else "too few patients"
-
-
-def _caveat(interval: Interval) -> str:
-    if not math.isfinite(interval.low):
-        return "; too few patients of a class for an interval"
-    if interval.low == interval.high:
-        return "; no resample differs: the interval does not show how uncertain this is"
-    return ""
+_FURTHER = {"retrieval": _retrieval, "clustering": _clustering, "geometry": _geometry, "shortcuts": _shortcuts}

@@ -1,86 +1,252 @@
-"""Encoder × shards → embeddings.parquet: the whole film, one path for every encoder."""
+"""Encoder × shards → vectors of all films, and patch tokens of some: the whole film, one path for every encoder.
 
-import json
-from collections.abc import Sequence
+One forward pass gives every pooling. What is done stays done: an interrupted embedding goes on where it was.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
 
 from data_prep.progress import Progress
+from mae_rad.cost.matrix_rate import matrix_rate
+from mae_rad.data.batch import Patches
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
-from mae_rad.encoders.vit import ViT
-from mae_rad.errors import EvaluationError
-from mae_rad.evaluation.embeddings import write_embeddings
+from mae_rad.encoders.vit import Features, ViT
+from mae_rad.errors import EvaluationError, UserError
+from mae_rad.evaluation.feature_store import FeatureStore, Pools
+from mae_rad.evaluation.settings import Precision
+from mae_rad.evaluation.token_store import TokenStore
+
+Stores = tuple[FeatureStore, TokenStore | None]
+
+_FLUSH_SECONDS = 20.0
+"""What an interruption costs at most, beside a start."""
+
+
+class Source(NamedTuple):
+    """An encoder that embeds.
+
+    Attributes:
+        name: shown.
+        sha256: of its weights, or of what stands for them.
+        dim: channels.
+        load: makes it; called only where something is missing, in each embedding process.
+    """
+
+    name: str
+    sha256: str
+    dim: int
+    load: Callable[[], ViT]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """How films are embedded.
+
+    Attributes:
+        tokens: T.
+        patch: side of the patches in pixels.
+        precision: f32 or bf16, as :func:`choose_precision` gives it.
+        cache: folder of the stores.
+        batch_size: films per forward pass.
+        workers: loader processes, per embedding process.
+        processes: embedding processes; each takes its part of the films, on a GPU of its own where there are GPUs.
+    """
+
+    tokens: int
+    patch: int
+    precision: Literal["f32", "bf16"]
+    cache: Path
+    batch_size: int
+    workers: int
+    processes: int = 0
+
+
+def embed(
+    sources: Sequence[Source], index: ShardIndex, how: Embedding, *, with_tokens: NDArray[np.int64] | None = None
+) -> list[Stores]:
+    """Vectors of every film of ``index``, and the tokens of the rows ``with_tokens``, by every source; found or made.
+
+    A film is read and decoded once for all sources that lack it.
+
+    Args:
+        sources: encoders of one patch size.
+        index: films of all splits.
+        how: size, precision, speed.
+        with_tokens: rows whose patch tokens are kept too.
+
+    Raises:
+        EvaluationError: vectors are not finite, or the cache is damaged.
+        ShardFormatError: a film cannot be read.
+    """
+    work = _Work(sources, index, how, with_tokens)
+    stores = work.stores(0)
+    todo = work.todo(stores)
+    if not todo.any():
+        return stores
+    left = int(todo.any(axis=0).sum())
+    names = sources[0].name if len(sources) == 1 else f"{len(sources)} encoders"
+    progress = Progress(f"embed by {names}, T = {how.tokens}", "films", len(index), done=len(index) - left)
+    processes = how.processes or max(1, torch.cuda.device_count())
+    if processes == 1:
+        for count in _embed_rows(work, stores, todo, _device(0)):
+            progress.add(count)
+    else:
+        messages = multiprocessing.get_context("spawn").SimpleQueue()
+        running = start_processes(  # type: ignore[no-untyped-call]
+            _process, (work, processes, messages), nprocs=processes, join=False, start_method="spawn"
+        )
+        while not running.join(timeout=1.0):
+            before, left = left, int(work.todo(stores).any(axis=0).sum())
+            progress.add(before - left)
+        if not messages.empty():
+            raise EvaluationError(messages.get())
+    progress.close()
+    return work.stores(0)
+
+
+def choose_precision(wanted: Precision) -> Literal["f32", "bf16"]:
+    """bf16 on a GPU, and on a CPU only where it multiplies matrices faster: some take two hundred times as long."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16"
+    cpu = torch.device("cpu")
+    return "bf16" if matrix_rate(cpu, "bf16", 0.05) > matrix_rate(cpu, "f32", 0.05) else "f32"
 
 
 @torch.no_grad()
-def embed(
-    encoder: ViT,
-    *,
-    name: str,
-    encoder_sha256: str,
-    shards: Sequence[Path],
-    out: Path,
-    tokens: int,
-    pool: str,
-    batch_size: int,
-    workers: int,
-) -> Path:
-    """Embed every film of ``shards`` (all splits) at ``tokens`` content patches.
+def forward(encoder: ViT, patches: Patches, device: torch.device, precision: str) -> Features:
+    """Features of a batch, on ``device``."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        features: Features = encoder(patches.to(device))
+    return features
 
-    Returns ``out`` at once where it already holds the embeddings of this encoder, shards and settings.
 
-    Args:
-        encoder: its weights are what ``encoder_sha256`` stands for.
-        name: shown in tables and figures.
-        shards: public folders.
-        out: Parquet file, written atomically.
-        tokens: T.
-        pool: "mean" over the patch tokens or "cls".
-        batch_size: films per forward pass; does not change the numbers beyond rounding.
-        workers: loader processes.
-    """
-    index = ShardIndex(shards, split=None)
-    settings = {"tokens": tokens, "pool": pool, "patch": encoder.patch}
-    if _is_done(out, encoder_sha256, index.dataset_sha256, settings):
+def film_batches(
+    index: ShardIndex, rows: NDArray[np.int64], how: Embedding
+) -> Iterator[tuple[NDArray[np.int64], Patches]]:
+    """(rows, patches) of the films in ``rows``, batches of films of equally many patches."""
+    batches = whole_film_batches(
+        index, tokens=how.tokens, patch=how.patch, batch=how.batch_size, workers=how.workers, rows=rows
+    )
+    for here, patches in batches:
+        yield np.array(here, dtype=np.int64), patches
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every embedding process is given."""
+
+    sources: Sequence[Source]
+    index: ShardIndex
+    how: Embedding
+    with_tokens: NDArray[np.int64] | None
+
+    def stores(self, process: int) -> list[Stores]:
+        """Of every source, as ``process`` writes them."""
+        out: list[Stores] = []
+        for source in self.sources:
+            identity: dict[str, str | int] = {
+                "encoder_sha256": source.sha256,
+                "dataset_sha256": self.index.dataset_sha256,
+                "tokens": self.how.tokens,
+                "precision": self.how.precision,
+            }
+            store = FeatureStore(self.how.cache, identity, len(self.index), Pools(source.dim, double=True))
+            kept = self.with_tokens is not None
+            tokens = TokenStore(store.folder / "tokens", len(store), source.dim, process) if kept else None
+            out.append((store, tokens))
         return out
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder.to(device).eval()
-    matrix = np.empty((len(index), encoder.dim), dtype=np.float32)
-    progress = Progress(f"embed {name}", "films", len(index))
-    batches = whole_film_batches(index, tokens=tokens, patch=encoder.patch, batch=batch_size, workers=workers)
-    for rows, patches in batches:
-        with torch.autocast(device.type, torch.bfloat16):
-            features = encoder(patches.to(device))
-        pooled = features.tokens.float().mean(dim=1) if pool == "mean" else features.cls.float()
-        matrix[rows] = pooled.cpu().numpy()
-        progress.add(len(rows))
-    progress.close()
-    write_embeddings(
-        out,
-        [index.key(row) for row in range(len(index))],
-        matrix,
-        encoder=name,
-        encoder_sha256=encoder_sha256,
-        dataset_sha256=index.dataset_sha256,
-        settings=settings,
-    )
-    return out
+
+    def todo(self, stores: Sequence[Stores]) -> NDArray[np.bool_]:
+        """[sources, films] what is missing."""
+        out = np.zeros((len(stores), len(self.index)), dtype=np.bool_)
+        for missing, (vectors, tokens) in zip(out, stores, strict=True):
+            missing[vectors.missing()] = True
+            if tokens is not None and self.with_tokens is not None:
+                missing[tokens.missing(self.with_tokens)] = True
+        return out
+
+    def wanted(self) -> NDArray[np.bool_]:
+        """[films] of which tokens are kept."""
+        out = np.zeros(len(self.index), dtype=np.bool_)
+        if self.with_tokens is not None:
+            out[self.with_tokens] = True
+        return out
 
 
-def _is_done(out: Path, encoder_sha256: str, dataset_sha256: str, settings: dict[str, object]) -> bool:
-    if not out.exists():
-        return False
+def _embed_rows(work: _Work, stores: Sequence[Stores], todo: NDArray[np.bool_], device: torch.device) -> Iterator[int]:
+    """Embed what ``todo`` [sources, films] says; yields how many films were done, batch by batch."""
+    encoders = [
+        source.load().to(device).eval() if own.any() else None for source, own in zip(work.sources, todo, strict=True)
+    ]
+    wanted, flushed = work.wanted(), time.monotonic()
     try:
-        written = pq.read_schema(out).metadata or {}
-    except (OSError, pa.ArrowInvalid):
-        raise EvaluationError(f"{out} is there and is no table of embeddings; give another out") from None
-    return (
-        written.get(b"encoder_sha256") == encoder_sha256.encode()
-        and written.get(b"dataset_sha256") == dataset_sha256.encode()
-        and json.loads(written.get(b"settings", b"{}")) == settings
-    )
+        for here, patches in film_batches(work.index, np.flatnonzero(todo.any(axis=0)), work.how):
+            for source, encoder, own, missing in zip(work.sources, encoders, stores, todo, strict=True):
+                if encoder is not None and missing[here].any():
+                    features = forward(encoder, patches, device, work.how.precision)
+                    _write(source, own, here, features, _numpy(patches.size), wanted[here])
+            if time.monotonic() - flushed > _FLUSH_SECONDS:
+                _flush(stores)
+                flushed = time.monotonic()
+            yield len(here)
+    finally:
+        _flush(stores)
+
+
+def _write(
+    source: Source,
+    stores: Stores,
+    rows: NDArray[np.int64],
+    features: Features,
+    sizes: NDArray[np.float32],
+    with_tokens: NDArray[np.bool_],
+) -> None:
+    vectors, tokens = stores
+    cls, mean = features.cls.float(), features.tokens.float().mean(dim=1)
+    vectors.write(rows, _numpy(torch.cat([cls, mean], dim=1)), source.name, sizes)
+    if tokens is not None:
+        kept = with_tokens & np.isin(rows, tokens.missing(rows))
+        if kept.any():
+            tokens.write(rows[kept], _numpy(features.tokens[torch.from_numpy(kept)].half()))
+
+
+def _flush(stores: Sequence[Stores]) -> None:
+    for vectors, tokens in stores:
+        if tokens is not None:
+            tokens.flush()
+        vectors.flush()
+
+
+def _process(process: int, work: _Work, processes: int, messages: Any) -> None:
+    """The part of embedding process ``process``: every ``processes``-th film that is missing."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    stores = work.stores(process)
+    todo = work.todo(stores)
+    others = np.flatnonzero(todo.any(axis=0))
+    todo[:, others[np.arange(len(others)) % processes != process]] = False
+    try:
+        for _ in _embed_rows(work, stores, todo, _device(process)):
+            pass
+    except UserError as error:  # as a traceback it would name files
+        messages.put(str(error))
+
+
+def _device(process: int) -> torch.device:
+    return torch.device(f"cuda:{process % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu")
+
+
+def _numpy(values: Tensor) -> NDArray[Any]:
+    return np.asarray(values.cpu().numpy())

@@ -122,6 +122,11 @@ class Row:
         return flat | dict(zip(("difference", "difference_low", "difference_high"), difference, strict=True))
 
 
+def headline(row: Row) -> bool:
+    """Whether the row is of all test films and all labels."""
+    return row.subset == "all" and row.label_fraction == 1 and row.probe_seed is None
+
+
 def write_comparison(rows: Sequence[Row], path: Path) -> None:
     """Write ``comparison.parquet`` (:data:`COMPARISON_SCHEMA`), atomically."""
     partial = path.with_name(f".{path.name}.partial")

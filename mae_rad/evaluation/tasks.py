@@ -4,7 +4,8 @@ Whatever is left out is counted and named.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +30,26 @@ class Task:
     Attributes:
         name: shown in tables and figures.
         classes: C names; a binary task is (absent, present) or two values of a column.
-        keys: [N] film keys.
+        rows: [N] films, as rows of the index.
         patients: [N] number of the patient.
         split: [N] train, val or test.
         y: [N] class.
         left_out: reason → films.
+        label: of labels.parquet, where it is one.
     """
 
     name: str
     classes: tuple[str, ...]
-    keys: list[str]
+    rows: NDArray[np.int64]
     patients: NDArray[np.int64]
     split: Words
     y: NDArray[np.int64]
     left_out: dict[str, int]
+    label: str | None = None
+
+    def places(self, split: str) -> NDArray[np.int64]:
+        """Places of the films of ``split`` among the N."""
+        return np.flatnonzero(self.split == split)
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,9 @@ class Films:
     """
 
     def __init__(self, shards: Sequence[Path]) -> None:
-        index = ShardIndex(shards, split=None)
-        self.dataset_sha256 = index.dataset_sha256
-        self.table = index.table
+        self.index = ShardIndex(shards, split=None)
+        self.dataset_sha256 = self.index.dataset_sha256
+        self.table = self.index.table
         self.keys: list[str] = self.table.column("key").to_pylist()
         self.patients = (
             self.table.column("patient").combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
@@ -99,7 +106,12 @@ class Films:
 
 
 def build_tasks(
-    films: Films, settings: Sequence[TaskSettings], *, all_labels: bool, min_patients: int
+    films: Films,
+    settings: Sequence[TaskSettings],
+    *,
+    all_labels: bool,
+    min_patients: int,
+    lacking: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> tuple[list[Task], list[Skipped]]:
     """Build every task that the films can answer.
 
@@ -108,6 +120,7 @@ def build_tasks(
         settings: the tasks asked for.
         all_labels: ask for every other label of labels.parquet too.
         min_patients: a class needs that many patients in train and in test.
+        lacking: reason → [films] films that cannot be asked about, whatever the task.
 
     Returns:
         The tasks, and those that cannot be asked with the reason.
@@ -116,32 +129,66 @@ def build_tasks(
     if all_labels:
         named = {task.label for task in asked} | {task.title for task in asked}
         asked += [TaskSettings(label=label) for label in films.label_names() if label not in named]
-    built = [_build(films, task, min_patients) for task in asked]
+    built = [_build(films, task, min_patients, lacking or {}) for task in asked]
     return [task for task in built if isinstance(task, Task)], [task for task in built if isinstance(task, Skipped)]
 
 
-def _build(films: Films, settings: TaskSettings, min_patients: int) -> Task | Skipped:
+def _build(
+    films: Films, settings: TaskSettings, min_patients: int, lacking: Mapping[str, NDArray[np.bool_]]
+) -> Task | Skipped:
+    values, left_out = _column_values(films, settings) if settings.column else _label_values(films, str(settings.label))
     keep = matching(films.table, settings.where)
-    values, left_out = (
-        _column_values(films, settings.column) if settings.column else _label_values(films, str(settings.label))
-    )
+    if settings.label and films.labels.num_rows == 0:
+        return Skipped(
+            settings.title, "the shard folders hold no labels.parquet; make it with: python -m data_prep label"
+        )
+    if settings.label and settings.label not in films.label_names():
+        known = ", ".join(films.label_names())
+        return Skipped(settings.title, f"labels.parquet has no label {settings.label!r}; it has {known}")
+    built = task_of(films, settings.title, values, min_patients, keep=keep, left_out=left_out | dict(lacking))
+    return replace(built, label=settings.label) if isinstance(built, Task) else built
+
+
+def task_of(
+    films: Films,
+    name: str,
+    values: Words,
+    min_patients: int,
+    *,
+    keep: NDArray[np.bool_] | None = None,
+    left_out: Mapping[str, NDArray[np.bool_]],
+) -> Task | Skipped:
+    """A task whose classes are ``values`` [films], empty where a film has none.
+
+    Args:
+        films: of all splits.
+        name: of the task.
+        values: of every film.
+        min_patients: a class needs that many patients in train and in test.
+        keep: [films] which are asked about at all.
+        left_out: reason → [films] left out for it; the others without a value need no reason.
+    """
+    keep = np.ones(len(values), dtype=np.bool_) if keep is None else keep.copy()
+    for mask in left_out.values():
+        values = np.where(mask, "", values)
     unknown = (values != "") & ~_flags(films.table.column("patient_known")) & (films.split != "train")
     values = np.where(unknown, "", values)
-    left_out["patient unknown, outside train"] = unknown
-    counted = {reason: int((mask & keep).sum()) for reason, mask in left_out.items()}
+    reasons = {**left_out, "patient unknown, outside train": unknown}
+    counted = {reason: int((mask & keep).sum()) for reason, mask in reasons.items()}
     keep &= values != ""
     if not keep.any():
-        return Skipped(settings.title, _nothing(films, settings, counted))
+        told = ", ".join(f"{count} {reason}" for reason, count in counted.items() if count)
+        return Skipped(name, f"no film left ({told or 'none matches where'})")
     classes, too_few = _classes(films, values, keep, min_patients)
-    for name, reason in too_few.items():
-        counted[reason] = counted.get(reason, 0) + int((keep & (values == name)).sum())
+    for value, reason in too_few.items():
+        counted[reason] = counted.get(reason, 0) + int((keep & (values == value)).sum())
     if len(classes) < 2:
-        return Skipped(settings.title, "; ".join(dict.fromkeys(too_few.values())) or f"every film is {classes[0]}")
+        return Skipped(name, "; ".join(dict.fromkeys(too_few.values())) or f"every film is {classes[0]}")
     rows = np.flatnonzero(keep & np.isin(values, classes))
     return Task(
-        name=settings.title,
+        name=name,
         classes=tuple(classes),
-        keys=[films.keys[row] for row in rows],
+        rows=rows,
         patients=films.patients[rows],
         split=films.split[rows],
         y=np.searchsorted(classes, values[rows].astype(str)),
@@ -149,9 +196,27 @@ def _build(films: Films, settings: TaskSettings, min_patients: int) -> Task | Sk
     )
 
 
-def _column_values(films: Films, column: str) -> tuple[Words, dict[str, NDArray[np.bool_]]]:
+def _column_values(films: Films, settings: TaskSettings) -> tuple[Words, dict[str, NDArray[np.bool_]]]:
+    column = str(settings.column)
     values = films.words(column)
+    if settings.edges:
+        values = _binned(films, column, settings.edges)
     return values, {f"no {column}": values == ""}
+
+
+def _binned(films: Films, column: str, edges: Sequence[float]) -> Words:
+    """[films] range of a column of numbers, as words that sort like numbers where they have as many digits."""
+    kind = films.table.schema.field(column).type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise SettingsError(f"tasks: edges need a column of numbers, and {column} is none")
+    numbers = films.table.column(column).to_numpy().astype(np.float64)
+    names = [
+        f"under {edges[0]:g}",
+        *(f"{low:g} to under {high:g}" for low, high in pairwise(edges)),
+        f"{edges[-1]:g} and more",
+    ]
+    words = np.array([*names, ""], dtype=object)
+    return words[np.where(np.isnan(numbers), len(names), np.searchsorted(edges, numbers, side="right"))]
 
 
 def _label_values(films: Films, label: str) -> tuple[Words, dict[str, NDArray[np.bool_]]]:
@@ -177,15 +242,6 @@ def _classes(
                 f"{name}: {patients['train']} training and {patients['test']} test patients, fewer than {min_patients}"
             )
     return enough, too_few
-
-
-def _nothing(films: Films, settings: TaskSettings, counted: Mapping[str, int]) -> str:
-    if settings.label and films.labels.num_rows == 0:
-        return "the shard folders hold no labels.parquet; make it with: python -m data_prep label"
-    if settings.label and settings.label not in films.label_names():
-        return f"labels.parquet has no label {settings.label!r}; it has {', '.join(films.label_names())}"
-    reasons = ", ".join(f"{count} {reason}" for reason, count in counted.items() if count)
-    return f"no film left ({reasons or 'none matches where'})"
 
 
 def _labels(folder: Path) -> pa.Table:

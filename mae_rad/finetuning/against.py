@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from mae_rad.data.shards import ShardIndex
 from mae_rad.errors import EvaluationError
-from mae_rad.evaluation.intervals import Interval, bootstrap
-from mae_rad.evaluation.metrics import Estimate, auroc, average_precision
+from mae_rad.evaluation.intervals import Interval, bootstrap, contrast, interval
+from mae_rad.evaluation.metrics import auroc, average_precision
 
 METRICS = {"auroc": auroc, "average_precision": average_precision}
 
@@ -73,12 +73,12 @@ def against(
             raise EvaluationError(f"{len(missing)} test films are not in these shards; give those of the runs")
         patients = np.unique([patient_of[key] for key in keys], return_inverse=True)[1].astype(np.int64)
         for metric, of in METRICS.items():
-            estimates: dict[str, Estimate] = {name: partial(of, present, values) for name, values in logits.items()}
+            estimates = {name: [partial(of, present, values)] for name, values in logits.items()}
             drawn = bootstrap(patients, estimates, repetitions=repetitions, seed=seed)
             counts = len(keys), int(present.sum()), len(np.unique(patients))
             for name in runs:
-                difference = None if name == reference else drawn.difference(name, [reference])
-                rows.append(Against(name, label, metric, drawn.interval(name), difference, *counts))
+                difference = None if name == reference else contrast(drawn[name], drawn[reference]).interval
+                rows.append(Against(name, label, metric, interval(drawn[name]), difference, *counts))
     return rows
 
 

@@ -3,20 +3,25 @@
 Legend: N films, L labels, R weightings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mae_rad.evaluation.calibration import calibration_error, log_loss, probabilities
-from mae_rad.evaluation.intervals import bootstrap
+from mae_rad.evaluation.intervals import bootstrap, interval
 from mae_rad.evaluation.metrics import Estimate, Floats, auroc, average_precision
 from mae_rad.heads.base import Line
 
 Flags = NDArray[np.bool_]
 ALL = "all"
+_BIASED = "calibration_error"
+"""Larger on resamples, which hold films twice, than on the films."""
 
 
 class Asked(NamedTuple):
@@ -77,7 +82,9 @@ def threshold_for(sensitivity: float, probability: Floats, present: Flags) -> fl
 
 
 def score_results(asked: Asked, line: Line, about: About) -> list[Result]:
-    """AUROC and average precision; log-loss, Brier score and calibration error before and after calibration."""
+    """AUROC and average precision; of all films also log-loss, Brier score and calibration error, and these before
+    calibration.
+    """
     if not asked.both:
         return []
     present = asked.present
@@ -85,7 +92,7 @@ def score_results(asked: Asked, line: Line, about: About) -> list[Result]:
         "auroc": partial(auroc, present, asked.logits),
         "average_precision": partial(average_precision, present, asked.logits),
     }
-    for name, one in (("", line), ("_uncalibrated", Line())):
+    for name, one in (("", line), ("_uncalibrated", Line())) if about.subset == ALL else ():
         told = probabilities(asked.logits, one)
         estimates |= {
             f"log_loss{name}": partial(log_loss, one.slope * asked.logits + one.offset, present),
@@ -112,10 +119,21 @@ def decision_results(asked: Asked, line: Line, points: Mapping[str, float], abou
     return results
 
 
+def write_results(results: Sequence[Result], path: Path) -> None:
+    """Write a Parquet table, one row per figure."""
+    columns = {name: [getattr(one, name) for one in results] for name in Result._fields}
+    pq.write_table(pa.table(columns), path)
+
+
 def _results(asked: Asked, estimates: Mapping[str, Estimate], about: About, point: str = "") -> list[Result]:
-    drawn = bootstrap(asked.patients, estimates, repetitions=about.repetitions, seed=about.seed)
+    single = {name: [estimate] for name, estimate in estimates.items()}
+    drawn = bootstrap(asked.patients, single, repetitions=about.repetitions, seed=about.seed)
     counts = len(asked.present), len(np.unique(asked.patients)), int(asked.present.sum())
-    return [Result(*about[:3], name, point, *drawn.interval(name), *counts) for name in estimates]
+    results = []
+    for name in estimates:
+        value, low, high = interval(drawn[name], biased=name.startswith(_BIASED))
+        results.append(Result(*about[:3], name, point, value, max(low, 0.0), high, *counts))
+    return results
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:

@@ -3,11 +3,13 @@
 Legend: B films, N patches, D channels.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from mae_rad.encoders.blocks import EPSILON
 from mae_rad.encoders.vit import Features
@@ -61,6 +63,36 @@ class AttentivePooling(nn.Module):
         seen = scaled_dot_product_attention(query, keys.transpose(1, 2), values.transpose(1, 2))
         pooled: Tensor = self.projection(seen.reshape(films, dim))
         return pooled
+
+
+def pool_each(poolings: Sequence[AttentivePooling], tokens: Tensor, mask: Tensor) -> list[Tensor]:
+    """[B, D] of each of ``poolings`` for the patches of ``tokens`` [B, N, D] in ``mask`` [B, N]: as their ``forward``.
+
+    For probes: many poolings over the same tokens, which need no gradient. With one query no key or value is made per
+    patch: q·(K x) = (Kᵀ q)·x, and Σ aᵢ V xᵢ = V (Σ aᵢ xᵢ). That is 4 D × heads operations a patch in place of 4 D², in
+    one product for all poolings. Weights are read past their modules, so not under ZeRO stage 3.
+    """
+    films, _, dim = tokens.shape
+    normed = layer_norm(tokens, (dim,), eps=EPSILON)
+    asked = torch.cat([_keyed_query(pooling) for pooling in poolings], dim=1)  # [D, heads of all]
+    attention = (normed @ asked).masked_fill(~mask[..., None], -math.inf).softmax(dim=1)
+    seen = torch.split(attention.transpose(1, 2) @ normed, [pooling.heads for pooling in poolings], dim=1)
+    pooled = []
+    for pooling, mean in zip(poolings, seen, strict=True):
+        values = pooling.key_value.weight[dim:].view(pooling.heads, -1, dim)
+        scaled = mean * pooling.norm.weight + pooling.norm.bias
+        each = torch.einsum("bhd,hwd->bhw", scaled, values).reshape(films, dim)
+        pooled.append(pooling.projection(each + pooling.key_value.bias[dim:]))
+    return pooled
+
+
+def _keyed_query(pooling: AttentivePooling) -> Tensor:
+    """[D, heads] what a normalised patch is multiplied by to give its scores; biases are the same for every patch."""
+    dim = len(pooling.query)
+    wide = dim // pooling.heads
+    keys = pooling.key_value.weight[:dim].view(pooling.heads, wide, dim)
+    query = pooling.query.view(pooling.heads, wide) / math.sqrt(wide)
+    return torch.einsum("hw,hwd->dh", query, keys) * pooling.norm.weight[:, None]
 
 
 def fixed_pooling(name: str, features: Features) -> Tensor:

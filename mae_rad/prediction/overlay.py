@@ -6,7 +6,7 @@ one scale; a bar tells the scale where the spacing of the pixels is known.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -76,7 +76,7 @@ def draw_overlay(
 
 
 def shown(stream: bytes, sidecar: Sidecar, side: int = SIDE) -> Pixels:
-    """[rows, columns] the film as it is displayed, its longer side ``side`` pixels, or twice its own if that is less."""
+    """[rows, columns] the film as it is displayed, ``side`` pixels on its longer side, or twice its own if less."""
     scale = min(side / max(sidecar.rows, sidecar.columns), 2.0)
     rows, columns = (max(1, round(length * scale)) for length in (sidecar.rows, sidecar.columns))
     bits = sidecar.display.bits
@@ -103,8 +103,7 @@ def _drawn(record: Record) -> list[FoundBox]:
 
 
 def _colours(record: Record) -> dict[str, tuple[int, int, int]]:
-    labels = dict.fromkeys(one.label for one in (*record.findings, *sorted(record.boxes, key=lambda box: box.label)))
-    return {label: _COLOURS[place % len(_COLOURS)] for place, label in enumerate(labels)}
+    return {one.label: _COLOURS[place % len(_COLOURS)] for place, one in enumerate(record.findings)}
 
 
 def _with_boxes(
@@ -188,12 +187,7 @@ def _table(
     record: Record, points: Mapping[str, Mapping[str, float]], colours: Mapping[str, tuple[int, int, int]]
 ) -> Image.Image:
     """A line per label: name, number, bar with a tick at each threshold, and which of these it reaches."""
-    rows: list[Finding | FoundBox] = [*record.findings, *(box for box in record.boxes if any(box.reached.values()))]
-    if not rows:
-        rows_told = "no box reaches an operating point"
-        empty = Image.new("RGB", (math.ceil(_FONT.getlength(rows_told)), _LINE), _PAPER)
-        ImageDraw.Draw(empty).text((0, 3), rows_told, fill=_FAINT, font=_FONT)
-        return empty
+    rows = record.findings
     name = max(_FONT.getlength(row.label) for row in rows) + _GAP
     told = [_reached(row) for row in rows]
     width = math.ceil(name + _NUMBER + _BAR + _GAP + max(_SMALL.getlength(words) for words in told))
@@ -214,7 +208,7 @@ def _table(
     return table
 
 
-def _reached(row: Any) -> str:
+def _reached(row: Finding) -> str:
     return ", ".join(f"{'at or above' if is_reached else 'below'} {name}" for name, is_reached in row.reached.items())
 
 

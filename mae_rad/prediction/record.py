@@ -57,6 +57,7 @@ class Record(Settings):
         boxes: of a detection, the highest score first.
         overlay: name of the picture in ``overlays``.
         report: name of the Structured Report in ``reports``.
+        no_report: error because of which there is none.
     """
 
     number: int
@@ -72,10 +73,11 @@ class Record(Settings):
     laterality: str | None = None
     rows: int | None = None
     columns: int | None = None
-    findings: list[Finding] = []
-    boxes: list[FoundBox] = []
+    findings: tuple[Finding, ...] = ()
+    boxes: tuple[FoundBox, ...] = ()
     overlay: str | None = None
     report: str | None = None
+    no_report: str | None = None
 
     @property
     def name(self) -> str:
@@ -85,4 +87,4 @@ class Record(Settings):
     @property
     def found(self) -> bool:
         """Whether anything reaches an operating point."""
-        return any(any(one.reached.values()) for one in (*self.findings, *self.boxes))
+        return any(any(finding.reached.values()) for finding in self.findings)

@@ -7,7 +7,7 @@ not verified; patient and study are those of the film.
 """
 
 import csv
-import warnings
+import io
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -63,30 +63,35 @@ def structured_report(header: Dataset, record: Record, author: Author) -> sr.Com
     groups += [
         _box(film, record, box, author, place) for place, box in enumerate(record.boxes) if any(box.reached.values())
     ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values of the header
-        report = sr.MeasurementReport(
-            observation_context=sr.ObservationContext(observer_device_context=_observer(author)),
-            procedure_reported=codes.SCT.PlainRadiography,
-            imaging_measurements=groups,
-            title=codes.DCM.ImagingMeasurementReport,
-        )
-        return sr.ComprehensiveSR(
-            evidence=[film],
-            content=report[0],
-            series_instance_uid=_uid(author, "series", film.StudyInstanceUID),
-            series_number=SERIES_NUMBER,
-            series_description=f"{author.name} by a model, for research",
-            sop_instance_uid=_uid(author, "document", film.SOPInstanceUID, str(record.frame)),
-            instance_number=record.number,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=author.name,
-            software_versions=author.program,
-            device_serial_number=author.version,
-            is_complete=True,
-            is_final=False,
-            is_verified=False,
-        )
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=_observer(author)),
+        procedure_reported=codes.SCT.PlainRadiography,
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    return sr.ComprehensiveSR(
+        evidence=[film],
+        content=report[0],
+        series_instance_uid=_uid(author, "series", film.StudyInstanceUID),
+        series_number=SERIES_NUMBER,
+        series_description=f"{author.name} by a model, for research",
+        sop_instance_uid=_uid(author, "document", film.SOPInstanceUID, str(record.frame)),
+        instance_number=record.number,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=author.name,
+        software_versions=author.program,
+        device_serial_number=author.version,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+    )
+
+
+def encoded(report: sr.ComprehensiveSR) -> bytes:
+    """The document as a DICOM file."""
+    file = io.BytesIO()
+    report.save_as(file)
+    return file.getvalue()
 
 
 def concept(kind: str, word: str) -> sr.CodedConcept:
@@ -199,7 +204,7 @@ def _uid(author: Author, *names: str) -> UID:
 
 
 def _complete(header: Dataset) -> Dataset:
-    """A copy with all that has to be there; UIDs that the file does not tell, or tells wrongly, are made from others."""
+    """A copy with all that has to be there; UIDs that the file does not tell are made from others."""
     film = Dataset()
     film.update(header)
     for keyword in _TYPE_2:

@@ -15,6 +15,7 @@ from mae_rad.tracking.child_runs import ChildRun, log_child
 from mae_rad.tracking.lineage import DataUsed, as_inputs
 from mae_rad.tracking.public_values import public_value, public_values
 from mae_rad.tracking.registry import RegisteredEncoder, register
+from mae_rad.tracking.saved_views import SavedView, save_view
 from mae_rad.tracking.store import PROXIED, SQLITE, artifact_folder, database, legal
 
 _MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
@@ -160,6 +161,15 @@ class Tracker:
                 log_child(self._client, self.experiment, self.run_id, run, inputs)
 
         self._attempt(log)
+
+    def views(self, views: Sequence[SavedView]) -> None:
+        """Prepare views of the experiment, for the menu of its table and charts."""
+
+        def save() -> None:
+            for view in views:
+                save_view(self._client, self.experiment, view)
+
+        self._attempt(save)
 
     def register(self, model: RegisteredEncoder) -> None:
         """Put an encoder into the model registry; one that is there with the same weights is not put there again."""

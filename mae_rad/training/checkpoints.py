@@ -118,6 +118,7 @@ class Checkpoints:
                 f" {self.placement.zero_stage}: only 1 and 2 convert into each other; go on with {stage}, on any ranks"
             )
         copy = on_first_rank(self._who, lambda: self._fresh(_UNIVERSAL))
+        on_first_rank(self._who, self._sweep)
         try:
             convert_checkpoint(self.folder / saved.tag, copy / saved.tag, self._who)
             yield copy
@@ -134,11 +135,14 @@ class Checkpoints:
         return f"{faulty[0]} is not what was written" if faulty else None
 
     def _fresh(self, kind: str) -> Path:
-        for left in (path for other in (_PARTIAL, _UNIVERSAL) for path in self.folder.glob(f"{other}*")):
-            shutil.rmtree(left, ignore_errors=True)
         return self.folder / f"{kind}{secrets.token_hex(4)}"
 
+    def _sweep(self) -> None:
+        for left in (path for kind in (_PARTIAL, _UNIVERSAL) for path in self.folder.glob(f"{kind}*")):
+            shutil.rmtree(left, ignore_errors=True)
+
     def _look_for_room(self) -> None:
+        self._sweep()
         sizes = [
             sum(file.stat().st_size for file in p.rglob("*") if file.is_file()) for p in self.folder.glob("step-*")
         ]

@@ -7,6 +7,7 @@ and its variables stay the same. A compiled model chooses its kernels by the clo
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch.utils import deterministic
@@ -21,15 +22,15 @@ def deterministic_kernels(wanted: bool) -> Iterator[None]:
         yield
         return
     os.environ.setdefault(*_WORKSPACES)  # cuBLAS looks at it once; torch refuses another value that is not fit
-    cudnn = torch.backends.cudnn
+    cudnn, memory = torch.backends.cudnn, cast(Any, deterministic)  # whose properties have no types
     before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
-    filled = deterministic.fill_uninitialized_memory
+    filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     cudnn.deterministic, cudnn.benchmark = True, False
-    deterministic.fill_uninitialized_memory = False  # nothing here reads what nobody wrote; it would cost time
+    memory.fill_uninitialized_memory = False  # with NaN, which the padding of DeepSpeed's partitions would keep
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
         cudnn.deterministic, cudnn.benchmark = before[1:]
-        deterministic.fill_uninitialized_memory = filled
+        memory.fill_uninitialized_memory = filled

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mae_rad.config import PretrainSettings
-from mae_rad.cost.flops import flops_per_film
+from mae_rad.cost.flops import flops_per_film, training_flops
 from mae_rad.data.loader import training_batches
 from mae_rad.data.order import Order
 from mae_rad.data.shards import ShardIndex
@@ -84,6 +84,7 @@ class Pretraining(Work):
                 self.settings.encoder,
                 folder.encoder,
                 tokens=next(iter(self._objective.views.values())).tokens,
-                provenance=self.provenance() | {"started_from_sha256": self._started_from},
+                provenance=self.provenance()
+                | {"training_flops": training_flops(self.settings), "started_from_sha256": self._started_from},
                 objective=self._objective,
             )

@@ -138,7 +138,7 @@ class RunFolder:
         kept = 0
         with self.metrics.open("rb+") as file:
             for line in file:
-                if _place_of(line) > step:
+                if _told_after(line, step):
                     break
                 kept += len(line)
             file.truncate(kept)  # needs no room, unlike a copy
@@ -193,16 +193,13 @@ class RunFolder:
                 _log.warning("%s cannot be written (%s); the training goes on", what, error.strerror)
 
 
-def _place_of(line: bytes) -> float:
-    """Step of a line of metrics, and a half for a look at the model after it, which tells no loss of training.
-
-    Infinite for one that was cut off, or that a crash of the machine left as zeros.
-    """
+def _told_after(line: bytes, step: int) -> bool:
+    """Whether a line of metrics was told after ``step``, or is none: cut off, or left as zeros by a crash."""
     try:
-        values: dict[str, float] = json.loads(line) if line.endswith(b"\n") else {"step": math.inf}
+        values = json.loads(line)
+        return not line.endswith(b"\n") or values["step"] > step or (values["step"] == step and "loss" not in values)
     except ValueError:
-        return math.inf
-    return values["step"] + (0 if "loss" in values else 0.5)
+        return True
 
 
 def write_atomically(path: Path, text: str) -> None:

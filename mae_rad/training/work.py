@@ -78,6 +78,7 @@ class Work(ABC):
             "objective": self.name,
             "steps": settings.optimizer.steps,
             "films_seen": settings.optimizer.steps * settings.optimizer.batch,
+            "seed": settings.seed,
             "dataset_sha256": self.dataset_sha256,
             "config_sha256": hashlib.sha256(json.dumps(settings.results(), sort_keys=True).encode()).hexdigest(),
             "version": version("mae_rad"),

@@ -5,7 +5,8 @@
 
 Frozen encoders, an attentive probe at every T on the same films (``launch/compare.py`` once per T); AUROC of the films
 whose largest object has a size against all without one. A square film of T tokens is 16 sqrt(T)
-pixels wide: 128, 256 and 512 here. An object of 2 % of the film's longer side is under 3 pixels at the first, and 10 at the last.
+pixels wide: 128, 256 and 512 here. An object of 2 % of the film's longer side is under 3 pixels at the first, and 10 at
+the last.
 """
 
 import argparse

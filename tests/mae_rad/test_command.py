@@ -1,12 +1,15 @@
 """A command tells a mistake in one line, and of an unforeseen error nothing that could identify anybody."""
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from mae_rad.command import run
 from mae_rad.errors import RunError
+from tests.mae_rad.tiny_run import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +43,22 @@ def test_who_asks_gets_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_interruption_is_130() -> None:
     assert run(lambda: _fail(KeyboardInterrupt())) == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_of_a_queue_closes_what_is_open_and_shows_in_the_exit_code(number: signal.Signals) -> None:
+    script = """
+import os, sys
+from mae_rad.command import run
+def action():
+    try:
+        os.kill(os.getpid(), int(sys.argv[1]))
+    finally:
+        print("closed")
+sys.exit(run(action))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(int(number))], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 128 + number
+    assert done.stdout == "closed\n"

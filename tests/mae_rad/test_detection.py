@@ -1,5 +1,6 @@
 """Detection: from shards with boxes to a predictor whose boxes are those that it was judged by."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from data_prep.settings import load
 from mae_rad.data.box_geometry import whole_film_frame
@@ -28,17 +30,21 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_boxed(tmp_path_factory.mktemp("shards") / "public")
 
 
-def finetuned(public: Path, run: Path, *more: str) -> Path:
-    from mae_rad.finetuning.run import finetune
-
-    words = [
+def words(public: Path, run: Path, *more: str) -> list[str]:
+    return [
         "precision=f32", f"data.shards=[{public}]", "start_from=null", "film={tokens: 64, flip: 0.5, flip_sides: true}",
         "task={name: detection, labels: [{label: object}], channels: 32, convolutions: 1, least: 0.001}",
         "optimizer={steps: 4, batch: 8, base_learning_rate: 0.03, warmup_fraction: 0.2}",
         "evaluation={every: 2, repetitions: 100}",
         f"runtime={{run_dir: {run}, workers: 0, threads: 1, log_every: 1, checkpoint_every: 2, timeout_seconds: 60}}",
+        *more,
     ]  # fmt: skip
-    finetune(load(FinetuneSettings, CONFIG, [*words, *more]))
+
+
+def finetuned(public: Path, run: Path, *more: str) -> Path:
+    from mae_rad.finetuning.run import finetune
+
+    finetune(load(FinetuneSettings, CONFIG, words(public, run, *more)))
     return run
 
 
@@ -112,9 +118,27 @@ def test_it_trains_on_squares_frozen_and_with_a_resnet(public: Path, tmp_path: P
     assert any(name.startswith("encoder.") for name in predictor.state_dict())
 
 
+def losses(run: Path) -> list[float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def test_two_ranks_learn_what_one_does(public: Path, finished: Path, tmp_path: Path) -> None:
+    from launch.finetune import main
+    from tests.mae_rad.warm_ranks import WarmRanks
+
+    arguments = ["--config", str(CONFIG), *words(public, tmp_path / "run", *VIT)]
+    ranks = WarmRanks(arguments, 2, tmp_path / "log", main)
+    assert ranks.wait(600) == [0, 0], ranks.log.read_text()[-3000:]
+    np.testing.assert_allclose(losses(tmp_path / "run"), losses(finished), rtol=1e-4)
+    one, two = (load_file(run / "predictor" / "predictor.safetensors") for run in (finished, tmp_path / "run"))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=1e-4, msg=name)
+
+
 @pytest.mark.slow
 def test_bright_squares_are_found(public: Path, tmp_path: Path) -> None:
-    more = ("task.crop=6", "task.window=6", "optimizer.steps=300", "optimizer.batch=16", "evaluation.every=50")
+    more = ("task.crop=6", "task.window=6", "optimizer.steps=60", "optimizer.batch=16", "evaluation.every=60")
     told = results(finetuned(public, tmp_path / "run", *VIT, *more, "optimizer.base_learning_rate=0.03"))
     assert told["test", "froc"]["value"] > 0.8
     assert told["test", "ap50"]["value"] > 0.5

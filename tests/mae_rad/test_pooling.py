@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from mae_rad.encoders.vit import Features
-from mae_rad.heads.pooling import POOLS, AttentivePooling, Pooling
+from mae_rad.heads.pooling import POOLS, AttentivePooling, Pooling, pool_each
 
 
 def _features(films: int = 3, patches: int = 7, dim: int = 16) -> Features:
@@ -43,3 +43,22 @@ def test_attentive_pooling_equals_multi_head_attention_of_torch() -> None:
 def test_attentive_pooling_does_not_care_for_the_order_of_patches() -> None:
     pooling, tokens = AttentivePooling(16, 4), _features().tokens
     assert torch.allclose(pooling(tokens), pooling(tokens.flip(1)), atol=1e-6)
+
+
+def test_many_poolings_at_once_equal_each_of_the_patches_in_the_mask() -> None:
+    torch.manual_seed(0)
+    poolings, tokens = [AttentivePooling(16, heads).double() for heads in (4, 2)], _features().tokens.double()
+    for pooling in poolings:
+        nn.init.normal_(pooling.norm.weight)
+        nn.init.normal_(pooling.norm.bias)
+    mask = torch.ones(3, 7, dtype=torch.bool)
+    mask[1, 5:] = mask[2, :3] = False
+    for pooling, together in zip(poolings, pool_each(poolings, tokens, mask), strict=True):
+        for film in range(3):
+            alone = tokens[film : film + 1, mask[film]]
+            assert torch.allclose(together[film], pooling(alone)[0], atol=1e-12)
+    first = poolings[0]
+    outs = first(tokens), pool_each(poolings, tokens, mask | True)[0]
+    gradients = [torch.autograd.grad(out.square().sum(), first.parameters()) for out in outs]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, atol=1e-9)

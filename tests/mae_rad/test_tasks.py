@@ -24,6 +24,10 @@ def build(folder, films, labels=(), tasks=(), all_labels=False, min_patients=5):
     return build_tasks(Films([public]), tasks, all_labels=all_labels, min_patients=min_patients)
 
 
+def keys_of(task, films):
+    return [films[row]["key"] for row in task.rows]
+
+
 def test_a_column_is_a_task_over_its_values(tmp_path):
     films = archive()
     (task,), skipped = build(tmp_path / "p", films, tasks=[TaskSettings(column="body_part")])
@@ -40,14 +44,14 @@ def test_a_film_without_a_value_is_left_out_and_counted(tmp_path):
     films[3]["body_part"] = films[9]["body_part"] = None
     (task,), _ = build(tmp_path / "p", films, tasks=[TaskSettings(column="body_part")])
     assert task.left_out == {"no body_part": 2}
-    assert films[3]["key"] not in task.keys
-    assert len(task.keys) == 158
+    assert films[3]["key"] not in keys_of(task, films)
+    assert len(task.rows) == 158
 
 
 def test_where_narrows_a_task(tmp_path):
     films = archive()
     (task,), _ = build(tmp_path / "p", films, tasks=[TaskSettings(column="view", where={"body_part": ["HAND"]})])
-    assert set(task.keys) == {row["key"] for row in films if row["body_part"] == "HAND"}
+    assert set(keys_of(task, films)) == {row["key"] for row in films if row["body_part"] == "HAND"}
     with pytest.raises(SettingsError, match="no column 'organ'"):
         build(tmp_path / "q", films, tasks=[TaskSettings(column="view", where={"organ": "HAND"})])
 
@@ -82,11 +86,11 @@ def test_only_present_and_absent_are_classes(tmp_path):
     (task,), _ = build(tmp_path / "p", films, labels, all_labels=True)
     assert (task.name, task.classes) == ("fracture", ("absent", "present"))
     values = {key: value for key, _, value, _ in labels}
-    assert all(values[key] == task.classes[c] for key, c in zip(task.keys, task.y, strict=True))
+    assert all(values[key] == task.classes[c] for key, c in zip(keys_of(task, films), task.y, strict=True))
     said_of = list(values.values())
     expected = {"uncertain": said_of.count("uncertain"), "not mentioned": said_of.count("not_mentioned")}
     assert task.left_out == {"not labelled": 4} | expected
-    assert len(task.keys) == 156 - sum(expected.values())
+    assert len(task.rows) == 156 - sum(expected.values())
 
 
 def test_an_expert_goes_before_a_report_and_a_contradiction_is_left_out(tmp_path):
@@ -99,7 +103,7 @@ def test_an_expert_goes_before_a_report_and_a_contradiction_is_left_out(tmp_path
     labels += [(films[1]["key"], "fracture", value, "expert") for value in ("present", "absent")]
     labels.append((hexed("elsewhere"), "fracture", "present", "expert"))
     (task,), _ = build(tmp_path / "p", films, labels, all_labels=True)
-    answer = dict(zip(task.keys, task.y, strict=True))
+    answer = dict(zip(keys_of(task, films), task.y, strict=True))
     assert answer[films[0]["key"]] == 1
     assert films[1]["key"] not in answer
     assert answer[films[4]["key"]] == 0
@@ -121,8 +125,8 @@ def test_unknown_patients_only_train(tmp_path):
         row["patient_known"] = False
     (task,), _ = build(tmp_path / "p", films, tasks=[TaskSettings(column="view")])
     known = {row["key"]: row["patient_known"] for row in films}
-    assert all(known[key] for key, split in zip(task.keys, task.split, strict=True) if split != "train")
-    assert not all(known[key] for key in task.keys)
+    assert all(known[key] for key, split in zip(keys_of(task, films), task.split, strict=True) if split != "train")
+    assert not all(known[key] for key in keys_of(task, films))
     assert task.left_out == {
         "patient unknown, outside train": sum(not row["patient_known"] and row["split"] != "train" for row in films)
     }

@@ -154,6 +154,17 @@ def test_checkpoints_are_exported_too(uninterrupted: Path, tmp_path: Path) -> No
         export(unfinished, "safetensors", None, tmp_path / "none", step=3)
 
 
+def test_a_run_whose_encoder_found_no_room_writes_it_when_it_is_started_again(
+    public: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run, ignore=shutil.ignore_patterns("encoder"))
+    _pretrain(public, run)
+    assert _losses(run) == _losses(uninterrupted)
+    found, expected = (folder / "encoder" / "encoder.safetensors" for folder in (run, uninterrupted))
+    assert found.read_bytes() == expected.read_bytes()
+
+
 @pytest.mark.parametrize("objective", ["mae", "simclr"])
 def test_two_ranks_train_the_model_of_one(public: Path, tmp_path: Path, objective: str) -> None:
     _pretrain(public, tmp_path / "one", objective)
@@ -173,21 +184,25 @@ def test_a_contrast_in_parts_changes_memory_not_the_model(public: Path, tmp_path
     assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), rel=1e-5)
 
 
+IN_PARTS, RECOMPUTED = ("simclr", "objective.films_at_once=1"), ("mae", "encoder.checkpoint_activations=true")
+
+
 @pytest.mark.parametrize(
-    "objective",
-    [pytest.param(("simclr", "objective.films_at_once=1"), id="contrast in parts"),
-     pytest.param(("mae", "encoder.checkpoint_activations=true"),
-                  marks=pytest.mark.slow, id="recomputed activations")],
-)  # fmt: skip
+    ("ranks", "objective"),
+    [(1, IN_PARTS), *(pytest.param(2, objective, marks=pytest.mark.slow) for objective in (IN_PARTS, RECOMPUTED))],
+)
 def test_what_is_computed_again_in_the_backward_pass_finds_its_partitioned_weights(
-    public: Path, tmp_path: Path, objective: tuple[str, ...]
+    public: Path, tmp_path: Path, ranks: int, objective: tuple[str, str]
 ) -> None:
-    """Under stage 3, which gathers each layer's weights for its forward pass and lets them go again."""
-    _pretrain(public, tmp_path / "one", objective[0])
-    words = _arguments(public, tmp_path / "two", *objective, "runtime.zero_stage=3")
-    result = _launch(words, ranks=2)
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "one"), rel=1e-4)
+    """Under stage 3, which gathers the weights of each layer for its forward pass and lets them go again."""
+    _pretrain(public, tmp_path / "whole", objective[0])
+    more = (*objective, "runtime.zero_stage=3")
+    if ranks == 1:
+        _pretrain(public, tmp_path / "parts", *more)
+    else:
+        result = _launch(_arguments(public, tmp_path / "parts", *more), ranks)
+        assert result.returncode == 0, result.stderr[-2000:]
+    assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), rel=1e-4)
 
 
 @pytest.mark.parametrize("stage", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 3])

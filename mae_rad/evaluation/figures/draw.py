@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from data_prep.display import display_table
 from mae_rad.data.film import Film
 from mae_rad.data.geometry import Layout, Region
-from mae_rad.data.shards import FilmUnreadableError, ShardIndex
+from mae_rad.data.shards import FilmUnreadableError
 from mae_rad.evaluation.figures.curves import by_size, label_efficiency
 from mae_rad.evaluation.figures.embedding_map import Vectors, draw_map, nameable
 from mae_rad.evaluation.figures.forest import draw_values, pair_forest
 from mae_rad.evaluation.figures.neighbour_sheet import NEIGHBOURS, QUERIES, Found, neighbour_sheet, sample_rows
 from mae_rad.evaluation.figures.similarity import similarity_matrix
 from mae_rad.evaluation.figures.style import save_png
-from mae_rad.evaluation.probes import standardise
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.tasks import Films
+from mae_rad.evaluation.vectors import of_array, scale_of
 
 _GALLERY = 20_000
 """Films among which neighbours are looked for, at most."""
@@ -53,8 +53,8 @@ def draw_numbers(reading: Reading, folder: Path) -> list[Path]:
 
 def draw_embeddings(
     films: Films,
-    index: ShardIndex,
-    vectors: Mapping[str, Callable[[Sequence[str]], Vectors]],
+    rows: NDArray[np.int64],
+    vectors: Mapping[str, Callable[[NDArray[np.int64]], Vectors]],
     folder: Path,
     *,
     min_patients: int,
@@ -62,18 +62,16 @@ def draw_embeddings(
     """Maps of the test films and neighbours of some of them.
 
     Args:
-        films: tables of the films.
-        index: the same films in the same order, to be looked at.
-        vectors: encoder → keys → vectors [len(keys), D].
+        films: of all splits.
+        rows: the test films.
+        vectors: encoder → rows → vectors [len(rows), D].
         folder: for the PNGs.
         min_patients: a value that fewer patients share is not named.
     """
-    test = np.flatnonzero(films.split == "test")
-    test = np.sort(np.random.default_rng(0).permutation(test)[:_GALLERY])
+    test = np.sort(np.random.default_rng(0).permutation(rows)[:_GALLERY])
     if len(test) <= NEIGHBOURS:
         return []
-    keys = [films.keys[row] for row in test]
-    matrices = {name: get(keys) for name, get in vectors.items()}
+    matrices = {name: get(test) for name, get in vectors.items()}
     paths = []
     for name, values in _colourings(films).items():
         path = folder / f"map-{_file(name)}.png"
@@ -89,7 +87,7 @@ def draw_embeddings(
         try:
             paths.append(
                 neighbour_sheet(
-                    name, found, lambda row: _shown(index.film(int(test[row]))), captions, path, films=len(test)
+                    name, found, lambda row: _shown(films.index.film(int(test[row]))), captions, path, films=len(test)
                 )
             )
         except FilmUnreadableError:  # the numbers stand without the picture; `verify` finds the film
@@ -126,7 +124,7 @@ def _captions(films: Films, rows: NDArray[np.int64], min_patients: int) -> list[
 
 def _nearest(matrix: Vectors, patients: NDArray[np.int64], queries: Sequence[int]) -> list[Found]:
     """The nearest films of other patients, by cosine of standardised vectors, as the kNN probe sees them."""
-    x, _ = standardise(matrix, matrix[:0])
+    x = scale_of(of_array(matrix)).apply(matrix)
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     found = []
     for query in queries:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mae_rad.evaluation.figures.style import class_style, save_png
-from mae_rad.evaluation.probes import standardise
+from mae_rad.evaluation.vectors import of_array, scale_of
 
 FILMS = 3000
 CLASSES = 7
@@ -67,7 +67,7 @@ def nameable(classes: NDArray[np.object_], patients: NDArray[np.int64], min_pati
 
 def principal(matrix: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """[N, 2] projections of standardised vectors, and the fraction of the variance each explains."""
-    x, _ = standardise(matrix, matrix[:0])
+    x = scale_of(of_array(matrix)).apply(matrix)
     variance, directions = np.linalg.eigh(np.cov(x.T.astype(np.float64)))
     return x @ directions[:, :-3:-1], variance[:-3:-1] / variance.sum()
 

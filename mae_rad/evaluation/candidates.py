@@ -1,0 +1,187 @@
+"""Who is compared: runs, tables of foreign vectors, the random floor and raw pixels, with what is known of each.
+
+Nothing is embedded here; what cannot be compared is refused before anything takes time.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.errors import EvaluationError
+from mae_rad.evaluation.budget import Budget, found_arms, read_budget, read_settings
+from mae_rad.evaluation.rows import FLOOR, METHODS, Arm, Method
+from mae_rad.evaluation.settings import CompareSettings, EncoderEntry
+from mae_rad.export.card import EncoderCard
+from mae_rad.export.encoder import read_card
+from mae_rad.export.objective import encoder_folder
+
+PIXELS = "raw pixels"
+"""Name of the principal components of the pixels."""
+_SELF_SUPERVISED: tuple[Method, ...] = ("mae", "simclr")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One encoder that is compared.
+
+    Attributes:
+        name: shown; unique.
+        method: how it came about.
+        group: runs of one group are repetitions of one method.
+        arms: what it is matched with others in.
+        seed: of the pretraining; of the initialisation for the floor.
+        encoder_sha256: of its weights, or of what stands for them.
+        folder: encoder folder, where it is one.
+        table: of foreign vectors, where it is one.
+        shape: of our own encoders.
+        budget: what its training cost, where that is known.
+        about: one line for people.
+    """
+
+    name: str
+    method: Method
+    group: str
+    arms: tuple[Arm, ...] = ()
+    seed: int | None = None
+    encoder_sha256: str = ""
+    folder: Path | None = None
+    table: Path | None = None
+    shape: EncoderSettings | None = None
+    budget: Budget | None = None
+    about: str = ""
+
+
+def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha256: str) -> list[Candidate]:
+    """Everything that is compared: runs of the command line, entries of the config, floor, pixels; in this order.
+
+    Raises:
+        EvaluationError: nothing to compare, or two of one name.
+        WeightsError: a folder holds no encoder.
+    """
+    entries = [*(EncoderEntry(run=run) for run in runs), *settings.encoders]
+    if not entries:
+        raise EvaluationError("no run is given; name the run folders to compare")
+    trained = [_trained(entry, dataset_sha256) if entry.run else _foreign(entry) for entry in entries]
+    first = next((candidate.shape for candidate in trained if candidate.shape), None)
+    floor = [_untrained(first, seed, settings) for seed in settings.floor_seeds] if first else []
+    pixels = [_pixels(settings)] if settings.pixel_components else []
+    everyone = [*_grouped(_with_arms(trained, settings)), *floor, *pixels]
+    names = [candidate.name for candidate in everyone]
+    several = {candidate.group for candidate in everyone if candidate.group != candidate.name}
+    if len(set(names)) < len(names) or several & set(names):
+        raise EvaluationError(
+            "give encoders different names: the names tell them apart in the report; those of run folders can be"
+            " replaced by `name` under `encoders` of the config"
+        )
+    return everyone
+
+
+def _trained(entry: EncoderEntry, dataset_sha256: str) -> Candidate:
+    folder = encoder_folder(entry.path)
+    card = read_card(folder)
+    known = card.provenance
+    seed = known.get("seed")
+    settings = read_settings(folder.parent)
+    if seed is None and settings is not None:
+        seed = settings.seed
+    return Candidate(
+        name=entry.title,
+        method=entry.method or _method(card),
+        group=entry.group,
+        arms=tuple(entry.arms),
+        seed=seed if isinstance(seed, int) else None,
+        encoder_sha256=card.weights_sha256,
+        folder=folder,
+        shape=card.encoder,
+        budget=read_budget(folder.parent, known),
+        about=_about(entry.title, card, dataset_sha256),
+    )
+
+
+def _method(card: EncoderCard) -> Method:
+    known = [card.provenance.get("method"), card.provenance.get("objective")]
+    told = next((method for method in METHODS if method in known), None)
+    return told or ("supervised" if known[1] else "imported")
+
+
+def _about(name: str, card: EncoderCard, dataset_sha256: str) -> str:
+    known = card.provenance
+    parts = [f"{card.encoder.model}, {card.parameters / 1e6:.1f} million parameters"]
+    parts += [f"{key.replace('_', ' ')} {known[key]}" for key in ("objective", "steps", "films_seen") if key in known]
+    if known.get("training_flops"):
+        parts.append(f"{float(known['training_flops'] or 0):.2g} FLOP")
+    if known.get("dataset_sha256") != dataset_sha256:
+        parts.append("pretrained on other shards, so it may have seen films of the test patients")
+    return f"{name}: {', '.join(parts)}"
+
+
+def _foreign(entry: EncoderEntry) -> Candidate:
+    about = f"{entry.title}: vectors of a foreign model; what it has seen in training is not known here"
+    return Candidate(
+        entry.title, entry.method or "foreign", entry.group, tuple(entry.arms), table=entry.path, about=about
+    )
+
+
+def _untrained(shape: EncoderSettings, seed: int, settings: CompareSettings) -> Candidate:
+    name = FLOOR if len(settings.floor_seeds) == 1 else f"{FLOOR} {seed}"
+    text = json.dumps(["untrained", shape.model_dump(mode="json"), seed, torch.__version__])
+    return Candidate(
+        name,
+        "random",
+        FLOOR,
+        seed=seed,
+        encoder_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        shape=shape,
+        about=f"{name}: {shape.model} as it is initialised, without training",
+    )
+
+
+def _pixels(settings: CompareSettings) -> Candidate:
+    about = f"{PIXELS}: {settings.pixel_components} principal components of the shrunken training films"
+    return Candidate(PIXELS, "pca", PIXELS, about=about)
+
+
+def _with_arms(candidates: Sequence[Candidate], settings: CompareSettings) -> list[Candidate]:
+    """Those of self-supervised runs that declare no arm are found, unless another declares one."""
+    if any(candidate.arms for candidate in candidates):
+        return list(candidates)
+    methods = {candidate.method for candidate in candidates if candidate.method in _SELF_SUPERVISED}
+    if len(methods) < 2:
+        return list(candidates)
+    budgets = [candidate.budget if candidate.method in methods else None for candidate in candidates]
+    arms = found_arms(budgets, settings.matched_within)
+    return [replace(candidate, arms=own) for candidate, own in zip(candidates, arms, strict=True)]
+
+
+def _grouped(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Every candidate with the name of its group: of runs that differ in the seed alone, or its own."""
+    kinds = [
+        candidate.group or f"{candidate.method} {candidate.arms} {_but_for_the_seed(candidate)}"
+        for candidate in candidates
+    ]
+    named: dict[str, str] = {}
+    for kind, candidate in zip(kinds, candidates, strict=True):
+        if kind not in named and kinds.count(kind) > 1:
+            name = candidate.group or _group_name(candidate)
+            taken = sum(other == name or other.startswith(f"{name} (") for other in named.values())
+            named[kind] = f"{name} ({taken + 1})" if taken else name
+    return [
+        replace(candidate, group=named.get(kind, candidate.name))
+        for kind, candidate in zip(kinds, candidates, strict=True)
+    ]
+
+
+def _but_for_the_seed(candidate: Candidate) -> str:
+    """What runs of one group share; a run without settings shares it with none."""
+    settings = read_settings(candidate.folder.parent) if candidate.folder else None
+    return json.dumps({**settings.results(), "seed": None}) if settings else candidate.name
+
+
+def _group_name(candidate: Candidate) -> str:
+    arms = " and ".join(arm.replace("_", "-") for arm in candidate.arms)
+    return f"{candidate.method}, {arms}" if arms else candidate.method

@@ -1,0 +1,68 @@
+"""A run × shards → ``embeddings.parquet``, for use elsewhere."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from mae_rad.data.shards import ShardIndex
+from mae_rad.encoders.vit import ViT
+from mae_rad.evaluation.embed import Embedding, Source, choose_precision, embed
+from mae_rad.evaluation.embeddings import embeddings_of, write_embeddings
+from mae_rad.evaluation.settings import Precision
+from mae_rad.export.encoder import load_encoder, read_card
+from mae_rad.export.objective import encoder_folder
+
+
+def embed_table(
+    run: Path,
+    *,
+    shards: Sequence[Path],
+    out: Path,
+    tokens: int,
+    pool: str,
+    precision: Precision,
+    batch_size: int,
+    workers: int,
+    processes: int,
+) -> Path:
+    """Write the vectors of every film of ``shards`` to ``out``; returns it at once where it holds them already.
+
+    What is done lies in a folder beside ``out`` until all of it is.
+    """
+    folder = encoder_folder(run)
+    card = read_card(folder)
+    index = ShardIndex(shards, split=None)
+    how = Embedding(
+        tokens=tokens,
+        patch=card.encoder.patch,
+        precision=choose_precision(precision),
+        cache=out.with_name(f".{out.name}.parts"),
+        batch_size=batch_size,
+        workers=workers,
+        processes=processes,
+    )
+    settings = {"tokens": tokens, "pool": pool, "patch": card.encoder.patch, "precision": how.precision}
+    told = embeddings_of(out)
+    source = Source(run.resolve().name, card.weights_sha256, card.encoder.shape.dim, partial(only_encoder, folder))
+    written = told.get("encoder_sha256"), told.get("dataset_sha256"), json.loads(told.get("settings", "{}"))
+    if written == (source.sha256, index.dataset_sha256, settings):
+        return out
+    ((store, _),) = embed([source], index, how)
+    write_embeddings(
+        out,
+        index.table.column("key").to_pylist(),
+        store.vectors(pool),
+        encoder=source.name,
+        encoder_sha256=source.sha256,
+        dataset_sha256=index.dataset_sha256,
+        settings=settings,
+    )
+    shutil.rmtree(how.cache)
+    return out
+
+
+def only_encoder(folder: Path) -> ViT:
+    """The encoder of an encoder folder."""
+    return load_encoder(folder)[0]

@@ -1,0 +1,135 @@
+"""Views of an experiment, prepared for the menu "Views" of MLflow's table and charts of runs.
+
+Left alone, MLflow hides nested runs under their parent and draws a chart per metric of what is shown. A saved view says
+which runs, columns and charts there are. MLflow keeps such views as tags of the experiment; a release that does not
+know them shows its own pages.
+"""
+
+import base64
+import hashlib
+import json
+import time
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mae_rad.tracking.store import legal
+
+_TAG = "mlflow.sharedViewState."
+_COMPRESSED = "deflate;"
+_OWN_SECTIONS = ("Model metrics", "System metrics")
+_RUNS = 100
+"""Runs of a chart, at most."""
+
+
+class Parallel(NamedTuple):
+    """Parallel coordinates over params and metrics."""
+
+    params: Sequence[str]
+    metrics: Sequence[str]
+
+
+class Lines(NamedTuple):
+    """A metric over its steps."""
+
+    metric: str
+    title: str
+
+
+class Bars(NamedTuple):
+    """The last value of a metric."""
+
+    metric: str
+
+
+class SavedView(NamedTuple):
+    """One entry of the menu.
+
+    Attributes:
+        name: in the menu; a view of the same name is replaced.
+        search: which runs.
+        sort: metric by which they are sorted, the largest first, or param. MLflow nests runs unless they are sorted.
+        params: columns of the table.
+        metrics: columns of the table.
+        charts: in this order.
+    """
+
+    name: str
+    search: str
+    sort: str
+    params: Sequence[str]
+    metrics: Sequence[str]
+    charts: Sequence[Parallel | Lines | Bars]
+
+    @property
+    def key(self) -> str:
+        """Stands in the address of the view."""
+        return hashlib.sha256(self.name.encode()).hexdigest()[:32]
+
+
+def address(experiment: str, view: SavedView, *, charts: bool) -> str:
+    """Of a view, relative to the server's."""
+    mode = "CHART" if charts else "TABLE"
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={view.key}&compareRunsMode={mode}"
+
+
+def save_view(client: Any, experiment: str, view: SavedView) -> None:
+    """Put ``view`` into the menu; raises whatever the store does."""
+    now = int(time.time() * 1000)
+    state = _COMPRESSED + base64.b64encode(zlib.compress(json.dumps(_state(view)).encode())).decode()
+    told = {"name": view.name, "createdAt": now, "updatedAt": now, "state": state}
+    client.set_experiment_tag(experiment, f"{_TAG}{view.key}", json.dumps(told))
+
+
+def _state(view: SavedView) -> dict[str, object]:
+    # MLflow adds a section of charts for every prefix of a metric: named here, they come last and closed
+    by_param = view.sort in view.params
+    sections = dict.fromkeys(name.partition("/")[0] for name in view.metrics if "/" in name)
+    return {
+        "searchFilter": view.search,
+        "orderByKey": _column("params" if by_param else "metrics", view.sort),
+        "orderByAsc": by_param,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "selectedColumns": [_column("params", name) for name in view.params]
+        + [_column("metrics", name) for name in view.metrics],
+        "runsHiddenMode": "SHOWALL",
+        "compareRunSections": [_section(view.name, "section", shown=True)]
+        + [_section(name, f"section-{name}", shown=False) for name in (*sections, *_OWN_SECTIONS)],
+        "isAccordionReordered": True,
+        "compareRunCharts": [_chart(number, chart) for number, chart in enumerate(view.charts)],
+        "hideEmptyCharts": True,
+    }
+
+
+def _section(name: str, uuid: str, *, shown: bool) -> dict[str, object]:
+    return {"uuid": uuid, "name": name, "display": shown, "isReordered": True, "deleted": False, "isGenerated": False}
+
+
+def _column(kind: str, name: str) -> str:
+    return f"{kind}.`{legal(name)}`"
+
+
+def _chart(number: int, chart: Parallel | Lines | Bars) -> dict[str, object]:
+    common = {
+        "uuid": f"chart-{number}",
+        "metricSectionId": "section",
+        "runsCountToCompare": _RUNS,
+        "deleted": False,
+        "isGenerated": False,
+    }
+    match chart:
+        case Parallel(params, metrics):
+            chosen = {"selectedParams": list(params), "selectedMetrics": [legal(name) for name in metrics]}
+            return common | chosen | {"type": "PARALLEL", "showAllRuns": False}
+        case Lines(metric, title):
+            key = legal(metric)
+            return common | {
+                "type": "LINE", "metricKey": key, "selectedMetricKeys": [key], "displayName": title,
+                "xAxisKey": "step", "xAxisScaleType": "log", "useGlobalXaxisKey": False, "scaleType": "linear",
+                "displayPoints": True, "lineSmoothness": 0, "useGlobalLineSmoothing": False, "yAxisKey": "metric",
+                "yAxisExpressions": [], "ignoreOutliers": False,
+                "range": {"xMin": None, "xMax": None, "yMin": None, "yMax": None},
+            }  # fmt: skip
+        case Bars(metric):
+            return common | {"type": "BAR", "metricKey": legal(metric), "displayName": metric}
