@@ -32,7 +32,9 @@ def write_predictor(
     labels = [{"label": label} for label in LABELS]
     task: TaskSettings = ClassificationSettings.model_validate({"labels": labels})
     if boxes:
-        task = DetectionSettings.model_validate({"labels": labels, "channels": 32, "convolutions": 1, "least": 0, "most": 5})
+        task = DetectionSettings.model_validate(
+            {"labels": labels, "channels": 32, "convolutions": 1, "least": 0, "most": 5}
+        )
     torch.manual_seed(seed)
     model, head = build_model(encoder, task)
     for layer in head.modules():
