@@ -219,12 +219,14 @@ def _flush(stores: Sequence[Stores]) -> None:
 
 
 def _process(process: int, work: _Work, processes: int, messages: Any) -> None:
-    """The part of embedding process ``process``: every ``processes``-th film that is missing."""
+    """The part of embedding process ``process``: of every ``processes``-th film what is missing.
+
+    Counted over all films: what is missing differs between processes that look at different times.
+    """
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     stores = work.stores(process)
     todo = work.todo(stores)
-    others = np.flatnonzero(todo.any(axis=0))
-    todo[:, others[np.arange(len(others)) % processes != process]] = False
+    todo[:, np.arange(todo.shape[1]) % processes != process] = False
     try:
         for _ in _embed_rows(work, stores, todo, _device(process)):
             pass
