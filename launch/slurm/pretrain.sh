@@ -35,7 +35,8 @@ while kill -0 $step 2>/dev/null; do
   code=$?
 done
 # 143, 138: the signal came before the training began, or when it was done; nothing is lost, starting again costs little.
-if [[ $code =~ ^(75|143|138)$ ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
+# A job that was cancelled is not RUNNING any more, and stays away; one that Slurm queues again itself is not, either.
+if [[ $code =~ ^(75|143|138)$ && $(scontrol show job "$SLURM_JOB_ID") == *JobState=RUNNING* ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
   echo "exit code $code; queued again (start $((${SLURM_RESTART_COUNT:-0} + 2)))"
   scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -199,11 +199,20 @@ def _values(results: Sequence[Result]) -> dict[str, float]:
 
 
 def _measured(results: Sequence[Result]) -> dict[str, str]:
-    shown = ("auroc", "average_precision", "calibration_error", "sensitivity", "specificity")
+    shown = {
+        "auroc": "AUROC",
+        "average_precision": "average precision",
+        "calibration_error": "calibration error",
+        "sensitivity": "sensitivity",
+        "specificity": "specificity",
+    }
     return {
-        f"{one.label}: {one.metric.replace('_', ' ')}"
-        f"{f' at {one.operating_point}'.replace('_', ' ') if one.operating_point else ''}"
-        f" ({one.n_present} of {one.n_films} films, {one.n_patients} patients)": _figure(one)
+        f"{one.label}: {shown[one.metric]}{f' at {_spoken(one.operating_point)}' if one.operating_point else ''}"
+        f" ({one.n_present} of {one.n_films} films present, {one.n_patients} patients)": _figure(one)
         for one in results
         if one.split == "test" and one.metric in shown and one.subset == ALL
     }
+
+
+def _spoken(point: str) -> str:
+    return f"the threshold for {point.removeprefix('sensitivity_')} % sensitivity on val"

@@ -62,8 +62,8 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, R
 
 def _shows_what_trains(table: pa.Table, split: NDArray[np.object_]) -> NDArray[np.bool_]:
     """[films] which have the pixels of a film of the split train."""
-    pixels = np.array(table.column("pixel_sha256").to_pylist(), dtype=object)
-    return np.isin(pixels, pixels[split == "train"])
+    pixels = table.column("pixel_sha256")
+    return np.asarray(pc.is_in(pixels, value_set=pixels.filter(pa.array(split == "train")).combine_chunks()).to_numpy())
 
 
 def refuse_shared_patients(table: pa.Table) -> None:
