@@ -87,7 +87,13 @@ def _facts(stage: Stage, skipped: Sequence[Skipped]) -> Facts:
         tasks=[task_facts(task, label_sources(films, task)) for task in stage.tasks],
         not_asked=skipped_facts(skipped),
         encoders=[
-            EncoderFacts(name=one.name, method=one.method, about=one.about.partition(": ")[2])
+            EncoderFacts(
+                name=one.name,
+                method=one.method,
+                about=one.described,
+                other_films=one.other_films,
+                pretrained_here=one.budget is not None and not one.other_films,
+            )
             for one in stage.candidates
         ],
         repetitions=settings.repetitions,
