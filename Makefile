@@ -27,13 +27,17 @@ demo: install
 	python -m data_prep shard $(DEMO)/private --out $(DEMO)/shards \
 	  max_side=1024 films_per_shard=200 splits.val=0.15 splits.test=0.35 runtime.max_reject_fraction=0.1
 	python -m data_prep label $(DEMO)/private --labels $(DEMO)/phantom/truth/labels.csv \
-	  --boxes $(DEMO)/phantom/truth/boxes.csv --out $(DEMO)/shards
+	  --boxes $(DEMO)/phantom/truth/boxes.csv \
+	  --reports $(DEMO)/phantom/reports/german.csv $(DEMO)/phantom/reports/english --out $(DEMO)/shards
 	python -m data_prep verify $(DEMO)/shards
 	python -m data_prep preview $(DEMO)/shards --out $(DEMO)/preview.png
 	deepspeed --num_accelerators 2 launch/pretrain.py --config configs/pretrain/demo_mae.yaml
 	deepspeed --num_accelerators 2 launch/pretrain.py --config configs/pretrain/demo_simclr.yaml
 	python launch/compare.py $(DEMO)/runs/mae $(DEMO)/runs/simclr --config configs/compare/default.yaml \
 	  shards=$(DEMO)/shards out=$(DEMO)/runs/comparison
+	deepspeed --num_accelerators 2 launch/finetune.py --config configs/finetune/demo_foreign_object.yaml
+	python launch/predict.py $(DEMO)/runs/foreign_object \
+	  $$(ls -d $(DEMO)/phantom/archive/*/ | head -3) out=$(DEMO)/predictions || test $$? = 3    # 3: some files are no films
 	@echo
 	@echo 'Pictures:   $(DEMO)/preview.png   $(DEMO)/runs/mae/samples   $(DEMO)/runs/comparison'
 	@echo 'Try next:   python launch/embed.py $(DEMO)/runs/mae shards=$(DEMO)/shards out=embeddings.parquet'

@@ -24,7 +24,15 @@ from data_prep.audit_tables import card_problems, table_problems
 from data_prep.deidentify.keys import frame_key
 from data_prep.errors import ArchiveError
 from data_prep.index import read_index, read_one_index
-from data_prep.label_tables import BOXES_FILE, LABELS_FILE, LABELS_SCHEMAS
+from data_prep.label_tables import (
+    AGREEMENT_FILE,
+    AGREEMENT_SCHEMA,
+    BOXES_FILE,
+    LABELS_FILE,
+    LABELS_SCHEMAS,
+    STATISTICS_FILE,
+    STATISTICS_SCHEMA,
+)
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.needles import Needles
 from data_prep.phantom.archive import identifying_values
@@ -43,6 +51,8 @@ from data_prep.shard_pool import processes
 
 _TABLES = {"index.parquet": (INDEX_SCHEMA,), "rejects.parquet": (REJECTS_SCHEMA,)}
 _LABEL_TABLES = {LABELS_FILE: LABELS_SCHEMAS, BOXES_FILE: (BOXES_SCHEMA,)}
+_OVERVIEWS = {STATISTICS_FILE: (STATISTICS_SCHEMA,), AGREEMENT_FILE: (AGREEMENT_SCHEMA,)}
+"""Counts of labels: no rows of films."""
 _MAX_SHOWN = 50
 
 
@@ -106,9 +116,9 @@ def audit(public: Path, *, privates: Sequence[Path] = (), phantom: Path | None =
     report.problems += _folder(public, card, report)
     data = (public / DATASET_FILE).read_bytes()
     report.problems += [f"{DATASET_FILE}: {problem}" for problem in card_problems(data, card, needles)]
-    for name, schemas in (_TABLES | _LABEL_TABLES).items():
+    for name, schemas in (_TABLES | _LABEL_TABLES | _OVERVIEWS).items():
         if (public / name).exists():
-            looked_for = of_labels if name in _LABEL_TABLES else needles
+            looked_for = needles if name in _TABLES else of_labels
             found = table_problems(name, (public / name).read_bytes(), schemas, looked_for)
             report.problems += [f"{name}: {problem}" for problem in found]
         elif name in _TABLES:
@@ -153,7 +163,7 @@ def _folder(public: Path, card: DatasetCard, report: AuditReport) -> Iterator[st
     """Every entry of the folder has to be expected, plain, and there."""
     stems = [Path(name).stem for name in card.shards]
     shards = {f"{stem}.{suffix}" for stem in stems for suffix in ("tar", "parquet", "json")}
-    expected = {DATASET_FILE, *_TABLES, *_LABEL_TABLES, *shards}
+    expected = {DATASET_FILE, *_TABLES, *_LABEL_TABLES, *_OVERVIEWS, *shards}
     present = set()
     for entry in sorted(public.iterdir()):
         if entry.is_dir() and not entry.is_symlink() and fnmatchcase(entry.name, GENERATIONS):

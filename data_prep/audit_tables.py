@@ -13,13 +13,14 @@ from pydantic import ValidationError
 from data_prep.config import ShardSettings
 from data_prep.deidentify.allow_list import SIDECAR_RULES, hexadecimal, provenance
 from data_prep.errors import Reason
-from data_prep.label_tables import SOURCES, VALUES
+from data_prep.label_tables import AGREEMENT_SCHEMA, MERGED, SOURCES, STATISTICS, STATISTICS_SCHEMA, VALUES
 from data_prep.ledger import DEIDENTIFICATION
 from data_prep.needles import Needles
 from data_prep.plain_bytes import parquet_problems
 from data_prep.shard_format import FILM_SUFFIXES, SPLITS, DatasetCard, ShardCard
 from data_prep.shard_writer import index_bytes
 
+_COUNTS = (STATISTICS_SCHEMA, AGREEMENT_SCHEMA)
 SHARD_NAME = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{6,9}}")
 _LABEL = re.compile(r"[a-z0-9_]{1,64}")
 _SETTING_WORDS = frozenset({"native", "keep", "reject", *FILM_SUFFIXES})
@@ -136,11 +137,13 @@ def _column_rule(name: str, column: str) -> Any:
         "label": lambda value: isinstance(value, str) and _LABEL.fullmatch(value) is not None,
         "reason": lambda value: value in _REASONS,
         "value": lambda value: value is None or value in VALUES,
-        "source": lambda value: value in SOURCES,
+        "source": lambda value: value in (*SOURCES, MERGED),
+        "statistic": lambda value: value in STATISTICS,
     }
     own |= dict.fromkeys(
         ("film_offset", "film_size", "sidecar_offset", "sidecar_size", "content_fraction", "clipped_low",
-         "clipped_high", "row", "number", "confidence", "reader", "start", "stop", "x_min", "y_min", "x_max", "y_max"),
+         "clipped_high", "row", "number", "confidence", "reader", "start", "stop", "x_min", "y_min", "x_max", "y_max",
+         *(field.name for schema in _COUNTS for field in schema if not pa.types.is_string(field.type))),
         lambda value: isinstance(value, number),
     )  # fmt: skip
     return own.get(column) or SIDECAR_RULES.get(column, lambda value: False)

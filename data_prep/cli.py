@@ -195,13 +195,20 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _label(args: argparse.Namespace) -> int:
-    from data_prep.expert_labels import write_labels
+    from data_prep.expert_labels import LabelFiles, write_labels
+    from data_prep.label_config import LabelSettings
+    from data_prep.labels.overview import write_overview
     from data_prep.reports.label import label_from_reports
 
-    if args.labels or args.boxes or not args.reports:
-        print(write_labels(args.private, args.labels, args.boxes, args.out))
-    if args.reports:
-        print(label_from_reports(args.private, args.reports, args.out, args.language))
+    reports = [place for place in args.reports if not _is_override(str(place))]
+    overrides = [str(word) for word in args.reports if _is_override(str(word))] + args.overrides
+    chosen = settings.load(LabelSettings, args.config, overrides)
+    files = LabelFiles(args.labels, args.boxes, args.adjudication)
+    if any(files) or not reports:
+        print(write_labels(args.private, args.out, files, chosen))
+    if reports:
+        print(label_from_reports(args.private, reports, args.out, args.language))
+    print(write_overview(args.private, args.out, chosen))
     return 0
 
 
@@ -294,12 +301,26 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     append.add_argument("private", type=Path, metavar="PRIVATE", help="private folder of a later scan")
     append.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards that are there")
 
-    label = _command(commands, "label", _label, "turn tables of expert labels into labels of the shards' films")
+    label = _command(
+        commands, "label", _label, "turn what experts and reports say into labels of the shards' films", overrides=True
+    )
     label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
     label.add_argument(
-        "--labels", type=Path, metavar="labels.csv", help="table of labels (default: those of the public data set)"
+        "--labels", type=Path, action="append", default=[], metavar="labels.csv",
+        help="table of labels; several: one per reader (default: those of the public data set)",
+    )  # fmt: skip
+    label.add_argument(
+        "--boxes", type=Path, action="append", default=[], metavar="B",
+        help="CSV table, COCO file, or folder of VOC or YOLO files; several: one per reader",
+    )  # fmt: skip
+    label.add_argument(
+        "--adjudication",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="A",
+        help="labels or boxes that overrule readers",
     )
-    label.add_argument("--boxes", type=Path, metavar="boxes.csv", help="table of boxes in pixels of the original films")
     label.add_argument(
         "--reports", type=Path, nargs="+", default=[], metavar="R", help="CSV tables or folders of report texts"
     )
@@ -357,6 +378,6 @@ def _command(
     command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=example)
     command.set_defaults(run=run, takes_overrides=overrides)
     if overrides and name not in {"retry", "append"}:  # which take the settings of the folder
-        example_file = f"configs/data_prep/{'scan' if name == 'scan' else 'shard'}.yaml"
+        example_file = f"configs/data_prep/{name if name in {'scan', 'label'} else 'shard'}.yaml"
         command.add_argument("--config", type=Path, metavar="F", help=f"YAML file, see {example_file}")
     return command

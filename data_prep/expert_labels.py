@@ -1,349 +1,183 @@
-"""Expert tables → ``labels.parquet`` and ``boxes.parquet`` of a public folder; identifiers become keys on the way.
+"""Labels and boxes from experts → ``labels.parquet`` and ``boxes.parquet``; identifiers become keys on the way.
 
-A table is CSV with a header line. A film stands in the column ``sop_instance_uid``, or in ``path`` (absolute, or the
-last parts of it); where its file holds several films, ``frame`` says which one, counted from 1. Labels: ``label`` and
-``value`` (present, absent, uncertain, not_mentioned) or ``number``; if need be ``source`` (expert, report, metadata) or
-``confidence`` (0 to 1). Boxes: ``label``, ``x_min``, ``y_min``, ``x_max``, ``y_max`` in pixels of the original film as
-it is shown (upright, where a JPEG has an EXIF orientation), right and lower end exclusive; if need be ``reader``, who
-drew it: the public table has a number in its place. Messages name the line, never what is in it.
+Files are CSV tables (:mod:`data_prep.labels.csv_files`), COCO, VOC or YOLO (:mod:`data_prep.labels.annotation_files`).
+Of several files the first ones of labels and of boxes are those of the first reader, and so on, unless a column tells
+who has read a film. Adjudicated words overrule those of readers. Every word is kept: what they amount to is decided
+when labels are read (:mod:`data_prep.label_policy`). Messages name file and line, never what is in it.
+
+PRIVATE/label_problems.csv      problem, file, line, part: what is wrong, or about films that are not in the shards
 """
 
 import csv
-import math
-import re
-import sys
+import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from data_prep.atomic import published
-from data_prep.deidentify.keys import frame_key
-from data_prep.errors import LabelError, SecretError, ShardFormatError
+from data_prep.errors import ArchiveError, LabelError
+from data_prep.label_config import LabelSettings
 from data_prep.label_tables import (
     BOXES_FILE,
     LABELS_FILE,
-    SOURCES,
-    VALUES,
     from_private_report,
     read_boxes,
     read_labels,
 )
-from data_prep.manifest import BOXES_TABLE, LABELS_TABLE, key_fingerprint, read_linkage, read_manifest
-from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA, generation_folders, read_dataset_card
-from data_prep.shard_writer import index_bytes
+from data_prep.labels.annotation_files import form_of, read_annotations
+from data_prep.labels.check import check
+from data_prep.labels.conflicts import write_origins
+from data_prep.labels.csv_files import CsvReader, Task
+from data_prep.labels.films import ArchiveFilms
+from data_prep.labels.rows import UNKNOWN_FILM, LabelRow, RowCount, Rows, refuse
+from data_prep.labels.tables import write_tables
+from data_prep.manifest import BOXES_TABLE, LABELS_TABLE, write_private_text
+from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA
+from data_prep.sources.told import Where
 
-_NAME = re.compile(r"[a-z0-9_]{1,64}")
-_EDGES = ("x_min", "y_min", "x_max", "y_max")
-_FILM_COLUMNS = ("sop_instance_uid", "path")
-_SHOWN_LINES = 10
+PROBLEMS_FILE = "label_problems.csv"
 
 
-@dataclass
-class TableCount:
-    """What became of the rows of one table: used + not_in_shards + unknown = rows."""
+class LabelFiles(NamedTuple):
+    """What experts have written: tables of labels, tables or annotations of boxes, and either of them adjudicated."""
 
-    used: int = 0
-    not_in_shards: int = 0
-    """The archive has the film, the shards do not: rejected, or another archive."""
-    unknown: list[int] = field(default_factory=list)
-    """Line numbers of rows whose film the scan has never seen."""
-
-    def __str__(self) -> str:
-        text = f"{self.used} rows used, {self.not_in_shards} of films that are not in the shards"
-        if not self.unknown:
-            return text
-        lines = ", ".join(map(str, self.unknown[:_SHOWN_LINES]))
-        more = ", …" if len(self.unknown) > _SHOWN_LINES else ""
-        return f"{text}, {len(self.unknown)} of unknown films (line {lines}{more})"
+    labels: Sequence[Path] = ()
+    boxes: Sequence[Path] = ()
+    adjudicated: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
 class LabelSummary:
     """What was written."""
 
-    labels: TableCount
-    boxes: TableCount
+    labels: RowCount
+    boxes: RowCount
     films: int
     values: dict[str, dict[str, int]]
-    """Label → value (or ``number``) → films."""
+    """Label → value (or ``number``) → rows."""
+    readers: int
+    problems: Path | None
+    """Where rows of films that are not in the shards, and empty classes, are listed; None where there are none."""
 
     def __str__(self) -> str:
-        lines = [f"labels: {self.labels}", f"boxes: {self.boxes}", f"{self.films} films labelled"]
-        for label, counts in sorted(self.values.items()):
-            lines.append(f"  {label}: " + ", ".join(f"{count} {value}" for value, count in sorted(counts.items())))
-        return "\n".join(lines)
+        """Lines for a person."""
+        lines = [f"labels: {self.labels}", f"boxes: {self.boxes}"]
+        if self.problems:
+            lines.append(f"  file and line of what is not used: {self.problems}")
+        readers = f" by {self.readers} readers" if self.readers else ""
+        return "\n".join([*lines, f"{self.films} films labelled{readers}"])
 
 
-def write_labels(private: Path, labels: Path | None, boxes: Path | None, public: Path) -> LabelSummary:
-    """Write the labels and boxes of those films of the tables that are in the shards, in place of earlier ones.
+def write_labels(
+    private: Path, public: Path, files: LabelFiles | None = None, settings: LabelSettings | None = None
+) -> LabelSummary:
+    """Write the labels and boxes of those films of the files that are in the shards, in place of earlier ones.
 
-    Those of films that ``private`` does not know, which came from another scan, stay.
+    Those of films that ``private`` does not know, which came from another scan, and those read from reports stay.
 
     Args:
         private: folder of the scan that the shards were made from.
-        labels, boxes: expert tables; without ``boxes`` the table of boxes is written empty. Without both, the tables
-            that the scan of a public data set has made.
         public: complete folder of shards.
+        files: of experts; by default the tables that the scan of a public data set has made.
+        settings: how the files are read.
 
     Raises:
-        LabelError: a table is missing or malformed, or a row is wrong or stands twice; with file and line. Or no row
-            is about a film of the shards: earlier labels stay.
+        LabelError: a file is missing, malformed or of another task, or a row is wrong, of an unknown film, or stands
+            twice; with file and line. Or no row is about a film of the shards. Earlier labels stay.
         ArchiveError, ShardFormatError, SecretError: the folders are incomplete, or do not belong together.
     """
-    if labels is None:
-        if boxes is not None or not (private / LABELS_TABLE).exists():
-            raise LabelError("no table of labels; give --labels, or scan a public data set with layout=…")
-        labels, boxes = private / LABELS_TABLE, private / BOXES_TABLE
-    films = _Films(private)
-    sizes = _sizes(public, films.fingerprint)
-    label_rows, label_count, label_lines = _read_labels(labels, films, sizes)
-    box_rows, box_count = ([], TableCount()) if boxes is None else _read_boxes(boxes, films, sizes, label_lines)
-    missed = [str(count) for count in (label_count, box_count) if count.not_in_shards or count.unknown]
-    if missed and not (label_count.used or box_count.used):
-        raise LabelError(f"no row of {labels} is about a film of {public}, so nothing was written: {missed[0]}")
-    label_rows.sort(key=lambda row: row[:2])
-    box_rows.sort(key=lambda row: (*row[:6], row[7] or 0))
-    tables = {LABELS_FILE: _table(label_rows, LABELS_SCHEMA), BOXES_FILE: _table(box_rows, BOXES_SCHEMA)}
-    before = {LABELS_FILE: read_labels(public), BOXES_FILE: read_boxes(public)}
-    _replace(public, {name: _with_others(before[name], table, films) for name, table in tables.items()})
+    settings = settings or LabelSettings()
+    films, rows = ArchiveFilms(private, public), Rows()
+    if files is None or not any(files):
+        if not (private / LABELS_TABLE).exists():
+            raise LabelError("no table of labels; give --labels or --boxes, or scan a public data set with layout=…")
+        files = LabelFiles([private / LABELS_TABLE], [private / BOXES_TABLE])
+    _read(files, films, rows, settings)
+    check(rows)
+    problems = _problems(private, rows, settings, [path for paths in files for path in paths])
+    labels = sorted((row for row in rows.labels if row.key in films.sharded), key=_label_order)
+    boxes = sorted((row for row in rows.boxes if row.key in films.sharded), key=lambda row: (*row[:3], row.reader or 0))
+    if not labels and not boxes and rows.passed_over:
+        counted = rows.label_count if rows.label_count.not_in_shards or rows.label_count.unknown else rows.box_count
+        raise LabelError(f"no row is about a film of {public}, so nothing was written: {counted}")
+    new = {
+        LABELS_FILE: _table([(*row[:6], None, None, row.reader) for row in labels], LABELS_SCHEMA),
+        BOXES_FILE: _table([(row.key, row.label, *row.box, "expert", row.reader) for row in boxes], BOXES_SCHEMA),
+    }
+    own = films.own_keys()
+    kept = {LABELS_FILE: read_labels(public), BOXES_FILE: read_boxes(public)}
+    write_tables(public, {name: _with_others(kept[name], table, own) for name, table in new.items()})
+    _private(private, lambda: write_origins(private, labels))
     values: dict[str, Counter[str]] = {}
-    for _, label, value, *_ in label_rows:
-        values.setdefault(label, Counter())[value or "number"] += 1
-    keys = {row[0] for row in label_rows} | {row[0] for row in box_rows}
-    return LabelSummary(label_count, box_count, len(keys), {label: dict(count) for label, count in values.items()})
+    for row in labels:
+        values.setdefault(row.label, Counter())[row.value or "number"] += 1
+    return LabelSummary(
+        labels=rows.label_count,
+        boxes=rows.box_count,
+        films=len({row.key for row in labels} | {row.key for row in boxes}),
+        values={label: dict(count) for label, count in values.items()},
+        readers=len(rows.readers),
+        problems=problems,
+    )
 
 
-class _Row(NamedTuple):
-    """One line of a table: where it stands, the film's key, its other columns."""
-
-    where: str
-    line: int
-    key: str
-    cells: dict[str, str]
-
-
-class _Films:
-    """Looks up the key of a film by what an expert table calls it."""
-
-    def __init__(self, private: Path) -> None:
-        manifest = read_manifest(private)
-        self.fingerprint = key_fingerprint(manifest)
-        several = manifest.filter(pc.is_valid(manifest["frames"]))
-        self.frames: dict[str, int] = dict(zip(*(several[name].to_pylist() for name in ("key", "frames")), strict=True))
-        """Key of a file with several films → how many."""
-        linkage = read_linkage(private, ["path", "sop_instance_uid", "key"])
-        del manifest, several
-        self._paths: list[str] = linkage["path"].to_pylist()
-        self._keys: list[str | None] = linkage["key"].to_pylist()
-        self._by_uid: dict[str, list[int]] = {}
-        self._by_name: dict[str, list[int]] = {}
-        for row, uid in enumerate(linkage["sop_instance_uid"].to_pylist()):
-            if uid:
-                self._by_uid.setdefault(uid, []).append(row)
-            self._by_name.setdefault(self._paths[row].rpartition("/")[2], []).append(row)
-
-    def own_keys(self) -> pa.Array:
-        """Keys of all films of the scan."""
-        frames = (frame_key(key, frame) for key, count in self.frames.items() for frame in range(1, count))
-        return pa.array([*filter(None, self._keys), *frames], pa.string())
-
-    def keys(self, column: str, name: str) -> set[str | None]:
-        """Keys of the films called ``name``: none is unknown, None is a file that is no film, several are ambiguous."""
-        if column == "sop_instance_uid":
-            return {self._keys[row] for row in self._by_uid.get(name, ())}
-        wanted = PurePosixPath(name.replace("\\", "/"))
-        near = self._by_name.get(wanted.name, ())
-        if exact := {self._keys[row] for row in near if self._paths[row] == name}:
-            return exact
-        parts = tuple(part for part in wanted.parts if part != ".")
-        return {self._keys[row] for row in near if PurePosixPath(self._paths[row]).parts[-len(parts) :] == parts}
+def _read(files: LabelFiles, films: ArchiveFilms, rows: Rows, settings: LabelSettings) -> None:
+    """Read all files; the nth one of several is that of the nth reader where no column tells who."""
+    tasks: list[tuple[Sequence[Path], Task]] = [(files.labels, "labels"), (files.boxes, "boxes")]
+    for paths, task in tasks:
+        for number, path in enumerate(paths, 1):
+            reader = f"file {number}" if len(paths) > 1 else ""
+            if form_of(path) == "csv":
+                CsvReader(films, rows, settings, reader).read(path, task)
+            elif task == "labels":
+                raise LabelError(f"{path} holds annotations of boxes, not a table of labels; give it as --boxes")
+            else:
+                read_annotations(path, films, rows, settings, reader)
+    for path in files.adjudicated:
+        if form_of(path) == "csv":
+            CsvReader(films, rows, settings, adjudicated=True).read(path, None)
+        else:
+            read_annotations(path, films, rows, settings, adjudicated=True)
 
 
-def _sizes(public: Path, fingerprint: str) -> dict[str, tuple[int, int]]:
-    """Key of every film in the shards → rows and columns of its source."""
-    card = read_dataset_card(public)
-    if card.key_fingerprint != fingerprint:
-        raise SecretError(f"{public} was made with another secret than the private folder; give the folder of its scan")
-    names = ["key", "source_rows", "source_columns"]
+def _problems(private: Path, rows: Rows, settings: LabelSettings, typed: Sequence[Path]) -> Path | None:
+    """List what is wrong or passed over; where that is listed.
+
+    Raises:
+        LabelError: something is wrong.
+    """
+    for name in sorted(settings.rename.keys() - rows.renamed):
+        rows.mistake(Where(Path("rename")), f"{name!r} occurs in no file")
+    wrong = list(rows.mistakes)
+    if settings.unknown_films == "reject":
+        wrong += [one for one in rows.passed_over if one.words == UNKNOWN_FILM]
+    every = sorted(rows.mistakes + rows.passed_over, key=lambda one: one.order)
+    path = private / PROBLEMS_FILE
+    if not every:
+        _private(private, lambda: path.unlink(missing_ok=True))
+        return None
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("problem", "file", "line", "part"))
+    writer.writerows((words, *where) for words, where in every)
+    _private(private, lambda: write_private_text(path, text.getvalue()))
+    refuse(sorted(wrong, key=lambda one: one.order), every, path, typed)
+    return path
+
+
+def _private(private: Path, write: Callable[[], object]) -> None:
     try:
-        index = pa.concat_tables(
-            pq.read_table(folder / "index.parquet", columns=names) for folder in generation_folders(public)
-        )
-    except (OSError, pa.ArrowInvalid):
-        raise ShardFormatError(f"{public / 'index.parquet'} cannot be read; run the same shard command again") from None
-    columns = (index.column(name).to_pylist() for name in names)
-    return {key: (rows, columns) for key, rows, columns in zip(*columns, strict=True)}
-
-
-def _read_labels(
-    path: Path, films: _Films, sizes: Mapping[str, tuple[int, int]]
-) -> tuple[list[tuple[Any, ...]], TableCount, dict[tuple[str, str], tuple[int, str | None]]]:
-    """Rows in the order of LABELS_SCHEMA, their count, and (key, label) → (line, value)."""
-    count, out, seen = TableCount(), [], dict[tuple[str, str], tuple[int, str | None]]()
-    for row in _rows(path, ("label",), films, count):
-        label = _label(row)
-        value, number = _value(row)
-        if (row.key, label) in seen:
-            raise LabelError(
-                f"{row.where} labels the film of line {seen[row.key, label][0]} again; keep one row per film and label"
-            )
-        seen[row.key, label] = row.line, value
-        if not _in_shards(row.key, sizes, count):
-            continue
-        source, confidence = _certainty(row)
-        out.append((row.key, label, value, number, source, confidence, None, None, None))  # no offsets: no report
-    return out, count, seen
-
-
-def _read_boxes(
-    path: Path,
-    films: _Films,
-    sizes: Mapping[str, tuple[int, int]],
-    labels: Mapping[tuple[str, str], tuple[int, str | None]],
-) -> tuple[list[tuple[Any, ...]], TableCount]:
-    """Rows in the order of BOXES_SCHEMA, and their count."""
-    count, out, seen = TableCount(), [], dict[tuple[Any, ...], int]()
-    readers: dict[str, int] = {}
-    for row in _rows(path, ("label", *_EDGES), films, count):
-        label = _label(row)
-        edges = [_number(row, edge) for edge in _EDGES]
-        if edges[0] >= edges[2] or edges[1] >= edges[3]:
-            raise LabelError(f"{row.where}: the box is empty; x_min must be less than x_max and y_min less than y_max")
-        name = row.cells.get("reader", "")
-        reader = readers.setdefault(name, len(readers) + 1) if name else None
-        if (first := seen.setdefault((row.key, label, *edges, reader), row.line)) != row.line:
-            raise LabelError(f"{row.where} repeats the box of line {first}; remove one of them")
-        line, value = labels.get((row.key, label), (0, None))
-        if value == "absent":
-            raise LabelError(f"{row.where} has a box where line {line} of the labels says absent; correct one of them")
-        if row.key in sizes and (
-            edges[0] < 0 or edges[1] < 0 or edges[2] > sizes[row.key][1] or edges[3] > sizes[row.key][0]
-        ):
-            raise LabelError(f"{row.where}: the box reaches out of the film; give pixels of the original film")
-        if _in_shards(row.key, sizes, count):
-            out.append((row.key, label, *edges, "expert", reader))
-    return out, count
-
-
-def _in_shards(key: str, sizes: Mapping[str, tuple[int, int]], count: TableCount) -> bool:
-    if key in sizes:
-        count.used += 1
-        return True
-    count.not_in_shards += 1
-    return False
-
-
-def _rows(path: Path, needed: Sequence[str], films: _Films, count: TableCount) -> Iterator[_Row]:
-    """Rows of known films; the others are entered in ``count``."""
-    for line, cells, film_column in _csv(path, needed):
-        where = f"{path} line {line}"
-        if not cells[film_column]:
-            raise LabelError(f"{where}: the column {film_column} is empty; every row names its film")
-        keys = films.keys(film_column, cells[film_column])
-        if len(keys - {None}) > 1:
-            raise LabelError(
-                f"{where}: the {film_column} fits several films; give more of the path, or sop_instance_uid"
-            )
-        if not keys:
-            count.unknown.append(line)
-            continue
-        key = next(iter(keys - {None}), None)
-        if key is None:
-            count.not_in_shards += 1
-            continue
-        yield _Row(where, line, frame_key(key, _frame(where, cells.get("frame", ""), films.frames.get(key, 1))), cells)
-
-
-def _frame(where: str, told: str, frames: int) -> int:
-    """Which frame of its file a row speaks of, counted from 0."""
-    if not told and frames == 1:
-        return 0
-    if not (told.isascii() and told.isdigit() and len(told) < 6 and 1 <= int(told) <= frames):
-        raise LabelError(f"{where}: the file holds {frames} films; give one of 1 to {frames} in the column frame")
-    return int(told) - 1
-
-
-def _csv(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str], str]]:
-    """Line number, cells without surrounding blanks, and which column names the film."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=";" if ";" in head and "," not in head else ",", strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            film_column = _check_header(path, header, needed)
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                if len(cells) != len(header):
-                    raise LabelError(
-                        f"{path} line {reader.line_num}: {len(cells)} cells, but the header has {len(header)}"
-                    )
-                yield reader.line_num, {n: c.strip() for n, c in zip(header, cells, strict=True)}, film_column
-    except FileNotFoundError:
-        raise LabelError(f"table {path} does not exist; give the path of a CSV file") from None
+        write()
     except OSError as error:
-        raise LabelError(f"table {path} cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise LabelError(f"table {path} is not valid CSV in UTF-8; export it again as CSV UTF-8") from None
+        raise ArchiveError(f"{private} cannot be written ({error.strerror})") from None
 
 
-def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> str:
-    film_column = next((name for name in _FILM_COLUMNS if name in header), None)
-    if film_column is None:
-        raise LabelError(f"{path} line 1: no column names the film; add sop_instance_uid or path")
-    missing = [name for name in needed if name not in header]
-    if missing:
-        raise LabelError(f"{path} line 1: the column {missing[0]} is missing; needed are {', '.join(needed)}")
-    if tuple(needed) == ("label",) and not {"value", "number"} & set(header):
-        raise LabelError(f"{path} line 1: the column value (or number) is missing")
-    if len(set(header)) < len(header):
-        raise LabelError(f"{path} line 1: a column stands twice in the header")
-    return film_column
-
-
-def _label(row: _Row) -> str:
-    if not _NAME.fullmatch(row.cells["label"]):
-        raise LabelError(f"{row.where}: a label is 1 to 64 of the characters a-z, 0-9 and _")
-    return sys.intern(row.cells["label"])
-
-
-def _value(row: _Row) -> tuple[str | None, float | None]:
-    value, number = row.cells.get("value", ""), row.cells.get("number", "")
-    if bool(value) == bool(number):
-        raise LabelError(f"{row.where}: give either a value or a number")
-    if number:
-        return None, _number(row, "number")
-    if value not in VALUES:
-        raise LabelError(f"{row.where}: value must be one of {', '.join(VALUES)}")
-    return sys.intern(value), None
-
-
-def _certainty(row: _Row) -> tuple[str, float]:
-    """Source and confidence; an expert who is sure, where the table does not say."""
-    source = row.cells.get("source") or "expert"
-    if source not in SOURCES:
-        raise LabelError(f"{row.where}: source must be one of {', '.join(SOURCES)}")
-    confidence = _number(row, "confidence") if row.cells.get("confidence") else 1.0
-    if not 0 <= confidence <= 1:
-        raise LabelError(f"{row.where}: confidence must be from 0 to 1")
-    return sys.intern(source), confidence
-
-
-def _number(row: _Row, column: str) -> float:
-    try:
-        number = float(row.cells[column])
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise LabelError(f"{row.where}: the column {column} must be a number")
-    return number
+def _label_order(row: LabelRow) -> tuple[str, str, str, int]:
+    return row.key, row.label, row.source, row.reader or 0
 
 
 def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
@@ -351,21 +185,11 @@ def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema)
 
 
-def _with_others(before: pa.Table, table: pa.Table, films: _Films) -> pa.Table:
+def _with_others(before: pa.Table, table: pa.Table, own_keys: pa.Array) -> pa.Table:
     """``table`` with the rows of ``before`` that are of films from another scan, or were read from reports."""
-    kept = pc.invert(pc.is_in(before["key"], films.own_keys()))
+    kept = pc.invert(pc.is_in(before["key"], own_keys))
     others = before.filter(pc.or_(kept, from_private_report(before)) if "start" in before.column_names else kept)
     if not len(others):
         return table
     order = [(name, "ascending") for name in table.column_names]
     return pa.concat_tables([table, others]).sort_by(order)
-
-
-def _replace(public: Path, tables: Mapping[str, pa.Table]) -> None:
-    """Put both tables in place, each in one step."""
-    try:
-        for name, table in tables.items():
-            with published(public / name) as file:
-                file.write(index_bytes(table))
-    except OSError as error:
-        raise ShardFormatError(f"labels cannot be written into {public} ({error.strerror})") from None

@@ -19,12 +19,9 @@ FACTS = ("patient", "study", "body_part", "view", "laterality", "sex", "age")
 LabelName = Annotated[str, Field(pattern="^[a-z0-9_]{1,64}$")]
 
 
-class TableSettings(Settings):
-    """For every layout."""
+class DrawingSettings(Settings):
+    """How names and boxes are read, in sets and beside an archive of one's own."""
 
-    film_is_patient: bool = False
-    """Take each film of an unknown patient for a patient of its own. Only for sets that are known to hold one film per
-    patient: otherwise films of one person land in two splits."""
     box_frame: Literal["upright", "stored"] = "upright"
     """Which picture the boxes were drawn on, where a JPEG has an EXIF orientation: the turned one, which nearly all
     programs show, or the raster as it is stored. A width and height beside the boxes that fit only one of them go
@@ -34,6 +31,14 @@ class TableSettings(Settings):
     nothing about it."""
     rename: dict[str, LabelName | None] = Field(default_factory=dict)
     """Name of a class or column in the set → label; null leaves it out. Several names may become one label."""
+
+
+class TableSettings(DrawingSettings):
+    """For every layout."""
+
+    film_is_patient: bool = False
+    """Take each film of an unknown patient for a patient of its own. Only for sets that are known to hold one film per
+    patient: otherwise films of one person land in two splits."""
 
 
 class ColumnSettings(Settings):

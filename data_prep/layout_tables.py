@@ -4,7 +4,7 @@ PRIVATE/ also holds, where a layout was given:
   labels.csv     path, label, value, number, source, confidence   what ``label`` reads by default
   boxes.csv      path, label, x_min, y_min, x_max, y_max, reader  in pixels of the upright film
   splits.csv     patient, split                                   the set's own split, for splits.table of ``shard``
-  problems.csv   problem, file, line                              what of the set's tables was not, or not wholly, used
+  problems.csv   problem, file, line, part                        what of the set's tables was not, or not wholly, used
 """
 
 import csv
@@ -177,7 +177,8 @@ def write_tables(private: Path, headers: pa.Table, told: Told, name: LayoutName)
         _write(private / SPLITS_TABLE, ("patient", "split"), sorted(splits.items()))
     else:
         (private / SPLITS_TABLE).unlink(missing_ok=True)
-    _write(private / PROBLEMS_TABLE, ("problem", "file", "line"), sorted(told.problems))
+    problems = sorted((problem, *where) for problem, where in told.problems)
+    _write(private / PROBLEMS_TABLE, ("problem", "file", "line", "part"), problems)
     spoken = told.spoken.keys() | {row for row, _ in told.labels}
     return LayoutReport(
         name=name,

@@ -31,7 +31,7 @@ from data_prep.shard_format import Sidecar, Split
 from data_prep.shard_worker import die_with, limit_memory, offer_to_die
 from data_prep.sources.archive import ArchiveFile, list_files
 
-__all__ = ["ArchiveFile", "OneFilm", "Preparation", "begin_reading", "list_files", "read_films"]
+__all__ = ["ArchiveFile", "OneFilm", "Preparation", "begin_reading", "list_files", "quiet", "read_films"]
 
 _SAID_OF_THE_PATIENT = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),

@@ -20,7 +20,16 @@ from data_prep.display import display_table
 from data_prep.errors import DROPPED, ShardFormatError
 from data_prep.film_codec import codec_of, decode_film
 from data_prep.index import across_splits, read_index, same_pixels
-from data_prep.label_tables import BOXES_FILE, LABELS_FILE, read_boxes, read_labels
+from data_prep.label_tables import (
+    AGREEMENT_FILE,
+    AGREEMENT_SCHEMA,
+    BOXES_FILE,
+    LABELS_FILE,
+    STATISTICS_FILE,
+    STATISTICS_SCHEMA,
+    read_boxes,
+    read_labels,
+)
 from data_prep.ledger import dataset_sha256, written_files
 from data_prep.progress import Progress
 from data_prep.sample import pixel_sha256
@@ -65,6 +74,9 @@ def verify(public: Path) -> list[str]:
         try:
             read(public)
         except ShardFormatError:
+            problems.append(f"{name}: damaged; write it again with: python -m data_prep label")
+    for name, schema in ((STATISTICS_FILE, STATISTICS_SCHEMA), (AGREEMENT_FILE, AGREEMENT_SCHEMA)):
+        if (public / name).exists() and _read(public / name, schema) is None:
             problems.append(f"{name}: damaged; write it again with: python -m data_prep label")
     return problems + _table_problems(card, index, rejects)
 

@@ -10,7 +10,8 @@ from data_prep.errors import DEBUG, UserError, unexpected
 
 
 def run(action: Callable[[], object]) -> int:
-    """Run a command and return its exit code: 0, 1 unexpected, 2 a mistake that the user can mend, 130 interrupted.
+    """Run a command and return its exit code: what it returns, if that is one, or 0; 1 unexpected, 2 a mistake that the
+    user can mend, 130 interrupted.
 
     SIGTERM and SIGUSR1 end it with 143 and 138, where the action does not hear them itself.
     """
@@ -18,7 +19,7 @@ def run(action: Callable[[], object]) -> int:
     for number in (signal.SIGTERM, signal.SIGUSR1):  # a queue may send either; so that what is open is closed
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
-        action()
+        code = action()
     except UserError as error:
         rank, together = os.environ.get("RANK", "0"), _ranks_have_met()
         if rank == "0" or together:  # before they meet, all ranks fail alike: said once
@@ -31,7 +32,7 @@ def run(action: Callable[[], object]) -> int:
             raise
         sys.stderr.write(f"error: {unexpected(error)}\n")
         return 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _ranks_have_met() -> bool:

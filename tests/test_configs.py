@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.config import ScanSettings, ShardSettings
+from data_prep.label_config import LabelSettings
 from data_prep.settings import Settings, load
 from mae_rad.config import PretrainSettings
 from mae_rad.cost.memory import estimate
@@ -17,6 +18,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 MODELS: dict[str, type[Settings]] = {
     "data_prep/scan.yaml": ScanSettings,
     "data_prep/shard.yaml": ShardSettings,
+    "data_prep/label.yaml": LabelSettings,
     "pretrain": PretrainSettings,
     "finetune": FinetuneSettings,
     "compare": CompareSettings,

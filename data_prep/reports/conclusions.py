@@ -33,7 +33,7 @@ _VALUES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Conclusion:
     """The value of one label, and the mention it stands on: text[start:stop], empty where nothing is mentioned."""
 

@@ -33,7 +33,7 @@ class Assertion(StrEnum):
     NOT_MENTIONED = "not_mentioned"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mention:
     """One mention of a finding at text[start:stop].
 

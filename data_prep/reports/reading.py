@@ -26,7 +26,7 @@ FILE_NAME = "file_name"
 """Identifier of a report that is a file of its own: the name without its ending."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Report:
     """One report: where it stands, what it calls its study, its text."""
 

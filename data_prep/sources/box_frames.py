@@ -1,5 +1,6 @@
 """Boxes of public sets → pixels of the film as it is sharded: upright, right and lower end exclusive."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from data_prep.sources.film_names import Film
@@ -56,6 +57,11 @@ def inside(box: Box, size: tuple[int, int]) -> Box | None:
     return cut if cut.x_min < cut.x_max and cut.y_min < cut.y_max else None
 
 
-def around(points: list[float]) -> Box:
+def too_short(points: Sequence[object]) -> bool:
+    """Whether x0, y0, x1, y1, … are fewer than three points, or a point lacks its y."""
+    return len(points) < 6 or len(points) % 2 == 1
+
+
+def around(points: Sequence[float]) -> Box:
     """The smallest box around x0, y0, x1, y1, …"""
     return Box(min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import ArchiveError
-from data_prep.sources.box_frames import Box, around
+from data_prep.sources.box_frames import Box, around, too_short
 from data_prep.sources.film_names import Film
 from data_prep.sources.told import Drawn, GivenSplit, Told, Where, split_of_path
 
@@ -39,48 +39,82 @@ def read(root: Path, told: Told) -> None:
     if not files:
         raise ArchiveError(f"no JSON file with {', '.join(_PARTS)} in {root}")
     for path, content in files:
-        _read_file(path, content, told)
+        read_file(path, content, told)
     for film in told.names.films:
         if film.row not in told.splits and (split := split_of_path(film.below)) is not None:
             told.split(film, split, Where(root / film.below))
 
 
-def _read_file(path: Path, content: dict[str, Any], told: Told) -> None:
-    classes = {_id(one, "id"): str(one["name"]) for one in content["categories"] if "id" in one and "name" in one}
+def content_of(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file; None where it is none of this form."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) and all(_listed(content.get(part)) for part in _PARTS) else None
+
+
+def read_file(path: Path, content: dict[str, Any], told: Told) -> None:
+    """Films, boxes and findings of a JSON file, by its ``content``."""
+    classes = _classes(path, content["categories"], told)
     used = {_id(one, "category_id") for one in content["annotations"]}
     vocabulary = [name for number, name in classes.items() if number in used]
-    split = _split(path)
-    films: dict[str, tuple[Film, tuple[int, int] | None]] = {}
-    objects: dict[str, list[Drawn]] = {}
-    for place, image in enumerate(content["images"]):
-        film = told.row(str(image.get("file_name", "")), Where(path, place))
-        if film is None:
-            continue
-        films[_id(image, "id")] = film, _size(image)
-        objects[_id(image, "id")] = []
-        if split is not None:
-            told.split(film, split, Where(path, place))
+    films = _images(path, content["images"], told)
     images = {_id(image, "id") for image in content["images"]}
+    objects: dict[str, list[Drawn]] = {number: [] for number in films}
     for place, one in enumerate(content["annotations"]):
-        where, number, name = Where(path, place), _id(one, "image_id"), classes.get(_id(one, "category_id"))
+        where, number, name = (
+            Where(path, place, "annotations"),
+            _id(one, "image_id"),
+            classes.get(_id(one, "category_id")),
+        )
         if number not in films:
             told.problem("row_without_file" if number in images else "image_unknown", where)
         elif name is None:
             told.problem("label_unknown", where)
         else:
-            objects[number].append(Drawn(name, _box(one), where))
+            objects[number].append(_drawn(name, one, where))
     for number, (film, size) in films.items():
         told.drawn(film, objects[number], vocabulary, Where(path), size=size)
+
+
+def empty_classes(content: dict[str, Any]) -> list[int]:
+    """Places of the classes, among ``categories``, that no annotation has: of them the file says nothing."""
+    used = {_id(one, "category_id") for one in content["annotations"]}
+    return [place for place, one in enumerate(content["categories"]) if _id(one, "id") not in used]
+
+
+def _classes(path: Path, categories: list[dict[str, Any]], told: Told) -> dict[str, str]:
+    """Number → name."""
+    classes: dict[str, str] = {}
+    for place, one in enumerate(categories):
+        number, name = _id(one, "id"), str(one.get("name") or "").strip()
+        if not name or "id" not in one:
+            told.problem("class_without_name", Where(path, place, "categories"))
+        elif classes.setdefault(number, name) != name:
+            told.problem("class_repeated", Where(path, place, "categories"))
+    return classes
+
+
+def _images(path: Path, images: list[dict[str, Any]], told: Told) -> dict[str, tuple[Film, tuple[int, int] | None]]:
+    """Number → film, and the size of the picture that it was drawn on."""
+    split = _split(path)
+    films: dict[str, tuple[Film, tuple[int, int] | None]] = {}
+    for place, image in enumerate(images):
+        where = Where(path, place, "images")
+        if _id(image, "id") in films:
+            told.problem("image_repeated", where)
+        elif (film := told.row(str(image.get("file_name", "")), where)) is not None:
+            films[_id(image, "id")] = film, _size(image)
+            if split is not None:
+                told.split(film, split, where)
+    return films
 
 
 def _files(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     paths = sorted([*root.glob("*.json"), *root.glob("*/*.json")])
     for path in paths if len(paths) <= _MOST_FILES else ():
-        try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(content, dict) and all(_listed(content.get(part)) for part in _PARTS):
+        if (content := content_of(path)) is not None:
             yield path, content
 
 
@@ -106,12 +140,24 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
         return None
 
 
-def _box(annotation: dict[str, Any]) -> Box | None:
+def _drawn(name: str, annotation: dict[str, Any], where: Where) -> Drawn:
+    outline = annotation.get("segmentation")
+    polygons = outline if isinstance(outline, list) else []
+    box = _box(annotation.get("bbox") or [], polygons)
+    if any(isinstance(polygon, list) and too_short(polygon) for polygon in polygons):
+        return Drawn(name, box, where, "polygon_too_short")
+    missing = not annotation.get("bbox") and not outline
+    return Drawn(name, box, where, "box_missing" if missing else "")
+
+
+def _box(told: Any, polygons: list[Any]) -> Box | None:
+    """Left, top, width and height; without them what is around the polygons."""
     try:
-        if annotation.get("bbox"):
-            x, y, width, height = map(float, annotation["bbox"])
+        if told:
+            x, y, width, height = map(float, told)
             return Box(x, y, x + width, y + height)
-        points = [float(number) for polygon in annotation["segmentation"] for number in polygon]
-        return around(points)
-    except (KeyError, TypeError, ValueError):
+        if not polygons or any(too_short(polygon) for polygon in polygons):
+            return None
+        return around([float(number) for polygon in polygons for number in polygon])
+    except (TypeError, ValueError):
         return None

@@ -1,7 +1,8 @@
 """Films of an archive by what the tables of a set call them: a path, the end of one, or a name without ending."""
 
+import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -38,10 +39,19 @@ class Film(NamedTuple):
 
 
 class FilmNames:
-    """Looks films up; ``others`` are the paths of files that are no readable films."""
+    """Looks films up.
 
-    def __init__(self, films: Iterable[Film], others: Iterable[str] = ()) -> None:
-        self.films, self.others = list(films), list(others)
+    Args:
+        films: readable films.
+        others: paths of files that are none.
+        uids: SOP Instance UID → film. If given, a name may be that of a picture made of a film: the UID, or the film's
+            own name with another ending.
+    """
+
+    def __init__(
+        self, films: Iterable[Film], others: Iterable[str] = (), uids: Mapping[str, Film] | None = None
+    ) -> None:
+        self.films, self.others, self._uids = list(films), list(others), uids
         self._files = [_File.of(film.below, film) for film in self.films]
         self._files += [_File.of(below, None) for below in self.others]
         self._whole: dict[_Path, list[_File]] = defaultdict(list)
@@ -64,7 +74,12 @@ class FilmNames:
         fits = [*self._of_length(len(wanted)).get(wanted, ())]
         for start in range(1, len(wanted)):
             fits += self._whole.get(wanted[start:], ())
-        return [file.film for file in fits if ending in ("", file.ending) and (not below or below in file.path[:-1])]
+        placed = [file for file in fits if not below or below in file.path[:-1]]
+        found = [file.film for file in placed if ending in ("", file.ending)]
+        if found or self._uids is None:
+            return found
+        by_uid: list[Film | None] = [self._uids[uid] for uid in dict.fromkeys((stem, parts[-1])) if uid in self._uids]
+        return by_uid or [file.film for file in placed]
 
     def _of_length(self, length: int) -> dict["_Path", list["_File"]]:
         """Last ``length`` parts of a path → files; made when it is first asked for."""
@@ -90,7 +105,7 @@ class _File(NamedTuple):
     def of(cls, below: str, film: Film | None) -> "_File":
         *folders, name = below.split("/")
         stem, ending = split_ending(name)
-        return cls((*folders, stem), ending, film)
+        return cls((*map(sys.intern, folders), stem), ending, film)
 
 
 def split_ending(name: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.errors import SettingsError
@@ -11,12 +12,13 @@ from data_prep.sources.csv_table import csv_table
 from data_prep.sources.film_names import Film
 from data_prep.sources.told import Label, Told, Value, Where
 
-_VALUES: dict[str, Value | None] = {
+VALUE_WORDS: dict[str, Value | None] = {
     **dict.fromkeys(("1", "1.0", "yes", "y", "true", "present", "positive"), "present"),
     **dict.fromkeys(("0", "0.0", "no", "n", "false", "absent", "negative"), "absent"),
     **dict.fromkeys(("-1", "-1.0", "uncertain", "u", "maybe"), "uncertain"),
     **dict.fromkeys(("", "nan", "na", "n/a", "none", "null", "unknown"), None),
 }
+"""What cells in small letters mean; None says nothing."""
 
 
 def read(root: Path, told: Told, columns: ColumnSettings) -> None:
@@ -64,12 +66,12 @@ def _read_films(table: Path, told: Told, columns: ColumnSettings) -> None:
 
 def _read_findings(film: Film, cells: dict[str, str], where: Where, told: Told, columns: ColumnSettings) -> None:
     for column, label in columns.labels.items():
-        if (cell := cells[column].lower()) not in _VALUES:
+        if (cell := cells[column].lower()) not in VALUE_WORDS:
             told.problem("label_unknown", where)
-        elif (value := _VALUES[cell]) is not None:
+        elif (value := VALUE_WORDS[cell]) is not None:
             told.label(film, label, Label(value), where)
     for column, label in columns.numbers.items():
-        if _VALUES.get(cells[column].lower(), "") is None:
+        if VALUE_WORDS.get(cells[column].lower(), "") is None:
             continue
         try:
             number = float(cells[column])
@@ -104,10 +106,11 @@ def _read_boxes(table: Path, told: Told, columns: ColumnSettings) -> None:
             told.problem("label_unknown", where)
             continue
         reader = cells[columns.reader] or None if columns.reader else None
-        told.box(film, cells[columns.box_label], _box(numbers, columns.box_form), where, reader=reader)
+        told.box(film, cells[columns.box_label], box_of(numbers, columns.box_form), where, reader=reader)
 
 
-def _box(numbers: list[float], form: str) -> Box:
+def box_of(numbers: Sequence[float], form: str) -> Box:
+    """The box that four numbers say in one of the forms of ``box_form``."""
     x, y, right, lower = numbers
     if form == "corner_and_size":
         return Box(x, y, x + right, y + lower)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from data_prep.deidentify.vocabulary import normalise
 from data_prep.errors import ArchiveError
-from data_prep.layout_config import TableSettings
+from data_prep.layout_config import DrawingSettings
 from data_prep.sources.box_frames import Box, Frame, frame_of, inside, upright_box
 from data_prep.sources.film_names import Film, FilmNames
 
@@ -31,18 +31,23 @@ _SPLIT_WORDS: dict[str, GivenSplit] = {
 
 
 class Where(NamedTuple):
-    """A line of a table; line 0 is the whole file."""
+    """A line of a table; line 0 is the whole file. With ``part`` a member of that list of the file, from 0."""
 
     file: Path
     line: int = 0
+    part: str = ""
+
+    def __str__(self) -> str:
+        if self.part:
+            return f"{self.file} {self.part}[{self.line}]"
+        return f"{self.file} line {self.line}" if self.line else str(self.file)
 
 
 class Problem(NamedTuple):
     """Something that could not be used, or only in part."""
 
     problem: str
-    file: str
-    line: int
+    where: Where
 
 
 class Label(NamedTuple):
@@ -57,12 +62,13 @@ class Label(NamedTuple):
 class Drawn(NamedTuple):
     """An object of an annotation file: its class, its box in pixels, and where it stands.
 
-    Without a box that can be read it still is a finding of the film.
+    Without a box that can be read it still is a finding of the film. ``fault`` is a problem of its drawing.
     """
 
     name: str
     box: Box | None
     where: Where
+    fault: str = ""
 
 
 class ToldBox(NamedTuple):
@@ -77,10 +83,10 @@ class Told:
 
     Args:
         names: the films of the archive.
-        settings: for every layout.
+        settings: how names and boxes are read.
     """
 
-    def __init__(self, names: FilmNames, settings: TableSettings) -> None:
+    def __init__(self, names: FilmNames, settings: DrawingSettings) -> None:
         self.names, self.settings = names, settings
         self.facts: dict[int, dict[str, str]] = {}
         self.splits: dict[int, GivenSplit] = {}
@@ -89,6 +95,8 @@ class Told:
         self.problems: list[Problem] = []
         self.spoken: dict[int, Film] = {}
         """Films that a table or file of the set names."""
+        self.named: dict[int, Where] = {}
+        """Where it does, the last time."""
         self._rows: set[tuple[Path, int]] = set()
         self._renamed: set[str] = set()
 
@@ -101,7 +109,7 @@ class Told:
         """The film that a row speaks of; without one the row is listed. Arguments as for :meth:`FilmNames.find`."""
         found = self.names.find(name, below=below)
         if len(found) == 1 and found[0] is not None:
-            self.spoken[found[0].row] = found[0]
+            self.spoken[found[0].row], self.named[found[0].row] = found[0], where
             return found[0]
         self.problem("row_without_file" if not found else "name_fits_several" if len(found) > 1 else "no_film", where)
         return None
@@ -138,10 +146,9 @@ class Told:
         if raw in self.settings.rename:
             self._renamed.add(raw)
             return self.settings.rename[raw]
-        label = _snake_case(raw)
-        if not _LABEL.fullmatch(label):
+        label = label_name(raw)
+        if label is None:
             self.problem("label_needs_rename", where)
-            return None
         return label
 
     def label(self, film: Film, raw: str, label: Label, where: Where) -> None:
@@ -214,15 +221,15 @@ class Told:
 
     def objects(self, film: Film, objects: Sequence[Drawn], *, size: tuple[int, int] | None = None) -> None:
         """The boxes of one annotation file; those that cannot be read are listed."""
-        for name, box, place in objects:
-            if box is None:
-                self.problem("box_not_a_number", place)
-            else:
+        for name, box, place, fault in objects:
+            if fault or box is None:
+                self.problem(fault or "box_not_a_number", place)
+            if box is not None:
                 self.box(film, name, box, place, size=size)
 
     def problem(self, problem: str, where: Where) -> None:
         """List something."""
-        self.problems.append(Problem(problem, str(where.file), where.line))
+        self.problems.append(Problem(problem, where))
 
     def _label(self, film: Film, name: str, label: Label, where: Where) -> None:
         before = self.labels.setdefault((film.row, name), label)
@@ -248,11 +255,15 @@ class Told:
             elif label.value == "absent":
                 self.labels[row, name] = label._replace(value="uncertain")
                 self.problem("box_against_label", Where(file))
-        for _ in self.settings.rename.keys() - self._renamed:
+        for _ in self.unused_names():
             self.problem("rename_without_name", Where(file))
         labels = {name for _, name in self.labels}
         if len(labels) > _MOST_LABELS:
             raise ArchiveError(f"{len(labels)} different labels in {file}: a wrong column? Public labels name findings")
+
+    def unused_names(self) -> list[str]:
+        """Names of ``rename`` that have not occurred."""
+        return sorted(self.settings.rename.keys() - self._renamed)
 
     def counts(self) -> Counter[str]:
         """Problem → how often."""
@@ -275,8 +286,10 @@ def split_of_path(below: str) -> GivenSplit | None:
 
 
 @lru_cache(1024)
-def _snake_case(raw: str) -> str:
-    return normalise(raw).replace(" ", "_")
+def label_name(raw: str) -> str | None:
+    """The label that a name of a set becomes: lower snake case; None where nothing of it is left, or too much."""
+    name = normalise(raw).replace(" ", "_")
+    return name if _LABEL.fullmatch(name) else None
 
 
 def _finite(edge: float) -> bool:

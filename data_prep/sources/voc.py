@@ -4,7 +4,8 @@ Annotations/a.xml beside JPEGImages/a.jpg (or images/), or a.xml beside a.jpg; s
 or by ImageSets/Main/train.txt, val.txt, test.txt
 
 Boxes are taken as edges that count from 0, as annotation programs write them; those of the original PASCAL devkit count
-from 1, one pixel apart. Their frame is told by ``size``, else by ``tables.box_frame``. Polygons are lost.
+from 1, one pixel apart. Their frame is told by ``size``, else by ``tables.box_frame``. A polygon without edges
+becomes the box around it; outlines are lost.
 """
 
 import math
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from data_prep.sources.box_frames import Box
+from data_prep.sources.box_frames import Box, around, too_short
 from data_prep.sources.csv_table import csv_rows
 from data_prep.sources.told import Drawn, Told, Where, split_of_path
 
@@ -27,13 +28,13 @@ class Annotation(NamedTuple):
     Attributes:
         filename: of the picture, as the program knew it.
         size: (width, height) of the picture; None where it is not given.
-        objects: (class, box); None where the box is not whole.
+        objects: (class, box, fault); no box where it is not whole.
         faulty: objects without a class.
     """
 
     filename: str
     size: tuple[int, int] | None
-    objects: list[tuple[str, Box | None]]
+    objects: list[tuple[str, Box | None, str]]
     faulty: int
 
 
@@ -52,7 +53,7 @@ def read(root: Path, told: Told) -> None:
             told.problem("annotation_unreadable", Where(path))
         else:
             there[path] = annotation
-    vocabulary = sorted({name for annotation in there.values() for name, _ in annotation.objects})
+    vocabulary = sorted({name for annotation in there.values() for name, *_ in annotation.objects})
     for path, annotation in there.items():
         film = told.film(_name(root, path, annotation, told), Where(path))
         if film is not None:
@@ -72,7 +73,10 @@ def objects(path: Path, annotation: Annotation, told: Told) -> list[Drawn]:
     """The objects of an XML file; faulty ones are listed."""
     for _ in range(annotation.faulty):
         told.problem("label_unknown", Where(path))
-    return [Drawn(name, box, Where(path)) for name, box in annotation.objects]
+    return [
+        Drawn(name, box, Where(path, place, "object"), fault)
+        for place, (name, box, fault) in enumerate(annotation.objects)
+    ]
 
 
 def read_annotation(path: Path) -> Annotation | None:
@@ -101,16 +105,28 @@ def _name(root: Path, path: Path, annotation: Annotation, told: Told) -> str:
     return next((name for name in names if len(told.names.find(name)) == 1), beside.name)
 
 
-def _object(element: ElementTree.Element) -> tuple[str, Box | None] | None:
+def _object(element: ElementTree.Element) -> tuple[str, Box | None, str] | None:
     name = (element.findtext("name") or "").strip()
+    if not name:
+        return None
     edges = [_number(element, f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
     known = [edge for edge in edges if edge is not None]
-    return (name, Box(*known) if len(known) == len(edges) else None) if name else None
+    box = Box(*known) if len(known) == len(edges) else None
+    if (polygon := element.find("polygon")) is None:
+        return name, box, "" if box or known else "box_missing"
+    points = [_float(point.text) for point in polygon.iter() if point.tag[:1] in ("x", "y")]
+    if too_short(points):
+        return name, box, "polygon_too_short"
+    return name, box or around(points), ""
 
 
 def _number(element: ElementTree.Element, path: str) -> float | None:
-    try:
-        number = float(element.findtext(path) or "")
-    except ValueError:
-        return None
+    number = _float(element.findtext(path))
     return number if math.isfinite(number) else None
+
+
+def _float(text: str | None) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        return math.nan

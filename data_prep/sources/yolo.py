@@ -9,12 +9,14 @@ train on them turn it (``tables.box_frame``). An empty file means that nothing w
 without a file nothing is said.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from data_prep.errors import ArchiveError
-from data_prep.sources.box_frames import Box, around
+from data_prep.sources.box_frames import Box, around, too_short
 from data_prep.sources.film_names import Film
 from data_prep.sources.told import Drawn, Told, Where, split_of_path
 
@@ -61,7 +63,8 @@ def objects(path: Path, film: Film, told: Told, names: dict[int, str]) -> list[D
     for line, text in enumerate(lines, 1):
         drawn = _object(text, size, names)
         if drawn is not None:
-            found.append(Drawn(*drawn, Where(path, line)))
+            name, box, fault = drawn
+            found.append(Drawn(name, box, Where(path, line), fault))
         elif text.strip():
             told.problem("label_unknown", Where(path, line))
     return found
@@ -69,20 +72,31 @@ def objects(path: Path, film: Film, told: Told, names: dict[int, str]) -> list[D
 
 def class_names(root: Path) -> dict[int, str]:
     """Number → name of the classes; empty where nothing names them."""
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
-        try:
-            told = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-        except (yaml.YAMLError, UnicodeDecodeError, OSError):
-            continue
-        names = told.get("names") if isinstance(told, dict) else None
+    for _, told in _yaml(root):
+        names = told.get("names")
         if isinstance(names, list):
             return {number: str(name) for number, name in enumerate(names)}
         if isinstance(names, dict) and all(isinstance(number, int) for number in names):
             return {number: str(name) for number, name in names.items()}
     if (root / "classes.txt").exists():
-        lines = (root / "classes.txt").read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        return {number: name.strip() for number, name in enumerate(lines) if name.strip()}
+        text = (root / "classes.txt").read_text(encoding="utf-8-sig", errors="replace")
+        return {number: name.strip() for number, name in enumerate(text.rstrip().splitlines())}
     return {}
+
+
+def key_points(root: Path) -> Path | None:
+    """The YAML file that says that the lines hold key points, whose numbers look like polygons."""
+    return next((path for path, told in _yaml(root) if "kpt_shape" in told), None)
+
+
+def _yaml(root: Path) -> Iterator[tuple[Path, dict[Any, Any]]]:
+    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
+        try:
+            told = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        except (yaml.YAMLError, UnicodeDecodeError, OSError):
+            continue
+        if isinstance(told, dict):
+            yield path, told
 
 
 def _name(root: Path, path: Path, told: Told) -> str | None:
@@ -106,8 +120,8 @@ def _lines(path: Path, told: Told) -> list[str] | None:
         return None
 
 
-def _object(text: str, size: tuple[int, int], names: dict[int, str]) -> tuple[str, Box | None] | None:
-    """(class, box in pixels) of a line: no box where its numbers make none; None where there is no class."""
+def _object(text: str, size: tuple[int, int], names: dict[int, str]) -> tuple[str, Box | None, str] | None:
+    """(class, box in pixels, fault) of a line: no box where its numbers make none; None where there is no class."""
     words = text.split()
     try:
         name = names[int(words[0])]
@@ -116,9 +130,11 @@ def _object(text: str, size: tuple[int, int], names: dict[int, str]) -> tuple[st
     try:
         parts = [float(word) for word in words[1:]]
     except ValueError:
-        return name, None
+        return name, None, ""
     pixels = [part * size[place % 2] for place, part in enumerate(parts)]
     if len(pixels) == _SIDES:
         x, y, across, down = pixels
-        return name, Box(x - across / 2, y - down / 2, x + across / 2, y + down / 2)
-    return name, around(pixels) if len(pixels) > _SIDES and len(pixels) % 2 == 0 else None
+        return name, Box(x - across / 2, y - down / 2, x + across / 2, y + down / 2), ""
+    if len(pixels) > _SIDES and not too_short(pixels):
+        return name, around(pixels), ""
+    return name, None, "polygon_too_short" if len(pixels) == 2 else ""

@@ -2,6 +2,7 @@
 # Pretraining on a Slurm cluster, one task per GPU; preempted or out of time it saves itself and is queued again.
 #   sbatch --nodes=4 --gpus-per-node=8 --ntasks-per-node=8 --cpus-per-task=12 --time=24:00:00 \
 #     launch/slurm/pretrain.sh --config configs/pretrain/mae.yaml data.shards=PUBLIC runtime.run_dir=RUN [key=value …]
+# MAE_RAD_COMMAND=finetune in the environment runs launch/finetune.py in its place.
 # Submit it from the folder of the project. Shards and run folder are on disks that all nodes see. Two minutes before
 # the wall time, and when it is preempted, Slurm sends SIGTERM: all ranks finish their step, save, and end with 75. The
 # site must leave them that long: GraceTime of the partition, else KillWait. Options of the site: SBATCH_PARTITION, …
@@ -11,7 +12,7 @@
 #SBATCH --signal=TERM@120
 set -uo pipefail
 if [ $# -lt 1 ] || [ -z "${SLURM_JOB_ID:-}" ]; then
-  sed -n '2,7s/^# //p' "$0" >&2
+  sed -n '2,8s/^# //p' "$0" >&2
   exit 2
 fi
 most_restarts=${MAE_RAD_MOST_RESTARTS:-100}
@@ -24,7 +25,7 @@ fi
 srun --kill-on-bad-exit=0 --wait="${MAE_RAD_WAIT:-60}" bash -c '
   export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
   export LOCAL_WORLD_SIZE=${SLURM_STEP_TASKS_PER_NODE%%[(,]*}
-  exec '"${MAE_RAD_PYTHON:-python}"' launch/pretrain.py "$@"' pretrain "$@" &
+  exec '"${MAE_RAD_PYTHON:-python}"' launch/'"${MAE_RAD_COMMAND:-pretrain}"'.py "$@"' train "$@" &
 step=$!
 trap 'wait $step' TERM # the step has its own signal; this script only waits for its word
 wait $step
@@ -34,7 +35,8 @@ while kill -0 $step 2>/dev/null; do
   code=$?
 done
 # 143, 138: the signal came before the training began, or when it was done; nothing is lost, starting again costs little.
-if [[ $code =~ ^(75|143|138)$ ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
+# A job that was cancelled is not RUNNING any more, and stays away; one that Slurm queues again itself is not, either.
+if [[ $code =~ ^(75|143|138)$ && $(scontrol show job "$SLURM_JOB_ID") == *JobState=RUNNING* ]] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
   echo "exit code $code; queued again (start $((${SLURM_RESTART_COUNT:-0} + 2)))"
   scontrol requeue "$SLURM_JOB_ID"
 fi

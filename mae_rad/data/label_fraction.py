@@ -17,6 +17,8 @@ def in_fraction(patients: Sequence[str], fraction: float, seed: int) -> NDArray[
         fraction: of the patients, in (0, 1]; at least one.
         seed: of the order. The place of a patient in it depends on nothing else.
     """
+    if fraction == 1:
+        return np.ones(len(patients), dtype=np.bool_)
     places = {patient: counted("label_fraction", seed, patient).random() for patient in set(patients)}
     first = sorted(places, key=lambda patient: (places[patient], patient))[: math.ceil(fraction * len(places))]
     return np.isin(np.array(patients, dtype=object), np.array(first, dtype=object))

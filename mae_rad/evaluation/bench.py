@@ -14,14 +14,34 @@ metrics of a run, per probe (linear, knn, …)
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+from mae_rad.evaluation.candidates import Candidate
+from mae_rad.evaluation.figures.style import encoder_styles
 from mae_rad.evaluation.names import probe_name
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.report import answer
 from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts
+from mae_rad.evaluation.report.page import PICTURES
 from mae_rad.evaluation.rows import FLOOR, Row
-from mae_rad.tracking import Bars, ChildRun, Lines, Parallel, SavedView
+from mae_rad.evaluation.settings import CompareSettings
+from mae_rad.export.encoder import read_card
+from mae_rad.tracking import (
+    COLOUR_TAG,
+    Bars,
+    ChildRun,
+    DataUsed,
+    Lines,
+    Parallel,
+    RegisteredEncoder,
+    SavedView,
+    Tracker,
+    address,
+)
 
+TABLES = ("report.html", "comparison.parquet", "comparison.csv", "comparison.txt", "facts.json")
+_LEARNED_POOL = "attentive"
+"""The attentive probe pools by itself: it stands beside the other probes of the encoder's first pooling."""
 _DIGITS = 4
 """MLflow's tables show all that there are; comparison.parquet has more."""
 
@@ -29,16 +49,77 @@ Setting = tuple[str, str, str, int, str]
 """What a run is of: encoder, task, subset, T, pooling."""
 
 
-def child_runs(reading: Reading, tags: Mapping[str, str]) -> list[ChildRun]:
-    """A run per encoder, task, subset, T and pooling; ``tags`` are those of all runs.
+def track(
+    reading: Reading, facts: Facts, candidates: Sequence[Candidate], settings: CompareSettings, tracker: Tracker
+) -> None:
+    """Log the comparison in ``settings.out`` to ``tracker``, its encoders to the registry, and the runs below it."""
+    counts = facts.splits.items()
+    films = {f"{split}_{kind}": getattr(count, kind) for split, count in counts for kind in ("films", "patients")}
+    data = [
+        DataUsed(
+            "+".join(folder.resolve().name for folder in settings.shards), facts.dataset_sha256, "evaluation", films
+        )
+    ]
+    views = saved_views(reading, settings.out.resolve().name, tracker.run_id)
+    tags = parent_tags(facts, reading, {view.name: address(tracker.experiment, view, charts=True) for view in views})
+    tracker.describe(tags)
+    tracker.inputs(data)
+    tracker.views(views)
+    for name in TABLES:
+        tracker.file(settings.out / name, "")
+    for picture in sorted((settings.out / PICTURES).glob("*.png")):
+        tracker.picture(picture, PICTURES)
+    for candidate in candidates:
+        if candidate.folder is not None:
+            tracker.register(_registered(candidate, candidate.folder))
+    shared = {key: tags[key] for key in ("stage", "dataset_sha256", "config_sha256", "version")}
+    weights = {candidate.name: candidate.encoder_sha256 for candidate in candidates}
+    tracker.children(child_runs(reading, shared, weights), data)
+
+
+def _registered(candidate: Candidate, folder: Path) -> RegisteredEncoder:
+    card = read_card(folder)
+    trained_in = folder.parent / "mlflow_run"
+    readme = folder / "README.md"
+    return RegisteredEncoder(
+        name=candidate.name,
+        folder=folder,
+        card=card.model_dump(mode="json"),
+        dim=card.encoder.shape.dim,
+        tokens=card.preprocessing.tokens,
+        weights_sha256=card.weights_sha256,
+        pretraining_run=trained_in.read_text(encoding="utf-8").strip() if trained_in.is_file() else None,
+        description=readme.read_text(encoding="utf-8") if readme.is_file() else "",
+    )
+
+
+def child_runs(reading: Reading, tags: Mapping[str, str], weights: Mapping[str, str]) -> list[ChildRun]:
+    """A run per encoder, task, subset, T and pooling.
 
     Subsets of fewer than MIN_PATIENTS patients are left out: their names could point at a person.
+
+    Args:
+        reading: the comparison.
+        tags: of all runs.
+        weights: encoder → checksum.
     """
+    first_pool: dict[str, str] = {}
+    for row in reading.rows:
+        if row.pool != _LEARNED_POOL:
+            first_pool.setdefault(row.encoder, row.pool)
     groups: dict[Setting, list[Row]] = {}
     for row in reading.rows:
+        if row.reference is not None and row.reference != FLOOR:
+            continue
+        pool = first_pool.get(row.encoder, row.pool) if row.pool == _LEARNED_POOL else row.pool
         if row.subset == "all" or row.n_patients >= MIN_PATIENTS:
-            groups.setdefault((row.encoder, row.task, row.subset, row.tokens, row.pool), []).append(row)
-    runs = [_run(reading, rows, tags) for rows in groups.values()]
+            groups.setdefault((row.encoder, row.task, row.subset, row.tokens, pool), []).append(row)
+    styles = encoder_styles(reading.shown)
+    runs = []
+    for (encoder, *_), rows in groups.items():
+        style = styles.get(encoder) or styles.get(reading.groups.get(encoder, "")) or {"color": ""}
+        own = {"encoder_sha256": weights.get(encoder, ""), COLOUR_TAG: style["color"]}
+        runs.append(_run(reading, rows, {**tags, **{name: value for name, value in own.items() if value}}))
     return [run for run in runs if run.metrics]
 
 
@@ -62,7 +143,7 @@ def saved_views(reading: Reading, name: str, run_id: str) -> list[SavedView]:
         "task",
         ("encoder", "method", "arm", "task", "score", "test_patients"),
         (*scores, f"{first}/score_low", f"{first}/score_high", f"{first}/gain"),
-        [Parallel(("encoder", "task"), scores), *(Bars(score) for score in scores)],
+        [Parallel(("task", "encoder"), scores)],
     )
     return [every, *(_view_of_task(reading, task, name, below) for task in reading.tasks)]
 

@@ -20,6 +20,7 @@ def draw_froc(
     patients: Mapping[str, NDArray[np.int64]],
     path: Path,
     *,
+    split: str,
     repetitions: int,
     seed: int = 0,
 ) -> None:
@@ -29,6 +30,7 @@ def draw_froc(
         labels: name → its films.
         patients: name → number of the patient of each of them.
         path: PNG file.
+        split: of the films.
         repetitions: bootstrap resamples of the patients.
         seed: of the resamples.
     """
@@ -56,7 +58,7 @@ def draw_froc(
     axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
     axes.set_xlim(_CURVE[0], _CURVE[-1])
     axes.set_ylim(0, 1)
-    axes.set_xlabel("false positives per film")
+    axes.set_xlabel(f"false positives per film, {split} films")
     axes.set_ylabel(f"sensitivity, with {LEVEL:.0%} band over patients")
     axes.grid(color="#dddddd")
     axes.legend(loc="upper left", frameon=False)

@@ -36,11 +36,12 @@ METRICS = {
     "balanced_accuracy": Metric("balanced accuracy", "Share of each class that is recognised, averaged over classes."),
     "r2": Metric("explained variance (R²)", "Share of the variation that is predicted: 0 is guessing the mean.", 0.0),
     "mean_absolute_error": Metric("mean error", "How far a prediction is off, on average.", None, "years", True),
-    "effective_rank": Metric("effective rank", "How many directions of the embedding are in use (RankMe)."),
     "rankme": Metric("effective rank", "How many directions of the embedding are in use (RankMe)."),
     "alignment": Metric("alignment", "Distance between films that belong together; small is close.", None, "", True),
     "uniformity": Metric("uniformity", "How evenly the films fill the space; lower is more even.", None, "", True),
     "linear_cka": Metric("similarity (CKA)", "How alike two encoders arrange the same films: 0 not at all, 1 equally."),
+    "recall_at_1": Metric("found first", "Share of films whose nearest neighbour is a wanted one."),
+    "recall_at_10": Metric("found among ten", "Share of films with a wanted one among their ten nearest neighbours."),
     "nmi": Metric("normalised mutual information", "How well clusters without labels match the classes.", 0.0),
     "ari": Metric("adjusted Rand index", "How well clusters without labels match the classes.", 0.0),
 }
@@ -70,12 +71,18 @@ METHODS = {
 ARMS = {
     "sample_matched": "equally many films seen",
     "compute_matched": "equally much computation",
+    "both": "equally many films seen and equally much computation",
     "none": "films and computation not matched",
 }
 
 
 def metric_of(name: str) -> Metric:
     """Words of a metric."""
+    if name.startswith("map_at_"):
+        depth = name.removeprefix("map_at_")
+        return Metric(
+            f"mean average precision at {depth}", f"How far up among {depth} neighbours the wanted films stand."
+        )
     return METRICS.get(name, Metric(name.replace("_", " "), ""))
 
 

@@ -4,7 +4,7 @@ The headline of a task and probe is: all test films, all labels, the mean over d
 that were asked. Everything else is told beside it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TypeVar
 
@@ -20,10 +20,16 @@ T = TypeVar("T")
 
 
 class Reading:
-    """The rows of one comparison, in their order."""
+    """The rows of one comparison, in their order.
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    Args:
+        rows: of ``comparison.parquet``.
+        groups: encoder → group of runs that it belongs to.
+    """
+
+    def __init__(self, rows: Sequence[Row], groups: Mapping[str, str] | None = None) -> None:
         self.rows = list(rows)
+        self.groups = dict(groups or {})
         self._main: dict[tuple[str, str], str] = {}
         for row in rows:  # the first metric of a task and probe is the one that figures show
             self._main.setdefault((row.task, row.probe), row.metric)
@@ -45,10 +51,14 @@ class Reading:
         return [name for name in names if not self.is_floor(name)] + [name for name in names if self.is_floor(name)]
 
     @cached_property
-    def runs(self) -> list[str]:
-        """Single encoders: groups of several runs left out."""
-        groups = {row.encoder for row in self.rows if row.n_runs > 1}
-        return [name for name in self.encoders if name not in groups]
+    def shown(self) -> list[str]:
+        """What figures show: the sides of differences, so groups of runs in place of their members."""
+        sides = {name for row in self.differences() for name in (row.encoder, row.reference)}
+        return [name for name in self.encoders if name in sides] or self.encoders
+
+    def members(self, group: str) -> list[str]:
+        """Single runs of a group of several; none of a single encoder."""
+        return [name for name, own in self.groups.items() if own == group and name != group]
 
     @cached_property
     def pairs(self) -> list[tuple[str, str, str]]:

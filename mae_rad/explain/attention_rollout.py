@@ -38,7 +38,8 @@ def attention_rollout(encoder: ViT, pooling: Pooling, patches: Patches) -> Tenso
         mixed = (mean_attention(block.attn, block.norm1(tokens)) @ flow + flow) / 2
         flow, tokens = mixed, block(tokens)
     weights = token_weights(pooling, encoder.features(tokens))
-    return (weights[:, None] @ flow)[:, 0, 1:]
+    reached: Tensor = (weights[:, None] @ flow)[:, 0, 1:]
+    return reached
 
 
 @torch.no_grad()
@@ -59,7 +60,8 @@ def mean_attention(layer: SelfAttention, tokens: Tensor) -> Tensor:
 def token_weights(pooling: Pooling, features: Features) -> Tensor:
     """[B, M] how much of each token is in the vector of a film; sums to 1."""
     films, count, _ = features.tokens.shape
-    cls, mean = torch.zeros(2, films, 1 + count, device=features.tokens.device)
+    cls = torch.zeros(films, 1 + count, device=features.tokens.device)
+    mean = torch.zeros_like(cls)
     cls[:, 0] = 1
     mean[:, 1:] = 1 / count
     if pooling.attention is not None:
@@ -72,5 +74,6 @@ def _attentive(pooling: AttentivePooling, tokens: Tensor) -> Tensor:
     films, count, dim = tokens.shape
     keys, _ = pooling.key_value(pooling.norm(tokens)).float().view(films, count, 2, pooling.heads, -1).unbind(2)
     query = pooling.query.float().view(pooling.heads, -1)
-    scores = torch.einsum("bnhd,hd->bhn", keys, query) / math.sqrt(dim // pooling.heads)
-    return scores.softmax(dim=-1).mean(dim=1)
+    scores: Tensor = torch.einsum("bnhd,hd->bhn", keys, query) / math.sqrt(dim // pooling.heads)
+    weights: Tensor = scores.softmax(dim=-1).mean(dim=1)
+    return weights

@@ -2,8 +2,8 @@
 
 The channels of the tokens at one depth are weighed by the mean over the patches of the gradient of the score, summed,
 and cut at zero. The depth is the input of one of the last blocks, where the class token still reads the patches, so
-that the map is there for every pooling. captum does the arithmetic; only the blocks above the depth keep what a gradient
-needs, and no hook touches the encoder itself.
+that the map is there for every pooling. captum does the arithmetic; only the blocks above the depth keep what a
+gradient needs, and no hook touches the encoder itself.
 
 Legend: B films, N patches, D channels, L labels.
 """

@@ -5,20 +5,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from data_prep.one_film import Preparation
 from data_prep.settings import Settings
 from mae_rad.encoders.resnet import ResNetSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.heads import TaskSettings
 from mae_rad.heads.base import Line
-
-
-class FilmFacts(Settings):
-    """How the films of the training shards had been prepared; a film from elsewhere is prepared alike."""
-
-    max_side: int | Literal["native"]
-    """Longest side in pixels, after area averaging; a smaller film is not enlarged."""
-    codec: str
-    """How they are stored; jpeg keeps 8 bits of the displayed film."""
 
 
 class Scope(Settings):
@@ -43,7 +35,8 @@ class PredictorCard(Settings):
     operating_points: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Name → label → threshold on the probability, from which on it counts as present."""
     scope: Scope
-    film: FilmFacts
+    film: Preparation
+    """How the films of the training shards had been prepared; a film from elsewhere is prepared alike."""
     measured: dict[str, str] = Field(default_factory=dict)
     """What the final judgement on test films found, in words."""
     provenance: dict[str, str | int | float | None]

@@ -37,7 +37,7 @@ class ServedEncoder:
             params: ``tokens``, T; what the encoder was trained at where it is not given.
         """
         tokens = int((params or {}).get("tokens", self._tokens))
-        vectors = np.empty((len(model_input), self._encoder.dim), np.float32)
+        vectors = np.empty((len(model_input["film"]), self._encoder.dim), np.float32)
         rows = zip(model_input["film"], model_input["sidecar"], strict=True)
         for number, (stream, sidecar) in enumerate(rows):
             film = Film(stream, Sidecar.model_validate_json(sidecar))

@@ -28,6 +28,7 @@ class FilmView(NamedTuple):
 
 
 def draw_gallery(
+    heading: str,
     title: str,
     rows: NDArray[np.int64],
     films: Sequence[FilmDetections],
@@ -38,6 +39,7 @@ def draw_gallery(
     """Draw ``films-<label>-right.png`` and ``-wrong.png``: films at one operating point, with their boxes.
 
     Args:
+        heading: label and split, in words.
         title: of the label.
         rows: of the films in the index.
         films: their boxes, in source raster pixels.
@@ -52,8 +54,8 @@ def draw_gallery(
         chosen = [place for kind, places in kinds.items() if kind[0] == verdict for place in places[:PER_KIND]]
         shown = [one for place in chosen if (one := _shown(int(rows[place]), drawn[place], view)) is not None]
         if shown:
-            heading = f"{title}: {verdict} ones among {len(films)} films, boxes with a score from {threshold:.2f} on"
-            box_sheet(shown, heading).save(folder / f"films-{name}-{verdict}.png")
+            words = f"{heading}: {verdict} ones of {len(films)}, boxes with a score from {threshold:.2f} on"
+            box_sheet(shown, words).save(folder / f"films-{name}-{verdict}.png")
 
 
 def _at(film: FilmDetections, threshold: float) -> FilmDetections:

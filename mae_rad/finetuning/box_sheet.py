@@ -106,11 +106,11 @@ def _drawn(film: FilmWithBoxes, part: tuple[float, float, float, float], scale: 
     picture = Image.fromarray(np.rint(np.clip(seen, 0, 255)).astype(np.uint8)).convert("RGB")
     pen = ImageDraw.Draw(picture)
     boxes = [
-        *((box, TRUE, "") for box in film.true),
         *(
             (box, RIGHT if right else WRONG, f"{score:.2f}")
             for box, right, score in zip(film.predicted, film.right, film.scores, strict=True)
         ),
+        *((box, TRUE, "") for box in film.true),
     ]
     for box, colour, text in boxes:
         corners = (box - np.array((left, top, left, top))) * scale

@@ -3,7 +3,7 @@
 Legend: F films, L labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.calibration import log_loss
 from mae_rad.finetuning.conclusion import Judged, conclude
 from mae_rad.finetuning.films import Seen
-from mae_rad.finetuning.label_targets import KnownLabels, drawing_weights, known_labels, loss_weights
+from mae_rad.finetuning.label_targets import drawing_weights, known_labels, loss_weights
 from mae_rad.finetuning.results import (
     Asked,
 )
@@ -68,10 +68,25 @@ class Classification(Task[Row]):
         """Films with a value for some label."""
         return (self._learned if split == "train" else self._judged).any
 
+    def check(self, rows: Mapping[str, NDArray[np.int64]]) -> None:
+        """Both classes of every label in train, and of some label in val."""
+        train, val = self._learned.take(rows["train"]), self._judged.take(rows["val"])
+        for place, label in enumerate(self._task.titles):
+            if problem := _one_sided(train.values[:, place]):
+                raise EvaluationError(
+                    f"of {len(rows['train'])} training films label {label!r} has {problem};"
+                    " widen data.where or data.label_fraction, or leave the label out"
+                )
+        problems = [_one_sided(val.values[:, place]) for place in range(len(self._task.titles))]
+        if all(problems):
+            raise EvaluationError(
+                f"of {len(rows['val'])} val films no label has present and absent ones: no weights can be chosen"
+                f" ({self._task.titles[0]!r}: {problems[0]}); shard with a larger splits.val, or label more films"
+            )
+
     def target(self, rows: NDArray[np.int64]) -> RowTarget:
         """Values, and weights for the loss."""
         known = self._learned.take(rows)
-        self._refuse_one_sided(known)
         weights = loss_weights(known, self._task.labels, positive_weight=self._task.balance == "positive_weight")
         return RowTarget(np.nan_to_num(known.values), weights)
 
@@ -131,16 +146,13 @@ class Classification(Task[Row]):
                     lines.append(f"{split} {label}: left out {told}.")
         return lines
 
-    def _refuse_one_sided(self, known: KnownLabels) -> None:
-        for place, label in enumerate(self._task.titles):
-            values = known.values[:, place]
-            present, absent = bool((values > 0.5).any()), bool((values < 0.5).any())
-            if not (present and absent):
-                side = "only present ones" if present else "only absent ones" if absent else "none with a value"
-                raise EvaluationError(
-                    f"of {len(values)} training films label {label!r} has {side};"
-                    " widen data.where or data.label_fraction, or leave the label out"
-                )
+
+def _one_sided(values: NDArray[np.float32]) -> str:
+    """What is wrong with values [F] that are not on both sides; empty where they are."""
+    present, absent = bool((values > 0.5).any()), bool((values < 0.5).any())
+    if present and absent:
+        return ""
+    return "only present ones" if present else "only absent ones" if absent else "none with a value"
 
 
 def _quick(asked: Asked) -> dict[str, float]:

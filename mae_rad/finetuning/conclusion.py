@@ -4,7 +4,7 @@ EVALUATION/
   results.parquet      every figure with its interval: label, split, subset, metric, operating point
   results.txt          the same of all films, to read
   predictions.parquet  logit and probability of every film of val and test
-  curves.png reliability.png confusion.png
+  curves.png reliability.png confusion.png subgroups.png
   films-<label>.png    films on which the head was right and wrong
 """
 
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from data_prep.label_tables import read_boxes
 from mae_rad.data.shards import ShardIndex
 from mae_rad.evaluation.calibration import fit_line, probabilities
-from mae_rad.finetuning.figures import draw_confusion, draw_curves, draw_reliability
+from mae_rad.finetuning.figures import draw_confusion, draw_curves, draw_reliability, draw_subgroups
 from mae_rad.finetuning.film_sheet import examples, film_sheet
 from mae_rad.finetuning.results import (
     ALL,
@@ -75,14 +75,13 @@ def conclude(
 
 
 def results_text(results: Sequence[Result], left_out: Sequence[str]) -> str:
-    """Figures of all films as lines, and what was left out."""
+    """Figures as lines, those of all films first, and what was left out."""
     lines = []
-    for one in results:
-        if one.subset == ALL:
-            what = f"{one.metric.replace('_', ' ')}{f' ({one.operating_point})' if one.operating_point else ''}"
-            figure = f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
-            of = f"{one.n_present} of {one.n_films} films present, {one.n_patients} patients"
-            lines.append(f"{one.split:<5} {one.label:<24} {what:<42} {figure:<24} {of}")
+    for one in sorted(results, key=lambda one: one.subset != ALL):
+        what = f"{one.metric.replace('_', ' ')}{f' ({one.operating_point})' if one.operating_point else ''}"
+        figure = _figure(one)
+        of = f"{one.n_present} of {one.n_films} films present, {one.n_patients} patients"
+        lines.append(f"{one.split:<5} {one.subset:<20} {one.label:<24} {what:<42} {figure:<24} {of}")
     return "\n".join([*lines, "", "95 % intervals over patients.", *left_out, ""])
 
 
@@ -113,7 +112,7 @@ def _results(
             about = About(label, split, repetitions=evaluation.repetitions)
             results += score_results(asked, lines[label], about)
             results += decision_results(asked, lines[label], own, about)
-            for name, here in subgroups(index.table.take(asked.rows), asked.patients):
+            for name, here in subgroups(index.table.take(asked.rows), asked.patients) if split == "test" else ():
                 part, about_part = asked.among(here), about._replace(subset=name)
                 results += score_results(part, lines[label], about_part)
                 results += decision_results(part, lines[label], own, about_part)
@@ -155,8 +154,9 @@ def _draw(
         draw_curves(both, words, split, folder / "curves.png")
         draw_reliability(both, lines, split, folder / "reliability.png")
         draw_confusion(both, lines, points, split, folder / "confusion.png")
-    encoder = settings.encoder
-    assert encoder is not None  # the run has filled it in
+        draw_subgroups(
+            [one for one in results if one.split == split and one.metric == "auroc"], folder / "subgroups.png"
+        )
     assert isinstance(settings.task, ClassificationSettings)
     boxes = pa.concat_tables([read_boxes(shards) for shards in settings.data.shards])
     named = {one.title: one.label for one in settings.task.labels}
@@ -172,9 +172,13 @@ def _draw(
                 own,
                 title=title,
                 tokens=settings.film.tokens,
-                patch=encoder.patch,
+                patch=settings.backbone.patch,
             )
             sheet.save(folder / f"films-{re.sub(r'[^a-z0-9]+', '-', label.lower())}.png")
+
+
+def _figure(one: Result) -> str:
+    return f"{one.value:.3f}" + (f" [{one.low:.3f}, {one.high:.3f}]" if np.isfinite(one.low) else "")
 
 
 def _ap(results: Sequence[Result], label: str, split: str) -> str:
@@ -183,7 +187,7 @@ def _ap(results: Sequence[Result], label: str, split: str) -> str:
 
 def _words(results: Sequence[Result], label: str, split: str, metric: str) -> str:
     one = next(r for r in results if (r.label, r.split, r.metric, r.subset) == (label, split, metric, ALL))
-    return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+    return _figure(one)
 
 
 def _values(results: Sequence[Result]) -> dict[str, float]:
@@ -195,12 +199,20 @@ def _values(results: Sequence[Result]) -> dict[str, float]:
 
 
 def _measured(results: Sequence[Result]) -> dict[str, str]:
-    shown = ("auroc", "average_precision", "calibration_error", "sensitivity", "specificity")
+    shown = {
+        "auroc": "AUROC",
+        "average_precision": "average precision",
+        "calibration_error": "calibration error",
+        "sensitivity": "sensitivity",
+        "specificity": "specificity",
+    }
     return {
-        f"{one.label}: {one.metric.replace('_', ' ')}"
-        f"{f' at {one.operating_point}'.replace('_', ' ') if one.operating_point else ''}"
-        f" ({one.n_present} of {one.n_films} films, {one.n_patients} patients)": f"{one.value:.3f}"
-        f" [{one.low:.3f}, {one.high:.3f}]"
+        f"{one.label}: {shown[one.metric]}{f' at {_spoken(one.operating_point)}' if one.operating_point else ''}"
+        f" ({one.n_present} of {one.n_films} films present, {one.n_patients} patients)": _figure(one)
         for one in results
         if one.split == "test" and one.metric in shown and one.subset == ALL
     }
+
+
+def _spoken(point: str) -> str:
+    return f"the threshold for {point.removeprefix('sensitivity_')} % sensitivity on val"

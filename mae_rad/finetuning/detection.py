@@ -4,7 +4,7 @@ Legend: F films, L labels, K boxes of a film.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,17 +17,12 @@ from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection_metrics import (
     SIZE_PATCH,
     SIZE_TOKENS,
-    detection_estimates,
     quick_estimates,
-    threshold_at,
 )
 from mae_rad.evaluation.detections import FilmDetections
-from mae_rad.evaluation.froc_figure import draw_froc
-from mae_rad.evaluation.intervals import bootstrap, interval
+from mae_rad.finetuning.box_conclusion import JudgedLabel, conclude_boxes
 from mae_rad.finetuning.box_films import CutSquare, FilmBoxes, PlaceBoxes, stack_boxes
-from mae_rad.finetuning.box_gallery import FilmView, draw_gallery
 from mae_rad.finetuning.known_boxes import KnownBoxes, known_boxes
-from mae_rad.finetuning.results import ALL, Result, write_results
 from mae_rad.finetuning.settings import FinetuneSettings
 from mae_rad.finetuning.task import Answered, Task, Verdict
 from mae_rad.heads.base import Boxes as Found
@@ -35,12 +30,6 @@ from mae_rad.heads.box_head import Predictions, choose_boxes
 from mae_rad.heads.detection import DetectionSettings
 
 _log = logging.getLogger(__name__)
-
-OPERATING_RATES = (0.25, 1.0, 4.0)
-"""False positives per film at which thresholds are chosen, on val."""
-SHOWN_AT = 1.0
-"""… of the pictures."""
-_MEASURED = ("ap50", "ap", "froc", "sensitivity_at_1", "film_auroc")
 
 
 class Mapped(NamedTuple):
@@ -50,20 +39,6 @@ class Mapped(NamedTuple):
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
     unit: float
-
-
-class Label(NamedTuple):
-    """The films of one split on which all boxes of a label are told.
-
-    Attributes:
-        rows: [F] places in the index.
-        films: F films' boxes, in source raster pixels.
-        patients: [F] number of the patient.
-    """
-
-    rows: NDArray[np.int64]
-    films: list[FilmDetections]
-    patients: NDArray[np.int64]
 
 
 class Detection(Task[FilmBoxes]):
@@ -78,10 +53,11 @@ class Detection(Task[FilmBoxes]):
         shards, judged_by = settings.data.shards, settings.evaluation.policy
         self._learned = known_boxes(index, shards, self._task.labels, settings.data.policy)
         self._judged = known_boxes(index, shards, self._task.labels, judged_by) if judged_by else self._learned
-        for label, reasons in self._learned.left_out.items():
-            if reasons:
-                words = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-                _log.info("%s: films left out: %s", label, words)
+        self._left_out = _left_out_lines("", self._learned)
+        if judged_by:
+            self._left_out = _left_out_lines("training: ", self._learned) + _left_out_lines("judging: ", self._judged)
+        for line in self._left_out:
+            _log.info(line)
         patients = index.table.column("patient").combine_chunks().dictionary_encode().indices
         self._patients = patients.to_numpy().astype(np.int64)
         self._frames: dict[int, tuple[BoxFrame, float]] = {}
@@ -139,23 +115,11 @@ class Detection(Task[FilmBoxes]):
         return (values["ap50"] + values["froc"]) / 2
 
     def conclude(self, val: Answered, test: Answered | None, folder: Path) -> Verdict:
-        """Thresholds on val; figures of both splits in ``results.parquet``, FROC curves and films as pictures."""
-        points: dict[str, dict[str, float]] = {}
-        on_val = self._labels(val)
-        for title, label in on_val.items():
-            for rate in OPERATING_RATES:
-                if (threshold := threshold_at(label.films, rate)) is not None:
-                    points.setdefault(f"{rate:g} false positives per film", {})[title] = threshold
-        results: list[Result] = []
-        on_test = self._labels(test) if test else {}
-        for split, labels in (("val", on_val), ("test", on_test)):
-            for title, label in labels.items():
-                results += self._results(title, split, label)
-        write_results(results, folder / "results.parquet")
-        self._draw(on_test or on_val, points.get(f"{SHOWN_AT:g} false positives per film", {}), folder)
-        return Verdict({}, points, _measured(results), _values(results))
+        """Thresholds on val; figures of both splits, FROC curves and films with their boxes."""
+        splits = {"val": self._labels(val)} | ({"test": self._labels(test)} if test else {})
+        return conclude_boxes(splits, self._left_out, self.settings, self.index, folder)
 
-    def _labels(self, answered: Answered) -> dict[str, Label]:
+    def _labels(self, answered: Answered) -> dict[str, JudgedLabel]:
         """Name → the films of which the label is known, with what was found on them, in source raster pixels."""
         labels = {}
         mapped = [self._mapped(row, found) for row, found in zip(answered.rows.tolist(), answered.outputs, strict=True)]
@@ -165,7 +129,7 @@ class Detection(Task[FilmBoxes]):
                 _of_label(place, mapped[number], self._judged, int(answered.rows[number])) for number in chosen.tolist()
             ]
             rows = answered.rows[chosen]
-            labels[title] = Label(rows, films, self._patients[rows])
+            labels[title] = JudgedLabel(rows, films, self._patients[rows])
         return labels
 
     def _mapped(self, row: int, found: Found) -> Mapped:
@@ -176,25 +140,6 @@ class Detection(Task[FilmBoxes]):
         frame, unit = self._frames[row]
         corners = frame.to_source(found.corners.double().numpy())
         return Mapped(corners, found.scores.double().numpy(), found.labels.numpy(), unit)
-
-    def _results(self, title: str, split: str, label: Label) -> list[Result]:
-        if not label.films:
-            return []
-        estimates = {name: [estimate] for name, estimate in detection_estimates(label.films).items()}
-        repetitions = self.settings.evaluation.repetitions
-        drawn = bootstrap(label.patients, estimates, repetitions=repetitions, seed=0)
-        present = sum(len(film.true) > 0 for film in label.films)
-        counts = len(label.films), len(np.unique(label.patients)), present
-        return [Result(title, split, ALL, name, "", *interval(drawn[name]), *counts) for name in estimates]
-
-    def _draw(self, labels: Mapping[str, Label], thresholds: Mapping[str, float], folder: Path) -> None:
-        films = {title: label.films for title, label in labels.items()}
-        patients = {title: label.patients for title, label in labels.items()}
-        repetitions = self.settings.evaluation.repetitions
-        draw_froc(films, patients, folder / "froc.png", repetitions=repetitions)
-        for title, label in labels.items():
-            view = FilmView(self.index, self.settings.film.tokens, self._patch)
-            draw_gallery(title, label.rows, label.films, thresholds.get(title, 1.0), view, folder)
 
     def _refuse_without_boxes(self, rows: NDArray[np.int64]) -> None:
         for place, title in enumerate(self._task.titles):
@@ -216,15 +161,9 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def _values(results: Sequence[Result]) -> dict[str, float]:
-    return {f"{one.metric}/{one.label}": one.value for one in results if one.split == "test"}
-
-
-def _measured(results: Sequence[Result]) -> dict[str, str]:
-    shown = [one for one in results if one.split == "test" and one.metric in _MEASURED]
-    return {
-        f"{one.label}: {one.metric} ({one.n_present} of {one.n_films} films with boxes, {one.n_patients} patients)": (
-            f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
-        )
-        for one in shown
-    }
+def _left_out_lines(policy: str, known: KnownBoxes) -> list[str]:
+    return [
+        f"{policy}{title}: films left out: " + ", ".join(f"{count} {why}" for why, count in sorted(reasons.items()))
+        for title, reasons in known.left_out.items()
+        if reasons
+    ]

@@ -3,7 +3,7 @@
 Colours are those of Okabe and Ito, which colour-blind readers tell apart; lines differ in style besides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mae_rad.evaluation.calibration import BINS, probabilities
-from mae_rad.finetuning.results import Asked
+from mae_rad.finetuning.results import ALL, Asked, Result
 from mae_rad.heads.base import Line
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -52,7 +52,10 @@ def draw_curves(films: Mapping[str, Asked], areas: Mapping[str, tuple[str, str]]
 
 
 def draw_reliability(films: Mapping[str, Asked], lines: Mapping[str, Line], split: str, path: Path) -> None:
-    """Share of present films against the mean probability of their bin, before and after calibration."""
+    """Share of present films against the mean probability of their bin, before and after calibration.
+
+    A bin of more films has a larger mark.
+    """
     figure = Figure(figsize=(4.6 * len(films), 6.4), layout="constrained")
     panels = figure.subplots(2, len(films), sharex=True, squeeze=False, height_ratios=(3, 1))
     for (label, asked), (panel, below) in zip(films.items(), panels.T, strict=True):
@@ -62,10 +65,13 @@ def draw_reliability(films: Mapping[str, Asked], lines: Mapping[str, Line], spli
         ):
             told = probabilities(asked.logits, line)
             bins = np.minimum((told * BINS).astype(int), BINS - 1)
-            full = np.unique(bins)
+            full, counts = np.unique(bins, return_counts=True)
             means = [told[bins == one].mean() for one in full]
             shares = [asked.present[bins == one].mean() for one in full]
-            panel.plot(means, shares, color=colour, marker=marker, markersize=5, label=name)
+            panel.plot(means, shares, color=colour, linewidth=0.8)
+            panel.scatter(
+                means, shares, 15 + 300 * counts / len(told), color=colour, marker=marker, label=name, alpha=0.8
+            )
             below.hist(told, bins=BINS, range=(0, 1), histtype="step", color=colour)
         panel.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
         _dress(panel, "", f"share present, {split} films", label)
@@ -98,6 +104,33 @@ def draw_confusion(
         panel.set_xticks([0, 1], ["told present", "told absent"])
         panel.set_yticks([0, 1], ["present", "absent"], rotation=90, va="center")
         panel.set_title(f"{label}, {split} films\n{_words(point)}: from {threshold:.3f}", fontsize=10)
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_subgroups(areas: Sequence[Result], path: Path) -> None:
+    """AUROC of all films and of each part of them, with intervals.
+
+    Args:
+        areas: of one split.
+        path: PNG.
+    """
+    labels = list(dict.fromkeys(one.label for one in areas))
+    subsets = list(dict.fromkeys(one.subset for one in areas))
+    figure = Figure(figsize=(4.6 * len(labels) + 1.6, 1.4 + 0.42 * len(subsets)), layout="constrained")
+    for label, panel in zip(labels, figure.subplots(1, len(labels), sharey=True, squeeze=False)[0], strict=True):
+        for one in areas:
+            if one.label == label:
+                down, colour = subsets.index(one.subset), _COLOURS[0] if one.subset == ALL else _GREY
+                if np.isfinite(one.low):
+                    panel.plot([one.low, one.high], [down, down], color=colour, linewidth=2)
+                panel.plot(one.value, down, marker="o", color=colour, markersize=6)
+                text = f"{one.value:.2f}, {one.n_present} of {one.n_films}"
+                panel.annotate(text, (1.03, down), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+        panel.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
+        panel.set_yticks(range(len(subsets)), subsets, fontsize=9)
+        panel.set_ylim(len(subsets) - 0.5, -0.5)
+        panel.set_xlim(0, 1.02)
+        _dress(panel, f"AUROC, {areas[0].split} films, 95 % over patients", "", f"{label}", square=False)
     figure.savefig(path, dpi=_DPI)
 
 

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from mae_rad.data.batch import Patches
 from mae_rad.data.order import Order
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.vit import Features
@@ -32,18 +30,11 @@ def bytes_to_keep(films: int, head: Head, *, dim: int, tokens: int) -> float:
     return 4.0 * films * dim * (2 + (_MOST_PATCHES * tokens if head.stands_on == "tokens" else 1))
 
 
-@torch.no_grad()
-def encode(
-    shown: Iterator[tuple[list[int], Patches]], encoder: nn.Module, device: torch.device, *, summary: bool
-) -> Kept:
-    """Features of films; as a summary, the mean of the tokens stands for them."""
-    kept: Kept = {}
-    for rows, patches in shown:
-        features = encoder(patches.to(device))
-        tokens = features.tokens.mean(dim=1, keepdim=True) if summary else features.tokens
-        parts = (part.float().cpu().clone() for part in (tokens, features.pooled, features.cls))
-        kept |= {row: Features(*film) for row, *film in zip(rows, *parts, strict=True)}
-    return kept
+def encode(rows: Sequence[int], features: Features, *, summary: bool) -> Kept:
+    """Features of films apart; as a summary, the mean of the tokens stands for them."""
+    tokens = features.tokens.mean(dim=1, keepdim=True) if summary else features.tokens
+    parts = (part.float().cpu().clone() for part in (tokens, features.pooled, features.cls))
+    return {row: Features(*film) for row, *film in zip(rows, *parts, strict=True)}
 
 
 def grouped(kept: Kept, rows: Sequence[int]) -> list[tuple[list[int], Features]]:

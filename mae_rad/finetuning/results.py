@@ -20,6 +20,8 @@ from mae_rad.heads.base import Line
 
 Flags = NDArray[np.bool_]
 ALL = "all"
+_BIASED = "calibration_error"
+"""Larger on resamples, which hold films twice, than on the films."""
 
 
 class Asked(NamedTuple):
@@ -80,7 +82,9 @@ def threshold_for(sensitivity: float, probability: Floats, present: Flags) -> fl
 
 
 def score_results(asked: Asked, line: Line, about: About) -> list[Result]:
-    """AUROC and average precision; log-loss, Brier score and calibration error before and after calibration."""
+    """AUROC and average precision; of all films also log-loss, Brier score and calibration error, and these before
+    calibration.
+    """
     if not asked.both:
         return []
     present = asked.present
@@ -88,7 +92,7 @@ def score_results(asked: Asked, line: Line, about: About) -> list[Result]:
         "auroc": partial(auroc, present, asked.logits),
         "average_precision": partial(average_precision, present, asked.logits),
     }
-    for name, one in (("", line), ("_uncalibrated", Line())):
+    for name, one in (("", line), ("_uncalibrated", Line())) if about.subset == ALL else ():
         told = probabilities(asked.logits, one)
         estimates |= {
             f"log_loss{name}": partial(log_loss, one.slope * asked.logits + one.offset, present),
@@ -125,7 +129,11 @@ def _results(asked: Asked, estimates: Mapping[str, Estimate], about: About, poin
     single = {name: [estimate] for name, estimate in estimates.items()}
     drawn = bootstrap(asked.patients, single, repetitions=about.repetitions, seed=about.seed)
     counts = len(asked.present), len(np.unique(asked.patients)), int(asked.present.sum())
-    return [Result(*about[:3], name, point, *interval(drawn[name]), *counts) for name in estimates]
+    results = []
+    for name in estimates:
+        value, low, high = interval(drawn[name], biased=name.startswith(_BIASED))
+        results.append(Result(*about[:3], name, point, value, max(low, 0.0), high, *counts))
+    return results
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from data_prep.one_film import Preparation
+from data_prep.progress import Progress
 from data_prep.shard_format import read_dataset_card
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
@@ -23,7 +25,7 @@ from mae_rad.errors import RunError
 from mae_rad.export.encoder import portable, read_card, start_encoder
 from mae_rad.export.objective import encoder_folder
 from mae_rad.export.predictor import build_model, save_predictor
-from mae_rad.export.predictor_card import FilmFacts, Scope
+from mae_rad.export.predictor_card import Scope
 from mae_rad.finetuning.films import Group, TakeLabelled, labelled_batches, on_device
 from mae_rad.finetuning.kept_features import Kept, bytes_to_keep, encode, grouped, kept_batches
 from mae_rad.finetuning.model import Supervised
@@ -148,10 +150,16 @@ class Finetuning(Work):
             "operating_points": verdict.operating_points,
             "measured": verdict.measured,
             "scope": Scope(body_parts=self._counts("body_part"), views=self._counts("view")),
-            "film": self._film_facts(),
+            "film": self._preparation(),
             "provenance": self.provenance() | self._films_used() | {"best_step": step},
         }
         save_predictor(self._model.encoder, self._model.head, folder.predictor, card)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """With the name of what it begins with."""
+        start = self.settings.start_from
+        return super().tags | {"start_from": start.name if start else "scratch"}
 
     def provenance(self) -> dict[str, str | int | float | None]:
         """With the encoder that it began with."""
@@ -198,13 +206,23 @@ class Finetuning(Work):
         needed = bytes_to_keep(films, self._model.head, dim=self._model.encoder.dim, tokens=settings.film.tokens)
         return self._model.frozen and unvaried and needed <= settings.runtime.cache_gib * 2**30
 
+    @torch.no_grad()
     def _encoded(self, who: Ranks) -> Kept:
         """Features of the films of train and val; the ranks share the work."""
         model, kept = self._model, Kept()
+        films = sum(len(self._rows[split]) for split in ("train", "val"))
+        progress = Progress("encode", "films", films) if who.first else None
         with _evaluating(model, who.device, autocast=self.settings.precision == "bf16"):
             for split in ("train", "val"):
                 shown = self._shown(self._rows[split][who.rank :: who.world])
-                kept |= encode(shown, model.encoder, who.device, summary=model.head.stands_on == "summary")
+                for rows, patches in shown:
+                    kept |= encode(
+                        rows, model.encoder(patches.to(who.device)), summary=model.head.stands_on == "summary"
+                    )
+                    if progress:
+                        progress.add(len(rows) * who.world)
+        if progress:
+            progress.close()
         return {row: film for part in gather_over_ranks(kept) for row, film in part.items()}
 
     def _keep_if_best(self, folder: RunFolder, step: int, value: float) -> None:
@@ -223,11 +241,10 @@ class Finetuning(Work):
         values = pc.value_counts(pc.drop_null(self._train.table.column(column))).to_pylist()
         return {one["values"]: one["counts"] for one in values}
 
-    def _film_facts(self) -> FilmFacts:
-        configs = [read_dataset_card(folder).config for folder in self.settings.data.shards]
-        sides = [config.get("max_side", "native") for config in configs]
-        side: Any = "native" if "native" in sides else max(sides)
-        return FilmFacts(max_side=side, codec=configs[0].get("codec", "htj2k"))
+    def _preparation(self) -> Preparation:
+        """That of the shards with the largest films."""
+        known = [Preparation.of(read_dataset_card(folder).config) for folder in self.settings.data.shards]
+        return max(known, key=lambda one: math.inf if one.max_side == "native" else one.max_side)
 
     def _films_used(self) -> dict[str, int]:
         patients = self._films.table.column("patient")

@@ -20,7 +20,8 @@ _log = logging.getLogger(__name__)
 def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, Rows]:
     """Places in ``task.index`` of the films of train, val and test that the task can use.
 
-    Films of unknown patients only train: of them nobody knows whether their patient is in another split, too.
+    Films of unknown patients only train: of them nobody knows whether their patient is in another split, too. A film
+    with the pixels of a training film, under another name, neither chooses nor tests.
 
     Raises:
         EvaluationError: a patient stands in two splits, or there is no val film.
@@ -30,10 +31,17 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, R
     refuse_shared_patients(table)
     split = np.array(table.column("split").to_pylist(), dtype=object)
     named = np.asarray(pc.fill_null(table.column("patient_known"), False).to_numpy(zero_copy_only=False))
+    apart = named & ~_shows_what_trains(table, split)
     rows = {
-        name: np.flatnonzero((split == name) & task.known(name) & (named | (name == "train")))
+        name: np.flatnonzero((split == name) & task.known(name) & (apart | (name == "train")))
         for name in ("train", "val", "test")
     }
+    for name in ("val", "test"):
+        lost = int(((split == name) & task.known(name) & ~apart).sum())
+        if lost:
+            _log.warning(
+                "%d %s films are left out: their patient is unknown, or they train under another name", lost, name
+            )
     patients = table.column("patient").take(rows["train"]).to_pylist()
     rows["train"] = rows["train"][in_fraction(patients, data.label_fraction, data.label_seed)]
     if len(rows["train"]) < settings.optimizer.batch:
@@ -48,7 +56,14 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, R
         )
     if len(rows["test"]) == 0:
         _log.warning("no film of the split test has a label: nothing is tested")
+    task.check(rows)
     return rows
+
+
+def _shows_what_trains(table: pa.Table, split: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """[films] which have the pixels of a film of the split train."""
+    pixels = table.column("pixel_sha256")
+    return np.asarray(pc.is_in(pixels, value_set=pixels.filter(pa.array(split == "train")).combine_chunks()).to_numpy())
 
 
 def refuse_shared_patients(table: pa.Table) -> None:

@@ -4,6 +4,7 @@ Legend: F films.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -68,6 +69,13 @@ class Task(ABC, Generic[T]):
     @abstractmethod
     def known(self, split: str) -> NDArray[np.bool_]:
         """[films of the index] of which films something is known, by what counts for ``split``."""
+
+    def check(self, rows: Mapping[str, NDArray[np.int64]]) -> None:
+        """Refuse films of train, val and test from which nothing can be learned or told.
+
+        Raises:
+            EvaluationError: says what is missing.
+        """
 
     @abstractmethod
     def target(self, rows: NDArray[np.int64]) -> Target[T]:

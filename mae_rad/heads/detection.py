@@ -47,7 +47,7 @@ class DetectionSettings(Settings):
     """Draw films with and without boxes equally often."""
     least: float = Field(default=0.02, ge=0, lt=1)
     """Boxes with a lower score are not told."""
-    overlap: float = Field(default=0.5, gt=0, le=1)
+    overlap: float = Field(default=0.4, gt=0, le=1)
     """Of two boxes of a label that overlap more, the surer one stands."""
     most: int = Field(default=100, ge=1)
     """Boxes of a film."""

@@ -6,7 +6,7 @@ one scale; a bar tells the scale where the spacing of the pixels is known.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -76,7 +76,7 @@ def draw_overlay(
 
 
 def shown(stream: bytes, sidecar: Sidecar, side: int = SIDE) -> Pixels:
-    """[rows, columns] the film as it is displayed, its longer side ``side`` pixels, or twice its own if that is less."""
+    """[rows, columns] the film as it is displayed, ``side`` pixels on its longer side, or twice its own if less."""
     scale = min(side / max(sidecar.rows, sidecar.columns), 2.0)
     rows, columns = (max(1, round(length * scale)) for length in (sidecar.rows, sidecar.columns))
     bits = sidecar.display.bits
@@ -98,13 +98,12 @@ def heated(film: Pixels, values: NDArray[np.float32]) -> Pixels:
 
 
 def _drawn(record: Record) -> list[FoundBox]:
-    """Boxes at an operating point, the surest on top."""
-    return [box for box in reversed(record.boxes) if any(box.reached.values())]
+    """Boxes that count as found, the surest on top."""
+    return [box for box in reversed(record.boxes) if box.found]
 
 
 def _colours(record: Record) -> dict[str, tuple[int, int, int]]:
-    labels = dict.fromkeys(one.label for one in (*record.findings, *sorted(record.boxes, key=lambda box: box.label)))
-    return {label: _COLOURS[place % len(_COLOURS)] for place, label in enumerate(labels)}
+    return {one.label: _COLOURS[place % len(_COLOURS)] for place, one in enumerate(record.findings)}
 
 
 def _with_boxes(
@@ -165,9 +164,8 @@ def _scale_bar(sidecar: Sidecar, rows: int) -> Image.Image | None:
     bar = Image.new("RGB", (round(length * per_mm) + 12 + math.ceil(_SMALL.getlength(words)), 18), _PAPER)
     pen = ImageDraw.Draw(bar)
     end = round(length * per_mm) - 1
-    pen.line((0, 9, end, 9), fill=_INK, width=2)
-    for x in (0, end):
-        pen.line((x, 4, x, 14), fill=_INK, width=2)
+    for part in ((0, 8, end, 9), (0, 4, 1, 14), (end - 1, 4, end, 14)):
+        pen.rectangle(part, fill=_INK)
     pen.text((end + 10, 1), words, fill=_FAINT, font=_SMALL)
     return bar
 
@@ -187,21 +185,16 @@ def _heading(record: Record, width: int) -> Image.Image:
 def _table(
     record: Record, points: Mapping[str, Mapping[str, float]], colours: Mapping[str, tuple[int, int, int]]
 ) -> Image.Image:
-    """A line per label: name, number, bar with a tick at each threshold, and which of these it reaches."""
-    rows: list[Finding | FoundBox] = [*record.findings, *(box for box in record.boxes if any(box.reached.values()))]
-    if not rows:
-        rows_told = "no box reaches an operating point"
-        empty = Image.new("RGB", (math.ceil(_FONT.getlength(rows_told)), _LINE), _PAPER)
-        ImageDraw.Draw(empty).text((0, 3), rows_told, fill=_FAINT, font=_FONT)
-        return empty
+    """A line per label: name, number, bar with a tick at each threshold, and the highest of these that it reaches."""
+    rows = record.findings
     name = max(_FONT.getlength(row.label) for row in rows) + _GAP
-    told = [_reached(row) for row in rows]
+    told = [_reached(row, points) for row in rows]
     width = math.ceil(name + _NUMBER + _BAR + _GAP + max(_SMALL.getlength(words) for words in told))
     table = Image.new("RGB", (width, _LINE * len(rows)), _PAPER)
     pen = ImageDraw.Draw(table)
     for place, (row, words) in enumerate(zip(rows, told, strict=True)):
         top, bar = place * _LINE, name + _NUMBER
-        lit = any(row.reached.values())
+        lit = row.found
         pen.text((0, top + 3), row.label, fill=colours[row.label] if lit else _FAINT, font=_FONT)
         pen.text((name, top + 3), f"{row.score:.3f}", fill=_INK, font=_FONT)
         pen.rectangle((bar, top + 6, bar + _BAR, top + 18), fill=_TRACK)
@@ -214,8 +207,12 @@ def _table(
     return table
 
 
-def _reached(row: Any) -> str:
-    return ", ".join(f"{'at or above' if is_reached else 'below'} {name}" for name, is_reached in row.reached.items())
+def _reached(row: Finding, points: Mapping[str, Mapping[str, float]]) -> str:
+    """The strictest operating point that is reached, or the least strict one that is not."""
+    rising = sorted(row.reached, key=lambda name: points[name][row.label])
+    reached = [name for name in rising if row.reached[name]]
+    words = f"reaches {reached[-1]}" if reached else f"below {rising[0]}" if rising else "no operating point is known"
+    return words.replace("_", " ")
 
 
 def _footing(width: int) -> Image.Image:

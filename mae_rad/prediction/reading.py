@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def read_ahead(
     workers: int,
     file_seconds: float = 120,
     memory_gib: float = 8,
-) -> Iterator[tuple[ArchiveFile, Read]]:
+) -> Generator[tuple[ArchiveFile, Read]]:
     """All files in their order, each with what is in it.
 
     Args:
@@ -136,19 +136,23 @@ class _Pools:
         try:
             return future.result()
         except BrokenProcessPool:
-            self._many = _ended(self._many) if _is_broken(self._many) else self._many
+            if _is_broken(self._many):
+                _end(self._many)
+                self._many = None
         began = time.monotonic()
         try:
             self._one = self._one or self._begin(1)
             return self._one.submit(self._work, file).result()
         except BrokenProcessPool:
-            self._one = _ended(self._one)
+            _end(self._one)
+            self._one = None
             late = time.monotonic() - began >= self._seconds
             return Reason.DECODER_TIMEOUT if late else Reason.DECODER_CRASHED
 
     def close(self) -> None:
         """End all processes."""
-        self._many, self._one = _ended(self._many), _ended(self._one)
+        _end(self._many)
+        _end(self._one)
 
     def _begin(self, workers: int) -> ProcessPoolExecutor:
         pool = ProcessPoolExecutor(
@@ -157,7 +161,7 @@ class _Pools:
         try:
             pool.submit(os.getpid).result()
         except BrokenProcessPool:
-            _ended(pool)
+            _end(pool)
             raise PredictionError(
                 "the processes that read films end before they begin: is memory short? Try fewer runtime.workers;"
                 " a script that calls predict() needs: if __name__ == '__main__'"
@@ -175,7 +179,7 @@ def _is_broken(pool: ProcessPoolExecutor | None) -> bool:
     return False
 
 
-def _ended(pool: ProcessPoolExecutor | None) -> None:
+def _end(pool: ProcessPoolExecutor | None) -> None:
     if pool is not None:
         pool.shutdown(wait=True, cancel_futures=True)
 

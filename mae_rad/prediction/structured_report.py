@@ -2,12 +2,12 @@
 
 Every label is a measurement group (TID 1501) of the film: the concept, the certainty that the model places on it in
 percent (the calibrated probability, or the highest score of a box), and for each operating point whether it is reached.
-Every box at an operating point is a planar region (TID 1410) in the pixels of the film. The document is preliminary and
+Every box that is found is a planar region (TID 1410) in the pixels of the film. The document is preliminary and
 not verified; patient and study are those of the film.
 """
 
 import csv
-import warnings
+import io
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 from highdicom import sr
-from pydicom import Dataset
+from pydicom import DataElement, Dataset, config
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
+from pydicom.valuerep import validate_value
 
 from mae_rad.prediction.record import Finding, FoundBox, Record
 
@@ -60,33 +61,36 @@ def structured_report(header: Dataset, record: Record, author: Author) -> sr.Com
     """
     film = _complete(header)
     groups = [_finding(film, record, one, author) for one in record.findings]
-    groups += [
-        _box(film, record, box, author, place) for place, box in enumerate(record.boxes) if any(box.reached.values())
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote values of the header
-        report = sr.MeasurementReport(
-            observation_context=sr.ObservationContext(observer_device_context=_observer(author)),
-            procedure_reported=codes.SCT.PlainRadiography,
-            imaging_measurements=groups,
-            title=codes.DCM.ImagingMeasurementReport,
-        )
-        return sr.ComprehensiveSR(
-            evidence=[film],
-            content=report[0],
-            series_instance_uid=_uid(author, "series", film.StudyInstanceUID),
-            series_number=SERIES_NUMBER,
-            series_description=f"{author.name} by a model, for research",
-            sop_instance_uid=_uid(author, "document", film.SOPInstanceUID, str(record.frame)),
-            instance_number=record.number,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=author.name,
-            software_versions=author.program,
-            device_serial_number=author.version,
-            is_complete=True,
-            is_final=False,
-            is_verified=False,
-        )
+    groups += [_box(film, record, box, author, place) for place, box in enumerate(record.boxes) if box.found]
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=_observer(author)),
+        procedure_reported=codes.SCT.PlainRadiography,
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    return sr.ComprehensiveSR(
+        evidence=[film],
+        content=report[0],
+        series_instance_uid=_uid(author, "series", film.StudyInstanceUID),
+        series_number=SERIES_NUMBER,
+        series_description=f"{author.name} by a model, for research",
+        sop_instance_uid=_uid(author, "document", film.SOPInstanceUID, str(record.frame)),
+        instance_number=record.number,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=author.name,
+        software_versions=author.program,
+        device_serial_number=author.version,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+    )
+
+
+def encoded(report: sr.ComprehensiveSR) -> bytes:
+    """The document as a DICOM file."""
+    file = io.BytesIO()
+    report.save_as(file)
+    return file.getvalue()
 
 
 def concept(kind: str, word: str) -> sr.CodedConcept:
@@ -113,7 +117,7 @@ def _finding(
         finding_sites=_sites(record),
         measurements=[_certainty(finding.score)],
         qualitative_evaluations=_evaluations(finding.reached),
-        source_images=[sr.SourceImageForMeasurementGroup.from_source_image(film, _frames(record))],
+        source_images=[sr.SourceImageForMeasurementGroup(*_source(film, record))],
     )
 
 
@@ -130,7 +134,7 @@ def _box(
     region = sr.ImageRegion(
         graphic_type=sr.GraphicTypeValues.POLYLINE,
         graphic_data=np.array(corners, dtype=np.float32),
-        source_image=sr.SourceImageForRegion.from_source_image(film, _frames(record)),
+        source_image=sr.SourceImageForRegion(*_source(film, record)),
     )
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracked(author, film, record, box.label, f"box {place + 1}"),
@@ -189,8 +193,19 @@ def _tracked(author: Author, film: Dataset, record: Record, *names: str) -> sr.T
     return sr.TrackingIdentifier(uid=uid, identifier=", ".join(names))
 
 
-def _frames(record: Record) -> Sequence[int] | None:
-    return [record.frame] if record.frame else None
+def _source(film: Dataset, record: Record) -> tuple[str, str, Sequence[int] | None]:
+    """Class, instance and frame of the film; a frame also where the class of the file knows none."""
+    return film.SOPClassUID, film.SOPInstanceUID, [record.frame] if record.frame else None
+
+
+def _allowed(element: DataElement) -> bool:
+    if element.keyword == "PatientSex" and element.value not in ("", "M", "F", "O"):  # PS3.3 C.7.1.1
+        return False
+    try:
+        validate_value(element.VR, str(element.value), config.RAISE)
+    except ValueError:
+        return False
+    return True
 
 
 def _uid(author: Author, *names: str) -> UID:
@@ -199,11 +214,14 @@ def _uid(author: Author, *names: str) -> UID:
 
 
 def _complete(header: Dataset) -> Dataset:
-    """A copy with all that has to be there; UIDs that the file does not tell, or tells wrongly, are made from others."""
+    """A copy with all that has to be there: empty where the file tells nothing, or nothing that DICOM allows.
+
+    UIDs that the file does not tell are made from others.
+    """
     film = Dataset()
     film.update(header)
     for keyword in _TYPE_2:
-        if keyword not in film:
+        if keyword not in film or not _allowed(film[keyword]):
             setattr(film, keyword, "")
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
         if keyword not in film:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from mae_rad.tracking.public_values import public_value
 from mae_rad.tracking.store import legal
 
+COLOUR_TAG = "mlflow.runColor"
+"""Colour of a run in MLflow's charts."""
 _PER_BATCH = 1000
 """Metrics that MLflow takes at once, with params and tags."""
 

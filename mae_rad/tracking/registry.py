@@ -5,10 +5,12 @@ with, ``mae_rad.export.served_encoder``. What it is asked with is what a shard h
 ``launch/embed.py``.
 """
 
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +21,7 @@ from mae_rad.tracking.store import artifact_folder, legal
 LOADER = "mae_rad.export.served_encoder"
 WEIGHTS_TAG = "weights_sha256"
 _DATA = "encoder"
+_DEFAULT_STORE = "MLFLOW_TRACKING_URI"
 
 
 class RegisteredEncoder(NamedTuple):
@@ -65,15 +68,28 @@ def register(client: Any, experiment: str, run_id: str, uri: str, model: Registe
     )
     _store(client, uri, logged, model, source)
     client.finalize_logged_model(logged.model_id, "READY")
-    client.create_model_version(
-        name,
-        source=f"models:/{logged.model_id}",
-        run_id=source,
-        model_id=logged.model_id,
-        tags=tags,
-        description=model.description,
-        await_creation_for=0,
-    )
+    with _found_by_default(uri):
+        client.create_model_version(
+            name,
+            source=f"models:/{logged.model_id}",
+            run_id=source,
+            model_id=logged.model_id,
+            tags=tags,
+            description=model.description,
+            await_creation_for=0,
+        )
+
+
+@contextmanager
+def _found_by_default(uri: str) -> Iterator[None]:
+    """MLflow looks a model up in its default store, whatever the client's: for that moment it is ``uri``."""
+    before = os.environ.get(_DEFAULT_STORE)
+    os.environ[_DEFAULT_STORE] = uri
+    try:
+        yield
+    finally:
+        del os.environ[_DEFAULT_STORE]
+        os.environ.update({} if before is None else {_DEFAULT_STORE: before})
 
 
 def _registered(client: Any, name: str) -> bool:

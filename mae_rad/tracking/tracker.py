@@ -194,7 +194,9 @@ class Tracker:
         if time.monotonic() < self._retry_at:
             return
         try:
-            action()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of MLflow and its dependencies, about themselves
+                action()
         except Exception as error:  # whatever the store does, the training goes on
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             if not self._complained:

@@ -92,12 +92,19 @@ class RollCall:
         self._set(f"broken/{self._who.rank}")
         if self._wait(2 * _QUICK, lambda: any(self._has(f"left/{rank}") for rank in self._others)):
             return True
+        if dist.get_backend() == "nccl":  # breaks on one rank and keeps the others waiting: that tells nothing of them
+            return False
         hanging = [rank for rank in self._others if not self._has(f"broken/{rank}")]
-        if hanging and not any(self._has(f"broken/{rank}") for rank in range(self._who.rank)):
-            self._tell(hanging, "did not come to an exchange", "it hangs, or reads from a disk that does")
+        if not any(self._has(f"broken/{rank}") for rank in range(self._who.rank)):
+            if hanging:
+                self._tell(self._names(hanging), "did not come to an exchange", "hangs, or reads from a disk that does")
+            else:
+                late = f"one came later than runtime.timeout_seconds ({self._patience:g} s), or a link was interrupted"
+                self._tell("all ranks live, but", "lost an exchange", late)
             self._set("verdict")
             self._leave()
-        return bool(hanging)
+        self._wait(2 * _QUICK, lambda: self._has("verdict"))  # of a lower rank, which began to wait a little later
+        return True
 
     @staticmethod
     def _wait(seconds: float, for_what: Callable[[], bool]) -> bool:
@@ -154,12 +161,18 @@ class RollCall:
 
     def _tell_silent(self, missing: list[int]) -> None:
         if self._who.rank in (0, 1) or os.environ.get("LOCAL_RANK") == "0":
-            self._tell(missing, "gave no sign of life any more", "killed, out of memory, or its node or link is gone")
+            self._tell(
+                self._names(missing),
+                "gave no sign of life any more",
+                "killed, out of memory, or its node or link is gone",
+            )
 
-    def _tell(self, missing: list[int], what: str, why: str) -> None:
-        names = ", ".join(f"rank {rank} on {self._hosts[rank]}" for rank in missing[:8])
+    def _names(self, ranks: list[int]) -> str:
+        return ", ".join(f"rank {rank} on {self._hosts[rank]}" for rank in ranks[:8])
+
+    def _tell(self, who: str, what: str, why: str) -> None:
         sys.stderr.write(
-            f"error: {names} {what}, at step {self._step}: {why}; all ranks end now."
+            f"error: {who} {what}, at step {self._step}: {why}; all ranks end now."
             " The same command goes on from the last checkpoint\n"
         )
         sys.stderr.flush()

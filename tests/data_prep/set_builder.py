@@ -125,7 +125,7 @@ class Scanned:
         """The public folder with its labels."""
         public = self.private.parent / "public"
         shard(self.private, public, settings(**{"max_side": "native", "min_side": 16, "films_per_shard": 50, **chosen}))
-        return public, write_labels(self.private, None, None, public)
+        return public, write_labels(self.private, public)
 
     def index(self, public: Path) -> pa.Table:
         """The public index."""

@@ -1,80 +1,21 @@
 """Promises of expert tables: identifiers become keys, nothing is dropped in silence, mistakes are named by line."""
 
+import csv
 import re
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from data_prep.errors import ArchiveError, LabelError, SecretError, ShardFormatError, UserError
-from data_prep.expert_labels import LabelSummary, write_labels
-from data_prep.manifest import LINKAGE_SCHEMA, MANIFEST_SCHEMA, with_fingerprint, write_manifest
-from data_prep.shard_format import BOXES_SCHEMA, FORMAT_VERSION, INDEX_SCHEMA, LABELS_SCHEMA, DatasetCard, FileCounts
-
-FILMS = {
-    # sop_instance_uid: (path, key, in the shards)
-    "1.2.826.111": ("/archive/MARNOSCH_A/s1/IM0001", "aaaa", True),
-    "1.2.826.222": ("/archive/MARNOSCH_A/s2/IM0001", "bbbb", True),
-    "1.2.826.333": ("/archive/TORVARK_B/s1/IM0007.dcm", "cccc", False),
-    "1.2.826.444": ("/archive/TORVARK_B/s1/broken", None, False),
-}
-ROWS, COLUMNS = 300, 200
+from data_prep.expert_labels import PROBLEMS_FILE, LabelFiles, write_labels
+from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA
+from tests.data_prep.label_builder import Folders
 
 
 @pytest.fixture
-def private(tmp_path: Path) -> Path:
-    rows = [
-        {"row": k, "path": path, "sop_instance_uid": uid, "key": key}
-        for k, (uid, (path, key, _)) in enumerate(FILMS.items())
-    ]
-    manifest = [{"row": row["row"], "source": "dicom", "key": row["key"]} for row in rows]
-    write_manifest(
-        tmp_path / "private",
-        with_fingerprint(pa.Table.from_pylist(manifest, MANIFEST_SCHEMA), "fp"),
-        pa.Table.from_pylist(rows, LINKAGE_SCHEMA),
-    )
-    return tmp_path / "private"
-
-
-@pytest.fixture
-def public(tmp_path: Path) -> Path:
-    folder = tmp_path / "public"
-    folder.mkdir()
-    rows = [
-        {"key": key, "source_rows": ROWS, "source_columns": COLUMNS, "rows": ROWS // 2, "columns": COLUMNS // 2}
-        for _, key, written in FILMS.values()
-        if written
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, INDEX_SCHEMA), folder / "index.parquet")
-    write_card(folder, "fp")
-    return folder
-
-
-def write_card(folder: Path, fingerprint: str) -> None:
-    card = DatasetCard(
-        format_version=FORMAT_VERSION,
-        dataset_sha256="0",
-        config={},
-        config_sha256="0",
-        key_fingerprint=fingerprint,
-        files=FileCounts(written=2, rejected=2, dropped=0),
-        reasons={},
-        films={"train": 2},
-        patients={"train": 1},
-        shards={},
-        deidentification={},
-    )
-    (folder / "dataset.json").write_text(card.model_dump_json())
-
-
-def run(private: Path, public: Path, labels: str, boxes: str | None = None) -> LabelSummary:
-    table = private.parent / "labels.csv"
-    table.write_text(labels, encoding="utf-8")
-    if boxes is None:
-        return write_labels(private, table, None, public)
-    (private.parent / "boxes.csv").write_text(boxes, encoding="utf-8")
-    return write_labels(private, table, private.parent / "boxes.csv", public)
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path)
 
 
 LABELS = """sop_instance_uid,label,value
@@ -85,9 +26,9 @@ LABELS = """sop_instance_uid,label,value
 BOXES = "sop_instance_uid,label,x_min,y_min,x_max,y_max\n1.2.826.111,fracture,0,10.5,200,300\n"
 
 
-def test_identifiers_become_keys(private: Path, public: Path) -> None:
-    summary = run(private, public, LABELS, BOXES)
-    labels, boxes = pq.read_table(public / "labels.parquet"), pq.read_table(public / "boxes.parquet")
+def test_identifiers_become_keys(folders: Folders) -> None:
+    summary = folders.run(LABELS, BOXES)
+    labels, boxes = pq.read_table(folders.public / "labels.parquet"), pq.read_table(folders.public / "boxes.parquet")
     assert labels.schema.equals(LABELS_SCHEMA) and boxes.schema.equals(BOXES_SCHEMA)
     assert [(row["key"], row["label"], row["value"]) for row in labels.to_pylist()] == [
         ("aaaa", "coin", "uncertain"),
@@ -111,9 +52,9 @@ def test_identifiers_become_keys(private: Path, public: Path) -> None:
     assert summary.values == {"fracture": {"present": 1, "absent": 1}, "coin": {"uncertain": 1}}
 
 
-def test_nothing_identifying_reaches_the_public_folder(private: Path, public: Path) -> None:
-    run(private, public, LABELS, BOXES)
-    written = b"".join(path.read_bytes() for path in public.iterdir())
+def test_nothing_identifying_reaches_the_public_folder(folders: Folders) -> None:
+    folders.run(LABELS, BOXES)
+    written = b"".join(path.read_bytes() for path in folders.public.iterdir())
     assert not [word for word in (b"1.2.826", b"MARNOSCH", b"IM0001") if word in written]
 
 
@@ -121,67 +62,80 @@ def test_nothing_identifying_reaches_the_public_folder(private: Path, public: Pa
     "path",
     ["/archive/MARNOSCH_A/s1/IM0001", "MARNOSCH_A/s1/IM0001", "s1/IM0001", "./s1/IM0001", r"MARNOSCH_A\s1\IM0001"],
 )
-def test_a_film_is_found_by_the_end_of_its_path(private: Path, public: Path, path: str) -> None:
-    run(private, public, f"path,label,value\n{path},fracture,present\n")
-    assert pq.read_table(public / "labels.parquet")["key"].to_pylist() == ["aaaa"]
+def test_a_film_is_found_by_the_end_of_its_path(folders: Folders, path: str) -> None:
+    folders.run(f"path,label,value\n{path},fracture,present\n")
+    assert pq.read_table(folders.public / "labels.parquet")["key"].to_pylist() == ["aaaa"]
 
 
-def test_part_of_a_folder_name_is_no_path(private: Path, public: Path) -> None:
-    with pytest.raises(LabelError, match=r"1 of unknown films \(line 2\)"):
-        run(private, public, "path,label,value\nSCH_A/s1/IM0001,fracture,present\n")
+def test_part_of_a_folder_name_is_no_path(folders: Folders) -> None:
+    with pytest.raises(LabelError, match=r"labels\.csv line 2: no film of the scan is called so \(unknown_films=list"):
+        folders.run("path,label,value\nSCH_A/s1/IM0001,fracture,present\n")
 
 
-def test_a_path_that_fits_several_films_is_refused(private: Path, public: Path) -> None:
-    with pytest.raises(LabelError, match=r"labels\.csv line 2: the path fits several films"):
-        run(private, public, "path,label,value\nIM0001,fracture,present\n")
+def test_a_path_that_fits_several_films_is_refused(folders: Folders) -> None:
+    with pytest.raises(LabelError, match=r"labels\.csv line 2: the name fits several films"):
+        folders.run("path,label,value\nIM0001,fracture,present\n")
 
 
-def test_every_row_is_accounted_for(private: Path, public: Path) -> None:
+def test_every_row_is_accounted_for(folders: Folders) -> None:
     table = (
         LABELS + "1.2.826.333,fracture,absent\n\n1.2.826.444,fracture,absent\n9.9,fracture,present\n9.9,coin,absent\n"
     )
     boxes = BOXES + "1.2.826.333,coin,0,0,5,5\n9.9,fracture,1,1,2,2\n"
-    summary = run(private, public, table, boxes)
-    assert (summary.labels.used, summary.labels.not_in_shards, summary.labels.unknown) == (3, 2, [8, 9])
-    assert (summary.boxes.used, summary.boxes.not_in_shards, summary.boxes.unknown) == (1, 1, [4])
+    with pytest.raises(
+        LabelError, match=r"boxes\.csv line 4: no film of the scan is called so .*\(2 more: .*label_problems"
+    ):
+        folders.run(table, boxes)
+    summary = folders.run(table, boxes, "unknown_films=list")
+    assert (summary.labels.used, summary.labels.not_in_shards, summary.labels.unknown) == (3, 2, 2)
+    assert (summary.boxes.used, summary.boxes.not_in_shards, summary.boxes.unknown) == (1, 1, 1)
+    with (folders.private / PROBLEMS_FILE).open(encoding="utf-8") as file:
+        listed = [(Path(row["file"]).name, int(row["line"]), row["problem"][:12]) for row in csv.DictReader(file)]
+    assert listed == [
+        ("boxes.csv", 3, "the film is "),
+        ("boxes.csv", 4, "no film of t"),
+        ("labels.csv", 5, "the film is "),
+        ("labels.csv", 7, "the film is "),
+        ("labels.csv", 8, "no film of t"),
+        ("labels.csv", 9, "no film of t"),
+    ]
     text = str(summary)
-    assert "3 rows used, 2 of films that are not in the shards, 2 of unknown films (line 8, 9)" in text
+    assert "3 rows used, 2 of films that are not in the shards, 2 of unknown films" in text
+    assert f"file and line of what is not used: {folders.private / PROBLEMS_FILE}" in text
     assert "9.9" not in text and "1.2.826" not in text
-    assert set(pq.read_table(public / "labels.parquet")["key"].to_pylist()) == {"aaaa", "bbbb"}
+    assert set(pq.read_table(folders.public / "labels.parquet")["key"].to_pylist()) == {"aaaa", "bbbb"}
 
 
-def test_source_confidence_and_reader(private: Path, public: Path) -> None:
+def test_source_confidence_and_reader(folders: Folders) -> None:
     labels = (
         "sop_instance_uid,label,value,source,confidence\n1.2.826.111,a,present,report,0.75\n1.2.826.222,a,absent,,\n"
     )
     header, box = BOXES.splitlines()
     boxes = f"{header},reader\n{box},Dr Marnosch\n{box},Dr Torvark\n{box.replace('111', '222')},\n"
-    run(private, public, labels, boxes)
-    rows = pq.read_table(public / "labels.parquet").to_pylist()
+    folders.run(labels, boxes)
+    rows = [row for row in pq.read_table(folders.public / "labels.parquet").to_pylist() if row["label"] == "a"]
     assert [(row["source"], row["confidence"]) for row in rows] == [("report", 0.75), ("expert", 1.0)]
-    table = public / "boxes.parquet"
+    table = folders.public / "boxes.parquet"
     assert pq.read_table(table)["reader"].to_pylist() == [1, 2, None]
     assert b"Marnosch" not in table.read_bytes()
 
 
-def test_numbers_are_labels_too(private: Path, public: Path) -> None:
-    summary = run(
-        private, public, "sop_instance_uid,label,value,number\n1.2.826.111,age,,7.5\n1.2.826.222,coin,absent,\n"
-    )
-    rows = pq.read_table(public / "labels.parquet").to_pylist()
+def test_numbers_are_labels_too(folders: Folders) -> None:
+    summary = folders.run("sop_instance_uid,label,value,number\n1.2.826.111,age,,7.5\n1.2.826.222,coin,absent,\n")
+    rows = pq.read_table(folders.public / "labels.parquet").to_pylist()
     assert [(row["value"], row["number"]) for row in rows] == [(None, 7.5), ("absent", None)]
     assert summary.values["age"] == {"number": 1}
 
 
-def test_a_table_saved_by_a_spreadsheet_is_read(private: Path, public: Path) -> None:
-    run(private, public, "\ufeffsop_instance_uid;label;value\r\n1.2.826.111; fracture ;present\r\n")
-    assert pq.read_table(public / "labels.parquet")["label"].to_pylist() == ["fracture"]
+def test_a_table_saved_by_a_spreadsheet_is_read(folders: Folders) -> None:
+    folders.run("\ufeffsop_instance_uid;label;value\r\n1.2.826.111; fracture ;present\r\n")
+    assert pq.read_table(folders.public / "labels.parquet")["label"].to_pylist() == ["fracture"]
 
 
-def test_labels_without_boxes_clear_earlier_boxes(private: Path, public: Path) -> None:
-    run(private, public, LABELS, BOXES)
-    run(private, public, LABELS)
-    assert pq.read_table(public / "boxes.parquet").num_rows == 0
+def test_labels_without_boxes_clear_earlier_boxes(folders: Folders) -> None:
+    folders.run(LABELS, BOXES)
+    folders.run(LABELS)
+    assert pq.read_table(folders.public / "boxes.parquet").num_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -198,19 +152,19 @@ def test_labels_without_boxes_clear_earlier_boxes(private: Path, public: Path) -
         (LABELS + ",coin,present\n", r"labels\.csv line 5: the column sop_instance_uid is empty"),
         (LABELS + "1.2.826.222,coin,\n", r"labels\.csv line 5: give either a value or a number"),
         (LABELS + "1.2.826.222,coin\n", r"labels\.csv line 5: 2 cells"),
-        (LABELS + "1.2.826.111,fracture,absent\n", r"labels\.csv line 5 labels the film of line 3 again"),
-        (LABELS + "1.2.826.111,fracture,present\n", r"labels\.csv line 5 labels the film of line 3 again"),
+        (LABELS + "1.2.826.111,fracture,absent\n", r"labels\.csv line 5: labels the film of line 3 again"),
+        (LABELS + "1.2.826.111,fracture,present\n", r"labels\.csv line 5: labels the film of line 3 again"),
         ("sop_instance_uid,label,value,source\n1.2.826.111,a,absent,rumour\n", r"line 2: source must be one of"),
         ("sop_instance_uid,label,value,confidence\n1.2.826.111,a,absent,75\n", r"line 2: confidence must be from"),
         ("sop_instance_uid,label,number\n1.2.826.111,age,old\n", r"line 2: the column number must be a number"),
         ("sop_instance_uid,label,number\n1.2.826.111,age,nan\n", r"line 2: the column number must be a number"),
     ],
 )
-def test_a_mistake_in_the_labels_is_named_by_line(private: Path, public: Path, labels: str, message: str) -> None:
+def test_a_mistake_in_the_labels_is_named_by_line(folders: Folders, labels: str, message: str) -> None:
     with pytest.raises(LabelError, match=message) as error:
-        run(private, public, labels)
+        folders.run(labels)
     assert not re.search(r"1\.2\.826|perhaps|Coin", str(error.value))
-    assert not (public / "labels.parquet").exists()
+    assert not (folders.public / "labels.parquet").exists()
 
 
 @pytest.mark.parametrize(
@@ -223,40 +177,40 @@ def test_a_mistake_in_the_labels_is_named_by_line(private: Path, public: Path, l
         ("1.2.826.111,fracture,-1,0,20,30", "line 3: the box reaches out of the film"),
         ("1.2.826.111,fracture,a,0,20,30", "line 3: the column x_min must be a number"),
         ("1.2.826.111,fracture,0,inf,20,30", "line 3: the column y_min must be a number"),
-        ("1.2.826.111,fracture,0,10.5,200,300", "line 3 repeats the box of line 2"),
-        ("1.2.826.222,fracture,0,0,20,30", "line 3 has a box where line 2 of the labels says absent"),
+        ("1.2.826.111,fracture,0,10.5,200,300", "line 3: repeats the box of line 2"),
+        ("1.2.826.222,fracture,0,0,20,30", r"line 3: has a box where .*labels\.csv line 2 says absent"),
     ],
 )
-def test_a_mistake_in_the_boxes_is_named_by_line(private: Path, public: Path, row: str, message: str) -> None:
+def test_a_mistake_in_the_boxes_is_named_by_line(folders: Folders, row: str, message: str) -> None:
     with pytest.raises(LabelError, match=rf"boxes\.csv {message}"):
-        run(private, public, LABELS, f"{BOXES}{row}\n")
-    assert not (public / "labels.parquet").exists()
+        folders.run(LABELS, f"{BOXES}{row}\n")
+    assert not (folders.public / "labels.parquet").exists()
 
 
-def test_earlier_labels_survive_a_faulty_table(private: Path, public: Path) -> None:
-    run(private, public, LABELS, BOXES)
-    before = (public / "labels.parquet").read_bytes(), (public / "boxes.parquet").read_bytes()
+def test_earlier_labels_survive_a_faulty_table(folders: Folders) -> None:
+    folders.run(LABELS, BOXES)
+    before = (folders.public / "labels.parquet").read_bytes(), (folders.public / "boxes.parquet").read_bytes()
     for table, boxes in ((LABELS.replace("uncertain", "maybe"), BOXES), (LABELS.replace("1.2.826", "9.9"), None)):
         with pytest.raises(LabelError):
-            run(private, public, table, boxes)
-    assert ((public / "labels.parquet").read_bytes(), (public / "boxes.parquet").read_bytes()) == before
-    assert not list(public.glob(".*"))
+            folders.run(table, boxes)
+    assert ((folders.public / "labels.parquet").read_bytes(), (folders.public / "boxes.parquet").read_bytes()) == before
+    assert not list(folders.public.glob(".*"))
 
 
-def test_a_missing_table_or_folder_is_a_clear_error(private: Path, public: Path, tmp_path: Path) -> None:
+def test_a_missing_table_or_folder_is_a_clear_error(folders: Folders, tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="does not exist"):
-        write_labels(private, tmp_path / "no.csv", None, public)
+        folders.label(LabelFiles([tmp_path / "no.csv"]))
     (tmp_path / "binary.csv").write_bytes(b"sop_instance_uid,label,value\n\xff\xfe,a,b\n")
     with pytest.raises(LabelError, match="not valid CSV in UTF-8"):
-        write_labels(private, tmp_path / "binary.csv", None, public)
+        folders.label(LabelFiles([tmp_path / "binary.csv"]))
     with pytest.raises(ArchiveError):
-        run(tmp_path / "nowhere", public, LABELS)
+        write_labels(tmp_path / "nowhere", folders.public)
     with pytest.raises(ShardFormatError):
-        run(private, tmp_path / "nowhere", LABELS)
+        write_labels(folders.private, tmp_path / "nowhere", LabelFiles([tmp_path / "binary.csv"]))
     assert issubclass(LabelError, UserError)
 
 
-def test_shards_of_another_secret_are_refused(private: Path, public: Path) -> None:
-    write_card(public, "another")
+def test_shards_of_another_secret_are_refused(folders: Folders) -> None:
+    folders.write_card("another")
     with pytest.raises(SecretError, match="another secret"):
-        run(private, public, LABELS)
+        folders.run(LABELS)

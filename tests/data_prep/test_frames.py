@@ -17,7 +17,7 @@ from data_prep.decode import decode
 from data_prep.deidentify.keys import SECRET_VARIABLE, frame_key
 from data_prep.engine import shard
 from data_prep.errors import FilmReject, LabelError, Reason
-from data_prep.expert_labels import write_labels
+from data_prep.expert_labels import LabelFiles, write_labels
 from data_prep.manifest import read_manifest
 from data_prep.sample import pixel_sha256
 from data_prep.scan import scan
@@ -109,10 +109,10 @@ def test_labels_name_the_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     table, private, public = tmp_path / "labels.csv", tmp_path / "private", tmp_path / "public"
     keys = {row["frames"]: row["key"] for row in read_manifest(private).to_pylist()}
     table.write_text("path,frame,label,value\ntwo.dcm,2,fracture,present\none.dcm,,fracture,absent\n")
-    write_labels(private, table, None, public)
+    write_labels(private, public, LabelFiles([table]))
     labels = pq.read_table(public / "labels.parquet").to_pylist()
     assert {row["key"]: row["value"] for row in labels} == {frame_key(keys[2], 1): "present", keys[None]: "absent"}
     for frame in ("", "0", "3", "x"):
         table.write_text(f"path,frame,label,value\ntwo.dcm,{frame},fracture,present\n")
         with pytest.raises(LabelError, match="line 2: the file holds 2 films; give one of 1 to 2"):
-            write_labels(private, table, None, public)
+            write_labels(private, public, LabelFiles([table]))

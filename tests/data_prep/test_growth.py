@@ -15,7 +15,7 @@ from data_prep.audit import audit
 from data_prep.config import ScanSettings, ShardSettings
 from data_prep.engine import settings_of, shard
 from data_prep.errors import SettingsError, ShardFormatError
-from data_prep.expert_labels import write_labels
+from data_prep.expert_labels import LabelFiles, write_labels
 from data_prep.growth import append
 from data_prep.scan import scan
 from data_prep.shard_format import generation_folders, read_dataset_card
@@ -222,7 +222,7 @@ def test_labels_reach_all_generations(grown: tuple[Path, Path], tmp_path: Path) 
     (tmp_path / "labels.csv").write_text(
         "path,label,value\np80/new-PA.dcm,fracture,present\np1/PA.dcm,fracture,absent\n"
     )
-    write_labels(private, tmp_path / "labels.csv", None, public)
+    write_labels(private, public, LabelFiles([tmp_path / "labels.csv"]))
     labelled = set(pq.read_table(public / "labels.parquet")["key"].to_pylist())
     table = ShardIndex([public], split=None).table
     of = dict(zip(table["key"].to_pylist(), table["generation"].to_pylist(), strict=True))

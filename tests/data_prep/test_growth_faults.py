@@ -21,7 +21,7 @@ from data_prep.config import ScanSettings
 from data_prep.deidentify.keys import SECRET_VARIABLE
 from data_prep.engine import retry, shard
 from data_prep.errors import FolderBusyError, Reason, ShardFormatError
-from data_prep.expert_labels import write_labels
+from data_prep.expert_labels import LabelFiles, write_labels
 from data_prep.growth import append, append_part
 from data_prep.index import read_index
 from data_prep.preview import write_preview
@@ -267,7 +267,7 @@ def test_labels_of_another_scan_stay(grown: Path) -> None:
         (later, "batch7/film.dcm", "absent"),
     ):
         (grown / "labels.csv").write_text(f"path,label,value\n{name},fracture,{value}\n")
-        write_labels(private, grown / "labels.csv", None, public)
+        write_labels(private, public, LabelFiles([grown / "labels.csv"]))
     assert sorted(pq.read_table(public / "labels.parquet")["value"].to_pylist()) == ["absent", "present"]
     assert audit(public).problems == []
 

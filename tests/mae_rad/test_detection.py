@@ -28,17 +28,21 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_boxed(tmp_path_factory.mktemp("shards") / "public")
 
 
-def finetuned(public: Path, run: Path, *more: str) -> Path:
-    from mae_rad.finetuning.run import finetune
-
-    words = [
+def words(public: Path, run: Path, *more: str) -> list[str]:
+    return [
         "precision=f32", f"data.shards=[{public}]", "start_from=null", "film={tokens: 64, flip: 0.5, flip_sides: true}",
         "task={name: detection, labels: [{label: object}], channels: 32, convolutions: 1, least: 0.001}",
         "optimizer={steps: 4, batch: 8, base_learning_rate: 0.03, warmup_fraction: 0.2}",
         "evaluation={every: 2, repetitions: 100}",
         f"runtime={{run_dir: {run}, workers: 0, threads: 1, log_every: 1, checkpoint_every: 2, timeout_seconds: 60}}",
+        *more,
     ]  # fmt: skip
-    finetune(load(FinetuneSettings, CONFIG, [*words, *more]))
+
+
+def finetuned(public: Path, run: Path, *more: str) -> Path:
+    from mae_rad.finetuning.run import finetune
+
+    finetune(load(FinetuneSettings, CONFIG, words(public, run, *more)))
     return run
 
 
@@ -114,7 +118,7 @@ def test_it_trains_on_squares_frozen_and_with_a_resnet(public: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_bright_squares_are_found(public: Path, tmp_path: Path) -> None:
-    more = ("task.crop=6", "task.window=6", "optimizer.steps=300", "optimizer.batch=16", "evaluation.every=50")
+    more = ("task.crop=6", "task.window=6", "optimizer.steps=60", "optimizer.batch=16", "evaluation.every=60")
     told = results(finetuned(public, tmp_path / "run", *VIT, *more, "optimizer.base_learning_rate=0.03"))
     assert told["test", "froc"]["value"] > 0.8
     assert told["test", "ap50"]["value"] > 0.5

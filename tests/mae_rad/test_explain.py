@@ -1,4 +1,4 @@
-"""Heat maps: against closed forms, other writings of the formulas, and planted patches; and they leave nothing behind."""
+"""Heat maps against closed forms, other writings of the formulas and planted patches; they leave nothing behind."""
 
 from typing import Any
 

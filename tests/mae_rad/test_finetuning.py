@@ -17,11 +17,9 @@ from safetensors.torch import load_file
 from data_prep.settings import load
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
-from mae_rad.errors import EvaluationError, SettingsError
 from mae_rad.export.encoder import save_encoder
 from mae_rad.export.predictor import load_predictor
 from mae_rad.finetuning.settings import FinetuneSettings
-from tests.mae_rad.shard_builder import hexed
 from tests.mae_rad.tiny_finetuning import ROOT, arguments, write_labelled
 from tests.mae_rad.tiny_run import environment, launch
 
@@ -85,10 +83,18 @@ def test_the_run_folder_holds_what_the_readme_says(finished: Path) -> None:
     names = {"config.yaml", "run.json", "checkpoints", "metrics.jsonl", "mlflow_run", "samples"}
     assert {path.name for path in finished.iterdir()} == names | {"best.safetensors", "predictor", "evaluation"}
     tables = {"results.parquet", "results.txt", "predictions.parquet"}
-    pictures = {"curves.png", "reliability.png", "confusion.png", "films-object.png", "films-scratch.png"}
+    pictures = {
+        "curves.png",
+        "reliability.png",
+        "confusion.png",
+        "subgroups.png",
+        "films-object.png",
+        "films-scratch.png",
+    }
     assert {path.name for path in (finished / "evaluation").iterdir()} == tables | pictures
     for name in pictures:
-        assert Image.open(finished / "evaluation" / name).width > 300
+        with Image.open(finished / "evaluation" / name) as picture:
+            assert picture.width > 300
     load(FinetuneSettings, finished / "config.yaml")
     stored = {path.name for path in (finished.parent / "mlartifacts").rglob("*")}
     assert tables | pictures <= stored
@@ -169,8 +175,9 @@ def test_two_ranks_train_the_model_of_one(public: Path, finished: Path, tmp_path
     result = launch(words, ranks=2)
     assert result.returncode == 0, result.stderr[-2000:]
     assert _losses(tmp_path / "two") == pytest.approx(_losses(finished), rel=2e-5)
-    for first, second in zip(_lines(tmp_path / "two"), _lines(finished), strict=True):
-        assert first.get("val/loss") == pytest.approx(second.get("val/loss"), rel=1e-4)
+    looks = [[line["val/loss"] for line in _lines(run) if "val/loss" in line] for run in (tmp_path / "two", finished)]
+    assert len(looks[0]) == 3
+    assert looks[0] == pytest.approx(looks[1], rel=1e-4)
 
 
 def test_accumulation_changes_memory_not_the_model(public: Path, finished: Path, tmp_path: Path) -> None:
@@ -199,39 +206,27 @@ def test_a_frozen_encoder_does_not_move_and_may_be_kept(public: Path, tmp_path: 
     assert card.provenance["started_from_sha256"]
 
 
-@pytest.mark.parametrize("stage", [1, 2])
-def test_partitioned_optimisers_train_the_same_model(public: Path, finished: Path, tmp_path: Path, stage: int) -> None:
-    _finetune(public, tmp_path / "run", f"runtime.zero_stage={stage}")
-    assert _losses(tmp_path / "run") == pytest.approx(_losses(finished), rel=1e-4)
+@pytest.mark.slow
+def test_a_head_learns_to_find_what_is_there(tmp_path: Path) -> None:
+    public = write_labelled(tmp_path / "public", 300)
+    _finetune(
+        public, tmp_path / "run", "film={tokens: 36}", "adaptation.layer_decay=1", "evaluation.every=50",
+        "optimizer={steps: 150, batch: 16, base_learning_rate: 0.05, warmup_fraction: 0.2}", "runtime.log_every=50",
+    )  # fmt: skip
+    test = next(line for line in _lines(tmp_path / "run") if "test/auroc/object" in line)
+    for label in ("object", "scratch"):
+        assert test[f"test/auroc/{label}"] > 0.95
+        assert test[f"test/log_loss/{label}"] < 0.5
 
 
-def test_films_in_two_splits_of_one_patient_are_refused(public: Path, tmp_path: Path) -> None:
-    import pyarrow as pa
-
-    from data_prep.shard_format import INDEX_SCHEMA
-
-    leaky = write_labelled(tmp_path / "leaky")
-    rows = pq.read_table(leaky / "index.parquet").to_pylist()
-    rows[0]["patient"] = hexed("patient", 5)
-    pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), leaky / "index.parquet")
-    with pytest.raises(EvaluationError, match="1 patients of these shard folders stand in more than one split"):
-        _finetune(leaky, tmp_path / "run")
-
-
-@pytest.mark.parametrize(
-    ("more", "error", "message"),
-    [
-        (["data.label_fraction=0.1"], SettingsError, r"6 labelled training films are fewer than optimizer\.batch 8"),
-        (["data.where={split: [train, test]}"], EvaluationError, "no film of the split val has a label"),
-        (["task.labels=[{label: plate}]"], EvaluationError, "no label 'plate'; it has object, scratch"),
-    ],
-)
-def test_what_cannot_be_learned_is_said_before_it_is_tried(
-    public: Path, tmp_path: Path, more: list[str], error: type[Exception], message: str
+@pytest.mark.parametrize("more", [[], FROZEN])
+def test_partitioned_optimisers_train_the_same_model(
+    public: Path, finished: Path, tmp_path: Path, more: list[str]
 ) -> None:
-    with pytest.raises(error, match=message):
-        _finetune(public, tmp_path / "run", *more)
-    assert not (tmp_path / "run").exists()
+    if more:
+        _finetune(public, tmp_path / "whole", *more)
+    _finetune(public, tmp_path / "parts", *more, "runtime.zero_stage=2")
+    assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole" if more else finished), rel=1e-4)
 
 
 def test_the_command_tells_a_mistake_in_one_line(public: Path, tmp_path: Path) -> None:

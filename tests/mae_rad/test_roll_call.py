@@ -21,7 +21,7 @@ from mae_rad.training.engine import join_ranks
 from mae_rad.training.roll_call import RollCall
 from tests.mae_rad.warm_ranks import free_port
 
-roll_call._QUICK, roll_call._STRAY, roll_call._GOODBYE = 1.0, 4.0, 1.5
+roll_call._QUICK, roll_call._STRAY, roll_call._GOODBYE = 1.5, 4.0, 1.5
 WORLD, PATIENCE = 2, 4.0
 
 def exchange():
@@ -37,6 +37,12 @@ def hanging(rank, roll):
     exchange()
     if rank == 1:
         time.sleep(60)
+    exchange()
+
+def slow(rank, roll):  # comes to the exchange when the others have given it up
+    exchange()
+    if rank == 0:
+        time.sleep(PATIENCE + 1)
     exchange()
 
 def failing_unseen(rank, roll):  # as on a GPU: the other does not look at what it waits for
@@ -78,7 +84,7 @@ def one_rank(scenario, rank, port, log):
     os._exit(0)
 
 running, results = {}, {}
-for scenario in (stopped, hanging, failing_unseen, failing_first, late):
+for scenario in (stopped, hanging, slow, failing_unseen, failing_first, late):
     log, port = f"{sys.argv[1]}/{scenario.__name__}", free_port()
     for rank in range(WORLD):
         pid = os.fork()
@@ -138,6 +144,14 @@ def test_a_rank_that_hangs_but_breathes_is_named(ended: dict[str, Any]) -> None:
     assert codes == [1, 1]
     assert max(seconds) < 30
     assert [line.split(":")[1] for line in told] == [f" {_name(1)} did not come to an exchange, at step 7"]
+
+
+def test_a_rank_that_only_came_too_late_is_not_called_dead(ended: dict[str, Any]) -> None:
+    codes, seconds, told = ended["slow"]
+    assert codes == [1, 1]
+    assert max(seconds) < 30
+    assert [line.split(",")[0] for line in told] == ["error: all ranks live"]
+    assert "lost an exchange, at step 7: one came later than runtime.timeout_seconds (4 s)" in told[0]
 
 
 @pytest.mark.parametrize(("name", "codes"), [("failing_unseen", [1, 2]), ("failing_first", [2, 1])])

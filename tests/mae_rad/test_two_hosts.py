@@ -14,7 +14,7 @@ from tests.mae_rad.tiny_run import ROOT, arguments, environment
 from tests.mae_rad.two_hosts import ADDRESSES, NAMES, TwoHosts, missing
 
 pytestmark = [pytest.mark.two_hosts, pytest.mark.slow]
-NOTICED = 10
+NOTICED = 30
 """runtime.timeout_seconds of the test."""
 STEPS = 150
 
@@ -47,35 +47,38 @@ def test_a_cut_link_is_noticed_and_the_run_goes_on_with_both_hosts_and_with_one(
     (tmp_path / "hosts").mkdir()
     with TwoHosts(tmp_path / "hosts") as hosts:
         first = _start(hosts, words, 29611)
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while len(_losses(run)) < 20 and first.poll() is None and time.monotonic() < until:
             time.sleep(0.1)
         assert len(_losses(run)) >= 20, first.communicate()[0]
         hosts.cable(plugged=False)
         cut = time.monotonic()
-        told = first.communicate(timeout=120)[0]
+        told = first.communicate(timeout=300)[0]
         taken = time.monotonic() - cut
         print(f"cut link: the whole job had ended after {taken:.1f} s with runtime.timeout_seconds={NOTICED}")
         assert first.returncode != 0
         assert f"rank 1 on {NAMES[1]} gave no sign of life any more" in told, told
-        assert taken < NOTICED + 20
+        assert taken < NOTICED + 40  # some ten of them are the launcher's, which a busy machine makes more
+        while any("launch/pretrain.py" in command for command in hosts.commands(1)):
+            assert time.monotonic() - cut < NOTICED + 60, "the other host has not noticed it"
+            time.sleep(0.5)
+        print(f"cut link: the host on the other side had ended after {time.monotonic() - cut:.1f} s")
         stopped = len(_losses(run))
         assert stopped < STEPS
 
         hosts.cable(plugged=True)
-        time.sleep(NOTICED)  # the other host has noticed it too
         both = _start(hosts, [*words, "runtime.max_minutes=0.03"], 29612)
-        told = both.communicate(timeout=120)[0]
+        told = both.communicate(timeout=300)[0]
         assert f"exit code {REQUEUE}" in told, told
         assert len(_losses(run)) < STEPS
 
     command = [sys.executable, "launch/pretrain.py"]
     one = subprocess.run(
-        [*command, *words], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
+        [*command, *words], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
     assert one.returncode == 0, one.stderr
     whole = arguments(public, tmp_path / "whole", STEPS)
-    subprocess.run([*command, *whole], cwd=ROOT, env=environment(), capture_output=True, timeout=120, check=True)
+    subprocess.run([*command, *whole], cwd=ROOT, env=environment(), capture_output=True, timeout=300, check=True)
     expected = _losses(tmp_path / "whole")
     assert _losses(run) == pytest.approx(expected, rel=1e-4)
     assert list(_losses(run)) == list(range(1, STEPS + 1))

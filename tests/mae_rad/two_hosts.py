@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -81,6 +82,14 @@ class TwoHosts:
         """Run ``command`` on a host."""
         inside = ["nsenter", "-t", str(self._daemons[host].pid), "-n", "-u", "--", *command]
         return subprocess.Popen(inside, env=os.environ | environment, **more)
+
+    def commands(self, host: int) -> list[str]:
+        """Command lines of what runs on a host."""
+        found = []
+        for pid in _ip("netns", "pids", NAMES[host]).split():
+            with suppress(OSError):  # it has ended in between
+                found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return found
 
     def cable(self, *, plugged: bool) -> None:
         """Cut the link between the hosts, or mend it."""

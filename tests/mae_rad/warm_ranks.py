@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import mae_rad.training.loop  # noqa: F401 - torch, DeepSpeed and everything else, once
@@ -25,10 +25,12 @@ def free_port() -> int:
 
 
 class WarmRanks:
-    """A started training; ``log`` takes what all its ranks write."""
+    """A started training; ``log`` takes what all its ranks write, ``command`` is what each of them runs."""
 
-    def __init__(self, arguments: Sequence[str], world: int, log: Path) -> None:
-        self.log, self._codes = log, dict[int, int]()
+    def __init__(
+        self, arguments: Sequence[str], world: int, log: Path, command: Callable[[Sequence[str]], int] = main
+    ) -> None:
+        self.log, self._codes, self._command = log, dict[int, int](), command
         port = free_port()
         self.pids = [self._fork(arguments, rank, world, port) for rank in range(world)]
 
@@ -45,7 +47,7 @@ class WarmRanks:
             names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
             values = (rank, rank, world, world, "127.0.0.1", port)
             os.environ.update(dict(zip(names, map(str, values), strict=True)))
-            code = main(arguments)
+            code = self._command(arguments)
             atexit._run_exitfuncs()
         except SystemExit as leaving:
             code = leaving.code if isinstance(leaving.code, int) else 1

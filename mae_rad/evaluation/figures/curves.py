@@ -18,7 +18,7 @@ OBJECT_SIZE = "object_size="
 
 def label_efficiency(reading: Reading, probe: str) -> Figure | None:
     """Score over training films, a panel per task; None where one label fraction alone was asked."""
-    encoders = reading.encoders
+    encoders = reading.shown
     asked = {task: {name: reading.curve(name, task, probe) for name in encoders} for task in reading.tasks}
     panels = {task: curves for task, curves in asked.items() if any(len(curve) > 1 for curve in curves.values())}
     if not panels:
@@ -55,17 +55,17 @@ def by_size(reading: Reading, probe: str) -> Figure | None:
     if not panels:
         return None
     figure, axes = _panels(len(panels))
-    styles = encoder_styles(reading.encoders)
+    styles = encoder_styles(reading.shown)
     for panel, (task, label, groups) in zip(axes, panels, strict=False):
-        for number, name in enumerate(reading.encoders):
+        for number, name in enumerate(reading.shown):
             rows = [(place, row) for place, group in enumerate(groups.values()) for row in group if row.encoder == name]
-            x = np.array([place for place, _ in rows], np.float64) + 0.05 * (number - len(reading.encoders) / 2)
+            x = np.array([place for place, _ in rows], np.float64) + 0.05 * (number - len(reading.shown) / 2)
             _band(panel, x, [row for _, row in rows], styles[name])
         names = [f"{name}\n{rows[0].n_films:,} ({rows[0].n_patients:,})" for name, rows in groups.items()]
         panel.set_xticks(range(len(groups)), names, fontsize=8.5)
         panel.set_xlabel(f"{label}\ntest films (patients)", fontsize=9)
         _dress(panel, task, next(iter(groups.values()))[0], counted=False)
-    _legend(figure, axes[0], reading.encoders, styles, f"{probe_name(probe)}; bars: 95 % interval over test patients")
+    _legend(figure, axes[0], reading.shown, styles, f"{probe_name(probe)}; bars: 95 % interval over test patients")
     return figure
 
 

@@ -1,6 +1,6 @@
 """All figures of a comparison as files, for MLflow and, where the numbers alone do not make them, for the page."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +10,26 @@ from data_prep.display import display_table
 from mae_rad.data.film import Film
 from mae_rad.data.geometry import Layout, Region
 from mae_rad.data.shards import FilmUnreadableError
+from mae_rad.evaluation.comparison import Stage
 from mae_rad.evaluation.figures.curves import by_size, label_efficiency
-from mae_rad.evaluation.figures.embedding_map import Vectors, draw_map, nameable
+from mae_rad.evaluation.figures.embedding_map import draw_map, nameable
 from mae_rad.evaluation.figures.forest import draw_values, pair_forest
 from mae_rad.evaluation.figures.neighbour_sheet import NEIGHBOURS, QUERIES, Found, neighbour_sheet, sample_rows
 from mae_rad.evaluation.figures.similarity import similarity_matrix
 from mae_rad.evaluation.figures.style import save_png
+from mae_rad.evaluation.names import plain
+from mae_rad.evaluation.neighbours import nearest
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.tasks import Films
-from mae_rad.evaluation.vectors import of_array, scale_of
+from mae_rad.evaluation.vectors import Standardised, Vectors, scale_of
 
-_GALLERY = 20_000
-"""Films among which neighbours are looked for, at most."""
+_FILMS = 20_000
+"""Films that are mapped, and among which neighbours are looked for, at most."""
 _SHEETS = 4
 """Encoders whose neighbours are drawn: the first ones."""
 _MAP_LABELS = 3
 """Labels that maps are coloured by, at most."""
 _SIDE = 384
-
-Names = Sequence[str]
 
 
 def draw_numbers(reading: Reading, folder: Path) -> list[Path]:
@@ -51,38 +52,26 @@ def draw_numbers(reading: Reading, folder: Path) -> list[Path]:
     return paths
 
 
-def draw_embeddings(
-    films: Films,
-    rows: NDArray[np.int64],
-    vectors: Mapping[str, Callable[[NDArray[np.int64]], Vectors]],
-    folder: Path,
-    *,
-    min_patients: int,
-) -> list[Path]:
-    """Maps of the test films and neighbours of some of them.
-
-    Args:
-        films: of all splits.
-        rows: the test films.
-        vectors: encoder → rows → vectors [len(rows), D].
-        folder: for the PNGs.
-        min_patients: a value that fewer patients share is not named.
-    """
-    test = np.sort(np.random.default_rng(0).permutation(rows)[:_GALLERY])
+def draw_embeddings(stage: Stage, folder: Path, *, min_patients: int) -> list[Path]:
+    """Maps of the test films and neighbours of some of them; a value that fewer patients share is not named."""
+    films = stage.films
+    test = np.flatnonzero(stage.usable & (films.split == "test"))
+    test = np.sort(np.random.default_rng(0).permutation(test)[:_FILMS])
     if len(test) <= NEIGHBOURS:
         return []
-    matrices = {name: get(test) for name, get in vectors.items()}
+    shown = [encoder for encoder in stage.encoders if encoder.candidate.method != "random"]
+    shown += [encoder for encoder in stage.encoders if encoder.candidate.method == "random"][:1]
+    matrices = {encoder.name: encoder.vectors(*stage.first, test) for encoder in shown}
+    arrays = {name: vectors.array() for name, vectors in matrices.items()}
     paths = []
-    for name, values in _colourings(films).items():
+    for name, values in _colourings(stage).items():
         path = folder / f"map-{_file(name)}.png"
-        drawn = draw_map(
-            matrices, values[test], films.patients[test], name.replace("_", " "), path, min_patients=min_patients
-        )
+        drawn = draw_map(arrays, values[test], films.patients[test], plain(name), path, min_patients=min_patients)
         paths += [drawn] if drawn else []
     captions = _captions(films, test, min_patients)
     queries = sample_rows(captions, np.arange(len(test)), QUERIES)
-    for name, matrix in list(matrices.items())[:_SHEETS]:
-        found = _nearest(matrix, films.patients[test], queries)
+    for name, vectors in list(matrices.items())[:_SHEETS]:
+        found = _nearest(vectors, films.patients[test], queries)
         path = folder / f"neighbours-{_file(name)}.png"
         try:
             paths.append(
@@ -95,21 +84,16 @@ def draw_embeddings(
     return paths
 
 
-def _colourings(films: Films) -> dict[str, NDArray[np.object_]]:
-    """What films are coloured by: body part, view, scanner, and labels with both values."""
-    scanner = films.words("manufacturer") + " " + films.words("model")
+def _colourings(stage: Stage) -> dict[str, NDArray[np.object_]]:
+    """What films are coloured by: body part, view, scanner, and the first labels that are asked."""
+    films = stage.films
     told = {"body_part": films.words("body_part"), "view": films.words("view")}
-    told["scanner"] = np.array([value.strip() for value in scanner], dtype=object)
-    position = {key: row for row, key in enumerate(films.keys)}
-    for label in films.label_names()[:_MAP_LABELS]:
+    makers, models = films.words("manufacturer"), films.words("model")
+    told["scanner"] = np.array([f"{one} {other}".strip() for one, other in zip(makers, models, strict=True)], object)
+    for task in [task for task in stage.tasks if task.label is not None][:_MAP_LABELS]:
         values = np.full(len(films.keys), "", dtype=object)
-        rows = [
-            row for row in films.labels.to_pylist() if row["label"] == label and row["value"] in ("present", "absent")
-        ]
-        for row in rows:
-            if row["key"] in position:
-                values[position[row["key"]]] = row["value"]
-        told[label] = values
+        values[task.rows] = np.array(task.classes, dtype=object)[task.y]
+        told[task.name] = values
     return told
 
 
@@ -122,17 +106,17 @@ def _captions(films: Films, rows: NDArray[np.int64], min_patients: int) -> list[
     return [name if name in names else "rare" if name else "not stated" for name in told]
 
 
-def _nearest(matrix: Vectors, patients: NDArray[np.int64], queries: Sequence[int]) -> list[Found]:
+def _nearest(vectors: Vectors, patients: NDArray[np.int64], queries: Sequence[int]) -> list[Found]:
     """The nearest films of other patients, by cosine of standardised vectors, as the kNN probe sees them."""
-    x = scale_of(of_array(matrix)).apply(matrix)
-    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    found = []
-    for query in queries:
-        cosine = np.where(patients == patients[query], -np.inf, x @ x[query])
-        order = np.argsort(-cosine, kind="stable")[:NEIGHBOURS]
-        order = order[np.isfinite(cosine[order])]
-        found.append(Found(query, order.tolist(), cosine[order].tolist()))
-    return found
+    scale, asked = scale_of(vectors), np.array(queries)
+    gallery = Standardised(vectors, scale, unit=True)
+    near = nearest(
+        gallery, Standardised(vectors.take(asked), scale, unit=True), NEIGHBOURS, apart=(patients, patients[asked])
+    )
+    return [
+        Found(query, place[place >= 0].tolist(), cosine[place >= 0].tolist())
+        for query, place, cosine in zip(queries, near.place, near.cosine, strict=True)
+    ]
 
 
 def _shown(film: Film) -> NDArray[np.uint16]:

@@ -22,7 +22,10 @@ _DECIDED = ("higher", "lower")
 
 
 def values_forests(reading: Reading, probes: Sequence[str]) -> list[Figure]:
-    """Per task and probe what every encoder scores, and its difference to the floor."""
+    """Per task and probe what every encoder scores, and its difference to the floor.
+
+    Of several pretraining runs together each one is a small stroke.
+    """
     groups = [(task, probe) for task in reading.tasks for probe in probes if reading.values(task, probe)]
     return [_values_forest(reading, groups[start : start + PER_FIGURE]) for start in range(0, len(groups), PER_FIGURE)]
 
@@ -38,9 +41,9 @@ def draw_values(reading: Reading, folder: Path) -> list[Path]:
 
 
 def _values_forest(reading: Reading, groups: Sequence[tuple[str, str]]) -> Figure:
-    encoders = reading.encoders
+    encoders = reading.shown
     styles = encoder_styles(encoders)
-    rows = {group: reading.values(*group) for group in groups}
+    rows = {group: [row for row in reading.values(*group) if row.encoder in encoders] for group in groups}
     to_floor = {group: [row for row in reading.differences(*group) if row.reference == FLOOR] for group in groups}
     columns = 2 if any(to_floor.values()) else 1
     height = 1.5 + len(groups) * (0.36 + 0.19 * len(encoders))
@@ -50,6 +53,9 @@ def _values_forest(reading: Reading, groups: Sequence[tuple[str, str]]) -> Figur
         for row in rows[group]:
             y = number + _offset(encoders.index(row.encoder), len(encoders))
             _draw(axes[0], row.interval, y, f"{row.interval.value:.3f}", styles[row.encoder])
+            runs = [one for one in reading.values(*group) if one.encoder in reading.members(row.encoder)]
+            across = [one.interval.value for one in runs]
+            axes[0].plot(across, [y] * len(runs), "|", color=styles[row.encoder]["color"], markersize=9)
         for row in to_floor[group]:
             if row.difference is not None:
                 y = number + _offset(encoders.index(row.encoder), len(encoders))

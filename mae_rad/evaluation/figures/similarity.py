@@ -24,13 +24,20 @@ def similarity_matrix(rows: Sequence[Row]) -> Figure | None:
     side = 1.6 + 0.75 * len(names)
     figure = Figure(figsize=(side + 1.6, side), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(values, cmap="cividis", vmin=0, vmax=1)
+    axes.pcolormesh(values, cmap="cividis", vmin=0, vmax=1, edgecolors="white")  # cells, not a picture: sharp in print
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
     for place, value in np.ndenumerate(values):
         axes.text(
-            place[1], place[0], f"{value:.2f}", ha="center", va="center", color="black" if value > 0.55 else "white"
+            place[1] + 0.5,
+            place[0] + 0.5,
+            f"{value:.2f}",
+            ha="center",
+            va="center",
+            color="black" if value > 0.55 else "white",
         )
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=30, ha="right")
+    axes.set_yticks(np.arange(len(names)) + 0.5, names)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(

@@ -5,6 +5,8 @@ A value that fewer than MIN_PATIENTS patients share is not named.
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from data_prep.settings import Settings
+from data_prep.settings import Settings, digest
 from data_prep.shard_format import generation_folders, read_dataset_card
 from mae_rad.errors import EvaluationError
+from mae_rad.evaluation.candidates import Candidate
+from mae_rad.evaluation.comparison import Stage
 from mae_rad.evaluation.tasks import Films, Skipped, Task
 
 FACTS = "facts.json"
@@ -53,10 +57,10 @@ class EncoderFacts(Settings):
     method: str
     about: str
     """One line: model, training."""
+    group: str = ""
+    """Runs of one group are repetitions of one method."""
     other_films: bool = False
-    """Whether it was pretrained on other shards, and so may have seen films of the test patients."""
-    pretrained_here: bool = False
-    """Whether it was pretrained on the training films of these shards."""
+    """Whether it was pretrained on other films, and so may have seen the test patients."""
 
 
 class Facts(Settings):
@@ -78,6 +82,44 @@ class Facts(Settings):
     encoders: list[EncoderFacts]
     repetitions: int
     """Resamples of the test patients."""
+    relevant_difference: float
+    """The smallest difference that matters."""
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Encoder → its group."""
+        return {encoder.name: encoder.group or encoder.name for encoder in self.encoders}
+
+
+def facts_of(stage: Stage, further: Sequence[Skipped]) -> Facts:
+    """What a report says of a comparison; ``further`` could not be asked beside its tasks."""
+    settings, films = stage.settings, stage.films
+    files, reasons, twins = files_and_reasons(settings.shards)
+    return Facts(
+        dataset_sha256=films.dataset_sha256,
+        config_sha256=digest(settings.model_copy(update={"out": Path(), "shards": [], "encoders": []})),
+        version=version("mae_rad"),
+        written_on=datetime.now(UTC).date().isoformat(),
+        splits=split_counts(films),
+        files=files,
+        reject_reasons=reasons,
+        same_pixels_across_splits=twins,
+        tasks=[task_facts(task, label_sources(films, task)) for task in stage.tasks],
+        not_asked={task.name: without_rare(task.reason) for task in [*stage.skipped, *further]},
+        encoders=[_encoder_facts(candidate) for candidate in stage.candidates],
+        repetitions=settings.repetitions,
+        relevant_difference=settings.relevant_difference,
+    )
+
+
+def _encoder_facts(candidate: Candidate) -> EncoderFacts:
+    return EncoderFacts(
+        name=candidate.name,
+        method=candidate.method,
+        group=candidate.group,
+        about=candidate.described,
+        other_films=candidate.other_films,
+    )
 
 
 def split_counts(films: Films) -> dict[str, Count]:
@@ -125,14 +167,13 @@ def task_facts(task: Task, sources: Mapping[str, int]) -> TaskFacts:
 
 def label_sources(films: Films, task: Task) -> dict[str, int]:
     """Where the labels of a task come from → films; nothing for a task that asks an index column."""
-    table = films.labels.filter(pc.and_(pc.equal(films.labels["label"], task.name), pc.is_valid(films.labels["value"])))
+    if task.label is None:
+        return {}
+    table = films.labels.filter(
+        pc.and_(pc.equal(films.labels["label"], task.label), pc.is_valid(films.labels["value"]))
+    )
     counted = table.group_by("source").aggregate([("key", "count_distinct")]).to_pylist()
     return {str(row["source"]): int(row["key_count_distinct"]) for row in counted}
-
-
-def skipped_facts(skipped: Sequence[Skipped]) -> dict[str, str]:
-    """Task → why it could not be asked."""
-    return {task.name: without_rare(task.reason) for task in skipped}
 
 
 def without_rare(text: str) -> str:

@@ -43,8 +43,9 @@ def write_page(folder: Path) -> Path:
     Raises:
         EvaluationError: its table or facts are missing or damaged.
     """
-    reading = Reading(read_comparison(folder / "comparison.parquet"))
-    page = render(reading, read_facts(folder), _pictures(folder / PICTURES))
+    facts = read_facts(folder)
+    reading = Reading(read_comparison(folder / "comparison.parquet"), facts.groups)
+    page = render(reading, facts, _pictures(folder / PICTURES))
     path = folder / PAGE
     partial = path.with_name(f".{PAGE}.partial")
     partial.write_text(page, encoding="utf-8")

@@ -1,6 +1,8 @@
-"""The comparison as text for a terminal: the headline numbers, what was left out, and how to read them."""
+"""The comparison as text: for a terminal the headline numbers and how to read them, as CSV all of them."""
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 
 from mae_rad.evaluation.names import metric_of, probe_name
 from mae_rad.evaluation.reading import Reading
@@ -24,6 +26,15 @@ def format_table(reading: Reading, facts: Facts) -> str:
         blocks.append("Not asked\n" + "\n".join(f"  {name}: {reason}" for name, reason in facts.not_asked.items()))
     answers = [answer.sentence(reading, pair) for pair in answer.main_pairs(reading)]
     return "\n\n".join([*blocks, *answers, _how_to_read(reading, facts)])
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Write all rows as MLflow shows them in the browser."""
+    flat = [row.flat() for row in rows]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(flat[0]))
+        writer.writeheader()
+        writer.writerows(flat)
 
 
 def _how_to_read(reading: Reading, facts: Facts) -> str:

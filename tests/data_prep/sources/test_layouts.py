@@ -12,7 +12,7 @@ from data_prep.audit import audit
 from data_prep.config import ScanSettings
 from data_prep.display import apply
 from data_prep.errors import ArchiveError, SettingsError
-from data_prep.expert_labels import write_labels
+from data_prep.expert_labels import LabelFiles, write_labels
 from data_prep.film_codec import decode_film
 from data_prep.layout_config import LayoutName
 from data_prep.settings import load
@@ -217,7 +217,7 @@ def test_label_takes_the_tables_of_the_set(
     assert cli.main(["preview", str(public), "--out", str(tmp_path / "sheet.png"), "--boxes"]) == 0
     Scanned(tmp_path / "set", monkeypatch)
     assert cli.main(["label", str(found.private), "--out", str(public)]) == cli.BAD_INPUT
-    assert "give --labels, or scan a public data set with layout=" in capsys.readouterr().err
+    assert "give --labels or --boxes, or scan a public data set with layout=" in capsys.readouterr().err
 
 
 def test_a_wrong_name_is_told_in_one_line() -> None:
@@ -244,5 +244,5 @@ def test_a_finding_may_be_called_like_a_folder_but_not_like_a_patient(
     public, _ = found.sharded()
     assert audit(public, privates=[found.private]).problems == []
     write(tmp_path / "labels.csv", ["path,label,value", "Mustermann/x.png,mustermann,present"])
-    write_labels(found.private, tmp_path / "labels.csv", None, public)
+    write_labels(found.private, public, LabelFiles([tmp_path / "labels.csv"]))
     assert audit(public, privates=[found.private]).problems == ["labels.parquet: label: an original identifier occurs"]

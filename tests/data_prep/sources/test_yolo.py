@@ -31,7 +31,7 @@ def test_boxes_polygons_and_empty_files(archive: Path, monkeypatch: pytest.Monke
     assert found.value("train/images/b.jpg", "fracture") == "absent"
     assert ("test/images/c.jpg", "fracture") not in found.labels
     assert found.splits["train/images/a.jpg"] == "train" and found.splits["test/images/a.jpg"] == "test"
-    assert found.problems == {"row_without_file": 1, "label_unknown": 1, "box_not_a_number": 1, "box_cut": 1}
+    assert found.problems == {"row_without_file": 1, "label_unknown": 1, "polygon_too_short": 1, "box_cut": 1}
 
 
 def test_a_film_of_the_same_name_in_another_folder_is_not_taken(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,87 @@
+"""What the labels of a public folder amount to, after every ``label``.
+
+PUBLIC/label_statistics.parquet    films by label, source, split, body part and value (STATISTICS_SCHEMA)
+PUBLIC/label_agreement.parquet     how far readers agree (AGREEMENT_SCHEMA)
+PRIVATE/label_conflicts.csv        what readers or sources say differently of a film, with the lines that say so
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from data_prep.index import read_index
+from data_prep.label_config import LabelSettings
+from data_prep.label_tables import (
+    AGREEMENT_FILE,
+    MERGED,
+    SOURCES,
+    STATISTICS_FILE,
+    STATISTICS_SCHEMA,
+    read_boxes,
+    read_labels,
+)
+from data_prep.labels.conflicts import CONFLICTS_FILE, write_conflicts
+from data_prep.labels.readers import agreement_of
+from data_prep.labels.statistics import statistics_of
+from data_prep.labels.tables import write_tables
+
+_STATISTICS = {"cohen_kappa": "kappa (Cohen)", "fleiss_kappa": "kappa (Fleiss)", "box_agreement": "boxes in common"}
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What was found.
+
+    Attributes:
+        statistics, agreement: the tables.
+        conflicts: how many there are.
+        where: they are listed.
+    """
+
+    statistics: pa.Table
+    agreement: pa.Table
+    conflicts: int
+    where: Path
+
+    def __str__(self) -> str:
+        """Lines for a person."""
+        lines = [*_statistics_lines(self.statistics), *_agreement_lines(self.agreement)]
+        if self.conflicts:
+            lines.append(f"{self.conflicts} conflicts between readers or sources: {self.where}")
+        return "\n".join(lines)
+
+
+def write_overview(private: Path, public: Path, settings: LabelSettings) -> Overview:
+    """Write statistics and agreement of all labels of ``public``, and the conflicts on films of the scan ``private``.
+
+    Raises:
+        ArchiveError, ShardFormatError: a folder or table is damaged, or cannot be written.
+    """
+    labels, boxes = read_labels(public), read_boxes(public)
+    index = read_index(public, ["key", "patient", "split", "body_part"])
+    statistics = statistics_of(labels, index, settings.policy)
+    agreement = agreement_of(labels, boxes, index, settings.agreement)
+    write_tables(public, {STATISTICS_FILE: statistics, AGREEMENT_FILE: agreement})
+    conflicts = write_conflicts(private, labels, settings.policy)
+    return Overview(statistics, agreement, conflicts, private / CONFLICTS_FILE)
+
+
+def _statistics_lines(statistics: pa.Table) -> Iterator[str]:
+    """Films of all splits and body parts by label and source, and by all sources where there are several."""
+    values = STATISTICS_SCHEMA.names[6:]
+    sums = statistics.group_by(["label", "source"]).aggregate([(value, "sum") for value in values])
+    rows = sums.sort_by([("label", "ascending"), ("source", "ascending")]).to_pylist()
+    several = len({row["source"] for row in rows} - {MERGED}) > 1
+    for row in rows:
+        if several or row["source"] in SOURCES:
+            counts = ", ".join(f"{row[f'{value}_sum']} {value}" for value in values if row[f"{value}_sum"])
+            yield f"  {row['label']} ({row['source']}): {counts}"
+
+
+def _agreement_lines(agreement: pa.Table) -> Iterator[str]:
+    for row in agreement.to_pylist():
+        interval = f"{row['estimate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        counts = f"{row['readers']} readers, {row['films']} films of {row['patients']} patients"
+        yield f"  {row['label']}: {_STATISTICS[row['statistic']]} {interval}, {counts}"

@@ -1,0 +1,54 @@
+"""The pointing game against a definition by brute force."""
+
+import numpy as np
+
+from mae_rad.explain.pointing_game import play, touched
+
+PATCH = 8
+
+
+def by_pixels(grid: tuple[int, int], boxes: np.ndarray, fine: int = 4) -> np.ndarray:
+    """Which patches have a point of a fine lattice inside a box."""
+    rows, columns = (np.arange(side * PATCH * fine) / fine + 0.5 / fine for side in grid)
+    inside = np.zeros((len(rows), len(columns)), dtype=bool)
+    for x_min, y_min, x_max, y_max in boxes:
+        inside |= ((rows > y_min) & (rows < y_max))[:, None] & ((columns > x_min) & (columns < x_max))
+    return inside.reshape(grid[0], PATCH * fine, grid[1], PATCH * fine).any(axis=(1, 3))
+
+
+def test_patches_that_share_area_with_a_box_are_right() -> None:
+    draws = np.random.default_rng(0)
+    for _ in range(200):
+        corners = draws.integers(0, 60, (3, 4)) / 2.0  # on half pixels, so that the lattice decides exactly
+        boxes = np.concatenate(
+            [np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])], 1
+        )
+        boxes[:, 2:] += 0.5
+        np.testing.assert_array_equal(touched((5, 4), boxes, PATCH), by_pixels((5, 4), boxes))
+
+
+def test_the_margin_adds_a_ring_of_patches() -> None:
+    boxes = np.array([[17.0, 17.0, 20.0, 20.0]])
+    assert touched((6, 6), boxes, PATCH).sum() == 1
+    assert touched((6, 6), boxes, PATCH, margin=1).sum() == 9
+    assert touched((6, 6), np.array([[0.0, 0.0, 3.0, 3.0]]), PATCH, margin=1).sum() == 4
+
+
+def test_hit_and_chance() -> None:
+    boxes, content = np.array([[8.0, 8.0, 16.0, 16.0]]), np.zeros((4, 4), dtype=bool)
+    values = np.zeros((4, 4), dtype=np.float32)
+    content[:2, :2] = True
+    values[1, 1] = 1
+    assert play(values, content, boxes, PATCH) == (True, 0.25)
+    values[3, 3] = 2
+    assert play(values, content, boxes, PATCH) == (False, 0.25)
+    assert play(values, np.zeros_like(content), boxes, PATCH).chance == 1 / 16
+
+
+def test_maps_of_chance_hit_as_often_as_chance_says() -> None:
+    draws, boxes = np.random.default_rng(1), np.array([[0.0, 0.0, 16.0, 24.0]])
+    content = np.ones((6, 6), dtype=bool)
+    played = [play(draws.random((6, 6), dtype=np.float32), content, boxes, PATCH) for _ in range(2000)]
+    hits = np.mean([one.hit for one in played])
+    assert abs(hits - played[0].chance) < 4 * np.sqrt(1 / 6 * 5 / 6 / 2000)
+    assert played[0].chance == 6 / 36
