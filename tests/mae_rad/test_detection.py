@@ -1,6 +1,5 @@
 """Detection: from shards with boxes to a predictor whose boxes are those that it was judged by."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from data_prep.settings import load
 from mae_rad.data.box_geometry import whole_film_frame
@@ -116,24 +114,6 @@ def test_it_trains_on_squares_frozen_and_with_a_resnet(public: Path, tmp_path: P
     assert results(run)["test", "froc"]["n_films"] == 10
     predictor = load_predictor(run)
     assert any(name.startswith("encoder.") for name in predictor.state_dict())
-
-
-def losses(run: Path) -> list[float]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if "loss" in line]
-
-
-def test_two_ranks_learn_what_one_does(public: Path, finished: Path, tmp_path: Path) -> None:
-    from launch.finetune import main
-    from tests.mae_rad.warm_ranks import WarmRanks
-
-    arguments = ["--config", str(CONFIG), *words(public, tmp_path / "run", *VIT)]
-    ranks = WarmRanks(arguments, 2, tmp_path / "log", main)
-    assert ranks.wait(600) == [0, 0], ranks.log.read_text()[-3000:]
-    np.testing.assert_allclose(losses(tmp_path / "run"), losses(finished), rtol=1e-4)
-    one, two = (load_file(run / "predictor" / "predictor.safetensors") for run in (finished, tmp_path / "run"))
-    for name, weight in one.items():
-        torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=1e-4, msg=name)
 
 
 @pytest.mark.slow

@@ -1,0 +1,37 @@
+"""Two ranks learn to detect what one does."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from launch.finetune import main
+from tests.mae_rad.boxed_films import write_boxed
+from tests.mae_rad.test_detection import CONFIG, VIT, words
+from tests.mae_rad.warm_ranks import WarmRanks
+
+
+def finetuned(public: Path, run: Path, world: int) -> Path:
+    arguments = ["--config", str(CONFIG), *words(public, run, *VIT)]
+    ranks = WarmRanks(arguments, world, run.with_suffix(".log"), main)
+    assert ranks.wait(600) == [0] * world, ranks.log.read_text()[-3000:]
+    return run
+
+
+def losses(run: Path) -> list[float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def test_two_ranks_learn_what_one_does(tmp_path: Path) -> None:
+    public = write_boxed(tmp_path / "public")
+    one, two = (finetuned(public, tmp_path / f"run{world}", world) for world in (1, 2))
+    assert len(losses(one)) == 4
+    np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
+    weights = [load_file(run / "predictor" / "predictor.safetensors") for run in (one, two)]
+    for name, weight in weights[0].items():
+        if name.endswith("conv.0.bias"):  # GroupNorm takes it off again: its gradient is rounding, its update a sign
+            continue
+        torch.testing.assert_close(weights[1][name], weight, rtol=1e-3, atol=1e-4, msg=name)
