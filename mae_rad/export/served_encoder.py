@@ -18,7 +18,6 @@ from mae_rad.data.view import whole_film
 from mae_rad.encoders.vit import ViT
 from mae_rad.export.encoder import load_encoder
 
-
 USAGE = """```python
 import mlflow, pandas
 
