@@ -181,9 +181,9 @@ def test_values_that_few_patients_share_are_not_named(page):
 
 def test_a_found_shortcut_is_named(page):
     assert "Shortcut found." in page
-    assert re.search(
-        r"foreign object, mae: within manufacturer the score changes by −0\.150 \[−0\.200, −0\.100\]", page
-    )
+    told = "foreign object, mae: among films within manufacturer the score changes by −0.150 [−0.200, −0.100]"
+    assert told in page
+    assert page.count("Shortcut found.") == 1
 
 
 def test_limits_follow_from_the_facts(rows):
