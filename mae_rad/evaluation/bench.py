@@ -21,11 +21,13 @@ from mae_rad.evaluation.figures.style import encoder_styles
 from mae_rad.evaluation.names import probe_name
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.report import answer
-from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts
+from mae_rad.evaluation.report.facts import Facts
 from mae_rad.evaluation.report.page import PICTURES
 from mae_rad.evaluation.rows import FLOOR, Row
 from mae_rad.evaluation.settings import CompareSettings
+from mae_rad.export.card import model_card
 from mae_rad.export.encoder import read_card
+from mae_rad.export.served_encoder import USAGE
 from mae_rad.tracking import (
     COLOUR_TAG,
     Bars,
@@ -80,7 +82,6 @@ def track(
 def _registered(candidate: Candidate, folder: Path) -> RegisteredEncoder:
     card = read_card(folder)
     trained_in = folder.parent / "mlflow_run"
-    readme = folder / "README.md"
     return RegisteredEncoder(
         name=candidate.name,
         folder=folder,
@@ -89,14 +90,12 @@ def _registered(candidate: Candidate, folder: Path) -> RegisteredEncoder:
         tokens=card.preprocessing.tokens,
         weights_sha256=card.weights_sha256,
         pretraining_run=trained_in.read_text(encoding="utf-8").strip() if trained_in.is_file() else None,
-        description=readme.read_text(encoding="utf-8") if readme.is_file() else "",
+        description=model_card(card, USAGE.format(name=candidate.name, dim=card.encoder.shape.dim)),
     )
 
 
 def child_runs(reading: Reading, tags: Mapping[str, str], weights: Mapping[str, str]) -> list[ChildRun]:
     """A run per encoder, task, subset, T and pooling.
-
-    Subsets of fewer than MIN_PATIENTS patients are left out: their names could point at a person.
 
     Args:
         reading: the comparison.
@@ -112,8 +111,7 @@ def child_runs(reading: Reading, tags: Mapping[str, str], weights: Mapping[str, 
         if row.reference is not None and row.reference != FLOOR:
             continue
         pool = first_pool.get(row.encoder, row.pool) if row.pool == _LEARNED_POOL else row.pool
-        if row.subset == "all" or row.n_patients >= MIN_PATIENTS:
-            groups.setdefault((row.encoder, row.task, row.subset, row.tokens, pool), []).append(row)
+        groups.setdefault((row.encoder, row.task, row.subset, row.tokens, pool), []).append(row)
     styles = encoder_styles(reading.shown)
     runs = []
     for (encoder, *_), rows in groups.items():

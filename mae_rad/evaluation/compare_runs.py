@@ -7,7 +7,7 @@ from mae_rad.evaluation.bench import track
 from mae_rad.evaluation.comparison import Stage, compare
 from mae_rad.evaluation.figures.draw import draw_embeddings, draw_numbers
 from mae_rad.evaluation.reading import Reading
-from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts, facts_of, write_facts
+from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts, facts_of, without_rare_subsets, write_facts
 from mae_rad.evaluation.report.page import PAGE, PICTURES, write_page
 from mae_rad.evaluation.report.text import format_table, write_csv
 from mae_rad.evaluation.rows import write_comparison
@@ -39,7 +39,7 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
         try:
             compared = compare(stage)
             facts = facts_of(stage, compared.skipped)
-            reading = Reading(compared.rows, facts.groups)
+            reading = Reading(without_rare_subsets(compared.rows), facts.groups)
             table = _write(stage, reading, facts)
             track(reading, facts, stage.candidates, settings, tracker)
         except BaseException:

@@ -1,7 +1,9 @@
-"""What the words of ``comparison.parquet`` are called before people."""
+"""What the words and numbers of ``comparison.parquet`` look like before people."""
 
+import math
 from typing import NamedTuple
 
+from mae_rad.evaluation.intervals import Interval
 from mae_rad.evaluation.rows import FLOOR
 
 
@@ -104,3 +106,21 @@ def plain(name: str) -> str:
 def subset_name(subset: str) -> str:
     """A subset as words: ``body_part=HAND`` → body part HAND."""
     return plain(subset).replace("=", " ")
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """+0.012, −0.012."""
+    return f"{value + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def interval_text(interval: Interval, *, signs: bool = False) -> str:
+    """0.912 [0.887, 0.934], or +0.012 [−0.003, +0.027]; a bound that is not known is told."""
+
+    def number(value: float) -> str:
+        return signed(value) if signs else f"{value:.3f}".replace("-", "−")
+
+    if not math.isfinite(interval.value):
+        return "not defined"
+    if not math.isfinite(interval.low):
+        return f"{number(interval.value)} [no interval]"
+    return f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"

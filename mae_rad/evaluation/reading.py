@@ -11,9 +11,8 @@ from typing import TypeVar
 from mae_rad.evaluation.names import LABELLED
 from mae_rad.evaluation.rows import FLOOR, Row
 
-ALL = "all"
-WITHIN = "within "
-"""Subsets of pairs of films that share a value, such as "within manufacturer"."""
+ALL, ALL_FILMS = "all", "all films"
+"""The subset of all test films, and the reference of what is left of a task within one scanner."""
 
 
 T = TypeVar("T")
@@ -32,7 +31,8 @@ class Reading:
         self.groups = dict(groups or {})
         self._main: dict[tuple[str, str], str] = {}
         for row in rows:  # the first metric of a task and probe is the one that figures show
-            self._main.setdefault((row.task, row.probe), row.metric)
+            if row.reference != ALL_FILMS:
+                self._main.setdefault((row.task, row.probe), row.metric)
 
     @cached_property
     def tasks(self) -> list[str]:
@@ -122,6 +122,16 @@ class Reading:
         rows = _first(rows, lambda row: (row.tokens, row.encoder))
         sizes = sorted({row.tokens for row in rows})
         return {tokens: [row for row in rows if row.tokens == tokens] for tokens in sizes} if len(sizes) > 1 else {}
+
+    def shortcuts(self) -> tuple[list[Row], list[Row]]:
+        """How well each shortcut can be read, and what is left of each task within one value of it."""
+        rows = self.of_probe("shortcut")
+        read = [
+            row
+            for row in rows
+            if row.reference is None and row.subset == ALL and row.metric == self._main[row.task, "shortcut"]
+        ]
+        return read, [row for row in rows if row.reference == ALL_FILMS]
 
     def of_probe(self, probe: str) -> list[Row]:
         """All rows of a probe without labels of its own, such as geometry."""

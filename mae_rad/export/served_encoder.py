@@ -1,8 +1,5 @@
 """An encoder folder as a model that MLflow serves: films as they lie in a shard → vectors.
 
-    model = mlflow.pyfunc.load_model("models:/mae/1")
-    model.predict(pandas.DataFrame({"film": [sample["j2c"]], "sidecar": [sample["json"].decode()]}))
-
 It takes the path of training, embedding and prediction, so a film has the same vector here as there.
 """
 
@@ -20,6 +17,13 @@ from mae_rad.data.loader import stack
 from mae_rad.data.view import whole_film
 from mae_rad.encoders.vit import ViT
 from mae_rad.export.encoder import load_encoder
+
+USAGE = """```python
+import mlflow, pandas
+
+model = mlflow.pyfunc.load_model("models:/{name}/1")  # a sample: a film of a shard, as WebDataset yields it
+model.predict(pandas.DataFrame({{"film": [sample["j2c"]], "sidecar": [sample["json"].decode()]}}))  # [films, {dim}]
+```"""
 
 
 class ServedEncoder:

@@ -1,6 +1,7 @@
 """Curves with bands: what few labels are worth, and what size and the size of objects are worth."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def by_size(reading: Reading, probe: str) -> Figure | None:
             rows = [(place, row) for place, group in enumerate(groups.values()) for row in group if row.encoder == name]
             x = np.array([place for place, _ in rows], np.float64) + 0.05 * (number - len(reading.shown) / 2)
             _band(panel, x, [row for _, row in rows], styles[name])
-        names = [f"{name}\n{rows[0].n_films:,} ({rows[0].n_patients:,})" for name, rows in groups.items()]
+        names = [f"{fill(name, 12)}\n{rows[0].n_films:,} ({rows[0].n_patients:,})" for name, rows in groups.items()]
         panel.set_xticks(range(len(groups)), names, fontsize=8.5)
         panel.set_xlabel(f"{label}\ntest films (patients)", fontsize=9)
         _dress(panel, task, next(iter(groups.values()))[0], counted=False)

@@ -44,7 +44,7 @@ def draw_map(
     shown = nameable(classes[films], patients[films], min_patients)[:CLASSES]
     if len(shown) < 2:
         return None
-    columns = min(len(encoders), _COLUMNS)
+    columns = 2 if len(encoders) == 4 else min(len(encoders), _COLUMNS)
     lines = -(-len(encoders) // columns)
     figure = Figure(figsize=(4.1 * columns + 1.9, 4.1 * lines), layout="constrained")
     panels: list[Any] = list(figure.subplots(lines, columns, squeeze=False).flat)

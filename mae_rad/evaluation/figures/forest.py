@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
-from mae_rad.evaluation.figures.style import COLOURS, GREY, INK, RULE, SOFT, bare, encoder_styles, save_png, signed
+from mae_rad.evaluation.figures.style import COLOURS, GREY, INK, RULE, SOFT, bare, encoder_styles, save_png
 from mae_rad.evaluation.intervals import Interval
-from mae_rad.evaluation.names import metric_of, plain, probe_name
+from mae_rad.evaluation.names import interval_text, metric_of, plain, probe_name, signed
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.rows import FLOOR, Row
 
@@ -99,6 +100,8 @@ def _dress(axes: NDArray[Any], first: Sequence[Row]) -> None:
         panel.spines["left"].set_visible(False)
         for line in np.arange(len(first) - 1) + 0.5:
             panel.axhline(line, color="#cccccc", linewidth=0.8)
+    if chance == {0.5}:  # of a share, beyond 1 there is room for text alone
+        axes[0].set_xticks([tick for tick in axes[0].get_xticks() if -1e-9 <= tick <= 1 + 1e-9])
 
 
 def _group_label(row: Row) -> str:
@@ -133,6 +136,7 @@ def pair_forest(reading: Reading, encoder: str, reference: str, arm: str) -> Fig
     axes.axvline(0, color=INK, linewidth=1)
     limit = max((abs(bound) for _, row in places for bound in _bounds(row)), default=0.1) * 1.08
     axes.set_xlim(-limit, limit)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     bare(axes)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(f"difference, {encoder} minus {reference}, 95 % interval over patients", fontsize=10)
@@ -177,15 +181,9 @@ def _columns(
         assert row.difference is not None
         theirs = Interval(row.interval.value - row.difference.value, np.nan, np.nan)
         write(-0.5, y, probe_name(row.probe), color=INK)
-        write(columns[0], y, _numbers(row.difference), color=INK)
+        write(columns[0], y, interval_text(row.difference, signs=True), color=INK)
         write(columns[1], y, f"{row.interval.value:.3f}", color=INK)
         write(columns[2], y, f"{theirs.value:.3f}", color=INK)
-
-
-def _numbers(difference: Interval) -> str:
-    if not np.isfinite(difference.low):
-        return f"{signed(difference.value)} [no interval]"
-    return f"{signed(difference.value)} [{signed(difference.low)}, {signed(difference.high)}]"
 
 
 def _short(name: str, most: int = 18) -> str:

@@ -57,11 +57,6 @@ def bare(axes: Any, *, grid: str = "x") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def signed(value: float, digits: int = 3) -> str:
-    """+0.012, −0.012."""
-    return f"{value + 0.0:+.{digits}f}".replace("-", "−")
-
-
 def save_png(figure: Figure, path: Path) -> Path:
     """Write a PNG."""
     figure.savefig(path, dpi=DPI)

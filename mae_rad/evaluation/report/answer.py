@@ -8,8 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import get_args
 
-from mae_rad.evaluation.intervals import Interval
-from mae_rad.evaluation.names import metric_of, plain, probe_name
+from mae_rad.evaluation.names import interval_text, metric_of, plain, probe_name, signed
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.rows import FLOOR, Row, Verdict
 
@@ -86,6 +85,8 @@ def verdict_words(row: Row) -> str:
         return f"{row.encoder} {row.verdict}"
     if row.verdict == "no relevant difference":
         return "as good as equal"
+    if row.difference.low > 0 or row.difference.high < 0:
+        return "not shown: the interval leaves out zero, but does not hold after correction"
     if row.verdict == "too few patients" or not math.isfinite(row.difference.low):
         return "too few patients to tell" + (f": only {least:.3f} or more would show" if known(least) else "")
     return "no difference shown" + (f"; {least:.3f} or more would show" if known(least) else "")
@@ -96,20 +97,6 @@ def known(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def interval_text(interval: Interval, *, signed: bool = False, digits: int = 3) -> str:
-    """0.912 [0.887, 0.934]; a bound that is not known is told."""
-    form = f"{{:{'+' if signed else ''}.{digits}f}}"
-
-    def number(value: float) -> str:
-        return form.format(value + 0.0).replace("-", "−")
-
-    if not math.isfinite(interval.value):
-        return "not defined"
-    if not math.isfinite(interval.low):
-        return f"{number(interval.value)} [no interval]"
-    return f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"
-
-
 def _decided(word: str, rows: Sequence[Row]) -> str:
     """In how many questions, and the one where it is clearest."""
     if not rows:
@@ -117,21 +104,22 @@ def _decided(word: str, rows: Sequence[Row]) -> str:
     first = max(rows, key=lambda row: abs(row.difference.value) if row.difference else 0.0)
     assert first.difference is not None
     most = "" if len(rows) == 1 else f"{len(rows)}, most in "
-    number = f"{metric_of(first.metric).name} {interval_text(first.difference, signed=True)}"
+    number = f"{metric_of(first.metric).name} {interval_text(first.difference, signs=True)}"
     return f"{word} in {most}{plain(first.task)} ({number})"
 
 
 def _undecided(words: str, rows: Sequence[Row]) -> str:
-    """In which questions; where nothing was shown, how large a difference would have been."""
+    """In which questions, between which bounds; where nothing was shown, how large a difference would have been."""
     if not rows:
         return ""
     names = ", ".join(plain(row.task) for row in rows)
+    bounds = [bound for row in rows if row.difference for bound in row.difference[1:] if math.isfinite(bound)]
+    told = [f"intervals from {signed(min(bounds))} to {signed(max(bounds))}"] if bounds else []
     least = sorted(row.minimum_detectable_difference or 0.0 for row in rows if known(row.minimum_detectable_difference))
-    told = ""
     if least and not words.startswith("as good"):
         span = f"{least[0]:.3f}" if len(least) == 1 else f"{least[0]:.3f} to {least[-1]:.3f}"
-        told = f" (a difference of {span} or more would probably have been seen)"
-    return f"{words} in {names}{told}"
+        told.append(f"a difference of {span} or more would probably have been seen")
+    return f"{words} in {names}" + (f" ({'; '.join(told)})" if told else "")
 
 
 def _side(name: str, runs: int) -> str:

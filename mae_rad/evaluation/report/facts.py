@@ -5,6 +5,7 @@ A value that fewer than MIN_PATIENTS patients share is not named.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from data_prep.shard_format import generation_folders, read_dataset_card
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.candidates import Candidate
 from mae_rad.evaluation.comparison import Stage
+from mae_rad.evaluation.rows import Row
 from mae_rad.evaluation.tasks import Films, Skipped, Task
 
 FACTS = "facts.json"
@@ -183,6 +185,16 @@ def without_rare(text: str) -> str:
         return found[0] if int(found[2]) + int(found[3]) >= MIN_PATIENTS else "a rare value: too few patients"
 
     return _TOO_FEW.sub(named, text)
+
+
+def without_rare_subsets(rows: Sequence[Row]) -> list[Row]:
+    """The rows; a subset by a value that fewer than MIN_PATIENTS patients share has a number in place of that value."""
+    named: dict[str, str] = {}
+    for row in rows:
+        column, is_value, _ = row.subset.partition("=")
+        if is_value and row.n_patients < MIN_PATIENTS and row.subset not in named:
+            named[row.subset] = f"{column}=rare {sum(name.startswith(f'{column}=') for name in named) + 1}"
+    return [replace(row, subset=named.get(row.subset, row.subset)) for row in rows]
 
 
 def write_facts(facts: Facts, folder: Path) -> None:

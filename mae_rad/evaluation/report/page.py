@@ -16,15 +16,15 @@ from mae_rad.evaluation.figures.curves import by_size, label_efficiency
 from mae_rad.evaluation.figures.forest import pair_forest, values_forests
 from mae_rad.evaluation.figures.similarity import similarity_matrix
 from mae_rad.evaluation.figures.style import as_svg
-from mae_rad.evaluation.reading import WITHIN, Reading
+from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.report import answer
-from mae_rad.evaluation.report.facts import MIN_PATIENTS, RARE, Facts, read_facts
+from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts, read_facts
 from mae_rad.evaluation.report.limits import limits
 from mae_rad.evaluation.rows import FLOOR, Row, read_comparison
 
 PAGE = "report.html"
 PICTURES = "figures"
-PAIRS_DRAWN = 6
+PAIRS_DRAWN = 3
 """Pairs of encoders with a figure of their own; the tables have all of them."""
 
 
@@ -57,8 +57,8 @@ def render(reading: Reading, facts: Facts, pictures: dict[str, Markup]) -> str:
     """The page as text; ``pictures`` has images by the name of their file."""
     made = environment("mae_rad.evaluation.report")
     made.filters |= {
-        "interval": answer.interval_text,
-        "difference": lambda interval: answer.interval_text(interval, signed=True),
+        "interval": names.interval_text,
+        "difference": lambda interval: names.interval_text(interval, signs=True),
         "task": names.plain,
         "probe": names.probe_name,
         "method": names.method_name,
@@ -67,7 +67,7 @@ def render(reading: Reading, facts: Facts, pictures: dict[str, Markup]) -> str:
         "p": _p_value,
         "fraction": _fraction,
     }
-    made.globals |= {"metric_of": names.metric_of, "min_patients": MIN_PATIENTS, "rare": RARE, "floor": FLOOR}
+    made.globals |= {"metric_of": names.metric_of, "min_patients": MIN_PATIENTS, "floor": FLOOR}
     return made.get_template("report.html").render(
         facts=facts,
         reading=reading,
@@ -86,7 +86,9 @@ def render(reading: Reading, facts: Facts, pictures: dict[str, Markup]) -> str:
         similarity=_similarity(reading),
         maps={name: picture for name, picture in pictures.items() if name.startswith("map-")},
         neighbours={name: picture for name, picture in pictures.items() if name.startswith("neighbours-")},
-        unlabelled={probe: reading.of_probe(probe) for probe in ("retrieval", "clustering", "geometry", "shortcut")},
+        unlabelled={probe: reading.of_probe(probe) for probe in ("retrieval", "clustering", "geometry")},
+        shortcuts=_shortcuts(reading),
+        within=reading.shortcuts()[1],
         subsets=_subsets(reading),
         numbers=_numbers(reading),
     )
@@ -146,27 +148,31 @@ def _similarity(reading: Reading) -> Markup | None:
 
 
 def _subsets(reading: Reading) -> list[tuple[str, str, dict[str, list[Row]]]]:
-    """(task, probe, subset → values); subsets of fewer than MIN_PATIENTS patients are not named."""
-    told = []
-    for task in reading.tasks:
-        for probe in reading.probes:
-            shown: dict[str, list[Row]] = {}
-            for name, rows in reading.subsets(task, probe).items():
-                few = rows[0].n_patients < MIN_PATIENTS and not name.startswith(WITHIN)
-                shown.setdefault(RARE if few else names.subset_name(name), []).extend(rows)
-            if shown:
-                told.append((task, probe, shown))
+    """(task, probe, subset → values)."""
+    found = [(task, probe, reading.subsets(task, probe)) for task in reading.tasks for probe in reading.probes]
+    return [
+        (task, probe, {names.subset_name(name): rows for name, rows in shown.items()})
+        for task, probe, shown in found
+        if shown
+    ]
+
+
+def _shortcuts(reading: Reading) -> dict[str, dict[str, Row]]:
+    """Shortcut → encoder → how well it can be read."""
+    told: dict[str, dict[str, Row]] = {}
+    for row in reading.shortcuts()[0]:
+        told.setdefault(row.task, {})[row.encoder] = row
     return told
 
 
 def _numbers(reading: Reading) -> list[tuple[str, str, list[Row], list[Row]]]:
-    """(task, probe, values, differences) with every label fraction, T and pooling: all that the table has."""
+    """(task, probe, values, differences) of every metric, label fraction, T, pooling and part of the films."""
     told = []
     for task in reading.tasks:
         for probe in names.LABELLED:
-            rows = [row for row in reading.rows if (row.task, row.probe, row.subset) == (task, probe, "all")]
-            if rows:
-                values = [row for row in rows if row.reference is None and row.probe_seed is None]
+            rows = [row for row in reading.rows if (row.task, row.probe) == (task, probe) and row.probe_seed is None]
+            values = [row for row in rows if row.reference is None]
+            if values:
                 told.append((task, probe, values, [row for row in rows if row.difference is not None]))
     return told
 

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from mae_rad.evaluation.names import metric_of, probe_name
+from mae_rad.evaluation.names import interval_text, metric_of, probe_name
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.report import answer
 from mae_rad.evaluation.report.facts import Facts, TaskFacts
@@ -79,8 +79,8 @@ def _shown(reading: Reading, task: str, probe: str) -> Sequence[Row]:
 
 def _cell(row: Row) -> str:
     if row.difference is None:
-        return f" {answer.interval_text(row.interval)}"
-    return f"{answer.interval_text(row.difference, signed=True)} {row.verdict}"
+        return f" {interval_text(row.interval)}"
+    return f"{interval_text(row.difference, signs=True)} {row.verdict}"
 
 
 def _classes(task: TaskFacts) -> str:

@@ -1,0 +1,27 @@
+"""Write the page of a comparison anew from its folder.
+
+python -m mae_rad.evaluation.report FOLDER
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mae_rad.command import run
+from mae_rad.evaluation.report.page import write_page
+
+
+def main() -> int:
+    """Parse the command line and write the page; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="the folder `out` of a comparison")
+    options = parser.parse_args()
+
+    def action() -> None:
+        sys.stdout.write(f"{write_page(options.folder)}\n")
+
+    return run(action)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

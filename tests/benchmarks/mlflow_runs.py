@@ -1,0 +1,115 @@
+"""How long a comparison takes to log, and how long MLflow's pages wait for a thousand runs.
+
+    python -m tests.benchmarks.mlflow_runs FOLDER [--comparisons 17]
+
+Each made-up comparison has 6 encoders, 10 tasks and 3 shares of the labels: one run and 60 below it. What a page waits
+for is what MLflow's own pages ask of its server: a hundred runs of the table, those of a prepared view, one run.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from mae_rad.evaluation.bench import child_runs, parent_tags, saved_views
+from mae_rad.evaluation.reading import Reading
+from mae_rad.tracking import DataUsed, Tracker, address, default_uri
+from tests.mae_rad.made_comparison import ENCODERS, TASKS, made_facts, made_rows
+
+PORT = 5517
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--comparisons", type=int, default=17)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True)
+    tasks, encoders = (*TASKS, "edema", "pneumothorax"), {**ENCODERS, "imported": "imported"}
+    rows = [
+        row for row in made_rows(tasks, encoders) if row.probe in ("linear", "knn", "attentive") and row.subset == "all"
+    ]
+    reading, facts = Reading(rows), made_facts(tasks, encoders)
+    seconds = []
+    for number in range(options.comparisons):
+        started, cpu = time.time(), time.process_time()
+        run_id, runs = log(reading, facts, options.folder, f"comparison-{number}")
+        seconds.append((time.time() - started, time.process_time() - cpu))
+        print(
+            f"comparison {number}: {runs} runs in {seconds[-1][0]:.1f} s, {seconds[-1][1]:.1f} s of processor time",
+            flush=True,
+        )
+    print(f"{options.comparisons * (runs + 1)} runs in the store")
+    pages(options.folder, run_id)
+
+
+def log(reading: Reading, facts, folder: Path, name: str) -> tuple[str, int]:
+    tracker = Tracker.start(default_uri(folder), "compare", name)
+    views = saved_views(reading, name, tracker.run_id)
+    tracker.views(views)
+    tracker.describe(
+        parent_tags(facts, reading, {view.name: address(tracker.experiment, view, charts=True) for view in views})
+    )
+    data = [DataUsed("shards", facts.dataset_sha256, "evaluation", {"test_films": 538})]
+    tracker.inputs(data)
+    runs = child_runs(reading, {"stage": "compare", "dataset_sha256": facts.dataset_sha256}, {})
+    tracker.children(runs, data)
+    tracker.finish()
+    return tracker.run_id, len(runs)
+
+
+def pages(folder: Path, run_id: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        default_uri(folder),
+        "--port",
+        str(PORT),
+    ]
+    server = subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                ask("experiments/search", {"max_results": 10})
+                break
+            except OSError:
+                time.sleep(1)
+        table = {"experiment_ids": ["1"], "max_results": 100, "order_by": ["attributes.start_time DESC"]}
+        view = table | {
+            "filter": f"tags.`mlflow.parentRunId` = '{run_id}' and tags.task = 'fracture'",
+            "order_by": ["metrics.`linear/score` DESC"],
+        }
+        for name, query in {"table of runs, 100 of them": table, "a prepared view": view}.items():
+            print(f"{name}: {timed(query):.2f} s")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def timed(query: dict) -> float:
+    times = []
+    for _ in range(5):
+        started = time.time()
+        assert ask("runs/search", query)["runs"]
+        times.append(time.time() - started)
+    return sorted(times)[2]
+
+
+def ask(path: str, query: dict) -> dict:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}/api/2.0/mlflow/{path}",
+        json.dumps(query).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+if __name__ == "__main__":
+    main()
