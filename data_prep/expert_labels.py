@@ -77,7 +77,7 @@ def write_labels(
 ) -> LabelSummary:
     """Write the labels and boxes of those films of the files that are in the shards, in place of earlier ones.
 
-    Those of films that ``private`` does not know, which came from another scan, and those from reports stay.
+    Those of films that ``private`` does not know, which came from another scan, and those read from reports stay.
 
     Args:
         private: folder of the scan that the shards were made from.

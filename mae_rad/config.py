@@ -80,6 +80,10 @@ class RuntimeSettings(Settings):
     picture_every: int = Field(default=1000, ge=1)
     pictures: int = Field(default=8, ge=0)
     """Held-out films whose reconstruction is drawn."""
+    probe_every: int = Field(default=0, ge=0)
+    """Steps between two looks at what the embedding is worth: effective rank and nearest neighbours; 0 for none."""
+    probe_films: int = Field(default=512, ge=16)
+    """Validation films that are looked at."""
     mlflow_uri: str | None = None
     """Tracking store; by default sqlite in the folder that holds the run folder."""
     experiment: str = "mae_rad"

@@ -103,7 +103,7 @@ def attentive_scores(
         for own in probes.values()
         for head in own
     ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
     films = np.unique(np.concatenate([question.train for question in questions.values()]))
     labels = _labels(questions, films, device)
     steps = max(EPOCHS * math.ceil(len(films) / BATCH), LEAST_STEPS)

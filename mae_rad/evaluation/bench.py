@@ -103,7 +103,7 @@ def child_runs(reading: Reading, tags: Mapping[str, str], weights: Mapping[str, 
         tags: of all runs.
         weights: encoder → checksum.
     """
-    first_pool = {}
+    first_pool: dict[str, str] = {}
     for row in reading.rows:
         if row.pool != _LEARNED_POOL:
             first_pool.setdefault(row.encoder, row.pool)

@@ -11,7 +11,7 @@ from data_prep.progress import Progress
 from mae_rad.evaluation.candidates import Candidate
 from mae_rad.evaluation.clustering import measure_clustering
 from mae_rad.evaluation.encoded import Encoded
-from mae_rad.evaluation.geometry import geometry_rows
+from mae_rad.evaluation.geometry_rows import geometry_rows
 from mae_rad.evaluation.measured import Measured, judged, pairs, rows_of
 from mae_rad.evaluation.probes import Probed
 from mae_rad.evaluation.probing import Answers, Plan, ask_tokens, ask_vectors, measure, plan

@@ -17,14 +17,12 @@ from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
 from data_prep.progress import Progress
-from mae_rad.cost.matrix_rate import matrix_rate
 from mae_rad.data.batch import Patches
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.vit import Features, ViT
 from mae_rad.errors import EvaluationError, UserError
 from mae_rad.evaluation.feature_store import FeatureStore, Pools
-from mae_rad.evaluation.settings import Precision
 from mae_rad.evaluation.token_store import TokenStore
 
 Stores = tuple[FeatureStore, TokenStore | None]
@@ -56,7 +54,7 @@ class Embedding:
     Attributes:
         tokens: T.
         patch: side of the patches in pixels.
-        precision: f32 or bf16, as :func:`choose_precision` gives it.
+        precision: of the forward pass; some CPUs take two hundred times as long with bf16.
         cache: folder of the stores.
         batch_size: films per forward pass.
         workers: loader processes, per embedding process.
@@ -113,16 +111,6 @@ def embed(
             raise EvaluationError(messages.get())
     progress.close()
     return work.stores(0)
-
-
-def choose_precision(wanted: Precision) -> Literal["f32", "bf16"]:
-    """bf16 on a GPU, and on a CPU only where it multiplies matrices faster: some take two hundred times as long."""
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "bf16"
-    cpu = torch.device("cpu")
-    return "bf16" if matrix_rate(cpu, "bf16", 0.05) > matrix_rate(cpu, "f32", 0.05) else "f32"
 
 
 @torch.no_grad()

@@ -5,12 +5,13 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from mae_rad.data.shards import ShardIndex
+from mae_rad.encoders.precision import fast_precision
 from mae_rad.encoders.vit import ViT
-from mae_rad.evaluation.embed import Embedding, Source, choose_precision, embed
+from mae_rad.evaluation.embed import Embedding, Source, embed
 from mae_rad.evaluation.embeddings import embeddings_of, write_embeddings
-from mae_rad.evaluation.settings import Precision
 from mae_rad.export.encoder import load_encoder, read_card
 from mae_rad.export.objective import encoder_folder
 
@@ -22,7 +23,7 @@ def embed_table(
     out: Path,
     tokens: int,
     pool: str,
-    precision: Precision,
+    precision: Literal["auto", "f32", "bf16"],
     batch_size: int,
     workers: int,
     processes: int,
@@ -37,7 +38,7 @@ def embed_table(
     how = Embedding(
         tokens=tokens,
         patch=card.encoder.patch,
-        precision=choose_precision(precision),
+        precision=fast_precision() if precision == "auto" else precision,
         cache=out.with_name(f".{out.name}.parts"),
         batch_size=batch_size,
         workers=workers,

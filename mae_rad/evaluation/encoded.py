@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -58,7 +57,6 @@ def encode(
     candidates: Sequence[Candidate],
     settings: CompareSettings,
     index: ShardIndex,
-    precision: Literal["f32", "bf16"],
     *,
     fitted: NDArray[np.int64],
     attended: NDArray[np.int64] | None,
@@ -69,7 +67,6 @@ def encode(
         candidates: who.
         settings: sizes, cache, speed.
         index: films of all splits.
-        precision: of the forward pass.
         fitted: training films whose pixels give the principal components.
         attended: rows whose patch tokens a probe will ask for; None where none does.
 
@@ -78,7 +75,7 @@ def encode(
         EvaluationError: its vectors are not finite, or a foreign table does not fit.
     """
     first = settings.tokens[0]
-    ours = _embedded(candidates, settings, index, precision, attended)
+    ours = _embedded(candidates, settings, index, attended)
     out = []
     for candidate in candidates:
         if candidate.name in ours:
@@ -97,7 +94,6 @@ def _embedded(
     candidates: Sequence[Candidate],
     settings: CompareSettings,
     index: ShardIndex,
-    precision: Literal["f32", "bf16"],
     attended: NDArray[np.int64] | None,
 ) -> dict[str, Encoded]:
     """Encoders of our own by name; those of one patch size read the films together."""
@@ -109,7 +105,7 @@ def _embedded(
         stores: list[dict[int, FeatureStore]] = [{} for _ in sources]
         attends: list[TokenSource | None] = [None] * len(sources)
         for tokens in settings.tokens:
-            how = _how(settings, tokens, patch, precision)
+            how = _how(settings, tokens, patch)
             asked = attended if tokens == settings.tokens[0] else None
             kept = asked if asked is not None and _fit(asked, tokens, sources, settings) else None
             for place, (vectors, stored) in enumerate(embed(sources, index, how, with_tokens=kept)):
@@ -129,12 +125,12 @@ def _source(candidate: Candidate, shape: EncoderSettings) -> Source:
     return Source(candidate.name, candidate.encoder_sha256, shape.shape.dim, load)
 
 
-def _how(settings: CompareSettings, tokens: int, patch: int, precision: Literal["f32", "bf16"]) -> Embedding:
+def _how(settings: CompareSettings, tokens: int, patch: int) -> Embedding:
     runtime = settings.runtime
     return Embedding(
         tokens=tokens,
         patch=patch,
-        precision=precision,
+        precision=settings.precision,
         cache=settings.cache,
         batch_size=runtime.batch_size,
         workers=runtime.workers,

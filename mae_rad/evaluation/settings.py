@@ -7,11 +7,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from data_prep.settings import Folders, Settings
 from mae_rad.data.shards import Condition
+from mae_rad.encoders.precision import Precision, fast_precision
 from mae_rad.evaluation.rows import Arm, Method
 
 TrainedProbe = Literal["linear", "knn", "attentive"]
 Further = Literal["retrieval", "clustering", "geometry", "shortcuts"]
-Precision = Literal["auto", "f32", "bf16"]
 Sizes = Annotated[
     list[Annotated[int, Field(ge=1)]],
     BeforeValidator(lambda value: [value] if isinstance(value, int) else value),
@@ -129,8 +129,8 @@ class CompareSettings(Settings):
     """T, the sizes at which films are embedded; the first is asked everything, the others the probes alone."""
     pools: list[Literal["cls", "mean", "cls_mean"]] = Field(default=["cls_mean", "mean", "cls"], min_length=1)
     """Vectors of a film; the first is asked everything, the others the probes alone."""
-    precision: Precision = "auto"
-    """Of the forward pass: auto is bf16 on a GPU, and on a CPU that multiplies it faster than f32."""
+    precision: Precision = Field(default_factory=fast_precision)
+    """Of the forward pass; auto is bf16 where this machine is fast at it, else f32."""
     tasks: list[TaskSettings] = Field(
         default=[
             TaskSettings(column="body_part"),

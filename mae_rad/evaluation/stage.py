@@ -11,7 +11,6 @@ import numpy as np
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.candidates import find_candidates
 from mae_rad.evaluation.comparison import TOKENS, Stage
-from mae_rad.evaluation.embed import choose_precision
 from mae_rad.evaluation.embeddings import read_embeddings
 from mae_rad.evaluation.encoded import encode
 from mae_rad.evaluation.probing import plan
@@ -50,7 +49,5 @@ def prepare(runs: Sequence[Path], settings: CompareSettings) -> Stage:
     plans = [plan(task, settings) for task in tasks]
     fitted = np.unique(np.concatenate([one.task.rows[one.draws[1.0][0].train] for one in plans]))
     attended = np.unique(np.concatenate([one.rows() for one in plans])) if TOKENS in settings.probes else None
-    encoded = encode(
-        candidates, settings, films.index, choose_precision(settings.precision), fitted=fitted, attended=attended
-    )
+    encoded = encode(candidates, settings, films.index, fitted=fitted, attended=attended)
     return Stage(encoded, films, lacking, read_boxes(settings.shards), plans, skipped, settings)

@@ -40,7 +40,7 @@ def play(values: NDArray[np.float32], content: NDArray[np.bool_], boxes: Boxes, 
 
 
 def touched(grid: tuple[int, ...], boxes: Boxes, patch: int, margin: int = 0) -> NDArray[np.bool_]:
-    """[rows, columns] the patches of a grid that share some area with a box, or lie within ``margin`` of one."""
+    """[rows, columns] which patches of a grid share area with a box, or lie within ``margin`` of one that does."""
     right = np.zeros(grid, dtype=np.bool_)
     for x_min, y_min, x_max, y_max in boxes / patch:
         top, left = (max(int(np.floor(edge)) - margin, 0) for edge in (y_min, x_min))

@@ -9,7 +9,6 @@ from data_prep.shard_format import Sidecar
 from mae_rad.data.batch import Patches
 from mae_rad.data.box_geometry import whole_film_frame
 from mae_rad.data.film import Film
-from mae_rad.data.geometry import grid_of
 from mae_rad.data.loader import stack
 from mae_rad.encoders.vit import ViT
 from mae_rad.errors import PredictionError
@@ -61,7 +60,7 @@ class Answering:
         }
 
     def answers(self, asked: Sequence[AskedFilm]) -> list[Answer]:
-        """Answer films of equally many patches."""
+        """Answer films of one grid."""
         patches = stack([one.film.patches for one in asked]).to(self._device)
         records = self._records(asked, self._predictor.predict(patches))
         maps = self._maps(asked, records, patches)
@@ -119,36 +118,32 @@ class Answering:
     def _maps(
         self, asked: Sequence[AskedFilm], records: Sequence[Record], patches: Patches
     ) -> list[tuple[HeatMap, ...]]:
-        """Maps of what reaches an operating point, film by film."""
-        reached = [
-            [place for place, finding in enumerate(record.findings) if any(finding.reached.values())]
-            for record in records
-        ]
+        """Maps of what is found, film by film."""
+        reached = [[place for place, finding in enumerate(record.findings) if finding.found] for record in records]
         labels = sorted({place for of_film in reached for place in of_film})
         encoder, head = self._predictor.encoder, self._predictor.head
         wanted = self._settings.explain if self._settings.overlays != "none" else "none"
         if wanted == "none" or not labels or not isinstance(encoder, ViT) or not isinstance(head, ClassificationHead):
             return [()] * len(asked)
-        grids = [grid_of(len(one.film.patches.coords), one.film.patches.size) for one in asked]
         if wanted == "attention_rollout":
             from mae_rad.explain.attention_rollout import attention_rollout  # noqa: PLC0415 - only where it is asked for
 
             rolled = attention_rollout(encoder, head.pooling, patches).cpu().numpy()
             title = "where the model looks (attention rollout; yellow: most)"
             return [
-                (HeatMap(title, flow.reshape(grid)),) if places else ()
-                for flow, grid, places in zip(rolled, grids, reached, strict=True)
+                (HeatMap(title, flow.reshape(patches.grid)),) if places else ()
+                for flow, places in zip(rolled, reached, strict=True)
             ]
         from mae_rad.explain.grad_cam import grad_cam  # noqa: PLC0415 - captum takes seconds to load
 
         cams = grad_cam(encoder, head, patches, labels).cpu().numpy()
         return [
             tuple(
-                HeatMap(f"what speaks for {self._labels[place]} (Grad-CAM; yellow: most)", cam.reshape(grid))
+                HeatMap(f"what speaks for {self._labels[place]} (Grad-CAM; yellow: most)", cam.reshape(patches.grid))
                 for place, cam in zip(labels, of_film, strict=True)
                 if place in places
             )
-            for of_film, grid, places in zip(cams, grids, reached, strict=True)
+            for of_film, places in zip(cams, reached, strict=True)
         ]
 
 

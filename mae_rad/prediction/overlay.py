@@ -98,8 +98,8 @@ def heated(film: Pixels, values: NDArray[np.float32]) -> Pixels:
 
 
 def _drawn(record: Record) -> list[FoundBox]:
-    """Boxes at an operating point, the surest on top."""
-    return [box for box in reversed(record.boxes) if any(box.reached.values())]
+    """Boxes that count as found, the surest on top."""
+    return [box for box in reversed(record.boxes) if box.found]
 
 
 def _colours(record: Record) -> dict[str, tuple[int, int, int]]:
@@ -186,16 +186,16 @@ def _heading(record: Record, width: int) -> Image.Image:
 def _table(
     record: Record, points: Mapping[str, Mapping[str, float]], colours: Mapping[str, tuple[int, int, int]]
 ) -> Image.Image:
-    """A line per label: name, number, bar with a tick at each threshold, and which of these it reaches."""
+    """A line per label: name, number, bar with a tick at each threshold, and the highest of these that it reaches."""
     rows = record.findings
     name = max(_FONT.getlength(row.label) for row in rows) + _GAP
-    told = [_reached(row) for row in rows]
+    told = [_reached(row, points) for row in rows]
     width = math.ceil(name + _NUMBER + _BAR + _GAP + max(_SMALL.getlength(words) for words in told))
     table = Image.new("RGB", (width, _LINE * len(rows)), _PAPER)
     pen = ImageDraw.Draw(table)
     for place, (row, words) in enumerate(zip(rows, told, strict=True)):
         top, bar = place * _LINE, name + _NUMBER
-        lit = any(row.reached.values())
+        lit = row.found
         pen.text((0, top + 3), row.label, fill=colours[row.label] if lit else _FAINT, font=_FONT)
         pen.text((name, top + 3), f"{row.score:.3f}", fill=_INK, font=_FONT)
         pen.rectangle((bar, top + 6, bar + _BAR, top + 18), fill=_TRACK)
@@ -208,8 +208,12 @@ def _table(
     return table
 
 
-def _reached(row: Finding) -> str:
-    return ", ".join(f"{'at or above' if is_reached else 'below'} {name}" for name, is_reached in row.reached.items())
+def _reached(row: Finding, points: Mapping[str, Mapping[str, float]]) -> str:
+    """The strictest operating point that is reached, or the least strict one that is not."""
+    rising = sorted(row.reached, key=lambda name: points[name][row.label])
+    reached = [name for name in rising if row.reached[name]]
+    words = f"reaches {reached[-1]}" if reached else f"below {rising[0]}" if rising else "no operating point is known"
+    return words.replace("_", " ")
 
 
 def _footing(width: int) -> Image.Image:

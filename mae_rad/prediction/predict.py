@@ -12,6 +12,7 @@ from typing import Any
 from data_prep.errors import Reason
 from data_prep.one_film import ArchiveFile, list_files
 from data_prep.progress import Progress
+from mae_rad.data.geometry import grid_of
 from mae_rad.export.predictor import load_predictor
 from mae_rad.export.predictor_card import PredictorCard
 from mae_rad.prediction.answering import Answering, AskedFilm
@@ -67,8 +68,8 @@ class _Run:
             run=folder.run,
             points=card.operating_points,
         )
-        self._waiting: dict[int, list[AskedFilm]] = {}
-        """Number of patches → films."""
+        self._waiting: dict[tuple[int, int], list[AskedFilm]] = {}
+        """Grid → films."""
 
     def ask(self, files: Sequence[ArchiveFile]) -> None:
         """Answer all files that have no answer yet."""
@@ -109,16 +110,16 @@ class _Run:
             if reason is not None and self._settings.out_of_scope == "refuse":
                 self._folder.add(Record(**told, status="out_of_scope", reason=reason))
                 continue
-            count = len(film.patches.coords)
-            group = self._waiting.setdefault(count, [])
+            grid = grid_of(len(film.patches.coords), film.patches.size)
+            group = self._waiting.setdefault(grid, [])
             group.append(AskedFilm(film, {**told, "status": "answered", "reason": reason}))
             size = self._settings.runtime.batch_size
             if len(group) == size:
-                yield from self._answering.answers(self._waiting.pop(count))
+                yield from self._answering.answers(self._waiting.pop(grid))
             elif sum(map(len, self._waiting.values())) >= _BATCHES_WAITING * size:
                 yield from self._fullest()
 
     def _fullest(self) -> list[Answer]:
         """Answers for the most films that wait together."""
-        count = max(self._waiting, key=lambda count: len(self._waiting[count]))
-        return self._answering.answers(self._waiting.pop(count))
+        grid = max(self._waiting, key=lambda grid: len(self._waiting[grid]))
+        return self._answering.answers(self._waiting.pop(grid))

@@ -8,6 +8,10 @@ Status = Literal["answered", "out_of_scope", "no_film"]
 """Whether there is an answer, or why not: the model has not seen such films, or the file holds no readable one."""
 
 
+EVEN = 0.5
+"""Score from which on a label without operating points counts as found."""
+
+
 class Finding(Settings):
     """One label of a film.
 
@@ -21,19 +25,15 @@ class Finding(Settings):
     score: float
     reached: dict[str, bool]
 
+    @property
+    def found(self) -> bool:
+        """Whether the score reaches any operating point."""
+        return any(self.reached.values()) if self.reached else self.score >= EVEN
 
-class FoundBox(Settings):
-    """One box of a detection, in pixels of the source raster: x to the right, y down, 0 at the upper left edge.
 
-    Attributes:
-        label: its name.
-        score: in [0, 1].
-        reached: operating point → whether the score reaches its threshold.
-    """
+class FoundBox(Finding):
+    """One box of a detection, in pixels of the source raster: x to the right, y down, 0 at the upper left edge."""
 
-    label: str
-    score: float
-    reached: dict[str, bool]
     x_min: float
     y_min: float
     x_max: float
@@ -86,5 +86,5 @@ class Record(Settings):
 
     @property
     def found(self) -> bool:
-        """Whether anything reaches an operating point."""
-        return any(any(finding.reached.values()) for finding in self.findings)
+        """Whether anything was found."""
+        return any(finding.found for finding in self.findings)

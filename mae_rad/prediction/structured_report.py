@@ -2,7 +2,7 @@
 
 Every label is a measurement group (TID 1501) of the film: the concept, the certainty that the model places on it in
 percent (the calibrated probability, or the highest score of a box), and for each operating point whether it is reached.
-Every box at an operating point is a planar region (TID 1410) in the pixels of the film. The document is preliminary and
+Every box that is found is a planar region (TID 1410) in the pixels of the film. The document is preliminary and
 not verified; patient and study are those of the film.
 """
 
@@ -60,9 +60,7 @@ def structured_report(header: Dataset, record: Record, author: Author) -> sr.Com
     """
     film = _complete(header)
     groups = [_finding(film, record, one, author) for one in record.findings]
-    groups += [
-        _box(film, record, box, author, place) for place, box in enumerate(record.boxes) if any(box.reached.values())
-    ]
+    groups += [_box(film, record, box, author, place) for place, box in enumerate(record.boxes) if box.found]
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=_observer(author)),
         procedure_reported=codes.SCT.PlainRadiography,

@@ -13,6 +13,7 @@ from mae_rad.export.encoder import save_encoder, start_from
 from mae_rad.objectives import build_objective
 from mae_rad.objectives.base import Objective
 from mae_rad.training.engine import Ranks
+from mae_rad.training.online_probe import OnlineProbe, online_probe
 from mae_rad.training.pictures import HeldOutFilm, draw_pictures, held_out_films
 from mae_rad.training.run_folder import RunFolder
 from mae_rad.training.work import Drawn, Work
@@ -38,6 +39,7 @@ class Pretraining(Work):
         self._order = Order(len(self._index), settings.seed, batch, self._index.weights(data.weights))
         self._objective: Objective
         self._pictures: dict[int, list[HeldOutFilm]]
+        self._probe: OnlineProbe | None
         self._started_from: str | None = None
 
     def model(self, who: Ranks) -> Objective:
@@ -47,6 +49,7 @@ class Pretraining(Work):
         if settings.start_from:
             self._started_from = start_from(settings.start_from, self._objective)
         self._pictures = held_out_films(self._index, settings, self._objective)
+        self._probe = online_probe(settings)
         return self._objective.to(who.device)
 
     def batches(self, first_step: int, who: Ranks, micro: int) -> Iterator[Drawn]:
@@ -69,8 +72,12 @@ class Pretraining(Work):
         return flops_per_film(self.settings.at(step)).training
 
     def look(self, done: int, folder: RunFolder, who: Ranks) -> None:
-        """Draw held-out films."""
+        """Draw held-out films, and ask what their embedding is worth."""
         last = done == self.settings.optimizer.steps
+        if self._probe and (done % self.settings.runtime.probe_every == 0 or last):
+            values = self._probe.read(self._objective.encoder, who.device, self.settings.precision)
+            if who.first:
+                folder.log(done, values)
         if self._pictures and (done % self.settings.runtime.picture_every == 0 or last):
             picture = draw_pictures(self._pictures, self._objective, self.settings, who.device, done - 1)
             if who.first:

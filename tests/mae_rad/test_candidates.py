@@ -72,13 +72,16 @@ def test_methods_are_what_the_encoder_says(tmp_path):
 def test_floor_and_pixels_stand_beside_the_runs(tmp_path):
     candidates = found([run(tmp_path / "mae")], floor_seeds=[0, 1], pixel_components=8)
     assert [(one.name, one.group, one.method) for one in candidates] == [
-        ("mae", "mae", "mae"), (f"{FLOOR} 0", FLOOR, "random"), (f"{FLOOR} 1", FLOOR, "random"), (PIXELS, PIXELS, "pca"),
-    ]  # fmt: skip
+        ("mae", "mae", "mae"),
+        *((f"{FLOOR} {seed}", FLOOR, "random") for seed in (0, 1)),
+        (PIXELS, PIXELS, "pca"),
+    ]
     assert candidates[1].encoder_sha256 != candidates[2].encoder_sha256
 
 
 def test_arms_are_found_from_films_and_arithmetic():
-    budgets = [Budget(1000, 1e9), Budget(1010, 9e9), Budget(110, 1.02e9), Budget(2000, 5e9), None]
+    costs = (1000, 1e9), (1010, 9e9), (110, 1.02e9), (2000, 5e9)
+    budgets = [*(Budget(*cost) for cost in costs), None]
     assert found_arms(budgets, 0.05) == [
         ("sample_matched", "compute_matched"), ("sample_matched",), ("compute_matched",), (), (),
     ]  # fmt: skip

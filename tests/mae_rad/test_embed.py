@@ -13,7 +13,7 @@ from mae_rad.data.view import whole_film
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import EvaluationError, ShardFormatError
 from mae_rad.evaluation import embed as embedding
-from mae_rad.evaluation.embed import Embedding, Source, choose_precision, embed
+from mae_rad.evaluation.embed import Embedding, Source, embed
 from mae_rad.evaluation.token_source import LiveTokens, StoredTokens
 
 TINY = EncoderSettings(model="vit_tiny", dim=8, depth=1, heads=2, patch=8)
@@ -154,11 +154,3 @@ def test_a_damaged_cache_is_told(tmp_path, index):
     (store.folder / "done.npy").write_bytes(b"nothing")
     with pytest.raises(EvaluationError, match=f"delete {store.folder}"):
         embed(sources(1), index, how(tmp_path))
-
-
-def test_precision_is_chosen_by_measuring(monkeypatch):
-    assert choose_precision("bf16") == "bf16"
-    for rates, chosen in (({"bf16": 1.0, "f32": 9.0}, "f32"), ({"bf16": 9.0, "f32": 1.0}, "bf16")):
-        monkeypatch.setattr(embedding, "matrix_rate", lambda device, precision, seconds, r=rates: r[precision])
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        assert choose_precision("auto") == chosen

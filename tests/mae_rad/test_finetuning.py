@@ -206,6 +206,19 @@ def test_a_frozen_encoder_does_not_move_and_may_be_kept(public: Path, tmp_path: 
     assert card.provenance["started_from_sha256"]
 
 
+@pytest.mark.slow
+def test_a_head_learns_to_find_what_is_there(tmp_path: Path) -> None:
+    public = write_labelled(tmp_path / "public", 300)
+    _finetune(
+        public, tmp_path / "run", "film={tokens: 36}", "adaptation.layer_decay=1", "evaluation.every=50",
+        "optimizer={steps: 150, batch: 16, base_learning_rate: 0.05, warmup_fraction: 0.2}", "runtime.log_every=50",
+    )  # fmt: skip
+    test = next(line for line in _lines(tmp_path / "run") if "test/auroc/object" in line)
+    for label in ("object", "scratch"):
+        assert test[f"test/auroc/{label}"] > 0.95
+        assert test[f"test/log_loss/{label}"] < 0.5
+
+
 @pytest.mark.parametrize("more", [[], FROZEN])
 def test_partitioned_optimisers_train_the_same_model(
     public: Path, finished: Path, tmp_path: Path, more: list[str]

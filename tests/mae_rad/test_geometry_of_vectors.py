@@ -5,7 +5,8 @@ import pytest
 from film_tables import film, write_public
 from scipy.spatial.distance import pdist
 
-from mae_rad.evaluation.geometry import alignment, linear_cka, rank_me, repeated, uniformity
+from mae_rad.evaluation.geometry import alignment, linear_cka, rank_me, uniformity
+from mae_rad.evaluation.geometry_rows import repeated
 from mae_rad.evaluation.tasks import Films
 
 RANDOM = np.random.default_rng(0)

@@ -33,7 +33,7 @@ def write_labelled(folder: Path, films: int = 72) -> Path:
         fields |= {
             "body_part": ["HAND", "CHEST"][number % 2],
             "sex": ["F", "M", None][patient % 3],
-            "age_years": number,
+            "age_years": number % 90,
         }
         made.append(film(f"f{number}", values, **fields))
     write_public(folder, made)

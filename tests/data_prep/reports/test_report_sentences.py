@@ -15,8 +15,8 @@ HEADER = ["sentence", "finding", "assertion", "exam_side", "acuity", "side", "pl
 LEAST, LEAST_SENTENCES = 0.95, {"de": 200, "en": 80}
 
 
-def rows(language: Language) -> list[dict[str, str]]:
-    with (FOLDER / f"sentences_{language}.csv").open(encoding="utf-8", newline="") as file:
+def rows(name: str) -> list[dict[str, str]]:
+    with (FOLDER / f"sentences_{name}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter=";", strict=True))
 
 
@@ -59,6 +59,15 @@ def test_sentences_are_understood(language: Language, capsys: pytest.CaptureFixt
     assert right.total() / asked.total() >= LEAST, wrong
     for assertion, count in asked.items():
         assert right[assertion] / count >= 0.8, (assertion, wrong)
+
+
+def test_sentences_of_somebody_who_had_not_seen_the_rules_are_understood_as_often_as_measured() -> None:
+    """Written from DEFINITIONS.md alone and never tuned on: 52 of 58 were right. Leave it so."""
+    table = rows("de_blind")
+    said = [mention.assertion if (mention := strongest(row, "de")) else Assertion.NOT_MENTIONED for row in table]
+    right = [found == row["assertion"] for found, row in zip(said, table, strict=True)]
+    assert len({row["sentence"] for row in table}) == 50
+    assert sum(right) / len(right) >= 0.88
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
