@@ -61,13 +61,13 @@ class LabelSummary:
     """Label → value (or ``number``) → rows."""
     readers: int
     problems: Path | None
-    """Where rows of films that are not in the shards are listed; None where there are none."""
+    """Where rows of films that are not in the shards, and empty classes, are listed; None where there are none."""
 
     def __str__(self) -> str:
         """Lines for a person."""
         lines = [f"labels: {self.labels}", f"boxes: {self.boxes}"]
         if self.problems:
-            lines.append(f"  file and line of those that are not used: {self.problems}")
+            lines.append(f"  file and line of what is not used: {self.problems}")
         readers = f" by {self.readers} readers" if self.readers else ""
         return "\n".join([*lines, f"{self.films} films labelled{readers}"])
 

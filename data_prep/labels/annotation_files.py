@@ -13,7 +13,7 @@ from typing import Literal
 from data_prep.errors import LabelError
 from data_prep.label_config import LabelSettings
 from data_prep.labels.films import ArchiveFilms
-from data_prep.labels.rows import NOT_IN_SHARDS, UNKNOWN_FILM, BoxRow, LabelRow, Origin, Rows
+from data_prep.labels.rows import EMPTY_CLASS, NOT_IN_SHARDS, UNKNOWN_FILM, BoxRow, LabelRow, Origin, Rows, Trouble
 from data_prep.shard_format import ADJUDICATED
 from data_prep.sources import coco, voc, yolo
 from data_prep.sources.film_names import Film
@@ -82,45 +82,44 @@ def read_annotations(
         LabelError: nothing says what the classes are called, or the folder is of another task.
     """
     told = Told(films.names, settings)
-    places: dict[int, Where] = {}
-    {"coco": _read_coco, "voc": _read_voc, "yolo": _read_yolo}[form_of(path)](path, told, places)
+    {"coco": _read_coco, "voc": _read_voc, "yolo": _read_yolo}[form_of(path)](path, told)
     for film in told.spoken.values():
         if films.count(film) > 1:
-            told.problem("several_films", places.get(film.row, Where(path)))
+            told.problem("several_films", told.named[film.row])
+        elif films.key(film) not in films.sharded:
+            rows.passed_over.append(Trouble(NOT_IN_SHARDS, told.named[film.row]))
     for problem, where in told.problems:
         if problem in WORDS:
             rows.mistake(where, WORDS[problem])
+        elif problem == "class_empty":
+            rows.passed_over.append(Trouble(EMPTY_CLASS, where))
         elif problem not in _OF_SETS:
             rows.pass_over(where, NOT_IN_SHARDS if problem == "no_film" else UNKNOWN_FILM, rows.box_count)
     rows.renamed |= settings.rename.keys() - set(told.unused_names())
     number = ADJUDICATED if adjudicated else rows.reader(reader)
-    by_row = {film.row: film for film in told.spoken.values()}
-
-    def origin(row: int) -> Origin:
-        return Origin(f"/{by_row[row].below}", places.get(row, Where(path)), reader)
-
+    origins = {row: Origin(f"/{film.below}", told.named[row], reader) for row, film in told.spoken.items()}
     for (row, label), (value, *_) in told.labels.items():
-        key = films.key(by_row[row])
-        rows.implied.append(LabelRow(key, label, value, None, "expert", 1.0, number, origin(row)))
+        key = films.key(told.spoken[row])
+        rows.implied.append(LabelRow(key, label, value, None, "expert", 1.0, number, origins[row]))
     for (row, label), boxes in told.boxes.items():
-        key = films.key(by_row[row])
-        rows.boxes += [BoxRow(key, label, box, number, origin(row)) for box, _ in boxes]
+        key = films.key(told.spoken[row])
+        rows.boxes += [BoxRow(key, label, box, number, origins[row]) for box, _ in boxes]
         rows.box_count.used += len(boxes) if key in films.sharded else 0
         rows.box_count.not_in_shards += 0 if key in films.sharded else len(boxes)
 
 
-def _read_coco(path: Path, told: Told, places: dict[int, Where]) -> None:
+def _read_coco(path: Path, told: Told) -> None:
     for file in [path] if path.is_file() else _jsons(path):
         content = coco.content_of(file)
         if content is None:
             told.problem("annotation_unreadable", Where(file))
             continue
-        before = set(told.spoken)
+        for place in coco.empty_classes(content):
+            told.problem("class_empty", Where(file, place, "categories"))
         coco.read_file(file, content, told)
-        places |= dict.fromkeys(told.spoken.keys() - before, Where(file))
 
 
-def _read_voc(path: Path, told: Told, places: dict[int, Where]) -> None:
+def _read_voc(path: Path, told: Told) -> None:
     root = path.parent if path.is_file() else path
     annotations = {}
     for file in [path] if path.is_file() else _xmls(path):
@@ -131,13 +130,13 @@ def _read_voc(path: Path, told: Told, places: dict[int, Where]) -> None:
             annotations[file] = annotation
     vocabulary = sorted({name for annotation in annotations.values() for name, *_ in annotation.objects})
     for file, annotation in annotations.items():
-        film = _film(root, file, told, places, annotation.filename)
+        film = _film(root, file, told, annotation.filename)
         if film is not None:
             objects = voc.objects(file, annotation, told)
             told.drawn(film, objects, vocabulary, Where(file), size=annotation.size)
 
 
-def _read_yolo(path: Path, told: Told, places: dict[int, Where]) -> None:
+def _read_yolo(path: Path, told: Told) -> None:
     path = path.parent if path.is_file() else path
     root = _classes_of(path)
     if root is None:
@@ -148,7 +147,7 @@ def _read_yolo(path: Path, told: Told, places: dict[int, Where]) -> None:
     if not all(name.strip() for name in names.values()):
         told.problem("class_without_name", Where(root))
     for file in _texts(path):
-        film = _film(path, file, told, places)
+        film = _film(path, file, told)
         objects = yolo.objects(file, film, told, names) if film is not None else None
         if film is not None and objects is not None:
             told.drawn(film, objects, list(names.values()), Where(file))
@@ -159,7 +158,7 @@ def _classes_of(path: Path) -> Path | None:
     return next((folder for folder in (path, path.parent) if yolo.class_names(folder)), None)
 
 
-def _film(root: Path, file: Path, told: Told, places: dict[int, Where], filename: str = "") -> Film | None:
+def _film(root: Path, file: Path, told: Told, filename: str = "") -> Film | None:
     """The film that an annotation file of its own is about; its name is that of the file, or told inside."""
     beside = file.relative_to(root).with_suffix("").as_posix()
     pictures = "/".join("images" if part == "labels" else part for part in beside.split("/"))
@@ -167,12 +166,11 @@ def _film(root: Path, file: Path, told: Told, places: dict[int, Where], filename
     stem = file.name.removesuffix(file.suffix)
     names = (pictures, beside, below, stem, filename)
     name = next((name for name in names if len(told.names.find(name)) == 1), stem)
+    there = len(told.spoken)
     film = told.film(name, Where(file))
-    if film is not None and film.row in places:
+    if film is not None and len(told.spoken) == there:
         told.problem("film_repeated", Where(file))
         return None
-    if film is not None:
-        places[film.row] = Where(file)
     return film
 
 

@@ -33,25 +33,27 @@ ORIGINS_SCHEMA = pa.schema(
         ("film", pa.string()),
         ("file", pa.string()),
         ("line", pa.int64()),
+        ("part", pa.string()),
     ]
 )
 _DEFINITE = ("present", "absent", "uncertain")
 _COLUMNS = (
-    "conflict", "kind", "film", "row", "label", "source", "reader", "value", "confidence", "settled", "file", "line"
+    "conflict", "kind", "film", "row", "label", "source", "reader", "value", "confidence", "settled", "file", "line",
+    "part",
 )  # fmt: skip
 
 
 def write_origins(private: Path, labels: list[LabelRow]) -> None:
     """Write where the labels come from."""
-    rows = [
-        (row.key, row.label, row.source, row.reader, row.origin.reader or None, row.origin.film,
-         str(row.origin.where.file), row.origin.where.line or None)
-        for row in labels
-    ]  # fmt: skip
+    rows = []
+    for row in labels:
+        film, (file, line, part), name = row.origin
+        place = (str(file), line if line or part else None, part or None)
+        rows.append((row.key, row.label, row.source, row.reader, name or None, film, *place))
     columns = zip(*rows, strict=True) if rows else [()] * len(ORIGINS_SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, ORIGINS_SCHEMA, strict=True)]
-    with published(private / ORIGINS_FILE, PRIVATE_MODE) as file:
-        pq.write_table(pa.table(arrays, ORIGINS_SCHEMA), file)
+    with published(private / ORIGINS_FILE, PRIVATE_MODE) as table:
+        pq.write_table(pa.table(arrays, ORIGINS_SCHEMA), table)
 
 
 def write_conflicts(private: Path, labels: pa.Table, policy: LabelPolicy) -> int:
@@ -65,6 +67,7 @@ def write_conflicts(private: Path, labels: pa.Table, policy: LabelPolicy) -> int
     words = words.filter(pc.is_in(words["key"], pa.array(sorted(places), pa.string())))
     keys, names = (sorted(pc.unique(words[column]).to_pylist()) for column in ("key", "label"))
     resolved = resolve(words, policy, keys=keys, names=names)
+    films = {key: place for place, key in enumerate(keys)}
     origins = _origins(private, keys)
     conflicts: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for word in words.to_pylist():
@@ -73,7 +76,7 @@ def write_conflicts(private: Path, labels: pa.Table, policy: LabelPolicy) -> int
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for number, ((key, label), said) in enumerate(conflicts.items(), 1):
-        cell = keys.index(key), names.index(label)
+        cell = films[key], names.index(label)
         settled = _settled(float(resolved.values[cell]), resolved.reason(*cell))
         row, path = places[key]
         for word in said:
@@ -82,7 +85,7 @@ def write_conflicts(private: Path, labels: pa.Table, policy: LabelPolicy) -> int
             who = "adjudicated" if word["reader"] == ADJUDICATED else name
             writer.writerow(
                 (number, _kind(said), told.get("film", path), row, label, word["source"], who, word["value"],
-                 word["confidence"], settled, told.get("file"), told.get("line"))
+                 word["confidence"], settled, told.get("file"), told.get("line"), told.get("part"))
             )  # fmt: skip
     try:
         write_private_text(private / CONFLICTS_FILE, text.getvalue())

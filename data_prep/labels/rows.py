@@ -10,6 +10,7 @@ from data_prep.sources.box_frames import Box
 from data_prep.sources.told import Where
 
 NOT_IN_SHARDS = "the film is not in the shards"
+EMPTY_CLASS = "no annotation has this class; nothing is said of it"
 UNKNOWN_FILM = "no film of the scan is called so (unknown_films=list passes over such rows)"
 
 
@@ -93,7 +94,7 @@ class Rows:
         labels, boxes: of films of the scan.
         implied: labels that follow from annotation files, where nobody says it in words.
         mistakes: rows that are wrong; nothing is written while there are any.
-        passed_over: rows of films that are not in the shards.
+        passed_over: rows of films that are not in the shards, and classes without annotations.
         label_count, box_count: what became of the rows.
         readers: who has read → number, in the order in which they first occur.
         renamed: names of ``rename`` that have occurred.

@@ -78,6 +78,12 @@ def read_file(path: Path, content: dict[str, Any], told: Told) -> None:
         told.drawn(film, objects[number], vocabulary, Where(path), size=size)
 
 
+def empty_classes(content: dict[str, Any]) -> list[int]:
+    """Places of the classes, among ``categories``, that no annotation has: of them the file says nothing."""
+    used = {_id(one, "category_id") for one in content["annotations"]}
+    return [place for place, one in enumerate(content["categories"]) if _id(one, "id") not in used]
+
+
 def _classes(path: Path, categories: list[dict[str, Any]], told: Told) -> dict[str, str]:
     """Number → name."""
     classes: dict[str, str] = {}

@@ -95,6 +95,8 @@ class Told:
         self.problems: list[Problem] = []
         self.spoken: dict[int, Film] = {}
         """Films that a table or file of the set names."""
+        self.named: dict[int, Where] = {}
+        """Where it does, the last time."""
         self._rows: set[tuple[Path, int]] = set()
         self._renamed: set[str] = set()
 
@@ -107,7 +109,7 @@ class Told:
         """The film that a row speaks of; without one the row is listed. Arguments as for :meth:`FilmNames.find`."""
         found = self.names.find(name, below=below)
         if len(found) == 1 and found[0] is not None:
-            self.spoken[found[0].row] = found[0]
+            self.spoken[found[0].row], self.named[found[0].row] = found[0], where
             return found[0]
         self.problem("row_without_file" if not found else "name_fits_several" if len(found) > 1 else "no_film", where)
         return None

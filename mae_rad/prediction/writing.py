@@ -5,6 +5,8 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pydicom import Dataset
 
 from data_prep.one_film import begin_reading, quiet
 from data_prep.shard_format import Sidecar
+from mae_rad.errors import PredictionError
 from mae_rad.prediction.folder import OVERLAYS, REPORTS
 from mae_rad.prediction.overlay import HeatMap, draw_overlay
 from mae_rad.prediction.record import Record
@@ -92,16 +95,32 @@ class Writers:
         elif self._pool is None:
             yield write_answer(self._out, self._author, answer)
         else:
-            self._waiting.append(self._pool.submit(write_answer, self._out, self._author, answer))
+            with _processes_live():
+                self._waiting.append(self._pool.submit(write_answer, self._out, self._author, answer))
             while self._waiting and (len(self._waiting) > self._most or self._waiting[0].done()):
-                yield self._waiting.popleft().result()
+                yield self._next()
 
     def rest(self) -> Iterator[Record]:
         """Records of all that is still under way."""
         while self._waiting:
-            yield self._waiting.popleft().result()
+            yield self._next()
+
+    def _next(self) -> Record:
+        with _processes_live():
+            return self._waiting.popleft().result()
 
     def close(self) -> None:
         """End all processes; what waits is not written."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _processes_live() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool:
+        raise PredictionError(
+            "a process that writes pictures and reports was killed: is memory short? Run the same command with fewer"
+            " runtime.workers: it goes on where it was"
+        ) from None

@@ -101,7 +101,7 @@ def test_every_row_is_accounted_for(folders: Folders) -> None:
     ]
     text = str(summary)
     assert "3 rows used, 2 of films that are not in the shards, 2 of unknown films" in text
-    assert f"file and line of those that are not used: {folders.private / PROBLEMS_FILE}" in text
+    assert f"file and line of what is not used: {folders.private / PROBLEMS_FILE}" in text
     assert "9.9" not in text and "1.2.826" not in text
     assert set(pq.read_table(folders.public / "labels.parquet")["key"].to_pylist()) == {"aaaa", "bbbb"}
 

@@ -11,7 +11,7 @@ from data_prep.one_film import Preparation
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.export.predictor import build_model, save_predictor
 from mae_rad.export.predictor_card import Scope
-from mae_rad.heads import ClassificationSettings
+from mae_rad.heads import ClassificationSettings, DetectionSettings, TaskSettings
 
 LABELS = ("fracture", "foreign_object")
 HALF = {"sensitivity_90": dict.fromkeys(LABELS, 0.5), "sensitivity_95": dict.fromkeys(LABELS, 0.1)}
@@ -24,12 +24,17 @@ def write_predictor(
     body_parts: tuple[str, ...] = ("HAND", "CHEST"),
     views: tuple[str, ...] = ("PA", "LATERAL"),
     preparation: Preparation | None = None,
-    pool: str = "attentive",
+    boxes: bool = False,
     seed: int = 0,
 ) -> Path:
     """Two labels on a small encoder, T = 36, with scores that differ from film to film."""
     encoder = EncoderSettings(model="vit_tiny", dim=32, depth=2, heads=2, patch=8)
-    task = ClassificationSettings.model_validate({"labels": [{"label": label} for label in LABELS], "pool": pool})
+    labels = [{"label": label} for label in LABELS]
+    task: TaskSettings = ClassificationSettings.model_validate({"labels": labels})
+    if boxes:
+        task = DetectionSettings.model_validate(
+            {"labels": labels, "channels": 32, "convolutions": 1, "least": 0, "most": 5}
+        )
     torch.manual_seed(seed)
     model, head = build_model(encoder, task)
     for layer in head.modules():

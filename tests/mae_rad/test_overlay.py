@@ -57,10 +57,6 @@ def test_a_narrow_window_is_applied(tmp_path: Path) -> None:
     assert np.mean((values > 5) & (values < 250)) < 0.35
 
 
-def _where(page: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.bool_]:
-    return np.asarray((page == np.array(colour, np.uint8)).all(axis=-1))
-
-
 def test_a_box_surrounds_what_it_names(tmp_path: Path) -> None:
     rows, columns = 400, 300
     one = film(tmp_path / "film.dcm", rows, columns)
@@ -77,11 +73,9 @@ def test_a_box_surrounds_what_it_names(tmp_path: Path) -> None:
         round(film_left + 100 * scale) : round(film_left + 150 * scale),
     ]
     assert not inside.any(), "the line lies around, not on the finding"
-    ring = cv2.dilate(changed.astype(np.uint8), np.ones((3, 3)))
     down, across = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     assert abs(down[-1] - (film_top + 260 * scale)) <= 3
     assert abs(across[0] - (film_left + 100 * scale)) <= 3
-    assert ring.any()
 
 
 def _place_of_film(page: NDArray[np.uint8], picture: NDArray[np.uint8]) -> tuple[int, int]:
@@ -115,7 +109,8 @@ def test_the_scale_bar_has_the_length_that_it_says(tmp_path: Path) -> None:
     bare = film(tmp_path / "bare.dcm", 480, 400)
     without = np.asarray(draw_overlay(bare.stream, bare.sidecar, record(), [], POINTS))
     assert page.shape[0] > without.shape[0]
-    line = max((np.flatnonzero(_where(page, (236, 236, 232))[row]) for row in range(page.shape[0])), key=len)
+    ink = (page == np.array((236, 236, 232), np.uint8)).all(axis=-1)
+    line = np.flatnonzero(ink[ink.sum(axis=1).argmax()])
     # 480 rows of 0.2 mm on 960 pixels: 10 pixels a millimetre, and a bar of at most 0.2 * 960 is 1 cm
     assert line[-1] - line[0] + 1 == 100
     assert len(line) == 100

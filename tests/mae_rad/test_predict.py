@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import highdicom as hd
 import numpy as np
 import pytest
 import torch
@@ -52,10 +53,9 @@ def table(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def hand(path: Path, name: str, **more: Any) -> None:
-    write_film(
-        path, values=anatomy(name), **{"BodyPartExamined": "HAND", "ViewPosition": "PA", "window": (2048, 4096)} | more
-    )
+def hand(path: Path, name: str, shape: tuple[int, int] = (96, 80), **more: Any) -> None:
+    what = {"BodyPartExamined": "HAND", "ViewPosition": "PA", "window": (2048, 4096)}
+    write_film(path, values=anatomy(name, *shape), **what | more)
 
 
 def test_a_dicom_film_is_answered_to_the_bit_as_its_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ def test_every_way_to_explain_draws(explain: str, tmp_path: Path) -> None:
 def test_pictures_of_findings_alone(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     for threshold, drawn in ((0.0, 1), (1.0, 0)):
-        model = write_predictor(tmp_path / f"model {threshold}", points={"point": {"fracture": threshold}})
+        model = write_predictor(tmp_path / f"model {threshold}", points={"point": dict.fromkeys(LABELS, threshold)})
         out = tmp_path / f"out {threshold}"
         ask(model, [tmp_path / "films"], out, overlays="findings", reports=False)
         assert len(list((out / "overlays").iterdir())) == drawn
@@ -279,6 +279,9 @@ class _PlantedBoxes(nn.Module):
 
     labels = LABELS
 
+    def look(self, encoder: nn.Module, patches: Any) -> Any:
+        return encoder(patches)
+
     def forward(self, _: Any, patches: Any) -> Tensor:
         return patches.size
 
@@ -289,13 +292,7 @@ class _PlantedBoxes(nn.Module):
 
 def test_boxes_come_in_pixels_of_the_dicom_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, columns = 300, 200
-    hand(tmp_path / "films" / "hand.dcm", "box")
-    write_film(
-        tmp_path / "films" / "hand.dcm",
-        values=anatomy("box", rows, columns),
-        BodyPartExamined="HAND",
-        ViewPosition="PA",
-    )
+    hand(tmp_path / "films" / "hand.dcm", "box", (rows, columns))
     model = write_predictor(tmp_path / "model")
 
     def with_boxes(folder: Path) -> Predictor:
@@ -321,6 +318,24 @@ def test_boxes_come_in_pixels_of_the_dicom_film(tmp_path: Path, monkeypatch: pyt
         told = [float(box[name]) for name in ("x_min", "y_min", "x_max", "y_max")]
         np.testing.assert_allclose(told, np.array(corners) * scale, atol=0.01)
     assert len(list((tmp_path / "out" / "overlays").iterdir())) == 1
+
+
+def test_a_detection_predictor_answers_with_boxes_and_regions(tmp_path: Path) -> None:
+    for name, shape in (("tall", (160, 70)), ("wide", (70, 160)), ("like tall", (160, 70))):
+        hand(tmp_path / "films" / f"{name}.dcm", name, shape)
+    points = {"0.5 false positives per film": dict.fromkeys(LABELS, 0.0)}
+    model = write_predictor(tmp_path / "model", boxes=True, points=points)
+    assert ask(model, [tmp_path / "films"], tmp_path / "out").exit_code == 0
+    for name, record in records(tmp_path / "out").items():
+        assert 1 <= len(record["boxes"]) <= 5
+        assert all(0 <= box["x_min"] <= box["x_max"] <= record["columns"] for box in record["boxes"])
+        assert all(0 <= box["y_min"] <= box["y_max"] <= record["rows"] for box in record["boxes"])
+        scores = [box["score"] for box in record["boxes"]]
+        assert scores == sorted(scores, reverse=True)
+        assert max(finding["score"] for finding in record["findings"]) == scores[0]
+        document = hd.sr.srread(tmp_path / "out" / "reports" / record["report"])
+        assert len(document.content.get_planar_roi_measurement_groups()) == len(scores), name
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 3
 
 
 def stack_of(path: Path, card: Any) -> tuple[int, int]:

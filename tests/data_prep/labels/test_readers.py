@@ -152,6 +152,13 @@ def test_annotation_files_beside_an_archive(folders: Folders, make) -> None:  # 
     assert folders.boxes() == EXPECTED_BOXES[1:] and folders.labels() == EXPECTED_LABELS[2:3]
 
 
+def test_a_class_without_annotations_is_listed(folders: Folders) -> None:
+    summary = folders.label(LabelFiles(boxes=[coco_file(folders)]))
+    assert summary.problems is not None and "file and line of what is not used" in str(summary)
+    (row,) = csv.DictReader(summary.problems.read_text(encoding="utf-8").splitlines())
+    assert (row["part"], row["line"]) == ("categories", "2") and "no annotation has this class" in row["problem"]
+
+
 def test_what_is_said_in_words_goes_before_what_boxes_imply(folders: Folders) -> None:
     labels = folders.write("labels.csv", f"{HEADER}\n1.2.826.111,coin,uncertain\n1.2.826.222,fracture,present\n")
     folders.label(LabelFiles(labels=labels, boxes=[coco_file(folders)]))

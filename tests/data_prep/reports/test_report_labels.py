@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.cli import main
 from data_prep.errors import ArchiveError, LabelError, SecretError, UserError
-from data_prep.expert_labels import write_labels
+from data_prep.expert_labels import LabelFiles, write_labels
 from data_prep.label_tables import read_labels
 from data_prep.reports.conclusions import LABELS
 from data_prep.reports.label import MENTIONS_FILE, PROBLEMS_FILE, REPORTS_FILE, ReportSummary, label_from_reports
@@ -188,7 +188,7 @@ def test_nothing_of_a_report_reaches_the_public_folder(
 def test_labels_of_others_stay_and_earlier_ones_of_reports_go(folders: tuple[Path, Path], tmp_path: Path) -> None:
     expert = tmp_path / "expert.csv"
     expert.write_text("sop_instance_uid,label,value\n1.2.826.0,fracture,absent\n1.2.826.2,implant,present\n")
-    write_labels(folders[0], expert, None, folders[1])
+    write_labels(folders[0], folders[1], LabelFiles([expert]))
     foreign = read_labels(folders[1]).slice(0, 1).to_pylist()[0] | {"key": "of another scan", "start": 3, "stop": 5}
     both = pa.concat_tables([read_labels(folders[1]), pa.Table.from_pylist([foreign], LABELS_SCHEMA)])
     pq.write_table(both, folders[1] / "labels.parquet")
@@ -200,7 +200,7 @@ def test_labels_of_others_stay_and_earlier_ones_of_reports_go(folders: tuple[Pat
         ("of another scan", "absent", "expert"),
     }  # fmt: skip
     assert [r["source"] for r in rows if r["key"] == "b1"] == ["expert"]
-    write_labels(folders[0], expert, None, folders[1])
+    write_labels(folders[0], folders[1], LabelFiles([expert]))
     again = {(row["key"], row["label"], row["source"], row["value"]) for row in read_labels(folders[1]).to_pylist()}
     assert again == {(row["key"], row["label"], row["source"], row["value"]) for row in rows}
 
