@@ -7,7 +7,7 @@ percentiles of a bootstrap that draws patients, since films of one patient resem
 Legend: F films, P patients, C categories, R resamples.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -122,19 +122,11 @@ def _with_interval(
     np.add.at(by_patient, of_film, parts)
     value = float(statistic(by_patient.sum(axis=0, keepdims=True))[0])
     random = np.random.default_rng(how.seed)
-    samples: list[Floats] = []
-    for start in range(0, how.repetitions, _BLOCK):
-        drawn = random.multinomial(count, np.full(count, 1 / count), size=min(_BLOCK, how.repetitions - start))
-        samples.append(statistic(drawn @ by_patient))
-    return value, *_middle(samples)
+    drawn = (np.bincount(random.integers(count, size=count), minlength=count) for _ in range(how.repetitions))
+    return value, *_middle(statistic(np.stack([times @ by_patient for times in drawn])))
 
 
-_BLOCK = 100
-"""Resamples that are drawn at once."""
-
-
-def _middle(samples: Sequence[Floats]) -> tuple[float, float]:
-    every = np.concatenate(samples)
+def _middle(every: Floats) -> tuple[float, float]:
     defined = every[np.isfinite(every)]
     if len(defined) < _LEAST_DEFINED * len(every):
         return float("nan"), float("nan")

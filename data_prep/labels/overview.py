@@ -5,6 +5,7 @@ PUBLIC/label_agreement.parquet     how far readers agree (AGREEMENT_SCHEMA)
 PRIVATE/label_conflicts.csv        what readers or sources say differently of a film, with the lines that say so
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,11 @@ def _statistics_lines(statistics: pa.Table) -> Iterator[str]:
 
 def _agreement_lines(agreement: pa.Table) -> Iterator[str]:
     for row in agreement.to_pylist():
-        interval = f"{row['estimate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        if not math.isfinite(row["estimate"]):
+            found = f"undefined, since all say the same of {row['observed']:.0%} of the films"
+        elif not math.isfinite(row["low"]):
+            found = f"{row['estimate']:.2f} [too few patients for an interval]"
+        else:
+            found = f"{row['estimate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         counts = f"{row['readers']} readers, {row['films']} films of {row['patients']} patients"
-        yield f"  {row['label']}: {_STATISTICS[row['statistic']]} {interval}, {counts}"
+        yield f"  {row['label']}: {_STATISTICS[row['statistic']]} {found}, {counts}"

@@ -25,7 +25,7 @@ def agreement_of(labels: pa.Table, boxes: pa.Table, index: pa.Table, how: Agreem
         how: overlap of boxes, resamples.
     """
     place = pc.index_in(labels["key"], index["key"].combine_chunks())
-    patients = index["patient"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    patients = index["patient"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int64)
     words = labels.append_column("film", place).filter(
         pc.and_(pc.is_valid(place), pc.and_(_by_readers(labels), pc.equal(labels["source"], "expert")))
     )

@@ -60,7 +60,7 @@ class ShardIndex:
             for generation, folder in enumerate(generation_folders(public)[:generations])
         )
         folders = [folder for _, folder, _ in cards]
-        self.dataset_sha256 = _combined([sha256 for sha256, _, _ in cards])
+        self.dataset_sha256 = combined([sha256 for sha256, _, _ in cards])
         conditions = dict(where or {}) | ({} if split is None else {"split": split})
         indexes = same_pixels_across([_read_index(folder, generation) for _, folder, generation in cards])
         tables = [table.filter(matching(table, conditions)) if conditions else table for table in indexes]
@@ -181,7 +181,8 @@ def _read_index(folder: Path, generation: int) -> pa.Table:
     return table.append_column("generation", numbers)
 
 
-def _combined(hashes: Sequence[str]) -> str:
+def combined(hashes: Sequence[str]) -> str:
+    """The identity of shards together, by those of each in their order."""
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 

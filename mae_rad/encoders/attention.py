@@ -20,7 +20,7 @@ torch's fused one takes two to five times as long there at 50 to 700 tokens; at 
 half as long for heads of 64 channels, and a third longer for heads of 32."""
 
 torch.backends.cuda.enable_cudnn_sdp(False)
-# For the whole process: cuDNN's attention, which torch prefers on recent GPUs, plans anew for every number of tokens, and
+# For the whole process: cuDNN attention, which torch prefers on recent GPUs, plans anew for each number of tokens, and
 # whole films have many: finetuning took 3.2 s for a backward pass on an H200, 0.37 s without it.
 
 KEPT_PAIRS = 300 * 300

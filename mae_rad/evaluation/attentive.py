@@ -25,7 +25,7 @@ from mae_rad.heads.pooling import AttentivePooling, pool_each
 
 RATES = (3e-4, 1e-3, 3e-3)
 EPOCHS = 20
-LEAST_STEPS = 300
+LEAST_STEPS = 100
 BATCH = 64
 WEIGHT_DECAY = 0.05
 _WARMUP = 0.1

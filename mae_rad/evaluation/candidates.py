@@ -5,14 +5,16 @@ Nothing is embedded here; what cannot be compared is refused before anything tak
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from data_prep.shard_format import generation_folders, read_dataset_card
+from mae_rad.data.shards import combined
 from mae_rad.encoders.vit import EncoderSettings
-from mae_rad.errors import EvaluationError
+from mae_rad.errors import EvaluationError, ShardFormatError
 from mae_rad.evaluation.budget import Budget, found_arms, read_budget, read_settings
 from mae_rad.evaluation.rows import FLOOR, METHODS, Arm, Method
 from mae_rad.evaluation.settings import CompareSettings, EncoderEntry
@@ -40,6 +42,7 @@ class Candidate:
         table: of foreign vectors, where it is one.
         shape: of our own encoders.
         budget: what its training cost, where that is known.
+        other_films: it was trained on other shards, and may have seen films of the test.
         about: one line for people.
     """
 
@@ -53,7 +56,15 @@ class Candidate:
     table: Path | None = None
     shape: EncoderSettings | None = None
     budget: Budget | None = None
+    other_films: bool = False
     about: str = ""
+
+    @property
+    def described(self) -> str:
+        """``about`` with arithmetic and arms."""
+        cost = [f"{self.budget.flops:.2g} FLOP"] if self.budget and self.budget.flops else []
+        arms = [f"in the {' and the '.join(arm.replace('_', '-') for arm in self.arms)} arm"] if self.arms else []
+        return ", ".join([self.about, *cost, *arms])
 
 
 def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha256: str) -> list[Candidate]:
@@ -66,7 +77,7 @@ def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha
     entries = [*(EncoderEntry(run=run) for run in runs), *settings.encoders]
     if not entries:
         raise EvaluationError("no run is given; name the run folders to compare")
-    trained = [_trained(entry, dataset_sha256) if entry.run else _foreign(entry) for entry in entries]
+    trained = [_trained(entry, settings, dataset_sha256) if entry.run else _foreign(entry) for entry in entries]
     first = next((candidate.shape for candidate in trained if candidate.shape), None)
     floor = [_untrained(first, seed, settings) for seed in settings.floor_seeds] if first else []
     pixels = [_pixels(settings)] if settings.pixel_components else []
@@ -81,14 +92,14 @@ def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha
     return everyone
 
 
-def _trained(entry: EncoderEntry, dataset_sha256: str) -> Candidate:
+def _trained(entry: EncoderEntry, settings: CompareSettings, dataset_sha256: str) -> Candidate:
     folder = encoder_folder(entry.path)
     card = read_card(folder)
     known = card.provenance
     seed = known.get("seed")
-    settings = read_settings(folder.parent)
-    if seed is None and settings is not None:
-        seed = settings.seed
+    pretraining = read_settings(folder.parent)
+    if seed is None and pretraining is not None:
+        seed = pretraining.seed
     return Candidate(
         name=entry.title,
         method=entry.method or _method(card),
@@ -99,7 +110,8 @@ def _trained(entry: EncoderEntry, dataset_sha256: str) -> Candidate:
         folder=folder,
         shape=card.encoder,
         budget=read_budget(folder.parent, known),
-        about=_about(entry.title, card, dataset_sha256),
+        other_films=_other_films(folder.parent, known, settings, dataset_sha256),
+        about=_about(card),
     )
 
 
@@ -109,21 +121,45 @@ def _method(card: EncoderCard) -> Method:
     return told or ("supervised" if known[1] else "imported")
 
 
-def _about(name: str, card: EncoderCard, dataset_sha256: str) -> str:
+def _about(card: EncoderCard) -> str:
     known = card.provenance
     parts = [f"{card.encoder.model}, {card.parameters / 1e6:.1f} million parameters"]
     parts += [f"{key.replace('_', ' ')} {known[key]}" for key in ("objective", "steps", "films_seen") if key in known]
-    if known.get("training_flops"):
-        parts.append(f"{float(known['training_flops'] or 0):.2g} FLOP")
-    if known.get("dataset_sha256") != dataset_sha256:
-        parts.append("pretrained on other shards, so it may have seen films of the test patients")
-    return f"{name}: {', '.join(parts)}"
+    return ", ".join(parts)
+
+
+def _other_films(run: Path, provenance: Mapping[str, object], settings: CompareSettings, dataset_sha256: str) -> bool:
+    """Whether an encoder may have learned from films of our test: not if these shards were among its own."""
+    known = provenance.get("dataset_sha256")
+    if known == dataset_sha256:
+        return False
+    pretraining = read_settings(run)
+    if pretraining is None:
+        return True
+    data = pretraining.data
+    try:
+        theirs, ours = (
+            sorted(read_dataset_card(folder).dataset_sha256 for folder in folders)
+            for folders in (
+                [folder for public in data.shards for folder in generation_folders(public)[: data.generations]],
+                [folder for public in settings.shards for folder in generation_folders(public)],
+            )
+        )
+    except ShardFormatError:  # they are not where they were
+        return True
+    return combined(theirs) != known or not set(ours) <= set(theirs)
 
 
 def _foreign(entry: EncoderEntry) -> Candidate:
-    about = f"{entry.title}: vectors of a foreign model; what it has seen in training is not known here"
+    about = "vectors of a foreign model; what it has seen in training is not known here"
     return Candidate(
-        entry.title, entry.method or "foreign", entry.group, tuple(entry.arms), table=entry.path, about=about
+        entry.title,
+        entry.method or "foreign",
+        entry.group,
+        tuple(entry.arms),
+        table=entry.path,
+        other_films=True,
+        about=about,
     )
 
 
@@ -137,12 +173,12 @@ def _untrained(shape: EncoderSettings, seed: int, settings: CompareSettings) -> 
         seed=seed,
         encoder_sha256=hashlib.sha256(text.encode()).hexdigest(),
         shape=shape,
-        about=f"{name}: {shape.model} as it is initialised, without training",
+        about=f"{shape.model} as it is initialised, without training",
     )
 
 
 def _pixels(settings: CompareSettings) -> Candidate:
-    about = f"{PIXELS}: {settings.pixel_components} principal components of the shrunken training films"
+    about = f"{settings.pixel_components} principal components of the shrunken training films"
     return Candidate(PIXELS, "pca", PIXELS, about=about)
 
 

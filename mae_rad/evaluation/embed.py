@@ -22,7 +22,7 @@ from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.vit import Features, ViT
 from mae_rad.errors import EvaluationError, UserError
-from mae_rad.evaluation.feature_store import FeatureStore, Pools
+from mae_rad.evaluation.feature_store import FeatureStore, Pools, held
 from mae_rad.evaluation.token_store import TokenStore
 
 Stores = tuple[FeatureStore, TokenStore | None]
@@ -88,28 +88,9 @@ def embed(
         ShardFormatError: a film cannot be read.
     """
     work = _Work(sources, index, how, with_tokens)
-    stores = work.stores(0)
-    todo = work.todo(stores)
-    if not todo.any():
-        return stores
-    left = int(todo.any(axis=0).sum())
-    names = sources[0].name if len(sources) == 1 else f"{len(sources)} encoders"
-    progress = Progress(f"embed by {names}, T = {how.tokens}", "films", len(index), done=len(index) - left)
-    processes = how.processes or max(1, torch.cuda.device_count())
-    if processes == 1:
-        for count in _embed_rows(work, stores, todo, _device(0)):
-            progress.add(count)
-    else:
-        messages = multiprocessing.get_context("spawn").SimpleQueue()
-        running = start_processes(  # type: ignore[no-untyped-call]
-            _process, (work, processes, messages), nprocs=processes, join=False, start_method="spawn"
-        )
-        while not running.join(timeout=1.0):
-            before, left = left, int(work.todo(stores).any(axis=0).sum())
-            progress.add(before - left)
-        if not messages.empty():
-            raise EvaluationError(messages.get())
-    progress.close()
+    if work.todo(work.stores(0)).any():
+        with held(how.cache):
+            _embed_missing(work)
     return work.stores(0)
 
 
@@ -174,6 +155,35 @@ class _Work:
         return out
 
 
+def _embed_missing(work: _Work) -> None:
+    """Embed what is missing, in this process or in several."""
+    sources, how = work.sources, work.how
+    stores = work.stores(0)
+    todo = work.todo(stores)
+    left = int(todo.any(axis=0).sum())
+    names = sources[0].name if len(sources) == 1 else f"{len(sources)} encoders"
+    films = len(work.index)
+    progress = Progress(f"embed by {names}, T = {how.tokens}", "films", films, done=films - left)
+    processes = how.processes or max(1, torch.cuda.device_count())
+    if processes == 1:
+        for count in _embed_rows(work, stores, todo, _device(0)):
+            progress.add(count)
+    else:
+        # Dealt here: a process that starts late would find less missing than the others did.
+        turn = np.cumsum(todo.any(axis=0)) % processes
+        parts = [todo & (turn == process) for process in range(processes)]
+        messages = multiprocessing.get_context("spawn").SimpleQueue()
+        running = start_processes(  # type: ignore[no-untyped-call]
+            _process, (work, parts, messages), nprocs=processes, join=False, start_method="spawn"
+        )
+        while not running.join(timeout=1.0):
+            before, left = left, int(work.todo(stores).any(axis=0).sum())
+            progress.add(before - left)
+        if not messages.empty():
+            raise EvaluationError(messages.get())
+    progress.close()
+
+
 def _embed_rows(work: _Work, stores: Sequence[Stores], todo: NDArray[np.bool_], device: torch.device) -> Iterator[int]:
     """Embed what ``todo`` [sources, films] says; yields how many films were done, batch by batch."""
     encoders = [
@@ -218,15 +228,11 @@ def _flush(stores: Sequence[Stores]) -> None:
         vectors.flush()
 
 
-def _process(process: int, work: _Work, processes: int, messages: Any) -> None:
-    """The part of embedding process ``process``: every ``processes``-th film that is missing."""
-    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
-    stores = work.stores(process)
-    todo = work.todo(stores)
-    others = np.flatnonzero(todo.any(axis=0))
-    todo[:, others[np.arange(len(others)) % processes != process]] = False
+def _process(process: int, work: _Work, parts: Sequence[NDArray[np.bool_]], messages: Any) -> None:
+    """The part of embedding process ``process`` of what is missing."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // len(parts)))
     try:
-        for _ in _embed_rows(work, stores, todo, _device(process)):
+        for _ in _embed_rows(work, work.stores(process), parts[process], _device(process)):
             pass
     except UserError as error:  # as a traceback it would name files
         messages.put(str(error))

@@ -10,9 +10,11 @@ FOLDER/
 The name of the folder is a hash of ``features.json``: other weights, shards or settings are another folder.
 """
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,24 @@ class FeatureStore:
             self._done[rows] = True
         self._unsaid.clear()
         flush(self._done)
+
+
+@contextmanager
+def held(cache: Path) -> Iterator[None]:
+    """Keep other commands from writing into ``cache`` meanwhile.
+
+    Raises:
+        EvaluationError: one is writing now.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EvaluationError(
+                f"another command is embedding into {cache}; wait for it, or give another runtime.cache"
+            ) from None
+        yield
 
 
 def mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:

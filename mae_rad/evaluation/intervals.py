@@ -138,8 +138,8 @@ def resamples(patients: NDArray[np.int64], *, repetitions: int, seed: int) -> It
     block = max(1, _BLOCK // len(patients))
     for start in range(0, repetitions, block):
         drawn = random.integers(len(names), size=(min(block, repetitions - start), len(names)))
-        counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn]).astype(np.float64)
-        yield counts[:, of_film]
+        counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn], axis=1).astype(np.float64)
+        yield counts[of_film].T  # the weights of a film side by side: metrics put films into order
 
 
 def percentile_interval(value: float, samples: Floats) -> Interval:

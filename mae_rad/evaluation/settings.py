@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from data_prep.label_policy import LabelPolicy
 from data_prep.settings import Folders, Settings
 from mae_rad.data.shards import Condition
 from mae_rad.encoders.precision import Precision, fast_precision
@@ -141,6 +142,8 @@ class CompareSettings(Settings):
     )
     all_labels: bool = True
     """A task for every label of labels.parquet that ``tasks`` does not name."""
+    policy: LabelPolicy = LabelPolicy()
+    """Which word counts where several sources and readers speak of a film."""
     probes: list[TrainedProbe] = Field(default=["linear", "knn", "attentive"], min_length=1)
     further: list[Further] = Field(default=["retrieval", "clustering", "geometry", "shortcuts"])
     label_fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[0.01, 0.1, 1.0], min_length=1)

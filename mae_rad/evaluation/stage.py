@@ -41,7 +41,12 @@ def prepare(runs: Sequence[Path], settings: CompareSettings) -> Stage:
             missing[read_embeddings(candidate.table, films.index, settings.cache).missing()] = True
             lacking[f"no vector of {candidate.name}"] = missing
     tasks, skipped = build_tasks(
-        films, settings.tasks, all_labels=settings.all_labels, min_patients=settings.min_patients, lacking=lacking
+        films,
+        settings.tasks,
+        all_labels=settings.all_labels,
+        min_patients=settings.min_patients,
+        lacking=lacking,
+        policy=settings.policy,
     )
     if not tasks:
         reasons = "; ".join(f"{task.name}: {task.reason}" for task in skipped)

@@ -112,6 +112,7 @@ def build_tasks(
     all_labels: bool,
     min_patients: int,
     lacking: Mapping[str, NDArray[np.bool_]] | None = None,
+    policy: LabelPolicy | None = None,
 ) -> tuple[list[Task], list[Skipped]]:
     """Build every task that the films can answer.
 
@@ -121,6 +122,7 @@ def build_tasks(
         all_labels: ask for every other label of labels.parquet too.
         min_patients: a class needs that many patients in train and in test.
         lacking: reason → [films] films that cannot be asked about, whatever the task.
+        policy: which word counts where several sources and readers speak of a film.
 
     Returns:
         The tasks, and those that cannot be asked with the reason.
@@ -129,14 +131,20 @@ def build_tasks(
     if all_labels:
         named = {task.label for task in asked} | {task.title for task in asked}
         asked += [TaskSettings(label=label) for label in films.label_names() if label not in named]
-    built = [_build(films, task, min_patients, lacking or {}) for task in asked]
+    built = [_build(films, task, min_patients, lacking or {}, policy or LabelPolicy()) for task in asked]
     return [task for task in built if isinstance(task, Task)], [task for task in built if isinstance(task, Skipped)]
 
 
 def _build(
-    films: Films, settings: TaskSettings, min_patients: int, lacking: Mapping[str, NDArray[np.bool_]]
+    films: Films,
+    settings: TaskSettings,
+    min_patients: int,
+    lacking: Mapping[str, NDArray[np.bool_]],
+    policy: LabelPolicy,
 ) -> Task | Skipped:
-    values, left_out = _column_values(films, settings) if settings.column else _label_values(films, str(settings.label))
+    values, left_out = (
+        _column_values(films, settings) if settings.column else _label_values(films, str(settings.label), policy)
+    )
     keep = matching(films.table, settings.where)
     if settings.label and films.labels.num_rows == 0:
         return Skipped(
@@ -219,12 +227,13 @@ def _binned(films: Films, column: str, edges: Sequence[float]) -> Words:
     return words[np.where(np.isnan(numbers), len(names), np.searchsorted(edges, numbers, side="right"))]
 
 
-def _label_values(films: Films, label: str) -> tuple[Words, dict[str, NDArray[np.bool_]]]:
+def _label_values(films: Films, label: str, policy: LabelPolicy) -> tuple[Words, dict[str, NDArray[np.bool_]]]:
     """Per film: present, absent, or empty with the reason."""
-    resolved = resolve(films.labels, LabelPolicy(), keys=films.keys, names=[label])
+    resolved = resolve(films.labels, policy, keys=films.keys, names=[label])
     value, reason = resolved.values[:, 0], resolved.reasons[:, 0]
     words = np.where(value == 1, "present", np.where(value == 0, "absent", "")).astype(object)
-    return words, {name: reason == code for code, name in enumerate(REASONS) if name}
+    left_out = {name: reason == code for code, name in enumerate(REASONS) if name}
+    return words, left_out | {"neither present nor absent": (value > 0) & (value < 1)}
 
 
 def _classes(

@@ -81,7 +81,8 @@ def conclude_boxes(
         for result in _results(title, split, label, index, repetitions)
     ]
     write_results(results, folder / "results.parquet")
-    (folder / "results.txt").write_text(results_text(results, left_out), encoding="utf-8")
+    told = [one for one in results if np.isfinite(one.value)]
+    (folder / "results.txt").write_text(results_text(told, left_out), encoding="utf-8")
     pq.write_table(_predictions(splits, index), folder / "predictions.parquet")
     last = list(splits)[-1]
     shown = {title: label for title, label in splits[last].items() if label.films}

@@ -103,6 +103,8 @@ class Detection(Task[FilmBoxes]):
         told: dict[str, list[float]] = {}
         named: dict[str, float] = {}
         for title, label in self._labels(answered).items():
+            if not label.films:
+                continue
             ones = np.ones((1, len(label.films)))
             for name, estimate in quick_estimates(label.films).items():
                 value = float(estimate(ones)[0])

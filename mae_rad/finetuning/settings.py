@@ -67,6 +67,8 @@ class FinetuneRuntime(RuntimeSettings):
 
     cache_gib: float = Field(default=4.0, ge=0)
     """Memory of a rank for the features of a frozen encoder: where no film varies and all fit, each is encoded once."""
+    compile: Literal[False] = False
+    """Never: films have many grids, and each would be compiled anew."""
     zero_stage: Literal[0, 1, 2] = 0
     """What DeepSpeed partitions over the ranks: nothing, optimiser state, gradients. Not the parameters (stage 3):
     each rank looks at val films with all of them."""

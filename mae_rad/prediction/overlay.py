@@ -164,9 +164,8 @@ def _scale_bar(sidecar: Sidecar, rows: int) -> Image.Image | None:
     bar = Image.new("RGB", (round(length * per_mm) + 12 + math.ceil(_SMALL.getlength(words)), 18), _PAPER)
     pen = ImageDraw.Draw(bar)
     end = round(length * per_mm) - 1
-    pen.line((0, 9, end, 9), fill=_INK, width=2)
-    for x in (0, end):
-        pen.line((x, 4, x, 14), fill=_INK, width=2)
+    for part in ((0, 8, end, 9), (0, 4, 1, 14), (end - 1, 4, end, 14)):
+        pen.rectangle(part, fill=_INK)
     pen.text((end + 10, 1), words, fill=_FAINT, font=_SMALL)
     return bar
 

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 from highdicom import sr
-from pydicom import Dataset
+from pydicom import DataElement, Dataset, config
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
+from pydicom.valuerep import validate_value
 
 from mae_rad.prediction.record import Finding, FoundBox, Record
 
@@ -116,7 +117,7 @@ def _finding(
         finding_sites=_sites(record),
         measurements=[_certainty(finding.score)],
         qualitative_evaluations=_evaluations(finding.reached),
-        source_images=[sr.SourceImageForMeasurementGroup.from_source_image(film, _frames(record))],
+        source_images=[sr.SourceImageForMeasurementGroup(*_source(film, record))],
     )
 
 
@@ -133,7 +134,7 @@ def _box(
     region = sr.ImageRegion(
         graphic_type=sr.GraphicTypeValues.POLYLINE,
         graphic_data=np.array(corners, dtype=np.float32),
-        source_image=sr.SourceImageForRegion.from_source_image(film, _frames(record)),
+        source_image=sr.SourceImageForRegion(*_source(film, record)),
     )
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracked(author, film, record, box.label, f"box {place + 1}"),
@@ -192,8 +193,19 @@ def _tracked(author: Author, film: Dataset, record: Record, *names: str) -> sr.T
     return sr.TrackingIdentifier(uid=uid, identifier=", ".join(names))
 
 
-def _frames(record: Record) -> Sequence[int] | None:
-    return [record.frame] if record.frame else None
+def _source(film: Dataset, record: Record) -> tuple[str, str, Sequence[int] | None]:
+    """Class, instance and frame of the film; a frame also where the class of the file knows none."""
+    return film.SOPClassUID, film.SOPInstanceUID, [record.frame] if record.frame else None
+
+
+def _allowed(element: DataElement) -> bool:
+    if element.keyword == "PatientSex" and element.value not in ("", "M", "F", "O"):  # PS3.3 C.7.1.1
+        return False
+    try:
+        validate_value(element.VR, str(element.value), config.RAISE)
+    except ValueError:
+        return False
+    return True
 
 
 def _uid(author: Author, *names: str) -> UID:
@@ -202,11 +214,14 @@ def _uid(author: Author, *names: str) -> UID:
 
 
 def _complete(header: Dataset) -> Dataset:
-    """A copy with all that has to be there; UIDs that the file does not tell are made from others."""
+    """A copy with all that has to be there: empty where the file tells nothing, or nothing that DICOM allows.
+
+    UIDs that the file does not tell are made from others.
+    """
     film = Dataset()
     film.update(header)
     for keyword in _TYPE_2:
-        if keyword not in film:
+        if keyword not in film or not _allowed(film[keyword]):
             setattr(film, keyword, "")
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
         if keyword not in film:

@@ -103,6 +103,8 @@ class RunFolder:
         for name in _cut_off(self.path):
             (shutil.rmtree if (self.path / name).is_dir() else os.unlink)(self.path / name)
         self.checkpoints.mkdir(exist_ok=True)
+        if not any(self.checkpoints.glob("step-*")):
+            self.best.unlink(missing_ok=True)  # of a training that ended before it saved itself, perhaps another one
         resolved = yaml.safe_dump(self._settings.model_dump(mode="json"), sort_keys=False)
         write_atomically(self.path / "config.yaml", resolved)
         write_atomically(self.path / "run.json", json.dumps(self._identity, indent=1))

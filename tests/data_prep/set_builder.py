@@ -121,10 +121,15 @@ class Scanned:
         """Facts of a film."""
         return tuple(self.facts[below][name] for name in names)
 
-    def sharded(self, **chosen: object) -> tuple[Path, LabelSummary]:
-        """The public folder with its labels."""
+    def shards(self, **chosen: object) -> Path:
+        """The public folder without labels."""
         public = self.private.parent / "public"
         shard(self.private, public, settings(**{"max_side": "native", "min_side": 16, "films_per_shard": 50, **chosen}))
+        return public
+
+    def sharded(self, **chosen: object) -> tuple[Path, LabelSummary]:
+        """The public folder with the labels of the set's tables."""
+        public = self.shards(**chosen)
         return public, write_labels(self.private, public)
 
     def index(self, public: Path) -> pa.Table:

@@ -1,10 +1,12 @@
 import pytest
 import torch
 import yaml
+from film_tables import film, write_public
 
 from data_prep.settings import load
 from mae_rad.config import PretrainSettings
 from mae_rad.cost.flops import flops_per_film, training_flops
+from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import EvaluationError, WeightsError
 from mae_rad.evaluation.budget import Budget, found_arms
@@ -18,7 +20,7 @@ TINY = EncoderSettings(model="vit_tiny", dim=8, depth=1, heads=1)
 DATA = "d" * 64
 
 
-def run(folder, objective="mae", seed=0, films=1000, flops=1e9, dataset=DATA, steps=None, **more):
+def run(folder, objective="mae", seed=0, films=1000, flops=1e9, dataset=DATA, steps=None, shards=("shards",), **more):
     """A run folder; with steps it has settings, too."""
     provenance = {
         "objective": objective,
@@ -29,14 +31,15 @@ def run(folder, objective="mae", seed=0, films=1000, flops=1e9, dataset=DATA, st
     torch.manual_seed(seed)
     save_encoder(build_encoder(TINY), TINY, folder / "encoder", tokens=196, provenance=provenance)
     if steps is not None:
-        config = settings_of(seed, steps).model_dump(mode="json")
+        config = settings_of(seed, steps, shards).model_dump(mode="json")
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 
 
-def settings_of(seed, steps):
+def settings_of(seed, steps, shards=("shards",)):
     words = [
-        "data={shards: [shards]}", "encoder={model: vit_tiny, dim: 8, depth: 1, heads: 1}", "objective={name: mae}",
+        f"data={{shards: [{', '.join(shards)}]}}", "objective={name: mae}",
+        "encoder={model: vit_tiny, dim: 8, depth: 1, heads: 1}",
         f"optimizer={{steps: {steps}, batch: 8}}", "runtime={run_dir: run}", f"seed={seed}",
     ]  # fmt: skip
     return load(PretrainSettings, None, words)
@@ -121,9 +124,20 @@ def test_a_run_in_no_arm_is_compared_with_everyone():
     ]  # fmt: skip
 
 
-def test_films_of_other_shards_are_a_warning(tmp_path):
-    (one,) = found([run(tmp_path / "mae", dataset="e" * 64)])
-    assert "may have seen films of the test patients" in one.about
+def test_films_of_other_shards_are_told(tmp_path):
+    one, other = found([run(tmp_path / "mae"), run(tmp_path / "elsewhere", dataset="e" * 64)])
+    assert (one.other_films, other.other_films) == (False, True)
+
+
+def test_a_run_on_more_shards_than_these_has_not_seen_the_test(tmp_path):
+    publics = [write_public(tmp_path / name, [film(name, name, "train")]) for name in ("a", "b", "c")]
+    index = ShardIndex(publics[:2], split=None)
+    folder = run(
+        tmp_path / "mae", dataset=index.dataset_sha256, steps=4, shards=[str(public) for public in publics[:2]]
+    )
+    for shards, seen in ((publics[:1], False), (publics[:2], False), (publics[2:], True)):
+        (one,) = found([folder], shards=shards)
+        assert one.other_films is seen
 
 
 def test_arithmetic_of_a_run_is_counted_over_its_stages():

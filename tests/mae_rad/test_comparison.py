@@ -228,9 +228,8 @@ def test_a_planted_scanner_shortcut_is_found_and_named(public, runs):
     rash = {row.encoder: row for row in pick(rows, task="rash", subset="within manufacturer")}
     assert rash["simclr"].verdict == "lower"
     assert rash["simclr"].difference.value < -0.2
-    assert rash["simclr"].note.startswith(
-        "shortcut found: manufacturer; linear probe; manufacturer tells rash with AUROC 0.9"
-    )
+    assert rash["simclr"].note.startswith("shortcut found: manufacturer; ")
+    assert "manufacturer tells rash with AUROC 0.89 by itself" in rash["simclr"].note
     fracture = pick(rows, task="fracture", subset="within manufacturer")
     assert {row.verdict for row in fracture} & {"lower"} == set()
     assert not [row for row in rows if row.note.startswith("shortcut found") and row.task != "rash"]
@@ -286,7 +285,7 @@ def test_the_whole_comparison_from_the_command_line(tmp_path, public, runs, caps
     assert (tmp_path / "comparison" / "comparison.txt").read_text().strip() in printed.out
     for said in ("sex: no film left (360 no sex)", "do not rank the methods", "simclr: vit_tiny"):
         assert said in printed.out
-    assert printed.out.count("may have seen films of the test patients") == 1
+    assert printed.out.count("perhaps of the test patients") == 1
     table = pq.read_table(tmp_path / "comparison" / "comparison.parquet")
     assert table.schema.equals(COMPARISON_SCHEMA)
     assert table["note"].null_count == 0

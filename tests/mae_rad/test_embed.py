@@ -14,6 +14,7 @@ from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import EvaluationError, ShardFormatError
 from mae_rad.evaluation import embed as embedding
 from mae_rad.evaluation.embed import Embedding, Source, embed
+from mae_rad.evaluation.feature_store import held
 from mae_rad.evaluation.token_source import LiveTokens, StoredTokens
 
 TINY = EncoderSettings(model="vit_tiny", dim=8, depth=1, heads=2, patch=8)
@@ -147,6 +148,14 @@ def test_an_unreadable_film_is_named_by_its_key(tmp_path):
     index = ShardIndex([public], split=None)
     with pytest.raises(ShardFormatError, match=f"film {films[1][1]['key']} cannot be embedded"):
         embed(sources(1), index, how(tmp_path))
+
+
+def test_two_commands_do_not_write_into_one_cache(tmp_path, index):
+    with held(tmp_path), pytest.raises(EvaluationError, match="another command is embedding"):
+        embed(sources(1), index, how(tmp_path))
+    embed(sources(1), index, how(tmp_path))
+    with held(tmp_path):
+        embed(sources(1), index, how(tmp_path))  # reads alone
 
 
 def test_a_damaged_cache_is_told(tmp_path, index):

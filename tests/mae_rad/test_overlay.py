@@ -103,7 +103,6 @@ def test_heat_lies_where_the_map_is_high_and_nowhere_else() -> None:
     assert not np.abs(heated(grey, np.zeros((6, 4), np.float32)).astype(int) - 100).any()
 
 
-@pytest.mark.xfail(reason="being mended", strict=False)
 def test_the_scale_bar_has_the_length_that_it_says(tmp_path: Path) -> None:
     one = film(tmp_path / "film.dcm", 480, 400, PixelSpacing=[0.2, 0.2])
     page = np.asarray(draw_overlay(one.stream, one.sidecar, record(), [], POINTS))

@@ -194,7 +194,7 @@ def test_every_way_to_explain_draws(explain: str, tmp_path: Path) -> None:
 def test_pictures_of_findings_alone(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     for threshold, drawn in ((0.0, 1), (1.0, 0)):
-        model = write_predictor(tmp_path / f"model {threshold}", points={"point": {"fracture": threshold}})
+        model = write_predictor(tmp_path / f"model {threshold}", points={"point": dict.fromkeys(LABELS, threshold)})
         out = tmp_path / f"out {threshold}"
         ask(model, [tmp_path / "films"], out, overlays="findings", reports=False)
         assert len(list((out / "overlays").iterdir())) == drawn
@@ -278,6 +278,9 @@ class _PlantedBoxes(nn.Module):
     """Answers with the same two boxes on every film, in pixels of the grid."""
 
     labels = LABELS
+
+    def look(self, encoder: nn.Module, patches: Any) -> Any:
+        return encoder(patches)
 
     def forward(self, _: Any, patches: Any) -> Tensor:
         return patches.size

@@ -46,6 +46,15 @@ def test_a_run_that_learned_nothing_yet_may_begin_anew(tmp_path: Path) -> None:
     RunFolder(_settings(tmp_path / "run", "objective.visible=0.2"), "e" * 64).check()
 
 
+@pytest.mark.parametrize("saved", [True, False])
+def test_the_best_weights_belong_to_what_was_saved(tmp_path: Path, saved: bool) -> None:
+    folder = _begun(tmp_path / "run", checkpoint=saved)
+    folder.best.write_bytes(b"weights")
+    folder.release()
+    folder.begin()
+    assert folder.best.exists() is saved
+
+
 def test_a_damaged_run_is_told_in_one_line(tmp_path: Path) -> None:
     _begun(tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text("{")

@@ -22,7 +22,6 @@ from tests.data_prep.dicom_builder import CR, uid, write_film
 from tests.data_prep.private_builder import anatomy
 
 AUTHOR = Author("classification", "0123456789abcdef", "1.0", "a run", {"sensitivity_90": {"fracture": 0.25}})
-pytestmark = pytest.mark.xfail(reason="odd headers and frames of reports are being mended", strict=False)
 PERCENT = CodedConcept("%", "UCUM", "percent")
 
 
@@ -75,7 +74,7 @@ def test_findings_come_back_with_their_certainty_and_operating_points(tmp_path: 
         (source,) = group.source_images
         assert source.referenced_sop_instance_uid == film.SOPInstanceUID
         assert source.referenced_sop_class_uid == CR
-    assert "sensitivity_90: 0.25" in str(document)
+    assert "sensitivity_90: 0.25" in [one.value for one in document.iterall() if one.keyword == "TextValue"]
     assert AUTHOR.version in str(document)
 
 
@@ -136,8 +135,8 @@ def test_a_frame_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_odd_headers_do_not_stop_a_report(attributes: dict[str, Any], tmp_path: Path) -> None:
-    film = header(tmp_path / "film.dcm", **attributes)
     with quiet():
+        film = header(tmp_path / "film.dcm", **attributes)
         document = read_back(structured_report(film, record(), AUTHOR))
         assert len(document.content.get_image_measurement_groups()) == 2
         if attributes.get("PatientName"):
@@ -154,9 +153,9 @@ def test_every_code_is_one_of_the_standard() -> None:
 
 
 def test_every_body_part_of_the_vocabulary_has_a_code() -> None:
-    from data_prep.deidentify.vocabulary import vocabulary
+    from data_prep import deidentify
 
-    words = Path(vocabulary.__globals__["__file__"]).parent / "words" / "body_part.txt"
+    words = Path(deidentify.__file__).parent / "words" / "body_part.txt"
     lines = words.read_text(encoding="utf-8").splitlines()
     parts = {line.partition(":")[0] for line in lines if line[:1].isupper()}
     assert {word for kind, word in _concepts() if kind == "body_part"} == parts

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 from film_tables import film, hexed, write_public
 
+from data_prep.label_policy import LabelPolicy
 from mae_rad.errors import EvaluationError, SettingsError, ShardFormatError
 from mae_rad.evaluation.settings import TaskSettings
 from mae_rad.evaluation.tasks import Films, build_tasks
@@ -109,6 +111,39 @@ def test_an_expert_goes_before_a_report_and_a_contradiction_is_left_out(tmp_path
     assert answer[films[4]["key"]] == 0
     assert task.left_out == {"labels conflict": 1}
     assert len(answer) == 159
+
+
+def test_the_label_policy_decides_which_word_counts(tmp_path):
+    films = archive()
+    labels = [
+        (row["key"], "fracture", "absent" if (n // 8) % 2 else "present", "report") for n, row in enumerate(films)
+    ]
+    labels += [(row["key"], "fracture", "uncertain", "expert") for row in films[:16]]
+    public = write_public(tmp_path / "p", films, labels)
+
+    def left_out(**policy):
+        tasks, _ = build_tasks(Films([public]), [], all_labels=True, min_patients=5, policy=LabelPolicy(**policy))
+        return tasks[0].left_out
+
+    assert left_out() == {"uncertain": 16}
+    assert left_out(merge="weak_only") == {}
+    assert left_out(uncertain="soft") == {"neither present nor absent": 16}
+    assert left_out(uncertain="negative") == {}
+
+
+def test_numbers_are_binned_between_edges(tmp_path):
+    films = archive()
+    for number, row in enumerate(films):
+        row["age_years"] = None if number == 0 else (number // 2) % 80
+    task = TaskSettings(column="age_years", edges=[20, 60], name="age")
+    (found,), _ = build(tmp_path / "p", films, tasks=[task])
+    assert found.classes == ("20 to under 60", "60 and more", "under 20")
+    assert found.left_out == {"no age_years": 1}
+    ages = np.array([films[row]["age_years"] for row in found.rows])
+    expected = np.where(ages < 20, "under 20", np.where(ages < 60, "20 to under 60", "60 and more"))
+    assert [found.classes[c] for c in found.y] == list(expected)
+    with pytest.raises(ValueError, match="edges must rise"):
+        TaskSettings(column="age_years", edges=[20, 10])
 
 
 def test_a_label_that_is_not_there_is_a_reason(tmp_path):

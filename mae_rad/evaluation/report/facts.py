@@ -115,13 +115,12 @@ def facts_of(stage: Stage, further: Sequence[Skipped]) -> Facts:
 
 
 def _encoder_facts(candidate: Candidate) -> EncoderFacts:
-    about = candidate.about.removeprefix(f"{candidate.name}: ")
     return EncoderFacts(
         name=candidate.name,
         method=candidate.method,
         group=candidate.group,
-        about=about,
-        other_films="other shards" in about or candidate.table is not None,
+        about=candidate.described,
+        other_films=candidate.other_films,
     )
 
 

@@ -18,7 +18,9 @@ def format_table(reading: Reading, facts: Facts) -> str:
 
     Of differences it has those to the floor and those that the answer is about; the report has all.
     """
-    blocks = ["Encoders\n" + "\n".join(f"  {encoder.name}: {encoder.about}" for encoder in facts.encoders)]
+    seen = {True: "; trained on other films, perhaps of the test patients", False: ""}
+    encoders = [f"  {encoder.name}: {encoder.about}{seen[encoder.other_films]}" for encoder in facts.encoders]
+    blocks = ["Encoders\n" + "\n".join(encoders)]
     blocks += [_task_block(task, reading) for task in facts.tasks if task.name in reading.tasks]
     if facts.not_asked:
         blocks.append("Not asked\n" + "\n".join(f"  {name}: {reason}" for name, reason in facts.not_asked.items()))

@@ -268,4 +268,8 @@ def test_a_file_with_several_films_needs_a_frame(folders: Folders, monkeypatch: 
 
     monkeypatch.setattr(ArchiveFilms, "count", lambda self, film: 3)
     path = folders.write("c.json", json.dumps(coco()))
-    refused(folders, LabelFiles(boxes=path), r"c\.json: the file holds several films; give their boxes as a CSV table")
+    refused(
+        folders,
+        LabelFiles(boxes=path),
+        r"c\.json images\[0\]: the file holds several films; give their boxes as a CSV table",
+    )

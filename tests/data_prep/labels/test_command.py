@@ -1,0 +1,92 @@
+"""The command on real shards: what two readers and an adjudicator say passes verify and audit, and names nobody."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from data_prep import cli
+from data_prep.label_tables import AGREEMENT_SCHEMA, STATISTICS_SCHEMA
+from tests.data_prep.set_builder import Scanned, film, save, write
+
+FILMS = 12
+
+
+@pytest.fixture
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scanned:
+    for number in range(FILMS):
+        save(tmp_path / "set" / f"MARNOSCH{number // 2}" / f"{number:04d}.png", film(number))
+    return Scanned(tmp_path / "set", monkeypatch, image_pattern=r"(?P<patient>MARNOSCH\d+)/")
+
+
+def read_by(path: Path, values: list[str]) -> str:
+    """A wide table of one reader."""
+    write(path, ["path,Fracture", *(f"MARNOSCH{n // 2}/{n:04d}.png,{value}" for n, value in enumerate(values))])
+    return str(path)
+
+
+def test_two_readers_an_adjudicator_and_boxes(
+    found: Scanned, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    public = found.shards()
+    random = np.random.default_rng(0)
+    first = ["10"[n % 2] for n in range(FILMS)]
+    second = [value if random.random() < 0.7 else "10"[int(value)] for value in first]
+    differ = next(n for n in range(FILMS) if first[n] != second[n])
+    write(tmp_path / "settled.csv", ["path,label,value", f"{differ:04d}.png,fracture,uncertain"])
+    boxes = {
+        "images": [{"id": 1, "file_name": "0000.png", "width": 48, "height": 60}],
+        "categories": [{"id": 1, "name": "Coin"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40]}],
+    }
+    write(tmp_path / "boxes.json", json.dumps(boxes))
+    readers = [read_by(tmp_path / f"Torvark{number}.csv", values) for number, values in enumerate((first, second))]
+    words = ["--labels", readers[0], "--labels", readers[1], "--adjudication", str(tmp_path / "settled.csv")]
+    words += ["--boxes", str(tmp_path / "boxes.json"), "rename={Coin: foreign_object}"]
+    capfd.readouterr()
+    assert cli.main(["label", str(found.private), *words, "--out", str(public)]) == 0
+    said = capfd.readouterr().out
+    kappa = cohen_kappa_score(first, second)
+    assert (
+        f"fracture: kappa (Cohen) {kappa:.2f} [" in said
+        and f"2 readers, {FILMS} films of {FILMS // 2} patients" in said
+    )
+    conflicts = sum(one != other for one, other in zip(first, second, strict=True))
+    assert f"{conflicts} conflicts between readers or sources" in said and "MARNOSCH" not in said
+    statistics = pq.read_table(public / "label_statistics.parquet")
+    assert statistics.schema.equals(STATISTICS_SCHEMA)
+    assert pq.read_table(public / "label_agreement.parquet").schema.equals(AGREEMENT_SCHEMA)
+    merged = [row for row in statistics.to_pylist() if (row["label"], row["source"]) == ("fracture", "merged")]
+    assert sum(row["films"] for row in merged) == FILMS and sum(row["uncertain"] for row in merged) == 1
+    assert sum(row["conflict"] for row in merged) == conflicts - 1
+    assert cli.main(["verify", str(public)]) == 0
+    assert cli.main(["audit", str(public), "--private", str(found.private)]) == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in found.private.glob("label_*"))
+
+
+def test_a_mistake_names_the_typed_file_and_no_film(
+    found: Scanned, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    public = found.shards()
+    table = read_by(tmp_path / "labels.csv", ["1", "perhaps"])
+    assert cli.main(["label", str(found.private), "--labels", table, "--out", str(public)]) == cli.BAD_INPUT
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert f"error: {table} line 3: the cell in column 2 is no value" in said
+    assert "MARNOSCH" not in said and "perhaps" not in said
+    assert cli.main(["label", str(found.private), "--labels", table, "--out", str(public), "renam={}"]) == cli.BAD_INPUT
+    assert "unknown setting 'renam'; did you mean 'rename'?" in capfd.readouterr().err
+
+
+def test_damaged_tables_are_found(found: Scanned, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    public = found.shards()
+    table = read_by(tmp_path / "labels.csv", ["1", "0"])
+    assert cli.main(["label", str(found.private), "--labels", table, "--out", str(public)]) == 0
+    for name in ("label_statistics.parquet", "label_agreement.parquet"):
+        (public / name).write_bytes(b"PAR1 Marnosch")
+        assert cli.main(["verify", str(public)]) == cli.PROBLEMS_FOUND
+        assert f"{name}: damaged; write it again with: python -m data_prep label" in capfd.readouterr().out
+        assert cli.main(["audit", str(public)]) == cli.PROBLEMS_FOUND
+        (public / name).unlink()
