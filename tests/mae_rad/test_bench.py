@@ -118,7 +118,7 @@ def test_the_store_has_runs_inputs_views_and_the_answer(tmp_path, reading, runs)
     assert ask("select name, digest from datasets") == [("shards", "ab" * 6)]
     assert ask("select count(*) from inputs") == [(4,)]
     ((note,),) = ask("select value from tags where key = 'mlflow.note.content'")
-    assert "mae against simclr" in note and "does not rank the methods" in note and links["mine: fracture"] in note
+    assert "mae against simclr" in note and "do not rank the methods" in note and links["mine: fracture"] in note
     saved = dict(ask("select key, value from experiment_tags where key like 'mlflow.sharedViewState.%'"))
     connection.close()
     assert set(saved) == {f"mlflow.sharedViewState.{view.key}" for view in views}

@@ -73,7 +73,7 @@ def by_size(reading: Reading, probe: str) -> Figure | None:
 def _panels(count: int) -> tuple[Figure, list[Any]]:
     columns = min(count, _COLUMNS)
     lines = -(-count // columns)
-    figure = Figure(figsize=(max(3.65 * columns, 6), 0.5 + 3.1 * lines), layout="constrained")
+    figure = Figure(figsize=(max(3.65 * columns, 9), 0.5 + 3.1 * lines), layout="constrained")
     axes: list[Any] = list(figure.subplots(lines, columns, squeeze=False).flat)
     for unused in axes[count:]:
         unused.set_visible(False)

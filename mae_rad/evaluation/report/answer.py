@@ -14,7 +14,7 @@ from mae_rad.evaluation.rows import FLOOR, Row, Verdict
 
 NOT_MEASURED = (
     "Each of these encoders is one pretraining run. How much a second run of the same method would differ is not "
-    "measured, so this tells the encoders apart, on these films, and does not rank the methods."
+    "measured, so these numbers tell the encoders apart, on these films, and do not rank the methods."
 )
 _ANSWERED = 2
 """Pairs that are answered where masked autoencoding does not meet contrastive learning."""
