@@ -260,6 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_making(commands)
+    _add_label(commands)
     _add_reading(commands)
     return parser
 
@@ -301,6 +302,8 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     append.add_argument("private", type=Path, metavar="PRIVATE", help="private folder of a later scan")
     append.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards that are there")
 
+
+def _add_label(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     label = _command(
         commands, "label", _label, "turn what experts and reports say into labels of the shards' films", overrides=True
     )
@@ -314,13 +317,9 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="CSV table, COCO file, or folder of VOC or YOLO files; several: one per reader",
     )  # fmt: skip
     label.add_argument(
-        "--adjudication",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="A",
-        help="labels or boxes that overrule readers",
-    )
+        "--adjudication", type=Path, action="append", default=[], metavar="A",
+        help="labels or boxes, in any of these forms, that overrule readers",
+    )  # fmt: skip
     label.add_argument(
         "--reports", type=Path, nargs="+", default=[], metavar="R", help="CSV tables or folders of report texts"
     )

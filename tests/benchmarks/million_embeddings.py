@@ -135,8 +135,8 @@ def linear(
 
 
 def told_peak() -> str:
-    """The same in words."""
-    return f"peak {peak_gib():.1f} GiB"
+    """The same in words, with the processor time so far: what a busy machine does not change."""
+    return f"peak {peak_gib():.1f} GiB, {time.process_time():.0f} s of processor time since the start"
 
 
 def peak_gib() -> float:

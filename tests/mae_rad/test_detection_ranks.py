@@ -1,22 +1,35 @@
 """Two ranks learn to detect what one does."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from launch.finetune import main
 from tests.mae_rad.boxed_films import write_boxed
 from tests.mae_rad.test_detection import CONFIG, VIT, words
+from tests.mae_rad.tiny_run import ROOT, environment
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from launch.finetune import main
 from tests.mae_rad.warm_ranks import WarmRanks
+world, log, *arguments = sys.argv[1:]
+assert WarmRanks(arguments, int(world), Path(log), main).wait(300) == [0] * int(world)
+"""
 
 
 def finetuned(public: Path, run: Path, world: int) -> Path:
-    arguments = ["--config", str(CONFIG), *words(public, run, *VIT)]
-    ranks = WarmRanks(arguments, world, run.with_suffix(".log"), main)
-    assert ranks.wait(600) == [0] * world, ranks.log.read_text()[-3000:]
+    log = run.with_suffix(".log")
+    command = [sys.executable, "-c", SCRIPT, str(world), str(log), "--config", str(CONFIG), *words(public, run, *VIT)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stderr + log.read_text()[-3000:]
     return run
 
 

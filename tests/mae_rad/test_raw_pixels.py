@@ -22,7 +22,7 @@ def index(tmp_path_factory):
 def test_a_film_is_shrunk_by_area_and_padded_with_black(index):
     square = shrunken(index, 0).reshape(SIDE, SIDE)
     expected = (RAMP / 4095).reshape(SIDE, 8, SIDE, 8).mean(axis=(1, 3))
-    np.testing.assert_allclose(square, expected, atol=0.01)  # stored at 12 bits, shown over 16
+    np.testing.assert_allclose(square, expected, atol=0.02)  # the decoder shifts it by half a pixel of the reduction
     wide, tall = (shrunken(index, row).reshape(SIDE, SIDE) for row in (1, 2))
     assert (wide[16:] == 0).all()
     assert (wide[:16] > 0).any()

@@ -110,13 +110,13 @@ def test_partitioned_checkpoints_convert_by_themselves(
     run = _train(public, tmp_path / "x", [(worlds[0], 4), (worlds[1], FOREVER)], stage)
     assert _losses(run) == pytest.approx(_losses(one_rank), rel=1e-6)
     expected = load_file(one_rank / "encoder" / "encoder.safetensors")
-    for name, tensor in load_file(run / "encoder" / "encoder.safetensors").items():
-        torch.testing.assert_close(
-            tensor,
-            expected[name],
-            rtol=1e-4,
-            atol=1e-5,  # Adam magnifies what is nearly nothing
-        )
+    found = load_file(run / "encoder" / "encoder.safetensors")
+    for weights in (found, expected):
+        for name in [name for name in weights if name.endswith("qkv.bias")]:
+            # Softmax is blind to the bias of the keys: its gradient is rounding, which Adam magnifies.
+            query, _, value = weights.pop(name).chunk(3)
+            weights |= {f"{name} of the queries": query, f"{name} of the values": value}
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert not list((run / "checkpoints").glob(".*"))
 
 

@@ -1,7 +1,9 @@
 """Ranks of a training, forked from this process, which has imported everything once.
 
 What a launcher does, less its start: each rank runs ``launch/pretrain.py``'s ``main`` with the variables that torchrun
-sets, in a process of its own, and nothing restarts or ends the others.
+sets, in a process of its own, and nothing restarts or ends the others. To be used in a process that has computed
+nothing: what has used OpenMP leaves the processes it forks a pool without threads, and their first product waits for
+ever.
 """
 
 import atexit
