@@ -4,6 +4,7 @@ Legend: B films, N queries, M keys, H heads, d channels of a head, D = H * d.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -65,10 +66,24 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[B, N, D] → [B, N, D]."""
-        query, key, value = (_split(part, self.heads) for part in self.qkv(tokens).chunk(3, dim=-1))
-        return _joined(self.proj, attend(query, key, value, self.kernel))
+    def forward(self, tokens: Tensor, packed: Sequence[tuple[int, int]] | None = None) -> Tensor:
+        """[B, N, D] → [B, N, D].
+
+        Args:
+            tokens: of films of equal size; or [sum of B * N, D] of films of several sizes, one after the other.
+            packed: (B, N) of each size, in their order.
+        """
+        qkv = self.qkv(tokens)
+        if packed is None:
+            mixed = self._mixed(qkv)
+        else:
+            mixed = torch.cat([self._mixed(films).flatten(0, 1) for films in unpack(qkv, packed)])
+        projected: Tensor = self.proj(mixed)
+        return projected
+
+    def _mixed(self, qkv: Tensor) -> Tensor:
+        query, key, value = (_split(part, self.heads) for part in qkv.chunk(3, dim=-1))
+        return _join(attend(query, key, value, self.kernel))
 
 
 class CrossAttention(nn.Module):
@@ -84,7 +99,14 @@ class CrossAttention(nn.Module):
     def forward(self, queries: Tensor, context: Tensor) -> Tensor:
         """Queries [B, N, D] and context [B, M, D] → [B, N, D]."""
         key, value = (_split(part, self.heads) for part in self.kv(context).chunk(2, dim=-1))
-        return _joined(self.proj, attend(_split(self.q(queries), self.heads), key, value, self.kernel))
+        mixed: Tensor = self.proj(_join(attend(_split(self.q(queries), self.heads), key, value, self.kernel)))
+        return mixed
+
+
+def unpack(tokens: Tensor, packed: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """[sum of B * N, D] → [B, N, D] of each size."""
+    parts = torch.split(tokens, [films * count for films, count in packed])  # type: ignore[no-untyped-call]
+    return [part.unflatten(0, size) for part, size in zip(parts, packed, strict=True)]
 
 
 def _split(tokens: Tensor, heads: int) -> Tensor:
@@ -92,6 +114,5 @@ def _split(tokens: Tensor, heads: int) -> Tensor:
     return tokens.reshape(films, count, heads, dim // heads).transpose(1, 2)
 
 
-def _joined(projection: nn.Linear, values: Tensor) -> Tensor:
-    joined: Tensor = projection(values.transpose(1, 2).flatten(2))
-    return joined
+def _join(values: Tensor) -> Tensor:
+    return values.transpose(1, 2).flatten(2)

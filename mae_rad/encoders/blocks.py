@@ -1,6 +1,7 @@
 """Transformer blocks and their published initialisation, as encoders and decoders use them."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +37,8 @@ class Blocks(nn.Sequential):
         self.kernel = kernel
         self.recompute = recompute
 
-    def forward(self, tokens: Tensor, *context: Tensor) -> Tensor:
-        """Transform [B, N, D] tokens; a cross stack takes the context [B, M, D] besides."""
+    def forward(self, tokens: Tensor, *context: Any) -> Tensor:
+        """Transform tokens; ``context`` is what a block takes besides them."""
         for block in self:
             if self.recompute and torch.is_grad_enabled():
                 tokens = checkpoint(block, tokens, *context, use_reentrant=False)
@@ -56,9 +57,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=EPSILON)
         self.mlp = MLP(dim)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[B, N, D] → [B, N, D]."""
-        tokens = tokens + self.attn(self.norm1(tokens))
+    def forward(self, tokens: Tensor, packed: Sequence[tuple[int, int]] | None = None) -> Tensor:
+        """[B, N, D] → [B, N, D]; or packed, as attention takes them."""
+        tokens = tokens + self.attn(self.norm1(tokens), packed)
         changed: Tensor = tokens + self.mlp(self.norm2(tokens))
         return changed
 

@@ -7,6 +7,7 @@ business: it encodes the patches that it is given.
 Legend: B films, N patches, p patch side in pixels, D channels.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Self
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
-from mae_rad.encoders.attention import Kernel
+from mae_rad.encoders.attention import Kernel, unpack
 from mae_rad.encoders.blocks import EPSILON, Blocks, Shape, initialise
 from mae_rad.encoders.positions import sincos_positions
 
@@ -121,9 +122,18 @@ class ViT(nn.Module):
         self.apply(initialise)
         nn.init.normal_(self.cls, std=0.02)
 
-    def forward(self, patches: Patches) -> Features:
-        """Encode the patches that are given; [B, N, p*p] uint16 values are normalised here, on their device."""
-        return self.features(self.blocks(self.embed(patches)))
+    def forward(self, patches: Patches | Sequence[Patches]) -> Features | list[Features]:
+        """Encode the patches that are given; [B, N, p*p] uint16 values are normalised here, on their device.
+
+        Films of several sizes come as several groups, each of one size, and so do their features. Only attention tells
+        the groups apart; every other layer takes the tokens of all of them at once.
+        """
+        if isinstance(patches, Patches):
+            return self.features(self.blocks(self.embed(patches)))
+        embedded = [self.embed(group) for group in patches]
+        sizes = [(x.shape[0], x.shape[1]) for x in embedded]
+        x = self.blocks(torch.cat([x.flatten(0, 1) for x in embedded]), sizes)
+        return [self.features(group) for group in unpack(x, sizes)]
 
     def embed(self, patches: Patches) -> Tensor:
         """[B, 1 + N, D] what enters the first block: the class token, then the patches in their order."""

@@ -1,6 +1,7 @@
 """Labelled films in batches. Films have different grids, and none is padded: a batch is a few groups of equal grid.
 
-What a batch costs and teaches is then the same however it is divided, and a film gives what it gives alone.
+What a batch costs and teaches is then the same however it is divided, and a film gives what it gives alone. A ViT takes
+the groups together; only its attention works group by group.
 """
 
 from collections.abc import Callable, Iterator, Sequence

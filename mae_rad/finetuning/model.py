@@ -1,11 +1,13 @@
 """An encoder and a head on it, as the training loop sees them."""
 
 import re
+from collections.abc import Sequence
 
 import torch
 
+from mae_rad.data.batch import Patches
 from mae_rad.encoders.resnet import ResNet
-from mae_rad.encoders.vit import Features, ViT
+from mae_rad.encoders.vit import ViT
 from mae_rad.finetuning.films import Group, LabelledBatch
 from mae_rad.finetuning.settings import AdaptationSettings
 from mae_rad.heads import Head
@@ -33,16 +35,16 @@ class Supervised(Trainable):
 
     def forward(self, batch: LabelledBatch) -> ObjectiveOutput:
         """Loss of the head."""
-        outputs = [self.outputs(group) for group in batch.groups]
-        return self.head.loss(outputs, batch.targets)
+        return self.head.loss(self.outputs(batch.groups), batch.targets)
 
-    def outputs(self, group: Group) -> object:
-        """What the head makes of films of one grid; a frozen encoder keeps nothing for a backward pass."""
-        if isinstance(group, Features):
-            return self.head(group, None)
+    def outputs(self, groups: Sequence[Group]) -> list[object]:
+        """What the head makes of films, grid by grid; a frozen encoder keeps nothing for a backward pass."""
+        shown = [group for group in groups if isinstance(group, Patches)]
+        if not shown:
+            return [self.head(features, None) for features in groups]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            features = self.head.look(self.encoder, group)
-        return self.head(features, group)
+            looked = self.head.look_all(self.encoder, shown)
+        return [self.head(features, group) for features, group in zip(looked, groups, strict=True)]
 
     def rate_of(self, name: str) -> float:
         """Layer-wise decay."""

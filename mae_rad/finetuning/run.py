@@ -172,7 +172,7 @@ class Finetuning(Work):
         own = rows[who.rank :: who.world]
         with _evaluating(self._model, who.device, autocast=self.settings.precision == "bf16" and not precise):
             for films, group in self._groups(own, kept=not precise):
-                made = self._model.outputs(on_device(group, who.device))
+                (made,) = self._model.outputs([on_device(group, who.device)])
                 outputs |= dict(zip(films, self._task.apart(made), strict=True))
         everyone = {row: output for part in gather_over_ranks(outputs) for row, output in part.items()}
         return Answered(rows, [everyone[row] for row in rows.tolist()])

@@ -62,6 +62,10 @@ class Head(nn.Module, ABC):
         """What it takes of an encoder for films of one grid."""
         return encoder(patches)
 
+    def look_all(self, encoder: nn.Module, groups: Sequence[Patches]) -> list[Any]:
+        """What :meth:`look` takes for every group of films of one grid."""
+        return [self.look(encoder, group) for group in groups]
+
     @abstractmethod
     def forward(self, features: Any, patches: Patches | None) -> Any:
         """Raw outputs for films of one grid.

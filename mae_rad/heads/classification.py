@@ -120,6 +120,11 @@ class ClassificationHead(Head):
             values = torch.tensor([getattr(line, name) for line in lines], dtype=torch.float32)
             self.register_buffer(name, values, persistent=False)
 
+    def look_all(self, encoder: nn.Module, groups: Sequence[Patches]) -> list[Features]:
+        """The features of every group; a ViT makes them together."""
+        several: list[Features] = encoder(groups) if isinstance(encoder, ViT) else super().look_all(encoder, groups)
+        return several
+
     def forward(self, features: Features, patches: Patches | None = None) -> Tensor:
         """[B, L] logits."""
         del patches

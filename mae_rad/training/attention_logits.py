@@ -4,13 +4,15 @@ Seen by hooks that are there only while a step is watched: other steps pay nothi
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from mae_rad.encoders.attention import SelfAttention
+from mae_rad.encoders.attention import SelfAttention, unpack
 
 _QUERIES = 256
 """Rows of the table of logits that are in memory at once, for all heads of a film."""
@@ -30,7 +32,7 @@ class AttentionLogits:
     @contextmanager
     def watched(self, watch: bool) -> Iterator[None]:
         """Look at the forward passes of the block, if ``watch``; what is recomputed behind it is not looked at."""
-        hooks = [layer.qkv.register_forward_hook(self._hook(layer.heads)) for layer in self._layers if watch]
+        hooks = [hook for layer in self._layers if watch for hook in self._hooks(layer)]
         try:
             yield
         finally:
@@ -42,12 +44,19 @@ class AttentionLogits:
         largest, self.largest = self.largest, torch.zeros(())
         return largest
 
-    def _hook(self, heads: int):  # type: ignore[no-untyped-def]
-        def look(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            found = largest_logit(output.detach(), heads)
-            self.largest = torch.maximum(self.largest.to(found.device), found)
+    def _hooks(self, layer: SelfAttention) -> tuple[RemovableHandle, RemovableHandle]:
+        packed: Sequence[tuple[int, int]] | None = None
 
-        return look
+        def remember(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            nonlocal packed
+            packed = inputs[1] if len(inputs) > 1 else None
+
+        def look(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            for films in [output.detach()] if packed is None else unpack(output.detach(), packed):
+                found = largest_logit(films, layer.heads)
+                self.largest = torch.maximum(self.largest.to(found.device), found)
+
+        return layer.register_forward_pre_hook(remember), layer.qkv.register_forward_hook(look)
 
 
 @torch.no_grad()

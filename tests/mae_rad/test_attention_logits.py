@@ -59,3 +59,17 @@ def test_a_steep_layer_is_seen_wherever_it_is() -> None:
     with logits.watched(True), torch.no_grad():
         encoder(patches())
     assert logits.read() > 100 * before
+
+
+def test_films_of_several_sizes_are_watched_film_by_film() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(EncoderSettings(model="vit_tiny", patch=16))
+    logits, groups = AttentionLogits(encoder), [patches(1, 30), patches(2, 11)]
+    with torch.no_grad():
+        with logits.watched(True):
+            for group in groups:
+                encoder(group)
+        alone = logits.read()
+        with logits.watched(True):
+            encoder(groups)
+    assert logits.read().item() == pytest.approx(alone.item(), rel=1e-5)

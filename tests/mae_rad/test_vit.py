@@ -54,6 +54,21 @@ def test_features_have_their_shapes(encoder: ViT) -> None:
     assert (encoder.dim, encoder.patch) == (32, 4)
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_films_of_several_sizes_together_give_what_each_gives_alone(encoder: ViT, recompute: bool) -> None:
+    encoder.blocks.recompute = recompute
+    groups = [patches(9, films=3), patches(1, films=1), patches(6, films=2)]
+    for together, alone in zip(encoder(groups), [encoder(group) for group in groups], strict=True):
+        for found, expected in zip(together, alone, strict=True):
+            torch.testing.assert_close(found, expected)
+    sum(features.pooled.square().sum() for features in encoder(groups)).backward()
+    gradient = encoder.embedding.weight.grad.clone()
+    encoder.zero_grad()
+    for group in groups:
+        encoder(group).pooled.square().sum().backward()
+    torch.testing.assert_close(gradient, encoder.embedding.weight.grad)
+
+
 def test_the_pooled_vector_is_the_one_asked_for(encoder: ViT) -> None:
     features = encoder(patches())
     torch.testing.assert_close(features.pooled, features.tokens.mean(dim=1))
