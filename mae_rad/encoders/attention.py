@@ -105,8 +105,8 @@ class CrossAttention(nn.Module):
 
 def unpack(tokens: Tensor, packed: Sequence[tuple[int, int]]) -> list[Tensor]:
     """[sum of B * N, D] → [B, N, D] of each size."""
-    parts = torch.split(tokens, [films * count for films, count in packed])  # type: ignore[no-untyped-call]
-    return [part.unflatten(0, size) for part, size in zip(parts, packed, strict=True)]
+    parts = torch.split(tokens, [films * count for films, count in packed])
+    return [part.reshape(*size, -1) for part, size in zip(parts, packed, strict=True)]
 
 
 def _split(tokens: Tensor, heads: int) -> Tensor:
