@@ -80,7 +80,7 @@ def _compare(tokens: int, options: argparse.Namespace) -> list[Row]:
     )
     command = [sys.executable, "launch/compare.py", *map(str, options.runs), "--config", str(config)]
     print(" ".join(command[1:]), flush=True)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=environment)
     rows = read_comparison(out / "comparison.parquet")
     return [row for row in rows if row.reference is None and row.metric == "auroc" and row.task == options.label]
