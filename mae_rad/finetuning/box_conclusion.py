@@ -73,6 +73,8 @@ def conclude_boxes(
         folder: where tables and pictures go.
     """
     points = _operating_points(splits["val"])
+    silent = [title for title, label in splits["val"].items() if not label.films]
+    left_out = [*left_out, *(f"val {title}: no film has a value: no threshold is chosen." for title in silent)]
     repetitions = settings.evaluation.repetitions
     results = [
         result
@@ -81,8 +83,7 @@ def conclude_boxes(
         for result in _results(title, split, label, index, repetitions)
     ]
     write_results(results, folder / "results.parquet")
-    told = [one for one in results if np.isfinite(one.value)]
-    (folder / "results.txt").write_text(results_text(told, left_out), encoding="utf-8")
+    (folder / "results.txt").write_text(results_text(results, left_out), encoding="utf-8")
     pq.write_table(_predictions(splits, index), folder / "predictions.parquet")
     last = list(splits)[-1]
     shown = {title: label for title, label in splits[last].items() if label.films}
@@ -163,6 +164,6 @@ def _measured(results: Sequence[Result]) -> dict[str, str]:
     shown = [one for one in results if (one.split, one.subset) == ("test", ALL) and one.metric in _MEASURED]
     return {
         f"{one.label}: {one.metric.replace('_', ' ')} ({one.n_present} of {one.n_films} films with boxes,"
-        f" {one.n_patients} patients)": f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        f" {one.n_patients} patients)": one.figure
         for one in shown
     }
