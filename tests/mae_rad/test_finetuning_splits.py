@@ -98,6 +98,11 @@ def test_too_few_films_are_told(tmp_path: Path, data: dict[str, Any], error: typ
         _rows(_public(tmp_path / "public", _films()), **data)
 
 
+def test_a_class_that_no_head_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.policy\.uncertain=class: heads tell present from absent"):
+        _rows(_public(tmp_path / "public", _films()), policy={"uncertain": "class"})
+
+
 def test_labels_of_one_side_are_told(tmp_path: Path) -> None:
     def in_train(number: int) -> bool:
         return SPLITS[number // 2 % 10] == "train" and number % 3 == 0
