@@ -199,11 +199,13 @@ def _label(args: argparse.Namespace) -> int:
     from data_prep.label_config import LabelSettings
     from data_prep.labels.overview import write_overview
     from data_prep.reports.label import label_from_reports
+    from data_prep.reports.reading import refuse_missing
 
     reports = [place for place in args.reports if not _is_override(str(place))]
     overrides = [str(word) for word in args.reports if _is_override(str(word))] + args.overrides
     chosen = settings.load(LabelSettings, args.config, overrides)
     files = LabelFiles(args.labels, args.boxes, args.adjudication)
+    refuse_missing(reports)
     if any(files) or not reports:
         print(write_labels(args.private, args.out, files, chosen))
     if reports:

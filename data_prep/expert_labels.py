@@ -33,7 +33,7 @@ from data_prep.labels.check import check
 from data_prep.labels.conflicts import write_origins
 from data_prep.labels.csv_files import CsvReader, Task
 from data_prep.labels.films import ArchiveFilms
-from data_prep.labels.rows import UNKNOWN_FILM, LabelRow, RowCount, Rows, refuse
+from data_prep.labels.rows import NO_ROWS, UNKNOWN_FILM, LabelRow, RowCount, Rows, refuse
 from data_prep.labels.tables import write_tables
 from data_prep.manifest import BOXES_TABLE, LABELS_TABLE, write_private_text
 from data_prep.shard_format import BOXES_SCHEMA, LABELS_SCHEMA
@@ -90,20 +90,20 @@ def write_labels(
             twice; with file and line. Or no row is about a film of the shards. Earlier labels stay.
         ArchiveError, ShardFormatError, SecretError: the folders are incomplete, or do not belong together.
     """
-    settings = settings or LabelSettings()
+    settings, typed = settings or LabelSettings(), files is not None and any(files)
     films, rows = ArchiveFilms(private, public), Rows()
-    if files is None or not any(files):
+    if files is None or not typed:
         if not (private / LABELS_TABLE).exists():
             raise LabelError("no table of labels; give --labels or --boxes, or scan a public data set with layout=…")
         files = LabelFiles([private / LABELS_TABLE], [private / BOXES_TABLE])
-    _read(files, films, rows, settings)
+    _read(files, films, rows, settings, typed=typed)
     check(rows)
     problems = _problems(private, rows, settings, [path for paths in files for path in paths])
     labels = sorted((row for row in rows.labels if row.key in films.sharded), key=_label_order)
     boxes = sorted((row for row in rows.boxes if row.key in films.sharded), key=lambda row: (*row[:3], row.reader or 0))
-    if not labels and not boxes and rows.passed_over:
-        counted = rows.label_count if rows.label_count.not_in_shards or rows.label_count.unknown else rows.box_count
-        raise LabelError(f"no row is about a film of {public}, so nothing was written: {counted}")
+    if not labels and not boxes:
+        counted = rows.box_count if rows.box_count != RowCount() else rows.label_count
+        raise LabelError(f"no row says anything of a film of {public}, so nothing was written: {counted}")
     new = {
         LABELS_FILE: _table([(*row[:6], None, None, row.reader) for row in labels], LABELS_SCHEMA),
         BOXES_FILE: _table([(row.key, row.label, *row.box, "expert", row.reader) for row in boxes], BOXES_SCHEMA),
@@ -125,21 +125,29 @@ def write_labels(
     )
 
 
-def _read(files: LabelFiles, films: ArchiveFilms, rows: Rows, settings: LabelSettings) -> None:
-    """Read all files; the nth one of several is that of the nth reader where no column tells who."""
+def _read(files: LabelFiles, films: ArchiveFilms, rows: Rows, settings: LabelSettings, *, typed: bool) -> None:
+    """Read all files; the nth one of several is that of the nth reader where no column tells who.
+
+    A table without rows is a mistake where a user has ``typed`` its path; a scan may have found no boxes.
+    """
+
+    def read_table(reader: CsvReader, path: Path, task: Task | None) -> None:
+        if not reader.read(path, task) and typed:
+            rows.mistake(Where(path, 1), NO_ROWS)
+
     tasks: list[tuple[Sequence[Path], Task]] = [(files.labels, "labels"), (files.boxes, "boxes")]
     for paths, task in tasks:
         for number, path in enumerate(paths, 1):
             reader = f"file {number}" if len(paths) > 1 else ""
             if form_of(path) == "csv":
-                CsvReader(films, rows, settings, reader).read(path, task)
+                read_table(CsvReader(films, rows, settings, reader), path, task)
             elif task == "labels":
                 raise LabelError(f"{path} holds annotations of boxes, not a table of labels; give it as --boxes")
             else:
                 read_annotations(path, films, rows, settings, reader)
     for path in files.adjudicated:
         if form_of(path) == "csv":
-            CsvReader(films, rows, settings, adjudicated=True).read(path, None)
+            read_table(CsvReader(films, rows, settings, adjudicated=True), path, None)
         else:
             read_annotations(path, films, rows, settings, adjudicated=True)
 

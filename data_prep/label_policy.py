@@ -114,17 +114,20 @@ def resolve(
     values, weights = np.full(cells, np.nan), np.zeros(cells)
     uncertain, sources = np.zeros(cells, np.bool_), np.full(cells, -1, np.int8)
     reasons = np.full(cells, _NOT_LABELLED, np.int8)
+    silent, silent_sure = np.zeros(cells), np.zeros(cells)
     for source in MERGES[policy.merge]:
         for adjudicated in (True, False):
             votes, sure = words.votes(source, adjudicated)
-            reasons[(reasons == _NOT_LABELLED) & words.silent(source, adjudicated)] = _NOT_MENTIONED
+            count, confidence = words.silent(source, adjudicated)
+            silent, silent_sure = silent + count, silent_sure + confidence
+            reasons[(reasons == _NOT_LABELLED) & (count > 0)] = _NOT_MENTIONED
             now = (sources < 0) & (votes.sum(axis=0) > 0)
             settled = _settled(votes[:, now], sure[:, now], policy)
             values[now], weights[now], uncertain[now], reasons[now] = settled
             sources[now] = SOURCES.index(source)
     if policy.not_mentioned == "absent":
         said = reasons == _NOT_MENTIONED
-        values[said], weights[said], reasons[said] = 0, 1, _KNOWN
+        values[said], weights[said], reasons[said] = 0, silent_sure[said] / silent[said], _KNOWN
     shape = len(films), len(columns)
     return Resolved(
         films,
@@ -159,11 +162,12 @@ class _Words:
         sure = [np.bincount(self._cell[one], self._confidence[one], self._cells) for one in chosen]
         return np.stack(count), np.stack(sure)
 
-    def silent(self, source: str, adjudicated: bool) -> Flags:
-        """[cells] a row of the source says that the finding is not mentioned."""
-        silent = np.zeros(self._cells, np.bool_)
-        silent[self._cell[self._rows(source, adjudicated) & (self._said < 0)]] = True
-        return silent
+    def silent(self, source: str, adjudicated: bool) -> tuple[Votes, Votes]:
+        """[cells] rows that say that the finding is not mentioned; and the sum of their confidences."""
+        rows = self._rows(source, adjudicated) & (self._said < 0)
+        cell = self._cell[rows]
+        count, sure = np.bincount(cell, minlength=self._cells), np.bincount(cell, self._confidence[rows], self._cells)
+        return count.astype(np.float64), sure.astype(np.float64)
 
     def _rows(self, source: str, adjudicated: bool) -> Flags:
         rows: Flags = (self._source == SOURCES.index(source)) & (self._adjudicated == adjudicated)

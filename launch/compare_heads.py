@@ -2,7 +2,7 @@
 
     python launch/compare_heads.py runs/mae_head runs/simclr_head --reference runs/random_head shards=PUBLIC
 
-Prints AUROC and average precision of every label with 95 % intervals over patients.
+Prints AUROC and average precision of every label, of boxes AP50 and FROC, with 95 % intervals over patients.
 """
 
 import argparse

@@ -13,7 +13,17 @@ from typing import Literal
 from data_prep.errors import LabelError
 from data_prep.label_config import LabelSettings
 from data_prep.labels.films import ArchiveFilms
-from data_prep.labels.rows import EMPTY_CLASS, NOT_IN_SHARDS, UNKNOWN_FILM, BoxRow, LabelRow, Origin, Rows, Trouble
+from data_prep.labels.rows import (
+    EMPTY_CLASS,
+    NO_FILMS,
+    NOT_IN_SHARDS,
+    UNKNOWN_FILM,
+    BoxRow,
+    LabelRow,
+    Origin,
+    Rows,
+    Trouble,
+)
 from data_prep.shard_format import ADJUDICATED
 from data_prep.sources import coco, voc, yolo
 from data_prep.sources.film_names import Film
@@ -83,6 +93,8 @@ def read_annotations(
     """
     told = Told(films.names, settings)
     {"coco": _read_coco, "voc": _read_voc, "yolo": _read_yolo}[form_of(path)](path, told)
+    if not told.spoken and all(problem == "class_empty" for problem, _ in told.problems):
+        rows.mistake(Where(path), NO_FILMS)
     for film in told.spoken.values():
         if films.count(film) > 1:
             told.problem("several_films", told.named[film.row])

@@ -22,7 +22,18 @@ from data_prep.errors import ArchiveError, LabelError
 from data_prep.label_config import LabelSettings
 from data_prep.label_tables import SOURCES, VALUES
 from data_prep.labels.films import PATH_COLUMN, UID_COLUMN, ArchiveFilms
-from data_prep.labels.rows import NOT_IN_SHARDS, BoxRow, LabelRow, Origin, PassedOver, RowCount, RowError, Rows
+from data_prep.labels.rows import (
+    EMPTY_COLUMN,
+    NOT_IN_SHARDS,
+    BoxRow,
+    LabelRow,
+    Origin,
+    PassedOver,
+    RowCount,
+    RowError,
+    Rows,
+    Trouble,
+)
 from data_prep.shard_format import ADJUDICATED
 from data_prep.sources.box_frames import Box, around, too_short
 from data_prep.sources.csv_table import csv_rows
@@ -63,9 +74,13 @@ class CsvReader:
         self._films, self._rows, self._settings = films, rows, settings
         self._reader, self._adjudicated = reader, adjudicated
         self._film_column = ""
+        self._spoken: set[str] = set()
 
-    def read(self, path: Path, task: Task | None) -> None:
+    def read(self, path: Path, task: Task | None) -> int:
         """Read a table of labels or boxes; without ``task`` its columns tell which of them it is.
+
+        Returns:
+            How many rows it has.
 
         Raises:
             LabelError: it cannot be read, a column is missing, or it is of the other task.
@@ -74,6 +89,8 @@ class CsvReader:
         _, header = next(lines, (1, []))
         task = task or ("boxes" if self._has_boxes(header) else "labels")
         self._check_header(path, header, task)
+        columns: list[tuple[int, str, str]] = []
+        self._spoken.clear()
         if task == "boxes":
             parse, count = self._box, self._rows.box_count
         elif self._settings.columns.label in header:
@@ -81,8 +98,14 @@ class CsvReader:
         else:
             columns = self._wide_columns(path, header)
             parse, count = lambda row: self._wide(row, columns), self._rows.label_count
+        read = 0
         for line, cells in lines:
             self._line(Where(path, line), header, cells, parse, count)
+            read += 1
+        for place, column, _ in columns if read else ():
+            if column not in self._spoken:
+                self._rows.passed_over.append(Trouble(EMPTY_COLUMN.format(place), Where(path, 1)))
+        return read
 
     def _line(
         self, where: Where, header: Sequence[str], cells: Sequence[str], parse: Callable[[_Row], bool], count: RowCount
@@ -126,21 +149,22 @@ class CsvReader:
 
     def _wide(self, row: _Row, columns: Sequence[tuple[int, str, str]]) -> bool:
         """Every cell that says something; all of a row that holds a wrong one are left out."""
-        said: list[tuple[str, str | None, float | None]] = []
+        said: list[tuple[str, str, str | None, float | None]] = []
         for place, column, label in columns:
             cell = row.cells[column]
             if column in self._settings.numbers:
                 if cell:
-                    said.append((label, None, _number(cell, str(place))))
+                    said.append((column, label, None, _number(cell, str(place))))
             elif cell.lower() in VALUES or cell.lower() in VALUE_WORDS:
                 if (value := VALUE_WORDS.get(cell.lower(), cell.lower())) is not None:
-                    said.append((label, value, None))
+                    said.append((column, label, value, None))
             else:
                 raise RowError(
                     f"the cell in column {place} is no value (1, 0, -1, present, absent, uncertain, …);"
                     " numbers=[…] names columns with numbers, rename={column: null} leaves one out"
                 )
-        for label, value, number in said:
+        for column, label, value, number in said:
+            self._spoken.add(column)
             self._add(row, label, value, number)
         return True
 

@@ -11,6 +11,9 @@ from data_prep.sources.told import Where
 
 NOT_IN_SHARDS = "the film is not in the shards"
 EMPTY_CLASS = "no annotation has this class; nothing is said of it"
+EMPTY_COLUMN = "column {} is a label and says nothing in any row"
+NO_ROWS = "has a header and no rows; give the whole table, or leave it out"
+NO_FILMS = "lists no image; give the whole file, or leave it out"
 UNKNOWN_FILM = "no film of the scan is called so (unknown_films=list passes over such rows)"
 
 

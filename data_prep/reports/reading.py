@@ -53,6 +53,17 @@ class Problems:
         return {name: names.count(name) for name in sorted(set(names))}
 
 
+def refuse_missing(places: Sequence[Path]) -> None:
+    """Refuse places that are not there, before anything is written.
+
+    Raises:
+        LabelError: names the first of them.
+    """
+    for place in places:
+        if not place.exists():
+            raise LabelError(f"reports {place} do not exist; give a CSV table, or a folder of text or XML files")
+
+
 def read_reports(places: Sequence[Path], problems: Problems) -> Iterator[Report]:
     """All reports of tables and folders; empty ones, and files that hold none, go to ``problems``.
 
@@ -60,12 +71,11 @@ def read_reports(places: Sequence[Path], problems: Problems) -> Iterator[Report]
         LabelError: a place does not exist, or a table has no column of texts or none that tells the study.
         ArchiveError: a table cannot be read.
     """
+    refuse_missing(places)
     for place in places:
         if place.is_dir():
             files = sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("."))
             reports: Iterator[Report] = (one for path in files for one in _read_file(path, problems))
-        elif not place.exists():
-            raise LabelError(f"reports {place} do not exist; give a CSV table, or a folder of text or XML files")
         else:
             reports = _read_file(place, problems)
         for report in reports:

@@ -41,7 +41,8 @@ class Shown:
 
 def review_page(studies: Sequence[str], texts: Sequence[str], mentions: Sequence[Sequence[Mention]]) -> str:
     """The page for the reports ``texts`` of ``studies`` (keys) and the mentions found in each."""
-    silent = _sample([k for k, found in enumerate(mentions) if not found], "silent", studies)
+    quiet = [k for k, found in enumerate(mentions) if not found]
+    silent = [quiet[place] for place in _sample([studies[k] for k in quiet], "silent")]
     return (
         _environment()
         .get_template("review.html")
@@ -70,7 +71,7 @@ def _groups(
         rows = []
         for assertion in Assertion:
             there = places.get((finding, assertion), [])
-            chosen = _sample(list(range(len(there))), f"{finding} {assertion}", [studies[k] for k, _ in there])
+            chosen = _sample([f"{studies[k]} {one.start}" for k, one in there], f"{finding} {assertion}")
             shown = []
             for place in chosen:
                 k, mention = there[place]
@@ -82,11 +83,10 @@ def _groups(
     return groups
 
 
-def _sample(places: list[int], purpose: str, studies: Sequence[str]) -> list[int]:
-    """Some of the places, by a hash of their study: the same for the same reports, whatever stands before them."""
-    return sorted(places, key=lambda place: hashlib.sha256(f"{purpose} {studies[place]} {place}".encode()).digest())[
-        :PER_CLASS
-    ]
+def _sample(names: Sequence[str], purpose: str) -> list[int]:
+    """Places of some of ``names``, by a hash of each: the same for the same reports, whatever stands before them."""
+    hashes = [hashlib.sha256(f"{purpose} {name}".encode()).digest() for name in names]
+    return sorted(range(len(names)), key=hashes.__getitem__)[:PER_CLASS]
 
 
 def _shown(number: int, study: str, text: str, mention: Mention) -> Shown:

@@ -13,6 +13,7 @@ from mae_rad.evaluation.average_precision import ALL, THRESHOLDS, Sides, average
 from mae_rad.evaluation.detections import FilmDetections, Ranking
 from mae_rad.evaluation.froc import RATES, centres_inside, froc, rank_centres, sensitivities
 from mae_rad.evaluation.metrics import Estimate, Floats, auroc
+from mae_rad.evaluation.thresholds import just_below
 
 SIZE_TOKENS, SIZE_PATCH = 1024, 16
 """T and patch side of the film in whose pixels boxes are small or large."""
@@ -49,13 +50,15 @@ def detection_estimates(films: Sequence[FilmDetections]) -> dict[str, Estimate]:
 def threshold_at(films: Sequence[FilmDetections], rate: float) -> float | None:
     """The lowest score from which on there are at most ``rate`` false positives per film; None where none is lower.
 
-    The scores of the boxes themselves, so that a box of exactly this score counts.
+    A hair below the score of a box, which so counts wherever it is told again.
     """
+    if not films:
+        return None
     scores = np.concatenate([film.scores for film in films])
     right = np.concatenate([centres_inside(film).any(axis=1) for film in films])
     false, allowed = np.sort(scores[~right])[::-1], int(rate * len(films))
     fitting = scores if len(false) <= allowed else scores[scores > false[allowed]]
-    return float(fitting.min()) if len(fitting) else None
+    return just_below(float(fitting.min()), scores) if len(fitting) else None
 
 
 def _precision(films: Sequence[FilmDetections], thresholds: Sequence[float], sides: Sides) -> Estimate:

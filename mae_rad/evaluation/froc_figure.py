@@ -61,5 +61,8 @@ def draw_froc(
     axes.set_xlabel(f"false positives per film, {split} films")
     axes.set_ylabel(f"sensitivity, with {LEVEL:.0%} band over patients")
     axes.grid(color="#dddddd")
-    axes.legend(loc="upper left", frameon=False)
+    if axes.lines:
+        axes.legend(loc="upper left", frameon=False)
+    else:
+        axes.text(0.5, 0.5, f"no {split} film has a box", transform=axes.transAxes, ha="center")
     figure.savefig(path, dpi=130)

@@ -4,6 +4,7 @@ EVALUATION/
   results.parquet      every figure with its interval: label, split, subset, metric
   results.txt          the same of all films, to read, and which films were left out
   predictions.parquet  every box that was told, in source raster pixels, with its score and whether it lies on an object
+  films.parquet        the films that were judged, with their true boxes (x_min, y_min, x_max, y_max)
   froc.png             sensitivity against false positives per film
   films-<label>-right.png films-<label>-wrong.png   films with their boxes
 """
@@ -31,6 +32,16 @@ from mae_rad.finetuning.settings import FinetuneSettings
 from mae_rad.finetuning.subgroups import subgroups
 from mae_rad.finetuning.task import Verdict
 
+FILMS = "films.parquet"
+FILMS_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("split", pa.string()),
+        ("label", pa.string()),
+        ("boxes", pa.list_(pa.list_(pa.float64()))),
+        ("unit", pa.float64()),
+    ]
+)
 OPERATING_RATES = (0.25, 1.0, 4.0)
 """False positives per film at which thresholds are chosen, on val."""
 SHOWN_AT = 0.25
@@ -73,6 +84,8 @@ def conclude_boxes(
         folder: where tables and pictures go.
     """
     points = _operating_points(splits["val"])
+    silent = [title for title, label in splits["val"].items() if not label.films]
+    left_out = [*left_out, *(f"val {title}: no film has a value: no threshold is chosen." for title in silent)]
     repetitions = settings.evaluation.repetitions
     results = [
         result
@@ -81,9 +94,9 @@ def conclude_boxes(
         for result in _results(title, split, label, index, repetitions)
     ]
     write_results(results, folder / "results.parquet")
-    told = [one for one in results if np.isfinite(one.value)]
-    (folder / "results.txt").write_text(results_text(told, left_out), encoding="utf-8")
+    (folder / "results.txt").write_text(results_text(results, left_out), encoding="utf-8")
     pq.write_table(_predictions(splits, index), folder / "predictions.parquet")
+    pq.write_table(_films(splits, index), folder / FILMS)
     last = list(splits)[-1]
     shown = {title: label for title, label in splits[last].items() if label.films}
     draw_froc(
@@ -155,6 +168,22 @@ def _predictions(splits: Mapping[str, Labels], index: ShardIndex) -> pa.Table:
     return pa.concat_tables(parts)
 
 
+def _films(splits: Mapping[str, Labels], index: ShardIndex) -> pa.Table:
+    keys = index.table.column("key")
+    parts = [FILMS_SCHEMA.empty_table()]
+    for split, labels in splits.items():
+        for title, label in labels.items():
+            columns = {
+                "key": keys.take(label.rows),
+                "split": [split] * len(label.films),
+                "label": [title] * len(label.films),
+                "boxes": [film.true.tolist() for film in label.films],
+                "unit": [film.unit for film in label.films],
+            }
+            parts.append(pa.table(columns, FILMS_SCHEMA))
+    return pa.concat_tables(parts)
+
+
 def _values(results: Sequence[Result]) -> dict[str, float]:
     return {f"{one.metric}/{one.label}": one.value for one in results if one.split == "test" and one.subset == ALL}
 
@@ -163,6 +192,6 @@ def _measured(results: Sequence[Result]) -> dict[str, str]:
     shown = [one for one in results if (one.split, one.subset) == ("test", ALL) and one.metric in _MEASURED]
     return {
         f"{one.label}: {one.metric.replace('_', ' ')} ({one.n_present} of {one.n_films} films with boxes,"
-        f" {one.n_patients} patients)": f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        f" {one.n_patients} patients)": one.figure
         for one in shown
     }

@@ -120,7 +120,8 @@ class Classification(Task[Row]):
         """Calibrate and choose thresholds on val; tables and pictures of both splits."""
         splits = {"val": val} | ({"test": test} if test else {})
         judged = {split: Judged(answered, self._asked(answered)) for split, answered in splits.items()}
-        return conclude(judged, self._left_out(), self.settings, self.index, folder)
+        left_out = self._left_out() + _unsettled(judged["val"].asked)
+        return conclude(judged, left_out, self.settings, self.index, folder)
 
     def _asked(self, answered: Answered) -> dict[str, Asked]:
         """Label → the films of which it is known for certain."""
@@ -153,6 +154,19 @@ def _one_sided(values: NDArray[np.float32]) -> str:
     if present and absent:
         return ""
     return "only present ones" if present else "only absent ones" if absent else "none with a value"
+
+
+def _unsettled(val: Mapping[str, Asked]) -> list[str]:
+    """A line per label that val cannot calibrate."""
+    lines = []
+    for label, asked in val.items():
+        if not asked.both:
+            told = _one_sided(asked.present.astype(np.float32))
+            lines.append(
+                f"val {label}: {told}: not calibrated"
+                + ("." if len(asked.rows) and asked.present.any() else ", no threshold is chosen.")
+            )
+    return lines
 
 
 def _quick(asked: Asked) -> dict[str, float]:

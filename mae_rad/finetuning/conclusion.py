@@ -79,9 +79,8 @@ def results_text(results: Sequence[Result], left_out: Sequence[str]) -> str:
     lines = []
     for one in sorted(results, key=lambda one: one.subset != ALL):
         what = f"{one.metric.replace('_', ' ')}{f' ({one.operating_point})' if one.operating_point else ''}"
-        figure = _figure(one)
         of = f"{one.n_present} of {one.n_films} films present, {one.n_patients} patients"
-        lines.append(f"{one.split:<5} {one.subset:<20} {one.label:<24} {what:<42} {figure:<24} {of}")
+        lines.append(f"{one.split:<5} {one.subset:<20} {one.label:<24} {what:<42} {one.figure:<24} {of}")
     return "\n".join([*lines, "", "95 % intervals over patients.", *left_out, ""])
 
 
@@ -177,17 +176,13 @@ def _draw(
             sheet.save(folder / f"films-{re.sub(r'[^a-z0-9]+', '-', label.lower())}.png")
 
 
-def _figure(one: Result) -> str:
-    return f"{one.value:.3f}" + (f" [{one.low:.3f}, {one.high:.3f}]" if np.isfinite(one.low) else "")
-
-
 def _ap(results: Sequence[Result], label: str, split: str) -> str:
     return f"average precision {_words(results, label, split, 'average_precision')}"
 
 
 def _words(results: Sequence[Result], label: str, split: str, metric: str) -> str:
     one = next(r for r in results if (r.label, r.split, r.metric, r.subset) == (label, split, metric, ALL))
-    return _figure(one)
+    return one.figure
 
 
 def _values(results: Sequence[Result]) -> dict[str, float]:
@@ -208,7 +203,7 @@ def _measured(results: Sequence[Result]) -> dict[str, str]:
     }
     return {
         f"{one.label}: {shown[one.metric]}{f' at {_spoken(one.operating_point)}' if one.operating_point else ''}"
-        f" ({one.n_present} of {one.n_films} films present, {one.n_patients} patients)": _figure(one)
+        f" ({one.n_present} of {one.n_films} films present, {one.n_patients} patients)": one.figure
         for one in results
         if one.split == "test" and one.metric in shown and one.subset == ALL
     }

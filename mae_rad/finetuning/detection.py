@@ -4,7 +4,7 @@ Legend: F films, L labels, K boxes of a film.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,10 +66,23 @@ class Detection(Task[FilmBoxes]):
         """Films on which all boxes of some label are told."""
         return np.asarray((self._learned if split == "train" else self._judged).known.any(axis=1))
 
+    def check(self, rows: Mapping[str, NDArray[np.int64]]) -> None:
+        """Boxes of every label in train, and of some label in val."""
+        for place, title in enumerate(self._task.titles):
+            if not _boxed(self._learned, rows["train"], place).any():
+                raise EvaluationError(
+                    f"no training film has a box of {title!r}; widen data.where or data.label_fraction,"
+                    " or leave the label out"
+                )
+        if not any(_boxed(self._judged, rows["val"], place).any() for place in range(len(self._task.titles))):
+            raise EvaluationError(
+                f"of {len(rows['val'])} val films none has a box: no weights can be chosen;"
+                " shard with a larger splits.val, or draw boxes on more films"
+            )
+
     def target(self, rows: NDArray[np.int64]) -> PlaceBoxes:
         """Boxes in the pixels of each view."""
         known = self._learned
-        self._refuse_without_boxes(rows)
         weights = np.array([label.weight for label in self._task.labels], dtype=np.float32)
         return PlaceBoxes(
             [known.corners[row] for row in rows],
@@ -143,13 +156,10 @@ class Detection(Task[FilmBoxes]):
         corners = frame.to_source(found.corners.double().numpy())
         return Mapped(corners, found.scores.double().numpy(), found.labels.numpy(), unit)
 
-    def _refuse_without_boxes(self, rows: NDArray[np.int64]) -> None:
-        for place, title in enumerate(self._task.titles):
-            if not any((self._learned.labels[row] == place).any() for row in rows):
-                raise EvaluationError(
-                    f"no training film has a box of {title!r}; widen data.where or data.label_fraction,"
-                    " or leave the label out"
-                )
+
+def _boxed(known: KnownBoxes, rows: NDArray[np.int64], place: int) -> NDArray[np.bool_]:
+    """[rows] which films have a box of the label at ``place``."""
+    return np.array([bool((known.labels[row] == place).any()) for row in rows], dtype=np.bool_)
 
 
 def _of_label(place: int, found: Mapped, known: KnownBoxes, row: int) -> FilmDetections:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mae_rad.evaluation.calibration import calibration_error, log_loss, probabilities
 from mae_rad.evaluation.intervals import bootstrap, interval
 from mae_rad.evaluation.metrics import Estimate, Floats, auroc, average_precision
+from mae_rad.evaluation.thresholds import just_below
 from mae_rad.heads.base import Line
 
 Flags = NDArray[np.bool_]
@@ -74,11 +75,21 @@ class Result(NamedTuple):
     n_patients: int
     n_present: int
 
+    @property
+    def figure(self) -> str:
+        """Value and interval in words."""
+        if np.isnan(self.value):
+            return "undefined"
+        return f"{self.value:.3f}" + (f" [{self.low:.3f}, {self.high:.3f}]" if np.isfinite(self.low) else "")
+
 
 def threshold_for(sensitivity: float, probability: Floats, present: Flags) -> float:
-    """The highest threshold from which on at least ``sensitivity`` of the present films are found."""
+    """The highest threshold from which on at least ``sensitivity`` of the present films are found.
+
+    A hair below the last of them, which so is found wherever it is scored again.
+    """
     found = np.sort(probability[present])[::-1]
-    return float(found[max(1, int(np.ceil(sensitivity * len(found) - 1e-9))) - 1])
+    return just_below(float(found[max(1, int(np.ceil(sensitivity * len(found) - 1e-9))) - 1]), probability)
 
 
 def score_results(asked: Asked, line: Line, about: About) -> list[Result]:
@@ -106,7 +117,7 @@ def decision_results(asked: Asked, line: Line, points: Mapping[str, float], abou
     """Sensitivity, specificity and predictive values at thresholds that were chosen elsewhere."""
     results: list[Result] = []
     told = probabilities(asked.logits, line)
-    for name, threshold in points.items():
+    for name, threshold in points.items() if len(asked.rows) else ():
         called = told >= threshold
         right = called == asked.present
         estimates: dict[str, Estimate] = {

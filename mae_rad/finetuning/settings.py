@@ -98,6 +98,16 @@ class FinetuneSettings(TrainingSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _two_classes(self) -> Self:
+        for name, policy in (("data", self.data.policy), ("evaluation", self.evaluation.policy)):
+            if policy is not None and policy.uncertain == "class":
+                raise ValueError(
+                    f"{name}.policy.uncertain=class: heads tell present from absent, and would learn nothing of such"
+                    " films; take ignore, soft, positive or negative"
+                )
+        return self
+
     @property
     def backbone(self) -> EncoderSettings | ResNetSettings:
         """What looks at the films; that of start_from once it has been read."""

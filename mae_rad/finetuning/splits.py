@@ -21,7 +21,8 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, R
     """Places in ``task.index`` of the films of train, val and test that the task can use.
 
     Films of unknown patients only train: of them nobody knows whether their patient is in another split, too. A film
-    with the pixels of a training film, under another name, neither chooses nor tests.
+    with the pixels of a training film, under another name, neither chooses nor tests, and one with those of a test film
+    does not choose.
 
     Raises:
         EvaluationError: a patient stands in two splits, or there is no val film.
@@ -31,16 +32,20 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, R
     refuse_shared_patients(table)
     split = np.array(table.column("split").to_pylist(), dtype=object)
     named = np.asarray(pc.fill_null(table.column("patient_known"), False).to_numpy(zero_copy_only=False))
-    apart = named & ~_shows_what_trains(table, split)
-    rows = {
-        name: np.flatnonzero((split == name) & task.known(name) & (apart | (name == "train")))
-        for name in ("train", "val", "test")
+    seen = _pixels_of(table, split, "train")
+    apart = {
+        "train": np.ones(len(split), dtype=np.bool_),
+        "val": named & ~seen & ~_pixels_of(table, split, "test"),
+        "test": named & ~seen,
     }
+    rows = {name: np.flatnonzero((split == name) & task.known(name) & here) for name, here in apart.items()}
     for name in ("val", "test"):
-        lost = int(((split == name) & task.known(name) & ~apart).sum())
+        lost = int(((split == name) & task.known(name) & ~apart[name]).sum())
         if lost:
             _log.warning(
-                "%d %s films are left out: their patient is unknown, or they train under another name", lost, name
+                "%d %s films are left out: their patient is unknown, or they train or test under another name",
+                lost,
+                name,
             )
     patients = table.column("patient").take(rows["train"]).to_pylist()
     rows["train"] = rows["train"][in_fraction(patients, data.label_fraction, data.label_seed)]
@@ -60,10 +65,10 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, R
     return rows
 
 
-def _shows_what_trains(table: pa.Table, split: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """[films] which have the pixels of a film of the split train."""
+def _pixels_of(table: pa.Table, split: NDArray[np.object_], name: str) -> NDArray[np.bool_]:
+    """[films] which have the pixels of a film of the split ``name``."""
     pixels = table.column("pixel_sha256")
-    return np.asarray(pc.is_in(pixels, value_set=pixels.filter(pa.array(split == "train")).combine_chunks()).to_numpy())
+    return np.asarray(pc.is_in(pixels, value_set=pixels.filter(pa.array(split == name)).combine_chunks()).to_numpy())
 
 
 def refuse_shared_patients(table: pa.Table) -> None:

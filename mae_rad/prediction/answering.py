@@ -18,6 +18,7 @@ from mae_rad.heads.classification import ClassificationHead
 from mae_rad.prediction.overlay import HeatMap
 from mae_rad.prediction.reading import ReadFilm
 from mae_rad.prediction.record import Finding, FoundBox, Record
+from mae_rad.prediction.scope import asked_labels
 from mae_rad.prediction.settings import PredictSettings
 from mae_rad.prediction.writing import Answer
 
@@ -25,10 +26,11 @@ _CORNERS = ("x_min", "y_min", "x_max", "y_max")
 
 
 class AskedFilm(NamedTuple):
-    """A film, and what its record says before the answer."""
+    """A film, what its record says before the answer, and the labels that it is asked for."""
 
     film: ReadFilm
     told: dict[str, Any]
+    labels: tuple[str, ...]
 
 
 class Answering:
@@ -59,6 +61,12 @@ class Answering:
             "columns": sidecar.source_columns,
         }
 
+    def asked(self, sidecar: Sidecar) -> tuple[str, ...]:
+        """The labels that films like this one are asked for."""
+        about = self.about(sidecar)
+        film = sidecar.model_dump() | {name: about[name] for name in ("body_part", "view")}
+        return asked_labels(self._predictor.card.task.labels, film)
+
     def answers(self, asked: Sequence[AskedFilm]) -> list[Answer]:
         """Answer films of one grid."""
         patches = stack([one.film.patches for one in asked]).to(self._device)
@@ -70,15 +78,16 @@ class Answering:
 
     def _records(self, asked: Sequence[AskedFilm], prediction: Prediction) -> list[Record]:
         if prediction.boxes is not None:
-            found = [self._boxes(one.film, boxes) for one, boxes in zip(asked, prediction.boxes, strict=True)]
+            found = [self._boxes(one, boxes) for one, boxes in zip(asked, prediction.boxes, strict=True)]
             return [
-                Record(**one.told, findings=self._findings(self._best(boxes)), boxes=tuple(boxes))
+                Record(**one.told, findings=self._findings(one, self._best(boxes)), boxes=tuple(boxes))
                 for one, boxes in zip(asked, found, strict=True)
             ]
         assert prediction.probabilities is not None
         scores = prediction.probabilities.cpu().tolist()
         return [
-            Record(**one.told, findings=self._findings(of_film)) for one, of_film in zip(asked, scores, strict=True)
+            Record(**one.told, findings=self._findings(one, of_film))
+            for one, of_film in zip(asked, scores, strict=True)
         ]
 
     def _answer(self, film: ReadFilm, record: Record, maps: tuple[HeatMap, ...]) -> Answer:
@@ -87,16 +96,19 @@ class Answering:
         header = film.header if self._settings.reports else None
         return Answer(record, film.stream, film.sidecar, header, maps if drawn else None)
 
-    def _findings(self, scores: Sequence[float]) -> tuple[Finding, ...]:
-        pairs = zip(self._labels, scores, strict=True)
-        return tuple(Finding(label=label, score=score, reached=self._reached(label, score)) for label, score in pairs)
+    def _findings(self, asked: AskedFilm, scores: Sequence[float]) -> tuple[Finding, ...]:
+        return tuple(
+            Finding(label=label, score=score, reached=self._reached(label, score))
+            for label, score in zip(self._labels, scores, strict=True)
+            if label in asked.labels
+        )
 
     def _reached(self, label: str, score: float) -> dict[str, bool]:
         return {name: score >= of_label[label] for name, of_label in self._points.items() if label in of_label}
 
-    def _boxes(self, film: ReadFilm, boxes: Boxes) -> list[FoundBox]:
+    def _boxes(self, asked: AskedFilm, boxes: Boxes) -> list[FoundBox]:
         """In pixels of the source, the highest score first."""
-        card = self._predictor.card
+        card, film = self._predictor.card, asked.film
         frame = whole_film_frame(Film(film.stream, film.sidecar), card.tokens, card.encoder.patch)
         corners = frame.to_source(boxes.corners.double().cpu().numpy()).tolist()
         labels = [self._labels[place] for place in boxes.labels.tolist()]
@@ -108,6 +120,7 @@ class Answering:
                 **dict(zip(_CORNERS, of_box, strict=True)),
             )
             for label, score, of_box in zip(labels, boxes.scores.tolist(), corners, strict=True)
+            if label in asked.labels
         ]
         return sorted(found, key=lambda box: -box.score)
 
@@ -119,7 +132,7 @@ class Answering:
         self, asked: Sequence[AskedFilm], records: Sequence[Record], patches: Patches
     ) -> list[tuple[HeatMap, ...]]:
         """Maps of what is found, film by film."""
-        reached = [[place for place, finding in enumerate(record.findings) if finding.found] for record in records]
+        reached = [[self._labels.index(one.label) for one in record.findings if one.found] for record in records]
         labels = sorted({place for of_film in reached for place in of_film})
         encoder, head = self._predictor.encoder, self._predictor.head
         wanted = self._settings.explain if self._settings.overlays != "none" else "none"

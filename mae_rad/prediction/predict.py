@@ -19,7 +19,7 @@ from mae_rad.prediction.answering import Answering, AskedFilm
 from mae_rad.prediction.folder import AnswerFolder, Asked, answer_folder, written
 from mae_rad.prediction.reading import Read, ReadFile, read_ahead
 from mae_rad.prediction.record import Record
-from mae_rad.prediction.scope import check_word, outside
+from mae_rad.prediction.scope import NO_LABEL, check_word, outside
 from mae_rad.prediction.settings import PredictSettings
 from mae_rad.prediction.structured_report import Author
 from mae_rad.prediction.summary import Summary, summarise
@@ -107,12 +107,13 @@ class _Run:
         for film in films:
             told = about | self._answering.about(film.sidecar) | {"frames": len(films)}
             reason = outside(self._card.scope, told["body_part"], told["view"])
-            if reason is not None and self._settings.out_of_scope == "refuse":
-                self._folder.add(Record(**told, status="out_of_scope", reason=reason))
+            labels = self._answering.asked(film.sidecar)
+            if not labels or (reason is not None and self._settings.out_of_scope == "refuse"):
+                self._folder.add(Record(**told, status="out_of_scope", reason=reason or NO_LABEL))
                 continue
             grid = grid_of(len(film.patches.coords), film.patches.size)
             group = self._waiting.setdefault(grid, [])
-            group.append(AskedFilm(film, {**told, "status": "answered", "reason": reason}))
+            group.append(AskedFilm(film, {**told, "status": "answered", "reason": reason}, labels))
             size = self._settings.runtime.batch_size
             if len(group) == size:
                 yield from self._answering.answers(self._waiting.pop(grid))

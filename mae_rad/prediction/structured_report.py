@@ -18,7 +18,7 @@ from highdicom import sr
 from pydicom import DataElement, Dataset, config
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
-from pydicom.valuerep import validate_value
+from pydicom.valuerep import DA, validate_value
 
 from mae_rad.prediction.record import Finding, FoundBox, Record
 
@@ -116,7 +116,7 @@ def _finding(
         algorithm_id=_algorithm(author, finding.label),
         finding_sites=_sites(record),
         measurements=[_certainty(finding.score)],
-        qualitative_evaluations=_evaluations(finding.reached),
+        qualitative_evaluations=_evaluations(finding.reached, record),
         source_images=[sr.SourceImageForMeasurementGroup(*_source(film, record))],
     )
 
@@ -143,7 +143,7 @@ def _box(
         algorithm_id=_algorithm(author, box.label),
         finding_sites=_sites(record),
         measurements=[_certainty(box.score)],
-        qualitative_evaluations=_evaluations(box.reached),
+        qualitative_evaluations=_evaluations(box.reached, record),
     )
 
 
@@ -153,14 +153,17 @@ def _certainty(value: float) -> sr.Measurement:
     )
 
 
-def _evaluations(reached: dict[str, bool]) -> list[sr.QualitativeEvaluation]:
-    """Whether each threshold is reached; the codes of the names are ours, those of the answers SNOMED's."""
+def _evaluations(reached: dict[str, bool], record: Record) -> list[sr.QualitativeEvaluation]:
+    """Whether each threshold is reached, and whether the answer is a guess; the codes of the names are ours."""
+    told = [(point, f"Reaches the operating point {point}", is_reached) for point, is_reached in reached.items()]
+    if record.reason:
+        told.append(("out_of_scope", f"Is a guess: {record.reason.replace('_', ' ')}", True))
     return [
         sr.QualitativeEvaluation(
-            name=sr.CodedConcept(point[:64], OWN_SCHEME, f"Reaches the operating point {point}"[:64]),
-            value=codes.SCT.Yes if is_reached else codes.SCT.No,
+            name=sr.CodedConcept(code[:64], OWN_SCHEME, meaning[:64]),
+            value=codes.SCT.Yes if is_true else codes.SCT.No,
         )
-        for point, is_reached in reached.items()
+        for code, meaning, is_true in told
     ]
 
 
@@ -203,6 +206,8 @@ def _allowed(element: DataElement) -> bool:
         return False
     try:
         validate_value(element.VR, str(element.value), config.RAISE)
+        if element.VR == "DA":
+            DA(str(element.value))  # 30 February has the form of a date and is none
     except ValueError:
         return False
     return True

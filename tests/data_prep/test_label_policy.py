@@ -71,6 +71,8 @@ def test_a_finding_that_nobody_mentions_is_unknown_or_absent() -> None:
     silent = said("not_mentioned", "report")
     assert one({}, silent) == (UNKNOWN, 0, "not mentioned")
     assert one({"not_mentioned": "absent"}, silent) == (0, 1, "")
+    unsure = said("not_mentioned", "report", confidence=0.5)  # what nobody thought worth a word counts for less
+    assert one({"not_mentioned": "absent"}, unsure) == (0, 0.5, "")
     assert one({"not_mentioned": "absent"}, said("uncertain"), silent) == (UNKNOWN, 0, "uncertain")
     assert one({"not_mentioned": "absent"}, silent, said("present", "metadata")) == (1, 1, "")
     nobody = resolve(table(silent), LabelPolicy(not_mentioned="absent"), keys=["other"], names=["fracture"])
@@ -155,7 +157,8 @@ def _decide(words: list[Row], policy: LabelPolicy) -> tuple[float, float, bool, 
                 return _vote([(w[2], number[w[2]], w[5]) for w in here], policy)
     if not asked:
         return np.nan, 0, False, "not labelled"
-    return (0, 1, False, "") if policy.not_mentioned == "absent" else (np.nan, 0, False, "not mentioned")
+    sure = float(np.mean([word[5] for word in asked]))
+    return (0, sure, False, "") if policy.not_mentioned == "absent" else (np.nan, 0, False, "not mentioned")
 
 
 def _vote(votes: list[tuple[str, float | None, float]], policy: LabelPolicy) -> tuple[float, float, bool, str]:

@@ -25,11 +25,15 @@ def write_predictor(
     views: tuple[str, ...] = ("PA", "LATERAL"),
     preparation: Preparation | None = None,
     boxes: bool = False,
+    where: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
 ) -> Path:
-    """Two labels on a small encoder, T = 36, with scores that differ from film to film."""
+    """Two labels on a small encoder, T = 36, with scores that differ from film to film.
+
+    ``where`` is label → which films are asked for it.
+    """
     encoder = EncoderSettings(model="vit_tiny", dim=32, depth=2, heads=2, patch=8)
-    labels = [{"label": label} for label in LABELS]
+    labels = [{"label": label, "where": (where or {}).get(label, {})} for label in LABELS]
     task: TaskSettings = ClassificationSettings.model_validate({"labels": labels})
     if boxes:
         task = DetectionSettings.model_validate(

@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 from launch.compare_heads import main
 from mae_rad.errors import EvaluationError
 from mae_rad.finetuning.against import against
+from mae_rad.finetuning.box_conclusion import FILMS as FILMS_FILE
+from mae_rad.finetuning.box_conclusion import FILMS_SCHEMA
 from tests.mae_rad.film_tables import film, hexed, write_public
 
 FILMS = 200
@@ -64,3 +66,32 @@ def test_the_command_prints_a_table(public: Path, tmp_path: Path, capsys: pytest
     runs = [_run(tmp_path / name, np.arange(FILMS) * (1 + PRESENT)) for name in ("one", "two")]
     assert main([str(runs[0]), "--reference", str(runs[1]), f"shards={public}", "repetitions=100"]) == 0
     assert f"+0.000 [+0.000, +0.000] against {runs[1]}" in capsys.readouterr().out
+
+
+def _boxes(folder: Path, hits: np.ndarray, score: float = 0.5) -> Path:
+    """A detection: one box a film, on the object at (10, 10, 30, 30) where it was found, else beside it."""
+    (folder / "evaluation").mkdir(parents=True)
+    keys, places = [hexed("film", number) for number in range(FILMS)], np.where(hits, 10.0, 60.0)
+    same = {"key": keys, "split": ["test"] * FILMS, "label": ["plate"] * FILMS}
+    boxes = {"x_min": places, "y_min": places, "x_max": places + 20, "y_max": places + 20}
+    pq.write_table(pa.table(same | boxes | {"score": [score] * FILMS}), folder / "evaluation" / "predictions.parquet")
+    true = [[[10.0, 10.0, 30.0, 30.0]] if there else [] for there in PRESENT]
+    films = pa.table(same | {"boxes": true, "unit": [1.0] * FILMS}, FILMS_SCHEMA)
+    pq.write_table(films, folder / "evaluation" / FILMS_FILE)
+    return folder
+
+
+def test_detections_are_compared_by_their_boxes(public: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    found = {name: random.random(FILMS) < share for name, share in (("weak", 0.2), ("strong", 0.9))}
+    runs = {name: _boxes(tmp_path / name, hits) for name, hits in found.items()}
+    rows = {(row.run, row.metric): row for row in against(runs, "weak", [public], repetitions=200)}
+    assert {metric for _, metric in rows} == {"ap50", "froc"}
+    for name, hits in found.items():
+        everything = (hits & PRESENT).sum() / PRESENT.sum()
+        assert rows[name, "froc"].value.value <= everything
+    strong = rows["strong", "froc"]
+    assert strong.difference is not None and strong.difference.low > 0.1
+    assert (strong.films, strong.present, strong.patients) == (FILMS, PRESENT.sum(), FILMS // 2)
+    with pytest.raises(EvaluationError, match="some runs are classifications, others detections"):
+        against(runs | {"scores": _run(tmp_path / "scores", np.zeros(FILMS))}, "weak", [public])

@@ -1,6 +1,8 @@
 """Detection: from shards with boxes to a predictor whose boxes are those that it was judged by."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,11 +14,12 @@ from data_prep.settings import load
 from mae_rad.data.box_geometry import whole_film_frame
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
+from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection_metrics import quick_estimates
 from mae_rad.evaluation.detections import FilmDetections
 from mae_rad.export.predictor import load_predictor
 from mae_rad.finetuning.settings import FinetuneSettings
-from tests.mae_rad.boxed_films import write_boxed
+from tests.mae_rad.boxed_films import write_boxed, write_tables
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "finetune" / "foreign_object_boxes.yaml"
 VIT = ("encoder={model: vit_tiny, dim: 32, depth: 2, heads: 2, patch: 16}",)
@@ -102,6 +105,38 @@ def test_a_film_gives_the_same_boxes_alone_as_beside_others(public: Path, finish
         (alone,) = predictor.predict(type(patches)(*(part[number : number + 1] for part in patches))).boxes or []
         torch.testing.assert_close(alone.corners, film.corners, rtol=1e-3, atol=1e-2)
         torch.testing.assert_close(alone.scores, film.scores, rtol=1e-4, atol=1e-4)
+
+
+def _said_otherwise(folder: Path, split: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Labels and boxes, the films of ``split`` without any object."""
+    index = pq.read_table(folder / "index.parquet").to_pylist()
+    here = {row["key"] for row in index if row["split"] == split}
+    labels, boxes = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("labels", "boxes"))
+    absent = [row | {"value": "absent"} if row["key"] in here else row for row in labels]
+    return absent, [box for box in boxes if box["key"] not in here]
+
+
+def test_val_films_without_boxes_are_refused_before_training(tmp_path: Path) -> None:
+    folder = write_boxed(tmp_path / "public", 24)
+    write_tables(folder, *_said_otherwise(folder, "val"))
+    with pytest.raises(EvaluationError, match="val films none has a box: no weights can be chosen"):
+        finetuned(folder, tmp_path / "run", *VIT)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_label_that_val_and_test_do_not_know_costs_no_run(tmp_path: Path) -> None:
+    folder = write_boxed(tmp_path / "public", 24)
+    labels, boxes = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("labels", "boxes"))
+    train = {row["key"] for row in pq.read_table(folder / "index.parquet").to_pylist() if row["split"] == "train"}
+    more = [[row | {"label": "other"} for row in rows if row["key"] in train] for rows in (labels, boxes)]
+    _, boxes = _said_otherwise(folder, "test")
+    write_tables(folder, labels + more[0], boxes + more[1])
+    two = "task={name: detection, labels: [{label: object}, {label: other}], channels: 32, convolutions: 1, least: 0}"
+    run = finetuned(folder, tmp_path / "run", *VIT, two, "optimizer.steps=2")
+    assert {label for of in load_predictor(run).card.operating_points.values() for label in of} == {"object"}
+    text = (run / "evaluation" / "results.txt").read_text()
+    assert "val other: no film has a value: no threshold is chosen." in text
+    assert re.search(r"test +all +object +ap50 +\S+", text)
 
 
 @pytest.mark.parametrize(

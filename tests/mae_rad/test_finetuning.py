@@ -18,7 +18,7 @@ from data_prep.settings import load
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
 from mae_rad.export.encoder import save_encoder
-from mae_rad.export.predictor import load_predictor
+from mae_rad.export.predictor import Predictor, load_predictor
 from mae_rad.finetuning.settings import FinetuneSettings
 from tests.mae_rad.tiny_finetuning import ROOT, arguments, write_labelled
 from tests.mae_rad.tiny_run import environment, launch
@@ -116,9 +116,27 @@ def test_a_predictor_answers_as_when_it_was_judged(public: Path, finished: Path)
                 assert probability == pytest.approx(expected[index.key(row), label], abs=1e-6)
                 answered += 1
     assert answered == len(expected) == 2 * len(index)
+    assert _decisions(predictor, public, "val") == {
+        (row["key"], row["label"], name): row["probability"] >= thresholds[row["label"]]
+        for row in told
+        for name, thresholds in card.operating_points.items()
+        if row["split"] == "val"
+    }
     assert card.scope.body_parts.keys() == {"HAND", "CHEST"}
     assert card.operating_points.keys() == {"sensitivity_90", "sensitivity_95"}
     assert card.provenance["train_patients"] == 24
+
+
+def _decisions(predictor: Predictor, public: Path, split: str) -> dict[tuple[str, str, str], bool]:
+    """Key, label and operating point → whether the predictor's probability reaches it."""
+    index, card, found = ShardIndex([public], split=split), predictor.card, {}
+    for rows, patches in whole_film_batches(index, tokens=card.tokens, patch=card.encoder.patch, batch=1, workers=0):
+        probabilities = predictor.predict(patches).probabilities
+        assert probabilities is not None
+        for label, probability in zip(card.labels, probabilities[0].tolist(), strict=True):
+            for name, thresholds in card.operating_points.items():
+                found[index.key(rows[0]), label, name] = probability >= thresholds[label]
+    return found
 
 
 def test_results_have_intervals_and_subgroups(finished: Path) -> None:

@@ -72,6 +72,13 @@ def test_pixels_that_train_neither_choose_nor_test(tmp_path: Path, caplog: pytes
     assert "1 test films are left out" in caplog.text
 
 
+def test_pixels_that_test_do_not_choose(tmp_path: Path) -> None:
+    pixels = {"pixel_sha256": 2 * hexed("pixels", 16)}
+    rows = _rows(_public(tmp_path / "public", _films(f12=pixels, f16=pixels)))
+    assert 16 in rows["test"]
+    assert 12 not in rows["val"]
+
+
 def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
     leaky = _films(f0={"patient": hexed("patient", 8)})
     with pytest.raises(EvaluationError, match="1 patients of these shard folders stand in more than one split"):
@@ -89,6 +96,11 @@ def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
 def test_too_few_films_are_told(tmp_path: Path, data: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         _rows(_public(tmp_path / "public", _films()), **data)
+
+
+def test_a_class_that_no_head_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.policy\.uncertain=class: heads tell present from absent"):
+        _rows(_public(tmp_path / "public", _films()), policy={"uncertain": "class"})
 
 
 def test_labels_of_one_side_are_told(tmp_path: Path) -> None:

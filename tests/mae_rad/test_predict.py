@@ -126,6 +126,33 @@ def test_out_of_scope_can_be_answered_and_is_marked(tmp_path: Path) -> None:
     assert summary.exit_code == 0
 
 
+@pytest.mark.parametrize("boxes", [False, True], ids=["classification", "detection"])
+def test_a_label_of_other_films_is_not_guessed(boxes: bool, tmp_path: Path) -> None:
+    for name, part in (("hand", "HAND"), ("chest", "CHEST"), ("knee", "KNEE")):
+        hand(tmp_path / "films" / f"{name}.dcm", name, BodyPartExamined=part)
+    where = {"fracture": {"body_part": ["HAND", "WRIST"]}, "foreign_object": {"body_part": ["HAND", "CHEST"]}}
+    low = {"low": dict.fromkeys(LABELS, 0.0)}
+    model = write_predictor(tmp_path / "model", where=where, boxes=boxes, points=low, body_parts=())
+    summary = ask(model, [tmp_path / "films"], tmp_path / "out")
+    told = {name: [one["label"] for one in of.get("findings", ())] for name, of in records(tmp_path / "out").items()}
+    assert told == {"hand.dcm": ["fracture", "foreign_object"], "chest.dcm": ["foreign_object"], "knee.dcm": []}
+    chest, knee = (records(tmp_path / "out")[name] for name in ("chest.dcm", "knee.dcm"))
+    assert {box["label"] for box in chest.get("boxes", ())} <= {"foreign_object"}
+    assert (knee["status"], knee["reason"]) == ("out_of_scope", "no_label_for_such_films")
+    row = next(row for row in table(tmp_path / "out") if row["path"].endswith("chest.dcm"))
+    assert (row["fracture"], row["fracture low"]) == ("", "")
+    assert summary.exit_code == 3
+
+
+def test_a_label_asked_by_what_the_user_says_of_images(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    Image.fromarray(anatomy("a", bits=8).astype(np.uint8)).save(tmp_path / "films" / "a.png")
+    model = write_predictor(tmp_path / "model", where={"fracture": {"body_part": "HAND"}}, views=())
+    ask(model, [tmp_path / "films"], tmp_path / "out", **NOT_DRAWN, body_part="HAND")
+    (record,) = records(tmp_path / "out").values()
+    assert [one["label"] for one in record["findings"]] == ["fracture", "foreign_object"]
+
+
 def test_all_answered_is_zero_whatever_lies_beside(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     (tmp_path / "films" / "note.txt").write_text("no film")

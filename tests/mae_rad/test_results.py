@@ -58,7 +58,8 @@ def test_a_threshold_finds_what_it_promises_and_a_higher_one_does_not(wanted: fl
     told = _told(asked)
     threshold = threshold_for(wanted, told, asked.present)
     assert (told[asked.present] >= threshold).mean() >= wanted
-    assert (told[asked.present] > threshold).mean() < wanted
+    assert (told[asked.present] > threshold * 1.0001).mean() < wanted
+    assert threshold not in told  # float32 would round a film that stands on it to either side
 
 
 def test_one_class_alone_has_no_area_and_half_of_the_decisions() -> None:

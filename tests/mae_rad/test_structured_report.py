@@ -78,6 +78,21 @@ def test_findings_come_back_with_their_certainty_and_operating_points(tmp_path: 
     assert AUTHOR.version in str(document)
 
 
+def test_an_answer_out_of_scope_says_that_it_is_a_guess(tmp_path: Path) -> None:
+    film = header(tmp_path / "film.dcm")
+    document = read_back(structured_report(film, record(reason="body_part_not_in_training", boxes=(box(),)), AUTHOR))
+    groups = [
+        *document.content.get_image_measurement_groups(),
+        *document.content.get_planar_roi_measurement_groups(),
+    ]
+    assert len(groups) == 3
+    for group in groups:
+        marked = [one for one in group.get_qualitative_evaluations() if one.name.value == "out_of_scope"]
+        assert [(one.name.meaning, one.value) for one in marked] == [
+            ("Is a guess: body part not in training", codes.SCT.Yes)
+        ]
+
+
 def test_boxes_come_back_as_closed_regions_in_pixels_of_the_film(tmp_path: Path) -> None:
     boxes = (box(), box(label="foreign_object", reached={"sensitivity_90": False}))
     film = header(tmp_path / "film.dcm")
@@ -129,6 +144,7 @@ def test_a_frame_is_named(tmp_path: Path) -> None:
         {"PatientName": None, "study": None},
         {"PatientBirthDate": "17.03.1961", "PatientSex": "W", "PatientAge": "044"},
         {"StudyTime": "25:61", "StudyDate": "2020.01.31"},
+        {"StudyDate": "20200230", "PatientBirthDate": "19990231"},
         {"patient_id": "X" * 80, "AccessionNumber": "Y" * 40},
         {"PatientName": "MÜLLER^JÖRG", "SpecificCharacterSet": "ISO_IR 100"},
         {"sop": "999.999.01.23"},

@@ -102,6 +102,33 @@ def test_columns_that_cannot_be_labels(folders: Folders) -> None:
     refused(folders, LabelFiles(foreign), r"w\.csv line 1: column 2 has no name that a label can have")
 
 
+def test_a_file_that_says_nothing_never_wipes_what_is_there(folders: Folders) -> None:
+    good = folders.write("good.csv", "sop_instance_uid,fracture\n1.2.826.111,1\n")
+    folders.label(LabelFiles(good))
+    before = (folders.public / "labels.parquet").read_bytes()
+    header = folders.write("h.csv", "sop_instance_uid,label,value\n")
+    blank = folders.write("blank.csv", "sop_instance_uid,fracture\n1.2.826.111,\n")
+    nothing = folders.write("c.json", json.dumps(coco(images=[], annotations=[])))
+    for files, message in (
+        (LabelFiles(header), r"h\.csv line 1: has a header and no rows"),
+        (LabelFiles([*good, *header]), r"h\.csv line 1: has a header and no rows"),
+        (LabelFiles(good, adjudicated=header), r"h\.csv line 1: has a header and no rows"),
+        (LabelFiles(boxes=nothing), r"c\.json: lists no image"),
+        (LabelFiles(blank), "no row says anything of a film"),
+    ):
+        with pytest.raises(LabelError, match=message):
+            folders.label(files)
+        assert (folders.public / "labels.parquet").read_bytes() == before
+
+
+def test_a_column_of_a_wide_table_that_says_nothing_is_told(folders: Folders) -> None:
+    summary = folders.label(LabelFiles(folders.write("w.csv", "sop_instance_uid,fracture,coin\n1.2.826.111,,1\n")))
+    assert PROBLEMS_FILE in str(summary)
+    with (folders.private / PROBLEMS_FILE).open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["problem"], row["line"]) == ("column 2 is a label and says nothing in any row", "1")
+
+
 # --- COCO
 
 

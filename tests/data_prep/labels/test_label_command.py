@@ -78,6 +78,11 @@ def test_a_mistake_names_the_typed_file_and_no_film(
     assert "MARNOSCH" not in said and "perhaps" not in said
     assert cli.main(["label", str(found.private), "--labels", table, "--out", str(public), "renam={}"]) == cli.BAD_INPUT
     assert "unknown setting 'renam'; did you mean 'rename'?" in capfd.readouterr().err
+    right, nowhere = read_by(tmp_path / "right.csv", ["1", "0"]), str(tmp_path / "nowhere")
+    words = ["--labels", right, "--reports", nowhere, "--out", str(public)]
+    assert cli.main(["label", str(found.private), *words]) == cli.BAD_INPUT
+    assert "nowhere do not exist" in capfd.readouterr().err
+    assert not (public / "labels.parquet").exists()
 
 
 def test_damaged_tables_are_found(found: Scanned, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

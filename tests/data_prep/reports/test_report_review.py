@@ -65,6 +65,16 @@ def test_it_samples_each_finding_and_assertion_and_the_silent_reports() -> None:
         assert words in ("Radiusfraktur", "Fraktur", "Platte", "") and (words or one["data-finding"] == "any")
 
 
+def test_the_sample_stays_where_other_reports_stand_before_it() -> None:
+    def chosen(texts: list[str], studies: list[str]) -> set[str | None]:
+        tags = Tags()
+        tags.feed(review_page(studies, texts, [find_mentions(one, "de") for one in texts]))
+        return {one["data-study"] for one in tags.articles}
+
+    more = ["Kein Nachweis von etwas.", "Herz normal groß."]
+    assert chosen(TEXTS[:-1], STUDIES[:-1]) <= chosen(more + TEXTS[:-1], ["a" * 32, "b" * 32, *STUDIES[:-1]])
+
+
 def test_verdicts_are_saved_as_a_table() -> None:
     text, _ = page()
     assert text.count('value="wrong"') == text.count('value="right"') == text.count("<article")
