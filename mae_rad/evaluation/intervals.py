@@ -37,6 +37,22 @@ class Interval(NamedTuple):
     high: float
 
 
+def widened(found: Interval, patients: int) -> Interval:
+    """``found``, at least as wide as patients who have all gone one way allow.
+
+    Where every patient is answered alike no resample differs, and the bootstrap would be sure after five patients. Of
+    ``patients`` without an exception up to 3 in ``patients`` may still be one (Hanley & Lippman-Hand 1983).
+
+    Args:
+        found: of a metric of which one patient moves at most 1 / ``patients``.
+        patients: of the class that has the fewest.
+    """
+    if found.low != found.high or patients < 1:
+        return found
+    reach = min(1.0, 3 / patients)
+    return Interval(found.value, found.low - reach, found.high + reach)
+
+
 class Contrast(NamedTuple):
     """A difference: its interval, the p of no difference (two-sided), and the least that would be found; or NaN."""
 
@@ -103,7 +119,7 @@ def interval(sampled: Sampled, *, biased: bool = False) -> Interval:
     if sampled.values.size == 1 and not biased:
         return percentile_interval(value, samples)
     parts = [*_runs(sampled), *_part(sampled.values.mean(axis=0), sampled.samples.mean(axis=0))]
-    return _clipped(_student(value, *_error(samples, sampled.patients, parts)))
+    return _student(value, *_error(samples, sampled.patients, parts))
 
 
 def contrast(one: Sampled, other: Sampled, *, biased: bool = False) -> Contrast:
@@ -194,8 +210,3 @@ def _error(samples: Floats, patients: int, parts: Sequence[_Part]) -> tuple[floa
 def _student(value: float, error: float, freedom: float) -> Interval:
     reach = float(student.ppf((1 + LEVEL) / 2, freedom)) * error
     return Interval(value, value - reach, value + reach)
-
-
-def _clipped(found: Interval) -> Interval:
-    """Every metric here is at most 1."""
-    return found._replace(high=min(found.high, 1.0))

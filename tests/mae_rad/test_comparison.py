@@ -3,6 +3,7 @@
 import json
 import math
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,12 @@ from data_prep.shard_format import BOXES_SCHEMA
 from launch import compare as launch_compare
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.evaluation import encoded
+from mae_rad.evaluation.candidates import Candidate
 from mae_rad.evaluation.comparison import compare
 from mae_rad.evaluation.feature_store import FeatureStore, Pools
-from mae_rad.evaluation.intervals import Interval
-from mae_rad.evaluation.measured import verdict
+from mae_rad.evaluation.intervals import Interval, Sampled
+from mae_rad.evaluation.measured import Measured, Pair, judged, rows_of, verdict
+from mae_rad.evaluation.metrics import auroc
 from mae_rad.evaluation.report.answer import NOT_MEASURED
 from mae_rad.evaluation.rows import COMPARISON_SCHEMA, FLOOR, Row
 from mae_rad.evaluation.settings import CompareSettings
@@ -336,6 +339,34 @@ def test_no_difference_is_told_apart_from_too_few_patients():
         (Interval(0.1, math.nan, math.nan), None, None, "too few patients"),
     ):
         assert verdict(row_with(difference, p_adjusted, detectable), 0.03) == said
+
+
+def measured(positive, negative):
+    """Two encoders that answer every film rightly."""
+    y = np.arange(positive + negative) < positive
+    perfect = [lambda weights: auroc(y, y.astype(float), weights)]
+    return Measured(
+        task="t", probe="linear", metric="auroc", tokens=196, pools={"a": "mean", "b": "mean"},
+        patients=np.arange(len(y)), estimates={"a": perfect, "b": perfect}, notes={}, least=positive,
+    )  # fmt: skip
+
+
+def test_two_encoders_without_a_mistake_are_equal_only_after_many_patients():
+    candidates = [Candidate(name, name, name) for name in "ab"]
+    settings = CompareSettings(shards=["s"], out="o", repetitions=100)
+    for positive, said in ((6, "too few patients"), (60, "too few patients"), (150, "no relevant difference")):
+        rows = rows_of(measured(positive, 300), candidates, [Pair("a", "b", "none", "")], settings, 0)
+        assert judged(rows, settings)[-1].verdict == said
+        assert rows[0].interval == pytest.approx((1.0, 1 - 3 / positive, 1.0))
+        assert ("a class has 6 test patients" in rows[0].note) is (positive == 6)
+
+
+def test_an_interval_does_not_leave_what_a_metric_can_be():
+    """Two runs that disagree have a wide interval, of Student's with one degree of freedom."""
+    values = np.array([[0.3], [0.9]])
+    far = Sampled(values, np.repeat(values[:, None], 100, axis=2), 50)
+    for metric, least in (("auroc", 0.0), ("ari", -1.0)):
+        assert replace(measured(20, 30), metric=metric).interval(far)[1:] == (least, 1.0)
 
 
 def test_every_config_is_valid():

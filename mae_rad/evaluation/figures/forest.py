@@ -172,7 +172,8 @@ def _columns(
 
     columns = (1.04, 1.66, 1.95)
     for x, text in zip(columns, ("difference [95 %]", encoder, reference), strict=True):
-        write(x, -0.9, _short(text), color=SOFT)
+        across_lines = "\n".join(textwrap.wrap(_short(text, 24), 13 if x > columns[0] else 24)[:2])
+        axes.text(x, -0.65, across_lines, transform=across, va="bottom", fontsize=9.5, color=SOFT)
     for y, row in heads:
         name = f"{plain(row.task)}, {metric_of(row.metric).name}"
         write(-0.52, y, _short(name, 48), fontweight="bold", color=INK)
@@ -186,5 +187,5 @@ def _columns(
         write(columns[2], y, f"{theirs.value:.3f}", color=INK)
 
 
-def _short(name: str, most: int = 18) -> str:
+def _short(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
