@@ -54,11 +54,15 @@ def widened(found: Interval, patients: int) -> Interval:
 
 
 class Contrast(NamedTuple):
-    """A difference: its interval, the p of no difference (two-sided), and the least that would be found; or NaN."""
+    """A difference: its interval, the p of no difference (two-sided), and the least that would be found; or NaN.
+
+    ``freedom`` are the degrees of freedom of its standard error.
+    """
 
     interval: Interval
     p_value: float
     detectable: float
+    freedom: float = math.inf
 
 
 class Sampled(NamedTuple):
@@ -134,8 +138,15 @@ def contrast(one: Sampled, other: Sampled, *, biased: bool = False) -> Contrast:
         same = math.isfinite(found.low) and value == 0
         return Contrast(found, 1.0 if same else math.nan, math.nan)
     p_value = 2 * float(student.sf(abs(value) / error, freedom))
-    reach = float(student.ppf((1 + LEVEL) / 2, freedom) + student.ppf(POWER, freedom))
-    return Contrast(found, p_value, reach * error)
+    return Contrast(found, p_value, detectable_reach(freedom) * error, freedom)
+
+
+def detectable_reach(freedom: float, tests: int = 1) -> float:
+    """Standard errors of the least difference that is found with POWER among ``tests``, corrected for their number.
+
+    The correction is Bonferroni's, with which Holm's begins: Holm's finds that or less.
+    """
+    return float(student.ppf(1 - (1 - LEVEL) / (2 * tests), freedom) + student.ppf(POWER, freedom))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

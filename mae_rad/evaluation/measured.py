@@ -17,6 +17,7 @@ from mae_rad.evaluation.intervals import (
     Sampled,
     bootstrap,
     contrast,
+    detectable_reach,
     holm,
     interval,
     together,
@@ -214,6 +215,7 @@ def with_difference(row: Row, pair: Pair, found: Contrast, others: int) -> Row:
         difference=found.interval,
         p_value=found.p_value if math.isfinite(found.p_value) else None,
         minimum_detectable_difference=found.detectable if math.isfinite(found.detectable) else None,
+        freedom=found.freedom,
     )
 
 
@@ -226,7 +228,7 @@ def _caveat(value: Interval, least: int) -> str:
 
 
 def judged(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
-    """The rows with their p-values corrected and their verdicts.
+    """The rows with their p-values and detectable differences corrected, and their verdicts.
 
     Corrected together are the differences of one kind: against the floor or between encoders, same T, share of labels,
     metric, way of taking films apart, and of the first pool or of another. So each table of a report is corrected for
@@ -237,12 +239,18 @@ def judged(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
         if row.p_value is not None:
             families.setdefault(_family(row, settings), []).append(place)
     adjusted: dict[int, float] = {}
+    tests: dict[int, int] = {}
     for places in families.values():
         p_values = [p for place in places if (p := rows[place].p_value) is not None]
         adjusted |= dict(zip(places, holm(p_values), strict=True))
+        tests |= dict.fromkeys(places, len(places))
     out = []
     for place, row in enumerate(rows):
         corrected = replace(row, p_adjusted=adjusted.get(place))
+        if row.minimum_detectable_difference is not None and place in tests:
+            more = detectable_reach(row.freedom, tests[place]) / detectable_reach(row.freedom)
+            least = row.minimum_detectable_difference * more
+            corrected = replace(corrected, minimum_detectable_difference=least)
         out.append(replace(corrected, verdict=verdict(corrected, settings.relevant_difference)))
     return out
 

@@ -4,6 +4,7 @@ import json
 import math
 import sqlite3
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +18,12 @@ from data_prep.settings import load
 from data_prep.shard_format import BOXES_SCHEMA
 from launch import compare as launch_compare
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
+from mae_rad.errors import EvaluationError
 from mae_rad.evaluation import encoded
 from mae_rad.evaluation.candidates import Candidate
 from mae_rad.evaluation.comparison import compare
 from mae_rad.evaluation.feature_store import FeatureStore, Pools
-from mae_rad.evaluation.intervals import Interval, Sampled
+from mae_rad.evaluation.intervals import Interval, Sampled, detectable_reach
 from mae_rad.evaluation.measured import Measured, Pair, judged, rows_of, verdict
 from mae_rad.evaluation.metrics import auroc
 from mae_rad.evaluation.report.answer import NOT_MEASURED
@@ -282,6 +284,14 @@ def test_foreign_vectors_are_compared_on_the_films_they_have(public, runs, tmp_p
     assert one(rows, task="fracture", encoder="other", reference=None, metric="auroc", subset="all").pool == "none"
 
 
+def test_foreign_vectors_alone_are_not_asked_for_their_tokens(public, tmp_path):
+    films = Films([public])
+    pq.write_table(pa.table({"key": films.keys, "embedding": vectors(films, "x").tolist()}), tmp_path / "x.parquet")
+    words = [f"shards={public}", f"out={tmp_path / 'c'}", f"encoders=[{{foreign: {tmp_path / 'x.parquet'}}}]", *WORDS]
+    with pytest.raises(EvaluationError, match="add linear to `probes`"):
+        prepare([], load(CompareSettings, None, [*words, "probes=[attentive]"]))
+
+
 def test_the_whole_comparison_from_the_command_line(tmp_path, public, runs, capsys):
     words = [f"shards={public}", f"out={tmp_path / 'comparison'}", "tasks=[{column: body_part}, {column: sex}]", *WORDS]
     assert launch_compare.main([*map(str, runs), *words, *QUICK]) == 0
@@ -367,6 +377,26 @@ def test_an_interval_does_not_leave_what_a_metric_can_be():
     far = Sampled(values, np.repeat(values[:, None], 100, axis=2), 50)
     for metric, least in (("auroc", 0.0), ("ari", -1.0)):
         assert replace(measured(20, 30), metric=metric).interval(far)[1:] == (least, 1.0)
+
+
+def test_what_would_have_been_found_is_corrected_as_what_was():
+    """Of 20 questions, a true difference as large as the one said to be detectable is found in four of five cases."""
+    random, patients, questions, error = np.random.default_rng(3), 400, 20, 0.02
+    settings = CompareSettings(shards=["s"], out="o")
+    least = detectable_reach(patients - 1) * error
+    found, said = 0, 0.0
+    for _ in range(200):
+        truth = np.r_[said or 0.078, np.zeros(questions - 1)]
+        rows = []
+        for number, value in enumerate(truth + error * random.normal(size=questions)):
+            row = row_with(Interval(value, value - 1.96 * error, value + 1.96 * error), None, least)
+            p = 2 * NormalDist().cdf(-abs(value) / error)
+            rows.append(replace(row, task=str(number), p_value=p, freedom=patients - 1))
+        out = judged(rows, settings)
+        said = out[0].minimum_detectable_difference
+        found += out[0].verdict == "higher"
+    assert said > 1.3 * least
+    assert 0.74 <= found / 200 <= 0.88
 
 
 def test_every_config_is_valid():

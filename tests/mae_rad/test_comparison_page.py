@@ -175,6 +175,9 @@ def test_no_difference_is_told_from_too_few_patients():
     assert "does not hold after correction" in answer.verdict_words(alone)
     lost = replace(difference("too few patients"), difference=Interval(0.1, float("nan"), float("nan")))
     assert interval_text(lost.difference, signs=True) == "+0.100 [no interval]"
+    none = replace(difference("too few patients"), minimum_detectable_difference=7.5)
+    assert answer.verdict_words(none) == "too few patients to tell: no difference at all would show"
+    assert "would probably have been seen" not in answer.sentence(Reading([none]), ("mae", "simclr", "none"))
     repeated = difference("too few patients", n_runs=3)
     assert answer.verdict_words(repeated).startswith("too few patients or pretraining runs to tell")
     sentence = answer.sentence(Reading([difference("too few patients")]), ("mae", "simclr", "none"))

@@ -134,7 +134,7 @@ def pair_forest(reading: Reading, encoder: str, reference: str, arm: str) -> Fig
     axes.set_ylim(y - 0.5, -0.6)
     axes.set_yticks([])
     axes.axvline(0, color=INK, linewidth=1)
-    limit = max((abs(bound) for _, row in places for bound in _bounds(row)), default=0.1) * 1.08
+    limit = max((abs(bound) for _, row in places for bound in _bounds(row)), default=0.1) * 1.15 or 0.1
     axes.set_xlim(-limit, limit)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     bare(axes)
@@ -157,8 +157,7 @@ def _draw_difference(axes: Any, y: float, row: Row) -> None:
 
 
 def _bounds(row: Row) -> list[float]:
-    values = [*(row.difference or ()), row.minimum_detectable_difference or 0.0]
-    return [value for value in values if np.isfinite(value)]
+    return [value for value in row.difference or () if np.isfinite(value)]
 
 
 def _columns(

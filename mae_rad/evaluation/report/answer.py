@@ -122,8 +122,15 @@ def verdict_words(row: Row) -> str:
     if row.difference.low > 0 or row.difference.high < 0:
         return "not shown: the interval leaves out zero, but does not hold after correction"
     if row.verdict == "too few patients" or not math.isfinite(row.difference.low):
-        return _too_few(row) + (f": only {least:.3f} or more would show" if known(least) else "")
+        return _too_few(row) + _would_show(least)
     return "no difference shown" + (f"; {least:.3f} or more would show" if known(least) else "")
+
+
+def _would_show(least: float | None) -> str:
+    """With how many patients and runs there are; no metric differs by more than one."""
+    if least is None or not math.isfinite(least):
+        return ""
+    return f": only {least:.3f} or more would show" if least < 1 else ": no difference at all would show"
 
 
 def _too_few(row: Row) -> str:
@@ -155,7 +162,8 @@ def _undecided(words: str, rows: Sequence[Row]) -> str:
     names = ", ".join(plain(row.task) for row in rows)
     bounds = [bound for row in rows if row.difference for bound in row.difference[1:] if math.isfinite(bound)]
     told = [f"intervals from {signed(min(bounds))} to {signed(max(bounds))}"] if bounds else []
-    least = sorted(row.minimum_detectable_difference or 0.0 for row in rows if known(row.minimum_detectable_difference))
+    found = [row.minimum_detectable_difference for row in rows]
+    least = sorted(value for value in found if value is not None and value < 1)
     if least and not words.startswith("as good"):
         span = f"{least[0]:.3f}" if len(least) == 1 else f"{least[0]:.3f} to {least[-1]:.3f}"
         told.append(f"a difference of {span} or more would probably have been seen")
