@@ -52,11 +52,15 @@ def flops_per_film(settings: PretrainSettings) -> Flops:
     return _simclr(settings.encoder, objective, settings.optimizer.batch // settings.optimizer.accumulation)
 
 
-def training_flops(settings: PretrainSettings) -> float:
-    """What a whole run costs, over all its stages; a film counts as often as it is seen."""
-    return sum(
-        flops_per_film(stage).training * stage.optimizer.steps * stage.optimizer.batch for stage in settings.stages()
-    )
+def training_flops(settings: PretrainSettings, steps: int | None = None) -> float:
+    """What a run costs over all its stages, or its first ``steps``; a film counts as often as it is seen."""
+    left = settings.optimizer.steps if steps is None else steps
+    total = 0.0
+    for stage in settings.stages():
+        taken = min(stage.optimizer.steps, left)
+        total += flops_per_film(stage).training * taken * stage.optimizer.batch
+        left -= taken
+    return total
 
 
 def block(tokens: int, dim: int) -> float:

@@ -174,8 +174,9 @@ def parent_tags(facts: Facts, reading: Reading, views: Mapping[str, str]) -> dic
         views: name of a prepared view → its address.
     """
     lines = ["### Answer", *(f"* {answer.sentence(reading, pair)}" for pair in answer.main_pairs(reading))]
-    if not answer.measured_runs(reading):
-        lines.append(f"\n**{answer.NOT_MEASURED}**")
+    lines += [f"* Not matched: {one.encoder} against {one.reference}: {one.why}." for one in facts.mismatches]
+    if said := answer.not_measured(reading):
+        lines.append(f"\n**{said}**")
     lines.append("\nAmong the artifacts, `report.html` is the report and `comparison.csv` has every number.")
     if views:
         lines.append("### Charts")

@@ -32,14 +32,17 @@ class Budget:
 
 
 def read_budget(run: Path, provenance: Mapping[str, str | int | float | None]) -> Budget | None:
-    """Of a run by what its encoder says of it, else by its settings; None for what was not pretrained here."""
-    films = provenance.get("films_seen")
-    if not isinstance(films, int):
+    """Of a run by what its encoder says of it, else by its settings up to the step of the encoder.
+
+    None for what was not pretrained here, and for a run that began with other weights: what these cost is not known.
+    """
+    films, steps = provenance.get("films_seen"), provenance.get("steps")
+    if not isinstance(films, int) or provenance.get("started_from_sha256"):
         return None
     flops = provenance.get("training_flops")
     if not isinstance(flops, float | int):
         settings = read_settings(run)
-        flops = None if settings is None else training_flops(settings)
+        flops = training_flops(settings, steps) if settings is not None and isinstance(steps, int) else None
     return Budget(films, flops)
 
 

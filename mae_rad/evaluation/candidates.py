@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from data_prep.shard_format import generation_folders, read_dataset_card
+from mae_rad.config import PretrainSettings
 from mae_rad.data.shards import combined
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.errors import EvaluationError, ShardFormatError
@@ -42,6 +43,7 @@ class Candidate:
         table: of foreign vectors, where it is one.
         shape: of our own encoders.
         budget: what its training cost, where that is known.
+        trained_on: checksum of the shards of its training, where that is known.
         other_films: it was trained on other shards, and may have seen films of the test.
         about: one line for people.
     """
@@ -56,6 +58,7 @@ class Candidate:
     table: Path | None = None
     shape: EncoderSettings | None = None
     budget: Budget | None = None
+    trained_on: str = ""
     other_films: bool = False
     about: str = ""
 
@@ -71,7 +74,7 @@ def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha
     """Everything that is compared: runs of the command line, entries of the config, floor, pixels; in this order.
 
     Raises:
-        EvaluationError: nothing to compare, or two of one name.
+        EvaluationError: nothing to compare, two of one name, or a group of runs that do not repeat each other.
         WeightsError: a folder holds no encoder.
     """
     entries = [*(EncoderEntry(run=run) for run in runs), *settings.encoders]
@@ -89,6 +92,7 @@ def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha
             "give encoders different names: the names tell them apart in the report; those of run folders can be"
             " replaced by `name` under `encoders` of the config"
         )
+    _check_groups(everyone, declared=any(candidate.arms for candidate in trained))
     return everyone
 
 
@@ -110,8 +114,9 @@ def _trained(entry: EncoderEntry, settings: CompareSettings, dataset_sha256: str
         folder=folder,
         shape=card.encoder,
         budget=read_budget(folder.parent, known),
+        trained_on=str(known.get("dataset_sha256") or ""),
         other_films=_other_films(folder.parent, known, settings, dataset_sha256),
-        about=_about(card),
+        about=_about(card, pretraining),
     )
 
 
@@ -121,11 +126,24 @@ def _method(card: EncoderCard) -> Method:
     return told or ("supervised" if known[1] else "imported")
 
 
-def _about(card: EncoderCard) -> str:
+def _about(card: EncoderCard, pretraining: PretrainSettings | None) -> str:
+    """Backbone, films, tokens and augmentation: the budget of a run beside its arithmetic."""
     known = card.provenance
     parts = [f"{card.encoder.model}, {card.parameters / 1e6:.1f} million parameters"]
     parts += [f"{key.replace('_', ' ')} {known[key]}" for key in ("objective", "steps", "films_seen") if key in known]
+    if known.get("started_from_sha256"):
+        parts.append("begun with the weights of another encoder, whose films and arithmetic are not known here")
+    if "objective" in known:
+        parts.append(f"T {card.preprocessing.tokens}")
+    if pretraining is not None:
+        varied = pretraining.objective.augmentation.model_dump(exclude_defaults=True)
+        told = [f"{name.replace('_', ' ')} {_plainly(value)}" for name, value in varied.items()]
+        parts += [f"visible {pretraining.objective.visible or 1:g}", f"augmentation: {', '.join(told) or 'none'}"]
     return ", ".join(parts)
+
+
+def _plainly(value: object) -> str:
+    return " to ".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)
 
 
 def _other_films(run: Path, provenance: Mapping[str, object], settings: CompareSettings, dataset_sha256: str) -> bool:
@@ -213,9 +231,36 @@ def _grouped(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _but_for_the_seed(candidate: Candidate) -> str:
-    """What runs of one group share; a run without settings shares it with none."""
+    """What runs of one group share: settings, films, length; a run without settings shares it with none."""
     settings = read_settings(candidate.folder.parent) if candidate.folder else None
-    return json.dumps({**settings.results(), "seed": None}) if settings else candidate.name
+    if settings is None:
+        return candidate.name
+    films = candidate.budget.films if candidate.budget else candidate.name
+    return json.dumps({**settings.results(), "seed": None, "films": films, "shards": candidate.trained_on})
+
+
+def _check_groups(candidates: Sequence[Candidate], *, declared: bool) -> None:
+    """Repetitions of one method differ in the seed; the same run twice would hide what another seed changes.
+
+    Arms that were not ``declared`` but found may differ: what is not matched is then said of the pair.
+    """
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(candidate.group, []).append(candidate)
+    for name, members in groups.items():
+        weights = [one.encoder_sha256 or str(one.table) for one in members]
+        seeds = [one.seed for one in members if one.seed is not None]
+        for what, differ in (
+            ("have the same weights", len(set(weights)) < len(weights)),
+            ("have the same seed", len(set(seeds)) < len(seeds)),
+            ("are of several methods", len({one.method for one in members}) > 1),
+            ("are in different arms", declared and len({frozenset(one.arms) for one in members}) > 1),
+        ):
+            if differ:
+                raise EvaluationError(
+                    f"runs of the group {name} {what}, so they are no repetitions of one method:"
+                    " leave one out, or give them other groups under `encoders` of the config"
+                )
 
 
 def _group_name(candidate: Candidate) -> str:

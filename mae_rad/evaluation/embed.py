@@ -20,7 +20,7 @@ from data_prep.progress import Progress
 from mae_rad.data.batch import Patches
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
-from mae_rad.encoders.vit import Features, ViT
+from mae_rad.encoders.vit import EncoderSettings, Features, ViT
 from mae_rad.errors import EvaluationError, UserError
 from mae_rad.evaluation.feature_store import FeatureStore, Pools, held
 from mae_rad.evaluation.token_store import TokenStore
@@ -39,12 +39,19 @@ class Source(NamedTuple):
         sha256: of its weights, or of what stands for them.
         dim: channels.
         load: makes it; called only where something is missing, in each embedding process.
+        seen: what its vectors depend on beside the weights, see :func:`seen_as`.
     """
 
     name: str
     sha256: str
     dim: int
     load: Callable[[], ViT]
+    seen: str = ""
+
+
+def seen_as(settings: EncoderSettings) -> str:
+    """Shape, patch and normalisation: the same weights with another of these give other vectors."""
+    return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool"})
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,7 @@ class _Work:
         for source in self.sources:
             identity: dict[str, str | int] = {
                 "encoder_sha256": source.sha256,
+                "seen_as": source.seen,
                 "dataset_sha256": self.index.dataset_sha256,
                 "tokens": self.how.tokens,
                 "precision": self.how.precision,

@@ -10,7 +10,7 @@ from typing import Literal
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.precision import fast_precision
 from mae_rad.encoders.vit import ViT
-from mae_rad.evaluation.embed import Embedding, Source, embed
+from mae_rad.evaluation.embed import Embedding, Source, embed, seen_as
 from mae_rad.evaluation.embeddings import embeddings_of, write_embeddings
 from mae_rad.export.encoder import load_encoder, read_card
 from mae_rad.export.objective import encoder_folder
@@ -44,9 +44,12 @@ def embed_table(
         workers=workers,
         processes=processes,
     )
-    settings = {"tokens": tokens, "pool": pool, "patch": card.encoder.patch, "precision": how.precision}
+    seen = seen_as(card.encoder)
+    settings = {"tokens": tokens, "pool": pool, "encoder": json.loads(seen), "precision": how.precision}
     told = embeddings_of(out)
-    source = Source(run.resolve().name, card.weights_sha256, card.encoder.shape.dim, partial(only_encoder, folder))
+    source = Source(
+        run.resolve().name, card.weights_sha256, card.encoder.shape.dim, partial(only_encoder, folder), seen
+    )
     written = told.get("encoder_sha256"), told.get("dataset_sha256"), json.loads(told.get("settings", "{}"))
     if written == (source.sha256, index.dataset_sha256, settings):
         return out

@@ -84,7 +84,7 @@ def read_embeddings(path: Path, index: ShardIndex, cache: Path) -> FeatureStore:
         raise EvaluationError(f"{path} does not exist; make it with: python launch/embed.py") from None
     except (OSError, pa.ArrowInvalid, KeyError, StopIteration, TypeError):
         raise EvaluationError(
-            f"{path} is no table of embeddings: it needs the columns key (text) and embedding (lists of numbers)"
+            f"{path} is no table of embeddings: it needs the columns key (text) and embedding (lists of floats)"
         ) from None
     rows = _rows(path, table, index)
     identity = {"table_sha256": sha256, "dataset_sha256": index.dataset_sha256}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.evaluation.candidates import Candidate
-from mae_rad.evaluation.embed import Embedding, Source, embed
+from mae_rad.evaluation.embed import Embedding, Source, embed, seen_as
 from mae_rad.evaluation.embed_table import only_encoder
 from mae_rad.evaluation.embeddings import read_embeddings
 from mae_rad.evaluation.feature_store import FeatureStore
@@ -122,7 +122,7 @@ def _embedded(
 
 def _source(candidate: Candidate, shape: EncoderSettings) -> Source:
     load = partial(only_encoder, candidate.folder) if candidate.folder else partial(_untrained, shape, candidate.seed)
-    return Source(candidate.name, candidate.encoder_sha256, shape.shape.dim, load)
+    return Source(candidate.name, candidate.encoder_sha256, shape.shape.dim, load, seen_as(shape))
 
 
 def _how(settings: CompareSettings, tokens: int, patch: int) -> Embedding:

@@ -37,12 +37,32 @@ class Interval(NamedTuple):
     high: float
 
 
+def widened(found: Interval, patients: int) -> Interval:
+    """``found``, at least as wide as patients who have all gone one way allow.
+
+    Where every patient is answered alike no resample differs, and the bootstrap would be sure after five patients. Of
+    ``patients`` without an exception up to 3 in ``patients`` may still be one (Hanley & Lippman-Hand 1983).
+
+    Args:
+        found: of a metric of which one patient moves at most 1 / ``patients``.
+        patients: of the class that has the fewest.
+    """
+    if found.low != found.high or patients < 1:
+        return found
+    reach = min(1.0, 3 / patients)
+    return Interval(found.value, found.low - reach, found.high + reach)
+
+
 class Contrast(NamedTuple):
-    """A difference: its interval, the p of no difference (two-sided), and the least that would be found; or NaN."""
+    """A difference: its interval, the p of no difference (two-sided), and the least that would be found; or NaN.
+
+    ``freedom`` are the degrees of freedom of its standard error.
+    """
 
     interval: Interval
     p_value: float
     detectable: float
+    freedom: float = math.inf
 
 
 class Sampled(NamedTuple):
@@ -103,7 +123,7 @@ def interval(sampled: Sampled, *, biased: bool = False) -> Interval:
     if sampled.values.size == 1 and not biased:
         return percentile_interval(value, samples)
     parts = [*_runs(sampled), *_part(sampled.values.mean(axis=0), sampled.samples.mean(axis=0))]
-    return _clipped(_student(value, *_error(samples, sampled.patients, parts)))
+    return _student(value, *_error(samples, sampled.patients, parts))
 
 
 def contrast(one: Sampled, other: Sampled, *, biased: bool = False) -> Contrast:
@@ -118,8 +138,15 @@ def contrast(one: Sampled, other: Sampled, *, biased: bool = False) -> Contrast:
         same = math.isfinite(found.low) and value == 0
         return Contrast(found, 1.0 if same else math.nan, math.nan)
     p_value = 2 * float(student.sf(abs(value) / error, freedom))
-    reach = float(student.ppf((1 + LEVEL) / 2, freedom) + student.ppf(POWER, freedom))
-    return Contrast(found, p_value, reach * error)
+    return Contrast(found, p_value, detectable_reach(freedom) * error, freedom)
+
+
+def detectable_reach(freedom: float, tests: int = 1) -> float:
+    """Standard errors of the least difference that is found with POWER among ``tests``, corrected for their number.
+
+    The correction is Bonferroni's, with which Holm's begins: Holm's finds that or less.
+    """
+    return float(student.ppf(1 - (1 - LEVEL) / (2 * tests), freedom) + student.ppf(POWER, freedom))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -194,8 +221,3 @@ def _error(samples: Floats, patients: int, parts: Sequence[_Part]) -> tuple[floa
 def _student(value: float, error: float, freedom: float) -> Interval:
     reach = float(student.ppf((1 + LEVEL) / 2, freedom)) * error
     return Interval(value, value - reach, value + reach)
-
-
-def _clipped(found: Interval) -> Interval:
-    """Every metric here is at most 1."""
-    return found._replace(high=min(found.high, 1.0))

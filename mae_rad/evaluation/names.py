@@ -104,7 +104,9 @@ def plain(name: str) -> str:
 
 
 def subset_name(subset: str) -> str:
-    """A subset as words: ``body_part=HAND`` → body part HAND."""
+    """A subset as words: ``body_part=HAND`` → body part HAND, ``within model`` → of one model."""
+    if subset.startswith("within "):
+        return plain(subset.replace("within", "of one", 1))
     return plain(subset).replace("=", " ")
 
 

@@ -168,6 +168,7 @@ def measure(
                 notes={name: _note([probed.note for probed in said]) for name, said in answers.items()},
                 subset=subset,
                 label_fraction=fraction,
+                least=patients_per_class(y[kept], patients[kept], len(task.classes)),
                 n_train=round(float(np.mean([len(draw.train) for draw in draws]))),
                 n_train_patients=round(float(np.mean([len(np.unique(task.patients[d.train])) for d in draws]))),
             )

@@ -1,5 +1,6 @@
 """``comparison.parquet``: everything that a comparison found, in long form, one number with its interval per row."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ Verdict = Literal["", "higher", "lower", "no relevant difference", "no differenc
 
 higher, lower           the adjusted p is under 0.05 and the interval leaves out zero
 no relevant difference  the interval lies within ± the difference that matters: as good as equal
-too few patients        neither, and this test set would find only larger differences than the one that matters
+too few patients        neither, and this test set, or so few pretraining runs, would find only larger differences than
+                        the one that matters
 no difference shown     neither, although the test set is large enough to find the difference that matters
 """
 
@@ -78,7 +80,7 @@ probe             geometry, clustering and retrieval need no labels of training 
 reference         another encoder or group. Of probe "shortcut": "all films" (what is left of a task within one
                   scanner, minus the whole); there verdict "lower" means that a shortcut was found, named in ``note``.
                   Of the metric linear_cka a second encoder, and the value is theirs together: no difference
-minimum_detectable_difference   that this test set finds in four of five cases at p < 0.05, uncorrected
+minimum_detectable_difference   that this test set, with these runs, finds in four of five cases at a corrected p < 0.05
 n_runs            pretraining runs behind ``encoder``; with one of either side nothing is said about methods
 """
 
@@ -107,6 +109,8 @@ class Row:
     p_value: float | None = None
     p_adjusted: float | None = None
     minimum_detectable_difference: float | None = None
+    freedom: float = math.inf
+    """Degrees of freedom of the difference; not in the table."""
     verdict: Verdict = ""
     n_films: int
     n_patients: int

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_rad.evaluation.candidates import Candidate
-from mae_rad.evaluation.intervals import bootstrap, contrast, interval
+from mae_rad.evaluation.intervals import bootstrap
 from mae_rad.evaluation.measured import Measured, Pair, arm_word, row_of, with_difference
 from mae_rad.evaluation.metrics import Estimate, Floats, auroc
 from mae_rad.evaluation.probes import Probed
@@ -96,6 +96,8 @@ def within_rows(
     groups = np.unique(values[rows][known].astype(str), return_inverse=True)[1]
     if len(task.classes) != 2 or groups.max(initial=0) == 0 or not _comparable(y, groups):
         return []
+    least = min(len(np.unique(patients[y == present])) for present in (False, True))
+    told = f"{column} tells {task.name} with AUROC {_by_itself(one, values):.2f} by itself"
     out = []
     for candidate in candidates:
         if candidate.name not in answers:
@@ -106,10 +108,9 @@ def within_rows(
             "all": [lambda weights, s=score: auroc(y, s, weights)],  # type: ignore[misc]
         }
         sampled = bootstrap(patients, both, repetitions=settings.repetitions, seed=one.seed)
-        found = contrast(sampled["within"], sampled["all"])
-        measured = replace(like, subset=f"within {column}", probe="shortcut", patients=patients)
-        told = f"{column} tells {task.name} with AUROC {_by_itself(y, groups):.2f} by itself"
-        row = row_of(measured, [candidate], interval(sampled["within"]), f"{like.probe} probe; {told}")
+        measured = replace(like, subset=f"within {column}", probe="shortcut", patients=patients, least=least)
+        found = measured.contrast(sampled["within"], sampled["all"])
+        row = row_of(measured, [candidate], measured.interval(sampled["within"]), f"{like.probe} probe; {told}")
         out.append(with_difference(row, Pair("", ALL_FILMS, arm_word(candidate.arms), ""), found, 1))
     return out
 
@@ -141,7 +142,17 @@ def _comparable(y: NDArray[np.bool_], groups: NDArray[np.int64]) -> bool:
     return any(y[groups == group].any() and not y[groups == group].all() for group in np.unique(groups))
 
 
-def _by_itself(y: NDArray[np.bool_], groups: NDArray[np.int64]) -> float:
-    """AUROC of the frequency of the finding in the film's group."""
-    frequency = np.bincount(groups, y) / np.bincount(groups)
-    return float(auroc(y, frequency[groups], np.ones((1, len(y))))[0])
+def _by_itself(one: Plan, values: Words) -> float:
+    """AUROC, on test films, of how often the finding comes with the film's value among training films."""
+    task = one.task
+    train = one.draws[1.0][0].train
+    words = values[task.rows]
+    known = one.test[words[one.test] != ""]
+    frequency = {
+        word: float(np.mean(task.y[train][words[train] == word]))
+        for word in set(words[train]) | set(words[known])
+        if (words[train] == word).any()
+    }
+    overall = float(np.mean(task.y[train]))
+    score = np.array([frequency.get(word, overall) for word in words[known]])
+    return float(auroc(task.y[known] == 1, score, np.ones((1, len(known))))[0])

@@ -34,6 +34,8 @@ def prepare(runs: Sequence[Path], settings: CompareSettings) -> Stage:
         raise EvaluationError(f"{settings.out} is a file; give a folder as out")
     films = Films(settings.shards)
     candidates = find_candidates(runs, settings, films.dataset_sha256)
+    if set(settings.probes) == {TOKENS} and not any(candidate.shape for candidate in candidates):
+        raise EvaluationError("foreign vectors have no patch tokens for the attentive probe; add linear to `probes`")
     lacking = {}
     for candidate in candidates:
         if candidate.table is not None:

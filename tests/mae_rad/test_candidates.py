@@ -9,7 +9,7 @@ from mae_rad.cost.flops import flops_per_film, training_flops
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import EvaluationError, WeightsError
-from mae_rad.evaluation.budget import Budget, found_arms
+from mae_rad.evaluation.budget import Budget, found_arms, read_budget
 from mae_rad.evaluation.candidates import PIXELS, Candidate, find_candidates
 from mae_rad.evaluation.measured import pairs
 from mae_rad.evaluation.rows import FLOOR
@@ -20,7 +20,18 @@ TINY = EncoderSettings(model="vit_tiny", dim=8, depth=1, heads=1)
 DATA = "d" * 64
 
 
-def run(folder, objective="mae", seed=0, films=1000, flops=1e9, dataset=DATA, steps=None, shards=("shards",), **more):
+def run(
+    folder,
+    objective="mae",
+    seed=0,
+    films=1000,
+    flops=1e9,
+    dataset=DATA,
+    steps=None,
+    shards=("shards",),
+    shape=TINY,
+    **more,
+):
     """A run folder; with steps it has settings, too."""
     provenance = {
         "objective": objective,
@@ -29,7 +40,7 @@ def run(folder, objective="mae", seed=0, films=1000, flops=1e9, dataset=DATA, st
         "dataset_sha256": dataset,
     } | more
     torch.manual_seed(seed)
-    save_encoder(build_encoder(TINY), TINY, folder / "encoder", tokens=196, provenance=provenance)
+    save_encoder(build_encoder(shape), shape, folder / "encoder", tokens=196, provenance=provenance)
     if steps is not None:
         config = settings_of(seed, steps, shards).model_dump(mode="json")
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -111,6 +122,75 @@ def test_only_what_shares_an_arm_is_compared_and_a_mismatch_is_said(tmp_path):
     unknown = Candidate("x", "simclr", "x", ("compute_matched",), budget=Budget(10, None))
     (pair,) = pairs([Candidate("y", "mae", "y", ("compute_matched",), budget=Budget(10, 1.0)), unknown], 0.05)
     assert "is not known of every run" in pair.note
+
+
+def test_other_backbones_or_shards_in_one_arm_are_said(tmp_path):
+    arms = {"arms": ["sample_matched"]}
+    mae = {"run": run(tmp_path / "mae"), **arms}
+    for name, more, said in (
+        ("deeper", {"shape": TINY.model_copy(update={"depth": 2})}, "their backbones differ"),
+        ("kernel", {"shape": TINY.model_copy(update={"attention": "plain"})}, ""),
+        ("elsewhere", {"dataset": "e" * 64}, "they were pretrained on different shards"),
+    ):
+        entry = {"run": run(tmp_path / name, "simclr", seed=1, **more), **arms}
+        (pair,) = pairs(found([], encoders=[mae, entry]), 0.05)
+        assert pair.note == said
+
+
+def test_runs_on_other_shards_or_of_other_length_are_no_repetitions(tmp_path):
+    runs = [run(tmp_path / f"mae-{seed}", seed=seed, steps=10) for seed in (0, 1)]
+    other = run(tmp_path / "other", seed=2, steps=10, dataset="e" * 64)
+    shorter = run(tmp_path / "shorter", seed=3, steps=10, films=500)
+    assert [one.group for one in found([*runs, other, shorter])] == ["mae", "mae", "other", "shorter"]
+
+
+def test_a_run_that_is_no_repetition_is_refused_in_a_group(tmp_path):
+    mae, simclr = run(tmp_path / "mae", seed=0), run(tmp_path / "simclr", "simclr", seed=1)
+    copied, longer = run(tmp_path / "copied", seed=0), run(tmp_path / "longer", dataset="e" * 64, seed=4)
+    (tmp_path / "seeded").mkdir()
+    seeded = [run(tmp_path / "seeded" / name, **{"seed": number}) for number, name in enumerate("ab")]
+    for folder in seeded:
+        config = settings_of(7, 10).model_dump(mode="json")
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    for entries, said in (
+        ([{"run": mae}, {"run": copied}], "have the same weights"),
+        ([{"run": folder} for folder in seeded], "have the same seed"),
+        ([{"run": mae}, {"run": simclr}], "are of several methods"),
+        ([{"run": mae, "arms": ["sample_matched"]}, {"run": longer}], "are in different arms"),
+    ):
+        with pytest.raises(EvaluationError, match=said):
+            found([], encoders=[{**entry, "group": "MAE"} for entry in entries])
+
+
+def test_an_encoder_of_a_checkpoint_has_cost_its_own_steps(tmp_path):
+    whole = training_flops(settings_of(0, 10))
+    for steps in (4, 10):
+        folder = run(tmp_path / str(steps), steps=10, films=8 * steps)
+        budget = read_budget(folder, {"films_seen": 8 * steps, "steps": steps})
+        assert budget.flops == pytest.approx(whole * steps / 10)
+    staged = load(
+        PretrainSettings, None, ["objective.schedule=[{until: 0.5, tokens: 49}]"], base=settings_of(0, 10).model_dump()
+    )
+    first = training_flops(staged, 5)
+    assert first < 0.4 * training_flops(staged)
+    assert training_flops(staged, 7) == pytest.approx(first + 2 / 5 * (training_flops(staged) - first))
+
+
+def test_a_run_begun_with_other_weights_is_matched_with_none(tmp_path):
+    mae = run(tmp_path / "mae")
+    going_on = run(tmp_path / "simclr", "simclr", seed=1, started_from_sha256="a" * 64)
+    arms = {"arms": ["sample_matched", "compute_matched"]}
+    candidates = found([], encoders=[{"run": mae, **arms}, {"run": going_on, **arms}])
+    assert "begun with the weights of another encoder" in candidates[1].about
+    (pair,) = pairs(candidates, 0.05)
+    assert pair.note.count("is not known of every run") == 2
+    assert [one.arms for one in found([mae, going_on])] == [(), ()]
+
+
+def test_what_a_run_was_given_is_told(tmp_path):
+    (one,) = found([run(tmp_path / "mae", steps=10)])
+    for said in ("vit_tiny", "films seen 1000", "T 196", "visible 0.25", "augmentation: none"):
+        assert said in one.about
 
 
 def test_a_run_in_no_arm_is_compared_with_everyone():

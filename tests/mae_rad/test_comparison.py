@@ -1,7 +1,6 @@
 """A planted archive: what encoders know of it is drawn, so what a comparison has to find is known."""
 
 import json
-import math
 import sqlite3
 
 import numpy as np
@@ -16,13 +15,12 @@ from data_prep.settings import load
 from data_prep.shard_format import BOXES_SCHEMA
 from launch import compare as launch_compare
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
+from mae_rad.errors import EvaluationError
 from mae_rad.evaluation import encoded
 from mae_rad.evaluation.comparison import compare
 from mae_rad.evaluation.feature_store import FeatureStore, Pools
-from mae_rad.evaluation.intervals import Interval
-from mae_rad.evaluation.measured import verdict
 from mae_rad.evaluation.report.answer import NOT_MEASURED
-from mae_rad.evaluation.rows import COMPARISON_SCHEMA, FLOOR, Row
+from mae_rad.evaluation.rows import COMPARISON_SCHEMA, FLOOR
 from mae_rad.evaluation.settings import CompareSettings
 from mae_rad.evaluation.stage import prepare
 from mae_rad.evaluation.tasks import Films
@@ -279,6 +277,14 @@ def test_foreign_vectors_are_compared_on_the_films_they_have(public, runs, tmp_p
     assert one(rows, task="fracture", encoder="other", reference=None, metric="auroc", subset="all").pool == "none"
 
 
+def test_foreign_vectors_alone_are_not_asked_for_their_tokens(public, tmp_path):
+    films = Films([public])
+    pq.write_table(pa.table({"key": films.keys, "embedding": vectors(films, "x").tolist()}), tmp_path / "x.parquet")
+    words = [f"shards={public}", f"out={tmp_path / 'c'}", f"encoders=[{{foreign: {tmp_path / 'x.parquet'}}}]", *WORDS]
+    with pytest.raises(EvaluationError, match="add linear to `probes`"):
+        prepare([], load(CompareSettings, None, [*words, "probes=[attentive]"]))
+
+
 def test_the_whole_comparison_from_the_command_line(tmp_path, public, runs, capsys):
     words = [f"shards={public}", f"out={tmp_path / 'comparison'}", "tasks=[{column: body_part}, {column: sex}]", *WORDS]
     assert launch_compare.main([*map(str, runs), *words, *QUICK]) == 0
@@ -314,28 +320,6 @@ def test_mistakes_are_one_line(tmp_path, public, runs, capsys):
         assert error.startswith("error: ")
         assert message in error
     assert simclr.exists()
-
-
-def row_with(difference, p_adjusted, detectable):
-    return Row(
-        encoder="mae", method="mae", task="t", probe="linear", metric="auroc", interval=Interval(1, 1, 1),
-        reference="simclr", difference=difference, p_adjusted=p_adjusted, minimum_detectable_difference=detectable,
-        n_films=1, n_patients=1, n_train=1, n_train_patients=1,
-    )  # fmt: skip
-
-
-def test_no_difference_is_told_apart_from_too_few_patients():
-    for difference, p_adjusted, detectable, said in (
-        (Interval(0.1, 0.05, 0.15), 0.01, 0.07, "higher"),
-        (Interval(-0.1, -0.15, -0.05), 0.01, 0.07, "lower"),
-        (Interval(0.1, 0.05, 0.15), 0.2, 0.07, "too few patients"),  # not after correction
-        (Interval(0.1, 0.05, 0.15), 0.2, 0.02, "no difference shown"),
-        (Interval(0.001, -0.01, 0.012), 0.9, 0.015, "no relevant difference"),
-        (Interval(0.01, 0.005, 0.015), 0.01, 0.007, "higher"),
-        (Interval(0.02, -0.01, 0.05), 0.2, 0.04, "too few patients"),
-        (Interval(0.1, math.nan, math.nan), None, None, "too few patients"),
-    ):
-        assert verdict(row_with(difference, p_adjusted, detectable), 0.03) == said
 
 
 def test_every_config_is_valid():

@@ -9,12 +9,14 @@ from made_comparison import FEW, FILMS, PATIENTS, TASKS, made_facts, made_rows
 from markupsafe import Markup
 
 from mae_rad.errors import EvaluationError
+from mae_rad.evaluation.bench import parent_tags
 from mae_rad.evaluation.intervals import Interval
 from mae_rad.evaluation.names import interval_text
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.report import answer
 from mae_rad.evaluation.report.facts import (
     EncoderFacts,
+    Mismatch,
     read_facts,
     without_rare,
     without_rare_subsets,
@@ -121,6 +123,42 @@ def test_a_single_run_ranks_no_method(page, rows):
     assert "do not rank the methods" not in render(Reading(several), made_facts(ASKED, FEW), {})
 
 
+def test_pixels_without_pretraining_do_not_make_a_method_a_single_run():
+    made = made_rows(ASKED, {"mae": "mae", "simclr": "simclr", "pixels": "pca", "other": "foreign"}, probes=["linear"])
+    several = {"mae": 3, "simclr": 3}
+    rows = [
+        replace(row, n_runs=several.get(row.encoder, 1), n_reference_runs=several.get(row.reference, 1))
+        for row in made
+        if row.subset == "all"
+    ]
+    reading = Reading(rows)
+    assert answer.not_measured(reading) == ""
+    assert "several times, the spread of its runs" in answer.spread_words(reading)
+    told = dict(limits(made_facts(ASKED, FEW), reading))
+    assert "It does not rank methods" not in told
+    assert told["Beside the answer, single runs"].startswith("One pretraining run each stands behind other. ")
+    one_sided = Reading([replace(row, n_runs=1 if row.encoder == "simclr" else row.n_runs,
+                                 n_reference_runs=1 if row.reference == "simclr" else row.n_reference_runs)
+                         for row in rows])  # fmt: skip
+    assert answer.not_measured(one_sided).startswith("One pretraining run each stands behind simclr. ")
+    assert "do not rank methods" in render(one_sided, made_facts(ASKED, FEW), {})
+
+
+def test_an_arm_that_is_not_matched_is_said_beside_the_answer(rows):
+    why = "declared sample_matched, but films seen differs by 700%"
+    wrong = Mismatch(encoder="mae", reference="simclr", arm="none", why=why)
+    facts = made_facts(ASKED, FEW).model_copy(update={"mismatches": [wrong]})
+    page, text = words_of(render(Reading(rows), facts, {})), format_table(Reading(rows), facts)
+    said = why.capitalize()
+    assert page.rindex("The answer") < page.index(said) < page.index("Two encoders on the same films")
+    assert page.count(said) == 2  # at the answer and at its differences
+    assert f"mae against simclr: {why}" in page
+    assert f"Not matched: mae against simclr: {why}" in text
+    assert "Not matched" not in words_of(render(Reading(rows), made_facts(ASKED, FEW), {}))
+    (note,) = (tags["mlflow.note.content"] for tags in [parent_tags(facts, Reading(rows), {})])
+    assert f"Not matched: mae against simclr: {why}" in note
+
+
 def difference(verdict, value=0.01, **more):
     two = made_rows(TASKS[:1], {"mae": "mae", "simclr": "simclr"}, probes=["linear"], fractions=[1.0])
     row = next(row for row in two if row.reference == "simclr" and row.probe == "linear")
@@ -137,6 +175,11 @@ def test_no_difference_is_told_from_too_few_patients():
     assert "does not hold after correction" in answer.verdict_words(alone)
     lost = replace(difference("too few patients"), difference=Interval(0.1, float("nan"), float("nan")))
     assert interval_text(lost.difference, signs=True) == "+0.100 [no interval]"
+    none = replace(difference("too few patients"), minimum_detectable_difference=7.5)
+    assert answer.verdict_words(none) == "too few patients to tell: no difference at all would show"
+    assert "would probably have been seen" not in answer.sentence(Reading([none]), ("mae", "simclr", "none"))
+    repeated = difference("too few patients", n_runs=3)
+    assert answer.verdict_words(repeated).startswith("too few patients or pretraining runs to tell")
     sentence = answer.sentence(Reading([difference("too few patients")]), ("mae", "simclr", "none"))
     assert "equal" not in sentence and "too few patients to tell in body part" in sentence
     assert "(intervals from −0.010 to +0.030; a difference of 0.060 or more would probably have been seen)" in sentence
@@ -181,7 +224,7 @@ def test_values_that_few_patients_share_are_not_named(page):
 
 def test_a_found_shortcut_is_named(page):
     assert "Shortcut found." in page
-    told = "foreign object, mae: among films within manufacturer the score changes by −0.150 [−0.200, −0.100]"
+    told = "foreign object, mae: among films of one manufacturer the score changes by −0.150 [−0.200, −0.100]"
     assert told in page
     assert page.count("Shortcut found.") == 1
 

@@ -13,7 +13,7 @@ from mae_rad.data.view import whole_film
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import EvaluationError, ShardFormatError
 from mae_rad.evaluation import embed as embedding
-from mae_rad.evaluation.embed import Embedding, Source, embed
+from mae_rad.evaluation.embed import Embedding, Source, embed, seen_as
 from mae_rad.evaluation.feature_store import held
 from mae_rad.evaluation.token_source import LiveTokens, StoredTokens
 
@@ -56,6 +56,14 @@ def index(public):
 @torch.no_grad()
 def expected(index, row, seed):
     return encoder(seed).eval()(stack([whole_film(index.film(row), 36, 8)]))
+
+
+def test_the_same_weights_seen_otherwise_are_embedded_anew(tmp_path, index):
+    (one,) = sources(1)
+    seen = [TINY.model_copy(update=update) for update in ({}, {"mean": 0.4}, {"heads": 1}, {"attention": "plain"})]
+    folders = [embed([one._replace(seen=seen_as(shape))], index, how(tmp_path))[0][0].folder for shape in seen]
+    assert len({*folders[:3]}) == 3
+    assert folders[3] == folders[0]  # a kernel is time and memory
 
 
 def test_every_pool_is_that_of_one_forward_pass(tmp_path, index):

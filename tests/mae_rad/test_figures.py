@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from made_comparison import FEW, TASKS, made_rows
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from mae_rad.evaluation.figures.curves import by_size, label_efficiency
@@ -14,7 +15,7 @@ from mae_rad.evaluation.figures.embedding_map import draw_map, nameable, princip
 from mae_rad.evaluation.figures.forest import PER_FIGURE, draw_values, pair_forest, values_forests
 from mae_rad.evaluation.figures.neighbour_sheet import Found, neighbour_sheet, sample_rows
 from mae_rad.evaluation.figures.similarity import similarity_matrix
-from mae_rad.evaluation.figures.style import COLOURS, as_svg, encoder_styles
+from mae_rad.evaluation.figures.style import COLOURS, SOFT, as_svg, encoder_styles
 from mae_rad.evaluation.intervals import Interval
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.rows import FLOOR
@@ -54,6 +55,28 @@ def test_a_forest_has_the_differences_of_its_rows():
             assert f"{value} [{low}, {high}]" in drawn
             assert f"{row.interval.value - row.difference.value:.3f}" in drawn
     assert "difference, mae minus simclr, 95 % interval over patients" in drawn
+
+
+def test_long_names_of_groups_stay_on_the_forest():
+    names = "MAE, published settings", "SimCLR, same arithmetic"
+    renamed = {"mae": names[0], "simclr": names[1]}
+    rows = Reading(
+        [
+            replace(
+                row, encoder=renamed.get(row.encoder, row.encoder), reference=renamed.get(row.reference, row.reference)
+            )
+            for row in reading().rows
+        ]
+    )
+    figure = pair_forest(rows, *names, "none")
+    FigureCanvasAgg(figure).draw()
+    heads = [text for text in figure.axes[0].texts if text.get_color() == SOFT and "\n" in text.get_text()]
+    assert len(heads) == 2
+    first, second = (text.get_window_extent() for text in heads)
+    assert first.x1 < second.x0
+    assert all(
+        figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in (first, second)
+    )
 
 
 def test_no_floor_and_no_interval_are_drawn_too():

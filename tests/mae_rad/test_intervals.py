@@ -7,6 +7,7 @@ from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
 from mae_rad.evaluation.intervals import (
+    Interval,
     Sampled,
     bootstrap,
     contrast,
@@ -15,6 +16,7 @@ from mae_rad.evaluation.intervals import (
     percentile_interval,
     resamples,
     together,
+    widened,
 )
 from mae_rad.evaluation.metrics import auroc, macro_auroc
 
@@ -175,6 +177,16 @@ def test_holm_rejects_what_its_sequence_of_tests_rejects():
                 rejected.add(place)
             assert rejected == {place for place, p in enumerate(adjusted) if p <= level}
     assert holm([]) == []
+
+
+def test_patients_who_all_go_one_way_prove_little():
+    """Of n patients without an exception, up to 1 - 0.05^(1/n) may be one: what is given covers that."""
+    for patients in (5, 20, 100, 1000):
+        found = widened(Interval(1.0, 1.0, 1.0), patients)
+        assert 1 - found.low >= min(1.0, 1 - 0.05 ** (1 / patients))
+        assert 1 - found.low == pytest.approx(3 / patients)
+    as_it_is = Interval(0.9, 0.8, 0.95)
+    assert widened(as_it_is, 5) is as_it_is
 
 
 def test_no_interval_where_a_class_is_mostly_lost():

@@ -134,7 +134,7 @@ def pair_forest(reading: Reading, encoder: str, reference: str, arm: str) -> Fig
     axes.set_ylim(y - 0.5, -0.6)
     axes.set_yticks([])
     axes.axvline(0, color=INK, linewidth=1)
-    limit = max((abs(bound) for _, row in places for bound in _bounds(row)), default=0.1) * 1.08
+    limit = max((abs(bound) for _, row in places for bound in _bounds(row)), default=0.1) * 1.15 or 0.1
     axes.set_xlim(-limit, limit)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     bare(axes)
@@ -157,8 +157,7 @@ def _draw_difference(axes: Any, y: float, row: Row) -> None:
 
 
 def _bounds(row: Row) -> list[float]:
-    values = [*(row.difference or ()), row.minimum_detectable_difference or 0.0]
-    return [value for value in values if np.isfinite(value)]
+    return [value for value in row.difference or () if np.isfinite(value)]
 
 
 def _columns(
@@ -172,7 +171,8 @@ def _columns(
 
     columns = (1.04, 1.66, 1.95)
     for x, text in zip(columns, ("difference [95 %]", encoder, reference), strict=True):
-        write(x, -0.9, _short(text), color=SOFT)
+        across_lines = "\n".join(textwrap.wrap(_short(text, 24), 13 if x > columns[0] else 24)[:2])
+        axes.text(x, -0.65, across_lines, transform=across, va="bottom", fontsize=9.5, color=SOFT)
     for y, row in heads:
         name = f"{plain(row.task)}, {metric_of(row.metric).name}"
         write(-0.52, y, _short(name, 48), fontweight="bold", color=INK)
@@ -186,5 +186,5 @@ def _columns(
         write(columns[2], y, f"{theirs.value:.3f}", color=INK)
 
 
-def _short(name: str, most: int = 18) -> str:
+def _short(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -16,6 +16,8 @@ NOT_MEASURED = (
     "Each of these encoders is one pretraining run. How much a second run of the same method would differ is not "
     "measured, so these numbers tell the encoders apart, on these films, and do not rank the methods."
 )
+_UNTRAINED = "pca"
+"""The method that no second pretraining would change."""
 _ANSWERED = 2
 """Pairs that are answered where masked autoencoding does not meet contrastive learning."""
 
@@ -50,7 +52,7 @@ def sentence(reading: Reading, pair: Pair) -> str:
         _decided("lower", by_verdict["lower"]),
         _undecided("as good as equal", by_verdict["no relevant difference"]),
         _undecided("no difference shown", by_verdict["no difference shown"]),
-        _undecided("too few patients to tell", by_verdict["too few patients"]),
+        _undecided(_too_few(rows[0]), by_verdict["too few patients"]),
     ]
     return (
         f"{who[0]} against {who[1]}, read by {probe_name(probe)} with all labels on up to {films:,} films of "
@@ -70,10 +72,42 @@ def other_probes(reading: Reading, pair: Pair) -> list[str]:
     return told
 
 
-def measured_runs(reading: Reading) -> bool:
-    """Whether every compared side is several pretraining runs, so that methods can be spoken of."""
-    rows = [row for row in reading.differences() if row.reference != FLOOR and row.n_reference_runs is not None]
-    return bool(rows) and all(row.n_runs > 1 and (row.n_reference_runs or 0) > 1 for row in rows)
+def single_runs(reading: Reading, pairs: Sequence[Pair]) -> list[str]:
+    """Sides of ``pairs`` that are one pretraining run: how much another would differ is not known of them."""
+    found: dict[str, None] = {}
+    for row in reading.differences():
+        if (row.encoder, row.reference, row.arm) not in pairs or row.reference is None:
+            continue
+        sides = (
+            (row.encoder, row.method, row.n_runs),
+            (row.reference, reading.method(row.reference), row.n_reference_runs),
+        )
+        for name, method, runs in sides:
+            if (runs or 1) == 1 and method != _UNTRAINED and not reading.is_floor(name):
+                found.setdefault(name)
+    return list(found)
+
+
+def not_measured(reading: Reading, pairs: Sequence[Pair] | None = None) -> str:
+    """What is to be said of ``pairs``, by default those of the answer, that rest on single runs; else nothing."""
+    pairs = main_pairs(reading) if pairs is None else pairs
+    single = single_runs(reading, pairs)
+    sides = {name for one, other, _ in pairs for name in (one, other) if not reading.is_floor(name)}
+    if not single:
+        return "" if pairs else NOT_MEASURED
+    if set(single) == sides:
+        return NOT_MEASURED
+    return (
+        f"One pretraining run each stands behind {', '.join(single)}. How much a second run would differ is not "
+        "measured, so differences to these tell encoders apart, on these films, and do not rank methods."
+    )
+
+
+def spread_words(reading: Reading) -> str:
+    """What the intervals hold beside the patients."""
+    if any(row.n_runs > 1 and not reading.is_floor(row.encoder) for row in reading.differences()):
+        return "and, where a method was pretrained several times, the spread of its runs"
+    return "with every encoder as it is"
 
 
 def verdict_words(row: Row) -> str:
@@ -88,8 +122,21 @@ def verdict_words(row: Row) -> str:
     if row.difference.low > 0 or row.difference.high < 0:
         return "not shown: the interval leaves out zero, but does not hold after correction"
     if row.verdict == "too few patients" or not math.isfinite(row.difference.low):
-        return "too few patients to tell" + (f": only {least:.3f} or more would show" if known(least) else "")
+        return _too_few(row) + _would_show(least)
     return "no difference shown" + (f"; {least:.3f} or more would show" if known(least) else "")
+
+
+def _would_show(least: float | None) -> str:
+    """With how many patients and runs there are; no metric differs by more than one."""
+    if least is None or not math.isfinite(least):
+        return ""
+    return f": only {least:.3f} or more would show" if least < 1 else ": no difference at all would show"
+
+
+def _too_few(row: Row) -> str:
+    """What there is too little of: where runs were repeated, more of these may be missing as well as patients."""
+    repeated = row.reference != FLOOR and max(row.n_runs, row.n_reference_runs or 1) > 1
+    return f"too few patients{' or pretraining runs' if repeated else ''} to tell"
 
 
 def known(value: float | None) -> bool:
@@ -115,7 +162,8 @@ def _undecided(words: str, rows: Sequence[Row]) -> str:
     names = ", ".join(plain(row.task) for row in rows)
     bounds = [bound for row in rows if row.difference for bound in row.difference[1:] if math.isfinite(bound)]
     told = [f"intervals from {signed(min(bounds))} to {signed(max(bounds))}"] if bounds else []
-    least = sorted(row.minimum_detectable_difference or 0.0 for row in rows if known(row.minimum_detectable_difference))
+    found = [row.minimum_detectable_difference for row in rows]
+    least = sorted(value for value in found if value is not None and value < 1)
     if least and not words.startswith("as good"):
         span = f"{least[0]:.3f}" if len(least) == 1 else f"{least[0]:.3f} to {least[-1]:.3f}"
         told.append(f"a difference of {span} or more would probably have been seen")

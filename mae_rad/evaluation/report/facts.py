@@ -20,6 +20,7 @@ from data_prep.shard_format import generation_folders, read_dataset_card
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.candidates import Candidate
 from mae_rad.evaluation.comparison import Stage
+from mae_rad.evaluation.measured import pairs
 from mae_rad.evaluation.rows import Row
 from mae_rad.evaluation.tasks import Films, Skipped, Task
 
@@ -65,6 +66,15 @@ class EncoderFacts(Settings):
     """Whether it was pretrained on other films, and so may have seen the test patients."""
 
 
+class Mismatch(Settings):
+    """Two groups of runs that an arm calls matched and that are not, and why."""
+
+    encoder: str
+    reference: str
+    arm: str
+    why: str
+
+
 class Facts(Settings):
     """Of one comparison."""
 
@@ -82,6 +92,7 @@ class Facts(Settings):
     not_asked: dict[str, str]
     """Task → why it could not be asked."""
     encoders: list[EncoderFacts]
+    mismatches: list[Mismatch] = Field(default=[])
     repetitions: int
     """Resamples of the test patients."""
     relevant_difference: float
@@ -91,6 +102,11 @@ class Facts(Settings):
     def groups(self) -> dict[str, str]:
         """Encoder → its group."""
         return {encoder.name: encoder.group or encoder.name for encoder in self.encoders}
+
+    def mismatch(self, encoder: str, reference: str, arm: str) -> str:
+        """What is not matched between two groups of runs in ``arm``; empty where all is."""
+        pair = encoder, reference, arm
+        return "; ".join(one.why for one in self.mismatches if (one.encoder, one.reference, one.arm) == pair)
 
 
 def facts_of(stage: Stage, further: Sequence[Skipped]) -> Facts:
@@ -109,6 +125,11 @@ def facts_of(stage: Stage, further: Sequence[Skipped]) -> Facts:
         tasks=[task_facts(task, label_sources(films, task)) for task in stage.tasks],
         not_asked={task.name: without_rare(task.reason) for task in [*stage.skipped, *further]},
         encoders=[_encoder_facts(candidate) for candidate in stage.candidates],
+        mismatches=[
+            Mismatch(encoder=pair.one, reference=pair.other, arm=pair.arm, why=pair.note)
+            for pair in pairs(stage.candidates, settings.matched_within)
+            if pair.note
+        ],
         repetitions=settings.repetitions,
         relevant_difference=settings.relevant_difference,
     )

@@ -4,15 +4,21 @@ from collections.abc import Iterator
 
 from mae_rad.evaluation.names import plain
 from mae_rad.evaluation.reading import Reading
-from mae_rad.evaluation.report.answer import NOT_MEASURED, measured_runs
+from mae_rad.evaluation.report.answer import main_pairs, not_measured, spread_words
 from mae_rad.evaluation.report.facts import Facts
 from mae_rad.evaluation.rows import FLOOR
 
 
 def limits(facts: Facts, reading: Reading) -> Iterator[tuple[str, str]]:
     """(what, why) for a reader who must judge how far the answer reaches."""
-    if not measured_runs(reading):
-        yield "It does not rank methods", NOT_MEASURED
+    main = main_pairs(reading)
+    if said := not_measured(reading):
+        yield "It does not rank methods", said
+    elif said := not_measured(reading, [pair for pair in reading.pairs if pair not in main] or main):
+        yield "Beside the answer, single runs", said
+    if facts.mismatches:
+        told = "; ".join(f"{one.encoder} against {one.reference}: {one.why}" for one in facts.mismatches)
+        yield "What was to be matched is not", f"{told}. A difference may come from that."
     if not any(arm in ("sample_matched", "compute_matched") for _, _, arm in reading.pairs):
         yield (
             "The effort was not matched",
@@ -22,7 +28,7 @@ def limits(facts: Facts, reading: Reading) -> Iterator[tuple[str, str]]:
     yield (
         "The intervals are about these patients only",
         f"They say how much the numbers would move with other test patients of the same kind ({facts.repetitions:,} "
-        "resamples of the patients). Encoders and probes are taken as they are.",
+        f"resamples of the patients), {spread_words(reading)}.",
     )
     yield (
         "One collection of films",

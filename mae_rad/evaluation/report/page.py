@@ -73,8 +73,8 @@ def render(reading: Reading, facts: Facts, pictures: dict[str, Markup]) -> str:
         reading=reading,
         names=names,
         answers=_answers(reading),
-        measured=answer.measured_runs(reading),
-        not_measured=answer.NOT_MEASURED,
+        not_measured=answer.not_measured(reading),
+        spread=answer.spread_words(reading),
         limits=list(limits(facts, reading)),
         pairs=_pairs(reading),
         values=[

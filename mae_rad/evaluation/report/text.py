@@ -25,6 +25,7 @@ def format_table(reading: Reading, facts: Facts) -> str:
     if facts.not_asked:
         blocks.append("Not asked\n" + "\n".join(f"  {name}: {reason}" for name, reason in facts.not_asked.items()))
     answers = [answer.sentence(reading, pair) for pair in answer.main_pairs(reading)]
+    answers += [f"Not matched: {one.encoder} against {one.reference}: {one.why}." for one in facts.mismatches]
     return "\n\n".join([*blocks, *answers, _how_to_read(reading, facts)])
 
 
@@ -39,10 +40,10 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 
 def _how_to_read(reading: Reading, facts: Facts) -> str:
     told = (
-        f"Brackets: 95 % interval over the test patients ({facts.repetitions:,} resamples), encoder and probe as they"
-        " are.\nhigher, lower: after correction for the number of questions."
+        f"Brackets: 95 % interval over the test patients ({facts.repetitions:,} resamples),"
+        f" {answer.spread_words(reading)}.\nhigher, lower: after correction for the number of questions."
     )
-    return told if answer.measured_runs(reading) else f"{told}\n{answer.NOT_MEASURED}"
+    return f"{told}\n{answer.not_measured(reading)}".rstrip()
 
 
 def _task_block(task: TaskFacts, reading: Reading) -> str:
