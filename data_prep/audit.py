@@ -5,10 +5,8 @@ byte is left unexplained; contents are compared with the allow-list, field by fi
 every original identifier is looked for besides. What is unknown is a problem, never a pass.
 """
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
@@ -36,6 +34,7 @@ from data_prep.label_tables import (
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.needles import Needles
 from data_prep.phantom.archive import identifying_values
+from data_prep.pools import spawn_pool
 from data_prep.progress import Progress
 from data_prep.public_folder import DATASET_FILE
 from data_prep.shard_format import (
@@ -185,8 +184,7 @@ def _shards(public: Path, card: DatasetCard, needles: Needles) -> Iterator[Shard
     names, suffix = sorted(card.shards), film_suffix(card.config)
     progress = Progress("audit", "shards", len(names))
     workers = processes(0, len(names))
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(needles,)) if workers > 1 else None
+    pool = spawn_pool(workers, _begin, needles) if workers > 1 else None
     try:
         found: Iterable[ShardAudit] = (
             pool.map(partial(_audit, public, suffix), names)

@@ -22,13 +22,14 @@ from data_prep.deidentify.keys import MIN_SECRET_BYTES, Pseudonyms, frame_key
 from data_prep.errors import FilmReject, Reason
 from data_prep.film_codec import Codec
 from data_prep.manifest import MANIFEST_SCHEMA
+from data_prep.pools import die_with
 from data_prep.quiet import quiet
 from data_prep.sample import Facts, decode_file, make_sample
 from data_prep.scan_pool import read_header
 from data_prep.selection import select
 from data_prep.settings import Settings
 from data_prep.shard_format import Sidecar, Split
-from data_prep.shard_worker import die_with, limit_memory, offer_to_die
+from data_prep.shard_worker import limit_memory, offer_to_die
 from data_prep.sources.archive import ArchiveFile, list_files
 
 __all__ = ["ArchiveFile", "OneFilm", "Preparation", "begin_reading", "list_files", "quiet", "read_films"]

@@ -1,11 +1,9 @@
 """Processes that read headers. Each opens some files ahead of their turn, which hides the latency of slow storage."""
 
-import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
 from itertools import islice
@@ -19,6 +17,7 @@ from data_prep.config import ScanSettings
 from data_prep.deidentify.keys import Pseudonyms
 from data_prep.errors import ArchiveError, Reason
 from data_prep.header_table import HEADERS_SCHEMA
+from data_prep.pools import spawn_pool
 from data_prep.progress import Progress
 from data_prep.quiet import quiet
 from data_prep.sources.archive import ArchiveFile
@@ -115,9 +114,7 @@ def _tasks(files: Sequence[ArchiveFile], known: pa.Table) -> Iterator[_Task]:
 
 def _spread(work: "partial[Chunk]", tasks: Iterator[_Task], workers: int) -> Iterator[Chunk]:
     """Chunks in order, by spawned processes, with few tasks in flight."""
-    ignore_interrupt = (signal.SIGINT, signal.SIG_IGN)  # the parent process hears it and stops them
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=ignore_interrupt)
+    pool = spawn_pool(workers)
     running: deque[Future[Chunk]] = deque()
     try:
         while True:

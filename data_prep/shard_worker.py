@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import cv2
 
 from data_prep.errors import UserError
+from data_prep.pools import die_with
 from data_prep.shard_format import ShardCard
 from data_prep.shard_writer import ShardTask, Unfinished, Watch, fault, write_shard
 
@@ -22,8 +23,6 @@ WriteShard: TypeAlias = Callable[[ShardTask, Path, Watch], ShardCard | Unfinishe
 Message: TypeAlias = ShardCard | Unfinished | Exception | None
 """What a worker says: the result of a task, what went wrong with the whole run, or (None) that it is ready."""
 
-_DEATH_SIGNAL_OF_PARENT = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
 _GIB = 2**30
 
 
@@ -142,13 +141,6 @@ def _result(task: ShardTask, public: Path, notes: _Notes, write: WriteShard) -> 
         return Unfinished(task.name, ())
     except Exception as error:
         return RuntimeError(f"{fault(error)}, shard {task.name}")
-
-
-def die_with(parent: int) -> None:
-    """Be killed by the kernel as soon as the parent ends, in whatever way."""
-    ctypes.CDLL(None).prctl(_DEATH_SIGNAL_OF_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:  # it has ended in between
-        os._exit(1)
 
 
 def offer_to_die() -> None:

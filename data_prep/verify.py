@@ -1,11 +1,9 @@
 """Read a public folder back: checksums, tables, tars, sidecars and every film. Problems name shards and keys only."""
 
 import hashlib
-import multiprocessing
 import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +29,7 @@ from data_prep.label_tables import (
     read_labels,
 )
 from data_prep.ledger import dataset_sha256, written_files
+from data_prep.pools import spawn_pool
 from data_prep.progress import Progress
 from data_prep.sample import pixel_sha256
 from data_prep.shard_format import (
@@ -162,7 +161,7 @@ def _shard_problems(public: Path, card: DatasetCard) -> Iterator[str]:
     hashes = [card.shards[name] for name in names]
     progress = Progress("verify", "shards", len(names))
     workers = processes(0, len(names))
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) if workers > 1 else None
+    pool = spawn_pool(workers) if workers > 1 else None
     try:
         for found in (pool.map if pool else map)(check, names, hashes):
             yield from found

@@ -12,17 +12,13 @@ OUT/truth/identifying.txt  every value of the headers that must not leave the ar
 
 import csv
 import json
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import cv2
 
 from data_prep.errors import ArchiveError
 from data_prep.phantom.dicom_film import file_bytes, film_dataset, identifying, set_pixels
@@ -32,6 +28,7 @@ from data_prep.phantom.identity import Person, Visit, person, visit
 from data_prep.phantom.looks import LOOKS
 from data_prep.phantom.others import REASONS, Companion
 from data_prep.phantom.reports import StudyReport, draw_report
+from data_prep.pools import spawn_pool
 from data_prep.progress import Progress
 
 LABELS = ("foreign_object", "fracture")
@@ -125,8 +122,7 @@ def _each(write: "partial[_Written]", patients: int, workers: int) -> Iterator[_
     if min(workers, patients) == 1:
         yield from map(write, range(patients))
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, patients), context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with spawn_pool(min(workers, patients)) as pool:
         yield from pool.map(write, range(patients))
 
 
