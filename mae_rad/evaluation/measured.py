@@ -24,7 +24,7 @@ from mae_rad.evaluation.intervals import (
     widened,
 )
 from mae_rad.evaluation.metrics import Estimate
-from mae_rad.evaluation.rows import FLOOR, Arm, Row, Verdict
+from mae_rad.evaluation.rows import FLOOR, MAY_BE_NARROW, Arm, Row, Verdict
 from mae_rad.evaluation.settings import CompareSettings
 
 SIGNIFICANT = 0.05
@@ -223,7 +223,7 @@ def _caveat(value: Interval, least: int) -> str:
     if not math.isfinite(value.low):
         return "too few patients of a class for an interval"
     if 0 < least < FEW_PATIENTS:
-        return f"a class has {least} test patients: the interval may be too narrow"
+        return f"a class has {least} test patients: {MAY_BE_NARROW}"
     return ""
 
 

@@ -16,6 +16,9 @@ from mae_rad.evaluation.intervals import Interval
 FLOOR = "random floor"
 """Name of the group of randomly initialised encoders: what an architecture gives without any training."""
 
+MAY_BE_NARROW = "the interval may be too narrow"
+"""In the note of a row whose smallest class has few test patients."""
+
 Method = Literal["mae", "simclr", "supervised", "random", "pca", "imported", "foreign"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Arm = Literal["sample_matched", "compute_matched"]

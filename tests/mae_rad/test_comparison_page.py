@@ -11,7 +11,7 @@ from markupsafe import Markup
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.bench import parent_tags
 from mae_rad.evaluation.intervals import Interval
-from mae_rad.evaluation.names import interval_text
+from mae_rad.evaluation.names import interval_text, plain
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.report import answer
 from mae_rad.evaluation.report.facts import (
@@ -25,7 +25,7 @@ from mae_rad.evaluation.report.facts import (
 from mae_rad.evaluation.report.limits import limits
 from mae_rad.evaluation.report.page import render, write_page
 from mae_rad.evaluation.report.text import format_table
-from mae_rad.evaluation.rows import FLOOR, write_comparison
+from mae_rad.evaluation.rows import FLOOR, MAY_BE_NARROW, write_comparison
 
 EVIL = '<script>alert("x")</script>&<img src=x onerror=y>'
 
@@ -243,6 +243,15 @@ def test_limits_follow_from_the_facts(rows):
     told = dict(limits(strange, Reading(matched)))
     assert not {"The effort was not matched", "Copies across splits"} & set(told)
     assert "x: pretrained on other films" in told["Encoders from elsewhere"]
+
+
+def test_scores_of_few_patients_are_named_among_the_limits(rows):
+    note = f"a class has 7 test patients: {MAY_BE_NARROW}"
+    few = [replace(row, note=note) if row.task == rows[0].task else row for row in rows]
+    facts = made_facts(ASKED, FEW)
+    told = dict(limits(facts, Reading(few)))
+    assert f"For {plain(rows[0].task)}, a class has" in told["Intervals that may be too narrow"]
+    assert "Intervals that may be too narrow" not in dict(limits(facts, Reading(rows)))
 
 
 def test_nothing_is_quoted_unescaped(rows):

@@ -6,7 +6,7 @@ from mae_rad.evaluation.names import plain
 from mae_rad.evaluation.reading import Reading
 from mae_rad.evaluation.report.answer import main_pairs, not_measured, spread_words
 from mae_rad.evaluation.report.facts import Facts
-from mae_rad.evaluation.rows import FLOOR
+from mae_rad.evaluation.rows import FLOOR, MAY_BE_NARROW
 
 
 def limits(facts: Facts, reading: Reading) -> Iterator[tuple[str, str]]:
@@ -54,6 +54,13 @@ def _of_the_data(facts: Facts, reading: Reading) -> Iterator[tuple[str, str]]:
         yield (
             "Too few patients for some questions",
             f"For {tasks}, at least one comparison is open: a difference that matters could be there and not be seen.",
+        )
+    narrow = [plain(task) for task in dict.fromkeys(row.task for row in reading.rows if MAY_BE_NARROW in row.note)]
+    if narrow:
+        yield (
+            "Intervals that may be too narrow",
+            f"For {', '.join(narrow)}, a class has so few test patients, at least somewhere, that resampling them "
+            "tells too little of how far the score may lie from the truth.",
         )
     weak = [task for task in facts.tasks if task.sources.get("report", 0) > task.sources.get("expert", 0)]
     if weak:
