@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import cv2
 import pyarrow as pa
 from pydantic import Field
 from pydicom import Dataset
@@ -22,7 +21,7 @@ from data_prep.deidentify.keys import MIN_SECRET_BYTES, Pseudonyms, frame_key
 from data_prep.errors import FilmReject, Reason
 from data_prep.film_codec import Codec
 from data_prep.manifest import MANIFEST_SCHEMA
-from data_prep.pools import die_with
+from data_prep.pools import spawn_pool
 from data_prep.quiet import quiet
 from data_prep.sample import Facts, decode_file, make_sample
 from data_prep.scan_pool import read_header
@@ -32,7 +31,7 @@ from data_prep.shard_format import Sidecar, Split
 from data_prep.shard_worker import limit_memory, offer_to_die
 from data_prep.sources.archive import ArchiveFile, list_files
 
-__all__ = ["ArchiveFile", "OneFilm", "Preparation", "begin_reading", "list_files", "quiet", "read_films"]
+__all__ = ["ArchiveFile", "OneFilm", "Preparation", "begin_reading", "list_files", "quiet", "read_films", "spawn_pool"]
 
 _SAID_OF_THE_PATIENT = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
@@ -78,17 +77,14 @@ class OneFilm:
     header: Dataset | None
 
 
-def begin_reading(parent: int, memory_gib: float) -> None:
-    """Prepare a process that does nothing but read films: it takes one core, and no more memory than it may.
+def begin_reading(memory_gib: float) -> None:
+    """Prepare a process of a pool that reads films: it takes no more memory than it may, and is the first to lack it.
 
     Args:
-        parent: the process that it ends with.
         memory_gib: what it may take beyond what it has now; 0 sets no limit.
     """
-    die_with(parent)
     offer_to_die()
     limit_memory(memory_gib)
-    cv2.setNumThreads(1)
 
 
 def read_films(file: ArchiveFile, preparation: Preparation) -> list[OneFilm]:

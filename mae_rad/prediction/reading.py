@@ -3,7 +3,6 @@
 A file at which a process dies, or stays too long, is tried once more, alone; then it is given up, and the rest goes on.
 """
 
-import multiprocessing
 import os
 import signal
 import time
@@ -19,7 +18,7 @@ import torch
 from pydicom import Dataset
 
 from data_prep.errors import FilmReject, Reason
-from data_prep.one_film import ArchiveFile, Preparation, begin_reading, read_films
+from data_prep.one_film import ArchiveFile, Preparation, begin_reading, read_films, spawn_pool
 from data_prep.shard_format import Sidecar
 from mae_rad.data.film import Film
 from mae_rad.data.view import FilmPatches, whole_film
@@ -155,9 +154,7 @@ class _Pools:
         _end(self._one)
 
     def _begin(self, workers: int) -> ProcessPoolExecutor:
-        pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(os.getpid(), self._memory)
-        )
+        pool = spawn_pool(workers, _begin, self._memory)
         try:
             pool.submit(os.getpid).result()
         except BrokenProcessPool:
@@ -184,11 +181,10 @@ def _end(pool: ProcessPoolExecutor | None) -> None:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(parent: int, memory_gib: float) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process hears it and stops them
+def _begin(memory_gib: float) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     torch.set_num_threads(1)
-    begin_reading(parent, memory_gib)
+    begin_reading(memory_gib)
 
 
 def _timed(read: Callable[[ArchiveFile], Read], seconds: float, file: ArchiveFile) -> Read:

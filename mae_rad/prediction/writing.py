@@ -1,10 +1,8 @@
 """Pictures and Structured Reports of answers, drawn in processes of their own: each costs more than the answer."""
 
-import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from data_prep.one_film import begin_reading, quiet
+from data_prep.one_film import begin_reading, quiet, spawn_pool
 from data_prep.shard_format import Sidecar
 from mae_rad.errors import PredictionError
 from mae_rad.prediction.folder import OVERLAYS, REPORTS
@@ -79,13 +77,7 @@ class Writers:
     def __init__(self, out: Path, author: Author, workers: int) -> None:
         self._out, self._author = out, author
         self._most = 4 * workers
-        self._pool = (
-            ProcessPoolExecutor(
-                workers, multiprocessing.get_context("spawn"), initializer=begin_reading, initargs=(os.getpid(), 0)
-            )
-            if workers
-            else None
-        )
+        self._pool = spawn_pool(workers, begin_reading, 0) if workers else None
         self._waiting: deque[Future[Record]] = deque()
 
     def write(self, answer: Answer) -> Iterator[Record]:
