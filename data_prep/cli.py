@@ -198,8 +198,8 @@ def _label(args: argparse.Namespace) -> int:
     from data_prep.expert_labels import LabelFiles, write_labels
     from data_prep.label_config import LabelSettings
     from data_prep.labels.overview import write_overview
-    from data_prep.reports.label import label_from_reports
-    from data_prep.reports.reading import refuse_missing
+    from data_prep.radiology_reports.label import label_from_reports
+    from data_prep.radiology_reports.reading import refuse_missing
 
     reports = [place for place in args.reports if not _is_override(str(place))]
     overrides = [str(word) for word in args.reports if _is_override(str(word))] + args.overrides

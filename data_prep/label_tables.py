@@ -78,7 +78,7 @@ def read_boxes(public: Path) -> pa.Table:
 
 
 def from_private_report(labels: pa.Table) -> pa.Array:
-    """Which rows were read from a report text by ``data_prep.reports``: they have offsets into it."""
+    """Which rows were read from a report text by ``data_prep.radiology_reports``: they have offsets into it."""
     return pc.is_valid(labels["start"])
 
 

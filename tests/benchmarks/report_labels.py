@@ -17,9 +17,9 @@ from pathlib import Path
 from time import process_time
 from typing import NamedTuple
 
-from data_prep.reports.conclusions import conclusions, on_film
-from data_prep.reports.mentions import find_mentions
-from data_prep.reports.reading import of_xml
+from data_prep.radiology_reports.conclusions import conclusions, on_film
+from data_prep.radiology_reports.mentions import find_mentions
+from data_prep.radiology_reports.reading import of_xml
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "radiographs" / "reports-openi"
 GROUPS = {

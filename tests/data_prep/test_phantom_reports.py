@@ -10,10 +10,10 @@ from data_prep.phantom.archive import identifying_values, write_archive
 from data_prep.phantom.draws import OBJECT_KINDS, draw_patient
 from data_prep.phantom.report_sentences import KINDS
 from data_prep.phantom.reports import DOUBTED, MISSED, StudyReport, draw_report
-from data_prep.reports.conclusions import conclusions, on_film
-from data_prep.reports.languages import language_of
-from data_prep.reports.mentions import find_mentions
-from data_prep.reports.vocabulary import FINDINGS
+from data_prep.radiology_reports.conclusions import conclusions, on_film
+from data_prep.radiology_reports.languages import language_of
+from data_prep.radiology_reports.mentions import find_mentions
+from data_prep.radiology_reports.vocabulary import FINDINGS
 
 PATIENTS, SEED = 400, 7
 

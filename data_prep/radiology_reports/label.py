@@ -24,14 +24,14 @@ from data_prep.atomic import PRIVATE_MODE, published
 from data_prep.errors import LabelError, SecretError
 from data_prep.manifest import write_private_text
 from data_prep.progress import Progress
-from data_prep.reports.film_labels import NO_FILMS, FilmLabels, put_labels
-from data_prep.reports.languages import LANGUAGES, Language, language_of
-from data_prep.reports.mentions import Mention, find_mentions
-from data_prep.reports.phrases import lowered
-from data_prep.reports.reading import Problems, Report, read_reports
-from data_prep.reports.review import REVIEW_FILE, review_page
-from data_prep.reports.studies import PROBLEMS, Studies
-from data_prep.reports.vocabulary import triggers
+from data_prep.radiology_reports.film_labels import NO_FILMS, FilmLabels, put_labels
+from data_prep.radiology_reports.languages import LANGUAGES, Language, language_of
+from data_prep.radiology_reports.mentions import Mention, find_mentions
+from data_prep.radiology_reports.phrases import lowered
+from data_prep.radiology_reports.reading import Problems, Report, read_reports
+from data_prep.radiology_reports.review import REVIEW_FILE, review_page
+from data_prep.radiology_reports.studies import PROBLEMS, Studies
+from data_prep.radiology_reports.vocabulary import triggers
 from data_prep.shard_format import read_dataset_card
 
 REPORTS_FILE, MENTIONS_FILE, PROBLEMS_FILE = "reports.parquet", "mentions.parquet", "report_problems.csv"

@@ -1,13 +1,13 @@
-"""Mentions of findings in a report, and what is asserted of each: ``tests/data_prep/reports/DEFINITIONS.md``."""
+"""Mentions of findings in a report and what is asserted of them: see DEFINITIONS.md beside the tests of this package."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from data_prep.reports.languages import Language
-from data_prep.reports.phrases import lowered
-from data_prep.reports.scope import CUES, Clause, Cue
-from data_prep.reports.sections import Kind, Sentence, sentences
-from data_prep.reports.vocabulary import (
+from data_prep.radiology_reports.languages import Language
+from data_prep.radiology_reports.phrases import lowered
+from data_prep.radiology_reports.scope import CUES, Clause, Cue
+from data_prep.radiology_reports.sections import Kind, Sentence, sentences
+from data_prep.radiology_reports.vocabulary import (
     FINDINGS,
     FRACTURE,
     STAYING,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from data_prep.reports.conclusions import CONTRADICTED, LIKELY, Conclusion, conclusions, on_film
-from data_prep.reports.languages import Language
-from data_prep.reports.mentions import find_mentions
+from data_prep.radiology_reports.conclusions import CONTRADICTED, LIKELY, Conclusion, conclusions, on_film
+from data_prep.radiology_reports.languages import Language
+from data_prep.radiology_reports.mentions import find_mentions
 
 
 def on(text: str, body_part: str | None = None, side: str | None = None, language: Language = "de",

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-import data_prep.reports
-from data_prep.reports.phrases import Triggers, lowered, pattern, word_list
-from data_prep.reports.scope import CUES
-from data_prep.reports.sections import Kind
-from data_prep.reports.vocabulary import FINDINGS
+import data_prep.radiology_reports
+from data_prep.radiology_reports.phrases import Triggers, lowered, pattern, word_list
+from data_prep.radiology_reports.scope import CUES
+from data_prep.radiology_reports.sections import Kind
+from data_prep.radiology_reports.vocabulary import FINDINGS
 
-WORDS = Path(data_prep.reports.__file__).parent / "words"
+WORDS = Path(data_prep.radiology_reports.__file__).parent / "words"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class Entry:
 @cache
 def word_list(name: str) -> tuple[Entry, ...]:
     """The lines of ``words/<name>.txt``."""
-    text = resources.files("data_prep.reports").joinpath("words", f"{name}.txt").read_text(encoding="utf-8")
+    text = resources.files("data_prep.radiology_reports").joinpath("words", f"{name}.txt").read_text(encoding="utf-8")
     entries = []
     for line in text.splitlines():
         key, colon, listed = line.partition(":")

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from data_prep.reports.languages import Language
-from data_prep.reports.phrases import WORDS, pattern, word_list
-from data_prep.reports.vocabulary import Qualifier
+from data_prep.radiology_reports.languages import Language
+from data_prep.radiology_reports.phrases import WORDS, pattern, word_list
+from data_prep.radiology_reports.vocabulary import Qualifier
 
 CUES = ("other_side", "hypothetical", "absent", "uncertain", "likely", "history", "follow_up")
 """What a cue makes of a finding; the first of several goes first. What is likely is uncertain, but less so."""

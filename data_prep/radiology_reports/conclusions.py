@@ -7,8 +7,8 @@ the strongest counts: present, uncertain, absent; but what the findings doubt an
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from data_prep.reports.mentions import Assertion, Mention, on_side
-from data_prep.reports.vocabulary import FINDINGS, FRACTURE, OBJECTS, neighbours
+from data_prep.radiology_reports.mentions import Assertion, Mention, on_side
+from data_prep.radiology_reports.vocabulary import FINDINGS, FRACTURE, OBJECTS, neighbours
 
 FOREIGN_OBJECT = "foreign_object"
 AGES = {"fracture_acute": "acute", "fracture_old": "old"}

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Literal
 
-from data_prep.reports.phrases import WORDS, lowered, word_list
+from data_prep.radiology_reports.phrases import WORDS, lowered, word_list
 
 Language = Literal["de", "en"]
 LANGUAGES: tuple[Language, ...] = ("de", "en")

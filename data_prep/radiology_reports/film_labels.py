@@ -11,8 +11,8 @@ from data_prep.atomic import published
 from data_prep.errors import ShardFormatError
 from data_prep.index import read_index
 from data_prep.label_tables import LABELS_FILE, from_private_report, read_labels
-from data_prep.reports.conclusions import LABELS, Conclusion, conclusions, on_film
-from data_prep.reports.mentions import Assertion, Mention
+from data_prep.radiology_reports.conclusions import LABELS, Conclusion, conclusions, on_film
+from data_prep.radiology_reports.mentions import Assertion, Mention
 from data_prep.shard_format import LABELS_SCHEMA
 from data_prep.shard_writer import index_bytes
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep.reports.sections import sentences
+from data_prep.radiology_reports.sections import sentences
 
 
 def read(text: str) -> list[tuple[str, str]]:

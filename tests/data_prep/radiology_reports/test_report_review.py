@@ -3,8 +3,8 @@
 import re
 from html.parser import HTMLParser
 
-from data_prep.reports.mentions import find_mentions
-from data_prep.reports.review import PER_CLASS, review_page
+from data_prep.radiology_reports.mentions import find_mentions
+from data_prep.radiology_reports.review import PER_CLASS, review_page
 
 TEXTS = [
     "Radiusfraktur <script>alert('x')</script> & Platte in situ.",

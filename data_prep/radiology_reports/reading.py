@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 from data_prep.deidentify.vocabulary import normalise
 from data_prep.errors import LabelError
-from data_prep.reports.languages import LANGUAGES, Language
-from data_prep.reports.phrases import word_list
+from data_prep.radiology_reports.languages import LANGUAGES, Language
+from data_prep.radiology_reports.phrases import word_list
 from data_prep.sources.csv_table import csv_rows
 
 NAMES = ("accession", "study_uid", "sop_instance_uid", "path", "patient_id")
@@ -113,7 +113,7 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     if not texts or not names:
         missing = "texts: text, or findings and impression" if not texts else f"studies: {', '.join(NAMES)}"
         raise LabelError(
-            f"{path} line 1: no column of {missing} (known spellings: data_prep/reports/words/columns.txt)"
+            f"{path} line 1: no column of {missing} (known spellings: data_prep/radiology_reports/words/columns.txt)"
         )
     return found
 

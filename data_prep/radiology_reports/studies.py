@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from data_prep.deidentify.keys import frame_key
 from data_prep.manifest import key_fingerprint, read_linkage, read_manifest
-from data_prep.reports.reading import FILE_NAME, Report
+from data_prep.radiology_reports.reading import FILE_NAME, Report
 
 _LINKED = {"accession": "accession", "study_uid": "study_uid", "sop_instance_uid": "sop_instance_uid"}
 UNKNOWN, SEVERAL, DISAGREE, NAMELESS = "unknown_study", "several_studies", "identifiers_disagree", "no_identifier"

@@ -13,11 +13,17 @@ from data_prep.cli import main
 from data_prep.errors import ArchiveError, LabelError, SecretError, UserError
 from data_prep.expert_labels import LabelFiles, write_labels
 from data_prep.label_tables import read_labels
-from data_prep.reports.conclusions import LABELS
-from data_prep.reports.label import MENTIONS_FILE, PROBLEMS_FILE, REPORTS_FILE, ReportSummary, label_from_reports
-from data_prep.reports.review import REVIEW_FILE
+from data_prep.radiology_reports.conclusions import LABELS
+from data_prep.radiology_reports.label import (
+    MENTIONS_FILE,
+    PROBLEMS_FILE,
+    REPORTS_FILE,
+    ReportSummary,
+    label_from_reports,
+)
+from data_prep.radiology_reports.review import REVIEW_FILE
 from data_prep.shard_format import LABELS_SCHEMA
-from tests.data_prep.reports.report_folders import FILMS, Film, write_folders
+from tests.data_prep.radiology_reports.report_folders import FILMS, Film, write_folders
 
 
 @pytest.fixture
@@ -212,7 +218,7 @@ def test_the_same_reports_give_the_same_bytes_from_any_number_of_processes(
     names = [folders[1] / "labels.parquet", folders[0] / REVIEW_FILE, folders[0] / MENTIONS_FILE]
     run(folders, table)
     before = [path.read_bytes() for path in names]
-    monkeypatch.setattr("data_prep.reports.label._WORTH_A_POOL", 1)
+    monkeypatch.setattr("data_prep.radiology_reports.label._WORTH_A_POOL", 1)
     run(folders, table, workers=2)
     assert [path.read_bytes() for path in names] == before
 

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from data_prep.reports.languages import LANGUAGES, Language
-from data_prep.reports.phrases import WORDS, Entry, Triggers, pattern, word_list
+from data_prep.radiology_reports.languages import LANGUAGES, Language
+from data_prep.radiology_reports.phrases import WORDS, Entry, Triggers, pattern, word_list
 
 FRACTURE = "fracture"
 OBJECTS = ("implant", "tube_line", "electrode_lead", "jewellery_clothing", "retained_object")

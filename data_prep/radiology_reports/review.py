@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from data_prep.reports.mentions import Assertion, Mention
-from data_prep.reports.vocabulary import FINDINGS
+from data_prep.radiology_reports.mentions import Assertion, Mention
+from data_prep.radiology_reports.vocabulary import FINDINGS
 
 REVIEW_FILE = "report_review.html"
 PER_CLASS = 6
@@ -104,7 +104,7 @@ def _shown(number: int, study: str, text: str, mention: Mention) -> Shown:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("data_prep.reports"),
+        loader=PackageLoader("data_prep.radiology_reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
