@@ -1,4 +1,4 @@
-"""Mentions of findings in a report and what is asserted of them: see DEFINITIONS.md beside the tests of this package."""
+"""Mentions of findings in a report and what is asserted of them: DEFINITIONS.md beside this package's tests."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
