@@ -1,4 +1,4 @@
-# make demo    install, then films → shards → two encoders → comparison, on a synthetic archive
+# make demo    install, then films → shards → two encoders → comparison → head → predictions, on a synthetic archive
 # make test    install, then check and test
 # A fresh machine needs Python ≥ 3.11 with venv, and a C compiler.
 PYTHON ?= python3
