@@ -28,10 +28,10 @@ MERGES: dict[str, tuple[str, ...]] = {
     "weak_only": ("report", "metadata"),
 }
 """Name of a policy → the sources that are asked, in their order."""
-REASONS = ("", "not labelled", "uncertain", "labels conflict", "not mentioned")
+REASONS = ("", "not labelled", "uncertain", "labels conflict", "not mentioned", "confidence 0")
 """Why a film has no value; the code is the place in this list, 0 is a film that has one."""
 
-_KNOWN, _NOT_LABELLED, _UNCERTAIN, _CONFLICT, _NOT_MENTIONED = range(len(REASONS))
+_KNOWN, _NOT_LABELLED, _UNCERTAIN, _CONFLICT, _NOT_MENTIONED, _WEIGHTLESS = range(len(REASONS))
 _SAID = ("absent", "present", "uncertain")
 _UNSURE = _SAID.index("uncertain")
 _COUNTS_AS = {"negative": _SAID.index("absent"), "positive": _SAID.index("present")}
@@ -128,6 +128,8 @@ def resolve(
     if policy.not_mentioned == "absent":
         said = reasons == _NOT_MENTIONED
         values[said], weights[said], reasons[said] = 0, silent_sure[said] / silent[said], _KNOWN
+    weightless = (reasons == _KNOWN) & (weights == 0)
+    values[weightless], reasons[weightless] = np.nan, _WEIGHTLESS
     shape = len(films), len(columns)
     return Resolved(
         films,
@@ -206,7 +208,9 @@ def _mean(votes: Votes, sure: Votes, policy: LabelPolicy) -> tuple[Votes, Votes,
     total = np.where(sure > 0, value * sure, 0).sum(axis=0)
     values = np.divide(total, confidence, out=np.full(len(total), np.nan), where=confidence > 0)
     weights = confidence / np.maximum(votes.sum(axis=0), 1)
-    reasons = np.where(np.isfinite(values), _KNOWN, _UNCERTAIN).astype(np.int8)
+    counted = (votes.sum(axis=0) > 0) & ~(uncertain & (policy.uncertain == "class"))
+    unknown = np.where(counted, _WEIGHTLESS, _UNCERTAIN)
+    reasons = np.where(np.isfinite(values), _KNOWN, unknown).astype(np.int8)
     return values, weights, uncertain, reasons
 
 

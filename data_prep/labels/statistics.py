@@ -9,7 +9,12 @@ from data_prep.label_policy import REASONS, LabelPolicy, Resolved, resolve
 from data_prep.label_tables import MERGED, SOURCES, STATISTICS_SCHEMA
 
 _SAID = ("present", "absent", "uncertain", "conflict", "not_mentioned", "number")
-_UNKNOWN = {"uncertain": "uncertain", "labels conflict": "conflict", "not mentioned": "not_mentioned"}
+_UNKNOWN = {
+    "uncertain": "uncertain",
+    "labels conflict": "conflict",
+    "not mentioned": "not_mentioned",
+    "confidence 0": "uncertain",
+}
 
 
 def statistics_of(labels: pa.Table, index: pa.Table, policy: LabelPolicy) -> pa.Table:

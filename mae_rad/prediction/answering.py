@@ -1,5 +1,6 @@
 """What a model says of films of one grid: scores or boxes, and maps of where they come from."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from mae_rad.data.batch import Patches
 from mae_rad.data.box_geometry import whole_film_frame
 from mae_rad.data.film import Film
 from mae_rad.data.loader import stack
+from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import ViT
 from mae_rad.errors import PredictionError
 from mae_rad.export.predictor import Predictor
@@ -21,6 +23,8 @@ from mae_rad.prediction.record import Finding, FoundBox, Record
 from mae_rad.prediction.scope import asked_labels
 from mae_rad.prediction.settings import PredictSettings
 from mae_rad.prediction.writing import Answer
+
+_log = logging.getLogger(__name__)
 
 _CORNERS = ("x_min", "y_min", "x_max", "y_max")
 
@@ -44,6 +48,8 @@ class Answering:
         self._device = _device(settings.runtime.device)
         self._predictor, self._settings = predictor.to(self._device).eval(), settings
         self._labels, self._points = predictor.card.labels, predictor.card.operating_points
+        if isinstance(predictor.encoder, ResNet) and not self.draws_boxes and _maps_wanted(settings) != "none":
+            _log.warning("this model is a ResNet: pictures come without heat maps, which are drawn for a ViT only")
 
     @property
     def draws_boxes(self) -> bool:
@@ -135,7 +141,7 @@ class Answering:
         reached = [[self._labels.index(one.label) for one in record.findings if one.found] for record in records]
         labels = sorted({place for of_film in reached for place in of_film})
         encoder, head = self._predictor.encoder, self._predictor.head
-        wanted = self._settings.explain if self._settings.overlays != "none" else "none"
+        wanted = _maps_wanted(self._settings)
         if wanted == "none" or not labels or not isinstance(encoder, ViT) or not isinstance(head, ClassificationHead):
             return [()] * len(asked)
         if wanted == "attention_rollout":
@@ -158,6 +164,10 @@ class Answering:
             )
             for of_film, places in zip(cams, reached, strict=True)
         ]
+
+
+def _maps_wanted(settings: PredictSettings) -> str:
+    return settings.explain if settings.overlays != "none" else "none"
 
 
 def _device(wanted: str) -> torch.device:

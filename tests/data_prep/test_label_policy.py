@@ -130,6 +130,19 @@ def test_films_and_labels_come_in_the_order_asked_for() -> None:
     assert by_default.keys == ["a", "b", "c"] and by_default.labels == ("coin", "fracture", "mass")
 
 
+@pytest.mark.parametrize("readers", ["majority", "mean", "ignore"])
+def test_a_word_of_no_confidence_is_unknown_and_counted(readers: str) -> None:
+    policy = {"readers": readers}
+    nothing = (UNKNOWN, 0, "confidence 0")
+    assert one(policy, said("present", confidence=0.0)) == nothing
+    assert one(policy, said("absent", reader=1, confidence=0.0), said("absent", reader=2, confidence=0.0)) == nothing
+    assert one(policy | {"not_mentioned": "absent"}, said("not_mentioned", confidence=0.0)) == nothing
+    assert one(policy | {"uncertain": "soft"}, said("uncertain", confidence=0.0)) == nothing
+    assert one(policy, said("uncertain", confidence=0.0)) == (UNKNOWN, 0, "uncertain")
+    found = resolve(table(said("present", confidence=0.0)), LabelPolicy.model_validate(policy))
+    assert found.left_out("fracture") == {"confidence 0": 1}
+
+
 def test_numbers_are_no_findings() -> None:
     numbers = pa.Table.from_pylist([{"key": "a", "label": "age", "number": 7.5, "source": "expert"}], LABELS_SCHEMA)
     assert resolve(numbers, LabelPolicy()).values.shape == (0, 0)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from data_prep.one_film import Preparation
+from mae_rad.encoders.resnet import ResNetSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.export.predictor import build_model, save_predictor
 from mae_rad.export.predictor_card import Scope
@@ -25,6 +26,7 @@ def write_predictor(
     views: tuple[str, ...] = ("PA", "LATERAL"),
     preparation: Preparation | None = None,
     boxes: bool = False,
+    resnet: bool = False,
     where: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
 ) -> Path:
@@ -32,7 +34,9 @@ def write_predictor(
 
     ``where`` is label → which films are asked for it.
     """
-    encoder = EncoderSettings(model="vit_tiny", dim=32, depth=2, heads=2, patch=8)
+    encoder: EncoderSettings | ResNetSettings = EncoderSettings(model="vit_tiny", dim=32, depth=2, heads=2, patch=8)
+    if resnet:
+        encoder = ResNetSettings(model="resnet18")
     labels = [{"label": label, "where": (where or {}).get(label, {})} for label in LABELS]
     task: TaskSettings = ClassificationSettings.model_validate({"labels": labels})
     if boxes:

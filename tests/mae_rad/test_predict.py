@@ -218,6 +218,16 @@ def test_every_way_to_explain_draws(explain: str, tmp_path: Path) -> None:
     assert (coloured > 50) == (explain != "none")
 
 
+def test_a_resnet_says_that_it_draws_no_maps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    hand(tmp_path / "films" / "hand.dcm", "hand")
+    model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, resnet=True)
+    for explain, told in (("grad_cam", 1), ("none", 0)):
+        caplog.clear()
+        ask(model, [tmp_path / "films"], tmp_path / explain, explain=explain, reports=False)
+        assert caplog.text.count("without heat maps") == told
+        assert (tmp_path / explain / "overlays" / "000001.png").is_file()
+
+
 def test_pictures_of_findings_alone(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     for threshold, drawn in ((0.0, 1), (1.0, 0)):
