@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a finetuning run, or a predictor folder")
     parser.add_argument("words", nargs="+", metavar="FILES|key=value", help="films or folders; out is required")
     options = parser.parse_intermixed_args(arguments)
-    overrides = [word for word in options.words if _SETTING.fullmatch(word)]
-    files = [Path(word) for word in options.words if not _SETTING.fullmatch(word)]
+    overrides = [word for word in options.words if _SETTING.fullmatch(word) and not Path(word).exists()]
+    files = [Path(word) for word in options.words if word not in overrides]
 
     def action() -> int:
         from mae_rad.prediction.settings import PredictSettings  # noqa: PLC0415 - --help without torch

@@ -311,6 +311,16 @@ def test_user_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert message.count("\n") == 1
 
 
+def test_a_file_that_is_there_is_a_film_even_where_its_name_reads_like_a_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand(tmp_path / "x=1.dcm", "hand")
+    monkeypatch.chdir(tmp_path)
+    words = [str(write_predictor(tmp_path / "model")), "x=1.dcm", "out=answers", "overlays=none", "reports=false"]
+    assert main([*words, "runtime.workers=0", "runtime.device=cpu"]) == 0
+    assert set(records(tmp_path / "answers")) == {"x=1.dcm"}
+
+
 class _PlantedBoxes(nn.Module):
     """Answers with the same two boxes on every film, in pixels of the grid."""
 
