@@ -34,10 +34,11 @@ class Budget:
 def read_budget(run: Path, provenance: Mapping[str, str | int | float | None]) -> Budget | None:
     """Of a run by what its encoder says of it, else by its settings up to the step of the encoder.
 
-    None for what was not pretrained here, and for a run that began with other weights: what these cost is not known.
+    None for what was not pretrained here, for what learned from labels, which is another effort, and for a run that
+    began with other weights: what these cost is not known.
     """
     films, steps = provenance.get("films_seen"), provenance.get("steps")
-    if not isinstance(films, int) or provenance.get("started_from_sha256"):
+    if not isinstance(films, int) or provenance.get("started_from_sha256") or provenance.get("labels"):
         return None
     flops = provenance.get("training_flops")
     if not isinstance(flops, float | int):

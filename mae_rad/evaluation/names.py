@@ -64,7 +64,7 @@ LABELLED = ("linear", "knn", "attentive")
 METHODS = {
     "mae": ("MAE", "masked autoencoding: most of a film is hidden and the encoder learns to fill it in"),
     "simclr": ("SimCLR", "contrastive learning: two altered views of one film are to look alike, other films not"),
-    "supervised": ("supervised", "learned from labels, from scratch"),
+    "supervised": ("supervised", "learned from labels"),
     "random": ("random", "not trained at all: the floor that any training must beat"),
     "pca": ("pixel PCA", "no network: principal components of the pixels"),
     "imported": ("imported", "trained elsewhere, its weights taken over"),

@@ -51,7 +51,7 @@ def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | Non
     return f"""# Radiograph encoder
 
 Vision Transformer, {dim} channels, {depth} blocks, {heads} heads, {card.parameters:,} parameters.
-Trained without labels.
+{_learned(card)}
 
 ## Use
 
@@ -76,6 +76,11 @@ For research. Not a medical device: it makes vectors, not findings, and no part 
 What holds for the films that it was trained on need not hold for another hospital, scanner or body part. Measure before
 use.
 """
+
+
+def _learned(card: EncoderCard) -> str:
+    labels = card.provenance.get("labels")
+    return f"Trained with labels of films: {labels}." if labels else "Trained without labels."
 
 
 def _own_usage(dim: int) -> str:

@@ -20,9 +20,9 @@ from mae_rad.data.batch import Patches
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.order import Order
 from mae_rad.data.shards import ShardIndex
-from mae_rad.encoders.resnet import ResNet
+from mae_rad.encoders.resnet import ResNet, ResNetSettings
 from mae_rad.errors import RunError
-from mae_rad.export.encoder import portable, read_card, start_encoder
+from mae_rad.export.encoder import portable, read_card, save_encoder, start_encoder
 from mae_rad.export.objective import encoder_folder
 from mae_rad.export.predictor import build_model, save_predictor
 from mae_rad.export.predictor_card import Scope
@@ -154,6 +154,7 @@ class Finetuning(Work):
             "provenance": self.provenance() | self._films_used() | {"best_step": step},
         }
         save_predictor(self._model.encoder, self._model.head, folder.predictor, card)
+        self._save_encoder(folder)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -164,6 +165,16 @@ class Finetuning(Work):
     def provenance(self) -> dict[str, str | int | float | None]:
         """With the encoder that it began with."""
         return super().provenance() | {"started_from_sha256": self._started_from}
+
+    def _save_encoder(self, folder: RunFolder) -> None:
+        """Apart from the head, for another task to begin with; a frozen one is where it came from."""
+        encoder, settings = self._model.encoder, self.encoder
+        if isinstance(encoder, ResNet) or isinstance(settings, ResNetSettings):
+            return
+        if self.settings.adaptation.encoder == "finetuned":
+            provenance = self.provenance() | {"labels": ", ".join(label.title for label in self.settings.task.labels)}
+            tokens = self.settings.film.tokens
+            save_encoder(encoder, settings, folder.encoder, tokens=tokens, provenance=provenance)
 
     @torch.no_grad()
     def _answered(self, split: str, who: Ranks, *, precise: bool = False) -> Answered:

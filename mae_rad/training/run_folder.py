@@ -4,7 +4,7 @@ RUN/
   config.yaml       resolved settings
   run.json          what a resumed run must share: settings that change results, dataset, code version
   checkpoints/      step-0000500/ …, latest.json: see ``checkpoints.py``
-  encoder/          exported encoder: safetensors, preprocessing, model card (of a pretraining)
+  encoder/          exported encoder: safetensors, preprocessing, model card (where one was trained)
   best.safetensors  best weights so far, of which step and by which metric (of a finetuning, as what follows)
   predictor/        encoder and head: safetensors, calibration, operating points, model card
   evaluation/       tables and pictures of the final judgement

@@ -15,8 +15,10 @@ from mae_rad.data.box_geometry import whole_film_frame
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
 from mae_rad.errors import EvaluationError
+from mae_rad.evaluation.budget import read_budget
 from mae_rad.evaluation.detection_metrics import quick_estimates
 from mae_rad.evaluation.detections import FilmDetections
+from mae_rad.export.encoder import load_encoder
 from mae_rad.export.predictor import load_predictor
 from mae_rad.finetuning.settings import FinetuneSettings
 from tests.mae_rad.boxed_films import write_boxed, write_tables
@@ -149,6 +151,20 @@ def test_it_trains_on_squares_frozen_and_with_a_resnet(public: Path, tmp_path: P
     assert results(run)["test", "froc"]["n_films"] == 10
     predictor = load_predictor(run)
     assert any(name.startswith("encoder.") for name in predictor.state_dict())
+
+
+def test_a_task_begins_with_the_encoder_that_another_has_trained(public: Path, finished: Path, tmp_path: Path) -> None:
+    encoder, card = load_encoder(finished / "encoder")
+    predictor = load_predictor(finished).state_dict()
+    assert all(torch.equal(value, predictor[f"encoder.{name}"]) for name, value in encoder.state_dict().items())
+    assert card.provenance["labels"] == "object" and card.preprocessing.tokens == 64
+    assert "Trained with labels of films: object." in (finished / "encoder" / "README.md").read_text()
+    run = finetuned(public, tmp_path / "run", f"start_from={finished}", "adaptation.encoder=frozen")
+    further = load_predictor(run)
+    assert further.card.provenance["started_from_sha256"] == card.weights_sha256
+    assert all(torch.equal(value, further.encoder.state_dict()[name]) for name, value in encoder.state_dict().items())
+    assert not (run / "encoder").exists()  # it is still that of the first
+    assert read_budget(finished, card.provenance) is None
 
 
 @pytest.mark.slow

@@ -81,7 +81,12 @@ def _stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 def test_the_run_folder_holds_what_the_readme_says(finished: Path) -> None:
     names = {"config.yaml", "run.json", "checkpoints", "metrics.jsonl", "mlflow_run", "samples"}
-    assert {path.name for path in finished.iterdir()} == names | {"best.safetensors", "predictor", "evaluation"}
+    assert {path.name for path in finished.iterdir()} == names | {
+        "best.safetensors",
+        "predictor",
+        "encoder",
+        "evaluation",
+    }
     tables = {"results.parquet", "results.txt", "predictions.parquet"}
     pictures = {
         "curves.png",
