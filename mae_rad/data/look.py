@@ -28,8 +28,11 @@ def add_noise(values: NDArray[np.uint16], variation: Variation) -> NDArray[np.ui
     if variation.noise == 0:
         return values
     generator = np.random.Generator(np.random.Philox(key=variation.noise_seed))
-    noise = generator.standard_normal(values.shape, dtype=np.float32) * np.float32(variation.noise * WHITE)
-    return np.asarray(np.rint(np.clip(values + noise, 0, WHITE)), dtype=np.uint16)
+    noisy = generator.standard_normal(values.shape, dtype=np.float32)
+    noisy *= np.float32(variation.noise * WHITE)
+    noisy += values
+    np.rint(np.clip(noisy, 0, WHITE, out=noisy), out=noisy)  # in place: a third of the time
+    return noisy.astype(np.uint16)
 
 
 def _moved_window(display: Display, variation: Variation) -> NDArray[np.uint16]:
