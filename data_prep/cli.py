@@ -26,7 +26,8 @@ _OVERRIDE = re.compile(r"[a-z_][a-z0-9_.]*=.*", re.DOTALL)
 def _phantom(args: argparse.Namespace) -> int:
     from data_prep.phantom.archive import write_archive
 
-    print(write_archive(args.out, patients=args.patients, seed=args.seed, workers=args.workers))
+    made = write_archive(args.out, patients=args.patients, seed=args.seed, workers=args.workers, contrast=args.contrast)
+    print(made)
     return 0
 
 
@@ -273,6 +274,7 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     phantom.add_argument("--patients", type=int, required=True, metavar="N", help="how many patients")
     phantom.add_argument("--seed", type=int, required=True, metavar="S", help="another seed, other patients")
     phantom.add_argument("--workers", type=int, default=0, metavar="W", help="processes; 0 (default): one per core")
+    phantom.add_argument("--contrast", type=float, default=1.0, metavar="F", help="times that of findings (default: 1)")
 
     scan = _command(commands, "scan", _scan, "read the headers of an archive into a private folder", overrides=True)
     scan.add_argument("archives", nargs="+", metavar="ARCHIVE", help="folders or files with films")

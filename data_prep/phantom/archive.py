@@ -12,6 +12,7 @@ OUT/truth/identifying.txt  every value of the headers that must not leave the ar
 
 import csv
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -69,21 +70,22 @@ class _Written:
 
 
 def write_archive(
-    out: Path, *, patients: int, seed: int, workers: int = 0, long_side: int | None = None
+    out: Path, *, patients: int, seed: int, workers: int = 0, contrast: float = 1.0, long_side: int | None = None
 ) -> PhantomSummary:
     """Write an archive of ``patients`` into the new or empty folder ``out``; the same bytes for any ``workers``.
 
     Args:
         workers: processes; 0 takes one per core.
+        contrast: times that of the findings; at 1 their difficulty is the fixed one.
         long_side: pixels, in place of what each scanner has.
 
     Raises:
         ArchiveError: the folder holds files, cannot be written, or there would be no patient.
     """
-    if patients < 1 or seed < 0 or workers < 0:
-        raise ArchiveError("--patients must be at least 1, --seed and --workers at least 0")
+    if patients < 1 or seed < 0 or workers < 0 or not 0 < contrast < math.inf:
+        raise ArchiveError("--patients must be at least 1, --seed and --workers at least 0, --contrast above 0")
     _prepare(out)
-    write = partial(_write_patient, out / "archive", seed, patients, long_side)
+    write = partial(_write_patient, out / "archive", seed, patients, contrast, long_side)
     progress = Progress("phantom", "patients", patients)
     done: list[_Written] = []
     for written in _each(write, patients, workers or os.cpu_count() or 1):
@@ -126,7 +128,9 @@ def _each(write: "partial[_Written]", patients: int, workers: int) -> Iterator[_
         yield from pool.map(write, range(patients))
 
 
-def _write_patient(archive: Path, seed: int, patients: int, long_side: int | None, index: int) -> _Written:
+def _write_patient(
+    archive: Path, seed: int, patients: int, contrast: float, long_side: int | None, index: int
+) -> _Written:
     patient = draw_patient(seed, index, patients)
     who = person(seed, index, patient.anatomy, patient.studies[0].day)
     written = _Written([], set(), [])
@@ -134,7 +138,7 @@ def _write_patient(archive: Path, seed: int, patients: int, long_side: int | Non
         when = visit(seed, index, study.index, study.day, study.look, patient.anatomy.sex)
         folder = _folder(patient, study, who, when)
         number = 0
-        for draw in study.films:
+        for draw in (film.with_contrast(contrast) for film in study.films):
             film = render(patient.anatomy, study, draw, long_side=long_side)
             dataset = film_dataset(patient, study, draw, film, who, when)
             syntax = LOOKS[study.look].syntaxes[draw.syntax]

@@ -4,7 +4,7 @@ Each choice has its own counted stream of (seed, patient, study, film, purpose),
 the marker or the body part, and a patient is the same whoever draws it and in whatever order.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal
 
@@ -80,6 +80,13 @@ class FilmDraw:
     fracture: FindingDraw | None
     broken: tuple[Broken, ...]
     seed: int
+
+    def with_contrast(self, factor: float) -> "FilmDraw":
+        """The same exposure, the contrast that its findings are meant to have times ``factor``."""
+        objects = tuple(replace(one, contrast_to_noise=factor * one.contrast_to_noise) for one in self.objects)
+        crack = self.fracture
+        crack = replace(crack, contrast_to_noise=factor * crack.contrast_to_noise) if crack else None
+        return replace(self, objects=objects, fracture=crack)
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,22 @@ def test_a_folder_that_holds_files_is_refused_and_left_alone(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_no_patient_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match="--patients"):
-        write_archive(tmp_path / "out", patients=0, seed=0, workers=1)
+def test_no_patient_and_no_contrast_are_refused(tmp_path: Path) -> None:
+    for wrong in ({"patients": 0}, {"contrast": 0.0}, {"contrast": float("nan")}):
+        with pytest.raises(ArchiveError, match="--patients"):
+            write_archive(tmp_path / "out", **{"patients": 1, "seed": 0, "workers": 1} | wrong)  # type: ignore[arg-type]
+
+
+def test_contrast_makes_the_same_findings_easier_to_see(out: Path, tmp_path: Path) -> None:
+    write_archive(tmp_path / "clear", patients=PATIENTS, seed=SEED, workers=1, contrast=3.0, long_side=LONG_SIDE)
+    usual, clear = ([row for row in truth(folder) if row["kind"] == "film"] for folder in (out, tmp_path / "clear"))
+    ratios = []
+    for one, other in zip(usual, clear, strict=True):
+        assert one["path"] == other["path"]
+        for before, after in zip(one["foreign_object"], other["foreign_object"], strict=True):
+            assert before["box"] == after["box"]
+            ratios.append(after["contrast_to_noise"] / before["contrast_to_noise"])
+    assert len(ratios) > 3 and np.median(ratios) == pytest.approx(3, rel=0.01)
 
 
 def test_every_kind_of_file_is_there_and_every_file_is_in_the_truth(out: Path) -> None:
