@@ -48,21 +48,19 @@ class PlaceBoxes:
         corners: of each film, in source raster pixels.
         labels: of each film's boxes.
         weights: [films, L].
-        tokens: T.
         patch: side of a patch.
     """
 
     corners: Sequence[Boxes]
     labels: Sequence[NDArray[np.int64]]
     weights: NDArray[np.float32]
-    tokens: int
     patch: int
 
     def __call__(self, row: int, seen: Seen | None) -> FilmBoxes:
         """The boxes of the film in ``row`` as it is varied."""
         assert seen is not None  # boxes are placed on a picture
-        film, variation = seen
-        layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, self.tokens, self.patch)
+        film, variation, tokens = seen
+        layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, self.patch)
         frame = box_frame(film.sidecar, layout, self.patch, mirrored=variation.mirrored)
         content = film.content(layout)
         return FilmBoxes(

@@ -88,7 +88,6 @@ class Detection(Task[FilmBoxes]):
             [known.corners[row] for row in rows],
             [known.labels[row] for row in rows],
             known.known[rows] * weights,
-            self.settings.film.tokens,
             self._patch,
         )
 

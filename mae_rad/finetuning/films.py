@@ -72,10 +72,11 @@ def on_device(group: Group, device: torch.device) -> Group:
 
 
 class Seen(NamedTuple):
-    """A film, and how it is varied for this once."""
+    """A film, and how it is shown this once: varied, its content scaled to ``tokens`` patches."""
 
     film: Film
     variation: Variation
+    tokens: int
 
 
 class Target(Protocol[T_co]):
@@ -103,7 +104,7 @@ class LabelledFilm(Generic[T]):
 
 @dataclass(frozen=True)
 class TakeLabelled(Generic[T]):
-    """Shows whole films, or what ``cut`` cuts out of them, each varied as ``augmentation`` allows."""
+    """Shows whole films, or what ``cut`` cuts out of them, each varied as ``augmentation`` and ``scale`` allow."""
 
     index: ShardIndex
     target: Target[T]
@@ -112,13 +113,16 @@ class TakeLabelled(Generic[T]):
     tokens: int
     patch: int
     seed: int
+    scale: float = 0.0
 
     def __call__(self, row: int, draw: Draw) -> LabelledFilm[T]:
         """Show a film as it is drawn."""
         key, film = self.index.key(row), self.index.film(row)
         variation = draw_variation(self.augmentation, film.sidecar, counted("view", self.seed, draw.epoch, key, "film"))
-        patches = whole_film(film, self.tokens, self.patch, variation)
-        target = self.target(row, Seen(film, variation))
+        place = float(counted("scale", self.seed, draw.epoch, key).uniform(-1, 1))
+        tokens = round(self.tokens * (1 + self.scale) ** (2 * place))  # twice, since T is an area
+        patches = whole_film(film, tokens, self.patch, variation)
+        target = self.target(row, Seen(film, variation, tokens))
         if self.cut:
             patches, target = self.cut(patches, target, counted("cut", self.seed, draw.epoch, key))
         return LabelledFilm(key, patches, target)

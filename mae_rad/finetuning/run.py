@@ -106,6 +106,7 @@ class Finetuning(Work):
             settings.film.tokens,
             self.encoder.patch,
             settings.seed,
+            settings.film.scale,
         )
         return labelled_batches(
             take,
@@ -213,7 +214,7 @@ class Finetuning(Work):
 
     def _may_keep(self) -> bool:
         settings, films = self.settings, len(self._rows["train"]) + len(self._rows["val"])
-        unvaried = settings.film.augmentation == Augmentation()
+        unvaried = settings.film.augmentation == Augmentation() and settings.film.scale == 0
         needed = bytes_to_keep(films, self._model.head, dim=self._model.encoder.dim, tokens=settings.film.tokens)
         return self._model.frozen and unvaried and needed <= settings.runtime.cache_gib * 2**30
 

@@ -30,6 +30,9 @@ class FilmSettings(Augmentation):
 
     tokens: int = Field(default=196, ge=16)
     """T, patches that the content of a film is scaled to."""
+    scale: float = Field(default=0.0, ge=0, le=1)
+    """How much larger or smaller films are shown in training, as a share of their sides: by a factor from
+    1 / (1 + scale) to 1 + scale. What is on them then falls elsewhere on the grid of patches, too."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -24,10 +24,10 @@ def one():
     return Film(stream, Sidecar.model_validate(sidecar))
 
 
-def placed(one, **variation):
-    place = PlaceBoxes([BOXES], [np.array([0, 1])], np.ones((1, 2), np.float32), TOKENS, PATCH)
-    seen = Seen(one, Variation(**variation))
-    return whole_film(one, TOKENS, PATCH, seen.variation), place(0, seen)
+def placed(one, tokens=TOKENS, **variation):
+    place = PlaceBoxes([BOXES], [np.array([0, 1])], np.ones((1, 2), np.float32), PATCH)
+    seen = Seen(one, Variation(**variation), tokens)
+    return whole_film(one, tokens, PATCH, seen.variation), place(0, seen)
 
 
 def image(patches: FilmPatches, grid):
@@ -42,9 +42,10 @@ def assert_bright_where_boxes_are(pixels, target: FilmBoxes):
     assert pixels[~seen].max(initial=0) < 20000
 
 
+@pytest.mark.parametrize("tokens", [TOKENS, 70, 140])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_boxes_are_where_the_objects_are(one, mirrored):
-    patches, target = placed(one, mirrored=mirrored)
+def test_boxes_are_where_the_objects_are(one, mirrored, tokens):
+    patches, target = placed(one, tokens, mirrored=mirrored)
     assert_bright_where_boxes_are(image(patches, target.content.shape), target)
     assert target.labels.tolist() == [0, 1]
 

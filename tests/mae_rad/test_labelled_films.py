@@ -37,9 +37,15 @@ def _target() -> RowTarget:
 
 
 def _batches(
-    index: ShardIndex, *, augmentation: Augmentation | None = None, rank: int = 0, world: int = 1, workers: int = 0
+    index: ShardIndex,
+    *,
+    augmentation: Augmentation | None = None,
+    scale: float = 0.0,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
 ) -> list[LabelledBatch]:
-    take = TakeLabelled(index, _target(), None, augmentation or Augmentation(), 36, 16, 7)
+    take = TakeLabelled(index, _target(), None, augmentation or Augmentation(), 36, 16, 7, scale)
     order = Order(len(index), 7, 8)
     place = {"first_step": 0, "last_step": STEPS, "rank": rank, "world": world, "micro": 8 // world}
     return [batch for batch, _ in labelled_batches(take, stack_rows, order, workers=workers, **place)]
@@ -73,6 +79,16 @@ def test_two_ranks_share_the_films_of_one(index: ShardIndex) -> None:
     ranks = [_batches(index, rank=rank, world=2) for rank in range(2)]
     for whole, *parts in zip(_batches(index), *ranks, strict=True):
         assert sorted(whole.keys) == sorted(key for part in parts for key in part.keys)
+
+
+def test_films_come_in_other_sizes_within_the_scale(index: ShardIndex) -> None:
+    shown = [_batches(index, scale=0.5) for _ in range(2)]
+    sizes = [[group[2].tolist() for batch in batches for group in batch.groups] for batches in shown]
+    assert sizes[0] == sizes[1]  # drawn alike in every run
+    patches = [group[0].shape[1] for batch in shown[0] for group in batch.groups]
+    usual = [group[0].shape[1] for batch in _batches(index) for group in batch.groups]
+    assert max(patches) > 1.3 * max(usual) and min(patches) < min(usual) / 1.3
+    assert max(patches) < 1.5**2 * 1.3 * max(usual) and min(patches) > min(usual) / 1.5**2 / 1.3  # 1.3: whole patches
 
 
 def test_films_vary_anew_in_every_epoch_and_alike_in_every_run(index: ShardIndex) -> None:
