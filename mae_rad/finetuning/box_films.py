@@ -73,18 +73,24 @@ class PlaceBoxes:
 
 @dataclass(frozen=True)
 class CutSquare:
-    """Cuts a square of at most ``side`` × ``side`` patches out of a film, with its boxes.
+    """Cuts squares of at most ``side`` × ``side`` patches out of a film, with their boxes.
 
     The patches keep their places on the film, so that the encoder sees what it sees on the whole of it.
     """
 
     side: int
     patch: int
+    squares: int = 1
 
     def __call__(
         self, patches: FilmPatches, target: FilmBoxes, generator: np.random.Generator
+    ) -> list[tuple[FilmPatches, FilmBoxes]]:
+        """Squares around one of the boxes, at any place in it, or anywhere in the content."""
+        return [self._square(patches, target, generator) for _ in range(self.squares)]
+
+    def _square(
+        self, patches: FilmPatches, target: FilmBoxes, generator: np.random.Generator
     ) -> tuple[FilmPatches, FilmBoxes]:
-        """A square around one of the boxes, at any place in it, or anywhere in the content."""
         grid = target.content.shape
         asked = np.flatnonzero(target.labels >= 0)
         at_a_box, which, down, across = generator.random(4).tolist()

@@ -93,7 +93,7 @@ class Detection(Task[FilmBoxes]):
 
     def cut(self) -> CutSquare | None:
         """Squares, where asked for."""
-        return CutSquare(self._task.crop, self._patch) if self._task.crop else None
+        return CutSquare(self._task.crop, self._patch, self._task.crops) if self._task.crop else None
 
     def frequencies(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Such that films with and without boxes come up equally often, where that was asked for."""

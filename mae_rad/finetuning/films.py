@@ -87,15 +87,15 @@ class Target(Protocol[T_co]):
 
 
 class Cut(Protocol[T]):
-    """Cuts a part out of a film, with what is known of it; it travels to the workers."""
+    """Cuts parts out of a film, with what is known of them; it travels to the workers."""
 
-    def __call__(self, patches: FilmPatches, target: T, generator: np.random.Generator) -> tuple[FilmPatches, T]:
-        """A part that is a whole rectangle of patches."""
+    def __call__(self, patches: FilmPatches, target: T, generator: np.random.Generator) -> list[tuple[FilmPatches, T]]:
+        """Parts that are whole rectangles of patches, equally many of every film."""
 
 
 @dataclass(frozen=True)
 class LabelledFilm(Generic[T]):
-    """One film, before collation."""
+    """One film, or a part of it, before collation."""
 
     key: str
     patches: FilmPatches
@@ -115,7 +115,7 @@ class TakeLabelled(Generic[T]):
     seed: int
     scale: float = 0.0
 
-    def __call__(self, row: int, draw: Draw) -> LabelledFilm[T]:
+    def __call__(self, row: int, draw: Draw) -> list[LabelledFilm[T]]:
         """Show a film as it is drawn."""
         key, film = self.index.key(row), self.index.film(row)
         variation = draw_variation(self.augmentation, film.sidecar, counted("view", self.seed, draw.epoch, key, "film"))
@@ -123,15 +123,18 @@ class TakeLabelled(Generic[T]):
         tokens = round(self.tokens * (1 + self.scale) ** (2 * place))  # twice, since T is an area
         patches = whole_film(film, tokens, self.patch, variation)
         target = self.target(row, Seen(film, variation, tokens))
-        if self.cut:
-            patches, target = self.cut(patches, target, counted("cut", self.seed, draw.epoch, key))
-        return LabelledFilm(key, patches, target)
+        if not self.cut:
+            return [LabelledFilm(key, patches, target)]
+        parts = self.cut(patches, target, counted("cut", self.seed, draw.epoch, key))
+        return [LabelledFilm(key, *part) for part in parts]
 
 
-def stack_labelled(stack_targets: Callable[[Sequence[T]], Targets], films: Sequence[LabelledFilm[T]]) -> LabelledBatch:
-    """Films as a batch: those of equal grid together, the grids in the order of their first film."""
+def stack_labelled(
+    stack_targets: Callable[[Sequence[T]], Targets], shown: Sequence[Sequence[LabelledFilm[T]]]
+) -> LabelledBatch:
+    """What is shown of films as a batch: what has one grid together, the grids in the order of their first film."""
     groups: dict[tuple[int, int], list[LabelledFilm[T]]] = {}
-    for film in films:
+    for film in (part for parts in shown for part in parts):
         groups.setdefault(grid_of(len(film.patches.coords), film.patches.size), []).append(film)
     ordered = [film for group in groups.values() for film in group]
     return LabelledBatch(

@@ -41,6 +41,8 @@ class DetectionSettings(Settings):
     crop: int | None = Field(default=None, ge=4)
     """Training looks at squares of so many patches a side, where boxes are or anywhere in the content; null at whole
     films. Films are always judged as a whole."""
+    crops: int = Field(default=1, ge=1)
+    """Squares of each film of a batch: to read a film costs more than to learn from a square of it."""
     window: int | None = Field(default=None, ge=4)
     """The encoder looks at windows of at most so many patches a side, in training and after; null at whole films."""
     balance: Literal["none", "sampling"] = "sampling"
@@ -57,6 +59,12 @@ class DetectionSettings(Settings):
         double = sorted({title for title in self.titles if self.titles.count(title) > 1})
         if double:
             raise ValueError(f"two labels are called {', '.join(double)}; give one of them another name")
+        return self
+
+    @model_validator(mode="after")
+    def _squares_have_a_size(self) -> Self:
+        if self.crops > 1 and self.crop is None:
+            raise ValueError(f"crops={self.crops} squares of a film have no size; give crop, patches a side")
         return self
 
     @property

@@ -55,7 +55,7 @@ def test_squares_take_their_boxes_along(one, mirrored):
     patches, target = placed(one, mirrored=mirrored)
     cut, asked = CutSquare(SIDE, PATCH), 0
     for seed in range(60):
-        part, inside = cut(patches, target, np.random.default_rng(seed))
+        ((part, inside),) = cut(patches, target, np.random.default_rng(seed))
         assert inside.content.shape == (SIDE, SIDE)
         assert_bright_where_boxes_are(image(part, (SIDE, SIDE)), inside)
         (batch,) = stack_boxes([inside]).films
@@ -64,9 +64,17 @@ def test_squares_take_their_boxes_along(one, mirrored):
     assert asked > 30  # most squares are cut where a box is
 
 
+def test_several_squares_of_a_film_differ_and_belong_to_it(one):
+    patches, target = placed(one)
+    parts = CutSquare(SIDE, PATCH, 5)(patches, target, np.random.default_rng(0))
+    assert len({part.coords.tobytes() for part, _ in parts}) > 3
+    for part, inside in parts:
+        assert_bright_where_boxes_are(image(part, (SIDE, SIDE)), inside)
+
+
 def test_patches_of_a_square_keep_their_places_on_the_film(one):
     patches, target = placed(one)
-    part, _ = CutSquare(SIDE, PATCH)(patches, target, np.random.default_rng(3))
+    ((part, _),) = CutSquare(SIDE, PATCH)(patches, target, np.random.default_rng(3))
     where = {tuple(place): values for place, values in zip(patches.coords.tolist(), patches.values, strict=True)}
     for place, values in zip(part.coords.tolist(), part.values, strict=True):
         np.testing.assert_array_equal(where[tuple(place)], values)
@@ -75,7 +83,7 @@ def test_patches_of_a_square_keep_their_places_on_the_film(one):
 
 def test_less_than_half_of_a_box_is_not_asked_for(one):
     patches, target = placed(one)
-    kept = [CutSquare(SIDE, PATCH)(patches, target, np.random.default_rng(seed))[1] for seed in range(80)]
+    kept = [CutSquare(SIDE, PATCH)(patches, target, np.random.default_rng(seed))[0][1] for seed in range(80)]
     whole = (target.corners[:, 2:] - target.corners[:, :2]).prod(axis=1)
     for inside in kept:
         area = (inside.corners[:, 2:] - inside.corners[:, :2]).prod(axis=1)
@@ -86,6 +94,6 @@ def test_less_than_half_of_a_box_is_not_asked_for(one):
 
 def test_a_film_smaller_than_the_square_is_taken_whole(one):
     patches, target = placed(one)
-    part, inside = CutSquare(50, PATCH)(patches, target, np.random.default_rng(0))
+    ((part, inside),) = CutSquare(50, PATCH)(patches, target, np.random.default_rng(0))
     np.testing.assert_array_equal(part.values, patches.values)
     np.testing.assert_array_equal(inside.corners, target.corners)

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from data_prep.settings import load
 from mae_rad.data.box_geometry import whole_film_frame
@@ -21,6 +22,7 @@ from mae_rad.evaluation.detections import FilmDetections
 from mae_rad.export.encoder import load_encoder
 from mae_rad.export.predictor import load_predictor
 from mae_rad.finetuning.settings import FinetuneSettings
+from mae_rad.heads.detection import DetectionSettings
 from tests.mae_rad.boxed_films import write_boxed, write_tables
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "finetune" / "foreign_object_boxes.yaml"
@@ -141,9 +143,18 @@ def test_a_label_that_val_and_test_do_not_know_costs_no_run(tmp_path: Path) -> N
     assert re.search(r"test +all +object +ap50 +\S+", text)
 
 
+def test_squares_without_a_size_are_refused() -> None:
+    with pytest.raises(ValidationError, match="give crop, patches a side"):
+        DetectionSettings.model_validate({"labels": [{"label": "object"}], "crops": 2})
+
+
 @pytest.mark.parametrize(
     "more",
-    [(*VIT, "task.crop=5", "task.window=5"), (*VIT, "adaptation.encoder=frozen"), RESNET],
+    [
+        (*VIT, "task.crop=5", "task.crops=3", "task.window=5", "film.scale=0.3"),
+        (*VIT, "adaptation.encoder=frozen"),
+        RESNET,
+    ],
     ids=["squares and windows", "frozen", "resnet"],
 )
 def test_it_trains_on_squares_frozen_and_with_a_resnet(public: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
