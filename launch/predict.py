@@ -3,13 +3,15 @@
     python launch/predict.py MODEL FILES… out=PRIVATE [key=value …]
 
 MODEL is the folder of a finetuning run, or its predictor folder; FILES are DICOM, PNG or JPEG films, or folders of
-them. Tables, pictures and DICOM Structured Reports are written into the folder PRIVATE, which only you can read: it
-names the files. The same command goes on where it was. Exit code 3: some films have no answer; the tables say why.
+them; a word that names a file is one, whatever it reads like. Tables, pictures and DICOM Structured Reports are written
+into the folder PRIVATE, which only you can read: it names the files. The same command goes on where it was. Exit code
+3: some films have no answer; the tables say why.
 
 For research. Not a medical device.
 """
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a finetuning run, or a predictor folder")
     parser.add_argument("words", nargs="+", metavar="FILES|key=value", help="films or folders; out is required")
     options = parser.parse_intermixed_args(arguments)
-    overrides = [word for word in options.words if _SETTING.fullmatch(word) and not Path(word).exists()]
+    overrides = [word for word in options.words if _is_setting(word)]
     files = [Path(word) for word in options.words if word not in overrides]
 
     def action() -> int:
@@ -41,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return summary.exit_code
 
     return run(action)
+
+
+def _is_setting(word: str) -> bool:
+    return _SETTING.fullmatch(word) is not None and not os.path.exists(word)  # noqa: PTH110 - no error if it is too long
 
 
 if __name__ == "__main__":

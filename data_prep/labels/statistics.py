@@ -9,6 +9,7 @@ from data_prep.label_policy import REASONS, LabelPolicy, Resolved, resolve
 from data_prep.label_tables import MERGED, SOURCES, STATISTICS_SCHEMA
 
 _SAID = ("present", "absent", "uncertain", "conflict", "not_mentioned", "number")
+# A word in which nobody has any confidence counts as uncertain in MERGED; of its source it is what it says.
 _UNKNOWN = {
     "uncertain": "uncertain",
     "labels conflict": "conflict",
@@ -28,7 +29,12 @@ def statistics_of(labels: pa.Table, index: pa.Table, policy: LabelPolicy) -> pa.
     labels = labels.filter(pc.is_in(labels["key"], index["key"].combine_chunks()))
     alone = LabelPolicy(readers=policy.readers)
     tables = [_of_source(labels, index, policy, MERGED)]
-    tables += [_of_source(labels.filter(pc.equal(labels["source"], one)), index, alone, one) for one in SOURCES]
+    words = labels.set_column(
+        labels.schema.get_field_index("confidence"),
+        labels.schema.field("confidence"),
+        pa.nulls(len(labels), pa.float32()),
+    )
+    tables += [_of_source(words.filter(pc.equal(words["source"], one)), index, alone, one) for one in SOURCES]
     return pa.concat_tables(tables).sort_by([(name, "ascending") for name in STATISTICS_SCHEMA.names[:4]])
 
 

@@ -76,7 +76,8 @@ def write_archive(
 
     Args:
         workers: processes; 0 takes one per core.
-        contrast: times that of the findings; at 1 their difficulty is the fixed one.
+        contrast: times that of the findings; at 1 their difficulty is the fixed one. Objects stay where they are;
+            a fracture may find another bone that can show so much.
         long_side: pixels, in place of what each scanner has.
 
     Raises:

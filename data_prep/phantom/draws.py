@@ -82,7 +82,7 @@ class FilmDraw:
     seed: int
 
     def with_contrast(self, factor: float) -> "FilmDraw":
-        """The same exposure, the contrast that its findings are meant to have times ``factor``."""
+        """The same exposure and draws, but for the contrast that findings are meant to have: times ``factor``."""
         objects = tuple(replace(one, contrast_to_noise=factor * one.contrast_to_noise) for one in self.objects)
         crack = self.fracture
         crack = replace(crack, contrast_to_noise=factor * crack.contrast_to_noise) if crack else None

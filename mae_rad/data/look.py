@@ -31,7 +31,7 @@ def add_noise(values: NDArray[np.uint16], variation: Variation) -> NDArray[np.ui
     noisy = generator.standard_normal(values.shape, dtype=np.float32)
     noisy *= np.float32(variation.noise * WHITE)
     noisy += values
-    np.rint(np.clip(noisy, 0, WHITE, out=noisy), out=noisy)  # in place: a third of the time
+    np.rint(np.clip(noisy, 0, WHITE, out=noisy), out=noisy)  # in place: no further arrays
     return noisy.astype(np.uint16)
 
 

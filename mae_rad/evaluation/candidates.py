@@ -121,6 +121,8 @@ def _trained(entry: EncoderEntry, settings: CompareSettings, dataset_sha256: str
 
 
 def _method(card: EncoderCard) -> Method:
+    if card.provenance.get("labels"):
+        return "supervised"
     known = [card.provenance.get("method"), card.provenance.get("objective")]
     told = next((method for method in METHODS if method in known), None)
     return told or ("supervised" if known[1] else "imported")
@@ -131,6 +133,8 @@ def _about(card: EncoderCard, pretraining: PretrainSettings | None) -> str:
     known = card.provenance
     parts = [f"{card.encoder.model}, {card.parameters / 1e6:.1f} million parameters"]
     parts += [f"{key.replace('_', ' ')} {known[key]}" for key in ("objective", "steps", "films_seen") if key in known]
+    if known.get("labels"):
+        parts.append(f"learned from labels of all its training films: {known['labels']}")
     if known.get("started_from_sha256"):
         parts.append("begun with the weights of another encoder, whose films and arithmetic are not known here")
     if "objective" in known:

@@ -52,6 +52,7 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
 def _write(stage: Stage, reading: Reading, facts: Facts) -> str:
     """Write everything into ``settings.out``; returns the table as text."""
     out = stage.settings.out
+    out.mkdir(parents=True, exist_ok=True)  # where vectors are kept elsewhere, nothing has made it yet
     write_comparison(reading.rows, out / "comparison.parquet")
     write_csv(reading.rows, out / "comparison.csv")
     write_facts(facts, out)

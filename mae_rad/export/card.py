@@ -31,7 +31,7 @@ class EncoderCard(Settings):
     encoder: EncoderSettings
     preprocessing: Preprocessing
     provenance: dict[str, str | int | float | None]
-    """Hashes, counts and versions; nothing identifying."""
+    """Hashes, counts, versions, names of labels that were learned from; nothing identifying."""
     parameters: int = Field(ge=1)
     """Number of weights."""
     weights_sha256: str
@@ -47,7 +47,7 @@ def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | Non
     """
     dim, depth, heads = card.encoder.shape
     pooled = "the class token" if card.encoder.pool == "cls" else "the mean of the patch tokens"
-    origin = "\n".join(f"| {name} | {value} |" for name, value in sorted(card.provenance.items()))
+    origin = "\n".join(f"| {name} | {value} |" for name, value in sorted(card.provenance.items()) if name != "labels")
     return f"""# Radiograph encoder
 
 Vision Transformer, {dim} channels, {depth} blocks, {heads} heads, {card.parameters:,} parameters.

@@ -8,7 +8,7 @@ objective.safetensors  optional: decoder or projection head, to look at or to go
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +49,7 @@ def save_encoder(
         settings: that it was built from.
         folder: to be made.
         tokens: T that it was trained at.
-        provenance: hashes of config and shards, steps, versions; it becomes public.
+        provenance: hashes of config and shards, steps, versions, names of labels; it becomes public.
         objective: the module around the encoder, whose other weights are kept beside it.
 
     Raises:
@@ -93,26 +93,26 @@ def load_encoder(folder: Path) -> tuple[ViT, EncoderCard]:
     return encoder.eval(), card
 
 
-def start_from(folder: Path, objective: Objective) -> str:
+def start_from(folder: Path, objective: Objective) -> EncoderCard:
     """Give an objective the weights of an encoder folder, and of the decoder or head kept there if all of them fit.
 
     Returns:
-        The checksum of the encoder's weights.
+        What the folder says of the encoder.
 
     Raises:
         WeightsError: as ``load_encoder``, or the encoder is another one.
     """
-    sha256 = start_encoder(folder, objective.encoder)
+    card = start_encoder(folder, objective.encoder)
     rest = load_file(folder / OBJECTIVE) if (folder / OBJECTIVE).is_file() else {}
     expected = {name: value.shape for name, value in objective.state_dict().items() if not name.startswith("encoder.")}
     if rest and expected == {name: value.shape for name, value in rest.items()}:
         objective.load_state_dict(rest, strict=False)
     else:
         _log.warning("started from an encoder alone: no decoder or head beside it fits this objective")
-    return sha256
+    return card
 
 
-def start_encoder(folder: Path, own: ViT) -> str:
+def start_encoder(folder: Path, own: ViT) -> EncoderCard:
     """Give an encoder the weights of an encoder folder; returns and raises as :func:`start_from`."""
     encoder, card = load_encoder(folder)
     check_fit(encoder.state_dict(), own, str(folder))
@@ -122,7 +122,20 @@ def start_encoder(folder: Path, own: ViT) -> str:
             f"{folder} was trained with {theirs}, and the settings of encoder say {ours}; set them alike"
         )
     own.load_state_dict(encoder.state_dict())
-    return card.weights_sha256
+    return card
+
+
+def descent(start: EncoderCard | None, labels: Sequence[str] = ()) -> dict[str, str | int | float | None]:
+    """Provenance of weights that began as those of ``start``: which these are, and all labels they have learned from.
+
+    Args:
+        start: None where they began at random.
+        labels: names of labels that they learned from since.
+    """
+    told = str(start.provenance.get("labels") or "").split(", ") if start else []
+    known = ", ".join(sorted({*told, *labels} - {""}))
+    origin: dict[str, str | int | float | None] = {"started_from_sha256": start.weights_sha256 if start else None}
+    return origin | ({"labels": known} if known else {})
 
 
 def read_card(folder: Path) -> EncoderCard:

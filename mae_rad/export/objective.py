@@ -99,7 +99,12 @@ def _settings(path: Path, folder: Path) -> MAESettings | SimCLRSettings:
         if (folder / SETTINGS).is_file():
             values = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         else:
-            values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))["objective"]
+            config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+            if "task" in config:
+                raise WeightsError(
+                    f"{path} is a finetuning, which has neither decoder nor projection: export it --to timm"
+                )
+            values = config["objective"]
     except (FileNotFoundError, NotADirectoryError):
         raise WeightsError(
             f"{path} does not say what the encoder was trained with (no config.yaml, no {SETTINGS}); give a run folder"

@@ -22,7 +22,8 @@ from mae_rad.data.order import Order
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.resnet import ResNet, ResNetSettings
 from mae_rad.errors import RunError
-from mae_rad.export.encoder import portable, read_card, save_encoder, start_encoder
+from mae_rad.export.card import EncoderCard
+from mae_rad.export.encoder import descent, portable, read_card, save_encoder, start_encoder
 from mae_rad.export.objective import encoder_folder
 from mae_rad.export.predictor import build_model, save_predictor
 from mae_rad.export.predictor_card import Scope
@@ -78,14 +79,14 @@ class Finetuning(Work):
         self._target = self._task.target(self._rows["train"])
         self._model: Supervised
         self._kept: Kept = {}
-        self._started_from: str | None = None
+        self._start_card: EncoderCard | None = None
         self._micro = 1
 
     def model(self, who: Ranks) -> Supervised:
         """Encoder and head."""
         encoder, head = build_model(self.encoder, self.settings.task)
         if self._start and not isinstance(encoder, ResNet):
-            self._started_from = start_encoder(self._start, encoder)
+            self._start_card = start_encoder(self._start, encoder)
         self._model = Supervised(encoder, head, self.settings.adaptation).to(who.device)
         return self._model
 
@@ -155,7 +156,7 @@ class Finetuning(Work):
             "provenance": self.provenance() | self._films_used() | {"best_step": step},
         }
         save_predictor(self._model.encoder, self._model.head, folder.predictor, card)
-        self._save_encoder(folder)
+        self._save_encoder(folder, step)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -164,17 +165,18 @@ class Finetuning(Work):
         return super().tags | {"start_from": start.name if start else "scratch"}
 
     def provenance(self) -> dict[str, str | int | float | None]:
-        """With the encoder that it began with."""
-        return super().provenance() | {"started_from_sha256": self._started_from}
+        """With the encoder that it began with, and the labels that it has learned from."""
+        learned = [name for label in self.settings.task.labels for name in label.label]
+        return super().provenance() | descent(self._start_card, learned)
 
-    def _save_encoder(self, folder: RunFolder) -> None:
+    def _save_encoder(self, folder: RunFolder, step: int) -> None:
         """Apart from the head, for another task to begin with; a frozen one is where it came from."""
         encoder, settings = self._model.encoder, self.encoder
         if isinstance(encoder, ResNet) or isinstance(settings, ResNetSettings):
             return
         if self.settings.adaptation.encoder == "finetuned":
-            provenance = self.provenance() | {"labels": ", ".join(label.title for label in self.settings.task.labels)}
-            tokens = self.settings.film.tokens
+            tokens, seen = self.settings.film.tokens, step * self.settings.optimizer.batch
+            provenance = self.provenance() | self._films_used() | {"steps": step, "films_seen": seen}
             save_encoder(encoder, settings, folder.encoder, tokens=tokens, provenance=provenance)
 
     @torch.no_grad()

@@ -52,7 +52,7 @@ def register(client: Any, experiment: str, run_id: str, uri: str, model: Registe
     """Put ``model`` into the registry unless it is there; raises whatever the store does."""
     name = re.sub(r"[/:]", "_", legal(model.name))
     if not _registered(client, name):
-        client.create_registered_model(name, description="Encoder of radiographs, trained without labels.")
+        client.create_registered_model(name, description="Encoder of radiographs.")
     known = client.search_model_versions(f"name = '{name}'")
     if any(one.tags.get(WEIGHTS_TAG) == model.weights_sha256 for one in known):
         return

@@ -196,7 +196,7 @@ def _mean_of_known(values: list[float]) -> float:
 
 def _refuse(what: str, step: int, rate: float, suspects: list[str], folder: RunFolder, who: Ranks) -> NoReturn:
     """Stop all ranks before the update; rank 0 keeps and names the films that may be the cause."""
-    by_rank = gather_over_ranks(suspects)
+    by_rank = gather_over_ranks(list(dict.fromkeys(suspects)))  # a film may have given several squares
     if not who.first:
         raise SystemExit(2)
     folder.keep_fault(what, step, by_rank)

@@ -9,7 +9,8 @@ from mae_rad.data.order import Order
 from mae_rad.data.shards import ShardIndex
 from mae_rad.encoders.vit import build_encoder
 from mae_rad.errors import SettingsError
-from mae_rad.export.encoder import save_encoder, start_from
+from mae_rad.export.card import EncoderCard
+from mae_rad.export.encoder import descent, save_encoder, start_from
 from mae_rad.objectives import build_objective
 from mae_rad.objectives.base import Objective
 from mae_rad.training.engine import Ranks
@@ -40,14 +41,14 @@ class Pretraining(Work):
         self._objective: Objective
         self._pictures: dict[int, list[HeldOutFilm]]
         self._probe: OnlineProbe | None
-        self._started_from: str | None = None
+        self._start: EncoderCard | None = None
 
     def model(self, who: Ranks) -> Objective:
         """The objective around its encoder."""
         settings = self.settings
         self._objective = build_objective(settings.objective, build_encoder(settings.encoder))
         if settings.start_from:
-            self._started_from = start_from(settings.start_from, self._objective)
+            self._start = start_from(settings.start_from, self._objective)
         self._pictures = held_out_films(self._index, settings, self._objective)
         self._probe = online_probe(settings)
         return self._objective.to(who.device)
@@ -91,7 +92,6 @@ class Pretraining(Work):
                 self.settings.encoder,
                 folder.encoder,
                 tokens=next(iter(self._objective.views.values())).tokens,
-                provenance=self.provenance()
-                | {"training_flops": training_flops(self.settings), "started_from_sha256": self._started_from},
+                provenance=self.provenance() | descent(self._start) | {"training_flops": training_flops(self.settings)},
                 objective=self._objective,
             )

@@ -85,7 +85,8 @@ class RunFolder:
                 f"{self.path} was begun on other shards; give the same data.shards (and data.generations,"
                 " if they have grown), or a new runtime.run_dir"
             )
-        differing = _differences(began["settings"], json.loads(json.dumps(self._identity["settings"])))
+        now, chosen = self._identity["settings"], self._settings.model_dump(mode="json", exclude_defaults=True)
+        differing = _differences(began["settings"], json.loads(json.dumps(now)), chosen)
         if differing:
             raise RunError(
                 f"{self.path} was begun with other settings: {'; '.join(differing)};"
@@ -220,11 +221,13 @@ def _cut_off(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if own.fullmatch(path.name)}
 
 
-def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+def _differences(before: Any, now: Any, chosen: Any, name: str = "") -> list[str]:
+    """What differs; a setting that there was not before counts where another value than its default is ``chosen``."""
     if isinstance(before, dict) and isinstance(now, dict):
+        chosen = chosen if isinstance(chosen, dict) else {}
         return [
             line
-            for key in sorted(before.keys() | now.keys())
-            for line in _differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+            for key in sorted(before.keys() | (now.keys() & chosen.keys()))
+            for line in _differences(before.get(key), now.get(key), chosen.get(key), f"{name}.{key}" if name else key)
         ]
     return [] if before == now else [f"{name} was {before!r} and is {now!r}"]

@@ -72,7 +72,7 @@ class Work(ABC):
         return {"stage": self.kind, "objective": self.name, "dataset_sha256": self.dataset_sha256}
 
     def provenance(self) -> dict[str, str | int | float | None]:
-        """Where weights come from: hashes, counts and versions; it becomes public."""
+        """Where weights come from: hashes, counts, versions and names of labels; it becomes public."""
         settings = self.settings
         return {
             "objective": self.name,

@@ -11,8 +11,8 @@ equal time    the same for as many steps as the reference's time pays for: by th
 
 Each with every seed, at the encoder, T, decoder size, batch and learning rate that are given. ``launch/compare.py``
 then puts linear and attentive probes to all of them. Not worse means that the 95 % interval over patients and runs of
-cheap minus reference lies above -margin; ``--judged_on`` adds films that no training saw, since a margin of 0.03 takes
-a thousand test patients. Every command is shown; what is finished is not done again.
+cheap minus reference lies above -margin; ``--judged_on`` adds films that no pretraining saw, for the probes, since a
+margin of 0.03 takes a thousand test patients. Every command is shown; what is finished is not done again.
 """
 
 import argparse

@@ -82,6 +82,7 @@ def _run_all(root: Path) -> str:
             f"shards=[{public}]",
             f"out={runs / 'comparison'}",
             "runtime.workers=0",
+            f"runtime.cache={root / 'vectors'}",
             "repetitions=100",
             "min_patients=2",
             "floor_seeds=[0]",

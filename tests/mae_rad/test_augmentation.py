@@ -190,6 +190,9 @@ def test_noise_has_the_deviation_that_was_drawn() -> None:
     assert noisy.std() == pytest.approx(0.02 * WHITE, rel=0.05)
     assert np.array_equal(noisy, add_noise(grey, Variation(noise=0.02, noise_seed=1)))
     assert add_noise(grey, Variation()) is grey
+    plain = np.random.Generator(np.random.Philox(key=1)).standard_normal(grey.shape, dtype=np.float32)
+    expected = np.rint(np.clip(grey + plain * np.float32(0.02 * WHITE), 0, WHITE)).astype(np.uint16)
+    assert np.array_equal(noisy, expected)
     assert add_noise(np.full(1000, 65_500, np.uint16), Variation(noise=0.02)).min() > 50_000  # nothing wraps to black
 
 

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from data_prep.shard_format import Sidecar
-from mae_rad.data.augmentation import Variation
+from mae_rad.data.augmentation import Augmentation, Variation
 from mae_rad.data.film import Film
+from mae_rad.data.order import Draw
+from mae_rad.data.shards import ShardIndex
 from mae_rad.data.view import FilmPatches, whole_film
 from mae_rad.finetuning.box_films import CutSquare, FilmBoxes, PlaceBoxes, stack_boxes
-from mae_rad.finetuning.films import Seen
-from tests.mae_rad.shard_builder import film
+from mae_rad.finetuning.films import Seen, TakeLabelled
+from tests.mae_rad.shard_builder import film, write_public
 
 PATCH, TOKENS, SIDE = 16, 100, 4
 BOXES = np.array([[40.0, 60, 64, 80], [120, 100, 136, 130]])
@@ -79,6 +81,21 @@ def test_patches_of_a_square_keep_their_places_on_the_film(one):
     for place, values in zip(part.coords.tolist(), part.values, strict=True):
         np.testing.assert_array_equal(where[tuple(place)], values)
     np.testing.assert_allclose(part.size / patches.size, np.array([SIDE, SIDE]) / target.content.shape, rtol=1e-6)
+
+
+def test_a_film_in_another_size_has_its_boxes_there(tmp_path):
+    values = np.zeros((160, 200), dtype=np.uint16)
+    for left, top, right, low in BOXES.astype(int):
+        values[top:low, left:right] = 4000
+    index = ShardIndex([write_public(tmp_path / "public", [film("one", values)])])
+    place = PlaceBoxes([BOXES], [np.array([0, 1])], np.ones((1, 2), np.float32), PATCH)
+    take = TakeLabelled(index, place, None, Augmentation(), TOKENS, PATCH, 0, 0.5)
+    grids = set()
+    for epoch in range(12):
+        (shown,) = take(0, Draw(0, epoch, 0, 0))
+        grids.add(shown.target.content.shape)
+        assert_bright_where_boxes_are(image(shown.patches, shown.target.content.shape), shown.target)
+    assert len(grids) > 4
 
 
 def test_less_than_half_of_a_box_is_not_asked_for(one):

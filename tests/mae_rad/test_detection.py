@@ -15,11 +15,12 @@ from data_prep.settings import load
 from mae_rad.data.box_geometry import whole_film_frame
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
-from mae_rad.errors import EvaluationError
+from mae_rad.errors import EvaluationError, WeightsError
 from mae_rad.evaluation.budget import read_budget
 from mae_rad.evaluation.detection_metrics import quick_estimates
 from mae_rad.evaluation.detections import FilmDetections
 from mae_rad.export.encoder import load_encoder
+from mae_rad.export.objective import load_objective
 from mae_rad.export.predictor import load_predictor
 from mae_rad.finetuning.settings import FinetuneSettings
 from mae_rad.heads.detection import DetectionSettings
@@ -166,7 +167,8 @@ def test_it_trains_on_squares_frozen_and_with_a_resnet(public: Path, tmp_path: P
 
 def test_a_task_begins_with_the_encoder_that_another_has_trained(public: Path, finished: Path, tmp_path: Path) -> None:
     encoder, card = load_encoder(finished / "encoder")
-    predictor = load_predictor(finished).state_dict()
+    whole = load_predictor(finished)
+    predictor, predictor_card = whole.state_dict(), whole.card
     assert all(torch.equal(value, predictor[f"encoder.{name}"]) for name, value in encoder.state_dict().items())
     assert card.provenance["labels"] == "object" and card.preprocessing.tokens == 64
     assert "Trained with labels of films: object." in (finished / "encoder" / "README.md").read_text()
@@ -176,6 +178,10 @@ def test_a_task_begins_with_the_encoder_that_another_has_trained(public: Path, f
     assert all(torch.equal(value, further.encoder.state_dict()[name]) for name, value in encoder.state_dict().items())
     assert not (run / "encoder").exists()  # it is still that of the first
     assert read_budget(finished, card.provenance) is None
+    best = predictor_card.provenance["best_step"]
+    assert (card.provenance["steps"], card.provenance["films_seen"]) == (best, 8 * best)
+    with pytest.raises(WeightsError, match="is a finetuning, which has neither decoder nor projection"):
+        load_objective(finished)
 
 
 @pytest.mark.slow

@@ -41,6 +41,17 @@ def test_a_changed_result_setting_is_refused_and_named(tmp_path: Path) -> None:
         RunFolder(_settings(tmp_path / "run", "objective.visible=0.2"), "d" * 64).check()
 
 
+def test_a_setting_that_came_later_is_refused_only_where_it_changes_something(tmp_path: Path) -> None:
+    """A release that adds a setting, here ``flip_sides``, goes on with runs begun before it."""
+    path = _begun(tmp_path / "run").path / "run.json"
+    began = json.loads(path.read_text())
+    del began["settings"]["objective"]["flip_sides"]
+    path.write_text(json.dumps(began))
+    RunFolder(_settings(tmp_path / "run"), "d" * 64).check()
+    with pytest.raises(RunError, match=r"objective.flip_sides was None and is True"):
+        RunFolder(_settings(tmp_path / "run", "objective.flip_sides=true"), "d" * 64).check()
+
+
 def test_a_run_that_learned_nothing_yet_may_begin_anew(tmp_path: Path) -> None:
     _begun(tmp_path / "run", checkpoint=False)
     RunFolder(_settings(tmp_path / "run", "objective.visible=0.2"), "e" * 64).check()

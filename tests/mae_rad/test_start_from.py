@@ -11,7 +11,8 @@ from data_prep.settings import load
 from mae_rad.config import PretrainSettings
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import WeightsError
-from mae_rad.export.encoder import load_encoder, save_encoder, start_from
+from mae_rad.export.card import model_card
+from mae_rad.export.encoder import descent, load_encoder, save_encoder, start_from
 from mae_rad.objectives import MAESettings, Objective, SimCLRSettings, build_objective
 from tests.mae_rad.shard_builder import film, noise, write_public
 
@@ -34,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_encoder_and_fitting_decoder_are_taken_over(folder: Path) -> None:
     started, source = objective(), objective(seed=7)
-    assert start_from(folder, started) == load_encoder(folder)[1].weights_sha256
+    assert start_from(folder, started) == load_encoder(folder)[1]
     state = source.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in started.state_dict().items())
     assert all(parameter.requires_grad for parameter in started.parameters())
@@ -61,6 +62,17 @@ def test_another_decoder_or_head_stays_as_it_was(
 def test_another_encoder_is_refused(changes: dict[str, object], message: str, folder: Path) -> None:
     with pytest.raises(WeightsError, match=message):
         start_from(folder, objective(**changes))
+
+
+def test_labels_that_were_learned_from_are_told_for_ever(folder: Path) -> None:
+    _, plain = load_encoder(folder)
+    assert descent(None) == {"started_from_sha256": None}
+    assert descent(plain) == {"started_from_sha256": plain.weights_sha256}
+    once = plain.model_copy(update={"provenance": dict(descent(plain, ["fracture"]))})
+    assert descent(once)["labels"] == "fracture"
+    assert descent(once, ["coin", "fracture"])["labels"] == "coin, fracture"
+    assert "Trained with labels of films: fracture." in model_card(once)
+    assert "Trained without labels." in model_card(plain)
 
 
 def test_training_begins_there_and_says_so(folder: Path, tmp_path: Path) -> None:

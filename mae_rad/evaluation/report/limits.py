@@ -75,6 +75,13 @@ def _of_the_data(facts: Facts, reading: Reading) -> Iterator[tuple[str, str]]:
             "Encoders from elsewhere",
             f"{', '.join(strangers)}: pretrained on other films, which may have been of patients in the test set.",
         )
+    taught = [encoder.name for encoder in facts.encoders if encoder.method == "supervised"]
+    if taught:
+        yield (
+            "Encoders that know labels",
+            f"{', '.join(taught)}: trained with labels. What few labels are worth is not measured where an encoder has "
+            "seen all of them before.",
+        )
     if facts.same_pixels_across_splits:
         yield (
             "Copies across splits",

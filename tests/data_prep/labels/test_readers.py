@@ -247,3 +247,10 @@ def test_statistics_count_each_film_once(folders: Folders) -> None:
     soft = LabelSettings(policy=LabelPolicy(uncertain="positive"))
     merged = write_overview(folders.private, folders.public, soft).statistics.to_pylist()
     assert [row["present"] for row in merged if (row["label"], row["source"]) == ("coin", "merged")] == [1]
+
+
+def test_statistics_count_what_a_source_says_even_where_nobody_is_confident(folders: Folders) -> None:
+    folders.run(f"{HEADER},confidence\n1.2.826.111,fracture,present,0\n1.2.826.222,fracture,absent,0\n")
+    found = write_overview(folders.private, folders.public, LabelSettings()).statistics.to_pylist()
+    said = {row["source"]: {name: row[name] for name in list(row)[6:] if row[name]} for row in found}
+    assert said == {"expert": {"present": 1, "absent": 1}, "merged": {"uncertain": 2}}
