@@ -4,6 +4,7 @@ One forward pass gives every pooling. What is done stays done: an interrupted em
 """
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
+from data_prep.pools import die_with
 from data_prep.progress import Progress
 from mae_rad.data.batch import Patches
 from mae_rad.data.loader import whole_film_batches
@@ -182,7 +184,7 @@ def _embed_missing(work: _Work) -> None:
         parts = [todo & (turn == process) for process in range(processes)]
         messages = multiprocessing.get_context("spawn").SimpleQueue()
         running = start_processes(  # type: ignore[no-untyped-call]
-            _process, (work, parts, messages), nprocs=processes, join=False, start_method="spawn"
+            _process, (os.getpid(), work, parts, messages), nprocs=processes, join=False, start_method="spawn"
         )
         while not running.join(timeout=1.0):
             before, left = left, int(work.todo(stores).any(axis=0).sum())
@@ -236,8 +238,9 @@ def _flush(stores: Sequence[Stores]) -> None:
         vectors.flush()
 
 
-def _process(process: int, work: _Work, parts: Sequence[NDArray[np.bool_]], messages: Any) -> None:
+def _process(process: int, parent: int, work: _Work, parts: Sequence[NDArray[np.bool_]], messages: Any) -> None:
     """The part of embedding process ``process`` of what is missing."""
+    die_with(parent)
     torch.set_num_threads(max(1, torch.get_num_threads() // len(parts)))
     try:
         for _ in _embed_rows(work, work.stores(process), parts[process], _device(process)):

@@ -80,7 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=196)
     parser.add_argument("--decoder", default="192x4x3", help="width x depth x heads, of all")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--side_by_side", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--side_by_side", type=int, default=1, help="trainings, embedding processes")
     parser.add_argument("--threads", type=int, default=2, help="of each training")
     parser.add_argument("--times", type=float, help="steps of equal time over equal steps")
     parser.add_argument("--margin", type=float, default=0.03)
@@ -144,7 +144,8 @@ def _compare(trainings: Sequence[Training], options: argparse.Namespace) -> list
         yaml.safe_dump(
             {
                 "shards": [str(folder.resolve()) for folder in (options.shards, *options.judged_on)],
-                "floor_seeds": [0],
+                "floor_seeds": [],
+                "runtime": {"processes": options.side_by_side},
                 "out": str((options.out / "comparison").resolve()),
                 "encoders": [{"run": str(_run(one, options)), "group": one.group} for one in trainings],
                 "tokens": [options.tokens],

@@ -7,8 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-SCRIPT = """
+POOL = """
 import os, sys, time
 from data_prep.pools import spawn_pool
 if __name__ == "__main__":
@@ -16,6 +18,20 @@ if __name__ == "__main__":
     numbers = {pool.submit(os.getpid).result() for _ in range(50)}
     pool.submit(time.sleep, 600)
     print(*numbers, flush=True)
+    time.sleep(600)
+"""
+
+EMBEDDING = """
+import os, signal, sys, time
+from torch.multiprocessing.spawn import start_processes
+from mae_rad.evaluation.embed import _process
+class Slow:
+    def stores(self, process):
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup: torch's own way to end them goes unheard
+    start_processes(_process, (os.getpid(), Slow(), [0], None), nprocs=1, join=False, start_method="spawn")
     time.sleep(600)
 """
 
@@ -28,8 +44,9 @@ def _runs(pid: int) -> bool:
     return state != "Z"
 
 
-def test_a_pool_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
-    (tmp_path / "lead.py").write_text(SCRIPT)
+@pytest.mark.parametrize("script", [POOL, EMBEDDING], ids=["pool", "embedding"])
+def test_processes_end_with_the_one_that_began_them(script: str, tmp_path: Path) -> None:
+    (tmp_path / "lead.py").write_text(script)
     lead = subprocess.Popen(
         [sys.executable, str(tmp_path / "lead.py")], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
