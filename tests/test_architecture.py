@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CONTRACTS = {
     "shard_format", "index", "label_tables", "label_policy", "display", "film_codec", "settings", "errors", "progress",
-    "one_film", "folder_lock", "page",
+    "one_film", "folder_lock", "page", "pools",
 }  # fmt: skip
 """The modules of data_prep that mae_rad may know."""
 
