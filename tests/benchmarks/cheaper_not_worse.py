@@ -165,36 +165,35 @@ def _compare(trainings: Sequence[Training], options: argparse.Namespace) -> list
 
 def _report(rows: Sequence[Row], margin: float) -> int:
     """Print every difference to the reference, and the runs one by one; 1 where not worse is not shown for all."""
-    names = (STEPS, TIME)
     shown = [row for row in rows if headline(row) and row.metric in ("auroc", "macro_auroc")]
     print(f"\n{'task':18}{'probe':11}{'arm':13}{'cheap - reference, 95 %':31}{'not worse by ' + str(margin):21}runs")
-    failures = 0
+    failures = compared = 0
     for row in shown:
-        difference = row.difference
-        if difference is None or row.encoder not in names or row.reference != REFERENCE:
+        pair = {row.encoder, row.reference}
+        arm = next((arm for arm in (STEPS, TIME) if pair == {REFERENCE, arm}), None)
+        if row.difference is None or arm is None:
             continue
-        fine = difference.low > -margin
+        value, low, high = row.difference
+        if row.encoder == REFERENCE:  # compare subtracts what is named later
+            value, low, high = -value, -high, -low
+        compared += 1
+        fine = low > -margin
         failures += not fine
-        words = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
-        verdict = "yes" if fine else "not shown"
-        print(f"{row.task:18}{row.probe:11}{row.encoder:13}{words:31}{verdict:21}{_runs(shown, row)}")
-    return int(failures > 0)
+        words, verdict = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", "yes" if fine else "not shown"
+        runs = "; ".join(f"{group} {_runs(shown, row, group)}" for group in (arm, REFERENCE))
+        print(f"{row.task:18}{row.probe:11}{arm:13}{words:31}{verdict:21}{runs}")
+    return int(failures > 0 or not compared)
 
 
-def _runs(rows: Sequence[Row], of: Row) -> str:
-    """The value of every single run behind a difference, to show how far seeds lie apart."""
-    words = []
-    for group in (of.encoder, of.reference or ""):
-        beginning = group.replace(" ", "-") + "-"
-        values = [
-            f"{row.interval.value:.3f}"
-            for row in rows
-            if row.reference is None
-            and row.encoder.startswith(beginning)
-            and (row.task, row.probe, row.metric) == (of.task, of.probe, of.metric)
-        ]
-        words.append(f"{group} {' '.join(values)}")
-    return "; ".join(words)
+def _runs(rows: Sequence[Row], of: Row, group: str) -> str:
+    """The value of every single run of a group behind a difference, to show how far seeds lie apart."""
+    return " ".join(
+        f"{row.interval.value:.3f}"
+        for row in rows
+        if row.reference is None
+        and row.encoder.startswith(group.replace(" ", "-") + "-")
+        and (row.task, row.probe, row.metric) == (of.task, of.probe, of.metric)
+    )
 
 
 if __name__ == "__main__":
