@@ -42,7 +42,8 @@ class DetectionSettings(Settings):
     """Training looks at squares of so many patches a side, where boxes are or anywhere in the content; null at whole
     films. Films are always judged as a whole."""
     crops: int = Field(default=1, ge=1)
-    """Squares of each film of a batch: to read a film costs more than to learn from a square of it."""
+    """Squares of each film of a batch, for to read a film costs about as much as to learn from a small square of it.
+    Memory grows with them; of a film no larger than the square they are copies."""
     window: int | None = Field(default=None, ge=4)
     """The encoder looks at windows of at most so many patches a side, in training and after; null at whole films."""
     balance: Literal["none", "sampling"] = "sampling"

@@ -1,5 +1,6 @@
 """Detection: from shards with boxes to a predictor whose boxes are those that it was judged by."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from data_prep.settings import load
+from launch.export import main as export
 from mae_rad.data.box_geometry import whole_film_frame
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
@@ -165,6 +167,17 @@ def test_it_trains_on_squares_frozen_and_with_a_resnet(public: Path, tmp_path: P
     assert any(name.startswith("encoder.") for name in predictor.state_dict())
 
 
+def test_squares_teach_the_same_however_a_batch_is_divided(public: Path, tmp_path: Path) -> None:
+    more = (*VIT, "task.crop=4", "task.crops=3", "task.window=4", "film.scale=0.3", "optimizer.steps=2")
+    runs = [
+        finetuned(public, tmp_path / f"parts {parts}", *more, f"optimizer.accumulation={parts}") for parts in (1, 2)
+    ]
+    whole, parted = ([json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs)
+    losses = [[line["loss"] for line in lines if "loss" in line] for lines in (whole, parted)]
+    assert len(losses[0]) == 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_a_task_begins_with_the_encoder_that_another_has_trained(public: Path, finished: Path, tmp_path: Path) -> None:
     encoder, card = load_encoder(finished / "encoder")
     whole = load_predictor(finished)
@@ -182,6 +195,8 @@ def test_a_task_begins_with_the_encoder_that_another_has_trained(public: Path, f
     assert (card.provenance["steps"], card.provenance["films_seen"]) == (best, 8 * best)
     with pytest.raises(WeightsError, match="is a finetuning, which has neither decoder nor projection"):
         load_objective(finished)
+    assert export([str(finished), "--to", "timm", "--size", "64x64", f"out={tmp_path / 'timm'}"]) == 0
+    assert list((tmp_path / "timm").glob("*.safetensors"))
 
 
 @pytest.mark.slow

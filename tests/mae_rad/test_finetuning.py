@@ -221,6 +221,8 @@ def test_a_frozen_encoder_does_not_move_and_may_be_kept(public: Path, tmp_path: 
     _finetune(public, tmp_path / "kept", *FROZEN, *begun)
     _finetune(public, tmp_path / "shown", *FROZEN, *begun, "runtime.cache_gib=0")
     assert _losses(tmp_path / "kept") == pytest.approx(_losses(tmp_path / "shown"), rel=1e-5)
+    _finetune(public, tmp_path / "scaled", *FROZEN, *begun, "film.scale=0.5")  # nothing can be kept of films that vary
+    assert _losses(tmp_path / "scaled") != pytest.approx(_losses(tmp_path / "kept"), rel=1e-5)
     weights, source = _weights(tmp_path / "kept"), load_file(tmp_path / "encoder" / "encoder.safetensors")
     assert all(torch.equal(weights[f"encoder.{name}"], value) for name, value in source.items())
     head = {name: value for name, value in weights.items() if name.startswith("head.")}
