@@ -77,8 +77,12 @@ def test_methods_are_what_the_encoder_says(tmp_path):
         run(tmp_path / "a", "simclr"),
         run(tmp_path / "b", "classification", method="supervised"),
         run(tmp_path / "c", None, converted_from="timm", films=None),
+        run(tmp_path / "d", "mae", labels="fracture"),  # begun with what labels had taught
     ]
-    assert [one.method for one in found(runs)] == ["simclr", "supervised", "imported"]
+    candidates = found(runs)
+    assert [one.method for one in candidates] == ["simclr", "supervised", "imported", "supervised"]
+    assert "learned from labels of all its training films: fracture" in candidates[3].about
+    assert candidates[3].budget is None
     (one,) = found([], encoders=[{"run": tmp_path / "a", "method": "imported", "name": "elsewhere"}])
     assert (one.name, one.method) == ("elsewhere", "imported")
 

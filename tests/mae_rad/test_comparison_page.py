@@ -243,6 +243,9 @@ def test_limits_follow_from_the_facts(rows):
     told = dict(limits(strange, Reading(matched)))
     assert not {"The effort was not matched", "Copies across splits"} & set(told)
     assert "x: pretrained on other films" in told["Encoders from elsewhere"]
+    assert "Encoders that know labels" not in told
+    taught = facts.model_copy(update={"encoders": [EncoderFacts(name="x", method="supervised", about="")]})
+    assert "x: trained with labels" in dict(limits(taught, Reading(matched)))["Encoders that know labels"]
 
 
 def test_scores_of_few_patients_are_named_among_the_limits(rows):
