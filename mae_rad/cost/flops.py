@@ -81,7 +81,8 @@ def _encoder(settings: EncoderSettings, patches: int) -> Flops:
     dim, depth, _ = settings.shape
     blocks = depth * block(patches + 1, dim)
     again = blocks - depth * _last_layer(patches + 1, dim) if settings.checkpoint_activations is True else 0.0
-    return Flops(2.0 * patches * settings.patch**2 * dim, blocks, 0.0, again)
+    width = dim + (settings.patch**2 / 2 if settings.emphasis else 0)  # a fixed map: forward only, half of it here
+    return Flops(2.0 * patches * settings.patch**2 * width, blocks, 0.0, again)
 
 
 def _mae(encoder: EncoderSettings, settings: MAESettings) -> Flops:

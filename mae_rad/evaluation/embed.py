@@ -52,8 +52,9 @@ class Source(NamedTuple):
 
 
 def seen_as(settings: EncoderSettings) -> str:
-    """Shape, patch and normalisation: the same weights with another of these give other vectors."""
-    return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool"})
+    """Shape, patch, normalisation and emphasis: the same weights with another of these give other vectors."""
+    off = set() if settings.emphasis else {"emphasis"}  # vectors made before there was one stay valid
+    return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool"} | off)
 
 
 @dataclass(frozen=True)

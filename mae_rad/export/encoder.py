@@ -113,7 +113,10 @@ def start_from(folder: Path, objective: Objective) -> EncoderCard:
 
 
 def start_encoder(folder: Path, own: ViT) -> EncoderCard:
-    """Give an encoder the weights of an encoder folder; returns and raises as :func:`start_from`."""
+    """Give an encoder the weights of an encoder folder; returns and raises as :func:`start_from`.
+
+    Where the emphasis is another one, the patch embedding is turned so that patches are embedded alike.
+    """
     encoder, card = load_encoder(folder)
     check_fit(encoder.state_dict(), own, str(folder))
     theirs, ours = ({"heads": part.heads, "mean": part.mean, "std": part.std} for part in (encoder, own))
@@ -122,6 +125,8 @@ def start_encoder(folder: Path, own: ViT) -> EncoderCard:
             f"{folder} was trained with {theirs}, and the settings of encoder say {ours}; set them alike"
         )
     own.load_state_dict(encoder.state_dict())
+    if own.emphasis != encoder.emphasis:
+        own.patch_kernel = encoder.patch_kernel
     return card
 
 

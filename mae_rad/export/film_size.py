@@ -58,7 +58,7 @@ def kernels(encoder: ViT, channels: int) -> Tensor:
 
     Divided by the channels: equal ones give the features of one.
     """
-    grey = encoder.embedding.weight.detach().reshape(encoder.dim, 1, encoder.patch, encoder.patch)
+    grey = encoder.patch_kernel.reshape(encoder.dim, 1, encoder.patch, encoder.patch)
     return (grey / channels).repeat(1, channels, 1, 1)
 
 

@@ -60,7 +60,7 @@ def expected(index, row, seed):
 
 def test_the_same_weights_seen_otherwise_are_embedded_anew(tmp_path, index):
     (one,) = sources(1)
-    seen = [TINY.model_copy(update=update) for update in ({}, {"mean": 0.4}, {"heads": 1}, {"attention": "plain"})]
+    seen = [TINY.model_copy(update=update) for update in ({}, {"mean": 0.4}, {"emphasis": 1.0}, {"attention": "plain"})]
     folders = [embed([one._replace(seen=seen_as(shape))], index, how(tmp_path))[0][0].folder for shape in seen]
     assert len({*folders[:3]}) == 3
     assert folders[3] == folders[0]  # a kernel is time and memory

@@ -44,11 +44,11 @@ def exported(run: Path, to: Target, channels: Literal[1, 3] = 1, rows: int = ROW
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("pool", ["mean", "cls"])
+@pytest.mark.parametrize(("pool", "emphasis"), [("mean", 0), ("cls", 0), ("mean", 1.5)])
 def test_timm_gives_the_same_features(
-    tmp_path: Path, channels: Literal[1, 3], pool: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, channels: Literal[1, 3], pool: str, emphasis: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objective = train(tmp_path / "run", SELF, pool=pool)
+    objective = train(tmp_path / "run", SELF, pool=pool, emphasis=emphasis)
     folder = exported(tmp_path / "run", "timm", channels)
     config = json.loads((folder / "config.json").read_text())
     model = timm.create_model(config["architecture"], pretrained=False, **config["model_args"]).eval()
@@ -68,9 +68,13 @@ def test_timm_gives_the_same_features(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("rows", [ROWS, COLUMNS])
-def test_hugging_face_gives_the_same_features(run: Path, channels: Literal[1, 3], rows: int) -> None:
+@pytest.mark.parametrize(("rows", "emphasis"), [(ROWS, 0), (COLUMNS, 0), (ROWS, 1.5)])
+def test_hugging_face_gives_the_same_features(
+    tmp_path: Path, channels: Literal[1, 3], rows: int, emphasis: float
+) -> None:
     transformers = pytest.importorskip("transformers", reason="Hugging Face parity needs transformers (dev extra)")
+    run = tmp_path / "run"
+    train(run, SELF, emphasis=emphasis)
     folder = exported(run, "hf_vit", channels, rows)
     model, info = transformers.ViTModel.from_pretrained(folder, add_pooling_layer=False, output_loading_info=True)
     assert not any(info.values()), info
@@ -94,11 +98,13 @@ def test_its_image_processor_makes_the_input(run: Path, channels: Literal[1, 3])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("normalise", [True, False])
-def test_hugging_face_reconstructs_the_same(tmp_path: Path, channels: Literal[1, 3], normalise: bool) -> None:
+@pytest.mark.parametrize(("normalise", "emphasis"), [(True, 0), (False, 0), (True, 1.5)])
+def test_hugging_face_reconstructs_the_same(
+    tmp_path: Path, channels: Literal[1, 3], normalise: bool, emphasis: float
+) -> None:
     transformers = pytest.importorskip("transformers", reason="Hugging Face parity needs transformers (dev extra)")
     settings = SELF.model_copy(update={"normalise_pixels": normalise, "variance_floor": 0.0})
-    ours = train(tmp_path / "run", settings)
+    ours = train(tmp_path / "run", settings, emphasis=emphasis)
     assert isinstance(ours, MAE)
     folder = exported(tmp_path / "run", "hf_vit_mae", channels, COLUMNS)
     loaded = transformers.ViTMAEForPreTraining.from_pretrained(folder, output_loading_info=True)
@@ -128,11 +134,11 @@ def test_hugging_face_reconstructs_the_same(tmp_path: Path, channels: Literal[1,
     torch.testing.assert_close(output.loss, error, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize(("channels", "attention"), [(1, "plain"), (3, "fused")])
-def test_onnx_gives_the_same_features(tmp_path: Path, channels: Literal[1, 3], attention: str) -> None:
+@pytest.mark.parametrize(("channels", "attention", "emphasis"), [(1, "plain", 0), (3, "fused", 0), (1, "fused", 1.5)])
+def test_onnx_gives_the_same_features(tmp_path: Path, channels: Literal[1, 3], attention: str, emphasis: float) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX parity needs onnxruntime (dev extra)")
     pytest.importorskip("onnxscript", reason="ONNX export needs onnxscript (export extra)")
-    encoder = train(tmp_path / "run", SELF, attention=attention).encoder
+    encoder = train(tmp_path / "run", SELF, attention=attention, emphasis=emphasis).encoder
     path = exported(tmp_path / "run", "onnx", channels) / "model.onnx"
     assert b"film_size.py" not in path.read_bytes()  # the exporter notes the files of the machine it ran on
     session = onnxruntime.InferenceSession(path)
