@@ -6,9 +6,11 @@ memory does not count. Norms, softmax and GELU are left out: under 1 % of the op
 Legend: N tokens of self-attention, Q queries, M tokens of a context, D channels.
 """
 
+import math
 from typing import NamedTuple
 
 from mae_rad.config import PretrainSettings
+from mae_rad.encoders.stem import CONVOLUTIONS
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.objectives import MAESettings, SimCLRSettings
 
@@ -21,22 +23,24 @@ class Flops(NamedTuple):
         encoder: blocks of the encoder.
         rest: decoder, or projection head and similarities.
         again: what ``encoder.checkpoint_activations`` computes a second time: blocks up to their last layer.
+        fixed: what learns nothing, so it has no backward: the emphasis.
     """
 
     embedding: float
     encoder: float
     rest: float
     again: float
+    fixed: float = 0.0
 
     @property
     def forward(self) -> float:
         """One pass forward."""
-        return self.embedding + self.encoder + self.rest
+        return self.fixed + self.embedding + self.encoder + self.rest
 
     @property
     def training(self) -> float:
         """Forward and backward."""
-        return 2 * self.embedding + 3 * (self.encoder + self.rest)
+        return self.fixed + 2 * self.embedding + 3 * (self.encoder + self.rest)
 
     @property
     def hardware(self) -> float:
@@ -81,8 +85,21 @@ def _encoder(settings: EncoderSettings, patches: int) -> Flops:
     dim, depth, _ = settings.shape
     blocks = depth * block(patches + 1, dim)
     again = blocks - depth * _last_layer(patches + 1, dim) if settings.checkpoint_activations is True else 0.0
-    width = dim + (settings.patch**2 / 2 if settings.emphasis else 0)  # a fixed map: forward only, half of it here
-    return Flops(2.0 * patches * settings.patch**2 * width, blocks, 0.0, again)
+    pixels = settings.patch**2
+    first, stem = (patches * part for part in _stem(settings))
+    fixed = 2.0 * patches * pixels**2 if settings.emphasis else 0.0
+    return Flops(2.0 * patches * pixels * dim + first, blocks + stem, 0.0, again, fixed)
+
+
+def _stem(settings: EncoderSettings) -> tuple[float, float]:
+    """Of one patch: the first convolution, and what comes after it."""
+    if settings.stem == "linear":
+        return 0.0, 0.0
+    side, each = settings.patch, []
+    for one in CONVOLUTIONS:
+        side = math.ceil(side / 2)
+        each.append(2.0 * side**2 * one.side**2 * one.inputs * one.outputs)
+    return each[0], sum(each[1:]) + 2.0 * 2 * CONVOLUTIONS[-1].outputs * settings.shape.dim
 
 
 def _mae(encoder: EncoderSettings, settings: MAESettings) -> Flops:
@@ -105,4 +122,4 @@ def _simclr(encoder: EncoderSettings, settings: SimCLRSettings, films: int) -> F
     hidden, dim = settings.head_hidden, settings.head_dim
     head = 2.0 * (encoder.shape.dim * hidden + hidden**2 + hidden * dim)
     similarities = 2.0 * dim * 2 * films  # of one view to both views of every film
-    return Flops(2 * one.embedding, 2 * one.encoder, 2 * (head + similarities), 2 * one.again)
+    return Flops(2 * one.embedding, 2 * one.encoder, 2 * (head + similarities), 2 * one.again, 2 * one.fixed)

@@ -52,8 +52,9 @@ class Source(NamedTuple):
 
 
 def seen_as(settings: EncoderSettings) -> str:
-    """Shape, patch, normalisation and emphasis: the same weights with another of these give other vectors."""
-    off = set() if settings.emphasis else {"emphasis"}  # vectors made before there was one stay valid
+    """Shape, patch embedding and normalisation: the same weights with another of these give other vectors."""
+    # Vectors that were made before there was a choice stay valid.
+    off = {name for name, plain in (("emphasis", 0), ("stem", "linear")) if getattr(settings, name) == plain}
     return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool"} | off)
 
 

@@ -13,7 +13,7 @@ from mae_rad.data.batch import Patches
 from mae_rad.data.geometry import REFERENCE_TOKENS, Layout, Region
 from mae_rad.encoders.positions import sincos_positions
 from mae_rad.encoders.vit import DISPLAY_RANGE, ViT
-from mae_rad.errors import SettingsError
+from mae_rad.errors import SettingsError, WeightsError
 from mae_rad.losses.masked_prediction import patchify
 
 
@@ -57,7 +57,15 @@ def kernels(encoder: ViT, channels: int) -> Tensor:
     """The patch embedding as a convolution [D, C, p, p].
 
     Divided by the channels: equal ones give the features of one.
+
+    Raises:
+        WeightsError: the encoder has more than that.
     """
+    if encoder.stem is not None:
+        raise WeightsError(
+            "the encoder has a convolutional stem, and a timm or Hugging Face ViT has no place for it; export it with"
+            " --to onnx or --to safetensors"
+        )
     grey = encoder.patch_kernel.reshape(encoder.dim, 1, encoder.patch, encoder.patch)
     return (grey / channels).repeat(1, channels, 1, 1)
 

@@ -31,6 +31,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "dropped": {"name": "simclr", "tokens": 196, "visible": 0.5, "head_hidden": 64, "head_dim": 16},
 }
 each_objective = pytest.mark.parametrize("objective", OBJECTIVES)
+FINE: dict[str, Any] = {"emphasis": 1.5, "stem": "convolutional"}
 
 
 def settings(
@@ -73,6 +74,18 @@ def test_flops_forward_are_those_of_the_model(objective: str, attention: str) ->
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(batch)
     assert flops_per_film(chosen).forward == pytest.approx(counter.get_total_flops() / FILMS, rel=0.01)
+
+
+@pytest.mark.parametrize("objective", ["cheap", "simclr"])
+@pytest.mark.parametrize("fine", [{"emphasis": 1.5}, {"stem": "convolutional"}, FINE])
+def test_flops_of_emphasis_and_stem_are_those_of_the_model(objective: str, fine: dict[str, Any]) -> None:
+    chosen = settings(objective, **fine)
+    model, batch = step(chosen)
+    with FlopCounterMode(display=False) as counter:
+        loss = model(batch).loss
+        assert flops_per_film(chosen).forward == pytest.approx(counter.get_total_flops() / FILMS, rel=0.01)
+        loss.backward()
+    assert flops_per_film(chosen).training == pytest.approx(counter.get_total_flops() / FILMS, rel=0.01)
 
 
 @each_objective

@@ -134,11 +134,16 @@ def test_hugging_face_reconstructs_the_same(
     torch.testing.assert_close(output.loss, error, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize(("channels", "attention", "emphasis"), [(1, "plain", 0), (3, "fused", 0), (1, "fused", 1.5)])
-def test_onnx_gives_the_same_features(tmp_path: Path, channels: Literal[1, 3], attention: str, emphasis: float) -> None:
+@pytest.mark.parametrize(
+    ("channels", "attention", "fine"),
+    [(1, "plain", {}), (3, "fused", {}), (1, "fused", {"emphasis": 1.5, "stem": "convolutional"})],
+)
+def test_onnx_gives_the_same_features(
+    tmp_path: Path, channels: Literal[1, 3], attention: str, fine: dict[str, Any]
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX parity needs onnxruntime (dev extra)")
     pytest.importorskip("onnxscript", reason="ONNX export needs onnxscript (export extra)")
-    encoder = train(tmp_path / "run", SELF, attention=attention, emphasis=emphasis).encoder
+    encoder = train(tmp_path / "run", SELF, attention=attention, **fine).encoder
     path = exported(tmp_path / "run", "onnx", channels) / "model.onnx"
     assert b"film_size.py" not in path.read_bytes()  # the exporter notes the files of the machine it ran on
     session = onnxruntime.InferenceSession(path)
@@ -216,6 +221,11 @@ def test_what_cannot_be_expressed_is_refused(tmp_path: Path) -> None:
     train(tmp_path / "simclr", SimCLRSettings())
     with pytest.raises(WeightsError, match="trained by simclr"):
         exported(tmp_path / "simclr", "hf_vit_mae", 1, 24)
+    train(tmp_path / "stem", SELF, stem="convolutional")
+    targets: tuple[Target, ...] = ("timm", "hf_vit", "hf_vit_mae")
+    for to in targets:
+        with pytest.raises(WeightsError, match="no place for it; export it with --to onnx"):
+            exported(tmp_path / "stem", to, 1, 24)
 
 
 def test_what_is_missing_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
