@@ -20,26 +20,36 @@ from mae_rad.encoders.attention import SelfAttention
 from mae_rad.encoders.blocks import Block
 from mae_rad.encoders.vit import Features, ViT
 from mae_rad.heads.pooling import AttentivePooling, Pooling
+from mae_rad.heads.windows import Windows
 
 
 @torch.no_grad()
-def attention_rollout(encoder: ViT, pooling: Pooling, patches: Patches) -> Tensor:
+def attention_rollout(encoder: ViT, pooling: Pooling, patches: Patches, *, window: int | None = None) -> Tensor:
     """[B, N] which share of the vector of a film comes from each patch; the rest comes from the class token.
 
     Args:
         encoder: in evaluation mode; its blocks are walked through, and no hook is set.
         pooling: of the head.
         patches: of films of one grid.
+        window: patches a side of what the encoder looks at, where the head has it look so.
     """
-    tokens = encoder.embed(patches)
+    cut = Windows.of(patches, window)
+    tokens = encoder.embed(cut.cut(patches))
     flow = torch.eye(tokens.shape[1], device=tokens.device).expand(len(tokens), -1, -1)
     for block in encoder.blocks:
         assert isinstance(block, Block)
         mixed = (mean_attention(block.attn, block.norm1(tokens)) @ flow + flow) / 2
         flow, tokens = mixed, block(tokens)
-    weights = token_weights(pooling, encoder.features(tokens))
-    reached: Tensor = (weights[:, None] @ flow)[:, 0, 1:]
-    return reached
+    weights = _in_windows(token_weights(pooling, cut.features(encoder, encoder.features(tokens))), cut)
+    return cut.within(cut.join((weights[:, None] @ flow)[:, 0, 1:]))
+
+
+def _in_windows(weights: Tensor, cut: Windows) -> Tensor:
+    """[B, 1 + N] weights of the tokens of films → [B * W, 1 + h * w] of those of their windows."""
+    full = weights.new_zeros(len(weights), *cut.full)
+    full[:, : cut.grid[0], : cut.grid[1]] = weights[:, 1:].reshape(-1, *cut.grid)
+    cls = weights[:, :1].repeat_interleave(cut.number, dim=0) / cut.number
+    return torch.cat((cls, cut.part(full.flatten(1))), dim=1)
 
 
 @torch.no_grad()

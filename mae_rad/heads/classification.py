@@ -19,6 +19,7 @@ from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import Features, ViT
 from mae_rad.heads.base import Head, Line, Prediction
 from mae_rad.heads.pooling import Pooling, PoolName
+from mae_rad.heads.windows import window_features
 from mae_rad.objectives.base import ObjectiveOutput
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
@@ -54,6 +55,9 @@ class ClassificationSettings(Settings):
     """Attention heads of attentive pooling; by default those of the encoder."""
     hidden: int = Field(default=0, ge=0)
     """Channels of a hidden layer; 0 is a linear head."""
+    window: int | None = Field(default=None, ge=4)
+    """The encoder looks at windows of at most so many patches a side, in training and after, as a detection's does;
+    null at whole films. For large T, and for an encoder that a detection has taught so."""
     select: Literal["auroc", "average_precision", "loss"] = "auroc"
     """What the best weights are chosen by, on val: the mean over labels; of the loss the lowest."""
     balance: Literal["none", "positive_weight", "sampling"] = "none"
@@ -104,6 +108,7 @@ class ClassificationHead(Head):
     def __init__(self, settings: ClassificationSettings, encoder: ViT | ResNet) -> None:
         super().__init__()
         self.labels = settings.titles
+        self.window = settings.window
         self.pooling = Pooling(settings.pool, encoder.dim, settings.pool_heads or encoder.heads)
         self.stands_on = "tokens" if settings.pool == "attentive" else "summary"
         width = self.pooling.width
@@ -120,10 +125,15 @@ class ClassificationHead(Head):
             values = torch.tensor([getattr(line, name) for line in lines], dtype=torch.float32)
             self.register_buffer(name, values, persistent=False)
 
+    def look(self, encoder: nn.Module, patches: Patches) -> Features:
+        """The features of films of one grid."""
+        return self.look_all(encoder, [patches])[0]
+
     def look_all(self, encoder: nn.Module, groups: Sequence[Patches]) -> list[Features]:
         """The features of every group; a ViT makes them together."""
-        several: list[Features] = encoder(groups) if isinstance(encoder, ViT) else super().look_all(encoder, groups)
-        return several
+        if isinstance(encoder, ViT):
+            return window_features(encoder, groups, self.window)
+        return [encoder(group) for group in groups]
 
     def forward(self, features: Features, patches: Patches | None = None) -> Tensor:
         """[B, L] logits."""

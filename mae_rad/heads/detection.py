@@ -23,7 +23,7 @@ from mae_rad.heads.base import Head, Prediction
 from mae_rad.heads.box_head import GROUPS, BoxHead, Predictions, choose_boxes
 from mae_rad.heads.classification import LabelSettings
 from mae_rad.heads.feature_pyramid import FeaturePyramid, as_map
-from mae_rad.heads.windows import window_tokens
+from mae_rad.heads.windows import window_features
 from mae_rad.losses.boxes import BoxTargets, box_losses
 from mae_rad.objectives.base import ObjectiveOutput
 
@@ -114,7 +114,8 @@ class DetectionHead(Head):
         if isinstance(encoder, ResNet):
             return encoder.maps(patches)
         assert isinstance(encoder, ViT)
-        return as_map(window_tokens(encoder, patches, self.settings.window), patches.grid)
+        (features,) = window_features(encoder, [patches], self.settings.window)
+        return as_map(features.tokens, patches.grid)
 
     def forward(self, features: Tensor | list[Tensor], patches: Patches | None) -> Predictions:
         """What is told of every place."""

@@ -1,41 +1,87 @@
 """Encoding a film window by window: attention within each of them, the cost linear in the size of the film.
 
 ViTDet keeps most of its blocks within windows for the same reason. Here every block stays there, so that a training
-that only looks at crops of one window's size meets nothing else on whole films. The maps are put together again before
-the pyramid, whose convolutions see across the seams.
+that only looks at crops of one window's size meets nothing else on whole films. What stands on the tokens (a pyramid, a
+pooling) sees them put together again.
 
-Legend: B films, R rows and S columns of patches, h rows and w columns of one window.
+Legend: B films, R rows and S columns of patches, W windows of h rows and w columns, D channels.
 """
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from mae_rad.data.batch import Patches
-from mae_rad.encoders.vit import ViT
+from mae_rad.encoders.vit import Features, ViT
 
 
-def window_tokens(encoder: ViT, patches: Patches, side: int | None) -> Tensor:
-    """Tokens [B, R * S, D] of films, encoded in windows of at most ``side`` × ``side`` patches; None takes them whole.
+class Windows(NamedTuple):
+    """How films of one grid are cut: windows as equal as can be; where they do not fill, with dark patches beyond.
 
-    Windows of a film are as equal as can be; where they do not fill, the film is continued with dark patches.
+    Attributes:
+        grid: (R, S).
+        full: rows and columns that the windows fill.
+        window: (h, w).
     """
+
+    grid: tuple[int, int]
+    full: tuple[int, int]
+    window: tuple[int, int]
+
+    @classmethod
+    def of(cls, patches: Patches, side: int | None) -> Self:
+        """Windows of at most ``side`` × ``side`` patches; None is one of all patches, whatever their places."""
+        if side is None:
+            row = (1, patches.coords.shape[1])
+            return cls(row, row, row)
+        counts = [math.ceil(length / side) for length in patches.grid]
+        down, across = (math.ceil(length / count) for length, count in zip(patches.grid, counts, strict=True))
+        return cls(patches.grid, (counts[0] * down, counts[1] * across), (down, across))
+
+    @property
+    def number(self) -> int:
+        """W."""
+        return (self.full[0] // self.window[0]) * (self.full[1] // self.window[1])
+
+    def cut(self, patches: Patches) -> Patches:
+        """Patches of B films → of B * W windows."""
+        return Patches(
+            self.part(_continued(patches.values, self.grid, self.full)),
+            self.part(_further(patches.coords, self.grid, self.full)),
+            patches.size.repeat_interleave(self.number, dim=0),
+        )
+
+    def part(self, cells: Tensor) -> Tensor:
+        """Of the full grid [B, ...] → [B * W, h * w, ...]."""
+        return in_windows(cells, self.full, self.window)
+
+    def join(self, cells: Tensor) -> Tensor:
+        """[B * W, h * w, ...] → of the full grid [B, ...]."""
+        return from_windows(cells, self.full, self.window)
+
+    def within(self, cells: Tensor) -> Tensor:
+        """Of the full grid [B, ...] → [B, R * S, ...]: without what was added."""
+        films = cells.reshape(len(cells), *self.full, *cells.shape[2:])
+        return films[:, : self.grid[0], : self.grid[1]].flatten(1, 2)
+
+    def features(self, encoder: ViT, found: Features) -> Features:
+        """Features of B * W windows → of B films; their class token is the mean of those of the windows."""
+        tokens = self.within(self.join(found.tokens))
+        cls = found.cls.reshape(-1, self.number, encoder.dim).mean(dim=1)
+        return Features(tokens, cls if encoder.pool == "cls" else tokens.mean(dim=1), cls)
+
+
+def window_features(encoder: ViT, groups: Sequence[Patches], side: int | None) -> list[Features]:
+    """Features of groups of films of one grid each, encoded in windows of at most ``side`` × ``side`` patches."""
     if side is None:
-        tokens: Tensor = encoder(patches).tokens
-        return tokens
-    grid = patches.grid
-    counts = (math.ceil(grid[0] / side), math.ceil(grid[1] / side))
-    window = (math.ceil(grid[0] / counts[0]), math.ceil(grid[1] / counts[1]))
-    full = (counts[0] * window[0], counts[1] * window[1])
-    windows = counts[0] * counts[1]
-    parts = Patches(
-        in_windows(_continued(patches.values, grid, full), full, window),
-        in_windows(_further(patches.coords, grid, full), full, window),
-        patches.size.repeat_interleave(windows, dim=0),
-    )
-    tokens = from_windows(encoder(parts).tokens, full, window)
-    return tokens.reshape(-1, *full, encoder.dim)[:, : grid[0], : grid[1]].flatten(1, 2)
+        whole: list[Features] = encoder(groups)
+        return whole
+    cuts = [Windows.of(group, side) for group in groups]
+    found = encoder([cut.cut(group) for cut, group in zip(cuts, groups, strict=True)])
+    return [cut.features(encoder, one) for cut, one in zip(cuts, found, strict=True)]
 
 
 def in_windows(cells: Tensor, grid: tuple[int, int], window: tuple[int, int]) -> Tensor:

@@ -147,7 +147,7 @@ class Answering:
         if wanted == "attention_rollout":
             from mae_rad.explain.attention_rollout import attention_rollout  # noqa: PLC0415 - only where it is asked for
 
-            rolled = attention_rollout(encoder, head.pooling, patches).cpu().numpy()
+            rolled = attention_rollout(encoder, head.pooling, patches, window=head.window).cpu().numpy()
             title = "where the model looks (attention rollout; yellow: most)"
             return [
                 (HeatMap(title, flow.reshape(patches.grid)),) if places else ()
@@ -155,7 +155,7 @@ class Answering:
             ]
         from mae_rad.explain.grad_cam import grad_cam  # noqa: PLC0415 - captum takes seconds to load
 
-        cams = grad_cam(encoder, head, patches, labels).cpu().numpy()
+        cams = grad_cam(encoder, head, patches, labels, window=head.window).cpu().numpy()
         return [
             tuple(
                 HeatMap(f"what speaks for {self._labels[place]} (Grad-CAM; yellow: most)", cam.reshape(patches.grid))

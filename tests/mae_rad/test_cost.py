@@ -114,6 +114,14 @@ def test_activations_are_within_a_quarter_of_the_measured(
     assert estimated == pytest.approx(_saved_for_backward(chosen) / FILMS, rel=0.25)
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_activations_of_emphasis_and_stem_are_within_a_quarter_of_the_measured(precision: str) -> None:
+    chosen = settings("cheap", precision, **FINE)
+    estimated, _ = activations(chosen)
+    assert estimated > activations(settings("cheap", precision))[0]
+    assert estimated == pytest.approx(_saved_for_backward(chosen) / FILMS, rel=0.25)
+
+
 def _saved_for_backward(chosen: PretrainSettings) -> int:
     """Bytes of all storages that autograd keeps, without weights and their rounded copies."""
     model, batch = step(chosen)

@@ -13,6 +13,7 @@ from mae_rad.encoders.vit import EncoderSettings, Features, ViT, build_encoder
 from mae_rad.explain.attention_rollout import attention_rollout, mean_attention, token_weights
 from mae_rad.explain.grad_cam import grad_cam
 from mae_rad.heads.pooling import POOLS, Pooling, PoolName
+from mae_rad.heads.windows import Windows, window_features
 
 GRID = (5, 4)
 COUNT = GRID[0] * GRID[1]
@@ -23,12 +24,14 @@ def encoder(depth: int = 3, *, dim: int = 32, heads: int = 2) -> ViT:
     return build_encoder(EncoderSettings(model="vit_tiny", dim=dim, depth=depth, heads=heads, patch=4)).eval()
 
 
-def films(count: int = 2, seed: int = 0) -> Patches:
+def films(count: int = 2, seed: int = 0, grid: tuple[int, int] = GRID) -> Patches:
     generator = torch.Generator().manual_seed(seed)
-    values = torch.randint(0, 65536, (count, COUNT, 16), generator=generator, dtype=torch.int32).to(torch.uint16)
-    rows, columns = np.indices(GRID, dtype=np.float32).reshape(2, -1)
+    values = torch.randint(0, 65536, (count, grid[0] * grid[1], 16), generator=generator, dtype=torch.int32).to(
+        torch.uint16
+    )
+    rows, columns = np.indices(grid, dtype=np.float32).reshape(2, -1)
     coords = torch.from_numpy(np.stack((rows, columns), axis=1)).expand(count, -1, -1)
-    return Patches(values, coords, torch.tensor(GRID, dtype=torch.float32).expand(count, -1))
+    return Patches(values, coords, torch.tensor(grid, dtype=torch.float32).expand(count, -1))
 
 
 def score(model: ViT, name: PoolName, labels: int = 3) -> tuple[Pooling, Any]:
@@ -190,6 +193,44 @@ def test_a_film_has_its_own_map_whatever_it_is_batched_with() -> None:
     for place in range(3):
         alone = grad_cam(model, ask, Patches(*(part[place : place + 1] for part in patches)), [1])
         torch.testing.assert_close(alone[0], together[place], rtol=1e-4, atol=1e-7)
+
+
+def test_maps_of_a_head_that_looks_window_by_window_are_those_of_its_windows() -> None:
+    """2 x 2 windows of 3 x 4 patches, a column of them added: by hand, with gradients at what enters the last block."""
+    model, patches = encoder(), films(grid=(6, 7))
+    pooling, _ = score(model, "attentive")
+    cut = Windows.of(patches, 4)
+    assert cut == ((6, 7), (6, 8), (3, 4))
+    entering = model.embed(cut.cut(patches))
+    for block in [*model.blocks][:-1]:
+        entering = block(entering)
+    entering = entering.detach().requires_grad_()
+    features = cut.features(model, model.features(model.blocks[-1](entering)))
+    torch.testing.assert_close(features.tokens, window_features(model, [patches], 4)[0].tokens)
+    (gradient,) = torch.autograd.grad(pooling(features)[:, 3].sum(), entering)
+    alpha = cut.join(gradient[:, 1:]).mean(dim=1, keepdim=True)
+    wanted = torch.relu((alpha * cut.join(entering[:, 1:])).sum(dim=-1, keepdim=True))
+    found = grad_cam(model, pooling, patches, [3], window=4)
+    assert found.shape == (2, 1, 42)
+    torch.testing.assert_close(found[:, 0], cut.within(wanted)[..., 0].detach(), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_rollout_of_windows_leaves_out_what_was_added(name: PoolName) -> None:
+    model, patches = encoder(), films(grid=(6, 7))
+    pooling, _ = score(model, name)
+    rolled = attention_rollout(model, pooling, patches, window=4)
+    assert rolled.shape == (2, 42)
+    assert (rolled >= 0).all()
+    assert (rolled.sum(dim=1) <= 1 + 1e-5).all()
+    whole = attention_rollout(model, pooling, patches)
+    torch.testing.assert_close(attention_rollout(model, pooling, patches, window=7), whole)
+    upper = patches.values.clone()
+    upper[:, :21] = 0  # the upper windows alone change, and so does what they give
+    other = attention_rollout(model, pooling, patches._replace(values=upper), window=4)
+    if name != "attentive":  # whose weights depend on all tokens
+        torch.testing.assert_close(other[:, 21:], rolled[:, 21:])
+    assert not torch.allclose(other[:, :21], rolled[:, :21])
 
 
 def test_maps_are_made_under_no_grad_too() -> None:

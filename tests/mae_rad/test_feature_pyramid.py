@@ -10,7 +10,7 @@ from mae_rad.data.loader import stack
 from mae_rad.data.view import as_patches
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.heads.feature_pyramid import FeaturePyramid, as_map
-from mae_rad.heads.windows import from_windows, in_windows, window_tokens
+from mae_rad.heads.windows import from_windows, in_windows, window_features
 
 PATCH = 16
 GRIDS = [(7, 5), (3, 11), (8, 8), (1, 6)]
@@ -75,13 +75,17 @@ def test_windows_are_cut_and_put_back():
 
 def test_a_film_within_one_window_is_encoded_as_a_whole(encoder):
     patches = patches_of((7, 5), 2)
-    torch.testing.assert_close(window_tokens(encoder, patches, 7), encoder(patches).tokens)
-    torch.testing.assert_close(window_tokens(encoder, patches, None), encoder(patches).tokens)
+    for side in (7, None):
+        (found,) = window_features(encoder, [patches], side)
+        for part, expected in zip(found, encoder(patches), strict=True):
+            torch.testing.assert_close(part, expected)
 
 
 def test_a_window_sees_its_own_patches_at_their_places(encoder):
     patches = patches_of((6, 9), 2)
-    tokens = window_tokens(encoder, patches, 5)  # 2 x 2 windows of 3 x 5 patches, one column of them added
+    ((tokens, _, _),) = window_features(
+        encoder, [patches], 5
+    )  # 2 x 2 windows of 3 x 5 patches, one column of them added
     rows, columns = np.divmod(np.arange(54), 9)
     upper_left = np.flatnonzero((rows < 3) & (columns < 5))
     alone = encoder(Patches(patches.values[:, upper_left], patches.coords[:, upper_left], patches.size)).tokens
