@@ -64,14 +64,15 @@ def _maps(predictor: Predictor) -> dict[str, Map]:
     encoder, head = predictor.encoder, predictor.head
     assert isinstance(encoder, ViT)
     assert isinstance(head, ClassificationHead)
+    window = head.window
 
     def cam(blocks: int) -> Map:
-        return lambda patches, label: grad_cam(encoder, head, patches, [label], blocks=blocks)[:, 0]
+        return lambda patches, label: grad_cam(encoder, head, patches, [label], blocks=blocks, window=window)[:, 0]
 
     maps = {f"Grad-CAM, block -{blocks}": cam(blocks) for blocks in (1, 2, 4) if blocks <= len(encoder.blocks)}
-    maps["attention rollout"] = lambda patches, _: attention_rollout(encoder, head.pooling, patches)
+    maps["attention rollout"] = lambda patches, _: attention_rollout(encoder, head.pooling, patches, window=window)
     if head.pooling.attention is not None:
-        maps["pooling attention"] = lambda patches, _: token_weights(head.pooling, encoder(patches))[:, 1:]
+        maps["pooling attention"] = lambda patches, _: token_weights(head.pooling, head.look(encoder, patches))[:, 1:]
     return maps
 
 
