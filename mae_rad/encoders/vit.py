@@ -1,8 +1,9 @@
 """Vision Transformer on patches of films of any shape (Dosovitskiy et al. 2021; initialised as in He et al. 2022).
 
-Deviations from the published MAE encoder: one channel; patches come cut, so the patch embedding is a Linear; positions
-are computed from the coordinates of each patch, not looked up in a table for one square grid. Masking is none of its
-business: it encodes the patches that it is given.
+Deviations from the published MAE encoder: one channel; patches come cut, so the patch embedding is a Linear, which may
+be helped to see fine detail (emphasis, stem; off by default); positions are computed from the coordinates of each
+patch, not looked up in a table for one square grid. Masking is none of its business: it encodes the patches that it is
+given.
 
 Legend: B films, N patches, p patch side in pixels, D channels.
 """
@@ -99,6 +100,7 @@ class ViT(nn.Module):
         depth: number of its blocks.
         heads: of its attention.
         patch: side p of its patches in pixels.
+        emphasis, stem: how patches are embedded, as in the settings; None is no stem.
         checkpoint_activations: as in the settings; a decoder follows it.
     """
 

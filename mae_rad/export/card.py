@@ -51,7 +51,7 @@ def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | Non
     return f"""# Radiograph encoder
 
 Vision Transformer, {dim} channels, {depth} blocks, {heads} heads, {card.parameters:,} parameters.
-{_learned(card)}
+{_embedded(card.encoder)}{_learned(card)}
 
 ## Use
 
@@ -76,6 +76,13 @@ For research. Not a medical device: it makes vectors, not findings, and no part 
 What holds for the films that it was trained on need not hold for another hospital, scanner or body part. Measure before
 use.
 """
+
+
+def _embedded(encoder: EncoderSettings) -> str:
+    """How patches enter it, where that is not by a linear layer alone."""
+    ways = [f"raised in their fine detail (emphasis {encoder.emphasis:g})"] if encoder.emphasis else []
+    ways += ["seen by two convolutions"] if encoder.stem == "convolutional" else []
+    return f"Its patches are {' and '.join(ways)}.\n" if ways else ""
 
 
 def _learned(card: EncoderCard) -> str:

@@ -80,6 +80,7 @@ def test_it_learns_and_comes_back(tmp_path) -> None:
     save_encoder(encoder, SMALL, tmp_path / "e", tokens=36, provenance={})
     back, card = load_encoder(tmp_path / "e")
     assert card.encoder.stem == "convolutional"
+    assert "Its patches are seen by two convolutions." in (tmp_path / "e" / "README.md").read_text()
     assert torch.equal(back(patches()).tokens, encoder(patches()).tokens)
     plain = build_encoder(SMALL.model_copy(update={"stem": "linear"}))
     with pytest.raises(WeightsError, match=r"stem\.\S+ is not expected"):
