@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 from mae_rad.data.box_geometry import Boxes, box_frame, cut_off
 from mae_rad.data.geometry import film_layout
 from mae_rad.data.view import FilmPatches
+from mae_rad.encoders.vit import DISPLAY_RANGE
 from mae_rad.finetuning.films import Seen
 from mae_rad.heads.detection import FilmTargets
 from mae_rad.losses.boxes import BoxTargets
 
 AT_A_BOX = 0.75
 """Probability that a crop of a film with boxes is cut where one of them is."""
+BESIDE = 0.25
+"""Share of the other squares that are cut where something is shown beside the content: lead letters and edges of the
+field look like objects to whoever has never met them."""
+SHOWN = 0.05
+"""Of the display range: brightness differs by more within a patch that shows something."""
 WHOLE_ENOUGH = 0.5
 """Share of a box that a crop must hold for the box to be asked for; about less nothing is asked."""
 
@@ -85,7 +91,7 @@ class CutSquare:
     def __call__(
         self, patches: FilmPatches, target: FilmBoxes, generator: np.random.Generator
     ) -> list[tuple[FilmPatches, FilmBoxes]]:
-        """Squares around one of the boxes, at any place in it, or anywhere in the content."""
+        """Squares around one of the boxes, at any place in it; or anywhere in the content; or beside the content."""
         return [self._square(patches, target, generator) for _ in range(self.squares)]
 
     def _square(
@@ -93,12 +99,13 @@ class CutSquare:
     ) -> tuple[FilmPatches, FilmBoxes]:
         grid = target.content.shape
         asked = np.flatnonzero(target.labels >= 0)
-        at_a_box, which, down, across = generator.random(4).tolist()
-        if len(asked) and at_a_box < AT_A_BOX:
+        kind, which, down, across = generator.random(4).tolist()
+        if len(asked) and kind < AT_A_BOX:
             box = target.corners[asked[int(which * len(asked))]] / self.patch
             middle = ((box[1] + box[3]) / 2, (box[0] + box[2]) / 2)
         else:
-            places = np.argwhere(target.content) if target.content.any() else np.argwhere(~target.content)
+            rest = (kind - AT_A_BOX) / (1 - AT_A_BOX) if len(asked) else kind
+            places = self._places(patches, target.content, beside=rest < BESIDE)
             middle = tuple((places[int(which * len(places))] + 0.5).tolist())
         extent = (min(self.side, grid[0]), min(self.side, grid[1]))
         top, left = (
@@ -106,6 +113,15 @@ class CutSquare:
             for point, share, length, whole in zip(middle, (down, across), extent, grid, strict=True)
         )
         return self._cut(patches, target, top, left, extent)
+
+    def _places(self, patches: FilmPatches, content: NDArray[np.bool_], *, beside: bool) -> NDArray[np.int64]:
+        """[K, 2] patches (row, column) around which a square without a wanted box may be cut; at least one."""
+        if beside:
+            reach = patches.values.max(axis=1).astype(np.int64) - patches.values.min(axis=1)
+            shown = np.argwhere(~content & (reach.reshape(content.shape) > SHOWN * DISPLAY_RANGE))
+            if len(shown):
+                return shown
+        return np.argwhere(content) if content.any() else np.argwhere(~content)
 
     def _cut(
         self, patches: FilmPatches, target: FilmBoxes, top: int, left: int, extent: tuple[int, int]

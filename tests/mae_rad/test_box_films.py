@@ -114,3 +114,34 @@ def test_a_film_smaller_than_the_square_is_taken_whole(one):
     ((part, inside),) = CutSquare(50, PATCH)(patches, target, np.random.default_rng(0))
     np.testing.assert_array_equal(part.values, patches.values)
     np.testing.assert_array_equal(inside.corners, target.corners)
+
+
+def lettered(boxes: int) -> tuple[FilmPatches, FilmBoxes]:
+    """20 x 20 patches, content in the upper left quarter, a bright letter in the lower right corner patch."""
+    content = np.zeros((20, 20), dtype=bool)
+    content[:10, :10] = True
+    values = np.zeros((20, 20, PATCH**2), dtype=np.uint16)
+    values[19, 19, :40] = 65000
+    patches = FilmPatches(values.reshape(400, -1), np.zeros((400, 2), np.float32), np.full(2, 14, np.float32))
+    corners = np.array([[40.0, 60, 64, 80]])[:boxes]
+    return patches, FilmBoxes(corners, np.zeros(boxes, np.int64), np.ones(1, np.float32), content)
+
+
+@pytest.mark.parametrize(("boxes", "share"), [(0, 0.25), (1, 0.25 * 0.25)])
+def test_lead_letters_beside_the_content_are_met_and_plain_background_is_not(boxes, share):
+    patches, target = lettered(boxes)
+    cut, met = CutSquare(SIDE, PATCH), 0
+    for seed in range(400):
+        ((part, inside),) = cut(patches, target, np.random.default_rng(seed))
+        letter = part.values.max() > 60000
+        met += letter
+        assert letter or inside.content.any()
+    assert met / 400 == pytest.approx(share, abs=0.06)
+
+
+def test_without_anything_beside_it_squares_stay_in_the_content():
+    patches, target = lettered(0)
+    patches.values[:] = 300
+    for seed in range(60):
+        ((_, inside),) = CutSquare(SIDE, PATCH)(patches, target, np.random.default_rng(seed))
+        assert inside.content.any()
