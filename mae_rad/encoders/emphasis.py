@@ -3,8 +3,8 @@
 What is small and faint lies in frequencies that hold almost nothing of a film: of a patch of 16 x 16 pixels the mean is
 3,000 times as large as the finest pattern, on every set of films that we measured, so that a linear embedding hardly
 sees it and learns it last. Natural images have such spectra (Field 1987), and weighting against them is how whitening
-makes the inputs of a linear map alike (LeCun et al. 1998, section 4.3). The map is fixed and linear: exports fold it
-into the patch embedding.
+makes the inputs of a linear map alike (LeCun et al. 1998, section 4.3). The map is fixed and linear: for timm and
+Hugging Face it is folded into the patch embedding.
 """
 
 import math

@@ -1,4 +1,5 @@
-"""Vision Transformer on patches of films of any shape (Dosovitskiy et al. 2021; initialised as in He et al. 2022).
+"""Vision Transformer on patches of films of any shape (Dosovitskiy et al. 2021; initialised as in He et al. 2022,
+but for the stem, which is as torch makes it).
 
 Deviations from the published MAE encoder: one channel; patches come cut, so the patch embedding is a Linear, which may
 be helped to see fine detail (emphasis, stem; off by default); positions are computed from the coordinates of each
@@ -83,6 +84,12 @@ class EncoderSettings(Settings):
         """The model's size with what is overridden."""
         shape = SHAPES[self.model]
         return Shape(self.dim or shape.dim, self.depth or shape.depth, self.heads or shape.heads)
+
+    @property
+    def off(self) -> set[str]:
+        """Settings that came later and are off: hashes leave them out, so that what was stored stays valid."""
+        later = {"emphasis": 0, "stem": "linear"}
+        return {name for name, plain in later.items() if getattr(self, name) == plain}
 
     @model_validator(mode="after")
     def _divides(self) -> Self:

@@ -187,7 +187,7 @@ def _foreign(entry: EncoderEntry) -> Candidate:
 
 def _untrained(shape: EncoderSettings, seed: int, settings: CompareSettings) -> Candidate:
     name = FLOOR if len(settings.floor_seeds) == 1 else f"{FLOOR} {seed}"
-    text = json.dumps(["untrained", shape.model_dump(mode="json"), seed, torch.__version__])
+    text = json.dumps(["untrained", shape.model_dump(mode="json", exclude=shape.off), seed, torch.__version__])
     return Candidate(
         name,
         "random",

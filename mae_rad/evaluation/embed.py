@@ -53,9 +53,7 @@ class Source(NamedTuple):
 
 def seen_as(settings: EncoderSettings) -> str:
     """Shape, patch embedding and normalisation: the same weights with another of these give other vectors."""
-    # Vectors that were made before there was a choice stay valid.
-    off = {name for name, plain in (("emphasis", 0), ("stem", "linear")) if getattr(settings, name) == plain}
-    return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool"} | off)
+    return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool"} | settings.off)
 
 
 @dataclass(frozen=True)

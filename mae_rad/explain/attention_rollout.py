@@ -25,7 +25,8 @@ from mae_rad.heads.windows import Windows
 
 @torch.no_grad()
 def attention_rollout(encoder: ViT, pooling: Pooling, patches: Patches, *, window: int | None = None) -> Tensor:
-    """[B, N] which share of the vector of a film comes from each patch; the rest comes from the class token.
+    """[B, N] which share of the vector of a film comes from each patch; the rest comes from the class token, and where
+    windows do not fill from what is dark beyond the film.
 
     Args:
         encoder: in evaluation mode; its blocks are walked through, and no hook is set.

@@ -51,7 +51,7 @@ def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | Non
     return f"""# Radiograph encoder
 
 Vision Transformer, {dim} channels, {depth} blocks, {heads} heads, {card.parameters:,} parameters.
-{_embedded(card.encoder)}{_learned(card)}
+{_embedded(card.encoder) if size is None else ""}{_learned(card)}
 
 ## Use
 
@@ -79,7 +79,7 @@ use.
 
 
 def _embedded(encoder: EncoderSettings) -> str:
-    """How patches enter it, where that is not by a linear layer alone."""
+    """How patches enter it, where that is not by a linear layer alone; what is exported for one size has it within."""
     ways = [f"raised in their fine detail (emphasis {encoder.emphasis:g})"] if encoder.emphasis else []
     ways += ["seen by two convolutions"] if encoder.stem == "convolutional" else []
     return f"Its patches are {' and '.join(ways)}.\n" if ways else ""

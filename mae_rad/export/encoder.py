@@ -126,6 +126,7 @@ def start_encoder(folder: Path, own: ViT) -> EncoderCard:
         )
     own.load_state_dict(encoder.state_dict())
     if own.emphasis != encoder.emphasis:
+        _log.warning("started from an encoder of emphasis %g, and goes on with %g", encoder.emphasis, own.emphasis)
         own.patch_kernel = encoder.patch_kernel
     return card
 

@@ -25,7 +25,7 @@ BESIDE = 0.25
 """Share of the other squares that are cut where something is shown beside the content: lead letters and edges of the
 field look like objects to whoever has never met them."""
 SHOWN = 0.05
-"""Of the display range: brightness differs by more within a patch that shows something."""
+"""Of the display range: rows or columns of a patch that shows something differ by more in their mean."""
 WHOLE_ENOUGH = 0.5
 """Share of a box that a crop must hold for the box to be asked for; about less nothing is asked."""
 
@@ -117,7 +117,9 @@ class CutSquare:
     def _places(self, patches: FilmPatches, content: NDArray[np.bool_], *, beside: bool) -> NDArray[np.int64]:
         """[K, 2] patches (row, column) around which a square without a wanted box may be cut; at least one."""
         if beside:
-            reach = patches.values.max(axis=1).astype(np.int64) - patches.values.min(axis=1)
+            pixels = patches.values.reshape(-1, self.patch, self.patch)
+            # Of means, so that noise shows nothing.
+            reach = np.max([np.ptp(pixels.mean(axis=axis), axis=1) for axis in (1, 2)], axis=0)
             shown = np.argwhere(~content & (reach.reshape(content.shape) > SHOWN * DISPLAY_RANGE))
             if len(shown):
                 return shown

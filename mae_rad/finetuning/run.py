@@ -165,9 +165,11 @@ class Finetuning(Work):
         return super().tags | {"start_from": start.name if start else "scratch"}
 
     def provenance(self) -> dict[str, str | int | float | None]:
-        """With the encoder that it began with, and the labels that it has learned from."""
+        """With the encoder that it began with, the labels that it has learned from, and the windows that it sees."""
         learned = [name for label in self.settings.task.labels for name in label.label]
-        return super().provenance() | descent(self._start_card, learned)
+        window = self.settings.task.window
+        seen = {"window": window} if window else {}
+        return super().provenance() | descent(self._start_card, learned) | seen
 
     def _save_encoder(self, folder: RunFolder, step: int) -> None:
         """Apart from the head, for another task to begin with; a frozen one is where it came from."""
@@ -230,9 +232,8 @@ class Finetuning(Work):
             for split in ("train", "val"):
                 shown = self._shown(self._rows[split][who.rank :: who.world])
                 for rows, patches in shown:
-                    kept |= encode(
-                        rows, model.encoder(patches.to(who.device)), summary=model.head.stands_on == "summary"
-                    )
+                    features = model.head.look(model.encoder, patches.to(who.device))
+                    kept |= encode(rows, features, summary=model.head.stands_on == "summary")
                     if progress:
                         progress.add(len(rows) * who.world)
         if progress:

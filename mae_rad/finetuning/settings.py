@@ -102,6 +102,12 @@ class FinetuneSettings(TrainingSettings):
         return self
 
     @model_validator(mode="after")
+    def _windows_are_of_a_vit(self) -> Self:
+        if self.resnet is not None and self.task.window is not None:
+            raise ValueError("task.window is how a ViT looks at a film; leave it out with resnet")
+        return self
+
+    @model_validator(mode="after")
     def _two_classes(self) -> Self:
         for name, policy in (("data", self.data.policy), ("evaluation", self.evaluation.policy)):
             if policy is not None and policy.uncertain == "class":

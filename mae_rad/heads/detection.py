@@ -39,8 +39,8 @@ class DetectionSettings(Settings):
     convolutions: int = Field(default=4, ge=1)
     """3 × 3 convolutions before the labels, and as many before the boxes."""
     crop: int | None = Field(default=None, ge=4)
-    """Training looks at squares of so many patches a side, where boxes are, anywhere in the content, or at what is shown
-    beside it; null at whole films. Films are always judged as a whole."""
+    """Training looks at squares of so many patches a side: where boxes are, anywhere in the content, or at what is
+    shown beside it; null at whole films. Films are always judged as a whole."""
     crops: int = Field(default=1, ge=1)
     """Squares of each film of a batch, for to read a film costs about as much as to learn from a small square of it.
     Memory grows with them; of a film no larger than the square they are copies."""

@@ -53,7 +53,7 @@ class Squares(NamedTuple):
     Attributes:
         values: [N, 64, p*p] uint16.
         coords: [N, 64, 2].
-        told: [N, 64, L] 1 where a box of the label touches the patch.
+        told: [N, 64, L] 1 where a box of the label touches the patch; NaN where one does that is mostly cut off.
     """
 
     values: Tensor
@@ -80,7 +80,7 @@ def main() -> None:
     torch.set_num_threads(1)
     squares = {split: _cut(given.shards, split, given.labels) for split in SQUARES}
     for split, those in squares.items():
-        shares = ", ".join(f"{share:.3f}" for share in those.told.mean(dim=(0, 1)).tolist())
+        shares = ", ".join(f"{share:.3f}" for share in those.told.nanmean(dim=(0, 1)).tolist())
         print(f"{split}: {len(those.told):,} squares; share of patches in boxes of {', '.join(given.labels)}: {shares}")
     print(f"{'embedding':<10}{'steps':>6}{'seconds':>9}{'loss':>8}   AUROC of patches; of squares")
     for name in given.embeddings:
@@ -111,10 +111,11 @@ def _cut(public: Path, split: str, labels: Sequence[str]) -> Squares:
 
 def _told(boxes: FilmBoxes, labels: int) -> NDArray[np.float32]:
     told = np.zeros((SIDE, SIDE, labels), dtype=np.float32)
-    for corners, label in zip(boxes.corners / PATCH, boxes.labels, strict=True):
-        if label >= 0:
-            left, top, right, low = corners
-            told[int(top) : int(np.ceil(low)), int(left) : int(np.ceil(right)), label] = 1
+    for cut_off in (True, False):
+        for (left, top, right, low), label in zip(boxes.corners / PATCH, boxes.labels, strict=True):
+            if cut_off == (label < 0):
+                places = slice(int(top), int(np.ceil(low))), slice(int(left), int(np.ceil(right)))
+                told[(*places, slice(None) if cut_off else label)] = np.nan if cut_off else 1
     return told.reshape(SIDE**2, labels)
 
 
@@ -133,7 +134,10 @@ def _train(name: str, train: Squares, test: Squares, given: argparse.Namespace) 
             group["lr"] = RATE * min(1, step / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / given.of))
         rows = order.integers(0, len(train.told), given.batch)
         logits = head(encoder(train.patches(rows)).tokens)
-        loss = binary_cross_entropy_with_logits(logits, train.told[rows], pos_weight=torch.tensor(POSITIVE))
+        asked = train.told[rows].isfinite()
+        loss = binary_cross_entropy_with_logits(
+            logits[asked], train.told[rows][asked], pos_weight=torch.tensor(POSITIVE)
+        )
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
@@ -149,10 +153,19 @@ def _train(name: str, train: Squares, test: Squares, given: argparse.Namespace) 
 def _judge(ask: Any, test: Squares) -> str:
     blocks = np.array_split(np.arange(len(test.told)), max(1, len(test.told) // 64))
     found = torch.cat([ask(test.patches(rows)) for rows in blocks]).numpy()
-    told, labels = test.told.numpy(), range(test.told.shape[2])
-    patches = [roc_auc_score(told[..., label].ravel(), found[..., label].ravel()) for label in labels]
-    squares = [roc_auc_score(told[..., label].max(axis=1), found[..., label].max(axis=1)) for label in labels]
-    return "; ".join(", ".join(f"{value:.3f}" for value in values) for values in (patches, squares))
+    told = test.told.numpy()
+    each = [
+        (told.reshape(-1, told.shape[2]), found.reshape(-1, told.shape[2])),
+        (told.max(axis=1), found.max(axis=1)),  # a square of which something is not asked is not asked
+    ]
+    return "; ".join(", ".join(f"{value:.3f}" for value in _aurocs(*pair)) for pair in each)
+
+
+def _aurocs(told: NDArray[np.float32], found: NDArray[np.float32]) -> list[float]:
+    """One for every label, of [N, L]."""
+    asked = np.isfinite(told)
+    columns = range(told.shape[1])
+    return [float(roc_auc_score(told[asked[:, k], k], found[asked[:, k], k])) for k in columns]
 
 
 if __name__ == "__main__":

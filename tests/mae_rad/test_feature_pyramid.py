@@ -83,9 +83,8 @@ def test_a_film_within_one_window_is_encoded_as_a_whole(encoder):
 
 def test_a_window_sees_its_own_patches_at_their_places(encoder):
     patches = patches_of((6, 9), 2)
-    ((tokens, _, _),) = window_features(
-        encoder, [patches], 5
-    )  # 2 x 2 windows of 3 x 5 patches, one column of them added
+    # 2 x 2 windows of 3 x 5 patches, one column of them added
+    ((tokens, _, _),) = window_features(encoder, [patches], 5)
     rows, columns = np.divmod(np.arange(54), 9)
     upper_left = np.flatnonzero((rows < 3) & (columns < 5))
     alone = encoder(Patches(patches.values[:, upper_left], patches.coords[:, upper_left], patches.size)).tokens

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from data_prep.settings import load
 from mae_rad.data.loader import whole_film_batches
 from mae_rad.data.shards import ShardIndex
+from mae_rad.errors import SettingsError
 from mae_rad.export.encoder import save_encoder
 from mae_rad.export.predictor import Predictor, load_predictor
 from mae_rad.finetuning.settings import FinetuneSettings
@@ -223,6 +224,12 @@ def test_a_frozen_encoder_does_not_move_and_may_be_kept(public: Path, tmp_path: 
     assert _losses(tmp_path / "kept") == pytest.approx(_losses(tmp_path / "shown"), rel=1e-5)
     _finetune(public, tmp_path / "scaled", *FROZEN, *begun, "film.scale=0.5")  # nothing can be kept of films that vary
     assert _losses(tmp_path / "scaled") != pytest.approx(_losses(tmp_path / "kept"), rel=1e-5)
+    windows = [*FROZEN, *begun, "task.window=4"]
+    _finetune(public, tmp_path / "windows", *windows)
+    _finetune(public, tmp_path / "windows_shown", *windows, "runtime.cache_gib=0")
+    assert _losses(tmp_path / "windows") == pytest.approx(_losses(tmp_path / "windows_shown"), rel=1e-5)
+    assert _losses(tmp_path / "windows") != pytest.approx(_losses(tmp_path / "kept"), rel=1e-5)
+    assert load_predictor(tmp_path / "windows").card.provenance["window"] == 4
     weights, source = _weights(tmp_path / "kept"), load_file(tmp_path / "encoder" / "encoder.safetensors")
     assert all(torch.equal(weights[f"encoder.{name}"], value) for name, value in source.items())
     head = {name: value for name, value in weights.items() if name.startswith("head.")}
@@ -262,3 +269,8 @@ def test_the_command_tells_a_mistake_in_one_line(public: Path, tmp_path: Path) -
     assert result.returncode == 2
     assert "did you mean 'task.pool'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_windows_are_refused_for_a_resnet(public: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"task\.window is how a ViT looks at a film"):
+        _settings(public, tmp_path / "run", "encoder=null", "resnet={model: resnet18}", "task.window=4")

@@ -1,6 +1,7 @@
 """Films in, answers out: the same as from shards, said where there is none, private, and resumed after any end."""
 
 import csv
+import importlib
 import json
 import stat
 from collections.abc import Sequence
@@ -216,6 +217,28 @@ def test_every_way_to_explain_draws(explain: str, tmp_path: Path) -> None:
         page = np.asarray(picture).astype(int)
     coloured = np.ptp(page[60:200], axis=-1).max()  # the film is grey, a map is not
     assert (coloured > 50) == (explain != "none")
+
+
+@pytest.mark.parametrize("explain", ["grad_cam", "attention_rollout"])
+def test_maps_follow_a_model_that_looks_window_by_window(
+    explain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(f"mae_rad.explain.{explain}")
+    original, windows = getattr(module, explain), []
+
+    def seen(*given: Any, **named: Any) -> Any:
+        windows.append(named.get("window"))
+        return original(*given, **named)
+
+    monkeypatch.setattr(module, explain, seen)
+    hand(tmp_path / "films" / "hand.dcm", "hand")
+    model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, window=4)
+    ask(model, [tmp_path / "films"], tmp_path / "out", explain=explain, reports=False)
+    assert windows == [4]
+    whole = write_predictor(tmp_path / "whole", points={"low": {"fracture": 0.0}})
+    ask(whole, [tmp_path / "films"], tmp_path / "out whole", explain=explain, reports=False)
+    (here,), (there,) = table(tmp_path / "out"), table(tmp_path / "out whole")
+    assert here["fracture"] != there["fracture"]  # the same weights, which see less of the film at once
 
 
 def test_a_resnet_says_that_it_draws_no_maps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
