@@ -75,7 +75,7 @@ def against(
     Raises:
         EvaluationError: a run has no predictions, or they do not go together.
     """
-    tested = {name: _tested(folder) for name, folder in runs.items()}
+    tested = {name: tested_films(folder) for name, folder in runs.items()}
     shared = set.intersection(*(set(labels) for labels in tested.values()))
     if not shared:
         raise EvaluationError("the runs have no label in common; compare runs of one task")
@@ -113,7 +113,7 @@ def _words(interval: Interval, form: str) -> str:
     return f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
-def _tested(run: Path) -> dict[str, dict[str, Film]]:
+def tested_films(run: Path) -> dict[str, dict[str, Film]]:
     """Label → key → what was told of a test film."""
     folder = run / "evaluation"
     try:
