@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from mae_rad.data.shards import ShardIndex
 from mae_rad.evaluation.detections import FilmDetections
 from mae_rad.evaluation.froc import froc, rank_centres
-from mae_rad.evaluation.intervals import Interval, bootstrap, interval
+from mae_rad.evaluation.intervals import Interval, bootstrap, interval, widened
 from mae_rad.export.predictor import load_predictor
 from mae_rad.finetuning.against import tested_films
 
@@ -80,7 +80,10 @@ def _judged(films: Mapping[int, Sequence[FilmDetections]], patients: NDArray[np.
     ranked = {tokens: rank_centres(of) for tokens, of in films.items()}
     estimates = {str(t): [lambda weights, one=one: froc(one, weights)] for t, one in ranked.items()}
     drawn = bootstrap(patients, estimates, repetitions=1000, seed=0)
-    return {tokens: interval(drawn[str(tokens)]) for tokens in films}
+    one = next(iter(films.values()))
+    carriers = len(np.unique(patients[[len(film.true) > 0 for film in one]]))
+    found = {tokens: widened(interval(drawn[str(tokens)]), carriers) for tokens in films}  # nothing found is not sure
+    return {tokens: each._replace(low=max(0.0, each.low)) for tokens, each in found.items()}
 
 
 def _words(size: Sizes) -> str:
@@ -103,10 +106,10 @@ def _draw(found: Mapping[Sizes, Mapping[int, Interval]], counts: Mapping[Sizes, 
         axis.set_xscale("log", base=2)
         axis.set_xticks(sides, [f"{side:.0f}" for side in sides])
         axis.minorticks_off()
-        axis.set_ylim(bottom=0)
         axis.set_xlabel("side of a square film (pixels)")
         axis.set_title(f"{_words(size)} at T = 1024\n{counts[size]} objects", fontsize=9)
         axis.grid(alpha=0.3)
+    axes[0][0].set_ylim(bottom=0)
     axes[0][0].set_ylabel(f"FROC of {label}, 95 % over patients")
     figure.tight_layout()
     figure.savefig(path, dpi=130)
