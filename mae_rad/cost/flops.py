@@ -6,11 +6,10 @@ memory does not count. Norms, softmax and GELU are left out: under 1 % of the op
 Legend: N tokens of self-attention, Q queries, M tokens of a context, D channels.
 """
 
-import math
 from typing import NamedTuple
 
 from mae_rad.config import PretrainSettings
-from mae_rad.encoders.stem import CONVOLUTIONS
+from mae_rad.encoders.stem import CONVOLUTIONS, cells
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.objectives import MAESettings, SimCLRSettings
 
@@ -95,11 +94,11 @@ def _stem(settings: EncoderSettings) -> tuple[float, float]:
     """Of one patch: the first convolution, and what comes after it."""
     if settings.stem == "linear":
         return 0.0, 0.0
-    side, each = settings.patch, []
-    for one in CONVOLUTIONS:
-        side = math.ceil(side / 2)
-        each.append(2.0 * side**2 * one.side**2 * one.inputs * one.outputs)
-    return each[0], sum(each[1:]) + 2.0 * 2 * CONVOLUTIONS[-1].outputs * settings.shape.dim
+    first, *rest = (
+        2.0 * count * one.side**2 * one.inputs * one.outputs
+        for one, count in zip(CONVOLUTIONS, cells(settings.patch), strict=True)
+    )
+    return first, sum(rest) + 2.0 * 2 * CONVOLUTIONS[-1].outputs * settings.shape.dim
 
 
 def _mae(encoder: EncoderSettings, settings: MAESettings) -> Flops:

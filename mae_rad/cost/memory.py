@@ -9,7 +9,6 @@ out as 1.01 of the measured, and on the safe side, as 1.4, where they are comput
 Legend: N tokens, D channels, H heads; b bytes of a matrix operand (2 in bf16, 4 in f32).
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -17,7 +16,7 @@ import torch
 from mae_rad.config import PretrainSettings
 from mae_rad.encoders.attention import KEPT_PAIRS
 from mae_rad.encoders.blocks import Shape
-from mae_rad.encoders.stem import CONVOLUTIONS
+from mae_rad.encoders.stem import CONVOLUTIONS, cells
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.objectives import MAESettings, build_objective
 
@@ -135,11 +134,8 @@ def _stem(encoder: EncoderSettings) -> float:
     """Values that the stem keeps of a patch: its input, and before and after GELU what each convolution makes of it."""
     if encoder.stem == "linear":
         return 0.0
-    side, values = encoder.patch, float(encoder.patch**2)
-    for one in CONVOLUTIONS:
-        side = math.ceil(side / 2)
-        values += 2 * side**2 * one.outputs
-    return values
+    made = sum(one.outputs * count for one, count in zip(CONVOLUTIONS, cells(encoder.patch), strict=True))
+    return float(encoder.patch**2 + 2 * made)
 
 
 def _self_stack(encoder: EncoderSettings, shape: Shape, tokens: int, b: int) -> _Stack:

@@ -7,6 +7,7 @@ are left out as before, and films may have any shape.
 Legend: B films, N patches, p patch side in pixels, D channels.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,11 @@ class Convolution(NamedTuple):
 
 
 CONVOLUTIONS = (Convolution(1, 32, 5), Convolution(32, 64, 3))
+
+
+def cells(patch: int) -> list[int]:
+    """Places of a patch of side ``patch`` at which each convolution gives its outputs."""
+    return [math.ceil(patch / 2**number) ** 2 for number in range(1, 1 + len(CONVOLUTIONS))]
 
 
 class PatchStem(nn.Module):

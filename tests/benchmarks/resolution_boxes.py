@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from mae_rad.data.shards import ShardIndex
 from mae_rad.evaluation.detections import FilmDetections
-from mae_rad.evaluation.froc import froc, rank_centres
+from mae_rad.evaluation.froc import centres_inside, froc, rank_centres
 from mae_rad.evaluation.intervals import Interval, bootstrap, interval, widened
 from mae_rad.export.predictor import load_predictor
 from mae_rad.finetuning.against import tested_films
@@ -70,8 +70,7 @@ def _only(film: object, size: Sizes) -> FilmDetections:
     assert isinstance(film, FilmDetections)  # or the runs would be classifications
     sides = (film.true[:, 2:] - film.true[:, :2]).max(axis=1, initial=0) * film.unit
     asked = (sides >= size[0]) & (sides < size[1])
-    centre = (film.predicted[:, None, :2] + film.predicted[:, None, 2:]) / 2
-    inside = ((centre >= film.true[None, :, :2]) & (centre <= film.true[None, :, 2:])).all(axis=2)
+    inside = centres_inside(film)
     kept = ~inside[:, ~asked].any(axis=1) | inside[:, asked].any(axis=1)
     return film._replace(predicted=film.predicted[kept], scores=film.scores[kept], true=film.true[asked])
 
