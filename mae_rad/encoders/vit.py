@@ -68,7 +68,8 @@ class EncoderSettings(Settings):
     std: float = Field(default=0.25, gt=0)
     """Divides them after."""
     emphasis: float = Field(default=0, ge=0, le=3)
-    """Of fine detail within a patch: exponent of the frequency, 0 for none; with 1.5 labels of small findings are learned sooner."""
+    """Of fine detail within a patch: exponent of the frequency, 0 for none; with 1.5 small findings are learned sooner
+    from labels."""
     stem: Literal["linear", "convolutional"] = "linear"
     """What embeds a patch: one linear layer, or beside it two convolutions within the patch, which learn small findings
     from fewer films and have no place in a timm or Hugging Face ViT."""
