@@ -2,9 +2,9 @@
 
 What is small and faint lies in frequencies that hold almost nothing of a film: of a patch of 16 x 16 pixels the mean is
 1,000 to 7,500 times as large as the finest pattern (on three sets of films, synthetic and real), so that a linear
-embedding hardly sees it and learns it last. Natural images have such spectra (Field 1987), and weighting against them is how whitening
-makes the inputs of a linear map alike (LeCun et al. 1998, section 4.3). The map is fixed and linear: for timm and
-Hugging Face it is folded into the patch embedding.
+embedding hardly sees it and learns it last. Natural images have such spectra (Field 1987), and weighting against them
+is how whitening makes the inputs of a linear map alike (LeCun et al. 1998, section 4.3). The map is fixed and linear:
+for timm and Hugging Face it is folded into the patch embedding.
 """
 
 import math
