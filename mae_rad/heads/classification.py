@@ -1,6 +1,6 @@
 """Multi-label classification of whole films: each label is present or absent, apart from the others.
 
-Legend: B films, L labels, D channels.
+Legend: B films, N patches, L labels, D channels.
 """
 
 from collections.abc import Sequence
@@ -49,8 +49,10 @@ class ClassificationSettings(Settings):
 
     name: Literal["classification"] = "classification"
     labels: tuple[LabelSettings, ...] = Field(min_length=1)
-    pool: PoolName = "attentive"
-    """How the patches of a film become one vector; attentive pooling is learned with the head."""
+    pool: PoolName | Literal["max_score"] = "attentive"
+    """How the patches of a film become one vector, ahead of the head; attentive pooling is learned with it. Or
+    max_score: the head scores every patch, and the highest is that of the film, label by label (Oquab et al. 2015). It
+    finds what covers one patch in a thousand, where the encoder can tell such patches: after a detection, say."""
     pool_heads: int | None = Field(default=None, ge=1)
     """Attention heads of attentive pooling; by default those of the encoder."""
     hidden: int = Field(default=0, ge=0)
@@ -100,7 +102,13 @@ class LabelTargets(NamedTuple):
 
 
 class ClassificationHead(Head):
-    """Pooling, then a linear layer or a perceptron: one logit per label."""
+    """Pooling, then a linear layer or a perceptron: one logit per label.
+
+    Attributes:
+        pooling: ahead of the layers; None where these score every patch.
+    """
+
+    pooling: Pooling | None
 
     slope: Tensor
     offset: Tensor
@@ -109,9 +117,11 @@ class ClassificationHead(Head):
         super().__init__()
         self.labels = settings.titles
         self.window = settings.window
-        self.pooling = Pooling(settings.pool, encoder.dim, settings.pool_heads or encoder.heads)
-        self.stands_on = "tokens" if settings.pool == "attentive" else "summary"
-        width = self.pooling.width
+        self.pooling = None
+        if settings.pool != "max_score":
+            self.pooling = Pooling(settings.pool, encoder.dim, settings.pool_heads or encoder.heads)
+        self.stands_on = "tokens" if settings.pool in ("attentive", "max_score") else "summary"
+        width = self.pooling.width if self.pooling else encoder.dim
         layers: list[nn.Module] = [nn.LayerNorm(width)]
         if settings.hidden:
             layers += [nn.Linear(width, settings.hidden), nn.GELU()]
@@ -138,7 +148,14 @@ class ClassificationHead(Head):
     def forward(self, features: Features, patches: Patches | None = None) -> Tensor:
         """[B, L] logits."""
         del patches
+        if self.pooling is None:
+            return self.patch_logits(features).amax(dim=1)
         logits: Tensor = self.layers(self.pooling(features))
+        return logits
+
+    def patch_logits(self, features: Features) -> Tensor:
+        """[B, N, L] of every patch, in a head without pooling."""
+        logits: Tensor = self.layers(features.tokens)
         return logits
 
     def loss(self, outputs: Sequence[Tensor], targets: LabelTargets) -> ObjectiveOutput:

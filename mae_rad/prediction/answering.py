@@ -41,7 +41,7 @@ class Answering:
     """A predictor at work.
 
     Raises:
-        PredictionError: the device that is asked for is not there.
+        PredictionError: the device that is asked for is not there; or what is to explain does not fit the model.
     """
 
     def __init__(self, predictor: Predictor, settings: PredictSettings) -> None:
@@ -50,6 +50,11 @@ class Answering:
         self._labels, self._points = predictor.card.labels, predictor.card.operating_points
         if isinstance(predictor.encoder, ResNet) and not self.draws_boxes and _maps_wanted(settings) != "none":
             _log.warning("this model is a ResNet: pictures come without heat maps, which are drawn for a ViT only")
+        elif _maps_wanted(settings) == "attention_rollout" and not self.draws_boxes and predictor.head.pooling is None:
+            raise PredictionError(
+                "explain=attention_rollout shows what a pooling takes, and this model (task.pool: max_score) scores"
+                " patch by patch; ask for explain=grad_cam"
+            )
 
     @property
     def draws_boxes(self) -> bool:
@@ -147,6 +152,7 @@ class Answering:
         if wanted == "attention_rollout":
             from mae_rad.explain.attention_rollout import attention_rollout  # noqa: PLC0415 - only where it is asked for
 
+            assert head.pooling is not None  # or __init__ has refused
             rolled = attention_rollout(encoder, head.pooling, patches, window=head.window).cpu().numpy()
             title = "where the model looks (attention rollout; yellow: most)"
             return [

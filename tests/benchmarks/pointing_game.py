@@ -70,9 +70,13 @@ def _maps(predictor: Predictor) -> dict[str, Map]:
         return lambda patches, label: grad_cam(encoder, head, patches, [label], blocks=blocks, window=window)[:, 0]
 
     maps = {f"Grad-CAM, block -{blocks}": cam(blocks) for blocks in (1, 2, 4) if blocks <= len(encoder.blocks)}
-    maps["attention rollout"] = lambda patches, _: attention_rollout(encoder, head.pooling, patches, window=window)
-    if head.pooling.attention is not None:
-        maps["pooling attention"] = lambda patches, _: token_weights(head.pooling, head.look(encoder, patches))[:, 1:]
+    pooling = head.pooling
+    if pooling is None:
+        maps["patch scores"] = lambda patches, label: head.patch_logits(head.look(encoder, patches))[..., label]
+        return maps
+    maps["attention rollout"] = lambda patches, _: attention_rollout(encoder, pooling, patches, window=window)
+    if pooling.attention is not None:
+        maps["pooling attention"] = lambda patches, _: token_weights(pooling, head.look(encoder, patches))[:, 1:]
     return maps
 
 

@@ -29,6 +29,7 @@ def write_predictor(
     resnet: bool = False,
     where: Mapping[str, Mapping[str, Any]] | None = None,
     window: int | None = None,
+    pool: str = "attentive",
     seed: int = 0,
 ) -> Path:
     """Two labels on a small encoder, T = 36, with scores that differ from film to film.
@@ -39,7 +40,7 @@ def write_predictor(
     if resnet:
         encoder = ResNetSettings(model="resnet18")
     labels = [{"label": label, "where": (where or {}).get(label, {})} for label in LABELS]
-    task: TaskSettings = ClassificationSettings.model_validate({"labels": labels, "window": window})
+    task: TaskSettings = ClassificationSettings.model_validate({"labels": labels, "window": window, "pool": pool})
     if boxes:
         task = DetectionSettings.model_validate(
             {"labels": labels, "channels": 32, "convolutions": 1, "least": 0, "most": 5}

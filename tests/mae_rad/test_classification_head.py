@@ -51,7 +51,7 @@ def test_what_is_not_known_has_no_gradient() -> None:
     assert torch.equal(logits.grad != 0, weights != 0)
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean", "cls_mean", "attentive"])
+@pytest.mark.parametrize("pool", ["cls", "mean", "cls_mean", "attentive", "max_score"])
 @pytest.mark.parametrize("hidden", [0, 8])
 def test_the_loss_is_the_mean_of_any_parts_of_a_batch(pool: str, hidden: int) -> None:
     head, features = _head(pool=pool, hidden=hidden), _features(6)
@@ -72,7 +72,36 @@ def test_a_summary_stands_for_the_tokens_of_a_fixed_pooling(pool: str) -> None:
     summary = features._replace(tokens=features.tokens.mean(dim=1, keepdim=True))
     assert head.stands_on == "summary"
     assert torch.allclose(head(features), head(summary), atol=1e-6)
-    assert _head(pool="attentive").stands_on == "tokens"
+    assert _head(pool="attentive").stands_on == _head(pool="max_score").stands_on == "tokens"
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_the_highest_score_of_a_patch_is_that_of_the_film_label_by_label(hidden: int) -> None:
+    head, features = _head(pool="max_score", hidden=hidden), _features(3)
+    alone = [head(Features(features.tokens[:, place : place + 1], features.pooled, features.cls)) for place in range(5)]
+    assert torch.allclose(head(features), torch.stack(alone).amax(dim=0), atol=1e-6)
+    assert torch.allclose(head.patch_logits(features), torch.stack(alone, dim=1), atol=1e-6)
+
+
+def test_scores_of_patches_find_what_one_patch_of_many_shows() -> None:
+    """Told by the label of the film alone, and asked of other films: a mean of vectors sees all alike."""
+    generator = torch.Generator().manual_seed(0)
+    present = torch.arange(128) % 2 == 0
+    tokens = torch.randn(128, 200, 16, generator=generator)
+    tokens[present, 17] = 4 * torch.eye(16)[3]
+    learned, asked = (Features(part, part.mean(dim=1), part[:, 0]) for part in tokens.split(64))
+    values = present[:64, None].float().expand(-1, 2)
+    targets = LabelTargets(values, torch.ones_like(values))
+    loss = {}
+    for pool in ("max_score", "mean"):
+        head = _head(pool=pool)
+        optimizer = torch.optim.AdamW(head.parameters(), lr=0.03)
+        for _ in range(200):
+            optimizer.zero_grad()
+            head.loss([head(learned)], targets).loss.backward()
+            optimizer.step()
+        loss[pool] = head.loss([head(asked)], targets).loss.item()
+    assert loss["max_score"] < 1.0 < 2 * math.log(2) < loss["mean"]
 
 
 def test_probabilities_are_calibrated() -> None:

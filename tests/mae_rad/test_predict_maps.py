@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mae_rad.errors import PredictionError
 from tests.mae_rad.small_predictor import write_predictor
 from tests.mae_rad.test_predict import ask, hand, table
 
@@ -53,3 +54,13 @@ def test_a_resnet_says_that_it_draws_no_maps(tmp_path: Path, caplog: pytest.LogC
         ask(model, [tmp_path / "films"], tmp_path / explain, explain=explain, reports=False)
         assert caplog.text.count("without heat maps") == told
         assert (tmp_path / explain / "overlays" / "000001.png").is_file()
+
+
+def test_a_model_without_pooling_has_no_rollout_and_says_so(tmp_path: Path) -> None:
+    hand(tmp_path / "films" / "hand.dcm", "hand")
+    model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, pool="max_score")
+    with pytest.raises(PredictionError, match="explain=grad_cam"):
+        ask(model, [tmp_path / "films"], tmp_path / "rollout", explain="attention_rollout", reports=False)
+    ask(model, [tmp_path / "films"], tmp_path / "out", explain="grad_cam", reports=False)
+    (told,) = table(tmp_path / "out")
+    assert 0 < float(told["fracture"]) < 1
