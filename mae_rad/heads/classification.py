@@ -49,10 +49,11 @@ class ClassificationSettings(Settings):
 
     name: Literal["classification"] = "classification"
     labels: tuple[LabelSettings, ...] = Field(min_length=1)
-    pool: PoolName | Literal["max_score"] = "attentive"
+    pool: Literal[PoolName, "max_score"] = "attentive"
     """How the patches of a film become one vector, ahead of the head; attentive pooling is learned with it. Or
     max_score: the head scores every patch, and the highest is that of the film, label by label (Oquab et al. 2015). It
-    finds what covers one patch in a thousand, where the encoder can tell such patches: after a detection, say."""
+    can find what covers one patch in a thousand, where the encoder can tell such patches: after a detection, say. From
+    some initial weights it never does (AUROC on val stays at a half): then take another seed, or a hidden layer."""
     pool_heads: int | None = Field(default=None, ge=1)
     """Attention heads of attentive pooling; by default those of the encoder."""
     hidden: int = Field(default=0, ge=0)
@@ -66,6 +67,12 @@ class ClassificationSettings(Settings):
     """What is done where a label is rare: nothing; its present films weigh more in the loss, up to 20 times, until both
     classes weigh the same; or films are drawn until present and absent come up equally often. Probabilities are
     calibrated afterwards in any case."""
+
+    @model_validator(mode="after")
+    def _heads_are_of_attention(self) -> Self:
+        if self.pool_heads and self.pool != "attentive":
+            raise ValueError(f"pool_heads are of attentive pooling; leave them out with pool: {self.pool}")
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -102,7 +109,7 @@ class LabelTargets(NamedTuple):
 
 
 class ClassificationHead(Head):
-    """Pooling, then a linear layer or a perceptron: one logit per label.
+    """Pooling, then a linear layer or a perceptron: one logit per label. Or these first, then the highest patch.
 
     Attributes:
         pooling: ahead of the layers; None where these score every patch.
@@ -154,7 +161,8 @@ class ClassificationHead(Head):
         return logits
 
     def patch_logits(self, features: Features) -> Tensor:
-        """[B, N, L] of every patch, in a head without pooling."""
+        """[B, N, L] of every patch (of a ResNet, every cell of its last map), in a head without pooling."""
+        assert self.pooling is None  # or the layers stand on its vectors
         logits: Tensor = self.layers(features.tokens)
         return logits
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from data_prep.shard_format import Sidecar
 from mae_rad.data.batch import Patches
@@ -53,7 +54,7 @@ class Answering:
         elif _maps_wanted(settings) == "attention_rollout" and not self.draws_boxes and predictor.head.pooling is None:
             raise PredictionError(
                 "explain=attention_rollout shows what a pooling takes, and this model (task.pool: max_score) scores"
-                " patch by patch; ask for explain=grad_cam"
+                " patch by patch; leave explain out, and the scores are drawn"
             )
 
     @property
@@ -159,17 +160,28 @@ class Answering:
                 (HeatMap(title, flow.reshape(patches.grid)),) if places else ()
                 for flow, places in zip(rolled, reached, strict=True)
             ]
-        from mae_rad.explain.grad_cam import grad_cam  # noqa: PLC0415 - captum takes seconds to load
+        if head.pooling is None:
+            how, speaks = "score of each patch", _patch_scores(encoder, head, patches)[:, labels]
+        else:
+            from mae_rad.explain.grad_cam import grad_cam  # noqa: PLC0415 - captum takes seconds to load
 
-        cams = grad_cam(encoder, head, patches, labels, window=head.window).cpu().numpy()
+            how, speaks = "Grad-CAM", grad_cam(encoder, head, patches, labels, window=head.window)
         return [
             tuple(
-                HeatMap(f"what speaks for {self._labels[place]} (Grad-CAM; yellow: most)", cam.reshape(patches.grid))
-                for place, cam in zip(labels, of_film, strict=True)
+                HeatMap(f"what speaks for {self._labels[place]} ({how}; yellow: most)", one.reshape(patches.grid))
+                for place, one in zip(labels, of_film, strict=True)
                 if place in places
             )
-            for of_film, places in zip(cams, reached, strict=True)
+            for of_film, places in zip(speaks.cpu().numpy(), reached, strict=True)
         ]
+
+
+@torch.no_grad()
+def _patch_scores(encoder: ViT, head: ClassificationHead, patches: Patches) -> Tensor:
+    """[B, L, N] calibrated; the highest of a film is what it is given."""
+    scores = head.answer(head.patch_logits(head.look(encoder, patches))).probabilities
+    assert scores is not None
+    return scores.transpose(1, 2)
 
 
 def _maps_wanted(settings: PredictSettings) -> str:

@@ -37,7 +37,8 @@ class PredictSettings(Settings):
     overlays: Literal["all", "findings", "none"] = "all"
     """Pictures of all films, of those with something at an operating point, or of none."""
     explain: Literal["grad_cam", "attention_rollout", "none"] = "grad_cam"
-    """Heat map beside the film, where the model does not draw boxes."""
+    """Heat map beside the film, where the model does not draw boxes; of one that scores every patch (``max_score``)
+    these scores stand in the place of Grad-CAM."""
     reports: bool = True
     """DICOM Structured Reports of DICOM films."""
     runtime: PredictRuntime = PredictRuntime()

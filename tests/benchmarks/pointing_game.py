@@ -2,7 +2,8 @@
 
 python -m tests.benchmarks.pointing_game MODEL --shards PUBLIC [--split test] [--films 400] [--margin 1]
 
-The boxes have trained nothing: a classification knows labels of whole films alone. Films on which a label is present
+The boxes have trained no head: a classification knows labels of whole films alone (of an encoder that began with a
+detection, its card tells). Films on which a label is present
 and has a box; shares with 95 % intervals over patients, beside that of a random content patch.
 """
 
@@ -26,7 +27,7 @@ from mae_rad.data.seeds import counted
 from mae_rad.data.shards import ShardIndex
 from mae_rad.data.view import whole_film
 from mae_rad.encoders.vit import ViT
-from mae_rad.evaluation.intervals import bootstrap
+from mae_rad.evaluation.intervals import bootstrap, interval
 from mae_rad.explain.attention_rollout import attention_rollout, token_weights
 from mae_rad.explain.grad_cam import grad_cam
 from mae_rad.explain.pointing_game import Pointed, play
@@ -72,7 +73,9 @@ def _maps(predictor: Predictor) -> dict[str, Map]:
     maps = {f"Grad-CAM, block -{blocks}": cam(blocks) for blocks in (1, 2, 4) if blocks <= len(encoder.blocks)}
     pooling = head.pooling
     if pooling is None:
-        maps["patch scores"] = lambda patches, label: head.patch_logits(head.look(encoder, patches))[..., label]
+        maps["patch scores"] = torch.no_grad()(
+            lambda patches, label: head.patch_logits(head.look(encoder, patches))[..., label]
+        )
         return maps
     maps["attention rollout"] = lambda patches, _: attention_rollout(encoder, pooling, patches, window=window)
     if pooling.attention is not None:
@@ -125,9 +128,8 @@ def _told(played: list[Played]) -> str:
     hits = np.array([one.pointed.hit for one in played], dtype=np.float64)
     chance = np.array([one.pointed.chance for one in played])
     patients = _numbers([one.patient for one in played])
-    share = bootstrap(
-        patients, {"hits": lambda weights: weights @ hits / weights.sum(axis=1)}, repetitions=1000, seed=0
-    ).interval("hits")
+    hit_rate = [lambda weights: weights @ hits / weights.sum(axis=1)]
+    share = interval(bootstrap(patients, {"hits": hit_rate}, repetitions=1000, seed=0)["hits"])
     return (
         f"{share.value:.3f} [{share.low:.3f}, {share.high:.3f}]  by chance {chance.mean():.3f}"
         f"  ({len(played)} films, {len(np.unique(patients))} patients)"

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from mae_rad.errors import PredictionError
+from mae_rad.prediction import writing
+from mae_rad.prediction.overlay import HeatMap
 from tests.mae_rad.small_predictor import write_predictor
 from tests.mae_rad.test_predict import ask, hand, table
 
@@ -56,11 +58,22 @@ def test_a_resnet_says_that_it_draws_no_maps(tmp_path: Path, caplog: pytest.LogC
         assert (tmp_path / explain / "overlays" / "000001.png").is_file()
 
 
-def test_a_model_without_pooling_has_no_rollout_and_says_so(tmp_path: Path) -> None:
+def test_a_model_that_scores_patches_shows_these_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps: list[HeatMap] = []
+    draw = writing.draw_overlay
+
+    def seen(*given: Any) -> Any:
+        maps.extend(given[3])
+        return draw(*given)
+
+    monkeypatch.setattr(writing, "draw_overlay", seen)
     hand(tmp_path / "films" / "hand.dcm", "hand")
     model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, pool="max_score")
-    with pytest.raises(PredictionError, match="explain=grad_cam"):
+    with pytest.raises(PredictionError, match="leave explain out"):
         ask(model, [tmp_path / "films"], tmp_path / "rollout", explain="attention_rollout", reports=False)
-    ask(model, [tmp_path / "films"], tmp_path / "out", explain="grad_cam", reports=False)
+    assert not (tmp_path / "rollout").exists()
+    ask(model, [tmp_path / "films"], tmp_path / "out", reports=False)
     (told,) = table(tmp_path / "out")
-    assert 0 < float(told["fracture"]) < 1
+    (shown,) = [one for one in maps if "fracture" in one.title]
+    assert shown.values.max() == pytest.approx(float(told["fracture"]), abs=1e-4)
+    assert shown.values.min() < shown.values.max()
