@@ -230,6 +230,12 @@ def test_a_frozen_encoder_does_not_move_and_may_be_kept(public: Path, tmp_path: 
     assert _losses(tmp_path / "windows") == pytest.approx(_losses(tmp_path / "windows_shown"), rel=1e-5)
     assert _losses(tmp_path / "windows") != pytest.approx(_losses(tmp_path / "kept"), rel=1e-5)
     assert load_predictor(tmp_path / "windows").card.provenance["window"] == 4
+    _finetune(public, tmp_path / "scored", *windows, "task.pool=max_score", "task.hidden=8")
+    _finetune(
+        public, tmp_path / "scored_shown", *windows, "task.pool=max_score", "task.hidden=8", "runtime.cache_gib=0"
+    )
+    assert _losses(tmp_path / "scored") == pytest.approx(_losses(tmp_path / "scored_shown"), rel=1e-5)
+    assert _losses(tmp_path / "scored") != pytest.approx(_losses(tmp_path / "windows"), rel=1e-5)
     weights, source = _weights(tmp_path / "kept"), load_file(tmp_path / "encoder" / "encoder.safetensors")
     assert all(torch.equal(weights[f"encoder.{name}"], value) for name, value in source.items())
     head = {name: value for name, value in weights.items() if name.startswith("head.")}
