@@ -1,8 +1,16 @@
 """The pointing game against a definition by brute force."""
 
-import numpy as np
+from pathlib import Path
 
-from mae_rad.explain.pointing_game import play, touched
+import numpy as np
+import pytest
+import torch
+
+from mae_rad.explain.pointing_game import Pointed, play, touched
+from mae_rad.export.predictor import load_predictor
+from tests.benchmarks import pointing_game
+from tests.mae_rad.small_predictor import write_predictor
+from tests.mae_rad.test_explain import films
 
 PATCH = 8
 
@@ -52,3 +60,31 @@ def test_maps_of_chance_hit_as_often_as_chance_says() -> None:
     hits = np.mean([one.hit for one in played])
     assert abs(hits - played[0].chance) < 4 * np.sqrt(1 / 6 * 5 / 6 / 2000)
     assert played[0].chance == 6 / 36
+
+
+@pytest.mark.parametrize(
+    ("pool", "further"),
+    [
+        ("attentive", {"attention rollout", "pooling attention"}),
+        ("mean", {"attention rollout"}),
+        ("max_score", {"patch scores"}),
+    ],
+)
+def test_the_benchmark_plays_every_map_that_a_head_has(pool: str, further: set[str], tmp_path: Path) -> None:
+    predictor = load_predictor(write_predictor(tmp_path / "model", pool=pool))
+    maps = pointing_game._maps(predictor)
+    assert set(maps) == {"Grad-CAM, block -1", "Grad-CAM, block -2"} | further
+    patches = films(grid=(4, 5))._replace(
+        values=torch.randint(0, 65536, (2, 20, 64), dtype=torch.int32).to(torch.uint16)
+    )
+    for make in maps.values():
+        values = make(patches, 1)
+        assert values.shape == (2, 20)
+        assert values.isfinite().all()
+
+
+def test_the_benchmark_tells_the_share_of_hits_and_how_sure_it_is() -> None:
+    played = [pointing_game.Played(f"p{number // 2}", Pointed(number % 4 == 0, 0.1), True) for number in range(40)]
+    told = pointing_game._told(played)
+    assert told.startswith("0.250 [0.")
+    assert told.endswith("by chance 0.100  (40 films, 20 patients)")
