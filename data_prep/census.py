@@ -208,7 +208,7 @@ def census_of(folder: Path) -> Census:
     if is_private(folder):
         manifest = read_manifest(folder)
         return private_census(manifest, study_years(folder, manifest.num_rows))
-    if folder.is_dir() and not public_folder.is_begun(folder):
+    if folder.is_dir() and not public_folder.is_public(folder):
         raise ArchiveError(f"{folder} is neither a private folder that scan made nor a public one that shard made")
     return public_census(read_index(folder, PUBLIC_COLUMNS))
 

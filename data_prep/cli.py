@@ -23,7 +23,7 @@ _OVERRIDE = re.compile(r"[a-z_][a-z0-9_.]*=.*", re.DOTALL)
 # The commands import their modules when they run: --help is quick, and no part of the package waits for the others.
 
 
-def _phantom(args: argparse.Namespace) -> int:
+def run_phantom(args: argparse.Namespace) -> int:
     from data_prep.phantom.archive import write_archive
 
     made = write_archive(args.out, patients=args.patients, seed=args.seed, workers=args.workers, contrast=args.contrast)
@@ -31,18 +31,18 @@ def _phantom(args: argparse.Namespace) -> int:
     return 0
 
 
-def _scan(args: argparse.Namespace) -> int:
+def run_scan(args: argparse.Namespace) -> int:
     from data_prep.scan import scan
 
-    archives = [Path(word) for word in args.archives if not _is_override(word)]
-    overrides = [word for word in args.archives if _is_override(word)] + args.overrides
+    archives = [Path(word) for word in args.archives if not is_override(word)]
+    overrides = [word for word in args.archives if is_override(word)] + args.overrides
     if not archives:
         raise UserError("no archive given; write: python -m data_prep scan ARCHIVE… --out PRIVATE")
     print(scan(archives, args.out, settings.load(ScanSettings, args.config, overrides)))
     return 0
 
 
-def _shard(args: argparse.Namespace) -> int:
+def run_shard(args: argparse.Namespace) -> int:
     from data_prep.engine import dry_run, shard, shard_part
 
     chosen = settings.load(ShardSettings, args.config, args.overrides)
@@ -51,18 +51,18 @@ def _shard(args: argparse.Namespace) -> int:
         return 0
     if chosen.runtime.part:
         return _part(shard_part(args.private, args.out, chosen), "shard")
-    return _judged(shard(args.private, args.out, chosen), chosen.runtime.max_reject_fraction)
+    return exit_code_of(shard(args.private, args.out, chosen), chosen.runtime.max_reject_fraction)
 
 
-def _retry(args: argparse.Namespace) -> int:
+def run_retry(args: argparse.Namespace) -> int:
     from data_prep.engine import retry, settings_of
 
     chosen = settings_of(args.out, args.overrides, ShardSettings)
     card = retry(args.private, args.out, [Reason(reason) for reason in args.reason], chosen)
-    return _judged(card, chosen.runtime.max_reject_fraction)
+    return exit_code_of(card, chosen.runtime.max_reject_fraction)
 
 
-def _append(args: argparse.Namespace) -> int:
+def run_append(args: argparse.Namespace) -> int:
     from data_prep.engine import settings_of
     from data_prep.growth import append, append_part
 
@@ -74,7 +74,7 @@ def _append(args: argparse.Namespace) -> int:
         print(f"{args.out} already holds every film of {args.private}; no generation was added")
         if card is None:
             return 0
-    return _judged(card, chosen.runtime.max_reject_fraction)
+    return exit_code_of(card, chosen.runtime.max_reject_fraction)
 
 
 def _part(shards: int, command: str) -> int:
@@ -82,7 +82,7 @@ def _part(shards: int, command: str) -> int:
     return 0
 
 
-def _submit(args: argparse.Namespace) -> int:
+def run_submit(args: argparse.Namespace) -> int:
     from data_prep.cluster import submit
     from data_prep.engine import settings_of
 
@@ -94,7 +94,7 @@ def _submit(args: argparse.Namespace) -> int:
     return 0
 
 
-def _judged(card: DatasetCard, max_reject_fraction: float) -> int:
+def exit_code_of(card: DatasetCard, max_reject_fraction: float) -> int:
     """Show what became of all files; exit code by how many radiographs were rejected."""
     print(card)
     fraction = reject_fraction(card)
@@ -108,7 +108,7 @@ def _judged(card: DatasetCard, max_reject_fraction: float) -> int:
     return TOO_MANY_REJECTS
 
 
-def _verify(args: argparse.Namespace) -> int:
+def run_verify(args: argparse.Namespace) -> int:
     from data_prep.shard_format import generation_folders
     from data_prep.verify import verify, verify_together
 
@@ -139,7 +139,7 @@ def _withdraw(public: Path, problems: Sequence[str], command: str) -> None:
         print(f"run the same {command} command again{anew}")
 
 
-def _audit(args: argparse.Namespace) -> int:
+def run_audit(args: argparse.Namespace) -> int:
     from data_prep.audit import audit
     from data_prep.shard_format import generation_folders
 
@@ -151,21 +151,21 @@ def _audit(args: argparse.Namespace) -> int:
     return PROBLEMS_FOUND if problems else 0
 
 
-def _borders(args: argparse.Namespace) -> int:
+def run_borders(args: argparse.Namespace) -> int:
     from data_prep.border_sheet import write_border_sheets
 
     print(write_border_sheets(args.public, args.out, films=args.films))
     return 0
 
 
-def _bench_codecs(args: argparse.Namespace) -> int:
+def run_bench_codecs(args: argparse.Namespace) -> int:
     from data_prep.codec_bench import bench_codecs
 
     print(bench_codecs(args.private, settings.load(ShardSettings, args.config, args.overrides), args.films))
     return 0
 
 
-def _preview(args: argparse.Namespace) -> int:
+def run_preview(args: argparse.Namespace) -> int:
     from data_prep.preview import write_preview
     from data_prep.report.page import check_place
 
@@ -174,7 +174,7 @@ def _preview(args: argparse.Namespace) -> int:
     return 0
 
 
-def _census(args: argparse.Namespace) -> int:
+def run_census(args: argparse.Namespace) -> int:
     from data_prep.census import census_of, write_census
     from data_prep.manifest import is_private
     from data_prep.report.page import census_page, check_place
@@ -188,22 +188,22 @@ def _census(args: argparse.Namespace) -> int:
     return 0
 
 
-def _report(args: argparse.Namespace) -> int:
+def run_report(args: argparse.Namespace) -> int:
     from data_prep.report.page import write_report
 
     print(write_report(args.public, args.out, private=args.private))
     return 0
 
 
-def _label(args: argparse.Namespace) -> int:
+def run_label(args: argparse.Namespace) -> int:
     from data_prep.expert_labels import LabelFiles, write_labels
     from data_prep.label_config import LabelSettings
     from data_prep.labels.overview import write_overview
     from data_prep.radiology_reports.label import label_from_reports
     from data_prep.radiology_reports.reading import refuse_missing
 
-    reports = [place for place in args.reports if not _is_override(str(place))]
-    overrides = [str(word) for word in args.reports if _is_override(str(word))] + args.overrides
+    reports = [place for place in args.reports if not is_override(str(place))]
+    overrides = [str(word) for word in args.reports if is_override(str(word))] + args.overrides
     chosen = settings.load(LabelSettings, args.config, overrides)
     files = LabelFiles(args.labels, args.boxes, args.adjudication)
     refuse_missing(reports)
@@ -223,9 +223,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         input (one line on stderr), 3 too many films were rejected, 130 interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    parser = _parser()
+    parser = build_parser()
     args, rest = parser.parse_known_args(argv)
-    args.overrides = [word for word in rest if args.takes_overrides and _is_override(word)]
+    args.overrides = [word for word in rest if args.takes_overrides and is_override(word)]
     if wrong := [word for word in rest if word not in args.overrides]:
         parser.error(f"{args.command}: unknown argument {wrong[0]!r}; see: python -m data_prep {args.command} --help")
     run: Callable[[argparse.Namespace], int] = args.run
@@ -251,11 +251,11 @@ def reject_fraction(card: DatasetCard) -> float:
     return (card.files.rejected - no_radiographs) / radiographs if radiographs else 0.0
 
 
-def _is_override(word: str) -> bool:
+def is_override(word: str) -> bool:
     return _OVERRIDE.fullmatch(word) is not None
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data_prep",
         description="Archives of radiographs (DICOM, PNG, JPEG) → de-identified WebDataset shards.",
@@ -269,32 +269,32 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    phantom = _command(commands, "phantom", _phantom, "write a synthetic archive with known findings")
+    phantom = _command(commands, "phantom", run_phantom, "write a synthetic archive with known findings")
     phantom.add_argument("out", type=Path, metavar="OUT", help="new folder for the archive")
     phantom.add_argument("--patients", type=int, required=True, metavar="N", help="how many patients")
     phantom.add_argument("--seed", type=int, required=True, metavar="S", help="another seed, other patients")
     phantom.add_argument("--workers", type=int, default=0, metavar="W", help="processes; 0 (default): one per core")
     phantom.add_argument("--contrast", type=float, default=1.0, metavar="F", help="times that of findings (default: 1)")
 
-    scan = _command(commands, "scan", _scan, "read the headers of an archive into a private folder", overrides=True)
+    scan = _command(commands, "scan", run_scan, "read the headers of an archive into a private folder", overrides=True)
     scan.add_argument("archives", nargs="+", metavar="ARCHIVE", help="folders or files with films")
     scan.add_argument("--out", type=Path, required=True, metavar="PRIVATE", help="private folder; outside the archives")
 
-    shard = _command(commands, "shard", _shard, "write de-identified shards of the scanned films", overrides=True)
+    shard = _command(commands, "shard", run_shard, "write de-identified shards of the scanned films", overrides=True)
     shard.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
     shard.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
     shard.add_argument("--dry-run", action="store_true", help="show plan, size and time, and write nothing")
 
-    bench = _command(commands, "bench-codecs", _bench_codecs, "compare codecs on films of yours", overrides=True)
+    bench = _command(commands, "bench-codecs", run_bench_codecs, "compare codecs on films of yours", overrides=True)
     bench.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
     bench.add_argument("--films", type=int, default=24, metavar="N", help="how many films (default: 24)")
 
-    submit = _command(commands, "submit", _submit, "shard on a Slurm cluster, as an array of jobs", overrides=True)
+    submit = _command(commands, "submit", run_submit, "shard on a Slurm cluster, as an array of jobs", overrides=True)
     submit.add_argument("private", type=Path, metavar="PRIVATE", help="private folder, on a disk that all nodes see")
     submit.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards, likewise")
     submit.add_argument("--append", action="store_true", help="write what the archive has gained, as append does")
 
-    retry = _command(commands, "retry", _retry, "try rejected files again, into further shards", overrides=True)
+    retry = _command(commands, "retry", run_retry, "try rejected files again, into further shards", overrides=True)
     retry.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
     retry.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
     retry.add_argument(
@@ -302,14 +302,14 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="as rejects.parquet has it, for example decoder_crashed; may be given several times",
     )  # fmt: skip
 
-    append = _command(commands, "append", _append, "write what the archive has gained as a generation", overrides=True)
+    append = _command(commands, "append", run_append, "write what the archive has gained as a generation", overrides=True)
     append.add_argument("private", type=Path, metavar="PRIVATE", help="private folder of a later scan")
     append.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards that are there")
 
 
 def _add_label(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     label = _command(
-        commands, "label", _label, "turn what experts and reports say into labels of the shards' films", overrides=True
+        commands, "label", run_label, "turn what experts and reports say into labels of the shards' films", overrides=True
     )
     label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
     label.add_argument(
@@ -332,10 +332,10 @@ def _add_label(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    verify = _command(commands, "verify", _verify, "check all shards, and have damaged ones written anew by shard")
+    verify = _command(commands, "verify", run_verify, "check all shards, and have damaged ones written anew by shard")
     verify.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
 
-    audit = _command(commands, "audit", _audit, "prove that nothing outside the allow-list is in the shards")
+    audit = _command(commands, "audit", run_audit, "prove that nothing outside the allow-list is in the shards")
     audit.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
     audit.add_argument(
         "--private", type=Path, action="append", default=[], metavar="PRIVATE",
@@ -343,25 +343,25 @@ def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )  # fmt: skip
     audit.add_argument("--phantom", type=Path, metavar="OUT", help="also look for all that a phantom has planted")
 
-    borders = _command(commands, "borders", _borders, "draw the borders of films, where burned-in text stands")
+    borders = _command(commands, "borders", run_borders, "draw the borders of films, where burned-in text stands")
     borders.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
     borders.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder for the sheets")
     borders.add_argument("--films", type=int, default=12, metavar="N", help="films per kind of device (default: 12)")
 
-    census = _command(commands, "census", _census, "count what a private or a public folder holds")
+    census = _command(commands, "census", run_census, "count what a private or a public folder holds")
     census.add_argument("folder", type=Path, metavar="FOLDER", help="PRIVATE (before sharding) or PUBLIC (after it)")
     census.add_argument(
         "--out", type=Path, metavar="OUT", help="folder for census.csv, .parquet and .html; of PRIVATE: inside it"
     )
 
-    report = _command(commands, "report", _report, "write one page about the shards for those who answer for them")
+    report = _command(commands, "report", run_report, "write one page about the shards for those who answer for them")
     report.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards, finished or not")
     report.add_argument("--out", type=Path, required=True, metavar="report.html", help="page to write")
     report.add_argument(
         "--private", type=Path, metavar="PRIVATE", help="add unknown words, years and rare values; --out is inside it"
     )
 
-    preview = _command(commands, "preview", _preview, "draw a sheet of films, as training sees them, for a human eye")
+    preview = _command(commands, "preview", run_preview, "draw a sheet of films, as training sees them, for a human eye")
     preview.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
     preview.add_argument("--out", type=Path, required=True, metavar="sheet.png", help="picture to write")
     preview.add_argument("--films", type=int, default=48, metavar="N", help="how many films (default: 48)")

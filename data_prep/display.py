@@ -91,7 +91,7 @@ def display_of(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Di
     source, center, width, function = _chosen_window(header, inputs, counts, windows, notes)
     table = None
     if modality_table is not None:
-        table = _as_text(_windowed(inputs, center, width, function), invert)
+        table = _as_text(windowed(inputs, center, width, function), invert)
     notes += _shape_conflict(header, invert)
     return shown(source=source, center=center, width=width, function=function, table=table, provenance=notes)
 
@@ -114,7 +114,7 @@ def table_through_window(display: Display, center: float, width: float) -> NDArr
     """
     values = ValueRange(display.bits, display.value_offset, display.value_shift)
     inputs = values.stored() * display.slope + display.intercept
-    return _as_table(_windowed(inputs, center, width, display.function), display.invert)
+    return as_table(windowed(inputs, center, width, display.function), display.invert)
 
 
 def apply(values: NDArray[np.uint16], display: Display) -> NDArray[np.uint16]:
@@ -160,8 +160,8 @@ def _formula_table(
     if center is None or width is None:
         brightness = np.linspace(0, 1, 2**values.bits)
     else:
-        brightness = _windowed(values.stored() * slope + intercept, center, width, function)
-    return _as_table(brightness, invert)
+        brightness = windowed(values.stored() * slope + intercept, center, width, function)
+    return as_table(brightness, invert)
 
 
 @lru_cache(maxsize=32)
@@ -171,14 +171,14 @@ def _unpacked(packed: str, bits: int) -> NDArray[np.uint16]:
     return table
 
 
-def _as_table(brightness: Brightness, invert: bool) -> NDArray[np.uint16]:
+def as_table(brightness: Brightness, invert: bool) -> NDArray[np.uint16]:
     table: NDArray[np.uint16] = np.rint((1 - brightness if invert else brightness) * WHITE).astype(np.uint16)
     table.flags.writeable = False
     return table
 
 
 def _as_text(brightness: Brightness, invert: bool) -> str:
-    return pack_table(_as_table(brightness, invert))
+    return pack_table(as_table(brightness, invert))
 
 
 def _display(
@@ -261,7 +261,7 @@ def _chosen_window(
     if windows:
         center, width = windows[0]
         function = _function(header, notes)
-        if _is_allowed(width, function) and _is_useful(_windowed(inputs, center, width, function), counts):
+        if is_allowed_width(width, function) and _is_useful(windowed(inputs, center, width, function), counts):
             return "window", center, width, function
     if windows or numbers(header, "WindowCenter") or numbers(header, "WindowWidth"):
         notes.append("window_unusable")
@@ -287,13 +287,13 @@ def _shape_conflict(header: Any, invert: bool) -> list[Provenance]:
     return ["presentation_shape_conflict"] if shape == ("IDENTITY" if invert else "INVERSE") else []
 
 
-def _windowed(inputs: NDArray[np.float64], center: float, width: float, function: Function) -> Brightness:
+def windowed(inputs: NDArray[np.float64], center: float, width: float, function: Function) -> Brightness:
     """Apply a window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
 
     Raises:
         ValueError: its width is not allowed.
     """
-    if not _is_allowed(width, function):
+    if not is_allowed_width(width, function):
         raise ValueError(f"a window of width {width} is not allowed")
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (inputs - center) / width, -500, 500)))
@@ -304,7 +304,7 @@ def _windowed(inputs: NDArray[np.float64], center: float, width: float, function
     return np.clip((inputs - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def _is_allowed(width: float, function: Function) -> bool:
+def is_allowed_width(width: float, function: Function) -> bool:
     return width >= 1 if function == "LINEAR" else width > 0
 
 

@@ -65,7 +65,7 @@ def shard_part(private: Path, public: Path, settings: ShardSettings, earlier: Ea
 
 def _history(public: Path, inputs: ShardInputs) -> History:
     """What earlier runs of the same plan have learnt."""
-    _, history = public_folder.read_begun(public)
+    _, history = public_folder.read_unfinished(public)
     if history.plan_sha256 == inputs.plan.sha256:
         return history
     if any(public.glob(GENERATIONS)):
@@ -90,7 +90,7 @@ def dry_run(private: Path, public: Path, settings: ShardSettings) -> DryRun:
     history = History(inputs.plan.sha256)
     if public.is_dir() and any(public.iterdir()):
         public_folder.check_identity(public, inputs.identity)
-        _, found = public_folder.read_begun(public)
+        _, found = public_folder.read_unfinished(public)
         history = found if found.plan_sha256 == history.plan_sha256 else history
     run = Run(inputs, public, history)
     todo = run.todo(run.finished())
@@ -116,13 +116,13 @@ def retry(private: Path, public: Path, reasons: Collection[Reason], settings: Sh
         As :func:`shard` otherwise.
     """
     inputs = read_inputs(private, public, settings)
-    public_folder.read_begun(public)  # refuses a folder that is none, before it is claimed
+    public_folder.read_unfinished(public)  # refuses a folder that is none, before it is claimed
     with _writing(public, inputs):
         if any(public.glob(GENERATIONS)):
             raise ShardFormatError(
                 f"{public} has further generations, which follow its shards as they are; append tries refused files"
             )
-        _, before = public_folder.read_begun(public)
+        _, before = public_folder.read_unfinished(public)
         complete = public_folder.is_complete(public)
         run = Run(inputs, public, before)
         earlier = [one for one in run.planned if complete or one.generation < len(before.retries)]
@@ -147,7 +147,7 @@ def settings_of(public: Path, overrides: Sequence[str], model: type[S]) -> S:
         ShardFormatError: it is no public folder.
         SettingsError: an override is wrong.
     """
-    config, _ = public_folder.read_begun(public)
+    config, _ = public_folder.read_unfinished(public)
     if config.get("splits", {}).get("table") and not any(word.startswith("splits.table=") for word in overrides):
         raise ShardFormatError(f"{public} was made with a table of splits; give it again: splits.table=FILE")
     return settings.load(model, None, overrides, base=config)

@@ -108,15 +108,20 @@ DEBUG = "MAE_RAD_DEBUG"
 
 def unexpected(error: Exception) -> str:
     """An error that nobody foresaw, in words that quote nothing of the archive: its type and our own line."""
-    where = [
-        f"{Path(frame.filename).parent.name}/{Path(frame.filename).name}:{frame.lineno}"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if _OWN & set(Path(frame.filename).parts[-3:-1])
-    ]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [f"{place.as_posix()}:{frame.lineno}" for frame in frames if (place := _own_file(frame.filename))]
     return (
         f"unexpected {type(error).__name__} at {where[-1] if where else 'an unknown place'};"
         f" set {DEBUG}=1 to see the traceback, which may quote identifying values"
     )
 
 
+_ROOT = Path(__file__).resolve().parents[1]
 _OWN = {"data_prep", "mae_rad", "launch"}
+
+
+def _own_file(name: str) -> Path | None:
+    """The file's place below the folder that holds our packages, at any depth; None for the code of others."""
+    path = Path(name).resolve()
+    place = path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else None
+    return place if place is not None and place.parts[0] in _OWN else None

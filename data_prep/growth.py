@@ -17,13 +17,13 @@ from data_prep.earlier_films import EarlierFilms
 from data_prep.engine import shard, shard_part
 from data_prep.errors import ShardFormatError
 from data_prep.public_folder import (
-    BEGUN_FILES,
+    FOLDER_FILES,
     check_config,
     follows,
     held,
-    is_begun,
+    is_public,
     is_whole,
-    read_begun,
+    read_unfinished,
     writable,
 )
 from data_prep.shard_format import GENERATIONS, DatasetCard, generation_folders, generation_name, read_dataset_card
@@ -115,7 +115,7 @@ def _mend(private: Path, public: Path, settings: ShardSettings) -> None:
         if is_whole(folder):
             continue
         earlier = EarlierFilms.read(folders[:number])
-        _, history = read_begun(folder)
+        _, history = read_unfinished(folder)
         if read_inputs(private, folder, settings, earlier).plan.sha256 != history.plan_sha256:
             raise ShardFormatError(
                 f"shards of {folder} are damaged, and {private} is another scan than that which they came from; give"
@@ -126,7 +126,7 @@ def _mend(private: Path, public: Path, settings: ShardSettings) -> None:
 
 def _remove_stale(coming: _Next) -> None:
     """Drop what was begun after shards that have changed since; keep what can be gone on with."""
-    if is_begun(coming.hidden) and follows(coming.hidden) != coming.earlier.dataset_sha256:
+    if is_public(coming.hidden) and follows(coming.hidden) != coming.earlier.dataset_sha256:
         _log.warning("the shards have changed since an interrupted append, which begins again")
         _remove(coming.hidden)
 
@@ -144,6 +144,6 @@ def _tell_twins(coming: _Next) -> None:
 
 def _remove(folder: Path) -> None:
     """Remove a generation; what says how it was begun goes last, so that an interruption can be gone on with."""
-    for path in sorted(folder.iterdir(), key=lambda path: path.name in BEGUN_FILES):
+    for path in sorted(folder.iterdir(), key=lambda path: path.name in FOLDER_FILES):
         path.unlink()
     folder.rmdir()

@@ -18,10 +18,10 @@ from data_prep.history import History
 from data_prep.shard_format import SPLITS, read_dataset_card
 
 DATASET_FILE = "dataset.json"
-_BEGUN_FILE = ".unfinished.json"
+UNFINISHED_FILE = ".unfinished.json"
 """Says how the folder was begun until ``dataset.json`` does; hidden, since it is of no use to a reader."""
-BEGUN_FILES = (DATASET_FILE, _BEGUN_FILE)
-_SHARD_FILE = re.compile(rf"((?:{'|'.join(SPLITS)})-\d{{6,}})\.(?:tar|parquet|json)")
+FOLDER_FILES = (DATASET_FILE, UNFINISHED_FILE)
+SHARD_FILE = re.compile(rf"((?:{'|'.join(SPLITS)})-\d{{6,}})\.(?:tar|parquet|json)")
 
 Identity = Mapping[str, Any]
 """What all shards of a folder share: format_version, key_fingerprint and config, and which generation they follow."""
@@ -56,7 +56,7 @@ def claimed(public: Path, identity: Identity, *, shared: bool = False) -> Iterat
         check_identity(public, identity)
         if not shared:
             _clear(public)
-        if _begun(public) is None:
+        if folder_record(public) is None:
             reopen(public, identity, History())
         try:
             yield
@@ -67,7 +67,7 @@ def claimed(public: Path, identity: Identity, *, shared: bool = False) -> Iterat
 
 def reopen(public: Path, identity: Identity, history: History) -> None:
     """Mark the folder as unfinished."""
-    with published(public / _BEGUN_FILE) as file:
+    with published(public / UNFINISHED_FILE) as file:
         file.write(canonical_json({**identity, **history.values()}))
     if is_complete(public):
         (public / DATASET_FILE).unlink()
@@ -79,14 +79,14 @@ def is_complete(public: Path) -> bool:
     return (public / DATASET_FILE).exists()
 
 
-def is_begun(public: Path) -> bool:
+def is_public(public: Path) -> bool:
     """Whether the folder is a public one, finished or not."""
-    return any((public / name).exists() for name in BEGUN_FILES)
+    return any((public / name).exists() for name in FOLDER_FILES)
 
 
 def key_fingerprint_of(public: Path) -> str | None:
     """Fingerprint of the secret that made the keys of a public folder, finished or not; None where nothing tells it."""
-    for name in BEGUN_FILES:
+    for name in FOLDER_FILES:
         try:
             return str(json.loads((public / name).read_text(encoding="utf-8"))["key_fingerprint"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -94,29 +94,29 @@ def key_fingerprint_of(public: Path) -> str | None:
     return None
 
 
-def read_begun(public: Path) -> tuple[dict[str, Any], History]:
+def read_unfinished(public: Path) -> tuple[dict[str, Any], History]:
     """With which settings the folder was begun, and what its runs have learnt.
 
     Raises:
         ShardFormatError: it is no public folder, or damaged.
     """
-    found = _begun(public)
+    found = folder_record(public)
     if found is not None:
         return found.config, found.history
-    if any((public / name).exists() for name in BEGUN_FILES):
+    if any((public / name).exists() for name in FOLDER_FILES):
         raise ShardFormatError(f"{public / DATASET_FILE} is damaged; run the same shard command again to rewrite it")
     raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
 
 
 def follows(public: Path) -> str | None:
     """``dataset_sha256`` of the generation that the folder was begun after; None for the first, or if nothing tells."""
-    found = _begun(public)
+    found = folder_record(public)
     return found.after if found else None
 
 
 def is_whole(public: Path) -> bool:
     """Whether the folder is complete, with a card for every shard and both tables; their bytes are not checked."""
-    if (public / _BEGUN_FILE).exists():
+    if (public / UNFINISHED_FILE).exists():
         return False
     try:
         card = read_dataset_card(public)
@@ -131,18 +131,18 @@ def finish(public: Path, card: bytes) -> None:
     """Mark the folder as complete."""
     with published(public / DATASET_FILE) as file:
         file.write(card)
-    remove_begun(public)
+    remove_unfinished(public)
 
 
-def remove_begun(public: Path) -> None:
+def remove_unfinished(public: Path) -> None:
     """Remove the mark of an unfinished folder; an interruption can leave it beside ``dataset.json``, which counts."""
-    if (public / _BEGUN_FILE).exists():
-        (public / _BEGUN_FILE).unlink()
+    if (public / UNFINISHED_FILE).exists():
+        (public / UNFINISHED_FILE).unlink()
 
 
 def remove_other_shards(public: Path, names: set[str]) -> None:
     """Delete the shards that are not among ``names``: the archive has changed, and they are no longer planned."""
-    found = [path for path in public.iterdir() if (match := _SHARD_FILE.fullmatch(path.name)) and match[1] not in names]
+    found = [path for path in public.iterdir() if (match := SHARD_FILE.fullmatch(path.name)) and match[1] not in names]
     for path in sorted(found, key=lambda path: path.suffix != ".json"):  # the cards, which say "done", go first
         path.unlink()
 
@@ -161,7 +161,7 @@ def withdraw(public: Path, problems: Iterable[str]) -> list[str]:
         ShardFormatError: another command is writing to the folder: what was read is out of date.
         OSError: the folder cannot be written.
     """
-    told = [_SHARD_FILE.match(problem) for problem in problems]
+    told = [SHARD_FILE.match(problem) for problem in problems]
     names = sorted({match[1] for match in told if match})
     with held(public):
         for name in names:
@@ -206,7 +206,7 @@ def held(public: Path, shared: bool = False) -> Iterator[None]:
         yield
 
 
-class _Begun(NamedTuple):
+class FolderRecord(NamedTuple):
     version: int
     fingerprint: str
     config: dict[str, Any]
@@ -214,14 +214,14 @@ class _Begun(NamedTuple):
     history: History
 
 
-def _begun(public: Path) -> _Begun | None:
+def folder_record(public: Path) -> FolderRecord | None:
     """How the folder was begun; None where nothing, or nothing whole, says so."""
-    for name in BEGUN_FILES:
+    for name in FOLDER_FILES:
         try:
             found = json.loads((public / name).read_text(encoding="utf-8"))
             history = History.read(found)
             config, after = dict(found["config"]), found.get("after")
-            return _Begun(found["format_version"], found["key_fingerprint"], config, after, history)
+            return FolderRecord(found["format_version"], found["key_fingerprint"], config, after, history)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return None
@@ -233,7 +233,7 @@ def check_identity(public: Path, identity: Identity) -> None:
     Raises:
         ShardFormatError: with other settings, another secret or another format version, or it holds other files.
     """
-    found = _begun(public)
+    found = folder_record(public)
     if found is None:
         if not _holds_shards_of(public, identity) and any(not _is_ours(path) for path in public.iterdir()):
             raise ShardFormatError(
@@ -256,14 +256,14 @@ def check_config(public: Path, identity: Identity) -> None:
     Raises:
         ShardFormatError: it was, or is no shard folder.
     """
-    found = _begun(public)
+    found = folder_record(public)
     if found is None:
         raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
     table = {"splits": {**found.config["splits"], "table": identity["config"]["splits"]["table"]}}
     _check_config(public, found._replace(config=found.config | table), identity)
 
 
-def _check_config(public: Path, found: "_Begun", identity: Identity) -> None:
+def _check_config(public: Path, found: "FolderRecord", identity: Identity) -> None:
     if found.version != identity["format_version"]:
         raise ShardFormatError(
             f"{public} has shard format version {found.version}, this release writes version"
@@ -292,7 +292,7 @@ def _holds_shards_of(public: Path, identity: Identity) -> bool:
     Cards bear the hash of their settings and of their inputs, keys included: what does not fit is written anew.
     """
     wanted = config_sha256(identity).encode()
-    cards = (path for path in public.glob("*.json") if _SHARD_FILE.fullmatch(path.name))
+    cards = (path for path in public.glob("*.json") if SHARD_FILE.fullmatch(path.name))
     return any(wanted in path.read_bytes() for path in cards)
 
 

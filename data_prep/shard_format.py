@@ -85,11 +85,11 @@ display_applied             the shard holds 8 bits of the displayed film (codec 
 """
 
 
-class _Closed(BaseModel):
+class ClosedModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Display(_Closed):
+class Display(ClosedModel):
     """How shard values become display values (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2).
 
     A shard value is ``(stored + value_offset) >> value_shift`` and lies in ``[0, 2**bits)``.
@@ -113,7 +113,7 @@ class Display(_Closed):
     """How the film came to its values and its display, in that order."""
 
 
-class Sidecar(_Closed):
+class Sidecar(ClosedModel):
     """Everything that a shard says of a film beside its pixels: the allow-list. Pseudonyms are keyed hashes."""
 
     format_version: int
@@ -248,7 +248,7 @@ BOXES_SCHEMA = pa.schema(
 number is one person in both tables."""
 
 
-class ShardCard(_Closed):
+class ShardCard(ClosedModel):
     """``<shard>.json``: written last, means that the shard is done."""
 
     shard: str
@@ -263,7 +263,7 @@ class ShardCard(_Closed):
     """(manifest row, reason) for every file of this shard that became no film."""
 
 
-class FileCounts(_Closed):
+class FileCounts(ClosedModel):
     """The ledger: in = written + rejected + dropped, in files."""
 
     written: int
@@ -271,7 +271,7 @@ class FileCounts(_Closed):
     dropped: int
 
 
-class DatasetCard(_Closed):
+class DatasetCard(ClosedModel):
     """``dataset.json``: written last of all, means that the folder is complete."""
 
     format_version: int

@@ -138,7 +138,7 @@ class Run:
             raise AssertionError("the ledger does not add up: a file is neither written, rejected nor dropped")
         tables = {"index.parquet": index_bytes(index), "rejects.parquet": index_bytes(rejects)}
         if _is_published(self._public, card, tables):
-            public_folder.remove_begun(self._public)
+            public_folder.remove_unfinished(self._public)
             return card
         self._reopen()
         for name, table in tables.items():

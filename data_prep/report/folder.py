@@ -79,9 +79,9 @@ def read_folder(public: Path) -> Folder:
     Raises:
         ShardFormatError: it is no public folder, damaged, or of another version.
     """
-    if not public.is_dir() or not public_folder.is_begun(public):
+    if not public.is_dir() or not public_folder.is_public(public):
         raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
-    config, _ = public_folder.read_begun(public)
+    config, _ = public_folder.read_unfinished(public)
     complete = public_folder.is_complete(public)
     folders = generation_folders(public) if complete else [public]
     cards = {folder / f"{one.shard}.json": one for folder in folders for one in _shard_cards(folder)}

@@ -22,7 +22,7 @@ from data_prep.near_duplicates import BOUND
 from data_prep.page import environment
 from data_prep.polarity import FOUND
 from data_prep.progress import duration
-from data_prep.public_folder import is_begun
+from data_prep.public_folder import is_public
 from data_prep.report import films, quality, words
 from data_prep.report.alike import KINDS, LookAlikes
 from data_prep.report.charts import Histogram, histogram
@@ -81,7 +81,7 @@ def check_place(out: Path, private: Path | None) -> None:
         ArchiveError: it must not lie there.
     """
     here = out.resolve()
-    if any(folder.is_dir() and is_begun(folder) for folder in here.parents):
+    if any(folder.is_dir() and is_public(folder) for folder in here.parents):
         raise ArchiveError(f"{out} lies in a public folder, which holds shards and nothing else; give another --out")
     if private is not None and not here.is_relative_to(private.resolve()):
         raise ArchiveError(

@@ -51,8 +51,8 @@ def flops_per_film(settings: PretrainSettings) -> Flops:
     """What one film costs in a step of training with ``settings``."""
     objective = settings.objective
     if isinstance(objective, MAESettings):
-        return _mae(settings.encoder, objective)
-    return _simclr(settings.encoder, objective, settings.optimizer.batch // settings.optimizer.accumulation)
+        return mae_flops(settings.encoder, objective)
+    return simclr_flops(settings.encoder, objective, settings.optimizer.batch // settings.optimizer.accumulation)
 
 
 def training_flops(settings: PretrainSettings, steps: int | None = None) -> float:
@@ -76,14 +76,14 @@ def cross_block(queries: int, context: int, dim: int) -> float:
     return (20.0 * queries + 4.0 * context) * dim**2 + 4.0 * queries * context * dim
 
 
-def _last_layer(tokens: int, dim: int) -> float:
+def last_layer(tokens: int, dim: int) -> float:
     return 8.0 * tokens * dim**2
 
 
-def _encoder(settings: EncoderSettings, patches: int) -> Flops:
+def encoder_flops(settings: EncoderSettings, patches: int) -> Flops:
     dim, depth, _ = settings.shape
     blocks = depth * block(patches + 1, dim)
-    again = blocks - depth * _last_layer(patches + 1, dim) if settings.checkpoint_activations is True else 0.0
+    again = blocks - depth * last_layer(patches + 1, dim) if settings.checkpoint_activations is True else 0.0
     pixels = settings.patch**2
     first, stem = (patches * part for part in _stem(settings))
     fixed = 2.0 * patches * pixels**2 if settings.emphasis else 0.0
@@ -101,7 +101,7 @@ def _stem(settings: EncoderSettings) -> tuple[float, float]:
     return first, sum(rest) + 2.0 * 2 * CONVOLUTIONS[-1].outputs * settings.shape.dim
 
 
-def _mae(encoder: EncoderSettings, settings: MAESettings) -> Flops:
+def mae_flops(encoder: EncoderSettings, settings: MAESettings) -> Flops:
     visible, predicted = settings.view.budgets
     assert visible is not None  # a masked autoencoder always has a budget
     context, dim, depth = visible + 1, settings.decoder_dim, settings.decoder_depth
@@ -110,14 +110,14 @@ def _mae(encoder: EncoderSettings, settings: MAESettings) -> Flops:
     else:
         blocks, decoded = depth * cross_block(predicted, context, dim), predicted
     ends = 2.0 * dim * (context * encoder.shape.dim + predicted * encoder.patch**2)
-    ours = _encoder(encoder, visible)
-    again = blocks - depth * _last_layer(decoded, dim) if encoder.checkpoint_activations else 0.0
+    ours = encoder_flops(encoder, visible)
+    again = blocks - depth * last_layer(decoded, dim) if encoder.checkpoint_activations else 0.0
     return ours._replace(rest=blocks + ends, again=ours.again + again)
 
 
-def _simclr(encoder: EncoderSettings, settings: SimCLRSettings, films: int) -> Flops:
+def simclr_flops(encoder: EncoderSettings, settings: SimCLRSettings, films: int) -> Flops:
     visible, _ = settings.view.budgets
-    one = _encoder(encoder, settings.tokens if visible is None else visible)
+    one = encoder_flops(encoder, settings.tokens if visible is None else visible)
     hidden, dim = settings.head_hidden, settings.head_dim
     head = 2.0 * (encoder.shape.dim * hidden + hidden**2 + hidden * dim)
     similarities = 2.0 * dim * 2 * films  # of one view to both views of every film

@@ -54,7 +54,7 @@ class Memory(NamedTuple):
         return self.fixed + films * (self.per_film + self.working)
 
 
-class _Stack(NamedTuple):
+class BlockStack(NamedTuple):
     """Saved bytes of a stack of blocks: of one block, of its input, and of the gradients while one is in backward."""
 
     block: float
@@ -109,10 +109,10 @@ def activations(settings: PretrainSettings) -> tuple[float, float]:
         context = visible + 1
         shape = Shape(hidden, objective.decoder_depth, objective.decoder_heads)
         if objective.decoder == "self":
-            rest = _self_stack(encoder, shape, context + predicted, b)
+            rest = self_attention_stack(encoder, shape, context + predicted, b)
             outputs = RESIDUAL * hidden * (context + predicted)
         else:
-            rest = _cross_stack(encoder, shape, predicted, context, b)
+            rest = cross_attention_stack(encoder, shape, predicted, context, b)
             outputs = RESIDUAL * hidden * predicted + b * hidden * context
         # Decoder embedding, its norm and head; squared errors in float32.
         ends = b * dim * context + outputs + b * hidden * predicted + 4 * pixels * predicted
@@ -124,7 +124,7 @@ def activations(settings: PretrainSettings) -> tuple[float, float]:
         saved_of_rest = 2.0 * (2 * (b + 4 + b) * objective.head_hidden + 8 * objective.head_dim)
         saved_of_rest += 2 * 3 * 4 * 2 * settings.optimizer.batch // settings.optimizer.accumulation
         peak_of_rest = 0.0
-    stack = _self_stack(encoder, encoder.shape, visible + 1, b)
+    stack = self_attention_stack(encoder, encoder.shape, visible + 1, b)
     inputs = (2 + b) * pixels * visible + RESIDUAL * dim * (visible + 1)  # patches; input of the last norm
     inputs += int(b * visible * _stem(encoder))
     return views * (inputs + stack.saved(again)) + saved_of_rest, max(views * stack.peak(again), peak_of_rest)
@@ -138,19 +138,19 @@ def _stem(encoder: EncoderSettings) -> float:
     return float(encoder.patch**2 + 2 * made)
 
 
-def _self_stack(encoder: EncoderSettings, shape: Shape, tokens: int, b: int) -> _Stack:
+def self_attention_stack(encoder: EncoderSettings, shape: Shape, tokens: int, b: int) -> BlockStack:
     # Norm inputs; norm outputs, qkv, attention's output, both layers of the perceptron.
     linear = tokens * shape.dim * (2 * RESIDUAL + b * (1 + 3 + 1 + 1 + 4 + 4))
     pairs = _pairs(encoder, shape.heads, tokens, tokens, b)
     working = tokens * shape.dim * (RESIDUAL + 5 * b) + pairs
-    return _Stack(linear + pairs, RESIDUAL * shape.dim * tokens, working, shape.depth)
+    return BlockStack(linear + pairs, RESIDUAL * shape.dim * tokens, working, shape.depth)
 
 
-def _cross_stack(encoder: EncoderSettings, shape: Shape, queries: int, context: int, b: int) -> _Stack:
+def cross_attention_stack(encoder: EncoderSettings, shape: Shape, queries: int, context: int, b: int) -> BlockStack:
     linear = queries * shape.dim * (2 * RESIDUAL + b * (1 + 1 + 1 + 1 + 4 + 4)) + context * shape.dim * 2 * b
     pairs = _pairs(encoder, shape.heads, queries, context, b)
     working = queries * shape.dim * (RESIDUAL + 5 * b) + context * shape.dim * b + pairs
-    return _Stack(linear + pairs, RESIDUAL * shape.dim * queries, working, shape.depth)
+    return BlockStack(linear + pairs, RESIDUAL * shape.dim * queries, working, shape.depth)
 
 
 def _pairs(encoder: EncoderSettings, heads: int, queries: int, context: int, b: int) -> float:

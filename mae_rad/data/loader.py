@@ -230,7 +230,7 @@ def whole_film_batches(
     loader = DataLoader(
         WholeFilms(index, np.arange(len(index)) if rows is None else rows, tokens=tokens, patch=patch),
         batch_size=None,
-        collate_fn=_as_it_is,
+        collate_fn=as_it_is,
         num_workers=workers,
         prefetch_factor=2 * batch if workers else None,
         multiprocessing_context=processes(workers),
@@ -257,10 +257,10 @@ def _rows_and_patches(group: Sequence[tuple[int, FilmPatches]]) -> tuple[list[in
 
 def stack(films: Sequence[FilmPatches]) -> Patches:
     """Patches of several films with equally many patches as one tensor."""
-    return Patches(*(_stack([film[part] for film in films]) for part in range(3)))
+    return Patches(*(stack_arrays([film[part] for film in films]) for part in range(3)))
 
 
-def _stack(arrays: Sequence[np.ndarray]) -> Tensor:
+def stack_arrays(arrays: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(arrays))
 
 
@@ -272,12 +272,12 @@ def _stack_views(views: Sequence[DrawnView]) -> View:
     return View(
         visible,
         stack(predicted) if predicted else None,
-        _stack(content) if content else None,
+        stack_arrays(content) if content else None,
         torch.tensor(masked) if masked else None,
     )
 
 
-def _as_it_is(item: Any) -> Any:
+def as_it_is(item: Any) -> Any:
     return item
 
 
