@@ -13,7 +13,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY data_prep data_prep
 COPY mae_rad mae_rad
 RUN pip install --no-cache-dir --constraint constraints.txt . \
-    && python -c "import data_prep.cli, importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)"
+    && python -c "import data_prep.cli.main, importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)"
 COPY configs/data_prep configs/data_prep
 
 ENV HOME=/tmp PYTHONUNBUFFERED=1

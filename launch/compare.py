@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.settings import load
-from mae_rad.command import run
+from mae_rad.command_line import run
 
 DEFAULT = Path(__file__).parent.parent / "configs" / "compare" / "default.yaml"
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = [Path(word) for word in options.words if "=" not in word]
 
     def action() -> None:
-        from mae_rad.evaluation.settings import CompareSettings  # noqa: PLC0415 - --help without the seconds torch takes
+        from mae_rad.evaluation.comparison.settings import CompareSettings  # noqa: PLC0415 - --help without the seconds torch takes
 
         settings = load(CompareSettings, options.config, overrides)
         from mae_rad.evaluation.compare_runs import compare_runs  # noqa: PLC0415 - a wrong setting is told before torch loads

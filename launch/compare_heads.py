@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field
 
 from data_prep.settings import Folders, Settings, load
-from mae_rad.command import run
+from mae_rad.command_line import run
 
 
 class CompareHeadsSettings(Settings):
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action() -> None:
         settings = load(CompareHeadsSettings, None, [word for word in options.runs if "=" in word])
-        from mae_rad.finetuning.against import against, against_text  # noqa: PLC0415 - --help without the heavy imports
+        from mae_rad.finetuning.compare_heads import against, against_text  # noqa: PLC0415 - --help without the heavy imports
 
         reference = str(options.reference)
         runs = dict.fromkeys([reference, *(word for word in options.runs if "=" not in word)])

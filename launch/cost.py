@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.settings import load
-from mae_rad.command import run
+from mae_rad.command_line import run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = {name: value for name, value in vars(options).items() if name not in {"config", "settings"}}
 
     def action() -> None:
-        from mae_rad.config import PretrainSettings  # noqa: PLC0415 - --help without the seconds torch takes
+        from mae_rad.pretraining.settings import PretrainSettings  # noqa: PLC0415 - --help without the seconds torch takes
 
         settings = load(PretrainSettings, options.config, options.settings)
         from mae_rad.cost.plan import plan  # noqa: PLC0415

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from data_prep.settings import Folders, Settings, load
-from mae_rad.command import run
+from mae_rad.command_line import run
 
 
 class EmbedSettings(Settings):
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action() -> None:
         settings = load(EmbedSettings, None, options.settings)
-        from mae_rad.evaluation.embed_table import embed_table  # noqa: PLC0415 - --help without torch
+        from mae_rad.embedding.embed_run import embed_table  # noqa: PLC0415 - --help without torch
 
         print(f"embeddings: {embed_table(options.run, **settings.model_dump())}")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data_prep.errors import SettingsError
 from data_prep.settings import Settings, load
-from mae_rad.command import run
+from mae_rad.command_line import run
 
 TARGETS = ("timm", "hf_vit", "hf_vit_mae", "onnx", "safetensors")
 
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action() -> None:
         settings = load(ExportSettings, None, options.settings)
-        from mae_rad.export.exporting import export  # noqa: PLC0415 - --help without torch
-        from mae_rad.export.film_size import FilmSize  # noqa: PLC0415
+        from mae_rad.export.export_run import export  # noqa: PLC0415 - --help without torch
+        from mae_rad.export.fixed_size import FilmSize  # noqa: PLC0415
 
         size = FilmSize(*_pixels(options.size), options.channels, options.content) if options.size else None
         print(f"exported: {export(options.run, options.to, size, settings.out, step=options.step)}")

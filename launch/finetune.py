@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.settings import load
-from mae_rad.command import run
+from mae_rad.command_line import run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
 
     def action() -> None:
-        from mae_rad.finetuning.settings import FinetuneSettings  # noqa: PLC0415 - --help without the seconds torch takes
+        from mae_rad.finetuning.task.settings import FinetuneSettings  # noqa: PLC0415 - --help without the seconds torch takes
 
         settings = load(FinetuneSettings, options.config, options.settings)
         from mae_rad.finetuning.run import finetune  # noqa: PLC0415 - a wrong setting is told before DeepSpeed loads

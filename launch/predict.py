@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.settings import load
-from mae_rad.command import run
+from mae_rad.command_line import run
 
 _SETTING = re.compile(r"[a-z_][a-z0-9_.]*=.*", re.DOTALL)
 

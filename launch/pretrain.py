@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.settings import load
-from mae_rad.command import run
+from mae_rad.command_line import run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
 
     def action() -> None:
-        from mae_rad.config import PretrainSettings  # noqa: PLC0415 - --help without the seconds torch takes
+        from mae_rad.pretraining.settings import PretrainSettings  # noqa: PLC0415 - --help without the seconds torch takes
 
         settings = load(PretrainSettings, options.config, options.settings)
-        from mae_rad.training.loop import pretrain  # noqa: PLC0415 - a wrong setting is told before DeepSpeed loads
+        from mae_rad.pretraining.run import pretrain  # noqa: PLC0415 - a wrong setting is told before DeepSpeed loads
 
         pretrain(settings)
 

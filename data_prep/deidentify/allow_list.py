@@ -1,7 +1,7 @@
 """What may stand in a public file: a rule for every field. A field or value without a rule is not allowed.
 
-The same lists screen the headers on their way in (``data_prep.deidentify.fields``); here they are asked again of what
-has come out, whoever wrote it.
+The same lists screen the headers on their way in (``data_prep.deidentify.header_screening``); here they are applied
+again to what has come out, whoever wrote it.
 """
 
 import math
@@ -9,21 +9,13 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
-from data_prep.content_mask import CONTENT_MASK_VERSION
-from data_prep.deidentify import fields
-from data_prep.deidentify.keys import SHIFT_DAYS
+from data_prep.deidentify import header_screening
+from data_prep.deidentify.pseudonyms import SHIFT_DAYS
 from data_prep.deidentify.vocabulary import vocabulary
-from data_prep.display import pack_table, unpack_table
-from data_prep.shard_format import (
-    FORMAT_VERSION,
-    MAX_FRAMES,
-    SPLITS,
-    Display,
-    Provenance,
-    Sidecar,
-    pack_mask,
-    unpack_mask,
-)
+from data_prep.shard_format.apply_display import pack_table, unpack_table
+from data_prep.shard_format.content_mask_bits import CONTENT_MASK_VERSION, pack_mask, unpack_mask
+from data_prep.shard_format.folder_layout import FORMAT_VERSION
+from data_prep.shard_format.sidecar import MAX_FRAMES, SPLITS, Display, Provenance, Sidecar
 
 Rule = Callable[[Any], bool]
 
@@ -89,18 +81,18 @@ SIDECAR_RULES: dict[str, Rule] = {
     "view": _or_none(_one_of(words_of("view"))),
     "laterality": _or_none(_one_of({"L", "R", "B"})),
     "sex": _or_none(_one_of({"F", "M", "O"})),
-    "age_years": _or_none(_integer_in(range(fields.MAX_AGE + 1))),
+    "age_years": _or_none(_integer_in(range(header_screening.MAX_AGE + 1))),
     "manufacturer": _or_none(_one_of(words_of("manufacturer"))),
-    "model": _or_none(lambda value: fields.model_name(value) == value),
+    "model": _or_none(lambda value: header_screening.model_name(value) == value),
     "bits_stored": _integer_in(range(1, 65)),
-    "photometric": _one_of(fields.PHOTOMETRIC),
-    "presentation_intent": _or_none(_one_of(fields.PRESENTATION_INTENT)),
+    "photometric": _one_of(header_screening.PHOTOMETRIC),
+    "presentation_intent": _or_none(_one_of(header_screening.PRESENTATION_INTENT)),
     "rows": _integer_in(_SIDES),
     "columns": _integer_in(_SIDES),
     "source_rows": _integer_in(_SIDES),
     "source_columns": _integer_in(_SIDES),
     "pixel_spacing_mm": _or_none(_spacing),
-    "pixel_spacing_from": _or_none(_one_of(fields.SPACING_ORIGINS)),
+    "pixel_spacing_from": _or_none(_one_of(header_screening.SPACING_ORIGINS)),
     "display": _display,
     "content_mask": lambda value: isinstance(value, str),  # with rows and columns: _mask_is_plain
     "content_mask_version": _integer_in(range(1, CONTENT_MASK_VERSION + 1)),

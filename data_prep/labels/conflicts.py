@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.atomic import PRIVATE_MODE, published
-from data_prep.deidentify.keys import frame_key
+from data_prep.archive.manifest import read_linkage, read_manifest, write_private_text
 from data_prep.errors import ArchiveError
-from data_prep.label_policy import LabelPolicy, resolve
-from data_prep.label_tables import SOURCES
-from data_prep.labels.rows import LabelRow
-from data_prep.manifest import read_linkage, read_manifest, write_private_text
-from data_prep.shard_format import ADJUDICATED
+from data_prep.labels.label_rows import LabelRow
+from data_prep.runtime.atomic_write import PRIVATE_MODE, published
+from data_prep.shard_format.frame_key import frame_key
+from data_prep.shard_format.label_policy import LabelPolicy, resolve
+from data_prep.shard_format.label_schema import ADJUDICATED
+from data_prep.shard_format.label_tables import SOURCES
 
 ORIGINS_FILE, CONFLICTS_FILE = "label_origins.parquet", "label_conflicts.csv"
 ORIGINS_SCHEMA = pa.schema(

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data_prep.index import read_index
-from data_prep.label_config import LabelSettings
-from data_prep.label_tables import (
+from data_prep.labels.conflicts import CONFLICTS_FILE, write_conflicts
+from data_prep.labels.label_files import write_tables
+from data_prep.labels.label_statistics import statistics_of
+from data_prep.labels.reader_agreement import agreement_of
+from data_prep.labels.settings import LabelSettings
+from data_prep.shard_format.index import read_index
+from data_prep.shard_format.label_tables import (
     AGREEMENT_FILE,
     MERGED,
     SOURCES,
@@ -23,10 +27,6 @@ from data_prep.label_tables import (
     read_boxes,
     read_labels,
 )
-from data_prep.labels.conflicts import CONFLICTS_FILE, write_conflicts
-from data_prep.labels.readers import agreement_of
-from data_prep.labels.statistics import statistics_of
-from data_prep.labels.tables import write_tables
 
 _STATISTICS = {"cohen_kappa": "kappa (Cohen)", "fleiss_kappa": "kappa (Fleiss)", "box_agreement": "boxes in common"}
 

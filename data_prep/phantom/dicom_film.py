@@ -12,10 +12,10 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from data_prep.phantom.draws import FilmDraw, PatientDraw, StudyDraw
-from data_prep.phantom.film import Film
-from data_prep.phantom.identity import Person, Visit
-from data_prep.phantom.looks import EXPLICIT_LE, IMPLICIT_LE, JPEG_2000, JPEG_LOSSLESS_SV1, JPEG_LS, LOOKS
+from data_prep.phantom.fictitious_people import Person, Visit
+from data_prep.phantom.imaging.scanners import EXPLICIT_LE, IMPLICIT_LE, JPEG_2000, JPEG_LOSSLESS_SV1, JPEG_LS, LOOKS
+from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw
+from data_prep.phantom.render_film import RenderedFilm
 
 CR_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
 DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -57,7 +57,7 @@ _IDENTIFYING = frozenset(
 
 
 def film_dataset(
-    patient: PatientDraw, study: StudyDraw, draw: FilmDraw, film: Film, person: Person, visit: Visit
+    patient: PatientDraw, study: StudyDraw, draw: FilmDraw, film: RenderedFilm, person: Person, visit: Visit
 ) -> Dataset:
     """The data set of one film without its pixels."""
     look = LOOKS[study.look]

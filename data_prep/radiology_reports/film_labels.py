@@ -7,14 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.atomic import published
 from data_prep.errors import ShardFormatError
-from data_prep.index import read_index
-from data_prep.label_tables import LABELS_FILE, from_private_report, read_labels
-from data_prep.radiology_reports.conclusions import LABELS, Conclusion, conclusions, on_film
+from data_prep.radiology_reports.film_values import LABELS, Conclusion, conclusions, on_film
 from data_prep.radiology_reports.mentions import Assertion, Mention
-from data_prep.shard_format import LABELS_SCHEMA
-from data_prep.shard_writer import index_bytes
+from data_prep.runtime.atomic_write import published
+from data_prep.shard_format.index import read_index
+from data_prep.shard_format.label_schema import LABELS_SCHEMA
+from data_prep.shard_format.label_tables import LABELS_FILE, from_private_report, read_labels
+from data_prep.shard_format.parquet_bytes import index_bytes
 
 _ROWS = 2**18
 """Rows that are collected before they become a table."""

@@ -3,21 +3,21 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from data_prep.radiology_reports.languages import Language
-from data_prep.radiology_reports.phrases import lowered
-from data_prep.radiology_reports.scope import CUES, Clause, Cue
-from data_prep.radiology_reports.sections import Kind, Sentence, sentences
-from data_prep.radiology_reports.vocabulary import (
+from data_prep.radiology_reports.cue_scope import CUES, Clause, Cue
+from data_prep.radiology_reports.finding_words import (
     FINDINGS,
     FRACTURE,
     STAYING,
-    Found,
+    FoundTerm,
     Qualifier,
     finding_words,
     places_in,
     qualifiers_in,
     triggers,
 )
+from data_prep.radiology_reports.language import Language
+from data_prep.radiology_reports.phrases import lowered
+from data_prep.radiology_reports.sections import Kind, Sentence, sentences
 
 
 class Assertion(StrEnum):
@@ -100,7 +100,7 @@ def _in_sentence(low: str, sentence: Sentence, language: Language) -> list[Menti
     return out
 
 
-def _asserted(clause: Clause, finding: str, one: Found, part: tuple[int, int]) -> str:
+def _asserted(clause: Clause, finding: str, one: FoundTerm, part: tuple[int, int]) -> str:
     """The kind of cue that counts; present without one."""
     cues = clause.cues_of(one.start, one.stop)
     if question := clause.question(one.start, one.stop):
@@ -113,7 +113,7 @@ def _asserted(clause: Clause, finding: str, one: Found, part: tuple[int, int]) -
     return next((kind for kind in CUES if kind in kinds), "present")
 
 
-def _is_void(clause: Clause, cue: Cue, one: Found) -> bool:
+def _is_void(clause: Clause, cue: Cue, one: FoundTerm) -> bool:
     """Whether a cue says nothing of the thing itself."""
     if cue.kind in ("absent", "uncertain", "likely", "hypothetical"):
         return one.there or clause.is_trouble(cue, one.start, one.stop)
@@ -141,13 +141,13 @@ def _ages(qualifiers: list[Qualifier]) -> list[Qualifier]:
     return [one for one in qualifiers if one.values[0] in ("acute", "old")]
 
 
-def _nearest(words: list[Qualifier], one: Found, part: tuple[int, int] | None) -> Qualifier | None:
+def _nearest(words: list[Qualifier], one: FoundTerm, part: tuple[int, int] | None) -> Qualifier | None:
     """The word nearest to a mention, in ``part`` of the sentence: one inside of it first, then one behind it."""
     inside = [word for word in words if part is None or (part[0] <= word.start and word.stop <= part[1])]
     return min(inside, key=lambda word: _distance(word, one), default=None)
 
 
-def _distance(word: Qualifier, one: Found) -> float:
+def _distance(word: Qualifier, one: FoundTerm) -> float:
     if word.start < one.stop and one.start < word.stop:
         return -1
     return word.start - one.stop if word.start >= one.stop else one.start - word.stop + 0.5

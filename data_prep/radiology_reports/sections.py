@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from data_prep.radiology_reports.finding_words import is_only_a_place, names_a_place
 from data_prep.radiology_reports.phrases import lowered, word_list
-from data_prep.radiology_reports.vocabulary import is_only_a_place, names_a_place
 
 Kind = Literal["title", "indication", "technique", "comparison", "findings", "impression"]
 

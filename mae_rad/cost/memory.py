@@ -13,18 +13,15 @@ from typing import NamedTuple
 
 import torch
 
-from mae_rad.config import PretrainSettings
-from mae_rad.encoders.attention import KEPT_PAIRS
 from mae_rad.encoders.blocks import Shape
-from mae_rad.encoders.stem import CONVOLUTIONS, cells
+from mae_rad.encoders.convolutional_stem import CONVOLUTIONS, cells
+from mae_rad.encoders.transformer_cost import RESIDUAL, cross_attention_stack, self_attention_stack
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.objectives import MAESettings, build_objective
+from mae_rad.pretraining.settings import PretrainSettings
 
 BUCKET = 500_000_000
 """Elements of DeepSpeed's reduce bucket."""
-
-RESIDUAL = 4
-"""Bytes of a channel of the residual stream, which stays in float32."""
 
 
 class Memory(NamedTuple):
@@ -52,21 +49,6 @@ class Memory(NamedTuple):
     def total(self, films: int) -> float:
         """With ``films`` per forward pass."""
         return self.fixed + films * (self.per_film + self.working)
-
-
-class BlockStack(NamedTuple):
-    """Saved bytes of a stack of blocks: of one block, of its input, and of the gradients while one is in backward."""
-
-    block: float
-    input: float
-    working: float
-    depth: int
-
-    def saved(self, checkpointed: bool) -> float:
-        return self.depth * (self.input if checkpointed else self.block)
-
-    def peak(self, checkpointed: bool) -> float:
-        return self.working + (self.block if checkpointed else 0.0)
 
 
 def count_parameters(settings: PretrainSettings) -> tuple[int, int]:
@@ -136,25 +118,3 @@ def _stem(encoder: EncoderSettings) -> float:
         return 0.0
     made = sum(one.outputs * count for one, count in zip(CONVOLUTIONS, cells(encoder.patch), strict=True))
     return float(encoder.patch**2 + 2 * made)
-
-
-def self_attention_stack(encoder: EncoderSettings, shape: Shape, tokens: int, b: int) -> BlockStack:
-    # Norm inputs; norm outputs, qkv, attention's output, both layers of the perceptron.
-    linear = tokens * shape.dim * (2 * RESIDUAL + b * (1 + 3 + 1 + 1 + 4 + 4))
-    pairs = _pairs(encoder, shape.heads, tokens, tokens, b)
-    working = tokens * shape.dim * (RESIDUAL + 5 * b) + pairs
-    return BlockStack(linear + pairs, RESIDUAL * shape.dim * tokens, working, shape.depth)
-
-
-def cross_attention_stack(encoder: EncoderSettings, shape: Shape, queries: int, context: int, b: int) -> BlockStack:
-    linear = queries * shape.dim * (2 * RESIDUAL + b * (1 + 1 + 1 + 1 + 4 + 4)) + context * shape.dim * 2 * b
-    pairs = _pairs(encoder, shape.heads, queries, context, b)
-    working = queries * shape.dim * (RESIDUAL + 5 * b) + context * shape.dim * b + pairs
-    return BlockStack(linear + pairs, RESIDUAL * shape.dim * queries, working, shape.depth)
-
-
-def _pairs(encoder: EncoderSettings, heads: int, queries: int, context: int, b: int) -> float:
-    """Bytes of the attention weights where the kernel keeps them."""
-    if encoder.attention == "plain" and queries * context <= KEPT_PAIRS:
-        return heads * queries * context * b
-    return 4.0 * heads * queries  # the fused kernel keeps a logarithm per query

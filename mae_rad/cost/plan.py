@@ -2,10 +2,10 @@
 
 import torch
 
-from mae_rad.config import PretrainSettings
-from mae_rad.cost.matrix_rate import matrix_rate
 from mae_rad.cost.table import GIB, Machine, films_seen, table, variants
 from mae_rad.errors import SettingsError
+from mae_rad.pretraining.settings import PretrainSettings
+from mae_rad.training.matmul_throughput import matrix_rate
 
 
 def plan(

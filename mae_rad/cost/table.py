@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from mae_rad.config import PretrainSettings
-from mae_rad.cost.flops import flops_per_film
 from mae_rad.cost.memory import count_parameters, estimate
 from mae_rad.encoders.vit import SHAPES
 from mae_rad.errors import SettingsError
+from mae_rad.pretraining.run_flops import flops_per_film
+from mae_rad.pretraining.settings import PretrainSettings
 
 PUBLISHED: Mapping[str, Any] = {
     "padded": True, "visible": 0.25, "predicted": "all",

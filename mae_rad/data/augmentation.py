@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from data_prep.settings import Settings
-from data_prep.shard_format import Display, Sidecar
+from data_prep.shard_format.sidecar import Display, Sidecar
 
 CENTRE_SHIFT = 0.2
 """Largest shift of the window centre at strength 1, in window widths."""

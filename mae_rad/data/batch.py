@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mae_rad.data.augmentation import Augmentation
-from mae_rad.data.geometry import grid_of
-from mae_rad.data.stages import Stage, tokens_at
+from mae_rad.data.patch_layout import grid_of
+from mae_rad.data.resolution_schedule import Stage, tokens_at
 
 
 class Patches(NamedTuple):

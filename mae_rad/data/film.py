@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.film_codec import decode_film, reduction_for
-from data_prep.shard_format import Sidecar, unpack_mask
-from mae_rad.data.geometry import Layout, Region, content_box
+from data_prep.shard_format.content_mask_bits import unpack_mask
+from data_prep.shard_format.film_codec import decode_film, reduction_for
+from data_prep.shard_format.sidecar import Sidecar
+from mae_rad.data.patch_layout import Layout, Region, content_box
 
 _ROUNDING = 1e-12
 

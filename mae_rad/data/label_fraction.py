@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.data.seeds import counted
+from mae_rad.data.seeded_random import counted
 
 
 def in_fraction(patients: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:

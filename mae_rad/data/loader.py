@@ -1,37 +1,26 @@
-"""From an index to batches: the same films in the same order for any number of ranks and workers."""
+"""Training batches: the same films in the same order for any number of ranks and workers."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.context import BaseContext
 from typing import Any, Protocol, TypeVar
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mae_rad.data.batch import Batch, Patches, View, ViewSpec
-from mae_rad.data.geometry import grid_of
-from mae_rad.data.order import Draw, Order
-from mae_rad.data.seeds import counted
-from mae_rad.data.shards import FilmUnreadableError, ShardIndex
-from mae_rad.data.view import DrawnView, FilmPatches, draw_view, whole_film
+from mae_rad.data.batch import Batch, View, ViewSpec
+from mae_rad.data.film_order import Draw, Order
+from mae_rad.data.seeded_random import counted
+from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
+from mae_rad.data.views import DrawnView, T, T_co, draw_view, stack, stack_arrays
+from mae_rad.data.worker_start import begin_worker, processes
 from mae_rad.errors import ShardFormatError
 
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 B = TypeVar("B")
 
 SUBSTITUTES = 16
 """Films tried in place of one that cannot be used, before the run stops."""
-
-
-WAITING = 16
-"""Batches of films of different shapes that are held in memory at once."""
 
 
 class Take(Protocol[T_co]):
@@ -200,70 +189,6 @@ class _MicroBatches:
         return self._make()
 
 
-class WholeFilms(Dataset[tuple[int, FilmPatches | ShardFormatError]]):
-    """Maps a place among ``rows`` to every patch of that film at ``tokens`` content patches."""
-
-    def __init__(self, index: ShardIndex, rows: NDArray[np.int64], *, tokens: int, patch: int) -> None:
-        self._index, self._rows, self._tokens, self._patch = index, rows, tokens, patch
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, place: int) -> tuple[int, FilmPatches | ShardFormatError]:
-        row = int(self._rows[place])
-        try:
-            return row, whole_film(self._index.film(row), self._tokens, self._patch)
-        except Exception as error:  # a decoder may raise anything; what a worker raises comes out as a traceback
-            return row, ShardFormatError(
-                f"film {self._index.key(row)} cannot be embedded ({type(error).__name__});"
-                " check the shards with `python -m data_prep verify`"
-            )
-
-
-def whole_film_batches(
-    index: ShardIndex, *, tokens: int, patch: int, batch: int, workers: int, rows: NDArray[np.int64] | None = None
-) -> Iterator[tuple[list[int], Patches]]:
-    """Every film of ``rows`` (by default all) once, in batches of films of equal grid: no padding, whatever the shapes.
-
-    A batch is full, except those at the end, and where films of many shapes are waiting for their like.
-    """
-    loader = DataLoader(
-        WholeFilms(index, np.arange(len(index)) if rows is None else rows, tokens=tokens, patch=patch),
-        batch_size=None,
-        collate_fn=as_it_is,
-        num_workers=workers,
-        prefetch_factor=2 * batch if workers else None,
-        multiprocessing_context=processes(workers),
-        worker_init_fn=begin_worker,
-    )
-    waiting: dict[tuple[int, int], list[tuple[int, FilmPatches]]] = {}
-    for row, patches in loader:
-        if isinstance(patches, ShardFormatError):
-            raise patches
-        grid = grid_of(len(patches.coords), patches.size)
-        group = waiting.setdefault(grid, [])
-        group.append((row, patches))
-        if len(group) == batch:
-            yield _rows_and_patches(waiting.pop(grid))
-        elif sum(map(len, waiting.values())) >= WAITING * batch:
-            yield _rows_and_patches(waiting.pop(max(waiting, key=lambda one: len(waiting[one]))))
-    for group in waiting.values():
-        yield _rows_and_patches(group)
-
-
-def _rows_and_patches(group: Sequence[tuple[int, FilmPatches]]) -> tuple[list[int], Patches]:
-    return [row for row, _ in group], stack([patches for _, patches in group])
-
-
-def stack(films: Sequence[FilmPatches]) -> Patches:
-    """Patches of several films with equally many patches as one tensor."""
-    return Patches(*(stack_arrays([film[part] for film in films]) for part in range(3)))
-
-
-def stack_arrays(arrays: Sequence[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays))
-
-
 def _stack_views(views: Sequence[DrawnView]) -> View:
     visible = stack([view.visible for view in views])
     predicted = [view.predicted for view in views if view.predicted is not None]
@@ -278,24 +203,5 @@ def _stack_views(views: Sequence[DrawnView]) -> View:
 
 
 def as_it_is(item: Any) -> Any:
+    """Collate function of a loader whose items are batches already."""
     return item
-
-
-def processes(workers: int) -> BaseContext | None:
-    """How worker processes are started."""
-    # A fork of this process would inherit the locks of OpenCV's and the collectives' threads, and may hang for good.
-    if workers == 0:
-        return None
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mae_rad.data.deaf_workers", __name__])
-    return context
-
-
-def begin_worker(_: int) -> None:
-    """What a worker process does first: it leaves signals to the main process, and takes one thread."""
-    from mae_rad.data.deaf_workers import end_with_training, ignore_signals  # noqa: PLC0415 - makes its importer deaf
-
-    ignore_signals()  # torch has set its own handlers
-    end_with_training()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)

@@ -20,9 +20,9 @@ from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
 from mae_rad.encoders.attention import Kernel, unpack
 from mae_rad.encoders.blocks import EPSILON, Blocks, Shape, initialise
-from mae_rad.encoders.emphasis import emphasis_map
+from mae_rad.encoders.convolutional_stem import PatchStem
+from mae_rad.encoders.detail_emphasis import emphasis_map
 from mae_rad.encoders.positions import sincos_positions
-from mae_rad.encoders.stem import PatchStem
 
 DISPLAY_RANGE = 65535.0
 """Display values are uint16 over this range."""

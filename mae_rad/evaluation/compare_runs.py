@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mae_rad.evaluation.bench import track
-from mae_rad.evaluation.comparison import Stage, compare
-from mae_rad.evaluation.figures.draw import draw_embeddings, draw_numbers
-from mae_rad.evaluation.reading import Reading
+from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs, compare
+from mae_rad.evaluation.comparison.settings import CompareSettings
+from mae_rad.evaluation.figures.all_figures import draw_embeddings, draw_numbers
+from mae_rad.evaluation.load_inputs import prepare
+from mae_rad.evaluation.mlflow_runs import track
 from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts, facts_of, without_rare_subsets, write_facts
-from mae_rad.evaluation.report.page import PAGE, PICTURES, write_page
-from mae_rad.evaluation.report.text import format_table, write_csv
-from mae_rad.evaluation.rows import write_comparison
-from mae_rad.evaluation.settings import CompareSettings
-from mae_rad.evaluation.stage import prepare
+from mae_rad.evaluation.report.report_page import PAGE, PICTURES, write_page
+from mae_rad.evaluation.report.text_table import format_table, write_csv
+from mae_rad.evaluation.results.queries import Reading
+from mae_rad.evaluation.results.rows import write_comparison
 from mae_rad.evaluation.threads import few_threads
 from mae_rad.tracking import Tracker, default_uri, open_command
 
@@ -49,7 +49,7 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
     return f"{table}\n\nReport: {settings.out / PAGE}\nMLflow: {open_command(uri)}"
 
 
-def _write(stage: Stage, reading: Reading, facts: Facts) -> str:
+def _write(stage: ComparisonInputs, reading: Reading, facts: Facts) -> str:
     """Write everything into ``settings.out``; returns the table as text."""
     out = stage.settings.out
     out.mkdir(parents=True, exist_ok=True)  # where vectors are kept elsewhere, nothing has made it yet

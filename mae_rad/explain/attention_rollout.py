@@ -20,7 +20,7 @@ from mae_rad.encoders.attention import SelfAttention
 from mae_rad.encoders.blocks import Block
 from mae_rad.encoders.vit import Features, ViT
 from mae_rad.heads.pooling import AttentivePooling, Pooling
-from mae_rad.heads.windows import Windows
+from mae_rad.heads.window_attention import Windows
 
 
 @torch.no_grad()

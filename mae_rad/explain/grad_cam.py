@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mae_rad.data.batch import Patches
 from mae_rad.encoders.vit import Features, ViT
-from mae_rad.heads.windows import Windows
+from mae_rad.heads.window_attention import Windows
 
 Score = Callable[[Features], Tensor]
 """Features of B films → [B, L] scores before any calibration."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.data.box_geometry import Boxes
+from mae_rad.data.box_frames import Boxes
 
 
 class Pointed(NamedTuple):

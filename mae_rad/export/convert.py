@@ -23,14 +23,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from data_prep.settings import Settings, load
-from mae_rad.command import run
+from mae_rad.command_line import run
 from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.positions import sincos_positions
 from mae_rad.encoders.vit import SHAPES, EncoderSettings, build_encoder
 from mae_rad.errors import WeightsError
-from mae_rad.export.encoder import check_fit, save_encoder, without_weights
-from mae_rad.export.published import PublishedWeights, read_published
-from mae_rad.objectives.decoders import Decoder
+from mae_rad.export.encoder_folder import check_fit, save_encoder, without_weights
+from mae_rad.export.published_weights import PublishedWeights, read_published
+from mae_rad.objectives.mae_decoder import Decoder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of the colours of [0, 1] that most published weights were trained with."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mae_rad.encoders.blocks import EPSILON, Shape
 from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.errors import WeightsError
-from mae_rad.export.film_size import FilmSize, kernels
+from mae_rad.export.fixed_size import FilmSize, kernels
 from mae_rad.objectives import MAESettings
 from mae_rad.objectives.mae import MAE
 

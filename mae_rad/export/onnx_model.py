@@ -13,7 +13,7 @@ import torch
 
 from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.errors import SettingsError, WeightsError
-from mae_rad.export.film_size import FilmSize, ImageEncoder
+from mae_rad.export.fixed_size import FilmSize, ImageEncoder
 
 MODEL = "model.onnx"
 

@@ -5,12 +5,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from data_prep.one_film import Preparation
 from data_prep.settings import Settings
+from data_prep.sharding.single_film import Preparation
 from mae_rad.encoders.resnet import ResNetSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.heads import TaskSettings
-from mae_rad.heads.base import Line
+from mae_rad.heads.interface import Line
 
 
 class Scope(Settings):
@@ -63,7 +63,7 @@ from pathlib import Path
 from mae_rad.export.predictor import load_predictor
 
 predictor = load_predictor(Path("this folder"))
-prediction = predictor.predict(patches)  # mae_rad.data.batch.Patches of whole films, mae_rad.data.view.whole_film
+prediction = predictor.predict(patches)  # mae_rad.data.batch.Patches of whole films, mae_rad.data.views.whole_film
 ```
 
 ## Input

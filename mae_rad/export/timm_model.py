@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mae_rad.encoders.vit import EncoderSettings, ViT
-from mae_rad.export.film_size import FilmSize, kernels
+from mae_rad.export.fixed_size import FilmSize, kernels
 
 ARCHITECTURES = {
     "vit_tiny": "vit_tiny_patch16_224",

@@ -12,32 +12,32 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from data_prep.one_film import Preparation
-from data_prep.progress import Progress
-from data_prep.shard_format import read_dataset_card
+from data_prep.runtime.progress import Progress
+from data_prep.shard_format.dataset_card import read_dataset_card
+from data_prep.sharding.single_film import Preparation
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
-from mae_rad.data.loader import whole_film_batches
-from mae_rad.data.order import Order
-from mae_rad.data.shards import ShardIndex
+from mae_rad.data.film_order import Order
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.encoders.resnet import ResNet, ResNetSettings
 from mae_rad.errors import RunError
-from mae_rad.export.card import EncoderCard
-from mae_rad.export.encoder import descent, portable, read_card, save_encoder, start_encoder
-from mae_rad.export.objective import encoder_folder
-from mae_rad.export.predictor import build_model, save_predictor
+from mae_rad.export.encoder_card import EncoderCard
+from mae_rad.export.encoder_folder import descent, portable, read_card, save_encoder, start_encoder
+from mae_rad.export.encoder_with_decoder_folder import encoder_folder
 from mae_rad.export.predictor_card import Scope
-from mae_rad.finetuning.films import Group, TakeLabelled, labelled_batches, on_device
-from mae_rad.finetuning.kept_features import Kept, bytes_to_keep, encode, grouped, kept_batches
-from mae_rad.finetuning.model import Supervised
-from mae_rad.finetuning.settings import FinetuneSettings
-from mae_rad.finetuning.splits import rows_by_split
-from mae_rad.finetuning.task import Answered
-from mae_rad.finetuning.tasks import build_task
-from mae_rad.training.engine import Ranks, gather_over_ranks, on_first_rank
+from mae_rad.export.predictor_folder import build_model, save_predictor
+from mae_rad.finetuning.patient_splits import rows_by_split
+from mae_rad.finetuning.registry import build_task
+from mae_rad.finetuning.task.cached_features import Kept, bytes_to_keep, encode, grouped, kept_batches
+from mae_rad.finetuning.task.interface import Answered
+from mae_rad.finetuning.task.labelled_films import Group, TakeLabelled, labelled_batches, on_device
+from mae_rad.finetuning.task.settings import FinetuneSettings
+from mae_rad.finetuning.task.supervised_model import Supervised
+from mae_rad.training.deepspeed_engine import Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.loop import train
 from mae_rad.training.run_folder import RunFolder
-from mae_rad.training.work import Drawn, Work
+from mae_rad.training.task import Drawn, TrainingTask
 
 
 def finetune(settings: FinetuneSettings) -> None:
@@ -49,7 +49,7 @@ def finetune(settings: FinetuneSettings) -> None:
     train(Finetuning(settings))
 
 
-class Finetuning(Work):
+class Finetuning(TrainingTask):
     """One finetuning.
 
     Raises:

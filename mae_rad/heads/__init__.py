@@ -11,9 +11,9 @@ from pydantic import Field
 
 from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import ViT
-from mae_rad.heads.base import Boxes, Head, Prediction
 from mae_rad.heads.classification import ClassificationHead, ClassificationSettings
 from mae_rad.heads.detection import DetectionHead, DetectionSettings
+from mae_rad.heads.interface import Boxes, Head, Prediction
 
 __all__ = [
     "HEADS",

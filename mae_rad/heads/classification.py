@@ -13,20 +13,20 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
-from mae_rad.data.shards import Condition
+from mae_rad.data.shard_reader import Condition
 from mae_rad.encoders.blocks import initialise
 from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import Features, ViT
-from mae_rad.heads.base import Head, Line, Prediction
+from mae_rad.heads.interface import Head, Line, Prediction
 from mae_rad.heads.pooling import Pooling, PoolName
-from mae_rad.heads.windows import window_features
-from mae_rad.objectives.base import ObjectiveOutput
+from mae_rad.heads.window_attention import window_features
+from mae_rad.objectives.interface import ObjectiveOutput
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """One label or a list of them."""
 
 
-class LabelSettings(Settings):
+class TargetLabelSettings(Settings):
     """One question."""
 
     label: Names = Field(min_length=1)
@@ -48,7 +48,7 @@ class ClassificationSettings(Settings):
     """Settings of a classification; all change results."""
 
     name: Literal["classification"] = "classification"
-    labels: tuple[LabelSettings, ...] = Field(min_length=1)
+    labels: tuple[TargetLabelSettings, ...] = Field(min_length=1)
     pool: Literal[PoolName, "max_score"] = "attentive"
     """How the patches of a film become one vector, ahead of the head; attentive pooling is learned with it. Or
     max_score: the head scores every patch, and the highest is that of the film, label by label (Oquab et al. 2015). It

@@ -19,20 +19,20 @@ from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
 from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import ViT
-from mae_rad.heads.base import Head, Prediction
-from mae_rad.heads.box_head import GROUPS, BoxHead, Predictions, choose_boxes
-from mae_rad.heads.classification import LabelSettings
+from mae_rad.heads.classification import TargetLabelSettings
+from mae_rad.heads.fcos_head import GROUPS, BoxHead, choose_boxes
 from mae_rad.heads.feature_pyramid import FeaturePyramid, as_map
-from mae_rad.heads.windows import window_features
-from mae_rad.losses.boxes import BoxTargets, box_losses
-from mae_rad.objectives.base import ObjectiveOutput
+from mae_rad.heads.interface import Head, Prediction
+from mae_rad.heads.window_attention import window_features
+from mae_rad.losses.fcos import BoxTargets, Predictions, box_losses
+from mae_rad.objectives.interface import ObjectiveOutput
 
 
 class DetectionSettings(Settings):
     """Settings of a detection; all change results."""
 
     name: Literal["detection"] = "detection"
-    labels: tuple[LabelSettings, ...] = Field(min_length=1)
+    labels: tuple[TargetLabelSettings, ...] = Field(min_length=1)
     """Labels of boxes.parquet; whether a film without boxes has none, labels.parquet tells."""
     channels: int = Field(default=256, ge=GROUPS, multiple_of=GROUPS)
     """C of pyramid and head."""

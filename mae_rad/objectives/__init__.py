@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mae_rad.encoders.vit import ViT
-from mae_rad.objectives.base import Objective, ObjectiveOutput
+from mae_rad.objectives.interface import Objective, ObjectiveOutput
 from mae_rad.objectives.mae import MAE, MAESettings
 from mae_rad.objectives.simclr import SimCLR, SimCLRSettings
 

@@ -19,12 +19,13 @@ from torch import Tensor
 
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Batch, Patches, View, ViewSpec
-from mae_rad.data.stages import Schedule, SquareTokens
+from mae_rad.data.resolution_schedule import Schedule, SquareTokens
 from mae_rad.encoders.blocks import Shape
-from mae_rad.encoders.vit import DISPLAY_RANGE, Features, ViT
-from mae_rad.losses.masked_prediction import patch_errors, patch_statistics
-from mae_rad.objectives.base import Objective, ObjectiveOutput, feature_std
-from mae_rad.objectives.decoders import Decoder
+from mae_rad.encoders.transformer_cost import Flops, block, cross_block, encoder_flops, last_layer
+from mae_rad.encoders.vit import DISPLAY_RANGE, EncoderSettings, Features, ViT
+from mae_rad.losses.masked_reconstruction import patch_errors, patch_statistics
+from mae_rad.objectives.interface import Objective, ObjectiveOutput, feature_std
+from mae_rad.objectives.mae_decoder import Decoder
 
 FILM = "film"
 """Name of the one view."""
@@ -148,3 +149,18 @@ def _predicted(view: View) -> Patches:
 def _mean_where(errors: Tensor, chosen: Tensor) -> Tensor:
     # As sums, since picking elements would wait for the device; 0 / 0 is the NaN of a batch without such patches.
     return (errors * chosen).sum() / chosen.sum()
+
+
+def mae_flops(encoder: EncoderSettings, settings: MAESettings) -> Flops:
+    """FLOPs of one film in a masked autoencoder."""
+    visible, predicted = settings.view.budgets
+    assert visible is not None  # a masked autoencoder always has a budget
+    context, dim, depth = visible + 1, settings.decoder_dim, settings.decoder_depth
+    if settings.decoder == "self":
+        blocks, decoded = depth * block(context + predicted, dim), context + predicted
+    else:
+        blocks, decoded = depth * cross_block(predicted, context, dim), predicted
+    ends = 2.0 * dim * (context * encoder.shape.dim + predicted * encoder.patch**2)
+    ours = encoder_flops(encoder, visible)
+    again = blocks - depth * last_layer(decoded, dim) if encoder.checkpoint_activations else 0.0
+    return ours._replace(rest=blocks + ends, again=ours.again + again)

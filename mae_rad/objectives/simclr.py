@@ -17,12 +17,13 @@ from torch.utils.checkpoint import checkpoint
 
 from mae_rad.data.augmentation import Augmentation, Crop, Strength
 from mae_rad.data.batch import Batch, Patches, ViewSpec
-from mae_rad.data.stages import Schedule, SquareTokens
+from mae_rad.data.resolution_schedule import Schedule, SquareTokens
 from mae_rad.encoders.blocks import initialise
-from mae_rad.encoders.vit import ViT
+from mae_rad.encoders.transformer_cost import Flops, encoder_flops
+from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.losses.contrastive import Pairs, two_views
 from mae_rad.losses.pair_nce import pair_nce
-from mae_rad.objectives.base import Objective, ObjectiveOutput, feature_std
+from mae_rad.objectives.interface import Objective, ObjectiveOutput, feature_std
 
 VIEWS = ("a", "b")
 """Names of the two views."""
@@ -113,3 +114,13 @@ def _projection_head(encoder_dim: int, hidden: int, dim: int) -> nn.Sequential:
         layers += [nn.Linear(width_in, width_out, bias=False), nn.LayerNorm(width_out), nn.GELU()]
     head = nn.Sequential(*layers, nn.Linear(hidden, dim, bias=False))
     return head.apply(initialise)
+
+
+def simclr_flops(encoder: EncoderSettings, settings: SimCLRSettings, films: int) -> Flops:
+    """FLOPs of one film, in two views, contrasted with ``films`` films."""
+    visible, _ = settings.view.budgets
+    one = encoder_flops(encoder, settings.tokens if visible is None else visible)
+    hidden, dim = settings.head_hidden, settings.head_dim
+    head = 2.0 * (encoder.shape.dim * hidden + hidden**2 + hidden * dim)
+    similarities = 2.0 * dim * 2 * films  # of one view to both views of every film
+    return Flops(2 * one.embedding, 2 * one.encoder, 2 * (head + similarities), 2 * one.again, 2 * one.fixed)

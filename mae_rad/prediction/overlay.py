@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from data_prep.display import apply
-from data_prep.film_codec import decode_film, reduction_for
-from data_prep.shard_format import Sidecar
+from data_prep.shard_format.apply_display import apply
+from data_prep.shard_format.film_codec import decode_film, reduction_for
+from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.prediction.record import Finding, FoundBox, Record
 
 SIDE = 960

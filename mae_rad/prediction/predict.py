@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import Reason
-from data_prep.one_film import ArchiveFile, list_files
-from data_prep.progress import Progress
-from mae_rad.data.geometry import grid_of
-from mae_rad.export.predictor import load_predictor
+from data_prep.runtime.progress import Progress
+from data_prep.sharding.single_film import ArchiveFile, list_files
+from mae_rad.data.patch_layout import grid_of
 from mae_rad.export.predictor_card import PredictorCard
-from mae_rad.prediction.answering import Answering, AskedFilm
-from mae_rad.prediction.folder import AnswerFolder, Asked, answer_folder, written
-from mae_rad.prediction.reading import Read, ReadFile, read_ahead
+from mae_rad.export.predictor_folder import load_predictor
+from mae_rad.prediction.answer_films import Answering, AskedFilm
+from mae_rad.prediction.answer_folder import AnswerFolder, PredictRequest, answer_folder, written
+from mae_rad.prediction.answer_writer import Writers, WrittenAnswer
+from mae_rad.prediction.film_reader import Read, ReadFile, read_ahead
+from mae_rad.prediction.in_scope import NO_LABEL, check_word, outside
 from mae_rad.prediction.record import Record
-from mae_rad.prediction.scope import NO_LABEL, check_word, outside
 from mae_rad.prediction.settings import PredictSettings
 from mae_rad.prediction.structured_report import Author
 from mae_rad.prediction.summary import Summary, summarise
-from mae_rad.prediction.writing import Answer, Writers
 
 _BATCHES_WAITING = 4
 """Films have different grids, and only equal ones go together: so many batches of them wait for others, at most."""
@@ -98,7 +98,7 @@ class _Run:
         for record in records:
             self._folder.add(record)
 
-    def _taken(self, file: ArchiveFile, asked: Asked, films: Read) -> Iterator[Answer]:
+    def _taken(self, file: ArchiveFile, asked: PredictRequest, films: Read) -> Iterator[WrittenAnswer]:
         """Take up the films of a file; answers of a batch, once there is one."""
         about: dict[str, Any] = {"path": written(file), **asked._asdict()}
         if isinstance(films, Reason):
@@ -120,7 +120,7 @@ class _Run:
             elif sum(map(len, self._waiting.values())) >= _BATCHES_WAITING * size:
                 yield from self._fullest()
 
-    def _fullest(self) -> list[Answer]:
+    def _fullest(self) -> list[WrittenAnswer]:
         """Answers for the most films that wait together."""
         grid = max(self._waiting, key=lambda grid: len(self._waiting[grid]))
         return self._answering.answers(self._waiting.pop(grid))

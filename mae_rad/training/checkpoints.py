@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from mae_rad.errors import RunError
-from mae_rad.training.engine import Engine, Ranks, gather_over_ranks, on_first_rank
+from mae_rad.training.deepspeed_engine import Engine, Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.run_folder import write_atomically
-from mae_rad.training.universal import convert_checkpoint
+from mae_rad.training.universal_checkpoint import convert_checkpoint
 
 _COMPLETE = "complete.json"
 _PARTIAL = ".partial-"

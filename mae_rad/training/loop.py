@@ -10,15 +10,13 @@ from typing import Literal, NoReturn
 
 import torch
 
-from data_prep.progress import Progress
-from mae_rad.config import PretrainSettings
-from mae_rad.cost.matrix_rate import matrix_rate
+from data_prep.runtime.progress import Progress
 from mae_rad.errors import RunError
 from mae_rad.tracking import Outbox, Tracker, default_uri
 from mae_rad.training.attention_logits import AttentionLogits
 from mae_rad.training.checkpoints import Checkpoints
-from mae_rad.training.deterministic import deterministic_kernels
-from mae_rad.training.engine import (
+from mae_rad.training.collapse_monitor import Health
+from mae_rad.training.deepspeed_engine import (
     Engine,
     NonFiniteError,
     Ranks,
@@ -29,13 +27,13 @@ from mae_rad.training.engine import (
     micro_batch,
     on_first_rank,
 )
-from mae_rad.training.health import Health
-from mae_rad.training.pretraining import Pretraining
-from mae_rad.training.roll_call import RollCall
+from mae_rad.training.deterministic import deterministic_kernels
+from mae_rad.training.heartbeat import RollCall
+from mae_rad.training.learning_rate import learning_rate
+from mae_rad.training.matmul_throughput import matrix_rate
+from mae_rad.training.preemption import Stopping
 from mae_rad.training.run_folder import FAULT, RunFolder
-from mae_rad.training.schedule import learning_rate
-from mae_rad.training.stopping import Stopping
-from mae_rad.training.work import Drawn, Work
+from mae_rad.training.task import Drawn, TrainingTask
 
 _log = logging.getLogger(__name__)
 
@@ -43,16 +41,7 @@ TOLD = 5
 """Skipped films that are named in the log."""
 
 
-def pretrain(settings: PretrainSettings) -> None:
-    """Run, or take up again, one pretraining; the exported encoder lies in the run folder when it returns.
-
-    Raises:
-        SystemExit, UserError: as :func:`train`.
-    """
-    train(Pretraining(settings))
-
-
-def train(work: Work) -> None:
+def train(work: TrainingTask) -> None:
     """Run, or take up again, one training; what it was made for lies in the run folder when it returns.
 
     Raises:
@@ -78,7 +67,7 @@ def train(work: Work) -> None:
 
 
 def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
-    work: Work,
+    work: TrainingTask,
     folder: RunFolder,
     who: Ranks,
     outbox: Outbox | None,
@@ -160,7 +149,7 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
 
 
 @contextmanager
-def _tracked(work: Work, folder: RunFolder, who: Ranks) -> Iterator[Outbox | None]:
+def _tracked(work: TrainingTask, folder: RunFolder, who: Ranks) -> Iterator[Outbox | None]:
     """On rank 0, what tells the MLflow run, which ends however the training ends and is found again by its folder."""
     runtime = work.settings.runtime
 
@@ -212,7 +201,7 @@ def _refuse(what: str, step: int, rate: float, suspects: list[str], folder: RunF
 class _Meter:
     """Speed, utilisation, memory, share of time spent waiting for data, films passed over, since the last reading."""
 
-    def __init__(self, step: int, device: torch.device, work: Work) -> None:
+    def __init__(self, step: int, device: torch.device, work: TrainingTask) -> None:
         self._skipped = 0
         self._device, self._work = device, work
         self._matrix_rate = matrix_rate(device, work.settings.precision, seconds=0.1)

@@ -30,9 +30,9 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from data_prep.folder_lock import LOCK_FILE, locked
-from mae_rad.config import TrainingSettings
+from data_prep.runtime.folder_lock import LOCK_FILE, locked
 from mae_rad.errors import RunError
+from mae_rad.training.settings import TrainingSettings
 
 FAULT = "non_finite.json"
 OWN_NAMES = {

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.config import ScanSettings, ShardSettings
 from data_prep.errors import SettingsError
+from data_prep.planning.settings import ShardSettings
+from data_prep.scan.settings import ScanSettings
 from data_prep.settings import Settings, digest, load
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "data_prep"

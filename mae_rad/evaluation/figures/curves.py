@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from mae_rad.evaluation.figures.style import GREY, bare, encoder_styles
-from mae_rad.evaluation.names import metric_of, plain, probe_name
-from mae_rad.evaluation.reading import Reading
-from mae_rad.evaluation.rows import Row
+from mae_rad.evaluation.results.display_names import metric_of, plain, probe_name
+from mae_rad.evaluation.results.queries import Reading
+from mae_rad.evaluation.results.rows import Row
 
 _COLUMNS = 3
 OBJECT_SIZE = "object_size="

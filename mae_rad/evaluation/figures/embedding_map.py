@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mae_rad.embedding.standardised_rows import of_array, scale_of
 from mae_rad.evaluation.figures.style import class_style, save_png
-from mae_rad.evaluation.vectors import of_array, scale_of
 
 FILMS = 3000
 CLASSES = 7

@@ -12,10 +12,10 @@ from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from mae_rad.evaluation.figures.style import COLOURS, GREY, INK, RULE, SOFT, bare, encoder_styles, save_png
-from mae_rad.evaluation.intervals import Interval
-from mae_rad.evaluation.names import interval_text, metric_of, plain, probe_name, signed
-from mae_rad.evaluation.reading import Reading
-from mae_rad.evaluation.rows import FLOOR, Row
+from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain, probe_name, signed
+from mae_rad.evaluation.results.queries import Reading
+from mae_rad.evaluation.results.rows import FLOOR, Row
+from mae_rad.evaluation.statistics.intervals import Interval
 
 PER_FIGURE = 8
 """Task × probe groups on one figure of values; more make more figures."""

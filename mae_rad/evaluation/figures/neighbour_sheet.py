@@ -18,7 +18,7 @@ Shown = Callable[[int], NDArray[np.uint16]]
 """Row of a film → its display values."""
 
 
-class Found(NamedTuple):
+class FilmNeighbours(NamedTuple):
     """A sample film and its neighbours, nearest first: rows of the index and cosines."""
 
     query: int
@@ -27,7 +27,7 @@ class Found(NamedTuple):
 
 
 def neighbour_sheet(
-    encoder: str, found: Sequence[Found], shown: Shown, captions: Sequence[str], path: Path, *, films: int
+    encoder: str, found: Sequence[FilmNeighbours], shown: Shown, captions: Sequence[str], path: Path, *, films: int
 ) -> Path:
     """Draw a line per sample film: itself, then its neighbours.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from mae_rad.evaluation.rows import Row
+from mae_rad.evaluation.results.rows import Row
 
 
 def similarity_matrix(rows: Sequence[Row]) -> Figure | None:

@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mae_rad.command import run
-from mae_rad.evaluation.report.page import write_page
+from mae_rad.command_line import run
+from mae_rad.evaluation.report.report_page import write_page
 
 
 def main() -> int:

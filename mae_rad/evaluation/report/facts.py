@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from data_prep.settings import Settings, digest
-from data_prep.shard_format import generation_folders, read_dataset_card
+from data_prep.shard_format.appended_folders import generation_folders
+from data_prep.shard_format.dataset_card import read_dataset_card
 from mae_rad.errors import EvaluationError
-from mae_rad.evaluation.candidates import Candidate
-from mae_rad.evaluation.comparison import Stage
-from mae_rad.evaluation.measured import pairs
-from mae_rad.evaluation.rows import Row
-from mae_rad.evaluation.tasks import Films, Skipped, Task
+from mae_rad.evaluation.comparison.candidates import Candidate
+from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
+from mae_rad.evaluation.comparison.differences import pairs
+from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, Skipped
+from mae_rad.evaluation.results.rows import Row
 
 FACTS = "facts.json"
 MIN_PATIENTS = 10
@@ -109,7 +110,7 @@ class Facts(Settings):
         return "; ".join(one.why for one in self.mismatches if (one.encoder, one.reference, one.arm) == pair)
 
 
-def facts_of(stage: Stage, further: Sequence[Skipped]) -> Facts:
+def facts_of(stage: ComparisonInputs, further: Sequence[Skipped]) -> Facts:
     """What a report says of a comparison; ``further`` could not be asked beside its tasks."""
     settings, films = stage.settings, stage.films
     files, reasons, twins = files_and_reasons(settings.shards)
@@ -166,7 +167,7 @@ def files_and_reasons(shards: Sequence[Path]) -> tuple[dict[str, int], dict[str,
     return files, dict(sorted(reasons.items(), key=lambda item: -item[1])), twins
 
 
-def task_facts(task: Task, sources: Mapping[str, int]) -> TaskFacts:
+def task_facts(task: ProbeTask, sources: Mapping[str, int]) -> TaskFacts:
     """What a report says of a task."""
     test = task.split == "test"
     counts = {name: _count(task.patients[test & (task.y == number)]) for number, name in enumerate(task.classes)}
@@ -188,7 +189,7 @@ def task_facts(task: Task, sources: Mapping[str, int]) -> TaskFacts:
     )
 
 
-def label_sources(films: Films, task: Task) -> dict[str, int]:
+def label_sources(films: Films, task: ProbeTask) -> dict[str, int]:
     """Where the labels of a task come from → films; nothing for a task that asks an index column."""
     if task.label is None:
         return {}

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from mae_rad.evaluation.names import plain
-from mae_rad.evaluation.reading import Reading
-from mae_rad.evaluation.report.answer import main_pairs, not_measured, spread_words
 from mae_rad.evaluation.report.facts import Facts
-from mae_rad.evaluation.rows import FLOOR, MAY_BE_NARROW
+from mae_rad.evaluation.report.verdict_sentences import main_pairs, not_measured, spread_words
+from mae_rad.evaluation.results.display_names import plain
+from mae_rad.evaluation.results.queries import Reading
+from mae_rad.evaluation.results.rows import FLOOR, MAY_BE_NARROW
 
 
 def limits(facts: Facts, reading: Reading) -> Iterator[tuple[str, str]]:

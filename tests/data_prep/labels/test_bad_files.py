@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from data_prep.errors import LabelError
-from data_prep.expert_labels import PROBLEMS_FILE, LabelFiles
-from tests.data_prep.label_builder import COLUMNS, ROWS, Folders
+from data_prep.labels.write_labels import PROBLEMS_FILE, LabelFiles
+from tests.builders.label_builder import COLUMNS, ROWS, Folders
 
 ONE, OTHER = "1.2.826.111.png", "MARNOSCH_A/s2/IM0001.png"
 """Pictures made of two films, called by UID and by path."""
@@ -291,7 +291,7 @@ def test_a_renaming_that_fits_nothing_is_a_slip(folders: Folders) -> None:
 
 
 def test_a_file_with_several_films_needs_a_frame(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-    from data_prep.labels.films import ArchiveFilms
+    from data_prep.labels.archive_films import ArchiveFilms
 
     monkeypatch.setattr(ArchiveFilms, "count", lambda self, film: 3)
     path = folders.write("c.json", json.dumps(coco()))

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from data_prep import cli
-from data_prep.label_tables import AGREEMENT_SCHEMA, STATISTICS_SCHEMA
-from tests.data_prep.set_builder import Scanned, film, save, write
+from data_prep.cli.exit_codes import BAD_INPUT, PROBLEMS_FOUND
+from data_prep.cli.main import main
+from data_prep.shard_format.label_tables import AGREEMENT_SCHEMA, STATISTICS_SCHEMA
+from tests.builders.set_builder import Scanned, film, save, write
 
 FILMS = 12
 
@@ -47,7 +48,7 @@ def test_two_readers_an_adjudicator_and_boxes(
     words = ["--labels", readers[0], "--labels", readers[1], "--adjudication", str(tmp_path / "settled.csv")]
     words += ["--boxes", str(tmp_path / "boxes.json"), "rename={Coin: foreign_object}"]
     capfd.readouterr()
-    assert cli.main(["label", str(found.private), *words, "--out", str(public)]) == 0
+    assert main(["label", str(found.private), *words, "--out", str(public)]) == 0
     said = capfd.readouterr().out
     kappa = cohen_kappa_score(first, second)
     assert (
@@ -62,8 +63,8 @@ def test_two_readers_an_adjudicator_and_boxes(
     merged = [row for row in statistics.to_pylist() if (row["label"], row["source"]) == ("fracture", "merged")]
     assert sum(row["films"] for row in merged) == FILMS and sum(row["uncertain"] for row in merged) == 1
     assert sum(row["conflict"] for row in merged) == conflicts - 1
-    assert cli.main(["verify", str(public)]) == 0
-    assert cli.main(["audit", str(public), "--private", str(found.private)]) == 0
+    assert main(["verify", str(public)]) == 0
+    assert main(["audit", str(public), "--private", str(found.private)]) == 0
     assert all(path.stat().st_mode & 0o077 == 0 for path in found.private.glob("label_*"))
 
 
@@ -72,15 +73,15 @@ def test_a_mistake_names_the_typed_file_and_no_film(
 ) -> None:
     public = found.shards()
     table = read_by(tmp_path / "labels.csv", ["1", "perhaps"])
-    assert cli.main(["label", str(found.private), "--labels", table, "--out", str(public)]) == cli.BAD_INPUT
+    assert main(["label", str(found.private), "--labels", table, "--out", str(public)]) == BAD_INPUT
     said = capfd.readouterr().err.splitlines()[-1]
     assert f"error: {table} line 3: the cell in column 2 is no value" in said
     assert "MARNOSCH" not in said and "perhaps" not in said
-    assert cli.main(["label", str(found.private), "--labels", table, "--out", str(public), "renam={}"]) == cli.BAD_INPUT
+    assert main(["label", str(found.private), "--labels", table, "--out", str(public), "renam={}"]) == BAD_INPUT
     assert "unknown setting 'renam'; did you mean 'rename'?" in capfd.readouterr().err
     right, nowhere = read_by(tmp_path / "right.csv", ["1", "0"]), str(tmp_path / "nowhere")
     words = ["--labels", right, "--reports", nowhere, "--out", str(public)]
-    assert cli.main(["label", str(found.private), *words]) == cli.BAD_INPUT
+    assert main(["label", str(found.private), *words]) == BAD_INPUT
     assert "nowhere do not exist" in capfd.readouterr().err
     assert not (public / "labels.parquet").exists()
 
@@ -88,10 +89,10 @@ def test_a_mistake_names_the_typed_file_and_no_film(
 def test_damaged_tables_are_found(found: Scanned, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     public = found.shards()
     table = read_by(tmp_path / "labels.csv", ["1", "0"])
-    assert cli.main(["label", str(found.private), "--labels", table, "--out", str(public)]) == 0
+    assert main(["label", str(found.private), "--labels", table, "--out", str(public)]) == 0
     for name in ("label_statistics.parquet", "label_agreement.parquet"):
         (public / name).write_bytes(b"PAR1 Marnosch")
-        assert cli.main(["verify", str(public)]) == cli.PROBLEMS_FOUND
+        assert main(["verify", str(public)]) == PROBLEMS_FOUND
         assert f"{name}: damaged; write it again with: python -m data_prep label" in capfd.readouterr().out
-        assert cli.main(["audit", str(public)]) == cli.PROBLEMS_FOUND
+        assert main(["audit", str(public)]) == PROBLEMS_FOUND
         (public / name).unlink()

@@ -1,8 +1,8 @@
-"""The labels of real chest reports against their MeSH terms, as ``tests/benchmarks/report_labels.py`` counts them."""
+"""The labels of real chest reports against their MeSH terms, as the benchmark ``report_labels`` counts them."""
 
 import pytest
 
-from tests.benchmarks.report_labels import FOLDER, GROUPS, counts, judged
+from tests.benchmarks.sharding.report_labels import FOLDER, GROUPS, counts, judged
 
 pytestmark = [
     pytest.mark.shared,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.radiology_reports.languages import LANGUAGES, Language, language_of
+from data_prep.radiology_reports.finding_words import FINDINGS, finding_words, triggers
+from data_prep.radiology_reports.language import LANGUAGES, Language, language_of
 from data_prep.radiology_reports.mentions import Assertion, Mention, find_mentions, on_side
-from data_prep.radiology_reports.vocabulary import FINDINGS, finding_words, triggers
 
 FOLDER = Path(__file__).parent
 HEADER = ["sentence", "finding", "assertion", "exam_side", "acuity", "side", "place"]

@@ -1,0 +1,214 @@
+"""What each subcommand does: one function per subcommand."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep import settings
+from data_prep.cli.exit_codes import PROBLEMS_FOUND, exit_code_of
+from data_prep.errors import Reason, UserError
+from data_prep.planning.settings import ShardSettings, SubmitSettings
+from data_prep.scan.settings import ScanSettings
+
+_OVERRIDE = re.compile(r"[a-z_][a-z0-9_.]*=.*", re.DOTALL)
+
+# The commands import their modules when they run: --help is quick, and no part of the package waits for the others.
+
+
+def run_phantom(args: argparse.Namespace) -> int:
+    """Write a synthetic archive."""
+    from data_prep.phantom.write_archive import write_archive
+
+    made = write_archive(args.out, patients=args.patients, seed=args.seed, workers=args.workers, contrast=args.contrast)
+    print(made)
+    return 0
+
+
+def run_scan(args: argparse.Namespace) -> int:
+    """Read the headers of archives into a private folder."""
+    from data_prep.scan.scan import scan
+
+    archives = [Path(word) for word in args.archives if not is_override(word)]
+    overrides = [word for word in args.archives if is_override(word)] + args.overrides
+    if not archives:
+        raise UserError("no archive given; write: python -m data_prep scan ARCHIVE… --out PRIVATE")
+    print(scan(archives, args.out, settings.load(ScanSettings, args.config, overrides)))
+    return 0
+
+
+def run_shard(args: argparse.Namespace) -> int:
+    """Write shards, or show what would be written."""
+    from data_prep.sharding.shard import dry_run, shard, shard_part
+
+    chosen = settings.load(ShardSettings, args.config, args.overrides)
+    if args.dry_run:
+        print(dry_run(args.private, args.out, chosen))
+        return 0
+    if chosen.runtime.part:
+        return _part(shard_part(args.private, args.out, chosen), "shard")
+    return exit_code_of(shard(args.private, args.out, chosen), chosen.runtime.max_reject_fraction)
+
+
+def run_retry(args: argparse.Namespace) -> int:
+    """Try rejected files again."""
+    from data_prep.sharding.shard import retry, settings_of
+
+    chosen = settings_of(args.out, args.overrides, ShardSettings)
+    card = retry(args.private, args.out, [Reason(reason) for reason in args.reason], chosen)
+    return exit_code_of(card, chosen.runtime.max_reject_fraction)
+
+
+def run_append(args: argparse.Namespace) -> int:
+    """Add what the archive has gained as a generation."""
+    from data_prep.sharding.append import append, append_part
+    from data_prep.sharding.shard import settings_of
+
+    chosen = settings_of(args.out, args.overrides, ShardSettings)
+    if chosen.runtime.part:
+        return _part(append_part(args.private, args.out, chosen), "append")
+    card = append(args.private, args.out, chosen)
+    if card is None or not card.files.written:
+        print(f"{args.out} already holds every film of {args.private}; no generation was added")
+        if card is None:
+            return 0
+    return exit_code_of(card, chosen.runtime.max_reject_fraction)
+
+
+def _part(shards: int, command: str) -> int:
+    print(f"{shards} shards written; {command} without runtime.part, after all parts, publishes them")
+    return 0
+
+
+def run_submit(args: argparse.Namespace) -> int:
+    """Shard on a Slurm cluster."""
+    from data_prep.sharding.shard import settings_of
+    from data_prep.sharding.slurm import submit
+
+    if args.append:
+        chosen = settings_of(args.out, args.overrides, SubmitSettings)
+    else:
+        chosen = settings.load(SubmitSettings, args.config, args.overrides)
+    print(submit(args.private, args.out, chosen, append=args.append))
+    return 0
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Check every shard of every generation; damaged ones are marked, so that the same command rewrites them."""
+    from data_prep.shard_format.appended_folders import generation_folders
+    from data_prep.verification.verify import verify, verify_together
+
+    sound = True
+    folders = generation_folders(args.public)
+    for folder in folders:
+        problems = verify(folder)
+        sound = sound and not problems
+        print(f"{folder}: complete and sound" if not problems else "\n".join([f"{folder}:", *problems]))
+        if problems:
+            _withdraw(folder, problems, "shard" if folder == args.public else "append")
+    if len(folders) > 1 and sound and (problems := verify_together(args.public)):
+        print("\n".join(["the generations together:", *problems]))
+        return PROBLEMS_FOUND
+    return 0 if sound else PROBLEMS_FOUND
+
+
+def _withdraw(public: Path, problems: Sequence[str], command: str) -> None:
+    """Have damaged shards written anew by the same command."""
+    from data_prep.sharding.public_folder import withdraw
+
+    try:
+        damaged = withdraw(public, problems)
+    except OSError as error:
+        print(f"{public} cannot be written ({error.strerror}): verify it where it can, then {command}", file=sys.stderr)
+    else:
+        anew = f"; it writes {', '.join(damaged)} anew" if damaged else ""
+        print(f"run the same {command} command again{anew}")
+
+
+def run_audit(args: argparse.Namespace) -> int:
+    """Look for identifying values in every generation."""
+    from data_prep.shard_format.appended_folders import generation_folders
+    from data_prep.verification.audit import audit
+
+    problems = 0
+    for folder in generation_folders(args.public):
+        report = audit(folder, privates=args.private, phantom=args.phantom)
+        print(f"{folder}\n{report}")
+        problems += len(report.problems)
+    return PROBLEMS_FOUND if problems else 0
+
+
+def run_borders(args: argparse.Namespace) -> int:
+    """Draw the borders of films."""
+    from data_prep.pages.border_sheets import write_border_sheets
+
+    print(write_border_sheets(args.public, args.out, films=args.films))
+    return 0
+
+
+def run_bench_codecs(args: argparse.Namespace) -> int:
+    """Compare codecs on films of a private folder."""
+    from data_prep.sharding.codec_comparison import bench_codecs
+
+    print(bench_codecs(args.private, settings.load(ShardSettings, args.config, args.overrides), args.films))
+    return 0
+
+
+def run_preview(args: argparse.Namespace) -> int:
+    """Draw a sheet of films."""
+    from data_prep.dataset_report.report_page import check_place
+    from data_prep.pages.preview_sheet import write_preview
+
+    check_place(args.out, None)
+    write_preview(args.public, args.out, films=args.films, split=args.split, boxes=args.boxes)
+    return 0
+
+
+def run_census(args: argparse.Namespace) -> int:
+    """Count the films of a folder."""
+    from data_prep.archive.manifest import is_private
+    from data_prep.dataset_report.census import census_of, write_census
+    from data_prep.dataset_report.report_page import census_page, check_place
+
+    if args.out is not None:
+        check_place(args.out / "census.html", args.folder if is_private(args.folder) else None)
+    census = census_of(args.folder)
+    print(census)
+    if args.out is not None:
+        write_census(census, census_page(census), args.out)
+    return 0
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Write the report page."""
+    from data_prep.dataset_report.report_page import write_report
+
+    print(write_report(args.public, args.out, private=args.private))
+    return 0
+
+
+def run_label(args: argparse.Namespace) -> int:
+    """Write labels and boxes of experts and of reports."""
+    from data_prep.labels.overview import write_overview
+    from data_prep.labels.settings import LabelSettings
+    from data_prep.labels.write_labels import LabelFiles, write_labels
+    from data_prep.radiology_reports.label_reports import label_from_reports
+    from data_prep.radiology_reports.report_files import refuse_missing
+
+    reports = [place for place in args.reports if not is_override(str(place))]
+    overrides = [str(word) for word in args.reports if is_override(str(word))] + args.overrides
+    chosen = settings.load(LabelSettings, args.config, overrides)
+    files = LabelFiles(args.labels, args.boxes, args.adjudication)
+    refuse_missing(reports)
+    if any(files) or not reports:
+        print(write_labels(args.private, args.out, files, chosen))
+    if reports:
+        print(label_from_reports(args.private, reports, args.out, args.language))
+    print(write_overview(args.private, args.out, chosen))
+    return 0
+
+
+def is_override(word: str) -> bool:
+    """Whether ``word`` of the command line is a setting: ``key=value``."""
+    return _OVERRIDE.fullmatch(word) is not None

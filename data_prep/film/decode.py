@@ -1,0 +1,242 @@
+"""A file of an archive → the stored values of its film, before any Modality LUT."""
+
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from PIL import Image
+
+from data_prep.dicom.deflated import inflated
+from data_prep.dicom.header_values import integer
+from data_prep.dicom.hidden_pixels import hidden_pixels
+from data_prep.dicom.lookup_table import read_palette
+from data_prep.dicom.stored_bits import place_bits
+from data_prep.dicom.transfer_syntax import Frame, PixelData, read_frame
+from data_prep.errors import FilmReject, Reason
+from data_prep.runtime.library_warnings import quiet
+from data_prep.shard_format.sidecar import Provenance
+
+MIN_SIDE = 16
+MAX_PIXELS = 175_000_000
+"""Five times a stitched whole spine, and what Pillow refuses to open as a decompression bomb."""
+
+MAX_INFLATED = 2 * MAX_PIXELS + 2**26
+"""Bytes of a deflated data set: the largest film, and a header of any size."""
+
+_DEFERRED = 2**20
+"""Bytes from which on an element is not copied out of the file."""
+_OPEN = 0xFFFFFFFF
+"""Undefined length (PS3.5 section 7.1.1)."""
+
+GREY_TOLERANCE = 16 / 255
+"""Part of the range by which the channels of a grey film may differ: chroma noise of JPEG, a faint tint of a print."""
+MAX_COLOURED = 0.002
+"""Part of the pixels that may differ more: a small coloured mark does not make a film colour."""
+
+_GLANCE = 50
+"""Distance of the pixels at which a film is glanced, in rows and columns."""
+_PNG_DEPTH_BYTE = 24
+"""Offset of the bit depth in the IHDR chunk (PNG specification, section 11.2.1)."""
+
+
+@dataclass(frozen=True)
+class StoredFilm:
+    """A decoded film.
+
+    Attributes:
+        values: [rows, columns] int16 or uint16 stored values, upright.
+        bits: how many bits they may take, the sign included.
+        hidden: [rows, columns] True for padding and behind the shutter; None where all is visible.
+        header: DICOM data set, without pixels; None for PNG and JPEG.
+        notes: what was decided on the way.
+    """
+
+    values: NDArray[np.int16] | NDArray[np.uint16]
+    bits: int
+    hidden: NDArray[np.bool_] | None
+    header: pydicom.Dataset | None
+    notes: list[Provenance] = field(default_factory=list)
+
+    @property
+    def signed(self) -> bool:
+        """Whether values can be negative."""
+        return bool(self.values.dtype == np.int16)
+
+    def visible(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Those of ``values`` [rows, columns] that are not hidden, in one row."""
+        return values.reshape(-1) if self.hidden is None else values[~self.hidden]
+
+
+def decode(
+    data: bytes,
+    *,
+    source: str,
+    transfer_syntax: str | None = None,
+    orientation: int = 1,
+    frame: int = 0,
+    frames: int = 1,
+) -> StoredFilm:
+    """Decode the bytes of one file, or one frame of it.
+
+    Args:
+        data: the file.
+        source: dicom, png or jpeg.
+        transfer_syntax: UID, for DICOM.
+        orientation: EXIF orientation 1 to 8, for images.
+        frame: which one, counted from 0, for DICOM.
+        frames: how many the file has.
+
+    Raises:
+        FilmReject: with the reason why it is no film.
+    """
+    try:
+        with quiet():
+            if source == "dicom":
+                film = _dicom(data, transfer_syntax, frame, frames)
+            else:
+                film = _image(data, source, orientation)
+    except (FilmReject, MemoryError):
+        raise
+    except Exception:  # codecs raise whatever damaged data make them stumble over
+        raise FilmReject(Reason.CORRUPT_PIXELS) from None
+    if _is_constant(film):
+        raise FilmReject(Reason.CONSTANT)
+    return film
+
+
+def _is_constant(film: StoredFilm) -> bool:
+    """Whether nothing is visible, or nothing but one value; a glance at some pixels says no of nearly every film."""
+    for step in (_GLANCE, 1):
+        shown = film.values[::step, ::step]
+        if film.hidden is not None:
+            shown = shown[~film.hidden[::step, ::step]]
+        if shown.size and shown.min() < shown.max():
+            return False
+    return True
+
+
+def _dicom(data: bytes, transfer_syntax: str | None, index: int, frames: int) -> StoredFilm:
+    data, whole = inflated(data, MAX_INFLATED)
+    if not whole:
+        raise FilmReject(Reason.TOO_LARGE)
+    header = pydicom.dcmread(io.BytesIO(data), force=True, defer_size=_DEFERRED)
+    frame = Frame.of(header)
+    if min(frame.rows, frame.columns) < 1:  # the scan found them: pydicom gives up the header of a cut file
+        raise FilmReject(Reason.CORRUPT_PIXELS)
+    _check_size(frame.rows, frame.columns)
+    if "PixelData" not in header:
+        floating = "FloatPixelData" in header or "DoubleFloatPixelData" in header
+        raise FilmReject(Reason.PIXEL_LAYOUT if floating else Reason.NO_PIXELS)
+    if frame.samples not in (1, 3):
+        raise FilmReject(Reason.PIXEL_LAYOUT)
+    if max(integer(header, "NumberOfFrames", 1), 1) != frames:
+        raise FilmReject(Reason.CORRUPT_PIXELS)
+    words, notes = read_frame(_pixel_data(data, header), transfer_syntax, frame, index, frames)
+    del header.PixelData
+    if words.ndim == 3:
+        words = _grey(words, frame.photometric)
+        notes.append("colour_stored_grey")
+    values, bits, placed = place_bits(words, header)
+    hidden, found = hidden_pixels(values, header)
+    notes += placed + found
+    if frame.photometric == "PALETTE COLOR":
+        values, bits = _looked_up(values, header)
+        notes.append("palette_applied")
+    return StoredFilm(values, bits, hidden, header, notes)
+
+
+def _pixel_data(data: bytes, header: pydicom.Dataset) -> PixelData:
+    """The value of Pixel Data, without a copy of a large one."""
+    element = header.get_item("PixelData", keep_deferred=True)
+    if element.value is not None:
+        return bytes(element.value)
+    if element.length != _OPEN:
+        return memoryview(data)[element.value_tell : element.value_tell + element.length]
+    file = io.BytesIO(data)
+    file.seek(element.value_tell)
+    return file
+
+
+def _looked_up(indices: NDArray[Any], header: pydicom.Dataset) -> tuple[NDArray[np.uint16], int]:
+    """Grey values of a film with a colour palette, and their bits.
+
+    Raises:
+        FilmReject: it has colours, or no usable palette.
+    """
+    palette = read_palette(header, signed=integer(header, "PixelRepresentation", 0) == 1)
+    if palette is None:
+        raise FilmReject(Reason.PIXEL_LAYOUT)
+    tables, bits = palette
+    channels = np.dstack([table(indices) for table in tables])
+    return _grey(channels if bits == 16 else channels.astype(np.uint8), "RGB").astype(np.uint16), bits
+
+
+def _image(data: bytes, source: str, orientation: int) -> StoredFilm:
+    try:
+        image = Image.open(io.BytesIO(data), formats=[source])
+    except Image.DecompressionBombError:
+        raise FilmReject(Reason.TOO_LARGE) from None
+    _check_size(image.height, image.width)
+    deep = source == "png" and data[_PNG_DEPTH_BYTE] == 16
+    channels = np.asarray(imagecodecs.png_decode(data)) if deep else _eight_bits(image)
+    if channels.ndim == 3 and channels.shape[2] in (2, 4):  # what is transparent shows the background: black
+        opacity = channels[:, :, -1:] / np.float32(65535 if deep else 255)
+        channels = np.rint(channels[:, :, :-1] * opacity).astype(channels.dtype)
+    values = channels if channels.ndim == 2 else channels[:, :, 0] if channels.shape[2] == 1 else _grey(channels)
+    stored: NDArray[np.uint16] = np.ascontiguousarray(upright(values, orientation), dtype=np.uint16)
+    return StoredFilm(stored, 16 if deep else 8, None, None)
+
+
+def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
+    """[rows, columns] or [rows, columns, channels], palettes and single bits resolved."""
+    transparent = "A" in image.getbands() or "transparency" in image.info
+    if image.mode in ("1", "L", "LA"):
+        return np.asarray(image.convert("LA" if transparent else "L"))
+    return np.asarray(image.convert("RGBA" if transparent else "RGB"))
+
+
+def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Undo an EXIF orientation (EXIF 2.32, tag 0x0112): 5 to 8 exchange rows and columns."""
+    if orientation >= 5:
+        values = values.T
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return values
+
+
+def _check_size(rows: int, columns: int) -> None:
+    if min(rows, columns) < MIN_SIDE:
+        raise FilmReject(Reason.TOO_SMALL)
+    if rows * columns > MAX_PIXELS:
+        raise FilmReject(Reason.TOO_LARGE)
+
+
+def _grey(channels: NDArray[Any], photometric: str = "RGB") -> NDArray[Any]:
+    """Luminance without colour, or the mean of red, green and blue where they agree.
+
+    A codec may have turned luminance and chrominance into RGB by itself, whatever the header calls them.
+
+    Raises:
+        FilmReject: the film has colours.
+    """
+    if photometric.startswith("YBR"):
+        neutral = 2 ** (8 * channels.dtype.itemsize - 1)
+        if _agrees(np.abs(channels[:, :, 1:].astype(np.int32) - neutral).max(axis=2).astype(channels.dtype)):
+            return channels[:, :, 0]
+    red, green, blue = (channels[:, :, place] for place in range(3))
+    if np.array_equal(red, green) and np.array_equal(green, blue):
+        return green
+    if not _agrees(channels.max(axis=2) - channels.min(axis=2)):
+        raise FilmReject(Reason.COLOUR)
+    return np.asarray(np.rint(channels.mean(axis=2, dtype=np.float32)), dtype=channels.dtype)
+
+
+def _agrees(difference: NDArray[Any]) -> bool:
+    tolerance = GREY_TOLERANCE * np.iinfo(difference.dtype).max
+    return bool(np.count_nonzero(difference > tolerance) <= MAX_COLOURED * difference.size)

@@ -1,0 +1,311 @@
+"""Geometric bodies and the length of the X-ray beam inside them (exact for straight elliptic bodies).
+
+A body answers with its chord in mm on a raster of film positions; coordinates as in
+:mod:`data_prep.phantom.imaging.projection`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from data_prep.phantom.imaging.projection import Beam, Bounds, Map, Vector
+
+_TABLE = 512
+_MIN_FORESHORTENING = 0.3
+
+
+class Body(Protocol):
+    """Something that the beam passes through."""
+
+    def bounds(self, beam: Beam) -> Bounds:
+        """Film rectangle outside of which the chord is zero."""
+        ...
+
+    def chord(self, beam: Beam, x: Map, y: Map) -> Map:
+        """[len(y), len(x)] mm of the body along the beam at film columns ``x`` and rows ``y`` (pixels)."""
+        ...
+
+    def shrunk(self, fraction: float = 1.0) -> "Body":
+        """The cavity inside the body's wall, ``fraction`` times the wall's thickness from its surface."""
+        ...
+
+
+@dataclass(frozen=True)
+class Station:
+    """Cross-section of a shaft: half axes across and in depth (mm), offsets of its centre, thickness of the wall."""
+
+    at: float
+    across: float
+    deep: float
+    wall: float = 0.0
+    shift_across: float = 0.0
+    shift_deep: float = 0.0
+
+
+@dataclass(frozen=True)
+class Shaft:
+    """A straight or slightly bent body with elliptic cross-sections that vary along it.
+
+    Attributes:
+        start, end: ends of the axis, mm.
+        stations: cross-sections at increasing ``at`` in [0, 1].
+        side: direction of ``across``, made perpendicular to the axis.
+        caps: mm over which each end rounds off.
+        bend: sideways bow at the middle, mm.
+        slant: slope (mm per mm across) of each end's surface.
+        plates: positions along the axis of open growth plates (lucent lines).
+        margin: mm that the body is drawn in from both ends.
+    """
+
+    start: Vector
+    end: Vector
+    stations: tuple[Station, ...]
+    side: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    caps: tuple[float, float] = (2.0, 2.0)
+    bend: float = 0.0
+    slant: tuple[float, float] = (0.0, 0.0)
+    plates: tuple[float, ...] = ()
+    margin: float = 0.0
+
+    def length(self) -> float:
+        """Of the axis, mm."""
+        return float(np.linalg.norm(self.end - self.start))
+
+    def bounds(self, beam: Beam) -> Bounds:
+        """See :class:`Body`."""
+        widest = max(max(s.across, s.deep) + max(abs(s.shift_across), abs(s.shift_deep)) for s in self.stations)
+        reach = (widest * (1 + max(map(abs, self.slant))) + abs(self.bend)) * beam.scale + 2
+        ends = beam.project(np.stack((self.start, self.end)))
+        low, high = ends.min(axis=0) - reach, ends.max(axis=0) + reach
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+    def frame(self, beam: Beam, x: Map, y: Map) -> tuple[Map, Map]:
+        """Position along the axis (0 … 1) and across it in mm, on the film."""
+        ends = beam.project(np.stack((self.start, self.end)))
+        axis = ends[1] - ends[0]
+        reach = float(np.hypot(*axis)) or 1.0
+        ux, uy = axis / reach
+        dx, dy = (x - np.float32(ends[0, 0]))[None, :], (y - np.float32(ends[0, 1]))[:, None]
+        along = (dx * np.float32(ux) + dy * np.float32(uy)) / np.float32(reach)
+        across = (dy * np.float32(ux) - dx * np.float32(uy)) / np.float32(beam.scale)
+        if self.bend:
+            across = across - np.float32(4 * self.bend) * along * (1 - along)
+        return np.asarray(along, dtype=np.float32), np.asarray(across, dtype=np.float32)
+
+    def sections(self, beam: Beam) -> tuple[Map, Map, Map]:
+        """Half-width on the film, chord through the middle, and sideways offset, tabulated along the axis (mm)."""
+        at = np.linspace(0, 1, _TABLE)
+        columns = np.array([(s.at, s.across, s.deep, s.shift_across, s.shift_deep) for s in self.stations]).T
+        across, deep, shift_across, shift_deep = (_smooth(np.interp(at, columns[0], c)) for c in columns[1:])
+        wall = np.interp(at, columns[0], [s.wall for s in self.stations]) if self.margin else 0.0
+        across, deep = np.maximum(across - wall, 0.0), np.maximum(deep - wall, 0.0)
+        axis = (self.end - self.start) / max(self.length(), 1e-6)
+        side = np.asarray(self.side) - axis * float(np.dot(self.side, axis))
+        side = side / max(float(np.linalg.norm(side)), 1e-6)
+        seen = beam.direction(axis)
+        flat = max(float(np.hypot(seen[0], seen[1])), _MIN_FORESHORTENING)
+        normal = np.array([-seen[1], seen[0], 0.0]) / max(float(np.hypot(seen[0], seen[1])), 1e-6)
+        c1 = float(beam.direction(side) @ normal)
+        c2 = float(beam.direction(np.cross(axis, side)) @ normal)
+        half = np.sqrt((across * c1) ** 2 + (deep * c2) ** 2)
+        chord = 2 * across * deep / np.maximum(half, 1e-3) / flat
+        offset = shift_across * c1 + shift_deep * c2
+        return half.astype(np.float32), chord.astype(np.float32), offset.astype(np.float32)
+
+    def chord(self, beam: Beam, x: Map, y: Map) -> Map:
+        """See :class:`Body`."""
+        half, chord, offset = self.sections(beam)
+        along, across = self.frame(beam, x, y)
+        length = max(self.length(), 1e-3)
+        entry = np.clip(along * _TABLE, 0, _TABLE - 1).astype(np.int32)
+        lateral = (across - offset[entry]) / np.maximum(half[entry], np.float32(1e-3))
+        from_start = along * np.float32(length) - np.float32(self.margin)
+        to_end = np.float32(length - self.margin) - along * np.float32(length)
+        if self.slant[0]:
+            from_start = from_start + np.float32(self.slant[0]) * across
+        if self.slant[1]:
+            to_end = to_end + np.float32(self.slant[1]) * across
+        rounded = _cap(from_start, self.caps[0]) * _cap(to_end, self.caps[1])
+        inside = np.maximum(rounded - lateral * lateral, 0)
+        thickness = chord[entry] * np.sqrt(inside)
+        for plate in self.plates:
+            distance = (along - np.float32(plate)) * np.float32(length / 1.1)
+            thickness *= 1 - np.float32(0.8) * np.exp(-(distance * distance))
+        return np.asarray(thickness, dtype=np.float32)
+
+    def shrunk(self, fraction: float = 1.0) -> "Shaft":
+        """See :class:`Body`."""
+        ends = min(self.stations[0].wall, self.stations[-1].wall) * fraction
+        return replace(
+            self,
+            stations=tuple(replace(s, wall=s.wall * fraction) for s in self.stations),
+            margin=self.margin + max(ends, 1e-3),
+        )
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """An ellipsoid, or with ``squareness`` > 2 a pebble with flatter sides.
+
+    Attributes:
+        centre: mm.
+        axes: [3, 3], the half axes as rows, mm.
+        wall: thickness of its wall, mm.
+    """
+
+    centre: Vector
+    axes: Vector
+    wall: float = 0.0
+    squareness: float = 2.0
+
+    def bounds(self, beam: Beam) -> Bounds:
+        """See :class:`Body`."""
+        x, y = beam.project(self.centre[None])[0]
+        seen = beam.direction(self.axes)
+        reach = np.sqrt((seen**2).sum(axis=0)) * beam.scale * 1.02 + 1
+        return float(x - reach[0]), float(y - reach[1]), float(x + reach[0]), float(y + reach[1])
+
+    def chord(self, beam: Beam, x: Map, y: Map) -> Map:
+        """See :class:`Body`."""
+        seen = beam.direction(self.axes)
+        shape = seen.T @ seen  # the ellipsoid is p' shape⁻¹ p ≤ 1
+        flat = np.linalg.inv(shape[:2, :2])
+        depth = 2 / np.sqrt(np.linalg.inv(shape)[2, 2])
+        centre = beam.project(self.centre[None])[0]
+        dx = ((x - np.float32(centre[0])) / np.float32(beam.scale))[None, :]
+        dy = ((y - np.float32(centre[1])) / np.float32(beam.scale))[:, None]
+        a, b, c = (np.float32(v) for v in (flat[0, 0], 2 * flat[0, 1], flat[1, 1]))
+        squared = a * dx * dx + b * dx * dy + c * dy * dy
+        if self.squareness != 2.0:
+            squared = squared ** np.float32(self.squareness / 2)
+        return np.asarray(np.float32(depth) * np.sqrt(np.maximum(1 - squared, 0)), dtype=np.float32)
+
+    def shrunk(self, fraction: float = 1.0) -> "Ellipsoid":
+        """See :class:`Body`."""
+        lengths = np.linalg.norm(self.axes, axis=1, keepdims=True)
+        return replace(self, axes=self.axes * np.maximum(1 - self.wall * fraction / lengths, 0.05))
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A bent tube through ``points`` [N, 3] with ``radii`` [N] on the film (mm); ``depth`` times as much in depth."""
+
+    points: Vector
+    radii: Vector
+    wall: float = 0.0
+    depth: float = 1.0
+
+    def bounds(self, beam: Beam) -> Bounds:
+        """See :class:`Body`."""
+        seen = beam.project(self.points)
+        reach = float(self.radii.max()) * beam.scale + 1
+        low, high = seen.min(axis=0) - reach, seen.max(axis=0) + reach
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+    def chord(self, beam: Beam, x: Map, y: Map) -> Map:
+        """See :class:`Body`."""
+        seen = beam.project(self.points)
+        out = np.zeros((len(y), len(x)), dtype=np.float32)
+        steps = np.linalg.norm(np.diff(self.points, axis=0), axis=1)
+        for k in range(len(seen) - 1):
+            span = seen[k + 1] - seen[k]
+            reach = float(np.hypot(*span))
+            tilt = min(steps[k] * beam.scale / max(reach, 1e-3), 2.5)
+            _segment(out, x, y, seen[k], span, self.radii[k : k + 2] * beam.scale, self.depth * tilt)
+        return out / np.float32(beam.scale)
+
+    def shrunk(self, fraction: float = 1.0) -> "Tube":
+        """See :class:`Body`."""
+        return replace(self, radii=np.maximum(self.radii - self.wall * fraction, 0.05))
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A silhouette whose thickness rises over ``rim`` mm to ``depth`` mm like a cushion.
+
+    Its ``points`` [N, 2] are right and up in the plane of the view (mm), whatever the pose.
+    """
+
+    points: Vector
+    rim: float
+    depth: float
+    wall: float = 0.0
+
+    def bounds(self, beam: Beam) -> Bounds:
+        """See :class:`Body`."""
+        seen = beam.project_flat(spline(self.points, closed=True))
+        low, high = seen.min(axis=0) - 8, seen.max(axis=0) + 8  # room for the edge in the distance transform
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+    def chord(self, beam: Beam, x: Map, y: Map) -> Map:
+        """See :class:`Body`."""
+        step = float(x[1] - x[0]) if len(x) > 1 else 1.0
+        seen = (beam.project_flat(spline(self.points, closed=True)) - (float(x[0]), float(y[0]))) / step
+        mask = np.zeros((len(y) + 2, len(x) + 2), dtype=np.uint8)  # a frame of zeros is no edge of the body
+        cv2.fillPoly(mask, [np.round((seen + 1) * 16).astype(np.int32)], 255, shift=4)
+        mask[0], mask[-1], mask[:, 0], mask[:, -1] = mask[1], mask[-2], mask[:, 1], mask[:, -2]
+        inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)[1:-1, 1:-1]
+        rise = np.minimum(inside * np.float32(step / beam.scale / self.rim), 1)
+        thickness = np.float32(self.depth) * np.sqrt(1 - (1 - rise) ** 2)
+        return np.asarray(cv2.GaussianBlur(thickness, (0, 0), 1.6))  # the distance to a drawn polygon has steps
+
+    def shrunk(self, fraction: float = 1.0) -> "Outline":
+        """See :class:`Body`."""
+        centre = self.points.mean(axis=0)
+        reach = float(np.abs(self.points - centre).mean())
+        shrink = max(1 - self.wall * fraction / reach, 0.1)
+        return replace(self, points=centre + (self.points - centre) * shrink, depth=self.depth * shrink)
+
+
+def spline(points: Vector, *, closed: bool = False, steps: int = 8) -> Vector:
+    """Catmull–Rom curve through ``points`` [N, D] with ``steps`` points per span."""
+    points = np.asarray(points, dtype=np.float64)
+    ends = (points[-1:], points[:2]) if closed else (2 * points[:1] - points[1:2], 2 * points[-1:] - points[-2:-1])
+    knots = np.concatenate((ends[0], points, ends[1]))
+    t = np.linspace(0, 1, steps, endpoint=False)[:, None]
+    spans = []
+    for a, b, c, d in zip(knots[:-3], knots[1:-2], knots[2:-1], knots[3:], strict=True):
+        spans.append(0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3))
+    curve = np.concatenate(spans)
+    return curve if closed else np.concatenate((curve, points[-1:]))
+
+
+def box_axes(x: float, y: float, z: float, *, tilt: float = 0.0) -> Vector:
+    """Half axes of an ellipsoid (mm), turned by ``tilt`` radians in the x, y plane."""
+    c, s = np.cos(tilt), np.sin(tilt)
+    return np.array([[x * c, x * s, 0.0], [-y * s, y * c, 0.0], [0.0, 0.0, z]])
+
+
+def _smooth(table: Vector) -> Vector:
+    kernel = np.hanning(_TABLE // 12 * 2 + 1)
+    padded = np.pad(table, len(kernel) // 2, mode="edge")
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
+
+
+def _cap(distance: Map, reach: float) -> Map:
+    """1 inside, falling like a circle over the last ``reach`` mm, 0 outside."""
+    edge = np.clip(1 - distance / np.float32(max(reach, 0.05)), 0, 1)
+    return np.asarray(1 - edge * edge, dtype=np.float32)
+
+
+def _segment(out: Map, x: Map, y: Map, start: Vector, span: Vector, radii: Vector, depth: float) -> None:
+    """Union ``out`` (pixels of chord) with one conical segment with round ends."""
+    reach = float(radii.max()) + 1
+    left, right = np.searchsorted(
+        x, (min(start[0], start[0] + span[0]) - reach, max(start[0], start[0] + span[0]) + reach)
+    )
+    top, low = np.searchsorted(
+        y, (min(start[1], start[1] + span[1]) - reach, max(start[1], start[1] + span[1]) + reach)
+    )
+    if left >= right or top >= low:
+        return
+    dx = (x[left:right] - np.float32(start[0]))[None, :]
+    dy = (y[top:low] - np.float32(start[1]))[:, None]
+    squared = np.float32(max(float(span @ span), 1e-6))
+    t = np.clip((dx * np.float32(span[0]) + dy * np.float32(span[1])) / squared, 0, 1)
+    away = (dx - t * np.float32(span[0])) ** 2 + (dy - t * np.float32(span[1])) ** 2
+    radius = np.float32(radii[0]) + t * np.float32(radii[1] - radii[0])
+    chord = np.float32(2 * depth) * np.sqrt(np.maximum(radius * radius - away, 0))
+    np.maximum(out[top:low, left:right], chord, out=out[top:low, left:right])

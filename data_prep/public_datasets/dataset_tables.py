@@ -1,0 +1,253 @@
+"""A public data set beside its films: facts of its tables into the header table, findings into tables for ``label``.
+
+PRIVATE/ also holds, where a layout was given:
+  labels.csv     path, label, value, number, source, confidence   what ``label`` reads by default
+  boxes.csv      path, label, x_min, y_min, x_max, y_max, reader  in pixels of the upright film
+  splits.csv     patient, split                                   the set's own split, for splits.table of ``shard``
+  problems.csv   problem, file, line, part                        what of the set's tables was not, or not wholly, used
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_prep.annotations.film_lookup import FilmNames, ListedFilm
+from data_prep.annotations.label_collector import GivenSplit, Told, Where, most_held_out
+from data_prep.annotations.settings import ColumnSettings, LayoutName, TableSettings
+from data_prep.archive.file_listing import root_of
+from data_prep.archive.manifest import BOXES_TABLE, LABELS_TABLE, PROBLEMS_TABLE, SPLITS_TABLE, write_private_text
+from data_prep.deidentify import header_screening
+from data_prep.deidentify.pseudonyms import Pseudonyms
+from data_prep.errors import ArchiveError
+from data_prep.public_datasets.registry import layouts_of, read_layout, the_layout
+
+_TABLES = (LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE)
+_FACTS = ("patient_id", "study", "body_part", "view", "laterality", "sex", "age_years")
+
+
+@dataclass(frozen=True)
+class LayoutReport:
+    """What came of the tables of a set.
+
+    Attributes:
+        name: of the layout.
+        films: that the tables speak of.
+        silent: films of which they say nothing.
+        labels, boxes: how many.
+        splits: split → patients.
+        crossing: patients with films in several splits of the set.
+        unsplit: films with a split but without a patient: they only train.
+        problems: problem → how often.
+    """
+
+    name: LayoutName
+    films: int
+    silent: int
+    labels: int
+    boxes: int
+    splits: dict[str, int]
+    crossing: int
+    unsplit: int
+    problems: dict[str, int]
+
+    def __str__(self) -> str:
+        """Lines for a person."""
+        lines = [
+            f"layout {self.name}: {self.films} films told, {self.silent} films not, {self.labels} labels,"
+            f" {self.boxes} boxes: see {LABELS_TABLE} and {BOXES_TABLE} in the private folder"
+        ]
+        if self.splits:
+            told = ", ".join(f"{patients} {split}" for split, patients in self.splits.items())
+            lines.append(f"  the set's own split, by patient: {told}; for shard: splits.table=PRIVATE/{SPLITS_TABLE}")
+        if self.crossing:
+            lines.append(f"  {self.crossing} patients have films in several splits: test goes before val before train")
+        if self.unsplit:
+            lines.append(
+                f"  {self.unsplit} films have a split but no patient, and only train; image_pattern tells patients,"
+                " tables.film_is_patient=true takes every film for one"
+            )
+        lines += [f"  {name:<28}{count:>10}" for name, count in self.problems.items()]
+        if self.problems:
+            lines.append(f"  file and line of each: {PROBLEMS_TABLE} in the private folder")
+        return "\n".join(lines)
+
+
+def find_layout(archives: Sequence[Path], layout: LayoutName | Literal["auto"] | None) -> LayoutName | None:
+    """The layout of the archive; with ``auto`` the one that it looks like, None where none is asked for.
+
+    Raises:
+        ArchiveError: there are several archives, or the layout is to be found and is not one.
+    """
+    if layout is None:
+        return None
+    if len(archives) != 1 or not root_of(archives[0]).is_dir():
+        raise ArchiveError("layout=… reads one set: give its folder as the only archive")
+    return the_layout(root_of(archives[0])) if layout == "auto" else layout
+
+
+def layout_hint(archives: Sequence[Path], headers: pa.Table) -> str:
+    """A line about archives that look like known sets and are scanned without their tables; empty for others.
+
+    Only where there are pictures: in a large archive of DICOM alone, looking for tables would take long.
+    """
+    if not {"png", "jpeg"} & set(pc.unique(headers["source"]).to_pylist()):
+        return ""
+    found = {name for archive in archives if archive.is_dir() for name in layouts_of(root_of(archive))}
+    return f"looks like {' or '.join(sorted(found))}: layout=… reads its tables too" if found else ""
+
+
+def read_tables(
+    name: LayoutName, root: Path, headers: pa.Table, tables: TableSettings, columns: ColumnSettings
+) -> Told:
+    """What the tables of the set in ``root`` tell of the files of a header table.
+
+    Raises:
+        ArchiveError, SettingsError: a table or column is missing or damaged.
+    """
+    names = ("below", "reason", "frames", "rows", "columns", "orientation", "source")
+    films, others = [], []
+    rows = zip(*(headers[n].to_pylist() for n in names), strict=True)
+    for row, (below, reason, frames, *raster, source) in enumerate(rows):
+        if reason is None and frames is None:  # no table of a set says which film of several it means
+            films.append(ListedFilm(row, below, raster[0], raster[1], raster[2] or 1, source))
+        else:
+            others.append(below)
+    told = Told(FilmNames(films, others), tables)
+    read_layout(name, root, told, columns)
+    told.settle(root)
+    if tables.film_is_patient:
+        known = headers["patient_id"].to_pylist()
+        for film in films:
+            if known[film.row] is None and "patient" not in told.facts.get(film.row, {}):
+                told.fact(film, patient=film.below)
+    return told
+
+
+def with_facts(headers: pa.Table, told: Told, pseudonyms: Pseudonyms, source: str) -> pa.Table:
+    """The header table with what the set tells; of DICOM files only where their own header says nothing.
+
+    Words pass the same vocabularies as those of headers; an age that is none is listed.
+    """
+    columns = {name: headers[name].to_pylist() for name in (*_FACTS, "unmapped_body_part", "unmapped_view")}
+    kinds, below = headers["source"].to_pylist(), headers["below"].to_pylist()
+    for row, words in told.facts.items():
+        for name, value in _screened(words, told, Where(Path(below[row]))).items():
+            if kinds[row] != "dicom" or columns[name][row] is None:
+                columns[name][row] = value
+        patient, study = columns["patient_id"][row] or "", words.get("study", "")
+        if study and kinds[row] != "dicom":
+            columns["study"][row] = pseudonyms.named_study(source, patient, study)
+    for name, values in columns.items():
+        place = headers.schema.get_field_index(name)
+        headers = headers.set_column(
+            place, headers.schema.field(name), pa.array(values, headers.schema.field(name).type)
+        )
+    return headers
+
+
+def write_tables(private: Path, headers: pa.Table, told: Told, name: LayoutName) -> LayoutReport:
+    """Write the four tables into the private folder."""
+    paths, patients = headers["path"].to_pylist(), headers["patient_id"].to_pylist()
+    _write(
+        private / LABELS_TABLE,
+        ("path", "label", "value", "number", "source", "confidence"),
+        (
+            (paths[row], label, told_label.value or "", _number(told_label.number), *told_label[2:])
+            for (row, label), told_label in sorted(told.labels.items(), key=lambda item: item[0])
+        ),
+    )
+    _write(
+        private / BOXES_TABLE,
+        ("path", "label", "x_min", "y_min", "x_max", "y_max", "reader"),
+        (
+            (paths[row], label, *box, reader or "")
+            for (row, label), boxes in sorted(told.boxes.items(), key=lambda item: item[0])
+            for box, reader in boxes
+        ),
+    )
+    splits, crossing, unsplit = _patient_splits(told, patients)
+    if splits:
+        _write(private / SPLITS_TABLE, ("patient", "split"), sorted(splits.items()))
+    else:
+        (private / SPLITS_TABLE).unlink(missing_ok=True)
+    problems = sorted((problem, *where) for problem, where in told.problems)
+    _write(private / PROBLEMS_TABLE, ("problem", "file", "line", "part"), problems)
+    spoken = told.spoken.keys() | {row for row, _ in told.labels}
+    return LayoutReport(
+        name=name,
+        films=len(spoken),
+        silent=len(told.names.films) - len(spoken),
+        labels=len(told.labels),
+        boxes=sum(map(len, told.boxes.values())),
+        splits=dict(sorted(Counter(splits.values()).items())),
+        crossing=crossing,
+        unsplit=unsplit,
+        problems=dict(sorted(told.counts().items())),
+    )
+
+
+def remove_tables(private: Path) -> None:
+    """Remove the tables of an earlier scan, which may be of another set."""
+    for name in _TABLES:
+        (private / name).unlink(missing_ok=True)
+
+
+def _patient_splits(told: Told, patients: list[str | None]) -> tuple[dict[str, GivenSplit], int, int]:
+    """(patient → split, patients with several, films with a split but no patient)."""
+    found: dict[str, set[GivenSplit]] = {}
+    unsplit = 0
+    for row, split in told.splits.items():
+        patient = patients[row]
+        if patient is None:
+            unsplit += 1
+        else:
+            found.setdefault(patient, set()).add(split)
+    splits = {patient: most_held_out(several) for patient, several in found.items()}
+    return splits, sum(len(several) > 1 for several in found.values()), unsplit
+
+
+def _screened(words: dict[str, str], told: Told, where: Where) -> dict[str, Any]:
+    """Columns of the header table for the words of a film."""
+    facts: dict[str, Any] = {}
+    if words.get("patient"):
+        facts["patient_id"] = words["patient"]
+    for name, screen in (("body_part", header_screening.body_part), ("view", header_screening.view)):
+        if name in words:
+            facts[name] = screen(words[name])
+            facts[f"unmapped_{name}"] = words[name] if facts[name] is None else None
+    for name, told_by in (("laterality", header_screening.laterality), ("sex", header_screening.sex)):
+        if name in words:
+            facts[name] = told_by(words[name])
+    if "age" in words:
+        facts["age_years"] = _age(words["age"])
+        if facts["age_years"] is None:
+            told.problem("age_unknown", where)
+    return {name: value for name, value in facts.items() if value is not None or name.startswith("unmapped")}
+
+
+def _age(text: str) -> int | None:
+    """Years, as a number (``14.1``) or as DICOM has it (``058Y``, ``011M``)."""
+    try:
+        years = float(text)
+    except ValueError:
+        return header_screening.age_years(text.zfill(4), None, None)
+    return header_screening.age_years(f"{int(years):03d}Y", None, None) if 0 <= years < 1000 else None
+
+
+def _number(number: float | None) -> str:
+    return "" if number is None else repr(number)
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_private_text(path, text.getvalue())

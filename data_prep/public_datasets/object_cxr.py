@@ -1,0 +1,66 @@
+"""object-CXR: 10,000 frontal chest films of 300 hospitals, half of them with foreign objects drawn by radiologists.
+
+train/00001.jpg …, dev/…, test/…        JPEG, 8 bit
+train.csv, dev.csv, test.csv            image_name (or image_path), annotation: shapes with ; between them
+
+A shape is ``0 x1 y1 x2 y2`` (rectangle), ``1 x1 y1 x2 y2`` (ellipse, by the box around it) or ``2 x1 y1 … xn yn``
+(polygon); an empty cell means no foreign object. Ellipses and polygons become the box around them, their outline is
+lost. Support devices were not annotated. The set names no patients: its split is by film.
+"""
+
+from pathlib import Path
+
+from data_prep.annotations.csv_table import csv_header, csv_table
+from data_prep.annotations.label_collector import Label, Told, Where
+from data_prep.annotations.upright_boxes import Box, around
+
+LABEL = "foreign_object"
+_SPLITS = {"train": "train", "dev": "val", "test": "test"}
+_RECTANGLE, _ELLIPSE, _POLYGON = "0", "1", "2"
+
+
+def is_here(root: Path) -> bool:
+    """Whether the folder holds the set."""
+    return any(_name_column(root / f"{name}.csv") for name in _SPLITS)
+
+
+def read(root: Path, told: Told) -> None:
+    """Read the tables that are there."""
+    for name, split in _SPLITS.items():
+        table = root / f"{name}.csv"
+        column = _name_column(table)
+        if column is None:
+            if table.exists() or name == "train":
+                list(csv_table(table, ("image_name", "annotation")))  # says what is wrong with it
+            continue
+        for line, cells in csv_table(table):
+            where = Where(table, line)
+            film = told.row(cells[column], where, below=name if (root / name).is_dir() else "")
+            if film is None:
+                continue
+            told.fact(film, body_part="CHEST")
+            told.split(film, split, where)
+            shapes = [shape for shape in cells["annotation"].split(";") if shape.strip()]
+            boxes = [box for box in map(_box, shapes) if box is not None]
+            for _ in range(len(shapes) - len(boxes)):
+                told.problem("shape_unknown", where)
+            for box in boxes:
+                told.box(film, LABEL, box, where)
+            told.label(film, LABEL, Label("present" if shapes else "absent"), where)
+
+
+def _name_column(table: Path) -> str | None:
+    header = csv_header(table) if table.exists() else []
+    return next((name for name in ("image_name", "image_path") if "annotation" in header and name in header), None)
+
+
+def _box(shape: str) -> Box | None:
+    kind, *words = shape.split()
+    try:
+        points = [float(word) for word in words]
+    except ValueError:
+        return None
+    wanted = {_RECTANGLE: len(points) == 4, _ELLIPSE: len(points) == 4}
+    if not wanted.get(kind, kind == _POLYGON and len(points) >= 6 and len(points) % 2 == 0):
+        return None
+    return around(points)

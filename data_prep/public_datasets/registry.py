@@ -1,0 +1,62 @@
+"""The layouts of public data sets by name, and which one a folder has."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from data_prep.annotations import coco, column_table, voc, yolo
+from data_prep.annotations.label_collector import Told
+from data_prep.annotations.settings import ColumnSettings, LayoutName
+from data_prep.errors import ArchiveError
+from data_prep.public_datasets import grazpedwri_dx, mura, nih_chestxray14, object_cxr, vindr_cxr
+
+
+class DatasetLayout(NamedTuple):
+    """How a set is told by its files, and how its tables are read."""
+
+    is_here: Callable[[Path], bool]
+    read: Callable[[Path, Told], None]
+
+
+LAYOUTS: dict[LayoutName, DatasetLayout] = {
+    "nih_chestxray14": DatasetLayout(nih_chestxray14.is_here, nih_chestxray14.read),
+    "mura": DatasetLayout(mura.is_here, mura.read),
+    "grazpedwri_dx": DatasetLayout(grazpedwri_dx.is_here, grazpedwri_dx.read),
+    "object_cxr": DatasetLayout(object_cxr.is_here, object_cxr.read),
+    "vindr_cxr": DatasetLayout(vindr_cxr.is_here, vindr_cxr.read),
+    "coco": DatasetLayout(coco.is_here, coco.read),
+    "voc": DatasetLayout(voc.is_here, voc.read),
+    "yolo": DatasetLayout(yolo.is_here, yolo.read),
+}
+"""All but ``table``, whose columns the user names."""
+
+
+def layouts_of(root: Path) -> list[LayoutName]:
+    """Names of all layouts that the folder may have."""
+    return [name for name, layout in LAYOUTS.items() if layout.is_here(root)]
+
+
+def the_layout(root: Path) -> LayoutName:
+    """The one layout that the folder has.
+
+    Raises:
+        ArchiveError: it has none or several.
+    """
+    found = layouts_of(root)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ArchiveError(f"{root} is none of the sets {', '.join(LAYOUTS)}; give its own folder, or layout=table")
+    raise ArchiveError(f"{root} may be any of {', '.join(found)}; give one of them as layout=…")
+
+
+def read_layout(name: LayoutName, root: Path, told: Told, columns: ColumnSettings) -> None:
+    """Let ``told`` learn all that the tables below ``root`` say.
+
+    Raises:
+        ArchiveError, SettingsError: a table or column is missing or damaged.
+    """
+    if name == "table":
+        column_table.read(root, told, columns)
+    else:
+        LAYOUTS[name].read(root, told)

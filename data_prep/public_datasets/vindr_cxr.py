@@ -1,0 +1,175 @@
+"""VinDr-CXR: 18,000 PA chest films, each read by three of 17 radiologists (train) or by consensus of five (test).
+
+train/<image_id>.dicom, test/<image_id>.dicom      or .png or .jpg of the same names
+annotations/annotations_train.csv, annotations_test.csv, image_labels_train.csv, image_labels_test.csv   (PhysioNet)
+train.csv                                          boxes only (Kaggle)
+train_meta.csv, test_meta.csv                      image_id, dim0, dim1: rows, columns of the DICOM, beside shrunk PNG
+
+Readers who agree give present or absent. Where they differ it is the majority, with its share as confidence; what a
+minority says is uncertain. Each box keeps its reader. Beside the set's names ``fracture`` is told: clavicle or rib.
+Boxes are in pixels of the DICOM; on shrunk pictures they are scaled, for which train_meta.csv or the columns width and
+height of the table have to be there. The set names no patients: its split is by film.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+from data_prep.annotations.csv_table import csv_header, csv_table
+from data_prep.annotations.film_lookup import ListedFilm
+from data_prep.annotations.label_collector import Label, Told, Where
+from data_prep.annotations.upright_boxes import Box
+from data_prep.errors import ArchiveError
+
+_SPLITS = {"train": "train_val", "test": "test"}
+_BOXES = ("image_id", "class_name", "x_min", "y_min", "x_max", "y_max")
+_EDGES = _BOXES[2:]
+_NOTHING = "No finding"
+_FRACTURES = {"Clavicle fracture", "Rib fracture"}
+_ONE_NAME = {"Other disease": "Other diseases"}
+"""The two tables of labels spell it differently."""
+_MOST_OUTSIDE = 0.001
+"""Part of the boxes that may stand over the edge; more means that the pictures are shrunk ones."""
+
+Votes = dict[str, dict[str, bool]]
+"""Finding → reader → whether seen."""
+Sizes = dict[str, tuple[int, int]]
+"""Film → width and height of the DICOM."""
+
+
+def is_here(root: Path) -> bool:
+    """Whether the folder holds the set."""
+    return any(_tables(root, split)[0] is not None for split in _SPLITS)
+
+
+def read(root: Path, told: Told) -> None:
+    """Read the tables that are there.
+
+    Raises:
+        ArchiveError: none is there, or boxes of the DICOM are beside pictures of another, unknown size.
+    """
+    if not is_here(root):
+        raise ArchiveError(f"no annotations_train.csv, annotations_test.csv or train.csv with boxes in {root}")
+    for name, split in _SPLITS.items():
+        boxes, labels = _tables(root, name)
+        folder = name if (root / name).is_dir() else ""
+        votes: dict[ListedFilm, Votes] = {}
+        if labels is not None:
+            votes = _read_labels(labels, folder, told)
+        if boxes is not None:
+            drawn = _read_boxes(boxes, name, folder, _sizes(root / f"{name}_meta.csv"), told)
+            votes = votes or drawn
+        for film, seen in votes.items():
+            where = Where(labels or boxes or root)
+            told.fact(film, body_part="CHEST", view="PA")
+            told.split(film, split, where)
+            for finding, readers in _with_fracture(seen).items():
+                told.label(film, finding, _judged(readers), where)
+                if len(set(readers.values())) > 1:
+                    told.problem("readers_differ", where)
+
+
+def _tables(root: Path, name: str) -> tuple[Path | None, Path | None]:
+    """Tables of boxes and of labels."""
+    folders = (root, root / "annotations")
+    boxes = [folder / f"annotations_{name}.csv" for folder in folders] + [root / f"{name}.csv"]
+    labels = [folder / f"image_labels_{name}.csv" for folder in folders]
+    return (
+        next((path for path in boxes if set(_BOXES) <= set(csv_header(path))), None),
+        next((path for path in labels if path.exists()), None),
+    )
+
+
+def _read_labels(table: Path, folder: str, told: Told) -> dict[ListedFilm, Votes]:
+    votes: dict[ListedFilm, Votes] = defaultdict(lambda: defaultdict(dict))
+    for line, cells in csv_table(table, ("image_id",)):
+        where = Where(table, line)
+        film = told.film(cells["image_id"], where, below=folder)
+        if film is None:
+            continue
+        reader = cells.get("rad_id", "consensus")
+        for column, cell in cells.items():
+            if column in ("image_id", "rad_id") or not cell:
+                continue
+            finding = _ONE_NAME.get(column, column)
+            if cell not in ("0", "1", "0.0", "1.0"):
+                told.problem("label_unknown", where)
+            elif reader in votes[film][finding]:
+                told.problem("film_repeated", where)
+                break
+            else:
+                votes[film][finding][reader] = cell[0] == "1"
+    return votes
+
+
+def _read_boxes(table: Path, name: str, folder: str, sizes: Sizes, told: Told) -> dict[ListedFilm, Votes]:
+    """Boxes; gives the votes that they stand for, of all readers who have seen a film."""
+    seen: dict[ListedFilm, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    boxes = outside = 0
+    for line, cells in csv_table(table, _BOXES):
+        where = Where(table, line)
+        film = told.film(cells["image_id"], where, below=folder)
+        if film is None:
+            continue
+        reader = cells.get("rad_id", "consensus")
+        found = seen[film][reader]
+        if cells["class_name"] == _NOTHING:
+            continue
+        found.add(cells["class_name"])
+        try:
+            box = Box(*(float(cells[edge]) for edge in _EDGES))
+        except ValueError:
+            told.problem("box_not_a_number", where)
+            continue
+        size = _size_of(cells) or sizes.get(cells["image_id"])
+        boxes += 1
+        outside += size is None and (box.x_max > film.upright_size[0] + 1 or box.y_max > film.upright_size[1] + 1)
+        scaled = _scaled(box, size, film.upright_size)
+        told.box(film, cells["class_name"], scaled, where, frame="upright", reader=cells.get("rad_id"))
+    if outside > _MOST_OUTSIDE * boxes:
+        raise ArchiveError(
+            f"{outside} of {boxes} boxes of {table} reach out of their films, so the pictures are shrunk; put"
+            f" {name}_meta.csv (image_id, dim0, dim1: rows and columns of the DICOM) beside the table"
+        )
+    classes = sorted({finding for readers in seen.values() for found in readers.values() for finding in found})
+    return {
+        film: {finding: {reader: finding in found for reader, found in readers.items()} for finding in classes}
+        for film, readers in seen.items()
+    }
+
+
+def _sizes(table: Path) -> Sizes:
+    if not table.exists():
+        return {}
+    rows = csv_table(table, ("image_id", "dim0", "dim1"))
+    return {cells["image_id"]: (int(cells["dim1"]), int(cells["dim0"])) for _, cells in rows if cells["dim1"].isdigit()}
+
+
+def _size_of(cells: dict[str, str]) -> tuple[int, int] | None:
+    width, height = cells.get("width", ""), cells.get("height", "")
+    return (int(width), int(height)) if width.isdigit() and height.isdigit() else None
+
+
+def _scaled(box: Box, size: tuple[int, int] | None, film: tuple[int, int]) -> Box:
+    if size is None or size == film:
+        return box
+    across, down = film[0] / size[0], film[1] / size[1]
+    return Box(box.x_min * across, box.y_min * down, box.x_max * across, box.y_max * down)
+
+
+def _with_fracture(votes: Votes) -> Votes:
+    """With ``fracture``, which a reader has seen who has seen one of its kinds."""
+    kinds = [votes[kind] for kind in sorted(_FRACTURES) if kind in votes]
+    if not kinds:
+        return votes
+    readers = {reader for kind in kinds for reader in kind}
+    return {**votes, "fracture": {reader: any(kind.get(reader, False) for kind in kinds) for reader in sorted(readers)}}
+
+
+def _judged(readers: dict[str, bool]) -> Label:
+    """What several readers say together."""
+    share = sum(readers.values()) / len(readers)
+    if share in (0, 1):
+        return Label("present" if share else "absent")
+    if share > 1 / 2:
+        return Label("present", confidence=round(share, 4))
+    return Label("uncertain", confidence=round(1 - share, 4))

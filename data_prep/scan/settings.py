@@ -1,0 +1,18 @@
+"""Settings of the ``scan`` command."""
+
+from pathlib import Path
+from typing import Literal
+
+from data_prep.annotations.settings import ColumnSettings, LayoutName, TableSettings
+from data_prep.archive.settings import ReadSettings
+
+
+class ScanSettings(ReadSettings):
+    """How an archive is read into the private folder."""
+
+    key_file: Path | None = None
+    """File with the secret for pseudonyms; the environment variable MAE_RAD_KEY goes before it."""
+    layout: Literal[LayoutName, "auto"] | None = None
+    """Public data set whose tables are read too, see ``data_prep.public_datasets``; auto finds out which one it is."""
+    tables: TableSettings = TableSettings()
+    columns: ColumnSettings = ColumnSettings()

@@ -1,0 +1,107 @@
+"""``dataset.json`` and the card of a shard."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from data_prep.errors import ShardFormatError
+from data_prep.shard_format.folder_layout import FORMAT_VERSION
+from data_prep.shard_format.sidecar import ClosedModel, Split
+
+
+class ShardCard(ClosedModel):
+    """``<shard>.json``: written last, means that the shard is done."""
+
+    shard: str
+    config_sha256: str
+    inputs_sha256: str
+    """Of the planned units of this shard: another plan is another shard."""
+    tar_sha256: str
+    tar_size: int
+    index_sha256: str
+    films: int
+    rejects: list[tuple[int, str]]
+    """(manifest row, reason) for every file of this shard that became no film."""
+
+
+class FileCounts(ClosedModel):
+    """The ledger: in = written + rejected + dropped, in files."""
+
+    written: int
+    rejected: int
+    dropped: int
+
+
+class DatasetCard(ClosedModel):
+    """``dataset.json``: written last of all, means that the folder is complete."""
+
+    format_version: int
+    dataset_sha256: str
+    """Over the checksums of all shards in order: the identity that runs and resumes refer to."""
+    config: dict[str, Any]
+    config_sha256: str
+    key_fingerprint: str
+    files: FileCounts
+    reasons: dict[str, int]
+    films: dict[Split, int]
+    patients: dict[Split, int]
+    same_pixels: int = 0
+    """Films of this generation with the pixels of another, under another identifier (``same_pixels_as``)."""
+    same_pixels_across_splits: int = 0
+    """… in another split: training on one of them would leak into the evaluation of the other."""
+    shards: dict[str, str]
+    """Name of the tar → its SHA-256."""
+    plan_sha256: str = ""
+    """Of the plan that ``quarantined`` and ``retries`` belong to."""
+    quarantined: list[tuple[int, str]] = []
+    """(manifest row, reason) of files that are not tried again, since they have killed or stopped their decoder."""
+    retries: list[list[tuple[int, str]]] = []
+    """Of each generation of shards that ``retry`` has appended: the files that it took up, and why an earlier
+    generation had not taken them."""
+    after: str | None = None
+    """``dataset_sha256`` of the generation before this one; None for the first."""
+    deidentification: dict[str, str]
+    """PS3.15 Annex E profile and option codes → their meaning."""
+
+    def __str__(self) -> str:
+        """A table for a person."""
+        lines = [("films", self.files.written, f"in {len(self.shards)} shards")]
+        lines += [(f"  {split}", count, f"of {self.patients[split]} patients") for split, count in self.films.items()]
+        lines.append(("no films", self.files.rejected + self.files.dropped, ""))
+        lines += [(f"  {reason}", count, "") for reason, count in self.reasons.items()]
+        if self.same_pixels:
+            lines.append(("same pixels", self.same_pixels, f"{self.same_pixels_across_splits} across splits"))
+        table = "\n".join(f"{name:<30}{count:>10}  {note}".rstrip() for name, count, note in lines)
+        return f"{table}\ndataset {self.dataset_sha256}"
+
+
+def read_dataset_card(public: Path) -> DatasetCard:
+    """Read ``dataset.json`` of a complete public folder.
+
+    Raises:
+        ShardFormatError: no folder, not finished, damaged, or another format version.
+    """
+    path = public / "dataset.json"
+    if not public.is_dir():
+        raise ShardFormatError(f"shard folder {public} does not exist; make it with: python -m data_prep shard")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ShardFormatError(
+            f"{public} holds no dataset.json: it is no shard folder, or sharding has not finished;"
+            " run the same shard command again to finish it"
+        ) from None
+    except (OSError, ValueError):
+        raise ShardFormatError(f"{path} cannot be read; run the same shard command again to rewrite it") from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise ShardFormatError(
+            f"{public} has shard format version {version}, this release reads version {FORMAT_VERSION};"
+            " shard the archive again, or use the release that wrote it"
+        )
+    try:
+        return DatasetCard.model_validate(values)
+    except ValidationError:
+        raise ShardFormatError(f"{path} is damaged; run the same shard command again to rewrite it") from None

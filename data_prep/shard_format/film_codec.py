@@ -1,0 +1,118 @@
+"""How a film lies in a shard: lossless HTJ2K, or PNG or JPEG for other readers and small disks.
+
+Imported by ``mae_rad``.
+
+htj2k   JPEG 2000 part 15, reversible, with RPCL progression and tile-part lengths, as transfer syntax
+        1.2.840.10008.1.2.4.202 asks: every value, and half or quarter size from a part of the bytes. Never lossy: the
+        irreversible path wraps round at the top of the range.
+png     16 bits: every value, readable everywhere, larger and slower; a smaller size costs a whole decoding.
+jpeg    8 bits of the displayed film: small, readable everywhere; values and windows are gone for good.
+"""
+
+from typing import Literal
+
+import cv2
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.shard_format.htj2k import decode_htj2k
+
+Codec = Literal["htj2k", "png", "jpeg"]
+
+MAX_BITS = 15
+"""Reduced decoding leaves the range by a little in both directions; one spare bit tells above from below."""
+JPEG_QUALITY = 95
+
+_LEVELS = 5
+_WRAPPED = 3 << 14
+"""Reduced values from here up are undershoots of zero that have wrapped round; overshoots of 15 bits stay below."""
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_JPEG_REDUCED = (
+    cv2.IMREAD_GRAYSCALE,
+    cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    cv2.IMREAD_REDUCED_GRAYSCALE_8,
+)
+
+
+def encode_film(values: NDArray[np.uint16], codec: Codec = "htj2k") -> bytes:
+    """Encode shard values [rows, columns] of at most 15 significant bits; 8 for jpeg.
+
+    Raises:
+        ValueError: not a two-dimensional uint16 array, or a value of too many bits.
+    """
+    if values.ndim != 2 or values.dtype != np.uint16 or values.size == 0:
+        raise ValueError(f"a film is a two-dimensional uint16 array, not {values.dtype} of shape {values.shape}")
+    bits = 8 if codec == "jpeg" else MAX_BITS
+    if int(values.max()) >> bits:
+        raise ValueError(f"a film has at most {bits} significant bits as {codec}")
+    values = np.ascontiguousarray(values)
+    if codec == "png":
+        return bytes(imagecodecs.png_encode(values, level=1))
+    if codec == "jpeg":
+        return bytes(imagecodecs.jpeg8_encode(values.astype(np.uint8), level=JPEG_QUALITY))
+    return bytes(imagecodecs.htj2k_encode(values, reversible=True, tlm=True, resolutions=_LEVELS))
+
+
+def codec_of(stream: bytes) -> Codec:
+    """Tell the codec of a film by its first bytes."""
+    if stream.startswith(_PNG):
+        return "png"
+    return "jpeg" if stream.startswith(_JPEG) else "htj2k"
+
+
+def decode_film(stream: bytes, *, bits: int, reduction: int = 0) -> NDArray[np.uint16]:
+    """Decode to [ceil(rows / 2**reduction), ceil(columns / 2**reduction)] uint16 in ``[0, 2**bits)``.
+
+    The reduced image of HTJ2K is the low-pass band of the wavelet transform, not an area mean. At sharp edges it leaves
+    the range, measured by up to a fifth: what lies above is clipped to white, and what lies below, where the decoder
+    wraps round, to black. That of JPEG is the low frequencies of its blocks, that of PNG the area mean.
+
+    Raises:
+        Exception: whatever the codec raises on damaged streams.
+    """
+    codec = codec_of(stream)
+    if codec == "htj2k":
+        return _decode_htj2k(stream, bits, reduction)
+    if codec == "png":
+        return _halved(np.asarray(imagecodecs.png_decode(stream)), reduction)
+    level = min(reduction, len(_JPEG_REDUCED) - 1)
+    decoded = cv2.imdecode(np.frombuffer(stream, np.uint8), _JPEG_REDUCED[level])
+    if decoded is None:
+        raise ValueError("damaged JPEG stream")
+    return _halved(decoded.astype(np.uint16), reduction - level)
+
+
+def reduction_for(rows: int, columns: int, target_rows: int, target_columns: int) -> int:
+    """The largest reduction whose image is still at least as large as the target in both directions.
+
+    A pure function of stored and target size, the same in training, embedding and prediction: it changes results.
+    """
+    reduction = 0
+    while (
+        reduction < _LEVELS
+        and -(-rows // 2 ** (reduction + 1)) >= target_rows
+        and -(-columns // 2 ** (reduction + 1)) >= target_columns
+    ):
+        reduction += 1
+    return reduction
+
+
+def _decode_htj2k(stream: bytes, bits: int, reduction: int) -> NDArray[np.uint16]:
+    decoded = np.asarray(decode_htj2k(stream, skipres=reduction or None), dtype=np.uint16)
+    if reduction == 0:
+        return decoded
+    below = decoded >= _WRAPPED
+    clipped = np.minimum(decoded, np.uint16(2**bits - 1))
+    if below.any():
+        clipped[below] = 0
+    return clipped
+
+
+def _halved(values: NDArray[np.uint16], times: int) -> NDArray[np.uint16]:
+    """The area mean, each side halved so many times and rounded up."""
+    if times == 0:
+        return values
+    rows, columns = (-(-side // 2**times) for side in values.shape)
+    return np.asarray(cv2.resize(values, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint16)

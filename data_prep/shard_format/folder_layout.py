@@ -1,0 +1,16 @@
+"""Files of a public folder, and the version of their format."""
+
+from collections.abc import Mapping
+from typing import Any
+
+FORMAT_VERSION = 2
+
+FILM_SUFFIXES = {"htj2k": "j2c", "png": "png", "jpeg": "jpg"}
+"""Codec of the films (``codec`` of the settings) → suffix of their members."""
+
+SIDECAR_SUFFIX = "json"
+
+
+def film_suffix(config: Mapping[str, Any]) -> str:
+    """Suffix of the films of a folder, by ``config`` of its card."""
+    return FILM_SUFFIXES[config.get("codec", "htj2k")]

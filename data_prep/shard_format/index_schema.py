@@ -1,0 +1,62 @@
+"""Columns of ``index.parquet`` and ``rejects.parquet``."""
+
+import pyarrow as pa
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("shard", pa.string()),
+        ("film_offset", pa.int64()),
+        ("film_size", pa.int64()),
+        ("sidecar_offset", pa.int64()),
+        ("sidecar_size", pa.int64()),
+        ("frame", pa.int16()),
+        ("patient", pa.string()),
+        ("study", pa.string()),
+        ("series", pa.string()),
+        ("site", pa.string()),
+        ("patient_known", pa.bool_()),
+        ("study_day", pa.int32()),
+        ("split", pa.string()),
+        ("body_part", pa.string()),
+        ("view", pa.string()),
+        ("laterality", pa.string()),
+        ("sex", pa.string()),
+        ("age_years", pa.int16()),
+        ("manufacturer", pa.string()),
+        ("model", pa.string()),
+        ("bits_stored", pa.int16()),
+        ("photometric", pa.string()),
+        ("presentation_intent", pa.string()),
+        ("rows", pa.int32()),
+        ("columns", pa.int32()),
+        ("source_rows", pa.int32()),
+        ("source_columns", pa.int32()),
+        ("pixel_spacing_mm", pa.list_(pa.float32())),
+        ("pixel_spacing_from", pa.string()),
+        ("display_source", pa.string()),
+        ("display_invert", pa.bool_()),
+        ("provenance", pa.list_(pa.string())),
+        ("polarity_suspect", pa.bool_()),
+        ("pixel_sha256", pa.string()),
+        ("same_pixels_as", pa.string()),
+        ("content_fraction", pa.float32()),
+        ("clipped_low", pa.float32()),
+        ("clipped_high", pa.float32()),
+        ("perceptual_hash", pa.uint64()),
+    ]
+)
+"""The columns behind ``provenance`` are what only the pixels tell; training filters on them.
+
+polarity_suspect    the film looks as if black and white were exchanged
+pixel_sha256        equal for films of equal source size and equal values in the shards (of jpeg: before the display)
+same_pixels_as      key of another film with equal pixels, for all such films but one (same_pixels of index.py);
+                    null in the table of a shard, which knows nothing of others
+content_fraction    part of the film that its content mask takes for anatomy
+clipped_low         part of the content at the dark end of the display, within 0.2 % of the range
+clipped_high        … and at its bright end
+perceptual_hash     64 bits, of which near duplicates share nearly all: see ``perceptual_hash.py``
+"""
+
+REJECTS_SCHEMA = pa.schema([("row", pa.int64()), ("reason", pa.string())])
+"""``row`` is the row of the private manifest: it names no file."""

@@ -1,0 +1,267 @@
+"""Read a public folder back: checksums, tables, tars, sidecars and every film. Problems name shards and keys only."""
+
+import hashlib
+import tarfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from data_prep.errors import DROPPED, ShardFormatError
+from data_prep.film.sample import pixel_sha256
+from data_prep.runtime.progress import Progress
+from data_prep.runtime.worker_pool import spawn_pool
+from data_prep.shard_format.apply_display import display_table
+from data_prep.shard_format.content_mask_bits import pack_mask, unpack_mask
+from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dataset_card
+from data_prep.shard_format.film_codec import codec_of, decode_film
+from data_prep.shard_format.folder_layout import FORMAT_VERSION, SIDECAR_SUFFIX, film_suffix
+from data_prep.shard_format.index import across_splits, read_index, same_pixels
+from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
+from data_prep.shard_format.label_tables import (
+    AGREEMENT_FILE,
+    AGREEMENT_SCHEMA,
+    BOXES_FILE,
+    LABELS_FILE,
+    STATISTICS_FILE,
+    STATISTICS_SCHEMA,
+    read_boxes,
+    read_labels,
+)
+from data_prep.shard_format.sidecar import SPLITS, Sidecar
+from data_prep.sharding.merged_tables import dataset_sha256, written_files
+from data_prep.sharding.shard_pool import processes
+
+_MAX_SHOWN = 20
+"""Problems of one shard that are told; a damaged tar would bring thousands."""
+
+
+def verify(public: Path) -> list[str]:
+    """All problems of a complete public folder; none means that it is sound.
+
+    Raises:
+        ShardFormatError: the folder does not exist, is not finished, or has another format version.
+    """
+    card = read_dataset_card(public)
+    problems = _folder_problems(public, card)
+    problems += _shard_problems(public, card)
+    index = _read(public / "index.parquet", INDEX_SCHEMA)
+    rejects = _read(public / "rejects.parquet", REJECTS_SCHEMA)
+    if index is None or rejects is None:
+        return [*problems, "index.parquet or rejects.parquet is missing or damaged; run the same shard command again"]
+    parts = [_read(public / f"{Path(name).stem}.parquet", INDEX_SCHEMA) for name in sorted(card.shards)]
+    whole = [part for part in parts if part is not None]
+    if not index.equals(same_pixels(pa.concat_tables(whole or [INDEX_SCHEMA.empty_table()]))):
+        problems.append("index.parquet: not the rows of the shards, in their order")
+    for name, read in ((LABELS_FILE, read_labels), (BOXES_FILE, read_boxes)):
+        try:
+            read(public)
+        except ShardFormatError:
+            problems.append(f"{name}: damaged; write it again with: python -m data_prep label")
+    for name, schema in ((STATISTICS_FILE, STATISTICS_SCHEMA), (AGREEMENT_FILE, AGREEMENT_SCHEMA)):
+        if (public / name).exists() and _read(public / name, schema) is None:
+            problems.append(f"{name}: damaged; write it again with: python -m data_prep label")
+    return problems + _table_problems(card, index, rejects)
+
+
+def _folder_problems(public: Path, card: DatasetCard) -> list[str]:
+    planned = {Path(name).stem for name in card.shards}
+    found = [path for suffix in ("tar", "parquet", "json") for path in public.glob(f"*-*.{suffix}")]
+    problems = [f"{path.name}: not in dataset.json" for path in sorted(found) if path.stem not in planned]
+    problems += [f"{path.name}: left by an interrupted command" for path in sorted(public.glob(".*.part"))]
+    if card.dataset_sha256 != dataset_sha256(card.shards):
+        problems.append("dataset.json: dataset_sha256 does not belong to its shards")
+    return problems
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table | None:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException):
+        return None
+    return table if table.schema.equals(schema) else None
+
+
+def verify_together(public: Path) -> list[str]:
+    """Problems of the generations of a folder that none of them has alone: a film twice, a patient in two splits.
+
+    Raises:
+        ShardFormatError: as :func:`verify`.
+    """
+    return _repeated(read_index(public, ["key", "split", "patient"]))
+
+
+def _repeated(index: pa.Table) -> list[str]:
+    """Films that are there twice, and patients who are in two splits."""
+    keys = index["key"].value_counts().to_pylist()
+    problems = [f"{one['values']}: in the index {one['counts']} times" for one in keys if one["counts"] > 1]
+    pairs = index.group_by(["patient", "split"]).aggregate([]).sort_by([("patient", "ascending")])
+    split_of: dict[str, list[str]] = defaultdict(list)
+    for patient, split in zip(pairs["patient"].to_pylist(), pairs["split"].to_pylist(), strict=True):
+        split_of[patient].append(split)
+    return problems + [
+        f"patient {patient}: in the splits {', '.join(sorted(found))}"
+        for patient, found in split_of.items()
+        if len(found) > 1
+    ]
+
+
+def _table_problems(card: DatasetCard, index: pa.Table, rejects: pa.Table) -> list[str]:
+    keys, splits = (index[name].to_pylist() for name in ("key", "split"))
+    problems = _repeated(index)
+    known = index["patient_known"].to_pylist()
+    problems += [
+        f"{key}: of an unknown patient, but in {split}"
+        for key, split, sure in zip(keys, splits, known, strict=True)
+        if not sure and split != "train"
+    ]
+    reasons = Counter(rejects["reason"].to_pylist())
+    dropped = sum(count for reason, count in reasons.items() if reason in DROPPED)
+    counted = {
+        "files.written": (card.files.written, written_files(index)),
+        "files.rejected": (card.files.rejected, rejects.num_rows - dropped),
+        "files.dropped": (card.files.dropped, dropped),
+        "same_pixels": (card.same_pixels, len(keys) - index["same_pixels_as"].null_count),
+        "same_pixels_across_splits": (card.same_pixels_across_splits, across_splits(index)),
+        "reasons": (card.reasons, dict(reasons)),
+        "films": (card.films, {split: splits.count(split) for split in SPLITS}),
+        "patients": (card.patients, {split: _patients(index, split) for split in SPLITS}),
+    }
+    problems += [
+        f"dataset.json: {name} is {said}, the tables say {found}"
+        for name, (said, found) in counted.items()
+        if said != found
+    ]
+    return problems
+
+
+def _patients(index: pa.Table, split: str) -> int:
+    return int(pc.count_distinct(index["patient"].filter(pc.equal(index["split"], split))).as_py())
+
+
+def _shard_problems(public: Path, card: DatasetCard) -> Iterator[str]:
+    names = sorted(card.shards)
+    check = partial(check_shard, public, config_sha256=card.config_sha256, suffix=film_suffix(card.config))
+    hashes = [card.shards[name] for name in names]
+    progress = Progress("verify", "shards", len(names))
+    workers = processes(0, len(names))
+    pool = spawn_pool(workers) if workers > 1 else None
+    try:
+        for found in (pool.map if pool else map)(check, names, hashes):
+            yield from found
+            progress.add()
+    finally:
+        if pool:
+            pool.shutdown(cancel_futures=True)
+        progress.close()
+
+
+def check_shard(public: Path, name: str, sha256: str, *, config_sha256: str, suffix: str) -> list[str]:
+    """Problems of one shard.
+
+    Args:
+        public: the folder.
+        name: file name of the tar.
+        sha256: of the tar, as ``dataset.json`` has it.
+        config_sha256: as ``dataset.json`` has it.
+        suffix: of its films.
+    """
+    stem = name.removesuffix(".tar")
+    index = _read(public / f"{stem}.parquet", INDEX_SCHEMA)
+    try:
+        card = ShardCard.model_validate_json((public / f"{stem}.json").read_bytes())
+        part = (public / f"{stem}.parquet").read_bytes()
+        with (public / name).open("rb") as tar:
+            found = hashlib.file_digest(tar, "sha256").hexdigest()
+            facts = {
+                "SHA-256 of the tar": (found, sha256),
+                "SHA-256 of the tar on its card": (card.tar_sha256, sha256),
+                "size of the tar": (tar.tell(), card.tar_size),
+                "SHA-256 of its parquet": (hashlib.sha256(part).hexdigest(), card.index_sha256),
+                "SHA-256 of the settings": (card.config_sha256, config_sha256),
+                "number of films": (-1 if index is None else index.num_rows, card.films),
+            }
+            problems = [f"{name}: {what} is {is_}, not {said}" for what, (is_, said) in facts.items() if is_ != said]
+            if index is not None and not problems:  # damaged bytes can kill a decoder, and are written anew anyway
+                problems += _tar_problems(name, tar, index.to_pylist(), suffix)
+    except (OSError, ValidationError):
+        return [f"{name}: tar, parquet or card is missing or damaged"]
+    if len(problems) > _MAX_SHOWN:
+        problems = [*problems[:_MAX_SHOWN], f"{name}: {len(problems) - _MAX_SHOWN} more problems"]
+    return problems
+
+
+def _tar_problems(name: str, tar: BinaryIO, rows: Sequence[dict[str, Any]], film_suffix: str) -> list[str]:
+    expected = [
+        (f"{row['key']}.{suffix}", row[f"{kind}_offset"], row[f"{kind}_size"])
+        for row in rows
+        for kind, suffix in (("film", film_suffix), ("sidecar", SIDECAR_SUFFIX))
+    ]
+    tar.seek(0)
+    try:
+        with tarfile.open(fileobj=tar) as opened:
+            members = [(member.name, member.offset_data, member.size) for member in opened]
+    except tarfile.TarError:
+        return [f"{name}: no tar"]
+    problems = [] if members == expected else [f"{name}: the members of the tar are not those of the index"]
+    for row in rows:
+        problems += [f"{name} {row['key']}: {problem}" for problem in _film_problems(name, tar, row)]
+    return problems
+
+
+def _member(tar: BinaryIO, row: dict[str, Any], kind: str) -> bytes:
+    tar.seek(row[f"{kind}_offset"])
+    return tar.read(row[f"{kind}_size"])
+
+
+def _film_problems(name: str, tar: BinaryIO, row: dict[str, Any]) -> Iterator[str]:
+    try:
+        sidecar = Sidecar.model_validate_json(_member(tar, row, "sidecar"))
+        mask = unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns)
+        table = display_table(sidecar.display)
+    except ValueError:
+        yield "the sidecar is damaged"
+        return
+    if sidecar.format_version != FORMAT_VERSION:
+        yield f"the sidecar has format version {sidecar.format_version}"
+    if not name.startswith(f"{sidecar.split}-"):
+        yield f"a film of {sidecar.split}"
+    if pack_mask(mask) != sidecar.content_mask or not mask.any():
+        yield "the content mask is damaged"
+    if len(table) != 2**sidecar.display.bits or table.min() == table.max():
+        yield "the display shows nothing"
+    if row["shard"] != name:
+        yield "the index has it in another shard"
+    if differing := _differing(sidecar, row):
+        yield f"index and sidecar differ in {', '.join(differing)}"
+    try:
+        stream = _member(tar, row, "film")
+        values = decode_film(stream, bits=sidecar.display.bits)
+    except Exception:  # codecs raise whatever damaged data make them stumble over
+        yield "the film cannot be decoded"
+        return
+    if values.shape != (sidecar.rows, sidecar.columns):
+        said = f"{sidecar.rows} x {sidecar.columns}"
+        yield f"the film has {values.shape[0]} x {values.shape[1]} pixels, the sidecar says {said}"
+    if int(values.max()) >> sidecar.display.bits:
+        yield f"the film has values of more than {sidecar.display.bits} bits"
+    source = (sidecar.source_rows, sidecar.source_columns)
+    if codec_of(stream) != "jpeg" and pixel_sha256(values, source) != sidecar.pixel_sha256:
+        yield "the film has other pixels than its checksum"
+
+
+def _differing(sidecar: Sidecar, row: dict[str, Any]) -> list[str]:
+    """Columns of the index that are not what the sidecar says."""
+    said = sidecar.model_dump()
+    spacing = said["pixel_spacing_mm"]
+    said["pixel_spacing_mm"] = None if spacing is None else np.array(spacing, dtype=np.float32).tolist()
+    said |= {"display_source": sidecar.display.source, "display_invert": sidecar.display.invert}
+    said["provenance"] = list(sidecar.display.provenance)
+    return [column for column in INDEX_SCHEMA.names if column in said and said[column] != row[column]]

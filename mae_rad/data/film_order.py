@@ -1,0 +1,69 @@
+"""The order of films: arithmetic in (seed, epoch), the same for any number of ranks and workers."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mae_rad.data.seeded_random import counted
+
+
+class Draw(NamedTuple):
+    """One film to be drawn: which row, the optimiser step, and the place that its randomness is counted from."""
+
+    step: int
+    epoch: int
+    position: int
+    row: int
+
+
+class Order:
+    """Endless sequence of global batches over ``films`` rows.
+
+    Args:
+        films: number of rows.
+        seed: of the run.
+        global_batch: films per optimiser step over all ranks; what is left of an epoch is dropped and mixed anew.
+        weights: [films] relative frequency of each row, or None for every film once per epoch.
+
+    Raises:
+        ValueError: fewer films than one global batch.
+    """
+
+    def __init__(self, films: int, seed: int, global_batch: int, weights: NDArray[np.float64] | None = None) -> None:
+        if films < global_batch:
+            raise ValueError(f"{films} films do not fill one global batch of {global_batch}")
+        self.films, self.seed, self.global_batch = films, seed, global_batch
+        self.steps_per_epoch = films // global_batch
+        self._weights = None if weights is None else weights / weights.sum()
+        self._cached: tuple[int, NDArray[np.int64]] | None = None
+
+    def rows(self, epoch: int) -> NDArray[np.int64]:
+        """[films] rows in the order of ``epoch``; with weights some come several times and some not at all."""
+        if self._cached is None or self._cached[0] != epoch:
+            generator = counted("order", self.seed, epoch)
+            permuted = generator.permutation(self.films)
+            if self._weights is not None:  # systematic resampling: counts are right to within one film
+                edges = np.cumsum(self._weights[permuted])
+                points = (np.arange(self.films) + generator.random()) / self.films
+                chosen = np.minimum(np.searchsorted(edges, points, side="right"), self.films - 1)
+                permuted = generator.permutation(permuted[chosen])
+            self._cached = (epoch, permuted)
+        return self._cached[1]
+
+    def step(self, step: int) -> list[Draw]:
+        """The global batch of optimiser step ``step`` (counted from 0 over the whole run)."""
+        epoch, inside = divmod(step, self.steps_per_epoch)
+        start = inside * self.global_batch
+        rows = self.rows(epoch)[start : start + self.global_batch]
+        return [Draw(step, epoch, start + i, int(row)) for i, row in enumerate(rows)]
+
+    def micro_batches(
+        self, first_step: int, last_step: int, *, rank: int, world: int, micro: int
+    ) -> Iterator[list[Draw]]:
+        """What ``rank`` draws for the steps in [first_step, last_step), one list per forward pass."""
+        for step in range(first_step, last_step):
+            draws = self.step(step)
+            for start in range(rank * micro, self.global_batch, world * micro):
+                yield draws[start : start + micro]

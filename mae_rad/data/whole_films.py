@@ -1,0 +1,70 @@
+"""Batches of whole films, every film once, grouped by the grid of their patches."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from mae_rad.data.batch import Patches
+from mae_rad.data.loader import as_it_is
+from mae_rad.data.patch_layout import grid_of
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.data.views import FilmPatches, stack, whole_film
+from mae_rad.data.worker_start import WAITING, begin_worker, processes
+from mae_rad.errors import ShardFormatError
+
+
+class WholeFilms(Dataset[tuple[int, FilmPatches | ShardFormatError]]):
+    """Maps a place among ``rows`` to every patch of that film at ``tokens`` content patches."""
+
+    def __init__(self, index: ShardIndex, rows: NDArray[np.int64], *, tokens: int, patch: int) -> None:
+        self._index, self._rows, self._tokens, self._patch = index, rows, tokens, patch
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: int) -> tuple[int, FilmPatches | ShardFormatError]:
+        row = int(self._rows[place])
+        try:
+            return row, whole_film(self._index.film(row), self._tokens, self._patch)
+        except Exception as error:  # a decoder may raise anything; what a worker raises comes out as a traceback
+            return row, ShardFormatError(
+                f"film {self._index.key(row)} cannot be embedded ({type(error).__name__});"
+                " check the shards with `python -m data_prep verify`"
+            )
+
+
+def whole_film_batches(
+    index: ShardIndex, *, tokens: int, patch: int, batch: int, workers: int, rows: NDArray[np.int64] | None = None
+) -> Iterator[tuple[list[int], Patches]]:
+    """Every film of ``rows`` (by default all) once, in batches of films of equal grid: no padding, whatever the shapes.
+
+    A batch is full, except those at the end, and where films of many shapes are waiting for their like.
+    """
+    loader = DataLoader(
+        WholeFilms(index, np.arange(len(index)) if rows is None else rows, tokens=tokens, patch=patch),
+        batch_size=None,
+        collate_fn=as_it_is,
+        num_workers=workers,
+        prefetch_factor=2 * batch if workers else None,
+        multiprocessing_context=processes(workers),
+        worker_init_fn=begin_worker,
+    )
+    waiting: dict[tuple[int, int], list[tuple[int, FilmPatches]]] = {}
+    for row, patches in loader:
+        if isinstance(patches, ShardFormatError):
+            raise patches
+        grid = grid_of(len(patches.coords), patches.size)
+        group = waiting.setdefault(grid, [])
+        group.append((row, patches))
+        if len(group) == batch:
+            yield _rows_and_patches(waiting.pop(grid))
+        elif sum(map(len, waiting.values())) >= WAITING * batch:
+            yield _rows_and_patches(waiting.pop(max(waiting, key=lambda one: len(waiting[one]))))
+    for group in waiting.values():
+        yield _rows_and_patches(group)
+
+
+def _rows_and_patches(group: Sequence[tuple[int, FilmPatches]]) -> tuple[list[int], Patches]:
+    return [row for row, _ in group], stack([patches for _, patches in group])

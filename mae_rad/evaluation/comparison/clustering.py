@@ -1,0 +1,85 @@
+"""Clustering: do the clusters that k-means finds in the vectors agree with body part and view?
+
+Legend: N films, K clusters, C classes, R weightings. With weights of one the metrics equal scikit-learn's.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+
+from mae_rad.data.seeded_random import counted
+from mae_rad.embedding.standardised_rows import Standardised, scale_of
+from mae_rad.evaluation.comparison.differences import ComparedMetric
+from mae_rad.evaluation.comparison.embed_candidates import Encoded
+from mae_rad.evaluation.comparison.tasks import ProbeTask
+from mae_rad.evaluation.statistics.metrics import Estimate, Floats
+
+MOST_FILMS = 20_000
+_STARTS = 4
+
+
+def measure_clustering(
+    task: ProbeTask, encoders: Sequence[Encoded], seed: int, *, tokens: int, pool: str, pools: dict[str, str]
+) -> Iterator[ComparedMetric]:
+    """Agreement of as many clusters as ``task`` has classes with these, on its test films."""
+    places = task.places("test")
+    places = np.sort(counted("clustering", seed, task.name).permutation(places)[:MOST_FILMS])
+    y, clusters = task.y[places], {}
+    for encoder in encoders:
+        vectors = encoder.vectors(tokens, pool, task.rows[places])
+        x = Standardised(vectors, scale_of(vectors), unit=True).array()
+        clusters[encoder.name] = KMeans(len(task.classes), n_init=_STARTS, random_state=seed).fit(x).labels_
+    for metric, agreement in {"nmi": normalised_mutual_information, "ari": adjusted_rand_index}.items():
+        yield ComparedMetric(
+            task=task.name,
+            probe="clustering",
+            metric=metric,
+            tokens=tokens,
+            pools=pools,
+            patients=task.patients[places],
+            estimates={name: [_estimate(agreement, y, labels)] for name, labels in clusters.items()},
+            notes=dict.fromkeys(clusters, f"k-means, k = {len(task.classes)}, best of {_STARTS} starts"),
+            biased=True,
+        )
+
+
+def normalised_mutual_information(table: Floats) -> Floats:
+    """[R] mutual information over the mean of both entropies, of contingency tables [R, K, C]."""
+    joint = table / table.sum(axis=(1, 2), keepdims=True)
+    clusters, classes = joint.sum(axis=2), joint.sum(axis=1)
+    entropy_k, entropy_c = _entropy(clusters), _entropy(classes)
+    mutual = entropy_k + entropy_c - _entropy(joint.reshape(len(joint), -1))
+    mean = (entropy_k + entropy_c) / 2
+    return np.asarray(np.divide(np.maximum(mutual, 0), mean, out=np.ones_like(mean), where=mean > 0))
+
+
+def adjusted_rand_index(table: Floats) -> Floats:
+    """[R] pairs on which clusters and classes agree, over what chance gives, of contingency tables [R, K, C]."""
+    both = _pairs(table).sum(axis=(1, 2))
+    clusters, classes = _pairs(table.sum(axis=2)).sum(axis=1), _pairs(table.sum(axis=1)).sum(axis=1)
+    expected = clusters * classes / _pairs(table.sum(axis=(1, 2)))
+    most = (clusters + classes) / 2
+    return np.asarray(np.divide(both - expected, most - expected, out=np.ones_like(most), where=most != expected))
+
+
+def contingency(y: NDArray[np.int64], clusters: NDArray[np.int64], weights: Floats) -> Floats:
+    """[R, K, C] weight of the films of every cluster and class."""
+    shape = int(clusters.max()) + 1, int(y.max()) + 1
+    cell = clusters.astype(np.int64) * shape[1] + y
+    member = np.zeros((len(y), shape[0] * shape[1]))
+    member[np.arange(len(y)), cell] = 1
+    return np.asarray((weights @ member).reshape(-1, *shape))
+
+
+def _estimate(agreement: Estimate, y: NDArray[np.int64], clusters: NDArray[np.int64]) -> Estimate:
+    return lambda weights: agreement(contingency(y, clusters, weights))
+
+
+def _entropy(p: Floats) -> Floats:
+    return np.asarray(-(p * np.log(np.where(p > 0, p, 1))).sum(axis=1))
+
+
+def _pairs(count: Floats) -> Floats:
+    return count * (count - 1) / 2

@@ -1,0 +1,108 @@
+"""Principal components of the pixels themselves: what a comparison of encoders has to beat without any encoder."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from data_prep.runtime.progress import Progress
+from data_prep.shard_format.apply_display import display_table
+from mae_rad.data.patch_layout import square_layout
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.data.views import pad_to_square
+from mae_rad.data.worker_start import begin_worker, processes
+from mae_rad.embedding.standardised_rows import Vectors, scale_of
+from mae_rad.embedding.vector_store import FeatureStore, Pools
+from mae_rad.errors import ShardFormatError
+
+SIDE = 32
+"""Pixels of the shrunken film; its longer side, the rest of the square is black."""
+_CELL = 8
+_BATCH = 256
+
+
+class _Shrunken(Dataset[tuple[int, NDArray[np.float32] | ShardFormatError]]):
+    """Maps a place among ``rows`` to the film's display values, SIDE × SIDE, in [0, 1]."""
+
+    def __init__(self, index: ShardIndex, rows: NDArray[np.int64]) -> None:
+        self._index, self._rows = index, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: int) -> tuple[int, NDArray[np.float32] | ShardFormatError]:
+        row = int(self._rows[place])
+        try:
+            return row, shrunken(self._index, row)
+        except Exception as error:  # a decoder may raise anything; what a worker raises comes out as a traceback
+            return row, ShardFormatError(
+                f"film {self._index.key(row)} cannot be read ({type(error).__name__});"
+                " check the shards with `python -m data_prep verify`"
+            )
+
+
+def shrunken(index: ShardIndex, row: int) -> NDArray[np.float32]:
+    """[SIDE * SIDE] display values in [0, 1] of the whole film."""
+    film = index.film(row)
+    tokens = (SIDE // _CELL) ** 2
+    layout = square_layout(film.sidecar.rows, film.sidecar.columns, tokens, _CELL)
+    image = display_table(film.sidecar.display)[film.values(layout, _CELL)]
+    square, _, _ = pad_to_square(image, np.ones(layout.grid, dtype=np.bool_), layout, tokens)
+    return np.asarray(square.reshape(-1) / 65535, dtype=np.float32)
+
+
+def pixel_store(index: ShardIndex, cache: Path, workers: int) -> FeatureStore:
+    """The shrunken films of ``index``, found in ``cache`` or read.
+
+    Raises:
+        ShardFormatError: a film cannot be read.
+    """
+    identity = {"pixels": f"{SIDE} x {SIDE}", "dataset_sha256": index.dataset_sha256}
+    store = FeatureStore(cache, identity, len(index), Pools(SIDE * SIDE, double=False))
+    missing = store.missing()
+    progress = Progress("shrink", "films", len(index), done=len(index) - len(missing))
+    films = DataLoader(
+        _Shrunken(index, missing),
+        batch_size=_BATCH,
+        collate_fn=list,
+        num_workers=workers,
+        multiprocessing_context=processes(workers),
+        worker_init_fn=begin_worker,
+    )
+    try:
+        for batch in films if len(missing) else ():
+            rows, values = [row for row, _ in batch], []
+            for _, value in batch:
+                if isinstance(value, ShardFormatError):
+                    raise value
+                values.append(value)
+            store.write(np.array(rows), np.stack(values), "raw pixels")
+            progress.add(len(rows))
+    finally:
+        store.flush()
+    if len(missing):
+        progress.close()
+    return store
+
+
+def principal_components(
+    pixels: FeatureStore, fitted: NDArray[np.int64], components: int, index: ShardIndex, cache: Path
+) -> FeatureStore:
+    """Projections of all films on the first components of the films ``fitted``, not whitened."""
+    digest = hashlib.sha256(np.ascontiguousarray(fitted).tobytes()).hexdigest()
+    identity = {"pixels": f"{SIDE} x {SIDE}", "fitted": digest, "dataset_sha256": index.dataset_sha256}
+    store = FeatureStore(cache, identity, len(index), Pools(components, double=False))
+    if not len(store.missing()):
+        return store
+    matrix = pixels.vectors("none")
+    scale = scale_of(Vectors(matrix, fitted))
+    mean, products = scale.mean.astype(np.float32), np.zeros((SIDE * SIDE, SIDE * SIDE))
+    for _, block in Vectors(matrix, fitted).blocks():
+        products += (block - mean).T @ (block - mean)
+    axes = np.linalg.eigh(products)[1][:, : -components - 1 : -1].astype(np.float32)
+    for here, block in Vectors(matrix, np.arange(len(index))).blocks():
+        store.write(np.arange(here.start, here.stop), np.asarray((block - mean) @ axes, np.float32), "raw pixels")
+    store.flush()
+    return store

@@ -1,0 +1,68 @@
+"""The FROC curve of each label with its band over patients, as a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mae_rad.evaluation.detection.froc import RATES, rank_centres, sensitivities
+from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
+from mae_rad.evaluation.statistics.intervals import LEVEL, resamples
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_CURVE = np.geomspace(1 / 16, 16, 97)
+
+
+def draw_froc(
+    labels: Mapping[str, Sequence[FilmDetections]],
+    patients: Mapping[str, NDArray[np.int64]],
+    path: Path,
+    *,
+    split: str,
+    repetitions: int,
+    seed: int = 0,
+) -> None:
+    """Draw sensitivity against false positives per film.
+
+    Args:
+        labels: name → its films.
+        patients: name → number of the patient of each of them.
+        path: PNG file.
+        split: of the films.
+        repetitions: bootstrap resamples of the patients.
+        seed: of the resamples.
+    """
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    axes = figure.subplots()
+    for number, (label, films) in enumerate(labels.items()):
+        ranking, colour = rank_centres(films), _COLOURS[number % len(_COLOURS)]
+        objects = int(ranking.objects.sum())
+        if objects == 0:
+            continue
+        curve = sensitivities(ranking, np.ones((1, len(films))), _CURVE.tolist())[0]
+        drawn = np.concatenate(
+            [
+                sensitivities(ranking, weights, _CURVE.tolist())
+                for weights in resamples(patients[label], repetitions=repetitions, seed=seed)
+            ]
+        )
+        low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        axes.fill_between(_CURVE, low, high, color=colour, alpha=0.2, linewidth=0)
+        people = len(np.unique(patients[label]))
+        axes.plot(_CURVE, curve, color=colour, label=f"{label}: {objects} boxes, {len(films)} films, {people} patients")
+        at_rates = sensitivities(ranking, np.ones((1, len(films))), RATES)[0]
+        axes.plot(RATES, at_rates, color=colour, marker="o", linestyle="", clip_on=False)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
+    axes.set_xlim(_CURVE[0], _CURVE[-1])
+    axes.set_ylim(0, 1)
+    axes.set_xlabel(f"false positives per film, {split} films")
+    axes.set_ylabel(f"sensitivity, with {LEVEL:.0%} band over patients")
+    axes.grid(color="#dddddd")
+    if axes.lines:
+        axes.legend(loc="upper left", frameon=False)
+    else:
+        axes.text(0.5, 0.5, f"no {split} film has a box", transform=axes.transAxes, ha="center")
+    figure.savefig(path, dpi=130)

@@ -1,0 +1,91 @@
+"""The comparison as text: for a terminal the headline numbers and how to read them, as CSV all of them."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from mae_rad.evaluation.report import verdict_sentences
+from mae_rad.evaluation.report.facts import Facts, TaskFacts
+from mae_rad.evaluation.results.display_names import interval_text, metric_of, probe_name
+from mae_rad.evaluation.results.queries import Reading
+from mae_rad.evaluation.results.rows import FLOOR, Row
+
+_WIDTH = 52
+
+
+def format_table(reading: Reading, facts: Facts) -> str:
+    """The encoders, every task with its metric and differences, what was left out, and how to read the numbers.
+
+    Of differences it has those to the floor and those that the answer is about; the report has all.
+    """
+    seen = {True: "; trained on other films, perhaps of the test patients", False: ""}
+    encoders = [f"  {encoder.name}: {encoder.about}{seen[encoder.other_films]}" for encoder in facts.encoders]
+    blocks = ["Encoders\n" + "\n".join(encoders)]
+    blocks += [_task_block(task, reading) for task in facts.tasks if task.name in reading.tasks]
+    if facts.not_asked:
+        blocks.append("Not asked\n" + "\n".join(f"  {name}: {reason}" for name, reason in facts.not_asked.items()))
+    answers = [verdict_sentences.sentence(reading, pair) for pair in verdict_sentences.main_pairs(reading)]
+    answers += [f"Not matched: {one.encoder} against {one.reference}: {one.why}." for one in facts.mismatches]
+    return "\n\n".join([*blocks, *answers, _how_to_read(reading, facts)])
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Write all rows as MLflow shows them in the browser."""
+    flat = [row.flat() for row in rows]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(flat[0]))
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def _how_to_read(reading: Reading, facts: Facts) -> str:
+    told = (
+        f"Brackets: 95 % interval over the test patients ({facts.repetitions:,} resamples),"
+        f" {verdict_sentences.spread_words(reading)}.\nhigher, lower: after correction for the number of questions."
+    )
+    return f"{told}\n{verdict_sentences.not_measured(reading)}".rstrip()
+
+
+def _task_block(task: TaskFacts, reading: Reading) -> str:
+    probes = [probe for probe in reading.probes if reading.values(task.name, probe)]
+    rows = [row for probe in probes for row in _shown(reading, task.name, probe)]
+    first = rows[0]
+    lines = [
+        f"{task.name}: {metric_of(first.metric).name} of {_classes(task)}",
+        f"  {first.n_films:,} test films of {first.n_patients:,} patients, {first.n_train:,} training films",
+    ]
+    lines += [f"  left out: {count:,} films, {reason}" for reason, count in task.left_out.items()]
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        name = row.encoder if row.reference is None else f"{row.encoder} − {row.reference}"
+        cells.setdefault(name, {}).setdefault(row.probe, _cell(row))
+    width = max(len(name) for name in cells)
+    lines.append(f"  {'':{width}}  " + "".join(f"{probe_name(probe):{_WIDTH}}" for probe in probes).rstrip())
+    lines += [
+        f"  {name:{width}}  " + "".join(f"{row.get(probe, ''):{_WIDTH}}" for probe in probes).rstrip()
+        for name, row in cells.items()
+    ]
+    return "\n".join(lines)
+
+
+def _shown(reading: Reading, task: str, probe: str) -> Sequence[Row]:
+    pairs = verdict_sentences.main_pairs(reading)
+    differences = [
+        row
+        for row in reading.differences(task, probe)
+        if row.reference == FLOOR or (row.encoder, row.reference, row.arm) in pairs
+    ]
+    return [*reading.values(task, probe), *differences]
+
+
+def _cell(row: Row) -> str:
+    if row.difference is None:
+        return f" {interval_text(row.interval)}"
+    return f"{interval_text(row.difference, signs=True)} {row.verdict}"
+
+
+def _classes(task: TaskFacts) -> str:
+    names = list(task.classes)
+    if task.binary:
+        return "present against absent"
+    return f"{len(names)} classes ({', '.join(names)})" if len(names) != 2 else f"{names[1]} against {names[0]}"

@@ -1,0 +1,175 @@
+"""``comparison.parquet``: everything that a comparison found, in long form, one number with its interval per row."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mae_rad.errors import EvaluationError
+from mae_rad.evaluation.statistics.intervals import Interval
+
+FLOOR = "random floor"
+"""Name of the group of randomly initialised encoders: what an architecture gives without any training."""
+
+MAY_BE_NARROW = "the interval may be too narrow"
+"""In the note of a row whose smallest class has few test patients."""
+
+Method = Literal["mae", "simclr", "supervised", "random", "pca", "imported", "foreign"]
+METHODS: tuple[Method, ...] = get_args(Method)
+Arm = Literal["sample_matched", "compute_matched"]
+"""What the runs of an arm have in common: films seen, or floating-point operations."""
+ARMS: tuple[Arm, ...] = get_args(Arm)
+ProbeName = Literal["linear", "knn", "attentive", "retrieval", "clustering", "geometry", "shortcut"]
+Verdict = Literal["", "higher", "lower", "no relevant difference", "no difference shown", "too few patients"]
+"""What a difference shows, after correction for the number of differences of its kind.
+
+higher, lower           the adjusted p is under 0.05 and the interval leaves out zero
+no relevant difference  the interval lies within ± the difference that matters: as good as equal
+too few patients        neither, and this test set, or so few pretraining runs, would find only larger differences than
+                        the one that matters
+no difference shown     neither, although the test set is large enough to find the difference that matters
+"""
+
+COMPARISON_SCHEMA = pa.schema(
+    [
+        ("encoder", pa.string()),
+        ("method", pa.string()),
+        ("arm", pa.string()),
+        ("pretraining_seed", pa.int64()),
+        ("n_runs", pa.int64()),
+        ("task", pa.string()),
+        ("subset", pa.string()),
+        ("tokens", pa.int64()),
+        ("pool", pa.string()),
+        ("probe", pa.string()),
+        ("label_fraction", pa.float64()),
+        ("probe_seed", pa.int64()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("reference", pa.string()),
+        ("n_reference_runs", pa.int64()),
+        ("difference", pa.float64()),
+        ("difference_low", pa.float64()),
+        ("difference_high", pa.float64()),
+        ("p_value", pa.float64()),
+        ("p_adjusted", pa.float64()),
+        ("minimum_detectable_difference", pa.float64()),
+        ("verdict", pa.string()),
+        ("n_films", pa.int64()),
+        ("n_patients", pa.int64()),
+        ("n_train", pa.int64()),
+        ("n_train_patients", pa.int64()),
+        ("note", pa.string()),
+    ]
+)
+"""A row without ``reference`` gives a metric of ``encoder``; one with it adds encoder minus reference.
+
+encoder           a run by its name; or, of several runs of one method and arm, all of them together (``n_runs`` > 1,
+                  no ``pretraining_seed``). Differences are between such groups; a group of one run bears its name.
+arm               sample_matched, compute_matched, both or none; of a difference, the arm in which it is taken
+subset            all; "body_part=HAND": test films of that value; "object_size=…": positive films whose object has
+                  that size, against all negative ones; "within manufacturer": pairs of films of one manufacturer alone
+tokens, pool      T, and cls, mean, cls_mean or attentive; encoders that have but one vector say "none"
+label_fraction    of the training patients whose labels were used
+probe_seed        which draw of them; null is the mean over all draws
+probe             geometry, clustering and retrieval need no labels of training films (n_train is 0)
+reference         another encoder or group. Of probe "shortcut": "all films" (what is left of a task within one
+                  scanner, minus the whole); there verdict "lower" means that a shortcut was found, named in ``note``.
+                  Of the metric linear_cka a second encoder, and the value is theirs together: no difference
+minimum_detectable_difference   that this test set, with these runs, finds in four of five cases at a corrected p < 0.05
+n_runs            pretraining runs behind ``encoder``; with one of either side nothing is said about methods
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of comparison.parquet: ``metric`` of ``encoder``, and its difference to ``reference``."""
+
+    encoder: str
+    method: str
+    task: str
+    probe: str
+    metric: str
+    interval: Interval
+    arm: str = "none"
+    pretraining_seed: int | None = None
+    n_runs: int = 1
+    subset: str = "all"
+    tokens: int = 196
+    pool: str = "mean"
+    label_fraction: float = 1.0
+    probe_seed: int | None = None
+    reference: str | None = None
+    n_reference_runs: int | None = None
+    difference: Interval | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    minimum_detectable_difference: float | None = None
+    freedom: float = math.inf
+    """Degrees of freedom of the difference; not in the table."""
+    verdict: Verdict = ""
+    n_films: int
+    n_patients: int
+    n_train: int
+    n_train_patients: int
+    note: str = ""
+
+    def flat(self) -> dict[str, object]:
+        """The row as :data:`COMPARISON_SCHEMA` has it."""
+        difference = self.difference or (None, None, None)
+        flat = {name: getattr(self, name) for name in COMPARISON_SCHEMA.names if hasattr(self, name)}
+        flat |= dict(zip(("value", "low", "high"), self.interval, strict=True))
+        return flat | dict(zip(("difference", "difference_low", "difference_high"), difference, strict=True))
+
+
+def headline(row: Row) -> bool:
+    """Whether the row is of all test films and all labels."""
+    return row.subset == "all" and row.label_fraction == 1 and row.probe_seed is None
+
+
+def write_comparison(rows: Sequence[Row], path: Path) -> None:
+    """Write ``comparison.parquet`` (:data:`COMPARISON_SCHEMA`), atomically."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        pq.write_table(pa.Table.from_pylist([row.flat() for row in rows], schema=COMPARISON_SCHEMA), file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_comparison(path: Path) -> list[Row]:
+    """Read what :func:`write_comparison` wrote.
+
+    Raises:
+        EvaluationError: there is no such file, or it is no comparison.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise EvaluationError(f"{path} does not exist; make it with: python launch/compare.py") from None
+    except (OSError, pa.ArrowInvalid):
+        raise EvaluationError(f"{path} is no Parquet file; make it with: python launch/compare.py") from None
+    if not table.schema.equals(COMPARISON_SCHEMA):
+        raise EvaluationError(f"{path} is no comparison, or one of another release; make it again")
+    return [_row(flat) for flat in table.to_pylist()]
+
+
+def _row(flat: dict[str, Any]) -> Row:
+    interval = _interval(flat, ("value", "low", "high"))
+    difference = _interval(flat, ("difference", "difference_low", "difference_high"))
+    assert interval is not None  # every row has a value
+    return Row(interval=interval, difference=difference, **flat)
+
+
+def _interval(flat: dict[str, Any], names: tuple[str, str, str]) -> Interval | None:
+    value, low, high = (flat.pop(name) for name in names)
+    if value is None:
+        return None
+    return Interval(value, float("nan") if low is None else low, float("nan") if high is None else high)

@@ -1,0 +1,81 @@
+"""A checkpoint of a run that goes on, or of an earlier step, as an encoder folder with its decoder or head.
+
+DeepSpeed's file is read from the run's own folder, by torch's restricted loader (``weights_only``): no code is run.
+"""
+
+import hashlib
+import json
+import pickle
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from mae_rad.data.resolution_schedule import tokens_at
+from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.errors import WeightsError
+from mae_rad.export.encoder_folder import check_fit, save_encoder, without_weights
+from mae_rad.export.encoder_with_decoder_folder import SETTINGS
+from mae_rad.objectives import MAESettings, ObjectiveSettings, SimCLRSettings, build_objective
+
+WEIGHTS = "mp_rank_00_model_states.pt"
+_PREFIX = "objective."
+
+
+def checkpoint_folder(run: Path, step: int | None, folder: Path) -> Path:
+    """Write ``folder`` from the checkpoint of ``run`` after ``step`` steps; None takes the newest.
+
+    Raises:
+        WeightsError: there is no such checkpoint, ZeRO stage 3 keeps its weights in parts, or it is damaged.
+    """
+    try:
+        latest = json.loads((run / "checkpoints" / "latest.json").read_text(encoding="utf-8"))
+        began = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        encoder = EncoderSettings.model_validate(config["encoder"])
+        adapter: TypeAdapter[MAESettings | SimCLRSettings] = TypeAdapter(ObjectiveSettings)
+        settings = adapter.validate_python(config["objective"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise WeightsError(f"{run} has neither an encoder nor a checkpoint; give the folder of a run") from None
+    except (OSError, ValueError, KeyError, TypeError, ValidationError, yaml.YAMLError):
+        raise WeightsError(f"the settings in {run} are damaged or of another version") from None
+    if latest["zero_stage"] == 3:
+        raise WeightsError(f"{run} keeps its weights in parts (ZeRO stage 3); let it end, then export its encoder")
+    path = run / "checkpoints" / (latest["tag"] if step is None else f"step-{step:07d}") / WEIGHTS
+    weights = _weights(path, run)
+    with torch.device("meta"):
+        objective = build_objective(settings, without_weights(encoder))
+    check_fit(weights, objective, str(path))
+    objective.load_state_dict(weights, assign=True)
+    done = int(path.parent.name.removeprefix("step-"))
+    save_encoder(
+        objective.encoder,
+        encoder,
+        folder,
+        tokens=tokens_at(done - 1, config["optimizer"]["steps"], settings.schedule, settings.tokens),
+        provenance={
+            "objective": settings.name,
+            "steps": done,
+            "films_seen": done * config["optimizer"]["batch"],
+            "dataset_sha256": began["dataset_sha256"],
+            "config_sha256": hashlib.sha256(json.dumps(began["settings"], sort_keys=True).encode()).hexdigest(),
+            "version": version("mae_rad"),
+        },
+        objective=objective,
+    )
+    (folder / SETTINGS).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def _weights(path: Path, run: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        kept = sorted(folder.name.removeprefix("step-").lstrip("0") for folder in (run / "checkpoints").glob("step-*"))
+        raise WeightsError(f"{run} keeps no checkpoint {path.parent.name}; it has steps {', '.join(kept) or 'none'}")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["module"]
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
+        raise WeightsError(f"{path} is damaged or holds more than weights; take another step") from None
+    return {name.removeprefix(_PREFIX): value for name, value in state.items()}

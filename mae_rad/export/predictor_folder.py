@@ -1,0 +1,97 @@
+"""An encoder with a trained head, as a folder that travels and answers by itself.
+
+predictor.safetensors   the weights of both, float32
+predictor.json          what it is, how a film becomes its input, what its scores mean (PredictorCard)
+README.md               model card
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from mae_rad.data.batch import Patches
+from mae_rad.encoders.resnet import ResNet, ResNetSettings
+from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
+from mae_rad.errors import WeightsError
+from mae_rad.export.encoder_folder import check_fit, load_weights, portable, read_settings, sha256_of
+from mae_rad.export.folder import whole_folder
+from mae_rad.export.predictor_card import PredictorCard, predictor_card
+from mae_rad.heads import Head, Prediction, TaskSettings, build_head
+
+WEIGHTS = "predictor.safetensors"
+CARD = "predictor.json"
+
+
+class Predictor(nn.Module):
+    """Encoder, head and card of a predictor folder."""
+
+    def __init__(self, encoder: ViT | ResNet, head: Head, card: PredictorCard) -> None:
+        super().__init__()
+        self.encoder, self.head, self.card = encoder, head, card
+
+    def forward(self, patches: Patches) -> object:
+        """Raw outputs of the head for films of one grid."""
+        return self.head(self.head.look(self.encoder, patches), patches)
+
+    @torch.no_grad()
+    def predict(self, patches: Patches) -> Prediction:
+        """The answer for films of one grid, each shown whole at ``card.tokens`` (``mae_rad.data.views.whole_film``)."""
+        return self.head.answer(self(patches))
+
+
+def save_predictor(encoder: ViT | ResNet, head: Head, folder: Path, card: Mapping[str, object]) -> PredictorCard:
+    """Write a predictor folder; one that is there is replaced.
+
+    Args:
+        encoder: as it was built from ``card["encoder"]``.
+        head: as it was built from ``card["task"]``.
+        folder: to be made.
+        card: the fields of PredictorCard, but for what the weights tell.
+
+    Raises:
+        WeightsError: weights are not finite, or the folder holds something else.
+    """
+    weights = portable(nn.ModuleDict({"encoder": encoder, "head": head}).state_dict())
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise WeightsError("the model has weights that are not finite; train with a lower optimizer.base_learning_rate")
+    with whole_folder(folder, mark=CARD) as partial:
+        save_file(weights, partial / WEIGHTS)
+        told: dict[str, object] = {
+            "labels": head.labels,
+            "parameters": sum(value.numel() for value in weights.values()),
+            "weights_sha256": sha256_of(partial / WEIGHTS),
+        }
+        whole = PredictorCard.model_validate(dict(card) | told)
+        (partial / CARD).write_text(whole.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (partial / "README.md").write_text(predictor_card(whole), encoding="utf-8")
+    return whole
+
+
+def load_predictor(folder: Path) -> Predictor:
+    """Read a predictor folder, or that of a finetuning run.
+
+    Returns:
+        Encoder and head on the CPU, in evaluation mode.
+
+    Raises:
+        WeightsError: the folder is missing or incomplete, of another version, damaged, or its weights do not fit.
+    """
+    folder = folder / "predictor" if (folder / "predictor").is_dir() else folder
+    card = read_settings(folder / CARD, PredictorCard, "a predictor folder", "the folder of a finished finetuning")
+    weights = load_weights(folder / WEIGHTS, card.weights_sha256)
+    encoder, head = build_model(card.encoder, card.task)
+    predictor = Predictor(encoder, head, card)
+    check_fit(weights, predictor, str(folder / WEIGHTS))
+    predictor.load_state_dict(weights)
+    if card.calibration:
+        head.calibrate([card.calibration[label] for label in card.labels])
+    return predictor.eval()
+
+
+def build_model(encoder: EncoderSettings | ResNetSettings, task: TaskSettings) -> tuple[ViT | ResNet, Head]:
+    """A freshly initialised encoder and a head on it."""
+    built = ResNet(encoder) if isinstance(encoder, ResNetSettings) else build_encoder(encoder)
+    return built, build_head(task, built)

@@ -1,0 +1,197 @@
+"""The final judgement of a detection: thresholds from val, figures of val and test, pictures.
+
+EVALUATION/
+  results.parquet      every figure with its interval: label, split, subset, metric
+  results.txt          the same of all films, to read, and which films were left out
+  predictions.parquet  every box that was told, in source raster pixels, with its score and whether it lies on an object
+  films.parquet        the films that were judged, with their true boxes (x_min, y_min, x_max, y_max)
+  froc.png             sensitivity against false positives per film
+  films-<label>-right.png films-<label>-wrong.png   films with their boxes
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.evaluation.detection.detection_metrics import detection_estimates, quick_estimates, threshold_at
+from mae_rad.evaluation.detection.froc import centres_inside
+from mae_rad.evaluation.detection.froc_figure import draw_froc
+from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
+from mae_rad.evaluation.statistics.intervals import bootstrap, interval
+from mae_rad.evaluation.statistics.metrics import Estimate
+from mae_rad.finetuning.detection.example_films import FilmView, draw_gallery
+from mae_rad.finetuning.results.metrics_table import ALL, Result, write_results
+from mae_rad.finetuning.results.subgroups import subgroups
+from mae_rad.finetuning.results.text import results_text
+from mae_rad.finetuning.task.interface import Verdict
+from mae_rad.finetuning.task.settings import FinetuneSettings
+
+FILMS = "films.parquet"
+FILMS_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("split", pa.string()),
+        ("label", pa.string()),
+        ("boxes", pa.list_(pa.list_(pa.float64()))),
+        ("unit", pa.float64()),
+    ]
+)
+OPERATING_RATES = (0.25, 1.0, 4.0)
+"""False positives per film at which thresholds are chosen, on val."""
+SHOWN_AT = 0.25
+"""… of the pictures."""
+_MEASURED = ("ap50", "ap", "froc", "sensitivity_at_1", "film_auroc")
+
+
+class JudgedLabel(NamedTuple):
+    """The films of one split on which all boxes of a label are told.
+
+    Attributes:
+        rows: [F] places in the index.
+        films: F films' boxes, in source raster pixels.
+        patients: [F] number of the patient.
+    """
+
+    rows: NDArray[np.int64]
+    films: list[FilmDetections]
+    patients: NDArray[np.int64]
+
+    def among(self, chosen: NDArray[np.bool_]) -> "JudgedLabel":
+        """Those of the films that are ``chosen`` [F]."""
+        films = [film for film, here in zip(self.films, chosen, strict=True) if here]
+        return JudgedLabel(self.rows[chosen], films, self.patients[chosen])
+
+
+Labels = Mapping[str, JudgedLabel]
+
+
+def conclude_boxes(
+    splits: Mapping[str, Labels], left_out: Sequence[str], settings: FinetuneSettings, index: ShardIndex, folder: Path
+) -> Verdict:
+    """Choose thresholds on val, and write what both splits tell.
+
+    Args:
+        splits: val, and test where there is one.
+        left_out: lines about films that were left out.
+        settings: of the run.
+        index: of all films.
+        folder: where tables and pictures go.
+    """
+    points = _operating_points(splits["val"])
+    silent = [title for title, label in splits["val"].items() if not label.films]
+    left_out = [*left_out, *(f"val {title}: no film has a value: no threshold is chosen." for title in silent)]
+    repetitions = settings.evaluation.repetitions
+    results = [
+        result
+        for split, labels in splits.items()
+        for title, label in labels.items()
+        for result in _results(title, split, label, index, repetitions)
+    ]
+    write_results(results, folder / "results.parquet")
+    (folder / "results.txt").write_text(results_text(results, left_out), encoding="utf-8")
+    pq.write_table(_predictions(splits, index), folder / "predictions.parquet")
+    pq.write_table(_films(splits, index), folder / FILMS)
+    last = list(splits)[-1]
+    shown = {title: label for title, label in splits[last].items() if label.films}
+    draw_froc(
+        {title: label.films for title, label in shown.items()},
+        {title: label.patients for title, label in shown.items()},
+        folder / "froc.png",
+        split=last,
+        repetitions=repetitions,
+    )
+    view = FilmView(index, settings.film.tokens, settings.backbone.patch)
+    for title, label in shown.items():
+        threshold = points.get(_name(SHOWN_AT), {}).get(title, 1.0)
+        draw_gallery(f"{title}, {last} films", title, label.rows, label.films, threshold, view, folder)
+    return Verdict({}, points, _measured(results), _values(results))
+
+
+def _name(rate: float) -> str:
+    return f"{rate:g} false positives per film"
+
+
+def _operating_points(val: Labels) -> dict[str, dict[str, float]]:
+    points: dict[str, dict[str, float]] = {}
+    for title, label in val.items():
+        for rate in OPERATING_RATES:
+            if (threshold := threshold_at(label.films, rate)) is not None:
+                points.setdefault(_name(rate), {})[title] = threshold
+    return points
+
+
+def _results(title: str, split: str, label: JudgedLabel, index: ShardIndex, repetitions: int) -> list[Result]:
+    """Everything of all films; AP50 and FROC of each part of them that has boxes."""
+    if not label.films:
+        return []
+    results = _figures(title, split, ALL, label, detection_estimates(label.films), repetitions)
+    for name, here in subgroups(index.table.take(label.rows), label.patients):
+        part = label.among(here)
+        if any(len(film.true) for film in part.films):
+            results += _figures(title, split, name, part, quick_estimates(part.films), repetitions)
+    return results
+
+
+def _figures(
+    title: str, split: str, subset: str, label: JudgedLabel, estimates: Mapping[str, Estimate], repetitions: int
+) -> list[Result]:
+    single = {name: [estimate] for name, estimate in estimates.items()}
+    drawn = bootstrap(label.patients, single, repetitions=repetitions, seed=0)
+    present = sum(len(film.true) > 0 for film in label.films)
+    counts = len(label.films), len(np.unique(label.patients)), present
+    return [Result(title, split, subset, name, "", *interval(drawn[name]), *counts) for name in estimates]
+
+
+def _predictions(splits: Mapping[str, Labels], index: ShardIndex) -> pa.Table:
+    keys = index.table.column("key")
+    parts = []
+    for split, labels in splits.items():
+        for title, label in labels.items():
+            counts = [len(film.scores) for film in label.films]
+            corners = np.concatenate([film.predicted for film in label.films] or [np.empty((0, 4))])
+            right = [centres_inside(film).any(axis=1) for film in label.films]
+            columns = {
+                "key": keys.take(np.repeat(label.rows, counts)),
+                "split": pa.array([split] * len(corners), pa.string()),
+                "label": pa.array([title] * len(corners), pa.string()),
+                **{name: corners[:, place] for place, name in enumerate(("x_min", "y_min", "x_max", "y_max"))},
+                "score": np.concatenate([film.scores for film in label.films] or [np.empty(0)]),
+                "on_object": np.concatenate(right or [np.empty(0, np.bool_)]),
+            }
+            parts.append(pa.table(columns))
+    return pa.concat_tables(parts)
+
+
+def _films(splits: Mapping[str, Labels], index: ShardIndex) -> pa.Table:
+    keys = index.table.column("key")
+    parts = [FILMS_SCHEMA.empty_table()]
+    for split, labels in splits.items():
+        for title, label in labels.items():
+            columns = {
+                "key": keys.take(label.rows),
+                "split": [split] * len(label.films),
+                "label": [title] * len(label.films),
+                "boxes": [film.true.tolist() for film in label.films],
+                "unit": [film.unit for film in label.films],
+            }
+            parts.append(pa.table(columns, FILMS_SCHEMA))
+    return pa.concat_tables(parts)
+
+
+def _values(results: Sequence[Result]) -> dict[str, float]:
+    return {f"{one.metric}/{one.label}": one.value for one in results if one.split == "test" and one.subset == ALL}
+
+
+def _measured(results: Sequence[Result]) -> dict[str, str]:
+    shown = [one for one in results if (one.split, one.subset) == ("test", ALL) and one.metric in _MEASURED]
+    return {
+        f"{one.label}: {one.metric.replace('_', ' ')} ({one.n_present} of {one.n_films} films with boxes,"
+        f" {one.n_patients} patients)": one.figure
+        for one in shown
+    }

@@ -1,0 +1,20 @@
+"""Tasks by name; their heads and settings are in ``mae_rad/heads``."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.finetuning.classification.task import Classification
+from mae_rad.finetuning.detection.task import Detection
+from mae_rad.finetuning.task.interface import Task
+from mae_rad.finetuning.task.settings import FinetuneSettings
+
+TASKS: dict[str, Callable[[FinetuneSettings, ShardIndex], Task[Any]]] = {
+    "classification": Classification,
+    "detection": Detection,
+}
+
+
+def build_task(settings: FinetuneSettings, index: ShardIndex) -> Task[Any]:
+    """The task that the settings describe, on the films of ``index``, of all splits."""
+    return TASKS[settings.task.name](settings, index)

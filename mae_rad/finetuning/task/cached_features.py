@@ -1,0 +1,86 @@
+"""Features of a frozen encoder, kept: where no film varies, each is encoded once, and the head trains in minutes.
+
+Legend: n tokens of a film, D channels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mae_rad.data.film_order import Order
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.encoders.vit import Features
+from mae_rad.finetuning.task.labelled_films import LabelledBatch, Target, Targets
+from mae_rad.heads.interface import Head
+
+Kept = dict[int, Features]
+"""Row of a film → its tokens [n, D], pooled [D] and class token [D], on the CPU."""
+
+_MOST_PATCHES = 4
+"""A film has about 4 T patches at most: see ``geometry.MIN_CONTENT_SHARE``."""
+
+
+def bytes_to_keep(films: int, head: Head, *, dim: int, tokens: int) -> float:
+    """Memory of the features of ``films``, at most; infinite where the head takes more than features."""
+    if head.stands_on == "patches":
+        return float("inf")
+    return 4.0 * films * dim * (2 + (_MOST_PATCHES * tokens if head.stands_on == "tokens" else 1))
+
+
+def encode(rows: Sequence[int], features: Features, *, summary: bool) -> Kept:
+    """Features of films apart; as a summary, the mean of the tokens stands for them."""
+    tokens = features.tokens.mean(dim=1, keepdim=True) if summary else features.tokens
+    parts = (part.float().cpu().clone() for part in (tokens, features.pooled, features.cls))
+    return {row: Features(*film) for row, *film in zip(rows, *parts, strict=True)}
+
+
+def grouped(kept: Kept, rows: Sequence[int]) -> list[tuple[list[int], Features]]:
+    """The places in ``rows`` of films with equally many tokens, and their features [films, …]."""
+    places: dict[int, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(len(kept[row].tokens), []).append(place)
+    return [
+        (group, Features(*(torch.stack([kept[rows[place]][part] for place in group]) for part in range(3))))
+        for group in places.values()
+    ]
+
+
+def kept_batches(
+    kept: Kept,
+    index: ShardIndex,
+    rows: NDArray[np.int64],
+    target: Target[Any],
+    stack: Callable[[Sequence[Any]], Targets],
+    order: Order,
+    *,
+    first_step: int,
+    last_step: int,
+    rank: int,
+    world: int,
+    micro: int,
+) -> Iterator[tuple[LabelledBatch, tuple[str, ...]]]:
+    """The batches of :func:`~mae_rad.finetuning.task.labelled_films.labelled_batches`, as features.
+
+    Args:
+        kept: features by their place among all films.
+        index: the training films.
+        rows: the places of the training films among all films.
+        target: of training films.
+        stack: targets of a batch.
+        order: of the training films.
+        first_step: from which on.
+        last_step: up to which.
+        rank: of this process.
+        world: how many.
+        micro: films of a batch.
+    """
+    for draws in order.micro_batches(first_step, last_step, rank=rank, world=world, micro=micro):
+        drawn = [draw.row for draw in draws]
+        groups = grouped(kept, rows[drawn].tolist())
+        films = [drawn[place] for places, _ in groups for place in places]
+        targets = stack([target(film, None) for film in films])
+        keys = tuple(index.key(film) for film in films)
+        yield LabelledBatch(tuple(features for _, features in groups), targets, keys), ()

@@ -1,0 +1,97 @@
+"""Pretraining as the loop sees it: an objective on views of all films; an encoder comes out."""
+
+from collections.abc import Iterator
+
+from mae_rad.data.film_order import Order
+from mae_rad.data.loader import training_batches
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.encoders.vit import build_encoder
+from mae_rad.errors import SettingsError
+from mae_rad.export.encoder_card import EncoderCard
+from mae_rad.export.encoder_folder import descent, save_encoder, start_from
+from mae_rad.objectives import build_objective
+from mae_rad.objectives.interface import Objective
+from mae_rad.pretraining.online_probe import OnlineProbe, online_probe
+from mae_rad.pretraining.reconstructions import HeldOutFilm, draw_pictures, held_out_films
+from mae_rad.pretraining.run_flops import flops_per_film, training_flops
+from mae_rad.pretraining.settings import PretrainSettings
+from mae_rad.training.deepspeed_engine import Ranks
+from mae_rad.training.run_folder import RunFolder
+from mae_rad.training.task import Drawn, TrainingTask
+
+
+class Pretraining(TrainingTask):
+    """One pretraining.
+
+    Raises:
+        UserError: there are no shards, or too few films.
+    """
+
+    kind = "pretrain"
+
+    def __init__(self, settings: PretrainSettings) -> None:
+        self.settings: PretrainSettings = settings
+        self.name = settings.objective.name
+        data, batch = settings.data, settings.optimizer.batch
+        self._index = ShardIndex(data.shards, where=data.where, generations=data.generations)
+        self.dataset_sha256 = self._index.dataset_sha256
+        if len(self._index) < batch:
+            raise SettingsError(f"{len(self._index)} training films are fewer than optimizer.batch {batch}")
+        self._order = Order(len(self._index), settings.seed, batch, self._index.weights(data.weights))
+        self._objective: Objective
+        self._pictures: dict[int, list[HeldOutFilm]]
+        self._probe: OnlineProbe | None
+        self._start: EncoderCard | None = None
+
+    def model(self, who: Ranks) -> Objective:
+        """The objective around its encoder."""
+        settings = self.settings
+        self._objective = build_objective(settings.objective, build_encoder(settings.encoder))
+        if settings.start_from:
+            self._start = start_from(settings.start_from, self._objective)
+        self._pictures = held_out_films(self._index, settings, self._objective)
+        self._probe = online_probe(settings)
+        return self._objective.to(who.device)
+
+    def batches(self, first_step: int, who: Ranks, micro: int) -> Iterator[Drawn]:
+        """Views of films, as the objective asks for them."""
+        return training_batches(
+            self._index,
+            self._order,
+            self._objective.views,
+            patch=self.settings.encoder.patch,
+            first_step=first_step,
+            last_step=self.settings.optimizer.steps,
+            rank=who.rank,
+            world=who.world,
+            micro=micro,
+            workers=self.settings.runtime.workers,
+        )
+
+    def training_flops(self, step: int) -> float:
+        """At the T of the step."""
+        return flops_per_film(self.settings.at(step)).training
+
+    def look(self, done: int, folder: RunFolder, who: Ranks) -> None:
+        """Draw held-out films, and ask what their embedding is worth."""
+        last = done == self.settings.optimizer.steps
+        if self._probe and (done % self.settings.runtime.probe_every == 0 or last):
+            values = self._probe.read(self._objective.encoder, who.device, self.settings.precision)
+            if who.first:
+                folder.log(done, values)
+        if self._pictures and (done % self.settings.runtime.picture_every == 0 or last):
+            picture = draw_pictures(self._pictures, self._objective, self.settings, who.device, done - 1)
+            if who.first:
+                folder.keep_picture(done, picture)
+
+    def finish(self, folder: RunFolder, who: Ranks) -> None:
+        """Export the encoder."""
+        if who.first:
+            save_encoder(
+                self._objective.encoder,
+                self.settings.encoder,
+                folder.encoder,
+                tokens=next(iter(self._objective.views.values())).tokens,
+                provenance=self.provenance() | descent(self._start) | {"training_flops": training_flops(self.settings)},
+                objective=self._objective,
+            )

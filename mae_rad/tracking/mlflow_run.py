@@ -1,0 +1,279 @@
+"""One MLflow run, written by one process; a training writes to it through ``delayed_writes``."""
+
+import logging
+import os
+import shutil
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from mae_rad.errors import RunError
+from mae_rad.tracking.child_runs import ChildRun, log_child
+from mae_rad.tracking.dataset_lineage import DataUsed, as_inputs
+from mae_rad.tracking.mlflow_saved_views import SavedView, save_view
+from mae_rad.tracking.model_registry import RegisteredEncoder, register
+from mae_rad.tracking.public_values import public_value, public_values
+from mae_rad.tracking.store import PROXIED, SQLITE, artifact_folder, database, legal
+
+_MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""Opens the experiment in the pages for model training, with charts and compare."""
+_RETRY_SECONDS = 60.0
+_PENDING = 20_000
+"""Metrics kept while the store does not answer; the oldest go first. The run folder has them all."""
+_PER_BATCH = 100
+_PER_REQUEST = 1000
+"""Metrics that MLflow takes at once."""
+_LONGEST_VALUE = 6000
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # a hospital's training reports to nobody
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "_MLFLOW_SERVER_ARTIFACT_ROOT": f"{PROXIED}/",
+}
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+Line = tuple[int, float, Mapping[str, float]]
+"""Step, seconds since 1970, values."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Tracker:
+    """A started MLflow run; make one with :meth:`start`."""
+
+    def __init__(self, client: Any, run: Any, uri: str) -> None:
+        self.run_id = str(run.info.run_id)
+        self.experiment = str(run.info.experiment_id)
+        self._client = client
+        self._uri = uri
+        self._artifacts = artifact_folder(uri, run.info.artifact_uri)
+        self._pending: deque[tuple[str, float, int, int]] = deque(maxlen=_PENDING)
+        self._retry_at = 0.0
+        self._complained = False
+
+    @classmethod
+    def start(
+        cls,
+        uri: str,
+        experiment: str,
+        run_name: str,
+        *,
+        run_id: str | None = None,
+        parent: str | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> "Tracker":
+        """Begin a run, or go on with ``run_id``.
+
+        Params and tags pass :func:`public_values`: nested settings are flattened, paths keep their last component.
+        Params that the run already has stay as they were. ``parent`` nests the run below another one.
+
+        Raises:
+            RunError: the store does not answer or does not have the run.
+        """
+        os.environ.update(_ENVIRONMENT)
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of MLflow's own dependencies
+                client = _client(uri)
+                run = _open_run(client, experiment, run_name, run_id, parent)
+                known = set(run.data.params)
+                fresh = {name: value for name, value in public_values(params or {}).items() if name not in known}
+                _describe(client, run.info.run_id, fresh, tags or {})
+        except Exception as error:  # sqlalchemy, requests, alembic and MLflow each raise their own
+            raise RunError(
+                f"the MLflow store {_shown(uri)} cannot be used ({_kind(error)});"
+                " start its server, or name another store in the setting for the MLflow address"
+            ) from error
+        return cls(client, run, uri)
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log ``values`` at ``step``; what cannot be delivered now is delivered with a later call."""
+        now = int(time.time() * 1000)
+        self._pending.extend((legal(name), float(value), now, step) for name, value in values.items())
+        self._attempt(self._flush)
+
+    def last_step(self) -> int:
+        """The last step of which the store has a metric; -1 where it has none."""
+        latest = self._client.get_run(self.run_id).data._metric_objs
+        return max((int(metric.step) for metric in latest), default=-1)
+
+    def names(self, folder: str) -> set[str]:
+        """Names of the files that the store has in ``folder``."""
+        if self._artifacts is None:
+            return {PurePosixPath(file.path).name for file in self._client.list_artifacts(self.run_id, folder)}
+        return {path.name for path in (self._artifacts / folder).glob("*")}
+
+    def send(self, lines: Iterable[Line]) -> Iterator[int]:
+        """Log whole lines, some at once; yields the last step that the store has, and raises whatever the store does.
+
+        A line is never cut, so that the last step of the store is one that it has whole.
+        """
+        from mlflow.entities import Metric  # noqa: PLC0415 - imported with the client, two seconds
+
+        for batch in _batches(lines):
+            metrics = [
+                Metric(legal(name), float(value), int(seconds * 1000), step)
+                for step, seconds, values in batch
+                for name, value in values.items()
+            ]
+            self._client.log_batch(self.run_id, metrics=metrics)
+            yield batch[-1][0]
+
+    def store(self, path: Path, folder: str) -> None:
+        """Store a file as ``folder/<name of path>``; raises whatever the store does."""
+        if self._artifacts is None:
+            self._client.log_artifact(self.run_id, str(path), folder or None)
+            return
+        target = self._artifacts / folder
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / path.name)
+
+    def picture(self, path: Path, folder: str) -> None:
+        """Store an image, which MLflow shows in the page of the run, as ``folder/<name of path>``."""
+        self._attempt(lambda: self.store(path, folder))
+
+    def file(self, path: Path, folder: str) -> None:
+        """Store any file as ``folder/<name of path>``; an empty ``folder`` is the top."""
+        self._attempt(lambda: self.store(path, folder))
+
+    def describe(self, tags: Mapping[str, str]) -> None:
+        """Add tags to the run."""
+        self._attempt(lambda: _describe(self._client, self.run_id, {}, tags))
+
+    def inputs(self, data: Sequence[DataUsed]) -> None:
+        """Say which shards the run read: they stand in its page, and runs can be grouped and searched by them."""
+        self._attempt(lambda: self._client.log_inputs(self.run_id, as_inputs(data)))
+
+    def children(self, runs: Sequence[ChildRun], data: Sequence[DataUsed]) -> None:
+        """Log whole runs below this one, three transactions each; a store that has gone since costs only these."""
+
+        def log() -> None:
+            inputs = as_inputs(data)
+            for run in runs:
+                log_child(self._client, self.experiment, self.run_id, run, inputs)
+
+        self._attempt(log)
+
+    def views(self, views: Sequence[SavedView]) -> None:
+        """Prepare views of the experiment, for the menu of its table and charts."""
+
+        def save() -> None:
+            for view in views:
+                save_view(self._client, self.experiment, view)
+
+        self._attempt(save)
+
+    def register(self, model: RegisteredEncoder) -> None:
+        """Put an encoder into the model registry; one that is there with the same weights is not put there again."""
+        self._attempt(lambda: register(self._client, self.experiment, self.run_id, self._uri, model))
+
+    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
+        """Deliver what is pending and end the run."""
+        self._retry_at = 0.0
+        self._attempt(self._flush)
+        self._attempt(lambda: self._client.set_terminated(self.run_id, status=status))
+
+    def _flush(self) -> None:
+        from mlflow.entities import Metric  # noqa: PLC0415 - imported with the client, two seconds
+
+        while self._pending:
+            batch = [self._pending[i] for i in range(min(_PER_BATCH, len(self._pending)))]
+            self._client.log_batch(self.run_id, metrics=[Metric(*entry) for entry in batch])
+            for _ in batch:
+                self._pending.popleft()
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of MLflow and its dependencies, about themselves
+                action()
+        except Exception as error:  # whatever the store does, the training goes on
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            if not self._complained:
+                self._complained = True
+                _logger.warning("MLflow does not take what is logged (%s); the run goes on without it", _kind(error))
+
+
+def _client(uri: str) -> Any:
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - two seconds, only where a run is tracked
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if uri.startswith(SQLITE):
+        database(uri).parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=uri)
+
+
+def _open_run(client: Any, experiment: str, run_name: str, run_id: str | None, parent: str | None) -> Any:
+    if run_id is not None and (run := _existing(client, run_id)) is not None:
+        client.update_run(run_id, status="RUNNING")
+        return run
+    number = _experiment(client, experiment)
+    # MLflow's fluent interface would add account, script path and commit; the client adds what it is given.
+    return client.create_run(number, run_name=run_name, tags={} if parent is None else {"mlflow.parentRunId": parent})
+
+
+def _existing(client: Any, run_id: str) -> Any | None:
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        _logger.warning("the MLflow store does not know the run of this folder: a new one goes on from here")
+        return None
+
+
+def _experiment(client: Any, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name, tags=_MODEL_TRAINING))
+    except Exception:  # another run may have made it in this moment
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _describe(client: Any, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    from mlflow.entities import Param, RunTag  # noqa: PLC0415
+
+    entries = [Param(legal(name), value[:_LONGEST_VALUE]) for name, value in params.items()]
+    for start in range(0, len(entries), _PER_BATCH):
+        client.log_batch(run_id, params=entries[start : start + _PER_BATCH])
+    client.log_batch(run_id, tags=[RunTag(legal(name), public_value(value)) for name, value in tags.items()])
+
+
+def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    batch: list[Line] = []
+    held = 0
+    for line in lines:
+        if batch and held + len(line[2]) > _PER_REQUEST:
+            yield batch
+            batch, held = [], 0
+        batch.append(line)
+        held += len(line[2])
+    if batch:
+        yield batch
+
+
+def _shown(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def _kind(error: Exception) -> str:
+    return type(error).__name__

@@ -1,0 +1,343 @@
+"""The one file that knows DeepSpeed: ranks, optimiser, backward, step, checkpoints. CPU (gloo) as on GPUs (NCCL)."""
+
+import atexit
+import logging
+import math
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mae_rad.errors import RunError, SettingsError, UserError
+from mae_rad.objectives.interface import ObjectiveOutput, Trainable
+from mae_rad.training.settings import TrainingSettings
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "warning")
+
+import deepspeed  # reads DS_ACCELERATOR when imported
+
+T = TypeVar("T")
+
+_RATE = "rate"
+"""Name, in a parameter group, of the factor on its learning rate."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Who this process is among all."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and talks."""
+        return self.rank == 0
+
+
+def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
+    """Join the processes that a launcher started (``deepspeed``, ``torchrun``), or be the only one.
+
+    Args:
+        threads: arithmetic threads of this process on a CPU; 0 shares the cores among the ranks of this machine.
+        timeout_seconds: longest wait in one exchange with the other ranks.
+
+    Raises:
+        SettingsError: another training on this machine has the port where the ranks meet.
+        RunError: not all ranks come there.
+    """
+    if "RANK" not in os.environ:
+        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(local)
+    else:
+        beside = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
+        torch.set_num_threads(threads or max(1, _cores() // beside))
+        # The shared-memory operator would be compiled at the first start and serves only tensor parallelism.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    if not dist.is_initialized():
+        # NCCL's watchdog aborts a process without a name: the roll call, as patient, is to speak first.
+        patience = timedelta(seconds=timeout_seconds + (30 if on_gpu else 0))
+        # DeepSpeed makes groups of its own later, which take these.
+        for name in ("default_pg_timeout", "default_pg_nccl_timeout"):
+            setattr(dist.distributed_c10d, name, patience)
+        try:
+            deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False, timeout=patience)
+        except dist.DistError as error:
+            if "EADDRINUSE" not in str(error):
+                raise RunError(
+                    f"the ranks did not all come to {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} in time;"
+                    " look at what the other ranks say, then start the same command again"
+                ) from None
+            raise SettingsError(
+                f"port {os.environ['MASTER_PORT']} is taken, by another training on this machine?"
+                " Give this one its own: `deepspeed --master_port PORT …`, or MASTER_PORT in the environment"
+            ) from None
+        atexit.register(dist.destroy_process_group)  # DeepSpeed keeps groups of its own: they end with the process
+    device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+    return Ranks(dist.get_rank(), dist.get_world_size(), device)
+
+
+def micro_batch(settings: TrainingSettings, world: int) -> int:
+    """Films per forward pass and rank.
+
+    Raises:
+        SettingsError: the batch does not divide.
+    """
+    parts = world * settings.optimizer.accumulation
+    if settings.optimizer.batch % parts:
+        raise SettingsError(
+            f"optimizer.batch {settings.optimizer.batch} does not divide among {world} ranks x accumulation"
+            f" {settings.optimizer.accumulation}; choose a multiple of {parts}"
+        )
+    return settings.optimizer.batch // parts
+
+
+def deepspeed_config(settings: TrainingSettings, world: int, *, universal: bool = False) -> dict[str, Any]:
+    """DeepSpeed's dictionary, derived from ours; ``universal`` loads a checkpoint that was converted."""
+    return {
+        "train_batch_size": settings.optimizer.batch,
+        "train_micro_batch_size_per_gpu": micro_batch(settings, world),
+        "gradient_accumulation_steps": settings.optimizer.accumulation,
+        "gradient_clipping": settings.optimizer.clip_norm,
+        "zero_optimization": {"stage": settings.runtime.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "checkpoint": {"load_universal": universal},
+        "steps_per_print": 10**9,
+        "wall_clock_breakdown": False,
+    }
+
+
+class NonFiniteError(Exception):
+    """What is not finite, before the update, on all ranks alike."""
+
+
+class Engine:
+    """A model under DeepSpeed."""
+
+    def __init__(
+        self, objective: Trainable, settings: TrainingSettings, ranks: Ranks, *, universal: bool = False
+    ) -> None:
+        self._stage = settings.runtime.zero_stage
+        self.objective = objective
+        self._norm = float("nan")
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(objective, settings.optimizer.weight_decay),
+            lr=0.0,
+            betas=settings.optimizer.betas,
+            fused=True,
+        )
+        if settings.runtime.compile:
+            # In place: weights keep their names. Static: a stage of the schedule is compiled anew, once.
+            objective.compile(dynamic=False)
+        self._engine, self._optimizer, _, _ = deepspeed.initialize(
+            model=_Autocast(objective, settings.precision == "bf16", ranks.device),
+            optimizer=optimizer,
+            config=deepspeed_config(settings, ranks.world, universal=universal),
+        )
+        self._files = _Files(self._engine.checkpoint_engine.save)
+        self._engine.checkpoint_engine.save = self._files.write
+        # Rank 0 alone would write it, and could fail; `launch/export.py` does what it is for.
+        self._engine._copy_recovery_script = lambda _: None
+
+    def forward(self, batch: Any) -> ObjectiveOutput:
+        """Loss and metrics of this rank's part of the batch."""
+        output: ObjectiveOutput = self._engine(batch)
+        return output
+
+    def backward_and_step(self, loss: Tensor, learning_rate: float) -> None:
+        """Accumulate gradients; at the end of the step reduce, clip and update."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate * group[_RATE]
+        self._engine.backward(loss)
+        last = bool(self._engine.is_gradient_accumulation_boundary())
+        if last and self._stage == 0:  # DeepSpeed keeps no norm there
+            gradients = [p.grad for p in self.objective.parameters() if p.grad is not None]
+            self._norm = float(nn.utils.get_total_norm(gradients))
+            self._refuse_non_finite()
+        self._engine.step()
+        if last and self._stage > 0:  # known only now; DeepSpeed leaves out an update whose norm is not finite
+            self._norm = float(self._engine.get_global_grad_norm())
+            self._refuse_non_finite()
+
+    def gradient_norm(self) -> float:
+        """Global gradient norm of the last step, before clipping."""
+        return self._norm
+
+    def parameter_norm(self) -> float:
+        """Norm of all weights. A collective call: under stage 3 every rank holds a part of each."""
+        weights = list(self.objective.parameters())
+        if self._stage < 3:
+            return float(nn.utils.get_total_norm(weights))
+        own: list[Tensor] = [weight.ds_tensor for weight in weights]  # type: ignore[attr-defined]
+        squares = torch.stack([part.float().square().sum() for part in own]).sum().to(_group_device())
+        dist.all_reduce(squares)
+        return float(squares.sqrt())
+
+    def _refuse_non_finite(self) -> None:
+        # The norm is the same on all ranks, so all of them stop here.
+        if not math.isfinite(self._norm):
+            raise NonFiniteError("the gradient")
+
+    @contextmanager
+    def whole_parameters(self) -> Iterator[None]:
+        """The parameters in full on every rank, which ZeRO stage 3 keeps in parts."""
+        gather = (
+            deepspeed.zero.GatheredParameters(list(self.objective.parameters())) if self._stage == 3 else nullcontext()
+        )
+        with gather:
+            yield
+
+    def save(self, folder: Path, tag: str, state: dict[str, Any]) -> str | None:
+        """Write a checkpoint ``folder/tag``; returns on all ranks when all are done.
+
+        Returns:
+            Why this rank could not write its files; None where it could.
+        """
+        self._files.fault = None
+        self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
+        dist.barrier()
+        return self._files.fault
+
+    def load(self, folder: Path, tag: str) -> dict[str, Any]:
+        """Load a checkpoint of this run's own folder and return the state it was saved with.
+
+        Raises:
+            RunError: it cannot be loaded.
+        """
+        own = [{name: group[name] for name in ("weight_decay", _RATE)} for group in self._optimizer.param_groups]
+        path, client = self._engine.load_checkpoint(str(folder), tag=tag)
+        if path is None:
+            raise RunError(f"checkpoint {tag} of the run folder cannot be loaded; delete the folder to begin anew")
+        # A converted checkpoint of stage 3 gives all groups the settings of the first, and all weights one counter.
+        for group, settings in zip(self._optimizer.param_groups, own, strict=True):
+            group.update(settings)
+        for moments in getattr(self._optimizer, "optimizer", self._optimizer).state.values():
+            if isinstance(moments.get("step"), Tensor):
+                moments["step"] = moments["step"].clone()
+        state: dict[str, Any] = client["mae_rad"]
+        return state
+
+
+def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
+    """Mean of scalars over the ranks that have a finite one (NaN where none has, but the loss is strict).
+
+    Every rank must call it with the same names; a loss that is not finite on any rank is NaN on all.
+    """
+    names = sorted(values)
+    device = _group_device()
+    stacked = torch.stack([values[name].detach().to(device, torch.float32) for name in names])
+    known = stacked.isfinite()
+    sums = torch.cat((stacked.nan_to_num(0.0, 0.0, 0.0), known.float()))
+    dist.all_reduce(sums)
+    totals, counts = sums.chunk(2)
+    means = dict(zip(names, (totals / counts).tolist(), strict=True))
+    if "loss" in means and counts[names.index("loss")] < dist.get_world_size():
+        means["loss"] = float("nan")
+    return means
+
+
+def max_over_ranks(value: Tensor) -> float:
+    """Largest of a scalar over the ranks; every rank must call it."""
+    largest = value.detach().to(_group_device(), torch.float32)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return largest.item()
+
+
+def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:
+    """What ``action`` returns on rank 0, on all ranks; a user's mistake there stops all ranks, not the first alone."""
+    outcome: list[Any] = [None, None]
+    if who.first:
+        try:
+            outcome[0] = action()
+        except UserError as error:
+            outcome[1] = error
+        except OSError as error:
+            outcome[1] = RunError(f"the run folder cannot be written ({error.strerror}); check runtime.run_dir")
+    dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise outcome[1] if who.first else SystemExit(2)  # told once
+    result: T = outcome[0]
+    return result
+
+
+def gather_over_ranks(value: T) -> list[T]:
+    """The values of all ranks, on all ranks."""
+    if dist.get_world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+class _Files:
+    """Writes a rank's files of a checkpoint. A file that fails is remembered, not raised: the ranks exchange between
+    two files, and one that left there would leave the others waiting.
+    """
+
+    def __init__(self, write: Callable[[Any, str], None]) -> None:
+        self._write = write
+        self.fault: str | None = None
+
+    def write(self, state_dict: Any, path: str) -> None:
+        try:
+            self._write(state_dict, path)
+        except OSError as error:
+            self.fault = error.strerror or type(error).__name__
+        except RuntimeError:  # what torch's writer makes of it
+            self.fault = "no room, a quota, or a disk that fails"
+
+
+class _Autocast(nn.Module):
+    """Runs a model under autocast, where asked."""
+
+    def __init__(self, objective: Trainable, enabled: bool, device: torch.device) -> None:
+        super().__init__()
+        self.objective = objective
+        self._enabled, self._device = enabled, device
+
+    def forward(self, batch: Any) -> ObjectiveOutput:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._enabled):
+            output: ObjectiveOutput = self.objective(batch)
+            return output
+
+
+def _parameter_groups(model: Trainable, weight_decay: float) -> list[dict[str, Any]]:
+    # Biases, norms and tokens are not decayed: all of them are one-dimensional.
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            kind = (model.rate_of(name), 0.0 if parameter.ndim < 2 else weight_decay)
+            groups.setdefault(kind, []).append(parameter)
+    ordered = sorted(groups.items(), reverse=True, key=lambda item: item[0])
+    return [{"params": members, "weight_decay": decay, _RATE: rate} for (rate, decay), members in ordered]
+
+
+def _group_device() -> torch.device:
+    """Where collectives take their tensors: NCCL knows no others than those of its GPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,85 @@
+"""What the loop trains, as far as it knows it: a model, its batches, and what is done beside and after the steps."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from mae_rad.objectives.interface import Trainable
+from mae_rad.training.deepspeed_engine import Ranks
+from mae_rad.training.run_folder import RunFolder
+from mae_rad.training.settings import TrainingSettings
+
+
+class AnyBatch(Protocol):
+    """What the loop knows of a batch."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of its films."""
+
+    def to(self, device: Any) -> "AnyBatch":
+        """Copy to ``device``."""
+
+
+Drawn = tuple[AnyBatch, tuple[str, ...]]
+"""A batch, and which films were passed over for it."""
+
+
+class TrainingTask(ABC):
+    """One training, before it has ranks: made of its settings, it has read which films there are.
+
+    Attributes:
+        settings: of the run.
+        kind: of training, a word for people.
+        name: of what is trained.
+        dataset_sha256: of the shards.
+    """
+
+    settings: TrainingSettings
+    kind: str
+    name: str
+    dataset_sha256: str
+
+    @abstractmethod
+    def model(self, who: Ranks) -> Trainable:
+        """The model with the weights that training begins with, on the device of this rank."""
+
+    @abstractmethod
+    def batches(self, first_step: int, who: Ranks, micro: int) -> Iterator[Drawn]:
+        """The micro batches of this rank from ``first_step`` on; asked for once, when the weights are loaded."""
+
+    @abstractmethod
+    def training_flops(self, step: int) -> float:
+        """Operations of one film, forward and backward, in ``step``; NaN where they are not known."""
+
+    @abstractmethod
+    def look(self, done: int, folder: RunFolder, who: Ranks) -> None:
+        """Look at the model after ``done`` steps, now and then; every rank calls it after every step.
+
+        A run that is taken up at ``done`` looks again: what is written is the same.
+        """
+
+    @abstractmethod
+    def finish(self, folder: RunFolder, who: Ranks) -> None:
+        """Write what the run was made for; every rank calls it, when the parameters are whole."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the tracking store can be searched by."""
+        return {"stage": self.kind, "objective": self.name, "dataset_sha256": self.dataset_sha256}
+
+    def provenance(self) -> dict[str, str | int | float | None]:
+        """Where weights come from: hashes, counts, versions and names of labels; it becomes public."""
+        settings = self.settings
+        return {
+            "objective": self.name,
+            "steps": settings.optimizer.steps,
+            "films_seen": settings.optimizer.steps * settings.optimizer.batch,
+            "seed": settings.seed,
+            "dataset_sha256": self.dataset_sha256,
+            "config_sha256": hashlib.sha256(json.dumps(settings.results(), sort_keys=True).encode()).hexdigest(),
+            "version": version("mae_rad"),
+        }

@@ -1,0 +1,200 @@
+"""Is the cheap masked autoencoder as good as the published one? Both pretrained on the same films, then compared.
+
+    python -m tests.benchmarks.evaluation.cheaper_not_worse --shards PUBLIC --out FOLDER [--films 80000] \\
+        [--seeds 0 1] [--model vit_tiny] [--tokens 196] [--decoder 192x4x3] [--batch 64] [--side_by_side 1] \\
+        [--threads 2] [--times 1.8] [--margin 0.03] [--judged_on PUBLIC …] [--set key=value …]
+
+reference     configs/pretrain/mae_reference.yaml: padded square, all hidden patches predicted by self-attention
+equal steps   configs/pretrain/mae.yaml: content, a quarter predicted by cross-attention; the same films
+equal time    the same for as many steps as the reference's time pays for: by the processor time that both took per
+              step, or, where that is not the time that counts (a GPU), by the ratio given as --times (of mae_speed)
+
+Each with every seed, at the encoder, T, decoder size, batch and learning rate that are given. ``launch/compare.py``
+then puts linear and attentive probes to all of them. Not worse means that the 95 % interval over patients and runs of
+cheap minus reference lies above -margin; ``--judged_on`` adds films that no pretraining saw, for the probes, since a
+margin of 0.03 takes a thousand test patients. Every command is shown; what is finished is not done again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from mae_rad.evaluation.results.rows import Row, headline, read_comparison
+
+ROOT = Path(__file__).resolve().parents[3]
+REFERENCE, STEPS, TIME = "reference", "equal steps", "equal time"
+
+
+class Training(NamedTuple):
+    """One pretraining."""
+
+    group: str
+    seed: int
+    steps: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.group.replace(' ', '-')}-{self.seed}"
+
+    @property
+    def config(self) -> Path:
+        name = "mae_reference" if self.group == REFERENCE else "mae"
+        return ROOT / "configs" / "pretrain" / f"{name}.yaml"
+
+
+def main() -> int:
+    options = _options()
+    options.out.mkdir(parents=True, exist_ok=True)
+    steps = max(1, options.films // options.batch)
+    first = [Training(group, seed, steps) for seed in options.seeds for group in (REFERENCE, STEPS)]
+    _train(first, options)
+    per_step = {
+        group: sum(_seconds(one, options) for one in first if one.group == group) / (steps * len(options.seeds))
+        for group in (REFERENCE, STEPS)
+    }
+    ratio = options.times or per_step[REFERENCE] / per_step[STEPS]
+    paid = [Training(TIME, seed, round(steps * ratio)) for seed in options.seeds]
+    _train(paid, options)
+    took = f"{per_step[REFERENCE]:.2f} reference, {per_step[STEPS]:.2f} cheap"
+    print(f"processor seconds per step: {took}; equal time is {ratio:.2f} times the steps")
+    print(f"steps of {options.batch} films: {steps:,}; in equal time {paid[0].steps:,}; seeds {options.seeds}")
+    rows = _compare([*first, *paid], options)
+    return _report(rows, options.margin)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--films", type=int, default=80_000, help="that every run of the reference sees")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--model", default="vit_tiny")
+    parser.add_argument("--tokens", type=int, default=196)
+    parser.add_argument("--decoder", default="192x4x3", help="width x depth x heads, of all")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--side_by_side", type=int, default=1, help="trainings, embedding processes")
+    parser.add_argument("--threads", type=int, default=2, help="of each training")
+    parser.add_argument("--times", type=float, help="steps of equal time over equal steps")
+    parser.add_argument("--margin", type=float, default=0.03)
+    parser.add_argument("--judged_on", type=Path, nargs="*", default=[], help="further shards, for the probes alone")
+    parser.add_argument("--set", nargs="*", default=[], help="further settings of all trainings")
+    return parser.parse_args()
+
+
+def _train(trainings: Sequence[Training], options: argparse.Namespace) -> None:
+    waiting = [one for one in trainings if not _record(one, options).exists()]
+    running: dict[int, tuple[Training, float]] = {}
+    while waiting or running:
+        while waiting and len(running) < options.side_by_side:
+            one = waiting.pop(0)
+            command = _command(one, options)
+            print(" ".join(command[1:]), flush=True)
+            with (options.out / f"{one.name}.log").open("w") as log:
+                process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=_environment(options))
+            running[process.pid] = (one, time.monotonic())
+        number, status, usage = os.wait4(-1, 0)
+        one, began = running.pop(number)
+        if status != 0:
+            raise SystemExit(f"{one.name} failed: see {options.out / f'{one.name}.log'}")
+        seconds = {"processor": usage.ru_utime + usage.ru_stime, "wall": time.monotonic() - began}
+        _record(one, options).write_text(json.dumps(seconds))
+
+
+def _command(one: Training, options: argparse.Namespace) -> list[str]:
+    width, depth, heads = options.decoder.split("x")
+    return [
+        sys.executable, "launch/pretrain.py", "--config", str(one.config),
+        f"data.shards=[{options.shards.resolve()}]", f"runtime.run_dir={_run(one, options)}", f"seed={one.seed}",
+        "precision=auto", f"encoder.model={options.model}", f"objective.tokens={options.tokens}",
+        f"objective.decoder_dim={width}", f"objective.decoder_depth={depth}", f"objective.decoder_heads={heads}",
+        f"optimizer.steps={one.steps}", f"optimizer.batch={options.batch}", "optimizer.base_learning_rate=4.0e-3",
+        "optimizer.warmup_fraction=0.1", "optimizer.clip_norm=1.0", "runtime.workers=0",
+        f"runtime.threads={options.threads}", *options.set,
+    ]  # fmt: skip
+
+
+def _environment(options: argparse.Namespace) -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(options.threads)}
+
+
+def _run(one: Training, options: argparse.Namespace) -> Path:
+    return Path(options.out).resolve() / "runs" / one.name
+
+
+def _record(one: Training, options: argparse.Namespace) -> Path:
+    return Path(options.out) / f"{one.name}.json"
+
+
+def _seconds(one: Training, options: argparse.Namespace) -> float:
+    return float(json.loads(_record(one, options).read_text())["processor"])
+
+
+def _compare(trainings: Sequence[Training], options: argparse.Namespace) -> list[Row]:
+    config = options.out / "compare.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "shards": [str(folder.resolve()) for folder in (options.shards, *options.judged_on)],
+                "floor_seeds": [],
+                "runtime": {"processes": options.side_by_side},
+                "out": str((options.out / "comparison").resolve()),
+                "encoders": [{"run": str(_run(one, options)), "group": one.group} for one in trainings],
+                "tokens": [options.tokens],
+                "pools": ["mean"],
+                "probes": ["linear", "attentive"],
+                "further": [],
+                "label_fractions": [1.0],
+                "pixel_components": 0,
+            }
+        )
+    )
+    command = [sys.executable, "launch/compare.py", "--config", str(config)]
+    print(" ".join(command[1:]), flush=True)
+    subprocess.run(command, cwd=ROOT, check=True, env=_environment(options), stdout=subprocess.DEVNULL)
+    return read_comparison(options.out / "comparison" / "comparison.parquet")
+
+
+def _report(rows: Sequence[Row], margin: float) -> int:
+    """Print every difference to the reference, and the runs one by one; 1 where not worse is not shown for all."""
+    shown = [row for row in rows if headline(row) and row.metric in ("auroc", "macro_auroc")]
+    print(f"\n{'task':18}{'probe':11}{'arm':13}{'cheap - reference, 95 %':31}{'not worse by ' + str(margin):21}runs")
+    failures = compared = 0
+    for row in shown:
+        pair = {row.encoder, row.reference}
+        arm = next((arm for arm in (STEPS, TIME) if pair == {REFERENCE, arm}), None)
+        if row.difference is None or arm is None:
+            continue
+        value, low, high = row.difference
+        if row.encoder == REFERENCE:  # compare subtracts what is named later
+            value, low, high = -value, -high, -low
+        compared += 1
+        fine = low > -margin
+        failures += not fine
+        words, verdict = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", "yes" if fine else "not shown"
+        runs = "; ".join(f"{group} {_runs(shown, row, group)}" for group in (arm, REFERENCE))
+        print(f"{row.task:18}{row.probe:11}{arm:13}{words:31}{verdict:21}{runs}")
+    return int(failures > 0 or not compared)
+
+
+def _runs(rows: Sequence[Row], of: Row, group: str) -> str:
+    """The value of every single run of a group behind a difference, to show how far seeds lie apart."""
+    return " ".join(
+        f"{row.interval.value:.3f}"
+        for row in rows
+        if row.reference is None
+        and row.encoder.startswith(group.replace(" ", "-") + "-")
+        and (row.task, row.probe, row.metric) == (of.task, of.probe, of.metric)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

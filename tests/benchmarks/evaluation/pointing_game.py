@@ -1,0 +1,143 @@
+"""How often heat maps of a finetuned classification point at the boxes of its labels (Zhang et al. 2018).
+
+python -m tests.benchmarks.evaluation.pointing_game MODEL --shards PUBLIC [--split test] [--films 400] [--margin 1]
+
+The boxes have trained no head: a classification knows labels of whole films alone (of an encoder that began with a
+detection, its card tells). Films on which a label is present
+and has a box; shares with 95 % intervals over patients, beside that of a random content patch.
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from data_prep.shard_format.appended_folders import generation_folders
+from mae_rad.data.batch import Patches
+from mae_rad.data.box_frames import Boxes, whole_film_frame
+from mae_rad.data.patch_layout import film_layout
+from mae_rad.data.seeded_random import counted
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.data.views import stack, whole_film
+from mae_rad.encoders.vit import ViT
+from mae_rad.evaluation.statistics.intervals import bootstrap, interval
+from mae_rad.explain.attention_rollout import attention_rollout, token_weights
+from mae_rad.explain.grad_cam import grad_cam
+from mae_rad.explain.pointing_game import Pointed, play
+from mae_rad.export.predictor_folder import Predictor, load_predictor
+from mae_rad.heads.classification import ClassificationHead
+
+Map = Callable[[Patches, int], torch.Tensor]
+
+
+class Played(NamedTuple):
+    """One film, label and map."""
+
+    patient: str
+    pointed: Pointed
+    reached: bool
+
+
+def main() -> None:
+    """Print a line for each label, kind of map and choice of films."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, metavar="MODEL")
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--films", type=int, default=400)
+    parser.add_argument("--margin", type=int, default=1)
+    given = parser.parse_args()
+    predictor = load_predictor(given.model).to("cuda" if torch.cuda.is_available() else "cpu")
+    played = _play_all(predictor, given.shards, given.split, given.films, given.margin)
+    print(f"T = {predictor.card.tokens}, margin {given.margin}; share of films whose highest patch touches a box")
+    for (label, kind, films), results in played.items():
+        print(f"{label:<20} {kind:<22} {films:<18} {_told(results)}")
+
+
+def _maps(predictor: Predictor) -> dict[str, Map]:
+    encoder, head = predictor.encoder, predictor.head
+    assert isinstance(encoder, ViT)
+    assert isinstance(head, ClassificationHead)
+    window = head.window
+
+    def cam(blocks: int) -> Map:
+        return lambda patches, label: grad_cam(encoder, head, patches, [label], blocks=blocks, window=window)[:, 0]
+
+    maps = {f"Grad-CAM, block -{blocks}": cam(blocks) for blocks in (1, 2, 4) if blocks <= len(encoder.blocks)}
+    pooling = head.pooling
+    if pooling is None:
+        maps["patch scores"] = torch.no_grad()(
+            lambda patches, label: head.patch_logits(head.look(encoder, patches))[..., label]
+        )
+        return maps
+    maps["attention rollout"] = lambda patches, _: attention_rollout(encoder, pooling, patches, window=window)
+    if pooling.attention is not None:
+        maps["pooling attention"] = lambda patches, _: token_weights(pooling, head.look(encoder, patches))[:, 1:]
+    return maps
+
+
+def _play_all(
+    predictor: Predictor, public: Path, split: str, films: int, margin: int
+) -> dict[tuple[str, str, str], list[Played]]:
+    card, maps = predictor.card, _maps(predictor)
+    device = next(predictor.parameters()).device
+    index, boxes = ShardIndex([public], split=split), _boxes(public)
+    patients = index.table.column("patient").to_pylist()
+    played: dict[tuple[str, str, str], list[Played]] = defaultdict(list)
+    for row in counted("pointing game").permutation(len(index))[:films].tolist():
+        of_film = boxes.get(index.key(row), {})
+        asked = [(place, of_film[label]) for place, label in enumerate(card.labels) if label in of_film]
+        if not asked:
+            continue
+        film = index.film(row)
+        layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, card.tokens, card.encoder.patch)
+        frame = whole_film_frame(film, card.tokens, card.encoder.patch)
+        patches = stack([whole_film(film, card.tokens, card.encoder.patch)]).to(device)
+        probabilities = predictor.predict(patches).probabilities
+        assert probabilities is not None
+        for place, of_label in asked:
+            label, score = card.labels[place], float(probabilities[0, place])
+            reached = any(score >= points[label] for points in card.operating_points.values() if label in points)
+            for kind, make in maps.items():
+                values = make(patches, place)[0].detach().cpu().numpy().reshape(layout.grid)
+                corners = frame.from_source(of_label)
+                pointed = play(values, film.content(layout), corners, card.encoder.patch, margin)
+                for which in ("present", *(("present and found",) if reached else ())):
+                    played[label, kind, which].append(Played(patients[row], pointed, reached))
+    return dict(sorted(played.items()))
+
+
+def _boxes(public: Path) -> dict[str, dict[str, Boxes]]:
+    """Key → label → [K, 4] in source pixels."""
+    found: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    for folder in generation_folders(public):
+        if (folder / "boxes.parquet").exists():
+            for row in pq.read_table(folder / "boxes.parquet").to_pylist():
+                found[row["key"]][row["label"]].append([row[name] for name in ("x_min", "y_min", "x_max", "y_max")])
+    return {key: {label: np.array(boxes) for label, boxes in of_film.items()} for key, of_film in found.items()}
+
+
+def _told(played: list[Played]) -> str:
+    hits = np.array([one.pointed.hit for one in played], dtype=np.float64)
+    chance = np.array([one.pointed.chance for one in played])
+    patients = _numbers([one.patient for one in played])
+    hit_rate = [lambda weights: weights @ hits / weights.sum(axis=1)]
+    share = interval(bootstrap(patients, {"hits": hit_rate}, repetitions=1000, seed=0)["hits"])
+    return (
+        f"{share.value:.3f} [{share.low:.3f}, {share.high:.3f}]  by chance {chance.mean():.3f}"
+        f"  ({len(played)} films, {len(np.unique(patients))} patients)"
+    )
+
+
+def _numbers(names: list[str]) -> NDArray[np.int64]:
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""What resolution is worth: how well planted objects of each size are found at several T, as a table and a figure.
+
+    python -m tests.benchmarks.evaluation.resolution_worth RUN… --shards PUBLIC --out FOLDER [--tokens 64 256 1024] \\
+        [--label foreign_object] [--edges 0.02 0.04]
+
+Frozen encoders, an attentive probe at every T on the same films (``launch/compare.py`` once per T); AUROC of the films
+whose largest object has a size against all without one. A square film of T tokens is 16 sqrt(T)
+pixels wide: 128, 256 and 512 here. An object of 2 % of the film's longer side is under 3 pixels at the first, and 10 at
+the last.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import yaml
+
+from mae_rad.evaluation.results.rows import Row, read_comparison
+
+ROOT = Path(__file__).resolve().parents[3]
+PATCH = 16
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+
+
+def main() -> int:
+    options = _options()
+    options.out.mkdir(parents=True, exist_ok=True)
+    found = {tokens: _compare(tokens, options) for tokens in options.tokens}
+    subsets = list(dict.fromkeys(row.subset for row in found[options.tokens[0]]))
+    encoders = list(dict.fromkeys(row.encoder for row in found[options.tokens[0]]))
+    for subset in subsets:
+        print(f"\n{options.label}, {subset.replace('object_size=', 'largest object ')}")
+        for encoder in encoders:
+            cells = [_cell(found[tokens], encoder, subset) for tokens in options.tokens]
+            print(f"  {encoder:24}" + "   ".join(f"T {t}: {c}" for t, c in zip(options.tokens, cells, strict=True)))
+    _draw(found, subsets, encoders, options)
+    print(f"\nfigure: {options.out / 'resolution.png'}")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--tokens", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--label", default="foreign_object")
+    parser.add_argument("--edges", type=float, nargs="+", default=[0.02, 0.04], help="shares of the film's longer side")
+    return parser.parse_args()
+
+
+def _compare(tokens: int, options: argparse.Namespace) -> list[Row]:
+    config, out = options.out / f"compare-{tokens}.yaml", (options.out / f"T{tokens}").resolve()
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "shards": [str(options.shards.resolve())],
+                "out": str(out),
+                "tokens": [tokens],
+                "pools": ["mean"],
+                "tasks": [{"label": options.label}],
+                "all_labels": False,
+                "probes": ["attentive"],
+                "further": [],
+                "subsets": [],
+                "object_sizes": options.edges,
+                "label_fractions": [1.0],
+                "floor_seeds": [0],
+                "pixel_components": 0,
+                "runtime": {"cache": str((options.out / "embeddings").resolve())},
+            }
+        )
+    )
+    command = [sys.executable, "launch/compare.py", *map(str, options.runs), "--config", str(config)]
+    print(" ".join(command[1:]), flush=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=environment)
+    rows = read_comparison(out / "comparison.parquet")
+    return [row for row in rows if row.reference is None and row.metric == "auroc" and row.task == options.label]
+
+
+def _cell(rows: Sequence[Row], encoder: str, subset: str) -> str:
+    row = next((row for row in rows if (row.encoder, row.subset) == (encoder, subset)), None)
+    if row is None:
+        return "too few patients"
+    value, low, high = row.interval
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _draw(
+    found: Mapping[int, Sequence[Row]], subsets: Sequence[str], encoders: Sequence[str], options: argparse.Namespace
+) -> None:
+    figure, axes = plt.subplots(1, len(subsets), figsize=(3.4 * len(subsets) + 0.6, 3.6), sharey=True, squeeze=False)
+    for axis, subset in zip(axes[0], subsets, strict=True):
+        for place, (encoder, colour) in enumerate(zip(encoders, COLOURS, strict=False)):
+            rows = {
+                tokens: row.interval
+                for tokens, of in found.items()
+                for row in of
+                if (row.encoder, row.subset) == (encoder, subset)
+            }
+            sides = [PATCH * tokens**0.5 * (1 + 0.02 * place) for tokens in rows]
+            values = [interval.value for interval in rows.values()]
+            reach = [[i.value - i.low for i in rows.values()], [i.high - i.value for i in rows.values()]]
+            axis.errorbar(sides, values, yerr=reach, marker="o", capsize=3, color=colour, label=encoder)
+        axis.axhline(0.5, color="0.6", linewidth=0.8)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks([PATCH * tokens**0.5 for tokens in found], [f"{PATCH * tokens**0.5:.0f}" for tokens in found])
+        axis.set_xlabel("side of a square film (pixels)")
+        patients = next(row.n_patients for of in found.values() for row in of if row.subset == subset)
+        words = "all objects" if subset == "all" else subset.replace("object_size=", "")
+        axis.set_title(f"{words}\n{patients} test patients", fontsize=9)
+    axes[0][0].set_ylabel(f"AUROC of {options.label}, 95 % interval")
+    axes[0][0].legend(fontsize=8, frameon=False)
+    figure.tight_layout()
+    figure.savefig(options.out / "resolution.png", dpi=130)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,387 @@
+"""How fast films of 7 to 10 megapixels become a shard, on one core.
+
+    python -m tests.benchmarks.sharding.throughput [--films N] [--size ROWSxCOLUMNS] [--rounds N] [--processes N]
+
+Three ways through the same files, in turn, round after round, from the page cache. Other work on the machine only ever
+slows one down, so for every film the best round of each way counts. The ratio of processor times decides: it is what a
+core costs, and other work hardly moves it.
+
+bare   read, decode, area average, encode: no header, no checksum, no tar. The floor that nothing can go below.
+ours   ``write_shard`` as a worker of the engine calls it: everything that a shard needs, to the disk.
+plain  pydicom's ``pixel_array`` with python-gdcm, ``apply_voi_lut``, Pillow, 16-bit PNG, ``webdataset.ShardWriter``.
+
+Uncompressed and JPEG lossless (process 14, SV1) files of 12 and 14 bits: drawn films enlarged, with noise that makes
+them as hard to compress as real ones. python-gdcm is needed here only: pip install python-gdcm.
+"""
+
+import argparse
+import importlib.util
+import io
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import wraps
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import cv2
+import imagecodecs
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.encaps import generate_frames
+from pydicom.pixels import apply_voi_lut
+
+from data_prep.archive.manifest import read_linkage, read_manifest
+from data_prep.film import decode, sample
+from data_prep.film.shard_values import shrunk_size
+from data_prep.phantom.dicom_film import file_bytes, film_dataset, set_pixels
+from data_prep.phantom.fictitious_people import person, visit
+from data_prep.phantom.imaging.scanners import EXPLICIT_LE, JPEG_LOSSLESS_SV1, LOOKS
+from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
+from data_prep.phantom.render_film import render
+from data_prep.planning.shard_task import ShardTask
+from data_prep.scan.scan import scan
+from data_prep.scan.settings import ScanSettings
+from data_prep.shard_format.dataset_card import ShardCard
+from data_prep.sharding import shard_writer
+from data_prep.sharding.shard_writer import write_shard
+
+FORMATS = {"uncompressed": (EXPLICIT_LE, 0.60), "JPEG lossless": (JPEG_LOSSLESS_SV1, 0.85)}
+"""Name → transfer syntax, and the part of the bare speed to be reached."""
+PLAIN_GOAL = 3.0
+PLAIN_ROUNDS = 3
+"""It takes long, and its ratio leaves room."""
+PASSES = 3
+"""How often a shard holds every film: what a shard costs once (its table, its card, fsync) is spread over hundreds."""
+MAX_SIDES = (1536, 1024)
+SIZES = ((3000, 2500), (2880, 2880), (3320, 2720), (3480, 2840))
+"""7.5 to 9.9 megapixels."""
+NOISE = {12: 9.0, 14: 22.0}
+"""Standard deviation of the added noise at mid-range, by bits: JPEG lossless then takes some 6 and 8 bits a pixel."""
+
+_HERE = sys.modules[__name__]
+STAGES: dict[str, dict[str, list[tuple[Any, str]]]] = {
+    "bare": {name: [(_HERE, f"bare_{name}")] for name in ("read", "decode", "shrink", "encode")},
+    "ours": {
+        "read": [(shard_writer, "_read")],
+        "header": [(pydicom, "dcmread")],
+        "decode": [(sample, "decode"), (decode, "read_frame"), (decode, "place_bits"), (decode, "hidden_pixels")],
+        "sha256": [(sample, "pixel_sha256")],
+        "shrink": [(sample, "shrink"), (sample, "to_shard_values")],
+        "encode": [(sample, "encode_film")],
+        "display": [(sample, "histogram"), (sample, "display_of")],
+        "look": [(sample, name) for name in ("halved", "apply", "content_mask", "polarity_suspect", "empty_exposure",
+            "clipped", "perceptual_hash")],
+        "tar": [(shard_writer, "_add")],
+    },
+}  # fmt: skip
+"""Way → stage → functions whose own time it is, without that of others in this table."""
+
+Mark = Callable[[], None]
+"""Called after every film."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds a film."""
+
+    wall: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """One format at one size of the shards' films.
+
+    Attributes:
+        files: (path, manifest row) as the engine gives them to a worker.
+        pixels: (offset, length) of the pixels within each file.
+        shapes: rows and columns of each file.
+    """
+
+    name: str
+    max_side: int
+    files: Sequence[tuple[str, Mapping[str, Any]]]
+    pixels: Sequence[tuple[int, int]]
+    shapes: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of one case: times by way, and processor milliseconds a film by way and stage."""
+
+    case: Case
+    times: Mapping[str, Times]
+    stages: Mapping[str, Mapping[str, float]]
+
+
+def main() -> None:
+    """Make the films, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--films", type=int, default=12)
+    parser.add_argument("--size", help="ROWSxCOLUMNS of all films; without, four sizes of 7.5 to 9.9 megapixels")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=1, help="at the same time, each on a core of its own")
+    given = parser.parse_args()
+    sizes = (tuple(int(side) for side in given.size.split("x")),) if given.size else SIZES
+    with tempfile.TemporaryDirectory() as folder:
+        cases = make_cases(Path(folder), given.films, sizes)
+        cores = sorted(os.sched_getaffinity(0))[: given.processes]
+        if len(cores) == 1:
+            measured = [measure(cases, given.rounds, cores[0])]
+        else:
+            with ProcessPoolExecutor(len(cores), get_context("spawn")) as pool:
+                jobs = [pool.submit(measure, cases, given.rounds, core) for core in cores]
+                measured = [job.result() for job in jobs]
+    for number, results in enumerate(measured, 1):
+        print(f"\nprocess {number} of {len(measured)}" if len(measured) > 1 else "")
+        for result in results:
+            show(result)
+
+
+# the films
+
+
+def make_cases(folder: Path, films: int, sizes: Sequence[tuple[int, ...]]) -> list[Case]:
+    """Write and scan ``films`` films in every format."""
+    (folder / "secret").write_text("only for this benchmark, and long enough")
+    drawn = [draw_film(*chosen, sizes[number % len(sizes)]) for number, chosen in enumerate(_choose(films))]
+    cases = []
+    for name, (syntax, _) in FORMATS.items():
+        archive, private = folder / name / "archive", folder / name / "private"
+        archive.mkdir(parents=True)
+        for number, (dataset, values, bits) in enumerate(drawn):
+            set_pixels(dataset, values, bits, syntax)
+            (archive / f"{number}.dcm").write_bytes(file_bytes(dataset, syntax))
+        scan([archive], private, ScanSettings(key_file=folder / "secret", workers=1))
+        paths = read_linkage(private)["path"].to_pylist()
+        files = list(zip(paths, read_manifest(private).to_pylist(), strict=True))
+        bits_stored = sum(8 * row["file_size"] for _, row in files) / sum(values.size for _, values, _ in drawn)
+        print(f"{name}: {films} films, {bits_stored:.1f} bits a pixel")
+        pixels, shapes = [_pixels(path) for path, _ in files], [(row["rows"], row["columns"]) for _, row in files]
+        cases += [Case(name, side, PASSES * files, PASSES * pixels, PASSES * shapes) for side in MAX_SIDES]
+    return cases
+
+
+def _choose(films: int) -> Iterator[tuple[PatientDraw, StudyDraw, FilmDraw]]:
+    """Films of the scanners of 12 and 14 bits in turn, each of another patient."""
+    for number in range(films):
+        index, matching = number, list[StudyDraw]()
+        while not matching:
+            patient = draw_patient(3, index, films)
+            matching = [study for study in patient.studies if LOOKS[study.look].bits == sorted(NOISE)[number % 2]]
+            index += films
+        yield patient, matching[0], matching[0].films[0]
+
+
+def draw_film(
+    patient: PatientDraw, study: StudyDraw, draw: FilmDraw, size: tuple[int, ...]
+) -> tuple[pydicom.Dataset, NDArray[np.uint16], int]:
+    """Data set without pixels, stored values [size] and their bits."""
+    bits = LOOKS[study.look].bits
+    top = 2**bits - 1
+    film = render(patient.anatomy, study, replace(draw, objects=(), fracture=None))
+    large = cv2.resize(film.stored.astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC)
+    noise = np.random.Generator(np.random.SFC64(draw.seed)).standard_normal(large.shape, dtype=np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), 0.6) / np.float32(0.48)  # a detector's blur correlates its quanta
+    large += noise * np.sqrt(np.maximum(large, 0) * np.float32(2 / top)) * np.float32(NOISE[bits])
+    who = person(patient.archive, patient.index, patient.anatomy, patient.studies[0].day)
+    when = visit(patient.archive, patient.index, study.index, study.day, study.look, patient.anatomy.sex)
+    values = np.asarray(np.clip(np.rint(large), 0, top), dtype=np.uint16)
+    return film_dataset(patient, study, draw, film, who, when), values, bits
+
+
+def _pixels(path: str) -> tuple[int, int]:
+    """(offset, length) of the pixels, or of their one codestream, within the file."""
+    data = Path(path).read_bytes()
+    header = pydicom.dcmread(io.BytesIO(data))
+    compressed = header.file_meta.TransferSyntaxUID.is_compressed
+    stream = next(generate_frames(header.PixelData, number_of_frames=1)) if compressed else header.PixelData
+    return data.index(stream), len(stream)
+
+
+# the three ways
+
+
+def bare(case: Case, out: Path, mark: Mark) -> None:
+    """Read, decode, resize, encode."""
+    for (path, _), pixels, shape in zip(case.files, case.pixels, case.shapes, strict=True):
+        data = bare_read(path, *pixels)
+        values = bare_decode(data, shape, case.name)
+        bare_encode(bare_shrink(values, shrunk_size(*shape, case.max_side)))
+        mark()
+
+
+def bare_read(path: str, offset: int, length: int) -> memoryview:
+    """The pixels of a file; where they lie is known."""
+    return memoryview(Path(path).read_bytes())[offset : offset + length]
+
+
+def bare_decode(data: memoryview, shape: tuple[int, int], form: str) -> NDArray[np.uint16]:
+    """Stored values."""
+    if form == "uncompressed":
+        return np.frombuffer(data, "<u2").reshape(shape)
+    return np.asarray(imagecodecs.jpeg8_decode(data))
+
+
+def bare_shrink(values: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:
+    """Area averages, as OpenCV makes them of integers: the quickest way there is."""
+    return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA))
+
+
+def bare_encode(values: NDArray[np.uint16]) -> bytes:
+    """The stream of a shard."""
+    return bytes(imagecodecs.htj2k_encode(values, reversible=True, tlm=True, resolutions=5))
+
+
+class _Watch:
+    def __init__(self, mark: Mark) -> None:
+        self._mark = mark
+
+    def begins(self, row: int) -> None:
+        pass
+
+    def ends(self, films: int, refused: int) -> None:
+        self._mark()
+
+
+def ours(case: Case, out: Path, mark: Mark) -> None:
+    """One shard of all films."""
+    task = ShardTask("train-000000", "train", case.files, case.max_side, "c" * 64, "i" * 64, reject_empty=True)
+    card = write_shard(task, out, _Watch(mark))
+    assert isinstance(card, ShardCard) and card.films == len(case.files)
+
+
+def plain(case: Case, out: Path, mark: Mark) -> None:
+    """The recipe of many a script, in its best form: float32 early, box filter, the fastest level of PNG."""
+    import webdataset
+
+    with webdataset.ShardWriter(str(out / "plain-%06d.tar"), verbose=0) as writer:
+        for number, (path, _) in enumerate(case.files):
+            film = pydicom.dcmread(path)
+            shown = np.asarray(apply_voi_lut(film.pixel_array, film), dtype=np.float32)
+            size = shrunk_size(*shown.shape, case.max_side)
+            small = np.asarray(Image.fromarray(shown).resize(size[::-1], Image.Resampling.BOX))
+            small = (small - small.min()) * (65535 / (small.max() - small.min()))
+            if film.PhotometricInterpretation == "MONOCHROME1":
+                small = 65535 - small
+            png = io.BytesIO()
+            Image.fromarray(small.astype(np.uint16)).save(png, "PNG", compress_level=1)
+            writer.write({"__key__": f"{number:08}", "png": png.getvalue()})
+            mark()
+
+
+# the measurement
+
+
+def measure(cases: Sequence[Case], rounds: int, core: int) -> list[Result]:
+    """Times and stages of every case."""
+    os.sched_setaffinity(0, {core})
+    cv2.setNumThreads(1)  # as the workers of the engine do
+    logging.disable(logging.INFO)
+    ways = {"bare": bare, "ours": ours}
+    if importlib.util.find_spec("gdcm") and importlib.util.find_spec("webdataset"):
+        ways["plain"] = plain
+    results = []
+    for case in cases:
+        laps: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+        stages: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for number in range(rounds):
+            for way, run in ways.items():
+                if way != "plain" or number < PLAIN_ROUNDS:
+                    laps[way].append(_laps(run, case))
+                if way in STAGES:
+                    stages[way].append(_stages(way, run, case))
+        times = {
+            way: Times(*np.min(rounds_of, axis=0).sum(axis=0) / len(case.files)) for way, rounds_of in laps.items()
+        }
+        best = {way: {name: min(one[name] for one in of) for name in of[0]} for way, of in stages.items()}
+        results.append(Result(case, times, best))
+    return results
+
+
+def _laps(run: Callable[[Case, Path, Mark], None], case: Case) -> NDArray[np.float64]:
+    """[films + 1, 2] wall and processor milliseconds from film to film, and of what comes last."""
+    marks = []
+    with tempfile.TemporaryDirectory() as folder:
+        marks.append((time.perf_counter(), time.process_time()))
+        run(case, Path(folder), lambda: marks.append((time.perf_counter(), time.process_time())))
+        marks.append((time.perf_counter(), time.process_time()))
+    return 1000 * np.diff(marks, axis=0)
+
+
+def _stages(way: str, run: Callable[[Case, Path, Mark], None], case: Case) -> dict[str, float]:
+    """Processor milliseconds a film of every stage of a way."""
+    spent: dict[str, float] = defaultdict(float)
+    with tempfile.TemporaryDirectory() as folder, _watched(way, spent):
+        begin = time.process_time()
+        run(case, Path(folder), lambda: None)
+        spent["rest"] = time.process_time() - begin - sum(spent.values())
+    return {stage: 1000 * seconds / len(case.files) for stage, seconds in spent.items()}
+
+
+@contextmanager
+def _watched(way: str, spent: dict[str, float]) -> Iterator[None]:
+    """Add the own time of the functions of STAGES to ``spent``."""
+    inner: list[float] = []
+
+    def watched(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def timed(*args: Any, **options: Any) -> Any:
+            inner.append(0.0)
+            begin = time.process_time()
+            try:
+                return function(*args, **options)
+            finally:
+                took = time.process_time() - begin
+                spent[stage] += took - inner.pop()
+                if inner:
+                    inner[-1] += took
+
+        return timed
+
+    with ExitStack() as stack:
+        for stage, functions in STAGES[way].items():
+            spent[stage] = 0.0
+            for module, name in functions:
+                stack.enter_context(patch.object(module, name, watched(stage, getattr(module, name))))
+        yield
+
+
+# the table
+
+
+def show(result: Result) -> None:
+    """Print a case."""
+    goal = FORMATS[result.case.name][1]
+    base, mine = result.times["bare"], result.times["ours"]
+    print(f"{result.case.name}, films of at most {result.case.max_side} pixels a side; ms a film")
+    for way, spent in result.times.items():
+        stages = "   ".join(f"{stage} {of:.1f}" for stage, of in result.stages.get(way, {}).items())
+        print(
+            f"  {way:5}  wall {spent.wall:6.1f}   cpu {spent.cpu:6.1f}   {stages and 'cpu by stage:'} {stages}".rstrip()
+        )
+    reached = "reached" if base.cpu / mine.cpu >= goal else "MISSED"
+    ratio = base.wall / mine.wall, base.cpu / mine.cpu
+    print(f"  speed of bare  {ratio[0]:.2f} wall, {ratio[1]:.2f} cpu  (goal {goal:.2f}: {reached})")
+    if "plain" in result.times:
+        ratio = result.times["plain"].wall / mine.wall, result.times["plain"].cpu / mine.cpu
+        reached = "reached" if ratio[1] >= PLAIN_GOAL else "MISSED"
+        print(f"  times plain    {ratio[0]:.2f} wall, {ratio[1]:.2f} cpu  (goal {PLAIN_GOAL:.1f}: {reached})")
+    else:
+        print("  plain was not measured: python-gdcm or webdataset is not installed")
+
+
+if __name__ == "__main__":
+    main()

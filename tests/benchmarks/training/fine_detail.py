@@ -1,0 +1,172 @@
+"""How soon an encoder sees small findings, by what embeds its patches: linear, with emphasis, with a stem, with both.
+
+    python -m tests.benchmarks.training.fine_detail --shards PUBLIC [--steps 300] [--of 1500] [--batch 64] \\
+        [--dim 128] [--depth 2] [--embeddings linear emphasis stem both] [--labels foreign_object fracture]
+
+Squares of 8 x 8 patches at T = 1024 (larger or smaller by up to a quarter) are cut out of the train and test films. An
+encoder from scratch is told patch by patch whether a box touches it: the most that boxes can teach, without the head
+and the losses of a detection. AUROC on squares of test films: of patches, and of squares by their highest patch; and
+the processor seconds that the steps took. All see the same squares in the same order. One thread.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from data_prep.runtime.progress import Progress
+from data_prep.shard_format.label_policy import LabelPolicy
+from mae_rad.data.augmentation import Augmentation, draw_variation
+from mae_rad.data.batch import Patches
+from mae_rad.data.seeded_random import counted
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.data.views import whole_film
+from mae_rad.encoders.vit import EncoderSettings, build_encoder
+from mae_rad.finetuning.detection.box_targets import CutSquare, FilmBoxes, PlaceBoxes
+from mae_rad.finetuning.detection.known_boxes import known_boxes
+from mae_rad.finetuning.task.labelled_films import Seen
+from mae_rad.heads.classification import TargetLabelSettings
+
+SIDE, PATCH, TOKENS, SCALE = 8, 16, 1024, 0.25
+SQUARES = {"train": 6, "test": 4}
+EMBEDDINGS: dict[str, dict[str, Any]] = {
+    "linear": {},
+    "emphasis": {"emphasis": 1.5},
+    "stem": {"stem": "convolutional"},
+    "both": {"emphasis": 1.5, "stem": "convolutional"},
+}
+RATE, WARMUP, POSITIVE = 2e-3, 30, 5.0
+"""Learning rate, steps until it is reached, and how much more a patch in a box weighs."""
+
+
+class Squares(NamedTuple):
+    """Squares of one split.
+
+    Attributes:
+        values: [N, 64, p*p] uint16.
+        coords: [N, 64, 2].
+        told: [N, 64, L] 1 where a box of the label touches the patch; NaN where one does that is mostly cut off.
+    """
+
+    values: Tensor
+    coords: Tensor
+    told: Tensor
+
+    def patches(self, rows: NDArray[np.int64]) -> Patches:
+        """Some of them as films."""
+        return Patches(self.values[rows], self.coords[rows], torch.full((len(rows), 2), float(SIDE)))
+
+
+def main() -> None:
+    """Print a line for every embedding and hundred steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--of", type=int, default=1500, help="steps of the cosine schedule that they begin")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--dim", type=int, default=128)
+    parser.add_argument("--depth", type=int, default=2)
+    parser.add_argument("--embeddings", nargs="+", choices=list(EMBEDDINGS), default=list(EMBEDDINGS))
+    parser.add_argument("--labels", nargs="+", default=["foreign_object", "fracture"])
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    squares = {split: _cut(given.shards, split, given.labels) for split in SQUARES}
+    for split, those in squares.items():
+        shares = ", ".join(f"{share:.3f}" for share in those.told.nanmean(dim=(0, 1)).tolist())
+        print(f"{split}: {len(those.told):,} squares; share of patches in boxes of {', '.join(given.labels)}: {shares}")
+    print(f"{'embedding':<10}{'steps':>6}{'seconds':>9}{'loss':>8}   AUROC of patches; of squares")
+    for name in given.embeddings:
+        _train(name, squares["train"], squares["test"], given)
+
+
+def _cut(public: Path, split: str, labels: Sequence[str]) -> Squares:
+    index = ShardIndex([public], split=split)
+    asked = [TargetLabelSettings.model_validate({"label": label}) for label in labels]
+    known = known_boxes(index, [public], asked, LabelPolicy())
+    place = PlaceBoxes(known.corners, known.labels, known.known.astype(np.float32), PATCH)
+    cut = CutSquare(SIDE, PATCH, SQUARES[split])
+    parts: list[tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.float32]]] = []
+    rows = np.flatnonzero(known.known.all(axis=1))
+    progress = Progress("fine detail", f"{split} films", len(rows))
+    for row in rows.tolist():
+        film, draw = index.film(row), counted("fine detail", row)
+        tokens = round(TOKENS * (1 + SCALE) ** (2 * draw.uniform(-1, 1)))
+        variation = draw_variation(Augmentation(window=0.3, gamma=0.3), film.sidecar, draw)
+        whole = whole_film(film, tokens, PATCH, variation)
+        for part, boxes in cut(whole, place(row, Seen(film, variation, tokens)), draw):
+            if len(part.values) == SIDE**2:
+                parts.append((part.values, part.coords, _told(boxes, len(labels))))
+        progress.add()
+    progress.close()
+    return Squares(*(torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)))
+
+
+def _told(boxes: FilmBoxes, labels: int) -> NDArray[np.float32]:
+    told = np.zeros((SIDE, SIDE, labels), dtype=np.float32)
+    for cut_off in (True, False):
+        for (left, top, right, low), label in zip(boxes.corners / PATCH, boxes.labels, strict=True):
+            if cut_off == (label < 0):
+                places = slice(int(top), int(np.ceil(low))), slice(int(left), int(np.ceil(right)))
+                told[(*places, slice(None) if cut_off else label)] = np.nan if cut_off else 1
+    return told.reshape(SIDE**2, labels)
+
+
+def _train(name: str, train: Squares, test: Squares, given: argparse.Namespace) -> None:
+    torch.manual_seed(0)
+    shape = {"model": "vit_tiny", "dim": given.dim, "depth": given.depth, "heads": 4}
+    encoder = build_encoder(EncoderSettings.model_validate(shape | EMBEDDINGS[name]))
+    head = nn.Linear(given.dim, len(given.labels))
+    nn.init.constant_(head.bias, -4.0)
+    weights = [*encoder.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.05)
+    order, losses, seconds = np.random.default_rng(0), [], 0.0
+    for step in range(1, given.steps + 1):
+        began = time.thread_time()
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * min(1, step / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / given.of))
+        rows = order.integers(0, len(train.told), given.batch)
+        logits = head(encoder(train.patches(rows)).tokens)
+        asked = train.told[rows].isfinite()
+        loss = binary_cross_entropy_with_logits(
+            logits[asked], train.told[rows][asked], pos_weight=torch.tensor(POSITIVE)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        seconds += time.thread_time() - began
+        if step % 100 == 0 or step == given.steps:
+            told = _judge(lambda patches: head(encoder(patches).tokens), test)
+            print(f"{name:<10}{step:>6}{seconds:>9.0f}{np.mean(losses[-100:]):>8.3f}   {told}", flush=True)
+
+
+@torch.no_grad()
+def _judge(ask: Any, test: Squares) -> str:
+    blocks = np.array_split(np.arange(len(test.told)), max(1, len(test.told) // 64))
+    found = torch.cat([ask(test.patches(rows)) for rows in blocks]).numpy()
+    told = test.told.numpy()
+    each = [
+        (told.reshape(-1, told.shape[2]), found.reshape(-1, told.shape[2])),
+        (told.max(axis=1), found.max(axis=1)),  # a square of which something is not asked is not asked
+    ]
+    return "; ".join(", ".join(f"{value:.3f}" for value in _aurocs(*pair)) for pair in each)
+
+
+def _aurocs(told: NDArray[np.float32], found: NDArray[np.float32]) -> list[float]:
+    """One for every label, of [N, L]."""
+    asked = np.isfinite(told)
+    columns = range(told.shape[1])
+    return [float(roc_auc_score(told[asked[:, k], k], found[asked[:, k], k])) for k in columns]
+
+
+if __name__ == "__main__":
+    main()

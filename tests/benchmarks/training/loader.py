@@ -1,0 +1,170 @@
+"""What the loader costs beyond decoding, and how soon an epoch of a million films begins.
+
+    python -m tests.benchmarks.training.loader --shards PUBLIC [--tokens 196 1024] [--films 256] [--rounds 5]
+
+Ways through the same films, in turn, round after round, one process, arithmetic in one thread. Other work on the
+machine only slows one down, so the best round of each counts.
+
+decode  the bytes of a film, decoded at the reduction level that the loader takes. The floor.
+plain   the same, then sized to its patches, looked up in its display table, cut into patches and stacked, as plain
+        calls: no index, no order, no drawing of budgets, no checks.
+loader  ``training_batches`` of a masked autoencoder (a quarter visible, a quarter predicted), which reads, checks,
+        draws and collates, in the calling process.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from data_prep.shard_format.apply_display import display_table
+from data_prep.shard_format.film_codec import decode_film, reduction_for
+from data_prep.shard_format.index_schema import INDEX_SCHEMA
+from mae_rad.data.batch import ViewSpec
+from mae_rad.data.film import Film
+from mae_rad.data.film_order import Order
+from mae_rad.data.loader import training_batches
+from mae_rad.data.patch_layout import film_layout
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.data.views import as_patches
+from tests.builders.film_tables import film, write_public
+
+PATCH, BATCH, SEED = 16, 16, 1
+PLAIN_GOAL, DECODE_GOAL = 0.90, 0.55
+MILLION, SECONDS = 1_000_000, 5.0
+
+
+def main() -> None:
+    """Measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--tokens", type=int, nargs="+", default=[196, 1024])
+    parser.add_argument("--films", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    index = ShardIndex([given.shards])
+    for tokens in given.tokens:
+        show(index, tokens, min(given.films, len(index)) // BATCH * BATCH, given.rounds)
+    show_start()
+
+
+def show(index: ShardIndex, tokens: int, films: int, rounds: int) -> None:
+    """One table for a training size."""
+    order = Order(len(index), SEED, BATCH)
+    rows = [draw.row for step in range(films // BATCH) for draw in order.step(step)]
+    ways: dict[str, Callable[[], Iterator[object]]] = {
+        "decode": lambda: (decoded(index.film(row), tokens) for row in rows),
+        "plain": lambda: plain(index, rows, tokens),
+        "loader": lambda: loader(index, order, tokens, films),
+    }
+    best = dict.fromkeys(ways, np.inf)
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start = time.process_time()
+            for _ in way():
+                pass
+            best[name] = min(best[name], time.process_time() - start)
+    read = reading(index, rows, rounds)
+    best["decode"] -= read  # the floor is bare decoding; both others read
+    per_film = {name: 1000 * seconds / films for name, seconds in best.items()}
+    print(
+        f"\nT = {tokens}, {films} films, processor ms a film: " + ", ".join(f"{k} {v:.2f}" for k, v in per_film.items())
+    )
+    print(f"  reading and parsing of sidecars {1000 * read / films:.2f} ms, in plain and loader")
+    for name, goal in (("plain", PLAIN_GOAL), ("decode", DECODE_GOAL)):
+        ratio = best[name] / best["loader"]
+        print(f"  loader as fast as {name}: {ratio:.2f}  (goal {goal:.2f}: {'reached' if ratio >= goal else 'MISSED'})")
+
+
+def decoded(one: Film, tokens: int) -> object:
+    """A film at the reduction level of its layout."""
+    sidecar = one.sidecar
+    layout = film_layout(sidecar.rows, sidecar.columns, one.box, tokens, PATCH)
+    size = (layout.grid[0] * PATCH, layout.grid[1] * PATCH)
+    level = reduction_for(sidecar.rows, sidecar.columns, *size)
+    return decode_film(one._stream, bits=sidecar.display.bits, reduction=level)
+
+
+def plain(index: ShardIndex, rows: list[int], tokens: int) -> Iterator[object]:
+    """All patches of every film, as tensors."""
+    for row in rows:
+        one = index.film(row)
+        layout = film_layout(one.sidecar.rows, one.sidecar.columns, one.box, tokens, PATCH)
+        image = display_table(one.sidecar.display)[one.values(layout, PATCH)]
+        patches = as_patches(image, layout, PATCH)
+        yield torch.from_numpy(patches.values), torch.from_numpy(patches.coords)
+
+
+def loader(index: ShardIndex, order: Order, tokens: int, films: int) -> Iterator[object]:
+    """As in training, in this process."""
+    views = {"mae": ViewSpec(tokens=tokens, visible=0.25, predicted=0.25)}
+    steps = films // BATCH
+    return training_batches(
+        index, order, views, patch=PATCH, first_step=0, last_step=steps, rank=0, world=1, micro=BATCH, workers=0
+    )
+
+
+def reading(index: ShardIndex, rows: list[int], rounds: int) -> float:
+    """Seconds to read the bytes and parse the sidecars of the films."""
+    best = np.inf
+    for _ in range(rounds):
+        start = time.process_time()
+        for row in rows:
+            index.film(row)
+        best = min(best, time.process_time() - start)
+    return best
+
+
+def show_start() -> None:
+    """How soon a training on a million rows of an index has its first batch, from the start and from the middle."""
+    with tempfile.TemporaryDirectory() as folder:
+        public = write_million(Path(folder) / "public")
+        start = time.perf_counter()
+        index = ShardIndex([public])
+        opened = time.perf_counter() - start
+        print(f"\n{len(index):,} rows: index open in {opened:.2f} s")
+        for first in (0, 123_456, 10 * (len(index) // 1024) + 17):
+            start = time.perf_counter()
+            order = Order(len(index), SEED, 1024)
+            draws = next(iter(order.micro_batches(first, first + 1, rank=0, world=8, micro=128)))
+            seconds = opened + time.perf_counter() - start
+            told = "reached" if seconds < SECONDS else "MISSED"
+            print(f"  first {len(draws)} draws of step {first:,}: {seconds:.2f} s  (goal {SECONDS:.0f}: {told})")
+
+
+def write_million(public: Path) -> Path:
+    """A public folder whose index has a million rows of one split; no shards lie beside it."""
+    write_public(public, [film(0, 0, "train")])
+    numbers = np.arange(MILLION)
+    hashes = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}{number:016x}" for number in numbers.tolist()]
+    columns = {
+        "key": hashes,
+        "patient": [hashes[number // 4] for number in numbers.tolist()],
+        "study": [hashes[number // 2] for number in numbers.tolist()],
+        "shard": [f"train-{number // 500:06d}.tar" for number in numbers.tolist()],
+        "split": ["train"] * MILLION,
+        "pixel_sha256": [2 * key for key in hashes],
+        "patient_known": [True] * MILLION,
+    }
+    places = dict.fromkeys(("film_offset", "film_size", "sidecar_offset", "sidecar_size"), numbers)
+    arrays = [
+        pa.array((columns | places)[name], field.type)
+        if name in columns or name in places
+        else pa.nulls(MILLION, field.type)
+        for name, field in zip(INDEX_SCHEMA.names, INDEX_SCHEMA, strict=True)
+    ]
+    pq.write_table(pa.table(arrays, schema=INDEX_SCHEMA), public / "index.parquet")
+    return public
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,327 @@
+"""Films per second and activation memory of masked autoencoding against the published design, in one run.
+
+    python -m tests.benchmarks.training.mae_speed --shards PUBLIC [--models vit_small vit_base] \\
+        [--pixels 224 512 1024] [--batch N] [--rounds N] [--share 0.66] [--device cpu|cuda] [--compile] \\
+        [--kernel auto|fused|plain] [--threads N] [--profile] [--json FILE]
+
+All variants take steps in turn, round after round, on films of the same shards with the same visible fraction (a
+quarter), decoder size (512 x 8 x 16, as published), precision (bf16) and optimiser (fused AdamW). The medians count.
+
+reference   the published design: film padded to the square of ``--pixels``, content unknown, self-attention decoder
+            over all patches, all hidden patches predicted
+decoder     the same patches, cross-attention decoder
+subset      besides, a quarter of the patches predicted
+content     besides, T patches for the content box instead of the square, at the same scale: T = share x square
+lean        besides, the decoder's activations computed again (encoder.checkpoint_activations: decoder)
+leanest     besides, those of the encoder too (encoder.checkpoint_activations: true)
+light       instead, half the decoder's width and depth: another model, beside the others for comparison
+
+``share`` is the mean of (content box / padded square) over the films, read from the shards unless given.
+
+Time: process time (what this process used of all cores; busy neighbours distort it less) and wall time; on a GPU both
+are wall time between synchronisations. Memory: "saved" is what autograd keeps for the backward pass, every storage
+counted once, parameters not; "peak" is how far the resident (on a GPU allocated) memory rises in a step above
+parameters, gradients and optimiser state, which are there before. Both hold autocast's bf16 copies of the weights, the
+same for any batch: told below each table. FLOPs: two per multiply-add of every matrix product,
+forward and backward, counted on the meta device with plain attention. Loading is not part of a step.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from mae_rad.data.batch import Batch
+from mae_rad.data.film_order import Order
+from mae_rad.data.loader import training_batches
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.encoders.vit import EncoderSettings, build_encoder
+from mae_rad.objectives import MAESettings, build_objective
+from mae_rad.objectives.interface import Objective
+
+PATCH = 16
+GROUPS = {
+    "matrix products": ("mm", "addmm", "bmm", "baddbmm", "mkldnn", "linear"),
+    "fused attention": ("scaled_dot_product", "flash_attention"),
+    "softmax": ("softmax",),
+    "normalisation": ("layer_norm",),
+    "GELU": ("gelu",),
+    "copies and casts": ("copy_", "cat", "contiguous", "clone", "to_copy"),
+    "sums and scaling": ("add", "mul", "div", "sum", "sub", "pow", "mean", "fill_", "zero_"),
+    "optimiser": ("adam", "foreach"),
+}
+
+
+@dataclass
+class Variant:
+    """One way to train, its batches and what was measured."""
+
+    name: str
+    settings: MAESettings
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    batches: list[Batch]
+    recompute: tuple[bool, bool]
+    process: list[float] = field(default_factory=list)
+    wall: list[float] = field(default_factory=list)
+    saved: int = 0
+    peak: int = 0
+    flops: int = 0
+
+    @property
+    def films(self) -> int:
+        """Films of a step."""
+        return len(self.batches[0].keys)
+
+    def step(self, number: int, device: torch.device) -> None:
+        """Forward, backward, update; gradients stay allocated."""
+        stacks = (self.objective.encoder.blocks, self.objective.get_submodule("decoder.blocks"))
+        for stack, again in zip(stacks, self.recompute, strict=True):  # weights are shared
+            stack.recompute = again
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = self.objective(self.batches[number % len(self.batches)]).loss
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=False)
+
+
+def view_settings(square: int, share: float) -> dict[str, MAESettings]:
+    """The variants by name; ``square`` is the number of patches of the padded square."""
+    content = round(math.sqrt(share * square)) ** 2
+    reference = MAESettings(tokens=square, padded=True, predicted="all", decoder="self", variance_floor=0)
+    decoder = reference.model_copy(update={"decoder": "cross"})
+    subset = decoder.model_copy(update={"predicted": 0.25})
+    ours = MAESettings(tokens=content, predicted=0.25, decoder="cross")
+    light = ours.model_copy(update={"decoder_dim": 256, "decoder_depth": 4, "decoder_heads": 8})
+    return {
+        "reference": reference,
+        "decoder": decoder,
+        "subset": subset,
+        "content": ours,
+        "lean": ours,
+        "leanest": ours,
+        "light": light,
+    }
+
+
+def build(model: str, square: int, share: float, index: ShardIndex, options: argparse.Namespace) -> list[Variant]:
+    """The variants; those with equal weights share them."""
+    device = torch.device(options.device)
+    shared: dict[tuple[str, int], tuple[Objective, torch.optim.Optimizer]] = {}
+    variants = []
+    for name, settings in view_settings(square, share).items():
+        if options.variants and name not in options.variants:
+            continue
+        weights = (settings.decoder, settings.decoder_depth)
+        if weights not in shared:
+            encoder = build_encoder(EncoderSettings.model_validate({"model": model, "attention": options.kernel}))
+            objective = build_objective(settings, encoder).to(device)
+            if options.compile:
+                objective.compile()
+            optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
+            shared[weights] = (objective, optimizer)
+        drawn = training_batches(
+            index, Order(len(index), 0, options.batch), {"film": settings.view}, patch=PATCH, first_step=0,
+            last_step=2, rank=0, world=1, micro=options.batch, workers=0,
+        )  # fmt: skip
+        batches = [batch.to(device) for batch, _ in drawn]
+        variants.append(
+            Variant(name, settings, *shared[weights], batches, (name == "leanest", name.startswith("lean")))
+        )
+    return variants
+
+
+def measure(variants: Sequence[Variant], rounds: int, device: torch.device) -> None:
+    """Fill in times and memory."""
+    for variant in variants:  # gradients and optimiser state come to be, kernels are chosen
+        variant.step(0, device)
+    for variant in variants:
+        parameters = {parameter.untyped_storage().data_ptr() for parameter in variant.objective.parameters()}
+        variant.saved = _saved(lambda variant=variant: variant.step(0, device), parameters)
+        with _peak(device) as peak:
+            variant.step(0, device)
+        variant.peak = peak[0]
+    for number in range(rounds):
+        for variant in variants:
+            _synchronise(device)
+            process, wall = time.process_time(), time.perf_counter()
+            variant.step(number, device)
+            _synchronise(device)
+            variant.wall.append(time.perf_counter() - wall)
+            spent = time.process_time() - process
+            variant.process.append(variant.wall[-1] if device.type == "cuda" else spent)
+
+
+def count_flops(model: str, variant: Variant) -> int:
+    """Of one step over its batch."""
+    meta = torch.device("meta")
+    with meta:
+        encoder = build_encoder(EncoderSettings.model_validate({"model": model, "attention": "plain"}))
+        objective = build_objective(variant.settings, encoder)
+    with FlopCounterMode(display=False) as counter:
+        objective(variant.batches[0].to(meta)).loss.backward()
+    return int(counter.get_total_flops())
+
+
+def _saved(step: Callable[[], None], parameters: set[int]) -> int:
+    storages: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no address is used twice
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            storages[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor.detach())
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        step()
+    return sum(storages.values())
+
+
+@contextmanager
+def _peak(device: torch.device) -> Iterator[list[int]]:
+    """Bytes by which memory rises above what it is at the start."""
+    risen = [0]
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        yield risen
+        risen[0] = torch.cuda.max_memory_allocated() - before
+        return
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the high-water mark
+    before = _status("VmRSS")
+    yield risen
+    risen[0] = _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{name}:"):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError(f"/proc/self/status has no {name}")
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def breakdown(variant: Variant, device: torch.device) -> dict[str, float]:
+    """Seconds of one step by kind of operation."""
+    activities = [ProfilerActivity.CUDA] if device.type == "cuda" else [ProfilerActivity.CPU]
+    with profile(activities=activities) as profiler:
+        variant.step(0, device)
+    times = dict.fromkeys([*GROUPS, "rest"], 0.0)
+    for event in profiler.key_averages():
+        spent = event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
+        name = event.key.lower()
+        # The longest word that fits: "add" is also in "addmm".
+        fitting = [(len(word), group) for group, words in GROUPS.items() for word in words if word in name]
+        times[max(fitting)[1] if fitting else "rest"] += spent / 1e6
+    return times
+
+
+def mean_share(index: ShardIndex) -> float:
+    """Mean over films of content box / square that the film is padded to."""
+    shares = []
+    for row in range(len(index)):
+        film = index.film(row)
+        shares.append(film.box.rows * film.box.columns / max(film.sidecar.rows, film.sidecar.columns) ** 2)
+    return statistics.mean(shares)
+
+
+def table(model: str, pixels: int, variants: Sequence[Variant]) -> list[dict[str, object]]:
+    """Print the variants under each other; returns the rows."""
+    print(f"\n{model}, {pixels} px, batch {variants[0].films}, {len(variants[0].wall)} rounds")
+    print(
+        "| | T | films/s | of process time | x | saved MB/film | of it | peak MB/film | of it | GFLOP/film | fewer x |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    first, rows = variants[0], []
+    for variant in variants:
+        process, wall = statistics.median(variant.process), statistics.median(variant.wall)
+        row = {
+            "variant": variant.name, "T": variant.settings.tokens, "films_per_second": variant.films / wall,
+            "films_per_process_second": variant.films / process,
+            "faster": statistics.median(first.process) / process,
+            "saved_mb": variant.saved / variant.films / 1e6, "saved_share": variant.saved / first.saved,
+            "peak_mb": variant.peak / variant.films / 1e6, "peak_share": variant.peak / max(first.peak, 1),
+            "gflop": variant.flops / variant.films / 1e9, "fewer_flops": first.flops / variant.flops,
+        }  # fmt: skip
+        rows.append(row)
+        cells = [str(row["variant"]), str(row["T"])]
+        cells += [f"{value:.3g}" for value in list(row.values())[2:] if isinstance(value, float)]
+        print(f"| {' | '.join(cells)} |")
+    copies = sum(2 * weight.numel() for weight in first.objective.parameters() if weight.ndim == 2)
+    print(f"of it bf16 copies of the weights: {copies / first.films / 1e6:.1f} MB/film, {copies / 1e6:.0f} MB a step")
+    gains = [statistics.median(variant.process) for variant in variants]
+    steps = [
+        f"{variant.name} {before / after:.2f}"
+        for variant, before, after in zip(variants[1:], gains, gains[1:], strict=False)
+    ]
+    print(f"each against the one above it: {', '.join(steps)}", flush=True)
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--models", nargs="+", default=["vit_small", "vit_base"])
+    parser.add_argument("--pixels", nargs="+", type=int, default=[224, 512, 1024])
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--share", type=float)
+    parser.add_argument("--threads", type=int, default=1, help="more than idle cores spin and are counted")
+    parser.add_argument("--variants", nargs="+", help="only these; the first is what the others are compared with")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--kernel", default="auto", choices=["auto", "fused", "plain"])
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="where the time of the first and last variant goes")
+    parser.add_argument("--json", type=Path, help="file for the rows")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    index = ShardIndex([options.shards])
+    share = options.share or mean_share(index)
+    print(f"{len(index)} films; content box / padded square: {share:.3f}; {torch.get_num_threads()} threads")
+    device, results = torch.device(options.device), []
+    for model in options.models:
+        for pixels in options.pixels:
+            variants = build(model, (pixels // PATCH) ** 2, share, index, options)
+            measure(variants, options.rounds, device)
+            for variant in variants:
+                variant.flops = count_flops(model, variant)
+            results += [{"model": model, "pixels": pixels, **row} for row in table(model, pixels, variants)]
+            if options.profile:
+                for variant in (variants[0], variants[-1]):
+                    times = breakdown(variant, device)
+                    parts = sorted(times.items(), key=lambda part: -part[1])
+                    shown = ", ".join(f"{name} {spent / sum(times.values()):.0%}" for name, spent in parts)
+                    print(f"{variant.name}: {shown}", flush=True)
+            del variants
+            gc.collect()
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

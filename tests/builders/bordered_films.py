@@ -1,0 +1,81 @@
+"""Synthetic films of every body part, scanner look and kind of border, as display values, with the true anatomy."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from data_prep.film.header_display_settings import display_of
+from data_prep.phantom.imaging.scanners import LOOKS, Look
+from data_prep.phantom.random_draws import VIEWS, FilmDraw, PatientDraw, StudyDraw, draw_patient
+from data_prep.phantom.render_film import RenderedFilm, render
+from data_prep.shard_format.apply_display import ValueRange, apply
+from data_prep.shard_format.content_mask_bits import mask_shape
+
+Border = Literal["open", "black", "white", "narrow", "grey"]
+"""Not collimated · blackened by a shutter · unexposed, shown white · the same, less than two cells wide · black around
+air that the window shows grey."""
+BORDERS: tuple[Border, ...] = get_args(Border)
+
+
+@dataclass(frozen=True)
+class BorderedFilm:
+    """``shown``: display values [rows, columns]; ``body``: where the body is, inside the field."""
+
+    part: str
+    look: int
+    border: Border
+    shown: NDArray[np.uint16]
+    body: NDArray[np.bool_]
+
+    def agreement(self, mask: NDArray[np.bool_]) -> float:
+        """Intersection over union of a content mask with the truth."""
+        cells = cv2.resize(self.body.astype(np.float32), mask.shape[::-1], interpolation=cv2.INTER_AREA) >= 0.5
+        assert mask.shape == mask_shape(*self.shown.shape)
+        return float((mask & cells).sum() / (mask | cells).sum())
+
+
+def bordered_films(each: int, long_side: int, seed: int = 11) -> Iterator[BorderedFilm]:
+    """``each`` films per body part, look and border."""
+    generator = np.random.default_rng(seed)
+    for part in VIEWS:
+        for number, usual in enumerate(LOOKS):
+            for border in BORDERS:
+                look = replace(usual, shutter=border in ("black", "grey"))
+                for _ in range(each):
+                    patient, study, draw = _draw(part, generator)
+                    draw = replace(draw, margins=_margins(border, generator))
+                    film = render(patient.anatomy, study, draw, long_side=long_side, look=look)
+                    yield BorderedFilm(part, number, border, _shown(film, look, draw, border), film.body)
+
+
+def _draw(part: str, generator: np.random.Generator) -> tuple[PatientDraw, StudyDraw, FilmDraw]:
+    while True:
+        patient = draw_patient(0, int(generator.integers(2**31)), 2**31)
+        drawn = [(study, film) for study in patient.studies if study.body_part == part for film in study.films]
+        if drawn:
+            return patient, *drawn[int(generator.integers(len(drawn)))]
+
+
+def _margins(border: Border, generator: np.random.Generator) -> tuple[float, float, float, float] | None:
+    if border == "open":
+        return None
+    least, most = (0.0, 0.02) if border == "narrow" else (0.004, 0.11)
+    left, top, right, bottom = generator.uniform(least, most, 4).tolist()
+    return left, top, right, bottom
+
+
+def _shown(film: RenderedFilm, look: Look, draw: FilmDraw, border: Border) -> NDArray[np.uint16]:
+    header = Dataset()
+    header.PhotometricInterpretation = "MONOCHROME1" if draw.inverted else "MONOCHROME2"
+    header.RescaleSlope, header.RescaleIntercept, header.VOILUTFunction = look.slope, look.intercept, look.function
+    center, width = film.window
+    if border == "grey":
+        center, width = center + (0.2 if draw.inverted else -0.2) * width, 1.4 * width
+    header.WindowCenter, header.WindowWidth = round(center, 2), round(width, 2)
+    counts = np.bincount(film.stored.ravel(), minlength=2**look.bits)
+    return apply(film.stored, display_of(header, ValueRange(look.bits), counts))

@@ -1,0 +1,38 @@
+"""A shard writer whose decoder stumbles over the words that tests put into the comments of films."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.errors import FilmReject, Reason
+from data_prep.film import sample
+from data_prep.planning.shard_task import ShardTask
+from data_prep.shard_format.dataset_card import ShardCard
+from data_prep.sharding import shard_writer
+from data_prep.sharding.shard_writer import Unfinished, Watch
+
+SEGFAULT, KILL, HANG, EAT, REJECT = (f"stumbling block {number}" for number in range(5))
+
+
+def faulty_decode(data: bytes, facts: Any) -> Any:
+    for word, stumble in (
+        (SEGFAULT, lambda: os.kill(os.getpid(), signal.SIGSEGV)),
+        (KILL, lambda: os.kill(os.getpid(), signal.SIGKILL)),
+        (HANG, lambda: time.sleep(600)),
+        (EAT, lambda: np.ones(2**33)),
+    ):
+        if word.encode() in data:
+            stumble()
+    if REJECT.encode() in data:
+        raise FilmReject(Reason.CORRUPT_PIXELS)
+    return sample.decode_file(data, facts)
+
+
+def write_faulty(task: ShardTask, public: Path, watch: Watch) -> ShardCard | Unfinished:
+    """For worker processes; they write nothing else."""
+    shard_writer.decode_file = faulty_decode
+    return shard_writer.write_shard(task, public, watch)

@@ -1,0 +1,63 @@
+"""A predictor that was never trained, and films to ask it of."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from data_prep.sharding.single_film import Preparation
+from mae_rad.encoders.resnet import ResNetSettings
+from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.export.predictor_card import Scope
+from mae_rad.export.predictor_folder import build_model, save_predictor
+from mae_rad.heads import ClassificationSettings, DetectionSettings, TaskSettings
+
+LABELS = ("fracture", "foreign_object")
+HALF = {"sensitivity_90": dict.fromkeys(LABELS, 0.5), "sensitivity_95": dict.fromkeys(LABELS, 0.1)}
+
+
+def write_predictor(
+    folder: Path,
+    *,
+    points: Mapping[str, Mapping[str, float]] = HALF,
+    body_parts: tuple[str, ...] = ("HAND", "CHEST"),
+    views: tuple[str, ...] = ("PA", "LATERAL"),
+    preparation: Preparation | None = None,
+    boxes: bool = False,
+    resnet: bool = False,
+    where: Mapping[str, Mapping[str, Any]] | None = None,
+    window: int | None = None,
+    pool: str = "attentive",
+    seed: int = 0,
+) -> Path:
+    """Two labels on a small encoder, T = 36, with scores that differ from film to film.
+
+    ``where`` is label → which films are asked for it.
+    """
+    encoder: EncoderSettings | ResNetSettings = EncoderSettings(model="vit_tiny", dim=32, depth=2, heads=2, patch=8)
+    if resnet:
+        encoder = ResNetSettings(model="resnet18")
+    labels = [{"label": label, "where": (where or {}).get(label, {})} for label in LABELS]
+    task: TaskSettings = ClassificationSettings.model_validate({"labels": labels, "window": window, "pool": pool})
+    if boxes:
+        task = DetectionSettings.model_validate(
+            {"labels": labels, "channels": 32, "convolutions": 1, "least": 0, "most": 5}
+        )
+    torch.manual_seed(seed)
+    model, head = build_model(encoder, task)
+    for layer in head.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.3)
+    card: dict[str, Any] = {
+        "encoder": encoder,
+        "tokens": 36,
+        "task": task,
+        "operating_points": {name: dict(of_label) for name, of_label in points.items()},
+        "scope": Scope(body_parts=dict.fromkeys(body_parts, 10), views=dict.fromkeys(views, 10)),
+        "film": preparation or Preparation(max_side=64),
+        "provenance": {},
+    }
+    save_predictor(model, head, folder, card)
+    return folder

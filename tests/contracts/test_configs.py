@@ -1,0 +1,68 @@
+"""Every file in configs/ loads, and says at its head what it is for."""
+
+from pathlib import Path
+
+import pytest
+
+from data_prep.labels.settings import LabelSettings
+from data_prep.planning.settings import ShardSettings
+from data_prep.scan.settings import ScanSettings
+from data_prep.settings import Settings, load
+from mae_rad.cost.memory import estimate
+from mae_rad.cost.table import GIB, Machine, films_per_second, films_seen, films_that_fit, loader_cores
+from mae_rad.evaluation.comparison.settings import CompareSettings
+from mae_rad.finetuning.task.settings import FinetuneSettings
+from mae_rad.pretraining.settings import PretrainSettings
+from mae_rad.training.deepspeed_engine import micro_batch
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+MODELS: dict[str, type[Settings]] = {
+    "data_prep/scan.yaml": ScanSettings,
+    "data_prep/shard.yaml": ShardSettings,
+    "data_prep/label.yaml": LabelSettings,
+    "pretrain": PretrainSettings,
+    "finetune": FinetuneSettings,
+    "compare": CompareSettings,
+}
+REQUIRED = {CompareSettings: ["shards=PUBLIC", "out=OUT"]}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_config_loads(path: Path) -> None:
+    place = path.relative_to(CONFIGS)
+    model = MODELS.get(str(place)) or MODELS[place.parts[0]]
+    load(model, path, REQUIRED.get(model, []))
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_the_progressive_config_costs_what_it_says() -> None:
+    path = CONFIGS / "pretrain" / "mae_progressive.yaml"
+    header = path.read_text(encoding="utf-8").partition("seed:")[0]
+    machine = Machine(flops=0.4 * 600e12, gpus=8, memory=80 * GIB, decode_seconds=0.008)
+    settings = load(PretrainSettings, path)
+    throughout = load(PretrainSettings, path, ["objective.schedule=[]"])
+    early, late, whole = (
+        f"{films_seen(one) / films_per_second(one, machine) / 3600:.0f}" for one in (*settings.stages(), throughout)
+    )
+    assert f"{early} GPU hours at 196 and {late} at 1024, against {whole} at 1024 throughout" in header
+    assert all(micro_batch(one, machine.gpus) <= films_that_fit(one, machine) for one in settings.stages())
+    assert all(settings.runtime.workers > loader_cores(one, machine) for one in settings.stages())
+
+
+def test_the_cluster_config_costs_what_it_says() -> None:
+    path = CONFIGS / "pretrain" / "cluster_vit_l.yaml"
+    header = path.read_text(encoding="utf-8").partition("seed:")[0]
+    settings = load(PretrainSettings, path)
+    machine = Machine(flops=0.4 * 600e12, gpus=32, memory=80 * GIB, decode_seconds=0.008)
+    micro, memory = micro_batch(settings, machine.gpus), estimate(settings, machine.gpus)
+    rate = films_per_second(settings, machine)
+    assert micro <= films_that_fit(settings, machine)
+    assert settings.runtime.workers > loader_cores(settings, machine)
+    assert "UNTESTED AT THAT SCALE" in header
+    assert f"{rate:.0f} films/s a GPU" in header
+    assert f"{films_seen(settings) / rate / 3600:.0f} GPU hours" in header
+    assert f"({films_seen(settings) / rate / 3600 / 32:.0f} hours on\n# 32)" in header
+    assert f"{(memory.per_film + memory.working) / GIB:.0f} GiB per film" in header
+    assert f"({micro} films a forward pass)" in header
+    assert f"{loader_cores(settings, machine):.1f} loader cores" in header
+    assert f"seen {films_seen(settings) / 1e6:.0f} times" in header

@@ -1,0 +1,169 @@
+"""Folders with tables of any columns."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep.errors import ArchiveError, SettingsError
+from tests.builders.set_builder import Scanned, save, write
+
+COLUMNS: dict[str, Any] = {
+    "films": "films.csv",
+    "boxes": "boxes.csv",
+    "file": "File",
+    "facts": {"patient": "Patient", "sex": "Sex", "age": "Age", "view": "View", "split": "Set"},
+    "same": {"body_part": "hand"},
+    "labels": {"Broken": "fracture"},
+    "numbers": {"Months": "bone_age"},
+    "names": "Findings",
+    "vocabulary": ["cyst", "old fracture"],
+    "box_label": "What",
+    "box": ["Left", "Top", "Width", "Height"],
+    "box_form": "corner_and_size",
+    "reader": "Who",
+}
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    root = tmp_path / "set"
+    for name in ("a.png", "b.png", "sub/c.jpg"):
+        save(root / name)
+    write(
+        root / "films.csv",  # from a spreadsheet
+        [
+            "\ufeffFile;Patient;Sex;Age;View;Set;Broken;Months;Findings",
+            "a;7;female;12,5;ap;train;yes;144;cyst|old fracture",
+            "b.png;7;female;13;ap;test;0;;",
+            "sub/c.jpg;8;m;90;strange;holdout;perhaps;many;whale",
+            "sub/c.jpg;8;m;90;ap;train;1;1;",
+            "missing.png;9;m;40;ap;train;1;1;",
+        ],
+    )
+    write(
+        root / "boxes.csv",
+        [
+            "File,What,Left,Top,Width,Height,Who",
+            "a.png,fracture,1,2,10,20,Dr A",
+            "a.png,fracture,1,2,10,20,Dr B",
+            "b.png,fracture,1,2,10,20,Dr A",
+            "b.png,,1,2,10,20,Dr A",
+            "b.png,cyst,1,2,x,20,Dr A",
+            "films.csv,cyst,1,2,3,20,Dr A",
+        ],
+    )
+    return root
+
+
+def test_columns_tell_facts_labels_and_boxes(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Scanned(archive, monkeypatch, layout="table", columns=COLUMNS)
+    assert found.told("a.png", "patient_id", "sex", "view", "body_part") == ("7", "F", "AP", "HAND")
+    assert found.told("b.png", "age_years") == (13,)
+    assert found.told("sub/c.jpg", "view", "sex") == (None, "M")
+    assert found.value("a.png", "bone_age") == "144.0"
+    assert [found.value("a.png", name) for name in ("fracture", "cyst", "old_fracture")] == ["present"] * 3
+    assert found.value("b.png", "cyst") == "absent"
+    assert found.boxes["a.png", "fracture"] == [((1, 2, 11, 22), "Dr A"), ((1, 2, 11, 22), "Dr B")]
+    assert found.value("b.png", "fracture") == "uncertain"  # drawn against the table
+    assert found.splits == {"7": "test"}
+    assert found.problems == {
+        "age_unknown": 1,
+        "split_unknown": 1,
+        "label_unknown": 3,
+        "not_a_number": 1,
+        "film_repeated": 1,
+        "row_without_file": 1,
+        "box_not_a_number": 1,
+        "box_against_label": 1,
+        "no_film": 1,
+    }
+
+
+def test_corners_and_centres(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", "a.png,cyst,10,20,30,40"])
+    found = Scanned(archive, monkeypatch, layout="table", columns={"boxes": "boxes.csv"})
+    assert found.edges("a.png", "cyst") == [(10, 20, 30, 40)]
+    assert "1 films told, 2 films not" in str(found.summary)
+    columns = {"boxes": "boxes.csv", "box_form": "centre_and_size"}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert found.edges("a.png", "cyst") == [(0, 0, 25, 40)]
+
+
+def test_the_two_tables_may_name_films_in_different_columns(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = archive / "boxes.csv"
+    write(boxes, boxes.read_text(encoding="utf-8").replace("File,", "Picture,"))
+    found = Scanned(archive, monkeypatch, layout="table", columns=COLUMNS | {"box_file": "Picture"})
+    assert found.boxes["a.png", "fracture"] == [((1, 2, 11, 22), "Dr A"), ((1, 2, 11, 22), "Dr B")]
+    with pytest.raises(ArchiveError, match=r"boxes\.csv has no column 'File'"):
+        Scanned(archive, monkeypatch, layout="table", columns=COLUMNS)
+
+
+def test_only_films_of_the_tables_are_without_what_is_not_drawn(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", "a.png,coin,1,2,3,4", "b.png,bone,1,2,3,4"])
+    columns = {"boxes": "boxes.csv", "absent_without_box": ["coin"]}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert {key: value for key, (value, *_) in found.labels.items()} == {
+        ("a.png", "coin"): "present",
+        ("b.png", "coin"): "absent",
+        ("b.png", "bone"): "present",
+    }
+
+
+def test_an_absent_label_that_is_never_drawn_is_a_slip(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = COLUMNS | {"absent_without_box": ["fractures"]}
+    with pytest.raises(SettingsError, match=r"no box of .*boxes\.csv has the label 'fractures'; is it 'fracture'"):
+        Scanned(archive, monkeypatch, layout="table", columns=columns)
+
+
+def test_a_column_of_people_is_no_column_of_findings(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f"a.png,person {number},1,2,3,4" for number in range(300)]
+    write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", *rows])
+    with pytest.raises(ArchiveError, match="300 different labels") as error:
+        Scanned(archive, monkeypatch, layout="table", columns={"boxes": "boxes.csv"})
+    assert "person" not in str(error.value)
+
+
+def test_a_name_in_another_script_asks_to_be_renamed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", "a.png,骨折,1,2,3,4"])
+    columns = {"boxes": "boxes.csv"}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert found.problems == {"label_needs_rename": 1} and not found.labels
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns, tables={"rename": {"骨折": "fracture"}})
+    assert found.value("a.png", "fracture") == "present"
+
+
+def test_missing_tables_and_columns_are_named(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"needs columns\.films or columns\.boxes"):
+        Scanned(archive, monkeypatch, layout="table")
+    with pytest.raises(ArchiveError, match=r"nowhere\.csv is missing"):
+        Scanned(archive, monkeypatch, layout="table", columns={"films": "nowhere.csv"})
+    with pytest.raises(ArchiveError, match=r"films\.csv has no column 'path' among the 9"):
+        Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv"})
+    write(archive / "films.csv", ["path,a", "a.png,1,2"])
+    with pytest.raises(ArchiveError, match=r"films\.csv, line 2: 3 cells, but the header has 2"):
+        Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv"})
+    write(archive / "films.csv", ["path,a,a", "a.png,1,2"])
+    with pytest.raises(ArchiveError, match="has a column twice"):
+        Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv"})
+    (archive / "films.csv").write_bytes(b"path,a\n\xff\xfe,1\n")
+    with pytest.raises(ArchiveError, match="not valid CSV in UTF-8"):
+        Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv"})
+
+
+def test_numbers_are_finite_or_listed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "films.csv", ["File,Months", "a,nan", "b,1e400", "c,12"])
+    columns = {"films": "films.csv", "file": "File", "numbers": {"Months": "bone_age"}}
+    found = Scanned(archive, monkeypatch, layout="table", columns=columns)
+    assert found.labels == {("sub/c.jpg", "bone_age"): ("12.0", "expert", 1.0)}
+    assert found.problems == {"not_a_number": 1}
+
+
+def test_what_may_be_no_header_is_not_repeated(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "films.csv", ["a.png,Mueller^Anna,1960"])
+    with pytest.raises(ArchiveError, match="no column 'File' among the 3 of its first line") as error:
+        Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv", "file": "File"})
+    assert "Mueller" not in str(error.value)
+    write(archive / "films.csv", ["file,Months", "a,1"])
+    with pytest.raises(ArchiveError, match="no column 'File'; is it 'file'"):
+        Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv", "file": "File"})

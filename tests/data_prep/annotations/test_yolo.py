@@ -1,0 +1,79 @@
+"""Folders with boxes in YOLO form."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from data_prep.errors import ArchiveError
+from tests.builders.set_builder import Scanned, save, write
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    root = tmp_path / "set"
+    write(root / "data.yaml", "train: train/images\nnc: 2\nnames: ['fracture', 'Metal plate']\n")
+    write(root / "README.txt", "3 0.5 0.5 0.1 0.1")
+    for path in ("train/images/a.jpg", "train/images/b.jpg", "test/images/a.jpg", "test/images/c.jpg"):
+        save(root / path)
+    write(root / "train" / "labels" / "a.txt", "0 0.5 0.5 0.5 0.5\n\n1 0.25 0.25 0.5 0.25 0.5 0.75\n")
+    write(root / "train" / "labels" / "b.txt", "")
+    write(root / "train" / "labels" / "z.txt", "0 0.5 0.5 0.5 0.5\n")
+    write(root / "test" / "labels" / "a.txt", "5 0.5 0.5 0.5 0.5\n0 0.5 0.5\n0 0.9 0.5 0.5 0.5\n")
+    return root
+
+
+def test_boxes_polygons_and_empty_files(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Scanned(archive, monkeypatch, layout="auto", tables={"film_is_patient": True})
+    assert found.edges("train/images/a.jpg", "fracture") == [(12, 15, 36, 45)]
+    assert found.edges("train/images/a.jpg", "metal_plate") == [(12, 15, 24, 45)]
+    assert found.edges("test/images/a.jpg", "fracture") == [(31.2, 15, 48, 45)]
+    assert found.value("train/images/b.jpg", "fracture") == "absent"
+    assert ("test/images/c.jpg", "fracture") not in found.labels
+    assert found.splits["train/images/a.jpg"] == "train" and found.splits["test/images/a.jpg"] == "test"
+    assert found.problems == {"row_without_file": 1, "label_unknown": 1, "polygon_too_short": 1, "box_cut": 1}
+
+
+def test_a_film_of_the_same_name_in_another_folder_is_not_taken(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "train" / "labels" / "c.txt", "0 0.5 0.5 0.5 0.5\n")  # only test/images has c.jpg
+    found = Scanned(archive, monkeypatch, layout="yolo")
+    assert ("test/images/c.jpg", "fracture") not in found.boxes and found.problems["row_without_file"] == 2
+
+
+def test_names_of_classes_are_needed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive / "data.yaml").unlink()
+    with pytest.raises(ArchiveError, match="what are the classes called"):
+        Scanned(archive, monkeypatch, layout="yolo")
+    write(archive / "classes.txt", ["fracture", "metal"])
+    assert Scanned(archive, monkeypatch, layout="yolo").value("train/images/a.jpg", "metal") == "present"
+
+
+def test_labels_apart_from_the_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "set" / "meta.yaml", "names: {0: fracture}\n")
+    save(tmp_path / "set" / "films" / "a.png")
+    write(tmp_path / "set" / "yolo" / "labels" / "a.txt", "0 0.5 0.5 1 1\n")
+    assert Scanned(tmp_path / "set", monkeypatch, layout="yolo").edges("films/a.png", "fracture") == [(0, 0, 48, 60)]
+
+
+def test_a_class_without_a_whole_box_is_not_absent(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "train" / "labels" / "b.txt", "\ufeff0 0.5 0.5 0.5 0.5 0.93\r\n")  # with a confidence
+    found = Scanned(archive, monkeypatch, layout="yolo")
+    assert (found.value("train/images/b.jpg", "fracture"), found.value("train/images/b.jpg", "metal_plate")) == (
+        "present",
+        "absent",
+    )
+
+
+def test_an_unreadable_file_says_nothing(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive / "train" / "labels" / "b.txt").write_bytes("0 0.5 0.5 0.5 0.5".encode("utf-16"))
+    found = Scanned(archive, monkeypatch, layout="yolo")
+    assert ("train/images/b.jpg", "fracture") not in found.labels and found.problems["annotation_unreadable"] == 1
+
+
+def test_renaming_has_to_fit_names_and_labels(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(archive / "data.yaml", f"names: [fracture, {'x' * 65}]\n")
+    found = Scanned(archive, monkeypatch, layout="yolo", tables={"rename": {"Fracture": "fracture_of_bone"}})
+    assert found.problems["rename_without_name"] == 1 and found.problems["label_needs_rename"] > 0
+    assert {label for _, label in found.labels} == {"fracture"}
+    with pytest.raises(ValidationError, match="rename"):
+        Scanned(archive, monkeypatch, layout="yolo", tables={"rename": {"fracture": "Bone fracture!"}})

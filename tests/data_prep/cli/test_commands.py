@@ -1,0 +1,143 @@
+"""The command line: one line for a mistake, overrides anywhere, and numbers for the exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import data_prep
+from data_prep.archive.manifest import read_manifest
+from data_prep.cli.exit_codes import reject_fraction
+from data_prep.cli.main import main
+from data_prep.shard_format.dataset_card import DatasetCard, FileCounts
+from data_prep.shard_format.folder_layout import FORMAT_VERSION
+from tests.builders.dicom_builder import write_film
+
+COMMANDS = ("phantom", "scan", "shard", "retry", "verify", "audit", "borders", "census", "report", "preview", "label")
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+
+
+def test_scan_runs_as_a_module_with_spawned_workers(tmp_path: Path) -> None:
+    for number in range(130):  # more than one chunk
+        write_film(tmp_path / "archive" / f"film{number}", patient_id=f"P{number}")
+    private = tmp_path / "private"
+    command = [sys.executable, "-m", "data_prep", "scan", tmp_path / "archive", "--out", private, "workers=2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(data_prep.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    assert (done.returncode, done.stdout.split()[:2]) == (0, ["files", "130"]), done.stderr
+    assert "scan: 130/130 files" in done.stderr
+    assert read_manifest(private).num_rows == 130
+
+
+@pytest.mark.parametrize(
+    "order", ["{archive} --out {out} workers=1 source=N", "workers=1 {archive} source=N --out {out}"]
+)
+def test_overrides_may_stand_anywhere(order: str, tmp_path: Path) -> None:
+    write_film(tmp_path / "archive" / "film")
+    config = tmp_path / "scan.yaml"
+    config.write_text("source: M\n")
+    words = order.format(archive=tmp_path / "archive", out=tmp_path / "private").split()
+    keys = []
+    for chosen in (["scan", *words], ["scan", "--config", str(config), *words], ["scan", *words, "source=M"]):
+        assert main(chosen) == 0
+        keys.append(read_manifest(tmp_path / "private")["patient"].to_pylist())
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["scan", "{tmp}/absent", "--out", "{tmp}/p"], "absent does not exist"),
+        (["scan", "workers=1", "--out", "{tmp}/p"], "no archive given"),
+        (["scan", "{tmp}", "--out", "{tmp}/p"], "lies inside"),
+        (["scan", "{tmp}", "--out", "{tmp}/p", "wrkers=1"], "did you mean 'workers'"),
+        (["scan", "{tmp}", "--out", "{tmp}/p", "--config", "{tmp}/absent.yaml"], "absent.yaml does not exist"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word.format(tmp=tmp_path) for word in words]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ") and message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_no_secret_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MAE_RAD_KEY")
+    write_film(tmp_path / "archive" / "film")
+    assert main(["scan", str(tmp_path / "archive"), "--out", str(tmp_path / "private")]) == 2
+    assert "openssl rand -hex 32" in capsys.readouterr().err
+    assert not (tmp_path / "private").exists()
+
+
+def test_an_interruption_is_exit_code_130(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("data_prep.scan.scan.scan", interrupted)
+    assert main(["scan", str(tmp_path), "--out", str(tmp_path / "private")]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["verify", "x", "workers=1"], ["scan", "a", "--out", "p", "--wrokers"], [], ["scn"]])
+def test_unknown_words_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(words)
+    assert raised.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], [command, "--help"]):
+        with pytest.raises(SystemExit) as raised:
+            main(words)
+        assert raised.value.code == 0
+        assert command in capsys.readouterr().out
+
+
+def card(written: int, rejected: int, dropped: int, reasons: dict[str, int]) -> DatasetCard:
+    return DatasetCard(
+        format_version=FORMAT_VERSION,
+        dataset_sha256="",
+        config={},
+        config_sha256="",
+        key_fingerprint="",
+        files=FileCounts(written=written, rejected=rejected, dropped=dropped),
+        reasons=reasons,
+        films={},
+        patients={},
+        shards={},
+        deidentification={},
+    )
+
+
+def test_only_rejected_radiographs_count_towards_the_limit() -> None:
+    reasons = {"not_a_film": 50, "not_a_radiograph": 20, "corrupt_pixels": 3, "duplicate": 7}
+    assert reject_fraction(card(90, 73, 7, reasons)) == pytest.approx(3 / 100)
+    assert reject_fraction(card(0, 50, 0, {"not_a_film": 50})) == 0
+
+
+def test_an_unforeseen_error_quotes_nothing_of_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stumble(*_: object) -> None:
+        raise ValueError("MUSTER^MARIA")
+
+    monkeypatch.setattr("data_prep.shard_format.appended_folders.generation_folders", stumble)
+    assert main(["verify", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "MUSTER" not in told
+    assert "unexpected ValueError" in told

@@ -1,0 +1,182 @@
+"""The whole path on a small synthetic archive, through the commands that the README names."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+
+from data_prep.cli.main import main as data_prep
+from data_prep.phantom.write_archive import identifying_values
+from data_prep.shard_format.dataset_card import read_dataset_card
+from launch.compare import main as compare
+from launch.embed import main as embed
+from launch.pretrain import main as pretrain
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+TINY = [
+    "precision=f32", "encoder={model: vit_tiny, dim: 32, depth: 2, heads: 2, patch: 16}",
+    "optimizer={steps: 4, batch: 8}", "runtime.workers=0", "runtime.threads=1", "runtime.log_every=2",
+]  # fmt: skip
+OBJECTIVES = {
+    "mae": "objective={name: mae, tokens: 64, predicted: 0.5, decoder_dim: 32, decoder_depth: 1, decoder_heads: 2}",
+    "simclr": "objective={name: simclr, tokens: 36, head_hidden: 32, head_dim: 16}",
+}
+
+
+class Made(NamedTuple):
+    """What the commands left behind."""
+
+    root: Path
+    said: str
+
+    @property
+    def public(self) -> Path:
+        return self.root / "shards"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    root = tmp_path_factory.mktemp("pipeline")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAE_RAD_KEY", "0123456789abcdef" * 4)
+        said = _run_all(root)
+    yield Made(root, said)
+
+
+def _run_all(root: Path) -> str:
+    phantom, private, public, runs = root / "phantom", root / "private", root / "shards", root / "runs"
+    truth = phantom / "truth"
+    capture = pytest.MonkeyPatch()
+    said: list[str] = []
+    kept = logging.StreamHandler(_Tee(said))
+    capture.setattr("sys.stdout", _Tee(said))
+    capture.setattr("sys.stderr", _Tee(said))
+    try:
+        logging.getLogger().addHandler(kept)  # a runner's own handlers would keep ours from being installed
+        assert data_prep(["phantom", str(phantom), "--patients", "24", "--seed", "5"]) == 0
+        said.clear()  # the phantom knows no secret: what counts is what the archive's readers say
+        assert data_prep(["scan", str(phantom / "archive"), "--out", str(private)]) == 0
+        settings = ["max_side=320", "splits.val=0.2", "splits.test=0.3", "runtime.max_reject_fraction=0.5"]
+        assert data_prep(["shard", str(private), "--out", str(public), *settings]) == 0
+        labels = ["--labels", str(truth / "labels.csv"), "--boxes", str(truth / "boxes.csv")]
+        assert data_prep(["label", str(private), *labels, "--out", str(public)]) == 0
+        assert data_prep(["verify", str(public)]) == 0
+        assert data_prep(["audit", str(public), "--private", str(private), "--phantom", str(phantom)]) == 0
+        assert data_prep(["preview", str(public), "--out", str(root / "preview.png")]) == 0
+        for name, objective in OBJECTIVES.items():
+            places = [f"data.shards=[{public}]", f"runtime.run_dir={runs / name}"]
+            config = CONFIGS / "pretrain" / f"demo_{name}.yaml"
+            assert pretrain(["--config", str(config), *places, objective, *TINY]) == 0
+        table = root / "embeddings.parquet"
+        assert embed([str(runs / "mae"), f"shards=[{public}]", f"out={table}", "workers=0"]) == 0
+        small = [
+            f"shards=[{public}]",
+            f"out={runs / 'comparison'}",
+            "runtime.workers=0",
+            f"runtime.cache={root / 'vectors'}",
+            "repetitions=100",
+            "min_patients=2",
+            "floor_seeds=[0]",
+            "label_fractions=[1.0]",
+        ]
+        config = CONFIGS / "compare" / "default.yaml"
+        assert compare([str(runs / "mae"), str(runs / "simclr"), "--config", str(config), *small]) == 0
+    finally:
+        capture.undo()
+        logging.getLogger().removeHandler(kept)
+    return "".join(said)
+
+
+class _Tee:
+    """A stream that is kept."""
+
+    def __init__(self, kept: list[str]) -> None:
+        self._kept = kept
+
+    def write(self, text: str) -> int:
+        self._kept.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def isatty(self) -> bool:
+        return False
+
+
+def test_every_file_is_written_rejected_or_dropped(made: Made) -> None:
+    files = read_dataset_card(made.public).files
+    archive = [path for path in (made.root / "phantom" / "archive").rglob("*") if path.is_file()]
+    assert files.written + files.rejected + files.dropped == len(archive)
+    truth = [json.loads(line) for line in (made.root / "phantom" / "truth" / "truth.jsonl").read_text().splitlines()]
+    assert files.dropped == sum(row.get("kind") in ("duplicate", "for_processing") for row in truth)
+
+
+def test_no_patient_is_in_two_splits(made: Made) -> None:
+    index = pq.read_table(made.public / "index.parquet").to_pylist()
+    splits: dict[str, set[str]] = {}
+    for row in index:
+        splits.setdefault(row["patient"], set()).add(row["split"])
+    assert {len(found) for found in splits.values()} == {1}
+    assert {row["split"] for row in index} == {"train", "val", "test"}
+
+
+def test_the_public_keys_are_those_of_the_private_manifest(made: Made) -> None:
+    manifest = {row["key"] for row in pq.read_table(made.root / "private" / "manifest.parquet").to_pylist()}
+    embedded = pq.read_table(made.root / "embeddings.parquet")
+    index = pq.read_table(made.public / "index.parquet")
+    assert set(embedded["key"].to_pylist()) == set(index["key"].to_pylist()) <= manifest
+
+
+def test_no_identifying_value_survives(made: Made) -> None:
+    planted = identifying_values(made.root / "phantom")
+    assert len(planted) > 100
+    private = pq.read_table(made.root / "private" / "linkage.parquet")["path"].to_pylist()
+    public = [path for folder in (made.public, made.runs) for path in folder.rglob("*") if path.is_file()]
+    public += [made.root / "preview.png", made.root / "embeddings.parquet"]
+    texts = {str(path.relative_to(made.root)): _readable(path) for path in public}
+    texts["what the commands said"] = made.said.encode()
+    texts["file names"] = "\n".join(texts).encode()
+    # Case does not matter: folders of the archive carry names in capitals.
+    pattern = re.compile(b"|".join(re.escape(value.encode().lower()) for value in sorted(planted, key=len)))
+    found = {name: pattern.findall(text.lower())[:3] for name, text in texts.items() if pattern.search(text.lower())}
+    assert not found
+    # The search would have found them: the archive's paths hold some.
+    assert pattern.search("\n".join(private).lower().encode())
+
+
+def test_logs_and_tracking_hold_no_path_of_the_archive(made: Made) -> None:
+    assert str(made.root / "phantom" / "archive") not in made.said
+    store = (made.runs / "mlflow.db").read_bytes()
+    assert str(made.root).encode() not in store
+
+
+def test_the_runs_hold_what_the_readme_says(made: Made) -> None:
+    for name in OBJECTIVES:
+        assert {"encoder.safetensors", "encoder.json", "README.md"} <= {
+            path.name for path in (made.runs / name / "encoder").iterdir()
+        }
+    assert list((made.runs / "mae" / "samples").glob("*.png"))
+    rows = pq.read_table(made.runs / "comparison" / "comparison.parquet").to_pylist()
+    assert {"body_part", "view", "foreign_object", "fracture"} <= {row["task"] for row in rows}
+    assert {row["probe"] for row in rows} >= {"linear", "knn", "attentive", "geometry", "shortcut"}
+    assert {"mae", "simclr", "random floor"} <= {row["encoder"] for row in rows}
+
+
+def _readable(path: Path) -> bytes:
+    """The bytes of a file; those of a compressed table as text besides."""
+    data = path.read_bytes()
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        columns = [name for name in table.column_names if name != "embedding"]
+        data += repr((table.schema.metadata, table.select(columns).to_pydict())).encode()
+    return data

@@ -1,0 +1,67 @@
+"""Reports of the synthetic archive: one per study, true to what is planted but for known doubts and misses."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from data_prep.phantom.random_draws import OBJECT_KINDS, draw_patient
+from data_prep.phantom.report_sentences import KINDS
+from data_prep.phantom.report_texts import DOUBTED, MISSED, StudyReport, draw_report
+from data_prep.phantom.write_archive import identifying_values, write_archive
+from data_prep.radiology_reports.film_values import conclusions, on_film
+from data_prep.radiology_reports.finding_words import FINDINGS
+from data_prep.radiology_reports.language import language_of
+from data_prep.radiology_reports.mentions import find_mentions
+
+PATIENTS, SEED = 400, 7
+
+
+def drawn() -> list[tuple[str, str | None, bool, list[str], StudyReport]]:
+    """(body part, side, fracture, objects, report) of many studies, without their pictures."""
+    out: list[tuple[str, str | None, bool, list[str], StudyReport]] = []
+    for index in range(PATIENTS):
+        for study in draw_patient(SEED, index, PATIENTS).studies:
+            fracture = any(film.fracture for film in study.films)
+            objects = [finding.kind for film in study.films for finding in film.objects]
+            report = draw_report(SEED, index, study, fracture, objects)
+            side = None if study.body_part == "CHEST" else study.side
+            out.append((study.body_part, side, fracture, objects, report))
+    return out
+
+
+def test_every_report_is_read_as_it_was_meant() -> None:
+    for body_part, side, _, _, report in drawn():
+        assert language_of(report.text) == report.language
+        mentions = on_film(find_mentions(report.text, report.language), body_part, side, [body_part])
+        told = {finding: conclusions(mentions)[finding].value for finding in FINDINGS}
+        assert {finding: value for finding, value in told.items() if value != "not_mentioned"} == report.says, report
+
+
+def test_reports_tell_what_is_planted_but_for_doubts_and_misses() -> None:
+    studies = drawn()
+    broken = Counter(one[4].says.get("fracture", "missed") for one in studies if one[2])
+    whole = {one[4].says.get("fracture") for one in studies if not one[2]}
+    assert whole == {"absent", None}
+    assert broken["absent"] == 0
+    for value, share in (("uncertain", DOUBTED), ("missed", MISSED)):
+        assert broken[value] / broken.total() == pytest.approx(share, abs=0.05)
+    for _, _, _, objects, report in studies:
+        told = {finding for finding, value in report.says.items() if value == "present"} - {"fracture"}
+        assert told <= {KINDS[kind] for kind in objects}
+    assert set(OBJECT_KINDS) <= set(KINDS)
+    assert Counter(one[4].language for one in studies)["de"] / len(studies) == pytest.approx(0.5, abs=0.07)
+
+
+def test_every_study_of_an_archive_has_a_report_and_its_truth(tmp_path: Path) -> None:
+    write_archive(tmp_path / "out", patients=3, seed=SEED, workers=1, long_side=120)
+    with (tmp_path / "out" / "reports" / "german.csv").open(encoding="utf-8", newline="") as file:
+        german = {row["accession"] for row in csv.DictReader(file, delimiter=";")}
+    english = {path.stem for path in (tmp_path / "out" / "reports" / "english").iterdir()}
+    with (tmp_path / "out" / "truth" / "report_labels.csv").open(newline="") as file:
+        truth = list(csv.DictReader(file))
+    studies = sum(len(draw_patient(SEED, index, 3).studies) for index in range(3))
+    assert len(german | english) == len(german) + len(english) == studies
+    assert {row["accession"] for row in truth} <= german | english <= identifying_values(tmp_path / "out")
+    assert {row["value"] for row in truth} <= {"present", "absent", "uncertain"}

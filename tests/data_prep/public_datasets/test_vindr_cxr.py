@@ -1,0 +1,138 @@
+"""VinDr-CXR as its users have it: DICOM of PhysioNet, PNG and the table of Kaggle."""
+
+from pathlib import Path
+
+import pytest
+
+from data_prep.errors import ArchiveError
+from tests.builders.dicom_builder import write_film
+from tests.builders.private_builder import anatomy
+from tests.builders.set_builder import Scanned, film, save, write
+from tests.data_prep.shard_format.test_frames import write_frames
+
+BOXES = "image_id,rad_id,class_name,x_min,y_min,x_max,y_max"
+LABELS = "image_id,rad_id,Cardiomegaly,Clavicle fracture,Rib fracture,Nodule/Mass,Other diseases,No finding"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    root = tmp_path / "vindr-cxr"
+    for name in ("train/aaa", "train/bbb", "test/ccc"):
+        values = anatomy(name, 60, 48)
+        write_film(
+            root / f"{name}.dicom",
+            values=values,
+            patient_id="",
+            study=f"study {name}",
+            sop=f"1.2.3.{len(name)}.{ord(name[-1])}",
+        )
+    annotations = root / "annotations"
+    write(
+        annotations / "annotations_train.csv",
+        [
+            BOXES,
+            "aaa,R8,Cardiomegaly,5,6,20.5,30",
+            "aaa,R9,Cardiomegaly,5,6,20.5,30",
+            "aaa,R9,Rib fracture,1,1,9,9",
+            "bbb,R10,No finding,,,,",
+        ],
+    )
+    write(
+        annotations / "image_labels_train.csv",
+        [
+            LABELS,
+            "aaa,R8,1,0,0,0,0,0",
+            "aaa,R9,1,0,1,0,0,0",
+            "aaa,R10,0,0,0,0,0,0",
+            *(f"bbb,R{reader},0,0,0,0,0,1" for reader in (8, 9, 10)),
+        ],
+    )
+    write(
+        annotations / "annotations_test.csv",
+        ["image_id,class_name,x_min,y_min,x_max,y_max", "ccc,Nodule/Mass,2,3,40,50"],
+    )
+    write(
+        annotations / "image_labels_test.csv",
+        [
+            "image_id,Cardiomegaly,Clavicle fracture,Rib fracture,Nodule/Mass,Other disease,No finding",
+            "ccc,0,0,0,1,1,0",
+        ],
+    )
+    return root
+
+
+def test_readers_are_weighed_and_kept(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Scanned(archive, monkeypatch, layout="auto")
+    assert found.labels["train/aaa.dicom", "cardiomegaly"] == ("present", "expert", 0.6667)
+    assert found.labels["train/aaa.dicom", "rib_fracture"] == ("uncertain", "expert", 0.6667)
+    assert found.labels["train/aaa.dicom", "fracture"] == ("uncertain", "expert", 0.6667)
+    assert found.labels["train/aaa.dicom", "nodule_mass"] == ("absent", "expert", 1.0)
+    assert found.labels["train/bbb.dicom", "no_finding"] == ("present", "expert", 1.0)
+    assert found.value("test/ccc.dicom", "other_diseases") == "present"
+    assert found.boxes["train/aaa.dicom", "cardiomegaly"] == [((5, 6, 20.5, 30), "R8"), ((5, 6, 20.5, 30), "R9")]
+    assert found.boxes["test/ccc.dicom", "nodule_mass"] == [((2, 3, 40, 50), "")]
+    assert found.problems == {"readers_differ": 3}
+    assert found.told("train/aaa.dicom", "body_part", "view") == ("CHEST", "PA")
+
+
+def test_no_reader_is_named_in_public(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.parquet as pq
+
+    found = Scanned(archive, monkeypatch, layout="vindr_cxr", tables={"film_is_patient": True})
+    assert found.splits == {"train/aaa.dicom": "train_val", "train/bbb.dicom": "train_val", "test/ccc.dicom": "test"}
+    public, summary = found.sharded(splits={"val": 0, "test": 0, "table": found.private / "splits.csv"})
+    rows = pq.read_table(public / "boxes.parquet").to_pylist()
+    assert sorted((row["label"], row["reader"] or 0) for row in rows) == [
+        ("cardiomegaly", 1),
+        ("cardiomegaly", 2),
+        ("nodule_mass", 0),
+        ("rib_fracture", 2),
+    ]
+    assert not any(b"R9" in path.read_bytes() for path in public.glob("*.parquet"))
+    assert summary.boxes.used == 4 and not summary.boxes.unknown
+    assert sorted(found.index(public)["split"].to_pylist()) == ["test", "train", "train"]
+
+
+def kaggle(root: Path, rows: list[str], side: int = 48) -> Path:
+    save(root / "train" / "aaa.png", film("a", side * 5 // 4, side))
+    write(root / "train.csv", ["image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max", *rows])
+    return root
+
+
+def test_the_table_of_kaggle_tells_labels_by_its_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ["aaa,Cardiomegaly,3,R8,5,6,20,30", "aaa,No finding,14,R9,,,,"]
+    found = Scanned(kaggle(tmp_path / "set", rows), monkeypatch, layout="vindr_cxr")
+    assert found.labels["train/aaa.png", "cardiomegaly"] == ("uncertain", "expert", 0.5)
+    assert ("train/aaa.png", "fracture") not in found.labels
+    assert found.edges("train/aaa.png", "cardiomegaly") == [(5, 6, 20, 30)]
+
+
+def test_boxes_follow_pictures_that_were_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = kaggle(tmp_path / "set", ["aaa,Cardiomegaly,3,R8,50,60,200,300"])
+    with pytest.raises(ArchiveError, match=r"1 of 1 boxes .* shrunk; put train_meta\.csv"):
+        Scanned(root, monkeypatch, layout="vindr_cxr")
+    write(root / "train_meta.csv", ["image_id,dim0,dim1", "aaa,600,480"])
+    found = Scanned(root, monkeypatch, layout="vindr_cxr")
+    assert found.edges("train/aaa.png", "cardiomegaly") == [(5, 6, 20, 30)]
+
+
+def test_a_reader_whose_box_cannot_be_read_has_seen_the_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "set" / "train" / "aaa.png")
+    write(tmp_path / "set" / "train.csv", [BOXES, "aaa,R1,Nodule/Mass,,,,", "aaa,R2,Nodule/Mass,5,6,20,30"])
+    found = Scanned(tmp_path / "set", monkeypatch, layout="vindr_cxr")
+    assert found.labels["train/aaa.png", "nodule_mass"] == ("present", "expert", 1.0)
+    assert found.problems == {"box_not_a_number": 1}
+
+
+def test_a_file_with_several_films_is_not_labelled_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [anatomy("aaa", 60, 48), anatomy("bbb", 60, 48)]
+    write_frames(tmp_path / "set" / "train" / "aaa.dicom", values)
+    write_film(tmp_path / "set" / "train" / "bbb.dicom", values=anatomy("ccc", 60, 48))
+    write(tmp_path / "set" / "train.csv", [BOXES, "aaa,R1,Nodule/Mass,5,6,20,30", "bbb,R1,Nodule/Mass,5,6,20,30"])
+    found = Scanned(tmp_path / "set", monkeypatch, layout="vindr_cxr")
+    assert found.facts["train/aaa.dicom"]["frames"] == 2
+    assert found.problems["no_film"] == 1 and set(found.boxes) == {("train/bbb.dicom", "nodule_mass")}
+    _, summary = found.sharded()
+    assert summary.boxes.used == 1

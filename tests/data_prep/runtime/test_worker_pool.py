@@ -1,0 +1,63 @@
+"""Processes end with the one that leads them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+POOL = """
+import os, sys, time
+from data_prep.pools import spawn_pool
+if __name__ == "__main__":
+    pool = spawn_pool(2)
+    numbers = {pool.submit(os.getpid).result() for _ in range(50)}
+    pool.submit(time.sleep, 600)
+    print(*numbers, flush=True)
+    time.sleep(600)
+"""
+
+EMBEDDING = """
+import os, signal, sys, time
+from torch.multiprocessing.spawn import start_processes
+from mae_rad.evaluation.embed import _process
+class Slow:
+    def stores(self, process):
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup: torch's own way to end them goes unheard
+    start_processes(_process, (os.getpid(), Slow(), [0], None), nprocs=1, join=False, start_method="spawn")
+    time.sleep(600)
+"""
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize("script", [POOL, EMBEDDING], ids=["pool", "embedding"])
+def test_processes_end_with_the_one_that_began_them(script: str, tmp_path: Path) -> None:
+    (tmp_path / "lead.py").write_text(script)
+    lead = subprocess.Popen(
+        [sys.executable, str(tmp_path / "lead.py")], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert lead.stdout is not None
+    with lead.stdout as told:
+        workers = [int(word) for word in told.readline().split()]
+    assert workers and all(map(_runs, workers))
+    lead.send_signal(signal.SIGKILL)
+    lead.wait(30)
+    until = time.monotonic() + 30
+    while any(map(_runs, workers)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(_runs, workers))

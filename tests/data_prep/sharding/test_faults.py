@@ -1,0 +1,337 @@
+"""Trouble of every kind on the way: nothing lost, nothing twice, and the same command puts it right."""
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from data_prep.archive.manifest import read_linkage
+from data_prep.cli.main import main
+from data_prep.errors import ArchiveError, Reason, SettingsError, ShardFormatError
+from data_prep.planning.settings import ShardRuntime
+from data_prep.planning.shard_task import ShardTask
+from data_prep.shard_format.dataset_card import ShardCard, read_dataset_card
+from data_prep.shard_format.sidecar import SPLITS
+from data_prep.sharding import run, shard_writer
+from data_prep.sharding.shard import dry_run, retry, shard
+from data_prep.sharding.shard_pool import write_shards
+from data_prep.sharding.shard_writer import Unfinished, Watch, write_shard
+from data_prep.verification.verify import verify
+from tests.benchmarks.sharding.kills import finish, kill
+from tests.builders.dicom_builder import write_film
+from tests.builders.faulty_writer import HANG, REJECT, SEGFAULT, faulty_decode, write_faulty
+from tests.builders.private_builder import ONE, SECRET, anatomy, make_private, settings, write_archive
+
+WORDS = ["max_side=64", "films_per_shard=3", "splits.val=0.25", "splits.test=0.25", "runtime.isolated=false"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with archive, private and public; six films stumble in a faulty decoder."""
+    folder = tmp_path_factory.mktemp("faults")
+    write_archive(folder / "archive", patients=6)
+    for number in range(6):
+        path = folder / "archive" / f"p{number}" / "odd.dcm"
+        write_film(path, values=anatomy(("odd", number)), patient_id=f"MRN-0417-{number}", ImageComments=REJECT)
+    with pytest.MonkeyPatch.context() as patch:
+        private = make_private(folder, patch)
+        patch.setattr(shard_writer, "decode_file", faulty_decode)
+        shard(private, folder / "public", settings())
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _verify_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_prep.verification.verify.processes", lambda workers, tasks: 1)
+
+
+@pytest.fixture
+def private(made: Path) -> Path:
+    return made / "private"
+
+
+@pytest.fixture
+def public(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made / "public", tmp_path / "public"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def flip(path: Path, place: int = 700) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 4
+    path.write_bytes(data)
+
+
+def stumbling(folder: Path, monkeypatch: pytest.MonkeyPatch, *comments: str) -> Path:
+    """The private folder of an archive with a film for each comment, sharded by a writer that stumbles over it."""
+    monkeypatch.setattr(run, "write_shards", partial(write_shards, write=write_faulty))
+    for number in range(2):
+        write_film(folder / "archive" / f"{number}.dcm", values=anatomy(number), patient_id=f"P{number}")
+    for number, comment in enumerate(comments):
+        path = folder / "archive" / f"odd{number}.dcm"
+        write_film(path, values=anatomy(("odd", number)), patient_id=f"Q{number}", ImageComments=comment)
+    return make_private(folder, monkeypatch)
+
+
+def test_a_crashing_decoder_costs_one_film_until_it_is_mended(tmp_path: Path, monkeypatch: Any) -> None:
+    private, public = stumbling(tmp_path, monkeypatch, SEGFAULT), tmp_path / "public"
+    chosen = settings(splits={"val": 0, "test": 0}, runtime={"workers": 2})
+    card = shard(private, public, chosen)
+    assert card.reasons == {"decoder_crashed": 1} and card.files.written == 2
+    assert [reason for _, reason in card.quarantined] == ["decoder_crashed"]
+    before = contents(public)
+    for name in ("train-000000.json", "train-000000.tar"):  # written anew, without the film: it would kill again
+        (public / name).unlink()
+    assert shard(private, public, chosen) == card and contents(public) == before
+    monkeypatch.setattr(run, "write_shards", write_shards)
+    mended = retry(private, public, [Reason.DECODER_CRASHED], settings(splits={"val": 0, "test": 0}))
+    assert mended.files.written == 3 and mended.reasons == {} and mended.quarantined == []
+    assert {name: data for name, data in contents(public).items() if "000000" in name} == {
+        name: data for name, data in before.items() if "000000" in name
+    }
+
+
+def test_a_hanging_file_is_told_by_row_and_can_be_given_up_by_name(tmp_path: Path, monkeypatch: Any) -> None:
+    def hangs(task: ShardTask, public: Path, watch: Watch) -> ShardCard | Unfinished:
+        return write_shard(task, public) if 2 in task.verdicts else Unfinished(task.name, ((2, timeout),))
+
+    private, public, timeout = stumbling(tmp_path, monkeypatch, HANG), tmp_path / "public", Reason.DECODER_TIMEOUT
+    monkeypatch.setattr(run, "write_shards", partial(write_shards, write=hangs))
+    chosen = settings(splits={"val": 0, "test": 0})
+    with pytest.raises(ArchiveError, match=r"manifest row 2.*runtime.accept=\[decoder_timeout\]") as caught:
+        shard(private, public, chosen)
+    assert "odd" not in str(caught.value) and "\n" not in str(caught.value)
+    accepting = chosen.model_copy(update={"runtime": ShardRuntime(isolated=False, accept=frozenset({timeout}))})
+    card = shard(private, public, accepting)
+    assert card.reasons == {"decoder_timeout": 1} and card.files.written == 2
+    assert shard(private, public, chosen) == card  # the shard is done: nothing is asked for again
+
+
+def test_a_vanished_file_can_be_given_up_by_name_and_comes_back(tmp_path: Path, monkeypatch: Any) -> None:
+    private, public = make_private(tmp_path, monkeypatch), tmp_path / "public"
+    film = tmp_path / "archive" / "p3" / "PA.dcm"
+    film.rename(tmp_path / "away")
+    with pytest.raises(ArchiveError, match=r"runtime.accept=\[unreadable_file\]"):
+        shard(private, public, settings())
+    card = shard(private, public, settings(runtime={**ONE, "accept": ["unreadable_file"]}))
+    assert card.reasons["unreadable_file"] == 1 and card.files.written == 13
+    (tmp_path / "away").rename(film)
+    card = retry(private, public, [Reason.UNREADABLE_FILE], settings())
+    assert "unreadable_file" not in card.reasons and card.files.written == 14 and verify(public) == []
+
+
+def test_a_file_replaced_by_one_of_equal_size_is_not_taken_for_it(tmp_path: Path, monkeypatch: Any) -> None:
+    private, film = make_private(tmp_path, monkeypatch), tmp_path / "archive" / "p3" / "PA.dcm"
+    before = film.stat()
+    film.write_bytes(film.read_bytes()[::-1])
+    os.utime(film, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
+    with pytest.raises(ArchiveError, match=r"1 file \(manifest row \d+\) changed since the scan: scan again"):
+        shard(private, tmp_path / "public", settings())
+
+
+def test_a_fault_of_the_program_costs_one_film(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
+    def wrong(film: Any, facts: Any, **options: Any) -> Any:
+        if facts["row"] == row:
+            raise ValueError("DOE^JANE")
+        return make_sample(film, facts, **options)
+
+    private, make_sample = make_private(tmp_path, monkeypatch), shard_writer.make_sample
+    (row,) = [one["row"] for one in read_linkage(private).to_pylist() if one["path"].endswith("p3/PA.dcm")]
+    monkeypatch.setattr(shard_writer, "make_sample", wrong)
+    card = shard(private, tmp_path / "public", settings())
+    assert card.reasons["decoder_crashed"] == 1 and card.files.written == 13
+    assert f"manifest row {row}: ValueError in test_faults.py" in caplog.text and "DOE" not in caplog.text
+
+
+def test_retried_films_go_into_shards_of_their_own(private: Path, public: Path) -> None:
+    before, old = contents(public), read_dataset_card(public)
+    card = retry(private, public, [Reason.CORRUPT_PIXELS], settings())
+    assert card.files.written == old.files.written + 6
+    assert card.files.rejected == old.files.rejected - 6 and card.reasons["corrupt_pixels"] == 1
+    after = contents(public)
+    shards = {name: data for name, data in before.items() if name.startswith(SPLITS)}
+    assert {name: after[name] for name in shards} == shards
+    for split in SPLITS:
+        names = sorted(name for name in card.shards if name.startswith(split))
+        assert names == [f"{split}-{number:06d}.tar" for number in range(len(names))]
+    splits: dict[str, set[str]] = {}
+    for row in pq.read_table(public / "index.parquet", columns=["patient", "split"]).to_pylist():
+        splits.setdefault(row["patient"], set()).add(row["split"])
+    assert all(len(found) == 1 for found in splits.values()) and verify(public) == []
+    assert shard(private, public, settings()) == card and contents(public) == after
+
+
+def test_retry_that_brings_nothing_changes_nothing(private: Path, public: Path, monkeypatch: Any) -> None:
+    before = contents(public)
+    monkeypatch.setattr(shard_writer, "decode_file", faulty_decode)
+    retry(private, public, [Reason.CORRUPT_PIXELS], settings())
+    assert contents(public) == before
+    with pytest.raises(ShardFormatError, match=r"no file of .* was refused for uid_conflict.*corrupt_pixels"):
+        retry(private, public, [Reason.UID_CONFLICT], settings())
+
+
+def test_retry_can_be_repeated_and_every_shard_rewritten(private: Path, public: Path, monkeypatch: Any) -> None:
+    archive = private.parent / "archive"
+    later = [str(archive / f"p{number}" / "odd.dcm") for number in range(3)]
+    decode = shard_writer.decode_file
+    rows = {row["row"] for row in read_linkage(private).to_pylist() if row["path"] in later}
+    monkeypatch.setattr(
+        shard_writer,
+        "decode_file",
+        lambda data, facts: (faulty_decode if facts["row"] in rows else decode)(data, facts),
+    )
+    retry(private, public, [Reason.CORRUPT_PIXELS], settings())
+    monkeypatch.setattr(shard_writer, "decode_file", decode)
+    card = retry(private, public, [Reason.CORRUPT_PIXELS], settings())
+    assert card.files.written == 20 and [len(one) for one in card.retries] == [7, 4] and verify(public) == []
+    after = contents(public)
+    for name in card.shards:  # by a decoder that could now read all of them at once
+        (public / name).unlink()
+    assert shard(private, public, settings()) == card and contents(public) == after
+
+
+def test_interrupted_retry_is_finished_by_either_command(private: Path, public: Path, monkeypatch: Any) -> None:
+    def interrupt(*_: object, **__: object) -> Any:
+        raise KeyboardInterrupt
+
+    whole = Path(shutil.copytree(public, public.parent / "whole"))
+    retry(private, whole, [Reason.CORRUPT_PIXELS], settings())
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_writer, "make_sample", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            retry(private, public, [Reason.CORRUPT_PIXELS], settings())
+    half = Path(shutil.copytree(public, public.parent / "half"))
+    shard(private, public, settings())
+    retry(private, half, [Reason.CORRUPT_PIXELS], settings())
+    assert contents(public) == contents(half) == contents(whole)
+
+
+def test_a_retried_twin_of_a_written_film_is_a_duplicate(tmp_path: Path, monkeypatch: Any) -> None:
+    for name, comment in (("a", REJECT), ("b", None)):
+        write_film(tmp_path / "archive" / f"{name}.dcm", values=anatomy("twin"), sop="1.2.3", ImageComments=comment)
+    private, public = make_private(tmp_path, monkeypatch), tmp_path / "public"
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_writer, "decode_file", faulty_decode)
+        assert shard(private, public, settings()).reasons == {"corrupt_pixels": 1}
+    before = contents(public)
+    retry(private, public, [Reason.CORRUPT_PIXELS], settings())
+    assert contents(public) == before  # it is no new film
+
+
+def test_retry_wants_a_finished_folder_that_is_up_to_date(private: Path, public: Path, tmp_path: Path) -> None:
+    (public / "train-000000.json").unlink()
+    with pytest.raises(ShardFormatError, match="first run"):
+        retry(private, public, [Reason.CORRUPT_PIXELS], settings())
+    with pytest.raises(ShardFormatError, match="no shard folder"):
+        retry(private, tmp_path / "new", [Reason.CORRUPT_PIXELS], settings())
+
+
+def test_damage_that_verify_finds_is_mended_by_the_same_command(
+    private: Path, public: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(public)
+    flip(public / "train-000001.tar", 2000)
+    flip(public / "val-000000.parquet")
+    flip(public / "index.parquet")
+    assert main(["verify", str(public)]) == 1
+    assert "it writes train-000001, val-000000 anew" in capsys.readouterr().out
+    command = ["shard", str(private), "--out", str(public), *WORDS, "runtime.max_reject_fraction=1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shard_writer, "decode_file", faulty_decode)
+        assert main(command) == 0
+    assert contents(public) == before and main(["verify", str(public)]) == 0
+
+
+def test_three_kills_lose_nothing(private: Path, public: Path, tmp_path: Path) -> None:
+    command = ["shard", str(private), "--out", "PUBLIC", *WORDS, "runtime.isolated=true", "runtime.workers=2"]
+    command.append("runtime.max_reject_fraction=1")
+    for seconds in (1.0, 1.5, 2.0):
+        kill(command, tmp_path / "killed", seconds)
+    card = shard(private, tmp_path / "whole", settings())
+    assert card.files.written == 20
+    assert contents(finish(command, tmp_path / "killed")) == contents(tmp_path / "whole")
+
+
+def test_dry_run_tells_and_writes_nothing(private: Path, public: Path, tmp_path: Path) -> None:
+    told = dry_run(private, tmp_path / "new", settings())
+    assert not (tmp_path / "new").exists() and told.shards_done == 0
+    assert (told.files, sum(told.reasons.values())) == (24, 3)
+    assert sum(files for files, _ in told.planned.values()) == 21 == told.estimate.files == told.estimate.sampled
+    size = sum(path.stat().st_size for path in public.glob("*.tar")) * 20 / 14
+    assert told.estimate.bytes == pytest.approx(size, rel=0.5) and told.estimate.core_seconds > 0
+    assert "estimate, from 21 files tried here" in str(told) and "nothing was written" in str(told)
+    before = contents(public)
+    (public / "train-000000.json").unlink()
+    assert dry_run(private, public, settings()).shards_done == len(list(public.glob("*.tar"))) - 1
+    assert {**contents(public), "train-000000.json": before["train-000000.json"]} == before
+    with pytest.raises(ShardFormatError, match="seed"):
+        dry_run(private, public, settings(seed=1))
+
+
+def test_a_disk_with_too_little_room_is_refused_before_the_start(
+    private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr("data_prep.sharding.estimate.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(ShardFormatError, match=r"take about .* kB .* has 10 kB free.*runtime.check_disk=false"):
+        shard(private, tmp_path / "public", settings())
+    assert not list((tmp_path / "public").glob("*-*"))
+    shard(private, tmp_path / "public", settings(runtime={**ONE, "check_disk": False}))
+
+
+def test_given_splits_are_honoured_and_their_table_is_not_named(private: Path, tmp_path: Path) -> None:
+    table = tmp_path / "official.csv"
+    table.write_text("patient,split\nMRN-0417-1,test\nMRN-0417-2,val\nMRN-9,test\n")
+    chosen = settings(splits={"val": 0, "test": 0, "table": str(table)})
+    card = shard(private, tmp_path / "public", chosen)
+    assert card.patients["test"] == card.patients["val"] == 1
+    for path in (tmp_path / "public").iterdir():
+        assert b"official" not in path.read_bytes() and b"MRN" not in path.read_bytes()
+    table.write_text(table.read_text().replace("MRN-0417-2,val", "MRN-0417-2,test"))
+    with pytest.raises(ShardFormatError, match=r"splits.table: .* there, .* here"):
+        shard(private, tmp_path / "public", chosen)
+
+
+def test_of_two_splits_for_one_patient_the_strictest_counts(
+    tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(2):  # in one study
+        path = tmp_path / "archive" / f"{number}.dcm"
+        write_film(path, values=anatomy(number), patient_id=f"MRN-{number}", StudyInstanceUID="1.2.3")
+    private, table = make_private(tmp_path, monkeypatch), tmp_path / "table.csv"
+    table.write_text("patient,split\nMRN-0,test\nMRN-1,val\n")
+    assert shard(private, tmp_path / "public", settings(splits={"table": str(table)})).films["test"] == 2
+    assert "several splits to 1 patients with more than one number" in caplog.text and "MRN" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("person,split\n", "no column 'patient'"),
+     ("patient,split\n1,train\n2,dev\n", "line 3: needs a patient and one of"),
+     ("patient,split\n1,train\n1,val\n", "line 3: a patient has two splits"), ("patient,split\n1,val\n", "names no")],
+)  # fmt: skip
+def test_a_wrong_table_of_splits_is_told_by_line(text: str, told: str, private: Path, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(SettingsError, match=told) as caught:
+        shard(private, tmp_path / "public", settings(splits={"table": str(tmp_path / "table.csv")}))
+    assert "dev" not in str(caught.value)
+
+
+def test_retry_takes_the_settings_of_the_folder(
+    private: Path, public: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAE_RAD_KEY", SECRET)
+    words = ["retry", str(private), "--out", str(public), "--reason", "corrupt_pixels", "runtime.isolated=false"]
+    assert main([*words, "runtime.max_reject_fraction=1"]) == 0
+    assert pc.sum(pc.equal(pq.read_table(public / "rejects.parquet")["reason"], "corrupt_pixels")).as_py() == 1
+    with pytest.raises(SystemExit):
+        main(["no_such_reason" if word == "corrupt_pixels" else word for word in words])
+    assert "invalid choice" in capsys.readouterr().err

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from mae_rad.embedding.nearest_neighbours import nearest
+from mae_rad.embedding.standardised_rows import Standardised, Vectors, of_array, scale_of
+
+RANDOM = np.random.default_rng(0)
+GALLERY, QUERIES = RANDOM.normal(size=(900, 10)), RANDOM.normal(size=(70, 10))
+
+
+def units(array, scale):
+    return Standardised(of_array(array), scale, unit=True)
+
+
+@pytest.mark.parametrize("sides", [(2048, 8192), (16, 50)])
+@pytest.mark.parametrize("k", [1, 30, 200])
+def test_neighbours_equal_scikit_learn_in_any_blocks(monkeypatch, sides, k):
+    monkeypatch.setattr("mae_rad.embedding.nearest_neighbours._QUERIES", sides[0])
+    monkeypatch.setattr("mae_rad.embedding.nearest_neighbours._GALLERY", sides[1])
+    scale = scale_of(of_array(GALLERY))
+    found = nearest(units(GALLERY, scale), units(QUERIES, scale), k)
+    x, asked = ((part - GALLERY.mean(0)) / GALLERY.std(0) for part in (GALLERY, QUERIES))
+    distance, place = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(x).kneighbors(asked)
+    np.testing.assert_array_equal(found.place, place)
+    np.testing.assert_allclose(found.cosine, 1 - distance, atol=1e-5)
+
+
+@pytest.mark.parametrize("gallery", [8192, 40])
+def test_films_of_the_same_number_are_no_neighbours(monkeypatch, gallery):
+    monkeypatch.setattr("mae_rad.embedding.nearest_neighbours._GALLERY", gallery)
+    patients = np.repeat(np.arange(225), 4)
+    scale = scale_of(of_array(GALLERY))
+    everyone = units(GALLERY, scale)
+    found = nearest(everyone, everyone, 12, apart=(patients, patients))
+    assert (patients[found.place] != patients[:, None]).all()
+    x = everyone.array()
+    similar = np.where(patients == patients[:, None], -np.inf, x @ x.T)
+    np.testing.assert_array_equal(found.place, np.argsort(-similar, axis=1)[:, :12])
+
+
+def test_too_few_neighbours_are_told():
+    few = units(GALLERY[:6], scale_of(of_array(GALLERY)))
+    numbers = np.array([0, 0, 0, 1, 1, 2])
+    found = nearest(few, few, 6, apart=(numbers, numbers))
+    assert ((found.place == -1).sum(axis=1) == [3, 3, 3, 2, 2, 1]).all()
+    assert np.isneginf(found.cosine[found.place == -1]).all()
+
+
+def test_a_gallery_on_disk_is_read_by_rows(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", GALLERY.astype(np.float32))
+    stored = np.load(tmp_path / "x.npy", mmap_mode="r")
+    rows = np.arange(899, -1, -3)
+    monkeypatch.setattr("mae_rad.embedding.standardised_rows.HELD_BYTES", 0)
+    monkeypatch.setattr("mae_rad.embedding.standardised_rows.BLOCK_BYTES", 1000)
+    lazy = Vectors(stored, rows)
+    scale = scale_of(lazy)
+    np.testing.assert_allclose(scale.std, GALLERY[rows].std(0), rtol=1e-5)
+    held = Standardised(of_array(GALLERY[rows]), scale, unit=True)
+    one = nearest(Standardised(lazy, scale, unit=True), units(QUERIES, scale), 5)
+    np.testing.assert_array_equal(one.place, nearest(held, units(QUERIES, scale), 5).place)

@@ -1,0 +1,85 @@
+"""What a difference is said to show: after correction, with few patients, where nobody errs."""
+
+import math
+from dataclasses import replace
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from mae_rad.evaluation.comparison.candidates import Candidate
+from mae_rad.evaluation.comparison.differences import ComparedMetric, EncoderPair, judged, rows_of, verdict
+from mae_rad.evaluation.comparison.settings import CompareSettings
+from mae_rad.evaluation.results.rows import Row
+from mae_rad.evaluation.statistics.intervals import Interval, Sampled, detectable_reach
+from mae_rad.evaluation.statistics.metrics import auroc
+
+
+def row_with(difference, p_adjusted, detectable):
+    return Row(
+        encoder="mae", method="mae", task="t", probe="linear", metric="auroc", interval=Interval(1, 1, 1),
+        reference="simclr", difference=difference, p_adjusted=p_adjusted, minimum_detectable_difference=detectable,
+        n_films=1, n_patients=1, n_train=1, n_train_patients=1,
+    )  # fmt: skip
+
+
+def test_no_difference_is_told_apart_from_too_few_patients():
+    for difference, p_adjusted, detectable, said in (
+        (Interval(0.1, 0.05, 0.15), 0.01, 0.07, "higher"),
+        (Interval(-0.1, -0.15, -0.05), 0.01, 0.07, "lower"),
+        (Interval(0.1, 0.05, 0.15), 0.2, 0.07, "too few patients"),  # not after correction
+        (Interval(0.1, 0.05, 0.15), 0.2, 0.02, "no difference shown"),
+        (Interval(0.001, -0.01, 0.012), 0.9, 0.015, "no relevant difference"),
+        (Interval(0.01, 0.005, 0.015), 0.01, 0.007, "higher"),
+        (Interval(0.02, -0.01, 0.05), 0.2, 0.04, "too few patients"),
+        (Interval(0.1, math.nan, math.nan), None, None, "too few patients"),
+    ):
+        assert verdict(row_with(difference, p_adjusted, detectable), 0.03) == said
+
+
+def measured(positive, negative):
+    """Two encoders that answer every film rightly."""
+    y = np.arange(positive + negative) < positive
+    perfect = [lambda weights: auroc(y, y.astype(float), weights)]
+    return ComparedMetric(
+        task="t", probe="linear", metric="auroc", tokens=196, pools={"a": "mean", "b": "mean"},
+        patients=np.arange(len(y)), estimates={"a": perfect, "b": perfect}, notes={}, least=positive,
+    )  # fmt: skip
+
+
+def test_two_encoders_without_a_mistake_are_equal_only_after_many_patients():
+    candidates = [Candidate(name, name, name) for name in "ab"]
+    settings = CompareSettings(shards=["s"], out="o", repetitions=100)
+    for positive, said in ((6, "too few patients"), (60, "too few patients"), (150, "no relevant difference")):
+        rows = rows_of(measured(positive, 300), candidates, [EncoderPair("a", "b", "none", "")], settings, 0)
+        assert judged(rows, settings)[-1].verdict == said
+        assert rows[0].interval == pytest.approx((1.0, 1 - 3 / positive, 1.0))
+        assert ("a class has 6 test patients" in rows[0].note) is (positive == 6)
+
+
+def test_an_interval_does_not_leave_what_a_metric_can_be():
+    """Two runs that disagree have a wide interval, of Student's with one degree of freedom."""
+    values = np.array([[0.3], [0.9]])
+    far = Sampled(values, np.repeat(values[:, None], 100, axis=2), 50)
+    for metric, least in (("auroc", 0.0), ("ari", -1.0)):
+        assert replace(measured(20, 30), metric=metric).interval(far)[1:] == (least, 1.0)
+
+
+def test_what_would_have_been_found_is_corrected_as_what_was():
+    """Of 20 questions, a true difference as large as the one said to be detectable is found in four of five cases."""
+    random, patients, questions, error = np.random.default_rng(3), 400, 20, 0.02
+    settings = CompareSettings(shards=["s"], out="o")
+    least = detectable_reach(patients - 1) * error
+    found, said = 0, 0.0
+    for _ in range(200):
+        truth = np.r_[said or 0.078, np.zeros(questions - 1)]
+        rows = []
+        for number, value in enumerate(truth + error * random.normal(size=questions)):
+            row = row_with(Interval(value, value - 1.96 * error, value + 1.96 * error), None, least)
+            p = 2 * NormalDist().cdf(-abs(value) / error)
+            rows.append(replace(row, task=str(number), p_value=p, freedom=patients - 1))
+        out = judged(rows, settings)
+        said = out[0].minimum_detectable_difference
+        found += out[0].verdict == "higher"
+    assert said > 1.3 * least
+    assert 0.74 <= found / 200 <= 0.88

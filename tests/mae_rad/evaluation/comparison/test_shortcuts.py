@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from mae_rad.evaluation.comparison.shortcuts import COLLIMATION, shortcut_values, within_auroc
+from mae_rad.evaluation.comparison.tasks import Films, Skipped
+from mae_rad.evaluation.statistics.metrics import auroc
+from tests.builders.film_tables import film, write_public
+
+RANDOM = np.random.default_rng(0)
+
+
+def by_pairs(y, score, groups, weight):
+    """Of all pairs of a positive and a negative film of one group."""
+    right, pairs = 0.0, 0.0
+    for i in np.flatnonzero(y):
+        for j in np.flatnonzero(~y):
+            if groups[i] == groups[j]:
+                both = weight[i] * weight[j]
+                right += both * ((score[i] > score[j]) + 0.5 * (score[i] == score[j]))
+                pairs += both
+    return right / pairs
+
+
+def test_auroc_within_groups_counts_the_pairs_of_each_group():
+    y, groups = RANDOM.random(80) < 0.4, RANDOM.integers(0, 4, 80)
+    groups[y & (groups == 3)] = 0  # a group without positive films has no pairs
+    score = np.round(RANDOM.normal(size=80) + groups, 1)
+    weights = np.stack([np.ones(80), RANDOM.integers(0, 3, 80)]).astype(float)
+    found = within_auroc(y, score, groups, weights)
+    for value, weight in zip(found, weights, strict=True):
+        assert value == pytest.approx(by_pairs(y, score, groups, weight))
+    one = np.zeros(80, dtype=np.int64)
+    np.testing.assert_allclose(within_auroc(y, score, one, weights), auroc(y, score, weights))
+    assert np.isnan(within_auroc(y, score, np.arange(80), weights[:1])[0])
+
+
+def test_what_a_scanner_alone_tells_is_worth_nothing_within_it():
+    scanner = np.arange(400) % 2
+    y = RANDOM.random(400) < np.where(scanner == 1, 0.9, 0.1)
+    score = scanner + 0.01 * RANDOM.normal(size=400)
+    ones = np.ones((1, 400))
+    assert auroc(y, score, ones)[0] > 0.85
+    assert abs(within_auroc(y, score, scanner, ones)[0] - 0.5) < 0.12
+
+
+def test_collimation_is_the_shape_of_the_film_and_the_share_of_its_content(tmp_path):
+    films = Films([write_public(tmp_path / "public", [film(n, n, "train") for n in range(6)])])
+    # Rows and columns where the content box has 196 patches: all of the film, then half of it, then a tenth.
+    sizes = np.array([[14, 14], [19.8, 9.9], [19.8, 19.8], [14, 28], [44, 44], [62, 31]], dtype=np.float32)
+    assert list(shortcut_values(films, COLLIMATION, sizes)) == [
+        "square film, large field",
+        "tall film, large field",
+        "square film, medium field",
+        "wide film, medium field",
+        "square film, small field",
+        "tall film, small field",
+    ]
+    assert isinstance(shortcut_values(films, COLLIMATION, None), Skipped)

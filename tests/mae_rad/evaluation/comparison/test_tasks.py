@@ -1,0 +1,182 @@
+import numpy as np
+import pytest
+
+from data_prep.shard_format.label_policy import LabelPolicy
+from mae_rad.errors import EvaluationError, SettingsError, ShardFormatError
+from mae_rad.evaluation.comparison.settings import TaskSettings
+from mae_rad.evaluation.comparison.tasks import Films, build_tasks
+from tests.builders.film_tables import film, hexed, write_public
+
+SPLIT = {0: "train", 1: "train", 2: "val", 3: "test"}
+
+
+def archive(count=80, **fields):
+    """Two films per patient; patients go round train, train, val, test; body parts alternate."""
+    films = []
+    for patient in range(count):
+        for number in range(2):
+            part = "HAND" if (patient // 4) % 2 else "CHEST"
+            values = {"body_part": part, "view": "PA" if number else "LATERAL"} | fields
+            films.append(film((patient, number), patient, SPLIT[patient % 4], **values))
+    return films
+
+
+def build(folder, films, labels=(), tasks=(), all_labels=False, min_patients=5):
+    public = write_public(folder, films, labels)
+    return build_tasks(Films([public]), tasks, all_labels=all_labels, min_patients=min_patients)
+
+
+def keys_of(task, films):
+    return [films[row]["key"] for row in task.rows]
+
+
+def test_a_column_is_a_task_over_its_values(tmp_path):
+    films = archive()
+    (task,), skipped = build(tmp_path / "p", films, tasks=[TaskSettings(column="body_part")])
+    assert skipped == []
+    assert task.classes == ("CHEST", "HAND")
+    assert [task.classes[c] for c in task.y] == [row["body_part"] for row in films]
+    assert list(task.split) == [row["split"] for row in films]
+    assert (task.patients[::2] == task.patients[1::2]).all()
+    assert len(set(task.patients)) == 80
+
+
+def test_a_film_without_a_value_is_left_out_and_counted(tmp_path):
+    films = archive()
+    films[3]["body_part"] = films[9]["body_part"] = None
+    (task,), _ = build(tmp_path / "p", films, tasks=[TaskSettings(column="body_part")])
+    assert task.left_out == {"no body_part": 2}
+    assert films[3]["key"] not in keys_of(task, films)
+    assert len(task.rows) == 158
+
+
+def test_where_narrows_a_task(tmp_path):
+    films = archive()
+    (task,), _ = build(tmp_path / "p", films, tasks=[TaskSettings(column="view", where={"body_part": ["HAND"]})])
+    assert set(keys_of(task, films)) == {row["key"] for row in films if row["body_part"] == "HAND"}
+    with pytest.raises(SettingsError, match="no column 'organ'"):
+        build(tmp_path / "q", films, tasks=[TaskSettings(column="view", where={"organ": "HAND"})])
+
+
+def test_a_rare_class_is_left_out_with_its_reason(tmp_path):
+    films = archive()
+    for row in films[:8]:
+        row["body_part"] = "FOOT"  # patients 0..3: two in train, one in test
+    (task,), _ = build(tmp_path / "p", films, tasks=[TaskSettings(column="body_part")])
+    assert task.classes == ("CHEST", "HAND")
+    assert task.left_out == {"FOOT: 2 training and 1 test patients, fewer than 5": 8}
+
+
+def test_a_task_of_one_class_is_skipped_with_its_reason(tmp_path):
+    tasks, skipped = build(tmp_path / "p", archive(body_part="HAND"), tasks=[TaskSettings(column="body_part")])
+    assert tasks == []
+    assert [(task.name, task.reason) for task in skipped] == [("body_part", "every film is HAND")]
+
+
+def test_too_few_test_patients_are_a_reason(tmp_path):
+    tasks, (skipped,) = build(tmp_path / "p", archive(16), tasks=[TaskSettings(column="body_part")])
+    assert tasks == []
+    assert "CHEST: 4 training and 2 test patients, fewer than 5" in skipped.reason
+
+
+def test_only_present_and_absent_are_classes(tmp_path):
+    films = archive()
+    said = ["present", "absent", "uncertain", "not_mentioned"]
+    labels = [
+        (row["key"], "fracture", said[(number + number // 8) % 4], "expert") for number, row in enumerate(films[:-4])
+    ]
+    (task,), _ = build(tmp_path / "p", films, labels, all_labels=True)
+    assert (task.name, task.classes) == ("fracture", ("absent", "present"))
+    values = {key: value for key, _, value, _ in labels}
+    assert all(values[key] == task.classes[c] for key, c in zip(keys_of(task, films), task.y, strict=True))
+    said_of = list(values.values())
+    expected = {"uncertain": said_of.count("uncertain"), "not mentioned": said_of.count("not_mentioned")}
+    assert task.left_out == {"not labelled": 4} | expected
+    assert len(task.rows) == 156 - sum(expected.values())
+
+
+def test_an_expert_goes_before_a_report_and_a_contradiction_is_left_out(tmp_path):
+    films = archive()
+    labels = [
+        (row["key"], "fracture", "absent" if (n + n // 8) % 4 < 2 else "present", "report")
+        for n, row in enumerate(films)
+    ]
+    labels.append((films[0]["key"], "fracture", "present", "expert"))
+    labels += [(films[1]["key"], "fracture", value, "expert") for value in ("present", "absent")]
+    labels.append((hexed("elsewhere"), "fracture", "present", "expert"))
+    (task,), _ = build(tmp_path / "p", films, labels, all_labels=True)
+    answer = dict(zip(keys_of(task, films), task.y, strict=True))
+    assert answer[films[0]["key"]] == 1
+    assert films[1]["key"] not in answer
+    assert answer[films[4]["key"]] == 0
+    assert task.left_out == {"labels conflict": 1}
+    assert len(answer) == 159
+
+
+def test_the_label_policy_decides_which_word_counts(tmp_path):
+    films = archive()
+    labels = [
+        (row["key"], "fracture", "absent" if (n // 8) % 2 else "present", "report") for n, row in enumerate(films)
+    ]
+    labels += [(row["key"], "fracture", "uncertain", "expert") for row in films[:16]]
+    public = write_public(tmp_path / "p", films, labels)
+
+    def left_out(**policy):
+        tasks, _ = build_tasks(Films([public]), [], all_labels=True, min_patients=5, policy=LabelPolicy(**policy))
+        return tasks[0].left_out
+
+    assert left_out() == {"uncertain": 16}
+    assert left_out(merge="weak_only") == {}
+    assert left_out(uncertain="soft") == {"neither present nor absent": 16}
+    assert left_out(uncertain="negative") == {}
+
+
+def test_numbers_are_binned_between_edges(tmp_path):
+    films = archive()
+    for number, row in enumerate(films):
+        row["age_years"] = None if number == 0 else (number // 2) % 80
+    task = TaskSettings(column="age_years", edges=[20, 60], name="age")
+    (found,), _ = build(tmp_path / "p", films, tasks=[task])
+    assert found.classes == ("20 to under 60", "60 and more", "under 20")
+    assert found.left_out == {"no age_years": 1}
+    ages = np.array([films[row]["age_years"] for row in found.rows])
+    expected = np.where(ages < 20, "under 20", np.where(ages < 60, "20 to under 60", "60 and more"))
+    assert [found.classes[c] for c in found.y] == list(expected)
+    with pytest.raises(ValueError, match="edges must rise"):
+        TaskSettings(column="age_years", edges=[20, 10])
+
+
+def test_a_label_that_is_not_there_is_a_reason(tmp_path):
+    _, (skipped,) = build(tmp_path / "p", archive(), tasks=[TaskSettings(label="fracture")])
+    assert "labels.parquet" in skipped.reason
+    labels = [(row["key"], "cast", "absent", "expert") for row in archive()]
+    _, (skipped,) = build(tmp_path / "q", archive(), labels, tasks=[TaskSettings(label="fracture")])
+    assert "no label 'fracture'; it has cast" in skipped.reason
+
+
+def test_unknown_patients_only_train(tmp_path):
+    films = archive()
+    for row in films[::3]:
+        row["patient_known"] = False
+    (task,), _ = build(tmp_path / "p", films, tasks=[TaskSettings(column="view")])
+    known = {row["key"]: row["patient_known"] for row in films}
+    assert all(known[key] for key, split in zip(keys_of(task, films), task.split, strict=True) if split != "train")
+    assert not all(known[key] for key in keys_of(task, films))
+    assert task.left_out == {
+        "patient unknown, outside train": sum(not row["patient_known"] and row["split"] != "train" for row in films)
+    }
+
+
+def test_a_patient_in_two_splits_is_refused(tmp_path):
+    one = write_public(tmp_path / "a", archive())
+    two = write_public(tmp_path / "b", [film("another", 3, "train"), film("more", 7, "test")])
+    with pytest.raises(EvaluationError, match=r"1 patients .* more than one split"):
+        Films([one, two])
+    with pytest.raises(ShardFormatError):
+        Films([one, one])
+
+
+def test_settings_of_a_task_name_one_source():
+    for wrong in ({}, {"column": "view", "label": "fracture"}):
+        with pytest.raises(ValueError, match="either a column or a label"):
+            TaskSettings(**wrong)

@@ -1,0 +1,296 @@
+"""The page of a comparison: every number with its interval and n, nothing loaded, nobody named, nothing claimed."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from markupsafe import Markup
+
+from mae_rad.errors import EvaluationError
+from mae_rad.evaluation.mlflow_runs import parent_tags
+from mae_rad.evaluation.report import verdict_sentences
+from mae_rad.evaluation.report.facts import (
+    EncoderFacts,
+    Mismatch,
+    read_facts,
+    without_rare,
+    without_rare_subsets,
+    write_facts,
+)
+from mae_rad.evaluation.report.limits import limits
+from mae_rad.evaluation.report.report_page import render, write_page
+from mae_rad.evaluation.report.text_table import format_table
+from mae_rad.evaluation.results.display_names import interval_text, plain
+from mae_rad.evaluation.results.queries import Reading
+from mae_rad.evaluation.results.rows import FLOOR, MAY_BE_NARROW, write_comparison
+from mae_rad.evaluation.statistics.intervals import Interval
+from tests.builders.made_comparison import FEW, FILMS, PATIENTS, TASKS, made_facts, made_rows
+
+EVIL = '<script>alert("x")</script>&<img src=x onerror=y>'
+
+
+class Tags(HTMLParser):
+    """Tags and attributes of a page, and whether every tag is closed."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.open = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+ASKED = ("foreign_object", "fracture")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return without_rare_subsets(made_rows(ASKED, FEW, probes=["linear", "knn"]))
+
+
+@pytest.fixture(scope="module")
+def page(rows):
+    return render(
+        Reading(rows), made_facts(ASKED, FEW), {"map-view.png": Markup('<img src="data:image/png;base64,AA" alt="x">')}
+    )
+
+
+def words_of(page):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+def test_the_page_holds_itself_together_and_loads_nothing(page):
+    parsed = Tags(page)
+    assert parsed.open == []
+    names = {tag for tag, _ in parsed.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "form", "base", "video", "audio"}
+    anchors = {attributes["id"] for _, attributes in parsed.tags if "id" in attributes}
+    for tag, attributes in parsed.tags:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert attributes.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
+        for name in ("href", "xlink:href"):
+            assert attributes.get(name, "#").startswith("#")
+        if tag == "a":
+            assert attributes["href"][1:] in anchors
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/", "")
+    assert re.findall(r"url\((?!#)", page) == [] and "@import" not in page
+    policy = next(attributes["content"] for _, attributes in parsed.tags if attributes.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; img-src data:")
+
+
+def test_every_number_of_the_table_stands_there_with_interval_and_n(page, rows):
+    text = words_of(page)
+    counted = f"{FILMS:,} ({PATIENTS:,})"
+    assert counted in text
+    for row in rows:
+        if row.probe_seed is not None or row.metric == "linear_cka":
+            continue
+        shown = row.difference if row.difference is not None else row.interval
+        assert interval_text(shown, signs=row.difference is not None) in text, row
+
+
+def test_drawn_numbers_are_those_of_the_table(page, rows):
+    drawn = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+    pair = next(row for row in rows if row.reference == "simclr" and row.label_fraction == 1)
+    value, low, high = (interval_text(Interval(x, float("nan"), 0), signs=True).split(" ")[0] for x in pair.difference)
+    assert f">{value} [{low}, {high}]<" in drawn
+
+
+def test_figures_name_their_units_and_counts(page):
+    text = words_of("".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL)))
+    assert f"{FILMS} test films, {PATIENTS} patients" in text
+    assert "training films" in text
+    assert "95 % interval over" in text
+    assert "0.5 is chance" in text
+
+
+def test_a_single_run_ranks_no_method(page, rows):
+    assert "do not rank the methods" in page
+    several = [replace(row, n_runs=3, n_reference_runs=3 if row.n_reference_runs else None) for row in rows]
+    assert "do not rank the methods" not in render(Reading(several), made_facts(ASKED, FEW), {})
+
+
+def test_pixels_without_pretraining_do_not_make_a_method_a_single_run():
+    made = made_rows(ASKED, {"mae": "mae", "simclr": "simclr", "pixels": "pca", "other": "foreign"}, probes=["linear"])
+    several = {"mae": 3, "simclr": 3}
+    rows = [
+        replace(row, n_runs=several.get(row.encoder, 1), n_reference_runs=several.get(row.reference, 1))
+        for row in made
+        if row.subset == "all"
+    ]
+    reading = Reading(rows)
+    assert verdict_sentences.not_measured(reading) == ""
+    assert "several times, the spread of its runs" in verdict_sentences.spread_words(reading)
+    told = dict(limits(made_facts(ASKED, FEW), reading))
+    assert "It does not rank methods" not in told
+    assert told["Beside the answer, single runs"].startswith("One pretraining run each stands behind other. ")
+    one_sided = Reading([replace(row, n_runs=1 if row.encoder == "simclr" else row.n_runs,
+                                 n_reference_runs=1 if row.reference == "simclr" else row.n_reference_runs)
+                         for row in rows])  # fmt: skip
+    assert verdict_sentences.not_measured(one_sided).startswith("One pretraining run each stands behind simclr. ")
+    assert "do not rank methods" in render(one_sided, made_facts(ASKED, FEW), {})
+
+
+def test_an_arm_that_is_not_matched_is_said_beside_the_answer(rows):
+    why = "declared sample_matched, but films seen differs by 700%"
+    wrong = Mismatch(encoder="mae", reference="simclr", arm="none", why=why)
+    facts = made_facts(ASKED, FEW).model_copy(update={"mismatches": [wrong]})
+    page, text = words_of(render(Reading(rows), facts, {})), format_table(Reading(rows), facts)
+    said = why.capitalize()
+    assert page.rindex("The answer") < page.index(said) < page.index("Two encoders on the same films")
+    assert page.count(said) == 2  # at the answer and at its differences
+    assert f"mae against simclr: {why}" in page
+    assert f"Not matched: mae against simclr: {why}" in text
+    assert "Not matched" not in words_of(render(Reading(rows), made_facts(ASKED, FEW), {}))
+    (note,) = (tags["mlflow.note.content"] for tags in [parent_tags(facts, Reading(rows), {})])
+    assert f"Not matched: mae against simclr: {why}" in note
+
+
+def difference(verdict, value=0.01, **more):
+    two = made_rows(TASKS[:1], {"mae": "mae", "simclr": "simclr"}, probes=["linear"], fractions=[1.0])
+    row = next(row for row in two if row.reference == "simclr" and row.probe == "linear")
+    between = Interval(value, value - 0.02, value + 0.02)
+    return replace(row, verdict=verdict, difference=between, minimum_detectable_difference=0.06, **more)
+
+
+def test_no_difference_is_told_from_too_few_patients():
+    assert verdict_sentences.verdict_words(difference("higher")) == "mae higher"
+    assert verdict_sentences.verdict_words(difference("no relevant difference")) == "as good as equal"
+    assert (
+        verdict_sentences.verdict_words(difference("no difference shown"))
+        == "no difference shown; 0.060 or more would show"
+    )
+    assert verdict_sentences.verdict_words(difference("too few patients")).startswith(
+        "too few patients to tell: only 0.060"
+    )
+    alone = replace(difference("too few patients"), difference=Interval(0.05, 0.01, 0.09))
+    assert "does not hold after correction" in verdict_sentences.verdict_words(alone)
+    lost = replace(difference("too few patients"), difference=Interval(0.1, float("nan"), float("nan")))
+    assert interval_text(lost.difference, signs=True) == "+0.100 [no interval]"
+    none = replace(difference("too few patients"), minimum_detectable_difference=7.5)
+    assert verdict_sentences.verdict_words(none) == "too few patients to tell: no difference at all would show"
+    assert "would probably have been seen" not in verdict_sentences.sentence(Reading([none]), ("mae", "simclr", "none"))
+    repeated = difference("too few patients", n_runs=3)
+    assert verdict_sentences.verdict_words(repeated).startswith("too few patients or pretraining runs to tell")
+    sentence = verdict_sentences.sentence(Reading([difference("too few patients")]), ("mae", "simclr", "none"))
+    assert "equal" not in sentence and "too few patients to tell in body part" in sentence
+    assert "(intervals from −0.010 to +0.030; a difference of 0.060 or more would probably have been seen)" in sentence
+
+
+def test_the_answer_is_one_sentence_with_its_interval():
+    rows = [difference("higher", 0.05), replace(difference("higher", 0.09), task="view")]
+    sentence = verdict_sentences.sentence(Reading(rows), ("mae", "simclr", "none"))
+    assert "higher in 2, most in view (mean AUROC +0.090 [+0.070, +0.110]); lower in none" in sentence
+    assert sentence.count(".\n") == 0 and sentence.endswith(".")
+
+
+def test_the_answer_is_about_masked_and_contrastive_learning_where_both_are_there(rows):
+    assert verdict_sentences.main_pairs(Reading(rows)) == [("mae", "simclr", "none")]
+    alone = made_rows(TASKS[:1], {"mae": "mae", FLOOR: "random"})
+    assert verdict_sentences.main_pairs(Reading(alone)) == [("mae", FLOOR, "none")]
+    arms = [difference("higher", arm="sample_matched"), difference("lower", arm="compute_matched")]
+    assert [pair[2] for pair in verdict_sentences.main_pairs(Reading(arms))] == ["sample_matched", "compute_matched"]
+
+
+def test_what_was_left_out_is_said_with_its_reason(page):
+    text = words_of(page)
+    for words in (
+        "12 uncertain",
+        "7 not labelled",
+        "corrupt pixels 15",
+        "laterality",
+        "every film is L",
+        "9 counted once",
+    ):
+        assert words in text
+
+
+def test_values_that_few_patients_share_are_not_named(page):
+    assert "SCAPULA" not in page
+    assert "body part rare 1" in page
+    told = without_rare(
+        "SCAPULA: 3 training and 1 test patients, fewer than 5; HAND: 40 training and 3 test patients, …"
+    )
+    assert told == "a rare value: too few patients, fewer than 5; HAND: 40 training and 3 test patients, …"
+
+
+def test_a_found_shortcut_is_named(page):
+    assert "Shortcut found." in page
+    told = "foreign object, mae: among films of one manufacturer the score changes by −0.150 [−0.200, −0.100]"
+    assert told in page
+    assert page.count("Shortcut found.") == 1
+
+
+def test_limits_follow_from_the_facts(rows):
+    facts = made_facts(ASKED, FEW)
+    told = dict(limits(facts, Reading(rows)))
+    assert {"It does not rank methods", "The effort was not matched", "Copies across splits"} <= set(told)
+    matched = [replace(row, arm="sample_matched") for row in rows]
+    strange = facts.model_copy(
+        update={
+            "same_pixels_across_splits": 0,
+            "encoders": [EncoderFacts(name="x", method="foreign", about="", other_films=True)],
+        }
+    )
+    told = dict(limits(strange, Reading(matched)))
+    assert not {"The effort was not matched", "Copies across splits"} & set(told)
+    assert "x: pretrained on other films" in told["Encoders from elsewhere"]
+    assert "Encoders that know labels" not in told
+    taught = facts.model_copy(update={"encoders": [EncoderFacts(name="x", method="supervised", about="")]})
+    assert "x: trained with labels" in dict(limits(taught, Reading(matched)))["Encoders that know labels"]
+
+
+def test_scores_of_few_patients_are_named_among_the_limits(rows):
+    note = f"a class has 7 test patients: {MAY_BE_NARROW}"
+    few = [replace(row, note=note) if row.task == rows[0].task else row for row in rows]
+    facts = made_facts(ASKED, FEW)
+    told = dict(limits(facts, Reading(few)))
+    assert f"For {plain(rows[0].task)}, a class has" in told["Intervals that may be too narrow"]
+    assert "Intervals that may be too narrow" not in dict(limits(facts, Reading(rows)))
+
+
+def test_nothing_is_quoted_unescaped(rows):
+    renamed = [replace(row, encoder=EVIL if row.encoder == "mae" else row.encoder, note=EVIL) for row in rows]
+    facts = made_facts(ASKED, FEW).model_copy(update={"not_asked": {EVIL: EVIL}})
+    parsed = Tags(render(Reading(renamed), facts, {}))
+    assert parsed.open == []
+    assert "script" not in {tag for tag, _ in parsed.tags}
+    assert not [attributes for _, attributes in parsed.tags if "onerror" in attributes]
+
+
+def test_a_page_is_made_of_the_folder_alone(tmp_path, rows):
+    write_comparison(rows, tmp_path / "comparison.parquet")
+    with pytest.raises(EvaluationError, match="does not exist"):
+        write_page(tmp_path)
+    write_facts(made_facts(ASKED, FEW), tmp_path)
+    assert read_facts(tmp_path) == made_facts(ASKED, FEW)
+    path = write_page(tmp_path)
+    assert str(tmp_path) not in path.read_text()
+    assert path.stat().st_size < 3_000_000
+    (tmp_path / "facts.json").write_text("{}")
+    with pytest.raises(EvaluationError, match="damaged or of another release"):
+        write_page(tmp_path)
+
+
+def test_the_text_for_a_terminal_has_values_differences_and_the_answer(rows):
+    text = format_table(Reading(rows), made_facts(ASKED, FEW))
+    lines = text.splitlines()
+    fracture = lines[lines.index("fracture: AUROC of present against absent") :]
+    assert f"  {FILMS} test films of {PATIENTS} patients, 1,012 training films" in fracture
+    assert any(line.strip().startswith("mae − simclr") and "[" in line for line in fracture)
+    assert "laterality: every film is L" in text
+    assert "do not rank the methods" in text
+    assert all(name in text for name in FEW)

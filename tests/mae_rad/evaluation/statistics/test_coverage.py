@@ -1,0 +1,10 @@
+"""A short form of ``tests/benchmarks/evaluation/coverage.py``: 120 of its 1,000 repetitions, so wider bounds."""
+
+import pytest
+
+from tests.benchmarks.evaluation.coverage import PARTS, rate
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_intervals_hold_the_planted_truth_and_equal_encoders_are_not_told_apart(part):
+    assert 0.89 <= rate(part, 120) <= 0.995

@@ -1,0 +1,92 @@
+"""Figures of a judgement, against scikit-learn; parts of the films."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, log_loss, roc_auc_score
+
+from mae_rad.finetuning.results.metrics_table import About, LabelScores, decision_results, score_results, threshold_for
+from mae_rad.finetuning.results.subgroups import FEWEST_PATIENTS, subgroups
+from mae_rad.heads.interface import Line
+
+LINE = Line(0.7, -0.2)
+ABOUT = About("fracture", "test", repetitions=200)
+
+
+def _asked(films: int = 300) -> LabelScores:
+    random = np.random.default_rng(0)
+    present = random.random(films) < 0.3
+    logits = np.round(random.normal(0, 1, films) + present, 1)
+    return LabelScores(np.arange(films), logits, present, np.arange(films) // 2)
+
+
+def _told(asked: LabelScores) -> np.ndarray:
+    return 1 / (1 + np.exp(-(LINE.slope * asked.logits + LINE.offset)))
+
+
+def test_scores_are_those_of_scikit_learn() -> None:
+    asked = _asked()
+    values = {one.metric: one.value for one in score_results(asked, LINE, ABOUT)}
+    told, raw = _told(asked), 1 / (1 + np.exp(-asked.logits))
+    assert values["auroc"] == pytest.approx(roc_auc_score(asked.present, asked.logits))
+    assert values["average_precision"] == pytest.approx(average_precision_score(asked.present, asked.logits))
+    assert values["brier"] == pytest.approx(brier_score_loss(asked.present, told))
+    assert values["log_loss"] == pytest.approx(log_loss(asked.present, told))
+    assert values["log_loss_uncalibrated"] == pytest.approx(log_loss(asked.present, raw))
+
+
+def test_decisions_are_those_of_a_confusion_matrix() -> None:
+    asked = _asked()
+    results = decision_results(asked, LINE, {"somewhere": 0.4}, ABOUT)
+    values = {one.metric: one.value for one in results}
+    tn, fp, fn, tp = confusion_matrix(asked.present, _told(asked) >= 0.4).ravel()
+    assert values == pytest.approx(
+        {
+            "sensitivity": tp / (tp + fn),
+            "specificity": tn / (tn + fp),
+            "positive_predictive_value": tp / (tp + fp),
+            "negative_predictive_value": tn / (tn + fn),
+        }
+    )
+    assert all(one.low <= one.value <= one.high for one in results)
+    assert {(one.n_films, one.n_patients, one.n_present) for one in results} == {(300, 150, asked.present.sum())}
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.9, 0.95, 1.0])
+def test_a_threshold_finds_what_it_promises_and_a_higher_one_does_not(wanted: float) -> None:
+    asked = _asked()
+    told = _told(asked)
+    threshold = threshold_for(wanted, told, asked.present)
+    assert (told[asked.present] >= threshold).mean() >= wanted
+    assert (told[asked.present] > threshold * 1.0001).mean() < wanted
+    assert threshold not in told  # float32 would round a film that stands on it to either side
+
+
+def test_one_class_alone_has_no_area_and_half_of_the_decisions() -> None:
+    asked = _asked()
+    absent = asked.among(~asked.present)
+    assert score_results(absent, LINE, ABOUT) == []
+    values = {one.metric: one.value for one in decision_results(absent, LINE, {"x": 0.4}, ABOUT)}
+    assert np.isnan(values["sensitivity"])
+    assert 0 < values["specificity"] < 1
+
+
+def test_rare_values_are_told_together() -> None:
+    patients = np.arange(60)
+    films = pa.table(
+        {
+            "body_part": ["HAND"] * 40 + ["KNEE"] * 14 + ["SKULL"] * 4 + [None] * 2,
+            "view": ["PA"] * 60,
+            "sex": ["F"] * 30 + [None] * 30,
+            "age_years": [90] * 20 + [30] * 20 + [None] * 20,
+        }
+    )
+    parts = dict(subgroups(films, patients))
+    sizes = {name: int(here.sum()) for name, here in parts.items()}
+    assert sizes == {
+        "body_part=HAND": 40, "body_part=KNEE": 14, "body_part=other": 6, "view=PA": 60,
+        "sex=F": 30, "sex=unknown": 30, "age=80+": 20, "age=18-39": 20, "age=unknown": 20,
+    }  # fmt: skip
+    one_patient = dict(subgroups(films, np.zeros(60, np.int64)))
+    assert FEWEST_PATIENTS > 1
+    assert set(one_patient) == {"body_part=other", "view=other", "sex=other", "age=other"}

@@ -1,0 +1,97 @@
+"""Heads against each other: the same films, paired by patient."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from launch.compare_heads import main
+from mae_rad.errors import EvaluationError
+from mae_rad.finetuning.compare_heads import against
+from mae_rad.finetuning.detection.evaluation import FILMS as FILMS_FILE
+from mae_rad.finetuning.detection.evaluation import FILMS_SCHEMA
+from tests.builders.film_tables import film, hexed, write_public
+
+FILMS = 200
+PRESENT = np.random.default_rng(0).random(FILMS) < 0.4
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    films = [film(number, number // 2, "test") for number in range(FILMS)]
+    return write_public(tmp_path_factory.mktemp("shards") / "public", films)
+
+
+def _run(folder: Path, logits: np.ndarray, films: range = range(FILMS), label: str = "plate") -> Path:
+    (folder / "evaluation").mkdir(parents=True)
+    table = pa.table(
+        {
+            "key": [hexed("film", number) for number in films], "split": ["test"] * len(films),
+            "label": [label] * len(films), "logit": logits[films], "present": PRESENT[films],
+        }
+    )  # fmt: skip
+    pq.write_table(table, folder / "evaluation" / "predictions.parquet")
+    return folder
+
+
+def test_a_better_head_is_better_and_an_equal_one_is_not(public: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).normal(size=FILMS)
+    runs = {
+        "weak": _run(tmp_path / "weak", noise + 0.3 * PRESENT),
+        "same": _run(tmp_path / "same", 2 * noise + 0.6 * PRESENT - 1),
+        "strong": _run(tmp_path / "strong", noise + 2 * PRESENT, range(20, FILMS)),
+    }
+    rows = {row.run: row for row in against(runs, "weak", [public]) if row.metric == "auroc"}
+    assert rows["weak"].difference is None
+    assert rows["weak"].value.value == pytest.approx(roc_auc_score(PRESENT[20:], (noise + 0.3 * PRESENT)[20:]))
+    assert rows["same"].difference == pytest.approx((0, 0, 0), abs=1e-12)
+    assert rows["strong"].difference is not None
+    assert rows["strong"].difference.low > 0.1
+    assert {(row.films, row.patients) for row in rows.values()} == {(180, 90)}
+
+
+def test_runs_that_do_not_go_together_are_refused(public: Path, tmp_path: Path) -> None:
+    first = _run(tmp_path / "first", np.zeros(FILMS))
+    other = _run(tmp_path / "other", np.zeros(FILMS), label="fracture")
+    with pytest.raises(EvaluationError, match="no label in common"):
+        against({"first": first, "other": other}, "first", [public])
+    with pytest.raises(EvaluationError, match="has no evaluation/predictions"):
+        against({"first": first, "none": tmp_path / "none"}, "first", [public])
+
+
+def test_the_command_prints_a_table(public: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [_run(tmp_path / name, np.arange(FILMS) * (1 + PRESENT)) for name in ("one", "two")]
+    assert main([str(runs[0]), "--reference", str(runs[1]), f"shards={public}", "repetitions=100"]) == 0
+    assert f"+0.000 [+0.000, +0.000] against {runs[1]}" in capsys.readouterr().out
+
+
+def _boxes(folder: Path, hits: np.ndarray, score: float = 0.5) -> Path:
+    """A detection: one box a film, on the object at (10, 10, 30, 30) where it was found, else beside it."""
+    (folder / "evaluation").mkdir(parents=True)
+    keys, places = [hexed("film", number) for number in range(FILMS)], np.where(hits, 10.0, 60.0)
+    same = {"key": keys, "split": ["test"] * FILMS, "label": ["plate"] * FILMS}
+    boxes = {"x_min": places, "y_min": places, "x_max": places + 20, "y_max": places + 20}
+    pq.write_table(pa.table(same | boxes | {"score": [score] * FILMS}), folder / "evaluation" / "predictions.parquet")
+    true = [[[10.0, 10.0, 30.0, 30.0]] if there else [] for there in PRESENT]
+    films = pa.table(same | {"boxes": true, "unit": [1.0] * FILMS}, FILMS_SCHEMA)
+    pq.write_table(films, folder / "evaluation" / FILMS_FILE)
+    return folder
+
+
+def test_detections_are_compared_by_their_boxes(public: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    found = {name: random.random(FILMS) < share for name, share in (("weak", 0.2), ("strong", 0.9))}
+    runs = {name: _boxes(tmp_path / name, hits) for name, hits in found.items()}
+    rows = {(row.run, row.metric): row for row in against(runs, "weak", [public], repetitions=200)}
+    assert {metric for _, metric in rows} == {"ap50", "froc"}
+    for name, hits in found.items():
+        everything = (hits & PRESENT).sum() / PRESENT.sum()
+        assert rows[name, "froc"].value.value <= everything
+    strong = rows["strong", "froc"]
+    assert strong.difference is not None and strong.difference.low > 0.1
+    assert (strong.films, strong.present, strong.patients) == (FILMS, PRESENT.sum(), FILMS // 2)
+    with pytest.raises(EvaluationError, match="some runs are classifications, others detections"):
+        against(runs | {"scores": _run(tmp_path / "scores", np.zeros(FILMS))}, "weak", [public])

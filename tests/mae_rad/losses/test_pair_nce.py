@@ -1,0 +1,236 @@
+"""The contrastive losses against numbers of public implementations, against loops, and at their edges."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mae_rad.losses import clip, nt_xent, pair_nce, supcon
+from mae_rad.losses.contrastive import Members, film_relation, two_views
+
+FIXTURES = Path(__file__).resolve().parents[3].parent / "shared" / "fixtures"
+
+Arrays = dict[str, Tensor]
+
+
+def cosines(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    return normalize(a, dim=1) @ normalize(b, dim=1).T / temperature
+
+
+def across(x: Arrays, weights: Tensor, mask: Tensor, balance: float, temperature: float = 0.1) -> Tensor:
+    there = pair_nce(cosines(x["out0"], x["out1"], temperature), weights, mask)
+    return balance * there + (1 - balance) * pair_nce(cosines(x["out1"], x["out0"], temperature), weights.T, mask.T)
+
+
+def within(x: Arrays, weights: Tensor, mask: Tensor) -> Tensor:
+    z = torch.cat([x["z0"], x["z1"]])
+    return pair_nce(cosines(z, z, 0.1), weights, mask & ~torch.eye(len(z), dtype=torch.bool))
+
+
+def own(x: Arrays) -> Tensor:
+    return torch.eye(len(next(iter(x.values()))), dtype=torch.bool)
+
+
+def other_view(x: Arrays) -> Tensor:
+    return torch.eye(24, dtype=torch.bool).roll(12, 1)
+
+
+def same_class(x: Arrays) -> Tensor:
+    return x["y"][:, None] == x["y"][None]
+
+
+def alike(x: Arrays) -> Tensor:
+    return (x["S"] >= 0.65).repeat(2, 2).fill_diagonal_(False)
+
+
+def both_positive(x: Arrays) -> Tensor:
+    return (x["y"][:, None] == 1) & (x["y"][None] == 1)
+
+
+def all_columns(x: Arrays, count: int = 12) -> Tensor:
+    return torch.ones(count, count, dtype=torch.bool)
+
+
+def soft_targets(x: Arrays) -> Tensor:
+    agreement = x["lab"] @ x["lab"].T
+    there = pair_nce(cosines(x["out0"], x["out1"], 0.07), agreement.softmax(1), all_columns(x))
+    back = pair_nce(cosines(x["out1"], x["out0"], 0.07), agreement.T.softmax(1), all_columns(x))
+    return (there + back) / 2
+
+
+def doubled_labels(x: Arrays) -> Tensor:
+    return supcon(torch.cat([x["z0"], x["z1"]]), torch.cat([x["y"], x["y"]]), 0.1)
+
+
+PUBLISHED: dict[str, Callable[[Arrays], Tensor]] = {
+    "lightly_ntxent_small_t0.1": lambda x: nt_xent(x["z0"], x["z1"], 0.1),
+    "lightly_ntxent_small_t0.5": lambda x: nt_xent(x["z0"], x["z1"], 0.5),
+    "pml_ntxent_small": lambda x: nt_xent(x["z0"], x["z1"], 0.1),
+    "solo_simclr_small": lambda x: nt_xent(x["z0"], x["z1"], 0.1),
+    "supcontrast_simclr_small": lambda x: nt_xent(x["z0"], x["z1"], 0.1),
+    "mmcl_ntxent_small": lambda x: nt_xent(x["out0"], x["out1"], 0.1),
+    "yaware_ntxent_small": lambda x: 2 * nt_xent(x["z0"], x["z1"], 0.1),
+    "lightly_dcl_small": lambda x: within(x, other_view(x), ~other_view(x)),
+    "supcontrast_supcon_small": doubled_labels,
+    "pml_supcon_small": doubled_labels,
+    "ref_yaware_rownorm_small_sigma5.0": lambda x: within(x, x["w"], all_columns(x, 24)),
+    "ref_tabular_guided_small": lambda x: within(x, alike(x) | other_view(x), all_columns(x, 24)),
+    "medclip_softclip_small": soft_targets,
+}
+
+BETWEEN_MODALITIES: dict[str, Callable[[Arrays], tuple[Tensor, Tensor]]] = {
+    "mmcl_clip_small": lambda x: (own(x), all_columns(x)),
+    "ref_clip_excludepos_small": lambda x: (own(x), ~own(x)),
+    "mmcl_removefn_small": lambda x: (own(x), own(x) | ~same_class(x)),
+    "mmcl_removefn_binary_boollabels_small": lambda x: (own(x), own(x) | ~both_positive(x)),
+    "ref_clip_fne_excludepos_small": lambda x: (own(x), ~same_class(x)),
+    "ref_clip_supcon_symmetric_small": lambda x: (same_class(x), all_columns(x)),
+    "ref_clip_supcon_binary_symmetric_small": lambda x: (own(x) | both_positive(x), all_columns(x)),
+}
+"""Fixture → (w, m) of the direction out0 to out1."""
+
+for balance in (0.3, 0.5):
+    PUBLISHED[f"mmcl_clip_small_lam{balance}"] = lambda x, b=balance: clip(x["out0"], x["out1"], 0.1, b)
+    for name, relation in BETWEEN_MODALITIES.items():
+        PUBLISHED[f"{name}_lam{balance} by relation"] = lambda x, b=balance, r=relation: across(x, *r(x), b)
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not FIXTURES.is_dir(), reason="the reference values lie beside the checkout")
+@pytest.mark.parametrize("precision", ["f64", "f32"])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_equals_published_implementations(name: str, precision: str) -> None:
+    stored = np.load(FIXTURES / f"{name.removesuffix(' by relation')}.npz")
+    dtype = torch.float64 if precision == "f64" else torch.float32
+    x: Arrays = {}
+    for key in stored.files:
+        if key.startswith("in_"):
+            value = torch.from_numpy(stored[key])
+            x[key[3:]] = value.to(dtype) if value.is_floating_point() else value
+    leaves = {key: x[key].requires_grad_() for key in x if f"grad_{key}_{precision}" in stored.files}
+    assert leaves
+    loss = PUBLISHED[name](x)
+    loss.backward()
+    expected = {"loss": stored[f"loss_{precision}"], **{k: stored[f"grad_{k}_{precision}"] for k in leaves}}
+    actual = {"loss": loss.detach(), **{key: leaf.grad for key, leaf in leaves.items()}}
+    for key, value in expected.items():
+        scale = np.abs(value).max()
+        tolerance = 1e-10 if precision == "f64" else 1e-5 * scale
+        np.testing.assert_allclose(actual[key].numpy(), value, rtol=0, atol=tolerance, err_msg=key)
+
+
+def in_loops(similarity: Tensor, weights: Tensor, mask: Tensor) -> float:
+    """The formula, one number after another."""
+    rows = []
+    for s, w, m in zip(similarity.tolist(), weights.tolist(), mask.tolist(), strict=True):
+        if any(m) and sum(w) > 0:
+            log_sum = math.log(sum(math.exp(value) for value, inside in zip(s, m, strict=True) if inside))
+            rows.append(-sum(weight / sum(w) * (value - log_sum) for value, weight in zip(s, w, strict=True)))
+    return sum(rows) / len(rows)
+
+
+@pytest.fixture
+def problem() -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    similarity = torch.randn(9, 14, generator=draw, dtype=torch.float64)
+    weights = torch.rand(9, 14, generator=draw, dtype=torch.float64) * (torch.rand(9, 14, generator=draw) < 0.4)
+    mask = torch.rand(9, 14, generator=draw) < 0.6
+    weights[2], mask[5] = 0, False
+    return similarity, weights, mask
+
+
+def test_equals_the_formula_with_rows_dropped(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    assert float(pair_nce(*problem)) == pytest.approx(in_loops(*problem), abs=1e-13)
+
+
+def test_gradient_equals_finite_differences(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    similarity, weights, mask = problem
+    assert torch.autograd.gradcheck(lambda s: pair_nce(s, weights, mask), similarity.requires_grad_())
+
+
+def test_dropped_rows_and_ignored_columns_have_no_say(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    similarity, weights, mask = problem
+    expected = pair_nce(similarity, weights, mask)
+    unused = ~mask & (weights == 0)
+    unused[2] = unused[5] = True
+    spoiled = similarity.masked_fill(unused, torch.nan).requires_grad_()
+    loss = pair_nce(spoiled, weights, mask)
+    loss.backward()
+    assert torch.equal(loss, expected)
+    assert torch.equal(spoiled.grad[unused], torch.zeros(int(unused.sum()), dtype=torch.float64))
+
+
+def test_without_any_valid_row_loss_and_gradient_are_zero() -> None:
+    similarity = torch.randn(3, 4, requires_grad=True)
+    loss = pair_nce(similarity, torch.zeros(3, 4), torch.ones(3, 4, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert not similarity.grad.any()
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_equal_vectors_cost_the_logarithm_of_the_columns(count: int) -> None:
+    z = torch.ones(count, 8)
+    assert float(nt_xent(z, z, 0.1)) == pytest.approx(math.log(2 * count - 1), abs=1e-6)
+    assert float(clip(z, z, 0.1)) == pytest.approx(math.log(count), abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1e-2, 1e-4, 1e-6])
+def test_tiny_temperatures_stay_finite(temperature: float) -> None:
+    z = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = (
+        nt_xent(z[0], z[1], temperature)
+        + clip(z[0], z[1], temperature)
+        + supcon(z[0], torch.arange(6) // 2, temperature)
+    )
+    loss.backward()
+    assert loss.isfinite()
+    assert z.grad.isfinite().all()
+
+
+def test_half_precision_is_computed_in_float32() -> None:
+    z = torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    expected = nt_xent(z[0].float(), z[1].float(), 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = nt_xent(z[0], z[1], 0.1)
+        many = two_views(z[0].float(), z[1].float(), 0.1).similarity
+    assert loss.dtype == many.dtype == torch.float32
+    assert torch.equal(loss, expected)
+
+
+def test_films_of_one_study_never_push_each_other() -> None:
+    draw = torch.Generator().manual_seed(3)
+    z0, z1 = torch.randn(2, 5, 8, generator=draw, dtype=torch.float64)
+    film, study = torch.arange(5), torch.tensor([7, 7, 8, 9, 7])
+    z = torch.cat([z0, z1])
+    weights, mask = torch.zeros(10, 10), torch.zeros(10, 10, dtype=torch.bool)
+    for row in range(10):
+        for column in range(10):
+            weights[row, column] = row % 5 == column % 5 and row != column
+            mask[row, column] = study[row % 5] != study[column % 5] or weights[row, column]
+    expected = in_loops(cosines(z, z, 0.2), weights, mask)
+    assert float(nt_xent(z0, z1, 0.2, film=film, study=study)) == pytest.approx(expected, abs=1e-13)
+    only_study = float(nt_xent(z0, z1, 0.2, film=film, study=torch.zeros(5, dtype=torch.int64)))
+    assert only_study == pytest.approx(0, abs=1e-12)
+
+
+def test_a_repeated_film_pulls_all_its_views() -> None:
+    film, study = torch.tensor([4, 5, 4]), torch.tensor([1, 1, 1])
+    places = torch.arange(3)
+    weights, mask = film_relation(Members(places, film, study), Members(places, film, study))
+    assert weights.tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
+    assert mask.tolist() == [[False, False, True], [False, False, False], [True, False, False]]
+
+
+def test_order_of_films_does_not_matter() -> None:
+    z0, z1 = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    study = torch.arange(8) // 2
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(6))
+    loss = nt_xent(z0, z1, 0.1, study=study)
+    assert float(nt_xent(z0[order], z1[order], 0.1, study=study[order])) == pytest.approx(float(loss), abs=1e-12)
+    assert float(nt_xent(z1, z0, 0.1, study=study)) == pytest.approx(float(loss), abs=1e-12)

@@ -1,0 +1,187 @@
+"""Structured Reports read back by highdicom say what the record says, of the film that it is about."""
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from highdicom.sr import CodedConcept
+from pydicom import Dataset
+from pydicom.sr import _concepts_dict as of_the_standard
+from pydicom.sr.codedict import codes
+
+from data_prep.sharding.single_film import ArchiveFile, Preparation, quiet, read_films
+from mae_rad.prediction.record import Finding, FoundBox, Record
+from mae_rad.prediction.structured_report import OWN_SCHEME, Author, _concepts, concept, encoded, structured_report
+from tests.builders.dicom_builder import CR, uid, write_film
+from tests.builders.private_builder import anatomy
+
+AUTHOR = Author("classification", "0123456789abcdef", "1.0", "a run", {"sensitivity_90": {"fracture": 0.25}})
+PERCENT = CodedConcept("%", "UCUM", "percent")
+
+
+def header(path: Path, **attributes: Any) -> Dataset:
+    patient = {"PatientName": "DOE^JANE", "patient_id": "MRN-1", "AccessionNumber": "A1"}
+    write_film(path, values=anatomy("film"), **patient | attributes)
+    (film,) = read_films(ArchiveFile(str(path), path.name), Preparation())
+    assert film.header is not None
+    return film.header
+
+
+def record(**fields: Any) -> Record:
+    findings = (
+        Finding(label="fracture", score=0.87321, reached={"sensitivity_90": True}),
+        Finding(label="jewellery_clothing", score=0.04, reached={}),
+    )
+    values = {"number": 7, "path": "p", "size": 1, "changed": 1, "status": "answered", "body_part": "HAND"}
+    return Record.model_validate(values | {"findings": findings} | fields)
+
+
+def box(**fields: Any) -> FoundBox:
+    corners = {"x_min": 10.25, "y_min": 20.0, "x_max": 30.5, "y_max": 44.0}
+    return FoundBox.model_validate(
+        {"label": "fracture", "score": 0.6, "reached": {"sensitivity_90": True}} | corners | fields
+    )
+
+
+def read_back(document: Any) -> Any:
+    """As another program reads it."""
+    return hd.sr.ComprehensiveSR.from_dataset(pydicom.dcmread(io.BytesIO(encoded(document))))
+
+
+def test_findings_come_back_with_their_certainty_and_operating_points(tmp_path: Path) -> None:
+    film = header(tmp_path / "film.dcm")
+    document = read_back(structured_report(film, record(), AUTHOR))
+    groups = document.content.get_image_measurement_groups()
+    assert [group.finding_type for group in groups] == [
+        CodedConcept("125605004", "SCT", "Fracture of bone"),
+        CodedConcept("jewellery_clothing", OWN_SCHEME, "jewellery clothing"),
+    ]
+    certainties = [group.get_measurements(codes.DCM.CertaintyOfFinding) for group in groups]
+    assert [(one.value, one.unit) for (one,) in certainties] == [(87.321, PERCENT), (4.0, PERCENT)]
+    (reached,) = groups[0].get_qualitative_evaluations()
+    assert reached.value == codes.SCT.Yes
+    assert reached.name.value == "sensitivity_90"
+    assert groups[1].get_qualitative_evaluations() == []
+    for group in groups:
+        (site,) = group.finding_sites
+        assert site.value == codes.SCT.Hand
+        (source,) = group.source_images
+        assert source.referenced_sop_instance_uid == film.SOPInstanceUID
+        assert source.referenced_sop_class_uid == CR
+    assert "sensitivity_90: 0.25" in [one.value for one in document.iterall() if one.keyword == "TextValue"]
+    assert AUTHOR.version in str(document)
+
+
+def test_an_answer_out_of_scope_says_that_it_is_a_guess(tmp_path: Path) -> None:
+    film = header(tmp_path / "film.dcm")
+    document = read_back(structured_report(film, record(reason="body_part_not_in_training", boxes=(box(),)), AUTHOR))
+    groups = [
+        *document.content.get_image_measurement_groups(),
+        *document.content.get_planar_roi_measurement_groups(),
+    ]
+    assert len(groups) == 3
+    for group in groups:
+        marked = [one for one in group.get_qualitative_evaluations() if one.name.value == "out_of_scope"]
+        assert [(one.name.meaning, one.value) for one in marked] == [
+            ("Is a guess: body part not in training", codes.SCT.Yes)
+        ]
+
+
+def test_boxes_come_back_as_closed_regions_in_pixels_of_the_film(tmp_path: Path) -> None:
+    boxes = (box(), box(label="foreign_object", reached={"sensitivity_90": False}))
+    film = header(tmp_path / "film.dcm")
+    document = read_back(structured_report(film, record(boxes=boxes), AUTHOR))
+    (group,) = document.content.get_planar_roi_measurement_groups()
+    assert group.roi.graphic_type is hd.sr.GraphicTypeValues.POLYLINE
+    corners = [[10.25, 20], [30.5, 20], [30.5, 44], [10.25, 44], [10.25, 20]]
+    np.testing.assert_array_equal(group.roi.value, corners)
+    (certainty,) = group.get_measurements(codes.DCM.CertaintyOfFinding)
+    assert certainty.value == 60
+    region = group.referenced_region if hasattr(group, "referenced_region") else group.roi
+    assert film.SOPInstanceUID in str(region)
+
+
+def test_the_document_is_of_the_patient_and_preliminary(tmp_path: Path) -> None:
+    film = header(tmp_path / "film.dcm")
+    document = read_back(structured_report(film, record(), AUTHOR))
+    for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "AccessionNumber", "StudyDate"):
+        assert document[keyword].value == film[keyword].value
+    assert document.SeriesInstanceUID != film.SeriesInstanceUID
+    assert (document.CompletionFlag, document.PreliminaryFlag) == ("COMPLETE", "PRELIMINARY")
+    assert document.VerificationFlag == "UNVERIFIED"
+    (evidence,) = document.CurrentRequestedProcedureEvidenceSequence
+    assert evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == film.SOPInstanceUID
+
+
+def test_a_run_writes_the_same_identifiers_again_and_another_run_others(tmp_path: Path) -> None:
+    film = header(tmp_path / "film.dcm")
+    one, same = (structured_report(film, record(), AUTHOR) for _ in range(2))
+    other = structured_report(film, record(), AUTHOR._replace(run="another"))
+    assert one.SOPInstanceUID == same.SOPInstanceUID != other.SOPInstanceUID
+    assert one.SeriesInstanceUID == same.SeriesInstanceUID != other.SeriesInstanceUID
+    second = structured_report(film, record(frame=2, frames=2), AUTHOR)
+    assert one.SOPInstanceUID != second.SOPInstanceUID
+    assert one.SeriesInstanceUID == second.SeriesInstanceUID
+
+
+def test_a_frame_is_named(tmp_path: Path) -> None:
+    film = header(tmp_path / "film.dcm")
+    film.NumberOfFrames = 2
+    document = read_back(structured_report(film, record(frame=2, frames=2, boxes=(box(),)), AUTHOR))
+    for group in document.content.get_image_measurement_groups():
+        assert list(group.source_images[0].referenced_frame_numbers) == [2]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"PatientName": None, "study": None},
+        {"PatientBirthDate": "17.03.1961", "PatientSex": "W", "PatientAge": "044"},
+        {"StudyTime": "25:61", "StudyDate": "2020.01.31"},
+        {"StudyDate": "20200230", "PatientBirthDate": "19990231"},
+        {"patient_id": "X" * 80, "AccessionNumber": "Y" * 40},
+        {"PatientName": "MÜLLER^JÖRG", "SpecificCharacterSet": "ISO_IR 100"},
+        {"sop": "999.999.01.23"},
+    ],
+)
+def test_odd_headers_do_not_stop_a_report(attributes: dict[str, Any], tmp_path: Path) -> None:
+    with quiet():
+        film = header(tmp_path / "film.dcm", **attributes)
+        document = read_back(structured_report(film, record(), AUTHOR))
+        assert len(document.content.get_image_measurement_groups()) == 2
+        if attributes.get("PatientName"):
+            assert document.PatientName == attributes["PatientName"]
+
+
+def test_every_code_is_one_of_the_standard() -> None:
+    known = {value for of_keyword in of_the_standard.concepts["SCT"].values() for value in of_keyword}
+    told = {(kind, word): code.value for (kind, word), code in _concepts().items()}
+    assert {word for word, value in told.items() if value not in known} == {("finding", "fracture")}
+    for name, keyword in (("HAND", "Hand"), ("CHEST", "Chest"), ("KNEE", "Knee"), ("SHOULDER", "Shoulder")):
+        assert concept("body_part", name).value == getattr(codes.SCT, keyword).value
+    assert concept("finding", "foreign_object").value == codes.SCT.ForeignBody.value
+
+
+def test_every_body_part_of_the_vocabulary_has_a_code() -> None:
+    from data_prep import deidentify
+
+    words = Path(deidentify.__file__).parent / "words" / "body_part.txt"
+    lines = words.read_text(encoding="utf-8").splitlines()
+    parts = {line.partition(":")[0] for line in lines if line[:1].isupper()}
+    assert {word for kind, word in _concepts() if kind == "body_part"} == parts
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is not installed (Debian: dicom3tools)")
+def test_dciodvfy_finds_no_error(tmp_path: Path) -> None:
+    film = header(tmp_path / "film.dcm", PatientBirthDate="19610317", sop=uid("valid"))
+    (tmp_path / "report.dcm").write_bytes(encoded(structured_report(film, record(boxes=(box(),)), AUTHOR)))
+    told = subprocess.run(["dciodvfy", str(tmp_path / "report.dcm")], capture_output=True, text=True, check=False)
+    errors = [line for line in told.stderr.splitlines() if line.startswith("Error")]
+    assert errors == []
+    assert "ComprehensiveSR" in told.stderr

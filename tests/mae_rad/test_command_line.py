@@ -1,0 +1,64 @@
+"""A command tells a mistake in one line, and of an unforeseen error nothing that could identify anybody."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mae_rad.command_line import run
+from mae_rad.errors import RunError
+from tests.builders.tiny_run import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _keep_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+def _fail(error: BaseException) -> None:
+    raise error
+
+
+def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda: _fail(RunError("the folder is full; empty it"))) == 2
+    assert capsys.readouterr().err == "error: the folder is full; empty it\n"
+
+
+def test_an_unforeseen_error_quotes_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    secret = Path("/archive/MUSTER^MARIA")
+    assert run(lambda: secret.read_text() and None) == 1
+    told = capsys.readouterr().err
+    assert "MUSTER" not in told
+    assert "FileNotFoundError at mae_rad/" in told
+    assert "MAE_RAD_DEBUG=1" in told
+
+
+def test_who_asks_gets_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAE_RAD_DEBUG", "1")
+    with pytest.raises(ValueError, match="42"):
+        run(lambda: _fail(ValueError("42")))
+
+
+def test_an_interruption_is_130() -> None:
+    assert run(lambda: _fail(KeyboardInterrupt())) == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_of_a_queue_closes_what_is_open_and_shows_in_the_exit_code(number: signal.Signals) -> None:
+    script = """
+import os, sys
+from mae_rad.command import run
+def action():
+    try:
+        os.kill(os.getpid(), int(sys.argv[1]))
+    finally:
+        print("closed")
+sys.exit(run(action))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(int(number))], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 128 + number
+    assert done.stdout == "closed\n"

@@ -1,0 +1,171 @@
+"""Whatever happens to a rank, all ranks end within a stated time, and one line says which it was."""
+
+import json
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.builders.tiny_run import ROOT, environment
+
+SCRIPT = """
+import json, os, signal, sys, time
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from mae_rad.errors import RunError
+from mae_rad.training import roll_call
+from mae_rad.training.engine import join_ranks
+from mae_rad.training.roll_call import RollCall
+from tests.mae_rad.warm_ranks import free_port
+
+roll_call._QUICK, roll_call._STRAY, roll_call._GOODBYE = 1.5, 4.0, 1.5
+WORLD, PATIENCE = 2, 4.0
+
+def exchange():
+    dist.all_reduce(torch.ones(1))
+
+def stopped(rank, roll):  # the process, with the list if it is rank 0
+    exchange()
+    if rank == 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    exchange()
+
+def hanging(rank, roll):
+    exchange()
+    if rank == 1:
+        time.sleep(60)
+    exchange()
+
+def slow(rank, roll):  # comes to the exchange when the others have given it up
+    exchange()
+    if rank == 0:
+        time.sleep(PATIENCE + 1)
+    exchange()
+
+def failing_unseen(rank, roll):  # as on a GPU: the other does not look at what it waits for
+    exchange()
+    if rank == 1:
+        raise RunError("mended in one way")
+    time.sleep(60)
+
+def failing_first(rank, roll):
+    exchange()
+    if rank == 0:
+        raise RunError("mended in one way")
+    time.sleep(60)
+
+def late(rank, roll):  # rank 0 has something to write when all are done
+    exchange()
+    if rank == 0:
+        time.sleep(3)
+
+def one_rank(scenario, rank, port, log):
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(output, 2)
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    os.environ.update(dict(zip(names, map(str, (rank, rank, WORLD, WORLD, "127.0.0.1", port)))))
+    who = join_ranks(1, PATIENCE)
+    began = time.monotonic()
+    try:
+        with RollCall(who, PATIENCE) as roll:
+            roll.at(7)
+            scenario(rank, roll)
+    except SystemExit as leaving:
+        os._exit(leaving.code)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(2)
+    except Exception as error:
+        print(f"error: unexpected {type(error).__name__}", file=sys.stderr, flush=True)
+        os._exit(1)
+    os._exit(0)
+
+running, results = {}, {}
+for scenario in (stopped, hanging, slow, failing_unseen, failing_first, late):
+    log, port = f"{sys.argv[1]}/{scenario.__name__}", free_port()
+    for rank in range(WORLD):
+        pid = os.fork()
+        if not pid:
+            one_rank(scenario, rank, port, log)
+        running[pid] = (scenario.__name__, rank)
+pids = {place: pid for pid, place in running.items()}
+began = time.monotonic()
+while running and time.monotonic() < began + 50:
+    pid, status = os.waitpid(-1, os.WNOHANG)
+    if pid:
+        name, rank = running.pop(pid)
+        results.setdefault(name, {})[rank] = [os.waitstatus_to_exitcode(status), time.monotonic() - began]
+        if (name, rank) == ("stopped", 1):
+            os.kill(pids["stopped", 0], signal.SIGKILL)
+    time.sleep(0.02)
+for pid in running:
+    os.kill(pid, signal.SIGKILL)
+print(json.dumps({name: [ended.get(rank, [None, 1e9]) for rank in range(WORLD)] for name, ended in results.items()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of each scenario the exit codes, the seconds and what was told; they run at the same time."""
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, "-c", SCRIPT, str(folder)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout.splitlines()[-1])
+    return {
+        name: (
+            [code for code, _ in ranks],
+            [seconds for _, seconds in ranks],
+            [line for line in (folder / name).read_text().splitlines() if line.startswith("error")],
+        )
+        for name, ranks in results.items()
+    }
+
+
+def _name(rank: int) -> str:
+    return f"rank {rank} on {socket.gethostname()}"
+
+
+def test_a_rank_whose_list_does_not_answer_ends_by_itself(ended: dict[str, Any]) -> None:
+    """Rank 0 is stopped: its connections stay, nothing comes back. So does a cut link look from the other side."""
+    (_, code), (_, seconds), told = ended["stopped"]
+    assert code == 1
+    assert seconds < 30
+    assert [line.split(",")[0] for line in told] == [f"error: {_name(0)} gave no sign of life any more"]
+
+
+def test_a_rank_that_hangs_but_breathes_is_named(ended: dict[str, Any]) -> None:
+    codes, seconds, told = ended["hanging"]
+    assert codes == [1, 1]
+    assert max(seconds) < 30
+    assert [line.split(":")[1] for line in told] == [f" {_name(1)} did not come to an exchange, at step 7"]
+
+
+def test_a_rank_that_only_came_too_late_is_not_called_dead(ended: dict[str, Any]) -> None:
+    codes, seconds, told = ended["slow"]
+    assert codes == [1, 1]
+    assert max(seconds) < 30
+    assert [line.split(",")[0] for line in told] == ["error: all ranks live"]
+    assert "lost an exchange, at step 7: one came later than runtime.timeout_seconds (4 s)" in told[0]
+
+
+@pytest.mark.parametrize(("name", "codes"), [("failing_unseen", [1, 2]), ("failing_first", [2, 1])])
+def test_a_rank_that_fails_alone_ends_the_others_though_they_do_not_look(
+    ended: dict[str, Any], name: str, codes: list[int]
+) -> None:
+    assert ended[name][0] == codes
+    assert max(ended[name][1]) < 30
+    assert ended[name][2] == ["error: mended in one way"]
+
+
+def test_ranks_that_are_done_wait_for_the_first(ended: dict[str, Any]) -> None:
+    """A queue ends the ranks that are left some time after one has gone."""
+    codes, seconds, told = ended["late"]
+    assert codes == [0, 0]
+    assert abs(seconds[0] - seconds[1]) < 2
+    assert not told

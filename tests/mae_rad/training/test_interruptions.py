@@ -1,0 +1,87 @@
+"""A training that is interrupted goes on to the same weights, and leaves when and how it is told to."""
+
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mae_rad.training.preemption import REQUEUE, Stopping
+from mae_rad.training.settings import RuntimeSettings
+from tests.builders.shard_builder import film, noise, write_public
+from tests.builders.tiny_run import ROOT, arguments, environment
+
+
+def _wishes(stopping: Stopping) -> tuple[bool, bool]:
+    return stopping.agreed({name: float(value) for name, value in stopping.wishes().items()})
+
+
+def test_three_interruptions_end_in_the_weights_of_the_undisturbed_run() -> None:
+    """SIGKILL of one of two ranks, which the other notices; of both; SIGTERM, answered by saving and exit code 75."""
+    command = [sys.executable, "-m", "tests.benchmarks.training.interruptions", "--interruptions", "3", "--seed", "1"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ratio = re.search(r"ratio: (\d+) of (\d+) runs with 3 interruptions equal", done.stdout)
+    assert ratio, done.stdout
+    assert ratio[1] == ratio[2]
+    assert "SIGKILL of one rank: exit codes [-9, 1]: 1" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_is_a_wish_to_leave_and_is_no_longer_heard_afterwards(
+    number: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = signal.getsignal(number)
+    with Stopping(RuntimeSettings(run_dir=Path("run")), first=True) as stopping:
+        assert _wishes(stopping) == (False, False)
+        signal.raise_signal(number)
+        assert _wishes(stopping) == (False, True)
+        with caplog.at_level(logging.WARNING):
+            leaving = stopping.leave(7)
+    assert leaving.code == REQUEUE == 75
+    assert f"saved at step 7 and left ({number.name}," in caplog.text
+    assert signal.getsignal(number) is before
+
+
+def test_the_clock_of_rank_0_alone_saves_and_leaves(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    runtime = RuntimeSettings(run_dir=Path("run"), checkpoint_minutes=10, max_minutes=25)
+    first = Stopping(runtime, first=True, clock=lambda: now[0])
+    other = Stopping(runtime, first=False, clock=lambda: now[0])
+    now[0] = 9 * 60
+    assert _wishes(first) == (False, False)
+    now[0] = 11 * 60
+    assert _wishes(first) == (True, False)
+    assert _wishes(other) == (False, False)
+    first.saved()
+    assert _wishes(first) == (False, False)
+    now[0] = 26 * 60
+    assert _wishes(first) == (True, True)
+    with caplog.at_level(logging.WARNING):
+        first.leave(3)
+    assert "runtime.max_minutes" in caplog.text
+
+
+def test_a_run_out_of_minutes_saves_leaves_with_75_and_goes_on(tmp_path: Path) -> None:
+    public = write_public(tmp_path / "public", [film(f"f{i}", noise(90, 90, seed=i)) for i in range(8)])
+    words = [sys.executable, "launch/pretrain.py", *arguments(public, tmp_path / "run", 3)]
+
+    def start(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*words, *more], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
+        )
+
+    left = start("runtime.max_minutes=0.00001")
+    assert left.returncode == REQUEUE, left.stderr
+    assert "saved at step 1 and left (runtime.max_minutes)" in left.stderr
+    assert not (tmp_path / "run" / "encoder").exists()
+    done = start()
+    assert done.returncode == 0, done.stderr
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3]

@@ -1,0 +1,194 @@
+"""A run folder belongs to its settings and its shards."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from data_prep.settings import load
+from mae_rad.errors import RunError, SettingsError
+from mae_rad.pretraining.settings import PretrainSettings
+from mae_rad.training.learning_rate import learning_rate
+from mae_rad.training.run_folder import RunFolder
+from tests.builders.full_disk import room_for
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "pretrain"
+
+
+def _settings(run_dir: Path, *overrides: str) -> PretrainSettings:
+    return load(PretrainSettings, CONFIGS / "demo_mae.yaml", [f"runtime.run_dir={run_dir}", *overrides])
+
+
+def _begun(run_dir: Path, *, checkpoint: bool = True) -> RunFolder:
+    folder = RunFolder(_settings(run_dir), "d" * 64)
+    folder.check()
+    folder.begin()
+    if checkpoint:
+        (folder.checkpoints / "step-0000001").mkdir()
+    return folder
+
+
+def test_the_same_run_is_taken_up_again(tmp_path: Path) -> None:
+    _begun(tmp_path / "run")
+    RunFolder(_settings(tmp_path / "run", "runtime.log_every=3", "data.shards=[elsewhere]"), "d" * 64).check()
+
+
+def test_a_changed_result_setting_is_refused_and_named(tmp_path: Path) -> None:
+    _begun(tmp_path / "run")
+    with pytest.raises(RunError, match=r"objective.visible was 0.25 and is 0.2"):
+        RunFolder(_settings(tmp_path / "run", "objective.visible=0.2"), "d" * 64).check()
+
+
+def test_a_setting_that_came_later_is_refused_only_where_it_changes_something(tmp_path: Path) -> None:
+    """A release that adds a setting, here ``flip_sides``, goes on with runs begun before it."""
+    path = _begun(tmp_path / "run").path / "run.json"
+    began = json.loads(path.read_text())
+    del began["settings"]["objective"]["flip_sides"]
+    path.write_text(json.dumps(began))
+    RunFolder(_settings(tmp_path / "run"), "d" * 64).check()
+    with pytest.raises(RunError, match=r"objective.flip_sides was None and is True"):
+        RunFolder(_settings(tmp_path / "run", "objective.flip_sides=true"), "d" * 64).check()
+
+
+def test_a_run_that_learned_nothing_yet_may_begin_anew(tmp_path: Path) -> None:
+    _begun(tmp_path / "run", checkpoint=False)
+    RunFolder(_settings(tmp_path / "run", "objective.visible=0.2"), "e" * 64).check()
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_the_best_weights_belong_to_what_was_saved(tmp_path: Path, saved: bool) -> None:
+    folder = _begun(tmp_path / "run", checkpoint=saved)
+    folder.best.write_bytes(b"weights")
+    folder.release()
+    folder.begin()
+    assert folder.best.exists() is saved
+
+
+def test_a_damaged_run_is_told_in_one_line(tmp_path: Path) -> None:
+    _begun(tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        RunFolder(_settings(tmp_path / "run"), "d" * 64).check()
+
+
+def test_a_second_process_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    first = _begun(tmp_path / "run")
+    second = RunFolder(_settings(tmp_path / "run"), "d" * 64)
+    with pytest.raises(RunError, match="another process"):
+        second.begin()
+    first.release()
+    second.begin()
+    second.release()
+
+
+def test_a_file_system_that_knows_no_locks_is_warned_of_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unknown(*_: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")  # Lustre without its mount option
+
+    monkeypatch.setattr("data_prep.runtime.folder_lock.fcntl.flock", unknown)
+    for _ in range(2):
+        folder = _begun(tmp_path / "run", checkpoint=False)
+        folder.release()
+        assert not (tmp_path / "run" / ".lock").exists()
+    assert "this file system knows no locks" in caplog.text
+
+
+def test_other_shards_are_refused(tmp_path: Path) -> None:
+    _begun(tmp_path / "run")
+    with pytest.raises(RunError, match="other shards"):
+        RunFolder(_settings(tmp_path / "run"), "e" * 64).check()
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("")
+    with pytest.raises(RunError, match="holds other files"):
+        RunFolder(_settings(tmp_path / "run"), "d" * 64).check()
+
+
+def _lines(folder: RunFolder) -> list[dict[str, float]]:
+    return [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+
+
+def test_steps_that_are_taken_again_leave_no_second_line(tmp_path: Path) -> None:
+    folder = _begun(tmp_path / "run")
+    for step in (10, 20, 30):
+        folder.log(step, {"loss": 1.0, "unknown": float("nan")})
+    with folder.metrics.open("a") as file:
+        file.write('{"step": 15, "lo')  # the machine stopped here
+    folder.truncate_metrics(30)
+    assert [line["step"] for line in _lines(folder)] == [10, 20, 30]
+    with folder.metrics.open("a") as file:
+        file.write("\0" * 90 + "\n")  # or its file system brought back a length without its bytes
+    folder.truncate_metrics(30)
+    assert [line["step"] for line in _lines(folder)] == [10, 20, 30]
+    folder.truncate_metrics(20)
+    assert [line.keys() for line in _lines(folder)] == [{"step", "time", "loss"}] * 2
+
+
+def test_a_full_disk_holds_metrics_back_and_loses_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = _begun(tmp_path / "run")
+    folder.log(1, {"loss": 1.0})
+    whole = folder.metrics.read_bytes()
+    with room_for(len(whole) + 9):
+        for step in (2, 3):
+            folder.log(step, {"loss": 1.0})
+    assert folder.metrics.read_bytes() == whole
+    folder.log(4, {"loss": 1.0})
+    assert [line["step"] for line in _lines(folder)] == [1, 2, 3, 4]
+    assert len(caplog.records) == 1
+    assert "metrics cannot be written" in caplog.text and "the training goes on" in caplog.text
+
+
+def test_a_picture_without_room_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = _begun(tmp_path / "run")
+    folder.samples.rmdir()
+    folder.keep_picture(1, Image.new("L", (4, 4)))
+    assert "a picture cannot be written" in caplog.text
+    folder.samples.mkdir()
+    folder.keep_picture(2, Image.new("L", (4, 4)))
+    assert [path.name for path in folder.samples.iterdir()] == ["step-0000002.png"]
+
+
+def test_a_machine_that_stopped_in_writing_leaves_a_folder_that_goes_on(tmp_path: Path) -> None:
+    _begun(tmp_path / "run").release()
+    left = [tmp_path / "run" / name for name in (".run.json.partial", ".encoder.17.partial", ".encoder.17.old")]
+    left[0].write_text("{")
+    for folder_left in left[1:]:
+        folder_left.mkdir()
+        (folder_left / "encoder.safetensors").write_bytes(b"half")
+    folder = RunFolder(_settings(tmp_path / "run"), "d" * 64)
+    folder.check()
+    folder.begin()
+    folder.release()
+    assert not any(path.exists() for path in left)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    settings = _settings(Path("run"), "optimizer.steps=100", "optimizer.warmup_fraction=0.1").optimizer
+    rates = [learning_rate(step, settings) for step in range(100)]
+    peak = settings.base_learning_rate * settings.batch / 256
+    assert max(rates) == pytest.approx(peak)
+    assert rates.index(max(rates)) in (9, 10)
+    assert rates[0] == pytest.approx(peak / 10)
+    assert rates[-1] < 0.001 * peak
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_config_builds(path: Path) -> None:
+    from mae_rad.encoders.vit import build_encoder
+    from mae_rad.objectives import build_objective
+
+    settings = load(PretrainSettings, path)
+    objective = build_objective(settings.objective, build_encoder(settings.encoder))
+    assert objective.views
+    assert path.read_text().startswith("# ")
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(SettingsError, match="does not divide into accumulation 3"):
+        _settings(Path("run"), "optimizer.accumulation=3")
