@@ -93,7 +93,7 @@ def _learned(card: EncoderCard) -> str:
 def _own_usage(dim: int) -> str:
     return f"""```python
 from pathlib import Path
-from mae_rad.export.encoder import load_encoder
+from mae_rad.export.encoder_folder import load_encoder
 
 encoder, card = load_encoder(Path("this folder"))
 features = encoder(patches)  # mae_rad.data.batch.Patches -> tokens [B, N, {dim}], pooled [B, {dim}]

@@ -77,7 +77,7 @@ def write_objective(path: Path, folder: Path) -> str:
     (folder / SETTINGS).write_text(trained.settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return f"""```python
 from pathlib import Path
-from mae_rad.export.objective import load_objective
+from mae_rad.export.encoder_with_decoder_folder import load_objective
 
 objective, settings, card = load_objective(Path("this folder"))  # {trained.settings.name}, its weights loaded
 features = objective.encoder(patches)  # mae_rad.data.batch.Patches

@@ -60,7 +60,7 @@ A {card.task.name} head on a {card.encoder.model}, {card.parameters:,} parameter
 
 ```python
 from pathlib import Path
-from mae_rad.export.predictor import load_predictor
+from mae_rad.export.predictor_folder import load_predictor
 
 predictor = load_predictor(Path("this folder"))
 prediction = predictor.predict(patches)  # mae_rad.data.batch.Patches of whole films, mae_rad.data.views.whole_film

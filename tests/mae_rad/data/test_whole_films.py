@@ -82,8 +82,8 @@ import sys, time
 from pathlib import Path
 from mae_rad.data.batch import ViewSpec
 from mae_rad.data.loader import training_batches
-from mae_rad.data.order import Order
-from mae_rad.data.shards import ShardIndex
+from mae_rad.data.film_order import Order
+from mae_rad.data.shard_reader import ShardIndex
 index = ShardIndex([Path(sys.argv[1])])
 batches = training_batches(
     index, Order(len(index), 7, 8), {"film": ViewSpec(tokens=64, visible=0.25, predicted=0.5)}, patch=16,
