@@ -24,7 +24,7 @@ _MOST_LABELS = 256
 _HELD_OUT: tuple[GivenSplit, ...] = ("test", "val", "train_val", "train")
 _SPLIT_WORDS: dict[str, GivenSplit] = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "dev", "tune"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("train_val", "trainval"), "train_val"),
 }

@@ -82,14 +82,20 @@ LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE = "labels.csv", "boxes.c
 _GROUP_ROWS = 2**16
 """Rows that are held in memory while a table is written."""
 _FINGERPRINT = b"key_fingerprint"
+_DATASET = b"dataset"
 _VERSION = b"format_version"
 
 
-def with_fingerprint(manifest: pa.Table, fingerprint: str) -> pa.Table:
-    """``manifest`` with the metadata that :func:`read_manifest` asks for."""
-    return manifest.replace_schema_metadata(
-        {_FINGERPRINT: fingerprint.encode(), _VERSION: str(MANIFEST_VERSION).encode()}
-    )
+def with_fingerprint(manifest: pa.Table, fingerprint: str, dataset: str | None = None) -> pa.Table:
+    """``manifest`` with the metadata that :func:`read_manifest` asks for.
+
+    Args:
+        manifest: rows of a scan (MANIFEST_SCHEMA).
+        fingerprint: of the secret that made its keys.
+        dataset: name of the public data set whose tables were read with it; None for other archives.
+    """
+    metadata = {_FINGERPRINT: fingerprint.encode(), _VERSION: str(MANIFEST_VERSION).encode()}
+    return manifest.replace_schema_metadata(metadata | ({_DATASET: dataset.encode()} if dataset else {}))
 
 
 def write_manifest(private: Path, manifest: pa.Table, linkage: pa.Table) -> None:
@@ -165,6 +171,12 @@ def read_linkage(private: Path, columns: list[str] | None = None) -> pa.Table:
 def key_fingerprint(manifest: pa.Table) -> str:
     """Fingerprint of the secret that made the keys of ``manifest``."""
     return str(manifest.schema.metadata[_FINGERPRINT].decode())
+
+
+def dataset_name(private: Path) -> str | None:
+    """Name of the public data set that was scanned; None where none was, or an earlier release did not record it."""
+    metadata = pq.read_schema(private / MANIFEST_FILE).metadata or {}
+    return metadata[_DATASET].decode() if _DATASET in metadata else None
 
 
 def is_private(folder: Path) -> bool:

@@ -51,24 +51,15 @@ def run_shard(args: argparse.Namespace) -> int:
     return exit_code_of(shard(args.private, args.out, chosen), chosen.runtime.max_reject_fraction)
 
 
-def run_retry(args: argparse.Namespace) -> int:
-    """Try rejected files again."""
-    from data_prep.sharding.shard import retry, settings_of
-
-    chosen = settings_of(args.out, args.overrides, ShardSettings)
-    card = retry(args.private, args.out, [Reason(reason) for reason in args.reason], chosen)
-    return exit_code_of(card, chosen.runtime.max_reject_fraction)
-
-
 def run_append(args: argparse.Namespace) -> int:
-    """Add what the archive has gained as a generation."""
+    """Add what the archive has gained, and refused files that can be read now, as a generation."""
     from data_prep.sharding.append import append, append_part
     from data_prep.sharding.shard import settings_of
 
-    chosen = settings_of(args.out, args.overrides, ShardSettings)
+    chosen, reasons = settings_of(args.out, args.overrides, ShardSettings), [Reason(word) for word in args.reason]
     if chosen.runtime.part:
-        return _part(append_part(args.private, args.out, chosen), "append")
-    card = append(args.private, args.out, chosen)
+        return _part(append_part(args.private, args.out, chosen, reasons), "append")
+    card = append(args.private, args.out, chosen, reasons)
     if card is None or not card.files.written:
         print(f"{args.out} already holds every film of {args.private}; no generation was added")
         if card is None:
@@ -115,8 +106,15 @@ def run_verify(args: argparse.Namespace) -> int:
 
 def _withdraw(public: Path, problems: Sequence[str], command: str) -> None:
     """Have damaged shards written anew by the same command."""
+    from data_prep.planning.folder_identity import folder_record
     from data_prep.sharding.public_folder import withdraw
 
+    if (record := folder_record(public)) and record.has_retries:
+        print(
+            "the former command retry added shards here, which this release does not write: put the damaged files back"
+            " from a copy, or shard into a new folder"
+        )
+        return
     try:
         damaged = withdraw(public, problems)
     except OSError as error:

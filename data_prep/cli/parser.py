@@ -14,7 +14,6 @@ from data_prep.cli.commands import (
     run_phantom,
     run_preview,
     run_report,
-    run_retry,
     run_scan,
     run_shard,
     run_submit,
@@ -64,19 +63,17 @@ def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     submit.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards, likewise")
     submit.add_argument("--append", action="store_true", help="write what the archive has gained, as append does")
 
-    retry = _command(commands, "retry", run_retry, "try rejected files again, into further shards", overrides=True)
-    retry.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
-    retry.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
-    retry.add_argument(
-        "--reason", action="append", required=True, choices=list(Reason), metavar="R",
-        help="as rejects.parquet has it, for example decoder_crashed; may be given several times",
-    )  # fmt: skip
-
     append = _command(
-        commands, "append", run_append, "write what the archive has gained as a generation", overrides=True
-    )
+        commands, "append", run_append, "write new films, and refused ones that can be read now, as a generation",
+        overrides=True,
+    )  # fmt: skip
     append.add_argument("private", type=Path, metavar="PRIVATE", help="private folder of a later scan")
     append.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards that are there")
+    append.add_argument(
+        "--reason", action="append", default=[], choices=list(Reason), metavar="R",
+        help="without another scan: try again only files refused for this reason of rejects.parquet, such as"
+        " decoder_crashed; may be given several times (default: all files that are not there)",
+    )  # fmt: skip
 
 
 def _add_label(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -158,7 +155,7 @@ def _command(
     example = "key=value words set single settings, after the file: workers=8" if overrides else None
     command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=example)
     command.set_defaults(run=run, takes_overrides=overrides)
-    if overrides and name not in {"retry", "append"}:  # which take the settings of the folder
+    if overrides and name != "append":  # which takes the settings of the folder
         example_file = f"configs/data_prep/{name if name in {'scan', 'label'} else 'shard'}.yaml"
         command.add_argument("--config", type=Path, metavar="F", help=f"YAML file, see {example_file}")
     return command

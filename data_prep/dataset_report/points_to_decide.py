@@ -101,7 +101,7 @@ def _files(found: Findings) -> Iterator[Decision]:
             Level.DECIDE, MANAGER, "ledger",
             f"{_count(stopped, 'file')} set aside after stopping the decoder",
             "Reading them ended the program twice or took too long. They are not among the films.",
-            "Leave them out, or try again with more memory or time: data_prep retry.",
+            "Leave them out, or try again with more memory or time: data_prep append --reason.",
         )  # fmt: skip
     if conflicts := found.reasons.get(Reason.UID_CONFLICT, 0):
         yield Decision(

@@ -71,20 +71,18 @@ def read_unfinished(public: Path) -> tuple[dict[str, Any], History]:
     raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
 
 
-def follows(public: Path) -> str | None:
-    """``dataset_sha256`` of the generation that the folder was begun after; None for the first, or if nothing tells."""
-    found = folder_record(public)
-    return found.after if found else None
-
-
 class FolderRecord(NamedTuple):
-    """What the folder says of itself: format, secret, settings, the generation it follows, files known to fail."""
+    """What the folder records of itself: format, secret, settings, the generation it follows, files known to fail.
+
+    ``has_retries``: an earlier release added shards beside those of the plan.
+    """
 
     version: int
     fingerprint: str
     config: dict[str, Any]
     after: str | None
     history: History
+    has_retries: bool
 
 
 def folder_record(public: Path) -> FolderRecord | None:
@@ -94,7 +92,8 @@ def folder_record(public: Path) -> FolderRecord | None:
             found = json.loads((public / name).read_text(encoding="utf-8"))
             history = History.read(found)
             config, after = dict(found["config"]), found.get("after")
-            return FolderRecord(found["format_version"], found["key_fingerprint"], config, after, history)
+            version, fingerprint = found["format_version"], found["key_fingerprint"]
+            return FolderRecord(version, fingerprint, config, after, history, bool(found.get("retries")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return None
@@ -104,7 +103,8 @@ def check_identity(public: Path, identity: Identity) -> None:
     """Refuse a folder that was begun in another way.
 
     Raises:
-        ShardFormatError: with other settings, another secret or another format version, or it holds other files.
+        ShardFormatError: with other settings, another secret or another format version, it holds other files, or an
+            earlier release has added shards to it that this one does not write.
     """
     found = folder_record(public)
     if found is None:
@@ -114,6 +114,11 @@ def check_identity(public: Path, identity: Identity) -> None:
                 " give a new or an empty folder as --out"
             )
         return
+    if found.has_retries:
+        raise ShardFormatError(
+            f"{public} has shards that the former command retry added, and which this release does not write. What is"
+            " complete stays readable, and append adds films to it; to shard again, give a new folder as --out"
+        )
     if found.after != identity.get("after"):
         raise ShardFormatError(
             f"{public} was begun after other shards than those that are there now; remove it, then append again"

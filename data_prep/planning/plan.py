@@ -5,8 +5,7 @@ however it is made.
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,14 +33,12 @@ class PlannedShard:
         split: of all its films.
         rows: [files] rows of the manifest in writing order; files with the same key follow each other.
         inputs_sha256: over all that the manifest says of these files.
-        generation: 0, or the number of the retry that appends it.
     """
 
     name: str
     split: Split
     rows: NDArray[np.int64]
     inputs_sha256: str
-    generation: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,45 +68,18 @@ def plan_shards(manifest: pa.Table, settings: ShardSettings, given: GivenSplits 
     Args:
         manifest: of the private folder.
         settings: size of shards, splits, selection and seed.
-        given: splits of patients who are not drawn.
+        given: splits of patients who are not drawn; with none, all known patients are drawn.
     """
     manifest = manifest.combine_chunks()
     reason = select(manifest, settings.selection, settings.min_side)
     rejected = pc.is_valid(reason)
     rejects = pa.table([manifest["row"], reason], schema=REJECTS_SCHEMA).filter(rejected)
     films = np.flatnonzero(~rejected.to_numpy())
-    return Plan(tuple(_shards(manifest, films, settings, given or {}, Counter(), 0)), rejects)
-
-
-def plan_retries(
-    manifest: pa.Table,
-    settings: ShardSettings,
-    plan: Plan,
-    retries: Iterable[Iterable[int]],
-    given: GivenSplits | None = None,
-) -> tuple[PlannedShard, ...]:
-    """Shards for files that earlier generations have not taken; their names go on counting.
-
-    Args:
-        manifest, settings, given: as for :func:`plan_shards`.
-        plan: the first generation.
-        retries: rows of the manifest that each further generation takes up.
-    """
-    shards = list(plan.shards)
-    for generation, rows in enumerate(retries, 1):
-        films = np.flatnonzero(np.isin(manifest["row"].to_numpy(), sorted(rows)))
-        counts = Counter[Split](one.split for one in shards)
-        shards += _shards(manifest, films, settings, given or {}, counts, generation)
-    return tuple(shards[len(plan.shards) :])
+    return Plan(tuple(_shards(manifest, films, settings, given or {})), rejects)
 
 
 def _shards(
-    manifest: pa.Table,
-    films: NDArray[np.int64],
-    settings: ShardSettings,
-    given: GivenSplits,
-    counts: Counter[Split],
-    generation: int,
+    manifest: pa.Table, films: NDArray[np.int64], settings: ShardSettings, given: GivenSplits
 ) -> Iterator[PlannedShard]:
     """Shards of the files at the places ``films`` of the manifest."""
     films = films[np.argsort(manifest["row"].to_numpy()[films], kind="stable")]
@@ -120,11 +90,11 @@ def _shards(
     ends = np.cumsum(np.bincount(unit, minlength=len(keys)))
     for split in SPLITS:
         chosen = order[splits[order] == split]
-        for number, start in enumerate(range(0, len(chosen), settings.films_per_shard), counts[split]):
+        for number, start in enumerate(range(0, len(chosen), settings.films_per_shard)):
             units = chosen[start : start + settings.films_per_shard]
             places = np.concatenate([by_unit[ends[one - 1] if one else 0 : ends[one]] for one in units])
             part = manifest.take(films[places])
-            yield PlannedShard(f"{split}-{number:06d}", split, part["row"].to_numpy(), _digest(part), generation)
+            yield PlannedShard(f"{split}-{number:06d}", split, part["row"].to_numpy(), _digest(part))
 
 
 def _units(keys: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
@@ -138,8 +108,9 @@ def _splits(films: pa.Table, settings: ShardSettings, given: GivenSplits) -> NDA
     patients = films["patient"].combine_chunks().dictionary_encode()
     known = films["patient_known"].to_numpy()
     val, test = settings.splits.val, settings.splits.test
+    others: Split | None = "train" if given and settings.splits.unnamed == "train" else None
     drawn = [
-        given.get(patient) or split_of(patient, settings.seed, val, test, True)
+        given.get(patient) or others or split_of(patient, settings.seed, val, test, True)
         for patient in patients.dictionary.to_pylist()
     ]
     unknown = split_of("", settings.seed, val, test, False)

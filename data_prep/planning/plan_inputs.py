@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_prep.archive.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.errors import ArchiveError, Reason
 from data_prep.planning import folder_identity
 from data_prep.planning.earlier_films import EarlierFilms
 from data_prep.planning.known_failures import History
-from data_prep.planning.plan import Plan, PlannedShard, plan_retries, plan_shards
+from data_prep.planning.plan import Plan, PlannedShard, plan_shards
 from data_prep.planning.settings import ShardSettings
 from data_prep.planning.shard_task import ShardTask
-from data_prep.planning.splits import read_split_table, splits_sha256
+from data_prep.planning.splits import chosen_splits, read_split_table, recorded_splits
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
 from data_prep.shard_format.sidecar import Split
 
@@ -28,10 +29,10 @@ class ShardInputs:
     Attributes:
         manifest: of the private folder.
         places: [files] where they are, and when they were changed (path, mtime_ns).
-        settings: as the user gave them.
+        settings: as the user gave them, with the splits that hold for this folder.
         given: keyed patient → split, where the user gave a table.
         identity: what all shards of the public folder share.
-        plan: the shards, without those of retries.
+        plan: the shards.
         written: key → pixels of files of earlier generations that a planned one seems to change.
     """
 
@@ -48,31 +49,24 @@ class ShardInputs:
         """Of the settings that change results."""
         return folder_identity.config_sha256(self.identity)
 
-    def planned(self, history: History) -> tuple[PlannedShard, ...]:
-        """The shards of all generations."""
-        return *self.plan.shards, *plan_retries(self.manifest, self.settings, self.plan, history.retries, self.given)
+    def unnamed_patients(self) -> int:
+        """Known patients with planned films whom the table of splits does not name."""
+        planned = pc.is_in(self.manifest["key"], self.plan.files(self.manifest)["key"].combine_chunks())
+        patients = pc.unique(self.manifest["patient"].filter(pc.and_(planned, self.manifest["patient_known"])))
+        return sum(patient not in self.given for patient in patients.to_pylist())
 
-    def keys(self, shards: Sequence[PlannedShard]) -> pa.ChunkedArray:
-        """[files] of ``shards``."""
-        rows = np.concatenate([one.rows for one in shards])
-        return self.manifest["key"].take(np.searchsorted(self.manifest["row"].to_numpy(), rows))
-
-    def tasks(
-        self, shards: Sequence[PlannedShard], history: History, written: Mapping[str, str]
-    ) -> Iterator[ShardTask]:
+    def tasks(self, shards: Sequence[PlannedShard], history: History) -> Iterator[ShardTask]:
         """What the workers need to write ``shards``.
 
         Args:
-            shards: some of :meth:`planned`.
-            history: what is settled already.
-            written: key → pixels of files that could appear again in a retry, see ``file_pixels`` of the index.
+            shards: some of the plan.
+            history: files that are not tried.
         """
-        written = {**self.written, **written}
+        settled, written = history.quarantined, self.written
         rows = self.manifest["row"].to_numpy()
         for one in shards:
             places = np.searchsorted(rows, one.rows)
             facts, where = (table.take(places).to_pylist() for table in (self.manifest, self.places))
-            settled = history.verdicts(one.generation)
             known = {row["key"] for row in facts} if written else ()
             yield ShardTask(
                 name=one.name,
@@ -81,7 +75,7 @@ class ShardInputs:
                     (place["path"], {**row, "mtime_ns": place["mtime_ns"]})
                     for place, row in zip(where, facts, strict=True)
                 ),
-                generation=one.generation,
+                appended=self.identity["after"] is not None,
                 max_side=self.settings.max_side,
                 codec=self.settings.codec,
                 reject_empty=self.settings.selection.rejects(Reason.EMPTY_EXPOSURE),
@@ -114,10 +108,11 @@ def read_inputs(
     folder_identity.check_apart(private, public)
     if any(not manifest[name].equals(linkage[name]) for name in ("row", "key")):  # a path of another film, else
         raise ArchiveError("manifest and linkage of the private folder do not go together; scan the archive again")
-    table = settings.splits.table
-    given = read_split_table(table, manifest, linkage, settings.seed, settings.splits.val) if table else {}
+    splits = chosen_splits(private, public, settings.splits)
+    settings = settings.model_copy(update={"splits": splits})
+    given = read_split_table(Path(splits.table), manifest, linkage, settings.seed, splits.val) if splits.table else {}
     config = settings.model_dump(mode="json", exclude={"runtime"})
-    config["splits"]["table"] = splits_sha256(given) if table else None  # never the path: the config is public
+    config["splits"] = recorded_splits(splits, given)
     fingerprint = key_fingerprint(manifest)
     if earlier:
         manifest = earlier.screened(manifest)

@@ -4,21 +4,33 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from data_prep.archive.selection_settings import SelectionSettings
 from data_prep.settings import Settings
 from data_prep.shard_format.film_codec import Codec
 
 
+def _table_word(value: object) -> object:
+    """``none`` and ``auto`` in any case; null, as older settings have it, is ``none``."""
+    if not isinstance(value, str | Path | None):
+        raise ValueError("give auto, none, or the path of a table")
+    word = value.lower() if isinstance(value, str) else None
+    return None if word in {"none", "null"} else "auto" if word == "auto" else value
+
+
 class SplitSettings(Settings):
-    """Fractions of the known patients; the rest trains."""
+    """Which patients validate and test; the others train."""
 
     val: float = Field(default=0.1, ge=0, lt=1)
     test: float = Field(default=0.1, ge=0, lt=1)
-    table: Path | None = None
-    """CSV with the columns ``patient`` (number as in the archive) and ``split`` (train, val, test, or train_val:
-    drawn into these two): official test sets. Patients that it does not name are drawn."""
+    """Fractions of the known patients whose split is drawn."""
+    table: Annotated[Literal["auto"] | Path | None, BeforeValidator(_table_word)] = "auto"
+    """CSV with the columns ``patient`` (number as in the archive) and ``split`` (train, val, test, or train_val: drawn
+    into these two). ``auto`` takes splits.csv of the private folder, where the scan of a known set wrote one; ``none``
+    draws all patients. A file of one of these names: ./auto."""
+    unnamed: Literal["train", "draw"] = "train"
+    """Patients whom the table does not name: they train, or their split is drawn."""
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> Self:

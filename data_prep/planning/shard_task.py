@@ -24,7 +24,7 @@ class ShardTask:
         inputs_sha256: goes into the card.
         verdicts: row → reason for files that are not tried: an earlier run has learnt what becomes of them.
         written: key → SHA-256 of the pixels of each frame, for those of these files that another shard holds already.
-        generation: 0, or the number of the retry that takes these files up again.
+        appended: whether an earlier generation precedes the shard, so that its files may have been refused before.
         reject_empty: leave out films that show nothing but air.
     """
 
@@ -36,6 +36,6 @@ class ShardTask:
     inputs_sha256: str
     verdicts: Mapping[int, Reason] = field(default_factory=dict)
     written: Mapping[str, str] = field(default_factory=dict)
-    generation: int = 0
+    appended: bool = False
     reject_empty: bool = False
     codec: Codec = "htj2k"

@@ -3,7 +3,7 @@
 PRIVATE/ also holds, where a layout was given:
   labels.csv     path, label, value, number, source, confidence   what ``label`` reads by default
   boxes.csv      path, label, x_min, y_min, x_max, y_max, reader  in pixels of the upright film
-  splits.csv     patient, split                                   the set's own split, for splits.table of ``shard``
+  splits.csv     patient, split                                   the set's own split, which ``shard`` takes by default
   problems.csv   problem, file, line, part                        what of the set's tables was not, or not wholly, used
 """
 
@@ -65,7 +65,7 @@ class LayoutReport:
         ]
         if self.splits:
             told = ", ".join(f"{patients} {split}" for split, patients in self.splits.items())
-            lines.append(f"  the set's own split, by patient: {told}; for shard: splits.table=PRIVATE/{SPLITS_TABLE}")
+            lines.append(f"  the set's own split, by patient: {told}; shard takes {SPLITS_TABLE} by default")
         if self.crossing:
             lines.append(f"  {self.crossing} patients have films in several splits: test goes before val before train")
         if self.unsplit:

@@ -94,7 +94,7 @@ def _scan(
     unmapped = _unmapped(headers)
     write_private_text(private / UNMAPPED_FILE, _unmapped_csv(unmapped))
     linkage = _numbered(headers).select(LINKAGE_SCHEMA.names)
-    write_manifest(private, with_fingerprint(manifest, pseudonyms.fingerprint), linkage)
+    write_manifest(private, with_fingerprint(manifest, pseudonyms.fingerprint, layout), linkage)
     remove_tables(private)
     report = str(write_tables(private, headers, told, layout)) if layout is not None else layout_hint(archives, headers)
     missing = pc.sum(headers["missing"]).as_py() or 0

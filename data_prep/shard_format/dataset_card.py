@@ -54,12 +54,13 @@ class DatasetCard(ClosedModel):
     shards: dict[str, str]
     """Name of the tar → its SHA-256."""
     plan_sha256: str = ""
-    """Of the plan that ``quarantined`` and ``retries`` belong to."""
+    """Of the plan that ``quarantined`` belongs to."""
     quarantined: list[tuple[int, str]] = []
-    """(manifest row, reason) of files that are not tried again, since they have killed or stopped their decoder."""
+    """(manifest row, reason) of files that are not tried again while these shards are written: they have killed or
+    stopped their decoder, or ``append --reason`` left them out."""
     retries: list[list[tuple[int, str]]] = []
-    """Of each generation of shards that ``retry`` has appended: the files that it took up, and why an earlier
-    generation had not taken them."""
+    """Only in folders of earlier releases, whose command ``retry`` added shards beside the others: per run the files
+    that were tried again, and why they had been refused."""
     after: str | None = None
     """``dataset_sha256`` of the generation before this one; None for the first."""
     deidentification: dict[str, str]

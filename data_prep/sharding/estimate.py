@@ -96,7 +96,7 @@ def estimate(inputs: ShardInputs, shards: Sequence[PlannedShard]) -> Estimate:
         return Estimate(0, 0, 0, 0, 0)
     rows = np.concatenate([one.rows for one in shards])
     chosen = rows[np.linspace(0, files - 1, min(SAMPLE, files)).astype(np.int64)]  # the order is random already
-    task = next(inputs.tasks([replace(shards[0], rows=np.unique(chosen))], History(), {}))
+    task = next(inputs.tasks([replace(shards[0], rows=np.unique(chosen))], History()))
     task = replace(task, files=sorted(task.files, key=lambda file: str(file[1]["key"])))
     runtime = inputs.settings.runtime
     limits = Limits(1, file_seconds=runtime.file_seconds, memory_gib=runtime.memory_gib, isolated=runtime.isolated)

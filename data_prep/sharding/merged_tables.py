@@ -41,25 +41,15 @@ def written_files(index: pa.Table) -> int:
     return int(pc.sum(pc.equal(pc.fill_null(index["frame"], 0), 0)).as_py() or 0)
 
 
-def merged_rejects(
-    by_header: pa.Table, cards: Sequence[ShardCard], generations: dict[str, int], history: History
-) -> pa.Table:
-    """The last verdict on every file that became no film (REJECTS_SCHEMA).
+def merged_rejects(by_header: pa.Table, cards: Sequence[ShardCard]) -> pa.Table:
+    """The reason of every file that became no film (REJECTS_SCHEMA), in order of the rows.
 
     Args:
-        by_header: files that are in no shard.
+        by_header: files that are in no shard (REJECTS_SCHEMA).
         cards: of all shards.
-        generations: name of the shard → its generation.
-        history: which verdicts a later generation has superseded.
     """
-    superseded = [history.superseded(generation) for generation in range(len(history.retries) + 1)]
-    told = [
-        {"row": row, "reason": reason}
-        for card in cards
-        for row, reason in card.rejects
-        if row not in superseded[generations[card.shard]]
-    ]
-    return pa.concat_tables([by_header, pa.Table.from_pylist(told, REJECTS_SCHEMA)]).sort_by("row")
+    of_shards = [{"row": row, "reason": reason} for card in cards for row, reason in card.rejects]
+    return pa.concat_tables([by_header, pa.Table.from_pylist(of_shards, REJECTS_SCHEMA)]).sort_by("row")
 
 
 def given_up(rejects: pa.Table, by_header: pa.Table) -> Verdicts:
@@ -84,7 +74,8 @@ def dataset_card(
     shards = {f"{card.shard}.tar": card.tar_sha256 for card in cards}
     return DatasetCard(
         **identity,
-        **history.values(),
+        plan_sha256=history.plan_sha256,
+        quarantined=history.pairs(),
         config_sha256=config_sha256,
         dataset_sha256=dataset_sha256(shards),
         files=FileCounts(written=written_files(index), rejected=rejects.num_rows - dropped, dropped=dropped),

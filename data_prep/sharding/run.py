@@ -16,7 +16,6 @@ from data_prep.planning.settings import ShardRuntime
 from data_prep.runtime.atomic_write import published
 from data_prep.runtime.progress import Progress
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dataset_card
-from data_prep.shard_format.index import file_pixels
 from data_prep.shard_format.parquet_bytes import index_bytes
 from data_prep.sharding import public_folder
 from data_prep.sharding.estimate import check_disk
@@ -37,7 +36,6 @@ class Run:
     """Makes a claimed folder complete.
 
     Attributes:
-        planned: the shards of all generations.
         cards: of those that are there, by name.
         history: grows as files are given up.
     """
@@ -45,24 +43,24 @@ class Run:
     def __init__(self, inputs: ShardInputs, public: Path, history: History) -> None:
         self._inputs, self._public = inputs, public
         self.history = history
-        self.planned = inputs.planned(history)
+        self._shards = inputs.plan.shards
         self.cards: dict[str, ShardCard] = {}
 
     def finished(self) -> dict[str, ShardCard]:
         """The cards of the shards that are there."""
-        found = {one.name: _finished(self._public, one, self._inputs.config_sha256) for one in self.planned}
+        found = {one.name: _finished(self._public, one, self._inputs.config_sha256) for one in self._shards}
         return {name: card for name, card in found.items() if card is not None}
 
     def todo(self, cards: Collection[str]) -> list[PlannedShard]:
         """The shards that are not among ``cards``."""
-        return [one for one in self.planned if one.name not in cards]
+        return [one for one in self._shards if one.name not in cards]
 
     def finish(self) -> DatasetCard:
         """Write what is not there, remove what is no longer planned, publish."""
         self.cards = self.finished()
         if todo := self.todo(self.cards):
             if self.cards:
-                _log.info("%d of %d shards are there", len(self.cards), len(self.planned))
+                _log.info("%d of %d shards are there", len(self.cards), len(self._shards))
             if self._inputs.settings.runtime.check_disk:
                 check_disk(self._inputs, todo, self._public)
             self._reopen()
@@ -73,9 +71,8 @@ class Run:
     def finish_part(self) -> int:
         """Write the shards of ``runtime.part`` that are not there, beside other machines; how many these were."""
         runtime = self._inputs.settings.runtime
-        share = [one for one in self.planned if not one.generation][runtime.share]
         there = self.finished()
-        if todo := [one for one in share if one.name not in there]:
+        if todo := [one for one in self._shards[runtime.share] if one.name not in there]:
             if runtime.check_disk:
                 check_disk(self._inputs, todo, self._public)
             self._reopen()
@@ -91,7 +88,7 @@ class Run:
         self._reopen()
 
     def _write(self, todo: Sequence[PlannedShard], learn: Learn) -> None:
-        """Write shards, one generation after the other; what stays unfinished is reported once all others are done.
+        """Write shards; what stays unfinished is reported once all others are done.
 
         Args:
             todo: the shards.
@@ -103,35 +100,23 @@ class Run:
         progress = _FileProgress(sum(len(one.rows) for one in todo))
         unfinished: list[Unfinished] = []
         try:
-            for generation in sorted({one.generation for one in todo}):
-                shards = [one for one in todo if one.generation == generation]
-                tasks = self._inputs.tasks(shards, self.history, self._written(generation, shards))
-                limits = _limits(self._inputs.settings.runtime, len(shards))
-                for result in write_shards(tasks, self._public, limits, progress.show, learn):
-                    if isinstance(result, ShardCard):
-                        self.cards[result.shard] = result
-                    else:
-                        unfinished.append(result)
-                if unfinished:
-                    accepted = self._inputs.settings.runtime.accept
-                    raise ArchiveError(_explain(unfinished, len(todo), accepted))
-                progress.next()
+            limits = _limits(self._inputs.settings.runtime, len(todo))
+            tasks = self._inputs.tasks(todo, self.history)
+            for result in write_shards(tasks, self._public, limits, progress.show, learn):
+                if isinstance(result, ShardCard):
+                    self.cards[result.shard] = result
+                else:
+                    unfinished.append(result)
         finally:
             progress.close()
-
-    def _written(self, generation: int, shards: Sequence[PlannedShard]) -> dict[str, str]:
-        """Key → pixels of the files of ``shards`` that earlier generations hold; empty for the first."""
-        if not generation:
-            return {}
-        earlier = [one.name for one in self.planned if one.generation < generation]
-        return file_pixels(merged_index(self._public, earlier), self._inputs.keys(shards))
+        if unfinished:
+            raise ArchiveError(_explain(unfinished, len(todo), self._inputs.settings.runtime.accept))
 
     def _publish(self) -> DatasetCard:
         """Merge the shards' tables, then write ``dataset.json``; a folder that is complete already is left alone."""
         ordered = [self.cards[name] for name in sorted(self.cards)]
-        generations = {one.name: one.generation for one in self.planned}
         index = merged_index(self._public, self.cards)
-        rejects = merged_rejects(self._inputs.plan.rejects, ordered, generations, self.history)
+        rejects = merged_rejects(self._inputs.plan.rejects, ordered)
         inputs = self._inputs
         self.history = self.history.quarantine(given_up(rejects, inputs.plan.rejects))
         card = dataset_card(inputs.identity, inputs.config_sha256, self.history, ordered, index, rejects)
@@ -150,22 +135,16 @@ class Run:
 
 
 class _FileProgress:
-    """Shows files per second, refusals and the time left, over several generations."""
+    """Shows files per second, refusals and the time left."""
 
     def __init__(self, total: int) -> None:
         self._progress = Progress("shard", "files", total)
-        self._before = self._now = self._shown = (0, 0)
+        self._shown = 0
 
     def show(self, files: int, refused: int) -> None:
-        """So many files of this generation are done, so many of them are no films."""
-        self._now = files, refused
-        done, none = self._before[0] + files, self._before[1] + refused
-        self._progress.add(done - self._shown[0], f"{none} left out" if none else "")
-        self._shown = done, none
-
-    def next(self) -> None:
-        """The next generation begins."""
-        self._before = self._shown
+        """So many files are done, so many of them are no films."""
+        self._progress.add(files - self._shown, f"{refused} left out" if refused else "")
+        self._shown = files
 
     def close(self) -> None:
         """Show the last state and end the line."""

@@ -4,23 +4,22 @@ Running the same command again finishes what was interrupted; finished shards ar
 """
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data_prep import settings
-from data_prep.errors import Reason, ShardFormatError
+from data_prep.errors import ShardFormatError
 from data_prep.planning.earlier_films import EarlierFilms
-from data_prep.planning.folder_identity import check_identity, is_complete, read_unfinished
+from data_prep.planning.folder_identity import check_identity, read_unfinished
 from data_prep.planning.known_failures import History
 from data_prep.planning.plan_inputs import ShardInputs, read_inputs
 from data_prep.planning.settings import ShardSettings
+from data_prep.planning.splits import UNNAMED_BEFORE
 from data_prep.shard_format.appended_folders import GENERATIONS
 from data_prep.shard_format.dataset_card import DatasetCard
 from data_prep.sharding.estimate import DryRun, estimate, free_bytes, planned_files
@@ -31,8 +30,17 @@ from data_prep.sharding.shard_pool import processes
 S = TypeVar("S", bound=ShardSettings)
 _log = logging.getLogger(__name__)
 
+_ALL_TRIED = History()
+"""No file is known to fail."""
 
-def shard(private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None) -> DatasetCard:
+
+def shard(
+    private: Path,
+    public: Path,
+    settings: ShardSettings,
+    earlier: EarlierFilms | None = None,
+    not_tried: History = _ALL_TRIED,
+) -> DatasetCard:
     """Write the shards of the private folder ``private`` into ``public``.
 
     Args:
@@ -40,6 +48,10 @@ def shard(private: Path, public: Path, settings: ShardSettings, earlier: Earlier
         public: folder of the shards.
         settings: of the shards.
         earlier: films of generations that these shards come after, see :mod:`data_prep.sharding.append`.
+        not_tried: files that a new folder begins without; one that is there has its own.
+
+    Returns:
+        The card of the complete folder.
 
     Raises:
         ArchiveError: no private folder, a folder inside the other, or files that could not be had this time.
@@ -47,13 +59,22 @@ def shard(private: Path, public: Path, settings: ShardSettings, earlier: Earlier
         ShardFormatError: ``public`` was begun with other settings, another secret or another format version, or cannot
             be written, or has too little room.
     """
-    inputs = read_inputs(private, public, settings, earlier)
+    inputs = _inputs(private, public, settings, earlier)
     with _writing(public, inputs):
-        return Run(inputs, public, _history(public, inputs)).finish()
+        return Run(inputs, public, _history(public, inputs, not_tried)).finish()
 
 
-def shard_part(private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None) -> int:
+def shard_part(
+    private: Path,
+    public: Path,
+    settings: ShardSettings,
+    earlier: EarlierFilms | None = None,
+    not_tried: History = _ALL_TRIED,
+) -> int:
     """Write ``runtime.part`` of the shards and publish nothing; other parts, also the same one, may run meanwhile.
+
+    Args:
+        private, public, settings, earlier, not_tried: as for :func:`shard`.
 
     Returns:
         How many shards were written.
@@ -61,13 +82,22 @@ def shard_part(private: Path, public: Path, settings: ShardSettings, earlier: Ea
     Raises:
         As :func:`shard`.
     """
-    inputs = read_inputs(private, public, settings, earlier)
+    inputs = _inputs(private, public, settings, earlier)
     with _writing(public, inputs, shared=True):
-        return Run(inputs, public, _history(public, inputs)).finish_part()
+        return Run(inputs, public, _history(public, inputs, not_tried)).finish_part()
 
 
-def _history(public: Path, inputs: ShardInputs) -> History:
-    """What earlier runs of the same plan have learnt."""
+def _inputs(private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None) -> ShardInputs:
+    """As :func:`read_inputs`; shows how many patients the table of splits does not name."""
+    inputs = read_inputs(private, public, settings, earlier)
+    if inputs.given and (unnamed := inputs.unnamed_patients()):
+        result = "they train" if inputs.settings.splits.unnamed == "train" else "their splits are drawn"
+        _log.info("splits.table does not name %d of the patients: %s (splits.unnamed)", unnamed, result)
+    return inputs
+
+
+def _history(public: Path, inputs: ShardInputs, not_tried: History) -> History:
+    """What earlier runs of the same plan have learnt; ``not_tried`` where there are none."""
     _, history = read_unfinished(public)
     if history.plan_sha256 == inputs.plan.sha256:
         return history
@@ -80,7 +110,7 @@ def _history(public: Path, inputs: ShardInputs) -> History:
         _log.warning(
             "the scan has changed since these shards were begun: those that now differ are replaced; append leaves them"
         )
-    return History(inputs.plan.sha256)  # of other rows, if any
+    return replace(not_tried, plan_sha256=inputs.plan.sha256)  # what was known is of other rows
 
 
 def dry_run(private: Path, public: Path, settings: ShardSettings) -> DryRun:
@@ -89,94 +119,46 @@ def dry_run(private: Path, public: Path, settings: ShardSettings) -> DryRun:
     Raises:
         As :func:`shard`, but for a lack of room.
     """
-    inputs = read_inputs(private, public, settings)
-    history = History(inputs.plan.sha256)
+    inputs = _inputs(private, public, settings)
     if public.is_dir() and any(public.iterdir()):
         check_identity(public, inputs.identity)
-        _, found = read_unfinished(public)
-        history = found if found.plan_sha256 == history.plan_sha256 else history
-    run = Run(inputs, public, history)
+    run = Run(inputs, public, _ALL_TRIED)
     todo = run.todo(run.finished())
     return DryRun(
         files=inputs.manifest.num_rows,
         reasons={one["values"]: one["counts"] for one in pc.value_counts(inputs.plan.rejects["reason"]).to_pylist()},
-        planned=planned_files(run.planned),
-        shards_done=len(run.planned) - len(todo),
+        planned=planned_files(inputs.plan.shards),
+        shards_done=len(inputs.plan.shards) - len(todo),
         estimate=estimate(inputs, todo),
         workers=processes(settings.runtime.workers, max(1, len(todo))),
         free=free_bytes(public),
     )
 
 
-def retry(private: Path, public: Path, reasons: Collection[Reason], settings: ShardSettings) -> DatasetCard:
-    """Try again the files of a complete folder that became no film for one of ``reasons`` while it was sharded.
-
-    What becomes a film this time goes into shards of its own behind the others, which are not touched. An interrupted
-    retry is finished, by the same command or by :func:`shard`.
-
-    Raises:
-        ShardFormatError: the folder is not finished, no longer what ``private`` plans, or has no such files.
-        As :func:`shard` otherwise.
-    """
-    inputs = read_inputs(private, public, settings)
-    read_unfinished(public)  # refuses a folder that is none, before it is claimed
-    with _writing(public, inputs):
-        if any(public.glob(GENERATIONS)):
-            raise ShardFormatError(
-                f"{public} has further generations, which follow its shards as they are; append tries refused files"
-            )
-        _, before = read_unfinished(public)
-        complete = is_complete(public)
-        run = Run(inputs, public, before)
-        earlier = [one for one in run.planned if complete or one.generation < len(before.retries)]
-        if before.plan_sha256 != inputs.plan.sha256 or not {one.name for one in earlier} <= set(run.finished()):
-            raise ShardFormatError(f"{public} is not finished, or not up to date; first run the shard command again")
-        if complete:
-            run = Run(inputs, public, before.retry(_refused(public, inputs, reasons)))
-        elif not before.retries:
-            raise ShardFormatError(f"{public} is not finished; first run the same shard command again")
-        card = run.finish()
-        if any(run.cards[one.name].films for one in run.planned if one.generation == len(run.history.retries)):
-            return card
-        quarantined = {**before.quarantined, **run.history.quarantined}
-        kept = before.retries if complete else before.retries[:-1]
-        return Run(inputs, public, replace(before, quarantined=quarantined, retries=kept)).finish()
-
-
 def settings_of(public: Path, overrides: Sequence[str], model: type[S]) -> S:
-    """The settings with which ``public`` was made, to retry or append; ``runtime`` and ``splits.table`` are not kept.
+    """The settings with which ``public`` was made, to append; ``runtime`` and ``splits.table`` are not kept.
+
+    Args:
+        public: folder of the shards.
+        overrides: ``key=value``, applied to these settings.
+        model: their type.
 
     Raises:
         ShardFormatError: it is no public folder.
         SettingsError: an override is wrong.
     """
     config, _ = read_unfinished(public)
-    if config.get("splits", {}).get("table") and not any(word.startswith("splits.table=") for word in overrides):
-        raise ShardFormatError(f"{public} was made with a table of splits; give it again: splits.table=FILE")
-    return settings.load(model, None, overrides, base=config)
+    splits = config.get("splits", {})
+    if splits.get("table") and not any(word.startswith("splits.table=") for word in overrides):
+        raise ShardFormatError(
+            f"{public} was made with a table of splits; give it again: splits.table=FILE, or splits.table=auto for"
+            " the one in the private folder"
+        )
+    base = config | {"splits": {"unnamed": UNNAMED_BEFORE} | splits}
+    return settings.load(model, None, overrides, base=base)
 
 
 @contextmanager
 def _writing(public: Path, inputs: ShardInputs, *, shared: bool = False) -> Iterator[None]:
     with writable(public), claimed(public, inputs.identity, shared=shared):
         yield
-
-
-def _refused(public: Path, inputs: ShardInputs, reasons: Collection[Reason]) -> dict[int, Reason]:
-    """Row → verdict of the files that were refused for one of ``reasons``, with others that bear the same key.
-
-    Raises:
-        ShardFormatError: there are none.
-    """
-    ledger = pq.read_table(public / "rejects.parquet")
-    by_pixels = ledger.filter(pc.invert(pc.is_in(ledger["row"], inputs.plan.rejects["row"].combine_chunks())))
-    keys = inputs.manifest["key"].take(by_pixels["row"])
-    chosen = keys.filter(pc.is_in(by_pixels["reason"], pa.array([reason.value for reason in reasons])))
-    if not len(chosen):
-        there = ", ".join(sorted(set(by_pixels["reason"].to_pylist()))) or "none"
-        raise ShardFormatError(
-            f"no file of {public} was refused for {', '.join(sorted(reasons))} while it was sharded (reasons there:"
-            f" {there}); what the scan refused needs another scan, then shard"
-        )
-    again = by_pixels.filter(pc.is_in(keys, chosen.combine_chunks()))  # a key is judged as a whole
-    return {row["row"]: Reason(row["reason"]) for row in again.to_pylist()}

@@ -86,11 +86,11 @@ def write_shards(
 def is_mass_loss(task: ShardTask, result: Unfinished) -> bool:
     """Whether more than half of a shard, of more than a few files, is gone or changed.
 
-    Shards are drawn from the whole archive, so it is the archive that is not there: no loss of files to accept. Files
-    that are taken up again have been given up by name before.
+    Shards are drawn from the whole archive, so it is the archive that is not there: no loss of files to accept. An
+    appended shard may consist of files that were given up by name before; the next ``append`` tries them again.
     """
     lost = sum(reason in LOST for _, reason in result.failed)
-    return task.generation == 0 and lost > max(_FEW, len(task.files) // 2)
+    return not task.appended and lost > max(_FEW, len(task.files) // 2)
 
 
 def processes(workers: int, tasks: int) -> int:

@@ -253,7 +253,7 @@ def test_errors_and_what_becomes_of_damaged_files_name_nobody(
     accept = "runtime.accept=[unreadable_file,changed_since_scan]"
     assert main([*shard_command, accept, "runtime.max_reject_fraction=1"]) == 0
     (tmp_path / "away").rename(whole[0])
-    assert main(["retry", private, "--out", public, "--reason", "unreadable_file"]) in (0, 3)
+    assert main(["append", private, "--out", public, "--reason", "unreadable_file"]) in (0, 3)
     assert main(["audit", public, "--private", private]) == 0
     tar = next(Path(public).glob("*.tar"))
     tar.write_bytes(tar.read_bytes()[:-600])

@@ -87,7 +87,7 @@ def _measure(private: Path, public: Path) -> None:
     from data_prep.planning.known_failures import History
 
     start = time.perf_counter()
-    count = sum(len(task.files) for task in inputs.tasks(inputs.plan.shards, History(), {}))
+    count = sum(len(task.files) for task in inputs.tasks(inputs.plan.shards, History()))
     print(f"all tasks    {time.perf_counter() - start:6.1f} s  {_gib():6.2f} GiB  {count} files")
     print(f"ratio        {planned / SECONDS:6.2f} of {SECONDS} s, {_gib() / GIB:.2f} of {GIB} GiB")
     if planned > SECONDS or _gib() > GIB:

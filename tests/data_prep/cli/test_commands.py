@@ -15,7 +15,7 @@ from data_prep.shard_format.dataset_card import DatasetCard, FileCounts
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
 from tests.builders.dicom_builder import write_film
 
-COMMANDS = ("phantom", "scan", "shard", "retry", "verify", "audit", "borders", "census", "report", "preview", "label")
+COMMANDS = ("phantom", "scan", "shard", "append", "verify", "audit", "borders", "census", "report", "preview", "label")
 
 
 @pytest.fixture(autouse=True)

@@ -49,6 +49,11 @@ def test_wrong_rows_are_refused(tmp_path: Path, lines: str) -> None:
         read(tmp_path / "s.csv", lines, {"1": "a"})
 
 
+@pytest.mark.parametrize("word", ["val", "valid", "validate", "validation", "dev", "tune", "Valid"])
+def test_words_of_known_sets_mean_val(word: str, tmp_path: Path) -> None:
+    assert read(tmp_path / "s.csv", f"1,{word}\n2,training\n", {"1": "a", "2": "b"}) == {"a": "val", "b": "train"}
+
+
 def test_other_words_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"line 2: needs a patient and one of train, train_val, val, test"):
-        read(tmp_path / "s.csv", "1,trainval\n", {"1": "a"})
+        read(tmp_path / "s.csv", "1,elsewhere\n", {"1": "a"})

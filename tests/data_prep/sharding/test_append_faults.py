@@ -18,7 +18,7 @@ from data_prep.dataset_report.census import census_of
 from data_prep.dataset_report.folder_state import read_folder
 from data_prep.dataset_report.report_page import write_report
 from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
-from data_prep.errors import FolderBusyError, Reason, ShardFormatError
+from data_prep.errors import FolderBusyError, ShardFormatError
 from data_prep.labels.write_labels import LabelFiles, write_labels
 from data_prep.pages.border_sheets import write_border_sheets
 from data_prep.pages.preview_sheet import write_preview
@@ -29,7 +29,7 @@ from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import read_index
 from data_prep.sharding.append import append, append_part
 from data_prep.sharding.public_folder import held
-from data_prep.sharding.shard import retry, shard
+from data_prep.sharding.shard import shard
 from data_prep.verification.audit import audit
 from data_prep.verification.verify import verify, verify_together
 from mae_rad.data.shard_reader import ShardIndex
@@ -75,16 +75,6 @@ def batch(folder: Path, number: int = 7) -> Path:
     write_film(folder / f"batch{number}" / "film.dcm", values=values, patient_id=f"P{number}", study="batch")
     scan([folder / f"batch{number}"], folder / f"private{number}", ScanSettings(workers=1))
     return folder / f"private{number}"
-
-
-def test_retry_leaves_shards_that_others_follow(grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    private, public = make_private(tmp_path, monkeypatch), tmp_path / "public"
-    shard(private, public, settings())
-    append(batch(tmp_path), public, settings())
-    before = tree(public)
-    with pytest.raises(ShardFormatError, match="append tries refused files"):
-        retry(private, public, [Reason.CORRUPT_PIXELS], settings())
-    assert tree(public) == before
 
 
 def test_a_damaged_generation_is_written_anew_by_append(grown: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from data_prep.archive.manifest import read_linkage
@@ -15,17 +13,18 @@ from data_prep.cli.main import main
 from data_prep.errors import ArchiveError, Reason, SettingsError, ShardFormatError
 from data_prep.planning.settings import ShardRuntime
 from data_prep.planning.shard_task import ShardTask
-from data_prep.shard_format.dataset_card import ShardCard, read_dataset_card
-from data_prep.shard_format.sidecar import SPLITS
+from data_prep.shard_format.dataset_card import ShardCard
+from data_prep.shard_format.index import read_index
 from data_prep.sharding import run, shard_writer
-from data_prep.sharding.shard import dry_run, retry, shard
+from data_prep.sharding.append import append
+from data_prep.sharding.shard import dry_run, shard
 from data_prep.sharding.shard_pool import write_shards
 from data_prep.sharding.shard_writer import Unfinished, Watch, write_shard
 from data_prep.verification.verify import verify
 from tests.benchmarks.sharding.kills import finish, kill
 from tests.builders.dicom_builder import write_film
 from tests.builders.faulty_writer import HANG, REJECT, SEGFAULT, faulty_decode, write_faulty
-from tests.builders.private_builder import ONE, SECRET, anatomy, make_private, settings, write_archive
+from tests.builders.private_builder import ONE, anatomy, make_private, settings, write_archive
 
 WORDS = ["max_side=64", "films_per_shard=3", "splits.val=0.25", "splits.test=0.25", "runtime.isolated=false"]
 
@@ -61,7 +60,7 @@ def public(made: Path, tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def flip(path: Path, place: int = 700) -> None:
@@ -92,11 +91,9 @@ def test_a_crashing_decoder_costs_one_film_until_it_is_mended(tmp_path: Path, mo
         (public / name).unlink()
     assert shard(private, public, chosen) == card and contents(public) == before
     monkeypatch.setattr(run, "write_shards", write_shards)
-    mended = retry(private, public, [Reason.DECODER_CRASHED], settings(splits={"val": 0, "test": 0}))
-    assert mended.files.written == 3 and mended.reasons == {} and mended.quarantined == []
-    assert {name: data for name, data in contents(public).items() if "000000" in name} == {
-        name: data for name, data in before.items() if "000000" in name
-    }
+    added = append(private, public, settings(splits={"val": 0, "test": 0}), [Reason.DECODER_CRASHED])
+    assert added is not None and added.files.written == 1 and added.quarantined == []
+    assert contents(public) == before and read_index(public).num_rows == 3
 
 
 def test_a_hanging_file_is_told_by_row_and_can_be_given_up_by_name(tmp_path: Path, monkeypatch: Any) -> None:
@@ -124,8 +121,9 @@ def test_a_vanished_file_can_be_given_up_by_name_and_comes_back(tmp_path: Path, 
     card = shard(private, public, settings(runtime={**ONE, "accept": ["unreadable_file"]}))
     assert card.reasons["unreadable_file"] == 1 and card.files.written == 13
     (tmp_path / "away").rename(film)
-    card = retry(private, public, [Reason.UNREADABLE_FILE], settings())
-    assert "unreadable_file" not in card.reasons and card.files.written == 14 and verify(public) == []
+    added = append(private, public, settings(), [Reason.UNREADABLE_FILE])
+    assert added is not None and added.files.written == 1 and "unreadable_file" not in added.reasons
+    assert read_index(public).num_rows == 14 and verify(public) == []
 
 
 def test_a_file_replaced_by_one_of_equal_size_is_not_taken_for_it(tmp_path: Path, monkeypatch: Any) -> None:
@@ -149,89 +147,6 @@ def test_a_fault_of_the_program_costs_one_film(tmp_path: Path, monkeypatch: Any,
     card = shard(private, tmp_path / "public", settings())
     assert card.reasons["decoder_crashed"] == 1 and card.files.written == 13
     assert f"manifest row {row}: ValueError in test_faults.py" in caplog.text and "DOE" not in caplog.text
-
-
-def test_retried_films_go_into_shards_of_their_own(private: Path, public: Path) -> None:
-    before, old = contents(public), read_dataset_card(public)
-    card = retry(private, public, [Reason.CORRUPT_PIXELS], settings())
-    assert card.files.written == old.files.written + 6
-    assert card.files.rejected == old.files.rejected - 6 and card.reasons["corrupt_pixels"] == 1
-    after = contents(public)
-    shards = {name: data for name, data in before.items() if name.startswith(SPLITS)}
-    assert {name: after[name] for name in shards} == shards
-    for split in SPLITS:
-        names = sorted(name for name in card.shards if name.startswith(split))
-        assert names == [f"{split}-{number:06d}.tar" for number in range(len(names))]
-    splits: dict[str, set[str]] = {}
-    for row in pq.read_table(public / "index.parquet", columns=["patient", "split"]).to_pylist():
-        splits.setdefault(row["patient"], set()).add(row["split"])
-    assert all(len(found) == 1 for found in splits.values()) and verify(public) == []
-    assert shard(private, public, settings()) == card and contents(public) == after
-
-
-def test_retry_that_brings_nothing_changes_nothing(private: Path, public: Path, monkeypatch: Any) -> None:
-    before = contents(public)
-    monkeypatch.setattr(shard_writer, "decode_file", faulty_decode)
-    retry(private, public, [Reason.CORRUPT_PIXELS], settings())
-    assert contents(public) == before
-    with pytest.raises(ShardFormatError, match=r"no file of .* was refused for uid_conflict.*corrupt_pixels"):
-        retry(private, public, [Reason.UID_CONFLICT], settings())
-
-
-def test_retry_can_be_repeated_and_every_shard_rewritten(private: Path, public: Path, monkeypatch: Any) -> None:
-    archive = private.parent / "archive"
-    later = [str(archive / f"p{number}" / "odd.dcm") for number in range(3)]
-    decode = shard_writer.decode_file
-    rows = {row["row"] for row in read_linkage(private).to_pylist() if row["path"] in later}
-    monkeypatch.setattr(
-        shard_writer,
-        "decode_file",
-        lambda data, facts: (faulty_decode if facts["row"] in rows else decode)(data, facts),
-    )
-    retry(private, public, [Reason.CORRUPT_PIXELS], settings())
-    monkeypatch.setattr(shard_writer, "decode_file", decode)
-    card = retry(private, public, [Reason.CORRUPT_PIXELS], settings())
-    assert card.files.written == 20 and [len(one) for one in card.retries] == [7, 4] and verify(public) == []
-    after = contents(public)
-    for name in card.shards:  # by a decoder that could now read all of them at once
-        (public / name).unlink()
-    assert shard(private, public, settings()) == card and contents(public) == after
-
-
-def test_interrupted_retry_is_finished_by_either_command(private: Path, public: Path, monkeypatch: Any) -> None:
-    def interrupt(*_: object, **__: object) -> Any:
-        raise KeyboardInterrupt
-
-    whole = Path(shutil.copytree(public, public.parent / "whole"))
-    retry(private, whole, [Reason.CORRUPT_PIXELS], settings())
-    with monkeypatch.context() as patch:
-        patch.setattr(shard_writer, "make_sample", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            retry(private, public, [Reason.CORRUPT_PIXELS], settings())
-    half = Path(shutil.copytree(public, public.parent / "half"))
-    shard(private, public, settings())
-    retry(private, half, [Reason.CORRUPT_PIXELS], settings())
-    assert contents(public) == contents(half) == contents(whole)
-
-
-def test_a_retried_twin_of_a_written_film_is_a_duplicate(tmp_path: Path, monkeypatch: Any) -> None:
-    for name, comment in (("a", REJECT), ("b", None)):
-        write_film(tmp_path / "archive" / f"{name}.dcm", values=anatomy("twin"), sop="1.2.3", ImageComments=comment)
-    private, public = make_private(tmp_path, monkeypatch), tmp_path / "public"
-    with monkeypatch.context() as patch:
-        patch.setattr(shard_writer, "decode_file", faulty_decode)
-        assert shard(private, public, settings()).reasons == {"corrupt_pixels": 1}
-    before = contents(public)
-    retry(private, public, [Reason.CORRUPT_PIXELS], settings())
-    assert contents(public) == before  # it is no new film
-
-
-def test_retry_wants_a_finished_folder_that_is_up_to_date(private: Path, public: Path, tmp_path: Path) -> None:
-    (public / "train-000000.json").unlink()
-    with pytest.raises(ShardFormatError, match="first run"):
-        retry(private, public, [Reason.CORRUPT_PIXELS], settings())
-    with pytest.raises(ShardFormatError, match="no shard folder"):
-        retry(private, tmp_path / "new", [Reason.CORRUPT_PIXELS], settings())
 
 
 def test_damage_that_verify_finds_is_mended_by_the_same_command(
@@ -315,23 +230,11 @@ def test_of_two_splits_for_one_patient_the_strictest_counts(
 @pytest.mark.parametrize(
     ("text", "told"),
     [("person,split\n", "no column 'patient'"),
-     ("patient,split\n1,train\n2,dev\n", "line 3: needs a patient and one of"),
+     ("patient,split\n1,train\n2,elsewhere\n", "line 3: needs a patient and one of"),
      ("patient,split\n1,train\n1,val\n", "line 3: a patient has two splits"), ("patient,split\n1,val\n", "names no")],
 )  # fmt: skip
 def test_a_wrong_table_of_splits_is_told_by_line(text: str, told: str, private: Path, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(text)
     with pytest.raises(SettingsError, match=told) as caught:
         shard(private, tmp_path / "public", settings(splits={"table": str(tmp_path / "table.csv")}))
-    assert "dev" not in str(caught.value)
-
-
-def test_retry_takes_the_settings_of_the_folder(
-    private: Path, public: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MAE_RAD_KEY", SECRET)
-    words = ["retry", str(private), "--out", str(public), "--reason", "corrupt_pixels", "runtime.isolated=false"]
-    assert main([*words, "runtime.max_reject_fraction=1"]) == 0
-    assert pc.sum(pc.equal(pq.read_table(public / "rejects.parquet")["reason"], "corrupt_pixels")).as_py() == 1
-    with pytest.raises(SystemExit):
-        main(["no_such_reason" if word == "corrupt_pixels" else word for word in words])
-    assert "invalid choice" in capsys.readouterr().err
+    assert "elsewhere" not in str(caught.value)
