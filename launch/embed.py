@@ -1,8 +1,9 @@
 """Embed every film of shards with an exported encoder.
 
-    python launch/embed.py RUN shards=PUBLIC out=embeddings.parquet [tokens=196 pool=mean …]
+    python launch/embed.py RUN shards=PUBLIC out=embeddings.parquet [tokens=T pool=mean …]
 
-RUN is a run folder or an encoder folder. The table has the columns key and embedding. The same command goes on where
+RUN is a run folder or an encoder folder. The table has the columns key and embedding: the encoder's own vectors, at the
+T and with the pooling and precision that its card states, unless others are given. The same command goes on where
 an interrupted one was.
 """
 
@@ -23,9 +24,12 @@ class EmbedSettings(Settings):
 
     shards: Folders
     out: Path
-    tokens: int = Field(default=196, ge=1)
-    pool: Literal["mean", "cls", "cls_mean"] = "mean"
-    precision: Literal["auto", "f32", "bf16"] = "auto"
+    tokens: int | None = Field(default=None, ge=1)
+    """T, patches that the content of a film is scaled to; null is the encoder's own, as for the next two."""
+    pool: Literal["mean", "cls", "cls_mean"] | None = None
+    """The vector of a film."""
+    precision: Literal["auto", "f32", "bf16"] | None = None
+    """Of the forward pass; auto is bf16 where this machine is fast at it, else f32."""
     batch_size: int = Field(default=32, ge=1)
     workers: int = Field(default=2, ge=0)
     processes: int = Field(default=0, ge=0)

@@ -1,8 +1,7 @@
 """The answer of ``launch/cost.py``: the table, and what its numbers rest on."""
 
-import torch
-
 from mae_rad.cost.table import GIB, Machine, films_seen, table, variants
+from mae_rad.encoders.precision import fast_device
 from mae_rad.errors import SettingsError
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.matmul_throughput import matrix_rate
@@ -38,7 +37,7 @@ def plan(
             raise SettingsError(f"--{name} {value} must be positive")
     rate, whose = tflops * 1e12, "given"
     if measure:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = fast_device()
         rate, whose = matrix_rate(device, settings.precision, seconds=1.0), f"measured on this {device.type.upper()}"
     try:
         sizes = [int(word) for word in tokens.split(",") if word]

@@ -22,9 +22,10 @@ from data_prep.runtime.worker_pool import die_with
 from mae_rad.data.batch import Patches
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
-from mae_rad.embedding.film_vector import forward
+from mae_rad.embedding.film_vector import film_features, pooled_features
 from mae_rad.embedding.token_store import TokenStore
 from mae_rad.embedding.vector_store import FeatureStore, Pools, held
+from mae_rad.encoders.precision import fast_device
 from mae_rad.encoders.vit import EncoderSettings, Features, ViT
 from mae_rad.errors import EvaluationError, UserError
 
@@ -169,7 +170,7 @@ def _embed_missing(work: _Work) -> None:
     progress = Progress(f"embed by {names}, T = {how.tokens}", "films", films, done=films - left)
     processes = how.processes or max(1, torch.cuda.device_count())
     if processes == 1:
-        for count in _embed_rows(work, stores, todo, _device(0)):
+        for count in _embed_rows(work, stores, todo, fast_device()):
             progress.add(count)
     else:
         # Dealt here: a process that starts late would find less missing than the others did.
@@ -197,7 +198,7 @@ def _embed_rows(work: _Work, stores: Sequence[Stores], todo: NDArray[np.bool_], 
         for here, patches in film_batches(work.index, np.flatnonzero(todo.any(axis=0)), work.how):
             for source, encoder, own, missing in zip(work.sources, encoders, stores, todo, strict=True):
                 if encoder is not None and missing[here].any():
-                    features = forward(encoder, patches, device, work.how.precision)
+                    features = film_features(encoder, patches.to(device), work.how.precision)
                     _write(source, own, here, features, _numpy(patches.size), wanted[here])
             if time.monotonic() - flushed > _FLUSH_SECONDS:
                 _flush(stores)
@@ -216,8 +217,7 @@ def _write(
     with_tokens: NDArray[np.bool_],
 ) -> None:
     vectors, tokens = stores
-    cls, mean = features.cls.float(), features.tokens.float().mean(dim=1)
-    vectors.write(rows, _numpy(torch.cat([cls, mean], dim=1)), source.name, sizes)
+    vectors.write(rows, _numpy(pooled_features(features, "cls_mean")), source.name, sizes)  # the other pools are parts
     if tokens is not None:
         kept = with_tokens & np.isin(rows, tokens.missing(rows))
         if kept.any():
@@ -236,14 +236,10 @@ def _process(process: int, parent: int, work: _Work, parts: Sequence[NDArray[np.
     die_with(parent)
     torch.set_num_threads(max(1, torch.get_num_threads() // len(parts)))
     try:
-        for _ in _embed_rows(work, work.stores(process), parts[process], _device(process)):
+        for _ in _embed_rows(work, work.stores(process), parts[process], fast_device(process)):
             pass
     except UserError as error:  # as a traceback it would name files
         messages.put(str(error))
-
-
-def _device(process: int) -> torch.device:
-    return torch.device(f"cuda:{process % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu")
 
 
 def _numpy(values: Tensor) -> NDArray[Any]:

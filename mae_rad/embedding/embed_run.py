@@ -10,6 +10,8 @@ from typing import Literal
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.embed import Embedding, Source, embed, seen_as
 from mae_rad.embedding.embeddings_file import embeddings_of, write_embeddings
+from mae_rad.embedding.film_vector import vector_settings
+from mae_rad.encoders.film_pooling import FilmPool
 from mae_rad.encoders.precision import fast_precision
 from mae_rad.encoders.vit import ViT
 from mae_rad.export.encoder_folder import load_encoder, read_card
@@ -21,31 +23,50 @@ def embed_table(
     *,
     shards: Sequence[Path],
     out: Path,
-    tokens: int,
-    pool: str,
-    precision: Literal["auto", "f32", "bf16"],
+    tokens: int | None,
+    pool: FilmPool | None,
+    precision: Literal["auto", "f32", "bf16"] | None,
     batch_size: int,
     workers: int,
     processes: int,
 ) -> Path:
     """Write the vectors of every film of ``shards`` to ``out``; returns it at once where it holds them already.
 
-    What is done lies in a folder beside ``out`` until all of it is.
+    What is done lies in a folder beside ``out`` until all of it is. The metadata of ``out`` state T, pooling and
+    precision as they were used.
+
+    Args:
+        run: run folder or encoder folder.
+        shards: public folders.
+        out: Parquet file.
+        tokens: T; None takes the encoder's own, as for the next two.
+        pool: which vector.
+        precision: of the forward pass; auto is bf16 where this machine is fast at it, else f32.
+        batch_size: films per forward pass.
+        workers: loader processes, per embedding process.
+        processes: embedding processes; 0 is one per GPU, or one without.
+
+    Raises:
+        WeightsError: ``run`` holds no encoder.
+        EvaluationError: vectors are not finite, or ``out`` is another kind of file.
+        ShardFormatError: a film cannot be read.
     """
     folder = encoder_folder(run)
     card = read_card(folder)
     index = ShardIndex(shards, split=None)
+    given = fast_precision() if precision == "auto" else precision
+    vector = vector_settings(card, tokens=tokens, pool=pool, precision=given)
     how = Embedding(
-        tokens=tokens,
+        tokens=vector.tokens,
         patch=card.encoder.patch,
-        precision=fast_precision() if precision == "auto" else precision,
+        precision=vector.precision,
         cache=out.with_name(f".{out.name}.parts"),
         batch_size=batch_size,
         workers=workers,
         processes=processes,
     )
     seen = seen_as(card.encoder)
-    settings = {"tokens": tokens, "pool": pool, "encoder": json.loads(seen), "precision": how.precision}
+    settings = vector._asdict() | {"encoder": json.loads(seen)}
     told = embeddings_of(out)
     source = Source(
         run.resolve().name, card.weights_sha256, card.encoder.shape.dim, partial(only_encoder, folder), seen
@@ -57,7 +78,7 @@ def embed_table(
     write_embeddings(
         out,
         index.table.column("key").to_pylist(),
-        store.vectors(pool),
+        store.vectors(vector.pool),
         encoder=source.name,
         encoder_sha256=source.sha256,
         dataset_sha256=index.dataset_sha256,

@@ -1,6 +1,6 @@
 """An encoder folder as a model that MLflow serves: films as they lie in a shard → vectors.
 
-It takes the path of training, embedding and prediction, so a film has the same vector here as there.
+T, pooling and precision are the encoder's own: a film has the vector that ``launch/embed.py`` gives by default.
 """
 
 from collections.abc import Mapping
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
 from mae_rad.data.views import stack, whole_film
+from mae_rad.embedding.film_vector import VectorSettings, film_vectors, vector_settings
+from mae_rad.encoders.precision import fast_device
 from mae_rad.encoders.vit import ViT
 from mae_rad.export.encoder_folder import load_encoder
 
@@ -26,29 +27,39 @@ model.predict(pandas.DataFrame({{"film": [sample["j2c"]], "sidecar": [sample["js
 
 
 class ServedEncoder:
-    """What MLflow asks."""
+    """An encoder as MLflow calls it.
 
-    def __init__(self, encoder: ViT, tokens: int) -> None:
-        self._encoder, self._tokens = encoder, tokens
+    Args:
+        encoder: in evaluation mode.
+        settings: of its vectors.
+    """
 
-    @torch.no_grad()
+    def __init__(self, encoder: ViT, settings: VectorSettings) -> None:
+        self._device, self._settings = fast_device(), settings
+        self._encoder = encoder.to(self._device)
+
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> NDArray[np.float32]:
         """[B, D] the vector of each film.
 
         Args:
             model_input: table with the columns film (bytes of the film in the shard) and sidecar (its JSON).
-            params: ``tokens``, T; what the encoder was trained at where it is not given.
+            params: ``tokens``, T; by default what the encoder was trained at.
         """
-        tokens = int((params or {}).get("tokens", self._tokens))
+        settings = self._settings
+        tokens = int((params or {}).get("tokens", settings.tokens))
         vectors = np.empty((len(model_input["film"]), self._encoder.dim), np.float32)
         rows = zip(model_input["film"], model_input["sidecar"], strict=True)
         for number, (stream, sidecar) in enumerate(rows):
             film = Film(stream, Sidecar.model_validate_json(sidecar))
             patches = stack([whole_film(film, tokens, self._encoder.patch)])
-            vectors[number] = self._encoder(patches).pooled[0].float().numpy()
+            vectors[number] = (
+                film_vectors(self._encoder, patches.to(self._device), settings.pool, settings.precision)[0]
+                .cpu()
+                .numpy()
+            )
         return vectors
 
 
 def _load_pyfunc(folder: str) -> ServedEncoder:
     encoder, card = load_encoder(Path(folder))
-    return ServedEncoder(encoder, card.preprocessing.tokens)
+    return ServedEncoder(encoder, vector_settings(card))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.embed import Embedding, film_batches
-from mae_rad.embedding.film_vector import forward
+from mae_rad.embedding.film_vector import film_features
 from mae_rad.embedding.token_store import TokenStore
 from mae_rad.encoders.vit import ViT
 
@@ -70,7 +70,7 @@ class LiveTokens:
         """The films of ``rows``, those of equally many patches together."""
         self._encoder = self._encoder or self._load().to(self._device).eval()
         for here, patches in film_batches(self._index, rows, self._how):
-            tokens = forward(self._encoder, patches, self._device, self._how.precision).tokens.float()
+            tokens = film_features(self._encoder, patches.to(self._device), self._how.precision).tokens.float()
             for start in range(0, len(here), size):
                 part = tokens[start : start + size]
                 yield TokenBatch(here[start : start + size], part, part.new_ones(part.shape[:2], dtype=torch.bool))

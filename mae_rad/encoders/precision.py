@@ -1,4 +1,4 @@
-"""f32 or bf16: what this machine multiplies fast."""
+"""f32 or bf16, GPU or CPU: what this machine multiplies fast."""
 
 from typing import Annotated, Literal
 
@@ -15,6 +15,13 @@ def fast_precision() -> Literal["f32", "bf16"]:
         return "bf16"
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return "bf16" if any(known.get(name) for name in _FAST_BF16) else "f32"
+
+
+def fast_device(process: int = 0) -> torch.device:
+    """A GPU where there is one, else the CPU; ``process`` is the number of one of several processes on this machine."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", process % torch.cuda.device_count())
+    return torch.device("cpu")
 
 
 Precision = Annotated[

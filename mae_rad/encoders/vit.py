@@ -22,6 +22,7 @@ from mae_rad.encoders.attention import Kernel, unpack
 from mae_rad.encoders.blocks import EPSILON, Blocks, Shape, initialise
 from mae_rad.encoders.convolutional_stem import PatchStem
 from mae_rad.encoders.detail_emphasis import emphasis_map
+from mae_rad.encoders.film_pooling import pool_film
 from mae_rad.encoders.positions import sincos_positions
 
 DISPLAY_RANGE = 65535.0
@@ -108,6 +109,7 @@ class ViT(nn.Module):
         depth: number of its blocks.
         heads: of its attention.
         patch: side p of its patches in pixels.
+        pool: as in the settings.
         emphasis, stem: how patches are embedded, as in the settings; None is no stem.
         checkpoint_activations: as in the settings; a decoder follows it.
     """
@@ -133,7 +135,7 @@ class ViT(nn.Module):
         self.mean = mean
         self.std = std
         self.emphasis = emphasis
-        self.pool = pool
+        self.pool: Literal["cls", "mean"] = pool
         self.embedding = nn.Linear(patch * patch, shape.dim)
         self.cls = nn.Parameter(torch.empty(shape.dim))
         self.checkpoint_activations = checkpoint_activations
@@ -199,7 +201,7 @@ class ViT(nn.Module):
         """What is told of [B, 1 + N, D] that leaves the last block."""
         x = self.norm(x)
         cls, tokens = x[:, 0], x[:, 1:]
-        return Features(tokens, cls if self.pool == "cls" else tokens.mean(dim=1), cls)
+        return Features(tokens, pool_film(self.pool, tokens, cls), cls)
 
 
 def build_encoder(settings: EncoderSettings) -> ViT:

@@ -56,6 +56,7 @@ def checkpoint_folder(run: Path, step: int | None, folder: Path) -> Path:
         encoder,
         folder,
         tokens=tokens_at(done - 1, config["optimizer"]["steps"], settings.schedule, settings.tokens),
+        precision=config.get("precision", "bf16"),
         provenance={
             "objective": settings.name,
             "steps": done,

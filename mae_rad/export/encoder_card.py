@@ -14,7 +14,7 @@ class Preprocessing(Settings):
     """How a film becomes the input of this encoder."""
 
     tokens: int = Field(ge=1)
-    """T, patches that the content of a film was scaled to in training."""
+    """T, patches that the content of a film was scaled to in training; its vectors have it unless another is given."""
     patch: int = Field(ge=1)
     """Patch side in pixels."""
     mean: float
@@ -22,6 +22,8 @@ class Preprocessing(Settings):
     values: Literal["(display / 65535 - mean) / std"] = "(display / 65535 - mean) / std"
     coordinates: Literal["index"] = "index"
     """(row, column) of a patch in units of the T = 196 grid."""
+    precision: Literal["f32", "bf16"] = "bf16"
+    """Of training, and of the vectors where the machine is fast at it; cards from before this field are of bf16."""
 
 
 class EncoderCard(Settings):

@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -39,6 +39,7 @@ def save_encoder(
     folder: Path,
     *,
     tokens: int,
+    precision: Literal["f32", "bf16"] = "bf16",
     provenance: Mapping[str, str | int | float | None],
     objective: nn.Module | None = None,
 ) -> EncoderCard:
@@ -49,6 +50,7 @@ def save_encoder(
         settings: that it was built from.
         folder: to be made.
         tokens: T that it was trained at.
+        precision: that it was trained in.
         provenance: hashes of config and shards, steps, versions, names of labels; it becomes public.
         objective: the module around the encoder, whose other weights are kept beside it.
 
@@ -66,7 +68,9 @@ def save_encoder(
             save_file({name: state[name] for name in state if not name.startswith("encoder.")}, partial / OBJECTIVE)
         card = EncoderCard(
             encoder=settings,
-            preprocessing=Preprocessing(tokens=tokens, patch=settings.patch, mean=settings.mean, std=settings.std),
+            preprocessing=Preprocessing(
+                tokens=tokens, patch=settings.patch, mean=settings.mean, std=settings.std, precision=precision
+            ),
             provenance=dict(provenance),
             parameters=sum(value.numel() for value in weights.values()),
             weights_sha256=sha256_of(partial / WEIGHTS),

@@ -32,7 +32,7 @@ from mae_rad.finetuning.registry import build_task
 from mae_rad.finetuning.task.cached_features import Kept, bytes_to_keep, encode, grouped, kept_batches
 from mae_rad.finetuning.task.interface import Answered
 from mae_rad.finetuning.task.labelled_films import Group, TakeLabelled, labelled_batches, on_device
-from mae_rad.finetuning.task.settings import FinetuneSettings
+from mae_rad.finetuning.task.settings import FinetuneSettings, with_encoder
 from mae_rad.finetuning.task.supervised_model import Supervised
 from mae_rad.training.deepspeed_engine import Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.loop import train
@@ -60,10 +60,8 @@ class Finetuning(TrainingTask):
 
     def __init__(self, settings: FinetuneSettings) -> None:
         self._start = encoder_folder(settings.start_from) if settings.start_from else None
-        encoder = settings.encoder
-        if self._start and encoder is None:
-            encoder = read_card(self._start).encoder
-        self.settings: FinetuneSettings = settings.model_copy(update={"encoder": encoder})
+        card = read_card(self._start) if self._start else None
+        self.settings: FinetuneSettings = with_encoder(settings, card)
         self.encoder = self.settings.backbone
         self.name = settings.task.name
         data = settings.data
@@ -104,7 +102,7 @@ class Finetuning(TrainingTask):
             self._target,
             self._task.cut(),
             settings.film.augmentation,
-            settings.film.tokens,
+            settings.tokens,
             self.encoder.patch,
             settings.seed,
             settings.film.scale,
@@ -146,7 +144,7 @@ class Finetuning(TrainingTask):
         folder.log(self.settings.optimizer.steps, {f"test/{name}": value for name, value in verdict.values.items()})
         card = {
             "encoder": self.encoder,
-            "tokens": self.settings.film.tokens,
+            "tokens": self.settings.tokens,
             "task": self.settings.task,
             "calibration": verdict.calibration,
             "operating_points": verdict.operating_points,
@@ -177,9 +175,16 @@ class Finetuning(TrainingTask):
         if isinstance(encoder, ResNet) or isinstance(settings, ResNetSettings):
             return
         if self.settings.adaptation.encoder == "finetuned":
-            tokens, seen = self.settings.film.tokens, step * self.settings.optimizer.batch
+            tokens, seen = self.settings.tokens, step * self.settings.optimizer.batch
             provenance = self.provenance() | self._films_used() | {"steps": step, "films_seen": seen}
-            save_encoder(encoder, settings, folder.encoder, tokens=tokens, provenance=provenance)
+            save_encoder(
+                encoder,
+                settings,
+                folder.encoder,
+                tokens=tokens,
+                precision=self.settings.precision,
+                provenance=provenance,
+            )
 
     @torch.no_grad()
     def _answered(self, split: str, who: Ranks, *, precise: bool = False) -> Answered:
@@ -208,7 +213,7 @@ class Finetuning(TrainingTask):
             return
         batches = whole_film_batches(
             self._films.subset(rows),
-            tokens=self.settings.film.tokens,
+            tokens=self.settings.tokens,
             patch=self.encoder.patch,
             batch=self._micro,
             workers=self.settings.runtime.workers,
@@ -219,7 +224,7 @@ class Finetuning(TrainingTask):
     def _may_keep(self) -> bool:
         settings, films = self.settings, len(self._rows["train"]) + len(self._rows["val"])
         unvaried = settings.film.augmentation == Augmentation() and settings.film.scale == 0
-        needed = bytes_to_keep(films, self._model.head, dim=self._model.encoder.dim, tokens=settings.film.tokens)
+        needed = bytes_to_keep(films, self._model.head, dim=self._model.encoder.dim, tokens=settings.tokens)
         return self._model.frozen and unvaried and needed <= settings.runtime.cache_gib * 2**30
 
     @torch.no_grad()

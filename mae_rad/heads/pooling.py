@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from mae_rad.encoders.blocks import EPSILON
+from mae_rad.encoders.film_pooling import pool_film
 from mae_rad.encoders.vit import Features
 
 PoolName = Literal["cls", "mean", "cls_mean", "attentive"]
@@ -28,16 +29,17 @@ class Pooling(nn.Module):
 
     def __init__(self, name: PoolName, dim: int, heads: int) -> None:
         super().__init__()
-        self.name = name
+        self.name: PoolName = name
         self.width = 2 * dim if name == "cls_mean" else dim
         self.attention = AttentivePooling(dim, heads) if name == "attentive" else None
 
     def forward(self, features: Features) -> Tensor:
         """One vector per film."""
-        if self.attention is not None:
+        if self.name == "attentive":
+            assert self.attention is not None
             pooled: Tensor = self.attention(features.tokens)
             return pooled
-        return fixed_pooling(self.name, features)
+        return pool_film(self.name, features.tokens, features.cls)
 
 
 class AttentivePooling(nn.Module):
@@ -93,11 +95,3 @@ def _keyed_query(pooling: AttentivePooling) -> Tensor:
     keys = pooling.key_value.weight[:dim].view(pooling.heads, wide, dim)
     query = pooling.query.view(pooling.heads, wide) / math.sqrt(wide)
     return torch.einsum("hw,hwd->dh", query, keys) * pooling.norm.weight[:, None]
-
-
-def fixed_pooling(name: str, features: Features) -> Tensor:
-    """[B, width] of a pooling that learns nothing: ``cls``, ``mean`` or ``cls_mean``."""
-    if name == "cls":
-        return features.cls
-    mean = features.tokens.mean(dim=1)
-    return mean if name == "mean" else torch.cat([features.cls, mean], dim=1)

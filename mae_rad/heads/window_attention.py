@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mae_rad.data.batch import Patches
+from mae_rad.encoders.film_pooling import pool_film
 from mae_rad.encoders.vit import Features, ViT
 
 
@@ -71,7 +72,7 @@ class Windows(NamedTuple):
         """Features of B * W windows → of B films; their class token is the mean of those of the windows."""
         tokens = self.within(self.join(found.tokens))
         cls = found.cls.reshape(-1, self.number, encoder.dim).mean(dim=1)
-        return Features(tokens, cls if encoder.pool == "cls" else tokens.mean(dim=1), cls)
+        return Features(tokens, pool_film(encoder.pool, tokens, cls), cls)
 
 
 def window_features(encoder: ViT, groups: Sequence[Patches], side: int | None) -> list[Features]:

@@ -12,6 +12,7 @@ from mae_rad.data.batch import Patches
 from mae_rad.data.box_frames import whole_film_frame
 from mae_rad.data.film import Film
 from mae_rad.data.views import stack
+from mae_rad.encoders.precision import fast_device
 from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import ViT
 from mae_rad.errors import PredictionError
@@ -189,4 +190,4 @@ def _maps_wanted(settings: PredictSettings) -> str:
 def _device(wanted: str) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise PredictionError("runtime.device=cuda: there is no usable GPU here; leave it at auto")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cpu") if wanted == "cpu" else fast_device()

@@ -12,6 +12,7 @@ from mae_rad.data.batch import Patches
 from mae_rad.data.seeded_random import counted
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
+from mae_rad.embedding.film_vector import film_vectors
 from mae_rad.embedding.nearest_neighbours import nearest
 from mae_rad.embedding.standardised_rows import Standardised, of_array, scale_of
 from mae_rad.embedding.vector_geometry import rank_me
@@ -37,23 +38,31 @@ class OnlineProbe:
     ) -> None:
         self.kinds, self.patients, self.batches = kinds, patients, batches
 
-    @torch.no_grad()
     def read(self, encoder: ViT, device: torch.device, precision: str) -> dict[str, float]:
         """``probe/rankme``, and ``probe/knn``: share of each kind that is recognised, averaged over kinds.
 
         Every rank must call it: parameters may be partitioned.
         """
+        vectors = self.vectors(encoder, device, precision)
+        if not np.isfinite(vectors).all():
+            return {}
+        return {"probe/rankme": rank_me(vectors), "probe/knn": self.recognised(vectors)}
+
+    def vectors(self, encoder: ViT, device: torch.device, precision: str) -> NDArray[np.float32]:
+        """[films, D] the encoder's own vectors, those of its embedding.
+
+        Args:
+            encoder: in any mode, in which it is left.
+            device: of the encoder.
+            precision: of the forward pass.
+        """
         training = encoder.training
         encoder.eval()
         vectors = np.empty((len(self.kinds), encoder.dim), dtype=np.float32)
         for places, patches in self.batches:
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                features = encoder(patches.to(device))
-            vectors[places] = features.tokens.float().mean(dim=1).cpu().numpy()
+            vectors[places] = film_vectors(encoder, patches.to(device), precision=precision).cpu().numpy()
         encoder.train(training)
-        if not np.isfinite(vectors).all():
-            return {}
-        return {"probe/rankme": rank_me(vectors), "probe/knn": self.recognised(vectors)}
+        return vectors
 
     def recognised(self, vectors: NDArray[np.float32]) -> float:
         """Balanced accuracy of the majority among the neighbours; of a tie, the kind of the nearest."""

@@ -92,6 +92,7 @@ class Pretraining(TrainingTask):
                 self.settings.encoder,
                 folder.encoder,
                 tokens=next(iter(self._objective.views.values())).tokens,
+                precision=self.settings.precision,
                 provenance=self.provenance() | descent(self._start) | {"training_flops": training_flops(self.settings)},
                 objective=self._objective,
             )

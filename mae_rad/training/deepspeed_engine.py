@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from mae_rad.encoders.precision import fast_device
 from mae_rad.errors import RunError, SettingsError, UserError
 from mae_rad.objectives.interface import ObjectiveOutput, Trainable
 from mae_rad.training.settings import TrainingSettings
@@ -89,8 +90,7 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
                 " Give this one its own: `deepspeed --master_port PORT …`, or MASTER_PORT in the environment"
             ) from None
         atexit.register(dist.destroy_process_group)  # DeepSpeed keeps groups of its own: they end with the process
-    device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
-    return Ranks(dist.get_rank(), dist.get_world_size(), device)
+    return Ranks(dist.get_rank(), dist.get_world_size(), fast_device(local))
 
 
 def micro_batch(settings: TrainingSettings, world: int) -> int:

@@ -196,6 +196,17 @@ class RunFolder:
                 _log.warning("%s cannot be written (%s); the training goes on", what, error.strerror)
 
 
+def unfinished_settings(run_dir: Path) -> dict[str, Any]:
+    """Settings that a run in ``run_dir`` with a checkpoint has recorded, by name; empty where there is none."""
+    if not any((run_dir / "checkpoints").glob("step-*")):
+        return {}
+    try:
+        recorded: dict[str, Any] = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # check() reports it
+    return recorded
+
+
 def _told_after(line: bytes, step: int) -> bool:
     """Whether a line of metrics was told after ``step``, or is none: cut off, or left as zeros by a crash."""
     try:

@@ -26,7 +26,8 @@ def train(run: Path, settings: MAESettings | SimCLRSettings, **encoder: Any) -> 
     chosen = EncoderSettings.model_validate(ENCODER | encoder)
     objective = build_objective(settings, build_encoder(chosen))
     stir(objective)
-    save_encoder(objective.encoder, chosen, run / "encoder", tokens=196, provenance={"steps": 3}, objective=objective)
+    made = {"tokens": 196, "precision": "f32", "provenance": {"steps": 3}}
+    save_encoder(objective.encoder, chosen, run / "encoder", objective=objective, **made)  # type: ignore[arg-type]
     resolved = {"encoder": chosen.model_dump(mode="json"), "objective": settings.model_dump(mode="json")}
     (run / "config.yaml").write_text(yaml.safe_dump(resolved))
     return objective.eval()

@@ -14,6 +14,7 @@ import torch
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
 from mae_rad.data.shard_reader import combined
+from mae_rad.embedding.film_vector import VectorSettings, vector_settings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.errors import EvaluationError, ShardFormatError
 from mae_rad.evaluation.comparison.budget import Budget, found_arms, read_budget, read_settings
@@ -43,6 +44,7 @@ class Candidate:
         folder: encoder folder, where it is one.
         table: of foreign vectors, where it is one.
         shape: of our own encoders.
+        vector: T, pooling and precision of the vectors of our own encoders; None of what has but one vector.
         budget: what its training cost, where that is known.
         trained_on: checksum of the shards of its training, where that is known.
         other_films: it was trained on other shards, and may have seen films of the test.
@@ -58,6 +60,7 @@ class Candidate:
     folder: Path | None = None
     table: Path | None = None
     shape: EncoderSettings | None = None
+    vector: VectorSettings | None = None
     budget: Budget | None = None
     trained_on: str = ""
     other_films: bool = False
@@ -82,7 +85,7 @@ def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha
     if not entries:
         raise EvaluationError("no run is given; name the run folders to compare")
     trained = [_trained(entry, settings, dataset_sha256) if entry.run else _foreign(entry) for entry in entries]
-    first = next((candidate.shape for candidate in trained if candidate.shape), None)
+    first = next((candidate for candidate in trained if candidate.shape), None)
     floor = [_untrained(first, seed, settings) for seed in settings.floor_seeds] if first else []
     pixels = [_pixels(settings)] if settings.pixel_components else []
     everyone = [*_grouped(_with_arms(trained, settings)), *floor, *pixels]
@@ -114,6 +117,7 @@ def _trained(entry: EncoderEntry, settings: CompareSettings, dataset_sha256: str
         encoder_sha256=card.weights_sha256,
         folder=folder,
         shape=card.encoder,
+        vector=vector_settings(card),
         budget=read_budget(folder.parent, known),
         trained_on=str(known.get("dataset_sha256") or ""),
         other_films=_other_films(folder.parent, known, settings, dataset_sha256),
@@ -186,7 +190,12 @@ def _foreign(entry: EncoderEntry) -> Candidate:
     )
 
 
-def _untrained(shape: EncoderSettings, seed: int, settings: CompareSettings) -> Candidate:
+def _untrained(run: Candidate, seed: int, settings: CompareSettings) -> Candidate:
+    """An encoder as it is initialised, of the shape of ``run``; its vectors are made at the T and with the pooling of
+    ``run``.
+    """
+    shape = run.shape
+    assert shape is not None  # the caller chose it so
     name = FLOOR if len(settings.floor_seeds) == 1 else f"{FLOOR} {seed}"
     text = json.dumps(["untrained", shape.model_dump(mode="json", exclude=shape.off), seed, torch.__version__])
     return Candidate(
@@ -196,6 +205,7 @@ def _untrained(shape: EncoderSettings, seed: int, settings: CompareSettings) -> 
         seed=seed,
         encoder_sha256=hashlib.sha256(text.encode()).hexdigest(),
         shape=shape,
+        vector=run.vector,
         about=f"{shape.model} as it is initialised, without training",
     )
 

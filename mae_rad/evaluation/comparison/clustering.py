@@ -13,6 +13,7 @@ from mae_rad.data.seeded_random import counted
 from mae_rad.embedding.standardised_rows import Standardised, scale_of
 from mae_rad.evaluation.comparison.differences import ComparedMetric
 from mae_rad.evaluation.comparison.embed_candidates import Encoded
+from mae_rad.evaluation.comparison.settings import VectorChoice
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats
 
@@ -21,14 +22,14 @@ _STARTS = 4
 
 
 def measure_clustering(
-    task: ProbeTask, encoders: Sequence[Encoded], seed: int, *, tokens: int, pool: str, pools: dict[str, str]
+    task: ProbeTask, encoders: Sequence[Encoded], seed: int, choice: VectorChoice
 ) -> Iterator[ComparedMetric]:
     """Agreement of as many clusters as ``task`` has classes with these, on its test films."""
     places = task.places("test")
     places = np.sort(counted("clustering", seed, task.name).permutation(places)[:MOST_FILMS])
     y, clusters = task.y[places], {}
     for encoder in encoders:
-        vectors = encoder.vectors(tokens, pool, task.rows[places])
+        vectors = encoder.vectors(choice, task.rows[places])
         x = Standardised(vectors, scale_of(vectors), unit=True).array()
         clusters[encoder.name] = KMeans(len(task.classes), n_init=_STARTS, random_state=seed).fit(x).labels_
     for metric, agreement in {"nmi": normalised_mutual_information, "ari": adjusted_rand_index}.items():
@@ -36,8 +37,7 @@ def measure_clustering(
             task=task.name,
             probe="clustering",
             metric=metric,
-            tokens=tokens,
-            pools=pools,
+            vectors={encoder.name: encoder.tokens_and_pool(choice) for encoder in encoders},
             patients=task.patients[places],
             estimates={name: [_estimate(agreement, y, labels)] for name, labels in clusters.items()},
             notes=dict.fromkeys(clusters, f"k-means, k = {len(task.classes)}, best of {_STARTS} starts"),

@@ -14,7 +14,7 @@ from mae_rad.evaluation.comparison.differences import ComparedMetric, judged, pa
 from mae_rad.evaluation.comparison.embed_candidates import Encoded
 from mae_rad.evaluation.comparison.geometry_rows import geometry_rows
 from mae_rad.evaluation.comparison.retrieval import measure_retrieval, questions
-from mae_rad.evaluation.comparison.settings import CompareSettings
+from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
 from mae_rad.evaluation.comparison.shortcuts import named, shortcut_tasks, within_rows
 from mae_rad.evaluation.comparison.subsets import subsets_of
 from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, Skipped
@@ -67,9 +67,9 @@ class ComparisonInputs(NamedTuple):
         return [encoder.candidate for encoder in self.encoders]
 
     @property
-    def first(self) -> tuple[int, str]:
-        """T and pool that are asked everything."""
-        return self.settings.tokens[0], self.settings.pools[0]
+    def first(self) -> VectorChoice:
+        """The vectors of which all analyses are made."""
+        return self.settings.choices[0]
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -79,14 +79,14 @@ class ComparisonInputs(NamedTuple):
             out &= ~mask
         return out
 
-    def pools(self, pool: str) -> dict[str, str]:
-        """Encoder → pool as its rows say it."""
-        return {encoder.name: pool if encoder.own_pools else "none" for encoder in self.encoders}
-
-    def at(self, tokens: int, pool: str) -> list[Encoded]:
-        """The encoders that have vectors there: those of one vector are asked once, with the first T and pool."""
-        everyone = (tokens, pool) == self.first
-        return [encoder for encoder in self.encoders if encoder.own_pools or everyone]
+    def encoders_of(self, choice: int) -> list[Encoded]:
+        """The encoders of which choice number ``choice`` takes a vector that no choice before it takes."""
+        *before, chosen = self.settings.choices[: choice + 1]
+        return [
+            encoder
+            for encoder in self.encoders
+            if encoder.tokens_and_pool(chosen) not in [encoder.tokens_and_pool(other) for other in before]
+        ]
 
 
 def compare(stage: ComparisonInputs) -> Compared:
@@ -107,25 +107,25 @@ def _rows(stage: ComparisonInputs, measured: Iterable[ComparedMetric], seed: int
 
 
 def _probes(stage: ComparisonInputs) -> Iterator[Row]:
-    """Linear, neighbours and attentive: all labels at every T and pool, fewer labels at the first."""
+    """Linear, neighbours and attentive: all labels for every choice of vectors, fewer labels for the first."""
     settings = stage.settings
     fractions = sorted({1.0, *settings.label_fractions}, reverse=True)
-    others = [(tokens, pool, 1.0) for tokens in settings.tokens for pool in settings.pools]
-    places = [(*stage.first, fraction) for fraction in fractions] + [one for one in others if one[:2] != stage.first]
+    choices = settings.choices
+    places = [(0, fraction) for fraction in fractions] + [(choice, 1.0) for choice in range(1, len(choices))]
     attended = _attended(stage, fractions) if TOKENS in settings.probes else {}
     on_vectors = [probe for probe in settings.probes if probe != TOKENS]
-    count = sum(len(stage.at(tokens, pool)) for tokens, pool, _ in places) * len(stage.plans) * len(on_vectors)
+    count = sum(len(stage.encoders_of(choice)) for choice, _ in places) * len(stage.plans) * len(on_vectors)
     progress = Progress("compare", "probes", count)
     for one in stage.plans:
         for probe in on_vectors:
-            for tokens, pool, fraction in places:
-                encoders = stage.at(tokens, pool)
+            for choice, fraction in places:
+                encoders = stage.encoders_of(choice)
                 answers = ask_vectors(
-                    one, encoders, probe, tokens, pool, fraction, lambda name: progress.add(note=name)
+                    one, encoders, probe, choices[choice], fraction, lambda name: progress.add(note=name)
                 )
-                yield from _answered(stage, one, answers, probe, (tokens, pool, fraction))
+                yield from _answered(stage, one, answers, probe, choice, fraction)
         for fraction, answers_of in attended.items():
-            yield from _answered(stage, one, answers_of[one.task.name], TOKENS, (*stage.first, fraction))
+            yield from _answered(stage, one, answers_of[one.task.name], TOKENS, 0, fraction)
     progress.close()
 
 
@@ -142,16 +142,18 @@ def _attended(stage: ComparisonInputs, fractions: Sequence[float]) -> dict[float
 
 
 def _answered(
-    stage: ComparisonInputs, one: ProbePlan, answers: Answers, probe: str, place: tuple[int, str, float]
+    stage: ComparisonInputs, one: ProbePlan, answers: Answers, probe: str, choice: int, fraction: float
 ) -> Iterator[Row]:
-    """Rows of the answers; with all labels at the first T and pool also by subset, and within one scanner."""
-    tokens, pool, fraction = place
+    """Rows of the answers; with all labels and the first choice of vectors also by subset, and within one scanner."""
     if not answers:
         return
-    whole = fraction == 1 and (tokens, pool) == stage.first
-    pools = dict.fromkeys(answers, TOKENS) if probe == TOKENS else stage.pools(pool)
+    whole = fraction == 1 and choice == 0
+    chosen = {encoder.name: encoder.tokens_and_pool(stage.settings.choices[choice]) for encoder in stage.encoders}
+    vectors = {name: (tokens, TOKENS if probe == TOKENS else pool) for name, (tokens, pool) in chosen.items()}
     subsets = subsets_of(one, stage.films, stage.settings, stage.boxes) if whole else {}
-    measured = list(measure(one, answers, probe=probe, tokens=tokens, pools=pools, fraction=fraction, subsets=subsets))
+    measured = list(
+        measure(one, answers, probe=probe, vectors=vectors, choice=choice, fraction=fraction, subsets=subsets)
+    )
     yield from _rows(stage, iter(measured), one.seed)
     if whole and probe != "knn" and "shortcuts" in stage.settings.further:
         like = measured[0]
@@ -170,45 +172,35 @@ def sizes_of(encoders: Sequence[Encoded]) -> NDArray[np.float32] | None:
 def _retrieval(stage: ComparisonInputs) -> tuple[list[Row], list[Skipped]]:
     asked, skipped = questions(stage.films, stage.usable, stage.settings.seed)
     fitted = _training_rows(stage)
-    tokens, pool = stage.first
     rows: list[Row] = []
     for question in asked:
-        measured = measure_retrieval(
-            question, stage.encoders, stage.films, fitted, tokens=tokens, pool=pool, pools=stage.pools(pool)
-        )
+        measured = measure_retrieval(question, stage.encoders, stage.films, fitted, stage.first)
         rows += _rows(stage, measured, stage.settings.seed)
     return rows, skipped
 
 
 def _clustering(stage: ComparisonInputs) -> tuple[list[Row], list[Skipped]]:
-    tokens, pool = stage.first
     rows: list[Row] = []
     for one in stage.plans:
         if one.task.name in _CLUSTERED:
-            measured = measure_clustering(
-                one.task, stage.encoders, one.seed, tokens=tokens, pool=pool, pools=stage.pools(pool)
-            )
+            measured = measure_clustering(one.task, stage.encoders, one.seed, stage.first)
             rows += _rows(stage, measured, one.seed)
     return rows, []
 
 
 def _geometry(stage: ComparisonInputs) -> tuple[list[Row], list[Skipped]]:
-    tokens, pool = stage.first
-    seed = stage.settings.seed
-    return geometry_rows(stage.encoders, stage.films, stage.usable, seed, tokens=tokens, pool=pool), []
+    return geometry_rows(stage.encoders, stage.films, stage.usable, stage.settings.seed, stage.first), []
 
 
 def _shortcuts(stage: ComparisonInputs) -> tuple[list[Row], list[Skipped]]:
     """The shortcuts as tasks of a linear probe."""
     tasks, _, skipped = shortcut_tasks(stage.films, stage.settings, sizes_of(stage.encoders), stage.lacking)
-    tokens, pool = stage.first
+    vectors = {encoder.name: encoder.tokens_and_pool(stage.first) for encoder in stage.encoders}
     rows: list[Row] = []
     for task in tasks:
         one = plan(task, stage.settings)
-        answers = ask_vectors(one, stage.encoders, "linear", tokens, pool, 1.0, lambda _: None)
-        measured = measure(
-            one, answers, probe="shortcut", tokens=tokens, pools=stage.pools(pool), fraction=1.0, subsets={}
-        )
+        answers = ask_vectors(one, stage.encoders, "linear", stage.first, 1.0, lambda _: None)
+        measured = measure(one, answers, probe="shortcut", vectors=vectors, choice=0, fraction=1.0, subsets={})
         rows += _rows(stage, measured, one.seed)
     return rows, skipped
 

@@ -42,8 +42,9 @@ class ComparedMetric:
     """One metric on fixed films, as functions of their weights.
 
     Attributes:
-        task, subset, tokens, probe, label_fraction, metric: as in the rows.
-        pools: encoder → pool.
+        task, subset, probe, label_fraction, metric: as in the rows.
+        vectors: encoder → T and pool.
+        choice: place of the choice of vectors among those of the settings.
         patients: [N] of the films that are weighed.
         estimates: encoder → functions, one per draw of labelled patients.
         notes: encoder → what its probe chose.
@@ -55,11 +56,11 @@ class ComparedMetric:
     task: str
     probe: str
     metric: str
-    tokens: int
-    pools: Mapping[str, str]
+    vectors: Mapping[str, tuple[int, str]]
     patients: NDArray[np.int64]
     estimates: Mapping[str, Sequence[Estimate]]
     notes: Mapping[str, str]
+    choice: int = 0
     subset: str = "all"
     label_fraction: float = 1.0
     n_train: int = 0
@@ -171,15 +172,25 @@ def rows_of(
     for pair in compared:
         if pair.one in runs and pair.other in runs:
             found = measured.contrast(runs[pair.one], runs[pair.other])
-            row = row_of(measured, groups[pair.one], measured.interval(runs[pair.one]), pair.note)
+            note = "; ".join(filter(None, (pair.note, _other_vector(measured, groups[pair.one], groups[pair.other]))))
+            row = row_of(measured, groups[pair.one], measured.interval(runs[pair.one]), note)
             rows.append(with_difference(row, pair, found, len(groups[pair.other])))
     return rows
+
+
+def _other_vector(measured: ComparedMetric, ours: Sequence[Candidate], theirs: Sequence[Candidate]) -> str:
+    """T and pool of the reference where they are not those of the encoder, and both have several vectors."""
+    (tokens, pool), (their_tokens, their_pool) = (measured.vectors[runs[0].name] for runs in (ours, theirs))
+    if (tokens, pool) == (their_tokens, their_pool) or "none" in (pool, their_pool):
+        return ""
+    return f"against vectors of T {their_tokens}, {their_pool}"
 
 
 def row_of(measured: ComparedMetric, runs: Sequence[Candidate], value: Interval, note: str = "") -> Row:
     """A row without a difference, of one run or of several together."""
     first, several = runs[0], len(runs) > 1
     said = "" if several else measured.notes.get(first.name, "")
+    tokens, pool = measured.vectors[first.name]
     return Row(
         encoder=first.group if several else first.name,
         method=first.method,
@@ -188,8 +199,9 @@ def row_of(measured: ComparedMetric, runs: Sequence[Candidate], value: Interval,
         n_runs=len(runs),
         task=measured.task,
         subset=measured.subset,
-        tokens=measured.tokens,
-        pool=measured.pools[first.name],
+        tokens=tokens,
+        pool=pool,
+        choice=measured.choice,
         probe=measured.probe,
         label_fraction=measured.label_fraction,
         metric=measured.metric,
@@ -234,14 +246,13 @@ def _caveat(value: Interval, least: int) -> str:
 def judged(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
     """The rows with their p-values and detectable differences corrected, and their verdicts.
 
-    Corrected together are the differences of one kind: against the floor or between encoders, same T, share of labels,
-    metric, way of taking films apart, and of the first pool or of another. So each table of a report is corrected for
-    its own length.
+    Corrected together are the differences of one kind: against the floor or between encoders, same choice of vectors,
+    share of labels, metric and way of taking films apart. So each table of a report is corrected for its own length.
     """
     families: dict[tuple[object, ...], list[int]] = {}
     for place, row in enumerate(rows):
         if row.p_value is not None:
-            families.setdefault(_family(row, settings), []).append(place)
+            families.setdefault(_family(row), []).append(place)
     adjusted: dict[int, float] = {}
     tests: dict[int, int] = {}
     for places in families.values():
@@ -259,11 +270,10 @@ def judged(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
     return out
 
 
-def _family(row: Row, settings: CompareSettings) -> tuple[object, ...]:
-    pool = row.pool if row.pool in settings.pools[1:] else settings.pools[0]  # attentive, none: beside the first
+def _family(row: Row) -> tuple[object, ...]:
     metric = row.metric.removeprefix("macro_")
     apart = row.subset.partition("=")[0]
-    return row.reference == FLOOR, row.tokens, pool, row.label_fraction, metric, apart, row.probe == "shortcut"
+    return row.reference == FLOOR, row.choice, row.label_fraction, metric, apart, row.probe == "shortcut"
 
 
 def verdict(row: Row, relevant: float) -> Verdict:

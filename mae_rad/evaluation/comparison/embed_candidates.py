@@ -1,13 +1,15 @@
 """Candidates → vectors of all films, and patch tokens where a probe needs them. Embedded once, then found."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mae_rad.data.patch_layout import REFERENCE_TOKENS
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.embed import Embedding, Source, embed, seen_as
 from mae_rad.embedding.embed_run import only_encoder
@@ -16,10 +18,11 @@ from mae_rad.embedding.standardised_rows import Vectors
 from mae_rad.embedding.token_source import LiveTokens, StoredTokens, TokenSource
 from mae_rad.embedding.token_store import BYTES
 from mae_rad.embedding.vector_store import FeatureStore
+from mae_rad.encoders.precision import fast_device
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.pixel_components import pixel_store, principal_components
-from mae_rad.evaluation.comparison.settings import CompareSettings
+from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
 
 _PATCHES = 1.5
 """Patches of a film as a multiple of T, about: its content box has T of them."""
@@ -27,11 +30,12 @@ _PATCHES = 1.5
 
 @dataclass(frozen=True)
 class Encoded:
-    """A candidate with what it makes of the films.
+    """A candidate with its vectors of the films.
 
     Attributes:
-        candidate: who it is.
-        stores: T → vectors; foreign tables and pixels have one T, the first.
+        candidate: which.
+        stores: T → vectors; foreign tables and pixels have one vector per film, under the first T of the
+            settings, else that of the first run.
         tokens: patch tokens at the first T, of our own encoders where the attentive probe is asked.
         heads: of the attention of its encoder.
     """
@@ -40,17 +44,28 @@ class Encoded:
     stores: dict[int, FeatureStore]
     tokens: TokenSource | None = None
     heads: int = 1
-    own_pools: bool = field(default=True)
-    """False where there is but one vector, whose pool is called "none"."""
 
     @property
     def name(self) -> str:
         """Of the candidate."""
         return self.candidate.name
 
-    def vectors(self, tokens: int, pool: str, rows: NDArray[np.int64]) -> Vectors:
-        """Of the films ``rows``; ``pool`` says nothing where there is but one vector."""
-        return Vectors(self.stores[tokens].vectors(pool if self.own_pools else "none"), rows)
+    @property
+    def own_pools(self) -> bool:
+        """False where there is but one vector, whose pool is called "none"."""
+        return self.candidate.vector is not None
+
+    def tokens_and_pool(self, choice: VectorChoice) -> tuple[int, str]:
+        """T and pool of the vectors that ``choice`` takes, as rows state them."""
+        vector = self.candidate.vector
+        if vector is None:
+            return next(iter(self.stores)), "none"
+        return choice.tokens or vector.tokens, choice.pool or vector.pool
+
+    def vectors(self, choice: VectorChoice, rows: NDArray[np.int64]) -> Vectors:
+        """Of the films ``rows``; ``choice`` has no effect where there is but one vector."""
+        tokens, pool = self.tokens_and_pool(choice)
+        return Vectors(self.stores[tokens].vectors(pool), rows)
 
 
 def encode(
@@ -74,20 +89,29 @@ def encode(
         WeightsError: an encoder is damaged.
         EvaluationError: its vectors are not finite, or a foreign table does not fit.
     """
-    first = settings.tokens[0]
     ours = _embedded(candidates, settings, index, attended)
+    of_first_run = next((candidate.vector.tokens for candidate in candidates if candidate.vector), REFERENCE_TOKENS)
+    first = settings.choices[0].tokens or of_first_run
     out = []
     for candidate in candidates:
         if candidate.name in ours:
             out.append(ours[candidate.name])
         elif candidate.table is not None:
             store = read_embeddings(candidate.table, index, settings.cache)
-            out.append(Encoded(candidate, {first: store}, own_pools=False))
+            out.append(Encoded(candidate, {first: store}))
         else:
             pixels = pixel_store(index, settings.cache, settings.runtime.workers)
             store = principal_components(pixels, fitted, settings.pixel_components, index, settings.cache)
-            out.append(Encoded(candidate, {first: store}, own_pools=False))
+            out.append(Encoded(candidate, {first: store}))
     return out
+
+
+class _Pass(NamedTuple):
+    """One reading of all films: the encoders that share it read them together."""
+
+    patch: int
+    tokens: int
+    precision: Literal["f32", "bf16"]
 
 
 def _embedded(
@@ -96,27 +120,30 @@ def _embedded(
     index: ShardIndex,
     attended: NDArray[np.int64] | None,
 ) -> dict[str, Encoded]:
-    """Encoders of our own by name; those of one patch size read the films together."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Encoders of our own by name; those of one patch size, T and precision read the films together."""
+    device = fast_device()
     out: dict[str, Encoded] = {}
-    for patch in sorted({candidate.shape.patch for candidate in candidates if candidate.shape}):
-        shapes = [(one, one.shape) for one in candidates if one.shape and one.shape.patch == patch]
-        sources = [_source(one, shape) for one, shape in shapes]
-        stores: list[dict[int, FeatureStore]] = [{} for _ in sources]
-        attends: list[TokenSource | None] = [None] * len(sources)
-        for tokens in settings.tokens:
-            how = _how(settings, tokens, patch)
-            asked = attended if tokens == settings.tokens[0] else None
-            kept = asked if asked is not None and _fit(asked, tokens, sources, settings) else None
-            for place, (vectors, stored) in enumerate(embed(sources, index, how, with_tokens=kept)):
-                stores[place][tokens] = vectors
-                source = sources[place]
-                if stored is not None:
-                    attends[place] = StoredTokens(stored, source.dim, device)
-                elif asked is not None:
-                    attends[place] = LiveTokens(source.load, source.dim, index, how, device)
-        for (one, shape), own, attend in zip(shapes, stores, attends, strict=True):
-            out[one.name] = Encoded(one, own, attend, shape.shape.heads)
+    passes: dict[_Pass, list[Source]] = {}
+    for one in candidates:
+        if one.shape is None or one.vector is None:
+            continue
+        out[one.name] = Encoded(one, {}, heads=one.shape.shape.heads)
+        for tokens in settings.tokens or [one.vector.tokens]:
+            shared = _Pass(one.shape.patch, tokens, settings.precision or one.vector.precision)
+            passes.setdefault(shared, []).append(_source(one, one.shape))
+    for shared, sources in passes.items():
+        how = _how(settings, shared)
+        asked = attended if settings.tokens is None or shared.tokens == settings.tokens[0] else None
+        kept = asked if asked is not None and _fit(asked, shared.tokens, sources, settings) else None
+        for source, (vectors, stored) in zip(sources, embed(sources, index, how, with_tokens=kept), strict=True):
+            out[source.name].stores[shared.tokens] = vectors
+            attend: TokenSource | None = None
+            if stored is not None:
+                attend = StoredTokens(stored, source.dim, device)
+            elif asked is not None:
+                attend = LiveTokens(source.load, source.dim, index, how, device)
+            if attend is not None:
+                out[source.name] = replace(out[source.name], tokens=attend)
     return out
 
 
@@ -125,12 +152,10 @@ def _source(candidate: Candidate, shape: EncoderSettings) -> Source:
     return Source(candidate.name, candidate.encoder_sha256, shape.shape.dim, load, seen_as(shape))
 
 
-def _how(settings: CompareSettings, tokens: int, patch: int) -> Embedding:
+def _how(settings: CompareSettings, shared: _Pass) -> Embedding:
     runtime = settings.runtime
     return Embedding(
-        tokens=tokens,
-        patch=patch,
-        precision=settings.precision,
+        **shared._asdict(),
         cache=settings.cache,
         batch_size=runtime.batch_size,
         workers=runtime.workers,

@@ -13,6 +13,7 @@ from mae_rad.data.seeded_random import counted
 from mae_rad.embedding.vector_geometry import alignment, linear_cka, rank_me, uniformity
 from mae_rad.evaluation.comparison.differences import arm_word
 from mae_rad.evaluation.comparison.embed_candidates import Encoded
+from mae_rad.evaluation.comparison.settings import VectorChoice
 from mae_rad.evaluation.comparison.tasks import Films
 from mae_rad.evaluation.results.rows import Row
 from mae_rad.evaluation.statistics.intervals import Interval
@@ -35,7 +36,7 @@ def repeated(films: Films, rows: NDArray[np.int64], seed: int) -> tuple[NDArray[
 
 
 def geometry_rows(
-    encoders: Sequence[Encoded], films: Films, usable: NDArray[np.bool_], seed: int, *, tokens: int, pool: str
+    encoders: Sequence[Encoded], films: Films, usable: NDArray[np.bool_], seed: int, choice: VectorChoice
 ) -> list[Row]:
     """All of this of every encoder on the test films, or some thousand of them."""
     every = np.flatnonzero(usable & (films.split == "test"))
@@ -47,19 +48,20 @@ def geometry_rows(
     out, clouds = [], {}
 
     def row(encoder: Encoded, metric: str, value: float, **more: object) -> Row:
+        tokens, pool = encoder.tokens_and_pool(choice)
         return Row(
             encoder=encoder.name, method=encoder.candidate.method, arm=arm_word(encoder.candidate.arms),
             pretraining_seed=encoder.candidate.seed, task="geometry", probe="geometry", metric=metric, tokens=tokens,
-            pool=pool if encoder.own_pools else "none", interval=Interval(value, _NAN, _NAN),
+            pool=pool, interval=Interval(value, _NAN, _NAN),
             **({"n_films": len(rows), "n_patients": patients, "n_train": 0, "n_train_patients": 0} | more),  # type: ignore[arg-type]
         )  # fmt: skip
 
     for encoder in encoders:
-        x = clouds[encoder.name] = encoder.vectors(tokens, pool, rows).array().astype(np.float64)
+        x = clouds[encoder.name] = encoder.vectors(choice, rows).array().astype(np.float64)
         out.append(row(encoder, "rankme", rank_me(x), note=f"of {min(x.shape)} at most"))
         out.append(row(encoder, "uniformity", uniformity(x)))
         if len(one):
-            pair = (encoder.vectors(tokens, pool, part).array().astype(np.float64) for part in (one, again))
+            pair = (encoder.vectors(choice, part).array().astype(np.float64) for part in (one, again))
             told = f"{len(one)} pairs of films of one patient, body part and view in different studies"
             out.append(row(encoder, "alignment", alignment(*pair), note=told))
     for first, second in combinations(encoders, 2):

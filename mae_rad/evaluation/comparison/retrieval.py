@@ -18,6 +18,7 @@ from mae_rad.embedding.nearest_neighbours import nearest
 from mae_rad.embedding.standardised_rows import Scale, Standardised, scale_of
 from mae_rad.evaluation.comparison.differences import ComparedMetric
 from mae_rad.evaluation.comparison.embed_candidates import Encoded
+from mae_rad.evaluation.comparison.settings import VectorChoice
 from mae_rad.evaluation.comparison.tasks import Films, Skipped
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats
 
@@ -72,14 +73,11 @@ def measure_retrieval(
     encoders: Sequence[Encoded],
     films: Films,
     fitted: NDArray[np.int64],
-    *,
-    tokens: int,
-    pool: str,
-    pools: dict[str, str],
+    choice: VectorChoice,
 ) -> Iterator[ComparedMetric]:
     """Mean average precision and recall of every encoder; ``fitted`` are the rows that vectors are standardised on."""
     found = {
-        encoder.name: _found(question, encoder, scale_of(encoder.vectors(tokens, pool, fitted)), tokens, pool)
+        encoder.name: _found(question, encoder, scale_of(encoder.vectors(choice, fitted)), choice)
         for encoder in encoders
     }
     k = min(DEPTH, len(question.rows))
@@ -93,8 +91,7 @@ def measure_retrieval(
             task=question.name,
             probe="retrieval",
             metric=metric,
-            tokens=tokens,
-            pools=pools,
+            vectors={encoder.name: encoder.tokens_and_pool(choice) for encoder in encoders},
             patients=films.patients[question.rows[question.queries]],
             estimates={name: [mean_of(score(hits))] for name, hits in found.items()},
             notes=dict.fromkeys(found, f"{len(question.rows)} films to find among, the same for all resamples"),
@@ -123,9 +120,9 @@ def mean_of(values: Floats) -> Estimate:
     return lambda weights: np.asarray(weights @ values / weights.sum(axis=1), dtype=np.float64)
 
 
-def _found(question: RetrievalTask, encoder: Encoded, scale: Scale, tokens: int, pool: str) -> NDArray[np.bool_]:
+def _found(question: RetrievalTask, encoder: Encoded, scale: Scale, choice: VectorChoice) -> NDArray[np.bool_]:
     """[Q, k] which of the neighbours of each query are relevant."""
-    gallery = encoder.vectors(tokens, pool, question.rows)
+    gallery = encoder.vectors(choice, question.rows)
     everyone, asked = (Standardised(vectors, scale, unit=True) for vectors in (gallery, gallery.take(question.queries)))
     apart = question.apart, question.apart[question.queries]
     place = nearest(everyone, asked, min(DEPTH, len(question.rows)), apart=apart).place

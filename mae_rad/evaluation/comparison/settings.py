@@ -1,14 +1,16 @@
 """Settings of a comparison of encoders. ``runtime`` and ``tracking`` cannot change a number; everything else can."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from data_prep.settings import Folders, Settings
 from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.shard_reader import Condition
-from mae_rad.encoders.precision import Precision, fast_precision
+from mae_rad.encoders.film_pooling import FilmPool
+from mae_rad.encoders.precision import Precision
 from mae_rad.evaluation.results.rows import Arm, Method
 
 TrainedProbe = Literal["linear", "knn", "attentive"]
@@ -18,6 +20,13 @@ Sizes = Annotated[
     BeforeValidator(lambda value: [value] if isinstance(value, int) else value),
 ]
 """One T or a list of them."""
+
+
+class VectorChoice(NamedTuple):
+    """T and pooling of the vectors that are compared; None is the encoder's own."""
+
+    tokens: int | None
+    pool: FilmPool | None
 
 
 class EncoderEntry(Settings):
@@ -121,17 +130,20 @@ class CompareSettings(Settings):
     encoders: list[EncoderEntry] = Field(default=[])
     """Compared beside the runs of the command line."""
     floor_seeds: list[int] = Field(default=[0, 1, 2])
-    """One randomly initialised encoder per seed, of the shape of the first run: the floor. Empty for none."""
+    """One randomly initialised encoder per seed, of the shape, T and pooling of the first run: the floor. Empty for
+    none."""
     pixel_components: int = Field(default=64, ge=0)
     """Principal components of the raw pixels that are compared as an encoder; 0 for none."""
     matched_within: float = Field(default=0.05, gt=0, lt=1)
     """Runs whose films, or arithmetic, differ by at most this fraction are matched in them."""
-    tokens: Sizes = Field(default=[196], min_length=1)
-    """T, the sizes at which films are embedded; the first is asked everything, the others the probes alone."""
-    pools: list[Literal["cls", "mean", "cls_mean"]] = Field(default=["cls_mean", "mean", "cls"], min_length=1)
-    """Vectors of a film; the first is asked everything, the others the probes alone."""
-    precision: Precision = Field(default_factory=fast_precision)
-    """Of the forward pass; auto is bf16 where this machine is fast at it, else f32."""
+    tokens: Annotated[Sizes, Field(min_length=1)] | None = None
+    """T, the sizes at which every encoder embeds films: all analyses at the first, only the probes at the others. null
+    is the encoder's own T."""
+    pools: Annotated[list[FilmPool], Field(min_length=1)] | None = None
+    """Vectors of a film by every encoder: all analyses of the first, only the probes of the others. null is the
+    encoder's own pooling, then the others."""
+    precision: Precision | None = None
+    """Of the forward pass; null is the encoder's own, auto is bf16 where this machine is fast at it, else f32."""
     tasks: list[TaskSettings] = Field(
         default=[
             TaskSettings(column="body_part"),
@@ -176,6 +188,12 @@ class CompareSettings(Settings):
         if double:
             raise ValueError(f"two tasks are called {', '.join(double)}; give one of them another name")
         return self
+
+    @property
+    def choices(self) -> list[VectorChoice]:
+        """Which vectors of each encoder are compared; all analyses are of the first."""
+        pools: Sequence[FilmPool | None] = self.pools or (None, "cls_mean", "mean", "cls")
+        return [VectorChoice(tokens, pool) for tokens in self.tokens or (None,) for pool in pools]
 
     @property
     def cache(self) -> Path:

@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mae_rad.data.seeded_random import counted
 from mae_rad.embedding.standardised_rows import Vectors
+from mae_rad.encoders.precision import fast_device
 from mae_rad.evaluation.comparison.differences import ComparedMetric
 from mae_rad.evaluation.comparison.embed_candidates import Encoded
 from mae_rad.evaluation.comparison.label_draws import Labelled, labelled, training_places
-from mae_rad.evaluation.comparison.settings import CompareSettings
+from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 from mae_rad.evaluation.probes.attentive import AttentiveTask, attentive_scores
 from mae_rad.evaluation.probes.linear_and_knn import (
@@ -72,15 +72,14 @@ def ask_vectors(
     one: ProbePlan,
     encoders: Sequence[Encoded],
     probe: str,
-    tokens: int,
-    pool: str,
+    choice: VectorChoice,
     fraction: float,
     told: Callable[[str], None],
 ) -> Answers:
     """Linear probe or nearest neighbours on the vectors of every encoder; ``told`` hears of each that is done."""
     task, answers = one.task, {}
     for encoder in encoders:
-        vectors = encoder.vectors(tokens, pool, task.rows)
+        vectors = encoder.vectors(choice, task.rows)
 
         def part(places: NDArray[np.int64], vectors: Vectors = vectors) -> Part:
             return Part(vectors.take(places), task.y[places], task.patients[places])
@@ -99,7 +98,7 @@ def ask_tokens(
     plans: Sequence[ProbePlan], encoders: Sequence[Encoded], fraction: float, seed: int, told: Callable[[str], None]
 ) -> dict[str, dict[str, list[Probed]]]:
     """The attentive probe on the patch tokens of every encoder that has them; task → encoder → draws."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = fast_device()
     out: dict[str, dict[str, list[Probed]]] = {one.task.name: {} for one in plans}
     for encoder in encoders:
         if encoder.tokens is None:
@@ -146,8 +145,8 @@ def measure(
     answers: Answers,
     *,
     probe: str,
-    tokens: int,
-    pools: Mapping[str, str],
+    vectors: Mapping[str, tuple[int, str]],
+    choice: int,
     fraction: float,
     subsets: Mapping[str, NDArray[np.bool_]],
 ) -> Iterator[ComparedMetric]:
@@ -168,8 +167,8 @@ def measure(
                 task=task.name,
                 probe=probe,
                 metric=metric,
-                tokens=tokens,
-                pools=pools,
+                vectors=vectors,
+                choice=choice,
                 patients=patients[kept],
                 estimates={name: [one_draw[metric] for one_draw in each] for name, each in functions.items()},
                 notes={name: _note([probed.note for probed in said]) for name, said in answers.items()},

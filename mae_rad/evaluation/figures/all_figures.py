@@ -61,7 +61,7 @@ def draw_embeddings(stage: ComparisonInputs, folder: Path, *, min_patients: int)
         return []
     shown = [encoder for encoder in stage.encoders if encoder.candidate.method != "random"]
     shown += [encoder for encoder in stage.encoders if encoder.candidate.method == "random"][:1]
-    matrices = {encoder.name: encoder.vectors(*stage.first, test) for encoder in shown}
+    matrices = {encoder.name: encoder.vectors(stage.first, test) for encoder in shown}
     arrays = {name: vectors.array() for name, vectors in matrices.items()}
     paths = []
     for name, values in _colourings(stage).items():

@@ -113,7 +113,7 @@ class Reading:
         return {name: [row for row in rows if row.subset == name] for name in _distinct(row.subset for row in rows)}
 
     def sizes(self, task: str, probe: str) -> dict[int, list[Row]]:
-        """T → values of the main metric, one per encoder; only where several T were asked."""
+        """T → values of the main metric, one per encoder; only where one encoder was asked at several T."""
         rows = [
             row
             for row in self._main_rows(task, probe)
@@ -121,7 +121,8 @@ class Reading:
         ]
         rows = _first(rows, lambda row: (row.tokens, row.encoder))
         sizes = sorted({row.tokens for row in rows})
-        return {tokens: [row for row in rows if row.tokens == tokens] for tokens in sizes} if len(sizes) > 1 else {}
+        several = len(rows) > len({row.encoder for row in rows})
+        return {tokens: [row for row in rows if row.tokens == tokens] for tokens in sizes} if several else {}
 
     def shortcuts(self) -> tuple[list[Row], list[Row]]:
         """How well each shortcut can be read, and what is left of each task within one value of it."""

@@ -76,7 +76,8 @@ encoder           a run by its name; or, of several runs of one method and arm, 
 arm               sample_matched, compute_matched, both or none; of a difference, the arm in which it is taken
 subset            all; "body_part=HAND": test films of that value; "object_size=…": positive films whose object has
                   that size, against all negative ones; "within manufacturer": pairs of films of one manufacturer alone
-tokens, pool      T, and cls, mean, cls_mean or attentive; encoders that have but one vector say "none"
+tokens, pool      of the vectors of ``encoder``: T, and cls, mean, cls_mean or attentive; encoders that have but one
+                  vector say "none". Where those of the reference are others, ``note`` states them
 label_fraction    of the training patients whose labels were used
 probe_seed        which draw of them; null is the mean over all draws
 probe             geometry, clustering and retrieval need no labels of training films (n_train is 0)
@@ -114,6 +115,8 @@ class Row:
     minimum_detectable_difference: float | None = None
     freedom: float = math.inf
     """Degrees of freedom of the difference; not in the table."""
+    choice: int = 0
+    """Place of its vectors among those that the settings choose; not in the table."""
     verdict: Verdict = ""
     n_films: int
     n_patients: int

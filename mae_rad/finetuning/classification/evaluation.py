@@ -162,7 +162,7 @@ def _draw(
                 index,
                 own,
                 title=title,
-                tokens=settings.film.tokens,
+                tokens=settings.tokens,
                 patch=settings.backbone.patch,
             )
             sheet.save(folder / f"films-{re.sub(r'[^a-z0-9]+', '-', label.lower())}.png")

@@ -106,7 +106,7 @@ def conclude_boxes(
         split=last,
         repetitions=repetitions,
     )
-    view = FilmView(index, settings.film.tokens, settings.backbone.patch)
+    view = FilmView(index, settings.tokens, settings.backbone.patch)
     for title, label in shown.items():
         threshold = points.get(_name(SHOWN_AT), {}).get(title, 1.0)
         draw_gallery(f"{title}, {last} films", title, label.rows, label.films, threshold, view, folder)

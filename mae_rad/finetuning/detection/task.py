@@ -147,7 +147,7 @@ class Detection(Task[FilmBoxes]):
         if row not in self._frames:
             film = self.index.film(row)
             sized = whole_film_frame(film, SIZE_TOKENS, SIZE_PATCH)
-            self._frames[row] = whole_film_frame(film, self.settings.film.tokens, self._patch), sized.magnification
+            self._frames[row] = whole_film_frame(film, self.settings.tokens, self._patch), sized.magnification
         frame, unit = self._frames[row]
         corners = frame.to_source(found.corners.double().numpy())
         return Mapped(corners, found.scores.double().numpy(), found.labels.numpy(), unit)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mae_rad.data.film_order import Order
 from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.encoders.film_pooling import pool_film
 from mae_rad.encoders.vit import Features
 from mae_rad.finetuning.task.labelled_films import LabelledBatch, Target, Targets
 from mae_rad.heads.interface import Head
@@ -32,7 +33,7 @@ def bytes_to_keep(films: int, head: Head, *, dim: int, tokens: int) -> float:
 
 def encode(rows: Sequence[int], features: Features, *, summary: bool) -> Kept:
     """Features of films apart; as a summary, the mean of the tokens stands for them."""
-    tokens = features.tokens.mean(dim=1, keepdim=True) if summary else features.tokens
+    tokens = pool_film("mean", features.tokens, features.cls)[:, None] if summary else features.tokens
     parts = (part.float().cpu().clone() for part in (tokens, features.pooled, features.cls))
     return {row: Features(*film) for row, *film in zip(rows, *parts, strict=True)}
 

@@ -1,15 +1,18 @@
 """Settings of finetuning. ``runtime`` cannot change a result; everything else can, and is fixed then."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from data_prep.settings import Settings
 from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.augmentation import Augmentation
+from mae_rad.data.patch_layout import REFERENCE_TOKENS
 from mae_rad.encoders.resnet import ResNetSettings
 from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.heads import TaskSettings
+from mae_rad.training.run_folder import unfinished_settings
 from mae_rad.training.settings import DataSettings, RuntimeSettings, TrainingSettings
 
 
@@ -28,8 +31,8 @@ class LabelledDataSettings(DataSettings):
 class FilmSettings(Augmentation):
     """How a film is shown: always the whole of it."""
 
-    tokens: int = Field(default=196, ge=16)
-    """T, patches that the content of a film is scaled to."""
+    tokens: int | None = Field(default=None, ge=16)
+    """T, patches that the content of a film is scaled to; null is that of start_from, and 196 from scratch."""
     scale: float = Field(default=0.0, ge=0, le=1)
     """How much larger or smaller films are shown in training, as a share of their sides: by a factor from
     1 / (1 + scale) to 1 + scale. What is on them then falls elsewhere on the grid of patches, too."""
@@ -123,3 +126,26 @@ class FinetuneSettings(TrainingSettings):
         backbone = self.resnet or self.encoder
         assert backbone is not None  # or these settings would have been refused
         return backbone
+
+    @property
+    def tokens(self) -> int:
+        """T of the films; only of settings that :func:`with_encoder` has filled in."""
+        assert self.film.tokens is not None
+        return self.film.tokens
+
+
+def with_encoder(settings: FinetuneSettings, start: EncoderCard | None) -> FinetuneSettings:
+    """Fill in what the settings leave to the encoder: its shape and its T.
+
+    A run that is resumed keeps its T: one of an earlier release had 196 where none was given, whatever the encoder.
+
+    Args:
+        settings: of the run.
+        start: card of the encoder of ``start_from``; None without one.
+    """
+    encoder = settings.encoder or (start.encoder if start else None)
+    film: Any = unfinished_settings(settings.runtime.run_dir).get("film")
+    recorded = film.get("tokens") if isinstance(film, dict) else None
+    default = start.preprocessing.tokens if start else REFERENCE_TOKENS
+    tokens = settings.film.tokens or recorded or default
+    return settings.model_copy(update={"encoder": encoder, "film": settings.film.model_copy(update={"tokens": tokens})})

@@ -25,6 +25,7 @@ from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.seeded_random import counted
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
+from mae_rad.encoders.precision import fast_device
 from mae_rad.encoders.vit import ViT
 from mae_rad.evaluation.statistics.intervals import bootstrap, interval
 from mae_rad.explain.attention_rollout import attention_rollout, token_weights
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=400)
     parser.add_argument("--margin", type=int, default=1)
     given = parser.parse_args()
-    predictor = load_predictor(given.model).to("cuda" if torch.cuda.is_available() else "cpu")
+    predictor = load_predictor(given.model).to(fast_device())
     played = _play_all(predictor, given.shards, given.split, given.films, given.margin)
     print(f"T = {predictor.card.tokens}, margin {given.margin}; share of films whose highest patch touches a box")
     for (label, kind, films), results in played.items():

@@ -94,13 +94,13 @@ def test_an_interrupted_embedding_goes_on_where_it_was(tmp_path, index, monkeypa
         seen.append(0)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return forward(*arguments)
+        return film_features(*arguments)
 
-    forward = embedding.forward
-    monkeypatch.setattr(embedding, "forward", interrupted)
+    film_features = embedding.film_features
+    monkeypatch.setattr(embedding, "film_features", interrupted)
     with pytest.raises(KeyboardInterrupt):
         embed(sources(1), index, how(tmp_path / "cut"))
-    monkeypatch.setattr(embedding, "forward", lambda *arguments: seen.append(1) or forward(*arguments))
+    monkeypatch.setattr(embedding, "film_features", lambda *arguments: seen.append(1) or film_features(*arguments))
     (store, _), = embed(sources(1), index, how(tmp_path / "cut"))  # fmt: skip
     assert 0 < seen.count(1) < 5
     np.testing.assert_allclose(store.vectors("cls_mean"), whole.vectors("cls_mean"), atol=1e-6)

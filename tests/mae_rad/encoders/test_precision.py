@@ -3,7 +3,7 @@ import torch
 from pydantic import ValidationError
 
 from data_prep.settings import Settings
-from mae_rad.encoders.precision import Precision, fast_precision
+from mae_rad.encoders.precision import Precision, fast_device, fast_precision
 
 
 class _Settings(Settings):
@@ -30,6 +30,14 @@ def test_auto_is_bf16_only_where_the_processor_has_instructions_for_it(
 def test_a_gpu_trains_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert fast_precision() == "bf16"
+
+
+def test_processes_share_the_gpus_and_take_the_cpu_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [str(fast_device(process)) for process in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert str(fast_device(3)) == "cpu"
 
 
 def test_what_is_given_stays_and_what_does_not_exist_is_refused() -> None:

@@ -23,6 +23,7 @@ from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.comparison.tasks import Films
 from mae_rad.evaluation.load_inputs import prepare
 from mae_rad.evaluation.report.verdict_sentences import NOT_MEASURED
+from mae_rad.evaluation.results.queries import Reading
 from mae_rad.evaluation.results.rows import COMPARISON_SCHEMA, FLOOR
 from mae_rad.export.encoder_folder import save_encoder
 from tests.builders.film_tables import film, write_public
@@ -262,6 +263,38 @@ def test_repeated_pretrainings_are_compared_as_one(public, runs, tmp_path):
     assert each["MAE"] == pytest.approx((each["mae"] + each["mae-b"]) / 2)
     assert row.difference.value == pytest.approx(each["MAE"] - each["SimCLR"])
     assert not pick(rows, encoder="mae", reference="simclr")
+
+
+def test_the_own_vector_of_every_encoder_is_asked_first_then_its_others(public, runs, tmp_path):
+    other = TINY.model_copy(update={"pool": "cls"})
+    made = {"tokens": 64, "precision": "f32", "provenance": {"objective": "simclr", "steps": 7}}
+    save_encoder(build_encoder(other), other, tmp_path / "cls" / "encoder", **made)
+    quick = ["probes=[linear]", "label_fractions=[1.0]", "further=[geometry]"]
+    _, rows, _ = compared(public, [runs[0], tmp_path / "cls"], *quick)
+    shown = {"task": "fracture", "probe": "linear", "metric": "auroc", "subset": "all"}
+    values = [(row.encoder, row.tokens, row.pool) for row in pick(rows, reference=None, **shown)]
+    assert values == [
+        ("mae", 196, "mean"), ("cls", 64, "cls"), (FLOOR, 196, "mean"),
+        ("mae", 196, "cls_mean"), ("cls", 64, "cls_mean"), (FLOOR, 196, "cls_mean"),
+        ("cls", 64, "mean"),
+        ("mae", 196, "cls"), (FLOOR, 196, "cls"),
+    ]  # fmt: skip
+    first, both = pick(rows, encoder="mae", reference="cls", **shown)
+    assert (first.pool, both.pool) == ("mean", "cls_mean")
+    assert "against vectors of T 64, cls" in first.note
+    assert "against vectors" not in one(rows, encoder="mae", reference=FLOOR, pool="mean", **shown).note
+    assert {(row.encoder, row.tokens, row.pool) for row in pick(rows, metric="rankme")} == set(values[:3])
+    assert Reading(rows).sizes("fracture", "linear") == {}  # each encoder at one T: no curve over T
+
+
+def test_a_t_and_pool_that_are_given_hold_for_all(public, runs, tmp_path):
+    other = TINY.model_copy(update={"pool": "cls"})
+    save_encoder(build_encoder(other), other, tmp_path / "cls" / "encoder", tokens=64, provenance={"steps": 7})
+    _, rows, _ = compared(public, [runs[0], tmp_path / "cls"], "tokens=[36, 100]", *QUICK)
+    values = pick(rows, task="fracture", metric="auroc", subset="all", reference=None)
+    assert {(row.tokens, row.pool) for row in values} == {(36, "mean"), (100, "mean")}
+    assert list(Reading(rows).sizes("fracture", "linear")) == [36, 100]
+    assert not [row.note for row in rows if "against vectors" in row.note]
 
 
 def test_foreign_vectors_are_compared_on_the_films_they_have(public, runs, tmp_path):

@@ -42,7 +42,7 @@ def measured(positive, negative):
     y = np.arange(positive + negative) < positive
     perfect = [lambda weights: auroc(y, y.astype(float), weights)]
     return ComparedMetric(
-        task="t", probe="linear", metric="auroc", tokens=196, pools={"a": "mean", "b": "mean"},
+        task="t", probe="linear", metric="auroc", vectors={"a": (196, "mean"), "b": (196, "mean")},
         patients=np.arange(len(y)), estimates={"a": perfect, "b": perfect}, notes={}, least=positive,
     )  # fmt: skip
 
