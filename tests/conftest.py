@@ -22,7 +22,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    left = [report.nodeid for report in terminalreporter.stats.get("skipped", ()) if OUT_OF_TIME in str(report.longrepr)]
+    skipped = terminalreporter.stats.get("skipped", ())
+    left = [report.nodeid for report in skipped if OUT_OF_TIME in str(report.longrepr)]
     if left:
         terminalreporter.section(f"{len(left)} tests did not run: {OUT_OF_TIME}")
         for name in left:
