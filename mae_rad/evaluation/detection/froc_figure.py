@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from data_prep.statistics.patient_bootstrap import LEVEL, resamples
 from mae_rad.evaluation.detection.froc import RATES, rank_centres, sensitivities
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
-from mae_rad.evaluation.statistics.intervals import LEVEL, resamples
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _CURVE = np.geomspace(1 / 16, 16, 97)
