@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.box_frames import Boxes, whole_film_frame
 from mae_rad.data.display_augmentation import WHITE, varied_table
 from mae_rad.data.film import Film
@@ -100,7 +101,7 @@ def _block(one: Example, index: ShardIndex, boxes: pa.Table, tokens: int, patch:
     except FilmUnreadableError:
         return None
     own = boxes.filter(pc.equal(boxes.column("key"), index.key(one.row)))
-    corners = np.stack([own.column(name).to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], axis=1)
+    corners = np.stack([own.column(name).to_numpy() for name in EDGES], axis=1)
     picture = film_picture(film, tokens, patch, corners.astype(np.float64))
     width = max(picture.shape[1], int(_FONT.getlength(one.caption)) + 1)
     block = Image.new("RGB", (width, picture.shape[0] + _LINE), "black")
