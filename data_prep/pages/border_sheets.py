@@ -25,9 +25,9 @@ from PIL import Image
 from data_prep.errors import ShardFormatError
 from data_prep.pages.contact_sheet import (
     FRAME,
-    Block,
     LegendEntry,
     Pixels,
+    SheetBlock,
     Shelves,
     contact_sheet,
     fitted_size,
@@ -196,8 +196,8 @@ def _sheet(films: Sequence[_Film], title: str) -> Image.Image:
     return contact_sheet(lines, title, legend, per_shelf=2, cell=_WIDTH)
 
 
-def _blocks(strips: Sequence[Pixels]) -> list[Block]:
-    return [Block(strip, border=FRAME) for strip in strips]
+def _blocks(strips: Sequence[Pixels]) -> list[SheetBlock]:
+    return [SheetBlock(strip, border=FRAME) for strip in strips]
 
 
 def _overlaid(films: Sequence[_Film]) -> tuple[Pixels, ...]:

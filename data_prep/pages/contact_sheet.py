@@ -37,7 +37,7 @@ class Caption(NamedTuple):
     colour: Colour = FAINT
 
 
-class Block(NamedTuple):
+class SheetBlock(NamedTuple):
     """One picture of a sheet.
 
     Attributes:
@@ -56,7 +56,7 @@ class Block(NamedTuple):
 class Shelves(NamedTuple):
     """Blocks in reading order, below a heading of their own."""
 
-    blocks: Sequence[Block]
+    blocks: Sequence[SheetBlock]
     heading: str = ""
 
 
@@ -117,7 +117,7 @@ def stacked(rows: Sequence[Image.Image], *, gap: int = GAP, margin: int = 0) -> 
     return page
 
 
-def side_by_side(blocks: Sequence[Block], *, max_aspect: float = 2.0) -> Image.Image:
+def side_by_side(blocks: Sequence[SheetBlock], *, max_aspect: float = 2.0) -> Image.Image:
     """Blocks that belong together, as one picture: in one row, or one below the other where they are wide.
 
     Args:
@@ -229,7 +229,7 @@ def _legend_entry(entry: LegendEntry, width: int) -> Image.Image:
 class _Cell:
     """A block with its texts wrapped: title, framed image and captions, one above the other."""
 
-    def __init__(self, block: Block, least: int) -> None:
+    def __init__(self, block: SheetBlock, least: int) -> None:
         rows, columns = block.image.shape[:2]
         edge = _BORDER if block.border else 0
         texts = [*([block.title] if block.title else []), *block.captions]

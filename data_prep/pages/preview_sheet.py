@@ -15,10 +15,10 @@ from data_prep.errors import ShardFormatError
 from data_prep.pages.box_overlay import colours_of, draw_boxes, read_boxes
 from data_prep.pages.contact_sheet import (
     INK,
-    Block,
     Caption,
     Colour,
     LegendEntry,
+    SheetBlock,
     Shelves,
     contact_sheet,
     grey_pixels,
@@ -81,7 +81,7 @@ def _drawn(index: pa.Table, films: int) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["body_part"] or "~", row["view"] or "~"))
 
 
-def _block(public: Path, row: dict[str, Any], boxes: list[dict[str, Any]], colours: dict[str, Colour]) -> Block:
+def _block(public: Path, row: dict[str, Any], boxes: list[dict[str, Any]], colours: dict[str, Colour]) -> SheetBlock:
     """The film as it is displayed, with the outline of its content and with boxes."""
     values, sidecar = read_displayed_film(public, row, FILM_SIDE)
     colour = cv2.cvtColor(grey_pixels(values), cv2.COLOR_GRAY2RGB)
@@ -89,7 +89,7 @@ def _block(public: Path, row: dict[str, Any], boxes: list[dict[str, Any]], colou
     picture = Image.fromarray(colour if mask.all() else _outlined(colour, mask))
     draw_boxes(picture, boxes, (row["source_rows"], row["source_columns"]), colours)
     what, how = _caption(row)
-    return Block(np.asarray(picture), captions=[Caption(what, INK), Caption(how)])
+    return SheetBlock(np.asarray(picture), captions=[Caption(what, INK), Caption(how)])
 
 
 def _outlined(colour: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -20,10 +20,10 @@ from data_prep.pages.contact_sheet import (
     PALETTE,
     PAPER,
     TITLE_FONT,
-    Block,
     Caption,
     Colour,
     Pixels,
+    SheetBlock,
     grey_pixels,
     heat_pixels,
     scale_film,
@@ -71,8 +71,8 @@ def draw_overlay(
     film = shown(stream, sidecar)
     colours = _colours(record)
     first = _with_boxes(film, _drawn(record), (sidecar.source_rows, sidecar.source_columns), colours)
-    panels = [Block(np.asarray(first), Caption("film") if maps else None)]
-    panels += [Block(heated(film, one.values), Caption(one.title)) for one in maps]
+    panels = [SheetBlock(np.asarray(first), Caption("film") if maps else None)]
+    panels += [SheetBlock(heated(film, one.values), Caption(one.title)) for one in maps]
     pictures = side_by_side(panels)
     scale = _scale_bar(sidecar, film.shape[0])
     table = _table(record, points, colours)

@@ -9,10 +9,10 @@ from PIL import Image
 
 from data_prep.pages.contact_sheet import (
     ACCENT,
-    Block,
     Caption,
     LegendEntry,
     Pixels,
+    SheetBlock,
     Shelves,
     contact_sheet,
     grey_pixels,
@@ -25,7 +25,7 @@ WHITE = 65535
 LARGEST_ERROR = 0.25
 """Absolute error, as a fraction of the display range, that the error map shows brightest."""
 
-PANELS = ("film", "visible to the encoder", "reconstruction", "error")
+PANELS = ("film", "visible patches", "reconstruction", "error")
 
 _HIDDEN = np.array((24, 40, 72), np.uint8)
 """Blue, so that a hidden patch is not taken for a grey one."""
@@ -97,11 +97,11 @@ def _rgb(values: NDArray[Any]) -> Pixels:
     return np.repeat(grey_pixels(values)[..., None], 3, axis=-1)
 
 
-def _block(film: Reconstruction, zoom: float) -> Block:
+def _block(film: Reconstruction, zoom: float) -> SheetBlock:
     """The panels of one film below its caption."""
     caption = f"{film.caption}: {film.seen.sum()} of {film.seen.size} patches visible, {film.predicted.sum()} predicted"
-    named = [Block(panel, Caption(name)) for name, panel in zip(PANELS, panels(film, zoom), strict=True)]
-    return Block(np.asarray(side_by_side(named)), Caption(caption, ACCENT))
+    named = [SheetBlock(panel, Caption(name)) for name, panel in zip(PANELS, panels(film, zoom), strict=True)]
+    return SheetBlock(np.asarray(side_by_side(named)), Caption(caption, ACCENT))
 
 
 def _legend(contrast_given: bool) -> list[LegendEntry]:

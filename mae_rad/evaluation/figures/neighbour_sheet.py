@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from data_prep.pages.contact_sheet import (
     INK,
     PALETTE,
-    Block,
     Caption,
     Colour,
     LegendEntry,
+    SheetBlock,
     Shelves,
     contact_sheet,
     fitted_size,
@@ -80,6 +80,6 @@ def sample_rows(captions: Sequence[str], rows: NDArray[np.int64], count: int = Q
     return sorted(order, key=lambda row: turn[row])[:count]
 
 
-def _block(values: NDArray[np.uint16], caption: str, note: str, colour: Colour) -> Block:
+def _block(values: NDArray[np.uint16], caption: str, note: str, colour: Colour) -> SheetBlock:
     picture = grey_pixels(scale_film(values, fitted_size(values.shape, (_SIDE, _SIDE))))
-    return Block(picture, captions=[Caption(caption, colour), Caption(note)], border=colour)
+    return SheetBlock(picture, captions=[Caption(caption, colour), Caption(note)], border=colour)

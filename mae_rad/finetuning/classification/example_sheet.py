@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from data_prep.pages.contact_sheet import (
-    Block,
     Caption,
     LegendEntry,
     Pixels,
+    SheetBlock,
     Shelves,
     contact_sheet,
     fitted_size,
@@ -93,7 +93,7 @@ def film_picture(film: Film, tokens: int, patch: int, boxes: Boxes) -> Pixels:
     return picture
 
 
-def _block(one: Example, index: ShardIndex, boxes: pa.Table, tokens: int, patch: int) -> Block | None:
+def _block(one: Example, index: ShardIndex, boxes: pa.Table, tokens: int, patch: int) -> SheetBlock | None:
     try:
         film = index.film(one.row)
     except FilmUnreadableError:
@@ -101,7 +101,7 @@ def _block(one: Example, index: ShardIndex, boxes: pa.Table, tokens: int, patch:
     own = boxes.filter(pc.equal(boxes.column("key"), index.key(one.row)))
     corners = np.stack([own.column(name).to_numpy() for name in EDGES], axis=1)
     picture = film_picture(film, tokens, patch, corners.astype(np.float64))
-    return Block(picture, captions=[Caption(one.caption)])
+    return SheetBlock(picture, captions=[Caption(one.caption)])
 
 
 def _caption(index: ShardIndex, asked: LabelScores, place: int, probability: Floats) -> str:

@@ -12,9 +12,11 @@ from data_prep.pages.contact_sheet import (
     ACCENT,
     FONT,
     INNER_GAP,
-    Block,
+    LINE,
+    PAPER,
     Caption,
     LegendEntry,
+    SheetBlock,
     Shelves,
     contact_sheet,
     fitted_size,
@@ -67,7 +69,7 @@ def box_sheet(films: Sequence[FilmWithBoxes], heading: str) -> Image.Image:
     return contact_sheet([Shelves([_block(film) for film in films])], heading, _LEGEND)
 
 
-def _block(film: FilmWithBoxes) -> Block:
+def _block(film: FilmWithBoxes) -> SheetBlock:
     """The film, and columns of close-ups beside it that are about as tall."""
     scale = min(_TALL / max(film.image.shape), 2.0)
     whole = _drawn(film, (0, 0, *film.image.shape[::-1]), scale, margin=2)
@@ -78,8 +80,8 @@ def _block(film: FilmWithBoxes) -> Block:
     missed, false = int((~film.found).sum()), int((~film.right).sum())
     caption = f"{film.caption}: {film.found.sum()} of {len(film.true)} found, {false} false"
     colour = WRONG if missed or false else ACCENT
-    parts = [Block(np.asarray(picture)) for picture in pictures]
-    return Block(np.asarray(side_by_side(parts, max_aspect=np.inf)), Caption(caption, colour))
+    parts = [SheetBlock(np.asarray(picture)) for picture in pictures]
+    return SheetBlock(np.asarray(side_by_side(parts, max_aspect=np.inf)), Caption(caption, colour))
 
 
 def _close_ups(film: FilmWithBoxes) -> list[tuple[float, float, float, float]]:
@@ -94,7 +96,14 @@ def _close_ups(film: FilmWithBoxes) -> list[tuple[float, float, float, float]]:
 
 
 def _drawn(film: FilmWithBoxes, part: tuple[float, float, float, float], scale: float, margin: int) -> Image.Image:
-    """A part of the film, enlarged, with its boxes; ``margin`` pixels around each, so that it stays to be seen."""
+    """A part of the film with its boxes.
+
+    Args:
+        film: in its pixels.
+        part: (left, top, width, height); a part other than the whole film may reach beyond it.
+        scale: pixels of the picture per pixel of the film.
+        margin: pixels of the picture between a box and what it surrounds, which stays visible.
+    """
     left, top, width, height = part
     grey = grey_pixels(film.image)
     if part == (0, 0, *film.image.shape[::-1]):
@@ -119,6 +128,7 @@ def _drawn(film: FilmWithBoxes, part: tuple[float, float, float, float], scale: 
             outline=colour,
             width=1 if colour == TRUE else 2,
         )
-        if text:
-            pen.text((corners[0] - margin, corners[3] + margin + 1), text, fill=colour, font=FONT)
+        if text and corners[1] < picture.height:
+            place = float(corners[0]) - margin, min(float(corners[3]) + margin + 1, picture.height - LINE)
+            pen.text(place, text, fill=colour, font=FONT, stroke_width=2, stroke_fill=PAPER)
     return picture

@@ -12,10 +12,10 @@ from data_prep.pages.contact_sheet import (
     INK,
     MAX_WIDTH,
     PAPER,
-    Block,
     Caption,
     Colour,
     LegendEntry,
+    SheetBlock,
     Shelves,
     contact_sheet,
     draw_legend,
@@ -45,7 +45,9 @@ def test_pictures_of_every_shape_are_whole_and_captions_of_a_shelf_begin_on_one_
     shapes = [(200, 30), (40, 300), (120, 120), (200, 200)] * 6
     colours = [(200, number, 7) for number in range(len(shapes))]
     blocks = [
-        Block(picture(*shape, colour), captions=[Caption(f"film {number} with a caption that is rather long", INK)])
+        SheetBlock(
+            picture(*shape, colour), captions=[Caption(f"film {number} with a caption that is rather long", INK)]
+        )
         for number, (shape, colour) in enumerate(zip(shapes, colours, strict=True))
     ]
     page = contact_sheet([Shelves(blocks)], "heading", per_shelf=6)
@@ -60,7 +62,7 @@ def test_pictures_of_every_shape_are_whole_and_captions_of_a_shelf_begin_on_one_
 def test_blocks_of_several_shelves_are_aligned_in_columns() -> None:
     colours = [(9, number, 200) for number in range(8)]
     blocks = [
-        Block(picture(50, 20 + 10 * (number % 3), colour), border=INK if number % 2 else None)
+        SheetBlock(picture(50, 20 + 10 * (number % 3), colour), border=INK if number % 2 else None)
         for number, colour in enumerate(colours)
     ]
     page = contact_sheet([Shelves(blocks[:4], "first"), Shelves(blocks[4:], "second")], "", per_shelf=4, cell=60)
@@ -71,7 +73,7 @@ def test_blocks_of_several_shelves_are_aligned_in_columns() -> None:
 def test_no_text_is_cut_off() -> None:
     text = "a_label_without_any_space_" * 12 + " and words"
     page = contact_sheet(
-        [Shelves([Block(picture(30, 30, (1, 2, 3)), Caption(text), [Caption(text)])], text)],
+        [Shelves([SheetBlock(picture(30, 30, (1, 2, 3)), Caption(text), [Caption(text)])], text)],
         text,
         [LegendEntry(text, mark=outline_mark(INK)), LegendEntry("short"), LegendEntry(text)],
     )
@@ -94,7 +96,7 @@ def test_every_entry_of_a_legend_has_its_place() -> None:
 
 def test_panels_are_one_below_the_other_where_they_are_wide() -> None:
     upright, wide = (
-        side_by_side([Block(picture(*shape, (number, 255, 0)), Caption("panel")) for number in range(3)])
+        side_by_side([SheetBlock(picture(*shape, (number, 255, 0)), Caption("panel")) for number in range(3)])
         for shape in ((300, 100), (100, 300))
     )
     assert upright.width > 300 and upright.height < 400
