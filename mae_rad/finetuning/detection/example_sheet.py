@@ -129,6 +129,6 @@ def _drawn(film: FilmWithBoxes, part: tuple[float, float, float, float], scale: 
             width=1 if colour == TRUE else 2,
         )
         if text and corners[1] < picture.height:
-            place = float(corners[0]) - margin, min(float(corners[3]) + margin + 1, picture.height - LINE)
-            pen.text(place, text, fill=colour, font=FONT, stroke_width=2, stroke_fill=PAPER)
+            corner = float(corners[0]) - margin, min(float(corners[3]) + margin + 1, picture.height - LINE)
+            pen.text(corner, text, fill=colour, font=FONT, stroke_width=2, stroke_fill=PAPER)
     return picture
