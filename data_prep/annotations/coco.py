@@ -15,8 +15,9 @@ from typing import Any
 
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import Drawn, GivenSplit, Told, Where, split_of_path
-from data_prep.annotations.upright_boxes import Box, around, too_short
+from data_prep.annotations.upright_boxes import around, too_short
 from data_prep.errors import ArchiveError
+from data_prep.shard_format.boxes import Box
 
 _PARTS = ("images", "annotations", "categories")
 _MOST_FILES = 64

@@ -9,8 +9,8 @@ from data_prep.annotations.csv_table import csv_table
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import Label, Told, Value, Where
 from data_prep.annotations.settings import FACTS, ColumnSettings
-from data_prep.annotations.upright_boxes import Box
 from data_prep.errors import SettingsError
+from data_prep.shard_format.boxes import Box
 
 VALUE_WORDS: dict[str, Value | None] = {
     **dict.fromkeys(("1", "1.0", "yes", "y", "true", "present", "positive"), "present"),

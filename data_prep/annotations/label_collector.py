@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
 from data_prep.annotations.settings import DrawingSettings
-from data_prep.annotations.upright_boxes import Box, Frame, frame_of, inside, upright_box
+from data_prep.annotations.upright_boxes import Frame, frame_of, inside, upright_box
 from data_prep.deidentify.vocabulary import normalise
 from data_prep.errors import ArchiveError
+from data_prep.shard_format.boxes import Box
 
 Value = Literal["present", "absent", "uncertain"]
 Source = Literal["expert", "report", "metadata"]

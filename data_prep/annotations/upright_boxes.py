@@ -1,20 +1,12 @@
 """Boxes of public sets → pixels of the film as it is sharded: upright, right and lower end exclusive."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from data_prep.annotations.film_lookup import ListedFilm
+from data_prep.shard_format.boxes import Box
 
 Frame = Literal["upright", "stored"]
-
-
-class Box(NamedTuple):
-    """Edges in pixels from the upper left corner of the raster; a pixel reaches from its number to the next one."""
-
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
 
 
 def frame_of(film: ListedFilm, size: tuple[int, int] | None, frame: Frame) -> Frame | None:

@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 
 from data_prep.annotations.csv_table import csv_rows
 from data_prep.annotations.label_collector import Drawn, Told, Where, split_of_path
-from data_prep.annotations.upright_boxes import Box, around, too_short
+from data_prep.annotations.upright_boxes import around, too_short
+from data_prep.shard_format.boxes import Box
 
 _LISTS = ("ImageSets", "Main")
 _ANNOTATIONS = "Annotations"

@@ -17,8 +17,9 @@ import yaml
 
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import Drawn, Told, Where, split_of_path
-from data_prep.annotations.upright_boxes import Box, around, too_short
+from data_prep.annotations.upright_boxes import around, too_short
 from data_prep.errors import ArchiveError
+from data_prep.shard_format.boxes import Box
 
 _LABELS, _IMAGES = "labels", "images"
 _SIDES = 4

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data_prep.dataset_report.census import MIN_PATIENTS, codes_of
 from data_prep.dataset_report.svg_charts import Band
 from data_prep.errors import ShardFormatError
-from data_prep.pages.film_thumbnail import shown_film
+from data_prep.pages.film_thumbnail import read_displayed_film
 from data_prep.shard_format.content_mask_bits import unpack_mask
 
 SEED = 0
@@ -91,7 +91,7 @@ def pictures(public: Path, index: pa.Table, rows: Sequence[int]) -> list[Picture
 
 def _picture(public: Path, row: dict[str, object]) -> Picture:
     try:
-        shown, _ = shown_film(public, row, SIDE)
+        shown, _ = read_displayed_film(public, row, SIDE)
     except (OSError, ValueError):
         raise ShardFormatError(f"{row['shard']} is damaged; run: python -m data_prep verify {public}") from None
     done, jpeg = cv2.imencode(".jpg", (shown >> 8).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
@@ -125,7 +125,7 @@ def brightness(public: Path, index: pa.Table) -> Band | None:
 def _shares(public: Path, row: dict[str, object]) -> NDArray[np.float64]:
     """[_BINS] percent of the content's pixels at each brightness."""
     try:
-        shown, sidecar = shown_film(public, row, SIDE)
+        shown, sidecar = read_displayed_film(public, row, SIDE)
     except (OSError, ValueError):
         raise ShardFormatError(f"{row['shard']} is damaged; run: python -m data_prep verify {public}") from None
     cells = unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns).astype(np.uint8)

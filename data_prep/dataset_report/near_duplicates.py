@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data_prep.dataset_report.census import codes_of
 from data_prep.dataset_report.hash_pairs import look_alikes
-from data_prep.pages.film_thumbnail import shown_film
+from data_prep.pages.film_thumbnail import read_displayed_film
 
 HASH = "perceptual_hash"
 """Column of the index; a folder of an earlier release lacks it."""
@@ -139,7 +139,7 @@ def _details(public: Path, index: pa.Table, rows: list[int]) -> dict[int, NDArra
     """Row → fine detail of its film, [_SIDE, _SIDE]: what a blur takes away."""
     details = {}
     for row, told in zip(rows, index.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):
-        shown, _ = shown_film(public, told, 2 * _SIDE)
+        shown, _ = read_displayed_film(public, told, 2 * _SIDE)
         small = cv2.resize(shown, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
         details[row] = np.asarray(small - cv2.GaussianBlur(small, (0, 0), _BLUR), np.float64)
     return details

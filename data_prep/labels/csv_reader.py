@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 from data_prep.annotations.column_table import VALUE_WORDS, box_of
 from data_prep.annotations.csv_table import csv_rows
 from data_prep.annotations.label_collector import Where, label_name
-from data_prep.annotations.upright_boxes import Box, around, too_short
+from data_prep.annotations.upright_boxes import around, too_short
 from data_prep.errors import ArchiveError, LabelError
 from data_prep.labels.archive_films import PATH_COLUMN, UID_COLUMN, ArchiveFilms
 from data_prep.labels.label_rows import (
@@ -37,6 +37,7 @@ from data_prep.labels.label_rows import (
     Trouble,
 )
 from data_prep.labels.settings import LabelSettings
+from data_prep.shard_format.boxes import Box
 from data_prep.shard_format.label_schema import ADJUDICATED
 from data_prep.shard_format.label_tables import SOURCES, VALUES
 

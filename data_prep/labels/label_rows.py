@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.annotations.label_collector import Where
-from data_prep.annotations.upright_boxes import Box
 from data_prep.errors import LabelError
+from data_prep.shard_format.boxes import Box
 
 NOT_IN_SHARDS = "the film is not in the shards"
 EMPTY_CLASS = "no annotation has this class; nothing is said of it"

@@ -9,11 +9,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_prep.labels.settings import AgreementSettings
+from data_prep.shard_format.boxes import EDGES, match_boxes
 from data_prep.shard_format.label_schema import ADJUDICATED
 from data_prep.shard_format.label_tables import AGREEMENT_SCHEMA
-from data_prep.statistics.kappa import CATEGORIES, Agreement, cohen, fleiss, matched, shared_boxes
-
-_EDGES = ("x_min", "y_min", "x_max", "y_max")
+from data_prep.statistics.kappa import CATEGORIES, Agreement, cohen, fleiss, shared_boxes
 
 
 def agreement_of(labels: pa.Table, boxes: pa.Table, index: pa.Table, how: AgreementSettings) -> pa.Table:
@@ -67,7 +66,7 @@ def _boxes(
 ) -> list[dict[str, object]]:
     """Agreement on the boxes of all pairs of readers, on the films that both have read."""
     drawn: dict[tuple[str, int], list[list[float]]] = defaultdict(list)
-    columns = (boxes[column].to_pylist() for column in ("key", "reader", *_EDGES))
+    columns = (boxes[column].to_pylist() for column in ("key", "reader", *EDGES))
     for key, reader, *edges in zip(*columns, strict=True):
         drawn[key, reader].append(edges)
     read: dict[tuple[str, int], set[int]] = defaultdict(set)
@@ -79,15 +78,15 @@ def _boxes(
             first, second = (np.array(drawn.get((key, reader), ())).reshape(-1, 4) for reader in (one, other))
             if not len(first) and not len(second):
                 continue
-            pairs = matched(first, second, how.iou)
+            pairs = match_boxes(first, second, how.iou)
             counts.append((2 * len(pairs), len(first) + len(second)))
-            overlaps.append(pairs)
+            overlaps += [pair.iou for pair in pairs]
             films.append(film)
             who |= {one, other}
     if not counts:
         return []
     here = patients[films]
-    found = shared_boxes(np.array(counts), np.concatenate(overlaps), here, how.resampling)
+    found = shared_boxes(np.array(counts), np.array(overlaps), here, how.resampling)
     row = _row(name, "box_agreement", len(who), here, found)
     return [row | {"films": len(set(films))}]
 

@@ -15,19 +15,27 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from data_prep.errors import ShardFormatError
-from data_prep.pages.film_thumbnail import shown_film
+from data_prep.pages.contact_sheet import (
+    FRAME,
+    LegendEntry,
+    Pixels,
+    SheetBlock,
+    Shelves,
+    contact_sheet,
+    fitted_size,
+    scale_film,
+)
+from data_prep.pages.film_thumbnail import read_displayed_film
 from data_prep.runtime.progress import Progress
 from data_prep.shard_format.index import read_index
-
-_Picture: TypeAlias = NDArray[np.uint8]
 
 FILMS_PER_SHEET = 12
 SAMPLED = 4
@@ -37,8 +45,6 @@ _BAND = 0.10
 _WIDTH, _MAX_HEIGHT = 720, 120
 _STEP = 500
 """Pixels of the longer side by which sizes are told apart."""
-_GAP, _LINE, _TITLE = 10, 18, 62
-_PAPER, _INK, _FAINT, _FRAME = (24, 26, 30), (232, 232, 228), (150, 152, 156), (70, 74, 80)
 _GREY = 128
 _STROKE = 9
 """Pixels; strokes of letters are thinner, edges of the anatomy are not."""
@@ -67,8 +73,8 @@ class BorderSheets:
 @dataclass(frozen=True)
 class _Film:
     row: dict[str, Any]
-    strips: tuple[_Picture, ...]
-    strokes: tuple[_Picture, ...]
+    strips: tuple[Pixels, ...]
+    strokes: tuple[Pixels, ...]
     letters: int
 
 
@@ -125,14 +131,14 @@ def _chosen(public: Path, rows: Sequence[dict[str, Any]], films: int) -> list[_F
 
 
 def _film(public: Path, row: dict[str, Any]) -> _Film:
-    shown, _ = shown_film(public, row)
-    borders = _borders((shown >> 8).astype(np.uint8))
+    values, _ = read_displayed_film(public, row)
+    borders = _borders((values >> 8).astype(np.uint8))
     strips = tuple(cv2.createCLAHE(3.0, (2, 12)).apply(_fitted(border)) for border in borders)
     strokes = tuple(_fitted(_relief(*_strokes(border))) for border in borders)
     return _Film(row, strips, strokes, sum(_letters(border) for border in borders))
 
 
-def _borders(grey: _Picture) -> tuple[_Picture, ...]:
+def _borders(grey: Pixels) -> tuple[Pixels, ...]:
     """Top, bottom, left and right border; those at the sides turned by 90°."""
     down, across = (max(1, round(_BAND * side)) for side in grey.shape)
     top, bottom, left, right = grey[:down], grey[-down:], grey[:, :across], grey[:, -across:]
@@ -140,26 +146,24 @@ def _borders(grey: _Picture) -> tuple[_Picture, ...]:
     return tuple(np.ascontiguousarray(border) for border in (top, bottom, *turned))
 
 
-def _fitted(border: _Picture) -> _Picture:
+def _fitted(border: Pixels) -> Pixels:
     """Border as wide as its place on the sheet, or as high."""
-    scale = min(_WIDTH / border.shape[1], _MAX_HEIGHT / border.shape[0])
-    size = max(1, round(border.shape[1] * scale)), max(1, round(border.shape[0] * scale))
-    return np.asarray(cv2.resize(border, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC))
+    return scale_film(border, fitted_size(border.shape, (_MAX_HEIGHT, _WIDTH)))
 
 
-def _strokes(border: _Picture) -> tuple[_Picture, _Picture]:
+def _strokes(border: Pixels) -> tuple[Pixels, Pixels]:
     """What is thin: brighter, and darker than around."""
     kernel = np.ones((_STROKE, _STROKE), np.uint8)
     bright, dark = (cv2.morphologyEx(border, kind, kernel) for kind in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT))
     return np.asarray(bright), np.asarray(dark)
 
 
-def _relief(bright: _Picture, dark: _Picture) -> _Picture:
+def _relief(bright: Pixels, dark: Pixels) -> Pixels:
     """Thin structure on grey: what is brighter than around is brighter, what is darker is darker."""
     return np.asarray(_GREY + bright // 2 - dark // 2, dtype=np.uint8)
 
 
-def _letters(border: _Picture) -> int:
+def _letters(border: Pixels) -> int:
     """How many things of the size and stroke of letters stand in rows."""
     found = 0
     for strokes in _strokes(border):
@@ -186,28 +190,17 @@ def _in_rows(centres: NDArray[np.float64], sides: NDArray[np.int32]) -> int:
 
 
 def _sheet(films: Sequence[_Film], title: str) -> Image.Image:
-    lines = [("thin strokes of all films below", _overlaid(films))] if len(films) > 1 else []
-    lines += [(_caption(number, film), film.strips) for number, film in enumerate(films, 1)]
-    heights = [[max(len(strips[0]), len(strips[1])), max(len(strips[2]), len(strips[3]))] for _, strips in lines]
-    total = _TITLE + sum(sum(pair) + _LINE + 2 * _GAP for pair in heights)
-    sheet = Image.new("RGB", (2 * (_WIDTH + _GAP) + _GAP, total), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP, _GAP), title, _INK, ImageFont.load_default(18))
-    legend = "each line: top | bottom border above, left | right border (turned) below; contrast raised"
-    draw.text((_GAP, _GAP + 26), legend, _FAINT, ImageFont.load_default(13))
-    top = _TITLE
-    for (caption, strips), (upper, lower) in zip(lines, heights, strict=True):
-        draw.text((_GAP, top), caption, _INK, ImageFont.load_default(13))
-        for side, strip in enumerate(strips):
-            left = _GAP + side % 2 * (_WIDTH + _GAP)
-            above = top + _LINE + side // 2 * (upper + 4)
-            sheet.paste(Image.fromarray(strip), (left, above))
-            draw.rectangle((left - 1, above - 1, left + strip.shape[1], above + strip.shape[0]), outline=_FRAME)
-        top += upper + lower + _LINE + 2 * _GAP
-    return sheet
+    lines = [Shelves(_blocks(_overlaid(films)), "thin strokes of all films below")] if len(films) > 1 else []
+    lines += [Shelves(_blocks(film.strips), _caption(number, film)) for number, film in enumerate(films, 1)]
+    legend = [LegendEntry("each film: top | bottom border above, left | right border (turned) below; contrast raised")]
+    return contact_sheet(lines, title, legend, per_shelf=2, cell=_WIDTH)
 
 
-def _overlaid(films: Sequence[_Film]) -> tuple[_Picture, ...]:
+def _blocks(strips: Sequence[Pixels]) -> list[SheetBlock]:
+    return [SheetBlock(strip, border=FRAME) for strip in strips]
+
+
+def _overlaid(films: Sequence[_Film]) -> tuple[Pixels, ...]:
     """Of every side, the strongest stroke of any film at each place."""
     overlaid = []
     for strokes in zip(*(film.strokes for film in films), strict=True):

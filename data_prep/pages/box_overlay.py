@@ -6,17 +6,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from data_prep.errors import ShardFormatError
+from data_prep.pages.contact_sheet import Colour
 
 _COLOURS = (
     *((255, 92, 92), (72, 200, 255), (120, 230, 120), (255, 214, 64), (224, 130, 255), (255, 150, 50)),
     *((60, 120, 255), (255, 255, 200), (0, 190, 170), (255, 120, 190), (180, 140, 90), (190, 255, 0)),
     *((150, 150, 255), (200, 60, 60), (0, 150, 60), (180, 180, 180)),
 )
-
-_GAP, _LINE, _SIZE = 14, 20, 15
 
 FilmBoxes = dict[str, list[dict[str, Any]]]
 """Key of a film → rows of BOXES_SCHEMA."""
@@ -40,7 +39,7 @@ def read_boxes(public: Path) -> FilmBoxes:
     return boxes
 
 
-def colours_of(boxes: FilmBoxes) -> dict[str, tuple[int, int, int]]:
+def colours_of(boxes: FilmBoxes) -> dict[str, Colour]:
     """Label → colour."""
     labels = sorted({row["label"] for rows in boxes.values() for row in rows})
     return {label: _COLOURS[place % len(_COLOURS)] for place, label in enumerate(labels)}
@@ -50,7 +49,7 @@ def draw_boxes(
     picture: Image.Image,
     rows: list[dict[str, Any]],
     source_size: tuple[int, int],
-    colours: dict[str, tuple[int, int, int]],
+    colours: dict[str, Colour],
 ) -> None:
     """Draw boxes, given in pixels of a raster of ``source_size`` (rows, columns), on a smaller picture of it."""
     draw = ImageDraw.Draw(picture)
@@ -61,21 +60,3 @@ def draw_boxes(
         draw.rectangle(
             (left, top, max(left, round(edges[2])), max(top, round(edges[3]))), outline=colours[row["label"]]
         )
-
-
-def legend(colours: dict[str, tuple[int, int, int]], width: int, paper: tuple[int, int, int]) -> Image.Image:
-    """All labels in their colours, in as many lines of ``width`` pixels as they need."""
-    font = ImageFont.load_default(_SIZE)
-    places: list[tuple[int, int]] = []
-    left = top = 0
-    for label in colours:
-        length = round(font.getlength(label))
-        if left and left + length > width:
-            left, top = 0, top + _LINE
-        places.append((left, top))
-        left += length + _GAP
-    picture = Image.new("RGB", (width, top + _LINE if colours else 0), paper)
-    draw = ImageDraw.Draw(picture)
-    for place, (label, colour) in zip(places, colours.items(), strict=True):
-        draw.text(place, label, colour, font)
-    return picture

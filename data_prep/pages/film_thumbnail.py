@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.pages.contact_sheet import fitted_size, scale_film
 from data_prep.shard_format.apply_display import apply
 from data_prep.shard_format.film_codec import decode_film, reduction_for
 from data_prep.shard_format.sidecar import Sidecar
 
 
-def shown_film(public: Path, row: Mapping[str, Any], side: int | None = None) -> tuple[NDArray[np.uint16], Sidecar]:
+def read_displayed_film(
+    public: Path, row: Mapping[str, Any], side: int | None = None
+) -> tuple[NDArray[np.uint16], Sidecar]:
     """Display values [rows, columns], dark 0 to bright 65535, and the sidecar of the film of one row of the index.
 
     Args:
@@ -29,12 +31,21 @@ def shown_film(public: Path, row: Mapping[str, Any], side: int | None = None) ->
         sidecar = Sidecar.model_validate_json(tar.read(row["sidecar_size"]))
         tar.seek(row["film_offset"])
         stream = tar.read(row["film_size"])
-    display = sidecar.display
+    return displayed_film(stream, sidecar, side), sidecar
+
+
+def displayed_film(stream: bytes, sidecar: Sidecar, side: int | None = None) -> NDArray[np.uint16]:
+    """Display values [rows, columns], dark 0 to bright 65535.
+
+    Args:
+        stream: compressed film.
+        sidecar: of the film.
+        side: pixels of the longer side of the picture; None for the film's own size. A smaller one is decoded at a
+            reduced resolution.
+    """
+    display, shape = sidecar.display, (sidecar.rows, sidecar.columns)
     if side is None:
-        return apply(decode_film(stream, bits=display.bits), display), sidecar
-    scale = side / max(sidecar.rows, sidecar.columns)
-    size = max(1, round(sidecar.rows * scale)), max(1, round(sidecar.columns * scale))
-    reduction = reduction_for(sidecar.rows, sidecar.columns, *size)
-    shown = apply(decode_film(stream, bits=display.bits, reduction=reduction), display)
-    how = cv2.INTER_AREA if shown.shape[0] >= size[0] else cv2.INTER_NEAREST
-    return np.asarray(cv2.resize(shown, size[::-1], interpolation=how), np.uint16), sidecar
+        return apply(decode_film(stream, bits=display.bits), display)
+    size = fitted_size(shape, (side, side))
+    reduction = reduction_for(*shape, *size)
+    return scale_film(apply(decode_film(stream, bits=display.bits, reduction=reduction), display), size)

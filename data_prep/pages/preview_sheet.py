@@ -1,4 +1,4 @@
-"""A sheet of films as training sees them, for a human eye: polarity, windows, content masks, body parts."""
+"""The ``preview`` command: a sheet of films as training reads them, to check polarity, windows and content masks."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -9,24 +9,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from data_prep.errors import ShardFormatError
-from data_prep.pages.box_overlay import colours_of, draw_boxes, legend, read_boxes
-from data_prep.pages.film_thumbnail import shown_film
+from data_prep.pages.box_overlay import colours_of, draw_boxes, read_boxes
+from data_prep.pages.contact_sheet import (
+    INK,
+    Caption,
+    Colour,
+    LegendEntry,
+    SheetBlock,
+    Shelves,
+    contact_sheet,
+    grey_pixels,
+    outline_mark,
+)
+from data_prep.pages.film_thumbnail import read_displayed_film
 from data_prep.shard_format.content_mask_bits import unpack_mask
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import read_index
 
 FILM_SIDE = 220
 """Pixels of the longer side of a film on the sheet."""
-_GAP = 12
-_LINE = 15
-_CAPTION = 2 * _LINE + 4
-_TITLE = 34
-_SHEET_WIDTH, _LEAST_WIDTH = 8, 3
-"""Films side by side, at most; room for so many, at least: the title needs it."""
-_PAPER, _INK, _FAINT, _OUTLINE = (24, 26, 30), (232, 232, 228), (150, 152, 156), (255, 176, 0)
+_PER_SHELF = 8
+_OUTLINE = (255, 176, 0)
 
 
 def write_preview(public: Path, out: Path, *, films: int, split: str | None, boxes: bool = False) -> None:
@@ -52,10 +58,12 @@ def write_preview(public: Path, out: Path, *, films: int, split: str | None, box
         f"{len(rows)} of {index.num_rows} films{f' of {split}' if split else ''} · dataset {card.dataset_sha256[:12]}"
     )
     colours = colours_of(drawn)
-    pictures = [_picture(public, row) for row in rows]
-    for picture, row in zip(pictures, rows, strict=True):
-        draw_boxes(picture, drawn.get(row["key"], []), (row["source_rows"], row["source_columns"]), colours)
-    sheet = _sheet([(picture, _caption(row)) for picture, row in zip(pictures, rows, strict=True)], title, colours)
+    blocks = [_block(public, row, drawn.get(row["key"], []), colours) for row in rows]
+    legend = [
+        LegendEntry("content, as masked for training", mark=outline_mark(_OUTLINE)),
+        *(LegendEntry(label, colour, outline_mark(colour)) for label, colour in colours.items()),
+    ]
+    sheet = contact_sheet([Shelves(blocks)], title, legend, per_shelf=_PER_SHELF, cell=FILM_SIDE)
     try:
         sheet.save(out, format="PNG")
     except OSError as error:
@@ -73,12 +81,15 @@ def _drawn(index: pa.Table, films: int) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["body_part"] or "~", row["view"] or "~"))
 
 
-def _picture(public: Path, row: dict[str, Any]) -> Image.Image:
-    """The film as it is displayed, with the outline of its content."""
-    grey, sidecar = shown_film(public, row, FILM_SIDE)
-    colour = cv2.cvtColor((grey >> 8).astype(np.uint8), cv2.COLOR_GRAY2RGB)
+def _block(public: Path, row: dict[str, Any], boxes: list[dict[str, Any]], colours: dict[str, Colour]) -> SheetBlock:
+    """The film as it is displayed, with the outline of its content and with boxes."""
+    values, sidecar = read_displayed_film(public, row, FILM_SIDE)
+    colour = cv2.cvtColor(grey_pixels(values), cv2.COLOR_GRAY2RGB)
     mask = unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns)
-    return Image.fromarray(colour if mask.all() else _outlined(colour, mask))
+    picture = Image.fromarray(colour if mask.all() else _outlined(colour, mask))
+    draw_boxes(picture, boxes, (row["source_rows"], row["source_columns"]), colours)
+    what, how = _caption(row)
+    return SheetBlock(np.asarray(picture), captions=[Caption(what, INK), Caption(how)])
 
 
 def _outlined(colour: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -95,25 +106,3 @@ def _caption(row: dict[str, Any]) -> tuple[str, str]:
     inverted = " inverted" if row["display_invert"] else ""
     source = row["display_source"].replace("_", " ")
     return what, f"{row['source_rows']} x {row['source_columns']} · {row['bits_stored']} bit · {source}{inverted}"
-
-
-def _sheet(
-    films: list[tuple[Image.Image, tuple[str, str]]], title: str, colours: dict[str, tuple[int, int, int]]
-) -> Image.Image:
-    columns = min(_SHEET_WIDTH, len(films))
-    cell = FILM_SIDE + _GAP, FILM_SIDE + _CAPTION + _GAP
-    width = max(columns, _LEAST_WIDTH) * cell[0] + _GAP
-    labels = legend(colours, width - 2 * _GAP, _PAPER)
-    above = _GAP + _TITLE + labels.height
-    sheet = Image.new("RGB", (width, above + -(-len(films) // columns) * cell[1]), _PAPER)
-    sheet.paste(labels, (_GAP, _TITLE + _GAP // 2))
-    draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP, _GAP), title, _INK, ImageFont.load_default(15))
-    font = ImageFont.load_default(12)
-    for number, (picture, (what, how)) in enumerate(films):
-        left = _GAP + number % columns * cell[0]
-        top = above + number // columns * cell[1]
-        sheet.paste(picture, (left + (FILM_SIDE - picture.width) // 2, top + (FILM_SIDE - picture.height) // 2))
-        draw.text((left, top + FILM_SIDE + 4), what, _INK, font)
-        draw.text((left, top + FILM_SIDE + 4 + _LINE), how, _FAINT, font)
-    return sheet

@@ -31,6 +31,7 @@ from data_prep.phantom.report_texts import StudyReport, draw_report
 from data_prep.phantom.unusable_files import REASONS, Companion
 from data_prep.runtime.progress import Progress
 from data_prep.runtime.worker_pool import spawn_pool
+from data_prep.shard_format.boxes import EDGES
 
 LABELS = ("foreign_object", "fracture")
 
@@ -224,7 +225,7 @@ def _write_truth(truth: Path, done: list[_Written]) -> None:
         )
     with (truth / "boxes.csv").open("w", encoding="utf-8", newline="") as out:
         table = csv.writer(out)
-        table.writerow(("sop_instance_uid", "label", "x_min", "y_min", "x_max", "y_max"))
+        table.writerow(("sop_instance_uid", "label", *EDGES))
         table.writerows(
             (row["sop_instance_uid"], label, *(f"{edge:.2f}" for edge in planted["box"]))
             for row in films

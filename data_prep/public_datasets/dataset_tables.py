@@ -27,6 +27,7 @@ from data_prep.deidentify import header_screening
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import ArchiveError
 from data_prep.public_datasets.registry import layouts_of, read_layout, the_layout
+from data_prep.shard_format.boxes import EDGES
 
 _TABLES = (LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE)
 _FACTS = ("patient_id", "study", "body_part", "view", "laterality", "sex", "age_years")
@@ -165,7 +166,7 @@ def write_tables(private: Path, headers: pa.Table, told: Told, name: LayoutName)
     )
     _write(
         private / BOXES_TABLE,
-        ("path", "label", "x_min", "y_min", "x_max", "y_max", "reader"),
+        ("path", "label", *EDGES, "reader"),
         (
             (paths[row], label, *box, reader or "")
             for (row, label), boxes in sorted(told.boxes.items(), key=lambda item: item[0])

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from data_prep.annotations.csv_table import csv_header, csv_rows, csv_table
 from data_prep.annotations.label_collector import Label, Told, Where
-from data_prep.annotations.upright_boxes import Box
 from data_prep.errors import ArchiveError
+from data_prep.shard_format.boxes import Box
 
 FINDINGS = (
     *("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema", "Fibrosis", "Hernia"),

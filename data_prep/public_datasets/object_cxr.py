@@ -12,7 +12,8 @@ from pathlib import Path
 
 from data_prep.annotations.csv_table import csv_header, csv_table
 from data_prep.annotations.label_collector import Label, Told, Where
-from data_prep.annotations.upright_boxes import Box, around
+from data_prep.annotations.upright_boxes import around
+from data_prep.shard_format.boxes import Box
 
 LABEL = "foreign_object"
 _SPLITS = {"train": "train", "dev": "val", "test": "test"}

@@ -17,8 +17,8 @@ from pathlib import Path
 from data_prep.annotations.csv_table import csv_header, csv_table
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import Label, Told, Where
-from data_prep.annotations.upright_boxes import Box
 from data_prep.errors import ArchiveError
+from data_prep.shard_format.boxes import Box
 
 _SPLITS = {"train": "train_val", "test": "test"}
 _BOXES = ("image_id", "class_name", "x_min", "y_min", "x_max", "y_max")

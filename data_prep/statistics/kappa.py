@@ -1,8 +1,7 @@
-"""How far readers agree: kappa of Cohen and of Fleiss, and boxes that mean the same, with intervals over patients.
+"""How far readers agree: kappa of Cohen and of Fleiss, and boxes of one object, with intervals over patients.
 
 Cohen, "A coefficient of agreement for nominal scales", 1960. Fleiss, "Measuring nominal scale agreement among many
-raters", 1971; here with any number of readers per film from two up, each film weighing the same. Intervals are
-percentiles of a bootstrap that draws patients, since films of one patient resemble each other.
+raters", 1971; here with any number of readers per film from two up, each film weighing the same.
 
 Legend: F films, P patients, C categories, R resamples.
 """
@@ -13,11 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-CATEGORIES = ("absent", "present", "uncertain")
+from data_prep.statistics.patient_bootstrap import Floats, percentile_interval, resamples
 
-_LEAST_DEFINED = 0.8
-"""Share of the resamples in which a statistic must be defined for its interval to be given."""
+CATEGORIES = ("absent", "present", "uncertain")
 
 
 class Resampling(NamedTuple):
@@ -101,26 +98,6 @@ def fleiss_kappa(agree: Floats, shares: Floats, films: Floats) -> Floats:
     return _ratio(_ratio(agree, films) - chance, 1 - chance)
 
 
-def matched(first: Floats, second: Floats, least: float) -> Floats:
-    """Overlaps of the boxes of two readers that mean the same: the largest first, each box once.
-
-    Args:
-        first, second: [K, 4] edges x_min, y_min, x_max, y_max.
-        least: intersection over union of a pair.
-    """
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1) for boxes in (first, second)]
-    overlap = shared / (areas[0][:, None] + areas[1][None, :] - shared)
-    found: list[float] = []
-    while overlap.size and overlap.max() >= least:
-        one, other = np.unravel_index(overlap.argmax(), overlap.shape)
-        found.append(float(overlap[one, other]))
-        overlap = np.delete(np.delete(overlap, one, axis=0), other, axis=1)
-    return np.array(found)
-
-
 def _with_interval(
     parts: Floats, statistic: Callable[[Floats], Floats], patients: NDArray[np.int64], resampling: Resampling
 ) -> tuple[float, float, float]:
@@ -130,17 +107,8 @@ def _with_interval(
     by_patient = np.zeros((count, parts.shape[1]))
     np.add.at(by_patient, of_film, parts)
     value = float(statistic(by_patient.sum(axis=0, keepdims=True))[0])
-    random = np.random.default_rng(resampling.seed)
-    drawn = (np.bincount(random.integers(count, size=count), minlength=count) for _ in range(resampling.repetitions))
-    return value, *_middle(statistic(np.stack([times @ by_patient for times in drawn])))
-
-
-def _middle(every: Floats) -> tuple[float, float]:
-    defined = every[np.isfinite(every)]
-    if len(defined) < _LEAST_DEFINED * len(every):
-        return float("nan"), float("nan")
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return float(low), float(high)
+    sums = [weights @ by_patient for block in resamples(np.arange(count), **resampling._asdict()) for weights in block]
+    return value, *percentile_interval(statistic(np.stack(sums)))
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection.detection_metrics import quick_estimates
@@ -22,7 +23,6 @@ from mae_rad.evaluation.statistics.metrics import Estimate, auroc, average_preci
 from mae_rad.finetuning.detection.evaluation import FILMS
 
 _OF_SCORES = {"auroc": auroc, "average_precision": average_precision}
-_EDGES = ("x_min", "y_min", "x_max", "y_max")
 
 
 class Score(NamedTuple):
@@ -142,7 +142,7 @@ def _scores(told: pa.Table) -> dict[str, dict[str, Film]]:
 
 def _boxes(told: pa.Table, judged: pa.Table) -> dict[str, dict[str, Film]]:
     found: dict[tuple[str, str], list[list[float]]] = {}
-    for label, key, *box in zip(*(told[name].to_pylist() for name in ("label", "key", *_EDGES, "score")), strict=True):
+    for label, key, *box in zip(*(told[name].to_pylist() for name in ("label", "key", *EDGES, "score")), strict=True):
         found.setdefault((label, key), []).append(box)
     films: dict[str, dict[str, Film]] = {}
     for film in judged.filter(pc.equal(judged["split"], "test")).to_pylist():

@@ -98,7 +98,7 @@ def box_losses(predictions: Predictions, targets: Sequence[BoxTargets]) -> BoxLo
     true = torch.cat([target.corners[own[own >= 0]] for target, own in zip(targets, answers, strict=True)])
     true = _reaching(true, places.points[place], places.strides[place])
     guess = predictions.corners()[film, place]
-    overlap = _overlap(guess.detach(), true)
+    overlap = paired_box_iou(guess.detach(), true)
     return BoxLosses(
         (focal * weight).sum() * share,
         generalized_box_iou_loss(guess, true, reduction="sum") * share,
@@ -162,8 +162,8 @@ def _reaching(corners: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     return torch.cat((torch.minimum(corners[:, :2], points - rim), torch.maximum(corners[:, 2:], points + rim)), dim=1)
 
 
-def _overlap(first: Tensor, second: Tensor) -> Tensor:
-    """[K] intersection over union, pair by pair."""
+def paired_box_iou(first: Tensor, second: Tensor) -> Tensor:
+    """[K] intersection over union of each box of ``first`` [K, 4] with that of ``second`` [K, 4] in its place."""
     extent = torch.minimum(first[:, 2:], second[:, 2:]) - torch.maximum(first[:, :2], second[:, :2])
     shared = extent.clamp(min=0).prod(dim=1)
     total = (first[:, 2:] - first[:, :2]).prod(dim=1) + (second[:, 2:] - second[:, :2]).prod(dim=1)

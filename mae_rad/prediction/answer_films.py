@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from data_prep.shard_format.boxes import EDGES
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.batch import Patches
 from mae_rad.data.box_frames import whole_film_frame
@@ -27,8 +28,6 @@ from mae_rad.prediction.record import Finding, FoundBox, Record
 from mae_rad.prediction.settings import PredictSettings
 
 _log = logging.getLogger(__name__)
-
-_CORNERS = ("x_min", "y_min", "x_max", "y_max")
 
 
 class AskedFilm(NamedTuple):
@@ -130,7 +129,7 @@ class Answering:
                 label=label,
                 score=score,
                 reached=self._reached(label, score),
-                **dict(zip(_CORNERS, of_box, strict=True)),
+                **dict(zip(EDGES, of_box, strict=True)),
             )
             for label, score, of_box in zip(labels, boxes.scores.tolist(), corners, strict=True)
             if label in asked.labels

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from data_prep.errors import Reason
 from data_prep.runtime.folder_lock import LOCK_FILE, locked
+from data_prep.shard_format.boxes import EDGES
 from data_prep.sharding.single_film import ArchiveFile
 from mae_rad.errors import PredictionError
 from mae_rad.prediction.record import Record
@@ -28,7 +29,6 @@ RECORDS, MODEL, TABLE, BOXES = "predictions.jsonl", "model.json", "predictions.c
 OVERLAYS, REPORTS = "overlays", "reports"
 _OWN = {RECORDS, MODEL, TABLE, BOXES, OVERLAYS, REPORTS, LOCK_FILE}
 _ABOUT = ("number", "path", "frame", "status", "reason", "body_part", "view", "laterality", "overlay", "report")
-_CORNERS = ("x_min", "y_min", "x_max", "y_max")
 _PASSING = frozenset({Reason.UNREADABLE_FILE, Reason.DECODER_TIMEOUT})
 """Reasons that another day may not have: the same command tries these files again."""
 
@@ -226,10 +226,10 @@ def _word(reached: bool | None) -> str | None:
 
 
 def _box_table(records: Iterator[Record]) -> Iterator[list[object]]:
-    yield ["number", "path", "frame", "label", "score", *_CORNERS]
+    yield ["number", "path", "frame", "label", "score", *EDGES]
     for record in records:
         for box in record.boxes:
-            corners = [f"{getattr(box, corner):.2f}" for corner in _CORNERS]
+            corners = [f"{getattr(box, corner):.2f}" for corner in EDGES]
             yield [record.number, record.path, record.frame, box.label, f"{box.score:.6g}", *corners]
 
 

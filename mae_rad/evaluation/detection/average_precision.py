@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.evaluation.detection.ranked_boxes import FilmDetections, Ranking, overlaps
+from data_prep.shard_format.boxes import box_iou
+from mae_rad.evaluation.detection.ranked_boxes import FilmDetections, Ranking
 from mae_rad.evaluation.statistics.metrics import Floats
 
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
@@ -88,7 +89,7 @@ def _match(film: FilmDetections, threshold: float, sides: Sides) -> _Matched:
     order = np.argsort(-film.scores, kind="stable")[:MOST]
     predicted, scores = film.predicted[order], film.scores[order]
     asked = _asked_for(film, sides)
-    shared = overlaps(predicted, film.true)
+    shared = box_iou(predicted, film.true)
     free = np.ones(len(film.true), dtype=np.bool_)
     right = np.zeros(len(order), dtype=np.bool_)
     counted = _within(predicted, film.unit, sides)

@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from data_prep.pages.plot_style import DPI, colour_of, dress_axes
+from data_prep.statistics.patient_bootstrap import LEVEL, resamples
 from mae_rad.evaluation.detection.froc import RATES, rank_centres, sensitivities
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
-from mae_rad.evaluation.statistics.intervals import LEVEL, resamples
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _CURVE = np.geomspace(1 / 16, 16, 97)
 
 
@@ -37,7 +37,7 @@ def draw_froc(
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     axes = figure.subplots()
     for number, (label, films) in enumerate(labels.items()):
-        ranking, colour = rank_centres(films), _COLOURS[number % len(_COLOURS)]
+        ranking, colour = rank_centres(films), colour_of(number)
         objects = int(ranking.objects.sum())
         if objects == 0:
             continue
@@ -58,11 +58,10 @@ def draw_froc(
     axes.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
     axes.set_xlim(_CURVE[0], _CURVE[-1])
     axes.set_ylim(0, 1)
-    axes.set_xlabel(f"false positives per film, {split} films")
-    axes.set_ylabel(f"sensitivity, with {LEVEL:.0%} band over patients")
-    axes.grid(color="#dddddd")
+    across, down = f"false positives per film, {split} films", f"sensitivity, with {LEVEL:.0%} band over patients"
+    dress_axes(axes, across=across, down=down)
     if axes.lines:
         axes.legend(loc="upper left", frameon=False)
     else:
         axes.text(0.5, 0.5, f"no {split} film has a box", transform=axes.transAxes, ha="center")
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=DPI)

@@ -68,12 +68,3 @@ class Ranking(NamedTuple):
             out[:, start:stop] = before + np.cumsum(weights @ counts, axis=1)
             before = out[:, stop - 1 : stop]
         return out
-
-
-def overlaps(first: Floats, second: Floats) -> Floats:
-    """[A, B] intersection over union of boxes [A, 4] and [B, 4]."""
-    corner = np.maximum(first[:, None, :2], second[None, :, :2])
-    extent = np.minimum(first[:, None, 2:], second[None, :, 2:]) - corner
-    shared = np.clip(extent, 0, None).prod(axis=2)
-    total = (first[:, 2:] - first[:, :2]).prod(axis=1)[:, None] + (second[:, 2:] - second[:, :2]).prod(axis=1)[None]
-    return np.asarray(shared / np.maximum(total - shared, np.finfo(np.float64).tiny))

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from mae_rad.evaluation.figures.style import GREY, bare, encoder_styles
+from data_prep.pages.plot_style import GREY, dress_axes
+from mae_rad.evaluation.figures.style import encoder_styles
 from mae_rad.evaluation.results.display_names import metric_of, plain, probe_name
 from mae_rad.evaluation.results.queries import Reading
 from mae_rad.evaluation.results.rows import Row
@@ -35,8 +36,7 @@ def label_efficiency(reading: Reading, probe: str) -> Figure | None:
         panel.set_xticks([max(row.n_train, 1) for row in longest], [_films(row) for row in longest], fontsize=8.5)
         panel.xaxis.set_minor_locator(NullLocator())
         panel.xaxis.set_minor_formatter(NullFormatter())
-        panel.set_xlabel("training films\n(patients)", fontsize=9)
-        _dress(panel, task, longest[-1])
+        _dress(panel, "training films\n(patients)", task, longest[-1])
     _legend(figure, axes[0], encoders, styles, f"{probe_name(probe)}; bands: 95 % interval over test patients")
     return figure
 
@@ -64,8 +64,7 @@ def by_size(reading: Reading, probe: str) -> Figure | None:
             _band(panel, x, [row for _, row in rows], styles[name])
         names = [f"{fill(name, 12)}\n{rows[0].n_films:,} ({rows[0].n_patients:,})" for name, rows in groups.items()]
         panel.set_xticks(range(len(groups)), names, fontsize=8.5)
-        panel.set_xlabel(f"{label}\ntest films (patients)", fontsize=9)
-        _dress(panel, task, next(iter(groups.values()))[0], counted=False)
+        _dress(panel, f"{label}\ntest films (patients)", task, next(iter(groups.values()))[0], counted=False)
     _legend(figure, axes[0], reading.shown, styles, f"{probe_name(probe)}; bars: 95 % interval over test patients")
     return figure
 
@@ -88,15 +87,14 @@ def _band(panel: Any, x: Any, rows: Sequence[Row], style: dict[str, str]) -> Non
     panel.vlines(x, low, high, color=style["color"], linewidth=1)
 
 
-def _dress(panel: Any, task: str, row: Row, *, counted: bool = True) -> None:
+def _dress(panel: Any, across: str, task: str, row: Row, *, counted: bool = True) -> None:
     metric = metric_of(row.metric)
-    told = f"\n{row.n_films:,} test films, {row.n_patients:,} patients" if counted else ""
-    panel.set_title(f"{plain(task)}{told}", fontsize=10)
-    panel.set_ylabel(f"{metric.name}{f', {metric.unit}' if metric.unit else ''}", fontsize=9)
+    count = f"\n{row.n_films:,} test films, {row.n_patients:,} patients" if counted else ""
+    unit = f", {metric.unit}" if metric.unit else ""
+    dress_axes(panel, across=across, down=f"{metric.name}{unit}", title=f"{plain(task)}{count}", grid="y")
     panel.tick_params(axis="y", labelsize=8.5)
     if metric.chance is not None:
         panel.axhline(metric.chance, color=GREY, linewidth=1, linestyle=":")
-    bare(panel, grid="y")
 
 
 def _films(row: Row) -> str:

@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
-from mae_rad.evaluation.figures.style import COLOURS, GREY, INK, RULE, SOFT, bare, encoder_styles, save_png
+from data_prep.pages.plot_style import COLOURS, GREY, INK, RULE, SOFT, dress_axes
+from mae_rad.evaluation.figures.style import encoder_styles, save_png
 from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain, probe_name, signed
 from mae_rad.evaluation.results.queries import Reading
 from mae_rad.evaluation.results.rows import FLOOR, Row
@@ -87,15 +88,14 @@ def _dress(axes: NDArray[Any], first: Sequence[Row]) -> None:
     names = " or ".join(metric.name for metric in metrics)
     chance = {metric.chance for metric in metrics if metric.chance is not None}
     told = f", {min(chance):g} is chance" if len(chance) == 1 else ""
-    axes[0].set_xlabel(f"{names} on test films{told}\n95 % interval over patients", fontsize=10)
+    labels = [f"{names} on test films{told}", f"difference to the {FLOOR} on the same films"]
     for value in chance if len(chance) == 1 else ():
         axes[0].axvline(value, color=GREY, linewidth=1, linestyle=":")
     if len(axes) > 1:
-        axes[1].set_xlabel(f"difference to the {FLOOR} on the same films\n95 % interval over patients", fontsize=10)
         axes[1].axvline(0, color=GREY, linewidth=1, linestyle=":")
-    for panel in axes:
+    for panel, label in zip(axes, labels, strict=False):
         panel.margins(x=0.18)
-        bare(panel)
+        dress_axes(panel, across=f"{label}\n95 % interval over patients", grid="x")
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)
         for line in np.arange(len(first) - 1) + 0.5:
@@ -137,9 +137,8 @@ def pair_forest(reading: Reading, encoder: str, reference: str, arm: str) -> Fig
     limit = max((abs(bound) for _, row in places for bound in _bounds(row)), default=0.1) * 1.15 or 0.1
     axes.set_xlim(-limit, limit)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    bare(axes)
+    dress_axes(axes, across=f"difference, {encoder} minus {reference}, 95 % interval over patients", grid="x")
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"difference, {encoder} minus {reference}, 95 % interval over patients", fontsize=10)
     _columns(axes, places, heads, encoder, reference)
     return figure
 

@@ -4,15 +4,33 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+
+from data_prep.pages.contact_sheet import (
+    INK,
+    PALETTE,
+    Caption,
+    Colour,
+    LegendEntry,
+    SheetBlock,
+    Shelves,
+    contact_sheet,
+    fitted_size,
+    grey_pixels,
+    outline_mark,
+    scale_film,
+)
 
 QUERIES, NEIGHBOURS = 6, 5
-_SIDE, _LINE, _GAP = 168, 17, 10
-_FONT = ImageFont.load_default(13)
-_WHITE, _SOFT, _AGREE, _DIFFER = (255, 255, 255), (170, 176, 184), (86, 180, 233), (230, 159, 0)
+_SIDE = 168
+"""Pixels of the longer side of a film on the sheet."""
+_DIFFER, _AGREE = PALETTE[:2]
+_LEGEND = (
+    LegendEntry("same body part and view as the sample", mark=outline_mark(_AGREE)),
+    LegendEntry("another", mark=outline_mark(_DIFFER)),
+    LegendEntry("cosine 1 is nearest"),
+)
 
 Shown = Callable[[int], NDArray[np.uint16]]
 """Row of a film → its display values."""
@@ -39,26 +57,15 @@ def neighbour_sheet(
         path: PNG.
         films: among how many the neighbours were looked for.
     """
-    columns = 1 + max(len(line.neighbours) for line in found)
-    cell = _SIDE + 2 * _LINE + _GAP
-    page = Image.new("RGB", (columns * (_SIDE + _GAP) + 2 * _GAP, len(found) * cell + 3 * _LINE), "black")
-    pen = ImageDraw.Draw(page)
-    pen.text((_GAP, 6), f"{encoder}: sample films, and the nearest of {films:,} films of other patients", _WHITE, _FONT)
-    pen.text(
-        (_GAP, 6 + _LINE),
-        "blue: same body part and view as the sample; orange: another; cosine 1 is nearest",
-        _SOFT,
-        _FONT,
-    )
-    for number, line in enumerate(found):
-        top = 3 * _LINE + number * cell
-        _film(page, pen, (_GAP, top), shown(line.query), captions[line.query], "sample", _WHITE)
-        for place, (row, cosine) in enumerate(zip(line.neighbours, line.cosine, strict=True), 1):
-            same = captions[row] == captions[line.query]
-            left = _GAP + place * (_SIDE + _GAP) + _GAP
-            _film(
-                page, pen, (left, top), shown(row), captions[row], f"cosine {cosine:.2f}", _AGREE if same else _DIFFER
-            )
+    parts = []
+    for line in found:
+        blocks = [_block(shown(line.query), captions[line.query], "sample", INK)]
+        for row, cosine in zip(line.neighbours, line.cosine, strict=True):
+            colour = _AGREE if captions[row] == captions[line.query] else _DIFFER
+            blocks.append(_block(shown(row), captions[row], f"cosine {cosine:.2f}", colour))
+        parts.append(Shelves(blocks))
+    title = f"{encoder}: sample films, and the nearest of {films:,} films of other patients"
+    page = contact_sheet(parts, title, _LEGEND, per_shelf=1 + max(len(line.neighbours) for line in found), cell=_SIDE)
     page.save(path)
     return path
 
@@ -73,16 +80,6 @@ def sample_rows(captions: Sequence[str], rows: NDArray[np.int64], count: int = Q
     return sorted(order, key=lambda row: turn[row])[:count]
 
 
-def _film(
-    page: Image.Image, pen: ImageDraw.ImageDraw, corner: tuple[int, int], values: NDArray[np.uint16], caption: str,
-    note: str, colour: tuple[int, int, int],
-) -> None:  # fmt: skip
-    left, top = corner
-    scale = _SIDE / max(values.shape)
-    rows, columns = (max(1, round(side * scale)) for side in values.shape)
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(values, (columns, rows), interpolation=way)
-    picture = Image.fromarray((small >> 8).astype(np.uint8))
-    page.paste(picture.convert("RGB"), (left + (_SIDE - columns) // 2, top + (_SIDE - rows) // 2))
-    pen.text((left, top + _SIDE + 1), caption[:24], colour, _FONT)
-    pen.text((left, top + _SIDE + 1 + _LINE), note, _SOFT, _FONT)
+def _block(values: NDArray[np.uint16], caption: str, note: str, colour: Colour) -> SheetBlock:
+    picture = grey_pixels(scale_film(values, fitted_size(values.shape, (_SIDE, _SIDE))))
+    return SheetBlock(picture, captions=[Caption(caption, colour), Caption(note)], border=colour)

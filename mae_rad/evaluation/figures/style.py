@@ -1,24 +1,17 @@
-"""One look for all figures: colours that colour-blind readers tell apart, a marker of its own for every encoder.
-
-Colours are those of Okabe and Ito (2008). A figure becomes a PNG for MLflow, or SVG that stands inside a page.
-"""
+"""Figures of a comparison: colour and marker of every encoder; a PNG for MLflow, or SVG inside a page."""
 
 import io
 import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from data_prep.pages.plot_style import DPI, GREY, MARKERS, colour_of
 from mae_rad.evaluation.results.rows import FLOOR
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-GREY, SOFT, RULE, INK = "#7f7f7f", "#57606a", "#e5e5e5", "#1b1f24"
-DPI = 150
 _NOT_INLINE = tuple(
     re.compile(pattern, re.DOTALL)
     for pattern in (
@@ -37,24 +30,14 @@ _SVG = {"svg.fonttype": "none", "svg.hashsalt": "mae_rad", "font.family": "sans-
 def encoder_styles(encoders: Sequence[str]) -> dict[str, dict[str, str]]:
     """Encoder → colour and marker, as ``Axes.plot`` takes them; floors are hollow grey circles."""
     trained = [name for name in encoders if not name.startswith(FLOOR)]
-    styles = {
-        name: {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-        for number, name in enumerate(trained)
-    }
+    styles = {name: class_style(number) for number, name in enumerate(trained)}
     floor = {"color": GREY, "marker": "o", "markerfacecolor": "white"}
     return {name: styles.get(name, floor) for name in encoders}
 
 
 def class_style(number: int) -> dict[str, str]:
     """Colour and marker of the ``number``-th class of a map."""
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-
-
-def bare(axes: Any, *, grid: str = "x") -> None:
-    """No frame, a light grid."""
-    axes.grid(axis=grid, color=RULE)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    return {"color": colour_of(number), "marker": MARKERS[number % len(MARKERS)]}
 
 
 def save_png(figure: Figure, path: Path) -> Path:

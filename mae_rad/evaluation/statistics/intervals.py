@@ -1,8 +1,7 @@
 """What a number is worth: bootstrap over patients, and the spread of repeated pretrainings and label draws.
 
-Films of one patient resemble each other, so patients are drawn with replacement and bring all their films (Efron &
-Tibshirani 1993, ch. 13; clusters: Field & Welsh 2007); intervals over films would be too narrow. Every estimate of one
-call sees the same resamples: differences between them are paired.
+Patients are drawn with replacement and bring all their films (``data_prep.statistics.patient_bootstrap``); intervals
+over films would be too narrow. Every estimate of one call uses the same resamples: differences between them are paired.
 
 Where a method was pretrained several times, or labels were drawn several times, these vary too. Two or three of them
 cannot be resampled without making intervals too narrow. So variances are added: that between runs, as it is seen on
@@ -11,22 +10,18 @@ has its degrees of freedom (Satterthwaite 1946), and the interval is Student's.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from data_prep.statistics.patient_bootstrap import LEVEL, defined_samples, percentile_interval, resamples
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats
 
-LEVEL = 0.95
 POWER = 0.8
 """With which a minimum detectable difference would be found."""
-_BLOCK = 4_000_000
-"""Weights held at once (32 MB)."""
-_LEAST_DEFINED = 0.8
-"""Fraction of the resamples in which a metric must be defined (every class drawn) for its interval to be given."""
 
 
 class Interval(NamedTuple):
@@ -121,7 +116,7 @@ def interval(sampled: Sampled, *, biased: bool = False) -> Interval:
     """
     value, samples = float(sampled.values.mean()), sampled.samples.mean(axis=(0, 1))
     if sampled.values.size == 1 and not biased:
-        return percentile_interval(value, samples)
+        return Interval(value, *percentile_interval(samples))
     parts = [*_runs(sampled), *_part(sampled.values.mean(axis=0), sampled.samples.mean(axis=0))]
     return _student(value, *_error(samples, sampled.patients, parts))
 
@@ -133,7 +128,7 @@ def contrast(one: Sampled, other: Sampled, *, biased: bool = False) -> Contrast:
     samples = one.samples.mean(axis=(0, 1)) - other.samples.mean(axis=(0, 1))
     parts = [*_runs(one), *_runs(other), *_part(per_draw, one.samples.mean(axis=0) - other.samples.mean(axis=0))]
     error, freedom = _error(samples, one.patients, parts)
-    found = _student(value, error, freedom) if parts or biased else percentile_interval(value, samples)
+    found = _student(value, error, freedom) if parts or biased else Interval(value, *percentile_interval(samples))
     if not math.isfinite(found.low) or error == 0:
         same = math.isfinite(found.low) and value == 0
         return Contrast(found, 1.0 if same else math.nan, math.nan)
@@ -156,26 +151,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty(len(order))
     adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
     return [float(value) for value in adjusted]
-
-
-def resamples(patients: NDArray[np.int64], *, repetitions: int, seed: int) -> Iterator[Floats]:
-    """Weights [r, N] in blocks that add up to ``repetitions`` rows: how often the patient of each film was drawn."""
-    random = np.random.default_rng(seed)
-    names, of_film = np.unique(patients, return_inverse=True)
-    block = max(1, _BLOCK // len(patients))
-    for start in range(0, repetitions, block):
-        drawn = random.integers(len(names), size=(min(block, repetitions - start), len(names)))
-        counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn], axis=1).astype(np.float64)
-        yield counts[of_film].T  # the weights of a film side by side: metrics put films into order
-
-
-def percentile_interval(value: float, samples: Floats) -> Interval:
-    """The middle 95 % of ``samples`` [repetitions] that are defined."""
-    defined = samples[np.isfinite(samples)]
-    if len(defined) < _LEAST_DEFINED * len(samples):
-        return Interval(value, float("nan"), float("nan"))
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, float(low), float(high))
 
 
 class _Part(NamedTuple):
@@ -208,8 +183,8 @@ def _part(values: Floats, samples: Floats) -> list[_Part]:
 
 def _error(samples: Floats, patients: int, parts: Sequence[_Part]) -> tuple[float, float]:
     """Standard error over patients and all ``parts``, and its degrees of freedom; NaN where it is not known."""
-    defined = samples[np.isfinite(samples)]
-    if len(defined) < _LEAST_DEFINED * len(samples) or patients < 2:
+    defined = defined_samples(samples)
+    if not len(defined) or patients < 2:
         return math.nan, 1.0
     over_patients = max(0.0, float(defined.var(ddof=1)) - sum(part.again for part in parts))
     every = [(over_patients, patients - 1.0), *((part.variance, part.freedom) for part in parts)]

@@ -1,6 +1,6 @@
 """Figures of a final judgement: ROC and precision-recall curves, reliability, confusion.
 
-Colours are those of Okabe and Ito, which colour-blind readers tell apart; lines differ in style besides.
+Lines differ in colour and in style.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,10 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from data_prep.pages.plot_style import COLOURS, DPI, GREY, LINE_STYLES, colour_of, dress_axes
 from mae_rad.evaluation.statistics.calibration import BINS, probabilities
 from mae_rad.finetuning.results.metrics_table import ALL, LabelScores, Result
 from mae_rad.heads.interface import Line
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLES = ("-", "--", "-.", ":")
-_GREY, _DPI = "#7f7f7f", 130
 
 
 def draw_curves(films: Mapping[str, LabelScores], areas: Mapping[str, tuple[str, str]], split: str, path: Path) -> None:
@@ -37,7 +34,7 @@ def draw_curves(films: Mapping[str, LabelScores], areas: Mapping[str, tuple[str,
     figure = Figure(figsize=(12, 5.6), layout="constrained")
     roc, precision_recall = figure.subplots(1, 2)
     for number, (label, asked) in enumerate(films.items()):
-        style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _STYLES[number % len(_STYLES)]}
+        style = {"color": colour_of(number), "linestyle": LINE_STYLES[number % len(LINE_STYLES)]}
         logits, present = torch.from_numpy(asked.logits), torch.from_numpy(asked.present.astype(np.int64))
         false, true, _ = binary_roc(logits, present)
         count = f"{present.sum()} of {len(present)} films present"
@@ -45,10 +42,10 @@ def draw_curves(films: Mapping[str, LabelScores], areas: Mapping[str, tuple[str,
         precision, recall, _ = binary_precision_recall_curve(logits, present)
         precision_recall.step(recall, precision, where="post", label=f"{label}: {areas[label][1]}", **style)
         precision_recall.axhline(asked.present.mean(), linewidth=0.8, color=style["color"], alpha=0.4)
-    roc.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
+    roc.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     _dress(roc, "false positive rate (1 - specificity)", "true positive rate (sensitivity)", f"ROC, {split} films")
     _dress(precision_recall, "recall (sensitivity)", "precision", f"precision and recall, {split}; thin: chance")
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def draw_reliability(films: Mapping[str, LabelScores], lines: Mapping[str, Line], split: str, path: Path) -> None:
@@ -60,8 +57,8 @@ def draw_reliability(films: Mapping[str, LabelScores], lines: Mapping[str, Line]
     panels = figure.subplots(2, len(films), sharex=True, squeeze=False, height_ratios=(3, 1))
     for (label, asked), (panel, below) in zip(films.items(), panels.T, strict=True):
         for line, name, colour, marker in (
-            (Line(), "as it came", _COLOURS[1], "s"),
-            (lines[label], "calibrated", _COLOURS[0], "o"),
+            (Line(), "as it came", COLOURS[1], "s"),
+            (lines[label], "calibrated", COLOURS[0], "o"),
         ):
             told = probabilities(asked.logits, line)
             bins = np.minimum((told * BINS).astype(int), BINS - 1)
@@ -73,10 +70,10 @@ def draw_reliability(films: Mapping[str, LabelScores], lines: Mapping[str, Line]
                 means, shares, 15 + 300 * counts / len(told), color=colour, marker=marker, label=name, alpha=0.8
             )
             below.hist(told, bins=BINS, range=(0, 1), histtype="step", color=colour)
-        panel.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
+        panel.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
         _dress(panel, "", f"share present, {split} films", label)
         _dress(below, "probability", "films", "", square=False)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def draw_confusion(
@@ -104,7 +101,7 @@ def draw_confusion(
         panel.set_xticks([0, 1], ["told present", "told absent"])
         panel.set_yticks([0, 1], ["present", "absent"], rotation=90, va="center")
         panel.set_title(f"{label}, {split} films\n{_words(point)}: from {threshold:.3f}", fontsize=10)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def draw_subgroups(areas: Sequence[Result], path: Path) -> None:
@@ -120,18 +117,18 @@ def draw_subgroups(areas: Sequence[Result], path: Path) -> None:
     for label, panel in zip(labels, figure.subplots(1, len(labels), sharey=True, squeeze=False)[0], strict=True):
         for one in areas:
             if one.label == label:
-                down, colour = subsets.index(one.subset), _COLOURS[0] if one.subset == ALL else _GREY
+                down, colour = subsets.index(one.subset), COLOURS[0] if one.subset == ALL else GREY
                 if np.isfinite(one.low):
                     panel.plot([one.low, one.high], [down, down], color=colour, linewidth=2)
                 panel.plot(one.value, down, marker="o", color=colour, markersize=6)
                 text = f"{one.value:.2f}, {one.n_present} of {one.n_films}"
                 panel.annotate(text, (1.03, down), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-        panel.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
+        panel.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
         panel.set_yticks(range(len(subsets)), subsets, fontsize=9)
         panel.set_ylim(len(subsets) - 0.5, -0.5)
         panel.set_xlim(0, 1.02)
         _dress(panel, f"AUROC, {areas[0].split} films, 95 % over patients", "", f"{label}", square=False)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def _words(point: str) -> str:
@@ -139,14 +136,9 @@ def _words(point: str) -> str:
 
 
 def _dress(panel: Any, across: str, down: str, title: str, *, square: bool = True) -> None:
-    panel.set_xlabel(across)
-    panel.set_ylabel(down)
-    panel.set_title(title, fontsize=11)
+    dress_axes(panel, across=across, down=down, title=title)
     if square:
         panel.set_xlim(-0.02, 1.02)
         panel.set_ylim(-0.02, 1.02)
         panel.set_aspect("equal")
         panel.legend(frameon=False, fontsize=9, loc="best")
-    panel.grid(color="#e5e5e5")
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)

@@ -7,11 +7,23 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from data_prep.pages.contact_sheet import (
+    Caption,
+    LegendEntry,
+    Pixels,
+    SheetBlock,
+    Shelves,
+    contact_sheet,
+    fitted_size,
+    grey_pixels,
+    outline_mark,
+    scale_film,
+)
+from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.box_frames import Boxes, whole_film_frame
-from mae_rad.data.display_augmentation import WHITE, varied_table
+from mae_rad.data.display_augmentation import varied_table
 from mae_rad.data.film import Film
 from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
@@ -20,8 +32,8 @@ from mae_rad.evaluation.statistics.metrics import Floats
 from mae_rad.finetuning.results.metrics_table import LabelScores
 
 PER_KIND = 6
-_HEIGHT, _WIDEST, _GAP, _LINE = 260, 400, 12, 18
-_FONT = ImageFont.load_default(13)
+_HEIGHT, _WIDEST = 260, 400
+"""Pixels of a film on the sheet, at most."""
 _BOX = (255, 176, 0)
 _ROOM = 4
 """Pixels between a finding and the box around it."""
@@ -59,54 +71,37 @@ def film_sheet(
     kinds: Mapping[str, Sequence[Example]], index: ShardIndex, boxes: pa.Table, *, title: str, tokens: int, patch: int
 ) -> Image.Image:
     """A row of films for each kind; ``boxes`` (BOXES_SCHEMA) are drawn around what they hold."""
-    shelves = []
+    parts = []
     for name, films in kinds.items():
-        shown = [_block(one, index, boxes, tokens, patch) for one in films]
-        shelves.append((name, [block for block in shown if block is not None]))
-    width = max([900, *(sum(block.width + _GAP for block in blocks) + _GAP for _, blocks in shelves)])
-    height = _LINE + _GAP + sum(_LINE + max([0, *(b.height for b in blocks)]) + _GAP for _, blocks in shelves)
-    page = Image.new("RGB", (width, height), "black")
-    pen = ImageDraw.Draw(page)
-    pen.text((_GAP, _GAP // 2), title, fill="white", font=_FONT)
-    top = _LINE + _GAP
-    for name, blocks in shelves:
-        pen.text((_GAP, top), name, fill=(160, 200, 255), font=_FONT)
-        left = _GAP
-        for block in blocks:
-            page.paste(block, (left, top + _LINE))
-            left += block.width + _GAP
-        top += _LINE + max([0, *(block.height for block in blocks)]) + _GAP
-    return page
+        blocks = [_block(one, index, boxes, tokens, patch) for one in films]
+        parts.append(Shelves([block for block in blocks if block is not None], name))
+    legend = [LegendEntry("marked finding", mark=outline_mark(_BOX))] if len(boxes) else []
+    return contact_sheet(parts, title, legend)
 
 
-def film_picture(film: Film, tokens: int, patch: int, boxes: Boxes) -> NDArray[np.uint8]:
+def film_picture(film: Film, tokens: int, patch: int, boxes: Boxes) -> Pixels:
     """[rows, columns, 3] the film at T, with boxes [K, 4] of source pixels around what they hold."""
     sidecar = film.sidecar
     layout = film_layout(sidecar.rows, sidecar.columns, film.box, tokens, patch)
     values = varied_table(sidecar.display, UNVARIED)[film.values(layout, patch)]
-    scale = min(_HEIGHT / values.shape[0], _WIDEST / values.shape[1])
-    size = max(1, round(values.shape[1] * scale)), max(1, round(values.shape[0] * scale))
-    grey = cv2.resize(values, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    picture = np.repeat(np.rint(grey / (WHITE / 255)).astype(np.uint8)[..., None], 3, axis=-1)
+    size = fitted_size(values.shape, (_HEIGHT, _WIDEST))
+    picture = np.repeat(grey_pixels(scale_film(values, size))[..., None], 3, axis=-1)
+    scale = size[0] / values.shape[0]
     for left, top, right, bottom in whole_film_frame(film, tokens, patch).from_source(boxes) * scale:
         upper, lower = (round(left) - _ROOM, round(top) - _ROOM), (round(right) + _ROOM, round(bottom) + _ROOM)
         cv2.rectangle(picture, upper, lower, _BOX, 1)
     return picture
 
 
-def _block(one: Example, index: ShardIndex, boxes: pa.Table, tokens: int, patch: int) -> Image.Image | None:
+def _block(one: Example, index: ShardIndex, boxes: pa.Table, tokens: int, patch: int) -> SheetBlock | None:
     try:
         film = index.film(one.row)
     except FilmUnreadableError:
         return None
     own = boxes.filter(pc.equal(boxes.column("key"), index.key(one.row)))
-    corners = np.stack([own.column(name).to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], axis=1)
+    corners = np.stack([own.column(name).to_numpy() for name in EDGES], axis=1)
     picture = film_picture(film, tokens, patch, corners.astype(np.float64))
-    width = max(picture.shape[1], int(_FONT.getlength(one.caption)) + 1)
-    block = Image.new("RGB", (width, picture.shape[0] + _LINE), "black")
-    block.paste(Image.fromarray(picture), (0, 0))
-    ImageDraw.Draw(block).text((0, picture.shape[0] + 1), one.caption, fill=(170, 170, 170), font=_FONT)
-    return block
+    return SheetBlock(picture, captions=[Caption(one.caption)])
 
 
 def _caption(index: ShardIndex, asked: LabelScores, place: int, probability: Floats) -> str:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.evaluation.detection.detection_metrics import detection_estimates, quick_estimates, threshold_at
 from mae_rad.evaluation.detection.froc import centres_inside
@@ -160,7 +161,7 @@ def _predictions(splits: Mapping[str, Labels], index: ShardIndex) -> pa.Table:
                 "key": keys.take(np.repeat(label.rows, counts)),
                 "split": pa.array([split] * len(corners), pa.string()),
                 "label": pa.array([title] * len(corners), pa.string()),
-                **{name: corners[:, place] for place, name in enumerate(("x_min", "y_min", "x_max", "y_max"))},
+                **{name: corners[:, place] for place, name in enumerate(EDGES)},
                 "score": np.concatenate([film.scores for film in label.films] or [np.empty(0)]),
                 "on_object": np.concatenate(right or [np.empty(0, np.bool_)]),
             }

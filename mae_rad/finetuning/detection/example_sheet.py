@@ -6,20 +6,40 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from data_prep.pages.contact_sheet import (
+    ACCENT,
+    FONT,
+    INNER_GAP,
+    LINE,
+    PAPER,
+    Caption,
+    LegendEntry,
+    SheetBlock,
+    Shelves,
+    contact_sheet,
+    fitted_size,
+    grey_pixels,
+    outline_mark,
+    scale_film,
+    side_by_side,
+    stacked,
+)
 from mae_rad.data.box_frames import Boxes
-from mae_rad.pretraining.reconstruction_sheet import shelves
 
-WHITE = 65535
 TRUE, RIGHT, WRONG = (0, 200, 255), (255, 225, 60), (255, 90, 40)
 """Sky blue, yellow and vermilion: told apart by colour-blind readers too."""
 
 _TALL, _CLOSE, _CLOSE_SEES = 520, 164, 56
 """Pixels of a film's longer side on the sheet, of a close-up's side, and at least of the film in a close-up."""
 _CLOSE_UPS = 6
-_GAP, _LINE, _WIDTH = 12, 18, 1900
-_FONT = ImageFont.load_default(13)
+_LEGEND = (
+    LegendEntry("true box", TRUE, outline_mark(TRUE)),
+    LegendEntry("predicted, its centre in a true box", RIGHT, outline_mark(RIGHT)),
+    LegendEntry("predicted, its centre in none", WRONG, outline_mark(WRONG)),
+    LegendEntry("to the right of each film: its boxes enlarged"),
+)
 
 
 class FilmWithBoxes(NamedTuple):
@@ -46,39 +66,22 @@ class FilmWithBoxes(NamedTuple):
 
 def box_sheet(films: Sequence[FilmWithBoxes], heading: str) -> Image.Image:
     """All films on one sheet under a legend, each with close-ups of its boxes beside it."""
-    blocks = [_block(film) for film in films]
-    width = max(_WIDTH, *(block.width + 2 * _GAP for block in blocks))
-    rows = shelves(blocks, width)
-    head = _legend(heading, width)
-    page = Image.new("RGB", (width, head.height + sum(max(one.height for one in row) + _GAP for row in rows)), "black")
-    page.paste(head, (0, 0))
-    top = head.height
-    for row in rows:
-        left = _GAP
-        for block in row:
-            page.paste(block, (left, top))
-            left += block.width + 2 * _GAP
-        top += max(block.height for block in row) + _GAP
-    return page
+    return contact_sheet([Shelves([_block(film) for film in films])], heading, _LEGEND)
 
 
-def _block(film: FilmWithBoxes) -> Image.Image:
+def _block(film: FilmWithBoxes) -> SheetBlock:
+    """The film, and columns of close-ups beside it that are about as tall."""
     scale = min(_TALL / max(film.image.shape), 2.0)
     whole = _drawn(film, (0, 0, *film.image.shape[::-1]), scale, margin=2)
     closes = [_drawn(film, part, _CLOSE / part[2], margin=0) for part in _close_ups(film)]
-    per_column = max(1, (max(whole.height, _CLOSE) + 4) // (_CLOSE + 4))
-    columns = -(-len(closes) // per_column)
+    per_column = max(1, (whole.height + INNER_GAP) // (_CLOSE + INNER_GAP))
+    columns = [closes[start : start + per_column] for start in range(0, len(closes), per_column)]
+    pictures = [whole, *(stacked(column, gap=INNER_GAP) for column in columns)]
     missed, false = int((~film.found).sum()), int((~film.right).sum())
     caption = f"{film.caption}: {film.found.sum()} of {len(film.true)} found, {false} false"
-    width = max(whole.width + columns * (_CLOSE + 4), int(_FONT.getlength(caption)))
-    block = Image.new("RGB", (width, _LINE + max(whole.height, _CLOSE)), "black")
-    colour = WRONG if missed or false else (160, 200, 255)
-    ImageDraw.Draw(block).text((0, 1), caption, fill=colour, font=_FONT)
-    block.paste(whole, (0, _LINE))
-    for number, close in enumerate(closes):
-        column, row = divmod(number, per_column)
-        block.paste(close, (whole.width + 4 + column * (_CLOSE + 4), _LINE + row * (_CLOSE + 4)))
-    return block
+    colour = WRONG if missed or false else ACCENT
+    parts = [SheetBlock(np.asarray(picture)) for picture in pictures]
+    return SheetBlock(np.asarray(side_by_side(parts, max_aspect=np.inf)), Caption(caption, colour))
 
 
 def _close_ups(film: FilmWithBoxes) -> list[tuple[float, float, float, float]]:
@@ -93,17 +96,23 @@ def _close_ups(film: FilmWithBoxes) -> list[tuple[float, float, float, float]]:
 
 
 def _drawn(film: FilmWithBoxes, part: tuple[float, float, float, float], scale: float, margin: int) -> Image.Image:
-    """A part of the film, enlarged, with its boxes; ``margin`` pixels around each, so that it stays to be seen."""
+    """A part of the film with its boxes.
+
+    Args:
+        film: in its pixels.
+        part: (left, top, width, height); a part other than the whole film may reach beyond it.
+        scale: pixels of the picture per pixel of the film.
+        margin: pixels of the picture between a box and what it surrounds, which stays visible.
+    """
     left, top, width, height = part
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    grey = (film.image / np.float32(WHITE / 255)).astype(np.float32)
-    if way == cv2.INTER_AREA:
-        seen = cv2.resize(grey, size, interpolation=way)
+    grey = grey_pixels(film.image)
+    if part == (0, 0, *film.image.shape[::-1]):
+        grey = scale_film(grey, fitted_size((height, width), (_TALL, _TALL), scale))
     else:
+        size = round(width * scale), round(height * scale)
         place = np.array(((scale, 0, -left * scale), (0, scale, -top * scale)), dtype=np.float64)
-        seen = cv2.warpAffine(grey, place, size, flags=way)
-    picture = Image.fromarray(np.rint(np.clip(seen, 0, 255)).astype(np.uint8)).convert("RGB")
+        grey = np.asarray(cv2.warpAffine(grey, place, size, flags=cv2.INTER_LINEAR), np.uint8)
+    picture = Image.fromarray(grey).convert("RGB")
     pen = ImageDraw.Draw(picture)
     boxes = [
         *(
@@ -119,23 +128,7 @@ def _drawn(film: FilmWithBoxes, part: tuple[float, float, float, float], scale: 
             outline=colour,
             width=1 if colour == TRUE else 2,
         )
-        if text:
-            pen.text((corners[0] - margin, corners[3] + margin + 1), text, fill=colour, font=_FONT)
+        if text and corners[1] < picture.height:
+            corner = float(corners[0]) - margin, min(float(corners[3]) + margin + 1, picture.height - LINE)
+            pen.text(corner, text, fill=colour, font=FONT, stroke_width=2, stroke_fill=PAPER)
     return picture
-
-
-def _legend(heading: str, width: int) -> Image.Image:
-    page = Image.new("RGB", (width, 2 * _LINE + _GAP), "black")
-    pen = ImageDraw.Draw(page)
-    pen.text((_GAP, _GAP // 2), heading, fill="white", font=_FONT)
-    left = _GAP
-    for text, colour in (
-        ("true box", TRUE),
-        ("predicted, its middle in a true box", RIGHT),
-        ("predicted, in none", WRONG),
-        ("beside each film: its boxes close up", (170, 170, 170)),
-    ):
-        pen.rectangle((left, _GAP // 2 + _LINE + 4, left + 10, _GAP // 2 + _LINE + 14), outline=colour, width=2)
-        pen.text((left + 16, _GAP // 2 + _LINE), text, fill=colour, font=_FONT)
-        left += 40 + int(_FONT.getlength(text))
-    return page

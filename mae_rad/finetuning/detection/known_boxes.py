@@ -15,21 +15,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data_prep.shard_format.boxes import EDGES, match_boxes
 from data_prep.shard_format.label_policy import LabelPolicy, resolve
 from data_prep.shard_format.label_schema import ADJUDICATED
 from data_prep.shard_format.label_tables import read_boxes, read_labels
 from mae_rad.data.box_frames import Boxes
 from mae_rad.data.shard_reader import ShardIndex, matching
 from mae_rad.errors import EvaluationError
-from mae_rad.evaluation.detection.ranked_boxes import overlaps
 from mae_rad.heads.classification import TargetLabelSettings
 
 SAME_OBJECT = 0.4
 """Overlap at which the boxes of two readers are of one object."""
 NO_BOX, CONFLICT = "present, no box", "absent, yet a box"
 """Reasons of this module to leave out a film, beside those of the label policy."""
-
-_EDGES = ("x_min", "y_min", "x_max", "y_max")
 
 Corners = NDArray[np.float64]
 """[4] of one box."""
@@ -98,7 +96,7 @@ def known_boxes(
 def _drawn(table: pa.Table, names: Sequence[str]) -> dict[str, dict[str, list[_Row]]]:
     """Label → key of a film → its boxes."""
     drawn: dict[str, dict[str, list[_Row]]] = {name: defaultdict(list) for name in names}
-    columns = (table.column(name).to_pylist() for name in ("key", "label", *_EDGES, "reader"))
+    columns = (table.column(name).to_pylist() for name in ("key", "label", *EDGES, "reader"))
     for key, label, *edges, reader in zip(*columns, strict=True):
         if label in drawn:
             drawn[label][key].append((np.array(edges, dtype=np.float64), reader))
@@ -130,19 +128,16 @@ def _settled(rows: list[_Row], value: float, reason: str) -> tuple[list[Corners]
 
 
 def _objects(rows: list[_Row]) -> list[Corners]:
-    """One box per object: the adjudicated ones; else those of all readers, the mean where they mean the same."""
+    """One box per object: the adjudicated ones; else those of all readers, the mean of those of one object."""
     if any(reader == ADJUDICATED for _, reader in rows):
         return [box for box, reader in rows if reader == ADJUDICATED]
-    groups: list[list[_Row]] = []
-    for box, reader in rows:
-        others = [group for group in groups if reader is not None and all(reader != who for _, who in group)]
-        shared = [float(overlaps(_mean(group)[None], box[None])[0, 0]) for group in others]
-        if shared and max(shared) >= SAME_OBJECT:
-            others[int(np.argmax(shared))].append((box, reader))
-        else:
-            groups.append([(box, reader)])
-    return [_mean(group) for group in groups]
-
-
-def _mean(group: list[_Row]) -> Corners:
-    return np.asarray(np.mean([box for box, _ in group], axis=0))
+    groups: list[list[Corners]] = []
+    for reader in dict.fromkeys(reader for _, reader in rows):
+        own = [box for box, who in rows if who == reader]
+        means = np.array([np.mean(group, axis=0) for group in groups]).reshape(-1, 4)
+        matches = [] if reader is None else match_boxes(means, np.array(own), SAME_OBJECT)
+        for match in matches:
+            groups[match.first].append(own[match.second])
+        matched = {match.second for match in matches}
+        groups += [[box] for place, box in enumerate(own) if place not in matched]
+    return [np.asarray(np.mean(group, axis=0)) for group in groups]

@@ -9,7 +9,8 @@ from PIL import Image
 from data_prep.cli.exit_codes import BAD_INPUT
 from data_prep.cli.main import main
 from data_prep.errors import ShardFormatError
-from data_prep.pages.box_overlay import colours_of, draw_boxes, legend
+from data_prep.pages.box_overlay import colours_of, draw_boxes
+from data_prep.pages.contact_sheet import PAPER, LegendEntry, draw_legend
 from data_prep.pages.preview_sheet import FILM_SIDE, _drawn, write_preview
 from data_prep.sharding.shard import shard
 from tests.builders.private_builder import make_private, settings
@@ -45,11 +46,11 @@ def test_every_label_is_legible_on_a_sheet_of_one_film(public: Path, tmp_path: P
     names = {f"finding_{number}": [{"label": f"finding_{number}"}] for number in range(16)}
     assert len(set(colours_of(names).values())) == 16
     colours = {f"a_rather_long_finding_{number}": (255, 200 + number, 0) for number in range(28)}
-    picture = np.asarray(legend(colours, 600, (0, 0, 0)))
+    (drawn,) = draw_legend([LegendEntry(label, colour) for label, colour in colours.items()], 600)
+    picture = np.asarray(drawn)
     assert picture.shape[1] == 600
-    shown = {tuple(pixel) for pixel in picture.reshape(-1, 3) if pixel.any()}
-    assert set(colours.values()) <= shown
-    assert not picture[:, -1].any(), "a label is cut off"
+    assert set(colours.values()) <= {tuple(pixel) for pixel in picture.reshape(-1, 3)}
+    assert (picture[:, -1] == PAPER).all(), "a label is cut off"
     write_preview(public, tmp_path / "sheet.png", films=1, split=None)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 3 * FILM_SIDE

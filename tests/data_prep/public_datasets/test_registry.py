@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
 from data_prep.annotations.settings import LayoutName
-from data_prep.annotations.upright_boxes import Box, upright_box
+from data_prep.annotations.upright_boxes import upright_box
 from data_prep.cli.exit_codes import BAD_INPUT
 from data_prep.cli.main import main
 from data_prep.errors import ArchiveError, SettingsError
@@ -18,6 +18,7 @@ from data_prep.public_datasets.registry import LAYOUTS, layouts_of
 from data_prep.scan.settings import ScanSettings
 from data_prep.settings import load
 from data_prep.shard_format.apply_display import apply
+from data_prep.shard_format.boxes import Box
 from data_prep.shard_format.film_codec import decode_film
 from data_prep.shard_format.sidecar import Sidecar
 from data_prep.verification.audit import audit

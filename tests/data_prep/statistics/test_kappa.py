@@ -10,7 +10,7 @@ from sklearn.metrics import cohen_kappa_score
 from data_prep.labels.reader_agreement import agreement_of
 from data_prep.labels.settings import AgreementSettings
 from data_prep.shard_format.label_schema import ADJUDICATED, BOXES_SCHEMA, LABELS_SCHEMA
-from data_prep.statistics.kappa import CATEGORIES, cohen, cohen_kappa, fleiss, fleiss_kappa, matched
+from data_prep.statistics.kappa import CATEGORIES, cohen, cohen_kappa, fleiss, fleiss_kappa
 
 HOW = AgreementSettings(repetitions=200, seed=3)
 
@@ -87,15 +87,6 @@ def test_kappas_of_many_tables_at_once() -> None:
         rows, columns = (np.repeat(np.indices((3, 3))[axis].ravel(), table.ravel().astype(int)) for axis in (0, 1))
         assert kappa == pytest.approx(cohen_kappa_score(rows, columns))
     assert np.isnan(fleiss_kappa(np.zeros(1), np.zeros((1, 3)), np.zeros(1))).all()
-
-
-def test_boxes_are_matched_once_the_largest_overlap_first() -> None:
-    first = np.array([[0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60]], dtype=np.float64)
-    second = np.array([[0, 0, 10, 8], [0, 0, 10, 10], [20, 20, 30, 35], [80, 80, 90, 90]], dtype=np.float64)
-    assert matched(first, second, 0.5).tolist() == pytest.approx([1, 10 / 15])
-    assert matched(first, second, 0.7).tolist() == pytest.approx([1])
-    assert matched(first, second[:0], 0.5).tolist() == []
-    assert sorted(matched(second, first, 0.5)) == pytest.approx(sorted(matched(first, second, 0.5)))
 
 
 def labels_of(*rows: tuple[int, str, int | None]) -> pa.Table:

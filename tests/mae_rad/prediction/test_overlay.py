@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from data_prep.pages.contact_sheet import INK
 from data_prep.sharding.single_film import ArchiveFile, OneFilm, Preparation, read_films
 from mae_rad.prediction.overlay import _LEAST_WIDTH, SIDE, HeatMap, draw_overlay, heated, shown
 from mae_rad.prediction.record import Finding, FoundBox, Record
@@ -109,7 +110,7 @@ def test_the_scale_bar_has_the_length_that_it_says(tmp_path: Path) -> None:
     bare = film(tmp_path / "bare.dcm", 480, 400)
     without = np.asarray(draw_overlay(bare.stream, bare.sidecar, record(), [], POINTS))
     assert page.shape[0] > without.shape[0]
-    ink = (page == np.array((236, 236, 232), np.uint8)).all(axis=-1)
+    ink = (page == np.array(INK, np.uint8)).all(axis=-1)
     line = np.flatnonzero(ink[ink.sum(axis=1).argmax()])
     # 480 rows of 0.2 mm on 960 pixels: 10 pixels a millimetre, and a bar of at most 0.2 * 960 is 1 cm
     assert line[-1] - line[0] + 1 == 100

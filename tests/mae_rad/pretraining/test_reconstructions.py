@@ -111,10 +111,10 @@ def test_panels_tell_seen_predicted_and_hidden_apart() -> None:
     guess[:16, 16:] += LARGEST_ERROR * 65535
     seen, predicted = np.array([[True, False], [False, False]]), np.array([[False, True], [False, False]])
     shown = dict(zip(PANELS, panels(Reconstruction("a film", values, guess, seen, predicted, (32, 32))), strict=True))
-    hidden = shown["seen by the encoder"][20, 20]
+    hidden = shown["visible patches"][20, 20]
     assert hidden[2] > hidden[0]  # blue, which no film is
-    assert (shown["seen by the encoder"][:16, :16] == 117).all()
-    assert (shown["seen by the encoder"][:16, 16:] == hidden).all()
+    assert (shown["visible patches"][:16, :16] == 117).all()
+    assert (shown["visible patches"][:16, 16:] == hidden).all()
     assert (shown["reconstruction"][:16, 16:] == 180).all()
     assert (shown["reconstruction"][16:] == hidden).all()
     assert shown["error"][:16, 16:].min() > 100

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
+from data_prep.statistics.patient_bootstrap import resamples
 from mae_rad.evaluation.statistics.intervals import (
     Interval,
     Sampled,
@@ -13,8 +14,6 @@ from mae_rad.evaluation.statistics.intervals import (
     contrast,
     holm,
     interval,
-    percentile_interval,
-    resamples,
     together,
     widened,
 )
@@ -187,14 +186,6 @@ def test_patients_who_all_go_one_way_prove_little():
         assert 1 - found.low == pytest.approx(3 / patients)
     as_it_is = Interval(0.9, 0.8, 0.95)
     assert widened(as_it_is, 5) is as_it_is
-
-
-def test_no_interval_where_a_class_is_mostly_lost():
-    samples = np.r_[np.full(30, np.nan), np.linspace(0, 1, 70)]
-    found = percentile_interval(0.5, samples)
-    assert np.isnan(found.low)
-    assert found.value == 0.5
-    assert np.isfinite(percentile_interval(0.5, samples[25:]).low)  # a few lost resamples do not matter
 
 
 def test_a_thousand_resamples_of_a_thousand_films_take_seconds():

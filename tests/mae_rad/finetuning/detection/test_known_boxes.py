@@ -76,6 +76,18 @@ def test_the_readers_boxes_of_one_object_are_one_box(public):
     assert sorted(told.corners[place["boxed"]].tolist()) == [[11, 10, 21, 20], [50, 50, 60, 60], [51, 51, 59, 59]]
 
 
+def test_of_two_boxes_the_better_fitting_one_joins_an_object(public):
+    boxes = [
+        boxed("boxed", (10, 10, 20, 20), reader=1),
+        boxed("boxed", (13, 10, 23, 20), reader=2), boxed("boxed", (10, 10, 20, 21), reader=2),
+        boxed("boxed", (10, 10, 20, 22), reader=3), boxed("boxed", (80, 80, 90, 90), reader=None),
+        boxed("boxed", (81, 80, 91, 90), reader=None),
+    ]  # fmt: skip
+    told, place = known(public, [said("boxed", "present")], boxes)
+    expected = [[10, 10, 20, 21], [13, 10, 23, 20], [80, 80, 90, 90], [81, 80, 91, 90]]
+    assert sorted(told.corners[place["boxed"]].tolist()) == expected
+
+
 def test_an_adjudicated_box_goes_before_the_readers(public):
     boxes = [
         boxed("boxed", (10, 10, 20, 20), reader=1), boxed("boxed", (40, 40, 50, 50), reader=2),

@@ -1,0 +1,36 @@
+"""The bootstrap over patients: draws of a plain loop, films of a patient together, bounds of what is defined."""
+
+import numpy as np
+import pytest
+
+from data_prep.statistics import patient_bootstrap
+from data_prep.statistics.patient_bootstrap import LEVEL, defined_samples, percentile_interval, resamples
+
+
+@pytest.mark.parametrize("block", [1, 70, 4_000_000])
+def test_draws_are_those_of_a_plain_loop_however_they_are_blocked(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of an earlier comparison or table of readers come again from their seed."""
+    monkeypatch.setattr(patient_bootstrap, "_BLOCK", block)
+    patients = np.array([7, 3, 3, 9, 7, 7, 20])
+    found = np.concatenate(list(resamples(patients, repetitions=25, seed=11)))
+    random, names = np.random.default_rng(11), [3, 7, 9, 20]
+    for row in found:
+        drawn = [names[place] for place in random.integers(4, size=4)]
+        assert row.tolist() == [drawn.count(patient) for patient in patients]
+
+
+def test_films_of_a_patient_come_together_and_as_many_patients_as_there_are() -> None:
+    patients = np.repeat(np.arange(10), np.arange(1, 11))
+    found = np.concatenate(list(resamples(patients, repetitions=200, seed=0)))
+    assert found.shape == (200, 55)
+    first = np.unique(patients, return_index=True)[1]
+    assert (found[:, first].sum(axis=1) == 10).all()
+    assert (found == found[:, first][:, patients]).all()
+
+
+def test_no_interval_where_a_class_is_mostly_lost() -> None:
+    samples = np.r_[np.full(30, np.nan), np.linspace(0, 1, 70)]
+    assert np.isnan(percentile_interval(samples)).all()
+    assert not len(defined_samples(samples))
+    low, high = percentile_interval(samples[25:])  # a few lost resamples do not matter
+    assert (low, high) == pytest.approx(tuple(np.quantile(samples[30:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])))
