@@ -2,7 +2,7 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -82,6 +82,10 @@ class FilmNames:
             self._uids[uid] for uid in dict.fromkeys((stem, parts[-1])) if uid in self._uids
         ]
         return by_uid or [file.film for file in placed]
+
+    def first_unique(self, names: Sequence[str], otherwise: str) -> str:
+        """The first of ``names`` that fits one file alone; ``otherwise`` where none does."""
+        return next((name for name in names if len(self.find(name)) == 1), otherwise)
 
     def _of_length(self, length: int) -> dict["_Path", list["_File"]]:
         """Last ``length`` parts of a path → files; made when it is first asked for."""

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
+from data_prep.annotations.row_problems import RowError, RowSkipped
 from data_prep.archive.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.errors import SecretError
-from data_prep.labels.label_rows import NOT_IN_SHARDS, UNKNOWN_FILM, PassedOver, RowError
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.index import read_index
@@ -66,8 +66,12 @@ class ArchiveFilms:
     def find(self, name: str, *, by_uid: bool = False) -> ListedFilm:
         """The film called ``name``.
 
+        Args:
+            name: path, end of a path, or name of a picture made of the film.
+            by_uid: whether ``name`` is a SOP Instance UID instead.
+
         Raises:
-            PassedOver: nothing is called so, or only files that are no films.
+            RowSkipped: nothing is called so, or only files that are no films.
             RowError: several different films are.
         """
         found = self._by_uid.get(name, []) if by_uid else self.names.find(name)
@@ -76,7 +80,7 @@ class ArchiveFilms:
         if len(by_key) > 1:
             raise RowError("the name fits several films; give more of the path, or sop_instance_uid")
         if not by_key:
-            raise PassedOver(NOT_IN_SHARDS if found else UNKNOWN_FILM)
+            raise RowSkipped("not_in_shards" if found else "row_without_file")
         return next(iter(by_key.values()))
 
     def key(self, film: ListedFilm, frame: int = 0) -> str:

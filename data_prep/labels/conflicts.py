@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data_prep.annotations.label_collector import LabelEntry
 from data_prep.archive.manifest import read_linkage, read_manifest, write_private_text
 from data_prep.errors import ArchiveError
-from data_prep.labels.label_rows import LabelRow
 from data_prep.runtime.atomic_write import PRIVATE_MODE, published
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.label_policy import LabelPolicy, resolve
@@ -43,7 +43,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def write_origins(private: Path, labels: list[LabelRow]) -> None:
+def write_origins(private: Path, labels: list[LabelEntry]) -> None:
     """Write where the labels come from."""
     rows = []
     for row in labels:
