@@ -2,10 +2,10 @@
 
 annotations/instances_train.json, coco/train.json, train/_annotations.coco.json, …; films anywhere
 
-A film is found by ``file_name``. Boxes are left, top, width, height in pixels; their frame is told by the width and
-height of the image, else by ``tables.box_frame``. Polygons without ``bbox`` become the box around them; outlines are
+A film is found by ``file_name``. Boxes are left, top, width, height in pixels; their frame follows from the width and
+height of the image, else from ``tables.box_frame``. Polygons without ``bbox`` become the box around them; outlines are
 lost, and run lengths without ``bbox`` are a finding without a box. A film that is among the images without an
-annotation has none of the findings; one that no file names says nothing.
+annotation has none of the findings; a film that no file names has no labels.
 """
 
 import json
@@ -22,8 +22,8 @@ from data_prep.errors import ArchiveError
 
 _PARTS = ("images", "annotations", "categories")
 _MOST_FILES = 64
-"""Sets with one JSON per film are of another form."""
-_ORIGIN_SEPARATORS = str.maketrans("_-.", "///")
+"""Sets with more, such as one JSON file per film, are of another form."""
+_SEPARATORS = str.maketrans("_-.", "///")
 
 _Films = dict[str, tuple[ListedFilm, tuple[int, int] | None, Place]]
 """Number of an image → film, size of the annotated picture, place in the file."""
@@ -45,7 +45,7 @@ def read(root: Path, collector: LabelCollector) -> None:
         found = True
         _read_content(path, content, collector)
     if not found:
-        raise ArchiveError(f"no JSON file with {', '.join(_PARTS)} in {root}")
+        raise ArchiveError(f"no JSON file with {', '.join(_PARTS)} in {root}; give the folder that holds it")
     collector.add_folder_splits(root, known=True)
 
 
@@ -137,8 +137,8 @@ def _listed(part: Any) -> bool:
 
 def _split(path: Path) -> GivenSplit | None:
     """The split in the name of the file or folder: instances_train2017.json, train/_annotations.coco.json."""
-    words = path.stem.rstrip("0123456789").translate(_ORIGIN_SEPARATORS)
-    return split_of_path(f"{path.parent.name}/{words}/")
+    parts = path.stem.rstrip("0123456789").translate(_SEPARATORS)
+    return split_of_path(f"{path.parent.name}/{parts}/")
 
 
 def _id(one: dict[str, Any], name: str) -> str:

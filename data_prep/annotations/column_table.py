@@ -1,4 +1,4 @@
-"""A folder of films with CSV tables of any columns, which ``columns.*`` of the settings names."""
+"""A folder of films with CSV tables whose columns the settings name (``columns.*``)."""
 
 import difflib
 import math
@@ -12,13 +12,13 @@ from data_prep.annotations.settings import FACTS, ColumnSettings
 from data_prep.annotations.upright_boxes import Box
 from data_prep.errors import SettingsError
 
-VALUE_WORDS: dict[str, Value | None] = {
+CELL_VALUES: dict[str, Value | None] = {
     **dict.fromkeys(("1", "1.0", "yes", "y", "true", "present", "positive"), "present"),
     **dict.fromkeys(("0", "0.0", "no", "n", "false", "absent", "negative"), "absent"),
     **dict.fromkeys(("-1", "-1.0", "uncertain", "u", "maybe"), "uncertain"),
     **dict.fromkeys(("", "nan", "na", "n/a", "none", "null", "unknown"), None),
 }
-"""What cells in small letters mean; None says nothing."""
+"""Cell in lower case → value; None for a cell without one."""
 
 
 def read(root: Path, collector: LabelCollector, columns: ColumnSettings) -> None:
@@ -70,12 +70,12 @@ def _read_findings(
     film: ListedFilm, cells: dict[str, str], place: Place, collector: LabelCollector, columns: ColumnSettings
 ) -> None:
     for column, label in columns.labels.items():
-        if (cell := cells[column].lower()) not in VALUE_WORDS:
+        if (cell := cells[column].lower()) not in CELL_VALUES:
             collector.problem("label_unknown", place)
-        elif (value := VALUE_WORDS[cell]) is not None:
+        elif (value := CELL_VALUES[cell]) is not None:
             collector.add_label(film, label, value, place)
     for column, label in columns.numbers.items():
-        if VALUE_WORDS.get(cells[column].lower(), "") is None:
+        if CELL_VALUES.get(cells[column].lower(), "") is None:
             continue
         try:
             number = float(cells[column])

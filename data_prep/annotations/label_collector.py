@@ -148,7 +148,7 @@ class LabelCollector:
         """A collector for the files of one reader: its entries and problems are added to this one.
 
         Args:
-            name: of the reader, where no row states another one; empty where readers are not told apart.
+            name: of the reader, where no row states another one; empty where readers are not distinguished.
             adjudicated: whether the entries overrule those of readers.
         """
         part = copy.copy(self)
@@ -304,22 +304,22 @@ class LabelCollector:
         """A box around a finding. What reaches over the edge of the film is cut off, and listed beyond MAX_REACH.
 
         Args:
-            film: that it was drawn on.
+            film: that is annotated.
             raw: name of the finding in the set.
             box: in pixels of the upright or the stored film.
             place: where it stands.
-            size: (width, height) of the picture that it was drawn on, if the set gives one.
+            size: (width, height) in pixels of the annotated picture, if the set gives one.
             frame: upright or stored; by default that of the settings.
-            reader: name of who drew it, where a row names one.
+            reader: name of the reader, where a row names one.
         """
         label = self.label_of(raw, place)
         if label is None:
             return
-        drawn_on = frame_of(film, size, frame or self.settings.box_frame)
-        if drawn_on is None:
+        frame_used = frame_of(film, size, frame or self.settings.box_frame)
+        if frame_used is None:
             self.problem("box_of_another_size", place)
             return
-        upright = upright_box(box, film) if drawn_on == "stored" else box
+        upright = upright_box(box, film) if frame_used == "stored" else box
         cut = inside(upright, film.upright_size)
         if cut is None or not all(map(_is_finite, upright)):
             self.problem("box_empty" if is_empty(box) else "box_outside", place)
@@ -353,7 +353,7 @@ class LabelCollector:
         Args:
             film: that is annotated.
             objects: all of it.
-            classes: that were looked for; those without an object are absent where ``boxes_complete``.
+            classes: of the annotation; those without an object are absent where ``boxes_complete``.
             place: where the film stands in the file.
             size: (width, height) of the annotated picture in pixels; None where it is not given.
         """

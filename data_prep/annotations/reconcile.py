@@ -36,7 +36,7 @@ def reconcile(collector: LabelCollector) -> Reconciled:
         for entry in entries:
             if entry.value == "absent":
                 other = entry.origin.place.seen_from(box.origin.place)
-                text = f"has a box where {other} says absent; correct one of them"
+                text = f"has a box where {other} states absent; correct one of them"
                 collector.problem("box_against_label", box.origin.place, text)
                 if not collector.strict:
                     stated[_slot(entry)] = entry._replace(value=reconciled_value(entry.value, "present"))

@@ -47,7 +47,7 @@ class RowProblem(NamedTuple):
     """A row that is not used, or only in part.
 
     Attributes:
-        problem: what the table of problems says: the code, or a text for a person; quotes nothing of the row.
+        problem: entry of the table of problems: the code, or a text for a person; quotes nothing of the row.
         place: file and line.
         code: of the problem, where ``problem`` is a text.
         is_error: whether nothing may be written while the row is in the file.
@@ -60,11 +60,11 @@ class RowProblem(NamedTuple):
 
 
 class RowError(Exception):
-    """A row cannot be used; the message says why, and quotes nothing of it."""
+    """A row cannot be used; the message gives the reason and quotes nothing of the row."""
 
 
 class RowSkipped(Exception):  # noqa: N818 - no error: the row may be right, but its film is not in the shards
-    """A row names a film that is not in the shards, or that the scan does not know; the message is its code."""
+    """A row names a film that is not in the shards, or that the scan does not have; the message is the code."""
 
 
 def problems_csv(problems: Iterable[RowProblem]) -> str:

@@ -1,10 +1,10 @@
 """A folder with boxes in PASCAL VOC form: one XML file per film.
 
-Annotations/a.xml beside JPEGImages/a.jpg (or images/), or a.xml beside a.jpg; splits by folders (train/, val/, test/)
+Annotations/a.xml and JPEGImages/a.jpg (or images/), or a.xml next to a.jpg; splits by folders (train/, val/, test/)
 or by ImageSets/Main/train.txt, val.txt, test.txt
 
 Boxes are taken as edges that count from 0, as annotation programs write them; those of the original PASCAL devkit count
-from 1, one pixel apart. Their frame is told by ``size``, else by ``tables.box_frame``. A polygon without edges
+from 1, one pixel apart. Their frame follows from ``size``, else from ``tables.box_frame``. A polygon without edges
 becomes the box around it; outlines are lost.
 """
 

@@ -1,12 +1,12 @@
 """A folder with boxes in YOLO form: one text file per film, a line per object.
 
 data.yaml (or another YAML with ``names``, or classes.txt)      names of the classes
-train/images/a.jpg with train/labels/a.txt, images/train with labels/train, or a.txt beside a.jpg
+train/images/a.jpg with train/labels/a.txt, images/train with labels/train, or a.txt next to a.jpg
 
 A line is the number of a class, then centre and size, or the corners of a polygon, as parts of width and height. A
 polygon becomes the box around it, its outline is lost. The parts are of the upright picture, since the programs that
-train on them turn it (``tables.box_frame``). An empty file means that nothing was found; of a film
-without a file nothing is said.
+train on them turn it (``tables.box_frame``). An empty file means that nothing was found; a film without a file has no
+labels.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +40,9 @@ def read(root: Path, collector: LabelCollector) -> None:
     """
     classes = class_names(root)
     if not classes:
-        raise ArchiveError(f"no YAML file with 'names' and no classes.txt in {root}: what are the classes called?")
+        raise ArchiveError(
+            f"no YAML file with 'names' and no {CLASSES_FILE} in {root}; add one of them with the names of the classes"
+        )
 
     def film_of(path: Path, _: str) -> ListedFilm | None:
         name = _name(root, path, collector)
@@ -79,7 +81,7 @@ def read_objects(
     Args:
         path: of the file.
         film: whose size turns parts of width and height into pixels.
-        collector: of problems; its settings say whether boxes are those of the upright or the stored film.
+        collector: of problems; its settings have the frame of the boxes, upright or stored.
         classes: number → name.
 
     Returns:
@@ -115,7 +117,7 @@ def class_names(root: Path) -> dict[int, str]:
 
 
 def key_points(root: Path) -> Path | None:
-    """The YAML file that says that the lines hold key points, whose numbers look like polygons."""
+    """The YAML file of a set of key points, whose lines have the form of polygons; None where there is none."""
     return next((path for path, content in _yaml(root) if "kpt_shape" in content), None)
 
 
@@ -144,13 +146,13 @@ def _name(root: Path, path: Path, collector: LabelCollector) -> str | None:
 
 def _object(text: str, size: tuple[int, int], classes: Mapping[int, str], place: Place) -> AnnotatedObject | None:
     """The object of a line, in pixels of ``size``; without a box where its numbers make none, None without a class."""
-    words = text.split()
+    cells = text.split()
     try:
-        name = classes[int(words[0])]
+        name = classes[int(cells[0])]
     except (ValueError, KeyError, IndexError):
         return None
     try:
-        parts = [float(word) for word in words[1:]]
+        parts = [float(cell) for cell in cells[1:]]
     except ValueError:
         return AnnotatedObject(name, None, place)
     pixels = [part * size[number % 2] for number, part in enumerate(parts)]

@@ -93,7 +93,8 @@ def _read_yolo(path: Path, collector: LabelCollector) -> None:
     path = path.parent if path.is_file() else path
     root = _classes_of(path)
     if root is None:
-        raise LabelError(f"{path}: no YAML file with 'names' and no {yolo.CLASSES_FILE}: what are the classes called?")
+        missing = f"no YAML file with 'names' and no {yolo.CLASSES_FILE}"
+        raise LabelError(f"{path}: {missing}; add one of them with the names of the classes")
     if (pose := yolo.key_points(root)) is not None:
         raise LabelError(f"{pose}: describes key points, not boxes; is the folder of another task?")
     classes = yolo.class_names(root)

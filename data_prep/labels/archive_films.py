@@ -1,4 +1,4 @@
-"""The films of a scan by what tables and annotation files call them, and which of them are in the shards."""
+"""The films of a scan by their names in tables and annotation files, and which of them are in the shards."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ UID_COLUMN, PATH_COLUMN = "sop_instance_uid", "path"
 
 
 class ArchiveFilms:
-    """Looks films up.
+    """Finds films by name.
 
     Attributes:
         names: by path, end of a path, name of a picture made of the film, or SOP Instance UID. ``below`` of a film is
@@ -71,8 +71,8 @@ class ArchiveFilms:
             by_uid: whether ``name`` is a SOP Instance UID instead.
 
         Raises:
-            RowSkipped: nothing is called so, or only files that are no films.
-            RowError: several different films are.
+            RowSkipped: no film has the name.
+            RowError: several different films have it.
         """
         found = self._by_uid.get(name, []) if by_uid else self.names.find(name)
         exact = [film for film in found if film is not None and f"/{film.below}" == name]
@@ -95,7 +95,7 @@ class ArchiveFilms:
         return self.frames.get(self.key(film), 1)
 
     def size(self, film: ListedFilm, key: str) -> tuple[int, int] | None:
-        """(width, height) of the upright source raster; None where nobody knows it."""
+        """(width, height) of the upright source raster; None where it is unknown."""
         return self.sharded.get(key) or (film.upright_size if film.rows else None)
 
     def own_keys(self) -> pa.Array:

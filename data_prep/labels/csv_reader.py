@@ -1,11 +1,11 @@
 """CSV tables of labels and boxes: a header line, then a line per film, finding or box.
 
-A film stands in the column ``sop_instance_uid``, or in ``path`` (absolute, or the last parts of it); where its file
-holds several films, ``frame`` says which one, counted from 1. ``reader`` tells who has read it.
+A film is named in the column ``sop_instance_uid``, or in ``path`` (absolute, or its last parts); where its file holds
+several films, by ``frame`` too, counted from 1. ``reader`` is the name of the reader.
 
 A *long* table of labels has ``label`` and ``value`` (present, absent, uncertain, not_mentioned) or ``number``; if need
 be ``source`` (expert, report, metadata) or ``confidence`` (0 to 1). A *wide* one has no column ``label``: every further
-column is a label; its cells say 1, 0, -1, yes, no, present, …, or nothing where they are empty.
+column is a label; its cells are 1, 0, -1, yes, no, present, …; an empty cell gives no label.
 
 Boxes have ``label`` and four edges in pixels of the original film as it is shown (upright, where a JPEG has an EXIF
 orientation), right and lower end exclusive; or ``polygon``: x and y of three or more points, with blanks between them.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from data_prep.annotations.column_table import VALUE_WORDS, box_of
+from data_prep.annotations.column_table import CELL_VALUES, box_of
 from data_prep.annotations.csv_table import csv_rows
 from data_prep.annotations.label_collector import (
     BoxEntry,
@@ -101,7 +101,7 @@ class CsvReader:
             read += 1
         for place, column, _ in columns if read else ():
             if column not in self._used_columns:
-                text = f"column {place} is a label and says nothing in any row"
+                text = f"column {place} is a label and has no value in any row"
                 self._collector.problem("column_empty", Place(path, 1), text)
         return read
 
@@ -147,15 +147,15 @@ class CsvReader:
         return label is not None
 
     def _wide(self, row: _Row, columns: Sequence[tuple[int, str, str]]) -> bool:
-        """Every cell that says something; all of a row that holds a wrong one are left out."""
+        """Every cell that has a value; a row with an invalid one is left out."""
         entries: list[tuple[str, str, str | None, float | None]] = []
         for place, column, label in columns:
             cell = row.cells[column]
             if column in self._settings.numbers:
                 if cell:
                     entries.append((column, label, None, _number(cell, str(place))))
-            elif cell.lower() in VALUES or cell.lower() in VALUE_WORDS:
-                if (value := VALUE_WORDS.get(cell.lower(), cell.lower())) is not None:
+            elif cell.lower() in VALUES or cell.lower() in CELL_VALUES:
+                if (value := CELL_VALUES.get(cell.lower(), cell.lower())) is not None:
                     entries.append((column, label, value, None))
             else:
                 raise RowError(
@@ -197,7 +197,7 @@ class CsvReader:
         if cells.get(_POLYGON):
             if any(cells.get(column) for column in columns.box):
                 raise RowError("give either the edges of a box or a polygon")
-            points = [_number(word, _POLYGON) for word in cells[_POLYGON].replace(",", " ").split()]
+            points = [_number(number, _POLYGON) for number in cells[_POLYGON].replace(",", " ").split()]
             if too_short(points):
                 raise RowError("a polygon needs three points of two numbers each")
             return around(points)
@@ -209,7 +209,7 @@ class CsvReader:
             self._collector.renamed.add(raw)
             return self._settings.rename[raw]
         if not is_label(raw):
-            raise RowError("a label is 1 to 64 of the characters a-z, 0-9 and _; rename={…} gives it one")
+            raise RowError("a label is 1 to 64 of the characters a-z, 0-9 and _; give it one with rename={…}")
         return sys.intern(raw)
 
     def _has_boxes(self, header: Sequence[str]) -> bool:
@@ -222,15 +222,15 @@ class CsvReader:
             LabelError: there is none, another column is missing, or the table is of the other task.
         """
         columns, first = self._settings.columns, Place(path, 1)
-        wanted = [columns.film] if columns.film else [UID_COLUMN, PATH_COLUMN]
-        self._film_column = next((name for name in wanted if name in header), "")
+        names = [columns.film] if columns.film else [UID_COLUMN, PATH_COLUMN]
+        self._film_column = next((name for name in names if name in header), "")
         if not self._film_column:
-            raise LabelError(f"{first}: no column names the film; add {' or '.join(wanted)}, or say columns.film=…")
+            raise LabelError(f"{first}: no column names the film; add {' or '.join(names)}, or set columns.film=…")
         if len(set(header)) < len(header):
-            raise LabelError(f"{first}: a column stands twice in the header")
+            raise LabelError(f"{first}: two columns of the header have the same name; rename one")
         values = {"value", "number"} & set(header)
         if task == "labels" and values and columns.label not in header:
-            raise LabelError(f"{first}: the column {columns.label} is missing; value and number say nothing without it")
+            raise LabelError(f"{first}: the column {columns.label} is missing; value and number need it")
         if task == "labels":
             if columns.label in header and not values:
                 other = "; this is a table of boxes: give it as --boxes" if self._has_boxes(header) else ""
@@ -257,7 +257,7 @@ class CsvReader:
             label = rename[column] if column in rename else label_name(column)
             if label is None and column not in rename:
                 raise LabelError(
-                    f"{path} line 1: column {place} has no name that a label can have; rename={{…}} gives one"
+                    f"{path} line 1: the name of column {place} cannot be a label; give it one with rename={{…}}"
                 )
             if label is not None and found.setdefault(label, (place, column, label))[0] != place:
                 raise LabelError(f"{path} line 1: columns {found[label][0]} and {place} are the same label; rename one")

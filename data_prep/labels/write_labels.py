@@ -2,11 +2,11 @@
 
 Files are CSV tables (:mod:`data_prep.labels.csv_reader`), COCO, VOC or YOLO
 (:mod:`data_prep.labels.annotation_reader`). Of several files the first ones of labels and of boxes are those of the
-first reader, and so on, unless a column names who has read a film. Adjudicated entries overrule those of readers. Every
+first reader, and so on, unless a column names the reader. Adjudicated entries overrule those of readers. Every
 entry is kept: which one counts is decided when labels are read (:mod:`data_prep.shard_format.label_policy`). Messages
 name file and line, never their content.
 
-PRIVATE/label_problems.csv      problem, file, line, part: what is wrong, or about films that are not in the shards
+PRIVATE/label_problems.csv      problem, file, line, part: errors, and rows of films that are not in the shards
 """
 
 from collections import Counter
@@ -39,7 +39,7 @@ _LISTED = ("no_film", "not_in_shards", "class_empty", "column_empty")
 
 
 class LabelFiles(NamedTuple):
-    """What experts have written: tables of labels, tables or annotations of boxes, and either of them adjudicated."""
+    """Files of experts: tables of labels, tables or annotations of boxes, and either of them adjudicated."""
 
     labels: Sequence[Path] = ()
     boxes: Sequence[Path] = ()
@@ -82,8 +82,8 @@ def write_labels(
         settings: how the files are read.
 
     Raises:
-        LabelError: a file is missing, malformed or of another task, or a row is wrong, of an unknown film, or stands
-            twice; with file and line. Or no row is about a film of the shards. Earlier labels stay.
+        LabelError: a file is missing, malformed or of another task, or a row is invalid, of an unknown film, or
+            repeated; with file and line. Or no row is about a film of the shards. Earlier labels stay.
         ArchiveError, ShardFormatError, SecretError: the folders are incomplete, or do not belong together.
     """
     settings, typed = settings or LabelSettings(), files is not None and any(files)
@@ -103,7 +103,9 @@ def write_labels(
     )
     if not labels and not boxes:
         counted = counts.boxes if counts.boxes != RowCount() else counts.labels
-        raise LabelError(f"no row says anything of a film of {public}, so nothing was written: {counted}")
+        raise LabelError(
+            f"no row is about a film of {public}, so nothing was written: {counted}. Give the shards of this scan"
+        )
     new = {
         LABELS_FILE: _table([(*row[:6], None, None, row.reader) for row in labels], LABELS_SCHEMA),
         BOXES_FILE: _table([(row.key, row.label, *row.box, "expert", row.reader) for row in boxes], BOXES_SCHEMA),

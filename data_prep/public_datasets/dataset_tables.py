@@ -1,10 +1,10 @@
-"""A public data set beside its films: facts of its tables into the header table, findings into tables for ``label``.
+"""Tables of a public data set: facts go into the header table, labels and boxes into tables for ``label``.
 
 PRIVATE/ also holds, where a layout was given:
   labels.csv     path, label, value, number, source, confidence   what ``label`` reads by default
   boxes.csv      path, label, x_min, y_min, x_max, y_max, reader  in pixels of the upright film
   splits.csv     patient, split                                   the set's own split, for splits.table of ``shard``
-  problems.csv   problem, file, line, part                        what of the set's tables was not, or not wholly, used
+  problems.csv   problem, file, line, part                        rows not used, or only in part
 """
 
 import csv
@@ -38,12 +38,12 @@ _FACTS = ("patient_id", "study", "body_part", "view", "laterality", "sex", "age_
 
 @dataclass(frozen=True)
 class LayoutReport:
-    """What came of the tables of a set.
+    """Counts of the tables of a set.
 
     Attributes:
         name: of the layout.
-        films: that the tables speak of.
-        silent: films of which they say nothing.
+        films: that the tables name.
+        unnamed: films that they do not name.
         labels, boxes: how many.
         splits: split → patients.
         crossing: patients with films in several splits of the set.
@@ -53,7 +53,7 @@ class LayoutReport:
 
     name: LayoutName
     films: int
-    silent: int
+    unnamed: int
     labels: int
     boxes: int
     splits: dict[str, int]
@@ -64,17 +64,17 @@ class LayoutReport:
     def __str__(self) -> str:
         """Lines for a person."""
         lines = [
-            f"layout {self.name}: {self.films} films told, {self.silent} films not, {self.labels} labels,"
+            f"layout {self.name}: {self.films} films named, {self.unnamed} films not, {self.labels} labels,"
             f" {self.boxes} boxes: see {LABELS_TABLE} and {BOXES_TABLE} in the private folder"
         ]
         if self.splits:
-            told = ", ".join(f"{patients} {split}" for split, patients in self.splits.items())
-            lines.append(f"  the set's own split, by patient: {told}; for shard: splits.table=PRIVATE/{SPLITS_TABLE}")
+            counts = ", ".join(f"{patients} {split}" for split, patients in self.splits.items())
+            lines.append(f"  the set's own split, by patient: {counts}; for shard: splits.table=PRIVATE/{SPLITS_TABLE}")
         if self.crossing:
             lines.append(f"  {self.crossing} patients have films in several splits: test goes before val before train")
         if self.unsplit:
             lines.append(
-                f"  {self.unsplit} films have a split but no patient, and only train; image_pattern tells patients,"
+                f"  {self.unsplit} films have a split but no patient, and only train; image_pattern finds patients,"
                 " tables.film_is_patient=true takes every film for one"
             )
         lines += [f"  {name:<28}{count:>10}" for name, count in self.problems.items()]
@@ -84,10 +84,10 @@ class LayoutReport:
 
 
 def find_layout(archives: Sequence[Path], layout: LayoutName | Literal["auto"] | None) -> LayoutName | None:
-    """The layout of the archive; with ``auto`` the one that it looks like, None where none is asked for.
+    """The layout of the archive; with ``auto`` the one whose files it has, None where none is requested.
 
     Raises:
-        ArchiveError: there are several archives, or the layout is to be found and is not one.
+        ArchiveError: there are several archives, or ``auto`` finds none or several.
     """
     if layout is None:
         return None
@@ -97,19 +97,19 @@ def find_layout(archives: Sequence[Path], layout: LayoutName | Literal["auto"] |
 
 
 def layout_hint(archives: Sequence[Path], headers: pa.Table) -> str:
-    """A line about archives that look like known sets and are scanned without their tables; empty for others.
+    """A line about archives that have the files of known sets and are scanned without their tables; empty for others.
 
-    Only where there are pictures: in a large archive of DICOM alone, looking for tables would take long.
+    Only where there are pictures: in a large archive of DICOM alone, the search for tables would take long.
     """
     if not {"png", "jpeg"} & set(pc.unique(headers["source"]).to_pylist()):
         return ""
     found = {name for archive in archives if archive.is_dir() for name in layouts_of(root_of(archive))}
-    return f"looks like {' or '.join(sorted(found))}: layout=… reads its tables too" if found else ""
+    return f"has the files of {' or '.join(sorted(found))}: layout=… reads its tables too" if found else ""
 
 
 @dataclass(frozen=True)
 class DatasetTables:
-    """What the tables and annotation files of a set state.
+    """Contents of the tables and annotation files of a set.
 
     Attributes:
         collector: with facts, films named and problems.
@@ -145,7 +145,7 @@ def read_tables(
     films, others = [], []
     rows = zip(*(headers[n].to_pylist() for n in names), strict=True)
     for row, (below, reason, frames, *raster, source) in enumerate(rows):
-        if reason is None and frames is None:  # no table of a set says which film of several it means
+        if reason is None and frames is None:  # no table of a set names one of several films
             films.append(ListedFilm(row, below, raster[0], raster[1], raster[2] or 1, source))
         else:
             others.append(below)
@@ -230,7 +230,7 @@ def write_tables(private: Path, headers: pa.Table, tables: DatasetTables, name: 
     return LayoutReport(
         name=name,
         films=len(named),
-        silent=len(rows) - len(named),
+        unnamed=len(rows) - len(named),
         labels=len(labels),
         boxes=len(boxes),
         splits=dict(sorted(Counter(splits.values()).items())),

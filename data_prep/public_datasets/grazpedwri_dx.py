@@ -6,7 +6,7 @@ folder_structure/pascalvoc/<film>.xml    boxes in pixels; where they are missing
 folder_structure/yolov5/labels/<film>.txt with folder_structure/yolov5/meta.yaml     (supervisely is not read)
 
 ``fracture_visible`` is the label fracture, the class foreignbody is foreign_object; metal (plates, wires) stays metal,
-and where there is metal but no foreign body nothing is said about foreign objects. The set has no split of its own.
+and where there is metal but no foreign body there is no label foreign_object. The set has no split of its own.
 """
 
 from pathlib import Path
@@ -32,8 +32,8 @@ _CLASSES = (
     *("softtissue", "text"),
 )
 """In the order of their numbers in yolov5, where meta.yaml is missing."""
-_DRAWN_ONLY = ("boneanomaly", "bonelesion", "periostealreaction", "pronatorsign", "softtissue", "text")
-"""What only boxes tell; text is the marker of the side."""
+_BOXES_ONLY = ("boneanomaly", "bonelesion", "periostealreaction", "pronatorsign", "softtissue", "text")
+"""Classes without a column in the table; text is the side marker."""
 _FOREIGN, _METAL = "foreignbody", "metal"
 _LABELS = {_FOREIGN: "foreign_object"}
 
@@ -100,6 +100,6 @@ def _add_findings(
     film: ListedFilm, objects: list[AnnotatedObject], metal: bool, collector: LabelCollector, place: Place
 ) -> None:
     classes = {one.name for one in objects}
-    collector.add_findings(film, classes, _DRAWN_ONLY, place)
+    collector.add_findings(film, classes, _BOXES_ONLY, place)
     if _FOREIGN in classes or not (metal or _METAL in classes):
         collector.add_label(film, _LABELS[_FOREIGN], "present" if _FOREIGN in classes else "absent", place)

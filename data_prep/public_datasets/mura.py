@@ -4,7 +4,7 @@ train/XR_WRIST/patient00001/study1_positive/image1.png, valid/…   PNG, 8 bit, 
 train_labeled_studies.csv, valid_labeled_studies.csv   study folder, 0 or 1; no header (1.0: train.csv, valid.csv)
 train_image_paths.csv, valid_image_paths.csv           path of every film; no header
 
-``abnormal`` is all that is told: fractures, but also hardware, degeneration and lesions. It is no label for fracture.
+The one label is ``abnormal``: fractures, but also hardware, degeneration and lesions. It is no label for fracture.
 The set's own split is by patient; its valid is our val (the test set of the competition was never published).
 """
 
@@ -38,19 +38,19 @@ def read(root: Path, collector: LabelCollector) -> None:
     for table in (root / name for name in _STUDY_TABLES):
         if table.exists():
             _read_studies(table, collector, studies)
-    seen = set[str]()
+    found = set[str]()
     for film in collector.names.films:
         match, place = _FILM.search(f"/{film.below}"), Place(root / film.below)
         if match is None:
             continue
-        split, folder, body_part, patient, study, word = match.groups()
-        seen.add(f"{split}/{folder}")
+        split, folder, body_part, patient, study, outcome = match.groups()
+        found.add(f"{split}/{folder}")
         collector.add_facts(film, patient=patient, study=f"XR_{body_part}/{study}", body_part=body_part)
         collector.add_split(film, split, place)
-        collector.add_label(film, LABEL, _VALUES[word], place)
+        collector.add_label(film, LABEL, _VALUES[outcome], place)
         for value, row in studies.get(f"{split}/{folder}", ()):
             collector.add_label(film, LABEL, value, row)
-    for study in sorted(set(studies) - seen):
+    for study in sorted(set(studies) - found):
         collector.problem("row_without_file", Place(root / study))
     for table in (root / name for name in _PATH_TABLES):
         if table.exists():

@@ -6,8 +6,8 @@ BBox_List_2017.csv                                 984 boxes drawn by a radiolog
 train_val_list.txt, test_list.txt                  official split, by patient
 *.csv with the columns Image Index and Fracture    expert labels of Majkowska et al., Radiology 2020, if they are there
 
-Findings are of the source ``report``; boxes and the labels of Majkowska are ``expert`` and go before them. The pixel
-spacing of the table is that of the film before it was made square, so it is not taken over.
+Findings are of the source ``report``; boxes and the labels of Majkowska are ``expert``. Both are kept. The pixel
+spacing of the table is that of the film before it was made square, so it is not used.
 """
 
 from itertools import chain
@@ -25,7 +25,7 @@ FINDINGS = (
 )
 _NOTHING = "No Finding"
 _OTHER_NAMES = {"Infiltrate": "Infiltration"}
-"""The table of boxes calls it so."""
+"""Name in the table of boxes → name in the table of films."""
 _EXPERT = ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
 _SIDE = 1024
 _SPLITS = {"train_val_list.txt": "train_val", "test_list.txt": "test"}

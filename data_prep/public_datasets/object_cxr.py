@@ -1,4 +1,4 @@
-"""object-CXR: 10,000 frontal chest films of 300 hospitals, half of them with foreign objects drawn by radiologists.
+"""object-CXR: 10,000 frontal chest films of 300 hospitals, half of them with foreign objects outlined by radiologists.
 
 train/00001.jpg …, dev/…, test/…        JPEG, 8 bit
 train.csv, dev.csv, test.csv            image_name (or image_path), annotation: shapes with ; between them
@@ -31,7 +31,7 @@ def read(root: Path, collector: LabelCollector) -> None:
         column = _name_column(table)
         if column is None:
             if table.exists() or name == "train":
-                list(csv_table(table, ("image_name", "annotation")))  # says what is wrong with it
+                list(csv_table(table, ("image_name", "annotation")))  # raises what is wrong with it
             continue
         below = name if (root / name).is_dir() else ""
         for film, cells, place in collector.film_rows(table, column, below=below):
@@ -52,12 +52,12 @@ def _name_column(table: Path) -> str | None:
 
 
 def _box(shape: str) -> Box | None:
-    kind, *words = shape.split()
+    kind, *numbers = shape.split()
     try:
-        points = [float(word) for word in words]
+        points = [float(number) for number in numbers]
     except ValueError:
         return None
-    wanted = {_RECTANGLE: len(points) == 4, _ELLIPSE: len(points) == 4}
-    if not wanted.get(kind, kind == _POLYGON and len(points) >= 6 and len(points) % 2 == 0):
+    is_complete = {_RECTANGLE: len(points) == 4, _ELLIPSE: len(points) == 4}
+    if not is_complete.get(kind, kind == _POLYGON and len(points) >= 6 and len(points) % 2 == 0):
         return None
     return around(points)

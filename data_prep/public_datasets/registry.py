@@ -12,7 +12,7 @@ from data_prep.public_datasets import grazpedwri_dx, mura, nih_chestxray14, obje
 
 
 class DatasetLayout(NamedTuple):
-    """How a set is told by its files, and how its tables are read."""
+    """How a folder of the set is recognised, and how its tables are read."""
 
     matches_folder: Callable[[Path], bool]
     read: Callable[[Path, LabelCollector], None]

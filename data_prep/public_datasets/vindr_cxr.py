@@ -3,10 +3,10 @@
 train/<image_id>.dicom, test/<image_id>.dicom      or .png or .jpg of the same names
 annotations/annotations_train.csv, annotations_test.csv, image_labels_train.csv, image_labels_test.csv   (PhysioNet)
 train.csv                                          boxes only (Kaggle)
-train_meta.csv, test_meta.csv                      image_id, dim0, dim1: rows, columns of the DICOM, beside shrunk PNG
+train_meta.csv, test_meta.csv                      image_id, dim0, dim1: rows, columns of the DICOM, for shrunk PNG
 
-Readers who agree give present or absent. Where they differ it is the majority, with its share as confidence; what a
-minority says is uncertain. Each box keeps its reader. Beside the set's names ``fracture`` is told: clavicle or rib.
+Readers who agree give present or absent. Where they differ, a majority for present gives present with its share as
+confidence, else the label is uncertain. Each box keeps its reader. ``fracture`` is added: of clavicle or rib.
 Boxes are in pixels of the DICOM; on shrunk pictures they are scaled, for which train_meta.csv or the columns width and
 height of the table have to be there. The set names no patients: its split is by film.
 """
@@ -32,7 +32,7 @@ _MOST_OUTSIDE = 0.001
 """Part of the boxes that may stand over the edge; more means that the pictures are shrunk ones."""
 
 Votes = dict[str, dict[str, bool]]
-"""Finding → reader → whether seen."""
+"""Finding → reader → whether present."""
 Sizes = dict[str, tuple[int, int]]
 """Film → width and height of the DICOM."""
 
@@ -46,7 +46,7 @@ def read(root: Path, collector: LabelCollector) -> None:
     """Read the tables that are there.
 
     Raises:
-        ArchiveError: none is there, or boxes of the DICOM are beside pictures of another, unknown size.
+        ArchiveError: none is there, or boxes of the DICOM come with pictures of another, unknown size.
     """
     if not matches_folder(root):
         raise ArchiveError(f"no annotations_train.csv, annotations_test.csv or train.csv with boxes in {root}")
@@ -57,13 +57,13 @@ def read(root: Path, collector: LabelCollector) -> None:
         if labels is not None:
             votes = _read_labels(labels, folder, collector)
         if boxes is not None:
-            drawn = _read_boxes(boxes, name, folder, _sizes(root / f"{name}_meta.csv"), collector)
-            votes = votes or drawn
-        for film, seen in votes.items():
+            from_boxes = _read_boxes(boxes, name, folder, _sizes(root / f"{name}_meta.csv"), collector)
+            votes = votes or from_boxes
+        for film, readings in votes.items():
             place = Place(labels or boxes or root)
             collector.add_facts(film, body_part="CHEST", view="PA")
             collector.add_split(film, split, place)
-            for finding, readers in _with_fracture(seen).items():
+            for finding, readers in _with_fracture(readings).items():
                 value, confidence = _majority(readers)
                 collector.add_label(film, finding, value, place, confidence=confidence)
                 if len(set(readers.values())) > 1:
@@ -102,12 +102,12 @@ def _read_labels(table: Path, folder: str, collector: LabelCollector) -> dict[Li
 def _read_boxes(
     table: Path, name: str, folder: str, sizes: Sizes, collector: LabelCollector
 ) -> dict[ListedFilm, Votes]:
-    """Boxes; gives the votes that they stand for, of all readers who have seen a film."""
-    seen: dict[ListedFilm, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    """Read the boxes; film → the votes that they imply, of all readers of the film."""
+    readings: dict[ListedFilm, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     boxes = outside = 0
     for film, cells, place in collector.film_rows(table, "image_id", _BOXES[1:], below=folder, once=False):
         reader = cells.get("rad_id", "consensus")
-        found = seen[film][reader]
+        found = readings[film][reader]
         if cells["class_name"] == _NOTHING:
             continue
         found.add(cells["class_name"])
@@ -124,12 +124,12 @@ def _read_boxes(
     if outside > _MOST_OUTSIDE * boxes:
         raise ArchiveError(
             f"{outside} of {boxes} boxes of {table} reach out of their films, so the pictures are shrunk; put"
-            f" {name}_meta.csv (image_id, dim0, dim1: rows and columns of the DICOM) beside the table"
+            f" {name}_meta.csv (image_id, dim0, dim1: rows and columns of the DICOM) next to the table"
         )
-    classes = sorted({finding for readers in seen.values() for found in readers.values() for finding in found})
+    classes = sorted({finding for readers in readings.values() for found in readers.values() for finding in found})
     return {
         film: {finding: {reader: finding in found for reader, found in readers.items()} for finding in classes}
-        for film, readers in seen.items()
+        for film, readers in readings.items()
     }
 
 
@@ -153,7 +153,7 @@ def _scaled(box: Box, size: tuple[int, int] | None, film: tuple[int, int]) -> Bo
 
 
 def _with_fracture(votes: Votes) -> Votes:
-    """With ``fracture``, which a reader has seen who has seen one of its kinds."""
+    """With ``fracture``, present for a reader to whom one of its kinds is."""
     kinds = [votes[kind] for kind in sorted(_FRACTURES) if kind in votes]
     if not kinds:
         return votes
