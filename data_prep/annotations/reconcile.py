@@ -42,7 +42,8 @@ def reconcile(collector: LabelCollector) -> Reconciled:
                     stated[_slot(entry)] = entry._replace(value=reconciled_value(entry.value, "present"))
         if not entries:
             label = LabelEntry(box.key, box.label, "present", None, "expert", 1.0, box.reader, box.origin)
-            implied.setdefault(_slot(label), label)
+            if (known := implied.get(_slot(label))) is None or known.value == "absent":
+                implied[_slot(label)] = label
     added = [entry for entry in implied.values() if not _experts(stated, entry.key, entry.label, entry.reader)]
     return Reconciled([*stated.values(), *added], boxes)
 

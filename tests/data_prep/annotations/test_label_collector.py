@@ -85,6 +85,14 @@ def test_an_implied_label_stands_back_behind_a_stated_one() -> None:
     assert values == {"fracture": "uncertain", "coin": "absent", "metal": "present"} and not found.problems
 
 
+def test_a_box_goes_before_the_absence_that_another_annotation_file_implies() -> None:
+    found = collector(strict=True).of_reader("", adjudicated=True)
+    found.add_findings(FILM, [], ["coin"], Place(OTHER), implied=True)
+    found.add_box(FILM, "coin", Box(1, 2, 3, 4), Place(TABLE, 3))
+    (entry,) = reconcile(found).labels
+    assert (entry.value, entry.reader, entry.origin.place) == ("present", 0, Place(TABLE, 3)) and not found.problems
+
+
 def test_implied_labels_that_contradict_each_other_are_never_chosen_in_silence() -> None:
     for strict in (False, True):
         found = collector(strict=strict)
