@@ -28,4 +28,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section(f"{len(left)} tests did not run: {OUT_OF_TIME}")
         for name in left:
             terminalreporter.line(name)
-

@@ -2,51 +2,91 @@
 
 annotations/instances_train.json, coco/train.json, train/_annotations.coco.json, …; films anywhere
 
-A film is found by ``file_name``. Boxes are left, top, width, height in pixels; their frame is told by the width and
-height of the image, else by ``tables.box_frame``. Polygons without ``bbox`` become the box around them; outlines are
+A film is found by ``file_name``. Boxes are left, top, width, height in pixels; their frame follows from the width and
+height of the image, else from ``tables.box_frame``. Polygons without ``bbox`` become the box around them; outlines are
 lost, and run lengths without ``bbox`` are a finding without a box. A film that is among the images without an
-annotation has none of the findings; one that no file names says nothing.
+annotation has none of the findings; a film that no file names has no labels.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep.annotations.film_lookup import ListedFilm
-from data_prep.annotations.label_collector import Drawn, GivenSplit, Told, Where, split_of_path
+from data_prep.annotations.label_collector import AnnotatedObject, LabelCollector
+from data_prep.annotations.row_problems import Place
+from data_prep.annotations.split_names import GivenSplit, split_of_path
 from data_prep.annotations.upright_boxes import around, too_short
 from data_prep.errors import ArchiveError
 from data_prep.shard_format.boxes import Box
 
 _PARTS = ("images", "annotations", "categories")
 _MOST_FILES = 64
-"""Sets with one JSON per film are of another form."""
-_ORIGIN_SEPARATORS = str.maketrans("_-.", "///")
+"""Sets with more, such as one JSON file per film, are of another form."""
+_SEPARATORS = str.maketrans("_-.", "///")
+
+_Films = dict[str, tuple[ListedFilm, tuple[int, int] | None, Place]]
+"""Number of an image → film, size of the annotated picture, place in the file."""
 
 
-def is_here(root: Path) -> bool:
+def matches_folder(root: Path) -> bool:
     """Whether the folder holds such a set."""
     return next(_files(root), None) is not None
 
 
-def read(root: Path, told: Told) -> None:
-    """Read all JSON files.
+def read(root: Path, collector: LabelCollector) -> None:
+    """Read all JSON files of a set, and the splits of its folders.
 
     Raises:
         ArchiveError: there is none.
     """
-    files = list(_files(root))
-    if not files:
-        raise ArchiveError(f"no JSON file with {', '.join(_PARTS)} in {root}")
-    for path, content in files:
-        read_file(path, content, told)
-    for film in told.names.films:
-        if film.row not in told.splits and (split := split_of_path(film.below)) is not None:
-            told.split(film, split, Where(root / film.below))
+    found = False
+    for path, content in _files(root):
+        found = True
+        _read_content(path, content, collector)
+    if not found:
+        raise ArchiveError(f"no JSON file with {', '.join(_PARTS)} in {root}; give the folder that holds it")
+    collector.add_folder_splits(root, known=True)
 
 
-def content_of(path: Path) -> dict[str, Any] | None:
+def read_files(files: Sequence[Path], collector: LabelCollector) -> None:
+    """Read films, boxes and findings of JSON files; one of another form, and classes without objects, are listed."""
+    for path in files:
+        if (content := _content(path)) is None:
+            collector.problem("annotation_unreadable", Place(path))
+            continue
+        used = _used_classes(content)
+        for line, one in enumerate(content["categories"]):
+            if _id(one, "id") not in used:
+                collector.problem("class_empty", Place(path, line, "categories"))
+        _read_content(path, content, collector)
+
+
+def _read_content(path: Path, content: dict[str, Any], collector: LabelCollector) -> None:
+    classes = _classes(path, content["categories"], collector)
+    films = _images(path, content["images"], collector)
+    images = {_id(image, "id") for image in content["images"]}
+    objects: dict[str, list[AnnotatedObject]] = {number: [] for number in films}
+    for line, one in enumerate(content["annotations"]):
+        place, image, name = (
+            Place(path, line, "annotations"),
+            _id(one, "image_id"),
+            classes.get(_id(one, "category_id")),
+        )
+        if image not in films:
+            collector.problem("row_without_file" if image in images else "image_unknown", place)
+        elif name is None:
+            collector.problem("label_unknown", place)
+        else:
+            objects[image].append(_object(name, one, place))
+    used = _used_classes(content)
+    vocabulary = [name for number, name in classes.items() if number in used]
+    for image, (film, size, place) in films.items():
+        collector.add_annotated_film(film, objects[image], vocabulary, place, size=size)
+
+
+def _content(path: Path) -> dict[str, Any] | None:
     """The content of a JSON file; None where it is none of this form."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -55,69 +95,40 @@ def content_of(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and all(_listed(content.get(part)) for part in _PARTS) else None
 
 
-def read_file(path: Path, content: dict[str, Any], told: Told) -> None:
-    """Films, boxes and findings of a JSON file, by its ``content``."""
-    classes = _classes(path, content["categories"], told)
-    used = {_id(one, "category_id") for one in content["annotations"]}
-    vocabulary = [name for number, name in classes.items() if number in used]
-    films = _images(path, content["images"], told)
-    images = {_id(image, "id") for image in content["images"]}
-    objects: dict[str, list[Drawn]] = {number: [] for number in films}
-    for place, one in enumerate(content["annotations"]):
-        where, number, name = (
-            Where(path, place, "annotations"),
-            _id(one, "image_id"),
-            classes.get(_id(one, "category_id")),
-        )
-        if number not in films:
-            told.problem("row_without_file" if number in images else "image_unknown", where)
-        elif name is None:
-            told.problem("label_unknown", where)
-        else:
-            objects[number].append(_drawn(name, one, where))
-    for number, (film, size) in films.items():
-        told.drawn(film, objects[number], vocabulary, Where(path), size=size)
+def _used_classes(content: dict[str, Any]) -> set[str]:
+    return {_id(one, "category_id") for one in content["annotations"]}
 
 
-def empty_classes(content: dict[str, Any]) -> list[int]:
-    """Places of the classes, among ``categories``, that no annotation has: of them the file says nothing."""
-    used = {_id(one, "category_id") for one in content["annotations"]}
-    return [place for place, one in enumerate(content["categories"]) if _id(one, "id") not in used]
-
-
-def _classes(path: Path, categories: list[dict[str, Any]], told: Told) -> dict[str, str]:
+def _classes(path: Path, categories: list[dict[str, Any]], collector: LabelCollector) -> dict[str, str]:
     """Number → name."""
     classes: dict[str, str] = {}
-    for place, one in enumerate(categories):
+    for line, one in enumerate(categories):
         number, name = _id(one, "id"), str(one.get("name") or "").strip()
         if not name or "id" not in one:
-            told.problem("class_without_name", Where(path, place, "categories"))
+            collector.problem("class_without_name", Place(path, line, "categories"))
         elif classes.setdefault(number, name) != name:
-            told.problem("class_repeated", Where(path, place, "categories"))
+            collector.problem("class_repeated", Place(path, line, "categories"))
     return classes
 
 
-def _images(
-    path: Path, images: list[dict[str, Any]], told: Told
-) -> dict[str, tuple[ListedFilm, tuple[int, int] | None]]:
-    """Number → film, and the size of the picture that it was drawn on."""
+def _images(path: Path, images: list[dict[str, Any]], collector: LabelCollector) -> _Films:
     split = _split(path)
-    films: dict[str, tuple[ListedFilm, tuple[int, int] | None]] = {}
-    for place, image in enumerate(images):
-        where = Where(path, place, "images")
+    films: _Films = {}
+    for line, image in enumerate(images):
+        place = Place(path, line, "images")
         if _id(image, "id") in films:
-            told.problem("image_repeated", where)
-        elif (film := told.row(str(image.get("file_name", "")), where)) is not None:
-            films[_id(image, "id")] = film, _size(image)
+            collector.problem("image_repeated", place)
+        elif (film := collector.film_once(str(image.get("file_name", "")), place)) is not None:
+            films[_id(image, "id")] = film, _size(image), place
             if split is not None:
-                told.split(film, split, where)
+                collector.add_split(film, split, place)
     return films
 
 
 def _files(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     paths = sorted([*root.glob("*.json"), *root.glob("*/*.json")])
     for path in paths if len(paths) <= _MOST_FILES else ():
-        if (content := content_of(path)) is not None:
+        if (content := _content(path)) is not None:
             yield path, content
 
 
@@ -127,8 +138,8 @@ def _listed(part: Any) -> bool:
 
 def _split(path: Path) -> GivenSplit | None:
     """The split in the name of the file or folder: instances_train2017.json, train/_annotations.coco.json."""
-    words = path.stem.rstrip("0123456789").translate(_ORIGIN_SEPARATORS)
-    return split_of_path(f"{path.parent.name}/{words}/")
+    parts = path.stem.rstrip("0123456789").translate(_SEPARATORS)
+    return split_of_path(f"{path.parent.name}/{parts}/")
 
 
 def _id(one: dict[str, Any], name: str) -> str:
@@ -143,21 +154,21 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
         return None
 
 
-def _drawn(name: str, annotation: dict[str, Any], where: Where) -> Drawn:
+def _object(name: str, annotation: dict[str, Any], place: Place) -> AnnotatedObject:
     outline = annotation.get("segmentation")
     polygons = outline if isinstance(outline, list) else []
     box = _box(annotation.get("bbox") or [], polygons)
     if any(isinstance(polygon, list) and too_short(polygon) for polygon in polygons):
-        return Drawn(name, box, where, "polygon_too_short")
+        return AnnotatedObject(name, box, place, "polygon_too_short")
     missing = not annotation.get("bbox") and not outline
-    return Drawn(name, box, where, "box_missing" if missing else "")
+    return AnnotatedObject(name, box, place, "box_missing" if missing else "")
 
 
-def _box(told: Any, polygons: list[Any]) -> Box | None:
-    """Left, top, width and height; without them what is around the polygons."""
+def _box(sides: Any, polygons: list[Any]) -> Box | None:
+    """The box of left, top, width and height; without them that around the polygons."""
     try:
-        if told:
-            x, y, width, height = map(float, told)
+        if sides:
+            x, y, width, height = map(float, sides)
             return Box(x, y, x + width, y + height)
         if not polygons or any(too_short(polygon) for polygon in polygons):
             return None

@@ -28,7 +28,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 if any(cell.strip() for cell in cells):
                     yield reader.line_num, [cell.strip() for cell in cells]
     except FileNotFoundError:
-        raise ArchiveError(f"the table {path} is missing; put it where the set has it") from None
+        raise ArchiveError(f"the table {path} is missing; put it there, as the set has it") from None
     except (UnicodeDecodeError, csv.Error):
         raise ArchiveError(f"the table {path} is not valid CSV in UTF-8; export it again as CSV UTF-8") from None
     except (OSError, EOFError) as error:
@@ -48,7 +48,9 @@ def csv_table(path: Path, needed: Sequence[str] = ()) -> Iterator[tuple[int, dic
         header.pop()
     for name in needed:
         if name not in header:
-            near = difflib.get_close_matches(name, header, 1)  # the others may be values: of a table without a header
+            near = difflib.get_close_matches(
+                name, header, 1
+            )  # further cells may be values: of a table without a header
             hint = f"; is it {near[0]!r}?" if near else f" among the {len(header)} of its first line"
             raise ArchiveError(f"the table {path} has no column {name!r}{hint}")
     if len(set(header)) < len(header):
@@ -60,7 +62,7 @@ def csv_table(path: Path, needed: Sequence[str] = ()) -> Iterator[tuple[int, dic
 
 
 def csv_header(path: Path) -> list[str]:
-    """The first line of a table; empty where it is none. For telling one set from another."""
+    """The first line of a table; empty where it is none. Recognises a data set."""
     try:
         return next(csv_rows(path), (1, []))[1]
     except ArchiveError:

@@ -1,8 +1,8 @@
-"""Films of an archive by what the tables of a set call them: a path, the end of one, or a name without ending."""
+"""Films of an archive by their names in tables: a path, the end of a path, or a file name without its ending."""
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -39,11 +39,11 @@ class ListedFilm(NamedTuple):
 
 
 class FilmNames:
-    """Looks films up.
+    """Finds films by name.
 
     Args:
         films: readable films.
-        others: paths of files that are none.
+        others: paths of files that are no films.
         uids: SOP Instance UID → film. If given, a name may be that of a picture made of a film: the UID, or the film's
             own name with another ending.
     """
@@ -60,11 +60,14 @@ class FilmNames:
         self._ends: dict[int, dict[_Path, list[_File]]] = {}
 
     def find(self, name: str, *, below: str = "") -> list[ListedFilm | None]:
-        """The films that ``name`` fits: none is unknown, None is a file that is no film, several are ambiguous.
+        """The films that a name fits.
 
         Args:
             name: path or end of a path, with or without the ending of the file name; may begin above the archive.
             below: folder in which the film has to be; empty means anywhere.
+
+        Returns:
+            No entry where the name is unknown, several where it is ambiguous; None for a file that is no film.
         """
         parts = tuple(part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in (".", "/"))
         if not parts:
@@ -83,8 +86,12 @@ class FilmNames:
         ]
         return by_uid or [file.film for file in placed]
 
+    def first_unique(self, names: Sequence[str], otherwise: str) -> str:
+        """The first of ``names`` that fits one file alone; ``otherwise`` where none does."""
+        return next((name for name in names if len(self.find(name)) == 1), otherwise)
+
     def _of_length(self, length: int) -> dict["_Path", list["_File"]]:
-        """Last ``length`` parts of a path → files; made when it is first asked for."""
+        """Last ``length`` parts of a path → files; made at its first use."""
         if length not in self._ends:
             ends: dict[_Path, list[_File]] = defaultdict(list)
             for file in self._files:

@@ -1,4 +1,4 @@
-"""Settings of the layouts of public data sets: how the tables and boxes of a set are read."""
+"""Settings of public data sets: how their tables and boxes are read."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,25 +10,25 @@ from data_prep.settings import Settings
 LayoutName = Literal[
     "nih_chestxray14", "mura", "grazpedwri_dx", "object_cxr", "vindr_cxr", "coco", "voc", "yolo", "table"
 ]
-"""Each is a file of ``data_prep.sources``."""
+"""Each is a file of ``data_prep.public_datasets`` or, for the last four, of ``data_prep.annotations``."""
 
 FACTS = ("patient", "study", "body_part", "view", "laterality", "sex", "age")
-"""What a table may say of a film, beside its split, labels and boxes."""
+"""Facts of a film that a table may hold, besides split, labels and boxes."""
 
 
 LabelName = Annotated[str, Field(pattern="^[a-z0-9_]{1,64}$")]
 
 
 class DrawingSettings(Settings):
-    """How names and boxes are read, in sets and beside an archive of one's own."""
+    """How names and boxes are read, from public sets and from the files of experts."""
 
     box_frame: Literal["upright", "stored"] = "upright"
-    """Which picture the boxes were drawn on, where a JPEG has an EXIF orientation: the turned one, which nearly all
-    programs show, or the raster as it is stored. A width and height beside the boxes that fit only one of them go
-    before this."""
+    """The picture that boxes belong to, where a JPEG has an EXIF orientation: upright, which nearly all programs
+    display, or the raster as it is stored. A width and height in the annotation that fit only one of them override
+    this."""
     boxes_complete: bool = True
-    """coco, voc and yolo: a film whose annotation has no box of a class does not have the finding (absent); false says
-    nothing about it."""
+    """coco, voc and yolo: a film whose annotation has no box of a class does not have the finding (absent); with
+    false it has no such label."""
     rename: dict[str, LabelName | None] = Field(default_factory=dict)
     """Name of a class or column in the set → label; null leaves it out. Several names may become one label."""
 
@@ -42,7 +42,7 @@ class TableSettings(DrawingSettings):
 
 
 class ColumnSettings(Settings):
-    """For ``layout=table``: which CSV files and columns tell what. Paths are below the archive, or absolute."""
+    """For ``layout=table``: which CSV files and columns are read. Paths are below the archive, or absolute."""
 
     films: Path | None = None
     """Table with a row per film."""
@@ -55,26 +55,26 @@ class ColumnSettings(Settings):
     )
     """Fact → column. Splits are train, val, test, or train_val (val is drawn among them)."""
     same: dict[Literal["body_part", "view", "laterality"], str] = Field(default_factory=dict)
-    """Fact → word that holds for all films, such as {body_part: CHEST}."""
+    """Fact → value of all films, such as {body_part: CHEST}."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """Column → label: 1, yes, present … or 0, no, absent … or -1, uncertain; empty says nothing."""
+    """Column → label: 1, yes, present … or 0, no, absent … or -1, uncertain; an empty cell gives no label."""
     numbers: dict[str, str] = Field(default_factory=dict)
     """Column → label whose value is a number."""
     names: str | None = None
-    """Column with the names of all findings of a film, with ``|`` between them."""
+    """Column with the names of all findings of a film, separated by ``|``."""
     vocabulary: list[str] = Field(default_factory=list)
-    """All names that can stand there; those that do not are absent."""
+    """All names that can occur there; those that a cell leaves out are absent."""
     boxes: Path | None = None
     """Table with a row per box."""
     box_label: str = "label"
     """Column with the name of the finding."""
     box: list[str] = Field(default=["x_min", "y_min", "x_max", "y_max"], min_length=4, max_length=4)
     box_form: Literal["corners", "corner_and_size", "centre_and_size"] = "corners"
-    """What the four columns say, in pixels: left, top, right, bottom; left, top, width, height; or the centre."""
+    """Meaning of the four columns, in pixels: left, top, right, bottom; left, top, width, height; or the centre."""
     absent_without_box: list[str] = Field(default_factory=list)
-    """Labels that a film which stands in one of the tables does not have where no box of theirs is drawn on it."""
+    """Labels that are absent on a film of the tables without a box of them."""
     reader: str | None = None
-    """Column that says who drew the box."""
+    """Column with the reader who drew the box."""
 
     @model_validator(mode="after")
     def _names_need_a_vocabulary(self) -> Self:

@@ -1,4 +1,4 @@
-"""The films of a scan by what tables and annotation files call them, and which of them are in the shards."""
+"""The films of a scan by their names in tables and annotation files, and which of them are in the shards."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
+from data_prep.annotations.row_problems import RowError, RowSkipped
 from data_prep.archive.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.errors import SecretError
-from data_prep.labels.label_rows import NOT_IN_SHARDS, UNKNOWN_FILM, PassedOver, RowError
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.index import read_index
@@ -17,7 +17,7 @@ UID_COLUMN, PATH_COLUMN = "sop_instance_uid", "path"
 
 
 class ArchiveFilms:
-    """Looks films up.
+    """Finds films by name.
 
     Attributes:
         names: by path, end of a path, name of a picture made of the film, or SOP Instance UID. ``below`` of a film is
@@ -66,9 +66,13 @@ class ArchiveFilms:
     def find(self, name: str, *, by_uid: bool = False) -> ListedFilm:
         """The film called ``name``.
 
+        Args:
+            name: path, end of a path, or name of a picture made of the film.
+            by_uid: whether ``name`` is a SOP Instance UID instead.
+
         Raises:
-            PassedOver: nothing is called so, or only files that are no films.
-            RowError: several different films are.
+            RowSkipped: no film has the name.
+            RowError: several different films have it.
         """
         found = self._by_uid.get(name, []) if by_uid else self.names.find(name)
         exact = [film for film in found if film is not None and f"/{film.below}" == name]
@@ -76,7 +80,7 @@ class ArchiveFilms:
         if len(by_key) > 1:
             raise RowError("the name fits several films; give more of the path, or sop_instance_uid")
         if not by_key:
-            raise PassedOver(NOT_IN_SHARDS if found else UNKNOWN_FILM)
+            raise RowSkipped("not_in_shards" if found else "row_without_file")
         return next(iter(by_key.values()))
 
     def key(self, film: ListedFilm, frame: int = 0) -> str:
@@ -91,7 +95,7 @@ class ArchiveFilms:
         return self.frames.get(self.key(film), 1)
 
     def size(self, film: ListedFilm, key: str) -> tuple[int, int] | None:
-        """(width, height) of the upright source raster; None where nobody knows it."""
+        """(width, height) of the upright source raster; None where it is unknown."""
         return self.sharded.get(key) or (film.upright_size if film.rows else None)
 
     def own_keys(self) -> pa.Array:

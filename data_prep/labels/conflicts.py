@@ -1,7 +1,7 @@
-"""What readers or sources say differently of a film: a table for those who may see where it was said.
+"""Labels on which readers or sources differ: a private table with the file and line of each entry.
 
 PRIVATE/label_origins.parquet   where each label comes from: film as its file calls it, file, line, name of the reader
-PRIVATE/label_conflicts.csv     one line per word of a conflict, with what the policy makes of it
+PRIVATE/label_conflicts.csv     one line per entry of a conflict, with the value under the policy
 """
 
 import csv
@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data_prep.annotations.label_collector import LabelEntry
 from data_prep.archive.manifest import read_linkage, read_manifest, write_private_text
 from data_prep.errors import ArchiveError
-from data_prep.labels.label_rows import LabelRow
 from data_prep.runtime.atomic_write import PRIVATE_MODE, published
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.label_policy import LabelPolicy, resolve
@@ -43,7 +43,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def write_origins(private: Path, labels: list[LabelRow]) -> None:
+def write_origins(private: Path, labels: list[LabelEntry]) -> None:
     """Write where the labels come from."""
     rows = []
     for row in labels:
@@ -57,35 +57,43 @@ def write_origins(private: Path, labels: list[LabelRow]) -> None:
 
 
 def write_conflicts(private: Path, labels: pa.Table, policy: LabelPolicy) -> int:
-    """Write the conflicts among ``labels`` on films of the scan; gives how many there are.
+    """Write the conflicts on films of the scan.
+
+    Args:
+        private: folder of the scan.
+        labels: rows of LABELS_SCHEMA.
+        policy: that resolves them.
+
+    Returns:
+        How many conflicts there are.
 
     Raises:
         ArchiveError: the private folder is damaged, or cannot be written.
     """
-    words = _disputed(labels)
-    places = _places(private, set(words["key"].to_pylist()))
-    words = words.filter(pc.is_in(words["key"], pa.array(sorted(places), pa.string())))
-    keys, names = (sorted(pc.unique(words[column]).to_pylist()) for column in ("key", "label"))
-    resolved = resolve(words, policy, keys=keys, names=names)
+    entries = _disputed(labels)
+    places = _places(private, set(entries["key"].to_pylist()))
+    entries = entries.filter(pc.is_in(entries["key"], pa.array(sorted(places), pa.string())))
+    keys, names = (sorted(pc.unique(entries[column]).to_pylist()) for column in ("key", "label"))
+    resolved = resolve(entries, policy, keys=keys, names=names)
     films = {key: place for place, key in enumerate(keys)}
     origins = _origins(private, keys)
     conflicts: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for word in words.to_pylist():
-        conflicts.setdefault((word["key"], word["label"]), []).append(word)
+    for entry in entries.to_pylist():
+        conflicts.setdefault((entry["key"], entry["label"]), []).append(entry)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for number, ((key, label), said) in enumerate(conflicts.items(), 1):
+    for number, ((key, label), found) in enumerate(conflicts.items(), 1):
         cell = films[key], names.index(label)
-        settled = _settled(float(resolved.values[cell]), resolved.reason(*cell))
+        value = _value(float(resolved.values[cell]), resolved.reason(*cell))
         row, path = places[key]
-        for word in said:
-            told = origins.get((key, label, word["source"], word["reader"]), {})
-            name = told.get("reader_name") or word["reader"]
-            who = "adjudicated" if word["reader"] == ADJUDICATED else name
+        for entry in found:
+            origin = origins.get((key, label, entry["source"], entry["reader"]), {})
+            name = origin.get("reader_name") or entry["reader"]
+            reader = "adjudicated" if entry["reader"] == ADJUDICATED else name
             writer.writerow(
-                (number, _kind(said), told.get("film", path), row, label, word["source"], who, word["value"],
-                 word["confidence"], settled, told.get("file"), told.get("line"), told.get("part"))
+                (number, _kind(found), origin.get("film", path), row, label, entry["source"], reader, entry["value"],
+                 entry["confidence"], value, origin.get("file"), origin.get("line"), origin.get("part"))
             )  # fmt: skip
     try:
         write_private_text(private / CONFLICTS_FILE, text.getvalue())
@@ -95,31 +103,31 @@ def write_conflicts(private: Path, labels: pa.Table, policy: LabelPolicy) -> int
 
 
 def _disputed(labels: pa.Table) -> pa.Table:
-    """The words on films of which there are two different ones about a label, sorted."""
-    words = labels.filter(pc.is_in(labels["value"], pa.array(_DEFINITE)))
-    several = words.group_by(["key", "label"]).aggregate([("value", "count_distinct")])
+    """The entries of films and labels with two different values, sorted."""
+    entries = labels.filter(pc.is_in(labels["value"], pa.array(_DEFINITE)))
+    several = entries.group_by(["key", "label"]).aggregate([("value", "count_distinct")])
     several = several.filter(pc.greater(several["value_count_distinct"], 1)).select(["key", "label"])
-    found = words.join(several, keys=["key", "label"], join_type="inner")
+    found = entries.join(several, keys=["key", "label"], join_type="inner")
     order = [(name, "ascending") for name in ("key", "label", "source", "reader", "value")]
     return found.select(labels.column_names).sort_by(order)
 
 
-def _kind(said: list[dict[str, Any]]) -> str:
-    """Between whom a conflict is, and whether it has been settled by a person."""
-    sources = {source: {word["value"] for word in said if word["source"] == source} for source in SOURCES}
-    spoken = [values for values in sources.values() if values]
+def _kind(found: list[dict[str, Any]]) -> str:
+    """Whether readers or sources differ, and whether the conflict is adjudicated."""
+    sources = {source: {entry["value"] for entry in found if entry["source"] == source} for source in SOURCES}
+    known = [values for values in sources.values() if values]
     readers = [
-        {word["value"] for word in said if word["source"] == source and word["reader"] != ADJUDICATED}
+        {entry["value"] for entry in found if entry["source"] == source and entry["reader"] != ADJUDICATED}
         for source in SOURCES
     ]
     kinds = ["readers"] if any(len(values) > 1 for values in readers) else []
-    kinds += ["sources"] if any(values != spoken[0] for values in spoken) else []
-    if any(word["reader"] == ADJUDICATED for word in said):
+    kinds += ["sources"] if any(values != known[0] for values in known) else []
+    if any(entry["reader"] == ADJUDICATED for entry in found):
         kinds.append("adjudicated")
     return " ".join(kinds)
 
 
-def _settled(value: float, reason: str) -> str:
+def _value(value: float, reason: str) -> str:
     return reason or {0.0: "absent", 1.0: "present"}.get(value) or f"{value:.3f}"
 
 
@@ -136,7 +144,7 @@ def _places(private: Path, wanted: set[str]) -> dict[str, tuple[int, str]]:
 
 
 def _origins(private: Path, keys: list[str]) -> dict[tuple[str, str, str, int | None], dict[str, Any]]:
-    """(key, label, source, reader) → where that was said; of labels from reports nothing."""
+    """(key, label, source, reader) → origin; labels from reports have none."""
     path = private / ORIGINS_FILE
     if not path.exists():
         return {}
@@ -145,5 +153,5 @@ def _origins(private: Path, keys: list[str]) -> dict[tuple[str, str, str, int | 
             path, schema=ORIGINS_SCHEMA, filters=pc.is_in(pc.field("key"), pa.array(keys, pa.string()))
         )
     except (OSError, pa.ArrowException):
-        raise ArchiveError(f"{path} cannot be read; label again from the tables of the experts") from None
+        raise ArchiveError(f"{path} cannot be read; run label with the tables of the experts again") from None
     return {(row["key"], row["label"], row["source"], row["reader"]): row for row in table.to_pylist()}

@@ -1,49 +1,44 @@
 """CSV tables of labels and boxes: a header line, then a line per film, finding or box.
 
-A film stands in the column ``sop_instance_uid``, or in ``path`` (absolute, or the last parts of it); where its file
-holds several films, ``frame`` says which one, counted from 1. ``reader`` tells who has read it.
+A film is named in the column ``sop_instance_uid``, or in ``path`` (absolute, or its last parts); where its file holds
+several films, by ``frame`` too, counted from 1. ``reader`` is the name of the reader.
 
 A *long* table of labels has ``label`` and ``value`` (present, absent, uncertain, not_mentioned) or ``number``; if need
 be ``source`` (expert, report, metadata) or ``confidence`` (0 to 1). A *wide* one has no column ``label``: every further
-column is a label; its cells say 1, 0, -1, yes, no, present, …, or nothing where they are empty.
+column is a label; its cells are 1, 0, -1, yes, no, present, …; an empty cell gives no label.
 
 Boxes have ``label`` and four edges in pixels of the original film as it is shown (upright, where a JPEG has an EXIF
 orientation), right and lower end exclusive; or ``polygon``: x and y of three or more points, with blanks between them.
 """
 
 import math
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from data_prep.annotations.column_table import VALUE_WORDS, box_of
+from data_prep.annotations.column_table import CELL_VALUES, box_of
 from data_prep.annotations.csv_table import csv_rows
-from data_prep.annotations.label_collector import Where, label_name
+from data_prep.annotations.label_collector import (
+    BoxEntry,
+    LabelCollector,
+    LabelEntry,
+    Origin,
+    is_empty,
+    is_label,
+    label_name,
+)
+from data_prep.annotations.row_problems import Place, RowError, RowSkipped
 from data_prep.annotations.upright_boxes import around, too_short
 from data_prep.errors import ArchiveError, LabelError
 from data_prep.labels.archive_films import PATH_COLUMN, UID_COLUMN, ArchiveFilms
-from data_prep.labels.label_rows import (
-    EMPTY_COLUMN,
-    NOT_IN_SHARDS,
-    BoxRow,
-    LabelRow,
-    Origin,
-    PassedOver,
-    RowCount,
-    RowError,
-    Rows,
-    Trouble,
-)
+from data_prep.labels.row_counts import RowCount, RowCounts
 from data_prep.labels.settings import LabelSettings
 from data_prep.shard_format.boxes import Box
-from data_prep.shard_format.label_schema import ADJUDICATED
 from data_prep.shard_format.label_tables import SOURCES, VALUES
 
 Task = Literal["labels", "boxes"]
 
-_NAME = re.compile("[a-z0-9_]{1,64}")
 _OTHER_COLUMNS = ("frame", "source", "confidence")
 _POLYGON = "polygon"
 
@@ -59,26 +54,28 @@ class _Row(NamedTuple):
 
 
 class CsvReader:
-    """Reads the tables of one reader, or of several who are told by a column.
+    """Reads the tables of one reader, or of several whom a column names.
 
     Args:
         films: of the scan.
-        rows: where everything that is read goes.
+        collector: of the reader's entries, and of problems.
+        counts: of rows.
         settings: names of columns and labels.
-        reader: whose tables these are where no column tells it; empty where nobody is told apart.
-        adjudicated: whether they settle what readers have said.
     """
 
     def __init__(
-        self, films: ArchiveFilms, rows: Rows, settings: LabelSettings, reader: str = "", *, adjudicated: bool = False
+        self, films: ArchiveFilms, collector: LabelCollector, counts: RowCounts, settings: LabelSettings
     ) -> None:
-        self._films, self._rows, self._settings = films, rows, settings
-        self._reader, self._adjudicated = reader, adjudicated
+        self._films, self._collector, self._counts, self._settings = films, collector, counts, settings
         self._film_column = ""
-        self._spoken: set[str] = set()
+        self._used_columns: set[str] = set()
 
     def read(self, path: Path, task: Task | None) -> int:
-        """Read a table of labels or boxes; without ``task`` its columns tell which of them it is.
+        """Read a table of labels or boxes.
+
+        Args:
+            path: of the table.
+            task: labels or boxes; None finds out from its columns.
 
         Returns:
             How many rows it has.
@@ -91,51 +88,53 @@ class CsvReader:
         task = task or ("boxes" if self._has_boxes(header) else "labels")
         self._check_header(path, header, task)
         columns: list[tuple[int, str, str]] = []
-        self._spoken.clear()
+        self._used_columns.clear()
         if task == "boxes":
-            parse, count = self._box, self._rows.box_count
+            parse, count = self._box, self._counts.boxes
         elif self._settings.columns.label in header:
-            parse, count = self._label, self._rows.label_count
+            parse, count = self._label, self._counts.labels
         else:
             columns = self._wide_columns(path, header)
-            parse, count = lambda row: self._wide(row, columns), self._rows.label_count
+            parse, count = lambda row: self._wide(row, columns), self._counts.labels
         read = 0
         for line, cells in lines:
-            self._line(Where(path, line), header, cells, parse, count)
+            self._line(Place(path, line), header, cells, parse, count)
             read += 1
         for place, column, _ in columns if read else ():
-            if column not in self._spoken:
-                self._rows.passed_over.append(Trouble(EMPTY_COLUMN.format(place), Where(path, 1)))
+            if column not in self._used_columns:
+                text = f"column {place} is a label and has no value in any row"
+                self._collector.problem("column_empty", Place(path, 1), text)
         return read
 
     def _line(
-        self, where: Where, header: Sequence[str], cells: Sequence[str], parse: Callable[[_Row], bool], count: RowCount
+        self, place: Place, header: Sequence[str], cells: Sequence[str], parse: Callable[[_Row], bool], count: RowCount
     ) -> None:
-        """One line; what is wrong with it is entered."""
+        """One line; its problem is listed."""
         try:
             if len(cells) != len(header):
                 raise RowError(f"{len(cells)} cells, but the header has {len(header)}")
-            row = self._row(where, dict(zip(header, cells, strict=True)))
+            row = self._row(place, dict(zip(header, cells, strict=True)))
             if not parse(row):
                 count.left_out += 1
             elif row.key in self._films.sharded:
                 count.used += 1
             else:
-                raise PassedOver(NOT_IN_SHARDS)
+                raise RowSkipped("not_in_shards")
         except RowError as error:
-            self._rows.mistake(where, str(error))
-        except PassedOver as reason:
-            self._rows.pass_over(where, str(reason), count)
+            self._collector.problem("row_error", place, str(error))
+        except RowSkipped as reason:
+            self._collector.problem(str(reason), place)
+            count.skip(str(reason))
 
-    def _row(self, where: Where, cells: dict[str, str]) -> _Row:
+    def _row(self, place: Place, cells: dict[str, str]) -> _Row:
         name = cells[self._film_column]
         if not name:
             raise RowError(f"the column {self._film_column} is empty; every row names its film")
-        reader = cells.get(self._settings.columns.reader, "") or self._reader
-        number = ADJUDICATED if self._adjudicated else self._rows.reader(reader)
+        reader = cells.get(self._settings.columns.reader, "") or self._collector.reader
+        number = self._collector.reader_number(reader)
         film = self._films.find(name, by_uid=self._film_column == UID_COLUMN)
         key = self._films.key(film, _frame(cells.get("frame", ""), self._films.count(film)))
-        return _Row(key, self._films.size(film, key), cells, number, Origin(name, where, reader))
+        return _Row(key, self._films.size(film, key), cells, number, Origin(name, place, reader))
 
     def _label(self, row: _Row) -> bool:
         label = self._name(row.cells[self._settings.columns.label])
@@ -149,23 +148,23 @@ class CsvReader:
         return label is not None
 
     def _wide(self, row: _Row, columns: Sequence[tuple[int, str, str]]) -> bool:
-        """Every cell that says something; all of a row that holds a wrong one are left out."""
-        said: list[tuple[str, str, str | None, float | None]] = []
+        """Every cell that has a value; a row with an invalid one is left out."""
+        entries: list[tuple[str, str, str | None, float | None]] = []
         for place, column, label in columns:
             cell = row.cells[column]
             if column in self._settings.numbers:
                 if cell:
-                    said.append((column, label, None, _number(cell, str(place))))
-            elif cell.lower() in VALUES or cell.lower() in VALUE_WORDS:
-                if (value := VALUE_WORDS.get(cell.lower(), cell.lower())) is not None:
-                    said.append((column, label, value, None))
+                    entries.append((column, label, None, _number(cell, str(place))))
+            elif cell.lower() in VALUES or cell.lower() in CELL_VALUES:
+                if (value := CELL_VALUES.get(cell.lower(), cell.lower())) is not None:
+                    entries.append((column, label, value, None))
             else:
                 raise RowError(
                     f"the cell in column {place} is no value (1, 0, -1, present, absent, uncertain, …);"
                     " numbers=[…] names columns with numbers, rename={column: null} leaves one out"
                 )
-        for column, label, value, number in said:
-            self._spoken.add(column)
+        for column, label, value, number in entries:
+            self._used_columns.add(column)
             self._add(row, label, value, number)
         return True
 
@@ -177,19 +176,21 @@ class CsvReader:
         if not 0 <= confidence <= 1:
             raise RowError("confidence must be from 0 to 1")
         value, source = value and sys.intern(value), sys.intern(source)
-        self._rows.labels.append(LabelRow(row.key, label, value, number, source, confidence, row.reader, row.origin))
+        self._collector.labels.append(
+            LabelEntry(row.key, label, value, number, source, confidence, row.reader, row.origin)
+        )
 
     def _box(self, row: _Row) -> bool:
         label = self._name(row.cells[self._settings.columns.label])
         box = self._edges(row.cells)
-        if box.x_min >= box.x_max or box.y_min >= box.y_max:
+        if is_empty(box):
             raise RowError("the box is empty; x_min must be less than x_max and y_min less than y_max")
         if row.size is not None and (
             box.x_min < 0 or box.y_min < 0 or box.x_max > row.size[0] or box.y_max > row.size[1]
         ):
             raise RowError("the box reaches out of the film; give pixels of the original film")
         if label is not None:
-            self._rows.boxes.append(BoxRow(row.key, label, box, row.reader, row.origin))
+            self._collector.boxes.append(BoxEntry(row.key, label, box, row.reader, row.origin))
         return label is not None
 
     def _edges(self, cells: dict[str, str]) -> Box:
@@ -197,7 +198,7 @@ class CsvReader:
         if cells.get(_POLYGON):
             if any(cells.get(column) for column in columns.box):
                 raise RowError("give either the edges of a box or a polygon")
-            points = [_number(word, _POLYGON) for word in cells[_POLYGON].replace(",", " ").split()]
+            points = [_number(number, _POLYGON) for number in cells[_POLYGON].replace(",", " ").split()]
             if too_short(points):
                 raise RowError("a polygon needs three points of two numbers each")
             return around(points)
@@ -206,10 +207,10 @@ class CsvReader:
     def _name(self, raw: str) -> str | None:
         """The label of a cell; None where ``rename`` leaves it out."""
         if raw in self._settings.rename:
-            self._rows.renamed.add(raw)
+            self._collector.renamed.add(raw)
             return self._settings.rename[raw]
-        if not _NAME.fullmatch(raw):
-            raise RowError("a label is 1 to 64 of the characters a-z, 0-9 and _; rename={…} gives it one")
+        if not is_label(raw):
+            raise RowError("a label is 1 to 64 of the characters a-z, 0-9 and _; give it one with rename={…}")
         return sys.intern(raw)
 
     def _has_boxes(self, header: Sequence[str]) -> bool:
@@ -221,24 +222,24 @@ class CsvReader:
         Raises:
             LabelError: there is none, another column is missing, or the table is of the other task.
         """
-        columns, first = self._settings.columns, Where(path, 1)
-        wanted = [columns.film] if columns.film else [UID_COLUMN, PATH_COLUMN]
-        self._film_column = next((name for name in wanted if name in header), "")
+        columns, first = self._settings.columns, Place(path, 1)
+        names = [columns.film] if columns.film else [UID_COLUMN, PATH_COLUMN]
+        self._film_column = next((name for name in names if name in header), "")
         if not self._film_column:
-            raise LabelError(f"{first}: no column names the film; add {' or '.join(wanted)}, or say columns.film=…")
+            raise LabelError(f"{first}: no column names the film; add {' or '.join(names)}, or set columns.film=…")
         if len(set(header)) < len(header):
-            raise LabelError(f"{first}: a column stands twice in the header")
-        says = {"value", "number"} & set(header)
-        if task == "labels" and says and columns.label not in header:
-            raise LabelError(f"{first}: the column {columns.label} is missing; value and number say nothing without it")
+            raise LabelError(f"{first}: two columns of the header have the same name; rename one")
+        values = {"value", "number"} & set(header)
+        if task == "labels" and values and columns.label not in header:
+            raise LabelError(f"{first}: the column {columns.label} is missing; value and number need it")
         if task == "labels":
-            if columns.label in header and not says:
+            if columns.label in header and not values:
                 other = "; this is a table of boxes: give it as --boxes" if self._has_boxes(header) else ""
                 raise LabelError(f"{first}: the column value (or number) is missing{other}")
             return
         needed = [columns.label] if _POLYGON in header else [columns.label, *columns.box]
         if missing := [name for name in needed if name not in header]:
-            other = "; this is a table of labels: give it as --labels" if says else ""
+            other = "; this is a table of labels: give it as --labels" if values else ""
             raise LabelError(f"{first}: the column {missing[0]} is missing; needed are {', '.join(needed)}{other}")
 
     def _wide_columns(self, path: Path, header: Sequence[str]) -> list[tuple[int, str, str]]:
@@ -253,11 +254,11 @@ class CsvReader:
         for place, column in enumerate(header, 1):
             if column in others:
                 continue
-            self._rows.renamed.update({column} & rename.keys())
+            self._collector.renamed.update({column} & rename.keys())
             label = rename[column] if column in rename else label_name(column)
             if label is None and column not in rename:
                 raise LabelError(
-                    f"{path} line 1: column {place} has no name that a label can have; rename={{…}} gives one"
+                    f"{path} line 1: the name of column {place} cannot be a label; give it one with rename={{…}}"
                 )
             if label is not None and found.setdefault(label, (place, column, label))[0] != place:
                 raise LabelError(f"{path} line 1: columns {found[label][0]} and {place} are the same label; rename one")
@@ -268,13 +269,13 @@ class CsvReader:
         return list(found.values())
 
 
-def _frame(told: str, frames: int) -> int:
-    """Which frame of its file a row speaks of, counted from 0."""
-    if not told and frames == 1:
+def _frame(cell: str, frames: int) -> int:
+    """The frame of its file that a row names, counted from 0."""
+    if not cell and frames == 1:
         return 0
-    if not (told.isascii() and told.isdigit() and len(told) < 6 and 1 <= int(told) <= frames):
+    if not (cell.isascii() and cell.isdigit() and len(cell) < 6 and 1 <= int(cell) <= frames):
         raise RowError(f"the file holds {frames} films; give one of 1 to {frames} in the column frame")
-    return int(told) - 1
+    return int(cell) - 1
 
 
 def _number(text: str, column: str) -> float:

@@ -1,8 +1,8 @@
-"""What the labels of a public folder amount to, after every ``label``.
+"""Statistics, agreement and conflicts of the labels of a public folder, written after every ``label``.
 
 PUBLIC/label_statistics.parquet    films by label, source, split, body part and value (STATISTICS_SCHEMA)
-PUBLIC/label_agreement.parquet     how far readers agree (AGREEMENT_SCHEMA)
-PRIVATE/label_conflicts.csv        what readers or sources say differently of a film, with the lines that say so
+PUBLIC/label_agreement.parquet     agreement of readers (AGREEMENT_SCHEMA)
+PRIVATE/label_conflicts.csv        labels on which readers or sources differ, with file and line of each entry
 """
 
 import math
@@ -84,7 +84,7 @@ def _statistics_lines(statistics: pa.Table) -> Iterator[str]:
 def _agreement_lines(agreement: pa.Table) -> Iterator[str]:
     for row in agreement.to_pylist():
         if not math.isfinite(row["estimate"]):
-            found = f"undefined, since all say the same of {row['observed']:.0%} of the films"
+            found = f"undefined, since all entries have one value (agreement {row['observed']:.0%})"
         elif not math.isfinite(row["low"]):
             found = f"{row['estimate']:.2f} [too few patients for an interval]"
         else:

@@ -11,7 +11,7 @@ from data_prep.statistics.kappa import Resampling
 
 
 class LabelColumns(Settings):
-    """What the columns of CSV tables are called."""
+    """Names of the columns of CSV tables."""
 
     film: str | None = None
     """Column that names the film by its path, the end of it, or its SOP Instance UID; by default sop_instance_uid,
@@ -19,10 +19,10 @@ class LabelColumns(Settings):
     label: str = "label"
     """Column with the name of the finding. A table of labels without it is wide: every further column is a label."""
     reader: str = "reader"
-    """Column that says who has read the film."""
+    """Column with the name of the reader."""
     box: list[str] = Field(default=["x_min", "y_min", "x_max", "y_max"], min_length=4, max_length=4)
     box_form: Literal["corners", "corner_and_size", "centre_and_size"] = "corners"
-    """What the four columns say, in pixels: left, top, right, bottom; left, top, width, height; or the centre."""
+    """Meaning of the four columns, in pixels: left, top, right, bottom; left, top, width, height; or the centre."""
 
 
 class AgreementSettings(Settings):
@@ -36,19 +36,19 @@ class AgreementSettings(Settings):
 
     @property
     def resampling(self) -> Resampling:
-        """How patients are drawn for an interval."""
+        """Resampling of the patients, for an interval."""
         return Resampling(self.repetitions, self.seed)
 
 
 class LabelSettings(DrawingSettings):
-    """How the words of experts become labels."""
+    """How the entries of experts become labels."""
 
     unknown_films: Literal["reject", "list"] = "reject"
-    """What becomes of rows about films that the scan has never seen: nothing is written, or they are passed over and
-    listed. A scan of a later batch does not know the films of earlier ones."""
+    """Rows of films that the scan does not have: reject writes nothing, list skips and lists them. A scan of a later
+    batch does not have the films of earlier ones."""
     numbers: list[str] = Field(default=[])
     """Columns of a wide table whose cells are numbers."""
     columns: LabelColumns = LabelColumns()
     policy: LabelPolicy = LabelPolicy()
-    """How statistics and conflicts settle what sources and readers say; the labels keep every word."""
+    """How statistics and conflicts resolve several sources and readers; the labels keep every entry."""
     agreement: AgreementSettings = AgreementSettings()

@@ -2,15 +2,13 @@
 
 Files are CSV tables (:mod:`data_prep.labels.csv_reader`), COCO, VOC or YOLO
 (:mod:`data_prep.labels.annotation_reader`). Of several files the first ones of labels and of boxes are those of the
-first reader, and so on, unless a column names who has read a film. Adjudicated entries overrule those of readers. Every
+first reader, and so on, unless a column names the reader. Adjudicated entries overrule those of readers. Every
 entry is kept: which one counts is decided when labels are read (:mod:`data_prep.shard_format.label_policy`). Messages
 name file and line, never their content.
 
-PRIVATE/label_problems.csv      problem, file, line, part: what is wrong, or about films that are not in the shards
+PRIVATE/label_problems.csv      problem, file, line, part: errors, and rows of films that are not in the shards
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,25 +18,28 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.annotations.label_collector import Where
+from data_prep.annotations.label_collector import LabelCollector, LabelEntry
+from data_prep.annotations.reconcile import reconcile
+from data_prep.annotations.row_problems import Place, RowProblem, problems_csv
 from data_prep.archive.manifest import BOXES_TABLE, LABELS_TABLE, write_private_text
 from data_prep.errors import ArchiveError, LabelError
 from data_prep.labels.annotation_reader import form_of, read_annotations
 from data_prep.labels.archive_films import ArchiveFilms
 from data_prep.labels.conflicts import write_origins
-from data_prep.labels.consistency import check
 from data_prep.labels.csv_reader import CsvReader, Task
 from data_prep.labels.label_files import write_tables
-from data_prep.labels.label_rows import NO_ROWS, UNKNOWN_FILM, LabelRow, RowCount, Rows, refuse
+from data_prep.labels.row_counts import RowCount, RowCounts
 from data_prep.labels.settings import LabelSettings
 from data_prep.shard_format.label_schema import BOXES_SCHEMA, LABELS_SCHEMA
 from data_prep.shard_format.label_tables import BOXES_FILE, LABELS_FILE, from_private_report, read_boxes, read_labels
 
 PROBLEMS_FILE = "label_problems.csv"
+_LISTED = ("no_film", "not_in_shards", "class_empty", "column_empty")
+"""Problems that are no errors: rows of films that are not in the shards, and classes and columns without entries."""
 
 
 class LabelFiles(NamedTuple):
-    """What experts have written: tables of labels, tables or annotations of boxes, and either of them adjudicated."""
+    """Files of experts: tables of labels, tables or annotations of boxes, and either of them adjudicated."""
 
     labels: Sequence[Path] = ()
     boxes: Sequence[Path] = ()
@@ -81,24 +82,30 @@ def write_labels(
         settings: how the files are read.
 
     Raises:
-        LabelError: a file is missing, malformed or of another task, or a row is wrong, of an unknown film, or stands
-            twice; with file and line. Or no row is about a film of the shards. Earlier labels stay.
+        LabelError: a file is missing, malformed or of another task, or a row is invalid, of an unknown film, or
+            repeated; with file and line. Or no row is about a film of the shards. Earlier labels stay.
         ArchiveError, ShardFormatError, SecretError: the folders are incomplete, or do not belong together.
     """
     settings, typed = settings or LabelSettings(), files is not None and any(files)
-    films, rows = ArchiveFilms(private, public), Rows()
+    films, counts = ArchiveFilms(private, public), RowCounts()
+    listed = (*_LISTED, "row_without_file") if settings.unknown_films == "list" else _LISTED
+    collector = LabelCollector(films.names, settings, strict=True, listed=listed, key_of=films.key)
     if files is None or not typed:
         if not (private / LABELS_TABLE).exists():
             raise LabelError("no table of labels; give --labels or --boxes, or scan a public data set with layout=…")
         files = LabelFiles([private / LABELS_TABLE], [private / BOXES_TABLE])
-    _read(files, films, rows, settings, typed=typed)
-    check(rows)
-    problems = _problems(private, rows, settings, [path for paths in files for path in paths])
-    labels = sorted((row for row in rows.labels if row.key in films.sharded), key=_label_order)
-    boxes = sorted((row for row in rows.boxes if row.key in films.sharded), key=lambda row: (*row[:3], row.reader or 0))
+    _read(files, films, collector, counts, settings, typed=typed)
+    found = reconcile(collector)
+    problems = _problems(private, collector, [path for paths in files for path in paths])
+    labels = sorted((row for row in found.labels if row.key in films.sharded), key=_label_order)
+    boxes = sorted(
+        (row for row in found.boxes if row.key in films.sharded), key=lambda row: (*row[:3], row.reader or 0)
+    )
     if not labels and not boxes:
-        counted = rows.box_count if rows.box_count != RowCount() else rows.label_count
-        raise LabelError(f"no row says anything of a film of {public}, so nothing was written: {counted}")
+        counted = counts.boxes if counts.boxes != RowCount() else counts.labels
+        raise LabelError(
+            f"no row is about a film of {public}, so nothing was written: {counted}. Give the shards of this scan"
+        )
     new = {
         LABELS_FILE: _table([(*row[:6], None, None, row.reader) for row in labels], LABELS_SCHEMA),
         BOXES_FILE: _table([(row.key, row.label, *row.box, "expert", row.reader) for row in boxes], BOXES_SCHEMA),
@@ -111,65 +118,81 @@ def write_labels(
     for row in labels:
         values.setdefault(row.label, Counter())[row.value or "number"] += 1
     return LabelSummary(
-        labels=rows.label_count,
-        boxes=rows.box_count,
+        labels=counts.labels,
+        boxes=counts.boxes,
         films=len({row.key for row in labels} | {row.key for row in boxes}),
         values={label: dict(count) for label, count in values.items()},
-        readers=len(rows.readers),
+        readers=len(collector.readers),
         problems=problems,
     )
 
 
-def _read(files: LabelFiles, films: ArchiveFilms, rows: Rows, settings: LabelSettings, *, typed: bool) -> None:
-    """Read all files; the nth one of several is that of the nth reader where no column tells who.
+def _read(
+    files: LabelFiles,
+    films: ArchiveFilms,
+    collector: LabelCollector,
+    counts: RowCounts,
+    settings: LabelSettings,
+    *,
+    typed: bool,
+) -> None:
+    """Read all files; the nth one of several is that of the nth reader where no column names one.
 
-    A table without rows is a mistake where a user has ``typed`` its path; a scan may have found no boxes.
+    A table without rows is an error where a user has ``typed`` its path; a scan may have found no boxes.
     """
 
-    def read_table(reader: CsvReader, path: Path, task: Task | None) -> None:
-        if not reader.read(path, task) and typed:
-            rows.mistake(Where(path, 1), NO_ROWS)
+    def read(path: Path, task: Task | None, part: LabelCollector) -> None:
+        if form_of(path) != "csv":
+            read_annotations(path, films, part, counts.boxes)
+        elif not CsvReader(films, part, counts, settings).read(path, task) and typed:
+            part.problem("no_rows", Place(path, 1))
 
     tasks: list[tuple[Sequence[Path], Task]] = [(files.labels, "labels"), (files.boxes, "boxes")]
     for paths, task in tasks:
         for number, path in enumerate(paths, 1):
-            reader = f"file {number}" if len(paths) > 1 else ""
-            if form_of(path) == "csv":
-                read_table(CsvReader(films, rows, settings, reader), path, task)
-            elif task == "labels":
+            if task == "labels" and form_of(path) != "csv":
                 raise LabelError(f"{path} holds annotations of boxes, not a table of labels; give it as --boxes")
-            else:
-                read_annotations(path, films, rows, settings, reader)
+            read(path, task, collector.of_reader(f"file {number}" if len(paths) > 1 else ""))
     for path in files.adjudicated:
-        if form_of(path) == "csv":
-            read_table(CsvReader(films, rows, settings, adjudicated=True), path, None)
-        else:
-            read_annotations(path, films, rows, settings, adjudicated=True)
+        read(path, None, collector.of_reader("", adjudicated=True))
 
 
-def _problems(private: Path, rows: Rows, settings: LabelSettings, typed: Sequence[Path]) -> Path | None:
-    """List what is wrong or passed over; where that is listed.
+def _problems(private: Path, collector: LabelCollector, typed: Sequence[Path]) -> Path | None:
+    """List all problems; where that is listed.
 
     Raises:
-        LabelError: something is wrong.
+        LabelError: some of them are errors.
     """
-    for name in sorted(settings.rename.keys() - rows.renamed):
-        rows.mistake(Where(Path("rename")), f"{name!r} occurs in no file")
-    wrong = list(rows.mistakes)
-    if settings.unknown_films == "reject":
-        wrong += [one for one in rows.passed_over if one.words == UNKNOWN_FILM]
-    every = sorted(rows.mistakes + rows.passed_over, key=lambda one: one.order)
+    for name in collector.unused_names():
+        collector.problem("rename_without_name", Place(Path("rename")), f"{name!r} occurs in no file")
+    problems = sorted(collector.problems, key=lambda one: (*one.place.order, one.problem))
     path = private / PROBLEMS_FILE
-    if not every:
+    if not problems:
         _private(private, lambda: path.unlink(missing_ok=True))
         return None
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("problem", "file", "line", "part"))
-    writer.writerows((words, *where) for words, where in every)
-    _private(private, lambda: write_private_text(path, text.getvalue()))
-    refuse(sorted(wrong, key=lambda one: one.order), every, path, typed)
+    _private(private, lambda: write_private_text(path, problems_csv(problems)))
+    _refuse_errors(problems, path, typed)
     return path
+
+
+def _refuse_errors(problems: Sequence[RowProblem], table: Path, typed: Sequence[Path]) -> None:
+    """Raise for the first error, if there is one.
+
+    The name of a file in a folder that the user has ``typed`` may name a patient: it stands in the private ``table``
+    alone.
+
+    Raises:
+        LabelError: with file and line, and how many more there are.
+    """
+    errors = [(line, problem) for line, problem in enumerate(problems, 2) if problem.is_error]
+    if not errors:
+        return
+    line, (text, place, *_) = errors[0]
+    folders = [path for path in typed if place.file not in typed and {path, path.parent} & set(place.file.parents)]
+    if folders:
+        raise LabelError(f"{folders[0]}: {text} (which file: {table} line {line}; {len(errors)} in all)")
+    more = f" ({len(errors) - 1} more: {table})" if len(errors) > 1 else ""
+    raise LabelError(f"{place}: {text}{more}")
 
 
 def _private(private: Path, write: Callable[[], object]) -> None:
@@ -179,7 +202,7 @@ def _private(private: Path, write: Callable[[], object]) -> None:
         raise ArchiveError(f"{private} cannot be written ({error.strerror})") from None
 
 
-def _label_order(row: LabelRow) -> tuple[str, str, str, int]:
+def _label_order(row: LabelEntry) -> tuple[str, str, str, int]:
     return row.key, row.label, row.source, row.reader or 0
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from data_prep.annotations.csv_table import csv_table
-from data_prep.annotations.label_collector import GivenSplit, most_held_out, split_word
+from data_prep.annotations.split_names import GivenSplit, split_named, strictest_split
 from data_prep.archive.manifest import SPLITS_TABLE, dataset_name
 from data_prep.errors import ArchiveError, SettingsError
 from data_prep.planning.folder_identity import folder_record
@@ -116,7 +116,7 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: in
             found[key].add(wanted[number])
     given: dict[str, Split] = {}
     for key, several in found.items():
-        split = most_held_out(several)
+        split = strictest_split(several)
         given[key] = split_of(key, seed, val, 0, True) if split == "train_val" else split
     if not given:
         raise SettingsError(f"splits.table {path} names no patient of the archive; give the numbers that stand there")
@@ -138,7 +138,7 @@ def _read(path: Path) -> dict[str, GivenSplit]:
     splits: dict[str, GivenSplit] = {}
     try:
         for line, row in csv_table(path, ("patient", "split")):
-            split = split_word(row["split"])
+            split = split_named(row["split"])
             if not row["patient"] or split is None:
                 raise SettingsError(
                     f"splits.table {path}, line {line}: needs a patient and one of train, train_val, val, test"

@@ -4,68 +4,69 @@ train/XR_WRIST/patient00001/study1_positive/image1.png, valid/…   PNG, 8 bit, 
 train_labeled_studies.csv, valid_labeled_studies.csv   study folder, 0 or 1; no header (1.0: train.csv, valid.csv)
 train_image_paths.csv, valid_image_paths.csv           path of every film; no header
 
-``abnormal`` is all that is told: fractures, but also hardware, degeneration and lesions. It is no label for fracture.
+The one label is ``abnormal``: fractures, but also hardware, degeneration and lesions. It is no label for fracture.
 The set's own split is by patient; its valid is our val (the test set of the competition was never published).
 """
 
 import re
+from collections import defaultdict
 from pathlib import Path
 
 from data_prep.annotations.csv_table import csv_rows
-from data_prep.annotations.label_collector import Label, Told, Value, Where
+from data_prep.annotations.label_collector import LabelCollector, Value
+from data_prep.annotations.row_problems import Place
 
+LABEL = "abnormal"
 _FILM = re.compile(r"(?:^|/)(train|valid)/(XR_([A-Z]+)/patient(\d+)/(study\d+)_(positive|negative))/[^/]+$")
 _STUDY = re.compile(r"(?:^|/)(train|valid)/(XR_[A-Z]+/patient\d+/study\d+_(?:positive|negative))/?$")
 _VALUES: dict[str, Value] = {"1": "present", "0": "absent", "positive": "present", "negative": "absent"}
 _STUDY_TABLES = ("train_labeled_studies.csv", "valid_labeled_studies.csv", "train.csv", "valid.csv")
 _PATH_TABLES = ("train_image_paths.csv", "valid_image_paths.csv")
 
+_Studies = dict[str, list[tuple[Value, Place]]]
+"""Split and folder of a study → what the tables state."""
 
-def is_here(root: Path) -> bool:
+
+def matches_folder(root: Path) -> bool:
     """Whether the folder holds the set."""
     return any(path.is_dir() for name in ("train", "valid") for path in root.glob(f"{name}/XR_*"))
 
 
-def read(root: Path, told: Told) -> None:
+def read(root: Path, collector: LabelCollector) -> None:
     """Read the paths of all films, and compare the tables with them."""
-    studies: dict[str, Value] = {}
+    studies: _Studies = defaultdict(list)
     for table in (root / name for name in _STUDY_TABLES):
         if table.exists():
-            studies |= _read_studies(table, told)
-    seen = set[str]()
-    for film in told.names.films:
-        match = _FILM.search(f"/{film.below}")
+            _read_studies(table, collector, studies)
+    found = set[str]()
+    for film in collector.names.films:
+        match, place = _FILM.search(f"/{film.below}"), Place(root / film.below)
         if match is None:
             continue
-        split, folder, body_part, patient, study, word = match.groups()
-        seen.add(f"{split}/{folder}")
-        value = studies.get(f"{split}/{folder}", _VALUES[word])
-        if value != _VALUES[word]:
-            told.problem("label_conflict", Where(root / film.below))
-            value = "uncertain"
-        told.fact(film, patient=patient, study=f"XR_{body_part}/{study}", body_part=body_part)
-        told.split(film, split, Where(root / film.below))
-        told.label(film, "abnormal", Label(value), Where(root / film.below))
-    for study in sorted(set(studies) - seen):
-        told.problem("row_without_file", Where(root / study))
+        split, folder, body_part, patient, study, outcome = match.groups()
+        found.add(f"{split}/{folder}")
+        collector.add_facts(film, patient=patient, study=f"XR_{body_part}/{study}", body_part=body_part)
+        collector.add_split(film, split, place)
+        collector.add_label(film, LABEL, _VALUES[outcome], place)
+        for value, row in studies.get(f"{split}/{folder}", ()):
+            collector.add_label(film, LABEL, value, row)
+    for study in sorted(set(studies) - found):
+        collector.problem("row_without_file", Place(root / study))
     for table in (root / name for name in _PATH_TABLES):
         if table.exists():
             for line, cells in csv_rows(table):
                 if _FILM.search(cells[0]):
-                    told.row(cells[0], Where(table, line))
+                    collector.film_once(cells[0], Place(table, line))
                 else:
-                    told.problem("path_unknown", Where(table, line))
+                    collector.problem("path_unknown", Place(table, line))
 
 
-def _read_studies(table: Path, told: Told) -> dict[str, Value]:
-    """Split and folder of a study → value."""
-    studies: dict[str, Value] = {}
+def _read_studies(table: Path, collector: LabelCollector, studies: _Studies) -> None:
     for line, cells in csv_rows(table):
         match = _STUDY.search(cells[0])
         if match is None:
-            told.problem("path_unknown", Where(table, line))
+            collector.problem("path_unknown", Place(table, line))
         elif len(cells) < 2 or cells[1] not in _VALUES:
-            told.problem("label_unknown", Where(table, line))
-        elif studies.setdefault(f"{match[1]}/{match[2]}", _VALUES[cells[1]]) != _VALUES[cells[1]]:
-            told.problem("label_conflict", Where(table, line))
-    return studies
+            collector.problem("label_unknown", Place(table, line))
+        else:
+            studies[f"{match[1]}/{match[2]}"].append((_VALUES[cells[1]], Place(table, line)))

@@ -1,4 +1,4 @@
-"""object-CXR: 10,000 frontal chest films of 300 hospitals, half of them with foreign objects drawn by radiologists.
+"""object-CXR: 10,000 frontal chest films of 300 hospitals, half of them with foreign objects outlined by radiologists.
 
 train/00001.jpg …, dev/…, test/…        JPEG, 8 bit
 train.csv, dev.csv, test.csv            image_name (or image_path), annotation: shapes with ; between them
@@ -11,7 +11,7 @@ lost. Support devices were not annotated. The set names no patients: its split i
 from pathlib import Path
 
 from data_prep.annotations.csv_table import csv_header, csv_table
-from data_prep.annotations.label_collector import Label, Told, Where
+from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.upright_boxes import around
 from data_prep.shard_format.boxes import Box
 
@@ -20,34 +20,31 @@ _SPLITS = {"train": "train", "dev": "val", "test": "test"}
 _RECTANGLE, _ELLIPSE, _POLYGON = "0", "1", "2"
 
 
-def is_here(root: Path) -> bool:
+def matches_folder(root: Path) -> bool:
     """Whether the folder holds the set."""
     return any(_name_column(root / f"{name}.csv") for name in _SPLITS)
 
 
-def read(root: Path, told: Told) -> None:
+def read(root: Path, collector: LabelCollector) -> None:
     """Read the tables that are there."""
     for name, split in _SPLITS.items():
         table = root / f"{name}.csv"
         column = _name_column(table)
         if column is None:
             if table.exists() or name == "train":
-                list(csv_table(table, ("image_name", "annotation")))  # says what is wrong with it
+                list(csv_table(table, ("image_name", "annotation")))  # raises what is wrong with it
             continue
-        for line, cells in csv_table(table):
-            where = Where(table, line)
-            film = told.row(cells[column], where, below=name if (root / name).is_dir() else "")
-            if film is None:
-                continue
-            told.fact(film, body_part="CHEST")
-            told.split(film, split, where)
+        below = name if (root / name).is_dir() else ""
+        for film, cells, place in collector.film_rows(table, column, below=below):
+            collector.add_facts(film, body_part="CHEST")
+            collector.add_split(film, split, place)
             shapes = [shape for shape in cells["annotation"].split(";") if shape.strip()]
             boxes = [box for box in map(_box, shapes) if box is not None]
             for _ in range(len(shapes) - len(boxes)):
-                told.problem("shape_unknown", where)
+                collector.problem("shape_unknown", place)
             for box in boxes:
-                told.box(film, LABEL, box, where)
-            told.label(film, LABEL, Label("present" if shapes else "absent"), where)
+                collector.add_box(film, LABEL, box, place)
+            collector.add_label(film, LABEL, "present" if shapes else "absent", place)
 
 
 def _name_column(table: Path) -> str | None:
@@ -56,12 +53,12 @@ def _name_column(table: Path) -> str | None:
 
 
 def _box(shape: str) -> Box | None:
-    kind, *words = shape.split()
+    kind, *numbers = shape.split()
     try:
-        points = [float(word) for word in words]
+        points = [float(number) for number in numbers]
     except ValueError:
         return None
-    wanted = {_RECTANGLE: len(points) == 4, _ELLIPSE: len(points) == 4}
-    if not wanted.get(kind, kind == _POLYGON and len(points) >= 6 and len(points) % 2 == 0):
+    is_complete = {_RECTANGLE: len(points) == 4, _ELLIPSE: len(points) == 4}
+    if not is_complete.get(kind, kind == _POLYGON and len(points) >= 6 and len(points) % 2 == 0):
         return None
     return around(points)

@@ -3,12 +3,10 @@
 PRIVATE/ then also holds, readable by its owner only:
   reports.parquet        one row per study: its text, which the offsets of the labels count in, and where it was read
   mentions.parquet       every mention of a finding: assertion, place in the text, side, age, body parts
-  report_problems.csv    problem, file, line: what was not used, or should be looked at
+  report_problems.csv    problem, file, line, part: reports that are not used, or need a check
   report_review.html     a sample of mentions for a person to confirm
 """
 
-import csv
-import io
 import multiprocessing
 import os
 from collections import Counter
@@ -20,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.annotations.row_problems import RowProblem, count_problems, problems_csv
 from data_prep.archive.manifest import write_private_text
 from data_prep.errors import LabelError, SecretError
 from data_prep.radiology_reports.film_labels import NO_FILMS, FilmLabels, put_labels
@@ -27,7 +26,7 @@ from data_prep.radiology_reports.finding_words import triggers
 from data_prep.radiology_reports.language import LANGUAGES, Language, language_of
 from data_prep.radiology_reports.mentions import Mention, find_mentions
 from data_prep.radiology_reports.phrases import lowered
-from data_prep.radiology_reports.report_files import Problems, ReportText, read_reports
+from data_prep.radiology_reports.report_files import ReportText, read_reports
 from data_prep.radiology_reports.review_page import REVIEW_FILE, review_page
 from data_prep.radiology_reports.study_lookup import PROBLEMS, Studies
 from data_prep.runtime.atomic_write import PRIVATE_MODE, published
@@ -112,7 +111,7 @@ def label_from_reports(
     studies = Studies(private)
     if read_dataset_card(public).key_fingerprint != studies.fingerprint:
         raise SecretError(f"{public} was made with another secret than the private folder; give the folder of its scan")
-    problems = Problems()
+    problems: list[RowProblem] = []
     told, read = _by_study(places, studies, problems)
     _find_languages(told, language, problems)
     films = FilmLabels(public, {one.study for one in told})
@@ -122,9 +121,9 @@ def label_from_reports(
         used += 0 if NO_FILMS in outcome else len(one.read_from)
         for problem in outcome:
             _enter(problems, problem, one.read_from)
-    _write_problems(private, problems)
+    write_private_text(private / PROBLEMS_FILE, problems_csv(problems))
     if not used:
-        counts = ", ".join(f"{count} {name}" for name, count in problems.counts().items())
+        counts = ", ".join(f"{count} {name}" for name, count in count_problems(problems).items())
         raise LabelError(
             f"none of {read} reports is about a film of {public}, so nothing was written ({counts or 'no report'});"
             f" file and line of each: {PROBLEMS_FILE} in the private folder"
@@ -134,10 +133,10 @@ def label_from_reports(
     write_private_text(
         private / REVIEW_FILE, review_page([one.study for one in told], [one.text for one in told], mentions)
     )
-    return ReportSummary(read, used, films.count, films.values, problems.counts(), private)
+    return ReportSummary(read, used, films.count, films.values, count_problems(problems), private)
 
 
-def _by_study(places: Sequence[Path], studies: Studies, problems: Problems) -> tuple[list[_Told], int]:
+def _by_study(places: Sequence[Path], studies: Studies, problems: list[RowProblem]) -> tuple[list[_Told], int]:
     """The reports of each study as one text, in the order in which they were read; and how many were read."""
     told: dict[str, _Told] = {}
     by_patient: Counter[str] = Counter()
@@ -163,7 +162,7 @@ def _by_study(places: Sequence[Path], studies: Studies, problems: Problems) -> t
     return list(told.values()), read
 
 
-def _find_languages(told: Sequence[_Told], language: Language | None, problems: Problems) -> None:
+def _find_languages(told: Sequence[_Told], language: Language | None, problems: list[RowProblem]) -> None:
     """Where neither the user nor a table nor the words tell the language, it is that of most other reports."""
     for one in told:
         one.language = one.language or language or language_of(one.text) or _language_of_findings(one.text)
@@ -206,17 +205,8 @@ def _of_batch(batch: Sequence[tuple[str, Language]]) -> list[list[Mention]]:
     return [find_mentions(text, language) for text, language in batch]
 
 
-def _enter(problems: Problems, problem: str, reports: Sequence[ReportText]) -> None:
-    for report in reports:
-        problems.add(problem, report.file, report.line)
-
-
-def _write_problems(private: Path, problems: Problems) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("problem", "file", "line"))
-    writer.writerows((problem, file, "" if line is None else line) for problem, file, line in problems.rows)
-    write_private_text(private / PROBLEMS_FILE, text.getvalue())
+def _enter(problems: list[RowProblem], problem: str, reports: Sequence[ReportText]) -> None:
+    problems += [RowProblem(problem, report.place) for report in reports]
 
 
 def _write_tables(private: Path, told: Sequence[_Told], mentions: Sequence[Sequence[Mention]]) -> None:
@@ -240,4 +230,5 @@ def _write_tables(private: Path, told: Sequence[_Told], mentions: Sequence[Seque
 
 
 def _where(report: ReportText) -> str:
-    return str(report.file) if report.line is None else f"{report.file}:{report.line}"
+    file, line, _ = report.place
+    return f"{file}:{line}" if line else str(file)

@@ -6,12 +6,13 @@ UID, or as its film. Of XML, headings are kept: ``AbstractText`` with a label (O
 
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
 from data_prep.annotations.csv_table import csv_rows
+from data_prep.annotations.row_problems import Place, RowProblem
 from data_prep.deidentify.vocabulary import normalise
 from data_prep.errors import LabelError
 from data_prep.radiology_reports.language import LANGUAGES, Language
@@ -28,29 +29,12 @@ FILE_NAME = "file_name"
 
 @dataclass(frozen=True, slots=True)
 class ReportText:
-    """One report: where it stands, what it calls its study, its text."""
+    """One report: its place, the identifiers of its study, its text."""
 
-    file: Path
-    line: int | None
+    place: Place
     names: dict[str, str]
     text: str
     language: Language | None = None
-
-
-@dataclass
-class Problems:
-    """What became of nothing, by file and line, with a word for why."""
-
-    rows: list[tuple[str, str, int | None]] = field(default_factory=list)
-
-    def add(self, problem: str, file: Path | str, line: int | None = None) -> None:
-        """Enter one."""
-        self.rows.append((problem, str(file), line))
-
-    def counts(self) -> dict[str, int]:
-        """Problem → how often."""
-        names = [problem for problem, _, _ in self.rows]
-        return {name: names.count(name) for name in sorted(set(names))}
 
 
 def refuse_missing(places: Sequence[Path]) -> None:
@@ -64,8 +48,12 @@ def refuse_missing(places: Sequence[Path]) -> None:
             raise LabelError(f"reports {place} do not exist; give a CSV table, or a folder of text or XML files")
 
 
-def read_reports(places: Sequence[Path], problems: Problems) -> Iterator[ReportText]:
-    """All reports of tables and folders; empty ones, and files that hold none, go to ``problems``.
+def read_reports(places: Sequence[Path], problems: list[RowProblem]) -> Iterator[ReportText]:
+    """All reports of tables and folders.
+
+    Args:
+        places: CSV tables, folders of text or XML files, or single such files.
+        problems: to which empty reports, and files that hold none, are added.
 
     Raises:
         LabelError: a place does not exist, or a table has no column of texts or none that tells the study.
@@ -82,24 +70,24 @@ def read_reports(places: Sequence[Path], problems: Problems) -> Iterator[ReportT
             if report.text.strip():
                 yield report
             else:
-                problems.add("empty_report", report.file, report.line)
+                problems.append(RowProblem("empty_report", report.place))
 
 
-def _read_table(path: Path, problems: Problems) -> Iterator[ReportText]:
+def _read_table(path: Path, problems: list[RowProblem]) -> Iterator[ReportText]:
     rows = csv_rows(path)
     line, header = next(rows, (1, []))
     columns = _columns(path, header)
     for line, cells in rows:
         if any(cells[len(header) :]):
-            problems.add("more_cells_than_columns", path, line)
+            problems.append(RowProblem("more_cells_than_columns", Place(path, line)))
             continue
         row = {name: cells[place] for name, place in columns.items() if place < len(cells)}
         language = row.get("language", "").lower()[:2]
         known = next((one for one in LANGUAGES if one == language), None)
         if language and not known:
-            problems.add("language_not_known_here", path, line)
+            problems.append(RowProblem("language_not_known_here", Place(path, line)))
         names = {name: row[name] for name in NAMES if row.get(name)}
-        yield ReportText(path, line, names, _tidy(_told(row)), known)
+        yield ReportText(Place(path, line), names, _tidy(_told(row)), known)
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
@@ -129,29 +117,29 @@ def _told(row: Mapping[str, str]) -> str:
     return "\n\n".join([row["text"], *parts] if row.get("text") else parts)
 
 
-def _read_file(path: Path, problems: Problems) -> Iterator[ReportText]:
+def _read_file(path: Path, problems: list[RowProblem]) -> Iterator[ReportText]:
     if path.suffix.lower() in _TABLES:
         yield from _read_table(path, problems)
         return
     if path.suffix.lower() not in _TEXTS:
-        problems.add("no_report_file", path)
+        problems.append(RowProblem("no_report_file", Place(path)))
         return
     try:
         data = path.read_bytes()
         text = of_xml(data) if path.suffix.lower() == ".xml" else _decoded(data, path, problems)
     except OSError:
-        problems.add("file_not_readable", path)
+        problems.append(RowProblem("file_not_readable", Place(path)))
     except ElementTree.ParseError:
-        problems.add("xml_not_valid", path)
+        problems.append(RowProblem("xml_not_valid", Place(path)))
     else:
-        yield ReportText(path, None, {FILE_NAME: path.stem}, _tidy(text))
+        yield ReportText(Place(path), {FILE_NAME: path.stem}, _tidy(text))
 
 
-def _decoded(data: bytes, path: Path, problems: Problems) -> str:
+def _decoded(data: bytes, path: Path, problems: list[RowProblem]) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        problems.add("read_as_windows_1252", path)
+        problems.append(RowProblem("read_as_windows_1252", Place(path)))
         return data.decode("cp1252", "replace")
 
 

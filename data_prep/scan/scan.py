@@ -87,8 +87,8 @@ def _scan(
     headers, changes = _headers(files, private, pseudonyms, settings)
     _check_image_keys(headers)
     if layout is not None:
-        told = read_tables(layout, root_of(archives[0]), headers, settings.tables, settings.columns)
-        headers = with_facts(headers, told, pseudonyms, settings.source)
+        tables = read_tables(layout, root_of(archives[0]), headers, settings.tables, settings.columns)
+        headers = with_facts(headers, tables, pseudonyms, settings.source)
     who, joined = patients(headers, pseudonyms, settings.source)
     manifest = _screen_models(_manifest(headers, who | {"twin": twins(headers)}))
     unmapped = _unmapped(headers)
@@ -96,7 +96,9 @@ def _scan(
     linkage = _numbered(headers).select(LINKAGE_SCHEMA.names)
     write_manifest(private, with_fingerprint(manifest, pseudonyms.fingerprint, layout), linkage)
     remove_tables(private)
-    report = str(write_tables(private, headers, told, layout)) if layout is not None else layout_hint(archives, headers)
+    report = (
+        str(write_tables(private, headers, tables, layout)) if layout is not None else layout_hint(archives, headers)
+    )
     missing = pc.sum(headers["missing"]).as_py() or 0
     return summarise(manifest, unmapped, joined=joined, missing=missing, changes=changes, tables=report)
 

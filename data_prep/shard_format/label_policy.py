@@ -142,6 +142,19 @@ def resolve(
     )
 
 
+def reconciled_value(one: str | None, other: str | None) -> str | None:
+    """The value that remains of two entries of one source and reader about one film.
+
+    Args:
+        one: present, absent, uncertain or not_mentioned; None where the entry is a number.
+        other: the same of the later entry.
+
+    Returns:
+        ``one`` where both are equal or one of them is a number, else uncertain: neither goes before the other.
+    """
+    return one if one is None or other is None or one == other else "uncertain"
+
+
 class _Words:
     """The rows of a table of labels as cells (film × label, film by film)."""
 

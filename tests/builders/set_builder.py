@@ -76,7 +76,7 @@ class Scanned:
     Attributes:
         summary: as the command prints it.
         facts: path below the archive → row of the manifest, with the patient's number.
-        labels: (path below the archive, label) → (value or number, source, confidence).
+        labels: (path below the archive, label) → (value or number, source, confidence), the expert's first.
         boxes: (path below the archive, label) → (edges, reader).
         splits: patient → split.
         problems: problem → how often.
@@ -99,7 +99,7 @@ class Scanned:
                 row["source"],
                 float(row["confidence"]),
             )
-            for row in self._table("labels.csv")
+            for row in reversed(self._table("labels.csv"))  # the expert stands before the report
         }
         self.boxes: dict[tuple[str, str], list[tuple[Edges, str]]] = {}
         for row in self._table("boxes.csv"):

@@ -84,7 +84,7 @@ def test_corners_and_centres(archive: Path, monkeypatch: pytest.MonkeyPatch) -> 
     write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", "a.png,cyst,10,20,30,40"])
     found = Scanned(archive, monkeypatch, layout="table", columns={"boxes": "boxes.csv"})
     assert found.edges("a.png", "cyst") == [(10, 20, 30, 40)]
-    assert "1 films told, 2 films not" in str(found.summary)
+    assert "1 films named, 2 films not" in str(found.summary)
     columns = {"boxes": "boxes.csv", "box_form": "centre_and_size"}
     found = Scanned(archive, monkeypatch, layout="table", columns=columns)
     assert found.edges("a.png", "cyst") == [(0, 0, 25, 40)]

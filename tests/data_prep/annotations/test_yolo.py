@@ -42,7 +42,7 @@ def test_a_film_of_the_same_name_in_another_folder_is_not_taken(archive: Path, m
 
 def test_names_of_classes_are_needed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (archive / "data.yaml").unlink()
-    with pytest.raises(ArchiveError, match="what are the classes called"):
+    with pytest.raises(ArchiveError, match="add one of them with the names of the classes"):
         Scanned(archive, monkeypatch, layout="yolo")
     write(archive / "classes.txt", ["fracture", "metal"])
     assert Scanned(archive, monkeypatch, layout="yolo").value("train/images/a.jpg", "metal") == "present"

@@ -53,7 +53,7 @@ CSV = f"sop_instance_uid,label,x_min,y_min,x_max,y_max,polygon\n1.2.826.111,frac
         ("1.2.826.111,fracture,,,,,1 2 3 4 5 x", "the column polygon must be a number"),
         ("1.2.826.111,fracture,,,,,1 2 3 4 5 301", "the box reaches out of the film"),
         ("1.2.826.111,fracture,1,2,201,4,", "the box reaches out of the film"),
-        ("9.9,fracture,1,2,3,4,", "no film of the scan is called so"),
+        ("9.9,fracture,1,2,3,4,", "no film of the scan has this name"),
         ("1.2.826.111,fracture,0,0,200,300,", "repeats the box of line 2"),
         ("1.2.826.111,,1,2,3,4,", "a label is 1 to 64"),
     ],
@@ -85,7 +85,7 @@ def test_tables_of_another_task(folders: Folders) -> None:
     [
         ("1.2.826.111,1,0\n1.2.826.111,1,0\n", "line 3: labels the film of line 2 again"),
         ("1.2.826.111,1,perhaps\n", "line 2: the cell in column 3 is no value"),
-        ("9.9,1,0\n", "line 2: no film of the scan is called so"),
+        ("9.9,1,0\n", "line 2: no film of the scan has this name"),
         ("1.2.826.111,1\n", "line 2: 2 cells"),
     ],
 )
@@ -99,7 +99,7 @@ def test_columns_that_cannot_be_labels(folders: Folders) -> None:
     twice = folders.write("w.csv", "sop_instance_uid,Old fracture,old_fracture\n")
     refused(folders, LabelFiles(twice), r"w\.csv line 1: columns 2 and 3 are the same label")
     foreign = folders.write("w.csv", "sop_instance_uid,骨折\n")
-    refused(folders, LabelFiles(foreign), r"w\.csv line 1: column 2 has no name that a label can have")
+    refused(folders, LabelFiles(foreign), r"w\.csv line 1: the name of column 2 cannot be a label")
 
 
 def test_a_file_that_says_nothing_never_wipes_what_is_there(folders: Folders) -> None:
@@ -114,7 +114,7 @@ def test_a_file_that_says_nothing_never_wipes_what_is_there(folders: Folders) ->
         (LabelFiles([*good, *header]), r"h\.csv line 1: has a header and no rows"),
         (LabelFiles(good, adjudicated=header), r"h\.csv line 1: has a header and no rows"),
         (LabelFiles(boxes=nothing), r"c\.json: lists no image"),
-        (LabelFiles(blank), "no row says anything of a film"),
+        (LabelFiles(blank), "no row is about a film"),
     ):
         with pytest.raises(LabelError, match=message):
             folders.label(files)
@@ -126,7 +126,7 @@ def test_a_column_of_a_wide_table_that_says_nothing_is_told(folders: Folders) ->
     assert PROBLEMS_FILE in str(summary)
     with (folders.private / PROBLEMS_FILE).open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    assert (row["problem"], row["line"]) == ("column 2 is a label and says nothing in any row", "1")
+    assert (row["problem"], row["line"]) == ("column 2 is a label and has no value in any row", "1")
 
 
 # --- COCO
@@ -152,19 +152,31 @@ def coco(*annotations: dict[str, Any], **parts: Any) -> dict[str, Any]:
         (coco({"bbox": [180, 20, 30, 40]}), r"annotations\[1\]: the box reaches out of the film"),
         (coco({"bbox": [300, 20, 30, 40]}), r"annotations\[1\]: the box lies outside of the film"),
         (coco({"bbox": [10, 20, 0, 40]}), r"annotations\[1\]: the box is empty"),
-        (coco({"bbox": [10, 20, "x", 40]}), r"annotations\[1\]: the numbers make no box"),
-        (coco({"image_id": 3, "bbox": [1, 2, 3, 4]}), r"annotations\[1\]: .* image that the file does not list"),
-        (coco(images=[{"id": 1, "file_name": "9.9.png"}]), r"images\[0\]: no film of the scan is called so"),
+        (coco({"bbox": [10, 20, "x", 40]}), r"annotations\[1\]: the numbers are no box"),
+        (coco({"image_id": 3, "bbox": [1, 2, 3, 4]}), r"annotations\[1\]: the file lists no image of this number"),
+        (coco(images=[{"id": 1, "file_name": "9.9.png"}]), r"images\[0\]: no film of the scan has this name"),
         (coco(images=[{"id": 1, "file_name": "IM0001"}]), r"images\[0\]: the name fits several films"),
-        (coco({"bbox": [10, 20, 30, 40]}), r"annotations\[1\]: the same box stands twice"),
-        (coco(images=[{"id": 1, "file_name": ONE}] * 2), r"images\[1\]: the number of this image stands twice"),
-        (coco(images=[{"id": n, "file_name": ONE} for n in (1, 2)]), r"images\[1\]: the film has been named before"),
+        (coco({"bbox": [10, 20, 30, 40]}), r"annotations\[1\]: repeats the box of annotations\[0\]; remove one"),
+        (coco(images=[{"id": 1, "file_name": ONE}] * 2), r"images\[1\]: an image before this one has the same number"),
+        (
+            coco(images=[{"id": n, "file_name": ONE} for n in (1, 2)]),
+            r"images\[1\]: an entry before this one names the same film",
+        ),
         (coco(categories=[{"id": 5, "name": " "}]), r"categories\[0\]: a class has no name"),
-        (coco(categories=[{"id": 5, "name": n} for n in "ab"]), r"categories\[1\]: .* this class stands twice"),
-        (coco({"category_id": 7, "bbox": [1, 2, 3, 4]}), r"annotations\[1\]: no class, or one that the list"),
-        (coco(images=[{"id": 1, "file_name": ONE, "width": 100, "height": 150}]), r"annotations\[0\]: .*another size"),
+        (
+            coco(categories=[{"id": 5, "name": n} for n in "ab"]),
+            r"categories\[1\]: .* of another name has the same number",
+        ),
+        (
+            coco({"category_id": 7, "bbox": [1, 2, 3, 4]}),
+            r"annotations\[1\]: the class is missing, or is not in the list",
+        ),
+        (
+            coco(images=[{"id": 1, "file_name": ONE, "width": 100, "height": 150}]),
+            r"annotations\[0\]: the annotated picture has another size",
+        ),
         (coco({"caption": "no fracture"}), r"annotations\[1\]: neither a box nor an outline; .* another task"),
-        ({"images": [], "info": {}}, ": cannot be read as an annotation file of this form"),
+        ({"images": [], "info": {}}, ": is no annotation file of this form"),
     ],
 )
 def test_coco(folders: Folders, content: dict[str, Any], message: str) -> None:
@@ -199,15 +211,18 @@ def voc_object(name: str, edges: tuple[float, ...] = (), polygon: tuple[float, .
         ({ONE: voc(voc_object("coin", polygon=(1, 2, 3, 4)))}, r"111\.xml object\[1\]: a polygon needs three points"),
         ({ONE: voc(voc_object("coin", (150, 20, 203, 40)))}, r"111\.xml object\[1\]: the box reaches out of the film"),
         ({ONE: voc(voc_object("coin", (1, 2, 1, 4)))}, r"111\.xml object\[1\]: the box is empty"),
-        ({ONE: voc(voc_object("coin", (1, 2)))}, r"111\.xml object\[1\]: the numbers make no box"),
+        ({ONE: voc(voc_object("coin", (1, 2)))}, r"111\.xml object\[1\]: the numbers are no box"),
         ({ONE: voc(voc_object("coin"))}, r"111\.xml object\[1\]: neither a box nor an outline"),
-        ({"9.9": voc()}, r"9\.9\.xml: no film of the scan is called so"),
+        ({"9.9": voc()}, r"9\.9\.xml: no film of the scan has this name"),
         ({"IM0001": voc()}, r"IM0001\.xml: the name fits several films"),
-        ({ONE: voc(voc_object("fracture", (10, 20, 40, 60)))}, r"111\.xml object\[1\]: the same box stands twice"),
-        ({ONE: voc(), "MARNOSCH_A/s1/IM0001": voc()}, r"IM0001\.xml: the film has been named before"),
-        ({ONE: voc(voc_object("", (1, 2, 3, 4)))}, r"111\.xml: no class"),
-        ({ONE: voc(size=(100, 150))}, r"111\.xml object\[0\]: drawn on a picture of another size"),
-        ({ONE: "<CodeMeta/>"}, r"111\.xml: cannot be read as an annotation file"),
+        (
+            {ONE: voc(voc_object("fracture", (10, 20, 40, 60)))},
+            r"111\.xml object\[1\]: repeats the box of object\[0\]; remove one",
+        ),
+        ({ONE: voc(), "MARNOSCH_A/s1/IM0001": voc()}, r"IM0001\.xml: an entry before this one names the same film"),
+        ({ONE: voc(voc_object("", (1, 2, 3, 4)))}, r"111\.xml: the class is missing"),
+        ({ONE: voc(size=(100, 150))}, r"111\.xml object\[0\]: the annotated picture has another size"),
+        ({ONE: "<CodeMeta/>"}, r"111\.xml: is no annotation file"),
     ],
 )
 def test_voc(folders: Folders, files: dict[str, str], message: str) -> None:
@@ -225,14 +240,14 @@ YAML = "names: [fracture, coin]\n"
     ("yaml", "name", "line", "message"),
     [
         (YAML, ONE, "0 0.5 0.5", r"111\.txt line 2: a polygon needs three points"),
-        (YAML, ONE, "0 0.1 0.1 0.2 0.2 0.3", r"111\.txt line 2: the numbers make no box"),
+        (YAML, ONE, "0 0.1 0.1 0.2 0.2 0.3", r"111\.txt line 2: the numbers are no box"),
         (YAML, ONE, "0 0.9 0.5 0.4 0.2", r"111\.txt line 2: the box reaches out of the film"),
         (YAML, ONE, "0 90 100 20 40", r"111\.txt line 2: the box lies outside of the film"),
         (YAML, ONE, "0 0.5 0.5 0 0.2", r"111\.txt line 2: the box is empty"),
-        (YAML, "9.9", "", r"9\.9\.txt: no film of the scan is called so"),
-        (YAML, ONE, "1 0.5 0.5 0.2 0.2", r"111\.txt line 2: the same box stands twice"),
-        (YAML, ONE, "7 0.5 0.5 0.2 0.2", r"111\.txt line 2: no class, or one that the list"),
-        (YAML, ONE, "fracture 0.5 0.5 0.2 0.2", r"111\.txt line 2: no class, or one that the list"),
+        (YAML, "9.9", "", r"9\.9\.txt: no film of the scan has this name"),
+        (YAML, ONE, "1 0.5 0.5 0.2 0.2", r"111\.txt line 2: repeats the box of line 1; remove one"),
+        (YAML, ONE, "7 0.5 0.5 0.2 0.2", r"111\.txt line 2: the class is missing, or is not in the list"),
+        (YAML, ONE, "fracture 0.5 0.5 0.2 0.2", r"111\.txt line 2: the class is missing, or is not in the list"),
         ("names: [fracture, coin, '']\n", ONE, "", r"yolo: a class has no name"),
         (f"{YAML}kpt_shape: [3, 2]\n", ONE, "", r"data\.yaml: describes key points, not boxes"),
         ("nc: 2\n", ONE, "", r"yolo: no YAML file with 'names'"),
@@ -257,7 +272,9 @@ def test_a_film_with_two_files_of_yolo(folders: Folders) -> None:
     for part in ("train", "val"):
         folders.write(f"yolo/{part}/labels/1.2.826.111.txt", "0 0.5 0.5 0.2 0.2\n")
     refused(
-        folders, LabelFiles(boxes=[folders.here / "yolo"]), r"val/labels/1\.2\.826\.111\.txt: the film has been named"
+        folders,
+        LabelFiles(boxes=[folders.here / "yolo"]),
+        r"val/labels/1\.2\.826\.111\.txt: an entry before this one names the same film",
     )
 
 

@@ -68,7 +68,7 @@ def test_a_film_is_found_by_the_end_of_its_path(folders: Folders, path: str) -> 
 
 
 def test_part_of_a_folder_name_is_no_path(folders: Folders) -> None:
-    with pytest.raises(LabelError, match=r"labels\.csv line 2: no film of the scan is called so \(unknown_films=list"):
+    with pytest.raises(LabelError, match=r"labels\.csv line 2: no film of the scan has this name \(unknown_films=list"):
         folders.run("path,label,value\nSCH_A/s1/IM0001,fracture,present\n")
 
 
@@ -83,7 +83,7 @@ def test_every_row_is_accounted_for(folders: Folders) -> None:
     )
     boxes = BOXES + "1.2.826.333,coin,0,0,5,5\n9.9,fracture,1,1,2,2\n"
     with pytest.raises(
-        LabelError, match=r"boxes\.csv line 4: no film of the scan is called so .*\(2 more: .*label_problems"
+        LabelError, match=r"boxes\.csv line 4: no film of the scan has this name .*\(2 more: .*label_problems"
     ):
         folders.run(table, boxes)
     summary = folders.run(table, boxes, "unknown_films=list")
@@ -144,7 +144,7 @@ def test_labels_without_boxes_clear_earlier_boxes(folders: Folders) -> None:
         ("label,value\nfracture,present\n", r"labels\.csv line 1: no column names the film"),
         ("sop_instance_uid,value\n1,present\n", r"labels\.csv line 1: the column label is missing"),
         ("sop_instance_uid,label\n1,a\n", r"labels\.csv line 1: the column value"),
-        ("sop_instance_uid,label,value,value\n", r"line 1: a column stands twice"),
+        ("sop_instance_uid,label,value,value\n", r"line 1: two columns of the header have the same name"),
         ("", r"line 1: no column names the film"),
         (LABELS + "1.2.826.222,coin,perhaps\n", r"labels\.csv line 5: value must be one of present, absent"),
         (LABELS + "1.2.826.222,Coin,present\n", r"labels\.csv line 5: a label is 1 to 64"),
@@ -178,7 +178,7 @@ def test_a_mistake_in_the_labels_is_named_by_line(folders: Folders, labels: str,
         ("1.2.826.111,fracture,a,0,20,30", "line 3: the column x_min must be a number"),
         ("1.2.826.111,fracture,0,inf,20,30", "line 3: the column y_min must be a number"),
         ("1.2.826.111,fracture,0,10.5,200,300", "line 3: repeats the box of line 2"),
-        ("1.2.826.222,fracture,0,0,20,30", r"line 3: has a box where .*labels\.csv line 2 says absent"),
+        ("1.2.826.222,fracture,0,0,20,30", r"line 3: has a box where .*labels\.csv line 2 states absent"),
     ],
 )
 def test_a_mistake_in_the_boxes_is_named_by_line(folders: Folders, row: str, message: str) -> None:

@@ -53,7 +53,7 @@ def test_tables_tell_patients_findings_and_the_official_split(archive: Path, mon
     assert found.splits == {"1": "train_val", "2": "test", "3": "test"}
     assert found.told("images_002/images/00000003_000.png", "age_years") == (None,)
     assert found.problems == {"row_without_file": 1, "age_unknown": 1}
-    assert "4 films told, 1 films not" in str(found.summary)
+    assert "4 films named, 1 films not" in str(found.summary)
 
 
 def test_boxes_of_a_radiologist_go_before_mined_labels(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

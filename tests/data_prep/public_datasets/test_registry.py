@@ -175,7 +175,7 @@ def test_a_known_set_without_layout_is_pointed_out(tmp_path: Path, monkeypatch: 
     save(tmp_path / "set" / "a.png")
     empty_set(tmp_path / "set", "coco")
     found = Scanned(tmp_path / "set", monkeypatch)
-    assert "looks like coco: layout=… reads its tables too" in str(found.summary)
+    assert "has the files of coco: layout=… reads its tables too" in str(found.summary)
     assert not found.labels and not (found.private / "labels.csv").exists()
 
 
