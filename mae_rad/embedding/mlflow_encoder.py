@@ -51,12 +51,9 @@ class ServedEncoder:
         rows = zip(model_input["film"], model_input["sidecar"], strict=True)
         for number, (stream, sidecar) in enumerate(rows):
             film = Film(stream, Sidecar.model_validate_json(sidecar))
-            patches = stack([whole_film(film, tokens, self._encoder.patch)])
-            vectors[number] = (
-                film_vectors(self._encoder, patches.to(self._device), settings.pool, settings.precision)[0]
-                .cpu()
-                .numpy()
-            )
+            patches = stack([whole_film(film, tokens, self._encoder.patch)]).to(self._device)
+            (vector,) = film_vectors(self._encoder, patches, settings.pool, settings.precision)
+            vectors[number] = vector.cpu().numpy()
         return vectors
 
 
