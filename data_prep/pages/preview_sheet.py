@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from data_prep.errors import ShardFormatError
 from data_prep.pages.box_overlay import colours_of, draw_boxes, legend, read_boxes
 from data_prep.pages.film_thumbnail import shown_film
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.content_mask_bits import unpack_mask
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import read_index
@@ -57,7 +58,8 @@ def write_preview(public: Path, out: Path, *, films: int, split: str | None, box
         draw_boxes(picture, drawn.get(row["key"], []), (row["source_rows"], row["source_columns"]), colours)
     sheet = _sheet([(picture, _caption(row)) for picture, row in zip(pictures, rows, strict=True)], title, colours)
     try:
-        sheet.save(out, format="PNG")
+        with atomic_file(out) as file:
+            sheet.save(file, format="PNG")
     except OSError as error:
         raise ShardFormatError(f"the sheet {out} cannot be written ({error.strerror}); give another --out") from None
 

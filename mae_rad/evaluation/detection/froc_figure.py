@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from data_prep.runtime.atomic_write import atomic_file
 from mae_rad.evaluation.detection.froc import RATES, rank_centres, sensitivities
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
 from mae_rad.evaluation.statistics.intervals import LEVEL, resamples
@@ -65,4 +66,5 @@ def draw_froc(
         axes.legend(loc="upper left", frameon=False)
     else:
         axes.text(0.5, 0.5, f"no {split} film has a box", transform=axes.transAxes, ha="center")
-    figure.savefig(path, dpi=130)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=130)

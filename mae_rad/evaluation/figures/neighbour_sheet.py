@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from data_prep.runtime.atomic_write import atomic_file
+
 QUERIES, NEIGHBOURS = 6, 5
 _SIDE, _LINE, _GAP = 168, 17, 10
 _FONT = ImageFont.load_default(13)
@@ -59,7 +61,8 @@ def neighbour_sheet(
             _film(
                 page, pen, (left, top), shown(row), captions[row], f"cosine {cosine:.2f}", _AGREE if same else _DIFFER
             )
-    page.save(path)
+    with atomic_file(path) as file:
+        page.save(file, format="PNG")
     return path
 
 

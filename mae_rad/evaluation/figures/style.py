@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from data_prep.runtime.atomic_write import atomic_file
 from mae_rad.evaluation.results.rows import FLOOR
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -59,7 +60,8 @@ def bare(axes: Any, *, grid: str = "x") -> None:
 
 def save_png(figure: Figure, path: Path) -> Path:
     """Write a PNG."""
-    figure.savefig(path, dpi=DPI)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=DPI)
     return path
 
 

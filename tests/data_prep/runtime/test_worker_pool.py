@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 POOL = """
 import os, sys, time
-from data_prep.pools import spawn_pool
+from data_prep.runtime.worker_pool import spawn_pool
 if __name__ == "__main__":
     pool = spawn_pool(2)
     numbers = {pool.submit(os.getpid).result() for _ in range(50)}
@@ -24,7 +24,7 @@ if __name__ == "__main__":
 EMBEDDING = """
 import os, signal, sys, time
 from torch.multiprocessing.spawn import start_processes
-from mae_rad.evaluation.embed import _process
+from mae_rad.embedding.embed import _process
 class Slow:
     def stores(self, process):
         print(os.getpid(), flush=True)
