@@ -147,7 +147,7 @@ class DecodePool(Generic[Job, Result]):
         self._workers.clear()
         os.close(self._wake)
 
-    def _busy(self) -> list["DecodeProcess"]:
+    def _busy(self) -> list[DecodeProcess]:
         return [worker for worker in self._workers if worker.job is not None]
 
     def _assign(self) -> None:
@@ -168,7 +168,7 @@ class DecodePool(Generic[Job, Result]):
         wanted = min(self._limits.workers - len(busy), len(self._shared) or int(bool(self._alone and not busy)))
         self._workers += [self._start() for _ in range(wanted - idle)]
 
-    def _receive(self, worker: "DecodeProcess") -> list[tuple[Job, Result | Lost]]:
+    def _receive(self, worker: DecodeProcess) -> list[tuple[Job, Result | Lost]]:
         try:
             failed, value = worker.receive()
         except EOFError:
@@ -183,7 +183,7 @@ class DecodePool(Generic[Job, Result]):
             self._remove(worker)
         return [(job, value)]
 
-    def _lose(self, worker: "DecodeProcess", file: int, reason: Reason) -> list[tuple[Job, Result | Lost]]:
+    def _lose(self, worker: DecodeProcess, file: int, reason: Reason) -> list[tuple[Job, Result | Lost]]:
         """A process has ended, or has to, at ``file`` (-1: at none)."""
         code = self._remove(worker)
         if not worker.ready:
@@ -194,7 +194,7 @@ class DecodePool(Generic[Job, Result]):
             return []
         return [(worker.job, Lost(file, reason, reason is Reason.DECODER_TIMEOUT or code == -signal.SIGKILL))]
 
-    def _remove(self, worker: "DecodeProcess") -> int | None:
+    def _remove(self, worker: DecodeProcess) -> int | None:
         self._workers.remove(worker)
         return worker.end()
 

@@ -102,8 +102,10 @@ class RunFolder:
         self.samples.mkdir(parents=True, exist_ok=True)
         self._lock()
         remove_temporary(self.path, *OWN_NAMES)
-        remove_temporary(self.samples)
         self.checkpoints.mkdir(exist_ok=True)
+        for folder in (self.samples, self.checkpoints, self.evaluation):
+            if folder.is_dir():
+                remove_temporary(folder)
         if not any(self.checkpoints.glob("step-*")):
             self.best.unlink(missing_ok=True)  # of a training that ended before it saved itself, perhaps another one
         resolved = yaml.safe_dump(self._settings.model_dump(mode="json"), sort_keys=False)
