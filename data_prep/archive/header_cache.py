@@ -20,7 +20,7 @@ from data_prep import archive, deidentify, dicom
 from data_prep.archive.manifest import HEADERS_FILE, MANIFEST_SCHEMA
 from data_prep.archive.settings import ReadSettings
 from data_prep.deidentify.pseudonyms import Pseudonyms
-from data_prep.runtime.atomic_write import PRIVATE_MODE, sync_folder, synced
+from data_prep.runtime.atomic_write import PRIVATE_MODE, sync_folder, synced_file
 
 _COMPUTED = frozenset({"row", "patient", "patient_known", "study_day", "twin"})
 """Columns of the manifest that need more than one file."""
@@ -83,7 +83,7 @@ def write_headers(private: Path, same: dict[str, str], chunks: Iterable[pa.Table
     schema = HEADERS_SCHEMA.with_metadata({**same, "begun_ns": str(time.time_ns())})
     before = _parts(private)
     part = private / f".{HEADERS_FILE}.{1 + max(map(_number, before), default=0)}.part"
-    with synced(part, PRIVATE_MODE) as file, pa.ipc.new_stream(file, schema) as stream:
+    with synced_file(part, PRIVATE_MODE) as file, pa.ipc.new_stream(file, schema) as stream:
         for batch in _batches(chunks):
             stream.write_table(batch.replace_schema_metadata(schema.metadata))
             file.flush()

@@ -23,7 +23,7 @@ from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import ArchiveError, Reason
 from data_prep.runtime.library_warnings import quiet
 from data_prep.runtime.progress import Progress
-from data_prep.runtime.worker_pool import spawn_pool
+from data_prep.runtime.worker_pool import process_count, spawn_pool
 
 CHUNK = 128
 """Files per task of a worker."""
@@ -82,7 +82,7 @@ def read_all(
     """
     tasks = _tasks(files, known)
     work = partial(read_chunk, pseudonyms=pseudonyms, settings=settings)
-    workers = min(settings.workers or len(os.sched_getaffinity(0)), -(-len(files) // CHUNK))
+    workers = process_count(settings.workers, -(-len(files) // CHUNK))
     progress = Progress("scan", "files", len(files))
     try:
         for chunk in map(work, tasks) if workers == 1 else _spread(work, tasks, workers):

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.errors import ArchiveError
-from data_prep.runtime.atomic_write import PRIVATE_MODE, is_leftover, published
+from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file, atomic_text, is_temporary
 from data_prep.runtime.folder_lock import LOCK_FILE
 
 MANIFEST_VERSION = 3
@@ -106,7 +106,7 @@ def write_manifest(private: Path, manifest: pa.Table, linkage: pa.Table) -> None
     """
     prepare_private(private)
     paths = private / MANIFEST_FILE, private / LINKAGE_FILE
-    with published(paths[0], PRIVATE_MODE) as manifest_file, published(paths[1], PRIVATE_MODE) as linkage_file:
+    with atomic_file(paths[0], PRIVATE_MODE) as manifest_file, atomic_file(paths[1], PRIVATE_MODE) as linkage_file:
         pq.write_table(manifest, manifest_file, row_group_size=_GROUP_ROWS)
         pq.write_table(linkage, linkage_file, row_group_size=_GROUP_ROWS)
         paths[0].unlink(missing_ok=True)
@@ -114,8 +114,7 @@ def write_manifest(private: Path, manifest: pa.Table, linkage: pa.Table) -> None
 
 def write_private_text(path: Path, text: str) -> None:
     """Write a text file of the private folder in one step, readable by its owner only."""
-    with published(path, PRIVATE_MODE) as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
+    atomic_text(path, text, PRIVATE_MODE)
 
 
 def prepare_private(private: Path) -> None:
@@ -128,7 +127,7 @@ def prepare_private(private: Path) -> None:
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not any((private / name).exists() for name in (MANIFEST_FILE, LINKAGE_FILE, HEADERS_FILE)):
             ours = {UNMAPPED_FILE, LOCK_FILE, LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE}
-            if any(path.name not in ours and not is_leftover(path) for path in private.iterdir()):
+            if any(path.name not in ours and not is_temporary(path) for path in private.iterdir()):
                 raise ArchiveError(f"{private} holds other files; give a new or an empty folder as --out")
         private.chmod(0o700)
     except FileExistsError:
@@ -140,7 +139,7 @@ def prepare_private(private: Path) -> None:
 def clear_leftovers(private: Path) -> None:
     """Remove what killed scans left, but for the parts of headers.arrow, which serve the next one."""
     for path in private.iterdir():
-        if is_leftover(path) and not path.name.startswith(f".{HEADERS_FILE}."):
+        if is_temporary(path) and not path.name.startswith(f".{HEADERS_FILE}."):
             path.unlink()
 
 

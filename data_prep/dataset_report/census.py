@@ -23,7 +23,7 @@ from data_prep.archive.manifest import HEADERS_FILE, is_private, read_manifest
 from data_prep.dataset_report.census_columns import PRIVATE_FACETS, PUBLIC_COLUMNS, PUBLIC_FACETS, Named
 from data_prep.errors import ArchiveError
 from data_prep.planning import folder_identity
-from data_prep.runtime.atomic_write import published
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.index import read_index
 
 PUBLIC_MODE, PRIVATE_MODE = 0o644, 0o600
@@ -239,7 +239,7 @@ def write_census(census: Census, page: str, out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True, mode=0o700 if census.private else 0o755)
         for name, data in files.items():
-            with published(out / name) as file:
+            with atomic_file(out / name) as file:
                 os.fchmod(file.fileno(), mode)
                 file.write(data)
     except OSError as error:

@@ -25,7 +25,7 @@ from data_prep.errors import ArchiveError
 from data_prep.film.polarity import FOUND
 from data_prep.pages.html_page import environment
 from data_prep.planning.folder_identity import is_public
-from data_prep.runtime.atomic_write import published
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.progress import duration
 from data_prep.sharding.estimate import size_text
 
@@ -91,7 +91,7 @@ def check_place(out: Path, private: Path | None) -> None:
 
 def _write(out: Path, page: bytes, private: bool) -> None:
     try:
-        with published(out) as file:
+        with atomic_file(out) as file:
             os.fchmod(file.fileno(), PRIVATE_MODE if private else PUBLIC_MODE)
             file.write(page)
     except OSError as error:

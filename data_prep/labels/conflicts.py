@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from data_prep.annotations.label_collector import LabelEntry
 from data_prep.archive.manifest import read_linkage, read_manifest, write_private_text
 from data_prep.errors import ArchiveError
-from data_prep.runtime.atomic_write import PRIVATE_MODE, published
+from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.label_policy import LabelPolicy, resolve
 from data_prep.shard_format.label_schema import ADJUDICATED
@@ -52,7 +52,7 @@ def write_origins(private: Path, labels: list[LabelEntry]) -> None:
         rows.append((row.key, row.label, row.source, row.reader, name or None, film, *place))
     columns = zip(*rows, strict=True) if rows else [()] * len(ORIGINS_SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, ORIGINS_SCHEMA, strict=True)]
-    with published(private / ORIGINS_FILE, PRIVATE_MODE) as table:
+    with atomic_file(private / ORIGINS_FILE, PRIVATE_MODE) as table:
         pq.write_table(pa.table(arrays, ORIGINS_SCHEMA), table)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from data_prep.errors import ShardFormatError
-from data_prep.runtime.atomic_write import published
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.parquet_bytes import index_bytes
 
 
@@ -18,7 +18,7 @@ def write_tables(public: Path, tables: Mapping[str, pa.Table]) -> None:
     """
     try:
         for name, table in tables.items():
-            with published(public / name) as file:
+            with atomic_file(public / name) as file:
                 file.write(index_bytes(table))
     except OSError as error:
         raise ShardFormatError(f"labels cannot be written into {public} ({error.strerror})") from None

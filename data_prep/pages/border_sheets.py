@@ -34,6 +34,7 @@ from data_prep.pages.contact_sheet import (
     scale_film,
 )
 from data_prep.pages.film_thumbnail import read_displayed_film
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.progress import Progress
 from data_prep.shard_format.index import read_index
 
@@ -101,7 +102,9 @@ def write_border_sheets(public: Path, out: Path, *, films: int = FILMS_PER_SHEET
             for number, (group, rows) in enumerate(ordered, 1):
                 name = f"{number:04d}_{re.sub('[^A-Za-z0-9]+', '-', '_'.join(group))}.png"
                 drawn = _chosen(public, rows, films)
-                _sheet(drawn, f"{' · '.join(group)} · {len(drawn)} of {len(rows)} films").save(out / name, format="PNG")
+                with atomic_file(out / name) as sheet:
+                    title = f"{' · '.join(group)} · {len(drawn)} of {len(rows)} films"
+                    _sheet(drawn, title).save(sheet, format="PNG")
                 lines = enumerate(drawn, 1)
                 table.writerows((name, line, film.row["key"], *group, film.letters, "") for line, film in lines)
                 shown += len(drawn)

@@ -25,6 +25,7 @@ from data_prep.pages.contact_sheet import (
     outline_mark,
 )
 from data_prep.pages.film_thumbnail import read_displayed_film
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.content_mask_bits import unpack_mask
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import read_index
@@ -65,7 +66,8 @@ def write_preview(public: Path, out: Path, *, films: int, split: str | None, box
     ]
     sheet = contact_sheet([Shelves(blocks)], title, legend, per_shelf=_PER_SHELF, cell=FILM_SIDE)
     try:
-        sheet.save(out, format="PNG")
+        with atomic_file(out) as file:
+            sheet.save(file, format="PNG")
     except OSError as error:
         raise ShardFormatError(f"the sheet {out} cannot be written ({error.strerror}); give another --out") from None
 

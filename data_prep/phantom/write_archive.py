@@ -13,7 +13,6 @@ OUT/truth/identifying.txt  every value of the headers that must not leave the ar
 import csv
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -30,7 +29,7 @@ from data_prep.phantom.render_film import RenderedFilm, render
 from data_prep.phantom.report_texts import StudyReport, draw_report
 from data_prep.phantom.unusable_files import REASONS, Companion
 from data_prep.runtime.progress import Progress
-from data_prep.runtime.worker_pool import spawn_pool
+from data_prep.runtime.worker_pool import process_count, spawn_pool
 from data_prep.shard_format.boxes import EDGES
 
 LABELS = ("foreign_object", "fracture")
@@ -90,7 +89,7 @@ def write_archive(
     write = partial(_write_patient, out / "archive", seed, patients, contrast, long_side)
     progress = Progress("phantom", "patients", patients)
     done: list[_Written] = []
-    for written in _each(write, patients, workers or os.cpu_count() or 1):
+    for written in _each(write, patients, process_count(workers, patients)):
         done.append(written)
         progress.add(note=f"{sum(len(w.files) for w in done)} files")
     progress.close()
@@ -123,11 +122,14 @@ def _prepare(out: Path) -> None:
 
 def _each(write: "partial[_Written]", patients: int, workers: int) -> Iterator[_Written]:
     """In the order of the patients, by spawned processes where there is more than one."""
-    if min(workers, patients) == 1:
+    if workers == 1:
         yield from map(write, range(patients))
         return
-    with spawn_pool(min(workers, patients)) as pool:
+    pool = spawn_pool(workers)
+    try:
         yield from pool.map(write, range(patients))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _write_patient(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.planning.known_failures import History
-from data_prep.runtime.atomic_write import canonical_json, is_leftover
+from data_prep.runtime.atomic_write import canonical_json, is_temporary
 from data_prep.runtime.folder_lock import LOCK_FILE
 from data_prep.shard_format.sidecar import SPLITS
 
@@ -175,7 +175,7 @@ def _holds_shards_of(public: Path, identity: Identity) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    return is_leftover(path) or path.name == LOCK_FILE
+    return is_temporary(path) or path.name == LOCK_FILE
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:

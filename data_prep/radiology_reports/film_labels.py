@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from data_prep.errors import ShardFormatError
 from data_prep.radiology_reports.film_values import LABELS, Conclusion, conclusions, on_film
 from data_prep.radiology_reports.mentions import Assertion, Mention
-from data_prep.runtime.atomic_write import published
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.index import read_index
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from data_prep.shard_format.label_tables import LABELS_FILE, from_private_report, read_labels
@@ -98,7 +98,7 @@ def put_labels(public: Path, labels: pa.Table, own_keys: pa.Array) -> None:
     merged = pa.concat_tables([labels, before.filter(pc.invert(replaced))])
     merged = merged.sort_by([(name, "ascending") for name in merged.column_names])
     try:
-        with published(public / LABELS_FILE) as file:
+        with atomic_file(public / LABELS_FILE) as file:
             file.write(index_bytes(merged))
     except OSError as error:
         raise ShardFormatError(f"labels cannot be written into {public} ({error.strerror})") from None

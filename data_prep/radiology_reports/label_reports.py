@@ -7,11 +7,8 @@ PRIVATE/ then also holds, readable by its owner only:
   report_review.html     a sample of mentions for a person to confirm
 """
 
-import multiprocessing
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +26,9 @@ from data_prep.radiology_reports.phrases import lowered
 from data_prep.radiology_reports.report_files import ReportText, read_reports
 from data_prep.radiology_reports.review_page import REVIEW_FILE, review_page
 from data_prep.radiology_reports.study_lookup import PROBLEMS, Studies
-from data_prep.runtime.atomic_write import PRIVATE_MODE, published
+from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file
 from data_prep.runtime.progress import Progress
+from data_prep.runtime.worker_pool import process_count, spawn_pool
 from data_prep.shard_format.dataset_card import read_dataset_card
 
 REPORTS_FILE, MENTIONS_FILE, PROBLEMS_FILE = "reports.parquet", "mentions.parquet", "report_problems.csv"
@@ -184,14 +182,16 @@ def _mentions(told: Sequence[_Told], workers: int) -> Iterator[list[Mention]]:
     """The mentions of each study's text, by several processes where it pays."""
     batches = [[(one.text, one.language or "en") for one in told[k : k + _BATCH]] for k in range(0, len(told), _BATCH)]
     progress = Progress("reports", "studies", len(told))
-    workers = workers or os.cpu_count() or 1
+    workers = process_count(workers, len(batches))
     if workers == 1 or len(told) < _WORTH_A_POOL:
         done = map(_of_batch, batches)
         yield from _counted(done, progress)
     else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(batches)), context) as pool:
+        pool = spawn_pool(workers)
+        try:
             yield from _counted(pool.map(_of_batch, batches), progress)
+        finally:
+            pool.shutdown(cancel_futures=True)
     progress.close()
 
 
@@ -225,7 +225,7 @@ def _write_tables(private: Path, told: Sequence[_Told], mentions: Sequence[Seque
         name: [getattr(mention, name) for _, mention in flat] for name in names
     }
     for name, table in ((REPORTS_FILE, reports), (MENTIONS_FILE, pa.table(columns, MENTIONS_SCHEMA))):
-        with published(private / name, PRIVATE_MODE) as file:
+        with atomic_file(private / name, PRIVATE_MODE) as file:
             pq.write_table(table, file)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 _GIB = 2**30
 
 
-def offer_to_die() -> None:
-    """Where memory is short let the kernel take this process, which is replaced, before the one that leads the run."""
+def raise_oom_score() -> None:
+    """Where memory is short let the kernel end this process, which is replaced, before the one that leads the run."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 

@@ -19,11 +19,12 @@ from data_prep.planning.known_failures import History
 from data_prep.planning.plan import PlannedShard
 from data_prep.planning.plan_inputs import ShardInputs
 from data_prep.planning.shard_task import ShardTask
+from data_prep.runtime.decode_process import Watch
 from data_prep.runtime.progress import duration
 from data_prep.shard_format.dataset_card import ShardCard
 from data_prep.shard_format.sidecar import SPLITS, Split
 from data_prep.sharding.shard_pool import Limits, write_shards
-from data_prep.sharding.shard_writer import Unfinished, Watch, write_shard
+from data_prep.sharding.shard_writer import Unfinished, write_shard
 
 SAMPLE = 96
 """Files that are tried."""

@@ -18,7 +18,7 @@ from data_prep.planning.folder_identity import (
     is_complete,
 )
 from data_prep.planning.known_failures import History
-from data_prep.runtime.atomic_write import canonical_json, is_leftover, published, sync_folder
+from data_prep.runtime.atomic_write import atomic_file, canonical_json, remove_temporary, sync_folder
 from data_prep.runtime.folder_lock import locked
 from data_prep.shard_format.dataset_card import read_dataset_card
 
@@ -40,19 +40,19 @@ def claimed(public: Path, identity: Identity, *, shared: bool = False) -> Iterat
     with held(public, shared):
         check_identity(public, identity)
         if not shared:
-            _clear(public)
+            remove_temporary(public)
         if folder_record(public) is None:
             reopen(public, identity, History())
         try:
             yield
         finally:
             if not shared:
-                _clear(public)
+                remove_temporary(public)
 
 
 def reopen(public: Path, identity: Identity, history: History) -> None:
     """Mark the folder as unfinished."""
-    with published(public / UNFINISHED_FILE) as file:
+    with atomic_file(public / UNFINISHED_FILE) as file:
         file.write(canonical_json({**identity, **history.values()}))
     if is_complete(public):
         (public / DATASET_FILE).unlink()
@@ -74,7 +74,7 @@ def is_whole(public: Path) -> bool:
 
 def finish(public: Path, card: bytes) -> None:
     """Mark the folder as complete."""
-    with published(public / DATASET_FILE) as file:
+    with atomic_file(public / DATASET_FILE) as file:
         file.write(card)
     remove_unfinished(public)
 
@@ -112,12 +112,6 @@ def withdraw(public: Path, problems: Iterable[str]) -> list[str]:
         for name in names:
             (public / f"{name}.json").unlink(missing_ok=True)
     return names
-
-
-def _clear(public: Path) -> None:
-    for path in public.iterdir():
-        if is_leftover(path):
-            path.unlink()
 
 
 @contextmanager

@@ -13,14 +13,15 @@ from data_prep.planning.known_failures import History, Verdicts
 from data_prep.planning.plan import PlannedShard
 from data_prep.planning.plan_inputs import ShardInputs
 from data_prep.planning.settings import ShardRuntime
-from data_prep.runtime.atomic_write import published
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.progress import Progress
+from data_prep.runtime.worker_pool import process_count
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dataset_card
 from data_prep.shard_format.parquet_bytes import index_bytes
 from data_prep.sharding import public_folder
 from data_prep.sharding.estimate import check_disk
 from data_prep.sharding.merged_tables import dataset_card, given_up, merged_index, merged_rejects
-from data_prep.sharding.shard_pool import Learn, Limits, processes, write_shards
+from data_prep.sharding.shard_pool import Learn, Limits, write_shards
 from data_prep.sharding.shard_writer import Unfinished
 
 _log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class Run:
             return card
         self._reopen()
         for name, table in tables.items():
-            with published(self._public / name) as file:
+            with atomic_file(self._public / name) as file:
                 file.write(table)
         public_folder.finish(self._public, json.dumps(card.model_dump(mode="json"), indent=2, sort_keys=True).encode())
         return card
@@ -175,7 +176,7 @@ def _is_published(public: Path, card: DatasetCard, tables: dict[str, bytes]) -> 
 
 def _limits(runtime: ShardRuntime, shards: int) -> Limits:
     return Limits(
-        workers=processes(runtime.workers, shards),
+        workers=process_count(runtime.workers, shards),
         file_seconds=runtime.file_seconds,
         recycle_files=runtime.recycle_files,
         memory_gib=runtime.memory_gib,

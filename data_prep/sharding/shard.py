@@ -20,12 +20,12 @@ from data_prep.planning.known_failures import History
 from data_prep.planning.plan_inputs import ShardInputs, read_inputs
 from data_prep.planning.settings import ShardSettings
 from data_prep.planning.splits import UNNAMED_BEFORE
+from data_prep.runtime.worker_pool import process_count
 from data_prep.shard_format.appended_folders import GENERATIONS
 from data_prep.shard_format.dataset_card import DatasetCard
 from data_prep.sharding.estimate import DryRun, estimate, free_bytes, planned_files
 from data_prep.sharding.public_folder import claimed, writable
 from data_prep.sharding.run import Run
-from data_prep.sharding.shard_pool import processes
 
 S = TypeVar("S", bound=ShardSettings)
 _log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def dry_run(private: Path, public: Path, settings: ShardSettings) -> DryRun:
         planned=planned_files(inputs.plan.shards),
         shards_done=len(inputs.plan.shards) - len(todo),
         estimate=estimate(inputs, todo),
-        workers=processes(settings.runtime.workers, max(1, len(todo))),
+        workers=process_count(settings.runtime.workers, max(1, len(todo))),
         free=free_bytes(public),
     )
 

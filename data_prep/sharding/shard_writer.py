@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from data_prep.errors import FilmReject, Reason
 from data_prep.film.sample import Facts, Sample, decode_file, make_sample
 from data_prep.planning.shard_task import ShardTask
-from data_prep.runtime.atomic_write import canonical_json, published
+from data_prep.runtime.atomic_write import atomic_file, canonical_json
+from data_prep.runtime.decode_process import Watch
 from data_prep.shard_format.dataset_card import ShardCard
 from data_prep.shard_format.film_codec import codec_of
 from data_prep.shard_format.folder_layout import FILM_SUFFIXES, SIDECAR_SUFFIX
@@ -47,22 +48,12 @@ class Unfinished:
     failed: tuple[Reject, ...]
 
 
-class Watch(Protocol):
-    """Is told how far a shard is, so that another process knows what this one is busy with."""
-
-    def begins(self, row: int) -> None:
-        """Work on the file of manifest row ``row`` begins."""
-
-    def ends(self, films: int, refused: int) -> None:
-        """Work on files has ended: so many became films, so many did not."""
-
-
 class _Unwatched:
-    def begins(self, row: int) -> None:
-        """Nobody looks."""
+    def begins(self, file: int) -> None:
+        """Nothing is counted."""
 
     def ends(self, films: int, refused: int) -> None:
-        """Nobody looks."""
+        """Nothing is counted."""
 
 
 class _TransientError(Exception):
@@ -79,7 +70,7 @@ def write_shard(task: ShardTask, public: Path, watch: Watch | None = None) -> Sh
     Args:
         task: what to write.
         public: an existing folder.
-        watch: is told of every file.
+        watch: is informed of every file, by its row of the manifest.
 
     Raises:
         OSError: the folder cannot be written.
@@ -92,14 +83,14 @@ def write_shard(task: ShardTask, public: Path, watch: Watch | None = None) -> Sh
     tar_name = f"{task.name}.tar"
     rows: list[dict[str, Any]] = []
     try:
-        with published(public / tar_name) as file:
+        with atomic_file(public / tar_name) as file:
             tar_file = _Digesting(file)
             rows.extend(row | {"shard": tar_name} for row in _samples(task, rejects, watch, tar_file))
     except _TransientError as error:
         (row, reason), *_ = error.failed
         return Unfinished(task.name, error.failed + (_unreadable(task, row, watch) if reason in LOST else ()))
     index = index_bytes(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
-    with published(public / f"{task.name}.parquet") as file:
+    with atomic_file(public / f"{task.name}.parquet") as file:
         file.write(index)
     card = ShardCard(
         shard=task.name,
@@ -111,7 +102,7 @@ def write_shard(task: ShardTask, public: Path, watch: Watch | None = None) -> Sh
         films=len(rows),
         rejects=[(row, reason.value) for row, reason in sorted(rejects)],
     )
-    with published(public / f"{task.name}.json") as file:
+    with atomic_file(public / f"{task.name}.json") as file:
         file.write(canonical_json(card.model_dump(mode="json")))
     return card
 

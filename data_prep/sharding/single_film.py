@@ -27,14 +27,12 @@ from data_prep.errors import FilmReject, Reason
 from data_prep.film.sample import Facts, decode_file, make_sample
 from data_prep.planning.settings import ShardSettings
 from data_prep.runtime.library_warnings import quiet
-from data_prep.runtime.process_limits import limit_memory, offer_to_die
-from data_prep.runtime.worker_pool import spawn_pool
 from data_prep.settings import Settings
 from data_prep.shard_format.film_codec import Codec
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.sidecar import Sidecar, Split
 
-__all__ = ["ArchiveFile", "OneFilm", "Preparation", "begin_reading", "list_files", "quiet", "read_films", "spawn_pool"]
+__all__ = ["ArchiveFile", "OneFilm", "Preparation", "list_files", "read_films"]
 
 _SAID_OF_THE_PATIENT = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
@@ -78,16 +76,6 @@ class OneFilm:
     stream: bytes
     sidecar: Sidecar
     header: Dataset | None
-
-
-def begin_reading(memory_gib: float) -> None:
-    """Prepare a process of a pool that reads films: it takes no more memory than it may, and is the first to lack it.
-
-    Args:
-        memory_gib: what it may take beyond what it has now; 0 sets no limit.
-    """
-    offer_to_die()
-    limit_memory(memory_gib)
 
 
 def read_films(file: ArchiveFile, preparation: Preparation) -> list[OneFilm]:

@@ -21,7 +21,7 @@ from data_prep.errors import ArchiveError
 from data_prep.phantom.write_archive import identifying_values
 from data_prep.planning.folder_identity import DATASET_FILE
 from data_prep.runtime.progress import Progress
-from data_prep.runtime.worker_pool import spawn_pool
+from data_prep.runtime.worker_pool import process_count, spawn_pool
 from data_prep.shard_format.appended_folders import GENERATIONS
 from data_prep.shard_format.dataset_card import DatasetCard, read_dataset_card
 from data_prep.shard_format.folder_layout import film_suffix
@@ -38,7 +38,6 @@ from data_prep.shard_format.label_tables import (
     STATISTICS_FILE,
     STATISTICS_SCHEMA,
 )
-from data_prep.sharding.shard_pool import processes
 from data_prep.verification.audit_shard import ShardAudit, audit_shard
 from data_prep.verification.audit_tables import card_problems, table_problems
 from data_prep.verification.identifiers import identifiers, shared_words, without_public_words
@@ -179,7 +178,7 @@ def _folder(public: Path, card: DatasetCard, report: AuditReport) -> Iterator[st
 def _shards(public: Path, card: DatasetCard, needles: Needles) -> Iterator[ShardAudit]:
     names, suffix = sorted(card.shards), film_suffix(card.config)
     progress = Progress("audit", "shards", len(names))
-    workers = processes(0, len(names))
+    workers = process_count(0, len(names))
     pool = spawn_pool(workers, _begin, needles) if workers > 1 else None
     try:
         found: Iterable[ShardAudit] = (

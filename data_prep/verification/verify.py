@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from data_prep.errors import DROPPED, ShardFormatError
 from data_prep.film.sample import pixel_sha256
 from data_prep.runtime.progress import Progress
-from data_prep.runtime.worker_pool import spawn_pool
+from data_prep.runtime.worker_pool import process_count, spawn_pool
 from data_prep.shard_format.apply_display import display_table
 from data_prep.shard_format.content_mask_bits import pack_mask, unpack_mask
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dataset_card
@@ -37,7 +37,6 @@ from data_prep.shard_format.label_tables import (
 )
 from data_prep.shard_format.sidecar import SPLITS, Sidecar
 from data_prep.sharding.merged_tables import dataset_sha256, written_files
-from data_prep.sharding.shard_pool import processes
 
 _MAX_SHOWN = 20
 """Problems of one shard that are told; a damaged tar would bring thousands."""
@@ -151,7 +150,7 @@ def _shard_problems(public: Path, card: DatasetCard) -> Iterator[str]:
     check = partial(check_shard, public, config_sha256=card.config_sha256, suffix=film_suffix(card.config))
     hashes = [card.shards[name] for name in names]
     progress = Progress("verify", "shards", len(names))
-    workers = processes(0, len(names))
+    workers = process_count(0, len(names))
     pool = spawn_pool(workers) if workers > 1 else None
     try:
         for found in (pool.map if pool else map)(check, names, hashes):

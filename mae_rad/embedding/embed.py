@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
 from data_prep.runtime.progress import Progress
-from data_prep.runtime.worker_pool import die_with
+from data_prep.runtime.worker_pool import die_with_parent
 from mae_rad.data.batch import Patches
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
@@ -233,7 +233,7 @@ def _flush(stores: Sequence[Stores]) -> None:
 
 def _process(process: int, parent: int, work: _Work, parts: Sequence[NDArray[np.bool_]], messages: Any) -> None:
     """The part of embedding process ``process`` of what is missing."""
-    die_with(parent)
+    die_with_parent(parent)
     torch.set_num_threads(max(1, torch.get_num_threads() // len(parts)))
     try:
         for _ in _embed_rows(work, work.stores(process), parts[process], fast_device(process)):

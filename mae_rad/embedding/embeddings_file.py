@@ -6,7 +6,6 @@ metadata of our own: encoder (display name), encoder_sha256, dataset_sha256, set
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_prep.runtime.atomic_write import atomic_file
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.vector_store import FeatureStore, Pools
 from mae_rad.errors import EvaluationError
@@ -53,19 +53,17 @@ def write_embeddings(
     vector = pa.list_(pa.float32(), matrix.shape[1])
     schema = pa.schema([("key", pa.string()), ("embedding", vector)], metadata=facts)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False) as writer:
-            for start in range(0, len(keys), _ROW_GROUP):
-                part = np.ascontiguousarray(matrix[start : start + _ROW_GROUP], dtype=np.float32)
-                if not np.isfinite(part).all():
-                    bad = int((~np.isfinite(part)).any(axis=1).sum())
-                    raise EvaluationError(f"the embeddings of {encoder}: {bad} of {len(part)} vectors are not finite")
-                vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), matrix.shape[1])
-                writer.write_table(pa.table([pa.array(keys[start : start + _ROW_GROUP]), vectors], schema=schema))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with (
+        atomic_file(path) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=False) as writer,
+    ):
+        for start in range(0, len(keys), _ROW_GROUP):
+            part = np.ascontiguousarray(matrix[start : start + _ROW_GROUP], dtype=np.float32)
+            if not np.isfinite(part).all():
+                bad = int((~np.isfinite(part)).any(axis=1).sum())
+                raise EvaluationError(f"the embeddings of {encoder}: {bad} of {len(part)} vectors are not finite")
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), matrix.shape[1])
+            writer.write_table(pa.table([pa.array(keys[start : start + _ROW_GROUP]), vectors], schema=schema))
 
 
 def read_embeddings(path: Path, index: ShardIndex, cache: Path) -> FeatureStore:

@@ -10,19 +10,21 @@ FOLDER/
 The name of the folder is a hash of ``features.json``: other weights, shards or settings are another folder.
 """
 
-import fcntl
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import dtype_to_descr, open_memmap, write_array_header_1_0
 from numpy.typing import NDArray
 
+from data_prep.runtime.atomic_write import atomic_file, atomic_text
+from data_prep.runtime.folder_lock import locked
 from mae_rad.errors import EvaluationError
 
 Identity = Mapping[str, str | int]
@@ -72,7 +74,7 @@ class FeatureStore:
         self._sizes = mapped(self.folder / "sizes.npy", np.float32, (films, 2))
         self._done = mapped(self.folder / "done.npy", np.bool_, (films,))
         self._unsaid: list[NDArray[np.int64]] = []
-        (self.folder / "features.json").write_text(text + "\n", encoding="utf-8")
+        atomic_text(self.folder / "features.json", text + "\n")
 
     def __len__(self) -> int:
         return len(self._done)
@@ -124,9 +126,9 @@ def held(cache: Path) -> Iterator[None]:
         EvaluationError: one is writing now.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / ".lock").open("w") as lock:
+    with ExitStack() as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.enter_context(locked(cache))
         except BlockingIOError:
             raise EvaluationError(
                 f"another command is embedding into {cache}; wait for it, or give another runtime.cache"
@@ -142,15 +144,21 @@ def mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArr
     """
     try:
         if not path.exists():
-            partial = path.with_name(f".{path.name}.partial")
-            open_memmap(partial, mode="w+", dtype=dtype, shape=shape).flush()
-            partial.replace(path)
+            with atomic_file(path) as file:
+                _write_zeros(file, dtype, shape)
         array = open_memmap(path, mode="r+")
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be used ({type(error).__name__}); delete {path.parent}") from None
     if array.shape != shape or array.dtype != dtype:
         raise EvaluationError(f"{path} is not what it should be; delete {path.parent}")
     return array
+
+
+def _write_zeros(file: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    """An array of zeros, which take no room until they are written."""
+    described = {"descr": dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    write_array_header_1_0(file, described)
+    file.truncate(file.tell() + math.prod(shape) * np.dtype(dtype).itemsize)
 
 
 def flush(array: NDArray[Any]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs, compare
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.figures.all_figures import draw_embeddings, draw_numbers
@@ -57,7 +58,7 @@ def _write(stage: ComparisonInputs, reading: Reading, facts: Facts) -> str:
     write_csv(reading.rows, out / "comparison.csv")
     write_facts(facts, out)
     table = format_table(reading, facts)
-    (out / "comparison.txt").write_text(f"{table}\n", encoding="utf-8")
+    atomic_text(out / "comparison.txt", f"{table}\n")
     draw_numbers(reading, out / PICTURES)
     draw_embeddings(stage, out / PICTURES, min_patients=MIN_PATIENTS)
     write_page(out)

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 import torch
 from threadpoolctl import threadpool_limits
 
+from data_prep.runtime.worker_pool import available_cores
+
 
 @contextmanager
 def few_threads(wanted: int) -> Iterator[int]:
     """Limit every pool of threads to ``wanted``; 0 takes the cores that are idle now, one at least."""
-    idle = len(os.sched_getaffinity(0)) - round(os.getloadavg()[0])
+    idle = available_cores() - round(os.getloadavg()[0])
     count = wanted or max(1, idle)
     before = torch.get_num_threads()
     torch.set_num_threads(count)

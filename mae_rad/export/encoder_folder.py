@@ -8,7 +8,8 @@ objective.safetensors  optional: decoder or projection head, to look at or to go
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -18,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from data_prep.runtime.atomic_write import atomic_folder
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_card import EncoderCard, Preprocessing, model_card
-from mae_rad.export.folder import whole_folder
 from mae_rad.objectives.interface import Objective
 
 S = TypeVar("S", bound=BaseModel)
@@ -61,7 +62,7 @@ def save_encoder(
     check_fit(weights, without_weights(settings), "the encoder")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise WeightsError("the encoder has weights that are not finite; export an earlier checkpoint")
-    with whole_folder(folder, mark=CARD) as partial:
+    with exported_folder(folder, mark=CARD) as partial:
         save_file(weights, partial / WEIGHTS)
         if objective is not None:
             state = portable(objective.state_dict())
@@ -78,6 +79,31 @@ def save_encoder(
         (partial / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (partial / "README.md").write_text(model_card(card), encoding="utf-8")
     return card
+
+
+@contextmanager
+def exported_folder(folder: Path, *, mark: str) -> Iterator[Path]:
+    """:func:`atomic_folder` of an export.
+
+    Args:
+        folder: to be made; one that is there and holds ``mark`` is replaced.
+        mark: name of a file that every folder of this kind holds.
+
+    Raises:
+        WeightsError: ``folder`` is there and is something else, or the disk does not take it.
+    """
+    try:
+        with atomic_folder(folder, mark) as partial:
+            yield partial
+    except FileExistsError as error:
+        raise WeightsError(f"{folder} exists and holds no {mark}, so it is not replaced; give another path") from error
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).partition("I/O error: ")[2]
+        if isinstance(error, FileNotFoundError) or not reason:
+            raise  # of a file that was read
+        raise WeightsError(
+            f"{folder} cannot be written ({reason}); free disk space and run the same command again"
+        ) from error
 
 
 def load_encoder(folder: Path) -> tuple[ViT, EncoderCard]:

@@ -7,10 +7,9 @@ from typing import Literal
 from mae_rad.errors import WeightsError
 from mae_rad.export.checkpoint_encoder import checkpoint_folder
 from mae_rad.export.encoder_card import model_card
-from mae_rad.export.encoder_folder import load_encoder
+from mae_rad.export.encoder_folder import exported_folder, load_encoder
 from mae_rad.export.encoder_with_decoder_folder import encoder_folder, load_objective, write_objective
 from mae_rad.export.fixed_size import FilmSize
-from mae_rad.export.folder import whole_folder
 from mae_rad.export.hugging_face import write_vit, write_vit_mae
 from mae_rad.export.onnx_model import write_onnx
 from mae_rad.export.timm_model import write_timm
@@ -46,7 +45,7 @@ def export(path: Path, to: Target, size: FilmSize | None, out: Path, *, step: in
 
 def _export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
     encoder, card = load_encoder(encoder_folder(path))
-    with whole_folder(out, mark=README) as folder:
+    with exported_folder(out, mark=README) as folder:
         if to == "safetensors":
             usage = write_objective(path, folder)
         elif size is None:

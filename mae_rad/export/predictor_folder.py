@@ -16,8 +16,7 @@ from mae_rad.data.batch import Patches
 from mae_rad.encoders.resnet import ResNet, ResNetSettings
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import WeightsError
-from mae_rad.export.encoder_folder import check_fit, load_weights, portable, read_settings, sha256_of
-from mae_rad.export.folder import whole_folder
+from mae_rad.export.encoder_folder import check_fit, exported_folder, load_weights, portable, read_settings, sha256_of
 from mae_rad.export.predictor_card import PredictorCard, predictor_card
 from mae_rad.heads import Head, Prediction, TaskSettings, build_head
 
@@ -57,7 +56,7 @@ def save_predictor(encoder: ViT | ResNet, head: Head, folder: Path, card: Mappin
     weights = portable(nn.ModuleDict({"encoder": encoder, "head": head}).state_dict())
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise WeightsError("the model has weights that are not finite; train with a lower optimizer.base_learning_rate")
-    with whole_folder(folder, mark=CARD) as partial:
+    with exported_folder(folder, mark=CARD) as partial:
         save_file(weights, partial / WEIGHTS)
         told: dict[str, object] = {
             "labels": head.labels,

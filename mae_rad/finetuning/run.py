@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.progress import Progress
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding.single_film import Preparation
@@ -253,9 +254,8 @@ class Finetuning(TrainingTask):
             for name, weight in self._model.state_dict().items()
             if not (self._model.frozen and name.startswith("encoder."))
         }
-        partial = folder.best.with_name(f".{folder.best.name}.partial")
-        save_file(portable(trained), partial, {"step": str(step), "value": repr(value)})
-        partial.replace(folder.best)
+        with atomic_file(folder.best) as file:
+            file.write(save(portable(trained), {"step": str(step), "value": repr(value)}))
 
     def _counts(self, column: str) -> dict[str, int]:
         values = pc.value_counts(pc.drop_null(self._train.table.column(column))).to_pylist()

@@ -10,6 +10,7 @@ OUT/                  mode 0700
 """
 
 import csv
+import io
 import json
 import os
 import secrets
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.errors import Reason
+from data_prep.runtime.atomic_write import atomic_file, atomic_text, is_temporary, remove_temporary
 from data_prep.runtime.folder_lock import LOCK_FILE, locked
 from data_prep.shard_format.boxes import EDGES
 from data_prep.sharding.single_film import ArchiveFile
@@ -137,6 +139,9 @@ def answer_folder(path: Path, identity: Mapping[str, Any], inputs: Sequence[Path
     try:
         _prepare(path)
         with locked(path):
+            for part in (path, path / OVERLAYS, path / REPORTS):
+                if part.is_dir():
+                    remove_temporary(part)
             folder = AnswerFolder(path, identity)
             try:
                 yield folder
@@ -162,7 +167,7 @@ def _prepare(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise PredictionError(f"out={path} is a file; give a new or an empty folder")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    others = {entry.name for entry in path.iterdir() if not entry.name.endswith(".partial")} - _OWN
+    others = {entry.name for entry in path.iterdir() if not is_temporary(entry)} - _OWN
     if others:
         raise PredictionError(f"out={path} holds other files; give a new or an empty folder")
     path.chmod(0o700)
@@ -172,7 +177,7 @@ def _run_of(path: Path, identity: Mapping[str, Any]) -> str:
     """The name of the run that the folder belongs to."""
     if not path.exists():
         run = secrets.token_hex(16)
-        path.write_text(json.dumps({"run": run, **identity}, indent=2) + "\n", encoding="utf-8")
+        atomic_text(path, json.dumps({"run": run, **identity}, indent=2) + "\n")
         return run
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -234,7 +239,7 @@ def _box_table(records: Iterator[Record]) -> Iterator[list[object]]:
 
 
 def _write_csv(path: Path, rows: Iterator[list[object]]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
-    partial.replace(path)
+    with atomic_file(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        csv.writer(text).writerows(rows)
+        text.detach()

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from pydicom import Dataset
 
+from data_prep.runtime.atomic_write import atomic_file
+from data_prep.runtime.library_warnings import quiet
+from data_prep.runtime.process_limits import raise_oom_score
+from data_prep.runtime.worker_pool import spawn_pool
 from data_prep.shard_format.sidecar import Sidecar
-from data_prep.sharding.single_film import begin_reading, quiet, spawn_pool
 from mae_rad.errors import PredictionError
 from mae_rad.prediction.answer_folder import OVERLAYS, REPORTS
 from mae_rad.prediction.overlay import HeatMap, draw_overlay
@@ -47,7 +50,8 @@ def write_answer(out: Path, author: Author, answer: WrittenAnswer) -> Record:
     if answer.maps is not None:
         record = record.model_copy(update={"overlay": f"{record.name}.png"})
         picture = draw_overlay(answer.stream, answer.sidecar, record, answer.maps, author.points)
-        picture.save(out / OVERLAYS / f"{record.name}.png", compress_level=_PNG_LEVEL)
+        with atomic_file(out / OVERLAYS / f"{record.name}.png") as file:
+            picture.save(file, format="PNG", compress_level=_PNG_LEVEL)
     if answer.header is not None:
         record = record.model_copy(update=_report(answer.header, record, author, out))
     return record
@@ -61,7 +65,8 @@ def _report(header: Dataset, record: Record, author: Author, out: Path) -> dict[
             document = encoded(structured_report(header, record, author))
     except Exception as error:
         return {"no_report": type(error).__name__}
-    (out / REPORTS / name).write_bytes(document)
+    with atomic_file(out / REPORTS / name) as file:
+        file.write(document)
     return {"report": name}
 
 
@@ -77,7 +82,7 @@ class Writers:
     def __init__(self, out: Path, author: Author, workers: int) -> None:
         self._out, self._author = out, author
         self._most = 4 * workers
-        self._pool = spawn_pool(workers, begin_reading, 0) if workers else None
+        self._pool = spawn_pool(workers, raise_oom_score) if workers else None
         self._waiting: deque[Future[Record]] = deque()
 
     def write(self, answer: WrittenAnswer) -> Iterator[Record]:

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.errors import RunError
 from mae_rad.training.deepspeed_engine import Engine, Ranks, gather_over_ranks, on_first_rank
-from mae_rad.training.run_folder import write_atomically
 from mae_rad.training.universal_checkpoint import convert_checkpoint
 
 _COMPLETE = "complete.json"
@@ -183,12 +183,12 @@ class Checkpoints:
     def _commit(self, partial: Path, step: int, files: dict[str, list[Any]]) -> None:
         tag = f"step-{step:07d}"
         where = {"zero_stage": self.placement.zero_stage, "world": self.placement.world}
-        write_atomically(partial / _COMPLETE, json.dumps({"step": step, **where, "files": files}, indent=1))
+        atomic_text(partial / _COMPLETE, json.dumps({"step": step, **where, "files": files}, indent=1))
         _flush(partial)
         shutil.rmtree(self.folder / tag, ignore_errors=True)  # a damaged one that was passed over
         partial.rename(self.folder / tag)
         _flush(self.folder)
-        write_atomically(self.folder / "latest.json", json.dumps({"tag": tag, **where}))
+        atomic_text(self.folder / "latest.json", json.dumps({"tag": tag, **where}))
         for old in sorted(path for path in self.folder.glob("step-*") if path.name <= tag)[: -self._keep]:
             try:
                 shutil.rmtree(old)

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from data_prep.runtime.worker_pool import available_cores
 from mae_rad.encoders.precision import fast_device
 from mae_rad.errors import RunError, SettingsError, UserError
 from mae_rad.objectives.interface import ObjectiveOutput, Trainable
@@ -67,7 +68,7 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
         torch.cuda.set_device(local)
     else:
         beside = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
-        torch.set_num_threads(threads or max(1, _cores() // beside))
+        torch.set_num_threads(threads or max(1, available_cores() // beside))
         # The shared-memory operator would be compiled at the first start and serves only tensor parallelism.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
@@ -331,10 +332,6 @@ def _parameter_groups(model: Trainable, weight_decay: float) -> list[dict[str, A
 def _group_device() -> torch.device:
     """Where collectives take their tensors: NCCL knows no others than those of its GPU."""
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _free_port() -> int:

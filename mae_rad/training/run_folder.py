@@ -19,8 +19,6 @@ import json
 import logging
 import math
 import os
-import re
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -30,6 +28,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
+from data_prep.runtime.atomic_write import atomic_file, atomic_text, remove_temporary, temporary_paths
 from data_prep.runtime.folder_lock import LOCK_FILE, locked
 from mae_rad.errors import RunError
 from mae_rad.training.settings import TrainingSettings
@@ -71,7 +70,9 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; give a new or empty folder as runtime.run_dir")
         if self.path.exists() and (
-            other := {entry.name for entry in self.path.iterdir()} - OWN_NAMES - _cut_off(self.path)
+            other := {entry.name for entry in self.path.iterdir()}
+            - OWN_NAMES
+            - {path.name for path in temporary_paths(self.path, *OWN_NAMES)}
         ):
             raise RunError(f"{self.path} holds other files ({min(other)}, …); give a new or empty runtime.run_dir")
         if not any(self.checkpoints.glob("step-*")):
@@ -101,14 +102,16 @@ class RunFolder:
         """
         self.samples.mkdir(parents=True, exist_ok=True)
         self._lock()
-        for name in _cut_off(self.path):
-            (shutil.rmtree if (self.path / name).is_dir() else os.unlink)(self.path / name)
+        remove_temporary(self.path, *OWN_NAMES)
         self.checkpoints.mkdir(exist_ok=True)
+        for folder in (self.samples, self.checkpoints, self.evaluation):
+            if folder.is_dir():
+                remove_temporary(folder)
         if not any(self.checkpoints.glob("step-*")):
             self.best.unlink(missing_ok=True)  # of a training that ended before it saved itself, perhaps another one
         resolved = yaml.safe_dump(self._settings.model_dump(mode="json"), sort_keys=False)
-        write_atomically(self.path / "config.yaml", resolved)
-        write_atomically(self.path / "run.json", json.dumps(self._identity, indent=1))
+        atomic_text(self.path / "config.yaml", resolved)
+        atomic_text(self.path / "run.json", json.dumps(self._identity, indent=1))
 
     def release(self) -> None:
         """Let another process train in this folder."""
@@ -129,7 +132,7 @@ class RunFolder:
 
     def keep_tracking_id(self, run_id: str) -> None:
         """Remember the MLflow run, so that a resumed training goes on in it."""
-        write_atomically(self.path / "mlflow_run", run_id)
+        atomic_text(self.path / "mlflow_run", run_id)
 
     def truncate_metrics(self, step: int) -> None:
         """Forget the lines after ``step``, and one that was cut off: those steps are about to be taken again.
@@ -157,22 +160,17 @@ class RunFolder:
 
     def keep_picture(self, step: int, picture: Image.Image) -> None:
         """Write ``samples/step-….png``; a picture that finds no room is left out."""
-        path = self.samples / f"step-{step:07d}.png"
-        partial = path.with_suffix(".partial")
 
         def write() -> None:
-            try:
-                picture.save(partial, format="png")
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
+            with atomic_file(self.samples / f"step-{step:07d}.png") as file:
+                picture.save(file, format="png")
 
         self._try("a picture", write)
 
     def keep_fault(self, what: str, step: int, films: list[list[str]]) -> None:
         """Write what was not finite, at which step, and the film keys of each rank."""
         fault = {"not_finite": what, "step": step, "films_by_rank": films}
-        self._try("the fault", lambda: write_atomically(self.path / FAULT, json.dumps(fault, indent=1)))
+        self._try("the fault", lambda: atomic_text(self.path / FAULT, json.dumps(fault, indent=1)))
 
     def _write_metrics(self) -> None:
         text = "".join(self._unwritten).encode()
@@ -214,22 +212,6 @@ def _told_after(line: bytes, step: int) -> bool:
         return not line.endswith(b"\n") or values["step"] > step or (values["step"] == step and "loss" not in values)
     except ValueError:
         return True
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that the file is either as before or complete."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _cut_off(folder: Path) -> set[str]:
-    """What :func:`write_atomically` and the export of the encoder leave when the machine stops."""
-    own = re.compile(rf"\.({'|'.join(map(re.escape, OWN_NAMES))})(\.\d+)?\.(partial|old)")
-    return {path.name for path in folder.iterdir() if own.fullmatch(path.name)}
 
 
 def _differences(before: Any, now: Any, chosen: Any, name: str = "") -> list[str]:

@@ -11,9 +11,10 @@ import numpy as np
 from data_prep.errors import FilmReject, Reason
 from data_prep.film import sample
 from data_prep.planning.shard_task import ShardTask
+from data_prep.runtime.decode_process import Watch
 from data_prep.shard_format.dataset_card import ShardCard
 from data_prep.sharding import shard_writer
-from data_prep.sharding.shard_writer import Unfinished, Watch
+from data_prep.sharding.shard_writer import Unfinished
 
 SEGFAULT, KILL, HANG, EAT, REJECT = (f"stumbling block {number}" for number in range(5))
 

@@ -38,7 +38,8 @@ LEVELS: Mapping[str, int] = {
     "data_prep/dicom": 3, "data_prep/deidentify": 3, "data_prep/pages": 3, "data_prep/statistics": 3,
     "data_prep/phantom": 3,
     "data_prep/shard_format": 2, "data_prep/phantom/anatomy": 2,
-    "data_prep/runtime": 1, "data_prep/phantom/imaging": 1, "data_prep": 1,
+    "data_prep/runtime": 1, "data_prep/phantom/imaging": 1,
+    "data_prep": 0,
 }  # fmt: skip
 """Folder → level. An import goes to the same folder or to a lower level of its package."""
 

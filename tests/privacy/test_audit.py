@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Starting processes would take most of the time."""
-    monkeypatch.setattr("data_prep.verification.audit.processes", lambda workers, shards: 1)
+    monkeypatch.setattr("data_prep.verification.audit.process_count", lambda workers, shards: 1)
 
 
 def in_process() -> ShardSettings:

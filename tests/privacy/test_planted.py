@@ -204,7 +204,7 @@ def test_no_planted_value_is_in_any_public_byte(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
-    monkeypatch.setattr("data_prep.verification.audit.processes", lambda workers, shards: 1)
+    monkeypatch.setattr("data_prep.verification.audit.process_count", lambda workers, shards: 1)
     archive, private, public = tmp_path / "archive", tmp_path / "private", tmp_path / "public"
     (write_dicoms if source == "dicom" else write_images)(archive)
     planted = b"".join(path.read_bytes() for path in archive.rglob("*") if path.is_file())

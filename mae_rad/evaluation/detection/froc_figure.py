@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from data_prep.pages.plot_style import DPI, colour_of, dress_axes
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.statistics.patient_bootstrap import LEVEL, resamples
 from mae_rad.evaluation.detection.froc import RATES, rank_centres, sensitivities
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
@@ -64,4 +65,5 @@ def draw_froc(
         axes.legend(loc="upper left", frameon=False)
     else:
         axes.text(0.5, 0.5, f"no {split} film has a box", transform=axes.transAxes, ha="center")
-    figure.savefig(path, dpi=DPI)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=DPI)

@@ -21,6 +21,7 @@ from data_prep.pages.contact_sheet import (
     outline_mark,
     scale_film,
 )
+from data_prep.runtime.atomic_write import atomic_file
 
 QUERIES, NEIGHBOURS = 6, 5
 _SIDE = 168
@@ -66,7 +67,8 @@ def neighbour_sheet(
         parts.append(Shelves(blocks))
     title = f"{encoder}: sample films, and the nearest of {films:,} films of other patients"
     page = contact_sheet(parts, title, _LEGEND, per_shelf=1 + max(len(line.neighbours) for line in found), cell=_SIDE)
-    page.save(path)
+    with atomic_file(path) as file:
+        page.save(file, format="PNG")
     return path
 
 

@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from data_prep.pages.plot_style import DPI, GREY, MARKERS, colour_of
+from data_prep.runtime.atomic_write import atomic_file
 from mae_rad.evaluation.results.rows import FLOOR
 
 _NOT_INLINE = tuple(
@@ -42,7 +43,8 @@ def class_style(number: int) -> dict[str, str]:
 
 def save_png(figure: Figure, path: Path) -> Path:
     """Write a PNG."""
-    figure.savefig(path, dpi=DPI)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=DPI)
     return path
 
 

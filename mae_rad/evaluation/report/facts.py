@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from data_prep.runtime.atomic_write import atomic_text
 from data_prep.settings import Settings, digest
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
@@ -221,10 +222,7 @@ def without_rare_subsets(rows: Sequence[Row]) -> list[Row]:
 
 def write_facts(facts: Facts, folder: Path) -> None:
     """Write ``facts.json``, atomically."""
-    path = folder / FACTS
-    partial = path.with_name(f".{FACTS}.partial")
-    partial.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    atomic_text(folder / FACTS, facts.model_dump_json(indent=1) + "\n")
 
 
 def read_facts(folder: Path) -> Facts:

@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from data_prep.pages.html_page import environment
+from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.evaluation.figures.curves import by_size, label_efficiency
 from mae_rad.evaluation.figures.forest import pair_forest, values_forests
 from mae_rad.evaluation.figures.similarity import similarity_matrix
@@ -47,9 +48,7 @@ def write_page(folder: Path) -> Path:
     reading = Reading(read_comparison(folder / "comparison.parquet"), facts.groups)
     page = render(reading, facts, _pictures(folder / PICTURES))
     path = folder / PAGE
-    partial = path.with_name(f".{PAGE}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    atomic_text(path, page)
     return path
 
 

@@ -1,9 +1,11 @@
 """The comparison as text: for a terminal the headline numbers and how to read them, as CSV all of them."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.evaluation.report import verdict_sentences
 from mae_rad.evaluation.report.facts import Facts, TaskFacts
 from mae_rad.evaluation.results.display_names import interval_text, metric_of, probe_name
@@ -32,10 +34,11 @@ def format_table(reading: Reading, facts: Facts) -> str:
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write all rows as MLflow shows them in the browser."""
     flat = [row.flat() for row in rows]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(flat[0]))
-        writer.writeheader()
-        writer.writerows(flat)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(flat[0]))
+    writer.writeheader()
+    writer.writerows(flat)
+    atomic_text(path, text.getvalue())
 
 
 def _how_to_read(reading: Reading, facts: Facts) -> str:

@@ -1,7 +1,6 @@
 """``comparison.parquet``: everything that a comparison found, in long form, one number with its interval per row."""
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.runtime.atomic_write import atomic_file
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.statistics.intervals import Interval
 
@@ -139,12 +139,8 @@ def headline(row: Row) -> bool:
 
 def write_comparison(rows: Sequence[Row], path: Path) -> None:
     """Write ``comparison.parquet`` (:data:`COMPARISON_SCHEMA`), atomically."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with atomic_file(path) as file:
         pq.write_table(pa.Table.from_pylist([row.flat() for row in rows], schema=COMPARISON_SCHEMA), file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def read_comparison(path: Path) -> list[Row]:

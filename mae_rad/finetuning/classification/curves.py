@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from data_prep.pages.plot_style import COLOURS, DPI, GREY, LINE_STYLES, colour_of, dress_axes
+from data_prep.runtime.atomic_write import atomic_file
 from mae_rad.evaluation.statistics.calibration import BINS, probabilities
 from mae_rad.finetuning.results.metrics_table import ALL, LabelScores, Result
 from mae_rad.heads.interface import Line
@@ -45,7 +46,7 @@ def draw_curves(films: Mapping[str, LabelScores], areas: Mapping[str, tuple[str,
     roc.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     _dress(roc, "false positive rate (1 - specificity)", "true positive rate (sensitivity)", f"ROC, {split} films")
     _dress(precision_recall, "recall (sensitivity)", "precision", f"precision and recall, {split}; thin: chance")
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def draw_reliability(films: Mapping[str, LabelScores], lines: Mapping[str, Line], split: str, path: Path) -> None:
@@ -73,7 +74,7 @@ def draw_reliability(films: Mapping[str, LabelScores], lines: Mapping[str, Line]
         panel.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
         _dress(panel, "", f"share present, {split} films", label)
         _dress(below, "probability", "films", "", square=False)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def draw_confusion(
@@ -101,7 +102,7 @@ def draw_confusion(
         panel.set_xticks([0, 1], ["told present", "told absent"])
         panel.set_yticks([0, 1], ["present", "absent"], rotation=90, va="center")
         panel.set_title(f"{label}, {split} films\n{_words(point)}: from {threshold:.3f}", fontsize=10)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def draw_subgroups(areas: Sequence[Result], path: Path) -> None:
@@ -128,7 +129,12 @@ def draw_subgroups(areas: Sequence[Result], path: Path) -> None:
         panel.set_ylim(len(subsets) - 0.5, -0.5)
         panel.set_xlim(0, 1.02)
         _dress(panel, f"AUROC, {areas[0].split} films, 95 % over patients", "", f"{label}", square=False)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=DPI)
 
 
 def _words(point: str) -> str:

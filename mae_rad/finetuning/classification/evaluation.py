@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from data_prep.runtime.atomic_write import atomic_file, atomic_text
 from data_prep.shard_format.label_tables import read_boxes
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.evaluation.statistics.calibration import fit_line, probabilities
@@ -30,6 +30,7 @@ from mae_rad.finetuning.results.metrics_table import (
     decision_results,
     score_results,
     threshold_for,
+    write_parquet,
     write_results,
 )
 from mae_rad.finetuning.results.subgroups import subgroups
@@ -69,8 +70,8 @@ def conclude(
     points = _operating_points(val, lines, evaluation)
     results = _results(splits, lines, points, evaluation, index)
     write_results(results, folder / "results.parquet")
-    (folder / "results.txt").write_text(results_text(results, left_out), encoding="utf-8")
-    pq.write_table(_predictions(splits, lines, index), folder / "predictions.parquet")
+    atomic_text(folder / "results.txt", results_text(results, left_out))
+    write_parquet(_predictions(splits, lines, index), folder / "predictions.parquet")
     last = list(splits)[-1]
     _draw(splits[last].asked, last, results, lines, points, settings, index, folder)
     return Verdict(lines, points, _measured(results), _values(results))
@@ -165,7 +166,8 @@ def _draw(
                 tokens=settings.tokens,
                 patch=settings.backbone.patch,
             )
-            sheet.save(folder / f"films-{re.sub(r'[^a-z0-9]+', '-', label.lower())}.png")
+            with atomic_file(folder / f"films-{re.sub(r'[^a-z0-9]+', '-', label.lower())}.png") as file:
+                sheet.save(file, format="PNG")
 
 
 def _ap(results: Sequence[Result], label: str, split: str) -> str:

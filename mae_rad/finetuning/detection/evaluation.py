@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_prep.runtime.atomic_write import atomic_text
 from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.evaluation.detection.detection_metrics import detection_estimates, quick_estimates, threshold_at
@@ -27,7 +27,7 @@ from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
 from mae_rad.evaluation.statistics.intervals import bootstrap, interval
 from mae_rad.evaluation.statistics.metrics import Estimate
 from mae_rad.finetuning.detection.example_films import FilmView, draw_gallery
-from mae_rad.finetuning.results.metrics_table import ALL, Result, write_results
+from mae_rad.finetuning.results.metrics_table import ALL, Result, write_parquet, write_results
 from mae_rad.finetuning.results.subgroups import subgroups
 from mae_rad.finetuning.results.text import results_text
 from mae_rad.finetuning.task.interface import Verdict
@@ -95,9 +95,9 @@ def conclude_boxes(
         for result in _results(title, split, label, index, repetitions)
     ]
     write_results(results, folder / "results.parquet")
-    (folder / "results.txt").write_text(results_text(results, left_out), encoding="utf-8")
-    pq.write_table(_predictions(splits, index), folder / "predictions.parquet")
-    pq.write_table(_films(splits, index), folder / FILMS)
+    atomic_text(folder / "results.txt", results_text(results, left_out))
+    write_parquet(_predictions(splits, index), folder / "predictions.parquet")
+    write_parquet(_films(splits, index), folder / FILMS)
     last = list(splits)[-1]
     shown = {title: label for title, label in splits[last].items() if label.films}
     draw_froc(

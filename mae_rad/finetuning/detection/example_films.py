@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.apply_display import display_table
 from mae_rad.data.box_frames import whole_film_frame
 from mae_rad.data.patch_layout import film_layout
@@ -55,7 +56,8 @@ def draw_gallery(
         shown = [one for place in chosen if (one := _shown(int(rows[place]), drawn[place], view)) is not None]
         if shown:
             words = f"{heading}: {verdict} ones of {len(films)}, boxes with a score from {threshold:.2f} on"
-            box_sheet(shown, words).save(folder / f"films-{name}-{verdict}.png")
+            with atomic_file(folder / f"films-{name}-{verdict}.png") as file:
+                box_sheet(shown, words).save(file, format="PNG")
 
 
 def _at(film: FilmDetections, threshold: float) -> FilmDetections:

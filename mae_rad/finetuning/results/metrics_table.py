@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_prep.runtime.atomic_write import atomic_file
 from mae_rad.evaluation.statistics.calibration import calibration_error, log_loss, probabilities
 from mae_rad.evaluation.statistics.intervals import bootstrap, interval
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats, auroc, average_precision
@@ -133,7 +134,13 @@ def decision_results(asked: LabelScores, line: Line, points: Mapping[str, float]
 def write_results(results: Sequence[Result], path: Path) -> None:
     """Write a Parquet table, one row per figure."""
     columns = {name: [getattr(one, name) for one in results] for name in Result._fields}
-    pq.write_table(pa.table(columns), path)
+    write_parquet(pa.table(columns), path)
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write ``table`` into ``path``, in one step."""
+    with atomic_file(path) as file:
+        pq.write_table(table, file)
 
 
 def _results(asked: LabelScores, estimates: Mapping[str, Estimate], about: About, point: str = "") -> list[Result]:

@@ -17,10 +17,11 @@ import numpy as np
 import pydicom
 
 from data_prep.planning.shard_task import ShardTask
+from data_prep.runtime.decode_process import Watch
 from data_prep.runtime.progress import Progress
 from data_prep.shard_format.dataset_card import ShardCard
 from data_prep.sharding.shard_pool import Limits, write_shards
-from data_prep.sharding.shard_writer import Unfinished, Watch, write_shard
+from data_prep.sharding.shard_writer import Unfinished, write_shard
 from tests.builders.dicom_builder import write_film
 from tests.builders.private_builder import anatomy
 from tests.data_prep.film.test_decode import ENCODERS, packed

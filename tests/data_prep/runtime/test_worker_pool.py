@@ -1,6 +1,7 @@
-"""Processes end with the one that leads them."""
+"""Processes end with the one that leads them, and are as many as the cores that a command was given."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from data_prep.runtime.worker_pool import process_count
 
 ROOT = Path(__file__).parents[3]
 POOL = """
@@ -61,3 +64,22 @@ def test_processes_end_with_the_one_that_began_them(script: str, tmp_path: Path)
     while any(map(_runs, workers)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(_runs, workers))
+
+
+def test_there_are_as_many_processes_as_cores_that_the_job_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5, 7})
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    assert [process_count(0, tasks) for tasks in (0, 1, 2, 9)] == [1, 1, 2, 3]
+    assert [process_count(workers, 9) for workers in (1, 4, 12)] == [1, 4, 9]
+
+
+def test_pools_and_their_size_come_from_one_module() -> None:
+    """A pool of its own would outlive a killed command; a count of its own would take cores of other jobs."""
+    own = re.compile(r"\bProcessPoolExecutor\(|\bcpu_count\(|\bsched_getaffinity\(|\bmultiprocessing\.Pool\(")
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("data_prep", "mae_rad", "launch")
+        for path in (ROOT / package).rglob("*.py")
+        if own.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"data_prep/runtime/worker_pool.py"}

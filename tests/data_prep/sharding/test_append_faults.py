@@ -41,7 +41,7 @@ from tests.data_prep.sharding.test_append import films, rescan, write_study
 
 @pytest.fixture(autouse=True)
 def _verify_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_prep.verification.verify.processes", lambda workers, tasks: 1)
+    monkeypatch.setattr("data_prep.verification.verify.process_count", lambda workers, tasks: 1)
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,14 @@ from data_prep.cli.main import main
 from data_prep.errors import ArchiveError, Reason, SettingsError, ShardFormatError
 from data_prep.planning.settings import ShardRuntime
 from data_prep.planning.shard_task import ShardTask
+from data_prep.runtime.decode_process import Watch
 from data_prep.shard_format.dataset_card import ShardCard
 from data_prep.shard_format.index import read_index
 from data_prep.sharding import run, shard_writer
 from data_prep.sharding.append import append
 from data_prep.sharding.shard import dry_run, shard
 from data_prep.sharding.shard_pool import write_shards
-from data_prep.sharding.shard_writer import Unfinished, Watch, write_shard
+from data_prep.sharding.shard_writer import Unfinished, write_shard
 from data_prep.verification.verify import verify
 from tests.benchmarks.sharding.kills import finish, kill
 from tests.builders.dicom_builder import write_film
@@ -46,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _verify_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_prep.verification.verify.processes", lambda workers, tasks: 1)
+    monkeypatch.setattr("data_prep.verification.verify.process_count", lambda workers, tasks: 1)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tests.builders.private_builder import ONE, anatomy, make_private, settings
 
 @pytest.fixture(autouse=True)
 def _verify_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_prep.verification.verify.processes", lambda workers, tasks: 1)
+    monkeypatch.setattr("data_prep.verification.verify.process_count", lambda workers, tasks: 1)
 
 
 @pytest.fixture(scope="module")

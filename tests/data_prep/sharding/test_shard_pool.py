@@ -13,9 +13,10 @@ import pytest
 
 from data_prep.errors import ArchiveError, Reason
 from data_prep.planning.shard_task import ShardTask
+from data_prep.runtime.decode_process import Watch
 from data_prep.shard_format.dataset_card import ShardCard
 from data_prep.sharding.shard_pool import Limits, write_shards
-from data_prep.sharding.shard_writer import Unfinished, Watch, write_shard
+from data_prep.sharding.shard_writer import Unfinished, write_shard
 from tests.builders.dicom_builder import write_film
 from tests.builders.faulty_writer import EAT, HANG, KILL, SEGFAULT, write_faulty
 from tests.builders.private_builder import anatomy

@@ -28,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def public(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("data_prep.verification.verify.processes", lambda workers, tasks: 1)
+    monkeypatch.setattr("data_prep.verification.verify.process_count", lambda workers, tasks: 1)
     folder = tmp_path / "public"
     folder.mkdir()
     for path in made.iterdir():

@@ -1,5 +1,9 @@
 """Films of several shapes, two tiny encoders: vectors and tokens are those of the encoder, whatever interrupts them."""
 
+import errno
+import fcntl
+import os
+import stat
 from functools import partial
 
 import numpy as np
@@ -169,6 +173,22 @@ def test_two_commands_do_not_write_into_one_cache(tmp_path, index):
     embed(sources(1), index, how(tmp_path))
     with held(tmp_path):
         embed(sources(1), index, how(tmp_path))  # reads alone
+
+
+def test_a_cache_on_a_network_disk_is_locked_too(tmp_path, index, monkeypatch):
+    """There a folder cannot be locked, only a file that was opened for writing."""
+    flock = fcntl.flock
+
+    def of_files_alone(descriptor, operation):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(descriptor, operation)
+
+    monkeypatch.setattr("data_prep.runtime.folder_lock.fcntl.flock", of_files_alone)
+    with held(tmp_path), pytest.raises(EvaluationError, match="another command is embedding"):
+        embed(sources(1), index, how(tmp_path))
+    embed(sources(1), index, how(tmp_path))
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_a_damaged_cache_is_told(tmp_path, index):

@@ -100,7 +100,7 @@ def test_a_disk_without_room_is_told_and_the_old_one_stays(
     folder: Path, encoder: ViT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write() -> None:
-        with pytest.raises(WeightsError, match=r"cannot be written \(.+\); make room"):
+        with pytest.raises(WeightsError, match=r"cannot be written \(.+\); free disk space"):
             save_encoder(encoder, SETTINGS, folder, tokens=196, provenance=PROVENANCE)
 
     def late(_: int) -> None:
@@ -110,7 +110,7 @@ def test_a_disk_without_room_is_told_and_the_old_one_stays(
     with room_for(1000):
         write()
     load_encoder(folder)
-    monkeypatch.setattr("mae_rad.export.folder.os.fsync", late)
+    monkeypatch.setattr("data_prep.runtime.atomic_write.os.fsync", late)
     write()
     assert (folder / "encoder.safetensors").read_bytes() == before
     assert [path.name for path in folder.parent.iterdir()] == ["encoder"]

@@ -147,7 +147,7 @@ def test_a_disk_that_fails_when_the_checkpoint_gets_its_name_ends_nothing(
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mae_rad.training.checkpoints.write_atomically", fails)
+        patch.setattr("mae_rad.training.checkpoints.atomic_text", fails)
         checkpoints.save(Writer(), 4)  # type: ignore[arg-type]
     assert "cannot be written (Disk quota exceeded)" in caplog.text
     newest = checkpoints.newest()

@@ -156,9 +156,11 @@ def test_a_picture_without_room_is_left_out(tmp_path: Path, caplog: pytest.LogCa
 
 def test_a_machine_that_stopped_in_writing_leaves_a_folder_that_goes_on(tmp_path: Path) -> None:
     _begun(tmp_path / "run").release()
-    left = [tmp_path / "run" / name for name in (".run.json.partial", ".encoder.17.partial", ".encoder.17.old")]
+    names = (".run.json.partial", ".encoder.17.partial", ".encoder.17.old", ".encoder.01ab.part", ".encoder.01ab.old")
+    left = [tmp_path / "run" / name for name in (*names, "samples/.step-1.png.01ab.part")]
     left[0].write_text("{")
-    for folder_left in left[1:]:
+    left[-1].write_text("half")
+    for folder_left in left[1:-1]:
         folder_left.mkdir()
         (folder_left / "encoder.safetensors").write_bytes(b"half")
     folder = RunFolder(_settings(tmp_path / "run"), "d" * 64)
