@@ -13,9 +13,10 @@ from mae_rad.data.augmentation import Variation
 from mae_rad.data.batch import Patches, View, ViewSpec
 from mae_rad.data.display_augmentation import varied_table
 from mae_rad.data.film import Film
+from mae_rad.data.patch_masking import draw_budget
 from mae_rad.data.seeded_random import counted
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
-from mae_rad.data.views import FilmPatches, as_patches, draw_budget, pad_to_square, stack, view_layout
+from mae_rad.data.views import FilmPatches, as_patches, pad_to_square, stack, view_layout
 from mae_rad.errors import SettingsError
 from mae_rad.objectives.interface import Objective
 from mae_rad.pretraining.reconstruction_sheet import Reconstruction, sheet

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from mae_rad.data.patch_layout import film_layout
+from mae_rad.data.patch_masking import draw_budget, masked_share
 from mae_rad.data.seeded_random import counted
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.data.views import draw_budget, masked_share
 
 PREDICTED = 0.25
 
