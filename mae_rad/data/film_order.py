@@ -18,6 +18,24 @@ class Draw(NamedTuple):
     row: int
 
 
+class StepRange(NamedTuple):
+    """The part of a run that one rank draws films for.
+
+    Attributes:
+        first_step: first optimiser step, counted from 0 over the whole run.
+        last_step: end of the run, exclusive; the stages of a schedule are fractions of it.
+        rank: of this process.
+        world: number of ranks.
+        micro: films per forward pass of a rank.
+    """
+
+    first_step: int
+    last_step: int
+    rank: int
+    world: int
+    micro: int
+
+
 class Order:
     """Endless sequence of global batches over ``films`` rows.
 
@@ -59,11 +77,9 @@ class Order:
         rows = self.rows(epoch)[start : start + self.global_batch]
         return [Draw(step, epoch, start + i, int(row)) for i, row in enumerate(rows)]
 
-    def micro_batches(
-        self, first_step: int, last_step: int, *, rank: int, world: int, micro: int
-    ) -> Iterator[list[Draw]]:
-        """What ``rank`` draws for the steps in [first_step, last_step), one list per forward pass."""
-        for step in range(first_step, last_step):
+    def micro_batches(self, steps: StepRange) -> Iterator[list[Draw]]:
+        """Draws of a rank for ``steps``, one list per forward pass."""
+        for step in range(steps.first_step, steps.last_step):
             draws = self.step(step)
-            for start in range(rank * micro, self.global_batch, world * micro):
-                yield draws[start : start + micro]
+            for start in range(steps.rank * steps.micro, self.global_batch, steps.world * steps.micro):
+                yield draws[start : start + steps.micro]

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mae_rad.data.batch import Batch, View, ViewSpec
-from mae_rad.data.film_order import Draw, Order
+from mae_rad.data.film_order import Draw, Order, StepRange
 from mae_rad.data.seeded_random import counted
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
 from mae_rad.data.views import DrawnView, T, T_co, draw_view, stack, stack_arrays
@@ -113,21 +113,26 @@ def training_batches(
     index: ShardIndex,
     order: Order,
     views: Mapping[str, ViewSpec],
+    steps: StepRange,
     *,
     patch: int,
-    first_step: int,
-    last_step: int,
-    rank: int,
-    world: int,
-    micro: int,
     workers: int,
 ) -> Iterator[tuple[Batch, tuple[str, ...]]]:
-    """Micro batches of ``rank`` from the global steps [first_step, last_step), read ahead by ``workers`` processes.
+    """Micro batches of views for pretraining.
 
-    The run ends at ``last_step``: the stages of a schedule are fractions of it.
+    Args:
+        index: the films.
+        order: of the films.
+        views: name → what is drawn of each film.
+        steps: and the rank that they are drawn for.
+        patch: side of a patch in pixels.
+        workers: processes that read ahead; 0 reads in this one.
+
+    Returns:
+        Each batch, and why other films were skipped for it.
     """
-    take = TakeViews(index, dict(views), patch, order.seed, last_step)
-    draws = partial(order.micro_batches, first_step, last_step, rank=rank, world=world, micro=micro)
+    take = TakeViews(index, dict(views), patch, order.seed, steps.last_step)
+    draws = partial(order.micro_batches, steps)
     return drawn_batches(index, take, stack_views, draws, seed=order.seed, workers=workers)
 
 

@@ -17,7 +17,7 @@ from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding.single_film import Preparation
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
-from mae_rad.data.film_order import Order
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.encoders.resnet import ResNet, ResNetSettings
@@ -90,15 +90,13 @@ class Finetuning(TrainingTask):
         self._model = Supervised(encoder, head, self.settings.adaptation).to(who.device)
         return self._model
 
-    def batches(self, first_step: int, who: Ranks, micro: int) -> Iterator[Drawn]:
-        """Whole films with their targets, or what a frozen encoder makes of them."""
-        settings, self._micro = self.settings, micro
-        steps: dict[str, int] = {"first_step": first_step, "last_step": settings.optimizer.steps}
-        place: dict[str, int] = {"rank": who.rank, "world": who.world, "micro": micro}
+    def batches(self, steps: StepRange, device: torch.device) -> Iterator[Drawn]:
+        """Whole films with their targets, or the features that a frozen encoder gives of them."""
+        settings, self._micro = self.settings, steps.micro
         if self._may_keep():
-            self._kept = self._encoded(who)
+            self._kept = self._encoded(steps, device)
             rows, task = self._rows["train"], self._task
-            return kept_batches(self._kept, self._train, rows, self._target, task.stack, self._order, **steps, **place)
+            return kept_batches(self._kept, self._train, rows, self._target, task.stack, self._order, steps)
         take = TakeLabelled(
             self._train,
             self._target,
@@ -109,14 +107,7 @@ class Finetuning(TrainingTask):
             settings.seed,
             settings.film.scale,
         )
-        return labelled_batches(
-            take,
-            self._task.stack,
-            self._order,
-            workers=settings.runtime.workers,
-            **steps,
-            **place,
-        )
+        return labelled_batches(take, self._task.stack, self._order, steps, workers=settings.runtime.workers)
 
     def training_flops(self, step: int) -> float:
         """Films have any number of patches."""
@@ -223,19 +214,19 @@ class Finetuning(TrainingTask):
         return self._model.frozen and unvaried and needed <= settings.runtime.cache_gib * 2**30
 
     @torch.no_grad()
-    def _encoded(self, who: Ranks) -> Kept:
+    def _encoded(self, steps: StepRange, device: torch.device) -> Kept:
         """Features of the films of train and val; the ranks share the work."""
         model, kept = self._model, Kept()
         films = sum(len(self._rows[split]) for split in ("train", "val"))
-        progress = Progress("encode", "films", films) if who.first else None
-        with _evaluating(model, who.device, autocast=self.settings.precision == "bf16"):
+        progress = Progress("encode", "films", films) if steps.rank == 0 else None
+        with _evaluating(model, device, autocast=self.settings.precision == "bf16"):
             for split in ("train", "val"):
-                shown = self._shown(self._rows[split][who.rank :: who.world])
+                shown = self._shown(self._rows[split][steps.rank :: steps.world])
                 for rows, patches in shown:
-                    features = model.head.look(model.encoder, patches.to(who.device))
+                    features = model.head.look(model.encoder, patches.to(device))
                     kept |= encode(rows, features, summary=model.head.stands_on == "summary")
                     if progress:
-                        progress.add(len(rows) * who.world)
+                        progress.add(len(rows) * steps.world)
         if progress:
             progress.close()
         return {row: film for part in gather_over_ranks(kept) for row, film in part.items()}

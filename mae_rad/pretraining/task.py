@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from mae_rad.data.film_order import Order
+import torch
+
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import build_encoder
@@ -53,19 +55,17 @@ class Pretraining(TrainingTask):
         self._probe = online_probe(settings)
         return self._objective.to(who.device)
 
-    def batches(self, first_step: int, who: Ranks, micro: int) -> Iterator[Drawn]:
+    def batches(self, steps: StepRange, device: torch.device) -> Iterator[Drawn]:
         """Views of films, as the objective asks for them."""
+        del device
+        settings = self.settings
         return training_batches(
             self._index,
             self._order,
             self._objective.views,
-            patch=self.settings.encoder.patch,
-            first_step=first_step,
-            last_step=self.settings.optimizer.steps,
-            rank=who.rank,
-            world=who.world,
-            micro=micro,
-            workers=self.settings.runtime.workers,
+            steps,
+            patch=settings.encoder.patch,
+            workers=settings.runtime.workers,
         )
 
     def training_flops(self, step: int) -> float:

@@ -11,6 +11,7 @@ from typing import Literal, NoReturn
 import torch
 
 from data_prep.runtime.progress import Progress
+from mae_rad.data.film_order import StepRange
 from mae_rad.errors import RunError
 from mae_rad.tracking import Outbox, Tracker, default_uri
 from mae_rad.training.attention_logits import AttentionLogits
@@ -41,15 +42,15 @@ TOLD = 5
 """Skipped films that are named in the log."""
 
 
-def train(work: TrainingTask) -> None:
+def train(task: TrainingTask) -> None:
     """Run, or take up again, one training; what it was made for lies in the run folder when it returns.
 
     Raises:
         SystemExit: with ``stopping.REQUEUE`` after it was told to leave and has saved itself.
         UserError: a mistake, or a loss that is not finite; on rank 0, the other ranks leave without a word.
     """
-    settings = work.settings
-    folder = RunFolder(settings, work.dataset_sha256)
+    settings = task.settings
+    folder = RunFolder(settings, task.dataset_sha256)
     folder.check()
     who = join_ranks(settings.runtime.threads, settings.runtime.timeout_seconds)
     micro_batch(settings, who.world)
@@ -59,45 +60,27 @@ def train(work: TrainingTask) -> None:
             deterministic_kernels(settings.runtime.deterministic),
             Stopping(settings.runtime, first=who.first) as stopping,
             RollCall(who, settings.runtime.timeout_seconds) as roll,
-            _tracked(work, folder, who) as outbox,
+            _tracked(task, folder, who) as outbox,
         ):
-            _train(work, folder, who, outbox, roll, stopping)
+            _train(task, folder, who, outbox, roll, stopping)
     finally:
         folder.release()
 
 
 def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
-    work: TrainingTask,
-    folder: RunFolder,
-    who: Ranks,
-    outbox: Outbox | None,
-    roll: RollCall,
-    stopping: Stopping,
+    task: TrainingTask, folder: RunFolder, who: Ranks, outbox: Outbox | None, roll: RollCall, stopping: Stopping
 ) -> None:
-    settings, optimizer, runtime = work.settings, work.settings.optimizer, work.settings.runtime
-    torch.manual_seed(settings.seed)
-    model = work.model(who)
-
-    checkpoints = Checkpoints(folder.checkpoints, who, runtime.zero_stage, runtime.keep_checkpoints)
-    saved = checkpoints.newest()
-    with checkpoints.readable(saved) as place:
-        engine = Engine(model, settings, who, universal=place != folder.checkpoints)
-        first_step = engine.load(place, saved.tag)["step"] if saved else 0
-    if who.first:
-        folder.truncate_metrics(first_step)
+    optimizer, runtime = task.settings.optimizer, task.settings.runtime
+    checkpoints, engine, first_step = _resume(task, folder, who)
     if outbox:
         outbox.deliver()
-
-    batches = work.batches(first_step, who, micro_batch(settings, who.world))
-    progress = (
-        Progress(work.name, "films", optimizer.steps * optimizer.batch, done=first_step * optimizer.batch)
-        if who.first
-        else None
-    )
-    health, logits = Health(), AttentionLogits(model.encoder)
+    steps = StepRange(first_step, optimizer.steps, who.rank, who.world, micro_batch(task.settings, who.world))
+    batches = task.batches(steps, who.device)
+    progress = _progress(task, first_step, who)
+    health, logits = Health(), AttentionLogits(engine.objective.encoder)
     if first_step:
-        work.look(first_step, folder, who)
-    meter = _Meter(first_step, who.device, work)
+        task.look(first_step, folder, who)
+    meter = _Meter(first_step, who.device, task)
 
     for step in range(first_step, optimizer.steps):
         roll.at(step)
@@ -125,10 +108,7 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
             progress.add(optimizer.batch, f"step {done}/{optimizer.steps}, loss {means['loss']:.4f}")
         if logged:
             values = means | meter.read(done, optimizer.batch, who.world)
-            values |= {"learning_rate": rate, "gradient_norm": engine.gradient_norm()}
-            values |= {"parameter_norm": engine.parameter_norm()}
-            if not runtime.compile:  # whose code no hook sees
-                values |= {"attention_logit_max": max_over_ranks(logits.read())}
+            values |= _readings(engine, rate, None if runtime.compile else logits)  # no hook sees compiled code
             if who.first:
                 folder.log(done, values)
                 health.look(done, values)
@@ -138,20 +118,49 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
         if wanted.leave and not last:
             raise stopping.leave(done)
         with meter.paused():
-            work.look(done, folder, who)
+            task.look(done, folder, who)
         if outbox and done % runtime.log_every == 0:
             outbox.deliver()
 
     with engine.whole_parameters():
-        work.finish(folder, who)
+        task.finish(folder, who)
     if progress:
         progress.close()
 
 
+def _resume(task: TrainingTask, folder: RunFolder, who: Ranks) -> tuple[Checkpoints, Engine, int]:
+    """The model under DeepSpeed, with the weights of the newest checkpoint, and the number of steps it has taken."""
+    runtime = task.settings.runtime
+    torch.manual_seed(task.settings.seed)
+    model = task.model(who)
+    checkpoints = Checkpoints(folder.checkpoints, who, runtime.zero_stage, runtime.keep_checkpoints)
+    saved = checkpoints.newest()
+    with checkpoints.readable(saved) as place:
+        engine = Engine(model, task.settings, who, universal=place != folder.checkpoints)
+        step = engine.load(place, saved.tag)["step"] if saved else 0
+    if who.first:
+        folder.truncate_metrics(step)
+    return checkpoints, engine, step
+
+
+def _progress(task: TrainingTask, first_step: int, who: Ranks) -> Progress | None:
+    """The progress line of rank 0."""
+    optimizer = task.settings.optimizer
+    films, done = optimizer.steps * optimizer.batch, first_step * optimizer.batch
+    return Progress(task.name, "films", films, done=done) if who.first else None
+
+
+def _readings(engine: Engine, rate: float, logits: AttentionLogits | None) -> dict[str, float]:
+    """Learning rate, norms and the largest attention logit of the last step. A collective call."""
+    values = {"learning_rate": rate, "gradient_norm": engine.gradient_norm()}
+    values |= {"parameter_norm": engine.parameter_norm()}
+    return values | ({"attention_logit_max": max_over_ranks(logits.read())} if logits else {})
+
+
 @contextmanager
-def _tracked(work: TrainingTask, folder: RunFolder, who: Ranks) -> Iterator[Outbox | None]:
+def _tracked(task: TrainingTask, folder: RunFolder, who: Ranks) -> Iterator[Outbox | None]:
     """On rank 0, what tells the MLflow run, which ends however the training ends and is found again by its folder."""
-    runtime = work.settings.runtime
+    runtime = task.settings.runtime
 
     def connect() -> Tracker:
         tracker = Tracker.start(
@@ -159,8 +168,8 @@ def _tracked(work: TrainingTask, folder: RunFolder, who: Ranks) -> Iterator[Outb
             runtime.experiment,
             runtime.run_dir.name,
             run_id=folder.tracking_id(),
-            params=work.settings.results(),
-            tags=work.tags,
+            params=task.settings.results(),
+            tags=task.tags,
         )
         folder.keep_tracking_id(tracker.run_id)
         return tracker
@@ -201,10 +210,10 @@ def _refuse(what: str, step: int, rate: float, suspects: list[str], folder: RunF
 class _Meter:
     """Speed, utilisation, memory, share of time spent waiting for data, films passed over, since the last reading."""
 
-    def __init__(self, step: int, device: torch.device, work: TrainingTask) -> None:
+    def __init__(self, step: int, device: torch.device, task: TrainingTask) -> None:
         self._skipped = 0
-        self._device, self._work = device, work
-        self._matrix_rate = matrix_rate(device, work.settings.precision, seconds=0.1)
+        self._device, self._task = device, task
+        self._matrix_rate = matrix_rate(device, task.settings.precision, seconds=0.1)
         self._restart(step)
 
     def wait_for(self, batches: Iterator[Drawn]) -> Drawn:
@@ -222,7 +231,7 @@ class _Meter:
     def read(self, step: int, films_per_step: int, world: int) -> dict[str, float]:
         elapsed = time.monotonic() - self._since
         rate = films_per_step * (step - self._step) / elapsed
-        flops = sum(self._work.training_flops(taken) for taken in range(self._step, step)) / (step - self._step)
+        flops = sum(self._task.training_flops(taken) for taken in range(self._step, step)) / (step - self._step)
         shares = mean_over_ranks(
             {
                 "data_wait": torch.tensor(self._waited / elapsed),

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any, Protocol
 
+import torch
+
+from mae_rad.data.film_order import StepRange
 from mae_rad.objectives.interface import Trainable
 from mae_rad.training.deepspeed_engine import Ranks
 from mae_rad.training.run_folder import RunFolder
@@ -48,8 +51,13 @@ class TrainingTask(ABC):
         """The model with the weights that training begins with, on the device of this rank."""
 
     @abstractmethod
-    def batches(self, first_step: int, who: Ranks, micro: int) -> Iterator[Drawn]:
-        """The micro batches of this rank from ``first_step`` on; asked for once, when the weights are loaded."""
+    def batches(self, steps: StepRange, device: torch.device) -> Iterator[Drawn]:
+        """The micro batches of a rank for ``steps``; called once, when the weights are loaded.
+
+        Args:
+            steps: from the step where the run begins or resumes; with the rank and the size of its batches.
+            device: of the rank.
+        """
 
     @abstractmethod
     def training_flops(self, step: int) -> float:

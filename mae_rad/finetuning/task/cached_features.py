@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mae_rad.data.film_order import Order
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import Features
 from mae_rad.finetuning.task.labelled_films import LabelledBatch, Target, Targets
@@ -55,12 +55,7 @@ def kept_batches(
     target: Target[Any],
     stack: Callable[[Sequence[Any]], Targets],
     order: Order,
-    *,
-    first_step: int,
-    last_step: int,
-    rank: int,
-    world: int,
-    micro: int,
+    steps: StepRange,
 ) -> Iterator[tuple[LabelledBatch, tuple[str, ...]]]:
     """The batches of :func:`~mae_rad.finetuning.task.labelled_films.labelled_batches`, as features.
 
@@ -71,13 +66,9 @@ def kept_batches(
         target: of training films.
         stack: targets of a batch.
         order: of the training films.
-        first_step: from which on.
-        last_step: up to which.
-        rank: of this process.
-        world: how many.
-        micro: films of a batch.
+        steps: and the rank that they are drawn for.
     """
-    for draws in order.micro_batches(first_step, last_step, rank=rank, world=world, micro=micro):
+    for draws in order.micro_batches(steps):
         drawn = [draw.row for draw in draws]
         groups = grouped(kept, rows[drawn].tolist())
         films = [drawn[place] for places, _ in groups for place in places]

@@ -15,7 +15,7 @@ import torch
 from mae_rad.data.augmentation import Augmentation, Variation, draw_variation
 from mae_rad.data.batch import Patches
 from mae_rad.data.film import Film
-from mae_rad.data.film_order import Draw, Order
+from mae_rad.data.film_order import Draw, Order, StepRange
 from mae_rad.data.loader import drawn_batches
 from mae_rad.data.patch_layout import grid_of
 from mae_rad.data.seeded_random import counted
@@ -148,15 +148,22 @@ def labelled_batches(
     take: TakeLabelled[T],
     stack_targets: Callable[[Sequence[T]], Targets],
     order: Order,
+    steps: StepRange,
     *,
-    first_step: int,
-    last_step: int,
-    rank: int,
-    world: int,
-    micro: int,
     workers: int,
 ) -> Iterator[tuple[LabelledBatch, tuple[str, ...]]]:
-    """Micro batches of ``rank`` from the global steps [first_step, last_step), read ahead by ``workers`` processes."""
-    draws = partial(order.micro_batches, first_step, last_step, rank=rank, world=world, micro=micro)
+    """Micro batches of labelled films.
+
+    Args:
+        take: draws one film with its target.
+        stack_targets: targets of several films as those of a batch.
+        order: of the training films.
+        steps: and the rank that they are drawn for.
+        workers: processes that read ahead; 0 reads in this one.
+
+    Returns:
+        Each batch, and why other films were skipped for it.
+    """
+    draws = partial(order.micro_batches, steps)
     stack_films = partial(stack_labelled, stack_targets)
     return drawn_batches(take.index, take, stack_films, draws, seed=order.seed, workers=workers)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Batch, ViewSpec
-from mae_rad.data.film_order import Order
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.resolution_schedule import Stage, stage_lengths, tokens_at
 from mae_rad.data.shard_reader import ShardIndex
@@ -53,8 +53,8 @@ def _batches(public: Path, spec: ViewSpec, first: int = 0, *, rank: int = 0, wor
     return [
         batch
         for batch, _ in training_batches(
-            index, Order(len(index), 3, 8), {"view": spec}, patch=16, first_step=first, last_step=6,
-            rank=rank, world=world, micro=4, workers=0,
+            index, Order(len(index), 3, 8), {"view": spec}, StepRange(first, 6, rank, world, micro=4),
+            patch=16, workers=0,
         )
     ]  # fmt: skip
 

@@ -9,7 +9,7 @@ import torch
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
 from mae_rad.data.film import Film
-from mae_rad.data.film_order import Order
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.patch_layout import film_layout, grid_of
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import whole_film
@@ -47,8 +47,8 @@ def _batches(
 ) -> list[LabelledBatch]:
     take = TakeLabelled(index, _target(), None, augmentation or Augmentation(), 36, 16, 7, scale)
     order = Order(len(index), 7, 8)
-    place = {"first_step": 0, "last_step": STEPS, "rank": rank, "world": world, "micro": 8 // world}
-    return [batch for batch, _ in labelled_batches(take, stack_rows, order, workers=workers, **place)]
+    steps = StepRange(0, STEPS, rank, world, micro=8 // world)
+    return [batch for batch, _ in labelled_batches(take, stack_rows, order, steps, workers=workers)]
 
 
 def _by_film(batches: list[LabelledBatch]) -> Iterator[tuple[str, float, torch.Tensor]]:
@@ -114,7 +114,7 @@ def test_kept_features_come_for_the_films_and_targets_of_the_same_steps(index: S
             kept |= encode(rows, encoder(patches), summary=False)
         batches = kept_batches(
             kept, index, np.arange(FILMS), _target(), stack_rows, Order(FILMS, 7, 8),
-            first_step=0, last_step=STEPS, rank=0, world=1, micro=8,
+            StepRange(0, STEPS, rank=0, world=1, micro=8),
         )  # fmt: skip
         for (batch, _), shown in zip(batches, _batches(index), strict=True):
             expected = {key: (value, values) for key, value, values in _by_film([shown])}
