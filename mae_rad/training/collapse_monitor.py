@@ -41,7 +41,7 @@ class Health:
                 spread,
             )
         elif spread >= COLLAPSED and self._collapsed:
-            _log.warning("step %d: feature_std is %.3f again", step, spread)
+            _log.info("step %d: feature_std is %.3f again", step, spread)
         self._collapsed = spread < COLLAPSED
         logit = values.get("attention_logit_max", math.nan)
         if logit > LOGIT and not self._steep:

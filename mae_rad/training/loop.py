@@ -223,7 +223,7 @@ class _Meter:
         for reason in batch[1]:
             self._skipped += 1
             if self._skipped <= TOLD:
-                _log.warning("skipped: %s", reason)
+                _log.warning("skipped film: %s", reason)
             if self._skipped == TOLD:
                 _log.warning("further skipped films are counted in metrics.jsonl, not named")
         return batch

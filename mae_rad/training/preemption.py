@@ -83,7 +83,7 @@ class Stopping:
             )
             if self._heard is None and self._clock() - self._began >= self._leave_after:
                 why = "runtime.max_minutes"
-            _log.warning("saved at step %d and left (%s); exit code %d: start it again", step, why, REQUEUE)
+            _log.info("saved at step %d and left (%s); exit code %d: start it again", step, why, REQUEUE)
         return SystemExit(REQUEUE)
 
     def _hear(self, number: int, _: FrameType | None) -> None:

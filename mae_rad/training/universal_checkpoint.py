@@ -30,7 +30,7 @@ def convert_checkpoint(partitioned: Path, universal: Path, who: Ranks) -> None:
 
     def begin() -> None:
         nonlocal converter
-        _log.warning("checkpoint %s is converted for other ranks", partitioned.name)
+        _log.info("checkpoint %s is converted for other ranks", partitioned.name)
         shutil.rmtree(universal.parent, ignore_errors=True)
         universal.mkdir(parents=True)
         converter = _start(partitioned, universal)

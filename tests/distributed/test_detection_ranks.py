@@ -17,7 +17,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from launch.finetune import main
-from tests.mae_rad.warm_ranks import WarmRanks
+from tests.builders.warm_ranks import WarmRanks
 world, log, *arguments = sys.argv[1:]
 assert WarmRanks(arguments, int(world), Path(log), main).wait(300) == [0] * int(world)
 """

@@ -83,7 +83,7 @@ def test_a_store_that_is_away_at_the_start_gets_everything_later(run: Run, caplo
             run.log(step)
             outbox.deliver()
     assert len(caplog.records) == 1
-    assert "metrics.jsonl has everything" in caplog.text
+    assert "metrics are kept in metrics.jsonl" in caplog.text
     run.away = False
     outbox.finish()
     assert [step for step, _, _ in run.stored()] == [1, 2, 3, 4, 5]

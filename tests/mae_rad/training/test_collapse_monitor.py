@@ -1,11 +1,14 @@
 """A run that goes wrong says so once."""
 
+import logging
+
 import pytest
 
 from mae_rad.training.collapse_monitor import Health
 
 
 def test_a_collapse_is_told_when_it_begins_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     health = Health()
     for step, spread in enumerate([0.9, 0.05, 0.02, 0.4, 0.5]):
         health.look(step, {"feature_std": spread, "gradient_norm": 1.0})
@@ -13,6 +16,7 @@ def test_a_collapse_is_told_when_it_begins_and_when_it_is_over(caplog: pytest.Lo
     assert len(told) == 2
     assert told[0].startswith("step 1: feature_std is 0.050")
     assert "collapsed" in told[0]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert told[1] == "step 3: feature_std is 0.400 again"
 
 

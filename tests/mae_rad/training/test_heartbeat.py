@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from mae_rad.errors import RunError
-from mae_rad.training import roll_call
-from mae_rad.training.engine import join_ranks
-from mae_rad.training.roll_call import RollCall
-from tests.mae_rad.warm_ranks import free_port
+from mae_rad.training import heartbeat
+from mae_rad.training.deepspeed_engine import join_ranks
+from mae_rad.training.heartbeat import RollCall
+from tests.builders.warm_ranks import free_port
 
-roll_call._QUICK, roll_call._STRAY, roll_call._GOODBYE = 1.5, 4.0, 1.5
+heartbeat._QUICK, heartbeat._STRAY, heartbeat._GOODBYE = 1.5, 4.0, 1.5
 WORLD, PATIENCE = 2, 4.0
 
 def exchange():

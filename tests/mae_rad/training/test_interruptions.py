@@ -42,7 +42,7 @@ def test_a_signal_is_a_wish_to_leave_and_is_no_longer_heard_afterwards(
         assert _wishes(stopping) == (False, False)
         signal.raise_signal(number)
         assert _wishes(stopping) == (False, True)
-        with caplog.at_level(logging.WARNING):
+        with caplog.at_level(logging.INFO):
             leaving = stopping.leave(7)
     assert leaving.code == REQUEUE == 75
     assert f"saved at step 7 and left ({number.name}," in caplog.text
@@ -63,7 +63,7 @@ def test_the_clock_of_rank_0_alone_saves_and_leaves(caplog: pytest.LogCaptureFix
     assert _wishes(first) == (False, False)
     now[0] = 26 * 60
     assert _wishes(first) == (True, True)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         first.leave(3)
     assert "runtime.max_minutes" in caplog.text
 

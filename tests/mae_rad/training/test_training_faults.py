@@ -103,7 +103,7 @@ def test_what_is_not_finite_stops_before_the_update_and_keeps_the_films(
 
 SPOILT_RANK = """
 import os, sys
-from mae_rad.training.engine import Engine, NonFiniteError
+from mae_rad.training.deepspeed_engine import Engine, NonFiniteError
 from launch.pretrain import main
 forward = Engine.forward
 steps = []
@@ -143,9 +143,9 @@ def test_a_rank_that_dies_ends_the_job_with_one_message_that_names_it(public: Pa
 
 NO_ROOM = """
 import os, sys
-from mae_rad.training.engine import Engine
+from mae_rad.training.deepspeed_engine import Engine
 from launch.pretrain import main
-from tests.mae_rad.full_disk import room_for
+from tests.builders.full_disk import room_for
 save = Engine.save
 def cramped(self, folder, tag, state):
     if os.environ["RANK"] != "1" or state["step"] not in {steps}:

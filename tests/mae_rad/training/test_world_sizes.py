@@ -20,8 +20,8 @@ SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
 import mae_rad.training.loop
-from mae_rad.training.engine import Engine
-from tests.mae_rad.warm_ranks import WarmRanks
+from mae_rad.training.deepspeed_engine import Engine
+from tests.builders.warm_ranks import WarmRanks
 forward = Engine.forward
 def spied(self, batch):
     with open(f"{seen}-{os.environ['WORLD_SIZE']}-{os.environ['RANK']}.jsonl", "a") as file:
