@@ -15,10 +15,11 @@ from torch import Tensor
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.statistics.calibration import log_loss
-from mae_rad.finetuning.classification.evaluation import Judged, conclude
+from mae_rad.finetuning.classification.evaluation import ClassificationEvaluator, Judged
 from mae_rad.finetuning.classification.targets import drawing_weights, known_labels, loss_weights
+from mae_rad.finetuning.results.final_evaluation import FinalEvaluation
 from mae_rad.finetuning.results.metrics_table import LabelScores
-from mae_rad.finetuning.task.interface import Answered, Task, Verdict
+from mae_rad.finetuning.task.interface import Answered, Task
 from mae_rad.finetuning.task.labelled_films import Seen
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.heads.classification import ClassificationSettings, LabelTargets
@@ -114,12 +115,12 @@ class Classification(Task[Row]):
         value = values[self._task.select]
         return -value if self._task.select == "loss" else value
 
-    def conclude(self, val: Answered, test: Answered | None, folder: Path) -> Verdict:
+    def conclude(self, val: Answered, test: Answered | None, folder: Path) -> FinalEvaluation:
         """Calibrate and choose thresholds on val; tables and pictures of both splits."""
         splits = {"val": val} | ({"test": test} if test else {})
         judged = {split: Judged(answered, self._asked(answered)) for split, answered in splits.items()}
         left_out = self._left_out() + _unsettled(judged["val"].asked)
-        return conclude(judged, left_out, self.settings, self.index, folder)
+        return ClassificationEvaluator(judged, self.settings, self.index).write(left_out, folder)
 
     def _asked(self, answered: Answered) -> dict[str, LabelScores]:
         """Label → the films of which it is known for certain."""

@@ -17,9 +17,10 @@ from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection.detection_metrics import SIZE_PATCH, SIZE_TOKENS, quick_estimates
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
 from mae_rad.finetuning.detection.box_targets import CutSquare, FilmBoxes, PlaceBoxes, stack_boxes
-from mae_rad.finetuning.detection.evaluation import JudgedLabel, conclude_boxes
+from mae_rad.finetuning.detection.evaluation import DetectionEvaluator, JudgedLabel
 from mae_rad.finetuning.detection.known_boxes import KnownBoxes, known_boxes
-from mae_rad.finetuning.task.interface import Answered, Task, Verdict
+from mae_rad.finetuning.results.final_evaluation import FinalEvaluation
+from mae_rad.finetuning.task.interface import Answered, Task
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.heads.detection import DetectionSettings
 from mae_rad.heads.fcos_head import choose_boxes
@@ -125,10 +126,13 @@ class Detection(Task[FilmBoxes]):
         """The mean of AP50 and FROC: AP50 alone says nothing as long as no box fits well."""
         return (values["ap50"] + values["froc"]) / 2
 
-    def conclude(self, val: Answered, test: Answered | None, folder: Path) -> Verdict:
+    def conclude(self, val: Answered, test: Answered | None, folder: Path) -> FinalEvaluation:
         """Thresholds on val; figures of both splits, FROC curves and films with their boxes."""
         splits = {"val": self._labels(val)} | ({"test": self._labels(test)} if test else {})
-        return conclude_boxes(splits, self._left_out, self.settings, self.index, folder)
+        silent = [title for title, label in splits["val"].items() if not label.films]
+        no_threshold = [f"val {title}: no film has a value: no threshold is chosen." for title in silent]
+        evaluator = DetectionEvaluator(splits, self.settings, self.index)
+        return evaluator.write([*self._left_out, *no_threshold], folder)
 
     def _labels(self, answered: Answered) -> dict[str, JudgedLabel]:
         """Name → the films of which the label is known, with what was found on them, in source raster pixels."""

@@ -5,7 +5,6 @@ Legend: F films.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -13,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.finetuning.results.final_evaluation import FinalEvaluation
 from mae_rad.finetuning.task.labelled_films import Cut, Target
 from mae_rad.finetuning.task.settings import FinetuneSettings
-from mae_rad.heads.interface import Line
 
 T = TypeVar("T")
 
@@ -30,23 +29,6 @@ class Answered(NamedTuple):
 
     rows: NDArray[np.int64]
     outputs: list[Any]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is to be told with the weights.
-
-    Attributes:
-        calibration: label → how its scores become probabilities.
-        operating_points: name → label → threshold.
-        measured: words → figure with its interval, for the model card.
-        values: name → figure of the test films, for curves and tables of runs.
-    """
-
-    calibration: dict[str, Line] = field(default_factory=dict)
-    operating_points: dict[str, dict[str, float]] = field(default_factory=dict)
-    measured: dict[str, str] = field(default_factory=dict)
-    values: dict[str, float] = field(default_factory=dict)
 
 
 class Task(ABC, Generic[T]):
@@ -102,5 +84,5 @@ class Task(ABC, Generic[T]):
         """What the best weights are chosen by, of :meth:`judge`'s values: higher is better; NaN chooses nothing."""
 
     @abstractmethod
-    def conclude(self, val: Answered, test: Answered | None, folder: Path) -> Verdict:
-        """Judge the best weights for good, and write tables and pictures into ``folder``."""
+    def conclude(self, val: Answered, test: Answered | None, folder: Path) -> FinalEvaluation:
+        """Evaluate the best weights for the last time, and write tables and pictures into ``folder``."""
