@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 
 
 class Draw(NamedTuple):
@@ -60,7 +60,7 @@ class Order:
     def rows(self, epoch: int) -> NDArray[np.int64]:
         """[films] rows in the order of ``epoch``; with weights some come several times and some not at all."""
         if self._cached is None or self._cached[0] != epoch:
-            generator = counted("order", self.seed, epoch)
+            generator = generator_for("order", self.seed, epoch)
             permuted = generator.permutation(self.films)
             if self._weights is not None:  # systematic resampling: counts are right to within one film
                 edges = np.cumsum(self._weights[permuted])

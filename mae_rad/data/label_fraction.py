@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 
 
 def in_fraction(
@@ -35,7 +35,7 @@ def in_fraction(
     if fraction == 1:
         return np.ones(len(patients), dtype=np.bool_)
     parts = (seed, draw) if draw else (seed,)
-    places = {patient: counted("label_fraction", *parts, patient).random() for patient in set(patients)}
+    places = {patient: generator_for("label_fraction", *parts, patient).random() for patient in set(patients)}
     order = sorted(places, key=lambda patient: (places[patient], patient))
     count = math.ceil(fraction * len(order))
     if classes is not None:

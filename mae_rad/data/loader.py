@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mae_rad.data.batch import Batch, View, ViewSpec
 from mae_rad.data.film_order import Draw, Order, StepRange
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
 from mae_rad.data.views import DrawnView, T, T_co, draw_view, stack, stack_arrays
 from mae_rad.data.worker_start import begin_worker, processes
@@ -59,7 +59,9 @@ class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | ShardFormatError]):
             except Exception as error:  # a decoder may raise anything; the film is named, its content never told
                 skipped.append(f"film {self._index.key(row)} cannot be drawn ({type(error).__name__})")
             # Counted, so that any rank and worker would choose the same substitute.
-            row = int(counted("substitute", self._seed, draw.epoch, draw.position, attempt).integers(len(self._index)))
+            row = int(
+                generator_for("substitute", self._seed, draw.epoch, draw.position, attempt).integers(len(self._index))
+            )
         return ShardFormatError(
             f"{SUBSTITUTES} films in a row cannot be used, the last: {skipped[-1]};"
             " check the shards with `python -m data_prep verify`, or lower the tokens or budgets of the views"
@@ -91,7 +93,7 @@ class TakeViews:
         key, film = self.index.key(row), self.index.film(row)
         views: dict[str, DrawnView] = {}
         for name, spec in self.views.items():
-            generator = counted("view", self.seed, draw.epoch, key, name)
+            generator = generator_for("view", self.seed, draw.epoch, key, name)
             view = draw_view(film, spec.at(draw.step, self.steps), self.patch, generator)
             if view is None:
                 raise FilmUnusableError(f"film {key} has too few patches for view {name}")

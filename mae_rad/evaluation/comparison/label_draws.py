@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_rad.data.label_fraction import in_fraction
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 
 Places = NDArray[np.int64]
@@ -30,7 +30,7 @@ def training_places(task: ProbeTask, most: int, seed: int) -> Places:
     if len(places) <= most:
         return places
     names, of_film, films = np.unique(task.patients[places], return_inverse=True, return_counts=True)
-    order = counted("training patients", seed, task.name).permutation(len(names))
+    order = generator_for("training patients", seed, task.name).permutation(len(names))
     drawn = order[np.cumsum(films[order]) <= most]
     return places[np.isin(of_film, drawn)]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mae_rad.data.film_order import Order, StepRange
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 
 
 def _global(order: Order, step: int, world: int, accumulation: int) -> list[int]:
@@ -53,5 +53,5 @@ def test_fewer_films_than_a_batch_are_refused() -> None:
 
 
 def test_counted_randomness_separates_its_parts() -> None:
-    assert counted("a", 11).random() != counted("a1", 1).random()
-    assert counted("view", 0, 1, "k", "a").random() == counted("view", 0, 1, "k", "a").random()
+    assert generator_for("a", 11).random() != generator_for("a1", 1).random()
+    assert generator_for("view", 0, 1, "k", "a").random() == generator_for("view", 0, 1, "k", "a").random()

@@ -103,12 +103,12 @@ def test_settings_of_a_step_have_its_size_and_its_learning_rate_stays(tmp_path: 
 def test_any_size_is_drawn_from_the_same_film(tokens: int) -> None:
     from data_prep.shard_format.sidecar import Sidecar
     from mae_rad.data.film import Film
-    from mae_rad.data.seeded_random import counted
+    from mae_rad.data.seeded_random import generator_for
     from mae_rad.data.views import draw_view
 
     stream, sidecar = film("large", noise(1536, 1100))
     view = draw_view(
-        Film(stream, Sidecar.model_validate(sidecar)), ViewSpec(tokens, visible=0.1, predicted=0.2), 16, counted()
+        Film(stream, Sidecar.model_validate(sidecar)), ViewSpec(tokens, visible=0.1, predicted=0.2), 16, generator_for()
     )
     assert view is not None
     assert view.predicted is not None
