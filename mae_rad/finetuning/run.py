@@ -37,7 +37,7 @@ from mae_rad.finetuning.task.supervised_model import Supervised
 from mae_rad.training.deepspeed_engine import Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.loop import train
 from mae_rad.training.run_folder import RunFolder
-from mae_rad.training.task import Drawn, TrainingTask
+from mae_rad.training.task import DrawnBatch, TrainingTask
 
 
 def finetune(settings: FinetuneSettings) -> None:
@@ -82,15 +82,15 @@ class Finetuning(TrainingTask):
         self._start_card: EncoderCard | None = None
         self._micro = 1
 
-    def model(self, who: Ranks) -> Supervised:
+    def model(self, ranks: Ranks) -> Supervised:
         """Encoder and head."""
         encoder, head = build_model(self.encoder, self.settings.task)
         if self._start and not isinstance(encoder, ResNet):
             self._start_card = start_encoder(self._start, encoder)
-        self._model = Supervised(encoder, head, self.settings.adaptation).to(who.device)
+        self._model = Supervised(encoder, head, self.settings.adaptation).to(ranks.device)
         return self._model
 
-    def batches(self, steps: StepRange, device: torch.device) -> Iterator[Drawn]:
+    def batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
         """Whole films with their targets, or the features that a frozen encoder gives of them."""
         settings, self._micro = self.settings, steps.micro
         if self._may_keep():
@@ -114,23 +114,23 @@ class Finetuning(TrainingTask):
         del step
         return float("nan")
 
-    def look(self, done: int, folder: RunFolder, who: Ranks) -> None:
+    def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
         """Judge the val films; the best weights so far are kept."""
         if done % self.settings.evaluation.every and done != self.settings.optimizer.steps:
             return
-        val = self._answered("val", who)
-        if who.first:
+        val = self._answered("val", ranks)
+        if ranks.first:
             values = self._task.judge(val)
             folder.log(done, {f"val/{name}": value for name, value in values.items()})
             self._keep_if_best(folder, done, self._task.goodness(values))
 
-    def finish(self, folder: RunFolder, who: Ranks) -> None:
+    def finish(self, folder: RunFolder, ranks: Ranks) -> None:
         """Judge the best weights for good, and write the predictor."""
-        step = on_first_rank(who, lambda: _best(folder)[0])
+        step = on_first_rank(ranks, lambda: _best(folder)[0])
         self._model.load_state_dict(load_file(folder.best), strict=False)
-        val = self._answered("val", who, precise=True)
-        test = self._answered("test", who, precise=True) if len(self._rows["test"]) else None
-        if not who.first:
+        val = self._answered("val", ranks, precise=True)
+        test = self._answered("test", ranks, precise=True) if len(self._rows["test"]) else None
+        if not ranks.first:
             return
         folder.evaluation.mkdir(exist_ok=True)
         verdict = self._task.conclude(val, test, folder.evaluation)
@@ -173,13 +173,13 @@ class Finetuning(TrainingTask):
             save_encoder(encoder, settings, folder.encoder, tokens=tokens, provenance=provenance)
 
     @torch.no_grad()
-    def _answered(self, split: str, who: Ranks, *, precise: bool = False) -> Answered:
+    def _answered(self, split: str, ranks: Ranks, *, precise: bool = False) -> Answered:
         """What the head makes of the films of a split; the ranks share the work, and all get all of it."""
         rows, outputs = self._rows[split], dict[int, Any]()
-        own = rows[who.rank :: who.world]
-        with _evaluating(self._model, who.device, autocast=self.settings.precision == "bf16" and not precise):
+        own = rows[ranks.rank :: ranks.world]
+        with _evaluating(self._model, ranks.device, autocast=self.settings.precision == "bf16" and not precise):
             for films, group in self._groups(own, kept=not precise):
-                (made,) = self._model.outputs([on_device(group, who.device)])
+                (made,) = self._model.outputs([on_device(group, ranks.device)])
                 outputs |= dict(zip(films, self._task.apart(made), strict=True))
         everyone = {row: output for part in gather_over_ranks(outputs) for row, output in part.items()}
         return Answered(rows, [everyone[row] for row in rows.tolist()])

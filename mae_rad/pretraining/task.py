@@ -19,7 +19,7 @@ from mae_rad.pretraining.run_flops import flops_per_film, training_flops
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.deepspeed_engine import Ranks
 from mae_rad.training.run_folder import RunFolder
-from mae_rad.training.task import Drawn, TrainingTask
+from mae_rad.training.task import DrawnBatch, TrainingTask
 
 
 class Pretraining(TrainingTask):
@@ -45,7 +45,7 @@ class Pretraining(TrainingTask):
         self._probe: OnlineProbe | None
         self._start: EncoderCard | None = None
 
-    def model(self, who: Ranks) -> Objective:
+    def model(self, ranks: Ranks) -> Objective:
         """The objective around its encoder."""
         settings = self.settings
         self._objective = build_objective(settings.objective, build_encoder(settings.encoder))
@@ -53,9 +53,9 @@ class Pretraining(TrainingTask):
             self._start = start_from(settings.start_from, self._objective)
         self._pictures = held_out_films(self._index, settings, self._objective)
         self._probe = online_probe(settings)
-        return self._objective.to(who.device)
+        return self._objective.to(ranks.device)
 
-    def batches(self, steps: StepRange, device: torch.device) -> Iterator[Drawn]:
+    def batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
         """Views of films, as the objective asks for them."""
         del device
         settings = self.settings
@@ -72,21 +72,21 @@ class Pretraining(TrainingTask):
         """At the T of the step."""
         return flops_per_film(self.settings.at(step)).training
 
-    def look(self, done: int, folder: RunFolder, who: Ranks) -> None:
+    def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
         """Draw held-out films, and ask what their embedding is worth."""
         last = done == self.settings.optimizer.steps
         if self._probe and (done % self.settings.runtime.probe_every == 0 or last):
-            values = self._probe.read(self._objective.encoder, who.device, self.settings.precision)
-            if who.first:
+            values = self._probe.read(self._objective.encoder, ranks.device, self.settings.precision)
+            if ranks.first:
                 folder.log(done, values)
         if self._pictures and (done % self.settings.runtime.picture_every == 0 or last):
-            picture = draw_pictures(self._pictures, self._objective, self.settings, who.device, done - 1)
-            if who.first:
+            picture = draw_pictures(self._pictures, self._objective, self.settings, ranks.device, done - 1)
+            if ranks.first:
                 folder.keep_picture(done, picture)
 
-    def finish(self, folder: RunFolder, who: Ranks) -> None:
+    def finish(self, folder: RunFolder, ranks: Ranks) -> None:
         """Export the encoder."""
-        if who.first:
+        if ranks.first:
             save_encoder(
                 self._objective.encoder,
                 self.settings.encoder,

@@ -24,7 +24,7 @@ _TURN = 10.0
 _log = logging.getLogger(__name__)
 
 
-class Outbox:
+class DelayedWrites:
     """Delivers the metrics, pictures and tables of one run.
 
     Args:

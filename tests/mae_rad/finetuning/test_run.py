@@ -69,14 +69,14 @@ def _stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     forward, taken = Engine.forward, 0
 
-    def stopping(self: Any, batch: Any) -> Any:
+    def interrupted(self: Any, batch: Any) -> Any:
         nonlocal taken
         if taken == step:
             raise KeyboardInterrupt
         taken += 1
         return forward(self, batch)
 
-    monkeypatch.setattr(Engine, "forward", stopping)
+    monkeypatch.setattr(Engine, "forward", interrupted)
     return monkeypatch.undo
 
 

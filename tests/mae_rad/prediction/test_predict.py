@@ -229,7 +229,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
     asked: list[int] = []
     answer = Predictor.predict
 
-    def generator_for(self: Predictor, patches: Any) -> Prediction:
+    def counted(self: Predictor, patches: Any) -> Prediction:
         asked.append(len(patches.values))
         if len(asked) == 4:
             raise KeyboardInterrupt
