@@ -1,4 +1,4 @@
-"""Pretraining as the loop sees it: an objective on views of all films; an encoder comes out."""
+"""Pretraining as a training task: an objective on views of all films; an encoder comes out."""
 
 from collections.abc import Iterator
 
@@ -73,7 +73,7 @@ class Pretraining(TrainingTask):
         return flops_per_film(self.settings.at(step)).training
 
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
-        """Draw held-out films, and ask what their embedding is worth."""
+        """Draw held-out films, and read the online probe."""
         last = done == self.settings.optimizer.steps
         if self._probe and (done % self.settings.runtime.probe_every == 0 or last):
             values = self._probe.read(self._objective.encoder, ranks.device, self.settings.precision)

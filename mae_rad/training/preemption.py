@@ -77,7 +77,7 @@ class Preemption:
         """What ends the process, after the checkpoint of ``step``."""
         if self._first:
             why = (
-                f"{self._heard}, {self._clock() - self._heard_at:.1f} s ago"
+                f"{self._received}, {self._clock() - self._received_at:.1f} s ago"
                 if self._received
                 else "another rank received a signal"
             )

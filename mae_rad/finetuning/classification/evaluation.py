@@ -23,15 +23,15 @@ from mae_rad.finetuning.classification.example_sheet import examples, film_sheet
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluator, Points
 from mae_rad.finetuning.results.metrics_table import (
     ALL,
-    About,
     LabelScores,
     Result,
+    Subgroup,
     decision_results,
     score_results,
     threshold_for,
 )
 from mae_rad.finetuning.results.subgroups import subgroups
-from mae_rad.finetuning.task.interface import Answered
+from mae_rad.finetuning.task.interface import FilmOutputs
 from mae_rad.finetuning.task.settings import EvaluationSettings, FinetuneSettings
 from mae_rad.heads.classification import ClassificationSettings
 from mae_rad.heads.interface import Line
@@ -40,10 +40,10 @@ Lines = dict[str, Line]
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedSplit:
     """A split after the last look: what the head made of it, and of which films a label is known for certain."""
 
-    answered: Answered
+    predicted: FilmOutputs
     asked: dict[str, LabelScores]
 
 
@@ -65,7 +65,7 @@ class ClassificationEvaluator(FinalEvaluator):
     }
     positive = "present"
 
-    def __init__(self, splits: Mapping[str, Judged], settings: FinetuneSettings, index: ShardIndex) -> None:
+    def __init__(self, splits: Mapping[str, EvaluatedSplit], settings: FinetuneSettings, index: ShardIndex) -> None:
         self._splits, self._settings, self._index = splits, settings, index
         val = splits["val"].asked
         self.calibration = {label: _calibrated(asked, settings.evaluation) for label, asked in val.items()}
@@ -76,14 +76,14 @@ class ClassificationEvaluator(FinalEvaluator):
         results: list[Result] = []
         for split, judged in self._splits.items():
             for label, asked in judged.asked.items():
-                about = About(label, split, repetitions=self._settings.evaluation.repetitions)
+                about = Subgroup(label, split, repetitions=self._settings.evaluation.repetitions)
                 results += self._label_results(asked, about)
                 films = self._index.table.take(asked.rows)
                 for name, here in subgroups(films, asked.patients) if split == "test" else ():
                     results += self._label_results(asked.among(here), about._replace(subset=name))
         return results
 
-    def _label_results(self, asked: LabelScores, about: About) -> list[Result]:
+    def _label_results(self, asked: LabelScores, about: Subgroup) -> list[Result]:
         line = self.calibration[about.label]
         own = {name: thresholds[about.label] for name, thresholds in self.points.items() if about.label in thresholds}
         return score_results(asked, line, about) + decision_results(asked, line, own, about)
@@ -92,8 +92,8 @@ class ClassificationEvaluator(FinalEvaluator):
         """Logit and probability of every film."""
         parts = []
         for split, judged in self._splits.items():
-            logits = np.stack(judged.answered.outputs).astype(np.float64)
-            keys = self._index.table.column("key").take(judged.answered.rows)
+            logits = np.stack(judged.predicted.outputs).astype(np.float64)
+            keys = self._index.table.column("key").take(judged.predicted.rows)
             for place, (label, asked) in enumerate(judged.asked.items()):
                 known = dict(zip(asked.rows.tolist(), asked.present.tolist(), strict=True))
                 columns = {
@@ -102,7 +102,7 @@ class ClassificationEvaluator(FinalEvaluator):
                     "label": pa.array([label] * len(keys)),
                     "logit": pa.array(logits[:, place]),
                     "probability": pa.array(probabilities(logits[:, place], self.calibration[label])),
-                    "present": pa.array([known.get(row) for row in judged.answered.rows.tolist()], pa.bool_()),
+                    "present": pa.array([known.get(row) for row in judged.predicted.rows.tolist()], pa.bool_()),
                 }
                 parts.append(pa.table(columns))
         return {"predictions.parquet": pa.concat_tables(parts)}

@@ -44,7 +44,7 @@ SHOWN_AT = 0.25
 """… of the pictures."""
 
 
-class JudgedLabel(NamedTuple):
+class EvaluatedLabel(NamedTuple):
     """The films of one split on which all boxes of a label are told.
 
     Attributes:
@@ -57,13 +57,13 @@ class JudgedLabel(NamedTuple):
     films: list[FilmDetections]
     patients: NDArray[np.int64]
 
-    def among(self, chosen: NDArray[np.bool_]) -> "JudgedLabel":
+    def among(self, chosen: NDArray[np.bool_]) -> "EvaluatedLabel":
         """Those of the films that are ``chosen`` [F]."""
         films = [film for film, here in zip(self.films, chosen, strict=True) if here]
-        return JudgedLabel(self.rows[chosen], films, self.patients[chosen])
+        return EvaluatedLabel(self.rows[chosen], films, self.patients[chosen])
 
 
-Labels = Mapping[str, JudgedLabel]
+Labels = Mapping[str, EvaluatedLabel]
 
 
 class DetectionEvaluator(FinalEvaluator):
@@ -133,7 +133,7 @@ def _operating_points(val: Labels) -> Points:
     return points
 
 
-def _results(title: str, split: str, label: JudgedLabel, index: ShardIndex, repetitions: int) -> list[Result]:
+def _results(title: str, split: str, label: EvaluatedLabel, index: ShardIndex, repetitions: int) -> list[Result]:
     """Everything of all films; AP50 and FROC of each part of them that has boxes."""
     if not label.films:
         return []
@@ -146,7 +146,7 @@ def _results(title: str, split: str, label: JudgedLabel, index: ShardIndex, repe
 
 
 def _figures(
-    title: str, split: str, subset: str, label: JudgedLabel, estimates: Mapping[str, Estimate], repetitions: int
+    title: str, split: str, subset: str, label: EvaluatedLabel, estimates: Mapping[str, Estimate], repetitions: int
 ) -> list[Result]:
     single = {name: [estimate] for name, estimate in estimates.items()}
     drawn = bootstrap(label.patients, single, repetitions=repetitions, seed=0)

@@ -1,4 +1,4 @@
-"""Features of a frozen encoder, kept: where no film varies, each is encoded once, and the head trains in minutes.
+"""Cached features of a frozen encoder: where no film varies, each is encoded once, and the head trains in minutes.
 
 Legend: n tokens of a film, D channels.
 """
@@ -16,28 +16,28 @@ from mae_rad.encoders.vit import Features
 from mae_rad.finetuning.task.labelled_films import LabelledBatch, Target, Targets
 from mae_rad.heads.interface import Head
 
-Kept = dict[int, Features]
+FeatureCache = dict[int, Features]
 """Row of a film → its tokens [n, D], pooled [D] and class token [D], on the CPU."""
 
 _MOST_PATCHES = 4
 """A film has about 4 T patches at most: see ``geometry.MIN_CONTENT_SHARE``."""
 
 
-def bytes_to_keep(films: int, head: Head, *, dim: int, tokens: int) -> float:
+def cache_bytes(films: int, head: Head, *, dim: int, tokens: int) -> float:
     """Memory of the features of ``films``, at most; infinite where the head takes more than features."""
-    if head.stands_on == "patches":
+    if head.input_kind == "patches":
         return float("inf")
-    return 4.0 * films * dim * (2 + (_MOST_PATCHES * tokens if head.stands_on == "tokens" else 1))
+    return 4.0 * films * dim * (2 + (_MOST_PATCHES * tokens if head.input_kind == "tokens" else 1))
 
 
-def encode(rows: Sequence[int], features: Features, *, summary: bool) -> Kept:
+def encode(rows: Sequence[int], features: Features, *, summary: bool) -> FeatureCache:
     """Features of films apart; as a summary, the mean of the tokens stands for them."""
     tokens = features.tokens.mean(dim=1, keepdim=True) if summary else features.tokens
     parts = (part.float().cpu().clone() for part in (tokens, features.pooled, features.cls))
     return {row: Features(*film) for row, *film in zip(rows, *parts, strict=True)}
 
 
-def grouped(kept: Kept, rows: Sequence[int]) -> list[tuple[list[int], Features]]:
+def grouped(kept: FeatureCache, rows: Sequence[int]) -> list[tuple[list[int], Features]]:
     """The places in ``rows`` of films with equally many tokens, and their features [films, …]."""
     places: dict[int, list[int]] = {}
     for place, row in enumerate(rows):
@@ -48,8 +48,8 @@ def grouped(kept: Kept, rows: Sequence[int]) -> list[tuple[list[int], Features]]
     ]
 
 
-def kept_batches(
-    kept: Kept,
+def cached_batches(
+    kept: FeatureCache,
     index: ShardIndex,
     rows: NDArray[np.int64],
     target: Target[Any],

@@ -1,4 +1,4 @@
-"""What finetuning knows of a task: whom it can learn from, targets, how well it is answered, what is left of it.
+"""What finetuning knows of a task: films to learn from, targets, validation, final evaluation.
 
 Legend: F films.
 """
@@ -19,12 +19,12 @@ from mae_rad.finetuning.task.settings import FinetuneSettings
 T = TypeVar("T")
 
 
-class Answered(NamedTuple):
-    """Films of one split, and what the head made of each.
+class FilmOutputs(NamedTuple):
+    """Films of one split, and the outputs of the head for each.
 
     Attributes:
         rows: F places in the index that the task was made with.
-        outputs: F outputs, as :meth:`Task.apart` parts them.
+        outputs: F outputs, as :meth:`Task.split_by_film` gives them.
     """
 
     rows: NDArray[np.int64]
@@ -32,7 +32,7 @@ class Answered(NamedTuple):
 
 
 class Task(ABC, Generic[T]):
-    """A question put to labelled films.
+    """What a head is trained for on labelled films.
 
     Args:
         settings: of the run.
@@ -72,17 +72,17 @@ class Task(ABC, Generic[T]):
         """[rows] how often each training film is drawn; None draws all alike."""
 
     @abstractmethod
-    def apart(self, outputs: Any) -> list[Any]:
+    def split_by_film(self, outputs: Any) -> list[Any]:
         """Outputs of the head for films of one grid, film by film, on the CPU."""
 
     @abstractmethod
-    def judge(self, answered: Answered) -> dict[str, float]:
+    def validate(self, predicted: FilmOutputs) -> dict[str, float]:
         """Metrics of val films, by name."""
 
     @abstractmethod
-    def goodness(self, values: dict[str, float]) -> float:
-        """What the best weights are chosen by, of :meth:`judge`'s values: higher is better; NaN chooses nothing."""
+    def selection_score(self, values: dict[str, float]) -> float:
+        """What the best weights are chosen by, of :meth:`validate`'s values: higher is better; NaN chooses nothing."""
 
     @abstractmethod
-    def conclude(self, val: Answered, test: Answered | None, folder: Path) -> FinalEvaluation:
+    def evaluate_final(self, val: FilmOutputs, test: FilmOutputs | None, folder: Path) -> FinalEvaluation:
         """Evaluate the best weights for the last time, and write tables and pictures into ``folder``."""

@@ -73,12 +73,12 @@ def _maps(predictor: Predictor) -> dict[str, Map]:
     pooling = head.pooling
     if pooling is None:
         maps["patch scores"] = torch.no_grad()(
-            lambda patches, label: head.patch_logits(head.look(encoder, patches))[..., label]
+            lambda patches, label: head.patch_logits(head.encode(encoder, patches))[..., label]
         )
         return maps
     maps["attention rollout"] = lambda patches, _: attention_rollout(encoder, pooling, patches, window=window)
     if pooling.attention is not None:
-        maps["pooling attention"] = lambda patches, _: token_weights(pooling, head.look(encoder, patches))[:, 1:]
+        maps["pooling attention"] = lambda patches, _: token_weights(pooling, head.encode(encoder, patches))[:, 1:]
     return maps
 
 

@@ -16,7 +16,7 @@ from mae_rad.data.views import whole_film
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.encoders.vit import EncoderSettings, Features, build_encoder
 from mae_rad.finetuning.classification.task import RowTarget, stack_rows
-from mae_rad.finetuning.task.cached_features import encode, kept_batches
+from mae_rad.finetuning.task.cached_features import cached_batches, encode
 from mae_rad.finetuning.task.labelled_films import LabelledBatch, TakeLabelled, labelled_batches
 from tests.builders.shard_builder import film, noise, write_public
 
@@ -112,7 +112,7 @@ def test_kept_features_come_for_the_films_and_targets_of_the_same_steps(index: S
     with torch.no_grad():
         for rows, patches in whole_film_batches(index, tokens=36, patch=16, batch=4, workers=0):
             kept |= encode(rows, encoder(patches), summary=False)
-        batches = kept_batches(
+        batches = cached_batches(
             kept, index, np.arange(FILMS), _target(), stack_rows, Order(FILMS, 7, 8),
             StepRange(0, STEPS, rank=0, world=1, micro=8),
         )  # fmt: skip
