@@ -19,8 +19,8 @@ from mae_rad.errors import ShardFormatError
 
 B = TypeVar("B")
 
-SUBSTITUTES = 16
-"""Films tried in place of one that cannot be used, before the run stops."""
+MAX_CONSECUTIVE_SKIPS = 16
+"""Films in a row that may be unusable, before the run stops."""
 
 
 class Take(Protocol[T_co]):
@@ -39,7 +39,7 @@ class FilmUnusableError(Exception):
 
 
 class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | ShardFormatError]):
-    """Maps a :class:`Draw` to what ``take`` makes of its film, and why other films were passed over for it.
+    """Maps a :class:`Draw` to what ``take`` makes of its film, and why other films were skipped for it.
 
     A film that cannot be used is replaced by another of the same shards.
     """
@@ -48,22 +48,22 @@ class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | ShardFormatError]):
         self._index, self._take, self._seed = index, take, seed
 
     def __getitem__(self, draw: Draw) -> tuple[T, tuple[str, ...]] | ShardFormatError:
-        """Draw a film, or the error that SUBSTITUTES films in a row could not be used."""
+        """Draw a film, or the error that MAX_CONSECUTIVE_SKIPS films in a row could not be used."""
         skipped: list[str] = []
         row = draw.row
-        for attempt in range(SUBSTITUTES):
+        for attempt in range(MAX_CONSECUTIVE_SKIPS):
             try:
                 return self._take(row, draw), tuple(skipped)
             except (FilmUnreadableError, FilmUnusableError) as error:
                 skipped.append(str(error))
-            except Exception as error:  # a decoder may raise anything; the film is named, its content never told
+            except Exception as error:  # a decoder may raise anything; the film is named, its content never quoted
                 skipped.append(f"film {self._index.key(row)} cannot be drawn ({type(error).__name__})")
             # Counted, so that any rank and worker would choose the same substitute.
             row = int(
                 generator_for("substitute", self._seed, draw.epoch, draw.position, attempt).integers(len(self._index))
             )
         return ShardFormatError(
-            f"{SUBSTITUTES} films in a row cannot be used, the last: {skipped[-1]};"
+            f"{MAX_CONSECUTIVE_SKIPS} films in a row cannot be used, the last: {skipped[-1]};"
             " check the shards with `python -m data_prep verify`, or lower the tokens or budgets of the views"
         )
 
@@ -147,7 +147,7 @@ def drawn_batches(
     seed: int,
     workers: int,
 ) -> Iterator[tuple[B, tuple[str, ...]]]:
-    """A batch for every list of ``draws``, and why films were passed over for it.
+    """A batch for every list of ``draws``, and why films were skipped for it.
 
     Args:
         index: the films.

@@ -272,8 +272,8 @@ def _best(folder: RunFolder) -> tuple[int, float]:
             "no validation gave a value to choose weights by; both classes of a label must be among its films"
         )
     with safe_open(folder.best, "pt") as file:
-        told = file.metadata()
-    return int(told["step"]), float(told["value"])
+        metadata = file.metadata()
+    return int(metadata["step"]), float(metadata["value"])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: complete or absent, the newest few kept, a damaged one passed over.
+"""Checkpoints of a run: complete or absent, the newest few kept, a damaged one skipped.
 
 checkpoints/
   step-0000500/     what DeepSpeed wrote, and complete.json: step, ZeRO stage, ranks, bytes and SHA-256 of every file
@@ -185,7 +185,7 @@ class Checkpoints:
         where = {"zero_stage": self.placement.zero_stage, "world": self.placement.world}
         write_atomically(partial / _COMPLETE, json.dumps({"step": step, **where, "files": files}, indent=1))
         _flush(partial)
-        shutil.rmtree(self.folder / tag, ignore_errors=True)  # a damaged one that was passed over
+        shutil.rmtree(self.folder / tag, ignore_errors=True)  # a damaged one that was skipped
         partial.rename(self.folder / tag)
         _flush(self.folder)
         write_atomically(self.folder / "latest.json", json.dumps({"tag": tag, **where}))

@@ -271,7 +271,7 @@ def on_first_rank(ranks: Ranks, action: Callable[[], T]) -> T:
             outcome[1] = RunError(f"the run folder cannot be written ({error.strerror}); check runtime.run_dir")
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
-        raise outcome[1] if ranks.first else SystemExit(2)  # told once
+        raise outcome[1] if ranks.first else SystemExit(2)  # reported once
     result: T = outcome[0]
     return result
 

@@ -125,13 +125,13 @@ class Heartbeat:
             try:
                 self._store.set(f"sign/{self._ranks.rank}", str(beats))
                 if self._has("decided") or self._strayed():
-                    self._leave()  # another rank has told it
+                    self._leave()  # another rank has reported it
                 missing = self._missing(min(_QUICK, self._patience) if self._has("alarm") else self._patience)
                 self._received = time.monotonic()
             except dist.DistError:
                 missing = [0]
             if missing and not self._ended.is_set():
-                if self._failed_since == math.inf:  # else rank 0 failed, has told it, and took the list along
+                if self._failed_since == math.inf:  # else rank 0 failed, has reported it, and took the list along
                     self._report_missing(missing)
                 if self._ranks.first:
                     self._set("decided")

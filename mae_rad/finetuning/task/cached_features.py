@@ -19,7 +19,7 @@ from mae_rad.heads.interface import Head
 FeatureCache = dict[int, Features]
 """Row of a film → its tokens [n, D], pooled [D] and class token [D], on the CPU."""
 
-_MOST_PATCHES = 4
+_MAX_PATCHES_PER_TOKEN = 4
 """A film has about 4 T patches at most: see ``geometry.MIN_CONTENT_SHARE``."""
 
 
@@ -27,7 +27,7 @@ def cache_bytes(films: int, head: Head, *, dim: int, tokens: int) -> float:
     """Memory of the features of ``films``, at most; infinite where the head takes more than features."""
     if head.input_kind == "patches":
         return float("inf")
-    return 4.0 * films * dim * (2 + (_MOST_PATCHES * tokens if head.input_kind == "tokens" else 1))
+    return 4.0 * films * dim * (2 + (_MAX_PATCHES_PER_TOKEN * tokens if head.input_kind == "tokens" else 1))
 
 
 def encode(rows: Sequence[int], features: Features, *, summary: bool) -> FeatureCache:

@@ -53,7 +53,7 @@ class Task(ABC, Generic[T]):
         """[films of the index] of which films something is known, by what counts for ``split``."""
 
     def check(self, rows: Mapping[str, NDArray[np.int64]]) -> None:
-        """Refuse films of train, val and test from which nothing can be learned or told.
+        """Refuse films of train, val and test from which nothing can be learned or evaluated.
 
         Raises:
             EvaluationError: says what is missing.

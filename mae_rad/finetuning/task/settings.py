@@ -51,7 +51,7 @@ class AdaptationSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """How the model is judged."""
+    """How the model is evaluated."""
 
     every: int = Field(default=100, ge=1)
     """Steps between two looks at the val films; the best weights by these are those that are kept."""
