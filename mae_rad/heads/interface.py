@@ -51,7 +51,7 @@ class Head(nn.Module, ABC):
 
     Attributes:
         labels: L names of what it answers.
-        stands_on: what it takes of a film; where that is not its patches, features may be kept in their place. The
+        input_kind: what it takes of a film; where that is not its patches, features may be cached in their place. The
             summary is the class token and the mean of the others.
     """
 
