@@ -1,12 +1,12 @@
 """What the commands in ``launch`` share: a user's mistake becomes one clear line, never a traceback."""
 
-import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
 
 from data_prep.errors import DEBUG, UserError, unexpected
+from data_prep.runtime.logging_setup import set_up_logging
 
 
 def run(action: Callable[[], object]) -> int:
@@ -15,7 +15,7 @@ def run(action: Callable[[], object]) -> int:
 
     SIGTERM and SIGUSR1 end it with 143 and 138, where the action does not hear them itself.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    set_up_logging()
     for number in (signal.SIGTERM, signal.SIGUSR1):  # a queue may send either; so that what is open is closed
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:

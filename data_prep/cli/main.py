@@ -1,7 +1,6 @@
 """Entry point of ``python -m data_prep``: parse, run, and one line for an error."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from data_prep.cli.commands import is_override
 from data_prep.cli.exit_codes import BAD_INPUT, INTERRUPTED, UNFORESEEN
 from data_prep.cli.parser import build_parser
 from data_prep.errors import DEBUG, UserError, unexpected
+from data_prep.runtime.logging_setup import set_up_logging
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 ``verify`` or ``audit`` found problems or an error that nobody foresaw, 2 a mistake in the
         input (one line on stderr), 3 too many films were rejected, 130 interrupted.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    set_up_logging()
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     args.overrides = [word for word in rest if args.takes_overrides and is_override(word)]

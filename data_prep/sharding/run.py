@@ -61,7 +61,7 @@ class Run:
         self.cards = self.finished()
         if todo := self.todo(self.cards):
             if self.cards:
-                _log.info("%d of %d shards are there", len(self.cards), len(self._shards))
+                _log.info("%d of %d shards are finished", len(self.cards), len(self._shards))
             if self._inputs.settings.runtime.check_disk:
                 check_disk(self._inputs, todo, self._public)
             self._reopen()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 
 
 class Draw(NamedTuple):
@@ -16,6 +16,24 @@ class Draw(NamedTuple):
     epoch: int
     position: int
     row: int
+
+
+class StepRange(NamedTuple):
+    """The part of a run that one rank draws films for.
+
+    Attributes:
+        first_step: first optimiser step, counted from 0 over the whole run.
+        last_step: end of the run, exclusive; the stages of a schedule are fractions of it.
+        rank: of this process.
+        world: number of ranks.
+        micro: films per forward pass of a rank.
+    """
+
+    first_step: int
+    last_step: int
+    rank: int
+    world: int
+    micro: int
 
 
 class Order:
@@ -42,7 +60,7 @@ class Order:
     def rows(self, epoch: int) -> NDArray[np.int64]:
         """[films] rows in the order of ``epoch``; with weights some come several times and some not at all."""
         if self._cached is None or self._cached[0] != epoch:
-            generator = counted("order", self.seed, epoch)
+            generator = generator_for("order", self.seed, epoch)
             permuted = generator.permutation(self.films)
             if self._weights is not None:  # systematic resampling: counts are right to within one film
                 edges = np.cumsum(self._weights[permuted])
@@ -59,11 +77,9 @@ class Order:
         rows = self.rows(epoch)[start : start + self.global_batch]
         return [Draw(step, epoch, start + i, int(row)) for i, row in enumerate(rows)]
 
-    def micro_batches(
-        self, first_step: int, last_step: int, *, rank: int, world: int, micro: int
-    ) -> Iterator[list[Draw]]:
-        """What ``rank`` draws for the steps in [first_step, last_step), one list per forward pass."""
-        for step in range(first_step, last_step):
+    def micro_batches(self, steps: StepRange) -> Iterator[list[Draw]]:
+        """Draws of a rank for ``steps``, one list per forward pass."""
+        for step in range(steps.first_step, steps.last_step):
             draws = self.step(step)
-            for start in range(rank * micro, self.global_batch, world * micro):
-                yield draws[start : start + micro]
+            for start in range(steps.rank * steps.micro, self.global_batch, steps.world * steps.micro):
+                yield draws[start : start + steps.micro]

@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mae_rad.data.batch import Batch, View, ViewSpec
-from mae_rad.data.film_order import Draw, Order
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.film_order import Draw, Order, StepRange
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
 from mae_rad.data.views import DrawnView, T, T_co, draw_view, stack, stack_arrays
 from mae_rad.data.worker_start import begin_worker, processes
@@ -19,8 +19,8 @@ from mae_rad.errors import ShardFormatError
 
 B = TypeVar("B")
 
-SUBSTITUTES = 16
-"""Films tried in place of one that cannot be used, before the run stops."""
+MAX_CONSECUTIVE_SKIPS = 16
+"""Films in a row that may be unusable, before the run stops."""
 
 
 class Take(Protocol[T_co]):
@@ -39,7 +39,7 @@ class FilmUnusableError(Exception):
 
 
 class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | ShardFormatError]):
-    """Maps a :class:`Draw` to what ``take`` makes of its film, and why other films were passed over for it.
+    """Maps a :class:`Draw` to what ``take`` makes of its film, and why other films were skipped for it.
 
     A film that cannot be used is replaced by another of the same shards.
     """
@@ -48,20 +48,22 @@ class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | ShardFormatError]):
         self._index, self._take, self._seed = index, take, seed
 
     def __getitem__(self, draw: Draw) -> tuple[T, tuple[str, ...]] | ShardFormatError:
-        """Draw a film, or the error that SUBSTITUTES films in a row could not be used."""
+        """Draw a film, or the error that MAX_CONSECUTIVE_SKIPS films in a row could not be used."""
         skipped: list[str] = []
         row = draw.row
-        for attempt in range(SUBSTITUTES):
+        for attempt in range(MAX_CONSECUTIVE_SKIPS):
             try:
                 return self._take(row, draw), tuple(skipped)
             except (FilmUnreadableError, FilmUnusableError) as error:
                 skipped.append(str(error))
-            except Exception as error:  # a decoder may raise anything; the film is named, its content never told
+            except Exception as error:  # a decoder may raise anything; the film is named, its content never quoted
                 skipped.append(f"film {self._index.key(row)} cannot be drawn ({type(error).__name__})")
             # Counted, so that any rank and worker would choose the same substitute.
-            row = int(counted("substitute", self._seed, draw.epoch, draw.position, attempt).integers(len(self._index)))
+            row = int(
+                generator_for("substitute", self._seed, draw.epoch, draw.position, attempt).integers(len(self._index))
+            )
         return ShardFormatError(
-            f"{SUBSTITUTES} films in a row cannot be used, the last: {skipped[-1]};"
+            f"{MAX_CONSECUTIVE_SKIPS} films in a row cannot be used, the last: {skipped[-1]};"
             " check the shards with `python -m data_prep verify`, or lower the tokens or budgets of the views"
         )
 
@@ -91,7 +93,7 @@ class TakeViews:
         key, film = self.index.key(row), self.index.film(row)
         views: dict[str, DrawnView] = {}
         for name, spec in self.views.items():
-            generator = counted("view", self.seed, draw.epoch, key, name)
+            generator = generator_for("view", self.seed, draw.epoch, key, name)
             view = draw_view(film, spec.at(draw.step, self.steps), self.patch, generator)
             if view is None:
                 raise FilmUnusableError(f"film {key} has too few patches for view {name}")
@@ -113,21 +115,26 @@ def training_batches(
     index: ShardIndex,
     order: Order,
     views: Mapping[str, ViewSpec],
+    steps: StepRange,
     *,
     patch: int,
-    first_step: int,
-    last_step: int,
-    rank: int,
-    world: int,
-    micro: int,
     workers: int,
 ) -> Iterator[tuple[Batch, tuple[str, ...]]]:
-    """Micro batches of ``rank`` from the global steps [first_step, last_step), read ahead by ``workers`` processes.
+    """Micro batches of views for pretraining.
 
-    The run ends at ``last_step``: the stages of a schedule are fractions of it.
+    Args:
+        index: the films.
+        order: of the films.
+        views: name → what is drawn of each film.
+        steps: and the rank that they are drawn for.
+        patch: side of a patch in pixels.
+        workers: processes that read ahead; 0 reads in this one.
+
+    Returns:
+        Each batch, and why other films were skipped for it.
     """
-    take = TakeViews(index, dict(views), patch, order.seed, last_step)
-    draws = partial(order.micro_batches, first_step, last_step, rank=rank, world=world, micro=micro)
+    take = TakeViews(index, dict(views), patch, order.seed, steps.last_step)
+    draws = partial(order.micro_batches, steps)
     return drawn_batches(index, take, stack_views, draws, seed=order.seed, workers=workers)
 
 
@@ -140,7 +147,7 @@ def drawn_batches(
     seed: int,
     workers: int,
 ) -> Iterator[tuple[B, tuple[str, ...]]]:
-    """A batch for every list of ``draws``, and why films were passed over for it.
+    """A batch for every list of ``draws``, and why films were skipped for it.
 
     Args:
         index: the films.

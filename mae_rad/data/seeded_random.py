@@ -1,11 +1,11 @@
-"""Randomness is counted, not stateful: a generator is a function of what it is for."""
+"""Random generators without state: each is a function of the names and numbers that it is for."""
 
 import hashlib
 
 import numpy as np
 
 
-def counted(*parts: int | str) -> np.random.Generator:
+def generator_for(*parts: int | str) -> np.random.Generator:
     """The generator that belongs to ``parts``, for example (run seed, epoch, film key, view name).
 
     Equal parts give equal draws in every process, at any time; Philox because its state is its key.

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from mae_rad.data.batch import Patches, ViewSpec
 from mae_rad.data.display_augmentation import add_noise, varied_table
 from mae_rad.data.film import Film
 from mae_rad.data.patch_layout import Layout, crop_layout, film_layout, square_layout
+from mae_rad.data.patch_masking import draw_budget, masked_share
 
 UNVARIED = Variation()
 """The film as it is."""
@@ -90,33 +90,11 @@ def pad_to_square(
     return dark, np.pad(content, missing), layout._replace(grid=(across, across))
 
 
-def draw_budget(content: NDArray[np.bool_], count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """``count`` patch indices in random order: content first, then the background patches nearest to content.
-
-    Where all or nothing is content these are the published masking: the patches of smallest noise, in its order.
-    """
-    flat = content.reshape(-1)
-    noise = generator.random(flat.size)
-    if flat.all() or not flat.any():
-        return np.asarray(np.argsort(noise)[:count], dtype=np.int64)
-    distance = cv2.distanceTransform((~content).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE).reshape(-1)
-    chosen = np.lexsort((noise, np.rint(distance)))[:count]
-    return np.asarray(generator.permutation(chosen), dtype=np.int64)
-
-
 def as_patches(image: NDArray[np.uint16], layout: Layout, patch: int) -> FilmPatches:
     """Cut an image [rows * patch, columns * patch] into its patches, row by row."""
     down, across = layout.grid
     values = image.reshape(down, patch, across, patch).transpose(0, 2, 1, 3).reshape(down * across, patch * patch)
     return FilmPatches(np.ascontiguousarray(values), layout.coordinates(), layout.size())
-
-
-def masked_share(content: NDArray[np.bool_], visible: NDArray[np.int64]) -> float:
-    """Share of the content patches that is not among ``visible``; of all patches where none is content."""
-    flat = content.reshape(-1)
-    if not flat.any():
-        flat = np.ones_like(flat)
-    return float(1 - flat[visible].sum() / flat.sum())
 
 
 def view_layout(film: Film, spec: ViewSpec, patch: int, variation: Variation) -> Layout:

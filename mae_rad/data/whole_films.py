@@ -11,7 +11,7 @@ from mae_rad.data.loader import as_it_is
 from mae_rad.data.patch_layout import grid_of
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import FilmPatches, stack, whole_film
-from mae_rad.data.worker_start import WAITING, begin_worker, processes
+from mae_rad.data.worker_start import MAX_WAITING_BATCHES, begin_worker, processes
 from mae_rad.errors import ShardFormatError
 
 
@@ -60,7 +60,7 @@ def whole_film_batches(
         group.append((row, patches))
         if len(group) == batch:
             yield _rows_and_patches(waiting.pop(grid))
-        elif sum(map(len, waiting.values())) >= WAITING * batch:
+        elif sum(map(len, waiting.values())) >= MAX_WAITING_BATCHES * batch:
             yield _rows_and_patches(waiting.pop(max(waiting, key=lambda one: len(waiting[one]))))
     for group in waiting.values():
         yield _rows_and_patches(group)

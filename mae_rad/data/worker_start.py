@@ -9,7 +9,7 @@ import torch
 PRELOADED = ("mae_rad.data.worker_signals", "mae_rad.data.loader", "mae_rad.data.whole_films")
 """What the process that starts workers imports, in this order: a worker is a copy of it, and waits for no import. An
 import that fails there is not reported, so a test finds each of these names."""
-WAITING = 16
+MAX_WAITING_BATCHES = 16
 """Batches of films of different shapes that are held in memory at once."""
 
 
@@ -25,7 +25,7 @@ def processes(workers: int) -> BaseContext | None:
 
 def begin_worker(_: int) -> None:
     """What a worker process does first: it leaves signals to the main process, and takes one thread."""
-    from mae_rad.data.worker_signals import end_with_training, ignore_signals  # noqa: PLC0415 - makes its importer deaf
+    from mae_rad.data.worker_signals import end_with_training, ignore_signals  # noqa: PLC0415 - its importer then ignores signals
 
     ignore_signals()  # torch has set its own handlers
     end_with_training()

@@ -33,7 +33,7 @@ class Predictor(nn.Module):
 
     def forward(self, patches: Patches) -> object:
         """Raw outputs of the head for films of one grid."""
-        return self.head(self.head.look(self.encoder, patches), patches)
+        return self.head(self.head.encode(self.encoder, patches), patches)
 
     @torch.no_grad()
     def predict(self, patches: Patches) -> Prediction:

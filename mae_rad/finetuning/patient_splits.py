@@ -33,14 +33,14 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, R
     split = np.array(table.column("split").to_pylist(), dtype=object)
     named = np.asarray(pc.fill_null(table.column("patient_known"), False).to_numpy(zero_copy_only=False))
     seen = _pixels_of(table, split, "train")
-    apart = {
+    usable = {
         "train": np.ones(len(split), dtype=np.bool_),
         "val": named & ~seen & ~_pixels_of(table, split, "test"),
         "test": named & ~seen,
     }
-    rows = {name: np.flatnonzero((split == name) & task.known(name) & here) for name, here in apart.items()}
+    rows = {name: np.flatnonzero((split == name) & task.known(name) & here) for name, here in usable.items()}
     for name in ("val", "test"):
-        lost = int(((split == name) & task.known(name) & ~apart[name]).sum())
+        lost = int(((split == name) & task.known(name) & ~usable[name]).sum())
         if lost:
             _log.warning(
                 "%d %s films are left out: their patient is unknown, or they train or test under another name",

@@ -1,4 +1,4 @@
-"""Finetuning as the loop sees it: labelled films in, a predictor and its judgement out."""
+"""Finetuning as a training task: labelled films in, a predictor and its evaluation out."""
 
 import math
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding.single_film import Preparation
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
-from mae_rad.data.film_order import Order
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.encoders.resnet import ResNet, ResNetSettings
@@ -30,15 +30,15 @@ from mae_rad.export.predictor_card import Scope
 from mae_rad.export.predictor_folder import build_model, save_predictor
 from mae_rad.finetuning.patient_splits import rows_by_split
 from mae_rad.finetuning.registry import build_task
-from mae_rad.finetuning.task.cached_features import Kept, bytes_to_keep, encode, grouped, kept_batches
-from mae_rad.finetuning.task.interface import Answered
+from mae_rad.finetuning.task.cached_features import FeatureCache, cache_bytes, cached_batches, encode, grouped
+from mae_rad.finetuning.task.interface import FilmOutputs
 from mae_rad.finetuning.task.labelled_films import Group, TakeLabelled, labelled_batches, on_device
 from mae_rad.finetuning.task.settings import FinetuneSettings, with_encoder
 from mae_rad.finetuning.task.supervised_model import Supervised
 from mae_rad.training.deepspeed_engine import Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.loop import train
 from mae_rad.training.run_folder import RunFolder
-from mae_rad.training.task import Drawn, TrainingTask
+from mae_rad.training.task import DrawnBatch, TrainingTask
 
 
 def finetune(settings: FinetuneSettings) -> None:
@@ -77,27 +77,25 @@ class Finetuning(TrainingTask):
         self._order = Order(len(self._train), settings.seed, settings.optimizer.batch, weights)
         self._target = self._task.target(self._rows["train"])
         self._model: Supervised
-        self._kept: Kept = {}
+        self._cached: FeatureCache = {}
         self._start_card: EncoderCard | None = None
         self._micro = 1
 
-    def model(self, who: Ranks) -> Supervised:
+    def model(self, ranks: Ranks) -> Supervised:
         """Encoder and head."""
         encoder, head = build_model(self.encoder, self.settings.task)
         if self._start and not isinstance(encoder, ResNet):
             self._start_card = start_encoder(self._start, encoder)
-        self._model = Supervised(encoder, head, self.settings.adaptation).to(who.device)
+        self._model = Supervised(encoder, head, self.settings.adaptation).to(ranks.device)
         return self._model
 
-    def batches(self, first_step: int, who: Ranks, micro: int) -> Iterator[Drawn]:
-        """Whole films with their targets, or what a frozen encoder makes of them."""
-        settings, self._micro = self.settings, micro
-        steps: dict[str, int] = {"first_step": first_step, "last_step": settings.optimizer.steps}
-        place: dict[str, int] = {"rank": who.rank, "world": who.world, "micro": micro}
-        if self._may_keep():
-            self._kept = self._encoded(who)
+    def batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
+        """Whole films with their targets, or the features that a frozen encoder gives of them."""
+        settings, self._micro = self.settings, steps.micro
+        if self._may_cache():
+            self._cached = self._encoded(steps, device)
             rows, task = self._rows["train"], self._task
-            return kept_batches(self._kept, self._train, rows, self._target, task.stack, self._order, **steps, **place)
+            return cached_batches(self._cached, self._train, rows, self._target, task.stack, self._order, steps)
         take = TakeLabelled(
             self._train,
             self._target,
@@ -108,48 +106,41 @@ class Finetuning(TrainingTask):
             settings.seed,
             settings.film.scale,
         )
-        return labelled_batches(
-            take,
-            self._task.stack,
-            self._order,
-            workers=settings.runtime.workers,
-            **steps,
-            **place,
-        )
+        return labelled_batches(take, self._task.stack, self._order, steps, workers=settings.runtime.workers)
 
     def training_flops(self, step: int) -> float:
         """Films have any number of patches."""
         del step
         return float("nan")
 
-    def look(self, done: int, folder: RunFolder, who: Ranks) -> None:
-        """Judge the val films; the best weights so far are kept."""
+    def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
+        """Validate on the val films; the best weights so far are kept."""
         if done % self.settings.evaluation.every and done != self.settings.optimizer.steps:
             return
-        val = self._answered("val", who)
-        if who.first:
-            values = self._task.judge(val)
+        val = self._outputs("val", ranks)
+        if ranks.first:
+            values = self._task.validate(val)
             folder.log(done, {f"val/{name}": value for name, value in values.items()})
-            self._keep_if_best(folder, done, self._task.goodness(values))
+            self._keep_if_best(folder, done, self._task.selection_score(values))
 
-    def finish(self, folder: RunFolder, who: Ranks) -> None:
-        """Judge the best weights for good, and write the predictor."""
-        step = on_first_rank(who, lambda: _best(folder)[0])
+    def finish(self, folder: RunFolder, ranks: Ranks) -> None:
+        """Evaluate the best weights for the last time, and write the predictor."""
+        step = on_first_rank(ranks, lambda: _best(folder)[0])
         self._model.load_state_dict(load_file(folder.best), strict=False)
-        val = self._answered("val", who, precise=True)
-        test = self._answered("test", who, precise=True) if len(self._rows["test"]) else None
-        if not who.first:
+        val = self._outputs("val", ranks, precise=True)
+        test = self._outputs("test", ranks, precise=True) if len(self._rows["test"]) else None
+        if not ranks.first:
             return
         folder.evaluation.mkdir(exist_ok=True)
-        verdict = self._task.conclude(val, test, folder.evaluation)
-        folder.log(self.settings.optimizer.steps, {f"test/{name}": value for name, value in verdict.values.items()})
+        final = self._task.evaluate_final(val, test, folder.evaluation)
+        folder.log(self.settings.optimizer.steps, {f"test/{name}": value for name, value in final.values.items()})
         card = {
             "encoder": self.encoder,
             "tokens": self.settings.tokens,
             "task": self.settings.task,
-            "calibration": verdict.calibration,
-            "operating_points": verdict.operating_points,
-            "measured": verdict.measured,
+            "calibration": final.calibration,
+            "operating_points": final.operating_points,
+            "measured": final.measured,
             "scope": Scope(body_parts=self._counts("body_part"), views=self._counts("view")),
             "film": self._preparation(),
             "provenance": self.provenance() | self._films_used() | {"best_step": step},
@@ -188,25 +179,25 @@ class Finetuning(TrainingTask):
             )
 
     @torch.no_grad()
-    def _answered(self, split: str, who: Ranks, *, precise: bool = False) -> Answered:
-        """What the head makes of the films of a split; the ranks share the work, and all get all of it."""
+    def _outputs(self, split: str, ranks: Ranks, *, precise: bool = False) -> FilmOutputs:
+        """Outputs of the head for the films of a split; the ranks share the work, and all get all of it."""
         rows, outputs = self._rows[split], dict[int, Any]()
-        own = rows[who.rank :: who.world]
-        with _evaluating(self._model, who.device, autocast=self.settings.precision == "bf16" and not precise):
+        own = rows[ranks.rank :: ranks.world]
+        with _evaluating(self._model, ranks.device, autocast=self.settings.precision == "bf16" and not precise):
             for films, group in self._groups(own, kept=not precise):
-                (made,) = self._model.outputs([on_device(group, who.device)])
-                outputs |= dict(zip(films, self._task.apart(made), strict=True))
+                (made,) = self._model.outputs([on_device(group, ranks.device)])
+                outputs |= dict(zip(films, self._task.split_by_film(made), strict=True))
         everyone = {row: output for part in gather_over_ranks(outputs) for row, output in part.items()}
-        return Answered(rows, [everyone[row] for row in rows.tolist()])
+        return FilmOutputs(rows, [everyone[row] for row in rows.tolist()])
 
     def _groups(self, rows: NDArray[np.int64], *, kept: bool) -> Iterator[tuple[list[int], Group]]:
         """Films ``rows`` grid by grid: their rows, and what is shown of them, or kept where it is and may be taken."""
-        if not (kept and self._kept):
+        if not (kept and self._cached):
             yield from self._shown(rows)
             return
         for start in range(0, len(rows), self._micro):
             part = rows[start : start + self._micro].tolist()
-            for places, features in grouped(self._kept, part):
+            for places, features in grouped(self._cached, part):
                 yield [part[place] for place in places], features
 
     def _shown(self, rows: NDArray[np.int64]) -> Iterator[tuple[list[int], Patches]]:
@@ -222,26 +213,26 @@ class Finetuning(TrainingTask):
         for places, patches in batches:
             yield rows[places].tolist(), patches
 
-    def _may_keep(self) -> bool:
+    def _may_cache(self) -> bool:
         settings, films = self.settings, len(self._rows["train"]) + len(self._rows["val"])
         unvaried = settings.film.augmentation == Augmentation() and settings.film.scale == 0
-        needed = bytes_to_keep(films, self._model.head, dim=self._model.encoder.dim, tokens=settings.tokens)
+        needed = cache_bytes(films, self._model.head, dim=self._model.encoder.dim, tokens=settings.tokens)
         return self._model.frozen and unvaried and needed <= settings.runtime.cache_gib * 2**30
 
     @torch.no_grad()
-    def _encoded(self, who: Ranks) -> Kept:
+    def _encoded(self, steps: StepRange, device: torch.device) -> FeatureCache:
         """Features of the films of train and val; the ranks share the work."""
-        model, kept = self._model, Kept()
+        model, kept = self._model, FeatureCache()
         films = sum(len(self._rows[split]) for split in ("train", "val"))
-        progress = Progress("encode", "films", films) if who.first else None
-        with _evaluating(model, who.device, autocast=self.settings.precision == "bf16"):
+        progress = Progress("encode", "films", films) if steps.rank == 0 else None
+        with _evaluating(model, device, autocast=self.settings.precision == "bf16"):
             for split in ("train", "val"):
-                shown = self._shown(self._rows[split][who.rank :: who.world])
+                shown = self._shown(self._rows[split][steps.rank :: steps.world])
                 for rows, patches in shown:
-                    features = model.head.look(model.encoder, patches.to(who.device))
-                    kept |= encode(rows, features, summary=model.head.stands_on == "summary")
+                    features = model.head.encode(model.encoder, patches.to(device))
+                    kept |= encode(rows, features, summary=model.head.input_kind == "summary")
                     if progress:
-                        progress.add(len(rows) * who.world)
+                        progress.add(len(rows) * steps.world)
         if progress:
             progress.close()
         return {row: film for part in gather_over_ranks(kept) for row, film in part.items()}
@@ -283,11 +274,11 @@ def _best(folder: RunFolder) -> tuple[int, float]:
     """Step and value of the best weights so far."""
     if not folder.best.exists():
         raise RunError(
-            "no look at val gave a value to choose weights by; both classes of a label must be among its films"
+            "no validation gave a value to choose weights by; both classes of a label must be among its films"
         )
     with safe_open(folder.best, "pt") as file:
-        told = file.metadata()
-    return int(told["step"]), float(told["value"])
+        metadata = file.metadata()
+    return int(metadata["step"]), float(metadata["value"])
 
 
 @contextmanager

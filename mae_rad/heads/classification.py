@@ -127,7 +127,7 @@ class ClassificationHead(Head):
         self.pooling = None
         if settings.pool != "max_score":
             self.pooling = Pooling(settings.pool, encoder.dim, settings.pool_heads or encoder.heads)
-        self.stands_on = "tokens" if settings.pool in ("attentive", "max_score") else "summary"
+        self.input_kind = "tokens" if settings.pool in ("attentive", "max_score") else "summary"
         width = self.pooling.width if self.pooling else encoder.dim
         layers: list[nn.Module] = [nn.LayerNorm(width)]
         if settings.hidden:
@@ -142,11 +142,11 @@ class ClassificationHead(Head):
             values = torch.tensor([getattr(line, name) for line in lines], dtype=torch.float32)
             self.register_buffer(name, values, persistent=False)
 
-    def look(self, encoder: nn.Module, patches: Patches) -> Features:
+    def encode(self, encoder: nn.Module, patches: Patches) -> Features:
         """The features of films of one grid."""
-        return self.look_all(encoder, [patches])[0]
+        return self.encode_groups(encoder, [patches])[0]
 
-    def look_all(self, encoder: nn.Module, groups: Sequence[Patches]) -> list[Features]:
+    def encode_groups(self, encoder: nn.Module, groups: Sequence[Patches]) -> list[Features]:
         """The features of every group; a ViT makes them together."""
         if isinstance(encoder, ViT):
             return window_features(encoder, groups, self.window)

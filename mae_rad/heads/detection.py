@@ -94,7 +94,7 @@ class FilmTargets:
 class DetectionHead(Head):
     """Feature pyramid and box head."""
 
-    stands_on: Literal["patches"] = "patches"
+    input_kind: Literal["patches"] = "patches"
 
     def __init__(self, settings: DetectionSettings, encoder: ViT | ResNet) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class DetectionHead(Head):
             self.pyramid, self.strides = simple, simple.strides
         self.boxes = BoxHead(settings.channels, len(self.labels), settings.convolutions)
 
-    def look(self, encoder: nn.Module, patches: Patches) -> Tensor | list[Tensor]:
+    def encode(self, encoder: nn.Module, patches: Patches) -> Tensor | list[Tensor]:
         """The map of a ViT [B, D, rows, columns], or the maps of a ResNet."""
         if isinstance(encoder, ResNet):
             return encoder.maps(patches)

@@ -51,28 +51,28 @@ class Head(nn.Module, ABC):
 
     Attributes:
         labels: L names of what it answers.
-        stands_on: what it takes of a film; where that is not its patches, features may be kept in their place. The
+        input_kind: what it takes of a film; where that is not its patches, features may be cached in their place. The
             summary is the class token and the mean of the others.
     """
 
     labels: tuple[str, ...]
-    stands_on: Literal["summary", "tokens", "patches"]
+    input_kind: Literal["summary", "tokens", "patches"]
 
-    def look(self, encoder: nn.Module, patches: Patches) -> Any:
+    def encode(self, encoder: nn.Module, patches: Patches) -> Any:
         """What it takes of an encoder for films of one grid."""
         return encoder(patches)
 
-    def look_all(self, encoder: nn.Module, groups: Sequence[Patches]) -> list[Any]:
-        """What :meth:`look` takes for every group of films of one grid."""
-        return [self.look(encoder, group) for group in groups]
+    def encode_groups(self, encoder: nn.Module, groups: Sequence[Patches]) -> list[Any]:
+        """What :meth:`encode` takes for every group of films of one grid."""
+        return [self.encode(encoder, group) for group in groups]
 
     @abstractmethod
     def forward(self, features: Any, patches: Patches | None) -> Any:
         """Raw outputs for films of one grid.
 
         Args:
-            features: of the films, as :meth:`look` gives them.
-            patches: that they were made from; None where features were kept and no picture is at hand.
+            features: of the films, as :meth:`encode` gives them.
+            patches: that they were made from; None where features were cached and no picture is at hand.
         """
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from mae_rad.encoders.positions import sincos_positions
 from mae_rad.losses.all_ranks import gather_columns
 from mae_rad.losses.contrastive import clip, nt_xent, supcon
-from mae_rad.losses.masked_reconstruction import masked_mse, patchify, random_masking, unpatchify
+from mae_rad.losses.masked_reconstruction import masked_mse, patchify
 from mae_rad.losses.pair_nce import pair_nce
 
 __all__ = [
@@ -13,8 +13,6 @@ __all__ = [
     "nt_xent",
     "pair_nce",
     "patchify",
-    "random_masking",
     "sincos_positions",
     "supcon",
-    "unpatchify",
 ]

@@ -7,7 +7,7 @@ by up to 0.02.
 Legend: n local films, W ranks, N rows, M columns, D features.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -15,20 +15,7 @@ from torch.nn.functional import normalize
 
 from mae_rad.losses.all_ranks import gather_columns, rank_and_world
 from mae_rad.losses.pair_nce import pair_nce
-
-
-class Members(NamedTuple):
-    """What a relation knows about rows or columns.
-
-    Attributes:
-        place: [N] int64, unique to each vector over all ranks.
-        film: [N] int64 identity of the film.
-        study: [N] int64 identity of the study that the film belongs to.
-    """
-
-    place: Tensor
-    film: Tensor
-    study: Tensor
+from mae_rad.losses.relations import Members, film_relation
 
 
 class Pairs(NamedTuple):
@@ -39,25 +26,42 @@ class Pairs(NamedTuple):
     mask: Tensor
 
 
-def film_relation(rows: Members, columns: Members) -> tuple[Tensor, Tensor]:
-    """Views of one film pull, other films of its study are ignored, films of other studies push.
-
-    Two films of a study show one patient at one time, often one body part: pushing them apart teaches noise. A film
-    that is in the batch more than once, on any rank, pulls all its views.
-
-    Returns:
-        weights [N, M] in {0, 1} and mask [N, M] bool.
-    """
-    other = rows.place[:, None] != columns.place[None]
-    pull = other & (rows.film[:, None] == columns.film[None])
-    push = rows.study[:, None] != columns.study[None]
-    return pull.float(), pull | (push & other)
+@overload
+def nt_xent(
+    z0: Tensor,
+    z1: Tensor,
+    temperature: float = 0.1,
+    *,
+    film: Tensor | None = None,
+    study: Tensor | None = None,
+    return_pairs: Literal[False] = False,
+) -> Tensor: ...
 
 
-def two_views(
-    z0: Tensor, z1: Tensor, temperature: float, *, film: Tensor | None = None, study: Tensor | None = None
-) -> Pairs:
-    """Similarities and relation between the two views of this rank's films and those of all ranks.
+@overload
+def nt_xent(
+    z0: Tensor,
+    z1: Tensor,
+    temperature: float = 0.1,
+    *,
+    film: Tensor | None = None,
+    study: Tensor | None = None,
+    return_pairs: Literal[True],
+) -> tuple[Tensor, Pairs]: ...
+
+
+def nt_xent(
+    z0: Tensor,
+    z1: Tensor,
+    temperature: float = 0.1,
+    *,
+    film: Tensor | None = None,
+    study: Tensor | None = None,
+    return_pairs: bool = False,
+) -> Tensor | tuple[Tensor, Pairs]:
+    """Normalised temperature-scaled cross-entropy of SimCLR (Chen et al. 2020, eq. 1) over all ranks.
+
+    With ``film`` and ``study`` the films of one study are never each other's negatives. A collective call.
 
     Args:
         z0: [n, D] first views.
@@ -65,9 +69,10 @@ def two_views(
         temperature: similarities are cosines over this.
         film: [n] int64 identities; None: every film is another one.
         study: [n] int64 identities; None: every film is a study.
+        return_pairs: also return what the loss was computed from, with N = 2n and M = 2nW.
 
     Returns:
-        Pairs with N = 2n and M = 2nW.
+        [] loss in float32 or float64; with ``return_pairs`` the loss and its Pairs.
     """
     rank, world = rank_and_world()
     count, device = len(z0), z0.device
@@ -82,26 +87,23 @@ def two_views(
         Members(own, identity[:, 0], identity[:, 1]), Members(places, columns[:, 0], columns[:, 1])
     )
     z = _normalise(z)
-    return Pairs(_similarity(z, gather_columns(z), temperature), weights, mask)
-
-
-def nt_xent(
-    z0: Tensor, z1: Tensor, temperature: float = 0.1, *, film: Tensor | None = None, study: Tensor | None = None
-) -> Tensor:
-    """Normalised temperature-scaled cross-entropy of SimCLR (Chen et al. 2020, eq. 1) over all ranks.
-
-    With ``film`` and ``study`` the films of one study are never each other's negatives; arguments as in ``two_views``.
-    """
-    return pair_nce(*two_views(z0, z1, temperature, film=film, study=study))
+    pairs = Pairs(_similarity(z, gather_columns(z), temperature), weights, mask)
+    loss = pair_nce(*pairs)
+    return (loss, pairs) if return_pairs else loss
 
 
 def supcon(z: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
     """Supervised contrastive loss, L_out (Khosla et al. 2020, eq. 2); a row without another of its class is dropped.
 
+    Called by no objective yet: one of the next two members of the family.
+
     Args:
         z: [N, D] vectors; all views stacked.
         labels: [N] int64 classes.
         temperature: similarities are cosines over this.
+
+    Returns:
+        [] loss in float32 or float64.
     """
     rank, world = rank_and_world()
     places = torch.arange(len(z) * world, device=z.device)
@@ -115,20 +117,25 @@ def supcon(z: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
 def clip(z0: Tensor, z1: Tensor, temperature: float = 0.1, balance: float = 0.5) -> Tensor:
     """Contrast between two modalities (Radford et al. 2021; weighted as in Hager et al. 2023, eq. 3).
 
+    Called by no objective yet: one of the next two members of the family.
+
     Args:
         z0: [n, D] vectors of the first modality.
         z1: [n, D] vectors of the second, same order.
         temperature: similarities are cosines over this.
         balance: weight of the direction z0 to z1; the other direction has 1 - balance.
+
+    Returns:
+        [] loss in float32 or float64.
     """
     rank, world = rank_and_world()
     z0, z1 = _normalise(z0), _normalise(z1)
     places = torch.arange(len(z0) * world, device=z0.device)
     weights = (places[len(z0) * rank : len(z0) * (rank + 1), None] == places[None]).to(z0.dtype)
     mask = torch.ones_like(weights, dtype=torch.bool)
-    there = pair_nce(_similarity(z0, gather_columns(z1), temperature), weights, mask)
-    back = pair_nce(_similarity(z1, gather_columns(z0), temperature), weights, mask)
-    return balance * there + (1 - balance) * back
+    forward = pair_nce(_similarity(z0, gather_columns(z1), temperature), weights, mask)
+    backward = pair_nce(_similarity(z1, gather_columns(z0), temperature), weights, mask)
+    return balance * forward + (1 - balance) * backward
 
 
 def _normalise(z: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from mae_rad.data.resolution_schedule import Schedule, SquareTokens
 from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.transformer_cost import Flops, block, cross_block, encoder_flops, last_layer
 from mae_rad.encoders.vit import DISPLAY_RANGE, EncoderSettings, Features, ViT
-from mae_rad.losses.masked_reconstruction import patch_errors, patch_statistics
+from mae_rad.losses.masked_reconstruction import masked_mse, patch_statistics
 from mae_rad.objectives.interface import Objective, ObjectiveOutput, feature_std
 from mae_rad.objectives.mae_decoder import Decoder
 
@@ -106,7 +106,9 @@ class MAE(Objective):
         view = batch.views[FILM]
         features = self.encoder(view.visible)
         prediction, target = self._predict(view, features)
-        errors = patch_errors(prediction, target, normalise=self.normalise, variance_floor=self.variance_floor)
+        errors = masked_mse(
+            prediction, target, normalise=self.normalise, variance_floor=self.variance_floor, reduction="none"
+        )
         metrics = {"feature_std": feature_std(features.pooled)}
         if view.predicted_content is not None:
             metrics["loss_content"] = _mean_where(errors.detach(), view.predicted_content)

@@ -21,8 +21,7 @@ from mae_rad.data.resolution_schedule import Schedule, SquareTokens
 from mae_rad.encoders.blocks import initialise
 from mae_rad.encoders.transformer_cost import Flops, encoder_flops
 from mae_rad.encoders.vit import EncoderSettings, ViT
-from mae_rad.losses.contrastive import Pairs, two_views
-from mae_rad.losses.pair_nce import pair_nce
+from mae_rad.losses.contrastive import Pairs, nt_xent
 from mae_rad.objectives.interface import Objective, ObjectiveOutput, feature_std
 
 VIEWS = ("a", "b")
@@ -85,8 +84,8 @@ class SimCLR(Objective):
                 for part in zip(*(torch.split(values, at_once) for values in films), strict=True)
             ]
             z, pooled = (torch.cat(values) for values in zip(*parts, strict=True))
-        pairs = two_views(z[:, 0], z[:, 1], self.temperature, film=batch.film, study=batch.study)
-        return ObjectiveOutput(pair_nce(*pairs), self._metrics(pooled.flatten(0, 1), pairs))
+        loss, pairs = nt_xent(z[:, 0], z[:, 1], self.temperature, film=batch.film, study=batch.study, return_pairs=True)
+        return ObjectiveOutput(loss, self._metrics(pooled.flatten(0, 1), pairs))
 
     def _encode(self, films: Patches) -> tuple[Tensor, Tensor]:
         """Projections and pooled features [n, 2, ...] of the two views of n films."""

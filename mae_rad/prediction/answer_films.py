@@ -179,7 +179,7 @@ class Answering:
 @torch.no_grad()
 def _patch_scores(encoder: ViT, head: ClassificationHead, patches: Patches) -> Tensor:
     """[B, L, N] ahead of calibration, whose slope may be negative: the highest patch is the one that spoke."""
-    return torch.sigmoid(head.patch_logits(head.look(encoder, patches)).float()).transpose(1, 2)
+    return torch.sigmoid(head.patch_logits(head.encode(encoder, patches)).float()).transpose(1, 2)
 
 
 def _maps_wanted(settings: PredictSettings) -> str:

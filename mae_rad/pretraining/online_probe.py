@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mae_rad.data.batch import Patches
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.embedding.film_vector import film_vectors
@@ -90,7 +90,7 @@ def online_probe(settings: PretrainSettings) -> OnlineProbe | None:
         return None
     names = [index.table.column(name).to_pylist() for name in ("body_part", "view")]
     known = [row for row in range(len(index)) if names[0][row] and names[1][row]]
-    rows = np.sort(counted("online probe").permutation(np.array(known, dtype=np.int64))[: runtime.probe_films])
+    rows = np.sort(generator_for("online probe").permutation(np.array(known, dtype=np.int64))[: runtime.probe_films])
     kinds = np.unique([f"{names[0][row]} {names[1][row]}" for row in rows], return_inverse=True)[1]
     if len(rows) <= NEIGHBOURS or kinds.max() == 0:
         return None

@@ -13,9 +13,10 @@ from mae_rad.data.augmentation import Variation
 from mae_rad.data.batch import Patches, View, ViewSpec
 from mae_rad.data.display_augmentation import varied_table
 from mae_rad.data.film import Film
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.patch_masking import draw_budget
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
-from mae_rad.data.views import FilmPatches, as_patches, draw_budget, pad_to_square, stack, view_layout
+from mae_rad.data.views import FilmPatches, as_patches, pad_to_square, stack, view_layout
 from mae_rad.errors import SettingsError
 from mae_rad.objectives.interface import Objective
 from mae_rad.pretraining.reconstruction_sheet import Reconstruction, sheet
@@ -108,7 +109,7 @@ def draw_pictures(
 
 
 def _mixed_rows(index: ShardIndex) -> list[int]:
-    order = counted("pictures").permutation(len(index)).tolist()
+    order = generator_for("pictures").permutation(len(index)).tolist()
     parts = index.table.column("body_part").to_pylist()
     seen: dict[str | None, int] = {}
     turn = {}
@@ -128,7 +129,7 @@ def _hold_out(film: Film, spec: ViewSpec, patch: int, *, alone: bool) -> HeldOut
     if visible is None or content.size < visible + wanted:
         return None
     drawable = np.ones_like(content) if spec.padded else content
-    chosen = draw_budget(drawable, visible + wanted, counted("pictures", sidecar.key))
+    chosen = draw_budget(drawable, visible + wanted, generator_for("pictures", sidecar.key))
     seen, predicted = chosen[:visible], chosen[visible:]
     if alone:  # all anatomy that is hidden, so that no patch of it is missing
         predicted = np.union1d(predicted, np.setdiff1d(np.flatnonzero(drawable), seen))

@@ -1,8 +1,10 @@
-"""Pretraining as the loop sees it: an objective on views of all films; an encoder comes out."""
+"""Pretraining as a training task: an objective on views of all films; an encoder comes out."""
 
 from collections.abc import Iterator
 
-from mae_rad.data.film_order import Order
+import torch
+
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import build_encoder
@@ -17,7 +19,7 @@ from mae_rad.pretraining.run_flops import flops_per_film, training_flops
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.deepspeed_engine import Ranks
 from mae_rad.training.run_folder import RunFolder
-from mae_rad.training.task import Drawn, TrainingTask
+from mae_rad.training.task import DrawnBatch, TrainingTask
 
 
 class Pretraining(TrainingTask):
@@ -43,7 +45,7 @@ class Pretraining(TrainingTask):
         self._probe: OnlineProbe | None
         self._start: EncoderCard | None = None
 
-    def model(self, who: Ranks) -> Objective:
+    def model(self, ranks: Ranks) -> Objective:
         """The objective around its encoder."""
         settings = self.settings
         self._objective = build_objective(settings.objective, build_encoder(settings.encoder))
@@ -51,42 +53,40 @@ class Pretraining(TrainingTask):
             self._start = start_from(settings.start_from, self._objective)
         self._pictures = held_out_films(self._index, settings, self._objective)
         self._probe = online_probe(settings)
-        return self._objective.to(who.device)
+        return self._objective.to(ranks.device)
 
-    def batches(self, first_step: int, who: Ranks, micro: int) -> Iterator[Drawn]:
+    def batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
         """Views of films, as the objective asks for them."""
+        del device
+        settings = self.settings
         return training_batches(
             self._index,
             self._order,
             self._objective.views,
-            patch=self.settings.encoder.patch,
-            first_step=first_step,
-            last_step=self.settings.optimizer.steps,
-            rank=who.rank,
-            world=who.world,
-            micro=micro,
-            workers=self.settings.runtime.workers,
+            steps,
+            patch=settings.encoder.patch,
+            workers=settings.runtime.workers,
         )
 
     def training_flops(self, step: int) -> float:
         """At the T of the step."""
         return flops_per_film(self.settings.at(step)).training
 
-    def look(self, done: int, folder: RunFolder, who: Ranks) -> None:
-        """Draw held-out films, and ask what their embedding is worth."""
+    def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
+        """Draw held-out films, and read the online probe."""
         last = done == self.settings.optimizer.steps
         if self._probe and (done % self.settings.runtime.probe_every == 0 or last):
-            values = self._probe.read(self._objective.encoder, who.device, self.settings.precision)
-            if who.first:
+            values = self._probe.read(self._objective.encoder, ranks.device, self.settings.precision)
+            if ranks.first:
                 folder.log(done, values)
         if self._pictures and (done % self.settings.runtime.picture_every == 0 or last):
-            picture = draw_pictures(self._pictures, self._objective, self.settings, who.device, done - 1)
-            if who.first:
+            picture = draw_pictures(self._pictures, self._objective, self.settings, ranks.device, done - 1)
+            if ranks.first:
                 folder.keep_picture(done, picture)
 
-    def finish(self, folder: RunFolder, who: Ranks) -> None:
+    def finish(self, folder: RunFolder, ranks: Ranks) -> None:
         """Export the encoder."""
-        if who.first:
+        if ranks.first:
             save_encoder(
                 self._objective.encoder,
                 self.settings.encoder,

@@ -2,7 +2,7 @@
 
 from mae_rad.tracking.child_runs import COLOUR_TAG, ChildRun
 from mae_rad.tracking.dataset_lineage import DataUsed
-from mae_rad.tracking.delayed_writes import Outbox
+from mae_rad.tracking.delayed_writes import DelayedWrites
 from mae_rad.tracking.mlflow_run import Tracker
 from mae_rad.tracking.mlflow_saved_views import Bars, Lines, Parallel, SavedView, address
 from mae_rad.tracking.model_registry import RegisteredEncoder
@@ -14,8 +14,8 @@ __all__ = [
     "Bars",
     "ChildRun",
     "DataUsed",
+    "DelayedWrites",
     "Lines",
-    "Outbox",
     "Parallel",
     "RegisteredEncoder",
     "SavedView",

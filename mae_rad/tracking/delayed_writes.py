@@ -24,7 +24,7 @@ _TURN = 10.0
 _log = logging.getLogger(__name__)
 
 
-class Outbox:
+class DelayedWrites:
     """Delivers the metrics, pictures and tables of one run.
 
     Args:
@@ -57,7 +57,7 @@ class Outbox:
             if not self._complained:
                 self._complained = True
                 why = str(error) if isinstance(error, RunError) else type(error).__name__
-                _log.warning("MLflow is told nothing for now, metrics.jsonl has everything (%s)", why)
+                _log.warning("MLflow is unreachable (%s): metrics are kept in metrics.jsonl and sent later", why)
         else:
             self._pause = _RETRY_SECONDS
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: complete or absent, the newest few kept, a damaged one passed over.
+"""Checkpoints of a run: complete or absent, the newest few kept, a damaged one skipped.
 
 checkpoints/
   step-0000500/     what DeepSpeed wrote, and complete.json: step, ZeRO stage, ranks, bytes and SHA-256 of every file
@@ -65,10 +65,10 @@ class Saved:
 class Checkpoints:
     """The checkpoints of one run folder; every method is a collective call."""
 
-    def __init__(self, folder: Path, who: Ranks, zero_stage: int, keep: int) -> None:
+    def __init__(self, folder: Path, ranks: Ranks, zero_stage: int, keep: int) -> None:
         self.folder = folder
-        self.placement = Placement(zero_stage, who.world)
-        self._who, self._keep = who, keep
+        self.placement = Placement(zero_stage, ranks.world)
+        self._ranks, self._keep = ranks, keep
 
     def newest(self) -> Saved | None:
         """The newest checkpoint whose files are what was written; None where none was written yet.
@@ -76,13 +76,13 @@ class Checkpoints:
         Raises:
             RunError: there are checkpoints, but all are damaged.
         """
-        tags = on_first_rank(self._who, lambda: sorted((p.name for p in self.folder.glob("step-*")), reverse=True))
+        tags = on_first_rank(self._ranks, lambda: sorted((p.name for p in self.folder.glob("step-*")), reverse=True))
         for tag in tags:
-            record = on_first_rank(self._who, lambda tag=tag: _record(self.folder / tag))  # type: ignore[misc]
+            record = on_first_rank(self._ranks, lambda tag=tag: _record(self.folder / tag))  # type: ignore[misc]
             fault = self._damage(tag, record)
             if record is not None and fault is None:
                 return Saved(tag, int(record["step"]), Placement(int(record["zero_stage"]), int(record["world"])))
-            if self._who.first:
+            if self._ranks.first:
                 _log.warning("checkpoint %s is damaged (%s): the one before it is taken", tag, fault)
         if tags:
             raise RunError(f"every checkpoint in {self.folder} is damaged; give a new runtime.run_dir to begin anew")
@@ -96,10 +96,10 @@ class Checkpoints:
         Raises:
             RunError: the last one cannot be written.
         """
-        partial = on_first_rank(self._who, lambda: self._fresh(_PARTIAL))
-        fault = on_first_rank(self._who, lambda: _fault(self._look_for_room)) or self._write(engine, step, partial)
+        partial = on_first_rank(self._ranks, lambda: self._fresh(_PARTIAL))
+        fault = on_first_rank(self._ranks, lambda: _fault(self._look_for_room)) or self._write(engine, step, partial)
         if fault:
-            on_first_rank(self._who, lambda: self._give_up(partial, step, fault, last=last))
+            on_first_rank(self._ranks, lambda: self._give_up(partial, step, fault, last=last))
 
     @contextmanager
     def readable(self, saved: Saved | None) -> Iterator[Path]:
@@ -117,19 +117,19 @@ class Checkpoints:
                 f"checkpoint {saved.tag} was saved with runtime.zero_stage={stage} and cannot be read with"
                 f" {self.placement.zero_stage}: only 1 and 2 convert into each other; go on with {stage}, on any ranks"
             )
-        copy = on_first_rank(self._who, lambda: self._fresh(_UNIVERSAL))
-        on_first_rank(self._who, self._sweep)
+        copy = on_first_rank(self._ranks, lambda: self._fresh(_UNIVERSAL))
+        on_first_rank(self._ranks, self._sweep)
         try:
-            convert_checkpoint(self.folder / saved.tag, copy / saved.tag, self._who)
+            convert_checkpoint(self.folder / saved.tag, copy / saved.tag, self._ranks)
             yield copy
         finally:
-            if self._who.first:
+            if self._ranks.first:
                 shutil.rmtree(copy, ignore_errors=True)
 
     def _damage(self, tag: str, record: dict[str, Any] | None) -> str | None:
         if record is None:
             return f"{_COMPLETE} is missing or damaged"
-        names = sorted(record["files"])[self._who.rank :: self._who.world]
+        names = sorted(record["files"])[self._ranks.rank :: self._ranks.world]
         own = next((name for name in names if _seal(self.folder / tag / name) != record["files"][name]), None)
         faulty = [name for name in gather_over_ranks(own) if name]
         return f"{faulty[0]} is not what was written" if faulty else None
@@ -159,7 +159,7 @@ class Checkpoints:
         parts = gather_over_ranks((fault, sealed))
         files = {name: seal for _, part in parts for name, seal in part.items()}
         fault = next((f"rank {rank}: {found}" for rank, (found, _) in enumerate(parts) if found), None)
-        return fault or on_first_rank(self._who, lambda: _fault(lambda: self._commit(partial, step, files)))
+        return fault or on_first_rank(self._ranks, lambda: _fault(lambda: self._commit(partial, step, files)))
 
     def _give_up(self, partial: Path, step: int, fault: str, *, last: bool) -> None:
         shutil.rmtree(partial, ignore_errors=True)
@@ -172,7 +172,7 @@ class Checkpoints:
         """Bring the files that this rank wrote to the disk, and tell their sizes and checksums."""
         sealed = {}
         for path in sorted(partial.rglob("*")):
-            if path.is_file() and _writer(path.name) == self._who.rank:
+            if path.is_file() and _writer(path.name) == self._ranks.rank:
                 _flush(path)
                 seal = _seal(path)
                 if seal is None:
@@ -185,7 +185,7 @@ class Checkpoints:
         where = {"zero_stage": self.placement.zero_stage, "world": self.placement.world}
         atomic_text(partial / _COMPLETE, json.dumps({"step": step, **where, "files": files}, indent=1))
         _flush(partial)
-        shutil.rmtree(self.folder / tag, ignore_errors=True)  # a damaged one that was passed over
+        shutil.rmtree(self.folder / tag, ignore_errors=True)  # a damaged one that was skipped
         partial.rename(self.folder / tag)
         _flush(self.folder)
         atomic_text(self.folder / "latest.json", json.dumps({"tag": tag, **where}))

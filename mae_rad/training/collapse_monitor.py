@@ -1,4 +1,4 @@
-"""What a person would notice who looks at the curves: a run that collapses, gradients that jump. Said in the log."""
+"""Warns of what the curves of a run show: features that collapse, attention logits that grow, gradients that jump."""
 
 import logging
 import math
@@ -18,15 +18,15 @@ _REMEMBERED = 20
 _log = logging.getLogger(__name__)
 
 
-class Health:
-    """Looks at each logged line; says what is wrong when it begins, and when it is over."""
+class CollapseMonitor:
+    """Checks each logged line; warns when a fault begins, and reports when it is over."""
 
     def __init__(self) -> None:
         self._gradients: deque[float] = deque(maxlen=_REMEMBERED)
         self._collapsed = self._risen = self._steep = False
         self._readings = 0
 
-    def look(self, step: int, values: Mapping[str, float]) -> None:
+    def check(self, step: int, values: Mapping[str, float]) -> None:
         """Warn of a collapse of the features, and of a jump of the gradient norm."""
         spread = values.get("feature_std", math.nan)
         self._readings += 1
@@ -41,7 +41,7 @@ class Health:
                 spread,
             )
         elif spread >= COLLAPSED and self._collapsed:
-            _log.warning("step %d: feature_std is %.3f again", step, spread)
+            _log.info("step %d: feature_std is %.3f again", step, spread)
         self._collapsed = spread < COLLAPSED
         logit = values.get("attention_logit_max", math.nan)
         if logit > LOGIT and not self._steep:

@@ -73,7 +73,7 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     if not dist.is_initialized():
-        # NCCL's watchdog aborts a process without a name: the roll call, as patient, is to speak first.
+        # NCCL's watchdog aborts a process without a name: the heartbeat, with the same time-out, is to report first.
         patience = timedelta(seconds=timeout_seconds + (30 if on_gpu else 0))
         # DeepSpeed makes groups of its own later, which take these.
         for name in ("default_pg_timeout", "default_pg_nccl_timeout"):
@@ -260,10 +260,10 @@ def max_over_ranks(value: Tensor) -> float:
     return largest.item()
 
 
-def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:
+def on_first_rank(ranks: Ranks, action: Callable[[], T]) -> T:
     """What ``action`` returns on rank 0, on all ranks; a user's mistake there stops all ranks, not the first alone."""
     outcome: list[Any] = [None, None]
-    if who.first:
+    if ranks.first:
         try:
             outcome[0] = action()
         except UserError as error:
@@ -272,7 +272,7 @@ def on_first_rank(who: Ranks, action: Callable[[], T]) -> T:
             outcome[1] = RunError(f"the run folder cannot be written ({error.strerror}); check runtime.run_dir")
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
-        raise outcome[1] if who.first else SystemExit(2)  # told once
+        raise outcome[1] if ranks.first else SystemExit(2)  # reported once
     result: T = outcome[0]
     return result
 

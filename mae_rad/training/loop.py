@@ -1,4 +1,4 @@
-"""The training loop, top to bottom: batch, forward, finite?, backward, step; once in a while log, save, look."""
+"""The training loop, top to bottom: batch, forward, finite?, backward, step; at intervals log, save, evaluate."""
 
 import logging
 import math
@@ -11,11 +11,12 @@ from typing import Literal, NoReturn
 import torch
 
 from data_prep.runtime.progress import Progress
+from mae_rad.data.film_order import StepRange
 from mae_rad.errors import RunError
-from mae_rad.tracking import Outbox, Tracker, default_uri
+from mae_rad.tracking import DelayedWrites, Tracker, default_uri
 from mae_rad.training.attention_logits import AttentionLogits
 from mae_rad.training.checkpoints import Checkpoints
-from mae_rad.training.collapse_monitor import Health
+from mae_rad.training.collapse_monitor import CollapseMonitor
 from mae_rad.training.deepspeed_engine import (
     Engine,
     NonFiniteError,
@@ -28,79 +29,65 @@ from mae_rad.training.deepspeed_engine import (
     on_first_rank,
 )
 from mae_rad.training.deterministic import deterministic_kernels
-from mae_rad.training.heartbeat import RollCall
+from mae_rad.training.heartbeat import Heartbeat
 from mae_rad.training.learning_rate import learning_rate
 from mae_rad.training.matmul_throughput import matrix_rate
-from mae_rad.training.preemption import Stopping
+from mae_rad.training.preemption import Preemption
 from mae_rad.training.run_folder import FAULT, RunFolder
-from mae_rad.training.task import Drawn, TrainingTask
+from mae_rad.training.task import DrawnBatch, TrainingTask
 
 _log = logging.getLogger(__name__)
 
-TOLD = 5
+MAX_LISTED = 5
 """Skipped films that are named in the log."""
 
 
-def train(work: TrainingTask) -> None:
-    """Run, or take up again, one training; what it was made for lies in the run folder when it returns.
+def train(task: TrainingTask) -> None:
+    """Run or resume one training; its result is in the run folder when it returns.
 
     Raises:
-        SystemExit: with ``stopping.REQUEUE`` after it was told to leave and has saved itself.
-        UserError: a mistake, or a loss that is not finite; on rank 0, the other ranks leave without a word.
+        SystemExit: with ``preemption.REQUEUE`` after a request to exit, when it has saved itself.
+        UserError: an error of the user, or a loss that is not finite; on rank 0, the other ranks exit silently.
     """
-    settings = work.settings
-    folder = RunFolder(settings, work.dataset_sha256)
+    settings = task.settings
+    folder = RunFolder(settings, task.dataset_sha256)
     folder.check()
-    who = join_ranks(settings.runtime.threads, settings.runtime.timeout_seconds)
-    micro_batch(settings, who.world)
-    on_first_rank(who, folder.begin)
+    ranks = join_ranks(settings.runtime.threads, settings.runtime.timeout_seconds)
+    micro_batch(settings, ranks.world)
+    on_first_rank(ranks, folder.begin)
     try:
         with (
             deterministic_kernels(settings.runtime.deterministic),
-            Stopping(settings.runtime, first=who.first) as stopping,
-            RollCall(who, settings.runtime.timeout_seconds) as roll,
-            _tracked(work, folder, who) as outbox,
+            Preemption(settings.runtime, first=ranks.first) as preemption,
+            Heartbeat(ranks, settings.runtime.timeout_seconds) as heartbeat,
+            _tracked(task, folder, ranks) as writes,
         ):
-            _train(work, folder, who, outbox, roll, stopping)
+            _train(task, folder, ranks, writes, heartbeat, preemption)
     finally:
         folder.release()
 
 
-def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
-    work: TrainingTask,
+def _train(
+    task: TrainingTask,
     folder: RunFolder,
-    who: Ranks,
-    outbox: Outbox | None,
-    roll: RollCall,
-    stopping: Stopping,
+    ranks: Ranks,
+    writes: DelayedWrites | None,
+    heartbeat: Heartbeat,
+    preemption: Preemption,
 ) -> None:
-    settings, optimizer, runtime = work.settings, work.settings.optimizer, work.settings.runtime
-    torch.manual_seed(settings.seed)
-    model = work.model(who)
-
-    checkpoints = Checkpoints(folder.checkpoints, who, runtime.zero_stage, runtime.keep_checkpoints)
-    saved = checkpoints.newest()
-    with checkpoints.readable(saved) as place:
-        engine = Engine(model, settings, who, universal=place != folder.checkpoints)
-        first_step = engine.load(place, saved.tag)["step"] if saved else 0
-    if who.first:
-        folder.truncate_metrics(first_step)
-    if outbox:
-        outbox.deliver()
-
-    batches = work.batches(first_step, who, micro_batch(settings, who.world))
-    progress = (
-        Progress(work.name, "films", optimizer.steps * optimizer.batch, done=first_step * optimizer.batch)
-        if who.first
-        else None
-    )
-    health, logits = Health(), AttentionLogits(model.encoder)
+    optimizer, runtime = task.settings.optimizer, task.settings.runtime
+    checkpoints, engine, first_step = _resume(task, folder, ranks)
+    if writes:
+        writes.deliver()
+    steps = StepRange(first_step, optimizer.steps, ranks.rank, ranks.world, micro_batch(task.settings, ranks.world))
+    batches = task.batches(steps, ranks.device)
+    monitor, logits = CollapseMonitor(), AttentionLogits(engine.objective.encoder)
     if first_step:
-        work.look(first_step, folder, who)
-    meter = _Meter(first_step, who.device, work)
+        task.evaluate(first_step, folder, ranks)
+    meter = _Meter(first_step, ranks, task)
 
     for step in range(first_step, optimizer.steps):
-        roll.at(step)
+        heartbeat.at(step)
         rate = learning_rate(step, optimizer)
         done, last = step + 1, step + 1 == optimizer.steps
         logged = done % runtime.log_every == 0 or last
@@ -110,48 +97,65 @@ def _train(  # noqa: PLR0912, PLR0915 - one loop, read top to bottom
             batch, _ = meter.wait_for(batches)
             keys += batch.keys
             with logits.watched(logged):
-                output = engine.forward(batch.to(who.device))
-            parts.append(mean_over_ranks({"loss": output.loss, **output.metrics, **stopping.wishes()}))
+                output = engine.forward(batch.to(ranks.device))
+            parts.append(mean_over_ranks({"loss": output.loss, **output.metrics, **preemption.requests()}))
             if not math.isfinite(parts[-1]["loss"]):
-                _refuse("the loss", step, rate, [] if output.loss.isfinite() else list(batch.keys), folder, who)
+                _refuse("the loss", step, rate, [] if output.loss.isfinite() else list(batch.keys), folder, ranks)
             try:
                 engine.backward_and_step(output.loss, rate)
             except NonFiniteError:
-                _refuse("the gradient", step, rate, keys, folder, who)
+                _refuse("the gradient", step, rate, keys, folder, ranks)
         means = {name: _mean_of_known([part[name] for part in parts]) for name in parts[0]}
-        wanted = stopping.agreed(means)
+        stop = preemption.agreed(means)
 
-        if progress:
-            progress.add(optimizer.batch, f"step {done}/{optimizer.steps}, loss {means['loss']:.4f}")
+        meter.show(done, means["loss"])
         if logged:
-            values = means | meter.read(done, optimizer.batch, who.world)
-            values |= {"learning_rate": rate, "gradient_norm": engine.gradient_norm()}
-            values |= {"parameter_norm": engine.parameter_norm()}
-            if not runtime.compile:  # whose code no hook sees
-                values |= {"attention_logit_max": max_over_ranks(logits.read())}
-            if who.first:
+            values = means | meter.read(done)
+            values |= _readings(engine, rate, None if runtime.compile else logits)  # no hook sees compiled code
+            if ranks.first:
                 folder.log(done, values)
-                health.look(done, values)
-        if done % runtime.checkpoint_every == 0 or last or wanted.save or wanted.leave:
-            checkpoints.save(engine, done, last=last or wanted.leave)
-            stopping.saved()
-        if wanted.leave and not last:
-            raise stopping.leave(done)
+                monitor.check(done, values)
+        if done % runtime.checkpoint_every == 0 or last or stop.save or stop.exit:
+            checkpoints.save(engine, done, last=last or stop.exit)
+            preemption.saved()
+        if stop.exit and not last:
+            raise preemption.exit(done)
         with meter.paused():
-            work.look(done, folder, who)
-        if outbox and done % runtime.log_every == 0:
-            outbox.deliver()
+            task.evaluate(done, folder, ranks)
+        if writes and done % runtime.log_every == 0:
+            writes.deliver()
 
     with engine.whole_parameters():
-        work.finish(folder, who)
-    if progress:
-        progress.close()
+        task.finish(folder, ranks)
+    meter.close()
+
+
+def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkpoints, Engine, int]:
+    """The model under DeepSpeed, with the weights of the newest checkpoint, and the number of steps it has taken."""
+    runtime = task.settings.runtime
+    torch.manual_seed(task.settings.seed)
+    model = task.model(ranks)
+    checkpoints = Checkpoints(folder.checkpoints, ranks, runtime.zero_stage, runtime.keep_checkpoints)
+    saved = checkpoints.newest()
+    with checkpoints.readable(saved) as place:
+        engine = Engine(model, task.settings, ranks, universal=place != folder.checkpoints)
+        step = engine.load(place, saved.tag)["step"] if saved else 0
+    if ranks.first:
+        folder.truncate_metrics(step)
+    return checkpoints, engine, step
+
+
+def _readings(engine: Engine, rate: float, logits: AttentionLogits | None) -> dict[str, float]:
+    """Learning rate, norms and the largest attention logit of the last step. A collective call."""
+    values = {"learning_rate": rate, "gradient_norm": engine.gradient_norm()}
+    values |= {"parameter_norm": engine.parameter_norm()}
+    return values | ({"attention_logit_max": max_over_ranks(logits.read())} if logits else {})
 
 
 @contextmanager
-def _tracked(work: TrainingTask, folder: RunFolder, who: Ranks) -> Iterator[Outbox | None]:
-    """On rank 0, what tells the MLflow run, which ends however the training ends and is found again by its folder."""
-    runtime = work.settings.runtime
+def _tracked(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> Iterator[DelayedWrites | None]:
+    """On rank 0, the delayed writes to the MLflow run of the folder; it ends as the training ends."""
+    runtime = task.settings.runtime
 
     def connect() -> Tracker:
         tracker = Tracker.start(
@@ -159,23 +163,23 @@ def _tracked(work: TrainingTask, folder: RunFolder, who: Ranks) -> Iterator[Outb
             runtime.experiment,
             runtime.run_dir.name,
             run_id=folder.tracking_id(),
-            params=work.settings.results(),
-            tags=work.tags,
+            params=task.settings.results(),
+            tags=task.tags,
         )
         folder.keep_tracking_id(tracker.run_id)
         return tracker
 
-    outbox = Outbox(connect, folder.metrics, folder.samples, folder.evaluation) if who.first else None
+    writes = DelayedWrites(connect, folder.metrics, folder.samples, folder.evaluation) if ranks.first else None
     status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
     try:
-        yield outbox
+        yield writes
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
-        if outbox:
-            outbox.finish(status)
+        if writes:
+            writes.finish(status)
 
 
 def _mean_of_known(values: list[float]) -> float:
@@ -183,56 +187,67 @@ def _mean_of_known(values: list[float]) -> float:
     return sum(known) / len(known) if known else float("nan")
 
 
-def _refuse(what: str, step: int, rate: float, suspects: list[str], folder: RunFolder, who: Ranks) -> NoReturn:
+def _refuse(what: str, step: int, rate: float, suspects: list[str], folder: RunFolder, ranks: Ranks) -> NoReturn:
     """Stop all ranks before the update; rank 0 keeps and names the films that may be the cause."""
     by_rank = gather_over_ranks(list(dict.fromkeys(suspects)))  # a film may have given several squares
-    if not who.first:
+    if not ranks.first:
         raise SystemExit(2)
     folder.keep_fault(what, step, by_rank)
     films = [key for keys in by_rank for key in keys]
-    further = f" and {len(films) - TOLD} more" if len(films) > TOLD else ""
+    further = f" and {len(films) - MAX_LISTED} more" if len(films) > MAX_LISTED else ""
     raise RunError(
         f"{what} is not finite at step {step} (learning rate {rate:.3g}), before the update; films:"
-        f" {', '.join(films[:TOLD])}{further}, all in {folder.path / FAULT};"
+        f" {', '.join(films[:MAX_LISTED])}{further}, all in {folder.path / FAULT};"
         " begin a new runtime.run_dir with a lower optimizer.base_learning_rate, precision=f32, or without those films"
     )
 
 
 class _Meter:
-    """Speed, utilisation, memory, share of time spent waiting for data, films passed over, since the last reading."""
+    """Speed, utilisation, memory, share of time spent waiting for data, films skipped, since the last reading."""
 
-    def __init__(self, step: int, device: torch.device, work: TrainingTask) -> None:
+    def __init__(self, step: int, ranks: Ranks, task: TrainingTask) -> None:
         self._skipped = 0
-        self._device, self._work = device, work
-        self._matrix_rate = matrix_rate(device, work.settings.precision, seconds=0.1)
+        self._device, self._world, self._task = ranks.device, ranks.world, task
+        self._matrix_rate = matrix_rate(ranks.device, task.settings.precision, seconds=0.1)
+        self._steps, self._films = task.settings.optimizer.steps, task.settings.optimizer.batch
+        whole = self._steps * self._films
+        self._progress = Progress(task.name, "films", whole, done=step * self._films) if ranks.first else None
         self._restart(step)
 
-    def wait_for(self, batches: Iterator[Drawn]) -> Drawn:
-        asked = time.monotonic()
+    def wait_for(self, batches: Iterator[DrawnBatch]) -> DrawnBatch:
+        requested = time.monotonic()
         batch = next(batches)
-        self._waited += time.monotonic() - asked
+        self._waited += time.monotonic() - requested
         for reason in batch[1]:
             self._skipped += 1
-            if self._skipped <= TOLD:
-                _log.warning("skipped: %s", reason)
-            if self._skipped == TOLD:
+            if self._skipped <= MAX_LISTED:
+                _log.warning("skipped film: %s", reason)
+            if self._skipped == MAX_LISTED:
                 _log.warning("further skipped films are counted in metrics.jsonl, not named")
         return batch
 
-    def read(self, step: int, films_per_step: int, world: int) -> dict[str, float]:
+    def show(self, step: int, loss: float) -> None:
+        if self._progress:
+            self._progress.add(self._films, f"step {step}/{self._steps}, loss {loss:.4f}")
+
+    def close(self) -> None:
+        if self._progress:
+            self._progress.close()
+
+    def read(self, step: int) -> dict[str, float]:
         elapsed = time.monotonic() - self._since
-        rate = films_per_step * (step - self._step) / elapsed
-        flops = sum(self._work.training_flops(taken) for taken in range(self._step, step)) / (step - self._step)
+        rate = self._films * (step - self._step) / elapsed
+        flops = sum(self._task.training_flops(taken) for taken in range(self._step, step)) / (step - self._step)
         shares = mean_over_ranks(
             {
                 "data_wait": torch.tensor(self._waited / elapsed),
                 "skipped_films": torch.tensor(self._skipped),
-                "flops_utilisation": torch.tensor(rate / world * flops / self._matrix_rate),
+                "flops_utilisation": torch.tensor(rate / self._world * flops / self._matrix_rate),
                 "memory_gib": torch.tensor(_peak_bytes(self._device) / 2**30),
             }
         )
         self._restart(step)
-        return shares | {"films_per_second": rate, "skipped_films": shares["skipped_films"] * world}
+        return shares | {"films_per_second": rate, "skipped_films": shares["skipped_films"] * self._world}
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ RUN/
   encoder/          exported encoder: safetensors, preprocessing, model card (where one was trained)
   best.safetensors  best weights so far, of which step and by which metric (of a finetuning, as what follows)
   predictor/        encoder and head: safetensors, calibration, operating points, model card
-  evaluation/       tables and pictures of the final judgement
+  evaluation/       tables and pictures of the final evaluation
   metrics.jsonl     one line per logged step
   mlflow_run        id of the MLflow run
   samples/          reconstructions of held-out films
@@ -55,7 +55,7 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.metrics = self.path / "metrics.jsonl"
         self._unwritten: list[str] = []
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._settings = settings
         self._held = ExitStack()
         self._identity = {"settings": settings.results(), "dataset_sha256": dataset_sha256}
@@ -144,7 +144,7 @@ class RunFolder:
         kept = 0
         with self.metrics.open("rb+") as file:
             for line in file:
-                if _told_after(line, step):
+                if _is_after(line, step):
                     break
                 kept += len(line)
             file.truncate(kept)  # needs no room, unlike a copy
@@ -189,8 +189,8 @@ class RunFolder:
         try:
             write()
         except OSError as error:
-            if what not in self._told:
-                self._told.add(what)
+            if what not in self._reported:
+                self._reported.add(what)
                 _log.warning("%s cannot be written (%s); the training goes on", what, error.strerror)
 
 
@@ -205,8 +205,8 @@ def unfinished_settings(run_dir: Path) -> dict[str, Any]:
     return recorded
 
 
-def _told_after(line: bytes, step: int) -> bool:
-    """Whether a line of metrics was told after ``step``, or is none: cut off, or left as zeros by a crash."""
+def _is_after(line: bytes, step: int) -> bool:
+    """Whether a line of metrics was written after ``step``, or is none: cut off, or left as zeros by a crash."""
     try:
         values = json.loads(line)
         return not line.endswith(b"\n") or values["step"] > step or (values["step"] == step and "loss" not in values)

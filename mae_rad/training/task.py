@@ -1,4 +1,4 @@
-"""What the loop trains, as far as it knows it: a model, its batches, and what is done beside and after the steps."""
+"""What the loop trains: a model, its batches, and what is evaluated and written besides and after the steps."""
 
 import hashlib
 import json
@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any, Protocol
 
+import torch
+
+from mae_rad.data.film_order import StepRange
 from mae_rad.objectives.interface import Trainable
 from mae_rad.training.deepspeed_engine import Ranks
 from mae_rad.training.run_folder import RunFolder
@@ -24,16 +27,16 @@ class AnyBatch(Protocol):
         """Copy to ``device``."""
 
 
-Drawn = tuple[AnyBatch, tuple[str, ...]]
-"""A batch, and which films were passed over for it."""
+DrawnBatch = tuple[AnyBatch, tuple[str, ...]]
+"""A batch, and why films were skipped for it."""
 
 
 class TrainingTask(ABC):
-    """One training, before it has ranks: made of its settings, it has read which films there are.
+    """One training: pretraining or finetuning. It is built before the ranks join, and has read which films exist.
 
     Attributes:
         settings: of the run.
-        kind: of training, a word for people.
+        kind: of training, as it is displayed.
         name: of what is trained.
         dataset_sha256: of the shards.
     """
@@ -44,27 +47,37 @@ class TrainingTask(ABC):
     dataset_sha256: str
 
     @abstractmethod
-    def model(self, who: Ranks) -> Trainable:
+    def model(self, ranks: Ranks) -> Trainable:
         """The model with the weights that training begins with, on the device of this rank."""
 
     @abstractmethod
-    def batches(self, first_step: int, who: Ranks, micro: int) -> Iterator[Drawn]:
-        """The micro batches of this rank from ``first_step`` on; asked for once, when the weights are loaded."""
+    def batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
+        """The micro batches of a rank for ``steps``; called once, when the weights are loaded.
+
+        Args:
+            steps: from the step where the run begins or resumes; with the rank and the size of its batches.
+            device: of the rank.
+        """
 
     @abstractmethod
     def training_flops(self, step: int) -> float:
         """Operations of one film, forward and backward, in ``step``; NaN where they are not known."""
 
     @abstractmethod
-    def look(self, done: int, folder: RunFolder, who: Ranks) -> None:
-        """Look at the model after ``done`` steps, now and then; every rank calls it after every step.
+    def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
+        """Evaluate the model after ``done`` steps, at intervals; every rank calls it after every step.
 
-        A run that is taken up at ``done`` looks again: what is written is the same.
+        A run that resumes at ``done`` evaluates again: what is written is the same.
+
+        Args:
+            done: optimiser steps.
+            folder: of the run.
+            ranks: this one among all.
         """
 
     @abstractmethod
-    def finish(self, folder: RunFolder, who: Ranks) -> None:
-        """Write what the run was made for; every rank calls it, when the parameters are whole."""
+    def finish(self, folder: RunFolder, ranks: Ranks) -> None:
+        """Write the result of the run; every rank calls it, when the parameters are whole."""
 
     @property
     def tags(self) -> dict[str, str]:

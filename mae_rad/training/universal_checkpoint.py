@@ -20,7 +20,7 @@ _OF_A_RANK = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_AD
 _log = logging.getLogger(__name__)
 
 
-def convert_checkpoint(partitioned: Path, universal: Path, who: Ranks) -> None:
+def convert_checkpoint(partitioned: Path, universal: Path, ranks: Ranks) -> None:
     """Write ``universal`` from ``partitioned``; a collective call that returns on all ranks when it is complete.
 
     Raises:
@@ -30,7 +30,7 @@ def convert_checkpoint(partitioned: Path, universal: Path, who: Ranks) -> None:
 
     def begin() -> None:
         nonlocal converter
-        _log.warning("checkpoint %s is converted for other ranks", partitioned.name)
+        _log.info("checkpoint %s is converted for other ranks", partitioned.name)
         shutil.rmtree(universal.parent, ignore_errors=True)
         universal.mkdir(parents=True)
         converter = _start(partitioned, universal)
@@ -46,8 +46,8 @@ def convert_checkpoint(partitioned: Path, universal: Path, who: Ranks) -> None:
             )
         return True
 
-    on_first_rank(who, begin)
-    while not on_first_rank(who, ended):  # many short exchanges: none of them may pass the time-out
+    on_first_rank(ranks, begin)
+    while not on_first_rank(ranks, ended):  # many short exchanges: none of them may pass the time-out
         time.sleep(0.5)
 
 

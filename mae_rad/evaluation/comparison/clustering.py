@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.embedding.standardised_rows import Standardised, scale_of
 from mae_rad.evaluation.comparison.differences import ComparedMetric
 from mae_rad.evaluation.comparison.embed_candidates import Encoded
@@ -26,7 +26,7 @@ def measure_clustering(
 ) -> Iterator[ComparedMetric]:
     """Agreement of as many clusters as ``task`` has classes with these, on its test films."""
     places = task.places("test")
-    places = np.sort(counted("clustering", seed, task.name).permutation(places)[:MOST_FILMS])
+    places = np.sort(generator_for("clustering", seed, task.name).permutation(places)[:MOST_FILMS])
     y, clusters = task.y[places], {}
     for encoder in encoders:
         vectors = encoder.vectors(choice, task.rows[places])

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.embedding.vector_geometry import alignment, linear_cka, rank_me, uniformity
 from mae_rad.evaluation.comparison.differences import arm_word
 from mae_rad.evaluation.comparison.embed_candidates import Encoded
@@ -30,7 +30,7 @@ def repeated(films: Films, rows: NDArray[np.int64], seed: int) -> tuple[NDArray[
         if body_part and view:
             groups.setdefault((patient, body_part, view), {}).setdefault(study, row)
     pairs = [pair for of_study in groups.values() for pair in combinations(of_study.values(), 2)]
-    order = counted("repeated films", seed).permutation(len(pairs))[:MOST_FILMS]
+    order = generator_for("repeated films", seed).permutation(len(pairs))[:MOST_FILMS]
     chosen = np.array([pairs[place] for place in order], dtype=np.int64).reshape(-1, 2)
     return chosen[:, 0], chosen[:, 1]
 
@@ -40,7 +40,7 @@ def geometry_rows(
 ) -> list[Row]:
     """All of this of every encoder on the test films, or some thousand of them."""
     every = np.flatnonzero(usable & (films.split == "test"))
-    rows = np.sort(counted("geometry", seed).permutation(every)[:MOST_FILMS])
+    rows = np.sort(generator_for("geometry", seed).permutation(every)[:MOST_FILMS])
     if len(rows) < 2:
         return []
     one, again = repeated(films, every, seed)

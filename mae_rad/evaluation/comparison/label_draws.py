@@ -1,12 +1,12 @@
-"""Which patients' labels a probe may use: all of them, or a fraction; a smaller fraction is part of a larger one."""
+"""Which patients' labels a probe may use: all of them, or a fraction as ``data/label_fraction.py`` draws it."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.label_fraction import in_fraction
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 
 Places = NDArray[np.int64]
@@ -30,7 +30,7 @@ def training_places(task: ProbeTask, most: int, seed: int) -> Places:
     if len(places) <= most:
         return places
     names, of_film, films = np.unique(task.patients[places], return_inverse=True, return_counts=True)
-    order = counted("training patients", seed, task.name).permutation(len(names))
+    order = generator_for("training patients", seed, task.name).permutation(len(names))
     drawn = order[np.cumsum(films[order]) <= most]
     return places[np.isin(of_film, drawn)]
 
@@ -38,22 +38,22 @@ def training_places(task: ProbeTask, most: int, seed: int) -> Places:
 def labelled(task: ProbeTask, train: Places, fraction: float, draw: int, seed: int) -> Labelled:
     """A fraction of the patients of ``train``, and of those in val: labels are as few where the probe chooses.
 
-    The patients of one draw stand in one order; a fraction takes the first of them, so a smaller one is part of a
-    larger one. The order begins with a patient of every class.
+    Draw 0 is that of a finetuning with ``data.label_seed`` = ``seed``, but for one patient of each class, who come
+    first here.
+
+    Args:
+        task: the films and their classes.
+        train: places of the training films.
+        fraction: of the patients, in (0, 1].
+        draw: number of the draw.
+        seed: of the comparison.
+
+    Returns:
+        Places in train and in val.
     """
-    if fraction >= 1:
-        return Labelled(train, task.places("val"))
-    return Labelled(*(_first(task, places, fraction, draw, seed) for places in (train, task.places("val"))))
 
+    def drawn(places: Places) -> Places:
+        chosen = in_fraction(task.pseudonyms[places].tolist(), fraction, seed, draw=draw, classes=task.y[places])
+        return places[chosen]
 
-def _first(task: ProbeTask, places: Places, fraction: float, draw: int, seed: int) -> Places:
-    patients, y = task.patients[places], task.y[places]
-    names = np.unique(patients)
-    order = names[counted("label draw", seed, task.name, draw).permutation(len(names))]
-    rank = np.empty(len(names), dtype=np.int64)
-    rank[np.searchsorted(names, order)] = np.arange(len(order))
-    rank_of_film = rank[np.searchsorted(names, patients)]
-    needed = {int(rank_of_film[y == c].min()) for c in np.unique(y)}
-    front = sorted(needed) + [place for place in range(len(order)) if place not in needed]
-    count = max(math.ceil(fraction * len(names)), len(needed))
-    return places[np.isin(patients, order[front[:count]])]
+    return Labelled(drawn(train), drawn(task.places("val")))

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.embedding.nearest_neighbours import nearest
 from mae_rad.embedding.standardised_rows import Scale, Standardised, scale_of
 from mae_rad.evaluation.comparison.differences import ComparedMetric
@@ -142,7 +142,7 @@ def _question(
     queries = np.flatnonzero(relevant > 0)
     if len(queries) < 2:
         return Skipped(name, "no test film has another one to be found")
-    drawn = np.sort(counted("queries", seed, name).permutation(queries)[:QUERIES])
+    drawn = np.sort(generator_for("queries", seed, name).permutation(queries)[:QUERIES])
     return RetrievalTask(name, rows, drawn, alike, apart, relevant[drawn])
 
 

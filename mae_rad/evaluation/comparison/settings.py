@@ -161,7 +161,8 @@ class CompareSettings(Settings):
     label_fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[0.01, 0.1, 1.0], min_length=1)
     """Of the training patients, nested. What is not all of them is asked of the first T and pool alone."""
     label_draws: int = Field(default=3, ge=1)
-    """How often the patients of a fraction are drawn."""
+    """How often the patients of a fraction are drawn; the first draw is that of a finetuning with
+    ``data.label_seed`` equal to ``seed``."""
     subsets: list[str] = Field(default=["body_part"])
     """Index columns by whose values the results of the labels are shown apart."""
     object_sizes: list[float] = Field(default=[0.02, 0.05])

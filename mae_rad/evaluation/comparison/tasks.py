@@ -32,6 +32,7 @@ class ProbeTask:
         classes: C names; a binary task is (absent, present) or two values of a column.
         rows: [N] films, as rows of the index.
         patients: [N] number of the patient.
+        pseudonyms: [N] pseudonym of the patient, the same in every index.
         split: [N] train, val or test.
         y: [N] class.
         left_out: reason → films.
@@ -42,6 +43,7 @@ class ProbeTask:
     classes: tuple[str, ...]
     rows: NDArray[np.int64]
     patients: NDArray[np.int64]
+    pseudonyms: Words
     split: Words
     y: NDArray[np.int64]
     left_out: dict[str, int]
@@ -200,6 +202,7 @@ def task_of(
         classes=tuple(classes),
         rows=rows,
         patients=films.patients[rows],
+        pseudonyms=films.words("patient")[rows],
         split=films.split[rows],
         y=np.searchsorted(classes, values[rows].astype(str)),
         left_out={reason: count for reason, count in counted.items() if count},

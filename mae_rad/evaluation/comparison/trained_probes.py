@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.embedding.standardised_rows import Vectors
 from mae_rad.encoders.precision import fast_device
 from mae_rad.evaluation.comparison.differences import ComparedMetric
@@ -65,7 +65,9 @@ def plan(task: ProbeTask, settings: CompareSettings) -> ProbePlan:
         ]
         for fraction in fractions
     }
-    return ProbePlan(task, int(counted("task", settings.seed, task.name).integers(2**31)), task.places("test"), draws)
+    return ProbePlan(
+        task, int(generator_for("task", settings.seed, task.name).integers(2**31)), task.places("test"), draws
+    )
 
 
 def ask_vectors(
@@ -132,7 +134,7 @@ def _held_out(one: ProbePlan, train: NDArray[np.int64]) -> tuple[NDArray[np.int6
     """A part of the training patients to choose on; none where that would leave too few."""
     task = one.task
     names = np.unique(task.patients[train])
-    drawn = names[counted("held out", one.seed).permutation(len(names))[: round(_HELD_OUT * len(names))]]
+    drawn = names[generator_for("held out", one.seed).permutation(len(names))[: round(_HELD_OUT * len(names))]]
     held = np.isin(task.patients[train], drawn)
     fit, val = train[~held], train[held]
     if patients_per_class(task.y[val], task.patients[val], len(task.classes)) < VALIDATION_PATIENTS:

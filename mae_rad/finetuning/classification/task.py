@@ -15,10 +15,11 @@ from torch import Tensor
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.statistics.calibration import log_loss
-from mae_rad.finetuning.classification.evaluation import Judged, conclude
+from mae_rad.finetuning.classification.evaluation import ClassificationEvaluator, EvaluatedSplit
 from mae_rad.finetuning.classification.targets import drawing_weights, known_labels, loss_weights
+from mae_rad.finetuning.results.final_evaluation import FinalEvaluation
 from mae_rad.finetuning.results.metrics_table import LabelScores
-from mae_rad.finetuning.task.interface import Answered, Task, Verdict
+from mae_rad.finetuning.task.interface import FilmOutputs, Task
 from mae_rad.finetuning.task.labelled_films import Seen
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.heads.classification import ClassificationSettings, LabelTargets
@@ -92,15 +93,15 @@ class Classification(Task[Row]):
         """Such that present and absent come up equally often, where that was asked for."""
         return drawing_weights(self._learned.take(rows)) if self._task.balance == "sampling" else None
 
-    def apart(self, outputs: Tensor) -> list[NDArray[np.float32]]:
+    def split_by_film(self, outputs: Tensor) -> list[NDArray[np.float32]]:
         """Logits film by film."""
         return list(outputs.detach().float().cpu().numpy())
 
-    def judge(self, answered: Answered) -> dict[str, float]:
+    def validate(self, predicted: FilmOutputs) -> dict[str, float]:
         """Of each label and in the mean over labels; NaN where val films are all present or all absent."""
         values: dict[str, list[float]] = {"auroc": [], "average_precision": [], "loss": []}
         told: dict[str, float] = {}
-        for label, asked in self._asked(answered).items():
+        for label, asked in self._asked(predicted).items():
             for name, value in _quick(asked).items():
                 values[name].append(value)
                 told[f"{name}/{label}"] = value
@@ -109,26 +110,26 @@ class Classification(Task[Row]):
         }
         return means | told
 
-    def goodness(self, values: dict[str, float]) -> float:
+    def selection_score(self, values: dict[str, float]) -> float:
         """The mean over labels of what ``task.select`` names; of the loss, its negative."""
         value = values[self._task.select]
         return -value if self._task.select == "loss" else value
 
-    def conclude(self, val: Answered, test: Answered | None, folder: Path) -> Verdict:
+    def evaluate_final(self, val: FilmOutputs, test: FilmOutputs | None, folder: Path) -> FinalEvaluation:
         """Calibrate and choose thresholds on val; tables and pictures of both splits."""
         splits = {"val": val} | ({"test": test} if test else {})
-        judged = {split: Judged(answered, self._asked(answered)) for split, answered in splits.items()}
+        judged = {split: EvaluatedSplit(predicted, self._asked(predicted)) for split, predicted in splits.items()}
         left_out = self._left_out() + _unsettled(judged["val"].asked)
-        return conclude(judged, left_out, self.settings, self.index, folder)
+        return ClassificationEvaluator(judged, self.settings, self.index).write(left_out, folder)
 
-    def _asked(self, answered: Answered) -> dict[str, LabelScores]:
+    def _asked(self, predicted: FilmOutputs) -> dict[str, LabelScores]:
         """Label → the films of which it is known for certain."""
-        values = self._judged.values[answered.rows]
-        logits = np.stack(answered.outputs).astype(np.float64)
+        values = self._judged.values[predicted.rows]
+        logits = np.stack(predicted.outputs).astype(np.float64)
         found = {}
         for place, label in enumerate(self._task.titles):
             sure = np.isin(values[:, place], (0, 1))
-            rows = answered.rows[sure]
+            rows = predicted.rows[sure]
             found[label] = LabelScores(rows, logits[sure, place], values[sure, place] == 1, self._patients[rows])
         return found
 

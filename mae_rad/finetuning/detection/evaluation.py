@@ -1,23 +1,20 @@
-"""The final judgement of a detection: thresholds from val, figures of val and test, pictures.
+"""The final evaluation of a detection: thresholds from val, figures of val and test, pictures.
 
-EVALUATION/
-  results.parquet      every figure with its interval: label, split, subset, metric
-  results.txt          the same of all films, to read, and which films were left out
-  predictions.parquet  every box that was told, in source raster pixels, with its score and whether it lies on an object
-  films.parquet        the films that were judged, with their true boxes (x_min, y_min, x_max, y_max)
+Besides what every task writes (``results/final_evaluation.py``):
+  predictions.parquet  every predicted box, in source raster pixels, with its score and whether it lies on an object
+  films.parquet        the films that were evaluated, with their true boxes (x_min, y_min, x_max, y_max)
   froc.png             sensitivity against false positives per film
   films-<label>-right.png films-<label>-wrong.png   films with their boxes
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data_prep.runtime.atomic_write import atomic_text
 from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.evaluation.detection.detection_metrics import detection_estimates, quick_estimates, threshold_at
@@ -27,10 +24,9 @@ from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
 from mae_rad.evaluation.statistics.intervals import bootstrap, interval
 from mae_rad.evaluation.statistics.metrics import Estimate
 from mae_rad.finetuning.detection.example_films import FilmView, draw_gallery
-from mae_rad.finetuning.results.metrics_table import ALL, Result, write_parquet, write_results
+from mae_rad.finetuning.results.final_evaluation import FinalEvaluator, Points
+from mae_rad.finetuning.results.metrics_table import ALL, Result
 from mae_rad.finetuning.results.subgroups import subgroups
-from mae_rad.finetuning.results.text import results_text
-from mae_rad.finetuning.task.interface import Verdict
 from mae_rad.finetuning.task.settings import FinetuneSettings
 
 FILMS = "films.parquet"
@@ -47,10 +43,9 @@ OPERATING_RATES = (0.25, 1.0, 4.0)
 """False positives per film at which thresholds are chosen, on val."""
 SHOWN_AT = 0.25
 """… of the pictures."""
-_MEASURED = ("ap50", "ap", "froc", "sensitivity_at_1", "film_auroc")
 
 
-class JudgedLabel(NamedTuple):
+class EvaluatedLabel(NamedTuple):
     """The films of one split on which all boxes of a label are told.
 
     Attributes:
@@ -63,63 +58,75 @@ class JudgedLabel(NamedTuple):
     films: list[FilmDetections]
     patients: NDArray[np.int64]
 
-    def among(self, chosen: NDArray[np.bool_]) -> "JudgedLabel":
+    def among(self, chosen: NDArray[np.bool_]) -> "EvaluatedLabel":
         """Those of the films that are ``chosen`` [F]."""
         films = [film for film, here in zip(self.films, chosen, strict=True) if here]
-        return JudgedLabel(self.rows[chosen], films, self.patients[chosen])
+        return EvaluatedLabel(self.rows[chosen], films, self.patients[chosen])
 
 
-Labels = Mapping[str, JudgedLabel]
+Labels = Mapping[str, EvaluatedLabel]
 
 
-def conclude_boxes(
-    splits: Mapping[str, Labels], left_out: Sequence[str], settings: FinetuneSettings, index: ShardIndex, folder: Path
-) -> Verdict:
-    """Choose thresholds on val, and write what both splits tell.
+class DetectionEvaluator(FinalEvaluator):
+    """Chooses thresholds on val.
 
     Args:
         splits: val, and test where there is one.
-        left_out: lines about films that were left out.
         settings: of the run.
         index: of all films.
-        folder: where tables and pictures go.
     """
-    points = _operating_points(splits["val"])
-    silent = [title for title, label in splits["val"].items() if not label.films]
-    left_out = [*left_out, *(f"val {title}: no film has a value: no threshold is chosen." for title in silent)]
-    repetitions = settings.evaluation.repetitions
-    results = [
-        result
-        for split, labels in splits.items()
-        for title, label in labels.items()
-        for result in _results(title, split, label, index, repetitions)
-    ]
-    write_results(results, folder / "results.parquet")
-    atomic_text(folder / "results.txt", results_text(results, left_out))
-    write_parquet(_predictions(splits, index), folder / "predictions.parquet")
-    write_parquet(_films(splits, index), folder / FILMS)
-    last = list(splits)[-1]
-    shown = {title: label for title, label in splits[last].items() if label.films}
-    draw_froc(
-        {title: label.films for title, label in shown.items()},
-        {title: label.patients for title, label in shown.items()},
-        folder / "froc.png",
-        split=last,
-        repetitions=repetitions,
-    )
-    view = FilmView(index, settings.tokens, settings.backbone.patch)
-    for title, label in shown.items():
-        threshold = points.get(_name(SHOWN_AT), {}).get(title, 1.0)
-        draw_gallery(f"{title}, {last} films", title, label.rows, label.films, threshold, view, folder)
-    return Verdict({}, points, _measured(results), _values(results))
+
+    metric_names: ClassVar[Mapping[str, str]] = {
+        name: name.replace("_", " ") for name in ("ap50", "ap", "froc", "sensitivity_at_1", "film_auroc")
+    }
+    positive = "with boxes"
+
+    def __init__(self, splits: Mapping[str, Labels], settings: FinetuneSettings, index: ShardIndex) -> None:
+        self._splits, self._settings, self._index = splits, settings, index
+        self.calibration = {}
+        self.points = _operating_points(splits["val"])
+
+    def results(self) -> list[Result]:
+        """Of all films and in subgroups."""
+        repetitions = self._settings.evaluation.repetitions
+        return [
+            result
+            for split, labels in self._splits.items()
+            for title, label in labels.items()
+            for result in _results(title, split, label, self._index, repetitions)
+        ]
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Boxes that were predicted, and films with their true boxes."""
+        return {
+            "predictions.parquet": _predictions(self._splits, self._index),
+            FILMS: _films(self._splits, self._index),
+        }
+
+    def draw(self, results: Sequence[Result], folder: Path) -> None:
+        """FROC curves of the last split, and films with their boxes."""
+        del results
+        split, settings = list(self._splits)[-1], self._settings
+        shown = {title: label for title, label in self._splits[split].items() if label.films}
+        draw_froc(
+            {title: label.films for title, label in shown.items()},
+            {title: label.patients for title, label in shown.items()},
+            folder / "froc.png",
+            split=split,
+            repetitions=settings.evaluation.repetitions,
+        )
+        view = FilmView(self._index, settings.tokens, settings.backbone.patch)
+        for title, label in shown.items():
+            threshold = self.points.get(_name(SHOWN_AT), {}).get(title, 1.0)
+            draw_gallery(f"{title}, {split} films", title, label.rows, label.films, threshold, view, folder)
 
 
 def _name(rate: float) -> str:
     return f"{rate:g} false positives per film"
 
 
-def _operating_points(val: Labels) -> dict[str, dict[str, float]]:
-    points: dict[str, dict[str, float]] = {}
+def _operating_points(val: Labels) -> Points:
+    points: Points = {}
     for title, label in val.items():
         for rate in OPERATING_RATES:
             if (threshold := threshold_at(label.films, rate)) is not None:
@@ -127,7 +134,7 @@ def _operating_points(val: Labels) -> dict[str, dict[str, float]]:
     return points
 
 
-def _results(title: str, split: str, label: JudgedLabel, index: ShardIndex, repetitions: int) -> list[Result]:
+def _results(title: str, split: str, label: EvaluatedLabel, index: ShardIndex, repetitions: int) -> list[Result]:
     """Everything of all films; AP50 and FROC of each part of them that has boxes."""
     if not label.films:
         return []
@@ -140,7 +147,7 @@ def _results(title: str, split: str, label: JudgedLabel, index: ShardIndex, repe
 
 
 def _figures(
-    title: str, split: str, subset: str, label: JudgedLabel, estimates: Mapping[str, Estimate], repetitions: int
+    title: str, split: str, subset: str, label: EvaluatedLabel, estimates: Mapping[str, Estimate], repetitions: int
 ) -> list[Result]:
     single = {name: [estimate] for name, estimate in estimates.items()}
     drawn = bootstrap(label.patients, single, repetitions=repetitions, seed=0)
@@ -183,16 +190,3 @@ def _films(splits: Mapping[str, Labels], index: ShardIndex) -> pa.Table:
             }
             parts.append(pa.table(columns, FILMS_SCHEMA))
     return pa.concat_tables(parts)
-
-
-def _values(results: Sequence[Result]) -> dict[str, float]:
-    return {f"{one.metric}/{one.label}": one.value for one in results if one.split == "test" and one.subset == ALL}
-
-
-def _measured(results: Sequence[Result]) -> dict[str, str]:
-    shown = [one for one in results if (one.split, one.subset) == ("test", ALL) and one.metric in _MEASURED]
-    return {
-        f"{one.label}: {one.metric.replace('_', ' ')} ({one.n_present} of {one.n_films} films with boxes,"
-        f" {one.n_patients} patients)": one.figure
-        for one in shown
-    }

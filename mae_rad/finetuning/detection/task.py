@@ -17,9 +17,10 @@ from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection.detection_metrics import SIZE_PATCH, SIZE_TOKENS, quick_estimates
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
 from mae_rad.finetuning.detection.box_targets import CutSquare, FilmBoxes, PlaceBoxes, stack_boxes
-from mae_rad.finetuning.detection.evaluation import JudgedLabel, conclude_boxes
+from mae_rad.finetuning.detection.evaluation import DetectionEvaluator, EvaluatedLabel
 from mae_rad.finetuning.detection.known_boxes import KnownBoxes, known_boxes
-from mae_rad.finetuning.task.interface import Answered, Task, Verdict
+from mae_rad.finetuning.results.final_evaluation import FinalEvaluation
+from mae_rad.finetuning.task.interface import FilmOutputs, Task
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.heads.detection import DetectionSettings
 from mae_rad.heads.fcos_head import choose_boxes
@@ -101,17 +102,17 @@ class Detection(Task[FilmBoxes]):
             return None
         return np.asarray(np.where(boxed, 0.5 / max(1, boxed.sum()), 0.5 / (~boxed).sum()))
 
-    def apart(self, outputs: Predictions) -> list[Found]:
+    def split_by_film(self, outputs: Predictions) -> list[Found]:
         """The boxes that stand, film by film."""
         task = self._task
         films = choose_boxes(outputs, least=task.least, overlap=task.overlap, most=task.most)
         return [Found(*(part.cpu() for part in film)) for film in films]
 
-    def judge(self, answered: Answered) -> dict[str, float]:
+    def validate(self, predicted: FilmOutputs) -> dict[str, float]:
         """Of each label and in the mean over labels; NaN where val films have no box."""
         told: dict[str, list[float]] = {}
         named: dict[str, float] = {}
-        for title, label in self._labels(answered).items():
+        for title, label in self._labels(predicted).items():
             if not label.films:
                 continue
             ones = np.ones((1, len(label.films)))
@@ -121,26 +122,32 @@ class Detection(Task[FilmBoxes]):
                 named[f"{name}/{title}"] = value
         return {name: _mean(values) for name, values in told.items()} | named
 
-    def goodness(self, values: dict[str, float]) -> float:
+    def selection_score(self, values: dict[str, float]) -> float:
         """The mean of AP50 and FROC: AP50 alone says nothing as long as no box fits well."""
         return (values["ap50"] + values["froc"]) / 2
 
-    def conclude(self, val: Answered, test: Answered | None, folder: Path) -> Verdict:
+    def evaluate_final(self, val: FilmOutputs, test: FilmOutputs | None, folder: Path) -> FinalEvaluation:
         """Thresholds on val; figures of both splits, FROC curves and films with their boxes."""
         splits = {"val": self._labels(val)} | ({"test": self._labels(test)} if test else {})
-        return conclude_boxes(splits, self._left_out, self.settings, self.index, folder)
+        silent = [title for title, label in splits["val"].items() if not label.films]
+        no_threshold = [f"val {title}: no film has a value: no threshold is chosen." for title in silent]
+        evaluator = DetectionEvaluator(splits, self.settings, self.index)
+        return evaluator.write([*self._left_out, *no_threshold], folder)
 
-    def _labels(self, answered: Answered) -> dict[str, JudgedLabel]:
+    def _labels(self, predicted: FilmOutputs) -> dict[str, EvaluatedLabel]:
         """Name → the films of which the label is known, with what was found on them, in source raster pixels."""
         labels = {}
-        mapped = [self._mapped(row, found) for row, found in zip(answered.rows.tolist(), answered.outputs, strict=True)]
+        mapped = [
+            self._mapped(row, found) for row, found in zip(predicted.rows.tolist(), predicted.outputs, strict=True)
+        ]
         for place, title in enumerate(self._task.titles):
-            chosen = np.flatnonzero(self._judged.known[answered.rows, place])
+            chosen = np.flatnonzero(self._judged.known[predicted.rows, place])
             films = [
-                _of_label(place, mapped[number], self._judged, int(answered.rows[number])) for number in chosen.tolist()
+                _of_label(place, mapped[number], self._judged, int(predicted.rows[number]))
+                for number in chosen.tolist()
             ]
-            rows = answered.rows[chosen]
-            labels[title] = JudgedLabel(rows, films, self._patients[rows])
+            rows = predicted.rows[chosen]
+            labels[title] = EvaluatedLabel(rows, films, self._patients[rows])
         return labels
 
     def _mapped(self, row: int, found: Found) -> Mapped:

@@ -51,7 +51,7 @@ class LabelScores(NamedTuple):
         return bool(self.present.any() and not self.present.all())
 
 
-class About(NamedTuple):
+class Subgroup(NamedTuple):
     """What a figure is about, and how its interval is found."""
 
     label: str
@@ -93,7 +93,7 @@ def threshold_for(sensitivity: float, probability: Floats, present: Flags) -> fl
     return just_below(float(found[max(1, int(np.ceil(sensitivity * len(found) - 1e-9))) - 1]), probability)
 
 
-def score_results(asked: LabelScores, line: Line, about: About) -> list[Result]:
+def score_results(asked: LabelScores, line: Line, about: Subgroup) -> list[Result]:
     """AUROC and average precision; of all films also log-loss, Brier score and calibration error, and these before
     calibration.
     """
@@ -114,7 +114,7 @@ def score_results(asked: LabelScores, line: Line, about: About) -> list[Result]:
     return _results(asked, estimates, about)
 
 
-def decision_results(asked: LabelScores, line: Line, points: Mapping[str, float], about: About) -> list[Result]:
+def decision_results(asked: LabelScores, line: Line, points: Mapping[str, float], about: Subgroup) -> list[Result]:
     """Sensitivity, specificity and predictive values at thresholds that were chosen elsewhere."""
     results: list[Result] = []
     told = probabilities(asked.logits, line)
@@ -143,7 +143,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
         pq.write_table(table, file)
 
 
-def _results(asked: LabelScores, estimates: Mapping[str, Estimate], about: About, point: str = "") -> list[Result]:
+def _results(asked: LabelScores, estimates: Mapping[str, Estimate], about: Subgroup, point: str = "") -> list[Result]:
     single = {name: [estimate] for name, estimate in estimates.items()}
     drawn = bootstrap(asked.patients, single, repetitions=about.repetitions, seed=about.seed)
     counts = len(asked.present), len(np.unique(asked.patients)), int(asked.present.sum())

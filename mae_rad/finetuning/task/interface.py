@@ -1,11 +1,10 @@
-"""What finetuning knows of a task: whom it can learn from, targets, how well it is answered, what is left of it.
+"""What finetuning knows of a task: films to learn from, targets, validation, final evaluation.
 
 Legend: F films.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -13,44 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.finetuning.results.final_evaluation import FinalEvaluation
 from mae_rad.finetuning.task.labelled_films import Cut, Target
 from mae_rad.finetuning.task.settings import FinetuneSettings
-from mae_rad.heads.interface import Line
 
 T = TypeVar("T")
 
 
-class Answered(NamedTuple):
-    """Films of one split, and what the head made of each.
+class FilmOutputs(NamedTuple):
+    """Films of one split, and the outputs of the head for each.
 
     Attributes:
         rows: F places in the index that the task was made with.
-        outputs: F outputs, as :meth:`Task.apart` parts them.
+        outputs: F outputs, as :meth:`Task.split_by_film` gives them.
     """
 
     rows: NDArray[np.int64]
     outputs: list[Any]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What is to be told with the weights.
-
-    Attributes:
-        calibration: label → how its scores become probabilities.
-        operating_points: name → label → threshold.
-        measured: words → figure with its interval, for the model card.
-        values: name → figure of the test films, for curves and tables of runs.
-    """
-
-    calibration: dict[str, Line] = field(default_factory=dict)
-    operating_points: dict[str, dict[str, float]] = field(default_factory=dict)
-    measured: dict[str, str] = field(default_factory=dict)
-    values: dict[str, float] = field(default_factory=dict)
-
-
 class Task(ABC, Generic[T]):
-    """A question put to labelled films.
+    """What a head is trained for on labelled films.
 
     Args:
         settings: of the run.
@@ -71,7 +53,7 @@ class Task(ABC, Generic[T]):
         """[films of the index] of which films something is known, by what counts for ``split``."""
 
     def check(self, rows: Mapping[str, NDArray[np.int64]]) -> None:
-        """Refuse films of train, val and test from which nothing can be learned or told.
+        """Refuse films of train, val and test from which nothing can be learned or evaluated.
 
         Raises:
             EvaluationError: says what is missing.
@@ -90,17 +72,17 @@ class Task(ABC, Generic[T]):
         """[rows] how often each training film is drawn; None draws all alike."""
 
     @abstractmethod
-    def apart(self, outputs: Any) -> list[Any]:
+    def split_by_film(self, outputs: Any) -> list[Any]:
         """Outputs of the head for films of one grid, film by film, on the CPU."""
 
     @abstractmethod
-    def judge(self, answered: Answered) -> dict[str, float]:
+    def validate(self, predicted: FilmOutputs) -> dict[str, float]:
         """Metrics of val films, by name."""
 
     @abstractmethod
-    def goodness(self, values: dict[str, float]) -> float:
-        """What the best weights are chosen by, of :meth:`judge`'s values: higher is better; NaN chooses nothing."""
+    def selection_score(self, values: dict[str, float]) -> float:
+        """What the best weights are chosen by, of :meth:`validate`'s values: higher is better; NaN chooses nothing."""
 
     @abstractmethod
-    def conclude(self, val: Answered, test: Answered | None, folder: Path) -> Verdict:
-        """Judge the best weights for good, and write tables and pictures into ``folder``."""
+    def evaluate_final(self, val: FilmOutputs, test: FilmOutputs | None, folder: Path) -> FinalEvaluation:
+        """Evaluate the best weights for the last time, and write tables and pictures into ``folder``."""

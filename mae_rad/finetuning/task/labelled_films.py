@@ -15,10 +15,10 @@ import torch
 from mae_rad.data.augmentation import Augmentation, Variation, draw_variation
 from mae_rad.data.batch import Patches
 from mae_rad.data.film import Film
-from mae_rad.data.film_order import Draw, Order
+from mae_rad.data.film_order import Draw, Order, StepRange
 from mae_rad.data.loader import drawn_batches
 from mae_rad.data.patch_layout import grid_of
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import FilmPatches, stack, whole_film
 from mae_rad.encoders.vit import Features
@@ -118,14 +118,16 @@ class TakeLabelled(Generic[T]):
     def __call__(self, row: int, draw: Draw) -> list[LabelledFilm[T]]:
         """Show a film as it is drawn."""
         key, film = self.index.key(row), self.index.film(row)
-        variation = draw_variation(self.augmentation, film.sidecar, counted("view", self.seed, draw.epoch, key, "film"))
-        place = float(counted("scale", self.seed, draw.epoch, key).uniform(-1, 1))
+        variation = draw_variation(
+            self.augmentation, film.sidecar, generator_for("view", self.seed, draw.epoch, key, "film")
+        )
+        place = float(generator_for("scale", self.seed, draw.epoch, key).uniform(-1, 1))
         tokens = round(self.tokens * (1 + self.scale) ** (2 * place))  # twice, since T is an area
         patches = whole_film(film, tokens, self.patch, variation)
         target = self.target(row, Seen(film, variation, tokens))
         if not self.cut:
             return [LabelledFilm(key, patches, target)]
-        parts = self.cut(patches, target, counted("cut", self.seed, draw.epoch, key))
+        parts = self.cut(patches, target, generator_for("cut", self.seed, draw.epoch, key))
         return [LabelledFilm(key, *part) for part in parts]
 
 
@@ -148,15 +150,22 @@ def labelled_batches(
     take: TakeLabelled[T],
     stack_targets: Callable[[Sequence[T]], Targets],
     order: Order,
+    steps: StepRange,
     *,
-    first_step: int,
-    last_step: int,
-    rank: int,
-    world: int,
-    micro: int,
     workers: int,
 ) -> Iterator[tuple[LabelledBatch, tuple[str, ...]]]:
-    """Micro batches of ``rank`` from the global steps [first_step, last_step), read ahead by ``workers`` processes."""
-    draws = partial(order.micro_batches, first_step, last_step, rank=rank, world=world, micro=micro)
+    """Micro batches of labelled films.
+
+    Args:
+        take: draws one film with its target.
+        stack_targets: targets of several films as those of a batch.
+        order: of the training films.
+        steps: and the rank that they are drawn for.
+        workers: processes that read ahead; 0 reads in this one.
+
+    Returns:
+        Each batch, and why other films were skipped for it.
+    """
+    draws = partial(order.micro_batches, steps)
     stack_films = partial(stack_labelled, stack_targets)
     return drawn_batches(take.index, take, stack_films, draws, seed=order.seed, workers=workers)

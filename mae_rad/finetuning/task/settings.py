@@ -25,7 +25,7 @@ class LabelledDataSettings(DataSettings):
     """Of the training patients whose labels are used; a smaller fraction is a part of a larger one. Films of val and
     test are all used."""
     label_seed: int = Field(default=0, ge=0)
-    """Which patients these are."""
+    """Which patients these are; a comparison of this ``seed`` gives its probes the same ones, in their first draw."""
 
 
 class FilmSettings(Augmentation):
@@ -54,7 +54,7 @@ class AdaptationSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """How the model is judged."""
+    """How the model is evaluated."""
 
     every: int = Field(default=100, ge=1)
     """Steps between two looks at the val films; the best weights by these are those that are kept."""

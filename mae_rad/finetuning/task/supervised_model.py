@@ -43,7 +43,7 @@ class Supervised(Trainable):
         if not shown:
             return [self.head(features, None) for features in groups]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            looked = self.head.look_all(self.encoder, shown)
+            looked = self.head.encode_groups(self.encoder, shown)
         return [self.head(features, group) for features, group in zip(looked, groups, strict=True)]
 
     def rate_of(self, name: str) -> float:

@@ -22,7 +22,7 @@ from data_prep.shard_format.appended_folders import generation_folders
 from mae_rad.data.batch import Patches
 from mae_rad.data.box_frames import Boxes, whole_film_frame
 from mae_rad.data.patch_layout import film_layout
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
 from mae_rad.encoders.precision import fast_device
@@ -74,12 +74,12 @@ def _maps(predictor: Predictor) -> dict[str, Map]:
     pooling = head.pooling
     if pooling is None:
         maps["patch scores"] = torch.no_grad()(
-            lambda patches, label: head.patch_logits(head.look(encoder, patches))[..., label]
+            lambda patches, label: head.patch_logits(head.encode(encoder, patches))[..., label]
         )
         return maps
     maps["attention rollout"] = lambda patches, _: attention_rollout(encoder, pooling, patches, window=window)
     if pooling.attention is not None:
-        maps["pooling attention"] = lambda patches, _: token_weights(pooling, head.look(encoder, patches))[:, 1:]
+        maps["pooling attention"] = lambda patches, _: token_weights(pooling, head.encode(encoder, patches))[:, 1:]
     return maps
 
 
@@ -91,7 +91,7 @@ def _play_all(
     index, boxes = ShardIndex([public], split=split), _boxes(public)
     patients = index.table.column("patient").to_pylist()
     played: dict[tuple[str, str, str], list[Played]] = defaultdict(list)
-    for row in counted("pointing game").permutation(len(index))[:films].tolist():
+    for row in generator_for("pointing game").permutation(len(index))[:films].tolist():
         of_film = boxes.get(index.key(row), {})
         asked = [(place, of_film[label]) for place, label in enumerate(card.labels) if label in of_film]
         if not asked:

@@ -26,7 +26,7 @@ from data_prep.runtime.progress import Progress
 from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.augmentation import Augmentation, draw_variation
 from mae_rad.data.batch import Patches
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import whole_film
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
@@ -97,7 +97,7 @@ def _cut(public: Path, split: str, labels: Sequence[str]) -> Squares:
     rows = np.flatnonzero(known.known.all(axis=1))
     progress = Progress("fine detail", f"{split} films", len(rows))
     for row in rows.tolist():
-        film, draw = index.film(row), counted("fine detail", row)
+        film, draw = index.film(row), generator_for("fine detail", row)
         tokens = round(TOKENS * (1 + SCALE) ** (2 * draw.uniform(-1, 1)))
         variation = draw_variation(Augmentation(window=0.3, gamma=0.3), film.sidecar, draw)
         whole = whole_film(film, tokens, PATCH, variation)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from mae_rad.data.patch_layout import film_layout
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.patch_masking import draw_budget, masked_share
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.data.views import draw_budget, masked_share
 
 PREDICTED = 0.25
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=400)
     given = parser.parse_args()
     index = ShardIndex([given.shards])
-    rows = counted("hidden content").permutation(len(index))[: given.films].tolist()
+    rows = generator_for("hidden content").permutation(len(index))[: given.films].tolist()
     films = [index.film(row) for row in rows]
     for tokens in (196, 1024):
         layouts = [film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, 16) for film in films]
@@ -33,7 +33,7 @@ def main() -> None:
         for visible in (0.25, 0.2, 0.15, 0.1):
             seen, drawn = int(tokens * visible), int(tokens * visible) + int(tokens * PREDICTED)
             hidden = [
-                masked_share(content, draw_budget(content, drawn, counted("hidden content", row))[:seen])
+                masked_share(content, draw_budget(content, drawn, generator_for("hidden content", row))[:seen])
                 for row, content in zip(rows, contents, strict=True)
             ]
             print(f"  visible {visible:<6} {_told(hidden)} hidden")

@@ -29,7 +29,7 @@ from data_prep.shard_format.film_codec import decode_film, reduction_for
 from data_prep.shard_format.index_schema import INDEX_SCHEMA
 from mae_rad.data.batch import ViewSpec
 from mae_rad.data.film import Film
-from mae_rad.data.film_order import Order
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.shard_reader import ShardIndex
@@ -107,10 +107,8 @@ def plain(index: ShardIndex, rows: list[int], tokens: int) -> Iterator[object]:
 def loader(index: ShardIndex, order: Order, tokens: int, films: int) -> Iterator[object]:
     """As in training, in this process."""
     views = {"mae": ViewSpec(tokens=tokens, visible=0.25, predicted=0.25)}
-    steps = films // BATCH
-    return training_batches(
-        index, order, views, patch=PATCH, first_step=0, last_step=steps, rank=0, world=1, micro=BATCH, workers=0
-    )
+    steps = StepRange(0, films // BATCH, rank=0, world=1, micro=BATCH)
+    return training_batches(index, order, views, steps, patch=PATCH, workers=0)
 
 
 def reading(index: ShardIndex, rows: list[int], rounds: int) -> float:
@@ -135,7 +133,7 @@ def show_start() -> None:
         for first in (0, 123_456, 10 * (len(index) // 1024) + 17):
             start = time.perf_counter()
             order = Order(len(index), SEED, 1024)
-            draws = next(iter(order.micro_batches(first, first + 1, rank=0, world=8, micro=128)))
+            draws = next(iter(order.micro_batches(StepRange(first, first + 1, rank=0, world=8, micro=128))))
             seconds = opened + time.perf_counter() - start
             told = "reached" if seconds < SECONDS else "MISSED"
             print(f"  first {len(draws)} draws of step {first:,}: {seconds:.2f} s  (goal {SECONDS:.0f}: {told})")

@@ -46,7 +46,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from mae_rad.data.batch import Batch
-from mae_rad.data.film_order import Order
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
@@ -135,8 +135,8 @@ def build(model: str, square: int, share: float, index: ShardIndex, options: arg
             optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
             shared[weights] = (objective, optimizer)
         drawn = training_batches(
-            index, Order(len(index), 0, options.batch), {"film": settings.view}, patch=PATCH, first_step=0,
-            last_step=2, rank=0, world=1, micro=options.batch, workers=0,
+            index, Order(len(index), 0, options.batch), {"film": settings.view},
+            StepRange(0, 2, rank=0, world=1, micro=options.batch), patch=PATCH, workers=0,
         )  # fmt: skip
         batches = [batch.to(device) for batch, _ in drawn]
         variants.append(

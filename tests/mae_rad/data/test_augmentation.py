@@ -13,7 +13,7 @@ from mae_rad.data.augmentation import MIDLINE, Augmentation, Variation, draw_var
 from mae_rad.data.batch import ViewSpec
 from mae_rad.data.display_augmentation import WHITE, add_noise, varied_table
 from mae_rad.data.film import Film
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.views import DrawnView, draw_view, whole_film
 from tests.builders.shard_builder import film, noise
 
@@ -35,11 +35,11 @@ def a_film(rows: int = 300, columns: int = 240, **fields: Any) -> Film:
 
 
 def drawn(augmentation: Augmentation, one: Film, count: int = DRAWS) -> list[Variation]:
-    return [draw_variation(augmentation, one.sidecar, counted("test", place)) for place in range(count)]
+    return [draw_variation(augmentation, one.sidecar, generator_for("test", place)) for place in range(count)]
 
 
 def view(spec: ViewSpec, one: Film, *seed: int | str) -> DrawnView:
-    result = draw_view(one, spec, 16, counted(*seed))
+    result = draw_view(one, spec, 16, generator_for(*seed))
     assert result is not None
     return result
 
@@ -153,7 +153,7 @@ def test_a_film_shown_by_a_table_moves_alike(invert: bool) -> None:
     ids=["window", "a step", "sigmoid", "inverted", "declared range"],
 )  # fmt: skip
 def test_varied_displays_keep_the_order_of_values(shown: Display, seed: int) -> None:
-    variation = draw_variation(EVERYTHING, a_film().sidecar, counted("order", seed))._replace(window=0)
+    variation = draw_variation(EVERYTHING, a_film().sidecar, generator_for("order", seed))._replace(window=0)
     steps = np.diff(varied_table(shown, variation).astype(int))
     assert (steps <= 0).all() if shown.invert else (steps >= 0).all()
 

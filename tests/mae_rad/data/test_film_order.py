@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mae_rad.data.film_order import Order
-from mae_rad.data.seeded_random import counted
+from mae_rad.data.film_order import Order, StepRange
+from mae_rad.data.seeded_random import generator_for
 
 
 def _global(order: Order, step: int, world: int, accumulation: int) -> list[int]:
     micro = order.global_batch // (world * accumulation)
-    parts = [list(order.micro_batches(step, step + 1, rank=rank, world=world, micro=micro)) for rank in range(world)]
+    parts = [list(order.micro_batches(StepRange(step, step + 1, rank, world, micro))) for rank in range(world)]
     return [draw.row for forward in zip(*parts, strict=True) for part in forward for draw in part]
 
 
@@ -36,8 +36,8 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 
 def test_starting_in_the_middle_gives_what_an_uninterrupted_run_gives() -> None:
     order = Order(50, 3, 8)
-    whole = list(order.micro_batches(0, 20, rank=1, world=2, micro=4))
-    assert list(order.micro_batches(11, 20, rank=1, world=2, micro=4)) == whole[11:]
+    whole = list(order.micro_batches(StepRange(0, 20, rank=1, world=2, micro=4)))
+    assert list(order.micro_batches(StepRange(11, 20, rank=1, world=2, micro=4))) == whole[11:]
 
 
 def test_weights_are_relative_frequencies() -> None:
@@ -53,5 +53,5 @@ def test_fewer_films_than_a_batch_are_refused() -> None:
 
 
 def test_counted_randomness_separates_its_parts() -> None:
-    assert counted("a", 11).random() != counted("a1", 1).random()
-    assert counted("view", 0, 1, "k", "a").random() == counted("view", 0, 1, "k", "a").random()
+    assert generator_for("a", 11).random() != generator_for("a1", 1).random()
+    assert generator_for("view", 0, 1, "k", "a").random() == generator_for("view", 0, 1, "k", "a").random()

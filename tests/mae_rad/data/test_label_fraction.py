@@ -36,3 +36,21 @@ def test_patients_stay_in_when_others_come_or_go() -> None:
     before = {patient for patient, here in zip(PATIENTS, in_fraction(PATIENTS, 0.5, 0), strict=True) if here}
     after = {patient for patient, here in zip(fewer, in_fraction(fewer, 0.5, 0), strict=True) if here}
     assert len(before ^ after) <= 2
+
+
+def test_every_class_has_a_patient_first_and_fractions_stay_nested() -> None:
+    classes = np.array([int(patient in {"patient 3", "patient 90"}) for patient in PATIENTS])
+    for draw in range(10):
+        parts = [in_fraction(PATIENTS, fraction, 0, draw=draw, classes=classes) for fraction in (0.01, 0.02, 0.1, 0.5)]
+        for smaller, larger in pairwise(parts):
+            assert not (smaller & ~larger).any()
+        assert all(set(classes[part]) == {0, 1} for part in parts)
+        assert [part.sum() for part in parts] == [6, 6, 30, 150]
+
+
+def test_a_place_depends_on_seed_draw_and_patient_alone() -> None:
+    drawn = [in_fraction(PATIENTS, 0.2, seed, draw=draw) for seed, draw in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    assert len({part.tobytes() for part in drawn}) == 4
+    # Which patients a finetuning had yesterday, it has today.
+    names = sorted({patient for patient, here in zip(PATIENTS, in_fraction(PATIENTS, 0.05, 0), strict=True) if here})
+    assert names == ["patient 40", "patient 57", "patient 61", "patient 90", "patient 91"]

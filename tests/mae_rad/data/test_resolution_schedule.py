@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Batch, ViewSpec
-from mae_rad.data.film_order import Order
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.resolution_schedule import Stage, stage_lengths, tokens_at
 from mae_rad.data.shard_reader import ShardIndex
@@ -53,8 +53,8 @@ def _batches(public: Path, spec: ViewSpec, first: int = 0, *, rank: int = 0, wor
     return [
         batch
         for batch, _ in training_batches(
-            index, Order(len(index), 3, 8), {"view": spec}, patch=16, first_step=first, last_step=6,
-            rank=rank, world=world, micro=4, workers=0,
+            index, Order(len(index), 3, 8), {"view": spec}, StepRange(first, 6, rank, world, micro=4),
+            patch=16, workers=0,
         )
     ]  # fmt: skip
 
@@ -103,12 +103,12 @@ def test_settings_of_a_step_have_its_size_and_its_learning_rate_stays(tmp_path: 
 def test_any_size_is_drawn_from_the_same_film(tokens: int) -> None:
     from data_prep.shard_format.sidecar import Sidecar
     from mae_rad.data.film import Film
-    from mae_rad.data.seeded_random import counted
+    from mae_rad.data.seeded_random import generator_for
     from mae_rad.data.views import draw_view
 
     stream, sidecar = film("large", noise(1536, 1100))
     view = draw_view(
-        Film(stream, Sidecar.model_validate(sidecar)), ViewSpec(tokens, visible=0.1, predicted=0.2), 16, counted()
+        Film(stream, Sidecar.model_validate(sidecar)), ViewSpec(tokens, visible=0.1, predicted=0.2), 16, generator_for()
     )
     assert view is not None
     assert view.predicted is not None

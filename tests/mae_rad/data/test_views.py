@@ -12,9 +12,10 @@ from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import ViewSpec
 from mae_rad.data.film import Film
 from mae_rad.data.patch_layout import Region, film_layout
-from mae_rad.data.views import draw_budget, draw_view, whole_film
-from mae_rad.losses import random_masking
+from mae_rad.data.patch_masking import draw_budget
+from mae_rad.data.views import draw_view, whole_film
 from tests.builders.shard_builder import film, noise
+from tests.references.published_masking import random_masking
 
 MAE_VIEW = ViewSpec(tokens=196, visible=0.25, predicted=0.5)
 

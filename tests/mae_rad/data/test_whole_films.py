@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mae_rad.data.batch import Batch, ViewSpec
-from mae_rad.data.film_order import Order
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
@@ -41,12 +41,8 @@ def _batches(index: ShardIndex, *, workers: int = 0, rank: int = 0, world: int =
         index,
         order,
         VIEWS,
+        StepRange(first, 5, rank, world, micro=8 // world),
         patch=16,
-        first_step=first,
-        last_step=5,
-        rank=rank,
-        world=world,
-        micro=8 // world,
         workers=workers,
     )
     return [batch for batch, _ in drawn]
@@ -82,12 +78,12 @@ import sys, time
 from pathlib import Path
 from mae_rad.data.batch import ViewSpec
 from mae_rad.data.loader import training_batches
-from mae_rad.data.film_order import Order
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.shard_reader import ShardIndex
 index = ShardIndex([Path(sys.argv[1])])
 batches = training_batches(
-    index, Order(len(index), 7, 8), {"film": ViewSpec(tokens=64, visible=0.25, predicted=0.5)}, patch=16,
-    first_step=0, last_step=10**6, rank=0, world=1, micro=8, workers=2,
+    index, Order(len(index), 7, 8), {"film": ViewSpec(tokens=64, visible=0.25, predicted=0.5)},
+    StepRange(0, 10**6, rank=0, world=1, micro=8), patch=16, workers=2,
 )
 next(batches)
 print("reading", flush=True)
@@ -160,8 +156,8 @@ def test_a_damaged_film_is_replaced_told_and_not_met_again_by_other_workers(publ
     order = Order(16, 7, 8)
 
     def draw(workers: int) -> list[tuple[Batch, tuple[str, ...]]]:
-        arguments = {"patch": 16, "first_step": 0, "last_step": 2, "rank": 0, "world": 1, "micro": 8}
-        return list(training_batches(index, order, VIEWS, workers=workers, **arguments))
+        steps = StepRange(0, 2, rank=0, world=1, micro=8)
+        return list(training_batches(index, order, VIEWS, steps, patch=16, workers=workers))
 
     told = [reason for _, reasons in draw(0) for reason in reasons]
     assert len(told) == 1

@@ -16,8 +16,9 @@ from mae_rad.encoders.blocks import Shape
 from mae_rad.errors import WeightsError
 from mae_rad.export.convert import IMAGENET, ConvertSettings, convert_file, main
 from mae_rad.export.encoder_folder import load_encoder
-from mae_rad.losses import patchify, random_masking, sincos_positions
+from mae_rad.losses import patchify, sincos_positions
 from mae_rad.objectives.mae_decoder import Decoder
+from tests.references.published_masking import random_masking
 
 DIM, DEPTH, HEADS, PATCH, GRID = 32, 2, 2, 4, 14
 DECODER_DIM, DECODER_HEADS = 16, 4

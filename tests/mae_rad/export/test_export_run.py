@@ -19,10 +19,11 @@ from mae_rad.export.encoder_folder import load_encoder, start_from
 from mae_rad.export.encoder_with_decoder_folder import load_objective
 from mae_rad.export.export_run import Target, export
 from mae_rad.export.fixed_size import FilmSize, ImageEncoder
-from mae_rad.losses import patchify, random_masking
+from mae_rad.losses import patchify
 from mae_rad.objectives import MAESettings, SimCLRSettings, build_objective
 from mae_rad.objectives.mae import MAE
 from tests.builders.trained_run import DECODER, PATCH, as_embedded, as_images, films, our_features, train
+from tests.references.published_masking import random_masking
 
 ROWS, COLUMNS = 40, 24
 """Pixels: 10 x 6 patches."""

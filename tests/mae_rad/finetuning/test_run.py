@@ -69,14 +69,14 @@ def _stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     forward, taken = Engine.forward, 0
 
-    def stopping(self: Any, batch: Any) -> Any:
+    def interrupted(self: Any, batch: Any) -> Any:
         nonlocal taken
         if taken == step:
             raise KeyboardInterrupt
         taken += 1
         return forward(self, batch)
 
-    monkeypatch.setattr(Engine, "forward", stopping)
+    monkeypatch.setattr(Engine, "forward", interrupted)
     return monkeypatch.undo
 
 
@@ -112,7 +112,7 @@ def test_a_predictor_answers_as_when_it_was_judged(public: Path, finished: Path)
     told = pq.read_table(finished / "evaluation" / "predictions.parquet").to_pylist()
     expected = {(row["key"], row["label"]): row["probability"] for row in told if row["split"] == "test"}
     index = ShardIndex([public], split="test")
-    answered = 0
+    compared = 0
     for rows, patches in whole_film_batches(index, tokens=card.tokens, patch=card.encoder.patch, batch=4, workers=0):
         probabilities = predictor.predict(patches).probabilities
         assert probabilities is not None
@@ -120,8 +120,8 @@ def test_a_predictor_answers_as_when_it_was_judged(public: Path, finished: Path)
         for row, film in zip(rows, probabilities, strict=True):
             for label, probability in zip(card.labels, film.tolist(), strict=True):
                 assert probability == pytest.approx(expected[index.key(row), label], abs=1e-6)
-                answered += 1
-    assert answered == len(expected) == 2 * len(index)
+                compared += 1
+    assert compared == len(expected) == 2 * len(index)
     assert _decisions(predictor, public, "val") == {
         (row["key"], row["label"], name): row["probability"] >= thresholds[row["label"]]
         for row in told

@@ -71,9 +71,9 @@ def test_the_loss_is_the_mean_of_any_parts_of_a_batch(pool: str, hidden: int) ->
 def test_a_summary_stands_for_the_tokens_of_a_fixed_pooling(pool: str) -> None:
     head, features = _head(pool=pool), _features(4)
     summary = features._replace(tokens=features.tokens.mean(dim=1, keepdim=True))
-    assert head.stands_on == "summary"
+    assert head.input_kind == "summary"
     assert torch.allclose(head(features), head(summary), atol=1e-6)
-    assert _head(pool="attentive").stands_on == _head(pool="max_score").stands_on == "tokens"
+    assert _head(pool="attentive").input_kind == _head(pool="max_score").input_kind == "tokens"
 
 
 @pytest.mark.parametrize("hidden", [0, 8])

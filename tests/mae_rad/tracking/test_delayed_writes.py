@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mae_rad.errors import RunError
-from mae_rad.tracking import Outbox, Tracker, default_uri
+from mae_rad.tracking import DelayedWrites, Tracker, default_uri
 from mae_rad.tracking import delayed_writes as module
 
 
@@ -45,8 +45,8 @@ class Run:
         self.run_id = tracker.run_id
         return tracker
 
-    def begin(self) -> Outbox:
-        return Outbox(self.connect, self.metrics, self.samples)
+    def begin(self) -> DelayedWrites:
+        return DelayedWrites(self.connect, self.metrics, self.samples)
 
     def stored(self) -> list[Any]:
         connection = sqlite3.connect(self.store / "mlflow.db")
@@ -77,25 +77,25 @@ def test_steps_taken_again_arrive_once(run: Run) -> None:
 
 def test_a_store_that_is_away_at_the_start_gets_everything_later(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     run.away = True
-    outbox = run.begin()
+    writes = run.begin()
     with caplog.at_level(logging.WARNING):
         for step in range(1, 6):
             run.log(step)
-            outbox.deliver()
+            writes.deliver()
     assert len(caplog.records) == 1
-    assert "metrics.jsonl has everything" in caplog.text
+    assert "metrics are kept in metrics.jsonl" in caplog.text
     run.away = False
-    outbox.finish()
+    writes.finish()
     assert [step for step, _, _ in run.stored()] == [1, 2, 3, 4, 5]
 
 
 def test_a_store_that_never_answered_is_told_by_the_next_start(run: Run) -> None:
     run.away = True
-    outbox = run.begin()
+    writes = run.begin()
     run.log(1, 2)
     (run.samples / "step-0000002.png").write_bytes(b"picture")
-    outbox.deliver()
-    outbox.finish()
+    writes.deliver()
+    writes.finish()
     run.away = False
     again = run.begin()
     again.deliver()
@@ -106,17 +106,17 @@ def test_a_store_that_never_answered_is_told_by_the_next_start(run: Run) -> None
 
 
 def test_a_store_that_goes_away_in_between_loses_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    outbox = run.begin()
+    writes = run.begin()
     run.log(1)
-    outbox.deliver()
+    writes.deliver()
     monkeypatch.setattr(Tracker, "send", lambda *_: 1 / 0)
     run.log(2)
-    outbox.deliver()
+    writes.deliver()
     monkeypatch.undo()
     run.log(3)
-    outbox.deliver()  # not yet tried again
+    writes.deliver()  # not yet tried again
     assert [step for step, _, _ in run.stored()] == [1]
-    outbox.finish()
+    writes.finish()
     assert [step for step, _, _ in run.stored()] == [1, 2, 3]
 
 
@@ -130,10 +130,10 @@ def test_a_store_that_does_not_answer_is_asked_ever_more_rarely(run: Run, monkey
         asked.append(now[0])
         return run.connect()
 
-    outbox = Outbox(connect, run.metrics, run.samples)
+    writes = DelayedWrites(connect, run.metrics, run.samples)
     for minute in range(60):
         now[0] = 60.0 * minute
-        outbox.deliver()
+        writes.deliver()
     assert asked == [60.0 * minute for minute in (0, 1, 3, 7, 15, 30, 45)]
 
 
@@ -177,10 +177,10 @@ def test_a_store_that_goes_away_between_two_requests_has_whole_lines_and_gets_th
 def test_a_long_backlog_holds_a_training_up_for_one_turn_at_a_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TURN", 0.0)
     _log_wide(run, *range(1, 11))
-    outbox = run.begin()
-    outbox.deliver()
+    writes = run.begin()
+    writes.deliver()
     assert len(_values_of(run)) == 3
-    outbox.finish("KILLED")  # told to leave: little time
+    writes.finish("KILLED")  # told to leave: little time
     assert len(_values_of(run)) == 6
     again = run.begin()
     again.finish("FINISHED")

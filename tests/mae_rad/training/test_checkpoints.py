@@ -32,13 +32,13 @@ class Writer:
 
 
 @pytest.fixture(scope="module")
-def who() -> Ranks:
+def ranks() -> Ranks:
     return join_ranks(1)
 
 
 @pytest.fixture
-def checkpoints(who: Ranks, tmp_path: Path) -> Iterator[Checkpoints]:
-    made = Checkpoints(tmp_path, who, 0, keep=2)
+def checkpoints(ranks: Ranks, tmp_path: Path) -> Iterator[Checkpoints]:
+    made = Checkpoints(tmp_path, ranks, 0, keep=2)
     for step in (1, 2, 3):
         made.save(Writer(), step)  # type: ignore[arg-type]
     yield made
@@ -76,8 +76,8 @@ def test_the_newest_few_stay(checkpoints: Checkpoints) -> None:
     assert json.loads((checkpoints.folder / "latest.json").read_text())["tag"] == newest.tag
 
 
-def test_a_folder_without_checkpoint_begins_anew(who: Ranks, tmp_path: Path) -> None:
-    assert Checkpoints(tmp_path, who, 0, keep=1).newest() is None
+def test_a_folder_without_checkpoint_begins_anew(ranks: Ranks, tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path, ranks, 0, keep=1).newest() is None
 
 
 def _truncate(folder: Path) -> None:
@@ -188,8 +188,8 @@ def test_only_stage_0_fits_other_ranks() -> None:
 
 
 @pytest.mark.parametrize(("stage", "other"), [(0, 1), (2, 0), (2, 3), (3, 1)])
-def test_another_stage_is_refused(who: Ranks, tmp_path: Path, stage: int, other: int) -> None:
-    Checkpoints(tmp_path, who, stage, keep=1).save(Writer(), 1)  # type: ignore[arg-type]
-    later = Checkpoints(tmp_path, who, other, keep=1)
+def test_another_stage_is_refused(ranks: Ranks, tmp_path: Path, stage: int, other: int) -> None:
+    Checkpoints(tmp_path, ranks, stage, keep=1).save(Writer(), 1)  # type: ignore[arg-type]
+    later = Checkpoints(tmp_path, ranks, other, keep=1)
     with pytest.raises(RunError, match=f"saved with runtime.zero_stage={stage} and"), later.readable(later.newest()):
         pass

@@ -16,48 +16,48 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from mae_rad.errors import RunError
-from mae_rad.training import heartbeat as roll_call
+from mae_rad.training import heartbeat
 from mae_rad.training.deepspeed_engine import join_ranks
-from mae_rad.training.heartbeat import RollCall
+from mae_rad.training.heartbeat import Heartbeat
 from tests.builders.warm_ranks import free_port
 
-roll_call._QUICK, roll_call._STRAY, roll_call._GOODBYE = 1.5, 4.0, 1.5
+heartbeat._QUICK, heartbeat._STRAY, heartbeat._GOODBYE = 1.5, 4.0, 1.5
 WORLD, PATIENCE = 2, 4.0
 
 def exchange():
     dist.all_reduce(torch.ones(1))
 
-def stopped(rank, roll):  # the process, with the list if it is rank 0
+def stopped(rank, beat):  # the process, with the list if it is rank 0
     exchange()
     if rank == 0:
         os.kill(os.getpid(), signal.SIGSTOP)
     exchange()
 
-def hanging(rank, roll):
+def hanging(rank, beat):
     exchange()
     if rank == 1:
         time.sleep(60)
     exchange()
 
-def slow(rank, roll):  # comes to the exchange when the others have given it up
+def slow(rank, beat):  # comes to the exchange when the others have given it up
     exchange()
     if rank == 0:
         time.sleep(PATIENCE + 1)
     exchange()
 
-def failing_unseen(rank, roll):  # as on a GPU: the other does not look at what it waits for
+def failing_unseen(rank, beat):  # as on a GPU: the other does not look at what it waits for
     exchange()
     if rank == 1:
         raise RunError("mended in one way")
     time.sleep(60)
 
-def failing_first(rank, roll):
+def failing_first(rank, beat):
     exchange()
     if rank == 0:
         raise RunError("mended in one way")
     time.sleep(60)
 
-def late(rank, roll):  # rank 0 has something to write when all are done
+def late(rank, beat):  # rank 0 has something to write when all are done
     exchange()
     if rank == 0:
         time.sleep(3)
@@ -67,12 +67,12 @@ def one_rank(scenario, rank, port, log):
     os.dup2(output, 2)
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     os.environ.update(dict(zip(names, map(str, (rank, rank, WORLD, WORLD, "127.0.0.1", port)))))
-    who = join_ranks(1, PATIENCE)
+    ranks = join_ranks(1, PATIENCE)
     began = time.monotonic()
     try:
-        with RollCall(who, PATIENCE) as roll:
-            roll.at(7)
-            scenario(rank, roll)
+        with Heartbeat(ranks, PATIENCE) as beat:
+            beat.at(7)
+            scenario(rank, beat)
     except SystemExit as leaving:
         os._exit(leaving.code)
     except RunError as error:
@@ -136,7 +136,7 @@ def test_a_rank_whose_list_does_not_answer_ends_by_itself(ended: dict[str, Any])
     (_, code), (_, seconds), told = ended["stopped"]
     assert code == 1
     assert seconds < 30
-    assert [line.split(",")[0] for line in told] == [f"error: {_name(0)} gave no sign of life any more"]
+    assert [line.split(",")[0] for line in told] == [f"error: {_name(0)} missed its heartbeat"]
 
 
 def test_a_rank_that_hangs_but_breathes_is_named(ended: dict[str, Any]) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from mae_rad.training.preemption import REQUEUE, Stopping
+from mae_rad.training.preemption import REQUEUE, Preemption
 from mae_rad.training.settings import RuntimeSettings
 from tests.builders.shard_builder import film, noise, write_public
 from tests.builders.tiny_run import ROOT, arguments, environment
 
 
-def _wishes(stopping: Stopping) -> tuple[bool, bool]:
-    return stopping.agreed({name: float(value) for name, value in stopping.wishes().items()})
+def _requests(preemption: Preemption) -> tuple[bool, bool]:
+    return preemption.agreed({name: float(value) for name, value in preemption.requests().items()})
 
 
 def test_three_interruptions_end_in_the_weights_of_the_undisturbed_run() -> None:
@@ -38,13 +38,13 @@ def test_a_signal_is_a_wish_to_leave_and_is_no_longer_heard_afterwards(
     number: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = signal.getsignal(number)
-    with Stopping(RuntimeSettings(run_dir=Path("run")), first=True) as stopping:
-        assert _wishes(stopping) == (False, False)
+    with Preemption(RuntimeSettings(run_dir=Path("run")), first=True) as preemption:
+        assert _requests(preemption) == (False, False)
         signal.raise_signal(number)
-        assert _wishes(stopping) == (False, True)
-        with caplog.at_level(logging.WARNING):
-            leaving = stopping.leave(7)
-    assert leaving.code == REQUEUE == 75
+        assert _requests(preemption) == (False, True)
+        with caplog.at_level(logging.INFO):
+            ended = preemption.exit(7)
+    assert ended.code == REQUEUE == 75
     assert f"saved at step 7 and left ({number.name}," in caplog.text
     assert signal.getsignal(number) is before
 
@@ -52,19 +52,19 @@ def test_a_signal_is_a_wish_to_leave_and_is_no_longer_heard_afterwards(
 def test_the_clock_of_rank_0_alone_saves_and_leaves(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     runtime = RuntimeSettings(run_dir=Path("run"), checkpoint_minutes=10, max_minutes=25)
-    first = Stopping(runtime, first=True, clock=lambda: now[0])
-    other = Stopping(runtime, first=False, clock=lambda: now[0])
+    first = Preemption(runtime, first=True, clock=lambda: now[0])
+    other = Preemption(runtime, first=False, clock=lambda: now[0])
     now[0] = 9 * 60
-    assert _wishes(first) == (False, False)
+    assert _requests(first) == (False, False)
     now[0] = 11 * 60
-    assert _wishes(first) == (True, False)
-    assert _wishes(other) == (False, False)
+    assert _requests(first) == (True, False)
+    assert _requests(other) == (False, False)
     first.saved()
-    assert _wishes(first) == (False, False)
+    assert _requests(first) == (False, False)
     now[0] = 26 * 60
-    assert _wishes(first) == (True, True)
-    with caplog.at_level(logging.WARNING):
-        first.leave(3)
+    assert _requests(first) == (True, True)
+    with caplog.at_level(logging.INFO):
+        first.exit(3)
     assert "runtime.max_minutes" in caplog.text
 
 

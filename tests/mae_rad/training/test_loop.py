@@ -88,14 +88,14 @@ def _stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     forward = Engine.forward
     taken = 0
 
-    def stopping(self: Any, batch: Batch) -> Any:
+    def interrupted(self: Any, batch: Batch) -> Any:
         nonlocal taken
         if taken == step:
             raise KeyboardInterrupt
         taken += 1
         return forward(self, batch)
 
-    monkeypatch.setattr(Engine, "forward", stopping)
+    monkeypatch.setattr(Engine, "forward", interrupted)
     return monkeypatch.undo
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mae_rad.data.label_fraction import in_fraction
 from mae_rad.evaluation.comparison.label_draws import labelled, training_places
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 
@@ -8,7 +9,8 @@ RANDOM = np.random.default_rng(0)
 PATIENTS = np.repeat(np.arange(300), RANDOM.integers(1, 5, 300))
 SPLIT = np.array(["train", "train", "val", "test"], dtype=object)[PATIENTS % 4]
 Y = (np.repeat(RANDOM.random(300) < 0.03, np.bincount(PATIENTS))).astype(np.int64)
-TASK = ProbeTask("fracture", ("absent", "present"), np.arange(len(Y)), PATIENTS, SPLIT, Y, {})
+PSEUDONYMS = np.array([f"patient {number}" for number in PATIENTS], dtype=object)
+TASK = ProbeTask("fracture", ("absent", "present"), np.arange(len(Y)), PATIENTS, PSEUDONYMS, SPLIT, Y, {})
 TRAIN = TASK.places("train")
 
 
@@ -43,6 +45,31 @@ def test_draws_differ_and_are_the_same_again():
     one, other, again = (labelled(TASK, TRAIN, 0.1, draw, seed=0).train for draw in (0, 1, 0))
     assert patients(one) != patients(other)
     np.testing.assert_array_equal(one, again)
+
+
+def without(patient):
+    """The task as if ``patient`` were not in the archive: numbers move, pseudonyms stay."""
+    stays = patient != PATIENTS
+    numbers = np.unique(PATIENTS[stays], return_inverse=True)[1]
+    rows = np.arange(stays.sum())
+    return ProbeTask("fracture", ("absent", "present"), rows, numbers, PSEUDONYMS[stays], SPLIT[stays], Y[stays], {})
+
+
+@pytest.mark.parametrize("patient", [0, 1, 5, 40, 121])
+def test_a_patient_less_leaves_the_others_labels_as_they_are(patient):
+    before = set(PSEUDONYMS[labelled(TASK, TRAIN, 0.2, 0, seed=0).train])
+    task = without(patient)
+    after = set(task.pseudonyms[labelled(task, task.places("train"), 0.2, 0, seed=0).train])
+    assert len(before ^ after) <= 2
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5, 1.0])
+def test_a_probe_has_the_labels_that_a_finetuning_of_that_seed_has(fraction):
+    probe = set(PSEUDONYMS[labelled(TASK, TRAIN, fraction, 0, seed=3).train])
+    finetuning = set(PSEUDONYMS[TRAIN][in_fraction(PSEUDONYMS[TRAIN].tolist(), fraction, 3)])
+    assert len(probe ^ finetuning) <= 2  # a patient of the rare class comes first, and another one gives way
+    other = set(PSEUDONYMS[labelled(TASK, TRAIN, fraction, 1, seed=3).train])
+    assert fraction == 1 or len(other ^ finetuning) > 2
 
 
 def test_training_films_are_limited_by_patient():

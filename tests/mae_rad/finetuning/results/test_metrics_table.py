@@ -5,12 +5,18 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, log_loss, roc_auc_score
 
-from mae_rad.finetuning.results.metrics_table import About, LabelScores, decision_results, score_results, threshold_for
+from mae_rad.finetuning.results.metrics_table import (
+    LabelScores,
+    Subgroup,
+    decision_results,
+    score_results,
+    threshold_for,
+)
 from mae_rad.finetuning.results.subgroups import FEWEST_PATIENTS, subgroups
 from mae_rad.heads.interface import Line
 
 LINE = Line(0.7, -0.2)
-ABOUT = About("fracture", "test", repetitions=200)
+ABOUT = Subgroup("fracture", "test", repetitions=200)
 
 
 def _asked(films: int = 300) -> LabelScores:

@@ -9,14 +9,14 @@ import torch
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
 from mae_rad.data.film import Film
-from mae_rad.data.film_order import Order
+from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.patch_layout import film_layout, grid_of
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import whole_film
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.encoders.vit import EncoderSettings, Features, build_encoder
 from mae_rad.finetuning.classification.task import RowTarget, stack_rows
-from mae_rad.finetuning.task.cached_features import encode, kept_batches
+from mae_rad.finetuning.task.cached_features import cached_batches, encode
 from mae_rad.finetuning.task.labelled_films import LabelledBatch, TakeLabelled, labelled_batches
 from tests.builders.shard_builder import film, noise, write_public
 
@@ -47,8 +47,8 @@ def _batches(
 ) -> list[LabelledBatch]:
     take = TakeLabelled(index, _target(), None, augmentation or Augmentation(), 36, 16, 7, scale)
     order = Order(len(index), 7, 8)
-    place = {"first_step": 0, "last_step": STEPS, "rank": rank, "world": world, "micro": 8 // world}
-    return [batch for batch, _ in labelled_batches(take, stack_rows, order, workers=workers, **place)]
+    steps = StepRange(0, STEPS, rank, world, micro=8 // world)
+    return [batch for batch, _ in labelled_batches(take, stack_rows, order, steps, workers=workers)]
 
 
 def _by_film(batches: list[LabelledBatch]) -> Iterator[tuple[str, float, torch.Tensor]]:
@@ -112,9 +112,9 @@ def test_kept_features_come_for_the_films_and_targets_of_the_same_steps(index: S
     with torch.no_grad():
         for rows, patches in whole_film_batches(index, tokens=36, patch=16, batch=4, workers=0):
             kept |= encode(rows, encoder(patches), summary=False)
-        batches = kept_batches(
+        batches = cached_batches(
             kept, index, np.arange(FILMS), _target(), stack_rows, Order(FILMS, 7, 8),
-            first_step=0, last_step=STEPS, rank=0, world=1, micro=8,
+            StepRange(0, STEPS, rank=0, world=1, micro=8),
         )  # fmt: skip
         for (batch, _), shown in zip(batches, _batches(index), strict=True):
             expected = {key: (value, values) for key, value, values in _by_film([shown])}
