@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import core_schema
 
 from data_prep.errors import SettingsError
 
@@ -24,6 +25,38 @@ Folders = Annotated[list[Path], BeforeValidator(lambda value: [value] if isinsta
 """One folder or a list of them."""
 
 S = TypeVar("S", bound=Settings)
+
+
+class ChosenByName(Generic[S]):
+    """Marks a field whose model is looked up by ``name``: ``Annotated[Base, ChosenByName(table)]``.
+
+    Args:
+        models: name → model; read at each validation, so what is added to it is known from then on.
+    """
+
+    def __init__(self, models: Mapping[str, type[S]]) -> None:
+        self.models = models
+
+    def read(self, value: object) -> S:
+        """The settings that ``value`` is: settings of the table as they are, or a mapping with ``name``.
+
+        Raises:
+            ValueError: there is no such name, or the values are not those of its model.
+        """
+        for model in self.models.values():
+            if isinstance(value, model):
+                return value
+        name = value.get("name") if isinstance(value, Mapping) else None
+        if not isinstance(name, str) or name not in self.models:
+            raise ValueError(f"name must be one of {', '.join(self.models)}{f', not {name}' if name else ''}")
+        return self.models[name].model_validate(value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        """Validation by the model of that name, dumped as it is."""
+        del source, handler
+        return core_schema.no_info_plain_validator_function(
+            self.read, serialization=core_schema.simple_ser_schema("any")
+        )
 
 
 def load(
@@ -120,6 +153,7 @@ def _names(model: type[BaseModel], prefix: str = "") -> list[str]:
     names: dict[str, None] = {}
     for name, field in model.model_fields.items():
         groups = [part for part in (field.annotation, *get_args(field.annotation)) if _is_group(part)]
+        groups += [model for mark in field.metadata if isinstance(mark, ChosenByName) for model in mark.models.values()]
         for group in groups:
             names |= dict.fromkeys(_names(group, f"{prefix}{name}."))
         if not groups:

@@ -11,12 +11,6 @@ from mae_rad.errors import SettingsError
 from mae_rad.pretraining.run_flops import flops_per_film
 from mae_rad.pretraining.settings import PretrainSettings
 
-PUBLISHED: Mapping[str, Any] = {
-    "padded": True, "visible": 0.25, "predicted": "all",
-    "decoder": "self", "decoder_dim": 512, "decoder_depth": 8, "decoder_heads": 16,
-}  # fmt: skip
-"""The masked autoencoder as published (He et al. 2022)."""
-
 GIB = 2.0**30
 
 HEADINGS = (
@@ -54,7 +48,7 @@ def variants(
         settings: of the config.
         tokens: T, without stages; an empty list gives every stage of the config as a run of its own.
         models: names as in the config, or as much of them as tells them apart: vit_l.
-        budgets: "visible/predicted", for example 0.25/0.25 or 0.1/all, or "published".
+        budgets: as the objective reads them, for example 0.25/0.25, or "published".
 
     Raises:
         SettingsError: an unknown model, or a size or budget that the objective cannot have.
@@ -103,7 +97,7 @@ def _row(settings: PretrainSettings, machine: Machine) -> tuple[str, ...]:
         f"{round(tokens**0.5 * settings.encoder.patch):,}",
         settings.encoder.model,
         f"{count_parameters(settings)[0] / 1e6:.0f}",
-        _budget(settings),
+        settings.objective.cost_column(),
         f"{flops.forward / 1e9:,.1f}",
         f"{flops.training / 1e9:,.0f}",
         _gain(settings, flops.training),
@@ -117,24 +111,17 @@ def _row(settings: PretrainSettings, machine: Machine) -> tuple[str, ...]:
 
 
 def _gain(settings: PretrainSettings, training: float) -> str:
-    if settings.objective.name != "mae":
+    published = settings.objective.published()
+    if published is None:
         return "-"
-    return f"{flops_per_film(_with(settings, objective=PUBLISHED)).training / training:.2f}"
-
-
-def _budget(settings: PretrainSettings) -> str:
-    objective = settings.objective
-    if objective.name == "mae":
-        return f"{objective.visible:g}/{objective.predicted} {objective.decoder}"
-    return f"2 x {1 if objective.visible is None else objective.visible:g}"
+    return f"{flops_per_film(settings.model_copy(update={'objective': published})).training / training:.2f}"
 
 
 def _variant(settings: PretrainSettings, model: str, budget: str) -> PretrainSettings:
     objective: dict[str, Any] = {}
     if budget:
-        if settings.objective.name != "mae":
-            raise SettingsError("--budgets are of the masked autoencoder; for SimCLR give objective.visible=…")
-        objective |= dict(PUBLISHED) if budget == "published" else _parsed(budget)
+        published = settings.objective.published() if budget == "published" else None
+        objective = published.model_dump() if published else settings.objective.parse_budget(budget)
     encoder: dict[str, Any] = {}
     if model:
         named = [name for name in SHAPES if name.startswith(model)]
@@ -144,20 +131,10 @@ def _variant(settings: PretrainSettings, model: str, budget: str) -> PretrainSet
     return _with(settings, objective=objective, encoder=encoder)
 
 
-def _parsed(budget: str) -> dict[str, Any]:
-    visible, _, predicted = budget.partition("/")
-    try:
-        return {"visible": float(visible), "predicted": "all" if predicted == "all" else float(predicted)}
-    except ValueError:
-        raise SettingsError(f"--budgets {budget} is not visible/predicted, for example 0.25/0.25 or 0.1/all") from None
-
-
 def _with(settings: PretrainSettings, **changes: Mapping[str, Any]) -> PretrainSettings:
     values = settings.model_dump()
     for group, changed in changes.items():
         values[group] |= changed
-    if values["objective"].get("padded"):
-        values["objective"]["crop"] = None
     try:
         return PretrainSettings.model_validate(values)
     except ValidationError as error:

@@ -31,6 +31,18 @@ class BlockStack(NamedTuple):
         return self.working + (self.block if checkpointed else 0.0)
 
 
+class Activations(NamedTuple):
+    """Bytes of one film.
+
+    Attributes:
+        kept: that backward needs.
+        peak: alive besides at the peak of backward: gradients of one block, and the block if it is computed again.
+    """
+
+    kept: float
+    peak: float
+
+
 def self_attention_stack(encoder: EncoderSettings, shape: Shape, tokens: int, b: int) -> BlockStack:
     """Memory of blocks of self-attention over ``tokens``, of one film."""
     # Norm inputs; norm outputs, qkv, attention's output, both layers of the perceptron.
@@ -46,6 +58,33 @@ def cross_attention_stack(encoder: EncoderSettings, shape: Shape, queries: int, 
     pairs = _pairs(encoder, shape.heads, queries, context, b)
     working = queries * shape.dim * (RESIDUAL + 5 * b) + context * shape.dim * b + pairs
     return BlockStack(linear + pairs, RESIDUAL * shape.dim * queries, working, shape.depth)
+
+
+def encoder_activations(settings: EncoderSettings, patches: int, b: int) -> Activations:
+    """Memory of an encoder on ``patches`` patches of one film.
+
+    Args:
+        settings: of the encoder; ``attention: auto`` counts as on a GPU.
+        patches: that the encoder takes of the film.
+        b: bytes of a matrix operand, 2 or 4.
+
+    Returns:
+        Bytes of the film.
+    """
+    again = settings.checkpoint_activations is True
+    pixels, dim = settings.patch**2, settings.shape.dim
+    stack = self_attention_stack(settings, settings.shape, patches + 1, b)
+    inputs = (2 + b) * pixels * patches + RESIDUAL * dim * (patches + 1)  # patches; input of the last norm
+    inputs += int(b * patches * _stem_values(settings))
+    return Activations(inputs + stack.saved(again), stack.peak(again))
+
+
+def _stem_values(settings: EncoderSettings) -> float:
+    """Values that the stem keeps of a patch: its input, and each convolution's output before and after GELU."""
+    if settings.stem == "linear":
+        return 0.0
+    made = sum(one.outputs * count for one, count in zip(CONVOLUTIONS, cells(settings.patch), strict=True))
+    return float(settings.patch**2 + 2 * made)
 
 
 def _pairs(encoder: EncoderSettings, heads: int, queries: int, context: int, b: int) -> float:

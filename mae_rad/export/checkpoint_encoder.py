@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from mae_rad.data.resolution_schedule import tokens_at
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_folder import check_fit, save_encoder, without_weights
 from mae_rad.export.encoder_with_decoder_folder import SETTINGS
-from mae_rad.objectives import MAESettings, ObjectiveSettings, SimCLRSettings, build_objective
+from mae_rad.objectives import FILM, objective_settings
 
 WEIGHTS = "mp_rank_00_model_states.pt"
 _PREFIX = "objective."
@@ -36,18 +35,17 @@ def checkpoint_folder(run: Path, step: int | None, folder: Path) -> Path:
         began = json.loads((run / "run.json").read_text(encoding="utf-8"))
         config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
         encoder = EncoderSettings.model_validate(config["encoder"])
-        adapter: TypeAdapter[MAESettings | SimCLRSettings] = TypeAdapter(ObjectiveSettings)
-        settings = adapter.validate_python(config["objective"])
+        settings = objective_settings(config["objective"])
     except (FileNotFoundError, NotADirectoryError):
         raise WeightsError(f"{run} has neither an encoder nor a checkpoint; give the folder of a run") from None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError, yaml.YAMLError):
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         raise WeightsError(f"the settings in {run} are damaged or of another version") from None
     if latest["zero_stage"] == 3:
         raise WeightsError(f"{run} keeps its weights in parts (ZeRO stage 3); let it end, then export its encoder")
     path = run / "checkpoints" / (latest["tag"] if step is None else f"step-{step:07d}") / WEIGHTS
     weights = _weights(path, run)
     with torch.device("meta"):
-        objective = build_objective(settings, without_weights(encoder))
+        objective = settings.build({FILM: without_weights(encoder)})
     check_fit(weights, objective, str(path))
     objective.load_state_dict(weights, assign=True)
     done = int(path.parent.name.removeprefix("step-"))

@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import CARD, OBJECTIVE, WEIGHTS, check_fit, load_encoder, without_weights
-from mae_rad.objectives import MAESettings, Objective, ObjectiveSettings, SimCLRSettings, build_objective
+from mae_rad.objectives import FILM, Objective, ObjectiveSettings, objective_settings
+from mae_rad.objectives.interface import Reconstructs
 
 SETTINGS = "objective.json"
 
@@ -36,7 +37,7 @@ class Trained(NamedTuple):
     """
 
     objective: Objective
-    settings: MAESettings | SimCLRSettings
+    settings: ObjectiveSettings
     card: EncoderCard
 
 
@@ -62,7 +63,7 @@ def load_objective(path: Path) -> Trained:
     except SafetensorError as error:
         raise WeightsError(f"{weights_path} is not a safetensors file ({error}); copy or export it again") from None
     with torch.device("meta"):
-        objective = build_objective(settings, without_weights(card.encoder))
+        objective = settings.build({FILM: without_weights(card.encoder)})
     weights = rest | {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     check_fit(weights, objective, str(weights_path))
     objective.load_state_dict(weights, assign=True)
@@ -81,19 +82,19 @@ from mae_rad.export.encoder_with_decoder_folder import load_objective
 
 objective, settings, card = load_objective(Path("this folder"))  # {trained.settings.name}, its weights loaded
 features = objective.encoder(patches)  # mae_rad.data.batch.Patches
-{_more(trained.settings)}```
+{_more(trained.objective)}```
 
 To train on: `launch/pretrain.py … start_from="this folder"`.
 """
 
 
-def _more(settings: MAESettings | SimCLRSettings) -> str:
-    if settings.name == "mae":
+def _more(objective: Objective) -> str:
+    if isinstance(objective, Reconstructs):
         return "pixels = objective.reconstruct(view)  # mae_rad.data.batch.View -> [B, P, p*p] display values\n"
     return "output = objective(batch)  # mae_rad.data.batch.Batch -> loss, metrics\n"
 
 
-def _settings(path: Path, folder: Path) -> MAESettings | SimCLRSettings:
+def _settings(path: Path, folder: Path) -> ObjectiveSettings:
     values: Any
     try:
         if (folder / SETTINGS).is_file():
@@ -111,10 +112,11 @@ def _settings(path: Path, folder: Path) -> MAESettings | SimCLRSettings:
         ) from None
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         raise WeightsError(f"the settings in {path} are damaged; give another copy of the run folder") from None
-    adapter: TypeAdapter[MAESettings | SimCLRSettings] = TypeAdapter(ObjectiveSettings)
     try:
-        return adapter.validate_python(values)
+        return objective_settings(values)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise WeightsError(f"the settings in {path} are of another version: {where}: {problem['msg']}") from None
+    except ValueError as error:
+        raise WeightsError(f"the settings in {path} are of another version: {error}") from None

@@ -13,8 +13,6 @@ from mae_rad.export.fixed_size import FilmSize
 from mae_rad.export.hugging_face import write_vit, write_vit_mae
 from mae_rad.export.onnx_model import write_onnx
 from mae_rad.export.timm_model import write_timm
-from mae_rad.objectives import MAESettings
-from mae_rad.objectives.mae import MAE
 
 Target = Literal["timm", "hf_vit", "hf_vit_mae", "onnx", "safetensors"]
 """timm VisionTransformer · Hugging Face ViTModel · Hugging Face ViTMAEForPreTraining · ONNX · ours, decoder kept."""
@@ -58,9 +56,10 @@ def _export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
             usage = write_onnx(encoder, card.encoder, size, folder)
         else:
             objective, settings, _ = load_objective(path)
-            if not isinstance(objective, MAE) or not isinstance(settings, MAESettings):
-                raise WeightsError(f"{path} was trained by {settings.name}; only a masked autoencoder is a ViTMAE")
-            usage = write_vit_mae(objective, card.encoder, settings, size, folder)
+            decoder = objective.pixel_decoder()
+            if decoder is None:
+                raise WeightsError(f"{path} was trained by {settings.name}, which has no decoder for a ViTMAE")
+            usage = write_vit_mae(encoder, decoder, card.encoder, size, folder)
         text = model_card(card, usage, None if to == "safetensors" else size)
         (folder / README).write_text(text, encoding="utf-8")
     return out

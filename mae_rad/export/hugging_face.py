@@ -18,8 +18,7 @@ from mae_rad.encoders.blocks import EPSILON, Shape
 from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.errors import WeightsError
 from mae_rad.export.fixed_size import FilmSize, kernels
-from mae_rad.objectives import MAESettings
-from mae_rad.objectives.mae import MAE
+from mae_rad.objectives.interface import PixelDecoder
 
 _BLOCK = {
     "norm1": "layernorm_before",
@@ -46,44 +45,49 @@ pooled = {token}  # [B, {settings.shape.dim}]
 {_about_input(size)}"""
 
 
-def write_vit_mae(mae: MAE, encoder: EncoderSettings, settings: MAESettings, size: FilmSize, folder: Path) -> str:
-    """Write a folder that ``ViTMAEForPreTraining.from_pretrained`` takes; returns how to use it, as Markdown.
+def write_vit_mae(encoder: ViT, decoder: PixelDecoder, settings: EncoderSettings, size: FilmSize, folder: Path) -> str:
+    """Write a folder that ``ViTMAEForPreTraining.from_pretrained`` takes.
+
+    Args:
+        encoder: with its weights.
+        decoder: that belongs to it.
+        settings: of the encoder.
+        size: of the films, in pixels.
+        folder: that is written into.
+
+    Returns:
+        How to use it, as Markdown.
 
     Raises:
-        WeightsError: that class cannot express the decoder or the shape.
+        WeightsError: the films are not square, or that class cannot express the encoder.
     """
-    if settings.decoder != "self":
-        raise WeightsError(
-            "ViTMAEForPreTraining decodes with self-attention over all patches; this decoder is of cross-attention"
-            " (objective.decoder: cross) and has no place there: export with --to hf_vit, or --to safetensors"
-        )
     if size.rows != size.columns:
         raise WeightsError(f"ViTMAEForPreTraining takes square films only, not {size.rows}x{size.columns}")
-    weights = {f"vit.{name}": value for name, value in _encoder(mae.encoder, size).items()}
-    _save(weights | _decoder(mae, encoder, size), folder)
+    weights = {f"vit.{name}": value for name, value in _encoder(encoder, size).items()}
+    _save(weights | _decoder(decoder, settings, size), folder)
     config = {
         "architectures": ["ViTMAEForPreTraining"],
         "model_type": "vit_mae",
-        "decoder_hidden_size": settings.decoder_dim,
-        "decoder_num_hidden_layers": settings.decoder_depth,
-        "decoder_num_attention_heads": settings.decoder_heads,
-        "decoder_intermediate_size": 4 * settings.decoder_dim,
-        "mask_ratio": 1 - settings.visible,
-        "norm_pix_loss": settings.normalise_pixels,
+        "decoder_hidden_size": decoder.shape.dim,
+        "decoder_num_hidden_layers": decoder.shape.depth,
+        "decoder_num_attention_heads": decoder.shape.heads,
+        "decoder_intermediate_size": 4 * decoder.shape.dim,
+        "mask_ratio": 1 - decoder.visible,
+        "norm_pix_loss": decoder.normalised,
     }
-    _write(folder / "config.json", config | _shape(encoder, size))
-    _write(folder / "preprocessor_config.json", _processor(encoder, size))
+    _write(folder / "config.json", config | _shape(settings, size))
+    _write(folder / "preprocessor_config.json", _processor(settings, size))
     floor = (
-        f"\nIts loss has no variance floor (here {settings.variance_floor}), so near-black patches weigh more in it."
-        if settings.normalise_pixels and settings.variance_floor
+        f"\nIts loss has no variance floor (here {decoder.variance_floor}), so near-black patches weigh more in it."
+        if decoder.normalised and decoder.variance_floor
         else ""
     )
     return f"""```python
 from transformers import ViTMAEForPreTraining
 
 model = ViTMAEForPreTraining.from_pretrained("this folder")
-output = model((images - {encoder.mean}) / {encoder.std})
-output.logits  # [B, N, {encoder.patch**2 * size.channels}], the prediction of every patch
+output = model((images - {settings.mean}) / {settings.std})
+output.logits  # [B, N, {settings.patch**2 * size.channels}], the prediction of every patch
 ```
 {_about_input(size)}{floor}
 """
@@ -100,10 +104,10 @@ def _encoder(encoder: ViT, size: FilmSize) -> dict[str, Tensor]:
     }
 
 
-def _decoder(mae: MAE, encoder: EncoderSettings, size: FilmSize) -> dict[str, Tensor]:
-    decoder = mae.decoder
+def _decoder(pixels: PixelDecoder, encoder: EncoderSettings, size: FilmSize) -> dict[str, Tensor]:
+    decoder = pixels.decoder
     weight, bias = decoder.head.weight.detach(), decoder.head.bias.detach()
-    if not mae.normalise:  # theirs predicts the normalised input, ours display values
+    if not pixels.normalised:  # theirs predicts the normalised input, ours display values
         weight, bias = weight / encoder.std, (bias - encoder.mean) / encoder.std
     return {
         **_named(decoder.embedding, "decoder.decoder_embed"),

@@ -1,34 +1,39 @@
 """Objectives by name.
 
-To add one: a file with its settings and its class, a line in ``OBJECTIVES``, a member of ``ObjectiveSettings``.
+To add one: a file with its settings and its model (``interface.py`` says what they have), and a line in ``OBJECTIVES``.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field
-
-from mae_rad.encoders.vit import ViT
-from mae_rad.objectives.interface import Objective, ObjectiveOutput
-from mae_rad.objectives.mae import MAE, MAESettings
-from mae_rad.objectives.simclr import SimCLR, SimCLRSettings
+from data_prep.settings import ChosenByName
+from mae_rad.objectives.interface import FILM, Objective, ObjectiveOutput, ObjectiveSettings
+from mae_rad.objectives.mae import MAESettings
+from mae_rad.objectives.simclr import SimCLRSettings
 
 __all__ = [
+    "FILM",
     "OBJECTIVES",
+    "AnyObjective",
     "MAESettings",
     "Objective",
     "ObjectiveOutput",
     "ObjectiveSettings",
     "SimCLRSettings",
-    "build_objective",
+    "objective_settings",
 ]
 
-ObjectiveSettings = Annotated[MAESettings | SimCLRSettings, Field(discriminator="name")]
-"""The settings of any objective, told apart by ``name``."""
+OBJECTIVES: dict[str, type[ObjectiveSettings]] = {"mae": MAESettings, "simclr": SimCLRSettings}
 
-OBJECTIVES: dict[str, Callable[[ViT, Any], Objective]] = {"mae": MAE, "simclr": SimCLR}
+_CHOSEN = ChosenByName(OBJECTIVES)
+
+AnyObjective = Annotated[ObjectiveSettings, _CHOSEN]
+"""The settings of any objective of the table, as a field of other settings."""
 
 
-def build_objective(settings: MAESettings | SimCLRSettings, encoder: ViT) -> Objective:
-    """The objective that the settings describe, around ``encoder``."""
-    return OBJECTIVES[settings.name](encoder, settings)
+def objective_settings(values: object) -> ObjectiveSettings:
+    """The settings that ``values`` (a mapping with ``name``) are.
+
+    Raises:
+        ValueError: no objective of that name, an unknown setting, or a value out of range.
+    """
+    return _CHOSEN.read(values)

@@ -10,8 +10,9 @@ Deviations from the paper, each undone by a setting (all of them: ``configs/pret
 Legend: B films, P predicted patches, p patch side.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -19,27 +20,48 @@ from torch import Tensor
 
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Batch, Patches, View, ViewSpec
-from mae_rad.data.resolution_schedule import Schedule, SquareTokens
 from mae_rad.encoders.blocks import Shape
-from mae_rad.encoders.transformer_cost import Flops, block, cross_block, encoder_flops, last_layer
+from mae_rad.encoders.transformer_cost import (
+    RESIDUAL,
+    Activations,
+    Flops,
+    block,
+    cross_attention_stack,
+    cross_block,
+    encoder_activations,
+    encoder_flops,
+    last_layer,
+    self_attention_stack,
+)
 from mae_rad.encoders.vit import DISPLAY_RANGE, EncoderSettings, Features, ViT
+from mae_rad.errors import SettingsError, WeightsError
 from mae_rad.losses.masked_reconstruction import masked_mse, patch_statistics
-from mae_rad.objectives.interface import Objective, ObjectiveOutput, feature_std
+from mae_rad.objectives.interface import (
+    FILM,
+    MethodLabel,
+    Objective,
+    ObjectiveOutput,
+    ObjectiveSettings,
+    PixelDecoder,
+    feature_std,
+)
 from mae_rad.objectives.mae_decoder import Decoder
 
-FILM = "film"
-"""Name of the one view."""
+PUBLISHED: Mapping[str, Any] = {
+    "crop": None, "padded": True, "visible": 0.25, "predicted": "all",
+    "decoder": "self", "decoder_dim": 512, "decoder_depth": 8, "decoder_heads": 16,
+}  # fmt: skip
+"""Settings of the paper."""
 
 
-class MAESettings(Augmentation):
+class MAESettings(ObjectiveSettings, Augmentation):
     """Settings of the masked autoencoder; all change results."""
 
+    label: ClassVar[MethodLabel] = MethodLabel(
+        "MAE", "masked autoencoding: most of a film is hidden and the encoder learns to fill it in"
+    )
+
     name: Literal["mae"] = "mae"
-    tokens: SquareTokens = Field(default=196, ge=16)
-    """T, patches that the content of a film is scaled to."""
-    schedule: Schedule = ()
-    """Stages before the last with a T of their own, for example [{until: 0.7, tokens: 196}] before tokens: 1024. The
-    budgets follow T; batch, accumulation and learning rate do not."""
     visible: float = Field(default=0.25, gt=0, lt=1)
     """Fraction of T that the encoder sees. T counts the box around the content: where half of it is content, a quarter
     of T is half of the content. What is really hidden is logged as ``masked_content``."""
@@ -61,9 +83,72 @@ class MAESettings(Augmentation):
 
     @property
     def view(self) -> ViewSpec:
-        """What the loader draws."""
+        """The one view."""
         predicted = None if self.predicted == "all" else self.predicted
         return ViewSpec(self.tokens, self.augmentation, self.visible, predicted, self.padded, self.schedule)
+
+    def views(self) -> dict[str, ViewSpec]:
+        """The one view."""
+        return {FILM: self.view}
+
+    def build(self, encoders: Mapping[str, ViT]) -> "MAE":
+        """The masked autoencoder around the encoder of films."""
+        return MAE(encoders[FILM], self)
+
+    def cost_column(self) -> str:
+        """Fractions that are visible and predicted, and the decoder."""
+        return f"{self.visible:g}/{self.predicted} {self.decoder}"
+
+    def published(self) -> Self:
+        """As He et al. (2022) have it."""
+        return self.model_validate(self.model_dump() | dict(PUBLISHED))
+
+    def parse_budget(self, text: str) -> dict[str, Any]:
+        """Visible/predicted, for example 0.25/0.25 or 0.1/all."""
+        visible, _, predicted = text.partition("/")
+        try:
+            return {"visible": float(visible), "predicted": "all" if predicted == "all" else float(predicted)}
+        except ValueError:
+            raise SettingsError(
+                f"--budgets {text} is not visible/predicted, for example 0.25/0.25 or 0.1/all"
+            ) from None
+
+    def flops(self, encoders: Mapping[str, EncoderSettings], films: int) -> Flops:
+        """The encoder on the visible patches, the decoder on the predicted ones; no film is compared with others."""
+        del films
+        encoder, (context, predicted) = encoders[FILM], self._read_and_predicted()
+        dim, depth = self.decoder_dim, self.decoder_depth
+        if self.decoder == "self":
+            blocks, decoded = depth * block(context + predicted, dim), context + predicted
+        else:
+            blocks, decoded = depth * cross_block(predicted, context, dim), predicted
+        ends = 2.0 * dim * (context * encoder.shape.dim + predicted * encoder.patch**2)
+        ours = encoder_flops(encoder, context - 1)
+        again = blocks - depth * last_layer(decoded, dim) if encoder.checkpoint_activations else 0.0
+        return ours._replace(rest=blocks + ends, again=ours.again + again)
+
+    def activations(self, encoders: Mapping[str, EncoderSettings], films: int, operand_bytes: int) -> Activations:
+        """Of the encoder and the decoder, whose backward passes follow each other."""
+        del films
+        encoder, (context, predicted), b = encoders[FILM], self._read_and_predicted(), operand_bytes
+        dim, again = self.decoder_dim, bool(encoder.checkpoint_activations)
+        shape = Shape(dim, self.decoder_depth, self.decoder_heads)
+        if self.decoder == "self":
+            stack = self_attention_stack(encoder, shape, context + predicted, b)
+            outputs = RESIDUAL * dim * (context + predicted)
+        else:
+            stack = cross_attention_stack(encoder, shape, predicted, context, b)
+            outputs = RESIDUAL * dim * predicted + b * dim * context
+        # Decoder embedding, its norm and head; squared errors in float32.
+        ends = b * encoder.shape.dim * context + outputs + b * dim * predicted + 4 * encoder.patch**2 * predicted
+        ours = encoder_activations(encoder, context - 1, b)
+        return Activations(ours.kept + stack.saved(again) + ends, max(ours.peak, stack.peak(again)))
+
+    def _read_and_predicted(self) -> tuple[int, int]:
+        """Tokens that the decoder reads (visible patches and the class token), and patches that it predicts."""
+        visible, predicted = self.view.budgets
+        assert visible is not None  # a masked autoencoder always has a budget
+        return visible + 1, predicted
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -87,15 +172,16 @@ class MAE(Objective):
     def __init__(self, encoder: ViT, settings: MAESettings) -> None:
         super().__init__()
         self.encoder = encoder
-        self.views = {FILM: settings.view}
+        self.views = settings.views()
+        self.visible = settings.visible
         self.predicts_alone = settings.decoder == "cross"
         self.normalise = settings.normalise_pixels
         self.variance_floor = settings.variance_floor
-        shape = Shape(settings.decoder_dim, settings.decoder_depth, settings.decoder_heads)
+        self.shape = Shape(settings.decoder_dim, settings.decoder_depth, settings.decoder_heads)
         self.decoder = Decoder(
             encoder.dim,
             encoder.patch**2,
-            shape,
+            self.shape,
             attention=settings.decoder,
             kernel=encoder.blocks.kernel,
             recompute=bool(encoder.checkpoint_activations),
@@ -135,6 +221,19 @@ class MAE(Objective):
             pixels = pixels * deviation + mean
         return (pixels * DISPLAY_RANGE).clamp(0, DISPLAY_RANGE).float()
 
+    def pixel_decoder(self) -> PixelDecoder:
+        """The decoder, if it is the published one.
+
+        Raises:
+            WeightsError: it is a decoder of cross-attention.
+        """
+        if self.decoder.attention != "self":
+            raise WeightsError(
+                "ViTMAEForPreTraining decodes with self-attention over all patches; this decoder is of cross-attention"
+                " (objective.decoder: cross) and has no place there: export with --to hf_vit, or --to safetensors"
+            )
+        return PixelDecoder(self.decoder, self.shape, self.visible, self.normalise, self.variance_floor)
+
     def _predict(self, view: View, features: Features) -> tuple[Tensor, Tensor]:
         wanted = _predicted(view)
         prediction: Tensor = self.decoder(features, view.visible.coords, wanted.coords)
@@ -151,18 +250,3 @@ def _predicted(view: View) -> Patches:
 def _mean_where(errors: Tensor, chosen: Tensor) -> Tensor:
     # As sums, since picking elements would wait for the device; 0 / 0 is the NaN of a batch without such patches.
     return (errors * chosen).sum() / chosen.sum()
-
-
-def mae_flops(encoder: EncoderSettings, settings: MAESettings) -> Flops:
-    """FLOPs of one film in a masked autoencoder."""
-    visible, predicted = settings.view.budgets
-    assert visible is not None  # a masked autoencoder always has a budget
-    context, dim, depth = visible + 1, settings.decoder_dim, settings.decoder_depth
-    if settings.decoder == "self":
-        blocks, decoded = depth * block(context + predicted, dim), context + predicted
-    else:
-        blocks, decoded = depth * cross_block(predicted, context, dim), predicted
-    ends = 2.0 * dim * (context * encoder.shape.dim + predicted * encoder.patch**2)
-    ours = encoder_flops(encoder, visible)
-    again = blocks - depth * last_layer(decoded, dim) if encoder.checkpoint_activations else 0.0
-    return ours._replace(rest=blocks + ends, again=ours.again + again)

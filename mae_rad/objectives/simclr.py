@@ -7,8 +7,9 @@ model than one; its synchronised form does not run on CPU.
 Legend: n films of this rank, D encoder channels.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -17,25 +18,25 @@ from torch.utils.checkpoint import checkpoint
 
 from mae_rad.data.augmentation import Augmentation, Crop, Strength
 from mae_rad.data.batch import Batch, Patches, ViewSpec
-from mae_rad.data.resolution_schedule import Schedule, SquareTokens
 from mae_rad.encoders.blocks import initialise
-from mae_rad.encoders.transformer_cost import Flops, encoder_flops
+from mae_rad.encoders.transformer_cost import Activations, Flops, encoder_activations, encoder_flops
 from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.losses.contrastive import Pairs, nt_xent
-from mae_rad.objectives.interface import Objective, ObjectiveOutput, feature_std
+from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput, ObjectiveSettings, feature_std
 
 VIEWS = ("a", "b")
 """Names of the two views."""
 
 
-class SimCLRSettings(Augmentation):
-    """Settings of SimCLR; all change results."""
+class SimCLRSettings(ObjectiveSettings, Augmentation):
+    """Settings of SimCLR; all but ``films_at_once`` change results. T is that of each view."""
+
+    label: ClassVar[MethodLabel] = MethodLabel(
+        "SimCLR", "contrastive learning: two altered views of one film are to look alike, other films not"
+    )
+    speed_only: ClassVar[frozenset[str]] = frozenset({"films_at_once"})
 
     name: Literal["simclr"] = "simclr"
-    tokens: SquareTokens = Field(default=196, ge=16)
-    """T, patches of each view."""
-    schedule: Schedule = ()
-    """Stages before the last with a T of their own, as in the masked autoencoder."""
     crop: Crop = (0.4, 1.0)
     """Area range of the random square crop inside the content; each view has one."""
     window: Strength = 0.5
@@ -54,8 +55,41 @@ class SimCLRSettings(Augmentation):
 
     @property
     def view(self) -> ViewSpec:
-        """What the loader draws, twice."""
+        """What is drawn twice."""
         return ViewSpec(self.tokens, self.augmentation, self.visible, schedule=self.schedule)
+
+    def views(self) -> dict[str, ViewSpec]:
+        """Two, drawn alike."""
+        return dict.fromkeys(VIEWS, self.view)
+
+    def build(self, encoders: Mapping[str, ViT]) -> "SimCLR":
+        """SimCLR around the encoder of films."""
+        return SimCLR(encoders[FILM], self)
+
+    def cost_column(self) -> str:
+        """Views, and the fraction of each that is encoded."""
+        return f"2 x {1 if self.visible is None else self.visible:g}"
+
+    def flops(self, encoders: Mapping[str, EncoderSettings], films: int) -> Flops:
+        """Two views, their projections, and their similarities to both views of every film."""
+        one = encoder_flops(encoders[FILM], self._patches)
+        hidden, dim = self.head_hidden, self.head_dim
+        head = 2.0 * (encoders[FILM].shape.dim * hidden + hidden**2 + hidden * dim)
+        similarities = 2.0 * dim * 2 * films  # of one view
+        return Flops(2 * one.embedding, 2 * one.encoder, 2 * (head + similarities), 2 * one.again, 2 * one.fixed)
+
+    def activations(self, encoders: Mapping[str, EncoderSettings], films: int, operand_bytes: int) -> Activations:
+        """Two views encoded at once; ``films_at_once`` is not counted."""
+        b = operand_bytes
+        one = encoder_activations(encoders[FILM], self._patches, b)
+        # Each hidden layer: output, norm, GELU; the similarities of two views to all.
+        head = 2.0 * (2 * (b + 4 + b) * self.head_hidden + 8 * self.head_dim) + 2 * 3 * 4 * 2 * films
+        return Activations(2 * one.kept + head, 2 * one.peak)
+
+    @property
+    def _patches(self) -> int:
+        """Patches of a view that are encoded."""
+        return self.view.budgets[0] or self.tokens
 
 
 class SimCLR(Objective):
@@ -64,7 +98,7 @@ class SimCLR(Objective):
     def __init__(self, encoder: ViT, settings: SimCLRSettings) -> None:
         super().__init__()
         self.encoder = encoder
-        self.views = dict.fromkeys(VIEWS, settings.view)
+        self.views = settings.views()
         self.temperature = settings.temperature
         self.films_at_once = settings.films_at_once
         self.head = _projection_head(encoder.dim, settings.head_hidden, settings.head_dim)
@@ -113,13 +147,3 @@ def _projection_head(encoder_dim: int, hidden: int, dim: int) -> nn.Sequential:
         layers += [nn.Linear(width_in, width_out, bias=False), nn.LayerNorm(width_out), nn.GELU()]
     head = nn.Sequential(*layers, nn.Linear(hidden, dim, bias=False))
     return head.apply(initialise)
-
-
-def simclr_flops(encoder: EncoderSettings, settings: SimCLRSettings, films: int) -> Flops:
-    """FLOPs of one film, in two views, contrasted with ``films`` films."""
-    visible, _ = settings.view.budgets
-    one = encoder_flops(encoder, settings.tokens if visible is None else visible)
-    hidden, dim = settings.head_hidden, settings.head_dim
-    head = 2.0 * (encoder.shape.dim * hidden + hidden**2 + hidden * dim)
-    similarities = 2.0 * dim * 2 * films  # of one view to both views of every film
-    return Flops(2 * one.embedding, 2 * one.encoder, 2 * (head + similarities), 2 * one.again, 2 * one.fixed)

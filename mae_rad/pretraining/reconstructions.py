@@ -1,13 +1,12 @@
 """Held-out films as the model sees them. The films, and what is hidden of them, are the same all through a run."""
 
 from dataclasses import replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from mae_rad.data.augmentation import Variation
 from mae_rad.data.batch import Patches, View, ViewSpec
@@ -18,20 +17,9 @@ from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
 from mae_rad.data.views import FilmPatches, as_patches, pad_to_square, stack, view_layout
 from mae_rad.errors import SettingsError
-from mae_rad.objectives.interface import Objective
+from mae_rad.objectives.interface import Objective, Reconstructs
 from mae_rad.pretraining.reconstruction_sheet import Reconstruction, sheet
 from mae_rad.pretraining.settings import PretrainSettings
-
-
-@runtime_checkable
-class Reconstructs(Protocol):
-    """An objective that predicts patches and can show them."""
-
-    predicts_alone: bool
-    """Whether a patch is predicted alike whatever else is: then a picture can ask for all that is hidden."""
-
-    def reconstruct(self, view: View) -> Tensor:
-        """[B, P, p*p] display values of the predicted patches."""
 
 
 class HeldOutFilm(NamedTuple):
@@ -104,8 +92,7 @@ def draw_pictures(
             reconstruction = objective.reconstruct(film.view.to(device))
         shown.append(_reconstruction(film, reconstruction[0].float().cpu().numpy(), settings.encoder.patch))
     objective.train()
-    given = settings.objective.name == "mae" and settings.objective.normalise_pixels
-    return sheet(shown, tokens=tokens, patch=settings.encoder.patch, contrast_given=given)
+    return sheet(shown, tokens=tokens, patch=settings.encoder.patch, contrast_given=objective.normalise)
 
 
 def _mixed_rows(index: ShardIndex) -> list[int]:

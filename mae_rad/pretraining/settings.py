@@ -2,7 +2,7 @@
 
 from mae_rad.data.resolution_schedule import stage_lengths, tokens_at
 from mae_rad.encoders.vit import EncoderSettings
-from mae_rad.objectives import ObjectiveSettings
+from mae_rad.objectives import FILM, AnyObjective
 from mae_rad.training.settings import TrainingSettings
 
 
@@ -10,7 +10,22 @@ class PretrainSettings(TrainingSettings):
     """One pretraining run."""
 
     encoder: EncoderSettings
-    objective: ObjectiveSettings
+    objective: AnyObjective
+
+    @property
+    def encoders(self) -> dict[str, EncoderSettings]:
+        """Modality → its encoder."""
+        return {FILM: self.encoder}
+
+    @property
+    def films_per_pass(self) -> int:
+        """Films of one forward pass over all ranks."""
+        return self.optimizer.batch // self.optimizer.accumulation
+
+    def results(self) -> dict[str, object]:
+        """Without what the objective says changes speed alone."""
+        objective = self.objective.model_dump(mode="json", exclude=set(self.objective.speed_only))
+        return super().results() | {"objective": objective}
 
     def at(self, step: int) -> "PretrainSettings":
         """These settings with the T of the optimiser step ``step``, counted from 0, and no other stage."""

@@ -11,7 +11,7 @@ from mae_rad.encoders.vit import build_encoder
 from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import descent, save_encoder, start_from
-from mae_rad.objectives import build_objective
+from mae_rad.objectives import FILM
 from mae_rad.objectives.interface import Objective
 from mae_rad.pretraining.online_probe import OnlineProbe, online_probe
 from mae_rad.pretraining.reconstructions import HeldOutFilm, draw_pictures, held_out_films
@@ -48,7 +48,7 @@ class Pretraining(TrainingTask):
     def model(self, ranks: Ranks) -> Objective:
         """The objective around its encoder."""
         settings = self.settings
-        self._objective = build_objective(settings.objective, build_encoder(settings.encoder))
+        self._objective = settings.objective.build({FILM: build_encoder(settings.encoder)})
         if settings.start_from:
             self._start = start_from(settings.start_from, self._objective)
         self._pictures = held_out_films(self._index, settings, self._objective)
@@ -91,7 +91,7 @@ class Pretraining(TrainingTask):
                 self._objective.encoder,
                 self.settings.encoder,
                 folder.encoder,
-                tokens=next(iter(self._objective.views.values())).tokens,
+                tokens=self.settings.objective.tokens,
                 precision=self.settings.precision,
                 provenance=self.provenance() | descent(self._start) | {"training_flops": training_flops(self.settings)},
                 objective=self._objective,

@@ -31,8 +31,7 @@ class OptimizerSettings(Settings):
     batch: int = Field(ge=1)
     """Films per optimiser step over all ranks."""
     accumulation: int = Field(default=1, ge=1)
-    """Forward passes per step; an objective that contrasts films sees batch / accumulation of them at once
-    (its films_at_once bounds memory without that)."""
+    """Forward passes per step; an objective that contrasts films sees batch / accumulation of them at once."""
     base_learning_rate: float = Field(default=1.5e-4, gt=0)
     """Per 256 films: the peak is base_learning_rate * batch / 256."""
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
@@ -117,7 +116,6 @@ class TrainingSettings(Settings):
                 "start_from": True,
                 "data": {"shards", "generations"},
                 "encoder": {"attention", "checkpoint_activations"},
-                "objective": {"films_at_once"},
                 "resnet": {"weights"},
             },
         )

@@ -13,18 +13,18 @@ from mae_rad.data.patch_layout import Region, film_layout
 from mae_rad.data.views import as_patches, stack
 from mae_rad.encoders.vit import EncoderSettings, Features, ViT, build_encoder
 from mae_rad.export.encoder_folder import save_encoder
-from mae_rad.objectives import MAESettings, Objective, SimCLRSettings, build_objective
+from mae_rad.objectives import FILM, Objective, ObjectiveSettings
 
 PATCH = 4
 ENCODER: dict[str, Any] = {"dim": 32, "depth": 2, "heads": 2, "patch": PATCH, "mean": 0.45, "std": 0.3}
 DECODER: dict[str, Any] = {"decoder": "self", "decoder_dim": 16, "decoder_depth": 2, "decoder_heads": 4}
 
 
-def train(run: Path, settings: MAESettings | SimCLRSettings, **encoder: Any) -> Objective:
+def train(run: Path, settings: ObjectiveSettings, **encoder: Any) -> Objective:
     """Write ``run`` as if trained; every weight differs from its initial value."""
     torch.manual_seed(0)
     chosen = EncoderSettings.model_validate(ENCODER | encoder)
-    objective = build_objective(settings, build_encoder(chosen))
+    objective = settings.build({FILM: build_encoder(chosen)})
     stir(objective)
     made = {"tokens": 196, "precision": "f32", "provenance": {"steps": 3}}
     save_encoder(objective.encoder, chosen, run / "encoder", objective=objective, **made)  # type: ignore[arg-type]

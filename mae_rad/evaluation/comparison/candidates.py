@@ -19,7 +19,7 @@ from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.errors import EvaluationError, ShardFormatError
 from mae_rad.evaluation.comparison.budget import Budget, found_arms, read_budget, read_settings
 from mae_rad.evaluation.comparison.settings import CompareSettings, EncoderEntry
-from mae_rad.evaluation.results.rows import FLOOR, METHODS, Arm, Method
+from mae_rad.evaluation.results.rows import FLOOR, Arm, is_self_supervised
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import read_card
 from mae_rad.export.encoder_with_decoder_folder import encoder_folder
@@ -27,7 +27,6 @@ from mae_rad.pretraining.settings import PretrainSettings
 
 PIXELS = "raw pixels"
 """Name of the principal components of the pixels."""
-_SELF_SUPERVISED: tuple[Method, ...] = ("mae", "simclr")
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Candidate:
 
     Attributes:
         name: shown; unique.
-        method: how it came about.
+        method: its objective, or how it came about: see ``results/rows.py``.
         group: runs of one group are repetitions of one method.
         arms: what it is matched with others in.
         seed: of the pretraining; of the initialisation for the floor.
@@ -52,7 +51,7 @@ class Candidate:
     """
 
     name: str
-    method: Method
+    method: str
     group: str
     arms: tuple[Arm, ...] = ()
     seed: int | None = None
@@ -125,12 +124,10 @@ def _trained(entry: EncoderEntry, settings: CompareSettings, dataset_sha256: str
     )
 
 
-def _method(card: EncoderCard) -> Method:
+def _method(card: EncoderCard) -> str:
     if card.provenance.get("labels"):
         return "supervised"
-    known = [card.provenance.get("method"), card.provenance.get("objective")]
-    told = next((method for method in METHODS if method in known), None)
-    return told or ("supervised" if known[1] else "imported")
+    return str(card.provenance.get("method") or card.provenance.get("objective") or "imported")
 
 
 def _about(card: EncoderCard, pretraining: PretrainSettings | None) -> str:
@@ -145,9 +142,10 @@ def _about(card: EncoderCard, pretraining: PretrainSettings | None) -> str:
     if "objective" in known:
         parts.append(f"T {card.preprocessing.tokens}")
     if pretraining is not None:
-        varied = pretraining.objective.augmentation.model_dump(exclude_defaults=True)
+        view = next(iter(pretraining.objective.views().values()))
+        varied = view.augmentation.model_dump(exclude_defaults=True)
         told = [f"{name.replace('_', ' ')} {_plainly(value)}" for name, value in varied.items()]
-        parts += [f"visible {pretraining.objective.visible or 1:g}", f"augmentation: {', '.join(told) or 'none'}"]
+        parts += [f"visible {view.visible or 1:g}", f"augmentation: {', '.join(told) or 'none'}"]
     return ", ".join(parts)
 
 
@@ -219,7 +217,7 @@ def _with_arms(candidates: Sequence[Candidate], settings: CompareSettings) -> li
     """Those of self-supervised runs that declare no arm are found, unless another declares one."""
     if any(candidate.arms for candidate in candidates):
         return list(candidates)
-    methods = {candidate.method for candidate in candidates if candidate.method in _SELF_SUPERVISED}
+    methods = {candidate.method for candidate in candidates if is_self_supervised(candidate.method)}
     if len(methods) < 2:
         return list(candidates)
     budgets = [candidate.budget if candidate.method in methods else None for candidate in candidates]

@@ -11,7 +11,7 @@ from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.shard_reader import Condition
 from mae_rad.encoders.film_pooling import FilmPool
 from mae_rad.encoders.precision import Precision
-from mae_rad.evaluation.results.rows import Arm, Method
+from mae_rad.evaluation.results.rows import Arm
 
 TrainedProbe = Literal["linear", "knn", "attentive"]
 Further = Literal["retrieval", "clustering", "geometry", "shortcuts"]
@@ -38,8 +38,9 @@ class EncoderEntry(Settings):
     """Parquet file with the columns key and embedding, of any model; patient and split are checked if it has them."""
     name: str = ""
     """Shown in tables and figures; by default the name of the folder or file."""
-    method: Method | None = None
-    """By default what the encoder folder says of its training."""
+    method: str | None = Field(default=None, min_length=1)
+    """Name of an objective, or supervised, random, pca, imported, foreign; by default what the encoder folder says of
+    its training."""
     group: str = ""
     """Runs of one group are repetitions of one method; by default those whose settings differ in the seed alone."""
     arms: list[Arm] = Field(default=[])

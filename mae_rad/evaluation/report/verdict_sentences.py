@@ -10,7 +10,7 @@ from typing import get_args
 
 from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain, probe_name, signed
 from mae_rad.evaluation.results.queries import Reading
-from mae_rad.evaluation.results.rows import FLOOR, Row, Verdict
+from mae_rad.evaluation.results.rows import ARMS, FLOOR, Row, Verdict, is_self_supervised
 
 NOT_MEASURED = (
     "Each of these encoders is one pretraining run. How much a second run of the same method would differ is not "
@@ -19,19 +19,25 @@ NOT_MEASURED = (
 _UNTRAINED = "pca"
 """The method that no second pretraining would change."""
 _ANSWERED = 2
-"""Pairs that are answered where masked autoencoding does not meet contrastive learning."""
+"""Pairs that are answered where no two self-supervised groups meet."""
 
 Pair = tuple[str, str, str]
 """(encoder, reference, arm)."""
 
 
 def main_pairs(reading: Reading) -> list[Pair]:
-    """Pairs that the answer is about: masked autoencoding and contrastive learning; else the first that there are."""
-    asked = [pair for pair in reading.pairs if {reading.method(name) for name in pair[:2]} == {"mae", "simclr"}]
+    """Pairs that the answer is about: the first two groups of self-supervised runs, whatever their methods.
+
+    Where arms are matched in one respect only, it is the first two groups of each arm. Where no two self-supervised
+    groups meet, it is the first pairs of any kind, else of one encoder and the floor.
+    """
+    among = [pair for pair in reading.pairs if all(is_self_supervised(reading.method(name)) for name in pair[:2])]
+    if among:
+        return among[:1] + [pair for pair in among if {pair[2], among[0][2]} == set(ARMS)][:1]
     to_floor = [
         (row.encoder, FLOOR, row.arm) for row in reading.differences() if row.reference == FLOOR
     ]  # where one encoder alone was trained
-    return asked or reading.pairs[:_ANSWERED] or list(dict.fromkeys(to_floor))[:_ANSWERED]
+    return reading.pairs[:_ANSWERED] or list(dict.fromkeys(to_floor))[:_ANSWERED]
 
 
 def of_pair(reading: Reading, pair: Pair, probe: str | None = None) -> list[Row]:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from mae_rad.evaluation.results.rows import FLOOR
 from mae_rad.evaluation.statistics.intervals import Interval
+from mae_rad.objectives import OBJECTIVES
+from mae_rad.objectives.interface import MethodLabel
 
 
 class Metric(NamedTuple):
@@ -62,14 +64,13 @@ LABELLED = ("linear", "knn", "attentive")
 """Probes that learn a task from labels."""
 
 METHODS = {
-    "mae": ("MAE", "masked autoencoding: most of a film is hidden and the encoder learns to fill it in"),
-    "simclr": ("SimCLR", "contrastive learning: two altered views of one film are to look alike, other films not"),
-    "supervised": ("supervised", "learned from labels"),
-    "random": ("random", "not trained at all: the floor that any training must beat"),
-    "pca": ("pixel PCA", "no network: principal components of the pixels"),
-    "imported": ("imported", "trained elsewhere, its weights taken over"),
-    "foreign": ("foreign", "trained elsewhere, its vectors taken over"),
+    "supervised": MethodLabel("supervised", "learned from labels"),
+    "random": MethodLabel("random", "not trained at all: the floor that any training must beat"),
+    "pca": MethodLabel("pixel PCA", "no network: principal components of the pixels"),
+    "imported": MethodLabel("imported", "trained elsewhere, its weights taken over"),
+    "foreign": MethodLabel("foreign", "trained elsewhere, its vectors taken over"),
 }
+"""Methods that are no objective; an objective has a label of its own."""
 ARMS = {
     "sample_matched": "equally many films seen",
     "compute_matched": "equally much computation",
@@ -93,9 +94,16 @@ def probe_name(probe: str) -> str:
     return PROBES.get(probe, probe.replace("_", " "))
 
 
+def method_label(method: str) -> MethodLabel:
+    """Words of a method; one that this installation does not know keeps its name, without a sentence."""
+    if method in OBJECTIVES:
+        return OBJECTIVES[method].label
+    return METHODS.get(method, MethodLabel(method, ""))
+
+
 def method_name(method: str) -> str:
-    """Words of a method."""
-    return METHODS.get(method, (method, ""))[0]
+    """Short name of a method."""
+    return method_label(method).short
 
 
 def plain(name: str) -> str:

@@ -19,8 +19,9 @@ FLOOR = "random floor"
 MAY_BE_NARROW = "the interval may be too narrow"
 """In the note of a row whose smallest class has few test patients."""
 
-Method = Literal["mae", "simclr", "supervised", "random", "pca", "imported", "foreign"]
-METHODS: tuple[Method, ...] = get_args(Method)
+NOT_SELF_SUPERVISED = ("supervised", "random", "pca", "imported", "foreign")
+"""Values of the column ``method`` besides the names of objectives: learned from labels (as the encoder's provenance
+says), not trained, no network, and trained elsewhere in a way that is not stated (weights, vectors)."""
 Arm = Literal["sample_matched", "compute_matched"]
 """What the runs of an arm have in common: films seen, or floating-point operations."""
 ARMS: tuple[Arm, ...] = get_args(Arm)
@@ -95,6 +96,7 @@ class Row:
 
     encoder: str
     method: str
+    """Name of the objective as the encoder states it, or one of :data:`NOT_SELF_SUPERVISED`."""
     task: str
     probe: str
     metric: str
@@ -130,6 +132,11 @@ class Row:
         flat = {name: getattr(self, name) for name in COMPARISON_SCHEMA.names if hasattr(self, name)}
         flat |= dict(zip(("value", "low", "high"), self.interval, strict=True))
         return flat | dict(zip(("difference", "difference_low", "difference_high"), difference, strict=True))
+
+
+def is_self_supervised(method: str) -> bool:
+    """Whether a value of the column ``method`` is an objective, known here or not, that learned from no labels."""
+    return bool(method) and method not in NOT_SELF_SUPERVISED
 
 
 def headline(row: Row) -> bool:

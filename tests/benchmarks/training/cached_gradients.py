@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from mae_rad.data.batch import Batch, Patches, View
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
-from mae_rad.objectives import SimCLRSettings, build_objective
+from mae_rad.objectives import FILM, SimCLRSettings
 
 
 def measure(films: int, tokens: int, at_once: int | None, gradients: Path) -> dict[str, float]:
@@ -28,7 +28,7 @@ def measure(films: int, tokens: int, at_once: int | None, gradients: Path) -> di
     torch.manual_seed(0)
     torch.set_num_threads(1)
     encoder = build_encoder(EncoderSettings(dim=192, depth=4, heads=3, patch=16))
-    objective = build_objective(SimCLRSettings(tokens=tokens, head_hidden=512, films_at_once=at_once), encoder)
+    objective = SimCLRSettings(tokens=tokens, head_hidden=512, films_at_once=at_once).build({FILM: encoder})
     side = int(tokens**0.5)
     coords = torch.cartesian_prod(torch.arange(side), torch.arange(side)).float().expand(films, -1, -1)
     size = torch.full((films, 2), float(side))

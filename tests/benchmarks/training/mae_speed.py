@@ -50,7 +50,7 @@ from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
-from mae_rad.objectives import MAESettings, build_objective
+from mae_rad.objectives import FILM, MAESettings
 from mae_rad.objectives.interface import Objective
 
 PATCH = 16
@@ -129,7 +129,7 @@ def build(model: str, square: int, share: float, index: ShardIndex, options: arg
         weights = (settings.decoder, settings.decoder_depth)
         if weights not in shared:
             encoder = build_encoder(EncoderSettings.model_validate({"model": model, "attention": options.kernel}))
-            objective = build_objective(settings, encoder).to(device)
+            objective = settings.build({FILM: encoder}).to(device)
             if options.compile:
                 objective.compile()
             optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=True)
@@ -171,7 +171,7 @@ def count_flops(model: str, variant: Variant) -> int:
     meta = torch.device("meta")
     with meta:
         encoder = build_encoder(EncoderSettings.model_validate({"model": model, "attention": "plain"}))
-        objective = build_objective(variant.settings, encoder)
+        objective = variant.settings.build({FILM: encoder})
     with FlopCounterMode(display=False) as counter:
         objective(variant.batches[0].to(meta)).loss.backward()
     return int(counter.get_total_flops())

@@ -15,7 +15,7 @@ from mae_rad.cost.table import GIB, Machine, films_that_fit, table, variants
 from mae_rad.data.batch import Batch, Patches, View
 from mae_rad.encoders.vit import build_encoder
 from mae_rad.errors import SettingsError
-from mae_rad.objectives import Objective, build_objective
+from mae_rad.objectives import FILM, Objective
 from mae_rad.pretraining.run_flops import flops_per_film
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.matmul_throughput import matrix_rate
@@ -51,12 +51,11 @@ def settings(
 
 def step(chosen: PretrainSettings) -> tuple[Objective, Batch]:
     torch.manual_seed(0)
-    objective = build_objective(chosen.objective, build_encoder(chosen.encoder))
-    visible, predicted = chosen.objective.view.budgets
-    views = {
-        name: View(_patches(visible or chosen.objective.tokens), _patches(predicted) if predicted else None)
-        for name in objective.views
-    }
+    objective = chosen.objective.build({FILM: build_encoder(chosen.encoder)})
+    views = {}
+    for name, spec in chosen.objective.views().items():
+        visible, predicted = spec.budgets
+        views[name] = View(_patches(visible or spec.tokens), _patches(predicted) if predicted else None)
     number = torch.arange(FILMS)
     return objective, Batch(views, number, number, tuple(map(str, range(FILMS))))
 
@@ -168,8 +167,8 @@ def test_variants_change_size_model_and_budget() -> None:
     first, last = made[0], made[-1]
     assert (first.encoder.model, first.objective.tokens) == ("vit_small", 196)
     assert first.encoder.shape.dim == 384  # the config's own dim gives way
-    assert first.objective.view.budgets == (19, 58)
-    assert last.objective.view.budgets == (256, 768)
+    assert first.objective.views()[FILM].budgets == (19, 58)
+    assert last.objective.views()[FILM].budgets == (256, 768)
     assert last.objective.model_dump()["decoder"] == "self"
     assert list(variants(settings(), [], [], [])) == [settings()]
 
@@ -182,7 +181,7 @@ def test_every_stage_of_a_schedule_is_a_line() -> None:
     )
     early, late = variants(staged, [], [], ["0.1/0.3"])
     assert [(one.objective.tokens, one.optimizer.steps) for one in (early, late)] == [(100, 30), (400, 10)]
-    assert early.objective.view.budgets == (10, 30)
+    assert early.objective.views()[FILM].budgets == (10, 30)
     assert [one.objective.tokens for one in variants(staged, [196], [], [])] == [196]  # a size that is asked for
     assert flops_per_film(staged.at(29)) == flops_per_film(staged.stages()[0]) != flops_per_film(staged)
 

@@ -13,7 +13,7 @@ from mae_rad.data.batch import Patches
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_folder import load_encoder, save_encoder
-from mae_rad.objectives import MAESettings, build_objective
+from mae_rad.objectives import FILM, MAESettings
 from tests.builders.full_disk import room_for
 
 SETTINGS = EncoderSettings(dim=16, depth=1, heads=2, patch=4, mean=0.4, std=0.2, pool="cls")
@@ -78,7 +78,7 @@ def test_weights_are_written_in_float32(tmp_path: Path, encoder: ViT) -> None:
 
 
 def test_the_rest_of_the_objective_is_kept_beside_it(tmp_path: Path, encoder: ViT) -> None:
-    objective = build_objective(MAESettings(decoder_dim=8, decoder_depth=1, decoder_heads=2), encoder)
+    objective = MAESettings(decoder_dim=8, decoder_depth=1, decoder_heads=2).build({FILM: encoder})
     save_encoder(encoder, SETTINGS, tmp_path / "e", tokens=196, provenance={}, objective=objective)
     rest = load_file(tmp_path / "e" / "objective.safetensors")
     assert set(rest) | {f"encoder.{name}" for name in encoder.state_dict()} == set(objective.state_dict())

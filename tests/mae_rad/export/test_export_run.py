@@ -20,7 +20,7 @@ from mae_rad.export.encoder_with_decoder_folder import load_objective
 from mae_rad.export.export_run import Target, export
 from mae_rad.export.fixed_size import FilmSize, ImageEncoder
 from mae_rad.losses import patchify
-from mae_rad.objectives import MAESettings, SimCLRSettings, build_objective
+from mae_rad.objectives import FILM, MAESettings, ObjectiveSettings, SimCLRSettings
 from mae_rad.objectives.mae import MAE
 from tests.builders.trained_run import DECODER, PATCH, as_embedded, as_images, films, our_features, train
 from tests.references.published_masking import random_masking
@@ -157,7 +157,7 @@ def test_onnx_gives_the_same_features(
 
 
 @pytest.mark.parametrize("settings", [SELF, MAESettings(decoder_dim=16, decoder_heads=4), SimCLRSettings()])
-def test_safetensors_keep_the_decoder(tmp_path: Path, settings: MAESettings | SimCLRSettings) -> None:
+def test_safetensors_keep_the_decoder(tmp_path: Path, settings: ObjectiveSettings) -> None:
     objective = train(tmp_path / "run", settings)
     folder = export(tmp_path / "run", "safetensors", None, tmp_path / "out")
     loaded = load_objective(folder)
@@ -165,7 +165,7 @@ def test_safetensors_keep_the_decoder(tmp_path: Path, settings: MAESettings | Si
     state = loaded.objective.state_dict()
     assert state.keys() == objective.state_dict().keys()
     assert all(torch.equal(state[name], value) for name, value in objective.state_dict().items())
-    fresh = build_objective(settings, build_encoder(loaded.card.encoder))
+    fresh = settings.build({FILM: build_encoder(loaded.card.encoder)})
     assert start_from(folder, fresh) == loaded.card  # to go on training
     assert all(torch.equal(fresh.state_dict()[name], value) for name, value in state.items())
 

@@ -12,7 +12,7 @@ from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_card import model_card
 from mae_rad.export.encoder_folder import descent, load_encoder, save_encoder, start_from
-from mae_rad.objectives import MAESettings, Objective, SimCLRSettings, build_objective
+from mae_rad.objectives import FILM, MAESettings, Objective, ObjectiveSettings, SimCLRSettings
 from mae_rad.pretraining.settings import PretrainSettings
 from tests.builders.shard_builder import film, noise, write_public
 
@@ -21,9 +21,9 @@ ENCODER = EncoderSettings(dim=16, depth=1, heads=2)
 SMALL = MAESettings(tokens=36, decoder_dim=8, decoder_depth=1, decoder_heads=2)
 
 
-def objective(settings: MAESettings | SimCLRSettings = SMALL, seed: int = 0, **changes: object) -> Objective:
+def objective(settings: ObjectiveSettings = SMALL, seed: int = 0, **changes: object) -> Objective:
     torch.manual_seed(seed)
-    return build_objective(settings, build_encoder(ENCODER.model_copy(update=changes)))
+    return settings.build({FILM: build_encoder(ENCODER.model_copy(update=changes))})
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_encoder_and_fitting_decoder_are_taken_over(folder: Path) -> None:
     "settings", [SMALL.model_copy(update={"decoder": "self"}), SimCLRSettings(tokens=36, head_hidden=8, head_dim=4)]
 )
 def test_another_decoder_or_head_stays_as_it_was(
-    settings: MAESettings | SimCLRSettings, folder: Path, caplog: pytest.LogCaptureFixture
+    settings: ObjectiveSettings, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     started, before, source = objective(settings), objective(settings), objective(seed=7)
     with caplog.at_level(logging.WARNING):

@@ -11,7 +11,7 @@ from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Batch, Patches, View
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.losses import patchify
-from mae_rad.objectives import MAESettings, build_objective
+from mae_rad.objectives import FILM, MAESettings
 from mae_rad.objectives.mae import MAE
 from tests.references.published_mae import MEAN, PATCH, SIDE, STD, Published, images, noise
 from tests.references.published_masking import random_masking, unpatchify
@@ -25,7 +25,7 @@ KEEP = SIDE * SIDE // 4
 
 def build(settings: MAESettings = PAPER, encoder: EncoderSettings = ENCODER) -> MAE:
     torch.manual_seed(0)
-    objective = build_objective(settings, build_encoder(encoder))
+    objective = settings.build({FILM: build_encoder(encoder)})
     assert isinstance(objective, MAE)
     with torch.no_grad():  # away from the initial ones and zeros, so that every parameter shows
         for parameter in objective.parameters():
@@ -122,7 +122,7 @@ def test_recomputation_keeps_less_for_backward(settings: MAESettings) -> None:
 @pytest.mark.parametrize("settings", [PAPER, CHEAP])
 def test_initialisation_is_the_published_one(settings: MAESettings) -> None:
     torch.manual_seed(0)
-    decoder = build_objective(settings, build_encoder(ENCODER)).get_submodule("decoder")
+    decoder = settings.build({FILM: build_encoder(ENCODER)}).get_submodule("decoder")
     for module in decoder.modules():
         if isinstance(module, torch.nn.Linear):
             bound = (6 / (module.in_features + module.out_features)) ** 0.5
@@ -213,7 +213,7 @@ def test_it_learns_to_continue_a_picture(settings: MAESettings) -> None:
     ramps = films[:, 0, None, None] * steps[:, None] + films[:, 1, None, None] * steps + films[:, 2, None, None]
     pixels = (ramps / 3 * 65535).int()[:, None]
     masking = random_masking(noise(32), KEEP)
-    objective = build_objective(settings.model_copy(update={"normalise_pixels": False}), build_encoder(ENCODER))
+    objective = settings.model_copy(update={"normalise_pixels": False}).build({FILM: build_encoder(ENCODER)})
     optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-2)
     given = batch(pixels, masking.visible, masking.removed)
     for _ in range(180):

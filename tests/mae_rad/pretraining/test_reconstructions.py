@@ -11,7 +11,7 @@ import torch
 from data_prep.shard_format.content_mask_bits import mask_shape
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import build_encoder
-from mae_rad.objectives import build_objective
+from mae_rad.objectives import FILM
 from mae_rad.pretraining.reconstruction_sheet import LARGEST_ERROR, PANELS, Reconstruction, panels, sheet
 from mae_rad.pretraining.reconstructions import HeldOutFilm, draw_pictures, held_out_films
 from mae_rad.pretraining.settings import PretrainSettings
@@ -50,7 +50,7 @@ def _settings(public: Path, **objective: Any) -> PretrainSettings:
 
 def _held_out(public: Path, **objective: Any) -> dict[int, list[HeldOutFilm]]:
     settings = _settings(public, **objective)
-    built = build_objective(settings.objective, build_encoder(settings.encoder))
+    built = settings.objective.build({FILM: build_encoder(settings.encoder)})
     return held_out_films(ShardIndex([public]), settings, built)
 
 
@@ -96,7 +96,7 @@ def test_no_patch_of_the_anatomy_is_missing(public: Path) -> None:
 
 def test_every_stage_shows_the_same_films_at_its_own_size(public: Path) -> None:
     settings = _settings(public, tokens=400, schedule=[{"until": 0.5, "tokens": 196}])
-    built = build_objective(settings.objective, build_encoder(settings.encoder))
+    built = settings.objective.build({FILM: build_encoder(settings.encoder)})
     films = held_out_films(ShardIndex([public]), settings, built)
     assert list(films) == [196, 400]
     assert [one.caption for one in films[196]] == [one.caption for one in films[400]]

@@ -10,7 +10,7 @@ from mae_rad.evaluation.comparison.budget import Budget, found_arms, read_budget
 from mae_rad.evaluation.comparison.candidates import PIXELS, Candidate, find_candidates
 from mae_rad.evaluation.comparison.differences import pairs
 from mae_rad.evaluation.comparison.settings import CompareSettings
-from mae_rad.evaluation.results.rows import FLOOR
+from mae_rad.evaluation.results.rows import FLOOR, is_self_supervised
 from mae_rad.export.encoder_folder import save_encoder
 from mae_rad.pretraining.run_flops import flops_per_film, training_flops
 from mae_rad.pretraining.settings import PretrainSettings
@@ -78,9 +78,12 @@ def test_methods_are_what_the_encoder_says(tmp_path):
         run(tmp_path / "b", "classification", method="supervised"),
         run(tmp_path / "c", None, converted_from="timm", films=None),
         run(tmp_path / "d", "mae", labels="fracture"),  # begun with what labels had taught
+        run(tmp_path / "e", "byol"),  # of another installation
     ]
     candidates = found(runs)
-    assert [one.method for one in candidates] == ["simclr", "supervised", "imported", "supervised"]
+    assert [one.method for one in candidates] == ["simclr", "supervised", "imported", "supervised", "byol"]
+    assert [is_self_supervised(one.method) for one in candidates] == [True, False, False, False, True]
+    assert candidates[0].arms == candidates[4].arms == ("sample_matched", "compute_matched")
     assert "learned from labels of all its training films: fracture" in candidates[3].about
     assert candidates[3].budget is None
     (one,) = found([], encoders=[{"run": tmp_path / "a", "method": "imported", "name": "elsewhere"}])

@@ -197,12 +197,32 @@ def test_the_answer_is_one_sentence_with_its_interval():
     assert sentence.count(".\n") == 0 and sentence.endswith(".")
 
 
-def test_the_answer_is_about_masked_and_contrastive_learning_where_both_are_there(rows):
+def test_the_answer_is_about_the_first_two_self_supervised_groups(rows):
     assert verdict_sentences.main_pairs(Reading(rows)) == [("mae", "simclr", "none")]
+    three = {"taught": "supervised", "a": "byol", "pixels": "pca", "b": "dino", "c": "mae", FLOOR: "random"}
+    assert verdict_sentences.main_pairs(Reading(made_rows(TASKS[:1], three))) == [("a", "b", "none")]
+    same = made_rows(TASKS[:1], {"a": "dino", "b": "dino", "c": "mae", FLOOR: "random"})
+    assert verdict_sentences.main_pairs(Reading(same)) == [("a", "b", "none")]
+
+
+def test_the_answer_is_about_the_first_two_groups_of_each_arm():
+    sides = ("m", "s", "sample_matched"), ("m", "s2", "sample_matched"), ("m", "c", "compute_matched")
+    pairs = [replace(difference("higher", arm=arm), encoder=one, reference=other) for one, other, arm in sides]
+    methods = {"m": "mae", "s": "simclr", "s2": "byol", "c": "simclr"}
+    values = [
+        replace(row, encoder=name, method=method)
+        for name, method in methods.items()
+        for row in made_rows(TASKS[:1], {"mae": "mae", FLOOR: "random"})
+        if row.encoder == "mae" and row.reference is None
+    ]
+    assert verdict_sentences.main_pairs(Reading([*values, *pairs])) == [sides[0], sides[2]]
+
+
+def test_without_two_self_supervised_groups_the_answer_is_about_the_first_pairs():
     alone = made_rows(TASKS[:1], {"mae": "mae", FLOOR: "random"})
     assert verdict_sentences.main_pairs(Reading(alone)) == [("mae", FLOOR, "none")]
-    arms = [difference("higher", arm="sample_matched"), difference("lower", arm="compute_matched")]
-    assert [pair[2] for pair in verdict_sentences.main_pairs(Reading(arms))] == ["sample_matched", "compute_matched"]
+    taught = made_rows(TASKS[:1], {"mae": "mae", "x": "supervised", "y": "pca", FLOOR: "random"})
+    assert verdict_sentences.main_pairs(Reading(taught)) == [("mae", "x", "none"), ("mae", "y", "none")]
 
 
 def test_what_was_left_out_is_said_with_its_reason(page):
