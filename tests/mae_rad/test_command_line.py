@@ -49,7 +49,7 @@ def test_an_interruption_is_130() -> None:
 def test_a_signal_of_a_queue_closes_what_is_open_and_shows_in_the_exit_code(number: signal.Signals) -> None:
     script = """
 import os, sys
-from mae_rad.command import run
+from mae_rad.command_line import run
 def action():
     try:
         os.kill(os.getpid(), int(sys.argv[1]))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from data_prep.film.content_mask import content_mask
 from data_prep.shard_format.content_mask_bits import mask_shape
-from tests.builders.bordered_films import BorderedFilm, bordered_films
+from mae_rad.bench.sharding.bordered_films import BorderedFilm, bordered_films
 
 
 def limb(
