@@ -1,4 +1,4 @@
-"""The answer of ``launch/cost.py``: the table, and what its numbers rest on."""
+"""The answer of ``mae-rad cost``: the table, and what its numbers rest on."""
 
 import torch
 

@@ -101,7 +101,7 @@ def _train(trainings: Sequence[Training], options: argparse.Namespace) -> None:
         while waiting and len(running) < options.side_by_side:
             one = waiting.pop(0)
             command = _command(one, options)
-            print(" ".join(command[1:]), flush=True)
+            print("mae-rad", *command[3:], flush=True)
             with (options.out / f"{one.name}.log").open("w") as log:
                 process = subprocess.Popen(command, stdout=log, stderr=log, env=_environment(options))
             running[process.pid] = (one, time.monotonic())
@@ -162,7 +162,7 @@ def _compare(trainings: Sequence[Training], options: argparse.Namespace) -> list
         )
     )
     command = [sys.executable, "-m", "mae_rad", "compare", "--config", str(config)]
-    print(" ".join(command[1:]), flush=True)
+    print("mae-rad", *command[3:], flush=True)
     subprocess.run(command, check=True, env=_environment(options), stdout=subprocess.DEVNULL)
     return read_comparison(options.out / "comparison" / "comparison.parquet")
 

@@ -80,7 +80,7 @@ def _compare(tokens: int, options: argparse.Namespace) -> list[Row]:
         )
     )
     command = [sys.executable, "-m", "mae_rad", "compare", *map(str, options.runs), "--config", str(config)]
-    print(" ".join(command[1:]), flush=True)
+    print("mae-rad", *command[3:], flush=True)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     rows = read_comparison(out / "comparison.parquet")
     return [row for row in rows if row.reference is None and row.metric == "auroc" and row.task == options.label]

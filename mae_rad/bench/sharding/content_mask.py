@@ -1,6 +1,8 @@
 """Agreement of the content mask with the truth of synthetic films, its time, and suspicions of polarity.
 
-mae-rad bench content_mask [--films 4] [--side 1024]
+    mae-rad bench content_mask [--films 4] [--side 1024]
+
+Films of every body part, scanner and kind of border are drawn for it.
 """
 
 import argparse

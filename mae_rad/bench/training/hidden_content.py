@@ -1,6 +1,8 @@
 """The real content that ``visible`` hides of real content: T counts the box around the content, not the content in it.
 
-mae-rad bench hidden_content --shards PUBLIC [--films 400]
+    mae-rad bench hidden_content --shards PUBLIC [--films 400]
+
+Films are drawn at random from the training split.
 """
 
 import argparse
