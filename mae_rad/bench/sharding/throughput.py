@@ -273,7 +273,7 @@ def plain(case: Case, out: Path, mark: Mark) -> None:
         for number, (path, _) in enumerate(case.files):
             film = pydicom.dcmread(path)
             shown = np.asarray(apply_voi_lut(film.pixel_array, film), dtype=np.float32)
-            size = shrunk_size(*film.pixel_array.shape, case.max_side)
+            size = shrunk_size(film.Rows, film.Columns, case.max_side)
             small = np.asarray(Image.fromarray(shown).resize(size[::-1], Image.Resampling.BOX))
             small = (small - small.min()) * (65535 / (small.max() - small.min()))
             if film.PhotometricInterpretation == "MONOCHROME1":
