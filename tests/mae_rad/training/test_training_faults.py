@@ -145,7 +145,7 @@ NO_ROOM = """
 import os, sys
 from mae_rad.training.engine import Engine
 from launch.pretrain import main
-from tests.mae_rad.full_disk import room_for
+from tests.builders.full_disk import room_for
 save = Engine.save
 def cramped(self, folder, tag, state):
     if os.environ["RANK"] != "1" or state["step"] not in {steps}:
