@@ -1,10 +1,11 @@
 """Strict settings: one YAML file plus ``key.sub=value``, unknown keys fail and name the nearest valid one."""
 
+import argparse
 import copy
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
@@ -25,6 +26,30 @@ Folders = Annotated[list[Path], BeforeValidator(lambda value: [value] if isinsta
 """One folder or a list of them."""
 
 S = TypeVar("S", bound=Settings)
+
+_CONFIGS = Path(__file__).parents[1] / "mae_rad" / "configs"
+"""The folder ``configs`` of the project, in a checkout and as it is installed."""
+
+
+def config_file(folder: str) -> Callable[[str], Path]:
+    """For ``--config NAME|FILE``: turns the name of a config, without suffix, or a path into a path.
+
+    Args:
+        folder: of ``configs``, whose files have the names.
+
+    Returns:
+        A type for argparse, which refuses a word that is neither.
+    """
+
+    def find(word: str) -> Path:
+        named = {path.stem: path for path in sorted((_CONFIGS / folder).glob("*.yaml"))}
+        path = named.get(word, Path(word))
+        if path.name == word and not path.suffix and not path.exists():
+            names = ", ".join(named) or "no config is installed"
+            raise argparse.ArgumentTypeError(f"{word!r} is neither a file nor a name of configs/{folder}: {names}")
+        return path
+
+    return find
 
 
 class ChosenByName(Generic[S]):

@@ -12,9 +12,9 @@ WORKDIR /opt/mae_rad
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY data_prep data_prep
 COPY mae_rad mae_rad
+COPY configs/data_prep configs/data_prep
 RUN pip install --no-cache-dir --constraint constraints.txt . \
     && python -c "import data_prep.cli.main, importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)"
-COPY configs/data_prep configs/data_prep
 
 ENV HOME=/tmp PYTHONUNBUFFERED=1
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin mae_rad

@@ -18,9 +18,9 @@ WORKDIR /opt/mae_rad
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY data_prep data_prep
 COPY mae_rad mae_rad
+COPY configs configs
 RUN pip install --no-cache-dir --constraint constraints.txt '.[train]'
 COPY launch launch
-COPY configs configs
 
 # Anybody may be the user: `docker run --user $(id -u):$(id -g)` writes runs as yourself. Caches lie in /tmp then.
 ENV HOME=/tmp PYTHONUNBUFFERED=1 MLFLOW_DISABLE_TELEMETRY=true

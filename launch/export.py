@@ -1,58 +1,8 @@
-"""Export a trained encoder to another framework.
+"""``mae-rad export`` as a file, for launchers that start one."""
 
-    python launch/export.py RUN --to timm --size 512x384 [--channels 3] [--content 0.8] out=FOLDER
-
-RUN is a run folder or an encoder folder. timm, hf_vit, hf_vit_mae and onnx take films of one size; safetensors keeps
-the decoder or head and takes any. Three channels are for programs that know only colour pictures: show the film thrice.
-"""
-
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from data_prep.errors import SettingsError
-from data_prep.settings import Settings, load
-from mae_rad.command_line import run
-
-TARGETS = ("timm", "hf_vit", "hf_vit_mae", "onnx", "safetensors")
-
-
-class ExportSettings(Settings):
-    """Where the result goes."""
-
-    out: Path
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and export; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or an exported encoder")
-    parser.add_argument("--to", choices=TARGETS, required=True)
-    parser.add_argument("--size", metavar="ROWSxCOLUMNS", help="of the films in pixels; all targets but safetensors")
-    parser.add_argument("--channels", type=int, choices=(1, 3), default=1)
-    parser.add_argument("--content", type=float, default=1.0, help="share of the film that its content fills")
-    parser.add_argument("--step", type=int, help="of a checkpoint (default: the finished encoder, else the newest)")
-    parser.add_argument("settings", nargs="*", metavar="out=FOLDER", help="the folder to be made")
-    options = parser.parse_intermixed_args(arguments)
-
-    def action() -> None:
-        settings = load(ExportSettings, None, options.settings)
-        from mae_rad.export.export_run import export  # noqa: PLC0415 - --help without torch
-        from mae_rad.export.fixed_size import FilmSize  # noqa: PLC0415
-
-        size = FilmSize(*_pixels(options.size), options.channels, options.content) if options.size else None
-        print(f"exported: {export(options.run, options.to, size, settings.out, step=options.step)}")
-
-    return run(action)
-
-
-def _pixels(text: str) -> tuple[int, int]:
-    rows, _, columns = text.lower().partition("x")
-    if not (rows.isdigit() and columns.isdigit()):
-        raise SettingsError(f"--size {text} is not ROWSxCOLUMNS in pixels, for example 512x384")
-    return int(rows), int(columns)
-
+from mae_rad.cli.export import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,53 +1,8 @@
-"""Ask a trained predictor of films.
+"""``mae-rad predict`` as a file, for launchers that start one."""
 
-    python launch/predict.py MODEL FILES… out=PRIVATE [key=value …]
-
-MODEL is the folder of a finetuning run, or its predictor folder; FILES are DICOM, PNG or JPEG films, or folders of
-them; a word that names a file is one, whatever it reads like. Tables, pictures and DICOM Structured Reports are written
-into the folder PRIVATE, which only you can read: it names the files. The same command goes on where it was. Exit code
-3: some films have no answer; the tables say why.
-
-For research. Not a medical device.
-"""
-
-import argparse
-import os
-import re
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from data_prep.settings import load
-from mae_rad.command_line import run
-
-_SETTING = re.compile(r"[a-z_][a-z0-9_.]*=.*", re.DOTALL)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, predict and print what became of the films; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a finetuning run, or a predictor folder")
-    parser.add_argument("words", nargs="+", metavar="FILES|key=value", help="films or folders; out is required")
-    options = parser.parse_intermixed_args(arguments)
-    overrides = [word for word in options.words if _is_setting(word)]
-    files = [Path(word) for word in options.words if word not in overrides]
-
-    def action() -> int:
-        from mae_rad.prediction.settings import PredictSettings  # noqa: PLC0415 - --help without torch
-
-        settings = load(PredictSettings, None, overrides)
-        from mae_rad.prediction.predict import predict  # noqa: PLC0415 - a wrong setting is told before torch loads
-
-        summary = predict(options.model, files, settings)
-        print(summary.text)
-        return summary.exit_code
-
-    return run(action)
-
-
-def _is_setting(word: str) -> bool:
-    return _SETTING.fullmatch(word) is not None and not os.path.exists(word)  # noqa: PTH110 - no error if it is too long
-
+from mae_rad.cli.predict import main
 
 if __name__ == "__main__":
     sys.exit(main())

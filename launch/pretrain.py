@@ -1,37 +1,8 @@
-"""Pretrain an encoder on shards.
+"""``mae-rad pretrain`` as a file, for launchers that start one."""
 
-    deepspeed launch/pretrain.py --config configs/pretrain/mae.yaml data.shards=PUBLIC runtime.run_dir=RUN
-
-Also under ``torchrun`` and plain ``python``. The same command takes an interrupted run up again.
-"""
-
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from data_prep.settings import load
-from mae_rad.command_line import run
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and train; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="a file of configs/pretrain")
-    parser.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # the deepspeed launcher adds it
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that go before the file's")
-    options = parser.parse_intermixed_args(arguments)
-
-    def action() -> None:
-        from mae_rad.pretraining.settings import PretrainSettings  # noqa: PLC0415 - --help without the seconds torch takes
-
-        settings = load(PretrainSettings, options.config, options.settings)
-        from mae_rad.pretraining.run import pretrain  # noqa: PLC0415 - a wrong setting is told before DeepSpeed loads
-
-        pretrain(settings)
-
-    return run(action)
-
+from mae_rad.cli.pretrain import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""What the commands in ``launch`` share: a user's mistake becomes one clear line, never a traceback."""
+"""What the commands share: a user's mistake becomes one clear line, never a traceback."""
 
 import os
 import signal
@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from data_prep.errors import DEBUG, UserError, unexpected
 from data_prep.runtime.logging_setup import set_up_logging
+
+NEEDS_TRAINING = "needs the training extra: pip install 'mae_rad[train]'"
 
 
 def run(action: Callable[[], object]) -> int:
@@ -30,6 +32,9 @@ def run(action: Callable[[], object]) -> int:
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
+        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(("mae_rad", "data_prep")):
+            sys.stderr.write(f"error: this command {NEEDS_TRAINING} ({error.name} is not installed)\n")
+            return 2
         sys.stderr.write(f"error: {unexpected(error)}\n")
         return 1
     return code if isinstance(code, int) else 0

@@ -20,6 +20,7 @@ from data_prep.cli.commands import (
     run_verify,
 )
 from data_prep.errors import Reason
+from data_prep.settings import config_file
 from data_prep.shard_format.sidecar import SPLITS
 
 
@@ -30,11 +31,15 @@ def build_parser() -> argparse.ArgumentParser:
         description="Archives of radiographs (DICOM, PNG, JPEG) → de-identified WebDataset shards.",
         epilog="Usual order: scan, shard, verify, audit, borders, report. phantom makes an archive to try it on.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"))
+    return parser
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add all subcommands to a parser, which may have others."""
     _add_making(commands)
     _add_label(commands)
     _add_reading(commands)
-    return parser
 
 
 def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -156,6 +161,9 @@ def _command(
     command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=example)
     command.set_defaults(run=run, takes_overrides=overrides)
     if overrides and name != "append":  # which takes the settings of the folder
-        example_file = f"configs/data_prep/{name if name in {'scan', 'label'} else 'shard'}.yaml"
-        command.add_argument("--config", type=Path, metavar="F", help=f"YAML file, see {example_file}")
+        config = name if name in {"scan", "label"} else "shard"
+        command.add_argument(
+            "--config", type=config_file("data_prep"), metavar="NAME|FILE",
+            help=f"YAML file, or {config} for configs/data_prep/{config}.yaml",
+        )  # fmt: skip
     return command

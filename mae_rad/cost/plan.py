@@ -1,4 +1,4 @@
-"""The answer of ``launch/cost.py``: the table, and what its numbers rest on."""
+"""The answer of ``mae-rad cost``: the table, and what its numbers rest on."""
 
 from mae_rad.cost.table import GIB, Machine, films_seen, table, variants
 from mae_rad.encoders.precision import fast_device

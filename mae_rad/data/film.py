@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.shard_format.apply_display import display_table
 from data_prep.shard_format.content_mask_bits import unpack_mask
 from data_prep.shard_format.film_codec import decode_film, reduction_for
 from data_prep.shard_format.sidecar import Sidecar
@@ -56,6 +57,10 @@ class Film:
             cv2.resize(part, (columns, rows), interpolation=cv2.INTER_LINEAR if enlarge else cv2.INTER_AREA),
             dtype=np.uint16,
         )
+
+    def displayed(self) -> NDArray[np.uint16]:
+        """Display values [rows, columns] of the whole film, dark to bright."""
+        return np.asarray(display_table(self.sidecar.display)[self._decode(0)])
 
     def content(self, layout: Layout) -> NDArray[np.bool_]:
         """[grid rows, grid columns] which patches of the layout show content (at least half of their area)."""

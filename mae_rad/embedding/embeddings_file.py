@@ -79,7 +79,7 @@ def read_embeddings(path: Path, index: ShardIndex, cache: Path) -> FeatureStore:
         table = pq.ParquetFile(path)
         dim = _dim(table)
     except FileNotFoundError:
-        raise EvaluationError(f"{path} does not exist; make it with: python launch/embed.py") from None
+        raise EvaluationError(f"{path} does not exist; make it with: mae-rad embed") from None
     except (OSError, pa.ArrowInvalid, KeyError, StopIteration, TypeError):
         raise EvaluationError(
             f"{path} is no table of embeddings: it needs the columns key (text) and embedding (lists of floats)"

@@ -1,14 +1,16 @@
 """What a model says of films of one grid: scores or boxes, and maps of where they come from."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from data_prep.errors import Reason
 from data_prep.shard_format.boxes import EDGES
 from data_prep.shard_format.sidecar import Sidecar
+from data_prep.sharding.single_film import ArchiveFile
 from mae_rad.data.batch import Patches
 from mae_rad.data.box_frames import whole_film_frame
 from mae_rad.data.film import Film
@@ -20,12 +22,13 @@ from mae_rad.errors import PredictionError
 from mae_rad.export.predictor_folder import Predictor
 from mae_rad.heads.classification import ClassificationHead
 from mae_rad.heads.interface import Boxes, Prediction
+from mae_rad.prediction.answer_folder import PredictRequest, written
 from mae_rad.prediction.answer_writer import WrittenAnswer
-from mae_rad.prediction.film_reader import ReadFilm
-from mae_rad.prediction.in_scope import asked_labels
+from mae_rad.prediction.film_reader import Read, ReadFilm
+from mae_rad.prediction.in_scope import NO_LABEL, asked_labels, outside
 from mae_rad.prediction.overlay import HeatMap
 from mae_rad.prediction.record import Finding, FoundBox, Record
-from mae_rad.prediction.settings import PredictSettings
+from mae_rad.prediction.settings import AnswerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class Answering:
         PredictionError: the device that is asked for is not there; or what is to explain does not fit the model.
     """
 
-    def __init__(self, predictor: Predictor, settings: PredictSettings) -> None:
+    def __init__(self, predictor: Predictor, settings: AnswerSettings) -> None:
         self._device = _device(settings.runtime.device)
         self._predictor, self._settings = predictor.to(self._device).eval(), settings
         self._labels, self._points = predictor.card.labels, predictor.card.operating_points
@@ -62,7 +65,28 @@ class Answering:
         """Whether it answers with boxes."""
         return not isinstance(self._predictor.head, ClassificationHead)
 
-    def about(self, sidecar: Sidecar) -> dict[str, Any]:
+    def admitted(self, file: ArchiveFile, asked: PredictRequest, films: Read) -> Iterator[AskedFilm | Record]:
+        """The films of a file that get an answer; in the place of others, the record that says why not.
+
+        Args:
+            file: that was read.
+            asked: its number, size and time.
+            films: what it holds, or why it holds no film.
+        """
+        about: dict[str, Any] = {"path": written(file), **asked._asdict()}
+        if isinstance(films, Reason):
+            yield Record(**about, status="no_film", reason=films)
+            return
+        for film in films:
+            known = about | self._about(film.sidecar) | {"frames": len(films)}
+            reason = outside(self._predictor.card.scope, known["body_part"], known["view"])
+            labels = self._labels_for(film.sidecar)
+            if not labels or (reason is not None and self._settings.out_of_scope == "refuse"):
+                yield Record(**known, status="out_of_scope", reason=reason or NO_LABEL)
+            else:
+                yield AskedFilm(film, {**known, "status": "answered", "reason": reason}, labels)
+
+    def _about(self, sidecar: Sidecar) -> dict[str, Any]:
         """What a record says of a film, whatever the answer."""
         return {
             "frame": None if sidecar.frame is None else sidecar.frame + 1,
@@ -73,9 +97,9 @@ class Answering:
             "columns": sidecar.source_columns,
         }
 
-    def asked(self, sidecar: Sidecar) -> tuple[str, ...]:
+    def _labels_for(self, sidecar: Sidecar) -> tuple[str, ...]:
         """The labels that films like this one are asked for."""
-        about = self.about(sidecar)
+        about = self._about(sidecar)
         film = sidecar.model_dump() | {name: about[name] for name in ("body_part", "view")}
         return asked_labels(self._predictor.card.task.labels, film)
 
@@ -182,7 +206,7 @@ def _patch_scores(encoder: ViT, head: ClassificationHead, patches: Patches) -> T
     return torch.sigmoid(head.patch_logits(head.encode(encoder, patches)).float()).transpose(1, 2)
 
 
-def _maps_wanted(settings: PredictSettings) -> str:
+def _maps_wanted(settings: AnswerSettings) -> str:
     return settings.explain if settings.overlays != "none" else "none"
 
 

@@ -42,6 +42,15 @@ class PredictRequest(NamedTuple):
     size: int
     changed: int
 
+    @classmethod
+    def of(cls, number: int, file: ArchiveFile) -> "PredictRequest":
+        """The file as it is now; 0 for size and time where it cannot be read."""
+        try:
+            status = Path(file.path).stat()
+        except OSError:  # reported when the file is read
+            return cls(number, 0, 0)
+        return cls(number, status.st_size, status.st_mtime_ns)
+
 
 class _Known(NamedTuple):
     """What is known of a file: frame → where its line begins; ``again`` where another try may succeed."""
@@ -78,7 +87,7 @@ class AnswerFolder:
         asked = {}
         for file in files:
             before = self._known.get(written(file))
-            now = PredictRequest(next(numbers) if before is None else before.asked.number, *_told(file))
+            now = PredictRequest.of(next(numbers) if before is None else before.asked.number, file)
             if before is None or before.again or before.asked != now or len(before.lines) < before.frames:
                 asked[file] = now
         return asked
@@ -204,14 +213,6 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
             sound += len(line)
             yield line
         file.truncate(sound)
-
-
-def _told(file: ArchiveFile) -> tuple[int, int]:
-    try:
-        told = Path(file.path).stat()
-    except OSError:  # it is said when the file is read
-        return 0, 0
-    return told.st_size, told.st_mtime_ns
 
 
 def _table(records: Iterator[Record], labels: Sequence[str], points: Sequence[str]) -> Iterator[list[object]]:

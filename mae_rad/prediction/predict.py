@@ -7,19 +7,17 @@ cannot be read, or is of a kind that the model has not seen, gets its reason ins
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from data_prep.errors import Reason
 from data_prep.runtime.progress import Progress
 from data_prep.sharding.single_film import ArchiveFile, list_files
 from mae_rad.data.patch_layout import grid_of
 from mae_rad.export.predictor_card import PredictorCard
 from mae_rad.export.predictor_folder import load_predictor
 from mae_rad.prediction.answer_films import Answering, AskedFilm
-from mae_rad.prediction.answer_folder import AnswerFolder, PredictRequest, answer_folder, written
+from mae_rad.prediction.answer_folder import AnswerFolder, PredictRequest, answer_folder
 from mae_rad.prediction.answer_writer import Writers, WrittenAnswer
 from mae_rad.prediction.film_reader import Read, ReadFile, read_ahead
-from mae_rad.prediction.in_scope import NO_LABEL, check_word, outside
+from mae_rad.prediction.in_scope import check_word
 from mae_rad.prediction.record import Record
 from mae_rad.prediction.settings import PredictSettings
 from mae_rad.prediction.structured_report import Author
@@ -100,20 +98,13 @@ class _Run:
 
     def _taken(self, file: ArchiveFile, asked: PredictRequest, films: Read) -> Iterator[WrittenAnswer]:
         """Take up the films of a file; answers of a batch, once there is one."""
-        about: dict[str, Any] = {"path": written(file), **asked._asdict()}
-        if isinstance(films, Reason):
-            self._folder.add(Record(**about, status="no_film", reason=films))
-            return
-        for film in films:
-            told = about | self._answering.about(film.sidecar) | {"frames": len(films)}
-            reason = outside(self._card.scope, told["body_part"], told["view"])
-            labels = self._answering.asked(film.sidecar)
-            if not labels or (reason is not None and self._settings.out_of_scope == "refuse"):
-                self._folder.add(Record(**told, status="out_of_scope", reason=reason or NO_LABEL))
+        for film in self._answering.admitted(file, asked, films):
+            if isinstance(film, Record):
+                self._folder.add(film)
                 continue
-            grid = grid_of(len(film.patches.coords), film.patches.size)
+            grid = grid_of(len(film.film.patches.coords), film.film.patches.size)
             group = self._waiting.setdefault(grid, [])
-            group.append(AskedFilm(film, {**told, "status": "answered", "reason": reason}, labels))
+            group.append(film)
             size = self._settings.runtime.batch_size
             if len(group) == size:
                 yield from self._answering.answers(self._waiting.pop(grid))

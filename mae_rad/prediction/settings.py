@@ -23,11 +23,9 @@ class PredictRuntime(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
-class PredictSettings(Settings):
+class AnswerSettings(Settings):
     """What is asked of a model, and what comes out."""
 
-    out: Path
-    """Private folder for all that comes out; made with mode 0700."""
     body_part: str | None = None
     """Of films whose file tells none, such as PNG and JPEG: a word of the model's scope."""
     view: str | None = None
@@ -42,3 +40,10 @@ class PredictSettings(Settings):
     reports: bool = True
     """DICOM Structured Reports of DICOM films."""
     runtime: PredictRuntime = PredictRuntime()
+
+
+class PredictSettings(AnswerSettings):
+    """The same, and where it goes."""
+
+    out: Path
+    """Private folder for all that comes out; made with mode 0700."""

@@ -235,7 +235,7 @@ def read_facts(folder: Path) -> Facts:
     try:
         return Facts.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EvaluationError(f"{path} does not exist; make it with: python launch/compare.py") from None
+        raise EvaluationError(f"{path} does not exist; make it with: mae-rad compare") from None
     except (OSError, UnicodeDecodeError, ValidationError):
         raise EvaluationError(f"{path} is damaged or of another release; compare again") from None
 

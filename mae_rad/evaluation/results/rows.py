@@ -159,9 +159,9 @@ def read_comparison(path: Path) -> list[Row]:
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
-        raise EvaluationError(f"{path} does not exist; make it with: python launch/compare.py") from None
+        raise EvaluationError(f"{path} does not exist; make it with: mae-rad compare") from None
     except (OSError, pa.ArrowInvalid):
-        raise EvaluationError(f"{path} is no Parquet file; make it with: python launch/compare.py") from None
+        raise EvaluationError(f"{path} is no Parquet file; make it with: mae-rad compare") from None
     if not table.schema.equals(COMPARISON_SCHEMA):
         raise EvaluationError(f"{path} is no comparison, or one of another release; make it again")
     return [_row(flat) for flat in table.to_pylist()]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from data_prep.film.content_mask import content_mask
 from data_prep.shard_format.content_mask_bits import mask_shape
-from tests.builders.bordered_films import BorderedFilm, bordered_films
+from mae_rad.bench.sharding.bordered_films import BorderedFilm, bordered_films
 
 
 def limb(
@@ -126,7 +126,7 @@ def scored() -> list[tuple[BorderedFilm, float]]:
 def test_mask_agrees_with_the_truth_for_every_body_part_look_and_border(
     scored: list[tuple[BorderedFilm, float]],
 ) -> None:
-    for name, least in (("part", 0.9), ("look", 0.9), ("border", 0.9)):
+    for name, least in (("part", 0.9), ("scanner", 0.9), ("border", 0.9)):
         for kind in {getattr(film, name) for film, _ in scored}:
             mean = np.mean([score for film, score in scored if getattr(film, name) == kind])
             assert mean >= least, f"{name} {kind}: mean IoU {mean:.3f}"

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_prep.film.perceptual_hash import perceptual_hash
-from tests.builders.bordered_films import BorderedFilm, bordered_films
+from mae_rad.bench.sharding.bordered_films import BorderedFilm, bordered_films
 
 
 @pytest.fixture(scope="module")

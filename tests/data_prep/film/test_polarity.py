@@ -14,7 +14,7 @@ from data_prep.film.header_display_settings import declared_range, display_of
 from data_prep.film.polarity import polarity_evidence, polarity_suspect
 from data_prep.film.shard_values import to_shard_values, value_range
 from data_prep.shard_format.apply_display import apply
-from tests.builders.bordered_films import BorderedFilm, bordered_films
+from mae_rad.bench.sharding.bordered_films import BorderedFilm, bordered_films
 
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "radiographs"
 KNOWN_INVERTED = ("image1_23_", "image1_111_", "image1_164_", "image1_404_", "image1_475_", "image1_548_",

@@ -1,8 +1,12 @@
 """The labels of real chest reports against their MeSH terms, as the benchmark ``report_labels`` counts them."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.benchmarks.sharding.report_labels import FOLDER, GROUPS, counts, judged
+from mae_rad.bench.sharding.report_labels import GROUPS, counts, labelled_reports
+
+FOLDER = Path(__file__).resolve().parents[4] / "shared" / "radiographs" / "reports-openi"
 
 pytestmark = [
     pytest.mark.shared,
@@ -11,7 +15,7 @@ pytestmark = [
 
 
 def test_fractures_and_foreign_objects_agree_with_the_mesh_terms() -> None:
-    reports = list(judged(FOLDER))
+    reports = list(labelled_reports(FOLDER))
     for name in GROUPS:
         both, ours, mesh = counts(reports, name)
         assert both / ours >= 0.85, f"{name}: precision {both}/{ours}"

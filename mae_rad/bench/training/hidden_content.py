@@ -1,9 +1,12 @@
-"""What ``visible`` hides of real content: T counts the box around the content, not the content in it.
+"""The real content that ``visible`` hides of real content: T counts the box around the content, not the content in it.
 
-python -m tests.benchmarks.training.hidden_content --shards PUBLIC [--films 400]
+    mae-rad bench hidden_content --shards PUBLIC [--films 400]
+
+Films are drawn at random from the training split.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +19,14 @@ from mae_rad.data.shard_reader import ShardIndex
 PREDICTED = 0.25
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print, for each T, the content of a film over T and the share of it that each ``visible`` hides."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="mae-rad bench hidden_content", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--films", type=int, default=400)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     index = ShardIndex([given.shards])
     rows = generator_for("hidden content").permutation(len(index))[: given.films].tolist()
     films = [index.film(row) for row in rows]
@@ -29,20 +34,16 @@ def main() -> None:
         layouts = [film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, 16) for film in films]
         contents = [film.content(layout) for film, layout in zip(films, layouts, strict=True)]
         print(f"T = {tokens}, {len(films)} films (mean, tenth to ninetieth percentile)")
-        print(f"  content / T    {_told([content.sum() / tokens for content in contents])}")
+        print(f"  content / T    {_spread([content.sum() / tokens for content in contents])}")
         for visible in (0.25, 0.2, 0.15, 0.1):
             seen, drawn = int(tokens * visible), int(tokens * visible) + int(tokens * PREDICTED)
             hidden = [
                 masked_share(content, draw_budget(content, drawn, generator_for("hidden content", row))[:seen])
                 for row, content in zip(rows, contents, strict=True)
             ]
-            print(f"  visible {visible:<6} {_told(hidden)} hidden")
+            print(f"  visible {visible:<6} {_spread(hidden)} hidden")
 
 
-def _told(values: list[float]) -> str:
+def _spread(values: list[float]) -> str:
     low, high = np.percentile(values, (10, 90))
     return f"{np.mean(values):.2f} ({low:.2f} to {high:.2f})"
-
-
-if __name__ == "__main__":
-    main()

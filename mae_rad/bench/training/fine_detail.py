@@ -1,17 +1,17 @@
-"""How soon an encoder sees small findings, by what embeds its patches: linear, with emphasis, with a stem, with both.
+r"""How soon an encoder sees small findings, by what embeds its patches: linear, with emphasis, with a stem, with both.
 
-    python -m tests.benchmarks.training.fine_detail --shards PUBLIC [--steps 300] [--of 1500] [--batch 64] \\
+    mae-rad bench fine_detail --shards PUBLIC [--steps 300] [--of 1500] [--batch 64] \
         [--dim 128] [--depth 2] [--embeddings linear emphasis stem both] [--labels foreign_object fracture]
 
 Squares of 8 x 8 patches at T = 1024 (larger or smaller by up to a quarter) are cut out of the train and test films. An
-encoder from scratch is told patch by patch whether a box touches it: the most that boxes can teach, without the head
-and the losses of a detection. AUROC on squares of test films: of patches, and of squares by their highest patch; and
-the processor seconds that the steps took. All see the same squares in the same order. One thread.
+encoder from scratch is trained patch by patch on whether a box touches it: the most that boxes can teach, without the
+head and the losses of a detection. AUROC on squares of test films: of patches, and of squares by their highest patch;
+and the processor seconds that the steps took. All see the same squares in the same order. One thread.
 """
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,21 +53,23 @@ class Squares(NamedTuple):
     Attributes:
         values: [N, 64, p*p] uint16.
         coords: [N, 64, 2].
-        told: [N, 64, L] 1 where a box of the label touches the patch; NaN where one does that is mostly cut off.
+        touched: [N, 64, L] 1 where a box of the label touches the patch; NaN where one does that is mostly cut off.
     """
 
     values: Tensor
     coords: Tensor
-    told: Tensor
+    touched: Tensor
 
     def patches(self, rows: NDArray[np.int64]) -> Patches:
         """Some of them as films."""
         return Patches(self.values[rows], self.coords[rows], torch.full((len(rows), 2), float(SIDE)))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line for every embedding and hundred steps."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="mae-rad bench fine_detail", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--of", type=int, default=1500, help="steps of the cosine schedule that they begin")
@@ -76,12 +78,14 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=2)
     parser.add_argument("--embeddings", nargs="+", choices=list(EMBEDDINGS), default=list(EMBEDDINGS))
     parser.add_argument("--labels", nargs="+", default=["foreign_object", "fracture"])
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     squares = {split: _cut(given.shards, split, given.labels) for split in SQUARES}
     for split, those in squares.items():
-        shares = ", ".join(f"{share:.3f}" for share in those.told.nanmean(dim=(0, 1)).tolist())
-        print(f"{split}: {len(those.told):,} squares; share of patches in boxes of {', '.join(given.labels)}: {shares}")
+        shares = ", ".join(f"{share:.3f}" for share in those.touched.nanmean(dim=(0, 1)).tolist())
+        print(
+            f"{split}: {len(those.touched):,} squares; share of patches in boxes of {', '.join(given.labels)}: {shares}"
+        )
     print(f"{'embedding':<10}{'steps':>6}{'seconds':>9}{'loss':>8}   AUROC of patches; of squares")
     for name in given.embeddings:
         _train(name, squares["train"], squares["test"], given)
@@ -89,8 +93,8 @@ def main() -> None:
 
 def _cut(public: Path, split: str, labels: Sequence[str]) -> Squares:
     index = ShardIndex([public], split=split)
-    asked = [TargetLabelSettings.model_validate({"label": label}) for label in labels]
-    known = known_boxes(index, [public], asked, LabelPolicy())
+    targets = [TargetLabelSettings.model_validate({"label": label}) for label in labels]
+    known = known_boxes(index, [public], targets, LabelPolicy())
     place = PlaceBoxes(known.corners, known.labels, known.known.astype(np.float32), PATCH)
     cut = CutSquare(SIDE, PATCH, SQUARES[split])
     parts: list[tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.float32]]] = []
@@ -103,20 +107,20 @@ def _cut(public: Path, split: str, labels: Sequence[str]) -> Squares:
         whole = whole_film(film, tokens, PATCH, variation)
         for part, boxes in cut(whole, place(row, Seen(film, variation, tokens)), draw):
             if len(part.values) == SIDE**2:
-                parts.append((part.values, part.coords, _told(boxes, len(labels))))
+                parts.append((part.values, part.coords, _touched(boxes, len(labels))))
         progress.add()
     progress.close()
     return Squares(*(torch.from_numpy(np.stack(column)) for column in zip(*parts, strict=True)))
 
 
-def _told(boxes: FilmBoxes, labels: int) -> NDArray[np.float32]:
-    told = np.zeros((SIDE, SIDE, labels), dtype=np.float32)
+def _touched(boxes: FilmBoxes, labels: int) -> NDArray[np.float32]:
+    touched = np.zeros((SIDE, SIDE, labels), dtype=np.float32)
     for cut_off in (True, False):
         for (left, top, right, low), label in zip(boxes.corners / PATCH, boxes.labels, strict=True):
             if cut_off == (label < 0):
                 places = slice(int(top), int(np.ceil(low))), slice(int(left), int(np.ceil(right)))
-                told[(*places, slice(None) if cut_off else label)] = np.nan if cut_off else 1
-    return told.reshape(SIDE**2, labels)
+                touched[(*places, slice(None) if cut_off else label)] = np.nan if cut_off else 1
+    return touched.reshape(SIDE**2, labels)
 
 
 def _train(name: str, train: Squares, test: Squares, given: argparse.Namespace) -> None:
@@ -132,41 +136,37 @@ def _train(name: str, train: Squares, test: Squares, given: argparse.Namespace) 
         began = time.thread_time()
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1, step / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / given.of))
-        rows = order.integers(0, len(train.told), given.batch)
+        rows = order.integers(0, len(train.touched), given.batch)
         logits = head(encoder(train.patches(rows)).tokens)
-        asked = train.told[rows].isfinite()
+        known = train.touched[rows].isfinite()
         loss = binary_cross_entropy_with_logits(
-            logits[asked], train.told[rows][asked], pos_weight=torch.tensor(POSITIVE)
+            logits[known], train.touched[rows][known], pos_weight=torch.tensor(POSITIVE)
         )
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         losses.append(loss.item())
         seconds += time.thread_time() - began
         if step % 100 == 0 or step == given.steps:
-            told = _judge(lambda patches: head(encoder(patches).tokens), test)
-            print(f"{name:<10}{step:>6}{seconds:>9.0f}{np.mean(losses[-100:]):>8.3f}   {told}", flush=True)
+            aurocs = _evaluate(lambda patches: head(encoder(patches).tokens), test)
+            print(f"{name:<10}{step:>6}{seconds:>9.0f}{np.mean(losses[-100:]):>8.3f}   {aurocs}", flush=True)
 
 
 @torch.no_grad()
-def _judge(ask: Any, test: Squares) -> str:
-    blocks = np.array_split(np.arange(len(test.told)), max(1, len(test.told) // 64))
-    found = torch.cat([ask(test.patches(rows)) for rows in blocks]).numpy()
-    told = test.told.numpy()
+def _evaluate(score: Callable[[Patches], Tensor], test: Squares) -> str:
+    blocks = np.array_split(np.arange(len(test.touched)), max(1, len(test.touched) // 64))
+    found = torch.cat([score(test.patches(rows)) for rows in blocks]).numpy()
+    touched = test.touched.numpy()
     each = [
-        (told.reshape(-1, told.shape[2]), found.reshape(-1, told.shape[2])),
-        (told.max(axis=1), found.max(axis=1)),  # a square of which something is not asked is not asked
+        (touched.reshape(-1, touched.shape[2]), found.reshape(-1, touched.shape[2])),
+        (touched.max(axis=1), found.max(axis=1)),  # NaN of a patch leaves out its square
     ]
     return "; ".join(", ".join(f"{value:.3f}" for value in _aurocs(*pair)) for pair in each)
 
 
-def _aurocs(told: NDArray[np.float32], found: NDArray[np.float32]) -> list[float]:
+def _aurocs(touched: NDArray[np.float32], found: NDArray[np.float32]) -> list[float]:
     """One for every label, of [N, L]."""
-    asked = np.isfinite(told)
-    columns = range(told.shape[1])
-    return [float(roc_auc_score(told[asked[:, k], k], found[asked[:, k], k])) for k in columns]
-
-
-if __name__ == "__main__":
-    main()
+    known = np.isfinite(touched)
+    columns = range(touched.shape[1])
+    return [float(roc_auc_score(touched[known[:, k], k], found[known[:, k], k])) for k in columns]

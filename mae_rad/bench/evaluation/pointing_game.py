@@ -1,15 +1,16 @@
 """How often heat maps of a finetuned classification point at the boxes of its labels (Zhang et al. 2018).
 
-python -m tests.benchmarks.evaluation.pointing_game MODEL --shards PUBLIC [--split test] [--films 400] [--margin 1]
+    mae-rad bench pointing_game MODEL --shards PUBLIC [--split test] [--films 400] [--margin 1]
 
-The boxes have trained no head: a classification knows labels of whole films alone (of an encoder that began with a
-detection, its card tells). Films on which a label is present
-and has a box; shares with 95 % intervals over patients, beside that of a random content patch.
+The highest patch of a map is right where it touches a box of the label; ``--margin`` patches around a box count, too,
+as the game's tolerance. Boxes have trained no head: a classification learns from labels of whole films alone (the card
+of an encoder that began with a detection says so). Films on which a label is present and has a box; shares with 95 %
+intervals over patients, beside that of a random content patch.
 """
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,11 +31,22 @@ from mae_rad.encoders.vit import ViT
 from mae_rad.evaluation.statistics.intervals import bootstrap, interval
 from mae_rad.explain.attention_rollout import attention_rollout, token_weights
 from mae_rad.explain.grad_cam import grad_cam
-from mae_rad.explain.pointing_game import Pointed, play
 from mae_rad.export.predictor_folder import Predictor, load_predictor
 from mae_rad.heads.classification import ClassificationHead
 
 Map = Callable[[Patches, int], torch.Tensor]
+
+
+class Pointed(NamedTuple):
+    """One film and one label.
+
+    Attributes:
+        hit: the highest patch touches a box.
+        chance: share of the content patches that do.
+    """
+
+    hit: bool
+    chance: float
 
 
 class Played(NamedTuple):
@@ -45,20 +57,47 @@ class Played(NamedTuple):
     reached: bool
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line for each label, kind of map and choice of films."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="mae-rad bench pointing_game", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=Path, metavar="MODEL")
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--split", default="test")
     parser.add_argument("--films", type=int, default=400)
     parser.add_argument("--margin", type=int, default=1)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     predictor = load_predictor(given.model).to(fast_device())
     played = _play_all(predictor, given.shards, given.split, given.films, given.margin)
     print(f"T = {predictor.card.tokens}, margin {given.margin}; share of films whose highest patch touches a box")
     for (label, kind, films), results in played.items():
-        print(f"{label:<20} {kind:<22} {films:<18} {_told(results)}")
+        print(f"{label:<20} {kind:<22} {films:<18} {_share_of_hits(results)}")
+
+
+def play(values: NDArray[np.float32], content: NDArray[np.bool_], boxes: Boxes, patch: int, margin: int = 0) -> Pointed:
+    """Play one film.
+
+    Args:
+        values: [rows, columns] of the patch grid.
+        content: [rows, columns] which patches show anatomy; where none does, all count.
+        boxes: [K, 4] in pixels of the grid.
+        patch: side of a patch in pixels.
+        margin: patches around a box that count, too.
+    """
+    right = touched(values.shape, boxes, patch, margin)
+    shown = content if content.any() else np.ones_like(content)
+    return Pointed(bool(right.flat[int(values.argmax())]), float(right[shown].mean()))
+
+
+def touched(grid: tuple[int, ...], boxes: Boxes, patch: int, margin: int = 0) -> NDArray[np.bool_]:
+    """[rows, columns] which patches of a grid share area with a box, or lie within ``margin`` of one that does."""
+    right = np.zeros(grid, dtype=np.bool_)
+    for x_min, y_min, x_max, y_max in boxes / patch:
+        top, left = (max(int(np.floor(edge)) - margin, 0) for edge in (y_min, x_min))
+        bottom, end = (int(np.ceil(edge)) + margin for edge in (y_max, x_max))
+        right[top:bottom, left:end] = True
+    return right
 
 
 def _maps(predictor: Predictor) -> dict[str, Map]:
@@ -93,8 +132,8 @@ def _play_all(
     played: dict[tuple[str, str, str], list[Played]] = defaultdict(list)
     for row in generator_for("pointing game").permutation(len(index))[:films].tolist():
         of_film = boxes.get(index.key(row), {})
-        asked = [(place, of_film[label]) for place, label in enumerate(card.labels) if label in of_film]
-        if not asked:
+        targets = [(place, of_film[label]) for place, label in enumerate(card.labels) if label in of_film]
+        if not targets:
             continue
         film = index.film(row)
         layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, card.tokens, card.encoder.patch)
@@ -102,7 +141,7 @@ def _play_all(
         patches = stack([whole_film(film, card.tokens, card.encoder.patch)]).to(device)
         probabilities = predictor.predict(patches).probabilities
         assert probabilities is not None
-        for place, of_label in asked:
+        for place, of_label in targets:
             label, score = card.labels[place], float(probabilities[0, place])
             reached = any(score >= points[label] for points in card.operating_points.values() if label in points)
             for kind, make in maps.items():
@@ -124,7 +163,7 @@ def _boxes(public: Path) -> dict[str, dict[str, Boxes]]:
     return {key: {label: np.array(boxes) for label, boxes in of_film.items()} for key, of_film in found.items()}
 
 
-def _told(played: list[Played]) -> str:
+def _share_of_hits(played: list[Played]) -> str:
     hits = np.array([one.pointed.hit for one in played], dtype=np.float64)
     chance = np.array([one.pointed.chance for one in played])
     patients = _numbers([one.patient for one in played])
@@ -138,7 +177,3 @@ def _told(played: list[Played]) -> str:
 
 def _numbers(names: list[str]) -> NDArray[np.int64]:
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """How fast films of 7 to 10 megapixels become a shard, on one core.
 
-    python -m tests.benchmarks.sharding.throughput [--films N] [--size ROWSxCOLUMNS] [--rounds N] [--processes N]
+    mae-rad bench throughput [--films N] [--size ROWSxCOLUMNS] [--rounds N] [--processes N]
 
 Three ways through the same files, in turn, round after round, from the page cache. Other work on the machine only ever
 slows one down, so for every film the best round of each way counts. The ratio of processor times decides: it is what a
@@ -118,7 +118,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Result:
+class CaseTimes:
     """Of one case: times by way, and processor milliseconds a film by way and stage."""
 
     case: Case
@@ -126,14 +126,16 @@ class Result:
     stages: Mapping[str, Mapping[str, float]]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Make the films, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="mae-rad bench throughput", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--films", type=int, default=12)
     parser.add_argument("--size", help="ROWSxCOLUMNS of all films; without, four sizes of 7.5 to 9.9 megapixels")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=1, help="at the same time, each on a core of its own")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     sizes = (tuple(int(side) for side in given.size.split("x")),) if given.size else SIZES
     with tempfile.TemporaryDirectory() as folder:
         cases = make_cases(Path(folder), given.films, sizes)
@@ -232,7 +234,7 @@ def bare_decode(data: memoryview, shape: tuple[int, int], form: str) -> NDArray[
     """Stored values."""
     if form == "uncompressed":
         return np.frombuffer(data, "<u2").reshape(shape)
-    return np.asarray(imagecodecs.jpeg8_decode(data))
+    return np.asarray(imagecodecs.jpeg8_decode(data))  # type: ignore[arg-type]
 
 
 def bare_shrink(values: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:
@@ -265,13 +267,13 @@ def ours(case: Case, out: Path, mark: Mark) -> None:
 
 def plain(case: Case, out: Path, mark: Mark) -> None:
     """The recipe of many a script, in its best form: float32 early, box filter, the fastest level of PNG."""
-    import webdataset
+    import webdataset  # noqa: PLC0415 - not among the dependencies
 
     with webdataset.ShardWriter(str(out / "plain-%06d.tar"), verbose=0) as writer:
         for number, (path, _) in enumerate(case.files):
             film = pydicom.dcmread(path)
             shown = np.asarray(apply_voi_lut(film.pixel_array, film), dtype=np.float32)
-            size = shrunk_size(*shown.shape, case.max_side)
+            size = shrunk_size(film.Rows, film.Columns, case.max_side)
             small = np.asarray(Image.fromarray(shown).resize(size[::-1], Image.Resampling.BOX))
             small = (small - small.min()) * (65535 / (small.max() - small.min()))
             if film.PhotometricInterpretation == "MONOCHROME1":
@@ -285,7 +287,7 @@ def plain(case: Case, out: Path, mark: Mark) -> None:
 # the measurement
 
 
-def measure(cases: Sequence[Case], rounds: int, core: int) -> list[Result]:
+def measure(cases: Sequence[Case], rounds: int, core: int) -> list[CaseTimes]:
     """Times and stages of every case."""
     os.sched_setaffinity(0, {core})
     cv2.setNumThreads(1)  # as the workers of the engine do
@@ -307,7 +309,7 @@ def measure(cases: Sequence[Case], rounds: int, core: int) -> list[Result]:
             way: Times(*np.min(rounds_of, axis=0).sum(axis=0) / len(case.files)) for way, rounds_of in laps.items()
         }
         best = {way: {name: min(one[name] for one in of) for name in of[0]} for way, of in stages.items()}
-        results.append(Result(case, times, best))
+        results.append(CaseTimes(case, times, best))
     return results
 
 
@@ -362,7 +364,7 @@ def _watched(way: str, spent: dict[str, float]) -> Iterator[None]:
 # the table
 
 
-def show(result: Result) -> None:
+def show(result: CaseTimes) -> None:
     """Print a case."""
     goal = FORMATS[result.case.name][1]
     base, mine = result.times["bare"], result.times["ours"]
@@ -381,7 +383,3 @@ def show(result: Result) -> None:
         print(f"  times plain    {ratio[0]:.2f} wall, {ratio[1]:.2f} cpu  (goal {PLAIN_GOAL:.1f}: {reached})")
     else:
         print("  plain was not measured: python-gdcm or webdataset is not installed")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
-"""Films per second and activation memory of masked autoencoding against the published design, in one run.
+r"""Films per second and activation memory of masked autoencoding against the published design, in one run.
 
-    python -m tests.benchmarks.training.mae_speed --shards PUBLIC [--models vit_small vit_base] \\
-        [--pixels 224 512 1024] [--batch N] [--rounds N] [--share 0.66] [--device cpu|cuda] [--compile] \\
+    mae-rad bench mae_speed --shards PUBLIC [--models vit_small vit_base] \
+        [--pixels 224 512 1024] [--batch N] [--rounds N] [--share 0.66] [--device cpu|cuda] [--compile] \
         [--kernel auto|fused|plain] [--threads N] [--profile] [--json FILE]
 
 All variants take steps in turn, round after round, on films of the same shards with the same visible fraction (a
@@ -22,7 +22,7 @@ Time: process time (what this process used of all cores; busy neighbours distort
 are wall time between synchronisations. Memory: "saved" is what autograd keeps for the backward pass, every storage
 counted once, parameters not; "peak" is how far the resident (on a GPU allocated) memory rises in a step above
 parameters, gradients and optimiser state, which are there before. Both hold autocast's bf16 copies of the weights, the
-same for any batch: told below each table. FLOPs: two per multiply-add of every matrix product,
+same for any batch: listed below each table. FLOPs: two per multiply-add of every matrix product,
 forward and backward, counted on the meta device with plain attention. Loading is not part of a step.
 """
 
@@ -32,11 +32,11 @@ import gc
 import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -49,6 +49,7 @@ from mae_rad.data.batch import Batch
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.encoders.blocks import Blocks
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.objectives import FILM, MAESettings
 from mae_rad.objectives.interface import Objective
@@ -67,7 +68,7 @@ GROUPS = {
 
 
 @dataclass
-class Variant:
+class TrainingVariant:
     """One way to train, its batches and what was measured."""
 
     name: str
@@ -91,6 +92,7 @@ class Variant:
         """Forward, backward, update; gradients stay allocated."""
         stacks = (self.objective.encoder.blocks, self.objective.get_submodule("decoder.blocks"))
         for stack, again in zip(stacks, self.recompute, strict=True):  # weights are shared
+            assert isinstance(stack, Blocks)
             stack.recompute = again
         with torch.autocast(device.type, torch.bfloat16):
             loss = self.objective(self.batches[number % len(self.batches)]).loss
@@ -118,7 +120,9 @@ def view_settings(square: int, share: float) -> dict[str, MAESettings]:
     }
 
 
-def build(model: str, square: int, share: float, index: ShardIndex, options: argparse.Namespace) -> list[Variant]:
+def build(
+    model: str, square: int, share: float, index: ShardIndex, options: argparse.Namespace
+) -> list[TrainingVariant]:
     """The variants; those with equal weights share them."""
     device = torch.device(options.device)
     shared: dict[tuple[str, int], tuple[Objective, torch.optim.Optimizer]] = {}
@@ -140,18 +144,18 @@ def build(model: str, square: int, share: float, index: ShardIndex, options: arg
         )  # fmt: skip
         batches = [batch.to(device) for batch, _ in drawn]
         variants.append(
-            Variant(name, settings, *shared[weights], batches, (name == "leanest", name.startswith("lean")))
+            TrainingVariant(name, settings, *shared[weights], batches, (name == "leanest", name.startswith("lean")))
         )
     return variants
 
 
-def measure(variants: Sequence[Variant], rounds: int, device: torch.device) -> None:
+def measure(variants: Sequence[TrainingVariant], rounds: int, device: torch.device) -> None:
     """Fill in times and memory."""
     for variant in variants:  # gradients and optimiser state come to be, kernels are chosen
         variant.step(0, device)
     for variant in variants:
         parameters = {parameter.untyped_storage().data_ptr() for parameter in variant.objective.parameters()}
-        variant.saved = _saved(lambda variant=variant: variant.step(0, device), parameters)
+        variant.saved = _saved(partial(variant.step, 0, device), parameters)
         with _peak(device) as peak:
             variant.step(0, device)
         variant.peak = peak[0]
@@ -166,7 +170,7 @@ def measure(variants: Sequence[Variant], rounds: int, device: torch.device) -> N
             variant.process.append(variant.wall[-1] if device.type == "cuda" else spent)
 
 
-def count_flops(model: str, variant: Variant) -> int:
+def count_flops(model: str, variant: TrainingVariant) -> int:
     """Of one step over its batch."""
     meta = torch.device("meta")
     with meta:
@@ -224,7 +228,7 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def breakdown(variant: Variant, device: torch.device) -> dict[str, float]:
+def breakdown(variant: TrainingVariant, device: torch.device) -> dict[str, float]:
     """Seconds of one step by kind of operation."""
     activities = [ProfilerActivity.CUDA] if device.type == "cuda" else [ProfilerActivity.CPU]
     with profile(activities=activities) as profiler:
@@ -248,7 +252,7 @@ def mean_share(index: ShardIndex) -> float:
     return statistics.mean(shares)
 
 
-def table(model: str, pixels: int, variants: Sequence[Variant]) -> list[dict[str, object]]:
+def table(model: str, pixels: int, variants: Sequence[TrainingVariant]) -> list[dict[str, object]]:
     """Print the variants under each other; returns the rows."""
     print(f"\n{model}, {pixels} px, batch {variants[0].films}, {len(variants[0].wall)} rounds")
     print(
@@ -283,7 +287,9 @@ def table(model: str, pixels: int, variants: Sequence[Variant]) -> list[dict[str
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="mae-rad bench mae_speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=["vit_small", "vit_base"])
     parser.add_argument("--pixels", nargs="+", type=int, default=[224, 512, 1024])
@@ -321,7 +327,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Synthetic films of every body part, scanner look and kind of border, as display values, with the true anatomy."""
+"""Synthetic films of every body part, scanner and kind of border, as display values, with the true anatomy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class BorderedFilm:
     """``shown``: display values [rows, columns]; ``body``: where the body is, inside the field."""
 
     part: str
-    look: int
+    scanner: int
     border: Border
     shown: NDArray[np.uint16]
     body: NDArray[np.bool_]
@@ -40,7 +40,13 @@ class BorderedFilm:
 
 
 def bordered_films(each: int, long_side: int, seed: int = 11) -> Iterator[BorderedFilm]:
-    """``each`` films per body part, look and border."""
+    """Render films.
+
+    Args:
+        each: films per body part, scanner and border.
+        long_side: longer side in pixels.
+        seed: of all draws.
+    """
     generator = np.random.default_rng(seed)
     for part in VIEWS:
         for number, usual in enumerate(LOOKS):

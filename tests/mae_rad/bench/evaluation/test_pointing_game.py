@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mae_rad.explain.pointing_game import Pointed, play, touched
+from mae_rad.bench.evaluation import pointing_game
+from mae_rad.bench.evaluation.pointing_game import Pointed, play, touched
 from mae_rad.export.predictor_folder import load_predictor
-from tests.benchmarks.evaluation import pointing_game
 from tests.builders.small_predictor import write_predictor
 from tests.mae_rad.explain.test_grad_cam import films
 
@@ -85,6 +85,6 @@ def test_the_benchmark_plays_every_map_that_a_head_has(pool: str, further: set[s
 
 def test_the_benchmark_tells_the_share_of_hits_and_how_sure_it_is() -> None:
     played = [pointing_game.Played(f"p{number // 2}", Pointed(number % 4 == 0, 0.1), True) for number in range(40)]
-    told = pointing_game._told(played)
-    assert told.startswith("0.250 [0.")
-    assert told.endswith("by chance 0.100  (40 films, 20 patients)")
+    line = pointing_game._share_of_hits(played)
+    assert line.startswith("0.250 [0.")
+    assert line.endswith("by chance 0.100  (40 films, 20 patients)")

@@ -1,6 +1,6 @@
-"""What resolution is worth to a detection: objects of each size that are found, by T, as a table and a figure.
+r"""What resolution is worth to a detection: objects of each size that are found, by T, as a table and a figure.
 
-    python -m tests.benchmarks.evaluation.resolution_boxes RUN… --shards PUBLIC --out FOLDER [--edges 10 20] \\
+    mae-rad bench resolution_boxes RUN… --shards PUBLIC --out FOLDER [--edges 10 20] \
         [--label foreign_object]
 
 RUNs are finished detections that differ in film.tokens alone. The score is FROC (object-CXR) on the test films, for the
@@ -33,15 +33,17 @@ Sizes = tuple[float, float]
 """From, to, of the longer side in pixels at T = 1024."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table and draw the figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="mae-rad bench resolution_boxes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--label", default="foreign_object")
     parser.add_argument("--edges", type=float, nargs="+", default=[10, 20])
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     edges = [0.0, *given.edges, math.inf]
     sizes: list[Sizes] = [(0.0, math.inf), *pairwise(edges)]
@@ -56,7 +58,7 @@ def main() -> None:
     for size in sizes:
         of_size = {tokens: [_only(films[key], size) for key in keys] for tokens, films in sorted(runs.items())}
         found[size], counts[size] = (
-            _judged(of_size, patients),
+            _froc_intervals(of_size, patients),
             sum(len(one.true) for one in next(iter(of_size.values()))),
         )
         cells = [f"T {tokens}: {i.value:.3f} [{i.low:.3f}, {i.high:.3f}]" for tokens, i in found[size].items()]
@@ -69,19 +71,21 @@ def _only(film: object, size: Sizes) -> FilmDetections:
     """The film with the objects of a size alone, without the predictions that hit another one."""
     assert isinstance(film, FilmDetections)  # or the runs would be classifications
     sides = (film.true[:, 2:] - film.true[:, :2]).max(axis=1, initial=0) * film.unit
-    asked = (sides >= size[0]) & (sides < size[1])
+    of_size = (sides >= size[0]) & (sides < size[1])
     inside = centres_inside(film)
-    kept = ~inside[:, ~asked].any(axis=1) | inside[:, asked].any(axis=1)
-    return film._replace(predicted=film.predicted[kept], scores=film.scores[kept], true=film.true[asked])
+    kept = ~inside[:, ~of_size].any(axis=1) | inside[:, of_size].any(axis=1)
+    return film._replace(predicted=film.predicted[kept], scores=film.scores[kept], true=film.true[of_size])
 
 
-def _judged(films: Mapping[int, Sequence[FilmDetections]], patients: NDArray[np.int64]) -> dict[int, Interval]:
+def _froc_intervals(films: Mapping[int, Sequence[FilmDetections]], patients: NDArray[np.int64]) -> dict[int, Interval]:
     ranked = {tokens: rank_centres(of) for tokens, of in films.items()}
     estimates = {str(t): [lambda weights, one=one: froc(one, weights)] for t, one in ranked.items()}
     drawn = bootstrap(patients, estimates, repetitions=1000, seed=0)
     one = next(iter(films.values()))
     carriers = len(np.unique(patients[[len(film.true) > 0 for film in one]]))
-    found = {tokens: widened(interval(drawn[str(tokens)]), carriers) for tokens in films}  # nothing found is not sure
+    found = {
+        tokens: widened(interval(drawn[str(tokens)]), carriers) for tokens in films
+    }  # nothing found is not certain
     return {tokens: each._replace(low=max(0.0, each.low)) for tokens, each in found.items()}
 
 
@@ -112,7 +116,3 @@ def _draw(found: Mapping[Sizes, Mapping[int, Interval]], counts: Mapping[Sizes, 
     axes[0][0].set_ylabel(f"FROC of {label}, 95 % over patients")
     figure.tight_layout()
     figure.savefig(path, dpi=130)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
-"""Is the cheap masked autoencoder as good as the published one? Both pretrained on the same films, then compared.
+r"""Is the cheap masked autoencoder as good as the published one? Both pretrained on the same films, then compared.
 
-    python -m tests.benchmarks.evaluation.cheaper_not_worse --shards PUBLIC --out FOLDER [--films 80000] \\
-        [--seeds 0 1] [--model vit_tiny] [--tokens 196] [--decoder 192x4x3] [--batch 64] [--side_by_side 1] \\
+    mae-rad bench cheaper_not_worse --shards PUBLIC --out FOLDER [--films 80000] \
+        [--seeds 0 1] [--model vit_tiny] [--tokens 196] [--decoder 192x4x3] [--batch 64] [--side_by_side 1] \
         [--threads 2] [--times 1.8] [--margin 0.03] [--judged_on PUBLIC …] [--set key=value …]
 
 reference     configs/pretrain/mae_reference.yaml: padded square, all hidden patches predicted by self-attention
@@ -9,7 +9,7 @@ equal steps   configs/pretrain/mae.yaml: content, a quarter predicted by cross-a
 equal time    the same for as many steps as the reference's time pays for: by the processor time that both took per
               step, or, where that is not the time that counts (a GPU), by the ratio given as --times (of mae_speed)
 
-Each with every seed, at the encoder, T, decoder size, batch and learning rate that are given. ``launch/compare.py``
+Each with every seed, at the encoder, T, decoder size, batch and learning rate that are given. ``mae-rad compare``
 then puts linear and attentive probes to all of them. Not worse means that the 95 % interval over patients and runs of
 cheap minus reference lies above -margin; ``--judged_on`` adds films that no pretraining saw, for the probes, since a
 margin of 0.03 takes a thousand test patients. Every command is shown; what is finished is not done again.
@@ -29,7 +29,6 @@ import yaml
 
 from mae_rad.evaluation.results.rows import Row, headline, read_comparison
 
-ROOT = Path(__file__).resolve().parents[3]
 REFERENCE, STEPS, TIME = "reference", "equal steps", "equal time"
 
 
@@ -42,16 +41,18 @@ class Training(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Of its folder."""
         return f"{self.group.replace(' ', '-')}-{self.seed}"
 
     @property
-    def config(self) -> Path:
-        name = "mae_reference" if self.group == REFERENCE else "mae"
-        return ROOT / "configs" / "pretrain" / f"{name}.yaml"
+    def config(self) -> str:
+        """Name of the config."""
+        return "mae_reference" if self.group == REFERENCE else "mae"
 
 
-def main() -> int:
-    options = _options()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run and print; returns the exit code."""
+    options = _options(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     steps = max(1, options.films // options.batch)
     first = [Training(group, seed, steps) for seed in options.seeds for group in (REFERENCE, STEPS)]
@@ -70,8 +71,12 @@ def main() -> int:
     return _report(rows, options.margin)
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="mae-rad bench cheaper_not_worse",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--films", type=int, default=80_000, help="that every run of the reference sees")
@@ -86,7 +91,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--margin", type=float, default=0.03)
     parser.add_argument("--judged_on", type=Path, nargs="*", default=[], help="further shards, for the probes alone")
     parser.add_argument("--set", nargs="*", default=[], help="further settings of all trainings")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _train(trainings: Sequence[Training], options: argparse.Namespace) -> None:
@@ -96,9 +101,9 @@ def _train(trainings: Sequence[Training], options: argparse.Namespace) -> None:
         while waiting and len(running) < options.side_by_side:
             one = waiting.pop(0)
             command = _command(one, options)
-            print(" ".join(command[1:]), flush=True)
+            print("mae-rad", *command[3:], flush=True)
             with (options.out / f"{one.name}.log").open("w") as log:
-                process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=_environment(options))
+                process = subprocess.Popen(command, stdout=log, stderr=log, env=_environment(options))
             running[process.pid] = (one, time.monotonic())
         number, status, usage = os.wait4(-1, 0)
         one, began = running.pop(number)
@@ -111,7 +116,7 @@ def _train(trainings: Sequence[Training], options: argparse.Namespace) -> None:
 def _command(one: Training, options: argparse.Namespace) -> list[str]:
     width, depth, heads = options.decoder.split("x")
     return [
-        sys.executable, "launch/pretrain.py", "--config", str(one.config),
+        sys.executable, "-m", "mae_rad", "pretrain", "--config", one.config,
         f"data.shards=[{options.shards.resolve()}]", f"runtime.run_dir={_run(one, options)}", f"seed={one.seed}",
         "precision=auto", f"encoder.model={options.model}", f"objective.tokens={options.tokens}",
         f"objective.decoder_dim={width}", f"objective.decoder_depth={depth}", f"objective.decoder_heads={heads}",
@@ -122,8 +127,7 @@ def _command(one: Training, options: argparse.Namespace) -> list[str]:
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str]:
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(options.threads)}
+    return os.environ | {"OMP_NUM_THREADS": str(options.threads)}
 
 
 def _run(one: Training, options: argparse.Namespace) -> Path:
@@ -157,9 +161,9 @@ def _compare(trainings: Sequence[Training], options: argparse.Namespace) -> list
             }
         )
     )
-    command = [sys.executable, "launch/compare.py", "--config", str(config)]
-    print(" ".join(command[1:]), flush=True)
-    subprocess.run(command, cwd=ROOT, check=True, env=_environment(options), stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "mae_rad", "compare", "--config", str(config)]
+    print("mae-rad", *command[3:], flush=True)
+    subprocess.run(command, check=True, env=_environment(options), stdout=subprocess.DEVNULL)
     return read_comparison(options.out / "comparison" / "comparison.parquet")
 
 
@@ -194,7 +198,3 @@ def _runs(rows: Sequence[Row], of: Row, group: str) -> str:
         and row.encoder.startswith(group.replace(" ", "-") + "-")
         and (row.task, row.probe, row.metric) == (of.task, of.probe, of.metric)
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

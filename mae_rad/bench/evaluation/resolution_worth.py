@@ -1,16 +1,15 @@
-"""What resolution is worth: how well planted objects of each size are found at several T, as a table and a figure.
+r"""What resolution is worth: how well planted objects of each size are found at several T, as a table and a figure.
 
-    python -m tests.benchmarks.evaluation.resolution_worth RUN… --shards PUBLIC --out FOLDER [--tokens 64 256 1024] \\
+    mae-rad bench resolution_worth RUN… --shards PUBLIC --out FOLDER [--tokens 64 256 1024] \
         [--label foreign_object] [--edges 0.02 0.04]
 
-Frozen encoders, an attentive probe at every T on the same films (``launch/compare.py`` once per T); AUROC of the films
+Frozen encoders, an attentive probe at every T on the same films (``mae-rad compare`` once per T); AUROC of the films
 whose largest object has a size against all without one. A square film of T tokens is 16 sqrt(T)
 pixels wide: 128, 256 and 512 here. An object of 2 % of the film's longer side is under 3 pixels at the first, and 10 at
 the last.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,13 +23,13 @@ import yaml
 
 from mae_rad.evaluation.results.rows import Row, read_comparison
 
-ROOT = Path(__file__).resolve().parents[3]
 PATCH = 16
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 
 
-def main() -> int:
-    options = _options()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run and print; returns the exit code."""
+    options = _options(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     found = {tokens: _compare(tokens, options) for tokens in options.tokens}
     subsets = list(dict.fromkeys(row.subset for row in found[options.tokens[0]]))
@@ -45,15 +44,17 @@ def main() -> int:
     return 0
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="mae-rad bench resolution_worth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokens", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--label", default="foreign_object")
     parser.add_argument("--edges", type=float, nargs="+", default=[0.02, 0.04], help="shares of the film's longer side")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _compare(tokens: int, options: argparse.Namespace) -> list[Row]:
@@ -78,10 +79,9 @@ def _compare(tokens: int, options: argparse.Namespace) -> list[Row]:
             }
         )
     )
-    command = [sys.executable, "launch/compare.py", *map(str, options.runs), "--config", str(config)]
-    print(" ".join(command[1:]), flush=True)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env=environment)
+    command = [sys.executable, "-m", "mae_rad", "compare", *map(str, options.runs), "--config", str(config)]
+    print("mae-rad", *command[3:], flush=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     rows = read_comparison(out / "comparison.parquet")
     return [row for row in rows if row.reference is None and row.metric == "auroc" and row.task == options.label]
 
@@ -121,7 +121,3 @@ def _draw(
     axes[0][0].legend(fontsize=8, frameon=False)
     figure.tight_layout()
     figure.savefig(options.out / "resolution.png", dpi=130)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

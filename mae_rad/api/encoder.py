@@ -1,0 +1,69 @@
+"""``mae_rad.load_encoder``: film files → vectors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import Reason
+from data_prep.sharding.single_film import Preparation
+from mae_rad.api.film_files import read_files
+from mae_rad.data.views import stack
+from mae_rad.embedding.film_vector import film_vectors, vector_settings
+from mae_rad.encoders.precision import fast_device
+from mae_rad.encoders.vit import ViT
+from mae_rad.errors import EvaluationError
+from mae_rad.export import encoder_folder
+from mae_rad.export.encoder_card import EncoderCard
+from mae_rad.export.encoder_with_decoder_folder import encoder_folder as folder_of
+from mae_rad.prediction.film_reader import ReadFile
+
+
+class FilmEncoder:
+    """An encoder that takes files.
+
+    Attributes:
+        encoder: in evaluation mode, on a GPU where there is one.
+        card: what its folder says of it.
+    """
+
+    def __init__(self, encoder: ViT, card: EncoderCard) -> None:
+        self._device = fast_device()
+        self.encoder, self.card = encoder.to(self._device).eval(), card
+
+    def embed(self, films: Sequence[str | Path]) -> NDArray[np.float32]:
+        """The encoder's own vector of every film: at the T and with the pooling that its card states.
+
+        Args:
+            films: paths of DICOM, PNG or JPEG files; a folder stands for its files, ordered by name. They are decoded
+                as sharding decodes them with its default settings.
+
+        Returns:
+            [N, D] one row per film in the order of the files; a file of several frames has a row for each.
+
+        Raises:
+            ArchiveError: a path does not exist.
+            EvaluationError: a file holds no film that sharding would take.
+        """
+        own = vector_settings(self.card)
+        vectors = []
+        for file, read in read_files(films, ReadFile(Preparation(), own.tokens, self.card.preprocessing.patch)):
+            if isinstance(read, Reason):
+                raise EvaluationError(f"{file.path} holds no film that can be embedded: {read}. Leave it out.")
+            for film in read:
+                patches = stack([film.patches]).to(self._device)
+                vectors.append(film_vectors(self.encoder, patches, own.pool, own.precision)[0].cpu().numpy())
+        return np.stack(vectors) if vectors else np.empty((0, self.encoder.dim), np.float32)
+
+
+def load_encoder(folder: str | Path) -> FilmEncoder:
+    """Load a trained encoder.
+
+    Args:
+        folder: of a pretraining run, or an exported encoder.
+
+    Raises:
+        WeightsError: the folder holds no encoder, or it is damaged or of another version.
+    """
+    return FilmEncoder(*encoder_folder.load_encoder(folder_of(Path(folder))))

@@ -1,0 +1,25 @@
+"""Film files of a caller → films as a model takes them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from data_prep.sharding.single_film import ArchiveFile, list_files
+from mae_rad.prediction.film_reader import Read, ReadFile
+
+
+def read_files(films: Sequence[str | Path], read: ReadFile) -> Iterator[tuple[ArchiveFile, Read]]:
+    """Read files one by one in this process.
+
+    Args:
+        films: paths of DICOM, PNG or JPEG files, in any order; a folder stands for its files, ordered by name.
+        read: how a file is read.
+
+    Yields:
+        The file, and its films or the reason why it holds none.
+
+    Raises:
+        ArchiveError: a path does not exist.
+    """
+    for path in films:
+        for file in list_files([Path(path)]):
+            yield file, read(file)

@@ -1,0 +1,38 @@
+"""Run a benchmark on this machine; without a name, list them.
+
+mae-rad bench [NAME [arguments of the benchmark]]
+"""
+
+import ast
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from mae_rad.cli.command_parser import command_parser
+from mae_rad.command_line import run
+
+FOLDER = Path(__file__).parents[1] / "bench"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """List the benchmarks or run one; returns the exit code."""
+    parser = command_parser("bench", __doc__)
+    found = dict(_benchmarks())
+    parser.add_argument("name", nargs="?", metavar="NAME", choices=list(found), help="of a benchmark")
+    parser.add_argument("arguments", nargs="...", metavar="…", help="of the benchmark; NAME --help explains them")
+    options = parser.parse_args(arguments)
+    if options.name is None:
+        width = max(map(len, found))
+        print("\n".join(f"{name:<{width}}  {line}" for name, (_, line) in found.items()))
+        return 0
+    module, _ = found[options.name]
+    return run(lambda: import_module(module).main(options.arguments))
+
+
+def _benchmarks() -> Iterator[tuple[str, tuple[str, str]]]:
+    """Name → (module, first line of its docstring): files with a function ``main``, which are not imported for this."""
+    for path in sorted(FOLDER.glob("*/*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):
+            line = str(ast.get_docstring(tree)).splitlines()[0]
+            yield path.stem, (f"mae_rad.bench.{path.parent.name}.{path.stem}", line)

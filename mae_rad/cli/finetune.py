@@ -1,0 +1,29 @@
+"""Train a head on labelled shards, with or without the encoder under it.
+
+    mae-rad finetune --config foreign_object data.shards=PUBLIC start_from=RUN runtime.run_dir=OUT
+    deepspeed launch/finetune.py --config configs/finetune/foreign_object.yaml data.shards=PUBLIC start_from=RUN \
+      runtime.run_dir=OUT
+
+RUN is a pretraining run or an encoder folder. The second command starts a rank per GPU; ``torchrun`` does, too. The
+same command resumes an interrupted run. OUT/predictor answers for new films, OUT/evaluation holds its metrics.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.settings import load
+from mae_rad.cli.command_parser import run_training
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and train; returns the exit code."""
+    return run_training("finetune", __doc__, _train, arguments)
+
+
+def _train(config: Path, overrides: Sequence[str]) -> None:
+    from mae_rad.finetuning.task.settings import FinetuneSettings
+
+    settings = load(FinetuneSettings, config, overrides)
+    from mae_rad.finetuning.run import finetune  # a wrong setting is reported before DeepSpeed loads
+
+    finetune(settings)
