@@ -34,7 +34,7 @@ demo: install
 	deepspeed --num_accelerators 2 launch/pretrain.py --config configs/pretrain/demo_mae.yaml
 	deepspeed --num_accelerators 2 launch/pretrain.py --config configs/pretrain/demo_simclr.yaml
 	python launch/compare.py $(DEMO)/runs/mae $(DEMO)/runs/simclr --config configs/compare/default.yaml \
-	  shards=$(DEMO)/shards out=$(DEMO)/runs/comparison floor_seeds=[0]
+	  shards=$(DEMO)/shards out=$(DEMO)/runs/comparison random_seeds=[0]
 	deepspeed --num_accelerators 2 launch/finetune.py --config configs/finetune/demo_foreign_object.yaml
 	python launch/predict.py $(DEMO)/runs/foreign_object \
 	  $$(ls -d $(DEMO)/phantom/archive/*/ | head -3) out=$(DEMO)/predictions || test $$? = 3    # 3: some files are no films

@@ -5,21 +5,43 @@ import copy
 import difflib
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import core_schema
 
 from data_prep.errors import SettingsError
 
+_log = logging.getLogger(__name__)
+
 
 class Settings(BaseModel):
-    """A closed, frozen group of settings."""
+    """A closed, frozen group of settings.
+
+    Attributes:
+        renamed: former name → name of a setting; the former one is accepted, with a note.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_former_names(cls, values: Any) -> Any:
+        former = [name for name in cls.renamed if isinstance(values, dict) and name in values]
+        if not former:
+            return values
+        values = dict(values)
+        for name in former:
+            if cls.renamed[name] in values:
+                raise ValueError(f"{name} is the former name of {cls.renamed[name]}; give the setting once")
+            _log.info("setting %s is now called %s", name, cls.renamed[name])
+            values[cls.renamed[name]] = values.pop(name)
+        return values
 
 
 Folders = Annotated[list[Path], BeforeValidator(lambda value: [value] if isinstance(value, str | Path) else value)]

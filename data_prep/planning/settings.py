@@ -1,8 +1,9 @@
 """Settings of sharding. ``runtime`` cannot change a byte of a shard; everything else can."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -42,13 +43,17 @@ class SplitSettings(Settings):
 class ShardRuntime(Settings):
     """Settings that change speed and tolerance; of the shards, only which files are given up, each with its reason."""
 
+    renamed: ClassVar[Mapping[str, str]] = {
+        "file_seconds": "file_timeout_seconds", "recycle_files": "restart_after_files",
+    }  # fmt: skip
+
     workers: int = Field(default=0, ge=0)
     """Processes that write shards; 0 takes one per core."""
-    file_seconds: float = Field(default=120, gt=0)
+    file_timeout_seconds: float = Field(default=120, gt=0)
     """A file that takes longer is tried once more; then it counts as ``decoder_timeout``."""
     memory_gib: float = Field(default=8, ge=0)
     """Memory that a process may take for a film, beyond what it begins with; 0 sets no limit."""
-    recycle_files: int = Field(default=5000, ge=1)
+    restart_after_files: int = Field(default=5000, ge=1)
     """A process is replaced after the shard with which it has reached so many files."""
     accept: frozenset[Literal["unreadable_file", "changed_since_scan", "decoder_timeout"]] = frozenset()
     """Go on without files that fail in these ways. By default such files leave their shard unfinished, since another
@@ -96,11 +101,13 @@ class ShardSettings(Settings):
 
 
 class SlurmSettings(Settings):
-    """How Slurm is asked for machines."""
+    """How machines are requested from Slurm."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"at_once": "max_parallel"}
 
     jobs: int = Field(default=16, ge=1)
     """Parts that the shards are divided into: tasks of the array."""
-    at_once: int = Field(default=1000, ge=1)
+    max_parallel: int = Field(default=1000, ge=1)
     """So many of them run at the same time, at most."""
     cpus: int = Field(default=8, ge=1)
     """Cores of a task, each with a process of its own."""

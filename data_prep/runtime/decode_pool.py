@@ -44,14 +44,14 @@ class DecodeLimits:
 
     Attributes:
         workers: processes.
-        file_seconds: how long one file may take.
-        recycle_files: a process that has done so many files is replaced.
+        file_timeout_seconds: how long one file may take.
+        restart_after_files: a process that has done so many files is replaced.
         memory_gib: address space that a process may add to what it begins with; 0: no limit.
     """
 
     workers: int
-    file_seconds: float = 120
-    recycle_files: int = 5000
+    file_timeout_seconds: float = 120
+    restart_after_files: int = 5000
     memory_gib: float = 8
 
 
@@ -127,7 +127,7 @@ class DecodePool(Generic[Job, Result]):
         now = time.monotonic_ns()
         for worker in self._busy():
             file = worker.cell.file
-            if file >= 0 and now - worker.cell.since_ns > self._limits.file_seconds * 1e9:
+            if file >= 0 and now - worker.cell.since_ns > self._limits.file_timeout_seconds * 1e9:
                 done += self._lose(worker, file, Reason.DECODER_TIMEOUT)
         return done
 
@@ -179,7 +179,7 @@ class DecodePool(Generic[Job, Result]):
             worker.ready, self._false_starts = True, 0
             return []
         job = worker.release()
-        if worker.files >= self._limits.recycle_files:
+        if worker.files >= self._limits.restart_after_files:
             self._remove(worker)
         return [(job, value)]
 

@@ -100,7 +100,9 @@ def estimate(inputs: ShardInputs, shards: Sequence[PlannedShard]) -> Estimate:
     task = next(inputs.tasks([replace(shards[0], rows=np.unique(chosen))], History()))
     task = replace(task, files=sorted(task.files, key=lambda file: str(file[1]["key"])))
     runtime = inputs.settings.runtime
-    limits = Limits(1, file_seconds=runtime.file_seconds, memory_gib=runtime.memory_gib, isolated=runtime.isolated)
+    limits = Limits(
+        1, file_timeout_seconds=runtime.file_timeout_seconds, memory_gib=runtime.memory_gib, isolated=runtime.isolated
+    )
     with tempfile.TemporaryDirectory(prefix="data_prep-") as folder:
         while task.files:
             (result,) = write_shards(iter([task]), Path(folder), limits, write=_timed)

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _HINTS = {
     Reason.UNREADABLE_FILE: "could not be read: mount or mend them",
     Reason.CHANGED_SINCE_SCAN: "changed since the scan: scan again",
-    Reason.DECODER_TIMEOUT: "took longer than runtime.file_seconds: allow more",
+    Reason.DECODER_TIMEOUT: "took longer than runtime.file_timeout_seconds: allow more",
 }
 
 
@@ -177,8 +177,8 @@ def _is_published(public: Path, card: DatasetCard, tables: dict[str, bytes]) -> 
 def _limits(runtime: ShardRuntime, shards: int) -> Limits:
     return Limits(
         workers=process_count(runtime.workers, shards),
-        file_seconds=runtime.file_seconds,
-        recycle_files=runtime.recycle_files,
+        file_timeout_seconds=runtime.file_timeout_seconds,
+        restart_after_files=runtime.restart_after_files,
         memory_gib=runtime.memory_gib,
         accepted=frozenset({Reason.DECODER_CRASHED, *map(Reason, runtime.accept)}),
         isolated=runtime.isolated,

@@ -154,7 +154,7 @@ def _executor(logs: Path, settings: SubmitSettings) -> "AutoExecutor":
         name=_NAME,
         timeout_min=slurm.minutes,
         cpus_per_task=slurm.cpus,
-        slurm_array_parallelism=slurm.at_once,
+        slurm_array_parallelism=slurm.max_parallel,
         slurm_additional_parameters={**_given(slurm.model_dump(include={"account", "qos"})), **slurm.extra},
         **_given({"mem_gb": slurm.memory_gb, "slurm_partition": slurm.partition}),
     )

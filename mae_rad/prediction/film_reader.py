@@ -71,7 +71,7 @@ def read_ahead(
     read: Callable[[ArchiveFile], Read],
     *,
     workers: int,
-    file_seconds: float = 120,
+    file_timeout_seconds: float = 120,
     memory_gib: float = 8,
 ) -> Generator[tuple[ArchiveFile, Read]]:
     """All files in their order, each with what is in it.
@@ -80,7 +80,7 @@ def read_ahead(
         files: to be read.
         read: in another process; it must not raise.
         workers: processes; 0 reads here, without protection.
-        file_seconds: how long one file may take.
+        file_timeout_seconds: how long one file may take.
         memory_gib: memory that a process may take for one; 0 sets no limit.
 
     Raises:
@@ -89,7 +89,7 @@ def read_ahead(
     if not workers:
         yield from ((file, read(file)) for file in files)
         return
-    limits = DecodeLimits(workers, file_seconds=file_seconds, memory_gib=memory_gib)
+    limits = DecodeLimits(workers, file_timeout_seconds=file_timeout_seconds, memory_gib=memory_gib)
     try:
         yield from decode_in_order(files, read, limits, _begin)
     except StartError:

@@ -76,7 +76,11 @@ class _Run:
         progress = Progress("predict", "files", len(files), done=len(files) - len(undone))
         writers = Writers(self._folder.path, self._author, runtime.workers)
         reading = read_ahead(
-            undone, read, workers=runtime.workers, file_seconds=runtime.file_seconds, memory_gib=runtime.memory_gib
+            undone,
+            read,
+            workers=runtime.workers,
+            file_timeout_seconds=runtime.file_timeout_seconds,
+            memory_gib=runtime.memory_gib,
         )
         try:
             for file, films in reading:

@@ -1,7 +1,8 @@
 """Settings of predictions."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,14 +10,16 @@ from data_prep.settings import Settings
 
 
 class PredictRuntime(Settings):
-    """What changes no answer beyond rounding."""
+    """Settings that change no prediction beyond rounding."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"file_seconds": "file_timeout_seconds"}
 
     batch_size: int = Field(default=16, ge=1)
     """Films per forward pass."""
     workers: int = Field(default=2, ge=0)
     """Processes that read films, and threads that write pictures and reports. 0 reads in this process: for debuggers,
     since a decoder that crashes takes everything with it."""
-    file_seconds: float = Field(default=120, gt=0)
+    file_timeout_seconds: float = Field(default=120, gt=0)
     """A file that takes longer is given up (``decoder_timeout``)."""
     memory_gib: float = Field(default=8, ge=0)
     """Memory that a process may take for a film, beyond what it begins with; 0 sets no limit."""

@@ -67,3 +67,17 @@ def test_a_missing_or_malformed_file_is_named(tmp_path: Path) -> None:
 def test_equal_settings_have_equal_digests() -> None:
     assert digest(ScanSettings()) == digest(load(ScanSettings, None, ["workers=0"]))
     assert digest(ScanSettings()) != digest(ScanSettings(source="north"))
+
+
+@pytest.mark.parametrize(
+    ("former", "name"), [("file_seconds", "file_timeout_seconds"), ("recycle_files", "restart_after_files")]
+)
+def test_a_former_name_of_a_setting_is_accepted_with_a_note(
+    former: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        chosen = load(ShardSettings, None, [f"runtime.{former}=7"])
+    assert getattr(chosen.runtime, name) == 7
+    assert f"setting {former} is now called {name}" in caplog.text
+    with pytest.raises(SettingsError, match=f"{former} is the former name of {name}; give the setting once"):
+        load(ShardSettings, None, [f"runtime.{former}=7", f"runtime.{name}=7"])

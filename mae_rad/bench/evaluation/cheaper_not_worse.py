@@ -148,14 +148,14 @@ def _compare(trainings: Sequence[Training], options: argparse.Namespace) -> list
         yaml.safe_dump(
             {
                 "shards": [str(folder.resolve()) for folder in (options.shards, *options.judged_on)],
-                "floor_seeds": [],
+                "random_seeds": [],
                 "runtime": {"processes": options.side_by_side},
                 "out": str((options.out / "comparison").resolve()),
                 "encoders": [{"run": str(_run(one, options)), "group": one.group} for one in trainings],
                 "tokens": [options.tokens],
                 "pools": ["mean"],
                 "probes": ["linear", "attentive"],
-                "further": [],
+                "analyses": [],
                 "label_fractions": [1.0],
                 "pixel_components": 0,
             }

@@ -69,11 +69,11 @@ def _compare(tokens: int, options: argparse.Namespace) -> list[Row]:
                 "tasks": [{"label": options.label}],
                 "all_labels": False,
                 "probes": ["attentive"],
-                "further": [],
+                "analyses": [],
                 "subsets": [],
                 "object_sizes": options.edges,
                 "label_fractions": [1.0],
-                "floor_seeds": [0],
+                "random_seeds": [0],
                 "pixel_components": 0,
                 "runtime": {"cache": str((options.out / "embeddings").resolve())},
             }

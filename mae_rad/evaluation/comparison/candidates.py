@@ -85,7 +85,7 @@ def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha
         raise EvaluationError("no run is given; name the run folders to compare")
     trained = [_trained(entry, settings, dataset_sha256) if entry.run else _foreign(entry) for entry in entries]
     first = next((candidate for candidate in trained if candidate.shape), None)
-    floor = [_untrained(first, seed, settings) for seed in settings.floor_seeds] if first else []
+    floor = [_untrained(first, seed, settings) for seed in settings.random_seeds] if first else []
     pixels = [_pixels(settings)] if settings.pixel_components else []
     everyone = [*_grouped(_with_arms(trained, settings)), *floor, *pixels]
     names = [candidate.name for candidate in everyone]
@@ -194,7 +194,7 @@ def _untrained(run: Candidate, seed: int, settings: CompareSettings) -> Candidat
     """
     shape = run.shape
     assert shape is not None  # the caller chose it so
-    name = FLOOR if len(settings.floor_seeds) == 1 else f"{FLOOR} {seed}"
+    name = FLOOR if len(settings.random_seeds) == 1 else f"{FLOOR} {seed}"
     text = json.dumps(["untrained", shape.model_dump(mode="json", exclude=shape.off), seed, torch.__version__])
     return Candidate(
         name,
@@ -221,7 +221,7 @@ def _with_arms(candidates: Sequence[Candidate], settings: CompareSettings) -> li
     if len(methods) < 2:
         return list(candidates)
     budgets = [candidate.budget if candidate.method in methods else None for candidate in candidates]
-    arms = found_arms(budgets, settings.matched_within)
+    arms = found_arms(budgets, settings.match_tolerance)
     return [replace(candidate, arms=own) for candidate, own in zip(candidates, arms, strict=True)]
 
 

@@ -93,7 +93,7 @@ def compare(stage: ComparisonInputs) -> Compared:
     """Put everything to everyone."""
     rows = list(_probes(stage))
     skipped: list[Skipped] = []
-    for part in stage.settings.further:
+    for part in stage.settings.analyses:
         more, not_asked = _FURTHER[part](stage)
         rows += more
         skipped += not_asked
@@ -101,7 +101,7 @@ def compare(stage: ComparisonInputs) -> Compared:
 
 
 def _rows(stage: ComparisonInputs, measured: Iterable[ComparedMetric], seed: int) -> Iterator[Row]:
-    compared = pairs(stage.candidates, stage.settings.matched_within)
+    compared = pairs(stage.candidates, stage.settings.match_tolerance)
     for one in measured:
         yield from rows_of(one, stage.candidates, compared, stage.settings, seed)
 
@@ -155,7 +155,7 @@ def _answered(
         measure(one, answers, probe=probe, vectors=vectors, choice=choice, fraction=fraction, subsets=subsets)
     )
     yield from _rows(stage, iter(measured), one.seed)
-    if whole and probe != "knn" and "shortcuts" in stage.settings.further:
+    if whole and probe != "knn" and "shortcuts" in stage.settings.analyses:
         like = measured[0]
         sizes = sizes_of(stage.encoders)
         _, values, _ = shortcut_tasks(stage.films, stage.settings, sizes, stage.lacking)

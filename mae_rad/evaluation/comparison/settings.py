@@ -1,8 +1,8 @@
 """Settings of a comparison of encoders. ``runtime`` and ``tracking`` cannot change a number; everything else can."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -14,7 +14,7 @@ from mae_rad.encoders.precision import Precision
 from mae_rad.evaluation.results.rows import Arm
 
 TrainedProbe = Literal["linear", "knn", "attentive"]
-Further = Literal["retrieval", "clustering", "geometry", "shortcuts"]
+Analysis = Literal["retrieval", "clustering", "geometry", "shortcuts"]
 Sizes = Annotated[
     list[Annotated[int, Field(ge=1)]],
     BeforeValidator(lambda value: [value] if isinstance(value, int) else value),
@@ -122,7 +122,11 @@ class TrackingSettings(Settings):
 
 
 class CompareSettings(Settings):
-    """Which encoders are asked what, and with which certainty."""
+    """Which encoders are compared, on which tasks, and with which certainty."""
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "floor_seeds": "random_seeds", "matched_within": "match_tolerance", "further": "analyses",
+    }  # fmt: skip
 
     shards: Folders = Field(min_length=1)
     """Public folders with the films of the tasks."""
@@ -130,12 +134,12 @@ class CompareSettings(Settings):
     """Folder for embeddings, table and figures."""
     encoders: list[EncoderEntry] = Field(default=[])
     """Compared beside the runs of the command line."""
-    floor_seeds: list[int] = Field(default=[0, 1, 2])
+    random_seeds: list[int] = Field(default=[0, 1, 2])
     """One randomly initialised encoder per seed, of the shape, T and pooling of the first run: the floor. Empty for
     none."""
     pixel_components: int = Field(default=64, ge=0)
     """Principal components of the raw pixels that are compared as an encoder; 0 for none."""
-    matched_within: float = Field(default=0.05, gt=0, lt=1)
+    match_tolerance: float = Field(default=0.05, gt=0, lt=1)
     """Runs whose films, or arithmetic, differ by at most this fraction are matched in them."""
     tokens: Annotated[Sizes, Field(min_length=1)] | None = None
     """T, the sizes at which every encoder embeds films: all analyses at the first, only the probes at the others. null
@@ -158,7 +162,7 @@ class CompareSettings(Settings):
     policy: LabelPolicy = LabelPolicy()
     """Which word counts where several sources and readers speak of a film."""
     probes: list[TrainedProbe] = Field(default=["linear", "knn", "attentive"], min_length=1)
-    further: list[Further] = Field(default=["retrieval", "clustering", "geometry", "shortcuts"])
+    analyses: list[Analysis] = Field(default=["retrieval", "clustering", "geometry", "shortcuts"])
     label_fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[0.01, 0.1, 1.0], min_length=1)
     """Of the training patients, nested. What is not all of them is asked of the first T and pool alone."""
     label_draws: int = Field(default=3, ge=1)

@@ -129,7 +129,7 @@ def facts_of(stage: ComparisonInputs, further: Sequence[Skipped]) -> Facts:
         encoders=[_encoder_facts(candidate) for candidate in stage.candidates],
         mismatches=[
             Mismatch(encoder=pair.one, reference=pair.other, arm=pair.arm, why=pair.note)
-            for pair in pairs(stage.candidates, settings.matched_within)
+            for pair in pairs(stage.candidates, settings.match_tolerance)
             if pair.note
         ],
         repetitions=settings.repetitions,

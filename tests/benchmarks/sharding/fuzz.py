@@ -34,7 +34,7 @@ MEMORY_GIB = 2
 """What a worker may add to its address space."""
 BOUND_GIB = MEMORY_GIB + 0.5
 """Of any process: that, and what it begins with."""
-LIMITS = ("runtime.file_seconds=20", "runtime.accept=[decoder_timeout]")
+LIMITS = ("runtime.file_timeout_seconds=20", "runtime.accept=[decoder_timeout]")
 """A mutated film that stops its decoder will do so for ever."""
 _ROOT = Path(__file__).parents[3]
 _NUMBER = b"10000000"

@@ -71,7 +71,7 @@ def resident(count: int, side: int) -> list[float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         progress = Progress("memory", "films", count)
-        limits = Limits(1, recycle_files=10 * count)
+        limits = Limits(1, restart_after_files=10 * count)
         for result in write_shards(tasks(films(folder, side), count), folder, limits, write=write_and_note):
             if not isinstance(result, ShardCard) or result.films != PER_SHARD:
                 raise AssertionError("a film was lost")

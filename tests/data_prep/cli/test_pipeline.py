@@ -85,7 +85,7 @@ def _run_all(root: Path) -> str:
             f"runtime.cache={root / 'vectors'}",
             "repetitions=100",
             "min_patients=2",
-            "floor_seeds=[0]",
+            "random_seeds=[0]",
             "label_fractions=[1.0]",
         ]
         config = CONFIGS / "compare" / "default.yaml"

@@ -59,7 +59,8 @@ def test_results_are_in_order_and_a_file_that_ends_its_process_twice_is_given_up
 def test_a_file_that_takes_too_long_is_given_up_after_two_tries(tmp_path: Path) -> None:
     files, start = ["a", "sleeps", "b"], time.monotonic()
     found = [
-        result for _, result in decode_in_order(files, partial(decode, tmp_path), DecodeLimits(1, file_seconds=0.5))
+        result
+        for _, result in decode_in_order(files, partial(decode, tmp_path), DecodeLimits(1, file_timeout_seconds=0.5))
     ]
     assert found == ["A", TIMEOUT, "B"] and len(tries(tmp_path, "sleeps")) == 2
     assert time.monotonic() - start < 60
@@ -104,7 +105,7 @@ def test_files_are_decoded_while_the_caller_is_busy(tmp_path: Path) -> None:
 
 def test_processes_are_replaced_after_so_many_files(tmp_path: Path) -> None:
     files = [f"file {number}" for number in range(6)]
-    list(decode_in_order(files, partial(decode, tmp_path), DecodeLimits(1, recycle_files=2)))
+    list(decode_in_order(files, partial(decode, tmp_path), DecodeLimits(1, restart_after_files=2)))
     processes = [tries(tmp_path, file) for file in files]
     assert len({pid for (pid,) in processes}) == 3 and processes[0] == processes[1]
 

@@ -59,7 +59,7 @@ def _embed_command(run: Path, public: Path, out: Path, *more: str) -> Vectors:
 
 
 def _compared(run: Path, public: Path, out: Path) -> Vectors:
-    words = [f"shards={public}", f"out={out}", "pixel_components=0", "floor_seeds=[0]", "runtime.workers=0"]
+    words = [f"shards={public}", f"out={out}", "pixel_components=0", "random_seeds=[0]", "runtime.workers=0"]
     settings = load(CompareSettings, None, [*words, "runtime.processes=1"])
     index = ShardIndex([public], split=None)
     candidates = find_candidates([run], settings, index.dataset_sha256)

@@ -175,8 +175,8 @@ def _until(step: int) -> Any:
 def _compare(public: Path, runs: list[Path], out: Path) -> Path:
     words = {
         "shards": [str(public)], "out": str(out), "tokens": 36, "pools": ["mean"], "precision": "f32",
-        "tasks": [{"column": "body_part"}], "probes": ["linear"], "further": [], "label_fractions": [1.0],
-        "floor_seeds": [0], "pixel_components": 0, "repetitions": 100, "subsets": [],
+        "tasks": [{"column": "body_part"}], "probes": ["linear"], "analyses": [], "label_fractions": [1.0],
+        "random_seeds": [0], "pixel_components": 0, "repetitions": 100, "subsets": [],
         "runtime": {"workers": 0, "processes": 1, "threads": 1},
     }  # fmt: skip
     compare_runs(runs, CompareSettings.model_validate(words))

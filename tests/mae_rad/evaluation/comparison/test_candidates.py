@@ -58,7 +58,7 @@ def settings_of(seed, steps, shards=("shards",)):
 
 def found(runs, **more):
     settings = CompareSettings.model_validate(
-        {"shards": ["s"], "out": "o", "pixel_components": 0, "floor_seeds": []} | more
+        {"shards": ["s"], "out": "o", "pixel_components": 0, "random_seeds": []} | more
     )
     return find_candidates(runs, settings, DATA)
 
@@ -91,7 +91,7 @@ def test_methods_are_what_the_encoder_says(tmp_path):
 
 
 def test_floor_and_pixels_stand_beside_the_runs(tmp_path):
-    candidates = found([run(tmp_path / "mae")], floor_seeds=[0, 1], pixel_components=8)
+    candidates = found([run(tmp_path / "mae")], random_seeds=[0, 1], pixel_components=8)
     assert [(one.name, one.group, one.method) for one in candidates] == [
         ("mae", "mae", "mae"),
         *((f"{FLOOR} {seed}", FLOOR, "random") for seed in (0, 1)),

@@ -30,8 +30,8 @@ from tests.builders.film_tables import film, write_public
 
 PATIENTS, DIM = 180, 24
 TINY = EncoderSettings(model="vit_tiny", dim=DIM, depth=1, heads=1)
-WORDS = ["repetitions=100", "floor_seeds=[0]", "pixel_components=0", "subsets=[view]"]
-QUICK = ["probes=[linear]", "pools=[mean]", "further=[]", "label_fractions=[1.0]"]
+WORDS = ["repetitions=100", "random_seeds=[0]", "pixel_components=0", "subsets=[view]"]
+QUICK = ["probes=[linear]", "pools=[mean]", "analyses=[]", "label_fractions=[1.0]"]
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_everything_else_is_asked_once_of_the_first_pool(public, runs, monkeypat
 
 def test_a_planted_scanner_shortcut_is_found_and_named(public, runs):
     _, rows, _ = compared(
-        public, runs, "further=[shortcuts]", "probes=[linear]", "pools=[mean]", "label_fractions=[1.0]"
+        public, runs, "analyses=[shortcuts]", "probes=[linear]", "pools=[mean]", "label_fractions=[1.0]"
     )
     scanner = {
         row.encoder: row.interval.value
@@ -253,7 +253,7 @@ def test_repeated_pretrainings_are_compared_as_one(public, runs, tmp_path):
         *WORDS,
         *QUICK,
     ]
-    rows = compare(prepare([], load(CompareSettings, None, [*values, "floor_seeds=[0, 1]"]))).rows
+    rows = compare(prepare([], load(CompareSettings, None, [*values, "random_seeds=[0, 1]"]))).rows
     row = one(rows, task="fracture", encoder="MAE", reference="SimCLR", metric="auroc", subset="all")
     assert (row.n_runs, row.n_reference_runs, row.pretraining_seed, row.verdict) == (2, 2, None, "higher")
     each = {
@@ -269,7 +269,7 @@ def test_the_own_vector_of_every_encoder_is_asked_first_then_its_others(public, 
     other = TINY.model_copy(update={"pool": "cls"})
     made = {"tokens": 64, "precision": "f32", "provenance": {"objective": "simclr", "steps": 7}}
     save_encoder(build_encoder(other), other, tmp_path / "cls" / "encoder", **made)
-    quick = ["probes=[linear]", "label_fractions=[1.0]", "further=[geometry]"]
+    quick = ["probes=[linear]", "label_fractions=[1.0]", "analyses=[geometry]"]
     _, rows, _ = compared(public, [runs[0], tmp_path / "cls"], *quick)
     shown = {"task": "fracture", "probe": "linear", "metric": "auroc", "subset": "all"}
     values = [(row.encoder, row.tokens, row.pool) for row in pick(rows, reference=None, **shown)]
@@ -340,7 +340,7 @@ def test_mistakes_are_one_line(tmp_path, public, runs, capsys):
     out = f"out={tmp_path / 'c'}"
     for words, message in (
         ([mae, f"shards={tmp_path / 'none'}"], "does not exist"),
-        ([mae, f"shards={public}", "floor_seed=1"], "did you mean 'floor_seeds'"),
+        ([mae, f"shards={public}", "floor_seed=1"], "did you mean 'random_seeds'"),
         ([mae, f"shards={public}", "tasks=[{column: organ}]"], "no column 'organ'"),
         ([mae, f"shards={public}", "tasks=[{column: body_part, edges: [1, 2]}]"], "edges need a column of numbers"),
         ([mae, f"shards={public}", "tasks=[{column: sex}]", "all_labels=false"], "no task can be asked"),
