@@ -24,11 +24,9 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -51,6 +49,7 @@ from data_prep.phantom.imaging.scanners import EXPLICIT_LE, JPEG_LOSSLESS_SV1, L
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
 from data_prep.phantom.render_film import render
 from data_prep.planning.shard_task import ShardTask
+from data_prep.runtime.worker_pool import spawn_pool
 from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
 from data_prep.shard_format.dataset_card import ShardCard
@@ -143,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if len(cores) == 1:
             measured = [measure(cases, given.rounds, cores[0])]
         else:
-            with ProcessPoolExecutor(len(cores), get_context("spawn")) as pool:
+            with spawn_pool(len(cores)) as pool:
                 jobs = [pool.submit(measure, cases, given.rounds, core) for core in cores]
                 measured = [job.result() for job in jobs]
     for number, results in enumerate(measured, 1):

@@ -18,8 +18,7 @@ from data_prep.sharding.shard import shard
 from data_prep.sharding.single_film import Preparation
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
-from mae_rad.embedding.film_vector import forward
-from mae_rad.encoders.precision import fast_precision
+from mae_rad.embedding.film_vector import film_features, vector_settings
 from mae_rad.errors import EvaluationError, PredictionError, SettingsError
 from mae_rad.objectives import MAESettings
 from mae_rad.prediction.predict import predict
@@ -68,9 +67,9 @@ def test_an_encoder_gives_a_file_the_vector_of_its_film_in_a_shard(
     device = next(loaded.encoder.parameters()).device
     for row, vector in enumerate(vectors):
         patches = stack([whole_film(index.film(row), loaded.card.preprocessing.tokens, loaded.encoder.patch)])
-        features = forward(loaded.encoder, patches, device, fast_precision())
+        features = film_features(loaded.encoder, patches.to(device), vector_settings(loaded.card).precision)
         expected = features.cls if pool == "cls" else features.tokens.mean(dim=1)
-        np.testing.assert_allclose(vector, expected[0].float().cpu(), rtol=1e-2, atol=1e-3)
+        np.testing.assert_allclose(vector, expected[0].float().cpu(), rtol=1e-4, atol=1e-5)
     assert len(np.unique(vectors, axis=0)) == len(index)
 
 

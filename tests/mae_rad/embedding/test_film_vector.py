@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from data_prep.settings import load
 from launch import embed as launch_embed
+from mae_rad.data.film_order import StepRange
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
 from mae_rad.embedding.embeddings_file import embeddings_of
@@ -76,7 +77,7 @@ def _frozen_features(run: Path, public: Path, out: Path, pool: str) -> Vectors:
     work, ranks = Finetuning(settings), join_ranks(1, 60)
     model = work.model(ranks)
     pooling = model.head.pooling
-    kept = work._encoded(ranks)
+    kept = work._encoded(StepRange(0, 1, ranks.rank, ranks.world, 1), torch.device("cpu"))
     index = ShardIndex([public], split=None)
     return {
         index.key(row): pooling(type(film)(*(part[None] for part in film)))[0].numpy() for row, film in kept.items()

@@ -35,7 +35,7 @@ def test_a_file_that_kills_its_process_is_given_up_and_the_rest_goes_on() -> Non
 
 @pytest.mark.slow
 def test_a_file_that_takes_too_long_is_given_up() -> None:
-    found = [read for _, read in read_ahead(named("a", "sleeps", "b"), dangerous, workers=1, file_seconds=2)]
+    found = [read for _, read in read_ahead(named("a", "sleeps", "b"), dangerous, workers=1, file_timeout_seconds=2)]
     assert found == [Reason.NOT_A_FILM, Reason.DECODER_TIMEOUT, Reason.NOT_A_FILM]
 
 

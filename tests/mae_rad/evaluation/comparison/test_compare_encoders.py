@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,7 @@ from tests.builders.film_tables import film, write_public
 
 PATIENTS, DIM = 180, 24
 TINY = EncoderSettings(model="vit_tiny", dim=DIM, depth=1, heads=1)
+CONFIGS = Path(__file__).resolve().parents[4] / "configs" / "compare"
 WORDS = ["repetitions=100", "random_seeds=[0]", "pixel_components=0", "subsets=[view]"]
 QUICK = ["probes=[linear]", "pools=[mean]", "analyses=[]", "label_fractions=[1.0]"]
 
@@ -340,7 +342,7 @@ def test_mistakes_are_one_line(tmp_path, public, runs, capsys):
     out = f"out={tmp_path / 'c'}"
     for words, message in (
         ([mae, f"shards={tmp_path / 'none'}"], "does not exist"),
-        ([mae, f"shards={public}", "floor_seed=1"], "did you mean 'random_seeds'"),
+        ([mae, f"shards={public}", "random_seed=1"], "did you mean 'random_seeds'"),
         ([mae, f"shards={public}", "tasks=[{column: organ}]"], "no column 'organ'"),
         ([mae, f"shards={public}", "tasks=[{column: body_part, edges: [1, 2]}]"], "edges need a column of numbers"),
         ([mae, f"shards={public}", "tasks=[{column: sex}]", "all_labels=false"], "no task can be asked"),
@@ -356,9 +358,9 @@ def test_mistakes_are_one_line(tmp_path, public, runs, capsys):
 
 
 def test_every_config_is_valid():
-    for path in launch_compare.DEFAULT.parent.glob("*.yaml"):
+    for path in CONFIGS.glob("*.yaml"):
         assert load(CompareSettings, path).tasks
     defaults = CompareSettings(shards=["shards"], out="runs/comparison")
-    assert json.loads(load(CompareSettings, launch_compare.DEFAULT).model_dump_json()) == json.loads(
+    assert json.loads(load(CompareSettings, CONFIGS / "default.yaml").model_dump_json()) == json.loads(
         defaults.model_dump_json()
     )

@@ -28,7 +28,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
     table = pq.read_table(tmp_path / "comparison.parquet")
     assert table.schema.equals(COMPARISON_SCHEMA)
     assert table["difference"].to_pylist() == [None, 0.1]
-    beside = {"interval", "difference", "freedom"}  # in columns of their own; or not in the table
+    beside = {"interval", "difference", "freedom", "choice"}  # in columns of their own; or not in the table
     assert set(Row.__dataclass_fields__) - beside <= set(COMPARISON_SCHEMA.names)
 
 
