@@ -14,10 +14,9 @@ import data_prep.dicom.dicom_header as bounds
 from data_prep.archive.dicom_file import read_dicom
 from data_prep.archive.file_facts import FileRow
 from data_prep.deidentify.pseudonyms import Pseudonyms
-from data_prep.dicom.jpeg_markers import declared_size
+from data_prep.dicom.jpeg_markers import read_image_size
 from data_prep.errors import FilmReject, Reason
 from data_prep.film.decode import decode
-from data_prep.scan.settings import ScanSettings
 from tests.builders.dicom_builder import write_film
 from tests.builders.private_builder import SECRET, anatomy
 from tests.data_prep.film.test_decode import saved
@@ -68,13 +67,13 @@ def parts(folder: Path) -> tuple[bytes, bytes, bytes]:
 
 def scanned(path: Path) -> FileRow:
     data = path.read_bytes()
-    return read_dicom(path, data[:HEAD], len(data), Pseudonyms(SECRET.encode()), ScanSettings())
+    return read_dicom(path, data[:HEAD], len(data), Pseudonyms(SECRET.encode()))
 
 
 @pytest.mark.parametrize("deflated", [False, True])
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_headers_end_soon(kind: str, deflated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "MOST_READS", 20_000)
+    monkeypatch.setattr(bounds, "MAX_READS", 20_000)
     meta, _, rest = parts(tmp_path)
     body = HOSTILE[kind]() + rest
     if deflated:
@@ -101,7 +100,7 @@ def test_bounds_leave_room_for_what_archives_hold(tmp_path: Path, monkeypatch: p
         path = tmp_path / "ordinary.dcm"
         path.write_bytes(meta + ordinary + rest)
         assert scanned(path).reason is None
-    monkeypatch.setattr(bounds, "MOST_READS", 1000)
+    monkeypatch.setattr(bounds, "MAX_READS", 1000)
     assert scanned(path).reason is Reason.UNREADABLE_HEADER
 
 
@@ -139,10 +138,10 @@ def test_a_codestream_whose_tiles_cannot_hold_its_image_is_told_at_once(fields: 
         imagecodecs.htj2k_encode(values, reversible=True),
         imagecodecs.jpeg2k_encode(values, level=0, codecformat="j2k"),
     ):
-        assert declared_size(encoded) == (400, 600)
+        assert read_image_size(encoded) == (400, 600)
         stream = bytearray(encoded)
         for field, value in fields.items():
             place = stream.index(b"\xff\x4f\xff\x51") + 4 + 4 * field
             stream[place : place + 4] = value.to_bytes(4, "big")
         with pytest.raises(ValueError, match="tile"):
-            declared_size(bytes(stream))
+            read_image_size(bytes(stream))

@@ -16,7 +16,7 @@ from pydicom.pixels.encoders.native import _encode_frame as rle_encode
 
 from data_prep.dicom.hidden_pixels import hidden_pixels
 from data_prep.errors import FilmReject, Reason
-from data_prep.film.decode import StoredFilm, decode, upright
+from data_prep.film.decode import StoredFilm, apply_orientation, decode
 from tests.builders.dicom_builder import ramp, write_film
 
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "radiographs" / "dicom"
@@ -128,7 +128,7 @@ def test_deflated_bomb_is_refused_before_it_fills_memory(tmp_path: Path, monkeyp
     film.file_meta.TransferSyntaxUID = DEFLATED
     data = saved(film)
     assert len(data) < 20_000 and rejected(data, DEFLATED) is Reason.CONSTANT
-    monkeypatch.setattr("data_prep.film.decode.MAX_INFLATED", 100_000)
+    monkeypatch.setattr("data_prep.film.decode.MAX_INFLATED_BYTES", 100_000)
     assert rejected(data, DEFLATED) is Reason.TOO_LARGE
     assert rejected(data[:-60], DEFLATED) is Reason.TOO_LARGE
 
@@ -373,7 +373,7 @@ def test_exif_orientation_is_undone_as_pillow_does(orientation: int) -> None:
     file = encoded(image, "JPEG", quality=100, exif=exif)
     theirs = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(file))))
     assert np.array_equal(decode(file, source="jpeg", orientation=orientation).values, theirs)
-    assert np.array_equal(upright(np.asarray(image), 1), np.asarray(image))
+    assert np.array_equal(apply_orientation(np.asarray(image), 1), np.asarray(image))
 
 
 def test_damaged_images_are_rejected_with_their_reason() -> None:

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
-from data_prep.dicom.segmented_lut import expanded
+from data_prep.dicom.segmented_lut import expand_segments
 from data_prep.errors import Reason
 from data_prep.film.header_display_settings import declared_range, display_of
 from data_prep.film.shard_values import to_shard_values, value_range
@@ -72,7 +72,7 @@ def test_indirect_segments_are_copied_from_their_byte(depth: type[np.unsignedint
     offset = 4 * np.dtype(depth).itemsize
     words = [offset, 0, 0, 0] if depth is np.uint8 else [offset, 0]
     codes = np.array([0, 2, 7, 9, 0, 1, 30, 1, 2, 10, 2, 2, *words, 0, 1, 99], depth)
-    assert expanded(codes, 9).tolist() == [7, 9, 30, 20, 10, 30, 20, 10, 99]
+    assert expand_segments(codes, 9).tolist() == [7, 9, 30, 20, 10, 30, 20, 10, 99]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_indirect_segments_are_copied_from_their_byte(depth: type[np.unsignedint
 )
 def test_broken_segments_make_no_table(codes: list[int]) -> None:
     with pytest.raises((ValueError, IndexError)):
-        expanded(np.array(codes, np.uint16), 8)
+        expand_segments(np.array(codes, np.uint16), 8)
 
 
 def test_coloured_and_broken_palettes_are_rejected(tmp_path: Path) -> None:

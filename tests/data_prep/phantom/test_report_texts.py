@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.phantom.random_draws import OBJECT_KINDS, draw_patient
 from data_prep.phantom.report_sentences import KINDS
-from data_prep.phantom.report_texts import DOUBTED, MISSED, StudyReport, draw_report
+from data_prep.phantom.report_texts import MISSED_SHARE, UNCERTAIN_SHARE, StudyReport, draw_report
 from data_prep.phantom.write_archive import identifying_values, write_archive
 from data_prep.radiology_reports.film_values import conclusions, on_film
 from data_prep.radiology_reports.finding_words import FINDINGS
@@ -36,19 +36,19 @@ def test_every_report_is_read_as_it_was_meant() -> None:
         assert language_of(report.text) == report.language
         mentions = on_film(find_mentions(report.text, report.language), body_part, side, [body_part])
         told = {finding: conclusions(mentions)[finding].value for finding in FINDINGS}
-        assert {finding: value for finding, value in told.items() if value != "not_mentioned"} == report.says, report
+        assert {finding: value for finding, value in told.items() if value != "not_mentioned"} == report.labels, report
 
 
 def test_reports_tell_what_is_planted_but_for_doubts_and_misses() -> None:
     studies = drawn()
-    broken = Counter(one[4].says.get("fracture", "missed") for one in studies if one[2])
-    whole = {one[4].says.get("fracture") for one in studies if not one[2]}
+    broken = Counter(one[4].labels.get("fracture", "missed") for one in studies if one[2])
+    whole = {one[4].labels.get("fracture") for one in studies if not one[2]}
     assert whole == {"absent", None}
     assert broken["absent"] == 0
-    for value, share in (("uncertain", DOUBTED), ("missed", MISSED)):
+    for value, share in (("uncertain", UNCERTAIN_SHARE), ("missed", MISSED_SHARE)):
         assert broken[value] / broken.total() == pytest.approx(share, abs=0.05)
     for _, _, _, objects, report in studies:
-        told = {finding for finding, value in report.says.items() if value == "present"} - {"fracture"}
+        told = {finding for finding, value in report.labels.items() if value == "present"} - {"fracture"}
         assert told <= {KINDS[kind] for kind in objects}
     assert set(OBJECT_KINDS) <= set(KINDS)
     assert Counter(one[4].language for one in studies)["de"] / len(studies) == pytest.approx(0.5, abs=0.07)

@@ -18,7 +18,7 @@ from data_prep.archive.manifest import read_linkage, read_manifest
 from data_prep.errors import ArchiveError, Reason
 from data_prep.phantom.dicom_film import CR_STORAGE, file_bytes, set_pixels
 from data_prep.phantom.imaging.scanners import JPEG_2000, JPEG_LOSSLESS_SV1, JPEG_LS, LOOKS
-from data_prep.phantom.random_draws import OBJECT_KINDS, Broken
+from data_prep.phantom.random_draws import OBJECT_KINDS, UnusableFile
 from data_prep.phantom.unusable_files import REASONS
 from data_prep.phantom.write_archive import identifying_values, write_archive
 from data_prep.scan.scan import scan
@@ -88,8 +88,8 @@ def test_every_kind_of_file_is_there_and_every_file_is_in_the_truth(out: Path) -
     rows = truth(out)
     assert {row["path"] for row in rows} == set(contents(out / "archive"))
     kinds = Counter(row["kind"] for row in rows)
-    assert set(kinds) == {"film", *(kind.name.lower() for kind in Broken)}
-    assert set(REASONS) == set(Broken)
+    assert set(kinds) == {"film", *(kind.name.lower() for kind in UnusableFile)}
+    assert set(REASONS) == set(UnusableFile)
     assert all((row["expected_reason"] is None) == (row["kind"] == "film") for row in rows)
 
 

@@ -59,7 +59,7 @@ def test_a_second_scan_reads_what_is_new_or_changed_and_equals_a_fresh_one(
         "data_prep.archive.header_pool.read_dicom", lambda path, *rest: read.append(path.name) or whole(path, *rest)
     )
     again = scan([archive], private, settings).changes
-    assert (again and (again.new, again.again, again.gone, again.unchanged)) == (0, 0, 0, 10)
+    assert (again and (again.new, again.read_again, again.removed, again.unchanged)) == (0, 0, 0, 10)
     assert tables(private) == before and read == []
     (archive / "film3").unlink()
     write_film(archive / "film4", patient_id="P9", BodyPartExamined="HAND")
@@ -67,7 +67,7 @@ def test_a_second_scan_reads_what_is_new_or_changed_and_equals_a_fresh_one(
     write_film(archive / "film6", patient_id="P2", ViewPosition="LL", StudyDate="20200201", StationName="ROOM")
     os.utime(archive / "film6", (1.5e9, 1.5e9))  # same time, another size
     changed = scan([archive], private, settings).changes
-    assert (changed and (changed.new, changed.again, changed.gone, changed.unchanged)) == (1, 2, 1, 7)
+    assert (changed and (changed.new, changed.read_again, changed.removed, changed.unchanged)) == (1, 2, 1, 7)
     assert sorted(read) == ["aaa", "film4", "film6"]
     scan([archive], tmp_path / "fresh", settings)
     assert tables(private) == tables(tmp_path / "fresh") != before

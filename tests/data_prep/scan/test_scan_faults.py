@@ -67,7 +67,7 @@ def test_an_archive_that_vanishes_in_the_middle_is_no_archive_of_bad_files(
 
     whole = header_pool.read_dicom
     monkeypatch.setattr(header_pool, "read_dicom", vanish)
-    with pytest.raises(ArchiveError, match=r"cannot be read .*goes on where it was"):
+    with pytest.raises(ArchiveError, match=r"cannot be read .*continues where it stopped"):
         scan([archive], tmp_path / "private", ALONE)
     assert not (tmp_path / "private" / "manifest.parquet").exists()
 
@@ -77,7 +77,7 @@ def test_an_archive_of_which_every_file_has_changed_has_one_row_for_each(archive
     for path in archive.glob("*/*"):
         os.utime(path, (1.6e9, 1.6e9))
     again = scan([archive], tmp_path / "private", ALONE)
-    assert again.files == 12 and again.changes and (again.changes.again, again.changes.unchanged) == (12, 0)
+    assert again.files == 12 and again.changes and (again.changes.read_again, again.changes.unchanged) == (12, 0)
     assert len(reasons(tmp_path / "private")) == 12 == read_manifest(tmp_path / "private").num_rows
 
 
