@@ -67,9 +67,9 @@ def find_image_end(data: bytes) -> int:
     return data.rindex(_END, _segment(data, len(_START), frozenset({_SCAN}))) + 2
 
 
-def _is_in_first_tile(start: int, tiles: int, size: int) -> bool:
+def _is_in_first_tile(start: int, tile_start: int, size: int) -> bool:
     """Whether the image begins in the first tile (T.800 B.3), in one direction."""
-    return tiles <= start < tiles + size
+    return tile_start <= start < tile_start + size
 
 
 def _codestream(data: bytes) -> int:

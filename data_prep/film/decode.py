@@ -37,7 +37,7 @@ GREY_TOLERANCE = 16 / 255
 MAX_COLOURED_FRACTION = 0.002
 """Fraction of the pixels that may differ more, since a small coloured mark does not make a colour film."""
 
-_GLANCE_STEP_PIXELS = 50
+_SAMPLING_STEP_PIXELS = 50
 """Distance in rows and columns of the pixels that are checked first for a constant film."""
 _PNG_DEPTH_BYTE = 24
 """Offset of the bit depth in the IHDR chunk (PNG specification, section 11.2.1)."""
@@ -110,7 +110,7 @@ def decode(
 
 def _is_constant(film: StoredFilm) -> bool:
     """Whether all visible pixels are equal, or none is visible; a sample of pixels decides for nearly every film."""
-    for step in (_GLANCE_STEP_PIXELS, 1):
+    for step in (_SAMPLING_STEP_PIXELS, 1):
         visible_values = film.values[::step, ::step]
         if film.hidden is not None:
             visible_values = visible_values[~film.hidden[::step, ::step]]
@@ -182,7 +182,7 @@ def _decode_image(data: bytes, source: str, orientation: int) -> StoredFilm:
         raise FilmReject(Reason.TOO_LARGE) from None
     _check_size(image.height, image.width)
     is_16_bit = source == "png" and data[_PNG_DEPTH_BYTE] == 16
-    channels = np.asarray(imagecodecs.png_decode(data)) if is_16_bit else _eight_bits(image)
+    channels = np.asarray(imagecodecs.png_decode(data)) if is_16_bit else _convert_to_8_bits(image)
     if channels.ndim == 3 and channels.shape[2] in (2, 4):  # transparent pixels show a black background
         opacity = channels[:, :, -1:] / np.float32(65535 if is_16_bit else 255)
         channels = np.rint(channels[:, :, :-1] * opacity).astype(channels.dtype)
@@ -191,7 +191,7 @@ def _decode_image(data: bytes, source: str, orientation: int) -> StoredFilm:
     return StoredFilm(stored, 16 if is_16_bit else 8, None, None)
 
 
-def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
+def _convert_to_8_bits(image: Image.Image) -> NDArray[np.uint8]:
     """[rows, columns] or [rows, columns, channels] with palettes and 1-bit images converted."""
     transparent = "A" in image.getbands() or "transparency" in image.info
     if image.mode in ("1", "L", "LA"):

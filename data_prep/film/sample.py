@@ -145,13 +145,8 @@ def make_sample(
     """
     values_range = value_range(film)
     full = to_shard_values(film, values_range)
-    if film.header is None:
-        display = declared_range(values_range)
-    else:
-        display = display_of(film.header, values_range, histogram(full, film.hidden, values_range.bits))
     aspect = pixel_aspect(facts["pixel_spacing_mm"], film.header)
-    square_note: list[Provenance] = ["made_square"] if aspect != 1 else []
-    display = display.model_copy(update={"provenance": [*film.notes, *display.provenance, *square_note]})
+    display = _display_with_provenance(film, full, values_range, aspect)
     rows, columns = shrunk_size(full.shape[0], full.shape[1], max_side, aspect)
     values = shrink(full, film.hidden, _darkest(display), (rows, columns))
     if reject_empty and empty_exposure(values, _shrunk(film.hidden, values.shape)):
@@ -186,6 +181,18 @@ def make_sample(
         clipped=clipped_fractions,
         perceptual_hash=perceptual_hash(displayed),
     )
+
+
+def _display_with_provenance(
+    film: StoredFilm, full: NDArray[np.uint16], values_range: ValueRange, aspect: float
+) -> Display:
+    """The display of a film, with the provenance codes of decoding, display and resizing."""
+    if film.header is None:
+        display = declared_range(values_range)
+    else:
+        display = display_of(film.header, values_range, histogram(full, film.hidden, values_range.bits))
+    square_note: list[Provenance] = ["made_square"] if aspect != 1 else []
+    return display.model_copy(update={"provenance": [*film.notes, *display.provenance, *square_note]})
 
 
 def _as_displayed(values: NDArray[np.uint16], display: Display) -> tuple[NDArray[np.uint16], Display]:

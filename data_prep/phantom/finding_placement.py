@@ -86,8 +86,8 @@ def plant_object(
         ValueError: the field has no free position that is large enough.
     """
     draw = np.random.default_rng(finding.seed)
-    bottom, high = (size / exposure.scale for size in OBJECT_SIZE)
-    pixels = min(max(round(finding.size / exposure.scale), math.ceil(bottom)), math.floor(high))
+    low, high = (size / exposure.scale for size in OBJECT_SIZE)
+    pixels = min(max(round(finding.size / exposure.scale), math.ceil(low)), math.floor(high))
     shape = draw_object(finding.kind, pixels, finding.angle, draw)
     x, y = _place_object(body, field, finding.place, shape.shape)
     box = (float(x), float(y), float(x + shape.shape[1]), float(y + shape.shape[0]))

@@ -83,7 +83,7 @@ def render(
     objects = tuple(plant_object(attenuation, body, field, finding, exposure) for finding in draw.objects)
     if draw.marker:
         frontal_chest = study.body_part == "CHEST" and draw.view == "PA"
-        add_marker(attenuation, skin, field, study.side, draw.marker, beside=frontal_chest)
+        add_marker(attenuation, skin, field, study.side, draw.marker, on_own_side=frontal_chest)
     noise = np.random.Generator(np.random.SFC64(draw.seed)).standard_normal(shape, dtype=np.float32)
     behind_lead = scatter * np.maximum(field, 0.05)
     log_film = exposed(collimated(attenuation, field), behind_lead, exposure.quanta, look.blur, noise)

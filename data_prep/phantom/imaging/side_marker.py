@@ -10,7 +10,7 @@ _LETTER_ATTENUATION = 3.0
 
 
 def add_marker(
-    attenuation: Map, skin: Map, field: Map, letter: str, marker: tuple[int, float, float], *, beside: bool
+    attenuation: Map, skin: Map, field: Map, letter: str, marker: tuple[int, float, float], *, on_own_side: bool
 ) -> None:
     """Add the letter to an attenuation map.
 
@@ -20,13 +20,13 @@ def add_marker(
         field: [rows, columns] collimated field, 0 to 1.
         letter: L or R, the side of the body.
         marker: preferred corner (0 … 3), height of the letter as a fraction of the longer side, rotation in radians.
-        beside: whether the letter must be on its side of a body seen from the front.
+        on_own_side: whether the letter must be on its side of a body seen from the front.
     """
     corner, height, turn = marker
     glyph = _glyph(letter, max(8, round(height * max(attenuation.shape))), turn)
     corners = [_corner(field, glyph.shape, (corner + k) % 4) for k in range(4)]
     covered = [float(skin[y : y + glyph.shape[0], x : x + glyph.shape[1]].mean()) for y, x in corners]
-    is_wrong_side = np.array([beside and (k + corner) % 2 != (letter == "L") for k in range(4)])
+    is_wrong_side = np.array([on_own_side and (k + corner) % 2 != (letter == "L") for k in range(4)])
     y, x = corners[int(np.argmin(np.array(covered) + 0.02 * np.arange(4) + 99.0 * is_wrong_side))]
     attenuation[y : y + glyph.shape[0], x : x + glyph.shape[1]] += np.float32(_LETTER_ATTENUATION) * glyph
 

@@ -1,4 +1,4 @@
-"""Films stored with three channels or a palette: grey ones pass, whatever they are called; coloured ones do not."""
+"""Films stored with three channels or a palette: grey ones are accepted, coloured ones are rejected."""
 
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ def test_coloured_films_are_rejected_in_every_arrangement(tmp_path: Path) -> Non
 
 
 def _unmarked(stream: bytes) -> bytes:
-    """An RGB stream without the markers that call it so, its components numbered 1 to 3."""
+    """An RGB stream without colour markers, with components numbered 1 to 3."""
     data = bytearray(stream)
     app14 = data.index(b"\xff\xee")
     del data[app14 : app14 + 2 + int.from_bytes(data[app14 + 2 : app14 + 4], "big")]
@@ -151,7 +151,7 @@ def test_unmarked_rgb_jpeg_is_not_taken_for_luminance_and_chrominance(tmp_path: 
     assert np.abs(film.values.astype(int) - smooth[:, :, 0]).max() < 4
 
 
-def test_windows_do_not_hold_for_colour_films(tmp_path: Path) -> None:
+def test_windows_do_not_apply_to_colour_films(tmp_path: Path) -> None:
     film = dicom(saved(film_of(tmp_path, RGB, bits=8, photometric="RGB", window=(40, 20))))
     values = value_range(film)
     counts = np.bincount(to_shard_values(film, values).ravel(), minlength=2**values.bits)
@@ -169,7 +169,7 @@ def test_floating_and_wide_words_are_rejected_as_such(tmp_path: Path) -> None:
 
 
 def test_stream_of_another_size_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
-    """A decoder would make room for what the stream declares: 65,535 pixels a side."""
+    """A decoder would allocate memory for the declared size: 65,535 pixels per side."""
     for syntax, encode, marker in (
         ("1.2.840.10008.1.2.4.70", lambda v: imagecodecs.jpeg8_encode(v, lossless=True, bitspersample=12), b"\xff\xc3"),
         ("1.2.840.10008.1.2.4.80", imagecodecs.jpegls_encode, b"\xff\xf7"),
