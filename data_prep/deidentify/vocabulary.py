@@ -22,17 +22,10 @@ class Vocabulary:
     def match(self, text: str) -> str | None:
         """The standard term of which the whole ``text`` is a spelling; None if there is none."""
         words = normalise(text).split()
-        considered = [word for word in words if word not in self.ignored]
-        without_letters = [word for word in considered if len(word) > 1]
-        candidates = (" ".join(words_of_candidate) for words_of_candidate in (words, considered, without_letters))
-        return next(
-            (
-                self.spellings[words_of_candidate]
-                for words_of_candidate in candidates
-                if words_of_candidate in self.spellings
-            ),
-            None,
-        )
+        relevant = [word for word in words if word not in self.ignored]
+        without_letters = [word for word in relevant if len(word) > 1]
+        spellings = (" ".join(selected) for selected in (words, relevant, without_letters))
+        return next((self.spellings[spelling] for spelling in spellings if spelling in self.spellings), None)
 
     def find(self, text: str) -> str | None:
         """The first standard term with a spelling that occurs in ``text`` as whole words; None if there is none."""
