@@ -1,4 +1,4 @@
-"""DICOM objects: header facts of one radiograph, without touching its pixels."""
+"""Header facts of one DICOM file, read without its pixels."""
 
 import re
 from pathlib import Path
@@ -16,12 +16,11 @@ from pydicom.uid import (
 )
 
 from data_prep.archive.file_facts import FileRow
-from data_prep.archive.reject_rules import marks
-from data_prep.archive.settings import ReadSettings
+from data_prep.archive.reject_rules import format_marks
 from data_prep.deidentify import header_screening
 from data_prep.deidentify.pseudonyms import Pseudonyms
-from data_prep.dicom.dicom_header import Header, header_of
-from data_prep.dicom.dicomdir import missing_files
+from data_prep.dicom.dicom_header import Header, read_header_elements
+from data_prep.dicom.dicomdir import count_missing_files
 from data_prep.errors import FilmReject, Reason
 from data_prep.shard_format.sidecar import MAX_FRAMES
 
@@ -32,7 +31,7 @@ DX_FOR_PROCESSING = f"{_STORAGE}1.1.1"
 SECONDARY_CAPTURE = f"{_STORAGE}7"
 CT = f"{_STORAGE}2"
 
-_RULE_OF_CLASS: dict[str, Reason | None] = {
+_RULE_BY_SOP_CLASS: dict[str, Reason | None] = {
     CR: None,
     DX_FOR_PRESENTATION: None,
     DX_FOR_PROCESSING: None,
@@ -46,22 +45,23 @@ _RULE_OF_CLASS: dict[str, Reason | None] = {
     f"{_STORAGE}7.2": Reason.SECONDARY_CAPTURE,
     f"{_STORAGE}7.3": Reason.SECONDARY_CAPTURE,
 }
-"""Projection radiographs (PS3.4 B.5) and the rule of selection that each falls under."""
+"""SOP classes of projection radiographs (PS3.4 B.5) → selection rule that applies to them; None for no rule."""
 _DOCUMENTS = tuple(f"{_STORAGE}{branch}." for branch in ("11", "88", "104"))
 """Presentation states, structured reports, encapsulated documents."""
 _DOCUMENT_MODALITIES = frozenset({"DOC", "SR", "PR", "KO"})
 _RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "RG"})
-_INTENT = {DX_FOR_PRESENTATION: "FOR PRESENTATION", DX_FOR_PROCESSING: "FOR PROCESSING"}
+_INTENT_BY_SOP_CLASS = {DX_FOR_PRESENTATION: "FOR PRESENTATION", DX_FOR_PROCESSING: "FOR PROCESSING"}
 _CAPTURE_EQUIPMENT = ("SecondaryCaptureDeviceID", "SecondaryCaptureDeviceManufacturer", "DateOfSecondaryCapture")
-"""Of the SC Equipment module (PS3.3 C.8.6.1), beside Conversion Type."""
-_RULE_OF_CONVERSION = {
+"""Elements of the SC Equipment module (PS3.3 C.8.6.1) besides Conversion Type."""
+_RULE_BY_CONVERSION_TYPE = {
     "DF": Reason.DIGITIZED_FILM,
     "SI": Reason.DIGITIZED_FILM,
     "DRW": Reason.SCREENSHOT,
     "SYN": Reason.SCREENSHOT,
 }
-"""Conversion Type: digitized film, scanned image; drawing, synthetic image. Others are secondary captures."""
-_SCREEN = re.compile(r"SCREEN|SNAPSHOT|CAPTURE|HARDCOPY")
+"""Conversion Type → selection rule: digitized film, scanned image; drawing, synthetic image. All other types are
+secondary captures."""
+_SCREEN_CAPTURE = re.compile(r"SCREEN|SNAPSHOT|CAPTURE|HARDCOPY")
 _LOCALIZER = re.compile(r"LOCALI[ZS]ER|SCOUT")
 
 _FACTS = (
@@ -83,57 +83,67 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def may_be_bare(head: bytes) -> bool:
-    """Whether the file may be a data set without preamble: it begins with an element of group 0002 or 0008."""
+def may_lack_preamble(head: bytes) -> bool:
+    """Whether the file may be a data set without preamble: its first element is of group 0002 or 0008."""
     return head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
 def read_dicom(  # noqa: PLR0911 - one way out per reason
-    path: Path, head: bytes, size: int, pseudonyms: Pseudonyms, settings: ReadSettings
+    path: Path, head: bytes, size: int, pseudonyms: Pseudonyms
 ) -> FileRow:
-    """Facts of one DICOM file of ``size`` bytes, or the reason why it is no film.
+    """Read the header of one DICOM file.
 
-    The file is opened only where ``head``, its first bytes, ends before the pixels begin.
+    Args:
+        path: the file; it is opened only if ``head`` ends before the pixels begin.
+        head: first bytes of the file.
+        size: bytes of the file.
+        pseudonyms: makes the keys.
+
+    Returns:
+        Facts of the film, or the reason why the file is no film.
+
+    Raises:
+        OSError: the disk fails.
     """
     try:
-        header = header_of(path, head, size, _FACT_TAGS)
+        header = read_header_elements(path, head, size, _FACT_TAGS)
     except OSError as error:
         if error.errno is not None:  # the disk, not the file
             raise
-        return _unreadable(head)
-    except Exception:  # pydicom raises whatever a broken file makes it stumble over
-        return _unreadable(head)
+        return _unreadable_row(head)
+    except Exception:  # pydicom raises exceptions of any type on damaged files
+        return _unreadable_row(head)
     try:
         if _text(header.facts.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-            return _directory(path)
+            return _dicomdir_row(path)
         if not is_dicom(head) and not _text(header.facts, "SOPClassUID"):
             return FileRow("other", Reason.NOT_A_FILM)
-        return _film(header, pseudonyms, settings)
+        return _film_row(header, pseudonyms)
     except FilmReject as reject:
         return FileRow("dicom", reject.reason)
     except OSError as error:
         if error.errno is not None:
             raise
-        return _unreadable(head)
-    except Exception:  # pydicom converts an element when it is first asked for, and may stumble only then
-        return _unreadable(head)
+        return _unreadable_row(head)
+    except Exception:  # pydicom converts an element at its first access and can fail only then
+        return _unreadable_row(head)
 
 
-def _unreadable(head: bytes) -> FileRow:
+def _unreadable_row(head: bytes) -> FileRow:
     if is_dicom(head):
         return FileRow("dicom", Reason.UNREADABLE_HEADER)
     return FileRow("other", Reason.NOT_A_FILM)
 
 
-def _directory(path: Path) -> FileRow:
+def _dicomdir_row(path: Path) -> FileRow:
     try:
-        missing = missing_files(path)
-    except Exception:  # a broken index; the files themselves are found all the same
+        missing = count_missing_files(path)
+    except Exception:  # a damaged index; the scan lists the files without it
         missing = 0
     return FileRow("dicom", Reason.NOT_A_FILM, {"missing": missing})
 
 
-def _film(header: Header, pseudonyms: Pseudonyms, settings: ReadSettings) -> FileRow:
+def _film_row(header: Header, pseudonyms: Pseudonyms) -> FileRow:
     facts = header.facts
     sop_class = _text(facts, "SOPClassUID")
     modality = _text(facts, "Modality").upper()
@@ -145,18 +155,19 @@ def _film(header: Header, pseudonyms: Pseudonyms, settings: ReadSettings) -> Fil
     if not sop:
         raise FilmReject(Reason.NO_IDENTIFIER)
     frames = _integer(facts, "NumberOfFrames")
-    if frames > (1 if _RULE_OF_CLASS.get(sop_class) == Reason.FLUOROSCOPY else MAX_FRAMES):  # cine
+    if frames > (1 if _RULE_BY_SOP_CLASS.get(sop_class) == Reason.FLUOROSCOPY else MAX_FRAMES):  # cine
         raise FilmReject(Reason.MULTI_FRAME)
     series, study = _text(facts, "SeriesInstanceUID"), _text(facts, "StudyInstanceUID")
     key = pseudonyms.film(sop)
     study_date = header_screening.day(_text(facts, "StudyDate"))
     institution, station = _text(facts, "InstitutionName"), _text(facts, "StationName")
-    intent = header_screening.presentation_intent(_text(facts, "PresentationIntentType")) or _INTENT.get(sop_class)
+    declared_intent = header_screening.presentation_intent(_text(facts, "PresentationIntentType"))
+    intent = declared_intent or _INTENT_BY_SOP_CLASS.get(sop_class)
     rules = _rules(facts, sop_class, modality, image_type)
     if intent == "FOR PROCESSING" or sop_class == DX_FOR_PROCESSING:
         rules.add(Reason.FOR_PROCESSING)
     row = {
-        "marks": marks(rules),
+        "marks": format_marks(rules),
         "key": key,
         "frames": frames if frames > 1 else None,
         "study": pseudonyms.study(study) if study else pseudonyms.study_of_film(key),
@@ -180,51 +191,53 @@ def _film(header: Header, pseudonyms: Pseudonyms, settings: ReadSettings) -> Fil
         "series_uid": series or None,
         "study_uid": study or None,
         "accession": _text(facts, "AccessionNumber") or None,
-        **_exposure(facts),
+        **_exposure_facts(facts),
         **_pixel_facts(facts),
-        **_words(facts),
+        **_body_part_and_view(facts),
     }
     return FileRow("dicom", None, row)
 
 
 def _check_radiograph(sop_class: str, modality: str, image_type: str) -> None:
-    """By SOP class; the modality decides only for secondary captures, which may hold anything.
+    """Check that the object is a radiograph, by its SOP class.
+
+    The modality decides only for secondary captures, which can hold any image.
 
     Raises:
-        FilmReject: it is no radiograph.
+        FilmReject: the object is no radiograph.
     """
     if sop_class.startswith(_DOCUMENTS) or modality in _DOCUMENT_MODALITIES:
         raise FilmReject(Reason.DOCUMENT)
     if sop_class == CT and _LOCALIZER.search(image_type):
         return
-    captured = _RULE_OF_CLASS.get(sop_class) == Reason.SECONDARY_CAPTURE
-    if sop_class not in _RULE_OF_CLASS or (captured and modality not in _RADIOGRAPH_MODALITIES):
+    captured = _RULE_BY_SOP_CLASS.get(sop_class) == Reason.SECONDARY_CAPTURE
+    if sop_class not in _RULE_BY_SOP_CLASS or (captured and modality not in _RADIOGRAPH_MODALITIES):
         raise FilmReject(Reason.NOT_A_RADIOGRAPH)
 
 
 def _rules(facts: FileDataset, sop_class: str, modality: str, image_type: str) -> set[Reason]:
-    """The rules of selection that the header falls under, but for those of raw data."""
-    rules = {rule} if (rule := _RULE_OF_CLASS.get(sop_class)) else set()
+    """The selection rules that apply to the header, except those for raw data."""
+    rules = {rule} if (rule := _RULE_BY_SOP_CLASS.get(sop_class)) else set()
     if _LOCALIZER.search(image_type):
         rules.add(Reason.LOCALIZER)
     if _text(facts, "BurnedInAnnotation").upper() not in ("", "NO"):
         rules.add(Reason.BURNED_IN_ANNOTATION)
-    if _SCREEN.search(image_type) or _SCREEN.search(_text(facts, "SeriesDescription").upper()):
+    if _SCREEN_CAPTURE.search(image_type) or _SCREEN_CAPTURE.search(_text(facts, "SeriesDescription").upper()):
         rules.add(Reason.SCREENSHOT)
     stored_as = _text(facts.file_meta, "MediaStorageSOPClassUID")
-    if _RULE_OF_CLASS.get(stored_as) == Reason.SECONDARY_CAPTURE or modality in ("OT", "SC"):
+    if _RULE_BY_SOP_CLASS.get(stored_as) == Reason.SECONDARY_CAPTURE or modality in ("OT", "SC"):
         rules.add(Reason.SECONDARY_CAPTURE)
     conversion = _text(facts, "ConversionType").upper()
     if conversion or any(_text(facts, keyword) for keyword in _CAPTURE_EQUIPMENT):
-        rules.add(_RULE_OF_CONVERSION.get(conversion, Reason.SECONDARY_CAPTURE))
+        rules.add(_RULE_BY_CONVERSION_TYPE.get(conversion, Reason.SECONDARY_CAPTURE))
     return rules
 
 
-def _exposure(facts: FileDataset) -> dict[str, object]:
-    """What tells that two objects come from one exposure."""
+def _exposure_facts(facts: FileDataset) -> dict[str, object]:
+    """Facts that identify two objects of one exposure."""
     day, time = header_screening.day(_text(facts, "AcquisitionDate")), _text(facts, "AcquisitionTime")
     timed = day is not None and len(time) >= 6 and time.strip("0.")
-    sources = {_text(item, "ReferencedSOPInstanceUID") for item in _items(facts, "SourceImageSequence")}
+    sources = {_text(item, "ReferencedSOPInstanceUID") for item in _sequence_items(facts, "SourceImageSequence")}
     return {
         "irradiation_event": _text(facts, "IrradiationEventUID") or None,
         "acquired": f"{day:%Y%m%d} {time}" if timed else None,
@@ -232,16 +245,16 @@ def _exposure(facts: FileDataset) -> dict[str, object]:
     }
 
 
-def _words(facts: FileDataset) -> dict[str, str | None]:
-    """Body part and view by the vocabularies, and the words that these do not know."""
-    body_part = _text(facts, "BodyPartExamined") or _meaning(facts, "AnatomicRegionSequence")
-    view = _text(facts, "ViewPosition") or _meaning(facts, "ViewCodeSequence")
-    known = header_screening.body_part(body_part), header_screening.view(view)
+def _body_part_and_view(facts: FileDataset) -> dict[str, str | None]:
+    """Body part and view as standard terms, and the header values that the vocabularies do not contain."""
+    body_part = _text(facts, "BodyPartExamined") or _code_meaning(facts, "AnatomicRegionSequence")
+    view = _text(facts, "ViewPosition") or _code_meaning(facts, "ViewCodeSequence")
+    standard_body_part, standard_view = header_screening.body_part(body_part), header_screening.view(view)
     return {
-        "body_part": known[0],
-        "view": known[1],
-        "unmapped_body_part": body_part if body_part and known[0] is None else None,
-        "unmapped_view": view if view and known[1] is None else None,
+        "body_part": standard_body_part,
+        "view": standard_view,
+        "unmapped_body_part": body_part if body_part and standard_body_part is None else None,
+        "unmapped_view": view if view and standard_view is None else None,
     }
 
 
@@ -270,7 +283,7 @@ def _pixel_facts(facts: FileDataset) -> dict[str, object]:
 
 
 def _transfer_syntax(facts: FileDataset) -> str | None:
-    """The declared transfer syntax, else the one that the bytes show."""
+    """The declared transfer syntax; without one, the syntax that pydicom detected."""
     declared = _text(facts.file_meta, "TransferSyntaxUID")
     if declared:
         return header_screening.uid(declared)
@@ -280,13 +293,13 @@ def _transfer_syntax(facts: FileDataset) -> str | None:
     return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
 
 
-def _meaning(facts: FileDataset, keyword: str) -> str:
+def _code_meaning(facts: FileDataset, keyword: str) -> str:
     """Code meaning of the first item of a code sequence."""
-    return next((_text(item, "CodeMeaning") for item in _items(facts, keyword)), "")
+    return next((_text(item, "CodeMeaning") for item in _sequence_items(facts, keyword)), "")
 
 
-def _items(facts: FileDataset, keyword: str) -> list[Any]:
-    """The items of a sequence; none where it is absent or not valid."""
+def _sequence_items(facts: FileDataset, keyword: str) -> list[Any]:
+    """The items of a sequence; empty if it is absent or not valid."""
     try:
         return [item for item in facts.get(keyword) or [] if hasattr(item, "get")]
     except Exception:  # as in _texts
@@ -294,7 +307,7 @@ def _items(facts: FileDataset, keyword: str) -> list[Any]:
 
 
 def _integer(facts: FileDataset, keyword: str) -> int:
-    """A whole number; 0 where there is none."""
+    """An integer value; 0 if the element has none."""
     text = _text(facts, keyword)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
@@ -304,10 +317,10 @@ def _text(facts: Dataset, keyword: str) -> str:
 
 
 def _texts(facts: Dataset, keyword: str) -> list[str]:
-    """The values of an element as texts without padding; none where it is absent, empty or not valid."""
+    """The values of an element as texts without padding; empty if it is absent, empty or not valid."""
     try:
         value = facts.get(keyword)
-    except Exception:  # pydicom converts late, and raises what an invalid value makes it stumble over
+    except Exception:  # pydicom converts at the first access and raises exceptions of any type on invalid values
         return []
     if value is None:
         return []

@@ -1,4 +1,4 @@
-"""What is found out about one file of an archive."""
+"""Result of reading the header of one file of an archive."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,12 +8,12 @@ from data_prep.errors import Reason
 
 @dataclass(frozen=True)
 class FileRow:
-    """One file: a film with its facts, or the reason why it is none.
+    """One file: the facts of a film, or the reason why the file is no film.
 
     Attributes:
         source: dicom, png, jpeg or other.
         reason: None for a readable film.
-        facts: columns of the private header table; those that go on into the manifest are screened.
+        facts: columns of the private header table; the columns of the manifest are screened.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""Every file of an archive, once, in an order that depends on names only."""
+"""Lists every file of an archive once, in an order that depends on the names only."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,79 +10,83 @@ from data_prep.errors import ArchiveError
 
 
 class ArchiveFile(NamedTuple):
-    """A file of an archive; plain texts, as there are millions.
+    """A file of an archive; its paths are strings, which take less memory than Path objects.
 
     Attributes:
-        path: absolute, links resolved.
-        below: the path below its archive, with slashes; for a file that was given by itself, its name.
+        path: absolute path, symbolic links resolved.
+        below: path relative to its archive, with slashes; for an archive that is a single file, the file's name.
     """
 
     path: str
     below: str
 
     @property
-    def nameable(self) -> bool:
-        """Whether the path is Unicode: any other has no place in a table."""
+    def is_unicode(self) -> bool:
+        """Whether the path is valid Unicode; other paths cannot be stored in a table."""
         return not any("\ud800" <= letter <= "\udfff" for letter in self.path)
 
     @property
-    def hidden(self) -> bool:
-        """Whether the file, or a folder between it and its archive, has a name that begins with a dot."""
+    def is_hidden(self) -> bool:
+        """Whether the name of the file, or of a folder between it and its archive, begins with a dot."""
         return any(name.startswith(".") for name in self.below.split("/"))
 
 
 def root_of(archive: Path) -> Path:
-    """The folder or file that an archive, as the user typed it, stands for."""
+    """Resolve the path of an archive; a DICOMDIR stands for its folder."""
     path = archive.resolve()
     return path.parent if is_dicomdir(path) else path
 
 
 def list_files(archives: Sequence[Path]) -> list[ArchiveFile]:
-    """All regular files of folders and files, symbolic links followed, each file once.
+    """List all regular files of the archives, each once, following symbolic links.
 
-    A folder inside another given one adds nothing: its files keep their place below the outer one, whatever the order.
-    A DICOMDIR that is given by itself stands for its folder: no medium is trusted to name all its files.
+    An archive inside another one adds no file: its files are listed below the outer one, in any order of the archives.
+    A DICOMDIR stands for its folder, since it may not list all files of the medium.
+
+    Args:
+        archives: folders and files.
 
     Raises:
-        ArchiveError: a path does not exist, a folder cannot be listed, or nothing is in any of them.
+        ArchiveError: a path does not exist, a folder cannot be listed, or there is no file in any archive.
     """
     for archive in archives:
         if not archive.exists():
-            raise ArchiveError(f"archive {archive} does not exist; give folders or files with films")
-    typed = {root_of(archive): archive for archive in reversed(archives)}
-    seen: set[str] = set()
-    files = [file for root in sorted(typed) for file in _walk(root, typed[root], seen)]  # outer folders sort first
+            raise ArchiveError(f"archive {archive} does not exist. Give folders or files with films.")
+    archive_of_root = {root_of(archive): archive for archive in reversed(archives)}
+    listed: set[str] = set()
+    # an outer folder sorts before the folders inside it
+    files = [file for root in sorted(archive_of_root) for file in _walk(root, archive_of_root[root], listed)]
     if not files:
-        named = ", ".join(str(archive) for archive in archives)
-        raise ArchiveError(f"there is no file in {named}; give folders or files with films")
+        given = ", ".join(str(archive) for archive in archives)
+        raise ArchiveError(f"there is no file in {given}. Give folders or files with films.")
     return files
 
 
-def _walk(root: Path, typed: Path, seen: set[str]) -> Iterator[ArchiveFile]:
-    """The files of ``root`` that are not yet in ``seen``: those of a folder by name, then its folders by name."""
+def _walk(root: Path, given_path: Path, listed: set[str]) -> Iterator[ArchiveFile]:
+    """The files of ``root`` that are not in ``listed``: the files of a folder by name, then its folders by name."""
     if not root.is_dir():
-        if str(root) not in seen:
-            seen.add(str(root))
+        if str(root) not in listed:
+            listed.add(str(root))
             yield ArchiveFile(str(root), root.name)
         return
-    waiting = [(str(root), "")]
-    while waiting:
-        folder, prefix = waiting.pop()
-        if folder in seen:
+    pending = [(str(root), "")]
+    while pending:
+        folder, prefix = pending.pop()
+        if folder in listed:
             continue
-        seen.add(folder)
-        files, folders = _entries(folder, typed)
+        listed.add(folder)
+        files, folders = _entries(folder, given_path)
         for name, path in files:
-            if path not in seen:
-                seen.add(path)
+            if path not in listed:
+                listed.add(path)
                 yield ArchiveFile(path, prefix + name)
-        waiting.extend((path, f"{prefix}{name}/") for name, path in reversed(folders))
+        pending.extend((path, f"{prefix}{name}/") for name, path in reversed(folders))
 
 
-def _entries(folder: str, typed: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def _entries(folder: str, given_path: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """(name, resolved path) of the files and of the folders in a folder, each by name.
 
-    Sockets, pipes and devices are left out, since opening one may wait for ever, and so are links that lead nowhere.
+    Sockets, pipes and devices are left out, since opening one can block; so are broken links.
     """
     files, folders = [], []
     try:
@@ -96,7 +100,7 @@ def _entries(folder: str, typed: Path) -> tuple[list[tuple[str, str]], list[tupl
                     files.append((entry.name, path))
     except OSError as error:
         raise ArchiveError(
-            f"a folder in {typed} cannot be listed ({error.strerror}); find it with"
-            f" 'find {typed} -type d ! -readable', then make it readable or move it away"
+            f"a folder in {given_path} cannot be listed ({error.strerror}). Find it with"
+            f" 'find {given_path} -type d ! -readable', then make it readable or move it away."
         ) from None
     return sorted(files), sorted(folders)

@@ -1,9 +1,9 @@
-"""What every header of an archive said, kept in the private folder: the next scan reads only what is new or changed.
+"""Cache of all header facts in the private folder, so that the next scan reads only new and changed files.
 
-A stream of Arrow batches, mapped into memory and not compressed (about 1 kB a row): rows of a million files stay on
-disk until they are used, and an interrupted scan loses nothing that it has read. A row is used again where path, size
-and time of the file are the same, unless the file was so fresh when it was read that a later change might bear the
-same time.
+The cache is a stream of Arrow batches, mapped into memory and not compressed (about 1 kB per row): rows of a million
+files stay on disk until they are used, and an interrupted scan keeps the rows that it has read. A row is reused if
+path, size and modification time of the file are unchanged, unless the file was modified shortly before it was read: a
+later change could then have the same time.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.runtime.atomic_write import PRIVATE_MODE, sync_folder, synced_file
 
 _COMPUTED = frozenset({"row", "patient", "patient_known", "study_day", "twin"})
-"""Columns of the manifest that need more than one file."""
+"""Columns of the manifest that are computed from the rows of several files."""
 
 HEADERS_SCHEMA = pa.schema(
     [
@@ -46,58 +46,84 @@ HEADERS_SCHEMA = pa.schema(
         ("missing", pa.int32()),
     ]
 )
-"""``missing`` is the number of files that a DICOMDIR refers to and that are not there; such a row is never reused,
-since it speaks of other files."""
+"""``missing`` is the number of files that a DICOMDIR refers to and that do not exist; such a row is never reused, since
+it depends on other files."""
 
 _BATCH_ROWS = 4096
 _FRESH_NS = 10 * 10**9
-"""A file that changed less than this before the scan is read again: clocks differ, and some count in seconds."""
+"""A file modified less than this before the scan is read again: clocks differ, some have a resolution of seconds."""
 
 
-def identity(pseudonyms: Pseudonyms, settings: ReadSettings) -> dict[str, str]:
-    """What has to be the same for a row to be used again: secret, settings, and the code that reads headers."""
+def cache_identity(pseudonyms: Pseudonyms, settings: ReadSettings) -> dict[str, str]:
+    """Describe what rows depend on: secret, settings and the code that reads headers.
+
+    Rows of a cache with another identity are not reused.
+
+    Args:
+        pseudonyms: makes the keys.
+        settings: ``source`` and ``image_pattern`` are used.
+    """
     digest = hashlib.sha256(pydicom.__version__.encode())
-    for file in reading_code():
+    for file in header_reading_sources():
         digest.update(file.read_bytes())
-    told = settings.model_dump_json(include={"source", "image_pattern"})
-    return {"key_fingerprint": pseudonyms.fingerprint, "settings": told, "code": digest.hexdigest()}
+    used_settings = settings.model_dump_json(include={"source", "image_pattern"})
+    return {"key_fingerprint": pseudonyms.fingerprint, "settings": used_settings, "code": digest.hexdigest()}
 
 
-def reading_code() -> list[Path]:
-    """The files that decide what a header says: modules and word lists of the packages that read and screen headers."""
+def header_reading_sources() -> list[Path]:
+    """Source files that determine the rows: modules and word lists of the packages that read and screen headers."""
     packages = (archive, deidentify, dicom)
     folders = [Path(folder) for package in packages for folder in package.__path__]
     return [file for folder in folders for ending in ("*.py", "*.txt") for file in sorted(folder.rglob(ending))]
 
 
-def read_headers(private: Path, same: dict[str, str]) -> tuple[pa.Array, pa.Table]:
-    """(paths of the last complete scan, rows that may be used again) of the folder; both empty where there are none."""
-    whole = _read(private / HEADERS_FILE, same)
-    begun = [_read(part, same) for part in _parts(private)]
-    usable = pa.concat_tables([_settled(table, since) for table, since in (*begun, whole)])
-    return whole[0]["path"].combine_chunks(), usable
+def read_headers(private: Path, identity: dict[str, str]) -> tuple[pa.Array, pa.Table]:
+    """Read the cache of the private folder.
+
+    Args:
+        private: the private folder.
+        identity: see :func:`cache_identity`.
+
+    Returns:
+        Paths of the last complete scan, and rows that may be reused (HEADERS_SCHEMA); both empty without a cache.
+    """
+    last_scan = _read(private / HEADERS_FILE, identity)
+    interrupted_scans = [_read(part, identity) for part in _parts(private)]
+    reusable = [_reusable_rows(table, began_ns) for table, began_ns in (*interrupted_scans, last_scan)]
+    return last_scan[0]["path"].combine_chunks(), pa.concat_tables(reusable)
 
 
-def write_headers(private: Path, same: dict[str, str], chunks: Iterable[pa.Table]) -> pa.Table:
-    """Store rows as they come and give them all back; if this scan ends early, its temporary file serves the next."""
-    schema = HEADERS_SCHEMA.with_metadata({**same, "begun_ns": str(time.time_ns())})
-    before = _parts(private)
-    part = private / f".{HEADERS_FILE}.{1 + max(map(_number, before), default=0)}.part"
+def write_headers(private: Path, identity: dict[str, str], chunks: Iterable[pa.Table]) -> pa.Table:
+    """Write rows to the cache as they are read.
+
+    If the scan is interrupted, the next one reads the rows from the temporary file.
+
+    Args:
+        private: the private folder.
+        identity: see :func:`cache_identity`.
+        chunks: rows of consecutive files (HEADERS_SCHEMA).
+
+    Returns:
+        All rows, in order.
+    """
+    schema = HEADERS_SCHEMA.with_metadata({**identity, "begun_ns": str(time.time_ns())})
+    earlier_parts = _parts(private)
+    part = private / f".{HEADERS_FILE}.{1 + max(map(_number, earlier_parts), default=0)}.part"
     with synced_file(part, PRIVATE_MODE) as file, pa.ipc.new_stream(file, schema) as stream:
         for batch in _batches(chunks):
             stream.write_table(batch.replace_schema_metadata(schema.metadata))
             file.flush()
     part.replace(private / HEADERS_FILE)
-    for other in before:
-        other.unlink()
+    for part_file in earlier_parts:
+        part_file.unlink()
     sync_folder(private)
-    return _read(private / HEADERS_FILE, same)[0]
+    return _read(private / HEADERS_FILE, identity)[0]
 
 
 def _parts(private: Path) -> list[Path]:
-    """What interrupted scans left, the latest first."""
-    found = private.glob(f".{HEADERS_FILE}.*.part")
-    return sorted(found, key=_number, reverse=True)
+    """Temporary files of interrupted scans, the latest first."""
+    parts = private.glob(f".{HEADERS_FILE}.*.part")
+    return sorted(parts, key=_number, reverse=True)
 
 
 def _number(part: Path) -> int:
@@ -105,38 +131,38 @@ def _number(part: Path) -> int:
 
 
 def _batches(chunks: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    waiting: list[pa.Table] = []
+    buffered: list[pa.Table] = []
     for chunk in chunks:
-        waiting.append(chunk)
-        if sum(table.num_rows for table in waiting) >= _BATCH_ROWS:
-            yield pa.concat_tables(waiting).combine_chunks()
-            waiting = []
-    if waiting:
-        yield pa.concat_tables(waiting).combine_chunks()
+        buffered.append(chunk)
+        if sum(table.num_rows for table in buffered) >= _BATCH_ROWS:
+            yield pa.concat_tables(buffered).combine_chunks()
+            buffered = []
+    if buffered:
+        yield pa.concat_tables(buffered).combine_chunks()
 
 
-def _read(path: Path, same: dict[str, str]) -> tuple[pa.Table, int]:
-    """(rows, when their scan began); what an interruption cut off is left out."""
+def _read(path: Path, identity: dict[str, str]) -> tuple[pa.Table, int]:
+    """(rows, start of their scan in ns since the epoch); an incomplete last batch is left out."""
     batches: list[pa.RecordBatch] = []
     try:
-        with pa.memory_map(str(path)) as file:  # rows stay in the file until they are used
+        with pa.memory_map(str(path)) as file:  # rows stay on disk until they are used
             stream = pa.ipc.open_stream(file)
-            told: dict[str, Any] = {key.decode(): value.decode() for key, value in stream.schema.metadata.items()}
-            begun = int(told.pop("begun_ns"))
-            if told != same or not stream.schema.equals(HEADERS_SCHEMA):
+            metadata: dict[str, Any] = {key.decode(): value.decode() for key, value in stream.schema.metadata.items()}
+            began_ns = int(metadata.pop("begun_ns"))
+            if metadata != identity or not stream.schema.equals(HEADERS_SCHEMA):
                 return HEADERS_SCHEMA.empty_table(), 0
             batches.extend(stream)
     except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException):
         if not batches:
             return HEADERS_SCHEMA.empty_table(), 0
-    return pa.Table.from_batches(batches, HEADERS_SCHEMA).replace_schema_metadata(), begun
+    return pa.Table.from_batches(batches, HEADERS_SCHEMA).replace_schema_metadata(), began_ns
 
 
-def _settled(table: pa.Table, begun: int) -> pa.Table:
-    """The rows that may be used again; batches without any other stay where they are."""
+def _reusable_rows(table: pa.Table, began_ns: int) -> pa.Table:
+    """The rows that may be reused; batches of only reusable rows are not copied."""
     batches = []
     for batch in table.to_batches():
-        settled = pc.and_(pc.less(batch["mtime_ns"], begun - _FRESH_NS), pc.is_null(batch["missing"]))
-        settled = pc.fill_null(settled, False)
-        batches.append(batch if pc.all(settled).as_py() else batch.filter(settled))
+        is_reusable = pc.and_(pc.less(batch["mtime_ns"], began_ns - _FRESH_NS), pc.is_null(batch["missing"]))
+        is_reusable = pc.fill_null(is_reusable, False)
+        batches.append(batch if pc.all(is_reusable).as_py() else batch.filter(is_reusable))
     return pa.Table.from_batches(batches, HEADERS_SCHEMA)

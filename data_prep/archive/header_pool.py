@@ -1,4 +1,4 @@
-"""Processes that read headers. Each opens some files ahead of their turn, which hides the latency of slow storage."""
+"""Reads headers in several processes; each opens files in advance, which hides the latency of slow storage."""
 
 import os
 from collections import deque
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from data_prep.archive.dicom_file import is_dicom, may_be_bare, read_dicom
+from data_prep.archive.dicom_file import is_dicom, may_lack_preamble, read_dicom
 from data_prep.archive.file_facts import FileRow
 from data_prep.archive.file_listing import ArchiveFile
 from data_prep.archive.header_cache import HEADERS_SCHEMA
@@ -28,15 +28,20 @@ from data_prep.runtime.worker_pool import process_count, spawn_pool
 CHUNK = 128
 """Files per task of a worker."""
 _HEAD_BYTES = 2**16
-"""Holds nearly every header; what is longer is read from the file."""
-_FEW = 8
-"""Files of a task that the disk may fail to give."""
-_AHEAD = 4
-"""Tasks per process that wait while others run."""
+"""Bytes read from each file; more than nearly every header, longer ones are read from the file."""
+_MAX_FAILED_FILES = 8
+"""Files of one task that may fail with a disk error before the scan is stopped."""
+_TASKS_PER_WORKER = 4
+"""Tasks per process that are submitted at the same time."""
 
 
 class Chunk(NamedTuple):
-    """Rows of consecutive files (HEADERS_SCHEMA), and how many of them were read now."""
+    """Rows of consecutive files.
+
+    Attributes:
+        rows: HEADERS_SCHEMA.
+        read: how many of the files were read by this scan.
+    """
 
     rows: pa.Table
     read: int
@@ -45,47 +50,50 @@ class Chunk(NamedTuple):
 class _Task(NamedTuple):
     files: Sequence[ArchiveFile]
     known: pa.Table
-    """Rows of an earlier scan for some of the files."""
+    """Rows of an earlier scan for some of the files (HEADERS_SCHEMA)."""
 
 
 class _Opened(NamedTuple):
-    """What the disk says of a file.
+    """Status and first bytes of a file.
 
     Attributes:
         size: bytes.
-        mtime_ns: when it was changed; None where it cannot be asked.
-        head: its beginning; empty where nothing is to be read.
-        unchanged: an earlier scan knows the row.
-        error: why it cannot be opened.
+        mtime_ns: modification time; None if the file cannot be opened.
+        head: first bytes; empty if the file need not be read.
+        is_unchanged: an earlier scan has the row.
+        error: why the file cannot be opened.
     """
 
     size: int
     mtime_ns: int | None
     head: bytes = b""
-    unchanged: bool = False
+    is_unchanged: bool = False
     error: OSError | None = None
 
 
 def read_all(
     files: Sequence[ArchiveFile], known: pa.Table, pseudonyms: Pseudonyms, settings: ReadSettings
 ) -> Iterator[Chunk]:
-    """Rows of all files, in their order, whatever the number of workers.
+    """Read the headers of all files, in order, for any number of workers.
 
     Args:
-        files: of the archives.
-        known: rows of earlier scans; those of unchanged files are used again.
+        files: files of the archives.
+        known: rows of earlier scans (HEADERS_SCHEMA); those of unchanged files are reused.
         pseudonyms: makes the keys.
-        settings: how headers are read.
+        settings: settings for reading headers.
+
+    Yields:
+        Rows of consecutive files.
 
     Raises:
         ArchiveError: the disk or network fails, or a process is killed.
     """
     tasks = _tasks(files, known)
-    work = partial(read_chunk, pseudonyms=pseudonyms, settings=settings)
+    read_task = partial(read_chunk, pseudonyms=pseudonyms, settings=settings)
     workers = process_count(settings.workers, -(-len(files) // CHUNK))
     progress = Progress("scan", "files", len(files))
     try:
-        for chunk in map(work, tasks) if workers == 1 else _spread(work, tasks, workers):
+        for chunk in map(read_task, tasks) if workers == 1 else _run_in_pool(read_task, tasks, workers):
             yield chunk
             progress.add(chunk.rows.num_rows)
     finally:
@@ -93,7 +101,7 @@ def read_all(
 
 
 def _tasks(files: Sequence[ArchiveFile], known: pa.Table) -> Iterator[_Task]:
-    """Files with the rows that may be theirs, found by a hash of the path: the worker compares the paths themselves."""
+    """Files with candidate rows, found by a hash of the path; the worker compares the paths themselves."""
     batches = known.to_batches()
     starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
     paths = (path for batch in batches for path in batch["path"].to_pylist())
@@ -101,53 +109,60 @@ def _tasks(files: Sequence[ArchiveFile], known: pa.Table) -> Iterator[_Task]:
     order = np.argsort(hashes, kind="stable")
     hashes = hashes[order]
     for start in range(0, len(files), CHUNK):
-        part = files[start : start + CHUNK]
-        wanted = np.array([hash(file.path) for file in part], dtype=np.int64)
-        places = np.minimum(np.searchsorted(hashes, wanted), max(len(hashes) - 1, 0))
-        found = order[places[hashes[places] == wanted]] if len(hashes) else order
-        batch_of = np.searchsorted(starts, found, "right") - 1
+        task_files = files[start : start + CHUNK]
+        wanted_hashes = np.array([hash(file.path) for file in task_files], dtype=np.int64)
+        positions = np.minimum(np.searchsorted(hashes, wanted_hashes), max(len(hashes) - 1, 0))
+        candidates = order[positions[hashes[positions] == wanted_hashes]] if len(hashes) else order
+        batch_of = np.searchsorted(starts, candidates, "right") - 1
         rows = [
-            batches[number].take(pa.array(found[batch_of == number] - starts[number])) for number in np.unique(batch_of)
+            batches[number].take(pa.array(candidates[batch_of == number] - starts[number]))
+            for number in np.unique(batch_of)
         ]
-        yield _Task(part, pa.Table.from_batches(rows, HEADERS_SCHEMA))
+        yield _Task(task_files, pa.Table.from_batches(rows, HEADERS_SCHEMA))
 
 
-def _spread(work: "partial[Chunk]", tasks: Iterator[_Task], workers: int) -> Iterator[Chunk]:
-    """Chunks in order, by spawned processes, with few tasks in flight."""
+def _run_in_pool(read_task: "partial[Chunk]", tasks: Iterator[_Task], workers: int) -> Iterator[Chunk]:
+    """Read tasks in spawned processes and yield their chunks in order, with a limited number of tasks in flight."""
     pool = spawn_pool(workers)
     running: deque[Future[Chunk]] = deque()
     try:
         while True:
-            running.extend(pool.submit(work, task) for task in islice(tasks, _AHEAD * workers - len(running)))
+            free = _TASKS_PER_WORKER * workers - len(running)
+            running.extend(pool.submit(read_task, task) for task in islice(tasks, free))
             if not running:
                 return
             yield running.popleft().result()
     except BrokenProcessPool:
         raise ArchiveError(
-            "a reading process was killed; is memory short? Run the same command with fewer workers: it goes on"
-            " where it was"
+            "a reading process was killed, possibly for lack of memory. Run the same command with fewer workers: it"
+            " continues where it stopped."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def read_chunk(task: _Task, *, pseudonyms: Pseudonyms, settings: ReadSettings) -> Chunk:
-    """Rows of the files of a task; runs in a worker.
+    """Read the headers of the files of a task; runs in a worker.
 
-    Some files that the disk cannot give are rows without a film, to be read again by the next scan.
+    A few files that fail with a disk error become rows without a film; the next scan reads them again.
+
+    Args:
+        task: files, and rows of earlier scans for them.
+        pseudonyms: makes the keys.
+        settings: settings for reading headers.
 
     Raises:
-        ArchiveError: the disk or network fails; such a scan would lose films that are there.
+        ArchiveError: the disk or network fails for many files or for a folder; the scan would lose films.
     """
-    names = zip(*(task.known[name].to_pylist() for name in ("path", "below", "file_size", "mtime_ns")), strict=True)
-    known = {path: (number, facts) for number, (path, *facts) in enumerate(names)}
+    columns = zip(*(task.known[name].to_pylist() for name in ("path", "below", "file_size", "mtime_ns")), strict=True)
+    known = {path: (number, facts) for number, (path, *facts) in enumerate(columns)}
     rows: list[dict[str, Any]] = []
     order: list[int] = []
-    bad = 0
+    failed_files = 0
     try:
         with quiet():
-            for file, opened in zip(task.files, _opened(task.files, known, settings.read_ahead), strict=True):
-                if opened.unchanged:
+            for file, opened in zip(task.files, _open_ahead(task.files, known, settings.read_ahead), strict=True):
+                if opened.is_unchanged:
                     order.append(known[file.path][0])
                     continue
                 order.append(task.known.num_rows + len(rows))
@@ -155,25 +170,25 @@ def read_chunk(task: _Task, *, pseudonyms: Pseudonyms, settings: ReadSettings) -
                 try:
                     rows.append(_row(file, opened, pseudonyms, settings))
                 except OSError:
-                    bad += 1
-                    if bad > _FEW:
+                    failed_files += 1
+                    if failed_files > _MAX_FAILED_FILES:
                         raise
                     rows.append(_row(file, _Opened(0, None, error=FileNotFoundError()), pseudonyms, settings))
     except OSError as error:
         raise ArchiveError(
-            f"the archive cannot be read ({error.strerror}); run the same command again: it goes on where it was"
+            f"the archive cannot be read ({error.strerror}). Run the same command again: it continues where it stopped."
         ) from None
-    fresh = pa.Table.from_pylist(rows, HEADERS_SCHEMA)
+    new_rows = pa.Table.from_pylist(rows, HEADERS_SCHEMA)
     if not task.known.num_rows:
-        return Chunk(fresh, len(rows))
-    return Chunk(pa.concat_tables([task.known, fresh]).take(pa.array(order)), len(rows))
+        return Chunk(new_rows, len(rows))
+    return Chunk(pa.concat_tables([task.known, new_rows]).take(pa.array(order)), len(rows))
 
 
 def _check_folder(file: ArchiveFile, opened: _Opened) -> None:
-    """Tell a file that was deleted from an archive that is no longer mounted.
+    """Distinguish a deleted file from an archive that is no longer mounted.
 
     Raises:
-        FileNotFoundError: the folder has gone with its file.
+        FileNotFoundError: the folder of the file does not exist either.
     """
     if isinstance(opened.error, FileNotFoundError) and not Path(file.path).parent.is_dir():
         raise opened.error
@@ -184,34 +199,35 @@ def _threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count)
 
 
-def _opened(files: Sequence[ArchiveFile], known: dict[str, tuple[int, list[Any]]], ahead: int) -> Iterator[_Opened]:
-    """Every file in order, some of them ahead of their time."""
-    work = partial(_open, known=known)
+def _open_ahead(files: Sequence[ArchiveFile], known: dict[str, tuple[int, list[Any]]], ahead: int) -> Iterator[_Opened]:
+    """Open the files in order, ``ahead`` of them at the same time."""
+    open_file = partial(_open, known=known)
     if ahead == 1:
-        yield from map(work, files)
+        yield from map(open_file, files)
         return
-    waiting: deque[Future[_Opened]] = deque()
-    rest = iter(files)
+    pending: deque[Future[_Opened]] = deque()
+    remaining_files = iter(files)
     while True:
-        waiting.extend(_threads(ahead).submit(work, file) for file in islice(rest, 2 * ahead - len(waiting)))
-        if not waiting:
+        free = 2 * ahead - len(pending)
+        pending.extend(_threads(ahead).submit(open_file, file) for file in islice(remaining_files, free))
+        if not pending:
             return
-        yield waiting.popleft().result()
+        yield pending.popleft().result()
 
 
 def _open(file: ArchiveFile, known: dict[str, tuple[int, list[Any]]]) -> _Opened:
     try:
-        if file.hidden or not file.nameable:
-            told = Path(file.path).stat()
-            return _Opened(told.st_size, told.st_mtime_ns)
+        if file.is_hidden or not file.is_unicode:
+            status = Path(file.path).stat()
+            return _Opened(status.st_size, status.st_mtime_ns)
         if file.path in known:
-            told = Path(file.path).stat()
-            if known[file.path][1] == [file.below, told.st_size, told.st_mtime_ns]:
-                return _Opened(told.st_size, told.st_mtime_ns, unchanged=True)
+            status = Path(file.path).stat()
+            if known[file.path][1] == [file.below, status.st_size, status.st_mtime_ns]:
+                return _Opened(status.st_size, status.st_mtime_ns, is_unchanged=True)
         descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            told = os.fstat(descriptor)
-            return _Opened(told.st_size, told.st_mtime_ns, os.read(descriptor, _HEAD_BYTES))
+            status = os.fstat(descriptor)
+            return _Opened(status.st_size, status.st_mtime_ns, os.read(descriptor, _HEAD_BYTES))
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -219,7 +235,12 @@ def _open(file: ArchiveFile, known: dict[str, tuple[int, list[Any]]]) -> _Opened
 
 
 def read_header(file: ArchiveFile, pseudonyms: Pseudonyms, settings: ReadSettings) -> FileRow:
-    """What is found out about one file, whatever an earlier scan knows.
+    """Read the header of one file, without the rows of an earlier scan.
+
+    Args:
+        file: the file.
+        pseudonyms: makes the keys.
+        settings: settings for reading headers.
 
     Raises:
         OSError: the disk fails.
@@ -242,9 +263,9 @@ def _row(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: R
 
 
 def _read(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: ReadSettings) -> FileRow:
-    if file.hidden:
+    if file.is_hidden:
         return FileRow("other", Reason.NOT_A_FILM)
-    if not file.nameable:
+    if not file.is_unicode:
         return FileRow("other", Reason.UNREADABLE_HEADER)
     path, head = Path(file.path), opened.head
     try:
@@ -252,8 +273,8 @@ def _read(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: 
             raise opened.error
         if (kind := image_kind(head)) is not None:
             return read_image(path, file.below, kind, head, pseudonyms, settings)
-        if is_dicom(head) or may_be_bare(head):
-            return read_dicom(path, head, opened.size, pseudonyms, settings)
+        if is_dicom(head) or may_lack_preamble(head):
+            return read_dicom(path, head, opened.size, pseudonyms)
     except (PermissionError, FileNotFoundError):
         return FileRow("other", Reason.UNREADABLE_HEADER)
     return FileRow("other", Reason.NOT_A_FILM)

@@ -1,4 +1,4 @@
-"""PNG and JPEG films: size and orientation from the file's header, identity from its path."""
+"""Facts of PNG and JPEG films: size and orientation from the header of the file, identity from its path."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from data_prep.archive.file_facts import FileRow
-from data_prep.archive.reject_rules import marks
+from data_prep.archive.reject_rules import format_marks
 from data_prep.archive.settings import ReadSettings
 from data_prep.deidentify import header_screening
 from data_prep.deidentify.pseudonyms import Pseudonyms
@@ -18,7 +18,7 @@ _JPEG = b"\xff\xd8\xff"
 _PNG_DEPTH_BYTE = 24
 """Offset of the bit depth in the IHDR chunk, which comes first (PNG specification, section 11.2.1)."""
 _PHOTOMETRIC = {"1": "MONOCHROME2", "L": "MONOCHROME2", "LA": "MONOCHROME2", "P": "PALETTE COLOR"}
-_SCREENS = frozenset(
+_SCREEN_SIZES = frozenset(
     {
         *((640, 480), (800, 600), (1024, 768), (1152, 864), (1280, 720), (1280, 800), (1280, 1024), (1360, 768)),
         *((1366, 768), (1440, 900), (1536, 864), (1600, 900), (1600, 1200), (1680, 1050), (1920, 1080), (1920, 1200)),
@@ -27,13 +27,15 @@ _SCREENS = frozenset(
         *((828, 1792), (1080, 1920), (1080, 2340), (1080, 2400), (1284, 2778), (1290, 2796), (1242, 2688)),
     }
 )
-"""(columns, rows) of monitors and telephones: a whole screen was stored, with whatever the program wrote on it."""
-_SCREEN_PROGRAM = re.compile(r"screen ?-?(shot|capture|grab|snip)|snipping|snagit|greenshot|lightshot", re.IGNORECASE)
-_LONGEST_TEXT = 4096
+"""(columns, rows) of monitors and telephones: an image of this size is a screenshot, which can show text."""
+_SCREENSHOT_SOFTWARE = re.compile(
+    r"screen ?-?(shot|capture|grab|snip)|snipping|snagit|greenshot|lightshot", re.IGNORECASE
+)
+_MAX_TEXT_CHARACTERS = 4096
 
 
 def image_kind(head: bytes) -> str | None:
-    """Tell png or jpeg by the signature at the beginning of a file."""
+    """Detect ``png`` or ``jpeg`` by the signature in the first bytes of a file; None for other files."""
     if head.startswith(_PNG):
         return "png"
     return "jpeg" if head.startswith(_JPEG) else None
@@ -42,34 +44,40 @@ def image_kind(head: bytes) -> str | None:
 def read_image(
     path: Path, below: str, kind: str, head: bytes, pseudonyms: Pseudonyms, settings: ReadSettings
 ) -> FileRow:
-    """Facts of one image.
+    """Read the header of one image.
 
     Args:
         path: the file.
-        below: its path below the archive, with slashes: the film's identity.
+        below: path relative to the archive, with slashes: the identity of the film.
         kind: png or jpeg.
         head: the first bytes of the file.
         pseudonyms: makes the keys.
-        settings: ``image_pattern`` and ``source``.
+        settings: ``image_pattern`` and ``source`` are used.
+
+    Returns:
+        Facts of the film, or the reason why the file is no film.
+
+    Raises:
+        OSError: the disk fails.
     """
     try:
         with Image.open(path, formats=[kind]) as image:
             columns, rows = image.size
-            mode, told = image.mode, dict(image.info)
+            mode, metadata = image.mode, dict(image.info)
             exif = Image.Exif()
-            exif.load(told.pop("exif", b""))
+            exif.load(metadata.pop("exif", b""))
             orientation = exif.get(ExifTags.Base.Orientation, 1)
-            rules = _rules(rows, columns, mode, told, exif)
+            rules = _selection_rules(rows, columns, mode, metadata, exif)
     except Image.DecompressionBombError:
         return FileRow(kind, Reason.TOO_LARGE)
     except OSError as error:
         if error.errno is not None:  # the disk, not the file
             raise
         return FileRow(kind, Reason.UNREADABLE_HEADER)
-    except Exception:  # Pillow raises whatever a broken file makes it stumble over
+    except Exception:  # Pillow raises exceptions of any type on damaged files
         return FileRow(kind, Reason.UNREADABLE_HEADER)
-    facts = _identity(below, pseudonyms, settings) | {
-        "marks": marks(rules),
+    facts = _facts_of_path(below, pseudonyms, settings) | {
+        "marks": format_marks(rules),
         "orientation": orientation if orientation in range(1, 9) else 1,
         "rows": rows,
         "columns": columns,
@@ -79,11 +87,11 @@ def read_image(
     return FileRow(kind, None, facts)
 
 
-def _rules(rows: int, columns: int, mode: str, told: dict[Any, Any], exif: Image.Exif) -> set[Reason]:
-    """The rules of selection that the image falls under."""
+def _selection_rules(rows: int, columns: int, mode: str, metadata: dict[Any, Any], exif: Image.Exif) -> set[Reason]:
+    """The selection rules that apply to the image."""
     rules = set()
-    texts = [*told.values(), *exif.values(), *exif.get_ifd(ExifTags.IFD.Exif).values()]
-    if (columns, rows) in _SCREENS or any(_SCREEN_PROGRAM.search(_plain(text)) for text in texts):
+    texts = [*metadata.values(), *exif.values(), *exif.get_ifd(ExifTags.IFD.Exif).values()]
+    if (columns, rows) in _SCREEN_SIZES or any(_SCREENSHOT_SOFTWARE.search(_metadata_text(text)) for text in texts):
         rules.add(Reason.SCREENSHOT)
     camera = exif.get_ifd(ExifTags.IFD.Exif)
     if any(tag in camera for tag in (ExifTags.Base.ExposureTime, ExifTags.Base.FNumber, ExifTags.Base.FocalLength)):
@@ -91,20 +99,20 @@ def _rules(rows: int, columns: int, mode: str, told: dict[Any, Any], exif: Image
     return rules
 
 
-def _plain(value: object) -> str:
+def _metadata_text(value: object) -> str:
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    return text.replace("\0", "")[:_LONGEST_TEXT]
+    return text.replace("\0", "")[:_MAX_TEXT_CHARACTERS]
 
 
-def _identity(below: str, pseudonyms: Pseudonyms, settings: ReadSettings) -> dict[str, object]:
-    """Keys and words that the path tells by ``image_pattern``; without it each film is a study of its own."""
+def _facts_of_path(below: str, pseudonyms: Pseudonyms, settings: ReadSettings) -> dict[str, object]:
+    """Keys, body part and view from the path, by ``image_pattern``; without a pattern each film is its own study."""
     match = re.search(settings.image_pattern, below) if settings.image_pattern else None
-    told = {name: (text or "").strip() for name, text in match.groupdict().items()} if match else {}
-    patient_id, study = told.get("patient", ""), told.get("study", "")
+    groups = {name: (text or "").strip() for name, text in match.groupdict().items()} if match else {}
+    patient_id, study = groups.get("patient", ""), groups.get("study", "")
     key = pseudonyms.film_of_path(settings.source, below)
     mapped = {
-        "body_part": header_screening.body_part(told.get("body_part", "")),
-        "view": header_screening.view(told.get("view", "")),
+        "body_part": header_screening.body_part(groups.get("body_part", "")),
+        "view": header_screening.view(groups.get("view", "")),
     }
     facts: dict[str, object] = {
         "key": key,
@@ -113,4 +121,6 @@ def _identity(below: str, pseudonyms: Pseudonyms, settings: ReadSettings) -> dic
         "series": pseudonyms.series_of_film(key),
         **mapped,
     }
-    return facts | {f"unmapped_{name}": told[name] for name, word in mapped.items() if told.get(name) and word is None}
+    return facts | {
+        f"unmapped_{name}": groups[name] for name, term in mapped.items() if groups.get(name) and term is None
+    }

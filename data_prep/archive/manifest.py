@@ -1,10 +1,10 @@
-"""The private folder: what a scan found, one row per file. Only this folder knows paths and original identifiers.
+"""The private folder with the results of a scan; only this folder holds paths and original identifiers.
 
 PRIVATE/            mode 0700, files 0600
   manifest.parquet  one row per file: screened facts and keys, or the reason why it is no film (MANIFEST_SCHEMA)
   linkage.parquet   one row per file: path and original identifiers → key (LINKAGE_SCHEMA)
-  unmapped.csv      words of the headers that the vocabularies do not know
-  headers.arrow     one row per file: all that was read, for the next scan (data_prep.archive.header_cache)
+  unmapped.csv      body parts and views of the headers that the vocabularies do not contain
+  headers.arrow     one row per file: all header facts, for the next scan (data_prep.archive.header_cache)
 """
 
 from pathlib import Path
@@ -52,11 +52,11 @@ MANIFEST_SCHEMA = pa.schema(
         ("pixel_spacing_from", pa.string()),
     ]
 )
-"""``source`` is dicom, png, jpeg or other; ``reason`` null means a readable film, ``marks`` are the rules of selection
-that its header falls under, and ``twin`` is the key of the film for presentation of the same exposure. ``frames`` is
-how many films the file holds; null means one. ``rows`` and ``columns`` are those of the file, before the EXIF
-``orientation`` is applied; ``pixel_spacing_mm`` is (row, column) spacing of the file's raster (a plain list: Parquet
-does not read nulls among lists of fixed size back)."""
+"""``source`` is dicom, png, jpeg or other; ``reason`` null means a readable film, ``marks`` are the selection rules
+that apply to its header, and ``twin`` is the key of the film for presentation of the same exposure. ``frames`` is the
+number of films in the file; null means one. ``rows`` and ``columns`` are those of the file, before the EXIF
+``orientation`` is applied; ``pixel_spacing_mm`` is the (row, column) spacing of the file's raster (a list of variable
+size: Parquet cannot read nulls among lists of fixed size)."""
 
 LINKAGE_SCHEMA = pa.schema(
     [
@@ -77,22 +77,22 @@ LINKAGE_FILE = "linkage.parquet"
 UNMAPPED_FILE = "unmapped.csv"
 HEADERS_FILE = "headers.arrow"
 LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE = "labels.csv", "boxes.csv", "splits.csv", "problems.csv"
-"""Only where the archive is a public data set with tables: see ``data_prep.public_datasets.dataset_tables``."""
+"""Written only if the archive is a public data set with tables: see ``data_prep.public_datasets.dataset_tables``."""
 
-_GROUP_ROWS = 2**16
-"""Rows that are held in memory while a table is written."""
+_ROW_GROUP_ROWS = 2**16
+"""Rows that are kept in memory while a table is written."""
 _FINGERPRINT = b"key_fingerprint"
 _DATASET = b"dataset"
 _VERSION = b"format_version"
 
 
 def with_fingerprint(manifest: pa.Table, fingerprint: str, dataset: str | None = None) -> pa.Table:
-    """``manifest`` with the metadata that :func:`read_manifest` asks for.
+    """Add the metadata that :func:`read_manifest` requires.
 
     Args:
         manifest: rows of a scan (MANIFEST_SCHEMA).
-        fingerprint: of the secret that made its keys.
-        dataset: name of the public data set whose tables were read with it; None for other archives.
+        fingerprint: fingerprint of the secret that made the keys.
+        dataset: name of the public data set whose tables were read; None for other archives.
     """
     metadata = {_FINGERPRINT: fingerprint.encode(), _VERSION: str(MANIFEST_VERSION).encode()}
     return manifest.replace_schema_metadata(metadata | ({_DATASET: dataset.encode()} if dataset else {}))
@@ -101,79 +101,93 @@ def with_fingerprint(manifest: pa.Table, fingerprint: str, dataset: str | None =
 def write_manifest(private: Path, manifest: pa.Table, linkage: pa.Table) -> None:
     """Write both tables into the folder ``private``, readable by its owner only.
 
-    The old manifest is removed before anything is replaced and the new one comes last: no interruption leaves a
-    manifest beside the linkage of another scan.
+    The old manifest is removed before the linkage is replaced, and the new one is written last: an interruption cannot
+    leave a manifest with the linkage of another scan.
+
+    Args:
+        private: the private folder.
+        manifest: rows of a scan (MANIFEST_SCHEMA), with metadata.
+        linkage: rows of the same scan (LINKAGE_SCHEMA).
     """
     prepare_private(private)
-    paths = private / MANIFEST_FILE, private / LINKAGE_FILE
-    with atomic_file(paths[0], PRIVATE_MODE) as manifest_file, atomic_file(paths[1], PRIVATE_MODE) as linkage_file:
-        pq.write_table(manifest, manifest_file, row_group_size=_GROUP_ROWS)
-        pq.write_table(linkage, linkage_file, row_group_size=_GROUP_ROWS)
-        paths[0].unlink(missing_ok=True)
+    manifest_path, linkage_path = private / MANIFEST_FILE, private / LINKAGE_FILE
+    with (
+        atomic_file(manifest_path, PRIVATE_MODE) as manifest_file,
+        atomic_file(linkage_path, PRIVATE_MODE) as linkage_file,
+    ):
+        pq.write_table(manifest, manifest_file, row_group_size=_ROW_GROUP_ROWS)
+        pq.write_table(linkage, linkage_file, row_group_size=_ROW_GROUP_ROWS)
+        manifest_path.unlink(missing_ok=True)
 
 
 def write_private_text(path: Path, text: str) -> None:
-    """Write a text file of the private folder in one step, readable by its owner only."""
+    """Write a text file of the private folder atomically, readable by its owner only."""
     atomic_text(path, text, PRIVATE_MODE)
 
 
 def prepare_private(private: Path) -> None:
-    """Make the folder, or take over an existing one that is empty or private already; mode 0700.
+    """Create the private folder with mode 0700, or accept an existing one that is empty or private already.
 
     Raises:
-        ArchiveError: it is no folder, holds other files, or cannot be made.
+        ArchiveError: the path is a file, or the folder holds other files or cannot be created.
     """
     try:
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not any((private / name).exists() for name in (MANIFEST_FILE, LINKAGE_FILE, HEADERS_FILE)):
-            ours = {UNMAPPED_FILE, LOCK_FILE, LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE}
-            if any(path.name not in ours and not is_temporary(path) for path in private.iterdir()):
-                raise ArchiveError(f"{private} holds other files; give a new or an empty folder as --out")
+            known_names = {UNMAPPED_FILE, LOCK_FILE, LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE}
+            if any(path.name not in known_names and not is_temporary(path) for path in private.iterdir()):
+                raise ArchiveError(f"{private} holds other files. Give a new or an empty folder as --out.")
         private.chmod(0o700)
     except FileExistsError:
-        raise ArchiveError(f"{private} is a file; give a new or an empty folder as --out") from None
+        raise ArchiveError(f"{private} is a file. Give a new or an empty folder as --out.") from None
     except OSError as error:
-        raise ArchiveError(f"the private folder {private} cannot be used ({error.strerror})") from None
+        raise ArchiveError(
+            f"the private folder {private} cannot be used ({error.strerror}). Give another folder as --out."
+        ) from None
 
 
-def clear_leftovers(private: Path) -> None:
-    """Remove what killed scans left, but for the parts of headers.arrow, which serve the next one."""
+def remove_temporary_files(private: Path) -> None:
+    """Remove the temporary files of interrupted scans, except the parts of headers.arrow, which the next scan uses."""
     for path in private.iterdir():
         if is_temporary(path) and not path.name.startswith(f".{HEADERS_FILE}."):
             path.unlink()
 
 
 def read_manifest(private: Path) -> pa.Table:
-    """The manifest, sorted by row.
+    """Read the manifest, sorted by row.
 
     Raises:
-        ArchiveError: no folder, no private folder, damaged, or of another version.
+        ArchiveError: the folder is missing, holds no manifest, or the manifest is damaged or of another version.
     """
     table = _read(private, MANIFEST_FILE)
     version = (table.schema.metadata or {}).get(_VERSION, b"none").decode("ascii", "replace")
     if version != str(MANIFEST_VERSION) or not table.schema.equals(MANIFEST_SCHEMA):
         raise ArchiveError(
-            f"{private} has manifest version {version}, this release reads version {MANIFEST_VERSION}; {_SCAN_AGAIN}"
+            f"{private} has manifest version {version}, this release reads version {MANIFEST_VERSION}. {_HOW_TO_SCAN}"
         )
     return table
 
 
 def read_linkage(private: Path, columns: list[str] | None = None) -> pa.Table:
-    """Paths and original identifiers (only ``columns``, if given), one row per row of the manifest.
+    """Read paths and original identifiers, one row per row of the manifest.
+
+    Args:
+        private: the private folder.
+        columns: columns to read; None reads all.
 
     Raises:
-        ArchiveError: no folder, no private folder, or damaged.
+        ArchiveError: the folder is missing, holds no linkage, or the linkage is damaged.
     """
     return _read(private, LINKAGE_FILE, columns)
 
 
 def key_fingerprint(manifest: pa.Table) -> str:
-    """Fingerprint of the secret that made the keys of ``manifest``."""
+    """The fingerprint of the secret that made the keys of ``manifest``."""
     return str(manifest.schema.metadata[_FINGERPRINT].decode())
 
 
 def dataset_name(private: Path) -> str | None:
-    """Name of the public data set that was scanned; None where none was, or an earlier release did not record it."""
+    """The name of the public data set that was scanned; None for other archives and those of earlier releases."""
     metadata = pq.read_schema(private / MANIFEST_FILE).metadata or {}
     return metadata[_DATASET].decode() if _DATASET in metadata else None
 
@@ -183,15 +197,15 @@ def is_private(folder: Path) -> bool:
     return (folder / MANIFEST_FILE).exists()
 
 
-_SCAN_AGAIN = "make it with: python -m data_prep scan ARCHIVE --out PRIVATE"
+_HOW_TO_SCAN = "Make it with: python -m data_prep scan ARCHIVE --out PRIVATE"
 
 
 def _read(private: Path, name: str, columns: list[str] | None = None) -> pa.Table:
     if not private.is_dir():
-        raise ArchiveError(f"private folder {private} does not exist; {_SCAN_AGAIN}")
+        raise ArchiveError(f"private folder {private} does not exist. {_HOW_TO_SCAN}")
     try:
         return pq.read_table(private / name, columns=columns)
     except FileNotFoundError:
-        raise ArchiveError(f"{private} is no private folder, or its scan has not finished; {_SCAN_AGAIN}") from None
+        raise ArchiveError(f"{private} is no private folder, or its scan has not finished. {_HOW_TO_SCAN}") from None
     except (OSError, pa.ArrowException):
-        raise ArchiveError(f"{private / name} cannot be read; {_SCAN_AGAIN}") from None
+        raise ArchiveError(f"{private / name} cannot be read. {_HOW_TO_SCAN}") from None

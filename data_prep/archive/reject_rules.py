@@ -1,22 +1,21 @@
-"""Which readable films are taken: named rules, each switched in the settings, each a row with its reason.
+"""Selection rules: ``scan`` marks each film with the rules that apply, ``shard`` rejects films by its settings.
 
-``scan`` marks a film with every rule that its header falls under; ``shard`` decides by its settings, so that another
-choice needs no other scan. A film under several rules needs all of them set to keep. The rules:
+Another choice of settings needs no other scan. A film under several rules is kept only if all of them are set to keep.
 
 mammography, intra_oral   DX-like objects of these SOP classes (PS3.4 B.5)
 fluoroscopy               single frames of XA and RF objects: spot films, often with text of the workstation
 localizer                 Image Type LOCALIZER or SCOUT, also those that CT stores
-for_processing            raw detector data, which have no look of their own
-processing_twin           raw data of an exposure whose film for presentation is taken; counts as dropped
+for_processing            raw detector data, without processing for display
+processing_twin           raw data of an exposure whose film for presentation is kept; counts as dropped
 burned_in_annotation      Burned In Annotation YES
 secondary_capture         SOP class, media class or equipment of a secondary capture (PS3.3 C.8.6.1)
-digitized_film            a scanned sheet, with whatever its label says
-screenshot                Image Type, Conversion Type or software says so, or an image file has a screen's size
+digitized_film            a scanned sheet, including the text of its label
+screenshot                by Image Type, Conversion Type or software, or an image file has the size of a screen
 photograph                an image file with the settings of a camera: a sheet on a light box, or a screen
-empty_exposure            nothing but air, by its pixels
+empty_exposure            only air, by the pixels
 
-The rules from ``burned_in_annotation`` to ``photograph`` are the quarantine: these films may bear a name in their
-pixels. Documents (reports, PDF, presentation states) hold no film and are rejected as such, without a switch.
+The rules from ``burned_in_annotation`` to ``photograph`` are the quarantine: the pixels of these films can show a name.
+Documents (reports, PDF, presentation states) hold no film and are always rejected.
 """
 
 from collections.abc import Iterable
@@ -28,49 +27,58 @@ from data_prep.archive.selection_settings import SelectionSettings
 from data_prep.errors import Reason
 
 HEADER_RULES = tuple(Reason(name) for name in SelectionSettings.model_fields if name != Reason.EMPTY_EXPOSURE)
-"""In the order in which they give the reason where several apply."""
+"""Rules that are decided by the header, in order of precedence of the reason."""
 
 QUARANTINE = frozenset(HEADER_RULES[HEADER_RULES.index(Reason.BURNED_IN_ANNOTATION) :])
 
 
-def marks(rules: Iterable[Reason]) -> str | None:
-    """Rules as the manifest stores them: names with a space between, in their order; None for none."""
-    found = set(rules)
-    return " ".join(rule.value for rule in HEADER_RULES if rule in found) or None
+def format_marks(rules: Iterable[Reason]) -> str | None:
+    """Format rules for the column ``marks`` of the manifest: names joined by spaces, in order; None for no rule."""
+    names = set(rules)
+    return " ".join(rule.value for rule in HEADER_RULES if rule in names) or None
 
 
 def select(manifest: pa.Table, selection: SelectionSettings, min_side: int) -> pa.ChunkedArray:
-    """[rows of the manifest] why each file is no film: its own reason, or the first of its rules that rejects; or null.
+    """Decide for each file why it is rejected.
 
-    ``too_small`` comes first: less than ``min_side`` rows or columns are no film, whatever else they are.
+    A file with a reason of its own keeps it. ``too_small`` precedes all rules. Raw data are a processing twin only if
+    the film for presentation of the same exposure is kept.
 
-    Raw data count as a twin only where the film for presentation of the same exposure is itself taken.
+    Args:
+        manifest: rows of a scan (MANIFEST_SCHEMA).
+        selection: which rules reject.
+        min_side: least number of rows and of columns of a film.
+
+    Returns:
+        [rows of the manifest] name of the reason; null for a film that is kept.
     """
-    marked = pc.fill_null(manifest["marks"], "")
-    raw = (Reason.FOR_PROCESSING, Reason.PROCESSING_TWIN)
-    small = pc.less(pc.min_element_wise(manifest["rows"], manifest["columns"]), min_side)
-    small = pc.and_(pc.is_null(manifest["reason"]), pc.fill_null(small, False))
-    reason = pc.if_else(small, Reason.TOO_SMALL.value, manifest["reason"])
-    verdict = _verdict(reason, marked, [rule for rule in HEADER_RULES if rule not in raw], selection)
-    here = pc.or_(pc.is_null(verdict), pc.fill_null(pc.equal(verdict, Reason.ALREADY_SHARDED.value), False))
-    taken = manifest["key"].filter(pc.and_(here, pc.invert(_under(marked, Reason.FOR_PROCESSING))))
-    processing = pc.and_(_under(marked, Reason.FOR_PROCESSING), pc.is_null(verdict))
-    twin = pc.and_(processing, pc.is_in(manifest["twin"], taken.combine_chunks().drop_null()))
-    alone = pc.and_(processing, pc.invert(twin))
-    for which, rule in ((twin, Reason.PROCESSING_TWIN), (alone, Reason.FOR_PROCESSING)):
+    marks = pc.fill_null(manifest["marks"], "")
+    raw_rules = (Reason.FOR_PROCESSING, Reason.PROCESSING_TWIN)
+    is_small = pc.less(pc.min_element_wise(manifest["rows"], manifest["columns"]), min_side)
+    is_small = pc.and_(pc.is_null(manifest["reason"]), pc.fill_null(is_small, False))
+    reasons = pc.if_else(is_small, Reason.TOO_SMALL.value, manifest["reason"])
+    reasons = _apply_rules(reasons, marks, [rule for rule in HEADER_RULES if rule not in raw_rules], selection)
+    is_kept = pc.or_(pc.is_null(reasons), pc.fill_null(pc.equal(reasons, Reason.ALREADY_SHARDED.value), False))
+    presentation_keys = manifest["key"].filter(pc.and_(is_kept, pc.invert(_has_mark(marks, Reason.FOR_PROCESSING))))
+    is_raw = pc.and_(_has_mark(marks, Reason.FOR_PROCESSING), pc.is_null(reasons))
+    is_twin = pc.and_(is_raw, pc.is_in(manifest["twin"], presentation_keys.combine_chunks().drop_null()))
+    for applies, rule in (
+        (is_twin, Reason.PROCESSING_TWIN),
+        (pc.and_(is_raw, pc.invert(is_twin)), Reason.FOR_PROCESSING),
+    ):
         if selection.rejects(rule):
-            verdict = pc.if_else(which, rule.value, verdict)
-    return verdict
+            reasons = pc.if_else(applies, rule.value, reasons)
+    return reasons
 
 
-def _verdict(
-    reason: pa.ChunkedArray, marked: pa.ChunkedArray, rules: list[Reason], selection: SelectionSettings
+def _apply_rules(
+    reasons: pa.ChunkedArray, marks: pa.ChunkedArray, rules: list[Reason], selection: SelectionSettings
 ) -> pa.ChunkedArray:
     for rule in rules:
         if selection.rejects(rule):
-            reason = pc.if_else(pc.and_(pc.is_null(reason), _under(marked, rule)), rule.value, reason)
-    return reason
+            reasons = pc.if_else(pc.and_(pc.is_null(reasons), _has_mark(marks, rule)), rule.value, reasons)
+    return reasons
 
 
-def _under(marked: pa.ChunkedArray, rule: Reason) -> pa.ChunkedArray:
-    return pc.match_substring_regex(marked, rf"(^| ){rule.value}( |$)")
+def _has_mark(marks: pa.ChunkedArray, rule: Reason) -> pa.ChunkedArray:
+    return pc.match_substring_regex(marks, rf"(^| ){rule.value}( |$)")

@@ -1,28 +1,28 @@
-"""Which rules of ``data_prep.archive.reject_rules`` keep a film and which reject it."""
+"""Settings of the selection rules."""
 
 from typing import Literal
 
 from data_prep.settings import Settings
 
-Verdict = Literal["keep", "reject"]
+RuleAction = Literal["keep", "reject"]
 
 
 class SelectionSettings(Settings):
-    """What becomes of films under each rule; ``data_prep.archive.reject_rules`` says what the rules are."""
+    """Whether films are kept or rejected under each rule of ``data_prep.archive.reject_rules``."""
 
-    mammography: Verdict = "reject"
-    intra_oral: Verdict = "reject"
-    fluoroscopy: Verdict = "reject"
-    localizer: Verdict = "reject"
-    for_processing: Verdict = "reject"
-    processing_twin: Verdict = "reject"
-    burned_in_annotation: Verdict = "reject"
-    secondary_capture: Verdict = "reject"
-    digitized_film: Verdict = "reject"
-    screenshot: Verdict = "reject"
-    photograph: Verdict = "reject"
-    empty_exposure: Verdict = "reject"
+    mammography: RuleAction = "reject"
+    intra_oral: RuleAction = "reject"
+    fluoroscopy: RuleAction = "reject"
+    localizer: RuleAction = "reject"
+    for_processing: RuleAction = "reject"
+    processing_twin: RuleAction = "reject"
+    burned_in_annotation: RuleAction = "reject"
+    secondary_capture: RuleAction = "reject"
+    digitized_film: RuleAction = "reject"
+    screenshot: RuleAction = "reject"
+    photograph: RuleAction = "reject"
+    empty_exposure: RuleAction = "reject"
 
     def rejects(self, rule: str) -> bool:
-        """Whether films under ``rule`` are left out."""
+        """Whether films under ``rule`` are rejected."""
         return bool(getattr(self, rule) == "reject")

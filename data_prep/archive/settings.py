@@ -1,4 +1,4 @@
-"""How the files of an archive are read."""
+"""Settings for reading the headers of an archive."""
 
 import re
 
@@ -10,17 +10,17 @@ _IMAGE_GROUPS = {"patient", "study", "body_part", "view"}
 
 
 class ReadSettings(Settings):
-    """How the headers of an archive are read."""
+    """Settings for reading the headers of an archive."""
 
     source: str = ""
-    """Who gave out the patient numbers, for films that name no issuer: keeps equal numbers of two hospitals apart."""
+    """Issuer of patient numbers, for headers that name none: distinguishes equal numbers of two hospitals."""
     image_pattern: str | None = None
-    r"""Regular expression searched in the path of a PNG or JPEG below its archive, with the named groups ``patient``,
+    r"""Regular expression for the path of a PNG or JPEG relative to its archive, with the named groups ``patient``,
     ``study``, ``body_part`` and ``view`` (all optional), for example ``(?P<patient>\d{8})_\d{3}``."""
     workers: int = Field(default=0, ge=0)
-    """Processes that read headers; 0 takes one per core."""
+    """Processes that read headers; 0 starts one per core."""
     read_ahead: int = Field(default=8, ge=1, le=256)
-    """Files that each process opens at the same time: hides the latency of slow storage."""
+    """Files that each process opens at the same time; hides the latency of slow storage."""
 
     @field_validator("image_pattern")
     @classmethod
@@ -28,7 +28,7 @@ class ReadSettings(Settings):
         try:
             groups = set(re.compile(pattern).groupindex) if pattern is not None else _IMAGE_GROUPS
         except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
+            raise ValueError(f"is no regular expression: {error}") from None
         if not groups or groups - _IMAGE_GROUPS:
-            raise ValueError(f"needs named groups (?P<name>…), and only of {', '.join(sorted(_IMAGE_GROUPS))}")
+            raise ValueError(f"must have named groups (?P<name>…), and only these: {', '.join(sorted(_IMAGE_GROUPS))}")
         return pattern

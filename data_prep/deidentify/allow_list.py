@@ -1,7 +1,6 @@
-"""What may stand in a public file: a rule for every field. A field or value without a rule is not allowed.
+"""Allow-list of public files: a rule for every field; a field or value without a rule is not allowed.
 
-The same lists screen the headers on their way in (``data_prep.deidentify.header_screening``); here they are applied
-again to what has come out, whoever wrote it.
+The lists also screen the headers (``data_prep.deidentify.header_screening``).
 """
 
 import math
@@ -20,21 +19,26 @@ from data_prep.shard_format.sidecar import MAX_FRAMES, SPLITS, Display, Provenan
 Rule = Callable[[Any], bool]
 
 _HEX = re.compile(r"[0-9a-f]+")
-_DAYS = range(-40_000, SHIFT_DAYS + 60_000)
-"""From 1860 to 2134, shifted by up to a century."""
-_SIDES = range(1, 65_536)
-_MOST_WINDOWS = 256
-_LARGEST = 2.0**40
-"""Of a window or rescale value: far more than stored values need."""
+_STUDY_DAYS = range(-40_000, SHIFT_DAYS + 60_000)
+"""Day numbers from 1860 to 2134, shifted by up to a century."""
+_SIDE_PIXELS = range(1, 65_536)
+_MAX_WINDOWS = 256
+_MAX_ABSOLUTE_VALUE = 2.0**40
+"""Bound of window and rescale values, far above those that stored values need."""
 
 
 def hexadecimal(value: Any, digits: int) -> bool:
-    """Whether a value is a hash or key of so many digits."""
+    """Whether a value is a hash or key: lower-case hexadecimal text.
+
+    Args:
+        value: any value.
+        digits: length of the text.
+    """
     return isinstance(value, str) and len(value) == digits and _HEX.fullmatch(value) is not None
 
 
 def words_of(name: str) -> frozenset[str]:
-    """The standard words of a vocabulary."""
+    """The standard terms of a vocabulary."""
     return frozenset(vocabulary(name).spellings.values())
 
 
@@ -55,7 +59,7 @@ def _integer_in(allowed: range) -> Rule:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= _LARGEST
+    return isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= _MAX_ABSOLUTE_VALUE
 
 
 def _spacing(value: Any) -> bool:
@@ -75,7 +79,7 @@ SIDECAR_RULES: dict[str, Rule] = {
     "series": _key,
     "site": _or_none(_key),
     "patient_known": _one_of({True, False}),
-    "study_day": _or_none(_integer_in(_DAYS)),
+    "study_day": _or_none(_integer_in(_STUDY_DAYS)),
     "split": _one_of(SPLITS),
     "body_part": _or_none(_one_of(words_of("body_part"))),
     "view": _or_none(_one_of(words_of("view"))),
@@ -87,56 +91,56 @@ SIDECAR_RULES: dict[str, Rule] = {
     "bits_stored": _integer_in(range(1, 65)),
     "photometric": _one_of(header_screening.PHOTOMETRIC),
     "presentation_intent": _or_none(_one_of(header_screening.PRESENTATION_INTENT)),
-    "rows": _integer_in(_SIDES),
-    "columns": _integer_in(_SIDES),
-    "source_rows": _integer_in(_SIDES),
-    "source_columns": _integer_in(_SIDES),
+    "rows": _integer_in(_SIDE_PIXELS),
+    "columns": _integer_in(_SIDE_PIXELS),
+    "source_rows": _integer_in(_SIDE_PIXELS),
+    "source_columns": _integer_in(_SIDE_PIXELS),
     "pixel_spacing_mm": _or_none(_spacing),
     "pixel_spacing_from": _or_none(_one_of(header_screening.SPACING_ORIGINS)),
     "display": _display,
-    "content_mask": lambda value: isinstance(value, str),  # with rows and columns: _mask_is_plain
+    "content_mask": lambda value: isinstance(value, str),  # checked with rows and columns by _is_canonical_mask
     "content_mask_version": _integer_in(range(1, CONTENT_MASK_VERSION + 1)),
     "pixel_sha256": lambda value: hexadecimal(value, 64),
 }
 
 
 def provenance(value: Any) -> bool:
-    """Whether a value is a list of words of provenance, each once."""
+    """Whether a value is a list of distinct provenance codes."""
     return len(set(value)) == len(value) and set(value) <= set(get_args(Provenance))
 
 
 def sidecar_problems(sidecar: Sidecar) -> Iterator[str]:
-    """What of a sidecar is not allowed; names fields, never values."""
+    """Describe the fields of a sidecar that are not allowed; names fields, never values."""
     for name in type(sidecar).model_fields:
         rule = SIDECAR_RULES.get(name)
         if rule is None:
             yield f"the field {name} is not on the allow-list"
         elif not rule(getattr(sidecar, name)):
             yield f"{name} holds a value that is not on the allow-list"
-    if not _mask_is_plain(sidecar):
-        yield "content_mask holds more than a mask"
+    if not _is_canonical_mask(sidecar):
+        yield "content_mask holds data beyond the mask"
 
 
 def display_problems(display: Display) -> Iterator[str]:
-    """What of a display is not allowed."""
+    """Name the parts of a display that are not allowed."""
     numbers = (display.slope, display.intercept, display.center, display.width, *sum(display.windows, ()))
-    if not all(number is None or _number(number) for number in numbers) or len(display.windows) > _MOST_WINDOWS:
+    if not all(number is None or _number(number) for number in numbers) or len(display.windows) > _MAX_WINDOWS:
         yield "numbers out of range"
     if not provenance(display.provenance):
         yield "provenance"
-    if display.table is not None and not _table_is_plain(display.table, display.bits):
+    if display.table is not None and not _is_canonical_table(display.table, display.bits):
         yield "table"
 
 
-def _table_is_plain(packed: str, bits: int) -> bool:
-    """Whether the text holds a display table and nothing else."""
+def _is_canonical_table(packed: str, bits: int) -> bool:
+    """Whether the text is exactly a packed display table."""
     try:
         return pack_table(unpack_table(packed, bits)) == packed
     except ValueError:
         return False
 
 
-def _mask_is_plain(sidecar: Sidecar) -> bool:
+def _is_canonical_mask(sidecar: Sidecar) -> bool:
     try:
         return pack_mask(unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns)) == sidecar.content_mask
     except ValueError:

@@ -1,7 +1,7 @@
-"""Allow-list screening of header values, text in, safe value or None out: what is not recognised does not pass.
+"""Screens header values by allow-lists: each function maps a text to a safe value, or to None if it is not allowed.
 
-Only words of a vocabulary, enumerated values and bounded numbers leave a header (DICOM PS3.15 Annex E, option 113105,
-Clean Descriptors, by an allow-list). The one exception, the name of a device model, also has to be shared by several
+Only standard terms, enumerated values and bounded numbers are taken from a header (DICOM PS3.15 Annex E, option 113105,
+Clean Descriptors, by an allow-list). The one exception, the name of a device model, must also be shared by several
 patients: see :func:`common_models`.
 """
 
@@ -14,7 +14,7 @@ from functools import lru_cache
 from data_prep.deidentify.vocabulary import vocabulary
 
 MAX_AGE = 90
-"""Older patients are so few that the age would point at them."""
+"""Years; older patients are so few that the age could identify them."""
 MIN_PATIENTS_PER_MODEL = 3
 
 PHOTOMETRIC = frozenset(
@@ -33,7 +33,7 @@ PHOTOMETRIC = frozenset(
     }
 )
 MODALITIES = frozenset({"CR", "DX", "RG", "RF", "XA", "MG", "IO", "PX", "CT", "OT", "SC"})
-"""Of objects that may hold a film, also of copies and scout views (PS3.3 C.7.3.1.1.1)."""
+"""Modalities of objects that can hold a film, including copies and scout views (PS3.3 C.7.3.1.1.1)."""
 PRESENTATION_INTENT = frozenset({"FOR PRESENTATION", "FOR PROCESSING"})
 SPACING_ORIGINS = (
     "PixelSpacing",
@@ -41,69 +41,69 @@ SPACING_ORIGINS = (
     "ImagerPixelSpacing",
     "NominalScannedPixelSpacing",
 )
-"""Where a pixel spacing may come from, the best first."""
+"""Sources of a pixel spacing, the best first."""
 _LATERALITY = {"L": "L", "LEFT": "L", "R": "R", "RIGHT": "R", "B": "B", "BOTH": "B", "BILATERAL": "B"}
 _SEX = {"F": "F", "FEMALE": "F", "W": "F", "M": "M", "MALE": "M", "O": "O"}
 _DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
-_OLDEST = 110
-"""Years; more is a dummy birth date or a slip."""
+_MAX_PLAUSIBLE_AGE = 110
+"""Years; a higher age comes from a dummy birth date or an error."""
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+()-]{0,39}")
 _UID = re.compile(r"[0-9.]{1,64}")
-_WIDEST_SPACING_MM = 10.0
-_WORDS_KEPT = 4096
-"""An archive repeats the same few words."""
+_MAX_SPACING_MM = 10.0
+_CACHED_TEXTS = 4096
+"""Texts whose result is cached: an archive repeats few values."""
 
 
-@lru_cache(_WORDS_KEPT)
+@lru_cache(_CACHED_TEXTS)
 def body_part(text: str) -> str | None:
-    """Standard body part (Body Part Examined, DICOM PS3.16 Annex L)."""
+    """Map a text to a standard body part (Body Part Examined, DICOM PS3.16 Annex L)."""
     return vocabulary("body_part").match(text)
 
 
-@lru_cache(_WORDS_KEPT)
+@lru_cache(_CACHED_TEXTS)
 def view(text: str) -> str | None:
-    """Standard view position; both laterals are LATERAL."""
+    """Map a text to a standard view position; both laterals are LATERAL."""
     return vocabulary("view").match(text)
 
 
-@lru_cache(_WORDS_KEPT)
+@lru_cache(_CACHED_TEXTS)
 def manufacturer(text: str) -> str | None:
-    """Canonical name of a known maker."""
+    """Map a text to the canonical name of a known manufacturer."""
     return vocabulary("manufacturer").find(text)
 
 
 def laterality(text: str) -> str | None:
-    """L, R or B (both)."""
+    """Map a text to L, R or B (both)."""
     return _LATERALITY.get(text.strip().upper())
 
 
 def sex(text: str) -> str | None:
-    """F, M or O."""
+    """Map a text to F, M or O."""
     return _SEX.get(text.strip().upper())
 
 
 def photometric(text: str) -> str | None:
-    """Photometric Interpretation (DICOM PS3.3 C.7.6.3.1.2), in capitals."""
+    """Check a Photometric Interpretation (DICOM PS3.3 C.7.6.3.1.2); returned in capitals."""
     return _one_of(PHOTOMETRIC, text)
 
 
 def modality(text: str) -> str | None:
-    """Modality (DICOM PS3.3 C.7.3.1.1.1) of a film, in capitals."""
+    """Check a modality (DICOM PS3.3 C.7.3.1.1.1) of a film; returned in capitals."""
     return _one_of(MODALITIES, text)
 
 
 def presentation_intent(text: str) -> str | None:
-    """FOR PRESENTATION or FOR PROCESSING."""
+    """Check a Presentation Intent Type: FOR PRESENTATION or FOR PROCESSING."""
     return _one_of(PRESENTATION_INTENT, text)
 
 
 def uid(text: str) -> str | None:
-    """A syntactically valid UID."""
+    """Check the syntax of a UID."""
     return text if _UID.fullmatch(text) else None
 
 
 def day(text: str) -> date | None:
-    """A DICOM date, YYYYMMDD, or YYYY.MM.DD as before 1993 (PS3.5 section 6.2)."""
+    """Parse a DICOM date: YYYYMMDD, or YYYY.MM.DD as before 1993 (PS3.5 section 6.2)."""
     match = re.fullmatch(r"(\d{4})(\.?)(\d{2})\2(\d{2})", text.strip(), re.ASCII)
     if match is None:
         return None
@@ -114,10 +114,18 @@ def day(text: str) -> date | None:
 
 
 def age_years(age: str, birth: date | None, study: date | None) -> int | None:
-    """Whole years, at most 90, by Patient's Age, else by the dates; None beyond 110 years.
+    """Age of the patient in whole years, by Patient's Age, else by the dates.
 
-    An age string has three digits and a unit (PS3.5 section 6.2): without the unit "030" may be days as well as years,
-    so that it says nothing.
+    An age string has three digits and a unit (PS3.5 section 6.2). Without the unit it is not used: "030" can be days or
+    years.
+
+    Args:
+        age: Patient's Age.
+        birth: Patient's Birth Date.
+        study: Study Date.
+
+    Returns:
+        0 to 90, higher ages as 90; None if the age is unknown or above 110.
     """
     match = re.fullmatch(r"(\d{3})([DWMY])", age.strip(), re.ASCII)
     if match is not None:
@@ -126,35 +134,44 @@ def age_years(age: str, birth: date | None, study: date | None) -> int | None:
         years = study.year - birth.year - ((study.month, study.day) < (birth.month, birth.day))
     else:
         return None
-    return min(years, MAX_AGE) if 0 <= years <= _OLDEST else None
+    return min(years, MAX_AGE) if 0 <= years <= _MAX_PLAUSIBLE_AGE else None
 
 
 def model_name(text: str) -> str | None:
-    """The name of a device model, if it is short and plain; still to be screened by :func:`common_models`."""
-    plain = " ".join(text.split())
-    return plain if _MODEL.fullmatch(plain) else None
+    """Check the characters of a device model name; it must also be screened by :func:`common_models`."""
+    normalised = " ".join(text.split())
+    return normalised if _MODEL.fullmatch(normalised) else None
 
 
-def common_models(seen: Iterable[tuple[str, str]]) -> frozenset[str]:
-    """Model names that at least three different patients share: free text of one patient's films is not among them.
+def common_models(model_patients: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Model names that at least three patients share, which excludes free text in the films of one patient.
 
     Args:
-        seen: (model name, key of a known patient) pairs.
+        model_patients: (model name, key of a known patient) pairs.
     """
     patients: dict[str, set[str]] = {}
-    for model, patient in seen:
+    for model, patient in model_patients:
         patients.setdefault(model, set()).add(patient)
-    return frozenset(model for model, whose in patients.items() if len(whose) >= MIN_PATIENTS_PER_MODEL)
+    return frozenset(model for model, owners in patients.items() if len(owners) >= MIN_PATIENTS_PER_MODEL)
 
 
 def pixel_spacing(
     pixel: list[str], imager: list[str], magnification: list[str], scanned: list[str]
 ) -> tuple[tuple[float, float], str] | None:
-    """(row, column) spacing in mm and where it comes from; None where nothing usable is given.
+    """Choose the pixel spacing of a film.
 
-    Pixel Spacing as it stands (PS3.3 section 10.7.1.3), else Imager Pixel Spacing, which is measured at the detector,
-    taken to the patient by Estimated Radiographic Magnification Factor where that is given, else Nominal Scanned Pixel
+    Pixel Spacing is used as it is (PS3.3 section 10.7.1.3); else Imager Pixel Spacing, which is measured at the
+    detector, divided by Estimated Radiographic Magnification Factor if that is given; else Nominal Scanned Pixel
     Spacing. A spacing of zero, a frequent filler, counts as not given.
+
+    Args:
+        pixel: the two values of Pixel Spacing (row, column), mm.
+        imager: the two values of Imager Pixel Spacing, mm.
+        magnification: Estimated Radiographic Magnification Factor, at least 1.
+        scanned: the two values of Nominal Scanned Pixel Spacing, mm.
+
+    Returns:
+        (row, column) spacing in mm and its source (SPACING_ORIGINS); None if no spacing is valid.
     """
     factor = _numbers(magnification, 1)
     detector = _spacing(imager)
@@ -167,7 +184,7 @@ def pixel_spacing(
 
 def _spacing(texts: list[str]) -> tuple[float, float] | None:
     numbers = _numbers(texts, 2)
-    if numbers is None or not all(0 < number <= _WIDEST_SPACING_MM for number in numbers):
+    if numbers is None or not all(0 < number <= _MAX_SPACING_MM for number in numbers):
         return None
     return numbers[0], numbers[1]
 
@@ -181,5 +198,5 @@ def _numbers(texts: list[str], count: int) -> list[float] | None:
 
 
 def _one_of(allowed: frozenset[str], text: str) -> str | None:
-    plain = " ".join(text.upper().split())
-    return plain if plain in allowed else None
+    normalised = " ".join(text.upper().split())
+    return normalised if normalised in allowed else None

@@ -1,4 +1,4 @@
-"""Word lists that a clinician can read: the only texts of a header that may reach a public file."""
+"""Vocabularies, word lists that a clinician can read; only their standard terms may enter a public file."""
 
 import re
 import unicodedata
@@ -9,49 +9,49 @@ from importlib import resources
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Standard words, each with its known spellings.
+    """Standard terms with their known spellings.
 
     Attributes:
-        spellings: normalised spelling → standard word, in the order of the list.
-        ignored: words that may stand beside a spelling.
+        spellings: normalised spelling → standard term, in the order of the list.
+        ignored: words that may be added to a spelling.
     """
 
     spellings: dict[str, str]
     ignored: frozenset[str]
 
     def match(self, text: str) -> str | None:
-        """The standard word whose spelling ``text`` is, as a whole; None where it is none."""
+        """The standard term of which the whole ``text`` is a spelling; None if there is none."""
         words = normalise(text).split()
-        kept = [word for word in words if word not in self.ignored]
-        long = [word for word in kept if len(word) > 1]
-        forms = (" ".join(form) for form in (words, kept, long))
-        return next((self.spellings[form] for form in forms if form in self.spellings), None)
+        relevant = [word for word in words if word not in self.ignored]
+        without_letters = [word for word in relevant if len(word) > 1]
+        spellings = (" ".join(selected) for selected in (words, relevant, without_letters))
+        return next((self.spellings[spelling] for spelling in spellings if spelling in self.spellings), None)
 
     def find(self, text: str) -> str | None:
-        """The first standard word of which a spelling occurs in ``text``, as whole words; None where none does."""
+        """The first standard term with a spelling that occurs in ``text`` as whole words; None if there is none."""
         padded = f" {normalise(text)} "
-        return next((word for spelling, word in self.spellings.items() if f" {spelling} " in padded), None)
+        return next((term for spelling, term in self.spellings.items() if f" {spelling} " in padded), None)
 
 
 def normalise(text: str) -> str:
-    """Lower-case words of ASCII letters and digits with single spaces: ``"C-SPINE_a.p."`` → ``"c spine a p"``."""
+    """Normalise to lower-case words of ASCII letters and digits: ``"C-SPINE_a.p."`` → ``"c spine a p"``."""
     plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
     return " ".join(re.findall("[a-z0-9]+", plain))
 
 
 @cache
 def vocabulary(name: str) -> Vocabulary:
-    """The list ``words/<name>.txt``: lines of ``STANDARD: spelling, spelling``, or ``-: ignored words``."""
+    """Read the list ``words/<name>.txt``: lines ``STANDARD: spelling, spelling`` or ``-: ignored words``."""
     spellings: dict[str, str] = {}
     ignored: set[str] = set()
     text = resources.files("data_prep.deidentify").joinpath("words", f"{name}.txt").read_text(encoding="utf-8")
     for line in text.splitlines():
         if not line or line.startswith("#"):
             continue
-        standard, _, listed = line.partition(":")
+        standard, _, spellings_text = line.partition(":")
         if standard == "-":
-            ignored.update(listed.split())
+            ignored.update(spellings_text.split())
         else:
-            for spelling in (standard, *listed.split(",")):
+            for spelling in (standard, *spellings_text.split(",")):
                 spellings.setdefault(normalise(spelling), standard)
     return Vocabulary(spellings, frozenset(ignored))

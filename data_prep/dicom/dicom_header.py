@@ -1,8 +1,8 @@
-"""The header of a DICOM file up to its pixels, read within bounds: what is hostile or damaged ends soon.
+"""Reads the header of a DICOM file up to its pixels within limits, so that damaged or hostile files fail early.
 
-Bounds of one file: elements on the top level, reads in all (elements of nested sequences are read one by one), bytes
-of a value, and bytes that a deflated file unpacks. Together they keep a header below a gigabyte and some seconds,
-whatever the file claims. A depth that Python cannot follow ends as any other damage.
+Limits per file: elements of the top level, read calls (elements of nested sequences are read one by one), bytes of a
+value, and bytes of an inflated data set. Together they limit a header to less than a gigabyte and a few seconds.
+Nesting beyond the recursion limit of Python fails as any other damage.
 """
 
 import io
@@ -14,28 +14,28 @@ from pydicom.dataset import FileDataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
-from data_prep.dicom.deflated import inflated, may_be_deflated
+from data_prep.dicom.deflated import inflate_dataset, may_be_deflated
 
-MOST_ELEMENTS = 10_000
-"""A file whose rest was never written is all zeros, and reads as millions of empty elements."""
-MOST_READS = 300_000
-"""Two or three an element: a hundred times the header of a film, and some seconds."""
+MAX_ELEMENTS = 10_000
+"""Elements of the top level; a file that was not fully written ends in zeros, which read as millions of elements."""
+MAX_READS = 300_000
+"""Read calls, two or three per element: a hundred times those of a normal header, a few seconds."""
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-"""Float, Double Float and plain Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
+"""Float Pixel Data, Double Float Pixel Data and Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
 _UNDEFINED_LENGTH = 0xFFFFFFFF
-_LONGEST_VALUE = 2**20
-"""Bytes; longer values (reports, waveforms) are skipped, none of them is a fact of a film."""
-_LONGEST_INFLATED = 2**24
-"""Bytes of a deflated data set that are unpacked: far more than any header, far less than a bomb."""
+_MAX_VALUE_BYTES = 2**20
+"""Longer values (reports, waveforms) are skipped; no fact of a film is as long."""
+_MAX_INFLATED_BYTES = 2**24
+"""Bytes of a data set that are inflated: more than any header, less than a decompression bomb."""
 
 
 class Header(NamedTuple):
-    """The facts of a header.
+    """Requested elements of a header.
 
     Attributes:
-        facts: the elements that count, and the file meta information.
-        pixels: length of the pixels that follow; None where the file ends before any.
-        deflated: whether the data set is compressed as a whole.
+        facts: the requested elements, and the file meta information.
+        pixels: length of the pixel data that follow, bytes; None if the file has none.
+        deflated: whether the data set is deflated.
     """
 
     facts: FileDataset
@@ -43,75 +43,81 @@ class Header(NamedTuple):
     deflated: bool
 
 
-class _Bounded:
-    """A file that gives up after so many reads."""
+class _ReadLimit:
+    """Makes a file raise EOFError after MAX_READS read calls."""
 
     reads = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads += 1
-        if self.reads > MOST_READS:
+        if self.reads > MAX_READS:
             raise EOFError
         return bytes(super().read(size))  # type: ignore[misc]
 
 
-class _Bytes(_Bounded, io.BytesIO):
-    """… in memory."""
+class _LimitedBytes(_ReadLimit, io.BytesIO):
+    """A file in memory with limited read calls."""
 
 
-class _File(_Bounded, io.BufferedReader):
-    """… on the disk."""
+class _LimitedFile(_ReadLimit, io.BufferedReader):
+    """A file on disk with limited read calls."""
 
 
-def header_of(path: Path, head: bytes, size: int, tags: Sequence[BaseTag]) -> Header:
-    """Everything before the pixels that is of ``tags``; the file is opened only where ``head`` ends before them.
+def read_header_elements(path: Path, head: bytes, size: int, tags: Sequence[BaseTag]) -> Header:
+    """Read the elements ``tags`` of the header.
+
+    Args:
+        path: the file; it is opened only if ``head`` ends before the pixels begin.
+        head: first bytes of the file.
+        size: bytes of the file.
+        tags: elements to read.
 
     Raises:
-        OSError: with a number, the disk.
-        EOFError: the file ends inside an element of the header, or the header goes beyond the bounds.
-        Exception: whatever pydicom raises on damaged files.
+        OSError: the disk fails (``errno`` is set).
+        EOFError: the file ends inside an element of the header, or the header exceeds a limit.
+        Exception: pydicom fails on a damaged file.
     """
     if len(head) < size:
         try:
-            header = _read(_Bytes(head), size, tags)
-        except Exception:  # it goes on behind the head
+            header = _read(_LimitedBytes(head), size, tags)
+        except Exception:  # the header continues after ``head``
             header = None
         if header is not None and header.pixels is not None:
             return header
-        with _File(io.FileIO(path)) as file:
+        with _LimitedFile(io.FileIO(path)) as file:
             return _read(file, size, tags)
-    return _read(_Bytes(head), size, tags)
+    return _read(_LimitedBytes(head), size, tags)
 
 
-def _read(file: _Bytes | _File, size: int, tags: Sequence[BaseTag]) -> Header:
+def _read(file: _LimitedBytes | _LimitedFile, size: int, tags: Sequence[BaseTag]) -> Header:
     pixels: int | None = None
     end = elements = 0
 
-    def at_pixels(tag: int, _: str | None, length: int) -> bool:
+    def is_pixel_data(tag: int, _: str | None, length: int) -> bool:
         nonlocal pixels, end, elements
         if tag in _PIXEL_TAGS:
             pixels = length
             return True
         end = size if length == _UNDEFINED_LENGTH else source.tell() + length
         elements += 1
-        if elements > MOST_ELEMENTS:
+        if elements > MAX_ELEMENTS:
             raise EOFError
         return False
 
     source: BinaryIO = file
-    start = file.read(_HEAD_BYTES)
+    first_bytes = file.read(_HEAD_BYTES)
     deflated = False
-    if may_be_deflated(start):
-        plain, _ = inflated(start + file.read(), _LONGEST_INFLATED)
-        deflated = plain[: len(start)] != start
+    if may_be_deflated(first_bytes):
+        inflated, _ = inflate_dataset(first_bytes + file.read(), _MAX_INFLATED_BYTES)
+        deflated = inflated[: len(first_bytes)] != first_bytes
         if deflated:
-            source, size = _Bytes(plain), len(plain)
+            source, size = _LimitedBytes(inflated), len(inflated)
     source.seek(0)
-    facts = read_partial(source, at_pixels, defer_size=_LONGEST_VALUE, force=True, specific_tags=list(tags))
-    if pixels is None and end != size:  # pydicom takes a shortened last value as it is
+    facts = read_partial(source, is_pixel_data, defer_size=_MAX_VALUE_BYTES, force=True, specific_tags=list(tags))
+    if pixels is None and end != size:  # pydicom accepts a truncated last value
         raise EOFError
     return Header(facts, pixels, deflated)
 
 
 _HEAD_BYTES = 2**12
-"""Holds the file meta information, which says whether the rest is deflated."""
+"""Contains the file meta information, which names the transfer syntax."""

@@ -1,47 +1,73 @@
-"""Values of a DICOM header that may be absent, empty or not valid."""
+"""Reads values of a DICOM header that may be absent, empty or not valid."""
 
 import math
 from typing import Any
 
 
 def numbers(header: Any, keyword: str) -> list[float]:
-    """The finite numbers of an element; what is not a number is left out."""
-    found = []
+    """Read the finite numbers of an element; other values are left out.
+
+    Args:
+        header: data set or sequence item.
+        keyword: keyword of the element.
+    """
+    finite = []
     for value in _values(header, keyword):
         try:
             number = float(value)
         except (TypeError, ValueError):
             continue
         if math.isfinite(number):
-            found.append(number)
-    return found
+            finite.append(number)
+    return finite
 
 
 def integer(header: Any, keyword: str, default: int) -> int:
-    """The first number of an element as a whole one."""
-    found = numbers(header, keyword)
-    return int(found[0]) if found else default
+    """Read the first number of an element, truncated to an integer.
+
+    Args:
+        header: data set or sequence item.
+        keyword: keyword of the element.
+        default: result if the element has no number.
+    """
+    values = numbers(header, keyword)
+    return int(values[0]) if values else default
 
 
-def words(header: Any, keyword: str) -> list[str]:
-    """The values of an element as texts in capitals, without padding."""
+def code_strings(header: Any, keyword: str) -> list[str]:
+    """Read the values of an element as upper-case texts without padding.
+
+    Args:
+        header: data set or sequence item.
+        keyword: keyword of the element.
+    """
     return [str(value).strip(" \0").upper() for value in _values(header, keyword)]
 
 
-def word(header: Any, keyword: str) -> str:
-    """The first value of an element as a text in capitals; empty where there is none."""
-    return next(iter(words(header, keyword)), "")
+def code_string(header: Any, keyword: str) -> str:
+    """Read the first value of an element as an upper-case text without padding; empty if there is none.
+
+    Args:
+        header: data set or sequence item.
+        keyword: keyword of the element.
+    """
+    return next(iter(code_strings(header, keyword)), "")
 
 
 def items(header: Any, keyword: str) -> list[Any]:
-    """The items of a sequence."""
+    """Read the items of a sequence.
+
+    Args:
+        header: data set or sequence item.
+        keyword: keyword of the sequence.
+    """
     return [item for item in _values(header, keyword) if hasattr(item, "get")]
 
 
 def _values(header: Any, keyword: str) -> list[Any]:
     try:
         value = header.get(keyword)
-    except Exception:  # pydicom converts late, and raises what an invalid value makes it stumble over
+    except Exception:  # pydicom converts at the first access and raises exceptions of any type on invalid values
         return []
     if value is None or isinstance(value, bytes):
         return []

@@ -1,13 +1,13 @@
-"""Markers of the JPEG family: the size that a stream declares, and where its image ends.
+"""Parses markers of the JPEG family: the image size in a stream, and the end of the image.
 
 JPEG (ITU-T T.81 Annex B), JPEG-LS (T.87 Annex C), JPEG 2000 and HTJ2K (T.800 Annex A, T.814).
 """
 
 _START = b"\xff\xd8"
 _END = b"\xff\xd9"
-"""End of image, or of codestream."""
+"""End of image (JPEG, JPEG-LS) or end of codestream (JPEG 2000)."""
 _SIZ = b"\xff\x4f\xff\x51"
-"""Start of codestream, then its size: a JP2 file has boxes before them."""
+"""Start of codestream followed by the size marker; in a JP2 file, boxes precede them."""
 _FRAME_HEADERS = frozenset({0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _SCAN = 0xDA
 _TILE_PART = 0x90
@@ -15,64 +15,77 @@ _MAX_TILES = 65_535
 """T.800 A.5.1."""
 
 
-def declared_size(data: bytes) -> tuple[int, int]:
-    """Rows and columns that a stream declares, before a decoder makes room for them.
+def read_image_size(data: bytes) -> tuple[int, int]:
+    """Read the number of rows and columns from a stream, before a decoder allocates memory for them.
+
+    Args:
+        data: the stream of one image.
 
     Raises:
-        ValueError, IndexError: it declares none, or tiles in which it cannot lie.
+        ValueError: the stream has no size, or its tiles cannot contain the image.
+        IndexError: the stream is truncated.
     """
-    if (place := _codestream(data)) >= 0:  # T.800 A.5.1
-        x, y, x_start, y_start = (_number(data, at, 4) for at in range(place + 8, place + 24, 4))
-        wide, high, x_tiles, y_tiles = (_number(data, at, 4) for at in range(place + 24, place + 40, 4))
-        if not (_begins_first(x_start, x_tiles, wide) and _begins_first(y_start, y_tiles, high)):
-            raise ValueError("the first tile is not where the image begins")  # OpenJPH would never end
-        if -(-(x - x_tiles) // wide) * -(-(y - y_tiles) // high) > _MAX_TILES:
-            raise ValueError("more tiles than a codestream can number")
-        return y - y_start, x - x_start
-    place = _segment(data, len(_START), _FRAME_HEADERS)  # T.81 B.2.2, T.87 C.2.2
-    return _number(data, place + 5, 2), _number(data, place + 7, 2)
+    if (offset := _codestream(data)) >= 0:  # T.800 A.5.1
+        x_end, y_end, x_start, y_start = (_number(data, position, 4) for position in range(offset + 8, offset + 24, 4))
+        tile_columns, tile_rows, x_first_tile, y_first_tile = (
+            _number(data, position, 4) for position in range(offset + 24, offset + 40, 4)
+        )
+        if not (
+            _is_in_first_tile(x_start, x_first_tile, tile_columns)
+            and _is_in_first_tile(y_start, y_first_tile, tile_rows)
+        ):
+            raise ValueError("the image does not begin in the first tile")  # OpenJPH would not terminate
+        if -(-(x_end - x_first_tile) // tile_columns) * -(-(y_end - y_first_tile) // tile_rows) > _MAX_TILES:
+            raise ValueError("the codestream has more tiles than the standard allows")
+        return y_end - y_start, x_end - x_start
+    offset = _segment(data, len(_START), _FRAME_HEADERS)  # T.81 B.2.2, T.87 C.2.2
+    return _number(data, offset + 5, 2), _number(data, offset + 7, 2)
 
 
-def image_end(data: bytes) -> int:
-    """The place behind the end marker of the image; what stands there is no part of it.
+def find_image_end(data: bytes) -> int:
+    """Find the offset after the end marker of the image; later bytes are not part of the image.
 
-    Entropy-coded data cannot hold the end marker, headers can: it counts only behind the first of the data.
+    Entropy-coded data cannot contain the end marker, but headers can: it is searched after the beginning of the data.
+
+    Args:
+        data: the stream of one image.
 
     Raises:
-        ValueError, IndexError: the stream is cut off before its end.
+        ValueError: the stream has no end marker.
+        IndexError: the stream is truncated.
     """
-    if (place := _codestream(data)) >= 0:
-        place = _segment(data, place + 2, frozenset({_TILE_PART}))
-        while data[place : place + 2] == bytes((0xFF, _TILE_PART)):  # T.800 A.4.2
-            length = _number(data, place + 6, 4)
-            place = place + length if length else data.rindex(_END, place)  # 0: up to the end
+    if (offset := _codestream(data)) >= 0:
+        offset = _segment(data, offset + 2, frozenset({_TILE_PART}))
+        while data[offset : offset + 2] == bytes((0xFF, _TILE_PART)):  # T.800 A.4.2
+            length = _number(data, offset + 6, 4)
+            offset = offset + length if length else data.rindex(_END, offset)  # 0: the tile part extends to the end
             if 0 < length < 14:
-                raise ValueError("a tile part of no length")
-        if data[place : place + 2] != _END:
-            raise ValueError("no end of codestream")
-        return place + 2
+                raise ValueError("a tile part is shorter than its header")
+        if data[offset : offset + 2] != _END:
+            raise ValueError("the end of the codestream is missing")
+        return offset + 2
     return data.rindex(_END, _segment(data, len(_START), frozenset({_SCAN}))) + 2
 
 
-def _begins_first(start: int, tiles: int, size: int) -> bool:
-    """Whether the image begins inside the first tile (T.800 B.3), in one direction."""
-    return tiles <= start < tiles + size
+def _is_in_first_tile(start: int, tile_start: int, size: int) -> bool:
+    """Whether the image begins in the first tile (T.800 B.3), in one direction."""
+    return tile_start <= start < tile_start + size
 
 
 def _codestream(data: bytes) -> int:
-    """Where a JPEG 2000 codestream begins; negative where there is none."""
+    """Offset of a JPEG 2000 codestream; -1 if there is none."""
     return -1 if data.startswith(_START) else data.find(_SIZ)
 
 
-def _segment(data: bytes, place: int, wanted: frozenset[int]) -> int:
-    """The place of the first marker segment of a kind, from the segment at ``place`` on."""
-    while data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker in wanted:
-            return place
-        place += 1 if marker == 0xFF else 2 + _number(data, place + 2, 2)
-    raise ValueError("no such segment")
+def _segment(data: bytes, offset: int, markers: frozenset[int]) -> int:
+    """Offset of the first segment with one of ``markers``, from the segment at ``offset`` on."""
+    while data[offset] == 0xFF:
+        marker = data[offset + 1]
+        if marker in markers:
+            return offset
+        offset += 1 if marker == 0xFF else 2 + _number(data, offset + 2, 2)
+    raise ValueError("a marker segment is missing")
 
 
-def _number(data: bytes, place: int, size: int) -> int:
-    return int.from_bytes(data[place : place + size], "big")
+def _number(data: bytes, offset: int, size: int) -> int:
+    return int.from_bytes(data[offset : offset + size], "big")

@@ -1,4 +1,4 @@
-"""DICOM lookup tables as files write them: 8-bit entries packed in words, signs that wrap (PS3.3 C.11.1.1)."""
+"""Reads DICOM lookup tables, including packed 8-bit entries and wrapped signs (PS3.3 C.11.1.1)."""
 
 from typing import Any, NamedTuple
 
@@ -6,18 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.dicom.header_values import numbers
-from data_prep.dicom.segmented_lut import expanded
+from data_prep.dicom.segmented_lut import expand_segments
 
 
 class LookupTable(NamedTuple):
-    """A table of ``entries``; entry 0 holds for ``first`` and for everything below, the last for everything above."""
+    """A lookup table; inputs outside it get the first or the last entry.
+
+    Attributes:
+        first: input value of the first entry.
+        entries: [N] outputs.
+    """
 
     first: int
     entries: NDArray[np.uint16]
 
     @property
     def top(self) -> int:
-        """Largest output. The declared bits per entry are not trusted: tables of 12 bits are found declared as 16."""
+        """Largest output, 2**bits - 1, by the entries: some files declare 16 bits for tables of 12 bits."""
         return int(2 ** int(self.entries.max()).bit_length() - 1)
 
     def __call__(self, inputs: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
@@ -27,11 +32,14 @@ class LookupTable(NamedTuple):
 
 
 def read_lookup_table(item: Any, *, signed: bool) -> LookupTable | None:
-    """The table of an item of the Modality or VOI LUT Sequence; None where it is not usable.
+    """Read the table of an item of the Modality or VOI LUT Sequence.
 
     Args:
         item: the sequence item, with LUT Descriptor and LUT Data.
-        signed: whether the inputs can be negative: the first mapped value is then a signed number.
+        signed: whether the inputs can be negative; the first mapped value is then a signed number.
+
+    Returns:
+        The table; None if it is damaged or constant.
     """
     descriptor = [int(number) for number in numbers(item, "LUTDescriptor")]
     if len(descriptor) != 3:
@@ -44,9 +52,14 @@ def read_lookup_table(item: Any, *, signed: bool) -> LookupTable | None:
 
 
 def read_palette(header: Any, *, signed: bool) -> tuple[list[LookupTable], int] | None:
-    """Red, green and blue table of a PALETTE COLOR film and the bits of their entries (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6).
+    """Read the palette of a PALETTE COLOR film (PS3.3 C.7.6.3.1.5, C.7.6.3.1.6).
 
-    None where one is missing or broken.
+    Args:
+        header: data set of the film.
+        signed: whether the inputs can be negative.
+
+    Returns:
+        Red, green and blue table, and the bits of their entries (8 or 16); None if a table is missing or damaged.
     """
     tables = []
     for colour in ("Red", "Green", "Blue"):
@@ -56,7 +69,9 @@ def read_palette(header: Any, *, signed: bool) -> tuple[list[LookupTable], int] 
         length = int(descriptor[0]) % 2**16 or 2**16
         entries = _entries(header, length, f"{colour}PaletteColorLookupTableData")
         if entries is None:
-            entries = _segments(header, length, f"Segmented{colour}PaletteColorLookupTableData", int(descriptor[2]))
+            entries = _segmented_entries(
+                header, length, f"Segmented{colour}PaletteColorLookupTableData", int(descriptor[2])
+            )
         if entries is None:
             return None
         tables.append(LookupTable(_first(descriptor[1], signed), entries))
@@ -64,32 +79,32 @@ def read_palette(header: Any, *, signed: bool) -> tuple[list[LookupTable], int] 
 
 
 def _first(number: float, signed: bool) -> int:
-    """First mapped value, with the sign of the inputs whatever the element's own is."""
+    """First mapped value, interpreted with the sign of the inputs, not with that of the element."""
     first = int(number) % 2**16
     return first - 2**16 if signed and first >= 2**15 else first
 
 
 def _entries(item: Any, length: int, keyword: str) -> NDArray[np.uint16] | None:
-    """LUT Data with one entry per word, or two entries of 8 bits per word, the first in the low byte."""
-    stored = _words(item, keyword)
-    if len(stored) >= length:
-        return stored[:length]
-    if len(stored) * 2 >= length:
-        return stored.astype("<u2").view(np.uint8)[:length].astype(np.uint16)
+    """LUT Data with one entry per word, or with two 8-bit entries per word, the first in the low byte."""
+    words = _read_words(item, keyword)
+    if len(words) >= length:
+        return words[:length]
+    if len(words) * 2 >= length:
+        return words.astype("<u2").view(np.uint8)[:length].astype(np.uint16)
     return None
 
 
-def _segments(header: Any, length: int, keyword: str, bits: int) -> NDArray[np.uint16] | None:
-    """Entries of a segmented table; None where it is absent or broken."""
-    stored = _words(header, keyword)
+def _segmented_entries(header: Any, length: int, keyword: str, bits: int) -> NDArray[np.uint16] | None:
+    """Entries of a segmented table; None if it is absent or damaged."""
+    words = _read_words(header, keyword)
     try:
-        return expanded(stored.astype("<u2").view(np.uint8) if bits == 8 else stored, length)
+        return expand_segments(words.astype("<u2").view(np.uint8) if bits == 8 else words, length)
     except (ValueError, IndexError):
         return None
 
 
-def _words(item: Any, keyword: str) -> NDArray[np.uint16]:
-    """The value of an element as words of 16 bits, whatever its VR; none where it is absent."""
+def _read_words(item: Any, keyword: str) -> NDArray[np.uint16]:
+    """The value of an element as 16-bit words, for any VR; empty if it is absent."""
     data = item.get(keyword)
     if isinstance(data, bytes):
         order = "<u2" if _little_endian(item) else ">u2"
@@ -99,5 +114,5 @@ def _words(item: Any, keyword: str) -> NDArray[np.uint16]:
 
 
 def _little_endian(item: Any) -> bool:
-    """Byte order of the file that the item was read from; little endian where it was not read from one."""
+    """Whether the item was read from a little-endian file, or from no file."""
     return getattr(item, "original_encoding", (None, True))[1] is not False

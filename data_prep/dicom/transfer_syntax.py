@@ -1,4 +1,4 @@
-"""Transfer syntax UID → decoder of one frame (PS3.5 Annex A, PS3.6 Annex A), all of them from ``imagecodecs``."""
+"""Decodes one frame of any transfer syntax (PS3.5 Annex A, PS3.6 Annex A) with ``imagecodecs``."""
 
 import io
 import math
@@ -12,18 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 
-from data_prep.dicom.header_values import integer, word
-from data_prep.dicom.jpeg_markers import declared_size, image_end
+from data_prep.dicom.header_values import code_string, integer
+from data_prep.dicom.jpeg_markers import find_image_end, read_image_size
 from data_prep.errors import FilmReject, Reason
 from data_prep.shard_format.htj2k import decode_htj2k
 from data_prep.shard_format.sidecar import Provenance
 
 PixelData: TypeAlias = bytes | memoryview | io.BytesIO
-"""The value of the element; where its length is open, the file at the place of its first item."""
+"""Value of the element Pixel Data; for an undefined length, the file positioned at the first item."""
 
 
 class Frame(NamedTuple):
-    """What the header says of the words of one frame."""
+    """Layout of one frame, from the header.
+
+    Attributes:
+        rows: pixels.
+        columns: pixels.
+        samples: Samples per Pixel, 1 or 3.
+        allocated: Bits Allocated per sample.
+        by_plane: whether the samples are stored plane by plane (Planar Configuration 1).
+        photometric: Photometric Interpretation.
+    """
 
     rows: int
     columns: int
@@ -34,42 +43,45 @@ class Frame(NamedTuple):
 
     @classmethod
     def of(cls, header: Any) -> "Frame":
-        """Read from the header (PS3.3 C.7.6.3.1)."""
+        """Read the layout from the header (PS3.3 C.7.6.3.1)."""
         return cls(
             integer(header, "Rows", 0),
             integer(header, "Columns", 0),
             integer(header, "SamplesPerPixel", 1),
             integer(header, "BitsAllocated", 16),
             integer(header, "PlanarConfiguration", 0) == 1,
-            word(header, "PhotometricInterpretation"),
+            code_string(header, "PhotometricInterpretation"),
         )
 
 
 def read_frame(
     pixel_data: PixelData, transfer_syntax: str | None, frame: Frame, index: int = 0, frames: int = 1
 ) -> tuple[NDArray[Any], list[Provenance]]:
-    """The words of one frame, [rows, columns] or [rows, columns, 3], as the file or its codec has them, and notes.
+    """Decode one frame.
 
     Args:
-        pixel_data: of all frames.
+        pixel_data: pixel data of all frames.
         transfer_syntax: UID.
-        frame: what the header says of each.
-        index: which one, counted from 0.
-        frames: how many there are.
+        frame: layout of each frame.
+        index: number of the frame, from 0.
+        frames: number of frames.
+
+    Returns:
+        [rows, columns] or [rows, columns, 3] integers of 8 or 16 bits as stored, and provenance codes.
 
     Raises:
-        FilmReject: transfer syntax or word size not supported, or the size is not that of the header.
-        Exception: whatever a codec raises on damaged data.
+        FilmReject: the transfer syntax or word size is not supported, or the size differs from the header.
+        Exception: a codec fails on damaged data.
     """
     if frame.allocated not in (8, 16):
         raise FilmReject(Reason.PIXEL_LAYOUT)
     notes: list[Provenance] = []
     if transfer_syntax in _NATIVE:
-        words = _native(pixel_data, frame, _NATIVE[transfer_syntax], index, frames)
+        words = _read_native(pixel_data, frame, _NATIVE[transfer_syntax], index, frames)
     elif transfer_syntax in _ENCAPSULATED:
         stream = _frame_stream(pixel_data, index, frames)
-        if transfer_syntax in _MARKED:
-            stream, notes = _image_of(stream, frame)
+        if transfer_syntax in _WITH_JPEG_MARKERS:
+            stream, notes = _trim_to_image(stream, frame)
         words = _ENCAPSULATED[transfer_syntax](stream, frame)
     else:
         raise FilmReject(Reason.TRANSFER_SYNTAX)
@@ -81,21 +93,23 @@ def read_frame(
 
 
 def _frame_stream(pixel_data: PixelData, index: int, frames: int) -> bytes:
-    """Its codestream, put together from its fragments (PS3.5 A.4)."""
+    """The codestream of one frame, joined from its fragments (PS3.5 A.4)."""
     file = pixel_data if isinstance(pixel_data, io.BytesIO) else io.BytesIO(pixel_data)
     return bytes(next(islice(generate_frames(file, number_of_frames=frames), index, None)))
 
 
-def _image_of(stream: bytes, frame: Frame) -> tuple[bytes, list[Provenance]]:
-    """The image in a stream of the JPEG family, whole, since several codecs silently fill up what a cut one lacks.
+def _trim_to_image(stream: bytes, frame: Frame) -> tuple[bytes, list[Provenance]]:
+    """Remove bytes after the image from a stream of the JPEG family, and check that the image is complete.
+
+    Several codecs decode truncated streams without an error.
 
     Raises:
-        FilmReject: it is cut off, or has another size than the header says.
+        FilmReject: the stream is truncated, or its size differs from the header.
     """
     try:
-        end = image_end(stream)
-        if declared_size(stream) != (frame.rows, frame.columns):
-            raise ValueError("another size")
+        end = find_image_end(stream)
+        if read_image_size(stream) != (frame.rows, frame.columns):
+            raise ValueError("the size differs from the header")
     except (ValueError, IndexError):
         raise FilmReject(Reason.CORRUPT_PIXELS) from None
     if end == len(stream):
@@ -103,30 +117,30 @@ def _image_of(stream: bytes, frame: Frame) -> tuple[bytes, list[Provenance]]:
     return stream[:end], ["bytes_behind_image"] if stream[end:].strip(b"\0\xff") else []
 
 
-def _native(data: PixelData, frame: Frame, order: str, index: int, frames: int) -> NDArray[Any]:
+def _read_native(data: PixelData, frame: Frame, order: str, index: int, frames: int) -> NDArray[Any]:
     if isinstance(data, io.BytesIO):
         raise FilmReject(Reason.CORRUPT_PIXELS)
     dtype = np.dtype(f"{order}u{frame.allocated // 8}")
     count = frame.rows * frame.columns * frame.samples
     size = count * dtype.itemsize
-    halved = frame.photometric.endswith("_422") and len(data) < size * frames
-    if halved:
+    is_subsampled = frame.photometric.endswith("_422") and len(data) < size * frames
+    if is_subsampled:
         count, size = count // 3 * 2, size // 3 * 2
     if not size * frames <= len(data) < size * (frames + 1):
         raise FilmReject(Reason.CORRUPT_PIXELS)
     words = np.frombuffer(data, dtype, count, size * index).astype(dtype.newbyteorder("="), copy=False)
-    return _subsampled(words, frame) if halved else _shaped(words, frame)
+    return _upsample_422(words, frame) if is_subsampled else _reshape(words, frame)
 
 
-def _subsampled(words: NDArray[Any], frame: Frame) -> NDArray[Any]:
-    """Two luminances, then the two chrominances that they share (PS3.3 C.7.6.3.1.2, YBR_FULL_422)."""
+def _upsample_422(words: NDArray[Any], frame: Frame) -> NDArray[Any]:
+    """Expand YBR_FULL_422: two luminances, then the two chrominances that they share (PS3.3 C.7.6.3.1.2)."""
     pairs = words.reshape(-1, 4)
     chrominance = np.repeat(pairs[:, None, 2:], 2, axis=1)
     channels = np.concatenate((pairs[:, :2, None], chrominance), axis=2)
     return channels.reshape(frame.rows, frame.columns, 3)
 
 
-def _shaped(words: NDArray[Any], frame: Frame) -> NDArray[Any]:
+def _reshape(words: NDArray[Any], frame: Frame) -> NDArray[Any]:
     if frame.samples == 1:
         return words.reshape(frame.rows, frame.columns)
     if frame.by_plane:
@@ -135,7 +149,7 @@ def _shaped(words: NDArray[Any], frame: Frame) -> NDArray[Any]:
 
 
 def _rle(data: bytes, frame: Frame) -> NDArray[Any]:
-    """RLE Lossless (PS3.5 Annex G): one PackBits segment per byte of a word, the high byte first, plane after plane."""
+    """Decode RLE Lossless (PS3.5 Annex G): one PackBits segment per byte of a word, high byte first, by plane."""
     count, *offsets = struct.unpack("<16L", data[:64])
     width = frame.allocated // 8
     if count != frame.samples * width:
@@ -147,11 +161,11 @@ def _rle(data: bytes, frame: Frame) -> NDArray[Any]:
         plane[:] = np.frombuffer(imagecodecs.packbits_decode(data[start:end]), np.uint8, area)
     words = planes.reshape(frame.samples, width, area).transpose(0, 2, 1)
     words = np.ascontiguousarray(words).view(np.dtype(f">u{width}"))[..., 0].astype(f"=u{width}")
-    return _shaped(words.reshape(math.prod(words.shape)), frame._replace(by_plane=True))
+    return _reshape(words.reshape(math.prod(words.shape)), frame._replace(by_plane=True))
 
 
 def _jpeg(data: bytes, frame: Frame) -> NDArray[Any]:
-    """JPEG; three components without a marker that says otherwise are what the header calls them."""
+    """Decode JPEG; the header decides whether three components without a colour marker are RGB."""
     unmarked = frame.samples == 3 and frame.photometric == "RGB" and b"JFIF\0" not in data and b"Adobe\0" not in data
     colours: dict[str, Any] = {"colorspace": "RGB", "outcolorspace": "RGB"} if unmarked else {}
     return np.asarray(imagecodecs.jpeg8_decode(data, **colours))
@@ -196,5 +210,5 @@ _ENCAPSULATED: dict[str, Callable[[bytes, Frame], NDArray[Any]]] = {
     "1.2.840.10008.1.2.4.203": _htj2k,
     "1.2.840.10008.1.2.5": _rle,
 }
-_MARKED = frozenset(uid for uid, codec in _ENCAPSULATED.items() if codec not in (_jpeg_xl, _rle))
-"""Syntaxes whose streams have the markers of the JPEG family."""
+_WITH_JPEG_MARKERS = frozenset(uid for uid, codec in _ENCAPSULATED.items() if codec not in (_jpeg_xl, _rle))
+"""Transfer syntaxes whose streams have markers of the JPEG family."""

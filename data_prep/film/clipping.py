@@ -1,4 +1,4 @@
-"""How much of a film's content is lost at the ends of its display: too narrow a window, a saturated detector."""
+"""Measures the fraction of the content at the ends of the display range, by a narrow window or a saturated detector."""
 
 import cv2
 import numpy as np
@@ -7,25 +7,33 @@ from numpy.typing import NDArray
 from data_prep.shard_format.apply_display import WHITE, apply
 from data_prep.shard_format.sidecar import Display
 
-END = 0.002
-"""Part of the display's range that counts as its end: a sigmoid never reaches it."""
-_SIDE = 256
-"""Pixels that are looked at along the longer side, at least: of a larger film every second, third, …"""
+END_FRACTION = 0.002
+"""Fraction of the display range that counts as its end, since a sigmoid does not reach the limits."""
+_MIN_SIDE_PIXELS = 256
+"""Least number of pixels that are sampled along the longer side; larger films are subsampled by a whole step."""
 
 
 def clipped(values: NDArray[np.uint16], content: NDArray[np.bool_], display: Display) -> tuple[float, float]:
-    """Fractions of the content at the dark and at the bright end of the display.
+    """Measure the fractions of the content at the dark and at the bright end of the display range.
 
     Args:
-        values: [rows, columns] shard values; single ones are looked at, since means hide noise that is clipped.
-        content: the film's content mask.
-        display: what turns the values into display values.
+        values: [rows, columns] shard values; pixels are sampled and not averaged, since means hide clipped noise.
+        content: content mask of the film.
+        display: transform from shard values to display values.
+
+    Returns:
+        Fractions at the dark and at the bright end, 0 to 1.
     """
-    step = max(1, max(values.shape) // _SIDE)
-    shown = apply(values[::step, ::step], display)
-    within = cv2.resize(content.astype(np.uint8), shown.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.bool_)
-    seen = shown[within]
-    if not seen.size:  # a film of few pixels along one side
-        seen = shown.reshape(-1)
-    ends = np.count_nonzero(seen <= int(END * WHITE)), np.count_nonzero(seen >= WHITE - int(END * WHITE))
-    return ends[0] / seen.size, ends[1] / seen.size
+    step = max(1, max(values.shape) // _MIN_SIDE_PIXELS)
+    displayed = apply(values[::step, ::step], display)
+    in_content = cv2.resize(content.astype(np.uint8), displayed.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(
+        np.bool_
+    )
+    content_values = displayed[in_content]
+    if not content_values.size:  # no sampled pixel is in the content: few pixels along one side
+        content_values = displayed.reshape(-1)
+    pixels_at_ends = (
+        np.count_nonzero(content_values <= int(END_FRACTION * WHITE)),
+        np.count_nonzero(content_values >= WHITE - int(END_FRACTION * WHITE)),
+    )
+    return pixels_at_ends[0] / content_values.size, pixels_at_ends[1] / content_values.size

@@ -1,4 +1,4 @@
-"""A file of an archive → the stored values of its film, before any Modality LUT."""
+"""Decodes a file of an archive to the stored values of its film, before the Modality LUT."""
 
 import io
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.dicom.deflated import inflated
+from data_prep.dicom.deflated import inflate_dataset
 from data_prep.dicom.header_values import integer
 from data_prep.dicom.hidden_pixels import hidden_pixels
 from data_prep.dicom.lookup_table import read_palette
@@ -22,23 +22,23 @@ from data_prep.shard_format.sidecar import Provenance
 
 MIN_SIDE = 16
 MAX_PIXELS = 175_000_000
-"""Five times a stitched whole spine, and what Pillow refuses to open as a decompression bomb."""
+"""Five times a stitched image of the whole spine; Pillow refuses larger images as decompression bombs."""
 
-MAX_INFLATED = 2 * MAX_PIXELS + 2**26
-"""Bytes of a deflated data set: the largest film, and a header of any size."""
+MAX_INFLATED_BYTES = 2 * MAX_PIXELS + 2**26
+"""Bytes of an inflated data set: the largest film and a header."""
 
-_DEFERRED = 2**20
-"""Bytes from which on an element is not copied out of the file."""
-_OPEN = 0xFFFFFFFF
+_MIN_DEFERRED_BYTES = 2**20
+"""Elements of at least this size are not copied from the file."""
+_UNDEFINED_LENGTH = 0xFFFFFFFF
 """Undefined length (PS3.5 section 7.1.1)."""
 
 GREY_TOLERANCE = 16 / 255
-"""Part of the range by which the channels of a grey film may differ: chroma noise of JPEG, a faint tint of a print."""
-MAX_COLOURED = 0.002
-"""Part of the pixels that may differ more: a small coloured mark does not make a film colour."""
+"""Fraction of the range by which the channels of a grey film may differ: JPEG noise, the tint of a print."""
+MAX_COLOURED_FRACTION = 0.002
+"""Fraction of the pixels that may differ more, since a small coloured mark does not make a colour film."""
 
-_GLANCE = 50
-"""Distance of the pixels at which a film is glanced, in rows and columns."""
+_SAMPLING_STEP_PIXELS = 50
+"""Distance in rows and columns of the pixels that are checked first for a constant film."""
 _PNG_DEPTH_BYTE = 24
 """Offset of the bit depth in the IHDR chunk (PNG specification, section 11.2.1)."""
 
@@ -48,11 +48,11 @@ class StoredFilm:
     """A decoded film.
 
     Attributes:
-        values: [rows, columns] int16 or uint16 stored values, upright.
-        bits: how many bits they may take, the sign included.
-        hidden: [rows, columns] True for padding and behind the shutter; None where all is visible.
-        header: DICOM data set, without pixels; None for PNG and JPEG.
-        notes: what was decided on the way.
+        values: [rows, columns] int16 or uint16 stored values, with the EXIF orientation applied.
+        bits: number of bits of the values, including the sign.
+        hidden: [rows, columns] True for padding and behind the shutter; None if all pixels are visible.
+        header: DICOM data set without pixels; None for PNG and JPEG.
+        notes: provenance codes of the decisions in decoding.
     """
 
     values: NDArray[np.int16] | NDArray[np.uint16]
@@ -63,11 +63,11 @@ class StoredFilm:
 
     @property
     def signed(self) -> bool:
-        """Whether values can be negative."""
+        """Whether the values can be negative."""
         return bool(self.values.dtype == np.int16)
 
     def visible(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Those of ``values`` [rows, columns] that are not hidden, in one row."""
+        """Select the pixels of ``values`` [rows, columns] that are not hidden, as [N]."""
         return values.reshape(-1) if self.hidden is None else values[~self.hidden]
 
 
@@ -80,28 +80,28 @@ def decode(
     frame: int = 0,
     frames: int = 1,
 ) -> StoredFilm:
-    """Decode the bytes of one file, or one frame of it.
+    """Decode one frame of a file.
 
     Args:
-        data: the file.
+        data: bytes of the file.
         source: dicom, png or jpeg.
         transfer_syntax: UID, for DICOM.
-        orientation: EXIF orientation 1 to 8, for images.
-        frame: which one, counted from 0, for DICOM.
-        frames: how many the file has.
+        orientation: EXIF orientation, 1 to 8, for PNG and JPEG.
+        frame: number of the frame, from 0, for DICOM.
+        frames: number of frames of the file.
 
     Raises:
-        FilmReject: with the reason why it is no film.
+        FilmReject: the file is no film; with the reason.
     """
     try:
         with quiet():
             if source == "dicom":
-                film = _dicom(data, transfer_syntax, frame, frames)
+                film = _decode_dicom(data, transfer_syntax, frame, frames)
             else:
-                film = _image(data, source, orientation)
+                film = _decode_image(data, source, orientation)
     except (FilmReject, MemoryError):
         raise
-    except Exception:  # codecs raise whatever damaged data make them stumble over
+    except Exception:  # codecs raise exceptions of any type on damaged data
         raise FilmReject(Reason.CORRUPT_PIXELS) from None
     if _is_constant(film):
         raise FilmReject(Reason.CONSTANT)
@@ -109,28 +109,28 @@ def decode(
 
 
 def _is_constant(film: StoredFilm) -> bool:
-    """Whether nothing is visible, or nothing but one value; a glance at some pixels says no of nearly every film."""
-    for step in (_GLANCE, 1):
-        shown = film.values[::step, ::step]
+    """Whether all visible pixels are equal, or none is visible; a sample of pixels decides for nearly every film."""
+    for step in (_SAMPLING_STEP_PIXELS, 1):
+        visible_values = film.values[::step, ::step]
         if film.hidden is not None:
-            shown = shown[~film.hidden[::step, ::step]]
-        if shown.size and shown.min() < shown.max():
+            visible_values = visible_values[~film.hidden[::step, ::step]]
+        if visible_values.size and visible_values.min() < visible_values.max():
             return False
     return True
 
 
-def _dicom(data: bytes, transfer_syntax: str | None, index: int, frames: int) -> StoredFilm:
-    data, whole = inflated(data, MAX_INFLATED)
-    if not whole:
+def _decode_dicom(data: bytes, transfer_syntax: str | None, index: int, frames: int) -> StoredFilm:
+    data, is_complete = inflate_dataset(data, MAX_INFLATED_BYTES)
+    if not is_complete:
         raise FilmReject(Reason.TOO_LARGE)
-    header = pydicom.dcmread(io.BytesIO(data), force=True, defer_size=_DEFERRED)
+    header = pydicom.dcmread(io.BytesIO(data), force=True, defer_size=_MIN_DEFERRED_BYTES)
     frame = Frame.of(header)
-    if min(frame.rows, frame.columns) < 1:  # the scan found them: pydicom gives up the header of a cut file
+    if min(frame.rows, frame.columns) < 1:  # the scan read them: pydicom drops the header of a truncated file
         raise FilmReject(Reason.CORRUPT_PIXELS)
     _check_size(frame.rows, frame.columns)
     if "PixelData" not in header:
-        floating = "FloatPixelData" in header or "DoubleFloatPixelData" in header
-        raise FilmReject(Reason.PIXEL_LAYOUT if floating else Reason.NO_PIXELS)
+        has_float_pixels = "FloatPixelData" in header or "DoubleFloatPixelData" in header
+        raise FilmReject(Reason.PIXEL_LAYOUT if has_float_pixels else Reason.NO_PIXELS)
     if frame.samples not in (1, 3):
         raise FilmReject(Reason.PIXEL_LAYOUT)
     if max(integer(header, "NumberOfFrames", 1), 1) != frames:
@@ -138,69 +138,77 @@ def _dicom(data: bytes, transfer_syntax: str | None, index: int, frames: int) ->
     words, notes = read_frame(_pixel_data(data, header), transfer_syntax, frame, index, frames)
     del header.PixelData
     if words.ndim == 3:
-        words = _grey(words, frame.photometric)
+        words = _to_grey(words, frame.photometric)
         notes.append("colour_stored_grey")
-    values, bits, placed = place_bits(words, header)
-    hidden, found = hidden_pixels(values, header)
-    notes += placed + found
+    values, bits, bit_notes = place_bits(words, header)
+    hidden, hidden_notes = hidden_pixels(values, header)
+    notes += bit_notes + hidden_notes
     if frame.photometric == "PALETTE COLOR":
-        values, bits = _looked_up(values, header)
+        values, bits = _apply_palette(values, header)
         notes.append("palette_applied")
     return StoredFilm(values, bits, hidden, header, notes)
 
 
 def _pixel_data(data: bytes, header: pydicom.Dataset) -> PixelData:
-    """The value of Pixel Data, without a copy of a large one."""
+    """The value of Pixel Data; a large value is not copied."""
     element = header.get_item("PixelData", keep_deferred=True)
     if element.value is not None:
         return bytes(element.value)
-    if element.length != _OPEN:
+    if element.length != _UNDEFINED_LENGTH:
         return memoryview(data)[element.value_tell : element.value_tell + element.length]
     file = io.BytesIO(data)
     file.seek(element.value_tell)
     return file
 
 
-def _looked_up(indices: NDArray[Any], header: pydicom.Dataset) -> tuple[NDArray[np.uint16], int]:
+def _apply_palette(indices: NDArray[Any], header: pydicom.Dataset) -> tuple[NDArray[np.uint16], int]:
     """Grey values of a film with a colour palette, and their bits.
 
     Raises:
-        FilmReject: it has colours, or no usable palette.
+        FilmReject: the palette has colours, or is missing or damaged.
     """
     palette = read_palette(header, signed=integer(header, "PixelRepresentation", 0) == 1)
     if palette is None:
         raise FilmReject(Reason.PIXEL_LAYOUT)
     tables, bits = palette
     channels = np.dstack([table(indices) for table in tables])
-    return _grey(channels if bits == 16 else channels.astype(np.uint8), "RGB").astype(np.uint16), bits
+    return _to_grey(channels if bits == 16 else channels.astype(np.uint8), "RGB").astype(np.uint16), bits
 
 
-def _image(data: bytes, source: str, orientation: int) -> StoredFilm:
+def _decode_image(data: bytes, source: str, orientation: int) -> StoredFilm:
     try:
         image = Image.open(io.BytesIO(data), formats=[source])
     except Image.DecompressionBombError:
         raise FilmReject(Reason.TOO_LARGE) from None
     _check_size(image.height, image.width)
-    deep = source == "png" and data[_PNG_DEPTH_BYTE] == 16
-    channels = np.asarray(imagecodecs.png_decode(data)) if deep else _eight_bits(image)
-    if channels.ndim == 3 and channels.shape[2] in (2, 4):  # what is transparent shows the background: black
-        opacity = channels[:, :, -1:] / np.float32(65535 if deep else 255)
+    is_16_bit = source == "png" and data[_PNG_DEPTH_BYTE] == 16
+    channels = np.asarray(imagecodecs.png_decode(data)) if is_16_bit else _convert_to_8_bits(image)
+    if channels.ndim == 3 and channels.shape[2] in (2, 4):  # transparent pixels show a black background
+        opacity = channels[:, :, -1:] / np.float32(65535 if is_16_bit else 255)
         channels = np.rint(channels[:, :, :-1] * opacity).astype(channels.dtype)
-    values = channels if channels.ndim == 2 else channels[:, :, 0] if channels.shape[2] == 1 else _grey(channels)
-    stored: NDArray[np.uint16] = np.ascontiguousarray(upright(values, orientation), dtype=np.uint16)
-    return StoredFilm(stored, 16 if deep else 8, None, None)
+    values = channels if channels.ndim == 2 else channels[:, :, 0] if channels.shape[2] == 1 else _to_grey(channels)
+    stored: NDArray[np.uint16] = np.ascontiguousarray(apply_orientation(values, orientation), dtype=np.uint16)
+    return StoredFilm(stored, 16 if is_16_bit else 8, None, None)
 
 
-def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
-    """[rows, columns] or [rows, columns, channels], palettes and single bits resolved."""
+def _convert_to_8_bits(image: Image.Image) -> NDArray[np.uint8]:
+    """[rows, columns] or [rows, columns, channels] with palettes and 1-bit images converted."""
     transparent = "A" in image.getbands() or "transparency" in image.info
     if image.mode in ("1", "L", "LA"):
         return np.asarray(image.convert("LA" if transparent else "L"))
     return np.asarray(image.convert("RGBA" if transparent else "RGB"))
 
 
-def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Undo an EXIF orientation (EXIF 2.32, tag 0x0112): 5 to 8 exchange rows and columns."""
+def apply_orientation(values: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Apply an EXIF orientation (EXIF 2.32, tag 0x0112), so that the image is upright.
+
+    Args:
+        values: [rows, columns] pixels of the file.
+        orientation: 1 to 8; 5 to 8 exchange rows and columns.
+
+    Returns:
+        A view of ``values``.
+    """
     if orientation >= 5:
         values = values.T
     if orientation in (3, 4, 7, 8):
@@ -217,10 +225,10 @@ def _check_size(rows: int, columns: int) -> None:
         raise FilmReject(Reason.TOO_LARGE)
 
 
-def _grey(channels: NDArray[Any], photometric: str = "RGB") -> NDArray[Any]:
-    """Luminance without colour, or the mean of red, green and blue where they agree.
+def _to_grey(channels: NDArray[Any], photometric: str = "RGB") -> NDArray[Any]:
+    """Convert to grey: the luminance, or the mean of red, green and blue.
 
-    A codec may have turned luminance and chrominance into RGB by itself, whatever the header calls them.
+    A codec may have converted luminance and chrominance to RGB, although the header declares YBR.
 
     Raises:
         FilmReject: the film has colours.
@@ -239,4 +247,4 @@ def _grey(channels: NDArray[Any], photometric: str = "RGB") -> NDArray[Any]:
 
 def _agrees(difference: NDArray[Any]) -> bool:
     tolerance = GREY_TOLERANCE * np.iinfo(difference.dtype).max
-    return bool(np.count_nonzero(difference > tolerance) <= MAX_COLOURED * difference.size)
+    return bool(np.count_nonzero(difference > tolerance) <= MAX_COLOURED_FRACTION * difference.size)

@@ -1,7 +1,7 @@
-"""From shard values to display values in the standard's order: Modality LUT or rescale → VOI LUT or window → polarity.
+"""Derives the display of a film from its header: Modality LUT or rescale → VOI LUT or window → polarity.
 
-Display values are uint16 over the declared range of the output, 0 dark and 65535 bright, never stretched to the least
-and greatest value of a film (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2; PS3.4 N.2). Imported by ``mae_rad``.
+Display values are uint16 over the declared range of the output, 0 dark and 65535 bright, not normalised to the minimum
+and maximum of a film (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2; PS3.4 N.2).
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.dicom.header_values import items, numbers, word
+from data_prep.dicom.header_values import code_string, items, numbers
 from data_prep.dicom.lookup_table import LookupTable, read_lookup_table
 from data_prep.shard_format.apply_display import (
     Brightness,
@@ -25,45 +25,46 @@ from data_prep.shard_format.apply_display import (
 from data_prep.shard_format.sidecar import Display, Provenance
 
 CONTENT_PERCENTILES = (0.5, 99.5)
+"""Percentiles of the content that replace an unusable window."""
 
 MIN_SPREAD = 0.1
-"""Part of the display range that these percentiles of the content have to span: less, and the film is one flat grey."""
+"""Least distance of these percentiles as a fraction of the display range; a smaller one is a uniform grey."""
 
 MIN_UNCLIPPED = 0.02
-"""Part of the content that has to lie within the range rather than at one of its ends."""
+"""Least fraction of the content inside the display range, not at one of its ends."""
 
 _COLOURS = ("RGB", "YBR", "PALETTE", "ARGB", "HSV", "CMYK")
-"""Beginnings of the Photometric Interpretations that are not MONOCHROME."""
+"""Prefixes of the Photometric Interpretations other than MONOCHROME."""
 
-_PILE = 0.01
-"""A value at an end of the range that so many pixels share is saturation or air, not content."""
+_PILE_FRACTION = 0.01
+"""Fraction of the pixels; a more frequent value at an end of the range is saturation or air, not content."""
 
 
 def declared_range(values: ValueRange) -> Display:
-    """The display of films without grey transforms of their own, such as PNG and JPEG: dark to bright as they are."""
+    """The identity display, for films without grey transforms, such as PNG and JPEG."""
     return _display(values, source="declared_range")
 
 
 def has_grey_transforms(header: Any) -> bool:
-    """Whether LUTs, rescale and windows of a header hold: not for colours (PS3.3 C.11.1, C.11.2)."""
-    return header is not None and not word(header, "PhotometricInterpretation").startswith(_COLOURS)
+    """Whether the LUTs, rescale and windows of a header apply; not to colour films (PS3.3 C.11.1, C.11.2)."""
+    return header is not None and not code_string(header, "PhotometricInterpretation").startswith(_COLOURS)
 
 
 def display_of(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Display:
-    """How a DICOM film wants to be shown.
+    """Derive the display of a DICOM film from its header.
 
-    Where header and film do not go together (no window, one of no width, outside the values, so narrow or wide that
-    nothing is to be seen), percentiles of the content take the place of the window.
+    If the window is unusable for the film (missing, of no width, outside the values, or too narrow or wide), it is
+    replaced by percentiles of the content.
 
     Args:
         header: data set of the film.
-        values: how shard values stand for the stored values that the header speaks of.
-        counts: [2**bits] how often each shard value occurs in the film, without padding and shutter.
+        values: mapping between shard values and stored values, to which the header refers.
+        counts: [2**bits] number of pixels with each shard value, without padding and shutter.
     """
     if not has_grey_transforms(header):
         return declared_range(values)
     notes: list[Provenance] = []
-    invert = word(header, "PhotometricInterpretation") == "MONOCHROME1"
+    invert = code_string(header, "PhotometricInterpretation") == "MONOCHROME1"
     windows = _windows(header)
     modality_table = _modality_table(header, values, notes)
     if modality_table is None:
@@ -73,22 +74,22 @@ def display_of(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Di
         slope, intercept = 1.0, 0.0
         inputs = modality_table(values.stored()).astype(np.float64)
 
-    shown = partial(_display, values, invert=invert, windows=windows, slope=slope, intercept=intercept)
+    make_display = partial(_display, values, invert=invert, windows=windows, slope=slope, intercept=intercept)
     voi_table = _voi_table(header, inputs)
     if voi_table is not None and _is_useful(brightness := voi_table(inputs) / voi_table.top, counts):
         notes += _shape_conflict(header, invert)
-        return shown(source="voi_lut", table=_as_text(brightness, invert), provenance=notes)
+        return make_display(source="voi_lut", table=_packed_table(brightness, invert), provenance=notes)
     if items(header, "VOILUTSequence"):
         notes.append("voi_lut_unusable")
     source, center, width, function = _chosen_window(header, inputs, counts, windows, notes)
     table = None
     if modality_table is not None:
-        table = _as_text(windowed(inputs, center, width, function), invert)
+        table = _packed_table(windowed(inputs, center, width, function), invert)
     notes += _shape_conflict(header, invert)
-    return shown(source=source, center=center, width=width, function=function, table=table, provenance=notes)
+    return make_display(source=source, center=center, width=width, function=function, table=table, provenance=notes)
 
 
-def _as_text(brightness: Brightness, invert: bool) -> str:
+def _packed_table(brightness: Brightness, invert: bool) -> str:
     return pack_table(as_table(brightness, invert))
 
 
@@ -124,7 +125,7 @@ def _display(
 
 
 def _modality_table(header: Any, values: ValueRange, notes: list[Provenance]) -> LookupTable | None:
-    """The Modality LUT, which excludes rescale (PS3.3 C.11.1)."""
+    """The Modality LUT, which replaces rescale (PS3.3 C.11.1)."""
     sequence = items(header, "ModalityLUTSequence")
     if not sequence:
         return None
@@ -142,7 +143,7 @@ def _voi_table(header: Any, inputs: NDArray[np.float64]) -> LookupTable | None:
 
 
 def _rescale(header: Any, values: ValueRange, notes: list[Provenance]) -> tuple[float, float]:
-    """Rescale Slope and Intercept (PS3.3 C.11.1.1.2); ignored where they would make all values equal or infinite."""
+    """Rescale Slope and Intercept (PS3.3 C.11.1.1.2); ignored if they make values equal or infinite."""
     slope, intercept = numbers(header, "RescaleSlope"), numbers(header, "RescaleIntercept")
     if not slope or not intercept:
         if slope or intercept:
@@ -157,7 +158,7 @@ def _rescale(header: Any, values: ValueRange, notes: list[Provenance]) -> tuple[
 
 
 def _windows(header: Any) -> list[tuple[float, float]]:
-    """(centre, width) of all windows; the first is the default."""
+    """(centre, width) of all windows; the first one is the default."""
     return list(zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False))
 
 
@@ -168,7 +169,7 @@ def _chosen_window(
     windows: Sequence[tuple[float, float]],
     notes: list[Provenance],
 ) -> tuple[Literal["window", "percentile"], float, float, Function]:
-    """The first window by its function, or percentiles of the content where it shows nothing."""
+    """The first window with its function, or percentiles of the content if it is unusable."""
     if windows:
         center, width = windows[0]
         function = _function(header, notes)
@@ -181,7 +182,7 @@ def _chosen_window(
 
 def _function(header: Any, notes: list[Provenance]) -> Function:
     """VOI LUT Function (PS3.3 C.11.2.1.3)."""
-    declared = word(header, "VOILUTFunction")
+    declared = code_string(header, "VOILUTFunction")
     if declared in ("LINEAR_EXACT", "SIGMOID"):
         return declared  # type: ignore[return-value]
     if declared not in ("", "LINEAR"):
@@ -192,25 +193,25 @@ def _function(header: Any, notes: list[Provenance]) -> Function:
 def _shape_conflict(header: Any, invert: bool) -> list[Provenance]:
     """Presentation LUT Shape has to be INVERSE for MONOCHROME1 and IDENTITY for MONOCHROME2 (PS3.3 C.8.11.3.1.2).
 
-    It decides nothing: films with a wrong shape are widespread.
+    It is not applied, since films with a wrong shape are frequent.
     """
-    shape = word(header, "PresentationLUTShape")
+    shape = code_string(header, "PresentationLUTShape")
     return ["presentation_shape_conflict"] if shape == ("IDENTITY" if invert else "INVERSE") else []
 
 
 def _is_useful(brightness: Brightness, counts: NDArray[np.int64]) -> bool:
-    """Whether anything is to be seen of the content."""
+    """Whether the content spans enough of the display range and is not clipped."""
     low, high = _percentiles(brightness, counts)
     clipped = counts[(brightness < 0.002) | (brightness > 0.998)].sum()
     return bool(high - low >= MIN_SPREAD and clipped <= (1 - MIN_UNCLIPPED) * counts.sum())
 
 
 def _percentile_window(inputs: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
-    """(centre, width) for LINEAR_EXACT that spans the percentiles of the content, without piles at the ends."""
+    """(centre, width) for LINEAR_EXACT that spans the percentiles of the content, without frequent end values."""
     present = np.flatnonzero(counts)
     content = counts.copy()
     for end in (present[0], present[-1]):
-        if counts[end] > _PILE * counts.sum():
+        if counts[end] > _PILE_FRACTION * counts.sum():
             content[end] = 0
     low, high = _percentiles(inputs, content if np.count_nonzero(content) > 1 else counts)
     if low == high:
@@ -218,10 +219,10 @@ def _percentile_window(inputs: NDArray[np.float64], counts: NDArray[np.int64]) -
     return (low + high) / 2, high - low or 1.0
 
 
-def _percentiles(of: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
-    """CONTENT_PERCENTILES of the table ``of``, whose entries occur ``counts`` times."""
-    order = np.argsort(of, kind="stable")
-    reached = np.cumsum(counts[order])
-    places = np.searchsorted(reached, np.array(CONTENT_PERCENTILES) / 100 * reached[-1])
-    low, high = of[order[places]]
+def _percentiles(table: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """CONTENT_PERCENTILES of the entries of a table, which occur ``counts`` times."""
+    sorted_entries = np.argsort(table, kind="stable")
+    cumulative = np.cumsum(counts[sorted_entries])
+    positions = np.searchsorted(cumulative, np.array(CONTENT_PERCENTILES) / 100 * cumulative[-1])
+    low, high = table[sorted_entries[positions]]
     return float(low), float(high)

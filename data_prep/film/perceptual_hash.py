@@ -1,24 +1,33 @@
-"""Perceptual hash (pHash): 64 bits that hardly change when a film is rescaled, recompressed or shown a little brighter.
+"""Computes a perceptual hash (pHash) of 64 bits, robust to rescaling, recompression and small changes of brightness.
 
-Algorithm: area means of the displayed film at 32 x 32, whatever its shape; two-dimensional DCT-II; of the 8 x 8 lowest
-frequencies, row by row, the first being the highest bit: 1 where the coefficient is above the median of the 64
-(C. Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010). Films whose hashes differ in few
-bits are candidates for near duplicates, to be looked at: chests of two people can be as close. A hash tells nothing
-that the film in the shard does not.
+Algorithm: the displayed film is resized to 32 x 32 by area means, without keeping its aspect ratio; two-dimensional
+DCT-II; each of the 8 x 8 lowest frequencies gives a bit, row by row, the first one the most significant: 1 if the
+coefficient is above the median of the 64 (C. Zauner, Implementation and Benchmarking of Perceptual Image Hash
+Functions, 2010). Films whose hashes differ in few bits are candidates for near duplicates and need visual confirmation:
+chests of two people can be as close. A hash contains no information beyond the film in the shard.
 """
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_SIDE, _KEPT = 32, 8
-_WAVES = np.cos(np.pi / (2 * _SIDE) * np.outer(np.arange(_KEPT), 2 * np.arange(_SIDE) + 1))
-"""[frequency, place] DCT-II without normalisation."""
+_SIDE_PIXELS, _FREQUENCIES = 32, 8
+_COSINES = np.cos(np.pi / (2 * _SIDE_PIXELS) * np.outer(np.arange(_FREQUENCIES), 2 * np.arange(_SIDE_PIXELS) + 1))
+"""[frequency, position] basis of the DCT-II without normalisation."""
 
 
 def perceptual_hash(image: NDArray[np.uint16]) -> int:
-    """The hash, in ``[0, 2**64)``, of a film [rows, columns] of display values."""
-    small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
-    waves = np.rint(_WAVES @ small @ _WAVES.T)  # whole numbers: the last bits of a sum differ between processors
-    above = np.packbits((waves > np.median(waves)).reshape(-1))
-    return int.from_bytes(above.tobytes(), "big")
+    """Compute the perceptual hash of a film.
+
+    Args:
+        image: [rows, columns] display values.
+
+    Returns:
+        The hash, in [0, 2**64).
+    """
+    thumbnail = cv2.resize(image, (_SIDE_PIXELS, _SIDE_PIXELS), interpolation=cv2.INTER_AREA).astype(np.float64)
+    coefficients = np.rint(
+        _COSINES @ thumbnail @ _COSINES.T
+    )  # integers, since the last bits of a sum differ between processors
+    bits = np.packbits((coefficients > np.median(coefficients)).reshape(-1))
+    return int.from_bytes(bits.tobytes(), "big")

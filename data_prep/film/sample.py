@@ -1,4 +1,4 @@
-"""One file of an archive → one sample of a shard: film stream, sidecar, and what only the pixels tell."""
+"""Makes one sample of a shard from a decoded film: film stream, sidecar and columns of the index."""
 
 import hashlib
 from collections.abc import Mapping
@@ -36,24 +36,30 @@ from data_prep.shard_format.sidecar import Display, Provenance, Sidecar, Split
 Facts = Mapping[str, Any]
 """A row of the manifest."""
 
-_COPIED = (
+_MANIFEST_FIELDS = (
     *("key", "patient", "study", "series", "site", "patient_known", "study_day", "body_part", "view", "laterality"),
     *("sex", "age_years", "manufacturer", "model", "bits_stored", "photometric", "presentation_intent"),
     "pixel_spacing_from",
 )
-"""What a sidecar takes from the manifest as it is: screened by the scan."""
-_INDEXED = tuple(name for name in INDEX_SCHEMA.names if name in Sidecar.model_fields)
+"""Fields of a sidecar that are copied from the manifest; the scan has screened them."""
+_INDEX_COLUMNS = tuple(name for name in INDEX_SCHEMA.names if name in Sidecar.model_fields)
 
-_GLANCE = 256
-"""Longer side of the film, at least, from which content and polarity are told."""
+_MIN_SIDE_PIXELS = 256
+"""Least longer side of the reduced film from which content and polarity are computed."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a shard holds of one film, and what its row of the index says beyond (see INDEX_SCHEMA).
+    """One film of a shard, with the columns of its index row (see INDEX_SCHEMA).
 
     Attributes:
-        fingerprint: of what is seen, pixels and display: equal for copies of one film, whatever codec stores them.
+        film: encoded film stream.
+        sidecar: sidecar of the film.
+        fingerprint: pixels and display; equal for copies of one film in any codec.
+        content_fraction: fraction of the film that shows anatomy, 0 to 1.
+        polarity_suspect: whether the film is probably inverted.
+        clipped: fractions of the content at the dark and at the bright end of the display range.
+        perceptual_hash: see :func:`data_prep.film.perceptual_hash.perceptual_hash`.
     """
 
     film: bytes
@@ -65,8 +71,8 @@ class Sample:
     perceptual_hash: int
 
     def index_row(self) -> dict[str, Any]:
-        """The columns of the index that do not depend on the film's place."""
-        columns = self.sidecar.model_dump(include=set(_INDEXED))
+        """The columns of the index that do not depend on the position of the film in the shards."""
+        columns = self.sidecar.model_dump(include=set(_INDEX_COLUMNS))
         display = self.sidecar.display
         return columns | {
             "display_source": display.source,
@@ -81,10 +87,14 @@ class Sample:
 
 
 def decode_file(data: bytes, facts: Facts) -> StoredFilm:
-    """The film of a file, or of its frame ``facts["frame"]``.
+    """Decode the film of a file, or its frame ``facts["frame"]``.
+
+    Args:
+        data: bytes of the file.
+        facts: row of the manifest.
 
     Raises:
-        FilmReject: it is none.
+        FilmReject: the file is no film; with the reason.
     """
     return decode(
         data,
@@ -97,13 +107,16 @@ def decode_file(data: bytes, facts: Facts) -> StoredFilm:
 
 
 def pixel_sha256(values: NDArray[np.uint16], source: tuple[int, ...]) -> str:
-    """SHA-256 of the size of the source and of shard values [rows, columns], whatever codec stores them.
+    """Compute the SHA-256 of a film, independent of its codec.
 
-    Of the values of the shard: hashing ten megapixels costs as much as shrinking them, and what no shard value shows,
-    no training sees.
+    The shard values are hashed and not the stored values: hashing ten megapixels costs as much as shrinking them.
+
+    Args:
+        values: [rows, columns] shard values.
+        source: rows and columns of the source.
     """
-    head = " ".join(str(side) for side in (*source, *values.shape))
-    digest = hashlib.sha256(f"{head}\n".encode())
+    size_text = " ".join(str(side) for side in (*source, *values.shape))
+    digest = hashlib.sha256(f"{size_text}\n".encode())
     digest.update(np.ascontiguousarray(values, dtype="<u2").data)
     return digest.hexdigest()
 
@@ -117,27 +130,30 @@ def make_sample(
     codec: Codec = "htj2k",
     reject_empty: bool = False,
 ) -> Sample:
-    """Shard values, display, content mask and sidecar of a decoded film.
+    """Make the sample of a decoded film.
+
+    Args:
+        film: the decoded film.
+        facts: row of the manifest.
+        split: split of the patient.
+        max_side: largest side of the film in the shard, pixels, or ``native``.
+        codec: codec of the film stream.
+        reject_empty: whether films that show only air are rejected.
 
     Raises:
-        FilmReject: it shows nothing but air, and ``reject_empty`` asks for it.
+        FilmReject: the film shows only air, and ``reject_empty`` is set.
     """
     values_range = value_range(film)
     full = to_shard_values(film, values_range)
-    if film.header is None:
-        display = declared_range(values_range)
-    else:
-        display = display_of(film.header, values_range, histogram(full, film.hidden, values_range.bits))
     aspect = pixel_aspect(facts["pixel_spacing_mm"], film.header)
-    squared: list[Provenance] = ["made_square"] if aspect != 1 else []
-    display = display.model_copy(update={"provenance": [*film.notes, *display.provenance, *squared]})
+    display = _display_with_provenance(film, full, values_range, aspect)
     rows, columns = shrunk_size(full.shape[0], full.shape[1], max_side, aspect)
     values = shrink(full, film.hidden, _darkest(display), (rows, columns))
     if reject_empty and empty_exposure(values, _shrunk(film.hidden, values.shape)):
         raise FilmReject(Reason.EMPTY_EXPOSURE)
-    shown = apply(halved(values, _GLANCE), display)
-    mask = content_mask(shown, (rows, columns))
-    sha256, ends = pixel_sha256(values, full.shape), clipped(values, mask, display)
+    displayed = apply(halved(values, _MIN_SIDE_PIXELS), display)
+    mask = content_mask(displayed, (rows, columns))
+    sha256, clipped_fractions = pixel_sha256(values, full.shape), clipped(values, mask, display)
     fingerprint = sha256 + display.model_dump_json(exclude={"provenance"})
     if codec == "jpeg":
         values, display = _as_displayed(values, display)
@@ -154,24 +170,36 @@ def make_sample(
         content_mask=pack_mask(mask),
         content_mask_version=CONTENT_MASK_VERSION,
         pixel_sha256=sha256,
-        **{name: facts[name] for name in _COPIED},
+        **{name: facts[name] for name in _MANIFEST_FIELDS},
     )
     return Sample(
         film=encode_film(values, codec),
         sidecar=sidecar,
         fingerprint=fingerprint,
         content_fraction=float(mask.mean()),
-        polarity_suspect=polarity_suspect(shown),
-        clipped=ends,
-        perceptual_hash=perceptual_hash(shown),
+        polarity_suspect=polarity_suspect(displayed),
+        clipped=clipped_fractions,
+        perceptual_hash=perceptual_hash(displayed),
     )
 
 
+def _display_with_provenance(
+    film: StoredFilm, full: NDArray[np.uint16], values_range: ValueRange, aspect: float
+) -> Display:
+    """The display of a film, with the provenance codes of decoding, display and resizing."""
+    if film.header is None:
+        display = declared_range(values_range)
+    else:
+        display = display_of(film.header, values_range, histogram(full, film.hidden, values_range.bits))
+    square_note: list[Provenance] = ["made_square"] if aspect != 1 else []
+    return display.model_copy(update={"provenance": [*film.notes, *display.provenance, *square_note]})
+
+
 def _as_displayed(values: NDArray[np.uint16], display: Display) -> tuple[NDArray[np.uint16], Display]:
-    """8 bits of the displayed film, and the display of these: from 0 dark to 255 bright."""
-    shown = (apply(values, display).astype(np.uint32) + 128) // 257
-    steps: list[Provenance] = [*display.provenance, "display_applied"]
-    return shown.astype(np.uint16), declared_range(ValueRange(bits=8)).model_copy(update={"provenance": steps})
+    """The displayed film in 8 bits, 0 dark to 255 bright, and its display."""
+    displayed = (apply(values, display).astype(np.uint32) + 128) // 257
+    provenance: list[Provenance] = [*display.provenance, "display_applied"]
+    return displayed.astype(np.uint16), declared_range(ValueRange(bits=8)).model_copy(update={"provenance": provenance})
 
 
 def _shrunk(hidden: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -181,7 +209,7 @@ def _shrunk(hidden: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray
 
 
 def _darkest(display: Display) -> int:
-    """The shard value at the dark end of the display."""
+    """The shard value with the darkest display value."""
     table = display_table(display)
     if table[0] == table.min():
         return 0
@@ -189,10 +217,10 @@ def _darkest(display: Display) -> int:
 
 
 def _spacing(
-    source: tuple[float, float] | None, before: tuple[int, ...], after: tuple[int, int]
+    source: tuple[float, float] | None, source_shape: tuple[int, ...], target_shape: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """Row and column spacing after resizing, to a nanometre."""
+    """Row and column spacing after resizing, mm, rounded to a nanometre."""
     if source is None:
         return None
-    down, across = (round(source[axis] * before[axis] / after[axis], 6) for axis in (0, 1))
-    return down, across
+    row_spacing, column_spacing = (round(source[axis] * source_shape[axis] / target_shape[axis], 6) for axis in (0, 1))
+    return row_spacing, column_spacing

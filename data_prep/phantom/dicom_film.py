@@ -1,4 +1,4 @@
-"""A film as a DICOM object of a hospital archive, with all that identifies the patient and must not get out."""
+"""Makes the DICOM object of a film as in a hospital archive, including values that identify the patient."""
 
 import hashlib
 from io import BytesIO
@@ -21,9 +21,9 @@ CR_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
 DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
 DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 
-_VIEW_WORDS = {"PA": "PA", "AP": "AP", "LAT": "LL", "OBLIQUE": "RLO"}
-_STRUCTURE = frozenset({"SOPClassUID", "ReferencedSOPClassUID"})
-_IDENTIFYING = frozenset(
+_VIEW_POSITIONS = {"PA": "PA", "AP": "AP", "LAT": "LL", "OBLIQUE": "RLO"}
+_NOT_IDENTIFYING_UIDS = frozenset({"SOPClassUID", "ReferencedSOPClassUID"})
+_IDENTIFYING_KEYWORDS = frozenset(
     {
         "PatientID",
         "IssuerOfPatientID",
@@ -59,87 +59,114 @@ _IDENTIFYING = frozenset(
 def film_dataset(
     patient: PatientDraw, study: StudyDraw, draw: FilmDraw, film: RenderedFilm, person: Person, visit: Visit
 ) -> Dataset:
-    """The data set of one film without its pixels."""
-    look = LOOKS[study.look]
-    out = patient_study(patient, study, person, visit)
-    out.SOPClassUID = DX_FOR_PRESENTATION if look.modality == "DX" else CR_STORAGE
-    out.SOPInstanceUID = uid(patient, study.index, draw.index, "film")
-    out.SeriesInstanceUID = uid(patient, study.index, draw.view, "series")
-    out.Modality = look.modality
-    out.Manufacturer, out.ManufacturerModelName = look.manufacturer, look.model
-    out.SeriesDescription = f"{study.body_part.title()} {draw.view} {person.name.split('^')[0]}"
-    out.SeriesNumber, out.InstanceNumber = 1 + draw.index, 1 + draw.index
-    out.BodyPartExamined = study.body_part
-    out.ViewPosition = _VIEW_WORDS[draw.view]
+    """Make the data set of one film without its pixels.
+
+    Args:
+        patient: draws of the patient.
+        study: draws of the study.
+        draw: draws of the film.
+        film: the rendered film.
+        person: identity of the patient.
+        visit: identifying facts of the study.
+    """
+    scanner = LOOKS[study.look]
+    dataset = study_dataset(patient, study, person, visit)
+    dataset.SOPClassUID = DX_FOR_PRESENTATION if scanner.modality == "DX" else CR_STORAGE
+    dataset.SOPInstanceUID = make_uid(patient, study.index, draw.index, "film")
+    dataset.SeriesInstanceUID = make_uid(patient, study.index, draw.view, "series")
+    dataset.Modality = scanner.modality
+    dataset.Manufacturer, dataset.ManufacturerModelName = scanner.manufacturer, scanner.model
+    dataset.SeriesDescription = f"{study.body_part.title()} {draw.view} {person.name.split('^')[0]}"
+    dataset.SeriesNumber, dataset.InstanceNumber = 1 + draw.index, 1 + draw.index
+    dataset.BodyPartExamined = study.body_part
+    dataset.ViewPosition = _VIEW_POSITIONS[draw.view]
     if study.body_part != "CHEST":
-        out.ImageLaterality = study.side
-    if look.modality == "DX":
-        out.PresentationIntentType = "FOR PRESENTATION"
-        out.PresentationLUTShape = "INVERSE" if draw.inverted else "IDENTITY"
-        out.PixelIntensityRelationship, out.PixelIntensityRelationshipSign = "LOG", 1 if draw.inverted else -1
-    out.ImageType = ["ORIGINAL", "PRIMARY", ""]
-    out.KVP = str(film.energy)
-    out.ImagerPixelSpacing = [f"{film.pitch:.5f}"] * 2
-    out.BurnedInAnnotation = "NO"
-    out.WindowCenter, out.WindowWidth = (f"{v:.1f}" for v in film.window)
-    if look.function != "LINEAR":
-        out.VOILUTFunction = look.function
-    if (look.slope, look.intercept) != (1.0, 0.0):
-        out.RescaleSlope, out.RescaleIntercept, out.RescaleType = f"{look.slope:g}", f"{look.intercept:g}", "US"
-    out.PhotometricInterpretation = "MONOCHROME1" if draw.inverted else "MONOCHROME2"
-    return out
+        dataset.ImageLaterality = study.side
+    if scanner.modality == "DX":
+        dataset.PresentationIntentType = "FOR PRESENTATION"
+        dataset.PresentationLUTShape = "INVERSE" if draw.inverted else "IDENTITY"
+        dataset.PixelIntensityRelationship, dataset.PixelIntensityRelationshipSign = "LOG", 1 if draw.inverted else -1
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", ""]
+    dataset.KVP = str(film.energy)
+    dataset.ImagerPixelSpacing = [f"{film.pitch:.5f}"] * 2
+    dataset.BurnedInAnnotation = "NO"
+    dataset.WindowCenter, dataset.WindowWidth = (f"{v:.1f}" for v in film.window)
+    if scanner.function != "LINEAR":
+        dataset.VOILUTFunction = scanner.function
+    if (scanner.slope, scanner.intercept) != (1.0, 0.0):
+        dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = (
+            f"{scanner.slope:g}",
+            f"{scanner.intercept:g}",
+            "US",
+        )
+    dataset.PhotometricInterpretation = "MONOCHROME1" if draw.inverted else "MONOCHROME2"
+    return dataset
 
 
-def patient_study(patient: PatientDraw, study: StudyDraw, person: Person, visit: Visit) -> Dataset:
-    """The modules that all objects of a study share: patient, study, place, staff, order, private notes."""
-    out = Dataset()
-    out.SpecificCharacterSet = "ISO_IR 192" if study.look == 1 else "ISO_IR 100"
-    out.StudyInstanceUID = uid(patient, study.index, "study")
-    _fill_patient(out, patient, person)
-    out.StudyDate = out.SeriesDate = out.AcquisitionDate = out.ContentDate = visit.date
-    out.StudyTime = out.AcquisitionTime = visit.time
-    out.StudyID, out.AccessionNumber = visit.study_id, visit.accession
-    out.StudyDescription = f"XR {study.body_part.title()} for {visit.referring.split('^')[0]}"
-    out.InstitutionName, out.InstitutionAddress = visit.institution, visit.institution_address
-    out.InstitutionalDepartmentName, out.StationName = visit.department, visit.station
-    out.DeviceSerialNumber, out.DetectorID = visit.serial, f"{visit.serial}P1"
-    out.ReferringPhysicianName, out.PerformingPhysicianName = visit.referring, visit.performing
-    out.OperatorsName, out.NameOfPhysiciansReadingStudy = visit.operator, visit.reading
-    out.ReasonForTheRequestedProcedure = visit.request
+def study_dataset(patient: PatientDraw, study: StudyDraw, person: Person, visit: Visit) -> Dataset:
+    """Make the modules that all objects of a study share: patient, study, institution, staff, order, private elements.
+
+    Args:
+        patient: draws of the patient.
+        study: draws of the study.
+        person: identity of the patient.
+        visit: identifying facts of the study.
+    """
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 192" if study.look == 1 else "ISO_IR 100"
+    dataset.StudyInstanceUID = make_uid(patient, study.index, "study")
+    _fill_patient(dataset, patient, person)
+    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = visit.date
+    dataset.StudyTime = dataset.AcquisitionTime = visit.time
+    dataset.StudyID, dataset.AccessionNumber = visit.study_id, visit.accession
+    dataset.StudyDescription = f"XR {study.body_part.title()} for {visit.referring.split('^')[0]}"
+    dataset.InstitutionName, dataset.InstitutionAddress = visit.institution, visit.institution_address
+    dataset.InstitutionalDepartmentName, dataset.StationName = visit.department, visit.station
+    dataset.DeviceSerialNumber, dataset.DetectorID = visit.serial, f"{visit.serial}P1"
+    dataset.ReferringPhysicianName, dataset.PerformingPhysicianName = visit.referring, visit.performing
+    dataset.OperatorsName, dataset.NameOfPhysiciansReadingStudy = visit.operator, visit.reading
+    dataset.ReasonForTheRequestedProcedure = visit.request
     order = Dataset()
     order.RequestedProcedureID, order.ScheduledProcedureStepID = f"RP{visit.accession}", f"SP{visit.accession}"
     order.ScheduledProcedureStepDescription = f"{study.body_part.title()} of {person.name.replace('^', ' ')}"
     order.RequestingPhysician = visit.referring
-    out.RequestAttributesSequence = Sequence([order])
+    dataset.RequestAttributesSequence = Sequence([order])
     earlier = Dataset()
     earlier.ReferencedSOPClassUID, earlier.ReferencedSOPInstanceUID = (
         CR_STORAGE,
-        uid(patient, study.index, "earlier film"),
+        make_uid(patient, study.index, "earlier film"),
     )
-    out.ReferencedImageSequence = Sequence([earlier])
-    return out
+    dataset.ReferencedImageSequence = Sequence([earlier])
+    return dataset
 
 
-def _fill_patient(out: Dataset, patient: PatientDraw, person: Person) -> None:
-    out.PatientName, out.PatientID, out.IssuerOfPatientID = person.name, person.patient_id, person.issuer
+def _fill_patient(dataset: Dataset, patient: PatientDraw, person: Person) -> None:
+    dataset.PatientName, dataset.PatientID, dataset.IssuerOfPatientID = person.name, person.patient_id, person.issuer
     other = Dataset()
     other.PatientID, other.TypeOfPatientID = person.other_id, "TEXT"
-    out.OtherPatientIDsSequence = Sequence([other])
-    out.PatientBirthDate, out.PatientSex = person.birth_date, patient.anatomy.sex
-    out.PatientAge = f"{patient.anatomy.age_years:03d}Y"
-    out.PatientBirthName, out.PatientMotherBirthName = person.birth_name, person.mother
-    out.PatientAddress, out.PatientTelephoneNumbers = person.address, person.phone
-    out.PatientComments = person.comment
-    block = out.private_block(0x0011, "QUENBURY RIS 2.1", create=True)
+    dataset.OtherPatientIDsSequence = Sequence([other])
+    dataset.PatientBirthDate, dataset.PatientSex = person.birth_date, patient.anatomy.sex
+    dataset.PatientAge = f"{patient.anatomy.age_years:03d}Y"
+    dataset.PatientBirthName, dataset.PatientMotherBirthName = person.birth_name, person.mother
+    dataset.PatientAddress, dataset.PatientTelephoneNumbers = person.address, person.phone
+    dataset.PatientComments = person.comment
+    block = dataset.private_block(0x0011, "QUENBURY RIS 2.1", create=True)
     block.add_new(0x01, "PN", person.name)
     block.add_new(0x02, "LO", f"RISKEY-{person.other_id}")
     block.add_new(0x03, "LT", f"{person.name.split('^')[0]}: {person.comment}")
 
 
-def set_pixels(out: Dataset, values: NDArray[np.uint16], bits: int, syntax: str) -> None:
-    """Store ``values`` [rows, columns] in transfer syntax ``syntax``."""
-    out.Rows, out.Columns = values.shape
-    out.SamplesPerPixel, out.BitsAllocated, out.BitsStored, out.HighBit, out.PixelRepresentation = (
+def set_pixels(dataset: Dataset, values: NDArray[np.uint16], bits: int, syntax: str) -> None:
+    """Store pixels in a data set.
+
+    Args:
+        dataset: data set, changed in place.
+        values: [rows, columns] stored values.
+        bits: Bits Stored.
+        syntax: transfer syntax UID.
+    """
+    dataset.Rows, dataset.Columns = values.shape
+    dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = (
         1,
         16,
         bits,
@@ -147,50 +174,55 @@ def set_pixels(out: Dataset, values: NDArray[np.uint16], bits: int, syntax: str)
         0,
     )
     if syntax in (EXPLICIT_LE, IMPLICIT_LE):
-        out.add_new(0x7FE00010, "OW", values.astype("<u2").tobytes())
+        dataset.add_new(0x7FE00010, "OW", values.astype("<u2").tobytes())
         return
-    out.add_new(0x7FE00010, "OB", encapsulate([_coded(values, bits, syntax)]))
-    out["PixelData"].is_undefined_length = True
+    dataset.add_new(0x7FE00010, "OB", encapsulate([_encode_pixels(values, bits, syntax)]))
+    dataset["PixelData"].is_undefined_length = True
 
 
-def _coded(values: NDArray[np.uint16], bits: int, syntax: str) -> bytes:
+def _encode_pixels(values: NDArray[np.uint16], bits: int, syntax: str) -> bytes:
     if syntax == JPEG_LOSSLESS_SV1:
         return bytes(imagecodecs.jpeg8_encode(values, lossless=True, predictor=1, bitspersample=bits))
     if syntax == JPEG_LS:
         return bytes(imagecodecs.jpegls_encode(values))
     if syntax == JPEG_2000:
         return bytes(imagecodecs.jpeg2k_encode(values, level=0, codecformat="J2K", reversible=True, bitspersample=bits))
-    raise ValueError(f"transfer syntax {syntax} is not written here")
+    raise ValueError(f"transfer syntax {syntax} is not supported for writing")
 
 
 def file_bytes(dataset: Dataset, syntax: str) -> bytes:
-    """A DICOM file (PS3.10) of ``dataset``."""
+    """Encode a data set as a DICOM file (PS3.10).
+
+    Args:
+        dataset: data set with pixels, if it has any; its meta information is set.
+        syntax: transfer syntax UID.
+    """
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(syntax)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    out = BytesIO()
-    dataset.save_as(out, enforce_file_format=True)
-    return out.getvalue()
+    file = BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
 
 
-def uid(patient: PatientDraw, *path: object) -> str:
-    """A UID (PS3.5 B.2, from a UUID) that only this object of this archive has."""
+def make_uid(patient: PatientDraw, *path: object) -> str:
+    """Make a UID (PS3.5 B.2, from a UUID) that is unique to the object ``path`` of a patient of an archive."""
     text = "/".join(map(str, (patient.archive, patient.index, *path)))
     return f"2.25.{int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], 'big') >> 6}"
 
 
-def identifying(dataset: Dataset) -> set[str]:
-    """Every value of ``dataset`` that points at a person, a place, a day or an object, at any depth."""
-    found: set[str] = set()
+def list_identifying_texts(dataset: Dataset) -> set[str]:
+    """List all values of a data set, at any depth, that identify a person, a place, a day or an object."""
+    texts: set[str] = set()
     for element in dataset.iterall():
-        if element.VR == "SQ" or element.keyword in _STRUCTURE:
+        if element.VR == "SQ" or element.keyword in _NOT_IDENTIFYING_UIDS:
             continue
-        if element.VR in ("PN", "UI") or element.tag.is_private or element.keyword in _IDENTIFYING:
-            found |= _texts(element.value)
+        if element.VR in ("PN", "UI") or element.tag.is_private or element.keyword in _IDENTIFYING_KEYWORDS:
+            texts |= _texts(element.value)
         if element.VR == "PN":
-            found |= {part for part in str(element.value).split("^") if len(part) > 3}
-    return {text for text in found if text}
+            texts |= {part for part in str(element.value).split("^") if len(part) > 3}
+    return {text for text in texts if text}
 
 
 def _texts(value: Any) -> set[str]:

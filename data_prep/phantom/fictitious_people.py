@@ -1,4 +1,4 @@
-"""Fictitious people, staff and hospitals. Every name is put together from syllables; none is taken from anywhere."""
+"""Draws fictitious patients, staff and hospitals; family names are composed of syllables."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -39,7 +39,7 @@ _FIRST_DAY = date(2014, 3, 3)
 
 @dataclass(frozen=True)
 class Person:
-    """A patient as the registration desk knows them; ``name`` is a DICOM person name."""
+    """Identity of a patient; names are DICOM person names (PS3.5 section 6.2), dates YYYYMMDD."""
 
     name: str
     birth_name: str
@@ -55,7 +55,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Visit:
-    """What a study's header says of the day, the place and the staff."""
+    """Identifying facts of a study: date (YYYYMMDD), time, institution and staff."""
 
     accession: str
     study_id: str
@@ -74,56 +74,77 @@ class Visit:
 
 
 def person(seed: int, index: int, anatomy: Anatomy, first_day: int) -> Person:
-    """Patient ``index``: the family name differs from that of every other of the next 1280 patients."""
-    draw = np.random.default_rng((seed, index, 101))
-    family = _family((index * 631 + seed) % (len(_FIRST) * len(_MIDDLE) * len(_LAST)))
-    birth = visit_day(first_day) - timedelta(days=anatomy.age_years * 365 + 180 + int(draw.integers(-90, 90)))
-    home = int(draw.integers(len(_TOWNS)))
-    phone = f"+49 555 {draw.integers(10**6, 10**7)}"
+    """Draw the identity of a patient; family names of 1280 consecutive patients differ.
+
+    Args:
+        seed: seed of the archive.
+        index: number of the patient.
+        anatomy: anatomy of the patient, for age and sex.
+        first_day: day of the first study, see :func:`calendar_day`.
+    """
+    generator = np.random.default_rng((seed, index, 101))
+    family = _family_name((index * 631 + seed) % (len(_FIRST) * len(_MIDDLE) * len(_LAST)))
+    birth = calendar_day(first_day) - timedelta(days=anatomy.age_years * 365 + 180 + int(generator.integers(-90, 90)))
+    town = int(generator.integers(len(_TOWNS)))
+    phone = f"+49 555 {generator.integers(10**6, 10**7)}"
     return Person(
-        name=f"{family}^{draw.choice(_GIVEN[anatomy.sex])}",
-        birth_name=f"{_family(int(draw.integers(1280)))}-{family}",
-        mother=f"{_family(int(draw.integers(1280)))}^{draw.choice(_GIVEN['F'])}",
-        patient_id=f"PX{seed % 1000:03d}{index:05d}{draw.integers(100, 999)}",
-        other_id=f"INS-{draw.integers(10**8, 10**9)}",
+        name=f"{family}^{generator.choice(_GIVEN[anatomy.sex])}",
+        birth_name=f"{_family_name(int(generator.integers(1280)))}-{family}",
+        mother=f"{_family_name(int(generator.integers(1280)))}^{generator.choice(_GIVEN['F'])}",
+        patient_id=f"PX{seed % 1000:03d}{index:05d}{generator.integers(100, 999)}",
+        other_id=f"INS-{generator.integers(10**8, 10**9)}",
         issuer=f"ADT-{_HOSPITALS[index % 3].split()[0].upper()}",
         birth_date=birth.strftime("%Y%m%d"),
-        address=f"{_STREETS[home]} {draw.integers(1, 180)}, {draw.integers(10000, 99999)} {_TOWNS[home]}",
+        address=f"{_STREETS[town]} {generator.integers(1, 180)}, {generator.integers(10000, 99999)} {_TOWNS[town]}",
         phone=phone,
         comment=f"Relatives of {family} to be called under {phone} before discharge",
     )
 
 
 def visit(seed: int, index: int, study: int, day: int, look: int, sex: str) -> Visit:
-    """Study ``study`` of patient ``index`` on scanner ``look``."""
-    draw = np.random.default_rng((seed, index, 102, study))
-    staff = [f"{_family(int(k))}^{draw.choice(_GIVEN['F' if k % 2 else 'M'])}^^Dr." for k in draw.integers(0, 1280, 4)]
-    place = int(draw.integers(len(_HOSPITALS)))
-    hour, minute, second, part = (int(draw.integers(*limits)) for limits in ((7, 20), (0, 60), (0, 60), (10**5, 10**6)))
+    """Draw the identifying facts of a study.
+
+    Args:
+        seed: seed of the archive.
+        index: number of the patient.
+        study: number of the study of the patient.
+        day: day of the study, see :func:`calendar_day`.
+        look: number of the scanner.
+        sex: F or M.
+    """
+    generator = np.random.default_rng((seed, index, 102, study))
+    staff = [
+        f"{_family_name(int(k))}^{generator.choice(_GIVEN['F' if k % 2 else 'M'])}^^Dr."
+        for k in generator.integers(0, 1280, 4)
+    ]
+    hospital = int(generator.integers(len(_HOSPITALS)))
+    hour, minute, second, fraction = (
+        int(generator.integers(*limits)) for limits in ((7, 20), (0, 60), (0, 60), (10**5, 10**6))
+    )
     return Visit(
-        accession=f"A{draw.integers(10**9, 10**10)}",
-        study_id=f"ST{draw.integers(10**6, 10**7)}",
-        date=visit_day(day).strftime("%Y%m%d"),
-        time=f"{hour:02d}{minute:02d}{second:02d}.{part}",
-        institution=_HOSPITALS[place],
-        institution_address=f"{_STREETS[place]} 1, {_TOWNS[place]}",
-        department=f"Radiology {_TOWNS[place]} West Wing",
-        station=f"XR{place}{look}ROOM{draw.integers(1, 5)}B",
-        serial=f"SN-{look}-{40960 + 7 * place}{look}77",
+        accession=f"A{generator.integers(10**9, 10**10)}",
+        study_id=f"ST{generator.integers(10**6, 10**7)}",
+        date=calendar_day(day).strftime("%Y%m%d"),
+        time=f"{hour:02d}{minute:02d}{second:02d}.{fraction}",
+        institution=_HOSPITALS[hospital],
+        institution_address=f"{_STREETS[hospital]} 1, {_TOWNS[hospital]}",
+        department=f"Radiology {_TOWNS[hospital]} West Wing",
+        station=f"XR{hospital}{look}ROOM{generator.integers(1, 5)}B",
+        serial=f"SN-{look}-{40960 + 7 * hospital}{look}77",
         referring=staff[0],
         performing=staff[1],
         operator=staff[2],
         reading=staff[3],
-        request=f"{'Mrs' if sex == 'F' else 'Mr'} fell at home in {_TOWNS[place]}, pain",
+        request=f"{'Mrs' if sex == 'F' else 'Mr'} fell at home in {_TOWNS[hospital]}, pain",
     )
 
 
-def visit_day(day: int) -> date:
-    """The calendar day of the archive's day ``day``."""
+def calendar_day(day: int) -> date:
+    """Convert a day, counted from the first day of the archive, to a date."""
     return _FIRST_DAY + timedelta(days=day)
 
 
-def _family(number: int) -> str:
-    first, rest = divmod(number, len(_MIDDLE) * len(_LAST))
-    middle, last = divmod(rest, len(_LAST))
+def _family_name(number: int) -> str:
+    first, remainder = divmod(number, len(_MIDDLE) * len(_LAST))
+    middle, last = divmod(remainder, len(_LAST))
     return _FIRST[first] + _MIDDLE[middle] + _LAST[last]

@@ -1,4 +1,4 @@
-"""Shapes of foreign objects: a few strokes and discs each, in units of their own, drawn at any size and angle."""
+"""Draws shapes of foreign objects from strokes and discs, at any size and angle."""
 
 import math
 from collections.abc import Callable
@@ -10,15 +10,18 @@ import numpy as np
 from data_prep.phantom.imaging.projection import Map, Vector
 from data_prep.phantom.imaging.solids import spline
 
-_FINE = 4
-"""Raster cells per pixel while drawing."""
+_CELLS_PER_PIXEL = 4
+"""Raster cells per pixel for drawing; averaged afterwards."""
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """A line of ``width`` through ``points`` [N, 2], or a filled polygon (width 0), of attenuation ``value``.
+    """A line or a filled polygon; later strokes replace earlier ones.
 
-    Later strokes go over earlier ones; a value of 0 is a hole.
+    Attributes:
+        points: [N, 2] vertices, in the units of the shape.
+        width: width of the line; 0 for a filled polygon.
+        value: relative attenuation, 0 (hole) to 1.
     """
 
     points: Vector
@@ -26,16 +29,22 @@ class Stroke:
     value: float = 1.0
 
     def turned(self, angle: float) -> "Stroke":
-        """By ``angle`` radians about the origin."""
+        """Rotate by ``angle`` radians about the origin."""
         c, s = math.cos(angle), math.sin(angle)
         return replace(self, points=np.asarray(self.points, dtype=np.float64) @ np.array([[c, s], [-s, c]]))
 
     def extent(self) -> Vector:
-        """[2, 2] lower and upper corner."""
+        """Compute the bounding box: [2, 2] lower and upper corner."""
         return np.stack((self.points.min(axis=0) - self.width / 2, self.points.max(axis=0) + self.width / 2))
 
     def draw(self, canvas: Map, low: Vector, cells: float) -> None:
-        """Onto ``canvas`` with ``cells`` raster cells per unit, the corner ``low`` at its origin."""
+        """Draw the stroke.
+
+        Args:
+            canvas: [rows, columns] raster, changed in place.
+            low: [2] position of the upper left corner of the canvas.
+            cells: raster cells per unit.
+        """
         points = np.round((self.points - low) * cells * 16).astype(np.int32)
         if self.width:
             cv2.polylines(canvas, [points], False, self.value, max(1, round(self.width * cells)), cv2.LINE_8, 4)
@@ -44,13 +53,23 @@ class Stroke:
 
 
 def draw_object(kind: str, size: int, angle: float, draw: np.random.Generator) -> Map:
-    """Attenuation of an object, 0 to 1, in the smallest raster around it, whose longer side is ``size`` pixels."""
+    """Draw an object.
+
+    Args:
+        kind: key of SHAPES.
+        size: longer side of the result, pixels.
+        angle: rotation, radians.
+        draw: random generator.
+
+    Returns:
+        [rows, columns] relative attenuation, 0 to 1, cropped to the object.
+    """
     strokes = [stroke.turned(angle) for stroke in SHAPES[kind](draw)]
     corners = np.concatenate([stroke.extent() for stroke in strokes])
     low, extent = corners.min(axis=0), np.ptp(corners, axis=0)
-    cells = size * _FINE / float(extent.max())
-    columns, rows = (max(1, math.ceil(side * cells / _FINE - 1e-6)) for side in extent)
-    canvas = np.zeros((rows * _FINE, columns * _FINE), dtype=np.float32)
+    cells = size * _CELLS_PER_PIXEL / float(extent.max())
+    columns, rows = (max(1, math.ceil(side * cells / _CELLS_PER_PIXEL - 1e-6)) for side in extent)
+    canvas = np.zeros((rows * _CELLS_PER_PIXEL, columns * _CELLS_PER_PIXEL), dtype=np.float32)
     for stroke in strokes:
         stroke.draw(canvas, low, cells)
     return np.asarray(cv2.resize(canvas, (columns, rows), interpolation=cv2.INTER_AREA))

@@ -1,12 +1,13 @@
-"""Planting foreign objects and fractures of a fixed difficulty (DESIGN.md section 5).
+"""Computes size and contrast of planted foreign objects and fractures (DESIGN.md section 5).
 
 Size and contrast are those at training size T = 1024: the film is scaled so that its content box (the body inside the
 field) covers 1024 patches of 16 pixels. There the contrast-to-noise ratio is
 
     mean over the finding of |ln-signal with it - ln-signal without it| / σ,
 
-with σ the robust deviation (1.4826 × median absolute deviation) of the noisy film without the finding around it, after
-taking out what is smooth (Gaussian, 2 pixels): quantum noise and texture at the finding's scale, no bone outlines.
+with σ the robust deviation (1.4826 × median absolute deviation) of the noisy film without the finding in its
+neighbourhood, after subtraction of a smoothed film (Gaussian, 2 pixels): quantum noise and texture without outlines of
+bones.
 """
 
 import math
@@ -21,9 +22,9 @@ from data_prep.phantom.imaging.projection import Map
 from data_prep.phantom.imaging.scene import Site
 
 TOKENS, PATCH = 1024, 16
-BREAK_PAD = 1.5
-"""Pixels at T = 1024 around a fracture line that belong to its box."""
-_LEAST = 6.0
+LINE_PAD = 1.5
+"""Margin of the box around a fracture line, pixels at T = 1024."""
+_MIN_BOX_SIDE = 6.0
 _MIN_CONTENT_SHARE, _MAX_ENLARGEMENT = 0.25, 2.0
 
 Box = tuple[float, float, float, float]
@@ -32,7 +33,15 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Planted:
-    """A planted thing and its difficulty as it came out."""
+    """A planted finding.
+
+    Attributes:
+        kind: kind of the object, or fracture.
+        box: position in the film.
+        size: longer side of the box, pixels at T = 1024.
+        contrast_to_noise: contrast-to-noise ratio that was reached.
+        amplitude: attenuation of an object; fraction of the bone that a fracture line removes.
+    """
 
     kind: str
     box: Box
@@ -43,7 +52,7 @@ class Planted:
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of the film in whole pixels."""
+    """A rectangle of the film, pixels."""
 
     top: int
     left: int
@@ -51,12 +60,19 @@ class Window:
     columns: int
 
     def cut(self) -> tuple[slice, slice]:
-        """The slices of a film's array."""
+        """The slices of rows and columns of the window."""
         return slice(self.top, self.top + self.rows), slice(self.left, self.left + self.columns)
 
 
 def training_scale(content: NDArray[np.bool_]) -> float:
-    """Pixels at T = 1024 per source pixel; ``content`` is a [rows, columns] bool mask of the body in the field."""
+    """Compute the scale of a film at training size.
+
+    Args:
+        content: [rows, columns] True for the body in the field.
+
+    Returns:
+        Pixels at T = 1024 per source pixel.
+    """
     down, across = np.flatnonzero(content.any(axis=1)), np.flatnonzero(content.any(axis=0))
     area = float(content.size)
     if down.size:
@@ -64,31 +80,54 @@ def training_scale(content: NDArray[np.bool_]) -> float:
     return min(math.sqrt(TOKENS * PATCH * PATCH / area), _MAX_ENLARGEMENT)
 
 
-def around(box: Box, scale: float, shape: tuple[int, int]) -> Window:
-    """The finding's neighbourhood, in which its noise is measured and outside of which nothing changes."""
+def surrounding_window(box: Box, scale: float, shape: tuple[int, int]) -> Window:
+    """Compute the neighbourhood of a finding, in which the noise is measured; the film is unchanged outside of it.
+
+    Args:
+        box: box of the finding.
+        scale: pixels at T = 1024 per source pixel.
+        shape: rows and columns of the film.
+    """
     margin = max(10 / scale, 0.5 * max(box[2] - box[0], box[3] - box[1]))
     top, left = max(int(box[1] - margin), 0), max(int(box[0] - margin), 0)
-    low, right = min(int(box[3] + margin) + 1, shape[0]), min(int(box[2] + margin) + 1, shape[1])
-    return Window(top, left, low - top, right - left)
+    bottom, right = min(int(box[3] + margin) + 1, shape[0]), min(int(box[2] + margin) + 1, shape[1])
+    return Window(top, left, bottom - top, right - left)
 
 
 def contrast_to_noise(without: Map, with_it: Map, noisy: Map, weight: Map, scale: float) -> float:
-    """The ratio above, for log films of one window; ``weight`` is the finding's shape there."""
-    shape = _at_training_size(weight, scale)
-    difference = np.abs(_at_training_size(with_it - without, scale))
+    """Compute the contrast-to-noise ratio (see the module) for log films of one window.
+
+    Args:
+        without: [rows, columns] film without the finding and without noise.
+        with_it: [rows, columns] film with the finding, without noise.
+        noisy: [rows, columns] film without the finding, with noise.
+        weight: [rows, columns] shape of the finding.
+        scale: pixels at T = 1024 per source pixel.
+    """
+    shape = _resize_to_training_size(weight, scale)
+    difference = np.abs(_resize_to_training_size(with_it - without, scale))
     inside = shape >= 0.5 * shape.max()
-    return float(difference[inside].mean() / max(_noise(_at_training_size(noisy, scale)), 1e-6))
+    return float(difference[inside].mean() / max(_noise(_resize_to_training_size(noisy, scale)), 1e-6))
 
 
-def solve_amplitude(ratio: Callable[[float], float], wanted: float, most: float) -> tuple[float, float]:
-    """Amplitude in (0, most] at which the growing function ``ratio`` is ``wanted``, and the ratio reached."""
-    low, high = 0.0, most
+def solve_amplitude(ratio: Callable[[float], float], wanted_ratio: float, max_amplitude: float) -> tuple[float, float]:
+    """Solve ``ratio(amplitude) = wanted_ratio`` by bisection.
+
+    Args:
+        ratio: increasing function of the amplitude.
+        wanted_ratio: contrast-to-noise ratio.
+        max_amplitude: largest amplitude.
+
+    Returns:
+        Amplitude in (0, max_amplitude], and the ratio that it reaches.
+    """
+    low, high = 0.0, max_amplitude
     reached = ratio(high)
-    if reached <= wanted:
+    if reached <= wanted_ratio:
         return high, reached
     for _ in range(14):
         middle = (low + high) / 2
-        if ratio(middle) < wanted:
+        if ratio(middle) < wanted_ratio:
             low = middle
         else:
             high = middle
@@ -96,13 +135,13 @@ def solve_amplitude(ratio: Callable[[float], float], wanted: float, most: float)
 
 
 @dataclass(frozen=True)
-class Break:
-    """A fracture line across a bone, on the bone's own raster.
+class FractureLine:
+    """A fracture line across a bone, on the raster of the bone.
 
     Attributes:
-        line: [rows, columns] 1 on the line, falling to 0 over the gap's width.
-        flow: [rows, columns, 2] where each pixel of the displaced bone comes from (x, y), pixels.
-        box: in the bone's raster.
+        line: [rows, columns] 1 on the line, falling to 0 over the width of the gap.
+        flow: [rows, columns, 2] displacement (x, y) of each pixel of the displaced bone, pixels.
+        box: on the raster of the bone.
     """
 
     line: Map
@@ -110,24 +149,32 @@ class Break:
     box: Box
 
 
-def draw_break(
-    shape: tuple[int, int], at: Site, length: float, scale: float, draw: np.random.Generator, gaping: float = 1.0
-) -> Break:
-    """A line of about ``length`` pixels that starts at the cortex, jagged, with a step where it ends.
+def draw_fracture_line(
+    shape: tuple[int, int], site: Site, length: float, scale: float, draw: np.random.Generator, gaping: float = 1.0
+) -> FractureLine:
+    """Draw a jagged line that starts at the cortex, with a displacement of one side.
 
-    Where the line is longer than the bone is wide it runs across obliquely (at most 65° from straight across).
+    A line that is longer than the width of the bone is oblique, at most 65° from perpendicular to the axis.
+
+    Args:
+        shape: rows and columns of the raster of the bone.
+        site: position on the bone, on this raster.
+        length: approximate length, pixels.
+        scale: pixels at T = 1024 per pixel.
+        draw: random generator.
+        gaping: factor of the width of the gap.
     """
-    ax, ay = at.axis
-    half = max(at.half_width, 1.0)
+    ax, ay = site.axis
+    half = max(site.half_width, 1.0)
     tilt = draw.normal(0, 0.3)
     if length > 2 * half / math.cos(tilt):
         tilt = math.copysign(min(math.acos(min(2 * half / length, 1.0)), math.radians(65)), draw.normal())
     across = min(length * math.cos(tilt), 2 * half)
-    from_side = 1.0 if draw.random() < 0.5 else -1.0
-    dx = (np.arange(shape[1], dtype=np.float32) - np.float32(at.x))[None, :]
-    dy = (np.arange(shape[0], dtype=np.float32) - np.float32(at.y))[:, None]
+    start_side = 1.0 if draw.random() < 0.5 else -1.0
+    dx = (np.arange(shape[1], dtype=np.float32) - np.float32(site.x))[None, :]
+    dy = (np.arange(shape[0], dtype=np.float32) - np.float32(site.y))[:, None]
     along = dx * np.float32(ax) + dy * np.float32(ay)
-    side = (dy * np.float32(ax) - dx * np.float32(ay)) * np.float32(from_side) + np.float32(half)
+    side = (dy * np.float32(ax) - dx * np.float32(ay)) * np.float32(start_side) + np.float32(half)
     knots = np.linspace(0, 2 * half, 7)
     offsets = np.clip(draw.normal(0, 0.04, 7), -0.05, 0.05) * min(length, 3 * half)
     jag = np.interp(np.arange(0, 2 * half + 1, 0.5), knots, offsets)
@@ -139,37 +186,46 @@ def draw_break(
         side / np.float32(2 * gap) + 1, 0, 1
     )
     line = np.exp(-0.5 * (away / gap) ** 2) * fade
-    offset = np.float32(from_side * min(draw.uniform(0.5, 2.2) / scale, 0.12 * length))
-    beyond = np.maximum(along - path, 0) / np.float32(0.25 * length)  # the displaced end leans back to its place
+    offset = np.float32(start_side * min(draw.uniform(0.5, 2.2) / scale, 0.12 * length))
+    # the displacement decreases with the distance from the line
+    beyond = np.maximum(along - path, 0) / np.float32(0.25 * length)
     inward = np.maximum(side - np.float32(across), 0) / np.float32(0.5 * half)
     moved = offset * (along > path) * np.exp(-beyond - inward)
     flow = np.stack((moved * np.float32(-ay), moved * np.float32(ax)), axis=-1).astype(np.float32)
-    return Break(np.asarray(line, dtype=np.float32), flow, _box(line, BREAK_PAD / scale, _LEAST / scale))
+    return FractureLine(np.asarray(line, dtype=np.float32), flow, _box(line, LINE_PAD / scale, _MIN_BOX_SIDE / scale))
 
 
-def broken(bone: Map, crack: Break, amplitude: float) -> Map:
-    """The bone with its end displaced and ``amplitude`` (0 … 1) of the line taken out; 0 is the whole bone."""
+def break_bone(bone: Map, fracture_line: FractureLine, amplitude: float) -> Map:
+    """Displace one side of the bone and remove the line.
+
+    Args:
+        bone: [rows, columns] attenuation of the bone.
+        fracture_line: the line, on the same raster.
+        amplitude: strength of the fracture, 0 (intact bone) to 1.
+    """
     rows, columns = np.indices(bone.shape, dtype=np.float32)
-    x, y = (grid - crack.flow[..., k] * np.float32(math.sqrt(amplitude)) for k, grid in enumerate((columns, rows)))
+    x, y = (
+        grid - fracture_line.flow[..., k] * np.float32(math.sqrt(amplitude)) for k, grid in enumerate((columns, rows))
+    )
     moved = cv2.remap(bone, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved * (1 - np.float32(amplitude) * crack.line), dtype=np.float32)
+    return np.asarray(moved * (1 - np.float32(amplitude) * fracture_line.line), dtype=np.float32)
 
 
-def _box(line: Map, pad: float, least: float) -> Box:
-    """Around the line with ``pad`` pixels on each side; the longer side has at least ``least`` pixels."""
+def _box(line: Map, pad: float, min_side: float) -> Box:
+    """Box of the line with a margin of ``pad`` pixels; its longer side has at least ``min_side`` pixels."""
     rows, columns = np.flatnonzero(line.max(axis=1) > 0.3), np.flatnonzero(line.max(axis=0) > 0.3)
     if rows.size == 0:
         return 0.0, 0.0, 0.0, 0.0
-    left, top, right, low = columns[0] - pad, rows[0] - pad, columns[-1] + 1 + pad, rows[-1] + 1 + pad
-    short = max(least - max(right - left, low - top), 0.0) / 2
-    return float(left - short), float(top - short), float(right + short), float(low + short)
+    left, top, right, bottom = columns[0] - pad, rows[0] - pad, columns[-1] + 1 + pad, rows[-1] + 1 + pad
+    padding = max(min_side - max(right - left, bottom - top), 0.0) / 2
+    return float(left - padding), float(top - padding), float(right + padding), float(bottom + padding)
 
 
-def _at_training_size(film: Map, scale: float) -> Map:
+def _resize_to_training_size(film: Map, scale: float) -> Map:
     size = (max(1, round(film.shape[1] * scale)), max(1, round(film.shape[0] * scale)))
     return np.asarray(cv2.resize(film, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
 
 
 def _noise(film: Map) -> float:
-    rest = film - cv2.GaussianBlur(film, (0, 0), 2.0)
-    return float(1.4826 * np.median(np.abs(rest - np.median(rest))))
+    residual = film - cv2.GaussianBlur(film, (0, 0), 2.0)
+    return float(1.4826 * np.median(np.abs(residual - np.median(residual))))

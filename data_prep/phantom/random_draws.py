@@ -1,7 +1,7 @@
-"""Every random choice of the archive: pure, cheap, and apart from drawing pictures.
+"""Draws every random choice of the archive, without rendering a film.
 
-Each choice has its own counted stream of (seed, patient, study, film, purpose), so labels cannot depend on the scanner,
-the marker or the body part, and a patient is the same whoever draws it and in whatever order.
+Each choice has its own random generator, seeded by (seed, patient, study, film, purpose). Therefore labels cannot
+depend on the scanner, the marker or the body part, and a patient does not depend on the order of drawing.
 """
 
 from dataclasses import dataclass, replace
@@ -17,18 +17,19 @@ VIEWS = {"HAND": ("PA", "OBLIQUE"), "WRIST": ("AP", "LAT"), "KNEE": ("AP", "LAT"
 OBJECT_KINDS = ("screw", "plate", "pin", "ring", "coin", "tube", "wire", "electrode", "clip", "fragment")
 
 PREVALENCE = 0.35
-"""Of either label, per film."""
+"""Probability of each label per film."""
 OBJECT_SIZE = (4.0, 40.0)
 FRACTURE_SIZE = (6.0, 60.0)
-"""Longest side of the box in pixels of the film at training size T = 1024 (``planted_findings``)."""
+"""Range of the longer side of the box, pixels at training size T = 1024 (``planted_findings``)."""
 CONTRAST_TO_NOISE = (1.5, 6.0)
+"""Range of the contrast-to-noise ratio at training size T = 1024."""
 
-BROKEN_SHARE = 0.01
-"""Of the films, for each kind of broken file; and at least one file of each kind per archive."""
+UNUSABLE_FILE_SHARE = 0.01
+"""Number of unusable files of each kind per film; each archive has at least one of each kind."""
 
 
-class Broken(IntEnum):
-    """What else lies in an archive."""
+class UnusableFile(IntEnum):
+    """Kind of an unusable file of an archive."""
 
     TRUNCATED = 0
     EMPTY_FILE = 1
@@ -41,7 +42,16 @@ class Broken(IntEnum):
 
 @dataclass(frozen=True)
 class FindingDraw:
-    """One thing to plant. ``size`` is in pixels at T = 1024; places are fractions of what the film offers."""
+    """Draw of one finding.
+
+    Attributes:
+        kind: kind of the object, or fracture.
+        size: pixels at T = 1024.
+        contrast_to_noise: wanted contrast-to-noise ratio.
+        place: position, as a fraction of the free positions.
+        angle: radians.
+        seed: seed of the details.
+    """
 
     kind: str
     size: float
@@ -53,15 +63,27 @@ class FindingDraw:
 
 @dataclass(frozen=True)
 class FilmDraw:
-    """One exposure.
+    """Draw of one film.
 
     Attributes:
-        index: within the study.
-        rotation: in the plane, radians. obliquity: about the long axis, radians.
-        shift: of the body, fractions of the field. zoom: mm on the film per mm.
-        exposure: quanta against the look's usual number.
-        margins: left, top, right, bottom of the field from the film's edge, fractions; None is not collimated.
-        marker: None, or the lead letter's corner (0 … 3), height in mm and turn in radians.
+        index: number of the film in the study.
+        view: view of the body part, see VIEWS.
+        rotation: rotation in the plane, radians.
+        obliquity: rotation about the long axis, radians.
+        shift: shift of the body (x, y), fractions of the field.
+        zoom: mm on the film per mm.
+        exposure: quanta relative to the usual number of the scanner.
+        margins: left, top, right, bottom distance of the field from the edge of the film, fractions; None for a film
+            without collimation.
+        field_turn: rotation of the field, radians.
+        marker: corner (0 … 3), height as a fraction of the longer side and rotation in radians of the side marker;
+            None for no marker.
+        inverted: whether the film is stored as MONOCHROME1.
+        syntax: number of the transfer syntax of the scanner.
+        objects: foreign objects.
+        fracture: the fracture, if any.
+        broken: unusable files that are written next to the film.
+        seed: seed of the noise.
     """
 
     index: int
@@ -78,20 +100,31 @@ class FilmDraw:
     syntax: int
     objects: tuple[FindingDraw, ...]
     fracture: FindingDraw | None
-    broken: tuple[Broken, ...]
+    broken: tuple[UnusableFile, ...]
     seed: int
 
     def with_contrast(self, factor: float) -> "FilmDraw":
-        """The same exposure and draws, but for the contrast that findings are meant to have: times ``factor``."""
-        objects = tuple(replace(one, contrast_to_noise=factor * one.contrast_to_noise) for one in self.objects)
-        crack = self.fracture
-        crack = replace(crack, contrast_to_noise=factor * crack.contrast_to_noise) if crack else None
-        return replace(self, objects=objects, fracture=crack)
+        """Multiply the wanted contrast of all findings by ``factor``."""
+        objects = tuple(
+            replace(finding, contrast_to_noise=factor * finding.contrast_to_noise) for finding in self.objects
+        )
+        fracture = self.fracture
+        fracture = replace(fracture, contrast_to_noise=factor * fracture.contrast_to_noise) if fracture else None
+        return replace(self, objects=objects, fracture=fracture)
 
 
 @dataclass(frozen=True)
 class StudyDraw:
-    """One visit: one body part on one scanner. ``day`` counts from the archive's first day."""
+    """Draw of one study: one body part on one scanner.
+
+    Attributes:
+        index: number of the study of the patient.
+        body_part: see VIEWS.
+        side: side of the body.
+        look: number of the scanner.
+        day: counted from the first day of the archive.
+        films: films of the study.
+    """
 
     index: int
     body_part: str
@@ -103,7 +136,14 @@ class StudyDraw:
 
 @dataclass(frozen=True)
 class PatientDraw:
-    """One person; ``archive`` is the seed of the archive."""
+    """Draw of one patient.
+
+    Attributes:
+        archive: seed of the archive.
+        index: number of the patient.
+        anatomy: anatomy of the patient.
+        studies: studies of the patient.
+    """
 
     archive: int
     index: int
@@ -126,83 +166,91 @@ class _Purpose(IntEnum):
 
 
 def draw_patient(seed: int, index: int, patients: int) -> PatientDraw:
-    """Everything about patient ``index`` of an archive of ``patients``."""
-    body = _stream(seed, index, _Purpose.BODY)
+    """Draw a patient with all studies and films.
+
+    Args:
+        seed: seed of the archive.
+        index: number of the patient.
+        patients: number of patients of the archive.
+    """
+    body = _generator(seed, index, _Purpose.BODY)
     studies = int(body.choice(3, p=(0.5, 0.3, 0.2))) + 1
-    anatomy = _anatomy(body)
+    anatomy = _draw_anatomy(body)
     day = int(body.integers(0, 2500))
     drawn = []
     for k in range(studies):
-        drawn.append(_study(seed, index, k, day, patients))
+        drawn.append(_draw_study(seed, index, k, day, patients))
         day += int(body.integers(1, 400))
     return PatientDraw(seed, index, anatomy, tuple(drawn))
 
 
-def _anatomy(draw: np.random.Generator) -> Anatomy:
-    child = draw.random() < 0.16
-    age = int(draw.integers(6, 17)) if child else int(np.clip(draw.normal(52, 18), 18, 95))
+def _draw_anatomy(draw: np.random.Generator) -> Anatomy:
+    is_child = draw.random() < 0.16
+    age = int(draw.integers(6, 17)) if is_child else int(np.clip(draw.normal(52, 18), 18, 95))
     sex = "F" if draw.random() < 0.5 else "M"
-    grown = 0.62 + 0.38 * min((age - 5) / 12, 1.0)
-    size = grown * (0.93 if sex == "F" and age > 13 else 1.0) * float(np.clip(draw.normal(1, 0.05), 0.88, 1.12))
-    loss = max(age - 45, 0) * (0.011 if sex == "F" else 0.007)
-    density = float(np.clip((1 - loss) * draw.normal(1, 0.08) * (0.75 + 0.25 * min(age / 18, 1)), 0.4, 1.2))
-    flesh = float(np.clip(draw.lognormal(0.0, 0.18) * (0.9 if child else 1.0), 0.7, 1.5))
+    growth = 0.62 + 0.38 * min((age - 5) / 12, 1.0)
+    size = growth * (0.93 if sex == "F" and age > 13 else 1.0) * float(np.clip(draw.normal(1, 0.05), 0.88, 1.12))
+    bone_loss = max(age - 45, 0) * (0.011 if sex == "F" else 0.007)
+    density = float(np.clip((1 - bone_loss) * draw.normal(1, 0.08) * (0.75 + 0.25 * min(age / 18, 1)), 0.4, 1.2))
+    flesh = float(np.clip(draw.lognormal(0.0, 0.18) * (0.9 if is_child else 1.0), 0.7, 1.5))
     return Anatomy(age, sex, size, density, flesh, int(draw.integers(2**31)))
 
 
-def _study(seed: int, patient: int, index: int, day: int, patients: int) -> StudyDraw:
-    draw = _stream(seed, patient, _Purpose.STUDY, index)
-    look = int(_stream(seed, patient, _Purpose.LOOK, index).integers(len(LOOKS)))
+def _draw_study(seed: int, patient: int, index: int, day: int, patients: int) -> StudyDraw:
+    draw = _generator(seed, patient, _Purpose.STUDY, index)
+    look = int(_generator(seed, patient, _Purpose.LOOK, index).integers(len(LOOKS)))
     body_part = str(draw.choice(list(VIEWS)))
     side: Literal["L", "R"] = "L" if draw.random() < 0.5 else "R"
-    both = VIEWS[body_part]
-    views = list(both) if draw.random() < 0.9 else [str(draw.choice(both))]
+    views_of_part = VIEWS[body_part]
+    views = list(views_of_part) if draw.random() < 0.9 else [str(draw.choice(views_of_part))]
     if draw.random() < 0.12:
         views.append(str(draw.choice(views)))  # a repeated exposure
-    films = tuple(_film(seed, (patient, index, k), view, body_part, look, patients) for k, view in enumerate(views))
+    films = tuple(
+        _draw_film(seed, (patient, index, k), view, body_part, look, patients) for k, view in enumerate(views)
+    )
     return StudyDraw(index, body_part, side, look, day, films)
 
 
-def _film(seed: int, path: tuple[int, int, int], view: str, body_part: str, look: int, patients: int) -> FilmDraw:
+def _draw_film(seed: int, path: tuple[int, int, int], view: str, body_part: str, look: int, patients: int) -> FilmDraw:
     patient, study, index = path
-    position = _stream(seed, patient, _Purpose.POSITION, study, index)
-    loose = 0.35 if body_part == "CHEST" else 1.0
-    storage = _stream(seed, patient, _Purpose.STORAGE, study, index)
+    position = _generator(seed, patient, _Purpose.POSITION, study, index)
+    position_spread = 0.35 if body_part == "CHEST" else 1.0
+    storage = _generator(seed, patient, _Purpose.STORAGE, study, index)
     return FilmDraw(
         index=index,
         view=view,
-        rotation=float(np.clip(position.normal(0, 0.07 * loose), -0.2, 0.2)),
-        obliquity=float(np.clip(position.normal(0, 0.07 * loose), -0.2, 0.2)),
+        rotation=float(np.clip(position.normal(0, 0.07 * position_spread), -0.2, 0.2)),
+        obliquity=float(np.clip(position.normal(0, 0.07 * position_spread), -0.2, 0.2)),
         shift=(float(position.normal(0, 0.02)), float(position.normal(0, 0.02))),
         zoom=float(position.uniform(0.93, 1.06)),
         exposure=float(position.lognormal(0, 0.25)),
-        margins=_margins(_stream(seed, patient, _Purpose.FIELD, study, index)),
-        field_turn=float(_stream(seed, patient, _Purpose.FIELD, study, index, 1).normal(0, 0.012)),
-        marker=_marker(_stream(seed, patient, _Purpose.MARKER, study, index)),
+        margins=_draw_margins(_generator(seed, patient, _Purpose.FIELD, study, index)),
+        field_turn=float(_generator(seed, patient, _Purpose.FIELD, study, index, 1).normal(0, 0.012)),
+        marker=_draw_marker(_generator(seed, patient, _Purpose.MARKER, study, index)),
         inverted=bool(storage.random() < LOOKS[look].inverted_share),
         syntax=int(storage.integers(len(LOOKS[look].syntaxes))),
-        objects=draw_objects(_stream(seed, patient, _Purpose.OBJECT, study, index)),
-        fracture=draw_fracture(_stream(seed, patient, _Purpose.FRACTURE, study, index)),
-        broken=_broken(seed, path, patients),
-        seed=int(_stream(seed, patient, _Purpose.NOISE, study, index).integers(2**31)),
+        objects=draw_objects(_generator(seed, patient, _Purpose.OBJECT, study, index)),
+        fracture=draw_fracture(_generator(seed, patient, _Purpose.FRACTURE, study, index)),
+        broken=_draw_unusable_files(seed, path, patients),
+        seed=int(_generator(seed, patient, _Purpose.NOISE, study, index).integers(2**31)),
     )
 
 
 def draw_objects(draw: np.random.Generator) -> tuple[FindingDraw, ...]:
-    """No foreign object, or one, seldom two."""
+    """Draw no foreign object, one, or rarely two."""
     if draw.random() >= PREVALENCE:
         return ()
     count = 2 if draw.random() < 0.2 else 1
-    return tuple(_finding(draw, str(draw.choice(OBJECT_KINDS)), OBJECT_SIZE) for _ in range(count))
+    return tuple(_draw_finding(draw, str(draw.choice(OBJECT_KINDS)), OBJECT_SIZE) for _ in range(count))
 
 
 def draw_fracture(draw: np.random.Generator) -> FindingDraw | None:
-    """No fracture, or one."""
-    return _finding(draw, "fracture", FRACTURE_SIZE) if draw.random() < PREVALENCE else None
+    """Draw no fracture or one."""
+    return _draw_finding(draw, "fracture", FRACTURE_SIZE) if draw.random() < PREVALENCE else None
 
 
-def _finding(draw: np.random.Generator, kind: str, sizes: tuple[float, float]) -> FindingDraw:
-    """Sizes are spread evenly in their logarithm, contrast evenly."""
+def _draw_finding(draw: np.random.Generator, kind: str, sizes: tuple[float, float]) -> FindingDraw:
+    """Draw a finding: size log-uniform, contrast uniform."""
     return FindingDraw(
         kind=kind,
         size=float(np.exp(draw.uniform(np.log(sizes[0]), np.log(sizes[1])))),
@@ -213,26 +261,30 @@ def _finding(draw: np.random.Generator, kind: str, sizes: tuple[float, float]) -
     )
 
 
-def _margins(draw: np.random.Generator) -> tuple[float, float, float, float] | None:
+def _draw_margins(draw: np.random.Generator) -> tuple[float, float, float, float] | None:
     if draw.random() < 0.2:
         return None
     left, top, right, bottom = (float(v) for v in draw.uniform(0.004, 0.11, 4))
     return left, top, right, bottom
 
 
-def _marker(draw: np.random.Generator) -> tuple[int, float, float] | None:
+def _draw_marker(draw: np.random.Generator) -> tuple[int, float, float] | None:
     if draw.random() < 0.08:
         return None
     return int(draw.integers(4)), float(draw.uniform(0.035, 0.06)), float(draw.normal(0, 0.12))
 
 
-def _broken(seed: int, path: tuple[int, int, int], patients: int) -> tuple[Broken, ...]:
-    """Kind k also goes with the first film of patient k (counted round), so that every archive has each kind."""
+def _draw_unusable_files(seed: int, path: tuple[int, int, int], patients: int) -> tuple[UnusableFile, ...]:
+    """Draw unusable files; kind k is also added to the first film of patient k (modulo ``patients``)."""
     patient, study, film = path
-    draw = _stream(seed, patient, _Purpose.BROKEN, study, film).random(len(Broken))
-    first = study == film == 0
-    return tuple(kind for kind in Broken if draw[kind] < BROKEN_SHARE or (first and kind % patients == patient))
+    draw = _generator(seed, patient, _Purpose.BROKEN, study, film).random(len(UnusableFile))
+    is_first_film = study == film == 0
+    return tuple(
+        kind
+        for kind in UnusableFile
+        if draw[kind] < UNUSABLE_FILE_SHARE or (is_first_film and kind % patients == patient)
+    )
 
 
-def _stream(seed: int, patient: int, purpose: _Purpose, *path: int) -> np.random.Generator:
+def _generator(seed: int, patient: int, purpose: _Purpose, *path: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(patient, purpose, *path))))

@@ -1,4 +1,4 @@
-"""One film from its draw: body, findings, marker, collimation, detector, processing, stored values."""
+"""Renders a film from its draw: body, findings, marker, collimation, detector, processing, stored values."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from data_prep.phantom.anatomy import chest, hand, knee
 from data_prep.phantom.anatomy.patient_body import Anatomy
-from data_prep.phantom.finding_placement import Bench, plant_fracture, plant_object
+from data_prep.phantom.finding_placement import ExposureModel, plant_fracture, plant_object
 from data_prep.phantom.imaging.detector import collimated, exposed, processed, scattered
 from data_prep.phantom.imaging.projection import Beam, Map
 from data_prep.phantom.imaging.scanners import LOOKS, Look
@@ -19,24 +19,26 @@ from data_prep.phantom.random_draws import FilmDraw, StudyDraw
 
 _GRAIN = grain_tile(20)
 _SCENES = {"HAND": hand.hand, "WRIST": hand.wrist, "KNEE": knee.knee, "CHEST": chest.chest}
-_SKIN = 0.02
-"""Attenuation of the skin tissues from which on a pixel is body."""
-_SCATTER_REACH = 0.09
-"""Of scattered radiation, in parts of the film's longer side."""
+_MIN_SKIN_ATTENUATION = 0.02
+"""Least attenuation of the surface tissues of a pixel in the body."""
+_SCATTER_REACH_FRACTION = 0.09
+"""Reach of scattered radiation, as a fraction of the longer side of the film."""
 
 
 @dataclass(frozen=True)
 class RenderedFilm:
-    """A finished film.
+    """A rendered film.
 
     Attributes:
-        stored: [rows, columns] stored values, ``look.bits`` significant.
+        stored: [rows, columns] stored values with the bits of the scanner.
         log_film: [rows, columns] ln(open beam / detected) with noise, before processing.
-        body: [rows, columns] the body inside the field.
+        body: [rows, columns] True for the body in the field.
         window: centre and width in modality values (after slope and intercept).
         pitch: mm per pixel.
         scale: pixels at T = 1024 per pixel.
         energy: tube voltage, kVp.
+        objects: planted objects.
+        fracture: the planted fracture, if any.
     """
 
     stored: NDArray[np.uint16]
@@ -53,35 +55,43 @@ class RenderedFilm:
 def render(
     anatomy: Anatomy, study: StudyDraw, draw: FilmDraw, *, long_side: int | None = None, look: Look | None = None
 ) -> RenderedFilm:
-    """The film of ``draw``; ``long_side`` and ``look`` replace the scanner's own (tests take small films)."""
+    """Render a film.
+
+    Args:
+        anatomy: anatomy of the patient.
+        study: draws of the study.
+        draw: draws of the film.
+        long_side: longer side, pixels; by default that of the scanner.
+        look: scanner; by default that of the study.
+    """
     look = look or LOOKS[study.look]
     scene = _SCENES[study.body_part](anatomy, draw.view, draw.obliquity)
-    beam, shape = _beam(scene, study, draw, long_side or look.long_side)
-    inside = _field(shape, draw)
+    beam, shape = _make_beam(scene, study, draw, long_side or look.long_side)
+    field = _field_mask(shape, draw)
     skin = tissue_map(scene.skin, beam, *shape)
-    body = (skin > _SKIN) & (inside > 0.5)
+    body = (skin > _MIN_SKIN_ATTENUATION) & (field > 0.5)
     attenuation = skin + tissue_map(scene.inner, beam, *shape)
     bones = [bone_map(bone, beam, *shape, _GRAIN) for bone in scene.bones]
-    for piece, (top, left) in bones:
-        attenuation[top : top + piece.shape[0], left : left + piece.shape[1]] += piece
+    for bone_attenuation, (top, left) in bones:
+        attenuation[top : top + bone_attenuation.shape[0], left : left + bone_attenuation.shape[1]] += bone_attenuation
     np.maximum(attenuation, 0, out=attenuation)
-    scatter = scattered(attenuation, scene.scatter, _SCATTER_REACH * max(shape))
-    bench = Bench(scatter, look.quanta * draw.exposure, look.blur, training_scale(body))
+    scatter = scattered(attenuation, scene.scatter, _SCATTER_REACH_FRACTION * max(shape))
+    exposure = ExposureModel(scatter, look.quanta * draw.exposure, look.blur, training_scale(body))
     fracture = None
     if draw.fracture:
-        fracture = plant_fracture(attenuation, scene, beam, bones, inside, draw.fracture, bench)
-    objects = tuple(plant_object(attenuation, body, inside, finding, bench) for finding in draw.objects)
+        fracture = plant_fracture(attenuation, scene, beam, bones, field, draw.fracture, exposure)
+    objects = tuple(plant_object(attenuation, body, field, finding, exposure) for finding in draw.objects)
     if draw.marker:
         frontal_chest = study.body_part == "CHEST" and draw.view == "PA"
-        add_marker(attenuation, skin, inside, study.side, draw.marker, beside=frontal_chest)
+        add_marker(attenuation, skin, field, study.side, draw.marker, on_own_side=frontal_chest)
     noise = np.random.Generator(np.random.SFC64(draw.seed)).standard_normal(shape, dtype=np.float32)
-    behind_lead = scatter * np.maximum(inside, 0.05)
-    log_film = exposed(collimated(attenuation, inside), behind_lead, bench.quanta, look.blur, noise)
-    stored, window = _stored(processed(log_film, look, inside), look, body, inside, draw.inverted)
-    return RenderedFilm(stored, log_film, body, window, 1 / beam.scale, bench.scale, scene.energy, objects, fracture)
+    behind_lead = scatter * np.maximum(field, 0.05)
+    log_film = exposed(collimated(attenuation, field), behind_lead, exposure.quanta, look.blur, noise)
+    stored, window = _to_stored_values(processed(log_film, look, field), look, body, field, draw.inverted)
+    return RenderedFilm(stored, log_film, body, window, 1 / beam.scale, exposure.scale, scene.energy, objects, fracture)
 
 
-def _beam(scene: Scene, study: StudyDraw, draw: FilmDraw, long_side: int) -> tuple[Beam, tuple[int, int]]:
+def _make_beam(scene: Scene, study: StudyDraw, draw: FilmDraw, long_side: int) -> tuple[Beam, tuple[int, int]]:
     left, bottom, right, top = scene.field
     margins = draw.margins or (0.0, 0.0, 0.0, 0.0)
     wide = (right - left) * (1 + margins[0] + margins[2])
@@ -97,8 +107,8 @@ def _beam(scene: Scene, study: StudyDraw, draw: FilmDraw, long_side: int) -> tup
     return Beam(pose, draw.rotation, zoom, (x, y)), (rows, columns)
 
 
-def _field(shape: tuple[int, int], draw: FilmDraw) -> Map:
-    """1 in the collimated field, 0 outside, with the soft edge of the collimator's blades."""
+def _field_mask(shape: tuple[int, int], draw: FilmDraw) -> Map:
+    """[shape] 1 in the collimated field, 0 outside, with soft edges of the blades."""
     if draw.margins is None:
         return np.ones(shape, dtype=np.float32)
     rows, columns = shape
@@ -107,26 +117,26 @@ def _field(shape: tuple[int, int], draw: FilmDraw) -> Map:
     corners = np.array([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])])
     c, s = np.cos(draw.field_turn), np.sin(draw.field_turn)
     middle = np.array([columns / 2, rows / 2])
-    turned = (corners - middle) @ np.array([[c, s], [-s, c]]) + middle
+    rotated = (corners - middle) @ np.array([[c, s], [-s, c]]) + middle
     mask = np.zeros(shape, dtype=np.uint8)
-    cv2.fillPoly(mask, [np.round(turned * 16).astype(np.int32)], 255, shift=4)
+    cv2.fillPoly(mask, [np.round(rotated * 16).astype(np.int32)], 255, shift=4)
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), 1.6), dtype=np.float32) / np.float32(255)
 
 
-def _stored(
-    film: Map, look: Look, body: NDArray[np.bool_], inside: Map, inverted: bool
+def _to_stored_values(
+    film: Map, look: Look, body: NDArray[np.bool_], field: Map, inverted: bool
 ) -> tuple[NDArray[np.uint16], tuple[float, float]]:
-    """Stored values and the window (modality values) that shows the body."""
+    """Stored values, and (centre, width) in modality values of the window that displays the body."""
     top = 2**look.bits - 1
     sample = film[::4, ::4]
-    seen = sample[body[::4, ::4]] if body[::4, ::4].any() else sample.ravel()
-    dark, bright = (float(v) for v in np.percentile(seen, (2, 99.7)))
+    body_values = sample[body[::4, ::4]] if body[::4, ::4].any() else sample.ravel()
+    dark, bright = (float(v) for v in np.percentile(body_values, (2, 99.7)))
     darkest = min(float(np.percentile(sample, 1)), dark)
     spread = max(bright - darkest, 0.1)
     low, high = darkest - look.headroom[0] * spread, bright + look.headroom[1] * spread
     values = (film - np.float32(low)) * np.float32(top / (high - low))
     if look.shutter:
-        values[inside < 0.5] = 0
+        values[field < 0.5] = 0
     window = np.array([dark, bright + 0.04 * (bright - dark)])
     window = (window - low) * top / (high - low)
     if inverted:
@@ -134,6 +144,6 @@ def _stored(
         window = top - window[::-1]
     centre, width = float(window.mean()), float(window[1] - window[0])
     if look.function == "SIGMOID":
-        width *= 0.62  # the ends of the S are flat: black and white are reached slowly
+        width *= 0.62  # the ends of a sigmoid are flat
     stored = np.clip(np.rint(values), 0, top).astype(np.uint16)
     return stored, (centre * look.slope + look.intercept, max(width * look.slope, 1.0))

@@ -1,6 +1,6 @@
-"""What the synthetic archive's radiologists write: sentences by language, finding and what they say of it.
+"""Sentences of the reports of a synthetic archive by language, finding and value.
 
-``{bone}``, ``{side}`` and ``{other}`` are filled in; a body part without sides has its own sentences.
+``{bone}``, ``{side}`` and ``{other}`` are replaced.
 """
 
 BONES = {
@@ -127,4 +127,4 @@ KINDS = {
     "absent": "retained_object",
     "removed": "implant",
 }
-"""Planted object, or what is said of none, → finding that the report speaks of."""
+"""Planted object, ``absent`` or ``removed`` → label of the sentence."""

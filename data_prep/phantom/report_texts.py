@@ -1,8 +1,8 @@
-"""A report for every study of the synthetic archive, German or English, with known truth and the usual traps.
+"""Draws a report in German or English for every study of a synthetic archive, with known labels.
 
-A radiologist tells what is planted in any film of the study, sometimes doubts it, seldom misses it; denies what is not
-there or passes over it; speaks of the other side, of what was removed, and repeats the question that was asked. All
-draws are of a stream of their own, so that films do not change.
+A report states the findings that are planted in any film of the study, some as uncertain, and misses a few; it denies
+absent findings or does not mention them; it mentions the other side and removed implants, and repeats the clinical
+question. Reports have a random generator of their own, so that films do not depend on them.
 """
 
 from collections.abc import Iterable
@@ -13,71 +13,88 @@ import numpy as np
 from data_prep.phantom.random_draws import StudyDraw
 from data_prep.phantom.report_sentences import BONES, FRACTURE, KINDS, OBJECTS, PARTS, SIDES
 
-DOUBTED, MISSED, DENIED, OTHER_SIDE, REMOVED = 0.12, 0.06, 0.6, 0.25, 0.1
-"""Shares: of what is planted; of what is not; of studies of a side; of studies without an implant."""
+UNCERTAIN_SHARE, MISSED_SHARE, DENIED_SHARE, OTHER_SIDE_SHARE, REMOVED_SHARE = 0.12, 0.06, 0.6, 0.25, 0.1
+"""Probabilities: planted findings stated as uncertain, planted findings not mentioned, absent findings denied, studies
+with a sentence on the other side, and studies without an implant that mention a removed one."""
 
 
 @dataclass(frozen=True)
 class StudyReport:
-    """A report and what its words say: finding → present, absent, uncertain; what is not there is not mentioned."""
+    """A report with its labels.
+
+    Attributes:
+        language: de or en.
+        text: text of the report.
+        labels: finding → present, absent or uncertain; findings that are not mentioned are left out.
+    """
 
     language: str
     text: str
-    says: dict[str, str]
+    labels: dict[str, str]
 
 
 def draw_report(seed: int, patient: int, study: StudyDraw, fracture: bool, objects: Iterable[str]) -> StudyReport:
-    """The report of a study of whose films any shows a ``fracture``, and the kinds of planted ``objects``."""
+    """Draw the report of a study.
+
+    Args:
+        seed: seed of the archive.
+        patient: number of the patient.
+        study: draws of the study.
+        fracture: whether a film of the study has a fracture.
+        objects: kinds of the objects in the films of the study.
+    """
     draw = np.random.default_rng((seed, patient, 103, study.index))
     language = "de" if draw.random() < 0.5 else "en"
-    sided = study.body_part != "CHEST"
-    words = {"bone": BONES[language][study.body_part]}
-    if sided:
-        words["other"] = SIDES[language]["R" if study.side == "L" else "L"].capitalize()
-        words["other"] = words["other"] if language == "de" else words["other"].lower()
-    says: dict[str, str] = {}
-    value = _fracture_value(draw, fracture)
-    told = [_one(draw, FRACTURE[language][value]).format(**words)]
+    has_side = study.body_part != "CHEST"
+    replacements = {"bone": BONES[language][study.body_part]}
+    if has_side:
+        replacements["other"] = SIDES[language]["R" if study.side == "L" else "L"].capitalize()
+        replacements["other"] = replacements["other"] if language == "de" else replacements["other"].lower()
+    labels: dict[str, str] = {}
+    value = _draw_fracture_value(draw, fracture)
+    sentences = [_choose(draw, FRACTURE[language][value]).format(**replacements)]
     if value != "not_mentioned":
-        says["fracture"] = value
-    if sided and draw.random() < OTHER_SIDE:
-        told.append(_one(draw, FRACTURE[language]["other_side"]).format(**words))
-    told += _objects(draw, language, sorted(set(objects)), says)
-    question = _one(draw, FRACTURE[language]["question"]).format(**words)
-    order = draw.permutation(len(told))
-    findings = " ".join(told[k] for k in order)
-    side = SIDES[language][study.side] if sided else ""
+        labels["fracture"] = value
+    if has_side and draw.random() < OTHER_SIDE_SHARE:
+        sentences.append(_choose(draw, FRACTURE[language]["other_side"]).format(**replacements))
+    sentences += _draw_object_sentences(draw, language, sorted(set(objects)), labels)
+    question = _choose(draw, FRACTURE[language]["question"]).format(**replacements)
+    order = draw.permutation(len(sentences))
+    findings = " ".join(sentences[k] for k in order)
+    side = SIDES[language][study.side] if has_side else ""
     text = _LAYOUT[language].format(
         part=PARTS[language][study.body_part], side=f" {side}" if side else "", question=question, findings=findings
     )
-    return StudyReport(language, text, says)
+    return StudyReport(language, text, labels)
 
 
-def _fracture_value(draw: np.random.Generator, fracture: bool) -> str:
+def _draw_fracture_value(draw: np.random.Generator, fracture: bool) -> str:
     chance = draw.random()
     if not fracture:
-        return "absent" if chance < DENIED else "not_mentioned"
-    if chance < DOUBTED:
+        return "absent" if chance < DENIED_SHARE else "not_mentioned"
+    if chance < UNCERTAIN_SHARE:
         return "uncertain"
-    return "not_mentioned" if chance < DOUBTED + MISSED else "present"
+    return "not_mentioned" if chance < UNCERTAIN_SHARE + MISSED_SHARE else "present"
 
 
-def _objects(draw: np.random.Generator, language: str, kinds: list[str], says: dict[str, str]) -> list[str]:
-    """Sentences about foreign objects; enters what they say."""
-    told = []
+def _draw_object_sentences(
+    draw: np.random.Generator, language: str, kinds: list[str], labels: dict[str, str]
+) -> list[str]:
+    """Draw sentences about foreign objects, and add their labels to ``labels``."""
+    sentences = []
     for kind in kinds:
-        if draw.random() >= MISSED:
-            told.append(_one(draw, OBJECTS[language][kind]))
-            says[KINDS[kind]] = "present"
-    for denial, share in (("removed", REMOVED), ("absent", 0.0 if kinds else DENIED)):
+        if draw.random() >= MISSED_SHARE:
+            sentences.append(_choose(draw, OBJECTS[language][kind]))
+            labels[KINDS[kind]] = "present"
+    for denial, share in (("removed", REMOVED_SHARE), ("absent", 0.0 if kinds else DENIED_SHARE)):
         finding = KINDS[denial]
         if draw.random() < share and not any(KINDS[kind] == finding for kind in kinds):
-            told.append(_one(draw, OBJECTS[language][denial]))
-            says[finding] = "absent"
-    return told
+            sentences.append(_choose(draw, OBJECTS[language][denial]))
+            labels[finding] = "absent"
+    return sentences
 
 
-def _one(draw: np.random.Generator, sentences: tuple[str, ...]) -> str:
+def _choose(draw: np.random.Generator, sentences: tuple[str, ...]) -> str:
     return sentences[int(draw.integers(len(sentences)))]
 
 

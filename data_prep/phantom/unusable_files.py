@@ -1,4 +1,4 @@
-"""The rest of an archive: broken files and objects that are no films, each with the reason for which it is refused."""
+"""Makes damaged files and DICOM objects that are no films, with the expected reject reason of each."""
 
 import cv2
 import numpy as np
@@ -7,35 +7,41 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from data_prep.errors import Reason
-from data_prep.phantom.dicom_film import DX_FOR_PROCESSING, file_bytes, patient_study, set_pixels, uid
+from data_prep.phantom.dicom_film import DX_FOR_PROCESSING, file_bytes, make_uid, set_pixels, study_dataset
 from data_prep.phantom.fictitious_people import Person, Visit
 from data_prep.phantom.imaging.scanners import EXPLICIT_LE, LOOKS
-from data_prep.phantom.random_draws import Broken, FilmDraw, PatientDraw, StudyDraw
+from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, UnusableFile
 from data_prep.phantom.render_film import RenderedFilm
 
 REASONS = {
-    Broken.TRUNCATED: Reason.CORRUPT_PIXELS,
-    Broken.EMPTY_FILE: Reason.NOT_A_FILM,
-    Broken.TEXT_FILE: Reason.NOT_A_FILM,
-    Broken.REPORT: Reason.DOCUMENT,
-    Broken.SCREENSHOT: Reason.NOT_A_RADIOGRAPH,
-    Broken.DUPLICATE: Reason.DUPLICATE,
-    Broken.FOR_PROCESSING: Reason.PROCESSING_TWIN,
+    UnusableFile.TRUNCATED: Reason.CORRUPT_PIXELS,
+    UnusableFile.EMPTY_FILE: Reason.NOT_A_FILM,
+    UnusableFile.TEXT_FILE: Reason.NOT_A_FILM,
+    UnusableFile.REPORT: Reason.DOCUMENT,
+    UnusableFile.SCREENSHOT: Reason.NOT_A_RADIOGRAPH,
+    UnusableFile.DUPLICATE: Reason.DUPLICATE,
+    UnusableFile.FOR_PROCESSING: Reason.PROCESSING_TWIN,
 }
-"""What sharding is expected to say of them."""
+"""Kind of file → reject reason that sharding is expected to report."""
 
 _BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-_KEPT = 0.6
-"""Share of a truncated file."""
+_TRUNCATED_FRACTION = 0.6
+"""Fraction of the bytes of a truncated file."""
 
 
-class Companion:
-    """Makes the files that lie beside one film.
+class UnusableFileMaker:
+    """Makes the unusable files next to one film.
 
     Args:
-        dataset: the film's data set, with pixels.
-        stored: its file.
+        patient: draws of the patient.
+        study: draws of the study.
+        draw: draws of the film.
+        person: identity of the patient.
+        visit: identifying facts of the study.
+        film: the rendered film.
+        dataset: data set of the film, with pixels.
+        stored: bytes of the file of the film.
     """
 
     def __init__(
@@ -46,25 +52,27 @@ class Companion:
         self._person, self._visit = person, visit
         self._film, self._dataset, self._stored = film, dataset, stored
 
-    def file(self, kind: Broken) -> tuple[bytes, Dataset | None]:
-        """Content of one file, and its data set where it has a sound one."""
-        if kind == Broken.EMPTY_FILE:
+    def file(self, kind: UnusableFile) -> tuple[bytes, Dataset | None]:
+        """Make the bytes of one file, and its data set, if it has one of its own."""
+        if kind == UnusableFile.EMPTY_FILE:
             return b"", None
-        if kind == Broken.TEXT_FILE:
-            return self._text(), None
-        if kind == Broken.DUPLICATE:
+        if kind == UnusableFile.TEXT_FILE:
+            return self._text_file(), None
+        if kind == UnusableFile.DUPLICATE:
             return self._stored, None
         makers = {
-            Broken.TRUNCATED: self._other_exposure,
-            Broken.REPORT: self._report,
-            Broken.SCREENSHOT: self._screenshot,
-            Broken.FOR_PROCESSING: self._unprocessed,
+            UnusableFile.TRUNCATED: self._truncated_film,
+            UnusableFile.REPORT: self._report,
+            UnusableFile.SCREENSHOT: self._screenshot,
+            UnusableFile.FOR_PROCESSING: self._raw_data,
         }
         dataset, syntax = makers[kind]()
         content = file_bytes(dataset, syntax)
-        return (content[: int(len(content) * _KEPT)] if kind == Broken.TRUNCATED else content), dataset
+        return (
+            content[: int(len(content) * _TRUNCATED_FRACTION)] if kind == UnusableFile.TRUNCATED else content
+        ), dataset
 
-    def _text(self) -> bytes:
+    def _text_file(self) -> bytes:
         lines = (
             "PACS export log",
             f"patient {self._person.name} ({self._person.patient_id})",
@@ -72,13 +80,13 @@ class Companion:
         )
         return "\r\n".join(lines).encode()
 
-    def _other_exposure(self) -> tuple[Dataset, str]:
-        dataset = self._own(self._dataset, "truncated")
+    def _truncated_film(self) -> tuple[Dataset, str]:
+        dataset = self._copy(self._dataset, "truncated")
         return dataset, str(self._dataset.file_meta.TransferSyntaxUID)
 
-    def _unprocessed(self) -> tuple[Dataset, str]:
-        """What the detector saw, linear in dose, before any processing."""
-        dataset = self._own(self._dataset, "unprocessed")
+    def _raw_data(self) -> tuple[Dataset, str]:
+        """Raw detector data, linear in dose, before processing."""
+        dataset = self._copy(self._dataset, "unprocessed")
         for keyword in (
             "WindowCenter",
             "WindowWidth",
@@ -100,10 +108,10 @@ class Companion:
 
     def _report(self) -> tuple[Dataset, str]:
         """A structured report (PS3.3 A.35.1) with one paragraph."""
-        dataset = patient_study(self._patient, self._study, self._person, self._visit)
+        dataset = study_dataset(self._patient, self._study, self._person, self._visit)
         dataset.SOPClassUID, dataset.Modality = _BASIC_TEXT_SR, "SR"
-        dataset.SOPInstanceUID = uid(self._patient, self._study.index, self._draw.index, "report")
-        dataset.SeriesInstanceUID = uid(self._patient, self._study.index, self._draw.index, "report series")
+        dataset.SOPInstanceUID = make_uid(self._patient, self._study.index, self._draw.index, "report")
+        dataset.SeriesInstanceUID = make_uid(self._patient, self._study.index, self._draw.index, "report series")
         dataset.ValueType, dataset.CompletionFlag, dataset.VerificationFlag = "CONTAINER", "COMPLETE", "UNVERIFIED"
         paragraph = Dataset()
         paragraph.RelationshipType, paragraph.ValueType = "CONTAINS", "TEXT"
@@ -114,20 +122,20 @@ class Companion:
         return dataset, EXPLICIT_LE
 
     def _screenshot(self) -> tuple[Dataset, str]:
-        """A colour secondary capture of a viewer, the name burned into it."""
-        dataset = patient_study(self._patient, self._study, self._person, self._visit)
+        """A colour secondary capture of a viewer that shows the name of the patient."""
+        dataset = study_dataset(self._patient, self._study, self._person, self._visit)
         dataset.SOPClassUID, dataset.Modality, dataset.ConversionType = _SECONDARY_CAPTURE, "OT", "WSD"
-        dataset.SOPInstanceUID = uid(self._patient, self._study.index, self._draw.index, "screenshot")
-        dataset.SeriesInstanceUID = uid(self._patient, self._study.index, self._draw.index, "screenshot series")
+        dataset.SOPInstanceUID = make_uid(self._patient, self._study.index, self._draw.index, "screenshot")
+        dataset.SeriesInstanceUID = make_uid(self._patient, self._study.index, self._draw.index, "screenshot series")
         dataset.BurnedInAnnotation = "YES"
-        picture = self._viewer()
+        picture = self._viewer_picture()
         dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = *picture.shape[:2], 3
         dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
         dataset.add_new(0x7FE00010, "OB", picture.tobytes())
         return dataset, EXPLICIT_LE
 
-    def _viewer(self) -> NDArray[np.uint8]:
+    def _viewer_picture(self) -> NDArray[np.uint8]:
         stored = self._film.stored
         grey = cv2.resize((stored.astype(np.float32) / max(int(stored.max()), 1) * 255).astype(np.uint8), (320, 400))
         picture = np.full((480, 640, 3), (24, 36, 60), dtype=np.uint8)
@@ -139,9 +147,9 @@ class Companion:
             )
         return picture
 
-    def _own(self, dataset: Dataset, what: str) -> Dataset:
-        """A copy of the film's data set as an instance of its own."""
+    def _copy(self, dataset: Dataset, name: str) -> Dataset:
+        """A copy of the data set of the film as another instance."""
         copy = Dataset()
         copy.update({element.tag: element for element in dataset})
-        copy.SOPInstanceUID = uid(self._patient, self._study.index, self._draw.index, what)
+        copy.SOPInstanceUID = make_uid(self._patient, self._study.index, self._draw.index, name)
         return copy

@@ -1,13 +1,13 @@
-"""The synthetic archive: many patients' films as a hospital would export them, and the truth about every one of them.
+"""Writes a synthetic archive as a hospital would export it, and the ground truth of every film.
 
-OUT/archive/…            DICOM files in folders that bear names, with and without ending; they hold nothing of the truth
+OUT/archive/…            DICOM files in folders named after patients, with and without ending; they contain no labels
 OUT/truth/labels.csv     sop_instance_uid, label, value: foreign_object and fracture, present or absent, for all films
 OUT/truth/boxes.csv      sop_instance_uid, label and the box in source raster pixels (right and lower end exclusive)
-OUT/truth/truth.jsonl    one line per file: path, kind, expected reject reason, and every draw and measure of a film
-OUT/truth/report_labels.csv  accession, label, value: what the words of each report say of its study
+OUT/truth/truth.jsonl    one line per file: path, kind, expected reject reason, and all draws of a film
+OUT/truth/report_labels.csv  accession, label, value: labels that each report states
 OUT/reports/german.csv   accession, patient, text: reports as a table
 OUT/reports/english/…    reports as text files, named by accession number
-OUT/truth/identifying.txt  every value of the headers that must not leave the archive, one per line
+OUT/truth/identifying.txt  every identifying value of the headers, one per line
 """
 
 import csv
@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import ArchiveError
-from data_prep.phantom.dicom_film import file_bytes, film_dataset, identifying, set_pixels
+from data_prep.phantom.dicom_film import file_bytes, film_dataset, list_identifying_texts, set_pixels
 from data_prep.phantom.fictitious_people import Person, Visit, person, visit
 from data_prep.phantom.imaging.scanners import LOOKS
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
 from data_prep.phantom.render_film import RenderedFilm, render
 from data_prep.phantom.report_texts import StudyReport, draw_report
-from data_prep.phantom.unusable_files import REASONS, Companion
+from data_prep.phantom.unusable_files import REASONS, UnusableFileMaker
 from data_prep.runtime.progress import Progress
 from data_prep.runtime.worker_pool import process_count, spawn_pool
 from data_prep.shard_format.boxes import EDGES
@@ -37,7 +37,17 @@ LABELS = ("foreign_object", "fracture")
 
 @dataclass(frozen=True)
 class PhantomSummary:
-    """What was written."""
+    """Summary of a written archive.
+
+    Attributes:
+        out: folder of the archive.
+        patients: number of patients.
+        studies: number of studies.
+        films: number of films.
+        foreign_objects: films with a foreign object.
+        fractures: films with a fracture.
+        unusable_files: kind of unusable file → number.
+    """
 
     out: Path
     patients: int
@@ -45,23 +55,22 @@ class PhantomSummary:
     films: int
     foreign_objects: int
     fractures: int
-    others: dict[str, int]
-    """Kind of every further file → how many."""
+    unusable_files: dict[str, int]
 
     def __str__(self) -> str:
-        others = ", ".join(f"{count} {kind}" for kind, count in sorted(self.others.items()))
+        unusable_files = ", ".join(f"{count} {kind}" for kind, count in sorted(self.unusable_files.items()))
         return (
             f"{self.out}: {self.films} films in {self.studies} studies of {self.patients} patients,"
             f" {self.foreign_objects} with a foreign object, {self.fractures} with a fracture;"
-            f" beside them {others or 'nothing'}\n"
+            f" unusable files: {unusable_files or 'none'}\n"
             f"archive: {self.out / 'archive'}   labels and boxes: {self.out / 'truth'}"
             f"   reports: {self.out / 'reports'}"
         )
 
 
 @dataclass(frozen=True)
-class _Written:
-    """One patient's rows of the truth."""
+class _PatientTruth:
+    """Rows of the truth of one patient."""
 
     files: list[dict[str, Any]]
     identifying: set[str]
@@ -72,56 +81,59 @@ class _Written:
 def write_archive(
     out: Path, *, patients: int, seed: int, workers: int = 0, contrast: float = 1.0, long_side: int | None = None
 ) -> PhantomSummary:
-    """Write an archive of ``patients`` into the new or empty folder ``out``; the same bytes for any ``workers``.
+    """Write an archive; its bytes do not depend on ``workers``.
 
     Args:
-        workers: processes; 0 takes one per core.
-        contrast: times that of the findings; at 1 their difficulty is the fixed one. Objects stay where they are;
-            a fracture may find another bone that can show so much.
-        long_side: pixels, in place of what each scanner has.
+        out: new or empty folder.
+        patients: number of patients, at least 1.
+        seed: seed of the archive, at least 0.
+        workers: processes; 0 starts one per core.
+        contrast: factor of the contrast of findings. Objects keep their positions; a fracture may be placed on another
+            bone that can show the contrast.
+        long_side: longer side of the films, pixels; by default that of each scanner.
 
     Raises:
-        ArchiveError: the folder holds files, cannot be written, or there would be no patient.
+        ArchiveError: the folder holds files or cannot be written, or an argument is out of range.
     """
     if patients < 1 or seed < 0 or workers < 0 or not 0 < contrast < math.inf:
-        raise ArchiveError("--patients must be at least 1, --seed and --workers at least 0, --contrast above 0")
-    _prepare(out)
+        raise ArchiveError("--patients must be at least 1, --seed and --workers at least 0, --contrast above 0.")
+    _prepare_folders(out)
     write = partial(_write_patient, out / "archive", seed, patients, contrast, long_side)
     progress = Progress("phantom", "patients", patients)
-    done: list[_Written] = []
-    for written in _each(write, patients, process_count(workers, patients)):
-        done.append(written)
-        progress.add(note=f"{sum(len(w.files) for w in done)} files")
+    truths: list[_PatientTruth] = []
+    for truth_of_patient in _write_patients(write, patients, process_count(workers, patients)):
+        truths.append(truth_of_patient)
+        progress.add(note=f"{sum(len(w.files) for w in truths)} files")
     progress.close()
-    _write_truth(out / "truth", done)
-    return _summary(out, patients, done)
+    _write_truth(out / "truth", truths)
+    return _summary(out, patients, truths)
 
 
 def identifying_values(out: Path) -> set[str]:
-    """Every identifying value that :func:`write_archive` put into a header of the archive ``out``.
+    """Read all identifying values that :func:`write_archive` wrote into headers of the archive ``out``.
 
     Raises:
-        ArchiveError: there is no such archive.
+        ArchiveError: the folder holds no synthetic archive.
     """
     try:
         return set((out / "truth" / "identifying.txt").read_text(encoding="utf-8").splitlines())
     except OSError:
-        raise ArchiveError(f"{out} holds no synthetic archive; make one with: python -m data_prep phantom") from None
+        raise ArchiveError(f"{out} holds no synthetic archive. Make one with: python -m data_prep phantom") from None
 
 
-def _prepare(out: Path) -> None:
+def _prepare_folders(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
-            raise ArchiveError(f"{out} holds files already; give a new or an empty folder as OUT")
+            raise ArchiveError(f"{out} holds files already. Give a new or an empty folder as OUT.")
         (out / "archive").mkdir()
         (out / "truth").mkdir()
     except OSError as error:
-        raise ArchiveError(f"{out} cannot be written ({error.strerror}); give another folder as OUT") from None
+        raise ArchiveError(f"{out} cannot be written ({error.strerror}). Give another folder as OUT.") from None
 
 
-def _each(write: "partial[_Written]", patients: int, workers: int) -> Iterator[_Written]:
-    """In the order of the patients, by spawned processes where there is more than one."""
+def _write_patients(write: "partial[_PatientTruth]", patients: int, workers: int) -> Iterator[_PatientTruth]:
+    """Write patients and yield their truth in order, in spawned processes if ``workers`` is above 1."""
     if workers == 1:
         yield from map(write, range(patients))
         return
@@ -134,32 +146,34 @@ def _each(write: "partial[_Written]", patients: int, workers: int) -> Iterator[_
 
 def _write_patient(
     archive: Path, seed: int, patients: int, contrast: float, long_side: int | None, index: int
-) -> _Written:
+) -> _PatientTruth:
     patient = draw_patient(seed, index, patients)
-    who = person(seed, index, patient.anatomy, patient.studies[0].day)
-    written = _Written([], set(), [])
+    identity = person(seed, index, patient.anatomy, patient.studies[0].day)
+    truth_of_patient = _PatientTruth([], set(), [])
     for study in patient.studies:
-        when = visit(seed, index, study.index, study.day, study.look, patient.anatomy.sex)
-        folder = _folder(patient, study, who, when)
-        number = 0
+        study_visit = visit(seed, index, study.index, study.day, study.look, patient.anatomy.sex)
+        folder = _folder(patient, study, identity, study_visit)
+        file_number = 0
         for draw in (film.with_contrast(contrast) for film in study.films):
             film = render(patient.anatomy, study, draw, long_side=long_side)
-            dataset = film_dataset(patient, study, draw, film, who, when)
+            dataset = film_dataset(patient, study, draw, film, identity, study_visit)
             syntax = LOOKS[study.look].syntaxes[draw.syntax]
             set_pixels(dataset, film.stored, LOOKS[study.look].bits, syntax)
-            stored = file_bytes(dataset, syntax)
-            written.identifying.update(identifying(dataset))
-            path = _put(archive, folder, index, number, stored)
-            written.files.append(_film_row(path, patient, study, draw, film, str(dataset.SOPInstanceUID), syntax))
-            companion = Companion(patient, study, draw, who, when, film, dataset, stored)
+            film_bytes = file_bytes(dataset, syntax)
+            truth_of_patient.identifying.update(list_identifying_texts(dataset))
+            path = _write_file(archive, folder, index, file_number, film_bytes)
+            truth_of_patient.files.append(
+                _film_row(path, patient, study, draw, film, str(dataset.SOPInstanceUID), syntax)
+            )
+            file_maker = UnusableFileMaker(patient, study, draw, identity, study_visit, film, dataset, film_bytes)
             for kind in draw.broken:
-                number += 1
-                content, other = companion.file(kind)
-                if other is not None:
-                    written.identifying.update(identifying(other))
-                path = _put(archive, folder, index, number, content)
-                uid = str(other.SOPInstanceUID) if other is not None else None
-                written.files.append(
+                file_number += 1
+                content, extra_dataset = file_maker.file(kind)
+                if extra_dataset is not None:
+                    truth_of_patient.identifying.update(list_identifying_texts(extra_dataset))
+                path = _write_file(archive, folder, index, file_number, content)
+                uid = str(extra_dataset.SOPInstanceUID) if extra_dataset is not None else None
+                truth_of_patient.files.append(
                     {
                         "path": path,
                         "kind": kind.name.lower(),
@@ -167,25 +181,27 @@ def _write_patient(
                         "sop_instance_uid": uid,
                     }
                 )
-            number += 1
-        films = [row for row in written.files if row["kind"] == "film" and row["study"]["index"] == study.index]
+            file_number += 1
+        films = [
+            row for row in truth_of_patient.files if row["kind"] == "film" and row["study"]["index"] == study.index
+        ]
         objects = [planted["kind"] for row in films for planted in row["foreign_object"]]
         report = draw_report(seed, index, study, any(row["fracture"] for row in films), objects)
-        written.reports.append((when.accession, who.patient_id, report))
-    return written
+        truth_of_patient.reports.append((study_visit.accession, identity.patient_id, report))
+    return truth_of_patient
 
 
-def _folder(patient: PatientDraw, study: StudyDraw, who: Person, when: Visit) -> str:
-    """As different systems export: by name and day, or by numbers."""
-    name = who.name.replace("^", "_").upper()
+def _folder(patient: PatientDraw, study: StudyDraw, identity: Person, study_visit: Visit) -> str:
+    """Folder of a study, as different systems export: by name and date, or by numbers."""
+    name = identity.name.replace("^", "_").upper()
     if patient.index % 3 == 2:
-        return f"DICOM/{who.patient_id}/ST{study.index:06d}/SE000001"
-    return f"{name}_{who.patient_id}/{when.date}_{study.body_part}/{when.accession}"
+        return f"DICOM/{identity.patient_id}/ST{study.index:06d}/SE000001"
+    return f"{name}_{identity.patient_id}/{study_visit.date}_{study.body_part}/{study_visit.accession}"
 
 
-def _put(archive: Path, folder: str, patient: int, number: int, content: bytes) -> str:
-    """Write one file; its path below the archive."""
-    path = archive / folder / (f"IM{number:06d}" if patient % 2 else f"I{number:04d}.dcm")
+def _write_file(archive: Path, folder: str, patient: int, file_number: int, content: bytes) -> str:
+    """Write one file; returns its path relative to the archive."""
+    path = archive / folder / (f"IM{file_number:06d}" if patient % 2 else f"I{file_number:04d}.dcm")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path.relative_to(archive).as_posix()
@@ -194,7 +210,7 @@ def _put(archive: Path, folder: str, patient: int, number: int, content: bytes) 
 def _film_row(
     path: str, patient: PatientDraw, study: StudyDraw, draw: FilmDraw, film: RenderedFilm, uid: str, syntax: str
 ) -> dict[str, Any]:
-    look = LOOKS[study.look]
+    scanner = LOOKS[study.look]
     return {
         "path": path,
         "kind": "film",
@@ -203,7 +219,12 @@ def _film_row(
         "patient": patient.index,
         "anatomy": asdict(patient.anatomy),
         "study": {"index": study.index, "body_part": study.body_part, "side": study.side, "day": study.day},
-        "scanner": {"look": study.look, "manufacturer": look.manufacturer, "model": look.model, "bits": look.bits},
+        "scanner": {
+            "look": study.look,
+            "manufacturer": scanner.manufacturer,
+            "model": scanner.model,
+            "bits": scanner.bits,
+        },
         "syntax": syntax,
         "draw": asdict(draw),
         "rows": film.stored.shape[0],
@@ -214,8 +235,8 @@ def _film_row(
     }
 
 
-def _write_truth(truth: Path, done: list[_Written]) -> None:
-    files = [row for written in done for row in written.files]
+def _write_truth(truth: Path, truths: list[_PatientTruth]) -> None:
+    files = [row for truth_of_patient in truths for row in truth_of_patient.files]
     films = [row for row in files if row["kind"] == "film"]
     with (truth / "truth.jsonl").open("w", encoding="utf-8") as out:
         out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in files)
@@ -234,8 +255,8 @@ def _write_truth(truth: Path, done: list[_Written]) -> None:
             for label in LABELS
             for planted in row[label]
         )
-    _write_reports(truth, [report for written in done for report in written.reports])
-    values = sorted(set().union(*(written.identifying for written in done)))
+    _write_reports(truth, [report for truth_of_patient in truths for report in truth_of_patient.reports])
+    values = sorted(set().union(*(truth_of_patient.identifying for truth_of_patient in truths)))
     (truth / "identifying.txt").write_text("\n".join(values) + "\n", encoding="utf-8")
 
 
@@ -245,20 +266,24 @@ def _write_reports(truth: Path, reports: list[tuple[str, str, StudyReport]]) -> 
     with (folder / "german.csv").open("w", encoding="utf-8", newline="") as out:
         table = csv.writer(out, delimiter=";")
         table.writerow(("accession", "patient", "text"))
-        table.writerows((accession, who, one.text) for accession, who, one in reports if one.language == "de")
-    for accession, _, one in reports:
-        if one.language == "en":
-            (folder / "english" / f"{accession}.txt").write_text(one.text, encoding="utf-8")
+        table.writerows(
+            (accession, patient, report.text) for accession, patient, report in reports if report.language == "de"
+        )
+    for accession, _, report in reports:
+        if report.language == "en":
+            (folder / "english" / f"{accession}.txt").write_text(report.text, encoding="utf-8")
     with (truth / "report_labels.csv").open("w", encoding="utf-8", newline="") as out:
         table = csv.writer(out)
         table.writerow(("accession", "label", "value"))
         table.writerows(
-            (accession, label, value) for accession, _, one in reports for label, value in sorted(one.says.items())
+            (accession, label, value)
+            for accession, _, report in reports
+            for label, value in sorted(report.labels.items())
         )
 
 
-def _summary(out: Path, patients: int, done: list[_Written]) -> PhantomSummary:
-    files = [row for written in done for row in written.files]
+def _summary(out: Path, patients: int, truths: list[_PatientTruth]) -> PhantomSummary:
+    files = [row for truth_of_patient in truths for row in truth_of_patient.files]
     films = [row for row in files if row["kind"] == "film"]
     return PhantomSummary(
         out=out,
@@ -267,5 +292,5 @@ def _summary(out: Path, patients: int, done: list[_Written]) -> PhantomSummary:
         films=len(films),
         foreign_objects=sum(bool(row["foreign_object"]) for row in films),
         fractures=sum(bool(row["fracture"]) for row in films),
-        others=dict(Counter(row["kind"] for row in files if row["kind"] != "film")),
+        unusable_files=dict(Counter(row["kind"] for row in files if row["kind"] != "film")),
     )

@@ -1,12 +1,12 @@
-"""Who is who in an archive, and which raw data belong to which film: what no single header tells.
+"""Identifies the patients of an archive, and pairs raw data with the film for presentation of the same exposure.
 
-Films of one person under two keys could train by the one and test by the other. So patients are joined, never parted,
-wherever the headers may mean the same person:
+Films of one person under two keys could be in the training split and in the test split. Therefore patients are joined
+wherever the headers may mean the same person, and never divided:
 
-* films of one study are of one patient, whatever numbers they bear;
-* a number without an issuer may be any issuer's: such films join every patient of the archive with that number.
+* films of one study belong to one patient, even if their patient numbers differ;
+* a number without an issuer can belong to any issuer: such films join all patients of the archive with that number.
 
-Joining can only make a patient too large. A study without any number stands for its patient, who is then unknown.
+Joining can only make a patient too large. A study without any number counts as a patient of its own, who is unknown.
 """
 
 from collections import defaultdict
@@ -25,78 +25,81 @@ _DAY_ZERO = date(1970, 1, 1)
 
 
 class _Groups:
-    """Things that are joined pair by pair (union by the smaller number, paths halved)."""
+    """Disjoint sets (union-find with path halving; the smallest number represents a set)."""
 
     def __init__(self) -> None:
         self._numbers: dict[object, int] = {}
         self._parents: list[int] = []
 
-    def number(self, thing: object) -> int:
-        """The number of a thing, new or known."""
-        number = self._numbers.setdefault(thing, len(self._parents))
+    def number(self, member: object) -> int:
+        """The number of a member; a new member gets the next number."""
+        number = self._numbers.setdefault(member, len(self._parents))
         if number == len(self._parents):
             self._parents.append(number)
         return number
 
-    def find(self, thing: object) -> int:
-        """The group of a thing: the smallest number in it."""
-        node, parents = self.number(thing), self._parents
+    def find(self, member: object) -> int:
+        """The set of a member: the smallest number in it."""
+        node, parents = self.number(member), self._parents
         while parents[node] != node:
             parents[node] = parents[parents[node]]
             node = parents[node]
         return node
 
-    def join(self, one: object, other: object) -> None:
-        """Make one group of the groups of two things."""
-        first, second = sorted((self.find(one), self.find(other)))
+    def join(self, member: object, other: object) -> None:
+        """Unite the sets of two members."""
+        first, second = sorted((self.find(member), self.find(other)))
         self._parents[second] = first
 
 
 def patients(headers: pa.Table, pseudonyms: Pseudonyms, source: str) -> tuple[dict[str, pa.Array], int]:
-    """(columns patient, patient_known and study_day of all rows; how many patient numbers were joined to others).
+    """Assign a patient to every row.
 
     Args:
-        headers: rows of the header table.
+        headers: rows of the header table (HEADERS_SCHEMA).
         pseudonyms: makes the keys.
-        source: issuer of the numbers that name none.
+        source: issuer of the numbers without an issuer.
+
+    Returns:
+        The columns patient, patient_known and study_day, and how many patient numbers were joined to others.
     """
-    who = headers.select(["study", "patient_id", "issuer"]).filter(pc.is_valid(headers["key"]))
-    seen = who.group_by(["study", "patient_id", "issuer"]).aggregate([]).to_pylist()
+    identities = headers.select(["study", "patient_id", "issuer"]).filter(pc.is_valid(headers["key"]))
+    combinations = identities.group_by(["study", "patient_id", "issuer"]).aggregate([]).to_pylist()
     groups = _Groups()
     issuers: dict[str, set[str | None]] = defaultdict(set)
-    for row in seen:
+    for row in combinations:
         groups.number(row["study"])
         if row["patient_id"] is not None:
             groups.join(row["study"], (row["patient_id"], row["issuer"]))
             issuers[row["patient_id"]].add(row["issuer"])
-    for number, named in issuers.items():
-        for issuer in named if None in named else ():
+    for number, known_issuers in issuers.items():
+        for issuer in known_issuers if None in known_issuers else ():
             groups.join((number, None), (number, issuer))
     numbers: dict[int, set[tuple[str, str | None]]] = defaultdict(set)
-    for row in seen:
+    for row in combinations:
         if row["patient_id"] is not None:
             numbers[groups.find(row["study"])].add((row["patient_id"], row["issuer"]))
-    keys = {group: _patient_key(found, pseudonyms, source) for group, found in numbers.items()}
-    of_study = {row["study"]: keys.get(groups.find(row["study"])) for row in seen}
-    joined = sum(len(found) - 1 for found in numbers.values())
-    return _columns(headers, of_study, pseudonyms), joined
+    keys = {group: _patient_key(joined_numbers, pseudonyms, source) for group, joined_numbers in numbers.items()}
+    patient_of_study = {row["study"]: keys.get(groups.find(row["study"])) for row in combinations}
+    joined = sum(len(joined_numbers) - 1 for joined_numbers in numbers.values())
+    return _columns(headers, patient_of_study, pseudonyms), joined
 
 
 def _patient_key(numbers: set[tuple[str, str | None]], pseudonyms: Pseudonyms, source: str) -> str:
-    """Of all the numbers of one patient, the key of the one that tells most: what names an issuer goes first."""
-    named = [(number, issuer) for number, issuer in numbers if issuer is not None]
-    chosen = named or [(number, source) for number, _ in numbers]
-    return min(pseudonyms.patient(issuer, number) for number, issuer in chosen)
+    """One key for all numbers of a patient; numbers with an issuer precede those without."""
+    with_issuer = [(number, issuer) for number, issuer in numbers if issuer is not None]
+    candidates = with_issuer or [(number, source) for number, _ in numbers]
+    return min(pseudonyms.patient(issuer, number) for number, issuer in candidates)
 
 
-def _columns(headers: pa.Table, of_study: dict[str, str | None], pseudonyms: Pseudonyms) -> dict[str, pa.Array]:
+def _columns(headers: pa.Table, patient_of_study: dict[str, str | None], pseudonyms: Pseudonyms) -> dict[str, pa.Array]:
     study = headers["study"].combine_chunks().dictionary_encode()
     studies = study.dictionary.to_pylist()
-    known = pa.array([of_study[one] is not None for one in studies], pa.bool_())
-    keys = pa.array([of_study[one] or pseudonyms.patient_of_study(one) for one in studies], pa.string())
+    known = pa.array([patient_of_study[key] is not None for key in studies], pa.bool_())
+    keys = pa.array([patient_of_study[key] or pseudonyms.patient_of_study(key) for key in studies], pa.string())
     patient, patient_known = keys.take(study.indices), known.take(study.indices)
     encoded = patient.dictionary_encode()
-    shifts = [pseudonyms.study_day(one, _DAY_ZERO) for one in encoded.dictionary.to_pylist()]
+    shifts = [pseudonyms.study_day(key, _DAY_ZERO) for key in encoded.dictionary.to_pylist()]
     shift = pa.array(shifts, pa.int32()).take(encoded.indices)
     day = pc.add(headers["study_date"].combine_chunks().cast(pa.int32()), shift)
     return {
@@ -107,33 +110,44 @@ def _columns(headers: pa.Table, of_study: dict[str, str | None], pseudonyms: Pse
 
 
 def twins(headers: pa.Table) -> pa.Array:
-    """[rows] for raw data, the key of the film for presentation of the same exposure and study; null without one.
+    """Find the film for presentation of the same exposure and study for all raw data.
 
-    By the film's Source Image Sequence, else by Irradiation Event UID, else by the time of acquisition together with
-    view and side: two exposures of a study do not begin in the same second.
+    Pairs are found by the Source Image Sequence of the film, else by Irradiation Event UID, else by the time of
+    acquisition together with view and laterality: two exposures of a study do not begin in the same second.
+
+    Args:
+        headers: rows of the header table (HEADERS_SCHEMA).
+
+    Returns:
+        [rows] key of the film for presentation; null for films that are not raw data or have no pair.
     """
-    raw = pc.fill_null(pc.match_substring(headers["marks"], Reason.FOR_PROCESSING), False)
-    found: list[str | None] = [None] * headers.num_rows
-    places = np.flatnonzero(raw.to_numpy())
-    if places.size:
-        studies = pc.unique(headers["study"].filter(raw))
-        others = pc.and_(pc.is_valid(headers["key"]), pc.and_(pc.invert(raw), pc.is_in(headers["study"], studies)))
-        shown: dict[tuple[str, ...], str] = {}
-        for film in sorted(headers.filter(others).select(_TOLD).to_pylist(), key=lambda film: str(film["key"])):
+    is_raw = pc.fill_null(pc.match_substring(headers["marks"], Reason.FOR_PROCESSING), False)
+    twin_keys: list[str | None] = [None] * headers.num_rows
+    raw_rows = np.flatnonzero(is_raw.to_numpy())
+    if raw_rows.size:
+        studies = pc.unique(headers["study"].filter(is_raw))
+        is_candidate = pc.and_(
+            pc.is_valid(headers["key"]), pc.and_(pc.invert(is_raw), pc.is_in(headers["study"], studies))
+        )
+        candidates = headers.filter(is_candidate).select(_EXPOSURE_COLUMNS).to_pylist()
+        film_of_clue: dict[tuple[str, ...], str] = {}
+        for film in sorted(candidates, key=lambda film: str(film["key"])):
             sources = [("source", film["study"], source) for source in film["sources"] or ()]
             for clue in (*sources, *_clues(film)):
-                shown.setdefault(clue, film["key"])
-        for place, film in zip(places, headers.take(places).select(_TOLD).to_pylist(), strict=True):
+                film_of_clue.setdefault(clue, film["key"])
+        for row, film in zip(raw_rows, headers.take(raw_rows).select(_EXPOSURE_COLUMNS).to_pylist(), strict=True):
             clues = (("source", film["study"], film["sop_instance_uid"]), *_clues(film))
-            found[place] = next((shown[clue] for clue in clues if clue in shown), None)
-    return pa.array(found, pa.string())
+            twin_keys[row] = next((film_of_clue[clue] for clue in clues if clue in film_of_clue), None)
+    return pa.array(twin_keys, pa.string())
 
 
-_TOLD = ["key", "study", "sop_instance_uid", "sources", "irradiation_event", "acquired", "view", "laterality"]
+_EXPOSURE_COLUMNS = [
+    *("key", "study", "sop_instance_uid", "sources", "irradiation_event", "acquired", "view", "laterality"),
+]
 
 
 def _clues(film: dict[str, Any]) -> Iterable[tuple[str, ...]]:
-    """What two objects of one exposure have in common, the surest first."""
+    """Values that two objects of one exposure share, the most reliable first."""
     if film["irradiation_event"]:
         yield "event", film["study"], film["irradiation_event"]
     if film["acquired"]:

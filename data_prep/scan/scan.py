@@ -1,6 +1,6 @@
-"""Scan archives: headers only, every file becomes one row of the private manifest.
+"""Scans archives: reads headers only and writes one row per file into the private folder.
 
-The same command again reads what is new or has changed and forgets what is gone; the result is that of a fresh scan.
+A repeated scan reads new and changed files and drops removed ones; its result equals that of a fresh scan.
 """
 
 import csv
@@ -21,8 +21,8 @@ from data_prep.archive.manifest import (
     LINKAGE_SCHEMA,
     MANIFEST_SCHEMA,
     UNMAPPED_FILE,
-    clear_leftovers,
     prepare_private,
+    remove_temporary_files,
     with_fingerprint,
     write_manifest,
     write_private_text,
@@ -49,16 +49,21 @@ _UNMAPPED = {"body_part": "unmapped_body_part", "view": "unmapped_view"}
 def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> ScanSummary:
     """Read the headers of all files of ``archives`` into the folder ``private``.
 
-    The same archives, settings and secret give the same rows and keys; a later scan into the folder replaces what is
-    there.
+    The same archives, settings and secret give the same rows and keys. A later scan into the folder replaces the
+    earlier one.
+
+    Args:
+        archives: folders and files.
+        private: the private folder; created if it does not exist.
+        settings: settings of the scan.
 
     Raises:
-        SecretError: no secret for pseudonyms, or too short a one.
+        SecretError: the secret for pseudonyms is missing or too short.
         ArchiveError: an archive is missing, empty or cannot be read, the private folder lies inside an archive, holds
-            something else, cannot be written or is in use, or images of two archives would get the same key.
+            other files, cannot be written or is in use, or images of two archives would get the same key.
     """
     pseudonyms = Pseudonyms(read_secret(settings.key_file))
-    _check_apart(archives, private)
+    _check_private_outside(archives, private)
     layout = find_layout(archives, settings.layout)
     settings = settings.model_copy(update={"source": settings.source or layout or ""})
     files = list_files(archives)
@@ -67,11 +72,11 @@ def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> Sca
         with locked(private):
             return _scan(files, private, pseudonyms, settings, layout, archives)
     except BlockingIOError:
-        raise ArchiveError(f"another scan command is writing to {private}; wait until it has ended") from None
-    except OSError as error:  # of writing; those of reading are rows, or told by read_all
+        raise ArchiveError(f"another scan command is writing to {private}. Wait until it has ended.") from None
+    except OSError as error:  # from writing; errors from reading become rows, or read_all reports them
         raise ArchiveError(
-            f"{private} cannot be written ({error.strerror}); mend that, then run the same command again: it goes on"
-            " where it was"
+            f"{private} cannot be written ({error.strerror}). Free disk space or set permissions, then run the same"
+            " command again: it continues where it stopped."
         ) from None
 
 
@@ -83,17 +88,17 @@ def _scan(
     layout: LayoutName | None,
     archives: Sequence[Path],
 ) -> ScanSummary:
-    clear_leftovers(private)
+    remove_temporary_files(private)
     headers, changes = _headers(files, private, pseudonyms, settings)
     _check_image_keys(headers)
     if layout is not None:
         tables = read_tables(layout, root_of(archives[0]), headers, settings.tables, settings.columns)
         headers = with_facts(headers, tables, pseudonyms, settings.source)
-    who, joined = patients(headers, pseudonyms, settings.source)
-    manifest = _screen_models(_manifest(headers, who | {"twin": twins(headers)}))
+    patient_columns, joined = patients(headers, pseudonyms, settings.source)
+    manifest = _screen_models(_manifest(headers, patient_columns | {"twin": twins(headers)}))
     unmapped = _unmapped(headers)
     write_private_text(private / UNMAPPED_FILE, _unmapped_csv(unmapped))
-    linkage = _numbered(headers).select(LINKAGE_SCHEMA.names)
+    linkage = _with_row_numbers(headers).select(LINKAGE_SCHEMA.names)
     write_manifest(private, with_fingerprint(manifest, pseudonyms.fingerprint, layout), linkage)
     remove_tables(private)
     report = (
@@ -106,9 +111,9 @@ def _scan(
 def _headers(
     files: Sequence[ArchiveFile], private: Path, pseudonyms: Pseudonyms, settings: ScanSettings
 ) -> tuple[pa.Table, Changes | None]:
-    """Rows of all files (HEADERS_SCHEMA), read or known from an earlier scan, and what has changed since."""
-    same = header_cache.identity(pseudonyms, settings)
-    before, known = header_cache.read_headers(private, same)
+    """Rows of all files (HEADERS_SCHEMA), read or from an earlier scan, and the changes since that scan."""
+    identity = header_cache.cache_identity(pseudonyms, settings)
+    earlier_paths, known = header_cache.read_headers(private, identity)
     read = 0
 
     def rows() -> Iterator[pa.Table]:
@@ -117,50 +122,53 @@ def _headers(
             read += chunk.read
             yield chunk.rows
 
-    headers = header_cache.write_headers(private, same, rows())
+    headers = header_cache.write_headers(private, identity, rows())
     if headers.num_rows != len(files):
         raise AssertionError("a file has no row, or two")
-    return headers, _changes(before, headers["path"], read) if len(before) or read < len(files) else None
+    is_rescan = len(earlier_paths) or read < len(files)
+    return headers, _changes(earlier_paths, headers["path"], read) if is_rescan else None
 
 
-def _check_apart(archives: Sequence[Path], private: Path) -> None:
-    inside = private.resolve()
+def _check_private_outside(archives: Sequence[Path], private: Path) -> None:
+    private_path = private.resolve()
     for archive in archives:
-        if inside.is_relative_to(root_of(archive)):
-            raise ArchiveError(f"the private folder {private} lies inside the archive {archive}; put it elsewhere")
+        if private_path.is_relative_to(root_of(archive)):
+            raise ArchiveError(
+                f"the private folder {private} lies inside the archive {archive}. Give a folder outside as --out."
+            )
 
 
-def _numbered(headers: pa.Table) -> pa.Table:
+def _with_row_numbers(headers: pa.Table) -> pa.Table:
     return headers.append_column("row", pa.array(np.arange(headers.num_rows)))
 
 
 def _manifest(headers: pa.Table, computed: dict[str, pa.Array]) -> pa.Table:
-    table = _numbered(headers)
+    table = _with_row_numbers(headers)
     for name, column in computed.items():
         table = table.append_column(MANIFEST_SCHEMA.field(name), column)
     return table.select(MANIFEST_SCHEMA.names)
 
 
-def _changes(before: pa.Array, now: pa.ChunkedArray, read: int) -> Changes:
-    new = len(now) - (pc.sum(pc.is_in(now, before)).as_py() or 0)
-    gone = len(before) - (pc.sum(pc.is_in(before, now.combine_chunks())).as_py() or 0)
-    return Changes(new=new, again=max(read - new, 0), gone=gone, unchanged=len(now) - max(read, new))
+def _changes(earlier_paths: pa.Array, paths: pa.ChunkedArray, read: int) -> Changes:
+    new = len(paths) - (pc.sum(pc.is_in(paths, earlier_paths)).as_py() or 0)
+    removed = len(earlier_paths) - (pc.sum(pc.is_in(earlier_paths, paths.combine_chunks())).as_py() or 0)
+    return Changes(new=new, read_again=max(read - new, 0), removed=removed, unchanged=len(paths) - max(read, new))
 
 
 def _check_image_keys(headers: pa.Table) -> None:
     keys = headers.filter(pc.is_in(headers["source"], pa.array(["png", "jpeg"])))["key"].drop_null()
-    twice = len(keys) - pc.count_distinct(keys).as_py()
-    if twice:
+    duplicates = len(keys) - pc.count_distinct(keys).as_py()
+    if duplicates:
         raise ArchiveError(
-            f"{twice} images have the same path below two of the archives, and the path is what tells them apart;"
-            " give the folder that holds these archives as one archive"
+            f"{duplicates} images have the same path below two of the archives, and an image is identified by its path."
+            " Give the folder that holds these archives as one archive."
         )
 
 
 def _screen_models(manifest: pa.Table) -> pa.Table:
-    """Model names that too few patients share become null."""
-    counted = manifest.filter(pc.and_(pc.is_valid(manifest["model"]), manifest["patient_known"]))
-    pairs = counted.select(["model", "patient"]).group_by(["model", "patient"]).aggregate([])
+    """Set model names to null that fewer than three patients share."""
+    films = manifest.filter(pc.and_(pc.is_valid(manifest["model"]), manifest["patient_known"]))
+    pairs = films.select(["model", "patient"]).group_by(["model", "patient"]).aggregate([])
     common = common_models(zip(pairs["model"].to_pylist(), pairs["patient"].to_pylist(), strict=True))
     safe = pc.is_in(manifest["model"], pa.array(sorted(common), pa.string()))
     model = pc.if_else(safe, manifest["model"], pa.scalar(None, pa.string()))
@@ -168,12 +176,12 @@ def _screen_models(manifest: pa.Table) -> pa.Table:
 
 
 def _unmapped(headers: pa.Table) -> Counter[tuple[str, str]]:
-    """(field, word) → films."""
-    counted: Counter[tuple[str, str]] = Counter()
+    """(field, header value) → number of films; for values that the vocabularies do not contain."""
+    films_of_term: Counter[tuple[str, str]] = Counter()
     for name, column in _UNMAPPED.items():
-        for told in pc.value_counts(headers[column].drop_null()).to_pylist():
-            counted[name, told["values"]] = told["counts"]
-    return counted
+        for entry in pc.value_counts(headers[column].drop_null()).to_pylist():
+            films_of_term[name, entry["values"]] = entry["counts"]
+    return films_of_term
 
 
 def _unmapped_csv(unmapped: Counter[tuple[str, str]]) -> str:

@@ -8,11 +8,11 @@ from data_prep.archive.settings import ReadSettings
 
 
 class ScanSettings(ReadSettings):
-    """How an archive is read into the private folder."""
+    """Settings for reading an archive into the private folder."""
 
     key_file: Path | None = None
-    """File with the secret for pseudonyms; the environment variable MAE_RAD_KEY goes before it."""
+    """File with the secret for pseudonyms, read if the environment variable MAE_RAD_KEY is not set."""
     layout: Literal[LayoutName, "auto"] | None = None
-    """Public data set whose tables are read too, see ``data_prep.public_datasets``; auto finds out which one it is."""
+    """Public data set whose tables are read too, see ``data_prep.public_datasets``; ``auto`` detects the data set."""
     tables: TableSettings = TableSettings()
     columns: ColumnSettings = ColumnSettings()

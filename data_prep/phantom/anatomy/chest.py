@@ -1,6 +1,6 @@
-"""The chest. Origin between the shoulder blades, at the middle of the lungs' height; the patient's left is at +x.
+"""Scene of the chest, with the origin between the scapulae at half the height of the lungs and the left side at +x.
 
-Soft organs are silhouettes of each view, bones are bent tubes in space, so that both views show the same rib cage.
+Soft organs are silhouettes per view; bones are bodies in space, so that both views show the same rib cage.
 """
 
 from collections.abc import Iterator
@@ -14,16 +14,22 @@ from data_prep.phantom.imaging.scene import Bone, Scene
 from data_prep.phantom.imaging.solids import Body, Ellipsoid, Outline, Shaft, Station, Tube, box_axes, spline
 
 _CORTEX_MU, _MARROW_MU = 0.040, 0.009
-"""Bone in excess of soft tissue per mm near 120 kVp."""
+"""Attenuation of bone per mm near 120 kVp, in excess of soft tissue."""
 _HALF_WIDTHS = (58, 84, 102, 114, 121, 126, 129, 131, 130, 126, 116)
 _DEPTHS = (48, 66, 76, 83, 88, 91, 93, 94, 93, 90, 84)
 _ENDS = (2.35, 2.5, 2.55, 2.55, 2.5, 2.45, 2.4, 2.3, 2.15, 2.0, 1.6)
-"""Of the ribs from above: mm, mm, and how far the bone reaches round the chest (radians from the spine)."""
+"""Per rib, from above: half-width (mm), depth (mm), and angle from the spine at which the bone ends (radians)."""
 _VERTEBRAE = 17
 
 
 def chest(anatomy: Anatomy, view: str, obliquity: float) -> Scene:
-    """The chest, ``view`` PA or LAT (seen from the left: the front is at the left of the film)."""
+    """Make the scene of the chest.
+
+    Args:
+        anatomy: body parameters.
+        view: PA, or LAT with the front at the left of the film.
+        obliquity: rotation about the long axis, radians.
+    """
     lateral = view == "LAT"
     size = anatomy.size
     pose = about_y((-np.pi / 2 if lateral else 0.0) + 0.4 * obliquity)
@@ -51,7 +57,7 @@ def _ribs(anatomy: Anatomy) -> Iterator[Bone]:
 
 
 def _spine(anatomy: Anatomy) -> Iterator[Bone]:
-    """Bodies, pedicles and spinous processes."""
+    """Vertebral bodies, pedicles and spinous processes."""
     size = anatomy.size
     sway = anatomy.proportions(8).normal(0, 2.5)
     for k in range(_VERTEBRAE):
@@ -74,7 +80,7 @@ def _spine(anatomy: Anatomy) -> Iterator[Bone]:
 
 
 def _shoulders(anatomy: Anatomy) -> Iterator[Bone]:
-    """Clavicles, shoulder blades and upper arms, as seen from the front."""
+    """Clavicles, scapulae and humeri, for the frontal view."""
     lift = anatomy.proportions(9).normal(0, 5)
     for side in (-1.0, 1.0):
         yield _clavicle(anatomy, side, lift)
@@ -109,7 +115,7 @@ def _upper_arm(anatomy: Anatomy, side: float) -> Bone:
 
 
 def _sternum(anatomy: Anatomy) -> Iterator[Bone]:
-    """Breastbone and the shoulder blades' borders, as seen from the side."""
+    """Sternum and borders of the scapulae, for the lateral view."""
     path = np.array([(0, 104, 76), (0, 84, 86), (0, 40, 93), (0, -20, 97), (0, -44, 95)], dtype=np.float64)
     points = spline(path) * anatomy.size
     radii = np.full(len(points), 6.2 * anatomy.size)
@@ -121,6 +127,6 @@ def _sternum(anatomy: Anatomy) -> Iterator[Bone]:
 
 
 def _bone(anatomy: Anatomy, *parts: Body, grain: float = 0.2, marrow: float = 1.0, breakable: bool = False) -> Bone:
-    """Bone at a high tube voltage."""
+    """A bone with attenuation for a high tube voltage."""
     cortex = _CORTEX_MU * (0.7 + 0.3 * anatomy.density)
     return Bone(parts, cortex, _MARROW_MU * marrow * anatomy.density, grain, STEP, breakable)

@@ -1,4 +1,4 @@
-"""Soft organs of the chest: silhouettes in the plane of each view, in mm from the origin of :mod:`chest`."""
+"""Soft organs of the chest as silhouettes in the plane of each view, in mm from the origin of the chest."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from data_prep.phantom.imaging.scene import Tissue
 from data_prep.phantom.imaging.solids import Ellipsoid, Outline, Tube, box_axes
 
 STEP = 2
-"""Film pixels per raster cell: at 120 kVp and this scale nothing in the chest is sharper."""
+"""Film pixels per raster cell; no structure of the chest is sharper."""
 
 _WATER_MU = 0.0165
 _LUNG_MU = -0.74 * _WATER_MU
-"""Soft tissue per mm near 120 kVp, and what aerated lung lacks of it."""
+"""Attenuation per mm near 120 kVp of soft tissue, and of aerated lung relative to it."""
 
 _Points = Sequence[tuple[float, float]]
 Organs = tuple[tuple[Tissue, ...], tuple[Tissue, ...]]
-"""The tissues of the surface, and those inside."""
+"""Tissues of the surface, and tissues inside."""
 
 
 @dataclass(frozen=True)
 class _Breath:
-    """What differs from patient to patient: heights of the diaphragm in mm, heart's width, thickness of the wall."""
+    """Individual variation: heights of the diaphragm (mm), relative width of the heart and thickness of the wall."""
 
     right: float
     left: float
@@ -41,7 +41,7 @@ def _breath(anatomy: Anatomy) -> _Breath:
 
 
 def frontal_organs(anatomy: Anatomy) -> Organs:
-    """As seen from the front."""
+    """Make the organs for the frontal view."""
     size, breath = anatomy.size, _breath(anatomy)
     arms = (((172, 120, 0), (196, 40, 0), (206, -120, 0)), (38.0, 36.0, 34.0))
     limbs = [
@@ -63,7 +63,7 @@ def frontal_organs(anatomy: Anatomy) -> Organs:
 
 
 def lateral_organs(anatomy: Anatomy) -> Organs:
-    """As seen from the left; the front is at -x."""
+    """Make the organs for the lateral view, with the front at -x."""
     size, breath = anatomy.size, _breath(anatomy)
     raised = np.array([(8, 105, 0), (-30, 175, 0), (-70, 260, 0)]) @ about_y(-np.pi / 2)
     arms = Tube(size * raised, size * breath.wall * np.array([50.0, 44.0, 40.0]), depth=1.5)
@@ -84,7 +84,7 @@ def _frontal_trunk(wall: float) -> _Points:
 
 
 def _frontal_lungs(breath: _Breath) -> tuple[_Points, _Points]:
-    """The patient's right and left lung: apex, chest wall, diaphragm, mediastinum."""
+    """Outlines of the right and left lung: apex, chest wall, diaphragm, mediastinum."""
     deep, right, left = breath.depth, breath.depth + breath.right, breath.depth + breath.left
     apex = [(22, 142), (45, 150), (72, 128), (98, 78)]
     return (
@@ -96,7 +96,7 @@ def _frontal_lungs(breath: _Breath) -> tuple[_Points, _Points]:
 
 
 def _frontal_heart(size: float, wide: float) -> tuple[Outline, Outline]:
-    """The heart, and the great vessels with the aortic knob."""
+    """Heart, and great vessels with the aortic knob."""
     heart = [(-12, 40), (-30, 12), (-38 * wide, -30), (-34 * wide, -70), (-10, -100), (40, -104), (76 * wide, -92),
              (84 * wide, -72), (70 * wide, -36), (44, 2), (30, 36)]  # fmt: skip
     vessels = [(-22, 130), (-26, 80), (-28, 30), (0, 10), (34, 30), (37, 62), (40, 80), (34, 96), (22, 104), (20, 130)]
@@ -127,7 +127,7 @@ def _cushion(size: float, points: _Points, rim: float, depth: float) -> Outline:
 
 
 def _airway(size: float) -> Iterator[Tube]:
-    """Trachea and main bronchi, in space."""
+    """Trachea and main bronchi."""
     for path, radii in (
         (((0, 230, 8), (0, 120, 2), (2, 62, -12)), (9.0, 9.5, 9.5)),
         (((2, 62, -12), (-18, 42, -14), (-38, 22, -14)), (8.5, 7.5, 5.5)),
@@ -150,7 +150,7 @@ def _breasts(anatomy: Anatomy) -> Tissue:
 
 
 def _vessels(anatomy: Anatomy, every: int) -> Tissue:
-    """Two trees that branch from the hila into the lungs; only each ``every``-th branch is drawn."""
+    """Vessel trees from the hila into the lungs; only each ``every``-th branch is used."""
     draw = anatomy.proportions(6)
     branches: list[Tube] = []
     for side, low in ((-1.0, 16.0), (1.0, 24.0)):
@@ -166,7 +166,7 @@ def _vessels(anatomy: Anatomy, every: int) -> Tissue:
 def _branch(
     out: list[Tube], draw: np.random.Generator, start: Vector, way: Vector, radius: float, generations: int
 ) -> None:
-    """Add a branch and what grows from it, as far as it stays in the lung."""
+    """Append a branch and its subtree to ``out``, as far as it is inside the lung."""
     length = draw.uniform(16, 30) * (0.72 + 0.07 * generations)
     middle = start + way * length / 2 + draw.normal(0, 1.5, 3)
     end = start + way * length + draw.normal(0, 2.0, 3)

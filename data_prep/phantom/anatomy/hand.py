@@ -1,4 +1,4 @@
-"""Hand and wrist: one skeleton for both, from the fingertips to the forearm. Origin at the wrist joint, thumb at -x."""
+"""Scenes of hand and wrist with one skeleton; the origin is in the wrist joint, the thumb is at -x."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from data_prep.phantom.imaging.scene import Bone, Scene, Tissue
 from data_prep.phantom.imaging.solids import Ellipsoid, Shaft, Station, Tube, box_axes
 
 _RAYS = (
-    # base of the metacarpal x, y, z; head x, y, z; lengths of the phalanges; width against the middle finger
+    # base of the metacarpal x, y, z; head x, y, z; lengths of the phalanges; width relative to the middle finger
     ((-21.0, 25.0, -7.0), (-42.0, 62.0, -15.0), (31.0, 23.0), 1.08),
     ((-12.0, 33.0, 1.0), (-22.0, 98.0, 0.0), (39.0, 23.0, 17.0), 1.02),
     ((-1.0, 34.0, 2.0), (-3.0, 98.0, 2.0), (43.5, 28.0, 18.0), 1.0),
@@ -44,14 +44,26 @@ _FOREARM_MM = 150.0
 
 
 def hand(anatomy: Anatomy, view: str, obliquity: float) -> Scene:
-    """The hand: ``view`` is PA or OBLIQUE (turned by about 45° plus ``obliquity``, radians)."""
+    """Make the scene of the hand.
+
+    Args:
+        anatomy: body parameters.
+        view: PA, or OBLIQUE (rotated by about 45°).
+        obliquity: additional rotation about the long axis, radians.
+    """
     turn = obliquity if view == "PA" else 0.75 + obliquity
     size = anatomy.size
     return _scene(anatomy, turn, (-78 * size, -48 * size, 72 * size, 202 * size))
 
 
 def wrist(anatomy: Anatomy, view: str, obliquity: float) -> Scene:
-    """The wrist with half of the forearm: ``view`` is AP or LAT."""
+    """Make the scene of the wrist with half of the forearm.
+
+    Args:
+        anatomy: body parameters.
+        view: AP or LAT.
+        obliquity: rotation about the long axis, radians.
+    """
     turn = np.pi / 2 + obliquity if view == "LAT" else obliquity
     size = anatomy.size
     return _scene(anatomy, turn, (-62 * size, -105 * size, 62 * size, 88 * size))
@@ -74,7 +86,7 @@ def _scene(anatomy: Anatomy, turn: float, field: tuple[float, float, float, floa
 
 
 def _rays(anatomy: Anatomy) -> list[Vector]:
-    """Joint positions of each ray in mm: base of the metacarpal, head, joints, fingertip of the bone."""
+    """Joint positions of each ray, mm: base and head of the metacarpal, joints, tip of the distal phalanx."""
     draw = anatomy.proportions(1)
     spread = draw.normal(1.0, 0.35)
     lengths = draw.normal(1.0, 0.025, 5)

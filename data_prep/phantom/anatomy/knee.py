@@ -1,4 +1,4 @@
-"""The knee. Origin in the joint space; in body coordinates the fibula lies at +x and the patella at +z."""
+"""Scene of the knee, with the origin in the joint space, the fibula at +x and the patella at +z."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,13 @@ _THIGH_MM, _SHANK_MM = 165.0, 165.0
 
 
 def knee(anatomy: Anatomy, view: str, obliquity: float) -> Scene:
-    """The knee, ``view`` AP or LAT (bent by about 25°, seen from the side)."""
+    """Make the scene of the knee.
+
+    Args:
+        anatomy: body parameters.
+        view: AP, or LAT with the knee flexed by about 25°.
+        obliquity: rotation about the long axis, radians.
+    """
     size = anatomy.size
     lateral = view == "LAT"
     bent = about_x(-0.45 if lateral else -0.03)
@@ -92,7 +98,7 @@ def _lower_leg(anatomy: Anatomy) -> Iterator[Bone]:
 
 
 def _flesh(anatomy: Anatomy, bent: Vector) -> tuple[Shaft, Shaft]:
-    """The outer surface of thigh and lower leg."""
+    """Outer surface of thigh and lower leg."""
     fat = anatomy.size * (0.55 + 0.45 * anatomy.flesh)
     place = anatomy.size * bent.T
     thigh = (Station(0, 77 * fat, 80 * fat), Station(0.45, 67 * fat, 68 * fat), Station(0.8, 58 * fat, 56 * fat),

@@ -1,4 +1,4 @@
-"""What is particular to one patient's body, and the tables by which it becomes bones."""
+"""Body parameters of one patient, and bones made from tables of cross-sections."""
 
 from dataclasses import dataclass
 
@@ -8,25 +8,27 @@ from data_prep.phantom.imaging.projection import Vector
 from data_prep.phantom.imaging.scene import Bone
 from data_prep.phantom.imaging.solids import Body, Shaft, Station
 
-GROWN_UP = 17
-"""Years at which the growth plates are closed."""
+ADULT_YEARS = 17
+"""Age at which the growth plates are closed."""
 
 CORTEX_MU = 0.062
 MARROW_MU = 0.017
 FLESH_MU = 0.021
 FAT_MU = 0.0175
-"""Attenuation per mm near 55 kVp: cortical and trabecular bone in excess of soft tissue, muscle, fat."""
+"""Attenuation per mm near 55 kVp; bone in excess of soft tissue."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Draws that all films of one patient share.
+    """Body parameters that all films of a patient share.
 
     Attributes:
-        size: of the skeleton, 1 for an adult of middle height.
-        density: of the bones, 1 for a young adult.
-        flesh: soft tissue around the bones, 1 for middle weight.
-        seed: of the small proportions.
+        age_years: age.
+        sex: F or M.
+        size: size of the skeleton, 1 for an adult of average height.
+        density: density of the bones, 1 for a young adult.
+        flesh: amount of soft tissue, 1 for average weight.
+        seed: seed of the individual proportions.
     """
 
     age_years: int
@@ -37,25 +39,39 @@ class Anatomy:
     seed: int
 
     def growing(self) -> bool:
-        """True while growth plates are open."""
-        return self.age_years < GROWN_UP
+        """Whether the growth plates are open."""
+        return self.age_years < ADULT_YEARS
 
     def wall(self) -> float:
-        """Thickness of the cortex against the usual one."""
+        """Compute the thickness of the cortex, relative to that of a young adult."""
         return 0.6 + 0.4 * self.density
 
     def proportions(self, stream: int) -> np.random.Generator:
-        """The same stream of small deviations for every film of the patient."""
+        """Make the random generator number ``stream`` of individual deviations, equal for all films of the patient."""
         return np.random.default_rng((self.seed, stream))
 
 
 def point(x: float, y: float, z: float = 0.0) -> Vector:
-    """Body coordinates in mm."""
+    """Make a [3] point.
+
+    Args:
+        x: mm across.
+        y: mm up.
+        z: mm towards the viewer.
+    """
     return np.array([x, y, z], dtype=np.float64)
 
 
 def bone(anatomy: Anatomy, *parts: Body, grain: float = 0.2, marrow: float = 1.0, breakable: bool = False) -> Bone:
-    """A bone with this patient's density."""
+    """Make a bone with the density of the patient.
+
+    Args:
+        anatomy: body parameters.
+        parts: bodies of the bone.
+        grain: strength of the trabecular texture, 0 to 1.
+        marrow: factor of the attenuation of the inside.
+        breakable: whether a fracture may be planted.
+    """
     return Bone(
         parts=parts,
         cortex=CORTEX_MU * (0.75 + 0.25 * anatomy.density),
@@ -77,7 +93,19 @@ def long_bone(
     slant: tuple[float, float] = (0.0, 0.0),
     side: tuple[float, float, float] = (1.0, 0.0, 0.0),
 ) -> Shaft:
-    """A shaft from a table of (position, half-width, half-depth, wall); widths and walls follow the patient's size."""
+    """Make a shaft from a table of cross-sections, scaled by the size of the patient.
+
+    Args:
+        anatomy: body parameters.
+        start: [3] start of the axis, mm.
+        end: [3] end of the axis, mm.
+        sections: (position 0 to 1, half-width, half-depth, wall), mm of an adult of average height.
+        caps: length over which each end is rounded, mm.
+        plates: positions of growth plates, used for children.
+        bend: sideways bend at the middle, mm.
+        slant: slope of the surface of each end.
+        side: [3] direction of the width.
+    """
     stations = tuple(
         Station(at, across * anatomy.size, deep * anatomy.size, wall * anatomy.wall() * anatomy.size)
         for at, across, deep, wall in sections

@@ -1,4 +1,4 @@
-"""Three scanners: how each one's detector and processing make a film look. None depends on what is in the film."""
+"""Three scanners with their detector and processing, which do not depend on the content of the film."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,21 +12,25 @@ JPEG_2000 = "1.2.840.10008.1.2.4.90"
 
 @dataclass(frozen=True)
 class Look:
-    """One scanner.
+    """A scanner.
 
     Attributes:
+        manufacturer: Manufacturer.
+        model: Manufacturer's Model Name.
         modality: CR or DX.
-        bits: BitsStored.
-        long_side: pixels.
-        quanta: detected per pixel without a body in the beam.
+        bits: Bits Stored.
+        long_side: longer side of the film, pixels.
+        quanta: detected quanta per pixel in the open beam.
         blur: standard deviation of the detector's point spread, pixels.
         edge: gain of the edge enhancement, and its radius in pixels.
-        flatten: share of the coarse differences that the processing takes out.
-        shutter: whether the border outside the field is blackened, else it shows as exposed.
-        function, slope, intercept: of window and rescale.
-        headroom: share of the stored range below and above the film's values.
-        inverted_share: of its films stored as MONOCHROME1.
-        syntaxes: transfer syntax UIDs it stores with.
+        flatten: fraction of the coarse differences that the processing removes.
+        shutter: whether pixels outside the field are blackened.
+        function: VOI LUT Function.
+        slope: Rescale Slope.
+        intercept: Rescale Intercept.
+        headroom: margin of the stored range below and above the values of the film, as fractions of their range.
+        inverted_share: fraction of the films that are stored as MONOCHROME1.
+        syntaxes: transfer syntax UIDs.
     """
 
     manufacturer: str

@@ -1,11 +1,11 @@
-"""A scene is what lies in the beam: soft layers and bones; its attenuation map is the line integral on the film."""
+"""Computes the attenuation of a scene, the soft tissues and bones in the beam, as line integrals on the film."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from data_prep.phantom.imaging.projection import Beam, Bounds, Map, Vector, joined
+from data_prep.phantom.imaging.projection import Beam, Bounds, Map, Vector, enclosing_bounds
 from data_prep.phantom.imaging.solids import Body, Shaft, Tube
 
 _TILE = 512
@@ -13,14 +13,14 @@ _TILE = 512
 
 @dataclass(frozen=True)
 class Tissue:
-    """Bodies of one tissue, smoothly united.
+    """Smooth union of bodies of one tissue.
 
     Attributes:
         bodies: united where they overlap, not added.
-        mu: attenuation per mm against what they lie in (negative for air and fat).
-        blend: exponent of the union; large keeps creases, small fills them.
+        mu: attenuation per mm, relative to the surrounding tissue (negative for air and fat).
+        blend: exponent of the union; a large one preserves creases, a small one fills them.
         step: film pixels per raster cell; smooth bodies are drawn coarsely.
-        without: bodies that take the place of this tissue.
+        without: bodies that replace this tissue.
     """
 
     bodies: tuple[Body, ...]
@@ -35,8 +35,9 @@ class Bone:
     """Bodies that share one cortex, with trabeculae inside.
 
     Attributes:
-        parts: united, not added.
-        cortex, marrow: attenuation per mm of wall and inside, in excess of soft tissue.
+        parts: bodies; united where they overlap, not added.
+        cortex: attenuation per mm of the wall, in excess of soft tissue.
+        marrow: attenuation per mm of the inside, in excess of soft tissue.
         grain: strength of the trabecular texture, 0 to 1.
         step: film pixels per raster cell.
         breakable: a fracture may be planted across its first part.
@@ -57,7 +58,9 @@ class Scene:
     Attributes:
         pose: [3, 3] rotation of the body to the view.
         field: left, bottom, right, top of the usual field in the plane of the view, mm from the origin.
-        skin: the tissues of the outer surface, which make the content of the film.
+        skin: tissues of the outer surface, which define the content of the film.
+        inner: tissues inside.
+        bones: bones.
         scatter: scattered per primary radiation behind the thickest part.
         energy: tube voltage, kVp.
     """
@@ -73,7 +76,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class Site:
-    """A place on a bone: film position (pixels), direction of its axis (unit), half-width (pixels)."""
+    """A position on a bone.
+
+    Attributes:
+        x: film column, pixels.
+        y: film row, pixels.
+        axis: unit vector along the axis of the bone.
+        half_width: pixels.
+    """
 
     x: float
     y: float
@@ -81,8 +91,17 @@ class Site:
     half_width: float
 
 
-def site(bone: Bone, beam: Beam, along: float) -> Site:
-    """The place at ``along`` (0 … 1) on the axis of the first part of ``bone``."""
+def find_site(bone: Bone, beam: Beam, along: float) -> Site:
+    """Compute a position on the axis of the first part of a bone.
+
+    Args:
+        bone: the bone.
+        beam: projection onto the film.
+        along: position along the axis, 0 to 1.
+
+    Raises:
+        TypeError: the first part has no axis.
+    """
     part = bone.parts[0]
     if isinstance(part, Shaft):
         ends = beam.project(np.stack((part.start, part.end)))
@@ -99,11 +118,21 @@ def site(bone: Bone, beam: Beam, along: float) -> Site:
         axis = span / max(float(np.hypot(*span)), 1e-6)
         x, y = (seen[k] + seen[k + 1]) / 2
         return Site(float(x), float(y), (float(axis[0]), float(axis[1])), float(part.radii[k]) * beam.scale)
-    raise TypeError(f"a {type(part).__name__} has no axis to break")
+    raise TypeError(f"a {type(part).__name__} has no axis")
 
 
 def tissue_map(tissues: tuple[Tissue, ...], beam: Beam, rows: int, columns: int) -> Map:
-    """[rows, columns] attenuation of soft layers, added."""
+    """Compute the summed attenuation of tissues.
+
+    Args:
+        tissues: the tissues.
+        beam: projection onto the film.
+        rows: rows of the film.
+        columns: columns of the film.
+
+    Returns:
+        [rows, columns] attenuation.
+    """
     out = np.zeros((rows, columns), dtype=np.float32)
     for step in sorted({tissue.step for tissue in tissues}):
         coarse = np.zeros((-(-rows // step), -(-columns // step)), dtype=np.float32)
@@ -114,24 +143,35 @@ def tissue_map(tissues: tuple[Tissue, ...], beam: Beam, rows: int, columns: int)
 
 
 def bone_map(bone: Bone, beam: Beam, rows: int, columns: int, grain: Map) -> tuple[Map, tuple[int, int]]:
-    """Attenuation of one bone on its own rectangle of the film, at full resolution, and the rectangle's (top, left)."""
-    left, top, right, low = joined([part.bounds(beam) for part in bone.parts])
+    """Compute the attenuation of a bone.
+
+    Args:
+        bone: the bone.
+        beam: projection onto the film.
+        rows: rows of the film.
+        columns: columns of the film.
+        grain: trabecular texture, see :func:`grain_tile`.
+
+    Returns:
+        Attenuation on a rectangle of the film around the bone, and (top, left) of the rectangle.
+    """
+    left, top, right, bottom = enclosing_bounds([part.bounds(beam) for part in bone.parts])
     step = bone.step
     left, top = max(int(left) // step * step, 0), max(int(top) // step * step, 0)
-    right, low = min(int(right) + 2 * step, columns), min(int(low) + 2 * step, rows)
-    if right - left < 2 * step or low - top < 2 * step:
+    right, bottom = min(int(right) + 2 * step, columns), min(int(bottom) + 2 * step, rows)
+    if right - left < 2 * step or bottom - top < 2 * step:
         return np.zeros((0, 0), dtype=np.float32), (0, 0)
-    x, y = _centres(left, right, step), _centres(top, low, step)
-    outer, inner = _united(bone.parts, beam, x, y), _united(tuple(p.shrunk() for p in bone.parts), beam, x, y)
-    spongy = _spongy(bone, beam, x, y) * (1 + np.float32(bone.grain) * _grain(bone, beam, x, y, grain))
-    out = np.float32(bone.cortex) * np.maximum(outer - inner, 0) + np.float32(bone.marrow) * inner * spongy
+    x, y = _centres(left, right, step), _centres(top, bottom, step)
+    outer, inner = _union(bone.parts, beam, x, y), _union(tuple(p.shrunk() for p in bone.parts), beam, x, y)
+    trabecular = _trabecular_share(bone, beam, x, y) * (1 + np.float32(bone.grain) * _grain(bone, beam, x, y, grain))
+    out = np.float32(bone.cortex) * np.maximum(outer - inner, 0) + np.float32(bone.marrow) * inner * trabecular
     if step > 1:
-        out = _enlarge(out, low - top, right - left, step)
+        out = _enlarge(out, bottom - top, right - left, step)
     return np.asarray(out, dtype=np.float32), (top, left)
 
 
 def grain_tile(seed: int) -> Map:
-    """[512, 512] periodic trabecular texture, mean 0 and deviation 1; trabeculae run along the first axis."""
+    """Draw a periodic trabecular texture [512, 512] of mean 0 and deviation 1; trabeculae run along the first axis."""
     noise = np.random.default_rng(seed).standard_normal((_TILE, _TILE))
     fy, fx = np.fft.fftfreq(_TILE)[:, None], np.fft.fftfreq(_TILE)[None, :]
     wave = np.hypot(fy * 2.2, fx)
@@ -140,8 +180,8 @@ def grain_tile(seed: int) -> Map:
     return np.asarray(texture / texture.std(), dtype=np.float32)
 
 
-def _spongy(bone: Bone, beam: Beam, x: Map, y: Map) -> Map | np.float32:
-    """Share of trabecular bone inside: full at the ends, little in the middle of a shaft where the wall is thick."""
+def _trabecular_share(bone: Bone, beam: Beam, x: Map, y: Map) -> Map | np.float32:
+    """Fraction of trabecular bone inside: 1 at the ends of a shaft, less where the wall is thick."""
     part = bone.parts[0]
     if not isinstance(part, Shaft):
         return np.float32(1)
@@ -153,7 +193,7 @@ def _spongy(bone: Bone, beam: Beam, x: Map, y: Map) -> Map | np.float32:
 
 
 def _grain(bone: Bone, beam: Beam, x: Map, y: Map, tile: Map) -> Map:
-    """Texture that runs along the bone, 9 cells of the tile per mm."""
+    """Texture along the bone, with 9 cells of the tile per mm."""
     part = bone.parts[0]
     cells = np.float32(9.0)
     if isinstance(part, Shaft):
@@ -183,7 +223,7 @@ def _anchor(part: Body) -> Vector:
     return np.asarray(getattr(part, "centre", np.zeros(3)), dtype=np.float64)
 
 
-def _united(parts: tuple[Body, ...], beam: Beam, x: Map, y: Map) -> Map:
+def _union(parts: tuple[Body, ...], beam: Beam, x: Map, y: Map) -> Map:
     out = parts[0].chord(beam, x, y)
     for part in parts[1:]:
         rows, columns = _window(part.bounds(beam), x, y)
@@ -194,17 +234,17 @@ def _united(parts: tuple[Body, ...], beam: Beam, x: Map, y: Map) -> Map:
 
 def _add_tissue(coarse: Map, tissue: Tissue, beam: Beam, step: int) -> None:
     y, x = (_centres(0, n * step, step) for n in coarse.shape)
-    rows, columns = _window(joined([body.bounds(beam) for body in tissue.bodies]), x, y)
+    rows, columns = _window(enclosing_bounds([body.bounds(beam) for body in tissue.bodies]), x, y)
     if rows.stop <= rows.start or columns.stop <= columns.start:
         return
     x, y = x[columns], y[rows]
-    thickness = _blended(tissue.bodies, tissue.blend, beam, x, y)
+    thickness = _smooth_union(tissue.bodies, tissue.blend, beam, x, y)
     if tissue.without:
-        thickness = np.maximum(thickness - _blended(tissue.without, 3.0, beam, x, y), 0)
+        thickness = np.maximum(thickness - _smooth_union(tissue.without, 3.0, beam, x, y), 0)
     coarse[rows, columns] += np.float32(tissue.mu) * thickness
 
 
-def _blended(bodies: tuple[Body, ...], blend: float, beam: Beam, x: Map, y: Map) -> Map:
+def _smooth_union(bodies: tuple[Body, ...], blend: float, beam: Beam, x: Map, y: Map) -> Map:
     """Smooth union: the ``blend``-norm of the chords, [len(y), len(x)] mm."""
     power = np.float32(blend)
     if len(bodies) == 1:
@@ -219,8 +259,8 @@ def _blended(bodies: tuple[Body, ...], blend: float, beam: Beam, x: Map, y: Map)
 
 def _window(bounds: Bounds, x: Map, y: Map) -> tuple[slice, slice]:
     left, right = np.searchsorted(x, (bounds[0], bounds[2]))
-    top, low = np.searchsorted(y, (bounds[1], bounds[3]))
-    return slice(int(top), int(low)), slice(int(left), int(right))
+    top, bottom = np.searchsorted(y, (bounds[1], bounds[3]))
+    return slice(int(top), int(bottom)), slice(int(left), int(right))
 
 
 def _centres(start: int, stop: int, step: int) -> Map:

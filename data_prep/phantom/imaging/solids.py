@@ -1,7 +1,6 @@
-"""Geometric bodies and the length of the X-ray beam inside them (exact for straight elliptic bodies).
+"""Geometric bodies and the length (chord) of the X-ray beam inside them, exact for straight elliptic bodies.
 
-A body answers with its chord in mm on a raster of film positions; coordinates as in
-:mod:`data_prep.phantom.imaging.projection`.
+Coordinates are those of :mod:`data_prep.phantom.imaging.projection`.
 """
 
 from dataclasses import dataclass, replace
@@ -12,29 +11,38 @@ import numpy as np
 
 from data_prep.phantom.imaging.projection import Beam, Bounds, Map, Vector
 
-_TABLE = 512
+_TABLE_ENTRIES = 512
 _MIN_FORESHORTENING = 0.3
 
 
 class Body(Protocol):
-    """Something that the beam passes through."""
+    """A body in the beam."""
 
     def bounds(self, beam: Beam) -> Bounds:
-        """Film rectangle outside of which the chord is zero."""
+        """Compute a rectangle of the film outside of which the chord is zero."""
         ...
 
     def chord(self, beam: Beam, x: Map, y: Map) -> Map:
-        """[len(y), len(x)] mm of the body along the beam at film columns ``x`` and rows ``y`` (pixels)."""
+        """Compute the chord [len(y), len(x)] in mm at film columns ``x`` and rows ``y`` (pixels)."""
         ...
 
     def shrunk(self, fraction: float = 1.0) -> "Body":
-        """The cavity inside the body's wall, ``fraction`` times the wall's thickness from its surface."""
+        """Make the cavity inside the wall, ``fraction`` times the thickness of the wall below the surface."""
         ...
 
 
 @dataclass(frozen=True)
 class Station:
-    """Cross-section of a shaft: half axes across and in depth (mm), offsets of its centre, thickness of the wall."""
+    """Cross-section of a shaft.
+
+    Attributes:
+        at: position along the axis, 0 to 1.
+        across: half axis across, mm.
+        deep: half axis in depth, mm.
+        wall: thickness of the wall, mm.
+        shift_across: offset of the centre across, mm.
+        shift_deep: offset of the centre in depth, mm.
+    """
 
     at: float
     across: float
@@ -49,14 +57,15 @@ class Shaft:
     """A straight or slightly bent body with elliptic cross-sections that vary along it.
 
     Attributes:
-        start, end: ends of the axis, mm.
+        start: [3] start of the axis, mm.
+        end: [3] end of the axis, mm.
         stations: cross-sections at increasing ``at`` in [0, 1].
         side: direction of ``across``, made perpendicular to the axis.
         caps: mm over which each end rounds off.
         bend: sideways bow at the middle, mm.
         slant: slope (mm per mm across) of each end's surface.
         plates: positions along the axis of open growth plates (lucent lines).
-        margin: mm that the body is drawn in from both ends.
+        margin: distance by which both ends are shortened, mm.
     """
 
     start: Vector
@@ -70,7 +79,7 @@ class Shaft:
     margin: float = 0.0
 
     def length(self) -> float:
-        """Of the axis, mm."""
+        """Compute the length of the axis, mm."""
         return float(np.linalg.norm(self.end - self.start))
 
     def bounds(self, beam: Beam) -> Bounds:
@@ -82,7 +91,7 @@ class Shaft:
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
     def frame(self, beam: Beam, x: Map, y: Map) -> tuple[Map, Map]:
-        """Position along the axis (0 … 1) and across it in mm, on the film."""
+        """Compute the position along the axis (0 to 1) and across it (mm), each [len(y), len(x)]."""
         ends = beam.project(np.stack((self.start, self.end)))
         axis = ends[1] - ends[0]
         reach = float(np.hypot(*axis)) or 1.0
@@ -95,8 +104,8 @@ class Shaft:
         return np.asarray(along, dtype=np.float32), np.asarray(across, dtype=np.float32)
 
     def sections(self, beam: Beam) -> tuple[Map, Map, Map]:
-        """Half-width on the film, chord through the middle, and sideways offset, tabulated along the axis (mm)."""
-        at = np.linspace(0, 1, _TABLE)
+        """Tabulate half-width on the film, chord through the middle and sideways offset along the axis, mm."""
+        at = np.linspace(0, 1, _TABLE_ENTRIES)
         columns = np.array([(s.at, s.across, s.deep, s.shift_across, s.shift_deep) for s in self.stations]).T
         across, deep, shift_across, shift_deep = (_smooth(np.interp(at, columns[0], c)) for c in columns[1:])
         wall = np.interp(at, columns[0], [s.wall for s in self.stations]) if self.margin else 0.0
@@ -119,7 +128,7 @@ class Shaft:
         half, chord, offset = self.sections(beam)
         along, across = self.frame(beam, x, y)
         length = max(self.length(), 1e-3)
-        entry = np.clip(along * _TABLE, 0, _TABLE - 1).astype(np.int32)
+        entry = np.clip(along * _TABLE_ENTRIES, 0, _TABLE_ENTRIES - 1).astype(np.int32)
         lateral = (across - offset[entry]) / np.maximum(half[entry], np.float32(1e-3))
         from_start = along * np.float32(length) - np.float32(self.margin)
         to_end = np.float32(length - self.margin) - along * np.float32(length)
@@ -147,12 +156,13 @@ class Shaft:
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """An ellipsoid, or with ``squareness`` > 2 a pebble with flatter sides.
+    """An ellipsoid, or for ``squareness`` > 2 a superellipsoid with flatter sides.
 
     Attributes:
         centre: mm.
         axes: [3, 3], the half axes as rows, mm.
-        wall: thickness of its wall, mm.
+        wall: thickness of the wall, mm.
+        squareness: exponent of the surface equation.
     """
 
     centre: Vector
@@ -190,7 +200,14 @@ class Ellipsoid:
 
 @dataclass(frozen=True)
 class Tube:
-    """A bent tube through ``points`` [N, 3] with ``radii`` [N] on the film (mm); ``depth`` times as much in depth."""
+    """A bent tube.
+
+    Attributes:
+        points: [N, 3] points of the axis, mm.
+        radii: [N] radii in the plane of the film, mm.
+        wall: thickness of the wall, mm.
+        depth: radius in depth, relative to that in the plane of the film.
+    """
 
     points: Vector
     radii: Vector
@@ -223,9 +240,13 @@ class Tube:
 
 @dataclass(frozen=True)
 class Outline:
-    """A silhouette whose thickness rises over ``rim`` mm to ``depth`` mm like a cushion.
+    """A silhouette with a rounded rim.
 
-    Its ``points`` [N, 2] are right and up in the plane of the view (mm), whatever the pose.
+    Attributes:
+        points: [N, 2] outline (right, up) in the plane of the view, independent of the pose, mm.
+        rim: distance from the outline over which the thickness increases, mm.
+        depth: thickness inside the rim, mm.
+        wall: thickness of the wall, mm.
     """
 
     points: Vector
@@ -236,20 +257,22 @@ class Outline:
     def bounds(self, beam: Beam) -> Bounds:
         """See :class:`Body`."""
         seen = beam.project_flat(spline(self.points, closed=True))
-        low, high = seen.min(axis=0) - 8, seen.max(axis=0) + 8  # room for the edge in the distance transform
+        low, high = seen.min(axis=0) - 8, seen.max(axis=0) + 8  # margin for the edge of the distance transform
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
     def chord(self, beam: Beam, x: Map, y: Map) -> Map:
         """See :class:`Body`."""
         step = float(x[1] - x[0]) if len(x) > 1 else 1.0
         seen = (beam.project_flat(spline(self.points, closed=True)) - (float(x[0]), float(y[0]))) / step
-        mask = np.zeros((len(y) + 2, len(x) + 2), dtype=np.uint8)  # a frame of zeros is no edge of the body
+        mask = np.zeros((len(y) + 2, len(x) + 2), dtype=np.uint8)  # one cell of margin on each side
         cv2.fillPoly(mask, [np.round((seen + 1) * 16).astype(np.int32)], 255, shift=4)
         mask[0], mask[-1], mask[:, 0], mask[:, -1] = mask[1], mask[-2], mask[:, 1], mask[:, -2]
         inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5)[1:-1, 1:-1]
         rise = np.minimum(inside * np.float32(step / beam.scale / self.rim), 1)
         thickness = np.float32(self.depth) * np.sqrt(1 - (1 - rise) ** 2)
-        return np.asarray(cv2.GaussianBlur(thickness, (0, 0), 1.6))  # the distance to a drawn polygon has steps
+        return np.asarray(
+            cv2.GaussianBlur(thickness, (0, 0), 1.6)
+        )  # smooths the steps of the distance to a drawn polygon
 
     def shrunk(self, fraction: float = 1.0) -> "Outline":
         """See :class:`Body`."""
@@ -260,7 +283,16 @@ class Outline:
 
 
 def spline(points: Vector, *, closed: bool = False, steps: int = 8) -> Vector:
-    """Catmull–Rom curve through ``points`` [N, D] with ``steps`` points per span."""
+    """Interpolate points by a Catmull–Rom curve.
+
+    Args:
+        points: [N, D] points.
+        closed: whether the curve returns to the first point.
+        steps: points per span.
+
+    Returns:
+        [M, D] points of the curve.
+    """
     points = np.asarray(points, dtype=np.float64)
     ends = (points[-1:], points[:2]) if closed else (2 * points[:1] - points[1:2], 2 * points[-1:] - points[-2:-1])
     knots = np.concatenate((ends[0], points, ends[1]))
@@ -273,25 +305,35 @@ def spline(points: Vector, *, closed: bool = False, steps: int = 8) -> Vector:
 
 
 def box_axes(x: float, y: float, z: float, *, tilt: float = 0.0) -> Vector:
-    """Half axes of an ellipsoid (mm), turned by ``tilt`` radians in the x, y plane."""
+    """Make the half axes of an ellipsoid.
+
+    Args:
+        x: half axis, mm.
+        y: half axis, mm.
+        z: half axis, mm.
+        tilt: rotation in the x, y plane, radians.
+
+    Returns:
+        [3, 3] half axes as rows, mm.
+    """
     c, s = np.cos(tilt), np.sin(tilt)
     return np.array([[x * c, x * s, 0.0], [-y * s, y * c, 0.0], [0.0, 0.0, z]])
 
 
 def _smooth(table: Vector) -> Vector:
-    kernel = np.hanning(_TABLE // 12 * 2 + 1)
+    kernel = np.hanning(_TABLE_ENTRIES // 12 * 2 + 1)
     padded = np.pad(table, len(kernel) // 2, mode="edge")
     return np.convolve(padded, kernel / kernel.sum(), mode="valid")
 
 
 def _cap(distance: Map, reach: float) -> Map:
-    """1 inside, falling like a circle over the last ``reach`` mm, 0 outside."""
+    """1 inside, decreasing to 0 along a circular profile over the last ``reach`` mm."""
     edge = np.clip(1 - distance / np.float32(max(reach, 0.05)), 0, 1)
     return np.asarray(1 - edge * edge, dtype=np.float32)
 
 
 def _segment(out: Map, x: Map, y: Map, start: Vector, span: Vector, radii: Vector, depth: float) -> None:
-    """Union ``out`` (pixels of chord) with one conical segment with round ends."""
+    """Take the maximum of ``out`` (chord in pixels) and one conical segment with round ends, in place."""
     reach = float(radii.max()) + 1
     left, right = np.searchsorted(
         x, (min(start[0], start[0] + span[0]) - reach, max(start[0], start[0] + span[0]) + reach)

@@ -1,4 +1,4 @@
-"""The private folder: private, whole, and refused when it is something else."""
+"""The private folder: access rights, consistent tables, and clear errors for other folders."""
 
 import os
 import stat
@@ -19,7 +19,7 @@ def tables(rows: int, mark: str) -> tuple[pa.Table, pa.Table]:
     return manifest.with_fingerprint(table, f"print of {mark}"), pa.Table.from_pylist(links, manifest.LINKAGE_SCHEMA)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_tables_are_read_back(tmp_path: Path) -> None:
     facts, links = tables(3, "a")
     manifest.write_manifest(tmp_path / "deep" / "private", facts, links)
     read = manifest.read_manifest(tmp_path / "deep" / "private")
@@ -68,14 +68,14 @@ def test_an_interruption_never_mixes_two_scans(tmp_path: Path, monkeypatch: pyte
 
 
 def test_reports_in_the_folder_do_not_stop_the_next_scan(tmp_path: Path) -> None:
-    """They lie there by order; the manifest is away while a scan that was killed replaced it."""
+    """The user may write reports there; the manifest is missing after an interrupted scan."""
     (tmp_path / "report.html").write_text("private")
     (tmp_path / manifest.HEADERS_FILE).write_bytes(b"")
     manifest.prepare_private(tmp_path)
     assert (tmp_path / "report.html").exists()
 
 
-def test_a_folder_with_other_files_is_not_taken_over(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("all I have")
     with pytest.raises(ArchiveError, match="holds other files"):
         manifest.prepare_private(tmp_path)
@@ -86,7 +86,7 @@ def test_a_folder_with_other_files_is_not_taken_over(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "all I have"
 
 
-def test_a_folder_left_by_an_interruption_is_taken_over(tmp_path: Path) -> None:
+def test_a_folder_of_an_interrupted_scan_is_accepted(tmp_path: Path) -> None:
     (tmp_path / ".linkage.parquet.part").write_bytes(b"half")
     manifest.write_manifest(tmp_path, *tables(2, "a"))
     assert manifest.read_manifest(tmp_path).num_rows == 2

@@ -1,4 +1,4 @@
-"""Selection: every rule by its name, switched by the settings, with its reason; and films that show nothing but air."""
+"""Selection rules with their settings and reasons, and films that show only air."""
 
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ FILMS: dict[str, tuple[dict[str, Any], set[Reason]]] = {
 
 
 def scanned(archive: Path, private: Path) -> tuple[pa.Table, dict[str, int]]:
-    """The manifest, and each file's row."""
+    """The manifest, and file name → row."""
     scan([archive], private, ScanSettings(workers=1))
     paths = read_linkage(private)["path"].to_pylist()
     return read_manifest(private), {Path(path).name: row for row, path in enumerate(paths)}
@@ -66,7 +66,7 @@ def test_every_rule_marks_its_films_and_the_settings_decide(tmp_path: Path) -> N
     assert {name: set((text or "").split()) for name, text in marked.items()} == {
         name: {rule.value for rule in rules} for name, (_, rules) in FILMS.items()
     }
-    assert manifest["reason"].null_count == len(FILMS)  # readable: the choice is the settings'
+    assert manifest["reason"].null_count == len(FILMS)  # all are readable: the settings decide
     by_default = reasons(manifest, places)
     assert {name for name, reason in by_default.items() if reason is None} == {"plain"}
     for name, (_, rules) in FILMS.items():
@@ -77,7 +77,7 @@ def test_every_rule_marks_its_films_and_the_settings_decide(tmp_path: Path) -> N
     assert (one["burned"], one["both"]) == (None, "screenshot")
 
 
-def test_images_of_screens_and_cameras_are_held_back(tmp_path: Path) -> None:
+def test_screenshots_and_photographs_are_rejected(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     archive.mkdir()
     Image.new("L", (1920, 1080)).save(archive / "screen.png")
@@ -101,7 +101,7 @@ TWINS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("clue", [*TWINS, "by source"])
-def test_raw_data_of_a_film_that_is_taken_are_its_twin(clue: str, tmp_path: Path) -> None:
+def test_raw_data_of_a_kept_film_are_a_processing_twin(clue: str, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     raw = write_film(archive / "raw", sop_class=builder.DX_FOR_PROCESSING, **TWINS.get(clue, {}))
     source = builder.Dataset()
@@ -117,7 +117,7 @@ def test_raw_data_of_a_film_that_is_taken_are_its_twin(clue: str, tmp_path: Path
     manifest, places = scanned(archive, tmp_path / "private")
     assert (
         reasons(manifest, places)["raw"] == "for_processing"
-    )  # nothing of the exposure would be left to call it a twin
+    )  # the film for presentation is rejected, so the raw data have no twin
     assert reasons(manifest, places, burned_in_annotation="keep")["raw"] == "processing_twin"
 
 
@@ -140,7 +140,7 @@ def test_every_rule_has_a_switch_and_a_reason() -> None:
 
 
 def air(noise: float = 30, blades: float = 0, heel: float = 0.1, marker: bool = False) -> NDArray[np.uint16]:
-    """An open field with quantum noise and the heel effect, if wanted within a collimator and with a side marker."""
+    """An open field with quantum noise and heel effect, optionally with a collimator and a side marker."""
     rows, columns = 1200, 1000
     down, across = np.mgrid[:rows, :columns].astype(np.float32)
     image = 3000 * (1 - heel * (down / rows - 0.5) - heel / 2 * (across / columns - 0.5) ** 2)
@@ -163,10 +163,10 @@ def nothing(values: NDArray[np.uint16]) -> NDArray[np.bool_]:
 @pytest.mark.parametrize("noise", [0, 3, 200])
 @pytest.mark.parametrize("blades", [0, 0.1])
 @pytest.mark.parametrize("marker", [False, True])
-def test_air_alone_is_an_empty_exposure(noise: float, blades: float, marker: bool) -> None:
+def test_a_film_of_only_air_is_an_empty_exposure(noise: float, blades: float, marker: bool) -> None:
     values = air(noise, blades, marker=marker)
     assert empty_exposure(values, nothing(values))
-    assert empty_exposure((4095 - values).astype(np.uint16), nothing(values))  # whatever the polarity
+    assert empty_exposure((4095 - values).astype(np.uint16), nothing(values))  # with either polarity
 
 
 @pytest.mark.parametrize("width", [40, 100, 300])
@@ -179,7 +179,7 @@ def test_a_finger_in_a_large_field_is_not_empty(width: int, blades: float) -> No
     assert not empty_exposure((values * (1 - 0.4 * softened)).astype(np.uint16), nothing(values))
 
 
-def test_hidden_pixels_do_not_count() -> None:
+def test_hidden_pixels_are_ignored_in_empty_exposures() -> None:
     values, hidden = air(), np.ones((1200, 1000), dtype=np.bool_)
     hidden[300:900, 200:800] = False
     values[hidden] = np.random.default_rng(1).integers(0, 4096, int(hidden.sum()))

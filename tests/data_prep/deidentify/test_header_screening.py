@@ -1,4 +1,4 @@
-"""Screening of header values: known words pass as standard words, anything else does not pass."""
+"""Screening of header values: known terms are mapped to standard terms, other texts to None."""
 
 import csv
 import gzip
@@ -42,7 +42,7 @@ NAMES = ["Doe^John", "MUELLER", "Dr. Weber", "1234567", "19700131", "O'Neil Hand
         ("??", None),
     ],
 )
-def test_body_parts_become_standard_words(text: str, expected: str | None) -> None:
+def test_body_parts_become_standard_terms(text: str, expected: str | None) -> None:
     assert header_screening.body_part(text) == expected
 
 
@@ -64,12 +64,12 @@ def test_body_parts_become_standard_words(text: str, expected: str | None) -> No
         ("PA Meier", None),
     ],
 )
-def test_views_become_standard_words(text: str, expected: str | None) -> None:
+def test_views_become_standard_terms(text: str, expected: str | None) -> None:
     assert header_screening.view(text) == expected
 
 
 @pytest.mark.parametrize("name", ["body_part", "view"])
-def test_every_standard_word_and_spelling_finds_itself(name: str) -> None:
+def test_every_standard_term_and_spelling_maps_to_the_term(name: str) -> None:
     words = vocabulary(name)
     for spelling, standard in words.spellings.items():
         assert words.match(spelling) == words.match(spelling.upper()) == standard
@@ -77,7 +77,7 @@ def test_every_standard_word_and_spelling_finds_itself(name: str) -> None:
         assert spelling == normalise(spelling)
 
 
-def test_no_spelling_stands_for_two_standard_words() -> None:
+def test_no_spelling_belongs_to_two_standard_terms() -> None:
     for name in ("body_part", "view", "manufacturer"):
         file = Path(header_screening.__file__).parent / "words" / f"{name}.txt"
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line and line[0] not in "#-"]
@@ -86,7 +86,7 @@ def test_no_spelling_stands_for_two_standard_words() -> None:
 
 
 @pytest.mark.parametrize("text", NAMES)
-def test_nothing_personal_passes_any_word_list(text: str) -> None:
+def test_no_personal_text_passes_a_vocabulary(text: str) -> None:
     screens = (
         header_screening.body_part,
         header_screening.view,
@@ -115,7 +115,7 @@ def test_nothing_personal_passes_any_word_list(text: str) -> None:
         ("Clinic of Dr. X", None),
     ],
 )
-def test_makers_become_canonical_names(text: str, expected: str | None) -> None:
+def test_manufacturers_become_canonical_names(text: str, expected: str | None) -> None:
     assert header_screening.manufacturer(text) == expected
 
 
@@ -159,7 +159,7 @@ def test_ages_are_strict_and_capped(age: str, expected: int | None) -> None:
         ("19700230", "20200101", None),
     ],
 )
-def test_an_unusable_age_gives_way_to_the_dates(birth: str, study: str, expected: int | None) -> None:
+def test_an_unusable_age_is_replaced_by_the_dates(birth: str, study: str, expected: int | None) -> None:
     assert header_screening.age_years("030", header_screening.day(birth), header_screening.day(study)) == expected
     assert header_screening.age_years("007Y", header_screening.day(birth), header_screening.day(study)) == 7
 
@@ -187,7 +187,7 @@ def spacing(
     return header_screening.pixel_spacing(*texts)
 
 
-def test_spacing_follows_its_rule() -> None:
+def test_spacing_is_chosen_in_the_documented_order() -> None:
     assert spacing("0.2\\0.1", "0.5\\0.5", "1.5", "0.3\\0.3") == ((0.2, 0.1), "PixelSpacing")
     assert spacing(imager="0.15\\0.15", scanned="0.3\\0.3") == ((0.15, 0.15), "ImagerPixelSpacing")
     assert spacing(scanned="0.3\\0.3") == ((0.3, 0.3), "NominalScannedPixelSpacing")
@@ -215,7 +215,7 @@ def test_model_names_need_three_patients_and_plain_letters() -> None:
 
 @pytest.mark.shared
 @pytest.mark.skipif(not TABLES.is_dir(), reason="the shared tables are not there")
-def test_real_headers_are_understood() -> None:
+def test_real_headers_are_mapped() -> None:
     with gzip.open(TABLES / "nlmcxr_dicom_metadata.csv.gz", "rt", encoding="utf-8", errors="replace") as file:
         rows = list(csv.DictReader(file))
     for column, screen in (

@@ -1,4 +1,4 @@
-"""Pseudonyms: keyed, separate by kind, and dates that say nothing but their differences."""
+"""Pseudonyms: keyed, separated by kind, and dates that reveal only their differences."""
 
 import hashlib
 import hmac
@@ -50,7 +50,7 @@ def test_keys_are_the_truncated_hmac_of_length_prefixed_fields() -> None:
     assert KEYS.patient("issuer", "Müller") == expected
 
 
-def test_fields_cannot_slide_into_each_other() -> None:
+def test_fields_are_separated_in_the_message() -> None:
     assert KEYS.patient("ab", "c") != KEYS.patient("a", "bc")
     assert KEYS.site("ab", "c") != KEYS.site("a", "bc")
 
@@ -59,12 +59,12 @@ def test_two_secrets_give_unrelated_keys() -> None:
     assert not set(all_keys(KEYS, "1.2.3")) & set(all_keys(OTHER, "1.2.3"))
 
 
-def test_the_secret_shows_in_no_representation() -> None:
+def test_the_secret_is_in_no_representation() -> None:
     assert "secret of" not in repr(KEYS) + str(KEYS)
     assert KEYS.secret.hex() not in repr(KEYS)
 
 
-def test_differences_of_study_days_are_exact_within_a_patient_and_lost_between() -> None:
+def test_differences_of_study_days_are_exact_within_a_patient_and_lost_between_patients() -> None:
     first, later = date(2019, 2, 27), date(2021, 11, 3)
     patient = KEYS.patient("", "1")
     assert KEYS.study_day(patient, later) - KEYS.study_day(patient, first) == (later - first).days
@@ -76,7 +76,7 @@ def test_differences_of_study_days_are_exact_within_a_patient_and_lost_between()
     assert KEYS.study_day(patient, date(1969, 1, 1) + timedelta(365)) == KEYS.study_day(patient, date(1970, 1, 1))
 
 
-def test_the_environment_goes_before_the_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_precedes_the_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "key"
     file.write_text("  the secret in the file\n")
     monkeypatch.delenv("MAE_RAD_KEY", raising=False)
@@ -86,7 +86,7 @@ def test_the_environment_goes_before_the_key_file(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("text", ["", "   \n", "too short", " 15 bytes only. "])
-def test_a_short_secret_is_refused_and_not_repeated(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_secret_is_refused_and_not_printed(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "key"
     file.write_text(text)
     monkeypatch.delenv("MAE_RAD_KEY", raising=False)

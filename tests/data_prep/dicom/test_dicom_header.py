@@ -1,4 +1,4 @@
-"""Headers that claim too much: elements, nesting, values, deflated data. None takes long or fills memory."""
+"""Headers with too many elements, deep nesting, long values or deflated data need little time and memory."""
 
 import resource
 import struct
@@ -14,10 +14,9 @@ import data_prep.dicom.dicom_header as bounds
 from data_prep.archive.dicom_file import read_dicom
 from data_prep.archive.file_facts import FileRow
 from data_prep.deidentify.pseudonyms import Pseudonyms
-from data_prep.dicom.jpeg_markers import declared_size
+from data_prep.dicom.jpeg_markers import read_image_size
 from data_prep.errors import FilmReject, Reason
 from data_prep.film.decode import decode
-from data_prep.scan.settings import ScanSettings
 from tests.builders.dicom_builder import write_film
 from tests.builders.private_builder import SECRET, anatomy
 from tests.data_prep.film.test_decode import saved
@@ -68,13 +67,13 @@ def parts(folder: Path) -> tuple[bytes, bytes, bytes]:
 
 def scanned(path: Path) -> FileRow:
     data = path.read_bytes()
-    return read_dicom(path, data[:HEAD], len(data), Pseudonyms(SECRET.encode()), ScanSettings())
+    return read_dicom(path, data[:HEAD], len(data), Pseudonyms(SECRET.encode()))
 
 
 @pytest.mark.parametrize("deflated", [False, True])
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_headers_end_soon(kind: str, deflated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "MOST_READS", 20_000)
+def test_hostile_headers_fail_early(kind: str, deflated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MAX_READS", 20_000)
     meta, _, rest = parts(tmp_path)
     body = HOSTILE[kind]() + rest
     if deflated:
@@ -95,17 +94,17 @@ def test_hostile_headers_end_soon(kind: str, deflated: bool, tmp_path: Path, mon
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # KiB
 
 
-def test_bounds_leave_room_for_what_archives_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_allow_headers_of_real_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meta, _, rest = parts(tmp_path)
     for ordinary in (many(2_000), nested(60), _SEQUENCE + (_ITEM + bytes(4)) * 5000 + _SEQUENCE_END + bytes(4)):
         path = tmp_path / "ordinary.dcm"
         path.write_bytes(meta + ordinary + rest)
         assert scanned(path).reason is None
-    monkeypatch.setattr(bounds, "MOST_READS", 1000)
+    monkeypatch.setattr(bounds, "MAX_READS", 1000)
     assert scanned(path).reason is Reason.UNREADABLE_HEADER
 
 
-def test_deep_nesting_does_not_end_the_decoder(tmp_path: Path) -> None:
+def test_deep_nesting_does_not_crash_the_decoder(tmp_path: Path) -> None:
     meta, _, rest = parts(tmp_path)
     with pytest.raises(FilmReject) as caught:
         decode(meta + nested(20_000) + rest, source="dicom", transfer_syntax="1.2.840.10008.1.2.1")
@@ -132,17 +131,17 @@ def test_deflated_bomb_is_read_no_further_than_a_header(tmp_path: Path) -> None:
     [{7: 0xFFFFFF00}, {8: 1}, {5: 0}, {5: 1, 6: 1}],
     ids=["x of the tiles behind the image", "y of the tiles behind the image", "no width", "240,000 tiles"],
 )
-def test_a_codestream_whose_tiles_cannot_hold_its_image_is_told_at_once(fields: dict[int, int]) -> None:
-    """OpenJPH looks for the first tile for ever."""
+def test_a_codestream_whose_tiles_cannot_contain_the_image_is_refused(fields: dict[int, int]) -> None:
+    """OpenJPH would search the first tile without end."""
     values = anatomy("tiles", 400, 600)
     for encoded in (
         imagecodecs.htj2k_encode(values, reversible=True),
         imagecodecs.jpeg2k_encode(values, level=0, codecformat="j2k"),
     ):
-        assert declared_size(encoded) == (400, 600)
+        assert read_image_size(encoded) == (400, 600)
         stream = bytearray(encoded)
         for field, value in fields.items():
             place = stream.index(b"\xff\x4f\xff\x51") + 4 + 4 * field
             stream[place : place + 4] = value.to_bytes(4, "big")
         with pytest.raises(ValueError, match="tile"):
-            declared_size(bytes(stream))
+            read_image_size(bytes(stream))

@@ -1,4 +1,4 @@
-"""Parts of the content at the ends of the display."""
+"""Fractions of the content at the ends of the display range."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ RAMP = np.tile(np.arange(1000, dtype=np.uint16), (500, 1))
 ALL = np.ones(mask_shape(500, 1000), dtype=np.bool_)
 
 
-def test_what_lies_outside_the_window_is_counted() -> None:
+def test_values_outside_the_window_are_counted() -> None:
     low, high = clipped(RAMP, ALL, display(500, 400))
     assert low == pytest.approx(0.3, abs=0.01) and high == pytest.approx(0.3, abs=0.01)
     assert clipped(RAMP, ALL, display(500, 2000)) == (0, 0)
@@ -33,7 +33,7 @@ def test_ends_are_those_of_the_display_and_not_of_the_values() -> None:
     assert low == pytest.approx(0.4, abs=0.01) and high < 0.01
 
 
-def test_sigmoid_that_never_arrives_is_clipped_too() -> None:
+def test_sigmoid_near_its_limits_counts_as_clipped() -> None:
     low, high = clipped(RAMP, ALL, display(500, 100, function="SIGMOID"))
     assert low > 0.3 and high > 0.3
 
@@ -46,7 +46,7 @@ def test_background_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (16, 3000), (3000, 1)])
-def test_film_of_any_shape_has_its_parts(shape: tuple[int, int]) -> None:
+def test_film_of_any_shape_has_fractions(shape: tuple[int, int]) -> None:
     full = np.ones(mask_shape(*shape), dtype=np.bool_)
     assert clipped(np.full(shape, 4095, dtype=np.uint16), full, display(500, 400)) == (0, 1)
 

@@ -1,4 +1,4 @@
-"""Masks of drawn films whose anatomy is known."""
+"""Content masks of synthetic films with known anatomy."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from mae_rad.bench.sharding.bordered_films import BorderedFilm, bordered_films
 def limb(
     rows: int = 1024, columns: int = 768, background: float = 0.02
 ) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-    """A textured limb from top to bottom before flat air: (display values, where the limb is)."""
+    """A textured limb from top to bottom in flat air: (display values, mask of the limb)."""
     generator = np.random.default_rng(0)
     inside = np.zeros((rows, columns), dtype=np.bool_)
     inside[:, columns // 3 : columns * 2 // 3] = True
@@ -33,7 +33,7 @@ def agreement(image: NDArray[np.uint16], inside: NDArray[np.bool_]) -> float:
 
 
 @pytest.mark.parametrize("background", [0.0, 0.02, 0.1])
-def test_limb_is_told_from_air(background: float) -> None:
+def test_limb_is_separated_from_air(background: float) -> None:
     assert agreement(*limb(background=background)) > 0.9
 
 
@@ -43,13 +43,13 @@ def test_mask_has_the_shape_of_the_contract(shape: tuple[int, int]) -> None:
     assert content_mask(image).shape == mask_shape(*shape)
 
 
-def test_film_full_of_anatomy_is_content_all_over() -> None:
+def test_film_full_of_anatomy_is_all_content() -> None:
     image, _ = limb()
     assert content_mask(np.ascontiguousarray(image[:, 260:500])).all()
 
 
 @pytest.mark.parametrize("value", [0, 30000, 65535])
-def test_film_without_anything_is_content_all_over(value: int) -> None:
+def test_uniform_film_is_all_content(value: int) -> None:
     assert content_mask(np.full((200, 100), value, dtype=np.uint16)).all()
 
 
@@ -65,7 +65,7 @@ def test_marker_in_the_air_is_not_content() -> None:
     assert agreement(image, inside) > 0.9
 
 
-def test_faint_limb_beside_bright_markers_is_content() -> None:
+def test_faint_limb_next_to_bright_markers_is_content() -> None:
     image, inside = limb(background=0.01)
     marker = np.zeros(image.shape, dtype=np.uint8)
     for place in ((10, 180), (10, 900), (560, 180)):
@@ -83,7 +83,7 @@ def test_white_collimation_is_background_and_a_white_implant_is_not() -> None:
     assert agreement(image, inside) > 0.9
 
 
-def test_overexposed_belly_that_fades_stays_content() -> None:
+def test_overexposed_abdomen_that_fades_stays_content() -> None:
     image, _ = limb()
     image = np.ascontiguousarray(image[:, 260:500])
     fade = np.linspace(0, 2, 400)[:, None].clip(0, 1)
@@ -91,7 +91,7 @@ def test_overexposed_belly_that_fades_stays_content() -> None:
     assert content_mask(image).all()
 
 
-def test_dim_film_is_judged_by_its_own_range() -> None:
+def test_dim_film_is_evaluated_in_its_own_range() -> None:
     image, inside = limb()
     assert agreement((image // 8).astype(np.uint16), inside) > 0.9
 
@@ -123,7 +123,7 @@ def scored() -> list[tuple[BorderedFilm, float]]:
     return [(film, film.agreement(content_mask(film.shown))) for film in bordered_films(1, 400)]
 
 
-def test_mask_agrees_with_the_truth_for_every_body_part_look_and_border(
+def test_mask_agrees_with_the_truth_for_every_body_part_scanner_and_border(
     scored: list[tuple[BorderedFilm, float]],
 ) -> None:
     for name, least in (("part", 0.9), ("scanner", 0.9), ("border", 0.9)):

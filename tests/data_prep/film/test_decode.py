@@ -1,4 +1,4 @@
-"""Every transfer syntax against the stored values, written by independent encoders; damaged and odd files."""
+"""Every transfer syntax compared with the stored values of independent encoders; damaged and unusual files."""
 
 import io
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from pydicom.pixels.encoders.native import _encode_frame as rle_encode
 
 from data_prep.dicom.hidden_pixels import hidden_pixels
 from data_prep.errors import FilmReject, Reason
-from data_prep.film.decode import StoredFilm, decode, upright
+from data_prep.film.decode import StoredFilm, apply_orientation, decode
 from tests.builders.dicom_builder import ramp, write_film
 
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "radiographs" / "dicom"
@@ -32,7 +32,7 @@ def noise(rows: int = 40, columns: int = 30, bits: int = 12) -> NDArray[np.uint1
 
 
 def packed(film: pydicom.Dataset, frame: bytes) -> bytes:
-    """The file of ``film`` with its pixels replaced by one encapsulated frame, of whatever syntax."""
+    """The file of ``film`` with its pixels replaced by one encapsulated frame of any syntax."""
     film.PixelData = encapsulate([frame])
     film["PixelData"].VR = "OB"
     film.file_meta.TransferSyntaxUID = RLE  # pydicom writes no JPEG XL; the syntax comes from the manifest anyway
@@ -103,7 +103,9 @@ def test_every_lossless_syntax_gives_the_stored_values(syntax: str, tmp_path: Pa
         ("1.2.840.10008.1.2.4.203", 12, lambda values: imagecodecs.htj2k_encode(values, reversible=True)),
     ],
 )
-def test_every_lossy_syntax_comes_close(syntax: str, bits: int, encode: Callable[..., bytes], tmp_path: Path) -> None:
+def test_every_lossy_syntax_is_close_to_the_stored_values(
+    syntax: str, bits: int, encode: Callable[..., bytes], tmp_path: Path
+) -> None:
     values = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint16) << (bits - 7)
     values = values.astype(np.uint8) if bits == 8 else values
     film = dicom(packed(film_of(tmp_path, values, bits=bits), encode(values)), syntax)
@@ -128,7 +130,7 @@ def test_deflated_bomb_is_refused_before_it_fills_memory(tmp_path: Path, monkeyp
     film.file_meta.TransferSyntaxUID = DEFLATED
     data = saved(film)
     assert len(data) < 20_000 and rejected(data, DEFLATED) is Reason.CONSTANT
-    monkeypatch.setattr("data_prep.film.decode.MAX_INFLATED", 100_000)
+    monkeypatch.setattr("data_prep.film.decode.MAX_INFLATED_BYTES", 100_000)
     assert rejected(data, DEFLATED) is Reason.TOO_LARGE
     assert rejected(data[:-60], DEFLATED) is Reason.TOO_LARGE
 
@@ -152,7 +154,7 @@ MARKED = sorted(set(ENCODERS) - {RLE, "1.2.840.10008.1.2.4.110"})
 
 
 @pytest.mark.parametrize("syntax", MARKED)
-def test_bytes_behind_the_image_are_left_out_and_told(syntax: str, tmp_path: Path) -> None:
+def test_bytes_after_the_image_are_removed_and_reported(syntax: str, tmp_path: Path) -> None:
     frame = bytes(ENCODERS[syntax](noise()))
     for behind, notes in ((b"", []), (b"\0\0", []), (b"\xff\xff\0", []), (b"ACME 1.0", ["bytes_behind_image"]),
                           (bytes(range(256)) * 40, ["bytes_behind_image"])):  # fmt: skip
@@ -167,13 +169,15 @@ def test_an_end_marker_in_a_comment_does_not_make_a_cut_stream_whole(syntax: str
         place, comment = 2, b"\xff\xfe\0\x06ab\xff\xd9"
     else:
         place, comment = 4 + int.from_bytes(frame[4:6], "big"), b"\xff\x64\0\x06\0\x01\xff\xd9"
-    told = frame[:place] + comment + frame[place:]
-    assert np.array_equal(dicom(packed(film_of(tmp_path, noise()), told), syntax).values, noise())
-    assert rejected(packed(film_of(tmp_path, noise()), told[: len(told) // 2]), syntax) is Reason.CORRUPT_PIXELS
+    commented = frame[:place] + comment + frame[place:]
+    assert np.array_equal(dicom(packed(film_of(tmp_path, noise()), commented), syntax).values, noise())
+    assert (
+        rejected(packed(film_of(tmp_path, noise()), commented[: len(commented) // 2]), syntax) is Reason.CORRUPT_PIXELS
+    )
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real films are not beside the checkout")
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real films are not next to the checkout")
 def test_real_lossless_films_equal_the_reference_sample_by_sample() -> None:
     reference = np.frombuffer(pydicom.dcmread(REAL / "wg04/REF/RG2_UNC.dcm").PixelData, "<u2").reshape(2140, 1760)
     names = ["REF/RG2_UNC", "RLE/RG2_RLE", "JPLL/RG2_JPLL", "JLSL/RG2_JLSL", "J2KR/RG2_J2KR"]
@@ -190,7 +194,7 @@ def test_left_justified_values_are_moved_by_high_bit(tmp_path: Path) -> None:
     assert np.array_equal(dicom(saved(film)).values, noise())
 
 
-def test_high_bit_that_lies_does_not_lose_bits(tmp_path: Path) -> None:
+def test_wrong_high_bit_does_not_lose_bits(tmp_path: Path) -> None:
     film = film_of(tmp_path, noise(), bits=12, HighBit=15)
     assert np.array_equal(dicom(saved(film)).values, noise())
 
@@ -232,11 +236,11 @@ def test_padding_and_its_range_are_hidden(tmp_path: Path) -> None:
     signed = values.astype(np.int16) - 2048
     signed[0] = -2000
     film = film_of(tmp_path, signed, bits=12)
-    film.add_new(0x00280120, "US", 65536 - 2000)  # the sign of the pixels, whatever the VR
+    film.add_new(0x00280120, "US", 65536 - 2000)  # has the sign of the pixels for any VR
     assert np.array_equal(dicom(saved(film)).hidden, signed == -2000)
 
 
-def test_shutters_hide_what_lies_outside_all_of_them() -> None:
+def test_pixels_outside_any_shutter_are_hidden() -> None:
     values = np.ones((100, 80), dtype=np.uint16)
     shutter = pydicom.Dataset()
     shutter.ShutterShape = "RECTANGULAR"
@@ -251,8 +255,13 @@ def test_shutters_hide_what_lies_outside_all_of_them() -> None:
     circle = (down - 50) ** 2 + (across - 40) ** 2 <= 900
     assert np.array_equal(~hidden_pixels(values, shutter)[0], visible & circle)
     shutter.ShutterShape, shutter.VerticesOfThePolygonalShutter = "POLYGONAL", [1, 1, 1, 80, 100, 1]
-    shown = ~hidden_pixels(values, shutter)[0]
-    assert shown[0].all() and shown[99, 0] and not shown[99, 1:].any() and abs(shown.mean() - 0.5) < 0.02
+    is_visible = ~hidden_pixels(values, shutter)[0]
+    assert (
+        is_visible[0].all()
+        and is_visible[99, 0]
+        and not is_visible[99, 1:].any()
+        and abs(is_visible.mean() - 0.5) < 0.02
+    )
 
 
 def test_bitmap_shutter_hides_the_ones_of_its_plane() -> None:
@@ -309,7 +318,7 @@ def test_damaged_films_are_rejected_with_their_reason(tmp_path: Path) -> None:
         ({"PixelData": None}, Reason.NO_PIXELS),
     ],
 )
-def test_headers_that_no_film_has(attributes: dict[str, Any], reason: Reason, tmp_path: Path) -> None:
+def test_headers_of_no_film_are_rejected(attributes: dict[str, Any], reason: Reason, tmp_path: Path) -> None:
     film = film_of(tmp_path, noise())
     for keyword, value in attributes.items():
         if value is None:
@@ -373,7 +382,7 @@ def test_exif_orientation_is_undone_as_pillow_does(orientation: int) -> None:
     file = encoded(image, "JPEG", quality=100, exif=exif)
     theirs = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(file))))
     assert np.array_equal(decode(file, source="jpeg", orientation=orientation).values, theirs)
-    assert np.array_equal(upright(np.asarray(image), 1), np.asarray(image))
+    assert np.array_equal(apply_orientation(np.asarray(image), 1), np.asarray(image))
 
 
 def test_damaged_images_are_rejected_with_their_reason() -> None:

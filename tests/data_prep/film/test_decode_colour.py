@@ -1,4 +1,4 @@
-"""Films stored with three channels or a palette: grey ones pass, whatever they are called; coloured ones do not."""
+"""Films stored with three channels or a palette: grey ones are accepted, coloured ones are rejected."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
-from data_prep.dicom.segmented_lut import expanded
+from data_prep.dicom.segmented_lut import expand_segments
 from data_prep.errors import Reason
 from data_prep.film.header_display_settings import declared_range, display_of
 from data_prep.film.shard_values import to_shard_values, value_range
@@ -72,7 +72,7 @@ def test_indirect_segments_are_copied_from_their_byte(depth: type[np.unsignedint
     offset = 4 * np.dtype(depth).itemsize
     words = [offset, 0, 0, 0] if depth is np.uint8 else [offset, 0]
     codes = np.array([0, 2, 7, 9, 0, 1, 30, 1, 2, 10, 2, 2, *words, 0, 1, 99], depth)
-    assert expanded(codes, 9).tolist() == [7, 9, 30, 20, 10, 30, 20, 10, 99]
+    assert expand_segments(codes, 9).tolist() == [7, 9, 30, 20, 10, 30, 20, 10, 99]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_indirect_segments_are_copied_from_their_byte(depth: type[np.unsignedint
 )
 def test_broken_segments_make_no_table(codes: list[int]) -> None:
     with pytest.raises((ValueError, IndexError)):
-        expanded(np.array(codes, np.uint16), 8)
+        expand_segments(np.array(codes, np.uint16), 8)
 
 
 def test_coloured_and_broken_palettes_are_rejected(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_coloured_films_are_rejected_in_every_arrangement(tmp_path: Path) -> Non
 
 
 def _unmarked(stream: bytes) -> bytes:
-    """An RGB stream without the markers that call it so, its components numbered 1 to 3."""
+    """An RGB stream without colour markers, with components numbered 1 to 3."""
     data = bytearray(stream)
     app14 = data.index(b"\xff\xee")
     del data[app14 : app14 + 2 + int.from_bytes(data[app14 + 2 : app14 + 4], "big")]
@@ -151,7 +151,7 @@ def test_unmarked_rgb_jpeg_is_not_taken_for_luminance_and_chrominance(tmp_path: 
     assert np.abs(film.values.astype(int) - smooth[:, :, 0]).max() < 4
 
 
-def test_windows_do_not_hold_for_colour_films(tmp_path: Path) -> None:
+def test_windows_do_not_apply_to_colour_films(tmp_path: Path) -> None:
     film = dicom(saved(film_of(tmp_path, RGB, bits=8, photometric="RGB", window=(40, 20))))
     values = value_range(film)
     counts = np.bincount(to_shard_values(film, values).ravel(), minlength=2**values.bits)
@@ -169,7 +169,7 @@ def test_floating_and_wide_words_are_rejected_as_such(tmp_path: Path) -> None:
 
 
 def test_stream_of_another_size_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
-    """A decoder would make room for what the stream declares: 65,535 pixels a side."""
+    """A decoder would allocate memory for the declared size: 65,535 pixels per side."""
     for syntax, encode, marker in (
         ("1.2.840.10008.1.2.4.70", lambda v: imagecodecs.jpeg8_encode(v, lossless=True, bitspersample=12), b"\xff\xc3"),
         ("1.2.840.10008.1.2.4.80", imagecodecs.jpegls_encode, b"\xff\xf7"),

@@ -1,4 +1,4 @@
-"""Against the formulae of the standard written out, and against highdicom and pydicom on whole headers."""
+"""Display compared with the formulae of the standard, and with highdicom and pydicom for whole headers."""
 
 import itertools
 from pathlib import Path
@@ -36,11 +36,11 @@ def lut(entries: NDArray[Any], *, first: int = 0, bits: int = 16, signed: bool =
 
 
 def curve(length: int = 300) -> NDArray[np.uint16]:
-    """A table that starts and ends at the ends of 16 bits and bends between."""
+    """A bent table over the full range of 16 bits."""
     return np.asarray(np.rint(65535 * np.linspace(0, 1, length) ** 2), dtype="<u2")
 
 
-def shown(made: Dataset, values: ValueRange = RANGE, counts: NDArray[np.int64] = EVEN) -> NDArray[np.uint16]:
+def display_values(made: Dataset, values: ValueRange = RANGE, counts: NDArray[np.int64] = EVEN) -> NDArray[np.uint16]:
     return display_table(display_of(made, values, counts))
 
 
@@ -60,7 +60,7 @@ WINDOWED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("attributes", WINDOWED)
-def test_display_is_what_highdicom_shows(attributes: dict[str, Any], tmp_path: Path) -> None:
+def test_display_equals_that_of_highdicom(attributes: dict[str, Any], tmp_path: Path) -> None:
     hd = pytest.importorskip("highdicom", reason="highdicom is not installed (extra dev)")
     inverse = attributes.get("photometric") == "MONOCHROME1"
     film = write_film(
@@ -76,13 +76,13 @@ def test_display_is_what_highdicom_shows(attributes: dict[str, Any], tmp_path: P
     image = hd.imread(tmp_path / "film.dcm")
     theirs = image.get_frame(1, apply_voi_transform=True, apply_presentation_lut=True, dtype=np.float64)
     theirs /= theirs.max() if theirs.max() > 1 else 1  # it does not scale the output of two tables in a row
-    ours = shown(film)[VALUES] / 65535
+    ours = display_values(film)[VALUES] / 65535
     assert np.abs(ours - theirs).max() <= 0.5001 / 65535
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 @pytest.mark.parametrize("window", [(2047.5, 4096), (100.25, 50.5), (1000, 2), (0, 3000)])
-def test_window_is_what_pydicom_computes(function: str, window: tuple[float, float]) -> None:
+def test_window_equals_that_of_pydicom(function: str, window: tuple[float, float]) -> None:
     from pydicom.pixels import apply_windowing
 
     made = header(WindowCenter=window[0], WindowWidth=window[1], VOILUTFunction=function)
@@ -94,14 +94,14 @@ def test_window_is_what_pydicom_computes(function: str, window: tuple[float, flo
     if window[1] == 2:  # two grey values: nothing to see
         assert display_of(made, RANGE, EVEN).source == "percentile"
     else:
-        assert np.abs(shown(made, counts=counts) / 65535 - theirs).max() <= 0.5001 / 65535
+        assert np.abs(display_values(made, counts=counts) / 65535 - theirs).max() <= 0.5001 / 65535
 
 
 def test_linear_window_has_the_ends_that_the_standard_gives() -> None:
-    table = shown(header(WindowCenter=2048, WindowWidth=4096))
+    table = display_values(header(WindowCenter=2048, WindowWidth=4096))
     assert table[0] == 0 and table[4095] == 65535  # PS3.3 C.11.2.1.2: c = 2048, w = 4096 is the identity of 12 bits
     assert np.abs(table / 65535 - np.arange(4096) / 4095).max() <= 0.5001 / 65535
-    table = shown(header(WindowCenter=2048, WindowWidth=1001))
+    table = display_values(header(WindowCenter=2048, WindowWidth=1001))
     assert np.flatnonzero(table)[0] == 1548  # c - 0.5 - (w - 1) / 2 = 1547.5 is the last black
     assert np.flatnonzero(table == 65535)[0] == 2548
 
@@ -110,7 +110,7 @@ def test_linear_window_has_the_ends_that_the_standard_gives() -> None:
 def test_window_is_in_units_after_rescale(slope: float, intercept: float) -> None:
     # written out from PS3.3 C.11.2.1.2.1; highdicom folds slope and window together and is a grey value off here
     made = header(WindowCenter=900, WindowWidth=1000, RescaleSlope=slope, RescaleIntercept=intercept)
-    table = shown(made)
+    table = display_values(made)
     for stored in range(0, 4096, 7):
         x = slope * stored + intercept
         if x <= 900 - 0.5 - (1000 - 1) / 2:
@@ -124,16 +124,16 @@ def test_window_is_in_units_after_rescale(slope: float, intercept: float) -> Non
 
 def test_monochrome1_is_inverted_exactly_once() -> None:
     window = {"WindowCenter": 2048, "WindowWidth": 3000}
-    plain = shown(header(**window))
+    plain = display_values(header(**window))
     for shape in ({}, {"PresentationLUTShape": "INVERSE"}, {"PresentationLUTShape": "IDENTITY"}):
-        inverted = shown(header(**window | shape | {"PhotometricInterpretation": "MONOCHROME1"}))
+        inverted = display_values(header(**window | shape | {"PhotometricInterpretation": "MONOCHROME1"}))
         assert np.abs(inverted.astype(int) + plain - 65535).max() <= 1
-    assert np.array_equal(shown(header(**window, PresentationLUTShape="INVERSE")), plain)
+    assert np.array_equal(display_values(header(**window, PresentationLUTShape="INVERSE")), plain)
 
 
 def test_negative_slope_turns_the_order_of_values_but_not_the_window() -> None:
     made = header(WindowCenter=2048, WindowWidth=4096, RescaleSlope=-1, RescaleIntercept=4095)
-    table = shown(made)
+    table = display_values(made)
     assert table[0] == 65535 and table[-1] == 0
 
 
@@ -151,7 +151,7 @@ def test_stored_values_are_restored_from_offset_and_shift() -> None:
     [(2048, 0, "no width"), (2048, -5, "negative width"), (2048, 0.5, "below 1"), (9000, 200, "outside"),
      (2048, 3, "clips nearly everything"), (2048, 2**20, "all one grey")],
 )  # fmt: skip
-def test_useless_window_gives_way_to_percentiles(center: float, width: float, why: str) -> None:
+def test_unusable_window_is_replaced_by_percentiles(center: float, width: float, why: str) -> None:
     display = display_of(header(WindowCenter=center, WindowWidth=width), RANGE, EVEN)
     assert display.source == "percentile", why
     assert display.windows == [(center, width)]
@@ -170,10 +170,10 @@ def test_percentiles_are_those_of_the_content() -> None:
     assert display.width == pytest.approx(high - low, abs=6)
 
 
-def test_film_of_two_values_still_shows_both() -> None:
+def test_film_of_two_values_displays_both() -> None:
     counts = np.zeros(4096, dtype=np.int64)
     counts[[100, 101]] = 500
-    table = shown(header(), counts=counts)
+    table = display_values(header(), counts=counts)
     assert table[100] == 0 and table[101] == 65535
 
 
@@ -199,7 +199,7 @@ def test_lookup_table_of_8_bits_is_read_packed_and_unpacked(declared: int) -> No
     as_numbers.add_new(0x00283006, "US", entries.view("<u2").tolist())
     counts = EVEN * 0
     counts[1000:1256] = 1
-    tables = [shown(header(VOILUTSequence=[one]), counts=counts) for one in (item, loose, as_numbers)]
+    tables = [display_values(header(VOILUTSequence=[one]), counts=counts) for one in (item, loose, as_numbers)]
     assert tables[0][1000] == 65535 and tables[0][999] == 65535  # clamped below
     assert tables[0][1255] == 0 and tables[0][4095] == 0  # and above
     assert tables[0][1100] == round(155 / 255 * 65535)
@@ -208,7 +208,7 @@ def test_lookup_table_of_8_bits_is_read_packed_and_unpacked(declared: int) -> No
 
 def test_lookup_table_declared_too_wide_is_not_shown_dark() -> None:
     entries = np.linspace(0, 4095, 4096).astype("<u2")
-    table = shown(header(VOILUTSequence=[lut(entries, bits=16)]))
+    table = display_values(header(VOILUTSequence=[lut(entries, bits=16)]))
     assert table[4095] == 65535
 
 
@@ -224,11 +224,11 @@ def test_lookup_table_of_a_big_endian_file(tmp_path: Path) -> None:
     path = tmp_path / "film.dcm"
     item = lut(curve().astype(">u2"), first=500)
     write_film(path, values=VALUES, VOILUTSequence=[item], transfer_syntax=ExplicitVRBigEndian)
-    little = shown(header(VOILUTSequence=[lut(curve(), first=500)]))
-    assert np.array_equal(shown(pydicom.dcmread(path)), little)
+    little = display_values(header(VOILUTSequence=[lut(curve(), first=500)]))
+    assert np.array_equal(display_values(pydicom.dcmread(path)), little)
 
 
-def test_broken_lookup_table_gives_way_to_the_window() -> None:
+def test_damaged_lookup_table_is_replaced_by_the_window() -> None:
     window = {"WindowCenter": 2048, "WindowWidth": 3000}
     short, flat, nameless = lut(curve()[:20]), lut(np.zeros(300, "<u2")), Dataset()
     short.LUTDescriptor = [4096, 0, 16]
@@ -238,7 +238,7 @@ def test_broken_lookup_table_gives_way_to_the_window() -> None:
 
 
 @pytest.mark.parametrize("garbage", ["", "abc", None, ["", ""], "1\\x"])
-def test_garbage_in_the_header_is_survived(garbage: Any) -> None:
+def test_invalid_header_values_are_ignored(garbage: Any) -> None:
     class Broken:
         def get(self, keyword: str) -> Any:
             if keyword == "RescaleSlope":
@@ -264,12 +264,12 @@ def test_tables_survive_packing() -> None:
         unpack_table("AAAA", 15)
 
 
-def test_packed_table_shows_what_the_formula_shows() -> None:
+def test_packed_table_displays_the_same_as_the_formula() -> None:
     entries = np.arange(4096, dtype="<u2")
     window = {"WindowCenter": 1500, "WindowWidth": 1234, "PhotometricInterpretation": "MONOCHROME1"}
     with_table = display_of(header(ModalityLUTSequence=[lut(entries)], **window), RANGE, EVEN)
     assert with_table.table is not None
-    assert np.array_equal(display_table(with_table), shown(header(**window)))
+    assert np.array_equal(display_table(with_table), display_values(header(**window)))
 
 
 def test_equal_displays_share_one_read_only_table() -> None:
@@ -283,5 +283,5 @@ def test_equal_displays_share_one_read_only_table() -> None:
 
 def test_windowed_displays_rise_with_the_value() -> None:
     for center, width, function in itertools.product((500, 2000), (100, 4000), ("LINEAR", "LINEAR_EXACT", "SIGMOID")):
-        table = shown(header(WindowCenter=center, WindowWidth=width, VOILUTFunction=function))
+        table = display_values(header(WindowCenter=center, WindowWidth=width, VOILUTFunction=function))
         assert (np.diff(table.astype(int)) >= 0).all()

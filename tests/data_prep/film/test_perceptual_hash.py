@@ -1,4 +1,4 @@
-"""Hashes of near duplicates, by their definition and by what they are for."""
+"""Perceptual hashes: their definition, and near duplicates."""
 
 import cv2
 import numpy as np
@@ -29,8 +29,8 @@ def test_hash_is_that_of_the_published_algorithm() -> None:
     assert f"{perceptual_hash(image):064b}" == expected
 
 
-def _recompressed(shown: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    _, stream = cv2.imencode(".jpg", (shown >> 8).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 60])
+def _recompressed(displayed: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    _, stream = cv2.imencode(".jpg", (displayed >> 8).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 60])
     decoded = cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE)
     assert decoded is not None
     return np.asarray(decoded.astype(np.uint16) << 8)

@@ -1,4 +1,4 @@
-"""Suspicion of exchanged black and white: rare on right films, and there where it is deserved."""
+"""Suspicion of inverted polarity: rare for correct films, frequent for inverted ones."""
 
 from pathlib import Path
 
@@ -20,9 +20,9 @@ REAL = Path(__file__).resolve().parents[3].parent / "shared" / "radiographs"
 KNOWN_INVERTED = ("image1_23_", "image1_111_", "image1_164_", "image1_404_", "image1_475_", "image1_548_",
     "image1_642_", "image1_1074_", "image2_698_", "image1_736_", "image2_1211_", "image1_511_",
     "image1_140_", "image1_321_", "image1_481_")  # fmt: skip
-"""Limb films of that collection that do show bone dark, by eye."""
+"""Limb films of that collection with dark bone, by visual inspection."""
 KNOWN_WRONG = ("00003176_001", "image1_270_")
-"""Right ones that are suspected all the same: a chest within white paper, a faint forearm."""
+"""Correct films that are suspect: a chest within white paper, a faint forearm."""
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +30,21 @@ def films() -> list[BorderedFilm]:
     return list(bordered_films(1, 256, seed=3))
 
 
-def test_synthetic_films_are_hardly_ever_suspected(films: list[BorderedFilm]) -> None:
+def test_correct_synthetic_films_are_rarely_suspect(films: list[BorderedFilm]) -> None:
     assert sum(polarity_suspect(film.shown) for film in films) <= 1
 
 
-def test_a_good_part_of_exchanged_films_is_suspected(films: list[BorderedFilm]) -> None:
+def test_many_inverted_films_are_suspect(films: list[BorderedFilm]) -> None:
     assert sum(polarity_suspect(65535 - film.shown) for film in films) > len(films) * 0.4
 
 
-def test_evidence_of_most_films_changes_sides_with_their_polarity(films: list[BorderedFilm]) -> None:
+def test_evidence_of_most_films_changes_sign_with_polarity(films: list[BorderedFilm]) -> None:
     sides = [polarity_evidence(film.shown) < polarity_evidence(65535 - film.shown) for film in films]
     assert np.mean(sides) > 0.85
 
 
 @pytest.mark.parametrize("value", [0, 9000, 65535])
-def test_film_without_anything_is_not_suspected(value: int) -> None:
+def test_uniform_film_is_not_suspect(value: int) -> None:
     assert not polarity_suspect(np.full((40, 2000), value, dtype=np.uint16))
 
 
@@ -66,14 +66,14 @@ def _shown(path: Path) -> NDArray[np.uint16]:
     if film.header is None:
         return apply(full, declared_range(values))
     counts = np.bincount(film.visible(full), minlength=2**values.bits)
-    shown = apply(full, display_of(film.header, values, counts))
-    return cv2.resize(shown, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    displayed = apply(full, display_of(film.header, values, counts))
+    return cv2.resize(displayed, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real films are not beside the checkout")
-def test_of_the_real_films_only_those_that_are_inverted_are_suspected() -> None:
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real films are not next to the checkout")
+def test_only_inverted_real_films_are_suspect() -> None:
     folders = ("misc", "wg04", "derived")
     dicom = sorted(path for name in folders for path in (REAL / "dicom" / name).rglob("*.dcm"))
     images = sorted((REAL / "chest-nih").rglob("*.png")) + sorted((REAL / "hand-bone-age").glob("*.png"))

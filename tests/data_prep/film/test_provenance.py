@@ -1,4 +1,4 @@
-"""What the sidecar says of the decisions taken; every code of the closed list is shown to occur."""
+"""Provenance codes in sidecars; every code of the closed list occurs."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -29,14 +29,14 @@ def decoded(tmp_path: Path, values: Any, **attributes: Any) -> list[Provenance]:
     return dicom(saved(film_of(tmp_path, values, **attributes))).notes
 
 
-def shown(made: Dataset, values: ValueRange = RANGE) -> list[Provenance]:
+def provenance_of(made: Dataset, values: ValueRange = RANGE) -> list[Provenance]:
     return display_of(made, values, EVEN).provenance
 
 
 def test_plain_film_has_no_codes(tmp_path: Path) -> None:
     assert decoded(tmp_path, noise()) == []
-    assert shown(header(**WINDOW)) == []
-    assert shown(header()) == [], "a film without a window is as plain; its display source says percentile"
+    assert provenance_of(header(**WINDOW)) == []
+    assert provenance_of(header()) == [], "a film without a window has no code; its display source is percentile"
 
 
 def test_every_code_of_the_list_occurs(tmp_path: Path) -> None:
@@ -63,14 +63,14 @@ def test_every_code_of_the_list_occurs(tmp_path: Path) -> None:
         "padding_hidden": decoded(tmp_path, padded, PixelPaddingValue=4000),
         "shutter_hidden": decoded(tmp_path, values, **shutter),
         "shutter_ignored": decoded(tmp_path, values, **shutter | {"ShutterShape": "BITMAP"}),
-        "modality_lut": shown(header(ModalityLUTSequence=[modality], **WINDOW)),
-        "modality_lut_unusable": shown(header(ModalityLUTSequence=[broken], **WINDOW)),
-        "rescale_beside_lut": shown(header(ModalityLUTSequence=[modality], RescaleSlope=2, **WINDOW))[1:],
-        "rescale_unusable": shown(header(RescaleSlope=0, RescaleIntercept=5, **WINDOW)),
-        "voi_lut_unusable": shown(header(VOILUTSequence=[broken], **WINDOW)),
-        "window_unusable": shown(header(WindowCenter=9000, WindowWidth=200)),
-        "function_unknown": shown(header(VOILUTFunction="CUBIC", **WINDOW)),
-        "presentation_shape_conflict": shown(header(PresentationLUTShape="INVERSE", **WINDOW)),
+        "modality_lut": provenance_of(header(ModalityLUTSequence=[modality], **WINDOW)),
+        "modality_lut_unusable": provenance_of(header(ModalityLUTSequence=[broken], **WINDOW)),
+        "rescale_beside_lut": provenance_of(header(ModalityLUTSequence=[modality], RescaleSlope=2, **WINDOW))[1:],
+        "rescale_unusable": provenance_of(header(RescaleSlope=0, RescaleIntercept=5, **WINDOW)),
+        "voi_lut_unusable": provenance_of(header(VOILUTSequence=[broken], **WINDOW)),
+        "window_unusable": provenance_of(header(WindowCenter=9000, WindowWidth=200)),
+        "function_unknown": provenance_of(header(VOILUTFunction="CUBIC", **WINDOW)),
+        "presentation_shape_conflict": provenance_of(header(PresentationLUTShape="INVERSE", **WINDOW)),
         "made_square": sample(tmp_path, [0.2, 0.1]).sidecar.display.provenance,
         "display_applied": sample(tmp_path, codec="jpeg").sidecar.display.provenance,
     }

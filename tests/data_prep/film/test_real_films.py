@@ -1,4 +1,4 @@
-"""Every real DICOM file beside the checkout, one by one: its pixels against a reference, its look, or its reason."""
+"""Every real DICOM file next to the checkout: pixels compared with a reference, display, or reject reason."""
 
 import io
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from tests.builders.private_builder import SECRET
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "radiographs" / "dicom"
 pytestmark = [
     pytest.mark.shared,
-    pytest.mark.skipif(not REAL.is_dir(), reason="the real films are not beside the checkout"),
+    pytest.mark.skipif(not REAL.is_dir(), reason="the real films are not next to the checkout"),
 ]
 
 REJECTED = {
@@ -48,7 +48,7 @@ REJECTED = {
     "misc/cr_monochrome1_jpeg_baseline.dcm": Reason.SECONDARY_CAPTURE,
     "misc/dx_in_secondary_capture_implicit.dcm": Reason.SECONDARY_CAPTURE,
 }
-"""What the default settings leave out; everything else is a film."""
+"""Files that the default settings reject; all others are films."""
 WRONGLY_TAGGED = "misc/cr_jpeg_baseline_wrongly_tagged_monochrome1.dcm"
 HIP = "wg04/REF/RG2_UNC.dcm"
 CHEST = "misc/cr_chest_implicit.dcm"
@@ -73,7 +73,7 @@ CLOSE = {
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """File → what the scan says of it, with ``verdict`` for the reason of the default settings."""
+    """File → row of the scan, with ``verdict`` for the reason of the default settings."""
     private = tmp_path_factory.mktemp("real") / "private"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(SECRET_VARIABLE, SECRET)
@@ -117,7 +117,7 @@ def test_lossless_files_equal_their_reference_and_lossy_ones_come_close(manifest
 
 
 def other_decoders() -> dict[str, NDArray[Any]]:
-    """Files without a twin, read by another decoder than ours."""
+    """Files without a reference, read by another decoder."""
     found: dict[str, NDArray[Any]] = {}
     for name in ("cr_in_secondary_capture_jpeg_baseline", Path(WRONGLY_TAGGED).stem, "cr_monochrome1_jpeg_baseline"):
         found[f"misc/{name}.dcm"] = np.asarray(Image.open(io.BytesIO(stream(f"misc/{name}.dcm"))))
@@ -137,9 +137,9 @@ def test_nothing_is_saturated_and_only_the_wrongly_tagged_film_is_suspect(manife
     for name, row in readable(manifest):
         film = decode_file((REAL / name).read_bytes(), row)
         made = make_sample(film, row, split="train", max_side=512)
-        shown = apply(decode_film(made.film, bits=made.sidecar.display.bits), made.sidecar.display)
-        assert (shown == 65535).mean() < 0.02, f"{name} is saturated"
-        middle = np.percentile(shown[shown > 0], (5, 95)) / 65535
+        displayed = apply(decode_film(made.film, bits=made.sidecar.display.bits), made.sidecar.display)
+        assert (displayed == 65535).mean() < 0.02, f"{name} is saturated"
+        middle = np.percentile(displayed[displayed > 0], (5, 95)) / 65535
         assert middle[1] - middle[0] > 0.15, f"{name} has no contrast"
         if made.polarity_suspect:
             suspect.add(name)

@@ -1,4 +1,4 @@
-"""Counting, shrinking and halving, against what NumPy says."""
+"""Histogram, shrinking and halving compared with NumPy."""
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ def test_shrinking_integers_is_shrinking_in_float_and_rounding(film: tuple[int, 
         assert np.abs(shrink(values, hidden, 0, size) - means).max() <= 0.51
 
 
-def test_visible_pixels_alone_make_the_mean_beside_hidden_ones() -> None:
+def test_means_next_to_hidden_pixels_use_visible_pixels_only() -> None:
     values = noise(300, 250, top=32767)
     hidden = np.random.default_rng(1).random(values.shape) < 0.3
     hidden[:, :40] = True
@@ -38,13 +38,13 @@ def test_visible_pixels_alone_make_the_mean_beside_hidden_ones() -> None:
     assert np.abs(shrunk - means)[(visible > 0.5) & clear].max() <= 2
 
 
-def test_mean_beside_hidden_pixels_stays_in_the_range() -> None:
+def test_mean_next_to_hidden_pixels_stays_in_the_range() -> None:
     hidden = np.indices((90, 90)).sum(axis=0) % 2 == 0
     assert shrink(np.full((90, 90), 32767, dtype=np.uint16), hidden, 0, (30, 30)).max() == 32767
 
 
-def test_values_of_the_file_itself_are_read_and_left_alone() -> None:
-    """Uncompressed pixels are not copied out of the bytes of their file."""
+def test_values_in_the_bytes_of_the_file_are_not_modified() -> None:
+    """Uncompressed pixels share memory with the bytes of the file."""
     values = np.frombuffer(noise(300, 250).tobytes(), "<u2").reshape(300, 250)
     film = StoredFilm(values, 12, np.zeros(values.shape, np.bool_), None)
     full = to_shard_values(film, ValueRange(12))

@@ -1,4 +1,4 @@
-"""Promises of the films themselves: geometry, difficulty, and labels that depend on nothing else."""
+"""Synthetic films: geometry, difficulty, and labels that are independent of other choices."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -35,7 +35,7 @@ Case = tuple[PatientDraw, StudyDraw, FilmDraw]
 
 @lru_cache
 def cases() -> list[Case]:
-    """All films of many patients, without drawing a picture."""
+    """All films of many patients, without rendering."""
     patients = (draw_patient(5, index, 1500) for index in range(1500))
     return [(patient, study, film) for patient in patients for study in patient.studies for film in study.films]
 
@@ -143,7 +143,7 @@ def test_prevalence_does_not_depend_on_anything_else() -> None:
             assert abs(np.mean(present) - PREVALENCE) < 4 * spread, (label, group)
 
 
-def test_everything_promised_is_drawn() -> None:
+def test_every_documented_choice_occurs() -> None:
     drawn = cases()
     assert {(study.body_part, film.view) for _, study, film in drawn} == {
         (p, v) for p, both in VIEWS.items() for v in both
@@ -164,7 +164,7 @@ def test_a_patient_is_the_same_in_a_larger_archive() -> None:
 
 
 def displayed(film: RenderedFilm, study: StudyDraw, draw: FilmDraw) -> NDArray[np.float64]:
-    """PS3.3 C.11.1 and C.11.2, without any shortcut."""
+    """Display by PS3.3 C.11.1 and C.11.2, written out."""
     look = LOOKS[study.look]
     x = film.stored.astype(np.float64) * look.slope + look.intercept
     centre, width = film.window
@@ -181,9 +181,9 @@ def test_bone_is_bright_on_dark_whatever_is_stored(look: int, inverted: bool) ->
     patient, study, film = next(case for case in cases() if case[1].body_part == "HAND" and case[2].marker is None)
     study, film = replace(study, look=look), replace(film, inverted=inverted, margins=None, objects=(), fracture=None)
     drawn = render(patient.anatomy, study, film, long_side=LONG_SIDE)
-    shown = displayed(drawn, study, film)
+    display_values = displayed(drawn, study, film)
     assert drawn.stored.max() < 2 ** LOOKS[look].bits
-    air, flesh = shown[~drawn.body], shown[drawn.body]
+    air, flesh = display_values[~drawn.body], display_values[drawn.body]
     assert np.median(air) < 0.2
     assert np.percentile(flesh, 95) > np.median(air) + 0.2
     densest = drawn.log_film[drawn.body] > np.percentile(drawn.log_film[drawn.body], 97)
@@ -228,7 +228,7 @@ def test_chords_agree_with_a_count_of_voxels() -> None:
     assert np.abs(chord - counted).max() < 2 * step + 0.6
 
 
-def test_a_tilted_cylinder_is_crossed_on_a_longer_way() -> None:
+def test_the_chord_of_a_tilted_cylinder_is_longer() -> None:
     stations = (Station(0, 6, 6), Station(1, 6, 6))
     cylinder = Shaft(np.array([0, -30, 0.0]), np.array([0, 30, 0.0]), stations, caps=(0.1, 0.1))
     tilted = replace(cylinder, start=np.array([0, -30, -30.0]), end=np.array([0, 30, 30.0]))

@@ -1,4 +1,4 @@
-"""Reports of the synthetic archive: one per study, true to what is planted but for known doubts and misses."""
+"""Reports of the synthetic archive: one per study, with the planted findings except known uncertain and missed ones."""
 
 import csv
 from collections import Counter
@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.phantom.random_draws import OBJECT_KINDS, draw_patient
 from data_prep.phantom.report_sentences import KINDS
-from data_prep.phantom.report_texts import DOUBTED, MISSED, StudyReport, draw_report
+from data_prep.phantom.report_texts import MISSED_SHARE, UNCERTAIN_SHARE, StudyReport, draw_report
 from data_prep.phantom.write_archive import identifying_values, write_archive
 from data_prep.radiology_reports.film_values import conclusions, on_film
 from data_prep.radiology_reports.finding_words import FINDINGS
@@ -19,7 +19,7 @@ PATIENTS, SEED = 400, 7
 
 
 def drawn() -> list[tuple[str, str | None, bool, list[str], StudyReport]]:
-    """(body part, side, fracture, objects, report) of many studies, without their pictures."""
+    """(body part, side, fracture, objects, report) of many studies, without rendering."""
     out: list[tuple[str, str | None, bool, list[str], StudyReport]] = []
     for index in range(PATIENTS):
         for study in draw_patient(SEED, index, PATIENTS).studies:
@@ -31,25 +31,27 @@ def drawn() -> list[tuple[str, str | None, bool, list[str], StudyReport]]:
     return out
 
 
-def test_every_report_is_read_as_it_was_meant() -> None:
+def test_the_report_reader_finds_the_labels_of_every_report() -> None:
     for body_part, side, _, _, report in drawn():
         assert language_of(report.text) == report.language
         mentions = on_film(find_mentions(report.text, report.language), body_part, side, [body_part])
-        told = {finding: conclusions(mentions)[finding].value for finding in FINDINGS}
-        assert {finding: value for finding, value in told.items() if value != "not_mentioned"} == report.says, report
+        reported = {finding: conclusions(mentions)[finding].value for finding in FINDINGS}
+        assert {finding: value for finding, value in reported.items() if value != "not_mentioned"} == report.labels, (
+            report
+        )
 
 
-def test_reports_tell_what_is_planted_but_for_doubts_and_misses() -> None:
+def test_reports_state_planted_findings_except_uncertain_and_missed_ones() -> None:
     studies = drawn()
-    broken = Counter(one[4].says.get("fracture", "missed") for one in studies if one[2])
-    whole = {one[4].says.get("fracture") for one in studies if not one[2]}
-    assert whole == {"absent", None}
-    assert broken["absent"] == 0
-    for value, share in (("uncertain", DOUBTED), ("missed", MISSED)):
-        assert broken[value] / broken.total() == pytest.approx(share, abs=0.05)
+    fracture_values = Counter(one[4].labels.get("fracture", "missed") for one in studies if one[2])
+    values_without_fracture = {one[4].labels.get("fracture") for one in studies if not one[2]}
+    assert values_without_fracture == {"absent", None}
+    assert fracture_values["absent"] == 0
+    for value, share in (("uncertain", UNCERTAIN_SHARE), ("missed", MISSED_SHARE)):
+        assert fracture_values[value] / fracture_values.total() == pytest.approx(share, abs=0.05)
     for _, _, _, objects, report in studies:
-        told = {finding for finding, value in report.says.items() if value == "present"} - {"fracture"}
-        assert told <= {KINDS[kind] for kind in objects}
+        reported = {finding for finding, value in report.labels.items() if value == "present"} - {"fracture"}
+        assert reported <= {KINDS[kind] for kind in objects}
     assert set(OBJECT_KINDS) <= set(KINDS)
     assert Counter(one[4].language for one in studies)["de"] / len(studies) == pytest.approx(0.5, abs=0.07)
 

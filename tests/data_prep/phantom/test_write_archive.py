@@ -1,4 +1,4 @@
-"""Promises of the synthetic archive as a whole: bytes, layout, identities, what each file is."""
+"""The synthetic archive as a whole: bytes, layout, identities, kinds of files."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from data_prep.archive.manifest import read_linkage, read_manifest
 from data_prep.errors import ArchiveError, Reason
 from data_prep.phantom.dicom_film import CR_STORAGE, file_bytes, set_pixels
 from data_prep.phantom.imaging.scanners import JPEG_2000, JPEG_LOSSLESS_SV1, JPEG_LS, LOOKS
-from data_prep.phantom.random_draws import OBJECT_KINDS, Broken
+from data_prep.phantom.random_draws import OBJECT_KINDS, UnusableFile
 from data_prep.phantom.unusable_files import REASONS
 from data_prep.phantom.write_archive import identifying_values, write_archive
 from data_prep.scan.scan import scan
@@ -88,12 +88,12 @@ def test_every_kind_of_file_is_there_and_every_file_is_in_the_truth(out: Path) -
     rows = truth(out)
     assert {row["path"] for row in rows} == set(contents(out / "archive"))
     kinds = Counter(row["kind"] for row in rows)
-    assert set(kinds) == {"film", *(kind.name.lower() for kind in Broken)}
-    assert set(REASONS) == set(Broken)
+    assert set(kinds) == {"film", *(kind.name.lower() for kind in UnusableFile)}
+    assert set(REASONS) == set(UnusableFile)
     assert all((row["expected_reason"] is None) == (row["kind"] == "film") for row in rows)
 
 
-def test_broken_files_are_what_they_are_called(out: Path) -> None:
+def test_unusable_files_match_their_kind(out: Path) -> None:
     rows = {row["kind"]: row for row in truth(out)}
     files = {kind: out / "archive" / row["path"] for kind, row in rows.items()}
     assert files["empty_file"].stat().st_size == 0
@@ -109,7 +109,7 @@ def test_broken_files_are_what_they_are_called(out: Path) -> None:
     assert files["truncated"].stat().st_size < int(damaged.Rows) * int(damaged.Columns) * 2
 
 
-def test_a_scan_finds_films_and_refuses_the_rest_as_expected(
+def test_a_scan_finds_films_and_rejects_other_files_as_expected(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAE_RAD_KEY", "a secret of the tests, long enough")
@@ -141,7 +141,7 @@ def test_each_film_has_both_labels_and_boxes_only_where_present(out: Path) -> No
     assert boxed
 
 
-def test_no_word_of_the_truth_is_in_a_header(out: Path) -> None:
+def test_no_label_is_in_a_header(out: Path) -> None:
     words = ("foreign", "fracture", "contrast_to_noise", "planted", "phantom", "synthetic", *OBJECT_KINDS)
     for _, dataset in sound_dicoms(out):
         text = " ".join(str(e.value) for e in dataset.iterall() if e.VR not in ("SQ", "OB", "OW", "UI")).lower()
@@ -169,13 +169,13 @@ def test_what_identifies_a_person_is_listed(out: Path) -> None:
         assert str(dataset.PatientName).split("^")[0] in values
 
 
-def test_folders_bear_patients_names(out: Path) -> None:
+def test_folders_are_named_after_patients(out: Path) -> None:
     names = {str(dataset.PatientName).split("^")[0].upper() for _, dataset in sound_dicoms(out)}
     folders = {path.name for path in (out / "archive").iterdir()}
     assert any(folder.startswith(name) for folder in folders for name in names)
 
 
-def test_identifying_values_of_no_archive_say_what_to_do(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_archive_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="data_prep phantom"):
         identifying_values(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Who is one patient: never two keys for one person, as far as the headers let know."""
+"""Patients: never two keys for one person, as far as the headers reveal it."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def rows_of(archive: Path, private: Path, **settings: Any) -> dict[str, dict[str
     return dict(zip(paths, read_manifest(private).to_pylist(), strict=True))
 
 
-def test_patients_are_told_apart_by_issuer_and_number(tmp_path: Path) -> None:
+def test_patients_are_distinguished_by_issuer_and_number(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     write_film(archive / "plain", patient_id="7", StudyDate="20200101")
     write_film(archive / "padded", patient_id=" 7 ", study="2", StudyDate="20200131")
@@ -43,7 +43,7 @@ def test_patients_are_told_apart_by_issuer_and_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["", "SOUTH"])
-def test_whoever_may_be_one_patient_has_one_key(source: str, tmp_path: Path) -> None:
+def test_possibly_equal_patients_share_one_key(source: str, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     films = {
         "issued": ("7", "NORTH", "a"), "plain": ("7", None, "b"), "elsewhere": ("7", "EAST", "c"),
@@ -65,7 +65,7 @@ def test_whoever_may_be_one_patient_has_one_key(source: str, tmp_path: Path) -> 
     assert scan([archive], tmp_path / "private", ScanSettings(workers=1, source=source)).joined == 3
 
 
-def test_a_film_without_number_follows_its_study(tmp_path: Path) -> None:
+def test_a_film_without_number_belongs_to_the_patient_of_its_study(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     study = uid("study")
     write_film(archive / "known", StudyInstanceUID=study)

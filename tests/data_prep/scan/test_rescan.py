@@ -1,4 +1,4 @@
-"""Scanning again, and what is special about media, long headers and deflated files."""
+"""Repeated scans, media with a DICOMDIR, long headers and deflated files."""
 
 import os
 import time
@@ -34,7 +34,7 @@ def tables(private: Path) -> list[bytes]:
 
 
 def aged(archive: Path) -> None:
-    """Make all files old: what has just been written is read again, since its time may still be that of a change."""
+    """Set old modification times: recently modified files are always read again."""
     for path in archive.rglob("*"):
         os.utime(path, (1.5e9, 1.5e9))
 
@@ -59,7 +59,7 @@ def test_a_second_scan_reads_what_is_new_or_changed_and_equals_a_fresh_one(
         "data_prep.archive.header_pool.read_dicom", lambda path, *rest: read.append(path.name) or whole(path, *rest)
     )
     again = scan([archive], private, settings).changes
-    assert (again and (again.new, again.again, again.gone, again.unchanged)) == (0, 0, 0, 10)
+    assert (again and (again.new, again.read_again, again.removed, again.unchanged)) == (0, 0, 0, 10)
     assert tables(private) == before and read == []
     (archive / "film3").unlink()
     write_film(archive / "film4", patient_id="P9", BodyPartExamined="HAND")
@@ -67,7 +67,7 @@ def test_a_second_scan_reads_what_is_new_or_changed_and_equals_a_fresh_one(
     write_film(archive / "film6", patient_id="P2", ViewPosition="LL", StudyDate="20200201", StationName="ROOM")
     os.utime(archive / "film6", (1.5e9, 1.5e9))  # same time, another size
     changed = scan([archive], private, settings).changes
-    assert (changed and (changed.new, changed.again, changed.gone, changed.unchanged)) == (1, 2, 1, 7)
+    assert (changed and (changed.new, changed.read_again, changed.removed, changed.unchanged)) == (1, 2, 1, 7)
     assert sorted(read) == ["aaa", "film4", "film6"]
     scan([archive], tmp_path / "fresh", settings)
     assert tables(private) == tables(tmp_path / "fresh") != before
@@ -95,7 +95,7 @@ def fresh(archive: Path, private: Path, **settings: Any) -> list[bytes]:
     return tables(private)
 
 
-def test_an_interrupted_scan_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_scan_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive, private = tmp_path / "archive", tmp_path / "private"
     monkeypatch.setattr("data_prep.archive.header_pool.CHUNK", 2)
     monkeypatch.setattr("data_prep.archive.header_cache._BATCH_ROWS", 2)
@@ -127,7 +127,7 @@ def test_an_interrupted_scan_goes_on_where_it_was(tmp_path: Path, monkeypatch: p
     assert tables(private) == fresh(archive, tmp_path / "fresh")
 
 
-def test_a_damaged_header_table_is_not_believed(tmp_path: Path) -> None:
+def test_a_damaged_header_table_is_ignored(tmp_path: Path) -> None:
     archive, private = tmp_path / "archive", tmp_path / "private"
     write_film(archive / "film")
     aged(archive)
@@ -138,13 +138,13 @@ def test_a_damaged_header_table_is_not_believed(tmp_path: Path) -> None:
         assert fresh(archive, private) == before
 
 
-def test_a_dicomdir_is_no_film_and_what_it_misses_is_counted(tmp_path: Path) -> None:
+def test_a_dicomdir_is_no_film_and_its_missing_files_are_counted(tmp_path: Path) -> None:
     medium = tmp_path / "medium"
     records = []
     for number in range(3):
         write_film(medium / "dicom" / f"im{number}", study=str(number))
         record = Dataset()
-        record.ReferencedFileID = ["DICOM", f"IM{number}"]  # in capitals, whatever the file system shows
+        record.ReferencedFileID = ["DICOM", f"IM{number}"]  # in capitals, as the standard requires
         records += [Dataset(), record]
     write_film(medium / "beside", study="beside")
     directory = Dataset()
@@ -183,7 +183,7 @@ def test_a_header_longer_than_what_is_read_ahead_is_read_to_its_end(tmp_path: Pa
     assert (row["reason"], row["body_part"], row["rows"]) == (None, "HAND", 24)
 
 
-def test_a_deflated_film_is_read_and_a_bomb_does_not_burst(tmp_path: Path) -> None:
+def test_a_deflated_film_is_read_and_a_bomb_is_limited(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     write_film(archive / "film", BodyPartExamined="HAND")
     plain = (archive / "film").read_bytes()
@@ -205,7 +205,7 @@ def test_a_deflated_film_is_read_and_a_bomb_does_not_burst(tmp_path: Path) -> No
     assert found["bomb"]["reason"] == Reason.UNREADABLE_HEADER
 
 
-def test_a_file_whose_rest_is_zeros_is_given_up_at_once(tmp_path: Path) -> None:
+def test_a_file_that_ends_in_zeros_fails_early(tmp_path: Path) -> None:
     write_film(tmp_path / "archive" / "film")
     whole = (tmp_path / "archive" / "film").read_bytes()
     cut = whole.index(b"20200131") + 8

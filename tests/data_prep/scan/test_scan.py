@@ -1,4 +1,4 @@
-"""Scanning: every file becomes one row, and nothing that identifies leaves the linkage table."""
+"""Scanning: every file becomes one row, and identifying values are only in the linkage table."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows_of(archive: Path | list[Path], private: Path, **settings: Any) -> dict[str, Row]:
-    """Scan, and give each file's row of the manifest by the file's name."""
+    """Scan, and return file name → row of the manifest."""
     archives = archive if isinstance(archive, list) else [archive]
     scan(archives, private, ScanSettings(workers=1, **settings))
     paths = [Path(path) for path in read_linkage(private)["path"].to_pylist()]
@@ -244,13 +244,13 @@ def test_images_are_read_by_their_headers_only(tmp_path: Path) -> None:
     }
 
 
-def test_an_image_beyond_any_film_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_oversized_image_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image(tmp_path / "archive" / "huge.png", (40, 40))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     assert rows_of(tmp_path / "archive", tmp_path / "private")["huge.png"]["reason"] == Reason.TOO_LARGE
 
 
-def test_image_pattern_tells_patient_study_and_words(tmp_path: Path) -> None:
+def test_image_pattern_gives_patient_study_body_part_and_view(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     for name in ("hand/p1_s1_ap.png", "hand/p1_s1_lat.png", "hand/p1_s2_ap.png", "elbow/p2_s1_xx.png", "other.png"):
         image(archive / name)
@@ -301,7 +301,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pyte
         assert (tmp_path / "private1" / name).read_bytes() == (tmp_path / "private2" / name).read_bytes()
 
 
-def test_mistakes_are_one_clear_line(tmp_path: Path) -> None:
+def test_user_errors_are_one_clear_line(tmp_path: Path) -> None:
     archive, private = tmp_path / "archive", tmp_path / "private"
     with pytest.raises(ArchiveError, match=r"archive .*absent does not exist"):
         scan([tmp_path / "absent"], private, ScanSettings())
@@ -333,7 +333,7 @@ def test_a_failing_disk_stops_the_scan_and_names_no_file(tmp_path: Path, monkeyp
 
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared films are not there")
-def test_real_films_and_what_lies_beside_them(tmp_path: Path) -> None:
+def test_real_archives_with_films_and_other_files(tmp_path: Path) -> None:
     found = rows_of(SHARED, tmp_path / "private")
     assert len(found) == sum(path.is_file() for path in SHARED.rglob("*"))
     rejects = {name: row["reason"] for name, row in found.items() if row["reason"]}

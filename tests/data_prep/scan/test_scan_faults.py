@@ -1,4 +1,4 @@
-"""What a scan does where disks, folders and other scans get in its way."""
+"""Scans with failing disks, changing folders and concurrent scans."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def reasons(private: Path) -> dict[str, str | None]:
     return dict(zip(names, read_manifest(private)["reason"].to_pylist(), strict=True))
 
 
-def test_bad_sectors_cost_their_files_until_the_next_scan(archive: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_files_on_bad_sectors_are_skipped_until_the_next_scan(archive: Path, tmp_path: Path, monkeypatch: Any) -> None:
     def fail(path: Path, *rest: Any) -> Any:
         if path.name in ("03", "07"):
             raise OSError(5, "Input/output error", str(path))
@@ -56,9 +56,7 @@ def test_bad_sectors_cost_their_files_until_the_next_scan(archive: Path, tmp_pat
     assert set(reasons(tmp_path / "private").values()) == {None}
 
 
-def test_an_archive_that_vanishes_in_the_middle_is_no_archive_of_bad_files(
-    archive: Path, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_an_unmounted_archive_stops_the_scan(archive: Path, tmp_path: Path, monkeypatch: Any) -> None:
     def vanish(path: Path, *rest: Any) -> Any:
         if path.name == "05":
             shutil.rmtree(archive)
@@ -67,7 +65,7 @@ def test_an_archive_that_vanishes_in_the_middle_is_no_archive_of_bad_files(
 
     whole = header_pool.read_dicom
     monkeypatch.setattr(header_pool, "read_dicom", vanish)
-    with pytest.raises(ArchiveError, match=r"cannot be read .*goes on where it was"):
+    with pytest.raises(ArchiveError, match=r"cannot be read .*continues where it stopped"):
         scan([archive], tmp_path / "private", ALONE)
     assert not (tmp_path / "private" / "manifest.parquet").exists()
 
@@ -77,7 +75,7 @@ def test_an_archive_of_which_every_file_has_changed_has_one_row_for_each(archive
     for path in archive.glob("*/*"):
         os.utime(path, (1.6e9, 1.6e9))
     again = scan([archive], tmp_path / "private", ALONE)
-    assert again.files == 12 and again.changes and (again.changes.again, again.changes.unchanged) == (12, 0)
+    assert again.files == 12 and again.changes and (again.changes.read_again, again.changes.unchanged) == (12, 0)
     assert len(reasons(tmp_path / "private")) == 12 == read_manifest(tmp_path / "private").num_rows
 
 
@@ -94,7 +92,7 @@ def test_a_file_that_vanishes_after_it_was_listed_is_a_row(archive: Path, tmp_pa
     assert len(found) == 12 and found["05"] == "unreadable_header"
 
 
-def test_two_scans_do_not_write_one_folder_at_once(archive: Path, tmp_path: Path) -> None:
+def test_two_scans_do_not_write_one_folder_at_the_same_time(archive: Path, tmp_path: Path) -> None:
     private = tmp_path / "private"
     scan([archive], private, ALONE)
     with locked(private), pytest.raises(ArchiveError, match="another scan command is writing to"):
@@ -107,7 +105,7 @@ def test_two_scans_do_not_write_one_folder_at_once(archive: Path, tmp_path: Path
     assert {path.stat().st_mode & 0o777 for path in private.iterdir()} == {0o600}
 
 
-def test_a_full_disk_is_told_in_one_line(archive: Path, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+def test_a_full_disk_is_reported_in_one_line(archive: Path, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -121,7 +119,7 @@ def test_a_full_disk_is_told_in_one_line(archive: Path, tmp_path: Path, monkeypa
     assert len(reasons(private)) == 12
 
 
-def test_loops_and_names_that_are_no_unicode_are_survived(archive: Path, tmp_path: Path) -> None:
+def test_link_loops_and_invalid_names_do_not_stop_the_scan(archive: Path, tmp_path: Path) -> None:
     (archive / "study0" / "up").symlink_to(archive)
     (archive / "self").symlink_to(archive / "self")
     os.link(archive / "study0" / "00", os.fsencode(archive / "study0") + b"/f\xfcnf")
