@@ -1,4 +1,4 @@
-"""Texts of the problems that stop the files of experts, by their codes; public data sets list the codes alone."""
+"""Messages of problems in files of experts, by code; tables of problems of public data sets hold the codes."""
 
 PROBLEM_TEXTS = {
     "row_without_file": "no film of the scan has this name (unknown_films=list skips such rows)",
@@ -26,4 +26,4 @@ PROBLEM_TEXTS = {
     "no_rows": "has a header and no rows; give the whole table, or leave it out",
     "no_images": "lists no image; give the whole file, or leave it out",
 }
-"""Code of a problem → text. Problems with a text of their own are not in this table."""
+"""Code of a problem → message."""

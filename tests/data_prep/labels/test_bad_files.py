@@ -1,4 +1,4 @@
-"""What is wrong in a file of labels or boxes is rejected with file and place, whatever its form; nothing is written."""
+"""Errors in a file of labels or boxes are raised with file and line, for every format; nothing is written."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from data_prep.labels.write_labels import PROBLEMS_FILE, LabelFiles
 from tests.builders.label_builder import COLUMNS, ROWS, Folders
 
 ONE, OTHER = "1.2.826.111.png", "MARNOSCH_A/s2/IM0001.png"
-"""Pictures made of two films, called by UID and by path."""
+"""Pictures made from two films, named by UID and by path."""
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def folders(tmp_path: Path) -> Folders:
     return Folders(tmp_path)
 
 
-def refused(folders: Folders, files: LabelFiles, message: str) -> None:
-    """What is said, with the file: one that lies in a folder which the user has typed is named in the private list."""
+def assert_rejected(folders: Folders, files: LabelFiles, message: str) -> None:
+    """Check the message, with the file; a file inside a given folder is named only in the private table."""
     with pytest.raises(LabelError) as error:
         folders.label(files)
     said = str(error.value)
@@ -59,7 +59,7 @@ CSV = f"sop_instance_uid,label,x_min,y_min,x_max,y_max,polygon\n1.2.826.111,frac
     ],
 )
 def test_boxes_in_csv(folders: Folders, row: str, message: str) -> None:
-    refused(folders, LabelFiles(boxes=folders.write("b.csv", f"{CSV}{row}\n")), rf"b\.csv line 3: {message}")
+    assert_rejected(folders, LabelFiles(boxes=folders.write("b.csv", f"{CSV}{row}\n")), rf"b\.csv line 3: {message}")
 
 
 def test_a_polygon_in_csv_is_the_box_around_it(folders: Folders) -> None:
@@ -67,17 +67,19 @@ def test_a_polygon_in_csv_is_the_box_around_it(folders: Folders) -> None:
     assert folders.boxes()[1] == ("aaaa", "fracture", 10, 20, 30, 60, None)
 
 
-def test_tables_of_another_task(folders: Folders) -> None:
+def test_tables_of_another_task_are_rejected(folders: Folders) -> None:
     labels = folders.write("l.csv", "sop_instance_uid,label,value\n1.2.826.111,fracture,present\n")
     boxes = folders.write("b.csv", CSV)
-    refused(folders, LabelFiles(labels=boxes), r"b\.csv line 1: the column value .* table of boxes: give it as --boxes")
-    refused(
+    assert_rejected(
+        folders, LabelFiles(labels=boxes), r"b\.csv line 1: the column value .* table of boxes: give it as --boxes"
+    )
+    assert_rejected(
         folders, LabelFiles(boxes=labels), r"l\.csv line 1: the column x_min .* table of labels: give it as --labels"
     )
     annotations = folders.write("c.json", json.dumps(coco()))
-    refused(folders, LabelFiles(labels=annotations), r"c\.json holds annotations of boxes.*give it as --boxes")
+    assert_rejected(folders, LabelFiles(labels=annotations), r"c\.json holds annotations of boxes.*give it as --boxes")
     names = folders.write("n.csv", "sop_instance_uid,reader\n1.2.826.111,Dr Torvark\n")
-    refused(folders, LabelFiles(labels=names), r"n\.csv line 1: no column is a label")
+    assert_rejected(folders, LabelFiles(labels=names), r"n\.csv line 1: no column is a label")
 
 
 @pytest.mark.parametrize(
@@ -90,19 +92,19 @@ def test_tables_of_another_task(folders: Folders) -> None:
     ],
 )
 def test_wide_tables(folders: Folders, table: str, message: str) -> None:
-    refused(
+    assert_rejected(
         folders, LabelFiles(folders.write("w.csv", f"sop_instance_uid,Fracture,Coin\n{table}")), rf"w\.csv {message}"
     )
 
 
-def test_columns_that_cannot_be_labels(folders: Folders) -> None:
+def test_columns_whose_names_cannot_be_labels_are_rejected(folders: Folders) -> None:
     twice = folders.write("w.csv", "sop_instance_uid,Old fracture,old_fracture\n")
-    refused(folders, LabelFiles(twice), r"w\.csv line 1: columns 2 and 3 are the same label")
-    foreign = folders.write("w.csv", "sop_instance_uid,骨折\n")
-    refused(folders, LabelFiles(foreign), r"w\.csv line 1: the name of column 2 cannot be a label")
+    assert_rejected(folders, LabelFiles(twice), r"w\.csv line 1: columns 2 and 3 are the same label")
+    table = folders.write("w.csv", "sop_instance_uid,骨折\n")
+    assert_rejected(folders, LabelFiles(table), r"w\.csv line 1: the name of column 2 cannot be a label")
 
 
-def test_a_file_that_says_nothing_never_wipes_what_is_there(folders: Folders) -> None:
+def test_a_file_without_entries_never_deletes_earlier_labels(folders: Folders) -> None:
     good = folders.write("good.csv", "sop_instance_uid,fracture\n1.2.826.111,1\n")
     folders.label(LabelFiles(good))
     before = (folders.public / "labels.parquet").read_bytes()
@@ -121,12 +123,12 @@ def test_a_file_that_says_nothing_never_wipes_what_is_there(folders: Folders) ->
         assert (folders.public / "labels.parquet").read_bytes() == before
 
 
-def test_a_column_of_a_wide_table_that_says_nothing_is_told(folders: Folders) -> None:
+def test_an_empty_column_of_a_wide_table_is_listed(folders: Folders) -> None:
     summary = folders.label(LabelFiles(folders.write("w.csv", "sop_instance_uid,fracture,coin\n1.2.826.111,,1\n")))
     assert PROBLEMS_FILE in str(summary)
     with (folders.private / PROBLEMS_FILE).open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    assert (row["problem"], row["line"]) == ("column 2 is a label and has no value in any row", "1")
+    assert (row["problem"], row["line"]) == ("the label in column 2 has no value in any row", "1")
 
 
 # --- COCO
@@ -181,7 +183,7 @@ def coco(*annotations: dict[str, Any], **parts: Any) -> dict[str, Any]:
 )
 def test_coco(folders: Folders, content: dict[str, Any], message: str) -> None:
     path = folders.write("c.json", json.dumps(content))
-    refused(folders, LabelFiles(boxes=path), rf"c\.json ?{message}")
+    assert_rejected(folders, LabelFiles(boxes=path), rf"c\.json ?{message}")
 
 
 # --- VOC
@@ -228,7 +230,7 @@ def voc_object(name: str, edges: tuple[float, ...] = (), polygon: tuple[float, .
 def test_voc(folders: Folders, files: dict[str, str], message: str) -> None:
     for name, text in files.items():
         folders.write(f"voc/{name.removesuffix('.png')}.xml", text)
-    refused(folders, LabelFiles(boxes=[folders.here / "voc"]), message)
+    assert_rejected(folders, LabelFiles(boxes=[folders.here / "voc"]), message)
 
 
 # --- YOLO
@@ -256,22 +258,26 @@ YAML = "names: [fracture, coin]\n"
 def test_yolo(folders: Folders, yaml: str, name: str, line: str, message: str) -> None:
     folders.write("yolo/data.yaml", yaml)
     folders.write(f"yolo/labels/{name.removesuffix('.png')}.txt", f"1 0.5 0.5 0.2 0.2\n{line}\n")
-    refused(folders, LabelFiles(boxes=[folders.here / "yolo"]), message)
+    assert_rejected(folders, LabelFiles(boxes=[folders.here / "yolo"]), message)
 
 
-def test_the_yaml_of_a_yolo_folder_stands_for_it(folders: Folders) -> None:
+def test_the_yaml_of_a_yolo_folder_is_read_as_the_folder(folders: Folders) -> None:
     yaml = folders.write("yolo/data.yaml", YAML)
     folders.write("yolo/boxes.json", json.dumps(coco()))
     folders.write("yolo/labels/1.2.826.111.txt", "0 0.5 0.5\n")
-    refused(folders, LabelFiles(boxes=yaml), r"111\.txt line 1: a polygon needs three points")
-    refused(folders, LabelFiles(boxes=[folders.here / "yolo"]), "annotations of the forms coco and yolo; .* the YAML")
+    assert_rejected(folders, LabelFiles(boxes=yaml), r"111\.txt line 1: a polygon needs three points")
+    assert_rejected(
+        folders,
+        LabelFiles(boxes=[folders.here / "yolo"]),
+        r"annotations of several formats \(coco and yolo\); .* the YAML file",
+    )
 
 
-def test_a_film_with_two_files_of_yolo(folders: Folders) -> None:
+def test_a_film_with_two_yolo_files_is_rejected(folders: Folders) -> None:
     folders.write("yolo/data.yaml", YAML)
     for part in ("train", "val"):
         folders.write(f"yolo/{part}/labels/1.2.826.111.txt", "0 0.5 0.5 0.2 0.2\n")
-    refused(
+    assert_rejected(
         folders,
         LabelFiles(boxes=[folders.here / "yolo"]),
         r"val/labels/1\.2\.826\.111\.txt: an entry before this one names the same film",
@@ -281,9 +287,9 @@ def test_a_film_with_two_files_of_yolo(folders: Folders) -> None:
 # --- all
 
 
-def test_every_mistake_is_listed_and_the_first_is_told(folders: Folders) -> None:
+def test_every_error_is_listed_and_the_first_is_raised(folders: Folders) -> None:
     table = f"{CSV}1.2.826.111,fracture,1,2,201,4,\n9.9,coin,1,2,3,4,\n1.2.826.222,,1,2,3,4,\n"
-    refused(
+    assert_rejected(
         folders, LabelFiles(boxes=folders.write("b.csv", table)), rf"b\.csv line 3: .* \(2 more: .*{PROBLEMS_FILE}\)"
     )
     lines = (folders.private / PROBLEMS_FILE).read_text(encoding="utf-8").splitlines()
@@ -293,16 +299,18 @@ def test_every_mistake_is_listed_and_the_first_is_told(folders: Folders) -> None
     assert not (folders.private / PROBLEMS_FILE).exists()
 
 
-def test_a_folder_of_no_form_or_of_several(folders: Folders) -> None:
+def test_a_folder_of_no_format_or_of_several_is_rejected(folders: Folders) -> None:
     (folders.here / "empty").mkdir()
-    refused(folders, LabelFiles(boxes=[folders.here / "empty"]), "holds no annotations")
-    refused(folders, LabelFiles(boxes=[folders.here / "nowhere"]), "nowhere does not exist")
+    assert_rejected(folders, LabelFiles(boxes=[folders.here / "empty"]), "holds no annotations")
+    assert_rejected(folders, LabelFiles(boxes=[folders.here / "nowhere"]), "nowhere does not exist")
     folders.write("both/a.xml", voc())
     folders.write("both/a.json", json.dumps(coco()))
-    refused(folders, LabelFiles(boxes=[folders.here / "both"]), "annotations of the forms voc and coco")
+    assert_rejected(
+        folders, LabelFiles(boxes=[folders.here / "both"]), r"annotations of several formats \(voc and coco\)"
+    )
 
 
-def test_a_renaming_that_fits_nothing_is_a_slip(folders: Folders) -> None:
+def test_a_name_in_rename_that_occurs_in_no_file_is_an_error(folders: Folders) -> None:
     with pytest.raises(LabelError, match="rename: 'Fractur' occurs in no file"):
         folders.run("sop_instance_uid,label,value\n1.2.826.111,fracture,present\n", None, "rename={Fractur: fracture}")
 
@@ -310,9 +318,9 @@ def test_a_renaming_that_fits_nothing_is_a_slip(folders: Folders) -> None:
 def test_a_file_with_several_films_needs_a_frame(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     from data_prep.labels.archive_films import ArchiveFilms
 
-    monkeypatch.setattr(ArchiveFilms, "count", lambda self, film: 3)
+    monkeypatch.setattr(ArchiveFilms, "frame_count", lambda self, film: 3)
     path = folders.write("c.json", json.dumps(coco()))
-    refused(
+    assert_rejected(
         folders,
         LabelFiles(boxes=path),
         r"c\.json images\[0\]: the file holds several films; give their boxes as a CSV table",
