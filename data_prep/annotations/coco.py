@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.annotations.film_lookup import ListedFilm
-from data_prep.annotations.label_collector import AnnotatedObject, LabelCollector
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
 from data_prep.annotations.split_names import GivenSplit, split_of_path
-from data_prep.annotations.upright_boxes import around, too_short
+from data_prep.annotations.upright_boxes import bounding_box, is_too_short
 from data_prep.errors import ArchiveError
 from data_prep.shard_format.boxes import Box
 
@@ -63,12 +64,12 @@ def read_files(files: Sequence[Path], collector: LabelCollector) -> None:
     """
     for path in files:
         if (content := _load_json(path)) is None:
-            collector.problem("annotation_unreadable", Place(path))
+            collector.add_problem("annotation_unreadable", Place(path))
             continue
         used_classes = _classes_in_use(content)
         for line, item in enumerate(content["categories"]):
             if _id_text(item, "id") not in used_classes:
-                collector.problem("class_empty", Place(path, line, "categories"))
+                collector.add_problem("class_empty", Place(path, line, "categories"))
         _read_content(path, content, collector)
 
 
@@ -81,9 +82,9 @@ def _read_content(path: Path, content: dict[str, Any], collector: LabelCollector
         place, image = Place(path, line, "annotations"), _id_text(item, "image_id")
         name = classes.get(_id_text(item, "category_id"))
         if image not in films:
-            collector.problem("row_without_file" if image in images else "image_unknown", place)
+            collector.add_problem("row_without_file" if image in images else "image_unknown", place)
         elif name is None:
-            collector.problem("label_unknown", place)
+            collector.add_problem("label_unknown", place)
         else:
             objects[image].append(_parse_object(name, item, place))
     used_classes = _classes_in_use(content)
@@ -112,9 +113,9 @@ def _class_names(path: Path, categories: list[dict[str, Any]], collector: LabelC
     for line, item in enumerate(categories):
         number, name = _id_text(item, "id"), str(item.get("name") or "").strip()
         if not name or "id" not in item:
-            collector.problem("class_without_name", Place(path, line, "categories"))
+            collector.add_problem("class_without_name", Place(path, line, "categories"))
         elif classes.setdefault(number, name) != name:
-            collector.problem("class_repeated", Place(path, line, "categories"))
+            collector.add_problem("class_repeated", Place(path, line, "categories"))
     return classes
 
 
@@ -124,8 +125,8 @@ def _find_films(path: Path, images: list[dict[str, Any]], collector: LabelCollec
     for line, image in enumerate(images):
         place = Place(path, line, "images")
         if _id_text(image, "id") in films:
-            collector.problem("image_repeated", place)
-        elif (film := collector.film_once(str(image.get("file_name", "")), place)) is not None:
+            collector.add_problem("image_repeated", place)
+        elif (film := collector.find_film_once(str(image.get("file_name", "")), place)) is not None:
             films[_id_text(image, "id")] = film, _image_size(image), place
             if split is not None:
                 collector.add_split(film, split, place)
@@ -165,7 +166,7 @@ def _parse_object(name: str, annotation: dict[str, Any], place: Place) -> Annota
     segmentation = annotation.get("segmentation")
     polygons = segmentation if isinstance(segmentation, list) else []
     box = _parse_box(annotation.get("bbox") or [], polygons)
-    if any(isinstance(polygon, list) and too_short(polygon) for polygon in polygons):
+    if any(isinstance(polygon, list) and is_too_short(polygon) for polygon in polygons):
         return AnnotatedObject(name, box, place, "polygon_too_short")
     missing = not annotation.get("bbox") and not segmentation
     return AnnotatedObject(name, box, place, "box_missing" if missing else "")
@@ -177,8 +178,8 @@ def _parse_box(bbox: Any, polygons: list[Any]) -> Box | None:
         if bbox:
             x, y, width, height = map(float, bbox)
             return Box(x, y, x + width, y + height)
-        if not polygons or any(too_short(polygon) for polygon in polygons):
+        if not polygons or any(is_too_short(polygon) for polygon in polygons):
             return None
-        return around([float(number) for polygon in polygons for number in polygon])
+        return bounding_box([float(number) for polygon in polygons for number in polygon])
     except (TypeError, ValueError):
         return None

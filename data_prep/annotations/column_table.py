@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.annotations.film_lookup import ListedFilm
-from data_prep.annotations.label_collector import LabelCollector, Value
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import Value
 from data_prep.annotations.row_problems import Place
 from data_prep.annotations.settings import FACTS, ColumnSettings
 from data_prep.errors import SettingsError
@@ -59,7 +60,7 @@ def _add_absent(table: Path, collector: LabelCollector, labels: list[str]) -> No
 
 def _read_films(table: Path, collector: LabelCollector, columns: ColumnSettings) -> None:
     required = (*columns.facts.values(), *columns.labels, *columns.numbers, *([columns.names] if columns.names else []))
-    for film, cells, place in collector.film_rows(table, columns.file, required):
+    for film, cells, place in collector.read_film_rows(table, columns.file, required):
         collector.add_facts(film, **{name: cells[columns.facts[name]] for name in FACTS if name in columns.facts})
         if (split := columns.facts.get("split")) is not None and cells[split]:
             collector.add_split(film, cells[split], place)
@@ -71,7 +72,7 @@ def _read_findings(
 ) -> None:
     for column, label in columns.labels.items():
         if (cell := cells[column].lower()) not in CELL_VALUES:
-            collector.problem("label_unknown", place)
+            collector.add_problem("label_unknown", place)
         elif (value := CELL_VALUES[cell]) is not None:
             collector.add_label(film, label, value, place)
     for column, label in columns.numbers.items():
@@ -84,11 +85,11 @@ def _read_findings(
         if math.isfinite(number):
             collector.add_label(film, label, None, place, number=number)
         else:
-            collector.problem("not_a_number", place)
+            collector.add_problem("not_a_number", place)
     if columns.names is not None:
         findings = {name.strip() for name in cells[columns.names].split("|") if name.strip()}
         if findings - set(columns.vocabulary):
-            collector.problem("label_unknown", place)
+            collector.add_problem("label_unknown", place)
         else:
             collector.add_findings(film, findings, columns.vocabulary, place)
 
@@ -96,21 +97,21 @@ def _read_findings(
 def _read_boxes(table: Path, collector: LabelCollector, columns: ColumnSettings) -> None:
     readers = [columns.reader] if columns.reader else []
     file, required = columns.box_file or columns.file, (columns.box_label, *columns.box, *readers)
-    for film, cells, place in collector.film_rows(table, file, required, once=False):
+    for film, cells, place in collector.read_film_rows(table, file, required, once=False):
         try:
             numbers = [float(cells[column]) for column in columns.box]
         except ValueError:
-            collector.problem("box_not_a_number", place)
+            collector.add_problem("box_not_a_number", place)
             continue
         if not cells[columns.box_label]:
-            collector.problem("label_unknown", place)
+            collector.add_problem("label_unknown", place)
             continue
         reader = cells[columns.reader] if columns.reader else ""
-        box = box_of(numbers, columns.box_form)
+        box = box_from_numbers(numbers, columns.box_form)
         collector.add_box(film, cells[columns.box_label], box, place, reader=reader)
 
 
-def box_of(numbers: Sequence[float], form: str) -> Box:
+def box_from_numbers(numbers: Sequence[float], form: str) -> Box:
     """Convert four numbers to a box.
 
     Args:

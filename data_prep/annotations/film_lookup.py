@@ -87,7 +87,15 @@ class FilmNames:
         return by_uid or [file.film for file in in_folder]
 
     def first_unique(self, names: Sequence[str], otherwise: str) -> str:
-        """Return the first of ``names`` that matches exactly one file; ``otherwise`` if none does."""
+        """Select the first name that matches exactly one file.
+
+        Args:
+            names: candidates, the preferred ones first.
+            otherwise: result if none matches exactly one file.
+
+        Returns:
+            The name.
+        """
         return next((name for name in names if len(self.find(name)) == 1), otherwise)
 
     def _files_by_end(self, length: int) -> dict["_PathParts", list["_ArchiveFile"]]:

@@ -6,102 +6,32 @@ reader are reconciled later (:mod:`data_prep.annotations.reconcile`).
 """
 
 import copy
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from data_prep.annotations.csv_table import csv_rows, csv_table
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
+from data_prep.annotations.label_entries import (
+    AnnotatedObject,
+    BoxEntry,
+    LabelEntry,
+    Origin,
+    Source,
+    SplitEntry,
+    Value,
+    label_name,
+)
 from data_prep.annotations.problem_texts import PROBLEM_TEXTS
 from data_prep.annotations.row_problems import Place, RowProblem
 from data_prep.annotations.settings import DrawingSettings
-from data_prep.annotations.split_names import GivenSplit, split_named, split_of_path
-from data_prep.annotations.upright_boxes import Frame, frame_of, inside, upright_box
-from data_prep.deidentify.vocabulary import normalise
+from data_prep.annotations.split_names import split_named, split_of_path
+from data_prep.annotations.upright_boxes import Frame, clip_box, find_frame, is_empty_box, upright_box
 from data_prep.shard_format.boxes import Box
 from data_prep.shard_format.label_schema import ADJUDICATED
 
-Value = Literal["present", "absent", "uncertain"]
-Source = Literal["expert", "report", "metadata"]
-
 MAX_OVERHANG = 1.5
 """Pixels by which a box may extend beyond its film without being listed."""
-_LABEL = re.compile("[a-z0-9_]{1,64}")
-
-
-class Origin(NamedTuple):
-    """Where an entry comes from.
-
-    Attributes:
-        film: as the file names it.
-        place: file and line.
-        reader: name of the reader; empty where there is none.
-    """
-
-    film: str
-    place: Place
-    reader: str = ""
-
-
-class LabelEntry(NamedTuple):
-    """One entry for a label of a film.
-
-    Attributes:
-        key: of the film.
-        label: in lower snake case.
-        value: present, absent, uncertain or not_mentioned; None with a ``number``.
-        number: value of a numeric label; None with a ``value``.
-        source: expert, report or metadata.
-        confidence: 0 to 1.
-        reader: number of the reader, ADJUDICATED, or None where readers are not numbered.
-        origin: film, file, line and reader as the file gives them.
-    """
-
-    key: str
-    label: str
-    value: str | None
-    number: float | None
-    source: str
-    confidence: float
-    reader: int | None
-    origin: Origin
-
-
-class BoxEntry(NamedTuple):
-    """One box, in pixels of the upright film. Attributes as those of :class:`LabelEntry`."""
-
-    key: str
-    label: str
-    box: Box
-    reader: int | None
-    origin: Origin
-
-
-class SplitEntry(NamedTuple):
-    """The split that a table or folder states for a film."""
-
-    key: str
-    split: GivenSplit
-    place: Place
-
-
-class AnnotatedObject(NamedTuple):
-    """An object of an annotation file.
-
-    Attributes:
-        name: of its class.
-        box: in pixels; None where it cannot be read, which does not affect the finding.
-        place: file and line.
-        fault: code of the problem of its box or outline; empty where there is none.
-    """
-
-    name: str
-    box: Box | None
-    place: Place
-    fault: str = ""
 
 
 class LabelCollector:
@@ -117,8 +47,7 @@ class LabelCollector:
     Attributes:
         labels: entries that tables state.
         implied: entries that annotation files imply; used where no table states the label.
-        boxes: entries of boxes.
-        splits: entries of splits.
+        boxes, splits: further entries.
         facts: key of a film → fact → text.
         problems: rows that are not used, or only in part.
         films_named: key → film, for all films that a table or annotation file names.
@@ -152,7 +81,7 @@ class LabelCollector:
         self._films_with_row: set[tuple[Path, str]] = set()
         self.reader, self._adjudicated = "", False
 
-    def of_reader(self, name: str, *, adjudicated: bool = False) -> "LabelCollector":
+    def for_reader(self, name: str, *, adjudicated: bool = False) -> "LabelCollector":
         """Create a collector for the files of one reader, which adds its entries and problems to this one.
 
         Args:
@@ -174,12 +103,20 @@ class LabelCollector:
             return ADJUDICATED
         return self.readers.setdefault(name, len(self.readers) + 1) if name and self.strict else None
 
-    def files(self, root: Path, ending: str) -> list[Path]:
-        """Return the files of the archive at ``root`` with an ending, without films and hidden files."""
-        found = (below for below in sorted(self.names.other_paths) if below.endswith(ending))
-        return [root / below for below in found if not any(part.startswith(".") for part in below.split("/"))]
+    def other_files(self, root: Path, ending: str) -> list[Path]:
+        """List files of the archive that are no films.
 
-    def film(self, name: str, place: Place, *, below: str = "") -> ListedFilm | None:
+        Args:
+            root: folder of the archive.
+            ending: of the names of the files.
+
+        Returns:
+            Paths, sorted, without hidden files.
+        """
+        paths = (below for below in sorted(self.names.other_paths) if below.endswith(ending))
+        return [root / below for below in paths if not any(part.startswith(".") for part in below.split("/"))]
+
+    def find_film(self, name: str, place: Place, *, below: str = "") -> ListedFilm | None:
         """Find the film that a row names.
 
         Args:
@@ -190,27 +127,36 @@ class LabelCollector:
         Returns:
             The film; None if there is none or several, which is listed.
         """
-        found = self.names.find(name, below=below)
-        if len(found) == 1 and found[0] is not None:
-            key = self.key_of(found[0])
-            self.films_named[key], self.places[key] = found[0], place
-            return found[0]
-        self.problem("row_without_file" if not found else "name_fits_several" if len(found) > 1 else "no_film", place)
+        matches = self.names.find(name, below=below)
+        if len(matches) == 1 and matches[0] is not None:
+            key = self.key_of(matches[0])
+            self.films_named[key], self.places[key] = matches[0], place
+            return matches[0]
+        self.add_problem(
+            "row_without_file" if not matches else "name_fits_several" if len(matches) > 1 else "no_film", place
+        )
         return None
 
-    def film_once(self, name: str, place: Place, *, below: str = "") -> ListedFilm | None:
-        """Like :meth:`film`, for a table with one row per film: a second row is listed and gives None."""
-        film = self.film(name, place, below=below)
+    def find_film_once(self, name: str, place: Place, *, below: str = "") -> ListedFilm | None:
+        """Find the film of a row in a table with one row per film.
+
+        Args:
+            name, place, below: as for :meth:`find_film`.
+
+        Returns:
+            The film; None if there is none or several, or the table has named it before, which is listed.
+        """
+        film = self.find_film(name, place, below=below)
         if film is None:
             return None
         row = place.file, self.key_of(film)
         if row in self._films_with_row:
-            self.problem("film_repeated", place)
+            self.add_problem("film_repeated", place)
             return None
         self._films_with_row.add(row)
         return film
 
-    def film_rows(
+    def read_film_rows(
         self, table: Path, column: str, needed: Sequence[str] = (), *, below: str = "", once: bool = True
     ) -> Iterator[tuple[ListedFilm, dict[str, str], Place]]:
         """Read the rows of a CSV table that name a film; all other rows are listed.
@@ -228,9 +174,9 @@ class LabelCollector:
         Raises:
             ArchiveError: the table cannot be read, or a column is missing.
         """
-        find_film = self.film_once if once else self.film
+        find = self.find_film_once if once else self.find_film
         for line, cells in csv_table(table, (column, *needed)):
-            film = find_film(cells[column], Place(table, line), below=below)
+            film = find(cells[column], Place(table, line), below=below)
             if film is not None:
                 yield film, cells, Place(table, line)
 
@@ -239,22 +185,38 @@ class LabelCollector:
         self.facts.setdefault(self.key_of(film), {}).update({name: text for name, text in texts.items() if text})
 
     def add_split(self, film: ListedFilm, name: str, place: Place) -> None:
-        """Add the split of a film, by its name in the data set; an unknown name is listed."""
+        """Add the split of a film.
+
+        Args:
+            film: of the row.
+            name: of the split in the data set; an unknown name is listed.
+            place: of the row.
+        """
         split = split_named(name)
         if split is None:
-            self.problem("split_unknown", place)
+            self.add_problem("split_unknown", place)
         else:
             self.splits.append(SplitEntry(self.key_of(film), split, place))
 
     def add_split_list(self, table: Path, split: str) -> None:
-        """Add ``split`` for all films of a list without a header line."""
+        """Add the split of all films in a list.
+
+        Args:
+            table: CSV list of films without a header line.
+            split: of all its films.
+        """
         for line, cells in csv_rows(table):
-            film = self.film_once(cells[0], Place(table, line))
+            film = self.find_film_once(cells[0], Place(table, line))
             if film is not None:
                 self.add_split(film, split, Place(table, line))
 
     def add_folder_splits(self, root: Path, *, known: bool = False) -> None:
-        """Add the splits that the folders of films name; with ``known`` only for films without a split."""
+        """Add the splits that the folders of films name.
+
+        Args:
+            root: folder of the archive.
+            known: whether films that have a split are skipped.
+        """
         films_with_split = {entry.key for entry in self.splits} if known else set()
         for film in self.names.films:
             split = split_of_path(film.below)
@@ -276,7 +238,7 @@ class LabelCollector:
             return self.settings.rename[raw]
         label = label_name(raw)
         if label is None:
-            self.problem("label_needs_rename", place)
+            self.add_problem("label_needs_rename", place)
         return label
 
     def add_label(
@@ -290,7 +252,17 @@ class LabelCollector:
         source: Source = "expert",
         confidence: float = 1.0,
     ) -> None:
-        """Add a label of a film; ``raw`` is its name in the data set, other arguments as in :class:`LabelEntry`."""
+        """Add a label of a film.
+
+        Args:
+            film: that is labelled.
+            raw: name of the label in the data set.
+            value: present, absent or uncertain; None with a ``number``.
+            place: of the row.
+            number: value of a numeric label.
+            source: of the entry.
+            confidence: 0 to 1.
+        """
         if (label := self.label_of(raw, place)) is not None:
             self.labels.append(
                 LabelEntry(
@@ -319,10 +291,12 @@ class LabelCollector:
             source: of the entries.
             implied: whether the entries apply only where no table states the label.
         """
-        found = {self.label_of(raw, place) for raw in present}
+        present_labels = {self.label_of(raw, place) for raw in present}
         key, reader, origin = self.key_of(film), self.reader_number(), self._origin(film, place)
         (self.implied if implied else self.labels).extend(
-            LabelEntry(key, label, "present" if label in found else "absent", None, source, 1.0, reader, origin)
+            LabelEntry(
+                key, label, "present" if label in present_labels else "absent", None, source, 1.0, reader, origin
+            )
             for label in dict.fromkeys(self.label_of(raw, place) for raw in vocabulary)
             if label is not None
         )
@@ -352,17 +326,17 @@ class LabelCollector:
         label = self.label_of(raw, place)
         if label is None:
             return
-        frame_used = frame_of(film, size, frame or self.settings.box_frame)
+        frame_used = find_frame(film, size, frame or self.settings.box_frame)
         if frame_used is None:
-            self.problem("box_of_another_size", place)
+            self.add_problem("box_of_another_size", place)
             return
         upright = upright_box(box, film) if frame_used == "stored" else box
-        clipped = inside(upright, film.upright_size)
+        clipped = clip_box(upright, film.upright_size)
         if clipped is None or not all(map(_is_finite, upright)):
-            self.problem("box_empty" if is_empty(box) else "box_outside", place)
+            self.add_problem("box_empty" if is_empty_box(box) else "box_outside", place)
             return
         if max(abs(edge - unclipped) for edge, unclipped in zip(clipped, upright, strict=True)) > MAX_OVERHANG:
-            self.problem("box_cut", place)
+            self.add_problem("box_cut", place)
         rounded, number = Box(*(round(edge, 3) for edge in clipped)), self.reader_number(reader)
         self.boxes.append(BoxEntry(self.key_of(film), label, rounded, number, self._origin(film, place, reader)))
 
@@ -372,13 +346,12 @@ class LabelCollector:
         """Add the boxes of an annotation file; boxes that cannot be read are listed.
 
         Args:
-            film: that is annotated.
+            film, size: as for :meth:`add_box`.
             objects: with boxes in pixels.
-            size: (width, height) in pixels of the annotated picture; None where it is not stated.
         """
         for name, box, place, fault in objects:
             if fault or box is None:
-                self.problem(fault or "box_not_a_number", place)
+                self.add_problem(fault or "box_not_a_number", place)
             if box is not None:
                 self.add_box(film, name, box, place, size=size)
 
@@ -391,7 +364,7 @@ class LabelCollector:
         *,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """Add all objects of one film of an annotation file: boxes, and the findings that they imply.
+        """Add the boxes of one film of an annotation file, and the findings that they imply.
 
         Args:
             film: that is annotated.
@@ -401,10 +374,10 @@ class LabelCollector:
             size: (width, height) in pixels of the annotated picture; None where it is not stated.
         """
         self.add_objects(film, objects, size=size)
-        present = list(dict.fromkeys(found.name for found in objects))
+        present = list(dict.fromkeys(item.name for item in objects))
         self.add_findings(film, present, classes if self.settings.boxes_complete else present, place, implied=True)
 
-    def problem(self, code: str, place: Place, text: str = "") -> None:
+    def add_problem(self, code: str, place: Place, text: str = "") -> None:
         """List a problem.
 
         Args:
@@ -415,29 +388,12 @@ class LabelCollector:
         message = (text or PROBLEM_TEXTS.get(code, code)) if self.strict else code
         self.problems.append(RowProblem(message, place, code, self.strict and code not in self._listed_codes))
 
-    def unused_names(self) -> list[str]:
+    def unused_renames(self) -> list[str]:
         """Return the names of ``rename`` that have not occurred."""
         return sorted(self.settings.rename.keys() - self.renamed)
 
     def _origin(self, film: ListedFilm, place: Place, reader: str = "") -> Origin:
         return Origin(f"/{film.below}", place, reader or self.reader)
-
-
-@lru_cache(1024)
-def label_name(raw: str) -> str | None:
-    """Convert a name to a label in lower snake case; None if it has no valid character, or more than 64."""
-    name = normalise(raw).replace(" ", "_")
-    return name if _LABEL.fullmatch(name) else None
-
-
-def is_label(name: str) -> bool:
-    """Whether a name is a valid label."""
-    return _LABEL.fullmatch(name) is not None
-
-
-def is_empty(box: Box) -> bool:
-    """Whether a box has no area."""
-    return not (box.x_min < box.x_max and box.y_min < box.y_max)
 
 
 def _is_finite(edge: float) -> bool:

@@ -5,7 +5,8 @@ Contradictions are listed; :mod:`data_prep.shard_format.label_policy` decides th
 
 from typing import NamedTuple
 
-from data_prep.annotations.label_collector import BoxEntry, LabelCollector, LabelEntry
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import BoxEntry, LabelEntry
 from data_prep.annotations.split_names import GivenSplit, strictest_split
 from data_prep.shard_format.label_policy import reconciled_value
 from data_prep.shard_format.label_schema import ADJUDICATED
@@ -37,7 +38,7 @@ def reconcile(collector: LabelCollector) -> Reconciled:
             if entry.value == "absent":
                 other_place = entry.origin.place.relative_to(box.origin.place)
                 text = f"has a box where {other_place} states absent; correct one of them"
-                collector.problem("box_against_label", box.origin.place, text)
+                collector.add_problem("box_against_label", box.origin.place, text)
                 if not collector.strict:
                     stated[_slot(entry)] = entry._replace(value=reconciled_value(entry.value, "present"))
         if not entries:
@@ -53,7 +54,7 @@ def reconcile_splits(collector: LabelCollector) -> dict[str, GivenSplit]:
     splits: dict[str, GivenSplit] = {}
     for key, split, place in collector.splits:
         if (first := splits.setdefault(key, split)) != split:
-            collector.problem("split_conflict", place)
+            collector.add_problem("split_conflict", place)
             splits[key] = strictest_split((first, split))
     return splits
 
@@ -67,7 +68,7 @@ def _merge_stated(collector: LabelCollector) -> _Slots:
         if collector.strict:
             other_place = first.origin.place.relative_to(entry.origin.place)
             text = f"labels the film of {other_place} again; keep one row per film, label, source and reader"
-            collector.problem("label_repeated", entry.origin.place, text)
+            collector.add_problem("label_repeated", entry.origin.place, text)
         else:
             stated[_slot(entry)] = _merge_entries(collector, first, entry)
     return stated
@@ -84,7 +85,7 @@ def _merge_implied(collector: LabelCollector) -> _Slots:
 def _merge_entries(collector: LabelCollector, first: LabelEntry, entry: LabelEntry) -> LabelEntry:
     if (first.value, first.number, first.confidence) == (entry.value, entry.number, entry.confidence):
         return first
-    collector.problem("label_conflict", entry.origin.place)
+    collector.add_problem("label_conflict", entry.origin.place)
     return first._replace(value=reconciled_value(first.value, entry.value))
 
 
@@ -95,7 +96,7 @@ def _remove_repeated_boxes(collector: LabelCollector) -> list[BoxEntry]:
         first = boxes.setdefault((entry.key, entry.label, entry.box, reader), entry)
         if first is not entry:
             other_place = first.origin.place.relative_to(entry.origin.place)
-            collector.problem(
+            collector.add_problem(
                 "box_repeated", entry.origin.place, f"repeats the box of {other_place}; remove one of them"
             )
     return list(boxes.values())

@@ -9,7 +9,7 @@ from data_prep.shard_format.boxes import Box
 Frame = Literal["upright", "stored"]
 
 
-def frame_of(film: ListedFilm, size: tuple[int, int] | None, frame: Frame) -> Frame | None:
+def find_frame(film: ListedFilm, size: tuple[int, int] | None, frame: Frame) -> Frame | None:
     """Determine the frame of boxes from the size of the annotated picture.
 
     Args:
@@ -51,17 +51,30 @@ def upright_box(box: Box, film: ListedFilm) -> Box:
     return Box(x_min, y_min, x_max, y_max)
 
 
-def inside(box: Box, size: tuple[int, int]) -> Box | None:
-    """Clip a box to a raster of ``size`` (width, height) in pixels; None if the box is outside."""
+def clip_box(box: Box, size: tuple[int, int]) -> Box | None:
+    """Clip a box to a raster.
+
+    Args:
+        box: in pixels.
+        size: (width, height) of the raster in pixels.
+
+    Returns:
+        The part of the box inside the raster; None if there is none.
+    """
     clipped = Box(max(box.x_min, 0.0), max(box.y_min, 0.0), min(box.x_max, size[0]), min(box.y_max, size[1]))
     return clipped if clipped.x_min < clipped.x_max and clipped.y_min < clipped.y_max else None
 
 
-def too_short(points: Sequence[object]) -> bool:
+def is_too_short(points: Sequence[object]) -> bool:
     """Whether coordinates x0, y0, x1, y1, … are fewer than three points, or odd in number."""
     return len(points) < 6 or len(points) % 2 == 1
 
 
-def around(points: Sequence[float]) -> Box:
+def bounding_box(points: Sequence[float]) -> Box:
     """Return the bounding box of points x0, y0, x1, y1, …"""
     return Box(min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
+
+
+def is_empty_box(box: Box) -> bool:
+    """Whether a box has no area."""
+    return not (box.x_min < box.x_max and box.y_min < box.y_max)

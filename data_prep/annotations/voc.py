@@ -15,10 +15,11 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from data_prep.annotations.film_lookup import ListedFilm
-from data_prep.annotations.label_collector import AnnotatedObject, LabelCollector
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
 from data_prep.annotations.split_names import split_of_path
-from data_prep.annotations.upright_boxes import around, too_short
+from data_prep.annotations.upright_boxes import bounding_box, is_too_short
 from data_prep.shard_format.boxes import Box
 
 _SPLIT_LISTS_FOLDERS = ("ImageSets", "Main")
@@ -49,14 +50,19 @@ def matches_folder(root: Path) -> bool:
 
 
 def read(root: Path, collector: LabelCollector) -> None:
-    """Read all XML files of a data set, and the splits of its folders and lists."""
+    """Read all XML files of a data set, and the splits of its folders and lists.
+
+    Args:
+        root: folder of the data set.
+        collector: receives entries and problems.
+    """
     read_files(
-        collector.files(root, ".xml"),
+        collector.other_files(root, ".xml"),
         collector,
-        lambda path, filename: collector.film(_film_name(root, path, filename, collector), Place(path)),
+        lambda path, filename: collector.find_film(_film_name(root, path, filename, collector), Place(path)),
     )
     collector.add_folder_splits(root)
-    for table in collector.files(root, ".txt"):
+    for table in collector.other_files(root, ".txt"):
         if table.parts[-3:-1] == _SPLIT_LISTS_FOLDERS and (split := split_of_path(f"{table.stem}/")) is not None:
             collector.add_split_list(table, split)
 
@@ -74,7 +80,7 @@ def read_files(
     annotations: dict[Path, Annotation] = {}
     for path in files:
         if (annotation := read_annotation(path)) is None:
-            collector.problem("annotation_unreadable", Place(path))
+            collector.add_problem("annotation_unreadable", Place(path))
         else:
             annotations[path] = annotation
     vocabulary = sorted({found.name for annotation in annotations.values() for found in annotation.objects})
@@ -94,7 +100,7 @@ def list_unnamed_objects(path: Path, annotation: Annotation, collector: LabelCol
         collector: receives the problems.
     """
     for _ in range(annotation.unnamed_objects):
-        collector.problem("label_unknown", Place(path))
+        collector.add_problem("label_unknown", Place(path))
 
 
 def read_annotation(path: Path) -> Annotation | None:
@@ -137,9 +143,9 @@ def _parse_object(element: ElementTree.Element, place: Place) -> AnnotatedObject
     if (polygon := element.find("polygon")) is None:
         return AnnotatedObject(name, box, place, "" if box or numbers else "box_missing")
     points = [_parse_float(point.text) for point in polygon.iter() if point.tag[:1] in ("x", "y")]
-    if too_short(points):
+    if is_too_short(points):
         return AnnotatedObject(name, box, place, "polygon_too_short")
-    return AnnotatedObject(name, box or around(points), place)
+    return AnnotatedObject(name, box or bounding_box(points), place)
 
 
 def _parse_number(element: ElementTree.Element, path: str) -> float | None:

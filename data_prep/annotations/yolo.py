@@ -15,9 +15,10 @@ from typing import Any
 import yaml
 
 from data_prep.annotations.film_lookup import ListedFilm
-from data_prep.annotations.label_collector import AnnotatedObject, LabelCollector
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
-from data_prep.annotations.upright_boxes import around, too_short
+from data_prep.annotations.upright_boxes import bounding_box, is_too_short
 from data_prep.errors import ArchiveError
 from data_prep.shard_format.boxes import Box
 
@@ -50,9 +51,9 @@ def read(root: Path, collector: LabelCollector) -> None:
 
     def film_of(path: Path, _: str) -> ListedFilm | None:
         name = _film_name(root, path, collector)
-        return collector.film(name, Place(path)) if name is not None else None
+        return collector.find_film(name, Place(path)) if name is not None else None
 
-    read_files(collector.files(root, ".txt"), collector, film_of, classes)
+    read_files(collector.other_files(root, ".txt"), collector, film_of, classes)
     collector.add_folder_splits(root)
 
 
@@ -94,7 +95,7 @@ def read_objects(
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
-        collector.problem("annotation_unreadable", Place(path))
+        collector.add_problem("annotation_unreadable", Place(path))
         return None
     size = film.stored_size if collector.settings.box_frame == "stored" else film.upright_size
     objects = []
@@ -102,7 +103,7 @@ def read_objects(
         if (found := _parse_object(text, size, classes, Place(path, line))) is not None:
             objects.append(found)
         elif text.strip():
-            collector.problem("label_unknown", Place(path, line))
+            collector.add_problem("label_unknown", Place(path, line))
     return objects
 
 
@@ -163,6 +164,6 @@ def _parse_object(text: str, size: tuple[int, int], classes: Mapping[int, str], 
     if len(pixels) == _BOX_NUMBERS:
         x, y, width, height = pixels
         return AnnotatedObject(name, Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2), place)
-    if len(pixels) > _BOX_NUMBERS and not too_short(pixels):
-        return AnnotatedObject(name, around(pixels), place)
+    if len(pixels) > _BOX_NUMBERS and not is_too_short(pixels):
+        return AnnotatedObject(name, bounding_box(pixels), place)
     return AnnotatedObject(name, None, place, "polygon_too_short" if len(pixels) == 2 else "")

@@ -66,12 +66,12 @@ def read_annotations(path: Path, films: ArchiveFilms, collector: LabelCollector,
         if code in ("row_without_file", "no_film"):
             count.skip("not_in_shards" if code == "no_film" else code)
     if not collector.films_named and set(codes) <= {"class_empty"}:
-        collector.problem("no_images", Place(path))
+        collector.add_problem("no_images", Place(path))
     for key, film in collector.films_named.items():
         if films.frame_count(film) > 1:
-            collector.problem("several_films", collector.places[key])
+            collector.add_problem("several_films", collector.places[key])
         elif key not in films.sharded:
-            collector.problem("not_in_shards", collector.places[key])
+            collector.add_problem("not_in_shards", collector.places[key])
     for entry in collector.boxes[boxes:]:
         if entry.key in films.sharded:
             count.used += 1
@@ -98,7 +98,7 @@ def _read_yolo(path: Path, collector: LabelCollector) -> None:
         raise LabelError(f"{key_points_file}: describes key points, not boxes; is the folder of another task?")
     classes = yolo.class_names(root)
     if not all(name.strip() for name in classes.values()):
-        collector.problem("class_without_name", Place(root))
+        collector.add_problem("class_without_name", Place(root))
     yolo.read_files(list(_text_files(path)), collector, lambda file, _: _find_film(path, file, collector), classes)
 
 
@@ -114,9 +114,9 @@ def _find_film(root: Path, file: Path, collector: LabelCollector, filename: str 
     stem = file.name.removesuffix(file.suffix)
     names = (picture_name, name_in_folder, name_in_folder.rpartition("labels/")[2], stem, filename)
     before = len(collector.films_named)
-    film = collector.film(collector.names.first_unique(names, stem), Place(file))
+    film = collector.find_film(collector.names.first_unique(names, stem), Place(file))
     if film is not None and len(collector.films_named) == before:
-        collector.problem("film_repeated", Place(file))
+        collector.add_problem("film_repeated", Place(file))
         return None
     return film
 

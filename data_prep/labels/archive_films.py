@@ -93,7 +93,15 @@ class ArchiveFilms:
         return next(iter(by_key.values()))
 
     def key_of(self, film: ListedFilm, frame: int = 0) -> str:
-        """Return the key of a frame (from 0) of a film."""
+        """Return the key of a film.
+
+        Args:
+            film: of the scan.
+            frame: index of the frame in its file, from 0.
+
+        Returns:
+            The key of the frame.
+        """
         key = self.keys[film.row]
         if key is None:
             raise AssertionError("a file that is no film has no key")
@@ -104,7 +112,15 @@ class ArchiveFilms:
         return self.frames.get(self.key_of(film), 1)
 
     def upright_size(self, film: ListedFilm, key: str) -> tuple[int, int] | None:
-        """Return (width, height) in pixels of the upright source raster of a frame; None where it is unknown."""
+        """Return the size of the upright source raster.
+
+        Args:
+            film: of the scan.
+            key: of the film or of one of its frames.
+
+        Returns:
+            (width, height) in pixels; None if unknown.
+        """
         return self.sharded.get(key) or (film.upright_size if film.rows else None)
 
     def scan_keys(self) -> pa.Array:

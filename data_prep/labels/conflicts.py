@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.annotations.label_collector import LabelEntry
+from data_prep.annotations.label_entries import LabelEntry
 from data_prep.archive.manifest import read_linkage, read_manifest, write_private_text
 from data_prep.errors import ArchiveError
 from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file

@@ -20,19 +20,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from data_prep.annotations.column_table import CELL_VALUES, box_of
+from data_prep.annotations.column_table import CELL_VALUES, box_from_numbers
 from data_prep.annotations.csv_table import csv_rows
-from data_prep.annotations.label_collector import (
-    BoxEntry,
-    LabelCollector,
-    LabelEntry,
-    Origin,
-    is_empty,
-    is_label,
-    label_name,
-)
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import BoxEntry, LabelEntry, Origin, is_label, label_name
 from data_prep.annotations.row_problems import Place, RowError, RowSkipped
-from data_prep.annotations.upright_boxes import around, too_short
+from data_prep.annotations.upright_boxes import bounding_box, is_empty_box, is_too_short
 from data_prep.errors import ArchiveError, LabelError
 from data_prep.labels.archive_films import PATH_COLUMN, UID_COLUMN, ArchiveFilms
 from data_prep.labels.row_counts import RowCount, RowCounts
@@ -114,7 +107,7 @@ class CsvReader:
         for place, column, _ in columns if read else ():
             if column not in self._used_columns:
                 text = f"the label in column {place} has no value in any row"
-                self._collector.problem("column_empty", Place(path, 1), text)
+                self._collector.add_problem("column_empty", Place(path, 1), text)
         return read
 
     def _read_line(
@@ -132,9 +125,9 @@ class CsvReader:
             else:
                 raise RowSkipped("not_in_shards")
         except RowError as error:
-            self._collector.problem("row_error", place, str(error))
+            self._collector.add_problem("row_error", place, str(error))
         except RowSkipped as skipped:
-            self._collector.problem(str(skipped), place)
+            self._collector.add_problem(str(skipped), place)
             count.skip(str(skipped))
 
     def _parse_row(self, place: Place, cells: dict[str, str]) -> _Row:
@@ -194,7 +187,7 @@ class CsvReader:
     def _add_box(self, row: _Row) -> bool:
         label = self._label_of(row.cells[self._settings.columns.label])
         box = self._parse_box(row.cells)
-        if is_empty(box):
+        if is_empty_box(box):
             raise RowError("the box is empty; x_min must be less than x_max and y_min less than y_max")
         if row.size is not None and (
             box.x_min < 0 or box.y_min < 0 or box.x_max > row.size[0] or box.y_max > row.size[1]
@@ -210,10 +203,11 @@ class CsvReader:
             if any(cells.get(column) for column in columns.box):
                 raise RowError("give either the edges of a box or a polygon")
             points = [_parse_number(number, _POLYGON) for number in cells[_POLYGON].replace(",", " ").split()]
-            if too_short(points):
+            if is_too_short(points):
                 raise RowError("a polygon needs three points of two numbers each")
-            return around(points)
-        return box_of([_parse_number(cells.get(column, ""), column) for column in columns.box], columns.box_form)
+            return bounding_box(points)
+        numbers = [_parse_number(cells.get(column, ""), column) for column in columns.box]
+        return box_from_numbers(numbers, columns.box_form)
 
     def _label_of(self, name: str) -> str | None:
         """The label of a name in the table; None where ``rename`` maps it to null."""

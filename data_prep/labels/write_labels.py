@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.annotations.label_collector import LabelCollector, LabelEntry
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import LabelEntry
 from data_prep.annotations.reconcile import reconcile
 from data_prep.annotations.row_problems import Place, RowProblem, problems_csv
 from data_prep.archive.manifest import BOXES_TABLE, LABELS_TABLE, write_private_text
@@ -160,16 +161,16 @@ def _read_files(
         if annotation_format(path) != "csv":
             read_annotations(path, films, part, counts.boxes)
         elif not CsvReader(films, part, counts, settings).read(path, task) and is_given:
-            part.problem("no_rows", Place(path, 1))
+            part.add_problem("no_rows", Place(path, 1))
 
     tasks: list[tuple[Sequence[Path], Task]] = [(files.labels, "labels"), (files.boxes, "boxes")]
     for paths, task in tasks:
         for number, path in enumerate(paths, 1):
             if task == "labels" and annotation_format(path) != "csv":
                 raise LabelError(f"{path} holds annotations of boxes, not a table of labels; give it as --boxes")
-            read(path, task, collector.of_reader(f"file {number}" if len(paths) > 1 else ""))
+            read(path, task, collector.for_reader(f"file {number}" if len(paths) > 1 else ""))
     for path in files.adjudicated:
-        read(path, None, collector.of_reader("", adjudicated=True))
+        read(path, None, collector.for_reader("", adjudicated=True))
 
 
 def _list_problems(private: Path, collector: LabelCollector, given: Sequence[Path]) -> Path | None:
@@ -178,8 +179,8 @@ def _list_problems(private: Path, collector: LabelCollector, given: Sequence[Pat
     Raises:
         LabelError: a problem is an error.
     """
-    for name in collector.unused_names():
-        collector.problem("rename_without_name", Place(Path("rename")), f"{name!r} occurs in no file")
+    for name in collector.unused_renames():
+        collector.add_problem("rename_without_name", Place(Path("rename")), f"{name!r} occurs in no file")
     problems = sorted(collector.problems, key=lambda problem: (*problem.place.order, problem.problem))
     path = private / PROBLEMS_FILE
     if not problems:

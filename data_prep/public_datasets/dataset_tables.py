@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
-from data_prep.annotations.label_collector import BoxEntry, LabelCollector, LabelEntry
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import BoxEntry, LabelEntry
 from data_prep.annotations.reconcile import reconcile, reconcile_splits
 from data_prep.annotations.row_problems import Place, count_problems, problems_csv
 from data_prep.annotations.settings import ColumnSettings, LayoutName, TableSettings
@@ -114,6 +115,9 @@ def layout_hint(archives: Sequence[Path], headers: pa.Table) -> str:
     Args:
         archives: of the scan.
         headers: header table of their files.
+
+    Returns:
+        One line, or an empty text.
     """
     if not {"png", "jpeg"} & set(pc.unique(headers["source"]).to_pylist()):
         return ""
@@ -169,8 +173,8 @@ def read_tables(
     collector = LabelCollector(FilmNames(films, other_paths), tables)
     read_layout(name, root, collector, columns)
     entries, splits = reconcile(collector), reconcile_splits(collector)
-    for _ in collector.unused_names():
-        collector.problem("rename_without_name", Place(root))
+    for _ in collector.unused_renames():
+        collector.add_problem("rename_without_name", Place(root))
     labels = {entry.label for entry in entries.labels}
     if len(labels) > _MAX_LABELS:
         raise ArchiveError(f"{len(labels)} different labels in {root}: a wrong column? Public labels name findings")
@@ -307,7 +311,7 @@ def _screen_facts(texts: dict[str, str], collector: LabelCollector, place: Place
     if "age" in texts:
         facts["age_years"] = _parse_age(texts["age"])
         if facts["age_years"] is None:
-            collector.problem("age_unknown", place)
+            collector.add_problem("age_unknown", place)
     return {name: value for name, value in facts.items() if value is not None or name.startswith("unmapped")}
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from data_prep.annotations import voc, yolo
 from data_prep.annotations.csv_table import csv_header
 from data_prep.annotations.film_lookup import ListedFilm
-from data_prep.annotations.label_collector import AnnotatedObject, LabelCollector
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
 
 _TABLE = "dataset.csv"
@@ -44,9 +45,17 @@ def matches_folder(root: Path) -> bool:
 
 
 def read(root: Path, collector: LabelCollector) -> None:
-    """Read the table and the boxes into ``collector``."""
+    """Read the table and the boxes.
+
+    Args:
+        root: folder of the data set.
+        collector: receives entries and problems.
+
+    Raises:
+        ArchiveError: the table or one of its columns is missing.
+    """
     films: dict[str, tuple[ListedFilm, bool]] = {}
-    for film, cells, place in collector.film_rows(root / _TABLE, "filestem", _REQUIRED_COLUMNS):
+    for film, cells, place in collector.read_film_rows(root / _TABLE, "filestem", _REQUIRED_COLUMNS):
         films[cells["filestem"]] = film, cells[_METAL] == "1"
         collector.add_facts(
             film,
@@ -62,7 +71,7 @@ def read(root: Path, collector: LabelCollector) -> None:
             if cells[column] in ("", "0", "1"):
                 collector.add_label(film, name, "present" if cells[column] == "1" else "absent", place)
             else:
-                collector.problem("label_unknown", place)
+                collector.add_problem("label_unknown", place)
     _read_boxes(root / "folder_structure", films, collector)
 
 
@@ -70,12 +79,12 @@ def _read_boxes(folder: Path, films: dict[str, tuple[ListedFilm, bool]], collect
     """Read the boxes of ``films``: name without ending → (film, whether the table states metal)."""
     paths = sorted((folder / "pascalvoc").glob("*.xml")) or sorted((folder / "yolov5" / "labels").glob("*.txt"))
     if not paths:
-        collector.problem("boxes_missing", Place(folder))
+        collector.add_problem("boxes_missing", Place(folder))
     classes = yolo.class_names(folder / "yolov5") or dict(enumerate(_CLASSES))
     read_stems: set[str] = set()
     for path in paths:
         if path.stem not in films:
-            collector.problem("row_without_file", Place(path))
+            collector.add_problem("row_without_file", Place(path))
             continue
         read_stems.add(path.stem)
         film, metal = films[path.stem]
@@ -86,14 +95,14 @@ def _read_boxes(folder: Path, films: dict[str, tuple[ListedFilm, bool]], collect
             objects, size = annotation.objects, annotation.size
         else:
             objects, size = None, None
-            collector.problem("annotation_unreadable", Place(path))
+            collector.add_problem("annotation_unreadable", Place(path))
         if objects is not None:
             collector.add_objects(
                 film, [item._replace(name=_LABELS.get(item.name, item.name)) for item in objects], size=size
             )
             _add_findings(film, objects, metal, collector, Place(path))
     for stem in sorted(films.keys() - read_stems) if paths else ():
-        collector.problem("film_without_annotation", Place(folder.parent / stem))
+        collector.add_problem("film_without_annotation", Place(folder.parent / stem))
 
 
 def _add_findings(

@@ -13,7 +13,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from data_prep.annotations.csv_table import csv_rows
-from data_prep.annotations.label_collector import LabelCollector, Value
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import Value
 from data_prep.annotations.row_problems import Place
 
 LABEL = "abnormal"
@@ -33,7 +34,12 @@ def matches_folder(root: Path) -> bool:
 
 
 def read(root: Path, collector: LabelCollector) -> None:
-    """Read facts and labels from the paths of all films, and compare the tables with them."""
+    """Read facts and labels from the paths of all films, and compare the tables with them.
+
+    Args:
+        root: folder of the data set.
+        collector: receives entries and problems.
+    """
     studies: _Studies = defaultdict(list)
     for table in (root / name for name in _STUDY_TABLES):
         if table.exists():
@@ -51,22 +57,22 @@ def read(root: Path, collector: LabelCollector) -> None:
         for value, row in studies.get(f"{split}/{folder}", ()):
             collector.add_label(film, LABEL, value, row)
     for study in sorted(set(studies) - film_studies):
-        collector.problem("row_without_file", Place(root / study))
+        collector.add_problem("row_without_file", Place(root / study))
     for table in (root / name for name in _PATH_TABLES):
         if table.exists():
             for line, cells in csv_rows(table):
                 if _FILM_PATH.search(cells[0]):
-                    collector.film_once(cells[0], Place(table, line))
+                    collector.find_film_once(cells[0], Place(table, line))
                 else:
-                    collector.problem("path_unknown", Place(table, line))
+                    collector.add_problem("path_unknown", Place(table, line))
 
 
 def _read_studies(table: Path, collector: LabelCollector, studies: _Studies) -> None:
     for line, cells in csv_rows(table):
         match = _STUDY_PATH.search(cells[0])
         if match is None:
-            collector.problem("path_unknown", Place(table, line))
+            collector.add_problem("path_unknown", Place(table, line))
         elif len(cells) < 2 or cells[1] not in _VALUES:
-            collector.problem("label_unknown", Place(table, line))
+            collector.add_problem("label_unknown", Place(table, line))
         else:
             studies[f"{match[1]}/{match[2]}"].append((_VALUES[cells[1]], Place(table, line)))

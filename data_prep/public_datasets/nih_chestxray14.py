@@ -14,7 +14,8 @@ from itertools import chain
 from pathlib import Path
 
 from data_prep.annotations.csv_table import csv_header, csv_rows
-from data_prep.annotations.label_collector import LabelCollector, Value
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import Value
 from data_prep.annotations.row_problems import Place
 from data_prep.errors import ArchiveError
 from data_prep.shard_format.boxes import Box
@@ -68,7 +69,7 @@ def _matching_tables(root: Path, pattern: str) -> list[Path]:
 
 def _read_films(table: Path, collector: LabelCollector) -> None:
     required = ("Finding Labels", "Follow-up #", "Patient ID", "Patient Age", "Patient Gender", "View Position")
-    for film, cells, place in collector.film_rows(table, "Image Index", required):
+    for film, cells, place in collector.read_film_rows(table, "Image Index", required):
         collector.add_facts(
             film,
             patient=cells["Patient ID"],
@@ -80,7 +81,7 @@ def _read_films(table: Path, collector: LabelCollector) -> None:
         )
         findings = set(cells["Finding Labels"].split("|"))
         if not findings or findings - {*FINDINGS, _NO_FINDING} or (_NO_FINDING in findings and len(findings) > 1):
-            collector.problem("label_unknown", place)
+            collector.add_problem("label_unknown", place)
             continue
         collector.add_findings(film, findings, FINDINGS, place, source="report")
 
@@ -91,13 +92,13 @@ def _read_boxes(table: Path, collector: LabelCollector) -> None:
         try:
             name, finding, (x, y, width, height) = cells[0], cells[1], map(float, cells[2:6])
         except (ValueError, IndexError):
-            collector.problem("box_not_a_number", place)
+            collector.add_problem("box_not_a_number", place)
             continue
-        film = collector.film(name, place)
+        film = collector.find_film(name, place)
         if film is None:
             continue
         if _BOX_FINDING_NAMES.get(finding, finding) not in FINDINGS:
-            collector.problem("label_unknown", place)
+            collector.add_problem("label_unknown", place)
             continue
         box = Box(x, y, x + width, y + height)
         collector.add_box(film, _BOX_FINDING_NAMES.get(finding, finding), box, place, size=(_IMAGE_SIDE, _IMAGE_SIDE))
@@ -105,9 +106,9 @@ def _read_boxes(table: Path, collector: LabelCollector) -> None:
 
 def _read_experts(table: Path, collector: LabelCollector) -> None:
     values: dict[str, Value] = {"YES": "present", "NO": "absent"}
-    for film, cells, place in collector.film_rows(table, "Image Index"):
+    for film, cells, place in collector.read_film_rows(table, "Image Index"):
         for name in _EXPERT_LABELS:
             if cells[name] in values:
                 collector.add_label(film, name, values[cells[name]], place)
             elif cells[name]:
-                collector.problem("label_unknown", place)
+                collector.add_problem("label_unknown", place)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data_prep.annotations.csv_table import csv_header, csv_table
 from data_prep.annotations.label_collector import LabelCollector
-from data_prep.annotations.upright_boxes import around
+from data_prep.annotations.upright_boxes import bounding_box
 from data_prep.shard_format.boxes import Box
 
 LABEL = "foreign_object"
@@ -43,13 +43,13 @@ def read(root: Path, collector: LabelCollector) -> None:
                 list(csv_table(table, ("image_name", "annotation")))  # raises ArchiveError
             continue
         below = name if (root / name).is_dir() else ""
-        for film, cells, place in collector.film_rows(table, column, below=below):
+        for film, cells, place in collector.read_film_rows(table, column, below=below):
             collector.add_facts(film, body_part="CHEST")
             collector.add_split(film, split, place)
             shapes = [shape for shape in cells["annotation"].split(";") if shape.strip()]
             boxes = [box for box in map(_parse_shape, shapes) if box is not None]
             for _ in range(len(shapes) - len(boxes)):
-                collector.problem("shape_unknown", place)
+                collector.add_problem("shape_unknown", place)
             for box in boxes:
                 collector.add_box(film, LABEL, box, place)
             collector.add_label(film, LABEL, "present" if shapes else "absent", place)
@@ -69,4 +69,4 @@ def _parse_shape(shape: str) -> Box | None:
     is_complete = {_RECTANGLE: len(points) == 4, _ELLIPSE: len(points) == 4}
     if not is_complete.get(kind, kind == _POLYGON and len(points) >= 6 and len(points) % 2 == 0):
         return None
-    return around(points)
+    return bounding_box(points)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from data_prep.annotations.csv_table import csv_header, csv_table
 from data_prep.annotations.film_lookup import ListedFilm
-from data_prep.annotations.label_collector import LabelCollector, Value
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import Value
 from data_prep.annotations.row_problems import Place
 from data_prep.errors import ArchiveError
 from data_prep.shard_format.boxes import Box
@@ -71,7 +72,7 @@ def read(root: Path, collector: LabelCollector) -> None:
                 value, confidence = _majority_value(readers)
                 collector.add_label(film, finding, value, place, confidence=confidence)
                 if len(set(readers.values())) > 1:
-                    collector.problem("readers_differ", place)
+                    collector.add_problem("readers_differ", place)
 
 
 def _find_tables(root: Path, name: str) -> tuple[Path | None, Path | None]:
@@ -87,16 +88,16 @@ def _find_tables(root: Path, name: str) -> tuple[Path | None, Path | None]:
 
 def _read_labels(table: Path, folder: str, collector: LabelCollector) -> dict[ListedFilm, Votes]:
     votes: dict[ListedFilm, Votes] = defaultdict(lambda: defaultdict(dict))
-    for film, cells, place in collector.film_rows(table, "image_id", below=folder, once=False):
+    for film, cells, place in collector.read_film_rows(table, "image_id", below=folder, once=False):
         reader = cells.get("rad_id", "consensus")
         for column, cell in cells.items():
             if column in ("image_id", "rad_id") or not cell:
                 continue
             finding = _COLUMN_NAMES.get(column, column)
             if cell not in ("0", "1", "0.0", "1.0"):
-                collector.problem("label_unknown", place)
+                collector.add_problem("label_unknown", place)
             elif reader in votes[film][finding]:
-                collector.problem("film_repeated", place)
+                collector.add_problem("film_repeated", place)
                 break
             else:
                 votes[film][finding][reader] = cell[0] == "1"
@@ -109,7 +110,7 @@ def _read_boxes(
     """Read the boxes; return film → votes that they imply, of all readers of the film."""
     findings_by_film: dict[ListedFilm, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     boxes = outside = 0
-    for film, cells, place in collector.film_rows(table, "image_id", _BOX_COLUMNS[1:], below=folder, once=False):
+    for film, cells, place in collector.read_film_rows(table, "image_id", _BOX_COLUMNS[1:], below=folder, once=False):
         reader = cells.get("rad_id", "consensus")
         findings = findings_by_film[film][reader]
         if cells["class_name"] == _NO_FINDING:
@@ -118,7 +119,7 @@ def _read_boxes(
         try:
             box = Box(*(float(cells[edge]) for edge in _EDGES))
         except ValueError:
-            collector.problem("box_not_a_number", place)
+            collector.add_problem("box_not_a_number", place)
             continue
         size = _size_in_row(cells) or sizes.get(cells["image_id"])
         boxes += 1

@@ -12,7 +12,7 @@ from functools import cache
 
 from data_prep.radiology_reports.finding_words import Qualifier
 from data_prep.radiology_reports.language import Language
-from data_prep.radiology_reports.phrases import WORDS, pattern, word_list
+from data_prep.radiology_reports.phrases import WORDS, compile_phrases, read_word_list
 
 CUES = ("other_side", "hypothetical", "absent", "uncertain", "likely", "history", "follow_up")
 """Kinds of cues; where several apply to a finding, the first in this order counts. likely: uncertain, but probable."""
@@ -79,8 +79,15 @@ class Clause:
         joints = [match.span() for match in _JOINTS[language].finditer(text, start, stop)]
         self._joints = sorted(joint for joint in joints if not self._is_in_cue(*joint))
 
-    def cues_for(self, start: int, stop: int) -> list[Cue]:
-        """Return the cues whose scope contains text[start:stop]."""
+    def select_cues(self, start: int, stop: int) -> list[Cue]:
+        """Select the cues whose scope contains a finding.
+
+        Args:
+            start, stop: the finding, in characters.
+
+        Returns:
+            Cues, the longest first.
+        """
         return [cue for cue in self.cues if self._reaches(cue, start, stop)]
 
     def denies_failure(self, cue: Cue, start: int, stop: int) -> bool:
@@ -97,15 +104,29 @@ class Clause:
         behind = any(stop <= a and not self.text[stop:a].strip(" -") for a, _ in self._failures)
         return behind or any(left <= a and self._is_linked(b, start) for a, b in self._failures)
 
-    def question_mark(self, start: int, stop: int) -> Cue | None:
-        """Return the question mark after text[start:stop] as a hypothetical cue; None where there is none."""
+    def find_question_mark(self, start: int, stop: int) -> Cue | None:
+        """Find the question mark that applies to a finding.
+
+        Args:
+            start, stop: the finding, in characters.
+
+        Returns:
+            The question mark as a hypothetical cue; None if there is none.
+        """
         mark = self.text.find("?", stop, self.stop)
         if mark < 0 or any(stop <= a < mark and self.text[a] in ";:." for a, _ in self._scope_ends):
             return None
         return Cue(mark, mark + 1, "hypothetical", "after")
 
-    def part_around(self, start: int, stop: int) -> tuple[int, int]:
-        """Return (start, stop) of the part between punctuation marks that contains text[start:stop]."""
+    def find_part(self, start: int, stop: int) -> tuple[int, int]:
+        """Find the part of the sentence between punctuation marks that contains a finding.
+
+        Args:
+            start, stop: the finding, in characters.
+
+        Returns:
+            (start, stop) of the part, in characters.
+        """
         commas = [joint for joint in self._joints if self.text[joint[0]] == ","] + [
             end for end in self._scope_ends if self.text[end[0]] in ";:.\n"
         ]
@@ -113,13 +134,13 @@ class Clause:
         right = min((a for a, _ in commas if a >= stop), default=self.stop)
         return left, right
 
-    def with_short_end(self, part: tuple[int, int]) -> tuple[int, int]:
+    def extend_to_short_end(self, part: tuple[int, int]) -> tuple[int, int]:
         """Extend ``part`` by the rest of the sentence if that is short: "Fraktur, am ehesten älter"."""
         return part if len(WORDS.findall(self.text, part[1], self.stop)) > _MAX_ITEM_WORDS else (part[0], self.stop)
 
     def is_visible(self, part: tuple[int, int]) -> bool:
         """Whether ``part`` (start, stop) states that a former finding is still visible: "Z.n. Fraktur, durchbaut"."""
-        left, right = self.with_short_end(part)
+        left, right = self.extend_to_short_end(part)
         return any(left <= a and b <= right for a, b in self._visible)
 
     def _is_in_cue(self, start: int, stop: int) -> bool:
@@ -231,10 +252,10 @@ def _replaces(longer: Cue, cue: Cue) -> bool:
 def _assertion_words(language: Language) -> dict[str, list[tuple[str, re.Pattern[str]]]]:
     """Kind → (direction, pattern of the phrases)."""
     grouped: dict[tuple[str, str], list[str]] = {}
-    for entry in word_list(f"assertion_{language}"):
+    for entry in read_word_list(f"assertion_{language}"):
         kind, _, direction = entry.key.partition(" ")
         grouped.setdefault((kind, direction), []).extend(entry.phrases)
     out: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
     for (kind, direction), phrases in grouped.items():
-        out.setdefault(kind, []).append((direction, pattern(phrases)))
+        out.setdefault(kind, []).append((direction, compile_phrases(phrases)))
     return out

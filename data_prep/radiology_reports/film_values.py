@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from data_prep.radiology_reports.finding_words import FINDINGS, FRACTURE, OBJECTS, neighbours
-from data_prep.radiology_reports.mentions import Assertion, Mention, on_side
+from data_prep.radiology_reports.mentions import Assertion, Mention, mention_for_side
 
 FOREIGN_OBJECT = "foreign_object"
 AGES = {"fracture_acute": "acute", "fracture_old": "old"}
@@ -77,11 +77,8 @@ def on_film(
     Returns:
         The mentions that assert something about the film.
     """
-    return [
-        sided
-        for mention in mentions
-        if _is_shown(body_part, mention, study_body_parts) and (sided := on_side(mention, side)).assertion in _VALUES
-    ]
+    shown = [mention for mention in mentions if _is_shown(body_part, mention, study_body_parts)]
+    return [sided for mention in shown if (sided := mention_for_side(mention, side)).assertion in _VALUES]
 
 
 def _is_shown(body_part: str | None, mention: Mention, study_body_parts: Collection[str | None]) -> bool:

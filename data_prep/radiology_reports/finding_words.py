@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from data_prep.radiology_reports.language import LANGUAGES, Language
-from data_prep.radiology_reports.phrases import WORDS, Entry, KeywordFilter, pattern, word_list
+from data_prep.radiology_reports.phrases import WORDS, Entry, KeywordFilter, compile_phrases, read_word_list
 
 FRACTURE = "fracture"
 OBJECTS = ("implant", "tube_line", "electrode_lead", "jewellery_clothing", "retained_object")
@@ -31,13 +31,13 @@ class FoundTerm:
     places: tuple[str, ...]
 
 
-class FindingWords:
+class FindingTerms:
     """The phrases of one finding in one language."""
 
     def __init__(self, finding: str, language: Language) -> None:
-        entries = [entry for entry in word_list(finding) if entry.key.split()[0] in (language, "both")]
+        entries = [entry for entry in read_word_list(finding) if entry.key.split()[0] in (language, "both")]
         self.phrases = [phrase for entry in entries if "not" not in entry.key for phrase in entry.phrases]
-        self._patterns = [(_entry_kind(entry), entry.places, pattern(entry.phrases)) for entry in entries]
+        self._patterns = [(_entry_kind(entry), entry.places, compile_phrases(entry.phrases)) for entry in entries]
 
     def find(self, text: str, start: int, stop: int) -> list[FoundTerm]:
         """Find the phrases of the finding in text[start:stop].
@@ -67,15 +67,23 @@ def _entry_kind(entry: Entry) -> str:
 
 
 @cache
-def finding_words(finding: str, language: Language) -> FindingWords:
-    """Return the phrases of a finding, read once."""
-    return FindingWords(finding, language)
+def terms_of_finding(finding: str, language: Language) -> FindingTerms:
+    """Read the phrases of a finding in one language (cached).
+
+    Args:
+        finding: one of FINDINGS.
+        language: of the reports.
+
+    Returns:
+        Its phrases.
+    """
+    return FindingTerms(finding, language)
 
 
 @cache
 def finding_filter(language: Language) -> KeywordFilter:
     """Return the fast test for mentions of any finding."""
-    return KeywordFilter(phrase for finding in FINDINGS for phrase in finding_words(finding, language).phrases)
+    return KeywordFilter(phrase for finding in FINDINGS for phrase in terms_of_finding(finding, language).phrases)
 
 
 @dataclass(frozen=True)
@@ -92,13 +100,29 @@ class Qualifier:
     values: tuple[str, ...]
 
 
-def places_in(text: str, start: int, stop: int) -> list[Qualifier]:
-    """Find anatomy in text[start:stop] (lower case); values are the body parts whose films show it."""
+def find_places(text: str, start: int, stop: int) -> list[Qualifier]:
+    """Find anatomy in a part of a text.
+
+    Args:
+        text: in lower case.
+        start, stop: the part, in characters.
+
+    Returns:
+        Qualifiers in the order of the text; values are the body parts (DICOM codes) whose films show the place.
+    """
     return _longest_matches(text, start, stop, _places())
 
 
-def qualifiers_in(text: str, start: int, stop: int) -> list[Qualifier]:
-    """Find sides (L, R, B) and ages (acute, old) in text[start:stop] (lower case)."""
+def find_qualifiers(text: str, start: int, stop: int) -> list[Qualifier]:
+    """Find sides and ages in a part of a text.
+
+    Args:
+        text: in lower case.
+        start, stop: the part, in characters.
+
+    Returns:
+        Qualifiers in the order of the text, with the values L, R, B, acute or old.
+    """
     return [
         qualifier for qualifier in _longest_matches(text, start, stop, _qualifiers()) if qualifier.values != ("not",)
     ]
@@ -108,8 +132,8 @@ def names_a_place(text: str) -> bool:
     """Whether a text (lower case) names anatomy or a side, and no finding."""
     if _may_name_finding(text):
         return False
-    return bool(places_in(text, 0, len(text))) or any(
-        qualifier.values[0] in "LRB" for qualifier in qualifiers_in(text, 0, len(text))
+    return bool(find_places(text, 0, len(text))) or any(
+        qualifier.values[0] in "LRB" for qualifier in find_qualifiers(text, 0, len(text))
     )
 
 
@@ -118,9 +142,9 @@ def is_only_a_place(text: str) -> bool:
     words = WORDS.findall(text)
     if len(words) > _MAX_TOPIC_WORDS or not all(word in _FILLERS or _place_filter().may_match(word) for word in words):
         return False
-    if _may_name_finding(text) or not places_in(text, 0, len(text)):
+    if _may_name_finding(text) or not find_places(text, 0, len(text)):
         return False
-    for qualifier in (*places_in(text, 0, len(text)), *qualifiers_in(text, 0, len(text))):
+    for qualifier in (*find_places(text, 0, len(text)), *find_qualifiers(text, 0, len(text))):
         text = text[: qualifier.start] + " " * (qualifier.stop - qualifier.start) + text[qualifier.stop :]
     return all(word in _FILLERS for word in WORDS.findall(text))
 
@@ -132,7 +156,7 @@ def _may_name_finding(text: str) -> bool:
 @cache
 def _place_filter() -> KeywordFilter:
     return KeywordFilter(
-        phrase for name in ("places", "qualifiers") for entry in word_list(name) for phrase in entry.phrases
+        phrase for name in ("places", "qualifiers") for entry in read_word_list(name) for phrase in entry.phrases
     )
 
 
@@ -145,7 +169,7 @@ def neighbours(body_part: str) -> frozenset[str]:
     """Return the body parts (DICOM codes) that the margins of a film of ``body_part`` also show."""
     return frozenset(
         code
-        for entry in word_list("neighbours")
+        for entry in read_word_list("neighbours")
         if entry.key == body_part
         for codes in entry.phrases
         for code in codes.split()
@@ -170,9 +194,9 @@ def _longest_matches(
 
 @cache
 def _places() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
-    return tuple((tuple(entry.key.split()), pattern(entry.phrases)) for entry in word_list("places"))
+    return tuple((tuple(entry.key.split()), compile_phrases(entry.phrases)) for entry in read_word_list("places"))
 
 
 @cache
 def _qualifiers() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
-    return tuple(((entry.key,), pattern(entry.phrases)) for entry in word_list("qualifiers"))
+    return tuple(((entry.key,), compile_phrases(entry.phrases)) for entry in read_word_list("qualifiers"))

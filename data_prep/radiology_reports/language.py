@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Literal
 
-from data_prep.radiology_reports.phrases import WORDS, lowered, word_list
+from data_prep.radiology_reports.phrases import WORDS, lowered, read_word_list
 
 Language = Literal["de", "en"]
 LANGUAGES: tuple[Language, ...] = ("de", "en")
@@ -21,7 +21,7 @@ def language_of(text: str) -> Language | None:
 @cache
 def _distinctive_words() -> dict[Language, frozenset[str]]:
     lists: dict[Language, set[str]] = {name: set() for name in LANGUAGES}
-    for entry in word_list("languages"):
+    for entry in read_word_list("languages"):
         lists["de" if entry.key == "de" else "en"].update(entry.phrases)
     shared = lists["de"] & lists["en"]
     return {name: frozenset(words - shared) for name, words in lists.items()}

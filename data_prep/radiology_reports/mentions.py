@@ -13,10 +13,10 @@ from data_prep.radiology_reports.finding_words import (
     PERMANENT_OBJECTS,
     FoundTerm,
     Qualifier,
+    find_places,
+    find_qualifiers,
     finding_filter,
-    finding_words,
-    places_in,
-    qualifiers_in,
+    terms_of_finding,
 )
 from data_prep.radiology_reports.language import Language
 from data_prep.radiology_reports.phrases import lowered
@@ -88,22 +88,22 @@ def _sentence_mentions(text_lower: str, sentence: Sentence, language: Language) 
     terms = [
         (finding, term)
         for finding in FINDINGS
-        for term in finding_words(finding, language).find(text_lower, sentence.start, sentence.stop)
+        for term in terms_of_finding(finding, language).find(text_lower, sentence.start, sentence.stop)
     ]
     if not terms:
         return []
-    places = places_in(text_lower, sentence.start, sentence.stop)
+    places = find_places(text_lower, sentence.start, sentence.stop)
     clause = Clause(text_lower, sentence.start, sentence.stop, language, places)
-    qualifiers = qualifiers_in(text_lower, sentence.start, sentence.stop)
-    topic_places = places_in(sentence.topic, 0, len(sentence.topic))
-    topic_sides = _sides(qualifiers_in(sentence.topic, 0, len(sentence.topic)))
+    qualifiers = find_qualifiers(text_lower, sentence.start, sentence.stop)
+    topic_places = find_places(sentence.topic, 0, len(sentence.topic))
+    topic_sides = _sides(find_qualifiers(sentence.topic, 0, len(sentence.topic)))
     mentions = []
     for finding, term in terms:
-        part = clause.part_around(term.start, term.stop)
+        part = clause.find_part(term.start, term.stop)
         side = _nearest(_sides(qualifiers), term, part) or _nearest(_sides(qualifiers), term, None)
         side = side or (topic_sides[0] if topic_sides else None)
         place = _nearest(places, term, part) or _nearest(places, term, None)
-        age = _nearest(_ages(qualifiers), term, clause.with_short_end(part)) if finding == FRACTURE else None
+        age = _nearest(_ages(qualifiers), term, clause.extend_to_short_end(part)) if finding == FRACTURE else None
         stated = _combined_places(
             place.values if place else term.places, [code for topic in topic_places for code in topic.values]
         )
@@ -128,8 +128,8 @@ def _sentence_mentions(text_lower: str, sentence: Sentence, language: Language) 
 
 def _assertion_kind(clause: Clause, finding: str, term: FoundTerm, part: tuple[int, int]) -> str:
     """The kind of cue that decides the assertion; present where there is none."""
-    cues = clause.cues_for(term.start, term.stop)
-    if mark := clause.question_mark(term.start, term.stop):
+    cues = clause.select_cues(term.start, term.stop)
+    if mark := clause.find_question_mark(term.start, term.stop):
         cues.append(mark)
     kinds = {cue.kind for cue in cues if not _is_irrelevant(clause, cue, term)}
     if finding in PERMANENT_OBJECTS and "history" in kinds:
@@ -183,7 +183,7 @@ def _distance(qualifier: Qualifier, term: FoundTerm) -> float:
     return qualifier.start - term.stop if qualifier.start >= term.stop else term.start - qualifier.stop + 0.5
 
 
-def on_side(mention: Mention, side: str | None) -> Mention:
+def mention_for_side(mention: Mention, side: str | None) -> Mention:
     """Return the mention as it applies to a film.
 
     Args:

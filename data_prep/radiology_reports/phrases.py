@@ -30,7 +30,7 @@ class Entry:
 
 
 @cache
-def word_list(name: str) -> tuple[Entry, ...]:
+def read_word_list(name: str) -> tuple[Entry, ...]:
     """Read the lines of ``words/<name>.txt``."""
     text = resources.files("data_prep.radiology_reports").joinpath("words", f"{name}.txt").read_text(encoding="utf-8")
     entries = []
@@ -50,7 +50,7 @@ def lowered(text: str) -> str:
     return low if len(low) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
-def pattern(phrases: Iterable[str]) -> re.Pattern[str]:
+def compile_phrases(phrases: Iterable[str]) -> re.Pattern[str]:
     """Compile a pattern that matches any of the phrases as whole words, the longest first."""
     ordered = sorted(set(phrases), key=lambda phrase: (-len(phrase), phrase))
     return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(_expression, ordered))})")

@@ -17,7 +17,7 @@ from data_prep.annotations.row_problems import Place, RowProblem
 from data_prep.deidentify.vocabulary import normalise
 from data_prep.errors import LabelError
 from data_prep.radiology_reports.language import LANGUAGES, Language
-from data_prep.radiology_reports.phrases import word_list
+from data_prep.radiology_reports.phrases import read_word_list
 
 IDENTIFIER_COLUMNS = ("accession", "study_uid", "sop_instance_uid", "path", "patient_id")
 """Columns that identify the study of a report."""
@@ -120,7 +120,7 @@ def _find_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
 
 @cache
 def _known_columns() -> dict[str, str]:
-    return {normalise(name): entry.key for entry in word_list("columns") for name in (entry.key, *entry.phrases)}
+    return {normalise(name): entry.key for entry in read_word_list("columns") for name in (entry.key, *entry.phrases)}
 
 
 def _row_text(row: Mapping[str, str]) -> str:

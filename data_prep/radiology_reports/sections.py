@@ -11,7 +11,7 @@ from functools import cache
 from typing import Literal
 
 from data_prep.radiology_reports.finding_words import is_only_a_place, names_a_place
-from data_prep.radiology_reports.phrases import lowered, word_list
+from data_prep.radiology_reports.phrases import lowered, read_word_list
 
 Kind = Literal["title", "indication", "technique", "comparison", "findings", "impression"]
 
@@ -66,7 +66,7 @@ def _sections(text: str) -> list[tuple[Kind, int, int]]:
 
 @cache
 def _headings() -> dict[str, Kind]:
-    return {phrase: entry.key for entry in word_list("sections") for phrase in entry.phrases}  # type: ignore[misc]
+    return {phrase: entry.key for entry in read_word_list("sections") for phrase in entry.phrases}  # type: ignore[misc]
 
 
 @cache
@@ -89,7 +89,7 @@ _SENTENCE_END = re.compile(r"[.?!]+(?=\s|$)|\n")
 @cache
 def _non_final_stop() -> re.Pattern[str]:
     """Matches up to a full stop inside a sentence: after an abbreviation, an ordinal, or the number of an item."""
-    short = "|".join(re.escape(phrase) for entry in word_list("abbreviations") for phrase in entry.phrases)
+    short = "|".join(re.escape(phrase) for entry in read_word_list("abbreviations") for phrase in entry.phrases)
     ordinal = rf"(?:\b(?:{_BEFORE_ORDINAL})|[,\-–/+&]|\d\.)\s*\d{{1,2}}\.$"
     item = r"^\s*(?:\(?\d{1,2}[.)]|[-*•])\s*$"
     return re.compile(rf"(?:^|[\s(./])(?:{short})\.$|{ordinal}|{item}", re.IGNORECASE | re.MULTILINE)

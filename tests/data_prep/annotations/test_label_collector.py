@@ -31,7 +31,7 @@ def contradictions(found: LabelCollector) -> LabelCollector:
     found.add_label(FILM, "coin", "absent", Place(TABLE, 2))
     for line in (3, 4):
         found.add_box(FILM, "coin", Box(1, 2, 3, 4), Place(TABLE, line))
-    found.film("b", Place(TABLE, 9))
+    found.find_film("b", Place(TABLE, 9))
     return found
 
 
@@ -65,10 +65,10 @@ def test_a_strict_collector_rejects_the_same_rows_with_messages() -> None:
 
 def test_every_entry_keeps_its_file_line_and_reader() -> None:
     found = collector(strict=True)
-    part = found.of_reader("Dr Torvark")
+    part = found.for_reader("Dr Torvark")
     part.add_label(FILM, "fracture", "present", Place(TABLE, 7))
     part.add_box(FILM, "fracture", Box(1, 2, 3, 4), Place(TABLE, 8), reader="Dr Marnosch")
-    found.of_reader("", adjudicated=True).add_label(FILM, "fracture", "absent", Place(OTHER, 1))
+    found.for_reader("", adjudicated=True).add_label(FILM, "fracture", "absent", Place(OTHER, 1))
     assert [(entry.reader, entry.origin) for entry in (*found.labels, *found.boxes)] == [
         (1, ("/a/x.png", Place(TABLE, 7), "Dr Torvark")),
         (0, ("/a/x.png", Place(OTHER, 1), "")),
@@ -86,7 +86,7 @@ def test_a_stated_label_overrides_an_implied_one() -> None:
 
 
 def test_a_box_overrides_an_implied_absence_of_another_file() -> None:
-    found = collector(strict=True).of_reader("", adjudicated=True)
+    found = collector(strict=True).for_reader("", adjudicated=True)
     found.add_findings(FILM, [], ["coin"], Place(OTHER), implied=True)
     found.add_box(FILM, "coin", Box(1, 2, 3, 4), Place(TABLE, 3))
     (entry,) = reconcile(found).labels

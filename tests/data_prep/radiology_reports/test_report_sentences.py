@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.radiology_reports.finding_words import FINDINGS, finding_filter, finding_words
+from data_prep.radiology_reports.finding_words import FINDINGS, finding_filter, terms_of_finding
 from data_prep.radiology_reports.language import LANGUAGES, Language, language_of
-from data_prep.radiology_reports.mentions import Assertion, Mention, find_mentions, on_side
+from data_prep.radiology_reports.mentions import Assertion, Mention, find_mentions, mention_for_side
 
 FOLDER = Path(__file__).parent
 HEADER = ["sentence", "finding", "assertion", "exam_side", "acuity", "side", "place"]
@@ -22,7 +22,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 def strongest(row: dict[str, str], language: Language) -> Mention | None:
     """The mention of the row's finding with the strongest assertion."""
-    mentions = [on_side(one, row["exam_side"] or None) for one in find_mentions(row["sentence"], language)]
+    mentions = [mention_for_side(one, row["exam_side"] or None) for one in find_mentions(row["sentence"], language)]
     order = list(Assertion)
     of_finding = [one for one in mentions if one.finding == row["finding"]]
     return min(of_finding, key=lambda one: order.index(one.assertion), default=None)
@@ -90,7 +90,7 @@ def test_side_acuity_and_place_are_detected_where_stated(language: Language) -> 
 def test_the_keyword_filter_misses_no_mention(language: Language) -> None:
     for row in rows(language):
         text = row["sentence"].lower()
-        if any(finding_words(finding, language).find(text, 0, len(text)) for finding in FINDINGS):
+        if any(terms_of_finding(finding, language).find(text, 0, len(text)) for finding in FINDINGS):
             assert finding_filter(language).may_match(text), row["sentence"]
 
 
