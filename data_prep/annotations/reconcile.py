@@ -37,7 +37,7 @@ def reconcile(collector: LabelCollector) -> Reconciled:
         for entry in entries:
             if entry.value == "absent":
                 other_place = entry.origin.place.relative_to(box.origin.place)
-                text = f"has a box where {other_place} states absent; correct one of them"
+                text = f"the box contradicts {other_place}, which states absent; correct one of them"
                 collector.add_problem("box_against_label", box.origin.place, text)
                 if not collector.strict:
                     stated[_slot(entry)] = entry._replace(value=reconciled_value(entry.value, "present"))
@@ -67,7 +67,7 @@ def _merge_stated(collector: LabelCollector) -> _Slots:
             continue
         if collector.strict:
             other_place = first.origin.place.relative_to(entry.origin.place)
-            text = f"labels the film of {other_place} again; keep one row per film, label, source and reader"
+            text = f"the row labels the film of {other_place} again; keep one row per film, label, source and reader"
             collector.add_problem("label_repeated", entry.origin.place, text)
         else:
             stated[_slot(entry)] = _merge_entries(collector, first, entry)
@@ -97,7 +97,7 @@ def _remove_repeated_boxes(collector: LabelCollector) -> list[BoxEntry]:
         if first is not entry:
             other_place = first.origin.place.relative_to(entry.origin.place)
             collector.add_problem(
-                "box_repeated", entry.origin.place, f"repeats the box of {other_place}; remove one of them"
+                "box_repeated", entry.origin.place, f"the box repeats that of {other_place}; remove one of them"
             )
     return list(boxes.values())
 

@@ -95,7 +95,7 @@ def _read_yolo(path: Path, collector: LabelCollector) -> None:
         missing = f"no YAML file with 'names' and no {yolo.CLASSES_FILE}"
         raise LabelError(f"{path}: {missing}; add one of them with the names of the classes")
     if (key_points_file := yolo.find_key_points_file(root)) is not None:
-        raise LabelError(f"{key_points_file}: describes key points, not boxes; is the folder of another task?")
+        raise LabelError(f"{key_points_file} describes key points, not boxes; give a folder of boxes")
     classes = yolo.class_names(root)
     if not all(name.strip() for name in classes.values()):
         collector.add_problem("class_without_name", Place(root))

@@ -104,9 +104,9 @@ class CsvReader:
         for line, cells in lines:
             self._read_line(Place(path, line), header, cells, parse, count)
             read += 1
-        for place, column, _ in columns if read else ():
+        for position, column, _ in columns if read else ():
             if column not in self._used_columns:
-                text = f"the label in column {place} has no value in any row"
+                text = f"the label in column {position} has no value in any row"
                 self._collector.add_problem("column_empty", Place(path, 1), text)
         return read
 
@@ -154,17 +154,17 @@ class CsvReader:
     def _add_wide_row(self, row: _Row, columns: Sequence[tuple[int, str, str]]) -> bool:
         """Add a label for each cell with a value; a row with an invalid cell is not used."""
         entries: list[tuple[str, str, str | None, float | None]] = []
-        for place, column, label in columns:
+        for position, column, label in columns:
             cell = row.cells[column]
             if column in self._settings.numbers:
                 if cell:
-                    entries.append((column, label, None, _parse_number(cell, str(place))))
+                    entries.append((column, label, None, _parse_number(cell, str(position))))
             elif cell.lower() in VALUES or cell.lower() in CELL_VALUES:
                 if (value := CELL_VALUES.get(cell.lower(), cell.lower())) is not None:
                     entries.append((column, label, value, None))
             else:
                 raise RowError(
-                    f"the cell in column {place} is no value (1, 0, -1, present, absent, uncertain, …);"
+                    f"the cell in column {position} is no value (1, 0, -1, present, absent, uncertain, …);"
                     " list columns of numbers in numbers=[…], ignore a column with rename={column: null}"
                 )
         for column, label, value, number in entries:
@@ -239,12 +239,12 @@ class CsvReader:
             raise LabelError(f"{first}: the column {columns.label} is missing; value and number need it")
         if task == "labels":
             if columns.label in header and not values:
-                hint = "; this is a table of boxes: give it as --boxes" if self._has_boxes(header) else ""
+                hint = "; this is a table of boxes, give it with --boxes" if self._has_boxes(header) else ""
                 raise LabelError(f"{first}: the column value (or number) is missing{hint}")
             return
         required = [columns.label] if _POLYGON in header else [columns.label, *columns.box]
         if missing := [name for name in required if name not in header]:
-            hint = "; this is a table of labels: give it as --labels" if values else ""
+            hint = "; this is a table of labels, give it with --labels" if values else ""
             raise LabelError(f"{first}: the column {missing[0]} is missing; needed are {', '.join(required)}{hint}")
 
     def _wide_columns(self, path: Path, header: Sequence[str]) -> list[tuple[int, str, str]]:
@@ -256,18 +256,18 @@ class CsvReader:
         rename = self._settings.rename
         other_columns = {self._film_column, UID_COLUMN, PATH_COLUMN, self._settings.columns.reader, *_OTHER_COLUMNS}
         by_label: dict[str, tuple[int, str, str]] = {}
-        for place, column in enumerate(header, 1):
+        for position, column in enumerate(header, 1):
             if column in other_columns:
                 continue
             self._collector.renamed.update({column} & rename.keys())
             label = rename[column] if column in rename else label_name(column)
             if label is None and column not in rename:
                 raise LabelError(
-                    f"{path} line 1: the name of column {place} cannot be a label; give it one with rename={{…}}"
+                    f"{path} line 1: the name of column {position} cannot be a label; give it one with rename={{…}}"
                 )
-            if label is not None and by_label.setdefault(label, (place, column, label))[0] != place:
+            if label is not None and by_label.setdefault(label, (position, column, label))[0] != position:
                 raise LabelError(
-                    f"{path} line 1: columns {by_label[label][0]} and {place} are the same label; rename one"
+                    f"{path} line 1: columns {by_label[label][0]} and {position} are the same label; rename one"
                 )
         if not by_label:
             raise LabelError(

@@ -167,7 +167,7 @@ def _read_files(
     for paths, task in tasks:
         for number, path in enumerate(paths, 1):
             if task == "labels" and annotation_format(path) != "csv":
-                raise LabelError(f"{path} holds annotations of boxes, not a table of labels; give it as --boxes")
+                raise LabelError(f"{path} holds annotations of boxes, not a table of labels; give it with --boxes")
             read(path, task, collector.for_reader(f"file {number}" if len(paths) > 1 else ""))
     for path in files.adjudicated:
         read(path, None, collector.for_reader("", adjudicated=True))

@@ -52,11 +52,14 @@ def test_a_strict_collector_rejects_the_same_rows_with_messages() -> None:
     entries = reconcile(found)
     assert [entry.value for entry in entries.labels] == ["present", "absent"]  # nothing is decided for the experts
     assert sorted((problem.place, problem.problem) for problem in found.problems) == [
-        (Place(TABLE, 3), "has a box where line 2 states absent; correct one of them"),
-        (Place(TABLE, 4), "has a box where line 2 states absent; correct one of them"),
-        (Place(TABLE, 4), "repeats the box of line 3; remove one of them"),
+        (Place(TABLE, 3), "the box contradicts line 2, which states absent; correct one of them"),
+        (Place(TABLE, 4), "the box contradicts line 2, which states absent; correct one of them"),
+        (Place(TABLE, 4), "the box repeats that of line 3; remove one of them"),
         (Place(TABLE, 9), "no film of the scan has this name (unknown_films=list skips such rows)"),
-        (Place(OTHER, 5), "labels the film of t.csv line 2 again; keep one row per film, label, source and reader"),
+        (
+            Place(OTHER, 5),
+            "the row labels the film of t.csv line 2 again; keep one row per film, label, source and reader",
+        ),
     ]
     assert all(problem.is_error for problem in found.problems)
     listed = contradictions(collector(strict=True, listed=("row_without_file",)))

@@ -54,7 +54,7 @@ CSV = f"sop_instance_uid,label,x_min,y_min,x_max,y_max,polygon\n1.2.826.111,frac
         ("1.2.826.111,fracture,,,,,1 2 3 4 5 301", "the box reaches out of the film"),
         ("1.2.826.111,fracture,1,2,201,4,", "the box reaches out of the film"),
         ("9.9,fracture,1,2,3,4,", "no film of the scan has this name"),
-        ("1.2.826.111,fracture,0,0,200,300,", "repeats the box of line 2"),
+        ("1.2.826.111,fracture,0,0,200,300,", "the box repeats that of line 2"),
         ("1.2.826.111,,1,2,3,4,", "a label is 1 to 64"),
     ],
 )
@@ -71,13 +71,15 @@ def test_tables_of_another_task_are_rejected(folders: Folders) -> None:
     labels = folders.write("l.csv", "sop_instance_uid,label,value\n1.2.826.111,fracture,present\n")
     boxes = folders.write("b.csv", CSV)
     assert_rejected(
-        folders, LabelFiles(labels=boxes), r"b\.csv line 1: the column value .* table of boxes: give it as --boxes"
+        folders, LabelFiles(labels=boxes), r"b\.csv line 1: the column value .* table of boxes, give it with --boxes"
     )
     assert_rejected(
-        folders, LabelFiles(boxes=labels), r"l\.csv line 1: the column x_min .* table of labels: give it as --labels"
+        folders, LabelFiles(boxes=labels), r"l\.csv line 1: the column x_min .* table of labels, give it with --labels"
     )
     annotations = folders.write("c.json", json.dumps(coco()))
-    assert_rejected(folders, LabelFiles(labels=annotations), r"c\.json holds annotations of boxes.*give it as --boxes")
+    assert_rejected(
+        folders, LabelFiles(labels=annotations), r"c\.json holds annotations of boxes.*give it with --boxes"
+    )
     names = folders.write("n.csv", "sop_instance_uid,reader\n1.2.826.111,Dr Torvark\n")
     assert_rejected(folders, LabelFiles(labels=names), r"n\.csv line 1: no column is a label")
 
@@ -85,7 +87,7 @@ def test_tables_of_another_task_are_rejected(folders: Folders) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("1.2.826.111,1,0\n1.2.826.111,1,0\n", "line 3: labels the film of line 2 again"),
+        ("1.2.826.111,1,0\n1.2.826.111,1,0\n", "line 3: the row labels the film of line 2 again"),
         ("1.2.826.111,1,perhaps\n", "line 2: the cell in column 3 is no value"),
         ("9.9,1,0\n", "line 2: no film of the scan has this name"),
         ("1.2.826.111,1\n", "line 2: 2 cells"),
@@ -112,10 +114,10 @@ def test_a_file_without_entries_never_deletes_earlier_labels(folders: Folders) -
     blank = folders.write("blank.csv", "sop_instance_uid,fracture\n1.2.826.111,\n")
     nothing = folders.write("c.json", json.dumps(coco(images=[], annotations=[])))
     for files, message in (
-        (LabelFiles(header), r"h\.csv line 1: has a header and no rows"),
-        (LabelFiles([*good, *header]), r"h\.csv line 1: has a header and no rows"),
-        (LabelFiles(good, adjudicated=header), r"h\.csv line 1: has a header and no rows"),
-        (LabelFiles(boxes=nothing), r"c\.json: lists no image"),
+        (LabelFiles(header), r"h\.csv line 1: the table has a header and no rows"),
+        (LabelFiles([*good, *header]), r"h\.csv line 1: the table has a header and no rows"),
+        (LabelFiles(good, adjudicated=header), r"h\.csv line 1: the table has a header and no rows"),
+        (LabelFiles(boxes=nothing), r"c\.json: the file lists no image"),
         (LabelFiles(blank), "no row is about a film"),
     ):
         with pytest.raises(LabelError, match=message):
@@ -154,12 +156,12 @@ def coco(*annotations: dict[str, Any], **parts: Any) -> dict[str, Any]:
         (coco({"bbox": [180, 20, 30, 40]}), r"annotations\[1\]: the box reaches out of the film"),
         (coco({"bbox": [300, 20, 30, 40]}), r"annotations\[1\]: the box lies outside of the film"),
         (coco({"bbox": [10, 20, 0, 40]}), r"annotations\[1\]: the box is empty"),
-        (coco({"bbox": [10, 20, "x", 40]}), r"annotations\[1\]: the numbers are no box"),
-        (coco({"image_id": 3, "bbox": [1, 2, 3, 4]}), r"annotations\[1\]: the file lists no image of this number"),
+        (coco({"bbox": [10, 20, "x", 40]}), r"annotations\[1\]: the numbers are not a valid box"),
+        (coco({"image_id": 3, "bbox": [1, 2, 3, 4]}), r"annotations\[1\]: the file lists no image with this id"),
         (coco(images=[{"id": 1, "file_name": "9.9.png"}]), r"images\[0\]: no film of the scan has this name"),
         (coco(images=[{"id": 1, "file_name": "IM0001"}]), r"images\[0\]: the name fits several films"),
-        (coco({"bbox": [10, 20, 30, 40]}), r"annotations\[1\]: repeats the box of annotations\[0\]; remove one"),
-        (coco(images=[{"id": 1, "file_name": ONE}] * 2), r"images\[1\]: an image before this one has the same number"),
+        (coco({"bbox": [10, 20, 30, 40]}), r"annotations\[1\]: the box repeats that of annotations\[0\]; remove one"),
+        (coco(images=[{"id": 1, "file_name": ONE}] * 2), r"images\[1\]: an image before this one has the same id"),
         (
             coco(images=[{"id": n, "file_name": ONE} for n in (1, 2)]),
             r"images\[1\]: an entry before this one names the same film",
@@ -167,7 +169,7 @@ def coco(*annotations: dict[str, Any], **parts: Any) -> dict[str, Any]:
         (coco(categories=[{"id": 5, "name": " "}]), r"categories\[0\]: a class has no name"),
         (
             coco(categories=[{"id": 5, "name": n} for n in "ab"]),
-            r"categories\[1\]: .* of another name has the same number",
+            r"categories\[1\]: .* of another name has the same id",
         ),
         (
             coco({"category_id": 7, "bbox": [1, 2, 3, 4]}),
@@ -177,8 +179,8 @@ def coco(*annotations: dict[str, Any], **parts: Any) -> dict[str, Any]:
             coco(images=[{"id": 1, "file_name": ONE, "width": 100, "height": 150}]),
             r"annotations\[0\]: the annotated picture has another size",
         ),
-        (coco({"caption": "no fracture"}), r"annotations\[1\]: neither a box nor an outline; .* another task"),
-        ({"images": [], "info": {}}, ": is no annotation file of this form"),
+        (coco({"caption": "no fracture"}), r"annotations\[1\]: the object has no box and no outline; .* of this task"),
+        ({"images": [], "info": {}}, ": the file is not a valid annotation file of this format"),
     ],
 )
 def test_coco(folders: Folders, content: dict[str, Any], message: str) -> None:
@@ -213,18 +215,18 @@ def voc_object(name: str, edges: tuple[float, ...] = (), polygon: tuple[float, .
         ({ONE: voc(voc_object("coin", polygon=(1, 2, 3, 4)))}, r"111\.xml object\[1\]: a polygon needs three points"),
         ({ONE: voc(voc_object("coin", (150, 20, 203, 40)))}, r"111\.xml object\[1\]: the box reaches out of the film"),
         ({ONE: voc(voc_object("coin", (1, 2, 1, 4)))}, r"111\.xml object\[1\]: the box is empty"),
-        ({ONE: voc(voc_object("coin", (1, 2)))}, r"111\.xml object\[1\]: the numbers are no box"),
-        ({ONE: voc(voc_object("coin"))}, r"111\.xml object\[1\]: neither a box nor an outline"),
+        ({ONE: voc(voc_object("coin", (1, 2)))}, r"111\.xml object\[1\]: the numbers are not a valid box"),
+        ({ONE: voc(voc_object("coin"))}, r"111\.xml object\[1\]: the object has no box and no outline"),
         ({"9.9": voc()}, r"9\.9\.xml: no film of the scan has this name"),
         ({"IM0001": voc()}, r"IM0001\.xml: the name fits several films"),
         (
             {ONE: voc(voc_object("fracture", (10, 20, 40, 60)))},
-            r"111\.xml object\[1\]: repeats the box of object\[0\]; remove one",
+            r"111\.xml object\[1\]: the box repeats that of object\[0\]; remove one",
         ),
         ({ONE: voc(), "MARNOSCH_A/s1/IM0001": voc()}, r"IM0001\.xml: an entry before this one names the same film"),
         ({ONE: voc(voc_object("", (1, 2, 3, 4)))}, r"111\.xml: the class is missing"),
         ({ONE: voc(size=(100, 150))}, r"111\.xml object\[0\]: the annotated picture has another size"),
-        ({ONE: "<CodeMeta/>"}, r"111\.xml: is no annotation file"),
+        ({ONE: "<CodeMeta/>"}, r"111\.xml: the file is not a valid annotation file"),
     ],
 )
 def test_voc(folders: Folders, files: dict[str, str], message: str) -> None:
@@ -242,16 +244,16 @@ YAML = "names: [fracture, coin]\n"
     ("yaml", "name", "line", "message"),
     [
         (YAML, ONE, "0 0.5 0.5", r"111\.txt line 2: a polygon needs three points"),
-        (YAML, ONE, "0 0.1 0.1 0.2 0.2 0.3", r"111\.txt line 2: the numbers are no box"),
+        (YAML, ONE, "0 0.1 0.1 0.2 0.2 0.3", r"111\.txt line 2: the numbers are not a valid box"),
         (YAML, ONE, "0 0.9 0.5 0.4 0.2", r"111\.txt line 2: the box reaches out of the film"),
         (YAML, ONE, "0 90 100 20 40", r"111\.txt line 2: the box lies outside of the film"),
         (YAML, ONE, "0 0.5 0.5 0 0.2", r"111\.txt line 2: the box is empty"),
         (YAML, "9.9", "", r"9\.9\.txt: no film of the scan has this name"),
-        (YAML, ONE, "1 0.5 0.5 0.2 0.2", r"111\.txt line 2: repeats the box of line 1; remove one"),
+        (YAML, ONE, "1 0.5 0.5 0.2 0.2", r"111\.txt line 2: the box repeats that of line 1; remove one"),
         (YAML, ONE, "7 0.5 0.5 0.2 0.2", r"111\.txt line 2: the class is missing, or is not in the list"),
         (YAML, ONE, "fracture 0.5 0.5 0.2 0.2", r"111\.txt line 2: the class is missing, or is not in the list"),
         ("names: [fracture, coin, '']\n", ONE, "", r"yolo: a class has no name"),
-        (f"{YAML}kpt_shape: [3, 2]\n", ONE, "", r"data\.yaml: describes key points, not boxes"),
+        (f"{YAML}kpt_shape: [3, 2]\n", ONE, "", r"data\.yaml describes key points, not boxes"),
         ("nc: 2\n", ONE, "", r"yolo: no YAML file with 'names'"),
     ],
 )

@@ -49,14 +49,14 @@ def test_two_readers_an_adjudicator_and_boxes(
     arguments += ["--boxes", str(tmp_path / "boxes.json"), "rename={Coin: foreign_object}"]
     capfd.readouterr()
     assert main(["label", str(found.private), *arguments, "--out", str(public)]) == 0
-    said = capfd.readouterr().out
+    message = capfd.readouterr().out
     kappa = cohen_kappa_score(first, second)
     assert (
-        f"fracture: kappa (Cohen) {kappa:.2f} [" in said
-        and f"2 readers, {FILMS} films of {FILMS // 2} patients" in said
+        f"fracture: kappa (Cohen) {kappa:.2f} [" in message
+        and f"2 readers, {FILMS} films of {FILMS // 2} patients" in message
     )
     conflicts = sum(one != other for one, other in zip(first, second, strict=True))
-    assert f"{conflicts} conflicts between readers or sources" in said and "MARNOSCH" not in said
+    assert f"{conflicts} conflicts between readers or sources" in message and "MARNOSCH" not in message
     statistics = pq.read_table(public / "label_statistics.parquet")
     assert statistics.schema.equals(STATISTICS_SCHEMA)
     assert pq.read_table(public / "label_agreement.parquet").schema.equals(AGREEMENT_SCHEMA)
@@ -74,9 +74,9 @@ def test_an_error_names_the_given_file_and_no_film(
     public = found.shards()
     table = read_by(tmp_path / "labels.csv", ["1", "perhaps"])
     assert main(["label", str(found.private), "--labels", table, "--out", str(public)]) == BAD_INPUT
-    said = capfd.readouterr().err.splitlines()[-1]
-    assert f"error: {table} line 3: the cell in column 2 is no value" in said
-    assert "MARNOSCH" not in said and "perhaps" not in said
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert f"error: {table} line 3: the cell in column 2 is no value" in message
+    assert "MARNOSCH" not in message and "perhaps" not in message
     assert main(["label", str(found.private), "--labels", table, "--out", str(public), "renam={}"]) == BAD_INPUT
     assert "unknown setting 'renam'; did you mean 'rename'?" in capfd.readouterr().err
     right, nowhere = read_by(tmp_path / "right.csv", ["1", "0"]), str(tmp_path / "nowhere")

@@ -162,8 +162,8 @@ def test_a_class_without_annotations_is_listed(folders: Folders) -> None:
 def test_stated_labels_override_those_that_boxes_imply(folders: Folders) -> None:
     labels = folders.write("labels.csv", f"{HEADER}\n1.2.826.111,coin,uncertain\n1.2.826.222,fracture,present\n")
     folders.label(LabelFiles(labels=labels, boxes=[coco_file(folders)]))
-    said = {row[:2]: row[2] for row in folders.labels()}
-    assert said == {row[:2]: row[2] for row in EXPECTED_LABELS} | {
+    labels = {row[:2]: row[2] for row in folders.labels()}
+    assert labels == {row[:2]: row[2] for row in EXPECTED_LABELS} | {
         ("aaaa", "coin"): "uncertain",
         ("bbbb", "fracture"): "present",
     }
@@ -185,9 +185,9 @@ def from_reports(folders: Folders, *rows: tuple[str, str, str]) -> None:
 def test_conflicts_list_file_and_line_of_each_entry(folders: Folders) -> None:
     from_reports(folders, ("bbbb", "fracture", "absent"))
     folders.label(two(folders))
-    one, other, *rest = conflicts(folders)
+    first, second, *others = conflicts(folders)
     wanted = ("conflict", "kind", "film", "row", "reader", "value", "settled", "line")
-    assert [one[name] for name in wanted] == [
+    assert [first[name] for name in wanted] == [
         "1",
         "readers",
         "1.2.826.111",
@@ -197,13 +197,13 @@ def test_conflicts_list_file_and_line_of_each_entry(folders: Folders) -> None:
         "labels conflict",
         "2",
     ]
-    assert (other["reader"], other["value"], Path(other["file"]).name) == ("file 2", "absent", "other.csv")
-    assert [(row["source"], row["value"], row["settled"], row["kind"]) for row in rest] == [
+    assert (second["reader"], second["value"], Path(second["file"]).name) == ("file 2", "absent", "other.csv")
+    assert [(row["source"], row["value"], row["settled"], row["kind"]) for row in others] == [
         ("expert", "present", "present", "sources"),
         ("expert", "present", "present", "sources"),
         ("report", "absent", "present", "sources"),
     ]
-    assert rest[2]["film"] == "/archive/MARNOSCH_A/s2/IM0001" and rest[2]["file"] == ""
+    assert others[2]["film"] == "/archive/MARNOSCH_A/s2/IM0001" and others[2]["file"] == ""
     assert {row["settled"] for row in conflicts(folders, policy={"merge": "weak_only"})} == {"not labelled", "absent"}
 
 
@@ -233,8 +233,8 @@ def test_statistics_count_each_film_once(folders: Folders) -> None:
     found = write_overview(folders.private, folders.public, LabelSettings()).statistics.to_pylist()
     assert all(row["split"] == "train" and row["body_part"] == "HAND" for row in found)
     assert all(row["films"] == sum(row[name] for name in list(row)[6:]) for row in found)
-    said = {(row["label"], row["source"]): {name: row[name] for name in list(row)[6:] if row[name]} for row in found}
-    assert said == {
+    labels = {(row["label"], row["source"]): {name: row[name] for name in list(row)[6:] if row[name]} for row in found}
+    assert labels == {
         ("fracture", "expert"): {"present": 1, "conflict": 1},
         ("fracture", "report"): {"present": 1},
         ("fracture", "merged"): {"present": 1, "conflict": 1},
@@ -252,5 +252,5 @@ def test_statistics_count_each_film_once(folders: Folders) -> None:
 def test_statistics_of_a_source_count_entries_of_confidence_0(folders: Folders) -> None:
     folders.run(f"{HEADER},confidence\n1.2.826.111,fracture,present,0\n1.2.826.222,fracture,absent,0\n")
     found = write_overview(folders.private, folders.public, LabelSettings()).statistics.to_pylist()
-    said = {row["source"]: {name: row[name] for name in list(row)[6:] if row[name]} for row in found}
-    assert said == {"expert": {"present": 1, "absent": 1}, "merged": {"uncertain": 2}}
+    labels = {row["source"]: {name: row[name] for name in list(row)[6:] if row[name]} for row in found}
+    assert labels == {"expert": {"present": 1, "absent": 1}, "merged": {"uncertain": 2}}

@@ -152,8 +152,8 @@ def test_labels_without_boxes_clear_earlier_boxes(folders: Folders) -> None:
         (LABELS + ",coin,present\n", r"labels\.csv line 5: the column sop_instance_uid is empty"),
         (LABELS + "1.2.826.222,coin,\n", r"labels\.csv line 5: give either a value or a number"),
         (LABELS + "1.2.826.222,coin\n", r"labels\.csv line 5: 2 cells"),
-        (LABELS + "1.2.826.111,fracture,absent\n", r"labels\.csv line 5: labels the film of line 3 again"),
-        (LABELS + "1.2.826.111,fracture,present\n", r"labels\.csv line 5: labels the film of line 3 again"),
+        (LABELS + "1.2.826.111,fracture,absent\n", r"labels\.csv line 5: the row labels the film of line 3 again"),
+        (LABELS + "1.2.826.111,fracture,present\n", r"labels\.csv line 5: the row labels the film of line 3 again"),
         ("sop_instance_uid,label,value,source\n1.2.826.111,a,absent,rumour\n", r"line 2: source must be one of"),
         ("sop_instance_uid,label,value,confidence\n1.2.826.111,a,absent,75\n", r"line 2: confidence must be from"),
         ("sop_instance_uid,label,number\n1.2.826.111,age,old\n", r"line 2: the column number must be a number"),
@@ -177,8 +177,8 @@ def test_an_error_in_the_labels_is_raised_with_its_line(folders: Folders, labels
         ("1.2.826.111,fracture,-1,0,20,30", "line 3: the box reaches out of the film"),
         ("1.2.826.111,fracture,a,0,20,30", "line 3: the column x_min must be a number"),
         ("1.2.826.111,fracture,0,inf,20,30", "line 3: the column y_min must be a number"),
-        ("1.2.826.111,fracture,0,10.5,200,300", "line 3: repeats the box of line 2"),
-        ("1.2.826.222,fracture,0,0,20,30", r"line 3: has a box where .*labels\.csv line 2 states absent"),
+        ("1.2.826.111,fracture,0,10.5,200,300", "line 3: the box repeats that of line 2"),
+        ("1.2.826.222,fracture,0,0,20,30", r"line 3: the box contradicts .*labels\.csv line 2, which states absent"),
     ],
 )
 def test_an_error_in_the_boxes_is_raised_with_its_line(folders: Folders, row: str, message: str) -> None:
