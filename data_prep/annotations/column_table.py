@@ -1,4 +1,4 @@
-"""A folder of films with CSV tables whose columns the settings name (``columns.*``)."""
+"""Read CSV tables of films and boxes whose columns are set by ``columns.*``."""
 
 import difflib
 import math
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.annotations.film_lookup import ListedFilm
-from data_prep.annotations.label_collector import LabelCollector, Value
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import Value
 from data_prep.annotations.row_problems import Place
 from data_prep.annotations.settings import FACTS, ColumnSettings
 from data_prep.errors import SettingsError
@@ -18,19 +19,19 @@ CELL_VALUES: dict[str, Value | None] = {
     **dict.fromkeys(("-1", "-1.0", "uncertain", "u", "maybe"), "uncertain"),
     **dict.fromkeys(("", "nan", "na", "n/a", "none", "null", "unknown"), None),
 }
-"""Cell in lower case → value; None for a cell without one."""
+"""Cell in lower case → value; None for a cell without a value."""
 
 
 def read(root: Path, collector: LabelCollector, columns: ColumnSettings) -> None:
-    """Read both tables, as far as they are named.
+    """Read the table of films, the table of boxes, or both.
 
     Args:
-        root: folder that relative paths of tables begin in.
-        collector: of entries and problems.
+        root: folder that relative paths of tables refer to.
+        collector: receives entries and problems.
         columns: which tables and columns are read.
 
     Raises:
-        SettingsError: neither is named, or no box has a label that is absent without one.
+        SettingsError: neither table is set, or no box has a label of ``absent_without_box``.
         ArchiveError: a table or column is missing.
     """
     if columns.films is None and columns.boxes is None:
@@ -48,8 +49,8 @@ def _add_absent(table: Path, collector: LabelCollector, labels: list[str]) -> No
     for label in labels:
         with_box = {entry.key for entry in collector.boxes if entry.label == label}
         if not with_box:
-            near = difflib.get_close_matches(label, {entry.label for entry in collector.boxes}, 1, 0.4)
-            hint = f"; is it {near[0]!r}?" if near else ""
+            similar = difflib.get_close_matches(label, {entry.label for entry in collector.boxes}, 1, 0.4)
+            hint = f"; is it {similar[0]!r}?" if similar else ""
             raise SettingsError(f"columns.absent_without_box: no box of {table} has the label {label!r}{hint}")
         known = with_box | {entry.key for entry in collector.labels if entry.label == label and entry.value}
         for key, film in collector.films_named.items():
@@ -58,8 +59,8 @@ def _add_absent(table: Path, collector: LabelCollector, labels: list[str]) -> No
 
 
 def _read_films(table: Path, collector: LabelCollector, columns: ColumnSettings) -> None:
-    needed = (*columns.facts.values(), *columns.labels, *columns.numbers, *([columns.names] if columns.names else []))
-    for film, cells, place in collector.film_rows(table, columns.file, needed):
+    required = (*columns.facts.values(), *columns.labels, *columns.numbers, *([columns.names] if columns.names else []))
+    for film, cells, place in collector.read_film_rows(table, columns.file, required):
         collector.add_facts(film, **{name: cells[columns.facts[name]] for name in FACTS if name in columns.facts})
         if (split := columns.facts.get("split")) is not None and cells[split]:
             collector.add_split(film, cells[split], place)
@@ -71,7 +72,7 @@ def _read_findings(
 ) -> None:
     for column, label in columns.labels.items():
         if (cell := cells[column].lower()) not in CELL_VALUES:
-            collector.problem("label_unknown", place)
+            collector.add_problem("label_unknown", place)
         elif (value := CELL_VALUES[cell]) is not None:
             collector.add_label(film, label, value, place)
     for column, label in columns.numbers.items():
@@ -84,42 +85,46 @@ def _read_findings(
         if math.isfinite(number):
             collector.add_label(film, label, None, place, number=number)
         else:
-            collector.problem("not_a_number", place)
+            collector.add_problem("not_a_number", place)
     if columns.names is not None:
-        found = {name.strip() for name in cells[columns.names].split("|") if name.strip()}
-        if found - set(columns.vocabulary):
-            collector.problem("label_unknown", place)
+        findings = {name.strip() for name in cells[columns.names].split("|") if name.strip()}
+        if findings - set(columns.vocabulary):
+            collector.add_problem("label_unknown", place)
         else:
-            collector.add_findings(film, found, columns.vocabulary, place)
+            collector.add_findings(film, findings, columns.vocabulary, place)
 
 
 def _read_boxes(table: Path, collector: LabelCollector, columns: ColumnSettings) -> None:
     readers = [columns.reader] if columns.reader else []
-    file, needed = columns.box_file or columns.file, (columns.box_label, *columns.box, *readers)
-    for film, cells, place in collector.film_rows(table, file, needed, once=False):
+    file, required = columns.box_file or columns.file, (columns.box_label, *columns.box, *readers)
+    for film, cells, place in collector.read_film_rows(table, file, required, once=False):
         try:
             numbers = [float(cells[column]) for column in columns.box]
         except ValueError:
-            collector.problem("box_not_a_number", place)
+            collector.add_problem("box_not_a_number", place)
             continue
         if not cells[columns.box_label]:
-            collector.problem("label_unknown", place)
+            collector.add_problem("label_unknown", place)
             continue
         reader = cells[columns.reader] if columns.reader else ""
-        box = box_of(numbers, columns.box_form)
+        box = box_from_numbers(numbers, columns.box_form)
         collector.add_box(film, cells[columns.box_label], box, place, reader=reader)
 
 
-def box_of(numbers: Sequence[float], form: str) -> Box:
-    """The box of four numbers.
+def box_from_numbers(numbers: Sequence[float], form: str) -> Box:
+    """Convert four numbers to a box.
 
     Args:
-        numbers: in pixels.
-        form: corners, corner_and_size or centre_and_size.
+        numbers: four, in pixels.
+        form: corners (left, top, right, bottom), corner_and_size (left, top, width, height) or centre_and_size (centre
+            x and y, width, height).
+
+    Returns:
+        The box, in pixels.
     """
-    x, y, right, lower = numbers
+    x, y, third, fourth = numbers
     if form == "corner_and_size":
-        return Box(x, y, x + right, y + lower)
+        return Box(x, y, x + third, y + fourth)
     if form == "centre_and_size":
-        return Box(x - right / 2, y - lower / 2, x + right / 2, y + lower / 2)
-    return Box(x, y, right, lower)
+        return Box(x - third / 2, y - fourth / 2, x + third / 2, y + fourth / 2)
+    return Box(x, y, third, fourth)

@@ -1,4 +1,4 @@
-"""CSV tables as public sets and spreadsheets have them: comma, semicolon or tab, with a byte order mark, gzipped."""
+"""Read CSV tables separated by comma, semicolon or tab, in UTF-8 with or without byte order mark, also gzipped."""
 
 import csv
 import difflib
@@ -13,15 +13,18 @@ _SEPARATORS = ",;\t"
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells without surrounding blanks) of all lines but empty ones; the first is the header, if there is one.
+    """Read all lines that are not empty.
+
+    Yields:
+        (line number from 1, cells without surrounding white space).
 
     Raises:
-        ArchiveError: the table does not exist, cannot be read, or is no CSV in UTF-8.
+        ArchiveError: the table does not exist, cannot be read, or is not valid CSV in UTF-8.
     """
     try:
-        with _opened(path) as file:
-            head = file.readline()
-            separator = max(_SEPARATORS, key=head.count)  # the first of equals: a single column has none
+        with _open_text(path) as file:
+            header_line = file.readline()
+            separator = max(_SEPARATORS, key=header_line.count)  # with a single column: the first separator
             file.seek(0)
             reader = csv.reader(file, delimiter=separator, strict=True)
             for cells in reader:
@@ -37,7 +40,14 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def csv_table(path: Path, needed: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, column → cell) of a table with a header line. Missing cells at the end of a line are empty.
+    """Read a table with a header line.
+
+    Args:
+        path: of the table.
+        needed: columns that must be in the header.
+
+    Yields:
+        (line number from 1, column → cell); missing cells at the end of a line are empty.
 
     Raises:
         ArchiveError: as for :func:`csv_rows`, a needed column is missing, or a line has more cells than the header.
@@ -48,10 +58,9 @@ def csv_table(path: Path, needed: Sequence[str] = ()) -> Iterator[tuple[int, dic
         header.pop()
     for name in needed:
         if name not in header:
-            near = difflib.get_close_matches(
-                name, header, 1
-            )  # further cells may be values: of a table without a header
-            hint = f"; is it {near[0]!r}?" if near else f" among the {len(header)} of its first line"
+            # only similar names are quoted: without a header line the cells are values
+            similar = difflib.get_close_matches(name, header, 1)
+            hint = f"; is it {similar[0]!r}?" if similar else f" among the {len(header)} of its first line"
             raise ArchiveError(f"the table {path} has no column {name!r}{hint}")
     if len(set(header)) < len(header):
         raise ArchiveError(f"the table {path} has a column twice; rename one of them")
@@ -62,14 +71,14 @@ def csv_table(path: Path, needed: Sequence[str] = ()) -> Iterator[tuple[int, dic
 
 
 def csv_header(path: Path) -> list[str]:
-    """The first line of a table; empty where it is none. Recognises a data set."""
+    """Return the first line of a table; empty if the file is no valid table. Identifies data sets."""
     try:
         return next(csv_rows(path), (1, []))[1]
     except ArchiveError:
         return []
 
 
-def _opened(path: Path) -> IO[str]:
+def _open_text(path: Path) -> IO[str]:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")

@@ -1,124 +1,60 @@
-"""The one collector of labels, boxes and splits, from tables and annotation files of any origin.
+"""Collect labels, boxes and splits from tables and annotation files, with their problems.
 
-Every entry is kept with its film, file, line and reader. What is not used is listed as a problem: lenient, for public
-data sets, by its code; strict, for the files of experts, as an error with a text for a person. Entries of one reader
-that contradict each other are reconciled by :mod:`data_prep.shard_format.label_policy`.
+Every entry is kept with its film, file, line and reader. A row that is not used is listed as a problem: by its code for
+public data sets (lenient), as an error with a message for files of experts (strict). Contradicting entries of one
+reader are reconciled later (:mod:`data_prep.annotations.reconcile`).
 """
 
 import copy
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from data_prep.annotations.csv_table import csv_rows, csv_table
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
+from data_prep.annotations.label_entries import (
+    AnnotatedObject,
+    BoxEntry,
+    LabelEntry,
+    Origin,
+    Source,
+    SplitEntry,
+    Value,
+    label_name,
+)
 from data_prep.annotations.problem_texts import PROBLEM_TEXTS
 from data_prep.annotations.row_problems import Place, RowProblem
 from data_prep.annotations.settings import DrawingSettings
-from data_prep.annotations.split_names import GivenSplit, split_named, split_of_path
-from data_prep.annotations.upright_boxes import Frame, frame_of, inside, upright_box
-from data_prep.deidentify.vocabulary import normalise
+from data_prep.annotations.split_names import split_named, split_of_path
+from data_prep.annotations.upright_boxes import Frame, clip_box, find_frame, is_empty_box, upright_box
 from data_prep.shard_format.boxes import Box
 from data_prep.shard_format.label_schema import ADJUDICATED
 
-Value = Literal["present", "absent", "uncertain"]
-Source = Literal["expert", "report", "metadata"]
-
-MAX_REACH = 1.5
-"""Pixels by which a box may reach over the edge of its film without being listed."""
-_LABEL = re.compile("[a-z0-9_]{1,64}")
-
-
-class Origin(NamedTuple):
-    """Where an entry comes from: the film as the file names it, the place, and the name of the reader."""
-
-    film: str
-    place: Place
-    reader: str = ""
-
-
-class LabelEntry(NamedTuple):
-    """One statement about a label of a film.
-
-    Attributes:
-        key: of the film.
-        label: in lower snake case.
-        value: present, absent, uncertain, not_mentioned; None with a ``number``.
-        number: value of a label that is measured.
-        source: expert, report or metadata.
-        confidence: 0 to 1.
-        reader: number of the reader, ADJUDICATED, or None where readers are not numbered.
-        origin: where it comes from.
-    """
-
-    key: str
-    label: str
-    value: str | None
-    number: float | None
-    source: str
-    confidence: float
-    reader: int | None
-    origin: Origin
-
-
-class BoxEntry(NamedTuple):
-    """One box, in pixels of the upright film. Attributes as those of :class:`LabelEntry`."""
-
-    key: str
-    label: str
-    box: Box
-    reader: int | None
-    origin: Origin
-
-
-class SplitEntry(NamedTuple):
-    """The split that a table or folder states for a film."""
-
-    key: str
-    split: GivenSplit
-    place: Place
-
-
-class AnnotatedObject(NamedTuple):
-    """An object of an annotation file.
-
-    Attributes:
-        name: of its class.
-        box: in pixels; without one the object still is a finding of the film.
-        place: where it stands.
-        fault: problem of its box or outline; empty where there is none.
-    """
-
-    name: str
-    box: Box | None
-    place: Place
-    fault: str = ""
+MAX_OVERHANG = 1.5
+"""Pixels by which a box may extend beyond its film without being listed."""
 
 
 class LabelCollector:
     """Collects entries and problems.
 
     Args:
-        names: the films that rows may name.
+        names: lookup of the films by name.
         settings: how names and boxes are read.
-        strict: whether problems are errors, with texts for a person in place of codes.
+        strict: whether problems are errors, with messages in place of codes.
         listed: codes of problems that are no errors even if ``strict``.
-        key_of: key of a film; by default its path below the archive.
+        key_of: key of a film; by default its path relative to the archive.
 
     Attributes:
         labels: entries that tables state.
-        implied: entries that follow from annotation files, where no table states the label.
+        implied: entries that annotation files imply; used where no table states the label.
         boxes, splits: further entries.
         facts: key of a film → fact → text.
         problems: rows that are not used, or only in part.
-        films_named: key → film, of all films that a table or annotation file names.
-        places: key → where that is, the last time.
+        films_named: key → film, for all films that a table or annotation file names.
+        places: key → last place that names the film.
         renamed: names of ``rename`` that have occurred.
-        reader: name of the reader of all files, where no row states another one; empty where there is none.
-        readers: name of a reader → number, in the order in which they first occur.
+        reader: name of the reader of all rows that state no other; empty where there is none.
+        readers: name of a reader → number, in the order of their first occurrence.
     """
 
     def __init__(
@@ -131,7 +67,7 @@ class LabelCollector:
         key_of: Callable[[ListedFilm], str] = attrgetter("below"),
     ) -> None:
         self.names, self.settings, self.strict, self.key_of = names, settings, strict, key_of
-        self._listed = frozenset(listed)
+        self._listed_codes = frozenset(listed)
         self.labels: list[LabelEntry] = []
         self.implied: list[LabelEntry] = []
         self.boxes: list[BoxEntry] = []
@@ -142,114 +78,167 @@ class LabelCollector:
         self.places: dict[str, Place] = {}
         self.renamed: set[str] = set()
         self.readers: dict[str, int] = {}
-        self._rows: set[tuple[Path, str]] = set()
+        self._films_with_row: set[tuple[Path, str]] = set()
         self.reader, self._adjudicated = "", False
 
-    def of_reader(self, name: str, *, adjudicated: bool = False) -> "LabelCollector":
-        """A collector for the files of one reader: its entries and problems are added to this one.
+    def for_reader(self, name: str, *, adjudicated: bool = False) -> "LabelCollector":
+        """Create a collector for the files of one reader, which adds its entries and problems to this one.
 
         Args:
-            name: of the reader, where no row states another one; empty where readers are not distinguished.
-            adjudicated: whether the entries overrule those of readers.
+            name: of the reader of all rows that state no other; empty where readers are not distinguished.
+            adjudicated: whether the entries override those of readers.
+
+        Returns:
+            The collector.
         """
         part = copy.copy(self)
-        part.films_named, part.places, part._rows = {}, {}, set()
+        part.films_named, part.places, part._films_with_row = {}, {}, set()
         part.reader, part._adjudicated = name, adjudicated
         return part
 
     def reader_number(self, name: str = "") -> int | None:
-        """Number of a reader, from 1; None without a name, and where a public data set names its readers."""
+        """Return the number of a reader, from 1; None without a name, and for readers of public data sets."""
         name = name or self.reader
         if self._adjudicated:
             return ADJUDICATED
         return self.readers.setdefault(name, len(self.readers) + 1) if name and self.strict else None
 
-    def files(self, root: Path, ending: str) -> list[Path]:
-        """Files of the archive that are no films, by the ending of their names; hidden ones are left out."""
-        found = (below for below in sorted(self.names.others) if below.endswith(ending))
-        return [root / below for below in found if not any(part.startswith(".") for part in below.split("/"))]
+    def other_files(self, root: Path, ending: str) -> list[Path]:
+        """List files of the archive that are no films.
 
-    def film(self, name: str, place: Place, *, below: str = "") -> ListedFilm | None:
-        """The film that a row names; without one the row is listed. Arguments as for :meth:`FilmNames.find`."""
-        found = self.names.find(name, below=below)
-        if len(found) == 1 and found[0] is not None:
-            key = self.key_of(found[0])
-            self.films_named[key], self.places[key] = found[0], place
-            return found[0]
-        self.problem("row_without_file" if not found else "name_fits_several" if len(found) > 1 else "no_film", place)
+        Args:
+            root: folder of the archive.
+            ending: of the names of the files.
+
+        Returns:
+            Paths, sorted, without hidden files.
+        """
+        paths = (below for below in sorted(self.names.other_paths) if below.endswith(ending))
+        return [root / below for below in paths if not any(part.startswith(".") for part in below.split("/"))]
+
+    def find_film(self, name: str, place: Place, *, below: str = "") -> ListedFilm | None:
+        """Find the film that a row names.
+
+        Args:
+            name: path, end of a path, or file name.
+            place: of the row.
+            below: folder that must contain the film; empty means any.
+
+        Returns:
+            The film; None if there is none or several, which is listed.
+        """
+        matches = self.names.find(name, below=below)
+        if len(matches) == 1 and matches[0] is not None:
+            key = self.key_of(matches[0])
+            self.films_named[key], self.places[key] = matches[0], place
+            return matches[0]
+        self.add_problem(
+            "row_without_file" if not matches else "name_fits_several" if len(matches) > 1 else "no_film", place
+        )
         return None
 
-    def film_once(self, name: str, place: Place, *, below: str = "") -> ListedFilm | None:
-        """The same for a table with one row per film: a second row is listed and skipped."""
-        film = self.film(name, place, below=below)
+    def find_film_once(self, name: str, place: Place, *, below: str = "") -> ListedFilm | None:
+        """Find the film of a row in a table with one row per film.
+
+        Args:
+            name, place, below: as for :meth:`find_film`.
+
+        Returns:
+            The film; None if there is none or several, or the table has named it before, which is listed.
+        """
+        film = self.find_film(name, place, below=below)
         if film is None:
             return None
         row = place.file, self.key_of(film)
-        if row in self._rows:
-            self.problem("film_repeated", place)
+        if row in self._films_with_row:
+            self.add_problem("film_repeated", place)
             return None
-        self._rows.add(row)
+        self._films_with_row.add(row)
         return film
 
-    def film_rows(
+    def read_film_rows(
         self, table: Path, column: str, needed: Sequence[str] = (), *, below: str = "", once: bool = True
     ) -> Iterator[tuple[ListedFilm, dict[str, str], Place]]:
-        """(film, column → cell, place) of the rows of a CSV table that name a film; the others are listed.
+        """Read the rows of a CSV table that name a film; all other rows are listed.
 
         Args:
             table: with a header line.
             column: that names the film.
-            needed: further columns.
-            below: folder in which the films have to be; empty means anywhere.
+            needed: further columns that must be in the header.
+            below: folder that must contain the films; empty means any.
             once: whether a second row of a film is listed and skipped.
+
+        Yields:
+            (film, column → cell, place).
 
         Raises:
             ArchiveError: the table cannot be read, or a column is missing.
         """
-        find = self.film_once if once else self.film
+        find = self.find_film_once if once else self.find_film
         for line, cells in csv_table(table, (column, *needed)):
             film = find(cells[column], Place(table, line), below=below)
             if film is not None:
                 yield film, cells, Place(table, line)
 
     def add_facts(self, film: ListedFilm, **texts: str | None) -> None:
-        """Facts of a film: patient, study, body_part, view, laterality, sex, age. Empty ones are left out."""
+        """Add facts of a film (patient, study, body_part, view, laterality, sex, age); empty texts are ignored."""
         self.facts.setdefault(self.key_of(film), {}).update({name: text for name, text in texts.items() if text})
 
     def add_split(self, film: ListedFilm, name: str, place: Place) -> None:
-        """The split of a film, by its name in the set."""
+        """Add the split of a film.
+
+        Args:
+            film: of the row.
+            name: of the split in the data set; an unknown name is listed.
+            place: of the row.
+        """
         split = split_named(name)
         if split is None:
-            self.problem("split_unknown", place)
+            self.add_problem("split_unknown", place)
         else:
             self.splits.append(SplitEntry(self.key_of(film), split, place))
 
     def add_split_list(self, table: Path, split: str) -> None:
-        """The same ``split`` for the films of a list without a header line."""
+        """Add the split of all films in a list.
+
+        Args:
+            table: CSV list of films without a header line.
+            split: of all its films.
+        """
         for line, cells in csv_rows(table):
-            film = self.film_once(cells[0], Place(table, line))
+            film = self.find_film_once(cells[0], Place(table, line))
             if film is not None:
                 self.add_split(film, split, Place(table, line))
 
     def add_folder_splits(self, root: Path, *, known: bool = False) -> None:
-        """The splits that the folders of all films name; with ``known`` only of films that have none yet."""
-        done = {entry.key for entry in self.splits} if known else set()
+        """Add the splits that the folders of films name.
+
+        Args:
+            root: folder of the archive.
+            known: whether films that have a split are skipped.
+        """
+        films_with_split = {entry.key for entry in self.splits} if known else set()
         for film in self.names.films:
             split = split_of_path(film.below)
-            if split is not None and self.key_of(film) not in done:
+            if split is not None and self.key_of(film) not in films_with_split:
                 self.add_split(film, split, Place(root / film.below))
 
     def label_of(self, raw: str, place: Place) -> str | None:
-        """Label of a class or column: renamed by the settings, else in lower snake case; None leaves it out.
+        """Return the label of a class or column.
 
-        A name without any letter or digit that a label may have, or one that is too long, is listed.
+        Args:
+            raw: name in the data set.
+            place: of the name.
+
+        Returns:
+            As ``rename`` maps it, else in lower snake case; None if it maps to null or is no valid label (listed).
         """
         if raw in self.settings.rename:
             self.renamed.add(raw)
             return self.settings.rename[raw]
         label = label_name(raw)
         if label is None:
-            self.problem("label_needs_rename", place)
+            self.add_problem("label_needs_rename", place)
         return label
 
     def add_label(
@@ -263,7 +252,17 @@ class LabelCollector:
         source: Source = "expert",
         confidence: float = 1.0,
     ) -> None:
-        """One label of a film; ``raw`` is its name in the set, other arguments are those of :class:`LabelEntry`."""
+        """Add a label of a film.
+
+        Args:
+            film: that is labelled.
+            raw: name of the label in the data set.
+            value: present, absent or uncertain; None with a ``number``.
+            place: of the row.
+            number: value of a numeric label.
+            source: of the entry.
+            confidence: 0 to 1.
+        """
         if (label := self.label_of(raw, place)) is not None:
             self.labels.append(
                 LabelEntry(
@@ -282,11 +281,22 @@ class LabelCollector:
         *,
         implied: bool = False,
     ) -> None:
-        """All findings of a list that is complete: those of ``vocabulary`` that are not ``present`` are absent."""
-        found = {self.label_of(raw, place) for raw in present}
+        """Add all findings of a complete list.
+
+        Args:
+            film: that is labelled.
+            present: names of the findings that are present.
+            vocabulary: all names; those that are not ``present`` are absent.
+            place: of the list.
+            source: of the entries.
+            implied: whether the entries apply only where no table states the label.
+        """
+        present_labels = {self.label_of(raw, place) for raw in present}
         key, reader, origin = self.key_of(film), self.reader_number(), self._origin(film, place)
         (self.implied if implied else self.labels).extend(
-            LabelEntry(key, label, "present" if label in found else "absent", None, source, 1.0, reader, origin)
+            LabelEntry(
+                key, label, "present" if label in present_labels else "absent", None, source, 1.0, reader, origin
+            )
             for label in dict.fromkeys(self.label_of(raw, place) for raw in vocabulary)
             if label is not None
         )
@@ -302,41 +312,46 @@ class LabelCollector:
         frame: Frame | None = None,
         reader: str = "",
     ) -> None:
-        """A box around a finding. What reaches over the edge of the film is cut off, and listed beyond MAX_REACH.
+        """Add a box, clipped to the film; it is listed if it extends more than MAX_OVERHANG beyond the film.
 
         Args:
             film: that is annotated.
-            raw: name of the finding in the set.
+            raw: name of the finding in the data set.
             box: in pixels of the upright or the stored film.
-            place: where it stands.
-            size: (width, height) in pixels of the annotated picture, if the set gives one.
-            frame: upright or stored; by default that of the settings.
+            place: of the box.
+            size: (width, height) in pixels of the annotated picture; None where it is not stated.
+            frame: upright or stored; None takes that of the settings.
             reader: name of the reader, where a row names one.
         """
         label = self.label_of(raw, place)
         if label is None:
             return
-        frame_used = frame_of(film, size, frame or self.settings.box_frame)
+        frame_used = find_frame(film, size, frame or self.settings.box_frame)
         if frame_used is None:
-            self.problem("box_of_another_size", place)
+            self.add_problem("box_of_another_size", place)
             return
         upright = upright_box(box, film) if frame_used == "stored" else box
-        cut = inside(upright, film.upright_size)
-        if cut is None or not all(map(_is_finite, upright)):
-            self.problem("box_empty" if is_empty(box) else "box_outside", place)
+        clipped = clip_box(upright, film.upright_size)
+        if clipped is None or not all(map(_is_finite, upright)):
+            self.add_problem("box_empty" if is_empty_box(box) else "box_outside", place)
             return
-        if max(abs(one - other) for one, other in zip(cut, upright, strict=True)) > MAX_REACH:
-            self.problem("box_cut", place)
-        rounded, number = Box(*(round(edge, 3) for edge in cut)), self.reader_number(reader)
+        if max(abs(edge - unclipped) for edge, unclipped in zip(clipped, upright, strict=True)) > MAX_OVERHANG:
+            self.add_problem("box_cut", place)
+        rounded, number = Box(*(round(edge, 3) for edge in clipped)), self.reader_number(reader)
         self.boxes.append(BoxEntry(self.key_of(film), label, rounded, number, self._origin(film, place, reader)))
 
     def add_objects(
         self, film: ListedFilm, objects: Iterable[AnnotatedObject], *, size: tuple[int, int] | None = None
     ) -> None:
-        """The boxes of an annotation file; those that cannot be read are listed."""
+        """Add the boxes of an annotation file; boxes that cannot be read are listed.
+
+        Args:
+            film, size: as for :meth:`add_box`.
+            objects: with boxes in pixels.
+        """
         for name, box, place, fault in objects:
             if fault or box is None:
-                self.problem(fault or "box_not_a_number", place)
+                self.add_problem(fault or "box_not_a_number", place)
             if box is not None:
                 self.add_box(film, name, box, place, size=size)
 
@@ -349,47 +364,36 @@ class LabelCollector:
         *,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """All objects of one film of an annotation file: boxes, and the findings that they imply.
+        """Add the boxes of one film of an annotation file, and the findings that they imply.
 
         Args:
             film: that is annotated.
-            objects: all of it.
-            classes: of the annotation; those without an object are absent where ``boxes_complete``.
-            place: where the film stands in the file.
-            size: (width, height) of the annotated picture in pixels; None where it is not given.
+            objects: all objects of the film.
+            classes: of the annotation; with ``boxes_complete`` those without an object are absent.
+            place: of the film in the file.
+            size: (width, height) in pixels of the annotated picture; None where it is not stated.
         """
         self.add_objects(film, objects, size=size)
-        present = list(dict.fromkeys(found.name for found in objects))
+        present = list(dict.fromkeys(item.name for item in objects))
         self.add_findings(film, present, classes if self.settings.boxes_complete else present, place, implied=True)
 
-    def problem(self, code: str, place: Place, text: str = "") -> None:
-        """List a problem: by its code, in strict files by ``text`` or that of PROBLEM_TEXTS."""
-        shown = (text or PROBLEM_TEXTS.get(code, code)) if self.strict else code
-        self.problems.append(RowProblem(shown, place, code, self.strict and code not in self._listed))
+    def add_problem(self, code: str, place: Place, text: str = "") -> None:
+        """List a problem.
 
-    def unused_names(self) -> list[str]:
-        """Names of ``rename`` that have not occurred."""
+        Args:
+            code: of the problem.
+            place: of the row.
+            text: message if strict; by default that of PROBLEM_TEXTS.
+        """
+        message = (text or PROBLEM_TEXTS.get(code, code)) if self.strict else code
+        self.problems.append(RowProblem(message, place, code, self.strict and code not in self._listed_codes))
+
+    def unused_renames(self) -> list[str]:
+        """Return the names of ``rename`` that have not occurred."""
         return sorted(self.settings.rename.keys() - self.renamed)
 
     def _origin(self, film: ListedFilm, place: Place, reader: str = "") -> Origin:
         return Origin(f"/{film.below}", place, reader or self.reader)
-
-
-@lru_cache(1024)
-def label_name(raw: str) -> str | None:
-    """A name of a set as a label: lower snake case; None where no character is left, or too many."""
-    name = normalise(raw).replace(" ", "_")
-    return name if _LABEL.fullmatch(name) else None
-
-
-def is_label(name: str) -> bool:
-    """Whether a name can be a label as it stands."""
-    return _LABEL.fullmatch(name) is not None
-
-
-def is_empty(box: Box) -> bool:
-    """Whether a box holds no area."""
-    return not (box.x_min < box.x_max and box.y_min < box.y_max)
 
 
 def _is_finite(edge: float) -> bool:

@@ -1,4 +1,4 @@
-"""Texts of the problems that stop the files of experts, by their codes; public data sets list the codes alone."""
+"""Messages of problems in files of experts, by code; tables of problems of public data sets hold the codes."""
 
 PROBLEM_TEXTS = {
     "row_without_file": "no film of the scan has this name (unknown_films=list skips such rows)",
@@ -7,23 +7,23 @@ PROBLEM_TEXTS = {
     "class_empty": "no annotation has this class; it gives no labels",
     "name_fits_several": "the name fits several films; give more of the path",
     "film_repeated": "an entry before this one names the same film; keep one per film",
-    "image_repeated": "an image before this one has the same number; give each its own",
-    "image_unknown": "the file lists no image of this number; add it to images",
-    "class_without_name": "a class has no name or no number; add it",
-    "class_repeated": "a class of another name has the same number; give each its own",
+    "image_repeated": "an image before this one has the same id; give each image its own id",
+    "image_unknown": "the file lists no image with this id; add it to images",
+    "class_without_name": "a class has no name or no id; add it",
+    "class_repeated": "a class of another name has the same id; give each class its own id",
     "label_unknown": "the class is missing, or is not in the list of classes",
     "label_needs_rename": "the name of the class cannot be a label; give it one with rename={…}",
-    "box_missing": "neither a box nor an outline; is the file of another task?",
-    "box_not_a_number": "the numbers are no box; give four of them, or a polygon",
+    "box_missing": "the object has no box and no outline; give one, or check that the file is of this task",
+    "box_not_a_number": "the numbers are not a valid box; give four numbers, or a polygon",
     "polygon_too_short": "a polygon needs three points of two numbers each",
     "box_empty": "the box is empty; width and height must be above 0",
     "box_outside": "the box lies outside of the film; give pixels of the original film",
     "box_cut": "the box reaches out of the film; give pixels of the original film",
     "box_of_another_size": "the annotated picture has another size than the film; give pixels of the original film",
-    "annotation_unreadable": "is no annotation file of this form; take it out of the folder, or export it again",
-    "label_conflict": "contradicts another annotation of this film; keep one per film",
+    "annotation_unreadable": "the file is not a valid annotation file of this format; export it again, or remove it",
+    "label_conflict": "the annotation contradicts another one of this film; keep one per film",
     "several_films": "the file holds several films; give their boxes as a CSV table with the column frame",
-    "no_rows": "has a header and no rows; give the whole table, or leave it out",
-    "no_images": "lists no image; give the whole file, or leave it out",
+    "no_rows": "the table has a header and no rows; give the complete table, or no table",
+    "no_images": "the file lists no image; give the complete file, or no file",
 }
-"""Code of a problem → text. Problems with a text of their own are not in this table."""
+"""Code of a problem → message."""

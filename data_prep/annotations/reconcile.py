@@ -1,17 +1,18 @@
-"""Entries of a collector → one label per film, label, source and reader, each box once, one split per film.
+"""Reconcile entries of a collector: one value per film, label, source and reader; unique boxes; one split per film.
 
-Contradictions are listed; which value remains is decided by :mod:`data_prep.shard_format.label_policy`.
+Contradictions are listed; :mod:`data_prep.shard_format.label_policy` decides their value.
 """
 
 from typing import NamedTuple
 
-from data_prep.annotations.label_collector import BoxEntry, LabelCollector, LabelEntry
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import BoxEntry, LabelEntry
 from data_prep.annotations.split_names import GivenSplit, strictest_split
 from data_prep.shard_format.label_policy import reconciled_value
 from data_prep.shard_format.label_schema import ADJUDICATED
 
 _Slot = tuple[str, str, int | None, str]
-"""Key, label, reader and source of an entry."""
+"""(key, label, reader, source) of an entry."""
 _Slots = dict[_Slot, LabelEntry]
 
 
@@ -23,86 +24,88 @@ class Reconciled(NamedTuple):
 
 
 def reconcile(collector: LabelCollector) -> Reconciled:
-    """List repetitions and contradictions in ``collector``, and add the labels that boxes imply.
+    """Remove repetitions and contradictions, list them in ``collector``, and add the labels that boxes imply.
 
-    An entry without a reader stands for all readers. A label that annotation files or boxes imply is added where no
+    An entry without a reader applies to all readers. A label that annotation files or boxes imply is added where no
     expert states it.
     """
-    stated = _stated(collector)
-    implied = _implied(collector)
-    boxes = _boxes_once(collector)
+    stated = _merge_stated(collector)
+    implied = _merge_implied(collector)
+    boxes = _remove_repeated_boxes(collector)
     for box in collector.boxes:
-        entries = _experts(stated, box.key, box.label, box.reader)
+        entries = _expert_entries(stated, box.key, box.label, box.reader)
         for entry in entries:
             if entry.value == "absent":
-                other = entry.origin.place.seen_from(box.origin.place)
-                text = f"has a box where {other} states absent; correct one of them"
-                collector.problem("box_against_label", box.origin.place, text)
+                other_place = entry.origin.place.relative_to(box.origin.place)
+                text = f"the box contradicts {other_place}, which states absent; correct one of them"
+                collector.add_problem("box_against_label", box.origin.place, text)
                 if not collector.strict:
                     stated[_slot(entry)] = entry._replace(value=reconciled_value(entry.value, "present"))
         if not entries:
             label = LabelEntry(box.key, box.label, "present", None, "expert", 1.0, box.reader, box.origin)
             if (known := implied.get(_slot(label))) is None or known.value == "absent":
                 implied[_slot(label)] = label
-    added = [entry for entry in implied.values() if not _experts(stated, entry.key, entry.label, entry.reader)]
+    added = [entry for entry in implied.values() if not _expert_entries(stated, entry.key, entry.label, entry.reader)]
     return Reconciled([*stated.values(), *added], boxes)
 
 
 def reconcile_splits(collector: LabelCollector) -> dict[str, GivenSplit]:
-    """Key → split; of several, which are listed, the one that keeps most out of training."""
+    """Return key → split; of several, which are listed, the strictest (:func:`strictest_split`)."""
     splits: dict[str, GivenSplit] = {}
     for key, split, place in collector.splits:
         if (first := splits.setdefault(key, split)) != split:
-            collector.problem("split_conflict", place)
+            collector.add_problem("split_conflict", place)
             splits[key] = strictest_split((first, split))
     return splits
 
 
-def _stated(collector: LabelCollector) -> _Slots:
+def _merge_stated(collector: LabelCollector) -> _Slots:
     stated: _Slots = {}
     for entry in collector.labels:
         first = stated.setdefault(_slot(entry), entry)
         if first is entry:
             continue
         if collector.strict:
-            other = first.origin.place.seen_from(entry.origin.place)
-            text = f"labels the film of {other} again; keep one row per film, label, source and reader"
-            collector.problem("label_repeated", entry.origin.place, text)
+            other_place = first.origin.place.relative_to(entry.origin.place)
+            text = f"the row labels the film of {other_place} again; keep one row per film, label, source and reader"
+            collector.add_problem("label_repeated", entry.origin.place, text)
         else:
-            stated[_slot(entry)] = _merged(collector, first, entry)
+            stated[_slot(entry)] = _merge_entries(collector, first, entry)
     return stated
 
 
-def _implied(collector: LabelCollector) -> _Slots:
+def _merge_implied(collector: LabelCollector) -> _Slots:
     implied: _Slots = {}
     for entry in collector.implied:
         first = implied.setdefault(_slot(entry), entry)
-        implied[_slot(entry)] = _merged(collector, first, entry)
+        implied[_slot(entry)] = _merge_entries(collector, first, entry)
     return implied
 
 
-def _merged(collector: LabelCollector, first: LabelEntry, entry: LabelEntry) -> LabelEntry:
+def _merge_entries(collector: LabelCollector, first: LabelEntry, entry: LabelEntry) -> LabelEntry:
     if (first.value, first.number, first.confidence) == (entry.value, entry.number, entry.confidence):
         return first
-    collector.problem("label_conflict", entry.origin.place)
+    collector.add_problem("label_conflict", entry.origin.place)
     return first._replace(value=reconciled_value(first.value, entry.value))
 
 
-def _boxes_once(collector: LabelCollector) -> list[BoxEntry]:
+def _remove_repeated_boxes(collector: LabelCollector) -> list[BoxEntry]:
     boxes: dict[tuple[object, ...], BoxEntry] = {}
     for entry in collector.boxes:
         reader = entry.origin.reader if entry.reader is None else entry.reader
         first = boxes.setdefault((entry.key, entry.label, entry.box, reader), entry)
         if first is not entry:
-            other = first.origin.place.seen_from(entry.origin.place)
-            collector.problem("box_repeated", entry.origin.place, f"repeats the box of {other}; remove one of them")
+            other_place = first.origin.place.relative_to(entry.origin.place)
+            collector.add_problem(
+                "box_repeated", entry.origin.place, f"the box repeats that of {other_place}; remove one of them"
+            )
     return list(boxes.values())
 
 
-def _experts(stated: _Slots, key: str, label: str, reader: int | None) -> list[LabelEntry]:
-    """What an expert states who is ``reader``, or stands for all readers; the adjudicator stands for nobody else."""
+def _expert_entries(stated: _Slots, key: str, label: str, reader: int | None) -> list[LabelEntry]:
+    """Entries of ``reader`` or of all readers; adjudicated entries are only for the adjudicator."""
     readers = [reader] if reader in (None, ADJUDICATED) else [reader, None]
-    slots = ((key, label, one, "expert") for one in readers)
+    slots = ((key, label, slot_reader, "expert") for slot_reader in readers)
     return [stated[slot] for slot in slots if slot in stated]
 
 

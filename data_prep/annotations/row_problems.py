@@ -1,6 +1,6 @@
-"""Rows of tables, annotation files and reports that are not used, or only in part: one record, one CSV form.
+"""Problems of rows of tables, annotation files and reports, and their CSV table.
 
-problem,file,line,part      line 0 is the whole file; with a part the number of an entry in that list of the file
+problem,file,line,part      line from 1, 0 for the whole file; with a part: index of the entry in that list of the file
 """
 
 import csv
@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-_PARTS = ("", "categories", "images", "annotations", "object")
+_PART_ORDER = ("", "categories", "images", "annotations", "object")
 
 
 class Place(NamedTuple):
-    """A line of a file.
+    """A place in a file.
 
     Attributes:
         file: path of the table or annotation file.
-        line: from 1; 0 is the whole file. With ``part`` the number of the entry, from 0.
-        part: list of the file that ``line`` counts in: categories, images, annotations (COCO), object (VOC).
+        line: from 1; 0 is the whole file. With ``part`` the index of the entry, from 0.
+        part: list of the file that the entry is in: categories, images, annotations (COCO), object (VOC).
     """
 
     file: Path
@@ -34,10 +34,10 @@ class Place(NamedTuple):
     @property
     def order(self) -> tuple[Path, int, int]:
         """Sort key: by file, then by part and line."""
-        return self.file, _PARTS.index(self.part), self.line
+        return self.file, _PART_ORDER.index(self.part), self.line
 
-    def seen_from(self, other: "Place") -> str:
-        """How a message at ``other`` names this place; names of further annotation files are left out."""
+    def relative_to(self, other: "Place") -> str:
+        """Text for this place in a message about ``other``; names of other annotation files are not stated."""
         if self.file == other.file and (self.line or self.part):
             return f"{self.part}[{self.line}]" if self.part else f"line {self.line}"
         return str(self) if self.line and not self.part else "another file"
@@ -47,10 +47,10 @@ class RowProblem(NamedTuple):
     """A row that is not used, or only in part.
 
     Attributes:
-        problem: entry of the table of problems: the code, or a text for a person; quotes nothing of the row.
+        problem: the code, or a message; quotes no content of the row.
         place: file and line.
-        code: of the problem, where ``problem`` is a text.
-        is_error: whether nothing may be written while the row is in the file.
+        code: of the problem, where ``problem`` is a message.
+        is_error: whether nothing is written because of the row.
     """
 
     problem: str
@@ -60,15 +60,15 @@ class RowProblem(NamedTuple):
 
 
 class RowError(Exception):
-    """A row cannot be used; the message gives the reason and quotes nothing of the row."""
+    """A row cannot be used; the message states the reason and quotes no content of the row."""
 
 
-class RowSkipped(Exception):  # noqa: N818 - no error: the row may be right, but its film is not in the shards
+class RowSkipped(Exception):  # noqa: N818 - no error: the row may be valid, but its film is not in the shards
     """A row names a film that is not in the shards, or that the scan does not have; the message is the code."""
 
 
 def problems_csv(problems: Iterable[RowProblem]) -> str:
-    """The rows of a table of problems, in the given order, with a header line."""
+    """Format problems as a CSV table with a header line, in the given order."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("problem", *Place._fields))
@@ -77,5 +77,5 @@ def problems_csv(problems: Iterable[RowProblem]) -> str:
 
 
 def count_problems(problems: Iterable[RowProblem]) -> dict[str, int]:
-    """Problem → how often, sorted by problem."""
+    """Count problems; the result is sorted by problem."""
     return dict(sorted(Counter(problem for problem, *_ in problems).items()))

@@ -1,4 +1,4 @@
-"""Settings of public data sets: how their tables and boxes are read."""
+"""Settings for tables and boxes of public data sets and of experts."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,47 +13,45 @@ LayoutName = Literal[
 """Each is a file of ``data_prep.public_datasets`` or, for the last four, of ``data_prep.annotations``."""
 
 FACTS = ("patient", "study", "body_part", "view", "laterality", "sex", "age")
-"""Facts of a film that a table may hold, besides split, labels and boxes."""
-
+"""Facts of a film that a table may hold, apart from split, labels and boxes."""
 
 LabelName = Annotated[str, Field(pattern="^[a-z0-9_]{1,64}$")]
 
 
 class DrawingSettings(Settings):
-    """How names and boxes are read, from public sets and from the files of experts."""
+    """How names and boxes are read."""
 
     box_frame: Literal["upright", "stored"] = "upright"
-    """The picture that boxes belong to, where a JPEG has an EXIF orientation: upright, which nearly all programs
-    display, or the raster as it is stored. A width and height in the annotation that fit only one of them override
-    this."""
+    """Raster that boxes refer to, where a JPEG has an EXIF orientation: upright (orientation applied, as nearly all
+    programs display it) or stored. A width and height in the annotation that fit only one of them override this."""
     boxes_complete: bool = True
     """coco, voc and yolo: a film whose annotation has no box of a class does not have the finding (absent); with
     false it has no such label."""
     rename: dict[str, LabelName | None] = Field(default_factory=dict)
-    """Name of a class or column in the set → label; null leaves it out. Several names may become one label."""
+    """Name of a class or column → label; null ignores it. Several names may map to one label."""
 
 
 class TableSettings(DrawingSettings):
-    """For every layout."""
+    """Settings for every layout."""
 
     film_is_patient: bool = False
-    """Take each film of an unknown patient for a patient of its own. Only for sets that are known to hold one film per
-    patient: otherwise films of one person land in two splits."""
+    """Treat each film without a patient as a patient of its own. Only for data sets with one film per patient:
+    otherwise films of one patient get into different splits."""
 
 
 class ColumnSettings(Settings):
-    """For ``layout=table``: which CSV files and columns are read. Paths are below the archive, or absolute."""
+    """CSV files and columns for ``layout=table``. Paths are relative to the archive, or absolute."""
 
     films: Path | None = None
-    """Table with a row per film."""
+    """CSV table with one row per film."""
     file: str = "path"
-    """Column of both tables: a path or its end, with or without the ending of the file name."""
+    """Column of both tables that identifies the film: a path or its end, with or without the ending of the file."""
     box_file: str | None = None
-    """The same column of the table of boxes, where it has another name there."""
+    """Column of the table of boxes that identifies the film, where it is not ``file``."""
     facts: dict[Literal["patient", "study", "body_part", "view", "laterality", "sex", "age", "split"], str] = Field(
         default_factory=dict
     )
-    """Fact → column. Splits are train, val, test, or train_val (val is drawn among them)."""
+    """Fact → column. Splits are train, val, test, or train_val (val is drawn from it)."""
     same: dict[Literal["body_part", "view", "laterality"], str] = Field(default_factory=dict)
     """Fact → value of all films, such as {body_part: CHEST}."""
     labels: dict[str, str] = Field(default_factory=dict)
@@ -63,21 +61,22 @@ class ColumnSettings(Settings):
     names: str | None = None
     """Column with the names of all findings of a film, separated by ``|``."""
     vocabulary: list[str] = Field(default_factory=list)
-    """All names that can occur there; those that a cell leaves out are absent."""
+    """All names that can occur in ``names``; those that a cell does not list are absent."""
     boxes: Path | None = None
-    """Table with a row per box."""
+    """CSV table with one row per box."""
     box_label: str = "label"
     """Column with the name of the finding."""
     box: list[str] = Field(default=["x_min", "y_min", "x_max", "y_max"], min_length=4, max_length=4)
     box_form: Literal["corners", "corner_and_size", "centre_and_size"] = "corners"
-    """Meaning of the four columns, in pixels: left, top, right, bottom; left, top, width, height; or the centre."""
+    """Meaning of the four columns, in pixels: left, top, right, bottom; left, top, width, height; or centre x and y,
+    width, height."""
     absent_without_box: list[str] = Field(default_factory=list)
-    """Labels that are absent on a film of the tables without a box of them."""
+    """Labels that are absent on each film of the tables without a box of the label."""
     reader: str | None = None
-    """Column with the reader who drew the box."""
+    """Column with the name of the reader of the box."""
 
     @model_validator(mode="after")
     def _names_need_a_vocabulary(self) -> Self:
         if (self.names is None) != (not self.vocabulary):
-            raise ValueError("names and vocabulary go together")
+            raise ValueError("names and vocabulary must be set together")
         return self

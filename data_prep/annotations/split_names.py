@@ -1,4 +1,4 @@
-"""Splits by their names in tables and folders of a set."""
+"""Splits by their names in tables and folders of data sets."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -15,15 +15,15 @@ _NAMES: dict[str, GivenSplit] = {
 
 
 def strictest_split(splits: Iterable[GivenSplit]) -> GivenSplit:
-    """Of several splits of one film or patient the one that lets nothing leak into training."""
+    """Return the split of a film or patient with several: test before val before train_val before train."""
     return min(splits, key=_STRICTEST_FIRST.index)
 
 
 def split_named(name: str) -> GivenSplit | None:
-    """The split that a name in a table or of a folder means; None where it means none."""
+    """Return the split of a name in a table or of a folder; None if the name is no split."""
     return _NAMES.get(name.strip().lower().replace("-", "_"))
 
 
 def split_of_path(below: str) -> GivenSplit | None:
-    """The split that the folders of a path name, the innermost first."""
+    """Return the split of the innermost folder of a path that names one; None if no folder does."""
     return next((split for part in below.split("/")[-2::-1] if (split := split_named(part))), None)

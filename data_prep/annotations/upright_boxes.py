@@ -1,4 +1,4 @@
-"""Boxes of public sets → pixels of the film as it is sharded: upright, right and lower end exclusive."""
+"""Convert boxes to pixels of the upright film, right and lower edge exclusive."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,29 +9,37 @@ from data_prep.shard_format.boxes import Box
 Frame = Literal["upright", "stored"]
 
 
-def frame_of(film: ListedFilm, size: tuple[int, int] | None, frame: Frame) -> Frame | None:
-    """The frame that boxes beside a width and height belong to.
+def find_frame(film: ListedFilm, size: tuple[int, int] | None, frame: Frame) -> Frame | None:
+    """Determine the frame of boxes from the size of the annotated picture.
 
     Args:
-        film: with its raster and orientation.
-        size: (width, height) that the annotation gives for the picture; None where it gives none.
-        frame: what is meant where the size fits both.
+        film: annotated film.
+        size: (width, height) in pixels that the annotation states; None if it states none.
+        frame: result if the size fits both frames, or is not stated.
 
     Returns:
-        None where the size fits neither: the boxes were drawn on another picture, such as a shrunk one.
+        upright or stored; None if the size fits neither, since another picture was annotated, such as a reduced one.
     """
     if size is None:
         return frame
-    fits: list[Frame] = []
+    matching: list[Frame] = []
     if size == film.upright_size:
-        fits.append("upright")
+        matching.append("upright")
     if size == film.stored_size:
-        fits.append("stored")
-    return frame if frame in fits else next(iter(fits), None)
+        matching.append("stored")
+    return frame if frame in matching else next(iter(matching), None)
 
 
 def upright_box(box: Box, film: ListedFilm) -> Box:
-    """A box of the stored raster in the upright one (EXIF 2.32, tag 0x0112; ``data_prep.film.decode.upright``)."""
+    """Convert a box of the stored raster to the upright raster (EXIF 2.32, tag 0x0112).
+
+    Args:
+        box: in pixels of the stored raster.
+        film: its size and orientation.
+
+    Returns:
+        In pixels of the upright raster (:func:`data_prep.film.decode.upright`).
+    """
     x_min, y_min, x_max, y_max = box
     width, height = film.upright_size
     if film.orientation >= 5:
@@ -43,17 +51,30 @@ def upright_box(box: Box, film: ListedFilm) -> Box:
     return Box(x_min, y_min, x_max, y_max)
 
 
-def inside(box: Box, size: tuple[int, int]) -> Box | None:
-    """What of a box lies in a raster of ``size`` (width, height); None where nothing does."""
-    cut = Box(max(box.x_min, 0.0), max(box.y_min, 0.0), min(box.x_max, size[0]), min(box.y_max, size[1]))
-    return cut if cut.x_min < cut.x_max and cut.y_min < cut.y_max else None
+def clip_box(box: Box, size: tuple[int, int]) -> Box | None:
+    """Clip a box to a raster.
+
+    Args:
+        box: in pixels.
+        size: (width, height) of the raster in pixels.
+
+    Returns:
+        The part of the box inside the raster; None if there is none.
+    """
+    clipped = Box(max(box.x_min, 0.0), max(box.y_min, 0.0), min(box.x_max, size[0]), min(box.y_max, size[1]))
+    return clipped if clipped.x_min < clipped.x_max and clipped.y_min < clipped.y_max else None
 
 
-def too_short(points: Sequence[object]) -> bool:
-    """Whether x0, y0, x1, y1, … are fewer than three points, or a point lacks its y."""
+def is_too_short(points: Sequence[object]) -> bool:
+    """Whether coordinates x0, y0, x1, y1, … are fewer than three points, or odd in number."""
     return len(points) < 6 or len(points) % 2 == 1
 
 
-def around(points: Sequence[float]) -> Box:
-    """The smallest box around x0, y0, x1, y1, …"""
+def bounding_box(points: Sequence[float]) -> Box:
+    """Return the bounding box of points x0, y0, x1, y1, …"""
     return Box(min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2]))
+
+
+def is_empty_box(box: Box) -> bool:
+    """Whether a box has no area."""
+    return not (box.x_min < box.x_max and box.y_min < box.y_max)

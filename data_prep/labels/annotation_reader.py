@@ -1,9 +1,7 @@
-"""Annotation files of experts: COCO JSON, folders of VOC XML or YOLO text files. Boxes, and the findings they imply.
+"""Read annotation files of experts: COCO JSON, folders of VOC XML or YOLO text files → boxes and implied findings.
 
-A YAML file with the names of the classes stands for the YOLO folder that it lies in.
-
-The readers are those of public sets (:mod:`data_prep.annotations`). A film is found by the name of its picture: a path,
-the end of one, or the SOP Instance UID.
+A YAML file with the names of the classes is read as the YOLO folder that contains it. A film is found by the name of
+its picture: a path, the end of a path, or the SOP Instance UID. The formats are in :mod:`data_prep.annotations`.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,56 +21,57 @@ Form = Literal["csv", "coco", "voc", "yolo"]
 _ENDINGS: dict[str, Form] = {".json": "coco", ".xml": "voc", ".yaml": "yolo", ".yml": "yolo"}
 
 
-def form_of(path: Path) -> Form:
-    """The form of a file or folder by what is in it.
+def annotation_format(path: Path) -> Form:
+    """Detect the format of a file or folder by its content.
 
     Raises:
-        LabelError: it does not exist, or a folder holds annotations of no form, or of several.
+        LabelError: it does not exist, or a folder holds annotations of no known format, or of several.
     """
     if path.is_file():
         return _ENDINGS.get(path.suffix.lower(), "csv")
     if not path.is_dir():
         raise LabelError(f"{path} does not exist; give a CSV table, a COCO file, or a folder of VOC or YOLO files")
-    found: list[Form] = ["voc"] if next(_xmls(path), None) else []
-    found += ["coco"] if next(_jsons(path), None) else []
-    if next(_texts(path), None) and (not found or _classes_of(path)):
-        found.append("yolo")
-    if not found:
+    formats: list[Form] = ["voc"] if next(_xml_files(path), None) else []
+    formats += ["coco"] if next(_json_files(path), None) else []
+    if next(_text_files(path), None) and (not formats or _folder_with_classes(path)):
+        formats.append("yolo")
+    if not formats:
         raise LabelError(f"{path} holds no annotations: neither JSON of COCO, XML of VOC, nor text files of YOLO")
-    if len(found) > 1:
-        forms = " and ".join(found)
+    if len(formats) > 1:
+        forms = " and ".join(formats)
         raise LabelError(
-            f"{path} holds annotations of the forms {forms}; give the folder of one of them, of YOLO the YAML"
+            f"{path} holds annotations of several formats ({forms}); give the folder of one of them,"
+            " or the YAML file of YOLO"
         )
-    return found[0]
+    return formats[0]
 
 
 def read_annotations(path: Path, films: ArchiveFilms, collector: LabelCollector, count: RowCount) -> None:
-    """Read a file or folder of one reader.
+    """Read a file or folder of one reader into ``collector``.
 
     Args:
-        path: of the file or folder.
-        films: of the scan.
-        collector: of the reader's entries, and of problems.
-        count: of boxes.
+        path: file or folder.
+        films: films of the scan.
+        collector: receives the reader's entries and problems.
+        count: receives the numbers of boxes used and skipped.
 
     Raises:
-        LabelError: no file names the classes, or the folder is of another task.
+        LabelError: no file names the classes, or the folder holds key points instead of boxes.
     """
-    collector.reader_number()  # readers count in the order of their files
+    collector.reader_number()  # readers are numbered in the order of their files
     problems, boxes = len(collector.problems), len(collector.boxes)
-    {"coco": _read_coco, "voc": _read_voc, "yolo": _read_yolo}[form_of(path)](path, collector)
+    {"coco": _read_coco, "voc": _read_voc, "yolo": _read_yolo}[annotation_format(path)](path, collector)
     codes = [problem.code for problem in collector.problems[problems:]]
     for code in codes:
         if code in ("row_without_file", "no_film"):
             count.skip("not_in_shards" if code == "no_film" else code)
     if not collector.films_named and set(codes) <= {"class_empty"}:
-        collector.problem("no_images", Place(path))
+        collector.add_problem("no_images", Place(path))
     for key, film in collector.films_named.items():
-        if films.count(film) > 1:
-            collector.problem("several_films", collector.places[key])
+        if films.frame_count(film) > 1:
+            collector.add_problem("several_films", collector.places[key])
         elif key not in films.sharded:
-            collector.problem("not_in_shards", collector.places[key])
+            collector.add_problem("not_in_shards", collector.places[key])
     for entry in collector.boxes[boxes:]:
         if entry.key in films.sharded:
             count.used += 1
@@ -81,59 +80,59 @@ def read_annotations(path: Path, films: ArchiveFilms, collector: LabelCollector,
 
 
 def _read_coco(path: Path, collector: LabelCollector) -> None:
-    coco.read_files([path] if path.is_file() else list(_jsons(path)), collector)
+    coco.read_files([path] if path.is_file() else list(_json_files(path)), collector)
 
 
 def _read_voc(path: Path, collector: LabelCollector) -> None:
-    root, files = (path.parent, [path]) if path.is_file() else (path, list(_xmls(path)))
-    voc.read_files(files, collector, lambda file, filename: _film(root, file, collector, filename))
+    root, files = (path.parent, [path]) if path.is_file() else (path, list(_xml_files(path)))
+    voc.read_files(files, collector, lambda file, filename: _find_film(root, file, collector, filename))
 
 
 def _read_yolo(path: Path, collector: LabelCollector) -> None:
     path = path.parent if path.is_file() else path
-    root = _classes_of(path)
+    root = _folder_with_classes(path)
     if root is None:
         missing = f"no YAML file with 'names' and no {yolo.CLASSES_FILE}"
         raise LabelError(f"{path}: {missing}; add one of them with the names of the classes")
-    if (pose := yolo.key_points(root)) is not None:
-        raise LabelError(f"{pose}: describes key points, not boxes; is the folder of another task?")
+    if (key_points_file := yolo.find_key_points_file(root)) is not None:
+        raise LabelError(f"{key_points_file} describes key points, not boxes; give a folder of boxes")
     classes = yolo.class_names(root)
     if not all(name.strip() for name in classes.values()):
-        collector.problem("class_without_name", Place(root))
-    yolo.read_files(list(_texts(path)), collector, lambda file, _: _film(path, file, collector), classes)
+        collector.add_problem("class_without_name", Place(root))
+    yolo.read_files(list(_text_files(path)), collector, lambda file, _: _find_film(path, file, collector), classes)
 
 
-def _classes_of(path: Path) -> Path | None:
-    """The folder that names the classes: the one given, or the one above it."""
+def _folder_with_classes(path: Path) -> Path | None:
+    """The folder with the names of the classes: ``path`` or its parent; None where neither has them."""
     return next((folder for folder in (path, path.parent) if yolo.class_names(folder)), None)
 
 
-def _film(root: Path, file: Path, collector: LabelCollector, filename: str = "") -> ListedFilm | None:
-    """The film of an annotation file of its own, by the name of the file or the ``filename`` inside; each once."""
-    sibling = file.relative_to(root).with_suffix("").as_posix()
-    pictures = "/".join("images" if part == "labels" else part for part in sibling.split("/"))
+def _find_film(root: Path, file: Path, collector: LabelCollector, filename: str = "") -> ListedFilm | None:
+    """The film of an annotation file, by the name of the file or the ``filename`` inside; a repeated film is listed."""
+    name_in_folder = file.relative_to(root).with_suffix("").as_posix()
+    picture_name = "/".join("images" if part == "labels" else part for part in name_in_folder.split("/"))
     stem = file.name.removesuffix(file.suffix)
-    names = (pictures, sibling, sibling.rpartition("labels/")[2], stem, filename)
+    names = (picture_name, name_in_folder, name_in_folder.rpartition("labels/")[2], stem, filename)
     before = len(collector.films_named)
-    film = collector.film(collector.names.first_unique(names, stem), Place(file))
+    film = collector.find_film(collector.names.first_unique(names, stem), Place(file))
     if film is not None and len(collector.films_named) == before:
-        collector.problem("film_repeated", Place(file))
+        collector.add_problem("film_repeated", Place(file))
         return None
     return film
 
 
-def _files(ending: str) -> Callable[[Path], Iterator[Path]]:
-    def found(root: Path) -> Iterator[Path]:
+def _files_with_ending(ending: str) -> Callable[[Path], Iterator[Path]]:
+    def files(root: Path) -> Iterator[Path]:
         return (path for path in sorted(root.rglob(f"*{ending}")) if not path.name.startswith("."))
 
-    return found
+    return files
 
 
-def _texts(root: Path) -> Iterator[Path]:
-    """Text files below folders called labels; where there is none, all but the list of classes."""
-    texts = [path for path in _files(".txt")(root) if path.name != yolo.CLASSES_FILE]
-    placed = [path for path in texts if "labels" in path.relative_to(root.parent).parts[:-1]]
-    return iter(placed or texts)
+def _text_files(root: Path) -> Iterator[Path]:
+    """Text files in folders named labels; without such a folder, all text files but the list of classes."""
+    texts = [path for path in _files_with_ending(".txt")(root) if path.name != yolo.CLASSES_FILE]
+    in_labels_folders = [path for path in texts if "labels" in path.relative_to(root.parent).parts[:-1]]
+    return iter(in_labels_folders or texts)
 
 
-_jsons, _xmls = _files(".json"), _files(".xml")
+_json_files, _xml_files = _files_with_ending(".json"), _files_with_ending(".xml")

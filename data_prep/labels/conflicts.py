@@ -1,7 +1,7 @@
-"""Labels on which readers or sources differ: a private table with the file and line of each entry.
+"""List labels on which readers or sources differ, in a private table with file and line of each entry.
 
-PRIVATE/label_origins.parquet   where each label comes from: film as its file calls it, file, line, name of the reader
-PRIVATE/label_conflicts.csv     one line per entry of a conflict, with the value under the policy
+PRIVATE/label_origins.parquet   origin of each label: name of the film in the file, file, line, name of the reader
+PRIVATE/label_conflicts.csv     one line per entry of a conflict, with the value that the policy gives
 """
 
 import csv
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.annotations.label_collector import LabelEntry
+from data_prep.annotations.label_entries import LabelEntry
 from data_prep.archive.manifest import read_linkage, read_manifest, write_private_text
 from data_prep.errors import ArchiveError
 from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file
@@ -36,15 +36,20 @@ ORIGINS_SCHEMA = pa.schema(
         ("part", pa.string()),
     ]
 )
-_DEFINITE = ("present", "absent", "uncertain")
-_COLUMNS = (
+_STATED_VALUES = ("present", "absent", "uncertain")
+_CONFLICT_COLUMNS = (
     "conflict", "kind", "film", "row", "label", "source", "reader", "value", "confidence", "settled", "file", "line",
     "part",
 )  # fmt: skip
 
 
 def write_origins(private: Path, labels: list[LabelEntry]) -> None:
-    """Write where the labels come from."""
+    """Write the origin of each label.
+
+    Args:
+        private: folder of the scan.
+        labels: entries of this scan.
+    """
     rows = []
     for row in labels:
         film, (file, line, part), name = row.origin
@@ -62,38 +67,38 @@ def write_conflicts(private: Path, labels: pa.Table, policy: LabelPolicy) -> int
     Args:
         private: folder of the scan.
         labels: rows of LABELS_SCHEMA.
-        policy: that resolves them.
+        policy: how conflicts are resolved.
 
     Returns:
-        How many conflicts there are.
+        Number of conflicts.
 
     Raises:
         ArchiveError: the private folder is damaged, or cannot be written.
     """
-    entries = _disputed(labels)
-    places = _places(private, set(entries["key"].to_pylist()))
-    entries = entries.filter(pc.is_in(entries["key"], pa.array(sorted(places), pa.string())))
+    entries = _conflicting_entries(labels)
+    locations = _locate_films(private, set(entries["key"].to_pylist()))
+    entries = entries.filter(pc.is_in(entries["key"], pa.array(sorted(locations), pa.string())))
     keys, names = (sorted(pc.unique(entries[column]).to_pylist()) for column in ("key", "label"))
     resolved = resolve(entries, policy, keys=keys, names=names)
     films = {key: place for place, key in enumerate(keys)}
-    origins = _origins(private, keys)
+    origins = _read_origins(private, keys)
     conflicts: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for entry in entries.to_pylist():
         conflicts.setdefault((entry["key"], entry["label"]), []).append(entry)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for number, ((key, label), found) in enumerate(conflicts.items(), 1):
+    writer.writerow(_CONFLICT_COLUMNS)
+    for number, ((key, label), conflict) in enumerate(conflicts.items(), 1):
         cell = films[key], names.index(label)
-        value = _value(float(resolved.values[cell]), resolved.reason(*cell))
-        row, path = places[key]
-        for entry in found:
+        value = _value_text(float(resolved.values[cell]), resolved.reason(*cell))
+        row, path = locations[key]
+        for entry in conflict:
             origin = origins.get((key, label, entry["source"], entry["reader"]), {})
             name = origin.get("reader_name") or entry["reader"]
             reader = "adjudicated" if entry["reader"] == ADJUDICATED else name
             writer.writerow(
-                (number, _kind(found), origin.get("film", path), row, label, entry["source"], reader, entry["value"],
-                 entry["confidence"], value, origin.get("file"), origin.get("line"), origin.get("part"))
+                (number, _conflict_kind(conflict), origin.get("film", path), row, label, entry["source"], reader,
+                 entry["value"], entry["confidence"], value, origin.get("file"), origin.get("line"), origin.get("part"))
             )  # fmt: skip
     try:
         write_private_text(private / CONFLICTS_FILE, text.getvalue())
@@ -102,49 +107,49 @@ def write_conflicts(private: Path, labels: pa.Table, policy: LabelPolicy) -> int
     return len(conflicts)
 
 
-def _disputed(labels: pa.Table) -> pa.Table:
-    """The entries of films and labels with two different values, sorted."""
-    entries = labels.filter(pc.is_in(labels["value"], pa.array(_DEFINITE)))
-    several = entries.group_by(["key", "label"]).aggregate([("value", "count_distinct")])
-    several = several.filter(pc.greater(several["value_count_distinct"], 1)).select(["key", "label"])
-    found = entries.join(several, keys=["key", "label"], join_type="inner")
+def _conflicting_entries(labels: pa.Table) -> pa.Table:
+    """The entries of all films and labels with more than one value, sorted."""
+    entries = labels.filter(pc.is_in(labels["value"], pa.array(_STATED_VALUES)))
+    conflicting = entries.group_by(["key", "label"]).aggregate([("value", "count_distinct")])
+    conflicting = conflicting.filter(pc.greater(conflicting["value_count_distinct"], 1)).select(["key", "label"])
+    joined = entries.join(conflicting, keys=["key", "label"], join_type="inner")
     order = [(name, "ascending") for name in ("key", "label", "source", "reader", "value")]
-    return found.select(labels.column_names).sort_by(order)
+    return joined.select(labels.column_names).sort_by(order)
 
 
-def _kind(found: list[dict[str, Any]]) -> str:
-    """Whether readers or sources differ, and whether the conflict is adjudicated."""
-    sources = {source: {entry["value"] for entry in found if entry["source"] == source} for source in SOURCES}
-    known = [values for values in sources.values() if values]
+def _conflict_kind(conflict: list[dict[str, Any]]) -> str:
+    """Words for what differs (readers, sources), and whether the conflict is adjudicated."""
+    sources = {source: {entry["value"] for entry in conflict if entry["source"] == source} for source in SOURCES}
+    values_by_source = [values for values in sources.values() if values]
     readers = [
-        {entry["value"] for entry in found if entry["source"] == source and entry["reader"] != ADJUDICATED}
+        {entry["value"] for entry in conflict if entry["source"] == source and entry["reader"] != ADJUDICATED}
         for source in SOURCES
     ]
     kinds = ["readers"] if any(len(values) > 1 for values in readers) else []
-    kinds += ["sources"] if any(values != known[0] for values in known) else []
-    if any(entry["reader"] == ADJUDICATED for entry in found):
+    kinds += ["sources"] if any(values != values_by_source[0] for values in values_by_source) else []
+    if any(entry["reader"] == ADJUDICATED for entry in conflict):
         kinds.append("adjudicated")
     return " ".join(kinds)
 
 
-def _value(value: float, reason: str) -> str:
+def _value_text(value: float, reason: str) -> str:
     return reason or {0.0: "absent", 1.0: "present"}.get(value) or f"{value:.3f}"
 
 
-def _places(private: Path, wanted: set[str]) -> dict[str, tuple[int, str]]:
-    """Key → row of the manifest and path, of the films of the scan."""
+def _locate_films(private: Path, wanted: set[str]) -> dict[str, tuple[int, str]]:
+    """Key → (row of the manifest, path), for the films of ``wanted`` that are of the scan."""
     linkage = read_linkage(private, ["path", "key"])
     frames = read_manifest(private)["frames"].to_pylist()
-    places: dict[str, tuple[int, str]] = {}
+    locations: dict[str, tuple[int, str]] = {}
     for row, (path, key) in enumerate(zip(linkage["path"].to_pylist(), linkage["key"].to_pylist(), strict=True)):
-        for one in [frame_key(key, frame) for frame in range(frames[row] or 1)] if key is not None else []:
-            if one in wanted:
-                places.setdefault(one, (row, path))
-    return places
+        for frame in range(frames[row] or 1) if key is not None else ():
+            if (film := frame_key(key, frame)) in wanted:
+                locations.setdefault(film, (row, path))
+    return locations
 
 
-def _origins(private: Path, keys: list[str]) -> dict[tuple[str, str, str, int | None], dict[str, Any]]:
-    """(key, label, source, reader) → origin; labels from reports have none."""
+def _read_origins(private: Path, keys: list[str]) -> dict[tuple[str, str, str, int | None], dict[str, Any]]:
+    """(key, label, source, reader) → origin; labels from reports have no origin."""
     path = private / ORIGINS_FILE
     if not path.exists():
         return {}

@@ -1,14 +1,17 @@
-"""CSV tables of labels and boxes: a header line, then a line per film, finding or box.
+"""Read CSV tables of labels and boxes: a header line, then one line per film, finding or box.
 
-A film is named in the column ``sop_instance_uid``, or in ``path`` (absolute, or its last parts); where its file holds
-several films, by ``frame`` too, counted from 1. ``reader`` is the name of the reader.
+sop_instance_uid | path   identifies the film; the path is absolute, or its last parts
+frame                     frame of a file with several frames, from 1
+reader                    name of the reader
+label                     of a *long* table of labels, or of a box
+value | number            of a long table: present, absent, uncertain, not_mentioned; or a number
+source, confidence        of a long table, optional: expert, report, metadata; 0 to 1
+x_min, y_min,             box in pixels of the upright film (EXIF orientation applied);
+x_max, y_max              right and lower edge are exclusive
+polygon                   in place of the edges: x and y of three or more points, separated by spaces
 
-A *long* table of labels has ``label`` and ``value`` (present, absent, uncertain, not_mentioned) or ``number``; if need
-be ``source`` (expert, report, metadata) or ``confidence`` (0 to 1). A *wide* one has no column ``label``: every further
-column is a label; its cells are 1, 0, -1, yes, no, present, …; an empty cell gives no label.
-
-Boxes have ``label`` and four edges in pixels of the original film as it is shown (upright, where a JPEG has an EXIF
-orientation), right and lower end exclusive; or ``polygon``: x and y of three or more points, with blanks between them.
+A *wide* table of labels has no column ``label``: each other column is a label, with the cells 1, 0, -1, yes, no,
+present, …; an empty cell gives no label.
 """
 
 import math
@@ -17,19 +20,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from data_prep.annotations.column_table import CELL_VALUES, box_of
+from data_prep.annotations.column_table import CELL_VALUES, box_from_numbers
 from data_prep.annotations.csv_table import csv_rows
-from data_prep.annotations.label_collector import (
-    BoxEntry,
-    LabelCollector,
-    LabelEntry,
-    Origin,
-    is_empty,
-    is_label,
-    label_name,
-)
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import BoxEntry, LabelEntry, Origin, is_label, label_name
 from data_prep.annotations.row_problems import Place, RowError, RowSkipped
-from data_prep.annotations.upright_boxes import around, too_short
+from data_prep.annotations.upright_boxes import bounding_box, is_empty_box, is_too_short
 from data_prep.errors import ArchiveError, LabelError
 from data_prep.labels.archive_films import PATH_COLUMN, UID_COLUMN, ArchiveFilms
 from data_prep.labels.row_counts import RowCount, RowCounts
@@ -44,7 +40,15 @@ _POLYGON = "polygon"
 
 
 class _Row(NamedTuple):
-    """A line about a film of the scan."""
+    """A line of a table with its film.
+
+    Attributes:
+        key: of the film.
+        size: (width, height) in pixels of the upright source raster; None where unknown.
+        cells: column → cell.
+        reader: number of the reader; None where readers are not named.
+        origin: film, file, line and reader as the table gives them.
+    """
 
     key: str
     size: tuple[int, int] | None
@@ -54,12 +58,12 @@ class _Row(NamedTuple):
 
 
 class CsvReader:
-    """Reads the tables of one reader, or of several whom a column names.
+    """Reads the tables of one reader, or of several readers that a column names.
 
     Args:
-        films: of the scan.
-        collector: of the reader's entries, and of problems.
-        counts: of rows.
+        films: films of the scan.
+        collector: receives entries and problems.
+        counts: receives the numbers of rows used and skipped.
         settings: names of columns and labels.
     """
 
@@ -75,104 +79,104 @@ class CsvReader:
 
         Args:
             path: of the table.
-            task: labels or boxes; None finds out from its columns.
+            task: labels or boxes; None detects it from the columns.
 
         Returns:
-            How many rows it has.
+            Number of rows.
 
         Raises:
-            LabelError: it cannot be read, a column is missing, or it is of the other task.
+            LabelError: the table cannot be read, a column is missing, or it is a table of the other task.
         """
-        lines = _lines(path)
+        lines = _read_lines(path)
         _, header = next(lines, (1, []))
         task = task or ("boxes" if self._has_boxes(header) else "labels")
         self._check_header(path, header, task)
         columns: list[tuple[int, str, str]] = []
         self._used_columns.clear()
         if task == "boxes":
-            parse, count = self._box, self._counts.boxes
+            parse, count = self._add_box, self._counts.boxes
         elif self._settings.columns.label in header:
-            parse, count = self._label, self._counts.labels
+            parse, count = self._add_long_row, self._counts.labels
         else:
             columns = self._wide_columns(path, header)
-            parse, count = lambda row: self._wide(row, columns), self._counts.labels
+            parse, count = lambda row: self._add_wide_row(row, columns), self._counts.labels
         read = 0
         for line, cells in lines:
-            self._line(Place(path, line), header, cells, parse, count)
+            self._read_line(Place(path, line), header, cells, parse, count)
             read += 1
-        for place, column, _ in columns if read else ():
+        for position, column, _ in columns if read else ():
             if column not in self._used_columns:
-                text = f"column {place} is a label and has no value in any row"
-                self._collector.problem("column_empty", Place(path, 1), text)
+                text = f"the label in column {position} has no value in any row"
+                self._collector.add_problem("column_empty", Place(path, 1), text)
         return read
 
-    def _line(
+    def _read_line(
         self, place: Place, header: Sequence[str], cells: Sequence[str], parse: Callable[[_Row], bool], count: RowCount
     ) -> None:
-        """One line; its problem is listed."""
+        """Read one line; a problem is listed."""
         try:
             if len(cells) != len(header):
                 raise RowError(f"{len(cells)} cells, but the header has {len(header)}")
-            row = self._row(place, dict(zip(header, cells, strict=True)))
+            row = self._parse_row(place, dict(zip(header, cells, strict=True)))
             if not parse(row):
-                count.left_out += 1
+                count.ignored += 1
             elif row.key in self._films.sharded:
                 count.used += 1
             else:
                 raise RowSkipped("not_in_shards")
         except RowError as error:
-            self._collector.problem("row_error", place, str(error))
-        except RowSkipped as reason:
-            self._collector.problem(str(reason), place)
-            count.skip(str(reason))
+            self._collector.add_problem("row_error", place, str(error))
+        except RowSkipped as skipped:
+            self._collector.add_problem(str(skipped), place)
+            count.skip(str(skipped))
 
-    def _row(self, place: Place, cells: dict[str, str]) -> _Row:
+    def _parse_row(self, place: Place, cells: dict[str, str]) -> _Row:
         name = cells[self._film_column]
         if not name:
             raise RowError(f"the column {self._film_column} is empty; every row names its film")
         reader = cells.get(self._settings.columns.reader, "") or self._collector.reader
         number = self._collector.reader_number(reader)
         film = self._films.find(name, by_uid=self._film_column == UID_COLUMN)
-        key = self._films.key(film, _frame(cells.get("frame", ""), self._films.count(film)))
-        return _Row(key, self._films.size(film, key), cells, number, Origin(name, place, reader))
+        key = self._films.key_of(film, _parse_frame(cells.get("frame", ""), self._films.frame_count(film)))
+        return _Row(key, self._films.upright_size(film, key), cells, number, Origin(name, place, reader))
 
-    def _label(self, row: _Row) -> bool:
-        label = self._name(row.cells[self._settings.columns.label])
+    def _add_long_row(self, row: _Row) -> bool:
+        label = self._label_of(row.cells[self._settings.columns.label])
         value, number = row.cells.get("value", ""), row.cells.get("number", "")
         if bool(value) == bool(number):
             raise RowError("give either a value or a number")
         if value and value not in VALUES:
             raise RowError(f"value must be one of {', '.join(VALUES)}")
         if label is not None:
-            self._add(row, label, value or None, _number(number, "number") if number else None)
+            self._add_label(row, label, value or None, _parse_number(number, "number") if number else None)
         return label is not None
 
-    def _wide(self, row: _Row, columns: Sequence[tuple[int, str, str]]) -> bool:
-        """Every cell that has a value; a row with an invalid one is left out."""
+    def _add_wide_row(self, row: _Row, columns: Sequence[tuple[int, str, str]]) -> bool:
+        """Add a label for each cell with a value; a row with an invalid cell is not used."""
         entries: list[tuple[str, str, str | None, float | None]] = []
-        for place, column, label in columns:
+        for position, column, label in columns:
             cell = row.cells[column]
             if column in self._settings.numbers:
                 if cell:
-                    entries.append((column, label, None, _number(cell, str(place))))
+                    entries.append((column, label, None, _parse_number(cell, str(position))))
             elif cell.lower() in VALUES or cell.lower() in CELL_VALUES:
                 if (value := CELL_VALUES.get(cell.lower(), cell.lower())) is not None:
                     entries.append((column, label, value, None))
             else:
                 raise RowError(
-                    f"the cell in column {place} is no value (1, 0, -1, present, absent, uncertain, …);"
-                    " numbers=[…] names columns with numbers, rename={column: null} leaves one out"
+                    f"the cell in column {position} is no value (1, 0, -1, present, absent, uncertain, …);"
+                    " list columns of numbers in numbers=[…], ignore a column with rename={column: null}"
                 )
         for column, label, value, number in entries:
             self._used_columns.add(column)
-            self._add(row, label, value, number)
+            self._add_label(row, label, value, number)
         return True
 
-    def _add(self, row: _Row, label: str, value: str | None, number: float | None) -> None:
+    def _add_label(self, row: _Row, label: str, value: str | None, number: float | None) -> None:
         source = row.cells.get("source") or "expert"
         if source not in SOURCES:
             raise RowError(f"source must be one of {', '.join(SOURCES)}")
-        confidence = _number(row.cells["confidence"], "confidence") if row.cells.get("confidence") else 1.0
+        confidence = _parse_number(row.cells["confidence"], "confidence") if row.cells.get("confidence") else 1.0
         if not 0 <= confidence <= 1:
             raise RowError("confidence must be from 0 to 1")
         value, source = value and sys.intern(value), sys.intern(source)
@@ -180,10 +184,10 @@ class CsvReader:
             LabelEntry(row.key, label, value, number, source, confidence, row.reader, row.origin)
         )
 
-    def _box(self, row: _Row) -> bool:
-        label = self._name(row.cells[self._settings.columns.label])
-        box = self._edges(row.cells)
-        if is_empty(box):
+    def _add_box(self, row: _Row) -> bool:
+        label = self._label_of(row.cells[self._settings.columns.label])
+        box = self._parse_box(row.cells)
+        if is_empty_box(box):
             raise RowError("the box is empty; x_min must be less than x_max and y_min less than y_max")
         if row.size is not None and (
             box.x_min < 0 or box.y_min < 0 or box.x_max > row.size[0] or box.y_max > row.size[1]
@@ -193,34 +197,35 @@ class CsvReader:
             self._collector.boxes.append(BoxEntry(row.key, label, box, row.reader, row.origin))
         return label is not None
 
-    def _edges(self, cells: dict[str, str]) -> Box:
+    def _parse_box(self, cells: dict[str, str]) -> Box:
         columns = self._settings.columns
         if cells.get(_POLYGON):
             if any(cells.get(column) for column in columns.box):
                 raise RowError("give either the edges of a box or a polygon")
-            points = [_number(number, _POLYGON) for number in cells[_POLYGON].replace(",", " ").split()]
-            if too_short(points):
+            points = [_parse_number(number, _POLYGON) for number in cells[_POLYGON].replace(",", " ").split()]
+            if is_too_short(points):
                 raise RowError("a polygon needs three points of two numbers each")
-            return around(points)
-        return box_of([_number(cells.get(column, ""), column) for column in columns.box], columns.box_form)
+            return bounding_box(points)
+        numbers = [_parse_number(cells.get(column, ""), column) for column in columns.box]
+        return box_from_numbers(numbers, columns.box_form)
 
-    def _name(self, raw: str) -> str | None:
-        """The label of a cell; None where ``rename`` leaves it out."""
-        if raw in self._settings.rename:
-            self._collector.renamed.add(raw)
-            return self._settings.rename[raw]
-        if not is_label(raw):
+    def _label_of(self, name: str) -> str | None:
+        """The label of a name in the table; None where ``rename`` maps it to null."""
+        if name in self._settings.rename:
+            self._collector.renamed.add(name)
+            return self._settings.rename[name]
+        if not is_label(name):
             raise RowError("a label is 1 to 64 of the characters a-z, 0-9 and _; give it one with rename={…}")
-        return sys.intern(raw)
+        return sys.intern(name)
 
     def _has_boxes(self, header: Sequence[str]) -> bool:
         return set(self._settings.columns.box) <= set(header) or _POLYGON in header
 
     def _check_header(self, path: Path, header: Sequence[str], task: Task) -> None:
-        """Find the column of films.
+        """Check the columns, and find the one that identifies the film.
 
         Raises:
-            LabelError: there is none, another column is missing, or the table is of the other task.
+            LabelError: a column is missing, or the table is of the other task.
         """
         columns, first = self._settings.columns, Place(path, 1)
         names = [columns.film] if columns.film else [UID_COLUMN, PATH_COLUMN]
@@ -234,43 +239,45 @@ class CsvReader:
             raise LabelError(f"{first}: the column {columns.label} is missing; value and number need it")
         if task == "labels":
             if columns.label in header and not values:
-                other = "; this is a table of boxes: give it as --boxes" if self._has_boxes(header) else ""
-                raise LabelError(f"{first}: the column value (or number) is missing{other}")
+                hint = "; this is a table of boxes, give it with --boxes" if self._has_boxes(header) else ""
+                raise LabelError(f"{first}: the column value (or number) is missing{hint}")
             return
-        needed = [columns.label] if _POLYGON in header else [columns.label, *columns.box]
-        if missing := [name for name in needed if name not in header]:
-            other = "; this is a table of labels: give it as --labels" if values else ""
-            raise LabelError(f"{first}: the column {missing[0]} is missing; needed are {', '.join(needed)}{other}")
+        required = [columns.label] if _POLYGON in header else [columns.label, *columns.box]
+        if missing := [name for name in required if name not in header]:
+            hint = "; this is a table of labels, give it with --labels" if values else ""
+            raise LabelError(f"{first}: the column {missing[0]} is missing; needed are {', '.join(required)}{hint}")
 
     def _wide_columns(self, path: Path, header: Sequence[str]) -> list[tuple[int, str, str]]:
-        """(place from 1, column, label) of the columns that are labels.
+        """(position from 1, column, label) of the columns that are labels.
 
         Raises:
-            LabelError: there is none, two become the same label, or one has a name that no label has.
+            LabelError: there is none, two have the same label, or a name is not valid as a label.
         """
         rename = self._settings.rename
-        others = {self._film_column, UID_COLUMN, PATH_COLUMN, self._settings.columns.reader, *_OTHER_COLUMNS}
-        found: dict[str, tuple[int, str, str]] = {}
-        for place, column in enumerate(header, 1):
-            if column in others:
+        other_columns = {self._film_column, UID_COLUMN, PATH_COLUMN, self._settings.columns.reader, *_OTHER_COLUMNS}
+        by_label: dict[str, tuple[int, str, str]] = {}
+        for position, column in enumerate(header, 1):
+            if column in other_columns:
                 continue
             self._collector.renamed.update({column} & rename.keys())
             label = rename[column] if column in rename else label_name(column)
             if label is None and column not in rename:
                 raise LabelError(
-                    f"{path} line 1: the name of column {place} cannot be a label; give it one with rename={{…}}"
+                    f"{path} line 1: the name of column {position} cannot be a label; give it one with rename={{…}}"
                 )
-            if label is not None and found.setdefault(label, (place, column, label))[0] != place:
-                raise LabelError(f"{path} line 1: columns {found[label][0]} and {place} are the same label; rename one")
-        if not found:
+            if label is not None and by_label.setdefault(label, (position, column, label))[0] != position:
+                raise LabelError(
+                    f"{path} line 1: columns {by_label[label][0]} and {position} are the same label; rename one"
+                )
+        if not by_label:
             raise LabelError(
                 f"{path} line 1: no column is a label; a table of labels has label and value, or one per label"
             )
-        return list(found.values())
+        return list(by_label.values())
 
 
-def _frame(cell: str, frames: int) -> int:
-    """The frame of its file that a row names, counted from 0."""
+def _parse_frame(cell: str, frames: int) -> int:
+    """The frame index (from 0) of the cell ``frame``, of a file with ``frames`` frames."""
     if not cell and frames == 1:
         return 0
     if not (cell.isascii() and cell.isdigit() and len(cell) < 6 and 1 <= int(cell) <= frames):
@@ -278,7 +285,7 @@ def _frame(cell: str, frames: int) -> int:
     return int(cell) - 1
 
 
-def _number(text: str, column: str) -> float:
+def _parse_number(text: str, column: str) -> float:
     try:
         number = float(text)
     except ValueError:
@@ -288,11 +295,11 @@ def _number(text: str, column: str) -> float:
     return number
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of all lines but empty ones, the header first.
+def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of all lines that are not empty, the header first.
 
     Raises:
-        LabelError: there is no such table, or it is no CSV.
+        LabelError: the table does not exist, or is not valid CSV.
     """
     if not path.exists():
         raise LabelError(f"table {path} does not exist; give the path of a CSV file")

@@ -1,4 +1,4 @@
-"""Tables about labels are put into a public folder, each in one step."""
+"""Write tables of labels into a public folder, each file atomically."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,11 @@ from data_prep.shard_format.parquet_bytes import index_bytes
 
 
 def write_tables(public: Path, tables: Mapping[str, pa.Table]) -> None:
-    """Write ``tables`` (name of the file → rows) in place of those that are there.
+    """Write tables; existing files are replaced.
+
+    Args:
+        public: folder of shards.
+        tables: name of the file → rows.
 
     Raises:
         ShardFormatError: the folder cannot be written.
@@ -21,4 +25,7 @@ def write_tables(public: Path, tables: Mapping[str, pa.Table]) -> None:
             with atomic_file(public / name) as file:
                 file.write(index_bytes(table))
     except OSError as error:
-        raise ShardFormatError(f"labels cannot be written into {public} ({error.strerror})") from None
+        raise ShardFormatError(
+            f"labels cannot be written into {public}: {error.strerror}. Check disk space and permissions,"
+            " then run the same command again."
+        ) from None

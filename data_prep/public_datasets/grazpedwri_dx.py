@@ -1,12 +1,12 @@
-"""GRAZPEDWRI-DX: 20,327 wrist films of 6,091 children, 16-bit PNG, with boxes by paediatric radiologists.
+"""Read GRAZPEDWRI-DX: 20,327 wrist films of 6,091 children, 16-bit PNG, with boxes by paediatric radiologists.
 
-images_part1/0001_1297860395_01_WRI-L1_M014.png … images_part4/   or all below images/
+images_part1/0001_1297860395_01_WRI-L1_M014.png … images_part4/   or all in images/
 dataset.csv                              patient, study, age, sex, side, projection, fracture, metal, cast, osteopenia
-folder_structure/pascalvoc/<film>.xml    boxes in pixels; where they are missing:
-folder_structure/yolov5/labels/<film>.txt with folder_structure/yolov5/meta.yaml     (supervisely is not read)
+folder_structure/pascalvoc/<film>.xml    boxes in pixels; without these files:
+folder_structure/yolov5/labels/<film>.txt with folder_structure/yolov5/meta.yaml     (supervisely: not read)
 
 ``fracture_visible`` is the label fracture, the class foreignbody is foreign_object; metal (plates, wires) stays metal,
-and where there is metal but no foreign body there is no label foreign_object. The set has no split of its own.
+and a film with metal but no foreign body has no label foreign_object. The data set has no official split.
 """
 
 from pathlib import Path
@@ -14,7 +14,8 @@ from pathlib import Path
 from data_prep.annotations import voc, yolo
 from data_prep.annotations.csv_table import csv_header
 from data_prep.annotations.film_lookup import ListedFilm
-from data_prep.annotations.label_collector import AnnotatedObject, LabelCollector
+from data_prep.annotations.label_collector import LabelCollector
+from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
 
 _TABLE = "dataset.csv"
@@ -25,28 +26,36 @@ _FINDINGS = {
     "osteopenia": "osteopenia",
     "diagnosis_uncertain": "diagnosis_uncertain",
 }
-_NEEDED = ("patient_id", "study_number", "gender", "age", "laterality", "projection", *_FINDINGS)
+_REQUIRED_COLUMNS = ("patient_id", "study_number", "gender", "age", "laterality", "projection", *_FINDINGS)
 _PROJECTIONS = {"1": "AP", "2": "LATERAL", "3": "OBLIQUE"}
 _CLASSES = (
     *("boneanomaly", "bonelesion", "foreignbody", "fracture", "metal", "periostealreaction", "pronatorsign"),
     *("softtissue", "text"),
 )
-"""In the order of their numbers in yolov5, where meta.yaml is missing."""
+"""Classes by their numbers in yolov5, used if meta.yaml is missing."""
 _BOXES_ONLY = ("boneanomaly", "bonelesion", "periostealreaction", "pronatorsign", "softtissue", "text")
 """Classes without a column in the table; text is the side marker."""
-_FOREIGN, _METAL = "foreignbody", "metal"
-_LABELS = {_FOREIGN: "foreign_object"}
+_FOREIGN_BODY, _METAL = "foreignbody", "metal"
+_LABELS = {_FOREIGN_BODY: "foreign_object"}
 
 
 def matches_folder(root: Path) -> bool:
-    """Whether the folder holds the set."""
+    """Whether the folder holds the data set."""
     return {"filestem", "fracture_visible"} <= set(csv_header(root / _TABLE))
 
 
 def read(root: Path, collector: LabelCollector) -> None:
-    """Read the table, then the boxes."""
+    """Read the table and the boxes.
+
+    Args:
+        root: folder of the data set.
+        collector: receives entries and problems.
+
+    Raises:
+        ArchiveError: the table or one of its columns is missing.
+    """
     films: dict[str, tuple[ListedFilm, bool]] = {}
-    for film, cells, place in collector.film_rows(root / _TABLE, "filestem", _NEEDED):
+    for film, cells, place in collector.read_film_rows(root / _TABLE, "filestem", _REQUIRED_COLUMNS):
         films[cells["filestem"]] = film, cells[_METAL] == "1"
         collector.add_facts(
             film,
@@ -62,44 +71,44 @@ def read(root: Path, collector: LabelCollector) -> None:
             if cells[column] in ("", "0", "1"):
                 collector.add_label(film, name, "present" if cells[column] == "1" else "absent", place)
             else:
-                collector.problem("label_unknown", place)
+                collector.add_problem("label_unknown", place)
     _read_boxes(root / "folder_structure", films, collector)
 
 
 def _read_boxes(folder: Path, films: dict[str, tuple[ListedFilm, bool]], collector: LabelCollector) -> None:
-    """Boxes of ``films``: name without ending → film, and whether the table states metal."""
+    """Read the boxes of ``films``: name without ending → (film, whether the table states metal)."""
     paths = sorted((folder / "pascalvoc").glob("*.xml")) or sorted((folder / "yolov5" / "labels").glob("*.txt"))
     if not paths:
-        collector.problem("boxes_missing", Place(folder))
+        collector.add_problem("boxes_missing", Place(folder))
     classes = yolo.class_names(folder / "yolov5") or dict(enumerate(_CLASSES))
-    found: set[str] = set()
+    read_stems: set[str] = set()
     for path in paths:
         if path.stem not in films:
-            collector.problem("row_without_file", Place(path))
+            collector.add_problem("row_without_file", Place(path))
             continue
-        found.add(path.stem)
+        read_stems.add(path.stem)
         film, metal = films[path.stem]
         if path.suffix == ".txt":
             objects, size = yolo.read_objects(path, film, collector, classes), None
         elif (annotation := voc.read_annotation(path)) is not None:
-            voc.list_nameless(path, annotation, collector)
+            voc.list_unnamed_objects(path, annotation, collector)
             objects, size = annotation.objects, annotation.size
         else:
             objects, size = None, None
-            collector.problem("annotation_unreadable", Place(path))
+            collector.add_problem("annotation_unreadable", Place(path))
         if objects is not None:
             collector.add_objects(
-                film, [one._replace(name=_LABELS.get(one.name, one.name)) for one in objects], size=size
+                film, [item._replace(name=_LABELS.get(item.name, item.name)) for item in objects], size=size
             )
             _add_findings(film, objects, metal, collector, Place(path))
-    for stem in sorted(films.keys() - found) if paths else ():
-        collector.problem("film_without_annotation", Place(folder.parent / stem))
+    for stem in sorted(films.keys() - read_stems) if paths else ():
+        collector.add_problem("film_without_annotation", Place(folder.parent / stem))
 
 
 def _add_findings(
     film: ListedFilm, objects: list[AnnotatedObject], metal: bool, collector: LabelCollector, place: Place
 ) -> None:
-    classes = {one.name for one in objects}
+    classes = {item.name for item in objects}
     collector.add_findings(film, classes, _BOXES_ONLY, place)
-    if _FOREIGN in classes or not (metal or _METAL in classes):
-        collector.add_label(film, _LABELS[_FOREIGN], "present" if _FOREIGN in classes else "absent", place)
+    if _FOREIGN_BODY in classes or not (metal or _METAL in classes):
+        collector.add_label(film, _LABELS[_FOREIGN_BODY], "present" if _FOREIGN_BODY in classes else "absent", place)

@@ -1,4 +1,4 @@
-"""The layouts of public data sets by name, and which one a folder has."""
+"""Layouts of public data sets by name, and the detection of the layout of a folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,12 @@ from data_prep.public_datasets import grazpedwri_dx, mura, nih_chestxray14, obje
 
 
 class DatasetLayout(NamedTuple):
-    """How a folder of the set is recognised, and how its tables are read."""
+    """Functions of a layout.
+
+    Attributes:
+        matches_folder: whether a folder holds such a data set.
+        read: reads its tables and annotation files into a collector.
+    """
 
     matches_folder: Callable[[Path], bool]
     read: Callable[[Path, LabelCollector], None]
@@ -28,30 +33,36 @@ LAYOUTS: dict[LayoutName, DatasetLayout] = {
     "voc": DatasetLayout(voc.matches_folder, voc.read),
     "yolo": DatasetLayout(yolo.matches_folder, yolo.read),
 }
-"""All but ``table``, whose columns the user names."""
+"""All layouts except ``table``, whose columns are settings."""
 
 
-def layouts_of(root: Path) -> list[LayoutName]:
-    """Names of all layouts that the folder may have."""
+def matching_layouts(root: Path) -> list[LayoutName]:
+    """Return the names of all layouts that match a folder."""
     return [name for name, layout in LAYOUTS.items() if layout.matches_folder(root)]
 
 
-def the_layout(root: Path) -> LayoutName:
-    """The one layout that the folder has.
+def detect_layout(root: Path) -> LayoutName:
+    """Return the only layout that matches a folder.
 
     Raises:
-        ArchiveError: it has none or several.
+        ArchiveError: none or several match.
     """
-    found = layouts_of(root)
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    matching = matching_layouts(root)
+    if len(matching) == 1:
+        return matching[0]
+    if not matching:
         raise ArchiveError(f"{root} is none of the sets {', '.join(LAYOUTS)}; give its own folder, or layout=table")
-    raise ArchiveError(f"{root} may be any of {', '.join(found)}; give one of them as layout=…")
+    raise ArchiveError(f"{root} may be any of {', '.join(matching)}; give one of them as layout=…")
 
 
 def read_layout(name: LayoutName, root: Path, collector: LabelCollector, columns: ColumnSettings) -> None:
-    """Read all tables and annotation files of a set into ``collector``.
+    """Read all tables and annotation files of a data set.
+
+    Args:
+        name: of the layout.
+        root: folder of the data set.
+        collector: receives entries and problems.
+        columns: for the layout ``table``.
 
     Raises:
         ArchiveError, SettingsError: a table or column is missing or damaged.

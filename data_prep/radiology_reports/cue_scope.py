@@ -1,9 +1,8 @@
-"""Which words of a sentence speak about which others: cues and how far they reach.
+"""The scope of negation, uncertainty and history cues in a sentence (NegEx, Chapman 2001; ConText, Harkema 2009).
 
-A cue reaches forward or backward from where it stands ("before" and "after" the finding in the word lists) up to an end
-word or a semicolon. A comma, "and" or "or" lets it pass into a further item of a list, but not into a clause that
-speaks of its own ("Kein Erguss, ZVK in situ"). Of overlapping cues the longest counts: "nicht auszuschließen"
-excludes nothing. The approach is that of NegEx and ConText (Chapman 2001, Harkema 2009), with lists for German.
+The scope of a cue runs forward or backward from the cue ("before" and "after" the finding in the word lists) up to an
+end word or a semicolon. It includes further items of a list (after a comma, "and" or "or"), but no new clause
+("Kein Erguss, ZVK in situ"). Of overlapping cues the longest counts: "nicht auszuschließen" is not "auszuschließen".
 """
 
 import re
@@ -13,10 +12,10 @@ from functools import cache
 
 from data_prep.radiology_reports.finding_words import Qualifier
 from data_prep.radiology_reports.language import Language
-from data_prep.radiology_reports.phrases import WORDS, pattern, word_list
+from data_prep.radiology_reports.phrases import WORDS, compile_phrases, read_word_list
 
 CUES = ("other_side", "hypothetical", "absent", "uncertain", "likely", "history", "follow_up")
-"""What a cue makes of a finding; the first of several goes first. What is likely is uncertain, but less so."""
+"""Kinds of cues; where several apply to a finding, the first in this order counts. likely: uncertain, but probable."""
 
 _JOINTS = {
     "de": re.compile(r",(?!\d)|\b(?:und|oder|sowie|noch|bzw\.?|beziehungsweise)\b|/"),
@@ -26,19 +25,27 @@ _STOPS = re.compile(r"[;]|:(?!\s*(?:kein\w*|nein|none|no|negativ\w*)\s*\.?$)|\s[
 _LINK = re.compile(
     r"\b(?:of|in|at|to|around|about|along|der|des|einer|eines|dieser|am|im|an|in|von|vom|um|zur|zum|beider|aller)\b"
 )
-_OF_NOW = frozenset({"absent", "uncertain", "likely", "hypothetical", "history"})
-"""Cues that do not reach what is told of the past: "kein Pneumothorax nach ZVK-Anlage"."""
-_FRAME = re.compile(r"\s+(?:kann|können|konnte|könnte|lässt|lassen|ist|sind|wird|werden|cannot|can|could|is|are)\b")
-"""A verb right behind a finding, whose other half stands at the end."""
-_ASIDE = re.compile("bei|mit|wegen|aufgrund|durch|trotz|with|due to|given|despite")
+_NOT_ACROSS_HISTORY = frozenset({"absent", "uncertain", "likely", "hypothetical", "history"})
+"""Cues whose scope ends at a history cue: "kein Pneumothorax nach ZVK-Anlage"."""
+_SPLIT_VERB = re.compile(
+    r"\s+(?:kann|können|konnte|könnte|lässt|lassen|ist|sind|wird|werden|cannot|can|could|is|are)\b"
+)
+"""A finite verb directly after a finding; its other half ends the sentence."""
+_INSERTION = re.compile("bei|mit|wegen|aufgrund|durch|trotz|with|due to|given|despite")
 _OR = re.compile(r"oder|or|noch|nor|and/or|bzw|/")
-_BARE_ITEM = 4
-"""Words of a list item, at most."""
+_MAX_ITEM_WORDS = 4
+"""Words of a short item of a list, or of a short end of a sentence, at most."""
 
 
 @dataclass(frozen=True)
 class Cue:
-    """A cue at text[start:stop]."""
+    """A cue at text[start:stop].
+
+    Attributes:
+        start, stop: characters.
+        kind: one of CUES.
+        direction: position relative to the finding: before, after, within or anywhere.
+    """
 
     start: int
     stop: int
@@ -47,75 +54,109 @@ class Cue:
 
 
 class Clause:
-    """The cues of one sentence and the borders between its parts."""
+    """The cues of one sentence and the boundaries between its parts.
 
-    def __init__(self, low: str, start: int, stop: int, language: Language, places: Sequence[Qualifier] = ()) -> None:
-        self.low, self.start, self.stop = low, start, stop
+    Args:
+        text: the report in lower case (:func:`lowered`).
+        start, stop: the sentence, in characters of ``text``.
+        language: of the report.
+        places: anatomy named in the sentence.
+    """
+
+    def __init__(self, text: str, start: int, stop: int, language: Language, places: Sequence[Qualifier] = ()) -> None:
+        self.text, self.start, self.stop = text, start, stop
         self._places = places
         words = _assertion_words(language)
-        self.cues = _cues(low, start, stop, words)
-        self._troubles = [match.span() for match in words["trouble"][0][1].finditer(low, start, stop)]
-        self._seen = [match.span() for match in words["seen"][0][1].finditer(low, start, stop)]
-        self._closing = [match.span() for match in words["closing"][0][1].finditer(low, start, stop)]
-        self._fresh = [match.span() for match in words["fresh"][0][1].finditer(low, start, stop)]
-        ends = [*words["end"][0][1].finditer(low, start, stop), *_STOPS.finditer(low, start, stop)]
-        self._ends = sorted(match.span() for match in ends if not self._in_cue(*match.span()))
+        self.cues = _find_cues(text, start, stop, words)
+        self._failures = [match.span() for match in words["trouble"][0][1].finditer(text, start, stop)]
+        self._visible = [match.span() for match in words["seen"][0][1].finditer(text, start, stop)]
+        self._denial_ends = [match.span() for match in words["closing"][0][1].finditer(text, start, stop)]
+        self._clause_starts = [match.span() for match in words["fresh"][0][1].finditer(text, start, stop)]
+        ends = [*words["end"][0][1].finditer(text, start, stop), *_STOPS.finditer(text, start, stop)]
+        self._scope_ends = sorted(match.span() for match in ends if not self._is_in_cue(*match.span()))
         past = [cue for cue in self.cues if cue.kind == "history" and cue.direction == "before"]
-        self._past = [(cue.start, cue.stop) for cue in past]
-        joints = [match.span() for match in _JOINTS[language].finditer(low, start, stop)]
-        self._joints = sorted(joint for joint in joints if not self._in_cue(*joint))
+        self._history = [(cue.start, cue.stop) for cue in past]
+        joints = [match.span() for match in _JOINTS[language].finditer(text, start, stop)]
+        self._joints = sorted(joint for joint in joints if not self._is_in_cue(*joint))
 
-    def cues_of(self, start: int, stop: int) -> list[Cue]:
-        """The cues that speak about text[start:stop]."""
+    def select_cues(self, start: int, stop: int) -> list[Cue]:
+        """Select the cues whose scope contains a finding.
+
+        Args:
+            start, stop: the finding, in characters.
+
+        Returns:
+            Cues, the longest first.
+        """
         return [cue for cue in self.cues if self._reaches(cue, start, stop)]
 
-    def is_trouble(self, cue: Cue, start: int, stop: int) -> bool:
-        """Whether ``cue`` denies that something went wrong with the thing at text[start:stop], not the thing.
+    def denies_failure(self, cue: Cue, start: int, stop: int) -> bool:
+        """Whether ``cue`` denies a failure of the object at text[start:stop], not the object itself.
 
-        What may go wrong is named between cue and thing, and linked to it ("keine Lockerung der Prothese"), or right
-        behind it ("hardware failure").
+        The failure is named between cue and object and linked to it ("keine Lockerung der Prothese"), or directly
+        after it ("hardware failure").
+
+        Args:
+            cue: whose scope contains the object.
+            start, stop: the object, in characters.
         """
         left = cue.stop if cue.stop <= start else self.start
-        behind = any(stop <= a and not self.low[stop:a].strip(" -") for a, _ in self._troubles)
-        return behind or any(left <= a and self._linked(b, start) for a, b in self._troubles)
+        behind = any(stop <= a and not self.text[stop:a].strip(" -") for a, _ in self._failures)
+        return behind or any(left <= a and self._is_linked(b, start) for a, b in self._failures)
 
-    def question(self, start: int, stop: int) -> Cue | None:
-        """The question mark that asks for text[start:stop]."""
-        mark = self.low.find("?", stop, self.stop)
-        if mark < 0 or any(stop <= a < mark and self.low[a] in ";:." for a, _ in self._ends):
+    def find_question_mark(self, start: int, stop: int) -> Cue | None:
+        """Find the question mark that applies to a finding.
+
+        Args:
+            start, stop: the finding, in characters.
+
+        Returns:
+            The question mark as a hypothetical cue; None if there is none.
+        """
+        mark = self.text.find("?", stop, self.stop)
+        if mark < 0 or any(stop <= a < mark and self.text[a] in ";:." for a, _ in self._scope_ends):
             return None
         return Cue(mark, mark + 1, "hypothetical", "after")
 
-    def part(self, start: int, stop: int) -> tuple[int, int]:
-        """Borders of the part between commas and the like that text[start:stop] stands in."""
-        commas = [joint for joint in self._joints if self.low[joint[0]] == ","] + [
-            end for end in self._ends if self.low[end[0]] in ";:.\n"
+    def find_part(self, start: int, stop: int) -> tuple[int, int]:
+        """Find the part of the sentence between punctuation marks that contains a finding.
+
+        Args:
+            start, stop: the finding, in characters.
+
+        Returns:
+            (start, stop) of the part, in characters.
+        """
+        commas = [joint for joint in self._joints if self.text[joint[0]] == ","] + [
+            end for end in self._scope_ends if self.text[end[0]] in ";:.\n"
         ]
         left = max((b for _, b in commas if b <= start), default=self.start)
         right = min((a for a, _ in commas if a >= stop), default=self.stop)
         return left, right
 
-    def with_afterthought(self, part: tuple[int, int]) -> tuple[int, int]:
-        """``part`` and the few words that end the sentence behind it: "Fraktur, am ehesten älter"."""
-        return part if len(WORDS.findall(self.low, part[1], self.stop)) > _BARE_ITEM else (part[0], self.stop)
+    def extend_to_short_end(self, part: tuple[int, int]) -> tuple[int, int]:
+        """Extend ``part`` by the rest of the sentence if that is short: "Fraktur, am ehesten älter"."""
+        return part if len(WORDS.findall(self.text, part[1], self.stop)) > _MAX_ITEM_WORDS else (part[0], self.stop)
 
-    def is_seen(self, part: tuple[int, int]) -> bool:
-        """Whether ``part`` says that a thing of the past is still to be seen: "Z.n. Fraktur, durchbaut"."""
-        left, right = self.with_afterthought(part)
-        return any(left <= a and b <= right for a, b in self._seen)
+    def is_visible(self, part: tuple[int, int]) -> bool:
+        """Whether ``part`` (start, stop) states that a former finding is still visible: "Z.n. Fraktur, durchbaut"."""
+        left, right = self.extend_to_short_end(part)
+        return any(left <= a and b <= right for a, b in self._visible)
 
-    def _in_cue(self, start: int, stop: int) -> bool:
+    def _is_in_cue(self, start: int, stop: int) -> bool:
         return any(cue.start <= start and stop <= cue.stop for cue in self.cues)
 
-    def _linked(self, left: int, right: int) -> bool:
-        """Whether a word like "of" leads from one place to a later one in the same item of a list."""
-        return bool(_LINK.search(self.low, left, right)) and not (self._parted(left, right) or self._ended(left, right))
+    def _is_linked(self, left: int, right: int) -> bool:
+        """Whether a preposition joins two positions within the same item of a list."""
+        return bool(_LINK.search(self.text, left, right)) and not (
+            self._has_joint(left, right) or self._has_end(left, right)
+        )
 
-    def _parted(self, left: int, right: int) -> bool:
+    def _has_joint(self, left: int, right: int) -> bool:
         return any(left <= a and b <= right for a, b in self._joints)
 
-    def _ended(self, left: int, right: int) -> bool:
-        return any(left <= a < right for a, _ in self._ends)
+    def _has_end(self, left: int, right: int) -> bool:
+        return any(left <= a < right for a, _ in self._scope_ends)
 
     def _reaches(self, cue: Cue, start: int, stop: int) -> bool:
         if cue.start < stop and start < cue.stop:
@@ -123,85 +164,98 @@ class Clause:
         if cue.direction == "anywhere":
             return True
         if cue.direction == "before" and cue.stop <= start:
-            return self._forward(cue, start)
+            return self._reaches_forward(cue, start)
         if cue.direction == "after" and cue.start >= stop:
-            return self._backward(cue, start, stop)
+            return self._reaches_backward(cue, start, stop)
         return False
 
-    def _forward(self, cue: Cue, start: int) -> bool:
-        first = cue.stop + 1 if self.low[cue.stop : cue.stop + 1] == ":" else cue.stop
-        if self._ended(first, start) or (cue.kind in _OF_NOW and any(first <= a < start for a, _ in self._past)):
+    def _reaches_forward(self, cue: Cue, start: int) -> bool:
+        first = cue.stop + 1 if self.text[cue.stop : cue.stop + 1] == ":" else cue.stop
+        if self._has_end(first, start) or (
+            cue.kind in _NOT_ACROSS_HISTORY and any(first <= a < start for a, _ in self._history)
+        ):
             return False
         joints = [joint for joint in self._joints if cue.stop <= joint[0] < start]
         if not joints:
             return True
-        if cue.kind not in ("absent", "hypothetical") and any(self.low[a] == "," for a, _ in joints):
+        if cue.kind not in ("absent", "hypothetical") and any(self.text[a] == "," for a, _ in joints):
             return False
-        return not any(self._is_fresh(joint) or self._is_closed(cue, joint) for joint in joints)
+        return not any(self._starts_clause(joint) or self._is_complete(cue, joint) for joint in joints)
 
-    def _is_closed(self, cue: Cue, joint: tuple[int, int]) -> bool:
-        """Whether the denial before a comma is complete: "kein Erguss nachweisbar, …"."""
-        said = any(cue.stop <= a < b <= joint[0] and not self.low[b : joint[0]].strip() for a, b in self._closing)
-        return said and not _OR.fullmatch(self.low[slice(*joint)].strip("."))
+    def _is_complete(self, cue: Cue, joint: tuple[int, int]) -> bool:
+        """Whether the negation is complete before a comma: "kein Erguss nachweisbar, …"."""
+        is_finished = any(
+            cue.stop <= a < b <= joint[0] and not self.text[b : joint[0]].strip() for a, b in self._denial_ends
+        )
+        return is_finished and not _OR.fullmatch(self.text[slice(*joint)].strip("."))
 
-    def _is_fresh(self, joint: tuple[int, int]) -> bool:
-        """Whether what follows a comma or "and" is a clause of its own, not the next item of a list."""
+    def _starts_clause(self, joint: tuple[int, int]) -> bool:
+        """Whether a new clause follows a comma or "and", not the next item of a list."""
         a, b = joint
-        if _OR.fullmatch(self.low[a:b].strip(".")):
+        if _OR.fullmatch(self.text[a:b].strip(".")):
             return False
-        nexts = [joint for joint in self._joints if joint[0] >= b]
-        stop = min([joint[0] for joint in nexts] + [end[0] for end in self._ends if end[0] >= b], default=self.stop)
-        if nexts and nexts[0][0] == stop and _OR.match(self.low[slice(*nexts[0])]):  # "A, B oder C"
+        later = [joint for joint in self._joints if joint[0] >= b]
+        stop = min(
+            [joint[0] for joint in later] + [end[0] for end in self._scope_ends if end[0] >= b],
+            default=self.stop,
+        )
+        # "A, B oder C"
+        if later and later[0][0] == stop and _OR.match(self.text[slice(*later[0])]):
             return False
-        opened = any(cue.direction == "before" and b <= cue.start < stop for cue in self.cues)
-        located = any(b < place.start < stop and _LINK.search(self.low, b, place.start) for place in self._places)
-        return opened or located or any(b <= fresh[0] <= stop for fresh in self._fresh)
+        has_cue = any(cue.direction == "before" and b <= cue.start < stop for cue in self.cues)
+        has_place = any(b < place.start < stop and _LINK.search(self.text, b, place.start) for place in self._places)
+        return has_cue or has_place or any(b <= span[0] <= stop for span in self._clause_starts)
 
-    def _backward(self, cue: Cue, start: int, stop: int) -> bool:
-        framed = _FRAME.match(self.low, stop) is not None  # "Eine Fraktur kann bei … nicht ausgeschlossen werden"
-        ends = [span for span in self._ends if stop <= span[0] < cue.start]
-        if any(not framed or not _ASIDE.fullmatch(self.low[slice(*span)]) for span in ends):
+    def _reaches_backward(self, cue: Cue, start: int, stop: int) -> bool:
+        # "Eine Fraktur kann bei … nicht ausgeschlossen werden"
+        has_split_verb = _SPLIT_VERB.match(self.text, stop) is not None
+        ends = [span for span in self._scope_ends if stop <= span[0] < cue.start]
+        if any(not has_split_verb or not _INSERTION.fullmatch(self.text[slice(*span)]) for span in ends):
             return False
         joints = [joint for joint in self._joints if stop <= joint[0] < cue.start]
         if not joints:
             return True
         if cue.kind == "follow_up":  # "Fraktur des Radius, unverändert"
-            return len(WORDS.findall(self.low, joints[-1][1], cue.start)) <= 1
-        listed = self.low[joints[-1][0]] != ","  # "Frakturen, Luxationen oder Fremdkörper sind nicht erkennbar"
-        left = max((b for _, b in self._joints + self._ends if b <= start), default=self.start)
-        if not listed or cue.kind == "hypothetical" or any(left <= fresh[0] < joints[0][0] for fresh in self._fresh):
+            return len(WORDS.findall(self.text, joints[-1][1], cue.start)) <= 1
+        is_list = self.text[joints[-1][0]] != ","  # "Frakturen, Luxationen oder Fremdkörper sind nicht erkennbar"
+        left = max((b for _, b in self._joints + self._scope_ends if b <= start), default=self.start)
+        if (
+            not is_list
+            or cue.kind == "hypothetical"
+            or any(left <= span[0] < joints[0][0] for span in self._clause_starts)
+        ):
             return False
-        return len(WORDS.findall(self.low, left, joints[0][0])) <= _BARE_ITEM
+        return len(WORDS.findall(self.text, left, joints[0][0])) <= _MAX_ITEM_WORDS
 
 
-def _cues(low: str, start: int, stop: int, words: dict[str, list[tuple[str, re.Pattern[str]]]]) -> list[Cue]:
-    hits = [
+def _find_cues(text: str, start: int, stop: int, words: dict[str, list[tuple[str, re.Pattern[str]]]]) -> list[Cue]:
+    cues = [
         Cue(match.start(), match.end(), kind, direction)
         for kind in (*CUES, "not")
-        for direction, one in words.get(kind, ())
-        for match in one.finditer(low, start, stop)
+        for direction, phrases in words.get(kind, ())
+        for match in phrases.finditer(text, start, stop)
     ]
-    hits.sort(key=lambda cue: (cue.start - cue.stop, CUES.index(cue.kind) if cue.kind in CUES else -1))
-    taken: list[Cue] = []
-    for cue in hits:
-        if not any(cue.start < other.stop and other.start < cue.stop and _hides(other, cue) for other in taken):
-            taken.append(cue)
-    return [cue for cue in taken if cue.kind != "not"]
+    cues.sort(key=lambda cue: (cue.start - cue.stop, CUES.index(cue.kind) if cue.kind in CUES else -1))
+    kept: list[Cue] = []
+    for cue in cues:
+        if not any(cue.start < other.stop and other.start < cue.stop and _replaces(other, cue) for other in kept):
+            kept.append(cue)
+    return [cue for cue in kept if cue.kind != "not"]
 
 
-def _hides(longer: Cue, cue: Cue) -> bool:
-    """A longer cue hides the shorter ones in it; of equal ones all stay, whatever side they speak to."""
+def _replaces(longer: Cue, cue: Cue) -> bool:
+    """Whether ``longer`` replaces the overlapping ``cue``; cues with the same place are all kept."""
     return (longer.start, longer.stop) != (cue.start, cue.stop)
 
 
 @cache
 def _assertion_words(language: Language) -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    """Kind → (direction, phrases)."""
+    """Kind → (direction, pattern of the phrases)."""
     grouped: dict[tuple[str, str], list[str]] = {}
-    for entry in word_list(f"assertion_{language}"):
+    for entry in read_word_list(f"assertion_{language}"):
         kind, _, direction = entry.key.partition(" ")
         grouped.setdefault((kind, direction), []).extend(entry.phrases)
     out: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
     for (kind, direction), phrases in grouped.items():
-        out.setdefault(kind, []).append((direction, pattern(phrases)))
+        out.setdefault(kind, []).append((direction, compile_phrases(phrases)))
     return out

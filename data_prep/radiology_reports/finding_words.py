@@ -1,155 +1,202 @@
-"""What is looked for: findings, places, sides, age. The words are in ``words/*.txt``."""
+"""Search a text for findings, anatomy, sides and ages; the phrases are in ``words/*.txt``."""
 
 import re
 from dataclasses import dataclass
 from functools import cache
 
 from data_prep.radiology_reports.language import LANGUAGES, Language
-from data_prep.radiology_reports.phrases import WORDS, Entry, Triggers, pattern, word_list
+from data_prep.radiology_reports.phrases import WORDS, Entry, KeywordFilter, compile_phrases, read_word_list
 
 FRACTURE = "fracture"
 OBJECTS = ("implant", "tube_line", "electrode_lead", "jewellery_clothing", "retained_object")
-"""Foreign objects by kind."""
+"""Kinds of foreign objects."""
 FINDINGS = (FRACTURE, *OBJECTS)
-STAYING = frozenset({"implant", "tube_line", "electrode_lead"})
-"""Put in by somebody to stay: having been put in, they are there until their removal is told."""
+PERMANENT_OBJECTS = frozenset({"implant", "tube_line", "electrode_lead"})
+"""Objects that are placed to stay: after "status post" they are present unless the report states their removal."""
 
 
 @dataclass(frozen=True)
 class FoundTerm:
-    """A phrase at text[start:stop]; ``there``: the thing is there, whatever is said of it."""
+    """A phrase of a finding at text[start:stop].
+
+    Attributes:
+        start, stop: characters.
+        is_certain: whether the phrase implies that the object is present, even under a negation.
+        places: body parts (DICOM codes) whose films show the finding, where the sentence names no place.
+    """
 
     start: int
     stop: int
-    there: bool
+    is_certain: bool
     places: tuple[str, ...]
 
 
-class FindingWords:
+class FindingTerms:
     """The phrases of one finding in one language."""
 
     def __init__(self, finding: str, language: Language) -> None:
-        entries = [entry for entry in word_list(finding) if entry.key.split()[0] in (language, "both")]
+        entries = [entry for entry in read_word_list(finding) if entry.key.split()[0] in (language, "both")]
         self.phrases = [phrase for entry in entries if "not" not in entry.key for phrase in entry.phrases]
-        self._patterns = [(_kind(entry), entry.places, pattern(entry.phrases)) for entry in entries]
+        self._patterns = [(_entry_kind(entry), entry.places, compile_phrases(entry.phrases)) for entry in entries]
 
-    def find(self, low: str, start: int, stop: int) -> list[FoundTerm]:
-        """Mentions in low[start:stop] (lower case); the longest of several, and none that only looks like one."""
-        hits = [
+    def find(self, text: str, start: int, stop: int) -> list[FoundTerm]:
+        """Find the phrases of the finding in text[start:stop].
+
+        Args:
+            text: in lower case.
+            start, stop: characters.
+
+        Returns:
+            In the order of the text: of overlapping phrases the longest; none of an excluded term ("not" in the list).
+        """
+        matches = [
             (match.start(), match.end(), kind, places)
-            for kind, places, one in self._patterns
-            for match in one.finditer(low, start, stop)
+            for kind, places, phrases in self._patterns
+            for match in phrases.finditer(text, start, stop)
         ]
-        hits.sort(key=lambda hit: (hit[2] != "there", hit[0] - hit[1], hit[2] != "not"))
-        taken: list[tuple[int, int, str, tuple[str, ...]]] = []
-        for hit in hits:
-            if all(hit[1] <= other[0] or hit[0] >= other[1] for other in taken):
-                taken.append(hit)
-        return [FoundTerm(a, b, kind == "there", places) for a, b, kind, places in sorted(taken) if kind != "not"]
+        matches.sort(key=lambda match: (match[2] != "there", match[0] - match[1], match[2] != "not"))
+        kept: list[tuple[int, int, str, tuple[str, ...]]] = []
+        for match in matches:
+            if all(match[1] <= longer[0] or match[0] >= longer[1] for longer in kept):
+                kept.append(match)
+        return [FoundTerm(a, b, kind == "there", places) for a, b, kind, places in sorted(kept) if kind != "not"]
 
 
-def _kind(entry: Entry) -> str:
+def _entry_kind(entry: Entry) -> str:
     return entry.key.partition(" ")[2]
 
 
 @cache
-def finding_words(finding: str, language: Language) -> FindingWords:
-    """The phrases of a finding."""
-    return FindingWords(finding, language)
+def terms_of_finding(finding: str, language: Language) -> FindingTerms:
+    """Read the phrases of a finding in one language (cached).
+
+    Args:
+        finding: one of FINDINGS.
+        language: of the reports.
+
+    Returns:
+        Its phrases.
+    """
+    return FindingTerms(finding, language)
 
 
 @cache
-def triggers(language: Language) -> Triggers:
-    """Whether a text may mention any finding at all."""
-    return Triggers(phrase for finding in FINDINGS for phrase in finding_words(finding, language).phrases)
+def finding_filter(language: Language) -> KeywordFilter:
+    """Return the fast test for mentions of any finding."""
+    return KeywordFilter(phrase for finding in FINDINGS for phrase in terms_of_finding(finding, language).phrases)
 
 
 @dataclass(frozen=True)
 class Qualifier:
-    """A word for a side, an age or a place at text[start:stop]."""
+    """A word for a side, an age or a place at text[start:stop].
+
+    Attributes:
+        start, stop: characters.
+        values: L, R or B; acute or old; or the body parts (DICOM codes) whose films show the place.
+    """
 
     start: int
     stop: int
     values: tuple[str, ...]
 
 
-def places_in(low: str, start: int, stop: int) -> list[Qualifier]:
-    """Anatomy named in low[start:stop]: the body parts whose films show it."""
-    return _longest(low, start, stop, _places())
+def find_places(text: str, start: int, stop: int) -> list[Qualifier]:
+    """Find anatomy in a part of a text.
+
+    Args:
+        text: in lower case.
+        start, stop: the part, in characters.
+
+    Returns:
+        Qualifiers in the order of the text; values are the body parts (DICOM codes) whose films show the place.
+    """
+    return _longest_matches(text, start, stop, _places())
 
 
-def qualifiers_in(low: str, start: int, stop: int) -> list[Qualifier]:
-    """Sides (L, R, B) and ages (acute, old) named in low[start:stop]."""
-    return [one for one in _longest(low, start, stop, _qualifiers()) if one.values != ("not",)]
+def find_qualifiers(text: str, start: int, stop: int) -> list[Qualifier]:
+    """Find sides and ages in a part of a text.
+
+    Args:
+        text: in lower case.
+        start, stop: the part, in characters.
+
+    Returns:
+        Qualifiers in the order of the text, with the values L, R, B, acute or old.
+    """
+    return [
+        qualifier for qualifier in _longest_matches(text, start, stop, _qualifiers()) if qualifier.values != ("not",)
+    ]
 
 
-def names_a_place(low: str) -> bool:
-    """Whether a text names anatomy or a side, and no finding."""
-    if _may_mention(low):
+def names_a_place(text: str) -> bool:
+    """Whether a text (lower case) names anatomy or a side, and no finding."""
+    if _may_name_finding(text):
         return False
-    return bool(places_in(low, 0, len(low))) or any(one.values[0] in "LRB" for one in qualifiers_in(low, 0, len(low)))
-
-
-def is_only_a_place(low: str) -> bool:
-    """Whether a sentence is nothing but anatomy, as "2. Right shoulder and clavicle."."""
-    words = WORDS.findall(low)
-    if len(words) > _TOPIC_WORDS or not all(word in _FILLERS or _place_triggers().fire(word) for word in words):
-        return False
-    if _may_mention(low) or not places_in(low, 0, len(low)):
-        return False
-    for one in (*places_in(low, 0, len(low)), *qualifiers_in(low, 0, len(low))):
-        low = low[: one.start] + " " * (one.stop - one.start) + low[one.stop :]
-    return all(word in _FILLERS for word in WORDS.findall(low))
-
-
-def _may_mention(low: str) -> bool:
-    return any(triggers(language).fire(low) for language in LANGUAGES)
-
-
-@cache
-def _place_triggers() -> Triggers:
-    return Triggers(
-        phrase for name in ("places", "qualifiers") for entry in word_list(name) for phrase in entry.phrases
+    return bool(find_places(text, 0, len(text))) or any(
+        qualifier.values[0] in "LRB" for qualifier in find_qualifiers(text, 0, len(text))
     )
 
 
-_TOPIC_WORDS = 5
+def is_only_a_place(text: str) -> bool:
+    """Whether a sentence (lower case) names anatomy and nothing else, as "2. Right shoulder and clavicle."."""
+    words = WORDS.findall(text)
+    if len(words) > _MAX_TOPIC_WORDS or not all(word in _FILLERS or _place_filter().may_match(word) for word in words):
+        return False
+    if _may_name_finding(text) or not find_places(text, 0, len(text)):
+        return False
+    for qualifier in (*find_places(text, 0, len(text)), *find_qualifiers(text, 0, len(text))):
+        text = text[: qualifier.start] + " " * (qualifier.stop - qualifier.start) + text[qualifier.stop :]
+    return all(word in _FILLERS for word in WORDS.findall(text))
+
+
+def _may_name_finding(text: str) -> bool:
+    return any(finding_filter(language).may_match(text) for language in LANGUAGES)
+
+
+@cache
+def _place_filter() -> KeywordFilter:
+    return KeywordFilter(
+        phrase for name in ("places", "qualifiers") for entry in read_word_list(name) for phrase in entry.phrases
+    )
+
+
+_MAX_TOPIC_WORDS = 5
 _FILLERS = frozenset({"and", "the", "und", "der", "die", "das", "of"})
 
 
 @cache
 def neighbours(body_part: str) -> frozenset[str]:
-    """What the borders of a film of ``body_part`` also show."""
+    """Return the body parts (DICOM codes) that the margins of a film of ``body_part`` also show."""
     return frozenset(
         code
-        for entry in word_list("neighbours")
+        for entry in read_word_list("neighbours")
         if entry.key == body_part
-        for one in entry.phrases
-        for code in one.split()
+        for codes in entry.phrases
+        for code in codes.split()
     )
 
 
-def _longest(
-    low: str, start: int, stop: int, patterns: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]
+def _longest_matches(
+    text: str, start: int, stop: int, patterns: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]
 ) -> list[Qualifier]:
-    hits = [
+    matches = [
         Qualifier(match.start(), match.end(), values)
-        for values, one in patterns
-        for match in one.finditer(low, start, stop)
+        for values, phrases in patterns
+        for match in phrases.finditer(text, start, stop)
     ]
-    hits.sort(key=lambda hit: hit.start - hit.stop)
-    taken: list[Qualifier] = []
-    for hit in hits:
-        if all(hit.stop <= other.start or hit.start >= other.stop for other in taken):
-            taken.append(hit)
-    return sorted(taken, key=lambda hit: hit.start)
+    matches.sort(key=lambda match: match.start - match.stop)
+    kept: list[Qualifier] = []
+    for match in matches:
+        if all(match.stop <= longer.start or match.start >= longer.stop for longer in kept):
+            kept.append(match)
+    return sorted(kept, key=lambda match: match.start)
 
 
 @cache
 def _places() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
-    return tuple((tuple(entry.key.split()), pattern(entry.phrases)) for entry in word_list("places"))
+    return tuple((tuple(entry.key.split()), compile_phrases(entry.phrases)) for entry in read_word_list("places"))
 
 
 @cache
 def _qualifiers() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
-    return tuple(((entry.key,), pattern(entry.phrases)) for entry in word_list("qualifiers"))
+    return tuple(((entry.key,), compile_phrases(entry.phrases)) for entry in read_word_list("qualifiers"))

@@ -1,10 +1,10 @@
-"""Reports → labels of the films of their studies, in ``labels.parquet`` of a public folder.
+"""Label the films of studies from their reports: rows of ``labels.parquet`` in a public folder.
 
-PRIVATE/ then also holds, readable by its owner only:
-  reports.parquet        one row per study: its text, which the offsets of the labels count in, and where it was read
-  mentions.parquet       every mention of a finding: assertion, place in the text, side, age, body parts
+Files in PRIVATE/, readable by their owner only:
+  reports.parquet        one row per study: text, which the offsets of the labels count in, and source files with lines
+  mentions.parquet       every mention of a finding: assertion, offsets, side, acuity, body parts
   report_problems.csv    problem, file, line, part: reports that are not used, or need a check
-  report_review.html     a sample of mentions for a person to confirm
+  report_review.html     a sample of mentions for a person to check
 """
 
 from collections import Counter
@@ -18,21 +18,23 @@ import pyarrow.parquet as pq
 from data_prep.annotations.row_problems import RowProblem, count_problems, problems_csv
 from data_prep.archive.manifest import write_private_text
 from data_prep.errors import LabelError, SecretError
-from data_prep.radiology_reports.film_labels import NO_FILMS, FilmLabels, put_labels
-from data_prep.radiology_reports.finding_words import triggers
+from data_prep.radiology_reports.film_labels import NO_FILMS, FilmLabels, replace_report_labels
+from data_prep.radiology_reports.finding_words import finding_filter
 from data_prep.radiology_reports.language import LANGUAGES, Language, language_of
 from data_prep.radiology_reports.mentions import Mention, find_mentions
 from data_prep.radiology_reports.phrases import lowered
 from data_prep.radiology_reports.report_files import ReportText, read_reports
 from data_prep.radiology_reports.review_page import REVIEW_FILE, review_page
-from data_prep.radiology_reports.study_lookup import PROBLEMS, Studies
+from data_prep.radiology_reports.study_lookup import PROBLEMS, StudyLookup
 from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file
 from data_prep.runtime.progress import Progress
 from data_prep.runtime.worker_pool import process_count, spawn_pool
 from data_prep.shard_format.dataset_card import read_dataset_card
 
 REPORTS_FILE, MENTIONS_FILE, PROBLEMS_FILE = "reports.parquet", "mentions.parquet", "report_problems.csv"
-REPEATED, UNTOLD, PATIENT_ALONE = "repeated_report", "language_not_told", "several_reports_by_patient_alone"
+REPEATED = "repeated_report"
+LANGUAGE_UNKNOWN = "language_not_told"
+AMBIGUOUS_PATIENT = "several_reports_by_patient_alone"
 
 REPORTS_SCHEMA = pa.schema(
     [("study", pa.string()), ("language", pa.string()), ("text", pa.string()), ("read_from", pa.list_(pa.string()))]
@@ -50,14 +52,15 @@ MENTIONS_SCHEMA = pa.schema(
         ("places", pa.list_(pa.string())),
     ]
 )
-_BATCH = 500
-_WORTH_A_POOL = 4000
-"""Studies from which further processes pay for their start."""
+_BATCH_STUDIES = 500
+"""Studies that a process takes at a time."""
+_MIN_STUDIES_FOR_POOL = 4000
+"""Number of studies from which several processes are faster than one."""
 
 
 @dataclass
-class _Told:
-    """All that the reports of one study say."""
+class _StudyReports:
+    """The reports of one study, joined to one text."""
 
     study: str
     text: str
@@ -67,13 +70,21 @@ class _Told:
 
 @dataclass(frozen=True)
 class ReportSummary:
-    """What was written: of ``read`` reports that are not empty ``used`` label films, the others are problems."""
+    """Counts of the labels that were written.
+
+    Attributes:
+        read: number of reports that are not empty.
+        used: number of reports that label films; the others are listed as problems.
+        films: number of films labelled.
+        values: label → value → number of films.
+        problems: code of a problem → number of reports.
+        private: private folder.
+    """
 
     read: int
     used: int
     films: int
     values: Mapping[str, Mapping[str, int]]
-    """Label → value → films."""
     problems: dict[str, int]
     private: Path
 
@@ -86,149 +97,160 @@ class ReportSummary:
         lines += [f"  {name:<34}{count:>9}" for name, count in self.problems.items()]
         if self.problems:
             lines.append(f"  file and line of each: {PROBLEMS_FILE} in the private folder")
-        lines.append(f"a sample to confirm: {self.private / REVIEW_FILE}")
+        lines.append(f"sample for review: {self.private / REVIEW_FILE}")
         return "\n".join(lines)
 
 
 def label_from_reports(
-    private: Path, places: Sequence[Path], public: Path, language: Language | None = None, workers: int = 0
+    private: Path, sources: Sequence[Path], public: Path, language: Language | None = None, workers: int = 0
 ) -> ReportSummary:
-    """Write labels from reports in place of earlier ones from reports; labels from tables and of other scans stay.
+    """Write labels from reports; they replace earlier labels from reports of this scan, all other labels are kept.
 
     Args:
         private: folder of the scan that the shards were made from.
         places: CSV tables, folders of text or XML files, or single such files.
         public: complete folder of shards.
-        language: of all reports; None finds it for each.
-        workers: processes; 0 takes one per core.
+        language: of all reports; None detects it for each.
+        workers: number of processes; 0 means one per core.
+
+    Returns:
+        Counts of what was written.
 
     Raises:
-        LabelError: a place does not exist, a table has not the columns, or no report is about a film of the shards.
+        LabelError: a file does not exist, a table lacks a column, or no report is about a film of the shards.
         ArchiveError, ShardFormatError, SecretError: a folder or table is unreadable, or they do not belong together.
     """
-    studies = Studies(private)
-    if read_dataset_card(public).key_fingerprint != studies.fingerprint:
-        raise SecretError(f"{public} was made with another secret than the private folder; give the folder of its scan")
+    lookup = StudyLookup(private)
+    if read_dataset_card(public).key_fingerprint != lookup.fingerprint:
+        raise SecretError(
+            f"{public} was made with another secret than the private folder. Give the private folder of its scan"
+        )
     problems: list[RowProblem] = []
-    told, read = _by_study(places, studies, problems)
-    _find_languages(told, language, problems)
-    films = FilmLabels(public, {one.study for one in told})
-    mentions, used = list(_mentions(told, workers)), 0
-    for one, found in zip(told, mentions, strict=True):
-        outcome = films.add(one.study, found)
-        used += 0 if NO_FILMS in outcome else len(one.read_from)
-        for problem in outcome:
-            _enter(problems, problem, one.read_from)
+    reports, read = _join_by_study(sources, lookup, problems)
+    _find_languages(reports, language, problems)
+    films = FilmLabels(public, {report.study for report in reports})
+    mentions, used = list(_find_all_mentions(reports, workers)), 0
+    for report, of_study in zip(reports, mentions, strict=True):
+        codes = films.add(report.study, of_study)
+        used += 0 if NO_FILMS in codes else len(report.read_from)
+        for code in codes:
+            _add_problem(problems, code, report.read_from)
     write_private_text(private / PROBLEMS_FILE, problems_csv(problems))
     if not used:
         counts = ", ".join(f"{count} {name}" for name, count in count_problems(problems).items())
         raise LabelError(
-            f"none of {read} reports is about a film of {public}, so nothing was written ({counts or 'no report'});"
-            f" file and line of each: {PROBLEMS_FILE} in the private folder"
+            f"none of {read} reports is about a film of {public} ({counts or 'no report'}); nothing is written."
+            f" See file and line of each report in {PROBLEMS_FILE} of the private folder"
         )
-    _write_tables(private, told, mentions)
-    put_labels(public, films.table(), studies.own_keys())
+    _write_tables(private, reports, mentions)
+    replace_report_labels(public, films.table(), lookup.scan_keys())
     write_private_text(
-        private / REVIEW_FILE, review_page([one.study for one in told], [one.text for one in told], mentions)
+        private / REVIEW_FILE,
+        review_page([report.study for report in reports], [report.text for report in reports], mentions),
     )
     return ReportSummary(read, used, films.count, films.values, count_problems(problems), private)
 
 
-def _by_study(places: Sequence[Path], studies: Studies, problems: list[RowProblem]) -> tuple[list[_Told], int]:
-    """The reports of each study as one text, in the order in which they were read; and how many were read."""
-    told: dict[str, _Told] = {}
+def _join_by_study(
+    sources: Sequence[Path], lookup: StudyLookup, problems: list[RowProblem]
+) -> tuple[list[_StudyReports], int]:
+    """Join the reports of each study, in the order of reading; also return the number of reports read."""
+    by_study: dict[str, _StudyReports] = {}
     by_patient: Counter[str] = Counter()
     read = 0
-    for report in read_reports(places, problems):
+    for report_text in read_reports(sources, problems):
         read += 1
-        study = studies.of(report)
+        study = lookup.find(report_text)
         if study in PROBLEMS:
-            _enter(problems, study, [report])
+            _add_problem(problems, study, [report_text])
             continue
-        by_patient[study] += report.names.keys() == {"patient_id"}
-        one = told.get(study)
-        if one is None:
-            told[study] = _Told(study, report.text, [report], report.language)
-        elif report.text in one.text:
-            _enter(problems, REPEATED, [report])
+        by_patient[study] += report_text.identifiers.keys() == {"patient_id"}
+        report = by_study.get(study)
+        if report is None:
+            by_study[study] = _StudyReports(study, report_text.text, [report_text], report_text.language)
+        elif report_text.text in report.text:
+            _add_problem(problems, REPEATED, [report_text])
         else:
-            one.text += f"\n\n\n{report.text}"
-            one.read_from.append(report)
+            report.text += f"\n\n\n{report_text.text}"
+            report.read_from.append(report_text)
     for study, count in by_patient.items():
-        if count > 1:  # which of them is of the study that the archive has, nobody knows
-            _enter(problems, PATIENT_ALONE, told.pop(study).read_from)
-    return list(told.values()), read
+        if count > 1:  # the patient number alone does not identify the study
+            _add_problem(problems, AMBIGUOUS_PATIENT, by_study.pop(study).read_from)
+    return list(by_study.values()), read
 
 
-def _find_languages(told: Sequence[_Told], language: Language | None, problems: list[RowProblem]) -> None:
-    """Where neither the user nor a table nor the words tell the language, it is that of most other reports."""
-    for one in told:
-        one.language = one.language or language or language_of(one.text) or _language_of_findings(one.text)
-    known = Counter(one.language for one in told if one.language)
-    usual = known.most_common(1)[0][0] if known else "en"
-    for one in told:
-        if one.language is None:
-            one.language = usual
-            _enter(problems, UNTOLD, one.read_from)
+def _find_languages(reports: Sequence[_StudyReports], language: Language | None, problems: list[RowProblem]) -> None:
+    """Set the language of each report: as given, detected, or else the most frequent one of the other reports."""
+    for report in reports:
+        report.language = report.language or language or language_of(report.text) or _language_of_findings(report.text)
+    known = Counter(report.language for report in reports if report.language)
+    most_frequent = known.most_common(1)[0][0] if known else "en"
+    for report in reports:
+        if report.language is None:
+            report.language = most_frequent
+            _add_problem(problems, LANGUAGE_UNKNOWN, report.read_from)
 
 
 def _language_of_findings(text: str) -> Language | None:
-    """The one language that has a word for something in the text: "Rippenfraktur."."""
-    told = [language for language in LANGUAGES if triggers(language).fire(lowered(text))]
-    return told[0] if len(told) == 1 else None
+    """The only language with a phrase of a finding in the text, as in "Rippenfraktur."."""
+    languages = [language for language in LANGUAGES if finding_filter(language).may_match(lowered(text))]
+    return languages[0] if len(languages) == 1 else None
 
 
-def _mentions(told: Sequence[_Told], workers: int) -> Iterator[list[Mention]]:
-    """The mentions of each study's text, by several processes where it pays."""
-    batches = [[(one.text, one.language or "en") for one in told[k : k + _BATCH]] for k in range(0, len(told), _BATCH)]
-    progress = Progress("reports", "studies", len(told))
+def _find_all_mentions(reports: Sequence[_StudyReports], workers: int) -> Iterator[list[Mention]]:
+    """Find the mentions in each study's text, with several processes if there are many studies."""
+    batches = [
+        [(report.text, report.language or "en") for report in reports[k : k + _BATCH_STUDIES]]
+        for k in range(0, len(reports), _BATCH_STUDIES)
+    ]
+    progress = Progress("reports", "studies", len(reports))
     workers = process_count(workers, len(batches))
-    if workers == 1 or len(told) < _WORTH_A_POOL:
-        done = map(_of_batch, batches)
-        yield from _counted(done, progress)
+    if workers == 1 or len(reports) < _MIN_STUDIES_FOR_POOL:
+        results = map(_find_in_batch, batches)
+        yield from _with_progress(results, progress)
     else:
         pool = spawn_pool(workers)
         try:
-            yield from _counted(pool.map(_of_batch, batches), progress)
+            yield from _with_progress(pool.map(_find_in_batch, batches), progress)
         finally:
             pool.shutdown(cancel_futures=True)
     progress.close()
 
 
-def _counted(batches: Iterator[list[list[Mention]]], progress: Progress) -> Iterator[list[Mention]]:
+def _with_progress(batches: Iterator[list[list[Mention]]], progress: Progress) -> Iterator[list[Mention]]:
     for batch in batches:
         progress.add(len(batch))
         yield from batch
 
 
-def _of_batch(batch: Sequence[tuple[str, Language]]) -> list[list[Mention]]:
+def _find_in_batch(batch: Sequence[tuple[str, Language]]) -> list[list[Mention]]:
     return [find_mentions(text, language) for text, language in batch]
 
 
-def _enter(problems: list[RowProblem], problem: str, reports: Sequence[ReportText]) -> None:
+def _add_problem(problems: list[RowProblem], problem: str, reports: Sequence[ReportText]) -> None:
     problems += [RowProblem(problem, report.place) for report in reports]
 
 
-def _write_tables(private: Path, told: Sequence[_Told], mentions: Sequence[Sequence[Mention]]) -> None:
-    reports = pa.table(
+def _write_tables(private: Path, reports: Sequence[_StudyReports], mentions: Sequence[Sequence[Mention]]) -> None:
+    table_of_reports = pa.table(
         {
-            "study": [one.study for one in told],
-            "language": [one.language for one in told],
-            "text": [one.text for one in told],
-            "read_from": [[_where(report) for report in one.read_from] for one in told],
+            "study": [report.study for report in reports],
+            "language": [report.language for report in reports],
+            "text": [report.text for report in reports],
+            "read_from": [[_place_text(report_text) for report_text in report.read_from] for report in reports],
         },
         REPORTS_SCHEMA,
     )
-    flat = [(one.study, mention) for one, found in zip(told, mentions, strict=True) for mention in found]
+    rows = [(report.study, mention) for report, of_study in zip(reports, mentions, strict=True) for mention in of_study]
     names = [name for name in MENTIONS_SCHEMA.names if name != "study"]
-    columns = {"study": [study for study, _ in flat]} | {
-        name: [getattr(mention, name) for _, mention in flat] for name in names
+    columns = {"study": [study for study, _ in rows]} | {
+        name: [getattr(mention, name) for _, mention in rows] for name in names
     }
-    for name, table in ((REPORTS_FILE, reports), (MENTIONS_FILE, pa.table(columns, MENTIONS_SCHEMA))):
+    for name, table in ((REPORTS_FILE, table_of_reports), (MENTIONS_FILE, pa.table(columns, MENTIONS_SCHEMA))):
         with atomic_file(private / name, PRIVATE_MODE) as file:
             pq.write_table(table, file)
 
 
-def _where(report: ReportText) -> str:
+def _place_text(report: ReportText) -> str:
     file, line, _ = report.place
     return f"{file}:{line}" if line else str(file)

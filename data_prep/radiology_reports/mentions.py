@@ -1,4 +1,7 @@
-"""Mentions of findings in a report and what is asserted of them: DEFINITIONS.md beside this package's tests."""
+"""Mentions of findings in a report, and what the report asserts of them.
+
+Definitions: ``tests/data_prep/radiology_reports/DEFINITIONS.md``.
+"""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -7,21 +10,21 @@ from data_prep.radiology_reports.cue_scope import CUES, Clause, Cue
 from data_prep.radiology_reports.finding_words import (
     FINDINGS,
     FRACTURE,
-    STAYING,
+    PERMANENT_OBJECTS,
     FoundTerm,
     Qualifier,
-    finding_words,
-    places_in,
-    qualifiers_in,
-    triggers,
+    find_places,
+    find_qualifiers,
+    finding_filter,
+    terms_of_finding,
 )
 from data_prep.radiology_reports.language import Language
 from data_prep.radiology_reports.phrases import lowered
-from data_prep.radiology_reports.sections import Kind, Sentence, sentences
+from data_prep.radiology_reports.sections import Kind, Sentence, split_sentences
 
 
 class Assertion(StrEnum):
-    """What a report says of a finding."""
+    """What a report asserts of a finding."""
 
     PRESENT = "present"
     FOLLOW_UP = "follow_up"
@@ -38,12 +41,15 @@ class Mention:
     """One mention of a finding at text[start:stop].
 
     Attributes:
-        section: what part of the report it stands in.
-        side: L, R or B where the sentence tells.
-        acuity: acute or old, of fractures, where it is told.
-        places: body parts whose films show it; empty where no place is told.
-        own_film: the report has a part of its own for these body parts, so that it was read off their films.
-        likely: uncertain, but said to be probable rather than possible.
+        finding: one of FINDINGS.
+        assertion: what the report asserts of it.
+        start, stop: characters of the report.
+        section: of the report.
+        side: L, R or B; None where the sentence states none.
+        acuity: acute or old, of fractures; None where it is not stated.
+        places: body parts (DICOM codes) whose films show it; empty where no place is stated.
+        own_film: whether the mention stands under a heading with these body parts, so it describes their films.
+        likely: whether an uncertain finding is called probable, not only possible.
     """
 
     finding: str
@@ -59,102 +65,134 @@ class Mention:
 
 
 def find_mentions(text: str, language: Language) -> list[Mention]:
-    """All mentions of findings in a report, in their order; not under "comparison", "technique" or the title."""
-    low = lowered(text)
-    out: list[Mention] = []
-    for sentence in sentences(text):
+    """Find all mentions of findings in a report.
+
+    Args:
+        text: of the report.
+        language: of the report.
+
+    Returns:
+        Mentions in the order of the text; none from the sections comparison, technique and title.
+    """
+    text_lower = lowered(text)
+    mentions: list[Mention] = []
+    for sentence in split_sentences(text):
         if sentence.section in ("comparison", "technique", "title"):
             continue
-        if triggers(language).fire(low[sentence.start : sentence.stop]):
-            out += _in_sentence(low, sentence, language)
-    return sorted(out, key=lambda mention: (mention.start, mention.stop, mention.finding))
+        if finding_filter(language).may_match(text_lower[sentence.start : sentence.stop]):
+            mentions += _sentence_mentions(text_lower, sentence, language)
+    return sorted(mentions, key=lambda mention: (mention.start, mention.stop, mention.finding))
 
 
-def _in_sentence(low: str, sentence: Sentence, language: Language) -> list[Mention]:
-    found = [
-        (finding, one)
+def _sentence_mentions(text_lower: str, sentence: Sentence, language: Language) -> list[Mention]:
+    terms = [
+        (finding, term)
         for finding in FINDINGS
-        for one in finding_words(finding, language).find(low, sentence.start, sentence.stop)
+        for term in terms_of_finding(finding, language).find(text_lower, sentence.start, sentence.stop)
     ]
-    if not found:
+    if not terms:
         return []
-    places = places_in(low, sentence.start, sentence.stop)
-    clause = Clause(low, sentence.start, sentence.stop, language, places)
-    qualifiers = qualifiers_in(low, sentence.start, sentence.stop)
-    topic_places = places_in(sentence.topic, 0, len(sentence.topic))
-    topic_sides = _sides(qualifiers_in(sentence.topic, 0, len(sentence.topic)))
-    out = []
-    for finding, one in found:
-        part = clause.part(one.start, one.stop)
-        side = _nearest(_sides(qualifiers), one, part) or _nearest(_sides(qualifiers), one, None)
+    places = find_places(text_lower, sentence.start, sentence.stop)
+    clause = Clause(text_lower, sentence.start, sentence.stop, language, places)
+    qualifiers = find_qualifiers(text_lower, sentence.start, sentence.stop)
+    topic_places = find_places(sentence.topic, 0, len(sentence.topic))
+    topic_sides = _sides(find_qualifiers(sentence.topic, 0, len(sentence.topic)))
+    mentions = []
+    for finding, term in terms:
+        part = clause.find_part(term.start, term.stop)
+        side = _nearest(_sides(qualifiers), term, part) or _nearest(_sides(qualifiers), term, None)
         side = side or (topic_sides[0] if topic_sides else None)
-        place = _nearest(places, one, part) or _nearest(places, one, None)
-        age = _nearest(_ages(qualifiers), one, clause.with_afterthought(part)) if finding == FRACTURE else None
-        told = _both(place.values if place else one.places, [code for one in topic_places for code in one.values])
-        acuity = age.values[0] if age else None
-        kind = _asserted(clause, finding, one, part)
+        place = _nearest(places, term, part) or _nearest(places, term, None)
+        age = _nearest(_ages(qualifiers), term, clause.extend_to_short_end(part)) if finding == FRACTURE else None
+        stated = _combined_places(
+            place.values if place else term.places, [code for topic in topic_places for code in topic.values]
+        )
+        kind = _assertion_kind(clause, finding, term, part)
         assertion = _in_section(Assertion("uncertain" if kind == "likely" else kind), sentence.section)
-        side_value = side.values[0] if side else None
-        where = (one.start, one.stop, sentence.section, side_value, acuity, told, bool(topic_places), kind == "likely")
-        out.append(Mention(finding, assertion, *where))
-    return out
+        mentions.append(
+            Mention(
+                finding=finding,
+                assertion=assertion,
+                start=term.start,
+                stop=term.stop,
+                section=sentence.section,
+                side=side.values[0] if side else None,
+                acuity=age.values[0] if age else None,
+                places=stated,
+                own_film=bool(topic_places),
+                likely=kind == "likely",
+            )
+        )
+    return mentions
 
 
-def _asserted(clause: Clause, finding: str, one: FoundTerm, part: tuple[int, int]) -> str:
-    """The kind of cue that counts; present without one."""
-    cues = clause.cues_of(one.start, one.stop)
-    if question := clause.question(one.start, one.stop):
-        cues.append(question)
-    kinds = {cue.kind for cue in cues if not _is_void(clause, cue, one)}
-    if finding in STAYING and "history" in kinds:
+def _assertion_kind(clause: Clause, finding: str, term: FoundTerm, part: tuple[int, int]) -> str:
+    """The kind of cue that decides the assertion; present where there is none."""
+    cues = clause.select_cues(term.start, term.stop)
+    if mark := clause.find_question_mark(term.start, term.stop):
+        cues.append(mark)
+    kinds = {cue.kind for cue in cues if not _is_irrelevant(clause, cue, term)}
+    if finding in PERMANENT_OBJECTS and "history" in kinds:
         kinds -= {"history", "hypothetical"}
-    if clause.is_seen(part):
+    if clause.is_visible(part):
         kinds.discard("history")
     return next((kind for kind in CUES if kind in kinds), "present")
 
 
-def _is_void(clause: Clause, cue: Cue, one: FoundTerm) -> bool:
-    """Whether a cue says nothing of the thing itself."""
+def _is_irrelevant(clause: Clause, cue: Cue, term: FoundTerm) -> bool:
+    """Whether a cue does not affect the assertion: the object is certain, or only its failure is denied."""
     if cue.kind in ("absent", "uncertain", "likely", "hypothetical"):
-        return one.there or clause.is_trouble(cue, one.start, one.stop)
+        return term.is_certain or clause.denies_failure(cue, term.start, term.stop)
     return False
 
 
 def _in_section(assertion: Assertion, section: Kind) -> Assertion:
-    """Under the clinical question nothing is read off the film."""
+    """The assertion in its section: the clinical indication does not describe the film."""
     if section != "indication" or assertion is Assertion.OTHER_SIDE:
         return assertion
     known = (Assertion.HISTORY, Assertion.FOLLOW_UP)
     return Assertion.HISTORY if assertion in known else Assertion.HYPOTHETICAL
 
 
-def _both(told: tuple[str, ...], topic: list[str]) -> tuple[str, ...]:
-    """Where a mention is seen that stands under a topic: there, where both agree; on the topic's films otherwise."""
-    return tuple(code for code in told if code in topic) or tuple(topic) or told
+def _combined_places(stated: tuple[str, ...], topic: list[str]) -> tuple[str, ...]:
+    """Body parts of a mention under a topic: those that mention and topic share, else those of the topic."""
+    return tuple(code for code in stated if code in topic) or tuple(topic) or stated
 
 
 def _sides(qualifiers: list[Qualifier]) -> list[Qualifier]:
-    return [one for one in qualifiers if one.values[0] in "LRB"]
+    return [qualifier for qualifier in qualifiers if qualifier.values[0] in "LRB"]
 
 
 def _ages(qualifiers: list[Qualifier]) -> list[Qualifier]:
-    return [one for one in qualifiers if one.values[0] in ("acute", "old")]
+    return [qualifier for qualifier in qualifiers if qualifier.values[0] in ("acute", "old")]
 
 
-def _nearest(words: list[Qualifier], one: FoundTerm, part: tuple[int, int] | None) -> Qualifier | None:
-    """The word nearest to a mention, in ``part`` of the sentence: one inside of it first, then one behind it."""
-    inside = [word for word in words if part is None or (part[0] <= word.start and word.stop <= part[1])]
-    return min(inside, key=lambda word: _distance(word, one), default=None)
+def _nearest(qualifiers: list[Qualifier], term: FoundTerm, part: tuple[int, int] | None) -> Qualifier | None:
+    """The qualifier nearest to a mention within ``part`` (start, stop): overlapping, then after, then before it."""
+    inside = [
+        qualifier
+        for qualifier in qualifiers
+        if part is None or (part[0] <= qualifier.start and qualifier.stop <= part[1])
+    ]
+    return min(inside, key=lambda qualifier: _distance(qualifier, term), default=None)
 
 
-def _distance(word: Qualifier, one: FoundTerm) -> float:
-    if word.start < one.stop and one.start < word.stop:
+def _distance(qualifier: Qualifier, term: FoundTerm) -> float:
+    if qualifier.start < term.stop and term.start < qualifier.stop:
         return -1
-    return word.start - one.stop if word.start >= one.stop else one.start - word.stop + 0.5
+    return qualifier.start - term.stop if qualifier.start >= term.stop else term.start - qualifier.stop + 0.5
 
 
-def on_side(mention: Mention, side: str | None) -> Mention:
-    """The mention as it stands to a film of ``side`` (L, R, or None where it is not known)."""
+def mention_for_side(mention: Mention, side: str | None) -> Mention:
+    """Return the mention as it applies to a film.
+
+    Args:
+        mention: of the report.
+        side: of the film: L, R, B, or None where unknown.
+
+    Returns:
+        The mention; with the assertion OTHER_SIDE if it is of the opposite side.
+    """
     if side in ("L", "R") and mention.side in ("L", "R") and mention.side != side:
         return replace(mention, assertion=Assertion.OTHER_SIDE)
     return mention

@@ -1,6 +1,6 @@
-"""Phrases of the word lists, which a clinician writes, as regular expressions: see ``words/README.md``.
+"""Phrases of the word lists as regular expressions; their syntax is in ``words/README.md``.
 
-Text is matched in lower case, and lower case must not move a character: :func:`lowered`.
+Text is matched in lower case, with offsets unchanged: :func:`lowered`.
 """
 
 import re
@@ -16,13 +16,13 @@ _SPELLINGS = {"ä": "(?:ä|ae|a)", "ö": "(?:ö|oe|o)", "ü": "(?:ü|ue|u)", "ß
 _SPELLINGS |= {"$": r"(?=\s*(?:[.,;:!?]|$))", "-": r"[\s\-–]?", "(": "(?:", ")": ")", "|": "|", "?": "?", " ": _GAP}
 _OPTIONAL = re.compile(r"\([^()]*\)\?")
 _TOKENS = re.compile(r"\s+(?![^()]*\))")
-"""Blanks outside of brackets."""
+"""White space outside of brackets."""
 WORDS = re.compile(rf"{_LETTERS}+")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Phrases of one line of a list: ``key [PLACES]: phrases``."""
+    """One line of a word list: ``key [PLACES]: phrases``."""
 
     key: str
     places: tuple[str, ...]
@@ -30,8 +30,8 @@ class Entry:
 
 
 @cache
-def word_list(name: str) -> tuple[Entry, ...]:
-    """The lines of ``words/<name>.txt``."""
+def read_word_list(name: str) -> tuple[Entry, ...]:
+    """Read the lines of ``words/<name>.txt``."""
     text = resources.files("data_prep.radiology_reports").joinpath("words", f"{name}.txt").read_text(encoding="utf-8")
     entries = []
     for line in text.splitlines():
@@ -45,65 +45,65 @@ def word_list(name: str) -> tuple[Entry, ...]:
 
 
 def lowered(text: str) -> str:
-    """``text`` in lower case, character by character at the same place."""
+    """Return ``text`` in lower case, each character at the same offset."""
     low = text.lower()
     return low if len(low) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
-def pattern(phrases: Iterable[str]) -> re.Pattern[str]:
-    """Matches any of the phrases as whole words, the longest at each place."""
+def compile_phrases(phrases: Iterable[str]) -> re.Pattern[str]:
+    """Compile a pattern that matches any of the phrases as whole words, the longest first."""
     ordered = sorted(set(phrases), key=lambda phrase: (-len(phrase), phrase))
     return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(_expression, ordered))})")
 
 
 def _expression(phrase: str) -> str:
-    out, before = "", ""
+    expression, prefix = "", ""
     for token in _TOKENS.split(phrase):
         if token == "…":
-            before += _FEW_WORDS
+            prefix += _FEW_WORDS
         elif _OPTIONAL.fullmatch(token):
-            word = _spelt(token[:-1])
-            if out and phrase.endswith(token):
-                out += f"(?:{_GAP}{word})?"
+            word = _with_spellings(token[:-1])
+            if expression and phrase.endswith(token):
+                expression += f"(?:{_GAP}{word})?"
             else:
-                before += f"(?:{word}{_GAP})?"
+                prefix += f"(?:{word}{_GAP})?"
         else:
-            out += f"{_GAP if out else ''}{before}{_spelt(token)}"
-            before = ""
-    return out if phrase.endswith((".", "$")) else rf"{out}(?![^\W_])"
+            expression += f"{_GAP if expression else ''}{prefix}{_with_spellings(token)}"
+            prefix = ""
+    return expression if phrase.endswith((".", "$")) else rf"{expression}(?![^\W_])"
 
 
-def _spelt(token: str) -> str:
+def _with_spellings(token: str) -> str:
     return "".join(_SPELLINGS.get(character, re.escape(character)) for character in token)
 
 
-class Triggers:
-    """Tells in a moment whether a text may hold any of many phrases: every phrase has a word that none can lack."""
+class KeywordFilter:
+    """Fast test whether a text may contain any of many phrases, by one obligatory word of each phrase."""
 
     def __init__(self, phrases: Iterable[str]) -> None:
         self._words = re.compile("|".join(sorted({_longest_word(phrase) for phrase in phrases})))
-        self._known: dict[str, bool] = {}
+        self._is_keyword: dict[str, bool] = {}
 
-    def fire(self, low: str) -> bool:
-        """Whether a word of ``low`` (lower case) occurs in some phrase."""
-        known = self._known
-        for word in WORDS.findall(low):
-            hit = known.get(word)
-            if hit is None:
-                if len(known) >= _MOST_WORDS:
-                    known.clear()
-                hit = known[word] = self._words.fullmatch(word) is not None
-            if hit:
+    def may_match(self, text: str) -> bool:
+        """Whether a word of ``text`` (lower case) is the obligatory word of some phrase."""
+        cached = self._is_keyword
+        for word in WORDS.findall(text):
+            is_keyword = cached.get(word)
+            if is_keyword is None:
+                if len(cached) >= _MAX_CACHED_WORDS:
+                    cached.clear()
+                is_keyword = cached[word] = self._words.fullmatch(word) is not None
+            if is_keyword:
                 return True
         return False
 
 
-_MOST_WORDS = 2**18
-"""Distinct words that are remembered."""
+_MAX_CACHED_WORDS = 2**18
+"""Distinct words whose result is cached."""
 
 
-def _literal(token: str) -> tuple[bool, int]:
-    """How well a token tells a phrase: letters that every match has; of bracketed words those of the shortest."""
+def _selectivity(token: str) -> tuple[bool, int]:
+    """How selective a token is: the letters that every match has; of bracketed words those of the shortest."""
     if "." in token:
         return False, 0
     letters = len(_BRACKETS.sub("", token).replace("*", ""))
@@ -116,15 +116,15 @@ _BRACKETS = re.compile(r"\([^()]*\)\??")
 
 def _longest_word(phrase: str) -> str:
     tokens = [token for token in _TOKENS.split(phrase) if token != "…" and not _OPTIONAL.fullmatch(token)]
-    token = max(tokens, key=_literal)
+    token = max(tokens, key=_selectivity)
     if "-" not in _BRACKETS.sub("", token):
-        return _spelt(token)
-    piece = max(_pieces(token), key=_literal)
-    return f"{_LETTERS}*{_spelt(piece)}{_LETTERS}*"
+        return _with_spellings(token)
+    piece = max(_pieces(token), key=_selectivity)
+    return f"{_LETTERS}*{_with_spellings(piece)}{_LETTERS}*"
 
 
 def _pieces(token: str) -> Iterator[str]:
-    """Parts of a token between hyphens that stand outside of brackets."""
+    """Split a token at hyphens outside of brackets."""
     depth, piece = 0, ""
     for character in token:
         depth += (character == "(") - (character == ")")

@@ -1,7 +1,8 @@
-"""Report texts as they are exported: tables with a column of texts, folders of text or XML files.
+"""Read exported report texts: CSV tables with a column of texts, folders of text or XML files.
 
-A table names its columns in many ways: ``words/columns.txt``. A file of a folder is named by accession number, study
-UID, or as its film. Of XML, headings are kept: ``AbstractText`` with a label (Open-i), sections with titles (HL7 CDA).
+Known names of columns: ``words/columns.txt``. The name of a text or XML file is the accession number, the study UID, or
+the name of a film of the study. Headings of XML are kept: ``AbstractText`` with a label (Open-i), sections with titles
+(HL7 CDA).
 """
 
 import unicodedata
@@ -16,56 +17,66 @@ from data_prep.annotations.row_problems import Place, RowProblem
 from data_prep.deidentify.vocabulary import normalise
 from data_prep.errors import LabelError
 from data_prep.radiology_reports.language import LANGUAGES, Language
-from data_prep.radiology_reports.phrases import word_list
+from data_prep.radiology_reports.phrases import read_word_list
 
-NAMES = ("accession", "study_uid", "sop_instance_uid", "path", "patient_id")
-"""What tells the study of a report."""
+IDENTIFIER_COLUMNS = ("accession", "study_uid", "sop_instance_uid", "path", "patient_id")
+"""Columns that identify the study of a report."""
 SECTIONS = ("indication", "findings", "impression")
-_TABLES = (".csv", ".tsv", ".gz")
-_TEXTS = (".txt", ".xml")
+_TABLE_ENDINGS = (".csv", ".tsv", ".gz")
+_TEXT_ENDINGS = (".txt", ".xml")
 FILE_NAME = "file_name"
-"""Identifier of a report that is a file of its own: the name without its ending."""
+"""Identifier of a report in a file of its own: the name of the file without its ending."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportText:
-    """One report: its place, the identifiers of its study, its text."""
+    """One report.
+
+    Attributes:
+        place: file and line.
+        identifiers: name of the column (IDENTIFIER_COLUMNS or FILE_NAME) → identifier of the study.
+        text: with line ends and accented letters in one form.
+        language: as the table states it; None where it does not.
+    """
 
     place: Place
-    names: dict[str, str]
+    identifiers: dict[str, str]
     text: str
     language: Language | None = None
 
 
-def refuse_missing(places: Sequence[Path]) -> None:
-    """Refuse places that are not there, before anything is written.
+def refuse_missing(sources: Sequence[Path]) -> None:
+    """Check that files and folders of reports exist.
 
     Raises:
-        LabelError: names the first of them.
+        LabelError: names the first one that does not.
     """
-    for place in places:
-        if not place.exists():
-            raise LabelError(f"reports {place} do not exist; give a CSV table, or a folder of text or XML files")
+    for path in sources:
+        if not path.exists():
+            raise LabelError(f"the reports {path} do not exist. Give a CSV table, or a folder of text or XML files")
 
 
-def read_reports(places: Sequence[Path], problems: list[RowProblem]) -> Iterator[ReportText]:
-    """All reports of tables and folders.
+def read_reports(sources: Sequence[Path], problems: list[RowProblem]) -> Iterator[ReportText]:
+    """Read all reports of tables and folders.
 
     Args:
-        places: CSV tables, folders of text or XML files, or single such files.
-        problems: to which empty reports, and files that hold none, are added.
+        sources: CSV tables, folders of text or XML files, or single such files.
+        problems: list to which empty reports, and files without reports, are appended.
+
+    Yields:
+        Reports that are not empty.
 
     Raises:
-        LabelError: a place does not exist, or a table has no column of texts or none that tells the study.
+        LabelError: a file does not exist, or a table has no column of texts or none that identifies the study.
         ArchiveError: a table cannot be read.
     """
-    refuse_missing(places)
-    for place in places:
-        if place.is_dir():
-            files = sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("."))
-            reports: Iterator[ReportText] = (one for path in files for one in _read_file(path, problems))
+    refuse_missing(sources)
+    for source in sources:
+        if source.is_dir():
+            files = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
+            reports: Iterator[ReportText] = (report for path in files for report in _read_file(path, problems))
         else:
-            reports = _read_file(place, problems)
+            reports = _read_file(source, problems)
         for report in reports:
             if report.text.strip():
                 yield report
@@ -76,66 +87,67 @@ def read_reports(places: Sequence[Path], problems: list[RowProblem]) -> Iterator
 def _read_table(path: Path, problems: list[RowProblem]) -> Iterator[ReportText]:
     rows = csv_rows(path)
     line, header = next(rows, (1, []))
-    columns = _columns(path, header)
+    columns = _find_columns(path, header)
     for line, cells in rows:
         if any(cells[len(header) :]):
             problems.append(RowProblem("more_cells_than_columns", Place(path, line)))
             continue
-        row = {name: cells[place] for name, place in columns.items() if place < len(cells)}
-        language = row.get("language", "").lower()[:2]
-        known = next((one for one in LANGUAGES if one == language), None)
-        if language and not known:
+        row = {name: cells[position] for name, position in columns.items() if position < len(cells)}
+        code = row.get("language", "").lower()[:2]
+        language = next((language for language in LANGUAGES if language == code), None)
+        if code and not language:
             problems.append(RowProblem("language_not_known_here", Place(path, line)))
-        names = {name: row[name] for name in NAMES if row.get(name)}
-        yield ReportText(Place(path, line), names, _tidy(_told(row)), known)
+        identifiers = {name: row[name] for name in IDENTIFIER_COLUMNS if row.get(name)}
+        yield ReportText(Place(path, line), identifiers, _normalise_text(_row_text(row)), language)
 
 
-def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """Our name of a column → its place."""
-    found: dict[str, int] = {}
-    for place, told in enumerate(header):
-        name = _column_names().get(normalise(told))
-        if name is not None and found.setdefault(name, place) != place:
-            raise LabelError(f"{path} line 1: two columns mean {name}; rename one of them")
-    texts, names = {"text", *SECTIONS} & found.keys(), set(NAMES) & found.keys()
-    if not texts or not names:
-        missing = "texts: text, or findings and impression" if not texts else f"studies: {', '.join(NAMES)}"
+def _find_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
+    """Standard name of a column → its position in the header."""
+    columns: dict[str, int] = {}
+    for position, header_cell in enumerate(header):
+        name = _known_columns().get(normalise(header_cell))
+        if name is not None and columns.setdefault(name, position) != position:
+            raise LabelError(f"two columns hold {name}: {path} line 1. Rename one of them")
+    texts, identifiers = {"text", *SECTIONS} & columns.keys(), set(IDENTIFIER_COLUMNS) & columns.keys()
+    if not texts or not identifiers:
+        content = f"studies ({', '.join(IDENTIFIER_COLUMNS)})" if texts else "texts (text, or findings and impression)"
         raise LabelError(
-            f"{path} line 1: no column of {missing} (known spellings: data_prep/radiology_reports/words/columns.txt)"
+            f"no column of {content}: {path} line 1. Rename a column"
+            " (known names: data_prep/radiology_reports/words/columns.txt)"
         )
-    return found
+    return columns
 
 
 @cache
-def _column_names() -> dict[str, str]:
-    return {normalise(one): entry.key for entry in word_list("columns") for one in (entry.key, *entry.phrases)}
+def _known_columns() -> dict[str, str]:
+    return {normalise(name): entry.key for entry in read_word_list("columns") for name in (entry.key, *entry.phrases)}
 
 
-def _told(row: Mapping[str, str]) -> str:
-    """The text of a row; of several columns under their headings."""
+def _row_text(row: Mapping[str, str]) -> str:
+    """The text of a row; several columns become sections with headings."""
     parts = [f"{name.upper()}:\n{row[name]}" for name in SECTIONS if row.get(name)]
     return "\n\n".join([row["text"], *parts] if row.get("text") else parts)
 
 
 def _read_file(path: Path, problems: list[RowProblem]) -> Iterator[ReportText]:
-    if path.suffix.lower() in _TABLES:
+    if path.suffix.lower() in _TABLE_ENDINGS:
         yield from _read_table(path, problems)
         return
-    if path.suffix.lower() not in _TEXTS:
+    if path.suffix.lower() not in _TEXT_ENDINGS:
         problems.append(RowProblem("no_report_file", Place(path)))
         return
     try:
         data = path.read_bytes()
-        text = of_xml(data) if path.suffix.lower() == ".xml" else _decoded(data, path, problems)
+        text = of_xml(data) if path.suffix.lower() == ".xml" else _decode(data, path, problems)
     except OSError:
         problems.append(RowProblem("file_not_readable", Place(path)))
     except ElementTree.ParseError:
         problems.append(RowProblem("xml_not_valid", Place(path)))
     else:
-        yield ReportText(Place(path), {FILE_NAME: path.stem}, _tidy(text))
+        yield ReportText(Place(path), {FILE_NAME: path.stem}, _normalise_text(text))
 
 
-def _decoded(data: bytes, path: Path, problems: list[RowProblem]) -> str:
+def _decode(data: bytes, path: Path, problems: list[RowProblem]) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -144,33 +156,38 @@ def _decoded(data: bytes, path: Path, problems: list[RowProblem]) -> str:
 
 
 def of_xml(data: bytes) -> str:
-    """The text of an XML file, with its headings.
+    """Return the text of an XML file, with its headings.
 
     Raises:
-        ElementTree.ParseError: it is none.
+        ElementTree.ParseError: the data are not XML.
     """
     root = ElementTree.fromstring(data)
-    abstract = [one for one in root.iter() if _tag(one) == "AbstractText"]
+    abstract = [element for element in root.iter() if _local_name(element) == "AbstractText"]
     if abstract:
-        return "\n\n".join(f"{one.get('Label', '')}:\n{_text(one)}".lstrip(":\n") for one in abstract if _text(one))
-    sections = [one for one in root.iter() if _tag(one) == "section"]
+        return "\n\n".join(
+            f"{element.get('Label', '')}:\n{_text(element)}".lstrip(":\n") for element in abstract if _text(element)
+        )
+    sections = [element for element in root.iter() if _local_name(element) == "section"]
     if sections:
-        return "\n\n".join(":\n".join(filter(None, (_part(one, "title"), _part(one, "text")))) for one in sections)
+        return "\n\n".join(
+            ":\n".join(filter(None, (_child_text(section, "title"), _child_text(section, "text"))))
+            for section in sections
+        )
     return "\n".join(text.strip() for text in root.itertext() if text.strip())
 
 
-def _tag(element: ElementTree.Element) -> str:
+def _local_name(element: ElementTree.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _part(section: ElementTree.Element, tag: str) -> str:
-    return "\n".join(_text(one) for one in section if _tag(one) == tag)
+def _child_text(section: ElementTree.Element, tag: str) -> str:
+    return "\n".join(_text(element) for element in section if _local_name(element) == tag)
 
 
 def _text(element: ElementTree.Element) -> str:
     return "\n".join(text.strip() for text in element.itertext() if text.strip())
 
 
-def _tidy(text: str) -> str:
-    """One form of line ends and of letters with accents; what offsets count in."""
+def _normalise_text(text: str) -> str:
+    """Normalise line ends and accented letters; offsets of labels count in this text."""
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", " "))

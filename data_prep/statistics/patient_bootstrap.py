@@ -1,6 +1,6 @@
-"""Bootstrap over patients: films of one patient resemble each other, so a resample draws patients with all their films.
+"""Cluster bootstrap over patients: a resample draws patients with all their films, which are not independent.
 
-Efron & Tibshirani 1993, ch. 13; clusters: Field & Welsh 2007. Imported by ``mae_rad``.
+Efron & Tibshirani 1993, ch. 13; clusters: Field & Welsh 2007.
 
 Legend: N films, P patients, R resamples.
 """
@@ -13,41 +13,57 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
-"""Confidence of all intervals."""
+"""Confidence level of all intervals."""
 MIN_DEFINED = 0.8
-"""Share of the resamples in which a statistic must be defined for its interval to be given."""
-_BLOCK = 4_000_000
-"""Weights held in memory together (32 MB)."""
+"""Share of the resamples in which a statistic must be defined, else its interval is NaN."""
+_BLOCK_WEIGHTS = 4_000_000
+"""Number of weights in memory at a time (32 MB)."""
 
 
 def resamples(patients: NDArray[np.int64], *, repetitions: int, seed: int) -> Iterator[Floats]:
     """Draw patients with replacement, as many as there are; equal seeds give equal draws.
 
     Args:
-        patients: [N] number of the patient of each film.
-        repetitions: R.
+        patients: [N] int, patient of each film.
+        repetitions: number of resamples, R.
         seed: of the draws.
 
     Yields:
-        [r, N] how often the patient of each film was drawn, in blocks that add up to R rows.
+        [r, N] float, number of times that the patient of each film is drawn; the blocks have R rows together.
     """
     random = np.random.default_rng(seed)
-    names, of_film = np.unique(patients, return_inverse=True)
-    block = max(1, _BLOCK // len(patients))
+    unique_patients, patient_of_film = np.unique(patients, return_inverse=True)
+    block = max(1, _BLOCK_WEIGHTS // len(patients))
     for start in range(0, repetitions, block):
-        drawn = random.integers(len(names), size=(min(block, repetitions - start), len(names)))
-        counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn], axis=1).astype(np.float64)
-        yield counts[of_film].T  # the weights of a film are contiguous: metrics sort films
+        drawn = random.integers(len(unique_patients), size=(min(block, repetitions - start), len(unique_patients)))
+        counts = np.stack([np.bincount(row, minlength=len(unique_patients)) for row in drawn], axis=1).astype(
+            np.float64
+        )
+        yield counts[patient_of_film].T  # the weights of a film are contiguous: metrics sort films
 
 
 def defined_samples(samples: Floats) -> Floats:
-    """Finite values of ``samples`` [R]; none where they are less than MIN_DEFINED of all."""
+    """Select the defined values of a statistic.
+
+    Args:
+        samples: [R] float, NaN where undefined.
+
+    Returns:
+        Finite values; none if their share is below MIN_DEFINED.
+    """
     defined = samples[np.isfinite(samples)]
     return defined if len(defined) >= MIN_DEFINED * len(samples) else defined[:0]
 
 
 def percentile_interval(samples: Floats) -> tuple[float, float]:
-    """Bounds of the middle LEVEL of ``samples`` [R]; NaN where too few are defined."""
+    """Compute the percentile interval of a statistic.
+
+    Args:
+        samples: [R] float, its values in the resamples; NaN where undefined.
+
+    Returns:
+        (low, high) at the confidence LEVEL; NaN if too few values are defined.
+    """
     defined = defined_samples(samples)
     if not len(defined):
         return float("nan"), float("nan")

@@ -1,4 +1,4 @@
-"""Folders with boxes in COCO form."""
+"""Data sets with boxes in COCO format."""
 
 import json
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_boxes_and_findings(archive: Path, monkeypatch: pytest.MonkeyPatch) -> N
     }
 
 
-def test_classes_are_renamed_joined_and_left_out(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_classes_are_renamed_merged_and_ignored(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rename = {"Wrist fracture": "fracture", "Screw": None}
     found = Scanned(archive, monkeypatch, layout="coco", tables={"rename": rename})
     assert {label for _, label in found.labels} == {"fracture"}
@@ -82,20 +82,20 @@ def test_without_complete_boxes_nothing_is_absent(archive: Path, monkeypatch: py
     assert {value for value, *_ in found.labels.values()} == {"present"}
 
 
-def test_names_in_two_folders_are_listed_and_not_guessed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ambiguous_names_are_listed_and_not_used(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(archive / "val" / "a.jpg")
     found = Scanned(archive, monkeypatch, layout="coco")
     assert found.problems["name_fits_several"] == 1
     assert not found.boxes
 
 
-def test_a_folder_without_annotations_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_annotations_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "set" / "a.jpg")
     with pytest.raises(ArchiveError, match="no JSON file with images, annotations, categories"):
         Scanned(tmp_path / "set", monkeypatch, layout="coco")
 
 
-def test_a_finding_whose_outline_cannot_be_read_is_still_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finding_with_an_unreadable_outline_is_present(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "set" / "a.jpg")
     runs = {"counts": [10, 20, 2850], "size": [60, 48]}
     annotations = [{"image_id": 0, "category_id": 0, "segmentation": runs, "iscrowd": 1}]

@@ -1,4 +1,4 @@
-"""Folders with tables of any columns."""
+"""Data sets with tables of configured columns."""
 
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def archive(tmp_path: Path) -> Path:
     return root
 
 
-def test_columns_tell_facts_labels_and_boxes(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_labels_and_boxes_are_read_from_columns(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Scanned(archive, monkeypatch, layout="table", columns=COLUMNS)
     assert found.told("a.png", "patient_id", "sex", "view", "body_part") == ("7", "F", "AP", "HAND")
     assert found.told("b.png", "age_years") == (13,)
@@ -99,7 +99,9 @@ def test_the_two_tables_may_name_films_in_different_columns(archive: Path, monke
         Scanned(archive, monkeypatch, layout="table", columns=COLUMNS)
 
 
-def test_only_films_of_the_tables_are_without_what_is_not_drawn(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_without_box_are_absent_only_on_films_of_the_tables(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", "a.png,coin,1,2,3,4", "b.png,bone,1,2,3,4"])
     columns = {"boxes": "boxes.csv", "absent_without_box": ["coin"]}
     found = Scanned(archive, monkeypatch, layout="table", columns=columns)
@@ -110,13 +112,13 @@ def test_only_films_of_the_tables_are_without_what_is_not_drawn(archive: Path, m
     }
 
 
-def test_an_absent_label_that_is_never_drawn_is_a_slip(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_label_without_any_box_is_an_error(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = COLUMNS | {"absent_without_box": ["fractures"]}
     with pytest.raises(SettingsError, match=r"no box of .*boxes\.csv has the label 'fractures'; is it 'fracture'"):
         Scanned(archive, monkeypatch, layout="table", columns=columns)
 
 
-def test_a_column_of_people_is_no_column_of_findings(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_with_too_many_labels_is_rejected(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [f"a.png,person {number},1,2,3,4" for number in range(300)]
     write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", *rows])
     with pytest.raises(ArchiveError, match="300 different labels") as error:
@@ -124,7 +126,7 @@ def test_a_column_of_people_is_no_column_of_findings(archive: Path, monkeypatch:
     assert "person" not in str(error.value)
 
 
-def test_a_name_in_another_script_asks_to_be_renamed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_without_latin_letters_is_listed_for_rename(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(archive / "boxes.csv", ["path,label,x_min,y_min,x_max,y_max", "a.png,骨折,1,2,3,4"])
     columns = {"boxes": "boxes.csv"}
     found = Scanned(archive, monkeypatch, layout="table", columns=columns)
@@ -159,7 +161,7 @@ def test_numbers_are_finite_or_listed(archive: Path, monkeypatch: pytest.MonkeyP
     assert found.problems == {"not_a_number": 1}
 
 
-def test_what_may_be_no_header_is_not_repeated(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_line_that_may_be_no_header_is_not_quoted(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(archive / "films.csv", ["a.png,Mueller^Anna,1960"])
     with pytest.raises(ArchiveError, match="no column 'File' among the 3 of its first line") as error:
         Scanned(archive, monkeypatch, layout="table", columns={"films": "films.csv", "file": "File"})

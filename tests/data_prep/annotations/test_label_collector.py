@@ -1,4 +1,4 @@
-"""Promises of the one collector: every entry is kept with its origin, problems are listed or refused, in one form."""
+"""The label collector: every entry is kept with its origin, problems are listed or raised as errors."""
 
 import csv
 from pathlib import Path
@@ -25,17 +25,17 @@ def collector(*, strict: bool = False, listed: tuple[str, ...] = ()) -> LabelCol
 
 
 def contradictions(found: LabelCollector) -> LabelCollector:
-    """Two values of a label, a box against one of another, a box twice, a row of no film."""
+    """Two values of a label, a box that contradicts a label, a repeated box, a row without a film."""
     found.add_label(FILM, "fracture", "present", Place(TABLE, 2))
     found.add_label(FILM, "fracture", "absent", Place(OTHER, 5))
     found.add_label(FILM, "coin", "absent", Place(TABLE, 2))
     for line in (3, 4):
         found.add_box(FILM, "coin", Box(1, 2, 3, 4), Place(TABLE, line))
-    found.film("b", Place(TABLE, 9))
+    found.find_film("b", Place(TABLE, 9))
     return found
 
 
-def test_lenient_lists_codes_and_goes_on() -> None:
+def test_a_lenient_collector_lists_codes() -> None:
     found = contradictions(collector())
     labels = {entry.label: entry.value for entry in reconcile(found).labels}
     assert labels == {"fracture": "uncertain", "coin": "uncertain"} and len(reconcile(collector()).labels) == 0
@@ -47,16 +47,19 @@ def test_lenient_lists_codes_and_goes_on() -> None:
     ]
 
 
-def test_strict_refuses_the_same_rows_with_a_text_for_each() -> None:
+def test_a_strict_collector_rejects_the_same_rows_with_messages() -> None:
     found = contradictions(collector(strict=True))
     entries = reconcile(found)
     assert [entry.value for entry in entries.labels] == ["present", "absent"]  # nothing is decided for the experts
     assert sorted((problem.place, problem.problem) for problem in found.problems) == [
-        (Place(TABLE, 3), "has a box where line 2 states absent; correct one of them"),
-        (Place(TABLE, 4), "has a box where line 2 states absent; correct one of them"),
-        (Place(TABLE, 4), "repeats the box of line 3; remove one of them"),
+        (Place(TABLE, 3), "the box contradicts line 2, which states absent; correct one of them"),
+        (Place(TABLE, 4), "the box contradicts line 2, which states absent; correct one of them"),
+        (Place(TABLE, 4), "the box repeats that of line 3; remove one of them"),
         (Place(TABLE, 9), "no film of the scan has this name (unknown_films=list skips such rows)"),
-        (Place(OTHER, 5), "labels the film of t.csv line 2 again; keep one row per film, label, source and reader"),
+        (
+            Place(OTHER, 5),
+            "the row labels the film of t.csv line 2 again; keep one row per film, label, source and reader",
+        ),
     ]
     assert all(problem.is_error for problem in found.problems)
     listed = contradictions(collector(strict=True, listed=("row_without_file",)))
@@ -65,10 +68,10 @@ def test_strict_refuses_the_same_rows_with_a_text_for_each() -> None:
 
 def test_every_entry_keeps_its_file_line_and_reader() -> None:
     found = collector(strict=True)
-    part = found.of_reader("Dr Torvark")
+    part = found.for_reader("Dr Torvark")
     part.add_label(FILM, "fracture", "present", Place(TABLE, 7))
     part.add_box(FILM, "fracture", Box(1, 2, 3, 4), Place(TABLE, 8), reader="Dr Marnosch")
-    found.of_reader("", adjudicated=True).add_label(FILM, "fracture", "absent", Place(OTHER, 1))
+    found.for_reader("", adjudicated=True).add_label(FILM, "fracture", "absent", Place(OTHER, 1))
     assert [(entry.reader, entry.origin) for entry in (*found.labels, *found.boxes)] == [
         (1, ("/a/x.png", Place(TABLE, 7), "Dr Torvark")),
         (0, ("/a/x.png", Place(OTHER, 1), "")),
@@ -76,7 +79,7 @@ def test_every_entry_keeps_its_file_line_and_reader() -> None:
     ]
 
 
-def test_an_implied_label_stands_back_behind_a_stated_one() -> None:
+def test_a_stated_label_overrides_an_implied_one() -> None:
     found = collector()
     found.add_findings(FILM, ["fracture"], ["fracture", "coin"], Place(OTHER), implied=True)
     found.add_label(FILM, "fracture", "uncertain", Place(TABLE, 2))
@@ -85,15 +88,15 @@ def test_an_implied_label_stands_back_behind_a_stated_one() -> None:
     assert values == {"fracture": "uncertain", "coin": "absent", "metal": "present"} and not found.problems
 
 
-def test_a_box_goes_before_the_absence_that_another_annotation_file_implies() -> None:
-    found = collector(strict=True).of_reader("", adjudicated=True)
+def test_a_box_overrides_an_implied_absence_of_another_file() -> None:
+    found = collector(strict=True).for_reader("", adjudicated=True)
     found.add_findings(FILM, [], ["coin"], Place(OTHER), implied=True)
     found.add_box(FILM, "coin", Box(1, 2, 3, 4), Place(TABLE, 3))
     (entry,) = reconcile(found).labels
     assert (entry.value, entry.reader, entry.origin.place) == ("present", 0, Place(TABLE, 3)) and not found.problems
 
 
-def test_implied_labels_that_contradict_each_other_are_never_chosen_in_silence() -> None:
+def test_contradicting_implied_labels_are_listed() -> None:
     for strict in (False, True):
         found = collector(strict=strict)
         for path, present in ((TABLE, ["coin"]), (OTHER, [])):
@@ -115,11 +118,11 @@ def test_implied_labels_that_contradict_each_other_are_never_chosen_in_silence()
         ("absent", None, "absent"),
     ],
 )
-def test_two_values_of_one_reader(one: str | None, other: str | None, value: str | None) -> None:
+def test_two_values_of_one_reader_are_reconciled(one: str | None, other: str | None, value: str | None) -> None:
     assert reconciled_value(one, other) == value
 
 
-def test_of_several_splits_the_one_that_trains_least() -> None:
+def test_the_strictest_of_several_splits_is_kept() -> None:
     found = collector()
     for line, split in enumerate(("train", "valid", "train", "nonsense"), 1):
         found.add_split(FILM, split, Place(TABLE, line))
@@ -131,7 +134,7 @@ def test_of_several_splits_the_one_that_trains_least() -> None:
     ]
 
 
-def test_problems_have_one_form() -> None:
+def test_all_problems_have_one_csv_format() -> None:
     rows = [RowProblem("box_cut", Place(TABLE, 3)), RowProblem("image_unknown", Place(OTHER, 0, "images"))]
     assert list(csv.DictReader(problems_csv(rows).splitlines())) == [
         {"problem": "box_cut", "file": "t.csv", "line": "3", "part": ""},
@@ -139,10 +142,10 @@ def test_problems_have_one_form() -> None:
     ]
 
 
-def test_a_report_stays_beside_the_expert_and_the_policy_decides(
+def test_entries_of_report_and_expert_are_kept_and_the_policy_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mined from reports: no pneumothorax; the expert of the same film says otherwise."""
+    """The report denies a pneumothorax; the expert states one on the same film."""
     save(tmp_path / "nih" / "images" / "00000002_000.png")
     header = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
     write(tmp_path / "nih" / "Data_Entry_2017.csv", [header, "00000002_000.png,No Finding,0,2,81,F,AP"])

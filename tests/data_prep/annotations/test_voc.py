@@ -1,4 +1,4 @@
-"""Folders with boxes in PASCAL VOC form."""
+"""Data sets with boxes in PASCAL VOC format."""
 
 from pathlib import Path
 
@@ -43,13 +43,13 @@ def test_boxes_findings_and_splits(archive: Path, monkeypatch: pytest.MonkeyPatc
     assert found.problems == {"annotation_unreadable": 1, "row_without_file": 1, "box_empty": 1, "box_cut": 1}
 
 
-def test_a_film_of_the_same_name_in_another_folder_is_not_taken(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_film_of_the_same_name_in_another_folder_is_not_used(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(archive / "elsewhere" / "e.jpg")
     found = Scanned(archive, monkeypatch, layout="voc")
     assert ("elsewhere/e.jpg", "fracture") not in found.boxes and found.problems["row_without_file"] == 1
 
 
-def test_files_beside_the_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_annotation_files_next_to_the_films_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("train", "test"):
         save(tmp_path / "set" / folder / "a.jpg")
         write(tmp_path / "set" / folder / "a.xml", xml("a.jpg", [("object", 1, 2, 8 if folder == "train" else 9, 9)]))
@@ -60,7 +60,7 @@ def test_files_beside_the_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "1 patients have films in several splits" in str(found.summary)
 
 
-def test_a_finding_without_a_whole_box_is_not_absent(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finding_without_a_complete_box_is_present(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faulty = xml("b.jpg", [("Fracture", 5, 6, 20, 30)]).replace("<xmax>20</xmax>", "<xmax>?</xmax>")
     write(archive / "Annotations" / "b.xml", faulty.replace("<width>48", "<width>inf"))
     found = Scanned(archive, monkeypatch, layout="voc")

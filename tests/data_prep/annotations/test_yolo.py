@@ -1,4 +1,4 @@
-"""Folders with boxes in YOLO form."""
+"""Data sets with boxes in YOLO format."""
 
 from pathlib import Path
 
@@ -34,13 +34,13 @@ def test_boxes_polygons_and_empty_files(archive: Path, monkeypatch: pytest.Monke
     assert found.problems == {"row_without_file": 1, "label_unknown": 1, "polygon_too_short": 1, "box_cut": 1}
 
 
-def test_a_film_of_the_same_name_in_another_folder_is_not_taken(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_film_of_the_same_name_in_another_folder_is_not_used(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(archive / "train" / "labels" / "c.txt", "0 0.5 0.5 0.5 0.5\n")  # only test/images has c.jpg
     found = Scanned(archive, monkeypatch, layout="yolo")
     assert ("test/images/c.jpg", "fracture") not in found.boxes and found.problems["row_without_file"] == 2
 
 
-def test_names_of_classes_are_needed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_classes_are_required(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (archive / "data.yaml").unlink()
     with pytest.raises(ArchiveError, match="add one of them with the names of the classes"):
         Scanned(archive, monkeypatch, layout="yolo")
@@ -48,14 +48,14 @@ def test_names_of_classes_are_needed(archive: Path, monkeypatch: pytest.MonkeyPa
     assert Scanned(archive, monkeypatch, layout="yolo").value("train/images/a.jpg", "metal") == "present"
 
 
-def test_labels_apart_from_the_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_in_another_folder_than_the_films_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "set" / "meta.yaml", "names: {0: fracture}\n")
     save(tmp_path / "set" / "films" / "a.png")
     write(tmp_path / "set" / "yolo" / "labels" / "a.txt", "0 0.5 0.5 1 1\n")
     assert Scanned(tmp_path / "set", monkeypatch, layout="yolo").edges("films/a.png", "fracture") == [(0, 0, 48, 60)]
 
 
-def test_a_class_without_a_whole_box_is_not_absent(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_without_a_complete_box_is_present(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(archive / "train" / "labels" / "b.txt", "\ufeff0 0.5 0.5 0.5 0.5 0.93\r\n")  # with a confidence
     found = Scanned(archive, monkeypatch, layout="yolo")
     assert (found.value("train/images/b.jpg", "fracture"), found.value("train/images/b.jpg", "metal_plate")) == (
@@ -64,13 +64,13 @@ def test_a_class_without_a_whole_box_is_not_absent(archive: Path, monkeypatch: p
     )
 
 
-def test_an_unreadable_file_says_nothing(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_gives_no_labels(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (archive / "train" / "labels" / "b.txt").write_bytes("0 0.5 0.5 0.5 0.5".encode("utf-16"))
     found = Scanned(archive, monkeypatch, layout="yolo")
     assert ("train/images/b.jpg", "fracture") not in found.labels and found.problems["annotation_unreadable"] == 1
 
 
-def test_renaming_has_to_fit_names_and_labels(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rename_is_checked_against_names_and_labels(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(archive / "data.yaml", f"names: [fracture, {'x' * 65}]\n")
     found = Scanned(archive, monkeypatch, layout="yolo", tables={"rename": {"Fracture": "fracture_of_bone"}})
     assert found.problems["rename_without_name"] == 1 and found.problems["label_needs_rename"] > 0

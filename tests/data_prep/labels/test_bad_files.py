@@ -1,4 +1,4 @@
-"""What is wrong in a file of labels or boxes is rejected with file and place, whatever its form; nothing is written."""
+"""Errors in a file of labels or boxes are raised with file and line, for every format; nothing is written."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from data_prep.labels.write_labels import PROBLEMS_FILE, LabelFiles
 from tests.builders.label_builder import COLUMNS, ROWS, Folders
 
 ONE, OTHER = "1.2.826.111.png", "MARNOSCH_A/s2/IM0001.png"
-"""Pictures made of two films, called by UID and by path."""
+"""Pictures made from two films, named by UID and by path."""
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def folders(tmp_path: Path) -> Folders:
     return Folders(tmp_path)
 
 
-def refused(folders: Folders, files: LabelFiles, message: str) -> None:
-    """What is said, with the file: one that lies in a folder which the user has typed is named in the private list."""
+def assert_rejected(folders: Folders, files: LabelFiles, message: str) -> None:
+    """Check the message, with the file; a file inside a given folder is named only in the private table."""
     with pytest.raises(LabelError) as error:
         folders.label(files)
     said = str(error.value)
@@ -54,12 +54,12 @@ CSV = f"sop_instance_uid,label,x_min,y_min,x_max,y_max,polygon\n1.2.826.111,frac
         ("1.2.826.111,fracture,,,,,1 2 3 4 5 301", "the box reaches out of the film"),
         ("1.2.826.111,fracture,1,2,201,4,", "the box reaches out of the film"),
         ("9.9,fracture,1,2,3,4,", "no film of the scan has this name"),
-        ("1.2.826.111,fracture,0,0,200,300,", "repeats the box of line 2"),
+        ("1.2.826.111,fracture,0,0,200,300,", "the box repeats that of line 2"),
         ("1.2.826.111,,1,2,3,4,", "a label is 1 to 64"),
     ],
 )
 def test_boxes_in_csv(folders: Folders, row: str, message: str) -> None:
-    refused(folders, LabelFiles(boxes=folders.write("b.csv", f"{CSV}{row}\n")), rf"b\.csv line 3: {message}")
+    assert_rejected(folders, LabelFiles(boxes=folders.write("b.csv", f"{CSV}{row}\n")), rf"b\.csv line 3: {message}")
 
 
 def test_a_polygon_in_csv_is_the_box_around_it(folders: Folders) -> None:
@@ -67,42 +67,46 @@ def test_a_polygon_in_csv_is_the_box_around_it(folders: Folders) -> None:
     assert folders.boxes()[1] == ("aaaa", "fracture", 10, 20, 30, 60, None)
 
 
-def test_tables_of_another_task(folders: Folders) -> None:
+def test_tables_of_another_task_are_rejected(folders: Folders) -> None:
     labels = folders.write("l.csv", "sop_instance_uid,label,value\n1.2.826.111,fracture,present\n")
     boxes = folders.write("b.csv", CSV)
-    refused(folders, LabelFiles(labels=boxes), r"b\.csv line 1: the column value .* table of boxes: give it as --boxes")
-    refused(
-        folders, LabelFiles(boxes=labels), r"l\.csv line 1: the column x_min .* table of labels: give it as --labels"
+    assert_rejected(
+        folders, LabelFiles(labels=boxes), r"b\.csv line 1: the column value .* table of boxes, give it with --boxes"
+    )
+    assert_rejected(
+        folders, LabelFiles(boxes=labels), r"l\.csv line 1: the column x_min .* table of labels, give it with --labels"
     )
     annotations = folders.write("c.json", json.dumps(coco()))
-    refused(folders, LabelFiles(labels=annotations), r"c\.json holds annotations of boxes.*give it as --boxes")
+    assert_rejected(
+        folders, LabelFiles(labels=annotations), r"c\.json holds annotations of boxes.*give it with --boxes"
+    )
     names = folders.write("n.csv", "sop_instance_uid,reader\n1.2.826.111,Dr Torvark\n")
-    refused(folders, LabelFiles(labels=names), r"n\.csv line 1: no column is a label")
+    assert_rejected(folders, LabelFiles(labels=names), r"n\.csv line 1: no column is a label")
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("1.2.826.111,1,0\n1.2.826.111,1,0\n", "line 3: labels the film of line 2 again"),
+        ("1.2.826.111,1,0\n1.2.826.111,1,0\n", "line 3: the row labels the film of line 2 again"),
         ("1.2.826.111,1,perhaps\n", "line 2: the cell in column 3 is no value"),
         ("9.9,1,0\n", "line 2: no film of the scan has this name"),
         ("1.2.826.111,1\n", "line 2: 2 cells"),
     ],
 )
 def test_wide_tables(folders: Folders, table: str, message: str) -> None:
-    refused(
+    assert_rejected(
         folders, LabelFiles(folders.write("w.csv", f"sop_instance_uid,Fracture,Coin\n{table}")), rf"w\.csv {message}"
     )
 
 
-def test_columns_that_cannot_be_labels(folders: Folders) -> None:
+def test_columns_whose_names_cannot_be_labels_are_rejected(folders: Folders) -> None:
     twice = folders.write("w.csv", "sop_instance_uid,Old fracture,old_fracture\n")
-    refused(folders, LabelFiles(twice), r"w\.csv line 1: columns 2 and 3 are the same label")
-    foreign = folders.write("w.csv", "sop_instance_uid,骨折\n")
-    refused(folders, LabelFiles(foreign), r"w\.csv line 1: the name of column 2 cannot be a label")
+    assert_rejected(folders, LabelFiles(twice), r"w\.csv line 1: columns 2 and 3 are the same label")
+    table = folders.write("w.csv", "sop_instance_uid,骨折\n")
+    assert_rejected(folders, LabelFiles(table), r"w\.csv line 1: the name of column 2 cannot be a label")
 
 
-def test_a_file_that_says_nothing_never_wipes_what_is_there(folders: Folders) -> None:
+def test_a_file_without_entries_never_deletes_earlier_labels(folders: Folders) -> None:
     good = folders.write("good.csv", "sop_instance_uid,fracture\n1.2.826.111,1\n")
     folders.label(LabelFiles(good))
     before = (folders.public / "labels.parquet").read_bytes()
@@ -110,10 +114,10 @@ def test_a_file_that_says_nothing_never_wipes_what_is_there(folders: Folders) ->
     blank = folders.write("blank.csv", "sop_instance_uid,fracture\n1.2.826.111,\n")
     nothing = folders.write("c.json", json.dumps(coco(images=[], annotations=[])))
     for files, message in (
-        (LabelFiles(header), r"h\.csv line 1: has a header and no rows"),
-        (LabelFiles([*good, *header]), r"h\.csv line 1: has a header and no rows"),
-        (LabelFiles(good, adjudicated=header), r"h\.csv line 1: has a header and no rows"),
-        (LabelFiles(boxes=nothing), r"c\.json: lists no image"),
+        (LabelFiles(header), r"h\.csv line 1: the table has a header and no rows"),
+        (LabelFiles([*good, *header]), r"h\.csv line 1: the table has a header and no rows"),
+        (LabelFiles(good, adjudicated=header), r"h\.csv line 1: the table has a header and no rows"),
+        (LabelFiles(boxes=nothing), r"c\.json: the file lists no image"),
         (LabelFiles(blank), "no row is about a film"),
     ):
         with pytest.raises(LabelError, match=message):
@@ -121,12 +125,12 @@ def test_a_file_that_says_nothing_never_wipes_what_is_there(folders: Folders) ->
         assert (folders.public / "labels.parquet").read_bytes() == before
 
 
-def test_a_column_of_a_wide_table_that_says_nothing_is_told(folders: Folders) -> None:
+def test_an_empty_column_of_a_wide_table_is_listed(folders: Folders) -> None:
     summary = folders.label(LabelFiles(folders.write("w.csv", "sop_instance_uid,fracture,coin\n1.2.826.111,,1\n")))
     assert PROBLEMS_FILE in str(summary)
     with (folders.private / PROBLEMS_FILE).open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    assert (row["problem"], row["line"]) == ("column 2 is a label and has no value in any row", "1")
+    assert (row["problem"], row["line"]) == ("the label in column 2 has no value in any row", "1")
 
 
 # --- COCO
@@ -152,12 +156,12 @@ def coco(*annotations: dict[str, Any], **parts: Any) -> dict[str, Any]:
         (coco({"bbox": [180, 20, 30, 40]}), r"annotations\[1\]: the box reaches out of the film"),
         (coco({"bbox": [300, 20, 30, 40]}), r"annotations\[1\]: the box lies outside of the film"),
         (coco({"bbox": [10, 20, 0, 40]}), r"annotations\[1\]: the box is empty"),
-        (coco({"bbox": [10, 20, "x", 40]}), r"annotations\[1\]: the numbers are no box"),
-        (coco({"image_id": 3, "bbox": [1, 2, 3, 4]}), r"annotations\[1\]: the file lists no image of this number"),
+        (coco({"bbox": [10, 20, "x", 40]}), r"annotations\[1\]: the numbers are not a valid box"),
+        (coco({"image_id": 3, "bbox": [1, 2, 3, 4]}), r"annotations\[1\]: the file lists no image with this id"),
         (coco(images=[{"id": 1, "file_name": "9.9.png"}]), r"images\[0\]: no film of the scan has this name"),
         (coco(images=[{"id": 1, "file_name": "IM0001"}]), r"images\[0\]: the name fits several films"),
-        (coco({"bbox": [10, 20, 30, 40]}), r"annotations\[1\]: repeats the box of annotations\[0\]; remove one"),
-        (coco(images=[{"id": 1, "file_name": ONE}] * 2), r"images\[1\]: an image before this one has the same number"),
+        (coco({"bbox": [10, 20, 30, 40]}), r"annotations\[1\]: the box repeats that of annotations\[0\]; remove one"),
+        (coco(images=[{"id": 1, "file_name": ONE}] * 2), r"images\[1\]: an image before this one has the same id"),
         (
             coco(images=[{"id": n, "file_name": ONE} for n in (1, 2)]),
             r"images\[1\]: an entry before this one names the same film",
@@ -165,7 +169,7 @@ def coco(*annotations: dict[str, Any], **parts: Any) -> dict[str, Any]:
         (coco(categories=[{"id": 5, "name": " "}]), r"categories\[0\]: a class has no name"),
         (
             coco(categories=[{"id": 5, "name": n} for n in "ab"]),
-            r"categories\[1\]: .* of another name has the same number",
+            r"categories\[1\]: .* of another name has the same id",
         ),
         (
             coco({"category_id": 7, "bbox": [1, 2, 3, 4]}),
@@ -175,13 +179,13 @@ def coco(*annotations: dict[str, Any], **parts: Any) -> dict[str, Any]:
             coco(images=[{"id": 1, "file_name": ONE, "width": 100, "height": 150}]),
             r"annotations\[0\]: the annotated picture has another size",
         ),
-        (coco({"caption": "no fracture"}), r"annotations\[1\]: neither a box nor an outline; .* another task"),
-        ({"images": [], "info": {}}, ": is no annotation file of this form"),
+        (coco({"caption": "no fracture"}), r"annotations\[1\]: the object has no box and no outline; .* of this task"),
+        ({"images": [], "info": {}}, ": the file is not a valid annotation file of this format"),
     ],
 )
 def test_coco(folders: Folders, content: dict[str, Any], message: str) -> None:
     path = folders.write("c.json", json.dumps(content))
-    refused(folders, LabelFiles(boxes=path), rf"c\.json ?{message}")
+    assert_rejected(folders, LabelFiles(boxes=path), rf"c\.json ?{message}")
 
 
 # --- VOC
@@ -211,24 +215,24 @@ def voc_object(name: str, edges: tuple[float, ...] = (), polygon: tuple[float, .
         ({ONE: voc(voc_object("coin", polygon=(1, 2, 3, 4)))}, r"111\.xml object\[1\]: a polygon needs three points"),
         ({ONE: voc(voc_object("coin", (150, 20, 203, 40)))}, r"111\.xml object\[1\]: the box reaches out of the film"),
         ({ONE: voc(voc_object("coin", (1, 2, 1, 4)))}, r"111\.xml object\[1\]: the box is empty"),
-        ({ONE: voc(voc_object("coin", (1, 2)))}, r"111\.xml object\[1\]: the numbers are no box"),
-        ({ONE: voc(voc_object("coin"))}, r"111\.xml object\[1\]: neither a box nor an outline"),
+        ({ONE: voc(voc_object("coin", (1, 2)))}, r"111\.xml object\[1\]: the numbers are not a valid box"),
+        ({ONE: voc(voc_object("coin"))}, r"111\.xml object\[1\]: the object has no box and no outline"),
         ({"9.9": voc()}, r"9\.9\.xml: no film of the scan has this name"),
         ({"IM0001": voc()}, r"IM0001\.xml: the name fits several films"),
         (
             {ONE: voc(voc_object("fracture", (10, 20, 40, 60)))},
-            r"111\.xml object\[1\]: repeats the box of object\[0\]; remove one",
+            r"111\.xml object\[1\]: the box repeats that of object\[0\]; remove one",
         ),
         ({ONE: voc(), "MARNOSCH_A/s1/IM0001": voc()}, r"IM0001\.xml: an entry before this one names the same film"),
         ({ONE: voc(voc_object("", (1, 2, 3, 4)))}, r"111\.xml: the class is missing"),
         ({ONE: voc(size=(100, 150))}, r"111\.xml object\[0\]: the annotated picture has another size"),
-        ({ONE: "<CodeMeta/>"}, r"111\.xml: is no annotation file"),
+        ({ONE: "<CodeMeta/>"}, r"111\.xml: the file is not a valid annotation file"),
     ],
 )
 def test_voc(folders: Folders, files: dict[str, str], message: str) -> None:
     for name, text in files.items():
         folders.write(f"voc/{name.removesuffix('.png')}.xml", text)
-    refused(folders, LabelFiles(boxes=[folders.here / "voc"]), message)
+    assert_rejected(folders, LabelFiles(boxes=[folders.here / "voc"]), message)
 
 
 # --- YOLO
@@ -240,38 +244,42 @@ YAML = "names: [fracture, coin]\n"
     ("yaml", "name", "line", "message"),
     [
         (YAML, ONE, "0 0.5 0.5", r"111\.txt line 2: a polygon needs three points"),
-        (YAML, ONE, "0 0.1 0.1 0.2 0.2 0.3", r"111\.txt line 2: the numbers are no box"),
+        (YAML, ONE, "0 0.1 0.1 0.2 0.2 0.3", r"111\.txt line 2: the numbers are not a valid box"),
         (YAML, ONE, "0 0.9 0.5 0.4 0.2", r"111\.txt line 2: the box reaches out of the film"),
         (YAML, ONE, "0 90 100 20 40", r"111\.txt line 2: the box lies outside of the film"),
         (YAML, ONE, "0 0.5 0.5 0 0.2", r"111\.txt line 2: the box is empty"),
         (YAML, "9.9", "", r"9\.9\.txt: no film of the scan has this name"),
-        (YAML, ONE, "1 0.5 0.5 0.2 0.2", r"111\.txt line 2: repeats the box of line 1; remove one"),
+        (YAML, ONE, "1 0.5 0.5 0.2 0.2", r"111\.txt line 2: the box repeats that of line 1; remove one"),
         (YAML, ONE, "7 0.5 0.5 0.2 0.2", r"111\.txt line 2: the class is missing, or is not in the list"),
         (YAML, ONE, "fracture 0.5 0.5 0.2 0.2", r"111\.txt line 2: the class is missing, or is not in the list"),
         ("names: [fracture, coin, '']\n", ONE, "", r"yolo: a class has no name"),
-        (f"{YAML}kpt_shape: [3, 2]\n", ONE, "", r"data\.yaml: describes key points, not boxes"),
+        (f"{YAML}kpt_shape: [3, 2]\n", ONE, "", r"data\.yaml describes key points, not boxes"),
         ("nc: 2\n", ONE, "", r"yolo: no YAML file with 'names'"),
     ],
 )
 def test_yolo(folders: Folders, yaml: str, name: str, line: str, message: str) -> None:
     folders.write("yolo/data.yaml", yaml)
     folders.write(f"yolo/labels/{name.removesuffix('.png')}.txt", f"1 0.5 0.5 0.2 0.2\n{line}\n")
-    refused(folders, LabelFiles(boxes=[folders.here / "yolo"]), message)
+    assert_rejected(folders, LabelFiles(boxes=[folders.here / "yolo"]), message)
 
 
-def test_the_yaml_of_a_yolo_folder_stands_for_it(folders: Folders) -> None:
+def test_the_yaml_of_a_yolo_folder_is_read_as_the_folder(folders: Folders) -> None:
     yaml = folders.write("yolo/data.yaml", YAML)
     folders.write("yolo/boxes.json", json.dumps(coco()))
     folders.write("yolo/labels/1.2.826.111.txt", "0 0.5 0.5\n")
-    refused(folders, LabelFiles(boxes=yaml), r"111\.txt line 1: a polygon needs three points")
-    refused(folders, LabelFiles(boxes=[folders.here / "yolo"]), "annotations of the forms coco and yolo; .* the YAML")
+    assert_rejected(folders, LabelFiles(boxes=yaml), r"111\.txt line 1: a polygon needs three points")
+    assert_rejected(
+        folders,
+        LabelFiles(boxes=[folders.here / "yolo"]),
+        r"annotations of several formats \(coco and yolo\); .* the YAML file",
+    )
 
 
-def test_a_film_with_two_files_of_yolo(folders: Folders) -> None:
+def test_a_film_with_two_yolo_files_is_rejected(folders: Folders) -> None:
     folders.write("yolo/data.yaml", YAML)
     for part in ("train", "val"):
         folders.write(f"yolo/{part}/labels/1.2.826.111.txt", "0 0.5 0.5 0.2 0.2\n")
-    refused(
+    assert_rejected(
         folders,
         LabelFiles(boxes=[folders.here / "yolo"]),
         r"val/labels/1\.2\.826\.111\.txt: an entry before this one names the same film",
@@ -281,9 +289,9 @@ def test_a_film_with_two_files_of_yolo(folders: Folders) -> None:
 # --- all
 
 
-def test_every_mistake_is_listed_and_the_first_is_told(folders: Folders) -> None:
+def test_every_error_is_listed_and_the_first_is_raised(folders: Folders) -> None:
     table = f"{CSV}1.2.826.111,fracture,1,2,201,4,\n9.9,coin,1,2,3,4,\n1.2.826.222,,1,2,3,4,\n"
-    refused(
+    assert_rejected(
         folders, LabelFiles(boxes=folders.write("b.csv", table)), rf"b\.csv line 3: .* \(2 more: .*{PROBLEMS_FILE}\)"
     )
     lines = (folders.private / PROBLEMS_FILE).read_text(encoding="utf-8").splitlines()
@@ -293,16 +301,18 @@ def test_every_mistake_is_listed_and_the_first_is_told(folders: Folders) -> None
     assert not (folders.private / PROBLEMS_FILE).exists()
 
 
-def test_a_folder_of_no_form_or_of_several(folders: Folders) -> None:
+def test_a_folder_of_no_format_or_of_several_is_rejected(folders: Folders) -> None:
     (folders.here / "empty").mkdir()
-    refused(folders, LabelFiles(boxes=[folders.here / "empty"]), "holds no annotations")
-    refused(folders, LabelFiles(boxes=[folders.here / "nowhere"]), "nowhere does not exist")
+    assert_rejected(folders, LabelFiles(boxes=[folders.here / "empty"]), "holds no annotations")
+    assert_rejected(folders, LabelFiles(boxes=[folders.here / "nowhere"]), "nowhere does not exist")
     folders.write("both/a.xml", voc())
     folders.write("both/a.json", json.dumps(coco()))
-    refused(folders, LabelFiles(boxes=[folders.here / "both"]), "annotations of the forms voc and coco")
+    assert_rejected(
+        folders, LabelFiles(boxes=[folders.here / "both"]), r"annotations of several formats \(voc and coco\)"
+    )
 
 
-def test_a_renaming_that_fits_nothing_is_a_slip(folders: Folders) -> None:
+def test_a_name_in_rename_that_occurs_in_no_file_is_an_error(folders: Folders) -> None:
     with pytest.raises(LabelError, match="rename: 'Fractur' occurs in no file"):
         folders.run("sop_instance_uid,label,value\n1.2.826.111,fracture,present\n", None, "rename={Fractur: fracture}")
 
@@ -310,9 +320,9 @@ def test_a_renaming_that_fits_nothing_is_a_slip(folders: Folders) -> None:
 def test_a_file_with_several_films_needs_a_frame(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     from data_prep.labels.archive_films import ArchiveFilms
 
-    monkeypatch.setattr(ArchiveFilms, "count", lambda self, film: 3)
+    monkeypatch.setattr(ArchiveFilms, "frame_count", lambda self, film: 3)
     path = folders.write("c.json", json.dumps(coco()))
-    refused(
+    assert_rejected(
         folders,
         LabelFiles(boxes=path),
         r"c\.json images\[0\]: the file holds several films; give their boxes as a CSV table",

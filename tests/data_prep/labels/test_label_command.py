@@ -1,4 +1,4 @@
-"""The command on real shards: what two readers and an adjudicator say passes verify and audit, and names nobody."""
+"""The label command on real shards: entries of two readers and an adjudicator pass verify and audit."""
 
 import json
 from pathlib import Path
@@ -45,18 +45,18 @@ def test_two_readers_an_adjudicator_and_boxes(
     }
     write(tmp_path / "boxes.json", json.dumps(boxes))
     readers = [read_by(tmp_path / f"Torvark{number}.csv", values) for number, values in enumerate((first, second))]
-    words = ["--labels", readers[0], "--labels", readers[1], "--adjudication", str(tmp_path / "settled.csv")]
-    words += ["--boxes", str(tmp_path / "boxes.json"), "rename={Coin: foreign_object}"]
+    arguments = ["--labels", readers[0], "--labels", readers[1], "--adjudication", str(tmp_path / "settled.csv")]
+    arguments += ["--boxes", str(tmp_path / "boxes.json"), "rename={Coin: foreign_object}"]
     capfd.readouterr()
-    assert main(["label", str(found.private), *words, "--out", str(public)]) == 0
-    said = capfd.readouterr().out
+    assert main(["label", str(found.private), *arguments, "--out", str(public)]) == 0
+    message = capfd.readouterr().out
     kappa = cohen_kappa_score(first, second)
     assert (
-        f"fracture: kappa (Cohen) {kappa:.2f} [" in said
-        and f"2 readers, {FILMS} films of {FILMS // 2} patients" in said
+        f"fracture: kappa (Cohen) {kappa:.2f} [" in message
+        and f"2 readers, {FILMS} films of {FILMS // 2} patients" in message
     )
     conflicts = sum(one != other for one, other in zip(first, second, strict=True))
-    assert f"{conflicts} conflicts between readers or sources" in said and "MARNOSCH" not in said
+    assert f"{conflicts} conflicts between readers or sources" in message and "MARNOSCH" not in message
     statistics = pq.read_table(public / "label_statistics.parquet")
     assert statistics.schema.equals(STATISTICS_SCHEMA)
     assert pq.read_table(public / "label_agreement.parquet").schema.equals(AGREEMENT_SCHEMA)
@@ -68,25 +68,25 @@ def test_two_readers_an_adjudicator_and_boxes(
     assert all(path.stat().st_mode & 0o077 == 0 for path in found.private.glob("label_*"))
 
 
-def test_a_mistake_names_the_typed_file_and_no_film(
+def test_an_error_names_the_given_file_and_no_film(
     found: Scanned, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     public = found.shards()
     table = read_by(tmp_path / "labels.csv", ["1", "perhaps"])
     assert main(["label", str(found.private), "--labels", table, "--out", str(public)]) == BAD_INPUT
-    said = capfd.readouterr().err.splitlines()[-1]
-    assert f"error: {table} line 3: the cell in column 2 is no value" in said
-    assert "MARNOSCH" not in said and "perhaps" not in said
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert f"error: {table} line 3: the cell in column 2 is no value" in message
+    assert "MARNOSCH" not in message and "perhaps" not in message
     assert main(["label", str(found.private), "--labels", table, "--out", str(public), "renam={}"]) == BAD_INPUT
     assert "unknown setting 'renam'; did you mean 'rename'?" in capfd.readouterr().err
     right, nowhere = read_by(tmp_path / "right.csv", ["1", "0"]), str(tmp_path / "nowhere")
-    words = ["--labels", right, "--reports", nowhere, "--out", str(public)]
-    assert main(["label", str(found.private), *words]) == BAD_INPUT
+    arguments = ["--labels", right, "--reports", nowhere, "--out", str(public)]
+    assert main(["label", str(found.private), *arguments]) == BAD_INPUT
     assert "nowhere do not exist" in capfd.readouterr().err
     assert not (public / "labels.parquet").exists()
 
 
-def test_damaged_tables_are_found(found: Scanned, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_damaged_tables_are_detected(found: Scanned, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     public = found.shards()
     table = read_by(tmp_path / "labels.csv", ["1", "0"])
     assert main(["label", str(found.private), "--labels", table, "--out", str(public)]) == 0

@@ -1,4 +1,4 @@
-"""Several readers, adjudication and annotation files: every word is kept, with a number in place of a name."""
+"""Several readers, adjudication and annotation files: every entry is kept, with a number in place of a name."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def two(folders: Folders, *more: tuple[str, str]) -> LabelFiles:
     return LabelFiles(labels=files, adjudicated=[path for name, text in more for path in folders.write(name, text)])
 
 
-def test_every_file_is_a_reader(folders: Folders) -> None:
+def test_every_file_is_of_a_reader_of_its_own(folders: Folders) -> None:
     summary = folders.label(two(folders))
     assert folders.labels() == [
         ("aaaa", "fracture", "present", 1),
@@ -43,7 +43,7 @@ def test_every_file_is_a_reader(folders: Folders) -> None:
     assert summary.readers == 2 and "2 films labelled by 2 readers" in str(summary)
 
 
-def test_a_column_tells_the_reader_and_names_stay_private(folders: Folders) -> None:
+def test_a_column_names_the_reader_and_names_stay_private(folders: Folders) -> None:
     table = f"{HEADER},reader\n" + "".join(
         f"{line},{who}\n" for who in ("Dr Marnosch", "Dr Torvark") for line in READ_ONCE.splitlines()[1:]
     )
@@ -57,7 +57,7 @@ def test_a_column_tells_the_reader_and_names_stay_private(folders: Folders) -> N
     assert (folders.private / "label_origins.parquet").stat().st_mode & 0o077 == 0
 
 
-def test_an_adjudicated_word_overrules_and_the_readers_stay(folders: Folders) -> None:
+def test_an_adjudicated_entry_overrides_readers_and_theirs_are_kept(folders: Folders) -> None:
     settled = ("settled.csv", f"{HEADER}\n1.2.826.111,fracture,absent\n")
     folders.label(two(folders, settled))
     assert folders.labels()[:3] == [
@@ -69,7 +69,7 @@ def test_an_adjudicated_word_overrules_and_the_readers_stay(folders: Folders) ->
     assert dict(zip(resolved.keys, resolved.values[:, 0].tolist(), strict=True)) == {"aaaa": 0, "bbbb": 1}
 
 
-def test_adjudicated_boxes_may_be_of_any_form(folders: Folders) -> None:
+def test_adjudicated_boxes_may_be_of_any_format(folders: Folders) -> None:
     folders.write("settled/data.yaml", "names: [fracture]\n")
     folders.write("settled/labels/1.2.826.111.txt", "0 0.5 0.5 0.5 0.5\n")
     folders.label(two(folders)._replace(adjudicated=[folders.here / "settled"]))
@@ -99,7 +99,7 @@ def test_columns_of_other_names(folders: Folders) -> None:
     summary = folders.run(labels, boxes, columns, "rename={Fraktur: fracture, Notiz: null}")
     assert folders.labels() == [("aaaa", "fracture", "present", None), ("aaaa", "fracture", "present", 1)]
     assert folders.boxes() == [("aaaa", "fracture", 10, 20, 40, 60, None)]
-    assert summary.labels.left_out == 1 and "1 left out by rename" in str(summary)
+    assert summary.labels.ignored == 1 and "1 ignored by rename" in str(summary)
 
 
 COCO = {
@@ -145,7 +145,7 @@ def yolo_folder(folders: Folders) -> Path:
 
 
 @pytest.mark.parametrize("make", [coco_file, voc_folder, yolo_folder])
-def test_annotation_files_beside_an_archive(folders: Folders, make) -> None:  # type: ignore[no-untyped-def]
+def test_annotation_files_of_every_format_label_films_of_the_archive(folders: Folders, make) -> None:  # type: ignore[no-untyped-def]
     folders.label(LabelFiles(boxes=[make(folders)]))
     assert folders.boxes() == EXPECTED_BOXES and folders.labels() == EXPECTED_LABELS
     folders.label(LabelFiles(boxes=[make(folders)]), "boxes_complete=false", "rename={Fracture: null}")
@@ -154,16 +154,16 @@ def test_annotation_files_beside_an_archive(folders: Folders, make) -> None:  # 
 
 def test_a_class_without_annotations_is_listed(folders: Folders) -> None:
     summary = folders.label(LabelFiles(boxes=[coco_file(folders)]))
-    assert summary.problems is not None and "file and line of what is not used" in str(summary)
+    assert summary.problems is not None and "file and line of rows that are not used" in str(summary)
     (row,) = csv.DictReader(summary.problems.read_text(encoding="utf-8").splitlines())
     assert (row["part"], row["line"]) == ("categories", "2") and "no annotation has this class" in row["problem"]
 
 
-def test_what_is_said_in_words_goes_before_what_boxes_imply(folders: Folders) -> None:
+def test_stated_labels_override_those_that_boxes_imply(folders: Folders) -> None:
     labels = folders.write("labels.csv", f"{HEADER}\n1.2.826.111,coin,uncertain\n1.2.826.222,fracture,present\n")
     folders.label(LabelFiles(labels=labels, boxes=[coco_file(folders)]))
-    said = {row[:2]: row[2] for row in folders.labels()}
-    assert said == {row[:2]: row[2] for row in EXPECTED_LABELS} | {
+    labels = {row[:2]: row[2] for row in folders.labels()}
+    assert labels == {row[:2]: row[2] for row in EXPECTED_LABELS} | {
         ("aaaa", "coin"): "uncertain",
         ("bbbb", "fracture"): "present",
     }
@@ -176,18 +176,18 @@ def conflicts(folders: Folders, **settings: object) -> list[dict[str, str]]:
 
 
 def from_reports(folders: Folders, *rows: tuple[str, str, str]) -> None:
-    """What reports say: rows with offsets."""
+    """Labels from reports: rows with offsets."""
     new = [dict(zip(("key", "label", "value"), row, strict=True)) for row in rows]
     table = pa.Table.from_pylist([row | {"source": "report", "start": 0, "stop": 4} for row in new], LABELS_SCHEMA)
     pq.write_table(table, folders.public / "labels.parquet", store_schema=False)
 
 
-def test_conflicts_say_where_each_word_stands(folders: Folders) -> None:
+def test_conflicts_list_file_and_line_of_each_entry(folders: Folders) -> None:
     from_reports(folders, ("bbbb", "fracture", "absent"))
     folders.label(two(folders))
-    one, other, *rest = conflicts(folders)
+    first, second, *others = conflicts(folders)
     wanted = ("conflict", "kind", "film", "row", "reader", "value", "settled", "line")
-    assert [one[name] for name in wanted] == [
+    assert [first[name] for name in wanted] == [
         "1",
         "readers",
         "1.2.826.111",
@@ -197,17 +197,17 @@ def test_conflicts_say_where_each_word_stands(folders: Folders) -> None:
         "labels conflict",
         "2",
     ]
-    assert (other["reader"], other["value"], Path(other["file"]).name) == ("file 2", "absent", "other.csv")
-    assert [(row["source"], row["value"], row["settled"], row["kind"]) for row in rest] == [
+    assert (second["reader"], second["value"], Path(second["file"]).name) == ("file 2", "absent", "other.csv")
+    assert [(row["source"], row["value"], row["settled"], row["kind"]) for row in others] == [
         ("expert", "present", "present", "sources"),
         ("expert", "present", "present", "sources"),
         ("report", "absent", "present", "sources"),
     ]
-    assert rest[2]["film"] == "/archive/MARNOSCH_A/s2/IM0001" and rest[2]["file"] == ""
+    assert others[2]["film"] == "/archive/MARNOSCH_A/s2/IM0001" and others[2]["file"] == ""
     assert {row["settled"] for row in conflicts(folders, policy={"merge": "weak_only"})} == {"not labelled", "absent"}
 
 
-def test_a_settled_conflict_says_so(folders: Folders) -> None:
+def test_an_adjudicated_conflict_is_marked(folders: Folders) -> None:
     folders.label(two(folders, ("settled.csv", f"{HEADER}\n1.2.826.111,fracture,uncertain\n")))
     rows = conflicts(folders)
     assert [(row["reader"], row["value"], row["kind"]) for row in rows] == [
@@ -218,7 +218,7 @@ def test_a_settled_conflict_says_so(folders: Folders) -> None:
     assert {row["settled"] for row in rows} == {"uncertain"}
 
 
-def test_labels_from_reports_stay(folders: Folders) -> None:
+def test_labels_from_reports_are_kept(folders: Folders) -> None:
     from_reports(folders, ("aaaa", "fracture", "present"))
     folders.run(f"{HEADER}\n1.2.826.111,fracture,absent\n")
     folders.run(f"{HEADER}\n1.2.826.111,fracture,uncertain\n")
@@ -233,8 +233,8 @@ def test_statistics_count_each_film_once(folders: Folders) -> None:
     found = write_overview(folders.private, folders.public, LabelSettings()).statistics.to_pylist()
     assert all(row["split"] == "train" and row["body_part"] == "HAND" for row in found)
     assert all(row["films"] == sum(row[name] for name in list(row)[6:]) for row in found)
-    said = {(row["label"], row["source"]): {name: row[name] for name in list(row)[6:] if row[name]} for row in found}
-    assert said == {
+    labels = {(row["label"], row["source"]): {name: row[name] for name in list(row)[6:] if row[name]} for row in found}
+    assert labels == {
         ("fracture", "expert"): {"present": 1, "conflict": 1},
         ("fracture", "report"): {"present": 1},
         ("fracture", "merged"): {"present": 1, "conflict": 1},
@@ -249,8 +249,8 @@ def test_statistics_count_each_film_once(folders: Folders) -> None:
     assert [row["present"] for row in merged if (row["label"], row["source"]) == ("coin", "merged")] == [1]
 
 
-def test_statistics_count_what_a_source_says_even_where_nobody_is_confident(folders: Folders) -> None:
+def test_statistics_of_a_source_count_entries_of_confidence_0(folders: Folders) -> None:
     folders.run(f"{HEADER},confidence\n1.2.826.111,fracture,present,0\n1.2.826.222,fracture,absent,0\n")
     found = write_overview(folders.private, folders.public, LabelSettings()).statistics.to_pylist()
-    said = {row["source"]: {name: row[name] for name in list(row)[6:] if row[name]} for row in found}
-    assert said == {"expert": {"present": 1, "absent": 1}, "merged": {"uncertain": 2}}
+    labels = {row["source"]: {name: row[name] for name in list(row)[6:] if row[name]} for row in found}
+    assert labels == {"expert": {"present": 1, "absent": 1}, "merged": {"uncertain": 2}}

@@ -1,4 +1,4 @@
-"""Promises of expert tables: identifiers become keys, nothing is dropped in silence, mistakes are named by line."""
+"""Tables of experts: identifiers become keys, every row is counted, errors are raised with their line."""
 
 import csv
 import re
@@ -67,17 +67,17 @@ def test_a_film_is_found_by_the_end_of_its_path(folders: Folders, path: str) -> 
     assert pq.read_table(folders.public / "labels.parquet")["key"].to_pylist() == ["aaaa"]
 
 
-def test_part_of_a_folder_name_is_no_path(folders: Folders) -> None:
+def test_part_of_a_folder_name_does_not_match(folders: Folders) -> None:
     with pytest.raises(LabelError, match=r"labels\.csv line 2: no film of the scan has this name \(unknown_films=list"):
         folders.run("path,label,value\nSCH_A/s1/IM0001,fracture,present\n")
 
 
-def test_a_path_that_fits_several_films_is_refused(folders: Folders) -> None:
+def test_a_path_that_fits_several_films_is_rejected(folders: Folders) -> None:
     with pytest.raises(LabelError, match=r"labels\.csv line 2: the name fits several films"):
         folders.run("path,label,value\nIM0001,fracture,present\n")
 
 
-def test_every_row_is_accounted_for(folders: Folders) -> None:
+def test_every_row_is_counted_as_used_or_skipped(folders: Folders) -> None:
     table = (
         LABELS + "1.2.826.333,fracture,absent\n\n1.2.826.444,fracture,absent\n9.9,fracture,present\n9.9,coin,absent\n"
     )
@@ -101,7 +101,7 @@ def test_every_row_is_accounted_for(folders: Folders) -> None:
     ]
     text = str(summary)
     assert "3 rows used, 2 of films that are not in the shards, 2 of unknown films" in text
-    assert f"file and line of what is not used: {folders.private / PROBLEMS_FILE}" in text
+    assert f"file and line of rows that are not used: {folders.private / PROBLEMS_FILE}" in text
     assert "9.9" not in text and "1.2.826" not in text
     assert set(pq.read_table(folders.public / "labels.parquet")["key"].to_pylist()) == {"aaaa", "bbbb"}
 
@@ -152,15 +152,15 @@ def test_labels_without_boxes_clear_earlier_boxes(folders: Folders) -> None:
         (LABELS + ",coin,present\n", r"labels\.csv line 5: the column sop_instance_uid is empty"),
         (LABELS + "1.2.826.222,coin,\n", r"labels\.csv line 5: give either a value or a number"),
         (LABELS + "1.2.826.222,coin\n", r"labels\.csv line 5: 2 cells"),
-        (LABELS + "1.2.826.111,fracture,absent\n", r"labels\.csv line 5: labels the film of line 3 again"),
-        (LABELS + "1.2.826.111,fracture,present\n", r"labels\.csv line 5: labels the film of line 3 again"),
+        (LABELS + "1.2.826.111,fracture,absent\n", r"labels\.csv line 5: the row labels the film of line 3 again"),
+        (LABELS + "1.2.826.111,fracture,present\n", r"labels\.csv line 5: the row labels the film of line 3 again"),
         ("sop_instance_uid,label,value,source\n1.2.826.111,a,absent,rumour\n", r"line 2: source must be one of"),
         ("sop_instance_uid,label,value,confidence\n1.2.826.111,a,absent,75\n", r"line 2: confidence must be from"),
         ("sop_instance_uid,label,number\n1.2.826.111,age,old\n", r"line 2: the column number must be a number"),
         ("sop_instance_uid,label,number\n1.2.826.111,age,nan\n", r"line 2: the column number must be a number"),
     ],
 )
-def test_a_mistake_in_the_labels_is_named_by_line(folders: Folders, labels: str, message: str) -> None:
+def test_an_error_in_the_labels_is_raised_with_its_line(folders: Folders, labels: str, message: str) -> None:
     with pytest.raises(LabelError, match=message) as error:
         folders.run(labels)
     assert not re.search(r"1\.2\.826|perhaps|Coin", str(error.value))
@@ -177,17 +177,17 @@ def test_a_mistake_in_the_labels_is_named_by_line(folders: Folders, labels: str,
         ("1.2.826.111,fracture,-1,0,20,30", "line 3: the box reaches out of the film"),
         ("1.2.826.111,fracture,a,0,20,30", "line 3: the column x_min must be a number"),
         ("1.2.826.111,fracture,0,inf,20,30", "line 3: the column y_min must be a number"),
-        ("1.2.826.111,fracture,0,10.5,200,300", "line 3: repeats the box of line 2"),
-        ("1.2.826.222,fracture,0,0,20,30", r"line 3: has a box where .*labels\.csv line 2 states absent"),
+        ("1.2.826.111,fracture,0,10.5,200,300", "line 3: the box repeats that of line 2"),
+        ("1.2.826.222,fracture,0,0,20,30", r"line 3: the box contradicts .*labels\.csv line 2, which states absent"),
     ],
 )
-def test_a_mistake_in_the_boxes_is_named_by_line(folders: Folders, row: str, message: str) -> None:
+def test_an_error_in_the_boxes_is_raised_with_its_line(folders: Folders, row: str, message: str) -> None:
     with pytest.raises(LabelError, match=rf"boxes\.csv {message}"):
         folders.run(LABELS, f"{BOXES}{row}\n")
     assert not (folders.public / "labels.parquet").exists()
 
 
-def test_earlier_labels_survive_a_faulty_table(folders: Folders) -> None:
+def test_earlier_labels_are_kept_when_a_table_has_errors(folders: Folders) -> None:
     folders.run(LABELS, BOXES)
     before = (folders.public / "labels.parquet").read_bytes(), (folders.public / "boxes.parquet").read_bytes()
     for table, boxes in ((LABELS.replace("uncertain", "maybe"), BOXES), (LABELS.replace("1.2.826", "9.9"), None)):
@@ -210,7 +210,7 @@ def test_a_missing_table_or_folder_is_a_clear_error(folders: Folders, tmp_path: 
     assert issubclass(LabelError, UserError)
 
 
-def test_shards_of_another_secret_are_refused(folders: Folders) -> None:
+def test_shards_of_another_secret_are_rejected(folders: Folders) -> None:
     folders.write_card("another")
     with pytest.raises(SecretError, match="another secret"):
         folders.run(LABELS)

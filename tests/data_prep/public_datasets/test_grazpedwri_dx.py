@@ -1,4 +1,4 @@
-"""GRAZPEDWRI-DX as its users have it."""
+"""GRAZPEDWRI-DX as published."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def archive(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_table_tells_patients_and_findings(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patients_and_findings_are_read_from_the_table(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Scanned(archive, monkeypatch, layout="auto")
     names = ("patient_id", "body_part", "view", "laterality", "sex", "age_years", "bits_stored")
     assert found.told(FILMS[FIRST], *names) == ("1", "WRIST", "AP", "L", "M", 14, 16)
@@ -63,14 +63,14 @@ def test_the_table_tells_patients_and_findings(archive: Path, monkeypatch: pytes
     assert found.splits == {} and not found.problems
 
 
-def test_boxes_come_from_yolo_lines(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boxes_are_read_from_yolo_lines(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Scanned(archive, monkeypatch, layout="grazpedwri_dx")
     assert found.edges(FILMS[FIRST], "fracture") == [(12, 22.5, 36, 37.5)]
     assert found.edges(FILMS[FIRST], "text") == [(2.4, 3, 7.2, 9)]
     assert found.edges(FILMS[SECOND], "foreign_object") == [(12, 15, 36, 45)]
 
 
-def test_pascal_voc_goes_before_yolo(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pascal_voc_is_preferred_to_yolo(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     box = "<bndbox><xmin>5</xmin><ymin>6</ymin><xmax>20</xmax><ymax>30</ymax></bndbox>"
     write(
         archive / "folder_structure" / "pascalvoc" / f"{FIRST}.xml",
@@ -84,14 +84,14 @@ def test_pascal_voc_goes_before_yolo(archive: Path, monkeypatch: pytest.MonkeyPa
     assert (FILMS[SECOND], "boneanomaly") not in found.labels
 
 
-def test_metal_says_nothing_about_foreign_objects(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metal_gives_no_label_of_foreign_objects(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Scanned(archive, monkeypatch, layout="grazpedwri_dx")
     assert found.value(FILMS[FIRST], "foreign_object") == "absent"
     assert found.value(FILMS[SECOND], "foreign_object") == "present"
     assert (FILMS[THIRD], "foreign_object") not in found.labels
 
 
-def test_a_fracture_drawn_against_the_table_is_uncertain(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fracture_box_that_contradicts_the_table_is_uncertain(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(archive / "folder_structure" / "yolov5" / "labels" / f"{SECOND}.txt", "3 0.5 0.5 0.5 0.5\n")
     found = Scanned(archive, monkeypatch, layout="grazpedwri_dx")
     assert found.value(FILMS[SECOND], "fracture") == "uncertain"

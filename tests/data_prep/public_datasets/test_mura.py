@@ -1,4 +1,4 @@
-"""MURA as its users have it."""
+"""MURA as published."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def archive(tmp_path: Path) -> Path:
     return root
 
 
-def test_paths_tell_patient_study_body_part_and_split(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patient_study_body_part_and_split_are_read_from_paths(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Scanned(archive, monkeypatch, layout="auto")
     assert found.told(FILMS[0], "body_part", "patient_id") == ("WRIST", "00001")
     assert found.told(FILMS[2], "body_part", "patient_id") == ("HAND", "00001")
@@ -48,14 +48,16 @@ def test_paths_tell_patient_study_body_part_and_split(archive: Path, monkeypatch
     assert found.splits == {"00001": "train", "00002": "train", "11185": "val"}
 
 
-def test_abnormal_is_no_fracture(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_abnormal_is_not_fracture(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Scanned(archive, monkeypatch, layout="mura")
     assert {label for _, label in found.labels} == {"abnormal"}
     assert found.labels[FILMS[0], "abnormal"] == ("present", "expert", 1.0)
     assert found.value(FILMS[2], "abnormal") == "absent"
 
 
-def test_a_table_that_contradicts_the_folder_makes_uncertain(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_label_whose_table_contradicts_the_folder_is_uncertain(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = Scanned(archive, monkeypatch, layout="mura")
     assert found.value(FILMS[3], "abnormal") == "uncertain"
     assert found.problems == {"label_conflict": 1, "row_without_file": 2}

@@ -1,4 +1,4 @@
-"""NIH ChestX-ray14 as its users have it."""
+"""NIH ChestX-ray14 as published."""
 
 from pathlib import Path
 
@@ -38,7 +38,9 @@ def archive(tmp_path: Path) -> Path:
     return root
 
 
-def test_tables_tell_patients_findings_and_the_official_split(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patients_findings_and_the_official_split_are_read_from_tables(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = Scanned(archive, monkeypatch, layout="auto")
     first, second = "images_001/images/00000001_000.png", "images_001/images/00000001_001.png"
     names = ("patient_id", "body_part", "view", "sex", "age_years", "patient_known")
@@ -56,7 +58,7 @@ def test_tables_tell_patients_findings_and_the_official_split(archive: Path, mon
     assert "4 films named, 1 films not" in str(found.summary)
 
 
-def test_boxes_of_a_radiologist_go_before_mined_labels(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boxes_of_a_radiologist_override_mined_labels(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
     save(archive / "images_002" / "images" / "00000002_000.png", np.full((1024, 1024), 7, np.uint8))
@@ -82,7 +84,7 @@ def test_boxes_of_a_radiologist_go_before_mined_labels(archive: Path, monkeypatc
     }
 
 
-def test_expert_labels_beside_the_set_are_taken(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expert_labels_in_the_folder_are_read(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     head = "Image Index,Patient ID,Fracture,Pneumothorax,Airspace opacity,Nodule or mass"
     write(archive / "test_labels.csv", [head, "00000002_000.png,2,YES,NO,YES,"])
     found = Scanned(archive, monkeypatch, layout="nih_chestxray14")
@@ -102,7 +104,7 @@ def test_a_missing_table_or_column_is_named(archive: Path, monkeypatch: pytest.M
         Scanned(archive, monkeypatch, layout="nih_chestxray14")
 
 
-def test_the_official_test_set_stays_whole_and_val_is_drawn_from_the_rest(
+def test_the_official_test_set_is_kept_and_val_is_drawn_from_train_val(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Scanned(archive, monkeypatch, layout="nih_chestxray14")

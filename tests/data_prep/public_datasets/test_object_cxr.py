@@ -1,4 +1,4 @@
-"""object-CXR as its users have it."""
+"""object-CXR as published."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def archive(tmp_path: Path) -> Path:
     return root
 
 
-def test_shapes_become_the_boxes_around_them(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shapes_are_replaced_by_their_bounding_boxes(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Scanned(archive, monkeypatch, layout="auto")
     assert found.edges("train/00001.jpg", "foreign_object") == [(5, 6, 20, 30), (2, 2, 8, 9), (10, 40, 20, 50)]
     values = {below: value for (below, _), (value, *_) in found.labels.items()}
@@ -42,16 +42,16 @@ def test_shapes_become_the_boxes_around_them(archive: Path, monkeypatch: pytest.
     assert found.told("train/00001.jpg", "body_part", "patient_known") == ("CHEST", False)
 
 
-def test_without_patients_the_split_of_films_is_said_and_not_taken(
+def test_without_patients_the_split_of_films_is_reported_and_not_used(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Scanned(archive, monkeypatch, layout="object_cxr")
     assert found.splits == {}
-    assert "4 films have a split but no patient, and only train" in str(found.summary)
+    assert "4 films have a split but no patient, and are used for training only" in str(found.summary)
     assert "tables.film_is_patient=true" in str(found.summary)
 
 
-def test_film_is_patient_takes_the_split(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_film_is_patient_the_split_is_used(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Scanned(archive, monkeypatch, layout="object_cxr", tables={"film_is_patient": True})
     assert found.splits == {
         "train/00001.jpg": "train",
@@ -62,13 +62,13 @@ def test_film_is_patient_takes_the_split(archive: Path, monkeypatch: pytest.Monk
     assert len({found.told(below, "patient") for below in found.facts}) == 4
 
 
-def test_the_published_form_with_paths_is_read_too(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_published_table_with_paths_is_read(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(archive / "train.csv", ["image_path,annotation", "/data/train/00002.jpg,0 1 1 5 5"])
     found = Scanned(archive, monkeypatch, layout="object_cxr")
     assert found.edges("train/00002.jpg", "foreign_object") == [(1, 1, 5, 5)]
 
 
-def test_a_table_without_its_columns_is_refused(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_without_its_columns_is_rejected(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(archive / "train.csv", ["file,annotation", "a,b"])
     with pytest.raises(ArchiveError, match=r"train\.csv has no column 'image_name'"):
         Scanned(archive, monkeypatch, layout="object_cxr")

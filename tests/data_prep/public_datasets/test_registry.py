@@ -1,4 +1,4 @@
-"""Promises for all layouts: boxes lie on what they were drawn around, sets are told apart, nothing is left behind."""
+"""All layouts: boxes are in place, layouts are detected, tables of earlier scans are removed."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from data_prep.cli.exit_codes import BAD_INPUT
 from data_prep.cli.main import main
 from data_prep.errors import ArchiveError, SettingsError
 from data_prep.labels.write_labels import LabelFiles, write_labels
-from data_prep.public_datasets.registry import LAYOUTS, layouts_of
+from data_prep.public_datasets.registry import LAYOUTS, matching_layouts
 from data_prep.scan.settings import ScanSettings
 from data_prep.settings import load
 from data_prep.shard_format.apply_display import apply
@@ -69,7 +69,9 @@ def assert_boxes_are_bright(found: Scanned, films: int) -> None:
 
 
 @pytest.mark.parametrize("frame", ["upright", "stored"])
-def test_boxes_are_in_place_on_turned_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame: str) -> None:
+def test_boxes_are_in_place_on_films_with_an_orientation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame: str
+) -> None:
     """One film per EXIF orientation; square ones too, whose size says nothing about the frame."""
     for orientation in ORIENTATIONS:
         for side, rows in (("long", 60), ("square", 48)):
@@ -92,7 +94,7 @@ def _stored(edges: Edges, rows: int, orientation: int) -> Edges:
     return float(across[0]), float(down[0]), float(across[-1] + 1), float(down[-1] + 1)
 
 
-def test_the_size_beside_the_boxes_tells_their_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stated_size_determines_the_frame_of_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs differ: one file was drawn on the turned picture, the other on the raster."""
     for name, edges, size in (("a.jpg", EDGES, (48, 60)), ("b.jpg", stored(EDGES, 6), (60, 48))):
         save(tmp_path / "set" / name, film(name, bright=EDGES), 6)
@@ -100,7 +102,7 @@ def test_the_size_beside_the_boxes_tells_their_frame(tmp_path: Path, monkeypatch
     assert_boxes_are_bright(Scanned(tmp_path / "set", monkeypatch, layout="coco"), 2)
 
 
-def test_parts_of_the_upright_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fractions_refer_to_the_upright_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "set" / "data.yaml", "names: [spot]")
     for orientation in ORIENTATIONS:
         name = f"images/{orientation}"
@@ -112,12 +114,12 @@ def test_parts_of_the_upright_picture(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_a_stored_box_is_turned_with_its_film(orientation: int) -> None:
     rows, columns = (48, 60) if orientation >= 5 else (60, 48)
-    told = ListedFilm(0, "x.jpg", rows, columns, orientation, "jpeg")
-    assert upright_box(Box(*stored(EDGES, orientation)), told) == EDGES
-    assert told.upright_size == (48, 60)
+    film = ListedFilm(0, "x.jpg", rows, columns, orientation, "jpeg")
+    assert upright_box(Box(*stored(EDGES, orientation)), film) == EDGES
+    assert film.upright_size == (48, 60)
 
 
-def test_names_fit_by_whole_folders() -> None:
+def test_names_match_whole_folders() -> None:
     paths = ("train/a.png", "val/a.png", "val/b.v2.PNG", "a.b/c.jpeg")
     films = FilmNames([ListedFilm(row, path, 1, 1, 1, "png") for row, path in enumerate(paths)], ["note.txt"])
 
@@ -156,12 +158,12 @@ def empty_set(root: Path, name: LayoutName) -> None:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_set_is_told_from_all_others(tmp_path: Path, name: LayoutName) -> None:
+def test_every_layout_is_detected_uniquely(tmp_path: Path, name: LayoutName) -> None:
     empty_set(tmp_path, name)
-    assert layouts_of(tmp_path) == [name]
+    assert matching_layouts(tmp_path) == [name]
 
 
-def test_a_doubtful_set_is_not_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ambiguous_layout_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "set" / "a.png")
     with pytest.raises(ArchiveError, match=r"none of the sets nih_chestxray14, mura"):
         Scanned(tmp_path / "set", monkeypatch, layout="auto")
@@ -171,7 +173,7 @@ def test_a_doubtful_set_is_not_guessed(tmp_path: Path, monkeypatch: pytest.Monke
         Scanned(tmp_path / "set", monkeypatch, layout="auto")
 
 
-def test_a_known_set_without_layout_is_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_known_data_set_without_layout_gives_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "set" / "a.png")
     empty_set(tmp_path / "set", "coco")
     found = Scanned(tmp_path / "set", monkeypatch)
@@ -179,7 +181,7 @@ def test_a_known_set_without_layout_is_pointed_out(tmp_path: Path, monkeypatch: 
     assert not found.labels and not (found.private / "labels.csv").exists()
 
 
-def test_tables_of_an_earlier_scan_do_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_of_an_earlier_scan_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "set" / "a.jpg")
     write(tmp_path / "set" / "a.json", coco((1, 1, 5, 5), (48, 60), "a.jpg"))
     options = {"tables": {"film_is_patient": True}, "layout": "coco"}
@@ -205,7 +207,7 @@ def test_equal_paths_and_numbers_of_two_sets_are_two_films_and_patients(
     assert len(keys) == len(patients) == 2
 
 
-def test_label_takes_the_tables_of_the_set(
+def test_label_reads_the_tables_of_the_scan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(tmp_path / "set" / "a.jpg", film("a", bright=EDGES))
@@ -222,7 +224,7 @@ def test_label_takes_the_tables_of_the_set(
     assert "give --labels or --boxes, or scan a public data set with layout=" in capsys.readouterr().err
 
 
-def test_a_wrong_name_is_told_in_one_line() -> None:
+def test_an_unknown_layout_is_one_line_of_error() -> None:
     with pytest.raises(SettingsError, match=r"setting 'layout': .*'coco', .*'auto'.*got 'cocoo'"):
         load(ScanSettings, None, ["layout=cocoo"])
 
@@ -233,7 +235,7 @@ def test_a_layout_reads_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         Scanned(tmp_path / "set" / "a.jpg", monkeypatch, layout="coco")
 
 
-def test_a_finding_may_be_called_like_a_folder_but_not_like_a_patient(
+def test_a_finding_may_have_the_name_of_a_folder_but_not_of_a_patient(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Folders of many patients are named after findings; that of one patient may bear the name of a person."""

@@ -1,4 +1,4 @@
-"""VinDr-CXR as its users have it: DICOM of PhysioNet, PNG and the table of Kaggle."""
+"""VinDr-CXR as published: DICOM of PhysioNet, PNG and the table of Kaggle."""
 
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def archive(tmp_path: Path) -> Path:
     return root
 
 
-def test_readers_are_weighed_and_kept(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readers_vote_and_their_boxes_are_kept(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Scanned(archive, monkeypatch, layout="auto")
     assert found.labels["train/aaa.dicom", "cardiomegaly"] == ("present", "expert", 0.6667)
     assert found.labels["train/aaa.dicom", "rib_fracture"] == ("uncertain", "expert", 0.6667)
@@ -99,7 +99,7 @@ def kaggle(root: Path, rows: list[str], side: int = 48) -> Path:
     return root
 
 
-def test_the_table_of_kaggle_tells_labels_by_its_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_follow_from_the_boxes_of_the_kaggle_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = ["aaa,Cardiomegaly,3,R8,5,6,20,30", "aaa,No finding,14,R9,,,,"]
     found = Scanned(kaggle(tmp_path / "set", rows), monkeypatch, layout="vindr_cxr")
     assert found.labels["train/aaa.png", "cardiomegaly"] == ("uncertain", "expert", 0.5)
@@ -107,7 +107,7 @@ def test_the_table_of_kaggle_tells_labels_by_its_boxes(tmp_path: Path, monkeypat
     assert found.edges("train/aaa.png", "cardiomegaly") == [(5, 6, 20, 30)]
 
 
-def test_boxes_follow_pictures_that_were_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boxes_are_scaled_to_resized_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = kaggle(tmp_path / "set", ["aaa,Cardiomegaly,3,R8,50,60,200,300"])
     with pytest.raises(ArchiveError, match=r"1 of 1 boxes .* shrunk; put train_meta\.csv"):
         Scanned(root, monkeypatch, layout="vindr_cxr")
@@ -116,9 +116,7 @@ def test_boxes_follow_pictures_that_were_shrunk(tmp_path: Path, monkeypatch: pyt
     assert found.edges("train/aaa.png", "cardiomegaly") == [(5, 6, 20, 30)]
 
 
-def test_a_reader_whose_box_cannot_be_read_has_seen_the_finding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_with_an_unreadable_box_votes_for_the_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "set" / "train" / "aaa.png")
     write(tmp_path / "set" / "train.csv", [BOXES, "aaa,R1,Nodule/Mass,,,,", "aaa,R2,Nodule/Mass,5,6,20,30"])
     found = Scanned(tmp_path / "set", monkeypatch, layout="vindr_cxr")

@@ -1,4 +1,4 @@
-"""Reports reach the films of their study, and nothing of them the public folder but labels and offsets."""
+"""Reports label the films of their study; the public folder holds only labels and offsets of them."""
 
 import csv
 import stat
@@ -60,14 +60,14 @@ def problems(folders: tuple[Path, Path]) -> list[tuple[str, str, str]]:
         "accession,patient id,text\nACCA,MRN-A,Radiusfraktur rechts.\n",
     ],
 )
-def test_a_report_is_of_all_films_of_its_study(folders: tuple[Path, Path], table: str) -> None:
+def test_a_report_labels_all_films_of_its_study(folders: tuple[Path, Path], table: str) -> None:
     summary = run(folders, table)
     assert labels(folders) == {("a1", "fracture"): "present", ("a2", "fracture"): "present"}
     assert (summary.read, summary.used, summary.films) == (1, 1, 2)
     assert summary.values["fracture"] == {"present": 2}
 
 
-def test_files_are_told_by_their_names(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_report_files_are_assigned_to_studies_by_their_names(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "texts" / "deeper").mkdir(parents=True)
     (tmp_path / "texts" / "ACCA.txt").write_bytes("Radiusfraktur. Kein Fremdkörper.".encode("cp1252"))
     (tmp_path / "texts" / "deeper" / "1.2.826.77.66.xml").write_text(
@@ -98,7 +98,7 @@ def test_files_are_told_by_their_names(folders: tuple[Path, Path], tmp_path: Pat
     }  # fmt: skip
 
 
-def test_what_finds_no_study_or_no_film_is_listed_by_line(folders: tuple[Path, Path]) -> None:
+def test_reports_without_study_or_film_are_listed_with_their_line(folders: tuple[Path, Path]) -> None:
     table = """accession,patient,text
 ACCA,,Keine Fraktur.
 ACCX,,Radiusfraktur.
@@ -135,42 +135,42 @@ def test_a_report_that_contradicts_itself_is_listed(folders: tuple[Path, Path]) 
     assert problems(folders) == [("present_and_absent", "reports.csv", "2")]
 
 
-def test_reports_that_share_a_patient_and_no_more_are_not_guessed(folders: tuple[Path, Path]) -> None:
+def test_several_reports_identified_by_the_patient_alone_are_not_used(folders: tuple[Path, Path]) -> None:
     with pytest.raises(LabelError, match="2 several_reports_by_patient_alone"):
         run(folders, "patient,text\nMRN-A,Radiusfraktur.\nMRN-A,Keine Fraktur.\n")
     assert len(problems(folders)) == 2 and not (folders[1] / "labels.parquet").exists()
 
 
-def test_an_addendum_is_read_with_its_report(folders: tuple[Path, Path]) -> None:
+def test_an_addendum_is_joined_to_its_report(folders: tuple[Path, Path]) -> None:
     run(folders, "accession,text\nACCA,Keine Fraktur.\nACCA,Nachtrag: K-Draht in situ.\n")
-    told = labels(folders)
-    assert told["a1", "fracture"] == "absent" and told["a1", "implant"] == "present"
+    values = labels(folders)
+    assert values["a1", "fracture"] == "absent" and values["a1", "implant"] == "present"
     private = pq.read_table(folders[0] / REPORTS_FILE).to_pylist()
     assert [Path(where).name for where in private[0]["read_from"]] == ["reports.csv:2", "reports.csv:3"]
 
 
-def test_place_and_side_choose_the_films(folders: tuple[Path, Path]) -> None:
+def test_place_and_side_of_a_mention_select_the_films(folders: tuple[Path, Path]) -> None:
     run(folders, "accession,text\nACCA,Fraktur des Kleinfingers. Links alte Fraktur des Radius.\n")
     assert labels(folders) == {("a2", "fracture"): "present"}
 
 
-def test_offsets_find_the_words_in_the_private_report(folders: tuple[Path, Path]) -> None:
+def test_offsets_find_the_mention_in_the_private_report(folders: tuple[Path, Path]) -> None:
     run(folders, 'accession,text\nACCB,"Befund: ZVK in situ. Beurteilung:\r\nKeine Rippenfraktur."\n')
     text = {row["study"]: row["text"] for row in pq.read_table(folders[0] / REPORTS_FILE).to_pylist()}["studyB"]
-    words = {
+    quotes = {
         row["label"]: text[row["start"] : row["stop"]]
         for row in read_labels(folders[1]).to_pylist()
         if row["key"] == "b1"
     }
-    assert words["tube_line"] == words["foreign_object"] == "ZVK"
-    assert words["fracture"] == "Rippenfraktur" and words["implant"] == ""
+    assert quotes["tube_line"] == quotes["foreign_object"] == "ZVK"
+    assert quotes["fracture"] == "Rippenfraktur" and quotes["implant"] == ""
     mentions = pq.read_table(folders[0] / MENTIONS_FILE).to_pylist()
     assert [(one["finding"], one["assertion"], one["section"]) for one in mentions] == [
         ("tube_line", "present", "findings"), ("fracture", "absent", "impression")
     ]  # fmt: skip
 
 
-def test_the_table_is_that_of_the_contract(folders: tuple[Path, Path]) -> None:
+def test_the_table_has_the_schema_of_labels(folders: tuple[Path, Path]) -> None:
     run(folders, "accession,text\nACCA,Keine Fraktur.\n")
     table = read_labels(folders[1])
     assert table.schema.equals(LABELS_SCHEMA)
@@ -185,13 +185,15 @@ def test_nothing_of_a_report_reaches_the_public_folder(
 ) -> None:
     run(folders, "accession,patient,text\nACCA,MRN-A,Frau Marnosch: Radiusfraktur rechts am 3.4.2020.\n")
     written = b"".join(path.read_bytes() for path in folders[1].iterdir())
-    assert not [word for word in (b"ACCA", b"MRN", b"Marnosch", b"2020", b"Radius", b"reports.csv") if word in written]
+    assert not [text for text in (b"ACCA", b"MRN", b"Marnosch", b"2020", b"Radius", b"reports.csv") if text in written]
     assert "Radius" not in capsys.readouterr().err
     for name in (REPORTS_FILE, MENTIONS_FILE, PROBLEMS_FILE, REVIEW_FILE):
         assert stat.S_IMODE((folders[0] / name).stat().st_mode) == 0o600
 
 
-def test_labels_of_others_stay_and_earlier_ones_of_reports_go(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_earlier_labels_from_reports_are_replaced_and_all_others_are_kept(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     expert = tmp_path / "expert.csv"
     expert.write_text("sop_instance_uid,label,value\n1.2.826.0,fracture,absent\n1.2.826.2,implant,present\n")
     write_labels(folders[0], folders[1], LabelFiles([expert]))
@@ -218,19 +220,19 @@ def test_the_same_reports_give_the_same_bytes_from_any_number_of_processes(
     names = [folders[1] / "labels.parquet", folders[0] / REVIEW_FILE, folders[0] / MENTIONS_FILE]
     run(folders, table)
     before = [path.read_bytes() for path in names]
-    monkeypatch.setattr("data_prep.radiology_reports.label_reports._WORTH_A_POOL", 1)
+    monkeypatch.setattr("data_prep.radiology_reports.label_reports._MIN_STUDIES_FOR_POOL", 1)
     run(folders, table, workers=2)
     assert [path.read_bytes() for path in names] == before
 
 
-def test_a_mistake_is_one_clear_error_and_changes_nothing(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_invalid_input_raises_one_clear_error_and_changes_nothing(folders: tuple[Path, Path], tmp_path: Path) -> None:
     private, public = folders
     run(folders, "accession,text\nACCA,Radiusfraktur.\n")
     before = (public / "labels.parquet").read_bytes()
     for table, message in (
-        ("accession,remark\nACCA,x\n", "line 1: no column of texts"),
-        ("befund,name\nx,y\n", "line 1: no column of studies"),
-        ("accession,accession number,text\nA,B,x\n", "two columns mean accession"),
+        ("accession,remark\nACCA,x\n", "no column of texts .*line 1"),
+        ("befund,name\nx,y\n", "no column of studies .*line 1"),
+        ("accession,accession number,text\nA,B,x\n", "two columns hold accession"),
         ("accession,text\nACCX,Radiusfraktur.\n", "none of 1 reports is about a film .*1 unknown_study"),
     ):
         with pytest.raises(LabelError, match=message):
@@ -254,14 +256,14 @@ def test_the_command_labels_from_tables_and_reports(
 ) -> None:
     (tmp_path / "experts.csv").write_text("sop_instance_uid,label,value\n1.2.826.0,fracture,absent\n")
     (tmp_path / "reports.csv").write_text("accession,text\nACCA,Radiusfraktur.\n")
-    words = ["label", folders[0], "--labels", tmp_path / "experts.csv", "--reports", tmp_path / "reports.csv"]
-    assert main([str(word) for word in [*words, "--language", "de", "--out", folders[1]]]) == 0
+    arguments = ["label", folders[0], "--labels", tmp_path / "experts.csv", "--reports", tmp_path / "reports.csv"]
+    assert main([str(argument) for argument in [*arguments, "--language", "de", "--out", folders[1]]]) == 0
     assert "fracture: 2 present" in capsys.readouterr().out
     sources = {row["source"] for row in read_labels(folders[1]).to_pylist()}
     assert sources == {"expert", "report"}
 
 
-def test_several_frames_of_a_file_are_labelled_alike(tmp_path: Path) -> None:
+def test_all_frames_of_a_file_get_the_same_labels(tmp_path: Path) -> None:
     folders = write_folders(tmp_path, [*FILMS, Film("a3", "A", "WRIST", "R")])
     summary = run(folders, "accession,text\nACCA,Radiusfraktur.\n")
     assert summary.films == 3 and labels(folders)["a3", "fracture"] == "present"

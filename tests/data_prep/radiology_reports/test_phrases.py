@@ -1,4 +1,4 @@
-"""Promises of the word lists to those who extend them (words/README.md)."""
+"""The syntax of the word lists (words/README.md)."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import data_prep.radiology_reports
 from data_prep.radiology_reports.cue_scope import CUES
 from data_prep.radiology_reports.finding_words import FINDINGS
-from data_prep.radiology_reports.phrases import Triggers, lowered, pattern, word_list
+from data_prep.radiology_reports.phrases import KeywordFilter, compile_phrases, lowered, read_word_list
 from data_prep.radiology_reports.sections import Kind
 
 WORDS = Path(data_prep.radiology_reports.__file__).parent / "words"
@@ -34,31 +34,31 @@ WORDS = Path(data_prep.radiology_reports.__file__).parent / "words"
         ("verlauf (bei|nach)?", ["verlauf bei", "verlauf"], ["verlaufbei"]),
     ],
 )
-def test_a_phrase_matches_what_the_readme_says(phrase: str, found: list[str], not_found: list[str]) -> None:
-    one = pattern([phrase])
+def test_a_phrase_matches_as_the_readme_states(phrase: str, found: list[str], not_found: list[str]) -> None:
+    one = compile_phrases([phrase])
     assert all(one.search(text) for text in found)
     assert not any(one.search(text) for text in not_found)
 
 
-def test_the_longest_phrase_goes_first() -> None:
-    match = pattern(["auszuschließen", "nicht auszuschließen"]).search("ist nicht auszuschliessen")
+def test_the_longest_phrase_is_matched() -> None:
+    match = compile_phrases(["auszuschließen", "nicht auszuschließen"]).search("ist nicht auszuschliessen")
     assert match is not None and match[0] == "nicht auszuschliessen"
 
 
-def test_lower_case_moves_no_character() -> None:
+def test_lower_case_keeps_offsets() -> None:
     text = "İstanbul FRAKTUR ẞ"
     assert len(lowered(text)) == len(text) and lowered(text)[9:16] == "fraktur"
 
 
-def test_triggers_forget_nothing_but_remember_little() -> None:
-    fire = Triggers(["(chest|left)-port", "z.n. me", "in situ"]).fire
-    assert fire("the left port") and fire("z.n. me") and fire("in situ") and not fire("left chest")
+def test_the_keyword_filter_finds_every_phrase() -> None:
+    may_match = KeywordFilter(["(chest|left)-port", "z.n. me", "in situ"]).may_match
+    assert may_match("the left port") and may_match("z.n. me") and may_match("in situ") and not may_match("left chest")
 
 
 @pytest.mark.parametrize("path", sorted(WORDS.glob("*.txt")), ids=lambda path: path.stem)
-def test_every_line_of_a_list_is_a_remark_or_phrases(path: Path) -> None:
+def test_every_line_of_a_list_is_a_comment_or_phrases(path: Path) -> None:
     lines = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
-    entries = word_list(path.stem)
+    entries = read_word_list(path.stem)
     assert len(entries) == len(lines)
     for entry in entries:
         assert entry.phrases, entry
@@ -66,15 +66,15 @@ def test_every_line_of_a_list_is_a_remark_or_phrases(path: Path) -> None:
             assert phrase == phrase.lower() or path.stem in ("neighbours",), phrase
             assert phrase.count("(") == phrase.count(")"), phrase
             if path.stem != "sections":
-                re.compile(pattern([phrase]).pattern)
+                re.compile(compile_phrases([phrase]).pattern)
 
 
 def test_keys_are_known() -> None:
     findings = {"en", "de", "en not", "de not", "en there", "de there"}
     for finding in FINDINGS:
-        assert {entry.key for entry in word_list(finding)} <= findings, finding
+        assert {entry.key for entry in read_word_list(finding)} <= findings, finding
     kinds = {f"{kind} {where}" for kind in CUES for where in ("before", "after", "within", "anywhere")}
     for language in ("de", "en"):
-        keys = {entry.key for entry in word_list(f"assertion_{language}")}
+        keys = {entry.key for entry in read_word_list(f"assertion_{language}")}
         assert keys - kinds == {"not", "trouble", "end", "fresh", "closing", "seen"}
-    assert {entry.key for entry in word_list("sections")} == set(Kind.__args__)
+    assert {entry.key for entry in read_word_list("sections")} == set(Kind.__args__)

@@ -1,10 +1,10 @@
-"""The page on which a person confirms labels: private, whole in itself, whatever a report holds."""
+"""The review page is one file without external resources, and escapes the text of reports."""
 
 import re
 from html.parser import HTMLParser
 
 from data_prep.radiology_reports.mentions import find_mentions
-from data_prep.radiology_reports.review_page import PER_CLASS, review_page
+from data_prep.radiology_reports.review_page import MENTIONS_PER_CLASS, review_page
 
 TEXTS = [
     "Radiusfraktur <script>alert('x')</script> & Platte in situ.",
@@ -15,7 +15,7 @@ STUDIES = [f"{k:032x}" for k in range(len(TEXTS))]
 
 
 class Tags(HTMLParser):
-    """What a browser would load or run."""
+    """Tags, links and articles of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,35 +37,35 @@ def page() -> tuple[str, Tags]:
     return text, tags
 
 
-def test_the_page_needs_nothing_and_runs_nothing_but_its_own() -> None:
+def test_the_page_loads_no_resource_and_runs_only_its_own_script() -> None:
     text, tags = page()
     assert tags.links == [] and tags.tags.count("script") == 1
     assert "default-src 'none'" in text and "connect-src" not in text
     assert not re.search(r"https?://", text)
 
 
-def test_text_of_reports_is_quoted_not_run() -> None:
+def test_text_of_reports_is_escaped() -> None:
     text, _ = page()
     assert "alert('x')" not in text and "&lt;script&gt;" in text
 
 
-def test_it_samples_each_finding_and_assertion_and_the_silent_reports() -> None:
+def test_it_samples_each_finding_and_assertion_and_reports_without_mentions() -> None:
     text, tags = page()
     classes = [(one["data-finding"], one["data-assertion"]) for one in tags.articles]
     assert {name: classes.count(name) for name in set(classes)} == {
         ("fracture", "present"): 1,
-        ("fracture", "absent"): PER_CLASS,
+        ("fracture", "absent"): MENTIONS_PER_CLASS,
         ("implant", "present"): 1,
         ("any", "not_mentioned"): 1,
     }
     assert text == page()[0]
     for one in tags.articles:
-        told = TEXTS[STUDIES.index(str(one["data-study"]))]
-        words = told[int(str(one["data-start"])) : int(str(one["data-stop"]))]
-        assert words in ("Radiusfraktur", "Fraktur", "Platte", "") and (words or one["data-finding"] == "any")
+        text_of_study = TEXTS[STUDIES.index(str(one["data-study"]))]
+        quote = text_of_study[int(str(one["data-start"])) : int(str(one["data-stop"]))]
+        assert quote in ("Radiusfraktur", "Fraktur", "Platte", "") and (quote or one["data-finding"] == "any")
 
 
-def test_the_sample_stays_where_other_reports_stand_before_it() -> None:
+def test_the_sample_does_not_depend_on_preceding_reports() -> None:
     def chosen(texts: list[str], studies: list[str]) -> set[str | None]:
         tags = Tags()
         tags.feed(review_page(studies, texts, [find_mentions(one, "de") for one in texts]))

@@ -1,17 +1,17 @@
-"""Headings, sentences and topics of reports, with their places in the text."""
+"""Sections, sentences and topics of reports, with their offsets."""
 
 import pytest
 
-from data_prep.radiology_reports.sections import sentences
+from data_prep.radiology_reports.sections import split_sentences
 
 
 def read(text: str) -> list[tuple[str, str]]:
-    for one in sentences(text):
-        assert text[one.start : one.stop] == text[one.start : one.stop].strip() != ""
-    return [(one.section, text[one.start : one.stop]) for one in sentences(text)]
+    for sentence in split_sentences(text):
+        assert text[sentence.start : sentence.stop] == text[sentence.start : sentence.stop].strip() != ""
+    return [(sentence.section, text[sentence.start : sentence.stop]) for sentence in split_sentences(text)]
 
 
-def test_headings_of_both_languages_part_a_report() -> None:
+def test_headings_of_both_languages_start_sections() -> None:
     german = "Klinische Angaben: Sturz.\n\nBefund:\nKeine Fraktur.\nBeurteilung\nUnauffällig."
     assert read(german) == [("indication", "Sturz."), ("findings", "Keine Fraktur."), ("impression", "Unauffällig.")]
     english = "INDICATION: Fall. FINDINGS: No fracture. IMPRESSION: 1. Normal. 2. Old healed fracture."
@@ -38,19 +38,19 @@ def test_headings_of_both_languages_part_a_report() -> None:
         ("1. Keine Fraktur\n2. Clip", ["1. Keine Fraktur", "2. Clip"]),
     ],
 )  # fmt: skip
-def test_sentences_end_where_they_end(text: str, expected: list[str]) -> None:
-    assert [sentence for _, sentence in read(text)] == expected
+def test_sentence_ends_are_detected(text: str, expected: list[str]) -> None:
+    assert [quote for _, quote in read(text)] == expected
 
 
-def test_a_wrapped_line_goes_on_and_a_short_one_does_not() -> None:
+def test_a_wrapped_line_is_joined_and_a_short_line_ends_a_sentence() -> None:
     wrapped = "Es zeigt sich kein Anhalt für eine frische\nFraktur des dargestellten Unterarms im Verlauf"
     assert len(read(wrapped)) == 1
     assert len(read("Keine Fraktur\nPlatte in situ, achsgerechte Stellung des Radius")) == 2
 
 
-def test_anatomy_of_its_own_is_the_topic_of_what_follows() -> None:
+def test_anatomy_alone_is_the_topic_of_the_following_sentences() -> None:
     text = "Right hand: No fracture. Clip.\n\nNormal.\n1. Left shoulder. Old fracture.\n2. Normal."
-    topics = {text[one.start : one.stop]: one.topic for one in sentences(text)}
+    topics = {text[sentence.start : sentence.stop]: sentence.topic for sentence in split_sentences(text)}
     assert topics == {
         "No fracture.": "right hand",
         "Clip.": "right hand",
@@ -58,4 +58,4 @@ def test_anatomy_of_its_own_is_the_topic_of_what_follows() -> None:
         "Old fracture.": "1. left shoulder.",
         "2. Normal.": "",
     }
-    assert [one.topic for one in sentences("Rippenfraktur: nein.")] == [""]
+    assert [sentence.topic for sentence in split_sentences("Rippenfraktur: nein.")] == [""]

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from data_prep.labels.reader_agreement import agreement_of
+from data_prep.labels.reader_agreement import measure_agreement
 from data_prep.labels.settings import AgreementSettings
 from data_prep.shard_format.label_schema import ADJUDICATED, BOXES_SCHEMA, LABELS_SCHEMA
-from data_prep.statistics.kappa import CATEGORIES, cohen, cohen_kappa, fleiss, fleiss_kappa
+from data_prep.statistics.kappa import CATEGORIES, cohen_agreement, cohen_kappa, fleiss_agreement, fleiss_kappa
 
-HOW = AgreementSettings(repetitions=200, seed=3)
+SETTINGS = AgreementSettings(repetitions=200, seed=3)
 
 
 def test_cohen_equals_scikit_learn() -> None:
@@ -20,7 +20,7 @@ def test_cohen_equals_scikit_learn() -> None:
     for _ in range(20):
         first = random.integers(3, size=50)
         second = np.where(random.random(50) < 0.6, first, random.integers(3, size=50))
-        found = cohen(first, second, np.arange(50), HOW.resampling)
+        found = cohen_agreement(first, second, np.arange(50), SETTINGS.resampling)
         assert found.estimate == pytest.approx(cohen_kappa_score(first, second))
         assert found.observed == pytest.approx(np.mean(first == second))
         assert found.low <= found.estimate <= found.high
@@ -43,11 +43,11 @@ def test_fleiss_equals_the_published_example() -> None:
         ],
         dtype=np.float64,
     )
-    found = fleiss(votes, np.arange(10), HOW.resampling)
+    found = fleiss_agreement(votes, np.arange(10), SETTINGS.resampling)
     assert (round(found.estimate, 3), round(found.observed, 3)) == (0.210, 0.378)
 
 
-def test_fleiss_with_as_many_readers_as_have_read_a_film() -> None:
+def test_fleiss_with_different_numbers_of_readers_per_film() -> None:
     """Every pair of readers of a film is counted, films weigh the same: a port that knows no formula."""
     random = np.random.default_rng(1)
     words = [random.integers(3, size=random.integers(2, 6)).tolist() for _ in range(40)]
@@ -55,12 +55,14 @@ def test_fleiss_with_as_many_readers_as_have_read_a_film() -> None:
     agree = np.mean([np.mean([a == b for a, b in combinations(one, 2)]) for one in words])
     shares = np.mean([[one.count(category) / len(one) for category in range(3)] for one in words], axis=0)
     chance = float((shares**2).sum())
-    assert fleiss(votes, np.arange(40), HOW.resampling).estimate == pytest.approx((agree - chance) / (1 - chance))
+    assert fleiss_agreement(votes, np.arange(40), SETTINGS.resampling).estimate == pytest.approx(
+        (agree - chance) / (1 - chance)
+    )
 
 
-def test_where_chance_alone_always_agrees_there_is_no_kappa() -> None:
+def test_kappa_is_undefined_where_expected_agreement_is_1() -> None:
     same = np.ones(10, dtype=np.int64)
-    found = cohen(same, same, np.arange(10), HOW.resampling)
+    found = cohen_agreement(same, same, np.arange(10), SETTINGS.resampling)
     assert found.observed == 1 and np.isnan([found.estimate, found.low, found.high]).all()
 
 
@@ -70,18 +72,18 @@ def test_intervals_are_over_patients() -> None:
     first = random.integers(2, size=30)
     second = np.where(random.random(30) < 0.7, first, 1 - first)
     patients = np.arange(30)
-    found = cohen(first, second, patients, HOW.resampling)
-    draws = np.random.default_rng(HOW.seed)
+    found = cohen_agreement(first, second, patients, SETTINGS.resampling)
+    draws = np.random.default_rng(SETTINGS.seed)
     samples = []
-    for _ in range(HOW.repetitions):
+    for _ in range(SETTINGS.repetitions):
         films = draws.integers(30, size=30)
         samples.append(cohen_kappa_score(first[films], second[films]))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(samples, [0.025, 0.975])))
-    tenfold = cohen(np.repeat(first, 10), np.repeat(second, 10), np.repeat(patients, 10), HOW.resampling)
+    tenfold = cohen_agreement(np.repeat(first, 10), np.repeat(second, 10), np.repeat(patients, 10), SETTINGS.resampling)
     assert tenfold == pytest.approx(found)
 
 
-def test_kappas_of_many_tables_at_once() -> None:
+def test_kappas_of_many_tables_are_computed_in_one_call() -> None:
     tables = np.random.default_rng(4).integers(1, 20, size=(7, 3, 3)).astype(np.float64)
     for table, kappa in zip(tables, cohen_kappa(tables), strict=True):
         rows, columns = (np.repeat(np.indices((3, 3))[axis].ravel(), table.ravel().astype(int)) for axis in (0, 1))
@@ -117,25 +119,25 @@ def test_two_readers_are_compared_on_the_films_that_both_have_read() -> None:
         (0, "absent", ADJUDICATED),
         (37, "absent", None),
     ]
-    (row,) = agreement_of(labels_of(*rows), NO_BOXES, INDEX, HOW).to_pylist()
+    (row,) = measure_agreement(labels_of(*rows), NO_BOXES, INDEX, SETTINGS).to_pylist()
     assert (row["label"], row["statistic"], row["readers"]) == ("fracture", "cohen_kappa", 2)
     assert (row["films"], row["patients"]) == (30, 15)
     assert row["estimate"] == pytest.approx(cohen_kappa_score(first, second))
 
 
-def test_more_readers_have_one_kappa() -> None:
+def test_three_readers_have_one_fleiss_kappa() -> None:
     random = np.random.default_rng(7)
     rows = [(n, str(random.choice(CATEGORIES)), reader) for n in range(20) for reader in (1, 2, 3) if (n + reader) % 4]
-    (row,) = agreement_of(labels_of(*rows), NO_BOXES, INDEX, HOW).to_pylist()
+    (row,) = measure_agreement(labels_of(*rows), NO_BOXES, INDEX, SETTINGS).to_pylist()
     assert (row["statistic"], row["readers"], row["films"]) == ("fleiss_kappa", 3, 20)
 
 
-def test_one_reader_agrees_with_nobody() -> None:
-    assert agreement_of(labels_of((0, "present", 1), (1, "present", 2)), NO_BOXES, INDEX, HOW).num_rows == 0
-    assert agreement_of(labels_of((0, "present", None)), NO_BOXES, INDEX, HOW).num_rows == 0
+def test_one_reader_gives_no_agreement() -> None:
+    assert measure_agreement(labels_of((0, "present", 1), (1, "present", 2)), NO_BOXES, INDEX, SETTINGS).num_rows == 0
+    assert measure_agreement(labels_of((0, "present", None)), NO_BOXES, INDEX, SETTINGS).num_rows == 0
 
 
-def test_boxes_that_readers_have_in_common() -> None:
+def test_matched_boxes_of_two_readers() -> None:
     """Films of which the other reader says nothing do not count; one without a box, where he says absent, does."""
     labels = labels_of(
         (0, "present", 1), (0, "present", 2), (1, "present", 1), (1, "absent", 2), (2, "present", 1), (4, "absent", 1),
@@ -150,7 +152,7 @@ def test_boxes_that_readers_have_in_common() -> None:
         ],
         BOXES_SCHEMA,
     )
-    kappa, row = agreement_of(labels, boxes, INDEX, HOW).to_pylist()
+    kappa, row = measure_agreement(labels, boxes, INDEX, SETTINGS).to_pylist()
     assert (kappa["films"], row["statistic"], row["films"], row["patients"], row["readers"]) == (
         3,
         "box_agreement",

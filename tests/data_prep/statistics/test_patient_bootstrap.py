@@ -1,4 +1,4 @@
-"""The bootstrap over patients: draws of a plain loop, films of a patient together, bounds of what is defined."""
+"""Bootstrap over patients: equal to a loop, films of a patient together, no interval where too few are defined."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from data_prep.statistics.patient_bootstrap import LEVEL, defined_samples, perce
 
 
 @pytest.mark.parametrize("block", [1, 70, 4_000_000])
-def test_draws_are_those_of_a_plain_loop_however_they_are_blocked(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_equal_those_of_a_loop_for_every_block_size(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers of an earlier comparison or table of readers come again from their seed."""
-    monkeypatch.setattr(patient_bootstrap, "_BLOCK", block)
+    monkeypatch.setattr(patient_bootstrap, "_BLOCK_WEIGHTS", block)
     patients = np.array([7, 3, 3, 9, 7, 7, 20])
     found = np.concatenate(list(resamples(patients, repetitions=25, seed=11)))
     random, names = np.random.default_rng(11), [3, 7, 9, 20]
@@ -19,7 +19,7 @@ def test_draws_are_those_of_a_plain_loop_however_they_are_blocked(block: int, mo
         assert row.tolist() == [drawn.count(patient) for patient in patients]
 
 
-def test_films_of_a_patient_come_together_and_as_many_patients_as_there_are() -> None:
+def test_all_films_of_a_patient_are_drawn_together() -> None:
     patients = np.repeat(np.arange(10), np.arange(1, 11))
     found = np.concatenate(list(resamples(patients, repetitions=200, seed=0)))
     assert found.shape == (200, 55)
@@ -28,7 +28,7 @@ def test_films_of_a_patient_come_together_and_as_many_patients_as_there_are() ->
     assert (found == found[:, first][:, patients]).all()
 
 
-def test_no_interval_where_a_class_is_mostly_lost() -> None:
+def test_no_interval_if_most_resamples_lack_a_class() -> None:
     samples = np.r_[np.full(30, np.nan), np.linspace(0, 1, 70)]
     assert np.isnan(percentile_interval(samples)).all()
     assert not len(defined_samples(samples))
