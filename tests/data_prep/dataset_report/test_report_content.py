@@ -126,9 +126,8 @@ def test_the_counts_of_files_add_up_and_every_reason_is_explained(made: Path, tm
 
 def test_the_fraction_that_could_not_be_used_is_that_of_the_command(made: Path) -> None:
     card = read_dataset_card(made / "public")
-    (decision,) = (
-        item for item in list_decisions(collect_content(made / "public", None)) if "could not be used" in item.title
-    )
+    decisions = list_decisions(collect_content(made / "public", None))
+    (decision,) = (one for one in decisions if "could not be used" in one.title)
     lost = sum(
         count
         for reason, count in card.reasons.items()
@@ -306,9 +305,8 @@ def test_quality_columns_are_shown_and_need_a_decision(public: Path, tmp_path: P
     changed(public, near_duplicates.HASH, hashes, pa.uint64())
     content = collect_content(public, None)
     assert content.near is not None and content.near.counts[near_duplicates.ACROSS_SPLITS] == 1
-    assert (
-        content.near.pairs[0].rows == (min(test, train), max(test, train)) and not content.near.pairs[0].is_same_picture
-    )
+    pair = content.near.pairs[0]
+    assert pair.rows == (min(test, train), max(test, train)) and not pair.is_same_picture
     levels = {decision.title: decision.level for decision in list_decisions(content)}
     assert not any("same picture" in title for title in levels)
     assert levels["7 films may have black and white exchanged"] is Level.DECIDE
