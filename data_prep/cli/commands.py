@@ -169,14 +169,14 @@ def run_census(args: argparse.Namespace) -> int:
     """Count the films of a folder."""
     from data_prep.archive.manifest import is_private
     from data_prep.dataset_report.census import census_of, write_census
-    from data_prep.dataset_report.report_page import census_page, check_place
+    from data_prep.dataset_report.report_page import check_place, render_census
 
     if args.out is not None:
         check_place(args.out / "census.html", args.folder if is_private(args.folder) else None)
     census = census_of(args.folder)
     print(census)
     if args.out is not None:
-        write_census(census, census_page(census), args.out)
+        write_census(census, render_census(census), args.out)
     return 0
 
 

@@ -93,7 +93,7 @@ def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.Argume
         "--out", type=Path, required=True, metavar="PUBLIC", help="existing folder of the shards (required)"
     )
     append.add_argument(
-        "--reason", action="append", default=[], choices=list(Reason), metavar="R",
+        "--reason", action="append", default=[], choices=list(Reason), metavar="REASON",
         help="without another scan: retry only files rejected for this reason of rejects.parquet, such as"
         " decoder_crashed; may be given several times (default: all files that are not in the shards)",
     )  # fmt: skip
@@ -105,19 +105,19 @@ def _add_label_command(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     )
     label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan has written")
     label.add_argument(
-        "--labels", type=Path, action="append", default=[], metavar="LABELS.CSV",
-        help="table of labels; give one per reader (default: labels of the public data set that was scanned)",
+        "--labels", type=Path, action="append", default=[], metavar="FILE",
+        help="CSV table of labels; give one per reader (default: labels of the public data set that was scanned)",
     )  # fmt: skip
     label.add_argument(
-        "--boxes", type=Path, action="append", default=[], metavar="B",
+        "--boxes", type=Path, action="append", default=[], metavar="FILE",
         help="CSV table, COCO file, or folder of VOC or YOLO files; give one per reader (default: none)",
     )  # fmt: skip
     label.add_argument(
-        "--adjudication", type=Path, action="append", default=[], metavar="A",
+        "--adjudication", type=Path, action="append", default=[], metavar="FILE",
         help="labels or boxes, in any of these formats, that overrule all readers (default: none)",
     )  # fmt: skip
     label.add_argument(
-        "--reports", type=Path, nargs="+", default=[], metavar="R",
+        "--reports", type=Path, nargs="+", default=[], metavar="PATH",
         help="CSV tables or folders of radiology reports (default: none)",
     )  # fmt: skip
     label.add_argument(
@@ -167,7 +167,7 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
 
     report = _command(commands, "report", run_report, "write one HTML page about the shards for the people responsible")
     report.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards, finished or unfinished")
-    report.add_argument("--out", type=Path, required=True, metavar="REPORT.HTML", help="page to write (required)")
+    report.add_argument("--out", type=Path, required=True, metavar="FILE", help="HTML page to write (required)")
     report.add_argument(
         "--private", type=Path, metavar="PRIVATE",
         help="add unknown terms, years and rare values; --out must be inside PRIVATE (default: public facts only)",
@@ -175,7 +175,7 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
 
     preview = _command(commands, "preview", run_preview, "draw a sheet of films as training reads them, for a review")
     preview.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
-    preview.add_argument("--out", type=Path, required=True, metavar="SHEET.PNG", help="picture to write (required)")
+    preview.add_argument("--out", type=Path, required=True, metavar="FILE", help="PNG file to write (required)")
     preview.add_argument("--films", type=int, default=48, metavar="N", help="number of films (default: 48)")
     preview.add_argument("--split", choices=SPLITS, help="draw films of this split only (default: all splits)")
     preview.add_argument(

@@ -156,12 +156,12 @@ def encode_column(column: pa.ChunkedArray) -> Codes:
     return np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
 
 
-def public_census(index: pa.Table) -> Census:
+def compute_public_census(index: pa.Table) -> Census:
     """Count the films of ``index.parquet``, or of a table with some of its columns; rare values are not named."""
     return _census(index, PUBLIC_FACETS, private=False)
 
 
-def private_census(manifest: pa.Table, years: pa.ChunkedArray | None = None) -> Census:
+def compute_private_census(manifest: pa.Table, years: pa.ChunkedArray | None = None) -> Census:
     """Count the readable films of a private manifest, with all values by name.
 
     Args:
@@ -232,15 +232,15 @@ def census_of(folder: Path) -> Census:
     """
     if is_private(folder):
         manifest = read_manifest(folder)
-        return private_census(manifest, study_years(folder, manifest.num_rows))
+        return compute_private_census(manifest, read_study_years(folder, manifest.num_rows))
     if folder.is_dir() and not folder_identity.is_public(folder):
         raise ArchiveError(
             f"{folder} is neither a private folder of scan nor a public folder of shard; give one of these"
         )
-    return public_census(read_index(folder, PUBLIC_COLUMNS))
+    return compute_public_census(read_index(folder, PUBLIC_COLUMNS))
 
 
-def study_years(private: Path, rows: int) -> pa.ChunkedArray | None:
+def read_study_years(private: Path, rows: int) -> pa.ChunkedArray | None:
     """Read the years of the studies from the header cache of the scan.
 
     Args:

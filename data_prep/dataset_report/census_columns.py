@@ -63,15 +63,15 @@ def _films_per_patient(films: pa.Table) -> Values:
 
 
 def _binned(numbers: Any, edges: Sequence[float], unit: str, *, first: int | None = None) -> pa.Array:
-    """[films] name of the bin of each number, see :func:`bin_names`; null for null."""
+    """[films] name of the bin of each number, see :func:`name_bins`; null for null."""
     column = numbers.combine_chunks() if isinstance(numbers, pa.ChunkedArray) else numbers
     filled = pc.cast(column, pa.float64()).fill_null(np.nan)
     values: NDArray[np.float64] = np.asarray(filled.to_numpy(zero_copy_only=False), np.float64)
     bins = np.searchsorted(np.asarray(edges, np.float64), values, side="right")
-    return pa.array(bin_names(edges, unit, first=first)).take(pa.array(bins, pa.int64(), mask=np.isnan(values)))
+    return pa.array(name_bins(edges, unit, first=first)).take(pa.array(bins, pa.int64(), mask=np.isnan(values)))
 
 
-def bin_names(edges: Sequence[float], unit: str, *, first: int | None = None) -> list[str]:
+def name_bins(edges: Sequence[float], unit: str, *, first: int | None = None) -> list[str]:
     """Name the ``len(edges) + 1`` bins between edges; an edge belongs to the bin above it.
 
     Args:

@@ -45,6 +45,6 @@ NEVER: list[str] = _TEXTS["never"]
 GLOSSARY: dict[str, str] = _TEXTS["glossary"]
 
 
-def reason_words(reason: str) -> ReasonWords:
+def explain_reason(reason: str) -> ReasonWords:
     """Explain a reason; one without an entry in ``words.yaml`` is shown by its value."""
     return REASONS.get(reason, ReasonWords(Kind.UNUSABLE, reason.replace("_", " "), "See the documentation."))

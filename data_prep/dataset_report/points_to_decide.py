@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from data_prep.archive.reject_rules import QUARANTINE
 from data_prep.dataset_report.near_duplicates import ACROSS_PATIENTS, ACROSS_SPLITS
-from data_prep.dataset_report.plain_words import Kind, reason_words
+from data_prep.dataset_report.plain_words import Kind, explain_reason
 from data_prep.dataset_report.quality import MAX_CLIPPED_FRACTION
 from data_prep.dataset_report.report_content import ReportContent
 from data_prep.errors import Reason
@@ -76,7 +76,7 @@ def list_decisions(content: ReportContent) -> list[Decision]:
 def _run_decisions(content: ReportContent) -> Iterator[Decision]:
     if not content.folder.complete:
         yield Decision(
-            Level.STOP, MANAGER, "ledger",
+            Level.STOP, MANAGER, "counts",
             "The run is unfinished",
             f"Sharding was interrupted or is still running. This page describes the {content.folder.shards:,} finished"
             " shards. Files that are left out because of their header are counted at the end of the run.",
@@ -84,7 +84,7 @@ def _run_decisions(content: ReportContent) -> Iterator[Decision]:
         )  # fmt: skip
     elif not content.films:
         yield Decision(
-            Level.STOP, MANAGER, "ledger",
+            Level.STOP, MANAGER, "counts",
             "No film was written",
             "Every file was left out, or the archive was empty.",
             "See the reasons below. The usual causes are a wrong folder, or a rule that leaves out all films.",
@@ -94,12 +94,12 @@ def _run_decisions(content: ReportContent) -> Iterator[Decision]:
 def _file_decisions(content: ReportContent) -> Iterator[Decision]:
     limit = ShardRuntime().max_reject_fraction
     unusable, repeated = (
-        sum(count for reason, count in content.reasons.items() if reason_words(reason).kind is kind)
+        sum(count for reason, count in content.reasons.items() if explain_reason(reason).kind is kind)
         for kind in (Kind.UNUSABLE, Kind.TWICE)
     )
     if unusable > limit * (radiographs := content.folder.written() + unusable + repeated):
         yield Decision(
-            Level.DECIDE, MANAGER, "ledger",
+            Level.DECIDE, MANAGER, "counts",
             f"{percent(unusable / radiographs)} of the image files could not be used",
             f"{_count(unusable, 'file')} that should hold a film could not be used, more than the usual"
             f" {percent(limit)}. The missing films may have a common cause, such as one device, department or decade,"
@@ -109,14 +109,14 @@ def _file_decisions(content: ReportContent) -> Iterator[Decision]:
     stopped = sum(content.reasons.get(reason, 0) for reason in (Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT))
     if stopped:
         yield Decision(
-            Level.DECIDE, MANAGER, "ledger",
+            Level.DECIDE, MANAGER, "counts",
             f"{_count(stopped, 'file')} stopped the decoder",
             "The decoder crashed twice or took too long on these files. They are not among the films.",
             "Leave them out, or retry them with more memory or time: data_prep append --reason.",
         )  # fmt: skip
     if conflicts := content.reasons.get(Reason.UID_CONFLICT, 0):
         yield Decision(
-            Level.DECIDE, MANAGER, "ledger",
+            Level.DECIDE, MANAGER, "counts",
             f"{_count(conflicts, 'file')} in conflict with another file",
             "Files with the same identifier show different pictures. One may be filed under the wrong patient.",
             "Correct the archive; until then none of these files is used.",
@@ -151,9 +151,9 @@ def _leak_decisions(content: ReportContent) -> Iterator[Decision]:
 def _privacy_decisions(content: ReportContent) -> Iterator[Decision]:
     quarantined = {reason: content.reasons[reason] for reason in sorted(QUARANTINE) if reason in content.reasons}
     if quarantined:
-        reasons = ", ".join(f"{reason_words(reason).name} ({count:,})" for reason, count in quarantined.items())
+        reasons = ", ".join(f"{explain_reason(reason).name} ({count:,})" for reason, count in quarantined.items())
         yield Decision(
-            Level.DECIDE, DATA_PROTECTION_OFFICER, "ledger",
+            Level.DECIDE, DATA_PROTECTION_OFFICER, "counts",
             f"{_count(sum(quarantined.values()), 'film')} in quarantine: a name may be in the picture",
             f"Left out of the shards: {reasons}.",
             "Leave them out (nothing to do), or have a person check every film before a rule is set to keep.",

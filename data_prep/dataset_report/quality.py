@@ -38,7 +38,7 @@ def _count_in_several_splits(values: Codes, splits: Codes) -> int:
     return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
 
 
-def rows_with_suspect_polarity(index: pa.Table) -> NDArray[np.int64]:
+def find_suspect_polarity(index: pa.Table) -> NDArray[np.int64]:
     """List the rows of films whose grey values may be inverted."""
     return np.flatnonzero(np.asarray(pc.fill_null(index["polarity_suspect"], False)))
 
@@ -58,7 +58,7 @@ def read_fractions(index: pa.Table, name: str) -> NDArray[np.float64] | None:
     return np.asarray(pc.cast(index[name], pa.float64()).to_numpy(), np.float64)
 
 
-def provenance_counts(index: pa.Table) -> list[tuple[str, int]]:
+def count_provenance(index: pa.Table) -> list[tuple[str, int]]:
     """List steps of decoding or display with their number of films, the most frequent first."""
     values: Iterable[dict[str, object]] = pc.value_counts(pc.list_flatten(index["provenance"])).to_pylist()
     counts = [(str(row["values"]), int(str(row["counts"]))) for row in values]

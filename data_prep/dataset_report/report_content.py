@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_prep.archive.manifest import UNMAPPED_FILE, key_fingerprint, read_manifest
 from data_prep.dataset_report import near_duplicates, quality
-from data_prep.dataset_report.census import Census, private_census, public_census, study_years
+from data_prep.dataset_report.census import Census, compute_private_census, compute_public_census, read_study_years
 from data_prep.dataset_report.folder_state import FolderState, read_folder
 from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.planning.folder_identity import key_fingerprint_of
@@ -101,11 +101,11 @@ def collect_content(public: Path, private: Path | None) -> ReportContent:
     """
     folder = read_folder(public)
     index = folder.index
-    suspects = quality.rows_with_suspect_polarity(index) if "polarity_suspect" in index.column_names else None
+    suspects = quality.find_suspect_polarity(index) if "polarity_suspect" in index.column_names else None
     return ReportContent(
         folder=folder,
         private=_private_facts(public, private) if private is not None else None,
-        census=public_census(index),
+        census=compute_public_census(index),
         reasons=folder.reasons(),
         leaks=quality.count_leaks(index),
         equal=near_duplicates.find_equal_pixels(index),
@@ -132,7 +132,7 @@ def _private_facts(public: Path, private: Path) -> PrivateFacts:
         raise ArchiveError(
             f"{private} was written with another secret than the shards; give the private folder of these shards"
         )
-    census = private_census(manifest, study_years(private, manifest.num_rows))
+    census = compute_private_census(manifest, read_study_years(private, manifest.num_rows))
     return PrivateFacts(manifest.num_rows, census, _read_unmapped(private))
 
 

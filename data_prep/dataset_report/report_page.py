@@ -85,7 +85,7 @@ def write_report(public: Path, out: Path, *, private: Path | None = None) -> Wri
     return WrittenReport(out, len(page), stops, len(decisions), content.films, private is not None)
 
 
-def census_page(census: Census) -> str:
+def render_census(census: Census) -> str:
     """Render a census as an HTML page."""
     return _environment().get_template("census.html").render({"census": census, "min_patients": MIN_PATIENTS})
 
@@ -157,7 +157,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
 def _file_counts(content: ReportContent) -> dict[str, Any]:
     """Counts of all files: written, and not written by kind and reason."""
     groups: list[dict[str, Any]] = []
-    explained = [(plain_words.reason_words(reason), reason, count) for reason, count in content.reasons.items()]
+    explained = [(plain_words.explain_reason(reason), reason, count) for reason, count in content.reasons.items()]
     for kind, texts in plain_words.KINDS.items():
         rows = [(words, reason, count) for words, reason, count in explained if words.kind is kind]
         if rows:
@@ -210,7 +210,7 @@ def _clipped(content: ReportContent) -> list[dict[str, Any]]:
 
 
 def _provenance(index: Any) -> list[tuple[str, int]]:
-    counts = quality.provenance_counts(index)
+    counts = quality.count_provenance(index)
     return [(plain_words.PROVENANCE.get(name, name.replace("_", " ")), count) for name, count in counts]
 
 

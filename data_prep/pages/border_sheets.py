@@ -79,8 +79,8 @@ class BorderSheets:
 
     def __str__(self) -> str:
         return (
-            f"{self.out}: {self.sheets} sheets with {self.films_drawn} of {self.films} films; review each sheet, and mark"
-            " films with a name, number or date in films.csv"
+            f"{self.out}: {self.sheets} sheets with {self.films_drawn} of {self.films} films; review each sheet, and"
+            " mark films with a name, number or date in films.csv"
         )
 
 

@@ -39,7 +39,7 @@ def read_boxes(public: Path) -> FilmBoxes:
     return boxes
 
 
-def colours_of(boxes: FilmBoxes) -> dict[str, Colour]:
+def assign_colours(boxes: FilmBoxes) -> dict[str, Colour]:
     """Assign a colour to each label."""
     labels = sorted({row["label"] for rows in boxes.values() for row in rows})
     return {label: _COLOURS[number % len(_COLOURS)] for number, label in enumerate(labels)}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.errors import ShardFormatError
-from data_prep.pages.box_overlay import colours_of, draw_boxes, read_boxes
+from data_prep.pages.box_overlay import assign_colours, draw_boxes, read_boxes
 from data_prep.pages.contact_sheet import (
     INK,
     Caption,
@@ -65,7 +65,7 @@ def write_preview(public: Path, out: Path, *, films: int, split: str | None, box
     title = (
         f"{len(rows)} of {index.num_rows} films{f' of {split}' if split else ''} · dataset {card.dataset_sha256[:12]}"
     )
-    colours = colours_of(film_boxes)
+    colours = assign_colours(film_boxes)
     blocks = [_draw_block(public, row, film_boxes.get(row["key"], []), colours) for row in rows]
     legend = [
         LegendEntry("content, as masked for training", mark=outline_mark(_OUTLINE_COLOUR)),

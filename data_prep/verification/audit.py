@@ -42,7 +42,7 @@ from data_prep.shard_format.label_tables import (
 )
 from data_prep.verification.audit_shard import ShardAudit, audit_shard
 from data_prep.verification.audit_tables import card_problems, table_problems
-from data_prep.verification.identifiers import identifiers, shared_words, without_public_words
+from data_prep.verification.identifiers import collect_identifiers, find_shared_words, remove_public_terms
 from data_prep.verification.text_search import TextSearch
 
 _TABLES = {"index.parquet": (INDEX_SCHEMA,), "rejects.parquet": (REJECTS_SCHEMA,)}
@@ -144,12 +144,14 @@ def _searches(
                 f"{private} was written with another secret than the shards; give the private folder of these shards"
             )
         linkage = read_linkage(private)
-        texts |= identifiers(linkage)
+        texts |= collect_identifiers(linkage)
         films = pc.is_valid(manifest["patient"])
-        shared |= shared_words(*(column.filter(films).to_pylist() for column in (linkage["path"], manifest["patient"])))
+        shared |= find_shared_words(
+            *(column.filter(films).to_pylist() for column in (linkage["path"], manifest["patient"]))
+        )
     if phantom is not None:
         texts |= identifying_values(phantom)
-    private_texts = without_public_words(texts)
+    private_texts = remove_public_terms(texts)
     search = TextSearch.of(private_texts)
     if privates or phantom is not None:
         report.searched = search.count

@@ -17,8 +17,8 @@ from data_prep.shard_format.film_codec import codec_of, decode_film, encode_film
 from data_prep.shard_format.folder_layout import SIDECAR_SUFFIX
 from data_prep.shard_format.index_schema import INDEX_SCHEMA
 from data_prep.shard_format.sidecar import Sidecar
-from data_prep.verification.audit_tables import shard_card_problems, table_problems, without_hashes
-from data_prep.verification.container_bytes import Member, tar_members
+from data_prep.verification.audit_tables import remove_hashes, shard_card_problems, table_problems
+from data_prep.verification.container_bytes import Member, read_tar_members
 from data_prep.verification.film_bytes import stream_problems
 from data_prep.verification.text_search import TextSearch
 
@@ -77,7 +77,7 @@ def _tar_problems(
 ) -> list[str]:
     problems: list[str] = []
     with path.open("rb") as tar:
-        members = list(tar_members(tar, path.stat().st_size, problems))
+        members = list(read_tar_members(tar, path.stat().st_size, problems))
         if len(members) % 2:
             problems.append("a film without its sidecar")
         expected = [
@@ -118,7 +118,7 @@ def _film_problems(key: str, film: bytes, sidecar_bytes: bytes, search: TextSear
     problems += stream_problems(film)
     if not problems:
         problems += _pixel_problems(film, sidecar)
-    if search.in_bytes(film) or search.in_text(without_hashes(sidecar_bytes.decode("utf-8", "replace"))):
+    if search.in_bytes(film) or search.in_text(remove_hashes(sidecar_bytes.decode("utf-8", "replace"))):
         problems.append("an original identifier occurs")
     return problems
 

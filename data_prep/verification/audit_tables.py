@@ -30,7 +30,7 @@ _HASH = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{32})\b")
 _REASONS = frozenset(reason.value for reason in Reason)
 
 
-def without_hashes(text: str) -> str:
+def remove_hashes(text: str) -> str:
     """Remove keys and checksums, in which short identifiers occur by chance."""
     return _HASH.sub(" ", text)
 
@@ -71,7 +71,7 @@ def card_problems(data: bytes, card: DatasetCard, search: TextSearch) -> Iterato
     ):
         yield "shards holds a name that is not that of a shard, or a value that is no checksum"
     yield from _setting_problems(card.config)
-    if search.in_text(without_hashes(data.decode("utf-8", "replace"))):
+    if search.in_text(remove_hashes(data.decode("utf-8", "replace"))):
         yield "an original identifier occurs"
 
 
@@ -140,7 +140,7 @@ def table_problems(name: str, data: bytes, schemas: Sequence[pa.Schema], search:
             if not rule(value):
                 yield f"{column} holds a value that is not on the allow-list"
                 break
-            if isinstance(value, str) and search.in_text(without_hashes(value)):
+            if isinstance(value, str) and search.in_text(remove_hashes(value)):
                 yield f"{column}: an original identifier occurs"
                 break
 

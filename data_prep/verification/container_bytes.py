@@ -36,7 +36,7 @@ class Member(NamedTuple):
     size: int
 
 
-def tar_members(tar: BinaryIO, size: int, problems: list[str]) -> Iterator[Member]:
+def read_tar_members(tar: BinaryIO, size: int, problems: list[str]) -> Iterator[Member]:
     """Read the members of a tar and compare every header with the one that name and size alone give.
 
     Args:

@@ -30,7 +30,7 @@ _MAX_CHARACTERS_IN_TERM = 23
 _PLACEHOLDER = re.compile(r"(.)\1*")
 
 
-def identifiers(linkage: pa.Table) -> set[str]:
+def collect_identifiers(linkage: pa.Table) -> set[str]:
     """Collect the original identifiers of all files: UIDs, numbers, and parts of paths.
 
     Args:
@@ -44,7 +44,7 @@ def identifiers(linkage: pa.Table) -> set[str]:
     return texts
 
 
-def shared_words(paths: Iterable[str], patients: Iterable[str]) -> frozenset[str]:
+def find_shared_words(paths: Iterable[str], patients: Iterable[str]) -> frozenset[str]:
     """Find path words without digits that several patients share, such as names of findings.
 
     Args:
@@ -66,7 +66,7 @@ def _path_parts(path: str) -> Iterator[str]:
                 yield word
 
 
-def without_public_words(texts: Iterable[str]) -> set[str]:
+def remove_public_terms(texts: Iterable[str]) -> set[str]:
     """Remove texts that public files may hold: short ones, placeholders such as 0000000, and parts of public terms."""
     public = _public_words()
     return {

@@ -22,7 +22,7 @@ from data_prep.shard_format.film_codec import decode_film, encode_film
 from data_prep.shard_format.sidecar import Sidecar
 from data_prep.sharding.shard import shard
 from data_prep.verification.audit import audit
-from data_prep.verification.identifiers import identifiers, without_public_words
+from data_prep.verification.identifiers import collect_identifiers, remove_public_terms
 from data_prep.verification.text_search import TextSearch
 from tests.builders.private_builder import make_private, settings
 
@@ -178,7 +178,9 @@ HIDING_PLACES: dict[str, Callable[[Path], object]] = {
         public, "index.parquet",
         lambda table: table.set_column(table.schema.get_field_index("view"), "view", pa.array([TEXT] * table.num_rows)),
     ),
-    "compression of the index": lambda public: rewrite_table(public, "index.parquet", lambda table: table, compression="gzip"),
+    "compression of the index": lambda public: rewrite_table(
+        public, "index.parquet", lambda table: table, compression="gzip"
+    ),
     "another shard's table": lambda public: (public / f"{SHARD}.parquet").write_bytes(
         (public / "val-000000.parquet").read_bytes()
     ),
@@ -266,7 +268,7 @@ def test_parts_of_paths_are_searched_for_except_public_terms() -> None:
         "patient_id": "0000000",
         "accession": "A1",
     }
-    texts = without_public_words(identifiers(pa.Table.from_pylist([row], LINKAGE_SCHEMA)))
+    texts = remove_public_terms(collect_identifiers(pa.Table.from_pylist([row], LINKAGE_SCHEMA)))
     assert {"MUSTER_ERIKA_19530714", "MUSTER", "ERIKA", "19530714", "IM000017", "IM000017.dcm"} <= texts
     assert not texts & {"Chest", "0000000", "A1", "data"}
 

@@ -9,8 +9,16 @@ import pytest
 
 from data_prep.archive.manifest import HEADERS_FILE
 from data_prep.cli.main import main
-from data_prep.dataset_report.census import CENSUS_SCHEMA, MIN_PATIENTS, OTHER, Census, Facet, census_of, public_census
-from data_prep.dataset_report.census_columns import PUBLIC_COLUMNS, bin_names
+from data_prep.dataset_report.census import (
+    CENSUS_SCHEMA,
+    MIN_PATIENTS,
+    OTHER,
+    Census,
+    Facet,
+    census_of,
+    compute_public_census,
+)
+from data_prep.dataset_report.census_columns import PUBLIC_COLUMNS, name_bins
 from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.shard_format.index_schema import INDEX_SCHEMA
 from data_prep.sharding.shard import shard
@@ -63,7 +71,7 @@ def test_cells_of_a_facet_add_up_to_all_films(made: Path) -> None:
 def test_rare_values_are_merged_in_a_public_census() -> None:
     many = [{"model": "Axiom", "age_years": 50, "view": "PA"}] * MIN_PATIENTS
     few = [{"model": f"Rare {number}", "age_years": 3, "view": None} for number in range(3)]
-    census = public_census(index_of(*many, *few))
+    census = compute_public_census(index_of(*many, *few))
     assert cells(census, "model") == [("Axiom", MIN_PATIENTS, MIN_PATIENTS), (OTHER, 3, 3)]
     assert str(facet(census, "model").cells[1]) == "other (3 rare values)"
     assert cells(census, "age") == [("50 to 59 years", MIN_PATIENTS, MIN_PATIENTS), (OTHER, 3, 3)]
@@ -73,7 +81,7 @@ def test_rare_values_are_merged_in_a_public_census() -> None:
 
 def test_values_of_few_patients_are_rare_for_any_number_of_films() -> None:
     """A device with 500 films of one patient identifies that patient as much as one with a single film."""
-    census = public_census(index_of(*[{"model": "One", "patient": "p"}] * 500))
+    census = compute_public_census(index_of(*[{"model": "One", "patient": "p"}] * 500))
     assert cells(census, "model") == [(OTHER, 500, 1)]
 
 
@@ -91,7 +99,7 @@ def _index(made: Path) -> pa.Table:
 def test_films_per_patient_are_counted_by_patient() -> None:
     two = [{"patient": f"p{number // 2}"} for number in range(2 * MIN_PATIENTS)]
     unknown = [{"patient": f"u{number}", "patient_known": False} for number in range(MIN_PATIENTS)]
-    census = public_census(index_of(*two, *unknown))
+    census = compute_public_census(index_of(*two, *unknown))
     assert cells(census, "films_per_patient") == [
         ("2 films", 2 * MIN_PATIENTS, MIN_PATIENTS),
         ("patient not known", MIN_PATIENTS, MIN_PATIENTS),
@@ -100,13 +108,13 @@ def test_films_per_patient_are_counted_by_patient() -> None:
 
 
 def test_an_edge_belongs_to_the_bin_above() -> None:
-    assert bin_names((1, 2), "MP") == ["under 1 MP", "1 to 2 MP", "2 MP and more"]
-    assert bin_names((2, 4, 6), "films", first=1) == ["1 film", "2 to 3 films", "4 to 5 films", "6 films and more"]
+    assert name_bins((1, 2), "MP") == ["under 1 MP", "1 to 2 MP", "2 MP and more"]
+    assert name_bins((2, 4, 6), "films", first=1) == ["1 film", "2 to 3 films", "4 to 5 films", "6 films and more"]
     rows = [{"source_rows": 1000, "source_columns": width} for width in (999, 1000, 1999, 2000) for _ in range(10)]
-    names = [value for value, _, _ in cells(public_census(index_of(*rows)), "megapixels")]
+    names = [value for value, _, _ in cells(compute_public_census(index_of(*rows)), "megapixels")]
     assert names == ["under 1 MP", "1 to 2 MP", "2 to 4 MP"]
     ages = [{"age_years": age} for age in (0, 1, 9, 10, 90) for _ in range(10)]
-    found = cells(public_census(index_of(*ages)), "age")
+    found = cells(compute_public_census(index_of(*ages)), "age")
     assert found == [
         ("0 years", 10, 10),
         ("1 to 9 years", 20, 20),
@@ -116,7 +124,7 @@ def test_an_edge_belongs_to_the_bin_above() -> None:
 
 
 def test_a_census_without_films_is_empty() -> None:
-    census = public_census(index_of())
+    census = compute_public_census(index_of())
     assert (census.films, census.patients, census.studies) == (0, 0, 0)
     assert all(one.cells == () and one.is_unstated for one in census.facets)
     assert "0 films" in str(census)

@@ -22,7 +22,7 @@ from data_prep.dataset_report.census import Census, CensusCell, Facet
 from data_prep.dataset_report.film_samples import draw_body_part_sheets
 from data_prep.dataset_report.points_to_decide import Level, list_decisions
 from data_prep.dataset_report.report_content import collect_content
-from data_prep.dataset_report.report_page import MAX_PAGE, MAX_PAIRS, MAX_SUSPECTS, census_page, write_report
+from data_prep.dataset_report.report_page import MAX_PAGE, MAX_PAIRS, MAX_SUSPECTS, render_census, write_report
 from data_prep.dataset_report.svg_charts import histogram
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
 from data_prep.pages.html_page import percent
@@ -32,7 +32,7 @@ from data_prep.shard_format.sidecar import Provenance
 from data_prep.sharding.merged_tables import DEIDENTIFICATION
 from data_prep.sharding.shard import shard
 from data_prep.verification.audit import audit
-from data_prep.verification.identifiers import identifiers, without_public_words
+from data_prep.verification.identifiers import collect_identifiers, remove_public_terms
 from tests.builders.private_builder import make_private, settings
 from tests.privacy.test_planted import IDENTIFIERS, write_dicoms
 
@@ -128,11 +128,8 @@ def test_the_fraction_that_could_not_be_used_is_that_of_the_command(made: Path) 
     card = read_dataset_card(made / "public")
     decisions = list_decisions(collect_content(made / "public", None))
     (decision,) = (one for one in decisions if "could not be used" in one.title)
-    lost = sum(
-        count
-        for reason, count in card.reasons.items()
-        if plain_words.reason_words(reason).kind is plain_words.Kind.UNUSABLE
-    )
+    kinds = {reason: plain_words.explain_reason(reason).kind for reason in card.reasons}
+    lost = sum(count for reason, count in card.reasons.items() if kinds[reason] is plain_words.Kind.UNUSABLE)
     assert lost and f"{lost} files that should" in decision.meaning
     assert decision.title.startswith(percent(reject_fraction(card)))
 
@@ -183,7 +180,8 @@ def test_nothing_planted_is_on_a_page_or_in_a_census(
     assert main(["census", str(private)]) == 0
     written = [*(path.read_bytes() for path in (tmp_path / "census").iterdir()), "".join(capfd.readouterr()).encode()]
     written.append((tmp_path / "report.html").read_bytes())
-    originals = {text.encode() for text in without_public_words(identifiers(read_linkage(private))) if len(text) > 7}
+    texts = remove_public_terms(collect_identifiers(read_linkage(private)))
+    originals = {text.encode() for text in texts if len(text) > 7}
     originals -= {part.encode() for part in tmp_path.parts}
     assert len(originals) > 5 and len(written) == 5
     for data in written:
@@ -388,7 +386,7 @@ def test_histograms_count_every_value_and_escape_their_texts() -> None:
 
 def test_census_page_escapes_values() -> None:
     census = Census(False, 10, 10, 10, 0, (Facet("model", "Model", (CensusCell(EVIL, 10, 10),)),))
-    page = census_page(census)
+    page = render_census(census)
     assert EVIL not in page and "&lt;script&gt;" in page
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from data_prep.cli.exit_codes import BAD_INPUT
 from data_prep.cli.main import main
 from data_prep.errors import ShardFormatError
-from data_prep.pages.box_overlay import colours_of, draw_boxes
+from data_prep.pages.box_overlay import assign_colours, draw_boxes
 from data_prep.pages.contact_sheet import PAPER, LegendEntry, draw_legend
 from data_prep.pages.preview_sheet import FILM_SIDE, _select_rows, write_preview
 from data_prep.sharding.shard import shard
@@ -44,7 +44,7 @@ def test_boxes_are_drawn_at_their_coordinates() -> None:
 
 def test_every_label_is_legible_on_a_sheet_of_one_film(public: Path, tmp_path: Path) -> None:
     names = {f"finding_{number}": [{"label": f"finding_{number}"}] for number in range(16)}
-    assert len(set(colours_of(names).values())) == 16
+    assert len(set(assign_colours(names).values())) == 16
     colours = {f"a_rather_long_finding_{number}": (255, 200 + number, 0) for number in range(28)}
     (drawn,) = draw_legend([LegendEntry(label, colour) for label, colour in colours.items()], 600)
     picture = np.asarray(drawn)
