@@ -1,1 +1,1 @@
-"""Archive of radiographs → de-identified WebDataset shards. Never imports torch."""
+"""Convert archives of radiographs to de-identified WebDataset shards; imports no torch."""

@@ -1,13 +1,13 @@
-"""Everything that can go wrong in a way that a user can mend.
+"""Exceptions of the package: errors that a user can correct, and the rejection of one film.
 
-UserError                 one clear line, exit code 2; never a traceback
-├── SettingsError         a config key or value is wrong
-├── SecretError           the pseudonymisation secret is absent, too short or another one
+UserError                 one line on stderr and exit code 2, without a traceback
+├── SettingsError         a setting is unknown or its value is not valid
+├── SecretError           the pseudonymisation secret is absent, too short or not that of the folder
 ├── ArchiveError          an archive or a private folder is missing, empty or unreadable
-├── ShardFormatError      a public folder is missing, unfinished, damaged or of another version
-│   └── FolderBusyError   … or another command is writing to it
-└── LabelError            an expert table is missing or malformed, or a row of it is wrong
-FilmReject                one film cannot become a sample; becomes a row with its reason, never stops a run
+├── ShardFormatError      a public folder is missing, unfinished, damaged or of another format version
+│   └── FolderBusyError   another command is writing to the public folder
+└── LabelError            a label table is missing or malformed, or one of its rows is not valid
+FilmReject                one film cannot become a sample; it is recorded with its reason, and the run continues
 """
 
 import traceback
@@ -16,23 +16,23 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake or a missing thing that the user can mend; the message says what, where and what to do."""
+    """An error that the user can correct; the message says what is wrong, where, and what to do."""
 
 
 class SettingsError(UserError):
-    """A config key is unknown or a value is not valid."""
+    """A setting is unknown, or its value is not valid."""
 
 
 class SecretError(UserError):
-    """The secret for pseudonyms is absent, too short, or not the one that made the folder."""
+    """The secret for pseudonyms is absent, too short, or not the one with which the folder was written."""
 
 
 class ArchiveError(UserError):
-    """An archive or private folder is missing, empty or cannot be read."""
+    """An archive or a private folder is missing, empty or unreadable."""
 
 
 class ShardFormatError(UserError):
-    """A public folder is missing, unfinished, damaged, or written by another format version."""
+    """A public folder is missing, unfinished, damaged, or of another format version."""
 
 
 class FolderBusyError(ShardFormatError):
@@ -40,11 +40,11 @@ class FolderBusyError(ShardFormatError):
 
 
 class LabelError(UserError):
-    """An expert table is missing or malformed, or a row of it is wrong."""
+    """A label table is missing or malformed, or one of its rows is not valid."""
 
 
 class Reason(StrEnum):
-    """Why a file did not become a film. Public: the words name no file and no person."""
+    """Reason for which a file is not among the films. The values are public: they name no file and no person."""
 
     NOT_A_FILM = "not_a_film"
     UNREADABLE_HEADER = "unreadable_header"
@@ -83,14 +83,14 @@ class Reason(StrEnum):
 
 
 DROPPED = frozenset({Reason.DUPLICATE, Reason.PROCESSING_TWIN, Reason.ALREADY_SHARDED})
-"""Reasons that count as dropped, not as rejected: the same exposure is there in another file or generation."""
+"""Reasons that count as dropped, not as rejected: another file or generation holds the same exposure."""
 
 
-class FilmReject(Exception):  # noqa: N818 - a verdict on one film, not an error of the program
+class FilmReject(Exception):  # noqa: N818 - the outcome of one film, not an error of the program
     """One film cannot become a sample.
 
     Args:
-        reason: the enum that is written to the ledger.
+        reason: value that is written to ``rejects.parquet``.
     """
 
     def __init__(self, reason: Reason) -> None:
@@ -98,30 +98,33 @@ class FilmReject(Exception):  # noqa: N818 - a verdict on one film, not an error
         self.reason = reason
 
     def __reduce__(self) -> tuple[type["FilmReject"], tuple[Reason]]:
-        """Survive the way back from a worker process."""
+        """Pickle by the reason, so that worker processes can raise it in the main process."""
         return (FilmReject, (self.reason,))
 
 
 DEBUG = "MAE_RAD_DEBUG"
-"""Environment variable: set, unexpected errors show their whole traceback, which may quote identifying values."""
+"""Environment variable: when set, unexpected errors print their traceback, which may quote identifying values."""
 
 
 def unexpected(error: Exception) -> str:
-    """An error that nobody foresaw, in words that quote nothing of the archive: its type and our own line."""
+    """Describe an unexpected error by its type and the last line of this project, without its message.
+
+    The message of the error is left out because it may quote values of the archive.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    where = [f"{place.as_posix()}:{frame.lineno}" for frame in frames if (place := _own_file(frame.filename))]
+    lines = [f"{path.as_posix()}:{frame.lineno}" for frame in frames if (path := _project_path(frame.filename))]
     return (
-        f"unexpected {type(error).__name__} at {where[-1] if where else 'an unknown place'};"
+        f"unexpected {type(error).__name__} at {lines[-1] if lines else 'an unknown place'};"
         f" set {DEBUG}=1 to see the traceback, which may quote identifying values"
     )
 
 
 _ROOT = Path(__file__).resolve().parents[1]
-_OWN = {"data_prep", "mae_rad", "launch"}
+_PACKAGES = {"data_prep", "mae_rad", "launch"}
 
 
-def _own_file(name: str) -> Path | None:
-    """The file's place below the folder that holds our packages, at any depth; None for the code of others."""
-    path = Path(name).resolve()
-    place = path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else None
-    return place if place is not None and place.parts[0] in _OWN else None
+def _project_path(file_name: str) -> Path | None:
+    """Path of a source file relative to the project root; None for files of other packages."""
+    path = Path(file_name).resolve()
+    relative = path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else None
+    return relative if relative is not None and relative.parts[0] in _PACKAGES else None

@@ -1,4 +1,4 @@
-"""Strict settings: one YAML file plus ``key.sub=value``, unknown keys fail and name the nearest valid one."""
+"""Strict settings from a YAML file and ``key.sub=value`` overrides; an unknown key is an error with a suggestion."""
 
 import argparse
 import copy
@@ -20,10 +20,10 @@ _log = logging.getLogger(__name__)
 
 
 class Settings(BaseModel):
-    """A closed, frozen group of settings.
+    """An immutable group of settings that refuses unknown keys.
 
     Attributes:
-        renamed: former name → name of a setting; the former one is accepted, with a note.
+        renamed: former name → current name; a former name is accepted, and a note is logged.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,63 +32,73 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _accept_former_names(cls, values: Any) -> Any:
-        former = [name for name in cls.renamed if isinstance(values, dict) and name in values]
-        if not former:
+        former_names = [name for name in cls.renamed if isinstance(values, dict) and name in values]
+        if not former_names:
             return values
         values = dict(values)
-        for name in former:
-            if cls.renamed[name] in values:
-                raise ValueError(f"{name} is the former name of {cls.renamed[name]}; give the setting once")
-            _log.info("setting %s is now called %s", name, cls.renamed[name])
-            values[cls.renamed[name]] = values.pop(name)
+        for former in former_names:
+            current = cls.renamed[former]
+            if current in values:
+                raise ValueError(f"{former} is the former name of {current}; give the setting once")
+            _log.info("setting %s is now called %s", former, current)
+            values[current] = values.pop(former)
         return values
 
 
 Folders = Annotated[list[Path], BeforeValidator(lambda value: [value] if isinstance(value, str | Path) else value)]
-"""One folder or a list of them."""
+"""One folder or a list of folders; always a list after validation."""
 
 S = TypeVar("S", bound=Settings)
 
 _CONFIGS = Path(__file__).parents[1] / "mae_rad" / "configs"
-"""The folder ``configs`` of the project, in a checkout and as it is installed."""
+"""Folder of the shipped configs, in a checkout and in an installed package."""
 
 
 def config_file(folder: str) -> Callable[[str], Path]:
-    """For ``--config NAME|FILE``: turns the name of a config, without suffix, or a path into a path.
+    """Make the argparse type of ``--config NAME|FILE``.
 
     Args:
-        folder: of ``configs``, whose files have the names.
+        folder: subfolder of ``configs`` that holds the named configs.
 
     Returns:
-        A type for argparse, which refuses a word that is neither.
+        A function that converts the name of a config, without suffix, or a path to a path. It raises
+        ``ArgumentTypeError`` if the argument is neither.
     """
 
-    def find(word: str) -> Path:
-        named = {path.stem: path for path in sorted((_CONFIGS / folder).glob("*.yaml"))}
-        path = named.get(word, Path(word))
-        if path.name == word and not path.suffix and not path.exists():
-            names = ", ".join(named) or "no config is installed"
-            raise argparse.ArgumentTypeError(f"{word!r} is neither a file nor a name of configs/{folder}: {names}")
+    def find_config(name_or_path: str) -> Path:
+        configs = {path.stem: path for path in sorted((_CONFIGS / folder).glob("*.yaml"))}
+        path = configs.get(name_or_path, Path(name_or_path))
+        if path.name == name_or_path and not path.suffix and not path.exists():
+            names = ", ".join(configs) or "no config is installed"
+            raise argparse.ArgumentTypeError(
+                f"{name_or_path!r} is neither a file nor a name of configs/{folder}: {names}"
+            )
         return path
 
-    return find
+    return find_config
 
 
 class ChosenByName(Generic[S]):
-    """Marks a field whose model is looked up by ``name``: ``Annotated[Base, ChosenByName(table)]``.
+    """Marks a field whose model is selected by its key ``name``: ``Annotated[Base, ChosenByName(models)]``.
 
     Args:
-        models: name → model; read at each validation, so what is added to it is known from then on.
+        models: name → model; read at each validation, so that entries can be added later.
     """
 
     def __init__(self, models: Mapping[str, type[S]]) -> None:
         self.models = models
 
     def read(self, value: object) -> S:
-        """The settings that ``value`` is: settings of the table as they are, or a mapping with ``name``.
+        """Validate a value.
+
+        Args:
+            value: an instance of one of the models, or a mapping with the key ``name``.
+
+        Returns:
+            An instance of the selected model.
 
         Raises:
-            ValueError: there is no such name, or the values are not those of its model.
+            ValueError: the name is absent or unknown, or the values are not valid for its model.
         """
         for model in self.models.values():
             if isinstance(value, model):
@@ -99,7 +109,7 @@ class ChosenByName(Generic[S]):
         return self.models[name].model_validate(value)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        """Validation by the model of that name, dumped as it is."""
+        """Schema that validates with :meth:`read` and serializes the instance by its own model."""
         del source, handler
         return core_schema.no_info_plain_validator_function(
             self.read, serialization=core_schema.simple_ser_schema("any")
@@ -109,10 +119,16 @@ class ChosenByName(Generic[S]):
 def load(
     model: type[S], path: Path | None, overrides: Sequence[str] = (), *, base: Mapping[str, Any] | None = None
 ) -> S:
-    """Read ``path`` (``base`` or defaults only when None), apply ``key.sub=value`` overrides and validate.
+    """Read a YAML file, apply overrides and validate.
+
+    Args:
+        model: settings class.
+        path: YAML file; None to start from ``base``.
+        overrides: ``key.sub=value``, applied in order; values are YAML.
+        base: values to start from where ``path`` is None (default: none, so that the model's defaults apply).
 
     Raises:
-        SettingsError: missing or malformed file, unknown key (with the nearest valid one), or a value out of range.
+        SettingsError: the file is missing or malformed, a key is unknown, or a value is not valid.
     """
     values = _read_yaml(path) if path is not None else copy.deepcopy(dict(base or {}))
     for override in overrides:
@@ -124,7 +140,7 @@ def load(
 
 
 def digest(settings: BaseModel) -> str:
-    """SHA-256 (hex) of the settings as canonical JSON: equal settings, equal digest."""
+    """SHA-256, 64 hexadecimal digits, of the settings as JSON with sorted keys."""
     return hashlib.sha256(json.dumps(settings.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
@@ -136,11 +152,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"config {path} is not valid YAML: {error}") from None
     except OSError as error:
-        raise SettingsError(f"config {path} cannot be read: {error.strerror}") from None
+        raise SettingsError(
+            f"config {path} cannot be read: {error.strerror}; check the path and its permissions"
+        ) from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise SettingsError(f"config {path} must be a mapping of keys to values")
+        raise SettingsError(f"config {path} is not a mapping; write one key: value per line")
     return values
 
 
@@ -161,27 +179,27 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(model: type[BaseModel], error: ValidationError, path: Path | None) -> str:
-    where = f" in {path}" if path is not None else ""
-    names = _names(model)
+    in_file = f" in {path}" if path is not None else ""
+    names = _setting_names(model)
     lines = []
     for problem in error.errors():
-        name = _written(problem["loc"], names)
+        name = _dotted_name(problem["loc"], names)
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown setting {name!r}{where}{_nearest(name, names)}")
+            lines.append(f"unknown setting {name!r}{in_file}{_suggestion(name, names)}")
         elif problem["type"] == "missing":
-            lines.append(f"setting {name!r}{where} is required; add it to the file or give {name}=…")
+            lines.append(f"setting {name!r}{in_file} is required; add it to the file or give {name}=…")
         else:
-            lines.append(f"setting {name!r}{where}: {problem['msg']} (got {_short(problem['input'])})")
+            lines.append(f"setting {name!r}{in_file}: {problem['msg']} (got {_shortened(problem['input'])})")
     return "; ".join(lines)
 
 
-def _short(value: object) -> str:
+def _shortened(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def _written(location: tuple[int | str, ...], names: list[str]) -> str:
-    """The name as a user writes it, without the tag that chose among several models."""
+def _dotted_name(location: tuple[int | str, ...], names: list[str]) -> str:
+    """Name of a setting as a user writes it, without the tag that pydantic adds for one of several models."""
     parts = [str(part) for part in location]
     groups = {name.rsplit(".", 1)[0] for name in names if "." in name}
     if len(parts) > 2 and parts[0] in groups and f"{parts[0]}.{parts[1]}" not in {*groups, *names}:
@@ -189,20 +207,21 @@ def _written(location: tuple[int | str, ...], names: list[str]) -> str:
     return ".".join(parts)
 
 
-def _nearest(wanted: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
-    if not close:  # right word, wrong group
-        close = [name for name in names if name.rsplit(".", 1)[-1] == wanted.rsplit(".", 1)[-1]][:1]
+def _suggestion(unknown: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(unknown, names, n=1, cutoff=0.5)
+    if not close:  # the right name in the wrong group
+        close = [name for name in names if name.rsplit(".", 1)[-1] == unknown.rsplit(".", 1)[-1]][:1]
     return f"; did you mean {close[0]!r}?" if close else f"; valid settings: {', '.join(sorted(names))}"
 
 
-def _names(model: type[BaseModel], prefix: str = "") -> list[str]:
+def _setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted names of all settings of a model and of its groups."""
     names: dict[str, None] = {}
     for name, field in model.model_fields.items():
         groups = [part for part in (field.annotation, *get_args(field.annotation)) if _is_group(part)]
         groups += [model for mark in field.metadata if isinstance(mark, ChosenByName) for model in mark.models.values()]
         for group in groups:
-            names |= dict.fromkeys(_names(group, f"{prefix}{name}."))
+            names |= dict.fromkeys(_setting_names(group, f"{prefix}{name}."))
         if not groups:
             names[prefix + name] = None
     return list(names)

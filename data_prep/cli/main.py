@@ -1,4 +1,4 @@
-"""Entry point of ``python -m data_prep``: parse, run, and one line for an error."""
+"""Entry point of ``python -m data_prep``: parse the arguments, run the command and print errors as one line."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from data_prep.cli.commands import is_override
-from data_prep.cli.exit_codes import BAD_INPUT, INTERRUPTED, UNFORESEEN
+from data_prep.cli.exit_codes import BAD_INPUT, INTERRUPTED, UNEXPECTED_ERROR
 from data_prep.cli.parser import build_parser
 from data_prep.errors import DEBUG, UserError, unexpected
 from data_prep.runtime.logging_setup import set_up_logging
@@ -17,18 +17,17 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
 
     Args:
         argv: command and its arguments (default: those of the process).
-        parser: has the subcommands of :mod:`data_prep.cli.parser` (default: these alone).
+        parser: parser with the subcommands of :mod:`data_prep.cli.parser` and possibly others (default: these alone).
 
     Returns:
-        Exit code: 0 done, 1 ``verify`` or ``audit`` found problems or an error that nobody foresaw, 2 a mistake in the
-        input (one line on stderr), 3 too many films were rejected, 130 interrupted.
+        Exit code, see :mod:`data_prep.cli.exit_codes`.
     """
     set_up_logging()
     parser = parser or build_parser()
-    args, rest = parser.parse_known_args(argv)
-    args.overrides = [word for word in rest if args.takes_overrides and is_override(word)]
-    if wrong := [word for word in rest if word not in args.overrides]:
-        parser.error(f"{args.command}: unknown argument {wrong[0]!r}; see: {parser.prog} {args.command} --help")
+    args, remaining = parser.parse_known_args(argv)
+    args.overrides = [argument for argument in remaining if args.takes_overrides and is_override(argument)]
+    if unknown := [argument for argument in remaining if argument not in args.overrides]:
+        parser.error(f"{args.command}: unknown argument {unknown[0]!r}; see: {parser.prog} {args.command} --help")
     run: Callable[[argparse.Namespace], int] = args.run
     try:
         return run(args)
@@ -36,10 +35,10 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted; the same command continues or starts again", file=sys.stderr)
+        print("interrupted; run the same command again", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
         print(f"error: {unexpected(error)}", file=sys.stderr)
-        return UNFORESEEN
+        return UNEXPECTED_ERROR

@@ -1,4 +1,4 @@
-"""Subcommands of ``python -m data_prep``: their arguments and help texts."""
+"""Argument parser of ``python -m data_prep``: all subcommands with their arguments and help texts."""
 
 import argparse
 from collections.abc import Callable
@@ -25,145 +25,180 @@ from data_prep.shard_format.sidecar import SPLITS
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all subcommands; ``args.run`` is the function of the chosen one."""
+    """Build the parser of all subcommands; ``args.run`` is the function of the selected subcommand."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep",
         description="Archives of radiographs (DICOM, PNG, JPEG) → de-identified WebDataset shards.",
-        epilog="Usual order: scan, shard, verify, audit, borders, report. phantom makes an archive to try it on.",
+        epilog="Usual order: scan, shard, verify, audit, borders, report. phantom writes a synthetic archive.",
     )
     add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"))
     return parser
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add all subcommands to a parser, which may have others."""
-    _add_making(commands)
-    _add_label(commands)
-    _add_reading(commands)
+    """Add all subcommands to the subparsers of a parser, which may have other commands."""
+    _add_sharding_commands(commands)
+    _add_label_command(commands)
+    _add_inspection_commands(commands)
 
 
-def _add_making(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     phantom = _command(commands, "phantom", run_phantom, "write a synthetic archive with known findings")
     phantom.add_argument("out", type=Path, metavar="OUT", help="new folder for the archive")
-    phantom.add_argument("--patients", type=int, required=True, metavar="N", help="how many patients")
-    phantom.add_argument("--seed", type=int, required=True, metavar="S", help="another seed, other patients")
-    phantom.add_argument("--workers", type=int, default=0, metavar="W", help="processes; 0 (default): one per core")
-    phantom.add_argument("--contrast", type=float, default=1.0, metavar="F", help="times that of findings (default: 1)")
+    phantom.add_argument("--patients", type=int, required=True, metavar="N", help="number of patients (required)")
+    phantom.add_argument("--seed", type=int, required=True, metavar="S", help="seed of all random draws (required)")
+    phantom.add_argument(
+        "--workers", type=int, default=0, metavar="W", help="number of processes (default: 0, one per core)"
+    )
+    phantom.add_argument(
+        "--contrast", type=float, default=1.0, metavar="F", help="factor on the contrast of findings (default: 1)"
+    )
 
-    scan = _command(commands, "scan", run_scan, "read the headers of an archive into a private folder", overrides=True)
-    scan.add_argument("archives", nargs="+", metavar="ARCHIVE", help="folders or files with films")
-    scan.add_argument("--out", type=Path, required=True, metavar="PRIVATE", help="private folder; outside the archives")
+    scan = _command(commands, "scan", run_scan, "read the headers of archives into a private folder", overrides=True)
+    scan.add_argument("archives", nargs="+", metavar="ARCHIVE", help="folders or files with radiographs")
+    scan.add_argument(
+        "--out", type=Path, required=True, metavar="PRIVATE", help="private folder, outside the archives (required)"
+    )
 
     shard = _command(commands, "shard", run_shard, "write de-identified shards of the scanned films", overrides=True)
-    shard.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
-    shard.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
-    shard.add_argument("--dry-run", action="store_true", help="show plan, size and time, and write nothing")
+    shard.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan has written")
+    shard.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards (required)")
+    shard.add_argument("--dry-run", action="store_true", help="print the plan, the size and the time; write nothing")
 
-    bench = _command(commands, "bench-codecs", run_bench_codecs, "compare codecs on films of yours", overrides=True)
-    bench.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
-    bench.add_argument("--films", type=int, default=24, metavar="N", help="how many films (default: 24)")
+    bench = _command(
+        commands, "bench-codecs", run_bench_codecs, "compare the size and speed of codecs on scanned films",
+        overrides=True,
+    )  # fmt: skip
+    bench.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan has written")
+    bench.add_argument("--films", type=int, default=24, metavar="N", help="number of films (default: 24)")
 
-    submit = _command(commands, "submit", run_submit, "shard on a Slurm cluster, as an array of jobs", overrides=True)
-    submit.add_argument("private", type=Path, metavar="PRIVATE", help="private folder, on a disk that all nodes see")
-    submit.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards, likewise")
-    submit.add_argument("--append", action="store_true", help="write what the archive has gained, as append does")
+    submit = _command(
+        commands, "submit", run_submit, "write shards on a Slurm cluster, as an array of jobs", overrides=True
+    )
+    submit.add_argument(
+        "private", type=Path, metavar="PRIVATE", help="private folder, on a file system that all nodes can read"
+    )
+    submit.add_argument(
+        "--out", type=Path, required=True, metavar="PUBLIC",
+        help="folder of the shards, on a file system that all nodes can write (required)",
+    )  # fmt: skip
+    submit.add_argument("--append", action="store_true", help="run append instead of shard (default: shard)")
 
     append = _command(
-        commands, "append", run_append, "write new films, and refused ones that can be read now, as a generation",
+        commands, "append", run_append, "add new films, and rejected files that can be read now, as a generation",
         overrides=True,
     )  # fmt: skip
     append.add_argument("private", type=Path, metavar="PRIVATE", help="private folder of a later scan")
-    append.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards that are there")
     append.add_argument(
-        "--reason", action="append", default=[], choices=list(Reason), metavar="R",
-        help="without another scan: try again only files refused for this reason of rejects.parquet, such as"
-        " decoder_crashed; may be given several times (default: all files that are not there)",
+        "--out", type=Path, required=True, metavar="PUBLIC", help="existing folder of the shards (required)"
+    )
+    append.add_argument(
+        "--reason", action="append", default=[], choices=list(Reason), metavar="REASON",
+        help="without another scan: retry only files rejected for this reason of rejects.parquet, such as"
+        " decoder_crashed; may be given several times (default: all files that are not in the shards)",
     )  # fmt: skip
 
 
-def _add_label(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_label_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     label = _command(
-        commands,
-        "label",
-        run_label,
-        "turn what experts and reports say into labels of the shards' films",
-        overrides=True,
+        commands, "label", run_label, "write labels of the shards' films from label tables and reports", overrides=True
     )
-    label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan made")
+    label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan has written")
     label.add_argument(
-        "--labels", type=Path, action="append", default=[], metavar="labels.csv",
-        help="table of labels; several: one per reader (default: those of the public data set)",
+        "--labels", type=Path, action="append", default=[], metavar="FILE",
+        help="CSV table of labels; give one per reader (default: labels of the public data set that was scanned)",
     )  # fmt: skip
     label.add_argument(
-        "--boxes", type=Path, action="append", default=[], metavar="B",
-        help="CSV table, COCO file, or folder of VOC or YOLO files; several: one per reader",
+        "--boxes", type=Path, action="append", default=[], metavar="FILE",
+        help="CSV table, COCO file, or folder of VOC or YOLO files; give one per reader (default: none)",
     )  # fmt: skip
     label.add_argument(
-        "--adjudication", type=Path, action="append", default=[], metavar="A",
-        help="labels or boxes, in any of these forms, that overrule readers",
+        "--adjudication", type=Path, action="append", default=[], metavar="FILE",
+        help="labels or boxes, in any of these formats, that overrule all readers (default: none)",
     )  # fmt: skip
     label.add_argument(
-        "--reports", type=Path, nargs="+", default=[], metavar="R", help="CSV tables or folders of report texts"
+        "--reports", type=Path, nargs="+", default=[], metavar="PATH",
+        help="CSV tables or folders of radiology reports (default: none)",
+    )  # fmt: skip
+    label.add_argument(
+        "--language", choices=("de", "en"), help="language of all reports (default: detected for each report)"
     )
-    label.add_argument("--language", choices=("de", "en"), help="of all reports (default: found for each)")
-    label.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards")
+    label.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards (required)")
 
 
-def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    verify = _command(commands, "verify", run_verify, "check all shards, and have damaged ones written anew by shard")
+def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verify = _command(
+        commands, "verify", run_verify, "check all shards, and mark damaged ones so that shard rewrites them"
+    )
     verify.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
 
-    audit = _command(commands, "audit", run_audit, "prove that nothing outside the allow-list is in the shards")
+    audit = _command(
+        commands, "audit", run_audit, "check that every byte of the shards is on the allow-list of de-identification"
+    )
     audit.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
     audit.add_argument(
         "--private", type=Path, action="append", default=[], metavar="PRIVATE",
-        help="also look for every original identifier; may be given several times, for shards from several scans",
+        help="also search for every original identifier of this private folder; may be given several times, for shards"
+        " from several scans (default: no search)",
     )  # fmt: skip
-    audit.add_argument("--phantom", type=Path, metavar="OUT", help="also look for all that a phantom has planted")
+    audit.add_argument(
+        "--phantom", type=Path, metavar="OUT",
+        help="also search for every identifying value of this synthetic archive (default: no search)",
+    )  # fmt: skip
 
-    borders = _command(commands, "borders", run_borders, "draw the borders of films, where burned-in text stands")
+    borders = _command(
+        commands, "borders", run_borders, "draw the borders of films, where burned-in text usually is, for a review"
+    )
     borders.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
-    borders.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder for the sheets")
-    borders.add_argument("--films", type=int, default=12, metavar="N", help="films per kind of device (default: 12)")
+    borders.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="new or empty folder for the sheets (required)"
+    )
+    borders.add_argument(
+        "--films", type=int, default=12, metavar="N", help="number of films per device model and size (default: 12)"
+    )
 
-    census = _command(commands, "census", run_census, "count what a private or a public folder holds")
+    census = _command(commands, "census", run_census, "count films and patients of a private or a public folder")
     census.add_argument("folder", type=Path, metavar="FOLDER", help="PRIVATE (before sharding) or PUBLIC (after it)")
     census.add_argument(
-        "--out", type=Path, metavar="OUT", help="folder for census.csv, .parquet and .html; of PRIVATE: inside it"
-    )
+        "--out", type=Path, metavar="OUT",
+        help="folder for census.csv, census.parquet and census.html; for PRIVATE a folder inside it"
+        " (default: print only)",
+    )  # fmt: skip
 
-    report = _command(commands, "report", run_report, "write one page about the shards for those who answer for them")
-    report.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards, finished or not")
-    report.add_argument("--out", type=Path, required=True, metavar="report.html", help="page to write")
+    report = _command(commands, "report", run_report, "write one HTML page about the shards for the people responsible")
+    report.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards, finished or unfinished")
+    report.add_argument("--out", type=Path, required=True, metavar="FILE", help="HTML page to write (required)")
     report.add_argument(
-        "--private", type=Path, metavar="PRIVATE", help="add unknown words, years and rare values; --out is inside it"
-    )
+        "--private", type=Path, metavar="PRIVATE",
+        help="add unknown terms, years and rare values; --out must be inside PRIVATE (default: public facts only)",
+    )  # fmt: skip
 
-    preview = _command(
-        commands, "preview", run_preview, "draw a sheet of films, as training sees them, for a human eye"
-    )
+    preview = _command(commands, "preview", run_preview, "draw a sheet of films as training reads them, for a review")
     preview.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
-    preview.add_argument("--out", type=Path, required=True, metavar="sheet.png", help="picture to write")
-    preview.add_argument("--films", type=int, default=48, metavar="N", help="how many films (default: 48)")
-    preview.add_argument("--split", choices=SPLITS, help="films of this split only")
-    preview.add_argument("--boxes", action="store_true", help="only films with boxes, and draw these")
+    preview.add_argument("--out", type=Path, required=True, metavar="FILE", help="PNG file to write (required)")
+    preview.add_argument("--films", type=int, default=48, metavar="N", help="number of films (default: 48)")
+    preview.add_argument("--split", choices=SPLITS, help="draw films of this split only (default: all splits)")
+    preview.add_argument(
+        "--boxes", action="store_true", help="draw boxes, on films that have some only (default: all films, no boxes)"
+    )
 
 
 def _command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
     run: Callable[[argparse.Namespace], int],
-    what: str,
+    summary: str,
     *,
     overrides: bool = False,
 ) -> argparse.ArgumentParser:
-    example = "key=value words set single settings, after the file: workers=8" if overrides else None
-    command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=example)
+    """Add one subcommand; with ``overrides`` it takes ``--config`` and ``key=value``."""
+    epilog = "key=value overrides one setting of the config, such as workers=8." if overrides else None
+    command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=epilog)
     command.set_defaults(run=run, takes_overrides=overrides)
-    if overrides and name != "append":  # which takes the settings of the folder
+    if overrides and name != "append":  # append takes the settings of the folder
         config = name if name in {"scan", "label"} else "shard"
         command.add_argument(
             "--config", type=config_file("data_prep"), metavar="NAME|FILE",
-            help=f"YAML file, or {config} for configs/data_prep/{config}.yaml",
+            help=f"name of a config of configs/data_prep, such as {config}, or a YAML file (default: built-in values)",
         )  # fmt: skip
     return command

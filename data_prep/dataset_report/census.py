@@ -1,14 +1,15 @@
-"""What an archive holds: films and patients by body part, view, device, size and so on.
+"""Census: counts of films and patients by body part, view, device, size and other facets.
 
-A census of the private folder says what was there before sharding, one of the public folder what is there after. In the
-public one a value that fewer than MIN_PATIENTS patients share stands under OTHER without its name: the tables may be
-passed on. Study years exist in the private folder only.
+| census of | films | values |
+|---|---|---|
+| private folder | all readable films | all values by name, with study years; must not be shared |
+| public folder | films in the shards | values of fewer than MIN_PATIENTS patients are merged; may be shared |
 """
 
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_prep.archive.manifest import HEADERS_FILE, is_private, read_manifest
-from data_prep.dataset_report.census_columns import PRIVATE_FACETS, PUBLIC_COLUMNS, PUBLIC_FACETS, Named
+from data_prep.dataset_report.census_columns import PRIVATE_FACETS, PUBLIC_COLUMNS, PUBLIC_FACETS, FacetDefinition
 from data_prep.errors import ArchiveError
 from data_prep.planning import folder_identity
 from data_prep.runtime.atomic_write import atomic_file
@@ -29,7 +30,7 @@ from data_prep.shard_format.index import read_index
 PUBLIC_MODE, PRIVATE_MODE = 0o644, 0o600
 
 MIN_PATIENTS = 10
-"""A value that fewer patients share is not named in what may be passed on."""
+"""A value of fewer patients is not named in a public census."""
 OTHER = "other"
 NOT_STATED = "not stated"
 CENSUS_SCHEMA = pa.schema(
@@ -40,7 +41,14 @@ CENSUS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class CensusCell:
-    """Films and patients that share a value; ``merged`` values stand together under OTHER."""
+    """Films and patients with one value of a facet.
+
+    Attributes:
+        value: value, NOT_STATED or OTHER.
+        films: number of films.
+        patients: number of patients.
+        merged: number of rare values that are merged into this cell.
+    """
 
     value: str
     films: int
@@ -48,21 +56,27 @@ class CensusCell:
     merged: int = 0
 
     def __str__(self) -> str:
-        """The value, and how many stand under it."""
+        """Value, with the number of merged values."""
         return f"{self.value} ({self.merged} rare value{'s' if self.merged > 1 else ''})" if self.merged else self.value
 
 
 @dataclass(frozen=True)
 class Facet:
-    """One question to the collection, with its answers."""
+    """One property of films with the counts of its values.
+
+    Attributes:
+        name: name in the tables.
+        title: name for readers.
+        cells: one per value.
+    """
 
     name: str
     title: str
     cells: tuple[CensusCell, ...]
 
     @property
-    def silent(self) -> bool:
-        """Whether no film states an answer."""
+    def is_unstated(self) -> bool:
+        """Whether no film states a value."""
         return all(cell.value == NOT_STATED for cell in self.cells)
 
 
@@ -71,9 +85,12 @@ class Census:
     """All facets of one folder.
 
     Attributes:
-        private: whether it is of a private folder, with rare values and years: not to be passed on.
-        films, patients, studies: in all; patients that are known.
-        unknown: films whose patient is not known; in cells, each of their studies counts as a patient.
+        private: whether it is of a private folder, with rare values and years; then it must not be shared.
+        films: number of films.
+        patients: number of known patients.
+        studies: number of studies.
+        unknown: number of films without a known patient; in cells, each of their studies counts as one patient.
+        facets: facets with their cells.
     """
 
     private: bool
@@ -84,7 +101,7 @@ class Census:
     facets: tuple[Facet, ...]
 
     def table(self) -> pa.Table:
-        """CENSUS_SCHEMA."""
+        """Table with CENSUS_SCHEMA, one row per cell."""
         rows = [
             {"facet": facet.name, "value": str(cell), "films": cell.films, "patients": cell.patients}
             for facet in self.facets
@@ -93,7 +110,7 @@ class Census:
         return pa.Table.from_pylist(rows, CENSUS_SCHEMA)
 
     def csv(self) -> str:
-        """The table as CSV with a header line."""
+        """Table as CSV with a header line."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(CENSUS_SCHEMA.names)
@@ -101,14 +118,14 @@ class Census:
         return text.getvalue()
 
     def __str__(self) -> str:
-        """Tables for a person."""
+        """Tables as text."""
         lines = [f"{self.films:,} films of {self.patients:,} known patients in {self.studies:,} studies"]
         if self.unknown:
-            lines.append(f"{self.unknown:,} films are of unknown patients: below, each of their studies counts as one")
-        if silent := [facet.title for facet in self.facets if facet.silent]:
-            lines.append(f"not stated for any film: {', '.join(silent)}")
+            lines.append(f"{self.unknown:,} films are of unknown patients; each of their studies counts as one patient")
+        if unstated := [facet.title for facet in self.facets if facet.is_unstated]:
+            lines.append(f"not stated for any film: {', '.join(unstated)}")
         for facet in self.facets:
-            if facet.silent:
+            if facet.is_unstated:
                 continue
             width = max(44, 2 + max(len(str(cell)) for cell in facet.cells))
             lines += ["", f"{facet.title:<{width + 2}}{'films':>10}{'':>8}{'patients':>10}"]
@@ -117,62 +134,68 @@ class Census:
                 for cell in facet.cells
             ]
         if self.private:
-            lines += ["", "Private: rare values and years are named here. Do not pass it on."]
+            lines += ["", "Private: it names rare values and years. Do not share it."]
         else:
-            lines += ["", f"Values that fewer than {MIN_PATIENTS} patients share stand under {OTHER!r}, unnamed."]
+            lines += ["", f"Values of fewer than {MIN_PATIENTS} patients are counted as {OTHER!r}."]
         return "\n".join(lines)
 
 
 Codes: TypeAlias = NDArray[np.int64]
 
 
-def codes_of(column: pa.ChunkedArray) -> Codes:
-    """[rows] a number for each distinct text, -1 for null: a quarter of the memory, and quick to compare."""
+def encode_column(column: pa.ChunkedArray) -> Codes:
+    """Dictionary-encode a column of text, which is smaller and faster to compare.
+
+    Args:
+        column: [rows] text or null.
+
+    Returns:
+        [rows] int64, one number per distinct text; -1 for null.
+    """
     encoded = column.combine_chunks().dictionary_encode()
     return np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
 
 
-def public_census(index: pa.Table) -> Census:
-    """Census of the rows of ``index.parquet``, of whatever columns of it are there; rare values are not named."""
+def compute_public_census(index: pa.Table) -> Census:
+    """Count the films of ``index.parquet``, or of a table with some of its columns; rare values are not named."""
     return _census(index, PUBLIC_FACETS, private=False)
 
 
-def private_census(manifest: pa.Table, years: pa.ChunkedArray | None = None) -> Census:
-    """Census of the readable films of a private manifest, with every value by its name.
+def compute_private_census(manifest: pa.Table, years: pa.ChunkedArray | None = None) -> Census:
+    """Count the readable films of a private manifest, with all values by name.
 
     Args:
-        manifest: as :func:`data_prep.archive.manifest.read_manifest` gives it.
-        years: [rows of the manifest] of the studies; None where they are not known.
+        manifest: result of :func:`data_prep.archive.manifest.read_manifest`.
+        years: [rows of the manifest] year of each study as text; None if not known.
     """
     if years is not None:
         manifest = manifest.append_column("study_year", years)
     return _census(manifest.filter(pc.is_null(manifest["reason"])), PRIVATE_FACETS, private=True)
 
 
-def _census(films: pa.Table, facets: Iterable[Named], *, private: bool) -> Census:
-    patients = codes_of(films["patient"])
-    merge: Callable[[tuple[CensusCell, ...]], tuple[CensusCell, ...]] = (lambda cells: cells) if private else merged
-    found: list[Facet] = []
-    for named in facets:
-        values = named.values(films)
+def _census(films: pa.Table, definitions: Iterable[FacetDefinition], *, private: bool) -> Census:
+    patients = encode_column(films["patient"])
+    facets: list[Facet] = []
+    for definition in definitions:
+        values = definition.values(films)
         if values is not None:
-            cells = merge(_cells(values, patients, ordered=named.ordered))
-            found.append(Facet(named.name, named.title, cells))
+            cells = _cells(values, patients, ordered=definition.ordered)
+            facets.append(Facet(definition.name, definition.title, cells if private else merge_rare(cells)))
     known = np.asarray(pc.fill_null(films["patient_known"], False))
     studies = pc.count_distinct(films["study"]).as_py()
-    return Census(private, films.num_rows, len(np.unique(patients[known])), studies, int((~known).sum()), tuple(found))
+    return Census(private, films.num_rows, len(np.unique(patients[known])), studies, int((~known).sum()), tuple(facets))
 
 
 def _cells(values: pa.ChunkedArray | pa.Array, patients: Codes, *, ordered: bool) -> tuple[CensusCell, ...]:
-    """Cells of a facet, by their names' order or the most frequent first; ``not stated`` comes last."""
+    """Cells of a facet, in the order of their numbers or the most frequent first; NOT_STATED is last."""
     table = pa.table({"value": pc.cast(values, pa.string()), "patient": patients})
-    counted = table.group_by("value").aggregate([("patient", "count"), ("patient", "count_distinct")]).to_pylist()
-    stated = [row for row in counted if row["value"] is not None]
+    counts = table.group_by("value").aggregate([("patient", "count"), ("patient", "count_distinct")]).to_pylist()
+    stated = [row for row in counts if row["value"] is not None]
     if ordered:
-        stated.sort(key=lambda row: _natural(row["value"]))
+        stated.sort(key=lambda row: _numeric_key(row["value"]))
     else:
         stated.sort(key=lambda row: (-row["patient_count"], row["value"]))
-    rows = stated + [row for row in counted if row["value"] is None]
+    rows = stated + [row for row in counts if row["value"] is None]
     return tuple(
         CensusCell(
             NOT_STATED if row["value"] is None else row["value"], row["patient_count"], row["patient_count_distinct"]
@@ -181,42 +204,52 @@ def _cells(values: pa.ChunkedArray | pa.Array, patients: Codes, *, ordered: bool
     )
 
 
-def _natural(text: str) -> tuple[float, str]:
-    """Bins and years by their first number; ``under …`` before all, words behind."""
-    digits = "".join(one if one.isdigit() or one == "." else " " for one in text).split()
+def _numeric_key(text: str) -> tuple[float, str]:
+    """Sort key of bins and years: their first number, with ``under …`` first and texts without a number last."""
+    digits = "".join(letter if letter.isdigit() or letter == "." else " " for letter in text).split()
     return (float(digits[0]) - 0.5 * text.startswith("under") if digits else float("inf")), text
 
 
-def merged(cells: tuple[CensusCell, ...]) -> tuple[CensusCell, ...]:
-    """Cells with those of few patients put together, at the end and without their names.
+def merge_rare(cells: tuple[CensusCell, ...]) -> tuple[CensusCell, ...]:
+    """Merge the cells of fewer than MIN_PATIENTS patients into a last cell OTHER.
 
-    The patients of the merged cell are at most the sum: one with films of two rare values counts twice.
+    Its number of patients is an upper bound: a patient with films of two rare values counts twice.
     """
     rare = [cell for cell in cells if cell.patients < MIN_PATIENTS and cell.value != NOT_STATED]
     if not rare:
         return cells
-    kept = tuple(cell for cell in cells if cell not in rare)
+    frequent = tuple(cell for cell in cells if cell not in rare)
     other = CensusCell(OTHER, sum(cell.films for cell in rare), sum(cell.patients for cell in rare), len(rare))
-    return (*kept, other)
+    return (*frequent, other)
 
 
 def census_of(folder: Path) -> Census:
-    """The census of a private folder, or of a complete public one with all its generations: whichever ``folder`` is.
+    """Count the films of a private folder, or of a complete public folder with all its generations.
 
     Raises:
-        ArchiveError: it is neither, or damaged.
-        ShardFormatError: sharding has not finished, or by another version.
+        ArchiveError: the folder is neither, or is damaged.
+        ShardFormatError: the public folder is unfinished or of another format version.
     """
     if is_private(folder):
         manifest = read_manifest(folder)
-        return private_census(manifest, study_years(folder, manifest.num_rows))
+        return compute_private_census(manifest, read_study_years(folder, manifest.num_rows))
     if folder.is_dir() and not folder_identity.is_public(folder):
-        raise ArchiveError(f"{folder} is neither a private folder that scan made nor a public one that shard made")
-    return public_census(read_index(folder, PUBLIC_COLUMNS))
+        raise ArchiveError(
+            f"{folder} is neither a private folder of scan nor a public folder of shard; give one of these"
+        )
+    return compute_public_census(read_index(folder, PUBLIC_COLUMNS))
 
 
-def study_years(private: Path, rows: int) -> pa.ChunkedArray | None:
-    """[rows of the manifest] year of each study as text or null; None where the headers of the scan are not kept."""
+def read_study_years(private: Path, rows: int) -> pa.ChunkedArray | None:
+    """Read the years of the studies from the header cache of the scan.
+
+    Args:
+        private: private folder.
+        rows: number of rows of its manifest.
+
+    Returns:
+        [rows] year as text or null; None if the scan did not keep the headers.
+    """
     try:
         with (private / HEADERS_FILE).open("rb") as file:
             batches = [batch.column("study_date") for batch in pa.ipc.open_stream(file)]
@@ -227,10 +260,15 @@ def study_years(private: Path, rows: int) -> pa.ChunkedArray | None:
 
 
 def write_census(census: Census, page: str, out: Path) -> None:
-    """Write ``census.csv``, ``census.parquet`` and ``census.html`` into the folder ``out``, made if need be.
+    """Write ``census.csv``, ``census.parquet`` and ``census.html``.
+
+    Args:
+        census: counts.
+        page: HTML of ``census.html``.
+        out: folder, which is created if it does not exist.
 
     Raises:
-        ArchiveError: it cannot be written.
+        ArchiveError: the folder cannot be written.
     """
     parquet = io.BytesIO()
     pq.write_table(census.table(), parquet)

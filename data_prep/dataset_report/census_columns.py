@@ -1,4 +1,4 @@
-"""The questions of a census: which columns answer them, and how numbers are put into bins."""
+"""Facets of a census: their columns, and the bins of numbers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from pydicom.uid import UID
 
 Values: TypeAlias = Any
-"""[films] Arrow array of text or null; None where the table cannot answer."""
+"""[films] Arrow array of text or null; None if the table lacks the columns."""
 
 
 @dataclass(frozen=True)
-class Named:
-    """A facet: what it is called, and how a table of films answers it.
+class FacetDefinition:
+    """A facet and the function that computes its values.
 
     Attributes:
-        ordered: cells keep the order of their numbers, instead of the most frequent first.
+        name: name in the tables.
+        title: name for readers.
+        values: function of a table of films.
+        ordered: whether cells are sorted by number instead of by frequency.
     """
 
     name: str
@@ -50,31 +53,32 @@ def _bits(films: pa.Table) -> Values:
 
 
 def _films_per_patient(films: pa.Table) -> Values:
-    """[films] how many films the patient of each film has; unknown patients are said to be so."""
+    """[films] bin of the number of films of the patient of each film; unknown patients have a separate bin."""
     encoded = films["patient"].combine_chunks().dictionary_encode()
     codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
-    of_film = np.bincount(codes, minlength=1)[codes] if films.num_rows else np.zeros(0, np.int64)
-    binned = _binned(pa.array(of_film, pa.int64()), (2, 3, 4, 6, 11, 21, 51), "films", first=1)
+    counts = np.bincount(codes, minlength=1)[codes] if films.num_rows else np.zeros(0, np.int64)
+    binned = _binned(pa.array(counts, pa.int64()), (2, 3, 4, 6, 11, 21, 51), "films", first=1)
     known = pc.fill_null(films["patient_known"], False)
     return pc.if_else(known, binned, "patient not known")
 
 
 def _binned(numbers: Any, edges: Sequence[float], unit: str, *, first: int | None = None) -> pa.Array:
+    """[films] name of the bin of each number, see :func:`name_bins`; null for null."""
     column = numbers.combine_chunks() if isinstance(numbers, pa.ChunkedArray) else numbers
     filled = pc.cast(column, pa.float64()).fill_null(np.nan)
     values: NDArray[np.float64] = np.asarray(filled.to_numpy(zero_copy_only=False), np.float64)
-    place = np.searchsorted(np.asarray(edges, np.float64), values, side="right")
-    return pa.array(bin_names(edges, unit, first=first)).take(pa.array(place, pa.int64(), mask=np.isnan(values)))
+    bins = np.searchsorted(np.asarray(edges, np.float64), values, side="right")
+    return pa.array(name_bins(edges, unit, first=first)).take(pa.array(bins, pa.int64(), mask=np.isnan(values)))
 
 
-def bin_names(edges: Sequence[float], unit: str, *, first: int | None = None) -> list[str]:
-    """Names of the ``len(edges) + 1`` bins that the edges make; an edge belongs to the bin above it.
+def name_bins(edges: Sequence[float], unit: str, *, first: int | None = None) -> list[str]:
+    """Name the ``len(edges) + 1`` bins between edges; an edge belongs to the bin above it.
 
     Args:
-        edges: rising.
-        unit: said in every name.
-        first: the smallest possible value, of whole numbers: ``1 film``, ``4 to 5 films``; of others None: ``under 1
-            MP``, ``1 to 2 MP``.
+        edges: increasing numbers.
+        unit: unit, part of every name.
+        first: smallest possible value of integers, whose bins are named ``1 film``, ``4 to 5 films``; None for other
+            numbers, whose bins are named ``under 1 MP``, ``1 to 2 MP``.
     """
     last = f"{edges[-1]:g} {unit} and more"
     if first is None:
@@ -88,43 +92,43 @@ def bin_names(edges: Sequence[float], unit: str, *, first: int | None = None) ->
 
 
 def _transfer_syntaxes(films: pa.Table) -> Values:
-    """[films] names of the standard, PS3.6 Annex A, with the UID behind."""
+    """[films] names of DICOM PS3.6 Annex A, followed by the UID."""
     encoded = films["transfer_syntax"].combine_chunks().dictionary_encode()
     names = [uid if UID(uid).name == uid else f"{UID(uid).name} ({uid})" for uid in encoded.dictionary.to_pylist()]
     return pa.array(names, pa.string()).take(encoded.indices)
 
 
-_SHARED = (
-    Named("body_part", "Body part", _column("body_part")),
-    Named("view", "View", _column("view")),
-    Named("laterality", "Side", _column("laterality")),
-    Named("sex", "Sex", _column("sex")),
-    Named("age", "Age", _ages, ordered=True),
-    Named("manufacturer", "Vendor", _column("manufacturer")),
-    Named("model", "Device model", _column("model")),
-    Named("bits", "Bits stored", _bits, ordered=True),
-    Named("photometric", "Photometric interpretation", _column("photometric")),
-    Named("presentation_intent", "Presentation intent", _column("presentation_intent")),
+_COMMON_FACETS = (
+    FacetDefinition("body_part", "Body part", _column("body_part")),
+    FacetDefinition("view", "View", _column("view")),
+    FacetDefinition("laterality", "Side", _column("laterality")),
+    FacetDefinition("sex", "Sex", _column("sex")),
+    FacetDefinition("age", "Age", _ages, ordered=True),
+    FacetDefinition("manufacturer", "Vendor", _column("manufacturer")),
+    FacetDefinition("model", "Device model", _column("model")),
+    FacetDefinition("bits", "Bits stored", _bits, ordered=True),
+    FacetDefinition("photometric", "Photometric interpretation", _column("photometric")),
+    FacetDefinition("presentation_intent", "Presentation intent", _column("presentation_intent")),
 )
-_PATIENTS = Named("films_per_patient", "Films per patient", _films_per_patient, ordered=True)
+_FILMS_PER_PATIENT = FacetDefinition("films_per_patient", "Films per patient", _films_per_patient, ordered=True)
 PUBLIC_FACETS = (
-    *_SHARED,
-    Named("megapixels", "Size of the original", _megapixels("source_rows", "source_columns"), ordered=True),
-    _PATIENTS,
+    *_COMMON_FACETS,
+    FacetDefinition("megapixels", "Size of the original", _megapixels("source_rows", "source_columns"), ordered=True),
+    _FILMS_PER_PATIENT,
 )
-"""Of ``index.parquet``, which knows neither transfer syntax nor year."""
+"""Facets of ``index.parquet``, which has neither transfer syntax nor year."""
 PUBLIC_COLUMNS = [
     *("patient", "patient_known", "study", "source_rows", "source_columns", "body_part", "view", "laterality"),
     *("sex", "age_years", "manufacturer", "model", "bits_stored", "photometric", "presentation_intent"),
 ]
-"""What these facets need of ``index.parquet``."""
+"""Columns of ``index.parquet`` that these facets need."""
 PRIVATE_FACETS = (
-    Named("source", "File type", _column("source")),
-    Named("modality", "Modality", _column("modality")),
-    *_SHARED,
-    Named("transfer_syntax", "Transfer syntax", _transfer_syntaxes),
-    Named("megapixels", "Size of the original", _megapixels("rows", "columns"), ordered=True),
-    Named("year", "Year of the study", _column("study_year"), ordered=True),
-    _PATIENTS,
+    FacetDefinition("source", "File type", _column("source")),
+    FacetDefinition("modality", "Modality", _column("modality")),
+    *_COMMON_FACETS,
+    FacetDefinition("transfer_syntax", "Transfer syntax", _transfer_syntaxes),
+    FacetDefinition("megapixels", "Size of the original", _megapixels("rows", "columns"), ordered=True),
+    FacetDefinition("year", "Year of the study", _column("study_year"), ordered=True),
+    _FILMS_PER_PATIENT,
 )
-"""Of ``manifest.parquet``, with the column ``study_year`` where it is known."""
+"""Facets of ``manifest.parquet``, with the column ``study_year`` if it is known."""

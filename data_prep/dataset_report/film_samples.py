@@ -1,4 +1,4 @@
-"""Films on the page: a seeded sample read by its place in the shards, shown as the device meant it."""
+"""Films on the report page: a seeded random sample, displayed with the window of the device."""
 
 import base64
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data_prep.dataset_report.census import MIN_PATIENTS, codes_of
+from data_prep.dataset_report.census import MIN_PATIENTS, encode_column
 from data_prep.dataset_report.svg_charts import Band
 from data_prep.errors import ShardFormatError
 from data_prep.pages.film_thumbnail import read_displayed_film
@@ -20,20 +20,28 @@ from data_prep.shard_format.content_mask_bits import unpack_mask
 SEED = 0
 SIDE = 224
 """Pixels of the longer side of a film on the page."""
-PER_SHEET = 12
-SHEETS = 24
-"""Contact sheets at most: the most frequent body parts. Films of all others, and of those that fewer than MIN_PATIENTS
-patients share, are on one sheet."""
-MEASURED = 192
-"""Films whose brightness is measured."""
+FILMS_PER_SHEET = 12
+MAX_BODY_PART_SHEETS = 24
+"""Number of sheets of the most frequent body parts. Films of all others, and of those with fewer than MIN_PATIENTS
+patients, are on one sheet."""
+BRIGHTNESS_FILMS = 192
+"""Number of films whose brightness is measured."""
 _BINS = 64
-_QUALITY = 80
-"""Of JPEG: about 7 kB a film."""
+_JPEG_QUALITY = 80
+"""Gives about 7 kB per film."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A film on the page: picture as data URI, its size in pixels, and what is written below it."""
+    """A film on the page.
+
+    Attributes:
+        uri: JPEG as a data URI.
+        width: pixels.
+        height: pixels.
+        caption: body part, view and side.
+        note: size, bits and start of the key.
+    """
 
     uri: str
     width: int
@@ -44,7 +52,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Films of one body part, and how many there are."""
+    """Films of one body part.
+
+    Attributes:
+        title: body part.
+        films: number of films in the shards.
+        patients: number of their patients.
+        pictures: the films that are drawn.
+    """
 
     title: str
     films: int
@@ -52,8 +67,12 @@ class Sheet:
     pictures: list[Picture]
 
 
-def contact_sheets(public: Path, index: pa.Table) -> list[Sheet]:
-    """PER_SHEET films of each body part, drawn at random with a fixed seed.
+def draw_body_part_sheets(public: Path, index: pa.Table) -> list[Sheet]:
+    """Draw FILMS_PER_SHEET films of each body part, sampled with a fixed seed.
+
+    Args:
+        public: public folder.
+        index: rows of its index.
 
     Raises:
         ShardFormatError: a shard cannot be read.
@@ -62,74 +81,89 @@ def contact_sheets(public: Path, index: pa.Table) -> list[Sheet]:
     codes = np.asarray(parts.indices, np.int64)
     names = parts.dictionary.to_pylist()
     counts = np.bincount(codes, minlength=len(names))
-    patients = codes_of(index["patient"])
-    named = sorted(
-        (place for place, name in enumerate(names) if name), key=lambda place: (-counts[place], names[place])
+    patients = encode_column(index["patient"])
+    by_frequency = sorted(
+        (code for code, name in enumerate(names) if name), key=lambda code: (-counts[code], names[code])
     )
-    own = [place for place in named if len(np.unique(patients[codes == place])) >= MIN_PATIENTS][:SHEETS]
-    groups = [(names[place].replace("_", " "), codes == place) for place in own]
-    if rest := [place for place in named if place not in own]:
-        groups.append(("rare body parts", np.isin(codes, rest)))
+    frequent = [code for code in by_frequency if len(np.unique(patients[codes == code])) >= MIN_PATIENTS]
+    frequent = frequent[:MAX_BODY_PART_SHEETS]
+    groups = [(names[code].replace("_", " "), codes == code) for code in frequent]
+    if rare := [code for code in by_frequency if code not in frequent]:
+        groups.append(("rare body parts", np.isin(codes, rare)))
     if "" in names:
         groups.append(("body part not stated", codes == names.index("")))
     sheets = []
-    for title, chosen in groups:
-        rows = np.flatnonzero(chosen)
-        drawn = np.sort(np.random.default_rng(SEED).permutation(rows)[:PER_SHEET])
-        sheets.append(Sheet(title, len(rows), len(np.unique(patients[rows])), pictures(public, index, drawn.tolist())))
+    for title, is_member in groups:
+        rows = np.flatnonzero(is_member)
+        sample = np.sort(np.random.default_rng(SEED).permutation(rows)[:FILMS_PER_SHEET]).tolist()
+        sheets.append(Sheet(title, len(rows), len(np.unique(patients[rows])), draw_films(public, index, sample)))
     return sheets
 
 
-def pictures(public: Path, index: pa.Table, rows: Sequence[int]) -> list[Picture]:
-    """The films of these rows of ``index``.
+def draw_films(public: Path, index: pa.Table, rows: Sequence[int]) -> list[Picture]:
+    """Draw films with captions.
+
+    Args:
+        public: public folder.
+        index: rows of its index.
+        rows: row numbers of the films.
 
     Raises:
         ShardFormatError: a shard cannot be read.
     """
-    return [_picture(public, row) for row in index.take(pa.array(rows, pa.int64())).to_pylist()]
+    return [_draw_film(public, row) for row in index.take(pa.array(rows, pa.int64())).to_pylist()]
 
 
-def _picture(public: Path, row: dict[str, object]) -> Picture:
+def _draw_film(public: Path, row: dict[str, object]) -> Picture:
     try:
-        shown, _ = read_displayed_film(public, row, SIDE)
+        displayed, _ = read_displayed_film(public, row, SIDE)
     except (OSError, ValueError):
         raise ShardFormatError(f"{row['shard']} is damaged; run: python -m data_prep verify {public}") from None
-    done, jpeg = cv2.imencode(".jpg", (shown >> 8).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    assert done
+    is_encoded, jpeg = cv2.imencode(
+        ".jpg", (displayed >> 8).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    )
+    assert is_encoded
     caption = " ".join(str(row[name]).replace("_", " ") for name in ("body_part", "view", "laterality") if row[name])
     note = f"{row['source_columns']} × {row['source_rows']} · {row['bits_stored']} bit"
     return Picture(
-        f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}", shown.shape[1], shown.shape[0],
+        f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}", displayed.shape[1], displayed.shape[0],
         caption or "body part not stated", f"{note} · {str(row['key'])[:8]}",
     )  # fmt: skip
 
 
-def brightness(public: Path, index: pa.Table) -> Band | None:
-    """How bright the content of films is, over MEASURED films drawn at random; None without films.
+def measure_brightness(public: Path, index: pa.Table) -> Band | None:
+    """Measure the distribution of brightness inside the content mask, on BRIGHTNESS_FILMS films drawn at random.
+
+    Args:
+        public: public folder.
+        index: rows of its index.
+
+    Returns:
+        Percent of the pixels, median and 10 % and 90 % quantiles over films; None without films.
 
     Raises:
         ShardFormatError: a shard cannot be read.
     """
     if not index.num_rows:
         return None
-    drawn = np.sort(np.random.default_rng(SEED).permutation(index.num_rows)[:MEASURED])
-    shares = np.stack([_shares(public, row) for row in index.take(pa.array(drawn)).to_pylist()])
-    lower, middle, upper = np.quantile(shares, (0.1, 0.5, 0.9), axis=0)
+    sample = np.sort(np.random.default_rng(SEED).permutation(index.num_rows)[:BRIGHTNESS_FILMS])
+    percentages = np.stack([_brightness_percentages(public, row) for row in index.take(pa.array(sample)).to_pylist()])
+    lower, middle, upper = np.quantile(percentages, (0.1, 0.5, 0.9), axis=0)
     return Band(
         "Brightness of the body part on the film, 0 black to 100 white",
         "brightness, % of white", lower, middle, upper,
-        f"Measured on {len(drawn):,} films drawn at random. Line: the typical film. Band: 8 of 10 films lie inside.",
+        f"Measured on {len(sample):,} films drawn at random. Line: median film. Band: 80 % of the films.",
     )  # fmt: skip
 
 
-def _shares(public: Path, row: dict[str, object]) -> NDArray[np.float64]:
-    """[_BINS] percent of the content's pixels at each brightness."""
+def _brightness_percentages(public: Path, row: dict[str, object]) -> NDArray[np.float64]:
+    """[_BINS] percent of the pixels inside the content mask in each bin of brightness."""
     try:
-        shown, sidecar = read_displayed_film(public, row, SIDE)
+        displayed, sidecar = read_displayed_film(public, row, SIDE)
     except (OSError, ValueError):
         raise ShardFormatError(f"{row['shard']} is damaged; run: python -m data_prep verify {public}") from None
     cells = unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns).astype(np.uint8)
-    mask = cv2.resize(cells, shown.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(np.bool_)
-    values = shown[mask] if mask.any() else shown.ravel()
+    mask = cv2.resize(cells, displayed.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(np.bool_)
+    values = displayed[mask] if mask.any() else displayed.ravel()
     counts = np.bincount(values >> 10, minlength=_BINS).astype(np.float64)
     return np.asarray(100 * counts / counts.sum(), np.float64)

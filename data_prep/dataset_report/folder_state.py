@@ -1,4 +1,4 @@
-"""What a public folder holds at this moment, finished or not: the tables and facts that a report is made of."""
+"""Read the tables and cards of a public folder, finished or unfinished, for the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,21 +20,22 @@ from data_prep.sharding.merged_tables import DEIDENTIFICATION
 
 
 @dataclass(frozen=True)
-class Folder:
-    """A public folder.
+class FolderState:
+    """Tables and counts of a public folder.
 
     Attributes:
-        public: where it is; not shown in a report.
+        public: path; not shown in a report.
         complete: whether its run has finished.
-        generations: how many it has, all of which are read.
-        dataset_sha256: of the last generation; empty while it is unfinished.
-        files: what became of all files; None while it is unfinished. A file that an earlier generation holds counts
-            there alone.
-        index: one row per film of the shards that are there.
-        rejects: one row per file that became no film; of an unfinished folder, those of its finished shards.
-        shards: finished ones.
-        size: of their tars, in bytes.
-        written_at: [shards] when each was written, seconds since 1970, sorted, by the clock of the file system.
+        generations: number of generations, all of which are read.
+        dataset_sha256: checksum of the last generation; empty while unfinished.
+        files: counts of all files; None while unfinished. A file counts in the first generation that holds it only.
+        config: settings of the run.
+        codes: de-identification codes of DICOM PS3.15 → meanings.
+        index: one row per film of the finished shards.
+        rejects: one row per file that is not among the films; while unfinished, those of the finished shards.
+        shards: number of finished shards.
+        size: bytes of their tars.
+        written_at: [shards] times of modification, seconds since 1970, sorted.
     """
 
     public: Path
@@ -51,68 +52,68 @@ class Folder:
     written_at: list[float]
 
     def written(self) -> int:
-        """Files that became films, so far. Frames of one file are films of their own; the first counts for it."""
+        """Count the files whose films are in the shards; a file with several frames counts once."""
         if self.files is not None:
             return self.files.written
         frames = self.index["frame"] if "frame" in self.index.column_names else None
-        later = pc.sum(pc.greater(frames, 0)).as_py() or 0 if frames is not None else 0
-        return int(self.index.num_rows - later)
+        further_frames = pc.sum(pc.greater(frames, 0)).as_py() or 0 if frames is not None else 0
+        return int(self.index.num_rows - further_frames)
 
     def reasons(self) -> dict[str, int]:
-        """Reason → files, the most frequent first."""
-        counted = self.rejects.group_by("reason").aggregate([("row", "count")]).to_pylist()
+        """Count files by reason, the most frequent first."""
+        counts = self.rejects.group_by("reason").aggregate([("row", "count")]).to_pylist()
         return {
             row["reason"]: row["row_count"]
-            for row in sorted(counted, key=lambda row: (-row["row_count"], row["reason"]))
+            for row in sorted(counts, key=lambda row: (-row["row_count"], row["reason"]))
         }
 
 
-def read_folder(public: Path) -> Folder:
-    """Read tables and cards; films are not touched.
+def read_folder(public: Path) -> FolderState:
+    """Read tables and cards of a public folder; films are not read.
 
     Raises:
-        ShardFormatError: it is no public folder, damaged, or of another version.
+        ShardFormatError: it is not a public folder, is damaged, or is of another format version.
     """
     if not public.is_dir() or not folder_identity.is_public(public):
-        raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
+        raise ShardFormatError(f"{public} is not a public folder; write one with: python -m data_prep shard")
     config, _ = folder_identity.read_unfinished(public)
     complete = folder_identity.is_complete(public)
     folders = generation_folders(public) if complete else [public]
-    cards = {folder / f"{one.shard}.json": one for folder in folders for one in _shard_cards(folder)}
-    told: list[DatasetCard] = []
+    shard_cards = {folder / f"{card.shard}.json": card for folder in folders for card in _shard_cards(folder)}
+    dataset_cards: list[DatasetCard] = []
     if complete:
-        told = [read_dataset_card(folder) for folder in folders]
+        dataset_cards = [read_dataset_card(folder) for folder in folders]
         index = read_index(public, _columns(public / "index.parquet"))
-        rejects = pa.concat_tables(_table(folder / "rejects.parquet") for folder in folders)
+        rejects = pa.concat_tables(_read_table(folder / "rejects.parquet") for folder in folders)
         rejects = rejects.filter(pc.not_equal(rejects["reason"], Reason.ALREADY_SHARDED.value))
     else:
-        parts = [_table(path.with_suffix(".parquet")) for path in cards]
-        index = pa.concat_tables(parts, promote_options="default") if parts else INDEX_SCHEMA.empty_table()
-        lines = [{"row": row, "reason": reason} for one in cards.values() for row, reason in one.rejects]
+        tables = [_read_table(path.with_suffix(".parquet")) for path in shard_cards]
+        index = pa.concat_tables(tables, promote_options="default") if tables else INDEX_SCHEMA.empty_table()
+        lines = [{"row": row, "reason": reason} for card in shard_cards.values() for row, reason in card.rejects]
         rejects = pa.Table.from_pylist(lines, REJECTS_SCHEMA)
-    return Folder(
+    return FolderState(
         public=public,
         complete=complete,
         generations=len(folders),
-        dataset_sha256=told[-1].dataset_sha256 if complete else "",
-        files=_together(told) if complete else None,
+        dataset_sha256=dataset_cards[-1].dataset_sha256 if complete else "",
+        files=_total_counts(dataset_cards) if complete else None,
         config=config,
-        codes=told[0].deidentification if complete else DEIDENTIFICATION,
+        codes=dataset_cards[0].deidentification if complete else DEIDENTIFICATION,
         index=index,
         rejects=rejects,
-        shards=len(cards),
-        size=sum(one.tar_size for one in cards.values()),
-        written_at=sorted(path.stat().st_mtime for path in cards),
+        shards=len(shard_cards),
+        size=sum(card.tar_size for card in shard_cards.values()),
+        written_at=sorted(path.stat().st_mtime for path in shard_cards),
     )
 
 
-def _together(cards: Sequence[DatasetCard]) -> FileCounts:
-    """The ledgers of all generations as one."""
-    known = sum(card.reasons.get(Reason.ALREADY_SHARDED.value, 0) for card in cards)
+def _total_counts(cards: Sequence[DatasetCard]) -> FileCounts:
+    """Counts of all generations; files of an earlier generation count once."""
+    repeated = sum(card.reasons.get(Reason.ALREADY_SHARDED.value, 0) for card in cards)
     return FileCounts(
         written=sum(card.files.written for card in cards),
         rejected=sum(card.files.rejected for card in cards),
-        dropped=sum(card.files.dropped for card in cards) - known,
+        dropped=sum(card.files.dropped for card in cards) - repeated,
     )
 
 
@@ -126,7 +127,7 @@ def _shard_cards(public: Path) -> list[ShardCard]:
     return cards
 
 
-def _table(path: Path) -> pa.Table:
+def _read_table(path: Path) -> pa.Table:
     try:
         return pq.read_table(path, columns=_columns(path))
     except (OSError, pa.ArrowException):
@@ -134,7 +135,7 @@ def _table(path: Path) -> pa.Table:
 
 
 def _columns(path: Path) -> list[str]:
-    """The columns of a table, without those that no page shows and that would take most of the memory."""
+    """Columns of a table without those that the report does not use and that need most of the memory."""
     unused = {"series", "study_day", "site", "pixel_spacing_from"}
     try:
         return [name for name in pq.read_schema(path).names if name not in unused]

@@ -1,4 +1,4 @@
-"""Plain words for a reader from outside the field, as ``words.yaml`` has them."""
+"""Texts of ``words.yaml`` for readers of the report who do not know the field."""
 
 from enum import StrEnum
 from importlib import resources
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import yaml
 
-_TOLD = yaml.safe_load(resources.files("data_prep.dataset_report").joinpath("words.yaml").read_text(encoding="utf-8"))
+_TEXTS = yaml.safe_load(resources.files("data_prep.dataset_report").joinpath("words.yaml").read_text(encoding="utf-8"))
 
 
 class Kind(StrEnum):
-    """Why a file is not among the films, roughly: a key of ``kinds``."""
+    """Group of reasons for which a file is not among the films: a key of ``kinds``."""
 
     NOT_MEANT = "not_meant"
     BY_RULE = "by_rule"
@@ -19,25 +19,32 @@ class Kind(StrEnum):
 
 
 class ReasonWords(NamedTuple):
-    """What a reason of the ledger means."""
+    """Explanation of a reason.
+
+    Attributes:
+        kind: group of the reason.
+        name: short name.
+        meaning: one or two sentences.
+    """
 
     kind: Kind
     name: str
     meaning: str
 
 
-KINDS: dict[Kind, dict[str, str]] = {Kind(kind): told for kind, told in _TOLD["kinds"].items()}
+KINDS: dict[Kind, dict[str, str]] = {Kind(kind): texts for kind, texts in _TEXTS["kinds"].items()}
 REASONS: dict[str, ReasonWords] = {
-    reason: ReasonWords(Kind(told["kind"]), told["name"], told["meaning"]) for reason, told in _TOLD["reasons"].items()
+    reason: ReasonWords(Kind(texts["kind"]), texts["name"], texts["meaning"])
+    for reason, texts in _TEXTS["reasons"].items()
 }
-DISPLAY_SOURCES: dict[str, str] = _TOLD["display_sources"]
-PROVENANCE: dict[str, str] = _TOLD["provenance"]
-CODES: dict[str, str] = _TOLD["codes"]
-ALLOWED_FIELDS: dict[str, str] = _TOLD["allowed_fields"]
-NEVER: list[str] = _TOLD["never"]
-GLOSSARY: dict[str, str] = _TOLD["glossary"]
+DISPLAY_SOURCES: dict[str, str] = _TEXTS["display_sources"]
+PROVENANCE: dict[str, str] = _TEXTS["provenance"]
+CODES: dict[str, str] = _TEXTS["codes"]
+ALLOWED_FIELDS: dict[str, str] = _TEXTS["allowed_fields"]
+NEVER: list[str] = _TEXTS["never"]
+GLOSSARY: dict[str, str] = _TEXTS["glossary"]
 
 
-def reason_words(reason: str) -> ReasonWords:
-    """The words of a reason; one that has none yet is told as it stands."""
+def explain_reason(reason: str) -> ReasonWords:
+    """Explain a reason; one without an entry in ``words.yaml`` is shown by its value."""
     return REASONS.get(reason, ReasonWords(Kind.UNUSABLE, reason.replace("_", " "), "See the documentation."))

@@ -1,4 +1,4 @@
-"""What a person has to decide or look at before the films are used: the top of the report."""
+"""Decisions that a person has to take before the films are used: the first section of the report."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,196 +6,209 @@ from enum import StrEnum
 
 from data_prep.archive.reject_rules import QUARANTINE
 from data_prep.dataset_report.near_duplicates import ACROSS_PATIENTS, ACROSS_SPLITS
-from data_prep.dataset_report.plain_words import Kind, reason_words
-from data_prep.dataset_report.quality import CLIPPED
-from data_prep.dataset_report.report_content import Findings
+from data_prep.dataset_report.plain_words import Kind, explain_reason
+from data_prep.dataset_report.quality import MAX_CLIPPED_FRACTION
+from data_prep.dataset_report.report_content import ReportContent
 from data_prep.errors import Reason
 from data_prep.pages.html_page import percent
 from data_prep.planning.settings import ShardRuntime
 
-MANY_CLIPPED = 0.05
-"""Part of the films that may be clipped before somebody is asked to look."""
-MANY_UNKNOWN = 0.1
-"""Part of the films that may lack a body part or a view before somebody is asked to decide."""
+MAX_FRACTION_CLIPPED = 0.05
+"""A larger fraction of clipped films has to be checked."""
+MAX_FRACTION_UNKNOWN = 0.1
+"""A larger fraction of films without a body part or a view needs a decision."""
 
 
 class Level(StrEnum):
-    """How much a decision matters; the words stand on the page."""
+    """Importance of a decision; the value is shown on the page."""
 
     STOP = "Stop"
     DECIDE = "Decide"
-    LOOK = "Look"
+    CHECK = "Check"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One thing that the software cannot settle.
+    """One decision that a person has to take.
 
     Attributes:
-        who: whose decision it is.
-        see: anchor of the section with the details.
-        title: what was found.
-        why: what it means, in plain words.
-        what: what can be done.
+        level: importance.
+        role: person who decides.
+        section: anchor of the section with the details.
+        title: observation.
+        meaning: what the observation means.
+        action: what can be done.
     """
 
     level: Level
-    who: str
-    see: str
+    role: str
+    section: str
     title: str
-    why: str
-    what: str
+    meaning: str
+    action: str
 
 
-MANAGER, RADIOLOGIST, PROTECTION = "data manager", "radiologist", "data-protection officer"
-BOTH = f"{RADIOLOGIST}, {MANAGER}"
-_WORDS = {
-    "body_part": ("body part", "Films without a body part train, but cannot be balanced, filtered or examined by it."),
-    "view": ("view", "Films without a view (such as frontal or lateral) cannot be told apart by it."),
+MANAGER, RADIOLOGIST, DATA_PROTECTION_OFFICER = "data manager", "radiologist", "data-protection officer"
+RADIOLOGIST_AND_MANAGER = f"{RADIOLOGIST}, {MANAGER}"
+_MISSING_TEXTS = {
+    "body_part": (
+        "body part",
+        "Films without a body part are used for training, but cannot be balanced, filtered or evaluated by it.",
+    ),
+    "view": ("view", "Films without a view (such as frontal or lateral) cannot be filtered or evaluated by it."),
 }
 
 
-def decisions(found: Findings) -> list[Decision]:
-    """The most serious first."""
-    order = list(Level)
-    every = [*_run(found), *_files(found), *_leaks(found), *_privacy(found), *_words(found), *_quality(found)]
-    return sorted(every, key=lambda one: order.index(one.level))
+def list_decisions(content: ReportContent) -> list[Decision]:
+    """List the decisions for one report, the most important first."""
+    levels = list(Level)
+    decisions = [
+        *_run_decisions(content),
+        *_file_decisions(content),
+        *_leak_decisions(content),
+        *_privacy_decisions(content),
+        *_missing_value_decisions(content),
+        *_quality_decisions(content),
+    ]
+    return sorted(decisions, key=lambda decision: levels.index(decision.level))
 
 
-def _run(found: Findings) -> Iterator[Decision]:
-    if not found.folder.complete:
+def _run_decisions(content: ReportContent) -> Iterator[Decision]:
+    if not content.folder.complete:
         yield Decision(
-            Level.STOP, MANAGER, "ledger",
+            Level.STOP, MANAGER, "counts",
             "The run is unfinished",
-            f"Sharding was interrupted, or is still at work. This page shows what the {found.folder.shards:,} shards"
-            " hold that are there. Files that were left out by their header are counted at the end only.",
-            "Run the same shard command again; it goes on where it stopped.",
+            f"Sharding was interrupted or is still running. This page describes the {content.folder.shards:,} finished"
+            " shards. Files that are left out because of their header are counted at the end of the run.",
+            "Run the same shard command again; it continues after the finished shards.",
         )  # fmt: skip
-    elif not found.films:
+    elif not content.films:
         yield Decision(
-            Level.STOP, MANAGER, "ledger",
-            "Not one film was written",
+            Level.STOP, MANAGER, "counts",
+            "No film was written",
             "Every file was left out, or the archive was empty.",
-            "See the reasons below. Most often the wrong folder was scanned, or a rule keeps all films out.",
+            "See the reasons below. The usual causes are a wrong folder, or a rule that leaves out all films.",
         )  # fmt: skip
 
 
-def _files(found: Findings) -> Iterator[Decision]:
+def _file_decisions(content: ReportContent) -> Iterator[Decision]:
     limit = ShardRuntime().max_reject_fraction
-    unusable, twice = (
-        sum(count for reason, count in found.reasons.items() if reason_words(reason).kind is kind)
+    unusable, repeated = (
+        sum(count for reason, count in content.reasons.items() if explain_reason(reason).kind is kind)
         for kind in (Kind.UNUSABLE, Kind.TWICE)
     )
-    if unusable > limit * (radiographs := found.folder.written() + unusable + twice):
+    if unusable > limit * (radiographs := content.folder.written() + unusable + repeated):
         yield Decision(
-            Level.DECIDE, MANAGER, "ledger",
+            Level.DECIDE, MANAGER, "counts",
             f"{percent(unusable / radiographs)} of the image files could not be used",
             f"{_count(unusable, 'file')} that should hold a film could not be used, more than the usual"
-            f" {percent(limit)}. What is missing may be missing for a reason: one old device, one department, one"
-            " decade.",
-            "Look at the reasons below, mend the export, and scan again.",
+            f" {percent(limit)}. The missing films may have a common cause, such as one device, department or decade,"
+            " and bias the data.",
+            "See the reasons below, correct the export, and scan again.",
         )  # fmt: skip
-    stopped = sum(found.reasons.get(reason, 0) for reason in (Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT))
+    stopped = sum(content.reasons.get(reason, 0) for reason in (Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT))
     if stopped:
         yield Decision(
-            Level.DECIDE, MANAGER, "ledger",
-            f"{_count(stopped, 'file')} set aside after stopping the decoder",
-            "Reading them ended the program twice or took too long. They are not among the films.",
-            "Leave them out, or try again with more memory or time: data_prep append --reason.",
+            Level.DECIDE, MANAGER, "counts",
+            f"{_count(stopped, 'file')} stopped the decoder",
+            "The decoder crashed twice or took too long on these files. They are not among the films.",
+            "Leave them out, or retry them with more memory or time: data_prep append --reason.",
         )  # fmt: skip
-    if conflicts := found.reasons.get(Reason.UID_CONFLICT, 0):
+    if conflicts := content.reasons.get(Reason.UID_CONFLICT, 0):
         yield Decision(
-            Level.DECIDE, MANAGER, "ledger",
-            f"{_count(conflicts, 'file')} in contradiction with another",
-            "Files with one identification show different pictures. One may be filed under the wrong patient.",
-            "Clear it up in the archive; until then none of them is taken.",
+            Level.DECIDE, MANAGER, "counts",
+            f"{_count(conflicts, 'file')} in conflict with another file",
+            "Files with the same identifier show different pictures. One may be filed under the wrong patient.",
+            "Correct the archive; until then none of these files is used.",
         )  # fmt: skip
 
 
-def _leaks(found: Findings) -> Iterator[Decision]:
-    if found.leaks.patients or found.leaks.studies:
+def _leak_decisions(content: ReportContent) -> Iterator[Decision]:
+    if content.leaks.patients or content.leaks.studies:
         yield Decision(
             Level.STOP, MANAGER, "splits",
-            "Patients or studies stand in more than one split",
-            f"{_count(found.leaks.patients, 'patient')}, studies: {found.leaks.studies:,}. The final examination would"
-            " test the computer on people it has learnt from; results would look too good.",
+            "Patients or studies are in more than one split",
+            f"{_count(content.leaks.patients, 'patient')}, studies: {content.leaks.studies:,}. The final test would"
+            " evaluate the model on patients of its training data; results would be too good.",
             "Do not train. Run data_prep verify, then shard again.",
         )  # fmt: skip
-    if pairs := found.alike(ACROSS_SPLITS):
+    if pairs := content.count_same_pictures(ACROSS_SPLITS):
         yield Decision(
-            Level.DECIDE, BOTH, "alike",
+            Level.DECIDE, RADIOLOGIST_AND_MANAGER, "near-duplicates",
             f"{_count(pairs, 'pair')} of films in two splits show the same picture",
-            "The same film may be in the archive under two patients. Then it would be learnt from and examined with.",
-            "Look at the pairs. Where it is the same person, give both numbers one split (splits.table).",
+            "The archive may hold the same film under two patients. Then it is used for both training and testing.",
+            "Check the pairs. If they are of one person, assign both patient numbers to one split (splits.table).",
         )  # fmt: skip
-    if pairs := found.alike(ACROSS_PATIENTS):
+    if pairs := content.count_same_pictures(ACROSS_PATIENTS):
         yield Decision(
-            Level.LOOK, RADIOLOGIST, "alike",
+            Level.CHECK, RADIOLOGIST, "near-duplicates",
             f"{_count(pairs, 'pair')} of films under different patients show the same picture",
-            "A film may have been filed twice. Films of unknown patients count as of different ones.",
-            "Look at the pairs.",
+            "A film may have been filed twice. Films of unknown patients count as films of different patients.",
+            "Check the pairs.",
         )  # fmt: skip
 
 
-def _privacy(found: Findings) -> Iterator[Decision]:
-    kept_out = {reason: found.reasons[reason] for reason in sorted(QUARANTINE) if reason in found.reasons}
-    if kept_out:
-        told = ", ".join(f"{reason_words(reason).name} ({count:,})" for reason, count in kept_out.items())
+def _privacy_decisions(content: ReportContent) -> Iterator[Decision]:
+    quarantined = {reason: content.reasons[reason] for reason in sorted(QUARANTINE) if reason in content.reasons}
+    if quarantined:
+        reasons = ", ".join(f"{explain_reason(reason).name} ({count:,})" for reason, count in quarantined.items())
         yield Decision(
-            Level.DECIDE, PROTECTION, "ledger",
-            f"{_count(sum(kept_out.values()), 'film')} in quarantine: a name may be in the picture",
-            f"Kept out of the shards: {told}.",
-            "Leave them out (nothing to do), or have a person look at every one before a rule is set to keep.",
+            Level.DECIDE, DATA_PROTECTION_OFFICER, "counts",
+            f"{_count(sum(quarantined.values()), 'film')} in quarantine: a name may be in the picture",
+            f"Left out of the shards: {reasons}.",
+            "Leave them out (nothing to do), or have a person check every film before a rule is set to keep.",
         )  # fmt: skip
-    if found.films:
+    if content.films:
         yield Decision(
-            Level.DECIDE, PROTECTION, "privacy",
-            "Text written into the pictures has not been searched for",
-            "Header entries are removed; the pixels are not cleaned. A device may write a name or a date into the film,"
-            " mostly near an edge.",
-            "Have the border sheets of every device signed off (data_prep borders), then run data_prep audit.",
+            Level.DECIDE, DATA_PROTECTION_OFFICER, "privacy",
+            "The pictures have not been searched for burned-in text",
+            "Header entries are removed; the pixels are not changed. A device may write a name or a date into the film,"
+            " usually near an edge.",
+            "Have a person approve the border sheets of every device (data_prep borders), then run data_prep audit.",
         )  # fmt: skip
 
 
-def _words(found: Findings) -> Iterator[Decision]:
-    for column, (what, why) in _WORDS.items():
-        if missing := found.missing(column):
+def _missing_value_decisions(content: ReportContent) -> Iterator[Decision]:
+    for column, (name, consequence) in _MISSING_TEXTS.items():
+        if missing := content.count_missing(column):
             yield Decision(
-                Level.DECIDE if missing > MANY_UNKNOWN * found.films else Level.LOOK, BOTH,
-                "words" if found.private else "census",
-                f"{percent(missing / found.films)} of the films state no known {what}",
-                f"{_count(missing, 'film')}: no header, an empty one, or a spelling that is on no list. {why}",
-                "Add the archive's words (unmapped.csv in the private folder) to the list; what no header tells, a path"
-                " or a table may. Then scan and shard again.",
+                Level.DECIDE if missing > MAX_FRACTION_UNKNOWN * content.films else Level.CHECK,
+                RADIOLOGIST_AND_MANAGER,
+                "words" if content.private else "census",
+                f"{percent(missing / content.films)} of the films state no known {name}",
+                f"{_count(missing, 'film')} without a header entry, or with a spelling on no list. {consequence}",
+                "Add the terms of the archive (unmapped.csv in the private folder) to the list, or give the values"
+                " by path or table. Then scan and shard again.",
             )  # fmt: skip
-    if found.census.unknown:
+    if content.census.unknown:
         yield Decision(
-            Level.LOOK, MANAGER, "splits",
-            f"The patient of {percent(found.census.unknown / found.films)} of the films is not known",
-            f"{_count(found.census.unknown, 'film')} without a patient number. Each study counts as a patient,"
-            " trains, and is never used for an examination.",
-            "If the archive knows the patients, export their numbers, or name them by image_pattern.",
+            Level.CHECK, MANAGER, "splits",
+            f"The patient of {percent(content.census.unknown / content.films)} of the films is not known",
+            f"{_count(content.census.unknown, 'film')} without a patient number. Each study counts as one patient, is"
+            " used for training, and is never used for validation or testing.",
+            "If the archive has the patient numbers, export them, or extract them from paths with image_pattern.",
         )  # fmt: skip
 
 
-def _quality(found: Findings) -> Iterator[Decision]:
-    if found.suspects is not None and len(found.suspects):
+def _quality_decisions(content: ReportContent) -> Iterator[Decision]:
+    if content.suspects is not None and len(content.suspects):
         yield Decision(
             Level.DECIDE, RADIOLOGIST, "quality",
-            f"{_count(len(found.suspects), 'film')} may have black and white exchanged",
-            "By their picture, not by their header. Nothing was corrected; films without a mark are not proven right.",
-            "Look at them. Wrong ones can be left out of training by the column polarity_suspect.",
+            f"{_count(len(content.suspects), 'film')} may have black and white exchanged",
+            "Estimated from the picture, not from the header. Nothing was corrected, and not all are content.",
+            "Check these films. Wrong ones can be left out of training by the column polarity_suspect.",
         )  # fmt: skip
-    for end, part in found.clipped.items():
-        films = int((part > CLIPPED).sum()) if part is not None else 0
-        if films > MANY_CLIPPED * found.films:
+    for end, fraction in content.clipped.items():
+        films = int((fraction > MAX_CLIPPED_FRACTION).sum()) if fraction is not None else 0
+        if films > MAX_FRACTION_CLIPPED * content.films:
             yield Decision(
-                Level.LOOK, RADIOLOGIST, "quality",
-                f"{percent(films / found.films)} of the films are clipped to {end}",
-                f"Over {percent(CLIPPED)} of their content is pure {end}: a wrong window, or a saturated detector.",
-                "Look at the devices concerned. The stored values are not clipped; another window can be used.",
+                Level.CHECK, RADIOLOGIST, "quality",
+                f"{percent(films / content.films)} of the films are clipped to {end}",
+                f"Over {percent(MAX_CLIPPED_FRACTION)} of their content is pure {end}, because of a wrong window or a"
+                " saturated detector.",
+                "Check the devices of these films. The stored values are not clipped; another window can be used.",
             )  # fmt: skip
 
 
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' if count != 1 else ''}"
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"

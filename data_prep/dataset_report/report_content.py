@@ -1,4 +1,4 @@
-"""All that a report says, in numbers and rows; no films yet and no markup."""
+"""Collect the numbers and rows of a report, before films are drawn and HTML is written."""
 
 import csv
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from data_prep.archive.manifest import UNMAPPED_FILE, key_fingerprint, read_manifest
 from data_prep.dataset_report import near_duplicates, quality
-from data_prep.dataset_report.census import Census, private_census, public_census, study_years
-from data_prep.dataset_report.folder_state import Folder, read_folder
+from data_prep.dataset_report.census import Census, compute_private_census, compute_public_census, read_study_years
+from data_prep.dataset_report.folder_state import FolderState, read_folder
 from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.planning.folder_identity import key_fingerprint_of
 
 
 @dataclass(frozen=True)
 class PrivateFacts:
-    """What only the private folder knows.
+    """Facts of the private folder.
 
     Attributes:
-        files: in the archive.
-        census: of the readable films before sharding.
-        unmapped: (field, word, films) of words that the vocabularies do not know, the most frequent first.
+        files: number of files in the archive.
+        census: counts of the readable films before sharding.
+        unmapped: (field, term, films) of terms that no vocabulary has, the most frequent first.
     """
 
     files: int
@@ -33,12 +33,12 @@ class PrivateFacts:
 
 @dataclass(frozen=True)
 class Throughput:
-    """By the times at which shards were written; None in a field where these do not tell.
+    """Speed of the run, from the modification times of the shards.
 
     Attributes:
-        films_per_hour: while shards were written, pauses left out.
-        seconds: from the first to the last shard.
-        pauses: stretches of more than ten times the usual distance between shards.
+        films_per_hour: without pauses; None if there are too few shards.
+        seconds: time from the first to the last shard; None if there are too few shards.
+        pauses: number of intervals of more than ten times the median interval and of more than 60 s.
     """
 
     films_per_hour: float | None
@@ -47,23 +47,27 @@ class Throughput:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Of one public folder.
+class ReportContent:
+    """Numbers and rows of the report on one public folder.
 
     Attributes:
-        folder: its tables.
-        private: None for a page that may leave with the shards.
-        reasons: reason → files that became no film.
-        suspects: rows of films that look inverted; None where this is not recorded.
-        near: look-alikes; None where no hashes are recorded.
-        clipped: end of the display (black, white) → [films] part of the content there; None where not recorded.
+        folder: tables and cards.
+        private: facts of the private folder; None for a page that may be shared with the shards.
+        census: counts of the films in the shards.
+        reasons: reason → number of files that are not among the films.
+        leaks: counts of what is in more than one split.
+        equal: pairs of films of different patients with equal pixels.
+        near: near duplicates; None if no hashes are recorded.
+        suspects: rows of films whose grey values may be inverted; None if not recorded.
+        clipped: end of the display (black, white) → [films] fraction of the content there; None if not recorded.
+        throughput: speed of the run.
     """
 
-    folder: Folder
+    folder: FolderState
     private: PrivateFacts | None
     census: Census
     reasons: dict[str, int]
-    leaks: quality.Leaks
+    leaks: quality.SplitLeaks
     equal: near_duplicates.NearDuplicates
     near: near_duplicates.NearDuplicates | None
     suspects: NDArray[np.int64] | None
@@ -72,45 +76,52 @@ class Findings:
 
     @property
     def films(self) -> int:
-        """Films in the shards."""
+        """Number of films in the shards."""
         return int(self.folder.index.num_rows)
 
-    def alike(self, where: str) -> int:
-        """Pairs of films that are one picture, for all that can be seen, such as those in two splits."""
-        return max(self.near.same(where) if self.near else 0, self.equal.counts[where])
+    def count_same_pictures(self, kind: str) -> int:
+        """Count the pairs of films of a kind that are copies of one picture, such as those in two splits."""
+        return max(self.near.count_same_pictures(kind) if self.near else 0, self.equal.counts[kind])
 
-    def missing(self, column: str) -> int:
-        """Films without a value in a column of text."""
+    def count_missing(self, column: str) -> int:
+        """Count the films without a value in a column."""
         return int(self.folder.index[column].null_count)
 
 
-def gather(public: Path, private: Path | None) -> Findings:
-    """Read the folder, and the private one where it is given.
+def collect_content(public: Path, private: Path | None) -> ReportContent:
+    """Collect the content of a report.
+
+    Args:
+        public: public folder, finished or unfinished.
+        private: private folder of its shards; None for a page that may be shared.
 
     Raises:
-        ShardFormatError: ``public`` is no public folder, or damaged.
-        ArchiveError: ``private`` is no private folder, or was made with another secret.
+        ShardFormatError: ``public`` is not a public folder, or is damaged.
+        ArchiveError: ``private`` is not a private folder, or was written with another secret.
     """
     folder = read_folder(public)
     index = folder.index
-    suspects = quality.suspects(index) if "polarity_suspect" in index.column_names else None
-    return Findings(
+    suspects = quality.find_suspect_polarity(index) if "polarity_suspect" in index.column_names else None
+    return ReportContent(
         folder=folder,
         private=_private_facts(public, private) if private is not None else None,
-        census=public_census(index),
+        census=compute_public_census(index),
         reasons=folder.reasons(),
-        leaks=quality.leaks(index),
-        equal=near_duplicates.equal_pixels(index),
-        near=_near(public, index),
+        leaks=quality.count_leaks(index),
+        equal=near_duplicates.find_equal_pixels(index),
+        near=_near_duplicates(public, index),
         suspects=suspects,
-        clipped={"black": quality.fractions(index, "clipped_low"), "white": quality.fractions(index, "clipped_high")},
+        clipped={
+            "black": quality.read_fractions(index, "clipped_low"),
+            "white": quality.read_fractions(index, "clipped_high"),
+        },
         throughput=_throughput(folder),
     )
 
 
-def _near(public: Path, index: pa.Table) -> near_duplicates.NearDuplicates | None:
+def _near_duplicates(public: Path, index: pa.Table) -> near_duplicates.NearDuplicates | None:
     try:
-        return near_duplicates.near_pairs(public, index)
+        return near_duplicates.find_near_duplicates(public, index)
     except (OSError, ValueError):
         raise ShardFormatError(f"a shard of {public} is damaged; run: python -m data_prep verify {public}") from None
 
@@ -118,29 +129,31 @@ def _near(public: Path, index: pa.Table) -> near_duplicates.NearDuplicates | Non
 def _private_facts(public: Path, private: Path) -> PrivateFacts:
     manifest = read_manifest(private)
     if key_fingerprint(manifest) != key_fingerprint_of(public):
-        raise ArchiveError(f"{private} was made with another secret than the shards; give the folder they come from")
-    census = private_census(manifest, study_years(private, manifest.num_rows))
-    return PrivateFacts(manifest.num_rows, census, _unmapped(private))
+        raise ArchiveError(
+            f"{private} was written with another secret than the shards; give the private folder of these shards"
+        )
+    census = compute_private_census(manifest, read_study_years(private, manifest.num_rows))
+    return PrivateFacts(manifest.num_rows, census, _read_unmapped(private))
 
 
-def _unmapped(private: Path) -> list[tuple[str, str, int]]:
+def _read_unmapped(private: Path) -> list[tuple[str, str, int]]:
     try:
         with (private / UNMAPPED_FILE).open(encoding="utf-8", newline="") as file:
             rows = [(row["field"], row["word"], int(row["films"])) for row in csv.DictReader(file)]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError):
-        raise ArchiveError(f"{private / UNMAPPED_FILE} cannot be read; scan again") from None
+        raise ArchiveError(f"{private / UNMAPPED_FILE} cannot be read; run the same scan command again") from None
     return sorted(rows, key=lambda row: (-row[2], row[0], row[1]))
 
 
-def _throughput(folder: Folder) -> Throughput:
-    steps = np.diff(folder.written_at)
-    if len(steps) < 2 or float(steps.sum()) < 1:
+def _throughput(folder: FolderState) -> Throughput:
+    intervals = np.diff(folder.written_at)  # seconds
+    if len(intervals) < 2 or float(intervals.sum()) < 1:
         return Throughput(None, None, 0)
-    usual = max(float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0, 0.1)
-    pauses = steps > max(10 * usual, 60)
-    busy = float(steps[~pauses].sum())
-    share = (~pauses).sum() / len(folder.written_at)
-    films = folder.index.num_rows * share
-    return Throughput(films / busy * 3600 if busy else None, float(steps.sum()), int(pauses.sum()))
+    median = max(float(np.median(intervals[intervals > 0])) if (intervals > 0).any() else 0.0, 0.1)
+    is_pause = intervals > max(10 * median, 60)
+    seconds_without_pauses = float(intervals[~is_pause].sum())
+    films = folder.index.num_rows * (~is_pause).sum() / len(folder.written_at)
+    films_per_hour = films / seconds_without_pauses * 3600 if seconds_without_pauses else None
+    return Throughput(films_per_hour, float(intervals.sum()), int(is_pause.sum()))

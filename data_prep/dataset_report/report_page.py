@@ -1,6 +1,6 @@
-"""The report: one HTML page that needs nothing beside itself, for readers from outside the field.
+"""Write the report: one self-contained HTML page for readers who do not know the field.
 
-It is made of the public folder alone, unless a private folder is given; then it says so on its face, and may lie in
+It uses the public folder only, unless a private folder is given; then it is marked as private and can be written into
 the private folder only.
 """
 
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from data_prep.dataset_report import film_samples, plain_words, quality
 from data_prep.dataset_report.census import MIN_PATIENTS, PRIVATE_MODE, PUBLIC_MODE, Census
-from data_prep.dataset_report.hash_pairs import BOUND
+from data_prep.dataset_report.hash_pairs import MAX_DISTANCE
 from data_prep.dataset_report.near_duplicates import KINDS, NearDuplicates
-from data_prep.dataset_report.points_to_decide import Level, decisions
-from data_prep.dataset_report.report_content import Findings, gather
+from data_prep.dataset_report.points_to_decide import Level, list_decisions
+from data_prep.dataset_report.report_content import ReportContent, collect_content
 from data_prep.dataset_report.svg_charts import Histogram, histogram
 from data_prep.errors import ArchiveError
 from data_prep.film.polarity import FOUND
@@ -29,15 +29,25 @@ from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.progress import duration
 from data_prep.sharding.estimate import size_text
 
-SUSPECTS_SHOWN = 24
-PAIRS_SHOWN = 12
+MAX_SUSPECTS = 24
+MAX_PAIRS = 12
+"""Films with suspect polarity, and pairs of near duplicates, on the page."""
 MAX_PAGE = 10_000_000
-"""Bytes that a page must stay below, however large the archive."""
+"""Bytes; the page is smaller for any number of films."""
 
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """What was written: the page, its size in bytes, and what asks for a person."""
+    """Summary of a written report.
+
+    Attributes:
+        out: page.
+        size: bytes of the page.
+        stops: number of decisions that forbid to use the shards.
+        decisions: number of decisions for a person.
+        films: number of films in the shards.
+        private: whether the page holds private facts.
+    """
 
     out: Path
     size: int
@@ -47,46 +57,54 @@ class WrittenReport:
     private: bool
 
     def __str__(self) -> str:
-        asked = f"{self.decisions} point{'s' * (self.decisions != 1)} for a person"
+        decisions = f"{self.decisions} decision{'s' * (self.decisions != 1)} for a person"
         stops = f" ({self.stops} of them: stop)" if self.stops else ""
-        whose = "; private: it must not leave with the shards" if self.private else ""
-        return f"{self.out}: {self.films:,} films, {asked}{stops}; {size_text(self.size)}{whose}"
+        private = "; private: do not share it with the shards" if self.private else ""
+        return f"{self.out}: {self.films:,} films, {decisions}{stops}; {size_text(self.size)}{private}"
 
 
 def write_report(public: Path, out: Path, *, private: Path | None = None) -> WrittenReport:
-    """Write the page ``out``.
+    """Write the page.
+
+    Args:
+        public: public folder, finished or unfinished.
+        out: HTML file to write.
+        private: private folder of the shards, whose facts are added; None for a page that may be shared.
 
     Raises:
-        ShardFormatError: ``public`` is no public folder, or damaged.
-        ArchiveError: ``private`` is none or of another secret, ``out`` must not lie there, or cannot be written.
+        ShardFormatError: ``public`` is not a public folder, or is damaged.
+        ArchiveError: ``private`` is not a private folder or has another secret, or ``out`` is not allowed there or
+            cannot be written.
     """
     check_place(out, private)
-    found = gather(public, private)
-    asked = decisions(found)
-    page = _environment().get_template("report.html").render(_context(found) | {"decisions": asked}).encode()
+    content = collect_content(public, private)
+    decisions = list_decisions(content)
+    page = _environment().get_template("report.html").render(_context(content) | {"decisions": decisions}).encode()
     _write(out, page, private is not None)
-    stops = sum(one.level is Level.STOP for one in asked)
-    return WrittenReport(out, len(page), stops, len(asked), found.films, private is not None)
+    stops = sum(decision.level is Level.STOP for decision in decisions)
+    return WrittenReport(out, len(page), stops, len(decisions), content.films, private is not None)
 
 
-def census_page(census: Census) -> str:
-    """The census alone, as a page like the report."""
+def render_census(census: Census) -> str:
+    """Render a census as an HTML page."""
     return _environment().get_template("census.html").render({"census": census, "min_patients": MIN_PATIENTS})
 
 
 def check_place(out: Path, private: Path | None) -> None:
-    """Refuse to put a page or sheet into a public folder, or one with private facts anywhere but in the private one.
+    """Refuse a page or sheet inside a public folder, and one with private facts outside the private folder.
+
+    Args:
+        out: file to write.
+        private: private folder if the file holds private facts, else None.
 
     Raises:
-        ArchiveError: it must not lie there.
+        ArchiveError: the file is not allowed there.
     """
-    here = out.resolve()
-    if any(folder.is_dir() and is_public(folder) for folder in here.parents):
-        raise ArchiveError(f"{out} lies in a public folder, which holds shards and nothing else; give another --out")
-    if private is not None and not here.is_relative_to(private.resolve()):
-        raise ArchiveError(
-            f"what is made with the private folder holds private facts and stays there: give --out {private / out.name}"
-        )
+    path = out.resolve()
+    if any(folder.is_dir() and is_public(folder) for folder in path.parents):
+        raise ArchiveError(f"{out} lies in a public folder, which may hold shards only; give another --out")
+    if private is not None and not path.is_relative_to(private.resolve()):
+        raise ArchiveError(f"{out} is outside the private folder whose facts it holds; give --out {private / out.name}")
 
 
 def _write(out: Path, page: bytes, private: bool) -> None:
@@ -99,118 +117,117 @@ def _write(out: Path, page: bytes, private: bool) -> None:
 
 
 def _environment() -> Environment:
-    made = environment("data_prep.dataset_report")
-    made.filters |= {"size": size_text, "duration": duration}
-    return made
+    templates = environment("data_prep.dataset_report")
+    templates.filters |= {"size": size_text, "duration": duration}
+    return templates
 
 
-def _context(found: Findings) -> dict[str, Any]:
-    folder = found.folder
+def _context(content: ReportContent) -> dict[str, Any]:
+    folder = content.folder
     index = folder.index
-    suspects = found.suspects
     rows: list[int] = []
-    if suspects is not None:
-        rows = np.sort(np.random.default_rng(film_samples.SEED).permutation(suspects)[:SUSPECTS_SHOWN]).tolist()
+    if content.suspects is not None:
+        rows = np.sort(np.random.default_rng(film_samples.SEED).permutation(content.suspects)[:MAX_SUSPECTS]).tolist()
     return {
-        "found": found,
+        "content": content,
         "folder": folder,
-        "census": found.census,
+        "census": content.census,
         "min_patients": MIN_PATIENTS,
-        "ledger": _ledger(found),
-        "sheets": film_samples.contact_sheets(folder.public, index),
+        "files": _file_counts(content),
+        "sheets": film_samples.draw_body_part_sheets(folder.public, index),
         "seed": film_samples.SEED,
-        "per_sheet": film_samples.PER_SHEET,
-        "charts": _charts(found),
-        "brightness": film_samples.brightness(folder.public, index),
+        "per_sheet": film_samples.FILMS_PER_SHEET,
+        "charts": _charts(content),
+        "brightness": film_samples.measure_brightness(folder.public, index),
         "polarity_found": FOUND,
-        "suspects": film_samples.pictures(folder.public, index, rows),
-        "clipped": _clipped(found),
-        "clipped_limit": quality.CLIPPED,
-        "display_sources": _counted(index, "display_source", plain_words.DISPLAY_SOURCES),
+        "suspects": film_samples.draw_films(folder.public, index, rows),
+        "clipped": _clipped(content),
+        "clipped_limit": quality.MAX_CLIPPED_FRACTION,
+        "display_sources": _count_values(index, "display_source", plain_words.DISPLAY_SOURCES),
         "provenance": _provenance(index),
-        "near": _pairs(found, found.near),
-        "equal": _pairs(found, found.equal),
-        "bound": BOUND,
+        "near": _draw_pairs(content, content.near),
+        "equal": _draw_pairs(content, content.equal),
+        "max_distance": MAX_DISTANCE,
         "kinds": KINDS,
-        "splits": quality.split_table(index),
+        "splits": quality.count_splits(index),
         "words": plain_words,
     }  # fmt: skip
 
 
-def _ledger(found: Findings) -> dict[str, Any]:
-    """In = written + rejected + dropped, and the reasons by kind."""
+def _file_counts(content: ReportContent) -> dict[str, Any]:
+    """Counts of all files: written, and not written by kind and reason."""
     groups: list[dict[str, Any]] = []
-    for kind, told in plain_words.KINDS.items():
-        reasons = [
-            (reason, count) for reason, count in found.reasons.items() if plain_words.reason_words(reason).kind is kind
-        ]
-        if reasons:
-            rows = [(plain_words.reason_words(reason), reason, count) for reason, count in reasons]
-            groups.append({"kind": kind, **told, "rows": rows, "files": sum(count for _, count in reasons)})
-    parts = [("written", found.folder.written(), "written")]
+    explained = [(plain_words.explain_reason(reason), reason, count) for reason, count in content.reasons.items()]
+    for kind, texts in plain_words.KINDS.items():
+        rows = [(words, reason, count) for words, reason, count in explained if words.kind is kind]
+        if rows:
+            groups.append({"kind": kind, **texts, "rows": rows, "files": sum(count for *_, count in rows)})
+    parts = [("written", content.folder.written(), "written")]
     parts += [(group["name"], group["files"], group["kind"]) for group in groups]
     return {"groups": groups, "parts": parts, "files": sum(count for _, count, _ in parts)}
 
 
-def _charts(found: Findings) -> list[Histogram]:
-    index = found.folder.index
+def _charts(content: ReportContent) -> list[Histogram]:
+    index = content.folder.index
 
     def column(name: str) -> NDArray[np.float64]:
         return np.asarray(index[name].to_numpy(), np.float64)
 
     rows, columns = column("source_rows"), column("source_columns")
-    made = [
+    charts = [
         histogram("Size of the original film", "megapixels", rows * columns / 1e6),
         histogram("Longer side in the shards", "pixels", np.maximum(column("rows"), column("columns"))),
         histogram("Width to height", "1 = square", columns / np.maximum(rows, 1)),
         histogram("Part of the film that shows the body", "%", 100 * column("content_fraction"),
-                  note="The rest is collimation, air or padding."),
+                  note="The remaining part is collimation, air or padding."),
         histogram("Bytes of a film in the shards", "kB", column("film_size") / 1000),
     ]  # fmt: skip
-    spacing = quality.spacings(index)
+    spacing = quality.read_row_spacings(index)
     unstated = int(np.isnan(spacing).sum())
-    made.insert(
+    charts.insert(
         2,
         histogram(
             "Distance between pixels in the shards",
             "mm",
             spacing,
-            note=f"{unstated:,} films state none." if unstated else "",
+            note=f"Not stated for {unstated:,} films." if unstated else "",
         ),
     )
-    return [one for one in made if one is not None]
+    return [chart for chart in charts if chart is not None]
 
 
-def _clipped(found: Findings) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = []
-    for end, part in found.clipped.items():
-        if part is None:
-            told.append({"end": end, "recorded": False})
+def _clipped(content: ReportContent) -> list[dict[str, Any]]:
+    """One entry per end of the display: black and white."""
+    ends: list[dict[str, Any]] = []
+    for end, fraction in content.clipped.items():
+        if fraction is None:
+            ends.append({"end": end, "recorded": False})
             continue
-        chart = histogram(f"Content that is pure {end}", "% of the content", 100 * part)
-        told.append({"end": end, "recorded": True, "chart": chart, "films": int((part > quality.CLIPPED).sum())})
-    return told
+        chart = histogram(f"Content that is pure {end}", "% of the content", 100 * fraction)
+        films = int((fraction > quality.MAX_CLIPPED_FRACTION).sum())
+        ends.append({"end": end, "recorded": True, "chart": chart, "films": films})
+    return ends
 
 
 def _provenance(index: Any) -> list[tuple[str, int]]:
-    counts = quality.provenance_counts(index)
+    counts = quality.count_provenance(index)
     return [(plain_words.PROVENANCE.get(name, name.replace("_", " ")), count) for name, count in counts]
 
 
-def _counted(index: Any, column: str, plain: Mapping[str, str]) -> list[tuple[str, int]]:
-    counted = index.group_by(column).aggregate([("key", "count")]).to_pylist()
+def _count_values(index: Any, column: str, texts: Mapping[str, str]) -> list[tuple[str, int]]:
+    counts = index.group_by(column).aggregate([("key", "count")]).to_pylist()
     return [
-        (plain.get(row[column], row[column]), row["key_count"])
-        for row in sorted(counted, key=lambda row: -row["key_count"])
+        (texts.get(row[column], row[column]), row["key_count"])
+        for row in sorted(counts, key=lambda row: -row["key_count"])
     ]
 
 
-def _pairs(found: Findings, pairs: NearDuplicates | None) -> dict[str, Any] | None:
-    if pairs is None:
+def _draw_pairs(content: ReportContent, duplicates: NearDuplicates | None) -> dict[str, Any] | None:
+    if duplicates is None:
         return None
-    folder = found.folder
-    shown = [
-        {"pictures": film_samples.pictures(folder.public, folder.index, pair.rows), "pair": pair}
-        for pair in pairs.shown(PAIRS_SHOWN)
+    folder = content.folder
+    drawn = [
+        {"pictures": film_samples.draw_films(folder.public, folder.index, pair.rows), "pair": pair}
+        for pair in duplicates.select_pairs(MAX_PAIRS)
     ]
-    return {"found": pairs, "shown": shown}
+    return {"duplicates": duplicates, "drawn": drawn}

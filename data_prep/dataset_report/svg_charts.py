@@ -1,7 +1,4 @@
-"""Histograms as inline SVG: sharp at any size, readable without colour, no script and nothing to load.
-
-All texts go through ``Markup.format``, which escapes them.
-"""
+"""Charts as inline SVG without scripts or external files; ``Markup.format`` escapes all texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +14,14 @@ _PLOT_WIDTH, _PLOT_HEIGHT = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts between edges.
+    """A histogram.
 
     Attributes:
-        title: what is counted, for the eye and for a screen reader.
-        unit: of the edges.
+        title: quantity, also for screen readers.
+        unit: unit of the edges.
         edges: [bins + 1].
         counts: [bins].
-        note: below the picture.
+        note: text below the title.
     """
 
     title: str
@@ -34,29 +31,31 @@ class Histogram:
     note: str = ""
 
     def svg(self) -> Markup:
-        """A picture with labelled axes."""
-        most = _nice(float(self.counts.max(initial=0)))
+        """Draw the chart with labelled axes."""
+        maximum = _round_up(float(self.counts.max(initial=0)))
         step = _PLOT_WIDTH / max(len(self.counts), 1)
         bars = Markup("").join(
             Markup(
                 '<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
             ).format(
                 _LEFT + number * step + 0.5,
-                _TOP + _PLOT_HEIGHT * (1 - count / most),
+                _TOP + _PLOT_HEIGHT * (1 - count / maximum),
                 max(step - 1, 0.6),
-                _PLOT_HEIGHT * count / most,
+                _PLOT_HEIGHT * count / maximum,
                 f"{_number(self.edges[number])} to {_number(self.edges[number + 1])} {self.unit}: {count:,.0f}",
             )
             for number, count in enumerate(self.counts.tolist())
             if count
         )
-        marks = _ticks(float(self.edges[0]), float(self.edges[-1]))
-        return _frame(bars, self._described(), most, marks, (float(self.edges[0]), float(self.edges[-1])), self.unit)
+        ticks = _ticks(float(self.edges[0]), float(self.edges[-1]))
+        return _frame(
+            bars, self._description(), maximum, ticks, (float(self.edges[0]), float(self.edges[-1])), self.unit
+        )
 
-    def _described(self) -> str:
+    def _description(self) -> str:
         total = float(self.counts.sum())
         if not total:
-            return f"{self.title}: nothing to show"
+            return f"{self.title}: no values"
         place = int(self.counts.argmax())
         low, high = (_number(edge) for edge in self.edges[place : place + 2].tolist())
         return f"{self.title}. The highest bar is between {low} and {high} {self.unit}."
@@ -64,10 +63,15 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Band:
-    """A line with a band around it, over [0, 100].
+    """A line with a band around it, over 0 to 100.
 
     Attributes:
-        lower, middle, upper: [bins] in percent.
+        title: quantity, also for screen readers.
+        unit: unit of the horizontal axis.
+        lower: [bins] lower end of the band, percent.
+        middle: [bins] line, percent.
+        upper: [bins] upper end of the band, percent.
+        note: text below the title.
     """
 
     title: str
@@ -78,41 +82,52 @@ class Band:
     note: str = ""
 
     def svg(self) -> Markup:
-        """A picture with labelled axes."""
-        most = _nice(float(self.upper.max(initial=0)))
+        """Draw the chart with labelled axes."""
+        maximum = _round_up(float(self.upper.max(initial=0)))
         across = _LEFT + (np.arange(len(self.middle)) + 0.5) * _PLOT_WIDTH / len(self.middle)
 
         def points(values: NDArray[np.float64]) -> list[str]:
-            heights = _TOP + _PLOT_HEIGHT * (1 - values / most)
+            heights = _TOP + _PLOT_HEIGHT * (1 - values / maximum)
             return [f"{x:.1f},{y:.1f}" for x, y in zip(across, heights, strict=True)]
 
         area = " ".join([*points(self.upper), *reversed(points(self.lower))])
-        drawn = Markup('<polygon class="band" points="{}"/><polyline class="line" points="{}"/>').format(
+        plot = Markup('<polygon class="band" points="{}"/><polyline class="line" points="{}"/>').format(
             area, " ".join(points(self.middle))
         )
-        return _frame(drawn, self.title, most, _ticks(0, 100), (0.0, 100.0), self.unit, percent=True)
+        return _frame(plot, self.title, maximum, _ticks(0, 100), (0.0, 100.0), self.unit, percent=True)
 
 
 def histogram(
     title: str, unit: str, values: NDArray[np.float64], *, bins: int = 40, note: str = ""
 ) -> Histogram | None:
-    """From the smallest value to the 99.5 % quantile; what is above counts in the last bin. None without values."""
+    """Compute a histogram from the smallest value to the 99.5 % quantile.
+
+    Args:
+        title: quantity.
+        unit: unit of the values.
+        values: [n]; values that are not finite are ignored.
+        bins: number of bins.
+        note: text below the title.
+
+    Returns:
+        Histogram whose last bin also counts all larger values; None without values.
+    """
     values = values[np.isfinite(values)]
     if not len(values):
         return None
     low, high = float(values.min()), float(np.quantile(values, 0.995))
-    marks = _ticks(low, high if high > low else low + 1)
-    step = marks[1] - marks[0] if len(marks) > 1 else 1.0
+    ticks = _ticks(low, high if high > low else low + 1)
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
     low, high = np.floor(low / step) * step, np.ceil((high if high > low else low + step) / step) * step
     counts, edges = np.histogram(np.minimum(values, high), bins=bins, range=(low, high))
     return Histogram(title, unit, edges, counts.astype(np.float64), note)
 
 
 def _frame(
-    drawn: Markup,
-    described: str,
-    most: float,
-    marks: Sequence[float],
+    plot: Markup,
+    description: str,
+    maximum: float,
+    ticks: Sequence[float],
     span: tuple[float, float],
     unit: str,
     *,
@@ -120,36 +135,36 @@ def _frame(
 ) -> Markup:
     low, high = span
     bottom = _TOP + _PLOT_HEIGHT
-    below = Markup("").join(
+    x_labels = Markup("").join(
         Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
-            _LEFT + _PLOT_WIDTH * (mark - low) / (high - low), bottom + 15, _number(mark)
+            _LEFT + _PLOT_WIDTH * (tick - low) / (high - low), bottom + 15, _number(tick)
         )
-        for mark in marks
+        for tick in ticks
     )
-    beside = Markup("").join(
+    y_labels = Markup("").join(
         Markup(
             '<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            '<text x="{beside}" y="{below:.1f}" text-anchor="end">{text}</text>'
+            '<text x="{text_x}" y="{text_y:.1f}" text-anchor="end">{text}</text>'
         ).format(
             left=_LEFT,
             right=_WIDTH - _RIGHT,
-            y=bottom - _PLOT_HEIGHT * part,
-            beside=_LEFT - 6,
-            below=bottom - _PLOT_HEIGHT * part + 4,
-            text=_number(most * part) + (" %" if percent else ""),
+            y=bottom - _PLOT_HEIGHT * fraction,
+            text_x=_LEFT - 6,
+            text_y=bottom - _PLOT_HEIGHT * fraction + 4,
+            text=_number(maximum * fraction) + (" %" if percent else ""),
         )
-        for part in (0, 0.5, 1)
+        for fraction in (0, 0.5, 1)
     )
     return Markup(
-        '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{described}">{beside}{drawn}{below}'
+        '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{description}">{y_labels}{plot}{x_labels}'
         '<text class="unit" x="{right}" y="{y}" text-anchor="end">{unit}</text></svg>'
     ).format(
         width=_WIDTH,
         height=_HEIGHT,
-        described=described,
-        beside=beside,
-        drawn=drawn,
-        below=below,
+        description=description,
+        y_labels=y_labels,
+        plot=plot,
+        x_labels=x_labels,
         right=_WIDTH - _RIGHT,
         y=_HEIGHT - 5,
         unit=unit,
@@ -165,12 +180,12 @@ def _ticks(low: float, high: float) -> list[float]:
     return [float(round(number * step, 10)) for number in np.arange(first, last + 1)]
 
 
-def _nice(most: float) -> float:
-    """The next round number above."""
-    if most <= 0:
+def _round_up(maximum: float) -> float:
+    """Next round number above."""
+    if maximum <= 0:
         return 1.0
-    power = 10.0 ** np.floor(np.log10(most))
-    return float(next(factor * power for factor in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if factor * power >= most * 0.999))
+    power = 10.0 ** np.floor(np.log10(maximum))
+    return float(next(factor * power for factor in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if factor * power >= maximum * 0.999))
 
 
 def _number(value: float) -> str:

@@ -1,12 +1,13 @@
-"""Contact sheets of the borders of films, for a person to sign off: text that is burned in stands near an edge.
+"""Draw sheets of the borders of films, where burned-in text usually is, for a review by a person.
 
-OUT/
-  <number>_<maker>_<model>_<size>.png   films from one kind of device and of about one size
-  films.csv                             sheet, line, key, maker, model, size, letter-like marks, verdict (empty)
+| file in OUT | contents |
+|---|---|
+| ``<number>_<maker>_<model>_<size>.png`` | films of one device model and of about one size |
+| ``films.csv`` | sheet, line, key, maker, model, size, letter-like marks, verdict (empty) |
 
-Every line shows the four borders of one film, those at the sides turned to lie flat, with local contrast raised so that
-faint text shows; the most text-like films come first. The first line lays the thin strokes of all films of the sheet
-over each other: what a device writes on every film stands out there.
+Every line shows the four borders of one film with raised local contrast; the left and right border are rotated by 90°.
+Films with the most letter-like marks are first. The first line overlays the thin strokes of all films of the sheet, so
+that text which a device writes on every film is visible.
 """
 
 import csv
@@ -14,6 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,40 +41,60 @@ from data_prep.runtime.progress import Progress
 from data_prep.shard_format.index import read_index
 
 FILMS_PER_SHEET = 12
-SAMPLED = 4
-"""So many times as many films are looked at to find the most text-like ones of a group."""
-_BAND = 0.10
-"""Part of the film that counts as border."""
+SAMPLE_FACTOR = 4
+"""So many times the drawn films are searched for letter-like marks in each group."""
+_BORDER_FRACTION = 0.10
+"""Fraction of a side of the film that counts as border."""
 _WIDTH, _MAX_HEIGHT = 720, 120
-_STEP = 500
-"""Pixels of the longer side by which sizes are told apart."""
+"""Pixels of a border on the sheet."""
+_SIZE_STEP = 500
+"""Pixels to which the longer side is rounded when films are grouped by size."""
 _GREY = 128
-_STROKE = 9
+_MAX_STROKE_WIDTH = 9
 """Pixels; strokes of letters are thinner, edges of the anatomy are not."""
-_CONTRAST = 40
-_LETTER = (3, 40)
+_MIN_CONTRAST = 40
+"""Grey values of 256."""
+_LETTER_SIDES = (3, 40)
 """Pixels: smallest and largest side of a letter."""
 _MIN_LETTERS = 3
+_MAX_LETTERS = 4000
+"""More marks on one border are noise."""
 
 
 @dataclass(frozen=True)
 class BorderSheets:
-    """What was drawn: folder, sheets, films on them, and films in all the groups."""
+    """Summary of the sheets.
+
+    Attributes:
+        out: folder of the sheets.
+        sheets: number of sheets.
+        films_drawn: number of films on the sheets.
+        films: number of films in the shards.
+    """
 
     out: Path
     sheets: int
-    shown: int
+    films_drawn: int
     films: int
 
     def __str__(self) -> str:
         return (
-            f"{self.out}: {self.sheets} sheets with {self.shown} of {self.films} films; look at each, and note films"
-            " with a name, number or date in films.csv"
+            f"{self.out}: {self.sheets} sheets with {self.films_drawn} of {self.films} films; review each sheet, and"
+            " mark films with a name, number or date in films.csv"
         )
 
 
 @dataclass(frozen=True)
 class _Film:
+    """One film of a sheet.
+
+    Attributes:
+        row: row of the index.
+        strips: the four borders with raised contrast.
+        strokes: thin structure of the four borders.
+        letters: number of letter-like marks.
+    """
+
     row: dict[str, Any]
     strips: tuple[Pixels, ...]
     strokes: tuple[Pixels, ...]
@@ -80,122 +102,134 @@ class _Film:
 
 
 def write_border_sheets(public: Path, out: Path, *, films: int = FILMS_PER_SHEET) -> BorderSheets:
-    """Draw one sheet per maker, model and size, with up to ``films`` (at least one) films.
+    """Draw one sheet per maker, model and size.
+
+    Args:
+        public: complete public folder.
+        out: new or empty folder.
+        films: largest number of films per sheet, at least 1.
 
     Raises:
-        ShardFormatError: the folder is missing or unfinished, or ``out`` is not empty or cannot be written.
+        ShardFormatError: the public folder is missing or unfinished, or ``out`` is not empty or cannot be written.
     """
     index = read_index(public).to_pylist()
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in index:
-        groups[row["manufacturer"] or "maker unknown", row["model"] or "model unknown", _size(row)].append(row)
+        groups[row["manufacturer"] or "maker unknown", row["model"] or "model unknown", _size_class(row)].append(row)
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     progress = Progress("borders", "sheets", len(ordered))
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
-            raise ShardFormatError(f"{out} holds files already; give a new or an empty folder as --out")
+            raise ShardFormatError(f"{out} is not empty; give a new or an empty folder as --out")
         with (out / "films.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("sheet", "line", "key", "maker", "model", "size", "letters", "verdict"))
-            shown = 0
+            films_drawn = 0
             for number, (group, rows) in enumerate(ordered, 1):
                 name = f"{number:04d}_{re.sub('[^A-Za-z0-9]+', '-', '_'.join(group))}.png"
-                drawn = _chosen(public, rows, films)
+                selected = _select_films(public, rows, films)
                 with atomic_file(out / name) as sheet:
-                    title = f"{' · '.join(group)} · {len(drawn)} of {len(rows)} films"
-                    _sheet(drawn, title).save(sheet, format="PNG")
-                lines = enumerate(drawn, 1)
+                    title = f"{' · '.join(group)} · {len(selected)} of {len(rows)} films"
+                    _draw_sheet(selected, title).save(sheet, format="PNG")
+                lines = enumerate(selected, 1)
                 table.writerows((name, line, film.row["key"], *group, film.letters, "") for line, film in lines)
-                shown += len(drawn)
+                films_drawn += len(selected)
                 progress.add()
     except OSError as error:
-        raise ShardFormatError(f"the sheets cannot be written into {out} ({error.strerror})") from None
+        raise ShardFormatError(
+            f"the sheets cannot be written into {out} ({error.strerror}); give another --out"
+        ) from None
     finally:
         progress.close()
-    return BorderSheets(out, len(ordered), shown, len(index))
+    return BorderSheets(out, len(ordered), films_drawn, len(index))
 
 
-def _size(row: dict[str, Any]) -> str:
-    """Films of about one size: devices that crop to the collimation give every film its own."""
+def _size_class(row: dict[str, Any]) -> str:
+    """Orientation and rounded size: devices that crop to the collimation write films of many sizes."""
     rows, columns = row["source_rows"], row["source_columns"]
     shape = "upright" if rows > 1.05 * columns else "wide" if columns > 1.05 * rows else "square"
-    return f"{shape} {max(_STEP, round(max(rows, columns) / _STEP) * _STEP)}"
+    return f"{shape} {max(_SIZE_STEP, round(max(rows, columns) / _SIZE_STEP) * _SIZE_STEP)}"
 
 
-def _chosen(public: Path, rows: Sequence[dict[str, Any]], films: int) -> list[_Film]:
-    """Of a sample (the order of the index is random), the films with most letters, and as many others."""
-    sample = [_film(public, row) for row in rows[: SAMPLED * films]]
+def _select_films(public: Path, rows: Sequence[dict[str, Any]], films: int) -> list[_Film]:
+    """Select from a sample the films with the most letters, and as many others; the order of the index is random."""
+    sample = [_read_film(public, row) for row in rows[: SAMPLE_FACTOR * films]]
     by_letters = sorted(sample, key=lambda film: -film.letters)
-    first = by_letters[: films - films // 2]
-    keys = {film.row["key"] for film in first}
-    others = [film for film in sample if film.row["key"] not in keys][: films // 2]
-    return sorted([*first, *others], key=lambda film: -film.letters)
+    with_letters = by_letters[: films - films // 2]
+    keys = {film.row["key"] for film in with_letters}
+    random_films = [film for film in sample if film.row["key"] not in keys][: films // 2]
+    return sorted([*with_letters, *random_films], key=lambda film: -film.letters)
 
 
-def _film(public: Path, row: dict[str, Any]) -> _Film:
+def _read_film(public: Path, row: dict[str, Any]) -> _Film:
     values, _ = read_displayed_film(public, row)
     borders = _borders((values >> 8).astype(np.uint8))
-    strips = tuple(cv2.createCLAHE(3.0, (2, 12)).apply(_fitted(border)) for border in borders)
-    strokes = tuple(_fitted(_relief(*_strokes(border))) for border in borders)
-    return _Film(row, strips, strokes, sum(_letters(border) for border in borders))
+    strips = tuple(cv2.createCLAHE(3.0, (2, 12)).apply(_fit_width(border)) for border in borders)
+    strokes = tuple(_fit_width(_relief(*_thin_structure(border))) for border in borders)
+    return _Film(row, strips, strokes, sum(_count_letters(border) for border in borders))
 
 
 def _borders(grey: Pixels) -> tuple[Pixels, ...]:
-    """Top, bottom, left and right border; those at the sides turned by 90°."""
-    down, across = (max(1, round(_BAND * side)) for side in grey.shape)
-    top, bottom, left, right = grey[:down], grey[-down:], grey[:, :across], grey[:, -across:]
-    turned = np.rot90(left, -1), np.rot90(right)
-    return tuple(np.ascontiguousarray(border) for border in (top, bottom, *turned))
+    """Top, bottom, left and right border; the left and right one are rotated by 90°."""
+    height, width = (max(1, round(_BORDER_FRACTION * side)) for side in grey.shape)
+    top, bottom, left, right = grey[:height], grey[-height:], grey[:, :width], grey[:, -width:]
+    rotated = np.rot90(left, -1), np.rot90(right)
+    return tuple(np.ascontiguousarray(border) for border in (top, bottom, *rotated))
 
 
-def _fitted(border: Pixels) -> Pixels:
-    """Border as wide as its place on the sheet, or as high."""
+def _fit_width(border: Pixels) -> Pixels:
+    """Scale a border to the width of the sheet, or to its largest height."""
     return scale_film(border, fitted_size(border.shape, (_MAX_HEIGHT, _WIDTH)))
 
 
-def _strokes(border: Pixels) -> tuple[Pixels, Pixels]:
-    """What is thin: brighter, and darker than around."""
-    kernel = np.ones((_STROKE, _STROKE), np.uint8)
+def _thin_structure(border: Pixels) -> tuple[Pixels, Pixels]:
+    """Thin structure that is brighter, and that is darker than its surroundings."""
+    kernel = np.ones((_MAX_STROKE_WIDTH, _MAX_STROKE_WIDTH), np.uint8)
     bright, dark = (cv2.morphologyEx(border, kind, kernel) for kind in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT))
     return np.asarray(bright), np.asarray(dark)
 
 
 def _relief(bright: Pixels, dark: Pixels) -> Pixels:
-    """Thin structure on grey: what is brighter than around is brighter, what is darker is darker."""
+    """Thin structure on a grey background: bright structure is bright, dark structure is dark."""
     return np.asarray(_GREY + bright // 2 - dark // 2, dtype=np.uint8)
 
 
-def _letters(border: Pixels) -> int:
-    """How many things of the size and stroke of letters stand in rows."""
-    found = 0
-    for strokes in _strokes(border):
-        _, _, stats, centres = cv2.connectedComponentsWithStats((strokes > _CONTRAST).astype(np.uint8), connectivity=8)
+def _count_letters(border: Pixels) -> int:
+    """Count connected components with the size and stroke width of letters that form rows."""
+    count = 0
+    for strokes in _thin_structure(border):
+        is_stroke = (strokes > _MIN_CONTRAST).astype(np.uint8)
+        _, _, stats, centres = cv2.connectedComponentsWithStats(is_stroke, connectivity=8)
         sides = stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
-        fits = (sides.max(axis=1) <= _LETTER[1]) & (sides[:, 1] >= _LETTER[0] + 2) & (stats[1:, cv2.CC_STAT_AREA] >= 6)
-        found += _in_rows(centres[1:][fits], sides[fits])
-    return found
+        is_letter = (
+            (sides.max(axis=1) <= _LETTER_SIDES[1])
+            & (sides[:, 1] >= _LETTER_SIDES[0] + 2)
+            & (stats[1:, cv2.CC_STAT_AREA] >= 6)
+        )
+        count += _count_in_rows(centres[1:][is_letter], sides[is_letter])
+    return count
 
 
-def _in_rows(centres: NDArray[np.float64], sides: NDArray[np.int32]) -> int:
-    """Letters with another of about the same height beside them, in groups of at least three."""
-    if len(centres) < _MIN_LETTERS or len(centres) > 4000:
+def _count_in_rows(centres: NDArray[np.float64], sides: NDArray[np.int32]) -> int:
+    """Count letters in rows of at least _MIN_LETTERS neighbours of about the same height."""
+    if len(centres) < _MIN_LETTERS or len(centres) > _MAX_LETTERS:
         return 0
     order = np.argsort(centres[:, 0])
     x, y, height = centres[order, 0], centres[order, 1], sides[order, 1].astype(np.float64)
-    beside = 0
-    run = 1
-    for one, other in zip(range(len(x) - 1), range(1, len(x)), strict=True):
-        near = x[other] - x[one] < 1.6 * height[one] + 4 and abs(y[other] - y[one]) < 0.4 * height[one]
-        run = run + 1 if near and 0.6 < height[other] / height[one] < 1.7 else 1
-        beside += 1 if run >= _MIN_LETTERS else 0
-    return beside
+    count = 0
+    row_length = 1
+    for left, right in pairwise(range(len(x))):
+        is_near = x[right] - x[left] < 1.6 * height[left] + 4 and abs(y[right] - y[left]) < 0.4 * height[left]
+        row_length = row_length + 1 if is_near and 0.6 < height[right] / height[left] < 1.7 else 1
+        count += 1 if row_length >= _MIN_LETTERS else 0
+    return count
 
 
-def _sheet(films: Sequence[_Film], title: str) -> Image.Image:
-    lines = [Shelves(_blocks(_overlaid(films)), "thin strokes of all films below")] if len(films) > 1 else []
+def _draw_sheet(films: Sequence[_Film], title: str) -> Image.Image:
+    lines = [Shelves(_blocks(_overlay_strokes(films)), "thin strokes of all films below")] if len(films) > 1 else []
     lines += [Shelves(_blocks(film.strips), _caption(number, film)) for number, film in enumerate(films, 1)]
-    legend = [LegendEntry("each film: top | bottom border above, left | right border (turned) below; contrast raised")]
+    legend = [LegendEntry("each film: top | bottom border above, left | right border (rotated) below; contrast raised")]
     return contact_sheet(lines, title, legend, per_shelf=2, cell=_WIDTH)
 
 
@@ -203,20 +237,24 @@ def _blocks(strips: Sequence[Pixels]) -> list[SheetBlock]:
     return [SheetBlock(strip, border=FRAME) for strip in strips]
 
 
-def _overlaid(films: Sequence[_Film]) -> tuple[Pixels, ...]:
-    """Of every side, the strongest stroke of any film at each place."""
-    overlaid = []
-    for strokes in zip(*(film.strokes for film in films), strict=True):
-        frame = np.full(np.max([one.shape for one in strokes], axis=0), _GREY, dtype=np.uint8)
-        for one in strokes:
-            part = frame[: one.shape[0], : one.shape[1]]
-            stronger = cv2.absdiff(one, np.full_like(one, _GREY)) > cv2.absdiff(part, np.full_like(part, _GREY))
-            part[stronger] = one[stronger]
-        overlaid.append(frame)
-    return tuple(overlaid)
+def _overlay_strokes(films: Sequence[_Film]) -> tuple[Pixels, ...]:
+    """For each border, the strongest stroke of all films at each pixel."""
+    overlays = []
+    for borders in zip(*(film.strokes for film in films), strict=True):
+        overlay = np.full(np.max([strokes.shape for strokes in borders], axis=0), _GREY, dtype=np.uint8)
+        for strokes in borders:
+            region = overlay[: strokes.shape[0], : strokes.shape[1]]
+            is_stronger = _distance_from_grey(strokes) > _distance_from_grey(region)
+            region[is_stronger] = strokes[is_stronger]
+        overlays.append(overlay)
+    return tuple(overlays)
+
+
+def _distance_from_grey(pixels: Pixels) -> Pixels:
+    return np.asarray(cv2.absdiff(pixels, np.full_like(pixels, _GREY)))
 
 
 def _caption(number: int, film: _Film) -> str:
-    what = " ".join(film.row[name] for name in ("body_part", "view") if film.row[name])
+    description = " ".join(film.row[name] for name in ("body_part", "view") if film.row[name])
     letters = f" · {film.letters} letter-like marks" if film.letters else ""
-    return f"{number}  {film.row['key'][:12]}  {what}{letters}"
+    return f"{number}  {film.row['key'][:12]}  {description}{letters}"

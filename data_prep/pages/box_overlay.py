@@ -1,4 +1,4 @@
-"""Boxes of ``boxes.parquet`` on the small films of a sheet, a colour per label."""
+"""Draw boxes of ``boxes.parquet`` on the films of a sheet, with one colour per label."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -22,27 +22,27 @@ FilmBoxes = dict[str, list[dict[str, Any]]]
 
 
 def read_boxes(public: Path) -> FilmBoxes:
-    """All boxes of a public folder.
+    """Read all boxes of a public folder.
 
     Raises:
-        ShardFormatError: it has none.
+        ShardFormatError: the folder has no boxes.
     """
     try:
         rows = pq.read_table(public / "boxes.parquet").to_pylist()
     except (OSError, pa.ArrowInvalid):
         rows = []
     if not rows:
-        raise ShardFormatError(f"{public} has no boxes to show; make them with: python -m data_prep label")
+        raise ShardFormatError(f"{public} has no boxes to show; write them with: python -m data_prep label")
     boxes: FilmBoxes = defaultdict(list)
     for row in rows:
         boxes[row["key"]].append(row)
     return boxes
 
 
-def colours_of(boxes: FilmBoxes) -> dict[str, Colour]:
-    """Label → colour."""
+def assign_colours(boxes: FilmBoxes) -> dict[str, Colour]:
+    """Assign a colour to each label."""
     labels = sorted({row["label"] for rows in boxes.values() for row in rows})
-    return {label: _COLOURS[place % len(_COLOURS)] for place, label in enumerate(labels)}
+    return {label: _COLOURS[number % len(_COLOURS)] for number, label in enumerate(labels)}
 
 
 def draw_boxes(
@@ -51,11 +51,18 @@ def draw_boxes(
     source_size: tuple[int, int],
     colours: dict[str, Colour],
 ) -> None:
-    """Draw boxes, given in pixels of a raster of ``source_size`` (rows, columns), on a smaller picture of it."""
+    """Draw boxes on a scaled picture of a film.
+
+    Args:
+        picture: picture of any size, which is changed in place.
+        rows: rows of BOXES_SCHEMA, in pixels of the source raster.
+        source_size: (rows, columns) of the source raster, in pixels.
+        colours: label → colour.
+    """
     draw = ImageDraw.Draw(picture)
-    down, across = picture.height / source_size[0], picture.width / source_size[1]
+    y_scale, x_scale = picture.height / source_size[0], picture.width / source_size[1]
     for row in rows:
-        edges = row["x_min"] * across, row["y_min"] * down, row["x_max"] * across - 1, row["y_max"] * down - 1
+        edges = row["x_min"] * x_scale, row["y_min"] * y_scale, row["x_max"] * x_scale - 1, row["y_max"] * y_scale - 1
         left, top = round(edges[0]), round(edges[1])
         draw.rectangle(
             (left, top, max(left, round(edges[2])), max(top, round(edges[3]))), outline=colours[row["label"]]

@@ -1,6 +1,6 @@
-"""The one contact sheet: pictures with captions, side by side on shelves, below a heading and a legend.
+"""Draw contact sheets: rows of pictures with captions, below a heading and a legend; texts are wrapped, never cut.
 
-Imported by ``mae_rad``. Texts wrap at the width of what they belong to; none is cut off.
+A *shelf* is one row of pictures. Also used by ``mae_rad``.
 """
 
 import math
@@ -18,20 +18,21 @@ Colour: TypeAlias = tuple[int, int, int]
 
 PAPER, INK, FAINT, ACCENT, FRAME = (24, 26, 30), (232, 232, 228), (160, 162, 168), (150, 195, 255), (70, 74, 80)
 PALETTE = ((230, 159, 0), (86, 180, 233), (0, 200, 140), (240, 228, 66), (213, 94, 0), (204, 121, 167), (90, 140, 255))
-"""Colour-blind readers distinguish them too (Okabe & Ito 2008); lightened for the dark paper."""
+"""Distinct for colour-blind readers (Okabe & Ito 2008), lightened for the dark background."""
 GAP, INNER_GAP, LINE = 12, 6, 18
-"""Pixels between blocks, between pictures of one block, and from line to line of a text."""
+"""Pixels between blocks, between pictures of one block, and between the lines of a text."""
 MAX_WIDTH, MIN_WIDTH = 1900, 720
-"""Pixels of a sheet: shelves end before the first, headings may need the second."""
+"""Pixels: largest width of a shelf, and smallest width of a sheet."""
 _BORDER, _SPACE = 3, 4
-_TEXT_WIDTH = 150
-"""Pixels that a text may take beside a narrower picture."""
+"""Pixels: width of a frame, and space between a picture and its captions."""
+_MAX_TEXT_WIDTH = 150
+"""Pixels of a text that is wider than its picture."""
 
 FONT, TITLE_FONT = ImageFont.load_default(13), ImageFont.load_default(16)
 
 
 class Caption(NamedTuple):
-    """One text below or above a picture."""
+    """A text above or below a picture, in one colour."""
 
     text: str
     colour: Colour = FAINT
@@ -41,10 +42,10 @@ class SheetBlock(NamedTuple):
     """One picture of a sheet.
 
     Attributes:
-        image: its pixels.
-        title: text above it; None for none.
-        captions: texts below it.
-        border: colour of a frame around it; None for none.
+        image: pixels.
+        title: text above the picture; None for none.
+        captions: texts below the picture.
+        border: colour of a frame around the picture; None for none.
     """
 
     image: Pixels
@@ -54,14 +55,14 @@ class SheetBlock(NamedTuple):
 
 
 class Shelves(NamedTuple):
-    """Blocks in reading order, below a heading of their own."""
+    """Blocks in reading order below a common heading; as many rows as they need."""
 
     blocks: Sequence[SheetBlock]
     heading: str = ""
 
 
 class LegendEntry(NamedTuple):
-    """A text and a small picture of what it explains; None for none."""
+    """A text of the legend and its symbol; None for none."""
 
     text: str
     colour: Colour = FAINT
@@ -76,35 +77,37 @@ def contact_sheet(
     per_shelf: int | None = None,
     cell: int = 0,
 ) -> Image.Image:
-    """Draw all blocks, as many on a shelf as fit into MAX_WIDTH pixels.
+    """Draw a sheet with as many blocks per shelf as fit into MAX_WIDTH pixels.
 
-    Pictures of a shelf stand on one line, and their captions begin below it.
+    Pictures of a shelf are aligned at their lower edges, and their captions begin on one line.
 
     Args:
-        parts: of the sheet, from top to bottom.
-        heading: of the sheet.
+        parts: parts of the sheet, from top to bottom.
+        heading: heading of the sheet.
         legend: entries below the heading, side by side.
-        per_shelf: largest number of blocks on a shelf; None for as many as fit.
-        cell: width in pixels that each block has at least, so that blocks of several shelves are aligned.
+        per_shelf: largest number of blocks per shelf; None for as many as fit.
+        cell: smallest width of a block in pixels, so that blocks of several shelves are aligned.
     """
-    drawn = [(part.heading, _on_shelves([_Cell(one, cell) for one in part.blocks], per_shelf)) for part in parts]
-    width = max([MIN_WIDTH, *(_width(shelf) + 2 * GAP for _, shelves in drawn for shelf in shelves)])
+    laid_out = [
+        (part.heading, _split_into_shelves([_Cell(block, cell) for block in part.blocks], per_shelf)) for part in parts
+    ]
+    width = max([MIN_WIDTH, *(_shelf_width(shelf) + 2 * GAP for _, shelves in laid_out for shelf in shelves)])
     inner = width - 2 * GAP
-    rows = [_text([Caption(heading, INK)], inner, TITLE_FONT), *draw_legend(legend, inner)]
-    for name, shelves in drawn:
+    rows = [_draw_text([Caption(heading, INK)], inner, TITLE_FONT), *draw_legend(legend, inner)]
+    for part_heading, shelves in laid_out:
         pictures = [_draw_shelf(shelf) for shelf in shelves]
-        if name:  # close to its first shelf
-            title = _text([Caption(name, ACCENT)], inner)
+        if part_heading:  # close to its first shelf
+            title = _draw_text([Caption(part_heading, ACCENT)], inner)
             pictures[:1] = [stacked([title, *pictures[:1]], gap=_SPACE)]
         rows += pictures
     return stacked(rows, margin=GAP)
 
 
 def stacked(rows: Sequence[Image.Image], *, gap: int = GAP, margin: int = 0) -> Image.Image:
-    """Pictures one below the other.
+    """Stack pictures from top to bottom.
 
     Args:
-        rows: the pictures, aligned at their left sides.
+        rows: pictures, aligned at their left edges.
         gap: pixels between them.
         margin: pixels around all of them.
     """
@@ -118,11 +121,11 @@ def stacked(rows: Sequence[Image.Image], *, gap: int = GAP, margin: int = 0) -> 
 
 
 def side_by_side(blocks: Sequence[SheetBlock], *, max_aspect: float = 2.0) -> Image.Image:
-    """Blocks that belong together, as one picture: in one row, or one below the other where they are wide.
+    """Draw related blocks as one picture: in one row, or stacked if they are wide.
 
     Args:
-        blocks: of about one size.
-        max_aspect: width of the first image over its height, up to which they are in one row.
+        blocks: blocks of about one size.
+        max_aspect: largest ratio of width to height of the first image for which they are in one row.
     """
     cells = [_Cell(block, 0) for block in blocks]
     rows, columns = blocks[0].image.shape[:2]
@@ -132,135 +135,174 @@ def side_by_side(blocks: Sequence[SheetBlock], *, max_aspect: float = 2.0) -> Im
 
 
 def draw_legend(entries: Sequence[LegendEntry], width: int) -> list[Image.Image]:
-    """All entries side by side, in as many lines of ``width`` pixels as they need; nothing without entries."""
+    """Draw legend entries side by side, on as many lines as they need.
+
+    Args:
+        entries: entries of the legend.
+        width: pixels.
+
+    Returns:
+        One picture; an empty list without entries.
+    """
     if not entries:
         return []
-    drawn = [_legend_entry(entry, width) for entry in entries]
-    places, left, top = [], 0, 0
-    for one in drawn:
-        if left and left + one.width > width:
+    pictures = [_draw_legend_entry(entry, width) for entry in entries]
+    positions, left, top = [], 0, 0
+    for picture in pictures:
+        if left and left + picture.width > width:
             left, top = 0, top + LINE
-        places.append((left, top))
-        left += one.width + 2 * GAP
-        top += one.height - LINE  # an entry of several lines
+        positions.append((left, top))
+        left += picture.width + 2 * GAP
+        top += picture.height - LINE  # an entry of several lines
     page = Image.new("RGB", (width, top + LINE), PAPER)
-    for one, place in zip(drawn, places, strict=True):
-        page.paste(one, place)
+    for picture, position in zip(pictures, positions, strict=True):
+        page.paste(picture, position)
     return [page]
 
 
 def outline_mark(colour: Colour) -> Pixels:
-    """Mark of a legend: an empty square."""
+    """Draw the legend symbol of an outline: an empty square."""
     mark = np.full((11, 11, 3), PAPER, np.uint8)
     return np.asarray(cv2.rectangle(mark, (0, 0), (10, 10), colour, 2), np.uint8)
 
 
 def scale_film(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """``values`` [rows, columns(, 3)] of any dtype at ``size`` (rows, columns): averaged areas, or linear if larger."""
+    """Resize a film by area averaging, or bilinearly if it becomes larger.
+
+    Args:
+        values: [rows, columns] or [rows, columns, 3] of any dtype.
+        size: (rows, columns) of the result, in pixels.
+
+    Returns:
+        Values of the same dtype.
+    """
     smaller = size[0] * size[1] < values.shape[0] * values.shape[1]
     return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR))
 
 
 def fitted_size(shape: tuple[float, ...], box: tuple[int, int], max_scale: float = math.inf) -> tuple[int, int]:
-    """Largest size (rows, columns) with the proportions of a shape.
+    """Compute the largest size (rows, columns) of a given aspect ratio that fits into a box.
 
     Args:
-        shape: (rows, columns, …).
-        box: (rows, columns) that it fits into.
-        max_scale: size over shape, at most.
+        shape: (rows, columns, …) with the aspect ratio, in pixels.
+        box: (rows, columns) of the box, in pixels.
+        max_scale: largest ratio of the size to the shape.
     """
     scale = min(box[0] / shape[0], box[1] / shape[1], max_scale)
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def grey_pixels(values: NDArray[Any]) -> Pixels:
-    """Display values [rows, columns], 0 to 65535, of any dtype → grey, 0 to 255; what is outside is clipped."""
+    """Convert display values to 8-bit grey.
+
+    Args:
+        values: [rows, columns] of any dtype, 0 to 65535; other values are clipped.
+
+    Returns:
+        [rows, columns] uint8, 0 to 255.
+    """
     return np.asarray(np.rint(np.clip(values, 0, 65535) / np.float32(257)), np.uint8)
 
 
 def heat_pixels(strength: NDArray[np.floating]) -> Pixels:
-    """[rows, columns] from 0 to 1 → [rows, columns, 3] RGB from black to bright yellow."""
+    """Convert a heat map to colours.
+
+    Args:
+        strength: [rows, columns], 0 to 1.
+
+    Returns:
+        [rows, columns, 3] uint8 RGB, from black to bright yellow (colour map inferno).
+    """
     scaled = np.rint(np.clip(strength, 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[..., ::-1], np.uint8)
 
 
-def wrapped(text: str, width: int, font: Any = FONT) -> list[str]:
-    """Lines of at most ``width`` pixels; a word that is longer is divided."""
+def wrap_text(text: str, width: int, font: Any = FONT) -> list[str]:
+    """Wrap a text at spaces; a word that is longer than a line is divided.
+
+    Args:
+        text: text of one line.
+        width: largest width of a line in pixels.
+        font: font of the text.
+
+    Returns:
+        Lines.
+    """
     lines = [""]
     for word in text.split(" "):
         joined = f"{lines[-1]} {word}" if lines[-1] else word
         if font.getlength(joined) <= width:
             lines[-1] = joined
             continue
-        rest = word
+        remaining = word
         if lines[-1]:
             lines.append("")
-        while rest:
-            count = next((n for n in range(len(rest), 1, -1) if font.getlength(rest[:n]) <= width), 1)
-            lines[-1] = rest[:count]
-            rest = rest[count:]
-            if rest:
+        while remaining:
+            count = next((n for n in range(len(remaining), 1, -1) if font.getlength(remaining[:n]) <= width), 1)
+            lines[-1] = remaining[:count]
+            remaining = remaining[count:]
+            if remaining:
                 lines.append("")
     return lines
 
 
-def _text(captions: Sequence[Caption], width: int, font: Any = FONT) -> Image.Image:
-    lines = [(line, colour) for text, colour in captions for line in wrapped(text, width, font)]
+def _draw_text(captions: Sequence[Caption], width: int, font: Any = FONT) -> Image.Image:
+    lines = [(line, colour) for text, colour in captions for line in wrap_text(text, width, font)]
     step = LINE + (4 if font is TITLE_FONT else 0)
     page = Image.new("RGB", (width, step * len(lines)), PAPER)
     pen = ImageDraw.Draw(page)
-    for place, (line, colour) in enumerate(lines):
-        pen.text((0, place * step + 1), line, fill=colour, font=font)
+    for number, (line, colour) in enumerate(lines):
+        pen.text((0, number * step + 1), line, fill=colour, font=font)
     return page
 
 
-def _legend_entry(entry: LegendEntry, width: int) -> Image.Image:
+def _draw_legend_entry(entry: LegendEntry, width: int) -> Image.Image:
     mark = entry.mark
     left = 0 if mark is None else mark.shape[1] + 6
-    lines = wrapped(entry.text, width - left)
+    lines = wrap_text(entry.text, width - left)
     length = max(math.ceil(FONT.getlength(line)) for line in lines)
     page = Image.new("RGB", (left + length + 1, LINE * len(lines)), PAPER)
-    page.paste(_text([Caption(line, entry.colour) for line in lines], length + 1), (left, 0))
+    page.paste(_draw_text([Caption(line, entry.colour) for line in lines], length + 1), (left, 0))
     if mark is not None:
         page.paste(Image.fromarray(mark), (0, (LINE - mark.shape[0]) // 2))
     return page
 
 
 class _Cell:
-    """A block with its texts wrapped: title, framed image and captions, one above the other."""
+    """A block with wrapped texts: title, framed image and captions, from top to bottom."""
 
-    def __init__(self, block: SheetBlock, least: int) -> None:
+    def __init__(self, block: SheetBlock, min_width: int) -> None:
         rows, columns = block.image.shape[:2]
         edge = _BORDER if block.border else 0
         texts = [*([block.title] if block.title else []), *block.captions]
         longest = max([0.0, *(FONT.getlength(caption.text) for caption in texts)])
-        self.width = max(max(columns, least) + 2 * edge, min(math.ceil(longest), _TEXT_WIDTH))
-        self.title = _text([block.title] if block.title else [], self.width)
-        self.captions = _text(block.captions, self.width)
+        self.width = max(max(columns, min_width) + 2 * edge, min(math.ceil(longest), _MAX_TEXT_WIDTH))
+        self.title = _draw_text([block.title] if block.title else [], self.width)
+        self.captions = _draw_text(block.captions, self.width)
         self.image = Image.new("RGB", (columns + 2 * edge, rows + 2 * edge), block.border or PAPER)
         self.image.paste(Image.fromarray(block.image), (edge, edge))
 
 
-def _on_shelves(cells: Sequence[_Cell], per_shelf: int | None) -> list[list[_Cell]]:
+def _split_into_shelves(cells: Sequence[_Cell], per_shelf: int | None) -> list[list[_Cell]]:
     shelves: list[list[_Cell]] = []
     for cell in cells:
-        if not shelves or len(shelves[-1]) == per_shelf or _width([*shelves[-1], cell]) + 2 * GAP > MAX_WIDTH:
+        if not shelves or len(shelves[-1]) == per_shelf or _shelf_width([*shelves[-1], cell]) + 2 * GAP > MAX_WIDTH:
             shelves.append([])
         shelves[-1].append(cell)
     return shelves
 
 
-def _width(shelf: Sequence[_Cell], gap: int = GAP) -> int:
+def _shelf_width(shelf: Sequence[_Cell], gap: int = GAP) -> int:
     widths: list[int] = [cell.width for cell in shelf]
     return sum(widths) + gap * (len(shelf) - 1)
 
 
 def _draw_shelf(cells: Sequence[_Cell], gap: int = GAP) -> Image.Image:
-    """Cells side by side: images end on one line above their captions; without captions they begin on one line."""
+    """Draw cells side by side: images are aligned at their lower edges, or without captions at their upper edges."""
     title = max(cell.title.height for cell in cells)
     image = max(cell.image.height for cell in cells)
     captions = max(cell.captions.height for cell in cells)
-    page = Image.new("RGB", (_width(cells, gap), title + image + (_SPACE + captions if captions else 0)), PAPER)
+    page = Image.new("RGB", (_shelf_width(cells, gap), title + image + (_SPACE + captions if captions else 0)), PAPER)
     left = 0
     for cell in cells:
         top = title + (image - cell.image.height if captions else 0)

@@ -1,4 +1,4 @@
-"""One film of a public folder as it is displayed, read by its place in the shard: for sheets and reports."""
+"""Read one film of a public folder as display values, for sheets and reports."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,15 +16,19 @@ from data_prep.shard_format.sidecar import Sidecar
 def read_displayed_film(
     public: Path, row: Mapping[str, Any], side: int | None = None
 ) -> tuple[NDArray[np.uint16], Sidecar]:
-    """Display values [rows, columns], dark 0 to bright 65535, and the sidecar of the film of one row of the index.
+    """Read and display one film of the index.
 
     Args:
-        public: the folder.
-        row: with ``shard`` and the offsets and sizes of the film's two members.
-        side: pixels of the longer side of the picture; None for the film's own size.
+        public: public folder.
+        row: row of the index, with ``shard`` and the offsets and sizes of film and sidecar.
+        side: pixels of the longer side of the result; None for the size of the film.
+
+    Returns:
+        [rows, columns] uint16 display values, dark 0 to bright 65535, and the sidecar.
 
     Raises:
         OSError: the shard cannot be read.
+        ValueError: the sidecar or the film is damaged.
     """
     with (public / row["shard"]).open("rb") as tar:
         tar.seek(row["sidecar_offset"])
@@ -35,13 +39,16 @@ def read_displayed_film(
 
 
 def displayed_film(stream: bytes, sidecar: Sidecar, side: int | None = None) -> NDArray[np.uint16]:
-    """Display values [rows, columns], dark 0 to bright 65535.
+    """Decode a film and apply its display.
 
     Args:
         stream: compressed film.
-        sidecar: of the film.
-        side: pixels of the longer side of the picture; None for the film's own size. A smaller one is decoded at a
+        sidecar: sidecar of the film.
+        side: pixels of the longer side of the result; None for the size of the film. Small results are decoded at a
             reduced resolution.
+
+    Returns:
+        [rows, columns] uint16 display values, dark 0 to bright 65535.
     """
     display, shape = sidecar.display, (sidecar.rows, sidecar.columns)
     if side is None:

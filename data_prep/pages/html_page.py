@@ -1,7 +1,6 @@
-"""Pages of HTML that need nothing beside themselves: one look and one head for all. Imported by ``mae_rad``.
+"""Self-contained HTML pages with one style; also used by ``mae_rad``.
 
-Every text is escaped by the template engine, a page has no script, and its Content-Security-Policy forbids to load
-anything.
+The template engine escapes all texts; a page has no script, and its Content-Security-Policy forbids to load anything.
 """
 
 from datetime import UTC, datetime
@@ -11,28 +10,32 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def environment(package: str) -> Environment:
-    """For the ``templates`` of ``package``, which may import ``head.html``.
+    """Make the Jinja environment for the folder ``templates`` of a package.
 
-    Filters: n (12,345), percent. Globals: share(part, whole), today, release.
+    Templates may import ``head.html``. Filters: ``n`` (12,345) and ``percent``. Globals: ``share(part, whole)``,
+    ``today`` (ISO date, UTC) and ``release``.
+
+    Args:
+        package: dotted name of the package.
     """
-    made = Environment(
+    templates = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("data_prep.pages")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"n": lambda count: f"{count:,}", "percent": percent}
-    made.globals |= {
+    templates.filters |= {"n": lambda count: f"{count:,}", "percent": percent}
+    templates.globals |= {
         "share": lambda part, whole: part / whole if whole else 0.0,
         "today": datetime.now(UTC).date().isoformat(),
         "release": version("mae_rad"),
     }
-    return made
+    return templates
 
 
 def percent(share: float) -> str:
-    """Never 0 % or 100 % of what is neither none nor all."""
+    """Format a fraction, 0 to 1, as percent; only exactly 0 and 1 are shown as 0 % and 100 %."""
     if 0 < share < 0.001:
         return "< 0.1 %"
     if 0.999 < share < 1:

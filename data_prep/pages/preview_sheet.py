@@ -1,4 +1,4 @@
-"""The ``preview`` command: a sheet of films as training reads them, to check polarity, windows and content masks."""
+"""Draw a sheet of films as training reads them, to check polarity, windows and content masks."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.errors import ShardFormatError
-from data_prep.pages.box_overlay import colours_of, draw_boxes, read_boxes
+from data_prep.pages.box_overlay import assign_colours, draw_boxes, read_boxes
 from data_prep.pages.contact_sheet import (
     INK,
     Caption,
@@ -32,16 +32,22 @@ from data_prep.shard_format.index import read_index
 
 FILM_SIDE = 220
 """Pixels of the longer side of a film on the sheet."""
-_PER_SHELF = 8
-_OUTLINE = (255, 176, 0)
+_FILMS_PER_SHELF = 8
+_OUTLINE_COLOUR = (255, 176, 0)
 
 
 def write_preview(public: Path, out: Path, *, films: int, split: str | None, boxes: bool = False) -> None:
-    """Write a PNG with ``films`` films, as evenly from all body parts as there are films.
+    """Write a PNG with films that are distributed evenly over the body parts.
 
-    An orange line surrounds what the content mask takes for anatomy. Captions: body part, view, laterality; rows x
-    columns, bits, and what the display comes from (``inverted`` for MONOCHROME1). With ``boxes`` only films that have
-    some are drawn, with all of them.
+    An orange line is the outline of the content mask. Captions: body part, view and laterality; rows x columns, bits,
+    and the source of the display, with ``inverted`` for MONOCHROME1.
+
+    Args:
+        public: complete public folder.
+        out: PNG file to write.
+        films: number of films.
+        split: split of the films; None for all.
+        boxes: whether to draw boxes, and only films that have some.
 
     Raises:
         ShardFormatError: the folder is missing or unfinished, has no such films, or ``out`` cannot be written.
@@ -49,22 +55,23 @@ def write_preview(public: Path, out: Path, *, films: int, split: str | None, box
     card, index = read_dataset_card(public), read_index(public)
     if split is not None:
         index = index.filter(pc.equal(index["split"], split))
-    drawn = read_boxes(public) if boxes else {}
+    film_boxes = read_boxes(public) if boxes else {}
     if boxes:
-        index = index.filter(pc.is_in(index["key"], pa.array(sorted(drawn), pa.string())))
-    rows = _drawn(index, films)
+        index = index.filter(pc.is_in(index["key"], pa.array(sorted(film_boxes), pa.string())))
+    rows = _select_rows(index, films)
     if not rows:
-        raise ShardFormatError(f"{public} has no films{f' in the split {split}' if split else ''} to show")
+        in_split = f" in the split {split}" if split else ""
+        raise ShardFormatError(f"{public} has no films{in_split} to show; give another --split or a larger --films")
     title = (
         f"{len(rows)} of {index.num_rows} films{f' of {split}' if split else ''} · dataset {card.dataset_sha256[:12]}"
     )
-    colours = colours_of(drawn)
-    blocks = [_block(public, row, drawn.get(row["key"], []), colours) for row in rows]
+    colours = assign_colours(film_boxes)
+    blocks = [_draw_block(public, row, film_boxes.get(row["key"], []), colours) for row in rows]
     legend = [
-        LegendEntry("content, as masked for training", mark=outline_mark(_OUTLINE)),
+        LegendEntry("content, as masked for training", mark=outline_mark(_OUTLINE_COLOUR)),
         *(LegendEntry(label, colour, outline_mark(colour)) for label, colour in colours.items()),
     ]
-    sheet = contact_sheet([Shelves(blocks)], title, legend, per_shelf=_PER_SHELF, cell=FILM_SIDE)
+    sheet = contact_sheet([Shelves(blocks)], title, legend, per_shelf=_FILMS_PER_SHELF, cell=FILM_SIDE)
     try:
         with atomic_file(out) as file:
             sheet.save(file, format="PNG")
@@ -72,39 +79,42 @@ def write_preview(public: Path, out: Path, *, films: int, split: str | None, box
         raise ShardFormatError(f"the sheet {out} cannot be written ({error.strerror}); give another --out") from None
 
 
-def _drawn(index: pa.Table, films: int) -> list[dict[str, Any]]:
-    """Rows in turn from every body part; within one they are random already, by the order of the shards."""
-    parts: dict[str, list[int]] = defaultdict(list)
-    for place, part in enumerate(index["body_part"].to_pylist()):
-        parts[part or "~"].append(place)  # those without a body part come last
-    turns = sorted((turn, part, place) for part, places in parts.items() for turn, place in enumerate(places))
-    chosen = sorted((part, place) for _, part, place in turns[:films])
-    rows: list[dict[str, Any]] = index.take(pa.array([place for _, place in chosen], pa.int64())).to_pylist()
+def _select_rows(index: pa.Table, films: int) -> list[dict[str, Any]]:
+    """Select rows from every body part in turn; the order of the index within a body part is random."""
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, part in enumerate(index["body_part"].to_pylist()):
+        rows_of[part or "~"].append(row)  # films without a body part are last
+    turns = sorted((turn, part, row) for part, rows in rows_of.items() for turn, row in enumerate(rows))
+    selected = sorted((part, row) for _, part, row in turns[:films])
+    rows: list[dict[str, Any]] = index.take(pa.array([row for _, row in selected], pa.int64())).to_pylist()
     return sorted(rows, key=lambda row: (row["body_part"] or "~", row["view"] or "~"))
 
 
-def _block(public: Path, row: dict[str, Any], boxes: list[dict[str, Any]], colours: dict[str, Colour]) -> SheetBlock:
-    """The film as it is displayed, with the outline of its content and with boxes."""
+def _draw_block(
+    public: Path, row: dict[str, Any], boxes: list[dict[str, Any]], colours: dict[str, Colour]
+) -> SheetBlock:
+    """Draw a film with the outline of its content mask and with boxes."""
     values, sidecar = read_displayed_film(public, row, FILM_SIDE)
     colour = cv2.cvtColor(grey_pixels(values), cv2.COLOR_GRAY2RGB)
     mask = unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns)
-    picture = Image.fromarray(colour if mask.all() else _outlined(colour, mask))
+    picture = Image.fromarray(colour if mask.all() else _draw_outline(colour, mask))
     draw_boxes(picture, boxes, (row["source_rows"], row["source_columns"]), colours)
-    what, how = _caption(row)
-    return SheetBlock(np.asarray(picture), captions=[Caption(what, INK), Caption(how)])
+    description, technique = _captions(row)
+    return SheetBlock(np.asarray(picture), captions=[Caption(description, INK), Caption(technique)])
 
 
-def _outlined(colour: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _draw_outline(colour: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     cells = cv2.resize(mask.astype(np.uint8), colour.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     contours, _ = cv2.findContours(cells, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     lines = cv2.drawContours(np.zeros_like(cells), contours, -1, 1, 1).astype(np.bool_)
     outlined = colour.copy()
-    outlined[lines] = (colour[lines] * 0.3 + np.array(_OUTLINE) * 0.7).astype(np.uint8)
+    outlined[lines] = (colour[lines] * 0.3 + np.array(_OUTLINE_COLOUR) * 0.7).astype(np.uint8)
     return outlined
 
 
-def _caption(row: dict[str, Any]) -> tuple[str, str]:
-    what = " ".join(row[name] for name in ("body_part", "view", "laterality") if row[name]) or row["key"][:12]
+def _captions(row: dict[str, Any]) -> tuple[str, str]:
+    description = " ".join(row[name] for name in ("body_part", "view", "laterality") if row[name]) or row["key"][:12]
     inverted = " inverted" if row["display_invert"] else ""
     source = row["display_source"].replace("_", " ")
-    return what, f"{row['source_rows']} x {row['source_columns']} · {row['bits_stored']} bit · {source}{inverted}"
+    technique = f"{row['source_rows']} x {row['source_columns']} · {row['bits_stored']} bit · {source}{inverted}"
+    return description, technique

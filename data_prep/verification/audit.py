@@ -1,8 +1,10 @@
-"""Privacy of a public folder: every byte is read back, and nothing may be there that is not on the allow-list.
+"""Privacy audit of a public folder: every byte is read back and compared with the allow-list.
 
-Folder, tar headers, codestreams, tables and cards are compared with what their contents alone would give, so that no
-byte is left unexplained; contents are compared with the allow-list, field by field. With the private folder at hand,
-every original identifier is looked for besides. What is unknown is a problem, never a pass.
+| part | check |
+|---|---|
+| folder, tar headers, codestreams, tables, cards | equal to the encoding of their contents, without other bytes |
+| values | on the allow-list, field by field; an unknown field is a problem |
+| everything, with a private folder | contains no original identifier |
 """
 
 from collections import Counter
@@ -40,27 +42,29 @@ from data_prep.shard_format.label_tables import (
 )
 from data_prep.verification.audit_shard import ShardAudit, audit_shard
 from data_prep.verification.audit_tables import card_problems, table_problems
-from data_prep.verification.identifiers import identifiers, shared_words, without_public_words
-from data_prep.verification.text_search import Needles
+from data_prep.verification.identifiers import collect_identifiers, find_shared_words, remove_public_terms
+from data_prep.verification.text_search import TextSearch
 
 _TABLES = {"index.parquet": (INDEX_SCHEMA,), "rejects.parquet": (REJECTS_SCHEMA,)}
 _LABEL_TABLES = {LABELS_FILE: LABELS_SCHEMAS, BOXES_FILE: (BOXES_SCHEMA,)}
 _OVERVIEWS = {STATISTICS_FILE: (STATISTICS_SCHEMA,), AGREEMENT_FILE: (AGREEMENT_SCHEMA,)}
-"""Counts of labels: no rows of films."""
-_MAX_SHOWN = 50
+"""Tables with counts of labels; they have no rows of films."""
+_MAX_LISTED_PROBLEMS = 50
 
 
 @dataclass
 class AuditReport:
-    """What an audit found.
+    """Result of an audit.
 
     Attributes:
-        files, films, size: read back; size in bytes.
-        problems: none means that nothing outside the allow-list is inside. They name files, keys and fields only.
-        searched: original identifiers that were looked for; None without a private folder.
-        skipped: identifiers that are too short, or words of the public vocabularies.
-        models: names of device models → films: the one kind of text that is no vocabulary, for a human eye.
-        labels: names of labels → rows; the user chose them.
+        files: number of files that were read.
+        films: number of films that were read.
+        size: bytes that were read.
+        problems: empty if everything is on the allow-list. They name files, keys and fields, never values.
+        searched: number of original identifiers that were searched for; None without a private folder.
+        skipped: number of identifiers that are too short or are terms of the public vocabularies.
+        models: device model → films; free text that no vocabulary restricts, to be reviewed by a person.
+        labels: label → rows; names that the user has chosen, to be reviewed by a person.
     """
 
     files: int = 0
@@ -73,101 +77,103 @@ class AuditReport:
     labels: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        """A report for a person."""
+        """Report as text."""
         lines = [("files", self.files, f"{self.size:,} bytes, all of them read"), ("films", self.films, "")]
         if self.searched is None:
-            lines.append(("identifiers", 0, "not searched for: give --private to look for every original identifier"))
+            lines.append(("identifiers", 0, "not searched; give --private to search for every original identifier"))
         else:
-            note = f"looked for in all bytes; {self.skipped} are too short or words of the vocabularies"
+            note = f"searched for in all bytes; {self.skipped} skipped as too short or as terms of the vocabularies"
             lines.append(("identifiers", self.searched, note))
         for title, names in (("model names", self.models), ("label names", self.labels)):
-            told = ", ".join(f"{name} ({count})" for name, count in sorted(names.items()))
-            lines.append((title, len(names), f"please look: {told}" if told else ""))
+            listed = ", ".join(f"{name} ({count})" for name, count in sorted(names.items()))
+            lines.append((title, len(names), f"please review: {listed}" if listed else ""))
         lines.append(("problems", len(self.problems), ""))
         table = "\n".join(f"{name:<16}{count:>12}  {note}".rstrip() for name, count, note in lines)
-        more = len(self.problems) - _MAX_SHOWN
-        shown = self.problems[:_MAX_SHOWN] + ([f"… and {more} more"] if more > 0 else [])
-        verdict = "NOT SAFE TO SHARE" if self.problems else "nothing outside the allow-list"
-        return "\n".join([table, *(f"  {problem}" for problem in shown), verdict])
+        more = len(self.problems) - _MAX_LISTED_PROBLEMS
+        listed_problems = self.problems[:_MAX_LISTED_PROBLEMS] + ([f"… and {more} more"] if more > 0 else [])
+        conclusion = "NOT SAFE TO SHARE" if self.problems else "nothing outside the allow-list"
+        return "\n".join([table, *(f"  {problem}" for problem in listed_problems), conclusion])
 
 
 def audit(public: Path, *, privates: Sequence[Path] = (), phantom: Path | None = None) -> AuditReport:
-    """Read every byte of a complete public folder back.
+    """Read every byte of a complete public folder and compare it with the allow-list.
 
     Args:
-        public: the folder.
-        privates: the private folders that it, with its generations, was made from: also look for their original
-            identifiers.
-        phantom: a synthetic archive: also look for every identifying value that was planted.
+        public: public folder.
+        privates: private folders from which it and its generations were written; their original identifiers are
+            searched for.
+        phantom: synthetic archive, whose identifying values are searched for.
 
     Raises:
         ShardFormatError: the folder does not exist, is not finished, or has another format version.
-        ArchiveError: one of ``privates`` or ``phantom`` is none, or was made with another secret.
+        ArchiveError: one of ``privates`` or ``phantom`` is not such a folder, or was written with another secret.
     """
     card = read_dataset_card(public)
     report = AuditReport()
-    needles, of_labels = _needles(privates, phantom, card, report)
-    report.problems += _folder(public, card, report)
+    search, label_search = _searches(privates, phantom, card, report)
+    report.problems += _folder_problems(public, card, report)
     data = (public / DATASET_FILE).read_bytes()
-    report.problems += [f"{DATASET_FILE}: {problem}" for problem in card_problems(data, card, needles)]
+    report.problems += [f"{DATASET_FILE}: {problem}" for problem in card_problems(data, card, search)]
     for name, schemas in (_TABLES | _LABEL_TABLES | _OVERVIEWS).items():
         if (public / name).exists():
-            looked_for = needles if name in _TABLES else of_labels
-            found = table_problems(name, (public / name).read_bytes(), schemas, looked_for)
-            report.problems += [f"{name}: {problem}" for problem in found]
+            table_search = search if name in _TABLES else label_search
+            problems = table_problems(name, (public / name).read_bytes(), schemas, table_search)
+            report.problems += [f"{name}: {problem}" for problem in problems]
         elif name in _TABLES:
             report.problems.append(f"{name}: missing")
-    for one in _shards(public, card, needles):
-        report.films += one.films
-        report.models.update(one.models)
-        report.problems += one.problems
+    for shard_audit in _audit_shards(public, card, search):
+        report.films += shard_audit.films
+        report.models.update(shard_audit.models)
+        report.problems += shard_audit.problems
     if not report.problems:
-        report.labels.update(_labels(public))
-        report.problems += _foreign_keys(public, privates)
+        report.labels.update(_label_counts(public))
+        report.problems += _unknown_key_problems(public, privates)
     return report
 
 
-def _needles(
+def _searches(
     privates: Sequence[Path], phantom: Path | None, card: DatasetCard, report: AuditReport
-) -> tuple[Needles, Needles]:
-    """What is looked for everywhere, and in the names of labels: these may be words of folders, as findings are."""
+) -> tuple[TextSearch, TextSearch]:
+    """Text searches for all files, and for label tables, whose labels may be folder names shared by patients."""
     texts: set[str] = set()
     shared: set[str] = set()
     for private in privates:
         manifest = read_manifest(private)
         if key_fingerprint(manifest) != card.key_fingerprint:
             raise ArchiveError(
-                f"{private} was made with another secret than the shards; give the folder they come from"
+                f"{private} was written with another secret than the shards; give the private folder of these shards"
             )
         linkage = read_linkage(private)
-        texts |= identifiers(linkage)
+        texts |= collect_identifiers(linkage)
         films = pc.is_valid(manifest["patient"])
-        shared |= shared_words(*(column.filter(films).to_pylist() for column in (linkage["path"], manifest["patient"])))
+        shared |= find_shared_words(
+            *(column.filter(films).to_pylist() for column in (linkage["path"], manifest["patient"]))
+        )
     if phantom is not None:
         texts |= identifying_values(phantom)
-    wanted = without_public_words(texts)
-    needles = Needles.of(wanted)
+    private_texts = remove_public_terms(texts)
+    search = TextSearch.of(private_texts)
     if privates or phantom is not None:
-        report.searched = needles.count
-        report.skipped = len(texts) - needles.count
-    return needles, Needles.of(wanted - shared) if shared else needles
+        report.searched = search.count
+        report.skipped = len(texts) - search.count
+    return search, TextSearch.of(private_texts - shared) if shared else search
 
 
-def _folder(public: Path, card: DatasetCard, report: AuditReport) -> Iterator[str]:
-    """Every entry of the folder has to be expected, plain, and there."""
+def _folder_problems(public: Path, card: DatasetCard, report: AuditReport) -> Iterator[str]:
+    """Compare the entries of the folder with the expected files; all have to be regular files."""
     stems = [Path(name).stem for name in card.shards]
     shards = {f"{stem}.{suffix}" for stem in stems for suffix in ("tar", "parquet", "json")}
     expected = {DATASET_FILE, *_TABLES, *_LABEL_TABLES, *_OVERVIEWS, *shards}
     present = set()
     for entry in sorted(public.iterdir()):
         if entry.is_dir() and not entry.is_symlink() and fnmatchcase(entry.name, GENERATIONS):
-            continue  # audited as a folder of its own
+            continue  # audited separately
         if entry.is_dir() and fnmatchcase(entry.name, f".{GENERATIONS}"):
             yield f"{entry.name}: a generation that is not finished; run the same append command again"
-        elif entry.name not in expected:  # its name may be anything: it is not repeated
+        elif entry.name not in expected:  # its name may identify a person and is not quoted
             yield f"a {'folder' if entry.is_dir() else 'file'} that does not belong to a public folder"
         elif entry.is_symlink() or not entry.is_file():
-            yield f"{entry.name}: no plain file"
+            yield f"{entry.name}: not a regular file"
         else:
             present.add(entry.name)
             report.files += 1
@@ -175,19 +181,19 @@ def _folder(public: Path, card: DatasetCard, report: AuditReport) -> Iterator[st
     yield from (f"{name}: missing" for name in sorted(shards - present))
 
 
-def _shards(public: Path, card: DatasetCard, needles: Needles) -> Iterator[ShardAudit]:
+def _audit_shards(public: Path, card: DatasetCard, search: TextSearch) -> Iterator[ShardAudit]:
     names, suffix = sorted(card.shards), film_suffix(card.config)
     progress = Progress("audit", "shards", len(names))
     workers = process_count(0, len(names))
-    pool = spawn_pool(workers, _begin, needles) if workers > 1 else None
+    pool = spawn_pool(workers, _start_worker, search) if workers > 1 else None
     try:
-        found: Iterable[ShardAudit] = (
-            pool.map(partial(_audit, public, suffix), names)
+        audits: Iterable[ShardAudit] = (
+            pool.map(partial(_audit_in_worker, public, suffix), names)
             if pool
-            else (audit_shard(public, name, needles, suffix) for name in names)
+            else (audit_shard(public, name, search, suffix) for name in names)
         )
-        for one in found:
-            yield one
+        for shard_audit in audits:
+            yield shard_audit
             progress.add()
     finally:
         if pool:
@@ -195,18 +201,19 @@ def _shards(public: Path, card: DatasetCard, needles: Needles) -> Iterator[Shard
         progress.close()
 
 
-_needles_of_worker: list[Needles] = []
+_search_of_worker: list[TextSearch] = []
+"""Set once per process: pickling it with every shard would take longer than the audit."""
 
 
-def _begin(needles: Needles) -> None:
-    _needles_of_worker[:] = [needles]
+def _start_worker(search: TextSearch) -> None:
+    _search_of_worker[:] = [search]
 
 
-def _audit(public: Path, suffix: str, name: str) -> ShardAudit:
-    return audit_shard(public, name, _needles_of_worker[0], suffix)
+def _audit_in_worker(public: Path, suffix: str, name: str) -> ShardAudit:
+    return audit_shard(public, name, _search_of_worker[0], suffix)
 
 
-def _labels(public: Path) -> Counter[str]:
+def _label_counts(public: Path) -> Counter[str]:
     labels: Counter[str] = Counter()
     for name in _LABEL_TABLES:
         if (public / name).exists():
@@ -214,8 +221,8 @@ def _labels(public: Path) -> Counter[str]:
     return labels
 
 
-def _foreign_keys(public: Path, privates: Sequence[Path]) -> Iterator[str]:
-    """Keys that are no pseudonyms of this archive might be anything."""
+def _unknown_key_problems(public: Path, privates: Sequence[Path]) -> Iterator[str]:
+    """Find keys that are not pseudonyms of the private folders, and labels of unknown films."""
     index = read_one_index(public)
     manifests = [read_manifest(private) for private in privates]
     for name in ("key", "patient", "study", "series", "site") if manifests else ():
@@ -229,7 +236,7 @@ def _foreign_keys(public: Path, privates: Sequence[Path]) -> Iterator[str]:
         if (public / name).exists() and not known.issuperset(_keys(public / name)):
             known.update(read_index(public, ["key"])["key"].to_pylist())  # of all generations
             if not known.issuperset(_keys(public / name)):
-                yield f"{name}: keys that are not in the index"
+                yield f"{name}: keys that are not in index.parquet"
 
 
 def _keys(table: Path) -> list[str]:
@@ -237,5 +244,5 @@ def _keys(table: Path) -> list[str]:
 
 
 def _frame_keys(manifest: pa.Table) -> set[str]:
-    several = manifest.filter(pc.is_valid(manifest["frames"])).select(["key", "frames"]).to_pylist()
-    return {frame_key(row["key"], frame) for row in several for frame in range(row["frames"])}
+    multi_frame = manifest.filter(pc.is_valid(manifest["frames"])).select(["key", "frames"]).to_pylist()
+    return {frame_key(row["key"], frame) for row in multi_frame for frame in range(row["frames"])}

@@ -1,4 +1,4 @@
-"""Audit of the tables and cards of a public folder."""
+"""Audit of the Parquet tables and JSON cards of a public folder."""
 
 import json
 import re
@@ -20,25 +20,34 @@ from data_prep.shard_format.parquet_bytes import index_bytes
 from data_prep.shard_format.sidecar import SPLITS
 from data_prep.sharding.merged_tables import DEIDENTIFICATION
 from data_prep.verification.container_bytes import parquet_problems
-from data_prep.verification.text_search import Needles
+from data_prep.verification.text_search import TextSearch
 
-_COUNTS = (STATISTICS_SCHEMA, AGREEMENT_SCHEMA)
+_COUNT_SCHEMAS = (STATISTICS_SCHEMA, AGREEMENT_SCHEMA)
 SHARD_NAME = re.compile(rf"(?:{'|'.join(SPLITS)})-\d{{6,9}}")
 _LABEL = re.compile(r"[a-z0-9_]{1,64}")
-_SETTING_WORDS = frozenset({"native", "keep", "reject", "train", *FILM_SUFFIXES})
+_SETTING_TEXTS = frozenset({"native", "keep", "reject", "train", *FILM_SUFFIXES})
 _HASH = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{32})\b")
 _REASONS = frozenset(reason.value for reason in Reason)
 
 
-def without_hashes(text: str) -> str:
-    """Text without keys and checksums, in which short numbers occur by chance."""
+def remove_hashes(text: str) -> str:
+    """Remove keys and checksums, in which short identifiers occur by chance."""
     return _HASH.sub(" ", text)
 
 
-def card_problems(data: bytes, card: DatasetCard, needles: Needles) -> Iterator[str]:
-    """What of ``dataset.json`` is not allowed."""
+def card_problems(data: bytes, card: DatasetCard, search: TextSearch) -> Iterator[str]:
+    """Find what is not on the allow-list in ``dataset.json``.
+
+    Args:
+        data: bytes of the file.
+        card: contents of the file.
+        search: texts that must not occur.
+
+    Returns:
+        Problems, without values.
+    """
     if data != json.dumps(card.model_dump(mode="json"), indent=2, sort_keys=True).encode():
-        yield "holds more than its card"
+        yield "holds more than its fields"
     hashes = {
         "dataset_sha256": (card.dataset_sha256, 64),
         "config_sha256": (card.config_sha256, 64),
@@ -50,19 +59,19 @@ def card_problems(data: bytes, card: DatasetCard, needles: Needles) -> Iterator[
     if card.after is not None and not hexadecimal(card.after, 64):
         yield "after is no hash"
     if not set(card.reasons) <= _REASONS:
-        yield "reasons holds unknown words"
-    told = [*card.quarantined, *(pair for retry in card.retries for pair in retry)]
-    if not {reason for _, reason in told} <= _REASONS:
-        yield "quarantined or retries hold unknown words"
+        yield "reasons holds unknown values"
+    failures = [*card.quarantined, *(pair for retry in card.retries for pair in retry)]
+    if not {reason for _, reason in failures} <= _REASONS:
+        yield "quarantined or retries hold unknown values"
     if card.deidentification != DEIDENTIFICATION:
-        yield "deidentification is not what this release does"
+        yield "deidentification differs from the profile of this release"
     shards = card.shards.items()
     if not all(
         name.endswith(".tar") and SHARD_NAME.fullmatch(name[:-4]) and hexadecimal(sha256, 64) for name, sha256 in shards
     ):
-        yield "shards holds other names than those of shards, or no checksums"
+        yield "shards holds a name that is not that of a shard, or a value that is no checksum"
     yield from _setting_problems(card.config)
-    if needles.in_text(without_hashes(data.decode("utf-8", "replace"))):
+    if search.in_text(remove_hashes(data.decode("utf-8", "replace"))):
         yield "an original identifier occurs"
 
 
@@ -71,9 +80,9 @@ def _setting_problems(config: Mapping[str, Any]) -> Iterator[str]:
         ShardSettings.model_validate(config)
     except ValidationError:
         yield "config holds unknown settings"
-    for word in _texts(config):
-        if word not in _SETTING_WORDS and not hexadecimal(word, 64):
-            yield "config holds a text that is no setting"
+    for text in _texts(config):
+        if text not in _SETTING_TEXTS and not hexadecimal(text, 64):
+            yield "config holds a text that is not the value of a setting"
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -88,23 +97,42 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def shard_card_problems(data: bytes, card: ShardCard, stem: str) -> Iterator[str]:
-    """What of ``<shard>.json`` is not allowed, apart from the form of its JSON."""
+    """Find what is not on the allow-list in ``<shard>.json``; its JSON format is checked by the caller.
+
+    Args:
+        data: bytes of the file.
+        card: contents of the file.
+        stem: file name of the shard without suffix.
+
+    Returns:
+        Problems, without values.
+    """
     hashes = (card.config_sha256, card.inputs_sha256, card.tar_sha256, card.index_sha256)
     if not all(hexadecimal(value, 64) for value in hashes):
-        yield "the card holds something else than hashes"
+        yield "the card holds a value that is no hash"
     if card.shard != stem or not {reason for _, reason in card.rejects} <= _REASONS:
-        yield "the card holds unknown words"
+        yield "the card holds another shard name or unknown reasons"
 
 
-def table_problems(name: str, data: bytes, schemas: Sequence[pa.Schema], needles: Needles) -> Iterator[str]:
-    """What of a Parquet file of the public folder is not allowed."""
+def table_problems(name: str, data: bytes, schemas: Sequence[pa.Schema], search: TextSearch) -> Iterator[str]:
+    """Find what is not on the allow-list in a Parquet file of the public folder.
+
+    Args:
+        name: file name of the table.
+        data: bytes of the file.
+        schemas: allowed schemas.
+        search: texts that must not occur.
+
+    Returns:
+        Problems, without values; at most one per column.
+    """
     problems = list(parquet_problems(data, *schemas))
     yield from problems
     if problems:
         return
     table = pq.read_table(pa.BufferReader(data))
-    if _same_writer(data) and index_bytes(table) != data:
-        yield "the bytes are not those of the table"
+    if _is_same_writer(data) and index_bytes(table) != data:
+        yield "the bytes are not the encoding of the table"
     for column in table.column_names:
         rule = _column_rule(name, column)
         values = pc.unique(table[column]) if not pa.types.is_nested(table[column].type) else table[column]
@@ -112,21 +140,22 @@ def table_problems(name: str, data: bytes, schemas: Sequence[pa.Schema], needles
             if not rule(value):
                 yield f"{column} holds a value that is not on the allow-list"
                 break
-            if isinstance(value, str) and needles.in_text(without_hashes(value)):
+            if isinstance(value, str) and search.in_text(remove_hashes(value)):
                 yield f"{column}: an original identifier occurs"
                 break
 
 
-def _same_writer(data: bytes) -> bool:
+def _is_same_writer(data: bytes) -> bool:
+    """Whether the installed Arrow wrote the file; only then its bytes can be reproduced."""
     return bool(
         pq.ParquetFile(pa.BufferReader(data)).metadata.created_by == f"parquet-cpp-arrow version {pa.__version__}"
     )
 
 
 def _column_rule(name: str, column: str) -> Any:
-    """The rule for a column: that of the sidecar where it has the field; a column without a rule passes nothing."""
+    """Predicate of the allowed values of a column; a column without a rule allows no value."""
     number = (int, float, type(None))
-    own: dict[str, Any] = {
+    rules: dict[str, Any] = {
         "shard": lambda value: (
             isinstance(value, str) and value.endswith(".tar") and SHARD_NAME.fullmatch(value[:-4]) is not None
         ),
@@ -142,10 +171,10 @@ def _column_rule(name: str, column: str) -> Any:
         "source": lambda value: value in (*SOURCES, MERGED),
         "statistic": lambda value: value in STATISTICS,
     }
-    own |= dict.fromkeys(
+    rules |= dict.fromkeys(
         ("film_offset", "film_size", "sidecar_offset", "sidecar_size", "content_fraction", "clipped_low",
          "clipped_high", "row", "number", "confidence", "reader", "start", "stop", "x_min", "y_min", "x_max", "y_max",
-         *(field.name for schema in _COUNTS for field in schema if not pa.types.is_string(field.type))),
+         *(field.name for schema in _COUNT_SCHEMAS for field in schema if not pa.types.is_string(field.type))),
         lambda value: isinstance(value, number),
     )  # fmt: skip
-    return own.get(column) or SIDECAR_RULES.get(column, lambda value: False)
+    return rules.get(column) or SIDECAR_RULES.get(column, lambda value: False)

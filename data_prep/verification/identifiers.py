@@ -1,4 +1,4 @@
-"""Which texts an audit looks for: all that the linkage table holds, but for words that are public anyway."""
+"""Original identifiers that an audit searches for: the texts of the linkage table except public terms."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -20,66 +20,73 @@ from data_prep.shard_format.label_schema import BOXES_SCHEMA, LABELS_SCHEMA
 from data_prep.shard_format.label_tables import VALUES
 from data_prep.shard_format.sidecar import Display, Provenance, Sidecar
 from data_prep.sharding.merged_tables import DEIDENTIFICATION
-from data_prep.verification.text_search import SHORT
+from data_prep.verification.text_search import MIN_CHARACTERS
 
-_NAME = re.compile(r"[^\W\d_]{4,}|[^\W_]*\d[^\W_]*")
-"""Words of a path: letters, or what holds digits."""
-_DIGITS = 5
-_DUMMY = re.compile(r"(.)\1*")
+_PATH_WORD = re.compile(r"[^\W\d_]{4,}|[^\W_]*\d[^\W_]*")
+"""Words of a path: at least four letters, or letters with digits."""
+_MIN_CHARACTERS_WITH_DIGITS = 5
+_MAX_CHARACTERS_IN_TERM = 23
+"""Longer texts are not compared with parts of public terms."""
+_PLACEHOLDER = re.compile(r"(.)\1*")
 
 
-def identifiers(linkage: pa.Table) -> set[str]:
-    """Original identifiers of all files: UIDs, numbers, and the parts of paths with and without their ending."""
+def collect_identifiers(linkage: pa.Table) -> set[str]:
+    """Collect the original identifiers of all files: UIDs, numbers, and parts of paths.
+
+    Args:
+        linkage: table with LINKAGE_SCHEMA.
+    """
     texts: set[str] = set()
     for name in ("sop_instance_uid", "series_uid", "study_uid", "accession", "patient_id"):
         texts.update(pc.unique(linkage[name]).drop_null().to_pylist())
     for path in linkage["path"].drop_null().to_pylist():
-        texts.update(_parts(path))
+        texts.update(_path_parts(path))
     return texts
 
 
-def shared_words(paths: Iterable[str], patients: Iterable[str]) -> frozenset[str]:
-    """Letters in the paths of films of several patients: names of folders and findings, such as a finding is called.
+def find_shared_words(paths: Iterable[str], patients: Iterable[str]) -> frozenset[str]:
+    """Find path words without digits that several patients share, such as names of findings.
 
     Args:
-        paths: of all files.
-        patients: key of the patient of each.
+        paths: path of each file.
+        patients: key of the patient of each file.
     """
-    seen = {(part, patient) for path, patient in zip(paths, patients, strict=True) for part in _parts(path)}
-    return common_models((part, patient) for part, patient in seen if not any(map(str.isdigit, part)))
+    pairs = {(part, patient) for path, patient in zip(paths, patients, strict=True) for part in _path_parts(path)}
+    return common_models((part, patient) for part, patient in pairs if not any(map(str.isdigit, part)))
 
 
-def _parts(path: str) -> Iterator[str]:
+def _path_parts(path: str) -> Iterator[str]:
+    """Folder and file names of a path, with and without suffix, and their words."""
     for part in path.split("/"):
         stem = part.rsplit(".", 1)[0] or part
         yield part
         yield stem
-        for word in _NAME.findall(stem):
-            if not any(letter.isdigit() for letter in word) or len(word) >= _DIGITS:
+        for word in _PATH_WORD.findall(stem):
+            if not any(letter.isdigit() for letter in word) or len(word) >= _MIN_CHARACTERS_WITH_DIGITS:
                 yield word
 
 
-def without_public_words(texts: Iterable[str]) -> set[str]:
-    """The texts that no public file has to hold: neither short, nor a dummy (0000000), nor part of a public word."""
+def remove_public_terms(texts: Iterable[str]) -> set[str]:
+    """Remove texts that public files may hold: short ones, placeholders such as 0000000, and parts of public terms."""
     public = _public_words()
     return {
         text
         for text in texts
-        if len(text) >= SHORT
-        and not _DUMMY.fullmatch(text)
+        if len(text) >= MIN_CHARACTERS
+        and not _PLACEHOLDER.fullmatch(text)
         and text.lower() not in public
-        and not _inside(text, public)
+        and not _is_part_of_term(text, public)
     }
 
 
-def _inside(text: str, public: frozenset[str]) -> bool:
+def _is_part_of_term(text: str, public: frozenset[str]) -> bool:
     lower = text.lower()
-    return len(lower) < 24 and any(lower in word for word in public)
+    return len(lower) <= _MAX_CHARACTERS_IN_TERM and any(lower in term for term in public)
 
 
 @cache
 def _public_words() -> frozenset[str]:
-    """Names of fields and settings, enumerations and vocabularies, in small letters."""
+    """Names of fields and settings, enumeration values and vocabularies, in lower case."""
     words: set[str] = {
         "train",
         "val",
@@ -99,7 +106,7 @@ def _public_words() -> frozenset[str]:
         header_screening.PRESENTATION_INTENT,
     )
     for model in (Sidecar, Display, ShardCard, DatasetCard, ShardSettings):
-        words.update(_names(model))
+        words.update(_field_texts(model))
     for schema in (INDEX_SCHEMA, LABELS_SCHEMA, BOXES_SCHEMA):
         words.update(schema.names)
     for name in ("body_part", "view", "manufacturer"):
@@ -107,12 +114,13 @@ def _public_words() -> frozenset[str]:
     return frozenset(word.lower() for word in words)
 
 
-def _names(model: type[BaseModel]) -> Iterator[str]:
-    for name, told in model.model_fields.items():
+def _field_texts(model: type[BaseModel]) -> Iterator[str]:
+    """Names of all fields of a model and of its groups, and the literals that they allow."""
+    for name, field in model.model_fields.items():
         yield name
-        for part in (told.annotation, *get_args(told.annotation)):
+        for part in (field.annotation, *get_args(field.annotation)):
             if isinstance(part, type) and issubclass(part, BaseModel):
-                yield from _names(part)
+                yield from _field_texts(part)
             yield from _literals(part)
 
 

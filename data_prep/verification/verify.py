@@ -1,4 +1,4 @@
-"""Read a public folder back: checksums, tables, tars, sidecars and every film. Problems name shards and keys only."""
+"""Verify a public folder: checksums, tables, tars, sidecars and every film; problems name shards and keys only."""
 
 import hashlib
 import tarfile
@@ -38,12 +38,12 @@ from data_prep.shard_format.label_tables import (
 from data_prep.shard_format.sidecar import SPLITS, Sidecar
 from data_prep.sharding.merged_tables import dataset_sha256, written_files
 
-_MAX_SHOWN = 20
-"""Problems of one shard that are told; a damaged tar would bring thousands."""
+_MAX_LISTED_PROBLEMS = 20
+"""Problems of one shard that are listed; a damaged tar has thousands."""
 
 
 def verify(public: Path) -> list[str]:
-    """All problems of a complete public folder; none means that it is sound.
+    """Find all problems of a complete public folder; an empty list means that it is valid.
 
     Raises:
         ShardFormatError: the folder does not exist, is not finished, or has another format version.
@@ -51,13 +51,13 @@ def verify(public: Path) -> list[str]:
     card = read_dataset_card(public)
     problems = _folder_problems(public, card)
     problems += _shard_problems(public, card)
-    index = _read(public / "index.parquet", INDEX_SCHEMA)
-    rejects = _read(public / "rejects.parquet", REJECTS_SCHEMA)
+    index = _read_table(public / "index.parquet", INDEX_SCHEMA)
+    rejects = _read_table(public / "rejects.parquet", REJECTS_SCHEMA)
     if index is None or rejects is None:
         return [*problems, "index.parquet or rejects.parquet is missing or damaged; run the same shard command again"]
-    parts = [_read(public / f"{Path(name).stem}.parquet", INDEX_SCHEMA) for name in sorted(card.shards)]
-    whole = [part for part in parts if part is not None]
-    if not index.equals(same_pixels(pa.concat_tables(whole or [INDEX_SCHEMA.empty_table()]))):
+    shard_tables = [_read_table(public / f"{Path(name).stem}.parquet", INDEX_SCHEMA) for name in sorted(card.shards)]
+    readable = [table for table in shard_tables if table is not None]
+    if not index.equals(same_pixels(pa.concat_tables(readable or [INDEX_SCHEMA.empty_table()]))):
         problems.append("index.parquet: not the rows of the shards, in their order")
     for name, read in ((LABELS_FILE, read_labels), (BOXES_FILE, read_boxes)):
         try:
@@ -65,22 +65,23 @@ def verify(public: Path) -> list[str]:
         except ShardFormatError:
             problems.append(f"{name}: damaged; write it again with: python -m data_prep label")
     for name, schema in ((STATISTICS_FILE, STATISTICS_SCHEMA), (AGREEMENT_FILE, AGREEMENT_SCHEMA)):
-        if (public / name).exists() and _read(public / name, schema) is None:
+        if (public / name).exists() and _read_table(public / name, schema) is None:
             problems.append(f"{name}: damaged; write it again with: python -m data_prep label")
     return problems + _table_problems(card, index, rejects)
 
 
 def _folder_problems(public: Path, card: DatasetCard) -> list[str]:
-    planned = {Path(name).stem for name in card.shards}
-    found = [path for suffix in ("tar", "parquet", "json") for path in public.glob(f"*-*.{suffix}")]
-    problems = [f"{path.name}: not in dataset.json" for path in sorted(found) if path.stem not in planned]
+    listed = {Path(name).stem for name in card.shards}
+    paths = [path for suffix in ("tar", "parquet", "json") for path in public.glob(f"*-*.{suffix}")]
+    problems = [f"{path.name}: not in dataset.json" for path in sorted(paths) if path.stem not in listed]
     problems += [f"{path.name}: left by an interrupted command" for path in sorted(public.glob(".*.part"))]
     if card.dataset_sha256 != dataset_sha256(card.shards):
-        problems.append("dataset.json: dataset_sha256 does not belong to its shards")
+        problems.append("dataset.json: dataset_sha256 is not that of its shards")
     return problems
 
 
-def _read(path: Path, schema: pa.Schema) -> pa.Table | None:
+def _read_table(path: Path, schema: pa.Schema) -> pa.Table | None:
+    """Table of a Parquet file; None if it is missing, damaged or of another schema."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException):
@@ -89,41 +90,41 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table | None:
 
 
 def verify_together(public: Path) -> list[str]:
-    """Problems of the generations of a folder that none of them has alone: a film twice, a patient in two splits.
+    """Find problems between the generations of a folder: a film twice, a patient in two splits.
 
     Raises:
         ShardFormatError: as :func:`verify`.
     """
-    return _repeated(read_index(public, ["key", "split", "patient"]))
+    return _duplicate_problems(read_index(public, ["key", "split", "patient"]))
 
 
-def _repeated(index: pa.Table) -> list[str]:
-    """Films that are there twice, and patients who are in two splits."""
+def _duplicate_problems(index: pa.Table) -> list[str]:
+    """Find films with several rows, and patients in several splits."""
     keys = index["key"].value_counts().to_pylist()
-    problems = [f"{one['values']}: in the index {one['counts']} times" for one in keys if one["counts"] > 1]
+    problems = [f"{key['values']}: in the index {key['counts']} times" for key in keys if key["counts"] > 1]
     pairs = index.group_by(["patient", "split"]).aggregate([]).sort_by([("patient", "ascending")])
-    split_of: dict[str, list[str]] = defaultdict(list)
+    splits_of: dict[str, list[str]] = defaultdict(list)
     for patient, split in zip(pairs["patient"].to_pylist(), pairs["split"].to_pylist(), strict=True):
-        split_of[patient].append(split)
+        splits_of[patient].append(split)
     return problems + [
-        f"patient {patient}: in the splits {', '.join(sorted(found))}"
-        for patient, found in split_of.items()
-        if len(found) > 1
+        f"patient {patient}: in the splits {', '.join(sorted(splits))}"
+        for patient, splits in splits_of.items()
+        if len(splits) > 1
     ]
 
 
 def _table_problems(card: DatasetCard, index: pa.Table, rejects: pa.Table) -> list[str]:
     keys, splits = (index[name].to_pylist() for name in ("key", "split"))
-    problems = _repeated(index)
-    known = index["patient_known"].to_pylist()
+    problems = _duplicate_problems(index)
+    patient_known = index["patient_known"].to_pylist()
     problems += [
         f"{key}: of an unknown patient, but in {split}"
-        for key, split, sure in zip(keys, splits, known, strict=True)
-        if not sure and split != "train"
+        for key, split, is_known in zip(keys, splits, patient_known, strict=True)
+        if not is_known and split != "train"
     ]
     reasons = Counter(rejects["reason"].to_pylist())
     dropped = sum(count for reason, count in reasons.items() if reason in DROPPED)
-    counted = {
+    counts = {
         "files.written": (card.files.written, written_files(index)),
         "files.rejected": (card.files.rejected, rejects.num_rows - dropped),
         "files.dropped": (card.files.dropped, dropped),
@@ -131,17 +132,17 @@ def _table_problems(card: DatasetCard, index: pa.Table, rejects: pa.Table) -> li
         "same_pixels_across_splits": (card.same_pixels_across_splits, across_splits(index)),
         "reasons": (card.reasons, dict(reasons)),
         "films": (card.films, {split: splits.count(split) for split in SPLITS}),
-        "patients": (card.patients, {split: _patients(index, split) for split in SPLITS}),
+        "patients": (card.patients, {split: _patient_count(index, split) for split in SPLITS}),
     }
     problems += [
-        f"dataset.json: {name} is {said}, the tables say {found}"
-        for name, (said, found) in counted.items()
-        if said != found
+        f"dataset.json: {name} is {on_card}, but {in_tables} in the tables"
+        for name, (on_card, in_tables) in counts.items()
+        if on_card != in_tables
     ]
     return problems
 
 
-def _patients(index: pa.Table, split: str) -> int:
+def _patient_count(index: pa.Table, split: str) -> int:
     return int(pc.count_distinct(index["patient"].filter(pc.equal(index["split"], split))).as_py())
 
 
@@ -153,8 +154,8 @@ def _shard_problems(public: Path, card: DatasetCard) -> Iterator[str]:
     workers = process_count(0, len(names))
     pool = spawn_pool(workers) if workers > 1 else None
     try:
-        for found in (pool.map if pool else map)(check, names, hashes):
-            yield from found
+        for problems in (pool.map if pool else map)(check, names, hashes):
+            yield from problems
             progress.add()
     finally:
         if pool:
@@ -163,37 +164,41 @@ def _shard_problems(public: Path, card: DatasetCard) -> Iterator[str]:
 
 
 def check_shard(public: Path, name: str, sha256: str, *, config_sha256: str, suffix: str) -> list[str]:
-    """Problems of one shard.
+    """Find the problems of one shard.
 
     Args:
-        public: the folder.
+        public: public folder.
         name: file name of the tar.
-        sha256: of the tar, as ``dataset.json`` has it.
-        config_sha256: as ``dataset.json`` has it.
-        suffix: of its films.
+        sha256: checksum of the tar in ``dataset.json``.
+        config_sha256: checksum of the settings in ``dataset.json``.
+        suffix: file suffix of the films, without a dot.
     """
     stem = name.removesuffix(".tar")
-    index = _read(public / f"{stem}.parquet", INDEX_SCHEMA)
+    index = _read_table(public / f"{stem}.parquet", INDEX_SCHEMA)
     try:
         card = ShardCard.model_validate_json((public / f"{stem}.json").read_bytes())
-        part = (public / f"{stem}.parquet").read_bytes()
+        table = (public / f"{stem}.parquet").read_bytes()
         with (public / name).open("rb") as tar:
-            found = hashlib.file_digest(tar, "sha256").hexdigest()
+            tar_sha256 = hashlib.file_digest(tar, "sha256").hexdigest()
             facts = {
-                "SHA-256 of the tar": (found, sha256),
+                "SHA-256 of the tar": (tar_sha256, sha256),
                 "SHA-256 of the tar on its card": (card.tar_sha256, sha256),
                 "size of the tar": (tar.tell(), card.tar_size),
-                "SHA-256 of its parquet": (hashlib.sha256(part).hexdigest(), card.index_sha256),
+                "SHA-256 of its parquet": (hashlib.sha256(table).hexdigest(), card.index_sha256),
                 "SHA-256 of the settings": (card.config_sha256, config_sha256),
                 "number of films": (-1 if index is None else index.num_rows, card.films),
             }
-            problems = [f"{name}: {what} is {is_}, not {said}" for what, (is_, said) in facts.items() if is_ != said]
-            if index is not None and not problems:  # damaged bytes can kill a decoder, and are written anew anyway
+            problems = [
+                f"{name}: {fact} is {actual}, not {expected}"
+                for fact, (actual, expected) in facts.items()
+                if actual != expected
+            ]
+            if index is not None and not problems:  # damaged bytes can crash a decoder, and the shard is rewritten
                 problems += _tar_problems(name, tar, index.to_pylist(), suffix)
     except (OSError, ValidationError):
         return [f"{name}: tar, parquet or card is missing or damaged"]
-    if len(problems) > _MAX_SHOWN:
-        problems = [*problems[:_MAX_SHOWN], f"{name}: {len(problems) - _MAX_SHOWN} more problems"]
+    if (more := len(problems) - _MAX_LISTED_PROBLEMS) > 0:
+        problems = [*problems[:_MAX_LISTED_PROBLEMS], f"{name}: {more} more problems"]
     return problems
 
 
@@ -205,24 +210,24 @@ def _tar_problems(name: str, tar: BinaryIO, rows: Sequence[dict[str, Any]], film
     ]
     tar.seek(0)
     try:
-        with tarfile.open(fileobj=tar) as opened:
-            members = [(member.name, member.offset_data, member.size) for member in opened]
+        with tarfile.open(fileobj=tar) as archive:
+            members = [(member.name, member.offset_data, member.size) for member in archive]
     except tarfile.TarError:
-        return [f"{name}: no tar"]
+        return [f"{name}: not a tar"]
     problems = [] if members == expected else [f"{name}: the members of the tar are not those of the index"]
     for row in rows:
         problems += [f"{name} {row['key']}: {problem}" for problem in _film_problems(name, tar, row)]
     return problems
 
 
-def _member(tar: BinaryIO, row: dict[str, Any], kind: str) -> bytes:
+def _read_member(tar: BinaryIO, row: dict[str, Any], kind: str) -> bytes:
     tar.seek(row[f"{kind}_offset"])
     return tar.read(row[f"{kind}_size"])
 
 
 def _film_problems(name: str, tar: BinaryIO, row: dict[str, Any]) -> Iterator[str]:
     try:
-        sidecar = Sidecar.model_validate_json(_member(tar, row, "sidecar"))
+        sidecar = Sidecar.model_validate_json(_read_member(tar, row, "sidecar"))
         mask = unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns)
         table = display_table(sidecar.display)
     except ValueError:
@@ -235,32 +240,32 @@ def _film_problems(name: str, tar: BinaryIO, row: dict[str, Any]) -> Iterator[st
     if pack_mask(mask) != sidecar.content_mask or not mask.any():
         yield "the content mask is damaged"
     if len(table) != 2**sidecar.display.bits or table.min() == table.max():
-        yield "the display shows nothing"
+        yield "the display maps all values to one grey"
     if row["shard"] != name:
-        yield "the index has it in another shard"
-    if differing := _differing(sidecar, row):
+        yield "the index lists it in another shard"
+    if differing := _differing_columns(sidecar, row):
         yield f"index and sidecar differ in {', '.join(differing)}"
     try:
-        stream = _member(tar, row, "film")
+        stream = _read_member(tar, row, "film")
         values = decode_film(stream, bits=sidecar.display.bits)
-    except Exception:  # codecs raise whatever damaged data make them stumble over
+    except Exception:  # codecs raise many kinds of exceptions on damaged data
         yield "the film cannot be decoded"
         return
     if values.shape != (sidecar.rows, sidecar.columns):
-        said = f"{sidecar.rows} x {sidecar.columns}"
-        yield f"the film has {values.shape[0]} x {values.shape[1]} pixels, the sidecar says {said}"
+        expected = f"{sidecar.rows} x {sidecar.columns}"
+        yield f"the film has {values.shape[0]} x {values.shape[1]} pixels, not {expected} as in its sidecar"
     if int(values.max()) >> sidecar.display.bits:
         yield f"the film has values of more than {sidecar.display.bits} bits"
     source = (sidecar.source_rows, sidecar.source_columns)
     if codec_of(stream) != "jpeg" and pixel_sha256(values, source) != sidecar.pixel_sha256:
-        yield "the film has other pixels than its checksum"
+        yield "the pixels of the film differ from their checksum"
 
 
-def _differing(sidecar: Sidecar, row: dict[str, Any]) -> list[str]:
-    """Columns of the index that are not what the sidecar says."""
-    said = sidecar.model_dump()
-    spacing = said["pixel_spacing_mm"]
-    said["pixel_spacing_mm"] = None if spacing is None else np.array(spacing, dtype=np.float32).tolist()
-    said |= {"display_source": sidecar.display.source, "display_invert": sidecar.display.invert}
-    said["provenance"] = list(sidecar.display.provenance)
-    return [column for column in INDEX_SCHEMA.names if column in said and said[column] != row[column]]
+def _differing_columns(sidecar: Sidecar, row: dict[str, Any]) -> list[str]:
+    """Columns of the index that differ from the fields of the sidecar."""
+    fields = sidecar.model_dump()
+    spacing = fields["pixel_spacing_mm"]
+    fields["pixel_spacing_mm"] = None if spacing is None else np.array(spacing, dtype=np.float32).tolist()
+    fields |= {"display_source": sidecar.display.source, "display_invert": sidecar.display.invert}
+    fields["provenance"] = list(sidecar.display.provenance)
+    return [column for column in INDEX_SCHEMA.names if column in fields and fields[column] != row[column]]

@@ -1,4 +1,4 @@
-"""Config files of data preparation: strict, complete, and every shipped file is the default."""
+"""Settings are strict, and the shipped config files are complete and equal the defaults."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_every_shipped_config_is_complete_and_equals_the_defaults(name: str, mod
         assert f"\n{field}:" in text
 
 
-def test_overrides_go_before_the_file(tmp_path: Path) -> None:
+def test_overrides_take_precedence_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "shard.yaml"
     file.write_text("max_side: 512\nsplits:\n  val: 0.2\n")
     chosen = load(ShardSettings, file, ["max_side=native", "splits.test=0.3", "runtime.workers=2"])
@@ -50,7 +50,7 @@ def test_a_value_out_of_range_is_one_clear_line(override: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_splits_leave_patients_to_train() -> None:
+def test_splits_without_patients_in_train_are_refused() -> None:
     with pytest.raises(SettingsError, match="train"):
         load(ShardSettings, None, ["splits.val=0.5", "splits.test=0.5"])
 

@@ -1,4 +1,4 @@
-"""Identifying values planted wherever a file can carry one: none in any public byte."""
+"""Identifying values in every place of a file that can hold one do not occur in any public byte."""
 
 import base64
 import io
@@ -50,12 +50,12 @@ VALUES: dict[str, Any] = {
     "UC": f"{WORD} {UID}", "UI": UID, "UL": NUMBER, "UN": BYTES, "UR": f"http://{WORD}.example/{NUMBER}",
     "US": SHORT_NUMBER, "UT": f"{WORD} {NAME} {UID}", "UV": NUMBER,
 }  # fmt: skip
-"""One of every VR but SQ. Numbers of a few bytes are looked for as text only: pixels hold them by chance."""
+"""One value per VR except SQ. Numbers of a few bytes are searched for as text only: pixels hold them by chance."""
 STRUCTURE = re.compile(
     "SOPClassUID|TransferSyntax|SpecificCharacterSet|Modality|ConversionType|BurnedIn|SecondaryCapture|NumberOfFrames"
     "|ImageType|PresentationIntentType|^Overlay|TimezoneOffset|^Shutter|Shutter$|Spacing|VOILUT|ModalityLUT"
 )
-"""What decides whether the file is a film at all, and how it is displayed."""
+"""Attributes that decide whether a file is a film and how it is displayed."""
 PLAIN = [
     *(text.encode(code) for text in (NAME, "Zwiebelmüller", WORD, UID, "14.07.1953", str(NUMBER), "195307.14")
       for code in ("utf-8", "latin-1", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
@@ -64,30 +64,30 @@ PLAIN = [
 ]  # fmt: skip
 
 
-def disguised(needle: bytes) -> set[bytes]:
-    """A needle as hexadecimal digits, as base64 from each of its three places, in percent signs and as escapes."""
-    found = {needle.hex().encode(), quote(needle).encode(), repr(needle)[2:-1].encode()}
+def encodings_of(value: bytes) -> set[bytes]:
+    """Encode a value as hexadecimal digits, base64 at each of three alignments, percent signs and escapes."""
+    found = {value.hex().encode(), quote(value).encode(), repr(value)[2:-1].encode()}
     for shift in range(3):
-        text = base64.b64encode(bytes(shift) + needle)
-        found.add(text[-(-8 * shift // 6) : len(text) - 4])  # without the letters that its neighbours share
-    return {form for form in found if len(form) >= 8}
+        text = base64.b64encode(bytes(shift) + value)
+        found.add(text[-(-8 * shift // 6) : len(text) - 4])  # without the characters that adjacent bytes share
+    return {encoded for encoded in found if len(encoded) >= 8}
 
 
-NEEDLES = sorted({*PLAIN, *(form for needle in PLAIN if len(needle) >= 8 for form in disguised(needle))})
+IDENTIFIERS = sorted({*PLAIN, *(encoded for value in PLAIN if len(value) >= 8 for encoded in encodings_of(value))})
 
 
 def standard_attributes() -> dict[str, Any]:
-    """Every attribute of the dictionary that may carry a value, without those that are structure."""
+    """Collect the attributes of the DICOM dictionary that may hold a value, except STRUCTURE."""
     found: dict[str, Any] = {}
     for tag, (vr, _, _, retired, keyword) in DicomDictionary.items():
-        plain = 0x0008 <= tag >> 16 <= 0x0088 and tag >> 16 != 0x0028 and keyword and not retired
-        if plain and vr in VALUES and not STRUCTURE.search(keyword):
+        is_public = 0x0008 <= tag >> 16 <= 0x0088 and tag >> 16 != 0x0028 and keyword and not retired
+        if is_public and vr in VALUES and not STRUCTURE.search(keyword):
             found[keyword] = VALUES[vr]
     return found
 
 
 def nest(depth: int) -> Dataset:
-    """A data set with a private element of every VR, within sequences ``depth`` deep."""
+    """Make a data set with a private element of every VR, inside ``depth`` nested sequences."""
     item = Dataset()
     block = item.private_block(0x0019, f"{WORD} PRIVATE", create=True)
     for number, (vr, value) in enumerate(VALUES.items()):
@@ -102,7 +102,7 @@ def nest(depth: int) -> Dataset:
 
 
 def plant(film: Dataset) -> None:
-    """Private elements, nested sequences, overlays, curves, and bytes behind the pixels."""
+    """Add private elements, nested sequences, overlays, curves and undefined groups."""
     for depth in range(4):
         film.update({element.tag: element for element in nest(depth)})
     film.OtherPatientIDsSequence = [nest(3)]
@@ -128,11 +128,13 @@ def write_dicoms(archive: Path) -> None:
     assert kinds >= set(VALUES) - {"OL", "OV", "SV", "UV", "UN", "OD"}  # these are planted in private elements only
     with config.disable_value_validation():
         for number, syntax in enumerate((None, ImplicitVRLittleEndian)):
-            how = {"transfer_syntax": syntax} if syntax else {}
+            options = {"transfer_syntax": syntax} if syntax else {}
             path = folder / f"{WORD}_{number}.dcm"
-            own = {**standard, "SOPInstanceUID": f"{UID}.{number}"}
-            film = write_film(path, values=anatomy(number), sop_class=DX_FOR_PRESENTATION, sop=f"{UID}.{number}", **how)
-            for keyword, value in own.items():
+            attributes = {**standard, "SOPInstanceUID": f"{UID}.{number}"}
+            film = write_film(
+                path, values=anatomy(number), sop_class=DX_FOR_PRESENTATION, sop=f"{UID}.{number}", **options
+            )
+            for keyword, value in attributes.items():
                 setattr(film, keyword, value)
             plant(film)
             film.PixelData += BYTES + b" " * (len(BYTES) % 2)
@@ -156,14 +158,14 @@ def write_images(archive: Path) -> None:
     exif[0x013B], exif[0x010E], exif[0x9286] = NAME.encode(), WORD, f"ASCII\0\0\0{WORD}".encode()
     exif.get_ifd(0x8825)[1] = WORD
     xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><dc:creator>{NAME}</dc:creator></x:xmpmeta>'.encode()
-    told = PngImagePlugin.PngInfo()
-    told.add_text("Author", WORD)
-    told.add_text("Comment", f"{WORD} {UID}", zip=True)
-    told.add_itxt("Patient", NAME)
-    told.add_itxt("Zipped", NAME, zip=True)
-    told.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    text_chunks = PngImagePlugin.PngInfo()
+    text_chunks.add_text("Author", WORD)
+    text_chunks.add_text("Comment", f"{WORD} {UID}", zip=True)
+    text_chunks.add_itxt("Patient", NAME)
+    text_chunks.add_itxt("Zipped", NAME, zip=True)
+    text_chunks.add_itxt("XML:com.adobe.xmp", xmp.decode())
     pixels = [anatomy(name, bits=8).astype(np.uint8) for name in ("png", "jpeg")]
-    Image.fromarray(pixels[0]).save(archive / f"{WORD}.png", pnginfo=told, exif=exif)
+    Image.fromarray(pixels[0]).save(archive / f"{WORD}.png", pnginfo=text_chunks, exif=exif)
     written = io.BytesIO()
     Image.fromarray(pixels[1]).save(written, "JPEG", exif=exif, comment=BYTES, xmp=xmp, quality=95)
     data = written.getvalue()
@@ -173,7 +175,7 @@ def write_images(archive: Path) -> None:
 
 
 def public_bytes(public: Path) -> dict[str, bytes]:
-    """Everything that can be read of the folder: names, raw bytes, members, tables, unpacked texts."""
+    """Read the whole folder: names, raw bytes, members, tables, and base64 texts after decoding."""
     found = {"names": "\n".join(str(path.relative_to(public)) for path in public.rglob("*")).encode()}
     for path in public.iterdir():
         data = path.read_bytes()
@@ -208,7 +210,7 @@ def test_no_planted_value_is_in_any_public_byte(
     archive, private, public = tmp_path / "archive", tmp_path / "private", tmp_path / "public"
     (write_dicoms if source == "dicom" else write_images)(archive)
     planted = b"".join(path.read_bytes() for path in archive.rglob("*") if path.is_file())
-    assert all(needle in planted for needle in (WORD.encode(), BYTES))  # it is there to be found
+    assert all(value in planted for value in (WORD.encode(), BYTES))  # the archive holds them
     capfd.readouterr()
     summary = scan([archive], private, ScanSettings(workers=1))
     settings = ShardSettings.model_validate({"max_side": 64, "runtime": {"workers": 1, "isolated": False}})
@@ -223,15 +225,15 @@ def test_no_planted_value_is_in_any_public_byte(
     assert found_in(repr(manifest.to_pydict()).encode()) == []
 
 
-def test_needles_are_found_in_every_disguise() -> None:
+def test_identifiers_are_found_in_every_encoding() -> None:
     assert found_in(b"xy" + base64.b64encode(f"so {WORD} said".encode())) != []
     assert found_in(f"to {UID.encode().hex()}".encode()) != [] and found_in(b"nothing") == []
 
 
-def test_errors_and_what_becomes_of_damaged_files_name_nobody(
+def test_messages_about_damaged_files_hold_no_identifier(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Every command, on files that are cut, flipped, gone or changed, in worker processes."""
+    """Run every command on files that are cut, flipped, missing or changed, in worker processes."""
     monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
     archive, private, public = (str(tmp_path / name) for name in ("archive", "private", "public"))
     write_dicoms(tmp_path / "archive")
@@ -246,7 +248,7 @@ def test_errors_and_what_becomes_of_damaged_files_name_nobody(
     shard_command = ["shard", private, "--out", public, "max_side=64", "runtime.workers=2"]
     assert main(["scan", archive, "--out", private, "workers=2"]) == 0
     whole[0].rename(tmp_path / "away")
-    assert main(shard_command) == 2  # a file is gone
+    assert main(shard_command) == 2  # a file is missing
     with whole[1].open("ab") as file:
         file.write(b"longer")
     assert main([*shard_command, "runtime.accept=[unreadable_file]"]) == 2  # another has changed
@@ -267,11 +269,11 @@ def test_errors_and_what_becomes_of_damaged_files_name_nobody(
 
 def found_in(data: bytes) -> list[bytes]:
     lower = data.lower()
-    return [needle for needle in NEEDLES if needle.lower() in lower]
+    return [identifier for identifier in IDENTIFIERS if identifier.lower() in lower]
 
 
 def test_deidentification_codes_are_those_of_the_standard() -> None:
-    """Against CID 7050 as pydicom has it: the profile, and options of which none contradicts another."""
+    """Compare profile and options with CID 7050 of pydicom; no option contradicts another."""
     method = codes.cid7050
     standard = {getattr(method, name).value: getattr(method, name).meaning for name in method.dir()}
     assert DEIDENTIFICATION.items() <= standard.items()

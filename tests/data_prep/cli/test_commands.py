@@ -1,4 +1,4 @@
-"""The command line: one line for a mistake, overrides anywhere, and numbers for the exit code."""
+"""The command line: one line per user error, overrides at any position, and exit codes."""
 
 import os
 import subprocess
@@ -38,20 +38,24 @@ def test_scan_runs_as_a_module_with_spawned_workers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "order", ["{archive} --out {out} workers=1 source=N", "workers=1 {archive} source=N --out {out}"]
 )
-def test_overrides_may_stand_anywhere(order: str, tmp_path: Path) -> None:
+def test_overrides_are_accepted_at_any_position(order: str, tmp_path: Path) -> None:
     write_film(tmp_path / "archive" / "film")
     config = tmp_path / "scan.yaml"
     config.write_text("source: M\n")
-    words = order.format(archive=tmp_path / "archive", out=tmp_path / "private").split()
+    arguments = order.format(archive=tmp_path / "archive", out=tmp_path / "private").split()
     keys = []
-    for chosen in (["scan", *words], ["scan", "--config", str(config), *words], ["scan", *words, "source=M"]):
-        assert main(chosen) == 0
+    for command in (
+        ["scan", *arguments],
+        ["scan", "--config", str(config), *arguments],
+        ["scan", *arguments, "source=M"],
+    ):
+        assert main(command) == 0
         keys.append(read_manifest(tmp_path / "private")["patient"].to_pylist())
     assert keys[0] == keys[1] != keys[2]
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["scan", "{tmp}/absent", "--out", "{tmp}/p"], "absent does not exist"),
         (["scan", "workers=1", "--out", "{tmp}/p"], "no archive given"),
@@ -60,10 +64,10 @@ def test_overrides_may_stand_anywhere(order: str, tmp_path: Path) -> None:
         (["scan", "{tmp}", "--out", "{tmp}/p", "--config", "{tmp}/absent.yaml"], "absent.yaml does not exist"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(
-    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_user_error_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([word.format(tmp=tmp_path) for word in words]) == 2
+    assert main([word.format(tmp=tmp_path) for word in arguments]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("error: ") and message in printed.err
@@ -91,19 +95,21 @@ def test_an_interruption_is_exit_code_130(
     assert "interrupted" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["verify", "x", "workers=1"], ["scan", "a", "--out", "p", "--wrokers"], [], ["scn"]])
-def test_unknown_words_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["verify", "x", "workers=1"], ["scan", "a", "--out", "p", "--wrokers"], [], ["scn"]]
+)
+def test_unknown_arguments_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
-        main(words)
+        main(arguments)
     assert raised.value.code == 2
     assert "error:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["--help"], [command, "--help"]):
+def test_every_command_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], [command, "--help"]):
         with pytest.raises(SystemExit) as raised:
-            main(words)
+            main(arguments)
         assert raised.value.code == 0
         assert command in capsys.readouterr().out
 
@@ -130,14 +136,14 @@ def test_only_rejected_radiographs_count_towards_the_limit() -> None:
     assert reject_fraction(card(0, 50, 0, {"not_a_film": 50})) == 0
 
 
-def test_an_unforeseen_error_quotes_nothing_of_the_archive(
+def test_an_unexpected_error_quotes_no_value_of_the_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stumble(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise ValueError("MUSTER^MARIA")
 
-    monkeypatch.setattr("data_prep.shard_format.appended_folders.generation_folders", stumble)
+    monkeypatch.setattr("data_prep.shard_format.appended_folders.generation_folders", fail)
     assert main(["verify", str(tmp_path)]) == 1
-    told = capsys.readouterr().err
-    assert "MUSTER" not in told
-    assert "unexpected ValueError" in told
+    printed = capsys.readouterr().err
+    assert "MUSTER" not in printed
+    assert "unexpected ValueError" in printed

@@ -1,4 +1,4 @@
-"""The whole path on a small synthetic archive, through the commands that the README names."""
+"""All commands of the README, run one after the other on a small synthetic archive."""
 
 import json
 import logging
@@ -29,10 +29,10 @@ OBJECTIVES = {
 
 
 class Made(NamedTuple):
-    """What the commands left behind."""
+    """Files and output of the commands."""
 
     root: Path
-    said: str
+    output: str
 
     @property
     def public(self) -> Path:
@@ -48,22 +48,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     root = tmp_path_factory.mktemp("pipeline")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAE_RAD_KEY", "0123456789abcdef" * 4)
-        said = _run_all(root)
-    yield Made(root, said)
+        output = _run_all(root)
+    yield Made(root, output)
 
 
 def _run_all(root: Path) -> str:
     phantom, private, public, runs = root / "phantom", root / "private", root / "shards", root / "runs"
     truth = phantom / "truth"
     capture = pytest.MonkeyPatch()
-    said: list[str] = []
-    kept = logging.StreamHandler(_Tee(said))
-    capture.setattr("sys.stdout", _Tee(said))
-    capture.setattr("sys.stderr", _Tee(said))
+    output: list[str] = []
+    handler = logging.StreamHandler(_Recorder(output))
+    capture.setattr("sys.stdout", _Recorder(output))
+    capture.setattr("sys.stderr", _Recorder(output))
     try:
-        logging.getLogger().addHandler(kept)  # a runner's own handlers would keep ours from being installed
+        logging.getLogger().addHandler(handler)  # pytest has handlers, so that the commands install none
         assert data_prep(["phantom", str(phantom), "--patients", "24", "--seed", "5"]) == 0
-        said.clear()  # the phantom knows no secret: what counts is what the archive's readers say
+        output.clear()  # phantom does not read an archive
         assert data_prep(["scan", str(phantom / "archive"), "--out", str(private)]) == 0
         settings = ["max_side=320", "splits.val=0.2", "splits.test=0.3", "runtime.max_reject_fraction=0.5"]
         assert data_prep(["shard", str(private), "--out", str(public), *settings]) == 0
@@ -92,22 +92,22 @@ def _run_all(root: Path) -> str:
         assert compare([str(runs / "mae"), str(runs / "simclr"), "--config", str(config), *small]) == 0
     finally:
         capture.undo()
-        logging.getLogger().removeHandler(kept)
-    return "".join(said)
+        logging.getLogger().removeHandler(handler)
+    return "".join(output)
 
 
-class _Tee:
-    """A stream that is kept."""
+class _Recorder:
+    """A stream that appends its texts to a list."""
 
-    def __init__(self, kept: list[str]) -> None:
-        self._kept = kept
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
 
     def write(self, text: str) -> int:
-        self._kept.append(text)
+        self._texts.append(text)
         return len(text)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing: there is no buffer."""
 
     def isatty(self) -> bool:
         return False
@@ -137,30 +137,30 @@ def test_the_public_keys_are_those_of_the_private_manifest(made: Made) -> None:
     assert set(embedded["key"].to_pylist()) == set(index["key"].to_pylist()) <= manifest
 
 
-def test_no_identifying_value_survives(made: Made) -> None:
+def test_no_identifying_value_is_in_any_result(made: Made) -> None:
     planted = identifying_values(made.root / "phantom")
     assert len(planted) > 100
     private = pq.read_table(made.root / "private" / "linkage.parquet")["path"].to_pylist()
     public = [path for folder in (made.public, made.runs) for path in folder.rglob("*") if path.is_file()]
     public += [made.root / "preview.png", made.root / "embeddings.parquet"]
     texts = {str(path.relative_to(made.root)): _readable(path) for path in public}
-    texts["what the commands said"] = made.said.encode()
+    texts["output of the commands"] = made.output.encode()
     texts["file names"] = "\n".join(texts).encode()
-    # Case does not matter: folders of the archive carry names in capitals.
+    # Case is ignored: folders of the archive have names in capitals.
     pattern = re.compile(b"|".join(re.escape(value.encode().lower()) for value in sorted(planted, key=len)))
     found = {name: pattern.findall(text.lower())[:3] for name, text in texts.items() if pattern.search(text.lower())}
     assert not found
-    # The search would have found them: the archive's paths hold some.
+    # The search finds the values where they are: in the paths of the archive.
     assert pattern.search("\n".join(private).lower().encode())
 
 
 def test_logs_and_tracking_hold_no_path_of_the_archive(made: Made) -> None:
-    assert str(made.root / "phantom" / "archive") not in made.said
+    assert str(made.root / "phantom" / "archive") not in made.output
     store = (made.runs / "mlflow.db").read_bytes()
     assert str(made.root).encode() not in store
 
 
-def test_the_runs_hold_what_the_readme_says(made: Made) -> None:
+def test_the_runs_hold_the_files_of_the_readme(made: Made) -> None:
     for name in OBJECTIVES:
         assert {"encoder.safetensors", "encoder.json", "README.md"} <= {
             path.name for path in (made.runs / name / "encoder").iterdir()
@@ -173,7 +173,7 @@ def test_the_runs_hold_what_the_readme_says(made: Made) -> None:
 
 
 def _readable(path: Path) -> bytes:
-    """The bytes of a file; those of a compressed table as text besides."""
+    """Bytes of a file, and for a table also its values as text."""
     data = path.read_bytes()
     if path.suffix == ".parquet":
         table = pq.read_table(path)

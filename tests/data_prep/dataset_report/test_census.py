@@ -1,4 +1,4 @@
-"""The census counts what is there, names nothing rare in what may be passed on, and keeps years at home."""
+"""The census counts all films; a public one names no rare value and no year."""
 
 import stat
 from pathlib import Path
@@ -9,8 +9,16 @@ import pytest
 
 from data_prep.archive.manifest import HEADERS_FILE
 from data_prep.cli.main import main
-from data_prep.dataset_report.census import CENSUS_SCHEMA, MIN_PATIENTS, OTHER, Census, Facet, census_of, public_census
-from data_prep.dataset_report.census_columns import PUBLIC_COLUMNS, bin_names
+from data_prep.dataset_report.census import (
+    CENSUS_SCHEMA,
+    MIN_PATIENTS,
+    OTHER,
+    Census,
+    Facet,
+    census_of,
+    compute_public_census,
+)
+from data_prep.dataset_report.census_columns import PUBLIC_COLUMNS, name_bins
 from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.shard_format.index_schema import INDEX_SCHEMA
 from data_prep.sharding.shard import shard
@@ -27,10 +35,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def index_of(*rows: dict[str, object]) -> pa.Table:
-    """An index of films, one patient each unless told, with the columns that a census needs."""
+    """Index with the columns of a census; each film has its own patient by default."""
     plain = {"bits_stored": 12, "source_rows": 2000, "source_columns": 1500, "patient_known": True, "study": "s"}
-    told = [plain | {"patient": f"p{number}"} | row for number, row in enumerate(rows)]
-    return pa.Table.from_pylist(told, pa.schema([INDEX_SCHEMA.field(name) for name in PUBLIC_COLUMNS]))
+    films = [plain | {"patient": f"p{number}"} | row for number, row in enumerate(rows)]
+    return pa.Table.from_pylist(films, pa.schema([INDEX_SCHEMA.field(name) for name in PUBLIC_COLUMNS]))
 
 
 def facet(census: Census, name: str) -> Facet:
@@ -44,13 +52,13 @@ def cells(census: Census, name: str) -> list[tuple[str, int, int]]:
 def test_private_census_has_rare_values_years_modality_and_transfer_syntax(made: Path) -> None:
     census = census_of(made / "private")
     assert census.private
-    assert (census.films, census.patients, census.unknown) == (17, 6, 2)  # the two images tell no patient
+    assert (census.films, census.patients, census.unknown) == (17, 6, 2)  # the two images state no patient
     assert cells(census, "source") == [("dicom", 15, 6), ("jpeg", 1, 1), ("png", 1, 1)]
     assert cells(census, "modality") == [("DX", 13, 6), ("CR", 2, 2), ("not stated", 2, 2)]
     assert cells(census, "body_part")[-1] == ("not stated", 5, 5)
     assert cells(census, "transfer_syntax")[0] == ("Explicit VR Little Endian (1.2.840.10008.1.2.1)", 15, 6)
     assert sum(films for _, films, _ in cells(census, "year")) == census.films
-    assert "Do not pass it on" in str(census)
+    assert "Do not share it" in str(census)
 
 
 def test_cells_of_a_facet_add_up_to_all_films(made: Path) -> None:
@@ -60,10 +68,10 @@ def test_cells_of_a_facet_add_up_to_all_films(made: Path) -> None:
             assert sum(cell.films for cell in one.cells) == census.films, one.name
 
 
-def test_rare_values_are_merged_in_what_may_be_passed_on() -> None:
+def test_rare_values_are_merged_in_a_public_census() -> None:
     many = [{"model": "Axiom", "age_years": 50, "view": "PA"}] * MIN_PATIENTS
     few = [{"model": f"Rare {number}", "age_years": 3, "view": None} for number in range(3)]
-    census = public_census(index_of(*many, *few))
+    census = compute_public_census(index_of(*many, *few))
     assert cells(census, "model") == [("Axiom", MIN_PATIENTS, MIN_PATIENTS), (OTHER, 3, 3)]
     assert str(facet(census, "model").cells[1]) == "other (3 rare values)"
     assert cells(census, "age") == [("50 to 59 years", MIN_PATIENTS, MIN_PATIENTS), (OTHER, 3, 3)]
@@ -71,13 +79,13 @@ def test_rare_values_are_merged_in_what_may_be_passed_on() -> None:
     assert "Rare" not in census.csv() + str(census) + str(census.table().to_pydict())
 
 
-def test_many_films_of_few_patients_are_rare() -> None:
-    """A device with 500 films of one patient says as much of that patient as one with a single film."""
-    census = public_census(index_of(*[{"model": "One", "patient": "p"}] * 500))
+def test_values_of_few_patients_are_rare_for_any_number_of_films() -> None:
+    """A device with 500 films of one patient identifies that patient as much as one with a single film."""
+    census = compute_public_census(index_of(*[{"model": "One", "patient": "p"}] * 500))
     assert cells(census, "model") == [(OTHER, 500, 1)]
 
 
-def test_public_census_knows_neither_year_nor_key(made: Path) -> None:
+def test_public_census_holds_neither_year_nor_key(made: Path) -> None:
     census = census_of(made / "public")
     assert not {"year", "transfer_syntax", "modality", "split"} & {one.name for one in census.facets}
     keys = {str(value) for name in ("key", "patient", "study") for value in _index(made)[name].to_pylist()}
@@ -91,7 +99,7 @@ def _index(made: Path) -> pa.Table:
 def test_films_per_patient_are_counted_by_patient() -> None:
     two = [{"patient": f"p{number // 2}"} for number in range(2 * MIN_PATIENTS)]
     unknown = [{"patient": f"u{number}", "patient_known": False} for number in range(MIN_PATIENTS)]
-    census = public_census(index_of(*two, *unknown))
+    census = compute_public_census(index_of(*two, *unknown))
     assert cells(census, "films_per_patient") == [
         ("2 films", 2 * MIN_PATIENTS, MIN_PATIENTS),
         ("patient not known", MIN_PATIENTS, MIN_PATIENTS),
@@ -100,13 +108,13 @@ def test_films_per_patient_are_counted_by_patient() -> None:
 
 
 def test_an_edge_belongs_to_the_bin_above() -> None:
-    assert bin_names((1, 2), "MP") == ["under 1 MP", "1 to 2 MP", "2 MP and more"]
-    assert bin_names((2, 4, 6), "films", first=1) == ["1 film", "2 to 3 films", "4 to 5 films", "6 films and more"]
+    assert name_bins((1, 2), "MP") == ["under 1 MP", "1 to 2 MP", "2 MP and more"]
+    assert name_bins((2, 4, 6), "films", first=1) == ["1 film", "2 to 3 films", "4 to 5 films", "6 films and more"]
     rows = [{"source_rows": 1000, "source_columns": width} for width in (999, 1000, 1999, 2000) for _ in range(10)]
-    names = [value for value, _, _ in cells(public_census(index_of(*rows)), "megapixels")]
+    names = [value for value, _, _ in cells(compute_public_census(index_of(*rows)), "megapixels")]
     assert names == ["under 1 MP", "1 to 2 MP", "2 to 4 MP"]
     ages = [{"age_years": age} for age in (0, 1, 9, 10, 90) for _ in range(10)]
-    found = cells(public_census(index_of(*ages)), "age")
+    found = cells(compute_public_census(index_of(*ages)), "age")
     assert found == [
         ("0 years", 10, 10),
         ("1 to 9 years", 20, 20),
@@ -115,10 +123,10 @@ def test_an_edge_belongs_to_the_bin_above() -> None:
     ]
 
 
-def test_a_census_of_nothing_is_empty_and_no_error() -> None:
-    census = public_census(index_of())
+def test_a_census_without_films_is_empty() -> None:
+    census = compute_public_census(index_of())
     assert (census.films, census.patients, census.studies) == (0, 0, 0)
-    assert all(one.cells == () and one.silent for one in census.facets)
+    assert all(one.cells == () and one.is_unstated for one in census.facets)
     assert "0 films" in str(census)
 
 
@@ -148,7 +156,7 @@ def test_a_public_census_stays_out_of_the_public_folder(made: Path) -> None:
     assert audit(made / "public").problems == []
 
 
-def test_years_are_not_told_without_the_headers_of_the_scan(made: Path, tmp_path: Path) -> None:
+def test_years_are_not_counted_without_the_headers_of_the_scan(made: Path, tmp_path: Path) -> None:
     copy = tmp_path / "private"
     copy.mkdir()
     for path in (made / "private").glob("*.parquet"):

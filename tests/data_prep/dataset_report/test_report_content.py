@@ -1,4 +1,4 @@
-"""The page tells everything, holds itself together, quotes nothing unescaped, and stays where it belongs."""
+"""The report page is complete and self-contained, escapes all texts, and is written to allowed folders only."""
 
 import json
 import re
@@ -19,10 +19,10 @@ from data_prep.cli.exit_codes import reject_fraction
 from data_prep.cli.main import main
 from data_prep.dataset_report import film_samples, near_duplicates, plain_words, quality
 from data_prep.dataset_report.census import Census, CensusCell, Facet
-from data_prep.dataset_report.film_samples import contact_sheets
-from data_prep.dataset_report.points_to_decide import Level, decisions
-from data_prep.dataset_report.report_content import gather
-from data_prep.dataset_report.report_page import MAX_PAGE, PAIRS_SHOWN, SUSPECTS_SHOWN, census_page, write_report
+from data_prep.dataset_report.film_samples import draw_body_part_sheets
+from data_prep.dataset_report.points_to_decide import Level, list_decisions
+from data_prep.dataset_report.report_content import collect_content
+from data_prep.dataset_report.report_page import MAX_PAGE, MAX_PAIRS, MAX_SUSPECTS, render_census, write_report
 from data_prep.dataset_report.svg_charts import histogram
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
 from data_prep.pages.html_page import percent
@@ -32,9 +32,9 @@ from data_prep.shard_format.sidecar import Provenance
 from data_prep.sharding.merged_tables import DEIDENTIFICATION
 from data_prep.sharding.shard import shard
 from data_prep.verification.audit import audit
-from data_prep.verification.identifiers import identifiers, without_public_words
+from data_prep.verification.identifiers import collect_identifiers, remove_public_terms
 from tests.builders.private_builder import make_private, settings
-from tests.privacy.test_planted import NEEDLES, write_dicoms
+from tests.privacy.test_planted import IDENTIFIERS, write_dicoms
 
 EVIL = '<script>alert("x")</script>&<img src=x onerror=y>'
 
@@ -95,7 +95,7 @@ class Tags(HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_the_page_holds_itself_together(made: Path, tmp_path: Path) -> None:
+def test_the_page_is_self_contained_and_its_links_have_targets(made: Path, tmp_path: Path) -> None:
     page = page_of(made / "public", tmp_path)
     parsed = Tags(page)
     assert parsed.open == []
@@ -115,7 +115,7 @@ def test_the_page_holds_itself_together(made: Path, tmp_path: Path) -> None:
     assert all(attributes.get("alt") for tag, attributes in parsed.tags if tag == "img")
 
 
-def test_the_ledger_adds_up_and_explains_every_reason(made: Path, tmp_path: Path) -> None:
+def test_the_counts_of_files_add_up_and_every_reason_is_explained(made: Path, tmp_path: Path) -> None:
     page = page_of(made / "public", tmp_path)
     assert "18 files came in = 14 written + 4 rejected + 0 dropped." in page
     card = json.loads((made / "public" / "dataset.json").read_text())
@@ -124,21 +124,19 @@ def test_the_ledger_adds_up_and_explains_every_reason(made: Path, tmp_path: Path
     assert card["dataset_sha256"] in page
 
 
-def test_the_part_that_could_not_be_used_is_that_of_the_command(made: Path) -> None:
+def test_the_fraction_that_could_not_be_used_is_that_of_the_command(made: Path) -> None:
     card = read_dataset_card(made / "public")
-    (asked,) = (one for one in decisions(gather(made / "public", None)) if "could not be used" in one.title)
-    lost = sum(
-        count
-        for reason, count in card.reasons.items()
-        if plain_words.reason_words(reason).kind is plain_words.Kind.UNUSABLE
-    )
-    assert lost and f"{lost} files that should" in asked.why
-    assert asked.title.startswith(percent(reject_fraction(card)))
+    decisions = list_decisions(collect_content(made / "public", None))
+    (decision,) = (one for one in decisions if "could not be used" in one.title)
+    kinds = {reason: plain_words.explain_reason(reason).kind for reason in card.reasons}
+    lost = sum(count for reason, count in card.reasons.items() if kinds[reason] is plain_words.Kind.UNUSABLE)
+    assert lost and f"{lost} files that should" in decision.meaning
+    assert decision.title.startswith(percent(reject_fraction(card)))
 
 
-def test_parts_are_never_rounded_to_none_or_all() -> None:
-    told = [percent(part) for part in (0, 1e-6, 0.0123, 0.5, 0.99999, 1)]
-    assert told == ["0 %", "< 0.1 %", "1.2 %", "50 %", "> 99.9 %", "100 %"]
+def test_fractions_are_never_rounded_to_none_or_all() -> None:
+    texts = [percent(part) for part in (0, 1e-6, 0.0123, 0.5, 0.99999, 1)]
+    assert texts == ["0 %", "< 0.1 %", "1.2 %", "50 %", "> 99.9 %", "100 %"]
 
 
 def test_every_reason_provenance_and_code_has_plain_words(made: Path) -> None:
@@ -147,10 +145,10 @@ def test_every_reason_provenance_and_code_has_plain_words(made: Path) -> None:
     assert set(DEIDENTIFICATION) <= set(plain_words.CODES)
 
 
-def test_films_on_the_page_are_sampled_by_seed_and_are_of_the_archive(made: Path) -> None:
+def test_films_on_the_page_are_sampled_by_seed_from_the_index(made: Path) -> None:
     index = pq.read_table(made / "public" / "index.parquet")
-    sheets = contact_sheets(made / "public", index)
-    again = contact_sheets(made / "public", index)
+    sheets = draw_body_part_sheets(made / "public", index)
+    again = draw_body_part_sheets(made / "public", index)
     assert sheets == again
     assert {sheet.title: sheet.films for sheet in sheets} == {"rare body parts": 12, "body part not stated": 2}
     pictures = [picture for sheet in sheets for picture in sheet.pictures]
@@ -172,7 +170,7 @@ def test_no_key_and_no_path_is_on_a_public_page(made: Path, tmp_path: Path) -> N
 def test_nothing_planted_is_on_a_page_or_in_a_census(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Every attribute of the standard, private elements, names of files: none of it, in any spelling."""
+    """No attribute of the standard, private element or file name, in any encoding."""
     write_dicoms(tmp_path / "archive")
     private, public = make_private(tmp_path, monkeypatch), tmp_path / "public"
     shard(private, public, settings())
@@ -180,17 +178,18 @@ def test_nothing_planted_is_on_a_page_or_in_a_census(
     assert main(["report", str(public), "--out", str(tmp_path / "report.html")]) == 0
     assert main(["census", str(public), "--out", str(tmp_path / "census")]) == 0
     assert main(["census", str(private)]) == 0
-    told = [*(path.read_bytes() for path in (tmp_path / "census").iterdir()), "".join(capfd.readouterr()).encode()]
-    told.append((tmp_path / "report.html").read_bytes())
-    originals = {text.encode() for text in without_public_words(identifiers(read_linkage(private))) if len(text) > 7}
+    written = [*(path.read_bytes() for path in (tmp_path / "census").iterdir()), "".join(capfd.readouterr()).encode()]
+    written.append((tmp_path / "report.html").read_bytes())
+    texts = remove_public_terms(collect_identifiers(read_linkage(private)))
+    originals = {text.encode() for text in texts if len(text) > 7}
     originals -= {part.encode() for part in tmp_path.parts}
-    assert len(originals) > 5 and len(told) == 5
-    for data in told:
-        assert [needle for needle in {*NEEDLES, *originals} if needle.lower() in data.lower()] == []
+    assert len(originals) > 5 and len(written) == 5
+    for data in written:
+        assert [identifier for identifier in {*IDENTIFIERS, *originals} if identifier.lower() in data.lower()] == []
 
 
 def test_header_text_cannot_become_markup(made: Path, public: Path, tmp_path: Path) -> None:
-    """The allow-list would not let it pass; the page does not rely on that."""
+    """The allow-list refuses such values; the page does not rely on that."""
     count = pq.read_metadata(public / "index.parquet").num_rows
     for name in ("body_part", "view", "model", "manufacturer", "photometric", "display_source", "laterality"):
         changed(public, name, [EVIL] * count, pa.string())
@@ -202,7 +201,7 @@ def test_header_text_cannot_become_markup(made: Path, public: Path, tmp_path: Pa
     assert Tags(page).open == []
 
 
-def test_unmapped_words_are_escaped_on_the_private_page(made: Path) -> None:
+def test_unmapped_terms_are_escaped_on_the_private_page(made: Path) -> None:
     private = made / "private"
     before = (private / UNMAPPED_FILE).read_bytes()
     try:
@@ -210,12 +209,12 @@ def test_unmapped_words_are_escaped_on_the_private_page(made: Path) -> None:
         page = page_of(made / "public", made, private)
     finally:
         (private / UNMAPPED_FILE).write_bytes(before)
-    assert EVIL not in page and "&lt;script&gt;" in page and "Unknown words" in page
+    assert EVIL not in page and "&lt;script&gt;" in page and "Unknown terms" in page
 
 
-def test_a_private_page_says_so_and_stays_in_the_private_folder(made: Path, tmp_path: Path) -> None:
+def test_a_private_page_is_marked_and_stays_in_the_private_folder(made: Path, tmp_path: Path) -> None:
     for place in (tmp_path, made / "public", made):
-        with pytest.raises(ArchiveError, match=r"give another --out|stays there"):
+        with pytest.raises(ArchiveError, match=r"give another --out|outside the private folder"):
             write_report(made / "public", place / "report.html", private=made / "private")
         assert not (place / "report.html").exists()
     page = page_of(made / "public", tmp_path, made / "private")
@@ -239,20 +238,20 @@ def test_a_private_folder_of_another_secret_is_refused(
         write_report(made / "public", other / "report.html", private=other)
 
 
-def test_an_interrupted_run_is_said_to_be_unfinished(public: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_reported_as_unfinished(public: Path, tmp_path: Path) -> None:
     card = json.loads((public / "dataset.json").read_text())
-    begun = {name: card[name] for name in ("format_version", "key_fingerprint", "config")}
-    (public / ".unfinished.json").write_text(json.dumps(begun))
+    unfinished = {name: card[name] for name in ("format_version", "key_fingerprint", "config")}
+    (public / ".unfinished.json").write_text(json.dumps(unfinished))
     for name in ("dataset.json", "index.parquet", "rejects.parquet", "train-000000.json"):
         (public / name).unlink()
     page = page_of(public, tmp_path)
     assert "<strong>Unfinished.</strong>" in page and "The run is unfinished" in page
-    found = gather(public, None)
-    assert 0 < found.films < 14 and f"{found.films} films are written so far" in page
+    content = collect_content(public, None)
+    assert 0 < content.films < 14 and f"{content.films} films are written so far" in page
 
 
-def empty(root: Path, monkeypatch: pytest.MonkeyPatch, keep: Callable[[Path], bool]) -> Path:
-    """A sharded archive of the files that ``keep`` leaves."""
+def shard_some_files(root: Path, monkeypatch: pytest.MonkeyPatch, keep: Callable[[Path], bool]) -> Path:
+    """Shard an archive of the files for which ``keep`` is true."""
     make_private(root, monkeypatch)
     for path in sorted((root / "archive").rglob("*")):
         if path.is_file() and not keep(path):
@@ -270,15 +269,15 @@ def empty(root: Path, monkeypatch: pytest.MonkeyPatch, keep: Callable[[Path], bo
 def test_small_results_make_a_page(
     keep: Callable[[Path], bool], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    public = empty(tmp_path, monkeypatch, keep)
+    public = shard_some_files(tmp_path, monkeypatch, keep)
     page = page_of(public, tmp_path)
     assert Tags(page).open == []
-    assert ("Not one film was written" in page) == (count == 0)
-    assert gather(public, None).films == count
+    assert ("No film was written" in page) == (count == 0)
+    assert collect_content(public, None).films == count
     assert not re.search(r"\bnan\b", without_pictures(page), re.IGNORECASE)
 
 
-def test_columns_that_are_not_recorded_are_said_to_be_so(made: Path, public: Path, tmp_path: Path) -> None:
+def test_columns_that_are_not_recorded_are_reported_as_such(made: Path, public: Path, tmp_path: Path) -> None:
     index = pq.read_table(public / "index.parquet")
     gone = [
         name
@@ -290,7 +289,7 @@ def test_columns_that_are_not_recorded_are_said_to_be_so(made: Path, public: Pat
     assert page.count("ot recorded in these shards") == 4
 
 
-def test_quality_columns_are_shown_and_ask_for_a_person(public: Path, tmp_path: Path) -> None:
+def test_quality_columns_are_shown_and_need_a_decision(public: Path, tmp_path: Path) -> None:
     count = pq.read_metadata(public / "index.parquet").num_rows
     changed(public, "clipped_low", [0.0] * count, pa.float32())
     changed(public, "clipped_high", [0.3] * 3 + [0.0] * (count - 3), pa.float32())
@@ -302,25 +301,26 @@ def test_quality_columns_are_shown_and_ask_for_a_person(public: Path, tmp_path: 
     hashes[test] = hashes[train] ^ 0b101
     assert patients[test] != patients[train]
     changed(public, near_duplicates.HASH, hashes, pa.uint64())
-    found = gather(public, None)
-    assert found.near is not None and found.near.counts[near_duplicates.ACROSS_SPLITS] == 1
-    assert found.near.pairs[0].rows == (min(test, train), max(test, train)) and not found.near.pairs[0].same
-    asked = {one.title: one.level for one in decisions(found)}
-    assert not any("same picture" in title for title in asked)
-    assert asked["7 films may have black and white exchanged"] is Level.DECIDE
-    assert any(title.endswith("clipped to white") for title in asked)
-    assert not any(title.endswith("clipped to black") for title in asked)
+    content = collect_content(public, None)
+    assert content.near is not None and content.near.counts[near_duplicates.ACROSS_SPLITS] == 1
+    pair = content.near.pairs[0]
+    assert pair.rows == (min(test, train), max(test, train)) and not pair.is_same_picture
+    levels = {decision.title: decision.level for decision in list_decisions(content)}
+    assert not any("same picture" in title for title in levels)
+    assert levels["7 films may have black and white exchanged"] is Level.DECIDE
+    assert any(title.endswith("clipped to white") for title in levels)
+    assert not any(title.endswith("clipped to black") for title in levels)
     page = page_of(public, tmp_path)
-    assert "· alike (" in page and "7 of 14 films look as if" in page
+    assert "· similar (" in page and "7 of 14 films may have black and white exchanged" in page
 
 
-def test_a_patient_in_two_splits_forbids_going_on(public: Path, tmp_path: Path) -> None:
-    assert gather(public, None).leaks == quality.Leaks(0, 0, 0)
+def test_a_patient_in_two_splits_is_a_stop(public: Path, tmp_path: Path) -> None:
+    assert collect_content(public, None).leaks == quality.SplitLeaks(0, 0, 0)
     index = pq.read_table(public / "index.parquet")
     changed(public, "patient", ["p"] * index.num_rows, pa.string())
-    found = gather(public, None)
-    assert found.leaks.patients == 1
-    assert any(one.level is Level.STOP and "more than one split" in one.title for one in decisions(found))
+    content = collect_content(public, None)
+    assert content.leaks.patients == 1
+    assert any(one.level is Level.STOP and "more than one split" in one.title for one in list_decisions(content))
 
 
 def test_equal_pixels_of_two_patients_are_found(public: Path) -> None:
@@ -329,12 +329,12 @@ def test_equal_pixels_of_two_patients_are_found(public: Path) -> None:
     other = next(place for place, patient in enumerate(patients) if patient != patients[0])
     pixels[other] = pixels[0]
     changed(public, near_duplicates.pixel_checksum(index), pixels, pa.string())
-    found = gather(public, None).equal
-    assert sum(found.counts.values()) == 1 and found.counts[near_duplicates.ONE_PATIENT] == 0
-    assert found.films == 2 and set(found.pairs[0].rows) == {0, other} and found.pairs[0].same
+    equal = collect_content(public, None).equal
+    assert sum(equal.counts.values()) == 1 and equal.counts[near_duplicates.ONE_PATIENT] == 0
+    assert equal.films == 2 and set(equal.pairs[0].rows) == {0, other} and equal.pairs[0].is_same_picture
 
 
-def test_one_picture_in_two_splits_is_found_and_asks_for_a_decision(public: Path, tmp_path: Path) -> None:
+def test_one_picture_in_two_splits_is_found_and_needs_a_decision(public: Path, tmp_path: Path) -> None:
     index = pq.read_table(public / "index.parquet")
     splits = index["split"].to_pylist()
     test, train = splits.index("test"), splits.index("train")
@@ -345,16 +345,16 @@ def test_one_picture_in_two_splits_is_found_and_asks_for_a_decision(public: Path
     hashes = np.random.default_rng(0).integers(0, 2**64, index.num_rows, dtype=np.uint64)
     hashes[test] = hashes[train] ^ np.uint64(1)
     changed(public, near_duplicates.HASH, hashes.tolist(), pa.uint64())
-    found = gather(public, None)
-    assert found.near is not None and found.near.same(near_duplicates.ACROSS_SPLITS) == 1
-    asked = {one.title: one.level for one in decisions(found)}
-    assert asked["1 pair of films in two splits show the same picture"] is Level.DECIDE
+    content = collect_content(public, None)
+    assert content.near is not None and content.near.count_same_pictures(near_duplicates.ACROSS_SPLITS) == 1
+    levels = {decision.title: decision.level for decision in list_decisions(content)}
+    assert levels["1 pair of films in two splits show the same picture"] is Level.DECIDE
     assert "same picture (1.00)" in page_of(public, tmp_path)
 
 
-def test_mistakes_are_one_line(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words_given, message in (
-        (["report", str(tmp_path), "--out", str(tmp_path / "r.html")], "no shard folder"),
+def test_user_errors_are_one_line(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["report", str(tmp_path), "--out", str(tmp_path / "r.html")], "is not a public folder"),
         (["report", str(made / "public"), "--out", str(tmp_path / "none" / "r.html")], "cannot be written"),
         (
             ["report", str(made / "public"), "--out", str(tmp_path / "r.html"), "--private", str(tmp_path)],
@@ -362,18 +362,18 @@ def test_mistakes_are_one_line(made: Path, tmp_path: Path, capsys: pytest.Captur
         ),
         (["census", str(tmp_path)], "neither"),
     ):
-        assert main(words_given) == 2
+        assert main(arguments) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
-def test_a_shard_that_is_gone_is_told_by_name(public: Path, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_named(public: Path, tmp_path: Path) -> None:
     (public / "train-000000.tar").write_bytes(b"")
     with pytest.raises(ShardFormatError, match=r"train-000000\.tar is damaged"):
         write_report(public, tmp_path / "report.html")
 
 
-def test_histograms_count_every_value_and_escape_their_words() -> None:
+def test_histograms_count_every_value_and_escape_their_texts() -> None:
     values = np.concatenate([np.linspace(0, 10, 999), [1e9, np.nan]])
     drawn = histogram(f"Sizes {EVIL}", "mm", values)
     assert drawn is not None and drawn.counts.sum() == 1000 and drawn.edges[-1] < 20
@@ -386,13 +386,13 @@ def test_histograms_count_every_value_and_escape_their_words() -> None:
 
 def test_census_page_escapes_values() -> None:
     census = Census(False, 10, 10, 10, 0, (Facet("model", "Model", (CensusCell(EVIL, 10, 10),)),))
-    page = census_page(census)
+    page = render_census(census)
     assert EVIL not in page and "&lt;script&gt;" in page
 
 
-def test_the_page_of_many_films_is_light(made: Path, tmp_path: Path) -> None:
-    """However many films there are, the page shows so many pictures at most, of about the size that they have here."""
+def test_the_page_of_many_films_is_small(made: Path, tmp_path: Path) -> None:
+    """The number of pictures on a page is bounded; their size is measured on this folder."""
     parsed = Tags(page_of(made / "public", tmp_path))
     sizes = [len(attributes["src"] or "") for tag, attributes in parsed.tags if tag == "img"]
-    pictures = (film_samples.SHEETS + 2) * film_samples.PER_SHEET + SUSPECTS_SHOWN + 2 * 2 * PAIRS_SHOWN
+    pictures = (film_samples.MAX_BODY_PART_SHEETS + 2) * film_samples.FILMS_PER_SHEET + MAX_SUSPECTS + 2 * 2 * MAX_PAIRS
     assert len(sizes) >= 14 and pictures * max(sizes) < MAX_PAGE

@@ -25,7 +25,7 @@ from data_prep.pages.contact_sheet import (
     outline_mark,
     scale_film,
     side_by_side,
-    wrapped,
+    wrap_text,
 )
 
 
@@ -33,15 +33,15 @@ def picture(rows: int, columns: int, colour: Colour) -> NDArray[np.uint8]:
     return np.full((rows, columns, 3), colour, np.uint8)
 
 
-def place_of(page: Image.Image, colour: Colour) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of all pixels of a colour, and that they are one rectangle."""
+def box_of(page: Image.Image, colour: Colour) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of all pixels of a colour, which have to be one rectangle."""
     rows, columns = np.nonzero((np.asarray(page) == colour).all(axis=-1))
     left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     assert len(rows) == (right - left) * (bottom - top), "covered in part"
     return int(left), int(top), int(right), int(bottom)
 
 
-def test_pictures_of_every_shape_are_whole_and_captions_of_a_shelf_begin_on_one_line() -> None:
+def test_pictures_of_every_shape_are_complete_and_captions_of_a_shelf_begin_on_one_line() -> None:
     shapes = [(200, 30), (40, 300), (120, 120), (200, 200)] * 6
     colours = [(200, number, 7) for number in range(len(shapes))]
     blocks = [
@@ -51,7 +51,7 @@ def test_pictures_of_every_shape_are_whole_and_captions_of_a_shelf_begin_on_one_
         for number, (shape, colour) in enumerate(zip(shapes, colours, strict=True))
     ]
     page = contact_sheet([Shelves(blocks)], "heading", per_shelf=6)
-    places = [place_of(page, colour) for colour in colours]
+    places = [box_of(page, colour) for colour in colours]
     assert [(bottom - top, right - left) for left, top, right, bottom in places] == shapes
     shelves = [places[start : start + 6] for start in range(0, len(places), 6)]
     assert [len({bottom for *_, bottom in shelf}) for shelf in shelves] == [1, 1, 1, 1]
@@ -66,7 +66,7 @@ def test_blocks_of_several_shelves_are_aligned_in_columns() -> None:
         for number, colour in enumerate(colours)
     ]
     page = contact_sheet([Shelves(blocks[:4], "first"), Shelves(blocks[4:], "second")], "", per_shelf=4, cell=60)
-    left = [place_of(page, colour)[0] for colour in colours]
+    left = [box_of(page, colour)[0] for colour in colours]
     assert np.abs(np.subtract(left[:4], left[4:])).max() <= 3  # the width of a border
 
 
@@ -80,12 +80,12 @@ def test_no_text_is_cut_off() -> None:
     margin = np.asarray(page)
     assert (margin[:, -6:] == PAPER).all() and (margin[-6:] == PAPER).all()
     for width in (20, 150, 700):
-        lines = wrapped(text, width)
+        lines = wrap_text(text, width)
         assert max(FONT.getlength(line) for line in lines) <= width
         assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
-def test_every_entry_of_a_legend_has_its_place() -> None:
+def test_every_entry_of_a_legend_is_drawn() -> None:
     entries = [LegendEntry(f"entry {number} " * (1 + number % 4), (255, number, 0)) for number in range(20)]
     (drawn,) = draw_legend(entries, 300)
     found = {tuple(pixel) for pixel in np.asarray(drawn).reshape(-1, 3)}
@@ -94,7 +94,7 @@ def test_every_entry_of_a_legend_has_its_place() -> None:
     assert draw_legend([], 300) == []
 
 
-def test_panels_are_one_below_the_other_where_they_are_wide() -> None:
+def test_wide_panels_are_stacked() -> None:
     upright, wide = (
         side_by_side([SheetBlock(picture(*shape, (number, 255, 0)), Caption("panel")) for number in range(3)])
         for shape in ((300, 100), (100, 300))
@@ -127,7 +127,7 @@ def test_the_fitted_size_is_the_largest_that_fits(shape: tuple[int, int]) -> Non
     assert fitted_size(shape, (10_000, 10_000), 2.0) == (2 * shape[0], 2 * shape[1])
 
 
-def test_grey_and_heat_reach_from_end_to_end() -> None:
+def test_grey_and_heat_use_the_whole_range() -> None:
     assert grey_pixels(np.array([[-5.0, 0, 257, 65535, 70000]])).tolist() == [[0, 0, 1, 255, 255]]
     heat = heat_pixels(np.linspace(0, 1, 50)[None]).sum(axis=-1)[0].astype(int)
     assert heat[0] < 20 and heat[-1] > 600 and (np.diff(heat[:25]) >= 0).all()

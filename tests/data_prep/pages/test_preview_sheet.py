@@ -1,4 +1,4 @@
-"""The sheet: which films are drawn, and that they look as they are displayed."""
+"""The preview draws the right films with the right display."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from PIL import Image
 from data_prep.cli.exit_codes import BAD_INPUT
 from data_prep.cli.main import main
 from data_prep.errors import ShardFormatError
-from data_prep.pages.box_overlay import colours_of, draw_boxes
+from data_prep.pages.box_overlay import assign_colours, draw_boxes
 from data_prep.pages.contact_sheet import PAPER, LegendEntry, draw_legend
-from data_prep.pages.preview_sheet import FILM_SIDE, _drawn, write_preview
+from data_prep.pages.preview_sheet import FILM_SIDE, _select_rows, write_preview
 from data_prep.sharding.shard import shard
 from tests.builders.private_builder import make_private, settings
 
@@ -28,12 +28,12 @@ def test_films_come_evenly_from_all_body_parts(public: Path) -> None:
     import pyarrow.parquet as pq
 
     index = pq.read_table(public / "index.parquet")  # 8 chests, 4 hands, 2 without a body part
-    drawn = [row["body_part"] for row in _drawn(index, 7)]
+    drawn = [row["body_part"] for row in _select_rows(index, 7)]
     assert sorted(drawn, key=str) == ["CHEST"] * 3 + ["HAND"] * 2 + [None] * 2
-    assert len({row["key"] for row in _drawn(index, 100)}) == 14
+    assert len({row["key"] for row in _select_rows(index, 100)}) == 14
 
 
-def test_boxes_are_drawn_where_they_are() -> None:
+def test_boxes_are_drawn_at_their_coordinates() -> None:
     picture = Image.new("RGB", (100, 50))  # of a film of 200 rows and 400 columns
     box = {"label": "coin", "x_min": 40.0, "y_min": 80.0, "x_max": 120.0, "y_max": 160.0}
     draw_boxes(picture, [box], (200, 400), {"coin": (255, 0, 0)})
@@ -44,7 +44,7 @@ def test_boxes_are_drawn_where_they_are() -> None:
 
 def test_every_label_is_legible_on_a_sheet_of_one_film(public: Path, tmp_path: Path) -> None:
     names = {f"finding_{number}": [{"label": f"finding_{number}"}] for number in range(16)}
-    assert len(set(colours_of(names).values())) == 16
+    assert len(set(assign_colours(names).values())) == 16
     colours = {f"a_rather_long_finding_{number}": (255, 200 + number, 0) for number in range(28)}
     (drawn,) = draw_legend([LegendEntry(label, colour) for label, colour in colours.items()], 600)
     picture = np.asarray(drawn)
@@ -56,12 +56,12 @@ def test_every_label_is_legible_on_a_sheet_of_one_film(public: Path, tmp_path: P
         assert sheet.width > 3 * FILM_SIDE
 
 
-def test_boxes_need_boxes(public: Path, tmp_path: Path) -> None:
+def test_a_folder_without_boxes_is_an_error(public: Path, tmp_path: Path) -> None:
     with pytest.raises(ShardFormatError, match="has no boxes to show"):
         write_preview(public, tmp_path / "sheet.png", films=9, split=None, boxes=True)
 
 
-def test_sheet_shows_the_films(public: Path, tmp_path: Path) -> None:
+def test_sheet_shows_films_and_outlines(public: Path, tmp_path: Path) -> None:
     write_preview(public, tmp_path / "sheet.png", films=9, split=None)
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape[1] > 8 * FILM_SIDE and sheet.shape[0] > 2 * FILM_SIDE
@@ -76,7 +76,7 @@ def test_sheet_of_one_split(public: Path, tmp_path: Path) -> None:
     assert (tmp_path / "val.png").stat().st_size > 1000
 
 
-def test_mistakes_are_told_in_one_line(public: Path, tmp_path: Path) -> None:
+def test_user_errors_are_reported(public: Path, tmp_path: Path) -> None:
     with pytest.raises(ShardFormatError, match="does not exist"):
         write_preview(tmp_path / "nothing", tmp_path / "sheet.png", films=9, split=None)
     with pytest.raises(ShardFormatError, match="cannot be written"):
@@ -85,6 +85,6 @@ def test_mistakes_are_told_in_one_line(public: Path, tmp_path: Path) -> None:
         write_preview(public, tmp_path / "sheet.png", films=0, split="test")
 
 
-def test_a_sheet_does_not_lie_among_the_shards(public: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sheet_in_the_public_folder_is_refused(public: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["preview", str(public), "--out", str(public / "sheet.png")]) == BAD_INPUT
     assert "lies in a public folder" in capsys.readouterr().err and not (public / "sheet.png").exists()

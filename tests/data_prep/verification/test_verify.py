@@ -42,18 +42,18 @@ def edit_card(public: Path, **changed: Any) -> None:
 
 
 def edit_index(public: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
-    """Change rows of the index and of its shards, with all checksums mended: as a wrong program would write them."""
+    """Change rows of the index and of its shards, with matching checksums, as a faulty program would write them."""
     rows = pq.read_table(public / "index.parquet").to_pylist()
     change(rows)
     pq.write_table(pa.Table.from_pylist(rows, INDEX_SCHEMA), public / "index.parquet")
     for name in {row["shard"] for row in rows}:
         part = public / name.replace(".tar", ".parquet")
         pq.write_table(pa.Table.from_pylist([row for row in rows if row["shard"] == name], INDEX_SCHEMA), part)
-        mend_shard(public, name)
+        update_checksums(public, name)
 
 
-def mend_shard(public: Path, name: str) -> None:
-    """Checksums of a changed shard."""
+def update_checksums(public: Path, name: str) -> None:
+    """Write the checksums of a changed shard into its card and into ``dataset.json``."""
     stem = public / name.removesuffix(".tar")
     card = json.loads(stem.with_suffix(".json").read_text())
     tar, part = stem.with_suffix(".tar").read_bytes(), stem.with_suffix(".parquet").read_bytes()
@@ -71,10 +71,10 @@ def edit_sidecar(public: Path, old: bytes, new: bytes) -> None:
     data = path.read_bytes()
     assert old in data
     path.write_bytes(data.replace(old, new))
-    mend_shard(public, path.name)
+    update_checksums(public, path.name)
 
 
-def test_sound_folder_has_no_problems(made: Path) -> None:
+def test_valid_folder_has_no_problems(made: Path) -> None:
     assert verify(made) == []  # with several processes
 
 
@@ -93,16 +93,16 @@ def test_missing_file_is_found(name: str, public: Path) -> None:
     assert any("missing or damaged" in problem for problem in verify(public))
 
 
-def test_shards_that_belong_to_nothing_are_found(public: Path) -> None:
+def test_tar_that_is_not_in_the_card_is_found(public: Path) -> None:
     (public / "train-000009.tar").write_bytes(b"")
     assert verify(public) == ["train-000009.tar: not in dataset.json"]
 
 
-def test_key_twice_is_found(public: Path) -> None:
-    def twice(rows: list[dict[str, Any]]) -> None:
+def test_duplicate_key_is_found(public: Path) -> None:
+    def duplicate_key(rows: list[dict[str, Any]]) -> None:
         rows[1]["key"] = rows[0]["key"]
 
-    edit_index(public, twice)
+    edit_index(public, duplicate_key)
     problems = verify(public)
     assert any("in the index 2 times" in problem for problem in problems)
     assert any("the members of the tar are not those of the index" in problem for problem in problems)
@@ -118,7 +118,7 @@ def test_patient_in_two_splits_is_found(public: Path) -> None:
     assert any("index and sidecar differ in patient" in problem for problem in problems)
 
 
-def test_index_that_is_not_that_of_the_shards_is_found(public: Path) -> None:
+def test_index_that_differs_from_the_shards_is_found(public: Path) -> None:
     rows = pq.read_table(public / "index.parquet").to_pylist()
     rows[0]["age_years"] = 3
     pq.write_table(pa.Table.from_pylist(rows, INDEX_SCHEMA), public / "index.parquet")
@@ -126,34 +126,34 @@ def test_index_that_is_not_that_of_the_shards_is_found(public: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [({"files": {"written": 14, "rejected": 5, "dropped": 0}}, "files.rejected"), ({"reasons": {}}, "reasons"),
      ({"films": {"train": 1, "val": 1, "test": 1}}, "films"),
      ({"patients": {"train": 1, "val": 1, "test": 1}}, "patients"),
      ({"dataset_sha256": "0" * 64}, "dataset_sha256"), ({"config_sha256": "0" * 64}, "settings")],
 )  # fmt: skip
-def test_counts_that_do_not_agree_are_found(changed: dict[str, Any], told: str, public: Path) -> None:
+def test_counts_that_do_not_agree_are_found(changed: dict[str, Any], message: str, public: Path) -> None:
     edit_card(public, **changed)
     problems = verify(public)
-    assert problems and all(told in problem for problem in problems)
+    assert problems and all(message in problem for problem in problems)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         (b'"age_years":44', b'"age_years":99', "the sidecar is damaged"),
         (b'"split":"train"', b'"split":"test" ', "a film of test"),
-        (b'"rows":64', b'"rows":65', "the film has 64 x 53 pixels"),
+        (b'"rows":64', b'"rows":65', "the film has 64 x 53 pixels, not 65 x 53 as in its sidecar"),
         (b'"bits":12', b'"bits":9 ', "the film has values of more than 9 bits"),
         (b'"format_version":2', b'"format_version":3', "format version 3"),
-        (b'"width":4096.0', b'"width":9e+300', "the display shows nothing"),
+        (b'"width":4096.0', b'"width":9e+300', "the display maps all values to one grey"),
         (b'"width":4096.0', b'"width":9e-300', "the sidecar is damaged"),
     ],
 )
-def test_wrong_sidecars_are_found(old: bytes, new: bytes, told: str, public: Path) -> None:
+def test_wrong_sidecars_are_found(old: bytes, new: bytes, message: str, public: Path) -> None:
     edit_sidecar(public, old, new)
     problems = verify(public)
-    assert any(told in problem for problem in problems)
+    assert any(message in problem for problem in problems)
     assert all(problem.startswith(("train-000000.tar", "dataset.json")) for problem in problems)
 
 
@@ -163,11 +163,11 @@ def test_film_that_cannot_be_decoded_is_found(public: Path) -> None:
     data = bytearray(path.read_bytes())
     data[row["film_offset"] : row["film_offset"] + 4] = b"none"
     path.write_bytes(data)
-    mend_shard(public, path.name)
+    update_checksums(public, path.name)
     assert verify(public) == [f"train-000000.tar {row['key']}: the film cannot be decoded"]
 
 
-def test_damaged_bytes_are_given_to_no_decoder(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_bytes_are_not_decoded(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object, **__: object) -> Any:
         raise AssertionError("a damaged film can kill its decoder")
 
@@ -179,7 +179,7 @@ def test_damaged_bytes_are_given_to_no_decoder(public: Path, monkeypatch: pytest
     assert len(verify(public)) == len(list(public.glob("*.tar")))
 
 
-def test_files_that_belong_to_no_shard_are_found(public: Path) -> None:
+def test_every_file_that_is_not_in_the_card_is_found(public: Path) -> None:
     for name in ("train-000007.tar", "train-000007.parquet", "train-000007.json", ".val-000000.tar.17.part"):
         (public / name).write_bytes(b"")
     assert {problem.partition(":")[0] for problem in verify(public)} == {
