@@ -1,6 +1,6 @@
-"""Encoder × shards → vectors of all films, and patch tokens of some: the whole film, one path for every encoder.
+"""Embed whole films: vectors of every film of some shards, and patch tokens of selected films, by several encoders.
 
-One forward pass gives every pooling. What is done stays done: an interrupted embedding goes on where it was.
+One forward pass gives the vectors of every pooling. An interrupted embedding continues where it stopped.
 """
 
 import multiprocessing
@@ -24,52 +24,53 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.embedding.film_vector import film_features, pooled_features
 from mae_rad.embedding.token_store import TokenStore
-from mae_rad.embedding.vector_store import FeatureStore, Pools, held
+from mae_rad.embedding.vector_store import FeatureStore, Pools, exclusive_writer
 from mae_rad.encoders.precision import fast_device
 from mae_rad.encoders.vit import EncoderSettings, Features, ViT
 from mae_rad.errors import EvaluationError, UserError
 
-Stores = tuple[FeatureStore, TokenStore | None]
+FilmStores = tuple[FeatureStore, TokenStore | None]
 
 _FLUSH_SECONDS = 20.0
-"""What an interruption costs at most, beside a start."""
+"""Seconds between two writes to the disk: the most work that an interruption loses."""
 
 
-class Source(NamedTuple):
-    """An encoder that embeds.
+class EncoderSource(NamedTuple):
+    """An encoder whose vectors are requested.
 
     Attributes:
-        name: shown.
-        sha256: of its weights, or of what stands for them.
-        dim: channels.
-        load: makes it; called only where something is missing, in each embedding process.
-        seen: what its vectors depend on beside the weights, see :func:`seen_as`.
+        name: displayed name.
+        sha256: checksum of its weights, or of the description that replaces them.
+        dim: number of channels D.
+        load: returns the encoder; called only if vectors are missing, once in each embedding process.
+        identity: what its vectors depend on besides the weights, see :func:`encoder_identity`.
     """
 
     name: str
     sha256: str
     dim: int
     load: Callable[[], ViT]
-    seen: str = ""
+    identity: str = ""
 
 
-def seen_as(settings: EncoderSettings) -> str:
-    """Shape, patch embedding and normalisation: the same weights with another of these give other vectors."""
+def encoder_identity(settings: EncoderSettings) -> str:
+    """Return, as JSON, the settings that change vectors of equal weights: shape, patch embedding, normalisation."""
     return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool"} | settings.off)
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """How films are embedded.
+class EmbeddingSettings:
+    """Size, precision and speed of an embedding.
 
     Attributes:
-        tokens: T.
-        patch: side of the patches in pixels.
-        precision: of the forward pass; some CPUs take two hundred times as long with bf16.
+        tokens: T, number of patches that the content of a film is scaled to.
+        patch: side of a patch in pixels.
+        precision: precision of the forward pass; some CPUs take two hundred times as long with bf16.
         cache: folder of the stores.
         batch_size: films per forward pass.
-        workers: loader processes, per embedding process.
-        processes: embedding processes; each takes its part of the films, on a GPU of its own where there are GPUs.
+        workers: loader processes per embedding process.
+        processes: embedding processes, each with a part of the films and, if there are GPUs, with a separate GPU; 0 is
+            one per GPU.
     """
 
     tokens: int
@@ -82,68 +83,90 @@ class Embedding:
 
 
 def embed(
-    sources: Sequence[Source], index: ShardIndex, how: Embedding, *, with_tokens: NDArray[np.int64] | None = None
-) -> list[Stores]:
-    """Vectors of every film of ``index``, and the tokens of the rows ``with_tokens``, by every source; found or made.
+    sources: Sequence[EncoderSource],
+    index: ShardIndex,
+    settings: EmbeddingSettings,
+    *,
+    with_tokens: NDArray[np.int64] | None = None,
+) -> list[FilmStores]:
+    """Embed every film of ``index`` with every encoder; what is in the cache already is not embedded again.
 
-    A film is read and decoded once for all sources that lack it.
+    A film is read and decoded once for all encoders that lack it.
 
     Args:
         sources: encoders of one patch size.
         index: films of all splits.
-        how: size, precision, speed.
-        with_tokens: rows whose patch tokens are kept too.
+        settings: size, precision and speed.
+        with_tokens: [K] rows of the index whose patch tokens are stored too; None for none.
+
+    Returns:
+        Per encoder its vectors, and its patch tokens if they are requested.
 
     Raises:
-        EvaluationError: vectors are not finite, or the cache is damaged.
+        EvaluationError: vectors are not finite, the cache is damaged, or another command writes to it.
         ShardFormatError: a film cannot be read.
     """
-    work = _Work(sources, index, how, with_tokens)
-    if work.todo(work.stores(0)).any():
-        with held(how.cache):
-            _embed_missing(work)
-    return work.stores(0)
+    job = _EmbeddingJob(sources, index, settings, with_tokens)
+    if job.missing_films(job.stores(0)).any():
+        with exclusive_writer(settings.cache):
+            _embed_missing(job)
+    return job.stores(0)
 
 
 def film_batches(
-    index: ShardIndex, rows: NDArray[np.int64], how: Embedding
+    index: ShardIndex, rows: NDArray[np.int64], settings: EmbeddingSettings
 ) -> Iterator[tuple[NDArray[np.int64], Patches]]:
-    """(rows, patches) of the films in ``rows``, batches of films of equally many patches."""
+    """Read films in batches of equally many patches.
+
+    Args:
+        index: films of all splits.
+        rows: [K] rows of the index to read.
+        settings: T, patch size, batch size and loader processes.
+
+    Yields:
+        [B] rows of the index, and their patches.
+    """
     batches = whole_film_batches(
-        index, tokens=how.tokens, patch=how.patch, batch=how.batch_size, workers=how.workers, rows=rows
+        index,
+        tokens=settings.tokens,
+        patch=settings.patch,
+        batch=settings.batch_size,
+        workers=settings.workers,
+        rows=rows,
     )
-    for here, patches in batches:
-        yield np.array(here, dtype=np.int64), patches
+    for batch_rows, patches in batches:
+        yield np.array(batch_rows, dtype=np.int64), patches
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What every embedding process is given."""
+class _EmbeddingJob:
+    """The part of an embedding that is equal for every embedding process."""
 
-    sources: Sequence[Source]
+    sources: Sequence[EncoderSource]
     index: ShardIndex
-    how: Embedding
+    settings: EmbeddingSettings
     with_tokens: NDArray[np.int64] | None
 
-    def stores(self, process: int) -> list[Stores]:
-        """Of every source, as ``process`` writes them."""
-        out: list[Stores] = []
+    def stores(self, process: int) -> list[FilmStores]:
+        """Open the stores of every encoder for writing by process number ``process``."""
+        out: list[FilmStores] = []
         for source in self.sources:
             identity: dict[str, str | int] = {
                 "encoder_sha256": source.sha256,
-                "seen_as": source.seen,
+                "seen_as": source.identity,
                 "dataset_sha256": self.index.dataset_sha256,
-                "tokens": self.how.tokens,
-                "precision": self.how.precision,
+                "tokens": self.settings.tokens,
+                "precision": self.settings.precision,
             }
-            store = FeatureStore(self.how.cache, identity, len(self.index), Pools(source.dim, double=True))
-            kept = self.with_tokens is not None
-            tokens = TokenStore(store.folder / "tokens", len(store), source.dim, process) if kept else None
+            store = FeatureStore(self.settings.cache, identity, len(self.index), Pools(source.dim, double=True))
+            tokens = None
+            if self.with_tokens is not None:
+                tokens = TokenStore(store.folder / "tokens", len(store), source.dim, process)
             out.append((store, tokens))
         return out
 
-    def todo(self, stores: Sequence[Stores]) -> NDArray[np.bool_]:
-        """[sources, films] what is missing."""
+    def missing_films(self, stores: Sequence[FilmStores]) -> NDArray[np.bool_]:
+        """[sources, films] bool: vectors or requested tokens are missing."""
         out = np.zeros((len(stores), len(self.index)), dtype=np.bool_)
         for missing, (vectors, tokens) in zip(out, stores, strict=True):
             missing[vectors.missing()] = True
@@ -151,94 +174,97 @@ class _Work:
                 missing[tokens.missing(self.with_tokens)] = True
         return out
 
-    def wanted(self) -> NDArray[np.bool_]:
-        """[films] of which tokens are kept."""
+    def films_with_tokens(self) -> NDArray[np.bool_]:
+        """[films] bool: the patch tokens of the film are requested."""
         out = np.zeros(len(self.index), dtype=np.bool_)
         if self.with_tokens is not None:
             out[self.with_tokens] = True
         return out
 
 
-def _embed_missing(work: _Work) -> None:
-    """Embed what is missing, in this process or in several."""
-    sources, how = work.sources, work.how
-    stores = work.stores(0)
-    todo = work.todo(stores)
-    left = int(todo.any(axis=0).sum())
+def _embed_missing(job: _EmbeddingJob) -> None:
+    """Embed all missing films, in this process or in several."""
+    sources, settings = job.sources, job.settings
+    stores = job.stores(0)
+    missing_films = job.missing_films(stores)
+    remaining = int(missing_films.any(axis=0).sum())
     names = sources[0].name if len(sources) == 1 else f"{len(sources)} encoders"
-    films = len(work.index)
-    progress = Progress(f"embed by {names}, T = {how.tokens}", "films", films, done=films - left)
-    processes = how.processes or max(1, torch.cuda.device_count())
+    films = len(job.index)
+    progress = Progress(f"embed by {names}, T = {settings.tokens}", "films", films, done=films - remaining)
+    processes = settings.processes or max(1, torch.cuda.device_count())
     if processes == 1:
-        for count in _embed_rows(work, stores, todo, fast_device()):
+        for count in _embed_rows(job, stores, missing_films, fast_device()):
             progress.add(count)
     else:
-        # Dealt here: a process that starts late would find less missing than the others did.
-        turn = np.cumsum(todo.any(axis=0)) % processes
-        parts = [todo & (turn == process) for process in range(processes)]
+        # Divided before the processes start: one that starts late would see fewer missing films than the others.
+        turn = np.cumsum(missing_films.any(axis=0)) % processes
+        parts = [missing_films & (turn == process) for process in range(processes)]
         messages = multiprocessing.get_context("spawn").SimpleQueue()
-        running = start_processes(  # type: ignore[no-untyped-call]
-            _process, (os.getpid(), work, parts, messages), nprocs=processes, join=False, start_method="spawn"
+        workers = start_processes(  # type: ignore[no-untyped-call]
+            _process, (os.getpid(), job, parts, messages), nprocs=processes, join=False, start_method="spawn"
         )
-        while not running.join(timeout=1.0):
-            before, left = left, int(work.todo(stores).any(axis=0).sum())
-            progress.add(before - left)
+        while not workers.join(timeout=1.0):
+            before, remaining = remaining, int(job.missing_films(stores).any(axis=0).sum())
+            progress.add(before - remaining)
         if not messages.empty():
             raise EvaluationError(messages.get())
     progress.close()
 
 
-def _embed_rows(work: _Work, stores: Sequence[Stores], todo: NDArray[np.bool_], device: torch.device) -> Iterator[int]:
-    """Embed what ``todo`` [sources, films] says; yields how many films were done, batch by batch."""
+def _embed_rows(
+    job: _EmbeddingJob, stores: Sequence[FilmStores], missing_films: NDArray[np.bool_], device: torch.device
+) -> Iterator[int]:
+    """Embed the films marked in ``missing_films`` [sources, films]; yields the number of films after each batch."""
     encoders = [
-        source.load().to(device).eval() if own.any() else None for source, own in zip(work.sources, todo, strict=True)
+        source.load().to(device).eval() if missing.any() else None
+        for source, missing in zip(job.sources, missing_films, strict=True)
     ]
-    wanted, flushed = work.wanted(), time.monotonic()
+    with_tokens, flushed = job.films_with_tokens(), time.monotonic()
     try:
-        for here, patches in film_batches(work.index, np.flatnonzero(todo.any(axis=0)), work.how):
-            for source, encoder, own, missing in zip(work.sources, encoders, stores, todo, strict=True):
-                if encoder is not None and missing[here].any():
-                    features = film_features(encoder, patches.to(device), work.how.precision)
-                    _write(source, own, here, features, _numpy(patches.size), wanted[here])
+        for rows, patches in film_batches(job.index, np.flatnonzero(missing_films.any(axis=0)), job.settings):
+            for source, encoder, film_stores, missing in zip(job.sources, encoders, stores, missing_films, strict=True):
+                if encoder is not None and missing[rows].any():
+                    features = film_features(encoder, patches.to(device), job.settings.precision)
+                    _write(source, film_stores, rows, features, _numpy(patches.size), with_tokens[rows])
             if time.monotonic() - flushed > _FLUSH_SECONDS:
                 _flush(stores)
                 flushed = time.monotonic()
-            yield len(here)
+            yield len(rows)
     finally:
         _flush(stores)
 
 
 def _write(
-    source: Source,
-    stores: Stores,
+    source: EncoderSource,
+    stores: FilmStores,
     rows: NDArray[np.int64],
     features: Features,
     sizes: NDArray[np.float32],
     with_tokens: NDArray[np.bool_],
 ) -> None:
     vectors, tokens = stores
-    vectors.write(rows, _numpy(pooled_features(features, "cls_mean")), source.name, sizes)  # the other pools are parts
+    vectors.write(rows, _numpy(pooled_features(features, "cls_mean")), source.name, sizes)  # holds the other pools
     if tokens is not None:
-        kept = with_tokens & np.isin(rows, tokens.missing(rows))
-        if kept.any():
-            tokens.write(rows[kept], _numpy(features.tokens[torch.from_numpy(kept)].half()))
+        missing = with_tokens & np.isin(rows, tokens.missing(rows))
+        if missing.any():
+            tokens.write(rows[missing], _numpy(features.tokens[torch.from_numpy(missing)].half()))
 
 
-def _flush(stores: Sequence[Stores]) -> None:
+def _flush(stores: Sequence[FilmStores]) -> None:
     for vectors, tokens in stores:
         if tokens is not None:
             tokens.flush()
         vectors.flush()
 
 
-def _process(process: int, parent: int, work: _Work, parts: Sequence[NDArray[np.bool_]], messages: Any) -> None:
-    """The part of embedding process ``process`` of what is missing."""
+def _process(process: int, parent: int, job: _EmbeddingJob, parts: Sequence[NDArray[np.bool_]], messages: Any) -> None:
+    """Embed the films that ``parts`` assigns to embedding process ``process``."""
     die_with_parent(parent)
     torch.set_num_threads(max(1, torch.get_num_threads() // len(parts)))
     try:
-        for _ in _embed_rows(work, work.stores(process), parts[process], fast_device(process)):
+        for _ in _embed_rows(job, job.stores(process), parts[process], fast_device(process)):
             pass
-    except UserError as error:  # as a traceback it would name files
+    except UserError as error:  # a traceback would show file names
         messages.put(str(error))
 
 

@@ -1,4 +1,4 @@
-"""A run × shards → ``embeddings.parquet``, for use elsewhere."""
+"""Embed the films of shards with the encoder of a run and write ``embeddings.parquet``, for use in other programs."""
 
 import json
 import shutil
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.embedding.embed import Embedding, Source, embed, seen_as
-from mae_rad.embedding.embeddings_file import embeddings_of, write_embeddings
+from mae_rad.embedding.embed import EmbeddingSettings, EncoderSource, embed, encoder_identity
+from mae_rad.embedding.embeddings_file import read_table_metadata, write_embeddings
 from mae_rad.embedding.film_vector import vector_settings
 from mae_rad.encoders.film_pooling import FilmPool
 from mae_rad.encoders.precision import fast_precision
@@ -30,33 +30,37 @@ def embed_table(
     workers: int,
     processes: int,
 ) -> Path:
-    """Write the vectors of every film of ``shards`` to ``out``; returns it at once where it holds them already.
+    """Write the vectors of every film of ``shards`` to ``out``; a table that has them already is not written again.
 
-    What is done lies in a folder beside ``out`` until all of it is. The metadata of ``out`` state T, pooling and
-    precision as they were used.
+    Until the table is complete, vectors are kept in a hidden folder next to it. The metadata of the table state T,
+    pooling and precision.
 
     Args:
         run: run folder or encoder folder.
         shards: public folders.
-        out: Parquet file.
-        tokens: T; None takes the encoder's own, as for the next two.
-        pool: which vector.
-        precision: of the forward pass; auto is bf16 where this machine is fast at it, else f32.
+        out: Parquet file to write.
+        tokens: T, patches that the content of a film is scaled to; None is the encoder's own T.
+        pool: pooling of the patch tokens; None is the encoder's own.
+        precision: precision of the forward pass; None is the encoder's own, auto is bf16 if this machine computes it
+            fast, else f32.
         batch_size: films per forward pass.
-        workers: loader processes, per embedding process.
-        processes: embedding processes; 0 is one per GPU, or one without.
+        workers: loader processes per embedding process.
+        processes: embedding processes; 0 is one per GPU, or one without a GPU.
+
+    Returns:
+        ``out``.
 
     Raises:
         WeightsError: ``run`` holds no encoder.
-        EvaluationError: vectors are not finite, or ``out`` is another kind of file.
+        EvaluationError: vectors are not finite, or ``out`` is a file of another kind.
         ShardFormatError: a film cannot be read.
     """
     folder = encoder_folder(run)
     card = read_card(folder)
     index = ShardIndex(shards, split=None)
-    given = fast_precision() if precision == "auto" else precision
-    vector = vector_settings(card, tokens=tokens, pool=pool, precision=given)
-    how = Embedding(
+    chosen_precision = fast_precision() if precision == "auto" else precision
+    vector = vector_settings(card, tokens=tokens, pool=pool, precision=chosen_precision)
+    embedding_settings = EmbeddingSettings(
         tokens=vector.tokens,
         patch=card.encoder.patch,
         precision=vector.precision,
@@ -65,16 +69,16 @@ def embed_table(
         workers=workers,
         processes=processes,
     )
-    seen = seen_as(card.encoder)
-    settings = vector._asdict() | {"encoder": json.loads(seen)}
-    told = embeddings_of(out)
-    source = Source(
-        run.resolve().name, card.weights_sha256, card.encoder.shape.dim, partial(only_encoder, folder), seen
+    identity = encoder_identity(card.encoder)
+    settings = vector._asdict() | {"encoder": json.loads(identity)}
+    metadata = read_table_metadata(out)
+    source = EncoderSource(
+        run.resolve().name, card.weights_sha256, card.encoder.shape.dim, partial(load_encoder_only, folder), identity
     )
-    written = told.get("encoder_sha256"), told.get("dataset_sha256"), json.loads(told.get("settings", "{}"))
+    written = metadata.get("encoder_sha256"), metadata.get("dataset_sha256"), json.loads(metadata.get("settings", "{}"))
     if written == (source.sha256, index.dataset_sha256, settings):
         return out
-    ((store, _),) = embed([source], index, how)
+    ((store, _),) = embed([source], index, embedding_settings)
     write_embeddings(
         out,
         index.table.column("key").to_pylist(),
@@ -84,10 +88,10 @@ def embed_table(
         dataset_sha256=index.dataset_sha256,
         settings=settings,
     )
-    shutil.rmtree(how.cache)
+    shutil.rmtree(embedding_settings.cache)
     return out
 
 
-def only_encoder(folder: Path) -> ViT:
-    """The encoder of an encoder folder."""
+def load_encoder_only(folder: Path) -> ViT:
+    """Load the encoder of an encoder folder, without its model card."""
     return load_encoder(folder)[0]

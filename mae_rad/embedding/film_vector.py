@@ -1,8 +1,8 @@
-"""Films → vectors: the one function for it, and the T, pooling and precision that an encoder's own vectors have.
+"""Compute the vector of a film, with the T, pooling and precision of the encoder by default.
 
 The embedding of shards, the comparison, the online probe and the model that MLflow serves call :func:`film_vectors` or
-the two functions that it consists of. The arithmetic of pooling is :func:`mae_rad.encoders.film_pooling.pool_film`,
-which the encoder itself, heads and cached features share.
+the two functions that it calls. Pooling is :func:`mae_rad.encoders.film_pooling.pool_film`,
+which encoder, heads and cached features share.
 
 Legend: B films, N patches, D channels.
 """
@@ -20,12 +20,12 @@ from mae_rad.export.encoder_card import EncoderCard
 
 
 class VectorSettings(NamedTuple):
-    """What makes a vector of a film, beside the encoder.
+    """Settings of a film vector, besides the encoder.
 
     Attributes:
-        tokens: T, patches that the content of the film is scaled to.
-        pool: of the features.
-        precision: of the forward pass.
+        tokens: T, number of patches that the content of the film is scaled to.
+        pool: pooling of the features.
+        precision: precision of the forward pass.
     """
 
     tokens: int
@@ -40,13 +40,13 @@ def vector_settings(
     pool: FilmPool | None = None,
     precision: Literal["f32", "bf16"] | None = None,
 ) -> VectorSettings:
-    """Settings of an encoder's vectors: its own, as its card states them, where the user gives none.
+    """Return the settings of an encoder's vectors: those of its card, except where the caller gives others.
 
     Args:
-        card: of the encoder.
-        tokens: T; by default the T of the encoder's training.
-        pool: by default the pooling of the encoder.
-        precision: by default that of its training, but f32 where this machine emulates bf16.
+        card: card of the encoder.
+        tokens: T; None is the T of the encoder's training.
+        pool: None is the pooling of the encoder.
+        precision: None is the precision of its training, but f32 if this machine emulates bf16.
     """
     default_precision = fast_precision() if card.preprocessing.precision == "bf16" else "f32"
     return VectorSettings(
@@ -59,9 +59,12 @@ def film_features(encoder: ViT, patches: Patches, precision: str) -> Features:
     """Encode films without gradients.
 
     Args:
-        encoder: in evaluation mode.
-        patches: [B, N, …] of whole films, on the device of the encoder.
+        encoder: encoder in evaluation mode.
+        patches: [B, N, …] patches of whole films, on the device of the encoder.
         precision: f32, or bf16 for autocast.
+
+    Returns:
+        Patch tokens [B, N, D] and class tokens [B, D].
     """
     with torch.autocast(patches.values.device.type, torch.bfloat16, enabled=precision == "bf16"):
         features: Features = encoder(patches)
@@ -69,7 +72,15 @@ def film_features(encoder: ViT, patches: Patches, precision: str) -> Features:
 
 
 def pooled_features(features: Features, pool: FilmPool) -> Tensor:
-    """[B, D], or [B, 2 D] for ``cls_mean``, float32 vectors of films; ``pool`` is the pooling."""
+    """Pool features to film vectors.
+
+    Args:
+        features: patch tokens [B, N, D] and class tokens [B, D].
+        pool: pooling.
+
+    Returns:
+        [B, D], or [B, 2 D] for ``cls_mean``, float32.
+    """
     return pool_film(pool, features.tokens.float(), features.cls.float())
 
 
@@ -77,9 +88,9 @@ def film_vectors(encoder: ViT, patches: Patches, pool: FilmPool | None = None, p
     """Embed films.
 
     Args:
-        encoder: in evaluation mode.
-        patches: [B, N, …] of whole films at the wanted T, on the device of the encoder.
-        pool: by default the encoder's own.
+        encoder: encoder in evaluation mode.
+        patches: [B, N, …] patches of whole films at the T of the vectors, on the device of the encoder.
+        pool: pooling; None is the encoder's own.
         precision: f32, or bf16 for autocast.
 
     Returns:

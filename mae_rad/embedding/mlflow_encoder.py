@@ -1,6 +1,6 @@
-"""An encoder folder as a model that MLflow serves: films as they lie in a shard → vectors.
+"""Serve an encoder folder through MLflow: the input is films as stored in a shard, the output their vectors.
 
-T, pooling and precision are the encoder's own: a film has the vector that ``launch/embed.py`` gives by default.
+T, pooling and precision are the encoder's own: a film has the vector that ``mae-rad embed`` writes by default.
 """
 
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ model.predict(pandas.DataFrame({{"film": [sample["j2c"]], "sidecar": [sample["js
 
 
 class ServedEncoder:
-    """An encoder as MLflow calls it.
+    """An encoder with the interface of an MLflow Python model.
 
     Args:
-        encoder: in evaluation mode.
-        settings: of its vectors.
+        encoder: encoder in evaluation mode.
+        settings: T, pooling and precision of its vectors.
     """
 
     def __init__(self, encoder: ViT, settings: VectorSettings) -> None:
@@ -39,11 +39,14 @@ class ServedEncoder:
         self._encoder = encoder.to(self._device)
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> NDArray[np.float32]:
-        """[B, D] the vector of each film.
+        """Embed films.
 
         Args:
             model_input: table with the columns film (bytes of the film in the shard) and sidecar (its JSON).
-            params: ``tokens``, T; by default what the encoder was trained at.
+            params: ``tokens``, T; by default the T of the encoder's training.
+
+        Returns:
+            [B, D] float32, the vector of each film.
         """
         settings = self._settings
         tokens = int((params or {}).get("tokens", settings.tokens))

@@ -1,4 +1,4 @@
-"""Vectors of films as probes read them: rows of a matrix that may lie on disk, standardised block by block."""
+"""Select and standardise film vectors block by block; the matrix may be memory-mapped."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ Matrix = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 BLOCK_BYTES = 64 << 20
-"""Of one block of vectors."""
-HELD_BYTES = 1 << 30
-"""Standardised vectors up to this are kept in memory; more are read and standardised anew at every pass."""
+"""Bytes of one block of vectors."""
+MAX_BYTES_IN_MEMORY = 1 << 30
+"""Standardised vectors up to this size are kept in memory; larger ones are read and standardised in every pass."""
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """The rows ``rows`` [N] of ``matrix`` [M, D], in that order. Nothing is read before it is needed."""
+    """The rows ``rows`` [N] of ``matrix`` [M, D], in that order; they are read when they are needed."""
 
     matrix: Matrix
     rows: Rows
@@ -27,44 +27,44 @@ class Vectors:
 
     @property
     def dim(self) -> int:
-        """Channels D."""
+        """Number of channels D."""
         return int(self.matrix.shape[1])
 
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Vectors":
-        """Those in the places ``chosen``."""
+        """Select the vectors at the positions ``chosen`` (indices, or a mask [N])."""
         return Vectors(self.matrix, self.rows[chosen])
 
     def array(self) -> Matrix:
-        """[N, D] all of them in memory."""
+        """Read all vectors [N, D] into memory."""
         return np.asarray(self.matrix[self.rows], dtype=np.float32)
 
     def blocks(self) -> Iterator[tuple[slice, Matrix]]:
-        """(places, vectors) of one block after the other."""
+        """Yield the positions and vectors of each block."""
         size = max(1, BLOCK_BYTES // (4 * self.dim))
         for start in range(0, len(self), size):
-            here = slice(start, min(start + size, len(self)))
-            yield here, np.asarray(self.matrix[self.rows[here]], dtype=np.float32)
+            positions = slice(start, min(start + size, len(self)))
+            yield positions, np.asarray(self.matrix[self.rows[positions]], dtype=np.float32)
 
 
 def of_array(array: NDArray[np.floating]) -> Vectors:
-    """All rows of an array [N, D] in memory."""
+    """Select all rows of an array [N, D] in memory."""
     return Vectors(np.asarray(array, dtype=np.float32), np.arange(len(array)))
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and standard deviation of every channel [D]; a constant channel has std infinity, so it becomes zero."""
+    """Mean and standard deviation [D] of every channel; a constant channel has std infinity, so it becomes zero."""
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
 
     def apply(self, x: Matrix) -> Matrix:
-        """[N, D] in units of the scale."""
+        """Standardise vectors [N, D]: subtract the mean, divide by the standard deviation."""
         return np.asarray((x - self.mean.astype(np.float32)) / self.std.astype(np.float32), dtype=np.float32)
 
 
 def scale_of(vectors: Vectors) -> Scale:
-    """Of every channel over all ``vectors``, in two passes."""
+    """Compute mean and standard deviation of every channel over all ``vectors``, in two passes."""
     count = max(len(vectors), 1)
     mean = np.zeros(vectors.dim)
     for _, x in vectors.blocks():
@@ -78,39 +78,45 @@ def scale_of(vectors: Vectors) -> Scale:
 
 
 class Standardised:
-    """``vectors`` in units of ``scale``, kept in memory where they fit; of length one if ``unit``."""
+    """Standardised vectors, kept in memory up to MAX_BYTES_IN_MEMORY.
+
+    Args:
+        vectors: [N, D] vectors.
+        scale: mean and standard deviation of every channel.
+        unit: divide each standardised vector by its length.
+    """
 
     def __init__(self, vectors: Vectors, scale: Scale, *, unit: bool = False) -> None:
         self._vectors, self._scale, self._unit = vectors, scale, unit
-        self._held: Matrix | None = None
-        if 4 * len(vectors) * vectors.dim <= HELD_BYTES:
-            self._held = np.empty((len(vectors), vectors.dim), dtype=np.float32)
-            for here, x in vectors.blocks():
-                self._held[here] = self._scaled(x)
+        self._in_memory: Matrix | None = None
+        if 4 * len(vectors) * vectors.dim <= MAX_BYTES_IN_MEMORY:
+            self._in_memory = np.empty((len(vectors), vectors.dim), dtype=np.float32)
+            for positions, x in vectors.blocks():
+                self._in_memory[positions] = self._scaled(x)
 
     def __len__(self) -> int:
         return len(self._vectors)
 
     @property
     def dim(self) -> int:
-        """Channels D."""
+        """Number of channels D."""
         return self._vectors.dim
 
     def blocks(self) -> Iterator[tuple[slice, Matrix]]:
-        """(places, standardised vectors) of one block after the other."""
-        if self._held is not None:
+        """Yield the positions and standardised vectors of each block."""
+        if self._in_memory is not None:
             size = max(1, BLOCK_BYTES // (4 * self.dim))
             for start in range(0, len(self), size):
-                here = slice(start, min(start + size, len(self)))
-                yield here, self._held[here]
+                positions = slice(start, min(start + size, len(self)))
+                yield positions, self._in_memory[positions]
             return
-        for here, x in self._vectors.blocks():
-            yield here, self._scaled(x)
+        for positions, x in self._vectors.blocks():
+            yield positions, self._scaled(x)
 
     def array(self) -> Matrix:
-        """[N, D] all of them in memory."""
-        if self._held is not None:
-            return self._held
+        """Return all standardised vectors [N, D] in memory."""
+        if self._in_memory is not None:
+            return self._in_memory
         return self._scaled(self._vectors.array())
 
     def _scaled(self, x: Matrix) -> Matrix:

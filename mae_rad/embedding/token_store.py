@@ -1,8 +1,8 @@
-"""Patch tokens of films on disk, for probes that attend to them: float16, as many per film as it has patches.
+"""Store the patch tokens of films on disk, as float16; a film has as many tokens as patches.
 
 FOLDER/
-  tokens-R.f16      [tokens, D] one film after the other, as process R wrote them; only ever appended to
-  place.npy         [films, 3] process, first token, number of tokens; a number of 0 says that the film is not there
+  tokens-R.f16      [tokens, D] written by process R, film after film; append only
+  place.npy         [films, 3] process, first token, number of tokens; 0 tokens: the film is missing
 """
 
 from pathlib import Path
@@ -10,58 +10,64 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.embedding.vector_store import flush, mapped
+from mae_rad.embedding.vector_store import flush_array, open_mapped_array
 
-BYTES = 2
-"""Of a number."""
+BYTES_PER_NUMBER = 2
+"""Bytes of a float16 number."""
 
 
 class TokenStore:
-    """Tokens [N, D] of films, written film by film and read by film.
+    """Patch tokens [N, D] of films, written and read film by film.
 
     Args:
-        folder: to be made, or found.
+        folder: folder of the store; created if it does not exist.
         films: number of films of the shards.
-        dim: channels D.
-        process: number of the process that writes, if it does.
+        dim: number of channels D.
+        process: number of the writing process.
     """
 
     def __init__(self, folder: Path, films: int, dim: int, process: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._dim, self._process = folder, dim, process
-        self._place = mapped(folder / "place.npy", np.int64, (films, 3))
-        self._unsaid: list[tuple[int, int, int]] = []
+        self._place = open_mapped_array(folder / "place.npy", np.int64, (films, 3))
+        self._unflushed: list[tuple[int, int, int]] = []
         self._files: dict[int, NDArray[np.float16]] = {}
-        own = self._path(process)
-        self._end = own.stat().st_size // (BYTES * dim) if own.exists() else 0
+        path = self._path(process)
+        self._end = path.stat().st_size // (BYTES_PER_NUMBER * dim) if path.exists() else 0
 
     def missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of ``rows`` whose tokens are not there."""
+        """Return the rows of ``rows`` without tokens."""
         return np.asarray(rows[self._place[rows, 2] == 0])
 
     def write(self, rows: NDArray[np.int64], tokens: NDArray[np.float16]) -> None:
-        """Append the tokens [len(rows), N, D] of films of equally many patches."""
+        """Append the tokens of films with equally many patches; :meth:`flush` marks them as stored.
+
+        Args:
+            rows: [K] rows of the index.
+            tokens: [K, N, D] float16.
+        """
         with self._path(self._process).open("r+b" if self._path(self._process).exists() else "wb") as file:
-            file.seek(self._end * BYTES * self._dim)  # an interrupted process may have left half a film behind it
+            # An interrupted process may have left a part of a film after this position.
+            file.seek(self._end * BYTES_PER_NUMBER * self._dim)
             file.write(np.ascontiguousarray(tokens, dtype=np.float16).tobytes())
         for row in rows.tolist():
-            self._unsaid.append((row, self._end, tokens.shape[1]))
+            self._unflushed.append((row, self._end, tokens.shape[1]))
             self._end += tokens.shape[1]
 
     def flush(self) -> None:
-        """To the disk, the tokens before what says that they are there."""
-        for row, first, count in self._unsaid:
+        """Write to the disk; the positions of the tokens after the tokens."""
+        for row, first, count in self._unflushed:
             self._place[row] = self._process, first, count
-        self._unsaid.clear()
-        flush(self._place)
+        self._unflushed.clear()
+        flush_array(self._place)
         self._files.clear()
 
     def counts(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """[rows] number of tokens of each film."""
+        """Return the number of tokens [rows] of each film."""
         return np.asarray(self._place[rows, 2])
 
     def read(self, row: int) -> NDArray[np.float16]:
-        """[N, D] tokens of the film in ``row``."""
+        """Read the tokens [N, D] of the film in ``row``."""
         process, first, count = self._place[row].tolist()
         if process not in self._files:
             flat = np.memmap(self._path(process), dtype=np.float16, mode="r")

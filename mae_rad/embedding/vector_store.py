@@ -1,11 +1,11 @@
-"""What an encoder made of the films of some shards, on disk: memory-mapped, written film by film, taken up again.
+"""Store the film vectors of an encoder on disk: memory-mapped, written film by film, continued after an interruption.
 
 FOLDER/
-  features.json     encoder, shards, T, precision, channels: what a stored vector depends on
+  features.json     identity of the vectors: encoder, shards, T, precision, channels
   vectors.npy       [films, width] float32, in the order of the shards' index
   sizes.npy         [films, 2] float32 rows and columns of the film on the grid where its content box has 196 patches
-  done.npy          [films] bool, which films are in it
-  tokens/           only where patch tokens were asked for, see ``token_store.py``
+  done.npy          [films] bool, True where the vector is stored
+  tokens/           only if patch tokens were requested, see ``token_store.py``
 
 The name of the folder is a hash of ``features.json``: other weights, shards or settings are another folder.
 """
@@ -32,18 +32,23 @@ Identity = Mapping[str, str | int]
 
 @dataclass(frozen=True)
 class Pools:
-    """How the channels of a stored vector divide: ``cls`` then ``mean``, each ``dim``, or one vector called "none"."""
+    """Layout of the channels of a stored vector.
+
+    Attributes:
+        dim: number of channels of one vector.
+        double: True for ``cls`` followed by ``mean``, each ``dim``; False for one vector, whose pool is "none".
+    """
 
     dim: int
     double: bool
 
     @property
     def width(self) -> int:
-        """Stored channels."""
+        """Number of stored channels."""
         return 2 * self.dim if self.double else self.dim
 
     def part(self, pool: str) -> slice:
-        """Channels of a pool."""
+        """Return the channels of a pool."""
         if not self.double:
             return slice(0, self.dim)
         return {"cls": slice(0, self.dim), "mean": slice(self.dim, 2 * self.dim), "cls_mean": slice(0, 2 * self.dim)}[
@@ -52,44 +57,44 @@ class Pools:
 
 
 class FeatureStore:
-    """Vectors of ``films`` films under ``cache``, found or begun.
+    """Vectors of the films of some shards; opened if the store exists, else created.
 
     Args:
         cache: folder of all stores.
         identity: everything that the vectors depend on.
         films: number of films of the shards.
-        pools: of a vector.
+        pools: layout of a vector.
 
     Raises:
-        EvaluationError: the folder is there and damaged.
+        EvaluationError: the store is damaged.
     """
 
     def __init__(self, cache: Path, identity: Identity, films: int, pools: Pools) -> None:
         self.pools = pools
-        facts = {**identity, "films": films, "dim": pools.dim, "double": pools.double}
-        text = json.dumps(facts, sort_keys=True, indent=1)
+        metadata = {**identity, "films": films, "dim": pools.dim, "double": pools.double}
+        text = json.dumps(metadata, sort_keys=True, indent=1)
         self.folder = cache / hashlib.sha256(text.encode()).hexdigest()[:24]
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._vectors = mapped(self.folder / "vectors.npy", np.float32, (films, pools.width))
-        self._sizes = mapped(self.folder / "sizes.npy", np.float32, (films, 2))
-        self._done = mapped(self.folder / "done.npy", np.bool_, (films,))
-        self._unsaid: list[NDArray[np.int64]] = []
+        self._vectors = open_mapped_array(self.folder / "vectors.npy", np.float32, (films, pools.width))
+        self._sizes = open_mapped_array(self.folder / "sizes.npy", np.float32, (films, 2))
+        self._done = open_mapped_array(self.folder / "done.npy", np.bool_, (films,))
+        self._unflushed: list[NDArray[np.int64]] = []
         atomic_text(self.folder / "features.json", text + "\n")
 
     def __len__(self) -> int:
         return len(self._done)
 
     def vectors(self, pool: str) -> NDArray[np.float32]:
-        """[films, channels] of ``pool``, memory-mapped."""
+        """Return the vectors [films, channels] of ``pool``, memory-mapped."""
         return self._vectors[:, self.pools.part(pool)]
 
     @property
     def sizes(self) -> NDArray[np.float32]:
-        """[films, 2] of every film, as ``Patches.size``; zero of foreign vectors."""
+        """[films, 2] size of every film, as ``Patches.size``; zero for external embeddings."""
         return np.asarray(self._sizes)
 
     def missing(self) -> NDArray[np.int64]:
-        """Rows that have no vector yet."""
+        """Return the rows without a vector."""
         return np.flatnonzero(~self._done)
 
     def write(
@@ -99,31 +104,43 @@ class FeatureStore:
         name: str,
         sizes: NDArray[np.float32] | None = None,
     ) -> None:
-        """Keep the vectors [len(rows), width] of ``rows``; ``name`` is told where they are not finite."""
+        """Write vectors; :meth:`flush` marks them as stored.
+
+        Args:
+            rows: [K] rows of the index.
+            vectors: [K, width] float32.
+            name: name of the encoder or table, for the error message.
+            sizes: [K, 2] sizes of the films, as ``Patches.size``.
+
+        Raises:
+            EvaluationError: a value is not finite.
+        """
         if not np.isfinite(vectors).all():
             bad = int((~np.isfinite(vectors)).any(axis=1).sum())
-            raise EvaluationError(f"{name}: {bad} of {len(rows)} vectors are not finite; the encoder has diverged")
+            raise EvaluationError(
+                f"{name}: {bad} of {len(rows)} vectors are not finite. Use an encoder that has not diverged."
+            )
         self._vectors[rows] = vectors
         if sizes is not None:
             self._sizes[rows] = sizes
-        self._unsaid.append(rows)
+        self._unflushed.append(rows)
 
     def flush(self) -> None:
-        """To the disk, the vectors before what says that they are there."""
-        flush(self._vectors)
-        flush(self._sizes)
-        for rows in self._unsaid:
+        """Write to the disk; the marks of stored vectors after the vectors."""
+        flush_array(self._vectors)
+        flush_array(self._sizes)
+        for rows in self._unflushed:
             self._done[rows] = True
-        self._unsaid.clear()
-        flush(self._done)
+        self._unflushed.clear()
+        flush_array(self._done)
 
 
 @contextmanager
-def held(cache: Path) -> Iterator[None]:
-    """Keep other commands from writing into ``cache`` meanwhile.
+def exclusive_writer(cache: Path) -> Iterator[None]:
+    """Lock ``cache``, so that no other command writes to it.
 
     Raises:
-        EvaluationError: one is writing now.
+        EvaluationError: another command is writing to it.
     """
     cache.mkdir(parents=True, exist_ok=True)
     with ExitStack() as lock:
@@ -131,16 +148,21 @@ def held(cache: Path) -> Iterator[None]:
             lock.enter_context(locked(cache))
         except BlockingIOError:
             raise EvaluationError(
-                f"another command is embedding into {cache}; wait for it, or give another runtime.cache"
+                f"another command is embedding into {cache}. Wait until it ends, or set another runtime.cache."
             ) from None
         yield
 
 
-def mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The array at ``path``, begun with zeros where it is not there yet; changes of it go to the disk.
+def open_mapped_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Open a NumPy file as a writable memory-mapped array; it is created with zeros if it does not exist.
+
+    Args:
+        path: NumPy file.
+        dtype: type of its values.
+        shape: shape of the array.
 
     Raises:
-        EvaluationError: the file is damaged, or of another shape.
+        EvaluationError: the file is damaged, or has another shape or type.
     """
     try:
         if not path.exists():
@@ -148,20 +170,24 @@ def mapped(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArr
                 _write_zeros(file, dtype, shape)
         array = open_memmap(path, mode="r+")
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be used ({type(error).__name__}); delete {path.parent}") from None
+        raise EvaluationError(
+            f"{path} cannot be opened ({type(error).__name__}). Delete {path.parent} and run the command again."
+        ) from None
     if array.shape != shape or array.dtype != dtype:
-        raise EvaluationError(f"{path} is not what it should be; delete {path.parent}")
+        raise EvaluationError(
+            f"{path} has an unexpected shape or type. Delete {path.parent} and run the command again."
+        )
     return array
 
 
 def _write_zeros(file: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
-    """An array of zeros, which take no room until they are written."""
-    described = {"descr": dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-    write_array_header_1_0(file, described)
+    """Write an array of zeros as a sparse file, which takes no disk space until values are written."""
+    header = {"descr": dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    write_array_header_1_0(file, header)
     file.truncate(file.tell() + math.prod(shape) * np.dtype(dtype).itemsize)
 
 
-def flush(array: NDArray[Any]) -> None:
-    """Changes of a mapped array to the disk."""
+def flush_array(array: NDArray[Any]) -> None:
+    """Write the changes of a memory-mapped array to the disk."""
     assert isinstance(array, np.memmap)
     array.flush()

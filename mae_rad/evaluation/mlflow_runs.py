@@ -1,14 +1,14 @@
-"""A comparison in MLflow: one run for all of it, below it one run per encoder, task and seed.
+"""Log a comparison to MLflow: a parent run, and a child run per encoder, task, subset, T and pooling.
 
-Every run below has the same params and few metrics, and views of the experiment are prepared, so that MLflow's pages
-are of use as they stand: the table of runs, the charts, the compare page and its parallel coordinates.
+All child runs have the same params and few metrics, and the experiment has prepared views, so that MLflow's pages need
+no configuration: the table of runs, the charts, the compare page and its parallel coordinates.
 
-metrics of a run, per probe (linear, knn, …)
-  linear/score           the metric that the param ``score`` names; its step is the number of training films: its chart
-                         is the curve of label efficiency, its last value that of all labels
+metrics of a child run, per probe (linear, knn, …)
+  linear/score           the metric named by the param ``score``; its step is the number of training films, so its chart
+                         is the curve of label efficiency and its last value that of all labels
   linear/score_low …     95 % interval over test patients
-  linear/gain            score minus that of the random floor, and its interval
-  linear/score_at_1_percent   the score with 1 % of the labels, as an axis of its own
+  linear/gain            score minus that of the random baseline, and its interval
+  linear/score_at_1_percent   the score with 1 % of the labels, for the parallel coordinates
   linear/<metric>        every other metric
 """
 
@@ -43,18 +43,26 @@ from mae_rad.tracking import (
 
 TABLES = ("report.html", "comparison.parquet", "comparison.csv", "comparison.txt", "facts.json")
 _LEARNED_POOL = "attentive"
-"""The attentive probe pools by itself: it stands beside the other probes of the encoder's first pooling."""
-_DIGITS = 4
-"""MLflow's tables show all that there are; comparison.parquet has more."""
+"""Pool of the attentive probe, which learns its pooling: logged with the encoder's first pooling."""
+_METRIC_DIGITS = 4
+"""Decimal digits of logged metrics: MLflow's tables show all digits; comparison.parquet has full precision."""
 
-Setting = tuple[str, str, str, int, str]
-"""What a run is of: encoder, task, subset, T, pooling."""
+RunKey = tuple[str, str, str, int, str]
+"""Encoder, task, subset, T and pooling of a child run."""
 
 
-def track(
-    reading: Reading, facts: Facts, candidates: Sequence[Candidate], settings: CompareSettings, tracker: Tracker
+def log_comparison(
+    results: Reading, facts: Facts, candidates: Sequence[Candidate], settings: CompareSettings, tracker: Tracker
 ) -> None:
-    """Log the comparison in ``settings.out`` to ``tracker``, its encoders to the registry, and the runs below it."""
+    """Log the comparison in ``settings.out``, its child runs and, in the model registry, its encoders.
+
+    Args:
+        results: rows of the comparison.
+        facts: facts of the comparison.
+        candidates: compared encoders.
+        settings: settings of the comparison.
+        tracker: parent run.
+    """
     counts = facts.splits.items()
     films = {f"{split}_{kind}": getattr(count, kind) for split, count in counts for kind in ("films", "patients")}
     data = [
@@ -62,8 +70,8 @@ def track(
             "+".join(folder.resolve().name for folder in settings.shards), facts.dataset_sha256, "evaluation", films
         )
     ]
-    views = saved_views(reading, settings.out.resolve().name, tracker.run_id)
-    tags = parent_tags(facts, reading, {view.name: address(tracker.experiment, view, charts=True) for view in views})
+    views = saved_views(results, settings.out.resolve().name, tracker.run_id)
+    tags = parent_tags(facts, results, {view.name: address(tracker.experiment, view, charts=True) for view in views})
     tracker.describe(tags)
     tracker.inputs(data)
     tracker.views(views)
@@ -76,7 +84,7 @@ def track(
             tracker.register(_registered(candidate, candidate.folder))
     shared = {key: tags[key] for key in ("stage", "dataset_sha256", "config_sha256", "version")}
     weights = {candidate.name: candidate.encoder_sha256 for candidate in candidates}
-    tracker.children(child_runs(reading, shared, weights), data)
+    tracker.children(child_runs(results, shared, weights), data)
 
 
 def _registered(candidate: Candidate, folder: Path) -> RegisteredEncoder:
@@ -94,98 +102,105 @@ def _registered(candidate: Candidate, folder: Path) -> RegisteredEncoder:
     )
 
 
-def child_runs(reading: Reading, tags: Mapping[str, str], weights: Mapping[str, str]) -> list[ChildRun]:
-    """A run per encoder, task, subset, T and pooling.
+def child_runs(results: Reading, tags: Mapping[str, str], weights: Mapping[str, str]) -> list[ChildRun]:
+    """Build a child run per encoder, task, subset, T and pooling.
 
     Args:
-        reading: the comparison.
-        tags: of all runs.
-        weights: encoder → checksum.
+        results: rows of the comparison.
+        tags: tags of all child runs.
+        weights: encoder → checksum of its weights.
     """
     first_pool: dict[str, str] = {}
-    for row in reading.rows:
+    for row in results.rows:
         if row.pool != _LEARNED_POOL:
             first_pool.setdefault(row.encoder, row.pool)
-    groups: dict[Setting, list[Row]] = {}
-    for row in reading.rows:
+    groups: dict[RunKey, list[Row]] = {}
+    for row in results.rows:
         if row.reference is not None and row.reference != FLOOR:
             continue
         pool = first_pool.get(row.encoder, row.pool) if row.pool == _LEARNED_POOL else row.pool
         groups.setdefault((row.encoder, row.task, row.subset, row.tokens, pool), []).append(row)
-    styles = encoder_styles(reading.shown)
+    styles = encoder_styles(results.compared_encoders)
     runs = []
     for (encoder, *_), rows in groups.items():
-        style = styles.get(encoder) or styles.get(reading.groups.get(encoder, "")) or {"color": ""}
-        own = {"encoder_sha256": weights.get(encoder, ""), COLOUR_TAG: style["color"]}
-        runs.append(_run(reading, rows, {**tags, **{name: value for name, value in own.items() if value}}))
+        style = styles.get(encoder) or styles.get(results.groups.get(encoder, "")) or {"color": ""}
+        encoder_tags = {"encoder_sha256": weights.get(encoder, ""), COLOUR_TAG: style["color"]}
+        runs.append(_run(results, rows, {**tags, **{name: value for name, value in encoder_tags.items() if value}}))
     return [run for run in runs if run.metrics]
 
 
-def saved_views(reading: Reading, name: str, run_id: str) -> list[SavedView]:
-    """A view of all questions and one of each: which runs, which columns, which charts.
+def saved_views(results: Reading, name: str, run_id: str) -> list[SavedView]:
+    """Build a view of all tasks and one of each task: filter of runs, columns, charts.
 
     Args:
-        reading: the comparison.
-        name: of the comparison; its views are replaced when it is made again.
-        run_id: of the run of the whole comparison.
+        results: rows of the comparison.
+        name: name of the comparison; views of an earlier comparison of this name are replaced.
+        run_id: id of the parent run.
     """
-    if not reading.probes:
+    if not results.probes:
         return []
-    below = f"tags.mlflow.parentRunId = '{run_id}' and tags.subset = 'all'"
-    scores = [f"{probe}/score" for probe in reading.probes]
-    first = reading.probes[0]
-    labelled = " and ".join([below, f"tags.probes LIKE '%{first}%'"])
-    every = SavedView(
-        f"{name}: all questions",
-        labelled,
+    run_filter = f"tags.mlflow.parentRunId = '{run_id}' and tags.subset = 'all'"
+    scores = [f"{probe}/score" for probe in results.probes]
+    first = results.probes[0]
+    probe_filter = " and ".join([run_filter, f"tags.probes LIKE '%{first}%'"])
+    all_tasks = SavedView(
+        f"{name}: all tasks",
+        probe_filter,
         "task",
         ("encoder", "method", "arm", "task", "score", "test_patients"),
         (*scores, f"{first}/score_low", f"{first}/score_high", f"{first}/gain"),
         [Parallel(("task", "encoder"), scores)],
     )
-    return [every, *(_view_of_task(reading, task, name, below) for task in reading.tasks)]
+    return [all_tasks, *(_view_of_task(results, task, name, run_filter) for task in results.tasks)]
 
 
-def _view_of_task(reading: Reading, task: str, name: str, below: str) -> SavedView:
-    probes = [probe for probe in reading.probes if reading.values(task, probe)]
+def _view_of_task(results: Reading, task: str, name: str, run_filter: str) -> SavedView:
+    probes = [probe for probe in results.probes if results.values(task, probe)]
     first = probes[0]
     scores = [f"{probe}/score" for probe in probes]
-    fractions = sorted({row.label_fraction for row in reading.rows if row.task == task and row.label_fraction < 1})
-    few = [_at_fraction(first, fraction) for fraction in fractions]
+    fractions = sorted({row.label_fraction for row in results.rows if row.task == task and row.label_fraction < 1})
+    fraction_scores = [_at_fraction(first, fraction) for fraction in fractions]
     lines = [
         Lines(score, f"{probe_name(probe)} over training films") for probe, score in zip(probes, scores, strict=True)
     ]
     return SavedView(
         f"{name}: {task}",
-        f"{below} and tags.task = '{task}'",
+        f"{run_filter} and tags.task = '{task}'",
         scores[0],
         ("encoder", "method", "arm", "pretraining_seed", "tokens", "pool", "score", "test_films", "test_patients"),
-        (scores[0], f"{first}/score_low", f"{first}/score_high", f"{first}/gain", *few, *scores[1:]),
-        [Parallel(("encoder",), (*few, *scores)), *(lines if few else []), *(Bars(score) for score in scores)],
+        (scores[0], f"{first}/score_low", f"{first}/score_high", f"{first}/gain", *fraction_scores, *scores[1:]),
+        [
+            Parallel(("encoder",), (*fraction_scores, *scores)),
+            *(lines if fraction_scores else []),
+            *(Bars(score) for score in scores),
+        ],
     )
 
 
-def parent_tags(facts: Facts, reading: Reading, views: Mapping[str, str]) -> dict[str, str]:
-    """Tags of the run of the whole comparison; MLflow shows the note at the head of its page.
+def parent_tags(facts: Facts, results: Reading, views: Mapping[str, str]) -> dict[str, str]:
+    """Build the tags of the parent run; MLflow shows the note at the top of its page.
 
     Args:
-        facts: of the comparison.
-        reading: its rows.
+        facts: facts of the comparison.
+        results: rows of the comparison.
         views: name of a prepared view → its address.
     """
     lines = [
-        "### Answer",
-        *(f"* {verdict_sentences.sentence(reading, pair)}" for pair in verdict_sentences.main_pairs(reading)),
+        "### Result",
+        *(f"* {verdict_sentences.sentence(results, pair)}" for pair in verdict_sentences.main_pairs(results)),
     ]
-    lines += [f"* Not matched: {one.encoder} against {one.reference}: {one.why}." for one in facts.mismatches]
-    if said := verdict_sentences.not_measured(reading):
-        lines.append(f"\n**{said}**")
+    lines += [
+        f"* Not matched: {mismatch.encoder} against {mismatch.reference}: {mismatch.why}."
+        for mismatch in facts.mismatches
+    ]
+    if caution := verdict_sentences.not_measured(results):
+        lines.append(f"\n**{caution}**")
     lines.append("\nAmong the artifacts, `report.html` is the report and `comparison.csv` has every number.")
     if views:
         lines.append("### Charts")
         lines += [f"* [{name}]({address})" for name, address in views.items()]
         lines.append(
-            "\nThe same stand in the menu Views of the runs. The step of a metric is the number of training films."
+            "\nThe menu Views of the runs has the same views. The step of a metric is the number of training films."
         )
     return {
         "stage": "compare",
@@ -200,7 +215,7 @@ def _at_fraction(probe: str, fraction: float) -> str:
     return f"{probe}/score_at_{100 * fraction:g}_percent"
 
 
-def _run(reading: Reading, rows: Sequence[Row], tags: Mapping[str, str]) -> ChildRun:
+def _run(results: Reading, rows: Sequence[Row], tags: Mapping[str, str]) -> ChildRun:
     first = rows[0]
     probes = list(dict.fromkeys(row.probe for row in rows))
     params = {
@@ -213,28 +228,28 @@ def _run(reading: Reading, rows: Sequence[Row], tags: Mapping[str, str]) -> Chil
         "subset": first.subset,
         "tokens": first.tokens,
         "pool": first.pool,
-        "score": reading.main_metric(first.task, first.probe),
+        "score": results.main_metric(first.task, first.probe),
         "test_films": first.n_films,
         "test_patients": first.n_patients,
     }
-    own = {name: str(params[name]) for name in ("encoder", "method", "arm", "task", "subset", "tokens")}
-    own["probes"] = ", ".join(probes)
-    own["label_fractions"] = ", ".join(f"{value:g}" for value in sorted({row.label_fraction for row in rows}))
+    encoder_tags = {name: str(params[name]) for name in ("encoder", "method", "arm", "task", "subset", "tokens")}
+    encoder_tags["probes"] = ", ".join(probes)
+    encoder_tags["label_fractions"] = ", ".join(f"{value:g}" for value in sorted({row.label_fraction for row in rows}))
     part = "" if first.subset == "all" else f", {first.subset}"
     metrics = [
-        (name, round(value, _DIGITS), step)
+        (name, round(value, _METRIC_DIGITS), step)
         for row in rows
-        for name, value, step in _metrics(reading, row)
+        for name, value, step in _metrics(results, row)
         if math.isfinite(value)
     ]
-    return ChildRun(f"{first.encoder} · {first.task}{part}", params, {**tags, **own}, metrics)
+    return ChildRun(f"{first.encoder} · {first.task}{part}", params, {**tags, **encoder_tags}, metrics)
 
 
-def _metrics(reading: Reading, row: Row) -> Iterator[tuple[str, float, int]]:
+def _metrics(results: Reading, row: Row) -> Iterator[tuple[str, float, int]]:
     if row.probe_seed is not None:
         return
     step = row.n_train
-    main = row.metric == reading.main_metric(row.task, row.probe)
+    main = row.metric == results.main_metric(row.task, row.probe)
     if row.reference is None:
         if not main:
             yield f"{row.probe}/{row.metric}", row.interval.value, step

@@ -1,6 +1,6 @@
-"""How many threads the arithmetic of a comparison takes.
+"""Limit the threads of the numerical libraries during a comparison.
 
-Idle threads of OpenBLAS and OpenMP spin: on a machine with other work each waits for its turn to do nothing.
+Idle threads of OpenBLAS and OpenMP use processor time while they wait, which slows other programs and themselves.
 """
 
 import os
@@ -14,10 +14,10 @@ from data_prep.runtime.worker_pool import available_cores
 
 
 @contextmanager
-def few_threads(wanted: int) -> Iterator[int]:
-    """Limit every pool of threads to ``wanted``; 0 takes the cores that are idle now, one at least."""
+def limit_threads(threads: int) -> Iterator[int]:
+    """Limit every thread pool to ``threads`` and yield the number; 0 is the number of idle cores, at least one."""
     idle = available_cores() - round(os.getloadavg()[0])
-    count = wanted or max(1, idle)
+    count = threads or max(1, idle)
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

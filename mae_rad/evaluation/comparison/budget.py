@@ -1,4 +1,4 @@
-"""What a pretraining run has cost, and whether runs that are compared cost the same: the arms of a comparison."""
+"""Films and FLOPs of pretraining runs, and the arms of a comparison in which runs have equal budgets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,32 +10,37 @@ from mae_rad.evaluation.results.rows import ARMS, Arm
 from mae_rad.pretraining.run_flops import training_flops
 from mae_rad.pretraining.settings import PretrainSettings
 
-WORDS: Mapping[Arm, str] = {"sample_matched": "films seen", "compute_matched": "arithmetic"}
-"""What an arm holds equal."""
+EQUAL_QUANTITY: Mapping[Arm, str] = {"sample_matched": "films seen", "compute_matched": "arithmetic"}
+"""Arm → name of the quantity that is equal for its runs."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What one run was given.
+    """Budget of one pretraining run.
 
     Attributes:
-        films: seen in training, every film as often as it was.
-        flops: floating-point operations, forward and backward; None where nobody can tell any more.
+        films: number of films drawn in training, with repetitions.
+        flops: floating-point operations of forward and backward passes; None if unknown.
     """
 
     films: int
     flops: float | None
 
-    def of(self, arm: Arm) -> float | None:
-        """What ``arm`` holds equal."""
+    def quantity(self, arm: Arm) -> float | None:
+        """Return the quantity that is equal for the runs of ``arm``; None if unknown."""
         return self.films if arm == "sample_matched" else self.flops
 
 
 def read_budget(run: Path, provenance: Mapping[str, str | int | float | None]) -> Budget | None:
-    """Of a run by what its encoder says of it, else by its settings up to the step of the encoder.
+    """Read the budget of a run from the provenance of its encoder, or compute it from the settings of the run.
 
-    None for what was not pretrained here, for what learned from labels, which is another effort, and for a run that
-    began with other weights: what these cost is not known.
+    Args:
+        run: run folder.
+        provenance: provenance of the encoder.
+
+    Returns:
+        The budget up to the step of the encoder; None for encoders that were not pretrained by this package, that were
+        trained with labels, or that started from other weights, whose budget is unknown.
     """
     films, steps = provenance.get("films_seen"), provenance.get("steps")
     if not isinstance(films, int) or provenance.get("started_from_sha256") or provenance.get("labels"):
@@ -48,7 +53,7 @@ def read_budget(run: Path, provenance: Mapping[str, str | int | float | None]) -
 
 
 def read_settings(run: Path) -> PretrainSettings | None:
-    """The settings of a run folder; None where it has none of this release."""
+    """Read the settings of a run folder; None if it has no settings of this release."""
     path = run / "config.yaml"
     if not path.is_file():
         return None
@@ -58,31 +63,52 @@ def read_settings(run: Path) -> PretrainSettings | None:
         return None
 
 
-def found_arms(budgets: Sequence[Budget | None], within: float) -> list[tuple[Arm, ...]]:
-    """The arms of runs that declare none: those in which each is matched with the first that has a budget.
+def infer_arms(budgets: Sequence[Budget | None], within: float) -> list[tuple[Arm, ...]]:
+    """Derive the arms of runs: those in which each run is matched with the first run with a budget.
 
-    The first is in every arm that another is in.
+    Args:
+        budgets: budget of each run, None if unknown.
+        within: largest relative difference of matched budgets.
+
+    Returns:
+        The arms of each run; the first run is in every arm of another.
     """
     first = next((place for place, budget in enumerate(budgets) if budget is not None), None)
     if first is None:
         return [()] * len(budgets)
     arms = [
-        () if place == first else tuple(arm for arm in ARMS if matched(budgets[first], budget, arm, within))
+        () if place == first else tuple(arm for arm in ARMS if is_matched(budgets[first], budget, arm, within))
         for place, budget in enumerate(budgets)
     ]
     arms[first] = tuple(arm for arm in ARMS if any(arm in others for others in arms))
     return arms
 
 
-def matched(one: Budget | None, other: Budget | None, arm: Arm, within: float) -> bool:
-    """Whether both are known and differ by at most ``within`` in what ``arm`` holds equal."""
-    excess = ratio(one, other, arm)
+def is_matched(left: Budget | None, right: Budget | None, arm: Arm, within: float) -> bool:
+    """Return whether two budgets are known and equal, within a tolerance, in the quantity of an arm.
+
+    Args:
+        left: budget of one run, None if unknown.
+        right: budget of the other run.
+        arm: arm of the comparison.
+        within: largest relative difference.
+    """
+    excess = budget_ratio(left, right, arm)
     return excess is not None and abs(excess - 1) <= within
 
 
-def ratio(one: Budget | None, other: Budget | None, arm: Arm) -> float | None:
-    """The larger over the smaller of what ``arm`` holds equal; None where it is unknown."""
-    values = [None if budget is None else budget.of(arm) for budget in (one, other)]
+def budget_ratio(left: Budget | None, right: Budget | None, arm: Arm) -> float | None:
+    """Compute the ratio of two budgets in the quantity of an arm.
+
+    Args:
+        left: budget of one run, None if unknown.
+        right: budget of the other run.
+        arm: arm of the comparison.
+
+    Returns:
+        Larger / smaller quantity, at least 1; None if unknown.
+    """
+    values = [None if budget is None else budget.quantity(arm) for budget in (left, right)]
     if values[0] is None or values[1] is None or min(values[0], values[1]) <= 0:
         return None
     return max(values[0], values[1]) / min(values[0], values[1])

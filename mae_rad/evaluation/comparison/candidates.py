@@ -1,6 +1,6 @@
-"""Who is compared: runs, tables of foreign vectors, the random floor and raw pixels, with what is known of each.
+"""Find the compared encoders: runs, tables of external vectors, the random baseline and raw pixels.
 
-Nothing is embedded here; what cannot be compared is refused before anything takes time.
+Nothing is embedded here: errors of runs are raised before the slow steps.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from mae_rad.data.shard_reader import combined
 from mae_rad.embedding.film_vector import VectorSettings, vector_settings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.errors import EvaluationError, ShardFormatError
-from mae_rad.evaluation.comparison.budget import Budget, found_arms, read_budget, read_settings
+from mae_rad.evaluation.comparison.budget import Budget, infer_arms, read_budget, read_settings
 from mae_rad.evaluation.comparison.settings import CompareSettings, EncoderEntry
 from mae_rad.evaluation.results.rows import FLOOR, Arm, is_self_supervised
 from mae_rad.export.encoder_card import EncoderCard
@@ -31,23 +31,23 @@ PIXELS = "raw pixels"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One encoder that is compared.
+    """One compared encoder.
 
     Attributes:
-        name: shown; unique.
-        method: its objective, or how it came about: see ``results/rows.py``.
-        group: runs of one group are repetitions of one method.
-        arms: what it is matched with others in.
-        seed: of the pretraining; of the initialisation for the floor.
-        encoder_sha256: of its weights, or of what stands for them.
-        folder: encoder folder, where it is one.
-        table: of foreign vectors, where it is one.
-        shape: of our own encoders.
-        vector: T, pooling and precision of the vectors of our own encoders; None of what has but one vector.
-        budget: what its training cost, where that is known.
-        trained_on: checksum of the shards of its training, where that is known.
-        other_films: it was trained on other shards, and may have seen films of the test.
-        about: one line for people.
+        name: displayed name; unique.
+        method: value of the column ``method``, see ``results/rows.py``.
+        group: group of runs that repeat one method.
+        arms: arms in which it is matched with others.
+        seed: seed of the pretraining, or of the initialisation of a random encoder.
+        encoder_sha256: checksum of its weights, or of the description that replaces them.
+        folder: encoder folder; None for external vectors, random encoders and pixels.
+        table: table of external vectors, else None.
+        shape: settings of the encoder; None for external vectors and pixels.
+        vector: T, pooling and precision of its vectors; None if it has a single vector per film.
+        budget: films and FLOPs of its training, if known.
+        trained_on: checksum of the shards of its training, empty if unknown.
+        other_films: it was trained on other shards, which may contain test patients.
+        about: description in one line.
     """
 
     name: str
@@ -67,43 +67,53 @@ class Candidate:
 
     @property
     def described(self) -> str:
-        """``about`` with arithmetic and arms."""
+        """``about`` with FLOPs and arms."""
         cost = [f"{self.budget.flops:.2g} FLOP"] if self.budget and self.budget.flops else []
         arms = [f"in the {' and the '.join(arm.replace('_', '-') for arm in self.arms)} arm"] if self.arms else []
         return ", ".join([self.about, *cost, *arms])
 
 
 def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha256: str) -> list[Candidate]:
-    """Everything that is compared: runs of the command line, entries of the config, floor, pixels; in this order.
+    """Find all compared encoders: runs of the command line, entries of the config, random encoders, pixels.
+
+    Args:
+        runs: run folders of the command line.
+        settings: settings of the comparison.
+        dataset_sha256: checksum of the shards of the comparison.
+
+    Returns:
+        The encoders in this order.
 
     Raises:
-        EvaluationError: nothing to compare, two of one name, or a group of runs that do not repeat each other.
+        EvaluationError: nothing to compare, two equal names, or a group of runs that do not repeat one method.
         WeightsError: a folder holds no encoder.
     """
     entries = [*(EncoderEntry(run=run) for run in runs), *settings.encoders]
     if not entries:
-        raise EvaluationError("no run is given; name the run folders to compare")
-    trained = [_trained(entry, settings, dataset_sha256) if entry.run else _foreign(entry) for entry in entries]
-    first = next((candidate for candidate in trained if candidate.shape), None)
-    floor = [_untrained(first, seed, settings) for seed in settings.random_seeds] if first else []
-    pixels = [_pixels(settings)] if settings.pixel_components else []
-    everyone = [*_grouped(_with_arms(trained, settings)), *floor, *pixels]
-    names = [candidate.name for candidate in everyone]
-    several = {candidate.group for candidate in everyone if candidate.group != candidate.name}
-    if len(set(names)) < len(names) or several & set(names):
+        raise EvaluationError("no run is given. Give the run folders to compare.")
+    given_encoders = [
+        _run_candidate(entry, settings, dataset_sha256) if entry.run else _table_candidate(entry) for entry in entries
+    ]
+    first = next((candidate for candidate in given_encoders if candidate.shape), None)
+    random_encoders = [_random_candidate(first, seed, settings) for seed in settings.random_seeds] if first else []
+    pixels = [_pixel_candidate(settings)] if settings.pixel_components else []
+    candidates = [*_with_groups(_with_arms(given_encoders, settings)), *random_encoders, *pixels]
+    names = [candidate.name for candidate in candidates]
+    groups_of_several = {candidate.group for candidate in candidates if candidate.group != candidate.name}
+    if len(set(names)) < len(names) or groups_of_several & set(names):
         raise EvaluationError(
-            "give encoders different names: the names tell them apart in the report; those of run folders can be"
-            " replaced by `name` under `encoders` of the config"
+            "two encoders have the same name. Give encoders different names: rename the run folder, or set `name` under"
+            " `encoders` of the config."
         )
-    _check_groups(everyone, declared=any(candidate.arms for candidate in trained))
-    return everyone
+    _check_groups(candidates, declared=any(candidate.arms for candidate in given_encoders))
+    return candidates
 
 
-def _trained(entry: EncoderEntry, settings: CompareSettings, dataset_sha256: str) -> Candidate:
+def _run_candidate(entry: EncoderEntry, settings: CompareSettings, dataset_sha256: str) -> Candidate:
     folder = encoder_folder(entry.path)
     card = read_card(folder)
-    known = card.provenance
-    seed = known.get("seed")
+    provenance = card.provenance
+    seed = provenance.get("seed")
     pretraining = read_settings(folder.parent)
     if seed is None and pretraining is not None:
         seed = pretraining.seed
@@ -117,10 +127,10 @@ def _trained(entry: EncoderEntry, settings: CompareSettings, dataset_sha256: str
         folder=folder,
         shape=card.encoder,
         vector=vector_settings(card),
-        budget=read_budget(folder.parent, known),
-        trained_on=str(known.get("dataset_sha256") or ""),
-        other_films=_other_films(folder.parent, known, settings, dataset_sha256),
-        about=_about(card, pretraining),
+        budget=read_budget(folder.parent, provenance),
+        trained_on=str(provenance.get("dataset_sha256") or ""),
+        other_films=_may_know_test_films(folder.parent, provenance, settings, dataset_sha256),
+        about=_description(card, pretraining),
     )
 
 
@@ -130,53 +140,59 @@ def _method(card: EncoderCard) -> str:
     return str(card.provenance.get("method") or card.provenance.get("objective") or "imported")
 
 
-def _about(card: EncoderCard, pretraining: PretrainSettings | None) -> str:
-    """Backbone, films, tokens and augmentation: the budget of a run beside its arithmetic."""
-    known = card.provenance
+def _description(card: EncoderCard, pretraining: PretrainSettings | None) -> str:
+    """Describe backbone, films, T and augmentation of an encoder."""
+    provenance = card.provenance
     parts = [f"{card.encoder.model}, {card.parameters / 1e6:.1f} million parameters"]
-    parts += [f"{key.replace('_', ' ')} {known[key]}" for key in ("objective", "steps", "films_seen") if key in known]
-    if known.get("labels"):
-        parts.append(f"learned from labels of all its training films: {known['labels']}")
-    if known.get("started_from_sha256"):
-        parts.append("begun with the weights of another encoder, whose films and arithmetic are not known here")
-    if "objective" in known:
+    parts += [
+        f"{key.replace('_', ' ')} {provenance[key]}"
+        for key in ("objective", "steps", "films_seen")
+        if key in provenance
+    ]
+    if provenance.get("labels"):
+        parts.append(f"trained with labels of all its training films: {provenance['labels']}")
+    if provenance.get("started_from_sha256"):
+        parts.append("started from the weights of another encoder, whose films and FLOPs are unknown")
+    if "objective" in provenance:
         parts.append(f"T {card.preprocessing.tokens}")
     if pretraining is not None:
         view = next(iter(pretraining.objective.views().values()))
-        varied = view.augmentation.model_dump(exclude_defaults=True)
-        told = [f"{name.replace('_', ' ')} {_plainly(value)}" for name, value in varied.items()]
-        parts += [f"visible {view.visible or 1:g}", f"augmentation: {', '.join(told) or 'none'}"]
+        changed = view.augmentation.model_dump(exclude_defaults=True)
+        augmentation_parts = [f"{name.replace('_', ' ')} {_setting_text(value)}" for name, value in changed.items()]
+        parts += [f"visible {view.visible or 1:g}", f"augmentation: {', '.join(augmentation_parts) or 'none'}"]
     return ", ".join(parts)
 
 
-def _plainly(value: object) -> str:
-    return " to ".join(f"{one:g}" for one in value) if isinstance(value, tuple) else str(value)
+def _setting_text(value: object) -> str:
+    return " to ".join(f"{member:g}" for member in value) if isinstance(value, tuple) else str(value)
 
 
-def _other_films(run: Path, provenance: Mapping[str, object], settings: CompareSettings, dataset_sha256: str) -> bool:
-    """Whether an encoder may have learned from films of our test: not if these shards were among its own."""
-    known = provenance.get("dataset_sha256")
-    if known == dataset_sha256:
+def _may_know_test_films(
+    run: Path, provenance: Mapping[str, object], settings: CompareSettings, dataset_sha256: str
+) -> bool:
+    """Return whether an encoder may have been trained on test patients: not if its shards include these."""
+    trained_on = provenance.get("dataset_sha256")
+    if trained_on == dataset_sha256:
         return False
     pretraining = read_settings(run)
     if pretraining is None:
         return True
     data = pretraining.data
     try:
-        theirs, ours = (
+        training_shards, test_shards = (
             sorted(read_dataset_card(folder).dataset_sha256 for folder in folders)
             for folders in (
                 [folder for public in data.shards for folder in generation_folders(public)[: data.generations]],
                 [folder for public in settings.shards for folder in generation_folders(public)],
             )
         )
-    except ShardFormatError:  # they are not where they were
+    except ShardFormatError:  # the shards of the training were moved or deleted
         return True
-    return combined(theirs) != known or not set(ours) <= set(theirs)
+    return combined(training_shards) != trained_on or not set(test_shards) <= set(training_shards)
 
 
-def _foreign(entry: EncoderEntry) -> Candidate:
-    about = "vectors of a foreign model; what it has seen in training is not known here"
+def _table_candidate(entry: EncoderEntry) -> Candidate:
+    about = "vectors of another model; the films of its training are unknown"
     return Candidate(
         entry.title,
         entry.method or "foreign",
@@ -188,12 +204,10 @@ def _foreign(entry: EncoderEntry) -> Candidate:
     )
 
 
-def _untrained(run: Candidate, seed: int, settings: CompareSettings) -> Candidate:
-    """An encoder as it is initialised, of the shape of ``run``; its vectors are made at the T and with the pooling of
-    ``run``.
-    """
+def _random_candidate(run: Candidate, seed: int, settings: CompareSettings) -> Candidate:
+    """Build a randomly initialised encoder with the shape, T and pooling of ``run``."""
     shape = run.shape
-    assert shape is not None  # the caller chose it so
+    assert shape is not None  # the caller selects a run with a shape
     name = FLOOR if len(settings.random_seeds) == 1 else f"{FLOOR} {seed}"
     text = json.dumps(["untrained", shape.model_dump(mode="json", exclude=shape.off), seed, torch.__version__])
     return Candidate(
@@ -204,47 +218,46 @@ def _untrained(run: Candidate, seed: int, settings: CompareSettings) -> Candidat
         encoder_sha256=hashlib.sha256(text.encode()).hexdigest(),
         shape=shape,
         vector=run.vector,
-        about=f"{shape.model} as it is initialised, without training",
+        about=f"{shape.model}, randomly initialised, without training",
     )
 
 
-def _pixels(settings: CompareSettings) -> Candidate:
-    about = f"{settings.pixel_components} principal components of the shrunken training films"
+def _pixel_candidate(settings: CompareSettings) -> Candidate:
+    about = f"{settings.pixel_components} principal components of the downscaled training films"
     return Candidate(PIXELS, "pca", PIXELS, about=about)
 
 
 def _with_arms(candidates: Sequence[Candidate], settings: CompareSettings) -> list[Candidate]:
-    """Those of self-supervised runs that declare no arm are found, unless another declares one."""
+    """Derive the arms of self-supervised runs, unless a run declares an arm."""
     if any(candidate.arms for candidate in candidates):
         return list(candidates)
     methods = {candidate.method for candidate in candidates if is_self_supervised(candidate.method)}
     if len(methods) < 2:
         return list(candidates)
     budgets = [candidate.budget if candidate.method in methods else None for candidate in candidates]
-    arms = found_arms(budgets, settings.match_tolerance)
-    return [replace(candidate, arms=own) for candidate, own in zip(candidates, arms, strict=True)]
+    arms = infer_arms(budgets, settings.match_tolerance)
+    return [replace(candidate, arms=candidate_arms) for candidate, candidate_arms in zip(candidates, arms, strict=True)]
 
 
-def _grouped(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Every candidate with the name of its group: of runs that differ in the seed alone, or its own."""
-    kinds = [
-        candidate.group or f"{candidate.method} {candidate.arms} {_but_for_the_seed(candidate)}"
-        for candidate in candidates
+def _with_groups(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Set the group of every candidate: runs that differ only in the seed share one."""
+    group_keys = [
+        candidate.group or f"{candidate.method} {candidate.arms} {_group_key(candidate)}" for candidate in candidates
     ]
-    named: dict[str, str] = {}
-    for kind, candidate in zip(kinds, candidates, strict=True):
-        if kind not in named and kinds.count(kind) > 1:
+    group_names: dict[str, str] = {}
+    for group_key, candidate in zip(group_keys, candidates, strict=True):
+        if group_key not in group_names and group_keys.count(group_key) > 1:
             name = candidate.group or _group_name(candidate)
-            taken = sum(other == name or other.startswith(f"{name} (") for other in named.values())
-            named[kind] = f"{name} ({taken + 1})" if taken else name
+            same_named = sum(other == name or other.startswith(f"{name} (") for other in group_names.values())
+            group_names[group_key] = f"{name} ({same_named + 1})" if same_named else name
     return [
-        replace(candidate, group=named.get(kind, candidate.name))
-        for kind, candidate in zip(kinds, candidates, strict=True)
+        replace(candidate, group=group_names.get(group_key, candidate.name))
+        for group_key, candidate in zip(group_keys, candidates, strict=True)
     ]
 
 
-def _but_for_the_seed(candidate: Candidate) -> str:
-    """What runs of one group share: settings, films, length; a run without settings shares it with none."""
+def _group_key(candidate: Candidate) -> str:
+    """Return what runs of one group share: settings, films, steps; a run without settings has a group of its own."""
     settings = read_settings(candidate.folder.parent) if candidate.folder else None
     if settings is None:
         return candidate.name
@@ -253,26 +266,26 @@ def _but_for_the_seed(candidate: Candidate) -> str:
 
 
 def _check_groups(candidates: Sequence[Candidate], *, declared: bool) -> None:
-    """Repetitions of one method differ in the seed; the same run twice would hide what another seed changes.
+    """Check that the runs of a group repeat one method with different seeds.
 
-    Arms that were not ``declared`` but found may differ: what is not matched is then said of the pair.
+    Arms that were derived, not ``declared``, may differ: the mismatch is then reported for the pair.
     """
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         groups.setdefault(candidate.group, []).append(candidate)
     for name, members in groups.items():
-        weights = [one.encoder_sha256 or str(one.table) for one in members]
-        seeds = [one.seed for one in members if one.seed is not None]
-        for what, differ in (
+        weights = [member.encoder_sha256 or str(member.table) for member in members]
+        seeds = [member.seed for member in members if member.seed is not None]
+        for problem, is_found in (
             ("have the same weights", len(set(weights)) < len(weights)),
             ("have the same seed", len(set(seeds)) < len(seeds)),
-            ("are of several methods", len({one.method for one in members}) > 1),
-            ("are in different arms", declared and len({frozenset(one.arms) for one in members}) > 1),
+            ("are of several methods", len({member.method for member in members}) > 1),
+            ("are in different arms", declared and len({frozenset(member.arms) for member in members}) > 1),
         ):
-            if differ:
+            if is_found:
                 raise EvaluationError(
-                    f"runs of the group {name} {what}, so they are no repetitions of one method:"
-                    " leave one out, or give them other groups under `encoders` of the config"
+                    f"runs of the group {name} {problem}, so they do not repeat one method."
+                    " Leave one out, or give them other groups under `encoders` of the config."
                 )
 
 

@@ -1,4 +1,4 @@
-"""Clustering: do the clusters that k-means finds in the vectors agree with body part and view?
+"""Agreement of k-means clusters of the vectors with body part and view.
 
 Legend: N films, K clusters, C classes, R weightings. With weights of one the metrics equal scikit-learn's.
 """
@@ -12,21 +12,28 @@ from sklearn.cluster import KMeans
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.embedding.standardised_rows import Standardised, scale_of
 from mae_rad.evaluation.comparison.differences import ComparedMetric
-from mae_rad.evaluation.comparison.embed_candidates import Encoded
+from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
 from mae_rad.evaluation.comparison.settings import VectorChoice
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats
 
-MOST_FILMS = 20_000
+MAX_FILMS = 20_000
 _STARTS = 4
 
 
 def measure_clustering(
-    task: ProbeTask, encoders: Sequence[Encoded], seed: int, choice: VectorChoice
+    task: ProbeTask, encoders: Sequence[EmbeddedCandidate], seed: int, choice: VectorChoice
 ) -> Iterator[ComparedMetric]:
-    """Agreement of as many clusters as ``task`` has classes with these, on its test films."""
-    places = task.places("test")
-    places = np.sort(generator_for("clustering", seed, task.name).permutation(places)[:MOST_FILMS])
+    """Compute the agreement of clusters with the classes of a task, with one cluster per class, on its test films.
+
+    Args:
+        task: films and their classes.
+        encoders: embedded encoders.
+        seed: seed of k-means.
+        choice: T and pooling of the vectors.
+    """
+    places = task.positions("test")
+    places = np.sort(generator_for("clustering", seed, task.name).permutation(places)[:MAX_FILMS])
     y, clusters = task.y[places], {}
     for encoder in encoders:
         vectors = encoder.vectors(choice, task.rows[places])
@@ -46,7 +53,7 @@ def measure_clustering(
 
 
 def normalised_mutual_information(table: Floats) -> Floats:
-    """[R] mutual information over the mean of both entropies, of contingency tables [R, K, C]."""
+    """Compute mutual information / mean of both entropies [R] of contingency tables [R, K, C]."""
     joint = table / table.sum(axis=(1, 2), keepdims=True)
     clusters, classes = joint.sum(axis=2), joint.sum(axis=1)
     entropy_k, entropy_c = _entropy(clusters), _entropy(classes)
@@ -56,7 +63,7 @@ def normalised_mutual_information(table: Floats) -> Floats:
 
 
 def adjusted_rand_index(table: Floats) -> Floats:
-    """[R] pairs on which clusters and classes agree, over what chance gives, of contingency tables [R, K, C]."""
+    """Compute the adjusted Rand index [R], the chance-corrected agreement of pairs, of contingency tables [R, K, C]."""
     both = _pairs(table).sum(axis=(1, 2))
     clusters, classes = _pairs(table.sum(axis=2)).sum(axis=1), _pairs(table.sum(axis=1)).sum(axis=1)
     expected = clusters * classes / _pairs(table.sum(axis=(1, 2)))
@@ -65,7 +72,16 @@ def adjusted_rand_index(table: Floats) -> Floats:
 
 
 def contingency(y: NDArray[np.int64], clusters: NDArray[np.int64], weights: Floats) -> Floats:
-    """[R, K, C] weight of the films of every cluster and class."""
+    """Sum the weights of the films of every cluster and class.
+
+    Args:
+        y: [N] class of each film.
+        clusters: [N] cluster of each film.
+        weights: [R, N] weights of the films.
+
+    Returns:
+        [R, K, C] contingency tables.
+    """
     shape = int(clusters.max()) + 1, int(y.max()) + 1
     cell = clusters.astype(np.int64) * shape[1] + y
     member = np.zeros((len(y), shape[0] * shape[1]))

@@ -1,4 +1,4 @@
-"""Every encoder × every question: the rows of comparison.parquet."""
+"""Evaluate every encoder on every task and return the rows of ``comparison.parquet``."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -10,204 +10,217 @@ from numpy.typing import NDArray
 from data_prep.runtime.progress import Progress
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.clustering import measure_clustering
-from mae_rad.evaluation.comparison.differences import ComparedMetric, judged, pairs, rows_of
-from mae_rad.evaluation.comparison.embed_candidates import Encoded
+from mae_rad.evaluation.comparison.differences import ComparedMetric, encoder_pairs, metric_rows, with_verdicts
+from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
 from mae_rad.evaluation.comparison.geometry_rows import geometry_rows
-from mae_rad.evaluation.comparison.retrieval import measure_retrieval, questions
+from mae_rad.evaluation.comparison.retrieval import measure_retrieval, retrieval_tasks
 from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
-from mae_rad.evaluation.comparison.shortcuts import named, shortcut_tasks, within_rows
+from mae_rad.evaluation.comparison.shortcuts import shortcut_tasks, with_shortcut_notes, within_rows
 from mae_rad.evaluation.comparison.subsets import subsets_of
-from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, Skipped
-from mae_rad.evaluation.comparison.trained_probes import Answers, ProbePlan, ask_tokens, ask_vectors, measure, plan
-from mae_rad.evaluation.probes.linear_and_knn import Probed
+from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, SkippedTask
+from mae_rad.evaluation.comparison.trained_probes import (
+    ProbeOutputs,
+    ProbePlan,
+    compared_metrics,
+    plan_probe,
+    probe_tokens,
+    probe_vectors,
+)
+from mae_rad.evaluation.probes.linear_and_knn import ProbeOutput
 from mae_rad.evaluation.results.rows import Row
 
 _CLUSTERED = ("body_part", "view")
-"""Columns whose classes clusters are held against, where they are tasks."""
+"""Tasks whose classes the clusters are compared with."""
 TOKENS = "attentive"
 """The probe that needs patch tokens."""
 
 
-class Compared(NamedTuple):
-    """What was found, and what could not be asked beside the tasks."""
+class ComparisonOutput(NamedTuple):
+    """Rows of a comparison, and the retrieval and shortcut tasks that were skipped."""
 
     rows: list[Row]
-    skipped: list[Skipped]
+    skipped: list[SkippedTask]
 
 
 class ComparisonInputs(NamedTuple):
-    """Everything that is put before the encoders.
+    """Inputs of a comparison.
 
     Attributes:
-        encoders: with their vectors.
-        films: of all splits.
-        lacking: reason → [films] films that some encoder has no vector of.
-        boxes: of objects.
-        plans: the tasks, with the films that probes are fitted to.
-        skipped: tasks that cannot be asked.
-        settings: of the comparison.
+        encoders: compared encoders with their vectors.
+        films: films of all splits.
+        lacking: reason → [films] bool, some encoder has no vector of the film.
+        boxes: table of the boxes of objects.
+        plans: tasks with the films of their probes.
+        skipped: tasks that cannot be evaluated.
+        settings: settings of the comparison.
     """
 
-    encoders: Sequence[Encoded]
+    encoders: Sequence[EmbeddedCandidate]
     films: Films
     lacking: Mapping[str, NDArray[np.bool_]]
     boxes: pa.Table
     plans: Sequence[ProbePlan]
-    skipped: Sequence[Skipped]
+    skipped: Sequence[SkippedTask]
     settings: CompareSettings
 
     @property
     def tasks(self) -> list[ProbeTask]:
-        """What is asked."""
-        return [one.task for one in self.plans]
+        """The tasks of the probes."""
+        return [plan.task for plan in self.plans]
 
     @property
     def candidates(self) -> list[Candidate]:
-        """Who is asked."""
+        """The compared encoders, without vectors."""
         return [encoder.candidate for encoder in self.encoders]
 
     @property
     def first(self) -> VectorChoice:
-        """The vectors of which all analyses are made."""
+        """T and pooling of the vectors that all analyses use."""
         return self.settings.choices[0]
 
     @property
     def usable(self) -> NDArray[np.bool_]:
-        """[films] of which every encoder has a vector."""
+        """[films] bool: every encoder has a vector of the film."""
         out = np.ones(len(self.films.keys), dtype=np.bool_)
         for mask in self.lacking.values():
             out &= ~mask
         return out
 
-    def encoders_of(self, choice: int) -> list[Encoded]:
-        """The encoders of which choice number ``choice`` takes a vector that no choice before it takes."""
-        *before, chosen = self.settings.choices[: choice + 1]
+    def encoders_of(self, choice: int) -> list[EmbeddedCandidate]:
+        """Return the encoders for which choice number ``choice`` selects a vector that no earlier choice selects."""
+        *before, tokens_and_pool = self.settings.choices[: choice + 1]
         return [
             encoder
             for encoder in self.encoders
-            if encoder.tokens_and_pool(chosen) not in [encoder.tokens_and_pool(other) for other in before]
+            if encoder.tokens_and_pool(tokens_and_pool) not in [encoder.tokens_and_pool(other) for other in before]
         ]
 
 
-def compare(stage: ComparisonInputs) -> Compared:
-    """Put everything to everyone."""
-    rows = list(_probes(stage))
-    skipped: list[Skipped] = []
-    for part in stage.settings.analyses:
-        more, not_asked = _FURTHER[part](stage)
-        rows += more
-        skipped += not_asked
-    return Compared(named(judged(rows, stage.settings)), skipped)
+def compare(inputs: ComparisonInputs) -> ComparisonOutput:
+    """Evaluate every encoder on every task and analysis."""
+    rows = list(_probe_rows(inputs))
+    skipped: list[SkippedTask] = []
+    for analysis in inputs.settings.analyses:
+        new_rows, new_skipped = _ANALYSES[analysis](inputs)
+        rows += new_rows
+        skipped += new_skipped
+    return ComparisonOutput(with_shortcut_notes(with_verdicts(rows, inputs.settings)), skipped)
 
 
-def _rows(stage: ComparisonInputs, measured: Iterable[ComparedMetric], seed: int) -> Iterator[Row]:
-    compared = pairs(stage.candidates, stage.settings.match_tolerance)
-    for one in measured:
-        yield from rows_of(one, stage.candidates, compared, stage.settings, seed)
+def _compared_rows(inputs: ComparisonInputs, metrics: Iterable[ComparedMetric], seed: int) -> Iterator[Row]:
+    compared = encoder_pairs(inputs.candidates, inputs.settings.match_tolerance)
+    for plan in metrics:
+        yield from metric_rows(plan, inputs.candidates, compared, inputs.settings, seed)
 
 
-def _probes(stage: ComparisonInputs) -> Iterator[Row]:
-    """Linear, neighbours and attentive: all labels for every choice of vectors, fewer labels for the first."""
-    settings = stage.settings
+def _probe_rows(inputs: ComparisonInputs) -> Iterator[Row]:
+    """Rows of the trained probes: all labels for every choice of vectors, fewer labels for the first choice."""
+    settings = inputs.settings
     fractions = sorted({1.0, *settings.label_fractions}, reverse=True)
     choices = settings.choices
     places = [(0, fraction) for fraction in fractions] + [(choice, 1.0) for choice in range(1, len(choices))]
-    attended = _attended(stage, fractions) if TOKENS in settings.probes else {}
+    attentive = _attentive_outputs(inputs, fractions) if TOKENS in settings.probes else {}
     on_vectors = [probe for probe in settings.probes if probe != TOKENS]
-    count = sum(len(stage.encoders_of(choice)) for choice, _ in places) * len(stage.plans) * len(on_vectors)
+    count = sum(len(inputs.encoders_of(choice)) for choice, _ in places) * len(inputs.plans) * len(on_vectors)
     progress = Progress("compare", "probes", count)
-    for one in stage.plans:
+    for plan in inputs.plans:
         for probe in on_vectors:
             for choice, fraction in places:
-                encoders = stage.encoders_of(choice)
-                answers = ask_vectors(
-                    one, encoders, probe, choices[choice], fraction, lambda name: progress.add(note=name)
+                encoders = inputs.encoders_of(choice)
+                outputs = probe_vectors(
+                    plan, encoders, probe, choices[choice], fraction, lambda name: progress.add(note=name)
                 )
-                yield from _answered(stage, one, answers, probe, choice, fraction)
-        for fraction, answers_of in attended.items():
-            yield from _answered(stage, one, answers_of[one.task.name], TOKENS, 0, fraction)
+                yield from _output_rows(inputs, plan, outputs, probe, choice, fraction)
+        for fraction, outputs_of_task in attentive.items():
+            yield from _output_rows(inputs, plan, outputs_of_task[plan.task.name], TOKENS, 0, fraction)
     progress.close()
 
 
-def _attended(stage: ComparisonInputs, fractions: Sequence[float]) -> dict[float, dict[str, dict[str, list[Probed]]]]:
-    """Fraction of the labels → task → encoder → draws of the attentive probe."""
-    asked = [encoder for encoder in stage.encoders if encoder.tokens is not None]
-    progress = Progress("attentive probe", "trainings", len(fractions) * len(asked))
-    found = {
-        fraction: ask_tokens(stage.plans, asked, fraction, stage.settings.seed, lambda name: progress.add(note=name))
+def _attentive_outputs(
+    inputs: ComparisonInputs, fractions: Sequence[float]
+) -> dict[float, dict[str, dict[str, list[ProbeOutput]]]]:
+    """Return label fraction → task → encoder → output of the attentive probe per draw."""
+    encoders_with_tokens = [encoder for encoder in inputs.encoders if encoder.tokens is not None]
+    progress = Progress("attentive probe", "trainings", len(fractions) * len(encoders_with_tokens))
+    outputs = {
+        fraction: probe_tokens(
+            inputs.plans, encoders_with_tokens, fraction, inputs.settings.seed, lambda name: progress.add(note=name)
+        )
         for fraction in fractions
     }
     progress.close()
-    return found
+    return outputs
 
 
-def _answered(
-    stage: ComparisonInputs, one: ProbePlan, answers: Answers, probe: str, choice: int, fraction: float
+def _output_rows(
+    inputs: ComparisonInputs, plan: ProbePlan, outputs: ProbeOutputs, probe: str, choice: int, fraction: float
 ) -> Iterator[Row]:
-    """Rows of the answers; with all labels and the first choice of vectors also by subset, and within one scanner."""
-    if not answers:
+    """Rows of probe outputs; with all labels and the first choice of vectors also by subset and within one scanner."""
+    if not outputs:
         return
     whole = fraction == 1 and choice == 0
-    chosen = {encoder.name: encoder.tokens_and_pool(stage.settings.choices[choice]) for encoder in stage.encoders}
-    vectors = {name: (tokens, TOKENS if probe == TOKENS else pool) for name, (tokens, pool) in chosen.items()}
-    subsets = subsets_of(one, stage.films, stage.settings, stage.boxes) if whole else {}
-    measured = list(
-        measure(one, answers, probe=probe, vectors=vectors, choice=choice, fraction=fraction, subsets=subsets)
+    tokens_and_pool = {
+        encoder.name: encoder.tokens_and_pool(inputs.settings.choices[choice]) for encoder in inputs.encoders
+    }
+    vectors = {name: (tokens, TOKENS if probe == TOKENS else pool) for name, (tokens, pool) in tokens_and_pool.items()}
+    subsets = subsets_of(plan, inputs.films, inputs.settings, inputs.boxes) if whole else {}
+    metrics = list(
+        compared_metrics(plan, outputs, probe=probe, vectors=vectors, choice=choice, fraction=fraction, subsets=subsets)
     )
-    yield from _rows(stage, iter(measured), one.seed)
-    if whole and probe != "knn" and "shortcuts" in stage.settings.analyses:
-        like = measured[0]
-        sizes = sizes_of(stage.encoders)
-        _, values, _ = shortcut_tasks(stage.films, stage.settings, sizes, stage.lacking)
+    yield from _compared_rows(inputs, iter(metrics), plan.seed)
+    if whole and probe != "knn" and "shortcuts" in inputs.settings.analyses:
+        whole_metric = metrics[0]
+        sizes = film_sizes(inputs.encoders)
+        _, values, _ = shortcut_tasks(inputs.films, inputs.settings, sizes, inputs.lacking)
         for column, of_films in values.items():
-            yield from within_rows(one, answers, of_films, column, stage.candidates, stage.settings, like)
+            yield from within_rows(plan, outputs, of_films, column, inputs.candidates, inputs.settings, whole_metric)
 
 
-def sizes_of(encoders: Sequence[Encoded]) -> NDArray[np.float32] | None:
-    """[films, 2] sizes that an encoder of our own has seen; None without one."""
-    own = next((encoder for encoder in encoders if encoder.own_pools), None)
-    return None if own is None else next(iter(own.stores.values())).sizes
+def film_sizes(encoders: Sequence[EmbeddedCandidate]) -> NDArray[np.float32] | None:
+    """Return the sizes [films, 2] of the films, from the embedding by an encoder; None if all vectors are external."""
+    encoder_with_pools = next((encoder for encoder in encoders if encoder.has_pools), None)
+    return None if encoder_with_pools is None else next(iter(encoder_with_pools.stores.values())).sizes
 
 
-def _retrieval(stage: ComparisonInputs) -> tuple[list[Row], list[Skipped]]:
-    asked, skipped = questions(stage.films, stage.usable, stage.settings.seed)
-    fitted = _training_rows(stage)
+def _retrieval(inputs: ComparisonInputs) -> tuple[list[Row], list[SkippedTask]]:
+    encoders_with_tokens, skipped = retrieval_tasks(inputs.films, inputs.usable, inputs.settings.seed)
+    training_rows = _training_rows(inputs)
     rows: list[Row] = []
-    for question in asked:
-        measured = measure_retrieval(question, stage.encoders, stage.films, fitted, stage.first)
-        rows += _rows(stage, measured, stage.settings.seed)
+    for task in encoders_with_tokens:
+        metrics = measure_retrieval(task, inputs.encoders, inputs.films, training_rows, inputs.first)
+        rows += _compared_rows(inputs, metrics, inputs.settings.seed)
     return rows, skipped
 
 
-def _clustering(stage: ComparisonInputs) -> tuple[list[Row], list[Skipped]]:
+def _clustering(inputs: ComparisonInputs) -> tuple[list[Row], list[SkippedTask]]:
     rows: list[Row] = []
-    for one in stage.plans:
-        if one.task.name in _CLUSTERED:
-            measured = measure_clustering(one.task, stage.encoders, one.seed, stage.first)
-            rows += _rows(stage, measured, one.seed)
+    for plan in inputs.plans:
+        if plan.task.name in _CLUSTERED:
+            metrics = measure_clustering(plan.task, inputs.encoders, plan.seed, inputs.first)
+            rows += _compared_rows(inputs, metrics, plan.seed)
     return rows, []
 
 
-def _geometry(stage: ComparisonInputs) -> tuple[list[Row], list[Skipped]]:
-    return geometry_rows(stage.encoders, stage.films, stage.usable, stage.settings.seed, stage.first), []
+def _geometry(inputs: ComparisonInputs) -> tuple[list[Row], list[SkippedTask]]:
+    return geometry_rows(inputs.encoders, inputs.films, inputs.usable, inputs.settings.seed, inputs.first), []
 
 
-def _shortcuts(stage: ComparisonInputs) -> tuple[list[Row], list[Skipped]]:
-    """The shortcuts as tasks of a linear probe."""
-    tasks, _, skipped = shortcut_tasks(stage.films, stage.settings, sizes_of(stage.encoders), stage.lacking)
-    vectors = {encoder.name: encoder.tokens_and_pool(stage.first) for encoder in stage.encoders}
+def _shortcuts(inputs: ComparisonInputs) -> tuple[list[Row], list[SkippedTask]]:
+    """Predict the shortcuts with a linear probe."""
+    tasks, _, skipped = shortcut_tasks(inputs.films, inputs.settings, film_sizes(inputs.encoders), inputs.lacking)
+    vectors = {encoder.name: encoder.tokens_and_pool(inputs.first) for encoder in inputs.encoders}
     rows: list[Row] = []
     for task in tasks:
-        one = plan(task, stage.settings)
-        answers = ask_vectors(one, stage.encoders, "linear", stage.first, 1.0, lambda _: None)
-        measured = measure(one, answers, probe="shortcut", vectors=vectors, choice=0, fraction=1.0, subsets={})
-        rows += _rows(stage, measured, one.seed)
+        plan = plan_probe(task, inputs.settings)
+        outputs = probe_vectors(plan, inputs.encoders, "linear", inputs.first, 1.0, lambda _: None)
+        metrics = compared_metrics(plan, outputs, probe="shortcut", vectors=vectors, choice=0, fraction=1.0, subsets={})
+        rows += _compared_rows(inputs, metrics, plan.seed)
     return rows, skipped
 
 
-def _training_rows(stage: ComparisonInputs) -> NDArray[np.int64]:
-    rows = np.flatnonzero(stage.usable & (stage.films.split == "train"))
-    return rows[:: max(1, len(rows) // stage.settings.max_train_films)]
+def _training_rows(inputs: ComparisonInputs) -> NDArray[np.int64]:
+    rows = np.flatnonzero(inputs.usable & (inputs.films.split == "train"))
+    return rows[:: max(1, len(rows) // inputs.settings.max_train_films)]
 
 
-_FURTHER = {"retrieval": _retrieval, "clustering": _clustering, "geometry": _geometry, "shortcuts": _shortcuts}
+_ANALYSES = {"retrieval": _retrieval, "clustering": _clustering, "geometry": _geometry, "shortcuts": _shortcuts}

@@ -1,4 +1,4 @@
-"""Candidates → vectors of all films, and patch tokens where a probe needs them. Embedded once, then found."""
+"""Embed all films with the compared encoders, and store patch tokens for the attentive probe; vectors are cached."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from mae_rad.data.patch_layout import REFERENCE_TOKENS
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.embedding.embed import Embedding, Source, embed, seen_as
-from mae_rad.embedding.embed_run import only_encoder
+from mae_rad.embedding.embed import EmbeddingSettings, EncoderSource, embed, encoder_identity
+from mae_rad.embedding.embed_run import load_encoder_only
 from mae_rad.embedding.embeddings_file import read_embeddings
 from mae_rad.embedding.standardised_rows import Vectors
 from mae_rad.embedding.token_source import LiveTokens, StoredTokens, TokenSource
-from mae_rad.embedding.token_store import BYTES
+from mae_rad.embedding.token_store import BYTES_PER_NUMBER
 from mae_rad.embedding.vector_store import FeatureStore
 from mae_rad.encoders.precision import fast_device
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
@@ -24,20 +24,20 @@ from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.pixel_components import pixel_store, principal_components
 from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
 
-_PATCHES = 1.5
-"""Patches of a film as a multiple of T, about: its content box has T of them."""
+_PATCHES_PER_T = 1.5
+"""Approximate number of patches of a film, as a multiple of T; its content box has T patches."""
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A candidate with its vectors of the films.
+class EmbeddedCandidate:
+    """A compared encoder with the vectors of all films.
 
     Attributes:
-        candidate: which.
-        stores: T → vectors; foreign tables and pixels have one vector per film, under the first T of the
-            settings, else that of the first run.
-        tokens: patch tokens at the first T, of our own encoders where the attentive probe is asked.
-        heads: of the attention of its encoder.
+        candidate: the encoder.
+        stores: T → vectors; external vectors and pixels have one vector per film, under the first T of the settings
+            or, without it, the T of the first run.
+        tokens: patch tokens at the first T, if the attentive probe needs them.
+        heads: number of attention heads of the encoder.
     """
 
     candidate: Candidate
@@ -47,115 +47,126 @@ class Encoded:
 
     @property
     def name(self) -> str:
-        """Of the candidate."""
+        """Displayed name."""
         return self.candidate.name
 
     @property
-    def own_pools(self) -> bool:
-        """False where there is but one vector, whose pool is called "none"."""
+    def has_pools(self) -> bool:
+        """Whether it has a vector per pooling; False for a single vector, whose pool is "none"."""
         return self.candidate.vector is not None
 
     def tokens_and_pool(self, choice: VectorChoice) -> tuple[int, str]:
-        """T and pool of the vectors that ``choice`` takes, as rows state them."""
+        """Return T and pool of the vectors that ``choice`` selects."""
         vector = self.candidate.vector
         if vector is None:
             return next(iter(self.stores)), "none"
         return choice.tokens or vector.tokens, choice.pool or vector.pool
 
     def vectors(self, choice: VectorChoice, rows: NDArray[np.int64]) -> Vectors:
-        """Of the films ``rows``; ``choice`` has no effect where there is but one vector."""
+        """Return the vectors of the films ``rows``; ``choice`` has no effect on a single vector per film."""
         tokens, pool = self.tokens_and_pool(choice)
         return Vectors(self.stores[tokens].vectors(pool), rows)
 
 
-def encode(
+def embed_all_candidates(
     candidates: Sequence[Candidate],
     settings: CompareSettings,
     index: ShardIndex,
     *,
-    fitted: NDArray[np.int64],
-    attended: NDArray[np.int64] | None,
-) -> list[Encoded]:
-    """Vectors of every candidate, in their order.
+    training_rows: NDArray[np.int64],
+    token_rows: NDArray[np.int64] | None,
+) -> list[EmbeddedCandidate]:
+    """Embed all films with every candidate.
 
     Args:
-        candidates: who.
-        settings: sizes, cache, speed.
+        candidates: compared encoders.
+        settings: T, cache and speed.
         index: films of all splits.
-        fitted: training films whose pixels give the principal components.
-        attended: rows whose patch tokens a probe will ask for; None where none does.
+        training_rows: training films from which the principal components of pixels are computed.
+        token_rows: rows whose patch tokens the attentive probe needs; None without that probe.
+
+    Returns:
+        The embedded candidates, in the order of ``candidates``.
 
     Raises:
         WeightsError: an encoder is damaged.
-        EvaluationError: its vectors are not finite, or a foreign table does not fit.
+        EvaluationError: vectors are not finite, or a table of external vectors does not fit the shards.
     """
-    ours = _embedded(candidates, settings, index, attended)
+    embedded = _embed_encoders(candidates, settings, index, token_rows)
     of_first_run = next((candidate.vector.tokens for candidate in candidates if candidate.vector), REFERENCE_TOKENS)
     first = settings.choices[0].tokens or of_first_run
     out = []
     for candidate in candidates:
-        if candidate.name in ours:
-            out.append(ours[candidate.name])
+        if candidate.name in embedded:
+            out.append(embedded[candidate.name])
         elif candidate.table is not None:
             store = read_embeddings(candidate.table, index, settings.cache)
-            out.append(Encoded(candidate, {first: store}))
+            out.append(EmbeddedCandidate(candidate, {first: store}))
         else:
             pixels = pixel_store(index, settings.cache, settings.runtime.workers)
-            store = principal_components(pixels, fitted, settings.pixel_components, index, settings.cache)
-            out.append(Encoded(candidate, {first: store}))
+            store = principal_components(pixels, training_rows, settings.pixel_components, index, settings.cache)
+            out.append(EmbeddedCandidate(candidate, {first: store}))
     return out
 
 
 class _Pass(NamedTuple):
-    """One reading of all films: the encoders that share it read them together."""
+    """Settings of one pass over all films, which several encoders may share."""
 
     patch: int
     tokens: int
     precision: Literal["f32", "bf16"]
 
 
-def _embedded(
+def _embed_encoders(
     candidates: Sequence[Candidate],
     settings: CompareSettings,
     index: ShardIndex,
-    attended: NDArray[np.int64] | None,
-) -> dict[str, Encoded]:
-    """Encoders of our own by name; those of one patch size, T and precision read the films together."""
+    token_rows: NDArray[np.int64] | None,
+) -> dict[str, EmbeddedCandidate]:
+    """Embed with every run and random encoder; equal patch size, T and precision share a pass over the films."""
     device = fast_device()
-    out: dict[str, Encoded] = {}
-    passes: dict[_Pass, list[Source]] = {}
-    for one in candidates:
-        if one.shape is None or one.vector is None:
+    out: dict[str, EmbeddedCandidate] = {}
+    passes: dict[_Pass, list[EncoderSource]] = {}
+    for candidate in candidates:
+        if candidate.shape is None or candidate.vector is None:
             continue
-        out[one.name] = Encoded(one, {}, heads=one.shape.shape.heads)
-        for tokens in settings.tokens or [one.vector.tokens]:
-            shared = _Pass(one.shape.patch, tokens, settings.precision or one.vector.precision)
-            passes.setdefault(shared, []).append(_source(one, one.shape))
-    for shared, sources in passes.items():
-        how = _how(settings, shared)
-        asked = attended if settings.tokens is None or shared.tokens == settings.tokens[0] else None
-        kept = asked if asked is not None and _fit(asked, shared.tokens, sources, settings) else None
-        for source, (vectors, stored) in zip(sources, embed(sources, index, how, with_tokens=kept), strict=True):
-            out[source.name].stores[shared.tokens] = vectors
-            attend: TokenSource | None = None
-            if stored is not None:
-                attend = StoredTokens(stored, source.dim, device)
-            elif asked is not None:
-                attend = LiveTokens(source.load, source.dim, index, how, device)
-            if attend is not None:
-                out[source.name] = replace(out[source.name], tokens=attend)
+        out[candidate.name] = EmbeddedCandidate(candidate, {}, heads=candidate.shape.shape.heads)
+        for tokens in settings.tokens or [candidate.vector.tokens]:
+            shared_pass = _Pass(candidate.shape.patch, tokens, settings.precision or candidate.vector.precision)
+            passes.setdefault(shared_pass, []).append(_encoder_source(candidate, candidate.shape))
+    for shared_pass, sources in passes.items():
+        embedding_settings = _embedding_settings(settings, shared_pass)
+        wanted_rows = token_rows if settings.tokens is None or shared_pass.tokens == settings.tokens[0] else None
+        stored_rows = (
+            wanted_rows
+            if wanted_rows is not None and _fits_token_cache(wanted_rows, shared_pass.tokens, sources, settings)
+            else None
+        )
+        for source, (vectors, token_store) in zip(
+            sources, embed(sources, index, embedding_settings, with_tokens=stored_rows), strict=True
+        ):
+            out[source.name].stores[shared_pass.tokens] = vectors
+            token_source: TokenSource | None = None
+            if token_store is not None:
+                token_source = StoredTokens(token_store, source.dim, device)
+            elif wanted_rows is not None:
+                token_source = LiveTokens(source.load, source.dim, index, embedding_settings, device)
+            if token_source is not None:
+                out[source.name] = replace(out[source.name], tokens=token_source)
     return out
 
 
-def _source(candidate: Candidate, shape: EncoderSettings) -> Source:
-    load = partial(only_encoder, candidate.folder) if candidate.folder else partial(_untrained, shape, candidate.seed)
-    return Source(candidate.name, candidate.encoder_sha256, shape.shape.dim, load, seen_as(shape))
+def _encoder_source(candidate: Candidate, shape: EncoderSettings) -> EncoderSource:
+    load = (
+        partial(load_encoder_only, candidate.folder) if candidate.folder else partial(_untrained, shape, candidate.seed)
+    )
+    return EncoderSource(candidate.name, candidate.encoder_sha256, shape.shape.dim, load, encoder_identity(shape))
 
 
-def _how(settings: CompareSettings, shared: _Pass) -> Embedding:
+def _embedding_settings(settings: CompareSettings, shared_pass: _Pass) -> EmbeddingSettings:
     runtime = settings.runtime
-    return Embedding(
-        **shared._asdict(),
+    return EmbeddingSettings(
+        **shared_pass._asdict(),
         cache=settings.cache,
         batch_size=runtime.batch_size,
         workers=runtime.workers,
@@ -163,10 +174,12 @@ def _how(settings: CompareSettings, shared: _Pass) -> Embedding:
     )
 
 
-def _fit(films: NDArray[np.int64], tokens: int, sources: Sequence[Source], settings: CompareSettings) -> bool:
-    """Whether the tokens of these films, by all of these encoders, may be kept."""
-    numbers = len(films) * tokens * _PATCHES * sum(source.dim for source in sources)
-    return numbers * BYTES <= settings.runtime.token_cache_gib * 2**30
+def _fits_token_cache(
+    films: NDArray[np.int64], tokens: int, sources: Sequence[EncoderSource], settings: CompareSettings
+) -> bool:
+    """Return whether the tokens of these films, of all these encoders, fit in ``runtime.token_cache_gib``."""
+    numbers = len(films) * tokens * _PATCHES_PER_T * sum(source.dim for source in sources)
+    return numbers * BYTES_PER_NUMBER <= settings.runtime.token_cache_gib * 2**30
 
 
 def _untrained(shape: EncoderSettings, seed: int | None) -> ViT:

@@ -1,4 +1,4 @@
-"""Which patients' labels a probe may use: all of them, or a fraction as ``data/label_fraction.py`` draws it."""
+"""Draw the training patients whose labels a probe uses, with the same draws as ``data/label_fraction.py``."""
 
 from typing import NamedTuple
 
@@ -9,24 +9,33 @@ from mae_rad.data.label_fraction import in_fraction
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 
-Places = NDArray[np.int64]
+Positions = NDArray[np.int64]
 
 
-class Labelled(NamedTuple):
-    """Places among the films of a task.
+class LabelDraw(NamedTuple):
+    """Labelled films of one draw, as positions among the films of a task.
 
     Attributes:
-        train: to fit on.
-        val: to choose on.
+        train: films on which the probe is fitted.
+        val: films on which its hyperparameter is chosen.
     """
 
-    train: Places
-    val: Places
+    train: Positions
+    val: Positions
 
 
-def training_places(task: ProbeTask, most: int, seed: int) -> Places:
-    """The films in train, or those of randomly drawn patients, about ``most`` of them."""
-    places = task.places("train")
+def training_positions(task: ProbeTask, most: int, seed: int) -> Positions:
+    """Select the training films; above ``most`` films, those of randomly drawn patients.
+
+    Args:
+        task: films and their classes.
+        most: largest number of films.
+        seed: seed of the comparison.
+
+    Returns:
+        Positions among the films of the task.
+    """
+    places = task.positions("train")
     if len(places) <= most:
         return places
     names, of_film, films = np.unique(task.patients[places], return_inverse=True, return_counts=True)
@@ -35,25 +44,25 @@ def training_places(task: ProbeTask, most: int, seed: int) -> Places:
     return places[np.isin(of_film, drawn)]
 
 
-def labelled(task: ProbeTask, train: Places, fraction: float, draw: int, seed: int) -> Labelled:
-    """A fraction of the patients of ``train``, and of those in val: labels are as few where the probe chooses.
+def draw_labels(task: ProbeTask, train: Positions, fraction: float, draw: int, seed: int) -> LabelDraw:
+    """Draw a fraction of the patients in train, and the same fraction of those in val.
 
-    Draw 0 is that of a finetuning with ``data.label_seed`` = ``seed``, but for one patient of each class, who come
-    first here.
+    Draw 0 is that of a finetuning with ``data.label_seed`` = ``seed``, except that one patient of each class is always
+    drawn.
 
     Args:
-        task: the films and their classes.
-        train: places of the training films.
-        fraction: of the patients, in (0, 1].
+        task: films and their classes.
+        train: positions of the training films.
+        fraction: fraction of the patients, in (0, 1].
         draw: number of the draw.
-        seed: of the comparison.
+        seed: seed of the comparison.
 
     Returns:
-        Places in train and in val.
+        Positions in train and in val.
     """
 
-    def drawn(places: Places) -> Places:
+    def drawn(places: Positions) -> Positions:
         chosen = in_fraction(task.pseudonyms[places].tolist(), fraction, seed, draw=draw, classes=task.y[places])
         return places[chosen]
 
-    return Labelled(drawn(train), drawn(task.places("val")))
+    return LabelDraw(drawn(train), drawn(task.positions("val")))

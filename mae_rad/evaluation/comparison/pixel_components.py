@@ -1,4 +1,4 @@
-"""Principal components of the pixels themselves: what a comparison of encoders has to beat without any encoder."""
+"""Principal components of the raw pixels, a baseline without an encoder."""
 
 import hashlib
 from pathlib import Path
@@ -18,13 +18,13 @@ from mae_rad.embedding.vector_store import FeatureStore, Pools
 from mae_rad.errors import ShardFormatError
 
 SIDE = 32
-"""Pixels of the shrunken film; its longer side, the rest of the square is black."""
+"""Pixels of the longer side of a downscaled film; the rest of the square is black."""
 _CELL = 8
 _BATCH = 256
 
 
 class _Shrunken(Dataset[tuple[int, NDArray[np.float32] | ShardFormatError]]):
-    """Maps a place among ``rows`` to the film's display values, SIDE × SIDE, in [0, 1]."""
+    """Downscaled display values of the films ``rows``, [SIDE * SIDE] in [0, 1]."""
 
     def __init__(self, index: ShardIndex, rows: NDArray[np.int64]) -> None:
         self._index, self._rows = index, rows
@@ -36,15 +36,23 @@ class _Shrunken(Dataset[tuple[int, NDArray[np.float32] | ShardFormatError]]):
         row = int(self._rows[place])
         try:
             return row, shrunken(self._index, row)
-        except Exception as error:  # a decoder may raise anything; what a worker raises comes out as a traceback
+        except Exception as error:  # a decoder may raise any error; one raised in a worker would show a traceback
             return row, ShardFormatError(
-                f"film {self._index.key(row)} cannot be read ({type(error).__name__});"
-                " check the shards with `python -m data_prep verify`"
+                f"film {self._index.key(row)} cannot be read ({type(error).__name__})."
+                " Check the shards with `python -m data_prep verify`."
             )
 
 
 def shrunken(index: ShardIndex, row: int) -> NDArray[np.float32]:
-    """[SIDE * SIDE] display values in [0, 1] of the whole film."""
+    """Read a whole film and downscale its display values.
+
+    Args:
+        index: films of all splits.
+        row: row of the film in the index.
+
+    Returns:
+        [SIDE * SIDE] float32 in [0, 1].
+    """
     film = index.film(row)
     tokens = (SIDE // _CELL) ** 2
     layout = square_layout(film.sidecar.rows, film.sidecar.columns, tokens, _CELL)
@@ -54,7 +62,12 @@ def shrunken(index: ShardIndex, row: int) -> NDArray[np.float32]:
 
 
 def pixel_store(index: ShardIndex, cache: Path, workers: int) -> FeatureStore:
-    """The shrunken films of ``index``, found in ``cache`` or read.
+    """Downscale the films of ``index``; films in the cache are not read again.
+
+    Args:
+        index: films of all splits.
+        cache: folder of the stores.
+        workers: loader processes.
 
     Raises:
         ShardFormatError: a film cannot be read.
@@ -62,7 +75,7 @@ def pixel_store(index: ShardIndex, cache: Path, workers: int) -> FeatureStore:
     identity = {"pixels": f"{SIDE} x {SIDE}", "dataset_sha256": index.dataset_sha256}
     store = FeatureStore(cache, identity, len(index), Pools(SIDE * SIDE, double=False))
     missing = store.missing()
-    progress = Progress("shrink", "films", len(index), done=len(index) - len(missing))
+    progress = Progress("downscale", "films", len(index), done=len(index) - len(missing))
     films = DataLoader(
         _Shrunken(index, missing),
         batch_size=_BATCH,
@@ -88,21 +101,31 @@ def pixel_store(index: ShardIndex, cache: Path, workers: int) -> FeatureStore:
 
 
 def principal_components(
-    pixels: FeatureStore, fitted: NDArray[np.int64], components: int, index: ShardIndex, cache: Path
+    pixels: FeatureStore, training_rows: NDArray[np.int64], components: int, index: ShardIndex, cache: Path
 ) -> FeatureStore:
-    """Projections of all films on the first components of the films ``fitted``, not whitened."""
-    digest = hashlib.sha256(np.ascontiguousarray(fitted).tobytes()).hexdigest()
+    """Project all films on the first principal components of the training films, without whitening.
+
+    Args:
+        pixels: downscaled films.
+        training_rows: rows from which the components are computed.
+        components: number of components.
+        index: films of all splits.
+        cache: folder of the stores.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(training_rows).tobytes()).hexdigest()
     identity = {"pixels": f"{SIDE} x {SIDE}", "fitted": digest, "dataset_sha256": index.dataset_sha256}
     store = FeatureStore(cache, identity, len(index), Pools(components, double=False))
     if not len(store.missing()):
         return store
     matrix = pixels.vectors("none")
-    scale = scale_of(Vectors(matrix, fitted))
+    scale = scale_of(Vectors(matrix, training_rows))
     mean, products = scale.mean.astype(np.float32), np.zeros((SIDE * SIDE, SIDE * SIDE))
-    for _, block in Vectors(matrix, fitted).blocks():
+    for _, block in Vectors(matrix, training_rows).blocks():
         products += (block - mean).T @ (block - mean)
     axes = np.linalg.eigh(products)[1][:, : -components - 1 : -1].astype(np.float32)
-    for here, block in Vectors(matrix, np.arange(len(index))).blocks():
-        store.write(np.arange(here.start, here.stop), np.asarray((block - mean) @ axes, np.float32), "raw pixels")
+    for positions, block in Vectors(matrix, np.arange(len(index))).blocks():
+        store.write(
+            np.arange(positions.start, positions.stop), np.asarray((block - mean) @ axes, np.float32), "raw pixels"
+        )
     store.flush()
     return store

@@ -1,7 +1,7 @@
-"""Retrieval: does an encoder put like films next to each other, without being trained to?
+"""Retrieval without training: are the nearest neighbours of a film relevant films?
 
-Two questions on the test films: films of other patients with the same body part and view; films of the same patient
-in other studies. Vectors are standardised on training films, neighbours are by cosine.
+Two tasks on the test films: films of other patients with the same body part and view; films of the same patient in
+other studies. Vectors are standardised on training films; neighbours are by cosine.
 
 Legend: Q queries, k neighbours.
 """
@@ -17,93 +17,117 @@ from mae_rad.data.seeded_random import generator_for
 from mae_rad.embedding.nearest_neighbours import nearest
 from mae_rad.embedding.standardised_rows import Scale, Standardised, scale_of
 from mae_rad.evaluation.comparison.differences import ComparedMetric
-from mae_rad.evaluation.comparison.embed_candidates import Encoded
+from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
 from mae_rad.evaluation.comparison.settings import VectorChoice
-from mae_rad.evaluation.comparison.tasks import Films, Skipped
+from mae_rad.evaluation.comparison.tasks import Films, SkippedTask
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats
 
 DEPTH = 100
-"""Neighbours that are looked at."""
-QUERIES = 10_000
-"""Most queries; more are drawn."""
+"""Number of evaluated neighbours."""
+MAX_QUERIES = 10_000
+"""Largest number of queries; above it queries are drawn at random."""
 
 
 @dataclass(frozen=True)
 class RetrievalTask:
-    """What counts as found.
+    """Gallery and queries of a retrieval task.
 
     Attributes:
-        name: of the task.
-        rows: gallery, as rows of the index; all queries are in it.
-        queries: places in the gallery.
-        alike: number of each film of the gallery; those of equal number are relevant to each other.
-        apart: number of each film of the gallery; those of equal number are not looked at (own patient, own study).
-        relevant: [Q] how many relevant films there are to find.
+        name: name of the task.
+        rows: [N] gallery, as rows of the index; it contains all queries.
+        queries: [Q] positions of the queries in the gallery.
+        relevance_group: [N] group of each film; films of one group are relevant to each other.
+        excluded_group: [N] group of each film; films of the query's group are excluded (its patient, its study).
+        relevant: [Q] number of relevant films of each query.
     """
 
     name: str
     rows: NDArray[np.int64]
     queries: NDArray[np.int64]
-    alike: NDArray[np.int64]
-    apart: NDArray[np.int64]
+    relevance_group: NDArray[np.int64]
+    excluded_group: NDArray[np.int64]
     relevant: NDArray[np.int64]
 
 
-def questions(films: Films, usable: NDArray[np.bool_], seed: int) -> tuple[list[RetrievalTask], list[Skipped]]:
-    """Both questions about the films of test that are ``usable`` [films], and why one cannot be asked."""
+def retrieval_tasks(
+    films: Films, usable: NDArray[np.bool_], seed: int
+) -> tuple[list[RetrievalTask], list[SkippedTask]]:
+    """Build both retrieval tasks on the test films.
+
+    Args:
+        films: films of all splits.
+        usable: [films] bool, every encoder has a vector of the film.
+        seed: seed of the draw of queries.
+
+    Returns:
+        The tasks, and those that cannot be evaluated with the reason.
+    """
     rows = np.flatnonzero(usable & (films.split == "test"))
-    body_part, view = (films.words(column)[rows] for column in ("body_part", "view"))
-    both = (body_part != "") & (view != "")
+    body_part, view = (films.strings(column)[rows] for column in ("body_part", "view"))
+    has_kind = (body_part != "") & (view != "")
     kinds = np.unique(np.char.add(np.char.add(body_part.astype(str), "|"), view.astype(str)), return_inverse=True)[1]
-    studies = _numbers(films, "study")[rows]
+    studies = _value_numbers(films, "study")[rows]
     patients = films.patients[rows]
-    known = np.asarray(pc.fill_null(films.table.column("patient_known"), False).to_numpy(), dtype=np.bool_)[rows]
-    asked = [
-        _question("same body part and view", rows[both], kinds[both], patients[both], seed),
-        _question("same patient in another study", rows[known], patients[known], studies[known], seed),
+    has_patient = np.asarray(pc.fill_null(films.table.column("patient_known"), False).to_numpy(), dtype=np.bool_)[rows]
+    built = [
+        _retrieval_task("same body part and view", rows[has_kind], kinds[has_kind], patients[has_kind], seed),
+        _retrieval_task(
+            "same patient in another study", rows[has_patient], patients[has_patient], studies[has_patient], seed
+        ),
     ]
     return (
-        [one for one in asked if isinstance(one, RetrievalTask)],
-        [one for one in asked if isinstance(one, Skipped)],
+        [task for task in built if isinstance(task, RetrievalTask)],
+        [task for task in built if isinstance(task, SkippedTask)],
     )
 
 
 def measure_retrieval(
-    question: RetrievalTask,
-    encoders: Sequence[Encoded],
+    task: RetrievalTask,
+    encoders: Sequence[EmbeddedCandidate],
     films: Films,
-    fitted: NDArray[np.int64],
+    training_rows: NDArray[np.int64],
     choice: VectorChoice,
 ) -> Iterator[ComparedMetric]:
-    """Mean average precision and recall of every encoder; ``fitted`` are the rows that vectors are standardised on."""
-    found = {
-        encoder.name: _found(question, encoder, scale_of(encoder.vectors(choice, fitted)), choice)
+    """Compute mean average precision and recall of every encoder.
+
+    Args:
+        task: retrieval task.
+        encoders: embedded encoders.
+        films: films of all splits.
+        training_rows: rows on which vectors are standardised.
+        choice: T and pooling of the vectors.
+    """
+    hits_of_encoder = {
+        encoder.name: _relevant_neighbours(task, encoder, scale_of(encoder.vectors(choice, training_rows)), choice)
         for encoder in encoders
     }
-    k = min(DEPTH, len(question.rows))
+    k = min(DEPTH, len(task.rows))
     of_query: dict[str, Callable[[NDArray[np.bool_]], Floats]] = {
-        f"map_at_{k}": lambda hits: average_precision_at_k(hits, question.relevant),
-        "recall_at_1": lambda hits: _any(hits[:, :1]),
-        "recall_at_10": lambda hits: _any(hits[:, :10]),
+        f"map_at_{k}": lambda hits: average_precision_at_k(hits, task.relevant),
+        "recall_at_1": lambda hits: _any_hit(hits[:, :1]),
+        "recall_at_10": lambda hits: _any_hit(hits[:, :10]),
     }
     for metric, score in of_query.items():
         yield ComparedMetric(
-            task=question.name,
+            task=task.name,
             probe="retrieval",
             metric=metric,
             vectors={encoder.name: encoder.tokens_and_pool(choice) for encoder in encoders},
-            patients=films.patients[question.rows[question.queries]],
-            estimates={name: [mean_of(score(hits))] for name, hits in found.items()},
-            notes=dict.fromkeys(found, f"{len(question.rows)} films to find among, the same for all resamples"),
+            patients=films.patients[task.rows[task.queries]],
+            estimates={name: [mean_of(score(hits))] for name, hits in hits_of_encoder.items()},
+            notes=dict.fromkeys(hits_of_encoder, f"gallery of {len(task.rows)} films, the same for all resamples"),
         )
 
 
 def average_precision_at_k(hits: NDArray[np.bool_], relevant: NDArray[np.int64]) -> Floats:
-    """[Q] average precision of the first k neighbours: precision at every hit, summed, over what could be hit.
+    """Compute the average precision of the first k neighbours: sum of the precisions at every hit / possible hits.
 
     Args:
         hits: [Q, k] which neighbours are relevant, nearest first.
-        relevant: [Q] relevant films in the gallery; k of them at most can be hit.
+        relevant: [Q] number of relevant films in the gallery; at most k of them are possible hits.
+
+    Returns:
+        [Q] in [0, 1].
     """
     rank = np.arange(1, hits.shape[1] + 1)
     precision = np.cumsum(hits, axis=1) / rank
@@ -111,42 +135,46 @@ def average_precision_at_k(hits: NDArray[np.bool_], relevant: NDArray[np.int64])
     return np.asarray((precision * hits).sum(axis=1) / possible, dtype=np.float64)
 
 
-def _any(hits: NDArray[np.bool_]) -> Floats:
+def _any_hit(hits: NDArray[np.bool_]) -> Floats:
     return np.asarray(hits.any(axis=1), dtype=np.float64)
 
 
 def mean_of(values: Floats) -> Estimate:
-    """Weighted mean of the values [N] of single films."""
+    """Return the weighted mean of the values [N] of films, as a function of weights [R, N]."""
     return lambda weights: np.asarray(weights @ values / weights.sum(axis=1), dtype=np.float64)
 
 
-def _found(question: RetrievalTask, encoder: Encoded, scale: Scale, choice: VectorChoice) -> NDArray[np.bool_]:
-    """[Q, k] which of the neighbours of each query are relevant."""
-    gallery = encoder.vectors(choice, question.rows)
-    everyone, asked = (Standardised(vectors, scale, unit=True) for vectors in (gallery, gallery.take(question.queries)))
-    apart = question.apart, question.apart[question.queries]
-    place = nearest(everyone, asked, min(DEPTH, len(question.rows)), apart=apart).place
-    same = question.alike[place] == question.alike[question.queries][:, None]
+def _relevant_neighbours(
+    task: RetrievalTask, encoder: EmbeddedCandidate, scale: Scale, choice: VectorChoice
+) -> NDArray[np.bool_]:
+    """Return, as bool [Q, k], which neighbours of each query are relevant."""
+    gallery = encoder.vectors(choice, task.rows)
+    gallery_vectors, query_vectors = (
+        Standardised(vectors, scale, unit=True) for vectors in (gallery, gallery.take(task.queries))
+    )
+    excluded = task.excluded_group, task.excluded_group[task.queries]
+    place = nearest(gallery_vectors, query_vectors, min(DEPTH, len(task.rows)), apart=excluded).place
+    same = task.relevance_group[place] == task.relevance_group[task.queries][:, None]
     return np.asarray(same & (place >= 0))
 
 
-def _question(
-    name: str, rows: NDArray[np.int64], alike: NDArray[np.int64], apart: NDArray[np.int64], seed: int
-) -> RetrievalTask | Skipped:
-    """Queries are the films for which there is something to find."""
-    alike = np.unique(alike, return_inverse=True)[1]
-    apart = np.unique(apart, return_inverse=True)[1]
-    together = np.unique(np.stack([alike, apart]), axis=1, return_inverse=True, return_counts=True)
-    own = together[2][together[1].ravel()]
-    relevant = np.bincount(alike)[alike] - own if len(rows) else np.empty(0, dtype=np.int64)
+def _retrieval_task(
+    name: str, rows: NDArray[np.int64], relevance: NDArray[np.int64], excluded: NDArray[np.int64], seed: int
+) -> RetrievalTask | SkippedTask:
+    """Build a retrieval task; queries are the films with relevant films in the gallery."""
+    relevance = np.unique(relevance, return_inverse=True)[1]
+    excluded = np.unique(excluded, return_inverse=True)[1]
+    together = np.unique(np.stack([relevance, excluded]), axis=1, return_inverse=True, return_counts=True)
+    same_group = together[2][together[1].ravel()]
+    relevant = np.bincount(relevance)[relevance] - same_group if len(rows) else np.empty(0, dtype=np.int64)
     queries = np.flatnonzero(relevant > 0)
     if len(queries) < 2:
-        return Skipped(name, "no test film has another one to be found")
-    drawn = np.sort(generator_for("queries", seed, name).permutation(queries)[:QUERIES])
-    return RetrievalTask(name, rows, drawn, alike, apart, relevant[drawn])
+        return SkippedTask(name, "no test film has a relevant other film")
+    drawn = np.sort(generator_for("queries", seed, name).permutation(queries)[:MAX_QUERIES])
+    return RetrievalTask(name, rows, drawn, relevance, excluded, relevant[drawn])
 
 
-def _numbers(films: Films, column: str) -> NDArray[np.int64]:
-    """[films] a number per value of an index column."""
+def _value_numbers(films: Films, column: str) -> NDArray[np.int64]:
+    """Return the number [films] of the value of an index column."""
     encoded = films.table.column(column).combine_chunks().dictionary_encode().indices
     return np.asarray(encoded.to_numpy(zero_copy_only=False), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Settings of a comparison of encoders. ``runtime`` and ``tracking`` cannot change a number; everything else can."""
+"""Settings of a comparison of encoders; all but ``runtime`` and ``tracking`` change results."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,132 +23,137 @@ Sizes = Annotated[
 
 
 class VectorChoice(NamedTuple):
-    """T and pooling of the vectors that are compared; None is the encoder's own."""
+    """T and pooling of compared vectors; None is the encoder's own."""
 
     tokens: int | None
     pool: FilmPool | None
 
 
 class EncoderEntry(Settings):
-    """One encoder that is compared: a run, or vectors that were made elsewhere."""
+    """One compared encoder: a run, or vectors of another program."""
 
     run: Path | None = None
     """Run folder, or encoder folder (exported or converted)."""
     foreign: Path | None = None
-    """Parquet file with the columns key and embedding, of any model; patient and split are checked if it has them."""
+    """Parquet file with the columns key and embedding, of any model; the columns patient and split are checked if it
+    has them."""
     name: str = ""
-    """Shown in tables and figures; by default the name of the folder or file."""
+    """Name in tables and figures (default: name of the folder or file)."""
     method: str | None = Field(default=None, min_length=1)
-    """Name of an objective, or supervised, random, pca, imported, foreign; by default what the encoder folder says of
-    its training."""
+    """Name of an objective, or supervised, random, pca, imported, foreign (default: the method that the encoder folder
+    states)."""
     group: str = ""
-    """Runs of one group are repetitions of one method; by default those whose settings differ in the seed alone."""
+    """Group of runs that repeat one method (default: runs whose settings differ only in the seed)."""
     arms: list[Arm] = Field(default=[])
-    """What this run is matched with the others in; by default found from films and arithmetic. Always checked."""
+    """Arms in which this run is matched with others (default: derived from numbers of films and FLOPs). Always
+    checked."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.run is None) == (self.foreign is None):
-            raise ValueError("an encoder has either a run or a foreign table")
+            raise ValueError("an encoder needs either a run or a foreign table. Give one of them.")
         return self
 
     @property
     def path(self) -> Path:
-        """Of the run or the table."""
+        """Path of the run or the table."""
         path = self.run or self.foreign
         assert path is not None  # one of them is given
         return path
 
     @property
     def title(self) -> str:
-        """The name, or what it is by default."""
+        """Displayed name."""
         resolved = self.path.resolve()
         return self.name or (resolved.name if self.run else resolved.stem)
 
 
 class TaskSettings(Settings):
-    """One question put to the embeddings: an index column, or one label of labels.parquet."""
+    """A task: the values of an index column, or one label of labels.parquet, are predicted from the embeddings."""
 
     column: str | None = None
     """Index column whose values are the classes, for example body_part, view or sex."""
     label: str | None = None
     """Label whose values present and absent are the classes."""
     edges: list[float] = Field(default=[])
-    """Of a column of numbers: the classes are the ranges between these, for example [20, 40, 60] years."""
+    """Edges that divide a column of numbers into classes, for example [20, 40, 60] years."""
     where: dict[str, Condition] = Field(default={})
     """Index column → value, or list of values, that a film must have."""
     name: str = ""
-    """Shown in tables and figures; by default the column or label."""
+    """Name in tables and figures (default: the column or label)."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.column is None) == (self.label is None):
-            raise ValueError("a task has either a column or a label")
+            raise ValueError("a task needs either a column or a label. Give one of them.")
         if self.edges and self.column is None:
-            raise ValueError("edges are for a column of numbers, not for a label")
+            raise ValueError("edges are given for a label. Give them for a column of numbers.")
         if sorted(set(self.edges)) != self.edges:
-            raise ValueError("edges must rise")
+            raise ValueError("edges are not in ascending order. Sort them.")
         return self
 
     @property
     def title(self) -> str:
-        """The name, or what it is by default."""
+        """Displayed name."""
         return self.name or self.column or self.label or ""
 
 
 class CompareRuntimeSettings(Settings):
-    """How fast; changes no number beyond rounding."""
+    """Speed; changes results only by rounding."""
 
     batch_size: int = Field(default=64, ge=1)
-    """Films per forward pass of an encoder."""
+    """Films per forward pass of an encoder (default: 64)."""
     workers: int = Field(default=2, ge=0)
-    """Processes that read films, per embedding process."""
+    """Processes that read films, per embedding process (default: 2)."""
     processes: int = Field(default=0, ge=0)
-    """Embedding processes; 0 is one per GPU, or one without."""
+    """Embedding processes (default: 0, which is one per GPU, or one without a GPU)."""
     threads: int = Field(default=0, ge=0)
-    """Of the arithmetic of probes; 0 takes the cores that are idle when the comparison begins."""
+    """Threads of the probes (default: 0, which is the number of cores that are idle at the start)."""
     cache: Path | None = None
-    """Folder for vectors and patch tokens, found again by encoder, shards, T and precision; None is out/embeddings."""
+    """Folder of vectors and patch tokens, which later comparisons use again (default: null, which is
+    out/embeddings)."""
     token_cache_gib: float = Field(default=20, ge=0)
-    """Patch tokens for the attentive probe are kept on disk up to this size; beyond it each pass computes them."""
+    """Largest size in GiB of the patch tokens on disk, for the attentive probe; above it they are computed in every
+    pass (default: 20)."""
 
 
 class TrackingSettings(Settings):
-    """Where the comparison is kept."""
+    """MLflow store of the comparison."""
 
     uri: str | None = None
-    """MLflow store; None is the sqlite store beside the first run folder."""
+    """URI of the MLflow store (default: null, which is mlflow.db in the folder of the first run folder)."""
     experiment: str = "compare"
 
 
 class CompareSettings(Settings):
-    """Which encoders are compared, on which tasks, and with which certainty."""
+    """Encoders, tasks and statistics of a comparison."""
 
     renamed: ClassVar[Mapping[str, str]] = {
         "floor_seeds": "random_seeds", "matched_within": "match_tolerance", "further": "analyses",
     }  # fmt: skip
 
     shards: Folders = Field(min_length=1)
-    """Public folders with the films of the tasks."""
+    """Public folders with the films."""
     out: Path
-    """Folder for embeddings, table and figures."""
+    """Folder for embeddings, table, report and figures."""
     encoders: list[EncoderEntry] = Field(default=[])
-    """Compared beside the runs of the command line."""
+    """Encoders in addition to the runs of the command line."""
     random_seeds: list[int] = Field(default=[0, 1, 2])
-    """One randomly initialised encoder per seed, of the shape, T and pooling of the first run: the floor. Empty for
-    none."""
+    """Seeds of randomly initialised encoders of the shape, T and pooling of the first run, the random baseline
+    (default: [0, 1, 2]; [] for none)."""
     pixel_components: int = Field(default=64, ge=0)
-    """Principal components of the raw pixels that are compared as an encoder; 0 for none."""
+    """Number of principal components of the raw pixels, compared as an encoder (default: 64; 0 for none)."""
     match_tolerance: float = Field(default=0.05, gt=0, lt=1)
-    """Runs whose films, or arithmetic, differ by at most this fraction are matched in them."""
+    """Largest relative difference in numbers of films, or in FLOPs, of matched runs (default: 0.05)."""
     tokens: Annotated[Sizes, Field(min_length=1)] | None = None
-    """T, the sizes at which every encoder embeds films: all analyses at the first, only the probes at the others. null
-    is the encoder's own T."""
+    """T at which every encoder embeds the films; all analyses use the first, only the probes use the others (default:
+    null, which is each encoder's own T)."""
     pools: Annotated[list[FilmPool], Field(min_length=1)] | None = None
-    """Vectors of a film by every encoder: all analyses of the first, only the probes of the others. null is the
-    encoder's own pooling, then the others."""
+    """Poolings of every encoder; all analyses use the first, only the probes use the others (default: null, which is
+    each encoder's own pooling, then the others)."""
     precision: Precision | None = None
-    """Of the forward pass; null is the encoder's own, auto is bf16 where this machine is fast at it, else f32."""
+    """Precision of the forward pass: f32, bf16, or auto, which is bf16 if this machine computes it fast, else f32
+    (default: null, which is each encoder's own)."""
     tasks: list[TaskSettings] = Field(
         default=[
             TaskSettings(column="body_part"),
@@ -158,31 +163,35 @@ class CompareSettings(Settings):
         ]
     )
     all_labels: bool = True
-    """A task for every label of labels.parquet that ``tasks`` does not name."""
+    """Add a task for every label of labels.parquet that ``tasks`` does not name (default: true)."""
     policy: LabelPolicy = LabelPolicy()
-    """Which word counts where several sources and readers speak of a film."""
+    """Rule for films with label entries from several sources and readers."""
     probes: list[TrainedProbe] = Field(default=["linear", "knn", "attentive"], min_length=1)
     analyses: list[Analysis] = Field(default=["retrieval", "clustering", "geometry", "shortcuts"])
     label_fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[0.01, 0.1, 1.0], min_length=1)
-    """Of the training patients, nested. What is not all of them is asked of the first T and pool alone."""
+    """Fractions of the training patients whose labels are used, nested; fractions below 1 are evaluated only at the
+    first T and pooling (default: [0.01, 0.1, 1.0])."""
     label_draws: int = Field(default=3, ge=1)
-    """How often the patients of a fraction are drawn; the first draw is that of a finetuning with
-    ``data.label_seed`` equal to ``seed``."""
+    """Draws of patients per fraction (default: 3); the first draw is that of a finetuning with ``data.label_seed``
+    equal to ``seed``."""
     subsets: list[str] = Field(default=["body_part"])
-    """Index columns by whose values the results of the labels are shown apart."""
+    """Index columns whose values define subsets with separate results for labels (default: [body_part])."""
     object_sizes: list[float] = Field(default=[0.02, 0.05])
-    """Edges between small and large objects: longer side of the largest box over longer side of the film."""
+    """Edges of the object sizes with separate results: longer side of the largest box / longer side of the film
+    (default: [0.02, 0.05])."""
     shortcuts: list[str] = Field(default=["manufacturer", "model", "site", "bits_stored", "laterality", "collimation"])
-    """What should not count as skill: index columns (laterality is what the side marker says), and collimation, the
-    share of the film that its content box takes."""
+    """Possible shortcuts: index columns (laterality is that of the side marker), and collimation, the fraction of the
+    film that its content box covers."""
     min_patients: int = Field(default=5, ge=2)
-    """A class with fewer training or test patients is left out, and said so."""
+    """Lowest number of training and of test patients of a class; a class with fewer is left out and reported (default:
+    5)."""
     max_train_films: int = Field(default=50_000, ge=50)
-    """Beyond it training patients are drawn at random: a probe on a million films takes hours and tells little more."""
+    """Largest number of training films of a probe; above it training patients are drawn at random (default: 50000)."""
     relevant_difference: float = Field(default=0.03, gt=0)
-    """Smallest difference that matters: an interval within ± it says that there is none."""
+    """Smallest relevant difference; an interval within ± this value shows that there is no relevant difference
+    (default: 0.03)."""
     repetitions: int = Field(default=1000, ge=100)
-    """Bootstrap resamples of the test patients."""
+    """Bootstrap resamples of the test patients (default: 1000)."""
     seed: int = Field(default=0, ge=0)
     runtime: CompareRuntimeSettings = CompareRuntimeSettings()
     tracking: TrackingSettings = TrackingSettings()
@@ -192,16 +201,16 @@ class CompareSettings(Settings):
         titles = [task.title for task in self.tasks]
         double = sorted({title for title in titles if titles.count(title) > 1})
         if double:
-            raise ValueError(f"two tasks are called {', '.join(double)}; give one of them another name")
+            raise ValueError(f"two tasks have the same name: {', '.join(double)}. Give one of them another `name`.")
         return self
 
     @property
     def choices(self) -> list[VectorChoice]:
-        """Which vectors of each encoder are compared; all analyses are of the first."""
+        """T and pooling of all compared vectors; all analyses use the first."""
         pools: Sequence[FilmPool | None] = self.pools or (None, "cls_mean", "mean", "cls")
         return [VectorChoice(tokens, pool) for tokens in self.tokens or (None,) for pool in pools]
 
     @property
     def cache(self) -> Path:
-        """Where embeddings are kept."""
+        """Folder of the embeddings."""
         return self.runtime.cache or self.out / "embeddings"

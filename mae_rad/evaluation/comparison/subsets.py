@@ -1,4 +1,4 @@
-"""Parts of the test films for which a finding's result is shown apart: by body part, by size of the object."""
+"""Subsets of the test films with separate results for a label: by index column, by size of the object."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -17,23 +17,33 @@ from mae_rad.evaluation.comparison.trained_probes import ProbePlan
 
 
 def subsets_of(
-    one: ProbePlan, films: Films, settings: CompareSettings, boxes: pa.Table
+    plan: ProbePlan, films: Films, settings: CompareSettings, boxes: pa.Table
 ) -> dict[str, NDArray[np.bool_]]:
-    """Name → [test films of the task] bool. Only of labels, and only where both classes have enough patients."""
-    task = one.task
+    """Return the subsets of the test films of a label in which both classes have enough patients.
+
+    Args:
+        plan: task with the films of its probes.
+        films: films of all splits.
+        settings: settings of the comparison.
+        boxes: table of the boxes of objects.
+
+    Returns:
+        Name → [test films of the task] bool; empty for a task of an index column.
+    """
+    task = plan.task
     if task.label is None:
         return {}
-    every = [*_by_column(one, films, settings), *_by_size(one, films, settings, boxes)]
-    y, patients = task.y[one.test], task.patients[one.test]
+    subsets = [*_by_column(plan, films, settings), *_by_size(plan, films, settings, boxes)]
+    y, patients = task.y[plan.test], task.patients[plan.test]
     return {
-        name: kept
-        for name, kept in every
-        if min(len(np.unique(patients[kept & (y == c)])) for c in (0, 1)) >= settings.min_patients
+        name: in_subset
+        for name, in_subset in subsets
+        if min(len(np.unique(patients[in_subset & (y == c)])) for c in (0, 1)) >= settings.min_patients
     }
 
 
 def read_boxes(shards: Sequence[Path]) -> pa.Table:
-    """Boxes of all shard folders; an empty table where there are none.
+    """Read the boxes of all shard folders; an empty table if there are none.
 
     Raises:
         EvaluationError: a table of boxes is damaged.
@@ -45,13 +55,22 @@ def read_boxes(shards: Sequence[Path]) -> pa.Table:
                 tables.append(pq.read_table(folder / "boxes.parquet", columns=BOXES_SCHEMA.names))
             except (OSError, pa.ArrowInvalid):
                 raise EvaluationError(
-                    f"boxes.parquet of {folder} is damaged; write it again with: python -m data_prep label"
+                    f"boxes.parquet is damaged: {folder}. Write it again with: python -m data_prep label"
                 ) from None
     return pa.concat_tables(tables) if tables else BOXES_SCHEMA.empty_table()
 
 
 def object_sizes(films: Films, boxes: pa.Table, label: str) -> NDArray[np.float64]:
-    """[films] longer side of the largest box of ``label`` over the longer side of the film; NaN without a box."""
+    """Return longer side of the largest box / longer side of the film.
+
+    Args:
+        films: films of all splits.
+        boxes: table of the boxes of objects.
+        label: label of the boxes.
+
+    Returns:
+        [films] in [0, 1]; NaN without a box.
+    """
     rows = {key: row for row, key in enumerate(films.keys)}
     source = np.maximum(*(films.table.column(name).to_numpy() for name in ("source_rows", "source_columns")))
     sizes = np.full(len(films.keys), np.nan)
@@ -63,26 +82,26 @@ def object_sizes(films: Films, boxes: pa.Table, label: str) -> NDArray[np.float6
     return sizes
 
 
-def _by_column(one: ProbePlan, films: Films, settings: CompareSettings) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    rows = one.task.rows[one.test]
+def _by_column(plan: ProbePlan, films: Films, settings: CompareSettings) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    rows = plan.task.rows[plan.test]
     for column in settings.subsets:
-        values = films.words(column)[rows]
+        values = films.strings(column)[rows]
         for value in sorted(set(values) - {""}):
             yield f"{column}={value}", np.asarray(values == value, dtype=np.bool_)
 
 
 def _by_size(
-    one: ProbePlan, films: Films, settings: CompareSettings, boxes: pa.Table
+    plan: ProbePlan, films: Films, settings: CompareSettings, boxes: pa.Table
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Positive films whose largest object lies between two edges, with all negative films."""
-    task = one.task
-    sizes = object_sizes(films, boxes, str(task.label))[task.rows[one.test]]
-    negative = task.y[one.test] == 0
+    """Yield the positive films whose largest object is between two edges, with all negative films."""
+    task = plan.task
+    sizes = object_sizes(films, boxes, str(task.label))[task.rows[plan.test]]
+    negative = task.y[plan.test] == 0
     for low, high in pairwise([0.0, *settings.object_sizes, np.inf]):
         if low == 0:
-            words = f"under {100 * high:g} %"
+            range_text = f"under {100 * high:g} %"
         elif high == np.inf:
-            words = f"{100 * low:g} % and more"
+            range_text = f"{100 * low:g} % and more"
         else:
-            words = f"{100 * low:g} to {100 * high:g} %"
-        yield f"object_size={words} of the film", negative | ((sizes >= low) & (sizes < high))
+            range_text = f"{100 * low:g} to {100 * high:g} %"
+        yield f"object_size={range_text} of the film", negative | ((sizes >= low) & (sizes < high))

@@ -1,4 +1,4 @@
-"""Tasks put to encoders through probes that are trained: what each answers on the test films, and how good that is."""
+"""Train the probes of all encoders on a task, and compute the metrics of their outputs on the test films."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,141 +10,172 @@ from mae_rad.data.seeded_random import generator_for
 from mae_rad.embedding.standardised_rows import Vectors
 from mae_rad.encoders.precision import fast_device
 from mae_rad.evaluation.comparison.differences import ComparedMetric
-from mae_rad.evaluation.comparison.embed_candidates import Encoded
-from mae_rad.evaluation.comparison.label_draws import Labelled, labelled, training_places
+from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
+from mae_rad.evaluation.comparison.label_draws import LabelDraw, draw_labels, training_positions
 from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 from mae_rad.evaluation.probes.attentive import AttentiveTask, attentive_scores
 from mae_rad.evaluation.probes.linear_and_knn import (
     PROBES,
     VALIDATION_PATIENTS,
-    Part,
-    Probed,
+    ProbeOutput,
+    SplitData,
     patients_per_class,
     run_probe,
 )
 from mae_rad.evaluation.statistics.metrics import Floats, estimates
 
-Answers = Mapping[str, Sequence[Probed]]
-"""Encoder → what it says of the test films of a task, one per draw of labels."""
+ProbeOutputs = Mapping[str, Sequence[ProbeOutput]]
+"""Encoder → outputs on the test films of a task, one per draw of labels."""
 
-_HELD_OUT = 0.2
-"""Of the training patients, where the attentive probe has too few in val to choose on."""
+_VAL_FRACTION = 0.2
+"""Fraction of the training patients that become validation patients of the attentive probe if val has too few."""
 
 
 @dataclass(frozen=True)
 class ProbePlan:
-    """A task with the films that probes are fitted to.
+    """A task with the films of its probes.
 
     Attributes:
-        task: what is asked.
-        seed: of everything drawn for it.
-        test: places of the test films.
+        task: films and their classes.
+        seed: seed of all random draws of the task.
+        test: positions of the test films.
         draws: fraction of the labels → the draws of labelled patients.
     """
 
     task: ProbeTask
     seed: int
     test: NDArray[np.int64]
-    draws: Mapping[float, Sequence[Labelled]]
+    draws: Mapping[float, Sequence[LabelDraw]]
 
     def rows(self) -> NDArray[np.int64]:
-        """Films, as rows of the index, that some probe of this plan looks at."""
+        """Return the films, as rows of the index, that a probe of this plan uses."""
         places = [part for draws in self.draws.values() for draw in draws for part in draw]
         return np.asarray(self.task.rows[np.unique(np.concatenate([self.test, *places]))])
 
 
-def plan(task: ProbeTask, settings: CompareSettings) -> ProbePlan:
-    """Fix which films are fitted, at every fraction of the labels."""
-    train = training_places(task, settings.max_train_films, settings.seed)
+def plan_probe(task: ProbeTask, settings: CompareSettings) -> ProbePlan:
+    """Draw the training films of a task at every fraction of the labels.
+
+    Args:
+        task: films and their classes.
+        settings: settings of the comparison.
+    """
+    train = training_positions(task, settings.max_train_films, settings.seed)
     fractions = sorted({*settings.label_fractions, 1.0}, reverse=True)
     draws = {
         fraction: [
-            labelled(task, train, fraction, draw, settings.seed)
+            draw_labels(task, train, fraction, draw, settings.seed)
             for draw in range(1 if fraction == 1 else settings.label_draws)
         ]
         for fraction in fractions
     }
     return ProbePlan(
-        task, int(generator_for("task", settings.seed, task.name).integers(2**31)), task.places("test"), draws
+        task, int(generator_for("task", settings.seed, task.name).integers(2**31)), task.positions("test"), draws
     )
 
 
-def ask_vectors(
-    one: ProbePlan,
-    encoders: Sequence[Encoded],
+def probe_vectors(
+    plan: ProbePlan,
+    encoders: Sequence[EmbeddedCandidate],
     probe: str,
     choice: VectorChoice,
     fraction: float,
-    told: Callable[[str], None],
-) -> Answers:
-    """Linear probe or nearest neighbours on the vectors of every encoder; ``told`` hears of each that is done."""
-    task, answers = one.task, {}
+    on_done: Callable[[str], None],
+) -> ProbeOutputs:
+    """Train the linear probe or nearest neighbours on the vectors of every encoder.
+
+    Args:
+        plan: task with the films of its probes.
+        encoders: embedded encoders.
+        probe: linear or knn.
+        choice: T and pooling of the vectors.
+        fraction: fraction of the labels.
+        on_done: called with the name of each finished encoder.
+    """
+    task, outputs = plan.task, {}
     for encoder in encoders:
         vectors = encoder.vectors(choice, task.rows)
 
-        def part(places: NDArray[np.int64], vectors: Vectors = vectors) -> Part:
-            return Part(vectors.take(places), task.y[places], task.patients[places])
+        def part(places: NDArray[np.int64], vectors: Vectors = vectors) -> SplitData:
+            return SplitData(vectors.take(places), task.y[places], task.patients[places])
 
-        answers[encoder.name] = [
+        outputs[encoder.name] = [
             run_probe(
-                PROBES[probe], part(draw.train), part(draw.val), vectors.take(one.test), len(task.classes), one.seed
+                PROBES[probe], part(draw.train), part(draw.val), vectors.take(plan.test), len(task.classes), plan.seed
             )
-            for draw in one.draws[fraction]
+            for draw in plan.draws[fraction]
         ]
-        told(encoder.name)
-    return answers
+        on_done(encoder.name)
+    return outputs
 
 
-def ask_tokens(
-    plans: Sequence[ProbePlan], encoders: Sequence[Encoded], fraction: float, seed: int, told: Callable[[str], None]
-) -> dict[str, dict[str, list[Probed]]]:
-    """The attentive probe on the patch tokens of every encoder that has them; task → encoder → draws."""
+def probe_tokens(
+    plans: Sequence[ProbePlan],
+    encoders: Sequence[EmbeddedCandidate],
+    fraction: float,
+    seed: int,
+    on_done: Callable[[str], None],
+) -> dict[str, dict[str, list[ProbeOutput]]]:
+    """Train the attentive probe on the patch tokens of every encoder that has them.
+
+    Args:
+        plans: tasks with the films of their probes.
+        encoders: embedded encoders.
+        fraction: fraction of the labels.
+        seed: seed of the first draw.
+        on_done: called with the name of each finished encoder.
+
+    Returns:
+        Task → encoder → outputs, one per draw of labels.
+    """
     device = fast_device()
-    out: dict[str, dict[str, list[Probed]]] = {one.task.name: {} for one in plans}
+    out: dict[str, dict[str, list[ProbeOutput]]] = {plan.task.name: {} for plan in plans}
     for encoder in encoders:
         if encoder.tokens is None:
             continue
         for draw in range(len(plans[0].draws[fraction])):
-            questions = {one.task.name: _question(one, one.draws[fraction][draw]) for one in plans}
-            said = attentive_scores(encoder.tokens, questions, encoder.heads, seed + draw, device)
-            for name, probed in said.items():
-                out[name].setdefault(encoder.name, []).append(probed)
-        told(encoder.name)
+            tasks = {plan.task.name: _attentive_task(plan, plan.draws[fraction][draw]) for plan in plans}
+            encoder_outputs = attentive_scores(encoder.tokens, tasks, encoder.heads, seed + draw, device)
+            for name, output in encoder_outputs.items():
+                out[name].setdefault(encoder.name, []).append(output)
+        on_done(encoder.name)
     return out
 
 
-def _question(one: ProbePlan, draw: Labelled) -> AttentiveTask:
-    task, how = one.task, "val"
+def _attentive_task(plan: ProbePlan, draw: LabelDraw) -> AttentiveTask:
+    task, val_description = plan.task, "val"
     train, val = draw
     if patients_per_class(task.y[val], task.patients[val], len(task.classes)) < VALIDATION_PATIENTS:
-        train, val, how = _held_out(one, train)
-    known = np.concatenate([train, val])
+        train, val, val_description = _split_off_val(plan, train)
+    labelled = np.concatenate([train, val])
     return AttentiveTask(
         classes=len(task.classes),
         train=task.rows[train],
         val=task.rows[val],
-        test=task.rows[one.test],
-        y=dict(zip(task.rows[known].tolist(), task.y[known].tolist(), strict=True)),
-        how=how,
+        test=task.rows[plan.test],
+        y=dict(zip(task.rows[labelled].tolist(), task.y[labelled].tolist(), strict=True)),
+        val_description=val_description,
     )
 
 
-def _held_out(one: ProbePlan, train: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
-    """A part of the training patients to choose on; none where that would leave too few."""
-    task = one.task
-    names = np.unique(task.patients[train])
-    drawn = names[generator_for("held out", one.seed).permutation(len(names))[: round(_HELD_OUT * len(names))]]
-    held = np.isin(task.patients[train], drawn)
-    fit, val = train[~held], train[held]
+def _split_off_val(plan: ProbePlan, train: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
+    """Move a part of the training patients to val; val is empty if a class would have too few patients."""
+    task = plan.task
+    patients = np.unique(task.patients[train])
+    val_patients = patients[
+        generator_for("held out", plan.seed).permutation(len(patients))[: round(_VAL_FRACTION * len(patients))]
+    ]
+    is_val = np.isin(task.patients[train], val_patients)
+    fit, val = train[~is_val], train[is_val]
     if patients_per_class(task.y[val], task.patients[val], len(task.classes)) < VALIDATION_PATIENTS:
         return train, val[:0], "too few patients to choose"
-    return fit, val, f"{_HELD_OUT:.0%} of the training patients"
+    return fit, val, f"{_VAL_FRACTION:.0%} of the training patients"
 
 
-def measure(
-    one: ProbePlan,
-    answers: Answers,
+def compared_metrics(
+    plan: ProbePlan,
+    outputs: ProbeOutputs,
     *,
     probe: str,
     vectors: Mapping[str, tuple[int, str]],
@@ -152,17 +183,27 @@ def measure(
     fraction: float,
     subsets: Mapping[str, NDArray[np.bool_]],
 ) -> Iterator[ComparedMetric]:
-    """Every metric of the answers, on all test films and on each of ``subsets`` (name → [test films] bool)."""
-    task = one.task
-    y, patients = task.y[one.test], task.patients[one.test]
-    draws = one.draws[fraction]
-    for subset, kept in {"all": np.ones(len(y), dtype=np.bool_), **subsets}.items():
+    """Return every metric of the outputs of a probe, on all test films and on each subset.
+
+    Args:
+        plan: task with the films of its probes.
+        outputs: encoder → outputs of the probe, one per draw of labels.
+        probe: value of the column ``probe``.
+        vectors: encoder → T and pool.
+        choice: position of T and pooling in ``CompareSettings.choices``.
+        fraction: fraction of the labels.
+        subsets: name → [test films] bool.
+    """
+    task = plan.task
+    y, patients = task.y[plan.test], task.patients[plan.test]
+    draws = plan.draws[fraction]
+    for subset, in_subset in {"all": np.ones(len(y), dtype=np.bool_), **subsets}.items():
         functions = {
             name: [
-                estimates(y[kept], probed.scores[kept], _priors(task, draw.train))
-                for probed, draw in zip(said, draws, strict=True)
+                estimates(y[in_subset], output.scores[in_subset], _priors(task, draw.train))
+                for output, draw in zip(encoder_outputs, draws, strict=True)
             ]
-            for name, said in answers.items()
+            for name, encoder_outputs in outputs.items()
         }
         for metric in next(iter(next(iter(functions.values()), []))):
             yield ComparedMetric(
@@ -171,12 +212,15 @@ def measure(
                 metric=metric,
                 vectors=vectors,
                 choice=choice,
-                patients=patients[kept],
+                patients=patients[in_subset],
                 estimates={name: [one_draw[metric] for one_draw in each] for name, each in functions.items()},
-                notes={name: _note([probed.note for probed in said]) for name, said in answers.items()},
+                notes={
+                    name: _note([output.note for output in encoder_outputs])
+                    for name, encoder_outputs in outputs.items()
+                },
                 subset=subset,
                 label_fraction=fraction,
-                least=patients_per_class(y[kept], patients[kept], len(task.classes)),
+                min_class_patients=patients_per_class(y[in_subset], patients[in_subset], len(task.classes)),
                 n_train=round(float(np.mean([len(draw.train) for draw in draws]))),
                 n_train_patients=round(float(np.mean([len(np.unique(task.patients[d.train])) for d in draws]))),
             )

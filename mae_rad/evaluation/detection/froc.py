@@ -1,13 +1,12 @@
-"""Free-response ROC as the object-CXR challenge defines it (JF Healthcare 2020).
+"""Free-response ROC as defined by the object-CXR challenge (JF Healthcare 2020).
 
-An object is found where the centre of a predicted box lies in its box, edges included; further centres in it count
-neither for nor against. A centre that lies in no object is a false positive. Predictions are taken from the surest
-down until there are f false positives per film (films without objects count); the objects found by then are the
-sensitivity at f. The score is its mean over f = 1/8, 1/4, 1/2, 1, 2, 4 and 8. Where predictions run out earlier, all
-that was found counts.
+An object is found if the centre of a predicted box is in its box, edges included; further centres in it are ignored. A
+centre in no object is a false positive. Predictions are taken by falling score until there are f false positives per
+film (including films without objects); the fraction of objects found by then is the sensitivity at f. The score is its
+mean over f = 1/8, 1/4, 1/2, 1, 2, 4 and 8. If there are fewer false positives than f, all found objects count.
 
-Deviations: among equal scores the false positives come first, where the challenge takes the order of the file; true
-boxes are rectangles, where the challenge also draws ellipses and polygons.
+Deviations: of equal scores the false positives come first (challenge: order of the file); true boxes are rectangles
+(challenge: also ellipses and polygons).
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def rank_centres(films: Sequence[FilmDetections]) -> Ranking:
-    """Hits (the first centre in each object) and false positives of all films."""
+    """Rank the hits (the centre of highest score in each object) and false positives of all films."""
     hit_films: list[int] = []
     hit_scores: list[float] = []
     false_films: list[int] = []
@@ -31,13 +30,13 @@ def rank_centres(films: Sequence[FilmDetections]) -> Ranking:
     for number, film in enumerate(films):
         inside = centres_inside(film)
         scores = np.where(inside, film.scores[:, None], -np.inf)
-        surest = scores.max(axis=0, initial=-np.inf)
-        found = surest[surest > -np.inf]
+        top_scores = scores.max(axis=0, initial=-np.inf)
+        found = top_scores[top_scores > -np.inf]
         hit_films += [number] * len(found)
         hit_scores += found.tolist()
-        missed = film.scores[~inside.any(axis=1)]
-        false_films += [number] * len(missed)
-        false_scores += missed.tolist()
+        false_scores_of_film = film.scores[~inside.any(axis=1)]
+        false_films += [number] * len(false_scores_of_film)
+        false_scores += false_scores_of_film.tolist()
     order = np.argsort(-np.array(hit_scores), kind="stable")
     falling = -np.array(hit_scores)[order] if hit_scores else np.empty(0)
     return Ranking(
@@ -49,22 +48,39 @@ def rank_centres(films: Sequence[FilmDetections]) -> Ranking:
 
 
 def sensitivities(ranking: Ranking, weights: Floats, rates: Sequence[float] = RATES) -> Floats:
-    """[R, F] sensitivity at each rate of false positives per film; NaN where no object has weight."""
+    """Compute the sensitivity at rates of false positives per film.
+
+    Args:
+        ranking: hits and false positives.
+        weights: [R, N] weights of the films.
+        rates: F false positives per film.
+
+    Returns:
+        [R, F] in [0, 1]; NaN where no object has weight.
+    """
     films = weights.sum(axis=1, keepdims=True)
     objects = weights @ ranking.objects
-    false, gained = ranking.false_above(weights), weights[:, ranking.hits]
-    found = np.stack([np.where(false < rate * films, gained, 0).sum(axis=1) for rate in rates], axis=1)
-    out = np.full(found.shape, np.nan)
-    np.divide(found, objects[:, None], out=out, where=objects[:, None] > 0)
+    false, hit_weights = ranking.false_above(weights), weights[:, ranking.hits]
+    found_weight = np.stack([np.where(false < rate * films, hit_weights, 0).sum(axis=1) for rate in rates], axis=1)
+    out = np.full(found_weight.shape, np.nan)
+    np.divide(found_weight, objects[:, None], out=out, where=objects[:, None] > 0)
     return out
 
 
 def froc(ranking: Ranking, weights: Floats) -> Floats:
-    """[R] mean sensitivity over RATES."""
+    """Compute the mean sensitivity over RATES.
+
+    Args:
+        ranking: hits and false positives.
+        weights: [R, N] weights of the films.
+
+    Returns:
+        [R] in [0, 1].
+    """
     return np.asarray(sensitivities(ranking, weights).mean(axis=1))
 
 
 def centres_inside(film: FilmDetections) -> NDArray[np.bool_]:
-    """[P, M] which predicted centre lies in which object."""
+    """Return, as bool [P, M], which predicted centre is in which object."""
     centre = (film.predicted[:, None, :2] + film.predicted[:, None, 2:]) / 2
     return np.asarray(((centre >= film.true[None, :, :2]) & (centre <= film.true[None, :, 2:])).all(axis=2))

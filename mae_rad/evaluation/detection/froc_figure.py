@@ -1,4 +1,4 @@
-"""The FROC curve of each label with its band over patients, as a picture."""
+"""Draw the FROC curve of each label with its confidence band over patients."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,12 +28,12 @@ def draw_froc(
     """Draw sensitivity against false positives per film.
 
     Args:
-        labels: name → its films.
-        patients: name → number of the patient of each of them.
-        path: PNG file.
-        split: of the films.
-        repetitions: bootstrap resamples of the patients.
-        seed: of the resamples.
+        labels: label → its films.
+        patients: label → [N] number of the patient of each film.
+        path: PNG file to write.
+        split: split of the films, for the axis label.
+        repetitions: number of bootstrap resamples of the patients.
+        seed: seed of the resamples.
     """
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     axes = figure.subplots()
@@ -43,16 +43,18 @@ def draw_froc(
         if objects == 0:
             continue
         curve = sensitivities(ranking, np.ones((1, len(films))), _CURVE.tolist())[0]
-        drawn = np.concatenate(
+        resampled_curves = np.concatenate(
             [
                 sensitivities(ranking, weights, _CURVE.tolist())
                 for weights in resamples(patients[label], repetitions=repetitions, seed=seed)
             ]
         )
-        low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        low, high = np.nanquantile(resampled_curves, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         axes.fill_between(_CURVE, low, high, color=colour, alpha=0.2, linewidth=0)
-        people = len(np.unique(patients[label]))
-        axes.plot(_CURVE, curve, color=colour, label=f"{label}: {objects} boxes, {len(films)} films, {people} patients")
+        patient_count = len(np.unique(patients[label]))
+        axes.plot(
+            _CURVE, curve, color=colour, label=f"{label}: {objects} boxes, {len(films)} films, {patient_count} patients"
+        )
         at_rates = sensitivities(ranking, np.ones((1, len(films))), RATES)[0]
         axes.plot(RATES, at_rates, color=colour, marker="o", linestyle="", clip_on=False)
     axes.set_xscale("log", base=2)

@@ -1,7 +1,7 @@
-"""Predicted against true boxes of a test set, ranked: what average precision and FROC have in common.
+"""Ranked predictions of a test set, the common input of average precision and FROC.
 
-Both walk the predictions from the surest to the least sure one, counting hits and false positives. A bootstrap
-resample is a weight per film, so a hit counts as often as its film was drawn, and so does a false positive.
+Both count hits and false positives by falling score. A bootstrap resample is a weight per film: a hit or false positive
+counts as often as its film was drawn.
 
 Legend: N films, R weightings, K hits, D false positives.
 """
@@ -15,18 +15,18 @@ from mae_rad.evaluation.statistics.metrics import Floats
 
 Integers = NDArray[np.int64]
 
-_AT_ONCE = 2_000_000
-"""Numbers held at once while false positives are counted (16 MB)."""
+_MAX_NUMBERS = 2_000_000
+"""Numbers of the largest temporary array while false positives are counted (16 MB)."""
 
 
 class FilmDetections(NamedTuple):
     """The boxes of one label on one film, [., 4] x_min, y_min, x_max, y_max.
 
     Attributes:
-        predicted: [P, 4].
-        scores: [P] higher is surer.
-        true: [M, 4] in the same pixels.
-        unit: pixels of the size in which boxes count as small or large, per pixel of these boxes.
+        predicted: [P, 4] predicted boxes.
+        scores: [P] scores of the predicted boxes.
+        true: [M, 4] true boxes in the same pixels.
+        unit: pixels in which the size of an object is given, per pixel of these boxes.
     """
 
     predicted: Floats
@@ -41,8 +41,8 @@ class Ranking(NamedTuple):
     Attributes:
         hits: [K] film of each hit.
         false: [D] film of each false positive.
-        hits_above: [D] how many hits rank above each false positive.
-        objects: [N] objects of each film, found or not.
+        hits_above: [D] number of hits that rank above each false positive.
+        objects: [N] number of objects of each film.
     """
 
     hits: Integers
@@ -51,19 +51,19 @@ class Ranking(NamedTuple):
     objects: Floats
 
     def found(self, weights: Floats) -> Floats:
-        """[R, K] weight of the hits down to each one, itself included."""
+        """Sum, for weights [R, N], the weight of the hits down to each hit, itself included: [R, K]."""
         return np.cumsum(weights[:, self.hits], axis=1)
 
     def false_above(self, weights: Floats) -> Floats:
-        """[R, K] weight of the false positives that rank above each hit."""
+        """Sum, for weights [R, N], the weight of the false positives that rank above each hit: [R, K]."""
         films, hits = len(self.objects), len(self.hits)
         out = np.empty((len(weights), hits))
         before = np.zeros((len(weights), 1))
-        step = max(1, _AT_ONCE // films)
+        step = max(1, _MAX_NUMBERS // films)
         for start in range(0, hits, step):
             stop = min(start + step, hits)
-            here = (self.hits_above >= start) & (self.hits_above < stop)
-            places = self.false[here] * (stop - start) + self.hits_above[here] - start
+            in_block = (self.hits_above >= start) & (self.hits_above < stop)
+            places = self.false[in_block] * (stop - start) + self.hits_above[in_block] - start
             counts = np.bincount(places, minlength=films * (stop - start)).reshape(films, -1).astype(np.float64)
             out[:, start:stop] = before + np.cumsum(weights @ counts, axis=1)
             before = out[:, stop - 1 : stop]

@@ -1,4 +1,4 @@
-"""Curves with bands: what few labels are worth, and what size and the size of objects are worth."""
+"""Draw curves with confidence bands: score over training films, over T and over the size of objects."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from data_prep.pages.plot_style import GREY, dress_axes
 from mae_rad.evaluation.figures.style import encoder_styles
-from mae_rad.evaluation.results.display_names import metric_of, plain, probe_name
+from mae_rad.evaluation.results.display_names import metric_of, plain_name, probe_name
 from mae_rad.evaluation.results.queries import Reading
 from mae_rad.evaluation.results.rows import Row
 
@@ -18,11 +18,18 @@ _COLUMNS = 3
 OBJECT_SIZE = "object_size="
 
 
-def label_efficiency(reading: Reading, probe: str) -> Figure | None:
-    """Score over training films, a panel per task; None where one label fraction alone was asked."""
-    encoders = reading.shown
-    asked = {task: {name: reading.curve(name, task, probe) for name in encoders} for task in reading.tasks}
-    panels = {task: curves for task, curves in asked.items() if any(len(curve) > 1 for curve in curves.values())}
+def label_efficiency(results: Reading, probe: str) -> Figure | None:
+    """Draw score over training films, one panel per task; None if there is only one label fraction.
+
+    Args:
+        results: rows of the comparison.
+        probe: probe of the scores.
+    """
+    encoders = results.compared_encoders
+    curves_of_task = {task: {name: results.curve(name, task, probe) for name in encoders} for task in results.tasks}
+    panels = {
+        task: curves for task, curves in curves_of_task.items() if any(len(curve) > 1 for curve in curves.values())
+    }
     if not panels:
         return None
     figure, axes = _panels(len(panels))
@@ -41,14 +48,19 @@ def label_efficiency(reading: Reading, probe: str) -> Figure | None:
     return figure
 
 
-def by_size(reading: Reading, probe: str) -> Figure | None:
-    """Score over T and over the size of the object; None where neither was asked."""
+def by_size(results: Reading, probe: str) -> Figure | None:
+    """Draw score over T and over the size of the object; None if neither varies.
+
+    Args:
+        results: rows of the comparison.
+        probe: probe of the scores.
+    """
     panels: list[tuple[str, str, Mapping[str, Sequence[Row]]]] = []
-    for task in reading.tasks:
-        sizes = {f"{tokens:,}": rows for tokens, rows in reading.sizes(task, probe).items()}
+    for task in results.tasks:
+        sizes = {f"{tokens:,}": rows for tokens, rows in results.sizes(task, probe).items()}
         objects = {
             name.removeprefix(OBJECT_SIZE): rows
-            for name, rows in reading.subsets(task, probe).items()
+            for name, rows in results.subsets(task, probe).items()
             if name.startswith(OBJECT_SIZE)
         }
         panels += [(task, "size of the film, T patches of content", sizes)] if sizes else []
@@ -56,16 +68,24 @@ def by_size(reading: Reading, probe: str) -> Figure | None:
     if not panels:
         return None
     figure, axes = _panels(len(panels))
-    styles = encoder_styles(reading.shown)
+    styles = encoder_styles(results.compared_encoders)
     for panel, (task, label, groups) in zip(axes, panels, strict=False):
-        for number, name in enumerate(reading.shown):
+        for number, name in enumerate(results.compared_encoders):
             rows = [(place, row) for place, group in enumerate(groups.values()) for row in group if row.encoder == name]
-            x = np.array([place for place, _ in rows], np.float64) + 0.05 * (number - len(reading.shown) / 2)
+            x = np.array([place for place, _ in rows], np.float64) + 0.05 * (
+                number - len(results.compared_encoders) / 2
+            )
             _band(panel, x, [row for _, row in rows], styles[name])
         names = [f"{fill(name, 12)}\n{rows[0].n_films:,} ({rows[0].n_patients:,})" for name, rows in groups.items()]
         panel.set_xticks(range(len(groups)), names, fontsize=8.5)
         _dress(panel, f"{label}\ntest films (patients)", task, next(iter(groups.values()))[0], counted=False)
-    _legend(figure, axes[0], reading.shown, styles, f"{probe_name(probe)}; bars: 95 % interval over test patients")
+    _legend(
+        figure,
+        axes[0],
+        results.compared_encoders,
+        styles,
+        f"{probe_name(probe)}; bars: 95 % interval over test patients",
+    )
     return figure
 
 
@@ -91,7 +111,7 @@ def _dress(panel: Any, across: str, task: str, row: Row, *, counted: bool = True
     metric = metric_of(row.metric)
     count = f"\n{row.n_films:,} test films, {row.n_patients:,} patients" if counted else ""
     unit = f", {metric.unit}" if metric.unit else ""
-    dress_axes(panel, across=across, down=f"{metric.name}{unit}", title=f"{plain(task)}{count}", grid="y")
+    dress_axes(panel, across=across, down=f"{metric.name}{unit}", title=f"{plain_name(task)}{count}", grid="y")
     panel.tick_params(axis="y", labelsize=8.5)
     if metric.chance is not None:
         panel.axhline(metric.chance, color=GREY, linewidth=1, linestyle=":")

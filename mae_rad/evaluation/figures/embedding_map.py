@@ -1,4 +1,4 @@
-"""Maps of the embeddings: the first two principal components, coloured by what is known of a film."""
+"""Draw maps of the embeddings: the first two principal components, coloured by a property of the films."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from mae_rad.evaluation.figures.style import class_style, save_png
 
 FILMS = 3000
 CLASSES = 7
-"""The most frequent ones have a colour each."""
+"""Number of classes with a colour, the most frequent ones."""
 _COLUMNS = 3
 _OTHER = "#c0c0c0"
 
@@ -29,27 +29,30 @@ def draw_map(
     *,
     min_patients: int,
 ) -> Path | None:
-    """Draw every encoder's films as points; None, and no file, where fewer than two values can be told.
+    """Draw the films of every encoder as points, one panel per encoder.
 
     Args:
         encoders: name → vectors [N, D] of the same films in the same order.
         classes: [N] value of each film, empty where it has none; the most frequent have a colour.
         patients: [N] number of the patient of each film.
-        name: what the values are, for the legend.
-        path: PNG.
-        min_patients: a value that fewer patients share is not named.
+        name: name of the property, for the legend.
+        path: PNG file to write.
+        min_patients: values that fewer patients share are not named.
+
+    Returns:
+        The file; None if fewer than two values can be named.
     """
     films = np.flatnonzero(classes != "")
     films = np.sort(np.random.default_rng(0).permutation(films)[:FILMS])
-    shown = nameable(classes[films], patients[films], min_patients)[:CLASSES]
-    if len(shown) < 2:
+    named_values = nameable(classes[films], patients[films], min_patients)[:CLASSES]
+    if len(named_values) < 2:
         return None
     columns = 2 if len(encoders) == 4 else min(len(encoders), _COLUMNS)
     lines = -(-len(encoders) // columns)
     figure = Figure(figsize=(4.1 * columns + 1.9, 4.1 * lines), layout="constrained")
     panels: list[Any] = list(figure.subplots(lines, columns, squeeze=False).flat)
     for panel, (encoder, matrix) in zip(panels, encoders.items(), strict=False):
-        _scatter(panel, encoder, principal(matrix[films]), classes[films], shown)
+        _scatter(panel, encoder, principal(matrix[films]), classes[films], named_values)
     for panel in panels[len(encoders) :]:
         panel.set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -59,14 +62,24 @@ def draw_map(
 
 
 def nameable(classes: NDArray[np.object_], patients: NDArray[np.int64], min_patients: int) -> list[str]:
-    """Values that at least ``min_patients`` patients share, the most frequent first."""
+    """Return the values that at least ``min_patients`` patients share, the most frequent first.
+
+    Args:
+        classes: [N] value of each film, empty where it has none.
+        patients: [N] number of the patient of each film.
+        min_patients: number of patients.
+    """
     names, counts = np.unique(classes.astype(str), return_counts=True)
     ordered = [str(names[place]) for place in np.argsort(-counts, kind="stable")]
     return [name for name in ordered if name and len(np.unique(patients[classes == name])) >= min_patients]
 
 
 def principal(matrix: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[N, 2] projections of standardised vectors, and the fraction of the variance each explains."""
+    """Project vectors [N, D], standardised, on two principal components.
+
+    Returns:
+        [N, 2] projections, and the fraction of the variance that each component explains.
+    """
     x = scale_of(of_array(matrix)).apply(matrix)
     variance, directions = np.linalg.eigh(np.cov(x.T.astype(np.float64)))
     return x @ directions[:, :-3:-1], variance[:-3:-1] / variance.sum()
@@ -77,14 +90,14 @@ def _scatter(
     encoder: str,
     projected: tuple[NDArray[np.float64], NDArray[np.float64]],
     classes: NDArray[np.object_],
-    shown: Sequence[str],
+    named_values: Sequence[str],
 ) -> None:
     points, explained = projected
-    for number, value in enumerate(shown):
-        here = classes == value
-        label = f"{value} ({here.sum():,})"
+    for number, value in enumerate(named_values):
+        in_class = classes == value
+        label = f"{value} ({in_class.sum():,})"
         panel.plot(
-            *points[here].T,
+            *points[in_class].T,
             linestyle="",
             markersize=5,
             alpha=0.7,
@@ -92,7 +105,7 @@ def _scatter(
             label=label,
             **class_style(number),
         )
-    others = ~np.isin(classes.astype(str), shown)
+    others = ~np.isin(classes.astype(str), named_values)
     if others.any():
         label = f"other ({others.sum():,})"
         panel.plot(*points[others].T, linestyle="", marker=".", color=_OTHER, label=label, zorder=0)

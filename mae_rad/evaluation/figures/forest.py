@@ -1,4 +1,4 @@
-"""Forest plots: what every encoder scores, and how two of them differ on the same films."""
+"""Draw forest plots: scores of every encoder, and differences of two encoders on the same films."""
 
 import textwrap
 from collections.abc import Sequence
@@ -13,40 +13,49 @@ from numpy.typing import NDArray
 
 from data_prep.pages.plot_style import COLOURS, GREY, INK, RULE, SOFT, dress_axes
 from mae_rad.evaluation.figures.style import encoder_styles, save_png
-from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain, probe_name, signed
+from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain_name, probe_name, signed
 from mae_rad.evaluation.results.queries import Reading
 from mae_rad.evaluation.results.rows import FLOOR, Row
 from mae_rad.evaluation.statistics.intervals import Interval
 
 PER_FIGURE = 8
-"""Task × probe groups on one figure of values; more make more figures."""
+"""Largest number of task × probe groups on one figure of scores."""
 _DECIDED = ("higher", "lower")
 
 
-def values_forests(reading: Reading, probes: Sequence[str]) -> list[Figure]:
-    """Per task and probe what every encoder scores, and its difference to the floor.
+def values_forests(results: Reading, probes: Sequence[str]) -> list[Figure]:
+    """Draw, per task and probe, the score of every encoder and its difference to the random baseline.
 
-    Of several pretraining runs together each one is a small stroke.
+    The single runs of a group are small strokes.
+
+    Args:
+        results: rows of the comparison.
+        probes: probes of the scores.
     """
-    groups = [(task, probe) for task in reading.tasks for probe in probes if reading.values(task, probe)]
-    return [_values_forest(reading, groups[start : start + PER_FIGURE]) for start in range(0, len(groups), PER_FIGURE)]
+    groups = [(task, probe) for task in results.tasks for probe in probes if results.values(task, probe)]
+    return [_values_forest(results, groups[start : start + PER_FIGURE]) for start in range(0, len(groups), PER_FIGURE)]
 
 
-def draw_values(reading: Reading, folder: Path) -> list[Path]:
-    """Write ``values-1.png``, …; those of an earlier comparison with more tasks go."""
+def draw_values(results: Reading, folder: Path) -> list[Path]:
+    """Write ``values-1.png``, …; those of an earlier comparison are deleted.
+
+    Args:
+        results: rows of the comparison.
+        folder: folder of the PNG files.
+    """
     for old in folder.glob("values-*.png"):
         old.unlink()
     return [
         save_png(figure, folder / f"values-{number}.png")
-        for number, figure in enumerate(values_forests(reading, reading.probes), 1)
+        for number, figure in enumerate(values_forests(results, results.probes), 1)
     ]
 
 
-def _values_forest(reading: Reading, groups: Sequence[tuple[str, str]]) -> Figure:
-    encoders = reading.shown
+def _values_forest(results: Reading, groups: Sequence[tuple[str, str]]) -> Figure:
+    encoders = results.compared_encoders
     styles = encoder_styles(encoders)
-    rows = {group: [row for row in reading.values(*group) if row.encoder in encoders] for group in groups}
-    to_floor = {group: [row for row in reading.differences(*group) if row.reference == FLOOR] for group in groups}
+    rows = {group: [row for row in results.values(*group) if row.encoder in encoders] for group in groups}
+    to_floor = {group: [row for row in results.differences(*group) if row.reference == FLOOR] for group in groups}
     columns = 2 if any(to_floor.values()) else 1
     height = 1.5 + len(groups) * (0.36 + 0.19 * len(encoders))
     figure = Figure(figsize=(4.5 + 3.6 * columns, height), layout="constrained")
@@ -55,8 +64,8 @@ def _values_forest(reading: Reading, groups: Sequence[tuple[str, str]]) -> Figur
         for row in rows[group]:
             y = number + _offset(encoders.index(row.encoder), len(encoders))
             _draw(axes[0], row.interval, y, f"{row.interval.value:.3f}", styles[row.encoder])
-            runs = [one for one in reading.values(*group) if one.encoder in reading.members(row.encoder)]
-            across = [one.interval.value for one in runs]
+            runs = [run_row for run_row in results.values(*group) if run_row.encoder in results.members(row.encoder)]
+            across = [run_row.interval.value for run_row in runs]
             axes[0].plot(across, [y] * len(runs), "|", color=styles[row.encoder]["color"], markersize=9)
         for row in to_floor[group]:
             if row.difference is not None:
@@ -73,7 +82,7 @@ def _offset(place: int, count: int) -> float:
 
 
 def _draw(axes: Any, interval: Interval, y: float, text: str, style: dict[str, str]) -> None:
-    """A marker with its interval; the value stands behind the upper bound."""
+    """Draw a marker with its interval, and the value to the right of the upper bound."""
     if np.isfinite(interval.low):
         axes.plot([interval.low, interval.high], [y, y], color=style["color"], linewidth=2, solid_capstyle="butt")
     axes.plot(interval.value, y, linestyle="", markersize=7, **style)
@@ -87,8 +96,8 @@ def _dress(axes: NDArray[Any], first: Sequence[Row]) -> None:
     metrics = [metric_of(name) for name in dict.fromkeys(row.metric for row in first)]
     names = " or ".join(metric.name for metric in metrics)
     chance = {metric.chance for metric in metrics if metric.chance is not None}
-    told = f", {min(chance):g} is chance" if len(chance) == 1 else ""
-    labels = [f"{names} on test films{told}", f"difference to the {FLOOR} on the same films"]
+    chance_text = f", {min(chance):g} is chance" if len(chance) == 1 else ""
+    labels = [f"{names} on test films{chance_text}", f"difference to the {FLOOR} on the same films"]
     for value in chance if len(chance) == 1 else ():
         axes[0].axvline(value, color=GREY, linewidth=1, linestyle=":")
     if len(axes) > 1:
@@ -100,32 +109,38 @@ def _dress(axes: NDArray[Any], first: Sequence[Row]) -> None:
         panel.spines["left"].set_visible(False)
         for line in np.arange(len(first) - 1) + 0.5:
             panel.axhline(line, color="#cccccc", linewidth=0.8)
-    if chance == {0.5}:  # of a share, beyond 1 there is room for text alone
+    if chance == {0.5}:  # values are at most 1; the space beyond is for text
         axes[0].set_xticks([tick for tick in axes[0].get_xticks() if -1e-9 <= tick <= 1 + 1e-9])
 
 
 def _group_label(row: Row) -> str:
-    task = "\n".join(textwrap.wrap(plain(row.task), 28))
+    task = "\n".join(textwrap.wrap(plain_name(row.task), 28))
     return f"{task}\n{probe_name(row.probe)}\n{row.n_films:,} films, {row.n_patients:,} patients"
 
 
-def pair_forest(reading: Reading, encoder: str, reference: str, arm: str) -> Figure:
-    """Differences of two encoders on the same films: a row per task and probe, their numbers beside it.
+def pair_forest(results: Reading, encoder: str, reference: str, arm: str) -> Figure:
+    """Draw the differences of two encoders on the same films, one row per task and probe, with a table of the values.
 
-    A filled marker is a difference that holds after correction for many tasks; the grey bar is what this test set
-    would miss.
+    A filled marker is a difference that is significant after correction for the number of tasks; the grey bar has the
+    differences that this test set would not detect.
+
+    Args:
+        results: rows of the comparison.
+        encoder: first encoder.
+        reference: second encoder.
+        arm: arm of the differences.
     """
-    wanted = (encoder, reference)
-    rows = [row for row in reading.differences() if (row.encoder, row.reference) == wanted and row.arm == arm]
-    tasks = [task for task in reading.tasks if any(row.task == task for row in rows)]
+    pair = (encoder, reference)
+    rows = [row for row in results.differences() if (row.encoder, row.reference) == pair and row.arm == arm]
+    tasks = [task for task in results.tasks if any(row.task == task for row in rows)]
     places: list[tuple[float, Row]] = []
     heads: list[tuple[float, Row]] = []
     y = 0.0
     for task in tasks:
-        here = [row for row in rows if row.task == task]
-        heads.append((y, here[0]))
-        places += [(y + 1 + number, row) for number, row in enumerate(here)]
-        y += len(here) + 1.5
+        task_rows = [row for row in rows if row.task == task]
+        heads.append((y, task_rows[0]))
+        places += [(y + 1 + number, row) for number, row in enumerate(task_rows)]
+        y += len(task_rows) + 1.5
     height = 1.25 + 0.235 * y
     figure = Figure(figsize=(9.8, height))
     axes = figure.add_axes((0.19, 0.72 / height, 0.36, 1 - 1.2 / height))
@@ -162,7 +177,7 @@ def _bounds(row: Row) -> list[float]:
 def _columns(
     axes: Any, places: Sequence[tuple[float, Row]], heads: Sequence[tuple[float, Row]], encoder: str, reference: str
 ) -> None:
-    """Text left and right of the plot, in the rows of its markers."""
+    """Write the text left and right of the plot, in the rows of its markers."""
     across = blended_transform_factory(axes.transAxes, axes.transData)
 
     def write(x: float, y: float, text: str, **more: Any) -> None:
@@ -170,19 +185,19 @@ def _columns(
 
     columns = (1.04, 1.66, 1.95)
     for x, text in zip(columns, ("difference [95 %]", encoder, reference), strict=True):
-        across_lines = "\n".join(textwrap.wrap(_short(text, 24), 13 if x > columns[0] else 24)[:2])
-        axes.text(x, -0.65, across_lines, transform=across, va="bottom", fontsize=9.5, color=SOFT)
+        heading = "\n".join(textwrap.wrap(_short(text, 24), 13 if x > columns[0] else 24)[:2])
+        axes.text(x, -0.65, heading, transform=across, va="bottom", fontsize=9.5, color=SOFT)
     for y, row in heads:
-        name = f"{plain(row.task)}, {metric_of(row.metric).name}"
+        name = f"{plain_name(row.task)}, {metric_of(row.metric).name}"
         write(-0.52, y, _short(name, 48), fontweight="bold", color=INK)
         write(1.04, y, f"{row.n_films:,} test films, {row.n_patients:,} patients", color=SOFT)
     for y, row in places:
         assert row.difference is not None
-        theirs = Interval(row.interval.value - row.difference.value, np.nan, np.nan)
+        reference_value = Interval(row.interval.value - row.difference.value, np.nan, np.nan)
         write(-0.5, y, probe_name(row.probe), color=INK)
         write(columns[0], y, interval_text(row.difference, signs=True), color=INK)
         write(columns[1], y, f"{row.interval.value:.3f}", color=INK)
-        write(columns[2], y, f"{theirs.value:.3f}", color=INK)
+        write(columns[2], y, f"{reference_value.value:.3f}", color=INK)
 
 
 def _short(name: str, most: int) -> str:

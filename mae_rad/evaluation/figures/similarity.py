@@ -1,4 +1,4 @@
-"""How alike the encoders arrange the same films, as a square of numbers."""
+"""Draw the similarity of the embeddings of every two encoders as a matrix."""
 
 from collections.abc import Sequence
 
@@ -9,22 +9,22 @@ from mae_rad.evaluation.results.rows import Row
 
 
 def similarity_matrix(rows: Sequence[Row]) -> Figure | None:
-    """Centred kernel alignment of every two encoders; None without rows.
+    """Draw the linear CKA of every two encoders; None without rows.
 
     Args:
-        rows: of the metric linear_cka, of ``encoder`` and ``reference`` together.
+        rows: rows of the metric linear_cka; the value is that of ``encoder`` and ``reference``.
     """
     if not rows:
         return None
     names = list(dict.fromkeys(name for row in rows for name in (row.encoder, str(row.reference))))
     values = np.eye(len(names))
     for row in rows:
-        one, other = names.index(row.encoder), names.index(str(row.reference))
-        values[one, other] = values[other, one] = row.interval.value
+        first, second = names.index(row.encoder), names.index(str(row.reference))
+        values[first, second] = values[second, first] = row.interval.value
     side = 1.6 + 0.75 * len(names)
     figure = Figure(figsize=(side + 1.6, side), layout="constrained")
     axes = figure.subplots()
-    axes.pcolormesh(values, cmap="cividis", vmin=0, vmax=1, edgecolors="white")  # cells, not a picture: sharp in print
+    axes.pcolormesh(values, cmap="cividis", vmin=0, vmax=1, edgecolors="white")  # cells, not an image: sharp in print
     axes.set_aspect("equal")
     axes.invert_yaxis()
     for place, value in np.ndenumerate(values):

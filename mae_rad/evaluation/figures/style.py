@@ -1,4 +1,4 @@
-"""Figures of a comparison: colour and marker of every encoder; a PNG for MLflow, or SVG inside a page."""
+"""Style and output of figures: colour and marker of every encoder; PNG files and inline SVG."""
 
 import io
 import re
@@ -17,8 +17,8 @@ _NOT_INLINE = tuple(
     re.compile(pattern, re.DOTALL)
     for pattern in (
         r"<metadata>.*?</metadata>\s*",
-        r"<defs>\s*<style.*?</defs>\s*",  # it would style the whole page
-        r'(?<=<g) id="[^"]+"',  # equal in every figure; what is referred to has other names
+        r"<defs>\s*<style.*?</defs>\s*",  # it would apply to the whole page
+        r'(?<=<g) id="[^"]+"',  # equal in every figure; referenced elements have other names
         r" font-family: [^;\"]+;?",
         r' transform="rotate\(-0 [^"]+"',
     )
@@ -29,27 +29,32 @@ _SVG = {"svg.fonttype": "none", "svg.hashsalt": "mae_rad", "font.family": "sans-
 
 
 def encoder_styles(encoders: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Encoder → colour and marker, as ``Axes.plot`` takes them; floors are hollow grey circles."""
+    """Return encoder → colour and marker for ``Axes.plot``; random encoders are hollow grey circles."""
     trained = [name for name in encoders if not name.startswith(FLOOR)]
     styles = {name: class_style(number) for number, name in enumerate(trained)}
-    floor = {"color": GREY, "marker": "o", "markerfacecolor": "white"}
-    return {name: styles.get(name, floor) for name in encoders}
+    baseline = {"color": GREY, "marker": "o", "markerfacecolor": "white"}
+    return {name: styles.get(name, baseline) for name in encoders}
 
 
 def class_style(number: int) -> dict[str, str]:
-    """Colour and marker of the ``number``-th class of a map."""
+    """Return colour and marker of the ``number``-th class of a map."""
     return {"color": colour_of(number), "marker": MARKERS[number % len(MARKERS)]}
 
 
 def save_png(figure: Figure, path: Path) -> Path:
-    """Write a PNG."""
+    """Write a figure as a PNG file; returns ``path``."""
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=DPI)
     return path
 
 
 def as_svg(figure: Figure, described: str) -> str:
-    """The figure as an ``svg`` element that needs nothing beside it; ``described`` is for screen readers."""
+    """Return a figure as a self-contained ``svg`` element.
+
+    Args:
+        figure: figure.
+        described: description for screen readers.
+    """
     buffer = io.StringIO()
     with mpl.rc_context(_SVG):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -59,5 +64,5 @@ def as_svg(figure: Figure, described: str) -> str:
     assert box is not None
     for pattern in _NOT_INLINE:
         drawn = pattern.sub("", drawn)
-    drawn = _TAG.sub(lambda tag: _LONG_NUMBER.sub(r"\1", tag[0]), drawn)  # never the texts between them
+    drawn = _TAG.sub(lambda tag: _LONG_NUMBER.sub(r"\1", tag[0]), drawn)  # only inside tags, not in the texts
     return f'<svg {box[0]} role="img" aria-label="{escape(described, quote=True)}">{drawn}'

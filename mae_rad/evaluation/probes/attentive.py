@@ -1,8 +1,8 @@
-"""Attentive probe: one learned query attends to the patch tokens of a frozen encoder, a linear layer answers.
+"""Attentive probe: attention pooling with one learned query over frozen patch tokens, then a linear layer.
 
-A finding that covers a few patches is lost in a mean over all of them; this probe asks what the tokens know. The
-pooling is that of the finetuning head. All tasks, and all learning rates of each, train side by side in one pass over
-the tokens; learning rate and length of training are chosen on the validation patients.
+A finding of a few patches has little effect on a mean over all patches; this probe can select its tokens. The pooling
+is that of the finetuning head. All tasks, with all learning rates, train in the same passes over the tokens; learning
+rate and number of steps are chosen on the validation patients.
 
 Legend: B films of a batch, D channels, C classes.
 """
@@ -19,29 +19,29 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mae_rad.embedding.token_source import TokenSource
-from mae_rad.evaluation.probes.linear_and_knn import Probed
+from mae_rad.evaluation.probes.linear_and_knn import ProbeOutput
 from mae_rad.evaluation.statistics.metrics import Floats, macro_auroc
 from mae_rad.heads.pooling import AttentivePooling, pool_each
 
-RATES = (3e-4, 1e-3, 3e-3)
+LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 EPOCHS = 20
-LEAST_STEPS = 100
-BATCH = 64
+MIN_STEPS = 100
+BATCH_SIZE = 64
 WEIGHT_DECAY = 0.05
-_WARMUP = 0.1
-_LOOKS = 4
-"""How often in a training the validation films are asked."""
+_WARMUP_FRACTION = 0.1
+_EVALUATIONS = 4
+"""Number of evaluations on the validation films during a training."""
 
 
 @dataclass(frozen=True)
 class AttentiveTask:
-    """A task as the probe trains it.
+    """Films and classes of a task.
 
     Attributes:
         classes: C.
-        train, val, test: rows of the index; the choice is made on val.
+        train, val, test: rows of the index; learning rate and steps are chosen on val.
         y: row → class, of train and val.
-        how: in words, which films val is.
+        val_description: which films val is, for the note of the result.
     """
 
     classes: int
@@ -49,28 +49,28 @@ class AttentiveTask:
     val: NDArray[np.int64]
     test: NDArray[np.int64]
     y: Mapping[int, int]
-    how: str
+    val_description: str
 
 
 class _Head(nn.Module):
-    """A probe of one task at one learning rate."""
+    """Head of one task at one learning rate."""
 
     def __init__(self, dim: int, heads: int, classes: int, rate: float) -> None:
         super().__init__()
         self.rate = rate
         self.pooling = AttentivePooling(dim, heads)
-        self.answer = nn.Linear(dim, classes)
+        self.classifier = nn.Linear(dim, classes)
 
 
 class _Best:
-    """The best head of one task so far."""
+    """Best head of one task so far."""
 
     def __init__(self) -> None:
         self.value, self.note = -math.inf, ""
         self.head: _Head | None = None
 
-    def offer(self, value: float, head: _Head, note: str) -> None:
-        """Keep a copy of ``head`` if it is better than what was."""
+    def keep_if_better(self, value: float, head: _Head, note: str) -> None:
+        """Keep a copy of ``head`` if ``value`` is the highest so far."""
         if value > self.value:
             self.value = value
             self.replace(head, note)
@@ -81,117 +81,124 @@ class _Best:
 
 
 def attentive_scores(
-    source: TokenSource, questions: Mapping[str, AttentiveTask], heads: int, seed: int, device: torch.device
-) -> dict[str, Probed]:
-    """What the probe says of the test films of each question.
+    source: TokenSource, tasks: Mapping[str, AttentiveTask], heads: int, seed: int, device: torch.device
+) -> dict[str, ProbeOutput]:
+    """Train the probe on every task and score the test films.
 
     Args:
         source: tokens of the frozen encoder.
-        questions: name → task.
-        heads: of the attention.
-        seed: of initial weights and of the order of films.
-        device: to train on.
+        tasks: name → task.
+        heads: number of attention heads.
+        seed: seed of the initial weights and of the order of films.
+        device: device of the training.
+
+    Returns:
+        Name → probabilities of the test films.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         probes = {
-            name: [_Head(source.dim, heads, question.classes, rate).to(device) for rate in RATES]
-            for name, question in questions.items()
+            name: [_Head(source.dim, heads, task.classes, rate).to(device) for rate in LEARNING_RATES]
+            for name, task in tasks.items()
         }
     groups = [
         {"params": list(head.parameters()), "lr": head.rate, "peak": head.rate}
-        for own in probes.values()
-        for head in own
+        for heads in probes.values()
+        for head in heads
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
-    films = np.unique(np.concatenate([question.train for question in questions.values()]))
-    labels = _labels(questions, films, device)
-    steps = max(EPOCHS * math.ceil(len(films) / BATCH), LEAST_STEPS)
-    looks = {round(steps * (look + 1) / _LOOKS) for look in range(_LOOKS)}
-    best = {name: _Best() for name in questions}
+    films = np.unique(np.concatenate([task.train for task in tasks.values()]))
+    labels = _labels(tasks, films, device)
+    steps = max(EPOCHS * math.ceil(len(films) / BATCH_SIZE), MIN_STEPS)
+    evaluation_steps = {round(steps * number / _EVALUATIONS) for number in range(1, _EVALUATIONS + 1)}
+    best = {name: _Best() for name in tasks}
     order, step = np.random.default_rng(seed), 0
     while step < steps:
-        for rows, tokens, mask in source.batches(order.permutation(films), BATCH):
+        for rows, tokens, mask in source.batches(order.permutation(films), BATCH_SIZE):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * _schedule(step, steps)
-            here = torch.from_numpy(np.searchsorted(films, rows)).to(device)
+            positions = torch.from_numpy(np.searchsorted(films, rows)).to(device)
             optimizer.zero_grad()
-            loss = _loss(probes, tokens, mask, {name: of[here] for name, of in labels.items()})
+            loss = _loss(probes, tokens, mask, {name: of[positions] for name, of in labels.items()})
             torch.autograd.backward(loss)
             optimizer.step()
             step += 1
-            if step in looks:
-                _look(source, probes, questions, best, f"{step} steps")
+            if step in evaluation_steps:
+                _evaluate(source, probes, tasks, best, f"{step} steps")
             if step == steps:
                 break
-    chosen = {name: [one.head] for name, one in best.items() if one.head is not None}
-    said = _scores(source, chosen, {name: questions[name].test for name in chosen})
-    return {name: Probed(said[name][0], f"{best[name].note} ({questions[name].how})") for name in chosen}
+    chosen = {name: [kept.head] for name, kept in best.items() if kept.head is not None}
+    outputs = _scores(source, chosen, {name: tasks[name].test for name in chosen})
+    return {
+        name: ProbeOutput(outputs[name][0], f"{best[name].note} ({tasks[name].val_description})") for name in chosen
+    }
 
 
-def _labels(
-    questions: Mapping[str, AttentiveTask], films: NDArray[np.int64], device: torch.device
-) -> dict[str, Tensor]:
-    """Task → [films] class, -1 where the task does not train on the film."""
+def _labels(tasks: Mapping[str, AttentiveTask], films: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
+    """Return task → [films] class, -1 where the task does not train on the film."""
     out = {}
-    for name, question in questions.items():
+    for name, task in tasks.items():
         values = np.full(len(films), -1, dtype=np.int64)
-        values[np.searchsorted(films, question.train)] = [question.y[row] for row in question.train.tolist()]
+        values[np.searchsorted(films, task.train)] = [task.y[row] for row in task.train.tolist()]
         out[name] = torch.from_numpy(values).to(device)
     return out
 
 
 def _loss(probes: Mapping[str, Sequence[_Head]], tokens: Tensor, mask: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
-    """Sum over all heads of their mean losses; they share no weight, so each is as if alone."""
-    pooled = iter(pool_each([head.pooling for own in probes.values() for head in own], tokens, mask))
+    """Sum the mean losses of all heads; they share no weight, so each trains as if alone."""
+    pooled = iter(pool_each([head.pooling for heads in probes.values() for head in heads], tokens, mask))
     losses = [tokens.new_zeros(())]
-    for name, own in probes.items():
-        for head in own:
-            answer = head.answer(next(pooled))
+    for name, heads in probes.items():
+        for head in heads:
+            logits = head.classifier(next(pooled))
             if (labels[name] >= 0).any():
-                losses.append(cross_entropy(answer, labels[name], ignore_index=-1))
+                losses.append(cross_entropy(logits, labels[name], ignore_index=-1))
     return torch.stack(losses).sum()
 
 
 def _schedule(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    warm = max(1, round(_WARMUP * steps))
+    """Return the learning rate factor: linear warm-up, then a cosine to zero."""
+    warm = max(1, round(_WARMUP_FRACTION * steps))
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _look(
+def _evaluate(
     source: TokenSource,
     probes: Mapping[str, Sequence[_Head]],
-    questions: Mapping[str, AttentiveTask],
+    tasks: Mapping[str, AttentiveTask],
     best: Mapping[str, _Best],
     when: str,
 ) -> None:
-    """Ask the validation films, and keep what is the best so far."""
-    said = _scores(source, probes, {name: question.val for name, question in questions.items()})
-    for name, question in questions.items():
-        y = np.array([question.y[row] for row in question.val.tolist()], dtype=np.int64)
-        for head, scores in zip(probes[name], said[name], strict=True):
-            told = f"lr={head.rate:g}, {when}"
+    """Evaluate on the validation films and keep the best heads."""
+    outputs = _scores(source, probes, {name: task.val for name, task in tasks.items()})
+    for name, task in tasks.items():
+        y = np.array([task.y[row] for row in task.val.tolist()], dtype=np.int64)
+        for head, scores in zip(probes[name], outputs[name], strict=True):
+            note = f"lr={head.rate:g}, {when}"
             if len(y):
-                best[name].offer(float(macro_auroc(y, scores, np.ones((1, len(y))))[0]), head, told)
-            elif head.rate == RATES[len(RATES) // 2]:
-                best[name].replace(head, told)
+                best[name].keep_if_better(float(macro_auroc(y, scores, np.ones((1, len(y))))[0]), head, note)
+            elif head.rate == LEARNING_RATES[len(LEARNING_RATES) // 2]:
+                best[name].replace(head, note)
 
 
 @torch.no_grad()
 def _scores(
-    source: TokenSource, probes: Mapping[str, Sequence[_Head]], asked: Mapping[str, NDArray[np.int64]]
+    source: TokenSource, probes: Mapping[str, Sequence[_Head]], rows_by_task: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, list[Floats]]:
-    """Task → of each head probabilities [films asked, C]."""
-    films = np.unique(np.concatenate([np.empty(0, np.int64), *asked.values()]))
-    out = {name: [np.zeros((len(films), head.answer.out_features)) for head in own] for name, own in probes.items()}
-    every = [head.pooling for own in probes.values() for head in own]
-    for rows, tokens, mask in source.batches(films, BATCH):
-        here = np.searchsorted(films, rows)
-        pooled = iter(pool_each(every, tokens, mask))
-        for name, own in probes.items():
-            for head, scores in zip(own, out[name], strict=True):
-                scores[here] = head.answer(next(pooled)).double().softmax(dim=1).cpu().numpy()
-    return {name: [scores[np.searchsorted(films, asked[name])] for scores in own] for name, own in out.items()}
+    """Return task → probabilities [rows, C] of each head."""
+    films = np.unique(np.concatenate([np.empty(0, np.int64), *rows_by_task.values()]))
+    out = {
+        name: [np.zeros((len(films), head.classifier.out_features)) for head in heads] for name, heads in probes.items()
+    }
+    poolings = [head.pooling for heads in probes.values() for head in heads]
+    for rows, tokens, mask in source.batches(films, BATCH_SIZE):
+        positions = np.searchsorted(films, rows)
+        pooled = iter(pool_each(poolings, tokens, mask))
+        for name, heads in probes.items():
+            for head, scores in zip(heads, out[name], strict=True):
+                scores[positions] = head.classifier(next(pooled)).double().softmax(dim=1).cpu().numpy()
+    return {
+        name: [scores[np.searchsorted(films, rows_by_task[name])] for scores in heads] for name, heads in out.items()
+    }

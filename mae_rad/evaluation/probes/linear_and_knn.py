@@ -1,9 +1,8 @@
 """Linear probe and nearest neighbours on frozen embeddings.
 
-Both see features standardised on the training films: without that, the cosine of neighbours is ruled by the mean vector
-that all films share, which is long in masked autoencoders and short in contrastive encoders, and the comparison is not
-of what the vectors tell. What a probe may choose, it chooses on the validation patients (or, where they do not hold
-every class, by cross-validation inside train, grouped by patient), never on the test.
+Vectors are standardised on the training films. Otherwise the cosine is dominated by the mean vector of all films, which
+is long for masked autoencoders and short for contrastive encoders. The hyperparameter of a probe is chosen on the
+validation patients or, if these lack a class, by cross-validation in train, grouped by patient; never on test films.
 
 Legend: N films, D channels, C classes.
 """
@@ -23,39 +22,50 @@ from mae_rad.evaluation.statistics.metrics import Floats, macro_auroc
 
 Labels = NDArray[np.int64]
 Candidates = Sequence[float]
-Predict = Callable[[Vectors, Labels, Vectors, int, Candidates], list["Scored"]]
-"""(training vectors, their classes, vectors to score, C, candidates) → what each candidate says."""
+Predict = Callable[[Vectors, Labels, Vectors, int, Candidates], list["CandidateScores"]]
+"""(training vectors, their classes, vectors to score, C, candidate values) → scores of each candidate value."""
 
 TEMPERATURE = 0.07
-"""Of the neighbours' votes, exp(cosine / temperature), as in Wu et al. 2018 and the DINO evaluation."""
+"""Temperature of the neighbours' votes, exp(cosine / temperature), as in Wu et al. 2018 and DINO."""
 _FOLDS = 5
 VALIDATION_PATIENTS = 3
-"""Every class needs that many patients in val, otherwise the choice falls to cross-validation."""
+"""Patients that every class needs in val; with fewer, the hyperparameter is chosen by cross-validation."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """The films of one split: N vectors, classes [N], patients [N]."""
+class SplitData:
+    """Films of one split.
+
+    Attributes:
+        x: [N, D] vectors.
+        y: [N] classes.
+        patients: [N] number of the patient.
+    """
 
     x: Vectors
     y: Labels
     patients: NDArray[np.int64]
 
 
-class Scored(NamedTuple):
-    """Probabilities [N, C], and whether the fit came to its end."""
+class CandidateScores(NamedTuple):
+    """Scores of one candidate value.
+
+    Attributes:
+        scores: [N, C] probabilities.
+        converged: whether the fit converged.
+    """
 
     scores: Floats
     converged: bool = True
 
 
 @dataclass(frozen=True)
-class Probed:
-    """What a probe says of the test films.
+class ProbeOutput:
+    """Output of a probe on the test films.
 
     Attributes:
         scores: [N, C] probabilities.
-        note: what was chosen, and on which films.
+        note: chosen hyperparameter, and the films on which it was chosen.
     """
 
     scores: Floats
@@ -64,73 +74,102 @@ class Probed:
 
 @dataclass(frozen=True)
 class Probe:
-    """A kind of probe: the name of what it chooses, the candidates (on a tie the first is taken) and the prediction."""
+    """A kind of probe.
+
+    Attributes:
+        parameter: name of its hyperparameter.
+        candidates: values of the hyperparameter; on a tie the first is taken.
+        predict: fits the probe and scores films.
+    """
 
     parameter: str
     candidates: Candidates
     predict: Predict
 
 
-def run_probe(probe: Probe, train: Part, val: Part, test: Vectors, classes: int, seed: int) -> Probed:
-    """Choose the probe's parameter, fit on ``train`` and score ``test``. The seed deals the folds."""
-    chosen, how = _choose(probe, train, val, classes, seed)
-    (said,) = probe.predict(train.x, train.y, test, classes, [chosen])
-    note = f"{probe.parameter}={chosen:g} ({how})"
-    return Probed(said.scores, note if said.converged else f"{note}, not converged")
+def run_probe(probe: Probe, train: SplitData, val: SplitData, test: Vectors, classes: int, seed: int) -> ProbeOutput:
+    """Choose the hyperparameter of a probe, fit it on ``train`` and score ``test``.
+
+    Args:
+        probe: kind of probe.
+        train: training films.
+        val: validation films, on which the hyperparameter is chosen.
+        test: [N, D] vectors of the test films.
+        classes: C.
+        seed: seed of the cross-validation folds.
+    """
+    value, films_used = _choose(probe, train, val, classes, seed)
+    (output,) = probe.predict(train.x, train.y, test, classes, [value])
+    note = f"{probe.parameter}={value:g} ({films_used})"
+    return ProbeOutput(output.scores, note if output.converged else f"{note}, not converged")
 
 
-def _choose(probe: Probe, train: Part, val: Part, classes: int, seed: int) -> tuple[float, str]:
+def _choose(probe: Probe, train: SplitData, val: SplitData, classes: int, seed: int) -> tuple[float, str]:
     folds = min(_FOLDS, patients_per_class(train.y, train.patients, classes))
     if patients_per_class(val.y, val.patients, classes) >= VALIDATION_PATIENTS:
-        tried = [said.scores for said in probe.predict(train.x, train.y, val.x, classes, probe.candidates)]
-        y, how = val.y, "val"
+        candidate_scores = [
+            output.scores for output in probe.predict(train.x, train.y, val.x, classes, probe.candidates)
+        ]
+        y, films_used = val.y, "val"
     elif folds >= 2:
-        tried, y, how = _cross_validated(probe, train, classes, folds, seed), train.y, f"{folds}-fold in train"
+        candidate_scores, y, films_used = (
+            _cross_validated(probe, train, classes, folds, seed),
+            train.y,
+            f"{folds}-fold in train",
+        )
     else:
         return probe.candidates[len(probe.candidates) // 2], "too few patients to choose"
     ones = np.ones((1, len(y)))
-    values = [float(macro_auroc(y, scores, ones)[0]) for scores in tried]
-    return probe.candidates[int(np.argmax(values))], how
+    values = [float(macro_auroc(y, scores, ones)[0]) for scores in candidate_scores]
+    return probe.candidates[int(np.argmax(values))], films_used
 
 
-def _cross_validated(probe: Probe, train: Part, classes: int, folds: int, seed: int) -> list[Floats]:
-    """Probabilities [N, C] of every training film from the folds that do not hold its patient, for each candidate."""
+def _cross_validated(probe: Probe, train: SplitData, classes: int, folds: int, seed: int) -> list[Floats]:
+    """Score every training film [N, C] with a fit to the folds without its patient, for each candidate value."""
     out = [np.zeros((len(train.y), classes)) for _ in probe.candidates]
-    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for fitted, held in dealer.split(train.y, train.y, train.patients):
-        tried = probe.predict(train.x.take(fitted), train.y[fitted], train.x.take(held), classes, probe.candidates)
-        for scores, said in zip(out, tried, strict=True):
-            scores[held] = said.scores
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for fit_rows, validation_rows in splitter.split(train.y, train.y, train.patients):
+        candidate_scores = probe.predict(
+            train.x.take(fit_rows), train.y[fit_rows], train.x.take(validation_rows), classes, probe.candidates
+        )
+        for scores, output in zip(out, candidate_scores, strict=True):
+            scores[validation_rows] = output.scores
     return out
 
 
 def patients_per_class(y: Labels, patients: NDArray[np.int64], classes: int) -> int:
-    """Patients of the class that has the fewest."""
+    """Count the patients of the class with the fewest.
+
+    Args:
+        y: [N] classes.
+        patients: [N] number of the patient.
+        classes: C.
+    """
     return min(len(np.unique(patients[y == c])) for c in range(classes))
 
 
-def _linear(x: Vectors, y: Labels, scored: Vectors, classes: int, candidates: Candidates) -> list[Scored]:
-    """Logistic regression; ascending C starts from the solution before it."""
+def _linear(x: Vectors, y: Labels, scored: Vectors, classes: int, candidates: Candidates) -> list[CandidateScores]:
+    """Fit logistic regressions of ascending C, each from the solution of the one before."""
     scale = scale_of(x)
     models = fit(Standardised(x, scale), y, classes, candidates)
-    asked = Standardised(scored, scale)
-    return [Scored(probabilities(model, asked), model.converged) for model in models]
+    scored_vectors = Standardised(scored, scale)
+    return [CandidateScores(probabilities(model, scored_vectors), model.converged) for model in models]
 
 
-def _neighbours(x: Vectors, y: Labels, scored: Vectors, classes: int, candidates: Candidates) -> list[Scored]:
-    """Exact nearest neighbours by cosine; each votes for its class with weight exp(cosine / 0.07).
+def _neighbours(x: Vectors, y: Labels, scored: Vectors, classes: int, candidates: Candidates) -> list[CandidateScores]:
+    """Score by exact nearest neighbours by cosine; each votes for its class with weight exp(cosine / TEMPERATURE).
 
-    A k beyond the training films takes all of them.
+    A k above the number of training films takes all of them.
     """
     scale = scale_of(x)
     sizes = [min(int(k), len(x)) for k in candidates]
-    near = nearest(Standardised(x, scale, unit=True), Standardised(scored, scale, unit=True), max(sizes))
-    cosine = near.cosine.astype(np.float64)
-    votes, said = np.exp((cosine - cosine[:, :1]) / TEMPERATURE), y[near.place]
+    neighbours = nearest(Standardised(x, scale, unit=True), Standardised(scored, scale, unit=True), max(sizes))
+    cosine = neighbours.cosine.astype(np.float64)
+    votes, output = np.exp((cosine - cosine[:, :1]) / TEMPERATURE), y[neighbours.place]
     out = []
     for k in sizes:
-        scores = np.stack([(votes[:, :k] * (said[:, :k] == c)).sum(axis=1) for c in range(classes)], axis=1)
-        out.append(Scored(scores / votes[:, :k].sum(axis=1, keepdims=True)))
+        scores = np.stack([(votes[:, :k] * (output[:, :k] == c)).sum(axis=1) for c in range(classes)], axis=1)
+        out.append(CandidateScores(scores / votes[:, :k].sum(axis=1, keepdims=True)))
     return out
 
 

@@ -1,4 +1,4 @@
-"""Write the page of a comparison anew from its folder.
+"""Write the report page of a comparison from its folder.
 
 python -m mae_rad.evaluation.report FOLDER
 """
@@ -14,7 +14,7 @@ from mae_rad.evaluation.report.report_page import write_page
 def main() -> int:
     """Parse the command line and write the page; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="the folder `out` of a comparison")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder `out` of a comparison")
     options = parser.parse_args()
 
     def action() -> None:

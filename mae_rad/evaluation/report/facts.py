@@ -1,6 +1,6 @@
-"""``facts.json``: what a report tells beside the numbers. With ``comparison.parquet`` a page can be made anew from it.
+"""Facts of a comparison, ``facts.json``: what the report states besides the rows of ``comparison.parquet``.
 
-A value that fewer than MIN_PATIENTS patients share is not named.
+Values that fewer than MIN_PATIENTS patients share are not named.
 """
 
 import re
@@ -22,54 +22,54 @@ from data_prep.shard_format.dataset_card import read_dataset_card
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
-from mae_rad.evaluation.comparison.differences import pairs
-from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, Skipped
+from mae_rad.evaluation.comparison.differences import encoder_pairs
+from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, SkippedTask
 from mae_rad.evaluation.results.rows import Row
 
 FACTS = "facts.json"
 MIN_PATIENTS = 10
-"""A value that fewer patients share is not named in what may be passed on, as in the census of shards."""
+"""Values that fewer patients share are not named in the report, as in the census of shards."""
 _TOO_FEW = re.compile(r"([^;:,()]+): (\d+) training and (\d+) test patients")
 RARE = f"values of fewer than {MIN_PATIENTS} patients"
 
 
 class Count(Settings):
-    """Films and patients."""
+    """Numbers of films and patients."""
 
     films: int
     patients: int
 
 
 class TaskFacts(Settings):
-    """One question and the films that it is put to."""
+    """A task and its films."""
 
     name: str
     classes: dict[str, Count]
-    """Class → test films and patients; rare ones together under RARE."""
+    """Class → test films and patients; rare classes are combined under RARE."""
     binary: bool
-    """Whether it is asked for a finding (present or absent), or for one of several classes."""
+    """Whether the classes are absent and present."""
     splits: dict[str, Count]
     left_out: dict[str, int]
-    """Reason → films."""
+    """Reason → number of films."""
     sources: dict[str, int] = Field(default={})
-    """Where labels come from (expert, report, metadata) → films."""
+    """Source of labels (expert, report, metadata) → number of films."""
 
 
 class EncoderFacts(Settings):
-    """One encoder."""
+    """A compared encoder."""
 
     name: str
     method: str
     about: str
-    """One line: model, training."""
+    """Description of model and training in one line."""
     group: str = ""
-    """Runs of one group are repetitions of one method."""
+    """Group of runs that repeat one method."""
     other_films: bool = False
-    """Whether it was pretrained on other films, and so may have seen the test patients."""
+    """Whether it was pretrained on other films, which may include test patients."""
 
 
 class Mismatch(Settings):
-    """Two groups of runs that an arm calls matched and that are not, and why."""
+    """Two groups of runs of one arm that are not matched, and the reason."""
 
     encoder: str
     reference: str
@@ -78,7 +78,7 @@ class Mismatch(Settings):
 
 
 class Facts(Settings):
-    """Of one comparison."""
+    """Facts of one comparison."""
 
     format_version: int = 1
     dataset_sha256: str
@@ -87,18 +87,18 @@ class Facts(Settings):
     written_on: str
     splits: dict[str, Count]
     files: dict[str, int]
-    """What became of the files of the archive: written, rejected, dropped."""
+    """Files of the archive: number written, rejected, dropped."""
     reject_reasons: dict[str, int]
     same_pixels_across_splits: int
     tasks: list[TaskFacts]
     not_asked: dict[str, str]
-    """Task → why it could not be asked."""
+    """Task that could not be evaluated → reason."""
     encoders: list[EncoderFacts]
     mismatches: list[Mismatch] = Field(default=[])
     repetitions: int
     """Resamples of the test patients."""
     relevant_difference: float
-    """The smallest difference that matters."""
+    """Smallest relevant difference."""
 
     @property
     def groups(self) -> dict[str, str]:
@@ -106,15 +106,31 @@ class Facts(Settings):
         return {encoder.name: encoder.group or encoder.name for encoder in self.encoders}
 
     def mismatch(self, encoder: str, reference: str, arm: str) -> str:
-        """What is not matched between two groups of runs in ``arm``; empty where all is."""
+        """Return why two groups of runs are not matched.
+
+        Args:
+            encoder: first group of runs.
+            reference: second group of runs.
+            arm: arm of the comparison.
+
+        Returns:
+            The reasons; empty if the groups are matched.
+        """
         pair = encoder, reference, arm
-        return "; ".join(one.why for one in self.mismatches if (one.encoder, one.reference, one.arm) == pair)
+        return "; ".join(
+            mismatch.why for mismatch in self.mismatches if (mismatch.encoder, mismatch.reference, mismatch.arm) == pair
+        )
 
 
-def facts_of(stage: ComparisonInputs, further: Sequence[Skipped]) -> Facts:
-    """What a report says of a comparison; ``further`` could not be asked beside its tasks."""
-    settings, films = stage.settings, stage.films
-    files, reasons, twins = files_and_reasons(settings.shards)
+def build_facts(inputs: ComparisonInputs, other_skipped: Sequence[SkippedTask]) -> Facts:
+    """Collect the facts of a comparison.
+
+    Args:
+        inputs: inputs of the comparison.
+        other_skipped: retrieval and shortcut tasks that were skipped.
+    """
+    settings, films = inputs.settings, inputs.films
+    files, reasons, copies = files_and_reasons(settings.shards)
     return Facts(
         dataset_sha256=films.dataset_sha256,
         config_sha256=digest(settings.model_copy(update={"out": Path(), "shards": [], "encoders": []})),
@@ -123,13 +139,13 @@ def facts_of(stage: ComparisonInputs, further: Sequence[Skipped]) -> Facts:
         splits=split_counts(films),
         files=files,
         reject_reasons=reasons,
-        same_pixels_across_splits=twins,
-        tasks=[task_facts(task, label_sources(films, task)) for task in stage.tasks],
-        not_asked={task.name: without_rare(task.reason) for task in [*stage.skipped, *further]},
-        encoders=[_encoder_facts(candidate) for candidate in stage.candidates],
+        same_pixels_across_splits=copies,
+        tasks=[task_facts(task, label_sources(films, task)) for task in inputs.tasks],
+        not_asked={task.name: hide_rare_values(task.reason) for task in [*inputs.skipped, *other_skipped]},
+        encoders=[_encoder_facts(candidate) for candidate in inputs.candidates],
         mismatches=[
-            Mismatch(encoder=pair.one, reference=pair.other, arm=pair.arm, why=pair.note)
-            for pair in pairs(stage.candidates, settings.match_tolerance)
+            Mismatch(encoder=pair.encoder, reference=pair.reference, arm=pair.arm, why=pair.note)
+            for pair in encoder_pairs(inputs.candidates, settings.match_tolerance)
             if pair.note
         ],
         repetitions=settings.repetitions,
@@ -148,15 +164,15 @@ def _encoder_facts(candidate: Candidate) -> EncoderFacts:
 
 
 def split_counts(films: Films) -> dict[str, Count]:
-    """Split → films and patients."""
+    """Count films and patients per split."""
     return {split: _count(films.patients[films.split == split]) for split in ("train", "val", "test")}
 
 
 def files_and_reasons(shards: Sequence[Path]) -> tuple[dict[str, int], dict[str, int], int]:
-    """Of all folders: what became of the files, reject reason → files, films with a twin in another split."""
+    """Sum over all folders: result → files, reject reason → files, and films with equal pixels in another split."""
     files = dict.fromkeys(("written", "rejected", "dropped"), 0)
     reasons: dict[str, int] = {}
-    twins = 0
+    copies = 0
     for public in shards:
         for folder in generation_folders(public):
             card = read_dataset_card(folder)
@@ -164,25 +180,32 @@ def files_and_reasons(shards: Sequence[Path]) -> tuple[dict[str, int], dict[str,
                 files[name] += getattr(card.files, name)
             for reason, count in card.reasons.items():
                 reasons[reason] = reasons.get(reason, 0) + count
-            twins += card.same_pixels_across_splits
-    return files, dict(sorted(reasons.items(), key=lambda item: -item[1])), twins
+            copies += card.same_pixels_across_splits
+    return files, dict(sorted(reasons.items(), key=lambda item: -item[1])), copies
 
 
 def task_facts(task: ProbeTask, sources: Mapping[str, int]) -> TaskFacts:
-    """What a report says of a task."""
+    """Collect the facts of a task.
+
+    Args:
+        task: films and their classes.
+        sources: source of labels → number of films.
+    """
     test = task.split == "test"
     counts = {name: _count(task.patients[test & (task.y == number)]) for number, name in enumerate(task.classes)}
-    rare = [name for name, count in counts.items() if count.patients < MIN_PATIENTS]
-    shown = {name: count for name, count in counts.items() if name not in rare}
-    if rare:
-        shown[RARE] = _count(task.patients[test & np.isin(task.y, [task.classes.index(name) for name in rare])])
+    rare_classes = [name for name, count in counts.items() if count.patients < MIN_PATIENTS]
+    named_counts = {name: count for name, count in counts.items() if name not in rare_classes}
+    if rare_classes:
+        named_counts[RARE] = _count(
+            task.patients[test & np.isin(task.y, [task.classes.index(name) for name in rare_classes])]
+        )
     left_out: dict[str, int] = {}
     for reason, films in task.left_out.items():
-        named = without_rare(reason)
-        left_out[named] = left_out.get(named, 0) + films
+        public_reason = hide_rare_values(reason)
+        left_out[public_reason] = left_out.get(public_reason, 0) + films
     return TaskFacts(
         name=task.name,
-        classes=shown,
+        classes=named_counts,
         binary=task.classes == ("absent", "present"),
         splits={split: _count(task.patients[task.split == split]) for split in ("train", "val", "test")},
         left_out=left_out,
@@ -191,33 +214,41 @@ def task_facts(task: ProbeTask, sources: Mapping[str, int]) -> TaskFacts:
 
 
 def label_sources(films: Films, task: ProbeTask) -> dict[str, int]:
-    """Where the labels of a task come from → films; nothing for a task that asks an index column."""
+    """Count the films per source of the labels of a task.
+
+    Args:
+        films: films of all splits.
+        task: films and their classes.
+
+    Returns:
+        Source → number of films; empty for a task of an index column.
+    """
     if task.label is None:
         return {}
     table = films.labels.filter(
         pc.and_(pc.equal(films.labels["label"], task.label), pc.is_valid(films.labels["value"]))
     )
-    counted = table.group_by("source").aggregate([("key", "count_distinct")]).to_pylist()
-    return {str(row["source"]): int(row["key_count_distinct"]) for row in counted}
+    counts = table.group_by("source").aggregate([("key", "count_distinct")]).to_pylist()
+    return {str(row["source"]): int(row["key_count_distinct"]) for row in counts}
 
 
-def without_rare(text: str) -> str:
-    """A reason as :mod:`tasks` words it, the values of fewer than MIN_PATIENTS patients without their names."""
+def hide_rare_values(text: str) -> str:
+    """Remove from a reason of :mod:`tasks` the names of values of fewer than MIN_PATIENTS patients."""
 
-    def named(found: re.Match[str]) -> str:
-        return found[0] if int(found[2]) + int(found[3]) >= MIN_PATIENTS else "a rare value: too few patients"
+    def public_reason(match: re.Match[str]) -> str:
+        return match[0] if int(match[2]) + int(match[3]) >= MIN_PATIENTS else "a rare value: too few patients"
 
-    return _TOO_FEW.sub(named, text)
+    return _TOO_FEW.sub(public_reason, text)
 
 
-def without_rare_subsets(rows: Sequence[Row]) -> list[Row]:
-    """The rows; a subset by a value that fewer than MIN_PATIENTS patients share has a number in place of that value."""
-    named: dict[str, str] = {}
+def hide_rare_subsets(rows: Sequence[Row]) -> list[Row]:
+    """Replace the value of subsets of fewer than MIN_PATIENTS patients by a number."""
+    replaced: dict[str, str] = {}
     for row in rows:
         column, is_value, _ = row.subset.partition("=")
-        if is_value and row.n_patients < MIN_PATIENTS and row.subset not in named:
-            named[row.subset] = f"{column}=rare {sum(name.startswith(f'{column}=') for name in named) + 1}"
-    return [replace(row, subset=named.get(row.subset, row.subset)) for row in rows]
+        if is_value and row.n_patients < MIN_PATIENTS and row.subset not in replaced:
+            replaced[row.subset] = f"{column}=rare {sum(name.startswith(f'{column}=') for name in replaced) + 1}"
+    return [replace(row, subset=replaced.get(row.subset, row.subset)) for row in rows]
 
 
 def write_facts(facts: Facts, folder: Path) -> None:
@@ -229,15 +260,15 @@ def read_facts(folder: Path) -> Facts:
     """Read what :func:`write_facts` wrote.
 
     Raises:
-        EvaluationError: it is missing, damaged or of another release.
+        EvaluationError: the file is missing, damaged or of another release.
     """
     path = folder / FACTS
     try:
         return Facts.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EvaluationError(f"{path} does not exist; make it with: mae-rad compare") from None
+        raise EvaluationError(f"{path} does not exist. Write it with: mae-rad compare") from None
     except (OSError, UnicodeDecodeError, ValidationError):
-        raise EvaluationError(f"{path} is damaged or of another release; compare again") from None
+        raise EvaluationError(f"{path} is damaged or of another release. Write it with: mae-rad compare") from None
 
 
 def _count(patients: NDArray[np.int64]) -> Count:

@@ -1,95 +1,106 @@
-"""What a comparison does not show: pure functions of its facts and rows."""
+"""List the limits of a comparison, from its facts and rows."""
 
 from collections.abc import Iterator
 
 from mae_rad.evaluation.report.facts import Facts
 from mae_rad.evaluation.report.verdict_sentences import main_pairs, not_measured, spread_words
-from mae_rad.evaluation.results.display_names import plain
+from mae_rad.evaluation.results.display_names import plain_name
 from mae_rad.evaluation.results.queries import Reading
 from mae_rad.evaluation.results.rows import FLOOR, MAY_BE_NARROW
 
 
-def limits(facts: Facts, reading: Reading) -> Iterator[tuple[str, str]]:
-    """(what, why) for a reader who must judge how far the answer reaches."""
-    main = main_pairs(reading)
-    if said := not_measured(reading):
-        yield "It does not rank methods", said
-    elif said := not_measured(reading, [pair for pair in reading.pairs if pair not in main] or main):
-        yield "Beside the answer, single runs", said
+def limits(facts: Facts, results: Reading) -> Iterator[tuple[str, str]]:
+    """Yield (limit, explanation) of a comparison.
+
+    Args:
+        facts: facts of the comparison.
+        results: rows of the comparison.
+    """
+    main = main_pairs(results)
+    if caution := not_measured(results):
+        yield "It does not rank methods", caution
+    elif caution := not_measured(results, [pair for pair in results.pairs if pair not in main] or main):
+        yield "Other differences of single runs", caution
     if facts.mismatches:
-        told = "; ".join(f"{one.encoder} against {one.reference}: {one.why}" for one in facts.mismatches)
-        yield "What was to be matched is not", f"{told}. A difference may come from that."
-    if not any(arm in ("sample_matched", "compute_matched") for _, _, arm in reading.pairs):
+        mismatch_text = "; ".join(
+            f"{mismatch.encoder} against {mismatch.reference}: {mismatch.why}" for mismatch in facts.mismatches
+        )
+        yield "Runs are not matched as declared", f"{mismatch_text}. This may be the cause of a difference."
+    if not any(arm in ("sample_matched", "compute_matched") for _, _, arm in results.pairs):
         yield (
-            "The effort was not matched",
-            "Nothing says that the encoders saw equally many films or took equally much computation; one that had "
-            "more of it may be ahead for that reason.",
+            "Films and computation were not matched",
+            "The encoders may differ in number of training films or in computation; an encoder with more of either may "
+            "be better for this reason.",
         )
     yield (
-        "The intervals are about these patients only",
-        f"They say how much the numbers would move with other test patients of the same kind ({facts.repetitions:,} "
-        f"resamples of the patients), {spread_words(reading)}.",
+        "The intervals are over these patients only",
+        f"They state how much the values would vary with other test patients of the same kind ({facts.repetitions:,} "
+        f"resamples of the patients), {spread_words(results)}.",
     )
     yield (
         "One collection of films",
-        "Other hospitals, scanners and habits of reporting may give another answer. Nothing here was tried on films "
-        "from elsewhere.",
+        "Other hospitals, scanners and reporting practices may give other results. Nothing was evaluated on films of "
+        "other sources.",
     )
     yield (
         "Frozen encoders",
-        "The encoders were not changed for the tasks: simple probes read their vectors. Training a whole network on "
-        "the labels may change the order.",
+        "The encoders were not trained on the tasks: simple probes use their vectors. Finetuning the whole network "
+        "may change the order.",
     )
-    yield from _of_the_data(facts, reading)
+    yield from _of_the_data(facts, results)
     yield (
         "No medical device",
-        "A probe is a measuring instrument, not a diagnosis. Nothing here has been validated for use on patients.",
+        "A probe is a measurement, not a diagnosis. Nothing here is validated for use on patients.",
     )
 
 
-def _of_the_data(facts: Facts, reading: Reading) -> Iterator[tuple[str, str]]:
-    small = [row for row in reading.differences() if row.verdict == "too few patients" and row.reference != FLOOR]
-    if small:
-        tasks = ", ".join(dict.fromkeys(plain(row.task) for row in small))
+def _of_the_data(facts: Facts, results: Reading) -> Iterator[tuple[str, str]]:
+    open_differences = [
+        row for row in results.differences() if row.verdict == "too few patients" and row.reference != FLOOR
+    ]
+    if open_differences:
+        tasks = ", ".join(dict.fromkeys(plain_name(row.task) for row in open_differences))
         yield (
-            "Too few patients for some questions",
-            f"For {tasks}, at least one comparison is open: a difference that matters could be there and not be seen.",
+            "Too few patients for some tasks",
+            f"For {tasks}, at least one comparison is open: a relevant difference may exist and not be detected.",
         )
-    narrow = [plain(task) for task in dict.fromkeys(row.task for row in reading.rows if MAY_BE_NARROW in row.note)]
-    if narrow:
+    narrow_tasks = [
+        plain_name(task) for task in dict.fromkeys(row.task for row in results.rows if MAY_BE_NARROW in row.note)
+    ]
+    if narrow_tasks:
         yield (
             "Intervals that may be too narrow",
-            f"For {', '.join(narrow)}, a class has so few test patients, at least somewhere, that resampling them "
-            "tells too little of how far the score may lie from the truth.",
+            f"For {', '.join(narrow_tasks)}, a class has so few test patients in some result that "
+            "resampling underestimates the uncertainty of the score.",
         )
-    weak = [task for task in facts.tasks if task.sources.get("report", 0) > task.sources.get("expert", 0)]
-    if weak:
+    report_tasks = [task for task in facts.tasks if task.sources.get("report", 0) > task.sources.get("expert", 0)]
+    if report_tasks:
         yield (
             "Labels taken from reports",
-            f"{', '.join(plain(task.name) for task in weak)}: most labels were read out of reports by rules, with "
-            "their mistakes; they blur all encoders alike, and so hide differences.",
+            f"{', '.join(plain_name(task.name) for task in report_tasks)}: most labels "
+            "were extracted from reports by rules, with errors, which affect all encoders and hide differences.",
         )
-    strangers = [encoder.name for encoder in facts.encoders if encoder.other_films]
-    if strangers:
+    other_film_encoders = [encoder.name for encoder in facts.encoders if encoder.other_films]
+    if other_film_encoders:
         yield (
-            "Encoders from elsewhere",
-            f"{', '.join(strangers)}: pretrained on other films, which may have been of patients in the test set.",
+            "Encoders trained on other films",
+            f"{', '.join(other_film_encoders)}: pretrained on other films, which may include test patients.",
         )
-    taught = [encoder.name for encoder in facts.encoders if encoder.method == "supervised"]
-    if taught:
+    supervised_encoders = [encoder.name for encoder in facts.encoders if encoder.method == "supervised"]
+    if supervised_encoders:
         yield (
-            "Encoders that know labels",
-            f"{', '.join(taught)}: trained with labels. What few labels are worth is not measured where an encoder has "
-            "seen all of them before.",
+            "Encoders trained with labels",
+            f"{', '.join(supervised_encoders)}: trained with labels. The value of few labels cannot "
+            "be measured for an encoder that was trained with all of them.",
         )
     if facts.same_pixels_across_splits:
         yield (
-            "Copies across splits",
-            f"{facts.same_pixels_across_splits:,} films have a twin with the same pixels in another split: what was "
-            "learned from one helps with the other.",
+            "Equal films in several splits",
+            f"{facts.same_pixels_across_splits:,} films have the same pixels as a film of another split, which "
+            "makes the task easier.",
         )
     if facts.not_asked:
         yield (
-            "Questions that could not be asked",
-            "; ".join(f"{plain(name)}: {reason}" for name, reason in facts.not_asked.items()),
+            "Tasks that could not be evaluated",
+            "; ".join(f"{plain_name(name)}: {reason}" for name, reason in facts.not_asked.items()),
         )

@@ -1,6 +1,6 @@
-"""``report.html``: one page that needs nothing beside itself, for readers who do not train networks.
+"""Write ``report.html``, a self-contained page for readers who do not train networks.
 
-It is made of the folder of a comparison: ``comparison.parquet``, ``facts.json`` and the pictures in ``figures``.
+Its input is the folder of a comparison: ``comparison.parquet``, ``facts.json`` and the pictures in ``figures``.
 """
 
 import base64
@@ -25,13 +25,19 @@ from mae_rad.evaluation.results.rows import FLOOR, Row, read_comparison
 
 PAGE = "report.html"
 PICTURES = "figures"
-PAIRS_DRAWN = 3
-"""Pairs of encoders with a figure of their own; the tables have all of them."""
+MAX_PAIRS_DRAWN = 3
+"""Number of pairs of encoders with a figure; the tables have all pairs."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure on the page: what it shows, how to read it, and the figure."""
+    """A figure on the page.
+
+    Attributes:
+        title: what it shows.
+        note: how to read it.
+        drawn: image or SVG element.
+    """
 
     title: str
     note: str
@@ -39,26 +45,32 @@ class Drawing:
 
 
 def write_page(folder: Path) -> Path:
-    """Write ``report.html`` of the comparison in ``folder``.
+    """Write ``report.html`` of the comparison in ``folder``; returns its path.
 
     Raises:
         EvaluationError: its table or facts are missing or damaged.
     """
     facts = read_facts(folder)
-    reading = Reading(read_comparison(folder / "comparison.parquet"), facts.groups)
-    page = render(reading, facts, _pictures(folder / PICTURES))
+    results = Reading(read_comparison(folder / "comparison.parquet"), facts.groups)
+    page = render(results, facts, _pictures(folder / PICTURES))
     path = folder / PAGE
     atomic_text(path, page)
     return path
 
 
-def render(reading: Reading, facts: Facts, pictures: dict[str, Markup]) -> str:
-    """The page as text; ``pictures`` has images by the name of their file."""
-    made = environment("mae_rad.evaluation.report")
-    made.filters |= {
+def render(results: Reading, facts: Facts, pictures: dict[str, Markup]) -> str:
+    """Render the page.
+
+    Args:
+        results: rows of the comparison.
+        facts: facts of the comparison.
+        pictures: file name → image element.
+    """
+    page_environment = environment("mae_rad.evaluation.report")
+    page_environment.filters |= {
         "interval": display_names.interval_text,
         "difference": lambda interval: display_names.interval_text(interval, signs=True),
-        "task": display_names.plain,
+        "task": display_names.plain_name,
         "probe": display_names.probe_name,
         "method": display_names.method_name,
         "verdict": verdict_sentences.verdict_words,
@@ -66,36 +78,36 @@ def render(reading: Reading, facts: Facts, pictures: dict[str, Markup]) -> str:
         "p": _p_value,
         "fraction": _fraction,
     }
-    made.globals |= {"metric_of": display_names.metric_of, "min_patients": MIN_PATIENTS, "floor": FLOOR}
-    return made.get_template("report.html").render(
+    page_environment.globals |= {"metric_of": display_names.metric_of, "min_patients": MIN_PATIENTS, "floor": FLOOR}
+    return page_environment.get_template("report.html").render(
         facts=facts,
-        reading=reading,
+        results=results,
         names=display_names,
-        answers=_answers(reading),
-        not_measured=verdict_sentences.not_measured(reading),
-        spread=verdict_sentences.spread_words(reading),
-        limits=list(limits(facts, reading)),
-        pairs=_pairs(reading),
+        pair_results=_pair_results(results),
+        not_measured=verdict_sentences.not_measured(results),
+        spread=verdict_sentences.spread_words(results),
+        limits=list(limits(facts, results)),
+        pairs=_pairs(results),
         values=[
             Drawing(f"Scores and gain over the {FLOOR}", "", _svg(figure, "Scores of all encoders with intervals"))
-            for figure in values_forests(reading, reading.probes[:1])
+            for figure in values_forests(results, results.probes[:1])
         ],
-        efficiency=_drawing(reading, label_efficiency, "What few labels are worth", "Score over training films"),
-        sizes=_drawing(reading, by_size, "What size is worth", "Score over size"),
-        similarity=_similarity(reading),
+        efficiency=_drawing(results, label_efficiency, "Label efficiency", "Score over training films"),
+        sizes=_drawing(results, by_size, "Effect of size", "Score over size"),
+        similarity=_similarity(results),
         maps={name: picture for name, picture in pictures.items() if name.startswith("map-")},
         neighbours={name: picture for name, picture in pictures.items() if name.startswith("neighbours-")},
-        unlabelled={probe: reading.of_probe(probe) for probe in ("retrieval", "clustering", "geometry")},
-        shortcuts=_shortcuts(reading),
-        within=reading.shortcuts()[1],
-        subsets=_subsets(reading),
-        numbers=_numbers(reading),
+        unlabelled={probe: results.of_probe(probe) for probe in ("retrieval", "clustering", "geometry")},
+        shortcuts=_shortcuts(results),
+        within=results.shortcuts()[1],
+        subsets=_subsets(results),
+        numbers=_numbers(results),
     )
 
 
 @dataclass(frozen=True)
-class AnswerSection:
-    """About one pair of encoders: the sentence, its numbers, and whether other probes agree."""
+class PairResult:
+    """Result of one pair of encoders: sentence, rows, and verdicts of the other probes."""
 
     pair: verdict_sentences.Pair
     sentence: str
@@ -103,85 +115,87 @@ class AnswerSection:
     others: list[str]
 
 
-def _answers(reading: Reading) -> list[AnswerSection]:
-    if not reading.probes:
+def _pair_results(results: Reading) -> list[PairResult]:
+    if not results.probes:
         return []
-    first = reading.probes[0]
+    first = results.probes[0]
     return [
-        AnswerSection(
+        PairResult(
             pair,
-            verdict_sentences.sentence(reading, pair),
-            verdict_sentences.of_pair(reading, pair, first),
-            verdict_sentences.other_probes(reading, pair),
+            verdict_sentences.sentence(results, pair),
+            verdict_sentences.pair_differences(results, pair, first),
+            verdict_sentences.other_probes(results, pair),
         )
-        for pair in verdict_sentences.main_pairs(reading)
-        if verdict_sentences.of_pair(reading, pair, first)
+        for pair in verdict_sentences.main_pairs(results)
+        if verdict_sentences.pair_differences(results, pair, first)
     ]
 
 
-def _pairs(reading: Reading) -> list[tuple[verdict_sentences.Pair, list[Row], Markup | None]]:
-    """Every pair, those of the answer first; beyond PAIRS_DRAWN the table alone."""
-    main = [pair for pair in verdict_sentences.main_pairs(reading) if pair in reading.pairs]
-    told: list[tuple[verdict_sentences.Pair, list[Row], Markup | None]] = []
-    for pair in main + [pair for pair in reading.pairs if pair not in main]:
-        drawn = None
-        if len(told) < PAIRS_DRAWN:
-            described = f"Differences of {pair[0]} and {pair[1]}; the same numbers stand in the table"
-            drawn = _svg(pair_forest(reading, *pair), described)
-        told.append((pair, verdict_sentences.of_pair(reading, pair), drawn))
-    return told
+def _pairs(results: Reading) -> list[tuple[verdict_sentences.Pair, list[Row], Markup | None]]:
+    """Return every pair, the main pairs first; after MAX_PAIRS_DRAWN pairs without a figure."""
+    main = [pair for pair in verdict_sentences.main_pairs(results) if pair in results.pairs]
+    entries: list[tuple[verdict_sentences.Pair, list[Row], Markup | None]] = []
+    for pair in main + [pair for pair in results.pairs if pair not in main]:
+        svg = None
+        if len(entries) < MAX_PAIRS_DRAWN:
+            described = f"Differences of {pair[0]} and {pair[1]}; the table has the same numbers"
+            svg = _svg(pair_forest(results, *pair), described)
+        entries.append((pair, verdict_sentences.pair_differences(results, pair), svg))
+    return entries
 
 
-def _drawing(reading: Reading, draw: Any, title: str, described: str) -> list[Drawing]:
-    drawn = [(probe, draw(reading, probe)) for probe in reading.probes]
+def _drawing(results: Reading, draw: Any, title: str, described: str) -> list[Drawing]:
+    figures = [(probe, draw(results, probe)) for probe in results.probes]
     return [
         Drawing(
             f"{title}: {display_names.probe_name(probe)}",
             "",
             _svg(figure, f"{described}, {display_names.probe_name(probe)}"),
         )
-        for probe, figure in drawn
+        for probe, figure in figures
         if figure is not None
     ]
 
 
-def _similarity(reading: Reading) -> Markup | None:
-    figure = similarity_matrix([row for row in reading.of_probe("geometry") if row.metric == "linear_cka"])
+def _similarity(results: Reading) -> Markup | None:
+    figure = similarity_matrix([row for row in results.of_probe("geometry") if row.metric == "linear_cka"])
     return None if figure is None else _svg(figure, "Similarity of every two encoders")
 
 
-def _subsets(reading: Reading) -> list[tuple[str, str, dict[str, list[Row]]]]:
-    """(task, probe, subset → values)."""
-    found = [(task, probe, reading.subsets(task, probe)) for task in reading.tasks for probe in reading.probes]
+def _subsets(results: Reading) -> list[tuple[str, str, dict[str, list[Row]]]]:
+    """Return (task, probe, subset → values)."""
+    subsets_of_task = [
+        (task, probe, results.subsets(task, probe)) for task in results.tasks for probe in results.probes
+    ]
     return [
-        (task, probe, {display_names.subset_name(name): rows for name, rows in shown.items()})
-        for task, probe, shown in found
-        if shown
+        (task, probe, {display_names.subset_name(name): rows for name, rows in subsets.items()})
+        for task, probe, subsets in subsets_of_task
+        if subsets
     ]
 
 
-def _shortcuts(reading: Reading) -> dict[str, dict[str, Row]]:
-    """Shortcut → encoder → how well it can be read."""
-    told: dict[str, dict[str, Row]] = {}
-    for row in reading.shortcuts()[0]:
-        told.setdefault(row.task, {})[row.encoder] = row
-    return told
+def _shortcuts(results: Reading) -> dict[str, dict[str, Row]]:
+    """Return shortcut → encoder → score of its prediction."""
+    entries: dict[str, dict[str, Row]] = {}
+    for row in results.shortcuts()[0]:
+        entries.setdefault(row.task, {})[row.encoder] = row
+    return entries
 
 
-def _numbers(reading: Reading) -> list[tuple[str, str, list[Row], list[Row]]]:
-    """(task, probe, values, differences) of every metric, label fraction, T, pooling and part of the films."""
-    told = []
-    for task in reading.tasks:
+def _numbers(results: Reading) -> list[tuple[str, str, list[Row], list[Row]]]:
+    """Return (task, probe, values, differences) of every metric, label fraction, T, pooling and subset."""
+    entries = []
+    for task in results.tasks:
         for probe in display_names.LABELLED:
-            rows = [row for row in reading.rows if (row.task, row.probe) == (task, probe) and row.probe_seed is None]
+            rows = [row for row in results.rows if (row.task, row.probe) == (task, probe) and row.probe_seed is None]
             values = [row for row in rows if row.reference is None]
             if values:
-                told.append((task, probe, values, [row for row in rows if row.difference is not None]))
-    return told
+                entries.append((task, probe, values, [row for row in rows if row.difference is not None]))
+    return entries
 
 
 def _pictures(folder: Path) -> dict[str, Markup]:
-    """File name → picture as an element of the page."""
+    """Return file name → image element."""
     return {
         path.name: Markup('<img src="data:image/png;base64,{}" alt="{}">').format(
             base64.b64encode(path.read_bytes()).decode(), path.stem.replace("-", " ").replace("_", " ")
@@ -191,11 +205,11 @@ def _pictures(folder: Path) -> dict[str, Markup]:
 
 
 def _svg(figure: Any, described: str) -> Markup:
-    return Markup(as_svg(figure, described))  # drawn here; its texts are escaped by the drawing library
+    return Markup(as_svg(figure, described))  # the drawing library escapes its texts
 
 
 def _p_value(value: float | None) -> str:
-    if value is None or not verdict_sentences.known(value):
+    if value is None or not verdict_sentences.is_finite(value):
         return ""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 

@@ -1,4 +1,4 @@
-"""The comparison as text: for a terminal the headline numbers and how to read them, as CSV all of them."""
+"""Format a comparison as text for the terminal (headline values) and as CSV (all rows)."""
 
 import csv
 import io
@@ -15,24 +15,38 @@ from mae_rad.evaluation.results.rows import FLOOR, Row
 _WIDTH = 52
 
 
-def format_table(reading: Reading, facts: Facts) -> str:
-    """The encoders, every task with its metric and differences, what was left out, and how to read the numbers.
+def format_table(results: Reading, facts: Facts) -> str:
+    """Format the encoders, the values and differences of every task, what was left out, and how to read the numbers.
 
-    Of differences it has those to the floor and those that the answer is about; the report has all.
+    Differences are those to the random baseline and those of the main pairs; the report has all.
+
+    Args:
+        results: rows of the comparison.
+        facts: facts of the comparison.
     """
-    seen = {True: "; trained on other films, perhaps of the test patients", False: ""}
-    encoders = [f"  {encoder.name}: {encoder.about}{seen[encoder.other_films]}" for encoder in facts.encoders]
+    other_film_notes = {True: "; trained on other films, which may include test patients", False: ""}
+    encoders = [
+        f"  {encoder.name}: {encoder.about}{other_film_notes[encoder.other_films]}" for encoder in facts.encoders
+    ]
     blocks = ["Encoders\n" + "\n".join(encoders)]
-    blocks += [_task_block(task, reading) for task in facts.tasks if task.name in reading.tasks]
+    blocks += [_task_block(task, results) for task in facts.tasks if task.name in results.tasks]
     if facts.not_asked:
-        blocks.append("Not asked\n" + "\n".join(f"  {name}: {reason}" for name, reason in facts.not_asked.items()))
-    answers = [verdict_sentences.sentence(reading, pair) for pair in verdict_sentences.main_pairs(reading)]
-    answers += [f"Not matched: {one.encoder} against {one.reference}: {one.why}." for one in facts.mismatches]
-    return "\n\n".join([*blocks, *answers, _how_to_read(reading, facts)])
+        blocks.append("Not evaluated\n" + "\n".join(f"  {name}: {reason}" for name, reason in facts.not_asked.items()))
+    sentences = [verdict_sentences.sentence(results, pair) for pair in verdict_sentences.main_pairs(results)]
+    sentences += [
+        f"Not matched: {mismatch.encoder} against {mismatch.reference}: {mismatch.why}."
+        for mismatch in facts.mismatches
+    ]
+    return "\n\n".join([*blocks, *sentences, _how_to_read(results, facts)])
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write all rows as MLflow shows them in the browser."""
+    """Write all rows as CSV, which MLflow displays in the browser.
+
+    Args:
+        rows: rows of the comparison.
+        path: CSV file to write.
+    """
     flat = [row.flat() for row in rows]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(flat[0]))
@@ -41,17 +55,17 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     atomic_text(path, text.getvalue())
 
 
-def _how_to_read(reading: Reading, facts: Facts) -> str:
-    told = (
+def _how_to_read(results: Reading, facts: Facts) -> str:
+    interval_line = (
         f"Brackets: 95 % interval over the test patients ({facts.repetitions:,} resamples),"
-        f" {verdict_sentences.spread_words(reading)}.\nhigher, lower: after correction for the number of questions."
+        f" {verdict_sentences.spread_words(results)}.\nhigher, lower: after correction for the number of tasks."
     )
-    return f"{told}\n{verdict_sentences.not_measured(reading)}".rstrip()
+    return f"{interval_line}\n{verdict_sentences.not_measured(results)}".rstrip()
 
 
-def _task_block(task: TaskFacts, reading: Reading) -> str:
-    probes = [probe for probe in reading.probes if reading.values(task.name, probe)]
-    rows = [row for probe in probes for row in _shown(reading, task.name, probe)]
+def _task_block(task: TaskFacts, results: Reading) -> str:
+    probes = [probe for probe in results.probes if results.values(task.name, probe)]
+    rows = [row for probe in probes for row in _shown(results, task.name, probe)]
     first = rows[0]
     lines = [
         f"{task.name}: {metric_of(first.metric).name} of {_classes(task)}",
@@ -71,14 +85,14 @@ def _task_block(task: TaskFacts, reading: Reading) -> str:
     return "\n".join(lines)
 
 
-def _shown(reading: Reading, task: str, probe: str) -> Sequence[Row]:
-    pairs = verdict_sentences.main_pairs(reading)
+def _shown(results: Reading, task: str, probe: str) -> Sequence[Row]:
+    pairs = verdict_sentences.main_pairs(results)
     differences = [
         row
-        for row in reading.differences(task, probe)
+        for row in results.differences(task, probe)
         if row.reference == FLOOR or (row.encoder, row.reference, row.arm) in pairs
     ]
-    return [*reading.values(task, probe), *differences]
+    return [*results.values(task, probe), *differences]
 
 
 def _cell(row: Row) -> str:

@@ -1,179 +1,211 @@
-"""What the differences say, in sentences: pure functions of the rows.
+"""Summarise the differences of a comparison in sentences.
 
-A sentence names encoders, not methods, as long as one of them is a single pretraining run; it never says "equal" where
-the test set is merely too small.
+A sentence names encoders, not methods, if one of them is a single pretraining run; it does not say "equal" if the test
+set is only too small.
 """
 
 import math
 from collections.abc import Sequence
 from typing import get_args
 
-from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain, probe_name, signed
+from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain_name, probe_name, signed
 from mae_rad.evaluation.results.queries import Reading
 from mae_rad.evaluation.results.rows import ARMS, FLOOR, Row, Verdict, is_self_supervised
 
 NOT_MEASURED = (
-    "Each of these encoders is one pretraining run. How much a second run of the same method would differ is not "
-    "measured, so these numbers tell the encoders apart, on these films, and do not rank the methods."
+    "Each of these encoders is one pretraining run. The difference to a second run of the same method is not "
+    "measured, so these values compare the encoders, on these films, and do not rank the methods."
 )
 _UNTRAINED = "pca"
-"""The method that no second pretraining would change."""
-_ANSWERED = 2
-"""Pairs that are answered where no two self-supervised groups meet."""
+"""Method without pretraining, for which repeated runs do not differ."""
+_MAX_PAIRS = 2
+"""Number of main pairs if no two self-supervised groups are compared."""
 
 Pair = tuple[str, str, str]
 """(encoder, reference, arm)."""
 
 
-def main_pairs(reading: Reading) -> list[Pair]:
-    """Pairs that the answer is about: the first two groups of self-supervised runs, whatever their methods.
+def main_pairs(results: Reading) -> list[Pair]:
+    """Select the main pairs: the first two groups of self-supervised runs, of any methods.
 
-    Where arms are matched in one respect only, it is the first two groups of each arm. Where no two self-supervised
-    groups meet, it is the first pairs of any kind, else of one encoder and the floor.
+    If the arms are separate, these are the first two groups of each arm. If no two self-supervised groups are compared,
+    these are the first pairs of any kind, else those of an encoder and the random baseline.
     """
-    among = [pair for pair in reading.pairs if all(is_self_supervised(reading.method(name)) for name in pair[:2])]
+    among = [pair for pair in results.pairs if all(is_self_supervised(results.method(name)) for name in pair[:2])]
     if among:
         return among[:1] + [pair for pair in among if {pair[2], among[0][2]} == set(ARMS)][:1]
     to_floor = [
-        (row.encoder, FLOOR, row.arm) for row in reading.differences() if row.reference == FLOOR
-    ]  # where one encoder alone was trained
-    return reading.pairs[:_ANSWERED] or list(dict.fromkeys(to_floor))[:_ANSWERED]
+        (row.encoder, FLOOR, row.arm) for row in results.differences() if row.reference == FLOOR
+    ]  # if only one encoder was trained
+    return results.pairs[:_MAX_PAIRS] or list(dict.fromkeys(to_floor))[:_MAX_PAIRS]
 
 
-def of_pair(reading: Reading, pair: Pair, probe: str | None = None) -> list[Row]:
-    """Headline differences of a pair."""
-    rows = reading.differences(probe=probe)
+def pair_differences(results: Reading, pair: Pair, probe: str | None = None) -> list[Row]:
+    """Return the headline differences of a pair.
+
+    Args:
+        results: rows of the comparison.
+        pair: encoder, reference and arm.
+        probe: probe of the differences; None selects all.
+    """
+    rows = results.differences(probe=probe)
     return [row for row in rows if (row.encoder, row.reference, row.arm) == pair]
 
 
-def sentence(reading: Reading, pair: Pair) -> str:
-    """The answer in one sentence, with intervals."""
-    probe = reading.probes[0]
-    rows = of_pair(reading, pair, probe)
+def sentence(results: Reading, pair: Pair) -> str:
+    """Summarise the differences of a pair, by the first probe, in one sentence with intervals.
+
+    Args:
+        results: rows of the comparison.
+        pair: encoder, reference and arm.
+    """
+    probe = results.probes[0]
+    rows = pair_differences(results, pair, probe)
     films, patients = (max(getattr(row, name) for row in rows) for name in ("n_films", "n_patients"))
-    who = _side(pair[0], rows[0].n_runs), _side(pair[1], rows[0].n_reference_runs or 1)
+    names = _side(pair[0], rows[0].n_runs), _side(pair[1], rows[0].n_reference_runs or 1)
     by_verdict = {verdict: [row for row in rows if row.verdict == verdict] for verdict in get_args(Verdict)}
     parts = [
-        _decided("higher", by_verdict["higher"]),
-        _decided("lower", by_verdict["lower"]),
-        _undecided("as good as equal", by_verdict["no relevant difference"]),
-        _undecided("no difference shown", by_verdict["no difference shown"]),
-        _undecided(_too_few(rows[0]), by_verdict["too few patients"]),
+        _significant_part("higher", by_verdict["higher"]),
+        _significant_part("lower", by_verdict["lower"]),
+        _open_part("no relevant difference", by_verdict["no relevant difference"]),
+        _open_part("no difference shown", by_verdict["no difference shown"]),
+        _open_part(_too_few(rows[0]), by_verdict["too few patients"]),
     ]
+    count = "1 task" if len(rows) == 1 else f"{len(rows)} tasks"
     return (
-        f"{who[0]} against {who[1]}, read by {probe_name(probe)} with all labels on up to {films:,} films of "
-        f"{patients:,} test patients, {len(rows)} questions: {'; '.join(part for part in parts if part)}."
+        f"{names[0]} against {names[1]}, evaluated by {probe_name(probe)} with all labels on up to {films:,} films of "
+        f"{patients:,} test patients, {count}: {'; '.join(part for part in parts if part)}."
     )
 
 
-def other_probes(reading: Reading, pair: Pair) -> list[str]:
-    """How the other probes count."""
-    told = []
-    for probe in reading.probes[1:]:
-        rows = of_pair(reading, pair, probe)
+def other_probes(results: Reading, pair: Pair) -> list[str]:
+    """Count the verdicts of a pair by the other probes.
+
+    Args:
+        results: rows of the comparison.
+        pair: encoder, reference and arm.
+    """
+    texts = []
+    for probe in results.probes[1:]:
+        rows = pair_differences(results, pair, probe)
         higher, lower = (sum(row.verdict == word for row in rows) for word in ("higher", "lower"))
         if rows:
-            rest = len(rows) - higher - lower
-            told.append(f"{probe_name(probe)}: higher in {higher}, lower in {lower}, neither in {rest} of {len(rows)}")
-    return told
+            neither = len(rows) - higher - lower
+            texts.append(
+                f"{probe_name(probe)}: higher in {higher}, lower in {lower}, neither in {neither} of {len(rows)}"
+            )
+    return texts
 
 
-def single_runs(reading: Reading, pairs: Sequence[Pair]) -> list[str]:
-    """Sides of ``pairs`` that are one pretraining run: how much another would differ is not known of them."""
-    found: dict[str, None] = {}
-    for row in reading.differences():
+def single_runs(results: Reading, pairs: Sequence[Pair]) -> list[str]:
+    """Return the encoders of ``pairs`` that are a single pretraining run.
+
+    Args:
+        results: rows of the comparison.
+        pairs: pairs of encoders.
+    """
+    single: dict[str, None] = {}
+    for row in results.differences():
         if (row.encoder, row.reference, row.arm) not in pairs or row.reference is None:
             continue
         sides = (
             (row.encoder, row.method, row.n_runs),
-            (row.reference, reading.method(row.reference), row.n_reference_runs),
+            (row.reference, results.method(row.reference), row.n_reference_runs),
         )
         for name, method, runs in sides:
-            if (runs or 1) == 1 and method != _UNTRAINED and not reading.is_floor(name):
-                found.setdefault(name)
-    return list(found)
+            if (runs or 1) == 1 and method != _UNTRAINED and not results.is_baseline(name):
+                single.setdefault(name)
+    return list(single)
 
 
-def not_measured(reading: Reading, pairs: Sequence[Pair] | None = None) -> str:
-    """What is to be said of ``pairs``, by default those of the answer, that rest on single runs; else nothing."""
-    pairs = main_pairs(reading) if pairs is None else pairs
-    single = single_runs(reading, pairs)
-    sides = {name for one, other, _ in pairs for name in (one, other) if not reading.is_floor(name)}
+def not_measured(results: Reading, pairs: Sequence[Pair] | None = None) -> str:
+    """State that the variation between pretraining runs is unknown for single runs.
+
+    Args:
+        results: rows of the comparison.
+        pairs: pairs of encoders; None selects the main pairs.
+
+    Returns:
+        The caution; empty if there are no single runs.
+    """
+    pairs = main_pairs(results) if pairs is None else pairs
+    single = single_runs(results, pairs)
+    sides = {name for encoder, reference, _ in pairs for name in (encoder, reference) if not results.is_baseline(name)}
     if not single:
         return "" if pairs else NOT_MEASURED
     if set(single) == sides:
         return NOT_MEASURED
     return (
-        f"One pretraining run each stands behind {', '.join(single)}. How much a second run would differ is not "
-        "measured, so differences to these tell encoders apart, on these films, and do not rank methods."
+        f"Each of {', '.join(single)} is one pretraining run. The difference to a second run is not "
+        "measured, so differences to these compare encoders, on these films, and do not rank methods."
     )
 
 
-def spread_words(reading: Reading) -> str:
-    """What the intervals hold beside the patients."""
-    if any(row.n_runs > 1 and not reading.is_floor(row.encoder) for row in reading.differences()):
-        return "and, where a method was pretrained several times, the spread of its runs"
-    return "with every encoder as it is"
+def spread_words(results: Reading) -> str:
+    """State which variation the intervals contain besides that of the patients."""
+    if any(row.n_runs > 1 and not results.is_baseline(row.encoder) for row in results.differences()):
+        return "and, if a method was pretrained several times, over its runs"
+    return "for fixed encoders"
 
 
 def verdict_words(row: Row) -> str:
-    """What one difference says, for a table."""
+    """Return the text of the verdict on a difference, for a table."""
     if row.difference is None:
         return ""
-    least = row.minimum_detectable_difference
+    detectable = row.minimum_detectable_difference
     if row.verdict in ("higher", "lower"):
         return f"{row.encoder} {row.verdict}"
     if row.verdict == "no relevant difference":
-        return "as good as equal"
+        return "no relevant difference"
     if row.difference.low > 0 or row.difference.high < 0:
-        return "not shown: the interval leaves out zero, but does not hold after correction"
+        return "not shown: the interval excludes zero, but is not significant after correction"
     if row.verdict == "too few patients" or not math.isfinite(row.difference.low):
-        return _too_few(row) + _would_show(least)
-    return "no difference shown" + (f"; {least:.3f} or more would show" if known(least) else "")
+        return _too_few(row) + _detectable_text(detectable)
+    return "no difference shown" + (f"; {detectable:.3f} or more would be detected" if is_finite(detectable) else "")
 
 
-def _would_show(least: float | None) -> str:
-    """With how many patients and runs there are; no metric differs by more than one."""
-    if least is None or not math.isfinite(least):
+def _detectable_text(detectable: float | None) -> str:
+    """Return the text of the minimum detectable difference; no metric differs by more than 1."""
+    if detectable is None or not math.isfinite(detectable):
         return ""
-    return f": only {least:.3f} or more would show" if least < 1 else ": no difference at all would show"
+    return f": only {detectable:.3f} or more would be detected" if detectable < 1 else ": no difference can be detected"
 
 
 def _too_few(row: Row) -> str:
-    """What there is too little of: where runs were repeated, more of these may be missing as well as patients."""
+    """Name what is too few: patients, and pretraining runs if they were repeated."""
     repeated = row.reference != FLOOR and max(row.n_runs, row.n_reference_runs or 1) > 1
-    return f"too few patients{' or pretraining runs' if repeated else ''} to tell"
+    return f"too few patients{' or pretraining runs' if repeated else ''}"
 
 
-def known(value: float | None) -> bool:
-    """Whether there is such a number."""
+def is_finite(value: float | None) -> bool:
+    """Return whether the value is a finite number."""
     return value is not None and math.isfinite(value)
 
 
-def _decided(word: str, rows: Sequence[Row]) -> str:
-    """In how many questions, and the one where it is clearest."""
+def _significant_part(word: str, rows: Sequence[Row]) -> str:
+    """Count the tasks with a verdict, and name the one with the largest difference."""
     if not rows:
         return f"{word} in none"
     first = max(rows, key=lambda row: abs(row.difference.value) if row.difference else 0.0)
     assert first.difference is not None
-    most = "" if len(rows) == 1 else f"{len(rows)}, most in "
+    most = "" if len(rows) == 1 else f"{len(rows)}, largest in "
     number = f"{metric_of(first.metric).name} {interval_text(first.difference, signs=True)}"
-    return f"{word} in {most}{plain(first.task)} ({number})"
+    return f"{word} in {most}{plain_name(first.task)} ({number})"
 
 
-def _undecided(words: str, rows: Sequence[Row]) -> str:
-    """In which questions, between which bounds; where nothing was shown, how large a difference would have been."""
+def _open_part(words: str, rows: Sequence[Row]) -> str:
+    """Name the tasks with a verdict, the range of their intervals, and the minimum detectable difference."""
     if not rows:
         return ""
-    names = ", ".join(plain(row.task) for row in rows)
+    names = ", ".join(plain_name(row.task) for row in rows)
     bounds = [bound for row in rows if row.difference for bound in row.difference[1:] if math.isfinite(bound)]
-    told = [f"intervals from {signed(min(bounds))} to {signed(max(bounds))}"] if bounds else []
-    found = [row.minimum_detectable_difference for row in rows]
-    least = sorted(value for value in found if value is not None and value < 1)
-    if least and not words.startswith("as good"):
-        span = f"{least[0]:.3f}" if len(least) == 1 else f"{least[0]:.3f} to {least[-1]:.3f}"
-        told.append(f"a difference of {span} or more would probably have been seen")
-    return f"{words} in {names}" + (f" ({'; '.join(told)})" if told else "")
+    texts = [f"intervals from {signed(min(bounds))} to {signed(max(bounds))}"] if bounds else []
+    single = [row.minimum_detectable_difference for row in rows]
+    detectable = sorted(value for value in single if value is not None and value < 1)
+    if detectable and not words.startswith("no relevant"):
+        span = f"{detectable[0]:.3f}" if len(detectable) == 1 else f"{detectable[0]:.3f} to {detectable[-1]:.3f}"
+        texts.append(f"a difference of {span} or more would probably be detected")
+    return f"{words} in {names}" + (f" ({'; '.join(texts)})" if texts else "")
 
 
 def _side(name: str, runs: int) -> str:

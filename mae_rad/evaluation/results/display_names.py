@@ -1,4 +1,4 @@
-"""What the words and numbers of ``comparison.parquet`` look like before people."""
+"""Displayed names of the values of ``comparison.parquet``, and formats of its numbers."""
 
 import math
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from mae_rad.objectives.interface import MethodLabel
 
 
 class Metric(NamedTuple):
-    """A metric.
+    """Displayed texts of a metric.
 
     Attributes:
-        name: shown.
-        meaning: one sentence.
-        chance: what a guess scores; None where that depends on the films.
-        unit: of the axis; empty for a plain number.
-        lower_is_better: as for an error.
+        name: displayed name.
+        meaning: explanation in one sentence.
+        chance: value of a random prediction; None if it depends on the films.
+        unit: unit of the axis; empty for a number without unit.
+        lower_is_better: True for errors and distances.
     """
 
     name: str
@@ -35,21 +35,34 @@ METRICS = {
     ),
     "macro_auroc": Metric("mean AUROC", "AUROC of each class against all others, averaged.", 0.5),
     "average_precision": Metric(
-        "average precision", "Share of true films among those ranked first, averaged; depends on how common they are."
+        "average precision",
+        "Fraction of positive films among those ranked first, averaged; depends on their frequency.",
     ),
-    "balanced_accuracy": Metric("balanced accuracy", "Share of each class that is recognised, averaged over classes."),
-    "r2": Metric("explained variance (R²)", "Share of the variation that is predicted: 0 is guessing the mean.", 0.0),
-    "mean_absolute_error": Metric("mean error", "How far a prediction is off, on average.", None, "years", True),
-    "rankme": Metric("effective rank", "How many directions of the embedding are in use (RankMe)."),
-    "alignment": Metric("alignment", "Distance between films that belong together; small is close.", None, "", True),
+    "balanced_accuracy": Metric(
+        "balanced accuracy", "Fraction of each class that is recognised, averaged over classes."
+    ),
+    "r2": Metric(
+        "explained variance (R²)", "Fraction of the variance that is predicted: 0 is predicting the mean.", 0.0
+    ),
+    "mean_absolute_error": Metric(
+        "mean error", "Mean distance of a prediction from the true value.", None, "years", True
+    ),
+    "rankme": Metric("effective rank", "Number of directions of the embedding that are used (RankMe)."),
+    "alignment": Metric(
+        "alignment", "Distance between films of the same anatomy of one patient; small is close.", None, "", True
+    ),
     "uniformity": Metric("uniformity", "How evenly the films fill the space; lower is more even.", None, "", True),
-    "linear_cka": Metric("similarity (CKA)", "How alike two encoders arrange the same films: 0 not at all, 1 equally."),
-    "recall_at_1": Metric("found first", "Share of films whose nearest neighbour is a wanted one."),
-    "recall_at_10": Metric("found among ten", "Share of films with a wanted one among their ten nearest neighbours."),
+    "linear_cka": Metric(
+        "similarity (CKA)", "How similarly two encoders arrange the same films: 0 not at all, 1 equally."
+    ),
+    "recall_at_1": Metric("recall at 1", "Fraction of films whose nearest neighbour is relevant."),
+    "recall_at_10": Metric(
+        "recall at 10", "Fraction of films with a relevant film among their ten nearest neighbours."
+    ),
     "nmi": Metric("normalised mutual information", "How well clusters without labels match the classes.", 0.0),
     "ari": Metric("adjusted Rand index", "How well clusters without labels match the classes.", 0.0),
 }
-"""Metric → words; one that has none yet is told as it stands."""
+"""Metric → displayed texts; a metric without an entry is displayed under its own name."""
 
 PROBES = {
     "linear": "linear probe",
@@ -61,70 +74,75 @@ PROBES = {
     "shortcut": "shortcuts",
 }
 LABELLED = ("linear", "knn", "attentive")
-"""Probes that learn a task from labels."""
+"""Probes that are trained on the labels of a task."""
 
 METHODS = {
-    "supervised": MethodLabel("supervised", "learned from labels"),
-    "random": MethodLabel("random", "not trained at all: the floor that any training must beat"),
+    "supervised": MethodLabel("supervised", "trained with labels"),
+    "random": MethodLabel("random", "not trained: the baseline that any training must exceed"),
     "pca": MethodLabel("pixel PCA", "no network: principal components of the pixels"),
-    "imported": MethodLabel("imported", "trained elsewhere, its weights taken over"),
-    "foreign": MethodLabel("foreign", "trained elsewhere, its vectors taken over"),
+    "imported": MethodLabel("imported", "trained elsewhere, with imported weights"),
+    "foreign": MethodLabel("foreign", "trained elsewhere, with imported vectors"),
 }
-"""Methods that are no objective; an objective has a label of its own."""
+"""Methods that are not an objective; an objective defines its own label."""
 ARMS = {
-    "sample_matched": "equally many films seen",
-    "compute_matched": "equally much computation",
-    "both": "equally many films seen and equally much computation",
+    "sample_matched": "equal numbers of films",
+    "compute_matched": "equal computation",
+    "both": "equal numbers of films and equal computation",
     "none": "films and computation not matched",
 }
 
 
 def metric_of(name: str) -> Metric:
-    """Words of a metric."""
+    """Return the displayed texts of a metric."""
     if name.startswith("map_at_"):
         depth = name.removeprefix("map_at_")
         return Metric(
-            f"mean average precision at {depth}", f"How far up among {depth} neighbours the wanted films stand."
+            f"mean average precision at {depth}", f"How high the relevant films rank among {depth} neighbours."
         )
     return METRICS.get(name, Metric(name.replace("_", " "), ""))
 
 
 def probe_name(probe: str) -> str:
-    """Words of a probe."""
+    """Return the displayed name of a probe."""
     return PROBES.get(probe, probe.replace("_", " "))
 
 
 def method_label(method: str) -> MethodLabel:
-    """Words of a method; one that this installation does not know keeps its name, without a sentence."""
+    """Return the displayed texts of a method; an unknown method keeps its name, without an explanation."""
     if method in OBJECTIVES:
         return OBJECTIVES[method].label
     return METHODS.get(method, MethodLabel(method, ""))
 
 
 def method_name(method: str) -> str:
-    """Short name of a method."""
+    """Return the displayed name of a method."""
     return method_label(method).short
 
 
-def plain(name: str) -> str:
-    """A task, label or column as words."""
+def plain_name(name: str) -> str:
+    """Return the displayed name of a task, label or column."""
     return name if name == FLOOR else name.replace("_", " ")
 
 
 def subset_name(subset: str) -> str:
-    """A subset as words: ``body_part=HAND`` → body part HAND, ``within model`` → of one model."""
+    """Return the displayed name of a subset: ``body_part=HAND`` → body part HAND, ``within model`` → of one model."""
     if subset.startswith("within "):
-        return plain(subset.replace("within", "of one", 1))
-    return plain(subset).replace("=", " ")
+        return plain_name(subset.replace("within", "of one", 1))
+    return plain_name(subset).replace("=", " ")
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """+0.012, −0.012."""
+    """Format a number with its sign: +0.012, −0.012."""
     return f"{value + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def interval_text(interval: Interval, *, signs: bool = False) -> str:
-    """0.912 [0.887, 0.934], or +0.012 [−0.003, +0.027]; a bound that is not known is told."""
+    """Format an interval: 0.912 [0.887, 0.934], or +0.012 [−0.003, +0.027] with ``signs``.
+
+    Args:
+        interval: value and bounds.
+        signs: show the sign of positive numbers.
+    """
 
     def number(value: float) -> str:
         return signed(value) if signs else f"{value:.3f}".replace("-", "−")

@@ -1,7 +1,7 @@
-"""How the rows of a comparison are read: which are the headline, which belong to one curve, which to one subset.
+"""Query the rows of a comparison: headline values and differences, curves, subsets.
 
-The headline of a task and probe is: all test films, all labels, the mean over draws of labels, the first T and pooling
-that were asked. Everything else is told beside it.
+The headline row of a task and probe has all test films, all labels, the mean over draws of labels, and the first T and
+pooling of the settings.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,89 +12,97 @@ from mae_rad.evaluation.results.display_names import LABELLED
 from mae_rad.evaluation.results.rows import FLOOR, Row
 
 ALL, ALL_FILMS = "all", "all films"
-"""The subset of all test films, and the reference of what is left of a task within one scanner."""
+"""Value of ``subset`` for all test films, and value of ``reference`` for the score on all films (shortcuts)."""
 
 
 T = TypeVar("T")
 
 
 class Reading:
-    """The rows of one comparison, in their order.
+    """Queries on the rows of one comparison; results keep the order of the rows.
 
     Args:
-        rows: of ``comparison.parquet``.
-        groups: encoder → group of runs that it belongs to.
+        rows: rows of ``comparison.parquet``.
+        groups: encoder → its group of runs.
     """
 
     def __init__(self, rows: Sequence[Row], groups: Mapping[str, str] | None = None) -> None:
         self.rows = list(rows)
         self.groups = dict(groups or {})
         self._main: dict[tuple[str, str], str] = {}
-        for row in rows:  # the first metric of a task and probe is the one that figures show
+        for row in rows:  # the first metric of a task and probe is its main metric
             if row.reference != ALL_FILMS:
                 self._main.setdefault((row.task, row.probe), row.metric)
 
     @cached_property
     def tasks(self) -> list[str]:
-        """Tasks that a probe learned from labels."""
+        """Tasks of the probes that are trained on labels."""
         return _distinct(row.task for row in self.rows if row.probe in LABELLED)
 
     @cached_property
     def probes(self) -> list[str]:
-        """Probes that learn from labels."""
+        """Probes that are trained on labels."""
         return _distinct(row.probe for row in self.rows if row.probe in LABELLED)
 
     @cached_property
     def encoders(self) -> list[str]:
-        """Runs and groups of runs, in the order of the rows; the floor is last."""
+        """Runs and groups of runs; the random baseline is last."""
         names = _distinct(row.encoder for row in self.rows)
-        return [name for name in names if not self.is_floor(name)] + [name for name in names if self.is_floor(name)]
+        return [name for name in names if not self.is_baseline(name)] + [
+            name for name in names if self.is_baseline(name)
+        ]
 
     @cached_property
-    def shown(self) -> list[str]:
-        """What figures show: the sides of differences, so groups of runs in place of their members."""
+    def compared_encoders(self) -> list[str]:
+        """Encoders of the figures: those with differences, so groups of runs instead of their members."""
         sides = {name for row in self.differences() for name in (row.encoder, row.reference)}
         return [name for name in self.encoders if name in sides] or self.encoders
 
     def members(self, group: str) -> list[str]:
-        """Single runs of a group of several; none of a single encoder."""
-        return [name for name, own in self.groups.items() if own == group and name != group]
+        """Return the runs of a group of several; empty for a single encoder."""
+        return [name for name, own_group in self.groups.items() if own_group == group and name != group]
 
     @cached_property
     def pairs(self) -> list[tuple[str, str, str]]:
-        """(encoder, reference, arm) of trained encoders whose differences were taken."""
+        """(encoder, reference, arm) of all differences between trained encoders."""
         return _distinct(
             (row.encoder, row.reference, row.arm)
             for row in self.differences()
-            if row.reference is not None and row.reference != FLOOR and not self.is_floor(row.encoder)
+            if row.reference is not None and row.reference != FLOOR and not self.is_baseline(row.encoder)
         )
 
     def method(self, encoder: str) -> str:
-        """Method of an encoder or group."""
+        """Return the method of an encoder or group."""
         return next((row.method for row in self.rows if row.encoder == encoder and row.reference is None), "")
 
-    def is_floor(self, encoder: str) -> bool:
-        """Whether it was not trained."""
+    def is_baseline(self, encoder: str) -> bool:
+        """Return whether the encoder is randomly initialised."""
         return encoder.startswith(FLOOR)
 
     def main_metric(self, task: str, probe: str) -> str:
-        """The metric that figures show."""
+        """Return the main metric of a task and probe, the one of the figures."""
         return self._main[task, probe]
 
     def values(self, task: str | None = None, probe: str | None = None) -> list[Row]:
-        """Headline values of the main metric, one per encoder, task and probe."""
+        """Return the headline values of the main metric, one per encoder, task and probe; None selects all."""
         return self._headline(lambda row: row.reference is None, task, probe)
 
     def differences(self, task: str | None = None, probe: str | None = None) -> list[Row]:
-        """Headline differences of the main metric, one per pair, arm, task and probe."""
+        """Return the headline differences of the main metric, one per pair, arm, task and probe; None selects all."""
         return self._headline(lambda row: row.reference is not None and row.difference is not None, task, probe)
 
     def reference_of(self, row: Row) -> Row | None:
-        """The value of what ``row`` is compared with; None of a floor of several encoders, which has none."""
-        return next((one for one in self.values(row.task, row.probe) if one.encoder == row.reference), None)
+        """Return the value of the reference of ``row``; None if the table has none."""
+        return next((value for value in self.values(row.task, row.probe) if value.encoder == row.reference), None)
 
     def curve(self, encoder: str, task: str, probe: str) -> list[Row]:
-        """The main metric over label fractions, from few labels to all."""
+        """Return the main metric by ascending label fraction.
+
+        Args:
+            encoder: encoder or group of runs.
+            task: task of the curve.
+            probe: probe of the curve.
+        """
         rows = [
             row
             for row in self._main_rows(task, probe)
@@ -103,7 +111,7 @@ class Reading:
         return sorted(_first(rows, lambda row: row.label_fraction), key=lambda row: row.label_fraction)
 
     def subsets(self, task: str, probe: str) -> dict[str, list[Row]]:
-        """Subset → values of the main metric with all labels, one per encoder."""
+        """Return subset → values of the main metric with all labels, one per encoder."""
         rows = [
             row
             for row in self._main_rows(task, probe)
@@ -113,7 +121,7 @@ class Reading:
         return {name: [row for row in rows if row.subset == name] for name in _distinct(row.subset for row in rows)}
 
     def sizes(self, task: str, probe: str) -> dict[int, list[Row]]:
-        """T → values of the main metric, one per encoder; only where one encoder was asked at several T."""
+        """Return T → values of the main metric, one per encoder; empty if every encoder has one T."""
         rows = [
             row
             for row in self._main_rows(task, probe)
@@ -125,7 +133,7 @@ class Reading:
         return {tokens: [row for row in rows if row.tokens == tokens] for tokens in sizes} if several else {}
 
     def shortcuts(self) -> tuple[list[Row], list[Row]]:
-        """How well each shortcut can be read, and what is left of each task within one value of it."""
+        """Return the scores of predicting each shortcut, and the scores of the tasks within one value of a shortcut."""
         rows = self.of_probe("shortcut")
         read = [
             row
@@ -135,7 +143,7 @@ class Reading:
         return read, [row for row in rows if row.reference == ALL_FILMS]
 
     def of_probe(self, probe: str) -> list[Row]:
-        """All rows of a probe without labels of its own, such as geometry."""
+        """Return all rows of a probe, such as geometry."""
         return [row for row in self.rows if row.probe == probe]
 
     def _main_rows(self, task: str | None, probe: str | None) -> list[Row]:
@@ -147,11 +155,11 @@ class Reading:
             and row.metric == self._main[row.task, row.probe]
         ]
 
-    def _headline(self, wanted: Callable[[Row], bool], task: str | None, probe: str | None) -> list[Row]:
+    def _headline(self, accepts: Callable[[Row], bool], task: str | None, probe: str | None) -> list[Row]:
         rows = [
             row
             for row in self._main_rows(task, probe)
-            if wanted(row) and row.subset == ALL and row.probe_seed is None and row.label_fraction == 1
+            if accepts(row) and row.subset == ALL and row.probe_seed is None and row.label_fraction == 1
         ]
         return _first(rows, lambda row: (row.task, row.probe, row.encoder, row.reference, row.arm))
 
@@ -161,7 +169,7 @@ def _distinct(values: Iterable[T]) -> list[T]:
 
 
 def _first(rows: Iterable[Row], key: Callable[[Row], object]) -> list[Row]:
-    kept: dict[object, Row] = {}
+    first_rows: dict[object, Row] = {}
     for row in rows:
-        kept.setdefault(key(row), row)
-    return list(kept.values())
+        first_rows.setdefault(key(row), row)
+    return list(first_rows.values())

@@ -1,4 +1,4 @@
-"""``comparison.parquet``: everything that a comparison found, in long form, one number with its interval per row."""
+"""Schema of ``comparison.parquet``: all results of a comparison in long form, one value with its interval per row."""
 
 import math
 from collections.abc import Sequence
@@ -14,26 +14,26 @@ from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.statistics.intervals import Interval
 
 FLOOR = "random floor"
-"""Name of the group of randomly initialised encoders: what an architecture gives without any training."""
+"""Name of the group of randomly initialised encoders, the baseline without training."""
 
 MAY_BE_NARROW = "the interval may be too narrow"
-"""In the note of a row whose smallest class has few test patients."""
+"""Text in the note of a row whose smallest class has few test patients."""
 
 NOT_SELF_SUPERVISED = ("supervised", "random", "pca", "imported", "foreign")
-"""Values of the column ``method`` besides the names of objectives: learned from labels (as the encoder's provenance
-says), not trained, no network, and trained elsewhere in a way that is not stated (weights, vectors)."""
+"""Values of the column ``method`` besides the names of objectives: trained with labels (stated by the provenance of the
+encoder), not trained, no network, trained elsewhere with unknown method (weights, vectors)."""
 Arm = Literal["sample_matched", "compute_matched"]
-"""What the runs of an arm have in common: films seen, or floating-point operations."""
+"""Quantity that is equal for the runs of an arm: number of films, or floating-point operations."""
 ARMS: tuple[Arm, ...] = get_args(Arm)
 ProbeName = Literal["linear", "knn", "attentive", "retrieval", "clustering", "geometry", "shortcut"]
 Verdict = Literal["", "higher", "lower", "no relevant difference", "no difference shown", "too few patients"]
-"""What a difference shows, after correction for the number of differences of its kind.
+"""Conclusion from a difference, after correction for the number of differences of its kind.
 
-higher, lower           the adjusted p is under 0.05 and the interval leaves out zero
-no relevant difference  the interval lies within ± the difference that matters: as good as equal
-too few patients        neither, and this test set, or so few pretraining runs, would find only larger differences than
-                        the one that matters
-no difference shown     neither, although the test set is large enough to find the difference that matters
+higher, lower           the adjusted p is under 0.05 and the interval excludes zero
+no relevant difference  the interval is within ± the relevant difference
+too few patients        neither, and with these test patients and pretraining runs only differences larger than the
+                        relevant one would be found
+no difference shown     neither, although the test set is large enough to find the relevant difference
 """
 
 COMPARISON_SCHEMA = pa.schema(
@@ -70,23 +70,23 @@ COMPARISON_SCHEMA = pa.schema(
         ("note", pa.string()),
     ]
 )
-"""A row without ``reference`` gives a metric of ``encoder``; one with it adds encoder minus reference.
+"""A row without ``reference`` is a metric of ``encoder``; a row with ``reference`` adds encoder minus reference.
 
-encoder           a run by its name; or, of several runs of one method and arm, all of them together (``n_runs`` > 1,
-                  no ``pretraining_seed``). Differences are between such groups; a group of one run bears its name.
+encoder           name of a run, or of a group of runs of one method and arm (``n_runs`` > 1, no ``pretraining_seed``).
+                  Differences are between groups; a group of one run has the name of the run.
 arm               sample_matched, compute_matched, both or none; of a difference, the arm in which it is taken
-subset            all; "body_part=HAND": test films of that value; "object_size=…": positive films whose object has
-                  that size, against all negative ones; "within manufacturer": pairs of films of one manufacturer alone
-tokens, pool      of the vectors of ``encoder``: T, and cls, mean, cls_mean or attentive; encoders that have but one
-                  vector say "none". Where those of the reference are others, ``note`` states them
-label_fraction    of the training patients whose labels were used
-probe_seed        which draw of them; null is the mean over all draws
+subset            all; "body_part=HAND": test films of that value; "object_size=…": positive films with an object of
+                  that size and all negative films; "within manufacturer": only pairs of films of one manufacturer
+tokens, pool      of the vectors of ``encoder``: T, and cls, mean, cls_mean or attentive; "none" for encoders with a
+                  single vector. If those of the reference differ, ``note`` states them
+label_fraction    fraction of the training patients whose labels were used
+probe_seed        number of the draw of these patients; null is the mean over all draws
 probe             geometry, clustering and retrieval need no labels of training films (n_train is 0)
-reference         another encoder or group. Of probe "shortcut": "all films" (what is left of a task within one
-                  scanner, minus the whole); there verdict "lower" means that a shortcut was found, named in ``note``.
-                  Of the metric linear_cka a second encoder, and the value is theirs together: no difference
-minimum_detectable_difference   that this test set, with these runs, finds in four of five cases at a corrected p < 0.05
-n_runs            pretraining runs behind ``encoder``; with one of either side nothing is said about methods
+reference         another encoder or group. Of probe "shortcut": "all films" (score within one scanner minus score on
+                  all films); verdict "lower" then means that a shortcut was found, which ``note`` names. Of metric
+                  linear_cka: the second encoder; the value is that of the pair and there is no difference
+minimum_detectable_difference   found by this test set, with these runs, in four of five cases at a corrected p < 0.05
+n_runs            pretraining runs of ``encoder``; with one run per side no conclusion about methods is drawn
 """
 
 
@@ -118,7 +118,7 @@ class Row:
     freedom: float = math.inf
     """Degrees of freedom of the difference; not in the table."""
     choice: int = 0
-    """Place of its vectors among those that the settings choose; not in the table."""
+    """Position of its vectors in ``CompareSettings.choices``; not in the table."""
     verdict: Verdict = ""
     n_films: int
     n_patients: int
@@ -127,7 +127,7 @@ class Row:
     note: str = ""
 
     def flat(self) -> dict[str, object]:
-        """The row as :data:`COMPARISON_SCHEMA` has it."""
+        """Return the row with the columns of :data:`COMPARISON_SCHEMA`."""
         difference = self.difference or (None, None, None)
         flat = {name: getattr(self, name) for name in COMPARISON_SCHEMA.names if hasattr(self, name)}
         flat |= dict(zip(("value", "low", "high"), self.interval, strict=True))
@@ -135,17 +135,22 @@ class Row:
 
 
 def is_self_supervised(method: str) -> bool:
-    """Whether a value of the column ``method`` is an objective, known here or not, that learned from no labels."""
+    """Return whether a value of the column ``method`` is a self-supervised objective, installed or not."""
     return bool(method) and method not in NOT_SELF_SUPERVISED
 
 
 def headline(row: Row) -> bool:
-    """Whether the row is of all test films and all labels."""
+    """Return whether the row is of all test films and all labels."""
     return row.subset == "all" and row.label_fraction == 1 and row.probe_seed is None
 
 
 def write_comparison(rows: Sequence[Row], path: Path) -> None:
-    """Write ``comparison.parquet`` (:data:`COMPARISON_SCHEMA`), atomically."""
+    """Write ``comparison.parquet`` (:data:`COMPARISON_SCHEMA`), atomically.
+
+    Args:
+        rows: all rows of the comparison.
+        path: Parquet file to write.
+    """
     with atomic_file(path) as file:
         pq.write_table(pa.Table.from_pylist([row.flat() for row in rows], schema=COMPARISON_SCHEMA), file)
 
@@ -159,11 +164,11 @@ def read_comparison(path: Path) -> list[Row]:
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
-        raise EvaluationError(f"{path} does not exist; make it with: mae-rad compare") from None
+        raise EvaluationError(f"{path} does not exist. Write it with: mae-rad compare") from None
     except (OSError, pa.ArrowInvalid):
-        raise EvaluationError(f"{path} is no Parquet file; make it with: mae-rad compare") from None
+        raise EvaluationError(f"{path} is not a Parquet file. Write it with: mae-rad compare") from None
     if not table.schema.equals(COMPARISON_SCHEMA):
-        raise EvaluationError(f"{path} is no comparison, or one of another release; make it again")
+        raise EvaluationError(f"{path} is not a comparison of this release. Write it with: mae-rad compare")
     return [_row(flat) for flat in table.to_pylist()]
 
 

@@ -1,4 +1,4 @@
-"""Scores become probabilities: a line in the logit, fitted on films that trained nothing (Platt 2000; Guo et al. 2017).
+"""Calibrate scores to probabilities: a line in the logit, fitted on held-out films (Platt 2000; Guo et al. 2017).
 
 Legend: N films, R weightings.
 """
@@ -11,45 +11,62 @@ from mae_rad.heads.interface import Line
 
 Flags = NDArray[np.bool_]
 
-LEAST_SLOPE = 1e-3
-"""A head that is wrong more often than right is not turned round: its probabilities become nearly equal."""
+MIN_SLOPE = 1e-3
+"""Lowest slope: the scores of a head below chance are not inverted; its probabilities become nearly equal."""
 BINS = 15
-_STEPS, _ENOUGH = 100, 1e-12
+"""Bins of the calibration error."""
+_MAX_STEPS, _GRADIENT_TOLERANCE = 100, 1e-12
 
 
 def fit_line(logits: Floats, present: Flags, *, with_offset: bool = True) -> Line:
-    """Slope and offset of least log-loss; without an offset this is temperature scaling, 1 / temperature.
+    """Fit the slope and offset of lowest log loss; without an offset this is temperature scaling, 1 / temperature.
 
-    The targets are Platt's, (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2), so that the slope stays finite where the classes
-    are apart.
+    The targets are Platt's, (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2), so that the slope stays finite if the classes are
+    separable.
 
     Args:
-        logits: [N] of films of both classes.
-        present: [N].
+        logits: [N] logits of films of both classes.
+        present: [N] bool, the finding is present.
         with_offset: fit the offset too.
+
+    Returns:
+        Slope and offset.
     """
     positive, negative = int(present.sum()), int((~present).sum())
     target = np.where(present, (positive + 1) / (positive + 2), 1 / (negative + 2))
     inputs = np.stack([logits, np.ones_like(logits)], axis=1).astype(np.float64)
-    free = [0, 1] if with_offset else [0]
-    line = _least_loss(inputs, target, np.array([1.0, 0.0]), free)
-    if line[0] < LEAST_SLOPE:
-        line = _least_loss(inputs, target, np.array([LEAST_SLOPE, 0.0]), free[1:])
+    fitted = [0, 1] if with_offset else [0]
+    line = _minimise_log_loss(inputs, target, np.array([1.0, 0.0]), fitted)
+    if line[0] < MIN_SLOPE:
+        line = _minimise_log_loss(inputs, target, np.array([MIN_SLOPE, 0.0]), fitted[1:])
     return Line(float(line[0]), float(line[1]))
 
 
 def probabilities(logits: Floats, line: Line) -> Floats:
-    """[N] calibrated."""
+    """Return calibrated probabilities.
+
+    Args:
+        logits: [N] logits.
+        line: slope and offset.
+
+    Returns:
+        [N] in [0, 1].
+    """
     return np.asarray(1 / (1 + np.exp(-(line.slope * logits + line.offset))), dtype=np.float64)
 
 
 def calibration_error(probability: Floats, present: Flags, weights: Floats) -> Floats:
-    """[R] expected calibration error: mean over BINS equal bins of |mean probability − share present|, by their films.
+    """Compute the expected calibration error over BINS equal bins, weighted by their films.
+
+    The error of a bin is |mean probability − fraction of present|.
 
     Args:
-        probability: [N].
-        present: [N].
-        weights: [R, N] of the films.
+        probability: [N] probabilities in [0, 1].
+        present: [N] bool, the finding is present.
+        weights: [R, N] weights of the films.
+
+    Returns:
+        [R] error in [0, 1].
     """
     bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
     member = (bins[:, None] == np.arange(BINS)).astype(np.float64)
@@ -58,30 +75,39 @@ def calibration_error(probability: Floats, present: Flags, weights: Floats) -> F
 
 
 def log_loss(logits: Floats, present: Flags, weights: Floats) -> Floats:
-    """[R] mean of −log of the probability that was given to what is true."""
+    """Compute the mean log loss.
+
+    Args:
+        logits: [N] logits.
+        present: [N] bool, the finding is present.
+        weights: [R, N] weights of the films.
+
+    Returns:
+        [R] loss in nats.
+    """
     costs = np.logaddexp(0, np.where(present, -logits, logits))
     return np.asarray((weights @ costs) / weights.sum(axis=1))
 
 
-def _least_loss(inputs: Floats, target: Floats, start: Floats, free: list[int]) -> Floats:
-    """Newton's method with halved steps; convex, so it finds the least."""
+def _minimise_log_loss(inputs: Floats, target: Floats, start: Floats, fitted: list[int]) -> Floats:
+    """Minimise the log loss by Newton's method with step halving; the loss is convex."""
     line = start.copy()
 
-    def loss(at: Floats) -> float:
-        z = inputs @ at
+    def loss(values: Floats) -> float:
+        z = inputs @ values
         return float((np.logaddexp(0, z) - target * z).mean())
 
-    for _ in range(_STEPS if free else 0):
+    for _ in range(_MAX_STEPS if fitted else 0):
         p = 1 / (1 + np.exp(-np.clip(inputs @ line, -500, 500)))
-        x = inputs[:, free]
+        x = inputs[:, fitted]
         gradient = x.T @ (p - target) / len(x)
-        curvature = (x * (p * (1 - p))[:, None]).T @ x / len(x) + 1e-12 * np.eye(len(free))
+        curvature = (x * (p * (1 - p))[:, None]).T @ x / len(x) + 1e-12 * np.eye(len(fitted))
         step = np.zeros(2)
-        step[free] = np.linalg.solve(curvature, gradient)
+        step[fitted] = np.linalg.solve(curvature, gradient)
         scale = 1.0
         while loss(line - scale * step) > loss(line) and scale > 1e-6:
             scale /= 2
         line = line - scale * step
-        if float(np.abs(gradient).max()) < _ENOUGH:
+        if float(np.abs(gradient).max()) < _GRADIENT_TOLERANCE:
             break
     return line

@@ -1,12 +1,12 @@
-"""What a number is worth: bootstrap over patients, and the spread of repeated pretrainings and label draws.
+"""Confidence intervals: bootstrap over patients, with the variance of repeated pretrainings and label draws.
 
-Patients are drawn with replacement and bring all their films (``data_prep.statistics.patient_bootstrap``); intervals
-over films would be too narrow. Every estimate of one call uses the same resamples: differences between them are paired.
+Patients are drawn with replacement, with all their films (``data_prep.statistics.patient_bootstrap``); intervals over
+films would be too narrow. All estimates of one call use the same resamples, so their differences are paired.
 
-Where a method was pretrained several times, or labels were drawn several times, these vary too. Two or three of them
-cannot be resampled without making intervals too narrow. So variances are added: that between runs, as it is seen on
-these patients; and that over patients, less what patients vary from run to run, which is in the first already. Each
-has its degrees of freedom (Satterthwaite 1946), and the interval is Student's.
+If a method was pretrained several times, or labels were drawn several times, these vary too. Two or three runs cannot
+be resampled without too narrow intervals, so variances are added: the variance between runs, measured on these
+patients, and the variance over patients, minus the variation of patients between runs, which the first term contains.
+Each has its degrees of freedom (Satterthwaite 1946), and the interval is Student's.
 """
 
 import math
@@ -21,37 +21,42 @@ from data_prep.statistics.patient_bootstrap import LEVEL, defined_samples, perce
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats
 
 POWER = 0.8
-"""With which a minimum detectable difference would be found."""
+"""Probability that a true difference as large as the minimum detectable difference is found."""
 
 
 class Interval(NamedTuple):
-    """An estimate with its confidence interval; the bounds are NaN where too few resamples hold every class."""
+    """An estimate with its confidence interval; the bounds are NaN if too few resamples contain every class."""
 
     value: float
     low: float
     high: float
 
 
-def widened(found: Interval, patients: int) -> Interval:
-    """``found``, at least as wide as patients who have all gone one way allow.
+def widened(estimate: Interval, patients: int) -> Interval:
+    """Widen an interval of length zero by the rule of three.
 
-    Where every patient is answered alike no resample differs, and the bootstrap would be sure after five patients. Of
-    ``patients`` without an exception up to 3 in ``patients`` may still be one (Hanley & Lippman-Hand 1983).
+    If all patients have the same result, no resample differs and the bootstrap interval has length zero, even with five
+    patients. With no exception among n patients, the rate of exceptions may still be up to 3 / n (Hanley &
+    Lippman-Hand 1983).
 
     Args:
-        found: of a metric of which one patient moves at most 1 / ``patients``.
-        patients: of the class that has the fewest.
+        estimate: interval of a metric that one patient changes by at most 1 / ``patients``.
+        patients: number of patients of the class with the fewest.
     """
-    if found.low != found.high or patients < 1:
-        return found
-    reach = min(1.0, 3 / patients)
-    return Interval(found.value, found.low - reach, found.high + reach)
+    if estimate.low != estimate.high or patients < 1:
+        return estimate
+    half_width = min(1.0, 3 / patients)
+    return Interval(estimate.value, estimate.low - half_width, estimate.high + half_width)
 
 
 class Contrast(NamedTuple):
-    """A difference: its interval, the p of no difference (two-sided), and the least that would be found; or NaN.
+    """A difference of two estimates; values that are not defined are NaN.
 
-    ``freedom`` are the degrees of freedom of its standard error.
+    Attributes:
+        interval: difference with its interval.
+        p_value: two-sided p-value of no difference.
+        detectable: minimum detectable difference.
+        freedom: degrees of freedom of the standard error.
     """
 
     interval: Interval
@@ -61,11 +66,11 @@ class Contrast(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """A metric of several runs of one method.
+    """A metric of several runs of one method, with its bootstrap resamples.
 
     Attributes:
-        values: [runs, draws] on the films themselves.
-        samples: [runs, draws, repetitions] on the resamples of the patients, NaN where undefined.
+        values: [runs, draws] values on the films themselves.
+        samples: [runs, draws, repetitions] values on the resamples of the patients, NaN where undefined.
         patients: number of patients.
     """
 
@@ -82,6 +87,11 @@ def bootstrap(
     Args:
         patients: [N] number of the patient of each film.
         estimates: name → functions of weights [R, N], one per draw of labels.
+        repetitions: number of resamples.
+        seed: seed of the resamples.
+
+    Returns:
+        Name → values and resampled values.
     """
     ones = np.ones((1, len(patients)))
     blocks: dict[str, list[Floats]] = {name: [] for name in estimates}
@@ -100,19 +110,19 @@ def bootstrap(
 
 
 def together(runs: Sequence[Sampled]) -> Sampled:
-    """Runs of one method as one."""
+    """Pool the runs of one method."""
     return Sampled(
         np.concatenate([run.values for run in runs]), np.concatenate([run.samples for run in runs]), runs[0].patients
     )
 
 
 def interval(sampled: Sampled, *, biased: bool = False) -> Interval:
-    """Of the mean over runs and draws.
+    """Compute the confidence interval of the mean over runs and draws.
 
     Args:
-        sampled: one method.
-        biased: the metric is larger on resamples than on the films (they hold films twice): then only their spread
-            counts.
+        sampled: metric of one method.
+        biased: the metric is larger on resamples than on the films, because resamples repeat films; the interval then
+            uses only the standard error.
     """
     value, samples = float(sampled.values.mean()), sampled.samples.mean(axis=(0, 1))
     if sampled.values.size == 1 and not biased:
@@ -121,31 +131,41 @@ def interval(sampled: Sampled, *, biased: bool = False) -> Interval:
     return _student(value, *_error(samples, sampled.patients, parts))
 
 
-def contrast(one: Sampled, other: Sampled, *, biased: bool = False) -> Contrast:
-    """``one`` minus ``other``, paired by patient and by draw of labels."""
-    per_draw = one.values.mean(axis=0) - other.values.mean(axis=0)
+def contrast(first: Sampled, second: Sampled, *, biased: bool = False) -> Contrast:
+    """Compute the difference ``first`` minus ``second``, paired by patient and by draw of labels.
+
+    Args:
+        first: metric of one method.
+        second: metric of the reference.
+        biased: see :func:`interval`.
+    """
+    per_draw = first.values.mean(axis=0) - second.values.mean(axis=0)
     value = float(per_draw.mean())
-    samples = one.samples.mean(axis=(0, 1)) - other.samples.mean(axis=(0, 1))
-    parts = [*_runs(one), *_runs(other), *_part(per_draw, one.samples.mean(axis=0) - other.samples.mean(axis=0))]
-    error, freedom = _error(samples, one.patients, parts)
-    found = _student(value, error, freedom) if parts or biased else Interval(value, *percentile_interval(samples))
-    if not math.isfinite(found.low) or error == 0:
-        same = math.isfinite(found.low) and value == 0
-        return Contrast(found, 1.0 if same else math.nan, math.nan)
+    samples = first.samples.mean(axis=(0, 1)) - second.samples.mean(axis=(0, 1))
+    parts = [*_runs(first), *_runs(second), *_part(per_draw, first.samples.mean(axis=0) - second.samples.mean(axis=0))]
+    error, freedom = _error(samples, first.patients, parts)
+    estimate = _student(value, error, freedom) if parts or biased else Interval(value, *percentile_interval(samples))
+    if not math.isfinite(estimate.low) or error == 0:
+        same = math.isfinite(estimate.low) and value == 0
+        return Contrast(estimate, 1.0 if same else math.nan, math.nan)
     p_value = 2 * float(student.sf(abs(value) / error, freedom))
-    return Contrast(found, p_value, detectable_reach(freedom) * error, freedom)
+    return Contrast(estimate, p_value, detectable_reach(freedom) * error, freedom)
 
 
 def detectable_reach(freedom: float, tests: int = 1) -> float:
-    """Standard errors of the least difference that is found with POWER among ``tests``, corrected for their number.
+    """Return the minimum detectable difference in standard errors, with probability POWER and corrected for ``tests``.
 
-    The correction is Bonferroni's, with which Holm's begins: Holm's finds that or less.
+    The correction is Bonferroni's, the strictest step of Holm's: Holm's detects this difference or a smaller one.
+
+    Args:
+        freedom: degrees of freedom of the standard error.
+        tests: number of tests.
     """
     return float(student.ppf(1 - (1 - LEVEL) / (2 * tests), freedom) + student.ppf(POWER, freedom))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (Holm 1979): valid however the tests depend on each other."""
+    """Correct p-values for their number (Holm 1979); valid for any dependence between the tests."""
     order = np.argsort(p_values)
     stepped = np.array(p_values)[order] * np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))
@@ -154,17 +174,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 class _Part(NamedTuple):
-    """What units that vary (runs, draws) add to the variance of a mean over them.
+    """Variance of a mean over units that vary: runs, or draws of labels.
 
     Attributes:
-        variance: of the mean over the units, as they differ on these patients.
+        variance: variance of the mean over the units, measured on these patients.
         freedom: its degrees of freedom.
-        again: part of it that comes from the patients, whose resamples vary by it as well.
+        patient_variance: the part that comes from the patients, which the variance over resamples contains too.
     """
 
     variance: float
     freedom: float
-    again: float
+    patient_variance: float
 
 
 def _runs(sampled: Sampled) -> list[_Part]:
@@ -172,7 +192,7 @@ def _runs(sampled: Sampled) -> list[_Part]:
 
 
 def _part(values: Floats, samples: Floats) -> list[_Part]:
-    """Of units with ``values`` [n] and ``samples`` [n, repetitions]; none where there is but one."""
+    """Compute the variance of units with ``values`` [n] and ``samples`` [n, repetitions]; empty for a single unit."""
     count = len(values)
     defined = samples[:, np.isfinite(samples).all(axis=0)]
     if count == 1 or defined.shape[1] < 2:
@@ -182,17 +202,17 @@ def _part(values: Floats, samples: Floats) -> list[_Part]:
 
 
 def _error(samples: Floats, patients: int, parts: Sequence[_Part]) -> tuple[float, float]:
-    """Standard error over patients and all ``parts``, and its degrees of freedom; NaN where it is not known."""
+    """Compute the standard error over patients and ``parts``, and its degrees of freedom; NaN if undefined."""
     defined = defined_samples(samples)
     if not len(defined) or patients < 2:
         return math.nan, 1.0
-    over_patients = max(0.0, float(defined.var(ddof=1)) - sum(part.again for part in parts))
-    every = [(over_patients, patients - 1.0), *((part.variance, part.freedom) for part in parts)]
-    total = sum(variance for variance, _ in every)
-    squares = sum(variance**2 / freedom for variance, freedom in every)
+    over_patients = max(0.0, float(defined.var(ddof=1)) - sum(part.patient_variance for part in parts))
+    components = [(over_patients, patients - 1.0), *((part.variance, part.freedom) for part in parts)]
+    total = sum(variance for variance, _ in components)
+    squares = sum(variance**2 / freedom for variance, freedom in components)
     return math.sqrt(total), max(1.0, total**2 / squares) if squares else patients - 1.0
 
 
 def _student(value: float, error: float, freedom: float) -> Interval:
-    reach = float(student.ppf((1 + LEVEL) / 2, freedom)) * error
-    return Interval(value, value - reach, value + reach)
+    half_width = float(student.ppf((1 + LEVEL) / 2, freedom)) * error
+    return Interval(value, value - half_width, value + half_width)

@@ -1,17 +1,17 @@
-"""Thresholds that stand where no score is: the same film must fall on the same side wherever it is scored."""
+"""Thresholds between scores, so that rounding does not change the side of a film."""
 
 from mae_rad.evaluation.statistics.metrics import Floats
 
-_HAIR = 1e-5
-"""Of a score: more than it varies with the other films of a batch, and with the kind of its number."""
+_RELATIVE_MARGIN = 1e-5
+"""Relative to the score; larger than its variation with the other films of a batch and with the number format."""
 
 
 def just_below(score: float, scores: Floats) -> float:
-    """A hair below ``score``, and above all of ``scores`` that are lower: as a threshold it parts them the same way.
+    """Return a threshold slightly below ``score`` and above all lower ``scores``; it divides them as ``score`` does.
 
     Args:
-        score: not negative.
-        scores: among which it stands, not negative.
+        score: score, not negative.
+        scores: [N] all scores, not negative.
     """
     lower = float(scores[scores < score].max(initial=0.0))
-    return score - min(_HAIR * score, (score - lower) / 2)
+    return score - min(_RELATIVE_MARGIN * score, (score - lower) / 2)

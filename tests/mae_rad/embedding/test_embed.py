@@ -13,9 +13,9 @@ import torch
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
 from mae_rad.embedding import embed as embedding
-from mae_rad.embedding.embed import Embedding, Source, embed, seen_as
+from mae_rad.embedding.embed import EmbeddingSettings, EncoderSource, embed, encoder_identity
 from mae_rad.embedding.token_source import LiveTokens, StoredTokens
-from mae_rad.embedding.vector_store import held
+from mae_rad.embedding.vector_store import exclusive_writer
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import EvaluationError, ShardFormatError
 from tests.builders.shard_builder import film, noise, write_public
@@ -36,11 +36,11 @@ def broken():
 
 
 def sources(*seeds):
-    return [Source(f"encoder {seed}", f"{seed}" * 64, 8, partial(encoder, seed)) for seed in seeds]
+    return [EncoderSource(f"encoder {seed}", f"{seed}" * 64, 8, partial(encoder, seed)) for seed in seeds]
 
 
 def how(cache, **more):
-    return Embedding(
+    return EmbeddingSettings(
         **{"tokens": 36, "patch": 8, "precision": "f32", "cache": cache, "batch_size": 2, "workers": 0} | more
     )
 
@@ -61,18 +61,20 @@ def expected(index, row, seed):
     return encoder(seed).eval()(stack([whole_film(index.film(row), 36, 8)]))
 
 
-def test_the_same_weights_seen_otherwise_are_embedded_anew(tmp_path, index):
-    (one,) = sources(1)
+def test_equal_weights_with_other_settings_are_embedded_again(tmp_path, index):
+    (source,) = sources(1)
     changes = ({}, {"mean": 0.4}, {"heads": 1}, {"emphasis": 1.0}, {"stem": "convolutional"}, {"attention": "plain"})
     seen = [TINY.model_copy(update=change) for change in changes]
-    folders = [embed([one._replace(seen=seen_as(shape))], index, how(tmp_path))[0][0].folder for shape in seen]
+    folders = [
+        embed([source._replace(identity=encoder_identity(shape))], index, how(tmp_path))[0][0].folder for shape in seen
+    ]
     assert len({*folders[:-1]}) == len(folders) - 1
     assert folders[-1] == folders[0]  # a kernel is time and memory
 
 
 def test_vectors_from_before_there_was_a_stem_or_an_emphasis_stay_valid():
     before = '{"model":"vit_base","dim":null,"depth":null,"heads":null,"patch":16,"mean":0.5,"std":0.25}'
-    assert seen_as(EncoderSettings()) == before
+    assert encoder_identity(EncoderSettings()) == before
 
 
 def test_every_pool_is_that_of_one_forward_pass(tmp_path, index):
@@ -90,7 +92,7 @@ def test_every_pool_is_that_of_one_forward_pass(tmp_path, index):
         assert ((content > 0.9) & (content <= 1.01)).all()  # films that are content all over
 
 
-def test_an_interrupted_embedding_goes_on_where_it_was(tmp_path, index, monkeypatch):
+def test_an_interrupted_embedding_continues_where_it_stopped(tmp_path, index, monkeypatch):
     (whole, _), = embed(sources(1), index, how(tmp_path / "whole"))  # fmt: skip
     seen = []
 
@@ -110,7 +112,7 @@ def test_an_interrupted_embedding_goes_on_where_it_was(tmp_path, index, monkeypa
     np.testing.assert_allclose(store.vectors("cls_mean"), whole.vectors("cls_mean"), atol=1e-6)
 
 
-def test_what_is_there_is_not_embedded_again(tmp_path, index):
+def test_stored_vectors_are_not_embedded_again(tmp_path, index):
     def never():
         raise AssertionError("loaded")
 
@@ -125,7 +127,7 @@ def test_what_is_there_is_not_embedded_again(tmp_path, index):
         embed([found[0]._replace(sha256="f" * 64)], index, how(tmp_path))
 
 
-def test_tokens_are_kept_of_the_films_asked_for_and_added_later(tmp_path, index):
+def test_tokens_of_requested_films_are_stored_and_can_be_added_later(tmp_path, index):
     first, more = np.array([1, 4]), np.array([0, 1, 4, 6])
     embed(sources(1), index, how(tmp_path), with_tokens=first)
     ((_, store),) = embed(sources(1), index, how(tmp_path), with_tokens=more)
@@ -142,7 +144,7 @@ def test_tokens_are_kept_of_the_films_asked_for_and_added_later(tmp_path, index)
         assert sorted(seen) == list(more)
 
 
-def test_several_processes_give_what_one_gives(tmp_path, index):
+def test_several_processes_give_the_vectors_of_one_process(tmp_path, index):
     rows = np.array([0, 1, 2, 5])
     one = embed(sources(1, 2), index, how(tmp_path / "one"), with_tokens=rows)
     two = embed(sources(1, 2), index, how(tmp_path / "two", processes=2), with_tokens=rows)
@@ -153,8 +155,8 @@ def test_several_processes_give_what_one_gives(tmp_path, index):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_what_goes_wrong_is_one_line(tmp_path, index, processes):
-    diverged = Source("diverged", "d" * 64, 8, broken)
+def test_an_error_in_an_embedding_process_is_one_line(tmp_path, index, processes):
+    diverged = EncoderSource("diverged", "d" * 64, 8, broken)
     with pytest.raises(EvaluationError, match=r"diverged: \d of \d vectors are not finite"):
         embed([diverged], index, how(tmp_path, processes=processes))
 
@@ -168,10 +170,10 @@ def test_an_unreadable_film_is_named_by_its_key(tmp_path):
 
 
 def test_two_commands_do_not_write_into_one_cache(tmp_path, index):
-    with held(tmp_path), pytest.raises(EvaluationError, match="another command is embedding"):
+    with exclusive_writer(tmp_path), pytest.raises(EvaluationError, match="another command is embedding"):
         embed(sources(1), index, how(tmp_path))
     embed(sources(1), index, how(tmp_path))
-    with held(tmp_path):
+    with exclusive_writer(tmp_path):
         embed(sources(1), index, how(tmp_path))  # reads alone
 
 
@@ -185,14 +187,14 @@ def test_a_cache_on_a_network_disk_is_locked_too(tmp_path, index, monkeypatch):
         flock(descriptor, operation)
 
     monkeypatch.setattr("data_prep.runtime.folder_lock.fcntl.flock", of_files_alone)
-    with held(tmp_path), pytest.raises(EvaluationError, match="another command is embedding"):
+    with exclusive_writer(tmp_path), pytest.raises(EvaluationError, match="another command is embedding"):
         embed(sources(1), index, how(tmp_path))
     embed(sources(1), index, how(tmp_path))
     assert not (tmp_path / ".lock").exists()
 
 
-def test_a_damaged_cache_is_told(tmp_path, index):
+def test_a_damaged_cache_is_an_error(tmp_path, index):
     (store, _), = embed(sources(1), index, how(tmp_path))  # fmt: skip
     (store.folder / "done.npy").write_bytes(b"nothing")
-    with pytest.raises(EvaluationError, match=f"delete {store.folder}"):
+    with pytest.raises(EvaluationError, match=f"Delete {store.folder}"):
         embed(sources(1), index, how(tmp_path))

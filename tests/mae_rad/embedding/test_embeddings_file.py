@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.embedding.embeddings_file import embeddings_of, read_embeddings, write_embeddings
+from mae_rad.embedding.embeddings_file import read_embeddings, read_table_metadata, write_embeddings
 from mae_rad.errors import EvaluationError
 from tests.builders.film_tables import film, write_public
 
@@ -39,8 +39,8 @@ def test_the_table_is_the_contract(tmp_path, index, monkeypatch):
     assert table.schema.names == ["key", "embedding"]
     assert table.schema.field("embedding").type == pa.list_(pa.float32(), 3)
     np.testing.assert_array_equal(np.stack(table["embedding"].to_pylist()), MATRIX)
-    assert embeddings_of(path)["settings"] == '{"tokens": 196}'
-    assert embeddings_of(tmp_path / "none.parquet") == {}
+    assert read_table_metadata(path)["settings"] == '{"tokens": 196}'
+    assert read_table_metadata(tmp_path / "none.parquet") == {}
     assert [file.name for file in path.parent.iterdir()] == ["e.parquet"]
 
 
@@ -54,7 +54,7 @@ def test_vectors_come_in_the_order_of_the_index(tmp_path, index):
     assert not len(store.missing())
 
 
-def test_films_that_a_foreign_table_lacks_are_missing_and_others_are_passed_over(tmp_path, index):
+def test_films_that_an_external_table_lacks_are_missing_and_other_films_are_ignored(tmp_path, index):
     keys = index.table.column("key").to_pylist()
     path = foreign(
         tmp_path / "f.parquet", {"key": [*keys[2:], "elsewhere"], "embedding": [*MATRIX[2:].tolist(), [9.0, 9, 9]]}
@@ -65,7 +65,7 @@ def test_films_that_a_foreign_table_lacks_are_missing_and_others_are_passed_over
         assert list(store.missing()) == [0, 1]
 
 
-def test_a_foreign_table_that_does_not_fit_is_refused(tmp_path, index):
+def test_an_external_table_that_does_not_fit_is_an_error(tmp_path, index):
     keys = index.table.column("key").to_pylist()
     vectors = MATRIX.tolist()
     ragged, gap = [*vectors[:-1], [1.0]], [*vectors[:-1], [1.0, None, 2.0]]
@@ -75,14 +75,14 @@ def test_a_foreign_table_that_does_not_fit_is_refused(tmp_path, index):
     for name, columns, message in (
         ("twice", {"key": [*keys[:-1], keys[0]], "embedding": vectors}, "occurs twice"),
         ("empty", {"key": [*keys[:-1], None], "embedding": vectors}, "occurs twice or is empty"),
-        ("ragged", {"key": keys, "embedding": ragged}, "not all 3 numbers long"),
-        ("gap", {"key": keys, "embedding": gap}, "not all 3 numbers long"),
+        ("ragged", {"key": keys, "embedding": ragged}, "not all vectors have 3 numbers"),
+        ("gap", {"key": keys, "embedding": gap}, "not all vectors have 3 numbers"),
         ("nan", {"key": keys, "embedding": not_finite}, "1 of 6 vectors are not finite"),
         ("others", {"key": [f"{i}" for i in range(6)], "embedding": vectors}, "holds 0 of the 6 films"),
         ("moved", {"key": keys, "embedding": vectors, "split": moved}, "1 films are in another split"),
-        ("leak", {"key": keys, "embedding": vectors, "split": SPLITS, "patient": patients}, "1 patients stand in more"),
-        ("text", {"key": keys, "embedding": ["x"] * 6}, "is no table of embeddings"),
-        ("bare", {"key": keys}, "is no table of embeddings"),
+        ("leak", {"key": keys, "embedding": vectors, "split": SPLITS, "patient": patients}, "1 patients are in more"),
+        ("text", {"key": keys, "embedding": ["x"] * 6}, "is not a table of embeddings"),
+        ("bare", {"key": keys}, "is not a table of embeddings"),
     ):
         with pytest.raises(EvaluationError, match=message):
             read_embeddings(foreign(tmp_path / f"{name}.parquet", columns), index, tmp_path / "cache")

@@ -15,13 +15,13 @@ from launch import embed as launch_embed
 from mae_rad.data.film_order import StepRange
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
-from mae_rad.embedding.embeddings_file import embeddings_of
+from mae_rad.embedding.embeddings_file import read_table_metadata
 from mae_rad.embedding.film_vector import VectorSettings, film_vectors, vector_settings
 from mae_rad.embedding.mlflow_encoder import _load_pyfunc
 from mae_rad.encoders import precision as machine
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.evaluation.comparison.candidates import find_candidates
-from mae_rad.evaluation.comparison.embed_candidates import encode
+from mae_rad.evaluation.comparison.embed_candidates import embed_all_candidates
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import load_encoder, read_card, save_encoder
@@ -65,7 +65,7 @@ def _compared(run: Path, public: Path, out: Path) -> Vectors:
     index = ShardIndex([public], split=None)
     candidates = find_candidates([run], settings, index.dataset_sha256)
     rows = np.arange(len(index))
-    trained, floor = encode(candidates, settings, index, fitted=rows, attended=None)
+    trained, floor = embed_all_candidates(candidates, settings, index, fitted=rows, attended=None)
     assert floor.tokens_and_pool(settings.choices[0]) == trained.tokens_and_pool(settings.choices[0])
     vectors = trained.vectors(settings.choices[0], rows).array()
     return {index.key(row): vectors[row] for row in rows}
@@ -141,11 +141,11 @@ def test_every_path_gives_the_same_vector_of_a_film(public: Path, tmp_path: Path
     for name, vectors in paths.items():
         for key, vector in vectors.items():
             np.testing.assert_allclose(vector, expected[key], rtol=0, atol=1e-6, err_msg=name)
-    settings = json.loads(embeddings_of(tmp_path / "embeddings.parquet")["settings"])
+    settings = json.loads(read_table_metadata(tmp_path / "embeddings.parquet")["settings"])
     assert (settings["tokens"], settings["pool"], settings["precision"]) == (tokens, pool, "f32")
 
 
-def test_what_is_given_goes_before_the_card(public: Path, tmp_path: Path) -> None:
+def test_given_settings_override_the_card(public: Path, tmp_path: Path) -> None:
     run = _run(tmp_path / "run", "cls", 64)
     vectors = _embed_command(run, public, tmp_path / "e.parquet", "tokens=36", "pool=mean")
     for key, vector in _expected(run, public, "mean", 36).items():
@@ -165,7 +165,7 @@ def test_both_pools_together_are_the_class_token_then_the_mean(public: Path, tmp
 
 
 @pytest.mark.parametrize("fast", ["f32", "bf16"])
-def test_vectors_of_an_encoder_of_bf16_are_made_in_bf16_only_where_it_is_fast(
+def test_vectors_of_a_bf16_encoder_are_computed_in_bf16_only_if_it_is_fast(
     tmp_path: Path, fast: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

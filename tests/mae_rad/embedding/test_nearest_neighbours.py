@@ -16,8 +16,8 @@ def units(array, scale):
 @pytest.mark.parametrize("sides", [(2048, 8192), (16, 50)])
 @pytest.mark.parametrize("k", [1, 30, 200])
 def test_neighbours_equal_scikit_learn_in_any_blocks(monkeypatch, sides, k):
-    monkeypatch.setattr("mae_rad.embedding.nearest_neighbours._QUERIES", sides[0])
-    monkeypatch.setattr("mae_rad.embedding.nearest_neighbours._GALLERY", sides[1])
+    monkeypatch.setattr("mae_rad.embedding.nearest_neighbours._QUERY_BLOCK", sides[0])
+    monkeypatch.setattr("mae_rad.embedding.nearest_neighbours._GALLERY_BLOCK", sides[1])
     scale = scale_of(of_array(GALLERY))
     found = nearest(units(GALLERY, scale), units(QUERIES, scale), k)
     x, asked = ((part - GALLERY.mean(0)) / GALLERY.std(0) for part in (GALLERY, QUERIES))
@@ -27,8 +27,8 @@ def test_neighbours_equal_scikit_learn_in_any_blocks(monkeypatch, sides, k):
 
 
 @pytest.mark.parametrize("gallery", [8192, 40])
-def test_films_of_the_same_number_are_no_neighbours(monkeypatch, gallery):
-    monkeypatch.setattr("mae_rad.embedding.nearest_neighbours._GALLERY", gallery)
+def test_films_of_the_same_group_are_excluded(monkeypatch, gallery):
+    monkeypatch.setattr("mae_rad.embedding.nearest_neighbours._GALLERY_BLOCK", gallery)
     patients = np.repeat(np.arange(225), 4)
     scale = scale_of(of_array(GALLERY))
     everyone = units(GALLERY, scale)
@@ -39,7 +39,7 @@ def test_films_of_the_same_number_are_no_neighbours(monkeypatch, gallery):
     np.testing.assert_array_equal(found.place, np.argsort(-similar, axis=1)[:, :12])
 
 
-def test_too_few_neighbours_are_told():
+def test_too_few_neighbours_are_marked():
     few = units(GALLERY[:6], scale_of(of_array(GALLERY)))
     numbers = np.array([0, 0, 0, 1, 1, 2])
     found = nearest(few, few, 6, apart=(numbers, numbers))
@@ -51,7 +51,7 @@ def test_a_gallery_on_disk_is_read_by_rows(tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", GALLERY.astype(np.float32))
     stored = np.load(tmp_path / "x.npy", mmap_mode="r")
     rows = np.arange(899, -1, -3)
-    monkeypatch.setattr("mae_rad.embedding.standardised_rows.HELD_BYTES", 0)
+    monkeypatch.setattr("mae_rad.embedding.standardised_rows.MAX_BYTES_IN_MEMORY", 0)
     monkeypatch.setattr("mae_rad.embedding.standardised_rows.BLOCK_BYTES", 1000)
     lazy = Vectors(stored, rows)
     scale = scale_of(lazy)

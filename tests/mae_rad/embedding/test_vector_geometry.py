@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from mae_rad.embedding.vector_geometry import alignment, linear_cka, rank_me, uniformity
-from mae_rad.evaluation.comparison.geometry_rows import repeated
+from mae_rad.evaluation.comparison.geometry_rows import repeat_pairs
 from mae_rad.evaluation.comparison.tasks import Films
 from tests.builders.film_tables import film, write_public
 
@@ -59,6 +59,6 @@ def test_repeated_films_are_of_one_patient_body_part_and_view_in_two_studies(tmp
         one("e", 2, 3, "HAND"), one("f", 2, 4, "KNEE"), one("g", 3, 5, None), one("h", 3, 6, None),
     ]  # fmt: skip
     public = write_public(tmp_path / "public", films)
-    first, second = repeated(Films([public]), np.arange(8), seed=0)
+    first, second = repeat_pairs(Films([public]), np.arange(8), seed=0)
     keys = [row["key"] for row in films]
     assert [{keys[a], keys[b]} for a, b in zip(first, second, strict=True)] == [{films[0]["key"], films[1]["key"]}]

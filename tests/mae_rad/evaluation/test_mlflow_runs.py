@@ -18,13 +18,13 @@ ASKED = TASKS[2:4]
 
 
 @pytest.fixture(scope="module")
-def reading():
+def results():
     return Reading(made_rows(ASKED, FEW, probes=["linear", "attentive"]))
 
 
 @pytest.fixture(scope="module")
-def runs(reading):
-    return child_runs(reading, {"stage": "compare"}, {"mae": "ab" * 32})
+def runs(results):
+    return child_runs(results, {"stage": "compare"}, {"mae": "ab" * 32})
 
 
 def of(runs, encoder, task, subset="all"):
@@ -43,9 +43,9 @@ def test_there_is_a_run_per_encoder_and_task_with_the_same_params(runs):
     assert len({tuple(run.params) for run in runs}) == 1
 
 
-def test_metrics_are_the_numbers_of_the_table_over_training_films(reading, runs):
+def test_metrics_are_the_numbers_of_the_table_over_training_films(results, runs):
     metrics = {(name, step): value for name, value, step in of(runs, "mae", "fracture").metrics}
-    for row in reading.rows:
+    for row in results.rows:
         if (row.encoder, row.task, row.subset, row.probe_seed) != (
             "mae",
             "fracture",
@@ -79,33 +79,33 @@ def test_runs_of_one_encoder_have_one_colour_and_the_tags_to_find_them(runs):
     assert "encoder_sha256" not in of(runs, "simclr", "fracture").tags
 
 
-def test_what_is_not_a_number_does_not_leave(reading, runs):
+def test_values_that_are_not_finite_are_not_logged(results, runs):
     assert of(runs, "mae", "fracture", "body_part=HAND").params["test_patients"] == 60
-    hidden = Reading([replace(row, interval=row.interval._replace(low=float("nan"))) for row in reading.rows])
+    hidden = Reading([replace(row, interval=row.interval._replace(low=float("nan"))) for row in results.rows])
     names = {name for run in child_runs(hidden, {}, {}) for name, _, _ in run.metrics}
     assert "linear/score" in names and "linear/score_low" not in names
 
 
-def test_draws_of_labels_are_not_mixed_with_their_mean(reading):
-    rows = [replace(row, probe_seed=1, interval=row.interval._replace(value=0.123)) for row in reading.rows]
-    assert child_runs(Reading([*reading.rows, *rows]), {}, {}) == child_runs(reading, {}, {})
+def test_draws_of_labels_are_not_mixed_with_their_mean(results):
+    rows = [replace(row, probe_seed=1, interval=row.interval._replace(value=0.123)) for row in results.rows]
+    assert child_runs(Reading([*results.rows, *rows]), {}, {}) == child_runs(results, {}, {})
 
 
-def test_views_show_the_runs_of_this_comparison_alone(reading):
-    views = saved_views(reading, "mine", "0" * 32)
-    assert [view.name for view in views] == ["mine: all questions", *(f"mine: {task}" for task in ASKED)]
+def test_views_show_the_runs_of_this_comparison_alone(results):
+    views = saved_views(results, "mine", "0" * 32)
+    assert [view.name for view in views] == ["mine: all tasks", *(f"mine: {task}" for task in ASKED)]
     assert len({view.key for view in views}) == len(views)
     for view in views:
         assert view.search.startswith(f"tags.mlflow.parentRunId = '{'0' * 32}'")
-    logged = {name for run in child_runs(reading, {}, {}) for name, _, _ in run.metrics}
+    logged = {name for run in child_runs(results, {}, {}) for name, _, _ in run.metrics}
     assert {name for view in views for name in view.metrics} <= logged
 
 
-def test_the_store_has_runs_inputs_views_and_the_answer(tmp_path, reading, runs):
+def test_the_store_has_runs_inputs_views_and_the_result(tmp_path, results, runs):
     tracker = Tracker.start(default_uri(tmp_path), "compare", "mine")
-    views = saved_views(reading, "mine", tracker.run_id)
+    views = saved_views(results, "mine", tracker.run_id)
     links = {view.name: address(tracker.experiment, view, charts=True) for view in views}
-    tracker.describe(parent_tags(made_facts(ASKED, FEW), reading, links))
+    tracker.describe(parent_tags(made_facts(ASKED, FEW), results, links))
     tracker.views(views)
     data = [DataUsed("shards", "ab" * 32, "evaluation", {"test_films": 538})]
     tracker.inputs(data)

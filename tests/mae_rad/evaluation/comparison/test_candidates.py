@@ -6,9 +6,9 @@ from data_prep.settings import load
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import EvaluationError, WeightsError
-from mae_rad.evaluation.comparison.budget import Budget, found_arms, read_budget
+from mae_rad.evaluation.comparison.budget import Budget, infer_arms, read_budget
 from mae_rad.evaluation.comparison.candidates import PIXELS, Candidate, find_candidates
-from mae_rad.evaluation.comparison.differences import pairs
+from mae_rad.evaluation.comparison.differences import encoder_pairs
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.results.rows import FLOOR, is_self_supervised
 from mae_rad.export.encoder_folder import save_encoder
@@ -72,7 +72,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
     assert [one.seed for one in candidates[:3]] == [0, 1, 2]
 
 
-def test_methods_are_what_the_encoder_says(tmp_path):
+def test_methods_are_those_that_the_encoder_states(tmp_path):
     runs = [
         run(tmp_path / "a", "simclr"),
         run(tmp_path / "b", "classification", method="supervised"),
@@ -84,13 +84,13 @@ def test_methods_are_what_the_encoder_says(tmp_path):
     assert [one.method for one in candidates] == ["simclr", "supervised", "imported", "supervised", "byol"]
     assert [is_self_supervised(one.method) for one in candidates] == [True, False, False, False, True]
     assert candidates[0].arms == candidates[4].arms == ("sample_matched", "compute_matched")
-    assert "learned from labels of all its training films: fracture" in candidates[3].about
+    assert "trained with labels of all its training films: fracture" in candidates[3].about
     assert candidates[3].budget is None
     (one,) = found([], encoders=[{"run": tmp_path / "a", "method": "imported", "name": "elsewhere"}])
     assert (one.name, one.method) == ("elsewhere", "imported")
 
 
-def test_floor_and_pixels_stand_beside_the_runs(tmp_path):
+def test_random_encoders_and_pixels_follow_the_runs(tmp_path):
     candidates = found([run(tmp_path / "mae")], random_seeds=[0, 1], pixel_components=8)
     assert [(one.name, one.group, one.method) for one in candidates] == [
         ("mae", "mae", "mae"),
@@ -100,38 +100,38 @@ def test_floor_and_pixels_stand_beside_the_runs(tmp_path):
     assert candidates[1].encoder_sha256 != candidates[2].encoder_sha256
 
 
-def test_arms_are_found_from_films_and_arithmetic():
+def test_arms_are_derived_from_films_and_flops():
     costs = (1000, 1e9), (1010, 9e9), (110, 1.02e9), (2000, 5e9)
     budgets = [*(Budget(*cost) for cost in costs), None]
-    assert found_arms(budgets, 0.05) == [
+    assert infer_arms(budgets, 0.05) == [
         ("sample_matched", "compute_matched"), ("sample_matched",), ("compute_matched",), (), (),
     ]  # fmt: skip
-    assert found_arms([None, Budget(10, None), Budget(10, None)], 0.05) == [
+    assert infer_arms([None, Budget(10, None), Budget(10, None)], 0.05) == [
         (),
         ("sample_matched",),
         ("sample_matched",),
     ]
 
 
-def test_only_what_shares_an_arm_is_compared_and_a_mismatch_is_said(tmp_path):
+def test_only_runs_of_one_arm_are_compared_and_a_mismatch_is_noted(tmp_path):
     mae = run(tmp_path / "mae", films=1000, flops=1e9)
     samples = run(tmp_path / "simclr-samples", "simclr", films=1000, flops=8e9)
     compute = run(tmp_path / "simclr-compute", "simclr", films=125, flops=1e9)
-    compared = {(pair.one, pair.other): pair for pair in pairs(found([mae, samples, compute]), 0.05)}
+    compared = {(pair.encoder, pair.reference): pair for pair in encoder_pairs(found([mae, samples, compute]), 0.05)}
     assert {names: pair.arm for names, pair in compared.items()} == {
         ("mae", "simclr-samples"): "sample_matched",
         ("mae", "simclr-compute"): "compute_matched",
     }
     assert not any(pair.note for pair in compared.values())
     entries = [{"run": mae, "arms": ["sample_matched"]}, {"run": compute, "arms": ["sample_matched"]}]
-    (pair,) = pairs(found([], encoders=entries), 0.05)
+    (pair,) = encoder_pairs(found([], encoders=entries), 0.05)
     assert pair.note == "declared sample_matched, but films seen differs by 700%"
     unknown = Candidate("x", "simclr", "x", ("compute_matched",), budget=Budget(10, None))
-    (pair,) = pairs([Candidate("y", "mae", "y", ("compute_matched",), budget=Budget(10, 1.0)), unknown], 0.05)
+    (pair,) = encoder_pairs([Candidate("y", "mae", "y", ("compute_matched",), budget=Budget(10, 1.0)), unknown], 0.05)
     assert "is not known of every run" in pair.note
 
 
-def test_other_backbones_or_shards_in_one_arm_are_said(tmp_path):
+def test_different_backbones_or_shards_in_one_arm_are_noted(tmp_path):
     arms = {"arms": ["sample_matched"]}
     mae = {"run": run(tmp_path / "mae"), **arms}
     for name, more, said in (
@@ -140,18 +140,18 @@ def test_other_backbones_or_shards_in_one_arm_are_said(tmp_path):
         ("elsewhere", {"dataset": "e" * 64}, "they were pretrained on different shards"),
     ):
         entry = {"run": run(tmp_path / name, "simclr", seed=1, **more), **arms}
-        (pair,) = pairs(found([], encoders=[mae, entry]), 0.05)
+        (pair,) = encoder_pairs(found([], encoders=[mae, entry]), 0.05)
         assert pair.note == said
 
 
-def test_runs_on_other_shards_or_of_other_length_are_no_repetitions(tmp_path):
+def test_runs_on_other_shards_or_of_other_length_are_not_grouped(tmp_path):
     runs = [run(tmp_path / f"mae-{seed}", seed=seed, steps=10) for seed in (0, 1)]
     other = run(tmp_path / "other", seed=2, steps=10, dataset="e" * 64)
     shorter = run(tmp_path / "shorter", seed=3, steps=10, films=500)
     assert [one.group for one in found([*runs, other, shorter])] == ["mae", "mae", "other", "shorter"]
 
 
-def test_a_run_that_is_no_repetition_is_refused_in_a_group(tmp_path):
+def test_a_run_that_does_not_repeat_the_method_of_its_group_is_an_error(tmp_path):
     mae, simclr = run(tmp_path / "mae", seed=0), run(tmp_path / "simclr", "simclr", seed=1)
     copied, longer = run(tmp_path / "copied", seed=0), run(tmp_path / "longer", dataset="e" * 64, seed=4)
     (tmp_path / "seeded").mkdir()
@@ -169,7 +169,7 @@ def test_a_run_that_is_no_repetition_is_refused_in_a_group(tmp_path):
             found([], encoders=[{**entry, "group": "MAE"} for entry in entries])
 
 
-def test_an_encoder_of_a_checkpoint_has_cost_its_own_steps(tmp_path):
+def test_the_budget_of_a_checkpoint_ends_at_its_step(tmp_path):
     whole = training_flops(settings_of(0, 10))
     for steps in (4, 10):
         folder = run(tmp_path / str(steps), steps=10, films=8 * steps)
@@ -183,18 +183,18 @@ def test_an_encoder_of_a_checkpoint_has_cost_its_own_steps(tmp_path):
     assert training_flops(staged, 7) == pytest.approx(first + 2 / 5 * (training_flops(staged) - first))
 
 
-def test_a_run_begun_with_other_weights_is_matched_with_none(tmp_path):
+def test_a_run_started_from_other_weights_is_not_matched(tmp_path):
     mae = run(tmp_path / "mae")
     going_on = run(tmp_path / "simclr", "simclr", seed=1, started_from_sha256="a" * 64)
     arms = {"arms": ["sample_matched", "compute_matched"]}
     candidates = found([], encoders=[{"run": mae, **arms}, {"run": going_on, **arms}])
-    assert "begun with the weights of another encoder" in candidates[1].about
-    (pair,) = pairs(candidates, 0.05)
+    assert "started from the weights of another encoder" in candidates[1].about
+    (pair,) = encoder_pairs(candidates, 0.05)
     assert pair.note.count("is not known of every run") == 2
     assert [one.arms for one in found([mae, going_on])] == [(), ()]
 
 
-def test_what_a_run_was_given_is_told(tmp_path):
+def test_the_settings_of_a_run_are_described(tmp_path):
     (one,) = found([run(tmp_path / "mae", steps=10)])
     for said in ("vit_tiny", "films seen 1000", "T 196", "visible 0.25", "augmentation: none"):
         assert said in one.about
@@ -205,18 +205,18 @@ def test_a_run_in_no_arm_is_compared_with_everyone():
         Candidate(name, "mae", name, arms) for name, arms in (("a", ("sample_matched",)), ("b", ("compute_matched",)))
     )
     other, floor = Candidate("c", "foreign", "c"), Candidate(FLOOR, "random", FLOOR)
-    compared = [(pair.one, pair.other, pair.arm) for pair in pairs([one, two, other, floor], 0.05)]
+    compared = [(pair.encoder, pair.reference, pair.arm) for pair in encoder_pairs([one, two, other, floor], 0.05)]
     assert compared == [
         ("a", FLOOR, "none"), ("b", FLOOR, "none"), ("c", FLOOR, "none"), ("a", "c", "none"), ("b", "c", "none"),
     ]  # fmt: skip
 
 
-def test_films_of_other_shards_are_told(tmp_path):
+def test_encoders_trained_on_other_shards_are_marked(tmp_path):
     one, other = found([run(tmp_path / "mae"), run(tmp_path / "elsewhere", dataset="e" * 64)])
     assert (one.other_films, other.other_films) == (False, True)
 
 
-def test_a_run_on_more_shards_than_these_has_not_seen_the_test(tmp_path):
+def test_a_run_whose_shards_include_these_was_not_trained_on_test_films(tmp_path):
     publics = [write_public(tmp_path / name, [film(name, name, "train")]) for name in ("a", "b", "c")]
     index = ShardIndex(publics[:2], split=None)
     folder = run(
@@ -227,14 +227,14 @@ def test_a_run_on_more_shards_than_these_has_not_seen_the_test(tmp_path):
         assert one.other_films is seen
 
 
-def test_arithmetic_of_a_run_is_counted_over_its_stages():
+def test_flops_of_a_run_are_summed_over_its_stages():
     settings = settings_of(0, 10)
     assert training_flops(settings) == pytest.approx(80 * flops_per_film(settings).training)
     staged = load(PretrainSettings, None, ["objective.schedule=[{until: 0.5, tokens: 49}]"], base=settings.model_dump())
     assert training_flops(staged) < 0.7 * training_flops(settings)
 
 
-def test_what_cannot_be_compared_is_refused(tmp_path):
+def test_encoders_that_cannot_be_compared_are_an_error(tmp_path):
     mae = run(tmp_path / "mae")
     with pytest.raises(EvaluationError, match="no run is given"):
         found([])

@@ -22,7 +22,7 @@ from mae_rad.evaluation.comparison import embed_candidates
 from mae_rad.evaluation.comparison.compare_encoders import compare
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.comparison.tasks import Films
-from mae_rad.evaluation.load_inputs import prepare
+from mae_rad.evaluation.load_inputs import prepare_inputs
 from mae_rad.evaluation.report.verdict_sentences import NOT_MEASURED
 from mae_rad.evaluation.results.queries import Reading
 from mae_rad.evaluation.results.rows import COMPARISON_SCHEMA, FLOOR
@@ -69,7 +69,7 @@ def vectors(films, name):
     random = np.random.default_rng(sum(name.encode()))
     matrix = random.normal(size=(len(films.keys), DIM))
     trained = not name.startswith(FLOOR)
-    part = films.words("body_part")
+    part = films.strings("body_part")
     for channel, value in enumerate(("CHEST", "HAND", "KNEE")):
         matrix[:, channel] += (3.0 if trained else 0.4) * (part == value)
     rows = films.labels.to_pylist()
@@ -77,7 +77,7 @@ def vectors(films, name):
     if name.startswith("mae"):
         matrix[:, 3] += 3.0 * np.array([key in broken for key in films.keys])
     if name.startswith("simclr"):
-        matrix[:, 4] += 4.0 * (films.words("manufacturer") == "Agfa")
+        matrix[:, 4] += 4.0 * (films.strings("manufacturer") == "Agfa")
     if trained:
         matrix[:, 5:20] += 3 * np.random.default_rng(1).normal(size=(PATIENTS, 15))[films.patients]
     return matrix.astype(np.float32)
@@ -135,9 +135,9 @@ def runs(tmp_path, public, embedded):
 def compared(public, runs, *words):
     values = [f"shards={public}", f"out={runs[0].parent / 'comparison'}", "tasks=[{column: body_part}]", *WORDS]
     settings = load(CompareSettings, None, [*values, *words])
-    stage = prepare(runs, settings)
-    found = compare(stage)
-    return stage, found.rows, found.skipped
+    inputs = prepare_inputs(runs, settings)
+    found = compare(inputs)
+    return inputs, found.rows, found.skipped
 
 
 def pick(rows, **wanted):
@@ -150,7 +150,7 @@ def one(rows, **wanted):
 
 
 def test_planted_signal_is_found_and_absent_signal_is_not(public, runs):
-    stage, rows, _ = compared(public, runs, "probes=[linear, knn]", *QUICK[1:])
+    inputs, rows, _ = compared(public, runs, "probes=[linear, knn]", *QUICK[1:])
     pair = {"encoder": "mae", "reference": "simclr", "metric": "auroc", "probe": "linear", "subset": "all"}
     fracture, cast = (one(rows, task=task, **pair) for task in ("fracture", "cast"))
     part = one(rows, task="body_part", probe="knn", metric="macro_auroc", encoder="simclr", reference=FLOOR)
@@ -173,16 +173,16 @@ def test_planted_signal_is_found_and_absent_signal_is_not(public, runs):
             assert row.difference.low <= row.difference.value <= row.difference.high
 
     row = one(rows, task="fracture", probe="linear", metric="auroc", encoder="mae", reference=None, subset="all")
-    task = next(task for task in stage.tasks if task.name == "fracture")
+    task = next(task for task in inputs.tasks if task.name == "fracture")
     test = task.split == "test"
     assert (row.n_films, row.n_patients) == (test.sum(), len(set(task.patients[test])))
     assert (row.n_train, row.n_train_patients) == ((task.split == "train").sum(), 90)
-    score = vectors(stage.films, "mae")[task.rows[test], 3]
+    score = vectors(inputs.films, "mae")[task.rows[test], 3]
     assert row.interval.value == pytest.approx(roc_auc_score(task.y[test], score), abs=0.05)
 
 
-def test_everything_else_is_asked_once_of_the_first_pool(public, runs, monkeypatch):
-    for name, value in {"RATES": (1e-3, 1e-2), "EPOCHS": 10, "LEAST_STEPS": 50}.items():
+def test_all_analyses_use_the_first_pooling_only(public, runs, monkeypatch):
+    for name, value in {"LEARNING_RATES": (1e-3, 1e-2), "EPOCHS": 10, "MIN_STEPS": 50}.items():
         monkeypatch.setattr(f"mae_rad.evaluation.probes.attentive.{name}", value)
     _, rows, skipped = compared(
         public, runs, "label_fractions=[0.1, 1.0]", "label_draws=2", "probes=[linear, attentive]", "pools=[mean, cls]"
@@ -231,13 +231,13 @@ def test_a_planted_scanner_shortcut_is_found_and_named(public, runs):
     assert rash["simclr"].verdict == "lower"
     assert rash["simclr"].difference.value < -0.2
     assert rash["simclr"].note.startswith("shortcut found: manufacturer; ")
-    assert "manufacturer tells rash with AUROC 0.89 by itself" in rash["simclr"].note
+    assert "manufacturer predicts rash with AUROC 0.89 by itself" in rash["simclr"].note
     fracture = pick(rows, task="fracture", subset="within manufacturer")
     assert {row.verdict for row in fracture} & {"lower"} == set()
     assert not [row for row in rows if row.note.startswith("shortcut found") and row.task != "rash"]
 
 
-def test_repeated_pretrainings_are_compared_as_one(public, runs, tmp_path):
+def test_repeated_pretrainings_are_compared_as_one_group(public, runs, tmp_path):
     for number, (name, group) in enumerate((("mae-b", "MAE"), ("simclr-b", "SimCLR"))):
         torch.manual_seed(number)
         objective = name.partition("-")[0]
@@ -255,7 +255,7 @@ def test_repeated_pretrainings_are_compared_as_one(public, runs, tmp_path):
         *WORDS,
         *QUICK,
     ]
-    rows = compare(prepare([], load(CompareSettings, None, [*values, "random_seeds=[0, 1]"]))).rows
+    rows = compare(prepare_inputs([], load(CompareSettings, None, [*values, "random_seeds=[0, 1]"]))).rows
     row = one(rows, task="fracture", encoder="MAE", reference="SimCLR", metric="auroc", subset="all")
     assert (row.n_runs, row.n_reference_runs, row.pretraining_seed, row.verdict) == (2, 2, None, "higher")
     each = {
@@ -267,7 +267,7 @@ def test_repeated_pretrainings_are_compared_as_one(public, runs, tmp_path):
     assert not pick(rows, encoder="mae", reference="simclr")
 
 
-def test_the_own_vector_of_every_encoder_is_asked_first_then_its_others(public, runs, tmp_path):
+def test_the_default_vector_of_every_encoder_is_evaluated_first_then_its_other_poolings(public, runs, tmp_path):
     other = TINY.model_copy(update={"pool": "cls"})
     made = {"tokens": 64, "precision": "f32", "provenance": {"objective": "simclr", "steps": 7}}
     save_encoder(build_encoder(other), other, tmp_path / "cls" / "encoder", **made)
@@ -289,7 +289,7 @@ def test_the_own_vector_of_every_encoder_is_asked_first_then_its_others(public, 
     assert Reading(rows).sizes("fracture", "linear") == {}  # each encoder at one T: no curve over T
 
 
-def test_a_t_and_pool_that_are_given_hold_for_all(public, runs, tmp_path):
+def test_t_and_pooling_of_the_settings_apply_to_all_encoders(public, runs, tmp_path):
     other = TINY.model_copy(update={"pool": "cls"})
     save_encoder(build_encoder(other), other, tmp_path / "cls" / "encoder", tokens=64, provenance={"steps": 7})
     _, rows, _ = compared(public, [runs[0], tmp_path / "cls"], "tokens=[36, 100]", *QUICK)
@@ -299,25 +299,25 @@ def test_a_t_and_pool_that_are_given_hold_for_all(public, runs, tmp_path):
     assert not [row.note for row in rows if "against vectors" in row.note]
 
 
-def test_foreign_vectors_are_compared_on_the_films_they_have(public, runs, tmp_path):
+def test_external_vectors_are_compared_on_the_films_of_their_table(public, runs, tmp_path):
     films = Films([public])
     kept = np.arange(len(films.keys)) % 40 != 0
     matrix = vectors(films, "mae foreign")[kept]
     keys = [key for key, keep in zip(films.keys, kept, strict=True) if keep]
     pq.write_table(pa.table({"key": keys, "embedding": matrix.tolist()}), tmp_path / "other.parquet")
-    stage, rows, _ = compared(public, runs, f"encoders=[{{foreign: {tmp_path / 'other.parquet'}}}]", *QUICK)
-    assert {task.left_out["no vector of other"] for task in stage.tasks} == {9}
+    inputs, rows, _ = compared(public, runs, f"encoders=[{{foreign: {tmp_path / 'other.parquet'}}}]", *QUICK)
+    assert {task.left_out["no vector of other"] for task in inputs.tasks} == {9}
     row = one(rows, task="fracture", encoder="simclr", reference="other", metric="auroc", subset="all")
     assert row.verdict == "lower"
     assert one(rows, task="fracture", encoder="other", reference=None, metric="auroc", subset="all").pool == "none"
 
 
-def test_foreign_vectors_alone_are_not_asked_for_their_tokens(public, tmp_path):
+def test_external_vectors_alone_with_the_attentive_probe_are_an_error(public, tmp_path):
     films = Films([public])
     pq.write_table(pa.table({"key": films.keys, "embedding": vectors(films, "x").tolist()}), tmp_path / "x.parquet")
     words = [f"shards={public}", f"out={tmp_path / 'c'}", f"encoders=[{{foreign: {tmp_path / 'x.parquet'}}}]", *WORDS]
-    with pytest.raises(EvaluationError, match="add linear to `probes`"):
-        prepare([], load(CompareSettings, None, [*words, "probes=[attentive]"]))
+    with pytest.raises(EvaluationError, match="Add linear to `probes`"):
+        prepare_inputs([], load(CompareSettings, None, [*words, "probes=[attentive]"]))
 
 
 def test_the_whole_comparison_from_the_command_line(tmp_path, public, runs, capsys):
@@ -327,7 +327,7 @@ def test_the_whole_comparison_from_the_command_line(tmp_path, public, runs, caps
     assert (tmp_path / "comparison" / "comparison.txt").read_text().strip() in printed.out
     for said in ("sex: no film left (360 no sex)", NOT_MEASURED, "simclr: vit_tiny"):
         assert said in printed.out
-    assert printed.out.count("perhaps of the test patients") == 1
+    assert printed.out.count("which may include test patients") == 1
     table = pq.read_table(tmp_path / "comparison" / "comparison.parquet")
     assert table.schema.equals(COMPARISON_SCHEMA)
     assert table["note"].null_count == 0
@@ -337,7 +337,7 @@ def test_the_whole_comparison_from_the_command_line(tmp_path, public, runs, caps
     assert str(tmp_path) not in dump
 
 
-def test_mistakes_are_one_line(tmp_path, public, runs, capsys):
+def test_errors_are_one_line(tmp_path, public, runs, capsys):
     mae, simclr = runs
     out = f"out={tmp_path / 'c'}"
     for words, message in (
@@ -345,7 +345,7 @@ def test_mistakes_are_one_line(tmp_path, public, runs, capsys):
         ([mae, f"shards={public}", "random_seed=1"], "did you mean 'random_seeds'"),
         ([mae, f"shards={public}", "tasks=[{column: organ}]"], "no column 'organ'"),
         ([mae, f"shards={public}", "tasks=[{column: body_part, edges: [1, 2]}]"], "edges need a column of numbers"),
-        ([mae, f"shards={public}", "tasks=[{column: sex}]", "all_labels=false"], "no task can be asked"),
+        ([mae, f"shards={public}", "tasks=[{column: sex}]", "all_labels=false"], "no task can be evaluated"),
         ([f"shards={public}"], "no run is given"),
         ([mae, mae, f"shards={public}"], "different names"),
         ([tmp_path / "nothing", f"shards={public}"], "is not an encoder folder"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mae_rad.evaluation.comparison.candidates import Candidate
-from mae_rad.evaluation.comparison.differences import ComparedMetric, EncoderPair, judged, rows_of, verdict
+from mae_rad.evaluation.comparison.differences import ComparedMetric, EncoderPair, metric_rows, verdict, with_verdicts
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.results.rows import Row
 from mae_rad.evaluation.statistics.intervals import Interval, Sampled, detectable_reach
@@ -23,7 +23,7 @@ def row_with(difference, p_adjusted, detectable):
     )  # fmt: skip
 
 
-def test_no_difference_is_told_apart_from_too_few_patients():
+def test_no_difference_and_too_few_patients_are_different_verdicts():
     for difference, p_adjusted, detectable, said in (
         (Interval(0.1, 0.05, 0.15), 0.01, 0.07, "higher"),
         (Interval(-0.1, -0.15, -0.05), 0.01, 0.07, "lower"),
@@ -43,21 +43,21 @@ def measured(positive, negative):
     perfect = [lambda weights: auroc(y, y.astype(float), weights)]
     return ComparedMetric(
         task="t", probe="linear", metric="auroc", vectors={"a": (196, "mean"), "b": (196, "mean")},
-        patients=np.arange(len(y)), estimates={"a": perfect, "b": perfect}, notes={}, least=positive,
+        patients=np.arange(len(y)), estimates={"a": perfect, "b": perfect}, notes={}, min_class_patients=positive,
     )  # fmt: skip
 
 
-def test_two_encoders_without_a_mistake_are_equal_only_after_many_patients():
+def test_two_encoders_without_an_error_are_equal_only_with_many_patients():
     candidates = [Candidate(name, name, name) for name in "ab"]
     settings = CompareSettings(shards=["s"], out="o", repetitions=100)
     for positive, said in ((6, "too few patients"), (60, "too few patients"), (150, "no relevant difference")):
-        rows = rows_of(measured(positive, 300), candidates, [EncoderPair("a", "b", "none", "")], settings, 0)
-        assert judged(rows, settings)[-1].verdict == said
+        rows = metric_rows(measured(positive, 300), candidates, [EncoderPair("a", "b", "none", "")], settings, 0)
+        assert with_verdicts(rows, settings)[-1].verdict == said
         assert rows[0].interval == pytest.approx((1.0, 1 - 3 / positive, 1.0))
         assert ("a class has 6 test patients" in rows[0].note) is (positive == 6)
 
 
-def test_an_interval_does_not_leave_what_a_metric_can_be():
+def test_an_interval_stays_within_the_range_of_the_metric():
     """Two runs that disagree have a wide interval, of Student's with one degree of freedom."""
     values = np.array([[0.3], [0.9]])
     far = Sampled(values, np.repeat(values[:, None], 100, axis=2), 50)
@@ -65,7 +65,7 @@ def test_an_interval_does_not_leave_what_a_metric_can_be():
         assert replace(measured(20, 30), metric=metric).interval(far)[1:] == (least, 1.0)
 
 
-def test_what_would_have_been_found_is_corrected_as_what_was():
+def test_detectable_differences_are_corrected_like_p_values():
     """Of 20 questions, a true difference as large as the one said to be detectable is found in four of five cases."""
     random, patients, questions, error = np.random.default_rng(3), 400, 20, 0.02
     settings = CompareSettings(shards=["s"], out="o")
@@ -78,7 +78,7 @@ def test_what_would_have_been_found_is_corrected_as_what_was():
             row = row_with(Interval(value, value - 1.96 * error, value + 1.96 * error), None, least)
             p = 2 * NormalDist().cdf(-abs(value) / error)
             rows.append(replace(row, task=str(number), p_value=p, freedom=patients - 1))
-        out = judged(rows, settings)
+        out = with_verdicts(rows, settings)
         said = out[0].minimum_detectable_difference
         found += out[0].verdict == "higher"
     assert said > 1.3 * least

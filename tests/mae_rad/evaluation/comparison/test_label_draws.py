@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mae_rad.data.label_fraction import in_fraction
-from mae_rad.evaluation.comparison.label_draws import labelled, training_places
+from mae_rad.evaluation.comparison.label_draws import draw_labels, training_positions
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 
 RANDOM = np.random.default_rng(0)
@@ -11,7 +11,7 @@ SPLIT = np.array(["train", "train", "val", "test"], dtype=object)[PATIENTS % 4]
 Y = (np.repeat(RANDOM.random(300) < 0.03, np.bincount(PATIENTS))).astype(np.int64)
 PSEUDONYMS = np.array([f"patient {number}" for number in PATIENTS], dtype=object)
 TASK = ProbeTask("fracture", ("absent", "present"), np.arange(len(Y)), PATIENTS, PSEUDONYMS, SPLIT, Y, {})
-TRAIN = TASK.places("train")
+TRAIN = TASK.positions("train")
 
 
 def patients(places):
@@ -21,9 +21,9 @@ def patients(places):
 @pytest.mark.parametrize("draw", [0, 1, 2])
 def test_fractions_are_of_patients_and_nested(draw):
     fractions = (0.01, 0.05, 0.1, 0.5, 1.0)
-    draws = [labelled(TASK, TRAIN, fraction, draw, seed=0) for fraction in fractions]
+    draws = [draw_labels(TASK, TRAIN, fraction, draw, seed=0) for fraction in fractions]
     for part in ("train", "val"):
-        everyone = patients(TASK.places(part))
+        everyone = patients(TASK.positions(part))
         seen = [patients(getattr(one, part)) for one in draws]
         for fraction, small, large in zip(fractions, seen, seen[1:], strict=False):
             assert small <= large
@@ -38,11 +38,11 @@ def test_fractions_are_of_patients_and_nested(draw):
 
 def test_every_class_is_among_the_labels_however_few():
     for draw in range(20):
-        assert set(Y[labelled(TASK, TRAIN, 0.01, draw, seed=0).train]) == {0, 1}
+        assert set(Y[draw_labels(TASK, TRAIN, 0.01, draw, seed=0).train]) == {0, 1}
 
 
-def test_draws_differ_and_are_the_same_again():
-    one, other, again = (labelled(TASK, TRAIN, 0.1, draw, seed=0).train for draw in (0, 1, 0))
+def test_draws_differ_and_are_reproducible():
+    one, other, again = (draw_labels(TASK, TRAIN, 0.1, draw, seed=0).train for draw in (0, 1, 0))
     assert patients(one) != patients(other)
     np.testing.assert_array_equal(one, again)
 
@@ -56,24 +56,24 @@ def without(patient):
 
 
 @pytest.mark.parametrize("patient", [0, 1, 5, 40, 121])
-def test_a_patient_less_leaves_the_others_labels_as_they_are(patient):
-    before = set(PSEUDONYMS[labelled(TASK, TRAIN, 0.2, 0, seed=0).train])
+def test_removing_a_patient_does_not_change_the_labels_of_others(patient):
+    before = set(PSEUDONYMS[draw_labels(TASK, TRAIN, 0.2, 0, seed=0).train])
     task = without(patient)
-    after = set(task.pseudonyms[labelled(task, task.places("train"), 0.2, 0, seed=0).train])
+    after = set(task.pseudonyms[draw_labels(task, task.positions("train"), 0.2, 0, seed=0).train])
     assert len(before ^ after) <= 2
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5, 1.0])
 def test_a_probe_has_the_labels_that_a_finetuning_of_that_seed_has(fraction):
-    probe = set(PSEUDONYMS[labelled(TASK, TRAIN, fraction, 0, seed=3).train])
+    probe = set(PSEUDONYMS[draw_labels(TASK, TRAIN, fraction, 0, seed=3).train])
     finetuning = set(PSEUDONYMS[TRAIN][in_fraction(PSEUDONYMS[TRAIN].tolist(), fraction, 3)])
     assert len(probe ^ finetuning) <= 2  # a patient of the rare class comes first, and another one gives way
-    other = set(PSEUDONYMS[labelled(TASK, TRAIN, fraction, 1, seed=3).train])
+    other = set(PSEUDONYMS[draw_labels(TASK, TRAIN, fraction, 1, seed=3).train])
     assert fraction == 1 or len(other ^ finetuning) > 2
 
 
 def test_training_films_are_limited_by_patient():
-    limited = training_places(TASK, 100, seed=0)
+    limited = training_positions(TASK, 100, seed=0)
     assert 90 <= len(limited) <= 100
     assert not patients(limited) & patients(np.setdiff1d(TRAIN, limited))
-    np.testing.assert_array_equal(training_places(TASK, len(TRAIN), seed=0), TRAIN)
+    np.testing.assert_array_equal(training_positions(TASK, len(TRAIN), seed=0), TRAIN)

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torchmetrics.functional.retrieval import retrieval_average_precision, retrieval_hit_rate
 
-from mae_rad.evaluation.comparison.retrieval import RetrievalTask, average_precision_at_k, mean_of, questions
-from mae_rad.evaluation.comparison.tasks import Films, Skipped
+from mae_rad.evaluation.comparison.retrieval import RetrievalTask, average_precision_at_k, mean_of, retrieval_tasks
+from mae_rad.evaluation.comparison.tasks import Films, SkippedTask
 from tests.builders.film_tables import film, write_public
 
 RANDOM = np.random.default_rng(0)
@@ -21,7 +21,7 @@ def test_average_precision_and_recall_equal_torchmetrics():
         assert row[:3].any() == bool(retrieval_hit_rate(scores, target, top_k=3))
 
 
-def test_what_was_not_retrieved_counts_against_the_encoder():
+def test_relevant_films_that_are_not_retrieved_lower_the_average_precision():
     hits = np.array([[True, False, True, False]])
     assert average_precision_at_k(hits, np.array([2]))[0] == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision_at_k(hits, np.array([3]))[0] == pytest.approx((1 + 2 / 3) / 3)
@@ -46,10 +46,10 @@ def archive():
     ]  # fmt: skip
 
 
-def test_queries_are_the_films_for_which_there_is_something_to_find(tmp_path):
+def test_queries_are_the_films_with_relevant_films_in_the_gallery(tmp_path):
     films = archive()
     public = write_public(tmp_path / "public", films)
-    (kind, patient), skipped = questions(Films([public]), np.ones(8, dtype=bool), seed=0)
+    (kind, patient), skipped = retrieval_tasks(Films([public]), np.ones(8, dtype=bool), seed=0)
     assert skipped == []
 
     def found(question: RetrievalTask):
@@ -61,8 +61,8 @@ def test_queries_are_the_films_for_which_there_is_something_to_find(tmp_path):
 
     assert found(kind) == {"a": 1, "b": 1, "d": 2, "e": 1, "f": 1}  # never films of the own patient
     assert found(patient) == {"a": 2, "b": 1, "c": 1}  # never films of the own study
-    _, skipped = questions(Films([public]), np.arange(8) > 4, seed=0)
+    _, skipped = retrieval_tasks(Films([public]), np.arange(8) > 4, seed=0)
     assert [(one.name, type(one)) for one in skipped] == [
-        ("same body part and view", Skipped),
-        ("same patient in another study", Skipped),
+        ("same body part and view", SkippedTask),
+        ("same patient in another study", SkippedTask),
     ]

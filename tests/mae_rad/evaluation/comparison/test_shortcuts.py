@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mae_rad.evaluation.comparison.shortcuts import COLLIMATION, shortcut_values, within_auroc
-from mae_rad.evaluation.comparison.tasks import Films, Skipped
+from mae_rad.evaluation.comparison.tasks import Films, SkippedTask
 from mae_rad.evaluation.statistics.metrics import auroc
 from tests.builders.film_tables import film, write_public
 
@@ -34,7 +34,7 @@ def test_auroc_within_groups_counts_the_pairs_of_each_group():
     assert np.isnan(within_auroc(y, score, np.arange(80), weights[:1])[0])
 
 
-def test_what_a_scanner_alone_tells_is_worth_nothing_within_it():
+def test_scores_of_the_scanner_alone_are_at_chance_within_a_scanner():
     scanner = np.arange(400) % 2
     y = RANDOM.random(400) < np.where(scanner == 1, 0.9, 0.1)
     score = scanner + 0.01 * RANDOM.normal(size=400)
@@ -55,4 +55,4 @@ def test_collimation_is_the_shape_of_the_film_and_the_share_of_its_content(tmp_p
         "square film, small field",
         "tall film, small field",
     ]
-    assert isinstance(shortcut_values(films, COLLIMATION, None), Skipped)
+    assert isinstance(shortcut_values(films, COLLIMATION, None), SkippedTask)

@@ -50,7 +50,7 @@ def test_a_film_without_a_value_is_left_out_and_counted(tmp_path):
     assert len(task.rows) == 158
 
 
-def test_where_narrows_a_task(tmp_path):
+def test_where_selects_the_films_of_a_task(tmp_path):
     films = archive()
     (task,), _ = build(tmp_path / "p", films, tasks=[TaskSettings(column="view", where={"body_part": ["HAND"]})])
     assert set(keys_of(task, films)) == {row["key"] for row in films if row["body_part"] == "HAND"}
@@ -113,7 +113,7 @@ def test_an_expert_goes_before_a_report_and_a_contradiction_is_left_out(tmp_path
     assert len(answer) == 159
 
 
-def test_the_label_policy_decides_which_word_counts(tmp_path):
+def test_the_label_policy_selects_the_label_entry(tmp_path):
     films = archive()
     labels = [
         (row["key"], "fracture", "absent" if (n // 8) % 2 else "present", "report") for n, row in enumerate(films)
@@ -142,11 +142,11 @@ def test_numbers_are_binned_between_edges(tmp_path):
     ages = np.array([films[row]["age_years"] for row in found.rows])
     expected = np.where(ages < 20, "under 20", np.where(ages < 60, "20 to under 60", "60 and more"))
     assert [found.classes[c] for c in found.y] == list(expected)
-    with pytest.raises(ValueError, match="edges must rise"):
+    with pytest.raises(ValueError, match="ascending order"):
         TaskSettings(column="age_years", edges=[20, 10])
 
 
-def test_a_label_that_is_not_there_is_a_reason(tmp_path):
+def test_a_missing_label_is_a_reason(tmp_path):
     _, (skipped,) = build(tmp_path / "p", archive(), tasks=[TaskSettings(label="fracture")])
     assert "labels.parquet" in skipped.reason
     labels = [(row["key"], "cast", "absent", "expert") for row in archive()]
@@ -154,7 +154,7 @@ def test_a_label_that_is_not_there_is_a_reason(tmp_path):
     assert "no label 'fracture'; it has cast" in skipped.reason
 
 
-def test_unknown_patients_only_train(tmp_path):
+def test_films_of_unknown_patients_are_only_in_train(tmp_path):
     films = archive()
     for row in films[::3]:
         row["patient_known"] = False

@@ -8,11 +8,11 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mae_rad.evaluation.detection.average_precision import ALL, THRESHOLDS, average_precision, rank_boxes
+from mae_rad.evaluation.detection.average_precision import ALL_SIZES, THRESHOLDS, average_precision, rank_boxes
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
 from tests.builders.drawn_boxes import drawn_films
 
-SIDES = {"all": ALL, "small": (0.0, 10.0), "medium": (10.0, 20.0), "large": (20.0, 1e5)}
+SIDES = {"all": ALL_SIZES, "small": (0.0, 10.0), "medium": (10.0, 20.0), "large": (20.0, 1e5)}
 
 
 def reference(films):
@@ -68,7 +68,7 @@ def test_a_weight_is_as_many_copies_of_the_film():
     weights = np.random.default_rng(7).integers(0, 3, size=(3, len(films))).astype(float)
     for row, weight in enumerate(weights.astype(int)):
         copies = [film for film, count in zip(films, weight, strict=True) for _ in range(count)]
-        np.testing.assert_allclose(ours(films, ALL, weights)[:, row], reference(copies)["all"], atol=1e-12)
+        np.testing.assert_allclose(ours(films, ALL_SIZES, weights)[:, row], reference(copies)["all"], atol=1e-12)
 
 
 def test_boxes_count_by_their_size_in_the_given_unit():
@@ -87,6 +87,6 @@ def test_without_an_object_there_is_no_precision():
 
 def test_a_thousand_predictions_are_counted_in_blocks(monkeypatch):
     films = drawn_films(5, 30)
-    whole = ours(films, ALL, np.ones((2, 30)))
-    monkeypatch.setattr("mae_rad.evaluation.detection.ranked_boxes._AT_ONCE", 64)
-    np.testing.assert_allclose(ours(films, ALL, np.ones((2, 30))), whole, atol=1e-12)
+    whole = ours(films, ALL_SIZES, np.ones((2, 30)))
+    monkeypatch.setattr("mae_rad.evaluation.detection.ranked_boxes._MAX_NUMBERS", 64)
+    np.testing.assert_allclose(ours(films, ALL_SIZES, np.ones((2, 30))), whole, atol=1e-12)

@@ -35,14 +35,14 @@ def test_without_a_box_there_is_no_threshold():
     assert threshold_at([FilmDetections(np.empty((0, 4)), np.empty(0), np.empty((0, 4)))], 1.0) is None
 
 
-def test_films_are_told_apart_by_their_surest_box():
+def test_the_film_auroc_uses_the_highest_score_of_a_box():
     films = drawn_films(4, 40)
     present = [len(film.true) > 0 for film in films]
     surest = [film.scores.max(initial=0) for film in films]
     assert value(films, "film_auroc") == pytest.approx(roc_auc_score(present, surest))
 
 
-def test_sizes_part_the_objects():
+def test_every_object_has_one_size():
     films = drawn_films(2, 40)
     sides = np.concatenate([np.sqrt((film.true[:, 2:] - film.true[:, :2]).prod(axis=1)) for film in films])
     for low, high in SIZES.values():
@@ -50,7 +50,7 @@ def test_sizes_part_the_objects():
     assert sorted(bound for one in SIZES.values() for bound in one)[1:-1] == [10, 10, 20, 20]
 
 
-def test_a_look_at_val_tells_what_the_judgement_tells():
+def test_metrics_on_val_films_equal_those_of_the_final_evaluation():
     films = drawn_films(3, 25)
     for name, estimate in quick_estimates(films).items():
         assert estimate(np.ones((1, 25)))[0] == value(films, name)

@@ -29,7 +29,7 @@ def walked(films, rate):
 
 @pytest.mark.parametrize("coarse", [False, True], ids=["distinct scores", "ties"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_froc_equals_walking_down_the_predictions(seed, coarse):
+def test_froc_equals_a_loop_over_the_predictions(seed, coarse):
     films = drawn_films(seed, coarse=coarse)
     ranking, once = rank_centres(films), np.ones((1, len(films)))
     expected = [walked(films, rate) for rate in RATES]

@@ -49,11 +49,11 @@ def question(y, train=slice(0, 200), val=slice(200, 280), test=slice(280, FILMS)
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr(attentive, "EPOCHS", 12)
-    monkeypatch.setattr(attentive, "LEAST_STEPS", 60)
-    monkeypatch.setattr(attentive, "RATES", (3e-3, 1e-2, 3e-2))
+    monkeypatch.setattr(attentive, "MIN_STEPS", 60)
+    monkeypatch.setattr(attentive, "LEARNING_RATES", (3e-3, 1e-2, 3e-2))
 
 
-def test_a_finding_of_one_patch_is_found_that_the_mean_loses():
+def test_the_probe_detects_a_finding_of_one_patch_that_the_mean_does_not():
     source, y = planted(0)
     asked = question(y)
     said = attentive_scores(source, {"finding": asked}, 2, 0, CPU)["finding"]
@@ -76,7 +76,7 @@ def test_no_signal_no_score():
     assert 0.35 < roc_auc_score(y[asked.test], said.scores[:, 1]) < 0.65
 
 
-def test_tasks_side_by_side_are_as_if_alone():
+def test_tasks_trained_together_equal_tasks_trained_alone():
     """On the same films and in the same order; a task that does not know a film does not learn from it."""
     source, y = planted(3)
     other = np.random.default_rng(4).integers(0, 2, FILMS)
@@ -98,7 +98,7 @@ def test_the_test_films_do_not_enter_the_training():
     np.testing.assert_allclose(one.scores[:20], other.scores[:20], atol=1e-6)
 
 
-def test_without_films_to_choose_on_the_middle_rate_is_taken_to_the_end():
+def test_without_validation_films_the_middle_learning_rate_is_trained_for_all_steps():
     source, y = planted(6)
     asked = question(y, val=slice(0, 0), how="too few patients to choose")
     said = attentive_scores(source, {"a": asked}, 2, 0, CPU)["a"]

@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mae_rad.embedding.standardised_rows import Standardised, of_array, scale_of
-from mae_rad.evaluation.probes.linear_and_knn import PROBES, TEMPERATURE, Part, run_probe
+from mae_rad.evaluation.probes.linear_and_knn import PROBES, TEMPERATURE, SplitData, run_probe
 from mae_rad.evaluation.probes.logistic_regression import fit
 
 
@@ -18,15 +18,15 @@ def part(seed, n=160, classes=3, signal=1.5, first_patient=0):
     x = random.normal(size=(n, 12))
     x[:, :2] += signal * np.stack([np.cos(2 * y), np.sin(2 * y)], axis=1)
     x = x * np.r_[1e-3, np.ones(11)] + 20
-    return Part(of_array(x), y, np.repeat(np.arange(n // 2), 2) + first_patient)
+    return SplitData(of_array(x), y, np.repeat(np.arange(n // 2), 2) + first_patient)
 
 
 TRAIN, VAL, TEST = part(0), part(1, first_patient=1000), part(2, first_patient=2000)
-EMPTY = Part(TRAIN.x.take(np.arange(0)), TRAIN.y[:0], TRAIN.patients[:0])
+EMPTY = SplitData(TRAIN.x.take(np.arange(0)), TRAIN.y[:0], TRAIN.patients[:0])
 
 
 def changed(p, x):
-    return Part(of_array(x), p.y, p.patients)
+    return SplitData(of_array(x), p.y, p.patients)
 
 
 @pytest.mark.parametrize("name", PROBES)
@@ -64,7 +64,7 @@ def test_neighbours_equal_an_independent_count():
     np.testing.assert_allclose(scores, expected / expected.sum(axis=1, keepdims=True), atol=1e-4)
 
 
-def test_neighbours_beyond_the_training_films_are_all_of_them():
+def test_a_k_above_the_number_of_training_films_takes_all_of_them():
     many, all_of_them = PROBES["knn"].predict(TRAIN.x, TRAIN.y, TEST.x, 3, [5000, len(TRAIN.y)])
     np.testing.assert_array_equal(many.scores, all_of_them.scores)
 
@@ -81,7 +81,7 @@ def test_a_shift_and_a_scale_of_the_channels_change_nothing(name):
 
 @pytest.mark.parametrize("name", PROBES)
 def test_without_validation_patients_the_choice_is_by_cross_validation(name):
-    few = Part(VAL.x.take(np.arange(8)), VAL.y[:8], VAL.patients[:8])
+    few = SplitData(VAL.x.take(np.arange(8)), VAL.y[:8], VAL.patients[:8])
     for val in (EMPTY, few):
         probed = run_probe(PROBES[name], TRAIN, val, TEST.x, 3, seed=0)
         assert "5-fold in train" in probed.note
@@ -102,7 +102,7 @@ def test_cross_validation_is_grouped_by_patient():
         seen.append((fit_x.array(), scored.array()))
         return probe.predict(fit_x, fit_y, scored, classes, candidates)
 
-    train = Part(of_array(x), y, patients)
+    train = SplitData(of_array(x), y, patients)
     run_probe(type(probe)("k", (200, 1), predict), train, EMPTY, train.x.take(np.arange(1)), 2, seed=0)
     who = {row.tobytes(): patient for row, patient in zip(train.x.array(), patients, strict=True)}
     for fitted, held in seen[:-1]:
@@ -126,7 +126,7 @@ def test_a_constant_channel_becomes_zero():
     assert fitted[:, 1].std() == pytest.approx(1)
 
 
-def test_a_probe_that_does_not_converge_says_so(monkeypatch):
+def test_a_probe_that_does_not_converge_is_noted(monkeypatch):
     monkeypatch.setattr("mae_rad.evaluation.probes.logistic_regression.ITERATIONS", 1)
     assert "not converged" in run_probe(PROBES["linear"], TRAIN, VAL, TEST.x, 3, seed=0).note
 
@@ -145,13 +145,13 @@ def test_blocks_from_the_disk_give_the_same_weights(monkeypatch):
     train = part(0, n=400)
     scale = scale_of(train.x)
     (whole,) = fit(Standardised(train.x, scale), train.y, 3, [0.1])
-    monkeypatch.setattr("mae_rad.embedding.standardised_rows.HELD_BYTES", 0)
+    monkeypatch.setattr("mae_rad.embedding.standardised_rows.MAX_BYTES_IN_MEMORY", 0)
     monkeypatch.setattr("mae_rad.embedding.standardised_rows.BLOCK_BYTES", 4 * 12 * 37)
     (blocks,) = fit(Standardised(train.x, scale_of(train.x)), train.y, 3, [0.1])
     np.testing.assert_allclose(blocks.weights, whole.weights, atol=1e-3)
 
 
-def test_too_few_patients_to_choose_are_said():
+def test_too_few_patients_to_choose_are_noted():
     rows = np.r_[np.flatnonzero(TRAIN.y == 0)[:8], np.flatnonzero(TRAIN.y == 1)[:8], np.flatnonzero(TRAIN.y == 2)[:2]]
-    few = Part(TRAIN.x.take(rows), TRAIN.y[rows], TRAIN.patients[rows])
+    few = SplitData(TRAIN.x.take(rows), TRAIN.y[rows], TRAIN.patients[rows])
     assert "too few patients to choose" in run_probe(PROBES["linear"], few, EMPTY, TEST.x, 3, seed=0).note

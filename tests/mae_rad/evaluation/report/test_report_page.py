@@ -13,15 +13,15 @@ from mae_rad.evaluation.report import verdict_sentences
 from mae_rad.evaluation.report.facts import (
     EncoderFacts,
     Mismatch,
+    hide_rare_subsets,
+    hide_rare_values,
     read_facts,
-    without_rare,
-    without_rare_subsets,
     write_facts,
 )
 from mae_rad.evaluation.report.limits import limits
 from mae_rad.evaluation.report.report_page import render, write_page
 from mae_rad.evaluation.report.text_table import format_table
-from mae_rad.evaluation.results.display_names import interval_text, plain
+from mae_rad.evaluation.results.display_names import interval_text, plain_name
 from mae_rad.evaluation.results.queries import Reading
 from mae_rad.evaluation.results.rows import FLOOR, MAY_BE_NARROW, write_comparison
 from mae_rad.evaluation.statistics.intervals import Interval
@@ -58,7 +58,7 @@ ASKED = ("foreign_object", "fracture")
 
 @pytest.fixture(scope="module")
 def rows():
-    return without_rare_subsets(made_rows(ASKED, FEW, probes=["linear", "knn"]))
+    return hide_rare_subsets(made_rows(ASKED, FEW, probes=["linear", "knn"]))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def words_of(page):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
-def test_the_page_holds_itself_together_and_loads_nothing(page):
+def test_the_page_is_self_contained_and_loads_nothing(page):
     parsed = Tags(page)
     assert parsed.open == []
     names = {tag for tag, _ in parsed.tags}
@@ -91,7 +91,7 @@ def test_the_page_holds_itself_together_and_loads_nothing(page):
     assert policy.startswith("default-src 'none'; img-src data:")
 
 
-def test_every_number_of_the_table_stands_there_with_interval_and_n(page, rows):
+def test_the_page_has_every_value_of_the_table_with_interval_and_n(page, rows):
     text = words_of(page)
     counted = f"{FILMS:,} ({PATIENTS:,})"
     assert counted in text
@@ -102,7 +102,7 @@ def test_every_number_of_the_table_stands_there_with_interval_and_n(page, rows):
         assert interval_text(shown, signs=row.difference is not None) in text, row
 
 
-def test_drawn_numbers_are_those_of_the_table(page, rows):
+def test_figures_have_the_values_of_the_table(page, rows):
     drawn = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
     pair = next(row for row in rows if row.reference == "simclr" and row.label_fraction == 1)
     value, low, high = (interval_text(Interval(x, float("nan"), 0), signs=True).split(" ")[0] for x in pair.difference)
@@ -131,26 +131,26 @@ def test_pixels_without_pretraining_do_not_make_a_method_a_single_run():
         for row in made
         if row.subset == "all"
     ]
-    reading = Reading(rows)
-    assert verdict_sentences.not_measured(reading) == ""
-    assert "several times, the spread of its runs" in verdict_sentences.spread_words(reading)
-    told = dict(limits(made_facts(ASKED, FEW), reading))
+    results = Reading(rows)
+    assert verdict_sentences.not_measured(results) == ""
+    assert "several times, over its runs" in verdict_sentences.spread_words(results)
+    told = dict(limits(made_facts(ASKED, FEW), results))
     assert "It does not rank methods" not in told
-    assert told["Beside the answer, single runs"].startswith("One pretraining run each stands behind other. ")
+    assert told["Other differences of single runs"].startswith("Each of other is one pretraining run. ")
     one_sided = Reading([replace(row, n_runs=1 if row.encoder == "simclr" else row.n_runs,
                                  n_reference_runs=1 if row.reference == "simclr" else row.n_reference_runs)
                          for row in rows])  # fmt: skip
-    assert verdict_sentences.not_measured(one_sided).startswith("One pretraining run each stands behind simclr. ")
+    assert verdict_sentences.not_measured(one_sided).startswith("Each of simclr is one pretraining run. ")
     assert "do not rank methods" in render(one_sided, made_facts(ASKED, FEW), {})
 
 
-def test_an_arm_that_is_not_matched_is_said_beside_the_answer(rows):
+def test_an_arm_that_is_not_matched_is_reported_with_the_result(rows):
     why = "declared sample_matched, but films seen differs by 700%"
     wrong = Mismatch(encoder="mae", reference="simclr", arm="none", why=why)
     facts = made_facts(ASKED, FEW).model_copy(update={"mismatches": [wrong]})
     page, text = words_of(render(Reading(rows), facts, {})), format_table(Reading(rows), facts)
     said = why.capitalize()
-    assert page.rindex("The answer") < page.index(said) < page.index("Two encoders on the same films")
+    assert page.rindex("The result") < page.index(said) < page.index("Two encoders on the same films")
     assert page.count(said) == 2  # at the answer and at its differences
     assert f"mae against simclr: {why}" in page
     assert f"Not matched: mae against simclr: {why}" in text
@@ -166,38 +166,36 @@ def difference(verdict, value=0.01, **more):
     return replace(row, verdict=verdict, difference=between, minimum_detectable_difference=0.06, **more)
 
 
-def test_no_difference_is_told_from_too_few_patients():
+def test_no_difference_and_too_few_patients_have_different_texts():
     assert verdict_sentences.verdict_words(difference("higher")) == "mae higher"
-    assert verdict_sentences.verdict_words(difference("no relevant difference")) == "as good as equal"
+    assert verdict_sentences.verdict_words(difference("no relevant difference")) == "no relevant difference"
     assert (
         verdict_sentences.verdict_words(difference("no difference shown"))
-        == "no difference shown; 0.060 or more would show"
+        == "no difference shown; 0.060 or more would be detected"
     )
-    assert verdict_sentences.verdict_words(difference("too few patients")).startswith(
-        "too few patients to tell: only 0.060"
-    )
+    assert verdict_sentences.verdict_words(difference("too few patients")).startswith("too few patients: only 0.060")
     alone = replace(difference("too few patients"), difference=Interval(0.05, 0.01, 0.09))
-    assert "does not hold after correction" in verdict_sentences.verdict_words(alone)
+    assert "not significant after correction" in verdict_sentences.verdict_words(alone)
     lost = replace(difference("too few patients"), difference=Interval(0.1, float("nan"), float("nan")))
     assert interval_text(lost.difference, signs=True) == "+0.100 [no interval]"
     none = replace(difference("too few patients"), minimum_detectable_difference=7.5)
-    assert verdict_sentences.verdict_words(none) == "too few patients to tell: no difference at all would show"
-    assert "would probably have been seen" not in verdict_sentences.sentence(Reading([none]), ("mae", "simclr", "none"))
+    assert verdict_sentences.verdict_words(none) == "too few patients: no difference can be detected"
+    assert "would probably be detected" not in verdict_sentences.sentence(Reading([none]), ("mae", "simclr", "none"))
     repeated = difference("too few patients", n_runs=3)
-    assert verdict_sentences.verdict_words(repeated).startswith("too few patients or pretraining runs to tell")
+    assert verdict_sentences.verdict_words(repeated).startswith("too few patients or pretraining runs")
     sentence = verdict_sentences.sentence(Reading([difference("too few patients")]), ("mae", "simclr", "none"))
-    assert "equal" not in sentence and "too few patients to tell in body part" in sentence
-    assert "(intervals from −0.010 to +0.030; a difference of 0.060 or more would probably have been seen)" in sentence
+    assert "equal" not in sentence and "too few patients in body part" in sentence
+    assert "(intervals from −0.010 to +0.030; a difference of 0.060 or more would probably be detected)" in sentence
 
 
-def test_the_answer_is_one_sentence_with_its_interval():
+def test_the_result_is_one_sentence_with_its_interval():
     rows = [difference("higher", 0.05), replace(difference("higher", 0.09), task="view")]
     sentence = verdict_sentences.sentence(Reading(rows), ("mae", "simclr", "none"))
-    assert "higher in 2, most in view (mean AUROC +0.090 [+0.070, +0.110]); lower in none" in sentence
+    assert "higher in 2, largest in view (mean AUROC +0.090 [+0.070, +0.110]); lower in none" in sentence
     assert sentence.count(".\n") == 0 and sentence.endswith(".")
 
 
-def test_the_answer_is_about_the_first_two_self_supervised_groups(rows):
+def test_the_main_pair_is_the_first_two_self_supervised_groups(rows):
     assert verdict_sentences.main_pairs(Reading(rows)) == [("mae", "simclr", "none")]
     three = {"taught": "supervised", "a": "byol", "pixels": "pca", "b": "dino", "c": "mae", FLOOR: "random"}
     assert verdict_sentences.main_pairs(Reading(made_rows(TASKS[:1], three))) == [("a", "b", "none")]
@@ -205,7 +203,7 @@ def test_the_answer_is_about_the_first_two_self_supervised_groups(rows):
     assert verdict_sentences.main_pairs(Reading(same)) == [("a", "b", "none")]
 
 
-def test_the_answer_is_about_the_first_two_groups_of_each_arm():
+def test_the_main_pairs_are_the_first_two_groups_of_each_arm():
     sides = ("m", "s", "sample_matched"), ("m", "s2", "sample_matched"), ("m", "c", "compute_matched")
     pairs = [replace(difference("higher", arm=arm), encoder=one, reference=other) for one, other, arm in sides]
     methods = {"m": "mae", "s": "simclr", "s2": "byol", "c": "simclr"}
@@ -218,14 +216,14 @@ def test_the_answer_is_about_the_first_two_groups_of_each_arm():
     assert verdict_sentences.main_pairs(Reading([*values, *pairs])) == [sides[0], sides[2]]
 
 
-def test_without_two_self_supervised_groups_the_answer_is_about_the_first_pairs():
+def test_without_two_self_supervised_groups_the_main_pairs_are_the_first_pairs():
     alone = made_rows(TASKS[:1], {"mae": "mae", FLOOR: "random"})
     assert verdict_sentences.main_pairs(Reading(alone)) == [("mae", FLOOR, "none")]
     taught = made_rows(TASKS[:1], {"mae": "mae", "x": "supervised", "y": "pca", FLOOR: "random"})
     assert verdict_sentences.main_pairs(Reading(taught)) == [("mae", "x", "none"), ("mae", "y", "none")]
 
 
-def test_what_was_left_out_is_said_with_its_reason(page):
+def test_films_left_out_are_reported_with_the_reason(page):
     text = words_of(page)
     for words in (
         "12 uncertain",
@@ -241,7 +239,7 @@ def test_what_was_left_out_is_said_with_its_reason(page):
 def test_values_that_few_patients_share_are_not_named(page):
     assert "SCAPULA" not in page
     assert "body part rare 1" in page
-    told = without_rare(
+    told = hide_rare_values(
         "SCAPULA: 3 training and 1 test patients, fewer than 5; HAND: 40 training and 3 test patients, …"
     )
     assert told == "a rare value: too few patients, fewer than 5; HAND: 40 training and 3 test patients, …"
@@ -257,7 +255,11 @@ def test_a_found_shortcut_is_named(page):
 def test_limits_follow_from_the_facts(rows):
     facts = made_facts(ASKED, FEW)
     told = dict(limits(facts, Reading(rows)))
-    assert {"It does not rank methods", "The effort was not matched", "Copies across splits"} <= set(told)
+    assert {
+        "It does not rank methods",
+        "Films and computation were not matched",
+        "Equal films in several splits",
+    } <= set(told)
     matched = [replace(row, arm="sample_matched") for row in rows]
     strange = facts.model_copy(
         update={
@@ -266,23 +268,23 @@ def test_limits_follow_from_the_facts(rows):
         }
     )
     told = dict(limits(strange, Reading(matched)))
-    assert not {"The effort was not matched", "Copies across splits"} & set(told)
-    assert "x: pretrained on other films" in told["Encoders from elsewhere"]
-    assert "Encoders that know labels" not in told
+    assert not {"Films and computation were not matched", "Equal films in several splits"} & set(told)
+    assert "x: pretrained on other films" in told["Encoders trained on other films"]
+    assert "Encoders trained with labels" not in told
     taught = facts.model_copy(update={"encoders": [EncoderFacts(name="x", method="supervised", about="")]})
-    assert "x: trained with labels" in dict(limits(taught, Reading(matched)))["Encoders that know labels"]
+    assert "x: trained with labels" in dict(limits(taught, Reading(matched)))["Encoders trained with labels"]
 
 
-def test_scores_of_few_patients_are_named_among_the_limits(rows):
+def test_scores_of_few_patients_are_listed_in_the_limits(rows):
     note = f"a class has 7 test patients: {MAY_BE_NARROW}"
     few = [replace(row, note=note) if row.task == rows[0].task else row for row in rows]
     facts = made_facts(ASKED, FEW)
     told = dict(limits(facts, Reading(few)))
-    assert f"For {plain(rows[0].task)}, a class has" in told["Intervals that may be too narrow"]
+    assert f"For {plain_name(rows[0].task)}, a class has" in told["Intervals that may be too narrow"]
     assert "Intervals that may be too narrow" not in dict(limits(facts, Reading(rows)))
 
 
-def test_nothing_is_quoted_unescaped(rows):
+def test_all_texts_are_escaped(rows):
     renamed = [replace(row, encoder=EVIL if row.encoder == "mae" else row.encoder, note=EVIL) for row in rows]
     facts = made_facts(ASKED, FEW).model_copy(update={"not_asked": {EVIL: EVIL}})
     parsed = Tags(render(Reading(renamed), facts, {}))
@@ -291,7 +293,7 @@ def test_nothing_is_quoted_unescaped(rows):
     assert not [attributes for _, attributes in parsed.tags if "onerror" in attributes]
 
 
-def test_a_page_is_made_of_the_folder_alone(tmp_path, rows):
+def test_the_page_is_written_from_the_folder_alone(tmp_path, rows):
     write_comparison(rows, tmp_path / "comparison.parquet")
     with pytest.raises(EvaluationError, match="does not exist"):
         write_page(tmp_path)
@@ -305,7 +307,7 @@ def test_a_page_is_made_of_the_folder_alone(tmp_path, rows):
         write_page(tmp_path)
 
 
-def test_the_text_for_a_terminal_has_values_differences_and_the_answer(rows):
+def test_the_terminal_text_has_values_differences_and_the_result(rows):
     text = format_table(Reading(rows), made_facts(ASKED, FEW))
     lines = text.splitlines()
     fracture = lines[lines.index("fracture: AUROC of present against absent") :]

@@ -28,8 +28,8 @@ def test_rows_are_read_as_they_were_written(tmp_path):
     table = pq.read_table(tmp_path / "comparison.parquet")
     assert table.schema.equals(COMPARISON_SCHEMA)
     assert table["difference"].to_pylist() == [None, 0.1]
-    beside = {"interval", "difference", "freedom", "choice"}  # in columns of their own; or not in the table
-    assert set(Row.__dataclass_fields__) - beside <= set(COMPARISON_SCHEMA.names)
+    other_columns = {"interval", "difference", "freedom", "choice"}  # in several columns, or not in the table
+    assert set(Row.__dataclass_fields__) - other_columns <= set(COMPARISON_SCHEMA.names)
 
 
 def test_a_value_without_interval_stays_so(tmp_path):
@@ -40,9 +40,9 @@ def test_a_value_without_interval_stays_so(tmp_path):
     assert math.isnan(read.interval.low)
 
 
-def test_another_table_is_refused(tmp_path):
+def test_another_table_is_an_error(tmp_path):
     pq.write_table(pa.table({"encoder": ["mae"]}), tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("nothing")
-    for name, message in (("none", "does not exist"), ("other", "no comparison"), ("text", "no Parquet")):
+    for name, message in (("none", "does not exist"), ("other", "not a comparison"), ("text", "not a Parquet")):
         with pytest.raises(EvaluationError, match=message):
             read_comparison(tmp_path / f"{name}.parquet")

@@ -8,7 +8,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 from mae_rad.evaluation.statistics.calibration import (
     BINS,
-    LEAST_SLOPE,
+    MIN_SLOPE,
     calibration_error,
     fit_line,
     log_loss,
@@ -27,7 +27,7 @@ def _films(slope: float, offset: float, seed: int = 0, count: int = 4000) -> tup
 
 
 @pytest.mark.parametrize(("slope", "offset"), [(0.4, -1.0), (2.5, 0.7), (1.0, 0.0)])
-def test_the_line_that_made_the_labels_is_found_again(slope: float, offset: float) -> None:
+def test_the_fit_recovers_the_line_that_generated_the_labels(slope: float, offset: float) -> None:
     line = fit_line(*_films(slope, offset))
     assert line.slope == pytest.approx(slope, rel=0.1)
     assert line.offset == pytest.approx(offset, abs=0.12)
@@ -56,18 +56,18 @@ def test_calibration_lowers_log_loss_and_calibration_error_on_other_films(with_o
     assert with_offset or line.offset == 0
 
 
-def test_classes_that_are_apart_leave_the_slope_finite() -> None:
+def test_separable_classes_give_a_finite_slope() -> None:
     logits = np.r_[np.linspace(-3, -1, 20), np.linspace(1, 3, 20)]
     line = fit_line(logits, logits > 0)
     assert 0 < line.slope < 50
 
 
-def test_a_head_that_is_wrong_is_not_turned_round() -> None:
+def test_scores_of_a_head_below_chance_are_not_inverted() -> None:
     logits, present = _films(-1.0, -0.5)
     line = fit_line(logits, present)
-    assert line.slope == LEAST_SLOPE
+    assert line.slope == MIN_SLOPE
     assert probabilities(logits, line).mean() == pytest.approx(present.mean(), abs=0.01)
-    assert fit_line(logits, present, with_offset=False) == Line(LEAST_SLOPE, 0.0)
+    assert fit_line(logits, present, with_offset=False) == Line(MIN_SLOPE, 0.0)
 
 
 def test_the_calibration_error_is_that_of_torchmetrics() -> None:

@@ -6,5 +6,5 @@ from tests.benchmarks.evaluation.coverage import PARTS, rate
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_intervals_hold_the_planted_truth_and_equal_encoders_are_not_told_apart(part):
+def test_intervals_contain_the_planted_value_and_equal_encoders_are_not_significantly_different(part):
     assert 0.89 <= rate(part, 120) <= 0.995

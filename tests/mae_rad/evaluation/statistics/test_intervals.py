@@ -34,7 +34,7 @@ def truth(shift=1.0, within=0.5):
     return NormalDist().cdf(shift / np.sqrt(2 * (1 + within**2)))
 
 
-def test_intervals_over_patients_cover_the_truth_and_intervals_over_films_do_not():
+def test_intervals_over_patients_cover_the_true_value_and_intervals_over_films_do_not():
     random = np.random.default_rng(0)
     covered = {"patients": 0, "films": 0}
     runs = 200
@@ -48,7 +48,7 @@ def test_intervals_over_patients_cover_the_truth_and_intervals_over_films_do_not
     assert covered["films"] / runs < 0.80
 
 
-def test_paired_differences_are_narrower_than_unpaired_and_cover_the_truth():
+def test_paired_differences_are_narrower_than_unpaired_and_cover_the_true_value():
     random = np.random.default_rng(1)
     covered, narrower, runs = 0, 0, 100
     for run in range(runs):
@@ -106,7 +106,7 @@ def two_methods(random, runs, between, patients=60, shift=1.0):
 
 
 @pytest.mark.parametrize(("runs", "between"), [(2, 0.4), (3, 0.0), (3, 0.4), (5, 0.1)])
-def test_differences_of_repeated_pretrainings_cover_the_truth(runs, between):
+def test_differences_of_repeated_pretrainings_cover_the_true_value(runs, between):
     random = np.random.default_rng(7)
     covered, alone, trials = 0, 0, 500
     for _ in range(trials):
@@ -178,7 +178,7 @@ def test_holm_rejects_what_its_sequence_of_tests_rejects():
     assert holm([]) == []
 
 
-def test_patients_who_all_go_one_way_prove_little():
+def test_equal_results_of_all_patients_give_an_interval_by_the_rule_of_three():
     """Of n patients without an exception, up to 1 - 0.05^(1/n) may be one: what is given covers that."""
     for patients in (5, 20, 100, 1000):
         found = widened(Interval(1.0, 1.0, 1.0), patients)

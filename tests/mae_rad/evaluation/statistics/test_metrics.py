@@ -57,7 +57,7 @@ def test_a_weight_is_as_many_copies_of_the_film(drawn):
         )
 
 
-def test_a_lost_class_leaves_a_metric_undefined():
+def test_a_class_without_weight_leaves_a_metric_undefined():
     y, scores = np.array([0, 0, 1, 2]), np.eye(3)[[0, 0, 1, 2]]
     weights = np.array([[1.0, 1, 1, 1], [1, 1, 1, 0]])
     for values in (macro_auroc(y, scores, weights), balanced_accuracy(y, y, 3, weights)):
