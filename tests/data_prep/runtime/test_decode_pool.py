@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import Reason
-from data_prep.runtime.decode_pool import DecodeLimits, DecodePool, Lost, StartError, decode_in_order
+from data_prep.runtime.decode_pool import DecodeLimits, DecodePool, LostJob, StartError, decode_in_order
 from data_prep.runtime.decode_process import Watch
 
 CRASHED, TIMEOUT = Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT
@@ -75,9 +75,9 @@ def test_a_process_that_the_kernel_ended_is_followed_by_one_that_is_alone(tmp_pa
         while pool.pending:
             for file, outcome in pool.poll():
                 outcomes.append((file, outcome))
-                if len(tries(tmp_path, file)) == 1 and isinstance(outcome, Lost):
+                if len(tries(tmp_path, file)) == 1 and isinstance(outcome, LostJob):
                     pool.submit(file, alone=outcome.alone)
-        lost = Lost(7, CRASHED, alone=True)
+        lost = LostJob(7, CRASHED, alone=True)
         assert outcomes[-1] == ("killed", lost) and outcomes.count(("killed", lost)) == 2
         others = {pid for number in (1, 2, 3) for pid in tries(tmp_path, f"slow {number}")}
         assert not any(Path(f"/proc/{pid}").exists() for pid in others - {tries(tmp_path, "killed")[1]})

@@ -28,7 +28,7 @@ from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import read_index
 from data_prep.sharding.append import append, append_part
-from data_prep.sharding.public_folder import held
+from data_prep.sharding.public_folder import locked_folder
 from data_prep.sharding.shard import shard
 from data_prep.verification.audit import audit
 from data_prep.verification.verify import verify, verify_together
@@ -99,11 +99,11 @@ def test_a_damaged_generation_needs_its_own_scan(grown: Path) -> None:
 
 def test_append_keeps_the_folder_to_itself(grown: Path) -> None:
     public, private = grown / "public", batch(grown)
-    with held(public, shared=True):
+    with locked_folder(public, shared=True):
         assert append_part(private, public, settings(runtime={"part": "0/1", "workers": 1, "isolated": False})) == 1
         with pytest.raises(FolderBusyError):
             append(private, public, settings())
-    with held(public), pytest.raises(FolderBusyError):
+    with locked_folder(public), pytest.raises(FolderBusyError):
         append(private, public, settings())
     append(private, public, settings())
     assert [folder.name for folder in generation_folders(public)][1:] == ["generation-001", "generation-002"]
@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_written_is_told(grown: Path, monkeypatch: pytes
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", full)
-        with pytest.raises(ShardFormatError, match=r"cannot be written \(No space left on device\); mend that"):
+        with pytest.raises(ShardFormatError, match=r"cannot be written \(No space left on device\). Correct that"):
             append(private, public, settings())
     append(private, public, settings())
     assert len(generation_folders(public)) == 3

@@ -116,7 +116,7 @@ def test_an_append_that_brings_nothing_changes_nothing(private: Path, public: Pa
     monkeypatch.setattr(shard_writer, "decode_file", faulty_decode)
     card = append(private, public, settings(), CORRUPT)
     assert card is not None and card.files.written == 0 and tree(public) == before
-    with pytest.raises(ShardFormatError, match=r"no file of .* was refused for uid_conflict .*corrupt_pixels"):
+    with pytest.raises(ShardFormatError, match=r"no file of .* was rejected for uid_conflict .*corrupt_pixels"):
         append(private, public, settings(), [Reason.UID_CONFLICT])
     assert tree(public) == before
 
@@ -149,7 +149,7 @@ def test_an_interrupted_append_goes_on_with_its_reasons(private: Path, public: P
     other = Path(shutil.copytree(public, public.parent / "other"))
     append(private, public, settings(), CORRUPT)
     assert tree(public) == tree(whole)
-    append(private, other, settings())  # without a reason it begins again
+    append(private, other, settings())  # without a reason it starts again
     assert read_index(other).num_rows == read_index(whole).num_rows and not (other / ".generation-001").exists()
 
 

@@ -99,7 +99,7 @@ def test_a_crashing_decoder_costs_one_film_until_it_is_mended(tmp_path: Path, mo
 
 def test_a_hanging_file_is_told_by_row_and_can_be_given_up_by_name(tmp_path: Path, monkeypatch: Any) -> None:
     def hangs(task: ShardTask, public: Path, watch: Watch) -> ShardCard | Unfinished:
-        return write_shard(task, public) if 2 in task.verdicts else Unfinished(task.name, ((2, timeout),))
+        return write_shard(task, public) if 2 in task.not_tried else Unfinished(task.name, ((2, timeout),))
 
     private, public, timeout = stumbling(tmp_path, monkeypatch, HANG), tmp_path / "public", Reason.DECODER_TIMEOUT
     monkeypatch.setattr(run, "write_shards", partial(write_shards, write=hangs))
@@ -183,7 +183,7 @@ def test_dry_run_tells_and_writes_nothing(private: Path, public: Path, tmp_path:
     assert sum(files for files, _ in told.planned.values()) == 21 == told.estimate.files == told.estimate.sampled
     size = sum(path.stat().st_size for path in public.glob("*.tar")) * 20 / 14
     assert told.estimate.bytes == pytest.approx(size, rel=0.5) and told.estimate.core_seconds > 0
-    assert "estimate, from 21 files tried here" in str(told) and "nothing was written" in str(told)
+    assert "estimate, from 21 sampled files:" in str(told) and "nothing was written" in str(told)
     before = contents(public)
     (public / "train-000000.json").unlink()
     assert dry_run(private, public, settings()).shards_done == len(list(public.glob("*.tar"))) - 1
@@ -212,7 +212,7 @@ def test_given_splits_are_honoured_and_their_table_is_not_named(private: Path, t
     for path in (tmp_path / "public").iterdir():
         assert b"official" not in path.read_bytes() and b"MRN" not in path.read_bytes()
     table.write_text(table.read_text().replace("MRN-0417-2,val", "MRN-0417-2,test"))
-    with pytest.raises(ShardFormatError, match=r"splits.table: .* there, .* here"):
+    with pytest.raises(ShardFormatError, match=r"splits.table: .* in the folder, .* given"):
         shard(private, tmp_path / "public", chosen)
 
 
@@ -232,7 +232,7 @@ def test_of_two_splits_for_one_patient_the_strictest_counts(
     ("text", "told"),
     [("person,split\n", "no column 'patient'"),
      ("patient,split\n1,train\n2,elsewhere\n", "line 3: needs a patient and one of"),
-     ("patient,split\n1,train\n1,val\n", "line 3: a patient has two splits"), ("patient,split\n1,val\n", "names no")],
+     ("patient,split\n1,train\n1,val\n", "line 3: the patient has two splits"), ("patient,split\n1,val\n", "names no")],
 )  # fmt: skip
 def test_a_wrong_table_of_splits_is_told_by_line(text: str, told: str, private: Path, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(text)

@@ -19,7 +19,7 @@ from data_prep.runtime.folder_lock import LOCK_FILE, locked
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding import shard_writer
 from data_prep.sharding.append import append
-from data_prep.sharding.public_folder import claimed, withdraw
+from data_prep.sharding.public_folder import folder_writer, withdraw
 from data_prep.sharding.shard import shard
 from data_prep.verification.verify import verify
 from tests.builders.dicom_builder import write_film
@@ -127,7 +127,7 @@ def test_manifest_and_linkage_of_two_scans_are_not_taken_together(private: Path,
     order = pa.array([1, 0, *range(2, manifest.num_rows)])  # of equally many files
     swapped = linkage.take(order).set_column(0, "row", linkage["row"])
     write_manifest(other, with_fingerprint(manifest, key_fingerprint(manifest)), swapped)
-    with pytest.raises(ArchiveError, match="do not go together"):
+    with pytest.raises(ArchiveError, match="are of two different scans"):
         shard(other, public, settings())
 
 
@@ -149,17 +149,17 @@ def test_where_folders_cannot_be_locked_a_file_stands_for_them(public: Path, tmp
     identity = {
         name: json.loads(before["dataset.json"])[name] for name in ("format_version", "key_fingerprint", "config")
     }
-    with claimed(public, identity):
+    with folder_writer(public, identity):
         assert (public / LOCK_FILE).exists()
-        with pytest.raises(ShardFormatError, match="another shard command"), claimed(public, identity):
+        with pytest.raises(ShardFormatError, match="another shard command"), folder_writer(public, identity):
             raise AssertionError
     assert contents(public) == before
     (public / LOCK_FILE).touch()  # its holder was killed
-    with claimed(public, identity):
+    with folder_writer(public, identity):
         pass
     assert contents(public) == before
     (tmp_path / "new").mkdir()
-    with claimed(tmp_path / "new", identity):
+    with folder_writer(tmp_path / "new", identity):
         assert (tmp_path / "new" / LOCK_FILE).exists()
 
 

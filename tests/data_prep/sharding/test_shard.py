@@ -13,7 +13,7 @@ from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.shard_format.dataset_card import DatasetCard, read_dataset_card
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
 from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
-from data_prep.sharding.public_folder import claimed
+from data_prep.sharding.public_folder import folder_writer
 from data_prep.sharding.shard import shard
 from tests.builders.private_builder import SECRET, make_private, settings, write_archive
 
@@ -109,8 +109,8 @@ def test_runtime_settings_do_not_make_another_dataset(private: Path, public: Pat
 
 @pytest.mark.parametrize(
     ("changed", "told"),
-    [({"max_side": 32}, "max_side: 64 there, 32 here"), ({"seed": 5}, "seed: 0 there, 5 here"),
-     ({"splits": {"val": 0.5, "test": 0.25}}, "splits.val: 0.25 there, 0.5 here")],
+    [({"max_side": 32}, "max_side: 64 in the folder, 32 given"), ({"seed": 5}, "seed: 0 in the folder, 5 given"),
+     ({"splits": {"val": 0.5, "test": 0.25}}, "splits.val: 0.25 in the folder, 0.5 given")],
 )  # fmt: skip
 def test_other_settings_are_refused_and_named(changed: dict[str, Any], told: str, private: Path, public: Path) -> None:
     before = contents(public)
@@ -146,13 +146,13 @@ def test_folders_inside_each_other_and_foreign_folders_are_refused(private: Path
     with pytest.raises(ShardFormatError, match="other files"):
         shard(private, tmp_path / "thesis", settings())
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]
-    with pytest.raises(ShardFormatError, match="cannot be made"):
+    with pytest.raises(ShardFormatError, match="cannot be created"):
         shard(private, tmp_path / "thesis" / "chapter.txt", settings())
 
 
 def test_two_commands_do_not_write_one_folder_at_once(private: Path, tmp_path: Path) -> None:
     identity = {"format_version": FORMAT_VERSION, "key_fingerprint": "0" * 32, "config": {}}
-    with claimed(tmp_path / "public", identity), pytest.raises(ShardFormatError, match="another shard command"):
+    with folder_writer(tmp_path / "public", identity), pytest.raises(ShardFormatError, match="another shard command"):
         shard(private, tmp_path / "public", settings())
 
 

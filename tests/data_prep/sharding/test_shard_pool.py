@@ -42,17 +42,18 @@ def shards(folder: Path) -> dict[str, bytes]:
 
 
 def test_files_that_kill_their_decoder_are_given_up_and_the_rest_is_written(tmp_path: Path) -> None:
-    learnt: dict[int, Reason] = {}
+    failures: dict[int, Reason] = {}
     work = tasks(tmp_path, [None, SEGFAULT, KILL, EAT])
-    results = list(write_shards(work, tmp_path, LIMITS, learn=learnt.update, write=write_faulty))
+    results = list(write_shards(work, tmp_path, LIMITS, on_failures=failures.update, write=write_faulty))
     assert {card.shard: card.rejects for card in results if isinstance(card, ShardCard)} == {
         "train-000000": [], "train-000001": [(4, CRASHED)], "train-000002": [(7, CRASHED)],
         "train-000003": [(10, CRASHED)],
     }  # fmt: skip
-    assert learnt == {4: CRASHED, 7: CRASHED, 10: CRASHED}
+    assert failures == {4: CRASHED, 7: CRASHED, 10: CRASHED}
     before = shards(tmp_path)
-    settled = [ShardTask(**{**vars(task), "verdicts": learnt}) for task in tasks(tmp_path, [None, SEGFAULT, KILL, EAT])]
-    for task in settled:  # in this process: what is settled is not tried
+    planned = tasks(tmp_path, [None, SEGFAULT, KILL, EAT])
+    known = [ShardTask(**{**vars(task), "not_tried": failures}) for task in planned]
+    for task in known:  # in this process: known failures are not tried
         write_shard(task, tmp_path)
     assert shards(tmp_path) == before
 

@@ -236,7 +236,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path, monke
         os.utime(path, ns=(0, 0))  # right after it was looked at
         return ()
 
-    monkeypatch.setattr(shard_writer, "_missing", missing)
+    monkeypatch.setattr(shard_writer, "_changed_files", missing)
     assert write_shard(work, tmp_path) == Unfinished("train-000000", ((0, Reason.CHANGED_SINCE_SCAN),))
 
 

@@ -20,7 +20,7 @@ from data_prep.scan.settings import ScanSettings
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding.append import append
-from data_prep.sharding.public_folder import claimed
+from data_prep.sharding.public_folder import folder_writer
 from data_prep.sharding.shard import shard, shard_part
 from data_prep.sharding.slurm import submit
 from tests.builders.private_builder import SECRET, make_private, settings
@@ -58,7 +58,7 @@ def test_parts_in_any_order_are_the_shards_of_one_machine(made: Path, tmp_path: 
 def test_parts_may_overlap_and_come_again(made: Path, tmp_path: Path) -> None:
     public = tmp_path / "public"
     inputs = read_inputs(made / "private", public, settings())
-    with claimed(public, inputs.identity, shared=True):  # as if another part were running
+    with folder_writer(public, inputs.identity, shared=True):  # as if another part were running
         assert shard_part(made / "private", public, part(0, 2)) > 0
         assert shard_part(made / "private", public, part(0, 2)) == 0
         assert shard_part(made / "private", public, part(0, 1)) > 0
