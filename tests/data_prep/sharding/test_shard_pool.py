@@ -23,7 +23,7 @@ from tests.builders.private_builder import anatomy
 from tests.data_prep.sharding.test_shard_writer import facts
 
 CRASHED = Reason.DECODER_CRASHED
-LIMITS = Limits(2, file_seconds=2, memory_gib=1)
+LIMITS = Limits(2, file_timeout_seconds=2, memory_gib=1)
 
 
 def tasks(folder: Path, comments: list[str | None], films: int = 3) -> Iterator[ShardTask]:
@@ -59,12 +59,12 @@ def test_files_that_kill_their_decoder_are_given_up_and_the_rest_is_written(tmp_
 
 
 def test_a_file_that_takes_too_long_leaves_its_shard_unfinished_until_accepted(tmp_path: Path) -> None:
-    limits = Limits(1, file_seconds=0.3, accepted=frozenset({CRASHED}))
+    limits = Limits(1, file_timeout_seconds=0.3, accepted=frozenset({CRASHED}))
     start = time.monotonic()
     (result,) = write_shards(tasks(tmp_path, [HANG]), tmp_path, limits, write=write_faulty)
     assert result == Unfinished("train-000000", ((1, Reason.DECODER_TIMEOUT),))
     assert not list(tmp_path.glob("train-*")) and time.monotonic() - start < 30
-    limits = Limits(1, file_seconds=0.3, accepted=frozenset({CRASHED, Reason.DECODER_TIMEOUT}))
+    limits = Limits(1, file_timeout_seconds=0.3, accepted=frozenset({CRASHED, Reason.DECODER_TIMEOUT}))
     (card,) = write_shards(tasks(tmp_path, [HANG]), tmp_path, limits, write=write_faulty)
     assert isinstance(card, ShardCard)
     assert (card.films, card.rejects) == (2, [(1, Reason.DECODER_TIMEOUT)])
@@ -73,7 +73,7 @@ def test_a_file_that_takes_too_long_leaves_its_shard_unfinished_until_accepted(t
 def test_workers_are_replaced_and_every_file_is_counted_once(tmp_path: Path) -> None:
     pids: set[str] = set()
     seen: list[tuple[int, int]] = []
-    limits = Limits(1, recycle_files=4)
+    limits = Limits(1, restart_after_files=4)
     work = tasks(tmp_path, [None] * 4)
     for _ in write_shards(work, tmp_path, limits, lambda *counts: seen.append(counts), write=_write_pid):
         pids.add((tmp_path / "pid").read_text())
