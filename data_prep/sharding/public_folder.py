@@ -132,7 +132,7 @@ def withdraw(public: Path, problems: Iterable[str]) -> list[str]:
 
 @contextmanager
 def translate_write_errors(public: Path) -> Iterator[None]:
-    """Raise write errors as a UserError; errors of reading films do not come here, they leave a shard unfinished.
+    """Raise write errors as a UserError; errors of reading films leave a shard unfinished instead.
 
     Raises:
         ShardFormatError: the folder cannot be written.

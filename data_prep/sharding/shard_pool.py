@@ -49,7 +49,7 @@ def write_shards(
     public: Path,
     limits: Limits,
     on_files: OnFiles = lambda files, refused: None,
-    on_failures: OnFailures = lambda verdicts: None,
+    on_failures: OnFailures = lambda failures: None,
     write: WriteShard = write_shard,
 ) -> Iterator[ShardCard | Unfinished]:
     """Write shards into a folder and yield the results in any order.

@@ -1,4 +1,4 @@
-"""A shard writer whose decoder stumbles over the words that tests put into the comments of films."""
+"""A shard writer whose decoder fails as the Image Comments of a film request."""
 
 import os
 import signal

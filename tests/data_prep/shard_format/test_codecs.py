@@ -71,7 +71,7 @@ def test_jpeg_holds_what_is_displayed(made: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["png", "jpeg"])
-def test_plain_readers_open_the_members(made: Path, codec: Codec) -> None:
+def test_common_decoders_read_the_members(made: Path, codec: Codec) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own imports warn
         import webdataset
@@ -153,7 +153,7 @@ def cut(stream: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("codec", "change", "told"),
+    ("codec", "change", "message"),
     [
         ("png", with_text, "other chunks"),
         ("png", with_more_pixels, "not those of its size"),
@@ -169,12 +169,12 @@ def cut(stream: bytes) -> bytes:
         ("htj2k", behind, "behind the end"),
     ],
 )  # fmt: skip
-def test_a_film_holds_one_image_and_nothing_else(codec: Codec, change: Callable[[bytes], bytes], told: str) -> None:
+def test_a_film_holds_one_image_and_nothing_else(codec: Codec, change: Callable[[bytes], bytes], message: str) -> None:
     stream = encode_film(anatomy("plain", 60, 50, bits=8), codec)
     assert list(stream_problems(stream)) == []
     changed = change(stream)
     assert changed != stream
-    assert any(told in problem for problem in stream_problems(changed))
+    assert any(message in problem for problem in stream_problems(changed))
 
 
 def test_bench_shows_every_variant(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,7 +186,7 @@ def test_bench_shows_every_variant(made: Path, capsys: pytest.CaptureFixture[str
     assert all(f" {codec} " in table for codec in CODECS)
 
 
-def test_bench_says_where_nothing_can_be_read(made: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_bench_reports_an_unreadable_archive(made: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (made / "archive").rename(made / "elsewhere")
     try:
         assert main.main(["bench-codecs", str(made / "private")]) == 2

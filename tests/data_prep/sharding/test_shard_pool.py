@@ -1,4 +1,4 @@
-"""Worker processes: what kills or stops one costs one file, and nothing else."""
+"""Worker processes: a file that crashes or blocks one costs only itself."""
 
 import itertools
 import os
@@ -27,7 +27,7 @@ LIMITS = Limits(2, file_timeout_seconds=2, memory_gib=1)
 
 
 def tasks(folder: Path, comments: list[str | None], films: int = 3) -> Iterator[ShardTask]:
-    """A shard of ``films`` films for each comment, which stands in the second of them."""
+    """One shard of ``films`` films per comment, which is in the header of the second film."""
     for number, comment in enumerate(comments):
         files = []
         for place in range(films):
@@ -41,7 +41,7 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("train-*")}
 
 
-def test_files_that_kill_their_decoder_are_given_up_and_the_rest_is_written(tmp_path: Path) -> None:
+def test_files_that_crash_their_decoder_are_rejected_and_all_others_written(tmp_path: Path) -> None:
     failures: dict[int, Reason] = {}
     work = tasks(tmp_path, [None, SEGFAULT, KILL, EAT])
     results = list(write_shards(work, tmp_path, LIMITS, on_failures=failures.update, write=write_faulty))
@@ -104,13 +104,13 @@ def test_short_memory_leaves_a_shard_unfinished_and_the_others_written(tmp_path:
     assert [card.shard for card in results if isinstance(card, ShardCard)] == ["train-000001"]
 
 
-def test_workers_die_before_their_leader_and_leave_interrupts_to_it(tmp_path: Path) -> None:
+def test_workers_end_before_the_main_process_and_leave_interrupts_to_it(tmp_path: Path) -> None:
     list(write_shards(tasks(tmp_path, [None]), tmp_path, Limits(1), write=_write_state))
     assert (tmp_path / "state").read_text() == "500 True"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_processes_that_never_begin_are_told(tmp_path: Path) -> None:
+def test_processes_that_cannot_start_are_reported(tmp_path: Path) -> None:
     class Deadly:
         def __reduce__(self) -> tuple[Any, ...]:
             return os._exit, (3,)
@@ -122,7 +122,7 @@ def test_processes_that_never_begin_are_told(tmp_path: Path) -> None:
         list(write_shards(tasks(tmp_path, [None]), tmp_path, Limits(1), write=Deadly()))
 
 
-def test_a_fault_of_the_program_names_its_place_and_nothing_else(tmp_path: Path) -> None:
+def test_a_program_error_reports_its_place_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as caught:
         list(write_shards(tasks(tmp_path, [None]), tmp_path, Limits(1), write=_write_wrongly))
     assert "ValueError in test_shard_pool.py" in str(caught.value) and "DOE" not in str(caught.value)
@@ -161,7 +161,7 @@ def _write_wrongly(task: ShardTask, public: Path, watch: Watch) -> ShardCard | U
     raise ValueError("PatientName DOE^JANE")
 
 
-def test_shards_in_this_process_know_the_same_verdicts(tmp_path: Path) -> None:
+def test_shards_written_in_this_process_reject_the_same_files(tmp_path: Path) -> None:
     work = list(itertools.islice(tasks(tmp_path, [None] * 2), 2))
     Path(work[1].files[0][0]).unlink()
     for accepted, expected in ((frozenset[Reason](), Unfinished), (frozenset({Reason.UNREADABLE_FILE}), ShardCard)):
