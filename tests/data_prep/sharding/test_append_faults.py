@@ -93,7 +93,7 @@ def test_a_damaged_generation_is_rewritten_by_append(grown: Path, capsys: pytest
 def test_a_damaged_generation_needs_its_own_scan(grown: Path) -> None:
     public = grown / "public"
     next((public / "generation-001").glob("*-*.json")).unlink()
-    with pytest.raises(ShardFormatError, match="another scan than that which they came from"):
+    with pytest.raises(ShardFormatError, match="another scan than the one that they came from"):
         append(batch(grown), public, settings())
 
 

@@ -32,7 +32,7 @@ REAL = shard_writer.decode_file
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with archive, private and public; six films stumble in a faulty decoder, a seventh is cut short."""
+    """A folder with archive, private and public; six films fail in a faulty decoder, a seventh is cut short."""
     folder = tmp_path_factory.mktemp("reasons")
     write_archive(folder / "archive", patients=6)
     for number in range(6):
@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_prep.verification.verify.processes", lambda workers, tasks: 1)
+    monkeypatch.setattr("data_prep.verification.verify.process_count", lambda workers, tasks: 1)
     monkeypatch.setenv("MAE_RAD_KEY", SECRET)
 
 
@@ -70,7 +70,7 @@ def rows_of(private: Path, *below: str) -> set[int]:
 
 
 def decoder(private: Path, *odd: int) -> Callable[..., Any]:
-    """Of ``shard_writer``: stumbles over the films of these patients, as when the folder was made."""
+    """The decoder of ``shard_writer``, which fails on the films of these patients, as when the folder was made."""
     rows = rows_of(private, *(f"p{number}/odd.dcm" for number in odd))
     return lambda data, facts: (faulty_decode if facts["row"] in rows else REAL)(data, facts)
 

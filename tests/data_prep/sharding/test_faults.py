@@ -32,7 +32,7 @@ WORDS = ["max_side=64", "films_per_shard=3", "splits.val=0.25", "splits.test=0.2
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with archive, private and public; six films stumble in a faulty decoder."""
+    """A folder with archive, private and public; six films fail in a faulty decoder."""
     folder = tmp_path_factory.mktemp("faults")
     write_archive(folder / "archive", patients=6)
     for number in range(6):
@@ -70,8 +70,8 @@ def flip(path: Path, place: int = 700) -> None:
     path.write_bytes(data)
 
 
-def stumbling(folder: Path, monkeypatch: pytest.MonkeyPatch, *comments: str) -> Path:
-    """The private folder of an archive with a film for each comment, sharded by a writer that stumbles over it."""
+def faulty_archive(folder: Path, monkeypatch: pytest.MonkeyPatch, *comments: str) -> Path:
+    """The private folder of an archive with a film for each comment, sharded by a writer that fails on it."""
     monkeypatch.setattr(run, "write_shards", partial(write_shards, write=write_faulty))
     for number in range(2):
         write_film(folder / "archive" / f"{number}.dcm", values=anatomy(number), patient_id=f"P{number}")
@@ -82,7 +82,7 @@ def stumbling(folder: Path, monkeypatch: pytest.MonkeyPatch, *comments: str) -> 
 
 
 def test_a_crashing_decoder_costs_one_film_until_it_is_fixed(tmp_path: Path, monkeypatch: Any) -> None:
-    private, public = stumbling(tmp_path, monkeypatch, SEGFAULT), tmp_path / "public"
+    private, public = faulty_archive(tmp_path, monkeypatch, SEGFAULT), tmp_path / "public"
     chosen = settings(splits={"val": 0, "test": 0}, runtime={"workers": 2})
     card = shard(private, public, chosen)
     assert card.reasons == {"decoder_crashed": 1} and card.files.written == 2
@@ -101,7 +101,7 @@ def test_a_hanging_file_is_reported_by_row_and_can_be_accepted_as_lost(tmp_path:
     def hangs(task: ShardTask, public: Path, watch: Watch) -> ShardCard | Unfinished:
         return write_shard(task, public) if 2 in task.not_tried else Unfinished(task.name, ((2, timeout),))
 
-    private, public, timeout = stumbling(tmp_path, monkeypatch, HANG), tmp_path / "public", Reason.DECODER_TIMEOUT
+    private, public, timeout = faulty_archive(tmp_path, monkeypatch, HANG), tmp_path / "public", Reason.DECODER_TIMEOUT
     monkeypatch.setattr(run, "write_shards", partial(write_shards, write=hangs))
     chosen = settings(splits={"val": 0, "test": 0})
     with pytest.raises(ArchiveError, match=r"manifest row 2.*runtime.accept=\[decoder_timeout\]") as caught:
@@ -199,7 +199,7 @@ def test_a_disk_with_too_little_space_is_refused_before_the_start(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr("data_prep.sharding.estimate.shutil.disk_usage", lambda path: usage)
-    with pytest.raises(ShardFormatError, match=r"take about .* kB .* has 10 kB free.*runtime.check_disk=false"):
+    with pytest.raises(ShardFormatError, match=r"free disk space: 10 kB .* kB .*runtime.check_disk=false"):
         shard(private, tmp_path / "public", settings())
     assert not list((tmp_path / "public").glob("*-*"))
     shard(private, tmp_path / "public", settings(runtime={**ONE, "check_disk": False}))

@@ -118,7 +118,7 @@ def test_processes_that_cannot_start_are_reported(tmp_path: Path) -> None:
         def __call__(self, task: ShardTask, public: Path, watch: Watch) -> ShardCard:
             raise AssertionError
 
-    with pytest.raises(ArchiveError, match=r"before they begin \(exit code .*fewer runtime.workers"):
+    with pytest.raises(ArchiveError, match=r"cannot start \(exit code .*fewer runtime.workers"):
         list(write_shards(tasks(tmp_path, [None]), tmp_path, Limits(1), write=Deadly()))
 
 

@@ -131,13 +131,13 @@ def test_a_wrong_part_is_reported(made: Path, tmp_path: Path, word: str, capsys:
 
 
 def test_submit_reports_what_is_wrong(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match="leave it out"):
+    with pytest.raises(SettingsError, match="Leave it out"):
         submit(made / "private", tmp_path / "public", submitted().model_copy(update={"runtime": part(0, 2).runtime}))
     with pytest.raises(ArchiveError, match="scan"):
         submit(tmp_path, tmp_path / "public", submitted())
     monkeypatch.setenv("PATH", "")
     private = Path(shutil.copytree(made / "private", tmp_path / "private"))
-    with pytest.raises(ArchiveError, match="is sbatch there"):
+    with pytest.raises(ArchiveError, match="Check that sbatch is installed"):
         submit(private, tmp_path / "public", submitted(cluster="slurm"))
 
 
