@@ -1,4 +1,4 @@
-"""The films of earlier generations, which a further one must neither repeat nor contradict."""
+"""Films of earlier generations: a later generation neither repeats them nor moves their patients to other splits."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from data_prep.errors import Reason, SettingsError
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import file_pixels, read_one_index
 
-_FACTS = (
+_COMPARED_COLUMNS = (
     *("patient", "study", "series", "site", "patient_known", "study_day", "body_part", "view", "laterality", "sex"),
     *("age_years", "manufacturer", "bits_stored", "photometric", "presentation_intent", "pixel_spacing_from"),
 )
-"""What manifest and index both say of a film. Not its model: whether it may be told depends on the whole archive."""
+"""Columns that manifest and index share. Without ``model``: whether it is published depends on the whole archive."""
 
 
 @dataclass(frozen=True)
 class EarlierFilms:
-    """Of complete generations.
+    """All films of complete generations.
 
     Attributes:
-        index: key, frame, _FACTS, split, source size and SHA-256 of the pixels of all films.
-        dataset_sha256: of the last generation.
+        index: columns key, frame, _COMPARED_COLUMNS, split, source_rows, source_columns and pixel_sha256.
+        dataset_sha256: ``dataset_sha256`` of the last generation.
     """
 
     index: pa.Table
@@ -32,101 +32,114 @@ class EarlierFilms:
 
     @classmethod
     def read(cls, generations: Sequence[Path]) -> "EarlierFilms":
-        """Of the shard folders ``generations``, in their order.
+        """Read the index of every generation.
+
+        Args:
+            generations: shard folders, the first generation first.
 
         Raises:
-            ShardFormatError: one is unfinished or damaged.
+            ShardFormatError: a folder is unfinished or damaged.
         """
-        columns = ["key", "frame", *_FACTS, "split", "source_rows", "source_columns", "pixel_sha256"]
+        columns = ["key", "frame", *_COMPARED_COLUMNS, "split", "source_rows", "source_columns", "pixel_sha256"]
         tables = [read_one_index(folder, columns) for folder in generations]
         return cls(pa.concat_tables(tables).combine_chunks(), read_dataset_card(generations[-1]).dataset_sha256)
 
-    def screened(self, manifest: pa.Table) -> pa.Table:
-        """``manifest`` with a reason for every film that is not to be planned again.
+    def reject_known(self, manifest: pa.Table) -> pa.Table:
+        """Set ``reason`` for the films of a manifest that are not planned again.
 
-        ``already_sharded``: a film of an earlier generation, of which the header says the same as then.
-        ``identity_changed``: a further film of a study that was sharded under another patient. It could bring a patient
-        into two splits.
+        ==================  ==============================================================================
+        already_sharded     the film is in an earlier generation and its header has not changed
+        identity_changed    the film is new, but its study was sharded under another patient: the patient
+                            could come into two splits
+        ==================  ==============================================================================
+
+        Args:
+            manifest: of the private folder.
+
+        Returns:
+            ``manifest`` with these reasons in its column ``reason``.
         """
-        films = pc.is_null(manifest["reason"])
-        place = pc.index_in(manifest["key"], self.index["key"].combine_chunks())
-        there = pc.and_(films, pc.is_valid(place))
-        same = pc.and_(there, pc.invert(_is_in(manifest["key"], self._other_frames(manifest))))
-        for now, then in self._compared(manifest):
-            same = pc.and_(same, _equal(now, then.take(place)))
-        manifest = _with_reason(manifest, same, Reason.ALREADY_SHARDED)
-        further = manifest.filter(pc.and_(films, pc.invert(there))).select(["row", "study", "patient"])
-        known = further.filter(_is_in(further["study"], self.index["study"]))
-        studies = self.index.filter(_is_in(self.index["study"], known["study"]))
-        agrees = _is_in(_joined(known, "study", "patient"), _joined(studies, "study", "patient"))
-        strangers = known.filter(pc.invert(agrees))["row"]
-        return _with_reason(manifest, _is_in(manifest["row"], strangers), Reason.IDENTITY_CHANGED)
+        is_film = pc.is_null(manifest["reason"])
+        index_row = pc.index_in(manifest["key"], self.index["key"].combine_chunks())
+        is_known = pc.and_(is_film, pc.is_valid(index_row))
+        unchanged = pc.and_(is_known, pc.invert(_is_in(manifest["key"], self._keys_with_other_frames(manifest))))
+        for current, earlier in self._compared_columns(manifest):
+            unchanged = pc.and_(unchanged, _equal_or_both_null(current, earlier.take(index_row)))
+        manifest = _set_reason(manifest, unchanged, Reason.ALREADY_SHARDED)
+        new = manifest.filter(pc.and_(is_film, pc.invert(is_known))).select(["row", "study", "patient"])
+        of_known_study = new.filter(_is_in(new["study"], self.index["study"]))
+        studies = self.index.filter(_is_in(self.index["study"], of_known_study["study"]))
+        agrees = _is_in(_join_columns(of_known_study, "study", "patient"), _join_columns(studies, "study", "patient"))
+        contradicting = of_known_study.filter(pc.invert(agrees))["row"]
+        return _set_reason(manifest, _is_in(manifest["row"], contradicting), Reason.IDENTITY_CHANGED)
 
-    def _compared(self, manifest: pa.Table) -> Iterator[tuple[pa.ChunkedArray, pa.ChunkedArray]]:
-        """All that can be compared: as it is now, and as it was then."""
-        yield from ((manifest[name], self.index[name]) for name in _FACTS)
-        yield from zip(_upright(manifest), (self.index["source_rows"], self.index["source_columns"]), strict=True)
+    def _compared_columns(self, manifest: pa.Table) -> Iterator[tuple[pa.ChunkedArray, pa.ChunkedArray]]:
+        """Pairs of comparable columns: of the manifest, and of the earlier index."""
+        yield from ((manifest[name], self.index[name]) for name in _COMPARED_COLUMNS)
+        yield from zip(_upright_size(manifest), (self.index["source_rows"], self.index["source_columns"]), strict=True)
         yield pc.is_null(manifest["frames"]), pc.is_null(self.index["frame"])
 
     def pixels(self, planned: pa.Table) -> dict[str, str]:
-        """Key → pixels of the earlier files that are planned again, since their headers have changed.
+        """Pixel hashes of the earlier files that are planned again, since their headers have changed.
 
         Args:
             planned: ``key`` of the files of a plan.
+
+        Returns:
+            Key → SHA-256 of the pixels of each frame, separated by spaces.
         """
         return file_pixels(self.index, planned["key"])
 
-    def _other_frames(self, manifest: pa.Table) -> pa.ChunkedArray:
-        """Keys of files with several frames that do not have as many as they had."""
-        several = manifest.filter(pc.is_valid(manifest["frames"])).select(["key", "frames"]).to_pylist()
-        there = file_pixels(self.index, pa.chunked_array([[row["key"] for row in several]], pa.string()))
-        counts = {key: len(pixels.split()) for key, pixels in there.items()}
+    def _keys_with_other_frames(self, manifest: pa.Table) -> pa.ChunkedArray:
+        """Keys of multi-frame files whose number of frames has changed."""
+        multi_frame = manifest.filter(pc.is_valid(manifest["frames"])).select(["key", "frames"]).to_pylist()
+        hashes = file_pixels(self.index, pa.chunked_array([[row["key"] for row in multi_frame]], pa.string()))
+        counts = {key: len(pixels.split()) for key, pixels in hashes.items()}
         return pa.chunked_array(
-            [[row["key"] for row in several if counts.get(row["key"]) != row["frames"]]], pa.string()
+            [[row["key"] for row in multi_frame if counts.get(row["key"]) != row["frames"]]], pa.string()
         )
 
     def check_splits(self, planned: pa.Table) -> None:
-        """Refuse a plan that brings a patient of an earlier generation into another split.
+        """Refuse a plan that moves a patient of an earlier generation to another split.
 
         Args:
             planned: ``patient`` and ``split`` of the files of a plan.
 
         Raises:
-            SettingsError: it does.
+            SettingsError: at least one patient would move.
         """
         known = planned.filter(_is_in(planned["patient"], self.index["patient"]))
-        then = self.index.filter(_is_in(self.index["patient"], known["patient"]))
-        stays = _is_in(_joined(known, "split", "patient"), _joined(then, "split", "patient"))
-        moved = pc.count_distinct(known["patient"].filter(pc.invert(stays))).as_py()
+        earlier = self.index.filter(_is_in(self.index["patient"], known["patient"]))
+        is_kept = _is_in(_join_columns(known, "split", "patient"), _join_columns(earlier, "split", "patient"))
+        moved = pc.count_distinct(known["patient"].filter(pc.invert(is_kept))).as_py()
         if moved:
             raise SettingsError(
-                f"{moved} patients of earlier generations would change their split; give the table of splits of those"
-                " generations, which may have grown but not changed: splits.table=FILE"
+                f"{moved} patients of earlier generations would change their split. Give the table of splits of those"
+                " generations, with rows added but none changed: splits.table=FILE"
             )
 
 
-def _upright(manifest: pa.Table) -> tuple[pa.Array, pa.Array]:
-    """Rows and columns as the source raster has them after EXIF orientation (5 to 8 turn it)."""
-    turned = pc.greater_equal(pc.fill_null(manifest["orientation"], 1), 5)
+def _upright_size(manifest: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Rows and columns of the source raster after EXIF orientation; orientations 5 to 8 exchange them."""
+    is_transposed = pc.greater_equal(pc.fill_null(manifest["orientation"], 1), 5)
     rows, columns = manifest["rows"], manifest["columns"]
-    return pc.if_else(turned, columns, rows), pc.if_else(turned, rows, columns)
+    return pc.if_else(is_transposed, columns, rows), pc.if_else(is_transposed, rows, columns)
 
 
-def _equal(now: pa.ChunkedArray, then: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Whether values are equal, or both are not told."""
-    same = pc.fill_null(pc.equal(now, then.cast(now.type)), False)
-    return pc.or_(same, pc.and_(pc.is_null(now), pc.is_null(then)))
+def _equal_or_both_null(first: pa.ChunkedArray, second: pa.ChunkedArray) -> pa.ChunkedArray:
+    equal = pc.fill_null(pc.equal(first, second.cast(first.type)), False)
+    return pc.or_(equal, pc.and_(pc.is_null(first), pc.is_null(second)))
 
 
-def _joined(table: pa.Table, *names: str) -> pa.ChunkedArray:
+def _join_columns(table: pa.Table, *names: str) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(*(table[name] for name in names), " ")
 
 
-def _is_in(values: pa.ChunkedArray, among: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.is_in(values, among.drop_null().combine_chunks())
+def _is_in(values: pa.ChunkedArray, allowed: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.is_in(values, allowed.drop_null().combine_chunks())
 
 
-def _with_reason(manifest: pa.Table, where: pa.ChunkedArray, reason: Reason) -> pa.Table:
-    place = manifest.schema.get_field_index("reason")
+def _set_reason(manifest: pa.Table, where: pa.ChunkedArray, reason: Reason) -> pa.Table:
+    position = manifest.schema.get_field_index("reason")
     column = pc.if_else(where, pa.scalar(reason.value), manifest["reason"])
-    return manifest.set_column(place, manifest.schema.field("reason"), column)
+    return manifest.set_column(position, manifest.schema.field("reason"), column)

@@ -1,4 +1,4 @@
-"""Settings, secret and format version that a public folder was begun with, finished or not."""
+"""Identity of a public folder, finished or not: the settings, secret and format version of its shards."""
 
 import hashlib
 import json
@@ -16,29 +16,36 @@ from data_prep.shard_format.sidecar import SPLITS
 DATASET_FILE = "dataset.json"
 
 UNFINISHED_FILE = ".unfinished.json"
-"""Says how the folder was begun until ``dataset.json`` does; hidden, since it is of no use to a reader."""
+"""Holds the identity of a folder until ``dataset.json`` is written; hidden, since readers do not need it."""
 
 FOLDER_FILES = (DATASET_FILE, UNFINISHED_FILE)
 
 SHARD_FILE = re.compile(rf"((?:{'|'.join(SPLITS)})-\d{{6,}})\.(?:tar|parquet|json)")
 
 Identity = Mapping[str, Any]
-"""What all shards of a folder share: format_version, key_fingerprint and config, and which generation they follow."""
+"""What all shards of a folder share: format_version, key_fingerprint, config, and ``after``, the generation before."""
 
 
-def check_apart(private: Path, public: Path) -> None:
-    """Refuse a public folder that is given away together with the private one, or the reverse.
+def check_not_nested(private: Path, public: Path) -> None:
+    """Refuse a private and a public folder of which one contains the other: sharing one would share both.
+
+    Args:
+        private: folder of the scan.
+        public: folder of the shards.
 
     Raises:
         ArchiveError: one lies inside the other.
     """
-    inner, outer = private.resolve(), public.resolve()
-    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise ArchiveError(f"the private folder {private} and the public folder {public} must not contain each other")
+    private_path, public_path = private.resolve(), public.resolve()
+    if private_path.is_relative_to(public_path) or public_path.is_relative_to(private_path):
+        raise ArchiveError(
+            f"the private folder {private} and the public folder {public} must not contain each other."
+            " Give another folder as --out"
+        )
 
 
 def is_complete(public: Path) -> bool:
-    """Whether the folder has been finished and not been opened again."""
+    """Whether the folder is finished: it has a ``dataset.json``."""
     return (public / DATASET_FILE).exists()
 
 
@@ -48,7 +55,7 @@ def is_public(public: Path) -> bool:
 
 
 def key_fingerprint_of(public: Path) -> str | None:
-    """Fingerprint of the secret that made the keys of a public folder, finished or not; None where nothing tells it."""
+    """Fingerprint of the secret of the keys in a public folder, finished or not; None where it is not recorded."""
     for name in FOLDER_FILES:
         try:
             return str(json.loads((public / name).read_text(encoding="utf-8"))["key_fingerprint"])
@@ -58,132 +65,147 @@ def key_fingerprint_of(public: Path) -> str | None:
 
 
 def read_unfinished(public: Path) -> tuple[dict[str, Any], History]:
-    """With which settings the folder was begun, and what its runs have learnt.
+    """Read the settings of a folder, finished or not, and the files that are known to fail.
 
     Raises:
-        ShardFormatError: it is no public folder, or damaged.
+        ShardFormatError: it is no public folder, or is damaged.
     """
-    found = folder_record(public)
-    if found is not None:
-        return found.config, found.history
+    record = folder_record(public)
+    if record is not None:
+        return record.config, record.failures
     if any((public / name).exists() for name in FOLDER_FILES):
-        raise ShardFormatError(f"{public / DATASET_FILE} is damaged; run the same shard command again to rewrite it")
-    raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
+        raise ShardFormatError(f"{public / DATASET_FILE} is damaged. Run the same shard command again to rewrite it")
+    raise ShardFormatError(f"{public} is no shard folder. Make one with: mae-rad shard")
 
 
 class FolderRecord(NamedTuple):
-    """What the folder records of itself: format, secret, settings, the generation it follows, files known to fail.
+    """What ``dataset.json``, or the file of an unfinished folder, records.
 
-    ``has_retries``: an earlier release added shards beside those of the plan.
+    Attributes:
+        version: format version.
+        fingerprint: of the secret.
+        config: settings that change results.
+        after: ``dataset_sha256`` of the generation before; None for the first.
+        failures: files that are known to fail.
+        has_retries: an earlier release added shards to those of the plan.
     """
 
     version: int
     fingerprint: str
     config: dict[str, Any]
     after: str | None
-    history: History
+    failures: History
     has_retries: bool
 
 
 def folder_record(public: Path) -> FolderRecord | None:
-    """How the folder was begun; None where nothing, or nothing whole, says so."""
+    """Read the record of a folder, finished or not; None where there is none, or only a damaged one."""
     for name in FOLDER_FILES:
         try:
-            found = json.loads((public / name).read_text(encoding="utf-8"))
-            history = History.read(found)
-            config, after = dict(found["config"]), found.get("after")
-            version, fingerprint = found["format_version"], found["key_fingerprint"]
-            return FolderRecord(version, fingerprint, config, after, history, bool(found.get("retries")))
+            values = json.loads((public / name).read_text(encoding="utf-8"))
+            failures = History.read(values)
+            config, after = dict(values["config"]), values.get("after")
+            version, fingerprint = values["format_version"], values["key_fingerprint"]
+            return FolderRecord(version, fingerprint, config, after, failures, bool(values.get("retries")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return None
 
 
 def check_identity(public: Path, identity: Identity) -> None:
-    """Refuse a folder that was begun in another way.
+    """Refuse to write into a folder of another identity.
+
+    Args:
+        public: folder of the shards.
+        identity: of the shards that are to be written.
 
     Raises:
-        ShardFormatError: with other settings, another secret or another format version, it holds other files, or an
-            earlier release has added shards to it that this one does not write.
+        ShardFormatError: the folder has other settings, another secret or another format version, holds other files, or
+            has shards of a former command that this release does not write.
     """
-    found = folder_record(public)
-    if found is None:
-        if not _holds_shards_of(public, identity) and any(not _is_ours(path) for path in public.iterdir()):
+    record = folder_record(public)
+    if record is None:
+        if not _holds_shards_of(public, identity) and any(not _is_auxiliary(path) for path in public.iterdir()):
             raise ShardFormatError(
-                f"{public} holds other files, or its {DATASET_FILE} is damaged and no shard in it is of these settings;"
-                " give a new or an empty folder as --out"
+                f"{public} holds other files, or its {DATASET_FILE} is damaged and no shard in it has these settings."
+                " Give a new or an empty folder as --out"
             )
         return
-    if found.has_retries:
+    if record.has_retries:
         raise ShardFormatError(
             f"{public} has shards that the former command retry added, and which this release does not write. What is"
             " complete stays readable, and append adds films to it; to shard again, give a new folder as --out"
         )
-    if found.after != identity.get("after"):
+    if record.after != identity.get("after"):
         raise ShardFormatError(
-            f"{public} was begun after other shards than those that are there now; remove it, then append again"
+            f"{public} was begun after other shards than those that exist now. Remove it, then append again"
         )
-    _check_config(public, found, identity)
+    _check_config(public, record, identity)
 
 
 def check_config(public: Path, identity: Identity) -> None:
-    """Refuse a folder that was begun with other settings, another secret or another format version.
+    """Refuse to append to a folder with other settings, another secret or another format version.
 
-    The table of splits may differ: it may have grown, and whoever appends checks that no patient moves.
+    The table of splits may differ: rows may have been added, and ``append`` checks that no patient moves.
+
+    Args:
+        public: folder of the first generation.
+        identity: of the shards that are to be appended.
 
     Raises:
-        ShardFormatError: it was, or is no shard folder.
+        ShardFormatError: the folder differs, or is no shard folder.
     """
-    found = folder_record(public)
-    if found is None:
-        raise ShardFormatError(f"{public} is no shard folder; make one with: python -m data_prep shard")
-    table = {"splits": {**found.config["splits"], "table": identity["config"]["splits"]["table"]}}
-    _check_config(public, found._replace(config=found.config | table), identity)
+    record = folder_record(public)
+    if record is None:
+        raise ShardFormatError(f"{public} is no shard folder. Make one with: mae-rad shard")
+    table = {"splits": {**record.config["splits"], "table": identity["config"]["splits"]["table"]}}
+    _check_config(public, record._replace(config=record.config | table), identity)
 
 
-def _check_config(public: Path, found: "FolderRecord", identity: Identity) -> None:
-    if found.version != identity["format_version"]:
+def _check_config(public: Path, record: "FolderRecord", identity: Identity) -> None:
+    if record.version != identity["format_version"]:
         raise ShardFormatError(
-            f"{public} has shard format version {found.version}, this release writes version"
-            f" {identity['format_version']}; give a new folder as --out"
+            f"{public} has shard format version {record.version}, this release writes version"
+            f" {identity['format_version']}. Give a new folder as --out"
         )
-    if found.fingerprint != identity["key_fingerprint"]:
+    if record.fingerprint != identity["key_fingerprint"]:
         raise ShardFormatError(
-            f"{public} was made with another secret: its keys would not go with those of this private folder;"
-            " give a new folder as --out, or scan again with the secret of the project"
+            f"{public} was made with another secret: its keys do not match those of this private folder."
+            " Give a new folder as --out, or scan again with the secret of the project"
         )
-    if differences := _differences(found.config, identity["config"]):
+    if differences := _differences(record.config, identity["config"]):
         raise ShardFormatError(
-            f"{public} was begun with other settings ({'; '.join(differences)});"
-            " give these settings again, or a new folder as --out"
+            f"{public} was begun with other settings ({'; '.join(differences)})."
+            " Give the settings of the folder, or a new folder as --out"
         )
 
 
 def config_sha256(identity: Identity) -> str:
-    """Of the settings that change results, as it stands on the cards of shards."""
+    """SHA-256 of the settings that change results, as in the cards of shards."""
     return hashlib.sha256(canonical_json(identity["config"])).hexdigest()
 
 
 def _holds_shards_of(public: Path, identity: Identity) -> bool:
-    """Whether a card is of these settings: then only the file that says how the folder was begun is lost.
+    """Whether a shard card has these settings: then only the record of the folder is lost.
 
-    Cards bear the hash of their settings and of their inputs, keys included: what does not fit is written anew.
+    Cards hold the hash of their settings and of their inputs, keys included: shards that differ are rewritten.
     """
-    wanted = config_sha256(identity).encode()
+    expected = config_sha256(identity).encode()
     cards = (path for path in public.glob("*.json") if SHARD_FILE.fullmatch(path.name))
-    return any(wanted in path.read_bytes() for path in cards)
+    return any(expected in path.read_bytes() for path in cards)
 
 
-def _is_ours(path: Path) -> bool:
+def _is_auxiliary(path: Path) -> bool:
+    """Whether a file is a temporary or lock file of this project."""
     return is_temporary(path) or path.name == LOCK_FILE
 
 
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _differences(recorded: Mapping[str, Any], given: Mapping[str, Any], prefix: str = "") -> list[str]:
     lines = []
-    for name in sorted({*there, *here}):
-        old, new = there.get(name), here.get(name)
+    for name in sorted({*recorded, *given}):
+        old, new = recorded.get(name), given.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
             lines += _differences(old, new, f"{prefix}{name}.")
         elif old != new:
-            lines.append(f"{prefix}{name}: {json.dumps(old)} there, {json.dumps(new)} here")
+            lines.append(f"{prefix}{name}: {json.dumps(old)} in the folder, {json.dumps(new)} given")
     return lines

@@ -1,4 +1,4 @@
-"""What runs have learnt of single files, kept with the public folder: rows of the manifest and reasons only."""
+"""Files that are known to fail, recorded in the public folder as rows of the manifest and reasons, without names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,28 +6,28 @@ from typing import Any
 
 from data_prep.errors import Reason
 
-Verdicts = Mapping[int, Reason]
-"""Row of the manifest → why the file is no film."""
+RowReasons = Mapping[int, Reason]
+"""Row of the manifest → why its file is no film."""
 
 
 @dataclass(frozen=True)
 class History:
-    """Belongs to one plan: the rows of another manifest are other files.
+    """Files of one plan that are not tried; in another manifest the same rows are other files.
 
     Attributes:
-        plan_sha256: the plan.
-        quarantined: files that are not tried (again), since they have killed or stopped their decoder, or since
-            ``append`` is limited to other reasons.
-        reasons: to which ``append`` is limited; empty: it is not. Kept until the folder is complete.
+        plan_sha256: of the plan.
+        quarantined: files that are not tried, since they crashed or blocked their decoder in an earlier run, or since
+            ``append --reason`` leaves them out.
+        reasons: the only reasons that ``append`` retries; empty: all. Kept until the folder is complete.
     """
 
     plan_sha256: str = ""
-    quarantined: Verdicts = field(default_factory=dict)
+    quarantined: RowReasons = field(default_factory=dict)
     reasons: Sequence[Reason] = ()
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "History":
-        """From the content of ``dataset.json`` or of what :meth:`values` returned.
+        """Read from the content of ``dataset.json``, or from what :meth:`values` returns.
 
         Raises:
             TypeError, ValueError: the values are damaged.
@@ -36,13 +36,13 @@ class History:
         return cls(str(values.get("plan_sha256", "")), quarantined, tuple(map(Reason, values.get("reasons", ()))))
 
     def values(self) -> dict[str, Any]:
-        """As it stands in the file that marks an unfinished folder."""
+        """Content for the file that marks an unfinished folder."""
         return {"plan_sha256": self.plan_sha256, "quarantined": self.pairs(), "reasons": list(self.reasons)}
 
     def pairs(self) -> list[tuple[int, str]]:
-        """``quarantined`` in order of the rows."""
+        """``quarantined`` as (row, reason), in order of the rows."""
         return [(row, reason.value) for row, reason in sorted(self.quarantined.items())]
 
-    def quarantine(self, verdicts: Verdicts) -> "History":
-        """With more files that are not tried again."""
-        return replace(self, quarantined={**self.quarantined, **verdicts})
+    def add(self, failures: RowReasons) -> "History":
+        """Return a copy with more files that are not tried again."""
+        return replace(self, quarantined={**self.quarantined, **failures})

@@ -1,7 +1,6 @@
-"""Which film goes into which shard, in which order: a pure function of header facts, settings and seed.
+"""Assignment of films to shards and their order: a pure function of header facts, settings and seed.
 
-Neither workers nor interruptions nor the order of the manifest have a say, so the bytes of every shard are the same
-however it is made.
+The number of workers, interruptions and the order of the manifest do not change the bytes of any shard.
 """
 
 import hashlib
@@ -26,13 +25,13 @@ from data_prep.shard_format.sidecar import SPLITS, Split
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """One shard to be.
+    """A shard that is to be written.
 
     Attributes:
         name: such as train-000000.
         split: of all its films.
         rows: [files] rows of the manifest in writing order; files with the same key follow each other.
-        inputs_sha256: over all that the manifest says of these files.
+        inputs_sha256: SHA-256 of all manifest columns of these files.
     """
 
     name: str
@@ -43,32 +42,37 @@ class PlannedShard:
 
 @dataclass(frozen=True)
 class Plan:
-    """All shards, and the files that by their header are no films (REJECTS_SCHEMA)."""
+    """All planned shards, and the files that are rejected by their header.
+
+    Attributes:
+        shards: in order of split and number.
+        rejects: rejected files (REJECTS_SCHEMA).
+    """
 
     shards: tuple[PlannedShard, ...]
     rejects: pa.Table
 
     def files(self, manifest: pa.Table) -> pa.Table:
-        """Columns key, patient and split of the files of all shards."""
-        rows = np.concatenate([np.array([], dtype=np.int64), *(one.rows for one in self.shards)])
-        splits = [one.split for one in self.shards for _ in one.rows]
-        places = np.searchsorted(manifest["row"].to_numpy(), rows)
-        return manifest.select(["key", "patient"]).take(places).append_column("split", pa.array(splits, pa.string()))
+        """Columns key, patient and split of the files of all shards, in writing order."""
+        rows = np.concatenate([np.array([], dtype=np.int64), *(shard.rows for shard in self.shards)])
+        splits = [shard.split for shard in self.shards for _ in shard.rows]
+        positions = np.searchsorted(manifest["row"].to_numpy(), rows)
+        return manifest.select(["key", "patient"]).take(positions).append_column("split", pa.array(splits, pa.string()))
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of the plan: which files go where, and all that the manifest says of them."""
-        lines = (f"{one.name} {one.inputs_sha256}\n" for one in self.shards)
+        """Identity of the plan: SHA-256 of the names and inputs of all shards."""
+        lines = (f"{shard.name} {shard.inputs_sha256}\n" for shard in self.shards)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def plan_shards(manifest: pa.Table, settings: ShardSettings, given: GivenSplits | None = None) -> Plan:
-    """Plan the shards of a private manifest (one row per file, ``row`` counting from 0).
+    """Plan the shards of a private manifest.
 
     Args:
-        manifest: of the private folder.
+        manifest: one row per file, ``row`` counting from 0.
         settings: size of shards, splits, selection and seed.
-        given: splits of patients who are not drawn; with none, all known patients are drawn.
+        given: splits of patients that a table states; None or empty: the splits of all known patients are drawn.
     """
     manifest = manifest.combine_chunks()
     reason = select(manifest, settings.selection, settings.min_side)
@@ -81,55 +85,56 @@ def plan_shards(manifest: pa.Table, settings: ShardSettings, given: GivenSplits 
 def _shards(
     manifest: pa.Table, films: NDArray[np.int64], settings: ShardSettings, given: GivenSplits
 ) -> Iterator[PlannedShard]:
-    """Shards of the files at the places ``films`` of the manifest."""
+    """Shards of the films at the positions ``films`` of the manifest."""
     films = films[np.argsort(manifest["row"].to_numpy()[films], kind="stable")]
     keys, unit, first = _units(manifest["key"].take(films))
-    splits = _splits(manifest.select(["patient", "patient_known"]).take(films[first]), settings, given)
-    order = _shuffled(keys, settings.seed)
+    splits = _draw_splits(manifest.select(["patient", "patient_known"]).take(films[first]), settings, given)
+    order = _shuffle_keys(keys, settings.seed)
     by_unit = np.argsort(unit, kind="stable")  # the files of each unit, in order of row
     ends = np.cumsum(np.bincount(unit, minlength=len(keys)))
     for split in SPLITS:
         chosen = order[splits[order] == split]
         for number, start in enumerate(range(0, len(chosen), settings.films_per_shard)):
             units = chosen[start : start + settings.films_per_shard]
-            places = np.concatenate([by_unit[ends[one - 1] if one else 0 : ends[one]] for one in units])
-            part = manifest.take(films[places])
-            yield PlannedShard(f"{split}-{number:06d}", split, part["row"].to_numpy(), _digest(part))
+            positions = np.concatenate([by_unit[ends[u - 1] if u else 0 : ends[u]] for u in units])
+            files = manifest.take(films[positions])
+            yield PlannedShard(f"{split}-{number:06d}", split, files["row"].to_numpy(), _digest(files))
 
 
 def _units(keys: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
-    """(keys of the units, [files] unit of each file, [units] first file of each unit)."""
+    """Group files by key: (key of each unit, [files] unit of each file, [units] first file of each unit)."""
     encoded = keys.combine_chunks().dictionary_encode()
     unit = encoded.indices.to_numpy().astype(np.int64)
     return encoded.dictionary.to_pylist(), unit, np.unique(unit, return_index=True)[1]
 
 
-def _splits(films: pa.Table, settings: ShardSettings, given: GivenSplits) -> NDArray[np.str_]:
+def _draw_splits(films: pa.Table, settings: ShardSettings, given: GivenSplits) -> NDArray[np.str_]:
+    """[films] split of each film: stated, else drawn for known patients, else train."""
     patients = films["patient"].combine_chunks().dictionary_encode()
     known = films["patient_known"].to_numpy()
     val, test = settings.splits.val, settings.splits.test
-    others: Split | None = "train" if given and settings.splits.unnamed == "train" else None
-    drawn = [
-        given.get(patient) or others or split_of(patient, settings.seed, val, test, True)
+    of_unnamed: Split | None = "train" if given and settings.splits.unnamed == "train" else None
+    splits = [
+        given.get(patient) or of_unnamed or split_of(patient, settings.seed, val, test, True)
         for patient in patients.dictionary.to_pylist()
     ]
     unknown = split_of("", settings.seed, val, test, False)
-    by_patient = np.array(drawn, dtype=np.str_)[patients.indices.to_numpy()] if drawn else np.array([], dtype=np.str_)
-    return np.where(known, by_patient, unknown)
+    by_film = np.array(splits, dtype=np.str_)[patients.indices.to_numpy()] if splits else np.array([], dtype=np.str_)
+    return np.where(known, by_film, unknown)
 
 
-def _shuffled(keys: list[str], seed: int) -> NDArray[np.int64]:
+def _shuffle_keys(keys: list[str], seed: int) -> NDArray[np.int64]:
     """Order of the keys by their hash: films of a patient, a day or a device do not stay together."""
     draws = [hashlib.sha256(f"order:{seed}:{key}".encode()).digest() for key in keys]
     return np.argsort(np.array(draws, dtype="S32"), kind="stable") if draws else np.array([], dtype=np.int64)
 
 
-def _digest(part: pa.Table) -> str:
-    """SHA-256 over the facts of files; as text, which no version of a library writes in another way."""
-    spacing = part["pixel_spacing_mm"]
-    flat = part.drop_columns(["pixel_spacing_mm"])
-    for place in (0, 1):
-        flat = flat.append_column(f"spacing_{place}", pc.list_element(spacing, place))
+def _digest(files: pa.Table) -> str:
+    """SHA-256 of manifest rows as CSV text, which is the same in every version of the library."""
+    spacing = files["pixel_spacing_mm"]
+    flat = files.drop_columns(["pixel_spacing_mm"])
+    for axis in (0, 1):
+        flat = flat.append_column(f"spacing_{axis}", pc.list_element(spacing, axis))
     sink = pa.BufferOutputStream()
     pyarrow.csv.write_csv(flat, sink)
     versions = f"{FORMAT_VERSION} {CONTENT_MASK_VERSION}\n".encode()

@@ -1,4 +1,4 @@
-"""All that decides the bytes of a public folder, read from the private one, and the tasks that come of it."""
+"""Everything that determines the bytes of a public folder, read from the private folder, and the tasks of workers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,27 +17,27 @@ from data_prep.planning.known_failures import History
 from data_prep.planning.plan import Plan, PlannedShard, plan_shards
 from data_prep.planning.settings import ShardSettings
 from data_prep.planning.shard_task import ShardTask
-from data_prep.planning.splits import chosen_splits, read_split_table, recorded_splits
+from data_prep.planning.splits import read_split_table, resolve_splits, split_config
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
 from data_prep.shard_format.sidecar import Split
 
 
 @dataclass(frozen=True)
 class ShardInputs:
-    """Of one run.
+    """Inputs of one run.
 
     Attributes:
         manifest: of the private folder.
-        places: [files] where they are, and when they were changed (path, mtime_ns).
-        settings: as the user gave them, with the splits that hold for this folder.
-        given: keyed patient → split, where the user gave a table.
+        files: [files] columns path and mtime_ns (nanoseconds since 1970), in the order of ``manifest``.
+        settings: as the user gave them, with the splits of this folder.
+        given: keyed hash of a patient → split, from a table of the user.
         identity: what all shards of the public folder share.
         plan: the shards.
-        written: key → pixels of files of earlier generations that a planned one seems to change.
+        written: key → pixel hashes of files of earlier generations that are planned again.
     """
 
     manifest: pa.Table
-    places: pa.Table
+    files: pa.Table
     settings: ShardSettings
     given: Mapping[str, Split]
     identity: dict[str, Any]
@@ -46,76 +46,76 @@ class ShardInputs:
 
     @property
     def config_sha256(self) -> str:
-        """Of the settings that change results."""
+        """SHA-256 of the settings that change results."""
         return folder_identity.config_sha256(self.identity)
 
     def unnamed_patients(self) -> int:
-        """Known patients with planned films whom the table of splits does not name."""
+        """Count the known patients with planned films whom the table of splits does not name."""
         planned = pc.is_in(self.manifest["key"], self.plan.files(self.manifest)["key"].combine_chunks())
         patients = pc.unique(self.manifest["patient"].filter(pc.and_(planned, self.manifest["patient_known"])))
         return sum(patient not in self.given for patient in patients.to_pylist())
 
-    def tasks(self, shards: Sequence[PlannedShard], history: History) -> Iterator[ShardTask]:
-        """What the workers need to write ``shards``.
+    def tasks(self, shards: Sequence[PlannedShard], failures: History) -> Iterator[ShardTask]:
+        """Yield the tasks that write ``shards``.
 
         Args:
-            shards: some of the plan.
-            history: files that are not tried.
+            shards: shards of the plan.
+            failures: files that are not tried.
         """
-        settled, written = history.quarantined, self.written
+        not_tried, written = failures.quarantined, self.written
         rows = self.manifest["row"].to_numpy()
-        for one in shards:
-            places = np.searchsorted(rows, one.rows)
-            facts, where = (table.take(places).to_pylist() for table in (self.manifest, self.places))
-            known = {row["key"] for row in facts} if written else ()
+        for shard in shards:
+            positions = np.searchsorted(rows, shard.rows)
+            facts, files = (table.take(positions).to_pylist() for table in (self.manifest, self.files))
+            keys = {row["key"] for row in facts} if written else ()
             yield ShardTask(
-                name=one.name,
-                split=one.split,
+                name=shard.name,
+                split=shard.split,
                 files=tuple(
-                    (place["path"], {**row, "mtime_ns": place["mtime_ns"]})
-                    for place, row in zip(where, facts, strict=True)
+                    (file["path"], {**row, "mtime_ns": file["mtime_ns"]})
+                    for file, row in zip(files, facts, strict=True)
                 ),
                 appended=self.identity["after"] is not None,
                 max_side=self.settings.max_side,
                 codec=self.settings.codec,
                 reject_empty=self.settings.selection.rejects(Reason.EMPTY_EXPOSURE),
                 config_sha256=self.config_sha256,
-                inputs_sha256=one.inputs_sha256,
-                verdicts={row["row"]: settled[row["row"]] for row in facts if row["row"] in settled},
-                written={key: written[key] for key in known if key in written},
+                inputs_sha256=shard.inputs_sha256,
+                not_tried={row["row"]: not_tried[row["row"]] for row in facts if row["row"] in not_tried},
+                written={key: written[key] for key in keys if key in written},
             )
 
 
-_LINKED = ["row", "key", "path", "mtime_ns", "patient_id"]
+_LINKAGE_COLUMNS = ["row", "key", "path", "mtime_ns", "patient_id"]
 
 
 def read_inputs(
     private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None
 ) -> ShardInputs:
-    """Read the private folder and plan.
+    """Read the private folder and plan the shards.
 
     Args:
         private: folder of the scan.
         public: folder of the shards.
         settings: of the shards.
-        earlier: films of generations that these shards come after.
+        earlier: films of earlier generations; None for the first generation.
 
     Raises:
-        ArchiveError: no private folder, or one of the two folders inside the other.
+        ArchiveError: ``private`` is no private folder, or one of the two folders contains the other.
         SettingsError: the table of splits is missing or wrong, or would change the split of an earlier patient.
     """
-    manifest, linkage = read_manifest(private), read_linkage(private, _LINKED)
-    folder_identity.check_apart(private, public)
-    if any(not manifest[name].equals(linkage[name]) for name in ("row", "key")):  # a path of another film, else
-        raise ArchiveError("manifest and linkage of the private folder do not go together; scan the archive again")
-    splits = chosen_splits(private, public, settings.splits)
+    manifest, linkage = read_manifest(private), read_linkage(private, _LINKAGE_COLUMNS)
+    folder_identity.check_not_nested(private, public)
+    if any(not manifest[name].equals(linkage[name]) for name in ("row", "key")):  # else paths would be of other films
+        raise ArchiveError(f"manifest and linkage of {private} are of two different scans. Scan the archive again")
+    splits = resolve_splits(private, public, settings.splits)
     settings = settings.model_copy(update={"splits": splits})
     given = read_split_table(Path(splits.table), manifest, linkage, settings.seed, splits.val) if splits.table else {}
     config = settings.model_dump(mode="json", exclude={"runtime"})
-    config["splits"] = recorded_splits(splits, given)
+    config["splits"] = split_config(splits, given)
     fingerprint = key_fingerprint(manifest)
     if earlier:
-        manifest = earlier.screened(manifest)
+        manifest = earlier.reject_known(manifest)
     plan = plan_shards(manifest, settings, given)
     if earlier:
         earlier.check_splits(plan.files(manifest))

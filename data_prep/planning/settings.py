@@ -1,4 +1,4 @@
-"""Settings of sharding. ``runtime`` cannot change a byte of a shard; everything else can."""
+"""Settings of sharding: ``runtime`` does not change the bytes of a shard, all others do."""
 
 import re
 from collections.abc import Mapping
@@ -12,65 +12,66 @@ from data_prep.settings import Settings
 from data_prep.shard_format.film_codec import Codec
 
 
-def _table_word(value: object) -> object:
-    """``none`` and ``auto`` in any case; null, as older settings have it, is ``none``."""
+def _parse_table(value: object) -> object:
+    """Accept ``none`` and ``auto`` in upper or lower case; null, as in former settings, means ``none``."""
     if not isinstance(value, str | Path | None):
         raise ValueError("give auto, none, or the path of a table")
-    word = value.lower() if isinstance(value, str) else None
-    return None if word in {"none", "null"} else "auto" if word == "auto" else value
+    name = value.lower() if isinstance(value, str) else None
+    return None if name in {"none", "null"} else "auto" if name == "auto" else value
 
 
 class SplitSettings(Settings):
-    """Which patients validate and test; the others train."""
+    """Assignment of patients to train, val and test."""
 
     val: float = Field(default=0.1, ge=0, lt=1)
     test: float = Field(default=0.1, ge=0, lt=1)
-    """Fractions of the known patients whose split is drawn."""
-    table: Annotated[Literal["auto"] | Path | None, BeforeValidator(_table_word)] = "auto"
+    """Fractions (0 to 1) of the known patients whose split is drawn; the others train."""
+    table: Annotated[Literal["auto"] | Path | None, BeforeValidator(_parse_table)] = "auto"
     """CSV with the columns ``patient`` (number as in the archive) and ``split`` (train, val, test, or train_val: drawn
-    into these two). ``auto`` takes splits.csv of the private folder, where the scan of a known set wrote one; ``none``
-    draws all patients. A file of one of these names: ./auto."""
+    into train or val). ``auto`` takes splits.csv of the private folder, which the scan of a public data set writes;
+    ``none`` draws all patients. A file named auto or none is given as ./auto or ./none."""
     unnamed: Literal["train", "draw"] = "train"
-    """Patients whom the table does not name: they train, or their split is drawn."""
+    """Patients whom the table does not name: all train, or their splits are drawn."""
 
     @model_validator(mode="after")
-    def _leave_some_to_train(self) -> Self:
+    def _check_train_fraction(self) -> Self:
         if self.val + self.test >= 1:
-            raise ValueError("val and test together must leave patients to train on")
+            raise ValueError("val and test together must be less than 1, so that patients are left to train on")
         return self
 
 
 class ShardRuntime(Settings):
-    """Settings that change speed and tolerance; of the shards, only which files are given up, each with its reason."""
+    """Speed and tolerance of sharding; of the content, they decide only which failing files are rejected."""
 
     renamed: ClassVar[Mapping[str, str]] = {
         "file_seconds": "file_timeout_seconds", "recycle_files": "restart_after_files",
     }  # fmt: skip
 
     workers: int = Field(default=0, ge=0)
-    """Processes that write shards; 0 takes one per core."""
+    """Number of processes that write shards; 0: one per core."""
     file_timeout_seconds: float = Field(default=120, gt=0)
-    """A file that takes longer is tried once more; then it counts as ``decoder_timeout``."""
+    """Seconds that one file may take. A slower file is tried once more, then fails with ``decoder_timeout``."""
     memory_gib: float = Field(default=8, ge=0)
-    """Memory that a process may take for a film, beyond what it begins with; 0 sets no limit."""
+    """GiB that a process may allocate for a film, beyond its memory at the start; 0: no limit."""
     restart_after_files: int = Field(default=5000, ge=1)
-    """A process is replaced after the shard with which it has reached so many files."""
+    """Number of files after which a process is replaced, once its current shard is done."""
     accept: frozenset[Literal["unreadable_file", "changed_since_scan", "decoder_timeout"]] = frozenset()
-    """Go on without files that fail in these ways. By default such files leave their shard unfinished, since another
-    day may bring them back. A file that kills its process twice is always given up (``decoder_crashed``)."""
+    """Failures for which a file is rejected and its shard is written without it. By default such files leave their
+    shard unfinished, since they may be readable later. A file that crashes its process twice is always rejected
+    (``decoder_crashed``)."""
     check_disk: bool = True
-    """Refuse to begin where the shards are expected to need more space than is free."""
+    """Refuse to start where the shards are expected to need more space than is free."""
     isolated: bool = True
-    """False decodes in this process, without time-out: for debuggers. A decoder that crashes takes the run with it."""
+    """False: decode in the process of the command, without limits, for debuggers; a decoder crash ends the run."""
     part: str | None = None
-    """``K/N``: write the Kth of N parts (from 0) and publish nothing, so that N machines can share the work; the same
-    command without it, after them, publishes."""
+    """``K/N``: write only part K (from 0) of N, so that N machines share the work, and do not publish. The same command
+    without ``part``, after all parts, publishes."""
     max_reject_fraction: float = Field(default=0.05, ge=0, le=1)
-    """The run ends non-zero where more of the radiograph files than this are rejected."""
+    """Fraction (0 to 1) of the radiograph files; where more are rejected, the command ends with exit code 3."""
 
     @field_validator("part")
     @classmethod
-    def _is_part(cls, part: str | None) -> str | None:
+    def _check_part(cls, part: str | None) -> str | None:
         if part is not None:
             numbers = re.fullmatch(r"(\d+)/(\d+)", part)
             if not numbers or int(numbers[1]) >= int(numbers[2]):
@@ -79,52 +80,57 @@ class ShardRuntime(Settings):
 
     @property
     def share(self) -> slice:
-        """Which of the shards are to be written: every Nth, from the Kth."""
+        """The shards of ``part`` in the list of planned shards: every Nth, from the Kth."""
         first, step = (int(number) for number in (self.part or "0/1").split("/"))
         return slice(first, None, step)
 
 
 class ShardSettings(Settings):
-    """How the films of a private folder become shards."""
+    """Selection, size, codec and splits of the films of a private folder."""
 
     max_side: Annotated[int, Field(ge=16)] | Literal["native"] = 1536
-    """Longest side in pixels after area averaging; a smaller film is never enlarged."""
+    """Longest side of a film in pixels, reduced by area averaging, never enlarged; native: the size of the source."""
     min_side: int = Field(default=64, ge=16)
-    """A film with fewer rows or columns in its file is none (``too_small``): stubs, icons, thumbnails of thumbnails."""
+    """Films with fewer rows or columns in their file are rejected (``too_small``): icons and thumbnails."""
     codec: Codec = "htj2k"
-    """How films are stored, see :mod:`data_prep.shard_format.film_codec`; only htj2k and png keep every value."""
+    """Image codec of films, see :mod:`data_prep.shard_format.film_codec`; htj2k and png are lossless."""
     films_per_shard: int = Field(default=500, ge=1, le=100_000)
+    """Number of films in a shard; the last shard of a split may have fewer."""
     seed: int = Field(default=0, ge=0)
+    """Seed of the drawn splits and of the order of films."""
     splits: SplitSettings = SplitSettings()
     selection: SelectionSettings = SelectionSettings()
     runtime: ShardRuntime = ShardRuntime()
 
 
 class SlurmSettings(Settings):
-    """How machines are requested from Slurm."""
+    """Resources of the jobs that write shards on a Slurm cluster."""
 
     renamed: ClassVar[Mapping[str, str]] = {"at_once": "max_parallel"}
 
     jobs: int = Field(default=16, ge=1)
-    """Parts that the shards are divided into: tasks of the array."""
+    """Number of parts that the shards are divided into: tasks of the job array."""
     max_parallel: int = Field(default=1000, ge=1)
-    """So many of them run at the same time, at most."""
+    """Largest number of tasks that run at the same time."""
     cpus: int = Field(default=8, ge=1)
-    """Cores of a task, each with a process of its own."""
+    """Cores per task; each runs one process."""
     memory_gb: Annotated[int, Field(ge=1)] | None = 32
-    """Of a task: about 1 GB per core, and room for large films; null where the site counts no memory."""
+    """GB of memory per task: about 1 GB per core, and more for large films; null where the site does not limit it."""
     minutes: int = Field(default=1440, ge=1)
-    """Wall time of a task; one that reaches it is queued again and goes on."""
+    """Wall time of a task in minutes; a task that reaches it is queued again and continues."""
     partition: str | None = None
+    """Partition of the jobs; null: the default of the site."""
     account: str | None = None
+    """Account of the jobs; null: the default of the site."""
     qos: str | None = None
+    """Quality of service of the jobs; null: the default of the site."""
     extra: dict[str, str | int] = Field(default_factory=dict)
-    """Further options of ``sbatch``, without their dashes."""
+    """Other options of ``sbatch``, without their dashes."""
     cluster: Literal["slurm", "local"] = "slurm"
-    """``local`` runs the same jobs as processes of this machine, to try it."""
+    """local: run the same jobs as processes of this machine, to try them."""
 
 
 class SubmitSettings(ShardSettings):
-    """Shards that a cluster writes."""
+    """Settings of shards that a Slurm cluster writes."""
 
     slurm: SlurmSettings = SlurmSettings()

@@ -1,4 +1,4 @@
-"""One planned shard, as a worker process gets it."""
+"""One planned shard, as a worker process receives it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,20 +12,20 @@ from data_prep.shard_format.sidecar import Split
 
 @dataclass(frozen=True)
 class ShardTask:
-    """All that a worker needs to write one shard.
+    """Everything that a worker needs to write one shard.
 
     Attributes:
         name: of the shard.
         split: of all its films.
         files: (path, row of the manifest) in writing order; files with the same key follow each other.
-        max_side: longest side of a film.
+        max_side: longest side of a film in pixels.
         codec: of the films.
-        config_sha256: goes into the card.
-        inputs_sha256: goes into the card.
-        verdicts: row → reason for files that are not tried: an earlier run has learnt what becomes of them.
-        written: key → SHA-256 of the pixels of each frame, for those of these files that another shard holds already.
-        appended: whether an earlier generation precedes the shard, so that its files may have been refused before.
-        reject_empty: leave out films that show nothing but air.
+        config_sha256: of the settings, for the card.
+        inputs_sha256: of the planned files, for the card.
+        not_tried: row → reason of files that are rejected without being read, since they failed in an earlier run.
+        written: key → SHA-256 of the pixels of each frame, for the files that another shard already holds.
+        appended: whether the shard belongs to a later generation, so that its files may have been rejected before.
+        reject_empty: reject films that show nothing but air.
     """
 
     name: str
@@ -34,7 +34,7 @@ class ShardTask:
     max_side: int | Literal["native"]
     config_sha256: str
     inputs_sha256: str
-    verdicts: Mapping[int, Reason] = field(default_factory=dict)
+    not_tried: Mapping[int, Reason] = field(default_factory=dict)
     written: Mapping[str, str] = field(default_factory=dict)
     appended: bool = False
     reject_empty: bool = False

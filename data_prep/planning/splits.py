@@ -1,4 +1,4 @@
-"""Which split a patient belongs to: one pure function, the same for every film of the patient, for good."""
+"""The split of a patient: drawn by a pure function of the patient's key, or stated by a table."""
 
 import hashlib
 import logging
@@ -22,15 +22,14 @@ _log = logging.getLogger(__name__)
 GivenSplits = Mapping[str, Split]
 """Keyed hash of a patient → split, from a table of the user."""
 
-UNNAMED_BEFORE: Literal["draw"] = "draw"
-"""``splits.unnamed`` of folders whose settings do not have it."""
+FORMER_UNNAMED: Literal["draw"] = "draw"
+"""``splits.unnamed`` of folders whose recorded settings lack it."""
 
 
-def chosen_splits(private: Path, public: Path, splits: SplitSettings) -> SplitSettings:
-    """``splits`` as they hold for a folder: with the table that ``auto`` stands for.
+def resolve_splits(private: Path, public: Path, splits: SplitSettings) -> SplitSettings:
+    """Replace ``splits.table=auto`` by the table that applies to a folder.
 
-    A folder that was begun keeps what it has recorded: splits that are all drawn, and those of unnamed patients that
-    an earlier release drew.
+    A folder that was begun keeps its recorded choice: no table, and ``splits.unnamed``.
 
     Args:
         private: folder of the scan.
@@ -40,42 +39,46 @@ def chosen_splits(private: Path, public: Path, splits: SplitSettings) -> SplitSe
     Returns:
         Splits of which ``table`` is a path or None.
     """
-    found = folder_record(public)
-    recorded = found.config.get("splits", {}) if found else {"unnamed": splits.unnamed}
+    record = folder_record(public)
+    recorded = record.config.get("splits", {}) if record else {"unnamed": splits.unnamed}
     table = splits.table
     if table == "auto":
         table = private / SPLITS_TABLE if (private / SPLITS_TABLE).exists() else None
         if table:
             origin = f"{table}, the split of {dataset_name(private) or 'the scanned set'}"
-            if found and not recorded.get("table"):
+            if record and not recorded.get("table"):
                 _log.info("%s was begun with drawn splits and keeps them; %s, is for a new folder", public, origin)
                 table = None
             else:
                 _log.info("splits.table=auto takes %s", origin)
-    return splits.model_copy(update={"table": table, "unnamed": recorded.get("unnamed", UNNAMED_BEFORE)})
+    return splits.model_copy(update={"table": table, "unnamed": recorded.get("unnamed", FORMER_UNNAMED)})
 
 
-def recorded_splits(splits: SplitSettings, given: GivenSplits) -> dict[str, Any]:
-    """The settings of the splits as they stand in the public folder: its table by checksum, never by path.
+def split_config(splits: SplitSettings, given: GivenSplits) -> dict[str, Any]:
+    """Settings of the splits as the public folder records them: the table by its checksum, never by its path.
 
-    ``unnamed`` is left out where it says nothing beyond the settings of earlier releases.
+    ``unnamed`` is left out where it has no effect or is the value of earlier releases.
+
+    Args:
+        splits: with the table that applies, from :func:`resolve_splits`.
+        given: splits that the table states.
     """
     config = splits.model_dump(mode="json") | {"table": splits_sha256(given) if splits.table else None}
-    if not splits.table or splits.unnamed == UNNAMED_BEFORE:
+    if not splits.table or splits.unnamed == FORMER_UNNAMED:
         del config["unnamed"]
     return config
 
 
 def split_of(patient_key: str, seed: int, val: float, test: float, known: bool) -> Split:
-    """The split of a patient by hash: new patients in the archive move nobody.
+    """Draw the split of a patient by a hash, so that new patients in the archive do not move others.
 
     Args:
         patient_key: keyed hash of the patient.
         seed: another seed draws other patients.
-        val: fraction of the known patients.
-        test: fraction of the known patients; changing ``val`` does not change who is in test.
-        known: False where the patient's identity is only guessed from the study; such films always train, since another
-            study of the same person could stand in another split.
+        val: fraction (0 to 1) of the known patients.
+        test: fraction (0 to 1) of the known patients; changing ``val`` does not change which patients are in test.
+        known: False where the header states no patient and the key stands for a study; such films always train, since
+            another study of the same person could be in another split.
     """
     if not known:
         return "train"
@@ -87,54 +90,56 @@ def split_of(patient_key: str, seed: int, val: float, test: float, known: bool) 
 
 
 def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: int, val: float) -> dict[str, Split]:
-    """Splits that a user or a known set gives: CSV with a header line, ``patient`` being the number in the archive.
+    """Read the splits that a user or a public data set states: CSV with the columns ``patient`` and ``split``.
 
-    Splits may be written as the folders of known sets have them, such as valid or dev for val. The split train_val
-    stands for train and val, drawn with ``seed`` and ``val`` as by :func:`split_of`.
+    ``patient`` is the number in the archive. Names of splits as in public data sets are accepted, such as valid or dev
+    for val. ``train_val`` is drawn into train or val with ``seed`` and ``val``, as by :func:`split_of`.
 
-    A number that two issuers have given out stands for both patients; of numbers that were joined to one patient the
-    split that keeps most out of training counts, and a warning says how many these are. Patients who are not in the
-    archive are skipped.
+    A number that two issuers use stands for both patients. Where several numbers are joined to one patient, the
+    strictest split counts (test before val before train), and a warning gives their count. Patients who are not in
+    the archive are skipped.
 
     Args:
         path: the table.
         manifest: [files] keyed hash of the patient.
         linkage: [files] number of the patient.
-        seed: of the draw of train_val.
-        val: fraction of it that validates.
+        seed: seed of the drawn train_val patients.
+        val: fraction (0 to 1) of the train_val patients that validate.
 
     Returns:
         Keyed hash of a patient → split.
 
     Raises:
-        SettingsError: no such table, a row of it is wrong or contradicts another, or it names nobody in the archive.
+        SettingsError: the table is missing, a row is wrong or contradicts another, or no patient is in the archive.
     """
-    wanted = _read(path)
-    found: defaultdict[str, set[GivenSplit]] = defaultdict(set)
+    split_by_number = _read_table(path)
+    splits_by_key: defaultdict[str, set[GivenSplit]] = defaultdict(set)
     for number, key in zip(linkage["patient_id"].to_pylist(), manifest["patient"].to_pylist(), strict=True):
-        if key is not None and number in wanted:
-            found[key].add(wanted[number])
+        if key is not None and number in split_by_number:
+            splits_by_key[key].add(split_by_number[number])
     given: dict[str, Split] = {}
-    for key, several in found.items():
-        split = strictest_split(several)
+    for key, splits in splits_by_key.items():
+        split = strictest_split(splits)
         given[key] = split_of(key, seed, val, 0, True) if split == "train_val" else split
     if not given:
-        raise SettingsError(f"splits.table {path} names no patient of the archive; give the numbers that stand there")
-    if torn := sum(len(several) - 1 for several in found.values()):
+        raise SettingsError(
+            f"splits.table {path} names no patient of the archive. Give the patient numbers of its files"
+        )
+    if conflicts := sum(len(splits) - 1 for splits in splits_by_key.values()):
         _log.warning(
-            "splits.table gives several splits to %d patients with more than one number (films of one study are of one"
-            " patient, whatever numbers they bear): test goes before val, val before train",
-            torn,
+            "splits.table gives several splits to %d patients with more than one number (all films of a study belong to"
+            " one patient, whatever their numbers): test goes before val, val before train",
+            conflicts,
         )
     return given
 
 
 def splits_sha256(given: GivenSplits) -> str:
-    """Identity of given splits: says nothing of the patients without the secret of the keys."""
+    """Identity of stated splits; without the secret of the keys it reveals nothing about the patients."""
     return hashlib.sha256("".join(f"{key} {split}\n" for key, split in sorted(given.items())).encode()).hexdigest()
 
 
-def _read(path: Path) -> dict[str, GivenSplit]:
+def _read_table(path: Path) -> dict[str, GivenSplit]:
     splits: dict[str, GivenSplit] = {}
     try:
         for line, row in csv_table(path, ("patient", "split")):
@@ -144,7 +149,9 @@ def _read(path: Path) -> dict[str, GivenSplit]:
                     f"splits.table {path}, line {line}: needs a patient and one of train, train_val, val, test"
                 )
             if splits.setdefault(row["patient"], split) != split:
-                raise SettingsError(f"splits.table {path}, line {line}: a patient has two splits")
+                raise SettingsError(
+                    f"splits.table {path}, line {line}: the patient has two splits. Keep one of the rows"
+                )
     except ArchiveError as error:
         raise SettingsError(f"splits.table: {error}") from None
     return splits

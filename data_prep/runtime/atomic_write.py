@@ -1,8 +1,7 @@
-"""Files and folders that are there as a whole or not at all, with the same bytes for the same content.
+"""Atomic and durable writing of files and folders, with the same bytes for the same content.
 
-A file is written under a temporary name of its own beside its place, synced, and renamed. A folder is written the same
-way. The temporary name is of this process alone, on whatever machine: one that outlives its killed parent for a moment,
-or writes the same file elsewhere, disturbs nobody.
+A file or folder is written under a temporary name in the same folder, synced, and renamed. Temporary names are random,
+so that processes which write the same file at the same time do not disturb each other.
 """
 
 import errno
@@ -17,21 +16,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 PUBLIC_MODE, PRIVATE_MODE = 0o666, 0o600
-"""Permissions of files: what the umask leaves; and for the owner alone."""
+"""Permissions of files: all that the umask allows; read and write for the owner only."""
 
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
-"""Errors of file systems that sync names by themselves, or not at all."""
+"""Errors of file systems on which folders cannot be synced."""
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+?)((\.[0-9a-f]+)?\.(part|partial)|\.[0-9a-f]+\.old)", re.DOTALL)
-"""``.NAME.NUMBER.part``; ``.old`` is a folder that was being replaced. Earlier versions wrote ``.NAME.partial``."""
+"""``.NAME.NUMBER.part``; ``.old`` is a folder that was being replaced. Earlier releases wrote ``.NAME.partial``."""
 
 
 @contextmanager
 def atomic_file(path: Path, mode: int = PUBLIC_MODE) -> Iterator[BinaryIO]:
-    """A file to write into; it takes the name ``path``, synced to disk, when the block ends without error.
+    """Open a temporary file, which is synced and renamed to ``path`` when the block ends without error.
 
     Args:
-        path: in an existing folder; a file that is there is replaced.
+        path: in an existing folder; an existing file is replaced.
         mode: permissions.
 
     Raises:
@@ -49,11 +48,11 @@ def atomic_file(path: Path, mode: int = PUBLIC_MODE) -> Iterator[BinaryIO]:
 
 
 def atomic_text(path: Path, text: str, mode: int = PUBLIC_MODE) -> None:
-    """Write ``text`` as UTF-8; bytes of file names that are no Unicode are escaped.
+    """Write a text file as UTF-8; characters that are no valid Unicode, as in some file names, are escaped.
 
     Args:
-        path: in an existing folder; a file that is there is replaced.
-        text: with the line ends as they are to be in the file.
+        path: in an existing folder; an existing file is replaced.
+        text: written with its line ends unchanged.
         mode: permissions.
 
     Raises:
@@ -65,14 +64,14 @@ def atomic_text(path: Path, text: str, mode: int = PUBLIC_MODE) -> None:
 
 @contextmanager
 def atomic_folder(path: Path, mark: str) -> Iterator[Path]:
-    """A temporary folder to write into; it is synced and takes the name ``path`` when the block ends without error.
+    """Create a temporary folder, which is synced and renamed to ``path`` when the block ends without error.
 
     Args:
-        path: to be made, with its parents; a folder that is there and holds ``mark`` is replaced.
+        path: is created with its parents; an existing folder that holds ``mark`` is replaced.
         mark: name of a file that every folder of this kind holds.
 
     Raises:
-        FileExistsError: ``path`` is there and is something else.
+        FileExistsError: ``path`` exists and does not hold ``mark``.
         OSError: the folder cannot be written; ``path`` is as before.
     """
     if path.exists() and not (path / mark).is_file():
@@ -81,8 +80,8 @@ def atomic_folder(path: Path, mark: str) -> Iterator[Path]:
     try:
         part.mkdir(parents=True)
         yield part
-        for inner in [*part.rglob("*"), part]:
-            (sync_folder if inner.is_dir() else _sync)(inner)
+        for written in [*part.rglob("*"), part]:
+            (sync_folder if written.is_dir() else _sync)(written)
         old = _temporary(path, "old")
         if path.exists():
             path.rename(old)
@@ -95,9 +94,14 @@ def atomic_folder(path: Path, mark: str) -> Iterator[Path]:
 
 @contextmanager
 def synced_file(path: Path, mode: int = PUBLIC_MODE) -> Iterator[BinaryIO]:
-    """A new file with the permissions ``mode``, synced to disk when the block ends without error."""
+    """Open a file for writing, which is synced to disk when the block ends without error.
+
+    Args:
+        path: an existing file is overwritten.
+        mode: permissions.
+    """
     with open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-        if mode == PRIVATE_MODE:  # also where the file was there with other permissions
+        if mode == PRIVATE_MODE:  # os.open does not change the permissions of an existing file
             os.fchmod(file.fileno(), mode)
         yield file
         file.flush()
@@ -110,19 +114,24 @@ def is_temporary(path: Path) -> bool:
 
 
 def temporary_paths(folder: Path, *names: str) -> list[Path]:
-    """The temporary files and folders that interrupted commands left in ``folder``; with ``names``, those of them."""
-    found = ((path, _TEMPORARY.fullmatch(path.name)) for path in folder.iterdir())
-    return sorted(path for path, match in found if match and (not names or match["name"] in names))
+    """List the temporary files and folders that interrupted commands left in a folder.
+
+    Args:
+        folder: is searched without its subfolders.
+        *names: names of the final files or folders; without any, all temporary ones are listed.
+    """
+    matches = ((path, _TEMPORARY.fullmatch(path.name)) for path in folder.iterdir())
+    return sorted(path for path, match in matches if match and (not names or match["name"] in names))
 
 
 def remove_temporary(folder: Path, *names: str) -> None:
-    """Remove what :func:`temporary_paths` finds; no other command may write into ``folder`` meanwhile."""
+    """Remove the paths of :func:`temporary_paths`; no other command may write into ``folder`` at the same time."""
     for path in temporary_paths(folder, *names):
         (shutil.rmtree if path.is_dir() else os.unlink)(path)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` survive a power cut."""
+    """Sync the names in ``folder`` to disk, so that they survive a power failure."""
     try:
         _sync(folder)
     except OSError as error:
@@ -131,7 +140,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def canonical_json(values: object) -> bytes:
-    """Compact JSON with sorted keys: equal values, equal bytes."""
+    """Encode values as compact JSON with sorted keys; equal values give equal bytes."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 

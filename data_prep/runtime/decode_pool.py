@@ -1,13 +1,16 @@
-"""Spawned processes that decode files: what ends or stops one of them costs one file, and nothing else.
+"""Spawned processes that decode files, so that a crash or a blocked decoder costs one file only.
 
-Decoders are C code that reads whatever lies on the disk. Each process has a limit of memory, is the first that the
-kernel ends when memory runs out, and reports into shared memory at which file it is. A file at which its process ends
-is :class:`Lost` as ``decoder_crashed``; one that takes longer than it may has its process ended and is lost as
-``decoder_timeout``. Either is tried once more. Where other files may be the cause (the kernel ended the process, as it
-does when memory is short, or the file took too long) it is tried once all others are done, with no other process.
+Decoders are C code that reads untrusted files. Each process has a memory limit, is the first that the kernel kills when
+memory runs out, and reports its current file in shared memory.
 
-:class:`DecodePool` does jobs of one or more files and hands results out as they come; :func:`decode_in_order` decodes
-single files some ahead of their turn, and keeps their order.
+===============  ==================================================================================================
+decoder_crashed  the process ended while it decoded the file
+decoder_timeout  the file took longer than the limit, and its process was killed
+===============  ==================================================================================================
+
+Such a job is :class:`LostJob` and is tried once more. Where other processes may be the cause (the kernel killed the
+process, as it does when memory is short, or the file took too long), the second try runs alone, once all other jobs are
+done. :class:`DecodePool` returns the results of jobs as they finish; :func:`decode_in_order` keeps the order of files.
 """
 
 import os
@@ -30,23 +33,23 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 File = TypeVar("File")
 
-TRIES = 2
-"""How often a file is tried at which its process ends."""
+MAX_TRIES = 2
+"""Largest number of times that a file is tried."""
 
 _POLL_SECONDS = 0.5
-_FALSE_STARTS = 3
-"""Processes that may end before they begin, one after the other."""
+_MAX_FAILED_STARTS = 3
+"""Number of processes in a row that may end before they are ready."""
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What the processes of a pool may take.
+    """Limits of the processes of a pool.
 
     Attributes:
-        workers: processes.
-        file_timeout_seconds: how long one file may take.
-        restart_after_files: a process that has done so many files is replaced.
-        memory_gib: address space that a process may add to what it begins with; 0: no limit.
+        workers: number of processes.
+        file_timeout_seconds: time that one file may take, in seconds.
+        restart_after_files: number of files after which a process is replaced.
+        memory_gib: address space that a process may allocate beyond that at its start, in GiB; 0: no limit.
     """
 
     workers: int
@@ -56,13 +59,13 @@ class DecodeLimits:
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostJob:
     """A job whose process has ended.
 
     Attributes:
-        file: number that :meth:`Watch.begins` was given; -1: between files.
+        file: number of the file, from :meth:`Watch.begins`; -1: between files.
         reason: ``decoder_crashed`` or ``decoder_timeout``.
-        alone: whether other processes may be the cause, so that the next try should be alone.
+        alone: whether other processes may be the cause, so that the next try should run alone.
     """
 
     file: int
@@ -71,59 +74,75 @@ class Lost:
 
 
 class StartError(Exception):
-    """The processes of a pool end before they begin; the argument is their exit code."""
+    """The processes of a pool end before they are ready; the argument is their exit code."""
 
 
 class DecodePool(Generic[Job, Result]):
-    """Processes that do jobs of one or more files, each watched by the leading process.
+    """Processes that run jobs of one or more files, monitored by the main process.
 
     Args:
-        decode: does a job; travels to the processes. What it raises ends the pool.
+        decode: runs a job; must be picklable. An exception that it raises ends the pool.
         limits: of the processes.
-        begin: is called first in each process, before memory is limited.
+        initializer: is called first in each process, before memory is limited.
 
     Attributes:
-        pending: jobs that were submitted and have no result yet.
-        waiting: those of them that no process has begun, but for those that are to be alone.
+        pending: number of submitted jobs without a result.
+        waiting: number of those that no process has started, without those that are to run alone.
     """
 
     def __init__(
-        self, decode: Callable[[Job, Watch], Result], limits: DecodeLimits, begin: Callable[[], object] | None = None
+        self,
+        decode: Callable[[Job, Watch], Result],
+        limits: DecodeLimits,
+        initializer: Callable[[], object] | None = None,
     ) -> None:
         self._limits = limits
-        self._start: Callable[[], DecodeProcess] = partial(DecodeProcess, decode, limits.memory_gib, begin)
+        self._start_process: Callable[[], DecodeProcess] = partial(
+            DecodeProcess, decode, limits.memory_gib, initializer
+        )
         self._workers: list[DecodeProcess] = []
-        self._shared: deque[Job] = deque()
-        self._alone: deque[Job] = deque()
-        self._false_starts = 0
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._queue: deque[Job] = deque()
+        self._alone_queue: deque[Job] = deque()
+        self._failed_starts = 0
+        self._wake_event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     @property
     def waiting(self) -> int:
         """Number of jobs."""
-        return len(self._shared)
+        return len(self._queue)
 
     @property
     def pending(self) -> int:
         """Number of jobs."""
-        return len(self._shared) + len(self._alone) + len(self._busy())
+        return len(self._queue) + len(self._alone_queue) + len(self._busy())
 
     def submit(self, job: Job, *, alone: bool = False) -> None:
-        """Let ``job`` be done; ``alone``: once all others are, with no other process."""
-        (self._alone if alone else self._shared).append(job)
+        """Queue a job.
 
-    def poll(self) -> list[tuple[Job, Result | Lost]]:
-        """Assign jobs, wait a moment, and end processes that are too long at a file; jobs that are done, or lost.
+        Args:
+            job: input of ``decode``.
+            alone: run it once all other jobs are done, with no other process.
+        """
+        (self._alone_queue if alone else self._queue).append(job)
+
+    def poll(self) -> list[tuple[Job, Result | LostJob]]:
+        """Assign jobs, wait for results for at most half a second, and kill processes whose file takes too long.
+
+        Returns:
+            Jobs that have ended, each with its result or as lost.
 
         Raises:
-            StartError: processes end before they begin.
+            StartError: processes end before they are ready.
             Exception: whatever ``decode`` raised.
         """
         self._assign()
-        readable = set(connection.wait([*(worker.connection for worker in self._workers), self._wake], _POLL_SECONDS))
-        if self._wake in readable:
-            os.eventfd_read(self._wake)
-        done = [one for worker in list(self._workers) if worker.connection in readable for one in self._receive(worker)]
+        readable = set(
+            connection.wait([*(worker.connection for worker in self._workers), self._wake_event], _POLL_SECONDS)
+        )
+        if self._wake_event in readable:
+            os.eventfd_read(self._wake_event)
+        received = [self._receive(worker) for worker in list(self._workers) if worker.connection in readable]
+        done = [outcome for outcomes in received for outcome in outcomes]
         now = time.monotonic_ns()
         for worker in self._busy():
             file = worker.cell.file
@@ -132,11 +151,11 @@ class DecodePool(Generic[Job, Result]):
         return done
 
     def wake(self) -> None:
-        """Let :meth:`poll` return at once; may be called by another thread."""
-        os.eventfd_write(self._wake, 1)
+        """Make :meth:`poll` return at once; may be called by another thread."""
+        os.eventfd_write(self._wake_event, 1)
 
     def under_way(self) -> tuple[int, int]:
-        """Films and refused files of the jobs that are being done."""
+        """Numbers of films and of rejected files that the running jobs have finished."""
         cells = [worker.cell for worker in self._busy()]
         return sum(cell.films for cell in cells), sum(cell.refused for cell in cells)
 
@@ -145,30 +164,30 @@ class DecodePool(Generic[Job, Result]):
         for worker in self._workers:
             worker.end()
         self._workers.clear()
-        os.close(self._wake)
+        os.close(self._wake_event)
 
     def _busy(self) -> list[DecodeProcess]:
         return [worker for worker in self._workers if worker.job is not None]
 
     def _assign(self) -> None:
-        """Give jobs to idle processes, and start as many as there is work for."""
+        """Assign jobs to idle processes, and start as many processes as there are jobs for."""
         busy = self._busy()
         if any(worker.alone for worker in busy):
             return
         for worker in [worker for worker in self._workers if worker.ready and worker.job is None]:
-            if self._shared:
-                worker.assign(self._shared.popleft())
+            if self._queue:
+                worker.assign(self._queue.popleft())
                 busy.append(worker)
-            elif self._alone and not busy:
+            elif self._alone_queue and not busy:
                 for other in [other for other in self._workers if other is not worker]:
                     self._remove(other)
-                worker.assign(self._alone.popleft(), alone=True)
+                worker.assign(self._alone_queue.popleft(), alone=True)
                 return
         idle = len(self._workers) - len(busy)
-        wanted = min(self._limits.workers - len(busy), len(self._shared) or int(bool(self._alone and not busy)))
-        self._workers += [self._start() for _ in range(wanted - idle)]
+        needed = min(self._limits.workers - len(busy), len(self._queue) or int(bool(self._alone_queue and not busy)))
+        self._workers += [self._start_process() for _ in range(needed - idle)]
 
-    def _receive(self, worker: DecodeProcess) -> list[tuple[Job, Result | Lost]]:
+    def _receive(self, worker: DecodeProcess) -> list[tuple[Job, Result | LostJob]]:
         try:
             failed, value = worker.receive()
         except EOFError:
@@ -176,23 +195,23 @@ class DecodePool(Generic[Job, Result]):
         if failed:
             raise value
         if worker.job is None:
-            worker.ready, self._false_starts = True, 0
+            worker.ready, self._failed_starts = True, 0
             return []
         job = worker.release()
         if worker.files >= self._limits.restart_after_files:
             self._remove(worker)
         return [(job, value)]
 
-    def _lose(self, worker: DecodeProcess, file: int, reason: Reason) -> list[tuple[Job, Result | Lost]]:
-        """A process has ended, or has to, at ``file`` (-1: at none)."""
+    def _lose(self, worker: DecodeProcess, file: int, reason: Reason) -> list[tuple[Job, Result | LostJob]]:
+        """Remove a process that has ended or must be killed while it decodes ``file`` (-1: none); its job, if any."""
         code = self._remove(worker)
         if not worker.ready:
-            self._false_starts += 1
-            if self._false_starts == _FALSE_STARTS:
+            self._failed_starts += 1
+            if self._failed_starts == _MAX_FAILED_STARTS:
                 raise StartError(code)
         if worker.job is None:
             return []
-        return [(worker.job, Lost(file, reason, reason is Reason.DECODER_TIMEOUT or code == -signal.SIGKILL))]
+        return [(worker.job, LostJob(file, reason, reason is Reason.DECODER_TIMEOUT or code == -signal.SIGKILL))]
 
     def _remove(self, worker: DecodeProcess) -> int | None:
         self._workers.remove(worker)
@@ -203,29 +222,32 @@ def decode_in_order(
     files: Iterable[File],
     decode: Callable[[File], Result],
     limits: DecodeLimits,
-    begin: Callable[[], object] | None = None,
+    initializer: Callable[[], object] | None = None,
 ) -> Generator[tuple[File, Result | Reason]]:
-    """All files in their order, each with what ``decode`` returns or, where its process ends twice, the reason.
+    """Decode files in other processes and yield the results in the order of the files.
 
     Args:
-        files: some of them are taken ahead of their turn.
-        decode: is called in another process; travels there.
+        files: some are taken ahead of the one that is yielded.
+        decode: is called in another process; must be picklable.
         limits: of the processes.
-        begin: is called first in each process.
+        initializer: is called first in each process, before memory is limited.
+
+    Yields:
+        Each file with the result of ``decode`` or, where its process ended at every try, the reason.
 
     Raises:
-        StartError: processes end before they begin.
+        StartError: processes end before they are ready.
         Exception: whatever ``decode`` raised.
     """
-    rest, under_way = iter(files), deque[tuple[File, Future[Result | Reason]]]()
-    background = _Background(partial(_decode_one, decode), limits, begin)
+    remaining, submitted = iter(files), deque[tuple[File, Future[Result | Reason]]]()
+    background = _Background(partial(_decode_one, decode), limits, initializer)
     try:
         while True:
-            ahead = islice(rest, 2 * limits.workers - len(under_way))
-            under_way.extend((file, background.submit(file)) for file in ahead)
-            if not under_way:
+            ahead = islice(remaining, 2 * limits.workers - len(submitted))
+            submitted.extend((file, background.submit(file)) for file in ahead)
+            if not submitted:
                 return
-            file, future = under_way.popleft()
+            file, future = submitted.popleft()
             yield file, future.result()
     finally:
         background.close()
@@ -241,15 +263,15 @@ def _decode_one(decode: Callable[[File], Result], job: tuple[int, File], watch: 
 
 
 class _Background(Generic[File, Result]):
-    """A pool in a thread of its own: its processes work on while the caller does something else with a result."""
+    """A pool that a thread polls, so that its processes stay busy while the caller uses a result."""
 
     def __init__(
         self,
         decode: Callable[[tuple[int, File], Watch], Result],
         limits: DecodeLimits,
-        begin: Callable[[], object] | None,
+        initializer: Callable[[], object] | None,
     ) -> None:
-        self._pool: DecodePool[tuple[int, File], Result] = DecodePool(decode, limits, begin)
+        self._pool: DecodePool[tuple[int, File], Result] = DecodePool(decode, limits, initializer)
         self._numbers = count()
         self._submitted: deque[tuple[int, File]] = deque()
         self._futures: dict[int, Future[Result | Reason]] = {}
@@ -261,7 +283,7 @@ class _Background(Generic[File, Result]):
         self._thread.start()
 
     def submit(self, file: File) -> Future[Result | Reason]:
-        """Begin to decode ``file``."""
+        """Queue ``file``; the future receives its result."""
         future: Future[Result | Reason] = Future()
         with self._lock:
             if self._error is not None:
@@ -294,12 +316,12 @@ class _Background(Generic[File, Result]):
                 for future in self._futures.values():
                     future.set_exception(error)
 
-    def _finish(self, job: tuple[int, File], outcome: Result | Lost) -> None:
+    def _finish(self, job: tuple[int, File], outcome: Result | LostJob) -> None:
         number, _ = job
-        if isinstance(outcome, Lost):
+        if isinstance(outcome, LostJob):
             self._tries[number] += 1
-            if self._tries[number] < TRIES:
+            if self._tries[number] < MAX_TRIES:
                 self._pool.submit(job, alone=outcome.alone)
                 return
         with self._lock:
-            self._futures.pop(number).set_result(outcome.reason if isinstance(outcome, Lost) else outcome)
+            self._futures.pop(number).set_result(outcome.reason if isinstance(outcome, LostJob) else outcome)

@@ -1,4 +1,4 @@
-"""One spawned process of the decode pool, which lets its parent see at which file it is."""
+"""One spawned process of the decode pool, which reports its current file to its parent."""
 
 import ctypes
 import multiprocessing
@@ -17,17 +17,25 @@ from data_prep.runtime.worker_pool import die_with_parent
 
 
 class Watch(Protocol):
-    """Is informed how far a job is, so that another process knows what this one is busy with."""
+    """Receives the progress of a job, so that another process knows the current file."""
 
     def begins(self, file: int) -> None:
-        """Work on the file of this number begins."""
+        """Report that work on the file with this number starts."""
 
     def ends(self, films: int, refused: int) -> None:
-        """Work on files has ended: so many became films, so many did not."""
+        """Report that files are done.
+
+        Args:
+            films: number of files that became films.
+            refused: number of files that were rejected.
+        """
 
 
 class SharedCell(ctypes.Structure):
-    """Where a process is. It alone writes, the parent reads: no lock that a killed process could keep."""
+    """Progress of a process in shared memory, without a lock, which a killed process could keep.
+
+    Only the process writes; its parent reads.
+    """
 
     _fields_ = (
         ("file", ctypes.c_longlong),
@@ -38,14 +46,15 @@ class SharedCell(ctypes.Structure):
     file: int
     """Number of the file; -1 between files."""
     since_ns: int
-    """When work on it began, on the monotonic clock, which all processes share."""
+    """Time when work on it started, in ns of the monotonic clock, which all processes share."""
     films: int
+    """Number of files of the current job that became films."""
     refused: int
-    """Files of the present job that are done."""
+    """Number of files of the current job that were rejected."""
 
 
 class _CellWatch:
-    """Writes into the cell how far a job is."""
+    """Writes the progress of a job into a cell."""
 
     def __init__(self, cell: SharedCell) -> None:
         self._cell = cell
@@ -64,84 +73,86 @@ class DecodeProcess:
     """The parent's side of a process.
 
     Args:
-        decode: does a job.
-        memory_gib: address space that it may add to what it begins with; 0: no limit.
-        begin: is called first, before memory is limited; None: nothing is.
+        decode: runs a job.
+        memory_gib: address space that the process may allocate beyond that at its start, in GiB; 0: no limit.
+        initializer: is called first, old_mask memory is limited; None: nothing is called.
 
     Attributes:
-        connection: readable when the process has sent something or has ended.
-        cell: where it is.
-        job: what it is doing; None where it is idle.
-        alone: whether that job is to be alone.
-        ready: whether it has begun to receive jobs.
-        files: how many it has done.
+        connection: readable when the process has sent a message or has ended.
+        cell: progress of the process.
+        job: current job; None where the process is idle.
+        alone: whether the current job must run alone.
+        ready: whether the process can receive jobs.
+        files: number of files that it has finished.
     """
 
-    def __init__(self, decode: Callable[..., Any], memory_gib: float, begin: Callable[[], object] | None) -> None:
+    def __init__(self, decode: Callable[..., Any], memory_gib: float, initializer: Callable[[], object] | None) -> None:
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
+        self.connection, child_connection = context.Pipe()
         self.cell: SharedCell = RawValue(SharedCell, -1, 0, 0, 0)
         self.job: Any = None
         self.alone = self.ready = False
         self.files = 0
-        values = (theirs, self.cell, os.getpid(), memory_gib, begin, decode)
-        self._process = context.Process(target=_work, args=values, daemon=True)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child inherits it, from its first line
+        values = (child_connection, self.cell, os.getpid(), memory_gib, initializer, decode)
+        self._process = context.Process(target=_run_jobs, args=values, daemon=True)
+        old_mask = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # the child inherits it, from its first line
         try:
             self._process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+        child_connection.close()
 
     def assign(self, job: Any, *, alone: bool = False) -> None:
-        """Let an idle process do ``job``."""
+        """Send a job to an idle process; ``alone`` is recorded with it."""
         self.cell.films = self.cell.refused = 0
         self.job, self.alone = job, alone
         try:
             self.connection.send(job)
-        except OSError:  # it has ended: this shows when it is received from
+        except OSError:  # the process has ended, which receive() reports
             return
 
     def receive(self) -> tuple[bool, Any]:
-        """Whether the job failed, and its result or exception; what was sent first says that the process is ready.
+        """Receive (whether the job failed, its result or exception); the first message says that the process is ready.
 
         Raises:
             EOFError: the process has ended.
         """
         try:
             received: tuple[bool, Any] = self.connection.recv()
-        except OSError:  # it has ended in the middle of a message
+        except OSError:  # the process has ended in the middle of a message
             raise EOFError from None
         return received
 
     def release(self) -> Any:
-        """The job that is done; the process is idle from now on."""
+        """Mark the process as idle; the job that it has finished."""
         job, self.job, self.alone = self.job, None, False
         self.files += self.cell.films + self.cell.refused
         return job
 
     def end(self) -> int | None:
-        """Kill the process; its exit code, negative for a signal, None while the system cannot stop it."""
+        """Kill the process; its exit code, negative for a signal, None where the kernel could not end it."""
         self._process.kill()
-        self._process.join(timeout=5)  # a process that waits for a dead disk does not end
+        self._process.join(timeout=5)  # a process that waits for a disk which does not respond cannot be killed
         self.connection.close()
         code: int | None = self._process.exitcode
         return code
 
 
-def _work(
+def _run_jobs(
     pipe: Connection,
     cell: SharedCell,
     parent: int,
     memory_gib: float,
-    begin: Callable[[], object] | None,
+    initializer: Callable[[], object] | None,
     decode: Callable[..., Any],
 ) -> None:
     die_with_parent(parent)
     raise_oom_score()
     cv2.setNumThreads(1)
-    if begin:
-        begin()
+    if initializer:
+        initializer()
     limit_memory(memory_gib)
     watch = _CellWatch(cell)
     pipe.send((False, None))
@@ -151,7 +162,7 @@ def _work(
         except EOFError:
             return
         try:
-            answer = False, decode(job, watch)
+            outcome = False, decode(job, watch)
         except Exception as error:
-            answer = True, error
-        pipe.send(answer)
+            outcome = True, error
+        pipe.send(outcome)

@@ -1,4 +1,4 @@
-"""One command at a time in a folder, also where several machines share it. A lock ends with its process."""
+"""Lock of a folder against other commands, also on other machines; it is released when its process ends."""
 
 import fcntl
 import logging
@@ -10,37 +10,41 @@ from pathlib import Path
 _log = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
-"""Is there while a command runs, on file systems that lock no folders."""
+"""Exists while a command runs, on file systems that cannot lock folders."""
 
 
 @contextmanager
 def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold ``folder``, which exists, alone; or ``shared``, together with others who hold it so.
+    """Lock an existing folder until the block ends.
 
-    Network file systems lock only files that were opened for writing (flock(2), NFS); there a file stands for the
-    folder, until the block ends.
+    Network file systems lock only files that were opened for writing (flock(2), NFS); there LOCK_FILE in the folder is
+    locked instead.
+
+    Args:
+        folder: the folder.
+        shared: other processes may hold a shared lock at the same time.
 
     Raises:
-        BlockingIOError: another process holds it.
-        OSError: the folder cannot be opened, or a lock file not be made.
+        BlockingIOError: another process holds the lock.
+        OSError: the folder cannot be opened, or the lock file cannot be created.
     """
-    with ExitStack() as held:
+    with ExitStack() as stack:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        held.callback(os.close, descriptor)
+        stack.callback(os.close, descriptor)
         try:
             _lock(descriptor, shared)
         except BlockingIOError:
             raise
         except OSError:
             path = folder / LOCK_FILE
-            held.callback(os.close, _lock_file(path, shared))
+            stack.callback(os.close, _lock_file(path, shared))
             if not shared:
-                held.callback(path.unlink, missing_ok=True)  # before it is closed: nobody else has it
+                stack.callback(path.unlink, missing_ok=True)  # runs before the file is closed and the lock released
         yield
 
 
 def _lock_file(path: Path, shared: bool) -> int:
-    """The descriptor of the locked file at ``path``; of an unlocked one where the file system knows no locks."""
+    """Descriptor of the locked file at ``path``; it is not locked where the file system does not support locks."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -51,9 +55,9 @@ def _lock_file(path: Path, shared: bool) -> int:
             os.close(descriptor)
             raise
         except OSError:
-            _log.warning("this file system knows no locks: see to it that no second command writes the same folder")
+            _log.warning("this file system does not support locks. Make sure that no other command writes this folder")
             return descriptor
-        os.close(descriptor)  # its last holder removed it in between
+        os.close(descriptor)  # another process removed the file in between
 
 
 def _lock(descriptor: int, shared: bool) -> None:

@@ -1,4 +1,4 @@
-"""Silence of libraries: the warnings and log records of pydicom and Pillow quote header values and file names."""
+"""Suppression of the warnings and log records of pydicom and Pillow, which quote header values and file names."""
 
 import logging
 import warnings
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let pydicom and Pillow say nothing."""
+    """Suppress the warnings of pydicom and Pillow, and the log of pydicom, within the block."""
     logger = logging.getLogger("pydicom")
-    before = logger.disabled
+    was_disabled = logger.disabled
     logger.disabled = True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.disabled = before
+        logger.disabled = was_disabled

@@ -1,19 +1,19 @@
-"""What both command lines log, and where: one line per message on standard error."""
+"""Logging of both command lines: one line per message on standard error."""
 
 import logging
 import os
 
-OWN = ("data_prep", "mae_rad")
-"""Packages of this project, whose progress and results are shown."""
+PROJECT_PACKAGES = ("data_prep", "mae_rad")
+"""Packages whose INFO messages are shown."""
 
 
 def set_up_logging() -> None:
-    """Show INFO of our own loggers and WARNING of others.
+    """Show INFO of the packages of this project and WARNING of others; of several ranks only the first shows INFO.
 
-    INFO is progress and results, WARNING what a person should look at, ERROR what comes before a non-zero exit. Of
-    several ranks only the first shows INFO. Handlers that an embedding program has set stay as they are.
+    INFO is for progress and results, WARNING for what a person should check, ERROR for the reason of a non-zero exit.
+    Existing handlers of an embedding program are kept.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    first = os.environ.get("RANK", "0") == "0"
-    for package in OWN:
-        logging.getLogger(package).setLevel(logging.INFO if first else logging.WARNING)
+    is_first_rank = os.environ.get("RANK", "0") == "0"
+    for package in PROJECT_PACKAGES:
+        logging.getLogger(package).setLevel(logging.INFO if is_first_rank else logging.WARNING)

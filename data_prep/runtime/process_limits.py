@@ -1,4 +1,4 @@
-"""Memory limit of a process, and how early the kernel ends it when memory runs out."""
+"""Memory limit of a process, and its priority when the kernel has to free memory."""
 
 import contextlib
 import os
@@ -9,13 +9,13 @@ _GIB = 2**30
 
 
 def raise_oom_score() -> None:
-    """Where memory is short let the kernel end this process, which is replaced, before the one that leads the run."""
+    """Make the kernel kill this replaceable process before the main process when memory runs out."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 def limit_memory(gib: float) -> None:
-    """Let allocations fail that go ``gib`` beyond what the process has to begin with; 0 sets no limit."""
+    """Limit the address space of this process to its current size plus ``gib`` GiB; 0 sets no limit."""
     if not gib:
         return
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])

@@ -1,4 +1,4 @@
-"""One progress line that rewrites itself in a terminal and stays readable in a log file. Imported by ``mae_rad``."""
+"""A progress line, rewritten in place in a terminal, printed at intervals in a log file. Imported by ``mae_rad``."""
 
 import sys
 import time
@@ -6,7 +6,16 @@ from typing import TextIO
 
 
 class Progress:
-    """Counts done units and says how many per second and how long it still takes."""
+    """Counts finished units and shows units per second and the remaining time.
+
+    Args:
+        task: name at the start of the line.
+        unit: name of the units, in the plural.
+        total: number of units.
+        done: number of units that were finished before, which do not count for the speed.
+        stream: where to write; None: standard error.
+        log_seconds: seconds between two lines in a log file.
+    """
 
     def __init__(
         self,
@@ -28,7 +37,12 @@ class Progress:
         self._note = ""
 
     def add(self, count: int = 1, note: str = "") -> None:
-        """Count ``count`` more units; ``note`` is shown behind the numbers."""
+        """Count finished units.
+
+        Args:
+            count: number of units.
+            note: shown after the numbers.
+        """
         self._done += count
         self._note = note
         now = time.monotonic()
@@ -54,7 +68,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 42s, 7m05s or 3h20m."""
+    """Format seconds as 42s, 7m05s or 3h20m."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

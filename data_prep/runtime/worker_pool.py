@@ -1,4 +1,4 @@
-"""Processes beside the one that leads a command: how many there are, and that they end with it in whatever way."""
+"""Worker processes of a command: their number, and their end when the main process ends for any reason."""
 
 import ctypes
 import multiprocessing
@@ -10,49 +10,51 @@ from typing import Any
 
 import cv2
 
-_DEATH_SIGNAL_OF_PARENT = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
+_PR_SET_PDEATHSIG = 1
+"""Option of prctl(2): the signal that this process receives when its parent ends."""
 
 
 def available_cores() -> int:
-    """Cores that this process may use: those that a job was given, where the machine has more."""
+    """Number of cores that this process may use, for example those of a Slurm job."""
     return len(os.sched_getaffinity(0))
 
 
 def process_count(workers: int, tasks: int) -> int:
-    """Number of processes, at least 1.
+    """Compute the number of worker processes, at least 1.
 
     Args:
-        workers: as the user set it; 0: one per available core.
-        tasks: there are no more processes than that.
+        workers: setting of the user; 0: one per available core.
+        tasks: number of tasks, and largest number of processes.
     """
     return max(1, min(workers or available_cores(), tasks))
 
 
-def spawn_pool(workers: int, begin: Callable[..., object] | None = None, *given: Any) -> ProcessPoolExecutor:
-    """A pool of spawned processes of one core each, which ignore an interrupt from the keyboard.
-
-    The process that leads receives it, and stops them.
+def spawn_pool(workers: int, initializer: Callable[..., object] | None = None, *given: Any) -> ProcessPoolExecutor:
+    """Create a pool of spawned processes of one core each, which ignore SIGINT; the main process handles it.
 
     Args:
         workers: number of processes.
-        begin: is called first in each process; None: nothing is.
-        given: arguments of ``begin``.
+        initializer: is called first in each process; None: nothing is called.
+        *given: arguments of ``initializer``.
     """
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(), begin, given))
+    return ProcessPoolExecutor(workers, context, initializer=_initialize, initargs=(os.getpid(), initializer, given))
 
 
-def _begin(parent: int, begin: Callable[..., object] | None, given: tuple[Any, ...]) -> None:
+def _initialize(parent: int, initializer: Callable[..., object] | None, given: tuple[Any, ...]) -> None:
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
-    if begin:
-        begin(*given)
+    if initializer:
+        initializer(*given)
 
 
 def die_with_parent(parent: int) -> None:
-    """Be killed by the kernel as soon as the process ``parent``, or the thread of it that started this one, ends."""
-    ctypes.CDLL(None).prctl(_DEATH_SIGNAL_OF_PARENT, signal.SIGKILL)
+    """Let the kernel kill this process when its parent, or the thread of it that started this process, ends.
+
+    Args:
+        parent: process id of the parent.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended in between
         os._exit(1)

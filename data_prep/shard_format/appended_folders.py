@@ -9,24 +9,24 @@ GENERATIONS = "generation-[0-9][0-9][0-9]"
 
 
 def generation_folders(public: Path) -> list[Path]:
-    """The shard folders of all generations, in their order; ``public`` itself is the first.
+    """List the shard folders of all generations in order; the first is ``public`` itself.
 
     Raises:
-        ShardFormatError: a generation is damaged, missing, or does not belong to the one before it.
+        ShardFormatError: a generation is damaged, missing, or does not follow the one before it.
     """
     folders = [public, *sorted(public.glob(GENERATIONS))]
-    before: str | None = None
+    previous: str | None = None
     for number, folder in enumerate(folders):
         card = read_dataset_card(folder)
-        if number and (folder.name != generation_name(number) or card.after != before):
+        if number and (folder.name != generation_name(number) or card.after != previous):
             raise ShardFormatError(
-                f"{folder} does not follow {folders[number - 1].name}: a generation is missing or was written anew;"
-                " put back what was there, or move the later generations away and append again"
+                f"{folder} does not follow {folders[number - 1].name}: a generation is missing or was rewritten."
+                " Restore it, or move the later generations to another place and append again"
             )
-        before = card.dataset_sha256
+        previous = card.dataset_sha256
     return folders
 
 
 def generation_name(number: int) -> str:
-    """Name of the folder of a generation after the first, counting from 1."""
+    """Name of the folder of a later generation; ``number`` counts from 1."""
     return f"generation-{number:03d}"

@@ -1,4 +1,4 @@
-"""Display settings of a film → table → display values: rescale or LUT, window, polarity."""
+"""Conversion of shard values to display values: rescale or LUT, window, polarity (PS3.3 C.11.1, C.11.2)."""
 
 import base64
 import zlib
@@ -13,29 +13,42 @@ from data_prep.shard_format.sidecar import Display
 
 WHITE = 65535
 
+"""Display value of white; 0 is black."""
+
 Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+"""VOI LUT Function (PS3.3 C.11.2.1)."""
 
 Brightness = NDArray[np.float64]
-"""In [0, 1]."""
+"""Display brightness, 0 dark to 1 bright."""
 
 
 @dataclass(frozen=True)
 class ValueRange:
-    """How shard values stand for stored values: ``shard = (stored + offset) >> shift``, in ``[0, 2**bits)``."""
+    """Relation of shard values and stored values: ``shard = (stored + offset) >> shift``, in ``[0, 2**bits)``.
+
+    Attributes:
+        bits: bits of a shard value, at most 15.
+        offset: added to stored values, so that none is negative.
+        shift: number of low bits that are dropped.
+    """
 
     bits: int
     offset: int = 0
     shift: int = 0
 
     def stored(self) -> NDArray[np.float64]:
-        """[2**bits] the stored value of every shard value."""
+        """The stored value of every shard value, [2**bits]."""
         return np.asarray(np.arange(2**self.bits) * 2**self.shift - self.offset, dtype=np.float64)
 
 
 def display_table(display: Display) -> NDArray[np.uint16]:
-    """[2**bits] the display value of every shard value; shared and read-only."""
+    """Compute the display value of every shard value.
+
+    Returns:
+        [2**bits] display values, 0 black to 65535 white; cached and read-only.
+    """
     if display.table is not None:
-        return _unpacked(display.table, display.bits)
+        return _unpack_cached(display.table, display.bits)
     values = ValueRange(display.bits, display.value_offset, display.value_shift)
     return _formula_table(
         values, display.slope, display.intercept, display.center, display.width, display.function, display.invert
@@ -43,10 +56,18 @@ def display_table(display: Display) -> NDArray[np.uint16]:
 
 
 def table_through_window(display: Display, center: float, width: float) -> NDArray[np.uint16]:
-    """[2**bits] the display value of every shard value through another window, by the film's own function; not shared.
+    """Compute the display value of every shard value through another window, with the function of the film.
+
+    Args:
+        display: of the film.
+        center: window center, in rescaled values.
+        width: window width, in rescaled values.
+
+    Returns:
+        [2**bits] display values, 0 black to 65535 white; not cached.
 
     Raises:
-        ValueError: a width that the function does not allow.
+        ValueError: the function does not allow the width.
     """
     values = ValueRange(display.bits, display.value_offset, display.value_shift)
     inputs = values.stored() * display.slope + display.intercept
@@ -54,22 +75,36 @@ def table_through_window(display: Display, center: float, width: float) -> NDArr
 
 
 def apply(values: NDArray[np.uint16], display: Display) -> NDArray[np.uint16]:
-    """Display values of shard values of any shape.
+    """Convert shard values to display values.
+
+    Args:
+        values: shard values of any shape, each below 2**bits.
+        display: of the film.
+
+    Returns:
+        Display values of the same shape, 0 black to 65535 white.
 
     Raises:
-        IndexError: a value of 2**bits or more.
+        IndexError: a value is 2**bits or more.
     """
     return np.take(display_table(display), values)
 
 
 def pack_table(table: NDArray[np.uint16]) -> str:
-    """A display table as base64 of its compressed differences."""
+    """Pack a display table [2**bits] as base64 of its compressed differences."""
     differences = np.diff(table, prepend=np.uint16(0)).astype("<u2")
     return base64.b64encode(zlib.compress(differences.tobytes(), 9)).decode()
 
 
 def unpack_table(packed: str, bits: int) -> NDArray[np.uint16]:
-    """The display table [2**bits] that :func:`pack_table` packed.
+    """Unpack a display table.
+
+    Args:
+        packed: text from :func:`pack_table`.
+        bits: bits of a shard value.
+
+    Returns:
+        [2**bits] display values.
 
     Raises:
         ValueError: the text is damaged or holds another number of entries.
@@ -101,14 +136,22 @@ def _formula_table(
 
 
 @lru_cache(maxsize=32)
-def _unpacked(packed: str, bits: int) -> NDArray[np.uint16]:
+def _unpack_cached(packed: str, bits: int) -> NDArray[np.uint16]:
     table = unpack_table(packed, bits)
     table.flags.writeable = False
     return table
 
 
 def as_table(brightness: Brightness, invert: bool) -> NDArray[np.uint16]:
-    """Brightness in [0, 1] of every shard value → read-only table of display values."""
+    """Convert brightness to a table of display values.
+
+    Args:
+        brightness: [2**bits] brightness of every shard value, 0 to 1.
+        invert: exchange black and white.
+
+    Returns:
+        [2**bits] display values, read-only.
+    """
     table: NDArray[np.uint16] = np.rint((1 - brightness if invert else brightness) * WHITE).astype(np.uint16)
     table.flags.writeable = False
     return table
@@ -117,8 +160,17 @@ def as_table(brightness: Brightness, invert: bool) -> NDArray[np.uint16]:
 def windowed(inputs: NDArray[np.float64], center: float, width: float, function: Function) -> Brightness:
     """Apply a window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
 
+    Args:
+        inputs: rescaled values of any shape.
+        center: window center, in rescaled values.
+        width: window width, in rescaled values.
+        function: VOI LUT Function.
+
+    Returns:
+        Brightness of the same shape, 0 to 1.
+
     Raises:
-        ValueError: its width is not allowed.
+        ValueError: the function does not allow the width.
     """
     if not is_allowed_width(width, function):
         raise ValueError(f"a window of width {width} is not allowed")
@@ -126,7 +178,7 @@ def windowed(inputs: NDArray[np.float64], center: float, width: float, function:
         return 1 / (1 + np.exp(np.clip(-4 * (inputs - center) / width, -500, 500)))
     if function == "LINEAR_EXACT":
         return np.clip((inputs - center) / width + 0.5, 0, 1)
-    if width == 1:  # the two ends of the ramp meet
+    if width == 1:  # the ramp is a step
         return np.where(inputs > center - 0.5, 1.0, 0.0)
     return np.clip((inputs - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 

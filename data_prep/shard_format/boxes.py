@@ -1,4 +1,4 @@
-"""Boxes of ``boxes.parquet``: their edges, how far two overlap, and which boxes of two sets are one object."""
+"""Boxes of ``boxes.parquet``: edges, intersection over union, and matching of two sets of boxes."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 
 
 class Box(NamedTuple):
-    """Edges in pixels from the upper left corner of the raster; a pixel reaches from its number to the next one."""
+    """Edges in pixels from the upper left corner of the raster; pixel n extends from n to n + 1."""
 
     x_min: float
     y_min: float
@@ -22,7 +22,13 @@ EDGES = Box._fields
 
 
 class BoxMatch(NamedTuple):
-    """Two boxes of one object: their rows in the first and the second array, and their intersection over union."""
+    """A pair of matched boxes.
+
+    Attributes:
+        first: row of the box in the first array.
+        second: row of the box in the second array.
+        iou: intersection over union, 0 to 1.
+    """
 
     first: int
     second: int
@@ -30,7 +36,7 @@ class BoxMatch(NamedTuple):
 
 
 def box_iou(first: Floats, second: Floats) -> Floats:
-    """Intersection over union of every two boxes; 0 where both are empty.
+    """Compute the intersection over union of every pair of boxes; 0 where both are empty.
 
     Args:
         first: [A, 4] EDGES.
@@ -47,17 +53,20 @@ def box_iou(first: Floats, second: Floats) -> Floats:
 
 
 def match_boxes(first: Floats, second: Floats, min_iou: float) -> list[BoxMatch]:
-    """Pairs of boxes that are one object: the largest overlap first, each box in one pair at most.
+    """Match two sets of boxes greedily by overlap: each box is in one pair at most.
 
     Args:
         first: [A, 4] EDGES.
         second: [B, 4] EDGES, in the same pixels.
-        min_iou: intersection over union of a pair, above 0.
+        min_iou: smallest intersection over union of a pair, above 0.
+
+    Returns:
+        Pairs, the largest overlap first.
     """
     iou = box_iou(first, second)
     matches: list[BoxMatch] = []
     while iou.size and iou.max() >= min_iou:
-        one, other = (int(place) for place in np.unravel_index(iou.argmax(), iou.shape))
-        matches.append(BoxMatch(one, other, float(iou[one, other])))
-        iou[one], iou[:, other] = -1, -1
+        row, column = (int(index) for index in np.unravel_index(iou.argmax(), iou.shape))
+        matches.append(BoxMatch(row, column, float(iou[row, column])))
+        iou[row], iou[:, column] = -1, -1
     return matches

@@ -1,4 +1,4 @@
-"""How a content mask is packed into a sidecar."""
+"""Packing of the content mask (anatomy against background) into a sidecar."""
 
 import base64
 
@@ -10,20 +10,37 @@ MASK_SIDE = 64
 
 
 def mask_shape(rows: int, columns: int) -> tuple[int, int]:
-    """Cells (down, across) of the content mask of a film: the longer side has MASK_SIDE cells."""
+    """Number of cells (down, across) of the content mask of a film.
+
+    Args:
+        rows: of the film in pixels.
+        columns: of the film in pixels.
+
+    Returns:
+        Cells along each side; the longer side has MASK_SIDE cells.
+    """
     longer = max(rows, columns)
     return max(1, round(rows * MASK_SIDE / longer)), max(1, round(columns * MASK_SIDE / longer))
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> str:
-    """Content mask of :func:`mask_shape` → base64 of its bits, row by row; a full mask is the empty string."""
+    """Pack a content mask of the shape :func:`mask_shape` as base64 of its bits, row by row; "" for a full mask."""
     if mask.all():
         return ""
     return base64.b64encode(np.packbits(mask).tobytes()).decode()
 
 
 def unpack_mask(packed: str, rows: int, columns: int) -> NDArray[np.bool_]:
-    """The content mask of a film of ``rows`` × ``columns`` pixels, shape :func:`mask_shape`."""
+    """Unpack the content mask of a film.
+
+    Args:
+        packed: text from :func:`pack_mask`.
+        rows: of the film in pixels.
+        columns: of the film in pixels.
+
+    Returns:
+        Boolean mask of the shape :func:`mask_shape`, True where anatomy is.
+    """
     shape = mask_shape(rows, columns)
     if not packed:
         return np.ones(shape, dtype=np.bool_)
@@ -32,4 +49,4 @@ def unpack_mask(packed: str, rows: int, columns: int) -> NDArray[np.bool_]:
 
 
 CONTENT_MASK_VERSION = 3
-"""Raised with every change of the algorithm, since masks change training."""
+"""Version of the mask algorithm; it is increased with every change, since masks change training."""

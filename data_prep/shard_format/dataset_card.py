@@ -1,4 +1,4 @@
-"""``dataset.json`` and the card of a shard."""
+"""Models of ``dataset.json``, the card of a public folder, and of the card of a shard."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,12 @@ from data_prep.shard_format.sidecar import ClosedModel, Split
 
 
 class ShardCard(ClosedModel):
-    """``<shard>.json``: written last, means that the shard is done."""
+    """``<shard>.json``: written last, it marks the shard as complete."""
 
     shard: str
     config_sha256: str
     inputs_sha256: str
-    """Of the planned units of this shard: another plan is another shard."""
+    """SHA-256 of the manifest rows of its files; where the plan changes, the shard is rewritten."""
     tar_sha256: str
     tar_size: int
     index_sha256: str
@@ -27,7 +27,7 @@ class ShardCard(ClosedModel):
 
 
 class FileCounts(ClosedModel):
-    """The ledger: in = written + rejected + dropped, in files."""
+    """Number of files of the archive by outcome; the sum is the number of all files."""
 
     written: int
     rejected: int
@@ -35,11 +35,11 @@ class FileCounts(ClosedModel):
 
 
 class DatasetCard(ClosedModel):
-    """``dataset.json``: written last of all, means that the folder is complete."""
+    """``dataset.json``: written last of all, it marks the folder as complete."""
 
     format_version: int
     dataset_sha256: str
-    """Over the checksums of all shards in order: the identity that runs and resumes refer to."""
+    """SHA-256 of the checksums of all shards in order: the identity of the data, which trainings record."""
     config: dict[str, Any]
     config_sha256: str
     key_fingerprint: str
@@ -50,24 +50,24 @@ class DatasetCard(ClosedModel):
     same_pixels: int = 0
     """Films of this generation with the pixels of another, under another identifier (``same_pixels_as``)."""
     same_pixels_across_splits: int = 0
-    """… in another split: training on one of them would leak into the evaluation of the other."""
+    """Those of them whose equal is in another split: training on one would leak into the evaluation of the other."""
     shards: dict[str, str]
     """Name of the tar → its SHA-256."""
     plan_sha256: str = ""
     """Of the plan that ``quarantined`` belongs to."""
     quarantined: list[tuple[int, str]] = []
-    """(manifest row, reason) of files that are not tried again while these shards are written: they have killed or
-    stopped their decoder, or ``append --reason`` left them out."""
+    """(manifest row, reason) of files that are not tried again when these shards are rewritten: they crashed or blocked
+    their decoder, or ``append --reason`` left them out."""
     retries: list[list[tuple[int, str]]] = []
-    """Only in folders of earlier releases, whose command ``retry`` added shards beside the others: per run the files
-    that were tried again, and why they had been refused."""
+    """Only in folders of earlier releases, whose command ``retry`` added shards: per run the files that were tried
+    again, and the reasons for which they had been rejected."""
     after: str | None = None
     """``dataset_sha256`` of the generation before this one; None for the first."""
     deidentification: dict[str, str]
     """PS3.15 Annex E profile and option codes → their meaning."""
 
     def __str__(self) -> str:
-        """A table for a person."""
+        """The counts as a text table."""
         lines = [("films", self.files.written, f"in {len(self.shards)} shards")]
         lines += [(f"  {split}", count, f"of {self.patients[split]} patients") for split, count in self.films.items()]
         lines.append(("no films", self.files.rejected + self.files.dropped, ""))
@@ -82,27 +82,27 @@ def read_dataset_card(public: Path) -> DatasetCard:
     """Read ``dataset.json`` of a complete public folder.
 
     Raises:
-        ShardFormatError: no folder, not finished, damaged, or another format version.
+        ShardFormatError: the folder does not exist, is not finished or damaged, or has another format version.
     """
     path = public / "dataset.json"
     if not public.is_dir():
-        raise ShardFormatError(f"shard folder {public} does not exist; make it with: python -m data_prep shard")
+        raise ShardFormatError(f"shard folder {public} does not exist. Make it with: mae-rad shard")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ShardFormatError(
-            f"{public} holds no dataset.json: it is no shard folder, or sharding has not finished;"
-            " run the same shard command again to finish it"
+            f"{public} holds no dataset.json: it is no shard folder, or sharding has not finished."
+            " Run the same shard command again to finish it"
         ) from None
     except (OSError, ValueError):
-        raise ShardFormatError(f"{path} cannot be read; run the same shard command again to rewrite it") from None
+        raise ShardFormatError(f"{path} cannot be read. Run the same shard command again to rewrite it") from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
         raise ShardFormatError(
-            f"{public} has shard format version {version}, this release reads version {FORMAT_VERSION};"
-            " shard the archive again, or use the release that wrote it"
+            f"{public} has shard format version {version}, this release reads version {FORMAT_VERSION}."
+            " Shard the archive again, or use the release that wrote it"
         )
     try:
         return DatasetCard.model_validate(values)
     except ValidationError:
-        raise ShardFormatError(f"{path} is damaged; run the same shard command again to rewrite it") from None
+        raise ShardFormatError(f"{path} is damaged. Run the same shard command again to rewrite it") from None

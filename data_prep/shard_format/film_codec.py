@@ -1,12 +1,12 @@
-"""How a film lies in a shard: lossless HTJ2K, or PNG or JPEG for other readers and small disks.
+"""Image codecs of the films in a shard: lossless HTJ2K, lossless PNG, or JPEG. Imported by ``mae_rad``.
 
-Imported by ``mae_rad``.
-
-htj2k   JPEG 2000 part 15, reversible, with RPCL progression and tile-part lengths, as transfer syntax
-        1.2.840.10008.1.2.4.202 asks: every value, and half or quarter size from a part of the bytes. Never lossy: the
-        irreversible path wraps round at the top of the range.
-png     16 bits: every value, readable everywhere, larger and slower; a smaller size costs a whole decoding.
-jpeg    8 bits of the displayed film: small, readable everywhere; values and windows are gone for good.
+======  ================================================================================================
+htj2k   JPEG 2000 part 15, reversible, RPCL progression and tile-part lengths, as transfer syntax
+        1.2.840.10008.1.2.4.202 requires: lossless, half or quarter size from a part of the bytes. Never
+        irreversible: that transform wraps around at the top of the range.
+png     16 bits: lossless, readable everywhere, larger and slower; a smaller size needs a full decoding.
+jpeg    8 bits of the displayed film: small, readable everywhere; other windows cannot be applied later.
+======  ================================================================================================
 """
 
 from typing import Literal
@@ -21,12 +21,15 @@ from data_prep.shard_format.htj2k import decode_htj2k
 Codec = Literal["htj2k", "png", "jpeg"]
 
 MAX_BITS = 15
-"""Reduced decoding leaves the range by a little in both directions; one spare bit tells above from below."""
+"""Most significant bits of a shard value. Reduced decoding slightly exceeds the range at both ends, and the 16th bit
+distinguishes overshoots from undershoots."""
 JPEG_QUALITY = 95
+"""Quality setting of libjpeg, 0 to 100."""
 
 _LEVELS = 5
-_WRAPPED = 3 << 14
-"""Reduced values from here up are undershoots of zero that have wrapped round; overshoots of 15 bits stay below."""
+"""Number of wavelet decompositions, and largest reduction."""
+_MIN_UNDERSHOOT = 3 << 14
+"""Reduced values from this one on are undershoots of zero that have wrapped around; overshoots of 15 bits are less."""
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _JPEG_REDUCED = (
     cv2.IMREAD_GRAYSCALE,
@@ -37,10 +40,14 @@ _JPEG_REDUCED = (
 
 
 def encode_film(values: NDArray[np.uint16], codec: Codec = "htj2k") -> bytes:
-    """Encode shard values [rows, columns] of at most 15 significant bits; 8 for jpeg.
+    """Encode the shard values of a film.
+
+    Args:
+        values: [rows, columns] of at most 15 significant bits; 8 for jpeg.
+        codec: htj2k, png or jpeg.
 
     Raises:
-        ValueError: not a two-dimensional uint16 array, or a value of too many bits.
+        ValueError: ``values`` is no two-dimensional uint16 array, is empty, or has a value of too many bits.
     """
     if values.ndim != 2 or values.dtype != np.uint16 or values.size == 0:
         raise ValueError(f"a film is a two-dimensional uint16 array, not {values.dtype} of shape {values.shape}")
@@ -56,18 +63,27 @@ def encode_film(values: NDArray[np.uint16], codec: Codec = "htj2k") -> bytes:
 
 
 def codec_of(stream: bytes) -> Codec:
-    """Tell the codec of a film by its first bytes."""
+    """Recognise the codec of a film by its first bytes."""
     if stream.startswith(_PNG):
         return "png"
     return "jpeg" if stream.startswith(_JPEG) else "htj2k"
 
 
 def decode_film(stream: bytes, *, bits: int, reduction: int = 0) -> NDArray[np.uint16]:
-    """Decode to [ceil(rows / 2**reduction), ceil(columns / 2**reduction)] uint16 in ``[0, 2**bits)``.
+    """Decode a film at full or reduced size.
 
-    The reduced image of HTJ2K is the low-pass band of the wavelet transform, not an area mean. At sharp edges it leaves
-    the range, measured by up to a fifth: what lies above is clipped to white, and what lies below, where the decoder
-    wraps round, to black. That of JPEG is the low frequencies of its blocks, that of PNG the area mean.
+    The reduced image of HTJ2K is the low-pass band of the wavelet transform, not an area mean. At sharp edges it
+    exceeds the range, by up to a fifth as measured: overshoots are clipped to the largest value, undershoots, which the
+    decoder wraps around, to 0. The reduced image of JPEG has the low frequencies of its blocks, that of PNG the area
+    mean.
+
+    Args:
+        stream: encoded film.
+        bits: bits of a shard value, 1 to 15.
+        reduction: n divides each side by 2**n; 0 is the full size.
+
+    Returns:
+        [ceil(rows / 2**reduction), ceil(columns / 2**reduction)] uint16 in ``[0, 2**bits)``.
 
     Raises:
         Exception: whatever the codec raises on damaged streams.
@@ -76,18 +92,22 @@ def decode_film(stream: bytes, *, bits: int, reduction: int = 0) -> NDArray[np.u
     if codec == "htj2k":
         return _decode_htj2k(stream, bits, reduction)
     if codec == "png":
-        return _halved(np.asarray(imagecodecs.png_decode(stream)), reduction)
+        return _halve(np.asarray(imagecodecs.png_decode(stream)), reduction)
     level = min(reduction, len(_JPEG_REDUCED) - 1)
     decoded = cv2.imdecode(np.frombuffer(stream, np.uint8), _JPEG_REDUCED[level])
     if decoded is None:
         raise ValueError("damaged JPEG stream")
-    return _halved(decoded.astype(np.uint16), reduction - level)
+    return _halve(decoded.astype(np.uint16), reduction - level)
 
 
 def reduction_for(rows: int, columns: int, target_rows: int, target_columns: int) -> int:
-    """The largest reduction whose image is still at least as large as the target in both directions.
+    """Compute the largest reduction whose image is at least as large as the target in both directions.
 
-    A pure function of stored and target size, the same in training, embedding and prediction: it changes results.
+    The reduction changes results, so training, embedding and prediction all use this function.
+
+    Args:
+        rows, columns: size of the stored film in pixels.
+        target_rows, target_columns: size that is needed, in pixels.
     """
     reduction = 0
     while (
@@ -103,15 +123,15 @@ def _decode_htj2k(stream: bytes, bits: int, reduction: int) -> NDArray[np.uint16
     decoded = np.asarray(decode_htj2k(stream, skipres=reduction or None), dtype=np.uint16)
     if reduction == 0:
         return decoded
-    below = decoded >= _WRAPPED
+    below = decoded >= _MIN_UNDERSHOOT
     clipped = np.minimum(decoded, np.uint16(2**bits - 1))
     if below.any():
         clipped[below] = 0
     return clipped
 
 
-def _halved(values: NDArray[np.uint16], times: int) -> NDArray[np.uint16]:
-    """The area mean, each side halved so many times and rounded up."""
+def _halve(values: NDArray[np.uint16], times: int) -> NDArray[np.uint16]:
+    """The area mean, with each side halved ``times`` times and rounded up."""
     if times == 0:
         return values
     rows, columns = (-(-side // 2**times) for side in values.shape)

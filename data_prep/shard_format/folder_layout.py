@@ -1,4 +1,4 @@
-"""Files of a public folder, and the version of their format."""
+"""Format version and file suffixes of a public folder."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,5 +12,5 @@ SIDECAR_SUFFIX = "json"
 
 
 def film_suffix(config: Mapping[str, Any]) -> str:
-    """Suffix of the films of a folder, by ``config`` of its card."""
+    """Suffix of the films of a folder, from ``config`` of its ``dataset.json``."""
     return FILM_SUFFIXES[config.get("codec", "htj2k")]

@@ -1,4 +1,4 @@
-"""HTJ2K through OpenJPH, whose binding prints an error in the middle of a stream and goes on: here it is raised."""
+"""HTJ2K decoding with OpenJPH; errors within a stream, which its binding only prints, are raised."""
 
 import sys
 from typing import Any
@@ -11,16 +11,23 @@ from numpy.typing import NDArray
 def decode_htj2k(stream: bytes, **options: Any) -> NDArray[Any]:
     """Decode a whole stream.
 
+    Args:
+        stream: HTJ2K codestream.
+        **options: of ``imagecodecs.htj2k_decode``.
+
+    Returns:
+        [rows, columns] pixels.
+
     Raises:
-        ValueError: it is damaged; the pixels behind the damage would be missing.
-        Exception: whatever the codec raises on a damaged beginning.
+        ValueError: the stream is damaged, so that pixels after the damage would be wrong.
+        Exception: whatever the codec raises on a damaged header.
     """
-    swallowed: list[Any] = []
-    before, sys.unraisablehook = sys.unraisablehook, swallowed.append
+    errors: list[Any] = []
+    hook, sys.unraisablehook = sys.unraisablehook, errors.append
     try:
         image = np.asarray(imagecodecs.htj2k_decode(stream, **options))
     finally:
-        sys.unraisablehook = before
-    if swallowed:
+        sys.unraisablehook = hook
+    if errors:
         raise ValueError("damaged HTJ2K stream")
     return image

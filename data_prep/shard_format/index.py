@@ -1,7 +1,4 @@
-"""The films of a public folder as one table, whatever generations it has, and which of them hold equal pixels.
-
-Imported by ``mae_rad``.
-"""
+"""The index of all generations of a public folder, and films with equal pixels. Imported by ``mae_rad``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,43 +13,53 @@ from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.sidecar import MAX_FRAMES, SPLITS
 
-_FOR_TWINS = ["key", "split", "pixel_sha256", "same_pixels_as"]
+_PIXEL_COLUMNS = ["key", "split", "pixel_sha256", "same_pixels_as"]
 
 
 def read_index(public: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of all generations (INDEX_SCHEMA, or ``columns`` of it), the first generation first.
+    """Read the index of all generations of a public folder.
 
-    ``shard`` is relative to ``public``, and ``same_pixels_as`` holds over all generations.
+    Args:
+        public: folder of the shards.
+        columns: columns of INDEX_SCHEMA; None: all.
+
+    Returns:
+        One row per film, the first generation first; ``shard`` is relative to ``public``, and ``same_pixels_as`` is
+        computed over all generations.
 
     Raises:
         ShardFormatError: the folder or one of its generations is missing, unfinished, damaged or of another version.
     """
     folders = generation_folders(public)
-    wanted = list(columns) if columns is not None else None
-    read = wanted
-    if wanted and len(folders) > 1 and "same_pixels_as" in wanted:
-        read = [*wanted, *(name for name in _FOR_TWINS if name not in wanted)]
-    tables = [_placed(folder, public, read) for folder in folders]
-    if not read or "same_pixels_as" in read:
+    requested = list(columns) if columns is not None else None
+    needed = requested
+    if requested and len(folders) > 1 and "same_pixels_as" in requested:
+        needed = [*requested, *(name for name in _PIXEL_COLUMNS if name not in requested)]
+    tables = [_read_generation(folder, public, needed) for folder in folders]
+    if not needed or "same_pixels_as" in needed:
         tables = same_pixels_across(tables)
-    whole = pa.concat_tables(tables)
-    return whole.select(wanted) if wanted else whole
+    index = pa.concat_tables(tables)
+    return index.select(requested) if requested else index
 
 
 def read_one_index(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of one generation as they stand.
+    """Read the index of one generation, unchanged.
+
+    Args:
+        folder: of the generation.
+        columns: columns of INDEX_SCHEMA; None: all.
 
     Raises:
-        ShardFormatError: they are not there, or damaged.
+        ShardFormatError: the index is missing or damaged.
     """
     path = folder / "index.parquet"
     try:
         return pq.read_table(path, columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowException):
-        raise ShardFormatError(f"{path} cannot be read; run the same shard command again to rewrite it") from None
+        raise ShardFormatError(f"{path} cannot be read. Run the same shard command again to rewrite it") from None
 
 
-def _placed(folder: Path, public: Path, columns: list[str] | None) -> pa.Table:
+def _read_generation(folder: Path, public: Path, columns: list[str] | None) -> pa.Table:
     table = read_one_index(folder, columns)
     if folder == public or "shard" not in table.column_names:
         return table
@@ -61,48 +68,56 @@ def _placed(folder: Path, public: Path, columns: list[str] | None) -> pa.Table:
 
 
 def same_pixels_across(tables: Sequence[pa.Table]) -> list[pa.Table]:
-    """Indexes of several folders with ``same_pixels_as`` as it is for all of them together."""
+    """Recompute ``same_pixels_as`` of the indexes of several folders, over all of their films."""
     if len(tables) < 2:
         return list(tables)
-    whole = same_pixels(pa.concat_tables(table.select(_FOR_TWINS) for table in tables))["same_pixels_as"]
+    column = same_pixels(pa.concat_tables(table.select(_PIXEL_COLUMNS) for table in tables))["same_pixels_as"]
     starts = np.cumsum([0, *(table.num_rows for table in tables)])
     return [
-        _with_twins(table, whole.slice(start, table.num_rows)) for start, table in zip(starts, tables, strict=False)
+        _set_same_pixels_as(table, column.slice(start, table.num_rows))
+        for start, table in zip(starts, tables, strict=False)
     ]
 
 
 def same_pixels(index: pa.Table) -> pa.Table:
-    """``index`` with ``same_pixels_as`` for films that another one equals, pixel for pixel, under another identifier.
+    """Fill ``same_pixels_as`` for films whose pixels equal those of a film with another identifier.
 
-    One of them stands for all and keeps null: that of test before val before train, then the least key. So what has
-    null holds no pixels twice, and loses nothing of an evaluation set.
+    One film of each group represents it and has null: that of test before val before train, then the smallest key. So
+    the films with null contain no pixels twice, and evaluation sets stay complete.
+
+    Args:
+        index: columns key, split, pixel_sha256 and same_pixels_as.
     """
     rank = pc.index_in(index["split"], pa.array(SPLITS[::-1]))
     keys, order = index["key"], [(name, "ascending") for name in ("pixel_sha256", "rank", "key")]
     ranked = pa.table({"pixel_sha256": index["pixel_sha256"], "rank": rank, "key": keys})
-    places = pc.sort_indices(ranked, order).to_numpy()
-    pixels = index["pixel_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()[places]
+    rows = pc.sort_indices(ranked, order).to_numpy()
+    pixels = index["pixel_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
     first = np.flatnonzero(np.diff(pixels, prepend=-1))
-    standing = np.empty(len(places), dtype=np.int64)
-    standing[places] = np.repeat(places[first], np.diff(first, append=len(places)))
-    other = pa.array(standing != np.arange(len(places)))
-    return _with_twins(index, pc.if_else(other, keys.take(pa.array(standing)), pa.scalar(None, pa.string())))
+    representative = np.empty(len(rows), dtype=np.int64)  # row of the film that represents each film
+    representative[rows] = np.repeat(rows[first], np.diff(first, append=len(rows)))
+    is_repeated = pa.array(representative != np.arange(len(rows)))
+    null = pa.scalar(None, pa.string())
+    return _set_same_pixels_as(index, pc.if_else(is_repeated, keys.take(pa.array(representative)), null))
 
 
 def file_pixels(index: pa.Table, keys: pa.ChunkedArray) -> dict[str, str]:
-    """Key → SHA-256 of the pixels of each of its frames, in their order, for the files ``keys`` that are there.
+    """Collect the pixel hashes of all frames of files.
 
     Args:
         index: ``key``, ``frame`` and ``pixel_sha256`` of films.
-        keys: of files, which are those of their first frames.
+        keys: keys of files, which are those of their first frames.
+
+    Returns:
+        Key → SHA-256 of the pixels of each frame in order, separated by spaces, for the files that ``index`` holds.
     """
     first = index.filter(pc.is_in(index["key"], keys.drop_null().combine_chunks())).select(["key", "frame"]).to_pylist()
     frames = {
         row["key"]: [frame_key(row["key"], frame) for frame in range(MAX_FRAMES)] for row in first if row["frame"] == 0
     }
-    wanted = [key for row in first for key in frames.get(row["key"], [row["key"]])]
-    there = index.filter(pc.is_in(index["key"], pa.array(wanted, pa.string())))
-    pixels = dict(zip(there["key"].to_pylist(), there["pixel_sha256"].to_pylist(), strict=True))
+    frame_keys = [key for row in first for key in frames.get(row["key"], [row["key"]])]
+    films = index.filter(pc.is_in(index["key"], pa.array(frame_keys, pa.string())))
+    pixels = dict(zip(films["key"].to_pylist(), films["pixel_sha256"].to_pylist(), strict=True))
     return {
         row["key"]: " ".join(pixels[key] for key in frames.get(row["key"], [row["key"]]) if key in pixels)
         for row in first
@@ -110,11 +125,11 @@ def file_pixels(index: pa.Table, keys: pa.ChunkedArray) -> dict[str, str]:
 
 
 def across_splits(index: pa.Table) -> int:
-    """How many films have the pixels of a film of another split."""
-    twins = index.filter(pc.is_valid(index["same_pixels_as"]))
-    theirs = index["split"].take(pc.index_in(twins["same_pixels_as"], index["key"].combine_chunks()))
-    return int(pc.sum(pc.not_equal(twins["split"], theirs)).as_py() or 0)
+    """Count the films whose pixels equal those of a film in another split."""
+    repeated = index.filter(pc.is_valid(index["same_pixels_as"]))
+    other_split = index["split"].take(pc.index_in(repeated["same_pixels_as"], index["key"].combine_chunks()))
+    return int(pc.sum(pc.not_equal(repeated["split"], other_split)).as_py() or 0)
 
 
-def _with_twins(index: pa.Table, column: pa.ChunkedArray) -> pa.Table:
+def _set_same_pixels_as(index: pa.Table, column: pa.ChunkedArray) -> pa.Table:
     return index.set_column(index.schema.get_field_index("same_pixels_as"), "same_pixels_as", column)

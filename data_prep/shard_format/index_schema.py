@@ -46,17 +46,19 @@ INDEX_SCHEMA = pa.schema(
         ("perceptual_hash", pa.uint64()),
     ]
 )
-"""The columns behind ``provenance`` are what only the pixels tell; training filters on them.
+"""The columns after ``provenance`` are computed from the pixels; training can filter on them.
 
-polarity_suspect    the film looks as if black and white were exchanged
-pixel_sha256        equal for films of equal source size and equal values in the shards (of jpeg: before the display)
-same_pixels_as      key of another film with equal pixels, for all such films but one (same_pixels of index.py);
-                    null in the table of a shard, which knows nothing of others
-content_fraction    part of the film that its content mask takes for anatomy
-clipped_low         part of the content at the dark end of the display, within 0.2 % of the range
-clipped_high        … and at its bright end
-perceptual_hash     64 bits, of which near duplicates share nearly all: see ``perceptual_hash.py``
+================  =============================================================================================
+polarity_suspect  black and white of the film seem to be exchanged
+pixel_sha256      equal for films of equal source size and equal shard values (jpeg: values before the display)
+same_pixels_as    key of the film that represents all films with equal pixels, null for that film (same_pixels in
+                  index.py); always null in the table of one shard
+content_fraction  fraction (0 to 1) of the film that its content mask marks as anatomy
+clipped_low       fraction (0 to 1) of the content at the dark end of the display, within 0.2 % of the range
+clipped_high      … at its bright end
+perceptual_hash   64 bits, of which near duplicates share nearly all: see ``perceptual_hash.py``
+================  =============================================================================================
 """
 
 REJECTS_SCHEMA = pa.schema([("row", pa.int64()), ("reason", pa.string())])
-"""``row`` is the row of the private manifest: it names no file."""
+"""``row`` is the row of the private manifest, from which no file name can be derived."""

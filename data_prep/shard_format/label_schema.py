@@ -15,13 +15,21 @@ LABELS_SCHEMA = pa.schema(
         ("reader", pa.int16()),
     ]
 )
-"""``value`` is present, absent, uncertain or not_mentioned, or null with a ``number``; ``source`` is expert, report or
-metadata; ``start`` and ``stop`` are character offsets into the private report; ``reader`` counts those who have read
-the film from 1, is ADJUDICATED for the word that overrules them, and null where nobody is told apart. Tables that were
-written before there were readers lack the last column: :func:`read_labels`."""
+"""One row per film, label, source and reader.
+
+==========  ==================================================================================================
+value       present, absent, uncertain or not_mentioned; null with a ``number``
+number      of a measured label, such as the bone age
+source      expert, report or metadata
+confidence  0 to 1
+start, stop character offsets into the private report; null without a report
+reader      number of the reader from 1; ADJUDICATED for the entry that overrules readers; null where readers are
+            not distinguished. Tables of earlier releases lack this column: :func:`read_labels` adds it
+==========  ==================================================================================================
+"""
 
 ADJUDICATED = 0
-"""``reader`` of a label or box that was settled after the readers had differed."""
+"""``reader`` of a label or box that was decided after readers had differed."""
 
 BOXES_SCHEMA = pa.schema(
     [
@@ -35,5 +43,5 @@ BOXES_SCHEMA = pa.schema(
         ("reader", pa.int16()),
     ]
 )
-"""Boxes in source raster pixels, so that re-sharding at another size moves nothing. ``reader`` as in LABELS_SCHEMA: one
-number is one person in both tables."""
+"""Edges of boxes in pixels of the upright source raster, which do not depend on the size of films in the shards.
+``reader`` as in LABELS_SCHEMA: one number is one person in both tables."""

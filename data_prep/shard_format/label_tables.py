@@ -1,4 +1,4 @@
-"""``labels.parquet`` and ``boxes.parquet`` of a public folder, as labelling, training and evaluation read them."""
+"""Files, columns and readers of the label tables of a public folder: labels, boxes, statistics and agreement."""
 
 from pathlib import Path
 
@@ -11,14 +11,15 @@ from data_prep.shard_format.label_schema import BOXES_SCHEMA, LABELS_SCHEMA
 
 LABELS_FILE, BOXES_FILE = "labels.parquet", "boxes.parquet"
 VALUES = ("present", "absent", "uncertain", "not_mentioned")
+"""Values of a label."""
 SOURCES = ("expert", "report", "metadata")
-"""The most reliable first."""
+"""Sources of labels, the most reliable first."""
 STATISTICS_FILE, AGREEMENT_FILE = "label_statistics.parquet", "label_agreement.parquet"
 LABELS_SCHEMAS = (LABELS_SCHEMA, pa.schema(list(LABELS_SCHEMA)[:-1]))
-"""As it is, and as it was before labels had readers."""
+"""The schema of this release, and that of earlier releases, without readers."""
 
 MERGED = "merged"
-"""``source`` of the statistics of what all sources amount to under a policy."""
+"""``source`` of the statistics of all sources, merged under a policy."""
 STATISTICS_SCHEMA = pa.schema(
     [
         ("label", pa.string()),
@@ -35,7 +36,8 @@ STATISTICS_SCHEMA = pa.schema(
         ("number", pa.int64()),
     ]
 )
-"""Films by what a source says of a label, all its readers together; ``films`` is the sum of the columns behind it."""
+"""Number of films by value of a label, per source, split and body part, with the readers of a source reconciled.
+``films`` is the sum of the columns from ``present`` on; ``patients`` is their number of patients."""
 
 STATISTICS = ("cohen_kappa", "fleiss_kappa", "box_agreement")
 AGREEMENT_SCHEMA = pa.schema(
@@ -51,16 +53,20 @@ AGREEMENT_SCHEMA = pa.schema(
         ("high", pa.float64()),
     ]
 )
-"""How far experts agree who have read the same films, with an interval of 95 % over patients.
+"""Agreement of experts who read the same films, with 95 % intervals (``low``, ``high``) over patients.
 
-cohen_kappa     two readers, over present, absent, uncertain; ``observed`` is the share of films on which they agree
-fleiss_kappa    several; ``observed`` is the share of pairs of words that agree
-box_agreement   ``estimate`` is the share of boxes that another reader has drawn too, ``observed`` their mean overlap
+=============  ===============================================================================================
+cohen_kappa    two readers, over present, absent and uncertain; ``observed`` is the fraction of films on which they
+               agree
+fleiss_kappa   more than two readers; ``observed`` is the fraction of pairs of entries that agree
+box_agreement  ``estimate`` is the fraction of boxes that another reader also annotated, ``observed`` the mean
+               intersection over union of matched boxes
+=============  ===============================================================================================
 """
 
 
 def read_labels(public: Path) -> pa.Table:
-    """All labels of a public folder (LABELS_SCHEMA); none where there is no table.
+    """Read all labels of a public folder (LABELS_SCHEMA); no rows where it has no table.
 
     Raises:
         ShardFormatError: the table is damaged or has other columns.
@@ -69,7 +75,7 @@ def read_labels(public: Path) -> pa.Table:
 
 
 def read_boxes(public: Path) -> pa.Table:
-    """All boxes of a public folder (BOXES_SCHEMA); none where there is no table.
+    """Read all boxes of a public folder (BOXES_SCHEMA); no rows where it has no table.
 
     Raises:
         ShardFormatError: the table is damaged or has other columns.
@@ -78,20 +84,21 @@ def read_boxes(public: Path) -> pa.Table:
 
 
 def from_private_report(labels: pa.Table) -> pa.Array:
-    """Which rows were read from a report text by ``data_prep.radiology_reports``: they have offsets into it."""
+    """Whether each row comes from the text of a private report ([rows] boolean): such rows have character offsets."""
     return pc.is_valid(labels["start"])
 
 
-def _read(path: Path, schema: pa.Schema, known: tuple[pa.Schema, ...]) -> pa.Table:
+def _read(path: Path, schema: pa.Schema, known_schemas: tuple[pa.Schema, ...]) -> pa.Table:
+    """Read a table of one of ``known_schemas``, and add the columns that it lacks of ``schema`` as nulls."""
     if not path.exists():
         return schema.empty_table()
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException):
         table = None
-    if table is None or not any(table.schema.equals(one) for one in known):
+    if table is None or not any(table.schema.equals(schema) for schema in known_schemas):
         raise ShardFormatError(
-            f"{path.name} of {path.parent} is damaged; remove it, then write it again with: python -m data_prep label"
+            f"{path.name} of {path.parent} is damaged. Remove it, then write it again with: mae-rad label"
         )
     for field in list(schema)[table.num_columns :]:
         table = table.append_column(field, pa.nulls(len(table), field.type))

@@ -1,4 +1,4 @@
-"""A table as Parquet bytes that are the same each time."""
+"""Reproducible Parquet: equal tables give equal bytes."""
 
 import io
 
@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 
 def index_bytes(index: pa.Table) -> bytes:
-    """Rows of the index as Parquet."""
+    """Encode a table as Parquet; equal tables give equal bytes."""
     sink = io.BytesIO()
     pq.write_table(index.combine_chunks(), sink, compression="zstd", version="2.6", store_schema=False)
     return sink.getvalue()

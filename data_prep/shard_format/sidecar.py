@@ -1,15 +1,16 @@
-"""The sidecar of a film: every public fact of it, as a closed model."""
+"""The sidecar of a film: the closed list of everything that is published about it besides its pixels."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_FRAMES = 64
-"""Frames that a radiograph file may have: views, energies, a slow series. More is cine."""
+"""Largest number of frames of a radiograph file: views, energies, a slow series. Files with more are cine."""
 
 Split = Literal["train", "val", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+"""From the least to the most strictly separated split."""
 
 Provenance = Literal[
     "bytes_behind_image",
@@ -33,39 +34,42 @@ Provenance = Literal[
     "made_square",
     "display_applied",
 ]
-"""What was decided about a film beyond the plain case, in the order of its steps.
+"""Deviations from the usual decoding and display of a film, in the order of the steps.
 
-bytes_behind_image          something follows the end of the compressed image, and was left out
-palette_applied             colours of a PALETTE COLOR film looked up
-colour_stored_grey          red, green and blue that agree, or luminance without colour; LUTs and windows do not hold
-bits_moved                  values moved down by High Bit (PS3.5 section 8.1.1)
-high_bit_ignored            High Bit says left-justified, the values are not
-bits_widened                Bits Stored is too small for the values
-overlay_removed             an overlay in unused bits of the pixels
-padding_hidden              Pixel Padding Value or its range occurs
-shutter_hidden              a shutter hides a part of the film
-shutter_ignored             the shutter is described wrongly, or its bitmap is not there
-modality_lut                the Modality LUT was applied
-modality_lut_unusable       … is broken: rescale in its place
-rescale_beside_lut          Modality LUT and rescale exclude each other: the LUT was taken
-rescale_unusable            rescale would make values equal or infinite, or half of it is absent
-voi_lut_unusable            the VOI LUT is broken or shows nothing: the window in its place
-window_unusable             the window shows nothing: percentiles of the content in its place
-function_unknown            VOI LUT Function is none of the standard's: LINEAR
-presentation_shape_conflict Presentation LUT Shape contradicts Photometric Interpretation, which decides
-made_square                 pixels were not square: the finer direction was shrunk
-display_applied             the shard holds 8 bits of the displayed film (codec jpeg), not the stored values
+===========================  =====================================================================================
+bytes_behind_image           bytes follow the end of the compressed image, and were left out
+palette_applied              the colours of a PALETTE COLOR film were looked up
+colour_stored_grey           red, green and blue are equal, or there is luminance without colour; LUTs and windows
+                             are not applied
+bits_moved                   values were shifted down according to High Bit (PS3.5 section 8.1.1)
+high_bit_ignored             High Bit declares left-justified values, but they are not
+bits_widened                 Bits Stored is too small for the values
+overlay_removed              an overlay in unused bits of the pixels was removed
+padding_hidden               Pixel Padding Value or its range occurs
+shutter_hidden               a shutter hides a part of the film
+shutter_ignored              the description of the shutter is invalid, or its bitmap is missing
+modality_lut                 the Modality LUT was applied
+modality_lut_unusable        the Modality LUT is invalid: rescale was applied instead
+rescale_beside_lut           both Modality LUT and rescale are present, which exclude each other: the LUT was applied
+rescale_unusable             rescale would make values equal or infinite, or is incomplete
+voi_lut_unusable             the VOI LUT is invalid or displays nothing: the window was applied instead
+window_unusable              the window displays nothing: percentiles of the content were taken instead
+function_unknown             VOI LUT Function is not in the standard: LINEAR was taken
+presentation_shape_conflict  Presentation LUT Shape contradicts Photometric Interpretation, which was followed
+made_square                  pixels were not square: the direction with the finer spacing was reduced
+display_applied              the shard holds 8 bits of the displayed film (codec jpeg), not the stored values
+===========================  =====================================================================================
 """
 
 
 class ClosedModel(BaseModel):
-    """A record without other fields than its own, which does not change."""
+    """An immutable record that accepts no other fields than its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Display(ClosedModel):
-    """How shard values become display values (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2).
+    """Parameters that convert shard values to display values (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2).
 
     A shard value is ``(stored + value_offset) >> value_shift`` and lies in ``[0, 2**bits)``.
     """
@@ -77,24 +81,24 @@ class Display(ClosedModel):
     intercept: float
     center: float | None
     width: float | None
-    """Without centre and width, and without a table, the values are shown from 0 dark to 2**bits - 1 bright."""
+    """Without center and width, and without a table, 0 is displayed dark and 2**bits - 1 bright."""
     function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
     invert: bool
     source: Literal["voi_lut", "window", "percentile", "declared_range"]
     windows: list[tuple[float, float]]
     table: str | None = None
-    """Only where the film has a real LUT: the whole display table, see :func:`pack_table`."""
+    """The whole display table where the film has a LUT that is no formula, see :func:`pack_table`."""
     provenance: list[Provenance] = []
-    """How the film came to its values and its display, in that order."""
+    """Deviations from the usual decoding and display, in the order of the steps."""
 
 
 class Sidecar(ClosedModel):
-    """Everything that a shard says of a film beside its pixels: the allow-list. Pseudonyms are keyed hashes."""
+    """Everything that a shard holds of a film besides its pixels: the allow-list. Pseudonyms are keyed hashes."""
 
     format_version: int
     key: str
     frame: int | None = Field(default=None, ge=0)
-    """Of a file with several frames, which one, counted from 0; each is a film of its own."""
+    """Number of the frame, from 0, in a multi-frame file, whose frames are separate films; else null."""
     patient: str
     study: str
     series: str
@@ -116,12 +120,12 @@ class Sidecar(ClosedModel):
     columns: int = Field(ge=1)
     source_rows: int = Field(ge=1)
     source_columns: int = Field(ge=1)
-    """Size of the source raster, upright: after the EXIF orientation of an image. Boxes are in its pixels."""
+    """Size of the upright source raster, after EXIF orientation. Boxes are in its pixels."""
     pixel_spacing_mm: tuple[float, float] | None
-    """Row and column spacing of this film, after resizing."""
+    """Row and column spacing of the film in the shard, after resizing, in mm."""
     pixel_spacing_from: str | None
     display: Display
     content_mask: str
-    """Anatomy against background, see :func:`pack_mask`; empty means all of the film."""
+    """Mask of anatomy against background, see :func:`pack_mask`; empty: all of the film is anatomy."""
     content_mask_version: int
     pixel_sha256: str

@@ -1,4 +1,4 @@
-"""What films take as HTJ2K, PNG or JPEG: size, time and loss, measured on films of the user's own archive."""
+"""Size, time and loss of films as HTJ2K, PNG and JPEG, measured on films of the user's own archive."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ from data_prep.shard_format.sidecar import Display
 from data_prep.sharding.estimate import size_text
 
 Film = tuple[NDArray[np.uint16], Display]
-"""Values [rows, columns] of a film as a shard holds them, and what shows them."""
+"""Shard values [rows, columns] of a film, and its display settings."""
 
 T = TypeVar("T")
 
 _REPEATS = 3
-"""The quickest counts: other work on the machine only ever slows one down."""
+"""Number of timed runs; the fastest counts, since other load only slows a run down."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Variant:
     """One way to store a film.
 
     Attributes:
-        name: as the table shows it.
-        setting: the value of ``codec`` that shards take for it, if there is one.
-        encode: of values.
-        decode: of a stream, to the size divided by two to the power of the second argument.
+        name: name in the table.
+        setting: value of the setting ``codec``; empty where shards do not offer it.
+        encode: shard values [rows, columns] → stream.
+        decode: (stream, n) → values, with sides divided by 2**n.
         displayed: whether it holds 8 bits of the displayed film.
     """
 
@@ -74,14 +74,14 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class CodecMeasurement:
-    """Of one variant, means over films.
+    """Results of one variant, means over films.
 
     Attributes:
-        variant: which.
-        bytes: of a film.
-        encode, decode, half: milliseconds of a film, the last for half its size.
-        loss: mean difference of the displayed film, in levels of 255.
-        worst: largest difference in any film.
+        variant: the measured variant.
+        bytes: bytes per film.
+        encode, decode, half: milliseconds per film to encode, to decode, and to decode at half size.
+        loss: mean absolute difference of the displayed film, in levels of 255.
+        worst: largest difference in any film, in levels of 255.
     """
 
     variant: Variant
@@ -95,48 +95,59 @@ class CodecMeasurement:
 
 @dataclass(frozen=True)
 class CodecTable:
-    """All variants on the same films."""
+    """Results of all variants on the same films.
+
+    Attributes:
+        films: number of films.
+        pixels: mean pixels per film.
+        rows: one measurement per variant.
+    """
 
     films: int
     pixels: float
     rows: Sequence[CodecMeasurement]
 
     def __str__(self) -> str:
-        """A table for a person."""
+        """The results as a text table."""
         head = f"{'':<26}{'codec=':<8}{'kB':>8}{'per million':>13}{'encode':>9}{'decode':>9}{'half':>8}{'loss':>14}"
         lines = [f"{self.films} films of {self.pixels / 1e6:.1f} megapixels; milliseconds per film, one core", head]
-        for one in self.rows:
-            loss = "none" if one.worst == 0 else f"{one.loss:.2f} (≤ {one.worst:.0f})"
+        for row in self.rows:
+            loss = "none" if row.worst == 0 else f"{row.loss:.2f} (≤ {row.worst:.0f})"
             lines.append(
-                f"{one.variant.name:<26}{one.variant.setting:<8}{one.bytes / 1000:>8.0f}"
-                f"{size_text(one.bytes * 1e6):>13}{one.encode:>9.1f}{one.decode:>9.1f}{one.half:>8.1f}{loss:>14}"
+                f"{row.variant.name:<26}{row.variant.setting:<8}{row.bytes / 1000:>8.0f}"
+                f"{size_text(row.bytes * 1e6):>13}{row.encode:>9.1f}{row.decode:>9.1f}{row.half:>8.1f}{loss:>14}"
             )
         lines.append("loss: mean (and largest) difference of the displayed film, of 255 levels; 8 bits fix the window")
         return "\n".join(lines)
 
 
 def bench_codecs(private: Path, settings: ShardSettings, films: int) -> CodecTable:
-    """Measure all variants on ``films`` films of a scanned archive, made as shards would hold them.
+    """Measure all variants on films of a scanned archive, prepared as in shards.
+
+    Args:
+        private: folder of the scan.
+        settings: of the shards.
+        films: number of films.
 
     Raises:
-        ArchiveError: no private folder, or none of the films can be read.
+        ArchiveError: ``private`` is no private folder, or none of its films can be read.
     """
-    sample = _films(private, settings, films)
+    sample = _read_films(private, settings, films)
     progress = Progress("bench-codecs", "variants", len(VARIANTS))
     rows = []
     for variant in VARIANTS:
-        rows.append(_measured(variant, sample))
+        rows.append(_measure(variant, sample))
         progress.add()
     progress.close()
     return CodecTable(len(sample), float(np.mean([values.size for values, _ in sample])), rows)
 
 
-def _films(private: Path, settings: ShardSettings, films: int) -> list[Film]:
+def _read_films(private: Path, settings: ShardSettings, films: int) -> list[Film]:
     """The first readable films of the plan, whose order is random."""
     manifest, paths = read_manifest(private), read_linkage(private, ["path"])["path"]
     lossless = settings.model_copy(update={"codec": "htj2k"})
     rows = [row for shard in plan_shards(manifest, lossless).shards for row in shard.rows.tolist()]
-    found: list[Film] = []
+    sample_films: list[Film] = []
     for row in rows:
         facts = manifest.slice(row, 1).to_pylist()[0]
         try:
@@ -145,27 +156,27 @@ def _films(private: Path, settings: ShardSettings, films: int) -> list[Film]:
         except (FilmReject, OSError):
             continue
         display = sample.sidecar.display
-        found.append((decode_film(sample.film, bits=display.bits), display))
-        if len(found) == films:
-            return found
-    if not found:
-        raise ArchiveError(f"no film of {private} can be read; is the archive mounted where it was scanned?")
-    return found
+        sample_films.append((decode_film(sample.film, bits=display.bits), display))
+        if len(sample_films) == films:
+            return sample_films
+    if not sample_films:
+        raise ArchiveError(f"no film of {private} can be read. Mount the archive where it was scanned")
+    return sample_films
 
 
-def _measured(variant: Variant, films: Sequence[Film]) -> CodecMeasurement:
+def _measure(variant: Variant, films: Sequence[Film]) -> CodecMeasurement:
     sizes, encode, decode, half, losses = [], [], [], [], []
     for values, display in films:
-        shown = apply(values, display) / 257
-        stored = np.rint(shown).astype(np.uint16) if variant.displayed else values
-        seconds, stream = _quickest(partial(variant.encode, stored))
+        displayed = apply(values, display) / 257  # display values as levels of 255
+        stored = np.rint(displayed).astype(np.uint16) if variant.displayed else values
+        seconds, stream = _time_fastest(partial(variant.encode, stored))
         sizes.append(len(stream))
         encode.append(seconds)
-        seconds, decoded = _quickest(partial(variant.decode, stream, 0))
+        seconds, decoded = _time_fastest(partial(variant.decode, stream, 0))
         decode.append(seconds)
-        half.append(_quickest(partial(variant.decode, stream, 1))[0])
-        again = decoded if variant.displayed else apply(decoded.astype(np.uint16), display) / 257
-        losses.append(np.abs(again - shown))
+        half.append(_time_fastest(partial(variant.decode, stream, 1))[0])
+        decoded_display = decoded if variant.displayed else apply(decoded.astype(np.uint16), display) / 257
+        losses.append(np.abs(decoded_display - displayed))
     return CodecMeasurement(
         variant,
         bytes=float(np.mean(sizes)),
@@ -177,10 +188,11 @@ def _measured(variant: Variant, films: Sequence[Film]) -> CodecMeasurement:
     )
 
 
-def _quickest(work: Callable[[], T]) -> tuple[float, T]:
+def _time_fastest(function: Callable[[], T]) -> tuple[float, T]:
+    """(seconds of the fastest of _REPEATS calls, result)."""
     best = np.inf
     for _ in range(_REPEATS):
         start = time.perf_counter()
-        result = work()
+        result = function()
         best = min(best, time.perf_counter() - start)
     return best, result

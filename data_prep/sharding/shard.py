@@ -1,6 +1,6 @@
-"""Private folder → public folder: plan, write the shards that are not there yet, then publish the whole.
+"""The shard command, private folder → public folder: plan, write the missing shards, then publish.
 
-Running the same command again finishes what was interrupted; finished shards are not touched.
+The same command continues after an interruption; finished shards are not changed.
 """
 
 import logging
@@ -19,18 +19,18 @@ from data_prep.planning.folder_identity import check_identity, read_unfinished
 from data_prep.planning.known_failures import History
 from data_prep.planning.plan_inputs import ShardInputs, read_inputs
 from data_prep.planning.settings import ShardSettings
-from data_prep.planning.splits import UNNAMED_BEFORE
+from data_prep.planning.splits import FORMER_UNNAMED
 from data_prep.runtime.worker_pool import process_count
 from data_prep.shard_format.appended_folders import GENERATIONS
 from data_prep.shard_format.dataset_card import DatasetCard
 from data_prep.sharding.estimate import DryRun, estimate, free_bytes, planned_files
-from data_prep.sharding.public_folder import claimed, writable
+from data_prep.sharding.public_folder import folder_writer, translate_write_errors
 from data_prep.sharding.run import Run
 
 S = TypeVar("S", bound=ShardSettings)
 _log = logging.getLogger(__name__)
 
-_ALL_TRIED = History()
+_NO_FAILURES = History()
 """No file is known to fail."""
 
 
@@ -39,7 +39,7 @@ def shard(
     public: Path,
     settings: ShardSettings,
     earlier: EarlierFilms | None = None,
-    not_tried: History = _ALL_TRIED,
+    not_tried: History = _NO_FAILURES,
 ) -> DatasetCard:
     """Write the shards of the private folder ``private`` into ``public``.
 
@@ -47,21 +47,21 @@ def shard(
         private: folder of the scan.
         public: folder of the shards.
         settings: of the shards.
-        earlier: films of generations that these shards come after, see :mod:`data_prep.sharding.append`.
-        not_tried: files that a new folder begins without; one that is there has its own.
+        earlier: films of earlier generations, see :mod:`data_prep.sharding.append`; None for the first generation.
+        not_tried: files that are not tried in a new folder; an existing folder has its own record.
 
     Returns:
         The card of the complete folder.
 
     Raises:
-        ArchiveError: no private folder, a folder inside the other, or files that could not be had this time.
+        ArchiveError: ``private`` is no private folder, one folder contains the other, or files could not be read.
         SettingsError: the table of splits is missing or wrong.
         ShardFormatError: ``public`` was begun with other settings, another secret or another format version, or cannot
-            be written, or has too little room.
+            be written, or has too little free disk space.
     """
-    inputs = _inputs(private, public, settings, earlier)
-    with _writing(public, inputs):
-        return Run(inputs, public, _history(public, inputs, not_tried)).finish()
+    inputs = _read_inputs(private, public, settings, earlier)
+    with _write_access(public, inputs):
+        return Run(inputs, public, _known_failures(public, inputs, not_tried)).finish()
 
 
 def shard_part(
@@ -69,26 +69,28 @@ def shard_part(
     public: Path,
     settings: ShardSettings,
     earlier: EarlierFilms | None = None,
-    not_tried: History = _ALL_TRIED,
+    not_tried: History = _NO_FAILURES,
 ) -> int:
-    """Write ``runtime.part`` of the shards and publish nothing; other parts, also the same one, may run meanwhile.
+    """Write ``runtime.part`` of the shards and do not publish; other parts, also the same, may run at the same time.
 
     Args:
         private, public, settings, earlier, not_tried: as for :func:`shard`.
 
     Returns:
-        How many shards were written.
+        Number of shards that were written.
 
     Raises:
         As :func:`shard`.
     """
-    inputs = _inputs(private, public, settings, earlier)
-    with _writing(public, inputs, shared=True):
-        return Run(inputs, public, _history(public, inputs, not_tried)).finish_part()
+    inputs = _read_inputs(private, public, settings, earlier)
+    with _write_access(public, inputs, shared=True):
+        return Run(inputs, public, _known_failures(public, inputs, not_tried)).finish_part()
 
 
-def _inputs(private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None) -> ShardInputs:
-    """As :func:`read_inputs`; shows how many patients the table of splits does not name."""
+def _read_inputs(
+    private: Path, public: Path, settings: ShardSettings, earlier: EarlierFilms | None = None
+) -> ShardInputs:
+    """As :func:`read_inputs`; also logs how many patients the table of splits does not name."""
     inputs = read_inputs(private, public, settings, earlier)
     if inputs.given and (unnamed := inputs.unnamed_patients()):
         result = "they train" if inputs.settings.splits.unnamed == "train" else "their splits are drawn"
@@ -96,69 +98,72 @@ def _inputs(private: Path, public: Path, settings: ShardSettings, earlier: Earli
     return inputs
 
 
-def _history(public: Path, inputs: ShardInputs, not_tried: History) -> History:
-    """What earlier runs of the same plan have learnt; ``not_tried`` where there are none."""
-    _, history = read_unfinished(public)
-    if history.plan_sha256 == inputs.plan.sha256:
-        return history
+def _known_failures(public: Path, inputs: ShardInputs, not_tried: History) -> History:
+    """The failures that earlier runs of the same plan recorded; ``not_tried`` where there were none."""
+    _, failures = read_unfinished(public)
+    if failures.plan_sha256 == inputs.plan.sha256:
+        return failures
     if any(public.glob(GENERATIONS)):
         raise ShardFormatError(
-            f"{public} has further generations, which follow what was scanned then; the archive has changed since:"
-            " python -m data_prep append PRIVATE --out PUBLIC takes what is new"
+            f"{public} has further generations, and the archive has changed since its first one was sharded. Add the"
+            " new films with: mae-rad append PRIVATE --out PUBLIC"
         )
-    if history.plan_sha256:
+    if failures.plan_sha256:
         _log.warning(
-            "the scan has changed since these shards were begun: those that now differ are replaced; append leaves them"
+            "the scan has changed since these shards were begun: those that now differ are replaced; append keeps them"
         )
-    return replace(not_tried, plan_sha256=inputs.plan.sha256)  # what was known is of other rows
+    return replace(not_tried, plan_sha256=inputs.plan.sha256)  # the recorded rows are of another manifest
 
 
 def dry_run(private: Path, public: Path, settings: ShardSettings) -> DryRun:
-    """What :func:`shard` would do; decodes and encodes a few films to tell how long and how much. Writes nothing.
+    """Plan what :func:`shard` would do and estimate its space and time from a few films; writes nothing.
+
+    Args:
+        private, public, settings: as for :func:`shard`.
 
     Raises:
-        As :func:`shard`, but for a lack of room.
+        As :func:`shard`, except for too little free disk space.
     """
-    inputs = _inputs(private, public, settings)
+    inputs = _read_inputs(private, public, settings)
     if public.is_dir() and any(public.iterdir()):
         check_identity(public, inputs.identity)
-    run = Run(inputs, public, _ALL_TRIED)
-    todo = run.todo(run.finished())
+    run = Run(inputs, public, _NO_FAILURES)
+    missing = run.missing(run.read_cards())
     return DryRun(
         files=inputs.manifest.num_rows,
-        reasons={one["values"]: one["counts"] for one in pc.value_counts(inputs.plan.rejects["reason"]).to_pylist()},
+        reasons={row["values"]: row["counts"] for row in pc.value_counts(inputs.plan.rejects["reason"]).to_pylist()},
         planned=planned_files(inputs.plan.shards),
-        shards_done=len(inputs.plan.shards) - len(todo),
-        estimate=estimate(inputs, todo),
-        workers=process_count(settings.runtime.workers, max(1, len(todo))),
+        shards_done=len(inputs.plan.shards) - len(missing),
+        estimate=estimate(inputs, missing),
+        workers=process_count(settings.runtime.workers, max(1, len(missing))),
         free=free_bytes(public),
     )
 
 
 def settings_of(public: Path, overrides: Sequence[str], model: type[S]) -> S:
-    """The settings with which ``public`` was made, to append; ``runtime`` and ``splits.table`` are not kept.
+    """Read the settings with which a folder was made, for appending; ``runtime`` and ``splits.table`` are not recorded.
 
     Args:
         public: folder of the shards.
-        overrides: ``key=value``, applied to these settings.
-        model: their type.
+        overrides: ``key=value``, applied to the recorded settings.
+        model: type of the settings.
 
     Raises:
-        ShardFormatError: it is no public folder.
+        ShardFormatError: ``public`` is no public folder, or was made with a table of splits that is not given.
         SettingsError: an override is wrong.
     """
     config, _ = read_unfinished(public)
     splits = config.get("splits", {})
-    if splits.get("table") and not any(word.startswith("splits.table=") for word in overrides):
+    if splits.get("table") and not any(override.startswith("splits.table=") for override in overrides):
         raise ShardFormatError(
-            f"{public} was made with a table of splits; give it again: splits.table=FILE, or splits.table=auto for"
+            f"{public} was made with a table of splits. Give it again: splits.table=FILE, or splits.table=auto for"
             " the one in the private folder"
         )
-    base = config | {"splits": {"unnamed": UNNAMED_BEFORE} | splits}
+    base = config | {"splits": {"unnamed": FORMER_UNNAMED} | splits}
     return settings.load(model, None, overrides, base=base)
 
 
 @contextmanager
-def _writing(public: Path, inputs: ShardInputs, *, shared: bool = False) -> Iterator[None]:
-    with writable(public), claimed(public, inputs.identity, shared=shared):
+def _write_access(public: Path, inputs: ShardInputs, *, shared: bool = False) -> Iterator[None]:
+    with translate_write_errors(public), folder_writer(public, inputs.identity, shared=shared):
         yield

@@ -1,4 +1,4 @@
-"""One shard: decode its files, write tar, index and card. Atomic, idempotent, the same bytes from the same inputs."""
+"""Writing one shard: decode its files, write tar, index and card; atomic, with the same bytes for the same inputs."""
 
 import errno
 import hashlib
@@ -33,31 +33,36 @@ _log = logging.getLogger(__name__)
 Reject = tuple[int, Reason]
 """(row of the manifest, reason)."""
 
-LOST = frozenset({Reason.UNREADABLE_FILE, Reason.CHANGED_SINCE_SCAN})
-"""Reasons for which a file is not there, or not as it was."""
+UNAVAILABLE = frozenset({Reason.UNREADABLE_FILE, Reason.CHANGED_SINCE_SCAN})
+"""Reasons for which a file is missing, or is not the file that was scanned."""
 
-_COPIED_AT_ONCE = 2**24
-"""Bytes: a film goes into the tar in one piece."""
+_COPY_BUFFER_BYTES = 2**24
+"""Large enough to write a film in one piece."""
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A shard that was not written, with the files that this time could not be had; none: its process was killed."""
+    """A shard that was not written.
+
+    Attributes:
+        shard: its name.
+        failed: files that could not be read or decoded; empty: the process was killed.
+    """
 
     shard: str
     failed: tuple[Reject, ...]
 
 
-class _Unwatched:
+class _NoWatch:
     def begins(self, file: int) -> None:
-        """Nothing is counted."""
+        """Do nothing."""
 
     def ends(self, films: int, refused: int) -> None:
-        """Nothing is counted."""
+        """Do nothing."""
 
 
-class _TransientError(Exception):
-    """A file could not be read or decoded this time."""
+class _FileError(Exception):
+    """A file could not be read or decoded; another try may succeed."""
 
     def __init__(self, row: int, reason: Reason) -> None:
         super().__init__(row, reason)
@@ -68,27 +73,30 @@ def write_shard(task: ShardTask, public: Path, watch: Watch | None = None) -> Sh
     """Write ``<name>.tar``, ``.parquet`` and, last, ``.json`` into ``public``.
 
     Args:
-        task: what to write.
+        task: the shard.
         public: an existing folder.
-        watch: is informed of every file, by its row of the manifest.
+        watch: receives the row of every file that is read.
+
+    Returns:
+        The card of the shard, or the files that failed.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    watch = watch or _Unwatched()
-    if failed := _missing(task, watch):
+    watch = watch or _NoWatch()
+    if failed := _changed_files(task, watch):
         return Unfinished(task.name, failed)
-    (public / f"{task.name}.json").unlink(missing_ok=True)  # a card of other inputs must not vouch for the new tar
+    (public / f"{task.name}.json").unlink(missing_ok=True)  # so that no card of other inputs stands next to the new tar
     rejects: list[Reject] = []
     tar_name = f"{task.name}.tar"
     rows: list[dict[str, Any]] = []
     try:
         with atomic_file(public / tar_name) as file:
-            tar_file = _Digesting(file)
-            rows.extend(row | {"shard": tar_name} for row in _samples(task, rejects, watch, tar_file))
-    except _TransientError as error:
+            tar_file = _HashingFile(file)
+            rows.extend(row | {"shard": tar_name} for row in _write_samples(task, rejects, watch, tar_file))
+    except _FileError as error:
         (row, reason), *_ = error.failed
-        return Unfinished(task.name, error.failed + (_unreadable(task, row, watch) if reason in LOST else ()))
+        return Unfinished(task.name, error.failed + (_unreadable(task, row, watch) if reason in UNAVAILABLE else ()))
     index = index_bytes(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     with atomic_file(public / f"{task.name}.parquet") as file:
         file.write(index)
@@ -107,8 +115,8 @@ def write_shard(task: ShardTask, public: Path, watch: Watch | None = None) -> Sh
     return card
 
 
-class _Digesting:
-    """A file that only grows, with the SHA-256 and size of all that was written."""
+class _HashingFile:
+    """A write-only file that computes the SHA-256 and size of what is written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -124,16 +132,16 @@ class _Digesting:
         return self.size
 
 
-def _missing(task: ShardTask, watch: Watch) -> tuple[Reject, ...]:
-    """The files that are not there, and those that have another size or time than when they were scanned."""
+def _changed_files(task: ShardTask, watch: Watch) -> tuple[Reject, ...]:
+    """The files that are missing, or whose size or time has changed since the scan."""
     failed: list[Reject] = []
     for path, facts in task.files:
-        if facts["row"] in task.verdicts:
+        if facts["row"] in task.not_tried:
             continue
-        watch.begins(facts["row"])  # a dead network disk may not even tell the size
+        watch.begins(facts["row"])  # stat() can block on a network disk that does not respond
         try:
             _check_unchanged(Path(path).stat(), facts)
-        except _TransientError as error:
+        except _FileError as error:
             failed += error.failed
         except OSError:
             failed.append((facts["row"], Reason.UNREADABLE_FILE))
@@ -142,91 +150,93 @@ def _missing(task: ShardTask, watch: Watch) -> tuple[Reject, ...]:
 
 
 def _unreadable(task: ShardTask, after: int, watch: Watch) -> tuple[Reject, ...]:
-    """Which files behind the one of row ``after`` cannot be read either: told all at once, not one by one."""
+    """The files after the one of row ``after`` that cannot be read either, so that one message lists all of them."""
     failed: list[Reject] = []
     rows = [facts["row"] for _, facts in task.files]
     for path, facts in task.files[rows.index(after) + 1 :]:
-        if facts["row"] in task.verdicts:
+        if facts["row"] in task.not_tried:
             continue
         watch.begins(facts["row"])
         try:
             _read(path, facts)
-        except _TransientError as error:
+        except _FileError as error:
             failed += error.failed
         except OSError:
             failed.append((facts["row"], Reason.UNREADABLE_FILE))
     return tuple(failed)
 
 
-def _check_unchanged(told: os.stat_result, facts: Facts) -> None:
-    if told.st_size != facts["file_size"] or facts.get("mtime_ns") not in (None, told.st_mtime_ns):
-        raise _TransientError(facts["row"], Reason.CHANGED_SINCE_SCAN)
+def _check_unchanged(status: os.stat_result, facts: Facts) -> None:
+    if status.st_size != facts["file_size"] or facts.get("mtime_ns") not in (None, status.st_mtime_ns):
+        raise _FileError(facts["row"], Reason.CHANGED_SINCE_SCAN)
 
 
-def _samples(task: ShardTask, rejects: list[Reject], watch: Watch, file: _Digesting) -> Iterator[dict[str, Any]]:
-    """Write the tar; rows of the index, without the shard's name."""
+def _write_samples(
+    task: ShardTask, rejects: list[Reject], watch: Watch, file: _HashingFile
+) -> Iterator[dict[str, Any]]:
+    """Write the tar and yield the rows of the index, without the name of the shard; add to ``rejects``."""
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:  # type: ignore[call-overload]
-        tar.copybufsize = _COPIED_AT_ONCE
+        tar.copybufsize = _COPY_BUFFER_BYTES
         for _, unit in groupby(task.files, key=lambda item: item[1]["key"]):
-            samples, refused = _one_file(list(unit), task, watch)
-            watch.ends(bool(samples), len(refused))
-            rejects += refused
+            samples, rejected = _read_unit(list(unit), task, watch)
+            watch.ends(bool(samples), len(rejected))
+            rejects += rejected
             for sample in samples:
-                yield sample.index_row() | _add(tar, sample)
+                yield sample.index_row() | _add_members(tar, sample)
 
 
-def _add(tar: tarfile.TarFile, sample: Sample) -> dict[str, int]:
-    """Append the two members of a sample; where their bytes lie."""
+def _add_members(tar: tarfile.TarFile, sample: Sample) -> dict[str, int]:
+    """Append the two members of a sample to the tar; the index columns with their offsets and sizes in bytes."""
     sidecar = canonical_json(sample.sidecar.model_dump(mode="json"))
-    place: dict[str, int] = {}
+    location: dict[str, int] = {}
     for kind, suffix, data in (
         ("film", FILM_SUFFIXES[codec_of(sample.film)], sample.film),
         ("sidecar", SIDECAR_SUFFIX, sidecar),
     ):
         member = tarfile.TarInfo(f"{sample.sidecar.key}.{suffix}")  # mtime, owner and group are 0
         member.size, member.mode = len(data), 0o644
-        place |= {f"{kind}_offset": tar.offset + tarfile.BLOCKSIZE, f"{kind}_size": len(data)}
+        location |= {f"{kind}_offset": tar.offset + tarfile.BLOCKSIZE, f"{kind}_size": len(data)}
         tar.addfile(member, io.BytesIO(data))
-    return place
+    return location
 
 
-def _one_file(unit: list[tuple[str, Facts]], task: ShardTask, watch: Watch) -> tuple[list[Sample], list[Reject]]:
-    """The samples of the first of the files with one key, and the files that are not taken.
+def _read_unit(unit: list[tuple[str, Facts]], task: ShardTask, watch: Watch) -> tuple[list[Sample], list[Reject]]:
+    """Read the files of one key: (samples of the first readable file, rejected files).
 
-    Files that give equal samples are one, of which the first is taken; different ones under one SOP Instance UID
-    cannot both be right, and none is taken. A film that another shard holds already stays there.
+    Files with equal samples are duplicates, of which the first is taken. Where files of one SOP Instance UID have
+    different samples, none is taken. A film that another shard already holds stays there.
     """
     rejects: list[Reject] = []
-    taken: list[Sample] = []
-    alike: list[tuple[int, str]] = []  # (row, what would enter the shard)
+    first_samples: list[Sample] = []
+    fingerprints: list[tuple[int, str]] = []  # (row, fingerprint of everything that would enter the shard)
     for path, facts in unit:
         row = facts["row"]
-        if row in task.verdicts:
-            rejects.append((row, task.verdicts[row]))
+        if row in task.not_tried:
+            rejects.append((row, task.not_tried[row]))
             continue
         try:
-            samples = _samples_of(path, facts, task, watch)
+            samples = _read_samples(path, facts, task, watch)
         except FilmReject as reject:
             rejects.append((row, reject.reason))
             continue
-        alike.append((row, "".join(sample.fingerprint for sample in samples)))
-        taken = taken or samples  # of the others the fingerprint is enough
-    if not taken:
+        fingerprints.append((row, "".join(sample.fingerprint for sample in samples)))
+        first_samples = first_samples or samples
+    if not first_samples:
         return [], rejects
     written = task.written.get(unit[0][1]["key"])
-    pixels = " ".join(sample.sidecar.pixel_sha256 for sample in taken)
-    if len({found for _, found in alike}) > 1 or written not in (None, pixels):
-        return [], rejects + [(row, Reason.UID_CONFLICT) for row, _ in alike]
-    duplicates = [(row, Reason.DUPLICATE) for row, _ in (alike if written else alike[1:])]
-    return [] if written else taken, rejects + duplicates
+    pixels = " ".join(sample.sidecar.pixel_sha256 for sample in first_samples)
+    if len({fingerprint for _, fingerprint in fingerprints}) > 1 or written not in (None, pixels):
+        return [], rejects + [(row, Reason.UID_CONFLICT) for row, _ in fingerprints]
+    duplicates = [(row, Reason.DUPLICATE) for row, _ in (fingerprints if written else fingerprints[1:])]
+    return [] if written else first_samples, rejects + duplicates
 
 
-def _samples_of(path: str, facts: Facts, task: ShardTask, watch: Watch) -> list[Sample]:
-    """One sample per frame of a file. A file of which one frame is no film is none as a whole.
+def _read_samples(path: str, facts: Facts, task: ShardTask, watch: Watch) -> list[Sample]:
+    """Decode a file: one sample per frame. A file with one rejected frame is rejected as a whole.
 
     Raises:
-        FilmReject: it is none.
-        _TransientError: it cannot be had this time.
+        FilmReject: the file is no film.
+        _FileError: the file could not be read or decoded; another try may succeed.
     """
     row, samples = facts["row"], []
     frames = facts.get("frames") or 1
@@ -234,15 +244,15 @@ def _samples_of(path: str, facts: Facts, task: ShardTask, watch: Watch) -> list[
     try:
         data = _read(path, facts)
     except OSError:
-        raise _TransientError(row, Reason.UNREADABLE_FILE) from None
-    with _faults_cost_a_film(row):
+        raise _FileError(row, Reason.UNREADABLE_FILE) from None
+    with _errors_reject_file(row):
         for frame in range(frames):
             watch.begins(row)
-            one = facts if frames == 1 else {**facts, "key": frame_key(facts["key"], frame), "frame": frame}
+            of_frame = facts if frames == 1 else {**facts, "key": frame_key(facts["key"], frame), "frame": frame}
             samples.append(
                 make_sample(
-                    decode_file(data, one),
-                    one,
+                    decode_file(data, of_frame),
+                    of_frame,
                     split=task.split,
                     max_side=task.max_side,
                     codec=task.codec,
@@ -253,30 +263,30 @@ def _samples_of(path: str, facts: Facts, task: ShardTask, watch: Watch) -> list[
 
 
 @contextmanager
-def _faults_cost_a_film(row: int) -> Iterator[None]:
-    """A fault of the program must not end a run of days: without this film it goes on."""
+def _errors_reject_file(row: int) -> Iterator[None]:
+    """Turn any unexpected error into the failure of one file, so that it does not end a run of days."""
     try:
         yield
     except FilmReject:
         raise
     except Exception as error:
         if not isinstance(error, MemoryError):
-            _log.warning("manifest row %d: %s", row, fault(error))
-        raise _TransientError(row, Reason.DECODER_CRASHED) from None
+            _log.warning("manifest row %d: %s", row, describe_error(error))
+        raise _FileError(row, Reason.DECODER_CRASHED) from None
 
 
-def fault(error: Exception) -> str:
-    """What went wrong and where; not the message, which may quote a header."""
+def describe_error(error: Exception) -> str:
+    """Type and place of an error, without its message, which may quote a header."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
 
 
 def _read(path: str, facts: Facts) -> bytes:
-    """The bytes of a file.
+    """Read a whole file.
 
     Raises:
-        OSError: it cannot be read, or not all of it.
-        _TransientError: it is another file than the one that was scanned.
+        OSError: the file cannot be read completely.
+        _FileError: it is not the file that was scanned.
     """
     with Path(path).open("rb", buffering=0) as file:
         data = file.read()

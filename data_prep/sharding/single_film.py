@@ -1,8 +1,8 @@
-"""A file outside any archive, taken exactly as sharding takes it: for predictions. Imported by ``mae_rad``.
+"""Preparation of a single file for prediction, exactly as sharding prepares it. Imported by ``mae_rad``.
 
-The same functions decide whether it is a film, decode it, make its display, shrink and encode it, so that a model sees
-the bytes that a shard would hold. Nothing is pseudonymised, since nothing becomes public: the keys in the sidecar are
-made with a secret that is thrown away, and the film comes with what its header says of the patient.
+The same functions decide whether the file is a film, decode, display, resize and encode it, so that a model receives
+the bytes that a shard would hold. Nothing becomes public, so nothing is pseudonymised: the keys in the sidecar are
+made with a random secret that is discarded, and the patient data of the header are returned.
 """
 
 import contextlib
@@ -34,18 +34,18 @@ from data_prep.shard_format.sidecar import Sidecar, Split
 
 __all__ = ["ArchiveFile", "OneFilm", "Preparation", "list_files", "read_films"]
 
-_SAID_OF_THE_PATIENT = (
+_HEADER_KEYWORDS = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
     *("StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription", "AccessionNumber"),
     *("ReferringPhysicianName", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "SpecificCharacterSet"),
     *("Modality", "NumberOfFrames", "Rows", "Columns"),
 )
 _SPLIT: Split = "test"
-"""Every sidecar has one; of a film outside shards it says nothing."""
+"""A value for the sidecar, which requires one; it has no meaning for a film outside of shards."""
 
 
 class Preparation(Settings):
-    """The settings of sharding that decide whether a file is a film, and how it looks."""
+    """The settings of sharding that select and prepare a film."""
 
     max_side: Annotated[int, Field(ge=16)] | Literal["native"] = 1536
     min_side: int = Field(default=64, ge=16)
@@ -54,7 +54,7 @@ class Preparation(Settings):
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Preparation":
-        """That of a public folder, by ``config`` of its card; a setting that the folder does not know is the default.
+        """Read the settings of a public folder; settings that it does not record have their defaults.
 
         Args:
             config: of :class:`data_prep.shard_format.dataset_card.DatasetCard`.
@@ -65,12 +65,12 @@ class Preparation(Settings):
 
 @dataclass(frozen=True)
 class OneFilm:
-    """A film as it would lie in a shard.
+    """A film as a shard would hold it.
 
     Attributes:
-        stream: of the pixels.
-        sidecar: as in the shard, but for keys and split, which mean nothing.
-        header: what the DICOM header says of patient, study and object, as it stands there; None for PNG and JPEG.
+        stream: encoded pixels.
+        sidecar: as in a shard, but its keys and split have no meaning.
+        header: DICOM elements of patient, study and object, unchanged; None for PNG and JPEG.
     """
 
     stream: bytes
@@ -79,28 +79,28 @@ class OneFilm:
 
 
 def read_films(file: ArchiveFile, preparation: Preparation) -> list[OneFilm]:
-    """The film of a file, or the films of its frames.
+    """Prepare the film of a file, or one film per frame.
 
     Args:
-        file: as :func:`list_files` finds it.
-        preparation: of the films that a model knows.
+        file: a file from :func:`list_files`.
+        preparation: settings of the shards that the model was trained on.
 
     Raises:
-        FilmReject: why it is none.
+        FilmReject: the file is no film, with the reason.
     """
-    facts = _facts(file, preparation)
+    facts = _read_facts(file, preparation)
     try:
         data = Path(file.path).read_bytes()
     except OSError:
         raise FilmReject(Reason.UNREADABLE_FILE) from None
     frames = facts["frames"] or 1
     if frames == 1:
-        return [_film(data, facts, preparation)]
-    of_frames = ({**facts, "key": frame_key(facts["key"], frame), "frame": frame} for frame in range(frames))
-    return [_film(data, one, preparation) for one in of_frames]
+        return [_make_film(data, facts, preparation)]
+    by_frame = ({**facts, "key": frame_key(facts["key"], frame), "frame": frame} for frame in range(frames))
+    return [_make_film(data, of_frame, preparation) for of_frame in by_frame]
 
 
-def _film(data: bytes, facts: Facts, preparation: Preparation) -> OneFilm:
+def _make_film(data: bytes, facts: Facts, preparation: Preparation) -> OneFilm:
     stored = decode_file(data, facts)
     sample = make_sample(
         stored,
@@ -110,34 +110,34 @@ def _film(data: bytes, facts: Facts, preparation: Preparation) -> OneFilm:
         codec=preparation.codec,
         reject_empty=preparation.selection.rejects(Reason.EMPTY_EXPOSURE),
     )
-    return OneFilm(sample.film, sample.sidecar, None if stored.header is None else _said_of_the_patient(stored.header))
+    return OneFilm(sample.film, sample.sidecar, None if stored.header is None else _copy_header(stored.header))
 
 
-def _facts(file: ArchiveFile, preparation: Preparation) -> Facts:
-    """What the manifest would hold of the file, without the archive around it.
+def _read_facts(file: ArchiveFile, preparation: Preparation) -> Facts:
+    """The manifest row of a file that is in no archive.
 
     Raises:
-        FilmReject: it is no film, or one that the model's shards leave out.
+        FilmReject: the file is no film, or one that the shards of the model leave out.
     """
     pseudonyms = Pseudonyms(secrets.token_bytes(MIN_SECRET_BYTES))
     try:
-        read = read_header(file, pseudonyms, ReadSettings())
+        header = read_header(file, pseudonyms, ReadSettings())
     except OSError:
         raise FilmReject(Reason.UNREADABLE_FILE) from None
-    facts: dict[str, Any] = dict.fromkeys(MANIFEST_SCHEMA.names) | read.facts
-    facts |= {"source": read.source, "reason": read.reason, "model": None, "patient_known": False}
-    known = pa.Table.from_pylist([{name: facts[name] for name in MANIFEST_SCHEMA.names}], MANIFEST_SCHEMA)
-    refused = select(known, preparation.selection, preparation.min_side)[0].as_py()
-    if refused is not None:
-        raise FilmReject(Reason(refused))
-    (row,) = known.to_pylist()
+    facts: dict[str, Any] = dict.fromkeys(MANIFEST_SCHEMA.names) | header.facts
+    facts |= {"source": header.source, "reason": header.reason, "model": None, "patient_known": False}
+    manifest = pa.Table.from_pylist([{name: facts[name] for name in MANIFEST_SCHEMA.names}], MANIFEST_SCHEMA)
+    reason = select(manifest, preparation.selection, preparation.min_side)[0].as_py()
+    if reason is not None:
+        raise FilmReject(Reason(reason))
+    (row,) = manifest.to_pylist()
     return {**row, "patient": pseudonyms.patient_of_study(row["study"])}
 
 
-def _said_of_the_patient(header: Dataset) -> Dataset:
-    said = Dataset()
+def _copy_header(header: Dataset) -> Dataset:
+    copy = Dataset()
     with quiet():
-        for keyword in _SAID_OF_THE_PATIENT:
-            with contextlib.suppress(Exception):  # pydicom converts an element late, and stumbles over an invalid value
-                said[keyword] = header[keyword]
-    return said
+        for keyword in _HEADER_KEYWORDS:
+            with contextlib.suppress(Exception):  # pydicom converts elements on access and raises on invalid values
+                copy[keyword] = header[keyword]
+    return copy

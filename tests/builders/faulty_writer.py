@@ -1,4 +1,4 @@
-"""A shard writer whose decoder stumbles over the words that tests put into the comments of films."""
+"""A shard writer whose decoder fails as the Image Comments of a film request."""
 
 import os
 import signal
@@ -16,24 +16,24 @@ from data_prep.shard_format.dataset_card import ShardCard
 from data_prep.sharding import shard_writer
 from data_prep.sharding.shard_writer import Unfinished
 
-SEGFAULT, KILL, HANG, EAT, REJECT = (f"stumbling block {number}" for number in range(5))
+SEGFAULT, KILL, HANG, EAT, REJECT = (f"requested failure {number}" for number in range(5))
 
 
 def faulty_decode(data: bytes, facts: Any) -> Any:
-    for word, stumble in (
+    for comment, fail in (
         (SEGFAULT, lambda: os.kill(os.getpid(), signal.SIGSEGV)),
         (KILL, lambda: os.kill(os.getpid(), signal.SIGKILL)),
         (HANG, lambda: time.sleep(600)),
         (EAT, lambda: np.ones(2**33)),
     ):
-        if word.encode() in data:
-            stumble()
+        if comment.encode() in data:
+            fail()
     if REJECT.encode() in data:
         raise FilmReject(Reason.CORRUPT_PIXELS)
     return sample.decode_file(data, facts)
 
 
 def write_faulty(task: ShardTask, public: Path, watch: Watch) -> ShardCard | Unfinished:
-    """For worker processes; they write nothing else."""
+    """Write a shard with the faulty decoder; for worker processes, which are not used for anything else."""
     shard_writer.decode_file = faulty_decode
     return shard_writer.write_shard(task, public, watch)

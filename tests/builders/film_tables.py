@@ -1,4 +1,4 @@
-"""Public folders that hold tables only: what a comparison reads of them."""
+"""Public folders with tables only, as a comparison reads them."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A disk that fills up in the middle of a file, as far as one process sees it."""
+"""A disk that becomes full in the middle of a file, simulated for one process."""
 
 import resource
 from collections.abc import Iterator

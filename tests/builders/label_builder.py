@@ -1,4 +1,4 @@
-"""A private and a public folder of four films without pixels: all that labelling reads of them."""
+"""A private and a public folder of four films, with the tables that labelling reads but without pixels."""
 
 from pathlib import Path
 

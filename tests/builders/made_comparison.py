@@ -1,4 +1,4 @@
-"""A comparison made up of random numbers in the final form: every kind of row that a real one has."""
+"""A comparison of random numbers, with every kind of row that a real comparison has."""
 
 from collections.abc import Sequence
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""Tiny trees in the layouts of public data sets, and what a scan makes of them."""
+"""Small folders in the layouts of public data sets, and the results of their scans."""
 
 import csv
 from collections import Counter
@@ -35,7 +35,7 @@ def film(name: object, rows: int = 60, columns: int = 48, bright: Edges | None =
 
 
 def save(path: Path, values: NDArray[Any] | None = None, orientation: int = 1) -> None:
-    """Write a PNG or JPEG; ``values`` are upright, the file holds them as the EXIF orientation wants it."""
+    """Write a PNG or JPEG from upright ``values``, stored as its EXIF orientation requires."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = film(str(path)) if values is None else values
     exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""Public folders made without the sharder: the contract from the other side."""
+"""Public folders written without the shard command, from the specification of the format."""
 
 import hashlib
 import io

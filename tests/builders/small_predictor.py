@@ -1,4 +1,4 @@
-"""A predictor that was never trained, and films to ask it of."""
+"""An untrained predictor, and films for it."""
 
 from collections.abc import Mapping
 from pathlib import Path

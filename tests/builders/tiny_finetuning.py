@@ -1,4 +1,4 @@
-"""The smallest finetuning that is one: labelled films with something to find, and its command line."""
+"""The smallest finetuning: labelled films with visible findings, and the arguments of its command."""
 
 from pathlib import Path
 

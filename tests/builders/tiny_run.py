@@ -1,4 +1,4 @@
-"""The smallest pretraining that is one: its command line, and ranks under torchrun."""
+"""The smallest pretraining: the arguments of its command, and its ranks under torchrun."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A run folder as training leaves it, and films that every framework is shown."""
+"""A run folder as training writes it, and films for comparison with other frameworks."""
 
 from pathlib import Path
 from typing import Any

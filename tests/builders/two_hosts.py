@@ -92,7 +92,7 @@ class TwoHosts:
         return found
 
     def cable(self, *, plugged: bool) -> None:
-        """Cut the link between the hosts, or mend it."""
+        """Cut or restore the link between the hosts."""
         _ip("-n", NAMES[0], "link", "set", "eth0", "up" if plugged else "down")
 
     def _sshd(self, name: str, address: str) -> "subprocess.Popen[bytes]":

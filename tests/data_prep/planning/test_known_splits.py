@@ -1,4 +1,4 @@
-"""The split that a public set comes with is honoured by default; a folder keeps the choice that it has recorded."""
+"""The split of a public data set is used by default; a folder keeps its recorded choice."""
 
 import json
 import logging
@@ -45,7 +45,7 @@ def mura(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def nih(tmp_path: Path) -> Path:
-    """30 patients of the list train_val, 10 of the list test, and two films that stand in no list."""
+    """30 patients of the list train_val, 10 of the list test, and two films that are in no list."""
     root = tmp_path / "nih"
     names = [f"{number:08d}_000.png" for number in range(42)]
     for name in names:
@@ -91,7 +91,7 @@ def test_all_valid_patients_of_mura_validate(mura: Path, caplog: pytest.LogCaptu
     assert main(["label", str(private), "--out", str(public)]) == 0
 
 
-def test_the_test_list_of_nih_tests_and_who_is_in_no_list_trains(nih: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nih_patients_of_the_test_list_test_and_others_train(nih: Path, caplog: pytest.LogCaptureFixture) -> None:
     private = scanned(nih)
     found = splits_by_number(private, sharded(private, "splits.val=0.4", "splits.test=0.4"))
     assert {number for number, split in found.items() if split == "test"} == {str(n) for n in range(30, 40)}
@@ -157,7 +157,7 @@ def test_a_folder_that_was_begun_without_a_table_keeps_its_choice(mura: Path, ca
     assert card.files.written == 1 and card.config["splits"]["table"] is None
 
 
-def test_a_folder_with_a_table_of_an_earlier_release_draws_whom_it_does_not_name(nih: Path) -> None:
+def test_a_folder_with_a_table_of_an_earlier_release_draws_unnamed_patients(nih: Path) -> None:
     private = scanned(nih)
     table = f"splits.table={private / SPLITS_TABLE}"
     public = sharded(private, table, "splits.unnamed=draw", "splits.test=0.9", "splits.val=0")
@@ -169,7 +169,7 @@ def test_a_folder_with_a_table_of_an_earlier_release_draws_whom_it_does_not_name
     assert {path.name: path.read_bytes() for path in public.iterdir()} == before
 
 
-def test_append_asks_for_the_table_again(nih: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_append_requires_the_table_again(nih: Path, capsys: pytest.CaptureFixture[str]) -> None:
     private = scanned(nih)
     public = sharded(private)
     save(nih / "images_001" / "images" / "00000030_001.png")
@@ -184,7 +184,7 @@ def test_append_asks_for_the_table_again(nih: Path, capsys: pytest.CaptureFixtur
     assert json.loads((public / "generation-001" / "dataset.json").read_text())["films"]["test"] == 1
 
 
-def test_another_value_of_the_table_is_one_line(mura: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_table_setting_is_reported_in_one_line(mura: Path, capsys: pytest.CaptureFixture[str]) -> None:
     private = scanned(mura)
     sharded(private, "splits.table=3", code=2)
     assert "setting 'splits.table': Value error, give auto, none, or the path of a table" in capsys.readouterr().err

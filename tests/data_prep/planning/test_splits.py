@@ -31,13 +31,13 @@ def test_train_val_is_drawn_and_never_tests(tmp_path: Path) -> None:
     ("first", "second", "split"),
     [("train", "test", "test"), ("test", "val", "test"), ("val", "train_val", "val"), ("train", "val", "val")],
 )
-def test_joined_numbers_keep_most_out_of_training(tmp_path: Path, first: str, second: str, split: str) -> None:
+def test_joined_patient_numbers_get_the_strictest_split(tmp_path: Path, first: str, second: str, split: str) -> None:
     patients = {"1": "a", "2": "a"}
     assert read(tmp_path / "s.csv", f"1,{first}\n2,{second}\n", patients) == {"a": split}
     assert read(tmp_path / "s.csv", f"1,{second}\n2,{first}\n", patients) == {"a": split}
 
 
-def test_a_table_of_a_spreadsheet(tmp_path: Path) -> None:
+def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_bytes("\ufeffsplit;patient;note\r\ntest; 1 ;\r\n\r\nval;2;x\r\n".encode())
     linkage, manifest = pa.table({"patient_id": ["1", "2"]}), pa.table({"patient": ["a", "b"]})
     assert read_split_table(tmp_path / "s.csv", manifest, linkage, 0, 0.1) == {"a": "test", "b": "val"}
@@ -50,10 +50,10 @@ def test_wrong_rows_are_refused(tmp_path: Path, lines: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["val", "valid", "validate", "validation", "dev", "tune", "Valid"])
-def test_words_of_known_sets_mean_val(word: str, tmp_path: Path) -> None:
+def test_split_names_of_public_datasets_are_accepted(word: str, tmp_path: Path) -> None:
     assert read(tmp_path / "s.csv", f"1,{word}\n2,training\n", {"1": "a", "2": "b"}) == {"a": "val", "b": "train"}
 
 
-def test_other_words_are_refused(tmp_path: Path) -> None:
+def test_unknown_split_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"line 2: needs a patient and one of train, train_val, val, test"):
         read(tmp_path / "s.csv", "1,elsewhere\n", {"1": "a"})

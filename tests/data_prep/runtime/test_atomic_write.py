@@ -1,4 +1,4 @@
-"""Files and folders are as before or complete, whatever ends the writing, and on the disk once they have their name."""
+"""Files and folders are unchanged or complete after any interruption, and synced before they get their name."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""A file that ends or stops its process costs itself; order stays, and decoding goes on ahead of its turn."""
+"""A file that crashes or blocks its process costs only itself; files keep their order and are decoded ahead."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import Reason
-from data_prep.runtime.decode_pool import DecodeLimits, DecodePool, Lost, StartError, decode_in_order
+from data_prep.runtime.decode_pool import DecodeLimits, DecodePool, LostJob, StartError, decode_in_order
 from data_prep.runtime.decode_process import Watch
 
 CRASHED, TIMEOUT = Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT
@@ -45,7 +45,7 @@ def tries(folder: Path, file: str) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
-def test_results_are_in_order_and_a_file_that_ends_its_process_twice_is_given_up(tmp_path: Path) -> None:
+def test_results_are_in_order_and_a_file_that_ends_its_process_twice_is_rejected(tmp_path: Path) -> None:
     files = ["slow 1", "a", "segfault", "b", "killed-once", "slow 2", "killed", "c"]
     found = list(decode_in_order(files, partial(decode, tmp_path), DecodeLimits(2)))
     assert [file for file, _ in found] == files
@@ -56,7 +56,7 @@ def test_results_are_in_order_and_a_file_that_ends_its_process_twice_is_given_up
     }
 
 
-def test_a_file_that_takes_too_long_is_given_up_after_two_tries(tmp_path: Path) -> None:
+def test_a_file_that_takes_too_long_is_rejected_after_two_tries(tmp_path: Path) -> None:
     files, start = ["a", "sleeps", "b"], time.monotonic()
     found = [
         result
@@ -75,9 +75,9 @@ def test_a_process_that_the_kernel_ended_is_followed_by_one_that_is_alone(tmp_pa
         while pool.pending:
             for file, outcome in pool.poll():
                 outcomes.append((file, outcome))
-                if len(tries(tmp_path, file)) == 1 and isinstance(outcome, Lost):
+                if len(tries(tmp_path, file)) == 1 and isinstance(outcome, LostJob):
                     pool.submit(file, alone=outcome.alone)
-        lost = Lost(7, CRASHED, alone=True)
+        lost = LostJob(7, CRASHED, alone=True)
         assert outcomes[-1] == ("killed", lost) and outcomes.count(("killed", lost)) == 2
         others = {pid for number in (1, 2, 3) for pid in tries(tmp_path, f"slow {number}")}
         assert not any(Path(f"/proc/{pid}").exists() for pid in others - {tries(tmp_path, "killed")[1]})
@@ -110,7 +110,7 @@ def test_processes_are_replaced_after_so_many_files(tmp_path: Path) -> None:
     assert len({pid for (pid,) in processes}) == 3 and processes[0] == processes[1]
 
 
-def test_what_decoding_raises_ends_the_pool_and_its_processes(tmp_path: Path) -> None:
+def test_an_exception_of_the_decoder_ends_the_pool_and_its_processes(tmp_path: Path) -> None:
     results = decode_in_order(["slow 1", "fails", "a"], partial(decode, tmp_path), DecodeLimits(1))
     with pytest.raises(ValueError, match="fails"):
         list(results)
@@ -125,7 +125,7 @@ def test_no_process_outlives_a_caller_that_stops_early(tmp_path: Path) -> None:
     assert pids and not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_processes_that_never_begin_are_reported() -> None:
+def test_processes_that_cannot_start_are_reported() -> None:
     with pytest.raises(StartError) as caught:
         list(decode_in_order(["a"], _Deadly(), DecodeLimits(1)))
     assert caught.value.args == (3,)

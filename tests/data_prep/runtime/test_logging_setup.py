@@ -1,4 +1,4 @@
-"""Levels say what they mean, on both command lines."""
+"""Levels of log messages on both command lines."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def test_own_progress_is_shown_and_only_warnings_of_others(command: str) -> None
     assert _shown(command) == own | {"warning of other", "error of other"}
 
 
-def test_progress_is_told_once_however_many_ranks() -> None:
+def test_progress_is_logged_once_for_any_number_of_ranks() -> None:
     shown = _shown(MAE_RAD, RANK="1")
     assert {line for line in shown if line.startswith("info")} == set()
     assert "warning of mae_rad.training.loop" in shown

@@ -50,5 +50,5 @@ def test_a_resumed_task_counts_what_was_done_but_not_its_speed(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0s"), (59.4, "59s"), (61, "1m01s"), (3600, "1h00m"), (7384, "2h03m")]
 )
-def test_durations_read_well(seconds: float, text: str) -> None:
+def test_durations_are_formatted(seconds: float, text: str) -> None:
     assert duration(seconds) == text

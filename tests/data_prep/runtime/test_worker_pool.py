@@ -1,4 +1,4 @@
-"""Processes end with the one that leads them, and are as many as the cores that a command was given."""
+"""Worker processes end with their parent, and are as many as the cores that a command may use."""
 
 import os
 import re
@@ -48,15 +48,15 @@ def _runs(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("script", [POOL, EMBEDDING], ids=["pool", "embedding"])
-def test_processes_end_with_the_one_that_began_them(script: str, tmp_path: Path) -> None:
+def test_processes_end_with_their_parent(script: str, tmp_path: Path) -> None:
     (tmp_path / "lead.py").write_text(script)
     lead = subprocess.Popen(
         [sys.executable, str(tmp_path / "lead.py")], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert lead.stdout is not None
-    with lead.stdout as told:
-        workers = [int(word) for word in told.readline().split()]
+    with lead.stdout as output:
+        workers = [int(pid) for pid in output.readline().split()]
     assert workers and all(map(_runs, workers))
     lead.send_signal(signal.SIGKILL)
     lead.wait(30)
@@ -74,7 +74,7 @@ def test_there_are_as_many_processes_as_cores_that_the_job_was_given(monkeypatch
 
 
 def test_pools_and_their_size_come_from_one_module() -> None:
-    """A pool of its own would outlive a killed command; a count of its own would take cores of other jobs."""
+    """Other pools would outlive a killed command; other counts would use cores of other jobs."""
     own = re.compile(r"\bProcessPoolExecutor\(|\bcpu_count\(|\bsched_getaffinity\(|\bmultiprocessing\.Pool\(")
     found = {
         path.relative_to(ROOT).as_posix()

@@ -50,7 +50,7 @@ def test_the_tensor_form_of_the_losses_gives_the_same_overlap() -> None:
     np.testing.assert_allclose(paired, np.diag(box_iou(first, second)), rtol=1e-12, atol=1e-9)
 
 
-def test_empty_boxes_overlap_nothing_and_nobody() -> None:
+def test_empty_boxes_and_empty_sets_do_not_overlap() -> None:
     """Not 0/0, which compares as false with every threshold and hides the boxes that follow."""
     boxes = np.array([[5, 5, 5, 5], [0, 0, 10, 10], [5, 5, 5, 9]], dtype=np.float64)
     with np.errstate(all="raise"):

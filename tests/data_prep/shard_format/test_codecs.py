@@ -71,7 +71,7 @@ def test_jpeg_holds_what_is_displayed(made: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["png", "jpeg"])
-def test_plain_readers_open_the_members(made: Path, codec: Codec) -> None:
+def test_common_decoders_read_the_members(made: Path, codec: Codec) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own imports warn
         import webdataset
@@ -87,7 +87,7 @@ def test_plain_readers_open_the_members(made: Path, codec: Codec) -> None:
 def test_another_codec_needs_another_folder(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["films_per_shard=3", "max_side=64", "splits.val=0.25", "splits.test=0.25", "codec=png"]
     assert main.main(["shard", str(made / "private"), "--out", str(made / "htj2k"), *words]) == 2
-    assert 'codec: "htj2k" there, "png" here' in capsys.readouterr().err
+    assert 'codec: "htj2k" in the folder, "png" given' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -153,7 +153,7 @@ def cut(stream: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("codec", "change", "told"),
+    ("codec", "change", "message"),
     [
         ("png", with_text, "other chunks"),
         ("png", with_more_pixels, "not those of its size"),
@@ -169,12 +169,12 @@ def cut(stream: bytes) -> bytes:
         ("htj2k", behind, "behind the end"),
     ],
 )  # fmt: skip
-def test_a_film_holds_one_image_and_nothing_else(codec: Codec, change: Callable[[bytes], bytes], told: str) -> None:
+def test_a_film_holds_one_image_and_nothing_else(codec: Codec, change: Callable[[bytes], bytes], message: str) -> None:
     stream = encode_film(anatomy("plain", 60, 50, bits=8), codec)
     assert list(stream_problems(stream)) == []
     changed = change(stream)
     assert changed != stream
-    assert any(told in problem for problem in stream_problems(changed))
+    assert any(message in problem for problem in stream_problems(changed))
 
 
 def test_bench_shows_every_variant(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,13 +186,13 @@ def test_bench_shows_every_variant(made: Path, capsys: pytest.CaptureFixture[str
     assert all(f" {codec} " in table for codec in CODECS)
 
 
-def test_bench_says_where_nothing_can_be_read(made: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_bench_reports_an_unreadable_archive(made: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (made / "archive").rename(made / "elsewhere")
     try:
         assert main.main(["bench-codecs", str(made / "private")]) == 2
     finally:
         (made / "elsewhere").rename(made / "archive")
-    assert "is the archive mounted" in capsys.readouterr().err
+    assert "Mount the archive" in capsys.readouterr().err
 
 
 def test_index_is_the_same_for_lossless_codecs(made: Path) -> None:

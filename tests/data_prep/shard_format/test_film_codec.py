@@ -64,7 +64,7 @@ def test_reduced_sizes_are_rounded_up(reduction: int) -> None:
     assert reduced.shape == (-(-301 // step), -(-257 // step))
 
 
-def test_trap_is_there_where_a_plain_decode_wraps() -> None:
+def test_decoding_without_correction_wraps_around() -> None:
     plain = imagecodecs.htj2k_decode(encode_film(collimated(12)), skipres=1)
     assert int(plain.max()) > 2**15, "if this decoder has stopped wrapping, decode_film may become simpler"
 

@@ -56,7 +56,7 @@ def write_frames(path: Path, values: list[NDArray[Any]], *, extended: bool = Fal
 
 
 @pytest.mark.parametrize("how", [{}, {"packed": True}, {"packed": True, "extended": True}])
-def test_every_frame_is_read_from_its_place(how: dict[str, Any], tmp_path: Path) -> None:
+def test_every_frame_is_read_from_its_offset(how: dict[str, Any], tmp_path: Path) -> None:
     values = frames("a", "b", "c")
     data = write_frames(tmp_path / "film.dcm", values, **how).read_bytes()
     syntax = JPEG_LOSSLESS if how else EXPLICIT
@@ -83,7 +83,7 @@ def sharded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetCard:
     return shard(folder / "private", folder / "public", settings(max_side="native"))
 
 
-def test_frames_become_films_and_the_ledger_counts_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_become_films_and_the_card_counts_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive, values = tmp_path / "archive", frames("a", "b", "c")
     write_frames(archive / "three.dcm", values)
     write_frames(archive / "again.dcm", values, packed=True, sop=pydicom.dcmread(archive / "three.dcm").SOPInstanceUID)

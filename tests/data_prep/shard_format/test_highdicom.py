@@ -163,7 +163,7 @@ def explained(header: Dataset, ours: Grey) -> set[str]:
         *(pytest.param(*how, marks=pytest.mark.slow) for how in ((8, False), (15, True), (16, False))),
     ],
 )
-def test_every_combination_is_shown_as_highdicom_and_the_standard_do(bits: int, signed: bool) -> None:
+def test_every_combination_is_displayed_as_by_highdicom_and_the_standard(bits: int, signed: bool) -> None:
     low = -(2 ** (bits - 1)) if signed else 0
     high = low + 2**bits - 1
     values_range = ValueRange(min(bits, 15), -low, max(bits - 15, 0))

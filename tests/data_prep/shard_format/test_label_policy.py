@@ -1,4 +1,4 @@
-"""Promises of label policies: the expert wins, uncertain counts as it was said to, who is left out is counted."""
+"""Label policies: the expert wins, uncertain findings count as the policy states, films without a value are counted."""
 
 from collections import Counter
 from pathlib import Path
@@ -45,8 +45,8 @@ def test_the_most_reliable_source_that_mentions_a_finding_decides() -> None:
     assert one({}, header) == (0, 1, "")
     assert one({"merge": "weak_only"}, header, report, expert) == (1, 0.75, "")
     assert one({"merge": "expert_only"}, header, report) == (UNKNOWN, 0, "not labelled")
-    assert one({}, said("uncertain"), report) == (UNKNOWN, 0, "uncertain")  # the report is not asked
-    assert one({}, said("not_mentioned"), report) == (1, 0.75, "")  # who says nothing leaves it to the next
+    assert one({}, said("uncertain"), report) == (UNKNOWN, 0, "uncertain")  # the report does not count
+    assert one({}, said("not_mentioned"), report) == (1, 0.75, "")  # the next source decides
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_an_uncertain_finding_counts_as_the_policy_says(uncertain: str, expected
     policy = {"uncertain": uncertain, "soft_value": 0.25, "readers": readers}
     assert one(policy, said("uncertain", confidence=0.5)) == expected
     found = resolve(table(said("uncertain"), ("g", "fracture", "present", "expert")), LabelPolicy(**policy))
-    assert found.uncertain.tolist() == [[True], [False]]  # as a class of its own it is told by this
+    assert found.uncertain.tolist() == [[True], [False]]  # marks films of the class uncertain
 
 
 def test_a_finding_that_nobody_mentions_is_unknown_or_absent() -> None:
     silent = said("not_mentioned", "report")
     assert one({}, silent) == (UNKNOWN, 0, "not mentioned")
     assert one({"not_mentioned": "absent"}, silent) == (0, 1, "")
-    unsure = said("not_mentioned", "report", confidence=0.5)  # what nobody thought worth a word counts for less
+    unsure = said("not_mentioned", "report", confidence=0.5)  # weighs less
     assert one({"not_mentioned": "absent"}, unsure) == (0, 0.5, "")
     assert one({"not_mentioned": "absent"}, said("uncertain"), silent) == (UNKNOWN, 0, "uncertain")
     assert one({"not_mentioned": "absent"}, silent, said("present", "metadata")) == (1, 1, "")
@@ -79,7 +79,7 @@ def test_a_finding_that_nobody_mentions_is_unknown_or_absent() -> None:
     assert np.isnan(nobody.values[0, 0]) and nobody.left_out("fracture") == {"not labelled": 1}
 
 
-def test_readers_who_differ() -> None:
+def test_readers_who_differ_are_reconciled() -> None:
     two = said("present", reader=1, confidence=0.8), said("absent", reader=2)
     three = (*two, said("present", reader=3, confidence=0.6))
     assert one({}, *two) == (UNKNOWN, 0, "labels conflict")
@@ -101,7 +101,7 @@ def test_readers_who_differ() -> None:
     assert one({}, said("present", reader=1), said("present", reader=2, confidence=0.5)) == (1, 0.75, "")
 
 
-def test_an_adjudicated_word_overrules_the_readers() -> None:
+def test_an_adjudicated_entry_overrules_the_readers() -> None:
     readers = said("present", reader=1), said("present", reader=2)
     for policy in ({}, {"readers": "mean"}, {"readers": "ignore"}):
         assert one(policy, *readers, said("absent", reader=ADJUDICATED)) == (0, 1, "")
@@ -109,14 +109,14 @@ def test_an_adjudicated_word_overrules_the_readers() -> None:
     assert one({}, *readers, said("not_mentioned", reader=ADJUDICATED)) == (1, 1, "")
 
 
-def test_films_and_labels_come_in_the_order_asked_for() -> None:
-    words = table(
+def test_films_and_labels_are_returned_in_the_requested_order() -> None:
+    entries = table(
         ("b", "coin", "present", "expert"),
         ("a", "fracture", "absent", "report"),
         ("c", "coin", "present", "expert"),
         ("a", "mass", "present", "expert"),
     )
-    found = resolve(words, LabelPolicy(), keys=["z", "b", "a"], names=["fracture", "coin"])
+    found = resolve(entries, LabelPolicy(), keys=["z", "b", "a"], names=["fracture", "coin"])
     assert found.keys == ["z", "b", "a"] and found.labels == ("fracture", "coin")
     assert np.array_equal(found.values, [[np.nan, np.nan], [np.nan, 1], [0, np.nan]], equal_nan=True)
     assert [[SOURCES[s] if s >= 0 else "" for s in row] for row in found.sources] == [
@@ -126,12 +126,12 @@ def test_films_and_labels_come_in_the_order_asked_for() -> None:
     ]
     assert found.left_out("coin") == {"not labelled": 2}
     assert found.left_out("coin", np.array([False, True, True])) == {"not labelled": 1}
-    by_default = resolve(words, LabelPolicy())
+    by_default = resolve(entries, LabelPolicy())
     assert by_default.keys == ["a", "b", "c"] and by_default.labels == ("coin", "fracture", "mass")
 
 
 @pytest.mark.parametrize("readers", ["majority", "mean", "ignore"])
-def test_a_word_of_no_confidence_is_unknown_and_counted(readers: str) -> None:
+def test_an_entry_of_confidence_0_is_unknown_and_counted(readers: str) -> None:
     policy = {"readers": readers}
     nothing = (UNKNOWN, 0, "confidence 0")
     assert one(policy, said("present", confidence=0.0)) == nothing
@@ -151,45 +151,45 @@ def test_numbers_are_no_findings() -> None:
     }
 
 
-def port(rows: list[Row], policy: LabelPolicy) -> dict[tuple[str, str], tuple[float, float, bool, str]]:
-    """The rule once more, a film and label at a time, in plain words."""
+def reference_values(rows: list[Row], policy: LabelPolicy) -> dict[tuple[str, str], tuple[float, float, bool, str]]:
+    """Reference implementation of the policy, for one film and label at a time."""
     cells: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         cells.setdefault((row[0], row[1]), []).append(row)
-    return {cell: _decide(words, policy) for cell, words in cells.items()}
+    return {cell: _decide(entries, policy) for cell, entries in cells.items()}
 
 
-def _decide(words: list[Row], policy: LabelPolicy) -> tuple[float, float, bool, str]:
+def _decide(entries: list[Row], policy: LabelPolicy) -> tuple[float, float, bool, str]:
     number = {"absent": 0.0, "present": 1.0, "uncertain": None}
     number["uncertain"] = {"soft": policy.soft_value, "positive": 1.0, "negative": 0.0}.get(policy.uncertain)
-    asked = [word for word in words if word[3] in MERGES[policy.merge]]
+    counting = [entry for entry in entries if entry[3] in MERGES[policy.merge]]
     for source in MERGES[policy.merge]:
-        for settled in (True, False):
-            here = [w for w in asked if w[3] == source and (w[4] == 0) == settled and w[2] != "not_mentioned"]
-            if here:
-                return _vote([(w[2], number[w[2]], w[5]) for w in here], policy)
-    if not asked:
+        for adjudicated in (True, False):
+            of_source = [e for e in counting if e[3] == source and (e[4] == 0) == adjudicated]
+            if votes := [(e[2], number[e[2]], e[5]) for e in of_source if e[2] != "not_mentioned"]:
+                return _vote(votes, policy)
+    if not counting:
         return np.nan, 0, False, "not labelled"
-    sure = float(np.mean([word[5] for word in asked]))
-    return (0, sure, False, "") if policy.not_mentioned == "absent" else (np.nan, 0, False, "not mentioned")
+    confidence = float(np.mean([entry[5] for entry in counting]))
+    return (0, confidence, False, "") if policy.not_mentioned == "absent" else (np.nan, 0, False, "not mentioned")
 
 
 def _vote(votes: list[tuple[str, float | None, float]], policy: LabelPolicy) -> tuple[float, float, bool, str]:
-    words = Counter(word for word, _, _ in votes)
+    counts = Counter(name for name, _, _ in votes)
     if policy.readers == "mean":
-        unsure = set(words) == {"uncertain"}
-        there = [(value, sure) for _, value, sure in votes if value is not None]
-        if not there:
+        unsure = set(counts) == {"uncertain"}
+        known = [(value, confidence) for _, value, confidence in votes if value is not None]
+        if not known:
             return np.nan, np.mean([v[2] for v in votes]) if policy.uncertain == "class" else 0, True, "uncertain"
-        value = sum(v * s for v, s in there) / sum(s for _, s in there)
-        return value, np.mean([s for _, s in there]), unsure, ""
+        value = sum(v * c for v, c in known) / sum(c for _, c in known)
+        return value, np.mean([c for _, c in known]), unsure, ""
     needed = len(votes) if policy.readers == "ignore" else len(votes) / 2 + 0.1
-    unsure = words["uncertain"] >= needed
+    unsure = counts["uncertain"] >= needed
     if unsure and policy.uncertain in ("ignore", "class"):
-        agreed = sum(sure for word, _, sure in votes if word == "uncertain")
+        agreed = sum(confidence for name, _, confidence in votes if name == "uncertain")
         return np.nan, agreed / len(votes) if policy.uncertain == "class" else 0, True, "uncertain"
     for value in {v for _, v, _ in votes} - {None}:
-        agreed = [sure for word, v, sure in votes if v == value]
+        agreed = [confidence for _, v, confidence in votes if v == value]
         if len(agreed) >= needed:
             return value, sum(agreed) / len(votes), unsure, ""
     return np.nan, 0, unsure, "labels conflict"
@@ -198,7 +198,7 @@ def _vote(votes: list[tuple[str, float | None, float]], policy: LabelPolicy) -> 
 @pytest.mark.parametrize("uncertain", ["ignore", "soft", "positive", "negative", "class"])
 @pytest.mark.parametrize("readers", ["majority", "mean", "ignore"])
 @pytest.mark.parametrize("merge", sorted(MERGES))
-def test_the_rule_equals_a_port_on_random_words(uncertain: str, readers: str, merge: str) -> None:
+def test_the_policy_equals_a_reference_on_random_entries(uncertain: str, readers: str, merge: str) -> None:
     random = np.random.default_rng(5)
     policy = LabelPolicy(uncertain=uncertain, readers=readers, merge=merge, soft_value=0.4, not_mentioned="absent")
     rows: list[Row] = [
@@ -213,7 +213,7 @@ def test_the_rule_equals_a_port_on_random_words(uncertain: str, readers: str, me
         for _ in range(300)
     ]
     found: Resolved = resolve(table(*rows), policy)
-    expected = port(rows, policy)
+    expected = reference_values(rows, policy)
     for (key, label), (value, weight, unsure, reason) in expected.items():
         place = found.keys.index(key), found.labels.index(label)
         assert found.values[place] == pytest.approx(value, nan_ok=True), (key, label)
@@ -233,10 +233,10 @@ def test_an_unknown_policy_fails_and_names_the_nearest() -> None:
 def test_labels_from_before_there_were_readers_are_read(tmp_path: Path) -> None:
     earlier = table(said("present")).select(LABELS_SCHEMA.names[:-1])
     pq.write_table(earlier, tmp_path / LABELS_FILE)
-    words = read_labels(tmp_path)
-    assert words.schema.equals(LABELS_SCHEMA) and words["reader"].to_pylist() == [None]
-    assert resolve(words, LabelPolicy()).values.tolist() == [[1]]
+    entries = read_labels(tmp_path)
+    assert entries.schema.equals(LABELS_SCHEMA) and entries["reader"].to_pylist() == [None]
+    assert resolve(entries, LabelPolicy()).values.tolist() == [[1]]
     assert read_boxes(tmp_path).schema.equals(BOXES_SCHEMA)
     pq.write_table(earlier.drop_columns("value"), tmp_path / LABELS_FILE)
-    with pytest.raises(ShardFormatError, match=r"labels\.parquet of .* is damaged; remove it"):
+    with pytest.raises(ShardFormatError, match=r"labels\.parquet of .* is damaged. Remove it"):
         read_labels(tmp_path)

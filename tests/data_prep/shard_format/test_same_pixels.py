@@ -49,29 +49,29 @@ def test_what_does_not_enter_the_shard_makes_no_conflict(tmp_path: Path, monkeyp
     assert card.reasons == {"duplicate": 1} and card.files.written == 1
 
 
-def test_equal_pixels_under_other_identifiers_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_pixels_under_other_identifiers_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(12):
         own = {"sop": f"1.2.{number}", "patient_id": f"P{number}"}
         write_film(tmp_path / "archive" / f"{number}.dcm", **BASE | own)
     write_film(tmp_path / "archive" / "other.dcm", **BASE | {"values": anatomy("other"), "sop": "1.3"})
     card = sharded(tmp_path, monkeypatch)
     index = pq.read_table(tmp_path / "public" / "index.parquet")
-    alike = [row for row in index.to_pylist() if row["same_pixels_as"]]
-    assert len(alike) == card.same_pixels == 11
-    (standing,) = {row["same_pixels_as"] for row in alike}
-    (split,) = index.filter(pa.compute.equal(index["key"], standing))["split"].to_pylist()
+    repeated = [row for row in index.to_pylist() if row["same_pixels_as"]]
+    assert len(repeated) == card.same_pixels == 11
+    (representative,) = {row["same_pixels_as"] for row in repeated}
+    (split,) = index.filter(pa.compute.equal(index["key"], representative))["split"].to_pylist()
     assert split == "test", "the evaluation set is kept whole"
-    assert card.same_pixels_across_splits == sum(row["split"] != "test" for row in alike) > 0
+    assert card.same_pixels_across_splits == sum(row["split"] != "test" for row in repeated) > 0
     assert f"{card.same_pixels_across_splits} across splits" in str(card)
     assert verify(tmp_path / "public") == []
     for part in (tmp_path / "public").glob("t*-*.parquet"):
         assert pq.read_table(part)["same_pixels_as"].null_count == pq.read_table(part).num_rows
 
 
-def test_the_standing_film_does_not_depend_on_order() -> None:
-    told = [("a", "x", "train"), ("b", "x", "val"), ("c", "x", "val"), ("d", "y", "train"), ("e", "z", "test"),
+def test_the_representative_film_does_not_depend_on_order() -> None:
+    films = [("a", "x", "train"), ("b", "x", "val"), ("c", "x", "val"), ("d", "y", "train"), ("e", "z", "test"),
             ("f", "z", "train")]  # fmt: skip
-    rows = [{"key": key, "pixel_sha256": pixels, "split": split} for key, pixels, split in told]
+    rows = [{"key": key, "pixel_sha256": pixels, "split": split} for key, pixels, split in films]
     for order in (rows, rows[::-1]):
         index = same_pixels(pa.Table.from_pylist(order, INDEX_SCHEMA))
         named = dict(zip(index["key"].to_pylist(), index["same_pixels_as"].to_pylist(), strict=True))

@@ -1,4 +1,4 @@
-"""The contract with everybody else: plain webdataset and plain codecs read our shards."""
+"""Shards are readable without this project: by webdataset and common codecs."""
 
 import json
 import warnings
@@ -36,7 +36,7 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "public"
 
 
-def test_plain_webdataset_reads_our_shards(public: Path) -> None:
+def test_webdataset_alone_reads_the_shards(public: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own imports warn
         import webdataset as wds
@@ -53,7 +53,7 @@ def test_plain_webdataset_reads_our_shards(public: Path) -> None:
         assert apply(film, sidecar.display).dtype == np.uint16
 
 
-def test_sidecar_says_what_the_allow_list_names_and_nothing_else(public: Path) -> None:
+def test_the_sidecar_has_the_fields_of_the_allow_list_and_no_others(public: Path) -> None:
     assert set(Sidecar.model_fields) == _ALLOWED
     row = pq.read_table(public / "index.parquet").to_pylist()[0]
     data = (public / row["shard"]).read_bytes()
@@ -97,16 +97,16 @@ def test_masks_survive_packing(shape: tuple[int, int]) -> None:
     assert pack_mask(np.ones_like(mask)) == "" and unpack_mask("", *shape).all()
 
 
-def test_damaged_or_foreign_folders_are_told_apart(public: Path, tmp_path: Path) -> None:
+def test_damaged_folders_and_other_folders_are_distinguished(public: Path, tmp_path: Path) -> None:
     card = tmp_path / "dataset.json"
     with pytest.raises(ShardFormatError, match="holds no dataset"):
         read_dataset_card(tmp_path)
-    for text, told in (
+    for text, message in (
         ("{", "cannot be read"),
         ("[]", "version None"),
         (f'{{"format_version": {FORMAT_VERSION}}}', "damaged"),
     ):
         card.write_text(text)
-        with pytest.raises(ShardFormatError, match=told):
+        with pytest.raises(ShardFormatError, match=message):
             read_dataset_card(tmp_path)
     assert read_dataset_card(public).files.written == 14

@@ -1,4 +1,4 @@
-"""A growing archive: generations are added, nothing is repeated, nothing moves."""
+"""A growing archive: generations are added, no film is repeated, no patient changes the split."""
 
 import shutil
 from collections.abc import Sequence
@@ -103,7 +103,7 @@ def test_without_new_films_nothing_is_added(
     assert sorted(path.name for path in public.iterdir() if path.is_dir()) == []
 
 
-def test_a_batch_of_its_own_repeats_nothing(
+def test_a_scan_of_the_new_batch_alone_repeats_no_film(
     grown: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Next month's export holds studies again: equal films are dropped, changed ones are conflicts, new ones come."""
@@ -164,17 +164,17 @@ def test_a_table_that_moves_patients_is_refused(tmp_path: Path, monkeypatch: pyt
     table.write_text("patient,split\nMRN-0417-1,train\n")
     with pytest.raises(SettingsError, match="1 patients of earlier generations would change their split"):
         append(private, tmp_path / "public", settings(splits={"val": 0.25, "test": 0.25, "table": str(table)}))
-    with pytest.raises(ShardFormatError, match="give it again"):
+    with pytest.raises(ShardFormatError, match="Give it again"):
         settings_of(tmp_path / "public", RUN, ShardSettings)
 
 
 def test_other_settings_are_refused(grown: tuple[Path, Path]) -> None:
     private, public = grown
-    with pytest.raises(ShardFormatError, match="max_side: 64 there, 32 here"):
+    with pytest.raises(ShardFormatError, match="max_side: 64 in the folder, 32 given"):
         append(private, public, settings(max_side=32))
 
 
-def test_an_interrupted_append_is_hidden_and_goes_on(
+def test_an_interrupted_append_is_hidden_and_continues(
     grown: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private, public = grown
@@ -205,7 +205,7 @@ def test_shard_does_not_rewrite_what_generations_follow(grown: tuple[Path, Path]
     assert read_dataset_card(public).after is None
 
 
-def test_a_missing_generation_is_told(grown: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_missing_generation_is_reported(grown: tuple[Path, Path], tmp_path: Path) -> None:
     private, public = grown
     for number in (70, 71):
         write_study(tmp_path / "archive", number, study="new")
@@ -232,7 +232,7 @@ def test_labels_reach_all_generations(grown: tuple[Path, Path], tmp_path: Path) 
     assert audit(public, privates=[private]).problems == []
 
 
-def test_a_reader_may_stay_with_the_first_generations(grown: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_reader_can_read_the_first_generations_only(grown: tuple[Path, Path], tmp_path: Path) -> None:
     private, public = grown
     before = ShardIndex([public], split=None)
     write_study(tmp_path / "archive", 90, study="new")

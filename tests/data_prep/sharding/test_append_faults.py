@@ -1,4 +1,4 @@
-"""What interruptions, damage and other commands do to a folder with generations."""
+"""Interruptions, damage and other commands in a folder with generations."""
 
 import errno
 import json
@@ -28,7 +28,7 @@ from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import read_index
 from data_prep.sharding.append import append, append_part
-from data_prep.sharding.public_folder import held
+from data_prep.sharding.public_folder import locked_folder
 from data_prep.sharding.shard import shard
 from data_prep.verification.audit import audit
 from data_prep.verification.verify import verify, verify_together
@@ -77,7 +77,7 @@ def batch(folder: Path, number: int = 7) -> Path:
     return folder / f"private{number}"
 
 
-def test_a_damaged_generation_is_written_anew_by_append(grown: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_generation_is_rewritten_by_append(grown: Path, capsys: pytest.CaptureFixture[str]) -> None:
     public, before = grown / "public", tree(grown / "public")
     damaged = next((public / "generation-001").glob("*.tar"))
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
@@ -93,23 +93,23 @@ def test_a_damaged_generation_is_written_anew_by_append(grown: Path, capsys: pyt
 def test_a_damaged_generation_needs_its_own_scan(grown: Path) -> None:
     public = grown / "public"
     next((public / "generation-001").glob("*-*.json")).unlink()
-    with pytest.raises(ShardFormatError, match="another scan than that which they came from"):
+    with pytest.raises(ShardFormatError, match="another scan than the one that they came from"):
         append(batch(grown), public, settings())
 
 
-def test_append_keeps_the_folder_to_itself(grown: Path) -> None:
+def test_append_locks_the_folder(grown: Path) -> None:
     public, private = grown / "public", batch(grown)
-    with held(public, shared=True):
+    with locked_folder(public, shared=True):
         assert append_part(private, public, settings(runtime={"part": "0/1", "workers": 1, "isolated": False})) == 1
         with pytest.raises(FolderBusyError):
             append(private, public, settings())
-    with held(public), pytest.raises(FolderBusyError):
+    with locked_folder(public), pytest.raises(FolderBusyError):
         append(private, public, settings())
     append(private, public, settings())
     assert [folder.name for folder in generation_folders(public)][1:] == ["generation-001", "generation-002"]
 
 
-def test_a_folder_that_cannot_be_written_is_told(grown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(grown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     public, private = grown / "public", batch(grown)
 
     def full(path: Path, target: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_written_is_told(grown: Path, monkeypatch: pytes
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", full)
-        with pytest.raises(ShardFormatError, match=r"cannot be written \(No space left on device\); mend that"):
+        with pytest.raises(ShardFormatError, match=r"cannot be written \(No space left on device\). Correct that"):
             append(private, public, settings())
     append(private, public, settings())
     assert len(generation_folders(public)) == 3
@@ -143,7 +143,7 @@ def test_two_appends_at_once_make_one_generation(grown: Path) -> None:
     assert verify_together(public) == []
 
 
-def test_what_was_begun_after_other_shards_begins_again(grown: Path) -> None:
+def test_an_unfinished_generation_that_follows_other_shards_starts_again(grown: Path) -> None:
     public, private = grown / "public", batch(grown)
     append_part(private, public, settings(runtime={"part": "0/1", "workers": 1, "isolated": False}))
     begun = public / ".generation-002" / ".unfinished.json"
@@ -153,7 +153,7 @@ def test_what_was_begun_after_other_shards_begins_again(grown: Path) -> None:
 
 
 @pytest.mark.parametrize("frames", [None, 1, 2, 3])
-def test_a_file_with_several_films_is_known_again(
+def test_a_file_with_several_films_is_recognised(
     frames: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None: the same file under another body part; 2: the same frames."""
@@ -168,11 +168,11 @@ def test_a_file_with_several_films_is_known_again(
     write_frames(tmp_path / "later" / "f.dcm", values[: frames or 2], BodyPartExamined=part, **base)
     scan([tmp_path / "later"], tmp_path / "private2", ScanSettings(workers=1))
     card = append(tmp_path / "private2", tmp_path / "public", settings())
-    told = {None: "duplicate", 1: "uid_conflict", 2: None, 3: "uid_conflict"}[frames]
-    assert (card.reasons if card else None) == ({told: 1} if told else None)
+    reason = {None: "duplicate", 1: "uid_conflict", 2: None, 3: "uid_conflict"}[frames]
+    assert (card.reasons if card else None) == ({reason: 1} if reason else None)
 
 
-def test_equal_pixels_are_told_across_generations(grown: Path) -> None:
+def test_equal_pixels_are_reported_across_generations(grown: Path) -> None:
     """As in one run over everything: no pixels twice, and nothing of an evaluation set is lost."""
     for name in ("again", "and again"):
         write_study(grown / "archive", 60, study=name)
@@ -189,14 +189,14 @@ def test_equal_pixels_are_told_across_generations(grown: Path) -> None:
     assert [verify(folder) for folder in generation_folders(grown / "public")] == [[], [], []]
 
 
-def test_films_of_all_generations_are_found_by_their_place(grown: Path) -> None:
+def test_films_of_all_generations_are_read_by_their_index(grown: Path) -> None:
     index = read_index(grown / "public")
     assert {Path(shard).parent.name for shard in index["shard"].to_pylist()} == {"", "generation-001"}
     assert all((grown / "public" / shard).is_file() for shard in index["shard"].to_pylist())
     assert read_index(grown / "public", ["shard", "same_pixels_as"]).column_names == ["shard", "same_pixels_as"]
 
 
-def test_a_film_in_two_generations_is_told(grown: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_film_in_two_generations_is_reported(grown: Path, capsys: pytest.CaptureFixture[str]) -> None:
     public = grown / "public"
     shutil.rmtree(public / "generation-001")
     shard(grown / "private", grown / "other", settings())
@@ -205,8 +205,10 @@ def test_a_film_in_two_generations_is_told(grown: Path, capsys: pytest.CaptureFi
     (grown / "other").rename(public / "generation-001")
     (public / "generation-001" / "dataset.json").write_text(json.dumps(card, indent=2, sort_keys=True))
     assert main.main(["verify", str(public)]) == 1
-    told = capsys.readouterr().out
-    assert "the generations together:" in told and told.count("in the index 2 times") == len(read_index(public)) - 18
+    output = capsys.readouterr().out
+    assert (
+        "the generations together:" in output and output.count("in the index 2 times") == len(read_index(public)) - 18
+    )
 
 
 def test_pages_and_sheets_show_all_generations(grown: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,7 +238,7 @@ def test_an_audit_takes_all_scans_that_the_generations_came_from(
 
 
 @pytest.mark.parametrize("place", ["after", "hidden"])
-def test_an_audit_looks_at_generations(place: str, grown: Path) -> None:
+def test_an_audit_checks_all_generations(place: str, grown: Path) -> None:
     public = grown / "public"
     if place == "hidden":
         append_part(batch(grown), public, settings(runtime={"part": "0/1", "workers": 1, "isolated": False}))
@@ -263,8 +265,8 @@ def test_labels_of_another_scan_stay(grown: Path) -> None:
     assert audit(public).problems == []
 
 
-def test_a_scan_that_was_interrupted_goes_on_beside_logs(grown: Path) -> None:
-    """What Slurm and a census have put into the private folder does not make it a foreign one."""
+def test_an_interrupted_scan_continues_in_a_folder_with_logs(grown: Path) -> None:
+    """Logs of Slurm and tables of a census in a private folder do not prevent its use."""
     private = grown / "private"
     (private / "slurm").mkdir()
     (private / "census.html").touch()
@@ -273,7 +275,7 @@ def test_a_scan_that_was_interrupted_goes_on_beside_logs(grown: Path) -> None:
     assert append(private, grown / "public", settings()) is not None
 
 
-def test_an_append_that_is_killed_between_any_two_steps_goes_on() -> None:
+def test_an_append_that_is_killed_between_any_two_steps_continues() -> None:
     """Some of the moments of tests/benchmarks/sharding/append_kills.py."""
     command = [sys.executable, "-m", "tests.benchmarks.sharding.append_kills", "--every", "19"]
     done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)

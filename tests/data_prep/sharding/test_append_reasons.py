@@ -1,4 +1,4 @@
-"""Refused files are tried again by ``append``, all or those of some reasons; folders of ``retry`` stay readable."""
+"""``append`` retries rejected files, all or those of some reasons; folders of the former ``retry`` stay readable."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ REAL = shard_writer.decode_file
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with archive, private and public; six films stumble in a faulty decoder, a seventh is cut short."""
+    """A folder with archive, private and public; six films fail in a faulty decoder, a seventh is cut short."""
     folder = tmp_path_factory.mktemp("reasons")
     write_archive(folder / "archive", patients=6)
     for number in range(6):
@@ -70,12 +70,12 @@ def rows_of(private: Path, *below: str) -> set[int]:
 
 
 def decoder(private: Path, *odd: int) -> Callable[..., Any]:
-    """Of ``shard_writer``: stumbles over the films of these patients, as when the folder was made."""
+    """The decoder of ``shard_writer``, which fails on the films of these patients, as when the folder was made."""
     rows = rows_of(private, *(f"p{number}/odd.dcm" for number in odd))
     return lambda data, facts: (faulty_decode if facts["row"] in rows else REAL)(data, facts)
 
 
-def test_refused_films_go_into_a_generation_of_their_own(private: Path, public: Path) -> None:
+def test_rejected_films_go_into_a_new_generation(private: Path, public: Path) -> None:
     before = tree(public)
     card = append(private, public, settings(), CORRUPT)
     assert card is not None and card.files.written == 6 and card.reasons["corrupt_pixels"] == 1
@@ -87,7 +87,7 @@ def test_refused_films_go_into_a_generation_of_their_own(private: Path, public: 
     assert [verify(folder) for folder in generation_folders(public)] == [[], []] and verify_together(public) == []
 
 
-def test_only_files_refused_for_the_reason_are_tried(private: Path, public: Path, monkeypatch: Any) -> None:
+def test_only_files_rejected_for_the_reason_are_tried(private: Path, public: Path, monkeypatch: Any) -> None:
     decoded: list[int] = []
 
     def crash_one(data: bytes, facts: Any) -> Any:
@@ -111,12 +111,12 @@ def test_only_files_refused_for_the_reason_are_tried(private: Path, public: Path
     assert again is not None and again.files.written == 5 and verify_together(public) == []
 
 
-def test_an_append_that_brings_nothing_changes_nothing(private: Path, public: Path, monkeypatch: Any) -> None:
+def test_an_append_without_new_films_changes_nothing(private: Path, public: Path, monkeypatch: Any) -> None:
     before = tree(public)
     monkeypatch.setattr(shard_writer, "decode_file", faulty_decode)
     card = append(private, public, settings(), CORRUPT)
     assert card is not None and card.files.written == 0 and tree(public) == before
-    with pytest.raises(ShardFormatError, match=r"no file of .* was refused for uid_conflict .*corrupt_pixels"):
+    with pytest.raises(ShardFormatError, match=r"no file of .* was rejected for uid_conflict .*corrupt_pixels"):
         append(private, public, settings(), [Reason.UID_CONFLICT])
     assert tree(public) == before
 
@@ -136,7 +136,7 @@ def test_a_reason_can_be_given_again_and_every_shard_rewritten(private: Path, pu
     assert tree(public) == after
 
 
-def test_an_interrupted_append_goes_on_with_its_reasons(private: Path, public: Path, monkeypatch: Any) -> None:
+def test_an_interrupted_append_continues_with_its_reasons(private: Path, public: Path, monkeypatch: Any) -> None:
     def interrupt(*_: object, **__: object) -> Any:
         raise KeyboardInterrupt
 
@@ -149,7 +149,7 @@ def test_an_interrupted_append_goes_on_with_its_reasons(private: Path, public: P
     other = Path(shutil.copytree(public, public.parent / "other"))
     append(private, public, settings(), CORRUPT)
     assert tree(public) == tree(whole)
-    append(private, other, settings())  # without a reason it begins again
+    append(private, other, settings())  # without a reason it starts again
     assert read_index(other).num_rows == read_index(whole).num_rows and not (other / ".generation-001").exists()
 
 
@@ -162,7 +162,7 @@ def test_parts_are_limited_to_the_same_reasons(private: Path, public: Path, monk
     assert tree(public) == tree(whole)
 
 
-def test_a_refused_twin_of_a_written_film_is_a_duplicate(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_rejected_copy_of_a_written_film_is_a_duplicate(tmp_path: Path, monkeypatch: Any) -> None:
     for name, comment in (("a", REJECT), ("b", None)):
         write_film(tmp_path / "archive" / f"{name}.dcm", values=anatomy("twin"), sop="1.2.3", ImageComments=comment)
     private, public = make_private(tmp_path, monkeypatch), tmp_path / "public"
@@ -193,7 +193,7 @@ def test_reasons_need_the_scan_of_the_last_generation(tmp_path: Path, monkeypatc
     assert append(private, public, settings()) is not None
 
 
-def test_a_replaced_file_comes_in_after_another_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replaced_file_is_appended_after_another_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private, public = make_private(tmp_path, monkeypatch), tmp_path / "public"
     assert shard(private, public, settings()).reasons["corrupt_pixels"] == 1
     write_film(tmp_path / "archive" / "cut.dcm", values=anatomy("cut"), patient_id="MRN-0417-1")
@@ -202,7 +202,7 @@ def test_a_replaced_file_comes_in_after_another_scan(tmp_path: Path, monkeypatch
     assert card is not None and card.files.written == 1 and "corrupt_pixels" not in card.reasons
 
 
-def test_many_files_that_are_still_gone_do_not_stop_an_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_missing_files_do_not_stop_an_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(30):
         write_film(tmp_path / "archive" / f"{number}.dcm", values=anatomy(number), patient_id=f"P{number}")
     private, public = make_private(tmp_path, monkeypatch), tmp_path / "public"
@@ -252,9 +252,7 @@ def test_a_folder_with_retries_is_read_verified_audited_reported_and_appended_to
     assert main(["verify", str(retried)]) == 0 and read_index(retried).num_rows == 20
 
 
-def test_shard_leaves_a_folder_with_retries_alone(
-    private: Path, retried: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_shard_refuses_a_folder_with_retries(private: Path, retried: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = tree(retried)
     with pytest.raises(ShardFormatError, match=r"former command retry .* give a new folder as --out"):
         shard(private, retried, settings())

@@ -1,4 +1,4 @@
-"""Trouble of every kind on the way: nothing lost, nothing twice, and the same command puts it right."""
+"""Failures during sharding: nothing is lost or repeated, and the same command recovers."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ WORDS = ["max_side=64", "films_per_shard=3", "splits.val=0.25", "splits.test=0.2
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with archive, private and public; six films stumble in a faulty decoder."""
+    """A folder with archive, private and public; six films fail in a faulty decoder."""
     folder = tmp_path_factory.mktemp("faults")
     write_archive(folder / "archive", patients=6)
     for number in range(6):
@@ -70,8 +70,8 @@ def flip(path: Path, place: int = 700) -> None:
     path.write_bytes(data)
 
 
-def stumbling(folder: Path, monkeypatch: pytest.MonkeyPatch, *comments: str) -> Path:
-    """The private folder of an archive with a film for each comment, sharded by a writer that stumbles over it."""
+def faulty_archive(folder: Path, monkeypatch: pytest.MonkeyPatch, *comments: str) -> Path:
+    """The private folder of an archive with a film for each comment, sharded by a writer that fails on it."""
     monkeypatch.setattr(run, "write_shards", partial(write_shards, write=write_faulty))
     for number in range(2):
         write_film(folder / "archive" / f"{number}.dcm", values=anatomy(number), patient_id=f"P{number}")
@@ -81,14 +81,14 @@ def stumbling(folder: Path, monkeypatch: pytest.MonkeyPatch, *comments: str) -> 
     return make_private(folder, monkeypatch)
 
 
-def test_a_crashing_decoder_costs_one_film_until_it_is_mended(tmp_path: Path, monkeypatch: Any) -> None:
-    private, public = stumbling(tmp_path, monkeypatch, SEGFAULT), tmp_path / "public"
+def test_a_crashing_decoder_costs_one_film_until_it_is_fixed(tmp_path: Path, monkeypatch: Any) -> None:
+    private, public = faulty_archive(tmp_path, monkeypatch, SEGFAULT), tmp_path / "public"
     chosen = settings(splits={"val": 0, "test": 0}, runtime={"workers": 2})
     card = shard(private, public, chosen)
     assert card.reasons == {"decoder_crashed": 1} and card.files.written == 2
     assert [reason for _, reason in card.quarantined] == ["decoder_crashed"]
     before = contents(public)
-    for name in ("train-000000.json", "train-000000.tar"):  # written anew, without the film: it would kill again
+    for name in ("train-000000.json", "train-000000.tar"):  # rewritten without the film, which would crash again
         (public / name).unlink()
     assert shard(private, public, chosen) == card and contents(public) == before
     monkeypatch.setattr(run, "write_shards", write_shards)
@@ -97,11 +97,11 @@ def test_a_crashing_decoder_costs_one_film_until_it_is_mended(tmp_path: Path, mo
     assert contents(public) == before and read_index(public).num_rows == 3
 
 
-def test_a_hanging_file_is_told_by_row_and_can_be_given_up_by_name(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_hanging_file_is_reported_by_row_and_can_be_accepted_as_lost(tmp_path: Path, monkeypatch: Any) -> None:
     def hangs(task: ShardTask, public: Path, watch: Watch) -> ShardCard | Unfinished:
-        return write_shard(task, public) if 2 in task.verdicts else Unfinished(task.name, ((2, timeout),))
+        return write_shard(task, public) if 2 in task.not_tried else Unfinished(task.name, ((2, timeout),))
 
-    private, public, timeout = stumbling(tmp_path, monkeypatch, HANG), tmp_path / "public", Reason.DECODER_TIMEOUT
+    private, public, timeout = faulty_archive(tmp_path, monkeypatch, HANG), tmp_path / "public", Reason.DECODER_TIMEOUT
     monkeypatch.setattr(run, "write_shards", partial(write_shards, write=hangs))
     chosen = settings(splits={"val": 0, "test": 0})
     with pytest.raises(ArchiveError, match=r"manifest row 2.*runtime.accept=\[decoder_timeout\]") as caught:
@@ -110,10 +110,10 @@ def test_a_hanging_file_is_told_by_row_and_can_be_given_up_by_name(tmp_path: Pat
     accepting = chosen.model_copy(update={"runtime": ShardRuntime(isolated=False, accept=frozenset({timeout}))})
     card = shard(private, public, accepting)
     assert card.reasons == {"decoder_timeout": 1} and card.files.written == 2
-    assert shard(private, public, chosen) == card  # the shard is done: nothing is asked for again
+    assert shard(private, public, chosen) == card  # the shard is complete and does not change
 
 
-def test_a_vanished_file_can_be_given_up_by_name_and_comes_back(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_missing_file_can_be_accepted_as_lost_and_appended_later(tmp_path: Path, monkeypatch: Any) -> None:
     private, public = make_private(tmp_path, monkeypatch), tmp_path / "public"
     film = tmp_path / "archive" / "p3" / "PA.dcm"
     film.rename(tmp_path / "away")
@@ -127,7 +127,7 @@ def test_a_vanished_file_can_be_given_up_by_name_and_comes_back(tmp_path: Path, 
     assert read_index(public).num_rows == 14 and verify(public) == []
 
 
-def test_a_file_replaced_by_one_of_equal_size_is_not_taken_for_it(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_file_replaced_by_one_of_equal_size_is_detected(tmp_path: Path, monkeypatch: Any) -> None:
     private, film = make_private(tmp_path, monkeypatch), tmp_path / "archive" / "p3" / "PA.dcm"
     before = film.stat()
     film.write_bytes(film.read_bytes()[::-1])
@@ -136,7 +136,7 @@ def test_a_file_replaced_by_one_of_equal_size_is_not_taken_for_it(tmp_path: Path
         shard(private, tmp_path / "public", settings())
 
 
-def test_a_fault_of_the_program_costs_one_film(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
+def test_a_program_error_costs_one_film(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
     def wrong(film: Any, facts: Any, **options: Any) -> Any:
         if facts["row"] == row:
             raise ValueError("DOE^JANE")
@@ -150,7 +150,7 @@ def test_a_fault_of_the_program_costs_one_film(tmp_path: Path, monkeypatch: Any,
     assert f"manifest row {row}: ValueError in test_faults.py" in caplog.text and "DOE" not in caplog.text
 
 
-def test_damage_that_verify_finds_is_mended_by_the_same_command(
+def test_damage_that_verify_finds_is_repaired_by_the_same_command(
     private: Path, public: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(public)
@@ -176,14 +176,16 @@ def test_three_kills_lose_nothing(private: Path, public: Path, tmp_path: Path) -
     assert contents(finish(command, tmp_path / "killed")) == contents(tmp_path / "whole")
 
 
-def test_dry_run_tells_and_writes_nothing(private: Path, public: Path, tmp_path: Path) -> None:
-    told = dry_run(private, tmp_path / "new", settings())
-    assert not (tmp_path / "new").exists() and told.shards_done == 0
-    assert (told.files, sum(told.reasons.values())) == (24, 3)
-    assert sum(files for files, _ in told.planned.values()) == 21 == told.estimate.files == told.estimate.sampled
+def test_dry_run_reports_the_plan_and_writes_nothing(private: Path, public: Path, tmp_path: Path) -> None:
+    planned = dry_run(private, tmp_path / "new", settings())
+    assert not (tmp_path / "new").exists() and planned.shards_done == 0
+    assert (planned.files, sum(planned.reasons.values())) == (24, 3)
+    assert (
+        sum(files for files, _ in planned.planned.values()) == 21 == planned.estimate.files == planned.estimate.sampled
+    )
     size = sum(path.stat().st_size for path in public.glob("*.tar")) * 20 / 14
-    assert told.estimate.bytes == pytest.approx(size, rel=0.5) and told.estimate.core_seconds > 0
-    assert "estimate, from 21 files tried here" in str(told) and "nothing was written" in str(told)
+    assert planned.estimate.bytes == pytest.approx(size, rel=0.5) and planned.estimate.core_seconds > 0
+    assert "estimate, from 21 sampled files:" in str(planned) and "nothing was written" in str(planned)
     before = contents(public)
     (public / "train-000000.json").unlink()
     assert dry_run(private, public, settings()).shards_done == len(list(public.glob("*.tar"))) - 1
@@ -192,12 +194,12 @@ def test_dry_run_tells_and_writes_nothing(private: Path, public: Path, tmp_path:
         dry_run(private, public, settings(seed=1))
 
 
-def test_a_disk_with_too_little_room_is_refused_before_the_start(
+def test_a_disk_with_too_little_space_is_refused_before_the_start(
     private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr("data_prep.sharding.estimate.shutil.disk_usage", lambda path: usage)
-    with pytest.raises(ShardFormatError, match=r"take about .* kB .* has 10 kB free.*runtime.check_disk=false"):
+    with pytest.raises(ShardFormatError, match=r"free disk space: 10 kB .* kB .*runtime.check_disk=false"):
         shard(private, tmp_path / "public", settings())
     assert not list((tmp_path / "public").glob("*-*"))
     shard(private, tmp_path / "public", settings(runtime={**ONE, "check_disk": False}))
@@ -212,7 +214,7 @@ def test_given_splits_are_honoured_and_their_table_is_not_named(private: Path, t
     for path in (tmp_path / "public").iterdir():
         assert b"official" not in path.read_bytes() and b"MRN" not in path.read_bytes()
     table.write_text(table.read_text().replace("MRN-0417-2,val", "MRN-0417-2,test"))
-    with pytest.raises(ShardFormatError, match=r"splits.table: .* there, .* here"):
+    with pytest.raises(ShardFormatError, match=r"splits.table: .* in the folder, .* given"):
         shard(private, tmp_path / "public", chosen)
 
 
@@ -229,13 +231,13 @@ def test_of_two_splits_for_one_patient_the_strictest_counts(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [("person,split\n", "no column 'patient'"),
      ("patient,split\n1,train\n2,elsewhere\n", "line 3: needs a patient and one of"),
-     ("patient,split\n1,train\n1,val\n", "line 3: a patient has two splits"), ("patient,split\n1,val\n", "names no")],
+     ("patient,split\n1,train\n1,val\n", "line 3: the patient has two splits"), ("patient,split\n1,val\n", "names no")],
 )  # fmt: skip
-def test_a_wrong_table_of_splits_is_told_by_line(text: str, told: str, private: Path, tmp_path: Path) -> None:
+def test_a_wrong_table_of_splits_is_reported_by_line(text: str, message: str, private: Path, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(text)
-    with pytest.raises(SettingsError, match=told) as caught:
+    with pytest.raises(SettingsError, match=message) as caught:
         shard(private, tmp_path / "public", settings(splits={"table": str(tmp_path / "table.csv")}))
     assert "elsewhere" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What a killed, doubled or misled command leaves behind, and what the next one makes of it."""
+"""State of a folder after a killed, repeated or wrong command, and what the next command does."""
 
 import errno
 import fcntl
@@ -19,7 +19,7 @@ from data_prep.runtime.folder_lock import LOCK_FILE, locked
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding import shard_writer
 from data_prep.sharding.append import append
-from data_prep.sharding.public_folder import claimed, withdraw
+from data_prep.sharding.public_folder import folder_writer, withdraw
 from data_prep.sharding.shard import shard
 from data_prep.verification.verify import verify
 from tests.builders.dicom_builder import write_film
@@ -61,7 +61,7 @@ def test_a_kill_between_the_last_two_steps_leaves_no_mark(private: Path, public:
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"config": 3}'])
-def test_a_damaged_dataset_card_is_written_anew_around_its_shards(damage: bytes, private: Path, public: Path) -> None:
+def test_a_damaged_dataset_card_is_rewritten_and_its_shards_kept(damage: bytes, private: Path, public: Path) -> None:
     before, changed = contents(public), (public / "train-000000.tar").stat().st_mtime_ns
     (public / "dataset.json").write_bytes(damage)
     with pytest.raises(ShardFormatError, match=r"same shard command again|format version None"):
@@ -74,7 +74,7 @@ def test_a_damaged_dataset_card_is_written_anew_around_its_shards(damage: bytes,
     assert contents(public) == before and (public / "train-000000.tar").stat().st_mtime_ns == changed
 
 
-def test_a_card_that_has_lost_a_file_does_not_count(private: Path, public: Path) -> None:
+def test_a_shard_that_lacks_a_file_is_rewritten(private: Path, public: Path) -> None:
     before = contents(public)
     for path in public.glob("*-*.json"):
         card = json.loads(path.read_bytes())
@@ -84,14 +84,14 @@ def test_a_card_that_has_lost_a_file_does_not_count(private: Path, public: Path)
     assert contents(public) == before
 
 
-def test_a_lost_archive_is_no_loss_to_accept(tmp_path: Path, monkeypatch: Any) -> None:
+def test_an_unmounted_archive_is_not_accepted_as_a_loss_of_files(tmp_path: Path, monkeypatch: Any) -> None:
     for number in range(24):
         write_film(tmp_path / "archive" / f"{number}.dcm", values=anatomy(number), patient_id=f"P{number}")
     private, public = make_private(tmp_path, monkeypatch), tmp_path / "public"
     chosen = settings(films_per_shard=24, splits={"val": 0, "test": 0}, runtime={**ONE, "accept": ["unreadable_file"]})
     (tmp_path / "archive").rename(tmp_path / "away")
     with pytest.raises(
-        ArchiveError, match=r"24 files .*does not cover shards of which more than half is gone.*mounted"
+        ArchiveError, match=r"24 files .*does not cover shards of which more than half is missing.*mount"
     ):
         shard(private, public, chosen)
     (tmp_path / "away").rename(tmp_path / "archive")
@@ -101,7 +101,7 @@ def test_a_lost_archive_is_no_loss_to_accept(tmp_path: Path, monkeypatch: Any) -
     assert shard(private, public, chosen).files.written == 12
 
 
-def test_an_archive_that_vanishes_within_a_shard_gives_nothing_up(tmp_path: Path, monkeypatch: Any) -> None:
+def test_an_archive_that_disappears_during_a_shard_rejects_no_file(tmp_path: Path, monkeypatch: Any) -> None:
     def vanish(path: str, facts: Any) -> bytes:
         if facts["row"] == last:
             (tmp_path / "archive").rename(tmp_path / "away")
@@ -121,23 +121,23 @@ def test_an_archive_that_vanishes_within_a_shard_gives_nothing_up(tmp_path: Path
     assert card.files.written == 24 and card.quarantined == []
 
 
-def test_manifest_and_linkage_of_two_scans_are_not_taken_together(private: Path, public: Path, tmp_path: Path) -> None:
+def test_manifest_and_linkage_of_two_scans_are_refused(private: Path, public: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(private, tmp_path / "private"))
     manifest, linkage = read_manifest(other), read_linkage(other)
     order = pa.array([1, 0, *range(2, manifest.num_rows)])  # of equally many files
     swapped = linkage.take(order).set_column(0, "row", linkage["row"])
     write_manifest(other, with_fingerprint(manifest, key_fingerprint(manifest)), swapped)
-    with pytest.raises(ArchiveError, match="do not go together"):
+    with pytest.raises(ArchiveError, match="are of two different scans"):
         shard(other, public, settings())
 
 
-def test_verify_does_not_withdraw_shards_under_a_running_command(public: Path) -> None:
+def test_verify_does_not_mark_shards_as_damaged_while_a_command_runs(public: Path) -> None:
     with locked(public), pytest.raises(ShardFormatError, match="another shard command"):
         withdraw(public, ["train-000000.tar: no tar"])
     assert withdraw(public, ["train-000000.tar: no tar"]) == ["train-000000"]
 
 
-def test_where_folders_cannot_be_locked_a_file_stands_for_them(public: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_lock_file_is_used_where_folders_cannot_be_locked(public: Path, tmp_path: Path, monkeypatch: Any) -> None:
     def network(descriptor: int, how: int) -> None:
         if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise OSError(errno.EBADF, "Bad file descriptor")
@@ -149,31 +149,31 @@ def test_where_folders_cannot_be_locked_a_file_stands_for_them(public: Path, tmp
     identity = {
         name: json.loads(before["dataset.json"])[name] for name in ("format_version", "key_fingerprint", "config")
     }
-    with claimed(public, identity):
+    with folder_writer(public, identity):
         assert (public / LOCK_FILE).exists()
-        with pytest.raises(ShardFormatError, match="another shard command"), claimed(public, identity):
+        with pytest.raises(ShardFormatError, match="another shard command"), folder_writer(public, identity):
             raise AssertionError
     assert contents(public) == before
     (public / LOCK_FILE).touch()  # its holder was killed
-    with claimed(public, identity):
+    with folder_writer(public, identity):
         pass
     assert contents(public) == before
     (tmp_path / "new").mkdir()
-    with claimed(tmp_path / "new", identity):
+    with folder_writer(tmp_path / "new", identity):
         assert (tmp_path / "new" / LOCK_FILE).exists()
 
 
-def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
+def test_a_file_system_without_locks_is_reported(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
     def unknown(descriptor: int, how: int) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", unknown)
     with locked(tmp_path):
-        assert "knows no locks" in caplog.text
+        assert "does not support locks" in caplog.text
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_finished_folder_that_cannot_be_written_is_left_alone(private: Path, public: Path, monkeypatch: Any) -> None:
+def test_a_finished_folder_that_cannot_be_written_is_not_changed(private: Path, public: Path, monkeypatch: Any) -> None:
     def read_only(path: Path, *rest: Any, **options: Any) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 

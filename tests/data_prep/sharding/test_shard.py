@@ -1,4 +1,4 @@
-"""Whole runs over a small scanned archive: the same bytes whatever happens on the way."""
+"""Complete runs over a small archive: the same bytes for any number of workers and interruptions."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.shard_format.dataset_card import DatasetCard, read_dataset_card
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
 from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
-from data_prep.sharding.public_folder import claimed
+from data_prep.sharding.public_folder import folder_writer
 from data_prep.sharding.shard import shard
 from tests.builders.private_builder import SECRET, make_private, settings, write_archive
 
@@ -47,7 +47,7 @@ def test_one_and_two_workers_write_the_same_bytes(private: Path, public: Path, t
     assert card == read_dataset_card(public)
 
 
-def test_ledger_adds_up_and_names_reasons(public: Path, private: Path) -> None:
+def test_counts_add_up_and_reasons_are_recorded(public: Path, private: Path) -> None:
     card = read_dataset_card(public)
     assert (card.files.written, card.files.rejected, card.files.dropped) == (14, 4, 0)
     assert card.reasons == {"corrupt_pixels": 1, "for_processing": 1, "not_a_film": 1, "too_small": 1}
@@ -77,7 +77,7 @@ def test_index_is_sorted_and_no_patient_is_in_two_splits(public: Path) -> None:
     assert {row["display_invert"] for row in rows if row["photometric"] == "MONOCHROME1"} == {True}
 
 
-def test_finished_shards_are_not_touched_again(private: Path, public: Path) -> None:
+def test_finished_shards_are_not_changed(private: Path, public: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in public.iterdir()}
     shard(private, public, settings())
     assert {path.name: path.stat().st_mtime_ns for path in public.iterdir()} == before
@@ -94,7 +94,7 @@ def test_interrupted_run_is_finished_to_the_same_bytes(lost: str, private: Path,
     assert contents(public) == before
 
 
-def test_shortened_tar_is_written_anew(private: Path, public: Path) -> None:
+def test_a_truncated_tar_is_rewritten(private: Path, public: Path) -> None:
     before = contents(public)
     (public / "val-000000.tar").write_bytes(before["val-000000.tar"][:-512])
     shard(private, public, settings())
@@ -108,16 +108,18 @@ def test_runtime_settings_do_not_make_another_dataset(private: Path, public: Pat
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
-    [({"max_side": 32}, "max_side: 64 there, 32 here"), ({"seed": 5}, "seed: 0 there, 5 here"),
-     ({"splits": {"val": 0.5, "test": 0.25}}, "splits.val: 0.25 there, 0.5 here")],
+    ("changed", "message"),
+    [({"max_side": 32}, "max_side: 64 in the folder, 32 given"), ({"seed": 5}, "seed: 0 in the folder, 5 given"),
+     ({"splits": {"val": 0.5, "test": 0.25}}, "splits.val: 0.25 in the folder, 0.5 given")],
 )  # fmt: skip
-def test_other_settings_are_refused_and_named(changed: dict[str, Any], told: str, private: Path, public: Path) -> None:
+def test_other_settings_are_refused_and_named(
+    changed: dict[str, Any], message: str, private: Path, public: Path
+) -> None:
     before = contents(public)
-    with pytest.raises(ShardFormatError, match=told):
+    with pytest.raises(ShardFormatError, match=message):
         shard(private, public, settings(**changed))
     (public / "dataset.json").rename(public / ".unfinished.json")
-    with pytest.raises(ShardFormatError, match=told):
+    with pytest.raises(ShardFormatError, match=message):
         shard(private, public, settings(**changed))
     (public / ".unfinished.json").rename(public / "dataset.json")
     assert contents(public) == before
@@ -137,7 +139,7 @@ def test_another_format_version_is_refused(private: Path, public: Path) -> None:
         shard(private, public, settings())
 
 
-def test_folders_inside_each_other_and_foreign_folders_are_refused(private: Path, tmp_path: Path) -> None:
+def test_nested_folders_and_folders_with_other_files_are_refused(private: Path, tmp_path: Path) -> None:
     for public in (private / "public", private, tmp_path):
         with pytest.raises(ArchiveError, match="must not contain"):
             shard(private, public, settings())
@@ -146,17 +148,17 @@ def test_folders_inside_each_other_and_foreign_folders_are_refused(private: Path
     with pytest.raises(ShardFormatError, match="other files"):
         shard(private, tmp_path / "thesis", settings())
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.txt"]
-    with pytest.raises(ShardFormatError, match="cannot be made"):
+    with pytest.raises(ShardFormatError, match="cannot be created"):
         shard(private, tmp_path / "thesis" / "chapter.txt", settings())
 
 
 def test_two_commands_do_not_write_one_folder_at_once(private: Path, tmp_path: Path) -> None:
     identity = {"format_version": FORMAT_VERSION, "key_fingerprint": "0" * 32, "config": {}}
-    with claimed(tmp_path / "public", identity), pytest.raises(ShardFormatError, match="another shard command"):
+    with folder_writer(tmp_path / "public", identity), pytest.raises(ShardFormatError, match="another shard command"):
         shard(private, tmp_path / "public", settings())
 
 
-def test_unreadable_files_are_told_by_row_and_the_rest_is_kept(tmp_path: Path, monkeypatch: Any) -> None:
+def test_unreadable_files_are_reported_by_row_and_other_shards_kept(tmp_path: Path, monkeypatch: Any) -> None:
     private = make_private(tmp_path, monkeypatch)
     public, archive = tmp_path / "public", tmp_path / "archive"
     (archive / "p3").rename(tmp_path / "away")
@@ -174,7 +176,7 @@ def test_unreadable_files_are_told_by_row_and_the_rest_is_kept(tmp_path: Path, m
     assert {name: (public / name).stat().st_mtime_ns for name in kept} == kept
 
 
-def test_full_disk_is_told_in_one_line(private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_in_one_line(private: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -211,7 +213,7 @@ def test_nothing_private_is_in_the_public_folder(made: Path, private: Path, publ
     assert read_manifest(private).num_rows == 18
 
 
-def test_card_is_a_table_for_a_person(public: Path) -> None:
+def test_the_dataset_card_prints_as_a_table(public: Path) -> None:
     card = read_dataset_card(public)
     assert isinstance(card, DatasetCard)
     lines = str(card).splitlines()

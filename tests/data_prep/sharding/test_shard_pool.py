@@ -1,4 +1,4 @@
-"""Worker processes: what kills or stops one costs one file, and nothing else."""
+"""Worker processes: a file that crashes or blocks one costs only itself."""
 
 import itertools
 import os
@@ -27,7 +27,7 @@ LIMITS = Limits(2, file_timeout_seconds=2, memory_gib=1)
 
 
 def tasks(folder: Path, comments: list[str | None], films: int = 3) -> Iterator[ShardTask]:
-    """A shard of ``films`` films for each comment, which stands in the second of them."""
+    """One shard of ``films`` films per comment, which is in the header of the second film."""
     for number, comment in enumerate(comments):
         files = []
         for place in range(films):
@@ -41,18 +41,19 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("train-*")}
 
 
-def test_files_that_kill_their_decoder_are_given_up_and_the_rest_is_written(tmp_path: Path) -> None:
-    learnt: dict[int, Reason] = {}
+def test_files_that_crash_their_decoder_are_rejected_and_all_others_written(tmp_path: Path) -> None:
+    failures: dict[int, Reason] = {}
     work = tasks(tmp_path, [None, SEGFAULT, KILL, EAT])
-    results = list(write_shards(work, tmp_path, LIMITS, learn=learnt.update, write=write_faulty))
+    results = list(write_shards(work, tmp_path, LIMITS, on_failures=failures.update, write=write_faulty))
     assert {card.shard: card.rejects for card in results if isinstance(card, ShardCard)} == {
         "train-000000": [], "train-000001": [(4, CRASHED)], "train-000002": [(7, CRASHED)],
         "train-000003": [(10, CRASHED)],
     }  # fmt: skip
-    assert learnt == {4: CRASHED, 7: CRASHED, 10: CRASHED}
+    assert failures == {4: CRASHED, 7: CRASHED, 10: CRASHED}
     before = shards(tmp_path)
-    settled = [ShardTask(**{**vars(task), "verdicts": learnt}) for task in tasks(tmp_path, [None, SEGFAULT, KILL, EAT])]
-    for task in settled:  # in this process: what is settled is not tried
+    planned = tasks(tmp_path, [None, SEGFAULT, KILL, EAT])
+    known = [ShardTask(**{**vars(task), "not_tried": failures}) for task in planned]
+    for task in known:  # in this process: known failures are not tried
         write_shard(task, tmp_path)
     assert shards(tmp_path) == before
 
@@ -103,13 +104,13 @@ def test_short_memory_leaves_a_shard_unfinished_and_the_others_written(tmp_path:
     assert [card.shard for card in results if isinstance(card, ShardCard)] == ["train-000001"]
 
 
-def test_workers_die_before_their_leader_and_leave_interrupts_to_it(tmp_path: Path) -> None:
+def test_workers_end_before_the_main_process_and_leave_interrupts_to_it(tmp_path: Path) -> None:
     list(write_shards(tasks(tmp_path, [None]), tmp_path, Limits(1), write=_write_state))
     assert (tmp_path / "state").read_text() == "500 True"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_processes_that_never_begin_are_told(tmp_path: Path) -> None:
+def test_processes_that_cannot_start_are_reported(tmp_path: Path) -> None:
     class Deadly:
         def __reduce__(self) -> tuple[Any, ...]:
             return os._exit, (3,)
@@ -117,11 +118,11 @@ def test_processes_that_never_begin_are_told(tmp_path: Path) -> None:
         def __call__(self, task: ShardTask, public: Path, watch: Watch) -> ShardCard:
             raise AssertionError
 
-    with pytest.raises(ArchiveError, match=r"before they begin \(exit code .*fewer runtime.workers"):
+    with pytest.raises(ArchiveError, match=r"cannot start \(exit code .*fewer runtime.workers"):
         list(write_shards(tasks(tmp_path, [None]), tmp_path, Limits(1), write=Deadly()))
 
 
-def test_a_fault_of_the_program_names_its_place_and_nothing_else(tmp_path: Path) -> None:
+def test_a_program_error_reports_its_place_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as caught:
         list(write_shards(tasks(tmp_path, [None]), tmp_path, Limits(1), write=_write_wrongly))
     assert "ValueError in test_shard_pool.py" in str(caught.value) and "DOE" not in str(caught.value)
@@ -160,7 +161,7 @@ def _write_wrongly(task: ShardTask, public: Path, watch: Watch) -> ShardCard | U
     raise ValueError("PatientName DOE^JANE")
 
 
-def test_shards_in_this_process_know_the_same_verdicts(tmp_path: Path) -> None:
+def test_shards_written_in_this_process_reject_the_same_files(tmp_path: Path) -> None:
     work = list(itertools.islice(tasks(tmp_path, [None] * 2), 2))
     Path(work[1].files[0][0]).unlink()
     for accepted, expected in ((frozenset[Reason](), Unfinished), (frozenset({Reason.UNREADABLE_FILE}), ShardCard)):

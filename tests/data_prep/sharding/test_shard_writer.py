@@ -1,4 +1,4 @@
-"""From stored values to samples, and what is done with files that share a key or cannot be read."""
+"""From stored values to samples, and files that share a key or cannot be read."""
 
 import io
 import json
@@ -92,7 +92,7 @@ def test_shrinking_is_the_area_mean() -> None:
     assert np.array_equal(shrink(values, none, 0, values.shape), values)
 
 
-def test_padding_does_not_smear_into_the_film() -> None:
+def test_padding_does_not_blend_into_the_film() -> None:
     values = np.full((90, 90), 1000, np.uint16)
     hidden = np.zeros(values.shape, np.bool_)
     hidden[:, 50:], values[:, 50:] = True, 60_000 // 2
@@ -130,8 +130,8 @@ def test_sidecar_describes_the_film_in_the_shard(tmp_path: Path) -> None:
 
 def test_checksum_of_pixels_does_not_depend_on_the_encoding(tmp_path: Path) -> None:
     def checksum(path: Path, **changed: str) -> str:
-        told = facts(path, **changed)
-        return make_sample(decode_file(path.read_bytes(), told), told, split="train", max_side=48).sidecar.pixel_sha256
+        row = facts(path, **changed)
+        return make_sample(decode_file(path.read_bytes(), row), row, split="train", max_side=48).sidecar.pixel_sha256
 
     path, other, turned = (tmp_path / name for name in ("film.dcm", "other.dcm", "turned.dcm"))
     for place, syntax in ((path, "1.2.840.10008.1.2.1"), (other, "1.2.840.10008.1.2.2")):
@@ -159,7 +159,7 @@ def test_shard_holds_what_its_index_and_card_say(tmp_path: Path) -> None:
     }
 
 
-def test_equal_pixels_are_one_film_and_different_ones_none(tmp_path: Path) -> None:
+def test_files_of_one_identifier_are_one_film_if_equal_else_none(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.dcm" for number in range(3)]
     for number, path in enumerate(paths):
         write_film(path, values=anatomy("twin"), sop="1.2.3", StudyTime=f"12000{number}")
@@ -172,7 +172,7 @@ def test_equal_pixels_are_one_film_and_different_ones_none(tmp_path: Path) -> No
     assert conflict.films == 0 and conflict.rejects == [(row, Reason.UID_CONFLICT) for row in range(3)]
 
 
-def test_damaged_twin_does_not_take_the_good_film_with_it(tmp_path: Path) -> None:
+def test_a_damaged_copy_does_not_reject_the_intact_film(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.dcm", tmp_path / "bad.dcm"
     for path in (good, bad):
         write_film(path, values=anatomy("twin"), sop="1.2.3")
@@ -194,7 +194,7 @@ def test_missing_and_changed_files_leave_the_shard_unfinished(tmp_path: Path) ->
     assert not list(tmp_path.glob("*train*"))
 
 
-def test_failing_disk_leaves_nothing_and_all_unreadable_files_are_told(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_failing_disk_leaves_no_shard_and_all_unreadable_files_are_reported(tmp_path: Path, monkeypatch: Any) -> None:
     paths = [tmp_path / f"{number}.dcm" for number in range(5)]
     for path in paths:
         write_film(path, values=anatomy(path.name))
@@ -207,12 +207,12 @@ def test_failing_disk_leaves_nothing_and_all_unreadable_files_are_told(tmp_path:
         return whole(path, *mode, **options)
 
     monkeypatch.setattr(Path, "open", fail)
-    gone = Reason.UNREADABLE_FILE
-    assert write_shard(task(*files), tmp_path) == Unfinished("train-000000", ((1, gone), (3, gone)))
+    unreadable = Reason.UNREADABLE_FILE
+    assert write_shard(task(*files), tmp_path) == Unfinished("train-000000", ((1, unreadable), (3, unreadable)))
     assert not list(tmp_path.glob("*train*"))
 
 
-def test_the_card_of_other_inputs_does_not_vouch_for_a_new_tar(tmp_path: Path, monkeypatch: Any) -> None:
+def test_no_card_of_other_inputs_is_left_next_to_a_new_tar(tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "film.dcm"
     write_film(path, values=anatomy("film"))
     work = task((path, facts(path, 0)))
@@ -227,16 +227,16 @@ def test_the_card_of_other_inputs_does_not_vouch_for_a_new_tar(tmp_path: Path, m
     assert (tmp_path / "train-000000.tar").read_bytes() != before and not (tmp_path / "train-000000.json").exists()
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_file_that_changes_while_it_is_read_is_rejected(tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "film.dcm"
     write_film(path, values=anatomy("film"))
     work = task((path, {**facts(path, 0), "mtime_ns": path.stat().st_mtime_ns}))
 
     def missing(task: Any, watch: Any) -> tuple[()]:
-        os.utime(path, ns=(0, 0))  # right after it was looked at
+        os.utime(path, ns=(0, 0))  # right after its status was read
         return ()
 
-    monkeypatch.setattr(shard_writer, "_missing", missing)
+    monkeypatch.setattr(shard_writer, "_changed_files", missing)
     assert write_shard(work, tmp_path) == Unfinished("train-000000", ((0, Reason.CHANGED_SINCE_SCAN),))
 
 

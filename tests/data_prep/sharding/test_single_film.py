@@ -1,4 +1,4 @@
-"""A single film is what its shard holds, to the byte; what sharding refuses is refused for the same reason."""
+"""A single film equals its shard to the byte; files that sharding rejects are rejected for the same reason."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tests.data_prep.shard_format.test_frames import frames, write_frames
 
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "radiographs" / "dicom"
 OF_THE_ARCHIVE = {"key", "patient", "study", "series", "site", "patient_known", "study_day", "split", "model"}
-"""What a sidecar says only because of the secret, or of other files."""
+"""Fields of a sidecar that depend on the secret or on other files."""
 
 
 def sharded(folder: Path, chosen: ShardSettings, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
@@ -89,7 +89,7 @@ def read_rejects(private: Path, public: Path) -> dict[str, str]:
     return {paths[row["row"]]: row["reason"] for row in rows}
 
 
-def test_raw_data_are_taken_where_the_shards_took_them(tmp_path: Path) -> None:
+def test_raw_data_are_accepted_where_the_shards_accepted_them(tmp_path: Path) -> None:
     write_film(tmp_path / "raw.dcm", values=anatomy("raw"), sop_class=DX_FOR_PROCESSING)
     path = str(tmp_path / "raw.dcm")
     with pytest.raises(FilmReject, match="for_processing"):
@@ -107,7 +107,7 @@ def test_the_header_stays_with_the_film_and_no_pixels_do(tmp_path: Path) -> None
     assert "DOE" not in film.sidecar.model_dump_json()
 
 
-def test_a_file_that_is_gone_is_a_reason_not_an_error(tmp_path: Path) -> None:
+def test_a_missing_file_is_rejected_with_a_reason(tmp_path: Path) -> None:
     write_film(tmp_path / "film.dcm", values=anatomy("film"))
     (file,) = list_files([tmp_path])
     (tmp_path / "film.dcm").unlink()

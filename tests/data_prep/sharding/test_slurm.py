@@ -20,7 +20,7 @@ from data_prep.scan.settings import ScanSettings
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding.append import append
-from data_prep.sharding.public_folder import claimed
+from data_prep.sharding.public_folder import folder_writer
 from data_prep.sharding.shard import shard, shard_part
 from data_prep.sharding.slurm import submit
 from tests.builders.private_builder import SECRET, make_private, settings
@@ -55,10 +55,10 @@ def test_parts_in_any_order_are_the_shards_of_one_machine(made: Path, tmp_path: 
     assert contents(public) == contents(made / "public")
 
 
-def test_parts_may_overlap_and_come_again(made: Path, tmp_path: Path) -> None:
+def test_parts_may_overlap_and_repeat(made: Path, tmp_path: Path) -> None:
     public = tmp_path / "public"
     inputs = read_inputs(made / "private", public, settings())
-    with claimed(public, inputs.identity, shared=True):  # as if another part were running
+    with folder_writer(public, inputs.identity, shared=True):  # as if another part were running
         assert shard_part(made / "private", public, part(0, 2)) > 0
         assert shard_part(made / "private", public, part(0, 2)) == 0
         assert shard_part(made / "private", public, part(0, 1)) > 0
@@ -79,8 +79,8 @@ def test_a_part_leaves_the_files_of_others_alone(made: Path, tmp_path: Path) -> 
     assert not others.exists()
 
 
-def test_verdicts_of_parts_reach_the_card(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is given up is told by whoever gave it up: the card is that of one machine."""
+def test_failures_of_parts_are_in_the_dataset_card(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that rejects a file records it, so that the card equals that of one machine."""
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
     archive = Path(shutil.copytree(made / "archive", tmp_path / "archive"))
     scan([archive], tmp_path / "private", ScanSettings(workers=1))
@@ -100,10 +100,10 @@ def test_submit_on_this_machine_writes_the_same_bytes(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     monkeypatch.setenv(SECRET_VARIABLE, "a secret that no job should see")
     private = Path(shutil.copytree(made / "private", tmp_path / "private"))
-    told = submit(private, tmp_path / "public", submitted())
+    queued = submit(private, tmp_path / "public", submitted())
     assert contents(tmp_path / "public") == contents(made / "public")
-    assert told.jobs == 2 and told.logs == private / "slurm"
-    assert told.logs.stat().st_mode & 0o077 == 0
+    assert queued.jobs == 2 and queued.logs == private / "slurm"
+    assert queued.logs.stat().st_mode & 0o077 == 0
     assert SECRET_VARIABLE not in os.environ
 
 
@@ -124,24 +124,24 @@ def test_append_in_parts(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("word", ["2/2", "1", "a/b", "-1/2", "0/0"])
-def test_a_wrong_part_is_told(made: Path, tmp_path: Path, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_part_is_reported(made: Path, tmp_path: Path, word: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["shard", str(made / "private"), "--out", str(tmp_path / "public"), f"runtime.part={word}"]
     assert main.main(words) == 2
     assert "runtime.part" in capsys.readouterr().err
 
 
-def test_submit_tells_what_is_wrong(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match="leave it out"):
+def test_submit_reports_what_is_wrong(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match="Leave it out"):
         submit(made / "private", tmp_path / "public", submitted().model_copy(update={"runtime": part(0, 2).runtime}))
     with pytest.raises(ArchiveError, match="scan"):
         submit(tmp_path, tmp_path / "public", submitted())
     monkeypatch.setenv("PATH", "")
     private = Path(shutil.copytree(made / "private", tmp_path / "private"))
-    with pytest.raises(ArchiveError, match="is sbatch there"):
+    with pytest.raises(ArchiveError, match="Check that sbatch is installed"):
         submit(private, tmp_path / "public", submitted(cluster="slurm"))
 
 
-def test_shared_locks_go_together_and_exclude_one_alone(tmp_path: Path) -> None:
+def test_shared_locks_coexist_and_exclude_an_exclusive_one(tmp_path: Path) -> None:
     with locked(tmp_path, shared=True), locked(tmp_path, shared=True), pytest.raises(BlockingIOError), locked(tmp_path):
         pass
     with locked(tmp_path), pytest.raises(BlockingIOError), locked(tmp_path, shared=True):
@@ -149,18 +149,18 @@ def test_shared_locks_go_together_and_exclude_one_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slurm
-def test_slurm_writes_the_same_bytes_though_a_task_is_queued_again(
+def test_slurm_writes_the_same_bytes_when_a_task_is_queued_again(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if shutil.which("sbatch") is None or subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode:
         pytest.skip("no Slurm cluster answers here")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     private = Path(shutil.copytree(made / "private", tmp_path / "private"))
-    told = submit(private, tmp_path / "public", submitted(cluster="slurm", memory_gb=None))
-    subprocess.run(["scontrol", "requeue", f"{told.array}_1"], check=False)  # as preemption does
+    queued = submit(private, tmp_path / "public", submitted(cluster="slurm", memory_gb=None))
+    subprocess.run(["scontrol", "requeue", f"{queued.array}_1"], check=False)  # as preemption does
     for _ in range(120):
         states = subprocess.run(
-            ["squeue", "-h", "-j", f"{told.array},{told.publishing}", "-o", "%T"],
+            ["squeue", "-h", "-j", f"{queued.array},{queued.publishing}", "-o", "%T"],
             capture_output=True,
             text=True,
             check=False,

@@ -94,7 +94,7 @@ def test_a_file_system_that_knows_no_locks_is_warned_of_and_used(
         folder = _begun(tmp_path / "run", checkpoint=False)
         folder.release()
         assert not (tmp_path / "run" / ".lock").exists()
-    assert "this file system knows no locks" in caplog.text
+    assert "this file system does not support locks" in caplog.text
 
 
 def test_other_shards_are_refused(tmp_path: Path) -> None:
