@@ -1,4 +1,4 @@
-"""Tasks by name; their heads and settings are in ``mae_rad/heads``."""
+"""Finetuning tasks by name; their heads and settings are in ``mae_rad/heads``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,5 +16,5 @@ TASKS: dict[str, Callable[[FinetuneSettings, ShardIndex], Task[Any]]] = {
 
 
 def build_task(settings: FinetuneSettings, index: ShardIndex) -> Task[Any]:
-    """The task that the settings describe, on the films of ``index``, of all splits."""
+    """Build the task of ``settings`` on the films of ``index``, which has all splits."""
     return TASKS[settings.task.name](settings, index)

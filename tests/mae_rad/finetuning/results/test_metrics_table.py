@@ -12,7 +12,7 @@ from mae_rad.finetuning.results.metrics_table import (
     score_results,
     threshold_for,
 )
-from mae_rad.finetuning.results.subgroups import FEWEST_PATIENTS, subgroups
+from mae_rad.finetuning.results.subgroups import MIN_PATIENTS, subgroups
 from mae_rad.heads.interface import Line
 
 LINE = Line(0.7, -0.2)
@@ -70,7 +70,7 @@ def test_a_threshold_finds_what_it_promises_and_a_higher_one_does_not(wanted: fl
 
 def test_one_class_alone_has_no_area_and_half_of_the_decisions() -> None:
     asked = _asked()
-    absent = asked.among(~asked.present)
+    absent = asked.select(~asked.present)
     assert score_results(absent, LINE, ABOUT) == []
     values = {one.metric: one.value for one in decision_results(absent, LINE, {"x": 0.4}, ABOUT)}
     assert np.isnan(values["sensitivity"])
@@ -94,5 +94,5 @@ def test_rare_values_are_told_together() -> None:
         "sex=F": 30, "sex=unknown": 30, "age=80+": 20, "age=18-39": 20, "age=unknown": 20,
     }  # fmt: skip
     one_patient = dict(subgroups(films, np.zeros(60, np.int64)))
-    assert FEWEST_PATIENTS > 1
+    assert MIN_PATIENTS > 1
     assert set(one_patient) == {"body_part=other", "view=other", "sex=other", "age=other"}
