@@ -95,7 +95,7 @@ def nt_xent(
 def supcon(z: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
     """Supervised contrastive loss, L_out (Khosla et al. 2020, eq. 2); a row without a positive is dropped.
 
-    No objective calls it yet.
+    Called by no objective yet.
 
     Args:
         z: [N, D] vectors of all views.
@@ -117,7 +117,7 @@ def supcon(z: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
 def clip(z0: Tensor, z1: Tensor, temperature: float = 0.1, balance: float = 0.5) -> Tensor:
     """Contrast between two modalities (Radford et al. 2021; weighted as in Hager et al. 2023, eq. 3).
 
-    No objective calls it yet.
+    Called by no objective yet.
 
     Args:
         z0: [n, D] vectors of the first modality.

@@ -11,8 +11,7 @@ from sklearn.metrics import roc_auc_score
 from launch.compare_heads import main
 from mae_rad.errors import EvaluationError
 from mae_rad.finetuning.compare_heads import against
-from mae_rad.finetuning.detection.evaluation import FILMS as FILMS_FILE
-from mae_rad.finetuning.detection.evaluation import FILMS_SCHEMA
+from mae_rad.finetuning.detection.evaluation import FILMS_FILE, FILMS_SCHEMA
 from tests.builders.film_tables import film, hexed, write_public
 
 FILMS = 200

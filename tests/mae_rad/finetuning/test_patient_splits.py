@@ -81,15 +81,15 @@ def test_pixels_that_test_do_not_choose(tmp_path: Path) -> None:
 
 def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
     leaky = _films(f0={"patient": hexed("patient", 8)})
-    with pytest.raises(EvaluationError, match="1 patients of these shard folders stand in more than one split"):
+    with pytest.raises(EvaluationError, match="1 patients of these shard folders are in more than one split"):
         _rows(_public(tmp_path / "public", leaky))
 
 
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        ({"label_fraction": 0.1}, SettingsError, r"6 labelled training films are fewer than optimizer\.batch 8"),
-        ({"where": {"split": ["train", "test"]}}, EvaluationError, "no film of the split val has a label"),
+        ({"label_fraction": 0.1}, SettingsError, r"6 labelled training films are fewer than optimizer\.batch=8"),
+        ({"where": {"split": ["train", "test"]}}, EvaluationError, "no val film has a label"),
         ({"where": {"body_part": "SKULL"}}, SettingsError, "no film of the shards has body_part = SKULL"),
     ],
 )
@@ -99,7 +99,7 @@ def test_too_few_films_are_told(tmp_path: Path, data: dict[str, Any], error: typ
 
 
 def test_a_class_that_no_head_has_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"data\.policy\.uncertain=class: heads tell present from absent"):
+    with pytest.raises(ValueError, match=r"data\.policy\.uncertain=class is not supported: a head has two classes"):
         _rows(_public(tmp_path / "public", _films()), policy={"uncertain": "class"})
 
 
@@ -107,7 +107,7 @@ def test_labels_of_one_side_are_told(tmp_path: Path) -> None:
     def in_train(number: int) -> bool:
         return SPLITS[number // 2 % 10] == "train" and number % 3 == 0
 
-    with pytest.raises(EvaluationError, match="of 48 training films label 'plate' has only absent ones"):
+    with pytest.raises(EvaluationError, match="label 'plate' has only absent films among 48 training films"):
         _rows(_public(tmp_path / "none", _films(), lambda number: False))
-    with pytest.raises(EvaluationError, match="of 16 val films no label has present and absent ones"):
+    with pytest.raises(EvaluationError, match="no label has present and absent films among 16 val films"):
         _rows(_public(tmp_path / "train", _films(), in_train))

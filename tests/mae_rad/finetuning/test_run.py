@@ -1,4 +1,4 @@
-"""Finetuning: from labelled shards to a predictor that answers as it did when it was judged."""
+"""Finetuning, from labelled shards to a predictor whose predictions equal those of its evaluation."""
 
 import json
 import subprocess
@@ -278,5 +278,5 @@ def test_the_command_tells_a_mistake_in_one_line(public: Path, tmp_path: Path) -
 
 
 def test_windows_are_refused_for_a_resnet(public: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"task\.window is how a ViT looks at a film"):
+    with pytest.raises(SettingsError, match=r"task\.window applies to a ViT only"):
         _settings(public, tmp_path / "run", "encoder=null", "resnet={model: resnet18}", "task.window=4")

@@ -103,7 +103,7 @@ def test_scores_of_patches_find_what_one_patch_of_many_shows() -> None:
 
 
 def test_settings_that_go_for_nothing_and_poolings_that_are_none_are_refused() -> None:
-    with pytest.raises(ValidationError, match="leave them out with pool: max_score"):
+    with pytest.raises(ValidationError, match="Leave them out with pool: max_score"):
         _head(pool="max_score", pool_heads=2)
     with pytest.raises(ValidationError, match="'cls', 'mean', 'cls_mean', 'attentive' or 'max_score'"):
         _head(pool="max")

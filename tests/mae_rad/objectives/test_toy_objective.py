@@ -10,7 +10,7 @@ from torch import nn
 
 from data_prep.settings import load
 from mae_rad.cost.memory import activations
-from mae_rad.cost.table import GIB, Machine, table, variants
+from mae_rad.cost.table import GIB, Machine, cost_table, variants
 from mae_rad.data.batch import Batch, ViewSpec
 from mae_rad.embedding.embed_run import embed_table
 from mae_rad.encoders.transformer_cost import Activations, Flops, encoder_activations, encoder_flops
@@ -111,7 +111,7 @@ def test_it_is_costed_by_its_own_count(tmp_path: Path) -> None:
     counted = BrightnessSettings(tokens=36).flops({FILM: chosen.encoder}, 8)
     assert flops_per_film(chosen) == counted
     assert activations(chosen) == encoder_activations(chosen.encoder, 18, 4)
-    line = table(list(variants(chosen, [], [], [])), Machine(1e12, 1, GIB, 0.01)).splitlines()[-1]
+    line = cost_table(list(variants(chosen, [], [], [])), Machine(1e12, 1, GIB, 0.01)).splitlines()[-1]
     assert line.split()[:7] == ["36", "96", "vit_tiny", "0", f"{counted.forward / 1e9:.1f}", "0", "-"]
     with pytest.raises(SettingsError, match=r"does not apply to Brightness; .* objective\.width=…"):
         list(variants(chosen, [], [], ["0.25/0.25"]))

@@ -1,4 +1,4 @@
-"""Films in, answers out: the same as from shards, said where there is none, private, and resumed after any end."""
+"""Predictions of film files: equal to those from shards, with reasons where there are none, private, and resumable."""
 
 import csv
 import json
@@ -32,12 +32,12 @@ from tests.builders.private_builder import anatomy, make_private, settings, writ
 from tests.builders.small_predictor import LABELS, write_predictor
 from tests.data_prep.shard_format.test_frames import frames, write_frames
 
-HERE: dict[str, Any] = {"workers": 0, "device": "cpu", "batch_size": 4}
-NOT_DRAWN: dict[str, Any] = {"overlays": "none", "reports": False}
+IN_PROCESS: dict[str, Any] = {"workers": 0, "device": "cpu", "batch_size": 4}
+NO_OUTPUT_FILES: dict[str, Any] = {"overlays": "none", "reports": False}
 
 
-def ask(model: Path, inputs: Sequence[Path], out: Path, **more: Any) -> Any:
-    values = {"out": out, "runtime": HERE | more.pop("runtime", {})} | more
+def run_predict(model: Path, inputs: Sequence[Path], out: Path, **more: Any) -> Any:
+    values = {"out": out, "runtime": IN_PROCESS | more.pop("runtime", {})} | more
     return predict(model, inputs, PredictSettings.model_validate(values))
 
 
@@ -64,7 +64,7 @@ def test_a_dicom_film_is_answered_to_the_bit_as_its_shard(tmp_path: Path, monkey
     shard(private, tmp_path / "public", settings())
     config = read_dataset_card(tmp_path / "public").config
     model = write_predictor(tmp_path / "model", preparation=Preparation.of(config), body_parts=(), views=())
-    ask(model, [tmp_path / "archive"], tmp_path / "out", **NOT_DRAWN, runtime={"batch_size": 1})
+    run_predict(model, [tmp_path / "archive"], tmp_path / "out", **NO_OUTPUT_FILES, runtime={"batch_size": 1})
 
     paths = dict(zip(*(read_linkage(private)[name].to_pylist() for name in ("key", "path")), strict=True))
     predictor, index = load_predictor(model), ShardIndex([tmp_path / "public"], split=None)
@@ -86,7 +86,7 @@ def test_a_dicom_film_is_answered_to_the_bit_as_its_shard(tmp_path: Path, monkey
     }
     assert len(from_files) == len(index) == 10
     assert from_files == from_shards
-    assert len({line[2:] for line in from_files}) > 1, "films with one and the same score would tell nothing"
+    assert len({line[2:] for line in from_files}) > 1, "equal scores of all films would not test anything"
 
 
 def test_what_has_no_answer_is_said_with_its_reason(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_what_has_no_answer_is_said_with_its_reason(tmp_path: Path) -> None:
     hand(films / "cut.dcm", "cut")
     (films / "cut.dcm").write_bytes((films / "cut.dcm").read_bytes()[:-3000])
     (films / "note.txt").write_text("no film")
-    summary = ask(write_predictor(tmp_path / "model"), [films], tmp_path / "out", **NOT_DRAWN)
+    summary = run_predict(write_predictor(tmp_path / "model"), [films], tmp_path / "out", **NO_OUTPUT_FILES)
     told = {name: (one["status"], one.get("reason")) for name, one in records(tmp_path / "out").items()}
     assert told == {
         "hand.dcm": ("answered", None),
@@ -118,7 +118,9 @@ def test_what_has_no_answer_is_said_with_its_reason(tmp_path: Path) -> None:
 
 def test_out_of_scope_can_be_answered_and_is_marked(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "knee.dcm", "knee", BodyPartExamined="KNEE")
-    summary = ask(write_predictor(tmp_path / "model"), [tmp_path / "films"], tmp_path / "out", out_of_scope="answer")
+    summary = run_predict(
+        write_predictor(tmp_path / "model"), [tmp_path / "films"], tmp_path / "out", out_of_scope="answer"
+    )
     (row,) = table(tmp_path / "out")
     assert (row["status"], row["reason"]) == ("answered", "body_part_not_in_training")
     assert 0 < float(row["fracture"]) < 1
@@ -132,7 +134,7 @@ def test_a_label_of_other_films_is_not_guessed(boxes: bool, tmp_path: Path) -> N
     where = {"fracture": {"body_part": ["HAND", "WRIST"]}, "foreign_object": {"body_part": ["HAND", "CHEST"]}}
     low = {"low": dict.fromkeys(LABELS, 0.0)}
     model = write_predictor(tmp_path / "model", where=where, boxes=boxes, points=low, body_parts=())
-    summary = ask(model, [tmp_path / "films"], tmp_path / "out")
+    summary = run_predict(model, [tmp_path / "films"], tmp_path / "out")
     told = {name: [one["label"] for one in of.get("findings", ())] for name, of in records(tmp_path / "out").items()}
     assert told == {"hand.dcm": ["fracture", "foreign_object"], "chest.dcm": ["foreign_object"], "knee.dcm": []}
     chest, knee = (records(tmp_path / "out")[name] for name in ("chest.dcm", "knee.dcm"))
@@ -147,7 +149,7 @@ def test_a_label_asked_by_what_the_user_says_of_images(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     Image.fromarray(anatomy("a", bits=8).astype(np.uint8)).save(tmp_path / "films" / "a.png")
     model = write_predictor(tmp_path / "model", where={"fracture": {"body_part": "HAND"}}, views=())
-    ask(model, [tmp_path / "films"], tmp_path / "out", **NOT_DRAWN, body_part="HAND")
+    run_predict(model, [tmp_path / "films"], tmp_path / "out", **NO_OUTPUT_FILES, body_part="HAND")
     (record,) = records(tmp_path / "out").values()
     assert [one["label"] for one in record["findings"]] == ["fracture", "foreign_object"]
 
@@ -156,22 +158,22 @@ def test_all_answered_is_zero_whatever_lies_beside(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     (tmp_path / "films" / "note.txt").write_text("no film")
     model = write_predictor(tmp_path / "model")
-    assert ask(model, [tmp_path / "films"], tmp_path / "out", **NOT_DRAWN).exit_code == 0
-    assert ask(model, [tmp_path / "films" / "note.txt"], tmp_path / "none", **NOT_DRAWN).exit_code == 3
+    assert run_predict(model, [tmp_path / "films"], tmp_path / "out", **NO_OUTPUT_FILES).exit_code == 0
+    assert run_predict(model, [tmp_path / "films" / "note.txt"], tmp_path / "none", **NO_OUTPUT_FILES).exit_code == 3
 
 
 def test_images_are_answered_where_the_user_says_what_they_show(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     Image.fromarray(anatomy("a", bits=8).astype(np.uint8)).save(tmp_path / "films" / "a.png")
     model = write_predictor(tmp_path / "model")
-    assert ask(model, [tmp_path / "films"], tmp_path / "one", **NOT_DRAWN).exit_code == 3
-    said = {"body_part": "HAND", "view": "PA"}
-    assert ask(model, [tmp_path / "films"], tmp_path / "two", **said).exit_code == 0
+    assert run_predict(model, [tmp_path / "films"], tmp_path / "one", **NO_OUTPUT_FILES).exit_code == 3
+    given = {"body_part": "HAND", "view": "PA"}
+    assert run_predict(model, [tmp_path / "films"], tmp_path / "two", **given).exit_code == 0
     (record,) = records(tmp_path / "two").values()
     assert record["overlay"] == "000001.png"
     assert "report" not in record
-    with pytest.raises(PredictionError, match=r"body_part=KNEE: the model has seen no such film; it knows CHEST, HAND"):
-        ask(model, [tmp_path / "films"], tmp_path / "three", body_part="KNEE")
+    with pytest.raises(PredictionError, match=r"body_part=KNEE was not in training\. Use one of CHEST, HAND"):
+        run_predict(model, [tmp_path / "films"], tmp_path / "three", body_part="KNEE")
 
 
 def test_the_folder_is_private_and_names_carry_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +202,7 @@ def test_operating_points_say_above_and_below(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     low, high = {"low": dict.fromkeys(LABELS, 0.0)}, {"high": {"fracture": 1.0}}
     model = write_predictor(tmp_path / "model", points=low | high)
-    ask(model, [tmp_path / "films"], tmp_path / "out", **NOT_DRAWN)
+    run_predict(model, [tmp_path / "films"], tmp_path / "out", **NO_OUTPUT_FILES)
     (row,) = table(tmp_path / "out")
     assert (row["fracture low"], row["fracture high"]) == ("above", "below")
     assert (row["foreign_object low"], row["foreign_object high"]) == ("above", "")
@@ -211,7 +213,7 @@ def test_pictures_of_findings_alone(tmp_path: Path) -> None:
     for threshold, drawn in ((0.0, 1), (1.0, 0)):
         model = write_predictor(tmp_path / f"model {threshold}", points={"point": dict.fromkeys(LABELS, threshold)})
         out = tmp_path / f"out {threshold}"
-        ask(model, [tmp_path / "films"], out, overlays="findings", reports=False)
+        run_predict(model, [tmp_path / "films"], out, overlays="findings", reports=False)
         assert len(list((out / "overlays").iterdir())) == drawn
 
 
@@ -223,37 +225,37 @@ def write_hands(folder: Path, count: int) -> Path:
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     films, model = write_hands(tmp_path / "films", 7), write_predictor(tmp_path / "model")
-    one_by_one: dict[str, Any] = {"runtime": {"batch_size": 1}, **NOT_DRAWN}
-    ask(model, [films], tmp_path / "whole", **one_by_one)
+    one_by_one: dict[str, Any] = {"runtime": {"batch_size": 1}, **NO_OUTPUT_FILES}
+    run_predict(model, [films], tmp_path / "whole", **one_by_one)
 
-    asked: list[int] = []
+    predicted_films: list[int] = []
     answer = Predictor.predict
 
     def counted(self: Predictor, patches: Any) -> Prediction:
-        asked.append(len(patches.values))
-        if len(asked) == 4:
+        predicted_films.append(len(patches.values))
+        if len(predicted_films) == 4:
             raise KeyboardInterrupt
         return answer(self, patches)
 
     monkeypatch.setattr(Predictor, "predict", counted)
     with pytest.raises(KeyboardInterrupt):
-        ask(model, [films], tmp_path / "cut", **one_by_one)
+        run_predict(model, [films], tmp_path / "cut", **one_by_one)
     with (tmp_path / "cut" / "predictions.jsonl").open("a") as file:
-        file.write('{"number": 4, "path')  # a line that the end of a machine has cut off
-    ask(model, [films], tmp_path / "cut", **one_by_one)
-    assert sum(asked) == 8, "three before, the one that was cut off, and the four that were left"
+        file.write('{"number": 4, "path')  # an incomplete line, as left by a power failure
+    run_predict(model, [films], tmp_path / "cut", **one_by_one)
+    assert sum(predicted_films) == 8, "three before the interruption, the interrupted one, and the four remaining ones"
     assert table(tmp_path / "cut") == table(tmp_path / "whole")
-    ask(model, [films], tmp_path / "cut", **one_by_one)
-    assert sum(asked) == 8
+    run_predict(model, [films], tmp_path / "cut", **one_by_one)
+    assert sum(predicted_films) == 8
 
 
 def test_a_file_that_has_changed_is_asked_anew_and_new_ones_get_new_numbers(tmp_path: Path) -> None:
     films, model = write_hands(tmp_path / "films", 2), write_predictor(tmp_path / "model")
-    ask(model, [films], tmp_path / "out", **NOT_DRAWN)
+    run_predict(model, [films], tmp_path / "out", **NO_OUTPUT_FILES)
     before = {Path(row["path"]).name: row for row in table(tmp_path / "out")}
     hand(films / "1.dcm", "another", PatientID="longer")
     hand(films / "0a.dcm", "new")
-    ask(model, [films], tmp_path / "out", **NOT_DRAWN)
+    run_predict(model, [films], tmp_path / "out", **NO_OUTPUT_FILES)
     after = {Path(row["path"]).name: row for row in table(tmp_path / "out")}
     assert after["0.dcm"] == before["0.dcm"]
     assert after["1.dcm"]["number"] == before["1.dcm"]["number"]
@@ -263,15 +265,15 @@ def test_a_file_that_has_changed_is_asked_anew_and_new_ones_get_new_numbers(tmp_
 
 def test_a_folder_of_other_answers_or_other_files_is_refused(tmp_path: Path) -> None:
     films, model = write_hands(tmp_path / "films", 1), write_predictor(tmp_path / "model")
-    ask(model, [films], tmp_path / "out", **NOT_DRAWN)
-    with pytest.raises(PredictionError, match="answers with another model"):
-        ask(write_predictor(tmp_path / "other", seed=1), [films], tmp_path / "out", **NOT_DRAWN)
-    with pytest.raises(PredictionError, match="answers with another settings"):
-        ask(model, [films], tmp_path / "out", **NOT_DRAWN, out_of_scope="answer")
+    run_predict(model, [films], tmp_path / "out", **NO_OUTPUT_FILES)
+    with pytest.raises(PredictionError, match="predictions with another model"):
+        run_predict(write_predictor(tmp_path / "other", seed=1), [films], tmp_path / "out", **NO_OUTPUT_FILES)
+    with pytest.raises(PredictionError, match="predictions with another settings"):
+        run_predict(model, [films], tmp_path / "out", **NO_OUTPUT_FILES, out_of_scope="answer")
     with pytest.raises(PredictionError, match="holds other files"):
-        ask(model, [films], tmp_path, **NOT_DRAWN)
+        run_predict(model, [films], tmp_path, **NO_OUTPUT_FILES)
     with pytest.raises(PredictionError, match="lies inside"):
-        ask(model, [films], films / "out", **NOT_DRAWN)
+        run_predict(model, [films], films / "out", **NO_OUTPUT_FILES)
 
 
 def test_user_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,7 +302,7 @@ def test_a_file_that_is_there_is_a_film_even_where_its_name_reads_like_a_setting
 
 
 class _PlantedBoxes(nn.Module):
-    """Answers with the same two boxes on every film, in pixels of the grid."""
+    """Predicts the same two boxes on every film, in pixels of the grid."""
 
     labels = LABELS
 
@@ -326,7 +328,7 @@ def test_boxes_come_in_pixels_of_the_dicom_film(tmp_path: Path, monkeypatch: pyt
         return predictor
 
     monkeypatch.setattr(prediction, "load_predictor", with_boxes)
-    ask(model, [tmp_path / "films"], tmp_path / "out")
+    run_predict(model, [tmp_path / "films"], tmp_path / "out")
     with (tmp_path / "out" / "boxes.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
     assert [(box["label"], float(box["score"])) for box in found] == [
@@ -350,7 +352,7 @@ def test_a_detection_predictor_answers_with_boxes_and_regions(tmp_path: Path) ->
         hand(tmp_path / "films" / f"{name}.dcm", name, shape)
     points = {"0.5 false positives per film": dict.fromkeys(LABELS, 0.0)}
     model = write_predictor(tmp_path / "model", boxes=True, points=points)
-    assert ask(model, [tmp_path / "films"], tmp_path / "out").exit_code == 0
+    assert run_predict(model, [tmp_path / "films"], tmp_path / "out").exit_code == 0
     for name, record in records(tmp_path / "out").items():
         assert 1 <= len(record["boxes"]) <= 5
         assert all(0 <= box["x_min"] <= box["x_max"] <= record["columns"] for box in record["boxes"])

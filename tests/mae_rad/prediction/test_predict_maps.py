@@ -12,14 +12,14 @@ from mae_rad.errors import PredictionError
 from mae_rad.prediction import answer_writer
 from mae_rad.prediction.overlay import HeatMap
 from tests.builders.small_predictor import write_predictor
-from tests.mae_rad.prediction.test_predict import ask, hand, table
+from tests.mae_rad.prediction.test_predict import hand, run_predict, table
 
 
 @pytest.mark.parametrize("explain", ["grad_cam", "attention_rollout", "none"])
 def test_every_way_to_explain_draws(explain: str, tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}})
-    ask(model, [tmp_path / "films"], tmp_path / "out", explain=explain, reports=False)
+    run_predict(model, [tmp_path / "films"], tmp_path / "out", explain=explain, reports=False)
     with Image.open(tmp_path / "out" / "overlays" / "000001.png") as picture:
         page = np.asarray(picture).astype(int)
     coloured = np.ptp(page[60:200], axis=-1).max()  # the film is grey, a map is not
@@ -40,10 +40,10 @@ def test_maps_follow_a_model_that_looks_window_by_window(
     monkeypatch.setattr(module, explain, seen)
     hand(tmp_path / "films" / "hand.dcm", "hand")
     model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, window=4)
-    ask(model, [tmp_path / "films"], tmp_path / "out", explain=explain, reports=False)
+    run_predict(model, [tmp_path / "films"], tmp_path / "out", explain=explain, reports=False)
     assert windows == [4]
     whole = write_predictor(tmp_path / "whole", points={"low": {"fracture": 0.0}})
-    ask(whole, [tmp_path / "films"], tmp_path / "out whole", explain=explain, reports=False)
+    run_predict(whole, [tmp_path / "films"], tmp_path / "out whole", explain=explain, reports=False)
     (here,), (there,) = table(tmp_path / "out"), table(tmp_path / "out whole")
     assert here["fracture"] != there["fracture"]  # the same weights, which see less of the film at once
 
@@ -53,8 +53,8 @@ def test_a_resnet_says_that_it_draws_no_maps(tmp_path: Path, caplog: pytest.LogC
     model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, resnet=True)
     for explain, told in (("grad_cam", 1), ("none", 0)):
         caplog.clear()
-        ask(model, [tmp_path / "films"], tmp_path / explain, explain=explain, reports=False)
-        assert caplog.text.count("without heat maps") == told
+        run_predict(model, [tmp_path / "films"], tmp_path / explain, explain=explain, reports=False)
+        assert caplog.text.count("no heat maps") == told
         assert (tmp_path / explain / "overlays" / "000001.png").is_file()
 
 
@@ -69,10 +69,10 @@ def test_a_model_that_scores_patches_shows_these_scores(tmp_path: Path, monkeypa
     monkeypatch.setattr(answer_writer, "draw_overlay", seen)
     hand(tmp_path / "films" / "hand.dcm", "hand")
     model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, pool="max_score")
-    with pytest.raises(PredictionError, match="leave explain out"):
-        ask(model, [tmp_path / "films"], tmp_path / "rollout", explain="attention_rollout", reports=False)
+    with pytest.raises(PredictionError, match="Leave explain out"):
+        run_predict(model, [tmp_path / "films"], tmp_path / "rollout", explain="attention_rollout", reports=False)
     assert not (tmp_path / "rollout").exists()
-    ask(model, [tmp_path / "films"], tmp_path / "out", reports=False)
+    run_predict(model, [tmp_path / "films"], tmp_path / "out", reports=False)
     (told,) = table(tmp_path / "out")
     (shown,) = [one for one in maps if "fracture" in one.title]
     assert shown.values.max() == pytest.approx(float(told["fracture"]), abs=1e-4)

@@ -50,7 +50,7 @@ def test_a_label_of_one_body_part_is_asked_of_its_films(public: Path) -> None:
     np.testing.assert_array_equal(known.values[:, 0], [1, 0, 0, 0, np.nan])
     np.testing.assert_array_equal(known.values[:, 1], [1, np.nan, 0, np.nan, np.nan])
     assert known.left_out(1, np.ones(5, bool)) == {}
-    assert known.any.tolist() == [True] * 4 + [False]
+    assert known.has_value.tolist() == [True] * 4 + [False]
 
 
 def test_the_policy_says_what_uncertain_is_worth(public: Path) -> None:
@@ -60,13 +60,13 @@ def test_the_policy_says_what_uncertain_is_worth(public: Path) -> None:
 
 
 def test_an_unknown_label_is_named_with_those_there_are(public: Path) -> None:
-    with pytest.raises(EvaluationError, match="no label 'plates'; it has line, plate"):
+    with pytest.raises(EvaluationError, match=r"no label 'plates'\. Use one of line, plate"):
         _known(public, TargetLabelSettings(label="plates"))
 
 
 def test_shards_without_labels_say_how_to_make_them(tmp_path: Path) -> None:
     bare = write_public(tmp_path / "bare", [film("x", "x", "train")])
-    with pytest.raises(EvaluationError, match=r"no labels\.parquet; make it with"):
+    with pytest.raises(EvaluationError, match=r"no labels\.parquet. Write it with"):
         _known(bare, TargetLabelSettings(label="plate"))
 
 

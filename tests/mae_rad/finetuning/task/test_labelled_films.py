@@ -15,8 +15,8 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import whole_film
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.encoders.vit import EncoderSettings, Features, build_encoder
-from mae_rad.finetuning.classification.task import RowTarget, stack_rows
-from mae_rad.finetuning.task.cached_features import cached_batches, encode
+from mae_rad.finetuning.classification.task import LabelLookup, stack_rows
+from mae_rad.finetuning.task.cached_features import cached_batches, to_cache
 from mae_rad.finetuning.task.labelled_films import LabelledBatch, TakeLabelled, labelled_batches
 from tests.builders.shard_builder import film, noise, write_public
 
@@ -30,10 +30,10 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> ShardIndex:
     return ShardIndex([write_public(tmp_path_factory.mktemp("shards") / "public", films)])
 
 
-def _target() -> RowTarget:
+def _target() -> LabelLookup:
     """The value of a film is its row."""
     rows = np.arange(FILMS, dtype=np.float32)
-    return RowTarget(rows[:, None], np.ones((FILMS, 1), np.float32))
+    return LabelLookup(rows[:, None], np.ones((FILMS, 1), np.float32))
 
 
 def _batches(
@@ -82,10 +82,10 @@ def test_two_ranks_share_the_films_of_one(index: ShardIndex) -> None:
 
 
 def test_films_come_in_other_sizes_within_the_scale(index: ShardIndex) -> None:
-    shown = [_batches(index, scale=0.5) for _ in range(2)]
-    sizes = [[group[2].tolist() for batch in batches for group in batch.groups] for batches in shown]
+    drawn_films = [_batches(index, scale=0.5) for _ in range(2)]
+    sizes = [[group[2].tolist() for batch in batches for group in batch.groups] for batches in drawn_films]
     assert sizes[0] == sizes[1]  # drawn alike in every run
-    patches = [group[0].shape[1] for batch in shown[0] for group in batch.groups]
+    patches = [group[0].shape[1] for batch in drawn_films[0] for group in batch.groups]
     usual = [group[0].shape[1] for batch in _batches(index) for group in batch.groups]
     assert max(patches) > 1.3 * max(usual) and min(patches) < min(usual) / 1.3
     assert max(patches) < 1.5**2 * 1.3 * max(usual) and min(patches) > min(usual) / 1.5**2 / 1.3  # 1.3: whole patches
@@ -93,31 +93,31 @@ def test_films_come_in_other_sizes_within_the_scale(index: ShardIndex) -> None:
 
 def test_films_vary_anew_in_every_epoch_and_alike_in_every_run(index: ShardIndex) -> None:
     augmentation = Augmentation(window=1.0, gamma=1.0)
-    shown: dict[str, list[torch.Tensor]] = {}
+    drawn_films: dict[str, list[torch.Tensor]] = {}
     for key, _, values in _by_film(_batches(index, augmentation=augmentation)):
-        shown.setdefault(key, []).append(values)
+        drawn_films.setdefault(key, []).append(values)
     again = [values for _, _, values in _by_film(_batches(index, augmentation=augmentation))]
     assert all(
         torch.equal(first.int(), second.int())
         for (_, _, first), second in zip(_by_film(_batches(index, augmentation=augmentation)), again, strict=True)
     )
-    twice = [values for values in shown.values() if len(values) > 1]
+    twice = [values for values in drawn_films.values() if len(values) > 1]
     assert twice
     assert all(not torch.equal(values[0].int(), values[1].int()) for values in twice)
 
 
 def test_kept_features_come_for_the_films_and_targets_of_the_same_steps(index: ShardIndex) -> None:
     encoder = build_encoder(EncoderSettings(dim=16, depth=1, heads=2)).eval()
-    kept: dict[int, Features] = {}
+    cache: dict[int, Features] = {}
     with torch.no_grad():
         for rows, patches in whole_film_batches(index, tokens=36, patch=16, batch=4, workers=0):
-            kept |= encode(rows, encoder(patches), summary=False)
+            cache |= to_cache(rows, encoder(patches), summary=False)
         batches = cached_batches(
-            kept, index, np.arange(FILMS), _target(), stack_rows, Order(FILMS, 7, 8),
+            cache, index, np.arange(FILMS), _target(), stack_rows, Order(FILMS, 7, 8),
             StepRange(0, STEPS, rank=0, world=1, micro=8),
         )  # fmt: skip
-        for (batch, _), shown in zip(batches, _batches(index), strict=True):
-            expected = {key: (value, values) for key, value, values in _by_film([shown])}
+        for (batch, _), drawn_films in zip(batches, _batches(index), strict=True):
+            expected = {key: (value, values) for key, value, values in _by_film([drawn_films])}
             assert sorted(batch.keys) == sorted(expected)
             for key, value, cls in _by_film([batch]):
                 assert value == expected[key][0]
