@@ -44,9 +44,9 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, S
         "val": patient_known & ~in_train & ~_has_pixels_of(table, split, "test"),
         "test": patient_known & ~in_train,
     }
-    rows = {name: np.flatnonzero((split == name) & task.known(name) & mask) for name, mask in usable.items()}
+    rows = {name: np.flatnonzero((split == name) & task.has_target(name) & mask) for name, mask in usable.items()}
     for name in ("val", "test"):
-        left_out = int(((split == name) & task.known(name) & ~usable[name]).sum())
+        left_out = int(((split == name) & task.has_target(name) & ~usable[name]).sum())
         if left_out:
             _log.warning(
                 "%d %s films are left out: their patient is unknown, or a film of another split has the same pixels",

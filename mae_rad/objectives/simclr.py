@@ -32,7 +32,8 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
     """Settings of SimCLR; all but ``films_at_once`` change results. T is that of each view."""
 
     label: ClassVar[MethodLabel] = MethodLabel(
-        "SimCLR", "contrastive learning: two altered views of one film are to look alike, other films not"
+        "SimCLR",
+        "contrastive learning: features of two augmented views of a film become similar, those of other films differ",
     )
     speed_only: ClassVar[frozenset[str]] = frozenset({"films_at_once"})
 

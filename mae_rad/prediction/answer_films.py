@@ -79,18 +79,18 @@ class Answering:
         """Whether the model predicts boxes."""
         return not isinstance(self._predictor.head, ClassificationHead)
 
-    def admitted(self, file: ArchiveFile, asked: PredictRequest, films: Read) -> Iterator[FilmRequest | Record]:
+    def admitted(self, file: ArchiveFile, request: PredictRequest, films: Read) -> Iterator[FilmRequest | Record]:
         """Select the films of a file that are predicted.
 
         Args:
             file: that was read.
-            asked: its number, size and modification time.
+            request: its number, size and modification time.
             films: of the file, or the reason why it has none.
 
         Returns:
             Per film a request, or a record with the reason why it is not predicted.
         """
-        file_fields: dict[str, Any] = {"path": escaped_path(file), **asked._asdict()}
+        file_fields: dict[str, Any] = {"path": escaped_path(file), **request._asdict()}
         if isinstance(films, Reason):
             yield Record(**file_fields, status="no_film", reason=films)
             return
@@ -120,21 +120,21 @@ class Answering:
         film = sidecar.model_dump() | {name: fields[name] for name in ("body_part", "view")}
         return labels_for_film(self._predictor.card.task.labels, film)
 
-    def answers(self, asked: Sequence[FilmRequest]) -> list[PredictedFilm]:
+    def answers(self, requests: Sequence[FilmRequest]) -> list[PredictedFilm]:
         """Predict films.
 
         Args:
-            asked: B films of one grid.
+            requests: B films of one grid.
 
         Returns:
             Per film, its record and what is needed to write picture and report.
         """
-        patches = stack([request.film.patches for request in asked]).to(self._device)
-        records = self._records(asked, self._predictor.predict(patches))
+        patches = stack([request.film.patches for request in requests]).to(self._device)
+        records = self._records(requests, self._predictor.predict(patches))
         maps = self._maps(records, patches)
         return [
             self._to_write(request.film, record, film_maps)
-            for request, record, film_maps in zip(asked, records, maps, strict=True)
+            for request, record, film_maps in zip(requests, records, maps, strict=True)
         ]
 
     def _records(self, requests: Sequence[FilmRequest], prediction: Prediction) -> list[Record]:

@@ -108,9 +108,9 @@ class _Run:
         for record in records:
             self._folder.add(record)
 
-    def _add_films(self, file: ArchiveFile, asked: PredictRequest, films: Read) -> Iterator[PredictedFilm]:
+    def _add_films(self, file: ArchiveFile, file_request: PredictRequest, films: Read) -> Iterator[PredictedFilm]:
         """Add the films of a file to the batches; yields the predictions of a batch that is full."""
-        for request in self._inference.admitted(file, asked, films):
+        for request in self._inference.admitted(file, file_request, films):
             if isinstance(request, Record):
                 self._folder.add(request)
                 continue

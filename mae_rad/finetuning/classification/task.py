@@ -40,9 +40,9 @@ class LabelLookup:
     values: NDArray[np.float32]
     weights: NDArray[np.float32]
 
-    def __call__(self, row: int, seen: Seen | None) -> LabelRow:
+    def __call__(self, row: int, drawn: Seen | None) -> LabelRow:
         """Return the targets of the film in ``row``; augmentation does not change them."""
-        del seen
+        del drawn
         return self.values[row], self.weights[row]
 
 
@@ -72,7 +72,7 @@ class Classification(Task[LabelRow]):
         patients = index.table.column("patient").combine_chunks().dictionary_encode().indices
         self._patients = patients.to_numpy().astype(np.int64)
 
-    def known(self, split: str) -> NDArray[np.bool_]:
+    def has_target(self, split: str) -> NDArray[np.bool_]:
         """Films with a value for at least one label."""
         return (self._training_labels if split == "train" else self._evaluation_labels).has_value
 

@@ -62,10 +62,10 @@ class PlaceBoxes:
     weights: NDArray[np.float32]
     patch: int
 
-    def __call__(self, row: int, seen: Seen | None) -> FilmBoxes:
+    def __call__(self, row: int, drawn: Seen | None) -> FilmBoxes:
         """Return the boxes of the film in ``row``, in pixels of the augmented view."""
-        assert seen is not None  # features are not cached for a detection
-        film, variation, tokens = seen
+        assert drawn is not None  # features are not cached for a detection
+        film, variation, tokens = drawn
         layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, self.patch)
         frame = box_frame(film.sidecar, layout, self.patch, mirrored=variation.mirrored)
         content = film.content(layout)
@@ -141,9 +141,12 @@ class CutSquare:
         shifted = target.corners - np.array((left, top, left, top)) * self.patch
         clipped, share = cut_off(shifted, (columns * self.patch, rows * self.patch))
         labels = np.where(share >= MIN_BOX_SHARE, target.labels, -1)
-        seen = share > 0
+        is_visible = share > 0
         return FilmPatches(patches.values[chosen], patches.coords[chosen], size), FilmBoxes(
-            clipped[seen], labels[seen], target.weights, target.content[top : top + rows, left : left + columns]
+            clipped[is_visible],
+            labels[is_visible],
+            target.weights,
+            target.content[top : top + rows, left : left + columns],
         )
 
 

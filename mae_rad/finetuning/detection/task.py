@@ -73,7 +73,7 @@ class Detection(Task[FilmBoxes]):
         self._patients = patients.to_numpy().astype(np.int64)
         self._frames: dict[int, tuple[BoxFrame, float]] = {}
 
-    def known(self, split: str) -> NDArray[np.bool_]:
+    def has_target(self, split: str) -> NDArray[np.bool_]:
         """Films on which the boxes of at least one label are complete."""
         return np.asarray((self._training_boxes if split == "train" else self._evaluation_boxes).known.any(axis=1))
 

@@ -49,7 +49,7 @@ class Task(ABC, Generic[T]):
         self.settings, self.index = settings, index
 
     @abstractmethod
-    def known(self, split: str) -> NDArray[np.bool_]:
+    def has_target(self, split: str) -> NDArray[np.bool_]:
         """Films that have a target.
 
         Args:

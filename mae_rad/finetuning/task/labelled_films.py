@@ -88,12 +88,12 @@ class Seen(NamedTuple):
 class Target(Protocol[T_co]):
     """Returns the target of a film; picklable, called in the workers."""
 
-    def __call__(self, row: int, seen: Seen | None) -> T_co:
+    def __call__(self, row: int, drawn: Seen | None) -> T_co:
         """Return the target of one film.
 
         Args:
             row: of the film.
-            seen: the film as drawn; None where its features are cached and the film is not read.
+            drawn: the film with its augmentation; None where its features are cached and the film is not read.
         """
 
 

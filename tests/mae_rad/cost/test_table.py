@@ -173,7 +173,7 @@ def test_variants_change_size_model_and_budget() -> None:
     assert list(variants(settings(), [], [], [])) == [settings()]
 
 
-def test_every_stage_of_a_schedule_is_a_line() -> None:
+def test_every_stage_of_a_schedule_is_one_variant() -> None:
     chosen = settings()
     stages = {"schedule": [{"until": 0.75, "tokens": 100}], "tokens": 400}
     staged = PretrainSettings.model_validate(
@@ -195,7 +195,7 @@ def test_every_stage_of_a_schedule_is_a_line() -> None:
         ([], [], ["half"], "is not of the form visible/predicted"),
     ],
 )
-def test_what_cannot_be_is_refused(tokens: list[int], models: list[str], budgets: list[str], message: str) -> None:
+def test_invalid_variants_are_refused(tokens: list[int], models: list[str], budgets: list[str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         list(variants(settings(), tokens, models, budgets))
 
@@ -206,7 +206,7 @@ def test_budgets_are_of_the_masked_autoencoder() -> None:
     assert "2 x 0.5" in cost_table([settings("dropped")], Machine(1e12, 1, GIB, 0.01))
 
 
-def test_films_that_fit_are_told() -> None:
+def test_films_that_fit_use_at_most_nine_tenths_of_the_memory() -> None:
     chosen, machine = settings(), Machine(1e12, 1, GIB, 0.01)
     memory, count = estimate(chosen, 1), films_that_fit(chosen, machine)
     assert memory.total(count) <= 0.9 * GIB < memory.total(count + 1)

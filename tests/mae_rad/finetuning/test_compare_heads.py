@@ -36,7 +36,7 @@ def _run(folder: Path, logits: np.ndarray, films: range = range(FILMS), label: s
     return folder
 
 
-def test_a_better_head_is_better_and_an_equal_one_is_not(public: Path, tmp_path: Path) -> None:
+def test_a_better_head_differs_from_the_reference_and_an_equal_one_does_not(public: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(1).normal(size=FILMS)
     runs = {
         "weak": _run(tmp_path / "weak", noise + 0.3 * PRESENT),
@@ -52,7 +52,7 @@ def test_a_better_head_is_better_and_an_equal_one_is_not(public: Path, tmp_path:
     assert {(row.films, row.patients) for row in rows.values()} == {(180, 90)}
 
 
-def test_runs_that_do_not_go_together_are_refused(public: Path, tmp_path: Path) -> None:
+def test_runs_without_a_common_label_are_refused(public: Path, tmp_path: Path) -> None:
     first = _run(tmp_path / "first", np.zeros(FILMS))
     other = _run(tmp_path / "other", np.zeros(FILMS), label="fracture")
     with pytest.raises(EvaluationError, match="no label in common"):

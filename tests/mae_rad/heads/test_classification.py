@@ -44,7 +44,7 @@ def test_the_loss_with_masks_is_that_of_a_hand_computation() -> None:
     assert float(masked_cross_entropy(logits, targets)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_what_is_not_known_has_no_gradient() -> None:
+def test_unknown_labels_have_no_gradient() -> None:
     logits = torch.randn(3, 2, requires_grad=True)
     weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     masked_cross_entropy(logits, LabelTargets(torch.zeros(3, 2), weights)).backward()
@@ -68,7 +68,7 @@ def test_the_loss_is_the_mean_of_any_parts_of_a_batch(pool: str, hidden: int) ->
 
 
 @pytest.mark.parametrize("pool", ["cls", "mean", "cls_mean"])
-def test_a_summary_stands_for_the_tokens_of_a_fixed_pooling(pool: str) -> None:
+def test_a_summary_gives_the_fixed_pooling_of_the_tokens(pool: str) -> None:
     head, features = _head(pool=pool), _features(4)
     summary = features._replace(tokens=features.tokens.mean(dim=1, keepdim=True))
     assert head.input_kind == "summary"
@@ -84,7 +84,7 @@ def test_the_highest_score_of_a_patch_is_that_of_the_film_label_by_label(hidden:
     assert torch.allclose(head.patch_logits(features), torch.stack(alone, dim=1), atol=1e-6)
 
 
-def test_scores_of_patches_find_what_one_patch_of_many_shows() -> None:
+def test_max_score_finds_a_finding_of_one_patch() -> None:
     """Told by the label of the film alone, and asked of other films; of two initial weights one may never begin."""
     generator = torch.Generator().manual_seed(0)
     present = torch.arange(512) % 2 == 0
@@ -102,7 +102,7 @@ def test_scores_of_patches_find_what_one_patch_of_many_shows() -> None:
     assert max(float(binary_auroc(of_label, present[256:].long())) for of_label in scores.T) > 0.95
 
 
-def test_settings_that_go_for_nothing_and_poolings_that_are_none_are_refused() -> None:
+def test_settings_without_effect_and_unknown_poolings_are_refused() -> None:
     with pytest.raises(ValidationError, match="Leave them out with pool: max_score"):
         _head(pool="max_score", pool_heads=2)
     with pytest.raises(ValidationError, match="'cls', 'mean', 'cls_mean', 'attentive' or 'max_score'"):

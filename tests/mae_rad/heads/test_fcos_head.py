@@ -84,7 +84,7 @@ def test_no_two_chosen_boxes_of_a_label_overlap_and_all_lie_in_the_film():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_places_answer_for_the_boxes_that_torchvision_gives_them(seed):
+def test_boxes_are_assigned_to_locations_as_in_torchvision(seed):
     maps, ours = maps_of(), head()
     theirs = Fcos(ours, maps)
     targets = [drawn_target(seed, 6), drawn_target(seed + 100, 0)]
@@ -127,7 +127,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_films():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_box_is_answered_for_however_small_or_thin(seed):
+def test_every_box_has_a_location_however_small_or_thin(seed):
     places = head()(maps_of(), STRIDES, SIZE).places
     draw = torch.Generator().manual_seed(seed)
     corner = torch.stack((torch.arange(5) * 30.0 + 4, torch.full((5,), 40.0)), dim=1) + torch.rand(5, 2, generator=draw)
@@ -141,7 +141,7 @@ def test_every_box_is_answered_for_however_small_or_thin(seed):
         assert away.max() <= 2 * 2**0.5  # half a finest cell
 
 
-def test_what_is_not_known_costs_nothing():
+def test_unknown_labels_do_not_change_the_loss():
     maps, ours = maps_of(1), head()
     predictions = ours(maps, STRIDES, SIZE)
     one = drawn_target(3, 4)
@@ -152,7 +152,7 @@ def test_what_is_not_known_costs_nothing():
     assert gradient[..., 1].abs().max() == 0
 
 
-def test_places_in_a_box_that_is_cut_off_are_left_out():
+def test_locations_in_an_ignored_box_are_left_out():
     places = head()(maps_of(), STRIDES, SIZE).places
     box = torch.tensor([[20.0, 20, 60, 70]])
     target = BoxTargets(box, torch.tensor([-1]), torch.ones(2))
@@ -162,7 +162,7 @@ def test_places_in_a_box_that_is_cut_off_are_left_out():
     assert (assignment[~inside] == BACKGROUND).all()
 
 
-def test_films_without_a_box_still_teach():
+def test_films_without_a_box_have_a_gradient():
     ours = head()
     losses = box_losses(ours(maps_of(), STRIDES, SIZE), [drawn_target(0, 0), drawn_target(1, 0)])
     assert losses.label > 0

@@ -113,11 +113,11 @@ def test_it_is_costed_by_its_own_count(tmp_path: Path) -> None:
     assert activations(chosen) == encoder_activations(chosen.encoder, 18, 4)
     line = cost_table(list(variants(chosen, [], [], [])), Machine(1e12, 1, GIB, 0.01)).splitlines()[-1]
     assert line.split()[:7] == ["36", "96", "vit_tiny", "0", f"{counted.forward / 1e9:.1f}", "0", "-"]
-    with pytest.raises(SettingsError, match=r"does not apply to Brightness; .* objective\.width=…"):
+    with pytest.raises(SettingsError, match=r"does not apply to Brightness\. .* objective\.width=…"):
         list(variants(chosen, [], [], ["0.25/0.25"]))
 
 
-def test_what_changes_speed_alone_is_left_out_of_its_results(tmp_path: Path) -> None:
+def test_settings_of_speed_are_left_out_of_results(tmp_path: Path) -> None:
     results = settings(tmp_path, tmp_path / "run", "objective.chunk=3").results()
     assert results["objective"] == {"name": "brightness", "tokens": 36, "schedule": [], "width": 8}
 

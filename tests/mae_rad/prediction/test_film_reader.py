@@ -26,7 +26,7 @@ def dangerous(file: ArchiveFile) -> Read:
 
 
 @pytest.mark.slow
-def test_a_file_that_kills_its_process_is_given_up_and_the_rest_goes_on() -> None:
+def test_a_file_that_kills_its_process_is_rejected_and_the_others_are_read() -> None:
     files = named("a", "kills", "b", "c", "kills", "d")
     found = [read for _, read in read_ahead(files, dangerous, workers=2)]
     killed, fine = Reason.DECODER_CRASHED, Reason.NOT_A_FILM
@@ -34,8 +34,8 @@ def test_a_file_that_kills_its_process_is_given_up_and_the_rest_goes_on() -> Non
 
 
 @pytest.mark.slow
-def test_a_file_that_takes_too_long_is_given_up() -> None:
-    found = [read for _, read in read_ahead(named("a", "sleeps", "b"), dangerous, workers=1, file_seconds=2)]
+def test_a_file_that_takes_too_long_is_rejected() -> None:
+    found = [read for _, read in read_ahead(named("a", "sleeps", "b"), dangerous, workers=1, file_timeout_seconds=2)]
     assert found == [Reason.NOT_A_FILM, Reason.DECODER_TIMEOUT, Reason.NOT_A_FILM]
 
 
@@ -55,7 +55,7 @@ def test_processes_read_what_this_process_reads(tmp_path: Path) -> None:
         assert mine[0].header == theirs[0].header
 
 
-def test_an_error_of_the_program_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_rejects_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a name of a patient")
 

@@ -42,7 +42,7 @@ def test_the_film_keeps_its_proportions(shape: tuple[int, int], tmp_path: Path) 
         assert page.width <= 3 * (PANEL_PIXELS + 20) + 40
 
 
-def test_the_film_is_shown_as_it_is_displayed(tmp_path: Path) -> None:
+def test_the_picture_shows_the_film_as_displayed(tmp_path: Path) -> None:
     plain, turned = (
         film(tmp_path / f"{photometric}.dcm", photometric=photometric) for photometric in ("MONOCHROME2", "MONOCHROME1")
     )
@@ -58,7 +58,7 @@ def test_a_narrow_window_is_applied(tmp_path: Path) -> None:
     assert np.mean((values > 5) & (values < 250)) < 0.35
 
 
-def test_a_box_surrounds_what_it_names(tmp_path: Path) -> None:
+def test_a_box_surrounds_its_object(tmp_path: Path) -> None:
     rows, columns = 400, 300
     one = film(tmp_path / "film.dcm", rows, columns)
     corners = {"x_min": 100, "y_min": 200, "x_max": 150, "y_max": 260}
@@ -85,7 +85,7 @@ def _place_of_film(page: NDArray[np.uint8], picture: NDArray[np.uint8]) -> tuple
     return top, left
 
 
-def test_a_box_that_shows_nothing_at_an_operating_point_is_not_drawn(tmp_path: Path) -> None:
+def test_a_box_below_all_operating_points_is_not_drawn(tmp_path: Path) -> None:
     one = film(tmp_path / "film.dcm")
     corners = {"x_min": 10, "y_min": 20, "x_max": 15, "y_max": 26}
     found = FoundBox.model_validate({"label": "fracture", "score": 0.1, "reached": {"p": False}, **corners})
@@ -93,7 +93,7 @@ def test_a_box_that_shows_nothing_at_an_operating_point_is_not_drawn(tmp_path: P
     assert np.array_equal(*(np.asarray(page) for page in pages))
 
 
-def test_heat_lies_where_the_map_is_high_and_nowhere_else() -> None:
+def test_colour_is_drawn_only_where_the_heat_map_is_high() -> None:
     grey = np.full((120, 80), 100, np.uint8)
     values = np.zeros((6, 4), np.float32)
     values[1, 3] = 5
@@ -104,7 +104,7 @@ def test_heat_lies_where_the_map_is_high_and_nowhere_else() -> None:
     assert not np.abs(blend_heat_map(grey, np.zeros((6, 4), np.float32)).astype(int) - 100).any()
 
 
-def test_the_scale_bar_has_the_length_that_it_says(tmp_path: Path) -> None:
+def test_the_scale_bar_has_its_stated_length(tmp_path: Path) -> None:
     one = film(tmp_path / "film.dcm", 480, 400, PixelSpacing=[0.2, 0.2])
     page = np.asarray(draw_overlay(one.stream, one.sidecar, record(), [], POINTS))
     bare = film(tmp_path / "bare.dcm", 480, 400)

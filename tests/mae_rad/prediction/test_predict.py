@@ -57,7 +57,9 @@ def hand(path: Path, name: str, shape: tuple[int, int] = (96, 80), **more: Any) 
     write_film(path, values=anatomy(name, *shape), **what | more)
 
 
-def test_a_dicom_film_is_answered_to_the_bit_as_its_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prediction_of_a_dicom_film_equals_that_of_its_shard_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_archive(tmp_path / "archive", patients=3)
     write_frames(tmp_path / "archive" / "frames.dcm", frames("a", "b"), study="two", BodyPartExamined="HAND")
     private = make_private(tmp_path, monkeypatch)
@@ -89,7 +91,7 @@ def test_a_dicom_film_is_answered_to_the_bit_as_its_shard(tmp_path: Path, monkey
     assert len({line[2:] for line in from_files}) > 1, "equal scores of all films would not test anything"
 
 
-def test_what_has_no_answer_is_said_with_its_reason(tmp_path: Path) -> None:
+def test_files_without_a_prediction_have_a_reason(tmp_path: Path) -> None:
     films = tmp_path / "films"
     hand(films / "hand.dcm", "hand")
     hand(films / "raw.dcm", "raw", sop_class=DX_FOR_PROCESSING)
@@ -116,7 +118,7 @@ def test_what_has_no_answer_is_said_with_its_reason(tmp_path: Path) -> None:
     assert "raw.dcm" not in summary.text
 
 
-def test_out_of_scope_can_be_answered_and_is_marked(tmp_path: Path) -> None:
+def test_a_film_out_of_scope_can_be_predicted_and_is_marked(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "knee.dcm", "knee", BodyPartExamined="KNEE")
     summary = run_predict(
         write_predictor(tmp_path / "model"), [tmp_path / "films"], tmp_path / "out", out_of_scope="answer"
@@ -128,7 +130,7 @@ def test_out_of_scope_can_be_answered_and_is_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("boxes", [False, True], ids=["classification", "detection"])
-def test_a_label_of_other_films_is_not_guessed(boxes: bool, tmp_path: Path) -> None:
+def test_a_label_that_does_not_apply_is_not_predicted(boxes: bool, tmp_path: Path) -> None:
     for name, part in (("hand", "HAND"), ("chest", "CHEST"), ("knee", "KNEE")):
         hand(tmp_path / "films" / f"{name}.dcm", name, BodyPartExamined=part)
     where = {"fracture": {"body_part": ["HAND", "WRIST"]}, "foreign_object": {"body_part": ["HAND", "CHEST"]}}
@@ -145,7 +147,7 @@ def test_a_label_of_other_films_is_not_guessed(boxes: bool, tmp_path: Path) -> N
     assert summary.exit_code == 3
 
 
-def test_a_label_asked_by_what_the_user_says_of_images(tmp_path: Path) -> None:
+def test_the_given_body_part_decides_the_labels_of_images(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     Image.fromarray(anatomy("a", bits=8).astype(np.uint8)).save(tmp_path / "films" / "a.png")
     model = write_predictor(tmp_path / "model", where={"fracture": {"body_part": "HAND"}}, views=())
@@ -154,7 +156,7 @@ def test_a_label_asked_by_what_the_user_says_of_images(tmp_path: Path) -> None:
     assert [one["label"] for one in record["findings"]] == ["fracture", "foreign_object"]
 
 
-def test_all_answered_is_zero_whatever_lies_beside(tmp_path: Path) -> None:
+def test_the_exit_code_is_zero_with_other_files_next_to_films(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     (tmp_path / "films" / "note.txt").write_text("no film")
     model = write_predictor(tmp_path / "model")
@@ -162,7 +164,7 @@ def test_all_answered_is_zero_whatever_lies_beside(tmp_path: Path) -> None:
     assert run_predict(model, [tmp_path / "films" / "note.txt"], tmp_path / "none", **NO_OUTPUT_FILES).exit_code == 3
 
 
-def test_images_are_answered_where_the_user_says_what_they_show(tmp_path: Path) -> None:
+def test_images_are_predicted_with_a_given_body_part_and_view(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     Image.fromarray(anatomy("a", bits=8).astype(np.uint8)).save(tmp_path / "films" / "a.png")
     model = write_predictor(tmp_path / "model")
@@ -176,7 +178,7 @@ def test_images_are_answered_where_the_user_says_what_they_show(tmp_path: Path) 
         run_predict(model, [tmp_path / "films"], tmp_path / "three", body_part="KNEE")
 
 
-def test_the_folder_is_private_and_names_carry_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_folder_is_private_and_file_names_are_numbers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     where = tmp_path / "DOE_JANE"
     hand(where / "MRN-4711.dcm", "a", patient_id="MRN-4711", PatientName="DOE^JANE")
     write_frames(where / "two.dcm", frames("b", "c"), patient_id="MRN-4711", BodyPartExamined="HAND", ViewPosition="PA")
@@ -198,7 +200,7 @@ def test_the_folder_is_private_and_names_carry_nothing(tmp_path: Path, capfd: py
     assert [row["frame"] for row in table(out)] == ["", "1", "2"]
 
 
-def test_operating_points_say_above_and_below(tmp_path: Path) -> None:
+def test_the_table_states_above_or_below_each_operating_point(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     low, high = {"low": dict.fromkeys(LABELS, 0.0)}, {"high": {"fracture": 1.0}}
     model = write_predictor(tmp_path / "model", points=low | high)
@@ -208,7 +210,7 @@ def test_operating_points_say_above_and_below(tmp_path: Path) -> None:
     assert (row["foreign_object low"], row["foreign_object high"]) == ("above", "")
 
 
-def test_pictures_of_findings_alone(tmp_path: Path) -> None:
+def test_overlays_findings_draws_only_films_with_findings(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     for threshold, drawn in ((0.0, 1), (1.0, 0)):
         model = write_predictor(tmp_path / f"model {threshold}", points={"point": dict.fromkeys(LABELS, threshold)})
@@ -223,7 +225,7 @@ def write_hands(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     films, model = write_hands(tmp_path / "films", 7), write_predictor(tmp_path / "model")
     one_by_one: dict[str, Any] = {"runtime": {"batch_size": 1}, **NO_OUTPUT_FILES}
     run_predict(model, [films], tmp_path / "whole", **one_by_one)
@@ -249,7 +251,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
     assert sum(predicted_films) == 8
 
 
-def test_a_file_that_has_changed_is_asked_anew_and_new_ones_get_new_numbers(tmp_path: Path) -> None:
+def test_a_changed_file_is_predicted_again_and_new_files_get_new_numbers(tmp_path: Path) -> None:
     films, model = write_hands(tmp_path / "films", 2), write_predictor(tmp_path / "model")
     run_predict(model, [films], tmp_path / "out", **NO_OUTPUT_FILES)
     before = {Path(row["path"]).name: row for row in table(tmp_path / "out")}
@@ -263,7 +265,7 @@ def test_a_file_that_has_changed_is_asked_anew_and_new_ones_get_new_numbers(tmp_
     assert after["0a.dcm"]["number"] == "3"
 
 
-def test_a_folder_of_other_answers_or_other_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_other_predictions_or_other_files_is_refused(tmp_path: Path) -> None:
     films, model = write_hands(tmp_path / "films", 1), write_predictor(tmp_path / "model")
     run_predict(model, [films], tmp_path / "out", **NO_OUTPUT_FILES)
     with pytest.raises(PredictionError, match="predictions with another model"):
@@ -291,9 +293,7 @@ def test_user_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert message.count("\n") == 1
 
 
-def test_a_file_that_is_there_is_a_film_even_where_its_name_reads_like_a_setting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_existing_file_named_like_a_setting_is_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hand(tmp_path / "x=1.dcm", "hand")
     monkeypatch.chdir(tmp_path)
     words = [str(write_predictor(tmp_path / "model")), "x=1.dcm", "out=answers", "overlays=none", "reports=false"]
@@ -317,7 +317,7 @@ class _PlantedBoxes(nn.Module):
         return Prediction(boxes=[Boxes(corners, torch.tensor([0.4, 0.9]), torch.tensor([0, 1]))] * len(sizes))
 
 
-def test_boxes_come_in_pixels_of_the_dicom_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boxes_are_in_pixels_of_the_dicom_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, columns = 300, 200
     hand(tmp_path / "films" / "hand.dcm", "box", (rows, columns))
     model = write_predictor(tmp_path / "model")
@@ -347,7 +347,7 @@ def test_boxes_come_in_pixels_of_the_dicom_film(tmp_path: Path, monkeypatch: pyt
     assert len(list((tmp_path / "out" / "overlays").iterdir())) == 1
 
 
-def test_a_detection_predictor_answers_with_boxes_and_regions(tmp_path: Path) -> None:
+def test_a_detection_predicts_boxes_and_regions(tmp_path: Path) -> None:
     for name, shape in (("tall", (160, 70)), ("wide", (70, 160)), ("like tall", (160, 70))):
         hand(tmp_path / "films" / f"{name}.dcm", name, shape)
     points = {"0.5 false positives per film": dict.fromkeys(LABELS, 0.0)}

@@ -61,7 +61,7 @@ def read_back(document: Any) -> Any:
     return hd.sr.ComprehensiveSR.from_dataset(pydicom.dcmread(io.BytesIO(encode_report(document))))
 
 
-def test_findings_come_back_with_their_certainty_and_operating_points(tmp_path: Path) -> None:
+def test_a_report_has_findings_with_certainty_and_operating_points(tmp_path: Path) -> None:
     film = header(tmp_path / "film.dcm")
     document = read_back(structured_report(film, record(), AUTHOR))
     groups = document.content.get_image_measurement_groups()
@@ -85,7 +85,7 @@ def test_findings_come_back_with_their_certainty_and_operating_points(tmp_path: 
     assert AUTHOR.version in str(document)
 
 
-def test_an_answer_out_of_scope_says_that_it_is_a_guess(tmp_path: Path) -> None:
+def test_a_report_out_of_scope_states_that_it_is_a_guess(tmp_path: Path) -> None:
     film = header(tmp_path / "film.dcm")
     document = read_back(structured_report(film, record(reason="body_part_not_in_training", boxes=(box(),)), AUTHOR))
     groups = [
@@ -100,7 +100,7 @@ def test_an_answer_out_of_scope_says_that_it_is_a_guess(tmp_path: Path) -> None:
         ]
 
 
-def test_boxes_come_back_as_closed_regions_in_pixels_of_the_film(tmp_path: Path) -> None:
+def test_a_report_has_boxes_as_closed_regions_in_pixels_of_the_film(tmp_path: Path) -> None:
     boxes = (box(), box(label="foreign_object", reached={"sensitivity_90": False}))
     film = header(tmp_path / "film.dcm")
     document = read_back(structured_report(film, record(boxes=boxes), AUTHOR))
@@ -126,7 +126,7 @@ def test_the_document_is_of_the_patient_and_preliminary(tmp_path: Path) -> None:
     assert evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == film.SOPInstanceUID
 
 
-def test_a_run_writes_the_same_identifiers_again_and_another_run_others(tmp_path: Path) -> None:
+def test_identifiers_are_equal_within_a_run_and_differ_between_runs(tmp_path: Path) -> None:
     film = header(tmp_path / "film.dcm")
     one, same = (structured_report(film, record(), AUTHOR) for _ in range(2))
     other = structured_report(film, record(), AUTHOR._replace(run="another"))
@@ -137,7 +137,7 @@ def test_a_run_writes_the_same_identifiers_again_and_another_run_others(tmp_path
     assert one.SeriesInstanceUID == second.SeriesInstanceUID
 
 
-def test_a_frame_is_named(tmp_path: Path) -> None:
+def test_a_report_references_its_frame(tmp_path: Path) -> None:
     film = header(tmp_path / "film.dcm")
     film.NumberOfFrames = 2
     document = read_back(structured_report(film, record(frame=2, frames=2, boxes=(box(),)), AUTHOR))
@@ -157,7 +157,7 @@ def test_a_frame_is_named(tmp_path: Path) -> None:
         {"sop": "999.999.01.23"},
     ],
 )
-def test_odd_headers_do_not_stop_a_report(attributes: dict[str, Any], tmp_path: Path) -> None:
+def test_headers_with_invalid_values_give_a_report(attributes: dict[str, Any], tmp_path: Path) -> None:
     with quiet():
         film = header(tmp_path / "film.dcm", **attributes)
         document = read_back(structured_report(film, record(), AUTHOR))

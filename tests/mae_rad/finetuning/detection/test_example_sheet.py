@@ -30,7 +30,7 @@ def has(picture: object, colour: tuple[int, int, int]) -> bool:
     return bool((np.asarray(picture) == colour).all(axis=-1).any())
 
 
-def test_a_close_up_shows_the_boxes_that_lie_in_it_alone() -> None:
+def test_a_close_up_shows_only_the_boxes_in_it() -> None:
     found, missed, false = (_draw_part(film(), part, 164 / part[2], margin=0) for part in _close_ups(film()))
     assert [has(found, colour) for colour in (TRUE, RIGHT, WRONG)] == [True, True, False]
     assert [has(missed, colour) for colour in (TRUE, RIGHT, WRONG)] == [True, False, False]
@@ -48,7 +48,7 @@ def test_a_score_at_the_lower_edge_stays_on_the_film() -> None:
     assert changed[385:395, 55:75].any(), "no digit inside the box"
 
 
-def test_every_film_is_on_the_sheet_and_wrong_ones_are_named_in_their_colour() -> None:
+def test_every_film_is_on_the_sheet_and_captions_of_wrong_ones_are_coloured() -> None:
     shapes = [(400, 300), (300, 900), (900, 200)]
     page = np.asarray(box_sheet([film(shape) for shape in shapes], "object, test films"))
     grey = round(20_000 / 257)

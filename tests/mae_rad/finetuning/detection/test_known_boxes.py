@@ -31,7 +31,7 @@ def _keys():
     return {name: said(name, "present")["key"] for name in FILMS}
 
 
-def test_only_films_of_which_all_is_told_are_known(public):
+def test_only_films_with_complete_boxes_are_known(public):
     labels = [
         said("boxed", "present"), said("absent", "absent"), said("no box", "present"), said("uncertain", "uncertain"),
         said("conflict", "absent"),
@@ -46,7 +46,7 @@ def test_only_films_of_which_all_is_told_are_known(public):
     assert told.labels[place["box alone"]].tolist() == [0]
 
 
-def test_a_box_of_something_else_is_no_box(public):
+def test_a_box_of_another_label_does_not_count(public):
     labels = [said("boxed", "present"), said("absent", "present")]
     boxes = [boxed("boxed", (1, 2, 3, 4)), boxed("absent", (1, 2, 3, 4), label="fracture")]
     told, place = known(public, labels, boxes)
@@ -76,7 +76,7 @@ def test_the_readers_boxes_of_one_object_are_one_box(public):
     assert sorted(told.corners[place["boxed"]].tolist()) == [[11, 10, 21, 20], [50, 50, 60, 60], [51, 51, 59, 59]]
 
 
-def test_of_two_boxes_the_better_fitting_one_joins_an_object(public):
+def test_of_two_boxes_the_one_with_more_overlap_is_merged(public):
     boxes = [
         boxed("boxed", (10, 10, 20, 20), reader=1),
         boxed("boxed", (13, 10, 23, 20), reader=2), boxed("boxed", (10, 10, 20, 21), reader=2),
@@ -88,7 +88,7 @@ def test_of_two_boxes_the_better_fitting_one_joins_an_object(public):
     assert sorted(told.corners[place["boxed"]].tolist()) == expected
 
 
-def test_an_adjudicated_box_goes_before_the_readers(public):
+def test_an_adjudicated_box_replaces_those_of_the_readers(public):
     boxes = [
         boxed("boxed", (10, 10, 20, 20), reader=1), boxed("boxed", (40, 40, 50, 50), reader=2),
         boxed("boxed", (9, 9, 21, 21), reader=0),
@@ -97,7 +97,7 @@ def test_an_adjudicated_box_goes_before_the_readers(public):
     assert told.corners[place["boxed"]].tolist() == [[9, 9, 21, 21]]
 
 
-def test_one_readers_box_does_not_stand_against_the_common_word(public):
+def test_the_box_of_one_reader_does_not_override_the_common_label(public):
     labels = [said("absent", "absent", reader=0), said("boxed", "present")]
     boxes = [boxed("absent", (1, 1, 9, 9), reader=2), boxed("boxed", (1, 2, 3, 4))]
     told, place = known(public, labels, boxes)
@@ -105,7 +105,7 @@ def test_one_readers_box_does_not_stand_against_the_common_word(public):
     assert len(told.corners[place["absent"]]) == 0
 
 
-def test_films_that_are_not_asked_are_not_known(public):
+def test_films_that_a_label_does_not_apply_to_are_not_known(public):
     settings = [TargetLabelSettings(label="object", where={"body_part": "CHEST"})]
     told, _ = known(public, [said("boxed", "present")], [boxed("boxed", (1, 2, 3, 4))], settings)
     assert not told.known.any()

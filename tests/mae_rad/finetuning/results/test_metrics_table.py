@@ -59,7 +59,7 @@ def test_decisions_are_those_of_a_confusion_matrix() -> None:
 
 
 @pytest.mark.parametrize("wanted", [0.5, 0.9, 0.95, 1.0])
-def test_a_threshold_finds_what_it_promises_and_a_higher_one_does_not(wanted: float) -> None:
+def test_a_threshold_has_its_sensitivity_and_a_higher_one_has_less(wanted: float) -> None:
     asked = _asked()
     told = _told(asked)
     threshold = threshold_for(wanted, told, asked.present)
@@ -68,7 +68,7 @@ def test_a_threshold_finds_what_it_promises_and_a_higher_one_does_not(wanted: fl
     assert threshold not in told  # float32 would round a film that stands on it to either side
 
 
-def test_one_class_alone_has_no_area_and_half_of_the_decisions() -> None:
+def test_films_of_one_class_have_no_auroc_and_two_of_four_decision_metrics() -> None:
     asked = _asked()
     absent = asked.select(~asked.present)
     assert score_results(absent, LINE, ABOUT) == []
@@ -77,7 +77,7 @@ def test_one_class_alone_has_no_area_and_half_of_the_decisions() -> None:
     assert 0 < values["specificity"] < 1
 
 
-def test_rare_values_are_told_together() -> None:
+def test_rare_values_are_reported_together() -> None:
     patients = np.arange(60)
     films = pa.table(
         {

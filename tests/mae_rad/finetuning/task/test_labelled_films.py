@@ -58,7 +58,7 @@ def _by_film(batches: list[LabelledBatch]) -> Iterator[tuple[str, float, torch.T
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_every_film_comes_as_it_is_alone_and_with_its_own_target(index: ShardIndex, workers: int) -> None:
+def test_a_batched_film_equals_the_film_alone_and_has_its_target(index: ShardIndex, workers: int) -> None:
     places = {index.key(row): row for row in range(FILMS)}
     for key, value, values in _by_film(_batches(index, workers=workers)):
         assert places[key] == value
@@ -66,7 +66,7 @@ def test_every_film_comes_as_it_is_alone_and_with_its_own_target(index: ShardInd
         assert np.array_equal(values.numpy(), alone)
 
 
-def test_a_group_is_of_one_grid(index: ShardIndex) -> None:
+def test_films_of_a_group_have_equal_grids(index: ShardIndex) -> None:
     for batch in _batches(index):
         grids = [grid_of(group[0].shape[1], group[2][0].numpy()) for group in batch.groups]
         assert len(set(grids)) == len(grids) > 1
@@ -81,7 +81,7 @@ def test_two_ranks_share_the_films_of_one(index: ShardIndex) -> None:
         assert sorted(whole.keys) == sorted(key for part in parts for key in part.keys)
 
 
-def test_films_come_in_other_sizes_within_the_scale(index: ShardIndex) -> None:
+def test_random_scaling_stays_within_the_scale(index: ShardIndex) -> None:
     drawn_films = [_batches(index, scale=0.5) for _ in range(2)]
     sizes = [[group[2].tolist() for batch in batches for group in batch.groups] for batches in drawn_films]
     assert sizes[0] == sizes[1]  # drawn alike in every run
@@ -91,7 +91,7 @@ def test_films_come_in_other_sizes_within_the_scale(index: ShardIndex) -> None:
     assert max(patches) < 1.5**2 * 1.3 * max(usual) and min(patches) > min(usual) / 1.5**2 / 1.3  # 1.3: whole patches
 
 
-def test_films_vary_anew_in_every_epoch_and_alike_in_every_run(index: ShardIndex) -> None:
+def test_augmentation_differs_between_epochs_and_is_equal_between_runs(index: ShardIndex) -> None:
     augmentation = Augmentation(window=1.0, gamma=1.0)
     drawn_films: dict[str, list[torch.Tensor]] = {}
     for key, _, values in _by_film(_batches(index, augmentation=augmentation)):
@@ -106,7 +106,7 @@ def test_films_vary_anew_in_every_epoch_and_alike_in_every_run(index: ShardIndex
     assert all(not torch.equal(values[0].int(), values[1].int()) for values in twice)
 
 
-def test_kept_features_come_for_the_films_and_targets_of_the_same_steps(index: ShardIndex) -> None:
+def test_cached_features_are_those_of_the_films_and_targets_of_the_same_steps(index: ShardIndex) -> None:
     encoder = build_encoder(EncoderSettings(dim=16, depth=1, heads=2)).eval()
     cache: dict[int, Features] = {}
     with torch.no_grad():
@@ -131,7 +131,7 @@ def _alone(one: Film) -> Patches:
 
 @pytest.mark.parametrize("shape", [*SHAPES, (2500, 300), (40, 900)])
 @pytest.mark.parametrize("tokens", [36, 196, 1024])
-def test_the_grid_is_told_by_the_number_of_patches_and_the_extent(shape: tuple[int, int], tokens: int) -> None:
+def test_the_grid_follows_from_the_number_of_patches_and_the_extent(shape: tuple[int, int], tokens: int) -> None:
     stream, sidecar = film("one", noise(*shape))
     from data_prep.shard_format.sidecar import Sidecar
 
