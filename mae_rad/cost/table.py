@@ -66,20 +66,38 @@ def variants(
 
 
 def cost_table(settings: Sequence[PretrainSettings], machine: Machine) -> str:
-    """Format the table, one line per variant."""
+    """Format the cost table.
+
+    Args:
+        settings: variants of the settings.
+        machine: of the run.
+
+    Returns:
+        Two lines of headings and one line per variant.
+    """
     rows = [HEADINGS, UNITS, *(_row(variant, machine) for variant in settings)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
 def films_that_fit(settings: PretrainSettings, machine: Machine) -> int:
-    """Films per forward pass that fit on one GPU with a tenth of its memory free."""
+    """Number of films per forward pass that fit on one GPU with a tenth of its memory free.
+
+    Args:
+        settings: of the run.
+        machine: of the run.
+    """
     memory = estimate(settings, machine.gpus)
     return max(0, int((0.9 * machine.memory - memory.fixed) // (memory.per_film + memory.working)))
 
 
 def films_per_second(settings: PretrainSettings, machine: Machine) -> float:
-    """Training speed of one GPU in films per second, as limited by FLOPs."""
+    """Training speed of one GPU in films per second, as limited by FLOPs.
+
+    Args:
+        settings: of the run.
+        machine: of the run.
+    """
     return machine.flops / flops_per_film(settings).hardware
 
 
@@ -89,7 +107,12 @@ def films_seen(settings: PretrainSettings) -> int:
 
 
 def loader_cores(settings: PretrainSettings, machine: Machine) -> float:
-    """Loader cores needed to keep one GPU busy."""
+    """Number of loader cores that one GPU needs.
+
+    Args:
+        settings: of the run.
+        machine: of the run.
+    """
     return films_per_second(settings, machine) * machine.decode_seconds * settings.objective.tokens / 1024
 
 

@@ -102,7 +102,15 @@ def against(
 
 
 def against_text(rows: Sequence[HeadComparison], reference: str) -> str:
-    """Format the rows as a text table."""
+    """Format the rows as a text table.
+
+    Args:
+        rows: of :func:`against`.
+        reference: name of the run that the others are compared to.
+
+    Returns:
+        One line per row.
+    """
     lines = []
     for row in rows:
         line = f"{row.label:<24} {row.metric.replace('_', ' '):<18} {row.run:<24} {_interval_text(row.value, '.3f')}"

@@ -16,5 +16,13 @@ TASKS: dict[str, Callable[[FinetuneSettings, ShardIndex], Task[Any]]] = {
 
 
 def build_task(settings: FinetuneSettings, index: ShardIndex) -> Task[Any]:
-    """Build the task of ``settings`` on the films of ``index``, which has all splits."""
+    """Build a task.
+
+    Args:
+        settings: of the run; ``task.name`` selects the class.
+        index: films of all splits.
+
+    Returns:
+        The task.
+    """
     return TASKS[settings.task.name](settings, index)

@@ -36,5 +36,13 @@ HEADS: dict[str, Callable[[Any, Any], Head]] = {
 
 
 def build_head(settings: TaskSettings, encoder: ViT | ResNet) -> Head:
-    """Build the head of ``settings`` for the features of ``encoder``."""
+    """Build a head.
+
+    Args:
+        settings: of the task; ``name`` selects the class.
+        encoder: whose features are its input.
+
+    Returns:
+        The head with its initial weights.
+    """
     return HEADS[settings.name](settings, encoder)

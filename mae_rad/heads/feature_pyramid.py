@@ -61,5 +61,13 @@ def _output_layers(width: int, channels: int) -> list[nn.Module]:
 
 
 def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Reshape tokens [B, R * S, D], in row-major order, to a map [B, D, R, S]."""
+    """Reshape tokens to a map.
+
+    Args:
+        tokens: [B, R * S, D], in row-major order.
+        grid: (R, S).
+
+    Returns:
+        [B, D, R, S].
+    """
     return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)

@@ -1,8 +1,8 @@
 """Encodes a film in windows: attention stays within a window, and the cost is linear in the size of the film.
 
-In ViTDet, most blocks are restricted to windows for the same reason. In this module all blocks are, so that an encoder trained on
-crops of one window is applied to windows of the same size on whole films. The tokens of all windows are joined before
-the pyramid or the pooling.
+In ViTDet, most blocks are restricted to windows for the same reason. In this module all blocks are, so that an encoder
+trained on crops of one window is applied to windows of the same size on whole films. The tokens of all windows are
+joined before the pyramid or the pooling.
 
 Legend: B films, R rows and S columns of patches, W windows of h rows and w columns, D channels.
 """

@@ -61,7 +61,12 @@ class PredictRequest(NamedTuple):
 
     @classmethod
     def of(cls, number: int, file: ArchiveFile) -> "PredictRequest":
-        """Read size and modification time of a file; both are 0 where it cannot be accessed."""
+        """Read size and modification time of a file.
+
+        Args:
+            number: of the file in the folder.
+            file: whose status is read; both values are 0 if it cannot be accessed.
+        """
         try:
             status = Path(file.path).stat()
         except OSError:  # reported when the file is read

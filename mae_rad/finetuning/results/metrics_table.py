@@ -164,13 +164,23 @@ def decision_results(scores: LabelScores, line: Line, points: Mapping[str, float
 
 
 def write_results(results: Sequence[Result], path: Path) -> None:
-    """Write ``results`` as a Parquet table, one row per metric."""
+    """Write a Parquet table with one row per metric.
+
+    Args:
+        results: metrics.
+        path: of the file.
+    """
     columns = {name: [getattr(result, name) for result in results] for name in Result._fields}
     write_parquet(pa.table(columns), path)
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write ``table`` to ``path`` atomically."""
+    """Write a Parquet file atomically.
+
+    Args:
+        table: to write.
+        path: of the file.
+    """
     with atomic_file(path) as file:
         pq.write_table(table, file)
 

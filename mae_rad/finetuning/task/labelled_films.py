@@ -67,7 +67,15 @@ class LabelledBatch:
 
 
 def on_device(group: Group, device: torch.device) -> Group:
-    """A copy of ``group`` on ``device``."""
+    """Copy a group of films to a device, asynchronously from page-locked memory.
+
+    Args:
+        group: to copy.
+        device: that receives the copy.
+
+    Returns:
+        The copy.
+    """
     return type(group)(*(part.to(device, non_blocking=True) for part in group))
 
 
