@@ -1,4 +1,4 @@
-"""What is counted from shapes is what the real model does; what is estimated is near what was measured."""
+"""Cost estimates: FLOPs equal those of the model, memory is close to the measured peak."""
 
 from pathlib import Path
 from typing import Any

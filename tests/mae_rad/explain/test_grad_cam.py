@@ -1,4 +1,4 @@
-"""Heat maps against closed forms, other writings of the formulas and planted patches; they leave nothing behind."""
+"""Heat maps against closed forms, independent implementations and planted patches; no hook or gradient remains."""
 
 from typing import Any
 

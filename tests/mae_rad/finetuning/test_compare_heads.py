@@ -1,4 +1,4 @@
-"""Heads against each other: the same films, paired by patient."""
+"""Comparison of heads on common test films, with differences paired by patient."""
 
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def _boxes(folder: Path, hits: np.ndarray, score: float = 0.5) -> Path:
     same = {"key": keys, "split": ["test"] * FILMS, "label": ["plate"] * FILMS}
     boxes = {"x_min": places, "y_min": places, "x_max": places + 20, "y_max": places + 20}
     pq.write_table(pa.table(same | boxes | {"score": [score] * FILMS}), folder / "evaluation" / "predictions.parquet")
-    true = [[[10.0, 10.0, 30.0, 30.0]] if there else [] for there in PRESENT]
+    true = [[[10.0, 10.0, 30.0, 30.0]] if is_present else [] for is_present in PRESENT]
     films = pa.table(same | {"boxes": true, "unit": [1.0] * FILMS}, FILMS_SCHEMA)
     pq.write_table(films, folder / "evaluation" / FILMS_FILE)
     return folder

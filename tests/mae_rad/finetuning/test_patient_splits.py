@@ -1,4 +1,4 @@
-"""Which films train, choose and test; what cannot be learned is said before it is tried."""
+"""Assignment of films to train, val and test, and errors before training."""
 
 from pathlib import Path
 from typing import Any

@@ -109,8 +109,8 @@ def test_the_run_folder_holds_the_documented_files(finished: Path) -> None:
 def test_a_predictor_predicts_as_in_its_evaluation(public: Path, finished: Path) -> None:
     predictor, again = load_predictor(finished), load_predictor(finished / "predictor")
     card = predictor.card
-    told = pq.read_table(finished / "evaluation" / "predictions.parquet").to_pylist()
-    expected = {(row["key"], row["label"]): row["probability"] for row in told if row["split"] == "test"}
+    predictions = pq.read_table(finished / "evaluation" / "predictions.parquet").to_pylist()
+    expected = {(row["key"], row["label"]): row["probability"] for row in predictions if row["split"] == "test"}
     index = ShardIndex([public], split="test")
     compared = 0
     for rows, patches in whole_film_batches(index, tokens=card.tokens, patch=card.encoder.patch, batch=4, workers=0):
@@ -124,7 +124,7 @@ def test_a_predictor_predicts_as_in_its_evaluation(public: Path, finished: Path)
     assert compared == len(expected) == 2 * len(index)
     assert _decisions(predictor, public, "val") == {
         (row["key"], row["label"], name): row["probability"] >= thresholds[row["label"]]
-        for row in told
+        for row in predictions
         for name, thresholds in card.operating_points.items()
         if row["split"] == "val"
     }
@@ -158,10 +158,10 @@ def test_results_have_intervals_and_subgroups(finished: Path) -> None:
 
 
 def test_the_best_weights_are_those_of_the_best_validation(finished: Path) -> None:
-    looks = {line["step"]: line["val/auroc"] for line in _lines(finished) if "val/auroc" in line}
-    assert list(looks) == [2, 4, 6]
+    validations = {line["step"]: line["val/auroc"] for line in _lines(finished) if "val/auroc" in line}
+    assert list(validations) == [2, 4, 6]
     best = load_predictor(finished).card.provenance["best_step"]
-    assert looks[best] == max(looks.values())  # type: ignore[index]
+    assert validations[best] == max(validations.values())  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("stop", "more"), [(3, []), (4, []), (5, FROZEN)])
@@ -183,9 +183,9 @@ def test_resume_is_bitwise_identical(
 
 
 def test_a_run_stopped_at_a_validation_repeats_it(public: Path, finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as leaving:
+    with pytest.raises(SystemExit) as exit_info:
         _finetune(public, tmp_path / "run", "runtime.max_minutes=1.0e-9", "runtime.checkpoint_every=1")
-    assert leaving.value.code == 75
+    assert exit_info.value.code == 75
     for _ in range(5):
         try:
             _finetune(public, tmp_path / "run", "runtime.max_minutes=1.0e-9")
@@ -199,9 +199,11 @@ def test_two_ranks_train_the_same_model_as_one(public: Path, finished: Path, tmp
     result = launch(words, ranks=2)
     assert result.returncode == 0, result.stderr[-2000:]
     assert _losses(tmp_path / "two") == pytest.approx(_losses(finished), rel=2e-5)
-    looks = [[line["val/loss"] for line in _lines(run) if "val/loss" in line] for run in (tmp_path / "two", finished)]
-    assert len(looks[0]) == 3
-    assert looks[0] == pytest.approx(looks[1], rel=1e-4)
+    validations = [
+        [line["val/loss"] for line in _lines(run) if "val/loss" in line] for run in (tmp_path / "two", finished)
+    ]
+    assert len(validations[0]) == 3
+    assert validations[0] == pytest.approx(validations[1], rel=1e-4)
 
 
 def test_accumulation_does_not_change_the_model(public: Path, finished: Path, tmp_path: Path) -> None:

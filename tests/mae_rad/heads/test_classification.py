@@ -1,4 +1,4 @@
-"""The classification head: its loss by hand, and the same however the batch is divided."""
+"""The classification head: loss by hand, independent of the division of a batch."""
 
 import math
 
@@ -85,20 +85,20 @@ def test_the_highest_score_of_a_patch_is_that_of_the_film_label_by_label(hidden:
 
 
 def test_max_score_finds_a_finding_of_one_patch() -> None:
-    """Told by the label of the film alone, and asked of other films; of two initial weights one may never begin."""
+    """Trained on labels of films alone, tested on other films; with one of two initial weights it may not learn."""
     generator = torch.Generator().manual_seed(0)
     present = torch.arange(512) % 2 == 0
     tokens = torch.randn(512, 100, 16, generator=generator)
     tokens[present, 17] = 4 * torch.eye(16)[3]
-    learned, asked = (Features(part, part.mean(dim=1), part[:, 0]) for part in tokens.split(256))
+    training, test = (Features(part, part.mean(dim=1), part[:, 0]) for part in tokens.split(256))
     values = present[:256, None].float().expand(-1, 2)
     targets, head = LabelTargets(values, torch.ones_like(values)), _head(pool="max_score")
     optimizer = torch.optim.AdamW(head.parameters(), lr=0.03)
     for _ in range(100):
         optimizer.zero_grad()
-        head.loss([head(learned)], targets).loss.backward()
+        head.loss([head(training)], targets).loss.backward()
         optimizer.step()
-    scores = head(asked).detach()
+    scores = head(test).detach()
     assert max(float(binary_auroc(of_label, present[256:].long())) for of_label in scores.T) > 0.95
 
 
@@ -114,9 +114,9 @@ def test_probabilities_are_calibrated() -> None:
     logits = head(features)
     assert torch.equal(head.answer(logits).probabilities, torch.sigmoid(logits))  # type: ignore[arg-type]
     head.calibrate([Line(2.0, -1.0), Line(0.5, 0.25)])
-    told = head.answer(logits).probabilities
+    calibrated = head.answer(logits).probabilities
     expected = torch.stack([torch.sigmoid(2 * logits[:, 0] - 1), torch.sigmoid(logits[:, 1] / 2 + 0.25)], dim=1)
-    assert torch.allclose(told, expected)  # type: ignore[arg-type]
+    assert torch.allclose(calibrated, expected)  # type: ignore[arg-type]
     assert not {"slope", "offset"} & set(head.state_dict())
 
 

@@ -1,4 +1,4 @@
-"""Boxes of the head are chosen, answered for and paid for as torchvision's FCOS does where both do the same."""
+"""The box head against FCOS of torchvision: selection of boxes, assignment and losses."""
 
 import pytest
 import torch
@@ -21,12 +21,12 @@ def maps_of(films=2, channels=32, seed=0):
 
 def head(seed=0):
     torch.manual_seed(seed)
-    made = BoxHead(32, LABELS, 1)
-    for part in (made.fcos.classification_head.cls_logits, made.fcos.regression_head.bbox_reg):
+    box_head = BoxHead(32, LABELS, 1)
+    for part in (box_head.fcos.classification_head.cls_logits, box_head.fcos.regression_head.bbox_reg):
         torch.nn.init.normal_(part.weight, std=0.05)
-    torch.nn.init.zeros_(made.fcos.classification_head.cls_logits.bias)
-    torch.nn.init.constant_(made.fcos.regression_head.bbox_reg.bias, 3.0)  # no box is empty
-    return made.eval()
+    torch.nn.init.zeros_(box_head.fcos.classification_head.cls_logits.bias)
+    torch.nn.init.constant_(box_head.fcos.regression_head.bbox_reg.bias, 3.0)  # no box is empty
+    return box_head.eval()
 
 
 def drawn_target(seed, count, weights=(1.0, 1.0), low=10.0, high=70.0):

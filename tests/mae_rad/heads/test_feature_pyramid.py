@@ -1,4 +1,4 @@
-"""From patch tokens to maps: every cell stays where its patch is, for films of any shape."""
+"""The feature pyramid: cells stay at the position of their patch, for films of any shape."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The contrastive losses against numbers of public implementations, against loops, and at their edges."""
+"""The contrastive losses against values of public implementations, loops, and limiting cases."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The masked autoencoder against an independent writing of the published one, and what this one adds."""
+"""The masked autoencoder against an independent implementation of the paper, and its extensions."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""SimCLR: what pulls, what pushes, and that no film depends on the others of its batch."""
+"""SimCLR: positives, negatives, and independence of the films of a batch."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A further objective is one class of settings, one model and one line of the table; every stage then knows it."""
+"""A new objective needs one class of settings, one model and one line in ``OBJECTIVES``, and works in every stage."""
 
 from collections.abc import Mapping
 from pathlib import Path

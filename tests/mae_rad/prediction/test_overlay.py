@@ -1,4 +1,4 @@
-"""Pictures of answers: to scale, as displayed, with what was found in its place, whatever the shape of the film."""
+"""Pictures of predictions: to scale, as displayed, with boxes at their objects, for films of any shape."""
 
 from pathlib import Path
 from typing import Any

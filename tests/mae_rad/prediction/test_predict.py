@@ -102,8 +102,8 @@ def test_files_without_a_prediction_have_a_reason(tmp_path: Path) -> None:
     (films / "cut.dcm").write_bytes((films / "cut.dcm").read_bytes()[:-3000])
     (films / "note.txt").write_text("no film")
     summary = run_predict(write_predictor(tmp_path / "model"), [films], tmp_path / "out", **NO_OUTPUT_FILES)
-    told = {name: (one["status"], one.get("reason")) for name, one in records(tmp_path / "out").items()}
-    assert told == {
+    outcomes = {name: (record["status"], record.get("reason")) for name, record in records(tmp_path / "out").items()}
+    assert outcomes == {
         "hand.dcm": ("answered", None),
         "raw.dcm": ("no_film", "for_processing"),
         "knee.dcm": ("out_of_scope", "body_part_not_in_training"),
@@ -137,8 +137,11 @@ def test_a_label_that_does_not_apply_is_not_predicted(boxes: bool, tmp_path: Pat
     low = {"low": dict.fromkeys(LABELS, 0.0)}
     model = write_predictor(tmp_path / "model", where=where, boxes=boxes, points=low, body_parts=())
     summary = run_predict(model, [tmp_path / "films"], tmp_path / "out")
-    told = {name: [one["label"] for one in of.get("findings", ())] for name, of in records(tmp_path / "out").items()}
-    assert told == {"hand.dcm": ["fracture", "foreign_object"], "chest.dcm": ["foreign_object"], "knee.dcm": []}
+    labels = {
+        name: [finding["label"] for finding in record.get("findings", ())]
+        for name, record in records(tmp_path / "out").items()
+    }
+    assert labels == {"hand.dcm": ["fracture", "foreign_object"], "chest.dcm": ["foreign_object"], "knee.dcm": []}
     chest, knee = (records(tmp_path / "out")[name] for name in ("chest.dcm", "knee.dcm"))
     assert {box["label"] for box in chest.get("boxes", ())} <= {"foreign_object"}
     assert (knee["status"], knee["reason"]) == ("out_of_scope", "no_label_for_such_films")
@@ -184,15 +187,15 @@ def test_the_folder_is_private_and_file_names_are_numbers(tmp_path: Path, capfd:
     write_frames(where / "two.dcm", frames("b", "c"), patient_id="MRN-4711", BodyPartExamined="HAND", ViewPosition="PA")
     out = tmp_path / "out"
     code = main([str(write_predictor(tmp_path / "model")), str(where), f"out={out}", "runtime.workers=0"])
-    told = capfd.readouterr()
-    assert code == 0, told.err
+    printed = capfd.readouterr()
+    assert code == 0, printed.err
     assert stat.S_IMODE(out.stat().st_mode) == 0o700
     assert all(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in out.rglob("*"))
     names = sorted(path.name for path in (out / "overlays").iterdir())
     assert names == ["000001.png", "000002-01.png", "000002-02.png"]
     assert sorted(path.name for path in (out / "reports").iterdir()) == [f"{name[:-4]}.dcm" for name in names]
     for text in ("DOE", "MRN-4711", "JANE"):
-        assert text not in told.out + told.err
+        assert text not in printed.out + printed.err
         assert all(text.encode() not in path.read_bytes() for path in (out / "overlays").iterdir())
     with Image.open(out / "overlays" / "000001.png") as picture:
         assert picture.info == {}
@@ -212,11 +215,11 @@ def test_the_table_states_above_or_below_each_operating_point(tmp_path: Path) ->
 
 def test_overlays_findings_draws_only_films_with_findings(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
-    for threshold, drawn in ((0.0, 1), (1.0, 0)):
+    for threshold, pictures in ((0.0, 1), (1.0, 0)):
         model = write_predictor(tmp_path / f"model {threshold}", points={"point": dict.fromkeys(LABELS, threshold)})
         out = tmp_path / f"out {threshold}"
         run_predict(model, [tmp_path / "films"], out, overlays="findings", reports=False)
-        assert len(list((out / "overlays").iterdir())) == drawn
+        assert len(list((out / "overlays").iterdir())) == pictures
 
 
 def write_hands(folder: Path, count: int) -> Path:
@@ -281,7 +284,7 @@ def test_a_folder_of_other_predictions_or_other_files_is_refused(tmp_path: Path)
 def test_user_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(write_predictor(tmp_path / "model"))
     films = str(write_hands(tmp_path / "films", 1))
-    for words, told in (
+    for words, expected in (
         ([model, str(tmp_path / "nothing"), f"out={tmp_path / 'out'}"], "does not exist"),
         ([str(tmp_path), films, f"out={tmp_path / 'out'}"], "predictor"),
         ([model, films], "'out' is required"),
@@ -289,7 +292,7 @@ def test_user_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     ):
         assert main(words) == 2
         message = capsys.readouterr().err
-        assert told in message
+        assert expected in message
         assert message.count("\n") == 1
 
 
@@ -342,8 +345,8 @@ def test_boxes_are_in_pixels_of_the_dicom_film(tmp_path: Path, monkeypatch: pyte
     down, across = film  # patches: the whole film lies under the whole grid
     scale = np.array([columns / (across * 8), rows / (down * 8)] * 2)
     for box, corners in zip(reversed(found), ([8, 16, 24, 32], [0, 0, 8, 8]), strict=True):
-        told = [float(box[name]) for name in ("x_min", "y_min", "x_max", "y_max")]
-        np.testing.assert_allclose(told, np.array(corners) * scale, atol=0.01)
+        edges = [float(box[name]) for name in ("x_min", "y_min", "x_max", "y_max")]
+        np.testing.assert_allclose(edges, np.array(corners) * scale, atol=0.01)
     assert len(list((tmp_path / "out" / "overlays").iterdir())) == 1
 
 

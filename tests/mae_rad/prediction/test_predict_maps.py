@@ -1,4 +1,4 @@
-"""Heat maps on the pictures of a prediction: every way draws, as the model looks; a ResNet says that it has none."""
+"""Heat maps in the pictures of predictions."""
 
 import importlib
 from pathlib import Path
@@ -42,17 +42,17 @@ def test_heat_maps_use_the_windows_of_the_model(explain: str, tmp_path: Path, mo
     assert windows == [4]
     whole = write_predictor(tmp_path / "whole", points={"low": {"fracture": 0.0}})
     run_predict(whole, [tmp_path / "films"], tmp_path / "out whole", explain=explain, reports=False)
-    (here,), (there,) = table(tmp_path / "out"), table(tmp_path / "out whole")
-    assert here["fracture"] != there["fracture"]  # the same weights, which see less of the film at once
+    (windowed,), (whole_film,) = table(tmp_path / "out"), table(tmp_path / "out whole")
+    assert windowed["fracture"] != whole_film["fracture"]  # the same weights, with attention within windows
 
 
 def test_a_resnet_warns_that_there_are_no_heat_maps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, resnet=True)
-    for explain, told in (("grad_cam", 1), ("none", 0)):
+    for explain, warnings in (("grad_cam", 1), ("none", 0)):
         caplog.clear()
         run_predict(model, [tmp_path / "films"], tmp_path / explain, explain=explain, reports=False)
-        assert caplog.text.count("no heat maps") == told
+        assert caplog.text.count("no heat maps") == warnings
         assert (tmp_path / explain / "overlays" / "000001.png").is_file()
 
 
@@ -71,7 +71,7 @@ def test_the_heat_map_of_max_score_shows_the_scores_of_patches(tmp_path: Path, m
         run_predict(model, [tmp_path / "films"], tmp_path / "rollout", explain="attention_rollout", reports=False)
     assert not (tmp_path / "rollout").exists()
     run_predict(model, [tmp_path / "films"], tmp_path / "out", reports=False)
-    (told,) = table(tmp_path / "out")
+    (row,) = table(tmp_path / "out")
     (shown,) = [one for one in maps if "fracture" in one.title]
-    assert shown.values.max() == pytest.approx(float(told["fracture"]), abs=1e-4)
+    assert shown.values.max() == pytest.approx(float(row["fracture"]), abs=1e-4)
     assert shown.values.min() < shown.values.max()

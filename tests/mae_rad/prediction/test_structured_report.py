@@ -1,4 +1,4 @@
-"""Structured Reports read back by highdicom say what the record says, of the film that it is about."""
+"""Structured Reports, read back by highdicom, hold the content of the record."""
 
 import io
 import shutil

@@ -1,4 +1,4 @@
-"""What is known of films for the labels of a classification, and what it counts."""
+"""Labels of films as targets of a classification, and their weights."""
 
 from pathlib import Path
 

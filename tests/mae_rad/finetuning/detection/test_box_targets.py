@@ -1,4 +1,4 @@
-"""What training sees of a film: its boxes where its objects are, in squares as on the whole of it."""
+"""Training targets of a detection: boxes at their objects, on whole films and on crops."""
 
 import numpy as np
 import pytest
@@ -55,15 +55,15 @@ def test_boxes_are_where_the_objects_are(one, mirrored, tokens):
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_crops_contain_their_boxes(one, mirrored):
     patches, target = placed(one, mirrored=mirrored)
-    cut, asked = CutSquare(SIDE, PATCH), 0
+    cut, crops_with_box = CutSquare(SIDE, PATCH), 0
     for seed in range(60):
         ((part, inside),) = cut(patches, target, np.random.default_rng(seed))
         assert inside.content.shape == (SIDE, SIDE)
         assert_bright_where_boxes_are(image(part, (SIDE, SIDE)), inside)
         (batch,) = stack_boxes([inside]).films
         assert len(batch.corners) == len(batch.labels)
-        asked += bool((batch.labels >= 0).any())
-    assert asked > 30  # most squares are cut where a box is
+        crops_with_box += bool((batch.labels >= 0).any())
+    assert crops_with_box > 30  # most squares are cut where a box is
 
 
 def test_several_crops_of_a_film_differ_and_are_parts_of_it(one):
@@ -120,8 +120,8 @@ def lettered(boxes: int, noise: float = 0) -> tuple[FilmPatches, FilmBoxes]:
     """20 x 20 patches, content in the upper left quarter, a bright letter in the lower right corner patch."""
     content = np.zeros((20, 20), dtype=bool)
     content[:10, :10] = True
-    drawn = np.random.default_rng(0).normal(10_000, noise, (20, 20, PATCH**2))
-    values = drawn.clip(0, 60_000).astype(np.uint16)
+    pixels = np.random.default_rng(0).normal(10_000, noise, (20, 20, PATCH**2))
+    values = pixels.clip(0, 60_000).astype(np.uint16)
     values[19, 19, :40] = 65000
     patches = FilmPatches(values.reshape(400, -1), np.zeros((400, 2), np.float32), np.full(2, 14, np.float32))
     corners = np.array([[40.0, 60, 64, 80]])[:boxes]

@@ -1,4 +1,4 @@
-"""Films with their boxes: a close-up shows what lies in it alone, and every film is on the sheet with its legend."""
+"""Sheets of example films: close-ups, captions and legend."""
 
 import numpy as np
 

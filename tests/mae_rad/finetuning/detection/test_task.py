@@ -1,4 +1,4 @@
-"""Detection: from shards with boxes to a predictor whose boxes are those that it was judged by."""
+"""Detection, from shards with boxes to a predictor whose boxes equal those of its evaluation."""
 
 import json
 import re
@@ -67,9 +67,9 @@ def results(run: Path) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def test_results_have_intervals_and_pictures(finished: Path) -> None:
-    told = results(finished)
+    metrics = results(finished)
     for metric in ("ap", "ap50", "froc", "sensitivity_at_0.125", "ap_under_10px", "film_auroc"):
-        row = told["test", metric]
+        row = metrics["test", metric]
         assert np.isnan(row["value"]) or 0 <= row["value"] <= 1
         assert np.isnan(row["low"]) or row["low"] <= row["value"] <= row["high"]
         assert (row["n_films"], row["n_patients"]) == (10, 5)
@@ -117,10 +117,10 @@ def test_a_film_has_the_same_boxes_alone_and_in_a_batch(public: Path, finished: 
 def _said_otherwise(folder: Path, split: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Labels and boxes, the films of ``split`` without any object."""
     index = pq.read_table(folder / "index.parquet").to_pylist()
-    here = {row["key"] for row in index if row["split"] == split}
+    keys_of_split = {row["key"] for row in index if row["split"] == split}
     labels, boxes = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("labels", "boxes"))
-    absent = [row | {"value": "absent"} if row["key"] in here else row for row in labels]
-    return absent, [box for box in boxes if box["key"] not in here]
+    absent = [row | {"value": "absent"} if row["key"] in keys_of_split else row for row in labels]
+    return absent, [box for box in boxes if box["key"] not in keys_of_split]
 
 
 def test_val_films_without_boxes_are_refused_before_training(tmp_path: Path) -> None:
@@ -204,6 +204,6 @@ def test_a_task_starts_from_the_encoder_of_another_finetuning(public: Path, fini
 @pytest.mark.slow
 def test_bright_squares_are_found(public: Path, tmp_path: Path) -> None:
     more = ("task.crop=6", "task.window=6", "optimizer.steps=60", "optimizer.batch=16", "evaluation.every=60")
-    told = results(finetuned(public, tmp_path / "run", *VIT, *more, "optimizer.base_learning_rate=0.03"))
-    assert told["test", "froc"]["value"] > 0.8
-    assert told["test", "ap50"]["value"] > 0.5
+    metrics = results(finetuned(public, tmp_path / "run", *VIT, *more, "optimizer.base_learning_rate=0.03"))
+    assert metrics["test", "froc"]["value"] > 0.8
+    assert metrics["test", "ap50"]["value"] > 0.5

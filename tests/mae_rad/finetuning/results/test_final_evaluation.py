@@ -1,4 +1,4 @@
-"""Every task writes the same files in the same order, and one summary of its test results."""
+"""Every task writes the same files in the same order, and one summary of its test metrics."""
 
 from collections.abc import Sequence
 from pathlib import Path

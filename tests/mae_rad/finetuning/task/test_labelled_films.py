@@ -1,4 +1,4 @@
-"""Labelled films in batches: dense, with their own targets, the same for any ranks; as patches or as kept features."""
+"""Batches of labelled films: without padding, with their targets, equal for any number of ranks."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""T of a finetuning: that of the encoder it begins with, unless one is given or the run has begun with another."""
+"""T of a finetuning: that of its encoder, unless given, or recorded by an unfinished run."""
 
 import json
 from pathlib import Path
