@@ -1,1 +1,1 @@
-"""What a pretraining costs, before nodes are booked: arithmetic, memory, time, loader cores."""
+"""Cost of a pretraining before it runs: FLOPs, memory, GPU hours, loader cores."""

@@ -1,11 +1,11 @@
-"""Memory of one GPU, estimated from shapes.
+"""Estimates the memory of one GPU from shapes.
 
-What is counted: weights, gradients and AdamW's two moments in float32, parted as in ZeRO (Rajbhandari et al. 2020,
-section 5); the bf16 copies of weights that autocast keeps for backward; the bucket that gradients are reduced in; every
-tensor that backward needs; and the gradients of one block. What is not: the CUDA context (about 0.5 GiB), the
-allocator's fragments, pictures: leave a tenth free. Against the peak of ViT-S at T = 1024 (bf16, CPU) activations come
-out as 1.01 of the measured, and on the safe side, as 1.4, where they are computed again. Each objective counts its own
-activations, by the blocks of ``encoders/transformer_cost.py``.
+Counted are weights, gradients and the two moments of AdamW in float32, partitioned as in ZeRO (Rajbhandari et al. 2020,
+section 5); the bf16 copies of weights that autocast stores for backward; the reduce bucket of gradients; every tensor
+that backward needs; and the gradients of one block. Not counted are the CUDA context (about 0.5 GiB), fragmentation of
+the allocator, and pictures: leave a tenth free. For ViT-S at T = 1024 (bf16, CPU), the estimate of activations is 1.01
+times the measured peak, and 1.4 times with recomputation. Each objective counts its activations, from the blocks of
+``encoders/transformer_cost.py``.
 """
 
 from typing import NamedTuple
@@ -17,19 +17,19 @@ from mae_rad.encoders.vit import build_encoder
 from mae_rad.objectives import FILM
 from mae_rad.pretraining.settings import PretrainSettings
 
-BUCKET = 500_000_000
-"""Elements of DeepSpeed's reduce bucket."""
+REDUCE_BUCKET_ELEMENTS = 500_000_000
+"""Elements of the reduce bucket of DeepSpeed."""
 
 
 class Memory(NamedTuple):
-    """Bytes of one GPU.
+    """Memory of one GPU in bytes.
 
     Attributes:
-        weights: float32, and the bf16 copies.
+        weights: in float32, and their bf16 copies.
         gradients: with the reduce bucket.
-        optimizer: moments, and DeepSpeed's own copy of the weights of stages 1 and 2.
+        optimizer: moments, and in stages 1 and 2 the copy of the weights of DeepSpeed.
         per_film: activations of one film.
-        working: per film, on top: gradients of one block; with checkpointing also the block that is computed again.
+        working: additional peak per film: gradients of one block, with checkpointing also the recomputed block.
     """
 
     weights: float
@@ -40,16 +40,16 @@ class Memory(NamedTuple):
 
     @property
     def fixed(self) -> float:
-        """What does not grow with the films."""
+        """Bytes that do not depend on the number of films."""
         return self.weights + self.gradients + self.optimizer
 
     def total(self, films: int) -> float:
-        """With ``films`` per forward pass."""
+        """Bytes with ``films`` per forward pass."""
         return self.fixed + films * (self.per_film + self.working)
 
 
 def count_parameters(settings: PretrainSettings) -> tuple[int, int]:
-    """(all, of matrices) parameters of the whole objective; nothing is allocated."""
+    """Count all parameters of the objective, and those in matrices; nothing is allocated."""
     with torch.device("meta"):
         objective = settings.objective.build({FILM: build_encoder(settings.encoder)})
     sizes = [(parameter.numel(), parameter.ndim) for parameter in objective.parameters()]
@@ -57,25 +57,35 @@ def count_parameters(settings: PretrainSettings) -> tuple[int, int]:
 
 
 def estimate(settings: PretrainSettings, world: int) -> Memory:
-    """Memory of one GPU among ``world``."""
+    """Estimate the memory of one GPU.
+
+    Args:
+        settings: of the run.
+        world: number of GPUs.
+
+    Returns:
+        Bytes by purpose.
+    """
     parameters, matrices = count_parameters(settings)
     stage = settings.runtime.zero_stage
-    parts = [world if stage >= first else 1 for first in (3, 2, 1)]  # weights, gradients, optimiser
+    partitions = [world if stage >= first else 1 for first in (3, 2, 1)]  # weights, gradients, optimiser
     copies = 2 * matrices if settings.precision == "bf16" else 0
-    # Stages 1 to 3 take it whole, whatever the model.
-    bucket = 4 * (BUCKET if stage > 0 else min(parameters, BUCKET) if world > 1 else 0)
-    own_copy = 4 * parameters / world if stage in {1, 2} else 0
-    saved, working = activations(settings)
+    # Stages 1 to 3 allocate the whole bucket for any model.
+    bucket_bytes = 4 * (
+        REDUCE_BUCKET_ELEMENTS if stage > 0 else min(parameters, REDUCE_BUCKET_ELEMENTS) if world > 1 else 0
+    )
+    weight_copy = 4 * parameters / world if stage in {1, 2} else 0
+    per_film, working = activations(settings)
     return Memory(
-        weights=4 * parameters / parts[0] + copies,
-        gradients=4 * parameters / parts[1] + bucket,
-        optimizer=8 * parameters / parts[2] + own_copy,
-        per_film=saved,
+        weights=4 * parameters / partitions[0] + copies,
+        gradients=4 * parameters / partitions[1] + bucket_bytes,
+        optimizer=8 * parameters / partitions[2] + weight_copy,
+        per_film=per_film,
         working=working,
     )
 
 
 def activations(settings: PretrainSettings) -> Activations:
-    """Bytes per film that backward needs, and those alive besides at its peak; ``attention: auto`` is as on a GPU."""
+    """Bytes per film that backward needs, and additional bytes at its peak; ``attention: auto`` counts as on a GPU."""
     operand_bytes = 2 if settings.precision == "bf16" else 4
     return settings.objective.activations(settings.encoders, settings.films_per_pass, operand_bytes)

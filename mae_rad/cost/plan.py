@@ -1,6 +1,6 @@
-"""The answer of ``mae-rad cost``: the table, and what its numbers rest on."""
+"""The output of ``mae-rad cost``: the cost table and its assumptions."""
 
-from mae_rad.cost.table import GIB, Machine, films_seen, table, variants
+from mae_rad.cost.table import GIB, Machine, cost_table, films_seen, variants
 from mae_rad.encoders.precision import fast_device
 from mae_rad.errors import SettingsError
 from mae_rad.pretraining.settings import PretrainSettings
@@ -21,10 +21,26 @@ def plan(
     decode_ms: float,
     films: int,
 ) -> str:
-    """The table with its assumptions; the arguments are those of the command.
+    """Format the cost table with its assumptions.
+
+    Args:
+        settings: of the run.
+        tokens: comma-separated sizes T; empty for those of the settings.
+        models: comma-separated names of models; empty for that of the settings.
+        budgets: comma-separated budgets of the objective; empty for that of the settings.
+        tflops: rate of matrix products of one GPU, in TFLOP/s.
+        measure: measure this rate on this machine instead.
+        utilisation: share of this rate that training reaches, in (0, 1].
+        gpus: number of GPUs.
+        gpu_gib: memory of one GPU in GiB.
+        decode_ms: milliseconds that one loader core needs for a film at T = 1024.
+        films: number of films in the shards, for the number of epochs.
+
+    Returns:
+        Several lines of text.
 
     Raises:
-        SettingsError: a number out of range, or a variant that cannot be.
+        SettingsError: a number out of range, or an invalid variant.
     """
     for name, value in {
         "tflops": tflops,
@@ -34,34 +50,42 @@ def plan(
         "films": films,
     }.items():
         if value <= 0:
-            raise SettingsError(f"--{name} {value} must be positive")
-    rate, whose = tflops * 1e12, "given"
+            raise SettingsError(f"--{name} must be above 0, not {value}")
+    rate, rate_source = tflops * 1e12, "given"
     if measure:
         device = fast_device()
-        rate, whose = matrix_rate(device, settings.precision, seconds=1.0), f"measured on this {device.type.upper()}"
+        rate, rate_source = (
+            matrix_rate(device, settings.precision, seconds=1.0),
+            f"measured on this {device.type.upper()}",
+        )
     try:
-        sizes = [int(word) for word in tokens.split(",") if word]
+        sizes = [int(item) for item in tokens.split(",") if item]
     except ValueError:
-        raise SettingsError(f"--tokens {tokens} are not whole numbers with commas between") from None
-    chosen = [[word for word in text.split(",") if word] for text in (models, budgets)]
+        raise SettingsError(f"--tokens {tokens} are not comma-separated whole numbers") from None
+    names = [[item for item in text.split(",") if item] for text in (models, budgets)]
     machine = Machine(rate * utilisation, gpus, gpu_gib * GIB, decode_ms / 1000)
-    seen = films_seen(settings)
+    total_films = films_seen(settings)
     notes = {
-        "the run": f"{settings.optimizer.steps:,} steps x {settings.optimizer.batch:,} films = {seen:,} films,"
-        f" {seen / films:,.0f} epochs of {films:,}",
+        "the run": f"{settings.optimizer.steps:,} steps x {settings.optimizer.batch:,} films = {total_films:,} films,"
+        f" {total_films / films:,.0f} epochs of {films:,}",
         "training": "model FLOPs, forward and backward; published / this: the published design of the same size",
-        "speed": f"{rate / 1e12:,.2f} TFLOP/s of bare {settings.precision} matrices ({whose}) x {utilisation:.0%};"
+        "speed": f"{rate / 1e12:,.2f} TFLOP/s of {settings.precision} matrix products ({rate_source})"
+        f" x {utilisation:.0%};"
         f" small models reach less; wall time is GPU hours / {gpus}",
         "memory": f"an estimate: {gpu_gib:g} GiB of which a tenth stays free, {gpus} GPUs, ZeRO stage"
         f" {settings.runtime.zero_stage}, {_checkpointed(settings)}",
         "loader": f"{decode_ms:g} ms of one core for a film of T = 1024, in proportion to T; measure yours",
     }
     if settings.objective.schedule and not sizes:
-        notes["stages"] = "a line each; GPU hours are those of the stage"
-    rows = table(list(variants(settings, sizes, *chosen)), machine)
+        notes["stages"] = "one line per stage; GPU hours are those of the stage"
+    rows = cost_table(list(variants(settings, sizes, *names)), machine)
     return "\n".join([rows, "", *(f"{name:10}{note}" for name, note in notes.items())])
 
 
 def _checkpointed(settings: PretrainSettings) -> str:
-    told = {True: "activations computed again", False: "activations kept", "decoder": "the decoder's computed again"}
-    return told[settings.encoder.checkpoint_activations]
+    texts = {
+        True: "activations recomputed",
+        False: "activations stored",
+        "decoder": "activations of the decoder recomputed",
+    }
+    return texts[settings.encoder.checkpoint_activations]

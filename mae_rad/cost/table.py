@@ -1,4 +1,4 @@
-"""The table that a user reads before booking nodes: sizes x models x budgets."""
+"""The cost table: sizes x models x budgets."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,13 +24,13 @@ UNITS = (
 
 
 class Machine(NamedTuple):
-    """What the run is planned on.
+    """The machine of a run.
 
     Attributes:
-        flops: sustained FLOP/s of one GPU: its bare matrix rate times the utilisation.
-        gpus: in all.
-        memory: bytes of one GPU.
-        decode_seconds: of one loader core for one film of T = 1024, from reading to patches; in proportion to T.
+        flops: sustained FLOP/s of one GPU: rate of matrix products times utilisation.
+        gpus: number of GPUs.
+        memory: of one GPU in bytes.
+        decode_seconds: of one loader core for one film at T = 1024, from reading to patches; proportional to T.
     """
 
     flops: float
@@ -42,49 +42,77 @@ class Machine(NamedTuple):
 def variants(
     settings: PretrainSettings, tokens: Sequence[int], models: Sequence[str], budgets: Sequence[str]
 ) -> Iterator[PretrainSettings]:
-    """The config at every size, model and budget; an empty list keeps the config's own.
+    """Vary settings over sizes, models and budgets; an empty list keeps the value of the settings.
 
     Args:
-        settings: of the config.
-        tokens: T, without stages; an empty list gives every stage of the config as a run of its own.
-        models: names as in the config, or as much of them as tells them apart: vit_l.
-        budgets: as the objective reads them, for example 0.25/0.25, or "published".
+        settings: to vary.
+        tokens: sizes T, without stages; empty for each stage of the settings.
+        models: names of models, or unique prefixes of them: vit_l.
+        budgets: in the form of the objective, for example 0.25/0.25, or "published".
+
+    Returns:
+        The variants, by size, model and budget.
 
     Raises:
         SettingsError: an unknown model, or a size or budget that the objective cannot have.
     """
-    sized = [_with(settings, objective={"tokens": size, "schedule": ()}) for size in tokens] or settings.stages()
-    for one in sized:
+    by_tokens = [
+        _with_changes(settings, objective={"tokens": size, "schedule": ()}) for size in tokens
+    ] or settings.stages()
+    for variant in by_tokens:
         for model in models or [""]:
             for budget in budgets or [""]:
-                yield _variant(one, model, budget)
+                yield _variant(variant, model, budget)
 
 
-def table(settings: Sequence[PretrainSettings], machine: Machine) -> str:
-    """The table, one line per variant."""
-    rows = [HEADINGS, UNITS, *(_row(one, machine) for one in settings)]
+def cost_table(settings: Sequence[PretrainSettings], machine: Machine) -> str:
+    """Format the cost table.
+
+    Args:
+        settings: variants of the settings.
+        machine: of the run.
+
+    Returns:
+        Two lines of headings and one line per variant.
+    """
+    rows = [HEADINGS, UNITS, *(_row(variant, machine) for variant in settings)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
 def films_that_fit(settings: PretrainSettings, machine: Machine) -> int:
-    """Films per forward pass that one GPU holds, a tenth of its memory left free."""
+    """Number of films per forward pass that fit on one GPU with a tenth of its memory free.
+
+    Args:
+        settings: of the run.
+        machine: of the run.
+    """
     memory = estimate(settings, machine.gpus)
     return max(0, int((0.9 * machine.memory - memory.fixed) // (memory.per_film + memory.working)))
 
 
 def films_per_second(settings: PretrainSettings, machine: Machine) -> float:
-    """Of one GPU, as far as arithmetic limits it."""
+    """Training speed of one GPU in films per second, as limited by FLOPs.
+
+    Args:
+        settings: of the run.
+        machine: of the run.
+    """
     return machine.flops / flops_per_film(settings).hardware
 
 
 def films_seen(settings: PretrainSettings) -> int:
-    """Films of the whole run, counted each time they are seen."""
+    """Number of films drawn in the whole run, with repetitions."""
     return settings.optimizer.steps * settings.optimizer.batch
 
 
 def loader_cores(settings: PretrainSettings, machine: Machine) -> float:
-    """Cores that keep one GPU fed."""
+    """Number of loader cores that one GPU needs.
+
+    Args:
+        settings: of the run.
+        machine: of the run.
+    """
     return films_per_second(settings, machine) * machine.decode_seconds * settings.objective.tokens / 1024
 
 
@@ -100,7 +128,7 @@ def _row(settings: PretrainSettings, machine: Machine) -> tuple[str, ...]:
         settings.objective.cost_column(),
         f"{flops.forward / 1e9:,.1f}",
         f"{flops.training / 1e9:,.0f}",
-        _gain(settings, flops.training),
+        _published_ratio(settings, flops.training),
         f"{memory.fixed / GIB:.1f}",
         f"{(memory.per_film + memory.working) / 2**20:,.0f}",
         f"{films_that_fit(settings, machine):,}",
@@ -110,7 +138,7 @@ def _row(settings: PretrainSettings, machine: Machine) -> tuple[str, ...]:
     )
 
 
-def _gain(settings: PretrainSettings, training: float) -> str:
+def _published_ratio(settings: PretrainSettings, training: float) -> str:
     published = settings.objective.published()
     if published is None:
         return "-"
@@ -124,14 +152,14 @@ def _variant(settings: PretrainSettings, model: str, budget: str) -> PretrainSet
         objective = published.model_dump() if published else settings.objective.parse_budget(budget)
     encoder: dict[str, Any] = {}
     if model:
-        named = [name for name in SHAPES if name.startswith(model)]
-        if len(named) != 1:
+        models_found = [name for name in SHAPES if name.startswith(model)]
+        if len(models_found) != 1:
             raise SettingsError(f"--models {model} is not one of {', '.join(SHAPES)}")
-        encoder = {"model": named[0], "dim": None, "depth": None, "heads": None}
-    return _with(settings, objective=objective, encoder=encoder)
+        encoder = {"model": models_found[0], "dim": None, "depth": None, "heads": None}
+    return _with_changes(settings, objective=objective, encoder=encoder)
 
 
-def _with(settings: PretrainSettings, **changes: Mapping[str, Any]) -> PretrainSettings:
+def _with_changes(settings: PretrainSettings, **changes: Mapping[str, Any]) -> PretrainSettings:
     values = settings.model_dump()
     for group, changed in changes.items():
         values[group] |= changed

@@ -1,11 +1,9 @@
-"""How much of each patch reaches the vector of a film through attention: rollout (Abnar & Zuidema 2020).
+"""Attention rollout (Abnar & Zuidema 2020): the share of each patch in the vector of a film.
 
-A block's attention, averaged over its heads, and the identity for its residual connection count half each; the products
-over all blocks say how much of every patch is in every token. It knows nothing of labels: it shows where a model looks,
-not what for.
+The attention of a block, averaged over its heads, and the identity of its residual connection have equal weights; the
+product over all blocks is the share of every patch in every token. The map does not depend on the label.
 
-Deviation: what is read off are not only class tokens, but the tokens that the pooling of the head takes, as it weighs
-them.
+Deviation: instead of the row of the class token, the rows of all tokens are averaged with the weights of the pooling.
 
 Legend: B films, N patches, M = 1 + N tokens (the class token first), H heads, D channels.
 """
@@ -25,39 +23,48 @@ from mae_rad.heads.window_attention import Windows
 
 @torch.no_grad()
 def attention_rollout(encoder: ViT, pooling: Pooling, patches: Patches, *, window: int | None = None) -> Tensor:
-    """[B, N] which share of the vector of a film comes from each patch; the rest comes from the class token, and where
-    windows do not fill from what is dark beyond the film.
+    """Compute the share of each patch in the vector of a film.
 
     Args:
-        encoder: in evaluation mode; its blocks are walked through, and no hook is set.
+        encoder: in evaluation mode; its blocks are called directly, without hooks.
         pooling: of the head.
-        patches: of films of one grid.
-        window: patches a side of what the encoder looks at, where the head has it look so.
+        patches: of B films of one grid.
+        window: side of the windows of the encoder in patches; None for whole films.
+
+    Returns:
+        [B, N] shares; the remainder to 1 is that of the class token and of padding.
     """
-    cut = Windows.of(patches, window)
-    tokens = encoder.embed(cut.cut(patches))
+    windows = Windows.of(patches, window)
+    tokens = encoder.embed(windows.cut(patches))
     flow = torch.eye(tokens.shape[1], device=tokens.device).expand(len(tokens), -1, -1)
     for block in encoder.blocks:
         assert isinstance(block, Block)
-        mixed = (mean_attention(block.attn, block.norm1(tokens)) @ flow + flow) / 2
-        flow, tokens = mixed, block(tokens)
-    weights = _in_windows(token_weights(pooling, cut.features(encoder, encoder.features(tokens))), cut)
-    return cut.within(cut.join((weights[:, None] @ flow)[:, 0, 1:]))
+        mixed_flow = (mean_attention(block.attn, block.norm1(tokens)) @ flow + flow) / 2
+        flow, tokens = mixed_flow, block(tokens)
+    weights = _to_window_tokens(token_weights(pooling, windows.features(encoder, encoder.features(tokens))), windows)
+    return windows.crop_padding(windows.join((weights[:, None] @ flow)[:, 0, 1:]))
 
 
-def _in_windows(weights: Tensor, cut: Windows) -> Tensor:
-    """[B, 1 + N] weights of the tokens of films → [B * W, 1 + h * w] of those of their windows."""
-    full = weights.new_zeros(len(weights), *cut.full)
-    full[:, : cut.grid[0], : cut.grid[1]] = weights[:, 1:].reshape(-1, *cut.grid)
-    cls = weights[:, :1].repeat_interleave(cut.number, dim=0) / cut.number
-    return torch.cat((cls, cut.part(full.flatten(1))), dim=1)
+def _to_window_tokens(weights: Tensor, windows: Windows) -> Tensor:
+    """Weights [B, 1 + N] of the tokens of films → weights [B * W, 1 + h * w] of the tokens of their windows."""
+    full = weights.new_zeros(len(weights), *windows.full)
+    full[:, : windows.grid[0], : windows.grid[1]] = weights[:, 1:].reshape(-1, *windows.grid)
+    cls = weights[:, :1].repeat_interleave(windows.per_film, dim=0) / windows.per_film
+    return torch.cat((cls, windows.to_windows(full.flatten(1))), dim=1)
 
 
 @torch.no_grad()
 def mean_attention(layer: SelfAttention, tokens: Tensor) -> Tensor:
-    """[B, M, M] how much each token attends to each, the mean over heads; rows sum to 1.
+    """Compute the attention weights of a layer, as the mean over heads.
 
-    One head after another: the weights of all would need H times the memory.
+    Heads are processed one after another, which needs 1 / H of the memory.
+
+    Args:
+        layer: of the encoder.
+        tokens: [B, M, D], its input.
+
+    Returns:
+        [B, M, M]; rows sum to 1.
     """
     films, count, dim = tokens.shape
     query, key, _ = layer.qkv(tokens).float().view(films, count, 3, layer.heads, -1).permute(2, 3, 0, 1, 4)
@@ -69,7 +76,15 @@ def mean_attention(layer: SelfAttention, tokens: Tensor) -> Tensor:
 
 @torch.no_grad()
 def token_weights(pooling: Pooling, features: Features) -> Tensor:
-    """[B, M] how much of each token is in the vector of a film; sums to 1."""
+    """Compute the weights with which a pooling takes the tokens.
+
+    Args:
+        pooling: of the head.
+        features: of B films.
+
+    Returns:
+        [B, M]; rows sum to 1.
+    """
     films, count, _ = features.tokens.shape
     cls = torch.zeros(films, 1 + count, device=features.tokens.device)
     mean = torch.zeros_like(cls)
@@ -81,7 +96,7 @@ def token_weights(pooling: Pooling, features: Features) -> Tensor:
 
 
 def _attentive(pooling: AttentivePooling, tokens: Tensor) -> Tensor:
-    """[B, N] the weights of the patches, the mean over heads."""
+    """[B, N] weights of the patches, as the mean over heads."""
     films, count, dim = tokens.shape
     keys, _ = pooling.key_value(pooling.norm(tokens)).float().view(films, count, 2, pooling.heads, -1).unbind(2)
     query = pooling.query.float().view(pooling.heads, -1)

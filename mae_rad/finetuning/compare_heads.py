@@ -1,6 +1,6 @@
-"""Heads against each other on the same test films: differences paired by patient.
+"""Compares finetuned heads on their common test films, with differences paired by patient.
 
-Legend: N films, known to every run.
+Legend: N test films that all runs have in common.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,34 +20,34 @@ from mae_rad.evaluation.detection.detection_metrics import quick_estimates
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
 from mae_rad.evaluation.statistics.intervals import Interval, bootstrap, contrast, interval
 from mae_rad.evaluation.statistics.metrics import Estimate, auroc, average_precision
-from mae_rad.finetuning.detection.evaluation import FILMS
+from mae_rad.finetuning.detection.evaluation import FILMS_FILE
 
-_OF_SCORES = {"auroc": auroc, "average_precision": average_precision}
+_SCORE_METRICS = {"auroc": auroc, "average_precision": average_precision}
 
 
 class Score(NamedTuple):
-    """What a classification told of a film."""
+    """Label and predicted logit of a film."""
 
     present: bool
     logit: float
 
 
 Film = Score | FilmDetections
-"""What one run told of one label on one film, and what is true."""
+"""Truth and prediction of one run for one label on one film."""
 
 
-class Against(NamedTuple):
-    """One run and one label.
+class HeadComparison(NamedTuple):
+    """One metric of one run for one label.
 
     Attributes:
         run: name.
         label: name.
-        metric: AUROC and average precision; of boxes AP50 and FROC.
-        value: of the run.
-        difference: to the reference; None for the reference itself.
-        films: number of them, and how many are present.
-        present: of the films.
-        patients: number of them.
+        metric: ``auroc`` or ``average_precision``; of boxes ``ap50`` or ``froc``.
+        value: of the run, with interval.
+        difference: run minus reference, with interval; None for the reference itself.
+        films: number of films.
+        present: number of films with the label.
+        patients: number of patients.
     """
 
     run: str
@@ -62,112 +62,137 @@ class Against(NamedTuple):
 
 def against(
     runs: Mapping[str, Path], reference: str, shards: Sequence[Path], *, repetitions: int = 1000, seed: int = 0
-) -> list[Against]:
-    """Metrics of the test films of each run, and their differences to those of ``reference``, paired.
+) -> list[HeadComparison]:
+    """Compute metrics of the common test films of each run, and paired differences to the reference.
 
     Args:
         runs: name → folder of a finished finetuning; the reference is one of them.
-        reference: name.
-        shards: public folders that the runs were tested on, which know the patients.
-        repetitions: bootstrap resamples of the patients.
+        reference: name of the run that the others are compared to.
+        shards: public folders that the runs were tested on; they assign films to patients.
+        repetitions: number of bootstrap resamples of the patients.
         seed: of the resamples.
 
+    Returns:
+        A row per label, metric and run.
+
     Raises:
-        EvaluationError: a run has no predictions, or they do not go together.
+        EvaluationError: a run has no predictions, or the runs have no label or film in common.
     """
     tested = {name: tested_films(folder) for name, folder in runs.items()}
     shared = set.intersection(*(set(labels) for labels in tested.values()))
     if not shared:
-        raise EvaluationError("the runs have no label in common; compare runs of one task")
+        raise EvaluationError("the runs have no label in common. Compare runs of one task")
     index = ShardIndex(shards, split=None).table
     patient_of = dict(zip(index.column("key").to_pylist(), index.column("patient").to_pylist(), strict=True))
-    rows: list[Against] = []
+    rows: list[HeadComparison] = []
     for label in sorted(shared):
         keys, films = _shared_films({name: labels[label] for name, labels in tested.items()}, label)
         if missing := [key for key in keys if key not in patient_of]:
-            raise EvaluationError(f"{len(missing)} test films are not in these shards; give those of the runs")
+            raise EvaluationError(f"{len(missing)} test films are not in the given shards. Give the shards of the runs")
         patients = np.unique([patient_of[key] for key in keys], return_inverse=True)[1].astype(np.int64)
-        counts = len(keys), sum(_truth(film) != [] for film in films[reference]), len(np.unique(patients))
-        estimates = {name: _estimates(own) for name, own in films.items()}
+        counts = len(keys), sum(_true_boxes(film) != [] for film in films[reference]), len(np.unique(patients))
+        estimates = {name: _estimates(run_films) for name, run_films in films.items()}
         for metric in estimates[reference]:
-            of_runs = {name: [own[metric]] for name, own in estimates.items()}
-            drawn = bootstrap(patients, of_runs, repetitions=repetitions, seed=seed)
+            of_runs = {name: [run_estimates[metric]] for name, run_estimates in estimates.items()}
+            resampled = bootstrap(patients, of_runs, repetitions=repetitions, seed=seed)
             for name in runs:
-                difference = None if name == reference else contrast(drawn[name], drawn[reference]).interval
-                rows.append(Against(name, label, metric, interval(drawn[name]), difference, *counts))
+                difference = None if name == reference else contrast(resampled[name], resampled[reference]).interval
+                rows.append(HeadComparison(name, label, metric, interval(resampled[name]), difference, *counts))
     return rows
 
 
-def against_text(rows: Sequence[Against], reference: str) -> str:
-    """A table for a person."""
+def against_text(rows: Sequence[HeadComparison], reference: str) -> str:
+    """Format the rows as a text table.
+
+    Args:
+        rows: of :func:`against`.
+        reference: name of the run that the others are compared to.
+
+    Returns:
+        One line per row.
+    """
     lines = []
     for row in rows:
-        told = f"{row.label:<24} {row.metric.replace('_', ' '):<18} {row.run:<24} {_words(row.value, '.3f')}"
+        line = f"{row.label:<24} {row.metric.replace('_', ' '):<18} {row.run:<24} {_interval_text(row.value, '.3f')}"
         if row.difference:
-            told += f"   {_words(row.difference, '+.3f')} against {reference}"
-        lines.append(f"{told}   {row.present} of {row.films} films present, {row.patients} patients")
+            line += f"   {_interval_text(row.difference, '+.3f')} against {reference}"
+        lines.append(f"{line}   {row.present} of {row.films} films present, {row.patients} patients")
     return "\n".join(lines)
 
 
-def _words(interval: Interval, form: str) -> str:
+def _interval_text(interval: Interval, form: str) -> str:
     return f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
 def tested_films(run: Path) -> dict[str, dict[str, Film]]:
-    """Label → key → what was told of a test film."""
+    """Read the predictions of a finished run for its test films: label → key → film."""
     folder = run / "evaluation"
     try:
         table = pq.read_table(folder / "predictions.parquet")
-        told = table.filter(pc.equal(table["split"], "test"))
-        return _boxes(told, pq.read_table(folder / FILMS)) if (folder / FILMS).exists() else _scores(told)
+        predictions = table.filter(pc.equal(table["split"], "test"))
+        return (
+            _read_boxes(predictions, pq.read_table(folder / FILMS_FILE))
+            if (folder / FILMS_FILE).exists()
+            else _read_scores(predictions)
+        )
     except FileNotFoundError:
         raise EvaluationError(
-            f"{run} has no evaluation/predictions.parquet; give the folder of a finished finetuning"
+            f"{run} has no evaluation/predictions.parquet. Give the folder of a finished finetuning"
         ) from None
     except (pa.ArrowException, KeyError):
         raise EvaluationError(
-            f"the tables of {folder} are damaged; run the same finetuning command again to write them anew"
+            f"the tables of {folder} are damaged. Run the same finetuning command again to rewrite them"
         ) from None
 
 
-def _scores(told: pa.Table) -> dict[str, dict[str, Film]]:
-    told = told.filter(pc.is_valid(told["present"]))
+def _read_scores(predictions: pa.Table) -> dict[str, dict[str, Film]]:
+    predictions = predictions.filter(pc.is_valid(predictions["present"]))
     films: dict[str, dict[str, Film]] = {}
     for label, key, present, logit in zip(
-        *(told[name].to_pylist() for name in ("label", "key", "present", "logit")), strict=True
+        *(predictions[name].to_pylist() for name in ("label", "key", "present", "logit")), strict=True
     ):
         films.setdefault(label, {})[key] = Score(present, logit)
     return films
 
 
-def _boxes(told: pa.Table, judged: pa.Table) -> dict[str, dict[str, Film]]:
-    found: dict[tuple[str, str], list[list[float]]] = {}
-    for label, key, *box in zip(*(told[name].to_pylist() for name in ("label", "key", *EDGES, "score")), strict=True):
-        found.setdefault((label, key), []).append(box)
+def _read_boxes(predictions: pa.Table, film_table: pa.Table) -> dict[str, dict[str, Film]]:
+    predicted: dict[tuple[str, str], list[list[float]]] = {}
+    for label, key, *box in zip(
+        *(predictions[name].to_pylist() for name in ("label", "key", *EDGES, "score")), strict=True
+    ):
+        predicted.setdefault((label, key), []).append(box)
     films: dict[str, dict[str, Film]] = {}
-    for film in judged.filter(pc.equal(judged["split"], "test")).to_pylist():
-        boxes = np.array(found.get((film["label"], film["key"]), ()), dtype=np.float64).reshape(-1, 5)
+    for film in film_table.filter(pc.equal(film_table["split"], "test")).to_pylist():
+        boxes = np.array(predicted.get((film["label"], film["key"]), ()), dtype=np.float64).reshape(-1, 5)
         true = np.array(film["boxes"], dtype=np.float64).reshape(-1, 4)
         films.setdefault(film["label"], {})[film["key"]] = FilmDetections(boxes[:, :4], boxes[:, 4], true, film["unit"])
     return films
 
 
 def _shared_films(runs: Mapping[str, Mapping[str, Film]], label: str) -> tuple[list[str], dict[str, list[Film]]]:
-    """Keys [N] of the films that all runs were tested on for ``label``, and what each run told of them."""
+    """Keys [N] of the films that all runs were tested on for ``label``, and the films of each run."""
     keys = sorted(set.intersection(*(set(films) for films in runs.values())))
     if not keys:
-        raise EvaluationError(f"the runs have no test film of {label} in common; test them on the same shards")
-    told = {name: [films[key] for key in keys] for name, films in runs.items()}
-    first = next(iter(told.values()))
-    if any(type(one) is not type(other) for films in told.values() for one, other in zip(first, films, strict=True)):
-        raise EvaluationError(f"{label}: some runs are classifications, others detections; compare runs of one task")
-    if any([_truth(film) for film in films] != [_truth(film) for film in first] for films in told.values()):
-        raise EvaluationError(f"the runs take different films for {label}; judge them by the same policy")
-    return keys, told
+        raise EvaluationError(f"the runs have no test film of {label} in common. Test them on the same shards")
+    predictions = {name: [films[key] for key in keys] for name, films in runs.items()}
+    first = next(iter(predictions.values()))
+    if any(
+        type(film) is not type(first_film)
+        for films in predictions.values()
+        for first_film, film in zip(first, films, strict=True)
+    ):
+        raise EvaluationError(f"{label}: some runs are classifications, others detections. Compare runs of one task")
+    if any(
+        [_true_boxes(film) for film in films] != [_true_boxes(film) for film in first] for films in predictions.values()
+    ):
+        raise EvaluationError(
+            f"the true labels of {label} differ between the runs. Evaluate them with the same label policy"
+        )
+    return keys, predictions
 
 
-def _truth(film: Film) -> list[list[float]]:
-    """What is there: boxes, or one without corners; empty where nothing is."""
+def _true_boxes(film: Film) -> list[list[float]]:
+    """True boxes, of a classification one without corners; empty for an absent label."""
     if isinstance(film, Score):
         return [[]] if film.present else []
     boxes: list[list[float]] = film.true.tolist()
@@ -178,6 +203,6 @@ def _estimates(films: Sequence[Film]) -> dict[str, Estimate]:
     boxes = [film for film in films if isinstance(film, FilmDetections)]
     if boxes:
         return quick_estimates(boxes)
-    present = np.array([bool(_truth(film)) for film in films])
+    present = np.array([bool(_true_boxes(film)) for film in films])
     logits = np.array([film.logit for film in films if isinstance(film, Score)])
-    return {name: partial(of, present, logits) for name, of in _OF_SCORES.items()}
+    return {name: partial(of, present, logits) for name, of in _SCORE_METRICS.items()}

@@ -1,4 +1,4 @@
-"""Which films train, choose and test: by the split of their patients, and by what is known of them."""
+"""Assigns labelled films to train, val and test by the split of their patients."""
 
 import logging
 
@@ -12,75 +12,84 @@ from mae_rad.errors import EvaluationError, SettingsError
 from mae_rad.finetuning.task.interface import Task
 from mae_rad.finetuning.task.settings import FinetuneSettings
 
-Rows = NDArray[np.int64]
+SplitRows = NDArray[np.int64]
 
 _log = logging.getLogger(__name__)
 
 
-def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, Rows]:
-    """Places in ``task.index`` of the films of train, val and test that the task can use.
+def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, SplitRows]:
+    """Select the films of train, val and test that have a target.
 
-    Films of unknown patients only train: of them nobody knows whether their patient is in another split, too. A film
-    with the pixels of a training film, under another name, neither chooses nor tests, and one with those of a test film
-    does not choose.
+    Films of unknown patients are used in train only, since their patient may be in another split as well. A film with
+    the same pixels as a training film is not used in val and test, one with the same pixels as a test film not in val.
+
+    Args:
+        settings: of the run.
+        task: knows which films have a target.
+
+    Returns:
+        Split → rows of ``task.index``.
 
     Raises:
-        EvaluationError: a patient stands in two splits, or there is no val film.
+        EvaluationError: a patient is in two splits, or there is no val film.
         SettingsError: fewer training films than a batch.
     """
     table, data = task.index.table, settings.data
-    refuse_shared_patients(table)
+    check_patient_splits(table)
     split = np.array(table.column("split").to_pylist(), dtype=object)
-    named = np.asarray(pc.fill_null(table.column("patient_known"), False).to_numpy(zero_copy_only=False))
-    seen = _pixels_of(table, split, "train")
+    patient_known = np.asarray(pc.fill_null(table.column("patient_known"), False).to_numpy(zero_copy_only=False))
+    in_train = _has_pixels_of(table, split, "train")
     usable = {
         "train": np.ones(len(split), dtype=np.bool_),
-        "val": named & ~seen & ~_pixels_of(table, split, "test"),
-        "test": named & ~seen,
+        "val": patient_known & ~in_train & ~_has_pixels_of(table, split, "test"),
+        "test": patient_known & ~in_train,
     }
-    rows = {name: np.flatnonzero((split == name) & task.known(name) & here) for name, here in usable.items()}
+    rows = {name: np.flatnonzero((split == name) & task.has_target(name) & mask) for name, mask in usable.items()}
     for name in ("val", "test"):
-        lost = int(((split == name) & task.known(name) & ~usable[name]).sum())
-        if lost:
+        left_out = int(((split == name) & task.has_target(name) & ~usable[name]).sum())
+        if left_out:
             _log.warning(
-                "%d %s films are left out: their patient is unknown, or they train or test under another name",
-                lost,
+                "%d %s films are left out: their patient is unknown, or a film of another split has the same pixels",
+                left_out,
                 name,
             )
     patients = table.column("patient").take(rows["train"]).to_pylist()
     rows["train"] = rows["train"][in_fraction(patients, data.label_fraction, data.label_seed)]
     if len(rows["train"]) < settings.optimizer.batch:
         raise SettingsError(
-            f"{len(rows['train'])} labelled training films are fewer than optimizer.batch {settings.optimizer.batch};"
-            " give a smaller batch, or widen data.where, data.label_fraction or data.policy"
+            f"{len(rows['train'])} labelled training films are fewer than optimizer.batch={settings.optimizer.batch}."
+            " Give a smaller batch, or widen data.where, data.label_fraction or data.policy"
         )
     if len(rows["val"]) == 0:
         raise EvaluationError(
-            "no film of the split val has a label: the best weights, calibration and thresholds are chosen on val;"
-            " shard with splits.val above 0, or label films of val"
+            "no val film has a label, and weights, calibration and thresholds are chosen on val. Shard with splits.val"
+            " above 0, or label films of val"
         )
     if len(rows["test"]) == 0:
-        _log.warning("no film of the split test has a label: nothing is tested")
+        _log.warning("no test film has a label: there is no evaluation on test")
     task.check(rows)
     return rows
 
 
-def _pixels_of(table: pa.Table, split: NDArray[np.object_], name: str) -> NDArray[np.bool_]:
-    """[films] which have the pixels of a film of the split ``name``."""
+def _has_pixels_of(table: pa.Table, split: NDArray[np.object_], name: str) -> NDArray[np.bool_]:
+    """[films] which have the same pixels as a film of the split ``name``."""
     pixels = table.column("pixel_sha256")
     return np.asarray(pc.is_in(pixels, value_set=pixels.filter(pa.array(split == name)).combine_chunks()).to_numpy())
 
 
-def refuse_shared_patients(table: pa.Table) -> None:
+def check_patient_splits(table: pa.Table) -> None:
     """Refuse films of one patient in two splits.
 
+    Args:
+        table: rows of an index, with ``patient`` and ``split``.
+
     Raises:
-        EvaluationError: says how many patients.
+        EvaluationError: with the number of such patients.
     """
     pairs = table.select(["patient", "split"]).group_by(["patient", "split"]).aggregate([])
-    shared = len(pairs) - pc.count_distinct(table.column("patient")).as_py()
-    if shared:
+    in_two_splits = len(pairs) - pc.count_distinct(table.column("patient")).as_py()
+    if in_two_splits:
         raise EvaluationError(
-            f"{shared} patients of these shard folders stand in more than one split, so a test would be no test;"
-            " shard the archives together, or with the same secret and split settings"
+            f"{in_two_splits} patients of these shard folders are in more than one split, which makes a test invalid."
+            " Shard the archives together, or with the same secret and split settings"
         )

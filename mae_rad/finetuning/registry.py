@@ -1,4 +1,4 @@
-"""Tasks by name; their heads and settings are in ``mae_rad/heads``."""
+"""Finetuning tasks by name; their heads and settings are in ``mae_rad/heads``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,5 +16,13 @@ TASKS: dict[str, Callable[[FinetuneSettings, ShardIndex], Task[Any]]] = {
 
 
 def build_task(settings: FinetuneSettings, index: ShardIndex) -> Task[Any]:
-    """The task that the settings describe, on the films of ``index``, of all splits."""
+    """Build a task.
+
+    Args:
+        settings: of the run; ``task.name`` selects the class.
+        index: films of all splits.
+
+    Returns:
+        The task.
+    """
     return TASKS[settings.task.name](settings, index)

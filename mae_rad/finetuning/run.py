@@ -1,4 +1,4 @@
-"""Finetuning as a training task: labelled films in, a predictor and its evaluation out."""
+"""Finetuning as a training task: trains a head on labelled films, evaluates it, and exports a predictor."""
 
 import math
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ from mae_rad.export.predictor_card import Scope
 from mae_rad.export.predictor_folder import build_model, save_predictor
 from mae_rad.finetuning.patient_splits import rows_by_split
 from mae_rad.finetuning.registry import build_task
-from mae_rad.finetuning.task.cached_features import FeatureCache, cache_bytes, cached_batches, encode, grouped
+from mae_rad.finetuning.task.cached_features import FeatureCache, cache_bytes, cached_batches, group_by_tokens, to_cache
 from mae_rad.finetuning.task.interface import FilmOutputs
 from mae_rad.finetuning.task.labelled_films import Group, TakeLabelled, labelled_batches, on_device
 from mae_rad.finetuning.task.settings import FinetuneSettings, with_encoder
@@ -42,7 +42,7 @@ from mae_rad.training.task import DrawnBatch, TrainingTask
 
 
 def finetune(settings: FinetuneSettings) -> None:
-    """Run, or take up again, one finetuning; the predictor lies in the run folder when it returns.
+    """Run or resume a finetuning, and write the predictor into its run folder.
 
     Raises:
         SystemExit, UserError: as :func:`train`.
@@ -51,10 +51,13 @@ def finetune(settings: FinetuneSettings) -> None:
 
 
 class Finetuning(TrainingTask):
-    """One finetuning.
+    """The training task of one finetuning run.
+
+    Args:
+        settings: of the run.
 
     Raises:
-        UserError: shards, labels or the encoder to start from are not there, or do not go together.
+        UserError: shards, labels or the encoder of ``start_from`` are missing, or do not match.
     """
 
     kind = "finetune"
@@ -82,7 +85,7 @@ class Finetuning(TrainingTask):
         self._micro = 1
 
     def model(self, ranks: Ranks) -> Supervised:
-        """Encoder and head."""
+        """Build encoder and head."""
         encoder, head = build_model(self.encoder, self.settings.task)
         if self._start and not isinstance(encoder, ResNet):
             self._start_card = start_encoder(self._start, encoder)
@@ -90,10 +93,10 @@ class Finetuning(TrainingTask):
         return self._model
 
     def batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
-        """Whole films with their targets, or the features that a frozen encoder gives of them."""
+        """Draw labelled films, or their cached features where the encoder is frozen."""
         settings, self._micro = self.settings, steps.micro
         if self._may_cache():
-            self._cached = self._encoded(steps, device)
+            self._cached = self._encode_films(steps, device)
             rows, task = self._rows["train"], self._task
             return cached_batches(self._cached, self._train, rows, self._target, task.stack, self._order, steps)
         take = TakeLabelled(
@@ -109,12 +112,12 @@ class Finetuning(TrainingTask):
         return labelled_batches(take, self._task.stack, self._order, steps, workers=settings.runtime.workers)
 
     def training_flops(self, step: int) -> float:
-        """Films have any number of patches."""
+        """Not known: the number of patches differs between films."""
         del step
         return float("nan")
 
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
-        """Validate on the val films; the best weights so far are kept."""
+        """Validate on the val films, and keep the best weights so far."""
         if done % self.settings.evaluation.every and done != self.settings.optimizer.steps:
             return
         val = self._outputs("val", ranks)
@@ -124,8 +127,8 @@ class Finetuning(TrainingTask):
             self._keep_if_best(folder, done, self._task.selection_score(values))
 
     def finish(self, folder: RunFolder, ranks: Ranks) -> None:
-        """Evaluate the best weights for the last time, and write the predictor."""
-        step = on_first_rank(ranks, lambda: _best(folder)[0])
+        """Evaluate the best weights on val and test, and write the predictor."""
+        step = on_first_rank(ranks, lambda: _best_step_and_score(folder)[0])
         self._model.load_state_dict(load_file(folder.best), strict=False)
         val = self._outputs("val", ranks, precise=True)
         test = self._outputs("test", ranks, precise=True) if len(self._rows["test"]) else None
@@ -150,25 +153,25 @@ class Finetuning(TrainingTask):
 
     @property
     def tags(self) -> dict[str, str]:
-        """With the name of what it begins with."""
+        """Tags of the run, with the encoder it starts from."""
         start = self.settings.start_from
         return super().tags | {"start_from": start.name if start else "scratch"}
 
     def provenance(self) -> dict[str, str | int | float | None]:
-        """With the encoder that it began with, the labels that it has learned from, and the windows that it sees."""
-        learned = [name for label in self.settings.task.labels for name in label.label]
+        """Provenance of the run, with its first encoder, its labels and the size of its windows."""
+        label_names = [name for label in self.settings.task.labels for name in label.label]
         window = self.settings.task.window
-        seen = {"window": window} if window else {}
-        return super().provenance() | descent(self._start_card, learned) | seen
+        windows = {"window": window} if window else {}
+        return super().provenance() | descent(self._start_card, label_names) | windows
 
     def _save_encoder(self, folder: RunFolder, step: int) -> None:
-        """Apart from the head, for another task to begin with; a frozen one is where it came from."""
+        """Export the finetuned ViT, so that another run can start from it."""
         encoder, settings = self._model.encoder, self.encoder
         if isinstance(encoder, ResNet) or isinstance(settings, ResNetSettings):
             return
         if self.settings.adaptation.encoder == "finetuned":
-            tokens, seen = self.settings.tokens, step * self.settings.optimizer.batch
-            provenance = self.provenance() | self._films_used() | {"steps": step, "films_seen": seen}
+            tokens, films_seen = self.settings.tokens, step * self.settings.optimizer.batch
+            provenance = self.provenance() | self._films_used() | {"steps": step, "films_seen": films_seen}
             save_encoder(
                 encoder,
                 settings,
@@ -180,27 +183,27 @@ class Finetuning(TrainingTask):
 
     @torch.no_grad()
     def _outputs(self, split: str, ranks: Ranks, *, precise: bool = False) -> FilmOutputs:
-        """Outputs of the head for the films of a split; the ranks share the work, and all get all of it."""
+        """Compute the outputs of the head for a split, divided over the ranks and gathered on all of them."""
         rows, outputs = self._rows[split], dict[int, Any]()
-        own = rows[ranks.rank :: ranks.world]
-        with _evaluating(self._model, ranks.device, autocast=self.settings.precision == "bf16" and not precise):
-            for films, group in self._groups(own, kept=not precise):
-                (made,) = self._model.outputs([on_device(group, ranks.device)])
-                outputs |= dict(zip(films, self._task.split_by_film(made), strict=True))
-        everyone = {row: output for part in gather_over_ranks(outputs) for row, output in part.items()}
-        return FilmOutputs(rows, [everyone[row] for row in rows.tolist()])
+        rank_rows = rows[ranks.rank :: ranks.world]
+        with _evaluation_mode(self._model, ranks.device, autocast=self.settings.precision == "bf16" and not precise):
+            for films, group in self._groups(rank_rows, cached=not precise):
+                (group_outputs,) = self._model.outputs([on_device(group, ranks.device)])
+                outputs |= dict(zip(films, self._task.split_by_film(group_outputs), strict=True))
+        all_outputs = {row: output for part in gather_over_ranks(outputs) for row, output in part.items()}
+        return FilmOutputs(rows, [all_outputs[row] for row in rows.tolist()])
 
-    def _groups(self, rows: NDArray[np.int64], *, kept: bool) -> Iterator[tuple[list[int], Group]]:
-        """Films ``rows`` grid by grid: their rows, and what is shown of them, or kept where it is and may be taken."""
-        if not (kept and self._cached):
-            yield from self._shown(rows)
+    def _groups(self, rows: NDArray[np.int64], *, cached: bool) -> Iterator[tuple[list[int], Group]]:
+        """Groups of films with equal grids: their rows, and their patches or cached features."""
+        if not (cached and self._cached):
+            yield from self._patch_groups(rows)
             return
         for start in range(0, len(rows), self._micro):
             part = rows[start : start + self._micro].tolist()
-            for places, features in grouped(self._cached, part):
-                yield [part[place] for place in places], features
+            for positions, features in group_by_tokens(self._cached, part):
+                yield [part[position] for position in positions], features
 
-    def _shown(self, rows: NDArray[np.int64]) -> Iterator[tuple[list[int], Patches]]:
+    def _patch_groups(self, rows: NDArray[np.int64]) -> Iterator[tuple[list[int], Patches]]:
         if not len(rows):
             return
         batches = whole_film_batches(
@@ -210,35 +213,34 @@ class Finetuning(TrainingTask):
             batch=self._micro,
             workers=self.settings.runtime.workers,
         )
-        for places, patches in batches:
-            yield rows[places].tolist(), patches
+        for positions, patches in batches:
+            yield rows[positions].tolist(), patches
 
     def _may_cache(self) -> bool:
         settings, films = self.settings, len(self._rows["train"]) + len(self._rows["val"])
-        unvaried = settings.film.augmentation == Augmentation() and settings.film.scale == 0
+        without_augmentation = settings.film.augmentation == Augmentation() and settings.film.scale == 0
         needed = cache_bytes(films, self._model.head, dim=self._model.encoder.dim, tokens=settings.tokens)
-        return self._model.frozen and unvaried and needed <= settings.runtime.cache_gib * 2**30
+        return self._model.frozen and without_augmentation and needed <= settings.runtime.cache_gib * 2**30
 
     @torch.no_grad()
-    def _encoded(self, steps: StepRange, device: torch.device) -> FeatureCache:
-        """Features of the films of train and val; the ranks share the work."""
-        model, kept = self._model, FeatureCache()
+    def _encode_films(self, steps: StepRange, device: torch.device) -> FeatureCache:
+        """Encode the films of train and val, divided over the ranks and gathered on all of them."""
+        model, cache = self._model, FeatureCache()
         films = sum(len(self._rows[split]) for split in ("train", "val"))
         progress = Progress("encode", "films", films) if steps.rank == 0 else None
-        with _evaluating(model, device, autocast=self.settings.precision == "bf16"):
+        with _evaluation_mode(model, device, autocast=self.settings.precision == "bf16"):
             for split in ("train", "val"):
-                shown = self._shown(self._rows[split][steps.rank :: steps.world])
-                for rows, patches in shown:
+                for rows, patches in self._patch_groups(self._rows[split][steps.rank :: steps.world]):
                     features = model.head.encode(model.encoder, patches.to(device))
-                    kept |= encode(rows, features, summary=model.head.input_kind == "summary")
+                    cache |= to_cache(rows, features, summary=model.head.input_kind == "summary")
                     if progress:
                         progress.add(len(rows) * steps.world)
         if progress:
             progress.close()
-        return {row: film for part in gather_over_ranks(kept) for row, film in part.items()}
+        return {row: film for part in gather_over_ranks(cache) for row, film in part.items()}
 
     def _keep_if_best(self, folder: RunFolder, step: int, value: float) -> None:
-        if math.isnan(value) or (folder.best.exists() and value <= _best(folder)[1]):
+        if math.isnan(value) or (folder.best.exists() and value <= _best_step_and_score(folder)[1]):
             return
         trained = {
             name: weight
@@ -250,12 +252,12 @@ class Finetuning(TrainingTask):
 
     def _counts(self, column: str) -> dict[str, int]:
         values = pc.value_counts(pc.drop_null(self._train.table.column(column))).to_pylist()
-        return {one["values"]: one["counts"] for one in values}
+        return {value["values"]: value["counts"] for value in values}
 
     def _preparation(self) -> Preparation:
-        """That of the shards with the largest films."""
-        known = [Preparation.of(read_dataset_card(folder).config) for folder in self.settings.data.shards]
-        return max(known, key=lambda one: math.inf if one.max_side == "native" else one.max_side)
+        """Preparation settings of the shards with the largest films."""
+        preparations = [Preparation.of(read_dataset_card(folder).config) for folder in self.settings.data.shards]
+        return max(preparations, key=lambda entry: math.inf if entry.max_side == "native" else entry.max_side)
 
     def _films_used(self) -> dict[str, int]:
         patients = self._films.table.column("patient")
@@ -270,19 +272,17 @@ def _distinct(column: Any) -> int:
     return int(pc.count_distinct(column).as_py())
 
 
-def _best(folder: RunFolder) -> tuple[int, float]:
-    """Step and value of the best weights so far."""
+def _best_step_and_score(folder: RunFolder) -> tuple[int, float]:
+    """Step and selection score of the best weights so far."""
     if not folder.best.exists():
-        raise RunError(
-            "no validation gave a value to choose weights by; both classes of a label must be among its films"
-        )
+        raise RunError("no validation had a score to choose weights by. Val films must include both classes of a label")
     with safe_open(folder.best, "pt") as file:
         metadata = file.metadata()
     return int(metadata["step"]), float(metadata["value"])
 
 
 @contextmanager
-def _evaluating(model: Supervised, device: torch.device, *, autocast: bool) -> Iterator[None]:
+def _evaluation_mode(model: Supervised, device: torch.device, *, autocast: bool) -> Iterator[None]:
     model.eval()
     with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
         yield

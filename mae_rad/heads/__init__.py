@@ -1,7 +1,7 @@
-"""Heads by the name of their task.
+"""Task heads by name.
 
-To add one: a file with its settings and its class, a line in ``HEADS``, a member of ``TaskSettings``; then what it is
-trained on and how it is judged, in ``mae_rad/finetuning``.
+To add one: a file with its settings and its class, a line in ``HEADS``, a member of ``TaskSettings``; then its targets
+and its evaluation, in ``mae_rad/finetuning``.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 TaskSettings = Annotated[ClassificationSettings | DetectionSettings, Field(discriminator="name")]
-"""The settings of any task, told apart by ``name``."""
+"""Settings of any task; ``name`` selects the class."""
 
 HEADS: dict[str, Callable[[Any, Any], Head]] = {
     "classification": ClassificationHead,
@@ -36,5 +36,13 @@ HEADS: dict[str, Callable[[Any, Any], Head]] = {
 
 
 def build_head(settings: TaskSettings, encoder: ViT | ResNet) -> Head:
-    """The head that the settings describe, for the features of ``encoder``."""
+    """Build a head.
+
+    Args:
+        settings: of the task; ``name`` selects the class.
+        encoder: whose features are its input.
+
+    Returns:
+        The head with its initial weights.
+    """
     return HEADS[settings.name](settings, encoder)

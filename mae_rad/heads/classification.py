@@ -1,4 +1,4 @@
-"""Multi-label classification of whole films: each label is present or absent, apart from the others.
+"""Multi-label classification of whole films: each label is present or absent, independently of the others.
 
 Legend: B films, N patches, L labels, D channels.
 """
@@ -27,20 +27,20 @@ Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isi
 
 
 class TargetLabelSettings(Settings):
-    """One question."""
+    """One label of a task."""
 
     label: Names = Field(min_length=1)
-    """Of labels.parquet. Of several, any: present where one is, absent where all are."""
+    """Name in labels.parquet. Of several names, any: present if one is present, absent if all are absent."""
     where: dict[str, Condition] = Field(default_factory=dict)
-    """Index column → value, or list of values, of the films that are asked; on others the answer is unknown."""
+    """Index column → value, or list of values, of the films that the label applies to; on others it is unknown."""
     name: str = ""
-    """In tables and answers; by default the label."""
+    """Name in tables and predictions; by default the label."""
     weight: float = Field(default=1.0, gt=0)
-    """Of this question against the others in the loss."""
+    """Weight of this label in the loss, relative to the others."""
 
     @property
     def title(self) -> str:
-        """The name, or what it is by default."""
+        """The name, by default made of the labels."""
         return self.name or " or ".join(self.label)
 
 
@@ -50,50 +50,51 @@ class ClassificationSettings(Settings):
     name: Literal["classification"] = "classification"
     labels: tuple[TargetLabelSettings, ...] = Field(min_length=1)
     pool: Literal[PoolName, "max_score"] = "attentive"
-    """How the patches of a film become one vector, ahead of the head; attentive pooling is learned with it. Or
-    max_score: the head scores every patch, and the highest is that of the film, label by label (Oquab et al. 2015). It
-    can find what covers one patch in a thousand, where the encoder can tell such patches: after a detection, say. From
-    some initial weights it never does (AUROC on val stays at a half): then take another seed, or a hidden layer."""
+    """How the patch tokens of a film become one vector, the input of the head; attentive pooling is trained with it. Or
+    ``max_score``: the head scores every patch, and the score of a film is the highest, label by label (Oquab et al.
+    2015). It can find a finding of one patch in a thousand if the encoder distinguishes such patches, for example after
+    a detection. From some initial weights it does not learn (AUROC on val stays at 0.5): use another seed, or a hidden
+    layer."""
     pool_heads: int | None = Field(default=None, ge=1)
     """Attention heads of attentive pooling; by default those of the encoder."""
     hidden: int = Field(default=0, ge=0)
-    """Channels of a hidden layer; 0 is a linear head."""
+    """Channels of a hidden layer; 0 makes the head linear."""
     window: int | None = Field(default=None, ge=4)
-    """The encoder looks at windows of at most so many patches a side, in training and after, as a detection's does;
-    null at whole films. For large T, and for an encoder that a detection has taught so."""
+    """Side of the windows in patches, at most, in which the encoder processes a film, in training and prediction; null
+    processes whole films. For large T, and for an encoder that a detection has trained in windows."""
     select: Literal["auroc", "average_precision", "loss"] = "auroc"
-    """What the best weights are chosen by, on val: the mean over labels; of the loss the lowest."""
+    """Metric on val, as a mean over labels, that selects the best weights: the highest, or the lowest loss."""
     balance: Literal["none", "positive_weight", "sampling"] = "none"
-    """What is done where a label is rare: nothing; its present films weigh more in the loss, up to 20 times, until both
-    classes weigh the same; or films are drawn until present and absent come up equally often. Probabilities are
-    calibrated afterwards in any case."""
+    """How rare labels are balanced: not at all; with a larger weight of present films in the loss, up to 20 times, so
+    that both classes have the same total weight; or by sampling present and absent films equally often. Probabilities
+    are calibrated afterwards in each case."""
 
     @model_validator(mode="after")
-    def _heads_are_of_attention(self) -> Self:
+    def _check_pool_heads(self) -> Self:
         if self.pool_heads and self.pool != "attentive":
-            raise ValueError(f"pool_heads are of attentive pooling; leave them out with pool: {self.pool}")
+            raise ValueError(f"pool_heads apply to attentive pooling. Leave them out with pool: {self.pool}")
         return self
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Self:
+    def _check_names(self) -> Self:
         titles = [label.title for label in self.labels]
-        double = sorted({title for title in titles if titles.count(title) > 1})
-        if double:
-            raise ValueError(f"two labels are called {', '.join(double)}; give one of them another name")
+        duplicates = sorted({title for title in titles if titles.count(title) > 1})
+        if duplicates:
+            raise ValueError(f"two labels are called {', '.join(duplicates)}. Give one of them another name")
         return self
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """L names."""
+        """Names of the L labels."""
         return tuple(label.title for label in self.labels)
 
 
 class LabelTargets(NamedTuple):
-    """What is known of the films of a batch.
+    """Targets of the films of a batch.
 
     Attributes:
         values: [B, L] float32, 0 absent to 1 present; 0 where unknown.
-        weights: [B, L] float32, what it counts in the loss; 0 where unknown.
+        weights: [B, L] float32 weights in the loss; 0 where unknown.
     """
 
     values: Tensor
@@ -109,10 +110,13 @@ class LabelTargets(NamedTuple):
 
 
 class ClassificationHead(Head):
-    """Pooling, then a linear layer or a perceptron: one logit per label. Or these first, then the highest patch.
+    """Pooling, then a linear layer or a perceptron, with one logit per label.
+
+    With ``pool: max_score``, the layers score every patch, and the maximum over patches is taken.
 
     Attributes:
-        pooling: ahead of the layers; None where these score every patch.
+        pooling: before the layers; None with ``max_score``.
+        window: side of the windows of the encoder in patches; None for whole films.
     """
 
     pooling: Pooling | None
@@ -137,23 +141,23 @@ class ClassificationHead(Head):
         self.calibrate([Line()] * len(self.labels))
 
     def calibrate(self, lines: Sequence[Line]) -> None:
-        """Set how logits become probabilities, label by label."""
+        """Set the calibration of each label."""
         for name in Line._fields:
             values = torch.tensor([getattr(line, name) for line in lines], dtype=torch.float32)
             self.register_buffer(name, values, persistent=False)
 
     def encode(self, encoder: nn.Module, patches: Patches) -> Features:
-        """The features of films of one grid."""
+        """Encode films of one grid, in windows if set."""
         return self.encode_groups(encoder, [patches])[0]
 
     def encode_groups(self, encoder: nn.Module, groups: Sequence[Patches]) -> list[Features]:
-        """The features of every group; a ViT makes them together."""
+        """Encode groups of films; a ViT processes all groups together."""
         if isinstance(encoder, ViT):
             return window_features(encoder, groups, self.window)
         return [encoder(group) for group in groups]
 
     def forward(self, features: Features, patches: Patches | None = None) -> Tensor:
-        """[B, L] logits."""
+        """Return logits [B, L]."""
         del patches
         if self.pooling is None:
             return self.patch_logits(features).amax(dim=1)
@@ -161,25 +165,32 @@ class ClassificationHead(Head):
         return logits
 
     def patch_logits(self, features: Features) -> Tensor:
-        """[B, N, L] of every patch (of a ResNet, every cell of its last map), in a head without pooling."""
-        assert self.pooling is None  # or the layers stand on its vectors
+        """Return logits [B, N, L] of every patch, for a ResNet of every cell of its last map; only without pooling."""
+        assert self.pooling is None  # with pooling, the layers take its vectors
         logits: Tensor = self.layers(features.tokens)
         return logits
 
     def loss(self, outputs: Sequence[Tensor], targets: LabelTargets) -> ObjectiveOutput:
-        """Binary cross-entropy, weighted and summed over labels, mean over films."""
+        """Compute the weighted binary cross-entropy: sum over labels, mean over films."""
         logits = torch.cat(list(outputs)).float()
         return ObjectiveOutput(masked_cross_entropy(logits, targets), {})
 
     def answer(self, outputs: Tensor) -> Prediction:
-        """Calibrated probabilities."""
+        """Return calibrated probabilities."""
         return Prediction(probabilities=torch.sigmoid(self.slope * outputs.float() + self.offset))
 
 
 def masked_cross_entropy(logits: Tensor, targets: LabelTargets) -> Tensor:
-    """[] ``1/B · Σ_bl w_bl · (−y_bl log p_bl − (1 − y_bl) log(1 − p_bl))`` with ``p`` the sigmoid of the logits [B, L].
+    """Weighted binary cross-entropy, ``1/B · Σ_bl w_bl · (−y_bl log p_bl − (1 − y_bl) log(1 − p_bl))``, p = sigmoid.
 
-    Not divided by the weights of the batch: a mean over ranks or parts of a batch is then that of the whole batch.
+    It is not divided by the weights of the batch, so that the mean over ranks and micro batches is that of the batch.
+
+    Args:
+        logits: [B, L].
+        targets: values y and weights w.
+
+    Returns:
+        [] loss.
     """
     costs = binary_cross_entropy_with_logits(logits, targets.values, reduction="none")
     return (costs * targets.weights).sum() / len(logits)

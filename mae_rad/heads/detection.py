@@ -1,7 +1,7 @@
-"""Detection: where on a film the findings are, as boxes.
+"""Detection of findings as boxes, on films of any shape.
 
-A feature pyramid on the encoder's map (ViTDet, for a ResNet its own maps in a feature pyramid network) and a one-stage
-head on it, for films of any shape.
+A feature pyramid on the last map of the encoder (ViTDet; for a ResNet, a feature pyramid network on its maps), and a
+one-stage box head (FCOS).
 
 Legend: B films of one grid, L labels, D channels of the encoder, C channels of the pyramid.
 """
@@ -33,50 +33,52 @@ class DetectionSettings(Settings):
 
     name: Literal["detection"] = "detection"
     labels: tuple[TargetLabelSettings, ...] = Field(min_length=1)
-    """Labels of boxes.parquet; whether a film without boxes has none, labels.parquet tells."""
+    """Labels of boxes.parquet; labels.parquet states which films without boxes have no finding."""
     channels: int = Field(default=256, ge=GROUPS, multiple_of=GROUPS)
-    """C of pyramid and head."""
+    """C, channels of pyramid and head."""
     convolutions: int = Field(default=4, ge=1)
-    """3 × 3 convolutions before the labels, and as many before the boxes."""
+    """3 × 3 convolutions in each of the two branches, labels and boxes."""
     crop: int | None = Field(default=None, ge=4)
-    """Training looks at squares of so many patches a side: where boxes are, anywhere in the content, or at what is
-    shown beside it; null at whole films. Films are always judged as a whole."""
+    """Side in patches of the square crops to train on, placed at boxes, in the content, or at structures outside of it;
+    null trains on whole films. Evaluation always uses whole films."""
     crops: int = Field(default=1, ge=1)
-    """Squares of each film of a batch, for to read a film costs about as much as to learn from a small square of it.
-    Memory grows with them; of a film no larger than the square they are copies."""
+    """Crops per film: reading a film takes about as long as a training step on a small crop. Memory grows with the
+    number; for a film no larger than the crop, all crops are equal."""
     window: int | None = Field(default=None, ge=4)
-    """The encoder looks at windows of at most so many patches a side, in training and after; null at whole films."""
+    """Side of the windows in patches, at most, in which the encoder processes a film, in training and prediction; null
+    processes whole films."""
     balance: Literal["none", "sampling"] = "sampling"
-    """Draw films with and without boxes equally often."""
+    """Draw films with and without boxes equally often (``sampling``), or all films equally often."""
     least: float = Field(default=0.02, ge=0, lt=1)
-    """Boxes with a lower score are not told."""
+    """Boxes with a lower score are discarded."""
     overlap: float = Field(default=0.4, gt=0, le=1)
-    """Of two boxes of a label that overlap more, the surer one stands."""
+    """Largest intersection over union of two boxes of a label; of boxes with more, the one with the lower score is
+    discarded."""
     most: int = Field(default=100, ge=1)
-    """Boxes of a film."""
+    """Boxes per film, at most."""
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        double = sorted({title for title in self.titles if self.titles.count(title) > 1})
-        if double:
-            raise ValueError(f"two labels are called {', '.join(double)}; give one of them another name")
+    def _check_names(self) -> Self:
+        duplicates = sorted({title for title in self.titles if self.titles.count(title) > 1})
+        if duplicates:
+            raise ValueError(f"two labels are called {', '.join(duplicates)}. Give one of them another name")
         return self
 
     @model_validator(mode="after")
-    def _squares_have_a_size(self) -> Self:
+    def _check_crops(self) -> Self:
         if self.crops > 1 and self.crop is None:
-            raise ValueError(f"crops={self.crops} squares of a film have no size; give crop, patches a side")
+            raise ValueError(f"crops={self.crops} needs the size of a crop. Give crop, its side in patches")
         return self
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """L names."""
+        """Names of the L labels."""
         return tuple(label.title for label in self.labels)
 
 
 @dataclass(frozen=True)
 class FilmTargets:
-    """What is to be found on the films of a batch."""
+    """Targets of the films of a batch."""
 
     films: tuple[BoxTargets, ...]
 
@@ -92,7 +94,13 @@ class FilmTargets:
 
 
 class DetectionHead(Head):
-    """Feature pyramid and box head."""
+    """Feature pyramid and box head.
+
+    Attributes:
+        settings: of the task.
+        patch: side of a patch in pixels.
+        strides: pixels per cell of each map, finest first.
+    """
 
     input_kind: Literal["patches"] = "patches"
 
@@ -103,14 +111,14 @@ class DetectionHead(Head):
         self.patch = encoder.patch
         self.pyramid: nn.Module
         if isinstance(encoder, ResNet):
-            self.pyramid, self.strides = _Lateral(encoder.widths, settings.channels), encoder.strides
+            self.pyramid, self.strides = _MapPyramid(encoder.widths, settings.channels), encoder.strides
         else:
-            simple = FeaturePyramid(encoder.dim, settings.channels, encoder.patch)
-            self.pyramid, self.strides = simple, simple.strides
+            pyramid = FeaturePyramid(encoder.dim, settings.channels, encoder.patch)
+            self.pyramid, self.strides = pyramid, pyramid.strides
         self.boxes = BoxHead(settings.channels, len(self.labels), settings.convolutions)
 
     def encode(self, encoder: nn.Module, patches: Patches) -> Tensor | list[Tensor]:
-        """The map of a ViT [B, D, rows, columns], or the maps of a ResNet."""
+        """Encode films into the last map of a ViT [B, D, rows, columns], or the maps of a ResNet."""
         if isinstance(encoder, ResNet):
             return encoder.maps(patches)
         assert isinstance(encoder, ViT)
@@ -118,15 +126,15 @@ class DetectionHead(Head):
         return as_map(features.tokens, patches.grid)
 
     def forward(self, features: Tensor | list[Tensor], patches: Patches | None) -> Predictions:
-        """What is told of every place."""
-        assert patches is not None  # it stands on them
+        """Predict labels and boxes at every location."""
+        assert patches is not None  # features are not cached for a detection
         rows, columns = patches.grid
         size = (columns * self.patch, rows * self.patch)
         predictions: Predictions = self.boxes(self.pyramid(features), self.strides, size)
         return predictions
 
     def loss(self, outputs: Sequence[Predictions], targets: FilmTargets) -> ObjectiveOutput:
-        """Mean over films of the three losses together."""
+        """Compute the sum of the three losses, as a mean over films."""
         films = [len(one.logits) for one in outputs]
         starts = [sum(films[:number]) for number in range(len(films))]
         parts = [
@@ -138,12 +146,14 @@ class DetectionHead(Head):
         return ObjectiveOutput(label + box + fit, metrics)
 
     def answer(self, outputs: Predictions) -> Prediction:
-        """The boxes that stand."""
-        wanted = self.settings
-        return Prediction(boxes=choose_boxes(outputs, least=wanted.least, overlap=wanted.overlap, most=wanted.most))
+        """Return the boxes after non-maximum suppression."""
+        settings = self.settings
+        return Prediction(
+            boxes=choose_boxes(outputs, least=settings.least, overlap=settings.overlap, most=settings.most)
+        )
 
 
-class _Lateral(nn.Module):
+class _MapPyramid(nn.Module):
     """torchvision's feature pyramid network on a list of maps."""
 
     def __init__(self, widths: Sequence[int], channels: int) -> None:

@@ -1,14 +1,14 @@
-"""Maps of a feature pyramid → boxes: the one-stage, anchor-free head FCOS (Tian et al. 2019), from torchvision.
+"""The one-stage, anchor-free box head FCOS (Tian et al. 2019), from torchvision, on maps of a feature pyramid.
 
-Why this head: findings are 4 to 60 pixels and of any proportion (a wire, a plate, a ring), so there are no anchors
-that would have to fit them; every place of every film, also of the films without a finding, teaches it, where a
-two-stage head learns from few proposals; and at a quarter of a patch per cell, which small findings need, one
-prediction per place is what a CPU can afford.
+Why this head: findings are 4 to 60 pixels wide and of any aspect ratio (a wire, a plate, a ring), for which anchors
+would have to be tuned; every location of every film is a training example, also of films without a finding, while a
+two-stage head has few proposals; and one prediction per location is affordable on a CPU at a quarter of a patch per
+cell, which small findings need.
 
-Deviation: the branch that torchvision calls centreness learns how well its box fits (Wu et al. 2020). Centreness is
-zero all over an object that is one cell wide.
+Deviation: the branch that torchvision calls centreness predicts the overlap of its box with the object (Wu et al.
+2020), since centreness is zero everywhere on an object that is one cell wide.
 
-Legend: B films, P places of all maps, L labels.
+Legend: B films, P locations (cells of all maps), L labels, C channels, R rows and S columns of a map.
 """
 
 import math
@@ -23,67 +23,95 @@ from mae_rad.heads.interface import Boxes
 from mae_rad.losses.fcos import Places, Predictions
 
 GROUPS = 32
-"""Groups of the head's norms: its channels are a multiple of that."""
+"""Groups of the group norms; the channels must be a multiple."""
 
-_PRIOR = 0.01
+_PRIOR_PROBABILITY = 0.01
 
-_TOP = 1000
+_MAX_CANDIDATES = 1000
 
 
 class BoxHead(nn.Module):
-    """FCOS on maps of equal channels."""
+    """FCOS on maps of equal channels.
+
+    Args:
+        channels: C.
+        labels: L.
+        convolutions: 3 × 3 convolutions in each branch.
+    """
 
     def __init__(self, channels: int, labels: int, convolutions: int) -> None:
         super().__init__()
         self.fcos = FCOSHead(channels, num_anchors=1, num_classes=labels, num_convs=convolutions)
-        # A first box is two cells wide, not empty: from there every side can learn at once.
+        # Initial boxes are two cells wide, not empty, so that all four sides learn from the first step.
         nn.init.ones_(self.fcos.regression_head.bbox_reg.bias)
-        nn.init.constant_(self.fcos.classification_head.cls_logits.bias, math.log(_PRIOR / (1 - _PRIOR)))
+        nn.init.constant_(
+            self.fcos.classification_head.cls_logits.bias, math.log(_PRIOR_PROBABILITY / (1 - _PRIOR_PROBABILITY))
+        )
 
     def forward(self, maps: Sequence[Tensor], strides: Sequence[int], size: tuple[int, int]) -> Predictions:
-        """Predict at every cell of ``maps`` [B, C, R, S], finest first, of films of ``size`` (width, height)."""
+        """Predict labels and boxes at every cell.
+
+        Args:
+            maps: [B, C, R, S] each, finest first.
+            strides: pixels per cell of each map.
+            size: (width, height) of the films in pixels.
+
+        Returns:
+            Predictions before any selection.
+        """
         out = self.fcos(list(maps))
         fit = out["bbox_ctrness"].squeeze(2)
-        return Predictions(out["cls_logits"], out["bbox_regression"], fit, places_of(maps, strides), size)
+        return Predictions(out["cls_logits"], out["bbox_regression"], fit, cell_centres(maps, strides), size)
 
 
-def places_of(maps: Sequence[Tensor], strides: Sequence[int]) -> Places:
-    """The middles of all cells, map by map and row by row."""
-    points, sizes = [], []
+def cell_centres(maps: Sequence[Tensor], strides: Sequence[int]) -> Places:
+    """Compute the centres of all cells, map by map and row by row.
+
+    Args:
+        maps: [B, C, R, S] each.
+        strides: pixels per cell of each map.
+
+    Returns:
+        Centres and strides of P locations.
+    """
+    points, strides_per_point = [], []
     for cells, stride in zip(maps, strides, strict=True):
         down, across = (
             (torch.arange(side, device=cells.device, dtype=torch.float32) + 0.5) * stride for side in cells.shape[-2:]
         )
         points.append(torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1).flatten(0, 1))
-        sizes.append(points[-1].new_full((len(points[-1]),), stride))
-    return Places(torch.cat(points), torch.cat(sizes))
+        strides_per_point.append(points[-1].new_full((len(points[-1]),), stride))
+    return Places(torch.cat(points), torch.cat(strides_per_point))
 
 
 @torch.no_grad()
 def choose_boxes(predictions: Predictions, *, least: float, overlap: float, most: int) -> list[Boxes]:
-    """The boxes of each film that stand: sure enough, and none of a label overlapping a surer one of it.
+    """Select boxes by score and non-maximum suppression per label.
 
-    Boxes are cut off at the edges of the film, and those of which nothing is left are dropped.
+    Boxes are clipped to the film, and empty ones are discarded.
 
     Args:
         predictions: of B films.
-        least: score.
-        overlap: largest intersection over union of two boxes.
-        most: boxes of a film.
+        least: lowest score, in [0, 1).
+        overlap: largest intersection over union of two boxes of a label.
+        most: number of boxes of a film, at most.
+
+    Returns:
+        Boxes per film, in descending order of the score.
     """
     corners = predictions.corners()
     limits = corners.new_tensor(predictions.size * 2)
     corners = torch.minimum(corners.clamp(min=0), limits)
     scores = (predictions.logits.float().sigmoid() * predictions.fit.float().sigmoid()[..., None]).sqrt()
     chosen = []
-    for film, sure in zip(corners, scores, strict=True):
-        best, where = sure.flatten().topk(min(_TOP, sure.numel()))
-        where = where[best > least]
-        best = best[best > least]
-        place, label = where // sure.shape[1], where % sure.shape[1]
-        boxes = film[place]
-        real = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)
-        boxes, best, label = boxes[real], best[real], label[real]
-        kept = batched_nms(boxes, best, label, overlap)[:most]
-        chosen.append(Boxes(boxes[kept], best[kept], label[kept]))
+    for film_corners, film_scores in zip(corners, scores, strict=True):
+        top_scores, flat_index = film_scores.flatten().topk(min(_MAX_CANDIDATES, film_scores.numel()))
+        flat_index = flat_index[top_scores > least]
+        top_scores = top_scores[top_scores > least]
+        location, label = flat_index // film_scores.shape[1], flat_index % film_scores.shape[1]
+        boxes = film_corners[location]
+        has_area = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(dim=1)
+        boxes, top_scores, label = boxes[has_area], top_scores[has_area], label[has_area]
+        kept = batched_nms(boxes, top_scores, label, overlap)[:most]
+        chosen.append(Boxes(boxes[kept], top_scores[kept], label[kept]))
     return chosen

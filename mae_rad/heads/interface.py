@@ -1,4 +1,4 @@
-"""What finetuning and prediction know of a head: it stands on an encoder's features and answers a question.
+"""The interface of a task head: features of an encoder in, predictions out.
 
 Legend: B films of one grid, N patches, L labels, K boxes of a film.
 """
@@ -21,12 +21,12 @@ class Line(NamedTuple):
 
 
 class Boxes(NamedTuple):
-    """What was found on one film.
+    """Predicted boxes of one film.
 
     Attributes:
         corners: [K, 4] float32 (x_min, y_min, x_max, y_max) in pixels of the encoder's input grid.
         scores: [K] in [0, 1].
-        labels: [K] int64 place in the head's ``labels``.
+        labels: [K] int64 index into ``labels`` of the head.
     """
 
     corners: Tensor
@@ -35,11 +35,11 @@ class Boxes(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The answer for films of one grid.
+    """Predictions for films of one grid.
 
     Attributes:
-        probabilities: [B, L] calibrated, of a classification; else None.
-        boxes: B films' boxes, of a detection; else None.
+        probabilities: [B, L] calibrated; None for a detection.
+        boxes: boxes of B films; None for a classification.
     """
 
     probabilities: Tensor | None = None
@@ -47,49 +47,76 @@ class Prediction(NamedTuple):
 
 
 class Head(nn.Module, ABC):
-    """What is trained on top of an encoder.
+    """A task head on top of an encoder.
 
     Attributes:
-        labels: L names of what it answers.
-        input_kind: what it takes of a film; where that is not its patches, features may be cached in their place. The
-            summary is the class token and the mean of the others.
+        labels: names of L labels.
+        input_kind: input per film. ``summary`` is the class token and the mean of the patch tokens; with ``summary``
+            and ``tokens``, the features of a frozen encoder can be cached.
     """
 
     labels: tuple[str, ...]
     input_kind: Literal["summary", "tokens", "patches"]
 
     def encode(self, encoder: nn.Module, patches: Patches) -> Any:
-        """What it takes of an encoder for films of one grid."""
+        """Encode films for this head.
+
+        Args:
+            encoder: ViT or ResNet.
+            patches: of B films of one grid.
+
+        Returns:
+            Input of :meth:`forward`.
+        """
         return encoder(patches)
 
     def encode_groups(self, encoder: nn.Module, groups: Sequence[Patches]) -> list[Any]:
-        """What :meth:`encode` takes for every group of films of one grid."""
+        """Encode groups of films.
+
+        Args:
+            encoder: ViT or ResNet.
+            groups: patches of films, one grid per group.
+
+        Returns:
+            As :meth:`encode`, one per group.
+        """
         return [self.encode(encoder, group) for group in groups]
 
     @abstractmethod
     def forward(self, features: Any, patches: Patches | None) -> Any:
-        """Raw outputs for films of one grid.
+        """Compute raw outputs for films of one grid.
 
         Args:
-            features: of the films, as :meth:`encode` gives them.
-            patches: that they were made from; None where features were cached and no picture is at hand.
+            features: of the films, from :meth:`encode`.
+            patches: of the films; None where features are cached and the films are not read.
+
+        Returns:
+            Input of :meth:`loss` and :meth:`answer`.
         """
 
     @abstractmethod
     def loss(self, outputs: Sequence[Any], targets: Any) -> ObjectiveOutput:
-        """Loss of the outputs of several grids, in the order of the targets, and metrics.
+        """Compute the loss, a mean over films, and so the same for any division into ranks and micro batches.
 
-        The loss is a mean over films of what each film costs: the same for any division into ranks and parts.
+        Args:
+            outputs: raw outputs, one per grid.
+            targets: of all films, in the order of the outputs.
+
+        Returns:
+            Loss and metrics.
         """
 
     @abstractmethod
     def answer(self, outputs: Any) -> Prediction:
-        """What is told of raw outputs."""
+        """Turn raw outputs into predictions."""
 
     def calibrate(self, lines: Sequence[Line]) -> None:
-        """Set how the scores of each label become probabilities.
+        """Set the calibration of each label.
+
+        Args:
+            lines: L calibrations.
 
         Raises:
-            TypeError: they do not, in this head.
+            TypeError: the head has no calibration.
         """
-        raise TypeError(f"{type(self).__name__} takes no calibration, and was given {len(lines)}")
+        raise TypeError(f"{type(self).__name__} has no calibration, but {len(lines)} were given")

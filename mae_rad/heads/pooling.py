@@ -1,4 +1,4 @@
-"""Patch tokens of a film → one vector: what linear, MLP and attentive heads and probes stand on.
+"""Pooling of the patch tokens of a film into one vector, for heads and probes.
 
 Legend: B films, N patches, D channels.
 """
@@ -16,15 +16,22 @@ from mae_rad.encoders.film_pooling import pool_film
 from mae_rad.encoders.vit import Features
 
 PoolName = Literal["cls", "mean", "cls_mean", "attentive"]
-"""Class token; mean of the patch tokens; both, one after the other; or learned attention over the patch tokens."""
+"""Class token; mean of the patch tokens; both, concatenated; or learned attention over the patch tokens."""
 POOLS: tuple[PoolName, ...] = get_args(PoolName)
 
 
 class Pooling(nn.Module):
-    """Features of an encoder → [B, width].
+    """Pools the features of an encoder into [B, width].
+
+    Args:
+        name: of the pooling.
+        dim: D.
+        heads: attention heads, for ``attentive``.
 
     Attributes:
-        width: channels that come out: D, or 2 D for ``cls_mean``.
+        name: of the pooling.
+        width: output channels: D, or 2 D for ``cls_mean``.
+        attention: for ``attentive``, else None.
     """
 
     def __init__(self, name: PoolName, dim: int, heads: int) -> None:
@@ -34,7 +41,7 @@ class Pooling(nn.Module):
         self.attention = AttentivePooling(dim, heads) if name == "attentive" else None
 
     def forward(self, features: Features) -> Tensor:
-        """One vector per film."""
+        """Return one vector per film, [B, width]."""
         if self.name == "attentive":
             assert self.attention is not None
             pooled: Tensor = self.attention(features.tokens)
@@ -45,7 +52,7 @@ class Pooling(nn.Module):
 class AttentivePooling(nn.Module):
     """One learned query attends to all patch tokens (the attentive probe of Chen et al. 2024, "Context Autoencoder").
 
-    A findings head needs it: a finding covers a few patches, which a mean over all of them drowns.
+    A finding covers a few patches, which have little weight in a mean over all patches.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -62,36 +69,44 @@ class AttentivePooling(nn.Module):
         films, _, dim = tokens.shape
         keys, values = self.key_value(self.norm(tokens)).view(films, -1, 2, self.heads, dim // self.heads).unbind(2)
         query = self.query.to(keys.dtype).view(1, self.heads, 1, -1).expand(films, -1, -1, -1)
-        seen = scaled_dot_product_attention(query, keys.transpose(1, 2), values.transpose(1, 2))
-        pooled: Tensor = self.projection(seen.reshape(films, dim))
+        attended = scaled_dot_product_attention(query, keys.transpose(1, 2), values.transpose(1, 2))
+        pooled: Tensor = self.projection(attended.reshape(films, dim))
         return pooled
 
 
 def pool_each(poolings: Sequence[AttentivePooling], tokens: Tensor, mask: Tensor) -> list[Tensor]:
-    """[B, D] of each of ``poolings`` for the patches of ``tokens`` [B, N, D] in ``mask`` [B, N]: as their ``forward``.
+    """Apply several attentive poolings to the same tokens; equal to ``forward`` of each.
 
-    For probes: many poolings over the same tokens, which need no gradient. With one query no key or value is made per
-    patch: q·(K x) = (Kᵀ q)·x, and Σ aᵢ V xᵢ = V (Σ aᵢ xᵢ). That is 4 D × heads operations a patch in place of 4 D², in
-    one product for all poolings. Weights are read past their modules, so not under ZeRO stage 3.
+    For probes, where the tokens need no gradient. With one query, keys and values per patch need not be computed:
+    q·(K x) = (Kᵀ q)·x, and Σ aᵢ V xᵢ = V (Σ aᵢ xᵢ). This takes 4 D × heads operations per patch instead of 4 D², in one
+    product for all poolings. Weights are read without calling their modules, so ZeRO stage 3 is not supported.
+
+    Args:
+        poolings: to apply.
+        tokens: [B, N, D].
+        mask: [B, N] bool, patches to attend to.
+
+    Returns:
+        [B, D] per pooling.
     """
     films, _, dim = tokens.shape
     normed = layer_norm(tokens, (dim,), eps=EPSILON)
-    asked = torch.cat([_keyed_query(pooling) for pooling in poolings], dim=1)  # [D, heads of all]
-    attention = (normed @ asked).masked_fill(~mask[..., None], -math.inf).softmax(dim=1)
-    seen = torch.split(attention.transpose(1, 2) @ normed, [pooling.heads for pooling in poolings], dim=1)
+    queries = torch.cat([_keyed_query(pooling) for pooling in poolings], dim=1)  # [D, heads of all]
+    attention = (normed @ queries).masked_fill(~mask[..., None], -math.inf).softmax(dim=1)
+    attended = torch.split(attention.transpose(1, 2) @ normed, [pooling.heads for pooling in poolings], dim=1)
     pooled = []
-    for pooling, mean in zip(poolings, seen, strict=True):
+    for pooling, mean in zip(poolings, attended, strict=True):
         values = pooling.key_value.weight[dim:].view(pooling.heads, -1, dim)
         scaled = mean * pooling.norm.weight + pooling.norm.bias
-        each = torch.einsum("bhd,hwd->bhw", scaled, values).reshape(films, dim)
-        pooled.append(pooling.projection(each + pooling.key_value.bias[dim:]))
+        per_head = torch.einsum("bhd,hwd->bhw", scaled, values).reshape(films, dim)
+        pooled.append(pooling.projection(per_head + pooling.key_value.bias[dim:]))
     return pooled
 
 
 def _keyed_query(pooling: AttentivePooling) -> Tensor:
-    """[D, heads] what a normalised patch is multiplied by to give its scores; biases are the same for every patch."""
+    """[D, heads] product of query and key weights; key biases shift all scores equally and are left out."""
     dim = len(pooling.query)
-    wide = dim // pooling.heads
-    keys = pooling.key_value.weight[:dim].view(pooling.heads, wide, dim)
-    query = pooling.query.view(pooling.heads, wide) / math.sqrt(wide)
+    head_dim = dim // pooling.heads
+    keys = pooling.key_value.weight[:dim].view(pooling.heads, head_dim, dim)
+    query = pooling.query.view(pooling.heads, head_dim) / math.sqrt(head_dim)
     return torch.einsum("hw,hwd->dh", query, keys) * pooling.norm.weight[:, None]

@@ -1,4 +1,4 @@
-"""Losses and patch arithmetic as pure functions of tensors."""
+"""Losses and patch operations as pure functions of tensors."""
 
 from mae_rad.encoders.positions import sincos_positions
 from mae_rad.losses.all_ranks import gather_columns

@@ -1,6 +1,6 @@
-"""What a loss over all ranks needs: columns that carry gradient home, and sums.
+"""Collective operations of losses over all ranks: gathering with gradient, and sums.
 
-One process without a process group is the case of world size 1; nothing here then communicates.
+Without a process group, the number of ranks is 1 and nothing is communicated.
 """
 
 from typing import Any
@@ -12,18 +12,18 @@ from torch.autograd.function import FunctionCtx
 
 
 def rank_and_world() -> tuple[int, int]:
-    """The rank of this process and the number of ranks; (0, 1) without a process group."""
+    """Return the rank of this process and the number of ranks; (0, 1) without a process group."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
 def gather_columns(z: Tensor) -> Tensor:
-    """The tensors of all ranks, one below the other in the order of ranks.
+    """Concatenate the tensors of all ranks along the first dimension, in the order of ranks. A collective call.
 
-    A collective call. Every rank must bring the same shape and, where one needs gradient, all must. In backward the
-    gradients that the ranks hold for this rank's part are summed. With a loss per rank whose mean over ranks is the
-    loss of one process, averaging parameter gradients over ranks then gives exactly the gradient of one process.
+    All ranks must pass equal shapes, and all or none must require gradient. Backward sums the gradients of all ranks
+    for the part of this rank. If the mean over ranks of the loss equals the loss of one process, averaging parameter
+    gradients over ranks then gives exactly the gradient of one process.
 
     Args:
         z: [n, ...], float or integer.
@@ -39,7 +39,7 @@ def gather_columns(z: Tensor) -> Tensor:
 
 
 def sum_over_ranks(count: Tensor) -> Tensor:
-    """Sum of a tensor over all ranks, without gradient. A collective call."""
+    """Sum a tensor of any shape over all ranks, without gradient. A collective call."""
     total = count.detach().clone()
     if rank_and_world()[1] > 1:
         dist.all_reduce(total)
@@ -58,5 +58,5 @@ class _Gather(torch.autograd.Function):
         total = gradients[0].clone(memory_format=torch.contiguous_format)
         # Not a reduce-scatter: gloo lacks it for some types, and a column is a short vector.
         dist.all_reduce(total)
-        own: Tensor = total.chunk(dist.get_world_size())[dist.get_rank()]
-        return own
+        rank_part: Tensor = total.chunk(dist.get_world_size())[dist.get_rank()]
+        return rank_part

@@ -1,8 +1,8 @@
-"""Contrastive losses by name; each is a choice of (similarity, w, m) for ``pair_nce``.
+"""Contrastive losses by the names of the papers; each is a choice of (similarity, w, m) for ``pair_nce``.
 
-Rows are this rank's, columns come from all ranks with gradient. Inputs are normalised here, and similarities are
-computed in float32 (float64 for float64 inputs) also under autocast: at T = 0.1 the rounding of bfloat16 moves a logit
-by up to 0.02.
+Rows are vectors of this rank, columns those of all ranks, with gradient. Inputs are normalised to unit length, and
+similarities are computed in float32 (float64 for float64 inputs) also under autocast: at temperature 0.1, the rounding
+of bfloat16 changes a logit by up to 0.02.
 
 Legend: n local films, W ranks, N rows, M columns, D features.
 """
@@ -61,15 +61,15 @@ def nt_xent(
 ) -> Tensor | tuple[Tensor, Pairs]:
     """Normalised temperature-scaled cross-entropy of SimCLR (Chen et al. 2020, eq. 1) over all ranks.
 
-    With ``film`` and ``study`` the films of one study are never each other's negatives. A collective call.
+    With ``film`` and ``study``, films of one study are not negatives of each other. A collective call.
 
     Args:
         z0: [n, D] first views.
-        z1: [n, D] second views, same order.
-        temperature: similarities are cosines over this.
-        film: [n] int64 identities; None: every film is another one.
-        study: [n] int64 identities; None: every film is a study.
-        return_pairs: also return what the loss was computed from, with N = 2n and M = 2nW.
+        z1: [n, D] second views, in the same order.
+        temperature: divisor of the cosine similarities.
+        film: [n] int64 identities of the films; None: all films differ.
+        study: [n] int64 identities of the studies; None: every film is a study of its own.
+        return_pairs: also return the arguments of ``pair_nce``, with N = 2n and M = 2nW.
 
     Returns:
         [] loss in float32 or float64; with ``return_pairs`` the loss and its Pairs.
@@ -82,9 +82,9 @@ def nt_xent(
     z = torch.cat([z0, z1])
     columns = gather_columns(identity)
     places = torch.arange(2 * count * world, device=device)
-    own = places[2 * count * rank : 2 * count * (rank + 1)]
+    rank_places = places[2 * count * rank : 2 * count * (rank + 1)]
     weights, mask = film_relation(
-        Members(own, identity[:, 0], identity[:, 1]), Members(places, columns[:, 0], columns[:, 1])
+        Members(rank_places, identity[:, 0], identity[:, 1]), Members(places, columns[:, 0], columns[:, 1])
     )
     z = _normalise(z)
     pairs = Pairs(_similarity(z, gather_columns(z), temperature), weights, mask)
@@ -93,23 +93,23 @@ def nt_xent(
 
 
 def supcon(z: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
-    """Supervised contrastive loss, L_out (Khosla et al. 2020, eq. 2); a row without another of its class is dropped.
+    """Supervised contrastive loss, L_out (Khosla et al. 2020, eq. 2); a row without a positive is dropped.
 
-    Called by no objective yet: one of the next two members of the family.
+    Called by no objective yet.
 
     Args:
-        z: [N, D] vectors; all views stacked.
+        z: [N, D] vectors of all views.
         labels: [N] int64 classes.
-        temperature: similarities are cosines over this.
+        temperature: divisor of the cosine similarities.
 
     Returns:
         [] loss in float32 or float64.
     """
     rank, world = rank_and_world()
     places = torch.arange(len(z) * world, device=z.device)
-    everyone = gather_columns(labels)
+    all_labels = gather_columns(labels)
     rows = Members(places[len(z) * rank : len(z) * (rank + 1)], labels, labels)
-    weights, mask = film_relation(rows, Members(places, everyone, everyone))
+    weights, mask = film_relation(rows, Members(places, all_labels, all_labels))
     z = _normalise(z)
     return pair_nce(_similarity(z, gather_columns(z), temperature), weights, mask)
 
@@ -117,13 +117,13 @@ def supcon(z: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
 def clip(z0: Tensor, z1: Tensor, temperature: float = 0.1, balance: float = 0.5) -> Tensor:
     """Contrast between two modalities (Radford et al. 2021; weighted as in Hager et al. 2023, eq. 3).
 
-    Called by no objective yet: one of the next two members of the family.
+    Called by no objective yet.
 
     Args:
         z0: [n, D] vectors of the first modality.
-        z1: [n, D] vectors of the second, same order.
-        temperature: similarities are cosines over this.
-        balance: weight of the direction z0 to z1; the other direction has 1 - balance.
+        z1: [n, D] vectors of the second, in the same order.
+        temperature: divisor of the cosine similarities.
+        balance: weight of the direction z0 to z1, in [0, 1]; the other direction has 1 - balance.
 
     Returns:
         [] loss in float32 or float64.

@@ -1,11 +1,11 @@
-"""Losses of a box head: which place answers for which box, and how wrong it is (FCOS, Tian et al. 2019).
+"""Losses of the FCOS box head (Tian et al. 2019), and the assignment of boxes to locations.
 
-Focal loss for the labels of every place, generalised overlap for the boxes and cross entropy for their predicted
-overlap at the places that answer for a box. Deviations from the paper: a box in which no place lies is answered for by
-the place nearest to its middle; a film may be silent about a label, or about a part of the picture; and the loss is a
-mean over films, not over the places that answer in a batch, so that it is the same however a batch is divided.
+Focal loss for the labels of all locations, generalised intersection over union for the boxes, and cross-entropy for
+their predicted overlap at the locations to which a box is assigned. Deviations from the paper: a box without a location
+inside is assigned to the location nearest to its centre; labels and regions of a film may be unknown; and the loss is a
+mean over films, not over the assigned locations of a batch, so that it is the same for any division of the batch.
 
-Legend: B films, P places, M boxes of a film, L labels.
+Legend: B films, P locations, M boxes of a film, L labels.
 """
 
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 CENTRE_RADIUS = 1.5
-"""Cells around the middle of a box whose places answer for it."""
+"""Largest distance of a location from the centre of its box, in cells."""
 
-REACH = (4.0, 8.0)
-"""Cells from a place to the farthest side of a box of its map: more is for a coarser map, less for a finer one."""
+SIZE_RANGE = (4.0, 8.0)
+"""Range of the distance from a location to the farthest side of its box, in cells of its map."""
 
-ANSWERS = 8.0
-"""Places that answer for the boxes of a film, in round numbers: what the losses of a film are divided by."""
+LOCATIONS_PER_FILM = 8.0
+"""Typical number of locations with a box on a film; the losses of a film are divided by it."""
 
-NOBODY = -1
+BACKGROUND = -1
 
 IGNORED = -2
 
 
 class Places(NamedTuple):
-    """Where predictions are made: the middles of the cells of all maps.
+    """Locations of predictions: the centres of the cells of all maps.
 
     Attributes:
         points: [P, 2] (x, y) in pixels.
@@ -43,13 +43,13 @@ class Places(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """Before any choice.
+    """Predictions at all locations, before any selection.
 
     Attributes:
         logits: [B, P, L] of each label.
-        distances: [B, P, 4] from the place to the left, upper, right and lower side, in cells.
-        fit: [B, P] logit of the overlap of the box with its object.
-        places: of all films, which have equal grids.
+        distances: [B, P, 4] from the location to the left, upper, right and lower side, in cells.
+        fit: [B, P] logit of the intersection over union of the box with its object.
+        places: P locations, the same for all films.
         size: (width, height) of the films in pixels.
     """
 
@@ -60,18 +60,18 @@ class Predictions(NamedTuple):
     size: tuple[int, int]
 
     def corners(self) -> Tensor:
-        """[B, P, 4] boxes in pixels."""
+        """Boxes [B, P, 4] (x_min, y_min, x_max, y_max) in pixels."""
         reach = self.distances.float() * self.places.strides[:, None]
         return torch.cat((self.places.points - reach[..., :2], self.places.points + reach[..., 2:]), dim=-1)
 
 
 class BoxTargets(NamedTuple):
-    """What is to be found on one film.
+    """Boxes of one film.
 
     Attributes:
         corners: [M, 4] in pixels of the view.
-        labels: [M] number of the label; -1 is a box about which nothing is asked, such as one cut off at the view.
-        weights: [L] what each label counts; 0 where not all of its boxes on this film are told.
+        labels: [M] int64 index of the label; -1 is a box that is ignored, such as one mostly outside the view.
+        weights: [L] weight in the loss; 0 where the boxes of a label are not complete.
     """
 
     corners: Tensor
@@ -80,7 +80,7 @@ class BoxTargets(NamedTuple):
 
 
 class BoxLosses(NamedTuple):
-    """[] each, with gradient: the mean over films of what a film costs."""
+    """Losses [] with gradient, each a mean over films."""
 
     label: Tensor
     box: Tensor
@@ -88,83 +88,116 @@ class BoxLosses(NamedTuple):
 
 
 def box_losses(predictions: Predictions, targets: Sequence[BoxTargets]) -> BoxLosses:
-    """The three losses of films of one grid."""
+    """Compute the losses of films of one grid.
+
+    Args:
+        predictions: of B films.
+        targets: of the B films.
+
+    Returns:
+        Losses of labels, boxes and predicted overlap.
+    """
     places, labels = predictions.places, predictions.logits.shape[-1]
-    answers = torch.stack([answering(places, target) for target in targets])
-    wanted, weight = _wanted(answers, targets, labels)
-    focal = sigmoid_focal_loss(predictions.logits.float(), wanted, reduction="none")
-    film, place = torch.nonzero(answers >= 0, as_tuple=True)
-    share = 1 / (ANSWERS * len(targets))
-    true = torch.cat([target.corners[own[own >= 0]] for target, own in zip(targets, answers, strict=True)])
-    true = _reaching(true, places.points[place], places.strides[place])
-    guess = predictions.corners()[film, place]
-    overlap = paired_box_iou(guess.detach(), true)
+    assignment = torch.stack([assign_boxes(places, target) for target in targets])
+    label_targets, weight = _label_targets(assignment, targets, labels)
+    focal = sigmoid_focal_loss(predictions.logits.float(), label_targets, reduction="none")
+    film, location = torch.nonzero(assignment >= 0, as_tuple=True)
+    scale = 1 / (LOCATIONS_PER_FILM * len(targets))
+    true = torch.cat(
+        [
+            target.corners[film_assignment[film_assignment >= 0]]
+            for target, film_assignment in zip(targets, assignment, strict=True)
+        ]
+    )
+    true = _enclose_locations(true, places.points[location], places.strides[location])
+    predicted_corners = predictions.corners()[film, location]
+    overlap = paired_box_iou(predicted_corners.detach(), true)
     return BoxLosses(
-        (focal * weight).sum() * share,
-        generalized_box_iou_loss(guess, true, reduction="sum") * share,
-        binary_cross_entropy_with_logits(predictions.fit[film, place].float(), overlap, reduction="sum") * share,
+        (focal * weight).sum() * scale,
+        generalized_box_iou_loss(predicted_corners, true, reduction="sum") * scale,
+        binary_cross_entropy_with_logits(predictions.fit[film, location].float(), overlap, reduction="sum") * scale,
     )
 
 
 @torch.no_grad()
-def answering(places: Places, target: BoxTargets) -> Tensor:
-    """[P] which box each place answers for; NOBODY is background, IGNORED is left out.
+def assign_boxes(places: Places, target: BoxTargets) -> Tensor:
+    """Assign boxes to locations.
 
-    A place answers for a box in which it lies, near whose middle it is, and whose sides are within the reach of its
-    map; of several, for the smallest.
+    A box is assigned to the locations inside it, near its centre, on the map of its size; of several boxes at a
+    location, the smallest one.
+
+    Args:
+        places: P locations.
+        target: boxes of a film.
+
+    Returns:
+        [P] int64 index of the box; BACKGROUND without one, IGNORED in a box that is ignored.
     """
-    none = torch.full((len(places.points),), NOBODY, device=places.points.device)
+    background = torch.full((len(places.points),), BACKGROUND, device=places.points.device)
     if len(target.corners) == 0:
-        return none
+        return background
     corners, strides = target.corners, places.strides[:, None]
-    sides = torch.cat((places.points[:, None] - corners[None, :, :2], corners[None, :, 2:] - places.points[:, None]), 2)
-    inside, farthest = sides.amin(dim=2) > 0, sides.amax(dim=2)
-    middle = (corners[:, :2] + corners[:, 2:]) / 2
-    away = (places.points[:, None] - middle[None]).abs().amax(dim=2)
+    side_distances = torch.cat(
+        (places.points[:, None] - corners[None, :, :2], corners[None, :, 2:] - places.points[:, None]), 2
+    )
+    inside, farthest = side_distances.amin(dim=2) > 0, side_distances.amax(dim=2)
+    centre = (corners[:, :2] + corners[:, 2:]) / 2
+    distance = (places.points[:, None] - centre[None]).abs().amax(dim=2)
     finest, coarsest = places.strides.min(), places.strides.max()
-    able = inside & (away < CENTRE_RADIUS * strides)
-    able &= (farthest > REACH[0] * strides) | (strides == finest)
-    able &= (farthest < REACH[1] * strides) | (strides == coarsest)
-    asked = target.labels >= 0
-    extent = (corners[:, 2:] - corners[:, :2]).prod(dim=1)
-    choice = torch.where(able & asked, extent, torch.inf)
-    smallest, box = choice.min(dim=1)
-    answers = torch.where(smallest < torch.inf, box, none)
-    silent = (inside & ~asked).any(dim=1)
-    answers[silent & (answers == NOBODY)] = IGNORED
-    for number in torch.nonzero(asked & ~able.any(dim=0)).flatten().tolist():  # small or thin: no place lies in it
-        half = (corners[number, 2:] - corners[number, :2]).max() / 2
-        nearest = torch.where(places.strides == _map_of(half, places.strides), away[:, number], torch.inf).argmin()
-        answers[nearest] = number
-    return answers
+    is_candidate = inside & (distance < CENTRE_RADIUS * strides)
+    is_candidate &= (farthest > SIZE_RANGE[0] * strides) | (strides == finest)
+    is_candidate &= (farthest < SIZE_RANGE[1] * strides) | (strides == coarsest)
+    is_target = target.labels >= 0
+    area = (corners[:, 2:] - corners[:, :2]).prod(dim=1)
+    candidate_area = torch.where(is_candidate & is_target, area, torch.inf)
+    smallest, box = candidate_area.min(dim=1)
+    assignment = torch.where(smallest < torch.inf, box, background)
+    in_ignored_box = (inside & ~is_target).any(dim=1)
+    assignment[in_ignored_box & (assignment == BACKGROUND)] = IGNORED
+    has_no_location = is_target & ~is_candidate.any(dim=0)  # small or thin boxes
+    for box_index in torch.nonzero(has_no_location).flatten().tolist():
+        half_side = (corners[box_index, 2:] - corners[box_index, :2]).max() / 2
+        nearest = torch.where(
+            places.strides == _stride_of_size(half_side, places.strides), distance[:, box_index], torch.inf
+        ).argmin()
+        assignment[nearest] = box_index
+    return assignment
 
 
-def _map_of(half: Tensor, strides: Tensor) -> Tensor:
-    """Stride of the map whose reach a box of this half side is in."""
+def _stride_of_size(half_side: Tensor, strides: Tensor) -> Tensor:
+    """Stride of the map for boxes of this half side in pixels."""
     levels: Tensor = torch.unique(strides)
-    fitting = levels[half < REACH[1] * levels]
+    fitting = levels[half_side < SIZE_RANGE[1] * levels]
     return fitting[0] if len(fitting) else levels[-1]
 
 
-def _wanted(answers: Tensor, targets: Sequence[BoxTargets], labels: int) -> tuple[Tensor, Tensor]:
-    """[B, P, L] label of every place, and its weight: 0 where nothing is known."""
-    wanted = torch.zeros((*answers.shape, labels), device=answers.device)
-    weight = (answers != IGNORED)[..., None] * torch.stack([target.weights for target in targets])[:, None]
-    for film, (own, target) in enumerate(zip(answers, targets, strict=True)):
-        place = torch.nonzero(own >= 0).flatten()
-        wanted[film, place, target.labels[own[place]]] = 1.0
-    return wanted, weight
+def _label_targets(assignment: Tensor, targets: Sequence[BoxTargets], labels: int) -> tuple[Tensor, Tensor]:
+    """Label targets [B, P, L], and their weights [B, P, L], 0 where unknown."""
+    label_targets = torch.zeros((*assignment.shape, labels), device=assignment.device)
+    weight = (assignment != IGNORED)[..., None] * torch.stack([target.weights for target in targets])[:, None]
+    for film, (film_assignment, target) in enumerate(zip(assignment, targets, strict=True)):
+        location = torch.nonzero(film_assignment >= 0).flatten()
+        label_targets[film, location, target.labels[film_assignment[location]]] = 1.0
+    return label_targets, weight
 
 
-def _reaching(corners: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Boxes grown by what it takes to hold the place that answers for them: no side of a box is behind its place."""
+def _enclose_locations(corners: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+    """Enlarge boxes to contain their locations, so that no distance to a side is negative."""
     rim = (0.01 * strides)[:, None]
     return torch.cat((torch.minimum(corners[:, :2], points - rim), torch.maximum(corners[:, 2:], points + rim)), dim=1)
 
 
 def paired_box_iou(first: Tensor, second: Tensor) -> Tensor:
-    """[K] intersection over union of each box of ``first`` [K, 4] with that of ``second`` [K, 4] in its place."""
-    extent = torch.minimum(first[:, 2:], second[:, 2:]) - torch.maximum(first[:, :2], second[:, :2])
-    shared = extent.clamp(min=0).prod(dim=1)
+    """Compute the intersection over union of pairs of boxes.
+
+    Args:
+        first: [K, 4] boxes.
+        second: [K, 4] boxes, in the same pixels.
+
+    Returns:
+        [K] in [0, 1].
+    """
+    area = torch.minimum(first[:, 2:], second[:, 2:]) - torch.maximum(first[:, :2], second[:, :2])
+    shared = area.clamp(min=0).prod(dim=1)
     total = (first[:, 2:] - first[:, :2]).prod(dim=1) + (second[:, 2:] - second[:, :2]).prod(dim=1)
     return shared / (total - shared).clamp(min=1e-6)

@@ -1,6 +1,6 @@
 """Patches and the pixel loss of masked autoencoding (He et al. 2022).
 
-A patch vector runs over patch row, patch column, channel, the channel fastest, as in the reference implementation.
+The values of a patch are ordered by row, column and channel, the channel fastest, as in the reference implementation.
 
 Legend: B images, C channels, H x W pixels, p patch side, N = H/p * W/p patches in row-major order.
 """
@@ -32,12 +32,12 @@ def patchify(images: Tensor, patch: int) -> Tensor:
 
 
 def patch_statistics(patches: Tensor, variance_floor: float) -> tuple[Tensor, Tensor]:
-    """Mean and deviation that normalise each patch.
+    """Mean and standard deviation of each patch.
 
     Args:
         patches: [..., p*p*C].
-        variance_floor: smallest variance that counts, in squared units of ``patches``. Without it a patch that shows
-            nothing has its noise blown up to unit variance, a target that nobody can predict; 0 is the reference.
+        variance_floor: lower bound of the variance, in squared units of ``patches``. Without it, the noise of a uniform
+            patch is scaled to unit variance, a target that cannot be predicted; 0 as in the reference.
 
     Returns:
         mean [..., 1] and deviation [..., 1], the square root of the unbiased variance plus ``EPSILON``.
@@ -56,15 +56,15 @@ def masked_mse(
     variance_floor: float = 0.0,
     reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
-    """Mean over the removed patches of their mean squared error (He et al. 2022, section 3).
+    """Mean squared error of the pixels of masked patches, as the mean over patches (He et al. 2022, section 3).
 
     Args:
         prediction: [B, N, p*p*C].
         target: [B, N, p*p*C] pixels.
-        mask: [B, N], 1 for the patches that count; None counts all.
-        normalise: predict each patch after subtracting its mean and dividing by its deviation.
-        variance_floor: as in ``patch_statistics``; 0 is the reference.
-        reduction: ``mean`` is the loss; ``none`` is the error of every patch, 0 where it does not count.
+        mask: [B, N], 1 for the patches in the loss; None takes all.
+        normalise: subtract the mean of each target patch and divide by its standard deviation.
+        variance_floor: see ``patch_statistics``; 0 as in the reference.
+        reduction: ``mean`` is the loss; ``none`` is the error of every patch, 0 outside the mask.
 
     Returns:
         [] or [B, N], in float32 (float64 for float64 targets).

@@ -1,14 +1,14 @@
-"""The one loss behind the contrastive family, over similarities, positive weights and a denominator mask.
+"""The common form of contrastive losses, from similarities, positive weights and a denominator mask.
 
     L_i = - sum_j w'_ij (s_ij - log sum_{k: m_ik} exp s_ik),    w'_ij = w_ij / sum_j w_ij
 
 NT-Xent (Chen et al. 2020, eq. 1), SupCon's L_out (Khosla et al. 2020, eq. 2), CLIP (Radford et al. 2021), the decoupled
 loss (Yeh et al. 2022), elimination of false negatives and soft targets differ only in (w, m):
 
-    w > 0              column j pulls row i
-    m and not w > 0    column j pushes row i
+    w > 0              column j is a positive of row i
+    m and not w > 0    column j is a negative of row i
     neither            column j is ignored by row i
-    w > 0 and not m    column j pulls but is not in the denominator
+    w > 0 and not m    column j is a positive that is not in the denominator
 """
 
 import torch
@@ -20,10 +20,10 @@ from mae_rad.losses.all_ranks import rank_and_world, sum_over_ranks
 def pair_nce(similarity: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
     """Weighted cross-entropy of similarities over the columns of each row's denominator, as the mean over rows.
 
-    A row with an empty denominator or without positive weight is dropped from sum and count. With a process group the
-    rows are this rank's and the columns those of all ranks (see ``gather_columns``); the result is the sum over local
-    rows, times the number of ranks, over the number of valid rows on all ranks. Its mean over ranks is the loss of one
-    process. It is a collective call then.
+    A row with an empty denominator or without a positive is dropped from sum and count. With a process group, rows are
+    those of this rank and columns those of all ranks (see ``gather_columns``); the result is the sum over local rows,
+    times the number of ranks, over the number of valid rows on all ranks, so that its mean over ranks is the loss of
+    one process. This makes it a collective call.
 
     Args:
         similarity: [N, M] similarities, already divided by the temperature. Half precision is computed in float32.
@@ -37,7 +37,7 @@ def pair_nce(similarity: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
     weights = weights.to(similarity.dtype)
     weight_sum = weights.sum(dim=1, keepdim=True)
     valid = mask.any(dim=1, keepdim=True) & (weight_sum > 0)
-    # Dropped rows become finite ones first: a NaN, even times zero, would stay a NaN in the gradient.
+    # Dropped rows are set to finite values first: a NaN times zero is a NaN in the gradient.
     safe = similarity.masked_fill(~valid, 0.0)
     denominator = safe.masked_fill(~mask & valid, -torch.inf).logsumexp(dim=1, keepdim=True)
     terms = (denominator - safe).masked_fill(weights == 0, 0.0)

@@ -1,4 +1,4 @@
-"""Positive and negative pairs: which columns pull a row, which push it, which are ignored."""
+"""Positive, negative and ignored pairs of a contrastive loss."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Members(NamedTuple):
-    """What a relation knows about rows or columns.
+    """Identities of rows or columns.
 
     Attributes:
         place: [N] int64, unique to each vector over all ranks.
@@ -20,10 +20,10 @@ class Members(NamedTuple):
 
 
 def film_relation(rows: Members, columns: Members) -> tuple[Tensor, Tensor]:
-    """Views of one film pull, other films of its study are ignored, films of other studies push.
+    """Views of one film are positives, other films of its study are ignored, films of other studies are negatives.
 
-    Two films of a study show one patient at one time, often one body part: pushing them apart teaches noise. A film
-    that is in the batch more than once, on any rank, pulls all its views.
+    Two films of a study show one patient at one time, often one body part: as negatives they would add noise. All views
+    of a film that is in the batch more than once, on any rank, are positives.
 
     Args:
         rows: N vectors of this rank.
@@ -32,7 +32,7 @@ def film_relation(rows: Members, columns: Members) -> tuple[Tensor, Tensor]:
     Returns:
         weights [N, M] float32 in {0, 1} and mask [N, M] bool, as ``pair_nce`` takes them.
     """
-    other = rows.place[:, None] != columns.place[None]
-    pull = other & (rows.film[:, None] == columns.film[None])
-    push = rows.study[:, None] != columns.study[None]
-    return pull.float(), pull | (push & other)
+    different_vector = rows.place[:, None] != columns.place[None]
+    is_positive = different_vector & (rows.film[:, None] == columns.film[None])
+    is_negative = rows.study[:, None] != columns.study[None]
+    return is_positive.float(), is_positive | (is_negative & different_vector)

@@ -1,6 +1,6 @@
-"""Objectives by name.
+"""Pretraining objectives by name.
 
-To add one: a file with its settings and its model (``interface.py`` says what they have), and a line in ``OBJECTIVES``.
+To add one: a file with its settings and its model, as defined in ``interface.py``, and a line in ``OBJECTIVES``.
 """
 
 from typing import Annotated
@@ -27,11 +27,17 @@ OBJECTIVES: dict[str, type[ObjectiveSettings]] = {"mae": MAESettings, "simclr": 
 _CHOSEN = ChosenByName(OBJECTIVES)
 
 AnyObjective = Annotated[ObjectiveSettings, _CHOSEN]
-"""The settings of any objective of the table, as a field of other settings."""
+"""Type of a settings field for any objective in ``OBJECTIVES``."""
 
 
 def objective_settings(values: object) -> ObjectiveSettings:
-    """The settings that ``values`` (a mapping with ``name``) are.
+    """Validate the settings of an objective.
+
+    Args:
+        values: mapping of settings, with ``name``.
+
+    Returns:
+        Settings of the class that ``name`` selects.
 
     Raises:
         ValueError: no objective of that name, an unknown setting, or a value out of range.

@@ -1,6 +1,6 @@
-"""What the rest of the package knows of a pretraining method: its settings, and the model that they build.
+"""The interface of a pretraining objective: its settings, and the model that they build.
 
-An objective is one file with both, and a line in ``OBJECTIVES``. Nothing outside this folder asks which one it is.
+An objective is one file with both, and a line in ``OBJECTIVES``. No code outside this folder depends on which it is.
 """
 
 import math
@@ -23,15 +23,15 @@ from mae_rad.errors import SettingsError
 from mae_rad.objectives.mae_decoder import Decoder
 
 FILM = "film"
-"""The modality that every objective has an encoder of."""
+"""The modality for which every objective has an encoder."""
 
 
 class MethodLabel(NamedTuple):
-    """A method before people.
+    """Display name of a method.
 
     Attributes:
-        short: its name in tables and plots.
-        sentence: what it does, without capital and full stop.
+        short: name in tables and plots.
+        sentence: what the method does, without capital and full stop.
     """
 
     short: str
@@ -43,7 +43,7 @@ class ObjectiveOutput(NamedTuple):
 
     Attributes:
         loss: [] with gradient; its mean over ranks is the loss of the global batch.
-        metrics: name → [] detached; the same names on every rank. NaN where this batch cannot tell.
+        metrics: name → [] detached; the same names on every rank. NaN where a batch does not define one.
     """
 
     loss: Tensor
@@ -51,17 +51,17 @@ class ObjectiveOutput(NamedTuple):
 
 
 class Trainable(nn.Module, ABC):
-    """A model that tells its own loss.
+    """A model that computes its own loss.
 
     Attributes:
-        encoder: the part of it that makes features.
+        encoder: its encoder of features.
     """
 
     encoder: nn.Module
 
     @abstractmethod
     def forward(self, batch: Any) -> ObjectiveOutput:
-        """Loss and metrics of this rank's batch."""
+        """Compute loss and metrics of the batch of this rank."""
 
     def rate_of(self, name: str) -> float:
         """Factor on the learning rate of the parameter ``name``."""
@@ -70,14 +70,14 @@ class Trainable(nn.Module, ABC):
 
 
 class PixelDecoder(NamedTuple):
-    """A decoder of pixels that reads all patches by self-attention, as other frameworks have it.
+    """A pixel decoder with self-attention over all patches, which other frameworks can express.
 
     Attributes:
         decoder: with its weights.
-        shape: size of its blocks.
-        visible: fraction of the patches that the encoder sees.
-        normalised: it predicts patches normalised each by its mean and deviation.
-        variance_floor: smallest variance by which a patch is normalised, in squared display ranges.
+        shape: of its blocks.
+        visible: fraction of the patches that the encoder gets.
+        normalised: whether it predicts patches normalised by their mean and standard deviation.
+        variance_floor: lower bound of the variance of a patch, in squared display ranges.
     """
 
     decoder: Decoder
@@ -88,11 +88,11 @@ class PixelDecoder(NamedTuple):
 
 
 class Objective(Trainable):
-    """A self-supervised task around an encoder.
+    """A self-supervised model with an encoder.
 
     Attributes:
-        encoder: what is exported after training.
-        views: view name → what the loader draws under it.
+        encoder: exported after training.
+        views: view name → specification of the view that the loader draws.
     """
 
     encoder: ViT
@@ -100,37 +100,37 @@ class Objective(Trainable):
 
     @abstractmethod
     def forward(self, batch: Batch) -> ObjectiveOutput:
-        """Loss and metrics of this rank's batch; a collective call where the loss compares films over ranks."""
+        """Compute loss and metrics of the batch of this rank; a collective call if the loss compares films."""
 
     def pixel_decoder(self) -> PixelDecoder | None:
-        """Its decoder for other frameworks; None if it has none.
+        """The decoder for export to other frameworks; None without a decoder.
 
         Raises:
-            WeightsError: it has a decoder, but one that no other framework can express.
+            WeightsError: no other framework can express the decoder.
         """
         return None
 
 
 @runtime_checkable
 class Reconstructs(Protocol):
-    """An objective that predicts patches and can show them."""
+    """An objective that can reconstruct patches as pictures."""
 
     predicts_alone: bool
-    """Whether the prediction of a patch is independent of which others are predicted; then pictures show all hidden
+    """Whether the prediction of a patch does not depend on which others are predicted; pictures then show all hidden
     patches."""
     normalise: bool
-    """Whether :meth:`reconstruct` gives a patch the mean and deviation of its true patch."""
+    """Whether :meth:`reconstruct` applies mean and standard deviation of the true patch to its prediction."""
 
     def reconstruct(self, view: View) -> Tensor:
-        """[B, P, p*p] display values of the predicted patches."""
+        """Return display values [B, P, p*p] of the predicted patches."""
 
 
 class ObjectiveSettings(Settings, ABC):
-    """The settings of one method, and what is known of it before a model is built.
+    """Settings of one method, with its views and costs.
 
     Attributes:
-        label: name and sentence for tables and plots.
-        speed_only: fields that change no result; a resumed run may change them.
+        label: display name for tables and plots.
+        speed_only: fields that do not change a result; a resumed run may change them.
     """
 
     label: ClassVar[MethodLabel]
@@ -138,18 +138,18 @@ class ObjectiveSettings(Settings, ABC):
 
     name: str
     tokens: SquareTokens = Field(default=196, ge=16)
-    """T, patches that the content of a film (with a crop, the crop) is scaled to."""
+    """T, number of patches that the content of a film (with ``crop``, the crop) is scaled to."""
     schedule: Schedule = ()
-    """Stages before the last with a T of their own, for example [{until: 0.7, tokens: 196}] before tokens: 1024. What
-    is a fraction of T follows it; batch, accumulation and learning rate do not."""
+    """Stages before the last, each with its T, for example [{until: 0.7, tokens: 196}] before tokens: 1024. Settings
+    that are fractions of T scale with it; batch, accumulation and learning rate do not."""
 
     @abstractmethod
     def views(self) -> dict[str, ViewSpec]:
-        """View name → what the loader draws under it."""
+        """View name → specification of the view that the loader draws."""
 
     @abstractmethod
     def flops(self, encoders: Mapping[str, EncoderSettings], films: int) -> Flops:
-        """Floating-point operations of one film.
+        """Count the floating-point operations of one film.
 
         Args:
             encoders: modality → its encoder; ``film`` is always among them.
@@ -161,7 +161,7 @@ class ObjectiveSettings(Settings, ABC):
 
     @abstractmethod
     def activations(self, encoders: Mapping[str, EncoderSettings], films: int, operand_bytes: int) -> Activations:
-        """Memory that backward needs of one film.
+        """Estimate the memory of the activations of one film that backward needs.
 
         Args:
             encoders: modality → its encoder; ``attention: auto`` counts as on a GPU.
@@ -174,18 +174,18 @@ class ObjectiveSettings(Settings, ABC):
 
     @abstractmethod
     def build(self, encoders: Mapping[str, ViT]) -> Objective:
-        """The model around its encoders (modality → encoder)."""
+        """Build the model with its encoders (modality → encoder)."""
 
     def cost_column(self) -> str:
-        """What the table of costs says of the patches of a film: visible, predicted, views."""
+        """Text of the column ``budget`` in the cost table: visible and predicted fractions, or views."""
         return ""
 
     def published(self) -> Self | None:
-        """These settings as the paper has them, at the same T; None if there is nothing to compare with."""
+        """The settings of the paper at the same T; None if there are none to compare with."""
         return None
 
     def parse_budget(self, text: str) -> dict[str, Any]:
-        """Settings that ``--budgets`` of the cost command stands for.
+        """Parse a budget of ``--budgets`` of the cost command.
 
         Args:
             text: one budget, for example 0.25/0.25.
@@ -194,20 +194,24 @@ class ObjectiveSettings(Settings, ABC):
             Setting → value.
 
         Raises:
-            SettingsError: the text is no budget, or this objective has none.
+            SettingsError: the text is not a budget, or the objective has no budgets.
         """
-        own = [name for name in type(self).model_fields if name not in ObjectiveSettings.model_fields]
+        setting_names = [name for name in type(self).model_fields if name not in ObjectiveSettings.model_fields]
         raise SettingsError(
-            f"--budgets {text} does not apply to {self.label.short}; give its own settings instead"
-            + (f": {', '.join(f'objective.{name}=…' for name in own)}" if own else "")
+            f"--budgets {text} does not apply to {self.label.short}. Give its settings instead"
+            + (f": {', '.join(f'objective.{name}=…' for name in setting_names)}" if setting_names else "")
         )
 
 
 @torch.no_grad()
 def feature_std(pooled: Tensor) -> Tensor:
-    """[] spread of features [B, D] on the sphere; NaN for one film.
+    """Standard deviation of unit-length features, times the square root of D (Chen and He 2021, section 4.1).
 
-    1 where they are all over it, 0 where they are one vector (Chen and He 2021, section 4.1).
+    Args:
+        pooled: [B, D] features.
+
+    Returns:
+        [] 1 for features spread over the sphere, 0 for equal features, NaN for one film.
     """
     if len(pooled) < 2:
         return torch.full((), torch.nan, device=pooled.device)

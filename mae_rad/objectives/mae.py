@@ -1,11 +1,11 @@
-"""Masked autoencoder (He et al. 2022): the encoder sees some patches of a film, a light decoder predicts others.
+"""Masked autoencoder (He et al. 2022): the encoder gets some patches of a film, a small decoder predicts others.
 
-Deviations from the paper, each undone by a setting (all of them: ``configs/pretrain/mae_reference.yaml``):
+Deviations from the paper, with the setting that restores it (all in ``configs/pretrain/mae_reference.yaml``):
 
-* visible and predicted patches are drawn from the film's content (``padded: true`` takes all of a padded square);
-* a part of the hidden patches is predicted (``predicted: all``);
-* the decoder only reads what the encoder made (``decoder: self``);
-* a variance floor keeps near-black patches from turning noise into targets (``variance_floor: 0``).
+* visible and predicted patches are drawn from the content of the film (``padded: true`` draws from a padded square);
+* only a part of the hidden patches is predicted (``predicted: all``);
+* the decoder attends to the output of the encoder alone (``decoder: self``);
+* a variance floor keeps the noise of near-black patches from becoming a target (``variance_floor: 0``).
 
 Legend: B films, P predicted patches, p patch side.
 """
@@ -63,21 +63,23 @@ class MAESettings(ObjectiveSettings, Augmentation):
 
     name: Literal["mae"] = "mae"
     visible: float = Field(default=0.25, gt=0, lt=1)
-    """Fraction of T that the encoder sees. T counts the box around the content: where half of it is content, a quarter
-    of T is half of the content. What is really hidden is logged as ``masked_content``."""
+    """Fraction of T that the encoder gets. T counts the patches of the box around the content: if half of them show
+    content, a quarter of T is half of the content. The hidden share of the content is logged as ``masked_content``."""
     predicted: Literal["all"] | Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Fraction of T that is predicted; ``all`` is every patch of T that is not visible, as published."""
     padded: bool = False
-    """Take the film padded with black to a square of T patches, and draw from all of it as if content were unknown."""
+    """Pad the film with black to a square of T patches, and draw from all patches, whether content or not."""
     normalise_pixels: bool = True
-    """Predict patches normalised each by its mean and deviation."""
+    """Predict patches normalised by their mean and standard deviation."""
     variance_floor: float = Field(default=1e-5, ge=0)
-    """Smallest variance by which a patch is normalised, in squared display ranges: 1e-5 is a deviation of 0.3 %.
-    On public films at 224 to 1024 pixels it holds down 68 to 87 % of near-black patches and 1 to 9 % of bright ones."""
+    """Lower bound of the variance of a patch in the normalisation, in squared display ranges: 1e-5 is a standard
+    deviation of 0.3 %. On public films at 224 to 1024 pixels it affects 68 to 87 % of near-black patches and 1 to 9 %
+    of bright ones."""
     decoder: Literal["cross", "self"] = "cross"
-    """Mask tokens read the encoder's output, or mask and visible tokens attend to each other as published."""
+    """``cross``: mask tokens attend to the output of the encoder. ``self``: mask and visible tokens attend to each
+    other, as published."""
     decoder_dim: int = Field(default=512, ge=4)
-    """Channels; a multiple of 4 and of decoder_heads."""
+    """Channels of the decoder; a multiple of 4 and of decoder_heads."""
     decoder_depth: int = Field(default=8, ge=1)
     decoder_heads: int = Field(default=16, ge=1)
 
@@ -92,46 +94,46 @@ class MAESettings(ObjectiveSettings, Augmentation):
         return {FILM: self.view}
 
     def build(self, encoders: Mapping[str, ViT]) -> "MAE":
-        """The masked autoencoder around the encoder of films."""
+        """Build the masked autoencoder with the encoder of films."""
         return MAE(encoders[FILM], self)
 
     def cost_column(self) -> str:
-        """Fractions that are visible and predicted, and the decoder."""
+        """Visible and predicted fraction, and the decoder."""
         return f"{self.visible:g}/{self.predicted} {self.decoder}"
 
     def published(self) -> Self:
-        """As He et al. (2022) have it."""
+        """Settings of He et al. (2022)."""
         return self.model_validate(self.model_dump() | dict(PUBLISHED))
 
     def parse_budget(self, text: str) -> dict[str, Any]:
-        """Visible/predicted, for example 0.25/0.25 or 0.1/all."""
+        """Parse visible/predicted, for example 0.25/0.25 or 0.1/all."""
         visible, _, predicted = text.partition("/")
         try:
             return {"visible": float(visible), "predicted": "all" if predicted == "all" else float(predicted)}
         except ValueError:
             raise SettingsError(
-                f"--budgets {text} is not visible/predicted, for example 0.25/0.25 or 0.1/all"
+                f"--budgets {text} is not of the form visible/predicted. Give, for example, 0.25/0.25 or 0.1/all"
             ) from None
 
     def flops(self, encoders: Mapping[str, EncoderSettings], films: int) -> Flops:
-        """The encoder on the visible patches, the decoder on the predicted ones; no film is compared with others."""
+        """Count the encoder on visible patches, and the decoder on predicted ones."""
         del films
-        encoder, (context, predicted) = encoders[FILM], self._read_and_predicted()
+        encoder, (context, predicted) = encoders[FILM], self._patch_counts()
         dim, depth = self.decoder_dim, self.decoder_depth
         if self.decoder == "self":
             blocks, decoded = depth * block(context + predicted, dim), context + predicted
         else:
             blocks, decoded = depth * cross_block(predicted, context, dim), predicted
         ends = 2.0 * dim * (context * encoder.shape.dim + predicted * encoder.patch**2)
-        ours = encoder_flops(encoder, context - 1)
-        again = blocks - depth * last_layer(decoded, dim) if encoder.checkpoint_activations else 0.0
-        return ours._replace(rest=blocks + ends, again=ours.again + again)
+        encoder_cost = encoder_flops(encoder, context - 1)
+        recomputed = blocks - depth * last_layer(decoded, dim) if encoder.checkpoint_activations else 0.0
+        return encoder_cost._replace(rest=blocks + ends, again=encoder_cost.again + recomputed)
 
     def activations(self, encoders: Mapping[str, EncoderSettings], films: int, operand_bytes: int) -> Activations:
-        """Of the encoder and the decoder, whose backward passes follow each other."""
+        """Estimate the activations of encoder and decoder, whose backward passes run one after the other."""
         del films
-        encoder, (context, predicted), b = encoders[FILM], self._read_and_predicted(), operand_bytes
-        dim, again = self.decoder_dim, bool(encoder.checkpoint_activations)
+        encoder, (context, predicted), b = encoders[FILM], self._patch_counts(), operand_bytes
+        dim, recomputed = self.decoder_dim, bool(encoder.checkpoint_activations)
         shape = Shape(dim, self.decoder_depth, self.decoder_heads)
         if self.decoder == "self":
             stack = self_attention_stack(encoder, shape, context + predicted, b)
@@ -141,26 +143,30 @@ class MAESettings(ObjectiveSettings, Augmentation):
             outputs = RESIDUAL * dim * predicted + b * dim * context
         # Decoder embedding, its norm and head; squared errors in float32.
         ends = b * encoder.shape.dim * context + outputs + b * dim * predicted + 4 * encoder.patch**2 * predicted
-        ours = encoder_activations(encoder, context - 1, b)
-        return Activations(ours.kept + stack.saved(again) + ends, max(ours.peak, stack.peak(again)))
+        encoder_cost = encoder_activations(encoder, context - 1, b)
+        return Activations(
+            encoder_cost.kept + stack.saved(recomputed) + ends, max(encoder_cost.peak, stack.peak(recomputed))
+        )
 
-    def _read_and_predicted(self) -> tuple[int, int]:
+    def _patch_counts(self) -> tuple[int, int]:
         """Tokens that the decoder reads (visible patches and the class token), and patches that it predicts."""
         visible, predicted = self.view.budgets
-        assert visible is not None  # a masked autoencoder always has a budget
+        assert visible is not None  # visible is never null in these settings
         return visible + 1, predicted
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        together = self.visible if self.predicted == "all" else self.visible + self.predicted
+    def _check_budget(self) -> Self:
+        total = self.visible if self.predicted == "all" else self.visible + self.predicted
         smallest = replace(self.view, tokens=min([self.tokens, *(stage.tokens for stage in self.schedule)]))
-        if together > 1 + 1e-9 or 0 in smallest.budgets:
+        if total > 1 + 1e-9 or 0 in smallest.budgets:
             raise ValueError(
-                f"visible {self.visible} and predicted {self.predicted} must each hold a patch at every T,"
-                " and together at most all"
+                f"visible={self.visible} and predicted={self.predicted} must each give at least one patch at every T,"
+                " and sum to at most 1"
             )
         if self.padded and self.crop:
-            raise ValueError("padded and crop exclude each other: a crop is a square without padding")
+            raise ValueError(
+                "padded and crop exclude each other: a crop is a square without padding. Leave one of them out"
+            )
         if self.decoder_dim % 4 or self.decoder_dim % self.decoder_heads:
             raise ValueError(f"decoder_dim {self.decoder_dim} must be a multiple of 4 and of decoder_heads")
         return self
@@ -188,7 +194,10 @@ class MAE(Objective):
         )
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
-        """Mean squared error of the predicted patches, also apart for content and background; what share was hidden."""
+        """Compute the mean squared error of the predicted patches.
+
+        Metrics are the errors on content and background, the hidden share of the content, and the spread of features.
+        """
         view = batch.views[FILM]
         features = self.encoder(view.visible)
         prediction, target = self._predict(view, features)
@@ -197,19 +206,21 @@ class MAE(Objective):
         )
         metrics = {"feature_std": feature_std(features.pooled)}
         if view.predicted_content is not None:
-            metrics["loss_content"] = _mean_where(errors.detach(), view.predicted_content)
-            metrics["loss_background"] = _mean_where(errors.detach(), ~view.predicted_content)
+            metrics["loss_content"] = _masked_mean(errors.detach(), view.predicted_content)
+            metrics["loss_background"] = _masked_mean(errors.detach(), ~view.predicted_content)
         if view.masked_content is not None:
             metrics["masked_content"] = view.masked_content.mean()
         return ObjectiveOutput(errors.mean(), metrics)
 
     @torch.no_grad()
     def reconstruct(self, view: View) -> Tensor:
-        """Predicted patches for pictures.
+        """Predict patches for pictures.
 
-        With ``normalise_pixels`` a prediction lacks brightness and contrast: each patch is then given the mean and
-        deviation of its true patch, so such pictures look better than the model is. Without, nothing of the target
-        is used.
+        With ``normalise_pixels``, a prediction has no brightness and contrast: mean and standard deviation of the true
+        patch are applied, so that pictures look better than the model is. Without, nothing of the target is used.
+
+        Args:
+            view: of B films.
 
         Returns:
             [B, P, p*p] float32 display values in [0, 65535].
@@ -225,28 +236,28 @@ class MAE(Objective):
         """The decoder, if it is the published one.
 
         Raises:
-            WeightsError: it is a decoder of cross-attention.
+            WeightsError: the decoder uses cross-attention.
         """
         if self.decoder.attention != "self":
             raise WeightsError(
-                "ViTMAEForPreTraining decodes with self-attention over all patches; this decoder is of cross-attention"
-                " (objective.decoder: cross) and has no place there: export with --to hf_vit, or --to safetensors"
+                "ViTMAEForPreTraining has a decoder with self-attention, and this one uses cross-attention"
+                " (objective.decoder: cross). Export with --to hf_vit or --to safetensors"
             )
         return PixelDecoder(self.decoder, self.shape, self.visible, self.normalise, self.variance_floor)
 
     def _predict(self, view: View, features: Features) -> tuple[Tensor, Tensor]:
-        wanted = _predicted(view)
-        prediction: Tensor = self.decoder(features, view.visible.coords, wanted.coords)
-        precise = torch.promote_types(self.decoder.mask_token.dtype, torch.float32)
-        return prediction, wanted.values.to(precise) / DISPLAY_RANGE
+        target_patches = _predicted(view)
+        prediction: Tensor = self.decoder(features, view.visible.coords, target_patches.coords)
+        dtype = torch.promote_types(self.decoder.mask_token.dtype, torch.float32)
+        return prediction, target_patches.values.to(dtype) / DISPLAY_RANGE
 
 
 def _predicted(view: View) -> Patches:
     if view.predicted is None:
-        raise ValueError("the masked autoencoder needs predicted patches; its view asks for them")
+        raise ValueError("the view has no predicted patches, which the masked autoencoder needs")
     return view.predicted
 
 
-def _mean_where(errors: Tensor, chosen: Tensor) -> Tensor:
-    # As sums, since picking elements would wait for the device; 0 / 0 is the NaN of a batch without such patches.
-    return (errors * chosen).sum() / chosen.sum()
+def _masked_mean(errors: Tensor, mask: Tensor) -> Tensor:
+    # Sums, as boolean indexing would synchronise with the device; 0 / 0 is NaN for a batch without such patches.
+    return (errors * mask).sum() / mask.sum()

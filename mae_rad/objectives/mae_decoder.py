@@ -1,9 +1,9 @@
-"""Light decoders of the masked autoencoder: from what the encoder saw to the pixels of patches it did not see.
+"""Decoders of the masked autoencoder: features of visible patches in, pixels of hidden patches out.
 
-``self`` is the published one (He et al. 2022): visible and mask tokens attend to each other. ``cross`` lets every mask
-token read the encoder's output on its own (CrossMAE, Fu et al. 2024): no work on visible tokens, and none for patches
-that are not predicted. Deviations from CrossMAE: the encoder's output is embedded once, with its positions, for all
-blocks; feature maps of earlier blocks are not mixed in, since only the last one is exported and probed.
+``self`` is the published decoder (He et al. 2022): visible and mask tokens attend to each other. In ``cross``
+(CrossMAE, Fu et al. 2024), every mask token attends to the output of the encoder alone, and nothing is computed for
+visible tokens and for patches that are not predicted. Deviations from CrossMAE: the output of the encoder is embedded
+once, with its positions, for all blocks; features of earlier blocks are not used, since only the last are exported.
 
 Legend: B films, V visible and P predicted patches, p patch side, E decoder channels.
 """
@@ -20,15 +20,15 @@ from mae_rad.encoders.vit import Features
 
 
 class Decoder(nn.Module):
-    """Predicts patches from the features of others.
+    """Predicts hidden patches from the features of visible ones.
 
     Args:
         encoder_dim: channels of the features.
         patch_values: p*p, values of a patch.
-        shape: size of the stack.
+        shape: of the blocks.
         attention: ``cross`` or ``self``, see above.
         kernel: of attention.
-        recompute: keep only the input of each block for backward.
+        recompute: store only the input of each block for backward.
     """
 
     def __init__(
@@ -56,22 +56,22 @@ class Decoder(nn.Module):
         """Predict patches from features.
 
         Args:
-            features: of the visible patches; the class token goes along, without a position.
+            features: of the visible patches; the class token is used as well, without a position.
             visible: [B, V, 2] coordinates.
             predicted: [B, P, 2] coordinates.
 
         Returns:
-            [B, P, p*p].
+            [B, P, p*p] normalised or plain pixels, as trained.
         """
         cls = self.embedding(features.cls[:, None])
-        seen = self.embedding(features.tokens) + self._positions(visible)
-        hidden = self.mask_token + self._positions(predicted)
+        visible_tokens = self.embedding(features.tokens) + self._positions(visible)
+        mask_tokens = self.mask_token + self._positions(predicted)
         if self.attention == "self":
-            hidden = self.blocks(torch.cat([cls, seen, hidden], dim=1))[:, -predicted.shape[1] :]
+            mask_tokens = self.blocks(torch.cat([cls, visible_tokens, mask_tokens], dim=1))[:, -predicted.shape[1] :]
         else:
-            # Under autocast the sum is float32; every block would keep a rounded copy of its own.
-            hidden = self.blocks(hidden, torch.cat([cls, seen.to(cls.dtype)], dim=1))
-        prediction: Tensor = self.head(self.norm(hidden))
+            # Under autocast the sum is float32; each block would store a rounded copy.
+            mask_tokens = self.blocks(mask_tokens, torch.cat([cls, visible_tokens.to(cls.dtype)], dim=1))
+        prediction: Tensor = self.head(self.norm(mask_tokens))
         return prediction
 
     def _positions(self, coords: Tensor) -> Tensor:

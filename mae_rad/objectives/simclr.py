@@ -1,8 +1,8 @@
-"""SimCLR (Chen et al. 2020): two views of a film agree, films of other studies do not.
+"""SimCLR (Chen et al. 2020): two views of a film are positives, films of other studies negatives.
 
-Deviations from the paper: films of one study are never each other's negatives; the head has three layers (Chen et al.
-2020b) and normalises with LayerNorm. BatchNorm would couple the films of one rank, so that two ranks train another
-model than one; its synchronised form does not run on CPU.
+Deviations from the paper: films of one study are not negatives of each other; the projection head has three layers
+(Chen et al. 2020b) and LayerNorm. BatchNorm would couple the films of a rank, so that two ranks would train a different
+model than one, and synchronised BatchNorm does not run on a CPU.
 
 Legend: n films of this rank, D encoder channels.
 """
@@ -32,59 +32,67 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
     """Settings of SimCLR; all but ``films_at_once`` change results. T is that of each view."""
 
     label: ClassVar[MethodLabel] = MethodLabel(
-        "SimCLR", "contrastive learning: two altered views of one film are to look alike, other films not"
+        "SimCLR",
+        "contrastive learning: features of two augmented views of a film become similar, those of other films differ",
     )
     speed_only: ClassVar[frozenset[str]] = frozenset({"films_at_once"})
 
     name: Literal["simclr"] = "simclr"
     crop: Crop = (0.4, 1.0)
-    """Area range of the random square crop inside the content; each view has one."""
+    """Range of the area of the random square crop of each view, as a share of the content."""
     window: Strength = 0.5
     gamma: Strength = 0.5
     noise: Strength = 0.5
     visible: float | None = Field(default=None, gt=0, le=1)
-    """Fraction of T that is encoded; null encodes all."""
+    """Fraction of T that is encoded; null encodes all patches."""
     temperature: float = Field(default=0.1, gt=0)
+    """Divisor of the cosine similarities."""
     head_hidden: int = Field(default=2048, ge=1)
     """Channels of the two hidden layers of the projection head."""
     head_dim: int = Field(default=128, ge=1)
     """Channels of the projection."""
     films_at_once: int | None = Field(default=None, ge=1)
-    """Films that a rank encodes at once; null encodes its whole part of the batch. Memory is then that of so many films
-    whatever the batch, for one more forward pass; loss and gradient stay those of the whole batch."""
+    """Films per forward pass of a rank; null encodes all its films at once. Memory is then that of so many films for
+    any batch size, at the cost of one more forward pass; loss and gradient are those of the whole batch."""
 
     @property
     def view(self) -> ViewSpec:
-        """What is drawn twice."""
+        """Specification of both views."""
         return ViewSpec(self.tokens, self.augmentation, self.visible, schedule=self.schedule)
 
     def views(self) -> dict[str, ViewSpec]:
-        """Two, drawn alike."""
+        """Two views with equal specifications."""
         return dict.fromkeys(VIEWS, self.view)
 
     def build(self, encoders: Mapping[str, ViT]) -> "SimCLR":
-        """SimCLR around the encoder of films."""
+        """Build SimCLR with the encoder of films."""
         return SimCLR(encoders[FILM], self)
 
     def cost_column(self) -> str:
-        """Views, and the fraction of each that is encoded."""
+        """Number of views, and the fraction of each that is encoded."""
         return f"2 x {1 if self.visible is None else self.visible:g}"
 
     def flops(self, encoders: Mapping[str, EncoderSettings], films: int) -> Flops:
-        """Two views, their projections, and their similarities to both views of every film."""
-        one = encoder_flops(encoders[FILM], self._patches)
+        """Count two views, their projections, and their similarities to both views of every film."""
+        encoder_cost = encoder_flops(encoders[FILM], self._patches)
         hidden, dim = self.head_hidden, self.head_dim
         head = 2.0 * (encoders[FILM].shape.dim * hidden + hidden**2 + hidden * dim)
         similarities = 2.0 * dim * 2 * films  # of one view
-        return Flops(2 * one.embedding, 2 * one.encoder, 2 * (head + similarities), 2 * one.again, 2 * one.fixed)
+        return Flops(
+            2 * encoder_cost.embedding,
+            2 * encoder_cost.encoder,
+            2 * (head + similarities),
+            2 * encoder_cost.again,
+            2 * encoder_cost.fixed,
+        )
 
     def activations(self, encoders: Mapping[str, EncoderSettings], films: int, operand_bytes: int) -> Activations:
-        """Two views encoded at once; ``films_at_once`` is not counted."""
+        """Estimate the activations of two views, without the effect of ``films_at_once``."""
         b = operand_bytes
-        one = encoder_activations(encoders[FILM], self._patches, b)
+        encoder_cost = encoder_activations(encoders[FILM], self._patches, b)
         # Each hidden layer: output, norm, GELU; the similarities of two views to all.
         head = 2.0 * (2 * (b + 4 + b) * self.head_hidden + 8 * self.head_dim) + 2 * 3 * 4 * 2 * films
-        return Activations(2 * one.kept + head, 2 * one.peak)
+        return Activations(2 * encoder_cost.kept + head, 2 * encoder_cost.peak)
 
     @property
     def _patches(self) -> int:
@@ -93,7 +101,7 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
 
 
 class SimCLR(Objective):
-    """Contrast between two views of every film, over all ranks."""
+    """Contrastive learning between two views of every film, over all ranks."""
 
     def __init__(self, encoder: ViT, settings: SimCLRSettings) -> None:
         super().__init__()
@@ -104,18 +112,18 @@ class SimCLR(Objective):
         self.head = _projection_head(encoder.dim, settings.head_hidden, settings.head_dim)
 
     def forward(self, batch: Batch) -> ObjectiveOutput:
-        """NT-Xent of the projections; a collective call."""
-        a, b = (batch.views[name].visible for name in VIEWS)
-        films = Patches(*(torch.stack(parts, dim=1) for parts in zip(a, b, strict=True)))  # [n, 2, ...]
-        at_once = self.films_at_once or len(batch.film)
-        if at_once >= len(batch.film):
+        """Compute NT-Xent of the projections; a collective call."""
+        first, second = (batch.views[name].visible for name in VIEWS)
+        films = Patches(*(torch.stack(parts, dim=1) for parts in zip(first, second, strict=True)))  # [n, 2, ...]
+        films_per_pass = self.films_at_once or len(batch.film)
+        if films_per_pass >= len(batch.film):
             z, pooled = self._encode(films)
         else:
-            # Cached gradients (Gao et al. 2021, section 3.2): the backward pass comes to each part with the gradient
-            # that the whole batch gives its vectors, and encodes it again. Nothing of one part enters another.
+            # Gradient caching (Gao et al. 2021, section 3.2): backward encodes each part again, with the gradient of
+            # the loss of the whole batch. Nothing of one part enters another.
             parts = [
                 checkpoint(self._encode, Patches(*part), use_reentrant=False)
-                for part in zip(*(torch.split(values, at_once) for values in films), strict=True)
+                for part in zip(*(torch.split(values, films_per_pass) for values in films), strict=True)
             ]
             z, pooled = (torch.cat(values) for values in zip(*parts, strict=True))
         loss, pairs = nt_xent(z[:, 0], z[:, 1], self.temperature, film=batch.film, study=batch.study, return_pairs=True)
@@ -128,22 +136,22 @@ class SimCLR(Objective):
 
     @torch.no_grad()
     def _metrics(self, pooled: Tensor, pairs: Pairs) -> dict[str, Tensor]:
-        pull = pairs.weights > 0
-        push = pairs.mask & ~pull
+        is_positive = pairs.weights > 0
+        is_negative = pairs.mask & ~is_positive
         cosine = pairs.similarity * self.temperature
         nearest = pairs.similarity.masked_fill(~pairs.mask, -torch.inf).argmax(dim=1, keepdim=True)
         return {
-            "positive_similarity": (cosine * pull).sum() / pull.sum(),
-            "negative_similarity": (cosine * push).sum() / push.sum(),
+            "positive_similarity": (cosine * is_positive).sum() / is_positive.sum(),
+            "negative_similarity": (cosine * is_negative).sum() / is_negative.sum(),
             "feature_std": feature_std(pooled),
-            "contrastive_accuracy": pull.gather(1, nearest).float().mean(),
+            "contrastive_accuracy": is_positive.gather(1, nearest).float().mean(),
         }
 
 
 def _projection_head(encoder_dim: int, hidden: int, dim: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise([encoder_dim, hidden, hidden]):
-        # The norm's own shift makes a bias redundant.
+        # The shift of the norm makes a bias redundant.
         layers += [nn.Linear(width_in, width_out, bias=False), nn.LayerNorm(width_out), nn.GELU()]
     head = nn.Sequential(*layers, nn.Linear(hidden, dim, bias=False))
     return head.apply(initialise)

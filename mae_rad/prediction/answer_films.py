@@ -1,4 +1,4 @@
-"""What a model says of films of one grid: scores or boxes, and maps of where they come from."""
+"""Predicts films of one grid: scores or boxes, and heat maps."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,10 @@ from mae_rad.errors import PredictionError
 from mae_rad.export.predictor_folder import Predictor
 from mae_rad.heads.classification import ClassificationHead
 from mae_rad.heads.interface import Boxes, Prediction
-from mae_rad.prediction.answer_folder import PredictRequest, written
-from mae_rad.prediction.answer_writer import WrittenAnswer
+from mae_rad.prediction.answer_folder import PredictRequest, escaped_path
+from mae_rad.prediction.answer_writer import PredictedFilm
 from mae_rad.prediction.film_reader import Read, ReadFilm
-from mae_rad.prediction.in_scope import NO_LABEL, asked_labels, outside
+from mae_rad.prediction.in_scope import NO_LABEL, labels_for_film, out_of_scope_reason
 from mae_rad.prediction.overlay import HeatMap
 from mae_rad.prediction.record import Finding, FoundBox, Record
 from mae_rad.prediction.settings import AnswerSettings
@@ -33,61 +33,78 @@ from mae_rad.prediction.settings import AnswerSettings
 _log = logging.getLogger(__name__)
 
 
-class AskedFilm(NamedTuple):
-    """A film, what its record says before the answer, and the labels that it is asked for."""
+class FilmRequest(NamedTuple):
+    """A film to predict.
+
+    Attributes:
+        film: with its patches.
+        fields: of its record that are known before the prediction.
+        labels: names of the labels that apply to it.
+    """
 
     film: ReadFilm
-    told: dict[str, Any]
+    fields: dict[str, Any]
     labels: tuple[str, ...]
 
 
 class Answering:
-    """A predictor at work.
+    """A predictor on a device, with the settings of its output.
+
+    Args:
+        predictor: encoder and head.
+        settings: of the predictions.
 
     Raises:
-        PredictionError: the device that is asked for is not there; or what is to explain does not fit the model.
+        PredictionError: the device is not available, or ``explain`` does not apply to the model.
     """
 
     def __init__(self, predictor: Predictor, settings: AnswerSettings) -> None:
         self._device = _device(settings.runtime.device)
         self._predictor, self._settings = predictor.to(self._device).eval(), settings
-        self._labels, self._points = predictor.card.labels, predictor.card.operating_points
-        if isinstance(predictor.encoder, ResNet) and not self.draws_boxes and _maps_wanted(settings) != "none":
-            _log.warning("this model is a ResNet: pictures come without heat maps, which are drawn for a ViT only")
-        elif _maps_wanted(settings) == "attention_rollout" and not self.draws_boxes and predictor.head.pooling is None:
+        self._labels, self._operating_points = predictor.card.labels, predictor.card.operating_points
+        if isinstance(predictor.encoder, ResNet) and not self.predicts_boxes and _heat_map_method(settings) != "none":
+            _log.warning("pictures have no heat maps: they are available for a ViT only, and this model is a ResNet")
+        elif (
+            _heat_map_method(settings) == "attention_rollout"
+            and not self.predicts_boxes
+            and predictor.head.pooling is None
+        ):
             raise PredictionError(
-                "explain=attention_rollout shows what a pooling takes, and this model (task.pool: max_score) scores"
-                " patch by patch; leave explain out, and the scores are drawn"
+                "explain=attention_rollout needs a pooling, and this model (task.pool: max_score) has none. Leave"
+                " explain out to draw the scores of the patches"
             )
 
     @property
-    def draws_boxes(self) -> bool:
-        """Whether it answers with boxes."""
+    def predicts_boxes(self) -> bool:
+        """Whether the model predicts boxes."""
         return not isinstance(self._predictor.head, ClassificationHead)
 
-    def admitted(self, file: ArchiveFile, asked: PredictRequest, films: Read) -> Iterator[AskedFilm | Record]:
-        """The films of a file that get an answer; in the place of others, the record that says why not.
+    def admitted(self, file: ArchiveFile, request: PredictRequest, films: Read) -> Iterator[FilmRequest | Record]:
+        """Select the films of a file that are predicted.
 
         Args:
             file: that was read.
-            asked: its number, size and time.
-            films: what it holds, or why it holds no film.
+            request: its number, size and modification time.
+            films: of the file, or the reason why it has none.
+
+        Returns:
+            Per film a request, or a record with the reason why it is not predicted.
         """
-        about: dict[str, Any] = {"path": written(file), **asked._asdict()}
+        file_fields: dict[str, Any] = {"path": escaped_path(file), **request._asdict()}
         if isinstance(films, Reason):
-            yield Record(**about, status="no_film", reason=films)
+            yield Record(**file_fields, status="no_film", reason=films)
             return
         for film in films:
-            known = about | self._about(film.sidecar) | {"frames": len(films)}
-            reason = outside(self._predictor.card.scope, known["body_part"], known["view"])
+            fields = file_fields | self._film_fields(film.sidecar) | {"frames": len(films)}
+            reason = out_of_scope_reason(self._predictor.card.scope, fields["body_part"], fields["view"])
             labels = self._labels_for(film.sidecar)
             if not labels or (reason is not None and self._settings.out_of_scope == "refuse"):
-                yield Record(**known, status="out_of_scope", reason=reason or NO_LABEL)
+                yield Record(**fields, status="out_of_scope", reason=reason or NO_LABEL)
             else:
-                yield AskedFilm(film, {**known, "status": "answered", "reason": reason}, labels)
+                yield FilmRequest(film, {**fields, "status": "answered", "reason": reason}, labels)
 
-    def _about(self, sidecar: Sidecar) -> dict[str, Any]:
-        """What a record says of a film, whatever the answer."""
+    def _film_fields(self, sidecar: Sidecar) -> dict[str, Any]:
+        """Fields of the record that come from the sidecar, or from the settings where it has none."""
         return {
             "frame": None if sidecar.frame is None else sidecar.frame + 1,
             "body_part": sidecar.body_part or self._settings.body_part,
@@ -98,53 +115,65 @@ class Answering:
         }
 
     def _labels_for(self, sidecar: Sidecar) -> tuple[str, ...]:
-        """The labels that films like this one are asked for."""
-        about = self._about(sidecar)
-        film = sidecar.model_dump() | {name: about[name] for name in ("body_part", "view")}
-        return asked_labels(self._predictor.card.task.labels, film)
+        """Names of the labels that apply to the film."""
+        fields = self._film_fields(sidecar)
+        film = sidecar.model_dump() | {name: fields[name] for name in ("body_part", "view")}
+        return labels_for_film(self._predictor.card.task.labels, film)
 
-    def answers(self, asked: Sequence[AskedFilm]) -> list[WrittenAnswer]:
-        """Answer films of one grid."""
-        patches = stack([one.film.patches for one in asked]).to(self._device)
-        records = self._records(asked, self._predictor.predict(patches))
-        maps = self._maps(asked, records, patches)
+    def answers(self, requests: Sequence[FilmRequest]) -> list[PredictedFilm]:
+        """Predict films.
+
+        Args:
+            requests: B films of one grid.
+
+        Returns:
+            Per film, its record and what is needed to write picture and report.
+        """
+        patches = stack([request.film.patches for request in requests]).to(self._device)
+        records = self._records(requests, self._predictor.predict(patches))
+        maps = self._maps(records, patches)
         return [
-            self._answer(one.film, record, of_film) for one, record, of_film in zip(asked, records, maps, strict=True)
+            self._to_write(request.film, record, film_maps)
+            for request, record, film_maps in zip(requests, records, maps, strict=True)
         ]
 
-    def _records(self, asked: Sequence[AskedFilm], prediction: Prediction) -> list[Record]:
+    def _records(self, requests: Sequence[FilmRequest], prediction: Prediction) -> list[Record]:
         if prediction.boxes is not None:
-            found = [self._boxes(one, boxes) for one, boxes in zip(asked, prediction.boxes, strict=True)]
+            films = [self._boxes(request, boxes) for request, boxes in zip(requests, prediction.boxes, strict=True)]
             return [
-                Record(**one.told, findings=self._findings(one, self._best(boxes)), boxes=tuple(boxes))
-                for one, boxes in zip(asked, found, strict=True)
+                Record(**request.fields, findings=self._findings(request, self._best_scores(boxes)), boxes=tuple(boxes))
+                for request, boxes in zip(requests, films, strict=True)
             ]
         assert prediction.probabilities is not None
         scores = prediction.probabilities.cpu().tolist()
         return [
-            Record(**one.told, findings=self._findings(one, of_film))
-            for one, of_film in zip(asked, scores, strict=True)
+            Record(**request.fields, findings=self._findings(request, film_scores))
+            for request, film_scores in zip(requests, scores, strict=True)
         ]
 
-    def _answer(self, film: ReadFilm, record: Record, maps: tuple[HeatMap, ...]) -> WrittenAnswer:
+    def _to_write(self, film: ReadFilm, record: Record, maps: tuple[HeatMap, ...]) -> PredictedFilm:
         wanted = self._settings.overlays
-        drawn = wanted == "all" or (wanted == "findings" and record.found)
+        has_picture = wanted == "all" or (wanted == "findings" and record.found)
         header = film.header if self._settings.reports else None
-        return WrittenAnswer(record, film.stream, film.sidecar, header, maps if drawn else None)
+        return PredictedFilm(record, film.stream, film.sidecar, header, maps if has_picture else None)
 
-    def _findings(self, asked: AskedFilm, scores: Sequence[float]) -> tuple[Finding, ...]:
+    def _findings(self, request: FilmRequest, scores: Sequence[float]) -> tuple[Finding, ...]:
         return tuple(
             Finding(label=label, score=score, reached=self._reached(label, score))
             for label, score in zip(self._labels, scores, strict=True)
-            if label in asked.labels
+            if label in request.labels
         )
 
     def _reached(self, label: str, score: float) -> dict[str, bool]:
-        return {name: score >= of_label[label] for name, of_label in self._points.items() if label in of_label}
+        return {
+            name: score >= thresholds[label]
+            for name, thresholds in self._operating_points.items()
+            if label in thresholds
+        }
 
-    def _boxes(self, asked: AskedFilm, boxes: Boxes) -> list[FoundBox]:
-        """In pixels of the source, the highest score first."""
-        card, film = self._predictor.card, asked.film
+    def _boxes(self, request: FilmRequest, boxes: Boxes) -> list[FoundBox]:
+        """Boxes in source raster pixels, in descending order of the score."""
+        card, film = self._predictor.card, request.film
         frame = whole_film_frame(Film(film.stream, film.sidecar), card.tokens, card.encoder.patch)
         corners = frame.to_source(boxes.corners.double().cpu().numpy()).tolist()
         labels = [self._labels[place] for place in boxes.labels.tolist()]
@@ -153,64 +182,64 @@ class Answering:
                 label=label,
                 score=score,
                 reached=self._reached(label, score),
-                **dict(zip(EDGES, of_box, strict=True)),
+                **dict(zip(EDGES, edges, strict=True)),
             )
-            for label, score, of_box in zip(labels, boxes.scores.tolist(), corners, strict=True)
-            if label in asked.labels
+            for label, score, edges in zip(labels, boxes.scores.tolist(), corners, strict=True)
+            if label in request.labels
         ]
         return sorted(found, key=lambda box: -box.score)
 
-    def _best(self, boxes: Sequence[FoundBox]) -> list[float]:
+    def _best_scores(self, boxes: Sequence[FoundBox]) -> list[float]:
         """The highest score of each label."""
         return [max((box.score for box in boxes if box.label == label), default=0.0) for label in self._labels]
 
-    def _maps(
-        self, asked: Sequence[AskedFilm], records: Sequence[Record], patches: Patches
-    ) -> list[tuple[HeatMap, ...]]:
-        """Maps of what is found, film by film."""
-        reached = [[self._labels.index(one.label) for one in record.findings if one.found] for record in records]
-        labels = sorted({place for of_film in reached for place in of_film})
+    def _maps(self, records: Sequence[Record], patches: Patches) -> list[tuple[HeatMap, ...]]:
+        """Heat maps of the labels that count as found, film by film."""
+        found = [
+            [self._labels.index(finding.label) for finding in record.findings if finding.found] for record in records
+        ]
+        labels = sorted({label for film_labels in found for label in film_labels})
         encoder, head = self._predictor.encoder, self._predictor.head
-        wanted = _maps_wanted(self._settings)
-        if wanted == "none" or not labels or not isinstance(encoder, ViT) or not isinstance(head, ClassificationHead):
-            return [()] * len(asked)
-        if wanted == "attention_rollout":
-            from mae_rad.explain.attention_rollout import attention_rollout  # noqa: PLC0415 - only where it is asked for
+        method = _heat_map_method(self._settings)
+        if method == "none" or not labels or not isinstance(encoder, ViT) or not isinstance(head, ClassificationHead):
+            return [()] * len(records)
+        if method == "attention_rollout":
+            from mae_rad.explain.attention_rollout import attention_rollout  # noqa: PLC0415 - only where it is needed
 
-            assert head.pooling is not None  # or __init__ has refused
+            assert head.pooling is not None  # checked in __init__
             rolled = attention_rollout(encoder, head.pooling, patches, window=head.window).cpu().numpy()
             title = "where the model looks (attention rollout; yellow: most)"
             return [
-                (HeatMap(title, flow.reshape(patches.grid)),) if places else ()
-                for flow, places in zip(rolled, reached, strict=True)
+                (HeatMap(title, flow.reshape(patches.grid)),) if film_labels else ()
+                for flow, film_labels in zip(rolled, found, strict=True)
             ]
         if head.pooling is None:
-            how, speaks = "score of each patch", _patch_scores(encoder, head, patches)[:, labels]
+            name, maps = "score of each patch", _patch_scores(encoder, head, patches)[:, labels]
         else:
             from mae_rad.explain.grad_cam import grad_cam  # noqa: PLC0415 - captum takes seconds to load
 
-            how, speaks = "Grad-CAM", grad_cam(encoder, head, patches, labels, window=head.window)
+            name, maps = "Grad-CAM", grad_cam(encoder, head, patches, labels, window=head.window)
         return [
             tuple(
-                HeatMap(f"what speaks for {self._labels[place]} ({how}; yellow: most)", one.reshape(patches.grid))
-                for place, one in zip(labels, of_film, strict=True)
-                if place in places
+                HeatMap(f"evidence for {self._labels[label]} ({name}; yellow: most)", values.reshape(patches.grid))
+                for label, values in zip(labels, film_maps, strict=True)
+                if label in film_labels
             )
-            for of_film, places in zip(speaks.cpu().numpy(), reached, strict=True)
+            for film_maps, film_labels in zip(maps.cpu().numpy(), found, strict=True)
         ]
 
 
 @torch.no_grad()
 def _patch_scores(encoder: ViT, head: ClassificationHead, patches: Patches) -> Tensor:
-    """[B, L, N] ahead of calibration, whose slope may be negative: the highest patch is the one that spoke."""
+    """[B, L, N] scores before calibration: its slope may be negative, and the highest patch gives the film's score."""
     return torch.sigmoid(head.patch_logits(head.encode(encoder, patches)).float()).transpose(1, 2)
 
 
-def _maps_wanted(settings: AnswerSettings) -> str:
+def _heat_map_method(settings: AnswerSettings) -> str:
     return settings.explain if settings.overlays != "none" else "none"
 
 
 def _device(wanted: str) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise PredictionError("runtime.device=cuda: there is no usable GPU here; leave it at auto")
+        raise PredictionError("runtime.device=cuda: there is no usable GPU. Use auto")
     return torch.device("cpu") if wanted == "cpu" else fast_device()

@@ -1,10 +1,10 @@
-"""The private folder of a run of predictions. It says which file had which answer, so nobody else may read it.
+"""The private output folder of predictions; it names files, and only its owner can read it.
 
 OUT/                  mode 0700
-  predictions.csv     a line per film: file, answer or reason, score of each label, operating points reached
+  predictions.csv     a line per film: file, status or reason, score of each label, operating points reached
   boxes.csv           of a detection: every box in source pixels
-  predictions.jsonl   the same, a JSON object per film, written as films are done: an interrupted run goes on behind it
-  model.json          the card of the model that answered, and the settings
+  predictions.jsonl   the same, a JSON object per film, written during the run; an interrupted run resumes
+  model.json          the card of the model, and the settings
   overlays/           a picture per film, named by number
   reports/            a DICOM Structured Report per DICOM film, named by number
 """
@@ -29,14 +29,31 @@ from mae_rad.prediction.record import Record
 
 RECORDS, MODEL, TABLE, BOXES = "predictions.jsonl", "model.json", "predictions.csv", "boxes.csv"
 OVERLAYS, REPORTS = "overlays", "reports"
-_OWN = {RECORDS, MODEL, TABLE, BOXES, OVERLAYS, REPORTS, LOCK_FILE}
-_ABOUT = ("number", "path", "frame", "status", "reason", "body_part", "view", "laterality", "overlay", "report")
-_PASSING = frozenset({Reason.UNREADABLE_FILE, Reason.DECODER_TIMEOUT})
-"""Reasons that another day may not have: the same command tries these files again."""
+_FILE_NAMES = {RECORDS, MODEL, TABLE, BOXES, OVERLAYS, REPORTS, LOCK_FILE}
+_RECORD_COLUMNS = (
+    "number",
+    "path",
+    "frame",
+    "status",
+    "reason",
+    "body_part",
+    "view",
+    "laterality",
+    "overlay",
+    "report",
+)
+_TEMPORARY_REASONS = frozenset({Reason.UNREADABLE_FILE, Reason.DECODER_TIMEOUT})
+"""Reasons that may not persist: the same command tries these files again."""
 
 
 class PredictRequest(NamedTuple):
-    """A file whose films are to be asked: its number in the folder, its size, and when it was changed (ns)."""
+    """A file to predict.
+
+    Attributes:
+        number: of the file in the folder.
+        size: in bytes.
+        changed: modification time in ns.
+    """
 
     number: int
     size: int
@@ -44,7 +61,12 @@ class PredictRequest(NamedTuple):
 
     @classmethod
     def of(cls, number: int, file: ArchiveFile) -> "PredictRequest":
-        """The file as it is now; 0 for size and time where it cannot be read."""
+        """Read size and modification time of a file.
+
+        Args:
+            number: of the file in the folder.
+            file: whose status is read; both values are 0 if it cannot be accessed.
+        """
         try:
             status = Path(file.path).stat()
         except OSError:  # reported when the file is read
@@ -52,182 +74,207 @@ class PredictRequest(NamedTuple):
         return cls(number, status.st_size, status.st_mtime_ns)
 
 
-class _Known(NamedTuple):
-    """What is known of a file: frame → where its line begins; ``again`` where another try may succeed."""
+class _FileRecords(NamedTuple):
+    """The records of a file.
 
-    asked: PredictRequest
+    Attributes:
+        file: with size and modification time.
+        frames: number of its films.
+        is_temporary_failure: whether another attempt may succeed.
+        lines: frame → offset of its line in ``predictions.jsonl``.
+    """
+
+    file: PredictRequest
     frames: int
-    again: bool
+    is_temporary_failure: bool
     lines: dict[int, int]
 
 
-class AnswerFolder:
-    """Answers of one model under one group of settings; others are refused.
+class PredictionFolder:
+    """Predictions of one model with one set of settings.
 
     Attributes:
         path: of the folder.
-        run: a random name, which makes the UIDs of the reports.
+        run: a random name, from which the UIDs of the reports are derived.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
-        self.run = _run_of(path / MODEL, identity)
+        self.run = _run_name(path / MODEL, identity)
         for name in (OVERLAYS, REPORTS):
             (path / name).mkdir(exist_ok=True)
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _FileRecords] = {}
         self._end = 0
-        for line in _whole_lines(path / RECORDS):
+        for line in _complete_lines(path / RECORDS):
             self._keep(Record.model_validate_json(line), len(line))
         self._file = (path / RECORDS).open("ab")
 
-    def undone(self, files: Sequence[ArchiveFile]) -> dict[ArchiveFile, PredictRequest]:
-        """The files without an answer, in their order; one that has changed since has none."""
-        taken = {known.asked.number for known in self._known.values()}
-        numbers = (number for number in range(1, len(files) + len(taken) + 1) if number not in taken)
-        asked = {}
+    def pending(self, files: Sequence[ArchiveFile]) -> dict[ArchiveFile, PredictRequest]:
+        """Files without a prediction, in the given order; a file that has changed since counts as one."""
+        used_numbers = {known.file.number for known in self._known.values()}
+        free_numbers = (number for number in range(1, len(files) + len(used_numbers) + 1) if number not in used_numbers)
+        pending = {}
         for file in files:
-            before = self._known.get(written(file))
-            now = PredictRequest.of(next(numbers) if before is None else before.asked.number, file)
-            if before is None or before.again or before.asked != now or len(before.lines) < before.frames:
-                asked[file] = now
-        return asked
+            previous = self._known.get(escaped_path(file))
+            current = PredictRequest.of(next(free_numbers) if previous is None else previous.file.number, file)
+            if (
+                previous is None
+                or previous.is_temporary_failure
+                or previous.file != current
+                or len(previous.lines) < previous.frames
+            ):
+                pending[file] = current
+        return pending
 
     def add(self, record: Record) -> None:
-        """Keep the answer for a film: a process that is killed after this has told it."""
+        """Append the record of a film; a process that is killed later does not lose it."""
         line = record.model_dump_json(exclude_defaults=True).encode() + b"\n"
         self._file.write(line)
         self._file.flush()
         self._keep(record, len(line))
 
     def records(self) -> Iterator[Record]:
-        """All answers, by number."""
+        """All records, ordered by the number of the file."""
         self._file.flush()
         with (self.path / RECORDS).open("rb") as file:
-            for known in sorted(self._known.values(), key=lambda known: known.asked):
+            for known in sorted(self._known.values(), key=lambda known: known.file):
                 for _, start in sorted(known.lines.items()):
                     file.seek(start)
                     yield Record.model_validate_json(file.readline())
 
     def write_tables(self, labels: Sequence[str], points: Sequence[str], *, boxes: bool) -> None:
-        """Write all that is known as tables."""
+        """Write the records as CSV tables.
+
+        Args:
+            labels: of the model.
+            points: names of its operating points.
+            boxes: whether the model predicts boxes.
+        """
         _write_csv(self.path / TABLE, _table(self.records(), labels, points))
         if boxes:
             _write_csv(self.path / BOXES, _box_table(self.records()))
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close ``predictions.jsonl``."""
         self._file.close()
 
     def _keep(self, record: Record, length: int) -> None:
-        """A later answer takes the place of an earlier one: of the same frame, or of the file as it was before."""
-        asked = PredictRequest(record.number, record.size, record.changed)
-        before = self._known.get(record.path)
-        lines = before.lines if before is not None and before.asked == asked and not before.again else {}
+        """A later record replaces an earlier one of the same frame, and all of a file that has changed since."""
+        file = PredictRequest(record.number, record.size, record.changed)
+        previous = self._known.get(record.path)
+        lines = (
+            previous.lines
+            if previous is not None and previous.file == file and not previous.is_temporary_failure
+            else {}
+        )
         lines[record.frame or 0] = self._end
-        self._known[record.path] = _Known(asked, record.frames, record.reason in _PASSING, lines)
+        self._known[record.path] = _FileRecords(file, record.frames, record.reason in _TEMPORARY_REASONS, lines)
         self._end += length
 
 
 @contextmanager
-def answer_folder(path: Path, identity: Mapping[str, Any], inputs: Sequence[Path]) -> Iterator[AnswerFolder]:
-    """Make a folder or take up one of the same model and settings; only its owner may read what is written inside.
+def answer_folder(path: Path, identity: Mapping[str, Any], inputs: Sequence[Path]) -> Iterator[PredictionFolder]:
+    """Create an output folder, or open one with predictions of the same model and settings.
 
     Args:
         path: of the folder.
-        identity: JSON values: what all answers in it share.
-        inputs: that the user gave.
+        identity: JSON values that all predictions in the folder share.
+        inputs: files and folders to predict.
+
+    Returns:
+        The folder, locked for this process; only its owner can read the files.
 
     Raises:
-        PredictionError: it holds something else or answers of another model or other settings, is in use, lies inside
-            an input, or cannot be written.
+        PredictionError: the folder holds other files or predictions of another model or other settings, is in use,
+            lies inside an input, or cannot be written.
     """
-    for given in inputs:
-        if given.is_dir() and path.resolve().is_relative_to(given.resolve()):
-            raise PredictionError(f"out={path} lies inside {given}, whose films are asked; give a folder elsewhere")
-    before = os.umask(0o077)
+    for input_path in inputs:
+        if input_path.is_dir() and path.resolve().is_relative_to(input_path.resolve()):
+            raise PredictionError(f"out={path} lies inside the input {input_path}. Give a folder outside of it")
+    previous = os.umask(0o077)
     try:
         _prepare(path)
         with locked(path):
             for part in (path, path / OVERLAYS, path / REPORTS):
                 if part.is_dir():
                     remove_temporary(part)
-            folder = AnswerFolder(path, identity)
+            folder = PredictionFolder(path, identity)
             try:
                 yield folder
             finally:
                 folder.close()
     except BlockingIOError:
-        raise PredictionError(f"another command is writing to {path}; wait until it has ended") from None
+        raise PredictionError(f"{path} is locked: another command writes to it. Wait until it has ended") from None
     except OSError as error:
         raise PredictionError(
-            f"{path} cannot be written ({error.strerror}); mend that, then run the same command again: it goes on"
-            " where it was"
+            f"{path} cannot be written: {error.strerror}. Remove the cause and run the same command again: it resumes"
         ) from None
     finally:
-        os.umask(before)
+        os.umask(previous)
 
 
-def written(file: ArchiveFile) -> str:
-    """The path of a file as it stands in the tables: bytes that are no Unicode are escaped."""
+def escaped_path(file: ArchiveFile) -> str:
+    """The path of a file for the tables; bytes that are not Unicode are escaped."""
     return file.path.encode("utf-8", "backslashreplace").decode()
 
 
 def _prepare(path: Path) -> None:
     if path.exists() and not path.is_dir():
-        raise PredictionError(f"out={path} is a file; give a new or an empty folder")
+        raise PredictionError(f"out={path} is a file. Give a new or an empty folder")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    others = {entry.name for entry in path.iterdir() if not is_temporary(entry)} - _OWN
-    if others:
-        raise PredictionError(f"out={path} holds other files; give a new or an empty folder")
+    other_names = {entry.name for entry in path.iterdir() if not is_temporary(entry)} - _FILE_NAMES
+    if other_names:
+        raise PredictionError(f"out={path} holds other files. Give a new or an empty folder")
     path.chmod(0o700)
 
 
-def _run_of(path: Path, identity: Mapping[str, Any]) -> str:
-    """The name of the run that the folder belongs to."""
+def _run_name(path: Path, identity: Mapping[str, Any]) -> str:
+    """Name of the run of the folder; a new folder gets a new one."""
     if not path.exists():
         run = secrets.token_hex(16)
         atomic_text(path, json.dumps({"run": run, **identity}, indent=2) + "\n")
         return run
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        run = str(before.pop("run"))
+        previous = json.loads(path.read_text(encoding="utf-8"))
+        run = str(previous.pop("run"))
     except (ValueError, KeyError, AttributeError):
-        raise PredictionError(f"{path} is damaged; give another out") from None
-    changed = sorted(name for name in {*before, *identity} if before.get(name) != identity.get(name))
+        raise PredictionError(f"{path} is damaged. Give another out") from None
+    changed = sorted(name for name in {*previous, *identity} if previous.get(name) != identity.get(name))
     if changed:
         raise PredictionError(
-            f"{path.parent} holds answers with another {', '.join(changed)}; give another out, or the same as then"
+            f"{path.parent} holds predictions with another {', '.join(changed)}. Give another out, or the model and"
+            " settings of the folder"
         )
     return run
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
-    """Lines of a file, which ends behind the last whole one: what an interruption cut off is removed."""
+def _complete_lines(path: Path) -> Iterator[bytes]:
+    """Complete lines of a file; an incomplete last line, left by an interruption, is removed."""
     if not path.exists():
         return
-    sound = 0
+    complete_bytes = 0
     with path.open("rb+") as file:
         for line in file:
             if not line.endswith(b"}\n"):
                 break
-            sound += len(line)
+            complete_bytes += len(line)
             yield line
-        file.truncate(sound)
+        file.truncate(complete_bytes)
 
 
 def _table(records: Iterator[Record], labels: Sequence[str], points: Sequence[str]) -> Iterator[list[object]]:
-    yield [*_ABOUT, *(name for label in labels for name in (label, *(f"{label} {point}" for point in points)))]
+    yield [*_RECORD_COLUMNS, *(name for label in labels for name in (label, *(f"{label} {point}" for point in points)))]
     for record in records:
-        by_label = {one.label: one for one in record.findings}
-        row = [getattr(record, name) for name in _ABOUT]
+        by_label = {finding.label: finding for finding in record.findings}
+        row = [getattr(record, name) for name in _RECORD_COLUMNS]
         for label in labels:
-            one = by_label.get(label)
-            row.append(None if one is None else f"{one.score:.6g}")
-            row += [None if one is None else _word(one.reached.get(point)) for point in points]
+            finding = by_label.get(label)
+            row.append(None if finding is None else f"{finding.score:.6g}")
+            row += [None if finding is None else _above_or_below(finding.reached.get(point)) for point in points]
         yield row
 
 
-def _word(reached: bool | None) -> str | None:
+def _above_or_below(reached: bool | None) -> str | None:
     return None if reached is None else "above" if reached else "below"
 
 

@@ -1,4 +1,4 @@
-"""Pictures and Structured Reports of answers, drawn in processes of their own: each costs more than the answer."""
+"""Writes pictures and Structured Reports of predictions in worker processes: each takes longer than the prediction."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -19,22 +19,22 @@ from mae_rad.errors import PredictionError
 from mae_rad.prediction.answer_folder import OVERLAYS, REPORTS
 from mae_rad.prediction.overlay import HeatMap, draw_overlay
 from mae_rad.prediction.record import Record
-from mae_rad.prediction.structured_report import Author, encoded, structured_report
+from mae_rad.prediction.structured_report import Author, encode_report, structured_report
 
 _PNG_LEVEL = 3
-"""A third of the time of the default, a tenth larger."""
+"""Compression level: a third of the time of the default, files a tenth larger."""
 
 
 @dataclass(frozen=True)
-class WrittenAnswer:
-    """All that is to be written of one film.
+class PredictedFilm:
+    """Everything that is written for one film.
 
     Attributes:
-        record: without the names of what is written.
-        stream: of the film.
+        record: without the names of the files.
+        stream: encoded pixels.
         sidecar: of the film.
-        header: of the DICOM file; None for images, or where no report is wanted.
-        maps: beside the film; None where no picture is wanted.
+        header: of the DICOM file; None for images, and where no report is wanted.
+        maps: heat maps next to the film; None where no picture is wanted.
     """
 
     record: Record
@@ -44,25 +44,34 @@ class WrittenAnswer:
     maps: tuple[HeatMap, ...] | None
 
 
-def write_answer(out: Path, author: Author, answer: WrittenAnswer) -> Record:
-    """Write picture and report; the record with their names."""
-    record = answer.record
-    if answer.maps is not None:
+def write_prediction(out: Path, author: Author, film: PredictedFilm) -> Record:
+    """Write picture and report of one film.
+
+    Args:
+        out: output folder.
+        author: of the report.
+        film: what to write.
+
+    Returns:
+        The record with the names of the files.
+    """
+    record = film.record
+    if film.maps is not None:
         record = record.model_copy(update={"overlay": f"{record.name}.png"})
-        picture = draw_overlay(answer.stream, answer.sidecar, record, answer.maps, author.points)
+        picture = draw_overlay(film.stream, film.sidecar, record, film.maps, author.points)
         with atomic_file(out / OVERLAYS / f"{record.name}.png") as file:
             picture.save(file, format="PNG", compress_level=_PNG_LEVEL)
-    if answer.header is not None:
-        record = record.model_copy(update=_report(answer.header, record, author, out))
+    if film.header is not None:
+        record = record.model_copy(update=_report(film.header, record, author, out))
     return record
 
 
 def _report(header: Dataset, record: Record, author: Author, out: Path) -> dict[str, str]:
-    """The name of the report, or what stands in its way: headers hold values that no new object may have."""
+    """Write the report; without a valid one (headers hold values that DICOM does not allow), return the error class."""
     name = f"{record.name}.dcm"
     try:
         with quiet():
-            document = encoded(structured_report(header, record, author))
+            document = encode_report(structured_report(header, record, author))
     except Exception as error:
         return {"no_report": type(error).__name__}
     with atomic_file(out / REPORTS / name) as file:
@@ -70,54 +79,54 @@ def _report(header: Dataset, record: Record, author: Author, out: Path) -> dict[
     return {"report": name}
 
 
-class Writers:
-    """Writes answers beside whatever else goes on; at most so many wait.
+class PredictionWriter:
+    """Writes pictures and reports in worker processes; at most 4 films per process are queued.
 
     Args:
-        out: folder of the answers.
+        out: output folder.
         author: of the reports.
-        workers: processes; 0 writes here.
+        workers: number of processes; 0 writes in this process.
     """
 
     def __init__(self, out: Path, author: Author, workers: int) -> None:
         self._out, self._author = out, author
-        self._most = 4 * workers
+        self._max_queued = 4 * workers
         self._pool = spawn_pool(workers, raise_oom_score) if workers else None
-        self._waiting: deque[Future[Record]] = deque()
+        self._queued: deque[Future[Record]] = deque()
 
-    def write(self, answer: WrittenAnswer) -> Iterator[Record]:
-        """Begin to write one; records of those that are written."""
-        if answer.maps is None and answer.header is None:
-            yield answer.record
+    def write(self, film: PredictedFilm) -> Iterator[Record]:
+        """Queue one film; yields the records of the films that have been written."""
+        if film.maps is None and film.header is None:
+            yield film.record
         elif self._pool is None:
-            yield write_answer(self._out, self._author, answer)
+            yield write_prediction(self._out, self._author, film)
         else:
-            with _processes_live():
-                self._waiting.append(self._pool.submit(write_answer, self._out, self._author, answer))
-            while self._waiting and (len(self._waiting) > self._most or self._waiting[0].done()):
+            with _worker_errors():
+                self._queued.append(self._pool.submit(write_prediction, self._out, self._author, film))
+            while self._queued and (len(self._queued) > self._max_queued or self._queued[0].done()):
                 yield self._next()
 
-    def rest(self) -> Iterator[Record]:
-        """Records of all that is still under way."""
-        while self._waiting:
+    def finish(self) -> Iterator[Record]:
+        """Wait for all queued films; yields their records."""
+        while self._queued:
             yield self._next()
 
     def _next(self) -> Record:
-        with _processes_live():
-            return self._waiting.popleft().result()
+        with _worker_errors():
+            return self._queued.popleft().result()
 
     def close(self) -> None:
-        """End all processes; what waits is not written."""
+        """Stop all processes; queued films are not written."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def _processes_live() -> Iterator[None]:
+def _worker_errors() -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool:
         raise PredictionError(
-            "a process that writes pictures and reports was killed: is memory short? Run the same command with fewer"
-            " runtime.workers: it goes on where it was"
+            "a process that writes pictures and reports was killed, possibly for lack of memory. Run the same command"
+            " again with fewer runtime.workers: it resumes"
         ) from None

@@ -1,4 +1,4 @@
-"""Files → films as a model takes them, some ahead of their turn, on the decode pool."""
+"""Reads film files into the input of a model, ahead of time on the decode pool."""
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from mae_rad.errors import PredictionError
 
 @dataclass(frozen=True)
 class ReadFilm:
-    """A film, and what the model sees of it.
+    """A film and its patches.
 
     Attributes:
-        stream: of its pixels, as in a shard.
+        stream: encoded pixels, as in a shard.
         sidecar: as in a shard.
-        header: what the DICOM header says of patient, study and object; None for images.
-        patches: the whole film at the model's T.
+        header: patient, study and object attributes of the DICOM header; None for images.
+        patches: of the whole film at T of the model.
     """
 
     stream: bytes
@@ -33,15 +33,15 @@ class ReadFilm:
 
 
 Read = list[ReadFilm] | Reason
-"""The films of a file, or why it holds none."""
+"""The films of a file, or the reason why it has none."""
 
 
 @dataclass(frozen=True)
 class ReadFile:
-    """Reads one file; travels to the processes.
+    """Reads one file; picklable, called in the reading processes.
 
     Attributes:
-        preparation: of the films that the model was trained on.
+        preparation: settings with which the training films were prepared.
         tokens: T of the model.
         patch: side of its patches in pixels.
     """
@@ -59,7 +59,7 @@ class ReadFile:
             ]
         except FilmReject as reject:
             return reject.reason
-        except Exception:  # a decoder may raise anything: as in sharding, this costs one file
+        except Exception:  # a decoder may raise anything; as in sharding, only this file is lost
             return Reason.DECODER_CRASHED
 
     def _patches(self, stream: bytes, sidecar: Sidecar) -> FilmPatches:
@@ -74,30 +74,33 @@ def read_ahead(
     file_timeout_seconds: float = 120,
     memory_gib: float = 8,
 ) -> Generator[tuple[ArchiveFile, Read]]:
-    """All files in their order, each with what is in it.
+    """Read files in worker processes.
 
     Args:
-        files: to be read.
-        read: in another process; it must not raise.
-        workers: processes; 0 reads here, without protection.
-        file_timeout_seconds: how long one file may take.
-        memory_gib: memory that a process may take for one; 0 sets no limit.
+        files: to read.
+        read: reads one file, in another process; must not raise.
+        workers: number of processes; 0 reads in this process, without limits.
+        file_timeout_seconds: time limit of a file.
+        memory_gib: memory limit of a process in GiB; 0 sets no limit.
+
+    Returns:
+        Each file with its films, in the given order.
 
     Raises:
-        PredictionError: processes end before they begin.
+        PredictionError: the processes end at their start.
     """
     if not workers:
         yield from ((file, read(file)) for file in files)
         return
     limits = DecodeLimits(workers, file_timeout_seconds=file_timeout_seconds, memory_gib=memory_gib)
     try:
-        yield from decode_in_order(files, read, limits, _begin)
+        yield from decode_in_order(files, read, limits, _set_up_process)
     except StartError:
         raise PredictionError(
-            "the processes that read films end before they begin: is memory short? Try fewer runtime.workers;"
+            "the processes that read films end at their start, possibly for lack of memory. Use fewer runtime.workers;"
             " a script that calls predict() needs: if __name__ == '__main__'"
         ) from None
 
 
-def _begin() -> None:
+def _set_up_process() -> None:
     torch.set_num_threads(1)

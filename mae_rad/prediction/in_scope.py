@@ -1,4 +1,4 @@
-"""Whether a model has seen films of this kind in training. What it has not seen is said, not guessed."""
+"""Checks whether films of a body part and view were in the training of a model."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,45 +8,61 @@ from mae_rad.export.predictor_card import Scope
 from mae_rad.heads.classification import TargetLabelSettings
 
 NO_LABEL = "no_label_for_such_films"
-"""Reason: every label of the model is one of other films."""
+"""Reason: every label of the model has a ``where`` that excludes the film."""
 
 
-def outside(scope: Scope, body_part: str | None, view: str | None) -> str | None:
-    """Why a film is out of scope; None where it is within.
+def out_of_scope_reason(scope: Scope, body_part: str | None, view: str | None) -> str | None:
+    """Why a film is out of the scope of a model.
 
-    A model whose training films told no body part (or view) cannot say, and takes all.
+    A model whose training films had no known body part (or view) accepts all.
+
+    Args:
+        scope: body parts and views of the training films.
+        body_part: of the film; None where unknown.
+        view: of the film; None where unknown.
+
+    Returns:
+        The reason, None for a film in scope.
     """
-    for name, word, seen in (("body_part", body_part, scope.body_parts), ("view", view, scope.views)):
-        if seen and word is None:
+    for name, value, trained in (("body_part", body_part, scope.body_parts), ("view", view, scope.views)):
+        if trained and value is None:
             return f"{name}_unknown"
-        if seen and word not in seen:
+        if trained and value not in trained:
             return f"{name}_not_in_training"
     return None
 
 
-def asked_labels(labels: Sequence[TargetLabelSettings], film: Mapping[str, object]) -> tuple[str, ...]:
-    """Names of the labels that training has asked of such films: their ``where`` holds.
+def labels_for_film(labels: Sequence[TargetLabelSettings], film: Mapping[str, object]) -> tuple[str, ...]:
+    """Names of the labels that apply to a film: those whose ``where`` it meets.
 
     Args:
         labels: of the model.
-        film: what is told of it, by index column; a column that only shards have tells nothing, and is met by none.
+        film: index column → value of the film; a condition on a missing column is not met.
+
+    Returns:
+        Names, in the order of ``labels``.
     """
     return tuple(
         label.title
         for label in labels
-        if all(column in film and _meets(film[column], wanted) for column, wanted in label.where.items())
+        if all(column in film and _meets(film[column], condition) for column, condition in label.where.items())
     )
 
 
-def _meets(value: object, wanted: Condition) -> bool:
-    return value in wanted if isinstance(wanted, list) else value == wanted
+def _meets(value: object, condition: Condition) -> bool:
+    return value in condition if isinstance(condition, list) else value == condition
 
 
-def check_word(name: str, word: str | None, seen: dict[str, int]) -> None:
-    """Refuse what a user says of all films if no training film was so.
+def check_word(name: str, value: str | None, trained: dict[str, int]) -> None:
+    """Refuse a body part or view, given by the user, that was not in training.
+
+    Args:
+        name: of the setting.
+        value: of the setting.
+        trained: value → number of training films; empty accepts all.
 
     Raises:
-        PredictionError: names what the model knows.
+        PredictionError: with the values in training.
     """
-    if word is not None and seen and word not in seen:
-        raise PredictionError(f"{name}={word}: the model has seen no such film; it knows {', '.join(sorted(seen))}")
+    if value is not None and trained and value not in trained:
+        raise PredictionError(f"{name}={value} was not in training. Use one of {', '.join(sorted(trained))}")

@@ -1,7 +1,7 @@
-"""The picture of an answer: the film as it is displayed, what was found on it, and how sure the model is.
+"""Draws the picture of a prediction: the film as displayed, boxes or heat maps, and scores.
 
-No name, number or date of the header is on it, only what the film itself shows. Panels have the film's proportions and
-one scale; a bar tells the scale where the spacing of the pixels is known.
+Nothing of the header is drawn except body part, view and side. All panels have the proportions of the film and the same
+scale; a scale bar is drawn where the pixel spacing is known.
 """
 
 import math
@@ -34,21 +34,21 @@ from data_prep.pages.film_thumbnail import displayed_film
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.prediction.record import Finding, FoundBox, Record
 
-SIDE = 960
-"""Pixels of the longer side of a panel; a film is enlarged at most twofold."""
-_LEAST_WIDTH = 620
+PANEL_PIXELS = 960
+"""Longer side of a panel in pixels; a film is enlarged at most twofold."""
+_MIN_WIDTH = 620
 _LINE = 24
 _TRACK = (52, 54, 60)
 _BAR, _NUMBER = 220, 64
 _HEAT_SHARE = 0.8
-"""Of the colour where a map is strongest; the film stays visible below."""
+"""Opacity of the colour at the maximum of a heat map; the film stays visible below it."""
 
 
 class HeatMap(NamedTuple):
-    """Where an answer comes from.
+    """Heat map of a prediction.
 
     Attributes:
-        title: what the map shows.
+        title: of the panel.
         values: [rows, columns] of the patch grid, not negative.
     """
 
@@ -59,53 +59,73 @@ class HeatMap(NamedTuple):
 def draw_overlay(
     stream: bytes, sidecar: Sidecar, record: Record, maps: Sequence[HeatMap], points: Mapping[str, Mapping[str, float]]
 ) -> Image.Image:
-    """Draw one film.
+    """Draw the picture of one film.
 
     Args:
-        stream: of the film.
+        stream: encoded pixels of the film.
         sidecar: of the film.
-        record: its answer.
-        maps: each becomes a panel beside the film.
+        record: its prediction.
+        maps: heat maps, each a panel next to the film.
         points: operating point → label → threshold.
+
+    Returns:
+        RGB picture.
     """
-    film = shown(stream, sidecar)
-    colours = _colours(record)
-    first = _with_boxes(film, _drawn(record), (sidecar.source_rows, sidecar.source_columns), colours)
+    film = display_film(stream, sidecar)
+    colours = _label_colours(record)
+    first = _draw_boxes(film, _found_boxes(record), (sidecar.source_rows, sidecar.source_columns), colours)
     panels = [SheetBlock(np.asarray(first), Caption("film") if maps else None)]
-    panels += [SheetBlock(heated(film, one.values), Caption(one.title)) for one in maps]
+    panels += [SheetBlock(blend_heat_map(film, one.values), Caption(one.title)) for one in maps]
     pictures = side_by_side(panels)
     scale = _scale_bar(sidecar, film.shape[0])
     table = _table(record, points, colours)
-    width = max(_LEAST_WIDTH, pictures.width, table.width)
+    width = max(_MIN_WIDTH, pictures.width, table.width)
     parts = [_heading(record, width), pictures, *([scale] if scale else []), table, _footing(width)]
     return stacked(parts, margin=GAP)
 
 
-def shown(stream: bytes, sidecar: Sidecar, side: int = SIDE) -> Pixels:
-    """[rows, columns] the film as it is displayed, ``side`` pixels on its longer side, or twice its own if less."""
+def display_film(stream: bytes, sidecar: Sidecar, side: int = PANEL_PIXELS) -> Pixels:
+    """Display a film.
+
+    Args:
+        stream: encoded pixels.
+        sidecar: of the film.
+        side: longer side in pixels; at most twice that of the film is used.
+
+    Returns:
+        [rows, columns] uint8.
+    """
     return grey_pixels(displayed_film(stream, sidecar, min(side, 2 * max(sidecar.rows, sidecar.columns))))
 
 
-def heated(film: Pixels, values: NDArray[np.float32]) -> Pixels:
-    """[rows, columns, 3] the film, coloured where ``values`` of a coarser grid are high against their highest."""
-    high = float(values.max())
-    strength = values / high if high > 0 else np.zeros_like(values)
+def blend_heat_map(film: Pixels, values: NDArray[np.float32]) -> Pixels:
+    """Blend a heat map over a film, in proportion to its maximum.
+
+    Args:
+        film: [rows, columns] uint8.
+        values: of a coarser grid, not negative.
+
+    Returns:
+        [rows, columns, 3] uint8.
+    """
+    maximum = float(values.max())
+    strength = values / maximum if maximum > 0 else np.zeros_like(values)
     fine = np.clip(scale_film(strength, film.shape), 0, 1)
     heat = heat_pixels(fine)
     share = (_HEAT_SHARE * fine)[..., None]
     return np.asarray(np.rint(film[..., None] * (1 - share) + heat * share), dtype=np.uint8)
 
 
-def _drawn(record: Record) -> list[FoundBox]:
-    """Boxes that count as found, the surest on top."""
+def _found_boxes(record: Record) -> list[FoundBox]:
+    """Boxes that count as found, in drawing order: the highest score on top."""
     return [box for box in reversed(record.boxes) if box.found]
 
 
-def _colours(record: Record) -> dict[str, Colour]:
+def _label_colours(record: Record) -> dict[str, Colour]:
     return {one.label: PALETTE[place % len(PALETTE)] for place, one in enumerate(record.findings)}
 
 
-def _with_boxes(
+def _draw_boxes(
     film: Pixels, boxes: Sequence[FoundBox], source: tuple[int, int], colours: Mapping[str, Colour]
 ) -> Image.Image:
     picture = Image.fromarray(film).convert("RGB")
@@ -115,34 +135,36 @@ def _with_boxes(
         colour = colours[box.label]
         left, right = box.x_min * across, max(box.x_max * across, box.x_min * across + 2)
         top, bottom = box.y_min * down, max(box.y_max * down, box.y_min * down + 2)
-        pen.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline=colour, width=2)  # around, not over it
-        words = f"{box.label} {box.score:.2f}"
-        wide, high = FONT.getlength(words) + 6, 17
-        x = min(max(left - 2, 0), max(picture.width - wide, 0))
-        y = top - 3 - high if top - 3 - high >= 0 else min(bottom + 3, picture.height - high)
-        pen.rectangle((x, y, x + wide, y + high), fill=PAPER)
-        pen.text((x + 3, y + 1), words, fill=colour, font=FONT)
+        pen.rectangle(
+            (left - 2, top - 2, right + 1, bottom + 1), outline=colour, width=2
+        )  # around the object, not over it
+        text = f"{box.label} {box.score:.2f}"
+        text_width, text_height = FONT.getlength(text) + 6, 17
+        x = min(max(left - 2, 0), max(picture.width - text_width, 0))
+        y = top - 3 - text_height if top - 3 - text_height >= 0 else min(bottom + 3, picture.height - text_height)
+        pen.rectangle((x, y, x + text_width, y + text_height), fill=PAPER)
+        pen.text((x + 3, y + 1), text, fill=colour, font=FONT)
     return picture
 
 
 def _scale_bar(sidecar: Sidecar, rows: int) -> Image.Image | None:
-    """A bar of a round length below the film, about a fifth of it."""
+    """Scale bar of a round length, at most a fifth of the panel."""
     if sidecar.pixel_spacing_mm is None:
         return None
     per_mm = rows / (sidecar.rows * sidecar.pixel_spacing_mm[0])
-    wanted = 0.2 * SIDE / per_mm
+    wanted = 0.2 * PANEL_PIXELS / per_mm
     length = 10 ** math.floor(math.log10(wanted))
     length *= max(step for step in (1, 2, 5) if step * length <= wanted)
-    words = f"{length / 10:g} cm" if length >= 10 else f"{length:g} mm"
-    words += {"ImagerPixelSpacing": " at the detector", "NominalScannedPixelSpacing": " on the sheet"}.get(
+    text = f"{length / 10:g} cm" if length >= 10 else f"{length:g} mm"
+    text += {"ImagerPixelSpacing": " at the detector", "NominalScannedPixelSpacing": " on the sheet"}.get(
         sidecar.pixel_spacing_from or "", ""
     )
-    bar = Image.new("RGB", (round(length * per_mm) + 12 + math.ceil(FONT.getlength(words)), 18), PAPER)
+    bar = Image.new("RGB", (round(length * per_mm) + 12 + math.ceil(FONT.getlength(text)), 18), PAPER)
     pen = ImageDraw.Draw(bar)
     end = round(length * per_mm) - 1
     for part in ((0, 8, end, 9), (0, 4, 1, 14), (end - 1, 4, end, 14)):
         pen.rectangle(part, fill=INK)
-    pen.text((end + 10, 1), words, fill=FAINT, font=FONT)
+    pen.text((end + 10, 1), text, fill=FAINT, font=FONT)
     return bar
 
 
@@ -153,44 +175,44 @@ def _heading(record: Record, width: int) -> Image.Image:
     pen = ImageDraw.Draw(heading)
     pen.text((0, 0), f"film {record.number}{frame}: {what}", fill=INK, font=TITLE_FONT)
     if record.reason:
-        words = f"out of scope: {record.reason.replace('_', ' ')}; the answer is a guess"
-        pen.text((0, _LINE), words, fill=(255, 140, 90), font=TITLE_FONT)
+        text = f"out of scope: {record.reason.replace('_', ' ')}; the prediction is a guess"
+        pen.text((0, _LINE), text, fill=(255, 140, 90), font=TITLE_FONT)
     return heading
 
 
 def _table(record: Record, points: Mapping[str, Mapping[str, float]], colours: Mapping[str, Colour]) -> Image.Image:
-    """A line per label: name, number, bar with a tick at each threshold, and the highest of these that it reaches."""
+    """A line per label: name, score, bar with a tick at each threshold, and the highest operating point reached."""
     rows = record.findings
     name = max(TITLE_FONT.getlength(row.label) for row in rows) + GAP
-    told = [_reached(row, points) for row in rows]
-    width = math.ceil(name + _NUMBER + _BAR + GAP + max(FONT.getlength(words) for words in told))
+    texts = [_operating_point_text(row, points) for row in rows]
+    width = math.ceil(name + _NUMBER + _BAR + GAP + max(FONT.getlength(text) for text in texts))
     table = Image.new("RGB", (width, _LINE * len(rows)), PAPER)
     pen = ImageDraw.Draw(table)
-    for place, (row, words) in enumerate(zip(rows, told, strict=True)):
+    for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
         top, bar = place * _LINE, name + _NUMBER
-        lit = row.found
-        pen.text((0, top + 3), row.label, fill=colours[row.label] if lit else FAINT, font=TITLE_FONT)
+        is_found = row.found
+        pen.text((0, top + 3), row.label, fill=colours[row.label] if is_found else FAINT, font=TITLE_FONT)
         pen.text((name, top + 3), f"{row.score:.3f}", fill=INK, font=TITLE_FONT)
         pen.rectangle((bar, top + 6, bar + _BAR, top + 18), fill=_TRACK)
-        pen.rectangle((bar, top + 6, bar + _BAR * row.score, top + 18), fill=colours[row.label] if lit else FAINT)
+        pen.rectangle((bar, top + 6, bar + _BAR * row.score, top + 18), fill=colours[row.label] if is_found else FAINT)
         for thresholds in points.values():
             if row.label in thresholds:
                 tick = bar + _BAR * min(thresholds[row.label], 1.0)
                 pen.line((tick, top + 3, tick, top + 21), fill=INK, width=2)
-        pen.text((bar + _BAR + GAP, top + 4), words, fill=INK if lit else FAINT, font=FONT)
+        pen.text((bar + _BAR + GAP, top + 4), text, fill=INK if is_found else FAINT, font=FONT)
     return table
 
 
-def _reached(row: Finding, points: Mapping[str, Mapping[str, float]]) -> str:
-    """The strictest operating point that is reached, or the least strict one that is not."""
+def _operating_point_text(row: Finding, points: Mapping[str, Mapping[str, float]]) -> str:
+    """The operating point of the highest threshold that is reached, or of the lowest one if none is."""
     rising = sorted(row.reached, key=lambda name: points[name][row.label])
     reached = [name for name in rising if row.reached[name]]
-    words = f"reaches {reached[-1]}" if reached else f"below {rising[0]}" if rising else "no operating point is known"
-    return words.replace("_", " ")
+    text = f"reaches {reached[-1]}" if reached else f"below {rising[0]}" if rising else "no operating point is known"
+    return text.replace("_", " ")
 
 
 def _footing(width: int) -> Image.Image:
     footing = Image.new("RGB", (width, 18), PAPER)
-    words = "For research. Not a medical device. Ticks are the thresholds of the operating points."
-    ImageDraw.Draw(footing).text((0, 1), words, fill=FAINT, font=FONT)
+    text = "For research. Not a medical device. Ticks are the thresholds of the operating points."
+    ImageDraw.Draw(footing).text((0, 1), text, fill=FAINT, font=FONT)
     return footing

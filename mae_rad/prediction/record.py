@@ -1,23 +1,23 @@
-"""What is told of one film: a line of ``predictions.jsonl``. Private: it names the file."""
+"""The prediction for one film, a line of ``predictions.jsonl``; private, as it names the file."""
 
 from typing import Literal
 
 from data_prep.settings import Settings
 
 Status = Literal["answered", "out_of_scope", "no_film"]
-"""Whether there is an answer, or why not: the model has not seen such films, or the file holds no readable one."""
+"""Whether there is a prediction, or why not: the film is out of scope, or the file holds no readable radiograph."""
 
 
-EVEN = 0.5
-"""Score from which on a label without operating points counts as found."""
+DEFAULT_THRESHOLD = 0.5
+"""Threshold on the score of a label without operating points."""
 
 
 class Finding(Settings):
-    """One label of a film.
+    """Prediction of one label for a film.
 
     Attributes:
-        label: its name.
-        score: the calibrated probability; of a detection, the highest score of a box.
+        label: name.
+        score: calibrated probability; of a detection, the highest score of a box.
         reached: operating point → whether the score reaches its threshold.
     """
 
@@ -27,12 +27,12 @@ class Finding(Settings):
 
     @property
     def found(self) -> bool:
-        """Whether the score reaches any operating point."""
-        return any(self.reached.values()) if self.reached else self.score >= EVEN
+        """Whether the score reaches any operating point, or the default threshold where there is none."""
+        return any(self.reached.values()) if self.reached else self.score >= DEFAULT_THRESHOLD
 
 
 class FoundBox(Finding):
-    """One box of a detection, in pixels of the source raster: x to the right, y down, 0 at the upper left edge."""
+    """A predicted box in pixels of the source raster: x to the right, y down, origin at the upper left corner."""
 
     x_min: float
     y_min: float
@@ -41,23 +41,27 @@ class FoundBox(Finding):
 
 
 class Record(Settings):
-    """One film, or a file that holds none.
+    """Prediction for one film, or the reason why a file has none.
 
     Attributes:
-        number: of the file in this folder; names of pictures and reports begin with it.
+        number: of the file in the output folder; names of pictures and reports begin with it.
         path: of the file.
-        size: of the file in bytes, and ``changed``, when it was changed last: another one is asked anew.
-        frame: of a file with several, which one, from 1.
-        frames: how many films the file holds.
-        status: whether there is an answer.
-        reason: why not; of an answer, why it is doubtful.
-        body_part: by the file, or as the user said.
-        rows: of the source raster.
+        size: of the file in bytes.
+        changed: modification time of the file in ns; a file that has changed is predicted again.
+        frame: number of the frame in a multi-frame file, from 1; None for a file with one film.
+        frames: number of films in the file.
+        status: whether there is a prediction.
+        reason: why there is none; with a prediction, why the film is out of scope.
+        body_part: from the file, or as given by the user.
+        view: from the file, or as given by the user.
+        laterality: from the file.
+        rows: of the source raster, in pixels.
+        columns: of the source raster, in pixels.
         findings: in the order of the model's labels.
-        boxes: of a detection, the highest score first.
+        boxes: of a detection, in descending order of the score.
         overlay: name of the picture in ``overlays``.
         report: name of the Structured Report in ``reports``.
-        no_report: error because of which there is none.
+        no_report: class of the error because of which there is no report.
     """
 
     number: int
@@ -81,10 +85,10 @@ class Record(Settings):
 
     @property
     def name(self) -> str:
-        """What files of this film are called: never by anything that a header or a path says."""
+        """Stem of the output files of this film, made of numbers alone: nothing of a header or path enters it."""
         return f"{self.number:06d}" + (f"-{self.frame:02d}" if self.frame else "")
 
     @property
     def found(self) -> bool:
-        """Whether anything was found."""
+        """Whether any label counts as found."""
         return any(finding.found for finding in self.findings)

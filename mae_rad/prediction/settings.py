@@ -10,43 +10,45 @@ from data_prep.settings import Settings
 
 
 class PredictRuntime(Settings):
-    """Settings that change no prediction beyond rounding."""
+    """Settings that do not change a prediction, except for rounding."""
 
     renamed: ClassVar[Mapping[str, str]] = {"file_seconds": "file_timeout_seconds"}
 
     batch_size: int = Field(default=16, ge=1)
     """Films per forward pass."""
     workers: int = Field(default=2, ge=0)
-    """Processes that read films, and threads that write pictures and reports. 0 reads in this process: for debuggers,
-    since a decoder that crashes takes everything with it."""
+    """Processes that read films, and as many that write pictures and reports. 0 does both in this process, for
+    debugging: a crash of a decoder then ends the program."""
     file_timeout_seconds: float = Field(default=120, gt=0)
-    """A file that takes longer is given up (``decoder_timeout``)."""
+    """Time limit for reading one file; a file that takes longer is rejected as ``decoder_timeout``."""
     memory_gib: float = Field(default=8, ge=0)
-    """Memory that a process may take for a film, beyond what it begins with; 0 sets no limit."""
+    """Memory limit of a reading process in GiB, beyond what it uses at its start; 0 sets no limit."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the model; ``auto`` is the GPU where there is one."""
 
 
 class AnswerSettings(Settings):
-    """What is asked of a model, and what comes out."""
+    """Settings of predictions, without the output folder."""
 
     body_part: str | None = None
-    """Of films whose file tells none, such as PNG and JPEG: a word of the model's scope."""
+    """Body part of films whose file states none, such as PNG and JPEG; it must have been in training."""
     view: str | None = None
-    """The same for the view."""
+    """View of films whose file states none: one of the views in the model's training."""
     out_of_scope: Literal["refuse", "answer"] = "refuse"
-    """What becomes of films of body parts or views that the model has not seen in training; answers are marked."""
+    """Films of body parts or views that were not in training get no prediction (``refuse``), or one that is marked as
+    out of scope (``answer``)."""
     overlays: Literal["all", "findings", "none"] = "all"
-    """Pictures of all films, of those with something at an operating point, or of none."""
+    """Pictures of all films, only of films on which a score reaches an operating point, or of none."""
     explain: Literal["grad_cam", "attention_rollout", "none"] = "grad_cam"
-    """Heat map beside the film, where the model does not draw boxes; of one that scores every patch (``max_score``)
-    these scores stand in the place of Grad-CAM."""
+    """Heat map next to the film, for classifications. With ``task.pool: max_score``, the scores of the patches are
+    drawn in place of Grad-CAM."""
     reports: bool = True
-    """DICOM Structured Reports of DICOM films."""
+    """Write a DICOM Structured Report for every DICOM film."""
     runtime: PredictRuntime = PredictRuntime()
 
 
 class PredictSettings(AnswerSettings):
-    """The same, and where it goes."""
+    """Settings of the predict command."""
 
     out: Path
-    """Private folder for all that comes out; made with mode 0700."""
+    """Private output folder, created with mode 0700."""

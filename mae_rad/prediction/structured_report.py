@@ -1,9 +1,9 @@
-"""An answer as a DICOM object that a PACS keeps beside the film: Comprehensive SR by TID 1500 (PS3.16).
+"""Predictions as DICOM Structured Reports: Comprehensive SR with TID 1500 (PS3.16).
 
-Every label is a measurement group (TID 1501) of the film: the concept, the certainty that the model places on it in
-percent (the calibrated probability, or the highest score of a box), and for each operating point whether it is reached.
-Every box that is found is a planar region (TID 1410) in the pixels of the film. The document is preliminary and
-not verified; patient and study are those of the film.
+Every label is a measurement group (TID 1501) of the film: the concept, the certainty of the finding in percent (the
+calibrated probability, or the highest score of a box), and for each operating point whether it is reached. Every box
+that counts as found is a planar region (TID 1410) in pixels of the film. The document is preliminary and not verified;
+patient and study are those of the film.
 """
 
 import csv
@@ -22,25 +22,25 @@ from pydicom.valuerep import DA, validate_value
 
 from mae_rad.prediction.record import Finding, FoundBox, Record
 
-OWN_SCHEME = "99MAERAD"
-"""Designator of codes of our own, for what SNOMED CT has no single concept for."""
+PRIVATE_SCHEME = "99MAERAD"
+"""Designator of private codes, for concepts without a single SNOMED CT code."""
 MANUFACTURER = "mae_rad"
 SERIES_NUMBER = 9900
 _TYPE_2 = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
     *("AccessionNumber", "ReferringPhysicianName"),
 )
-"""May be empty, but has to be there."""
+"""Required attributes that may be empty (type 2)."""
 
 
 class Author(NamedTuple):
-    """The model that answers.
+    """The model that made the predictions.
 
     Attributes:
         name: of its task.
-        version: what tells it from others: the beginning of its weights' checksum.
-        program: version of this program.
-        run: of the predictions; makes the UIDs, so that the same run writes the same ones.
+        version: first characters of the checksum of its weights.
+        program: version of mae_rad.
+        run: name of the run of predictions; the same run derives the same UIDs.
         points: operating point → label → threshold.
     """
 
@@ -52,16 +52,19 @@ class Author(NamedTuple):
 
 
 def structured_report(header: Dataset, record: Record, author: Author) -> sr.ComprehensiveSR:
-    """The document of one film.
+    """Build the report of one film.
 
     Args:
-        header: what the film's header says of patient, study and object.
-        record: the answer.
-        author: whose it is.
+        header: patient, study and object attributes of the film.
+        record: the predictions.
+        author: the model.
+
+    Returns:
+        A preliminary, unverified Comprehensive SR.
     """
-    film = _complete(header)
-    groups = [_finding(film, record, one, author) for one in record.findings]
-    groups += [_box(film, record, box, author, place) for place, box in enumerate(record.boxes) if box.found]
+    film = _with_required_attributes(header)
+    groups = [_finding_group(film, record, one, author) for one in record.findings]
+    groups += [_box_group(film, record, box, author, place) for place, box in enumerate(record.boxes) if box.found]
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=_observer(author)),
         procedure_reported=codes.SCT.PlainRadiography,
@@ -86,16 +89,24 @@ def structured_report(header: Dataset, record: Record, author: Author) -> sr.Com
     )
 
 
-def encoded(report: sr.ComprehensiveSR) -> bytes:
-    """The document as a DICOM file."""
+def encode_report(report: sr.ComprehensiveSR) -> bytes:
+    """Encode a report as the bytes of a DICOM file."""
     file = io.BytesIO()
     report.save_as(file)
     return file.getvalue()
 
 
-def concept(kind: str, word: str) -> sr.CodedConcept:
-    """The coded concept of a finding or body part: of concepts.csv, else a code of our own."""
-    return _concepts().get((kind, word)) or sr.CodedConcept(word[:64], OWN_SCHEME, word.replace("_", " ")[:64])
+def concept(kind: str, term: str) -> sr.CodedConcept:
+    """Look up the coded concept of a finding or body part.
+
+    Args:
+        kind: ``finding`` or ``body_part``.
+        term: name of the label, or DICOM body part examined.
+
+    Returns:
+        The concept of concepts.csv, else a private code.
+    """
+    return _concepts().get((kind, term)) or sr.CodedConcept(term[:64], PRIVATE_SCHEME, term.replace("_", " ")[:64])
 
 
 @cache
@@ -107,11 +118,11 @@ def _concepts() -> dict[tuple[str, str], sr.CodedConcept]:
     }
 
 
-def _finding(
+def _finding_group(
     film: Dataset, record: Record, finding: Finding, author: Author
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracked(author, film, record, finding.label, "film"),
+        tracking_identifier=_tracking_identifier(author, film, record, finding.label, "film"),
         finding_type=concept("finding", finding.label),
         algorithm_id=_algorithm(author, finding.label),
         finding_sites=_sites(record),
@@ -121,7 +132,7 @@ def _finding(
     )
 
 
-def _box(
+def _box_group(
     film: Dataset, record: Record, box: FoundBox, author: Author, place: int
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     corners = [
@@ -137,7 +148,7 @@ def _box(
         source_image=sr.SourceImageForRegion(*_source(film, record)),
     )
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracked(author, film, record, box.label, f"box {place + 1}"),
+        tracking_identifier=_tracking_identifier(author, film, record, box.label, f"box {place + 1}"),
         referenced_region=region,
         finding_type=concept("finding", box.label),
         algorithm_id=_algorithm(author, box.label),
@@ -154,16 +165,16 @@ def _certainty(value: float) -> sr.Measurement:
 
 
 def _evaluations(reached: dict[str, bool], record: Record) -> list[sr.QualitativeEvaluation]:
-    """Whether each threshold is reached, and whether the answer is a guess; the codes of the names are ours."""
-    told = [(point, f"Reaches the operating point {point}", is_reached) for point, is_reached in reached.items()]
+    """Whether each operating point is reached, and whether the film is out of scope, under private codes."""
+    evaluations = [(point, f"Reaches the operating point {point}", is_reached) for point, is_reached in reached.items()]
     if record.reason:
-        told.append(("out_of_scope", f"Is a guess: {record.reason.replace('_', ' ')}", True))
+        evaluations.append(("out_of_scope", f"Is a guess: {record.reason.replace('_', ' ')}", True))
     return [
         sr.QualitativeEvaluation(
-            name=sr.CodedConcept(code[:64], OWN_SCHEME, meaning[:64]),
+            name=sr.CodedConcept(code[:64], PRIVATE_SCHEME, meaning[:64]),
             value=codes.SCT.Yes if is_true else codes.SCT.No,
         )
-        for code, meaning, is_true in told
+        for code, meaning, is_true in evaluations
     ]
 
 
@@ -191,42 +202,42 @@ def _observer(author: Author) -> sr.ObserverContext:
     )
 
 
-def _tracked(author: Author, film: Dataset, record: Record, *names: str) -> sr.TrackingIdentifier:
+def _tracking_identifier(author: Author, film: Dataset, record: Record, *names: str) -> sr.TrackingIdentifier:
     uid = _uid(author, "finding", film.SOPInstanceUID, str(record.frame), *names)
     return sr.TrackingIdentifier(uid=uid, identifier=", ".join(names))
 
 
 def _source(film: Dataset, record: Record) -> tuple[str, str, Sequence[int] | None]:
-    """Class, instance and frame of the film; a frame also where the class of the file knows none."""
+    """SOP class, SOP instance and frame of the film; the frame is given even where the SOP class is single-frame."""
     return film.SOPClassUID, film.SOPInstanceUID, [record.frame] if record.frame else None
 
 
-def _allowed(element: DataElement) -> bool:
+def _is_valid(element: DataElement) -> bool:
     if element.keyword == "PatientSex" and element.value not in ("", "M", "F", "O"):  # PS3.3 C.7.1.1
         return False
     try:
         validate_value(element.VR, str(element.value), config.RAISE)
         if element.VR == "DA":
-            DA(str(element.value))  # 30 February has the form of a date and is none
+            DA(str(element.value))  # 30 February has a valid format, but is no date
     except ValueError:
         return False
     return True
 
 
 def _uid(author: Author, *names: str) -> UID:
-    """A UID that is the same for the same run, film and purpose, and no other."""
+    """A UID derived from run, model, film and purpose."""
     return UID(generate_uid(entropy_srcs=[author.run, author.version, *names]))
 
 
-def _complete(header: Dataset) -> Dataset:
-    """A copy with all that has to be there: empty where the file tells nothing, or nothing that DICOM allows.
+def _with_required_attributes(header: Dataset) -> Dataset:
+    """A copy with all required attributes, empty where the header has no value or one that DICOM does not allow.
 
-    UIDs that the file does not tell are made from others.
+    Missing UIDs are derived from that of the instance.
     """
     film = Dataset()
     film.update(header)
     for keyword in _TYPE_2:
-        if keyword not in film or not _allowed(film[keyword]):
+        if keyword not in film or not _is_valid(film[keyword]):
             setattr(film, keyword, "")
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
         if keyword not in film:

@@ -1,4 +1,4 @@
-"""What a person is told at the end: how many films were answered, and why others were not. Names no file."""
+"""The summary of a predict command: counts of predictions and reasons, without file names."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,18 +9,18 @@ from data_prep.errors import Reason
 from mae_rad.prediction.record import Record
 
 INCOMPLETE = 3
-"""Exit code: films that were given have no answer."""
+"""Exit code: some of the given films have no prediction."""
 _NO_FILMS = frozenset({Reason.NOT_A_FILM, Reason.NOT_A_RADIOGRAPH, Reason.DOCUMENT})
-"""What lies beside films in a folder, and was never expected to be answered."""
+"""Reasons of files for which no prediction is expected: other files in a folder of films."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of all films.
+    """Summary of all records in a folder.
 
     Attributes:
-        text: for a person.
-        exit_code: 0 where every radiograph has an answer, else INCOMPLETE.
+        text: several lines to print.
+        exit_code: 0 where every radiograph has a prediction, else INCOMPLETE.
     """
 
     text: str
@@ -28,13 +28,16 @@ class Summary:
 
 
 def summarise(records: Iterable[Record], out: Path, labels: Sequence[str], points: Sequence[str]) -> Summary:
-    """Count all records of a folder.
+    """Count the records of a folder by status and reason.
 
     Args:
         records: of the folder.
         out: the folder.
         labels: of the model.
-        points: its operating points.
+        points: names of its operating points.
+
+    Returns:
+        Text and exit code.
     """
     films: Counter[tuple[str, str]] = Counter()
     reached: Counter[tuple[str, str]] = Counter()
@@ -51,12 +54,13 @@ def summarise(records: Iterable[Record], out: Path, labels: Sequence[str], point
     lines = [_line(status.replace("_", " "), count, reason) for (status, reason), count in sorted(films.items())]
     lines += [_line(f"{label} at {point}", reached[label, point], "") for label in labels for point in points]
     lines += [
-        _line("no report", count, f"the header does not allow it ({error})") for error, count in unreported.items()
+        _line("no report", count, f"the header has values that DICOM does not allow ({error})")
+        for error, count in unreported.items()
     ]
-    lines.append(f"all in {out}, which is private: it names files. For research, not a medical device.")
-    answered = any(status == "answered" for status, _ in films)
+    lines.append(f"written to {out}, which is private: it names files. For research, not a medical device.")
+    has_predictions = any(status == "answered" for status, _ in films)
     missed = any(status != "answered" and reason not in _NO_FILMS for status, reason in films)
-    return Summary("\n".join(lines), INCOMPLETE if missed or not answered else 0)
+    return Summary("\n".join(lines), INCOMPLETE if missed or not has_predictions else 0)
 
 
 def _line(what: str, films: int, reason: str) -> str:

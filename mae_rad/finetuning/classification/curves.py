@@ -1,7 +1,4 @@
-"""Figures of a final judgement: ROC and precision-recall curves, reliability, confusion.
-
-Lines differ in colour and in style.
-"""
+"""Draws the figures of a classification: ROC and precision-recall curves, reliability, confusion, subgroups."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,61 +16,69 @@ from mae_rad.heads.interface import Line
 
 
 def draw_curves(films: Mapping[str, LabelScores], areas: Mapping[str, tuple[str, str]], split: str, path: Path) -> None:
-    """ROC and precision-recall curves of all labels.
+    """Draw ROC and precision-recall curves of all labels; lines differ in colour and style.
 
     Args:
-        films: label → films of both classes.
-        areas: label → area under each of its curves, in words.
-        split: of the films.
-        path: PNG.
+        films: label → scores of films of both classes.
+        areas: label → text of the area under each of its two curves.
+        split: name of the split.
+        path: of the PNG.
     """
-    from torchmetrics.functional.classification import (  # noqa: PLC0415 - seconds, and only where films are judged
+    from torchmetrics.functional.classification import (  # noqa: PLC0415 - the import takes seconds
         binary_precision_recall_curve,
         binary_roc,
     )
 
     figure = Figure(figsize=(12, 5.6), layout="constrained")
     roc, precision_recall = figure.subplots(1, 2)
-    for number, (label, asked) in enumerate(films.items()):
+    for number, (label, scores) in enumerate(films.items()):
         style = {"color": colour_of(number), "linestyle": LINE_STYLES[number % len(LINE_STYLES)]}
-        logits, present = torch.from_numpy(asked.logits), torch.from_numpy(asked.present.astype(np.int64))
+        logits, present = torch.from_numpy(scores.logits), torch.from_numpy(scores.present.astype(np.int64))
         false, true, _ = binary_roc(logits, present)
         count = f"{present.sum()} of {len(present)} films present"
         roc.plot(false, true, label=f"{label}: AUROC {areas[label][0]}\n{count}", **style)
         precision, recall, _ = binary_precision_recall_curve(logits, present)
         precision_recall.step(recall, precision, where="post", label=f"{label}: {areas[label][1]}", **style)
-        precision_recall.axhline(asked.present.mean(), linewidth=0.8, color=style["color"], alpha=0.4)
+        precision_recall.axhline(scores.present.mean(), linewidth=0.8, color=style["color"], alpha=0.4)
     roc.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    _dress(roc, "false positive rate (1 - specificity)", "true positive rate (sensitivity)", f"ROC, {split} films")
-    _dress(precision_recall, "recall (sensitivity)", "precision", f"precision and recall, {split}; thin: chance")
+    _format_axes(
+        roc, "false positive rate (1 - specificity)", "true positive rate (sensitivity)", f"ROC, {split} films"
+    )
+    _format_axes(precision_recall, "recall (sensitivity)", "precision", f"precision and recall, {split}; thin: chance")
     _save(figure, path)
 
 
 def draw_reliability(films: Mapping[str, LabelScores], lines: Mapping[str, Line], split: str, path: Path) -> None:
-    """Share of present films against the mean probability of their bin, before and after calibration.
+    """Draw the share of present films over the mean probability of their bin, before and after calibration.
 
-    A bin of more films has a larger mark.
+    The area of a mark grows with the number of films in the bin.
+
+    Args:
+        films: label → scores of films of both classes.
+        lines: label → calibration.
+        split: name of the split.
+        path: of the PNG.
     """
     figure = Figure(figsize=(4.6 * len(films), 6.4), layout="constrained")
     panels = figure.subplots(2, len(films), sharex=True, squeeze=False, height_ratios=(3, 1))
-    for (label, asked), (panel, below) in zip(films.items(), panels.T, strict=True):
+    for (label, scores), (panel, histogram) in zip(films.items(), panels.T, strict=True):
         for line, name, colour, marker in (
-            (Line(), "as it came", COLOURS[1], "s"),
+            (Line(), "not calibrated", COLOURS[1], "s"),
             (lines[label], "calibrated", COLOURS[0], "o"),
         ):
-            told = probabilities(asked.logits, line)
-            bins = np.minimum((told * BINS).astype(int), BINS - 1)
-            full, counts = np.unique(bins, return_counts=True)
-            means = [told[bins == one].mean() for one in full]
-            shares = [asked.present[bins == one].mean() for one in full]
+            probability = probabilities(scores.logits, line)
+            bins = np.minimum((probability * BINS).astype(int), BINS - 1)
+            filled_bins, counts = np.unique(bins, return_counts=True)
+            means = [probability[bins == number].mean() for number in filled_bins]
+            shares = [scores.present[bins == number].mean() for number in filled_bins]
             panel.plot(means, shares, color=colour, linewidth=0.8)
             panel.scatter(
-                means, shares, 15 + 300 * counts / len(told), color=colour, marker=marker, label=name, alpha=0.8
+                means, shares, 15 + 300 * counts / len(probability), color=colour, marker=marker, label=name, alpha=0.8
             )
-            below.hist(told, bins=BINS, range=(0, 1), histtype="step", color=colour)
+            histogram.hist(probability, bins=BINS, range=(0, 1), histtype="step", color=colour)
         panel.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-        _dress(panel, "", f"share present, {split} films", label)
-        _dress(below, "probability", "films", "", square=False)
+        _format_axes(panel, "", f"share present, {split} films", label)
+        _format_axes(histogram, "probability", "films", "", square=False)
     _save(figure, path)
 
 
@@ -84,51 +89,61 @@ def draw_confusion(
     split: str,
     path: Path,
 ) -> None:
-    """Films by what is true and what is told, at each operating point of each label."""
-    shown = [(point, label) for point in points for label in films if label in points[point]]
-    columns = max(1, len({label for _, label in shown}))
-    rows = max(1, -(-len(shown) // columns))
+    """Draw a confusion matrix for each operating point of each label.
+
+    Args:
+        films: label → scores of films of both classes.
+        lines: label → calibration.
+        points: operating point → label → threshold.
+        split: name of the split.
+        path: of the PNG.
+    """
+    panels = [(point, label) for point in points for label in films if label in points[point]]
+    columns = max(1, len({label for _, label in panels}))
+    rows = max(1, -(-len(panels) // columns))
     figure = Figure(figsize=(3.9 * columns, 3.7 * rows), layout="constrained")
-    for panel, (point, label) in zip(figure.subplots(rows, columns, squeeze=False).flat, shown, strict=False):
-        asked, threshold = films[label], points[point][label]
-        called = probabilities(asked.logits, lines[label]) >= threshold
-        counts = np.array([[(called[asked.present == is_] == told).sum() for told in (1, 0)] for is_ in (1, 0)])
+    for panel, (point, label) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
+        scores, threshold = films[label], points[point][label]
+        positive = probabilities(scores.logits, lines[label]) >= threshold
+        counts = np.array(
+            [[(positive[scores.present == true] == predicted).sum() for predicted in (1, 0)] for true in (1, 0)]
+        )
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for down, across in np.ndindex(2, 2):
             colour = "white" if shares[down, across] > 0.6 else "black"
             text = f"{counts[down, across]}\n{shares[down, across]:.0%}"
             panel.text(across, down, text, ha="center", va="center", color=colour, fontsize=13)
-        panel.set_xticks([0, 1], ["told present", "told absent"])
+        panel.set_xticks([0, 1], ["predicted present", "predicted absent"])
         panel.set_yticks([0, 1], ["present", "absent"], rotation=90, va="center")
-        panel.set_title(f"{label}, {split} films\n{_words(point)}: from {threshold:.3f}", fontsize=10)
+        panel.set_title(f"{label}, {split} films\n{_point_text(point)}: from {threshold:.3f}", fontsize=10)
     _save(figure, path)
 
 
 def draw_subgroups(areas: Sequence[Result], path: Path) -> None:
-    """AUROC of all films and of each part of them, with intervals.
+    """Draw AUROC with intervals, of all films and of each subgroup.
 
     Args:
-        areas: of one split.
-        path: PNG.
+        areas: AUROC of one split.
+        path: of the PNG.
     """
-    labels = list(dict.fromkeys(one.label for one in areas))
-    subsets = list(dict.fromkeys(one.subset for one in areas))
+    labels = list(dict.fromkeys(result.label for result in areas))
+    subsets = list(dict.fromkeys(result.subset for result in areas))
     figure = Figure(figsize=(4.6 * len(labels) + 1.6, 1.4 + 0.42 * len(subsets)), layout="constrained")
     for label, panel in zip(labels, figure.subplots(1, len(labels), sharey=True, squeeze=False)[0], strict=True):
-        for one in areas:
-            if one.label == label:
-                down, colour = subsets.index(one.subset), COLOURS[0] if one.subset == ALL else GREY
-                if np.isfinite(one.low):
-                    panel.plot([one.low, one.high], [down, down], color=colour, linewidth=2)
-                panel.plot(one.value, down, marker="o", color=colour, markersize=6)
-                text = f"{one.value:.2f}, {one.n_present} of {one.n_films}"
+        for result in areas:
+            if result.label == label:
+                down, colour = subsets.index(result.subset), COLOURS[0] if result.subset == ALL else GREY
+                if np.isfinite(result.low):
+                    panel.plot([result.low, result.high], [down, down], color=colour, linewidth=2)
+                panel.plot(result.value, down, marker="o", color=colour, markersize=6)
+                text = f"{result.value:.2f}, {result.n_present} of {result.n_films}"
                 panel.annotate(text, (1.03, down), xycoords=("axes fraction", "data"), va="center", fontsize=8)
         panel.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
         panel.set_yticks(range(len(subsets)), subsets, fontsize=9)
         panel.set_ylim(len(subsets) - 0.5, -0.5)
         panel.set_xlim(0, 1.02)
-        _dress(panel, f"AUROC, {areas[0].split} films, 95 % over patients", "", f"{label}", square=False)
+        _format_axes(panel, f"AUROC, {areas[0].split} films, 95 % over patients", "", f"{label}", square=False)
     _save(figure, path)
 
 
@@ -137,11 +152,11 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(file, format="png", dpi=DPI)
 
 
-def _words(point: str) -> str:
+def _point_text(point: str) -> str:
     return f"{point.replace('_', ' ')} % on val"
 
 
-def _dress(panel: Any, across: str, down: str, title: str, *, square: bool = True) -> None:
+def _format_axes(panel: Any, across: str, down: str, title: str, *, square: bool = True) -> None:
     dress_axes(panel, across=across, down=down, title=title)
     if square:
         panel.set_xlim(-0.02, 1.02)

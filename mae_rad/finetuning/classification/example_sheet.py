@@ -1,4 +1,4 @@
-"""Films on which a head was right and wrong, as the model saw them, with the boxes of what is there."""
+"""Draws example films of a classification by outcome, at the resolution of the model, with known boxes."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -31,80 +31,130 @@ from mae_rad.data.views import UNVARIED
 from mae_rad.evaluation.statistics.metrics import Floats
 from mae_rad.finetuning.results.metrics_table import LabelScores
 
-PER_KIND = 6
-_HEIGHT, _WIDEST = 260, 400
-"""Pixels of a film on the sheet, at most."""
-_BOX = (255, 176, 0)
-_ROOM = 4
-"""Pixels between a finding and the box around it."""
+FILMS_PER_OUTCOME = 6
+_MAX_HEIGHT, _MAX_WIDTH = 260, 400
+"""Largest size of a film on the sheet in pixels."""
+_BOX_COLOUR = (255, 176, 0)
+_BOX_MARGIN = 4
+"""Distance between a finding and the drawn box in pixels."""
 
 
 class Example(NamedTuple):
-    """One film: its row in the index, and what stands under it."""
+    """A film of the sheet.
+
+    Attributes:
+        row: of the index.
+        caption: under the film.
+    """
 
     row: int
     caption: str
 
 
-def examples(asked: LabelScores, probability: Floats, threshold: float, index: ShardIndex) -> dict[str, list[Example]]:
-    """What came out → films, of each kind those that the head is most certain of.
+def choose_examples(
+    scores: LabelScores, probability: Floats, threshold: float, index: ShardIndex
+) -> dict[str, list[Example]]:
+    """Choose films of each outcome, those with the scores farthest from the threshold.
 
-    The kinds: found, missed, false alarm, rightly cleared; each with its number of films.
+    Args:
+        scores: of one label.
+        probability: [N] calibrated.
+        threshold: of a positive film.
+        index: of all films.
+
+    Returns:
+        Outcome with its number of films (found, missed, false alarm, correctly negative) → examples.
     """
-    called = probability >= threshold
-    kinds = {
-        "found": asked.present & called,
-        "missed": asked.present & ~called,
-        "false alarm": ~asked.present & called,
-        "rightly cleared": ~asked.present & ~called,
+    positive = probability >= threshold
+    outcomes = {
+        "found": scores.present & positive,
+        "missed": scores.present & ~positive,
+        "false alarm": ~scores.present & positive,
+        "correctly negative": ~scores.present & ~positive,
     }
-    chosen: dict[str, list[Example]] = {}
-    for name, here in kinds.items():
-        places = np.flatnonzero(here)
-        certain = places[np.argsort(-np.abs(probability[places] - threshold), kind="stable")][:PER_KIND]
-        films = [Example(int(asked.rows[place]), _caption(index, asked, place, probability)) for place in certain]
-        chosen[f"{name}: {len(places)} of {len(called)} films"] = films
-    return chosen
+    examples_by_outcome: dict[str, list[Example]] = {}
+    for name, mask in outcomes.items():
+        positions = np.flatnonzero(mask)
+        most_certain = positions[np.argsort(-np.abs(probability[positions] - threshold), kind="stable")][
+            :FILMS_PER_OUTCOME
+        ]
+        films = [
+            Example(int(scores.rows[position]), _caption(index, scores, position, probability))
+            for position in most_certain
+        ]
+        examples_by_outcome[f"{name}: {len(positions)} of {len(positive)} films"] = films
+    return examples_by_outcome
 
 
 def film_sheet(
-    kinds: Mapping[str, Sequence[Example]], index: ShardIndex, boxes: pa.Table, *, title: str, tokens: int, patch: int
+    outcomes: Mapping[str, Sequence[Example]],
+    index: ShardIndex,
+    boxes: pa.Table,
+    *,
+    title: str,
+    tokens: int,
+    patch: int,
 ) -> Image.Image:
-    """A row of films for each kind; ``boxes`` (BOXES_SCHEMA) are drawn around what they hold."""
+    """Draw a row of films per outcome.
+
+    Args:
+        outcomes: outcome → examples.
+        index: of all films.
+        boxes: known boxes of the label (BOXES_SCHEMA).
+        title: of the sheet.
+        tokens: T.
+        patch: side of a patch in pixels.
+
+    Returns:
+        The sheet; films that cannot be read are left out.
+    """
     parts = []
-    for name, films in kinds.items():
-        blocks = [_block(one, index, boxes, tokens, patch) for one in films]
+    for name, films in outcomes.items():
+        blocks = [_block(example, index, boxes, tokens, patch) for example in films]
         parts.append(Shelves([block for block in blocks if block is not None], name))
-    legend = [LegendEntry("marked finding", mark=outline_mark(_BOX))] if len(boxes) else []
+    legend = [LegendEntry("marked finding", mark=outline_mark(_BOX_COLOUR))] if len(boxes) else []
     return contact_sheet(parts, title, legend)
 
 
 def film_picture(film: Film, tokens: int, patch: int, boxes: Boxes) -> Pixels:
-    """[rows, columns, 3] the film at T, with boxes [K, 4] of source pixels around what they hold."""
+    """Draw a film at T with boxes.
+
+    Args:
+        film: to draw.
+        tokens: T.
+        patch: side of a patch in pixels.
+        boxes: [K, 4] in source raster pixels.
+
+    Returns:
+        [rows, columns, 3] uint8.
+    """
     sidecar = film.sidecar
     layout = film_layout(sidecar.rows, sidecar.columns, film.box, tokens, patch)
     values = varied_table(sidecar.display, UNVARIED)[film.values(layout, patch)]
-    size = fitted_size(values.shape, (_HEIGHT, _WIDEST))
+    size = fitted_size(values.shape, (_MAX_HEIGHT, _MAX_WIDTH))
     picture = np.repeat(grey_pixels(scale_film(values, size))[..., None], 3, axis=-1)
     scale = size[0] / values.shape[0]
     for left, top, right, bottom in whole_film_frame(film, tokens, patch).from_source(boxes) * scale:
-        upper, lower = (round(left) - _ROOM, round(top) - _ROOM), (round(right) + _ROOM, round(bottom) + _ROOM)
-        cv2.rectangle(picture, upper, lower, _BOX, 1)
+        upper, lower = (
+            (round(left) - _BOX_MARGIN, round(top) - _BOX_MARGIN),
+            (round(right) + _BOX_MARGIN, round(bottom) + _BOX_MARGIN),
+        )
+        cv2.rectangle(picture, upper, lower, _BOX_COLOUR, 1)
     return picture
 
 
-def _block(one: Example, index: ShardIndex, boxes: pa.Table, tokens: int, patch: int) -> SheetBlock | None:
+def _block(example: Example, index: ShardIndex, boxes: pa.Table, tokens: int, patch: int) -> SheetBlock | None:
     try:
-        film = index.film(one.row)
+        film = index.film(example.row)
     except FilmUnreadableError:
         return None
-    own = boxes.filter(pc.equal(boxes.column("key"), index.key(one.row)))
-    corners = np.stack([own.column(name).to_numpy() for name in EDGES], axis=1)
+    film_boxes = boxes.filter(pc.equal(boxes.column("key"), index.key(example.row)))
+    corners = np.stack([film_boxes.column(name).to_numpy() for name in EDGES], axis=1)
     picture = film_picture(film, tokens, patch, corners.astype(np.float64))
-    return SheetBlock(picture, captions=[Caption(one.caption)])
+    return SheetBlock(picture, captions=[Caption(example.caption)])
 
 
-def _caption(index: ShardIndex, asked: LabelScores, place: int, probability: Floats) -> str:
-    row = int(asked.rows[place])
-    words = [index.table.column(name)[row].as_py() for name in ("body_part", "view")]
-    return " ".join(word for word in words if word) + f" {probability[place]:.2f}"
+def _caption(index: ShardIndex, scores: LabelScores, position: int, probability: Floats) -> str:
+    row = int(scores.rows[position])
+    values = [index.table.column(name)[row].as_py() for name in ("body_part", "view")]
+    return " ".join(value for value in values if value) + f" {probability[position]:.2f}"

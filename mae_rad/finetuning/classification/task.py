@@ -1,4 +1,4 @@
-"""Classification as a task: labels of whole films, AUROC and its like on val, calibration and operating points at last.
+"""Classification as a finetuning task: labels of whole films.
 
 Legend: F films, L labels.
 """
@@ -24,162 +24,175 @@ from mae_rad.finetuning.task.labelled_films import Seen
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.heads.classification import ClassificationSettings, LabelTargets
 
-Row = tuple[NDArray[np.float32], NDArray[np.float32]]
+LabelRow = tuple[NDArray[np.float32], NDArray[np.float32]]
 """[L] values and weights of one film."""
 
 
 @dataclass(frozen=True)
-class RowTarget:
-    """Looks the targets of a film up."""
+class LabelLookup:
+    """Returns the targets of a film from a table.
+
+    Attributes:
+        values: [films, L] 0 absent to 1 present.
+        weights: [films, L] in the loss.
+    """
 
     values: NDArray[np.float32]
     weights: NDArray[np.float32]
 
-    def __call__(self, row: int, seen: Seen | None) -> Row:
-        """The same however the film is varied."""
-        del seen
+    def __call__(self, row: int, drawn: Seen | None) -> LabelRow:
+        """Return the targets of the film in ``row``; augmentation does not change them."""
+        del drawn
         return self.values[row], self.weights[row]
 
 
-def stack_rows(rows: Sequence[Row]) -> LabelTargets:
-    """Targets of a batch."""
+def stack_rows(rows: Sequence[LabelRow]) -> LabelTargets:
+    """Stack the targets of films into those of a batch."""
     values, weights = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
     return LabelTargets(values, weights)
 
 
-class Classification(Task[Row]):
-    """Present or absent, label by label."""
+class Classification(Task[LabelRow]):
+    """The task of classifying films as present or absent, label by label."""
 
     stack = staticmethod(stack_rows)
 
     def __init__(self, settings: FinetuneSettings, index: ShardIndex) -> None:
         super().__init__(settings, index)
-        assert isinstance(settings.task, ClassificationSettings)  # or another task would have been built
+        assert isinstance(settings.task, ClassificationSettings)  # the registry builds the task by its name
         self._task = settings.task
         shards, policy = settings.data.shards, settings.data.policy
-        self._learned = known_labels(index, shards, self._task.labels, policy)
-        judged_by = settings.evaluation.policy
-        self._judged = known_labels(index, shards, self._task.labels, judged_by) if judged_by else self._learned
+        self._training_labels = known_labels(index, shards, self._task.labels, policy)
+        evaluation_policy = settings.evaluation.policy
+        self._evaluation_labels = (
+            known_labels(index, shards, self._task.labels, evaluation_policy)
+            if evaluation_policy
+            else self._training_labels
+        )
         patients = index.table.column("patient").combine_chunks().dictionary_encode().indices
         self._patients = patients.to_numpy().astype(np.int64)
 
-    def known(self, split: str) -> NDArray[np.bool_]:
-        """Films with a value for some label."""
-        return (self._learned if split == "train" else self._judged).any
+    def has_target(self, split: str) -> NDArray[np.bool_]:
+        """Films with a value for at least one label."""
+        return (self._training_labels if split == "train" else self._evaluation_labels).has_value
 
     def check(self, rows: Mapping[str, NDArray[np.int64]]) -> None:
-        """Both classes of every label in train, and of some label in val."""
-        train, val = self._learned.take(rows["train"]), self._judged.take(rows["val"])
-        for place, label in enumerate(self._task.titles):
-            if problem := _one_sided(train.values[:, place]):
+        """Require both classes of every label in train, and of at least one label in val."""
+        train, val = self._training_labels.take(rows["train"]), self._evaluation_labels.take(rows["val"])
+        for column, label in enumerate(self._task.titles):
+            if problem := _missing_class(train.values[:, column]):
                 raise EvaluationError(
-                    f"of {len(rows['train'])} training films label {label!r} has {problem};"
-                    " widen data.where or data.label_fraction, or leave the label out"
+                    f"label {label!r} has {problem} among {len(rows['train'])} training films."
+                    " Widen data.where or data.label_fraction, or leave the label out"
                 )
-        problems = [_one_sided(val.values[:, place]) for place in range(len(self._task.titles))]
+        problems = [_missing_class(val.values[:, column]) for column in range(len(self._task.titles))]
         if all(problems):
             raise EvaluationError(
-                f"of {len(rows['val'])} val films no label has present and absent ones: no weights can be chosen"
-                f" ({self._task.titles[0]!r}: {problems[0]}); shard with a larger splits.val, or label more films"
+                f"no label has present and absent films among {len(rows['val'])} val films, so no weights can be chosen"
+                f" ({self._task.titles[0]!r}: {problems[0]}). Shard with a larger splits.val, or label more films"
             )
 
-    def target(self, rows: NDArray[np.int64]) -> RowTarget:
-        """Values, and weights for the loss."""
-        known = self._learned.take(rows)
+    def target(self, rows: NDArray[np.int64]) -> LabelLookup:
+        """Values, and weights in the loss, of the training films."""
+        known = self._training_labels.take(rows)
         weights = loss_weights(known, self._task.labels, positive_weight=self._task.balance == "positive_weight")
-        return RowTarget(np.nan_to_num(known.values), weights)
+        return LabelLookup(np.nan_to_num(known.values), weights)
 
     def frequencies(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-        """Such that present and absent come up equally often, where that was asked for."""
-        return drawing_weights(self._learned.take(rows)) if self._task.balance == "sampling" else None
+        """Sampling weights that balance present and absent films, for ``balance: sampling``."""
+        return drawing_weights(self._training_labels.take(rows)) if self._task.balance == "sampling" else None
 
     def split_by_film(self, outputs: Tensor) -> list[NDArray[np.float32]]:
-        """Logits film by film."""
+        """Split logits [B, L] into one [L] per film."""
         return list(outputs.detach().float().cpu().numpy())
 
     def validate(self, predicted: FilmOutputs) -> dict[str, float]:
-        """Of each label and in the mean over labels; NaN where val films are all present or all absent."""
+        """Metrics of each label and their mean over labels; NaN where all val films are of one class."""
         values: dict[str, list[float]] = {"auroc": [], "average_precision": [], "loss": []}
-        told: dict[str, float] = {}
-        for label, asked in self._asked(predicted).items():
-            for name, value in _quick(asked).items():
+        named_values: dict[str, float] = {}
+        for label, scores in self._label_scores(predicted).items():
+            for name, value in _validation_metrics(scores).items():
                 values[name].append(value)
-                told[f"{name}/{label}"] = value
+                named_values[f"{name}/{label}"] = value
         means = {
             name: float(np.mean([v for v in column if np.isfinite(v)] or [np.nan])) for name, column in values.items()
         }
-        return means | told
+        return means | named_values
 
     def selection_score(self, values: dict[str, float]) -> float:
-        """The mean over labels of what ``task.select`` names; of the loss, its negative."""
+        """The mean over labels of the metric ``task.select``; of the loss, its negative."""
         value = values[self._task.select]
         return -value if self._task.select == "loss" else value
 
     def evaluate_final(self, val: FilmOutputs, test: FilmOutputs | None, folder: Path) -> FinalEvaluation:
-        """Calibrate and choose thresholds on val; tables and pictures of both splits."""
+        """Fit calibration and thresholds on val, and write tables and pictures of both splits."""
         splits = {"val": val} | ({"test": test} if test else {})
-        judged = {split: EvaluatedSplit(predicted, self._asked(predicted)) for split, predicted in splits.items()}
-        left_out = self._left_out() + _unsettled(judged["val"].asked)
-        return ClassificationEvaluator(judged, self.settings, self.index).write(left_out, folder)
+        evaluated = {
+            split: EvaluatedSplit(predicted, self._label_scores(predicted)) for split, predicted in splits.items()
+        }
+        left_out = self._left_out_lines() + _uncalibrated_lines(evaluated["val"].scores)
+        return ClassificationEvaluator(evaluated, self.settings, self.index).write(left_out, folder)
 
-    def _asked(self, predicted: FilmOutputs) -> dict[str, LabelScores]:
-        """Label → the films of which it is known for certain."""
-        values = self._judged.values[predicted.rows]
+    def _label_scores(self, predicted: FilmOutputs) -> dict[str, LabelScores]:
+        """Label → scores of the films for which it is known to be present or absent."""
+        values = self._evaluation_labels.values[predicted.rows]
         logits = np.stack(predicted.outputs).astype(np.float64)
-        found = {}
-        for place, label in enumerate(self._task.titles):
-            sure = np.isin(values[:, place], (0, 1))
-            rows = predicted.rows[sure]
-            found[label] = LabelScores(rows, logits[sure, place], values[sure, place] == 1, self._patients[rows])
-        return found
+        label_scores = {}
+        for column, label in enumerate(self._task.titles):
+            is_certain = np.isin(values[:, column], (0, 1))
+            rows = predicted.rows[is_certain]
+            label_scores[label] = LabelScores(
+                rows, logits[is_certain, column], values[is_certain, column] == 1, self._patients[rows]
+            )
+        return label_scores
 
-    def _left_out(self) -> list[str]:
+    def _left_out_lines(self) -> list[str]:
         """A line per split and label about films without a value for it."""
         splits = np.array(self.index.table.column("split").to_pylist(), dtype=object)
         lines = []
         for split in ("train", "val", "test"):
-            known = self._learned if split == "train" else self._judged
-            for place, label in enumerate(self._task.titles):
-                reasons = known.left_out(place, splits == split)
-                told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-                if told:
-                    lines.append(f"{split} {label}: left out {told}.")
+            known = self._training_labels if split == "train" else self._evaluation_labels
+            for column, label in enumerate(self._task.titles):
+                reasons = known.left_out(column, splits == split)
+                if reasons:
+                    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+                    lines.append(f"{split} {label}: left out {counts}.")
         return lines
 
 
-def _one_sided(values: NDArray[np.float32]) -> str:
-    """What is wrong with values [F] that are not on both sides; empty where they are."""
+def _missing_class(values: NDArray[np.float32]) -> str:
+    """Which class is missing among the values [F] of a label; empty if none is."""
     present, absent = bool((values > 0.5).any()), bool((values < 0.5).any())
     if present and absent:
         return ""
-    return "only present ones" if present else "only absent ones" if absent else "none with a value"
+    return "only present films" if present else "only absent films" if absent else "no value"
 
 
-def _unsettled(val: Mapping[str, LabelScores]) -> list[str]:
-    """A line per label that val cannot calibrate."""
+def _uncalibrated_lines(val: Mapping[str, LabelScores]) -> list[str]:
+    """A line per label without both classes on val, which is not calibrated."""
     lines = []
-    for label, asked in val.items():
-        if not asked.both:
-            told = _one_sided(asked.present.astype(np.float32))
+    for label, scores in val.items():
+        if not scores.has_both_classes:
+            problem = _missing_class(scores.present.astype(np.float32))
             lines.append(
-                f"val {label}: {told}: not calibrated"
-                + ("." if len(asked.rows) and asked.present.any() else ", no threshold is chosen.")
+                f"val {label}: {problem}: not calibrated"
+                + ("." if len(scores.rows) and scores.present.any() else ", no threshold is chosen.")
             )
     return lines
 
 
-def _quick(asked: LabelScores) -> dict[str, float]:
-    """Metrics of a look at val."""
-    from torchmetrics.functional.classification import (  # noqa: PLC0415 - seconds, and only where films are judged
+def _validation_metrics(scores: LabelScores) -> dict[str, float]:
+    """Metrics of one label in a validation; NaN without both classes."""
+    from torchmetrics.functional.classification import (  # noqa: PLC0415 - the import takes seconds
         binary_auroc,
         binary_average_precision,
     )
 
-    if not asked.both:
+    if not scores.has_both_classes:
         return dict.fromkeys(("auroc", "average_precision", "loss"), float("nan"))
-    logits, present = torch.from_numpy(asked.logits), torch.from_numpy(asked.present.astype(np.int64))
+    logits, present = torch.from_numpy(scores.logits), torch.from_numpy(scores.present.astype(np.int64))
     return {
         "auroc": float(binary_auroc(logits, present)),
         "average_precision": float(binary_average_precision(logits, present)),
-        "loss": float(log_loss(asked.logits, asked.present, np.ones((1, len(present))))[0]),
+        "loss": float(log_loss(scores.logits, scores.present, np.ones((1, len(present))))[0]),
     }

@@ -1,4 +1,4 @@
-"""Films with their boxes as training sees them: boxes in the pixels of the view, or a square cut out where boxes are.
+"""Training targets of a detection: boxes in pixels of the view, of whole films or square crops.
 
 Legend: K boxes of a film, L labels, R rows and S columns of patches.
 """
@@ -19,25 +19,25 @@ from mae_rad.finetuning.task.labelled_films import Seen
 from mae_rad.heads.detection import FilmTargets
 from mae_rad.losses.fcos import BoxTargets
 
-AT_A_BOX = 0.75
-"""Probability that a crop of a film with boxes is cut where one of them is."""
-BESIDE = 0.25
-"""Share of the other squares that are cut where something is shown beside the content: lead letters and edges of the
-field look like objects to whoever has never met them."""
-SHOWN = 0.05
-"""Of the display range: rows or columns of a patch that shows something differ by more in their mean."""
-WHOLE_ENOUGH = 0.5
-"""Share of a box that a crop must hold for the box to be asked for; about less nothing is asked."""
+CROP_AT_BOX = 0.75
+"""Probability that a crop of a film with boxes is placed at one of them."""
+CROP_OUTSIDE_CONTENT = 0.25
+"""Share of the other crops that are placed at structures outside the content: without such examples, lead letters and
+edges of the field are detected as objects."""
+MIN_CONTRAST = 0.05
+"""Range of the row or column means of a patch above which it counts as a structure, as a share of the display range."""
+MIN_BOX_SHARE = 0.5
+"""Share of a box that must lie in a crop for the box to be a target; a box with less is ignored."""
 
 
 class FilmBoxes(NamedTuple):
-    """What is to be found on one film.
+    """Boxes of one film.
 
     Attributes:
-        corners: [K, 4] in pixels of the view.
-        labels: [K] place of the label; -1 is a box about which nothing is asked.
-        weights: [L] what each label counts; 0 where not all of its boxes are told.
-        content: [R, S] which patches show content.
+        corners: [K, 4] float64 (x_min, y_min, x_max, y_max) in pixels of the view.
+        labels: [K] int64 index of the label; -1 is a box that is ignored.
+        weights: [L] float32 weight in the loss; 0 where the boxes of a label are not complete.
+        content: [R, S] bool, patches with content.
     """
 
     corners: Boxes
@@ -48,13 +48,13 @@ class FilmBoxes(NamedTuple):
 
 @dataclass(frozen=True)
 class PlaceBoxes:
-    """Maps the boxes of a film into the view of it; it travels to the workers.
+    """Maps the boxes of a film into its view; picklable, called in the workers.
 
     Attributes:
-        corners: of each film, in source raster pixels.
-        labels: of each film's boxes.
-        weights: [films, L].
-        patch: side of a patch.
+        corners: per film [K, 4], in source raster pixels.
+        labels: per film [K].
+        weights: [films, L] in the loss.
+        patch: side of a patch in pixels.
     """
 
     corners: Sequence[Boxes]
@@ -62,10 +62,10 @@ class PlaceBoxes:
     weights: NDArray[np.float32]
     patch: int
 
-    def __call__(self, row: int, seen: Seen | None) -> FilmBoxes:
-        """The boxes of the film in ``row`` as it is varied."""
-        assert seen is not None  # boxes are placed on a picture
-        film, variation, tokens = seen
+    def __call__(self, row: int, drawn: Seen | None) -> FilmBoxes:
+        """Return the boxes of the film in ``row``, in pixels of the augmented view."""
+        assert drawn is not None  # features are not cached for a detection
+        film, variation, tokens = drawn
         layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, self.patch)
         frame = box_frame(film.sidecar, layout, self.patch, mirrored=variation.mirrored)
         content = film.content(layout)
@@ -79,9 +79,14 @@ class PlaceBoxes:
 
 @dataclass(frozen=True)
 class CutSquare:
-    """Cuts squares of at most ``side`` × ``side`` patches out of a film, with their boxes.
+    """Cuts square crops out of a film, with their boxes.
 
-    The patches keep their places on the film, so that the encoder sees what it sees on the whole of it.
+    The patches keep their coordinates on the film, so that the encoder gets the same positions as for the whole film.
+
+    Attributes:
+        side: of a crop, in patches, at most.
+        patch: side of a patch in pixels.
+        squares: number of crops of a film.
     """
 
     side: int
@@ -91,22 +96,22 @@ class CutSquare:
     def __call__(
         self, patches: FilmPatches, target: FilmBoxes, generator: np.random.Generator
     ) -> list[tuple[FilmPatches, FilmBoxes]]:
-        """Squares around one of the boxes, at any place in it; or anywhere in the content; or beside the content."""
+        """Cut crops at one of the boxes, in the content, or at structures outside the content."""
         return [self._square(patches, target, generator) for _ in range(self.squares)]
 
     def _square(
         self, patches: FilmPatches, target: FilmBoxes, generator: np.random.Generator
     ) -> tuple[FilmPatches, FilmBoxes]:
         grid = target.content.shape
-        asked = np.flatnonzero(target.labels >= 0)
-        kind, which, down, across = generator.random(4).tolist()
-        if len(asked) and kind < AT_A_BOX:
-            box = target.corners[asked[int(which * len(asked))]] / self.patch
+        target_boxes = np.flatnonzero(target.labels >= 0)
+        choice, draw, down, across = generator.random(4).tolist()
+        if len(target_boxes) and choice < CROP_AT_BOX:
+            box = target.corners[target_boxes[int(draw * len(target_boxes))]] / self.patch
             middle = ((box[1] + box[3]) / 2, (box[0] + box[2]) / 2)
         else:
-            rest = (kind - AT_A_BOX) / (1 - AT_A_BOX) if len(asked) else kind
-            places = self._places(patches, target.content, beside=rest < BESIDE)
-            middle = tuple((places[int(which * len(places))] + 0.5).tolist())
+            remainder = (choice - CROP_AT_BOX) / (1 - CROP_AT_BOX) if len(target_boxes) else choice
+            centres = self._candidate_centres(patches, target.content, outside_content=remainder < CROP_OUTSIDE_CONTENT)
+            middle = tuple((centres[int(draw * len(centres))] + 0.5).tolist())
         extent = (min(self.side, grid[0]), min(self.side, grid[1]))
         top, left = (
             int(np.clip(round(point - share * length), 0, whole - length))
@@ -114,15 +119,17 @@ class CutSquare:
         )
         return self._cut(patches, target, top, left, extent)
 
-    def _places(self, patches: FilmPatches, content: NDArray[np.bool_], *, beside: bool) -> NDArray[np.int64]:
-        """[K, 2] patches (row, column) around which a square without a wanted box may be cut; at least one."""
-        if beside:
+    def _candidate_centres(
+        self, patches: FilmPatches, content: NDArray[np.bool_], *, outside_content: bool
+    ) -> NDArray[np.int64]:
+        """[K, 2] patches (row, column) at which a crop without a chosen box may be placed; at least one."""
+        if outside_content:
             pixels = patches.values.reshape(-1, self.patch, self.patch)
-            # Of means, so that noise shows nothing.
-            reach = np.max([np.ptp(pixels.mean(axis=axis), axis=1) for axis in (1, 2)], axis=0)
-            shown = np.argwhere(~content & (reach.reshape(content.shape) > SHOWN * DISPLAY_RANGE))
-            if len(shown):
-                return shown
+            # Means, so that noise does not count as a structure.
+            contrast = np.max([np.ptp(pixels.mean(axis=axis), axis=1) for axis in (1, 2)], axis=0)
+            marked = np.argwhere(~content & (contrast.reshape(content.shape) > MIN_CONTRAST * DISPLAY_RANGE))
+            if len(marked):
+                return marked
         return np.argwhere(content) if content.any() else np.argwhere(~content)
 
     def _cut(
@@ -131,17 +138,20 @@ class CutSquare:
         (rows, columns), grid = extent, target.content.shape
         chosen = (np.arange(top, top + rows)[:, None] * grid[1] + np.arange(left, left + columns)).reshape(-1)
         size = patches.size * np.array((rows / grid[0], columns / grid[1]), dtype=np.float32)
-        moved = target.corners - np.array((left, top, left, top)) * self.patch
-        inside, share = cut_off(moved, (columns * self.patch, rows * self.patch))
-        labels = np.where(share >= WHOLE_ENOUGH, target.labels, -1)
-        seen = share > 0
+        shifted = target.corners - np.array((left, top, left, top)) * self.patch
+        clipped, share = cut_off(shifted, (columns * self.patch, rows * self.patch))
+        labels = np.where(share >= MIN_BOX_SHARE, target.labels, -1)
+        is_visible = share > 0
         return FilmPatches(patches.values[chosen], patches.coords[chosen], size), FilmBoxes(
-            inside[seen], labels[seen], target.weights, target.content[top : top + rows, left : left + columns]
+            clipped[is_visible],
+            labels[is_visible],
+            target.weights,
+            target.content[top : top + rows, left : left + columns],
         )
 
 
 def stack_boxes(films: Sequence[FilmBoxes]) -> FilmTargets:
-    """The targets of films as tensors."""
+    """Collate the boxes of films as tensors."""
     return FilmTargets(
         tuple(
             BoxTargets(

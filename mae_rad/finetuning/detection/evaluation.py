@@ -1,9 +1,9 @@
-"""The final evaluation of a detection: thresholds from val, figures of val and test, pictures.
+"""The final evaluation of a detection: thresholds from val, metrics of val and test, pictures.
 
-Besides what every task writes (``results/final_evaluation.py``):
-  predictions.parquet  every predicted box, in source raster pixels, with its score and whether it lies on an object
+In addition to the files of every task (``results/final_evaluation.py``):
+  predictions.parquet  predicted boxes, in source raster pixels, with score and whether the centre is in a true box
   films.parquet        the films that were evaluated, with their true boxes (x_min, y_min, x_max, y_max)
-  froc.png             sensitivity against false positives per film
+  froc.png             sensitivity over false positives per film
   films-<label>-right.png films-<label>-wrong.png   films with their boxes
 """
 
@@ -29,7 +29,7 @@ from mae_rad.finetuning.results.metrics_table import ALL, Result
 from mae_rad.finetuning.results.subgroups import subgroups
 from mae_rad.finetuning.task.settings import FinetuneSettings
 
-FILMS = "films.parquet"
+FILMS_FILE = "films.parquet"
 FILMS_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -40,38 +40,38 @@ FILMS_SCHEMA = pa.schema(
     ]
 )
 OPERATING_RATES = (0.25, 1.0, 4.0)
-"""False positives per film at which thresholds are chosen, on val."""
-SHOWN_AT = 0.25
-"""… of the pictures."""
+"""False positives per film on val, for which thresholds are chosen."""
+PICTURE_RATE = 0.25
+"""False positives per film on val, at which example films are drawn."""
 
 
 class EvaluatedLabel(NamedTuple):
-    """The films of one split on which all boxes of a label are told.
+    """The films of one split with complete boxes of a label.
 
     Attributes:
-        rows: [F] places in the index.
-        films: F films' boxes, in source raster pixels.
-        patients: [F] number of the patient.
+        rows: [F] int64 rows of the index.
+        films: true and predicted boxes of F films, in source raster pixels.
+        patients: [F] int64 number of the patient.
     """
 
     rows: NDArray[np.int64]
     films: list[FilmDetections]
     patients: NDArray[np.int64]
 
-    def among(self, chosen: NDArray[np.bool_]) -> "EvaluatedLabel":
-        """Those of the films that are ``chosen`` [F]."""
-        films = [film for film, here in zip(self.films, chosen, strict=True) if here]
+    def select(self, chosen: NDArray[np.bool_]) -> "EvaluatedLabel":
+        """The films that are ``chosen`` ([F] bool)."""
+        films = [film for film, mask in zip(self.films, chosen, strict=True) if mask]
         return EvaluatedLabel(self.rows[chosen], films, self.patients[chosen])
 
 
-Labels = Mapping[str, EvaluatedLabel]
+EvaluatedLabels = Mapping[str, EvaluatedLabel]
 
 
 class DetectionEvaluator(FinalEvaluator):
-    """Chooses thresholds on val.
+    """Evaluates a detection; thresholds come from val.
 
     Args:
-        splits: val, and test where there is one.
+        splits: films of val, and of test if there are test films.
         settings: of the run.
         index: of all films.
     """
@@ -81,13 +81,13 @@ class DetectionEvaluator(FinalEvaluator):
     }
     positive = "with boxes"
 
-    def __init__(self, splits: Mapping[str, Labels], settings: FinetuneSettings, index: ShardIndex) -> None:
+    def __init__(self, splits: Mapping[str, EvaluatedLabels], settings: FinetuneSettings, index: ShardIndex) -> None:
         self._splits, self._settings, self._index = splits, settings, index
         self.calibration = {}
         self.points = _operating_points(splits["val"])
 
     def results(self) -> list[Result]:
-        """Of all films and in subgroups."""
+        """Compute metrics of all films and of subgroups."""
         repetitions = self._settings.evaluation.repetitions
         return [
             result
@@ -97,86 +97,86 @@ class DetectionEvaluator(FinalEvaluator):
         ]
 
     def tables(self) -> dict[str, pa.Table]:
-        """Boxes that were predicted, and films with their true boxes."""
+        """Predicted boxes, and films with their true boxes."""
         return {
-            "predictions.parquet": _predictions(self._splits, self._index),
-            FILMS: _films(self._splits, self._index),
+            "predictions.parquet": _prediction_table(self._splits, self._index),
+            FILMS_FILE: _film_table(self._splits, self._index),
         }
 
     def draw(self, results: Sequence[Result], folder: Path) -> None:
-        """FROC curves of the last split, and films with their boxes."""
+        """Draw FROC curves and example films of the last split."""
         del results
         split, settings = list(self._splits)[-1], self._settings
-        shown = {title: label for title, label in self._splits[split].items() if label.films}
+        with_films = {title: label for title, label in self._splits[split].items() if label.films}
         draw_froc(
-            {title: label.films for title, label in shown.items()},
-            {title: label.patients for title, label in shown.items()},
+            {title: label.films for title, label in with_films.items()},
+            {title: label.patients for title, label in with_films.items()},
             folder / "froc.png",
             split=split,
             repetitions=settings.evaluation.repetitions,
         )
         view = FilmView(self._index, settings.tokens, settings.backbone.patch)
-        for title, label in shown.items():
-            threshold = self.points.get(_name(SHOWN_AT), {}).get(title, 1.0)
+        for title, label in with_films.items():
+            threshold = self.points.get(_point_name(PICTURE_RATE), {}).get(title, 1.0)
             draw_gallery(f"{title}, {split} films", title, label.rows, label.films, threshold, view, folder)
 
 
-def _name(rate: float) -> str:
+def _point_name(rate: float) -> str:
     return f"{rate:g} false positives per film"
 
 
-def _operating_points(val: Labels) -> Points:
+def _operating_points(val: EvaluatedLabels) -> Points:
     points: Points = {}
     for title, label in val.items():
         for rate in OPERATING_RATES:
             if (threshold := threshold_at(label.films, rate)) is not None:
-                points.setdefault(_name(rate), {})[title] = threshold
+                points.setdefault(_point_name(rate), {})[title] = threshold
     return points
 
 
 def _results(title: str, split: str, label: EvaluatedLabel, index: ShardIndex, repetitions: int) -> list[Result]:
-    """Everything of all films; AP50 and FROC of each part of them that has boxes."""
+    """All metrics of all films; AP50 and FROC of each subgroup with boxes."""
     if not label.films:
         return []
-    results = _figures(title, split, ALL, label, detection_estimates(label.films), repetitions)
-    for name, here in subgroups(index.table.take(label.rows), label.patients):
-        part = label.among(here)
+    results = _bootstrap_metrics(title, split, ALL, label, detection_estimates(label.films), repetitions)
+    for name, mask in subgroups(index.table.take(label.rows), label.patients):
+        part = label.select(mask)
         if any(len(film.true) for film in part.films):
-            results += _figures(title, split, name, part, quick_estimates(part.films), repetitions)
+            results += _bootstrap_metrics(title, split, name, part, quick_estimates(part.films), repetitions)
     return results
 
 
-def _figures(
+def _bootstrap_metrics(
     title: str, split: str, subset: str, label: EvaluatedLabel, estimates: Mapping[str, Estimate], repetitions: int
 ) -> list[Result]:
-    single = {name: [estimate] for name, estimate in estimates.items()}
-    drawn = bootstrap(label.patients, single, repetitions=repetitions, seed=0)
+    estimate_lists = {name: [estimate] for name, estimate in estimates.items()}
+    resampled = bootstrap(label.patients, estimate_lists, repetitions=repetitions, seed=0)
     present = sum(len(film.true) > 0 for film in label.films)
     counts = len(label.films), len(np.unique(label.patients)), present
-    return [Result(title, split, subset, name, "", *interval(drawn[name]), *counts) for name in estimates]
+    return [Result(title, split, subset, name, "", *interval(resampled[name]), *counts) for name in estimates]
 
 
-def _predictions(splits: Mapping[str, Labels], index: ShardIndex) -> pa.Table:
+def _prediction_table(splits: Mapping[str, EvaluatedLabels], index: ShardIndex) -> pa.Table:
     keys = index.table.column("key")
     parts = []
     for split, labels in splits.items():
         for title, label in labels.items():
             counts = [len(film.scores) for film in label.films]
             corners = np.concatenate([film.predicted for film in label.films] or [np.empty((0, 4))])
-            right = [centres_inside(film).any(axis=1) for film in label.films]
+            on_object = [centres_inside(film).any(axis=1) for film in label.films]
             columns = {
                 "key": keys.take(np.repeat(label.rows, counts)),
                 "split": pa.array([split] * len(corners), pa.string()),
                 "label": pa.array([title] * len(corners), pa.string()),
-                **{name: corners[:, place] for place, name in enumerate(EDGES)},
+                **{name: corners[:, column] for column, name in enumerate(EDGES)},
                 "score": np.concatenate([film.scores for film in label.films] or [np.empty(0)]),
-                "on_object": np.concatenate(right or [np.empty(0, np.bool_)]),
+                "on_object": np.concatenate(on_object or [np.empty(0, np.bool_)]),
             }
             parts.append(pa.table(columns))
     return pa.concat_tables(parts)
 
 
-def _films(splits: Mapping[str, Labels], index: ShardIndex) -> pa.Table:
+def _film_table(splits: Mapping[str, EvaluatedLabels], index: ShardIndex) -> pa.Table:
     keys = index.table.column("key")
     parts = [FILMS_SCHEMA.empty_table()]
     for split, labels in splits.items():

@@ -1,4 +1,4 @@
-"""Which films of a test set are shown with their boxes: well found ones, missed ones, false alarms, quiet ones."""
+"""Chooses and draws example films of a detection: found, missed, false alarm, correctly without a box."""
 
 import re
 from collections.abc import Sequence
@@ -17,11 +17,17 @@ from mae_rad.evaluation.detection.froc import centres_inside
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
 from mae_rad.finetuning.detection.example_sheet import FilmWithBoxes, box_sheet
 
-PER_KIND = 4
+FILMS_PER_OUTCOME = 4
 
 
 class FilmView(NamedTuple):
-    """How films are shown: as the model sees them."""
+    """Films at the resolution of the model.
+
+    Attributes:
+        shards: index of the films.
+        tokens: T.
+        patch: side of a patch in pixels.
+    """
 
     shards: ShardIndex
     tokens: int
@@ -40,49 +46,58 @@ def draw_gallery(
     """Draw ``films-<label>-right.png`` and ``-wrong.png``: films at one operating point, with their boxes.
 
     Args:
-        heading: label and split, in words.
-        title: of the label.
-        rows: of the films in the index.
-        films: their boxes, in source raster pixels.
-        threshold: on the score; boxes below it are not drawn.
-        view: shows them.
-        folder: of the pictures.
+        heading: label and split, for the title of the sheets.
+        title: name of the label.
+        rows: [F] rows of the index.
+        films: boxes of F films, in source raster pixels.
+        threshold: lowest score of a box that is drawn.
+        view: films and their resolution.
+        folder: receives the pictures.
     """
-    drawn = [_at(film, threshold) for film in films]
-    kinds = _kinds(drawn)
+    thresholded = [_above_threshold(film, threshold) for film in films]
+    outcomes = _outcomes(thresholded)
     name = re.sub(r"\W+", "_", title)
-    for verdict in ("right", "wrong"):
-        chosen = [place for kind, places in kinds.items() if kind[0] == verdict for place in places[:PER_KIND]]
-        shown = [one for place in chosen if (one := _shown(int(rows[place]), drawn[place], view)) is not None]
-        if shown:
-            words = f"{heading}: {verdict} ones of {len(films)}, boxes with a score from {threshold:.2f} on"
-            with atomic_file(folder / f"films-{name}-{verdict}.png") as file:
-                box_sheet(shown, words).save(file, format="PNG")
+    for correctness in ("right", "wrong"):
+        positions_to_draw = [
+            position
+            for outcome, positions in outcomes.items()
+            if outcome[0] == correctness
+            for position in positions[:FILMS_PER_OUTCOME]
+        ]
+        sheet_films = [
+            film
+            for position in positions_to_draw
+            if (film := _film_with_boxes(int(rows[position]), thresholded[position], view)) is not None
+        ]
+        if sheet_films:
+            sheet_title = f"{heading}: {correctness} ones of {len(films)}, boxes with a score from {threshold:.2f} on"
+            with atomic_file(folder / f"films-{name}-{correctness}.png") as file:
+                box_sheet(sheet_films, sheet_title).save(file, format="PNG")
 
 
-def _at(film: FilmDetections, threshold: float) -> FilmDetections:
-    sure = film.scores >= threshold
-    return film._replace(predicted=film.predicted[sure], scores=film.scores[sure])
+def _above_threshold(film: FilmDetections, threshold: float) -> FilmDetections:
+    is_above = film.scores >= threshold
+    return film._replace(predicted=film.predicted[is_above], scores=film.scores[is_above])
 
 
-def _kinds(films: Sequence[FilmDetections]) -> dict[tuple[str, str], list[int]]:
-    """(right or wrong, how) → films; those with boxes first, of them the ones with the most to see."""
-    kinds: dict[tuple[str, str], list[int]] = {
-        ("right", "found"): [], ("right", "quiet"): [], ("wrong", "missed"): [], ("wrong", "false alarm"): [],
+def _outcomes(films: Sequence[FilmDetections]) -> dict[tuple[str, str], list[int]]:
+    """(right or wrong, outcome) → positions of the films."""
+    outcomes: dict[tuple[str, str], list[int]] = {
+        ("right", "found"): [], ("right", "no box"): [], ("wrong", "missed"): [], ("wrong", "false alarm"): [],
     }  # fmt: skip
-    for place, film in enumerate(films):
+    for position, film in enumerate(films):
         inside = centres_inside(film)
-        missed, false = not inside.any(axis=0).all(), not inside.any(axis=1).all()
-        if missed:
-            kinds["wrong", "missed"].append(place)
-        elif false:
-            kinds["wrong", "false alarm"].append(place)
+        is_missed, has_false_positive = not inside.any(axis=0).all(), not inside.any(axis=1).all()
+        if is_missed:
+            outcomes["wrong", "missed"].append(position)
+        elif has_false_positive:
+            outcomes["wrong", "false alarm"].append(position)
         else:
-            kinds["right", "found" if len(film.true) else "quiet"].append(place)
-    return kinds
+            outcomes["right", "found" if len(film.true) else "no box"].append(position)
+    return outcomes
 
 
-def _shown(row: int, film: FilmDetections, view: FilmView) -> FilmWithBoxes | None:
+def _film_with_boxes(row: int, film: FilmDetections, view: FilmView) -> FilmWithBoxes | None:
     try:
         whole = view.shards.film(row)
     except FilmUnreadableError:

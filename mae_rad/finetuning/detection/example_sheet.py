@@ -1,4 +1,4 @@
-"""Films with true and predicted boxes on one sheet, and each box close up: right ones, missed ones, false ones."""
+"""Draws a sheet of films with true and predicted boxes, and close-ups of the boxes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -29,11 +29,11 @@ from data_prep.pages.contact_sheet import (
 from mae_rad.data.box_frames import Boxes
 
 TRUE, RIGHT, WRONG = (0, 200, 255), (255, 225, 60), (255, 90, 40)
-"""Sky blue, yellow and vermilion: told apart by colour-blind readers too."""
+"""Colours of boxes: sky blue, yellow and vermilion, which colour-blind readers can distinguish."""
 
-_TALL, _CLOSE, _CLOSE_SEES = 520, 164, 56
-"""Pixels of a film's longer side on the sheet, of a close-up's side, and at least of the film in a close-up."""
-_CLOSE_UPS = 6
+_FILM_PIXELS, _CLOSE_UP_PIXELS, _MIN_CLOSE_UP_EXTENT = 520, 164, 56
+"""Longer side of a film on the sheet; side of a close-up; smallest part of the film in a close-up. In pixels."""
+_MAX_CLOSE_UPS = 6
 _LEGEND = (
     LegendEntry("true box", TRUE, outline_mark(TRUE)),
     LegendEntry("predicted, its centre in a true box", RIGHT, outline_mark(RIGHT)),
@@ -43,16 +43,16 @@ _LEGEND = (
 
 
 class FilmWithBoxes(NamedTuple):
-    """One film; boxes are in its pixels.
+    """A film with its boxes, in pixels of ``image``.
 
     Attributes:
-        caption: what is on the film.
+        caption: body part and view.
         image: [H, W] uint16 display values.
-        true: [M, 4].
-        found: [M] whether each was found.
-        predicted: [P, 4].
-        scores: [P].
-        right: [P] whether each lies on an object.
+        true: [M, 4] true boxes.
+        found: [M] bool, true boxes that contain the centre of a prediction.
+        predicted: [P, 4] boxes.
+        scores: [P] of the predicted boxes.
+        right: [P] bool, predictions with their centre in a true box.
     """
 
     caption: str
@@ -65,17 +65,25 @@ class FilmWithBoxes(NamedTuple):
 
 
 def box_sheet(films: Sequence[FilmWithBoxes], heading: str) -> Image.Image:
-    """All films on one sheet under a legend, each with close-ups of its boxes beside it."""
+    """Draw all films on one sheet, with close-ups of their boxes to the right.
+
+    Args:
+        films: with their boxes.
+        heading: of the sheet.
+
+    Returns:
+        RGB picture.
+    """
     return contact_sheet([Shelves([_block(film) for film in films])], heading, _LEGEND)
 
 
 def _block(film: FilmWithBoxes) -> SheetBlock:
-    """The film, and columns of close-ups beside it that are about as tall."""
-    scale = min(_TALL / max(film.image.shape), 2.0)
-    whole = _drawn(film, (0, 0, *film.image.shape[::-1]), scale, margin=2)
-    closes = [_drawn(film, part, _CLOSE / part[2], margin=0) for part in _close_ups(film)]
-    per_column = max(1, (whole.height + INNER_GAP) // (_CLOSE + INNER_GAP))
-    columns = [closes[start : start + per_column] for start in range(0, len(closes), per_column)]
+    """The film, and columns of close-ups to its right, of about the same height."""
+    scale = min(_FILM_PIXELS / max(film.image.shape), 2.0)
+    whole = _draw_part(film, (0, 0, *film.image.shape[::-1]), scale, margin=2)
+    close_ups = [_draw_part(film, part, _CLOSE_UP_PIXELS / part[2], margin=0) for part in _close_ups(film)]
+    per_column = max(1, (whole.height + INNER_GAP) // (_CLOSE_UP_PIXELS + INNER_GAP))
+    columns = [close_ups[start : start + per_column] for start in range(0, len(close_ups), per_column)]
     pictures = [whole, *(stacked(column, gap=INNER_GAP) for column in columns)]
     missed, false = int((~film.found).sum()), int((~film.right).sum())
     caption = f"{film.caption}: {film.found.sum()} of {len(film.true)} found, {false} false"
@@ -85,33 +93,33 @@ def _block(film: FilmWithBoxes) -> SheetBlock:
 
 
 def _close_ups(film: FilmWithBoxes) -> list[tuple[float, float, float, float]]:
-    """(left, top, width, height) of squares around the true boxes, then around the surest false ones."""
+    """(left, top, width, height) of squares around the true boxes, then around false positives by their score."""
     false = film.predicted[~film.right]
     parts = []
-    for box in [*film.true, *false][:_CLOSE_UPS]:
-        side = max(_CLOSE_SEES, 1.6 * max(box[2] - box[0], box[3] - box[1]))
+    for box in [*film.true, *false][:_MAX_CLOSE_UPS]:
+        side = max(_MIN_CLOSE_UP_EXTENT, 1.6 * max(box[2] - box[0], box[3] - box[1]))
         middle = (box[:2] + box[2:]) / 2
         parts.append((float(middle[0] - side / 2), float(middle[1] - side / 2), float(side), float(side)))
     return parts
 
 
-def _drawn(film: FilmWithBoxes, part: tuple[float, float, float, float], scale: float, margin: int) -> Image.Image:
-    """A part of the film with its boxes.
+def _draw_part(film: FilmWithBoxes, part: tuple[float, float, float, float], scale: float, margin: int) -> Image.Image:
+    """Draw a part of a film with its boxes.
 
     Args:
-        film: in its pixels.
+        film: with its boxes.
         part: (left, top, width, height); a part other than the whole film may reach beyond it.
         scale: pixels of the picture per pixel of the film.
-        margin: pixels of the picture between a box and what it surrounds, which stays visible.
+        margin: distance of a drawn box from its corners, in pixels of the picture; keeps the object visible.
     """
     left, top, width, height = part
     grey = grey_pixels(film.image)
     if part == (0, 0, *film.image.shape[::-1]):
-        grey = scale_film(grey, fitted_size((height, width), (_TALL, _TALL), scale))
+        grey = scale_film(grey, fitted_size((height, width), (_FILM_PIXELS, _FILM_PIXELS), scale))
     else:
         size = round(width * scale), round(height * scale)
-        place = np.array(((scale, 0, -left * scale), (0, scale, -top * scale)), dtype=np.float64)
-        grey = np.asarray(cv2.warpAffine(grey, place, size, flags=cv2.INTER_LINEAR), np.uint8)
+        transform = np.array(((scale, 0, -left * scale), (0, scale, -top * scale)), dtype=np.float64)
+        grey = np.asarray(cv2.warpAffine(grey, transform, size, flags=cv2.INTER_LINEAR), np.uint8)
     picture = Image.fromarray(grey).convert("RGB")
     pen = ImageDraw.Draw(picture)
     boxes = [

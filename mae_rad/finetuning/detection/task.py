@@ -1,4 +1,4 @@
-"""Detection as a task: boxes of findings, AP50 and FROC on val, thresholds by false positives and pictures at last.
+"""Detection as a finetuning task: boxes of findings.
 
 Legend: F films, L labels, K boxes of a film.
 """
@@ -24,14 +24,21 @@ from mae_rad.finetuning.task.interface import FilmOutputs, Task
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.heads.detection import DetectionSettings
 from mae_rad.heads.fcos_head import choose_boxes
-from mae_rad.heads.interface import Boxes as Found
+from mae_rad.heads.interface import Boxes as PredictedBoxes
 from mae_rad.losses.fcos import Predictions
 
 _log = logging.getLogger(__name__)
 
 
-class Mapped(NamedTuple):
-    """What was found on one film, in source raster pixels, and how large a pixel is at the size of sizes."""
+class SourceBoxes(NamedTuple):
+    """Predicted boxes of one film in source raster pixels.
+
+    Attributes:
+        corners: [K, 4] float64.
+        scores: [K] float64.
+        labels: [K] int64 index of the label.
+        unit: side of a source pixel, in pixels at T = ``SIZE_TOKENS``, which define the size of a box.
+    """
 
     corners: Boxes
     scores: NDArray[np.float64]
@@ -40,47 +47,55 @@ class Mapped(NamedTuple):
 
 
 class Detection(Task[FilmBoxes]):
-    """Where findings are, label by label."""
+    """The task of detecting findings as boxes, label by label."""
 
     stack = staticmethod(stack_boxes)
 
     def __init__(self, settings: FinetuneSettings, index: ShardIndex) -> None:
         super().__init__(settings, index)
-        assert isinstance(settings.task, DetectionSettings)  # or another task would have been built
+        assert isinstance(settings.task, DetectionSettings)  # the registry builds the task by its name
         self._task, self._patch = settings.task, settings.backbone.patch
-        shards, judged_by = settings.data.shards, settings.evaluation.policy
-        self._learned = known_boxes(index, shards, self._task.labels, settings.data.policy)
-        self._judged = known_boxes(index, shards, self._task.labels, judged_by) if judged_by else self._learned
-        self._left_out = _left_out_lines("", self._learned)
-        if judged_by:
-            self._left_out = _left_out_lines("training: ", self._learned) + _left_out_lines("judging: ", self._judged)
+        shards, evaluation_policy = settings.data.shards, settings.evaluation.policy
+        self._training_boxes = known_boxes(index, shards, self._task.labels, settings.data.policy)
+        self._evaluation_boxes = (
+            known_boxes(index, shards, self._task.labels, evaluation_policy)
+            if evaluation_policy
+            else self._training_boxes
+        )
+        self._left_out = _left_out_lines("", self._training_boxes)
+        if evaluation_policy:
+            self._left_out = _left_out_lines("training: ", self._training_boxes) + _left_out_lines(
+                "evaluation: ", self._evaluation_boxes
+            )
         for line in self._left_out:
             _log.info(line)
         patients = index.table.column("patient").combine_chunks().dictionary_encode().indices
         self._patients = patients.to_numpy().astype(np.int64)
         self._frames: dict[int, tuple[BoxFrame, float]] = {}
 
-    def known(self, split: str) -> NDArray[np.bool_]:
-        """Films on which all boxes of some label are told."""
-        return np.asarray((self._learned if split == "train" else self._judged).known.any(axis=1))
+    def has_target(self, split: str) -> NDArray[np.bool_]:
+        """Films on which the boxes of at least one label are complete."""
+        return np.asarray((self._training_boxes if split == "train" else self._evaluation_boxes).known.any(axis=1))
 
     def check(self, rows: Mapping[str, NDArray[np.int64]]) -> None:
-        """Boxes of every label in train, and of some label in val."""
-        for place, title in enumerate(self._task.titles):
-            if not _boxed(self._learned, rows["train"], place).any():
+        """Require boxes of every label in train, and of at least one label in val."""
+        for number, title in enumerate(self._task.titles):
+            if not _has_box(self._training_boxes, rows["train"], number).any():
                 raise EvaluationError(
-                    f"no training film has a box of {title!r}; widen data.where or data.label_fraction,"
+                    f"no training film has a box of {title!r}. Widen data.where or data.label_fraction,"
                     " or leave the label out"
                 )
-        if not any(_boxed(self._judged, rows["val"], place).any() for place in range(len(self._task.titles))):
+        if not any(
+            _has_box(self._evaluation_boxes, rows["val"], number).any() for number in range(len(self._task.titles))
+        ):
             raise EvaluationError(
-                f"of {len(rows['val'])} val films none has a box: no weights can be chosen;"
-                " shard with a larger splits.val, or draw boxes on more films"
+                f"none of {len(rows['val'])} val films has a box, so no weights can be chosen."
+                " Shard with a larger splits.val, or annotate more films"
             )
 
     def target(self, rows: NDArray[np.int64]) -> PlaceBoxes:
-        """Boxes in the pixels of each view."""
-        known = self._learned
+        """Boxes of the training films, in pixels of each view."""
+        known = self._training_boxes
         weights = np.array([label.weight for label in self._task.labels], dtype=np.float32)
         return PlaceBoxes(
             [known.corners[row] for row in rows],
@@ -90,85 +105,88 @@ class Detection(Task[FilmBoxes]):
         )
 
     def cut(self) -> CutSquare | None:
-        """Squares, where asked for."""
+        """Square crops, if ``task.crop`` is set."""
         return CutSquare(self._task.crop, self._patch, self._task.crops) if self._task.crop else None
 
     def frequencies(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-        """Such that films with and without boxes come up equally often, where that was asked for."""
+        """Sampling weights that balance films with and without boxes, for ``balance: sampling``."""
         if self._task.balance == "none":
             return None
-        boxed = np.array([len(self._learned.labels[row]) > 0 for row in rows])
-        if boxed.all():
+        has_box = np.array([len(self._training_boxes.labels[row]) > 0 for row in rows])
+        if has_box.all():
             return None
-        return np.asarray(np.where(boxed, 0.5 / max(1, boxed.sum()), 0.5 / (~boxed).sum()))
+        return np.asarray(np.where(has_box, 0.5 / max(1, has_box.sum()), 0.5 / (~has_box).sum()))
 
-    def split_by_film(self, outputs: Predictions) -> list[Found]:
-        """The boxes that stand, film by film."""
+    def split_by_film(self, outputs: Predictions) -> list[PredictedBoxes]:
+        """Boxes after non-maximum suppression, film by film."""
         task = self._task
         films = choose_boxes(outputs, least=task.least, overlap=task.overlap, most=task.most)
-        return [Found(*(part.cpu() for part in film)) for film in films]
+        return [PredictedBoxes(*(part.cpu() for part in film)) for film in films]
 
     def validate(self, predicted: FilmOutputs) -> dict[str, float]:
-        """Of each label and in the mean over labels; NaN where val films have no box."""
-        told: dict[str, list[float]] = {}
-        named: dict[str, float] = {}
-        for title, label in self._labels(predicted).items():
+        """Metrics of each label and their mean over labels; NaN where val films have no box."""
+        values_by_metric: dict[str, list[float]] = {}
+        named_values: dict[str, float] = {}
+        for title, label in self._evaluated_labels(predicted).items():
             if not label.films:
                 continue
-            ones = np.ones((1, len(label.films)))
+            unit_weights = np.ones((1, len(label.films)))
             for name, estimate in quick_estimates(label.films).items():
-                value = float(estimate(ones)[0])
-                told.setdefault(name, []).append(value)
-                named[f"{name}/{title}"] = value
-        return {name: _mean(values) for name, values in told.items()} | named
+                value = float(estimate(unit_weights)[0])
+                values_by_metric.setdefault(name, []).append(value)
+                named_values[f"{name}/{title}"] = value
+        return {name: _mean(values) for name, values in values_by_metric.items()} | named_values
 
     def selection_score(self, values: dict[str, float]) -> float:
-        """The mean of AP50 and FROC: AP50 alone says nothing as long as no box fits well."""
+        """The mean of AP50 and FROC: AP50 alone is 0 until boxes fit well."""
         return (values["ap50"] + values["froc"]) / 2
 
     def evaluate_final(self, val: FilmOutputs, test: FilmOutputs | None, folder: Path) -> FinalEvaluation:
-        """Thresholds on val; figures of both splits, FROC curves and films with their boxes."""
-        splits = {"val": self._labels(val)} | ({"test": self._labels(test)} if test else {})
-        silent = [title for title, label in splits["val"].items() if not label.films]
-        no_threshold = [f"val {title}: no film has a value: no threshold is chosen." for title in silent]
+        """Choose thresholds on val, and write tables and pictures of both splits."""
+        splits = {"val": self._evaluated_labels(val)} | ({"test": self._evaluated_labels(test)} if test else {})
+        unknown_labels = [title for title, label in splits["val"].items() if not label.films]
+        no_threshold = [f"val {title}: no film has a value, so no threshold is chosen." for title in unknown_labels]
         evaluator = DetectionEvaluator(splits, self.settings, self.index)
         return evaluator.write([*self._left_out, *no_threshold], folder)
 
-    def _labels(self, predicted: FilmOutputs) -> dict[str, EvaluatedLabel]:
-        """Name → the films of which the label is known, with what was found on them, in source raster pixels."""
+    def _evaluated_labels(self, predicted: FilmOutputs) -> dict[str, EvaluatedLabel]:
+        """Name of the label → films with complete boxes, with the predicted boxes, in source raster pixels."""
         labels = {}
-        mapped = [
-            self._mapped(row, found) for row, found in zip(predicted.rows.tolist(), predicted.outputs, strict=True)
+        source_boxes = [
+            self._to_source(row, predicted_boxes)
+            for row, predicted_boxes in zip(predicted.rows.tolist(), predicted.outputs, strict=True)
         ]
-        for place, title in enumerate(self._task.titles):
-            chosen = np.flatnonzero(self._judged.known[predicted.rows, place])
+        for number, title in enumerate(self._task.titles):
+            positions = np.flatnonzero(self._evaluation_boxes.known[predicted.rows, number])
             films = [
-                _of_label(place, mapped[number], self._judged, int(predicted.rows[number]))
-                for number in chosen.tolist()
+                _film_detections(number, source_boxes[position], self._evaluation_boxes, int(predicted.rows[position]))
+                for position in positions.tolist()
             ]
-            rows = predicted.rows[chosen]
+            rows = predicted.rows[positions]
             labels[title] = EvaluatedLabel(rows, films, self._patients[rows])
         return labels
 
-    def _mapped(self, row: int, found: Found) -> Mapped:
+    def _to_source(self, row: int, predicted_boxes: PredictedBoxes) -> SourceBoxes:
         if row not in self._frames:
             film = self.index.film(row)
-            sized = whole_film_frame(film, SIZE_TOKENS, SIZE_PATCH)
-            self._frames[row] = whole_film_frame(film, self.settings.tokens, self._patch), sized.magnification
+            reference_frame = whole_film_frame(film, SIZE_TOKENS, SIZE_PATCH)
+            self._frames[row] = whole_film_frame(film, self.settings.tokens, self._patch), reference_frame.magnification
         frame, unit = self._frames[row]
-        corners = frame.to_source(found.corners.double().numpy())
-        return Mapped(corners, found.scores.double().numpy(), found.labels.numpy(), unit)
+        corners = frame.to_source(predicted_boxes.corners.double().numpy())
+        return SourceBoxes(corners, predicted_boxes.scores.double().numpy(), predicted_boxes.labels.numpy(), unit)
 
 
-def _boxed(known: KnownBoxes, rows: NDArray[np.int64], place: int) -> NDArray[np.bool_]:
-    """[rows] which films have a box of the label at ``place``."""
-    return np.array([bool((known.labels[row] == place).any()) for row in rows], dtype=np.bool_)
+def _has_box(known: KnownBoxes, rows: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
+    """[rows] bool, films with a box of the label ``number``."""
+    return np.array([bool((known.labels[row] == number).any()) for row in rows], dtype=np.bool_)
 
 
-def _of_label(place: int, found: Mapped, known: KnownBoxes, row: int) -> FilmDetections:
-    own = found.labels == place
-    true = known.corners[row][known.labels[row] == place]
-    return FilmDetections(found.corners[own], found.scores[own], true, found.unit)
+def _film_detections(number: int, predicted_boxes: SourceBoxes, known: KnownBoxes, row: int) -> FilmDetections:
+    of_label = predicted_boxes.labels == number
+    true = known.corners[row][known.labels[row] == number]
+    return FilmDetections(
+        predicted_boxes.corners[of_label], predicted_boxes.scores[of_label], true, predicted_boxes.unit
+    )
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -178,7 +196,8 @@ def _mean(values: Sequence[float]) -> float:
 
 def _left_out_lines(policy: str, known: KnownBoxes) -> list[str]:
     return [
-        f"{policy}{title}: films left out: " + ", ".join(f"{count} {why}" for why, count in sorted(reasons.items()))
+        f"{policy}{title}: films left out: "
+        + ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         for title, reasons in known.left_out.items()
         if reasons
     ]

@@ -1,10 +1,10 @@
-"""The final evaluation of a finetuning, one skeleton for every task: thresholds, results, predictions, pictures.
+"""The final evaluation that all finetuning tasks share: operating points, metrics, predictions, pictures.
 
 EVALUATION/
-  results.parquet      every figure with its interval: label, split, subset, metric, operating point
-  results.txt          the same of all films, to read, and which films were left out
-  predictions.parquet  what the head predicts of the films of val and test
-  *.png                pictures of the last split
+  results.parquet      every metric with its interval: label, split, subset, metric, operating point
+  results.txt          the same as text, and which films were left out
+  predictions.parquet  predictions for the films of val and test
+  *.png                pictures of test, or of val without test films
 """
 
 from abc import ABC, abstractmethod
@@ -26,13 +26,13 @@ Points = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class FinalEvaluation:
-    """What is exported with the weights.
+    """Results that are exported with the weights.
 
     Attributes:
-        calibration: label → how its scores become probabilities.
+        calibration: label → its calibration.
         operating_points: name → label → threshold.
-        measured: words → figure with its interval, for the model card.
-        values: name → figure of the test films, for curves and tables of runs.
+        measured: description → metric with its interval, for the model card.
+        values: name → metric of the test films, for tracking.
     """
 
     calibration: dict[str, Line] = field(default_factory=dict)
@@ -42,12 +42,12 @@ class FinalEvaluation:
 
 
 class FinalEvaluator(ABC):
-    """Evaluates the best weights of one task on val and test.
+    """Evaluates the outputs of the best weights on val and test.
 
     Attributes:
-        metric_names: metric → its name on the model card; others are not on it.
-        positive: of a film that counts as positive, for the model card.
-        calibration: chosen on val.
+        metric_names: metric → its name on the model card; other metrics are not on the card.
+        positive: term for a positive film on the model card.
+        calibration: label → calibration, fitted on val.
         points: operating points, chosen on val.
     """
 
@@ -58,25 +58,30 @@ class FinalEvaluator(ABC):
 
     @abstractmethod
     def results(self) -> list[Result]:
-        """Every figure, of val and test."""
+        """Compute all metrics of val and test."""
 
     @abstractmethod
     def tables(self) -> dict[str, pa.Table]:
-        """File name → predictions, and what else is kept of the films."""
+        """Tables to write: file name → table; ``predictions.parquet`` is one of them."""
 
     @abstractmethod
     def draw(self, results: Sequence[Result], folder: Path) -> None:
-        """Write pictures into ``folder``."""
+        """Write pictures.
+
+        Args:
+            results: all metrics.
+            folder: receives the pictures.
+        """
 
     def write(self, left_out: Sequence[str], folder: Path) -> FinalEvaluation:
         """Write tables and pictures.
 
         Args:
             left_out: lines about films and labels that were left out.
-            folder: where they go.
+            folder: receives the files.
 
         Returns:
-            What is exported with the weights.
+            Results to export with the weights.
         """
         results = self.results()
         write_results(results, folder / "results.parquet")
@@ -84,17 +89,18 @@ class FinalEvaluator(ABC):
         for name, table in self.tables().items():
             write_parquet(table, folder / name)
         self.draw(results, folder)
-        test = [one for one in results if (one.split, one.subset) == ("test", ALL)]
+        test = [result for result in results if (result.split, result.subset) == ("test", ALL)]
         values = {
-            "/".join(part for part in (one.metric, one.label, one.operating_point) if part): one.value for one in test
+            "/".join(part for part in (result.metric, result.label, result.operating_point) if part): result.value
+            for result in test
         }
-        measured = {self._card_line(one): one.figure for one in test if one.metric in self.metric_names}
+        measured = {self._card_line(result): result.figure for result in test if result.metric in self.metric_names}
         return FinalEvaluation(self.calibration, self.points, measured, values)
 
-    def _card_line(self, one: Result) -> str:
-        sensitivity = one.operating_point.removeprefix("sensitivity_")
+    def _card_line(self, result: Result) -> str:
+        sensitivity = result.operating_point.removeprefix("sensitivity_")
         point = f" at the threshold for {sensitivity} % sensitivity on val" if sensitivity else ""
         return (
-            f"{one.label}: {self.metric_names[one.metric]}{point}"
-            f" ({one.n_present} of {one.n_films} films {self.positive}, {one.n_patients} patients)"
+            f"{result.label}: {self.metric_names[result.metric]}{point}"
+            f" ({result.n_present} of {result.n_films} films {self.positive}, {result.n_patients} patients)"
         )

@@ -1,6 +1,6 @@
-"""How well labels are told: metrics with intervals over patients, at operating points, in all films and in parts.
+"""Metrics of classifications with bootstrap intervals over patients, at operating points and in subgroups.
 
-Legend: N films, L labels, R weightings.
+Legend: N films, R bootstrap weightings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,39 +20,47 @@ from mae_rad.evaluation.statistics.metrics import Estimate, Floats, auroc, avera
 from mae_rad.evaluation.statistics.thresholds import just_below
 from mae_rad.heads.interface import Line
 
-Flags = NDArray[np.bool_]
+BoolArray = NDArray[np.bool_]
 ALL = "all"
-_BIASED = "calibration_error"
-"""Larger on resamples, which hold films twice, than on the films."""
+_BIASED_METRIC = "calibration_error"
+"""Prefix of metrics that are larger on resamples, which repeat films, than on the films."""
 
 
 class LabelScores(NamedTuple):
-    """Films of which one label is known for certain.
+    """Scores of the films for which one label is known to be present or absent.
 
     Attributes:
-        rows: [N] places in the index.
-        logits: [N].
-        present: [N].
-        patients: [N] number of the patient.
+        rows: [N] int64 rows of the index.
+        logits: [N] float64.
+        present: [N] bool, the truth.
+        patients: [N] int64 number of the patient.
     """
 
     rows: NDArray[np.int64]
     logits: Floats
-    present: Flags
+    present: BoolArray
     patients: NDArray[np.int64]
 
-    def among(self, chosen: Flags) -> "LabelScores":
-        """Those of the films that are ``chosen`` [N]."""
+    def select(self, chosen: BoolArray) -> "LabelScores":
+        """Scores of the films that are ``chosen`` ([N] bool)."""
         return LabelScores(self.rows[chosen], self.logits[chosen], self.present[chosen], self.patients[chosen])
 
     @property
-    def both(self) -> bool:
-        """Whether there are present and absent ones."""
+    def has_both_classes(self) -> bool:
+        """Whether there are present and absent films."""
         return bool(self.present.any() and not self.present.all())
 
 
 class Subgroup(NamedTuple):
-    """What a figure is about, and how its interval is found."""
+    """The films of a metric, and the bootstrap of its interval.
+
+    Attributes:
+        label: name.
+        split: name.
+        subset: ``column=value``, or ``all``.
+        repetitions: number of bootstrap resamples.
+        seed: of the resamples.
+    """
 
     label: str
     split: str
@@ -62,7 +70,7 @@ class Subgroup(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One figure; the bounds are NaN where patients are too few."""
+    """A metric with its 95 % interval; the bounds are NaN where patients are too few."""
 
     label: str
     split: str
@@ -78,79 +86,115 @@ class Result(NamedTuple):
 
     @property
     def figure(self) -> str:
-        """Value and interval in words."""
+        """Value and interval as text."""
         if np.isnan(self.value):
             return "undefined"
         return f"{self.value:.3f}" + (f" [{self.low:.3f}, {self.high:.3f}]" if np.isfinite(self.low) else "")
 
 
-def threshold_for(sensitivity: float, probability: Floats, present: Flags) -> float:
-    """The highest threshold from which on at least ``sensitivity`` of the present films are found.
+def threshold_for(sensitivity: float, probability: Floats, present: BoolArray) -> float:
+    """Choose the highest threshold with at least the given sensitivity.
 
-    A hair below the last of them, which so is found wherever it is scored again.
+    Args:
+        sensitivity: share of the present films with a score from the threshold on, in (0, 1].
+        probability: [N] scores.
+        present: [N] bool.
+
+    Returns:
+        A threshold slightly below the score of a film, so that rounding does not change the decision for this film.
     """
-    found = np.sort(probability[present])[::-1]
-    return just_below(float(found[max(1, int(np.ceil(sensitivity * len(found) - 1e-9))) - 1]), probability)
+    descending = np.sort(probability[present])[::-1]
+    return just_below(float(descending[max(1, int(np.ceil(sensitivity * len(descending) - 1e-9))) - 1]), probability)
 
 
-def score_results(asked: LabelScores, line: Line, about: Subgroup) -> list[Result]:
-    """AUROC and average precision; of all films also log-loss, Brier score and calibration error, and these before
-    calibration.
+def score_results(scores: LabelScores, line: Line, subgroup: Subgroup) -> list[Result]:
+    """Compute metrics that need no threshold.
+
+    Args:
+        scores: of one label.
+        line: its calibration.
+        subgroup: the films that these are.
+
+    Returns:
+        AUROC and average precision; of all films also log-loss, Brier score and calibration error, with and without
+        calibration. Empty for films of one class.
     """
-    if not asked.both:
+    if not scores.has_both_classes:
         return []
-    present = asked.present
+    present = scores.present
     estimates: dict[str, Estimate] = {
-        "auroc": partial(auroc, present, asked.logits),
-        "average_precision": partial(average_precision, present, asked.logits),
+        "auroc": partial(auroc, present, scores.logits),
+        "average_precision": partial(average_precision, present, scores.logits),
     }
-    for name, one in (("", line), ("_uncalibrated", Line())) if about.subset == ALL else ():
-        told = probabilities(asked.logits, one)
+    for name, calibration in (("", line), ("_uncalibrated", Line())) if subgroup.subset == ALL else ():
+        probability = probabilities(scores.logits, calibration)
         estimates |= {
-            f"log_loss{name}": partial(log_loss, one.slope * asked.logits + one.offset, present),
-            f"brier{name}": partial(_mean, (told - present) ** 2),
-            f"calibration_error{name}": partial(calibration_error, told, present),
+            f"log_loss{name}": partial(log_loss, calibration.slope * scores.logits + calibration.offset, present),
+            f"brier{name}": partial(_mean, (probability - present) ** 2),
+            f"calibration_error{name}": partial(calibration_error, probability, present),
         }
-    return _results(asked, estimates, about)
+    return _results(scores, estimates, subgroup)
 
 
-def decision_results(asked: LabelScores, line: Line, points: Mapping[str, float], about: Subgroup) -> list[Result]:
-    """Sensitivity, specificity and predictive values at thresholds that were chosen elsewhere."""
+def decision_results(scores: LabelScores, line: Line, points: Mapping[str, float], subgroup: Subgroup) -> list[Result]:
+    """Compute sensitivity, specificity and predictive values.
+
+    Args:
+        scores: of one label.
+        line: its calibration.
+        points: operating point → threshold on the calibrated probability.
+        subgroup: the films that these are.
+
+    Returns:
+        Four metrics per operating point; empty without films.
+    """
     results: list[Result] = []
-    told = probabilities(asked.logits, line)
-    for name, threshold in points.items() if len(asked.rows) else ():
-        called = told >= threshold
-        right = called == asked.present
+    probability = probabilities(scores.logits, line)
+    for name, threshold in points.items() if len(scores.rows) else ():
+        positive = probability >= threshold
+        correct = positive == scores.present
         estimates: dict[str, Estimate] = {
-            "sensitivity": partial(_share, right, asked.present),
-            "specificity": partial(_share, right, ~asked.present),
-            "positive_predictive_value": partial(_share, right, called),
-            "negative_predictive_value": partial(_share, right, ~called),
+            "sensitivity": partial(_share, correct, scores.present),
+            "specificity": partial(_share, correct, ~scores.present),
+            "positive_predictive_value": partial(_share, correct, positive),
+            "negative_predictive_value": partial(_share, correct, ~positive),
         }
-        results += _results(asked, estimates, about, name)
+        results += _results(scores, estimates, subgroup, name)
     return results
 
 
 def write_results(results: Sequence[Result], path: Path) -> None:
-    """Write a Parquet table, one row per figure."""
-    columns = {name: [getattr(one, name) for one in results] for name in Result._fields}
+    """Write a Parquet table with one row per metric.
+
+    Args:
+        results: metrics.
+        path: of the file.
+    """
+    columns = {name: [getattr(result, name) for result in results] for name in Result._fields}
     write_parquet(pa.table(columns), path)
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write ``table`` into ``path``, in one step."""
+    """Write a Parquet file atomically.
+
+    Args:
+        table: to write.
+        path: of the file.
+    """
     with atomic_file(path) as file:
         pq.write_table(table, file)
 
 
-def _results(asked: LabelScores, estimates: Mapping[str, Estimate], about: Subgroup, point: str = "") -> list[Result]:
-    single = {name: [estimate] for name, estimate in estimates.items()}
-    drawn = bootstrap(asked.patients, single, repetitions=about.repetitions, seed=about.seed)
-    counts = len(asked.present), len(np.unique(asked.patients)), int(asked.present.sum())
+def _results(
+    scores: LabelScores, estimates: Mapping[str, Estimate], subgroup: Subgroup, operating_point: str = ""
+) -> list[Result]:
+    estimate_lists = {name: [estimate] for name, estimate in estimates.items()}
+    resampled = bootstrap(scores.patients, estimate_lists, repetitions=subgroup.repetitions, seed=subgroup.seed)
+    counts = len(scores.present), len(np.unique(scores.patients)), int(scores.present.sum())
     results = []
     for name in estimates:
-        value, low, high = interval(drawn[name], biased=name.startswith(_BIASED))
-        results.append(Result(*about[:3], name, point, value, max(low, 0.0), high, *counts))
+        value, low, high = interval(resampled[name], biased=name.startswith(_BIASED_METRIC))
+        results.append(Result(*subgroup[:3], name, operating_point, value, max(low, 0.0), high, *counts))
     return results
 
 
@@ -158,8 +202,8 @@ def _mean(values: Floats, weights: Floats) -> Floats:
     return np.asarray((weights @ values) / weights.sum(axis=1))
 
 
-def _share(right: Flags, among: Flags, weights: Floats) -> Floats:
-    of = weights @ among.astype(np.float64)
+def _share(correct: BoolArray, select: BoolArray, weights: Floats) -> Floats:
+    of = weights @ select.astype(np.float64)
     share = np.full(len(of), np.nan)
-    np.divide(weights @ (right & among).astype(np.float64), of, out=share, where=of > 0)
+    np.divide(weights @ (correct & select).astype(np.float64), of, out=share, where=of > 0)
     return share

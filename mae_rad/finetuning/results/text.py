@@ -1,4 +1,4 @@
-"""The table of metrics as text: ``results.txt``."""
+"""Formats metrics as text, for ``results.txt``."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,20 @@ from mae_rad.finetuning.results.metrics_table import ALL, Result
 
 
 def results_text(results: Sequence[Result], left_out: Sequence[str]) -> str:
-    """Figures as lines, those of all films first, and what was left out."""
+    """Format metrics as lines.
+
+    Args:
+        results: metrics; those of all films come first.
+        left_out: lines about films and labels that were left out.
+
+    Returns:
+        The text.
+    """
     lines = []
-    for one in sorted(results, key=lambda one: one.subset != ALL):
-        what = f"{one.metric.replace('_', ' ')}{f' ({one.operating_point})' if one.operating_point else ''}"
-        of = f"{one.n_present} of {one.n_films} films present, {one.n_patients} patients"
-        lines.append(f"{one.split:<5} {one.subset:<20} {one.label:<24} {what:<42} {one.figure:<24} {of}")
+    for result in sorted(results, key=lambda result: result.subset != ALL):
+        metric = f"{result.metric.replace('_', ' ')}{f' ({result.operating_point})' if result.operating_point else ''}"
+        counts = f"{result.n_present} of {result.n_films} films present, {result.n_patients} patients"
+        lines.append(
+            f"{result.split:<5} {result.subset:<20} {result.label:<24} {metric:<42} {result.figure:<24} {counts}"
+        )
     return "\n".join([*lines, "", "95 % intervals over patients.", *left_out, ""])

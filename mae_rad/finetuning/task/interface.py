@@ -1,4 +1,4 @@
-"""What finetuning knows of a task: films to learn from, targets, validation, final evaluation.
+"""The interface of a finetuning task: labelled films, targets, validation, final evaluation.
 
 Legend: F films.
 """
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 class FilmOutputs(NamedTuple):
-    """Films of one split, and the outputs of the head for each.
+    """Outputs of the head for the films of one split.
 
     Attributes:
-        rows: F places in the index that the task was made with.
-        outputs: F outputs, as :meth:`Task.split_by_film` gives them.
+        rows: [F] int64 rows of the index of the task.
+        outputs: F outputs, as returned by :meth:`Task.split_by_film`.
     """
 
     rows: NDArray[np.int64]
@@ -32,57 +32,90 @@ class FilmOutputs(NamedTuple):
 
 
 class Task(ABC, Generic[T]):
-    """What a head is trained for on labelled films.
+    """A supervised task on labelled films.
 
     Args:
         settings: of the run.
         index: films of all splits.
 
     Raises:
-        UserError: there are no such labels.
+        UserError: the labels of the settings are not in the shards.
     """
 
     stack: Any
-    """Sequence[T] → :class:`Targets`: a function that travels to the workers."""
+    """Sequence[T] → :class:`Targets`; a picklable function, called in the workers."""
 
     def __init__(self, settings: FinetuneSettings, index: ShardIndex) -> None:
         self.settings, self.index = settings, index
 
     @abstractmethod
-    def known(self, split: str) -> NDArray[np.bool_]:
-        """[films of the index] of which films something is known, by what counts for ``split``."""
+    def has_target(self, split: str) -> NDArray[np.bool_]:
+        """Films that have a target.
+
+        Args:
+            split: decides which label policy counts: that of training for ``train``, else that of evaluation.
+
+        Returns:
+            [films of the index] bool.
+        """
 
     def check(self, rows: Mapping[str, NDArray[np.int64]]) -> None:
-        """Refuse films of train, val and test from which nothing can be learned or evaluated.
+        """Refuse splits that cannot be trained on or evaluated.
+
+        Args:
+            rows: split → [films] int64 rows of the index.
 
         Raises:
-            EvaluationError: says what is missing.
+            EvaluationError: with what is missing.
         """
 
     @abstractmethod
     def target(self, rows: NDArray[np.int64]) -> Target[T]:
-        """Targets of the training films ``rows``, asked by their place in ``rows``."""
+        """Targets of the training films.
+
+        Args:
+            rows: [films] int64 rows of the index.
+
+        Returns:
+            A callable that takes positions in ``rows``.
+        """
 
     def cut(self) -> Cut[T] | None:
-        """What training looks at instead of whole films."""
+        """Parts of a film to train on; None trains on whole films."""
         return None
 
     @abstractmethod
     def frequencies(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-        """[rows] how often each training film is drawn; None draws all alike."""
+        """Sampling weights of the training films.
+
+        Args:
+            rows: [films] int64 rows of the index.
+
+        Returns:
+            [films] relative frequencies; None draws all films equally often.
+        """
 
     @abstractmethod
     def split_by_film(self, outputs: Any) -> list[Any]:
-        """Outputs of the head for films of one grid, film by film, on the CPU."""
+        """Split the outputs of the head for films of one grid into one output per film, on the CPU."""
 
     @abstractmethod
     def validate(self, predicted: FilmOutputs) -> dict[str, float]:
-        """Metrics of val films, by name."""
+        """Metrics of the val films, by name."""
 
     @abstractmethod
     def selection_score(self, values: dict[str, float]) -> float:
-        """What the best weights are chosen by, of :meth:`validate`'s values: higher is better; NaN chooses nothing."""
+        """Score that selects the best weights, from the values of :meth:`validate`; higher is better, NaN skips."""
 
     @abstractmethod
     def evaluate_final(self, val: FilmOutputs, test: FilmOutputs | None, folder: Path) -> FinalEvaluation:
-        """Evaluate the best weights for the last time, and write tables and pictures into ``folder``."""
+        """Evaluate the best weights, and write tables and pictures.
+
+        Args:
+            val: outputs for the val films.
+            test: outputs for the test films; None without any.
+            folder: receives the files.
+
+        Returns:
+            Calibration, operating points and metrics to export with the weights.
+        """

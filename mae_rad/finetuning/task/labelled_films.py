@@ -1,7 +1,7 @@
-"""Labelled films in batches. Films have different grids, and none is padded: a batch is a few groups of equal grid.
+"""Batches of labelled films, as groups of films with equal patch grids, without padding.
 
-What a batch costs and teaches is then the same however it is divided, and a film gives what it gives alone. A ViT takes
-the groups together; only its attention works group by group.
+Loss and cost of a batch are therefore the same for any division into ranks and micro batches, and the output for a film
+is that of the film alone. A ViT processes all groups together; only its attention works group by group.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Targets(Protocol):
-    """What is known of the films of a batch."""
+    """Targets of the films of a batch."""
 
     def to(self, device: Any) -> "Targets":
         """Copy to ``device``."""
@@ -38,7 +38,7 @@ class Targets(Protocol):
 
 
 Group = Patches | Features
-"""Films of one grid: as patches, or as what a frozen encoder has made of them."""
+"""Films of one grid, as patches or as the features of a frozen encoder."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class LabelledBatch:
     """A batch of labelled films.
 
     Attributes:
-        groups: the films, grid by grid.
-        targets: in the same order.
-        keys: in the same order.
+        groups: the films, grouped by grid.
+        targets: of the films, in the order of the groups.
+        keys: of the films, in the order of the groups.
     """
 
     groups: tuple[Group, ...]
@@ -61,18 +61,32 @@ class LabelledBatch:
         return LabelledBatch(groups, self.targets.to(device), self.keys)
 
     def pin_memory(self) -> "LabelledBatch":
-        """Copy to page-locked memory, from where copies to a GPU run beside the arithmetic."""
+        """Copy to page-locked memory, for asynchronous copies to a GPU."""
         groups = tuple(type(group)(*(part.pin_memory() for part in group)) for group in self.groups)
         return LabelledBatch(groups, self.targets.pin_memory(), self.keys)
 
 
 def on_device(group: Group, device: torch.device) -> Group:
-    """A copy of ``group`` on ``device``."""
+    """Copy a group of films to a device, asynchronously from page-locked memory.
+
+    Args:
+        group: to copy.
+        device: that receives the copy.
+
+    Returns:
+        The copy.
+    """
     return type(group)(*(part.to(device, non_blocking=True) for part in group))
 
 
 class Seen(NamedTuple):
-    """A film, and how it is shown this once: varied, its content scaled to ``tokens`` patches."""
+    """A film with the augmentation of one draw.
+
+    Attributes:
+        film: the film.
+        variation: augmentation drawn for it.
+        tokens: number of patches that its content is scaled to.
+    """
 
     film: Film
     variation: Variation
@@ -80,17 +94,31 @@ class Seen(NamedTuple):
 
 
 class Target(Protocol[T_co]):
-    """What a task wants to know of one film; it travels to the workers."""
+    """Returns the target of a film; picklable, called in the workers."""
 
-    def __call__(self, row: int, seen: Seen | None) -> T_co:
-        """The target of the film in ``row``; of an unvaried film that is not at hand where ``seen`` is None."""
+    def __call__(self, row: int, drawn: Seen | None) -> T_co:
+        """Return the target of one film.
+
+        Args:
+            row: of the film.
+            drawn: the film with its augmentation; None where its features are cached and the film is not read.
+        """
 
 
 class Cut(Protocol[T]):
-    """Cuts parts out of a film, with what is known of them; it travels to the workers."""
+    """Cuts parts out of a film with their targets; picklable, called in the workers."""
 
     def __call__(self, patches: FilmPatches, target: T, generator: np.random.Generator) -> list[tuple[FilmPatches, T]]:
-        """Parts that are whole rectangles of patches, equally many of every film."""
+        """Cut rectangles of whole patches, the same number from every film.
+
+        Args:
+            patches: of the whole film.
+            target: of the whole film.
+            generator: source of randomness.
+
+        Returns:
+            Patches and target of each part.
+        """
 
 
 @dataclass(frozen=True)
@@ -104,7 +132,18 @@ class LabelledFilm(Generic[T]):
 
 @dataclass(frozen=True)
 class TakeLabelled(Generic[T]):
-    """Shows whole films, or what ``cut`` cuts out of them, each varied as ``augmentation`` and ``scale`` allow."""
+    """Reads a labelled film, augments it, and cuts parts out of it.
+
+    Attributes:
+        index: of the films.
+        target: of a film, by its row.
+        cut: parts to train on; None takes whole films.
+        augmentation: ranges of the augmentation.
+        tokens: T.
+        patch: side of a patch in pixels.
+        seed: of all draws.
+        scale: range of random scaling, see ``FilmSettings.scale``.
+    """
 
     index: ShardIndex
     target: Target[T]
@@ -116,13 +155,13 @@ class TakeLabelled(Generic[T]):
     scale: float = 0.0
 
     def __call__(self, row: int, draw: Draw) -> list[LabelledFilm[T]]:
-        """Show a film as it is drawn."""
+        """Return the whole film or its parts, augmented as drawn."""
         key, film = self.index.key(row), self.index.film(row)
         variation = draw_variation(
             self.augmentation, film.sidecar, generator_for("view", self.seed, draw.epoch, key, "film")
         )
-        place = float(generator_for("scale", self.seed, draw.epoch, key).uniform(-1, 1))
-        tokens = round(self.tokens * (1 + self.scale) ** (2 * place))  # twice, since T is an area
+        exponent = float(generator_for("scale", self.seed, draw.epoch, key).uniform(-1, 1))
+        tokens = round(self.tokens * (1 + self.scale) ** (2 * exponent))  # 2: T is an area, scale is of a side
         patches = whole_film(film, tokens, self.patch, variation)
         target = self.target(row, Seen(film, variation, tokens))
         if not self.cut:
@@ -132,11 +171,19 @@ class TakeLabelled(Generic[T]):
 
 
 def stack_labelled(
-    stack_targets: Callable[[Sequence[T]], Targets], shown: Sequence[Sequence[LabelledFilm[T]]]
+    stack_targets: Callable[[Sequence[T]], Targets], films: Sequence[Sequence[LabelledFilm[T]]]
 ) -> LabelledBatch:
-    """What is shown of films as a batch: what has one grid together, the grids in the order of their first film."""
+    """Collate films or parts of films into a batch, grouped by grid.
+
+    Args:
+        stack_targets: combines the targets.
+        films: of each drawn film, its parts.
+
+    Returns:
+        The batch; groups are in the order of their first film.
+    """
     groups: dict[tuple[int, int], list[LabelledFilm[T]]] = {}
-    for film in (part for parts in shown for part in parts):
+    for film in (part for parts in films for part in parts):
         groups.setdefault(grid_of(len(film.patches.coords), film.patches.size), []).append(film)
     ordered = [film for group in groups.values() for film in group]
     return LabelledBatch(
@@ -158,10 +205,10 @@ def labelled_batches(
 
     Args:
         take: draws one film with its target.
-        stack_targets: targets of several films as those of a batch.
+        stack_targets: combines the targets of a batch.
         order: of the training films.
-        steps: and the rank that they are drawn for.
-        workers: processes that read ahead; 0 reads in this one.
+        steps: optimiser steps, rank and micro batch size.
+        workers: processes that read ahead; 0 reads in this process.
 
     Returns:
         Each batch, and why other films were skipped for it.

@@ -1,4 +1,4 @@
-"""Settings of finetuning. ``runtime`` cannot change a result; everything else can, and is fixed then."""
+"""Settings of finetuning; ``runtime`` changes no result, everything else is fixed when a run has begun."""
 
 from typing import Any, Literal, Self
 
@@ -17,67 +17,72 @@ from mae_rad.training.settings import DataSettings, RuntimeSettings, TrainingSet
 
 
 class LabelledDataSettings(DataSettings):
-    """Which films are trained on, and what is taken for true of them."""
+    """Films to train on, and how their labels become targets."""
 
     policy: LabelPolicy = LabelPolicy()
-    """How the words of experts, readers and reports become one value."""
+    """How the label entries of experts, readers and reports become one value per film and label."""
     label_fraction: float = Field(default=1.0, gt=0, le=1)
-    """Of the training patients whose labels are used; a smaller fraction is a part of a larger one. Films of val and
-    test are all used."""
+    """Fraction of the training patients whose labels are used; a smaller fraction is a subset of a larger one. All
+    films of val and test are used."""
     label_seed: int = Field(default=0, ge=0)
-    """Which patients these are; a comparison of this ``seed`` gives its probes the same ones, in their first draw."""
+    """Seed that selects these patients; a comparison with this ``seed`` trains its probes on the same ones in its first
+    draw."""
 
 
 class FilmSettings(Augmentation):
-    """How a film is shown: always the whole of it."""
+    """Size and augmentation of the films; a film is always used whole."""
 
     tokens: int | None = Field(default=None, ge=16)
-    """T, patches that the content of a film is scaled to; null is that of start_from, and 196 from scratch."""
+    """T, number of patches that the content of a film is scaled to; null takes T of start_from, or 196 from scratch."""
     scale: float = Field(default=0.0, ge=0, le=1)
-    """How much larger or smaller films are shown in training, as a share of their sides: by a factor from
-    1 / (1 + scale) to 1 + scale. What is on them then falls elsewhere on the grid of patches, too."""
+    """Random scaling in training: the sides of a film are multiplied by a factor from 1 / (1 + scale) to 1 + scale.
+    This also shifts the content relative to the patch grid."""
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_crop(self) -> Self:
         if self.crop is not None:
-            raise ValueError("the whole film is labelled: a crop may lose what the label tells of; leave it null")
+            raise ValueError(
+                "film.crop must be null: the label is of the whole film, and a crop may not contain the finding"
+            )
         return self
 
 
 class AdaptationSettings(Settings):
-    """What becomes of the encoder."""
+    """Whether and how fast the encoder is trained."""
 
     encoder: Literal["frozen", "finetuned"] = "finetuned"
-    """Frozen keeps its weights; finetuned trains them with the head. From scratch is finetuned without start_from."""
+    """``frozen`` keeps the weights; ``finetuned`` trains them with the head. To train from scratch, use ``finetuned``
+    without start_from."""
     layer_decay: float = Field(default=0.75, gt=0, le=1)
-    """Each block learns at this fraction of the rate of the block above it; 1 trains all alike."""
+    """Learning rate of a block relative to the block above it; 1 trains all blocks at the same rate."""
 
 
 class EvaluationSettings(Settings):
-    """How the model is evaluated."""
+    """Validation during training, and the final evaluation."""
 
     every: int = Field(default=100, ge=1)
-    """Steps between two looks at the val films; the best weights by these are those that are kept."""
+    """Optimiser steps between validations; the weights with the best validation are kept."""
     policy: LabelPolicy | None = None
-    """What is taken for true of val and test films; by default as in training."""
+    """How labels of val and test films become one value; by default ``data.policy``."""
     calibration: Literal["platt", "temperature", "none"] = "platt"
-    """How scores become probabilities, learned on val: a line in the logit, a slope alone, or not at all."""
+    """How logits become probabilities, fitted on val: slope and offset (``platt``), slope alone, or no calibration."""
     sensitivities: tuple[float, ...] = (0.9, 0.95)
-    """Operating points: the thresholds that find so much of what is present in val."""
+    """Operating points: thresholds with these sensitivities on val, each in (0, 1]."""
     repetitions: int = Field(default=1000, ge=100)
     """Bootstrap resamples of the test patients."""
 
 
 class FinetuneRuntime(RuntimeSettings):
-    """What does not change a result."""
+    """Settings that do not change a result."""
 
     cache_gib: float = Field(default=4.0, ge=0)
-    """Memory of a rank for the features of a frozen encoder: where no film varies and all fit, each is encoded once."""
+    """Memory per rank for features of a frozen encoder, in GiB. Without augmentation, and if all features fit, each
+    film is encoded once."""
     compile: Literal[False] = False
-    """Never: films have many grids, and each would be compiled anew."""
+    """Not supported: films have many grids, and each would be compiled separately."""
     zero_stage: Literal[0, 1, 2] = 0
     """What DeepSpeed partitions over the ranks: nothing, optimiser state, gradients. Not the parameters (stage 3):
-    each rank looks at val films with all of them."""
+    each rank evaluates val films with all of them."""
 
 
 class FinetuneSettings(TrainingSettings):
@@ -87,61 +92,64 @@ class FinetuneSettings(TrainingSettings):
     film: FilmSettings = FilmSettings()
     task: TaskSettings
     encoder: EncoderSettings | None = None
-    """By default that of start_from; needed without."""
+    """Shape of the encoder; by default that of start_from, required without it."""
     resnet: ResNetSettings | None = None
-    """A ResNet in place of the encoder, to compare with."""
+    """A ResNet in place of the encoder, as a baseline."""
     adaptation: AdaptationSettings = AdaptationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     runtime: FinetuneRuntime
 
     @model_validator(mode="after")
-    def _some_encoder(self) -> Self:
+    def _check_encoder(self) -> Self:
         given = self.encoder is not None or self.start_from is not None
         if given == (self.resnet is not None):
             raise ValueError(
-                "give start_from, a run or an encoder folder; or encoder, its settings, to begin from scratch;"
-                " or resnet, to compare with one, and neither of the two"
+                "the encoder is not defined, or defined twice. Give start_from (a run or an encoder folder), or encoder"
+                " (its settings, to train from scratch), or resnet alone (a baseline)"
             )
         return self
 
     @model_validator(mode="after")
-    def _windows_are_of_a_vit(self) -> Self:
+    def _check_window(self) -> Self:
         if self.resnet is not None and self.task.window is not None:
-            raise ValueError("task.window is how a ViT looks at a film; leave it out with resnet")
+            raise ValueError("task.window applies to a ViT only. Leave it out with resnet")
         return self
 
     @model_validator(mode="after")
-    def _two_classes(self) -> Self:
+    def _check_uncertain(self) -> Self:
         for name, policy in (("data", self.data.policy), ("evaluation", self.evaluation.policy)):
             if policy is not None and policy.uncertain == "class":
                 raise ValueError(
-                    f"{name}.policy.uncertain=class: heads tell present from absent, and would learn nothing of such"
-                    " films; take ignore, soft, positive or negative"
+                    f"{name}.policy.uncertain=class is not supported: a head has two classes, present and absent."
+                    " Use ignore, soft, positive or negative"
                 )
         return self
 
     @property
     def backbone(self) -> EncoderSettings | ResNetSettings:
-        """What looks at the films; that of start_from once it has been read."""
+        """Settings of the encoder or ResNet; those of start_from after :func:`with_encoder`."""
         backbone = self.resnet or self.encoder
-        assert backbone is not None  # or these settings would have been refused
+        assert backbone is not None  # checked by _check_encoder, or filled in by with_encoder
         return backbone
 
     @property
     def tokens(self) -> int:
-        """T of the films; only of settings that :func:`with_encoder` has filled in."""
+        """T of the films; defined after :func:`with_encoder`."""
         assert self.film.tokens is not None
         return self.film.tokens
 
 
 def with_encoder(settings: FinetuneSettings, start: EncoderCard | None) -> FinetuneSettings:
-    """Fill in what the settings leave to the encoder: its shape and its T.
+    """Fill in the shape and T of the encoder where the settings do not give them.
 
-    A run that is resumed keeps its T: one of an earlier release had 196 where none was given, whatever the encoder.
+    A resumed run keeps its T: in release 0.1 the default was 196, whatever the encoder.
 
     Args:
         settings: of the run.
         start: card of the encoder of ``start_from``; None without one.
+
+    Returns:
+        The settings with ``encoder`` (unless a ResNet is used) and ``film.tokens`` set.
     """
     encoder = settings.encoder or (start.encoder if start else None)
     film: Any = unfinished_settings(settings.runtime.run_dir).get("film")

@@ -1,4 +1,4 @@
-"""An encoder and a head on it, as the training loop sees them."""
+"""The model of a finetuning: an encoder and a task head."""
 
 import re
 from collections.abc import Sequence
@@ -17,11 +17,17 @@ _BLOCK = re.compile(r"encoder\.(?:blocks|stages)\.(\d+)\.")
 
 
 class Supervised(Trainable):
-    """Trains a head, and the encoder under it unless that is frozen.
+    """An encoder, frozen or trained, and a head.
 
-    Layer-wise decay as in the published finetuning of the masked autoencoder (He et al. 2022, appendix A.1): the head
-    and the last norm learn at the full rate, block l of L, from 0, at ``decay ** (L - l)`` of it, the patch embedding
-    and the class token at ``decay ** (L + 1)``. The stages of a ResNet are its blocks.
+    Layer-wise learning rate decay of the published finetuning of the masked autoencoder (He et al. 2022, appendix A.1):
+    the head and the last norm have the full learning rate, block l of L, counted from 0, ``decay ** (L - l)`` of it,
+    the patch embedding and the class token ``decay ** (L + 1)``. The stages of a ResNet count as blocks.
+
+    Attributes:
+        encoder: ViT or ResNet.
+        head: on its features.
+        frozen: whether the encoder keeps its weights.
+        layer_decay: rate of a block relative to the block above it.
     """
 
     encoder: ViT | ResNet
@@ -34,20 +40,27 @@ class Supervised(Trainable):
         encoder.requires_grad_(not self.frozen)
 
     def forward(self, batch: LabelledBatch) -> ObjectiveOutput:
-        """Loss of the head."""
+        """Loss of the head, and its metrics."""
         return self.head.loss(self.outputs(batch.groups), batch.targets)
 
     def outputs(self, groups: Sequence[Group]) -> list[object]:
-        """What the head makes of films, grid by grid; a frozen encoder keeps nothing for a backward pass."""
-        shown = [group for group in groups if isinstance(group, Patches)]
-        if not shown:
+        """Raw outputs of the head for every group; a frozen encoder stores no activations for backward.
+
+        Args:
+            groups: films of one grid each, all as patches or all as cached features.
+
+        Returns:
+            Outputs of :meth:`Head.forward`, one per group.
+        """
+        patch_groups = [group for group in groups if isinstance(group, Patches)]
+        if not patch_groups:
             return [self.head(features, None) for features in groups]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            looked = self.head.encode_groups(self.encoder, shown)
-        return [self.head(features, group) for features, group in zip(looked, groups, strict=True)]
+            encoded = self.head.encode_groups(self.encoder, patch_groups)
+        return [self.head(features, group) for features, group in zip(encoded, groups, strict=True)]
 
     def rate_of(self, name: str) -> float:
-        """Layer-wise decay."""
+        """Factor of layer-wise decay on the learning rate of the parameter ``name``."""
         if not name.startswith("encoder.") or name.startswith("encoder.norm."):
             return 1.0
         depth, block = self.encoder.depth, _BLOCK.match(name)

@@ -1,4 +1,4 @@
-"""What is counted from shapes is what the real model does; what is estimated is near what was measured."""
+"""Cost estimates: FLOPs equal those of the model, memory is close to the measured peak."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from launch.cost import main
-from mae_rad.cost.memory import BUCKET, activations, count_parameters, estimate
-from mae_rad.cost.table import GIB, Machine, films_that_fit, table, variants
+from mae_rad.cost.memory import REDUCE_BUCKET_ELEMENTS, activations, count_parameters, estimate
+from mae_rad.cost.table import GIB, Machine, cost_table, films_that_fit, variants
 from mae_rad.data.batch import Batch, Patches, View
 from mae_rad.encoders.vit import build_encoder
 from mae_rad.errors import SettingsError
@@ -97,7 +97,7 @@ def test_flops_of_a_training_step_are_those_of_the_model(objective: str, again: 
     assert flops_per_film(chosen).hardware == pytest.approx(counter.get_total_flops() / FILMS, rel=0.01)
     assert (
         flops_per_film(chosen).training == flops_per_film(settings(objective)).training
-    )  # model FLOPs: what is repeated is no progress
+    )  # model FLOPs do not count recomputation
 
 
 @each_objective
@@ -147,7 +147,7 @@ def test_fixed_memory_follows_the_stage() -> None:
     assert estimate(settings(precision="bf16"), world=1).weights == 4 * parameters + 2 * matrices
     parts = [estimate(settings(zero_stage=stage), world=8) for stage in range(4)]
     assert [part.weights / parameters for part in parts] == [4, 4, 4, 0.5]
-    buckets = [4 * parameters, *[4 * BUCKET] * 3]
+    buckets = [4 * parameters, *[4 * REDUCE_BUCKET_ELEMENTS] * 3]
     gradients = [part.gradients - bucket for part, bucket in zip(parts, buckets, strict=True)]
     assert [size / parameters for size in gradients] == [4, 4, 0.5, 0.5]
     assert [part.optimizer / parameters for part in parts] == [8, 1.5, 1.5, 1]
@@ -162,18 +162,18 @@ def test_checkpointing_saves_memory_not_work() -> None:
 
 
 def test_variants_change_size_model_and_budget() -> None:
-    made = list(variants(settings(), [196, 1024], ["vit_s", "vit_large"], ["0.1/0.3", "published"]))
-    assert len(made) == 8
-    first, last = made[0], made[-1]
+    varied = list(variants(settings(), [196, 1024], ["vit_s", "vit_large"], ["0.1/0.3", "published"]))
+    assert len(varied) == 8
+    first, last = varied[0], varied[-1]
     assert (first.encoder.model, first.objective.tokens) == ("vit_small", 196)
-    assert first.encoder.shape.dim == 384  # the config's own dim gives way
+    assert first.encoder.shape.dim == 384  # dim of the config is replaced
     assert first.objective.views()[FILM].budgets == (19, 58)
     assert last.objective.views()[FILM].budgets == (256, 768)
     assert last.objective.model_dump()["decoder"] == "self"
     assert list(variants(settings(), [], [], [])) == [settings()]
 
 
-def test_every_stage_of_a_schedule_is_a_line() -> None:
+def test_every_stage_of_a_schedule_is_one_variant() -> None:
     chosen = settings()
     stages = {"schedule": [{"until": 0.75, "tokens": 100}], "tokens": 400}
     staged = PretrainSettings.model_validate(
@@ -182,7 +182,7 @@ def test_every_stage_of_a_schedule_is_a_line() -> None:
     early, late = variants(staged, [], [], ["0.1/0.3"])
     assert [(one.objective.tokens, one.optimizer.steps) for one in (early, late)] == [(100, 30), (400, 10)]
     assert early.objective.views()[FILM].budgets == (10, 30)
-    assert [one.objective.tokens for one in variants(staged, [196], [], [])] == [196]  # a size that is asked for
+    assert [one.objective.tokens for one in variants(staged, [196], [], [])] == [196]  # a given size
     assert flops_per_film(staged.at(29)) == flops_per_film(staged.stages()[0]) != flops_per_film(staged)
 
 
@@ -191,11 +191,11 @@ def test_every_stage_of_a_schedule_is_a_line() -> None:
     [
         ([200], [], [], "no square"),
         ([], ["resnet"], [], "--models resnet is not one of vit_tiny"),
-        ([], [], ["0.9/0.9"], "together at most all"),
-        ([], [], ["half"], "is not visible/predicted"),
+        ([], [], ["0.9/0.9"], "sum to at most 1"),
+        ([], [], ["half"], "is not of the form visible/predicted"),
     ],
 )
-def test_what_cannot_be_is_refused(tokens: list[int], models: list[str], budgets: list[str], message: str) -> None:
+def test_invalid_variants_are_refused(tokens: list[int], models: list[str], budgets: list[str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         list(variants(settings(), tokens, models, budgets))
 
@@ -203,10 +203,10 @@ def test_what_cannot_be_is_refused(tokens: list[int], models: list[str], budgets
 def test_budgets_are_of_the_masked_autoencoder() -> None:
     with pytest.raises(SettingsError, match=r"objective\.visible"):
         list(variants(settings("simclr"), [], [], ["published"]))
-    assert "2 x 0.5" in table([settings("dropped")], Machine(1e12, 1, GIB, 0.01))
+    assert "2 x 0.5" in cost_table([settings("dropped")], Machine(1e12, 1, GIB, 0.01))
 
 
-def test_films_that_fit_are_told() -> None:
+def test_films_that_fit_use_at_most_nine_tenths_of_the_memory() -> None:
     chosen, machine = settings(), Machine(1e12, 1, GIB, 0.01)
     memory, count = estimate(chosen, 1), films_that_fit(chosen, machine)
     assert memory.total(count) <= 0.9 * GIB < memory.total(count + 1)

@@ -1,4 +1,4 @@
-"""Heat maps against closed forms, other writings of the formulas and planted patches; they leave nothing behind."""
+"""Heat maps against closed forms, independent implementations and planted patches; no hook or gradient remains."""
 
 from typing import Any
 
@@ -78,7 +78,7 @@ def test_rollout_is_the_published_recursion() -> None:
     np.testing.assert_allclose(ours.numpy(), flow[:, 0, 1:], rtol=1e-4, atol=1e-7)
 
 
-def test_without_preference_rollout_is_its_closed_form() -> None:
+def test_rollout_of_uniform_attention_is_its_closed_form() -> None:
     model = encoder(depth=4)
     for block in model.blocks:
         nn.init.zeros_(block.attn.qkv.weight)  # every token attends to all alike: A = 1/M
@@ -89,7 +89,7 @@ def test_without_preference_rollout_is_its_closed_form() -> None:
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_what_a_pooling_takes_sums_to_one(name: PoolName) -> None:
+def test_token_weights_of_a_pooling_sum_to_one(name: PoolName) -> None:
     model, patches = encoder(), films()
     pooling, _ = score(model, name)
     weights = token_weights(pooling, model(patches))
@@ -100,7 +100,7 @@ def test_what_a_pooling_takes_sums_to_one(name: PoolName) -> None:
     assert (rolled.sum(dim=1) <= 1 + 1e-5).all()
 
 
-def test_weights_of_attentive_pooling_are_those_that_pool() -> None:
+def test_token_weights_of_attentive_pooling_give_its_output() -> None:
     model, patches = encoder(heads=1), films()
     pooling, _ = score(model, "attentive")
     assert pooling.attention is not None
@@ -133,7 +133,7 @@ def test_grad_cam_is_the_published_formula(name: PoolName, blocks: int) -> None:
         torch.testing.assert_close(ours[:, place], wanted.detach(), rtol=1e-4, atol=1e-7)
 
 
-def test_a_planted_patch_is_pointed_at_and_its_contrary_is_not() -> None:
+def test_a_planted_patch_is_highlighted_and_its_opposite_is_not() -> None:
     """Blocks that pass tokens on, and a linear score that reads brightness: the right answer is known."""
     model = encoder(depth=2)
     for block in model.blocks:
@@ -168,7 +168,7 @@ def hooks_of(model: nn.Module) -> int:
     return sum(len(getattr(module, name)) for module in model.modules() for name in names)
 
 
-def test_nothing_stays_behind() -> None:
+def test_no_hook_or_gradient_remains() -> None:
     model, patches = encoder(), films()
     pooling, ask = score(model, "attentive")
     before = model(patches).tokens
@@ -186,7 +186,7 @@ def test_nothing_stays_behind() -> None:
     assert torch.is_grad_enabled()
 
 
-def test_a_film_has_its_own_map_whatever_it_is_batched_with() -> None:
+def test_the_map_of_a_film_does_not_depend_on_its_batch() -> None:
     model, patches = encoder(), films(3)
     _, ask = score(model, "attentive")
     together = grad_cam(model, ask, patches, [1])
@@ -195,7 +195,7 @@ def test_a_film_has_its_own_map_whatever_it_is_batched_with() -> None:
         torch.testing.assert_close(alone[0], together[place], rtol=1e-4, atol=1e-7)
 
 
-def test_maps_of_a_head_that_looks_window_by_window_are_those_of_its_windows() -> None:
+def test_maps_of_a_head_with_windows_are_those_of_its_windows() -> None:
     """2 x 2 windows of 3 x 4 patches, a column of them added: by hand, with gradients at what enters the last block."""
     model, patches = encoder(), films(grid=(6, 7))
     pooling, _ = score(model, "attentive")
@@ -212,11 +212,11 @@ def test_maps_of_a_head_that_looks_window_by_window_are_those_of_its_windows() -
     wanted = torch.relu((alpha * cut.join(entering[:, 1:])).sum(dim=-1, keepdim=True))
     found = grad_cam(model, pooling, patches, [3], window=4)
     assert found.shape == (2, 1, 42)
-    torch.testing.assert_close(found[:, 0], cut.within(wanted)[..., 0].detach(), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(found[:, 0], cut.crop_padding(wanted)[..., 0].detach(), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_rollout_of_windows_leaves_out_what_was_added(name: PoolName) -> None:
+def test_rollout_of_windows_leaves_out_the_padding(name: PoolName) -> None:
     model, patches = encoder(), films(grid=(6, 7))
     pooling, _ = score(model, name)
     rolled = attention_rollout(model, pooling, patches, window=4)
@@ -233,7 +233,7 @@ def test_rollout_of_windows_leaves_out_what_was_added(name: PoolName) -> None:
     assert not torch.allclose(other[:, :21], rolled[:, :21])
 
 
-def test_maps_are_made_under_no_grad_too() -> None:
+def test_maps_are_computed_under_no_grad() -> None:
     model, patches = encoder(), films()
     _, ask = score(model, "mean")
     with torch.no_grad():

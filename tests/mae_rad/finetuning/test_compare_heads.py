@@ -1,4 +1,4 @@
-"""Heads against each other: the same films, paired by patient."""
+"""Comparison of heads on common test films, with differences paired by patient."""
 
 from pathlib import Path
 
@@ -11,8 +11,7 @@ from sklearn.metrics import roc_auc_score
 from launch.compare_heads import main
 from mae_rad.errors import EvaluationError
 from mae_rad.finetuning.compare_heads import against
-from mae_rad.finetuning.detection.evaluation import FILMS as FILMS_FILE
-from mae_rad.finetuning.detection.evaluation import FILMS_SCHEMA
+from mae_rad.finetuning.detection.evaluation import FILMS_FILE, FILMS_SCHEMA
 from tests.builders.film_tables import film, hexed, write_public
 
 FILMS = 200
@@ -37,7 +36,7 @@ def _run(folder: Path, logits: np.ndarray, films: range = range(FILMS), label: s
     return folder
 
 
-def test_a_better_head_is_better_and_an_equal_one_is_not(public: Path, tmp_path: Path) -> None:
+def test_a_better_head_differs_from_the_reference_and_an_equal_one_does_not(public: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(1).normal(size=FILMS)
     runs = {
         "weak": _run(tmp_path / "weak", noise + 0.3 * PRESENT),
@@ -53,7 +52,7 @@ def test_a_better_head_is_better_and_an_equal_one_is_not(public: Path, tmp_path:
     assert {(row.films, row.patients) for row in rows.values()} == {(180, 90)}
 
 
-def test_runs_that_do_not_go_together_are_refused(public: Path, tmp_path: Path) -> None:
+def test_runs_without_a_common_label_are_refused(public: Path, tmp_path: Path) -> None:
     first = _run(tmp_path / "first", np.zeros(FILMS))
     other = _run(tmp_path / "other", np.zeros(FILMS), label="fracture")
     with pytest.raises(EvaluationError, match="no label in common"):
@@ -75,7 +74,7 @@ def _boxes(folder: Path, hits: np.ndarray, score: float = 0.5) -> Path:
     same = {"key": keys, "split": ["test"] * FILMS, "label": ["plate"] * FILMS}
     boxes = {"x_min": places, "y_min": places, "x_max": places + 20, "y_max": places + 20}
     pq.write_table(pa.table(same | boxes | {"score": [score] * FILMS}), folder / "evaluation" / "predictions.parquet")
-    true = [[[10.0, 10.0, 30.0, 30.0]] if there else [] for there in PRESENT]
+    true = [[[10.0, 10.0, 30.0, 30.0]] if is_present else [] for is_present in PRESENT]
     films = pa.table(same | {"boxes": true, "unit": [1.0] * FILMS}, FILMS_SCHEMA)
     pq.write_table(films, folder / "evaluation" / FILMS_FILE)
     return folder

@@ -1,4 +1,4 @@
-"""Which films train, choose and test; what cannot be learned is said before it is tried."""
+"""Assignment of films to train, val and test, and errors before training."""
 
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,12 @@ def _rows(public: Path, **data: Any) -> dict[str, list[int]]:
     return {split: rows.tolist() for split, rows in rows_by_split(settings, build_task(settings, index)).items()}
 
 
-def test_films_train_choose_and_test_by_the_split_of_their_patient(tmp_path: Path) -> None:
+def test_films_are_used_by_the_split_of_their_patient(tmp_path: Path) -> None:
     rows = _rows(_public(tmp_path / "public", _films()))
     assert {split: len(places) for split, places in rows.items()} == {"train": 48, "val": 16, "test": 15}  # 79 has none
 
 
-def test_a_fraction_of_the_labels_is_one_of_the_training_patients(tmp_path: Path) -> None:
+def test_a_label_fraction_is_a_fraction_of_the_training_patients(tmp_path: Path) -> None:
     public = _public(tmp_path / "public", _films())
     whole, half, tenth = (_rows(public, label_fraction=fraction) for fraction in (1.0, 0.5, 0.17))
     assert set(tenth["train"]) < set(half["train"]) < set(whole["train"])
@@ -57,13 +57,13 @@ def test_a_fraction_of_the_labels_is_one_of_the_training_patients(tmp_path: Path
     assert tenth["test"] == whole["test"]
 
 
-def test_films_of_unknown_patients_only_train(tmp_path: Path) -> None:
+def test_films_of_unknown_patients_are_used_in_train_only(tmp_path: Path) -> None:
     rows = _rows(_public(tmp_path / "public", _films(f0={"patient_known": False}, f16={"patient_known": False})))
     assert 0 in rows["train"]
     assert 16 not in rows["test"]
 
 
-def test_pixels_that_train_neither_choose_nor_test(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_pixels_of_a_training_film_are_not_in_val_and_test(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pixels = {"pixel_sha256": 2 * hexed("pixels", 0)}
     rows = _rows(_public(tmp_path / "public", _films(f12=pixels, f16=pixels)))
     assert 0 in rows["train"]
@@ -72,7 +72,7 @@ def test_pixels_that_train_neither_choose_nor_test(tmp_path: Path, caplog: pytes
     assert "1 test films are left out" in caplog.text
 
 
-def test_pixels_that_test_do_not_choose(tmp_path: Path) -> None:
+def test_pixels_of_a_test_film_are_not_in_val(tmp_path: Path) -> None:
     pixels = {"pixel_sha256": 2 * hexed("pixels", 16)}
     rows = _rows(_public(tmp_path / "public", _films(f12=pixels, f16=pixels)))
     assert 16 in rows["test"]
@@ -81,33 +81,33 @@ def test_pixels_that_test_do_not_choose(tmp_path: Path) -> None:
 
 def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
     leaky = _films(f0={"patient": hexed("patient", 8)})
-    with pytest.raises(EvaluationError, match="1 patients of these shard folders stand in more than one split"):
+    with pytest.raises(EvaluationError, match="1 patients of these shard folders are in more than one split"):
         _rows(_public(tmp_path / "public", leaky))
 
 
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        ({"label_fraction": 0.1}, SettingsError, r"6 labelled training films are fewer than optimizer\.batch 8"),
-        ({"where": {"split": ["train", "test"]}}, EvaluationError, "no film of the split val has a label"),
+        ({"label_fraction": 0.1}, SettingsError, r"6 labelled training films are fewer than optimizer\.batch=8"),
+        ({"where": {"split": ["train", "test"]}}, EvaluationError, "no val film has a label"),
         ({"where": {"body_part": "SKULL"}}, SettingsError, "no film of the shards has body_part = SKULL"),
     ],
 )
-def test_too_few_films_are_told(tmp_path: Path, data: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_too_few_films_are_refused(tmp_path: Path, data: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         _rows(_public(tmp_path / "public", _films()), **data)
 
 
-def test_a_class_that_no_head_has_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"data\.policy\.uncertain=class: heads tell present from absent"):
+def test_a_policy_with_uncertain_as_a_class_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.policy\.uncertain=class is not supported: a head has two classes"):
         _rows(_public(tmp_path / "public", _films()), policy={"uncertain": "class"})
 
 
-def test_labels_of_one_side_are_told(tmp_path: Path) -> None:
+def test_labels_of_one_class_are_refused(tmp_path: Path) -> None:
     def in_train(number: int) -> bool:
         return SPLITS[number // 2 % 10] == "train" and number % 3 == 0
 
-    with pytest.raises(EvaluationError, match="of 48 training films label 'plate' has only absent ones"):
+    with pytest.raises(EvaluationError, match="label 'plate' has only absent films among 48 training films"):
         _rows(_public(tmp_path / "none", _films(), lambda number: False))
-    with pytest.raises(EvaluationError, match="of 16 val films no label has present and absent ones"):
+    with pytest.raises(EvaluationError, match="no label has present and absent films among 16 val films"):
         _rows(_public(tmp_path / "train", _films(), in_train))

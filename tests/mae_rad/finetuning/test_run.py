@@ -1,4 +1,4 @@
-"""Finetuning: from labelled shards to a predictor that answers as it did when it was judged."""
+"""Finetuning, from labelled shards to a predictor whose predictions equal those of its evaluation."""
 
 import json
 import subprocess
@@ -80,7 +80,7 @@ def _stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return monkeypatch.undo
 
 
-def test_the_run_folder_holds_what_the_readme_says(finished: Path) -> None:
+def test_the_run_folder_holds_the_documented_files(finished: Path) -> None:
     names = {"config.yaml", "run.json", "checkpoints", "metrics.jsonl", "mlflow_run", "samples"}
     assert {path.name for path in finished.iterdir()} == names | {
         "best.safetensors",
@@ -106,11 +106,11 @@ def test_the_run_folder_holds_what_the_readme_says(finished: Path) -> None:
     assert tables | pictures <= stored
 
 
-def test_a_predictor_answers_as_when_it_was_judged(public: Path, finished: Path) -> None:
+def test_a_predictor_predicts_as_in_its_evaluation(public: Path, finished: Path) -> None:
     predictor, again = load_predictor(finished), load_predictor(finished / "predictor")
     card = predictor.card
-    told = pq.read_table(finished / "evaluation" / "predictions.parquet").to_pylist()
-    expected = {(row["key"], row["label"]): row["probability"] for row in told if row["split"] == "test"}
+    predictions = pq.read_table(finished / "evaluation" / "predictions.parquet").to_pylist()
+    expected = {(row["key"], row["label"]): row["probability"] for row in predictions if row["split"] == "test"}
     index = ShardIndex([public], split="test")
     compared = 0
     for rows, patches in whole_film_batches(index, tokens=card.tokens, patch=card.encoder.patch, batch=4, workers=0):
@@ -124,7 +124,7 @@ def test_a_predictor_answers_as_when_it_was_judged(public: Path, finished: Path)
     assert compared == len(expected) == 2 * len(index)
     assert _decisions(predictor, public, "val") == {
         (row["key"], row["label"], name): row["probability"] >= thresholds[row["label"]]
-        for row in told
+        for row in predictions
         for name, thresholds in card.operating_points.items()
         if row["split"] == "val"
     }
@@ -157,11 +157,11 @@ def test_results_have_intervals_and_subgroups(finished: Path) -> None:
     assert "test scratch: left out 3 not labelled." in text
 
 
-def test_the_best_weights_are_those_of_the_best_look_at_val(finished: Path) -> None:
-    looks = {line["step"]: line["val/auroc"] for line in _lines(finished) if "val/auroc" in line}
-    assert list(looks) == [2, 4, 6]
+def test_the_best_weights_are_those_of_the_best_validation(finished: Path) -> None:
+    validations = {line["step"]: line["val/auroc"] for line in _lines(finished) if "val/auroc" in line}
+    assert list(validations) == [2, 4, 6]
     best = load_predictor(finished).card.provenance["best_step"]
-    assert looks[best] == max(looks.values())  # type: ignore[index]
+    assert validations[best] == max(validations.values())  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("stop", "more"), [(3, []), (4, []), (5, FROZEN)])
@@ -182,10 +182,10 @@ def test_resume_is_bitwise_identical(
     assert all(torch.equal(weights[name], value) for name, value in _weights(expected).items())
 
 
-def test_a_run_that_is_told_to_leave_at_a_look_makes_up_for_it(public: Path, finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as leaving:
+def test_a_run_stopped_at_a_validation_repeats_it(public: Path, finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as exit_info:
         _finetune(public, tmp_path / "run", "runtime.max_minutes=1.0e-9", "runtime.checkpoint_every=1")
-    assert leaving.value.code == 75
+    assert exit_info.value.code == 75
     for _ in range(5):
         try:
             _finetune(public, tmp_path / "run", "runtime.max_minutes=1.0e-9")
@@ -194,22 +194,24 @@ def test_a_run_that_is_told_to_leave_at_a_look_makes_up_for_it(public: Path, fin
     assert _lines(tmp_path / "run") == _lines(finished)
 
 
-def test_two_ranks_train_the_model_of_one(public: Path, finished: Path, tmp_path: Path) -> None:
+def test_two_ranks_train_the_same_model_as_one(public: Path, finished: Path, tmp_path: Path) -> None:
     words = [str(ROOT / "launch" / "finetune.py"), *arguments(public, tmp_path / "two")]
     result = launch(words, ranks=2)
     assert result.returncode == 0, result.stderr[-2000:]
     assert _losses(tmp_path / "two") == pytest.approx(_losses(finished), rel=2e-5)
-    looks = [[line["val/loss"] for line in _lines(run) if "val/loss" in line] for run in (tmp_path / "two", finished)]
-    assert len(looks[0]) == 3
-    assert looks[0] == pytest.approx(looks[1], rel=1e-4)
+    validations = [
+        [line["val/loss"] for line in _lines(run) if "val/loss" in line] for run in (tmp_path / "two", finished)
+    ]
+    assert len(validations[0]) == 3
+    assert validations[0] == pytest.approx(validations[1], rel=1e-4)
 
 
-def test_accumulation_changes_memory_not_the_model(public: Path, finished: Path, tmp_path: Path) -> None:
+def test_accumulation_does_not_change_the_model(public: Path, finished: Path, tmp_path: Path) -> None:
     _finetune(public, tmp_path / "run", "optimizer.accumulation=4")
     assert _losses(tmp_path / "run") == pytest.approx(_losses(finished), rel=2e-5)
 
 
-def test_a_frozen_encoder_does_not_move_and_may_be_kept(public: Path, tmp_path: Path) -> None:
+def test_a_frozen_encoder_does_not_change_and_its_features_can_be_cached(public: Path, tmp_path: Path) -> None:
     from mae_rad.finetuning.run import Finetuning
     from mae_rad.training.deepspeed_engine import join_ranks
 
@@ -245,7 +247,7 @@ def test_a_frozen_encoder_does_not_move_and_may_be_kept(public: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_head_learns_to_find_what_is_there(tmp_path: Path) -> None:
+def test_a_head_learns_to_find_planted_objects(tmp_path: Path) -> None:
     public = write_labelled(tmp_path / "public", 300)
     _finetune(
         public, tmp_path / "run", "film={tokens: 36}", "adaptation.layer_decay=1", "evaluation.every=50",
@@ -267,7 +269,7 @@ def test_partitioned_optimisers_train_the_same_model(
     assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole" if more else finished), rel=1e-4)
 
 
-def test_the_command_tells_a_mistake_in_one_line(public: Path, tmp_path: Path) -> None:
+def test_the_command_reports_a_wrong_setting_in_one_line(public: Path, tmp_path: Path) -> None:
     command = [sys.executable, "launch/finetune.py", *arguments(public, tmp_path / "run", "task.pol=mean")]
     result = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
@@ -278,5 +280,5 @@ def test_the_command_tells_a_mistake_in_one_line(public: Path, tmp_path: Path) -
 
 
 def test_windows_are_refused_for_a_resnet(public: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"task\.window is how a ViT looks at a film"):
+    with pytest.raises(SettingsError, match=r"task\.window applies to a ViT only"):
         _settings(public, tmp_path / "run", "encoder=null", "resnet={model: resnet18}", "task.window=4")

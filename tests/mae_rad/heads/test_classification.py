@@ -1,4 +1,4 @@
-"""The classification head: its loss by hand, and the same however the batch is divided."""
+"""The classification head: loss by hand, independent of the division of a batch."""
 
 import math
 
@@ -44,7 +44,7 @@ def test_the_loss_with_masks_is_that_of_a_hand_computation() -> None:
     assert float(masked_cross_entropy(logits, targets)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_what_is_not_known_has_no_gradient() -> None:
+def test_unknown_labels_have_no_gradient() -> None:
     logits = torch.randn(3, 2, requires_grad=True)
     weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     masked_cross_entropy(logits, LabelTargets(torch.zeros(3, 2), weights)).backward()
@@ -68,7 +68,7 @@ def test_the_loss_is_the_mean_of_any_parts_of_a_batch(pool: str, hidden: int) ->
 
 
 @pytest.mark.parametrize("pool", ["cls", "mean", "cls_mean"])
-def test_a_summary_stands_for_the_tokens_of_a_fixed_pooling(pool: str) -> None:
+def test_a_summary_gives_the_fixed_pooling_of_the_tokens(pool: str) -> None:
     head, features = _head(pool=pool), _features(4)
     summary = features._replace(tokens=features.tokens.mean(dim=1, keepdim=True))
     assert head.input_kind == "summary"
@@ -84,26 +84,26 @@ def test_the_highest_score_of_a_patch_is_that_of_the_film_label_by_label(hidden:
     assert torch.allclose(head.patch_logits(features), torch.stack(alone, dim=1), atol=1e-6)
 
 
-def test_scores_of_patches_find_what_one_patch_of_many_shows() -> None:
-    """Told by the label of the film alone, and asked of other films; of two initial weights one may never begin."""
+def test_max_score_finds_a_finding_of_one_patch() -> None:
+    """Trained on labels of films alone, tested on other films; with one of two initial weights it may not learn."""
     generator = torch.Generator().manual_seed(0)
     present = torch.arange(512) % 2 == 0
     tokens = torch.randn(512, 100, 16, generator=generator)
     tokens[present, 17] = 4 * torch.eye(16)[3]
-    learned, asked = (Features(part, part.mean(dim=1), part[:, 0]) for part in tokens.split(256))
+    training, test = (Features(part, part.mean(dim=1), part[:, 0]) for part in tokens.split(256))
     values = present[:256, None].float().expand(-1, 2)
     targets, head = LabelTargets(values, torch.ones_like(values)), _head(pool="max_score")
     optimizer = torch.optim.AdamW(head.parameters(), lr=0.03)
     for _ in range(100):
         optimizer.zero_grad()
-        head.loss([head(learned)], targets).loss.backward()
+        head.loss([head(training)], targets).loss.backward()
         optimizer.step()
-    scores = head(asked).detach()
+    scores = head(test).detach()
     assert max(float(binary_auroc(of_label, present[256:].long())) for of_label in scores.T) > 0.95
 
 
-def test_settings_that_go_for_nothing_and_poolings_that_are_none_are_refused() -> None:
-    with pytest.raises(ValidationError, match="leave them out with pool: max_score"):
+def test_settings_without_effect_and_unknown_poolings_are_refused() -> None:
+    with pytest.raises(ValidationError, match="Leave them out with pool: max_score"):
         _head(pool="max_score", pool_heads=2)
     with pytest.raises(ValidationError, match="'cls', 'mean', 'cls_mean', 'attentive' or 'max_score'"):
         _head(pool="max")
@@ -114,9 +114,9 @@ def test_probabilities_are_calibrated() -> None:
     logits = head(features)
     assert torch.equal(head.answer(logits).probabilities, torch.sigmoid(logits))  # type: ignore[arg-type]
     head.calibrate([Line(2.0, -1.0), Line(0.5, 0.25)])
-    told = head.answer(logits).probabilities
+    calibrated = head.answer(logits).probabilities
     expected = torch.stack([torch.sigmoid(2 * logits[:, 0] - 1), torch.sigmoid(logits[:, 1] / 2 + 0.25)], dim=1)
-    assert torch.allclose(told, expected)  # type: ignore[arg-type]
+    assert torch.allclose(calibrated, expected)  # type: ignore[arg-type]
     assert not {"slope", "offset"} & set(head.state_dict())
 
 

@@ -1,4 +1,4 @@
-"""Boxes of the head are chosen, answered for and paid for as torchvision's FCOS does where both do the same."""
+"""The box head against FCOS of torchvision: selection of boxes, assignment and losses."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
 from mae_rad.heads.fcos_head import BoxHead, choose_boxes
-from mae_rad.losses.fcos import ANSWERS, IGNORED, NOBODY, BoxTargets, answering, box_losses
+from mae_rad.losses.fcos import BACKGROUND, IGNORED, LOCATIONS_PER_FILM, BoxTargets, assign_boxes, box_losses
 
 STRIDES, SIZE, LABELS = (4, 8, 16, 32), (160, 96), 2
 
@@ -21,12 +21,12 @@ def maps_of(films=2, channels=32, seed=0):
 
 def head(seed=0):
     torch.manual_seed(seed)
-    made = BoxHead(32, LABELS, 1)
-    for part in (made.fcos.classification_head.cls_logits, made.fcos.regression_head.bbox_reg):
+    box_head = BoxHead(32, LABELS, 1)
+    for part in (box_head.fcos.classification_head.cls_logits, box_head.fcos.regression_head.bbox_reg):
         torch.nn.init.normal_(part.weight, std=0.05)
-    torch.nn.init.zeros_(made.fcos.classification_head.cls_logits.bias)
-    torch.nn.init.constant_(made.fcos.regression_head.bbox_reg.bias, 3.0)  # no box is empty
-    return made.eval()
+    torch.nn.init.zeros_(box_head.fcos.classification_head.cls_logits.bias)
+    torch.nn.init.constant_(box_head.fcos.regression_head.bbox_reg.bias, 3.0)  # no box is empty
+    return box_head.eval()
 
 
 def drawn_target(seed, count, weights=(1.0, 1.0), low=10.0, high=70.0):
@@ -84,7 +84,7 @@ def test_no_two_chosen_boxes_of_a_label_overlap_and_all_lie_in_the_film():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_places_answer_for_the_boxes_that_torchvision_gives_them(seed):
+def test_boxes_are_assigned_to_locations_as_in_torchvision(seed):
     maps, ours = maps_of(), head()
     theirs = Fcos(ours, maps)
     targets = [drawn_target(seed, 6), drawn_target(seed + 100, 0)]
@@ -95,9 +95,9 @@ def test_places_answer_for_the_boxes_that_torchvision_gives_them(seed):
     )
     predictions = ours(maps, STRIDES, SIZE)
     for target, expected in zip(targets, seen, strict=True):
-        answers = answering(predictions.places, target)
-        assert torch.equal(answers, expected)
-        assert set(answers.tolist()) == {NOBODY, *range(len(target.corners))}
+        assignment = assign_boxes(predictions.places, target)
+        assert torch.equal(assignment, expected)
+        assert set(assignment.tolist()) == {BACKGROUND, *range(len(target.corners))}
 
 
 def test_losses_are_those_of_torchvision():
@@ -109,8 +109,8 @@ def test_losses_are_those_of_torchvision():
         theirs.per_map,
     )  # fmt: skip
     losses = box_losses(predictions, targets)
-    answers = sum(int((answering(predictions.places, one) >= 0).sum()) for one in targets)
-    scale = answers / (ANSWERS * len(targets))  # theirs is a mean over the places that answer
+    assignment = sum(int((assign_boxes(predictions.places, one) >= 0).sum()) for one in targets)
+    scale = assignment / (LOCATIONS_PER_FILM * len(targets))  # theirs is a mean over the places that answer
     torch.testing.assert_close(losses.label, expected["classification"] * scale)
     torch.testing.assert_close(losses.box, expected["bbox_regression"] * scale)
 
@@ -127,21 +127,21 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_films():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_box_is_answered_for_however_small_or_thin(seed):
+def test_every_box_has_a_location_however_small_or_thin(seed):
     places = head()(maps_of(), STRIDES, SIZE).places
     draw = torch.Generator().manual_seed(seed)
     corner = torch.stack((torch.arange(5) * 30.0 + 4, torch.full((5,), 40.0)), dim=1) + torch.rand(5, 2, generator=draw)
     extent = torch.tensor([[0.5, 0.5], [1, 20], [20, 1], [2, 2], [3, 0.2]])
     target = BoxTargets(torch.cat((corner, corner + extent), 1), torch.zeros(5, dtype=torch.long), torch.ones(2))
-    answers = answering(places, target)
-    assert set(answers.tolist()) == {NOBODY, 0, 1, 2, 3, 4}
+    assignment = assign_boxes(places, target)
+    assert set(assignment.tolist()) == {BACKGROUND, 0, 1, 2, 3, 4}
     for box in range(5):
-        point = places.points[answers == box]
+        point = places.points[assignment == box]
         away = torch.maximum(corner[box] - point, point - corner[box] - extent[box]).amax(dim=1)
         assert away.max() <= 2 * 2**0.5  # half a finest cell
 
 
-def test_what_is_not_known_costs_nothing():
+def test_unknown_labels_do_not_change_the_loss():
     maps, ours = maps_of(1), head()
     predictions = ours(maps, STRIDES, SIZE)
     one = drawn_target(3, 4)
@@ -152,17 +152,17 @@ def test_what_is_not_known_costs_nothing():
     assert gradient[..., 1].abs().max() == 0
 
 
-def test_places_in_a_box_that_is_cut_off_are_left_out():
+def test_locations_in_an_ignored_box_are_left_out():
     places = head()(maps_of(), STRIDES, SIZE).places
     box = torch.tensor([[20.0, 20, 60, 70]])
     target = BoxTargets(box, torch.tensor([-1]), torch.ones(2))
-    answers = answering(places, target)
+    assignment = assign_boxes(places, target)
     inside = ((places.points > box[0, :2]) & (places.points < box[0, 2:])).all(dim=1)
-    assert torch.equal(answers == IGNORED, inside)
-    assert (answers[~inside] == NOBODY).all()
+    assert torch.equal(assignment == IGNORED, inside)
+    assert (assignment[~inside] == BACKGROUND).all()
 
 
-def test_films_without_a_box_still_teach():
+def test_films_without_a_box_have_a_gradient():
     ours = head()
     losses = box_losses(ours(maps_of(), STRIDES, SIZE), [drawn_target(0, 0), drawn_target(1, 0)])
     assert losses.label > 0

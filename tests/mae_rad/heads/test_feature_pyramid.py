@@ -1,4 +1,4 @@
-"""From patch tokens to maps: every cell stays where its patch is, for films of any shape."""
+"""The feature pyramid: cells stay at the position of their patch, for films of any shape."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_maps_cover_the_film_at_four_scales(grid):
             assert (side - 1) * stride < patches * PATCH <= side * stride
 
 
-def test_a_cell_sees_its_own_patch_and_those_beside_it():
+def test_a_cell_depends_on_its_patch_and_the_adjacent_ones():
     torch.manual_seed(0)
     pyramid = FeaturePyramid(48, 32, PATCH)
     tokens = torch.randn(1, 48, 8, 8, requires_grad=True)
@@ -57,14 +57,14 @@ def test_a_cell_sees_its_own_patch_and_those_beside_it():
         assert max((rows - 4).abs().max(), (columns - 4).abs().max()) <= (3 if stride == 32 else 1)
 
 
-def test_tokens_row_by_row_become_rows():
+def test_tokens_are_reshaped_row_by_row():
     tokens = torch.arange(2 * 15 * 3.0).reshape(2, 15, 3)
     cells = as_map(tokens, (3, 5))
     assert torch.equal(cells[1, :, 2, 4], tokens[1, 14])
     assert torch.equal(cells[0, :, 1, 2], tokens[0, 7])
 
 
-def test_windows_are_cut_and_put_back():
+def test_joining_windows_inverts_cutting():
     cells = torch.arange(2 * 6 * 9).reshape(2, 54, 1)
     windows = in_windows(cells, (6, 9), (2, 3))
     assert windows.shape == (18, 6, 1)
@@ -80,7 +80,7 @@ def test_a_film_within_one_window_is_encoded_as_a_whole(encoder):
             torch.testing.assert_close(part, expected)
 
 
-def test_a_window_sees_its_own_patches_at_their_places(encoder):
+def test_a_window_is_encoded_from_its_patches_at_their_coordinates(encoder):
     patches = patches_of((6, 9), 2)
     # 2 x 2 windows of 3 x 5 patches, one column of them added
     ((tokens, _, _),) = window_features(encoder, [patches], 5)

@@ -18,7 +18,7 @@ def test_every_pooling_gives_one_vector_of_its_width_per_film(name: str) -> None
     assert pooling(_features()).shape == (3, pooling.width)
 
 
-def test_fixed_poolings_are_what_their_names_say() -> None:
+def test_fixed_poolings_equal_their_definitions() -> None:
     features = _features()
     assert torch.equal(Pooling("cls", 16, 4)(features), features.cls)
     assert torch.equal(Pooling("mean", 16, 4)(features), features.tokens.mean(1))
@@ -40,12 +40,12 @@ def test_attentive_pooling_equals_multi_head_attention_of_torch() -> None:
     assert torch.allclose(ours(tokens), expected[:, 0], atol=1e-12)
 
 
-def test_attentive_pooling_does_not_care_for_the_order_of_patches() -> None:
+def test_attentive_pooling_does_not_depend_on_the_order_of_patches() -> None:
     pooling, tokens = AttentivePooling(16, 4), _features().tokens
     assert torch.allclose(pooling(tokens), pooling(tokens.flip(1)), atol=1e-6)
 
 
-def test_many_poolings_at_once_equal_each_of_the_patches_in_the_mask() -> None:
+def test_many_poolings_together_equal_each_pooling_of_the_masked_patches() -> None:
     torch.manual_seed(0)
     poolings, tokens = [AttentivePooling(16, heads).double() for heads in (4, 2)], _features().tokens.double()
     for pooling in poolings:

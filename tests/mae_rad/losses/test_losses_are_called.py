@@ -1,4 +1,4 @@
-"""What is in losses/ trains something: an objective, a head or an export calls it, or its docstring says: not yet."""
+"""Every public loss is called in the package, or its docstring states that it is not yet."""
 
 import ast
 from collections import Counter

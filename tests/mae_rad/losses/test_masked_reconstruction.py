@@ -56,7 +56,7 @@ def test_unpatchify_inverts_patchify() -> None:
     assert torch.equal(unpatchify(patchify(images, 4), 4, 2, 3), images)
 
 
-def test_images_that_do_not_divide_are_refused() -> None:
+def test_images_that_do_not_divide_into_patches_are_refused() -> None:
     with pytest.raises(ValueError, match="30 x 32"):
         patchify(torch.zeros(1, 1, 30, 32), 16)
 
@@ -81,7 +81,7 @@ def test_loss_equals_its_formula_in_numpy() -> None:
         assert float(loss) == pytest.approx(expected, abs=1e-14)
 
 
-def test_without_a_mask_every_patch_counts() -> None:
+def test_without_a_mask_the_loss_is_over_all_patches() -> None:
     prediction, target = torch.rand(2, 2, 5, 16)
     every = masked_mse(prediction, target, torch.ones(2, 5), normalise=True)
     assert float(masked_mse(prediction, target, normalise=True)) == pytest.approx(float(every))
@@ -109,7 +109,7 @@ def test_half_precision_predictions_are_compared_in_float32() -> None:
     assert float(loss) == float(masked_mse(prediction.bfloat16().float(), target, normalise=True))
 
 
-def test_the_errors_of_patches_are_what_the_loss_is_the_mean_of() -> None:
+def test_the_loss_is_the_mean_of_the_errors_of_patches() -> None:
     draw = torch.Generator().manual_seed(0)
     prediction, target = torch.rand(2, 2, 5, 16, generator=draw)
     mask = torch.tensor([[1, 0, 1, 1, 0], [0, 0, 1, 0, 0]])

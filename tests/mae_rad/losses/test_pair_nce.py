@@ -1,4 +1,4 @@
-"""The contrastive losses against numbers of public implementations, against loops, and at their edges."""
+"""The contrastive losses against values of public implementations, loops, and limiting cases."""
 
 import math
 from collections.abc import Callable
@@ -153,7 +153,7 @@ def test_gradient_equals_finite_differences(problem: tuple[Tensor, Tensor, Tenso
     assert torch.autograd.gradcheck(lambda s: pair_nce(s, weights, mask), similarity.requires_grad_())
 
 
-def test_dropped_rows_and_ignored_columns_have_no_say(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_dropped_rows_and_ignored_columns_have_no_influence(problem: tuple[Tensor, Tensor, Tensor]) -> None:
     similarity, weights, mask = problem
     expected = pair_nce(similarity, weights, mask)
     unused = ~mask & (weights == 0)
@@ -174,7 +174,7 @@ def test_without_any_valid_row_loss_and_gradient_are_zero() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_equal_vectors_cost_the_logarithm_of_the_columns(count: int) -> None:
+def test_the_loss_of_equal_vectors_is_the_logarithm_of_the_columns(count: int) -> None:
     z = torch.ones(count, 8)
     assert float(nt_xent(z, z, 0.1)) == pytest.approx(math.log(2 * count - 1), abs=1e-6)
     assert float(clip(z, z, 0.1)) == pytest.approx(math.log(count), abs=1e-6)
@@ -203,7 +203,7 @@ def test_half_precision_is_computed_in_float32() -> None:
     assert torch.equal(loss, expected)
 
 
-def test_films_of_one_study_never_push_each_other() -> None:
+def test_films_of_one_study_are_not_negatives_of_each_other() -> None:
     draw = torch.Generator().manual_seed(3)
     z0, z1 = torch.randn(2, 5, 8, generator=draw, dtype=torch.float64)
     film, study = torch.arange(5), torch.tensor([7, 7, 8, 9, 7])
@@ -219,7 +219,7 @@ def test_films_of_one_study_never_push_each_other() -> None:
     assert only_study == pytest.approx(0, abs=1e-12)
 
 
-def test_a_repeated_film_pulls_all_its_views() -> None:
+def test_all_views_of_a_repeated_film_are_positives() -> None:
     film, study = torch.tensor([4, 5, 4]), torch.tensor([1, 1, 1])
     places = torch.arange(3)
     weights, mask = film_relation(Members(places, film, study), Members(places, film, study))
@@ -236,7 +236,7 @@ def test_order_of_films_does_not_matter() -> None:
     assert float(nt_xent(z1, z0, 0.1, study=study)) == pytest.approx(float(loss), abs=1e-12)
 
 
-def test_the_pairs_are_what_the_loss_was_computed_from() -> None:
+def test_the_returned_pairs_give_the_loss() -> None:
     z0, z1 = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(7))
     loss, pairs = nt_xent(z0, z1, 0.1, study=torch.arange(6) // 2, return_pairs=True)
     assert torch.equal(pair_nce(*pairs), loss)

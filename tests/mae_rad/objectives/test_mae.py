@@ -1,4 +1,4 @@
-"""The masked autoencoder against an independent writing of the published one, and what this one adds."""
+"""The masked autoencoder against an independent implementation of the paper, and its extensions."""
 
 from typing import Any
 
@@ -135,13 +135,13 @@ def test_initialisation_is_the_published_one(settings: MAESettings) -> None:
     assert 0.01 < decoder.get_parameter("mask_token").std().item() < 0.03
 
 
-def test_a_patch_is_predicted_alike_whatever_else_is() -> None:
+def test_the_prediction_of_a_patch_does_not_depend_on_other_predicted_patches() -> None:
     objective = build(CHEAP)
     alone, among = (objective.reconstruct(masked_batch(predict=count).views["film"]) for count in (3, 27))
     torch.testing.assert_close(alone, among[:, :3], rtol=1e-4, atol=1)
 
 
-def test_a_part_of_the_hidden_patches_is_predicted_at_its_own_cost() -> None:
+def test_the_cost_of_the_decoder_follows_the_predicted_patches() -> None:
     masking = random_masking(noise(), KEEP)
     for settings, expected in ((PAPER, [1 + KEEP + 10]), (CHEAP, [10, 1 + KEEP])):
         objective = build(settings)
@@ -153,7 +153,7 @@ def test_a_part_of_the_hidden_patches_is_predicted_at_its_own_cost() -> None:
         assert sizes == expected
 
 
-def test_hidden_pixels_are_not_seen() -> None:
+def test_the_prediction_does_not_depend_on_hidden_pixels() -> None:
     masking = random_masking(noise(), KEEP)
     objective = build(PAPER.model_copy(update={"normalise_pixels": False}))
     picture = objective.reconstruct(batch(images(), masking.visible, masking.removed).views["film"])
@@ -163,7 +163,7 @@ def test_hidden_pixels_are_not_seen() -> None:
     assert torch.equal(objective.reconstruct(batch(other, masking.visible, masking.removed).views["film"]), picture)
 
 
-def test_content_and_background_are_told_apart() -> None:
+def test_errors_of_content_and_background_are_separate() -> None:
     content = torch.rand(2, SIDE * SIDE * 3 // 4, generator=torch.Generator().manual_seed(4)) < 0.7
     output = build()(masked_batch(content))
     share = content.float().mean()
@@ -224,7 +224,7 @@ def test_it_learns_to_continue_a_picture(settings: MAESettings) -> None:
     assert loss.item() < 0.5 * (pixels / 65535).var().item()
 
 
-def test_view_is_what_the_settings_say() -> None:
+def test_the_view_follows_the_settings() -> None:
     view = MAESettings(tokens=1024, visible=0.1, predicted=0.4, window=0.3, crop=(0.5, 1.0)).view
     assert view.budgets == (102, 409)
     assert view.augmentation == Augmentation(window=0.3, crop=(0.5, 1.0))

@@ -1,4 +1,4 @@
-"""SimCLR: what pulls, what pushes, and that no film depends on the others of its batch."""
+"""SimCLR: positives, negatives, and independence of the films of a batch."""
 
 import math
 
@@ -64,7 +64,7 @@ def test_a_collapsed_encoder_shows_in_loss_and_metrics(objective: SimCLR) -> Non
     assert output.metrics["feature_std"].item() == pytest.approx(0, abs=1e-5)
 
 
-def test_films_of_one_study_are_not_pushed_apart(objective: SimCLR) -> None:
+def test_films_of_one_study_are_not_negatives(objective: SimCLR) -> None:
     one_study = objective(batch(study=torch.zeros(FILMS, dtype=torch.int64)))
     assert one_study.loss.item() == pytest.approx(0, abs=1e-6)
     assert objective(batch()).loss.item() > 0.1
@@ -79,7 +79,7 @@ def test_loss_stays_in_float32_under_autocast(objective: SimCLR) -> None:
     assert not any(value.requires_grad for value in output.metrics.values())
 
 
-def test_it_learns_to_tell_films_apart(objective: SimCLR) -> None:
+def test_it_learns_to_distinguish_films(objective: SimCLR) -> None:
     optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-3)
     a, noise = patches(1), torch.randn(FILMS, 16, 16, generator=torch.Generator().manual_seed(3))
     b = a._replace(values=(a.values.float() + 8000 * noise).clamp(0, 65535).to(torch.uint16))
@@ -101,7 +101,7 @@ def test_both_views_are_drawn_alike() -> None:
     assert settings.view.budgets == (512, 0)
 
 
-def test_settings_tell_objectives_apart_by_name() -> None:
+def test_the_name_selects_the_settings_of_an_objective() -> None:
     for name in OBJECTIVES:
         assert objective_settings({"name": name}).name == name
     assert isinstance(objective_settings({"name": "simclr"}), SimCLRSettings)
@@ -128,7 +128,7 @@ def test_encoding_in_parts_is_the_whole_batch_in_loss_and_gradient(objective: Si
         torch.testing.assert_close(parts.metrics[name], value)
 
 
-def test_what_is_kept_for_the_backward_pass_is_that_of_one_part(objective: SimCLR) -> None:
+def test_memory_for_backward_is_that_of_one_part(objective: SimCLR) -> None:
     def kept(at_once: int | None) -> int:
         objective.films_at_once = at_once
         values: list[int] = []

@@ -1,4 +1,4 @@
-"""A further objective is one class of settings, one model and one line of the table; every stage then knows it."""
+"""A new objective needs one class of settings, one model and one line in ``OBJECTIVES``, and works in every stage."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import nn
 
 from data_prep.settings import load
 from mae_rad.cost.memory import activations
-from mae_rad.cost.table import GIB, Machine, table, variants
+from mae_rad.cost.table import GIB, Machine, cost_table, variants
 from mae_rad.data.batch import Batch, ViewSpec
 from mae_rad.embedding.embed_run import embed_table
 from mae_rad.encoders.transformer_cost import Activations, Flops, encoder_activations, encoder_flops
@@ -111,13 +111,13 @@ def test_it_is_costed_by_its_own_count(tmp_path: Path) -> None:
     counted = BrightnessSettings(tokens=36).flops({FILM: chosen.encoder}, 8)
     assert flops_per_film(chosen) == counted
     assert activations(chosen) == encoder_activations(chosen.encoder, 18, 4)
-    line = table(list(variants(chosen, [], [], [])), Machine(1e12, 1, GIB, 0.01)).splitlines()[-1]
+    line = cost_table(list(variants(chosen, [], [], [])), Machine(1e12, 1, GIB, 0.01)).splitlines()[-1]
     assert line.split()[:7] == ["36", "96", "vit_tiny", "0", f"{counted.forward / 1e9:.1f}", "0", "-"]
-    with pytest.raises(SettingsError, match=r"does not apply to Brightness; .* objective\.width=…"):
+    with pytest.raises(SettingsError, match=r"does not apply to Brightness\. .* objective\.width=…"):
         list(variants(chosen, [], [], ["0.25/0.25"]))
 
 
-def test_what_changes_speed_alone_is_left_out_of_its_results(tmp_path: Path) -> None:
+def test_settings_of_speed_are_left_out_of_results(tmp_path: Path) -> None:
     results = settings(tmp_path, tmp_path / "run", "objective.chunk=3").results()
     assert results["objective"] == {"name": "brightness", "tokens": 36, "schedule": [], "width": 8}
 

@@ -1,4 +1,4 @@
-"""Files that kill their reader cost one file; the order stays, and nothing else is lost."""
+"""A file that ends its reading process is rejected alone; the order of files is kept."""
 
 import os
 import time
@@ -26,7 +26,7 @@ def dangerous(file: ArchiveFile) -> Read:
 
 
 @pytest.mark.slow
-def test_a_file_that_kills_its_process_is_given_up_and_the_rest_goes_on() -> None:
+def test_a_file_that_kills_its_process_is_rejected_and_the_others_are_read() -> None:
     files = named("a", "kills", "b", "c", "kills", "d")
     found = [read for _, read in read_ahead(files, dangerous, workers=2)]
     killed, fine = Reason.DECODER_CRASHED, Reason.NOT_A_FILM
@@ -34,7 +34,7 @@ def test_a_file_that_kills_its_process_is_given_up_and_the_rest_goes_on() -> Non
 
 
 @pytest.mark.slow
-def test_a_file_that_takes_too_long_is_given_up() -> None:
+def test_a_file_that_takes_too_long_is_rejected() -> None:
     found = [read for _, read in read_ahead(named("a", "sleeps", "b"), dangerous, workers=1, file_timeout_seconds=2)]
     assert found == [Reason.NOT_A_FILM, Reason.DECODER_TIMEOUT, Reason.NOT_A_FILM]
 
@@ -45,17 +45,17 @@ def test_processes_read_what_this_process_reads(tmp_path: Path) -> None:
         write_film(tmp_path / name, values=anatomy(name))
     read = ReadFile(Preparation(max_side=64), tokens=36, patch=8)
     files = [ArchiveFile(str(tmp_path / name), name) for name in "abcde"]
-    here, there = (list(read_ahead(files, read, workers=workers)) for workers in (0, 2))
-    for (file, mine), (other, theirs) in zip(here, there, strict=True):
+    in_process, in_workers = (list(read_ahead(files, read, workers=workers)) for workers in (0, 2))
+    for (file, films_in_process), (other, films_in_workers) in zip(in_process, in_workers, strict=True):
         assert file == other
-        assert isinstance(mine, list)
-        assert isinstance(theirs, list)
-        assert mine[0].stream == theirs[0].stream
-        assert (mine[0].patches.values == theirs[0].patches.values).all()
-        assert mine[0].header == theirs[0].header
+        assert isinstance(films_in_process, list)
+        assert isinstance(films_in_workers, list)
+        assert films_in_process[0].stream == films_in_workers[0].stream
+        assert (films_in_process[0].patches.values == films_in_workers[0].patches.values).all()
+        assert films_in_process[0].header == films_in_workers[0].header
 
 
-def test_an_error_of_the_program_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_rejects_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a name of a patient")
 

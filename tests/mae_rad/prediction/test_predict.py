@@ -1,4 +1,4 @@
-"""Films in, answers out: the same as from shards, said where there is none, private, and resumed after any end."""
+"""Predictions of film files: equal to those from shards, with reasons where there are none, private, and resumable."""
 
 import csv
 import json
@@ -32,12 +32,12 @@ from tests.builders.private_builder import anatomy, make_private, settings, writ
 from tests.builders.small_predictor import LABELS, write_predictor
 from tests.data_prep.shard_format.test_frames import frames, write_frames
 
-HERE: dict[str, Any] = {"workers": 0, "device": "cpu", "batch_size": 4}
-NOT_DRAWN: dict[str, Any] = {"overlays": "none", "reports": False}
+IN_PROCESS: dict[str, Any] = {"workers": 0, "device": "cpu", "batch_size": 4}
+NO_OUTPUT_FILES: dict[str, Any] = {"overlays": "none", "reports": False}
 
 
-def ask(model: Path, inputs: Sequence[Path], out: Path, **more: Any) -> Any:
-    values = {"out": out, "runtime": HERE | more.pop("runtime", {})} | more
+def run_predict(model: Path, inputs: Sequence[Path], out: Path, **more: Any) -> Any:
+    values = {"out": out, "runtime": IN_PROCESS | more.pop("runtime", {})} | more
     return predict(model, inputs, PredictSettings.model_validate(values))
 
 
@@ -57,14 +57,16 @@ def hand(path: Path, name: str, shape: tuple[int, int] = (96, 80), **more: Any) 
     write_film(path, values=anatomy(name, *shape), **what | more)
 
 
-def test_a_dicom_film_is_answered_to_the_bit_as_its_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prediction_of_a_dicom_film_equals_that_of_its_shard_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_archive(tmp_path / "archive", patients=3)
     write_frames(tmp_path / "archive" / "frames.dcm", frames("a", "b"), study="two", BodyPartExamined="HAND")
     private = make_private(tmp_path, monkeypatch)
     shard(private, tmp_path / "public", settings())
     config = read_dataset_card(tmp_path / "public").config
     model = write_predictor(tmp_path / "model", preparation=Preparation.of(config), body_parts=(), views=())
-    ask(model, [tmp_path / "archive"], tmp_path / "out", **NOT_DRAWN, runtime={"batch_size": 1})
+    run_predict(model, [tmp_path / "archive"], tmp_path / "out", **NO_OUTPUT_FILES, runtime={"batch_size": 1})
 
     paths = dict(zip(*(read_linkage(private)[name].to_pylist() for name in ("key", "path")), strict=True))
     predictor, index = load_predictor(model), ShardIndex([tmp_path / "public"], split=None)
@@ -86,10 +88,10 @@ def test_a_dicom_film_is_answered_to_the_bit_as_its_shard(tmp_path: Path, monkey
     }
     assert len(from_files) == len(index) == 10
     assert from_files == from_shards
-    assert len({line[2:] for line in from_files}) > 1, "films with one and the same score would tell nothing"
+    assert len({line[2:] for line in from_files}) > 1, "equal scores of all films would not test anything"
 
 
-def test_what_has_no_answer_is_said_with_its_reason(tmp_path: Path) -> None:
+def test_files_without_a_prediction_have_a_reason(tmp_path: Path) -> None:
     films = tmp_path / "films"
     hand(films / "hand.dcm", "hand")
     hand(films / "raw.dcm", "raw", sop_class=DX_FOR_PROCESSING)
@@ -99,9 +101,9 @@ def test_what_has_no_answer_is_said_with_its_reason(tmp_path: Path) -> None:
     hand(films / "cut.dcm", "cut")
     (films / "cut.dcm").write_bytes((films / "cut.dcm").read_bytes()[:-3000])
     (films / "note.txt").write_text("no film")
-    summary = ask(write_predictor(tmp_path / "model"), [films], tmp_path / "out", **NOT_DRAWN)
-    told = {name: (one["status"], one.get("reason")) for name, one in records(tmp_path / "out").items()}
-    assert told == {
+    summary = run_predict(write_predictor(tmp_path / "model"), [films], tmp_path / "out", **NO_OUTPUT_FILES)
+    outcomes = {name: (record["status"], record.get("reason")) for name, record in records(tmp_path / "out").items()}
+    assert outcomes == {
         "hand.dcm": ("answered", None),
         "raw.dcm": ("no_film", "for_processing"),
         "knee.dcm": ("out_of_scope", "body_part_not_in_training"),
@@ -116,9 +118,11 @@ def test_what_has_no_answer_is_said_with_its_reason(tmp_path: Path) -> None:
     assert "raw.dcm" not in summary.text
 
 
-def test_out_of_scope_can_be_answered_and_is_marked(tmp_path: Path) -> None:
+def test_a_film_out_of_scope_can_be_predicted_and_is_marked(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "knee.dcm", "knee", BodyPartExamined="KNEE")
-    summary = ask(write_predictor(tmp_path / "model"), [tmp_path / "films"], tmp_path / "out", out_of_scope="answer")
+    summary = run_predict(
+        write_predictor(tmp_path / "model"), [tmp_path / "films"], tmp_path / "out", out_of_scope="answer"
+    )
     (row,) = table(tmp_path / "out")
     assert (row["status"], row["reason"]) == ("answered", "body_part_not_in_training")
     assert 0 < float(row["fracture"]) < 1
@@ -126,15 +130,18 @@ def test_out_of_scope_can_be_answered_and_is_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("boxes", [False, True], ids=["classification", "detection"])
-def test_a_label_of_other_films_is_not_guessed(boxes: bool, tmp_path: Path) -> None:
+def test_a_label_that_does_not_apply_is_not_predicted(boxes: bool, tmp_path: Path) -> None:
     for name, part in (("hand", "HAND"), ("chest", "CHEST"), ("knee", "KNEE")):
         hand(tmp_path / "films" / f"{name}.dcm", name, BodyPartExamined=part)
     where = {"fracture": {"body_part": ["HAND", "WRIST"]}, "foreign_object": {"body_part": ["HAND", "CHEST"]}}
     low = {"low": dict.fromkeys(LABELS, 0.0)}
     model = write_predictor(tmp_path / "model", where=where, boxes=boxes, points=low, body_parts=())
-    summary = ask(model, [tmp_path / "films"], tmp_path / "out")
-    told = {name: [one["label"] for one in of.get("findings", ())] for name, of in records(tmp_path / "out").items()}
-    assert told == {"hand.dcm": ["fracture", "foreign_object"], "chest.dcm": ["foreign_object"], "knee.dcm": []}
+    summary = run_predict(model, [tmp_path / "films"], tmp_path / "out")
+    labels = {
+        name: [finding["label"] for finding in record.get("findings", ())]
+        for name, record in records(tmp_path / "out").items()
+    }
+    assert labels == {"hand.dcm": ["fracture", "foreign_object"], "chest.dcm": ["foreign_object"], "knee.dcm": []}
     chest, knee = (records(tmp_path / "out")[name] for name in ("chest.dcm", "knee.dcm"))
     assert {box["label"] for box in chest.get("boxes", ())} <= {"foreign_object"}
     assert (knee["status"], knee["reason"]) == ("out_of_scope", "no_label_for_such_films")
@@ -143,52 +150,52 @@ def test_a_label_of_other_films_is_not_guessed(boxes: bool, tmp_path: Path) -> N
     assert summary.exit_code == 3
 
 
-def test_a_label_asked_by_what_the_user_says_of_images(tmp_path: Path) -> None:
+def test_the_given_body_part_decides_the_labels_of_images(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     Image.fromarray(anatomy("a", bits=8).astype(np.uint8)).save(tmp_path / "films" / "a.png")
     model = write_predictor(tmp_path / "model", where={"fracture": {"body_part": "HAND"}}, views=())
-    ask(model, [tmp_path / "films"], tmp_path / "out", **NOT_DRAWN, body_part="HAND")
+    run_predict(model, [tmp_path / "films"], tmp_path / "out", **NO_OUTPUT_FILES, body_part="HAND")
     (record,) = records(tmp_path / "out").values()
     assert [one["label"] for one in record["findings"]] == ["fracture", "foreign_object"]
 
 
-def test_all_answered_is_zero_whatever_lies_beside(tmp_path: Path) -> None:
+def test_the_exit_code_is_zero_with_other_files_next_to_films(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     (tmp_path / "films" / "note.txt").write_text("no film")
     model = write_predictor(tmp_path / "model")
-    assert ask(model, [tmp_path / "films"], tmp_path / "out", **NOT_DRAWN).exit_code == 0
-    assert ask(model, [tmp_path / "films" / "note.txt"], tmp_path / "none", **NOT_DRAWN).exit_code == 3
+    assert run_predict(model, [tmp_path / "films"], tmp_path / "out", **NO_OUTPUT_FILES).exit_code == 0
+    assert run_predict(model, [tmp_path / "films" / "note.txt"], tmp_path / "none", **NO_OUTPUT_FILES).exit_code == 3
 
 
-def test_images_are_answered_where_the_user_says_what_they_show(tmp_path: Path) -> None:
+def test_images_are_predicted_with_a_given_body_part_and_view(tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     Image.fromarray(anatomy("a", bits=8).astype(np.uint8)).save(tmp_path / "films" / "a.png")
     model = write_predictor(tmp_path / "model")
-    assert ask(model, [tmp_path / "films"], tmp_path / "one", **NOT_DRAWN).exit_code == 3
-    said = {"body_part": "HAND", "view": "PA"}
-    assert ask(model, [tmp_path / "films"], tmp_path / "two", **said).exit_code == 0
+    assert run_predict(model, [tmp_path / "films"], tmp_path / "one", **NO_OUTPUT_FILES).exit_code == 3
+    given = {"body_part": "HAND", "view": "PA"}
+    assert run_predict(model, [tmp_path / "films"], tmp_path / "two", **given).exit_code == 0
     (record,) = records(tmp_path / "two").values()
     assert record["overlay"] == "000001.png"
     assert "report" not in record
-    with pytest.raises(PredictionError, match=r"body_part=KNEE: the model has seen no such film; it knows CHEST, HAND"):
-        ask(model, [tmp_path / "films"], tmp_path / "three", body_part="KNEE")
+    with pytest.raises(PredictionError, match=r"body_part=KNEE was not in training\. Use one of CHEST, HAND"):
+        run_predict(model, [tmp_path / "films"], tmp_path / "three", body_part="KNEE")
 
 
-def test_the_folder_is_private_and_names_carry_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_folder_is_private_and_file_names_are_numbers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     where = tmp_path / "DOE_JANE"
     hand(where / "MRN-4711.dcm", "a", patient_id="MRN-4711", PatientName="DOE^JANE")
     write_frames(where / "two.dcm", frames("b", "c"), patient_id="MRN-4711", BodyPartExamined="HAND", ViewPosition="PA")
     out = tmp_path / "out"
     code = main([str(write_predictor(tmp_path / "model")), str(where), f"out={out}", "runtime.workers=0"])
-    told = capfd.readouterr()
-    assert code == 0, told.err
+    printed = capfd.readouterr()
+    assert code == 0, printed.err
     assert stat.S_IMODE(out.stat().st_mode) == 0o700
     assert all(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in out.rglob("*"))
     names = sorted(path.name for path in (out / "overlays").iterdir())
     assert names == ["000001.png", "000002-01.png", "000002-02.png"]
     assert sorted(path.name for path in (out / "reports").iterdir()) == [f"{name[:-4]}.dcm" for name in names]
     for text in ("DOE", "MRN-4711", "JANE"):
-        assert text not in told.out + told.err
+        assert text not in printed.out + printed.err
         assert all(text.encode() not in path.read_bytes() for path in (out / "overlays").iterdir())
     with Image.open(out / "overlays" / "000001.png") as picture:
         assert picture.info == {}
@@ -196,23 +203,23 @@ def test_the_folder_is_private_and_names_carry_nothing(tmp_path: Path, capfd: py
     assert [row["frame"] for row in table(out)] == ["", "1", "2"]
 
 
-def test_operating_points_say_above_and_below(tmp_path: Path) -> None:
+def test_the_table_states_above_or_below_each_operating_point(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     low, high = {"low": dict.fromkeys(LABELS, 0.0)}, {"high": {"fracture": 1.0}}
     model = write_predictor(tmp_path / "model", points=low | high)
-    ask(model, [tmp_path / "films"], tmp_path / "out", **NOT_DRAWN)
+    run_predict(model, [tmp_path / "films"], tmp_path / "out", **NO_OUTPUT_FILES)
     (row,) = table(tmp_path / "out")
     assert (row["fracture low"], row["fracture high"]) == ("above", "below")
     assert (row["foreign_object low"], row["foreign_object high"]) == ("above", "")
 
 
-def test_pictures_of_findings_alone(tmp_path: Path) -> None:
+def test_overlays_findings_draws_only_films_with_findings(tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
-    for threshold, drawn in ((0.0, 1), (1.0, 0)):
+    for threshold, pictures in ((0.0, 1), (1.0, 0)):
         model = write_predictor(tmp_path / f"model {threshold}", points={"point": dict.fromkeys(LABELS, threshold)})
         out = tmp_path / f"out {threshold}"
-        ask(model, [tmp_path / "films"], out, overlays="findings", reports=False)
-        assert len(list((out / "overlays").iterdir())) == drawn
+        run_predict(model, [tmp_path / "films"], out, overlays="findings", reports=False)
+        assert len(list((out / "overlays").iterdir())) == pictures
 
 
 def write_hands(folder: Path, count: int) -> Path:
@@ -221,39 +228,39 @@ def write_hands(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     films, model = write_hands(tmp_path / "films", 7), write_predictor(tmp_path / "model")
-    one_by_one: dict[str, Any] = {"runtime": {"batch_size": 1}, **NOT_DRAWN}
-    ask(model, [films], tmp_path / "whole", **one_by_one)
+    one_by_one: dict[str, Any] = {"runtime": {"batch_size": 1}, **NO_OUTPUT_FILES}
+    run_predict(model, [films], tmp_path / "whole", **one_by_one)
 
-    asked: list[int] = []
+    predicted_films: list[int] = []
     answer = Predictor.predict
 
     def counted(self: Predictor, patches: Any) -> Prediction:
-        asked.append(len(patches.values))
-        if len(asked) == 4:
+        predicted_films.append(len(patches.values))
+        if len(predicted_films) == 4:
             raise KeyboardInterrupt
         return answer(self, patches)
 
     monkeypatch.setattr(Predictor, "predict", counted)
     with pytest.raises(KeyboardInterrupt):
-        ask(model, [films], tmp_path / "cut", **one_by_one)
+        run_predict(model, [films], tmp_path / "cut", **one_by_one)
     with (tmp_path / "cut" / "predictions.jsonl").open("a") as file:
-        file.write('{"number": 4, "path')  # a line that the end of a machine has cut off
-    ask(model, [films], tmp_path / "cut", **one_by_one)
-    assert sum(asked) == 8, "three before, the one that was cut off, and the four that were left"
+        file.write('{"number": 4, "path')  # an incomplete line, as left by a power failure
+    run_predict(model, [films], tmp_path / "cut", **one_by_one)
+    assert sum(predicted_films) == 8, "three before the interruption, the interrupted one, and the four remaining ones"
     assert table(tmp_path / "cut") == table(tmp_path / "whole")
-    ask(model, [films], tmp_path / "cut", **one_by_one)
-    assert sum(asked) == 8
+    run_predict(model, [films], tmp_path / "cut", **one_by_one)
+    assert sum(predicted_films) == 8
 
 
-def test_a_file_that_has_changed_is_asked_anew_and_new_ones_get_new_numbers(tmp_path: Path) -> None:
+def test_a_changed_file_is_predicted_again_and_new_files_get_new_numbers(tmp_path: Path) -> None:
     films, model = write_hands(tmp_path / "films", 2), write_predictor(tmp_path / "model")
-    ask(model, [films], tmp_path / "out", **NOT_DRAWN)
+    run_predict(model, [films], tmp_path / "out", **NO_OUTPUT_FILES)
     before = {Path(row["path"]).name: row for row in table(tmp_path / "out")}
     hand(films / "1.dcm", "another", PatientID="longer")
     hand(films / "0a.dcm", "new")
-    ask(model, [films], tmp_path / "out", **NOT_DRAWN)
+    run_predict(model, [films], tmp_path / "out", **NO_OUTPUT_FILES)
     after = {Path(row["path"]).name: row for row in table(tmp_path / "out")}
     assert after["0.dcm"] == before["0.dcm"]
     assert after["1.dcm"]["number"] == before["1.dcm"]["number"]
@@ -261,23 +268,23 @@ def test_a_file_that_has_changed_is_asked_anew_and_new_ones_get_new_numbers(tmp_
     assert after["0a.dcm"]["number"] == "3"
 
 
-def test_a_folder_of_other_answers_or_other_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_other_predictions_or_other_files_is_refused(tmp_path: Path) -> None:
     films, model = write_hands(tmp_path / "films", 1), write_predictor(tmp_path / "model")
-    ask(model, [films], tmp_path / "out", **NOT_DRAWN)
-    with pytest.raises(PredictionError, match="answers with another model"):
-        ask(write_predictor(tmp_path / "other", seed=1), [films], tmp_path / "out", **NOT_DRAWN)
-    with pytest.raises(PredictionError, match="answers with another settings"):
-        ask(model, [films], tmp_path / "out", **NOT_DRAWN, out_of_scope="answer")
+    run_predict(model, [films], tmp_path / "out", **NO_OUTPUT_FILES)
+    with pytest.raises(PredictionError, match="predictions with another model"):
+        run_predict(write_predictor(tmp_path / "other", seed=1), [films], tmp_path / "out", **NO_OUTPUT_FILES)
+    with pytest.raises(PredictionError, match="predictions with another settings"):
+        run_predict(model, [films], tmp_path / "out", **NO_OUTPUT_FILES, out_of_scope="answer")
     with pytest.raises(PredictionError, match="holds other files"):
-        ask(model, [films], tmp_path, **NOT_DRAWN)
+        run_predict(model, [films], tmp_path, **NO_OUTPUT_FILES)
     with pytest.raises(PredictionError, match="lies inside"):
-        ask(model, [films], films / "out", **NOT_DRAWN)
+        run_predict(model, [films], films / "out", **NO_OUTPUT_FILES)
 
 
 def test_user_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(write_predictor(tmp_path / "model"))
     films = str(write_hands(tmp_path / "films", 1))
-    for words, told in (
+    for words, expected in (
         ([model, str(tmp_path / "nothing"), f"out={tmp_path / 'out'}"], "does not exist"),
         ([str(tmp_path), films, f"out={tmp_path / 'out'}"], "predictor"),
         ([model, films], "'out' is required"),
@@ -285,13 +292,11 @@ def test_user_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     ):
         assert main(words) == 2
         message = capsys.readouterr().err
-        assert told in message
+        assert expected in message
         assert message.count("\n") == 1
 
 
-def test_a_file_that_is_there_is_a_film_even_where_its_name_reads_like_a_setting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_existing_file_named_like_a_setting_is_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hand(tmp_path / "x=1.dcm", "hand")
     monkeypatch.chdir(tmp_path)
     words = [str(write_predictor(tmp_path / "model")), "x=1.dcm", "out=answers", "overlays=none", "reports=false"]
@@ -300,7 +305,7 @@ def test_a_file_that_is_there_is_a_film_even_where_its_name_reads_like_a_setting
 
 
 class _PlantedBoxes(nn.Module):
-    """Answers with the same two boxes on every film, in pixels of the grid."""
+    """Predicts the same two boxes on every film, in pixels of the grid."""
 
     labels = LABELS
 
@@ -315,7 +320,7 @@ class _PlantedBoxes(nn.Module):
         return Prediction(boxes=[Boxes(corners, torch.tensor([0.4, 0.9]), torch.tensor([0, 1]))] * len(sizes))
 
 
-def test_boxes_come_in_pixels_of_the_dicom_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boxes_are_in_pixels_of_the_dicom_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, columns = 300, 200
     hand(tmp_path / "films" / "hand.dcm", "box", (rows, columns))
     model = write_predictor(tmp_path / "model")
@@ -326,7 +331,7 @@ def test_boxes_come_in_pixels_of_the_dicom_film(tmp_path: Path, monkeypatch: pyt
         return predictor
 
     monkeypatch.setattr(prediction, "load_predictor", with_boxes)
-    ask(model, [tmp_path / "films"], tmp_path / "out")
+    run_predict(model, [tmp_path / "films"], tmp_path / "out")
     with (tmp_path / "out" / "boxes.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
     assert [(box["label"], float(box["score"])) for box in found] == [
@@ -340,17 +345,17 @@ def test_boxes_come_in_pixels_of_the_dicom_film(tmp_path: Path, monkeypatch: pyt
     down, across = film  # patches: the whole film lies under the whole grid
     scale = np.array([columns / (across * 8), rows / (down * 8)] * 2)
     for box, corners in zip(reversed(found), ([8, 16, 24, 32], [0, 0, 8, 8]), strict=True):
-        told = [float(box[name]) for name in ("x_min", "y_min", "x_max", "y_max")]
-        np.testing.assert_allclose(told, np.array(corners) * scale, atol=0.01)
+        edges = [float(box[name]) for name in ("x_min", "y_min", "x_max", "y_max")]
+        np.testing.assert_allclose(edges, np.array(corners) * scale, atol=0.01)
     assert len(list((tmp_path / "out" / "overlays").iterdir())) == 1
 
 
-def test_a_detection_predictor_answers_with_boxes_and_regions(tmp_path: Path) -> None:
+def test_a_detection_predicts_boxes_and_regions(tmp_path: Path) -> None:
     for name, shape in (("tall", (160, 70)), ("wide", (70, 160)), ("like tall", (160, 70))):
         hand(tmp_path / "films" / f"{name}.dcm", name, shape)
     points = {"0.5 false positives per film": dict.fromkeys(LABELS, 0.0)}
     model = write_predictor(tmp_path / "model", boxes=True, points=points)
-    assert ask(model, [tmp_path / "films"], tmp_path / "out").exit_code == 0
+    assert run_predict(model, [tmp_path / "films"], tmp_path / "out").exit_code == 0
     for name, record in records(tmp_path / "out").items():
         assert 1 <= len(record["boxes"]) <= 5
         assert all(0 <= box["x_min"] <= box["x_max"] <= record["columns"] for box in record["boxes"])

@@ -1,4 +1,4 @@
-"""Heat maps on the pictures of a prediction: every way draws, as the model looks; a ResNet says that it has none."""
+"""Heat maps in the pictures of predictions."""
 
 import importlib
 from pathlib import Path
@@ -12,24 +12,22 @@ from mae_rad.errors import PredictionError
 from mae_rad.prediction import answer_writer
 from mae_rad.prediction.overlay import HeatMap
 from tests.builders.small_predictor import write_predictor
-from tests.mae_rad.prediction.test_predict import ask, hand, table
+from tests.mae_rad.prediction.test_predict import hand, run_predict, table
 
 
 @pytest.mark.parametrize("explain", ["grad_cam", "attention_rollout", "none"])
-def test_every_way_to_explain_draws(explain: str, tmp_path: Path) -> None:
+def test_every_explanation_draws_a_heat_map(explain: str, tmp_path: Path) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}})
-    ask(model, [tmp_path / "films"], tmp_path / "out", explain=explain, reports=False)
+    run_predict(model, [tmp_path / "films"], tmp_path / "out", explain=explain, reports=False)
     with Image.open(tmp_path / "out" / "overlays" / "000001.png") as picture:
         page = np.asarray(picture).astype(int)
-    coloured = np.ptp(page[60:170], axis=-1).max()  # the film is grey, a map is not
+    coloured = np.ptp(page[60:170], axis=-1).max()  # rows of the film, above the table: it is grey, a heat map is not
     assert (coloured > 50) == (explain != "none")
 
 
 @pytest.mark.parametrize("explain", ["grad_cam", "attention_rollout"])
-def test_maps_follow_a_model_that_looks_window_by_window(
-    explain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_heat_maps_use_the_windows_of_the_model(explain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module(f"mae_rad.explain.{explain}")
     original, windows = getattr(module, explain), []
 
@@ -40,25 +38,25 @@ def test_maps_follow_a_model_that_looks_window_by_window(
     monkeypatch.setattr(module, explain, seen)
     hand(tmp_path / "films" / "hand.dcm", "hand")
     model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, window=4)
-    ask(model, [tmp_path / "films"], tmp_path / "out", explain=explain, reports=False)
+    run_predict(model, [tmp_path / "films"], tmp_path / "out", explain=explain, reports=False)
     assert windows == [4]
     whole = write_predictor(tmp_path / "whole", points={"low": {"fracture": 0.0}})
-    ask(whole, [tmp_path / "films"], tmp_path / "out whole", explain=explain, reports=False)
-    (here,), (there,) = table(tmp_path / "out"), table(tmp_path / "out whole")
-    assert here["fracture"] != there["fracture"]  # the same weights, which see less of the film at once
+    run_predict(whole, [tmp_path / "films"], tmp_path / "out whole", explain=explain, reports=False)
+    (windowed,), (whole_film,) = table(tmp_path / "out"), table(tmp_path / "out whole")
+    assert windowed["fracture"] != whole_film["fracture"]  # the same weights, with attention within windows
 
 
-def test_a_resnet_says_that_it_draws_no_maps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_resnet_warns_that_there_are_no_heat_maps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
     model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, resnet=True)
-    for explain, told in (("grad_cam", 1), ("none", 0)):
+    for explain, warnings in (("grad_cam", 1), ("none", 0)):
         caplog.clear()
-        ask(model, [tmp_path / "films"], tmp_path / explain, explain=explain, reports=False)
-        assert caplog.text.count("without heat maps") == told
+        run_predict(model, [tmp_path / "films"], tmp_path / explain, explain=explain, reports=False)
+        assert caplog.text.count("no heat maps") == warnings
         assert (tmp_path / explain / "overlays" / "000001.png").is_file()
 
 
-def test_a_model_that_scores_patches_shows_these_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heat_map_of_max_score_shows_the_scores_of_patches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     maps: list[HeatMap] = []
     draw = answer_writer.draw_overlay
 
@@ -69,11 +67,11 @@ def test_a_model_that_scores_patches_shows_these_scores(tmp_path: Path, monkeypa
     monkeypatch.setattr(answer_writer, "draw_overlay", seen)
     hand(tmp_path / "films" / "hand.dcm", "hand")
     model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, pool="max_score")
-    with pytest.raises(PredictionError, match="leave explain out"):
-        ask(model, [tmp_path / "films"], tmp_path / "rollout", explain="attention_rollout", reports=False)
+    with pytest.raises(PredictionError, match="Leave explain out"):
+        run_predict(model, [tmp_path / "films"], tmp_path / "rollout", explain="attention_rollout", reports=False)
     assert not (tmp_path / "rollout").exists()
-    ask(model, [tmp_path / "films"], tmp_path / "out", reports=False)
-    (told,) = table(tmp_path / "out")
+    run_predict(model, [tmp_path / "films"], tmp_path / "out", reports=False)
+    (row,) = table(tmp_path / "out")
     (shown,) = [one for one in maps if "fracture" in one.title]
-    assert shown.values.max() == pytest.approx(float(told["fracture"]), abs=1e-4)
+    assert shown.values.max() == pytest.approx(float(row["fracture"]), abs=1e-4)
     assert shown.values.min() < shown.values.max()

@@ -1,4 +1,4 @@
-"""Structured Reports read back by highdicom say what the record says, of the film that it is about."""
+"""Structured Reports, read back by highdicom, hold the content of the record."""
 
 import io
 import shutil
@@ -17,7 +17,14 @@ from pydicom.sr.codedict import codes
 
 from data_prep.sharding.single_film import ArchiveFile, Preparation, quiet, read_films
 from mae_rad.prediction.record import Finding, FoundBox, Record
-from mae_rad.prediction.structured_report import OWN_SCHEME, Author, _concepts, concept, encoded, structured_report
+from mae_rad.prediction.structured_report import (
+    PRIVATE_SCHEME,
+    Author,
+    _concepts,
+    concept,
+    encode_report,
+    structured_report,
+)
 from tests.builders.dicom_builder import CR, uid, write_film
 from tests.builders.private_builder import anatomy
 
@@ -51,16 +58,16 @@ def box(**fields: Any) -> FoundBox:
 
 def read_back(document: Any) -> Any:
     """As another program reads it."""
-    return hd.sr.ComprehensiveSR.from_dataset(pydicom.dcmread(io.BytesIO(encoded(document))))
+    return hd.sr.ComprehensiveSR.from_dataset(pydicom.dcmread(io.BytesIO(encode_report(document))))
 
 
-def test_findings_come_back_with_their_certainty_and_operating_points(tmp_path: Path) -> None:
+def test_a_report_has_findings_with_certainty_and_operating_points(tmp_path: Path) -> None:
     film = header(tmp_path / "film.dcm")
     document = read_back(structured_report(film, record(), AUTHOR))
     groups = document.content.get_image_measurement_groups()
     assert [group.finding_type for group in groups] == [
         CodedConcept("125605004", "SCT", "Fracture of bone"),
-        CodedConcept("jewellery_clothing", OWN_SCHEME, "jewellery clothing"),
+        CodedConcept("jewellery_clothing", PRIVATE_SCHEME, "jewellery clothing"),
     ]
     certainties = [group.get_measurements(codes.DCM.CertaintyOfFinding) for group in groups]
     assert [(one.value, one.unit) for (one,) in certainties] == [(87.321, PERCENT), (4.0, PERCENT)]
@@ -78,7 +85,7 @@ def test_findings_come_back_with_their_certainty_and_operating_points(tmp_path: 
     assert AUTHOR.version in str(document)
 
 
-def test_an_answer_out_of_scope_says_that_it_is_a_guess(tmp_path: Path) -> None:
+def test_a_report_out_of_scope_states_that_it_is_a_guess(tmp_path: Path) -> None:
     film = header(tmp_path / "film.dcm")
     document = read_back(structured_report(film, record(reason="body_part_not_in_training", boxes=(box(),)), AUTHOR))
     groups = [
@@ -93,7 +100,7 @@ def test_an_answer_out_of_scope_says_that_it_is_a_guess(tmp_path: Path) -> None:
         ]
 
 
-def test_boxes_come_back_as_closed_regions_in_pixels_of_the_film(tmp_path: Path) -> None:
+def test_a_report_has_boxes_as_closed_regions_in_pixels_of_the_film(tmp_path: Path) -> None:
     boxes = (box(), box(label="foreign_object", reached={"sensitivity_90": False}))
     film = header(tmp_path / "film.dcm")
     document = read_back(structured_report(film, record(boxes=boxes), AUTHOR))
@@ -119,7 +126,7 @@ def test_the_document_is_of_the_patient_and_preliminary(tmp_path: Path) -> None:
     assert evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == film.SOPInstanceUID
 
 
-def test_a_run_writes_the_same_identifiers_again_and_another_run_others(tmp_path: Path) -> None:
+def test_identifiers_are_equal_within_a_run_and_differ_between_runs(tmp_path: Path) -> None:
     film = header(tmp_path / "film.dcm")
     one, same = (structured_report(film, record(), AUTHOR) for _ in range(2))
     other = structured_report(film, record(), AUTHOR._replace(run="another"))
@@ -130,7 +137,7 @@ def test_a_run_writes_the_same_identifiers_again_and_another_run_others(tmp_path
     assert one.SeriesInstanceUID == second.SeriesInstanceUID
 
 
-def test_a_frame_is_named(tmp_path: Path) -> None:
+def test_a_report_references_its_frame(tmp_path: Path) -> None:
     film = header(tmp_path / "film.dcm")
     film.NumberOfFrames = 2
     document = read_back(structured_report(film, record(frame=2, frames=2, boxes=(box(),)), AUTHOR))
@@ -150,7 +157,7 @@ def test_a_frame_is_named(tmp_path: Path) -> None:
         {"sop": "999.999.01.23"},
     ],
 )
-def test_odd_headers_do_not_stop_a_report(attributes: dict[str, Any], tmp_path: Path) -> None:
+def test_headers_with_invalid_values_give_a_report(attributes: dict[str, Any], tmp_path: Path) -> None:
     with quiet():
         film = header(tmp_path / "film.dcm", **attributes)
         document = read_back(structured_report(film, record(), AUTHOR))
@@ -161,8 +168,8 @@ def test_odd_headers_do_not_stop_a_report(attributes: dict[str, Any], tmp_path: 
 
 def test_every_code_is_one_of_the_standard() -> None:
     known = {value for of_keyword in of_the_standard.concepts["SCT"].values() for value in of_keyword}
-    told = {(kind, word): code.value for (kind, word), code in _concepts().items()}
-    assert {word for word, value in told.items() if value not in known} == {("finding", "fracture")}
+    concept_codes = {(kind, word): code.value for (kind, word), code in _concepts().items()}
+    assert {word for word, value in concept_codes.items() if value not in known} == {("finding", "fracture")}
     for name, keyword in (("HAND", "Hand"), ("CHEST", "Chest"), ("KNEE", "Knee"), ("SHOULDER", "Shoulder")):
         assert concept("body_part", name).value == getattr(codes.SCT, keyword).value
     assert concept("finding", "foreign_object").value == codes.SCT.ForeignBody.value
@@ -180,8 +187,10 @@ def test_every_body_part_of_the_vocabulary_has_a_code() -> None:
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is not installed (Debian: dicom3tools)")
 def test_dciodvfy_finds_no_error(tmp_path: Path) -> None:
     film = header(tmp_path / "film.dcm", PatientBirthDate="19610317", sop=uid("valid"))
-    (tmp_path / "report.dcm").write_bytes(encoded(structured_report(film, record(boxes=(box(),)), AUTHOR)))
-    told = subprocess.run(["dciodvfy", str(tmp_path / "report.dcm")], capture_output=True, text=True, check=False)
-    errors = [line for line in told.stderr.splitlines() if line.startswith("Error")]
+    (tmp_path / "report.dcm").write_bytes(encode_report(structured_report(film, record(boxes=(box(),)), AUTHOR)))
+    concept_codes = subprocess.run(
+        ["dciodvfy", str(tmp_path / "report.dcm")], capture_output=True, text=True, check=False
+    )
+    errors = [line for line in concept_codes.stderr.splitlines() if line.startswith("Error")]
     assert errors == []
-    assert "ComprehensiveSR" in told.stderr
+    assert "ComprehensiveSR" in concept_codes.stderr

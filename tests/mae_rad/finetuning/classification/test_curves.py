@@ -1,4 +1,4 @@
-"""Figures show what the rows say, in files and in pages, and name nobody."""
+"""Figures of a comparison show the values of their rows, in files and in pages, and identify no patient."""
 
 import re
 from dataclasses import replace
@@ -30,7 +30,7 @@ def texts(figure):
     return re.findall(r"<text[^>]*>([^<]*)</text>", as_svg(figure, "figure"))
 
 
-def test_many_tasks_take_several_figures_and_old_ones_go(tmp_path):
+def test_many_tasks_take_several_figures_and_old_ones_are_removed(tmp_path):
     tasks = [f"task {number}" for number in range(PER_FIGURE + 1)]
     paths = draw_values(reading(tasks), tmp_path)
     assert [path.name for path in paths] == ["values-1.png", "values-2.png"]
@@ -40,14 +40,14 @@ def test_many_tasks_take_several_figures_and_old_ones_go(tmp_path):
     assert draw_values(reading(), tmp_path) == list(tmp_path.glob("values-*.png")) == paths[:1]
 
 
-def test_every_kind_of_rows_gets_its_figure(tmp_path):
+def test_every_kind_of_rows_has_a_figure(tmp_path):
     names = {path.name for path in draw_numbers(reading(), tmp_path / "figures")}
     assert names == {
         "values-1.png", "difference-mae-simclr.png", "label-efficiency-linear.png", "size-linear.png", "similarity.png",
     }  # fmt: skip
 
 
-def test_a_forest_has_the_differences_of_its_rows():
+def test_a_forest_plot_shows_the_differences_of_its_rows():
     rows = reading()
     drawn = texts(pair_forest(rows, "mae", "simclr", "none"))
     for row in rows.differences():
@@ -58,7 +58,7 @@ def test_a_forest_has_the_differences_of_its_rows():
     assert "difference, mae minus simclr, 95 % interval over patients" in drawn
 
 
-def test_long_names_of_groups_stay_on_the_forest():
+def test_long_names_of_groups_fit_on_the_forest_plot():
     names = "MAE, published settings", "SimCLR, same arithmetic"
     renamed = {"mae": names[0], "simclr": names[1]}
     rows = Reading(
@@ -80,7 +80,7 @@ def test_long_names_of_groups_stay_on_the_forest():
     )
 
 
-def test_no_floor_and_no_interval_are_drawn_too():
+def test_values_without_random_baseline_or_interval_are_drawn():
     unknown = Interval(0.7, float("nan"), float("nan"))
     first = next(row for row in reading().values() if row.encoder == "mae")
     lone = replace(first, interval=unknown, task="a_very_long_name " * 4)
@@ -105,7 +105,7 @@ def test_curves_are_over_training_films_and_only_where_there_are_several():
     assert {"196", "1,024"} <= set(texts(by_size(Reading(sizes), "linear")))
 
 
-def test_encoders_are_told_apart_without_colour():
+def test_encoders_can_be_distinguished_without_colour():
     styles = encoder_styles([*"abcdefg", FLOOR])
     assert len({style["marker"] for name, style in styles.items() if name != FLOOR}) == 7
     assert set(COLOURS) <= {
@@ -138,7 +138,7 @@ def planted():
     return classes, matrix.astype(np.float32)
 
 
-def test_a_map_shows_the_planted_groups_apart(tmp_path, planted):
+def test_a_map_separates_the_planted_groups(tmp_path, planted):
     classes, matrix = planted
     path = draw_map(
         {"mae": matrix, FLOOR: matrix[::-1]},
@@ -166,7 +166,7 @@ def test_a_value_of_few_patients_is_not_named_on_a_map(tmp_path, planted):
     assert not (tmp_path / "none.png").exists()
 
 
-def test_a_sheet_of_neighbours_shows_the_films_that_were_found(tmp_path):
+def test_a_sheet_of_neighbours_shows_the_nearest_films(tmp_path):
     films = np.full((6, 40, 20), 0, dtype=np.uint16) + (np.arange(6, dtype=np.uint16) * 10_000)[:, None, None]
     found = [FilmNeighbours(0, [3, 5], [0.9, 0.1])]
     asked = []
@@ -179,14 +179,14 @@ def test_a_sheet_of_neighbours_shows_the_films_that_were_found(tmp_path):
     assert {round(30_000 / 257), round(50_000 / 257)} <= greys
 
 
-def test_sample_films_are_as_mixed_as_can_be():
+def test_sample_films_are_as_diverse_as_possible():
     captions = ["HAND"] * 50 + ["KNEE"] * 3 + ["CHEST"]
     chosen = sample_rows(captions, np.arange(54), 6)
     assert {captions[row] for row in chosen[:3]} == {"HAND", "KNEE", "CHEST"}
     assert len(set(chosen)) == 6
 
 
-def test_a_figure_inside_a_page_styles_nothing_else():
+def test_the_style_of_a_figure_does_not_affect_the_page():
     svg = as_svg(pair_forest(reading(), "mae", "simclr", "none"), 'a "<b>" & c')
     assert svg.startswith('<svg viewBox="0 0 ')
     assert 'aria-label="a &quot;&lt;b&gt;&quot; &amp; c"' in svg

@@ -1,4 +1,4 @@
-"""What is known of films for the labels of a classification, and what it counts."""
+"""Labels of films as targets of a classification, and their weights."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_any_of_several_labels_is_absent_only_where_all_are(public: Path) -> Non
     assert known.left_out(0, np.ones(5, bool)) == {"not labelled": 1 + 1, "uncertain": 1}
 
 
-def test_a_label_of_one_body_part_is_asked_of_its_films(public: Path) -> None:
+def test_a_label_of_one_body_part_applies_to_its_films(public: Path) -> None:
     known = _known(
         public,
         TargetLabelSettings(label="plate"),
@@ -50,23 +50,23 @@ def test_a_label_of_one_body_part_is_asked_of_its_films(public: Path) -> None:
     np.testing.assert_array_equal(known.values[:, 0], [1, 0, 0, 0, np.nan])
     np.testing.assert_array_equal(known.values[:, 1], [1, np.nan, 0, np.nan, np.nan])
     assert known.left_out(1, np.ones(5, bool)) == {}
-    assert known.any.tolist() == [True] * 4 + [False]
+    assert known.has_value.tolist() == [True] * 4 + [False]
 
 
-def test_the_policy_says_what_uncertain_is_worth(public: Path) -> None:
+def test_the_policy_decides_the_value_of_uncertain(public: Path) -> None:
     policy = LabelPolicy(uncertain="soft", soft_value=0.7)
     known = _known(public, TargetLabelSettings(label="line"), policy=policy)
     np.testing.assert_allclose(known.values[:, 0], [0, 0, 0.7, np.nan, np.nan])
 
 
-def test_an_unknown_label_is_named_with_those_there_are(public: Path) -> None:
-    with pytest.raises(EvaluationError, match="no label 'plates'; it has line, plate"):
+def test_an_unknown_label_is_reported_with_the_available_ones(public: Path) -> None:
+    with pytest.raises(EvaluationError, match=r"no label 'plates'\. Use one of line, plate"):
         _known(public, TargetLabelSettings(label="plates"))
 
 
 def test_shards_without_labels_say_how_to_make_them(tmp_path: Path) -> None:
     bare = write_public(tmp_path / "bare", [film("x", "x", "train")])
-    with pytest.raises(EvaluationError, match=r"no labels\.parquet; make it with"):
+    with pytest.raises(EvaluationError, match=r"no labels\.parquet. Write it with"):
         _known(bare, TargetLabelSettings(label="plate"))
 
 
@@ -81,7 +81,7 @@ def _random(films: int = 400) -> KnownLabels:
 LABELS = [TargetLabelSettings(label="a"), TargetLabelSettings(label="b", weight=3.0)]
 
 
-def test_weights_are_confidences_whose_sums_are_one_in_the_mean() -> None:
+def test_loss_weights_of_a_film_sum_to_one_in_the_mean() -> None:
     known = _random()
     weights = loss_weights(known, LABELS, positive_weight=False)
     assert weights.sum(axis=1).mean() == pytest.approx(1, rel=1e-5)
@@ -90,7 +90,7 @@ def test_weights_are_confidences_whose_sums_are_one_in_the_mean() -> None:
     assert (weights[known.weights == 0] == 0).all()
 
 
-def test_positive_weights_make_both_classes_weigh_the_same() -> None:
+def test_positive_weights_give_both_classes_equal_total_weight() -> None:
     known = _random()
     weights = loss_weights(known, LABELS, positive_weight=True)
     for place in range(2):
@@ -98,7 +98,7 @@ def test_positive_weights_make_both_classes_weigh_the_same() -> None:
         assert present == pytest.approx(absent, rel=1e-4)
 
 
-def test_films_are_drawn_so_that_both_classes_come_up_equally_often() -> None:
+def test_sampling_draws_both_classes_equally_often() -> None:
     known = _random()
     alone = KnownLabels(known.values[:, :1], known.weights[:, :1], known.reasons[:, :1])
     often = drawing_weights(alone)

@@ -1,4 +1,4 @@
-"""What training sees of a film: its boxes where its objects are, in squares as on the whole of it."""
+"""Training targets of a detection: boxes at their objects, on whole films and on crops."""
 
 import numpy as np
 import pytest
@@ -53,20 +53,20 @@ def test_boxes_are_where_the_objects_are(one, mirrored, tokens):
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_squares_take_their_boxes_along(one, mirrored):
+def test_crops_contain_their_boxes(one, mirrored):
     patches, target = placed(one, mirrored=mirrored)
-    cut, asked = CutSquare(SIDE, PATCH), 0
+    cut, crops_with_box = CutSquare(SIDE, PATCH), 0
     for seed in range(60):
         ((part, inside),) = cut(patches, target, np.random.default_rng(seed))
         assert inside.content.shape == (SIDE, SIDE)
         assert_bright_where_boxes_are(image(part, (SIDE, SIDE)), inside)
         (batch,) = stack_boxes([inside]).films
         assert len(batch.corners) == len(batch.labels)
-        asked += bool((batch.labels >= 0).any())
-    assert asked > 30  # most squares are cut where a box is
+        crops_with_box += bool((batch.labels >= 0).any())
+    assert crops_with_box > 30  # most squares are cut where a box is
 
 
-def test_several_squares_of_a_film_differ_and_belong_to_it(one):
+def test_several_crops_of_a_film_differ_and_are_parts_of_it(one):
     patches, target = placed(one)
     parts = CutSquare(SIDE, PATCH, 5)(patches, target, np.random.default_rng(0))
     assert len({part.coords.tobytes() for part, _ in parts}) > 3
@@ -74,7 +74,7 @@ def test_several_squares_of_a_film_differ_and_belong_to_it(one):
         assert_bright_where_boxes_are(image(part, (SIDE, SIDE)), inside)
 
 
-def test_patches_of_a_square_keep_their_places_on_the_film(one):
+def test_patches_of_a_crop_keep_their_coordinates_on_the_film(one):
     patches, target = placed(one)
     ((part, _),) = CutSquare(SIDE, PATCH)(patches, target, np.random.default_rng(3))
     where = {tuple(place): values for place, values in zip(patches.coords.tolist(), patches.values, strict=True)}
@@ -83,7 +83,7 @@ def test_patches_of_a_square_keep_their_places_on_the_film(one):
     np.testing.assert_allclose(part.size / patches.size, np.array([SIDE, SIDE]) / target.content.shape, rtol=1e-6)
 
 
-def test_a_film_in_another_size_has_its_boxes_there(tmp_path):
+def test_boxes_follow_random_scaling(tmp_path):
     values = np.zeros((160, 200), dtype=np.uint16)
     for left, top, right, low in BOXES.astype(int):
         values[top:low, left:right] = 4000
@@ -98,7 +98,7 @@ def test_a_film_in_another_size_has_its_boxes_there(tmp_path):
     assert len(grids) > 4
 
 
-def test_less_than_half_of_a_box_is_not_asked_for(one):
+def test_a_box_with_less_than_half_in_the_crop_is_ignored(one):
     patches, target = placed(one)
     kept = [CutSquare(SIDE, PATCH)(patches, target, np.random.default_rng(seed))[0][1] for seed in range(80)]
     whole = (target.corners[:, 2:] - target.corners[:, :2]).prod(axis=1)
@@ -109,7 +109,7 @@ def test_less_than_half_of_a_box_is_not_asked_for(one):
     assert any((inside.labels == -1).any() for inside in kept)
 
 
-def test_a_film_smaller_than_the_square_is_taken_whole(one):
+def test_a_film_smaller_than_the_crop_is_used_whole(one):
     patches, target = placed(one)
     ((part, inside),) = CutSquare(50, PATCH)(patches, target, np.random.default_rng(0))
     np.testing.assert_array_equal(part.values, patches.values)
@@ -120,8 +120,8 @@ def lettered(boxes: int, noise: float = 0) -> tuple[FilmPatches, FilmBoxes]:
     """20 x 20 patches, content in the upper left quarter, a bright letter in the lower right corner patch."""
     content = np.zeros((20, 20), dtype=bool)
     content[:10, :10] = True
-    drawn = np.random.default_rng(0).normal(10_000, noise, (20, 20, PATCH**2))
-    values = drawn.clip(0, 60_000).astype(np.uint16)
+    pixels = np.random.default_rng(0).normal(10_000, noise, (20, 20, PATCH**2))
+    values = pixels.clip(0, 60_000).astype(np.uint16)
     values[19, 19, :40] = 65000
     patches = FilmPatches(values.reshape(400, -1), np.zeros((400, 2), np.float32), np.full(2, 14, np.float32))
     corners = np.array([[40.0, 60, 64, 80]])[:boxes]
@@ -130,7 +130,7 @@ def lettered(boxes: int, noise: float = 0) -> tuple[FilmPatches, FilmBoxes]:
 
 @pytest.mark.parametrize("noise", [0, 1500])
 @pytest.mark.parametrize(("boxes", "share"), [(0, 0.25), (1, 0.25 * 0.25)])
-def test_lead_letters_beside_the_content_are_met_and_plain_background_is_not(boxes, share, noise):
+def test_crops_outside_the_content_are_at_lead_letters_not_at_plain_background(boxes, share, noise):
     patches, target = lettered(boxes, noise)
     cut, met = CutSquare(SIDE, PATCH), 0
     for seed in range(3000):
@@ -141,7 +141,7 @@ def test_lead_letters_beside_the_content_are_met_and_plain_background_is_not(box
     assert met / 3000 == pytest.approx(share, abs=0.02)
 
 
-def test_without_anything_beside_it_squares_stay_in_the_content():
+def test_without_structures_outside_crops_stay_in_the_content():
     patches, target = lettered(0)
     patches.values[:] = 300
     for seed in range(60):

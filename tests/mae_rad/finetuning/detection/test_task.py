@@ -1,4 +1,4 @@
-"""Detection: from shards with boxes to a predictor whose boxes are those that it was judged by."""
+"""Detection, from shards with boxes to a predictor whose boxes equal those of its evaluation."""
 
 import json
 import re
@@ -67,9 +67,9 @@ def results(run: Path) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def test_results_have_intervals_and_pictures(finished: Path) -> None:
-    told = results(finished)
+    metrics = results(finished)
     for metric in ("ap", "ap50", "froc", "sensitivity_at_0.125", "ap_under_10px", "film_auroc"):
-        row = told["test", metric]
+        row = metrics["test", metric]
         assert np.isnan(row["value"]) or 0 <= row["value"] <= 1
         assert np.isnan(row["low"]) or row["low"] <= row["value"] <= row["high"]
         assert (row["n_films"], row["n_patients"]) == (10, 5)
@@ -78,7 +78,7 @@ def test_results_have_intervals_and_pictures(finished: Path) -> None:
             assert min(picture.size) > 100
 
 
-def test_the_predictor_finds_the_boxes_that_it_was_judged_by(public: Path, finished: Path) -> None:
+def test_the_predictor_finds_the_boxes_of_its_evaluation(public: Path, finished: Path) -> None:
     predictor = load_predictor(finished)
     index = ShardIndex([public], split="test")
     keys = index.table.column("key").to_pylist()
@@ -101,7 +101,7 @@ def test_the_predictor_finds_the_boxes_that_it_was_judged_by(public: Path, finis
     assert predictor.card.labels == ("object",)
 
 
-def test_a_film_gives_the_same_boxes_alone_as_beside_others(public: Path, finished: Path) -> None:
+def test_a_film_has_the_same_boxes_alone_and_in_a_batch(public: Path, finished: Path) -> None:
     predictor = load_predictor(finished)
     _, patches = next(
         iter(whole_film_batches(ShardIndex([public], split=None), tokens=64, patch=16, batch=4, workers=0))
@@ -117,21 +117,21 @@ def test_a_film_gives_the_same_boxes_alone_as_beside_others(public: Path, finish
 def _said_otherwise(folder: Path, split: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Labels and boxes, the films of ``split`` without any object."""
     index = pq.read_table(folder / "index.parquet").to_pylist()
-    here = {row["key"] for row in index if row["split"] == split}
+    keys_of_split = {row["key"] for row in index if row["split"] == split}
     labels, boxes = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("labels", "boxes"))
-    absent = [row | {"value": "absent"} if row["key"] in here else row for row in labels]
-    return absent, [box for box in boxes if box["key"] not in here]
+    absent = [row | {"value": "absent"} if row["key"] in keys_of_split else row for row in labels]
+    return absent, [box for box in boxes if box["key"] not in keys_of_split]
 
 
 def test_val_films_without_boxes_are_refused_before_training(tmp_path: Path) -> None:
     folder = write_boxed(tmp_path / "public", 24)
     write_tables(folder, *_said_otherwise(folder, "val"))
-    with pytest.raises(EvaluationError, match="val films none has a box: no weights can be chosen"):
+    with pytest.raises(EvaluationError, match=r"none of [0-9]+ val films has a box, so no weights can be chosen"):
         finetuned(folder, tmp_path / "run", *VIT)
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_a_label_that_val_and_test_do_not_know_costs_no_run(tmp_path: Path) -> None:
+def test_a_label_unknown_in_val_and_test_does_not_end_the_run(tmp_path: Path) -> None:
     folder = write_boxed(tmp_path / "public", 24)
     labels, boxes = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("labels", "boxes"))
     train = {row["key"] for row in pq.read_table(folder / "index.parquet").to_pylist() if row["split"] == "train"}
@@ -142,12 +142,12 @@ def test_a_label_that_val_and_test_do_not_know_costs_no_run(tmp_path: Path) -> N
     run = finetuned(folder, tmp_path / "run", *VIT, two, "optimizer.steps=2")
     assert {label for of in load_predictor(run).card.operating_points.values() for label in of} == {"object"}
     text = (run / "evaluation" / "results.txt").read_text()
-    assert "val other: no film has a value: no threshold is chosen." in text
+    assert "val other: no film has a value, so no threshold is chosen." in text
     assert re.search(r"test +all +object +ap50 +\S+", text)
 
 
-def test_squares_without_a_size_are_refused() -> None:
-    with pytest.raises(ValidationError, match="give crop, patches a side"):
+def test_crops_without_a_size_are_refused() -> None:
+    with pytest.raises(ValidationError, match="Give crop, its side in patches"):
         DetectionSettings.model_validate({"labels": [{"label": "object"}], "crops": 2})
 
 
@@ -160,14 +160,16 @@ def test_squares_without_a_size_are_refused() -> None:
     ],
     ids=["squares and windows", "frozen", "resnet"],
 )
-def test_it_trains_on_squares_frozen_and_with_a_resnet(public: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+def test_a_detection_trains_on_crops_frozen_and_with_a_resnet(
+    public: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
     run = finetuned(public, tmp_path / "run", *more)
     assert results(run)["test", "froc"]["n_films"] == 10
     predictor = load_predictor(run)
     assert any(name.startswith("encoder.") for name in predictor.state_dict())
 
 
-def test_squares_teach_the_same_however_a_batch_is_divided(public: Path, tmp_path: Path) -> None:
+def test_training_on_crops_does_not_depend_on_the_division_of_a_batch(public: Path, tmp_path: Path) -> None:
     more = (*VIT, "task.crop=4", "task.crops=3", "task.window=4", "film.scale=0.3", "optimizer.steps=2")
     runs = [
         finetuned(public, tmp_path / f"parts {parts}", *more, f"optimizer.accumulation={parts}") for parts in (1, 2)
@@ -178,7 +180,7 @@ def test_squares_teach_the_same_however_a_batch_is_divided(public: Path, tmp_pat
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_a_task_begins_with_the_encoder_that_another_has_trained(public: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_task_starts_from_the_encoder_of_another_finetuning(public: Path, finished: Path, tmp_path: Path) -> None:
     encoder, card = load_encoder(finished / "encoder")
     whole = load_predictor(finished)
     predictor, predictor_card = whole.state_dict(), whole.card
@@ -202,6 +204,6 @@ def test_a_task_begins_with_the_encoder_that_another_has_trained(public: Path, f
 @pytest.mark.slow
 def test_bright_squares_are_found(public: Path, tmp_path: Path) -> None:
     more = ("task.crop=6", "task.window=6", "optimizer.steps=60", "optimizer.batch=16", "evaluation.every=60")
-    told = results(finetuned(public, tmp_path / "run", *VIT, *more, "optimizer.base_learning_rate=0.03"))
-    assert told["test", "froc"]["value"] > 0.8
-    assert told["test", "ap50"]["value"] > 0.5
+    metrics = results(finetuned(public, tmp_path / "run", *VIT, *more, "optimizer.base_learning_rate=0.03"))
+    assert metrics["test", "froc"]["value"] > 0.8
+    assert metrics["test", "ap50"]["value"] > 0.5

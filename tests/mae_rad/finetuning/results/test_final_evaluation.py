@@ -1,4 +1,4 @@
-"""Every task writes the same files in the same order, and one summary of its test results."""
+"""Every task writes the same files in the same order, and one summary of its test metrics."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_results_and_predictions_are_written_before_pictures(tmp_path: Path) -> 
     assert "left out 3 without a label." in (tmp_path / "results.txt").read_text(encoding="utf-8")
 
 
-def test_what_is_exported_is_of_all_test_films_alone(tmp_path: Path) -> None:
+def test_exported_metrics_are_those_of_all_test_films(tmp_path: Path) -> None:
     final = Fixed().write([], tmp_path)
     assert final.values == {"auroc/fracture": 0.8, "brier/fracture": 0.2, "sensitivity/fracture/sensitivity_90": 0.6}
     counts = "(7 of 40 films present, 30 patients)"

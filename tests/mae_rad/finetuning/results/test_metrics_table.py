@@ -1,4 +1,4 @@
-"""Figures of a judgement, against scikit-learn; parts of the films."""
+"""Metrics and thresholds against scikit-learn; subgroups."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,40 +12,40 @@ from mae_rad.finetuning.results.metrics_table import (
     score_results,
     threshold_for,
 )
-from mae_rad.finetuning.results.subgroups import FEWEST_PATIENTS, subgroups
+from mae_rad.finetuning.results.subgroups import MIN_PATIENTS, subgroups
 from mae_rad.heads.interface import Line
 
 LINE = Line(0.7, -0.2)
-ABOUT = Subgroup("fracture", "test", repetitions=200)
+SUBGROUP = Subgroup("fracture", "test", repetitions=200)
 
 
-def _asked(films: int = 300) -> LabelScores:
+def _scores(films: int = 300) -> LabelScores:
     random = np.random.default_rng(0)
     present = random.random(films) < 0.3
     logits = np.round(random.normal(0, 1, films) + present, 1)
     return LabelScores(np.arange(films), logits, present, np.arange(films) // 2)
 
 
-def _told(asked: LabelScores) -> np.ndarray:
-    return 1 / (1 + np.exp(-(LINE.slope * asked.logits + LINE.offset)))
+def _probability(scores: LabelScores) -> np.ndarray:
+    return 1 / (1 + np.exp(-(LINE.slope * scores.logits + LINE.offset)))
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
-    asked = _asked()
-    values = {one.metric: one.value for one in score_results(asked, LINE, ABOUT)}
-    told, raw = _told(asked), 1 / (1 + np.exp(-asked.logits))
-    assert values["auroc"] == pytest.approx(roc_auc_score(asked.present, asked.logits))
-    assert values["average_precision"] == pytest.approx(average_precision_score(asked.present, asked.logits))
-    assert values["brier"] == pytest.approx(brier_score_loss(asked.present, told))
-    assert values["log_loss"] == pytest.approx(log_loss(asked.present, told))
-    assert values["log_loss_uncalibrated"] == pytest.approx(log_loss(asked.present, raw))
+    scores = _scores()
+    values = {result.metric: result.value for result in score_results(scores, LINE, SUBGROUP)}
+    probability, raw = _probability(scores), 1 / (1 + np.exp(-scores.logits))
+    assert values["auroc"] == pytest.approx(roc_auc_score(scores.present, scores.logits))
+    assert values["average_precision"] == pytest.approx(average_precision_score(scores.present, scores.logits))
+    assert values["brier"] == pytest.approx(brier_score_loss(scores.present, probability))
+    assert values["log_loss"] == pytest.approx(log_loss(scores.present, probability))
+    assert values["log_loss_uncalibrated"] == pytest.approx(log_loss(scores.present, raw))
 
 
 def test_decisions_are_those_of_a_confusion_matrix() -> None:
-    asked = _asked()
-    results = decision_results(asked, LINE, {"somewhere": 0.4}, ABOUT)
-    values = {one.metric: one.value for one in results}
-    tn, fp, fn, tp = confusion_matrix(asked.present, _told(asked) >= 0.4).ravel()
+    scores = _scores()
+    results = decision_results(scores, LINE, {"somewhere": 0.4}, SUBGROUP)
+    values = {result.metric: result.value for result in results}
+    tn, fp, fn, tp = confusion_matrix(scores.present, _probability(scores) >= 0.4).ravel()
     assert values == pytest.approx(
         {
             "sensitivity": tp / (tp + fn),
@@ -54,30 +54,32 @@ def test_decisions_are_those_of_a_confusion_matrix() -> None:
             "negative_predictive_value": tn / (tn + fn),
         }
     )
-    assert all(one.low <= one.value <= one.high for one in results)
-    assert {(one.n_films, one.n_patients, one.n_present) for one in results} == {(300, 150, asked.present.sum())}
+    assert all(result.low <= result.value <= result.high for result in results)
+    assert {(result.n_films, result.n_patients, result.n_present) for result in results} == {
+        (300, 150, scores.present.sum())
+    }
 
 
-@pytest.mark.parametrize("wanted", [0.5, 0.9, 0.95, 1.0])
-def test_a_threshold_finds_what_it_promises_and_a_higher_one_does_not(wanted: float) -> None:
-    asked = _asked()
-    told = _told(asked)
-    threshold = threshold_for(wanted, told, asked.present)
-    assert (told[asked.present] >= threshold).mean() >= wanted
-    assert (told[asked.present] > threshold * 1.0001).mean() < wanted
-    assert threshold not in told  # float32 would round a film that stands on it to either side
+@pytest.mark.parametrize("sensitivity", [0.5, 0.9, 0.95, 1.0])
+def test_a_threshold_has_its_sensitivity_and_a_higher_one_has_less(sensitivity: float) -> None:
+    scores = _scores()
+    probability = _probability(scores)
+    threshold = threshold_for(sensitivity, probability, scores.present)
+    assert (probability[scores.present] >= threshold).mean() >= sensitivity
+    assert (probability[scores.present] > threshold * 1.0001).mean() < sensitivity
+    assert threshold not in probability  # float32 would round a film that stands on it to either side
 
 
-def test_one_class_alone_has_no_area_and_half_of_the_decisions() -> None:
-    asked = _asked()
-    absent = asked.among(~asked.present)
-    assert score_results(absent, LINE, ABOUT) == []
-    values = {one.metric: one.value for one in decision_results(absent, LINE, {"x": 0.4}, ABOUT)}
+def test_films_of_one_class_have_no_auroc_and_two_of_four_decision_metrics() -> None:
+    scores = _scores()
+    absent = scores.select(~scores.present)
+    assert score_results(absent, LINE, SUBGROUP) == []
+    values = {result.metric: result.value for result in decision_results(absent, LINE, {"x": 0.4}, SUBGROUP)}
     assert np.isnan(values["sensitivity"])
     assert 0 < values["specificity"] < 1
 
 
-def test_rare_values_are_told_together() -> None:
+def test_rare_values_are_reported_together() -> None:
     patients = np.arange(60)
     films = pa.table(
         {
@@ -88,11 +90,11 @@ def test_rare_values_are_told_together() -> None:
         }
     )
     parts = dict(subgroups(films, patients))
-    sizes = {name: int(here.sum()) for name, here in parts.items()}
+    sizes = {name: int(mask.sum()) for name, mask in parts.items()}
     assert sizes == {
         "body_part=HAND": 40, "body_part=KNEE": 14, "body_part=other": 6, "view=PA": 60,
         "sex=F": 30, "sex=unknown": 30, "age=80+": 20, "age=18-39": 20, "age=unknown": 20,
     }  # fmt: skip
     one_patient = dict(subgroups(films, np.zeros(60, np.int64)))
-    assert FEWEST_PATIENTS > 1
+    assert MIN_PATIENTS > 1
     assert set(one_patient) == {"body_part=other", "view=other", "sex=other", "age=other"}

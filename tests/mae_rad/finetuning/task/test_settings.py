@@ -1,4 +1,4 @@
-"""T of a finetuning: that of the encoder it begins with, unless one is given or the run has begun with another."""
+"""T of a finetuning: that of its encoder, unless given, or recorded by an unfinished run."""
 
 import json
 from pathlib import Path
@@ -45,14 +45,14 @@ def _begun(run: Path, tokens: int) -> None:
 
 
 @pytest.mark.parametrize("given", [[], ["film.tokens=196"]])
-def test_a_run_from_before_t_was_the_encoders_goes_on_at_its_t(tmp_path: Path, given: list[str]) -> None:
+def test_a_run_of_an_earlier_release_resumes_at_its_t(tmp_path: Path, given: list[str]) -> None:
     _begun(tmp_path, 196)
     settings = with_encoder(_settings(tmp_path, *given), CARD)
     assert settings.tokens == 196
     RunFolder(settings, "d" * 64).check()
 
 
-def test_another_t_is_refused_and_a_run_without_checkpoint_begins_anew(tmp_path: Path) -> None:
+def test_another_t_is_refused_and_a_run_without_checkpoint_starts_again(tmp_path: Path) -> None:
     _begun(tmp_path, 196)
     with pytest.raises(RunError, match=r"film\.tokens was 196 and is 64"):
         RunFolder(with_encoder(_settings(tmp_path, "film.tokens=64"), CARD), "d" * 64).check()
