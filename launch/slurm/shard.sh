@@ -1,8 +1,8 @@
 #!/bin/bash
-# Shards on a Slurm cluster without submitit: an array of parts, then a job that publishes.
+# Shards on a Slurm cluster without submitit: an array of parts, then a job that publishes the folder.
 #   launch/slurm/shard.sh PRIVATE PUBLIC JOBS [key=value …]
-# Both folders and the archive are on disks that all nodes see. Options of the site: SBATCH_PARTITION, SBATCH_ACCOUNT, …
-# (environment variables of sbatch). A part that is preempted is queued again and goes on; so does this command.
+# Both folders and the archive are on disks shared by all nodes. Options of the site: SBATCH_PARTITION, SBATCH_ACCOUNT, …
+# (environment variables of sbatch). A preempted part is requeued and resumes; so does this command if it is run again.
 #SBATCH --requeue
 set -euo pipefail
 if [ "${SLURM_ARRAY_TASK_ID:-}" ]; then

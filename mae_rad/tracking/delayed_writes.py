@@ -42,7 +42,7 @@ class DelayedWrites:
         self._has_warned = False
 
     def deliver(self) -> None:
-        """Send what the store does not have yet, for at most 10 seconds; after a failure, wait before the next attempt."""
+        """Send what the store does not have yet, for at most 10 seconds; after a failure, wait before retrying."""
         self._try_until(time.monotonic() + _MAX_DELIVERY_SECONDS)
 
     def _try_until(self, end: float) -> None:

@@ -84,7 +84,7 @@ class RuntimeSettings(Settings):
     pictures: int = Field(default=8, ge=0)
     """Number of held-out films in a picture."""
     probe_every: int = Field(default=0, ge=0)
-    """Steps between two online probes (effective rank, nearest neighbours of validation films); 0 disables them."""
+    """Steps between two online probes (effective rank and nearest neighbours of val films); 0 disables them."""
     probe_films: int = Field(default=512, ge=16)
     """Number of validation films of the online probe."""
     mlflow_uri: str | None = None
@@ -96,7 +96,7 @@ class RuntimeSettings(Settings):
     def _keeps_its_kernels(self) -> Self:
         if self.deterministic and self.compile:
             raise ValueError(
-                "compile selects kernels by measured time, which may differ at each start; unset compile or deterministic"
+                "compile selects kernels by measured time, which differs at each start; unset compile or deterministic"
             )
         return self
 
