@@ -29,7 +29,7 @@ def run(action: Callable[[], object]) -> int:
         code = action()
     except UserError as error:
         rank, is_joined = os.environ.get("RANK", "0"), _has_joined_ranks()
-        if rank == "0" or is_joined:  # before they join, all ranks fail alike: reported once
+        if rank == "0" or is_joined:  # before they join, all ranks raise the same error: reported once
             sys.stderr.write(f"{f'rank {rank}: ' if is_joined else ''}error: {error}\n")
         return 2
     except KeyboardInterrupt:

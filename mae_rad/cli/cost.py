@@ -26,14 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--models", metavar="MODEL,…", default="", help="of vit_t, vit_s, vit_b, vit_l (default: the config's)"
     )
-    parser.add_argument(
-        "--budgets", metavar="BUDGET,…", default="",
-        help="shares of patches as visible/predicted, or published (default: the config's)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--tflops", type=float, metavar="TFLOPS", default=600.0,
-        help="matrix multiplication rate of one GPU in TFLOP/s (default: 600, an H100)",
-    )  # fmt: skip
+    parser.add_argument("--budgets", metavar="V/P,…", default="", help="visible/predicted shares, or published")
+    parser.add_argument("--tflops", type=float, default=600.0, help="matrix TFLOP/s of a GPU (default: 600, an H100)")
     parser.add_argument("--measure", action="store_true", help="measure that rate on this machine")
     parser.add_argument(
         "--utilisation", type=float, metavar="SHARE", default=0.4,

@@ -38,7 +38,7 @@ def _start(hosts: TwoHosts, words: list[str], port: int) -> "subprocess.Popen[st
     )  # fmt: skip
 
 
-def test_a_cut_link_is_noticed_and_the_run_goes_on_with_both_hosts_and_with_one(tmp_path: Path) -> None:
+def test_a_cut_link_is_detected_and_the_run_resumes_on_both_hosts_and_on_one(tmp_path: Path) -> None:
     if (why := missing()) is not None:
         pytest.skip(why)
     public = write_public(tmp_path / "public", [film(f"f{i}", noise(90, 90, seed=i)) for i in range(16)])

@@ -62,12 +62,12 @@ def bordered_films(each: int, long_side: int, seed: int = 11) -> Iterator[Border
     for part in VIEWS:
         for number, scanner in enumerate(LOOKS):
             for border in BORDERS:
-                look = replace(scanner, shutter=border in ("black", "grey"))
+                settings = replace(scanner, shutter=border in ("black", "grey"))
                 for _ in range(each):
                     patient, study, draw = _draw(part, generator)
                     draw = replace(draw, margins=_margins(border, generator))
-                    film = render(patient.anatomy, study, draw, long_side=long_side, look=look)
-                    yield BorderedFilm(part, number, border, _shown(film, look, draw, border), film.body)
+                    film = render(patient.anatomy, study, draw, long_side=long_side, look=settings)
+                    yield BorderedFilm(part, number, border, _display(film, settings, draw, border), film.body)
 
 
 def _draw(part: str, generator: np.random.Generator) -> tuple[PatientDraw, StudyDraw, FilmDraw]:
@@ -86,13 +86,17 @@ def _margins(border: Border, generator: np.random.Generator) -> tuple[float, flo
     return left, top, right, bottom
 
 
-def _shown(film: RenderedFilm, look: Look, draw: FilmDraw, border: Border) -> NDArray[np.uint16]:
+def _display(film: RenderedFilm, settings: Look, draw: FilmDraw, border: Border) -> NDArray[np.uint16]:
     header = Dataset()
     header.PhotometricInterpretation = "MONOCHROME1" if draw.inverted else "MONOCHROME2"
-    header.RescaleSlope, header.RescaleIntercept, header.VOILUTFunction = look.slope, look.intercept, look.function
+    header.RescaleSlope, header.RescaleIntercept, header.VOILUTFunction = (
+        settings.slope,
+        settings.intercept,
+        settings.function,
+    )
     center, width = film.window
     if border == "grey":
         center, width = center + (0.2 if draw.inverted else -0.2) * width, 1.4 * width
     header.WindowCenter, header.WindowWidth = round(center, 2), round(width, 2)
-    counts = np.bincount(film.stored.ravel(), minlength=2**look.bits)
-    return apply(film.stored, display_of(header, ValueRange(look.bits), counts))
+    counts = np.bincount(film.stored.ravel(), minlength=2**settings.bits)
+    return apply(film.stored, display_of(header, ValueRange(settings.bits), counts))

@@ -40,12 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{'mean IoU (lowest)':<17}" + "".join(f"{border:>14}" for border in BORDERS))
     for part, scanner in sorted({(part, scanner) for part, scanner, _ in scores}):
         row = [scores[part, scanner, border] for border in BORDERS]
-        cells = "".join(f"{np.mean(one):.2f} ({min(one):.2f})".rjust(14) for one in row)
+        cells = "".join(f"{np.mean(values):.2f} ({min(values):.2f})".rjust(14) for values in row)
         print(f"{part:<8}scanner {scanner}{cells}")
-    every = [score for one in scores.values() for score in one]
+    every = [score for values in scores.values() for score in values]
     for name, place in (("part", 0), ("scanner", 1), ("border", 2)):
         kinds = sorted({key[place] for key in scores}, key=str)
-        means = [np.mean([s for key, one in scores.items() if key[place] == kind for s in one]) for kind in kinds]
+        means = [np.mean([s for key, values in scores.items() if key[place] == kind for s in values]) for kind in kinds]
         print(f"{name:<8}" + "  ".join(f"{kind} {mean:.3f}" for kind, mean in zip(kinds, means, strict=True)))
     print(f"all {len(every)} films: mean IoU {np.mean(every):.3f}, tenth percentile {np.percentile(every, 10):.3f}")
     print(f"time per film of {options.side} pixels: median {1000 * np.median(seconds):.2f} ms")

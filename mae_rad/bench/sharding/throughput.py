@@ -82,7 +82,7 @@ STAGES: dict[str, dict[str, list[tuple[Any, str]]]] = {
         "shrink": [(sample, "shrink"), (sample, "to_shard_values")],
         "encode": [(sample, "encode_film")],
         "display": [(sample, "histogram"), (sample, "display_of")],
-        "look": [(sample, name) for name in ("halved", "apply", "content_mask", "polarity_suspect", "empty_exposure",
+        "checks": [(sample, name) for name in ("halved", "apply", "content_mask", "polarity_suspect", "empty_exposure",
             "clipped", "perceptual_hash")],
         "tar": [(shard_writer, "_add")],
     },
@@ -188,12 +188,12 @@ def make_cases(folder: Path, films: int, sizes: Sequence[tuple[int, ...]]) -> li
 def _choose(films: int) -> Iterator[tuple[PatientDraw, StudyDraw, FilmDraw]]:
     """Yield films of scanners with 12 and 14 bits in turn, each of another patient."""
     for number in range(films):
-        index, matching = number, list[StudyDraw]()
-        while not matching:
+        index, studies = number, list[StudyDraw]()
+        while not studies:
             patient = draw_patient(3, index, films)
-            matching = [study for study in patient.studies if LOOKS[study.look].bits == sorted(NOISE)[number % 2]]
+            studies = [study for study in patient.studies if LOOKS[study.look].bits == sorted(NOISE)[number % 2]]
             index += films
-        yield patient, matching[0], matching[0].films[0]
+        yield patient, studies[0], studies[0].films[0]
 
 
 def draw_film(

@@ -89,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for split, part in squares.items():
         shares = ", ".join(f"{share:.3f}" for share in part.touched.nanmean(dim=(0, 1)).tolist())
         print(
-            f"{split}: {len(part.touched):,} squares; share of patches in boxes of {', '.join(options.labels)}: {shares}"
+            f"{split}: {len(part.touched):,} squares;"
+            f" share of patches in boxes of {', '.join(options.labels)}: {shares}"
         )
     print(f"{'embedding':<10}{'steps':>6}{'seconds':>9}{'loss':>8}   AUROC of patches; of squares")
     for name in options.embeddings:

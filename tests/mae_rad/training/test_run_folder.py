@@ -66,7 +66,7 @@ def test_the_best_weights_belong_to_what_was_saved(tmp_path: Path, saved: bool) 
     assert folder.best.exists() is saved
 
 
-def test_a_damaged_run_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_damaged_run_is_reported_in_one_line(tmp_path: Path) -> None:
     _begun(tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text("{")
     with pytest.raises(RunError, match="damaged"):
@@ -83,7 +83,7 @@ def test_a_second_process_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     second.release()
 
 
-def test_a_file_system_that_knows_no_locks_is_warned_of_and_used(
+def test_a_file_system_without_locks_is_used_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unknown(*_: int) -> None:
@@ -130,7 +130,7 @@ def test_steps_that_are_taken_again_leave_no_second_line(tmp_path: Path) -> None
     assert [line.keys() for line in _lines(folder)] == [{"step", "time", "loss"}] * 2
 
 
-def test_a_full_disk_holds_metrics_back_and_loses_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_delays_metrics_and_loses_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = _begun(tmp_path / "run")
     folder.log(1, {"loss": 1.0})
     whole = folder.metrics.read_bytes()
@@ -141,10 +141,10 @@ def test_a_full_disk_holds_metrics_back_and_loses_none(tmp_path: Path, caplog: p
     folder.log(4, {"loss": 1.0})
     assert [line["step"] for line in _lines(folder)] == [1, 2, 3, 4]
     assert len(caplog.records) == 1
-    assert "metrics cannot be written" in caplog.text and "the training goes on" in caplog.text
+    assert "metrics cannot be written" in caplog.text and "training continues" in caplog.text
 
 
-def test_a_picture_without_room_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_picture_that_does_not_fit_the_disk_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = _begun(tmp_path / "run")
     folder.samples.rmdir()
     folder.keep_picture(1, Image.new("L", (4, 4)))
@@ -154,7 +154,7 @@ def test_a_picture_without_room_is_left_out(tmp_path: Path, caplog: pytest.LogCa
     assert [path.name for path in folder.samples.iterdir()] == ["step-0000002.png"]
 
 
-def test_a_machine_that_stopped_in_writing_leaves_a_folder_that_goes_on(tmp_path: Path) -> None:
+def test_a_folder_resumes_after_a_crash_during_writing(tmp_path: Path) -> None:
     _begun(tmp_path / "run").release()
     names = (".run.json.partial", ".encoder.17.partial", ".encoder.17.old", ".encoder.01ab.part", ".encoder.01ab.old")
     left = [tmp_path / "run" / name for name in (*names, "samples/.step-1.png.01ab.part")]
@@ -192,5 +192,5 @@ def test_every_shipped_config_builds(path: Path) -> None:
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(SettingsError, match="does not divide into accumulation 3"):
+    with pytest.raises(SettingsError, match="is not divisible by accumulation 3"):
         _settings(Path("run"), "optimizer.accumulation=3")
