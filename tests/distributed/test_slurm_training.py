@@ -1,4 +1,4 @@
-"""A training under Slurm that is told to leave saves itself, is queued again by its script, and ends."""
+"""A preempted training under Slurm saves a checkpoint, is requeued by its script, and finishes."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A command tells a mistake in one line, and of an unforeseen error nothing that could identify anybody."""
+"""A command reports an error of the user in one line, and of an unexpected error nothing identifying."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-r"""Test whether the cheaper masked autoencoder is not worse than the published run, after pretraining on equal films.
+r"""Test whether the cheaper masked autoencoder is not worse than the published one, after pretraining on equal films.
 
     mae-rad bench cheaper_not_worse --shards PUBLIC --out FOLDER [--films 80000] \
         [--seeds 0 1] [--model vit_tiny] [--tokens 196] [--decoder 192x4x3] [--batch 64] [--side_by_side 1] \

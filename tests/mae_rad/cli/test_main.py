@@ -1,4 +1,4 @@
-"""``mae-rad``: one command for everything, quick to explain itself, and of use without torch."""
+"""``mae-rad`` has all commands, a fast --help, and works without torch where possible."""
 
 import subprocess
 import sys

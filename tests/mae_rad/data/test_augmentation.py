@@ -1,4 +1,4 @@
-"""What varies between two looks at a film: drawn as numbers, in range, and never where a film is judged."""
+"""Augmentation is drawn within its ranges, and never applied in evaluation."""
 
 from typing import Any
 

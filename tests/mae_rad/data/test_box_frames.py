@@ -1,4 +1,4 @@
-"""A box lies on the same pixels, in the source, in the shard and in what the model sees."""
+"""A box covers the same pixels in the source, in the shard and in the input of the model."""
 
 import cv2
 import numpy as np

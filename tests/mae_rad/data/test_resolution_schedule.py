@@ -1,4 +1,4 @@
-"""Resolution as a schedule: T is a function of the step, and nothing else of the run changes with it."""
+"""T is a function of the step, and nothing else of a run changes with it."""
 
 import shutil
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What a worker draws: fixed budgets from films of any shape, content first."""
+"""Views have fixed numbers of patches from films of any shape, content first."""
 
 import cv2
 import numpy as np

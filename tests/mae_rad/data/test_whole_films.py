@@ -1,4 +1,4 @@
-"""From shards to batches: by index, in any order, with any number of workers."""
+"""Films are loaded from shards by row, in any order, with any number of workers."""
 
 import json
 import subprocess
@@ -159,9 +159,9 @@ def test_a_damaged_film_is_replaced_and_reported_alike_by_all_workers(public: Pa
         steps = StepRange(0, 2, rank=0, world=1, micro=8)
         return list(training_batches(index, order, VIEWS, steps, patch=16, workers=workers))
 
-    told = [reason for _, reasons in draw(0) for reason in reasons]
-    assert len(told) == 1
-    assert hexed("film", "f5") in told[0]
+    reported = [reason for _, reasons in draw(0) for reason in reasons]
+    assert len(reported) == 1
+    assert hexed("film", "f5") in reported[0]
     assert all(len(batch.keys) == 8 for batch, _ in draw(0))
     assert [batch.keys for batch, _ in draw(0)] == [batch.keys for batch, _ in draw(2)]
 
@@ -177,9 +177,9 @@ def test_a_film_that_cannot_be_embedded_is_named_by_key(tmp_path: Path, workers:
     films = [film(f"f{i}", noise(64, 64)) for i in range(3)]
     films[1] = (b"not a film", films[1][1])
     index = ShardIndex([write_public(tmp_path / "damaged", films)])
-    with pytest.raises(ShardFormatError, match=f"^film {hexed('film', 'f1')} cannot be embedded") as told:
+    with pytest.raises(ShardFormatError, match=f"^film {hexed('film', 'f1')} cannot be embedded") as reported:
         list(whole_film_batches(index, tokens=64, patch=16, batch=4, workers=workers))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(reported.value)
 
 
 def test_the_order_of_folders_does_not_matter(public: Path, tmp_path: Path) -> None:

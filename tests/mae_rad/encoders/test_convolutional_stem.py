@@ -1,4 +1,4 @@
-"""Convolutions within each patch: each patch alone, wherever a detail lies, without its brightness."""
+"""The stem embeds patches independently, and detects details at any position and brightness."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Emphasis of fine detail: the map is the weighted cosine transform, and one kernel stands for map and embedding."""
+"""The emphasis map is the weighted cosine transform, and one kernel can replace map and embedding."""
 
 import numpy as np
 import pytest

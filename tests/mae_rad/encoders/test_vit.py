@@ -1,4 +1,4 @@
-"""The encoder: sizes, initialisation, what it may and may not depend on."""
+"""The encoder has the published sizes and initialisation, and depends only on its patches."""
 
 import math
 from functools import partial

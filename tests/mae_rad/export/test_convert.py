@@ -1,4 +1,4 @@
-"""Published weights give the published features; what cannot be right is refused by name."""
+"""Converted weights give the published features; unsuitable ones are refused by name."""
 
 import argparse
 import json

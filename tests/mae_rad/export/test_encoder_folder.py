@@ -1,4 +1,4 @@
-"""An exported encoder comes back exactly, or a clear line says why not."""
+"""An exported encoder loads exactly, or an error states the reason."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""The same film gives the same features in timm, Hugging Face, ONNX and here; what cannot be expressed is refused."""
+"""A film has equal features in all export formats; models that a format cannot represent are refused."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Training may begin with the weights of an encoder folder, exported or converted."""
+"""Training can start from the weights of an encoder folder, exported or converted."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures of held-out films: the same films, to scale, without augmentation, and nothing of the anatomy missing."""
+"""Pictures show the same held-out films, to scale, without augmentation, with all of the content."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A tracking store ends up with every step once, whenever it answers and however often a run begins again."""
+"""A tracking store gets every step once, after outages and resumptions."""
 
 import json
 import logging
@@ -125,18 +125,18 @@ def test_a_store_that_goes_away_in_between_loses_nothing(run: Run, monkeypatch: 
 def test_the_retry_interval_of_an_unreachable_store_grows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run.away = True
     now = [0.0]
-    asked: list[float] = []
+    attempts: list[float] = []
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
 
     def connect() -> Tracker:
-        asked.append(now[0])
+        attempts.append(now[0])
         return run.connect()
 
     writes = DelayedWrites(connect, run.metrics, run.samples)
     for minute in range(60):
         now[0] = 60.0 * minute
         writes.deliver()
-    assert asked == [60.0 * minute for minute in (0, 1, 3, 7, 15, 30, 45)]
+    assert attempts == [60.0 * minute for minute in (0, 1, 3, 7, 15, 30, 45)]
 
 
 def _log_wide(run: Run, *steps: int) -> None:
@@ -182,7 +182,7 @@ def test_a_long_backlog_holds_a_training_up_for_one_turn_at_a_time(run: Run, mon
     writes = run.begin()
     writes.deliver()
     assert len(_values_of(run)) == 3
-    writes.finish("KILLED")  # told to leave: little time
+    writes.finish("KILLED")  # interrupted: little time
     assert len(_values_of(run)) == 6
     again = run.begin()
     again.finish("FINISHED")

@@ -1,4 +1,4 @@
-"""The largest attention logit: exact, and without effect on the step."""
+"""The largest attention logit is exact, and measuring it has no effect on the step."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A checkpoint is complete or absent, and a damaged one never ends a run."""
+"""A checkpoint is complete or absent, and a damaged one does not end a run."""
 
 import errno
 import json

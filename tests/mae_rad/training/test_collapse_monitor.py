@@ -1,4 +1,4 @@
-"""A run that goes wrong says so once."""
+"""A fault in the metrics of a run is reported once."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Kernels that give the same bits each time, where they are asked for, and only there."""
+"""Deterministic kernels are used if enabled, and only then."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whatever happens to a rank, all ranks end within a stated time, and one line says which it was."""
+"""If a rank is lost, all ranks exit within a stated time, and one line names it."""
 
 import json
 import socket

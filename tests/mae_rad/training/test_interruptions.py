@@ -1,4 +1,4 @@
-"""A training that is interrupted goes on to the same weights, and leaves when and how it is told to."""
+"""An interrupted training resumes to the same weights, and exits on request with its code."""
 
 import json
 import logging

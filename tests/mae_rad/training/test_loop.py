@@ -1,4 +1,4 @@
-"""Training: the same numbers for any number of ranks, and after an interruption."""
+"""A training has the same losses for any number of ranks, and after an interruption."""
 
 import json
 import os

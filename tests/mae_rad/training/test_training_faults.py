@@ -1,4 +1,4 @@
-"""What goes wrong in a training stops all of it, before the update, and says where."""
+"""A fault stops all ranks before the update, with its step and films."""
 
 import json
 import socket

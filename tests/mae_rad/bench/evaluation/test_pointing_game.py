@@ -1,4 +1,4 @@
-"""The pointing game against a definition by brute force."""
+"""The pointing game equals its definition by brute force."""
 
 from pathlib import Path
 
