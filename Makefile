@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,export,dev]'
 	touch $@
 
-# Two ranks share two cores; a real archive takes the same commands.
+# Two ranks share two cores; the commands are the same for a real archive.
 demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
 demo: export DS_ACCELERATOR := cpu
 demo: install
@@ -37,7 +37,7 @@ demo: install
 	  shards=$(DEMO)/shards out=$(DEMO)/runs/comparison random_seeds=[0]
 	deepspeed --num_accelerators 2 launch/finetune.py --config configs/finetune/demo_foreign_object.yaml
 	python launch/predict.py $(DEMO)/runs/foreign_object \
-	  $$(ls -d $(DEMO)/phantom/archive/*/ | head -3) out=$(DEMO)/predictions || test $$? = 3    # 3: some files are no films
+	  $$(ls -d $(DEMO)/phantom/archive/*/ | head -3) out=$(DEMO)/predictions || test $$? = 3    # 3: some files are not films
 	@echo
 	@echo 'Pictures:   $(DEMO)/preview.png   $(DEMO)/runs/mae/samples   $(DEMO)/runs/comparison'
 	@echo 'Try next:   python launch/embed.py $(DEMO)/runs/mae shards=$(DEMO)/shards out=embeddings.parquet'
@@ -50,7 +50,7 @@ check: install
 test: install check
 	$(BIN)/python -m pytest -n 2 -m "not slow" --durations=15
 
-# In a fixed order, the same each time; when the minutes are spent, what did not run is listed.
+# In a fixed order; after SLOW_MINUTES the tests that did not run are listed.
 SLOW_MINUTES ?= 45
 slow: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --minutes $(SLOW_MINUTES) --durations=15

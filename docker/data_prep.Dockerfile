@@ -1,11 +1,11 @@
-# Archive to shards, on a host that sees patients: no torch, no compiler, no network needed at run time. Linted
-# with hadolint; could not be built where it was written, which had no container engine: build it, run
+# Archive to shards, on a host with patient data: no torch, no compiler, no network at run time. Checked with hadolint,
+# but not built, for lack of a container engine: build it, run
 # `docker run IMAGE --help`, and pin the base by its digest.
 #   docker build -f docker/data_prep.Dockerfile -t mae_rad-data-prep .
 #   docker run --network none --read-only --tmpfs /tmp --user $(id -u):$(id -g) -e MAE_RAD_KEY \
 #     -v /archive:/archive:ro -v /private:/private -v /public:/public mae_rad-data-prep \
 #     scan /archive --out /private/scan
-# The secret is given to `scan` alone, and never baked into an image.
+# Only `scan` gets the secret, which is never part of an image.
 FROM python:3.11.11-slim-bookworm
 
 WORKDIR /opt/mae_rad

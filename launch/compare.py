@@ -1,4 +1,4 @@
-"""``mae-rad compare`` as a file, for launchers that start one."""
+"""``mae-rad compare`` as a script, for launchers that need a file."""
 
 import sys
 

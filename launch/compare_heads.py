@@ -1,4 +1,4 @@
-"""``mae-rad compare-heads`` as a file, for launchers that start one."""
+"""``mae-rad compare-heads`` as a script, for launchers that need a file."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""``mae-rad embed`` as a file, for launchers that start one."""
+"""``mae-rad embed`` as a script, for launchers that need a file."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""``mae-rad pretrain`` as a file, for launchers that start one."""
+"""``mae-rad pretrain`` as a script, for launchers that need a file."""
 
 import sys
 

@@ -14,7 +14,7 @@ _MODULES = {"load_encoder": "encoder", "load_predictor": "predictor", "open_shar
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public function with what it needs when it is first used: the commands of ``data_prep`` need no torch."""
+    """Import a public function at its first use, so that the commands of ``data_prep`` need no torch."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"mae_rad.api.{_MODULES[name]}"), name)

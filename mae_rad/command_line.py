@@ -1,4 +1,4 @@
-"""What the commands share: a user's mistake becomes one clear line, never a traceback."""
+"""Exit codes, signals and error lines of all commands: an error of the user is one line, never a traceback."""
 
 import os
 import signal
@@ -12,20 +12,25 @@ NEEDS_TRAINING = "needs the training extra: pip install 'mae_rad[train]'"
 
 
 def run(action: Callable[[], object]) -> int:
-    """Run a command and return its exit code: what it returns, if that is one, or 0; 1 unexpected, 2 a mistake that the
-    user can mend, 130 interrupted.
+    """Run a command and return its exit code.
 
-    SIGTERM and SIGUSR1 end it with 143 and 138, where the action does not hear them itself.
+    SIGTERM and SIGUSR1 end it with 143 and 138, unless the action installs handlers of its own.
+
+    Args:
+        action: the command. An ``int`` that it returns is the exit code; any other value means 0.
+
+    Returns:
+        The exit code of the action; 1 after an unexpected error, 2 after an error of the user, 130 after Ctrl-C.
     """
     set_up_logging()
-    for number in (signal.SIGTERM, signal.SIGUSR1):  # a queue may send either; so that what is open is closed
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # a queue may send either; open files are closed
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         code = action()
     except UserError as error:
-        rank, together = os.environ.get("RANK", "0"), _ranks_have_met()
-        if rank == "0" or together:  # before they meet, all ranks fail alike: said once
-            sys.stderr.write(f"{f'rank {rank}: ' if together else ''}error: {error}\n")
+        rank, is_joined = os.environ.get("RANK", "0"), _has_joined_ranks()
+        if rank == "0" or is_joined:  # before they join, all ranks raise the same error: reported once
+            sys.stderr.write(f"{f'rank {rank}: ' if is_joined else ''}error: {error}\n")
         return 2
     except KeyboardInterrupt:
         return 130
@@ -40,8 +45,8 @@ def run(action: Callable[[], object]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _ranks_have_met() -> bool:
-    if "torch" not in sys.modules:  # --help and wrong settings come without it
+def _has_joined_ranks() -> bool:
+    if "torch" not in sys.modules:  # --help and wrong settings end before it is imported
         return False
     from torch import distributed  # noqa: PLC0415
 

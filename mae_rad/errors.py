@@ -1,10 +1,10 @@
-"""Everything that can go wrong in a way that a user can mend; the root is shared with ``data_prep``.
+"""Errors that a user can correct; the base class is shared with ``data_prep``.
 
 UserError               one clear line, exit code 2; never a traceback
 ├── RunError            a run folder cannot be used, or is resumed with other settings or shards
 ├── WeightsError        weights are missing, damaged or do not fit
 ├── EvaluationError     labels, embeddings or tasks do not fit together
-└── PredictionError     films cannot be asked, or the answers not be written
+└── PredictionError     films cannot be predicted, or the results cannot be written
 """
 
 from data_prep.errors import SettingsError, ShardFormatError, UserError
@@ -33,4 +33,4 @@ class EvaluationError(UserError):
 
 
 class PredictionError(UserError):
-    """Films cannot be asked, or their answers not be written."""
+    """Films cannot be predicted, or their results cannot be written."""

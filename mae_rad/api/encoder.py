@@ -1,4 +1,4 @@
-"""``mae_rad.load_encoder``: film files → vectors."""
+"""``mae_rad.load_encoder``: embed film files with a trained encoder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,16 +16,16 @@ from mae_rad.encoders.vit import ViT
 from mae_rad.errors import EvaluationError
 from mae_rad.export import encoder_folder
 from mae_rad.export.encoder_card import EncoderCard
-from mae_rad.export.encoder_with_decoder_folder import encoder_folder as folder_of
+from mae_rad.export.encoder_with_decoder_folder import encoder_folder as find_encoder_folder
 from mae_rad.prediction.film_reader import ReadFile
 
 
 class FilmEncoder:
-    """An encoder that takes files.
+    """A trained encoder that embeds film files.
 
     Attributes:
-        encoder: in evaluation mode, on a GPU where there is one.
-        card: what its folder says of it.
+        encoder: the model in evaluation mode, on a GPU where there is one.
+        card: contents of ``encoder.json``.
     """
 
     def __init__(self, encoder: ViT, card: EncoderCard) -> None:
@@ -33,27 +33,27 @@ class FilmEncoder:
         self.encoder, self.card = encoder.to(self._device).eval(), card
 
     def embed(self, films: Sequence[str | Path]) -> NDArray[np.float32]:
-        """The encoder's own vector of every film: at the T and with the pooling that its card states.
+        """Embed films with the tokens T, pooling and precision that the card states.
 
         Args:
-            films: paths of DICOM, PNG or JPEG files; a folder stands for its files, ordered by name. They are decoded
-                as sharding decodes them with its default settings.
+            films: paths of DICOM, PNG or JPEG files; a folder stands for its files, ordered by name. Files are decoded
+                with the default settings of ``mae-rad shard``.
 
         Returns:
-            [N, D] one row per film in the order of the files; a file of several frames has a row for each.
+            [N, D] float32, one row per film in the order of the files; a file with several frames has a row per frame.
 
         Raises:
             ArchiveError: a path does not exist.
-            EvaluationError: a file holds no film that sharding would take.
+            EvaluationError: a file holds no film, or one that sharding would reject.
         """
-        own = vector_settings(self.card)
+        settings = vector_settings(self.card)
         vectors = []
-        for file, read in read_files(films, ReadFile(Preparation(), own.tokens, self.card.preprocessing.patch)):
+        for file, read in read_files(films, ReadFile(Preparation(), settings.tokens, self.card.preprocessing.patch)):
             if isinstance(read, Reason):
                 raise EvaluationError(f"{file.path} holds no film that can be embedded: {read}. Leave it out.")
             for film in read:
                 patches = stack([film.patches]).to(self._device)
-                vectors.append(film_vectors(self.encoder, patches, own.pool, own.precision)[0].cpu().numpy())
+                vectors.append(film_vectors(self.encoder, patches, settings.pool, settings.precision)[0].cpu().numpy())
         return np.stack(vectors) if vectors else np.empty((0, self.encoder.dim), np.float32)
 
 
@@ -61,9 +61,9 @@ def load_encoder(folder: str | Path) -> FilmEncoder:
     """Load a trained encoder.
 
     Args:
-        folder: of a pretraining run, or an exported encoder.
+        folder: folder of a pretraining run, or encoder folder.
 
     Raises:
-        WeightsError: the folder holds no encoder, or it is damaged or of another version.
+        WeightsError: the folder holds no encoder, or one that is damaged or of another version.
     """
-    return FilmEncoder(*encoder_folder.load_encoder(folder_of(Path(folder))))
+    return FilmEncoder(*encoder_folder.load_encoder(find_encoder_folder(Path(folder))))

@@ -1,4 +1,4 @@
-"""Film files of a caller → films as a model takes them."""
+"""Read film files in the preprocessing of a model."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,14 +8,14 @@ from mae_rad.prediction.film_reader import Read, ReadFile
 
 
 def read_files(films: Sequence[str | Path], read: ReadFile) -> Iterator[tuple[ArchiveFile, Read]]:
-    """Read files one by one in this process.
+    """Read files one after another in this process.
 
     Args:
         films: paths of DICOM, PNG or JPEG files, in any order; a folder stands for its files, ordered by name.
-        read: how a file is read.
+        read: reads one file.
 
     Yields:
-        The file, and its films or the reason why it holds none.
+        The file, and its films or the reason why it has none.
 
     Raises:
         ArchiveError: a path does not exist.

@@ -1,4 +1,4 @@
-"""``mae_rad.load_predictor``: film files → findings and boxes."""
+"""``mae_rad.load_predictor``: predict findings and boxes of film files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from mae_rad.prediction.settings import AnswerSettings
 
 
 class FilmPredictor:
-    """A finetuned model that takes files. For research. Not a medical device.
+    """A finetuned model that predicts from film files. For research. Not a medical device.
 
     Attributes:
-        predictor: encoder and head, in evaluation mode.
-        card: what its folder says of it.
+        predictor: encoder and head in evaluation mode.
+        card: contents of ``predictor.json``.
     """
 
     def __init__(self, predictor: Predictor) -> None:
@@ -37,20 +37,20 @@ class FilmPredictor:
         view: str | None = None,
         out_of_scope: Literal["refuse", "answer"] = "refuse",
     ) -> list[Record]:
-        """Findings, and of a detection boxes, of every film: those that ``mae-rad predict`` writes.
+        """Predict the findings, and the boxes of a detection, that ``mae-rad predict`` writes.
 
         Args:
             films: paths of DICOM, PNG or JPEG files; a folder stands for its files, ordered by name.
-            body_part: of films whose file does not state it.
-            view: the same for the view position.
-            out_of_scope: whether films of body parts or views unknown from training get findings.
+            body_part: body part of the films whose file does not state one.
+            view: view position of the films whose file does not state one.
+            out_of_scope: ``refuse`` gives no findings for body parts and views that training did not include.
 
         Returns:
-            One record per film in the order of the files; ``status`` and ``reason`` say why one has no findings.
+            One record per film in the order of the files; ``status`` and ``reason`` explain missing findings.
 
         Raises:
             ArchiveError: a path does not exist.
-            PredictionError: body part or view are unknown from training.
+            PredictionError: training did not include this body part or view.
         """
         check_word("body_part", body_part, self.card.scope.body_parts)
         check_word("view", view, self.card.scope.views)
@@ -60,9 +60,11 @@ class FilmPredictor:
         answering = Answering(self.predictor, settings)
         records: list[Record] = []
         read = ReadFile(self.card.film, self.card.tokens, self.card.encoder.patch)
-        for number, (file, found) in enumerate(read_files(films, read), 1):
-            for film in answering.admitted(file, PredictRequest.of(number, file), found):
-                records += [film] if isinstance(film, Record) else [one.record for one in answering.answers([film])]
+        for number, (file, content) in enumerate(read_files(films, read), 1):
+            for film in answering.admitted(file, PredictRequest.of(number, file), content):
+                records += (
+                    [film] if isinstance(film, Record) else [answer.record for answer in answering.answers([film])]
+                )
         return records
 
 
@@ -70,9 +72,9 @@ def load_predictor(folder: str | Path) -> FilmPredictor:
     """Load a finetuned model.
 
     Args:
-        folder: of a finetuning run, or a predictor folder.
+        folder: folder of a finetuning run, or predictor folder.
 
     Raises:
-        WeightsError: the folder holds no predictor, or it is damaged or of another version.
+        WeightsError: the folder holds no predictor, or one that is damaged or of another version.
     """
     return FilmPredictor(predictor_folder.load_predictor(Path(folder)))

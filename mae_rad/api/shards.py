@@ -19,7 +19,7 @@ class ShardFilm(NamedTuple):
     Attributes:
         key: pseudonym of the film.
         image: [rows, columns] float32 display values in [0, 1], dark to bright.
-        sidecar: what the shard says of it.
+        sidecar: metadata of the film.
     """
 
     key: str
@@ -28,10 +28,10 @@ class ShardFilm(NamedTuple):
 
 
 class ShardDataset(Dataset[ShardFilm]):
-    """The films of public folders by row; sizes differ, so a loader needs ``batch_size=None`` or its own collation.
+    """Films of public folders by row; sizes differ, so a ``DataLoader`` needs ``batch_size=None`` or a ``collate_fn``.
 
     Attributes:
-        index: the rows of ``index.parquet`` as ``index.table``.
+        index: index of the films; ``index.table`` holds the rows of ``index.parquet``.
     """
 
     def __init__(self, index: ShardIndex) -> None:
@@ -52,15 +52,15 @@ class ShardDataset(Dataset[ShardFilm]):
 def open_shards(
     folder: str | Path, *, split: str | None = None, where: Mapping[str, Condition] | None = None
 ) -> ShardDataset:
-    """Open a public folder with all that was appended to it.
+    """Open a public folder with all generations that were appended to it.
 
     Args:
-        folder: that ``mae-rad shard`` wrote.
+        folder: public folder written by ``mae-rad shard``.
         split: train, val or test (default: all films).
-        where: column of the index → value, or list of values, that a film must have.
+        where: index column → value, or list of values, that a film must have.
 
     Raises:
         ShardFormatError: the folder is missing, unfinished or of another version.
-        SettingsError: an unknown column, or no film has these values.
+        SettingsError: a column is unknown, or no film has these values.
     """
     return ShardDataset(ShardIndex([Path(folder)], where=where, split=split))

@@ -1,4 +1,4 @@
-"""Run a benchmark on this machine; without a name, list them.
+"""Run a benchmark on this machine; without a name, list the benchmarks.
 
 mae-rad bench [NAME [arguments of the benchmark]]
 """
@@ -17,20 +17,24 @@ FOLDER = Path(__file__).parents[1] / "bench"
 def main(arguments: Sequence[str] | None = None) -> int:
     """List the benchmarks or run one; returns the exit code."""
     parser = command_parser("bench", __doc__)
-    found = dict(_benchmarks())
-    parser.add_argument("name", nargs="?", metavar="NAME", choices=list(found), help="of a benchmark")
-    parser.add_argument("arguments", nargs="...", metavar="…", help="of the benchmark; NAME --help explains them")
+    benchmarks = dict(_benchmarks())
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", choices=list(benchmarks), help="name of the benchmark; none lists them"
+    )
+    parser.add_argument(
+        "arguments", nargs="...", metavar="…", help="arguments of the benchmark; NAME --help explains them"
+    )
     options = parser.parse_args(arguments)
     if options.name is None:
-        width = max(map(len, found))
-        print("\n".join(f"{name:<{width}}  {line}" for name, (_, line) in found.items()))
+        width = max(map(len, benchmarks))
+        print("\n".join(f"{name:<{width}}  {line}" for name, (_, line) in benchmarks.items()))
         return 0
-    module, _ = found[options.name]
+    module, _ = benchmarks[options.name]
     return run(lambda: import_module(module).main(options.arguments))
 
 
 def _benchmarks() -> Iterator[tuple[str, tuple[str, str]]]:
-    """Name → (module, first line of its docstring): files with a function ``main``, which are not imported for this."""
+    """Yield name → (module, first line of its docstring) of the files that define ``main``, without importing them."""
     for path in sorted(FOLDER.glob("*/*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):

@@ -1,4 +1,4 @@
-"""What the commands share: a parser that shows the module's docstring, and the whole of a command that trains."""
+"""The argument parser of a command, and the command line of a training."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -9,11 +9,11 @@ from mae_rad.command_line import run
 
 
 def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser for ``mae-rad name``.
+    """Build the parser of ``mae-rad name``.
 
     Args:
-        name: of the command.
-        description: shown by ``--help`` as it is written.
+        name: command name, as in ``compare-heads``.
+        description: text of ``--help``, printed without reflowing.
     """
     return argparse.ArgumentParser(
         prog=f"mae-rad {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -26,22 +26,26 @@ def run_training(
     train: Callable[[Path, Sequence[str]], object],
     arguments: Sequence[str] | None,
 ) -> int:
-    """Parse the command line of a training and start it; also as one of several ranks.
+    """Parse the command line of a training and start it, also as one of several ranks.
 
     Args:
-        name: of the command, and of the folder of its configs.
-        description: shown by ``--help``.
-        train: takes the config file and the ``key=value`` words.
-        arguments: of the command line (default: those of the process).
+        name: command name, and the folder of its configs under ``configs``.
+        description: text of ``--help``.
+        train: called with the config file and the ``key=value`` settings.
+        arguments: command line without the command (default: ``sys.argv[1:]``).
 
     Returns:
-        Exit code.
+        Exit code of the training.
     """
     parser = command_parser(name, description)
     parser.add_argument(
-        "--config", type=config_file(name), required=True, metavar="NAME|FILE", help=f"YAML, as in configs/{name}"
+        "--config",
+        type=config_file(name),
+        required=True,
+        metavar="NAME|FILE",
+        help=f"YAML settings: a name or a file as in configs/{name}",
     )
     parser.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # the deepspeed launcher adds it
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that replace those of the file")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that override the config file")
     options = parser.parse_intermixed_args(arguments)
     return run(lambda: train(options.config, options.settings))

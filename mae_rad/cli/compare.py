@@ -2,8 +2,8 @@
 
     mae-rad compare [RUN …] [--config default] [key=value …]
 
-RUN is a run folder or an exported encoder; the name of the folder names the encoder in table and figures. Runs can also
-stand in the config, with foreign vectors beside them.
+RUN is a run folder or an exported encoder; the folder name is the encoder's name in table and figures. Runs can also be
+listed in the config, together with embeddings of other software.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,16 @@ from mae_rad.command_line import run
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, compare and print the table; returns the exit code."""
     parser = command_parser("compare", __doc__)
-    parser.add_argument("words", nargs="*", metavar="RUN|key=value", help="run folders, and settings of the config")
+    parser.add_argument(
+        "inputs", nargs="*", metavar="RUN|key=value", help="run folders, and settings that override the config"
+    )
     parser.add_argument(
         "--config", type=config_file("compare"), default="default", metavar="NAME|FILE",
-        help="YAML, as in configs/compare (default: default)",
+        help="YAML settings: a name or a file as in configs/compare (default: default)",
     )  # fmt: skip
     options = parser.parse_intermixed_args(arguments)
-    overrides = [word for word in options.words if "=" in word]
-    runs = [Path(word) for word in options.words if "=" not in word]
+    overrides = [value for value in options.inputs if "=" in value]
+    runs = [Path(value) for value in options.inputs if "=" not in value]
 
     def action() -> None:
         from mae_rad.evaluation.comparison.settings import CompareSettings

@@ -1,8 +1,8 @@
-"""Compare finished finetunings on the test films that all of them were tested on: differences paired by patient.
+"""Compare finished finetunings on the test films that they share, with differences paired by patient.
 
     mae-rad compare-heads runs/mae_head runs/simclr_head --reference runs/random_head shards=PUBLIC
 
-Prints AUROC and average precision of every label, of boxes AP50 and FROC, with 95 % intervals over patients.
+Prints AUROC and average precision of each label, or AP50 and FROC of boxes, with 95 % intervals over patients.
 """
 
 from collections.abc import Sequence
@@ -16,26 +16,31 @@ from mae_rad.command_line import run
 
 
 class CompareHeadsSettings(Settings):
-    """What the runs were tested on, and how certain the intervals are."""
+    """Shards that the runs were tested on, and the bootstrap of the intervals."""
 
     shards: Folders
+    """Public folders."""
     repetitions: int = Field(default=1000, ge=100)
+    """Bootstrap samples of the patients."""
     seed: int = Field(default=0, ge=0)
+    """Seed of the bootstrap."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and print the table; returns the exit code."""
     parser = command_parser("compare-heads", __doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished finetuning, or key=value")
-    parser.add_argument("--reference", type=Path, required=True, metavar="RUN", help="what the others are compared to")
+    parser.add_argument("runs", nargs="+", metavar="RUN|key=value", help="finished finetunings; shards is required")
+    parser.add_argument(
+        "--reference", type=Path, required=True, metavar="RUN", help="finetuning that the others are compared to"
+    )
     options = parser.parse_intermixed_args(arguments)
 
     def action() -> None:
-        settings = load(CompareHeadsSettings, None, [word for word in options.runs if "=" in word])
+        settings = load(CompareHeadsSettings, None, [value for value in options.runs if "=" in value])
         from mae_rad.finetuning.compare_heads import against, against_text
 
         reference = str(options.reference)
-        runs = dict.fromkeys([reference, *(word for word in options.runs if "=" not in word)])
+        runs = dict.fromkeys([reference, *(value for value in options.runs if "=" not in value)])
         rows = against({name: Path(name) for name in runs}, reference, **settings.model_dump())
         print(against_text(rows, reference))
 

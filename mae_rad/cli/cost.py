@@ -1,9 +1,9 @@
-"""What a pretraining will cost: arithmetic, memory, hours and loader cores, before nodes are booked.
+"""Estimate the FLOPs, memory, hours and loader cores of a pretraining before nodes are booked.
 
     mae-rad cost --config mae --tokens 196,1024,4096 --models vit_s,vit_b,vit_l
         --budgets 0.25/0.25,published --tflops 600 --gpus 8 [key=value …]
 
-Nothing is trained and no shard is read. Hours are arithmetic over --tflops times --utilisation; memory is an estimate.
+Nothing is trained and no shard is read. Hours are FLOPs over --tflops times --utilisation; memory is estimated.
 """
 
 from collections.abc import Sequence
@@ -17,29 +17,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and print the table; returns the exit code."""
     parser = command_parser("cost", __doc__)
     parser.add_argument(
-        "--config",
-        type=config_file("pretrain"),
-        required=True,
-        metavar="NAME|FILE",
-        help="YAML, as in configs/pretrain",
-    )
-    parser.add_argument("--tokens", default="", help="sizes T, with commas between (default: the config's)")
-    parser.add_argument("--models", default="", help="vit_t, vit_s, vit_b, vit_l (default: the config's)")
-    parser.add_argument("--budgets", default="", help="visible/predicted, or published (default: the config's)")
+        "--config", type=config_file("pretrain"), required=True, metavar="NAME|FILE",
+        help="YAML settings: a name or a file as in configs/pretrain",
+    )  # fmt: skip
     parser.add_argument(
-        "--tflops", type=float, default=600.0, help="bare matrix rate of one GPU (default 600: an H100)"
+        "--tokens", metavar="T,…", default="", help="content tokens T, comma-separated (default: the config's)"
     )
-    parser.add_argument("--measure", action="store_true", help="take the rate of this machine instead")
     parser.add_argument(
-        "--utilisation", type=float, default=0.4, help="share of it that training reaches (default 0.4)"
+        "--models", metavar="MODEL,…", default="", help="of vit_t, vit_s, vit_b, vit_l (default: the config's)"
     )
-    parser.add_argument("--gpus", type=int, default=8, help="GPUs in all (default 8)")
-    parser.add_argument("--gpu-gib", type=float, default=80.0, help="memory of one (default 80)")
-    parser.add_argument("--decode-ms", type=float, default=8.0, help="of a core for a film of T = 1024 (default 8)")
-    parser.add_argument("--films", type=int, default=1_000_000, help="in the shards (default a million)")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that go before the file's")
+    parser.add_argument("--budgets", metavar="V/P,…", default="", help="visible/predicted shares, or published")
+    parser.add_argument("--tflops", type=float, default=600.0, help="matrix TFLOP/s of a GPU (default: 600, an H100)")
+    parser.add_argument("--measure", action="store_true", help="measure that rate on this machine")
+    parser.add_argument(
+        "--utilisation", type=float, metavar="SHARE", default=0.4,
+        help="share of that rate that training reaches (default: 0.4)",
+    )  # fmt: skip
+    parser.add_argument("--gpus", type=int, metavar="N", default=8, help="number of GPUs (default: 8)")
+    parser.add_argument("--gpu-gib", type=float, metavar="GIB", default=80.0, help="memory of a GPU (default: 80)")
+    parser.add_argument(
+        "--decode-ms", type=float, metavar="MS", default=8.0,
+        help="milliseconds of a core to load a film at T = 1024 (default: 8)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--films", type=int, metavar="N", default=1_000_000, help="films in the shards (default: a million)"
+    )
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that override the config file")
     options = parser.parse_intermixed_args(arguments)
-    asked = {name: value for name, value in vars(options).items() if name not in {"config", "settings"}}
+    estimated = {name: value for name, value in vars(options).items() if name not in {"config", "settings"}}
 
     def action() -> None:
         from mae_rad.pretraining.settings import PretrainSettings
@@ -47,6 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load(PretrainSettings, options.config, options.settings)
         from mae_rad.cost.plan import plan
 
-        print(plan(settings, **asked))
+        print(plan(settings, **estimated))
 
     return run(action)

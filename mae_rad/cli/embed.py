@@ -1,10 +1,9 @@
-"""Embed every film of shards with an exported encoder.
+"""Embed every film of shards with a trained encoder.
 
     mae-rad embed RUN shards=PUBLIC out=embeddings.parquet [tokens=T pool=mean …]
 
-RUN is a run folder or an encoder folder. The table has the columns key and embedding: the encoder's own vectors, at the
-T and with the pooling and precision that its card states, unless others are given. The same command continues where an
-interrupted one was.
+RUN is a run folder or an encoder folder. The table has the columns key and embedding, computed with the tokens, pooling
+and precision that the encoder's card states, unless others are given. The same command resumes an interrupted one.
 """
 
 from collections.abc import Sequence
@@ -19,27 +18,31 @@ from mae_rad.command_line import run
 
 
 class EmbedSettings(Settings):
-    """What is embedded, and how."""
+    """Input, output and options of an embedding."""
 
     shards: Folders
+    """Public folders."""
     out: Path
+    """Parquet file to write."""
     tokens: int | None = Field(default=None, ge=1)
-    """T, patches that the content of a film is scaled to; null is the encoder's own, as for the next two."""
+    """T, number of patches that the content of a film is scaled to; null takes the value of the encoder's card."""
     pool: Literal["mean", "cls", "cls_mean"] | None = None
-    """The vector of a film."""
+    """Tokens that the vector of a film is made of; null takes the value of the encoder's card."""
     precision: Literal["auto", "f32", "bf16"] | None = None
-    """Of the forward pass; auto is bf16 where this machine is fast at it, else f32."""
+    """Precision of the forward pass; auto is bf16 where this machine is fast at it, else f32; null as above."""
     batch_size: int = Field(default=32, ge=1)
+    """Films per forward pass."""
     workers: int = Field(default=2, ge=0)
+    """Loader processes per embedding process; 0 loads in the embedding process."""
     processes: int = Field(default=0, ge=0)
-    """Embedding processes; 0 is one per GPU, or one without."""
+    """Embedding processes; 0 is one per GPU, or one without a GPU."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and embed; returns the exit code."""
     parser = command_parser("embed", __doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or an exported encoder")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="shards and out are required")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder, or exported encoder")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings; shards and out are required")
     options = parser.parse_intermixed_args(arguments)
 
     def action() -> None:

@@ -3,7 +3,8 @@
     mae-rad export RUN --to timm --size 512x384 [--channels 3] [--content 0.8] out=FOLDER
 
 RUN is a run folder or an encoder folder. timm, hf_vit, hf_vit_mae and onnx take films of one size; safetensors keeps
-the decoder or head and takes any. Three channels are for programs that know only colour pictures: show the film thrice.
+the decoder or projection head and takes any size. Use three channels for programs that take colour images only: repeat
+the film in each channel.
 """
 
 from collections.abc import Sequence
@@ -18,21 +19,26 @@ TARGETS = ("timm", "hf_vit", "hf_vit_mae", "onnx", "safetensors")
 
 
 class ExportSettings(Settings):
-    """Where the result goes."""
+    """Output of an export."""
 
     out: Path
+    """Folder to write."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and export; returns the exit code."""
     parser = command_parser("export", __doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or an exported encoder")
-    parser.add_argument("--to", choices=TARGETS, required=True)
-    parser.add_argument("--size", metavar="ROWSxCOLUMNS", help="of the films in pixels; all targets but safetensors")
-    parser.add_argument("--channels", type=int, choices=(1, 3), default=1)
-    parser.add_argument("--content", type=float, default=1.0, help="share of the film that its content fills")
-    parser.add_argument("--step", type=int, help="of a checkpoint (default: the finished encoder, else the newest)")
-    parser.add_argument("settings", nargs="*", metavar="out=FOLDER", help="the folder to be made")
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder, or exported encoder")
+    parser.add_argument("--to", choices=TARGETS, required=True, help="format of the result")
+    parser.add_argument("--size", metavar="ROWSxCOLUMNS", help="film size in pixels; all formats but safetensors")
+    parser.add_argument("--channels", type=int, choices=(1, 3), default=1, help="image channels (default: 1)")
+    parser.add_argument(
+        "--content", type=float, metavar="SHARE", default=1.0, help="share of the film filled by content (default: 1)"
+    )
+    parser.add_argument(
+        "--step", type=int, metavar="N", help="step of a checkpoint (default: the finished encoder, else the newest)"
+    )
+    parser.add_argument("settings", nargs="*", metavar="out=FOLDER", help="folder to write (required)")
     options = parser.parse_intermixed_args(arguments)
 
     def action() -> None:
@@ -49,5 +55,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _pixels(text: str) -> tuple[int, int]:
     rows, _, columns = text.lower().partition("x")
     if not (rows.isdigit() and columns.isdigit()):
-        raise SettingsError(f"--size {text} is not ROWSxCOLUMNS in pixels, for example 512x384")
+        raise SettingsError(f"--size is not ROWSxCOLUMNS in pixels: {text}. Give, for example, 512x384.")
     return int(rows), int(columns)

@@ -1,11 +1,11 @@
-"""Train a head on labelled shards, with or without the encoder under it.
+"""Train a head on labelled shards, with a frozen or a trained encoder.
 
     mae-rad finetune --config foreign_object data.shards=PUBLIC start_from=RUN runtime.run_dir=OUT
     deepspeed launch/finetune.py --config configs/finetune/foreign_object.yaml data.shards=PUBLIC start_from=RUN \
       runtime.run_dir=OUT
 
-RUN is a pretraining run or an encoder folder. The second command starts a rank per GPU; ``torchrun`` does, too. The
-same command resumes an interrupted run. OUT/predictor answers for new films, OUT/evaluation holds its metrics.
+RUN is a pretraining run or an encoder folder. The second command starts a rank per GPU, as ``torchrun`` does. The same
+command resumes an interrupted run. OUT/predictor is for ``mae-rad predict``; OUT/evaluation holds the test metrics.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Entry point of ``mae-rad``: one command for archives, shards, encoders and predictions."""
+"""Entry point of the command ``mae-rad``."""
 
 import argparse
 import sys
@@ -13,14 +13,14 @@ from data_prep.cli.parser import add_commands
 from mae_rad.command_line import run
 
 COMMANDS = ("pretrain", "finetune", "embed", "compare", "compare-heads", "predict", "export", "cost", "bench")
-"""Each is a file of this folder; the commands of ``data_prep`` are forwarded to it."""
+"""Commands that are modules of this package; all others are forwarded to ``data_prep``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run a command.
 
     Args:
-        arguments: command and its arguments (default: those of the process).
+        arguments: command and its arguments (default: ``sys.argv[1:]``).
 
     Returns:
         Exit code of the command.
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, words: Sequence[str]) -> int:
     if name != "bench" and find_spec("torch") is None and not {"-h", "--help"} & set(words):
-        return run(lambda: import_module("torch"))  # reported before arguments are asked for
+        return run(lambda: import_module("torch"))  # reported before missing arguments are
     return int(_module(name).main(words))
 
 
@@ -45,7 +45,7 @@ def _module(name: str) -> ModuleType:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The commands of ``data_prep`` with their arguments, and the names of those that parse their own."""
+    """Build the parser of the commands of ``data_prep``, with the names of the commands of this package for --help."""
     parser = argparse.ArgumentParser(
         prog="mae-rad",
         description="Archives of radiographs → de-identified shards → encoders, their comparison, predictions.",

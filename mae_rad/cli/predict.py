@@ -1,11 +1,11 @@
-"""Ask a trained predictor of films.
+"""Predict findings and boxes of film files with a finetuned model.
 
     mae-rad predict MODEL FILES… out=PRIVATE [key=value …]
 
-MODEL is the folder of a finetuning run, or its predictor folder; FILES are DICOM, PNG or JPEG films, or folders of
-them; a word that names a file is one, whatever it reads like. Tables, pictures and DICOM Structured Reports are written
-into the folder PRIVATE, which only you can read: it names the files. The same command goes on where it was. Exit code
-3: some films have no answer; the tables say why.
+MODEL is a finetuning run or a predictor folder; FILES are DICOM, PNG or JPEG films, or folders of them. An argument of
+the form key=value is a setting, unless a file of that name exists. Tables, pictures and DICOM Structured Reports are
+written into the folder PRIVATE, which names the input files and is readable by its owner only. The same command resumes
+an interrupted one. Exit code 3: some films have no prediction; the tables give the reasons.
 
 For research. Not a medical device.
 """
@@ -23,13 +23,15 @@ _SETTING = re.compile(r"[a-z_][a-z0-9_.]*=.*", re.DOTALL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, predict and print what became of the films; returns the exit code."""
+    """Parse the command line, predict and print a summary; returns the exit code."""
     parser = command_parser("predict", __doc__)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a finetuning run, or a predictor folder")
-    parser.add_argument("words", nargs="+", metavar="FILES|key=value", help="films or folders; out is required")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="finetuning run, or predictor folder")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="FILES|key=value", help="film files or folders, and settings; out is required"
+    )
     options = parser.parse_intermixed_args(arguments)
-    overrides = [word for word in options.words if _is_setting(word)]
-    files = [Path(word) for word in options.words if word not in overrides]
+    overrides = [text for text in options.inputs if _is_setting(text)]
+    files = [Path(text) for text in options.inputs if text not in overrides]
 
     def action() -> int:
         from mae_rad.prediction.settings import PredictSettings
@@ -44,5 +46,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(action)
 
 
-def _is_setting(word: str) -> bool:
-    return _SETTING.fullmatch(word) is not None and not os.path.exists(word)  # noqa: PTH110 - no error if it is too long
+def _is_setting(text: str) -> bool:
+    return _SETTING.fullmatch(text) is not None and not os.path.exists(text)  # noqa: PTH110 - raises no error for a text that is too long for a path

@@ -3,7 +3,7 @@
     mae-rad pretrain --config mae data.shards=PUBLIC runtime.run_dir=RUN
     deepspeed launch/pretrain.py --config configs/pretrain/mae.yaml data.shards=PUBLIC runtime.run_dir=RUN
 
-The second starts a rank per GPU; ``torchrun`` does, too. The same command resumes an interrupted run.
+The second command starts a rank per GPU, as ``torchrun`` does. The same command resumes an interrupted run.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What travels from loader to objective.
+"""Batches of patches, and the views that an objective requests from the loader.
 
 Legend: B films, N patches of a view, P predicted patches, p patch side in pixels.
 """
@@ -18,9 +18,9 @@ class Patches(NamedTuple):
     """Patches of films of any shape as one dense tensor.
 
     Attributes:
-        values: [B, N, p*p] uint16 display values (0 dark, 65535 bright), rows of the patch one after another.
-        coords: [B, N, 2] float32 (row, column) of the patch on the T = 196 grid.
-        size: [B, 2] float32 (rows, columns) of the whole film in the same units.
+        values: [B, N, p*p] uint16 display values (0 dark, 65535 bright), row by row within a patch.
+        coords: [B, N, 2] float32 (row, column) of the patch centre, in units of the T = 196 grid.
+        size: [B, 2] float32 (rows, columns), extent of the whole film in the same units.
     """
 
     values: Tensor
@@ -29,7 +29,7 @@ class Patches(NamedTuple):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(rows, columns) of patches that are whole rectangles of equal shape, row by row."""
+        """(rows, columns) of the patch grid; for batches of complete films of one shape."""
         return grid_of(self.values.shape[1], self.size[0].cpu().numpy())
 
     def to(self, device: torch.device) -> "Patches":
@@ -45,10 +45,10 @@ class View(NamedTuple):
     """One drawn view of every film of a batch.
 
     Attributes:
-        visible: what the encoder sees.
-        predicted: what a masked objective predicts; None where the view asks for none.
-        predicted_content: [B, P] bool, which predicted patches show content rather than background.
-        masked_content: [B] float32, which share of the film's content patches is hidden from the encoder.
+        visible: input of the encoder.
+        predicted: targets of a masked objective; None without any.
+        predicted_content: [B, P] bool, True where a predicted patch shows content rather than background.
+        masked_content: [B] float32 share in [0, 1] of the film's content patches that the encoder does not get.
     """
 
     visible: Patches
@@ -80,7 +80,7 @@ class Batch:
     """A batch of films.
 
     Attributes:
-        views: view name → View; the names are those that the objective asked for.
+        views: view name → View; the names are those that the objective requests.
         film: [B] int64 hash of the film key.
         study: [B] int64 hash of the study key.
         keys: the B film keys.
@@ -92,7 +92,7 @@ class Batch:
     keys: tuple[str, ...]
 
     def pin_memory(self) -> "Batch":
-        """Copy to page-locked memory, from where copies to a GPU run beside the arithmetic."""
+        """Copy to page-locked memory, so that copies to a GPU overlap with computation."""
         views = {name: view.pin_memory() for name, view in self.views.items()}
         return Batch(views, self.film.pin_memory(), self.study.pin_memory(), self.keys)
 
@@ -108,15 +108,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """What an objective asks the loader to draw under one view name.
+    """A view that an objective requests from the loader.
 
     Attributes:
         tokens: T, the number of patches that the content box (or the crop) is scaled to.
-        augmentation: what varies; with a crop, the crop is scaled to T patches instead of the content box.
-        visible: fraction of T that the encoder sees; None shows every patch (with a crop, exactly T).
-        predicted: fraction of T that is predicted; 0 asks for none, None for all of T that is not visible.
-        padded: the film is padded with black to a square of T patches, all of which count as content.
-        schedule: stages of the run with another T, before the last.
+        augmentation: augmentation; with a crop, the crop is scaled to T patches instead of the content box.
+        visible: fraction of T that is input of the encoder; None takes every patch (with a crop, exactly T).
+        predicted: fraction of T that is predicted; 0 for none, None for all of T that is not visible.
+        padded: pad the film with black to a square of T patches, all of which count as content.
+        schedule: earlier stages of the run with another T.
     """
 
     tokens: int
@@ -135,9 +135,14 @@ class ViewSpec:
         return visible, int(self.tokens * self.predicted)
 
     def at(self, step: int, steps: int) -> "ViewSpec":
-        """What is drawn for the optimiser step ``step`` of a run of ``steps``: the same at the T of its stage."""
+        """The view at the T of an optimiser step.
+
+        Args:
+            step: optimiser step, counted from 0.
+            steps: number of steps of the run.
+        """
         return replace(self, tokens=tokens_at(step, steps, self.schedule, self.tokens), schedule=())
 
-    def as_it_is(self) -> "ViewSpec":
-        """The same of the film as it is, without augmentation: for pictures."""
+    def without_augmentation(self) -> "ViewSpec":
+        """The same view without augmentation, for pictures."""
         return replace(self, augmentation=Augmentation())

@@ -1,4 +1,4 @@
-"""One film as it lies in a shard: bytes and sidecar → stored values of any region at any size."""
+"""A film of a shard: bytes and sidecar → values of any region at any size."""
 
 from functools import cached_property
 
@@ -16,7 +16,12 @@ _ROUNDING = 1e-12
 
 
 class Film:
-    """A film of a shard; decoded lazily, once per reduction level."""
+    """A film of a shard, decoded on first use, once per reduction level.
+
+    Args:
+        stream: codestream of the film.
+        sidecar: its metadata.
+    """
 
     def __init__(self, stream: bytes, sidecar: Sidecar) -> None:
         self.sidecar = sidecar
@@ -25,7 +30,7 @@ class Film:
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        """Content mask of the film (at most 64 cells along its longer side)."""
+        """Content mask, bool, at most 64 cells along the longer side."""
         return unpack_mask(self.sidecar.content_mask, self.sidecar.rows, self.sidecar.columns)
 
     @cached_property
@@ -34,36 +39,43 @@ class Film:
         return content_box(self.mask, self.sidecar.rows, self.sidecar.columns)
 
     def values(self, layout: Layout, patch: int) -> NDArray[np.uint16]:
-        """Shard values [grid rows * patch, grid columns * patch] of the layout's region.
+        """Decode the region of a layout at its size.
 
-        The reduction level is a pure function of stored and target size; the rest is area averaging.
+        The reduction level depends on stored and target size only; the remaining scaling is area averaging.
+
+        Args:
+            layout: region and patch grid.
+            patch: patch side in pixels.
+
+        Returns:
+            [grid rows * patch, grid columns * patch] uint16 shard values.
         """
         rows, columns = layout.grid[0] * patch, layout.grid[1] * patch
-        whole = (self.sidecar.rows, self.sidecar.columns)
+        stored = (self.sidecar.rows, self.sidecar.columns)
         region = layout.region
         reduction = reduction_for(
-            *whole, round(whole[0] * rows / region.rows), round(whole[1] * columns / region.columns)
+            *stored, round(stored[0] * rows / region.rows), round(stored[1] * columns / region.columns)
         )
         decoded = self._decode(reduction)
-        down, across = decoded.shape[0] / whole[0], decoded.shape[1] / whole[1]
+        down, across = decoded.shape[0] / stored[0], decoded.shape[1] / stored[1]
         top, left = round(region.top * down), round(region.left * across)
         bottom = max(round((region.top + region.rows) * down), top + 1)
         right = max(round((region.left + region.columns) * across), left + 1)
         part = decoded[top:bottom, left:right]
         if part.shape == (rows, columns):
             return part
-        enlarge = part.shape[0] <= rows and part.shape[1] <= columns
+        is_enlarged = part.shape[0] <= rows and part.shape[1] <= columns
         return np.asarray(
-            cv2.resize(part, (columns, rows), interpolation=cv2.INTER_LINEAR if enlarge else cv2.INTER_AREA),
+            cv2.resize(part, (columns, rows), interpolation=cv2.INTER_LINEAR if is_enlarged else cv2.INTER_AREA),
             dtype=np.uint16,
         )
 
     def displayed(self) -> NDArray[np.uint16]:
-        """Display values [rows, columns] of the whole film, dark to bright."""
+        """Decode the whole film: [rows, columns] uint16 display values, dark to bright."""
         return np.asarray(display_table(self.sidecar.display)[self._decode(0)])
 
     def content(self, layout: Layout) -> NDArray[np.bool_]:
-        """[grid rows, grid columns] which patches of the layout show content (at least half of their area)."""
+        """[grid rows, grid columns] bool, True for patches with content on at least half of their area."""
         high, wide = self.mask.shape[0] / self.sidecar.rows, self.mask.shape[1] / self.sidecar.columns
         region = layout.region
         down = _overlaps(region.top * high, region.rows * high, layout.grid[0], self.mask.shape[0])
@@ -77,9 +89,9 @@ class Film:
 
 
 def _overlaps(start: float, extent: float, parts: int, cells: int) -> NDArray[np.float64]:
-    """[parts, cells] which share of each of ``parts`` equal parts of an interval (in cells) lies in each cell.
+    """[parts, cells] share of each of ``parts`` equal parts of an interval, in units of cells, that lies in each cell.
 
-    What reaches out of the cells is left out of the shares.
+    Shares refer to the part that lies within the cells.
     """
     edges = np.clip(start + extent / parts * np.arange(parts + 1), 0, cells)[:, None]
     cell = np.arange(cells)

@@ -1,4 +1,4 @@
-"""The order of films: arithmetic in (seed, epoch), the same for any number of ranks and workers."""
+"""The order of films in training: a function of seed and epoch, the same for any number of ranks and workers."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,7 +10,14 @@ from mae_rad.data.seeded_random import generator_for
 
 
 class Draw(NamedTuple):
-    """One film to be drawn: which row, the optimiser step, and the place that its randomness is counted from."""
+    """A film to draw.
+
+    Attributes:
+        step: optimiser step, counted from 0.
+        epoch: pass over the films.
+        position: position in the epoch; with the epoch it identifies the draw.
+        row: row of the index.
+    """
 
     step: int
     epoch: int
@@ -24,7 +31,7 @@ class StepRange(NamedTuple):
     Attributes:
         first_step: first optimiser step, counted from 0 over the whole run.
         last_step: end of the run, exclusive; the stages of a schedule are fractions of it.
-        rank: of this process.
+        rank: rank of this process.
         world: number of ranks.
         micro: films per forward pass of a rank.
     """
@@ -37,12 +44,12 @@ class StepRange(NamedTuple):
 
 
 class Order:
-    """Endless sequence of global batches over ``films`` rows.
+    """An endless sequence of global batches.
 
     Args:
         films: number of rows.
-        seed: of the run.
-        global_batch: films per optimiser step over all ranks; what is left of an epoch is dropped and mixed anew.
+        seed: seed of the run.
+        global_batch: films per optimiser step over all ranks; films that do not fill a batch are left to later epochs.
         weights: [films] relative frequency of each row, or None for every film once per epoch.
 
     Raises:
@@ -58,11 +65,11 @@ class Order:
         self._cached: tuple[int, NDArray[np.int64]] | None = None
 
     def rows(self, epoch: int) -> NDArray[np.int64]:
-        """[films] rows in the order of ``epoch``; with weights some come several times and some not at all."""
+        """[films] int64 rows in the order of ``epoch``; with weights some occur several times and some not at all."""
         if self._cached is None or self._cached[0] != epoch:
             generator = generator_for("order", self.seed, epoch)
             permuted = generator.permutation(self.films)
-            if self._weights is not None:  # systematic resampling: counts are right to within one film
+            if self._weights is not None:  # systematic resampling: counts are exact to within one film
                 edges = np.cumsum(self._weights[permuted])
                 points = (np.arange(self.films) + generator.random()) / self.films
                 chosen = np.minimum(np.searchsorted(edges, points, side="right"), self.films - 1)
@@ -71,14 +78,14 @@ class Order:
         return self._cached[1]
 
     def step(self, step: int) -> list[Draw]:
-        """The global batch of optimiser step ``step`` (counted from 0 over the whole run)."""
+        """Return the global batch of an optimiser step, counted from 0 over the whole run."""
         epoch, inside = divmod(step, self.steps_per_epoch)
         start = inside * self.global_batch
         rows = self.rows(epoch)[start : start + self.global_batch]
         return [Draw(step, epoch, start + i, int(row)) for i, row in enumerate(rows)]
 
     def micro_batches(self, steps: StepRange) -> Iterator[list[Draw]]:
-        """Draws of a rank for ``steps``, one list per forward pass."""
+        """Yield the draws of a rank, one list per forward pass."""
         for step in range(steps.first_step, steps.last_step):
             draws = self.step(step)
             for start in range(steps.rank * steps.micro, self.global_batch, steps.world * steps.micro):

@@ -1,4 +1,4 @@
-"""The one draw of a label fraction: some of the labelled patients, such that a smaller part lies in a larger one."""
+"""Draw a fraction of the labelled patients, such that smaller fractions are subsets of larger ones."""
 
 import math
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ def in_fraction(
     draw: int = 0,
     classes: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
-    """Which films are those of the first ``fraction`` of the patients, in an order that ``seed`` and ``draw`` give.
+    """Select the films of the first ``fraction`` of the patients in a random order.
 
-    The place of a patient in the order is a hash of (seed, draw, patient): it does not depend on the other patients.
+    The position of a patient is a hash of (seed, draw, patient), so it does not depend on the other patients.
 
     Args:
         patients: [films] pseudonym of the patient of each film.
-        fraction: of the patients, in (0, 1]; at least one.
-        seed: of the order.
-        draw: number of the order, for several draws of one seed.
-        classes: [films] class of each film; the order then begins with one patient of each class, so that none is
-            missing. None leaves the order as it is.
+        fraction: fraction of the patients, in (0, 1]; at least one patient is selected.
+        seed: seed of the order.
+        draw: number of the draw, for several draws with one seed.
+        classes: [films] int64 class of each film; if given, the order starts with one patient of each class, so that
+            none is missing.
 
     Returns:
-        [films] bool.
+        [films] bool, True for selected films.
     """
     if fraction == 1:
         return np.ones(len(patients), dtype=np.bool_)
@@ -41,7 +41,7 @@ def in_fraction(
     if classes is not None:
         ranks = {patient: rank for rank, patient in enumerate(order)}
         rank_of_film = np.array([ranks[patient] for patient in patients])
-        needed = {int(rank_of_film[classes == one].min()) for one in np.unique(classes)}
+        needed = {int(rank_of_film[classes == label].min()) for label in np.unique(classes)}
         order.sort(key=lambda patient: ranks[patient] not in needed)
         count = max(count, len(needed))
     return np.isin(np.array(patients, dtype=object), np.array(order[:count], dtype=object))

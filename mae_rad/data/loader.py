@@ -1,4 +1,4 @@
-"""Training batches: the same films in the same order for any number of ranks and workers."""
+"""Load training batches: the same films in the same order for any number of ranks and workers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,57 +20,73 @@ from mae_rad.errors import ShardFormatError
 B = TypeVar("B")
 
 MAX_CONSECUTIVE_SKIPS = 16
-"""Films in a row that may be unusable, before the run stops."""
+"""Number of consecutive unusable films after which the run stops."""
 
 
-class Take(Protocol[T_co]):
-    """What is made of a film; it travels to the workers."""
+class FilmTransform(Protocol[T_co]):
+    """Converts a film for training; it is pickled to the workers."""
 
     def __call__(self, row: int, draw: Draw) -> T_co:
-        """Draw the film in ``row``.
+        """Convert a film.
+
+        Args:
+            row: row of the index.
+            draw: draw that it is for; a substitute has another row.
 
         Raises:
-            FilmUnusableError: it cannot be used.
+            FilmUnusableError: the film cannot be used.
         """
 
 
 class FilmUnusableError(Exception):
-    """A film that cannot be used: which, and why."""
+    """A film cannot be used; the message names it and the reason."""
 
 
 class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | ShardFormatError]):
-    """Maps a :class:`Draw` to what ``take`` makes of its film, and why other films were skipped for it.
+    """Maps a :class:`Draw` to its converted film, and the reasons of films that were skipped for it.
 
     A film that cannot be used is replaced by another of the same shards.
+
+    Args:
+        index: films.
+        transform: converts a film.
+        seed: seed of the run.
     """
 
-    def __init__(self, index: ShardIndex, take: Take[T], *, seed: int) -> None:
-        self._index, self._take, self._seed = index, take, seed
+    def __init__(self, index: ShardIndex, transform: FilmTransform[T], *, seed: int) -> None:
+        self._index, self._transform, self._seed = index, transform, seed
 
     def __getitem__(self, draw: Draw) -> tuple[T, tuple[str, ...]] | ShardFormatError:
-        """Draw a film, or the error that MAX_CONSECUTIVE_SKIPS films in a row could not be used."""
+        """Convert a film; returns an error if MAX_CONSECUTIVE_SKIPS films in a row cannot be used."""
         skipped: list[str] = []
         row = draw.row
         for attempt in range(MAX_CONSECUTIVE_SKIPS):
             try:
-                return self._take(row, draw), tuple(skipped)
+                return self._transform(row, draw), tuple(skipped)
             except (FilmUnreadableError, FilmUnusableError) as error:
                 skipped.append(str(error))
-            except Exception as error:  # a decoder may raise anything; the film is named, its content never quoted
-                skipped.append(f"film {self._index.key(row)} cannot be drawn ({type(error).__name__})")
-            # Counted, so that any rank and worker would choose the same substitute.
+            except Exception as error:  # decoders raise errors of any type; the text may quote content
+                skipped.append(f"film {self._index.key(row)} cannot be loaded ({type(error).__name__})")
+            # Seeded by the draw, so that any rank and worker chooses the same substitute.
             row = int(
                 generator_for("substitute", self._seed, draw.epoch, draw.position, attempt).integers(len(self._index))
             )
         return ShardFormatError(
-            f"{MAX_CONSECUTIVE_SKIPS} films in a row cannot be used, the last: {skipped[-1]};"
-            " check the shards with `python -m data_prep verify`, or lower the tokens or budgets of the views"
+            f"{MAX_CONSECUTIVE_SKIPS} films in a row cannot be used, the last: {skipped[-1]}."
+            " Check the shards with `mae-rad verify`, or lower objective.tokens, visible or predicted."
         )
 
 
 @dataclass(frozen=True)
 class FilmViews:
-    """All views of one film, before collation."""
+    """All views of a film, before collation.
+
+    Attributes:
+        key: film key.
+        film: 63-bit hash of the film key.
+        study: 63-bit hash of the study key.
+        views: view name → view.
+    """
 
     key: str
     film: int
@@ -79,8 +95,16 @@ class FilmViews:
 
 
 @dataclass(frozen=True)
-class TakeViews:
-    """Draws the views that an objective asks for."""
+class DrawViews:
+    """Draws the views that an objective requests.
+
+    Attributes:
+        index: films.
+        views: view name → what is drawn.
+        patch: patch side in pixels.
+        seed: seed of the run.
+        steps: number of steps of the run.
+    """
 
     index: ShardIndex
     views: Mapping[str, ViewSpec]
@@ -102,7 +126,7 @@ class TakeViews:
 
 
 def stack_views(films: Sequence[FilmViews]) -> Batch:
-    """Drawn films as a batch."""
+    """Collate films into a batch."""
     return Batch(
         {name: _stack_views([film.views[name] for film in films]) for name in films[0].views},
         torch.tensor([film.film for film in films]),
@@ -120,45 +144,51 @@ def training_batches(
     patch: int,
     workers: int,
 ) -> Iterator[tuple[Batch, tuple[str, ...]]]:
-    """Micro batches of views for pretraining.
+    """Load micro batches of views for pretraining.
 
     Args:
-        index: the films.
-        order: of the films.
-        views: name → what is drawn of each film.
-        steps: and the rank that they are drawn for.
-        patch: side of a patch in pixels.
-        workers: processes that read ahead; 0 reads in this one.
+        index: films.
+        order: order of the films.
+        views: view name → what is drawn of each film.
+        steps: steps and rank to load films for.
+        patch: patch side in pixels.
+        workers: loader processes; 0 loads in this process.
 
     Returns:
-        Each batch, and why other films were skipped for it.
+        Iterator over each batch and the reasons of films that were skipped for it.
     """
-    take = TakeViews(index, dict(views), patch, order.seed, steps.last_step)
+    transform = DrawViews(index, dict(views), patch, order.seed, steps.last_step)
     draws = partial(order.micro_batches, steps)
-    return drawn_batches(index, take, stack_views, draws, seed=order.seed, workers=workers)
+    return drawn_batches(index, transform, stack_views, draws, seed=order.seed, workers=workers)
 
 
 def drawn_batches(
     index: ShardIndex,
-    take: Take[T],
+    transform: FilmTransform[T],
     stack_films: Callable[[Sequence[T]], B],
     draws: Callable[[], Iterator[list[Draw]]],
     *,
     seed: int,
     workers: int,
 ) -> Iterator[tuple[B, tuple[str, ...]]]:
-    """A batch for every list of ``draws``, and why films were skipped for it.
+    """Load a batch for every list of draws.
 
     Args:
-        index: the films.
-        take: makes something of one film, in a worker.
-        stack_films: makes a batch of what ``take`` made, in a worker.
-        draws: begins the lists.
-        seed: of the run.
-        workers: processes that read ahead.
+        index: films.
+        transform: converts a film, in a worker.
+        stack_films: collates converted films into a batch, in a worker.
+        draws: returns an iterator over the draws of each batch.
+        seed: seed of the run.
+        workers: loader processes; 0 loads in this process.
+
+    Yields:
+        Each batch, and the reasons of films that were skipped for it.
+
+    Raises:
+        ShardFormatError: too many films in a row cannot be used.
     """
     loader = DataLoader(
-        DrawnFilms(index, take, seed=seed),
+        DrawnFilms(index, transform, seed=seed),
         batch_sampler=_MicroBatches(draws),
         collate_fn=partial(_collate, stack_films),
         num_workers=workers,
@@ -177,23 +207,23 @@ def drawn_batches(
 def _collate(
     stack_films: Callable[[Sequence[T]], B], drawn: Sequence[tuple[T, tuple[str, ...]] | ShardFormatError]
 ) -> tuple[B, tuple[str, ...]] | ShardFormatError:
-    """An error is handed on as a value: raised in a worker it would come out as a traceback."""
+    """Collate in a worker; errors are returned, since a raised one would be shown as a traceback."""
     films: list[tuple[T, tuple[str, ...]]] = []
-    for one in drawn:
-        if isinstance(one, ShardFormatError):
-            return one
-        films.append(one)
+    for item in drawn:
+        if isinstance(item, ShardFormatError):
+            return item
+        films.append(item)
     return stack_films([film for film, _ in films]), tuple(reason for _, skipped in films for reason in skipped)
 
 
 class _MicroBatches:
     """The batch sampler of one rank."""
 
-    def __init__(self, make: Callable[[], Iterator[list[Draw]]]) -> None:
-        self._make = make
+    def __init__(self, draws: Callable[[], Iterator[list[Draw]]]) -> None:
+        self._draws = draws
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        return self._make()
+        return self._draws()
 
 
 def _stack_views(views: Sequence[DrawnView]) -> View:
@@ -209,6 +239,6 @@ def _stack_views(views: Sequence[DrawnView]) -> View:
     )
 
 
-def as_it_is(item: Any) -> Any:
+def return_item(item: Any) -> Any:
     """Collate function of a loader whose items are batches already."""
     return item

@@ -1,4 +1,4 @@
-"""How a film of any shape is laid out in patches. Size is content: T tokens cover the content box, not the film."""
+"""Lay out films of any shape in patches; T counts the patches of the content box, not of the film."""
 
 import math
 from typing import NamedTuple
@@ -7,16 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 REFERENCE_TOKENS = 196
-"""Coordinates are in units of the grid that lays this many patches over the content box (14 x 14 on a square)."""
+"""T of the reference grid, the unit of coordinates: 14 x 14 on a square film that is all content."""
 
 MAX_ENLARGEMENT = 2.0
+"""Largest factor by which a film is enlarged."""
 
 MIN_CONTENT_SHARE = 0.25
-"""A content box counts as at least this share of its film, so that no film has more than about 4 T patches."""
+"""Smallest share of a film that a content box counts as, so that no film has more than about 4 T patches."""
 
 
 class Region(NamedTuple):
-    """A rectangle of a film in its pixels, upper left corner and extent."""
+    """A rectangle of a film in film pixels: upper left corner and extent."""
 
     top: float
     left: float
@@ -28,8 +29,8 @@ class Layout(NamedTuple):
     """A region laid out in patches.
 
     Attributes:
-        region: the part of the film.
-        grid: patches (down, across).
+        region: part of the film.
+        grid: number of patches (down, across).
         unit: patches per unit of the reference grid.
     """
 
@@ -38,7 +39,7 @@ class Layout(NamedTuple):
     unit: float
 
     def coordinates(self) -> NDArray[np.float32]:
-        """[rows * columns, 2] float32 (row, column) of the patch centres; at unit 1 these are the patch indices."""
+        """[rows * columns, 2] float32 (row, column) of patch centres in reference units; at unit 1 the indices."""
         rows, columns = np.indices(self.grid, dtype=np.float32).reshape(2, -1)
         return (np.stack((rows, columns), axis=1) + np.float32(0.5)) / np.float32(self.unit) - np.float32(0.5)
 
@@ -48,7 +49,16 @@ class Layout(NamedTuple):
 
 
 def content_box(mask: NDArray[np.bool_], rows: int, columns: int) -> Region:
-    """Bounding box of the content mask in pixels of a film of ``rows`` × ``columns``; an empty mask is all of it."""
+    """Compute the bounding box of the content.
+
+    Args:
+        mask: bool content mask of any resolution; an empty one stands for the whole film.
+        rows: rows of the film in pixels.
+        columns: columns of the film in pixels.
+
+    Returns:
+        The box in film pixels.
+    """
     down, across = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if down.size == 0:
         return Region(0, 0, rows, columns)
@@ -58,17 +68,24 @@ def content_box(mask: NDArray[np.bool_], rows: int, columns: int) -> Region:
 
 
 def film_layout(rows: int, columns: int, box: Region, tokens: int, patch: int) -> Layout:
-    """The whole film at the scale where its content box holds about ``tokens`` patches, at most enlarged twofold.
+    """Lay out the whole film at the scale where its content box holds about ``tokens`` patches.
 
-    Both sides become whole patches; the stretch that this takes stays under half a patch, and the grid never has
-    fewer than ``tokens`` patches unless the film is too small for them.
+    The film is enlarged at most twofold. Both sides are stretched to whole patches, by less than half a patch each, and
+    the grid has at least ``tokens`` patches unless the film is too small.
+
+    Args:
+        rows: rows of the film in pixels.
+        columns: columns of the film in pixels.
+        box: content box.
+        tokens: T.
+        patch: patch side in pixels.
     """
     content = max(box.rows * box.columns, MIN_CONTENT_SHARE * rows * columns)
-    wanted = math.sqrt(tokens * patch * patch / content)
-    scale = min(wanted, MAX_ENLARGEMENT)
+    ideal_scale = math.sqrt(tokens * patch * patch / content)
+    scale = min(ideal_scale, MAX_ENLARGEMENT)
     exact = (rows * scale / patch, columns * scale / patch)
     down, across = max(1, round(exact[0])), max(1, round(exact[1]))
-    while scale == wanted and down * across < tokens:
+    while scale == ideal_scale and down * across < tokens:
         if (down + 1) / exact[0] <= (across + 1) / exact[1]:
             down += 1
         else:
@@ -78,9 +95,15 @@ def film_layout(rows: int, columns: int, box: Region, tokens: int, patch: int) -
 
 
 def square_layout(rows: int, columns: int, tokens: int, patch: int) -> Layout:
-    """The whole film at the scale where its longer side is that of a square of ``tokens`` patches.
+    """Lay out the whole film at the scale where its longer side is that of a square of ``tokens`` patches.
 
-    At most enlarged twofold; both sides become whole patches. The rest of the square is the caller's to pad.
+    The film is enlarged at most twofold, and both sides are stretched to whole patches. The caller pads the square.
+
+    Args:
+        rows: rows of the film in pixels.
+        columns: columns of the film in pixels.
+        tokens: T, a square number.
+        patch: patch side in pixels.
     """
     across = math.isqrt(tokens)
     scale = min(across * patch / max(rows, columns), MAX_ENLARGEMENT)
@@ -89,10 +112,18 @@ def square_layout(rows: int, columns: int, tokens: int, patch: int) -> Layout:
 
 
 def crop_layout(rows: int, columns: int, box: Region, area: float, place: tuple[float, float], tokens: int) -> Layout:
-    """A square crop of ``area`` (fraction of the content box) at ``place`` (in [0, 1]), √tokens × √tokens patches.
+    """Lay out a square crop of √tokens × √tokens patches.
 
-    The crop lies in the film, and in the content box where it fits. It is a picture of its own: its coordinates are
-    those of a whole square film.
+    The crop lies within the film, and within the content box if it fits. Its coordinates are those of a whole square
+    film.
+
+    Args:
+        rows: rows of the film in pixels.
+        columns: columns of the film in pixels.
+        box: content box.
+        area: area of the crop, as a fraction of the content box.
+        place: (down, across) position in [0, 1].
+        tokens: T, a square number.
     """
     side = min(math.sqrt(area * box.rows * box.columns), rows, columns)
     top = _place(box.top, box.rows, side, place[0], rows)
@@ -102,11 +133,18 @@ def crop_layout(rows: int, columns: int, box: Region, area: float, place: tuple[
 
 
 def _place(start: float, extent: float, side: float, place: float, limit: float) -> float:
-    offset = start + place * (extent - side)  # where the crop is longer than the box this centres around the box
+    offset = start + place * (
+        extent - side
+    )  # negative range if the crop is longer than the box: it then extends beyond both ends
     return min(max(offset, 0.0), limit - side)
 
 
 def grid_of(patches: int, size: NDArray[np.float32]) -> tuple[int, int]:
-    """Grid (down, across) of a whole film of so many ``patches``, whose extent is ``size`` [2]."""
+    """Compute the grid (down, across) of a whole film.
+
+    Args:
+        patches: number of patches.
+        size: [2] float32 (rows, columns), extent of the film in reference units.
+    """
     down = round(math.sqrt(patches * float(size[0]) / float(size[1])))
     return down, patches // down

@@ -1,4 +1,4 @@
-"""Masking: which patches of a view are visible, and which are predicted."""
+"""Masking: draw the visible and predicted patches of a view."""
 
 import cv2
 import numpy as np
@@ -6,15 +6,15 @@ from numpy.typing import NDArray
 
 
 def draw_budget(content: NDArray[np.bool_], count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """``count`` patch indices in random order: content first, then the background patches nearest to content.
+    """Draw patches in random order: content first, then the background patches nearest to content.
 
-    Where all or nothing is content this is the published masking (He et al. 2022, appendix A): the patches of smallest
-    noise, in its order.
+    If all or no patches are content, this is the published masking (He et al. 2022, appendix A): the patches of
+    smallest noise, in its order.
 
     Args:
-        content: [rows, columns] bool, which patches of the grid show content.
+        content: [rows, columns] bool, True for patches of the grid with content.
         count: number of patches to draw, at most all.
-        generator: of the view.
+        generator: random generator of the view.
 
     Returns:
         [count] int64 indices, row by row.
@@ -29,14 +29,14 @@ def draw_budget(content: NDArray[np.bool_], count: int, generator: np.random.Gen
 
 
 def masked_share(content: NDArray[np.bool_], visible: NDArray[np.int64]) -> float:
-    """Share of the content patches that is not among ``visible``; of all patches where none is content.
+    """Compute the share of content patches that is not visible; of all patches if none is content.
 
     Args:
         content: [rows, columns] bool.
         visible: [V] int64 indices, row by row.
 
     Returns:
-        A share in [0, 1].
+        Share in [0, 1].
     """
     flat = content.reshape(-1)
     if not flat.any():

@@ -1,4 +1,4 @@
-"""Random generators without state: each is a function of the names and numbers that it is for."""
+"""Random generators seeded by names and numbers, without global state."""
 
 import hashlib
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 def generator_for(*parts: int | str) -> np.random.Generator:
-    """The generator that belongs to ``parts``, for example (run seed, epoch, film key, view name).
+    """Create the generator of ``parts``, for example (run seed, epoch, film key, view name).
 
-    Equal parts give equal draws in every process, at any time; Philox because its state is its key.
+    Equal parts give equal draws in every process. Philox is seeded by its key alone.
     """
     text = "\x1f".join(str(part) for part in parts)
     key = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")

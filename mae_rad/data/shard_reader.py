@@ -1,4 +1,4 @@
-"""Films of one or more public folders, read by index with positioned reads."""
+"""Read films of public folders by row of the index."""
 
 import copy
 import hashlib
@@ -22,27 +22,27 @@ from mae_rad.data.film import Film
 from mae_rad.errors import SettingsError, ShardFormatError
 
 Condition = str | int | float | bool | None | list[str] | list[int]
-"""None is the condition that nothing is told."""
+"""Value, or list of values, of an index column; None matches missing values."""
 
-_OPEN_FILES = 128
+_MAX_OPEN_FILES = 128
 
 
 class FilmUnreadableError(Exception):
-    """A film's bytes are not what the index says. Names the shard and the key, nothing else."""
+    """The bytes of a film do not match the index; the message names only shard and key."""
 
 
 class ShardIndex:
-    """The films of ``folders`` that pass ``where``.
+    """The films of public folders that meet conditions.
 
     Args:
-        folders: complete public folders; each brings the generations that were appended to it.
+        folders: complete public folders; appended generations are included.
         where: index column → value, or list of values, that a film must have.
         split: shorthand for a condition on ``split``; None takes all.
-        generations: how many generations of each folder are read, from the first; None reads all.
+        generations: number of generations of each folder to read, from the first; None reads all.
 
     Raises:
         ShardFormatError: a folder is missing, unfinished or of another version, or two folders share a film.
-        SettingsError: an unknown column, or no film left.
+        SettingsError: a column is unknown, or no film meets the conditions.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class ShardIndex:
         generations: int | None = None,
     ) -> None:
         if not folders:
-            raise SettingsError("data.shards names no folder; give the public folder that `data_prep shard` wrote")
-        # In the order of their content: the same shards are the same data set however they are listed.
+            raise SettingsError("data.shards is empty. Give a public folder written by `mae-rad shard`.")
+        # Sorted by content, so that the order in which folders are listed has no effect.
         cards = sorted(
             (read_dataset_card(folder).dataset_sha256, folder, generation)
             for public in folders
@@ -68,42 +68,46 @@ class ShardIndex:
         tables = [table.filter(matching(table, conditions)) if conditions else table for table in indexes]
         self.table = pa.concat_tables(tables)
         if self.table.num_rows == 0:
-            raise SettingsError(f"no film of the shards has {_words(conditions)}; widen data.where")
+            raise SettingsError(f"no film of the shards has {_as_text(conditions)}. Change data.where.")
         keys = self.table.column("key")
         if pc.count_distinct(keys).as_py() != len(keys):
-            raise ShardFormatError("the shard folders share films; give each folder once, and shard an archive once")
+            raise ShardFormatError("the shard folders share films. Give each folder once, and shard an archive once.")
         self._folder_of = np.repeat(np.arange(len(folders)), [table.num_rows for table in tables])
         self._reader = _Reader(folders)
-        self._locate()
+        self._cache_locations()
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def subset(self, rows: NDArray[np.int64]) -> "ShardIndex":
-        """The films in ``rows`` alone, in that order; of the same data set."""
+        """Return an index of some rows.
+
+        Args:
+            rows: [n] int64 rows, in the order of the new index.
+        """
         part = copy.copy(self)
         part.table = self.table.take(rows)
         part._folder_of = self._folder_of[rows]
-        part._locate()
+        part._cache_locations()
         return part
 
     def key(self, row: int) -> str:
-        """Key of the film in ``row``."""
+        """Return the key of the film in ``row``."""
         return str(self._keys[row], "ascii")
 
     def study(self, row: int) -> int:
-        """63-bit hash of the study of the film in ``row``."""
+        """Return the 63-bit hash of the study of the film in ``row``."""
         return int(self._studies[row])
 
     def film_hash(self, row: int) -> int:
-        """63-bit hash of the film in ``row``."""
-        return int(hashed([self.key(row)])[0])
+        """Return the 63-bit hash of the key of the film in ``row``."""
+        return int(hash_pseudonyms([self.key(row)])[0])
 
     def film(self, row: int) -> Film:
         """Read the film in ``row``.
 
         Raises:
-            FilmUnreadableError: the bytes are not there or not a sample.
+            FilmUnreadableError: the bytes are missing or are not those of the film.
         """
         shard = self._shard_names[self._shards[row]]
         start, film_size = int(self._film_offset[row]), int(self._film_size[row])
@@ -123,25 +127,38 @@ class ShardIndex:
         return Film(data[:film_size], sidecar)
 
     def weights(self, weights: Mapping[str, Mapping[str, float]]) -> NDArray[np.float64] | None:
-        """[films] product of the weights that ``weights`` (column → value → weight) gives; unnamed values weigh 1."""
+        """Compute the sampling weight of every film.
+
+        Args:
+            weights: column → value → weight; values that are not listed have weight 1.
+
+        Returns:
+            [films] product over the columns; None without weights.
+
+        Raises:
+            SettingsError: a column is unknown, or weights are negative or all zero.
+        """
         if not weights:
             return None
         product = np.ones(len(self))
         for column, table in weights.items():
             if column not in self.table.column_names:
-                raise SettingsError(f"data.weights: the index has no column {column!r}")
+                raise SettingsError(
+                    f"data.weights: the index has no column {column!r}."
+                    f" Choose one of {', '.join(self.table.column_names)}."
+                )
             values = self.table.column(column).to_pylist()
             product *= np.array([table.get(str(value), 1.0) for value in values])
         if not (product >= 0).all() or product.sum() == 0:
-            raise SettingsError("data.weights must not be negative, nor all zero")
+            raise SettingsError("data.weights are negative or all zero. Give at least one film a positive weight.")
         return product
 
     def __getstate__(self) -> dict[str, object]:
-        # Workers read films by row; the table would only cost them memory.
+        # Workers read films by row and do not need the table.
         return {name: value for name, value in self.__dict__.items() if name != "table"}
 
-    def _locate(self) -> None:
-        # Compact arrays rather than a Python list per row: a million films, and shared with forked workers.
+    def _cache_locations(self) -> None:
+        # Compact arrays, not Python objects per row: there may be millions of films.
         columns = ("film_offset", "film_size", "sidecar_offset", "sidecar_size")
         self._film_offset, self._film_size, self._sidecar_offset, self._sidecar_size = (
             self.table.column(name).to_numpy() for name in columns
@@ -150,29 +167,40 @@ class ShardIndex:
         encoded = self.table.column("shard").combine_chunks().dictionary_encode()
         self._shard_names: list[str] = encoded.dictionary.to_pylist()
         self._shards = encoded.indices.to_numpy()
-        self._studies = hashed(self.table.column("study").to_pylist())
+        self._studies = hash_pseudonyms(self.table.column("study").to_pylist())
 
 
-def hashed(names: Sequence[str]) -> NDArray[np.int64]:
-    """[n] 63-bit hashes of pseudonyms (hex), equal for equal names."""
+def hash_pseudonyms(names: Sequence[str]) -> NDArray[np.int64]:
+    """Hash pseudonyms (hex): [n] int64 with 63 bits, equal for equal pseudonyms."""
     return np.array([int(name[:16], 16) >> 1 for name in names], dtype=np.int64)
 
 
 def matching(table: pa.Table, conditions: Mapping[str, Condition]) -> NDArray[np.bool_]:
-    """[rows] which rows of an index have the wanted value, or one of the wanted values, in every column named.
+    """Select the rows of an index that meet all conditions.
+
+    Args:
+        table: index.
+        conditions: column → value, or list of values.
+
+    Returns:
+        [rows] bool.
 
     Raises:
-        SettingsError: an unknown column, or a value of another type.
+        SettingsError: a column is unknown, or a value has another type.
     """
     keep = np.ones(table.num_rows, dtype=np.bool_)
     for column, wanted in conditions.items():
         if column not in table.column_names:
-            raise SettingsError(f"where: the index has no column {column!r}; it has {', '.join(table.column_names)}")
+            raise SettingsError(
+                f"where: the index has no column {column!r}. Choose one of {', '.join(table.column_names)}."
+            )
         values = wanted if isinstance(wanted, list) else [wanted]
         try:
             accepted = pa.array(values, type=table.schema.field(column).type)
         except (pa.ArrowInvalid, pa.ArrowTypeError):
-            raise SettingsError(f"where: {wanted!r} is no value of the column {column!r}") from None
+            raise SettingsError(
+                f"where: {wanted!r} has not the type of column {column!r} ({table.schema.field(column).type})."
+            ) from None
         keep &= pc.is_in(table.column(column), value_set=accepted).to_numpy()
     return keep
 
@@ -184,16 +212,16 @@ def _read_index(folder: Path, generation: int) -> pa.Table:
 
 
 def combined(hashes: Sequence[str]) -> str:
-    """The identity of shards together, by those of each in their order."""
+    """Combine the checksums of several data sets, in their order, into one."""
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def _words(conditions: Mapping[str, Condition]) -> str:
+def _as_text(conditions: Mapping[str, Condition]) -> str:
     return " and ".join(f"{column} = {value}" for column, value in conditions.items()) or "any value"
 
 
 class _Reader:
-    """Positioned reads; keeps the most recently used files open, anew in every process."""
+    """Reads ranges of files; each process keeps its most recently used files open."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = list(folders)
@@ -201,13 +229,13 @@ class _Reader:
         self._process = os.getpid()
 
     def read(self, folder: int, shard: str, start: int, length: int) -> bytes:
-        if self._process != os.getpid():  # descriptors are not shared with the parent
+        if self._process != os.getpid():  # after a fork, file descriptors of the parent are not used
             self._files, self._process = OrderedDict(), os.getpid()
         descriptor = self._files.pop((folder, shard), None)
         if descriptor is None:
             descriptor = os.open(self._folders[folder] / shard, os.O_RDONLY)
         self._files[folder, shard] = descriptor
-        if len(self._files) > _OPEN_FILES:
+        if len(self._files) > _MAX_OPEN_FILES:
             os.close(self._files.popitem(last=False)[1])
         return os.pread(descriptor, length, start)
 

@@ -1,4 +1,4 @@
-"""Patches of one drawn view of one film, and how those of several films are stacked."""
+"""Draw views of films as patches, and stack those of several films."""
 
 import math
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from mae_rad.data.patch_layout import Layout, crop_layout, film_layout, square_l
 from mae_rad.data.patch_masking import draw_budget, masked_share
 
 UNVARIED = Variation()
-"""The film as it is."""
+"""No augmentation."""
 
-_AS_IT_IS = np.arange(2**16, dtype=np.uint16)
-"""A table that shows display values."""
+_IDENTITY_TABLE = np.arange(2**16, dtype=np.uint16)
+"""Display table that does not change display values."""
 
 
 class FilmPatches(NamedTuple):
@@ -41,7 +41,17 @@ class DrawnView(NamedTuple):
 
 
 def draw_view(film: Film, spec: ViewSpec, patch: int, generator: np.random.Generator) -> DrawnView | None:
-    """Draw ``spec`` from ``film``; None where the film has too few patches for the budgets."""
+    """Draw a view of a film.
+
+    Args:
+        film: film of a shard.
+        spec: view to draw.
+        patch: patch side in pixels.
+        generator: random generator of the view.
+
+    Returns:
+        The view; None if the film has fewer patches than are to be visible and predicted.
+    """
     variation = draw_variation(spec.augmentation, film.sidecar, generator)
     layout = view_layout(film, spec, patch, variation)
     visible, predicted = spec.budgets
@@ -53,52 +63,79 @@ def draw_view(film: Film, spec: ViewSpec, patch: int, generator: np.random.Gener
         values, content = values[:, ::-1], content[:, ::-1]
     if spec.padded:
         values, content, layout = pad_to_square(table[values], content, layout, spec.tokens)
-        table = _AS_IT_IS
-    cut = _Cut(values, table, layout, patch)
+        table = _IDENTITY_TABLE
+    cutter = _PatchCutter(values, table, layout, patch)
     if visible is None:
-        return DrawnView(_noisy(cut.patches(np.arange(content.size)), variation), None, None, None)
+        return DrawnView(_add_noise(cutter.patches(np.arange(content.size)), variation), None, None, None)
     chosen = draw_budget(np.ones_like(content) if spec.padded else content, visible + predicted, generator)
-    seen = _noisy(cut.patches(chosen[:visible]), variation)
+    input_patches = _add_noise(cutter.patches(chosen[:visible]), variation)
     if predicted == 0:
-        return DrawnView(seen, None, None, None)
+        return DrawnView(input_patches, None, None, None)
     return DrawnView(
-        seen,
-        cut.patches(chosen[visible:]),
+        input_patches,
+        cutter.patches(chosen[visible:]),
         content.reshape(-1)[chosen[visible:]],
         masked_share(content, chosen[:visible]),
     )
 
 
 def whole_film(film: Film, tokens: int, patch: int, variation: Variation = UNVARIED) -> FilmPatches:
-    """Every patch of the film at ``tokens`` content patches: the one path of embedding, heads and prediction.
+    """Cut the whole film into patches, as for embedding, heads and prediction.
 
-    A variation may mirror the film and vary its display; it must not crop.
+    Args:
+        film: film of a shard.
+        tokens: T, number of content patches.
+        patch: patch side in pixels.
+        variation: may mirror the film and vary its display; a crop is ignored.
     """
     layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, patch)
     image = varied_table(film.sidecar.display, variation)[film.values(layout, patch)]
-    return _noisy(as_patches(image[:, ::-1] if variation.mirrored else image, layout, patch), variation)
+    return _add_noise(as_patches(image[:, ::-1] if variation.mirrored else image, layout, patch), variation)
 
 
 def pad_to_square(
     image: NDArray[np.uint16], content: NDArray[np.bool_], layout: Layout, tokens: int
 ) -> tuple[NDArray[np.uint16], NDArray[np.bool_], Layout]:
-    """Image, content and layout of a square of ``tokens`` patches: below and right of the film black, no content."""
+    """Pad a film with black, below and on the right, to a square of patches.
+
+    Args:
+        image: [rows * p, columns * p] uint16 display values.
+        content: [rows, columns] bool, True for patches with content.
+        layout: layout of the film.
+        tokens: T, number of patches of the square.
+
+    Returns:
+        Image, content and layout of the square.
+    """
     across, (down, wide) = math.isqrt(tokens), layout.grid
     patch = image.shape[0] // down
     missing = ((0, across - down), (0, across - wide))
-    dark = np.pad(image, [(0, count * patch) for _, count in missing])
-    return dark, np.pad(content, missing), layout._replace(grid=(across, across))
+    padded = np.pad(image, [(0, count * patch) for _, count in missing])
+    return padded, np.pad(content, missing), layout._replace(grid=(across, across))
 
 
 def as_patches(image: NDArray[np.uint16], layout: Layout, patch: int) -> FilmPatches:
-    """Cut an image [rows * patch, columns * patch] into its patches, row by row."""
+    """Cut an image into patches, row by row.
+
+    Args:
+        image: [rows * patch, columns * patch] uint16 display values.
+        layout: layout of the image.
+        patch: patch side in pixels.
+    """
     down, across = layout.grid
     values = image.reshape(down, patch, across, patch).transpose(0, 2, 1, 3).reshape(down * across, patch * patch)
     return FilmPatches(np.ascontiguousarray(values), layout.coordinates(), layout.size())
 
 
 def view_layout(film: Film, spec: ViewSpec, patch: int, variation: Variation) -> Layout:
-    """Where the patches of a view lie on the film."""
+    """Lay out the patches of a view.
+
+    Args:
+        film: film of a shard.
+        spec: view.
+        patch: patch side in pixels.
+        variation: drawn augmentation, which may contain a crop.
+    """
     rows, columns = film.sidecar.rows, film.sidecar.columns
     if spec.padded:
         return square_layout(rows, columns, spec.tokens, patch)
@@ -107,12 +144,12 @@ def view_layout(film: Film, spec: ViewSpec, patch: int, variation: Variation) ->
     return crop_layout(rows, columns, film.box, variation.area, variation.place, spec.tokens)
 
 
-def _noisy(patches: FilmPatches, variation: Variation) -> FilmPatches:
+def _add_noise(patches: FilmPatches, variation: Variation) -> FilmPatches:
     return patches._replace(values=add_noise(patches.values, variation))
 
 
-class _Cut:
-    """Cuts patches out of an image of shard values and displays them: only those that are asked for."""
+class _PatchCutter:
+    """Cuts selected patches out of an image of shard values, and applies the display table to them only."""
 
     def __init__(self, values: NDArray[np.uint16], table: NDArray[np.uint16], layout: Layout, patch: int) -> None:
         down, across = layout.grid
@@ -121,7 +158,7 @@ class _Cut:
         self._coordinates = layout.coordinates()
 
     def patches(self, chosen: NDArray[np.int64]) -> FilmPatches:
-        """The patches ``chosen``, counted row by row."""
+        """Cut the patches with the indices ``chosen`` [n], row by row."""
         blocks = self._blocks[np.divmod(chosen, self._layout.grid[1])]
         values = self._table[blocks.reshape(len(chosen), -1)]
         return FilmPatches(values, self._coordinates[chosen], self._layout.size())
@@ -133,10 +170,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 def stack(films: Sequence[FilmPatches]) -> Patches:
-    """Patches of several films with equally many patches as one tensor."""
+    """Stack the patches of films with the same number of patches."""
     return Patches(*(stack_arrays([film[part] for film in films]) for part in range(3)))
 
 
 def stack_arrays(arrays: Sequence[np.ndarray]) -> Tensor:
-    """Arrays of one shape → one tensor with a further first dimension."""
+    """Stack arrays of one shape into a tensor with a new first dimension."""
     return torch.from_numpy(np.stack(arrays))

@@ -1,4 +1,4 @@
-"""Batches of whole films, every film once, grouped by the grid of their patches."""
+"""Load whole films, every film once, in batches of equal patch grid."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from mae_rad.data.batch import Patches
-from mae_rad.data.loader import as_it_is
+from mae_rad.data.loader import return_item
 from mae_rad.data.patch_layout import grid_of
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import FilmPatches, stack, whole_film
@@ -16,7 +16,14 @@ from mae_rad.errors import ShardFormatError
 
 
 class WholeFilms(Dataset[tuple[int, FilmPatches | ShardFormatError]]):
-    """Maps a place among ``rows`` to every patch of that film at ``tokens`` content patches."""
+    """Maps a position in ``rows`` to all patches of that film, or to an error.
+
+    Args:
+        index: films.
+        rows: [n] int64 rows of the index.
+        tokens: T, number of content patches.
+        patch: patch side in pixels.
+    """
 
     def __init__(self, index: ShardIndex, rows: NDArray[np.int64], *, tokens: int, patch: int) -> None:
         self._index, self._rows, self._tokens, self._patch = index, rows, tokens, patch
@@ -28,24 +35,38 @@ class WholeFilms(Dataset[tuple[int, FilmPatches | ShardFormatError]]):
         row = int(self._rows[place])
         try:
             return row, whole_film(self._index.film(row), self._tokens, self._patch)
-        except Exception as error:  # a decoder may raise anything; what a worker raises comes out as a traceback
+        except Exception as error:  # decoders raise errors of any type; one raised in a worker is shown as a traceback
             return row, ShardFormatError(
-                f"film {self._index.key(row)} cannot be embedded ({type(error).__name__});"
-                " check the shards with `python -m data_prep verify`"
+                f"film {self._index.key(row)} cannot be embedded ({type(error).__name__})."
+                " Check the shards with `mae-rad verify`."
             )
 
 
 def whole_film_batches(
     index: ShardIndex, *, tokens: int, patch: int, batch: int, workers: int, rows: NDArray[np.int64] | None = None
 ) -> Iterator[tuple[list[int], Patches]]:
-    """Every film of ``rows`` (by default all) once, in batches of films of equal grid: no padding, whatever the shapes.
+    """Load every film once, in batches of films of equal grid, so that none is padded.
 
-    A batch is full, except those at the end, and where films of many shapes are waiting for their like.
+    Batches are full except at the end, or if too many films of other grids are held in memory.
+
+    Args:
+        index: films.
+        tokens: T, number of content patches.
+        patch: patch side in pixels.
+        batch: films per batch.
+        workers: loader processes; 0 loads in this process.
+        rows: [n] rows of the index (default: all).
+
+    Yields:
+        The rows of a batch, and their patches.
+
+    Raises:
+        ShardFormatError: a film cannot be read.
     """
     loader = DataLoader(
         WholeFilms(index, np.arange(len(index)) if rows is None else rows, tokens=tokens, patch=patch),
         batch_size=None,
-        collate_fn=as_it_is,
+        collate_fn=return_item,
         num_workers=workers,
         prefetch_factor=2 * batch if workers else None,
         multiprocessing_context=processes(workers),
@@ -61,7 +82,7 @@ def whole_film_batches(
         if len(group) == batch:
             yield _rows_and_patches(waiting.pop(grid))
         elif sum(map(len, waiting.values())) >= MAX_WAITING_BATCHES * batch:
-            yield _rows_and_patches(waiting.pop(max(waiting, key=lambda one: len(waiting[one]))))
+            yield _rows_and_patches(waiting.pop(max(waiting, key=lambda grid: len(waiting[grid]))))
     for group in waiting.values():
         yield _rows_and_patches(group)
 

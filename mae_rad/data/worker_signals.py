@@ -1,7 +1,7 @@
-"""Imported first by the process that starts loader workers: it and they outlive a signal meant for the training.
+"""Signal handling of loader workers and of the process that starts them, which imports this module first.
 
-A queue signals every process of a job. Without its workers the training could not finish its step and save itself;
-they end with it, also where it is killed.
+A queue signals every process of a job. Workers ignore it, since without them the training could not finish its step and
+save a checkpoint; they end with the training, also if it is killed.
 """
 
 import os
@@ -12,24 +12,24 @@ from multiprocessing.connection import wait
 
 
 def ignore_signals() -> None:
-    """Leave it to the training when to end."""
+    """Ignore SIGINT, SIGTERM and SIGUSR1."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
 
 def end_with_training() -> None:
-    """End this worker when the process is gone that asked for it.
+    """End this worker when the training process has ended.
 
-    It is a child of the process that starts workers, which lives as long as any of them: without this, both would wait
-    for each other for good, and keep memory and files of a training that was killed.
+    A worker is a child of the fork server, which lives as long as its children: without this, both would outlive a
+    killed training and keep its memory and files.
     """
     training = parent_process()
     if training is not None:
         threading.Thread(target=_end_after, args=(training.sentinel,), daemon=True, name="end with training").start()
 
 
-def _end_after(gone: int) -> None:
-    wait([gone])
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""How the processes that load films are started."""
+"""Start the processes that load films."""
 
 import multiprocessing
 from multiprocessing.context import BaseContext
@@ -7,15 +7,15 @@ import cv2
 import torch
 
 PRELOADED = ("mae_rad.data.worker_signals", "mae_rad.data.loader", "mae_rad.data.whole_films")
-"""What the process that starts workers imports, in this order: a worker is a copy of it, and waits for no import. An
-import that fails there is not reported, so a test finds each of these names."""
+"""Modules that the fork server imports, in this order, so that workers start without importing. Python does not report
+a failed import there, so a test checks these names."""
 MAX_WAITING_BATCHES = 16
-"""Batches of films of different shapes that are held in memory at once."""
+"""Largest number of batches of films of different grids that are held in memory."""
 
 
 def processes(workers: int) -> BaseContext | None:
-    """How worker processes are started."""
-    # A fork of this process would inherit the locks of OpenCV's and the collectives' threads, and may hang for good.
+    """Return the multiprocessing context of loader workers; None without workers."""
+    # A fork of this process would inherit locks of OpenCV's and the collectives' threads, and could hang.
     if workers == 0:
         return None
     context = multiprocessing.get_context("forkserver")
@@ -24,8 +24,8 @@ def processes(workers: int) -> BaseContext | None:
 
 
 def begin_worker(_: int) -> None:
-    """What a worker process does first: it leaves signals to the main process, and takes one thread."""
-    from mae_rad.data.worker_signals import end_with_training, ignore_signals  # noqa: PLC0415 - its importer then ignores signals
+    """Initialise a worker process: ignore signals, end with the training, use one thread."""
+    from mae_rad.data.worker_signals import end_with_training, ignore_signals  # noqa: PLC0415 - importing it ignores signals
 
     ignore_signals()  # torch has set its own handlers
     end_with_training()

@@ -1,4 +1,4 @@
-"""Transformer blocks and their published initialisation, as encoders and decoders use them."""
+"""Transformer blocks of encoders and decoders, and their published initialisation."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ from torch.utils.checkpoint import checkpoint
 from mae_rad.encoders.attention import CrossAttention, Kernel, SelfAttention
 
 EPSILON = 1e-6
-"""Of every LayerNorm, as in the reference implementation."""
+"""Epsilon of every LayerNorm, as in the reference implementation."""
 
 
 class Shape(NamedTuple):
-    """Size of a stack of blocks."""
+    """Size of a stack of blocks: channels, number of blocks, attention heads."""
 
     dim: int
     depth: int
@@ -22,13 +22,13 @@ class Shape(NamedTuple):
 
 
 class Blocks(nn.Sequential):
-    """Pre-norm blocks (Dosovitskiy et al. 2021), of self-attention or, with a context, of cross-attention.
+    """A stack of pre-norm blocks (Dosovitskiy et al. 2021) of self-attention or cross-attention.
 
     Args:
         shape: size of the stack.
-        cross: every block attends from the tokens to a context, the tokens not to each other (Fu et al. 2024).
-        kernel: of attention.
-        recompute: keep only the input of each block for backward; a third more time, the results stay.
+        cross: use cross-attention to a context without self-attention (Fu et al. 2024).
+        kernel: kernel of attention.
+        recompute: store only the input of each block for backward; takes a third more time, results are equal.
     """
 
     def __init__(self, shape: Shape, *, cross: bool = False, kernel: Kernel = "auto", recompute: bool = False) -> None:
@@ -38,7 +38,15 @@ class Blocks(nn.Sequential):
         self.recompute = recompute
 
     def forward(self, tokens: Tensor, *context: Any) -> Tensor:
-        """Transform tokens; ``context`` is what a block takes besides them."""
+        """Transform tokens.
+
+        Args:
+            tokens: [B, N, D].
+            context: further inputs of every block.
+
+        Returns:
+            [B, N, D].
+        """
         for block in self:
             if self.recompute and torch.is_grad_enabled():
                 tokens = checkpoint(block, tokens, *context, use_reentrant=False)
@@ -48,7 +56,7 @@ class Blocks(nn.Sequential):
 
 
 class Block(nn.Module):
-    """Self-attention, then a perceptron; the weights have timm's names."""
+    """Self-attention and MLP; weights have timm's names."""
 
     def __init__(self, dim: int, heads: int, *, kernel: Kernel = "auto") -> None:
         super().__init__()
@@ -58,14 +66,14 @@ class Block(nn.Module):
         self.mlp = MLP(dim)
 
     def forward(self, tokens: Tensor, packed: Sequence[tuple[int, int]] | None = None) -> Tensor:
-        """[B, N, D] → [B, N, D]; or packed, as attention takes them."""
+        """[B, N, D] → [B, N, D], or packed as in :class:`SelfAttention`."""
         tokens = tokens + self.attn(self.norm1(tokens), packed)
         changed: Tensor = tokens + self.mlp(self.norm2(tokens))
         return changed
 
 
 class CrossBlock(nn.Module):
-    """Attention to a context, then a perceptron; no token sees another."""
+    """Cross-attention to a context and MLP; tokens do not attend to each other."""
 
     def __init__(self, dim: int, heads: int, *, kernel: Kernel = "auto") -> None:
         super().__init__()
@@ -75,14 +83,14 @@ class CrossBlock(nn.Module):
         self.mlp = MLP(dim)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """Tokens [B, N, D] and context [B, M, D], which is taken as it is → [B, N, D]."""
+        """Tokens [B, N, D] and context [B, M, D], which is not normalised here → [B, N, D]."""
         tokens = tokens + self.attn(self.norm1(tokens), context)
         changed: Tensor = tokens + self.mlp(self.norm2(tokens))
         return changed
 
 
 class MLP(nn.Module):
-    """Two layers, four times as wide between them."""
+    """Two linear layers with GELU and a hidden width of 4 D."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Patch tokens and class token of a film → its vector, where nothing is learned: the one place where this is written.
+"""Pool the tokens of a film into its vector, without learned weights.
 
 Legend: B films, N patches, D channels.
 """
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 FilmPool = Literal["cls", "mean", "cls_mean"]
-"""Class token; mean of the patch tokens; both, one after the other."""
+"""Class token; mean of the patch tokens; both, concatenated."""
 
 
 def pool_film(pool: FilmPool, tokens: Tensor, cls: Tensor) -> Tensor:
     """Pool the features of films.
 
     Args:
-        pool: which vector.
+        pool: kind of pooling.
         tokens: [B, N, D] one vector per patch.
         cls: [B, D] class token.
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def sincos_positions(coords: Tensor, dim: int) -> Tensor:
-    """Position vectors of points, computed for any coordinates, not read from a table.
+    """Compute the position vectors of points with any coordinates.
 
     The first half of the channels encodes the column, the second half the row, each as [sin | cos] of the coordinate
     times omega_i = 10000^(-i / (dim / 4)).
@@ -16,6 +16,9 @@ def sincos_positions(coords: Tensor, dim: int) -> Tensor:
 
     Returns:
         [..., dim] in the type of ``coords``.
+
+    Raises:
+        ValueError: ``dim`` is not a multiple of 4.
     """
     if dim % 4:
         raise ValueError(f"sine-cosine positions need a multiple of 4 channels, not {dim}")

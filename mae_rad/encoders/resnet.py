@@ -1,7 +1,7 @@
-"""ResNet (He et al. 2016), from torchvision: what a plain Vision Transformer is compared with.
+"""ResNet (He et al. 2016) from torchvision, as a comparison to Vision Transformers.
 
-Deviations: one channel. Without weights the norms are GroupNorm, since the batches of detection are a few films, too
-few for batch statistics; with weights they are the batch norms of the file, frozen.
+Deviations: one channel. Without pretrained weights the norms are GroupNorm, since detection has batches of a few films,
+too few for batch statistics; with weights they are the batch norms of the file, frozen.
 
 Legend: B films, N patches, D channels.
 """
@@ -27,34 +27,34 @@ _STAGES = ("layer1", "layer2", "layer3", "layer4")
 _GROUPS = 32
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the colours that published weights were trained on."""
+"""Mean and standard deviation per colour that published weights were trained with."""
 
 
 class ResNetSettings(Settings):
-    """Settings of a ResNet; all change results, but where its weights lie does not."""
+    """Settings of a ResNet; all change results, except the path of its weights."""
 
     model: Literal["resnet18", "resnet34", "resnet50"]
-    """Depth by its published name."""
+    """Architecture by its published name."""
     weights: Path | None = None
-    """safetensors file with torchvision's names (timm's are the same), of one channel or three; random if not given."""
+    """safetensors file with torchvision's names (timm's are equal), of 1 or 3 channels (default: random weights)."""
     patch: int = Field(default=16, ge=2)
-    """Films are laid out in whole patches of this side in pixels, as for the other encoders."""
+    """Patch side in pixels; films are laid out in whole patches, as for other encoders."""
     mean: float = 0.5
-    """Taken off display values in [0, 1]."""
+    """Subtracted from display values in [0, 1]."""
     std: float = Field(default=0.25, gt=0)
-    """Divides them after."""
+    """Divides the difference."""
 
 
 class ResNet(nn.Module):
     """ResNet encoder.
 
     Attributes:
-        dim: channels D of its last map.
-        widths: channels of its four maps.
-        strides: pixels per cell of each map, finest first.
-        heads: of an attention on its features.
-        depth: number of its stages.
-        patch: side of the patches in pixels.
+        dim: channels D of the last feature map.
+        widths: channels of the four feature maps.
+        strides: pixels per cell of each feature map, finest first.
+        heads: heads of an attention on its features.
+        depth: number of stages.
+        patch: patch side in pixels.
     """
 
     strides = (4, 8, 16, 32)
@@ -65,25 +65,25 @@ class ResNet(nn.Module):
         super().__init__()
         self.patch, self.mean, self.std = settings.patch, settings.mean, settings.std
         norm = FrozenBatchNorm2d if settings.weights else _group_norm
-        whole = _BUILDERS[settings.model](weights=None, norm_layer=norm)
-        self.widths = tuple(_width(getattr(whole, stage)) for stage in _STAGES)
+        network = _BUILDERS[settings.model](weights=None, norm_layer=norm)
+        self.widths = tuple(_width(getattr(network, stage)) for stage in _STAGES)
         self.dim = self.widths[-1]
-        whole.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(whole.conv1.weight, mode="fan_out", nonlinearity="relu")
-        del whole.fc, whole.avgpool
+        network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+        del network.fc, network.avgpool
         if settings.weights:
-            _load(whole, settings.weights, settings.mean, settings.std)
-        self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
-        self.stages = nn.ModuleList(getattr(whole, stage) for stage in _STAGES)
+            _load(network, settings.weights, settings.mean, settings.std)
+        self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+        self.stages = nn.ModuleList(getattr(network, stage) for stage in _STAGES)
 
     def forward(self, patches: Patches) -> Features:
-        """The cells of the last map as tokens, and their mean."""
+        """Encode films; tokens are the cells of the last feature map, and the film vector is their mean."""
         cells = self.maps(patches)[-1].flatten(2).transpose(1, 2)
         mean = cells.mean(dim=1)
         return Features(cells, mean, mean)
 
     def maps(self, patches: Patches) -> list[Tensor]:
-        """[B, width, rows, columns] of every stage, finest first."""
+        """Compute the feature map [B, width, rows, columns] of every stage, finest first."""
         cells = self.stem((as_image(patches, self.patch) / DISPLAY_RANGE - self.mean) / self.std)
         maps = []
         for stage in self.stages:
@@ -93,7 +93,15 @@ class ResNet(nn.Module):
 
 
 def as_image(patches: Patches, patch: int) -> Tensor:
-    """[B, 1, rows * p, columns * p] float32 display values of whole rectangles of patches."""
+    """Assemble patches into images.
+
+    Args:
+        patches: complete films of one grid.
+        patch: patch side p in pixels.
+
+    Returns:
+        [B, 1, rows * p, columns * p] float32 display values.
+    """
     rows, columns = patches.grid
     blocks = patches.values.to(torch.float32).reshape(-1, rows, columns, patch, patch)
     return blocks.transpose(2, 3).reshape(-1, 1, rows * patch, columns * patch)
@@ -109,7 +117,7 @@ def _width(stage: nn.Sequential) -> int:
 
 
 def _load(network: nn.Module, path: Path, mean: float, std: float) -> None:
-    """Weights under torchvision's names; those of the classifier are left out.
+    """Load weights with torchvision's names, except those of the classifier.
 
     Raises:
         WeightsError: the file is missing, damaged or of another network.
@@ -117,7 +125,7 @@ def _load(network: nn.Module, path: Path, mean: float, std: float) -> None:
     try:
         state = load_file(path)
     except (OSError, SafetensorError):
-        raise WeightsError(f"{path} is missing or no safetensors file; give the weights of a ResNet") from None
+        raise WeightsError(f"{path} is missing or no safetensors file. Give the weights of a ResNet.") from None
     left_out = ("fc.", "num_batches_tracked")
     state = {name: value.float() for name, value in state.items() if not any(part in name for part in left_out)}
     if state.get("conv1.weight", torch.empty(0)).shape[1:2] == (3,):
@@ -128,16 +136,16 @@ def _load(network: nn.Module, path: Path, mean: float, std: float) -> None:
     ]
     if wrong:
         raise WeightsError(
-            f"{path} does not fit this ResNet, at {', '.join(wrong[:3])}; give weights of the same depth"
+            f"{path} does not fit this ResNet, at {', '.join(wrong[:3])}. Give weights of the same architecture."
         )
     network.load_state_dict(state)
 
 
 def _one_channel(state: dict[str, Tensor], mean: float, std: float) -> dict[str, Tensor]:
-    """Kernels and the mean of the first norm such that a grey film gives what it gave as three equal colours.
+    """Convert the first kernels and norm so that one channel gives the features of three equal colours.
 
-    The colours' normalisation goes into the weights: (v - mean_c) / std_c is a factor and an offset on our input.
-    The offset becomes part of the mean that the norm takes off, exact but for the padded rim.
+    The normalisation (v - mean_c) / std_c is a factor and an offset on the input of this encoder. The offset becomes
+    part of the mean that the norm subtracts, exact except at the zero-padded border.
     """
     kernels, colour_std = state["conv1.weight"], torch.tensor(IMAGENET_STD)
     factor, offset = std / colour_std, (mean - torch.tensor(IMAGENET_MEAN)) / colour_std

@@ -1,4 +1,4 @@
-"""FLOPs and memory of transformer blocks and of an encoder, counted from shapes.
+"""Compute FLOPs and activation memory of transformer blocks and encoders from their shapes.
 
 Legend: N tokens of self-attention, Q queries, M tokens of a context, D channels, b bytes of a matrix operand.
 """
@@ -11,11 +11,18 @@ from mae_rad.encoders.convolutional_stem import CONVOLUTIONS, cells
 from mae_rad.encoders.vit import EncoderSettings
 
 RESIDUAL = 4
-"""Bytes of a channel of the residual stream, which stays in float32."""
+"""Bytes per channel of the residual stream, which is float32."""
 
 
 class BlockStack(NamedTuple):
-    """Saved bytes of a stack of blocks: of one block, of its input, and of the gradients while one is in backward."""
+    """Activation memory of a stack of blocks for one film.
+
+    Attributes:
+        block: bytes that one block stores for backward.
+        input: bytes of the input of one block.
+        working: bytes of gradients during backward of one block.
+        depth: number of blocks.
+    """
 
     block: float
     input: float
@@ -23,20 +30,20 @@ class BlockStack(NamedTuple):
     depth: int
 
     def saved(self, checkpointed: bool) -> float:
-        """Bytes that backward needs; with ``checkpointed`` blocks only their inputs."""
+        """Bytes stored for backward; of ``checkpointed`` blocks only their inputs."""
         return self.depth * (self.input if checkpointed else self.block)
 
     def peak(self, checkpointed: bool) -> float:
-        """Bytes alive besides while one block is in backward."""
+        """Additional bytes during backward of one block."""
         return self.working + (self.block if checkpointed else 0.0)
 
 
 class Activations(NamedTuple):
-    """Bytes of one film.
+    """Activation memory of one film, in bytes.
 
     Attributes:
-        kept: that backward needs.
-        peak: alive besides at the peak of backward: gradients of one block, and the block if it is computed again.
+        kept: bytes stored for backward.
+        peak: additional bytes at the peak of backward: gradients of one block, and the block if it is recomputed.
     """
 
     kept: float
@@ -44,8 +51,15 @@ class Activations(NamedTuple):
 
 
 def self_attention_stack(encoder: EncoderSettings, shape: Shape, tokens: int, b: int) -> BlockStack:
-    """Memory of blocks of self-attention over ``tokens``, of one film."""
-    # Norm inputs; norm outputs, qkv, attention's output, both layers of the perceptron.
+    """Compute the activation memory of self-attention blocks for one film.
+
+    Args:
+        encoder: settings of the encoder, for the kernel of attention.
+        shape: size of the stack.
+        tokens: N, tokens of the film.
+        b: bytes of a matrix operand, 2 or 4.
+    """
+    # Inputs of norms (float32); outputs of norms, qkv, output of attention, both layers of the MLP.
     linear = tokens * shape.dim * (2 * RESIDUAL + b * (1 + 3 + 1 + 1 + 4 + 4))
     pairs = _pairs(encoder, shape.heads, tokens, tokens, b)
     working = tokens * shape.dim * (RESIDUAL + 5 * b) + pairs
@@ -53,7 +67,15 @@ def self_attention_stack(encoder: EncoderSettings, shape: Shape, tokens: int, b:
 
 
 def cross_attention_stack(encoder: EncoderSettings, shape: Shape, queries: int, context: int, b: int) -> BlockStack:
-    """Memory of blocks in which ``queries`` attend to ``context`` tokens, of one film."""
+    """Compute the activation memory of cross-attention blocks for one film.
+
+    Args:
+        encoder: settings of the encoder, for the kernel of attention.
+        shape: size of the stack.
+        queries: Q, tokens that attend.
+        context: M, tokens of the context.
+        b: bytes of a matrix operand, 2 or 4.
+    """
     linear = queries * shape.dim * (2 * RESIDUAL + b * (1 + 1 + 1 + 1 + 4 + 4)) + context * shape.dim * 2 * b
     pairs = _pairs(encoder, shape.heads, queries, context, b)
     working = queries * shape.dim * (RESIDUAL + 5 * b) + context * shape.dim * b + pairs
@@ -61,48 +83,45 @@ def cross_attention_stack(encoder: EncoderSettings, shape: Shape, queries: int, 
 
 
 def encoder_activations(settings: EncoderSettings, patches: int, b: int) -> Activations:
-    """Memory of an encoder on ``patches`` patches of one film.
+    """Compute the activation memory of an encoder for one film.
 
     Args:
-        settings: of the encoder; ``attention: auto`` counts as on a GPU.
-        patches: that the encoder takes of the film.
+        settings: settings of the encoder; ``attention: auto`` counts as on a GPU.
+        patches: number of input patches.
         b: bytes of a matrix operand, 2 or 4.
-
-    Returns:
-        Bytes of the film.
     """
-    again = settings.checkpoint_activations is True
+    is_checkpointed = settings.checkpoint_activations is True
     pixels, dim = settings.patch**2, settings.shape.dim
     stack = self_attention_stack(settings, settings.shape, patches + 1, b)
     inputs = (2 + b) * pixels * patches + RESIDUAL * dim * (patches + 1)  # patches; input of the last norm
     inputs += int(b * patches * _stem_values(settings))
-    return Activations(inputs + stack.saved(again), stack.peak(again))
+    return Activations(inputs + stack.saved(is_checkpointed), stack.peak(is_checkpointed))
 
 
 def _stem_values(settings: EncoderSettings) -> float:
-    """Values that the stem keeps of a patch: its input, and each convolution's output before and after GELU."""
+    """Values that the stem stores per patch: its input, and the output of each convolution before and after GELU."""
     if settings.stem == "linear":
         return 0.0
-    made = sum(one.outputs * count for one, count in zip(CONVOLUTIONS, cells(settings.patch), strict=True))
-    return float(settings.patch**2 + 2 * made)
+    outputs = sum(size.outputs * count for size, count in zip(CONVOLUTIONS, cells(settings.patch), strict=True))
+    return float(settings.patch**2 + 2 * outputs)
 
 
 def _pairs(encoder: EncoderSettings, heads: int, queries: int, context: int, b: int) -> float:
-    """Bytes of the attention weights where the kernel keeps them."""
+    """Bytes of the attention weights that the kernel stores."""
     if encoder.attention == "plain" and queries * context <= KEPT_PAIRS:
         return heads * queries * context * b
-    return 4.0 * heads * queries  # the fused kernel keeps a logarithm per query
+    return 4.0 * heads * queries  # the fused kernel stores a log-sum-exp per query
 
 
 class Flops(NamedTuple):
-    """Of one film, forward.
+    """Forward FLOPs of one film.
 
     Attributes:
-        embedding: patch embedding; its input needs no gradient, so its backward is once forward.
+        embedding: patch embedding; its input needs no gradient, so backward costs as much as forward.
         encoder: blocks of the encoder.
         rest: decoder, or projection head and similarities.
-        again: what ``encoder.checkpoint_activations`` computes a second time: blocks up to their last layer.
-        fixed: what learns nothing, so it has no backward: the emphasis.
+        again: recomputation by ``encoder.checkpoint_activations``: blocks without their last layer.
+        fixed: operations without backward: the emphasis.
     """
 
     embedding: float
@@ -113,52 +132,73 @@ class Flops(NamedTuple):
 
     @property
     def forward(self) -> float:
-        """One pass forward."""
+        """FLOPs of the forward pass."""
         return self.fixed + self.embedding + self.encoder + self.rest
 
     @property
     def training(self) -> float:
-        """Forward and backward."""
+        """FLOPs of forward and backward."""
         return self.fixed + 2 * self.embedding + 3 * (self.encoder + self.rest)
 
     @property
     def hardware(self) -> float:
-        """Forward and backward, with what is computed again."""
+        """FLOPs of forward and backward with recomputation."""
         return self.training + self.again
 
 
 def block(tokens: int, dim: int) -> float:
-    """Self-attention and perceptron: products with 12 D² weights, and two products of [N, N] by D."""
+    """FLOPs of a self-attention block: products with 12 D² weights, and two products of [N, N] by D.
+
+    Args:
+        tokens: N.
+        dim: D.
+    """
     return 24.0 * tokens * dim**2 + 4.0 * tokens**2 * dim
 
 
 def cross_block(queries: int, context: int, dim: int) -> float:
-    """Attention to a context and perceptron: 10 D² weights per query, 2 D² per context token."""
+    """FLOPs of a cross-attention block: 10 D² weights per query, 2 D² per context token.
+
+    Args:
+        queries: Q.
+        context: M.
+        dim: D.
+    """
     return (20.0 * queries + 4.0 * context) * dim**2 + 4.0 * queries * context * dim
 
 
 def last_layer(tokens: int, dim: int) -> float:
-    """FLOPs of the last layer of a perceptron, which is not computed again."""
+    """FLOPs of the last layer of an MLP, which is not recomputed.
+
+    Args:
+        tokens: N.
+        dim: D.
+    """
     return 8.0 * tokens * dim**2
 
 
 def encoder_flops(settings: EncoderSettings, patches: int) -> Flops:
-    """FLOPs of an encoder on ``patches`` patches of one film."""
+    """Compute the FLOPs of an encoder for one film.
+
+    Args:
+        settings: settings of the encoder.
+        patches: number of input patches.
+    """
     dim, depth, _ = settings.shape
     blocks = depth * block(patches + 1, dim)
     again = blocks - depth * last_layer(patches + 1, dim) if settings.checkpoint_activations is True else 0.0
     pixels = settings.patch**2
-    first, stem = (patches * part for part in _stem(settings))
+    first, stem = (patches * flops for flops in _stem(settings))
     fixed = 2.0 * patches * pixels**2 if settings.emphasis else 0.0
     return Flops(2.0 * patches * pixels * dim + first, blocks + stem, 0.0, again, fixed)
 
 
 def _stem(settings: EncoderSettings) -> tuple[float, float]:
-    """Of one patch: the first convolution, and what comes after it."""
+    """FLOPs of the stem per patch: of its first convolution, and of the others with the projection."""
     if settings.stem == "linear":
         return 0.0, 0.0
-    first, *rest = (
-        2.0 * count * one.side**2 * one.inputs * one.outputs
-        for one, count in zip(CONVOLUTIONS, cells(settings.patch), strict=True)
+    first, *later = (
+        2.0 * count * size.side**2 * size.inputs * size.outputs
+        for size, count in zip(CONVOLUTIONS, cells(settings.patch), strict=True)
     )
-    return first, sum(rest) + 2.0 * 2 * CONVOLUTIONS[-1].outputs * settings.shape.dim
+    return first, sum(later) + 2.0 * 2 * CONVOLUTIONS[-1].outputs * settings.shape.dim

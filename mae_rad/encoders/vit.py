@@ -1,10 +1,9 @@
-"""Vision Transformer on patches of films of any shape (Dosovitskiy et al. 2021; initialised as in He et al. 2022,
-but for the stem, which is as torch makes it).
+"""Vision Transformer (Dosovitskiy et al. 2021) on patches of films of any shape.
 
-Deviations from the published MAE encoder: one channel; patches come cut, so the patch embedding is a Linear, which may
-be helped to see fine detail (emphasis, stem; off by default); positions are computed from the coordinates of each
-patch, not looked up in a table for one square grid. Masking is none of its business: it encodes the patches that it is
-given.
+Initialised as in He et al. 2022, except the stem, which has torch's initialisation. Deviations from the published MAE
+encoder: one channel; the input are patches, so the patch embedding is a Linear, optionally with emphasis of fine detail
+or a convolutional stem; positions are computed from the coordinates of each patch, not from a table of one square grid.
+Masking happens outside: the encoder encodes all patches that it is given.
 
 Legend: B films, N patches, p patch side in pixels, D channels.
 """
@@ -26,11 +25,11 @@ from mae_rad.encoders.film_pooling import pool_film
 from mae_rad.encoders.positions import sincos_positions
 
 DISPLAY_RANGE = 65535.0
-"""Display values are uint16 over this range."""
+"""Largest display value (uint16)."""
 
 
 class Features(NamedTuple):
-    """What an encoder makes of films.
+    """Features of films.
 
     Attributes:
         tokens: [B, N, D] one vector per patch, in the order of the patches.
@@ -52,46 +51,46 @@ SHAPES: dict[str, Shape] = {
 
 
 class EncoderSettings(Settings):
-    """Settings of the encoder; they change results, except ``attention`` and ``checkpoint_activations``."""
+    """Settings of an encoder; all change results, except ``attention`` and ``checkpoint_activations``."""
 
     model: Literal["vit_tiny", "vit_small", "vit_base", "vit_large"] = "vit_base"
     """Size by its published name."""
     dim: int | None = Field(default=None, ge=4)
-    """Channels instead of the model's; a multiple of 4 and of heads."""
+    """Channels (default: those of the model); a multiple of 4 and of heads."""
     depth: int | None = Field(default=None, ge=1)
-    """Blocks instead of the model's."""
+    """Number of blocks (default: that of the model)."""
     heads: int | None = Field(default=None, ge=1)
-    """Attention heads instead of the model's."""
+    """Attention heads (default: those of the model)."""
     patch: int = Field(default=16, ge=2)
     """Patch side in pixels."""
     mean: float = 0.5
-    """Taken off display values in [0, 1]."""
+    """Subtracted from display values in [0, 1]."""
     std: float = Field(default=0.25, gt=0)
-    """Divides them after."""
+    """Divides the difference."""
     emphasis: float = Field(default=0, ge=0, le=3)
-    """Of fine detail within a patch: exponent of the frequency, 0 for none; with 1.5 small findings are learned sooner
-    from labels."""
+    """Emphasis of fine detail within a patch: exponent of the frequency, 0 for none. With 1.5, small findings are
+    learned from labels in fewer steps."""
     stem: Literal["linear", "convolutional"] = "linear"
-    """What embeds a patch: one linear layer, or beside it two convolutions within the patch, which learn small findings
-    from fewer films and have no place in a timm or Hugging Face ViT."""
+    """Patch embedding: a linear layer, or additionally two convolutions within the patch, which learn small findings
+    from fewer films and cannot be exported to timm or Hugging Face."""
     pool: Literal["cls", "mean"] = "mean"
     """The vector of a film: class token, or mean of the patch tokens."""
     attention: Kernel = "auto"
-    """Kernel of attention, of the decoder too: time, memory and rounding."""
+    """Kernel of attention, also of the decoder; affects time, memory and rounding."""
     checkpoint_activations: bool | Literal["decoder"] = False
-    """Less memory: about a third more time for encoder and decoder, a tenth for the decoder alone; results stay."""
+    """Recompute activations to save memory: a third more time for encoder and decoder, a tenth for the decoder."""
 
     @property
     def shape(self) -> Shape:
-        """The model's size with what is overridden."""
+        """Size of the model with overrides."""
         shape = SHAPES[self.model]
         return Shape(self.dim or shape.dim, self.depth or shape.depth, self.heads or shape.heads)
 
     @property
     def off(self) -> set[str]:
-        """Settings that came later and are off: hashes leave them out, so that what was stored stays valid."""
-        later = {"emphasis": 0, "stem": "linear"}
-        return {name for name, plain in later.items() if getattr(self, name) == plain}
+        """Newer settings at their defaults; hashes exclude them, so that earlier hashes stay valid."""
+        newer = {"emphasis": 0, "stem": "linear"}
+        return {name for name, default in newer.items() if getattr(self, name) == default}
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -105,13 +104,14 @@ class ViT(nn.Module):
     """Vision Transformer encoder.
 
     Attributes:
-        dim: channels D of its features.
-        depth: number of its blocks.
-        heads: of its attention.
-        patch: side p of its patches in pixels.
-        pool: as in the settings.
-        emphasis, stem: how patches are embedded, as in the settings; None is no stem.
-        checkpoint_activations: as in the settings; a decoder follows it.
+        dim: channels D of the features.
+        depth: number of blocks.
+        heads: attention heads.
+        patch: patch side p in pixels.
+        pool: pooling of the film vector.
+        emphasis: exponent of the emphasis of fine detail.
+        stem: convolutional stem, or None.
+        checkpoint_activations: as in the settings; a decoder uses it, too.
     """
 
     def __init__(
@@ -146,10 +146,14 @@ class ViT(nn.Module):
         self.stem = PatchStem(patch, shape.dim) if stem == "convolutional" else None
 
     def forward(self, patches: Patches | Sequence[Patches]) -> Features | list[Features]:
-        """Encode the patches that are given; [B, N, p*p] uint16 values are normalised here, on their device.
+        """Encode patches; values are normalised on their device.
 
-        Films of several sizes come as several groups, each of one size, and so do their features. Only attention tells
-        the groups apart; every other layer takes the tokens of all of them at once.
+        Args:
+            patches: films of equal size, or several groups of films, each of one size. Attention treats groups
+                separately; all other layers process the tokens of all groups together.
+
+        Returns:
+            Features of the films, or of each group.
         """
         if isinstance(patches, Patches):
             return self.features(self.blocks(self.embed(patches)))
@@ -159,28 +163,28 @@ class ViT(nn.Module):
         return [self.features(group) for group in unpack(x, sizes)]
 
     def embed(self, patches: Patches) -> Tensor:
-        """[B, 1 + N, D] what enters the first block: the class token, then the patches in their order."""
+        """Compute the input of the first block, [B, 1 + N, D]: class token, then the patches in their order."""
         dtype = self.embedding.weight.dtype
         precise = torch.promote_types(dtype, torch.float32)
         values = (patches.values.to(precise) / DISPLAY_RANGE - self.mean) / self.std
         positions = sincos_positions(patches.coords.to(precise), self.dim).to(dtype)
-        # Under autocast the sum is float32, and so is the residual stream from here on.
-        tokens = self.embedding(self._emphasised(values).to(dtype)) + positions
+        # Under autocast the sum is float32, and so is the residual stream after it.
+        tokens = self.embedding(self._emphasise(values).to(dtype)) + positions
         if self.stem is not None:
             tokens = tokens + self.stem(values)
         return torch.cat([self.cls.expand(tokens.shape[0], 1, -1), tokens], dim=1)
 
-    def _emphasised(self, values: Tensor) -> Tensor:
+    def _emphasise(self, values: Tensor) -> Tensor:
         if not self.emphasis:
             return values
-        with torch.autocast(values.device.type, enabled=False):  # bf16 would drown what is to be raised
+        with torch.autocast(values.device.type, enabled=False):  # bf16 would round off the fine detail
             return values @ emphasis_map(self.patch, self.emphasis, values).T
 
     @property
     def patch_kernel(self) -> Tensor:
-        """[D, p*p] the linear embedding as it acts on normalised pixels: its weight, with the emphasis folded in.
+        """Weight [D, p*p] of the linear embedding on normalised pixels, with the emphasis folded in.
 
-        To set it gives the weight that acts so under the emphasis of this encoder.
+        Assigning it sets the weight that has this effect under the emphasis of this encoder.
         """
         weight = self.embedding.weight.detach()
         if not self.emphasis:
@@ -191,21 +195,21 @@ class ViT(nn.Module):
     @patch_kernel.setter
     def patch_kernel(self, kernel: Tensor) -> None:
         precise = kernel.double()
-        if self.emphasis:  # rows of the map are orthogonal: its inverse is its transpose over their squared lengths
+        if self.emphasis:  # rows are orthogonal: the inverse is the transpose over their squared norms
             rows = emphasis_map(self.patch, self.emphasis, precise)
             precise = precise @ (rows / rows.square().sum(dim=1, keepdim=True)).T
         with torch.no_grad():
             self.embedding.weight.copy_(precise)
 
     def features(self, x: Tensor) -> Features:
-        """What is told of [B, 1 + N, D] that leaves the last block."""
+        """Compute the features from the output [B, 1 + N, D] of the last block."""
         x = self.norm(x)
         cls, tokens = x[:, 0], x[:, 1:]
         return Features(tokens, pool_film(self.pool, tokens, cls), cls)
 
 
 def build_encoder(settings: EncoderSettings) -> ViT:
-    """A freshly initialised encoder (from torch's global random state)."""
+    """Build an encoder with initial weights from torch's global random state."""
     return ViT(
         settings.shape,
         patch=settings.patch,

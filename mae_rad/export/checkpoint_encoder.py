@@ -1,6 +1,6 @@
-"""A checkpoint of a run that goes on, or of an earlier step, as an encoder folder with its decoder or head.
+"""Export a checkpoint of an unfinished run, or of an earlier step, as an encoder folder with its decoder or head.
 
-DeepSpeed's file is read from the run's own folder, by torch's restricted loader (``weights_only``): no code is run.
+DeepSpeed's file is read by torch's restricted loader (``weights_only``), which runs no code.
 """
 
 import hashlib
@@ -25,42 +25,54 @@ _PREFIX = "objective."
 
 
 def checkpoint_folder(run: Path, step: int | None, folder: Path) -> Path:
-    """Write ``folder`` from the checkpoint of ``run`` after ``step`` steps; None takes the newest.
+    """Write an encoder folder from a checkpoint of a run.
+
+    Args:
+        run: run folder.
+        step: optimiser steps that the checkpoint has taken; None takes the newest.
+        folder: encoder folder to write.
+
+    Returns:
+        ``folder``.
 
     Raises:
-        WeightsError: there is no such checkpoint, ZeRO stage 3 keeps its weights in parts, or it is damaged.
+        WeightsError: the checkpoint is missing, damaged, or partitioned by ZeRO stage 3.
     """
     try:
         latest = json.loads((run / "checkpoints" / "latest.json").read_text(encoding="utf-8"))
-        began = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        recorded = json.loads((run / "run.json").read_text(encoding="utf-8"))
         config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
         encoder = EncoderSettings.model_validate(config["encoder"])
         settings = objective_settings(config["objective"])
     except (FileNotFoundError, NotADirectoryError):
-        raise WeightsError(f"{run} has neither an encoder nor a checkpoint; give the folder of a run") from None
+        raise WeightsError(f"{run} has neither an encoder nor a checkpoint. Give a run folder.") from None
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        raise WeightsError(f"the settings in {run} are damaged or of another version") from None
+        raise WeightsError(
+            f"the settings in {run} are damaged or of another version. Give another copy of the run folder."
+        ) from None
     if latest["zero_stage"] == 3:
-        raise WeightsError(f"{run} keeps its weights in parts (ZeRO stage 3); let it end, then export its encoder")
+        raise WeightsError(
+            f"the checkpoints of {run} are partitioned (ZeRO stage 3). Finish the run, then export its encoder."
+        )
     path = run / "checkpoints" / (latest["tag"] if step is None else f"step-{step:07d}") / WEIGHTS
     weights = _weights(path, run)
     with torch.device("meta"):
         objective = settings.build({FILM: without_weights(encoder)})
     check_fit(weights, objective, str(path))
     objective.load_state_dict(weights, assign=True)
-    done = int(path.parent.name.removeprefix("step-"))
+    steps_taken = int(path.parent.name.removeprefix("step-"))
     save_encoder(
         objective.encoder,
         encoder,
         folder,
-        tokens=tokens_at(done - 1, config["optimizer"]["steps"], settings.schedule, settings.tokens),
+        tokens=tokens_at(steps_taken - 1, config["optimizer"]["steps"], settings.schedule, settings.tokens),
         precision=config.get("precision", "bf16"),
         provenance={
             "objective": settings.name,
-            "steps": done,
-            "films_seen": done * config["optimizer"]["batch"],
-            "dataset_sha256": began["dataset_sha256"],
-            "config_sha256": hashlib.sha256(json.dumps(began["settings"], sort_keys=True).encode()).hexdigest(),
+            "steps": steps_taken,
+            "films_seen": steps_taken * config["optimizer"]["batch"],
+            "dataset_sha256": recorded["dataset_sha256"],
+            "config_sha256": hashlib.sha256(json.dumps(recorded["settings"], sort_keys=True).encode()).hexdigest(),
             "version": version("mae_rad"),
         },
         objective=objective,
@@ -72,9 +84,11 @@ def checkpoint_folder(run: Path, step: int | None, folder: Path) -> Path:
 def _weights(path: Path, run: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         kept = sorted(folder.name.removeprefix("step-").lstrip("0") for folder in (run / "checkpoints").glob("step-*"))
-        raise WeightsError(f"{run} keeps no checkpoint {path.parent.name}; it has steps {', '.join(kept) or 'none'}")
+        raise WeightsError(
+            f"{run} has no checkpoint {path.parent.name}. Choose one of its steps: {', '.join(kept) or 'none'}."
+        )
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["module"]
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
-        raise WeightsError(f"{path} is damaged or holds more than weights; take another step") from None
+        raise WeightsError(f"{path} is damaged or holds more than weights. Choose another step.") from None
     return {name.removeprefix(_PREFIX): value for name, value in state.items()}

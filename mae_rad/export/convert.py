@@ -1,11 +1,11 @@
-"""Published weights become an encoder folder.
+"""Convert published weights into an encoder folder.
 
     python -m mae_rad.export.convert mae_pretrain_vit_base.pth --out encoder
 
-An original masked autoencoder (.pth), a timm ViT or a Hugging Face ViT or ViTMAE (file or downloaded folder) on 14 x 14
-patches gives the same features as the source does for the film shown as a grey colour picture: the three colour
-kernels are summed to one with the source's colour normalisation folded in, the position of the class token is added to
-it, and the positions of the patches are computed, not copied. A decoder is kept beside the encoder.
+Sources are an original masked autoencoder (.pth), a timm ViT, or a Hugging Face ViT or ViTMAE (file or downloaded
+folder) on 14 x 14 patches. The converted encoder gives the features that the source gives for the film as three equal
+colour channels: the colour kernels are summed to one with the source's normalisation folded in, the position of the
+class token is added to the token, and positions of patches are computed, not copied. A decoder is converted, too.
 """
 
 import argparse
@@ -33,35 +33,37 @@ from mae_rad.export.published_weights import PublishedWeights, read_published
 from mae_rad.objectives.mae_decoder import Decoder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and deviation of the colours of [0, 1] that most published weights were trained with."""
+"""Mean and standard deviation per colour, in [0, 1], that most published weights were trained with."""
 
 REFERENCE_GRID = 14
 
 
 class ConvertSettings(Settings):
-    """What the weights themselves do not say."""
+    """Properties of the source that its weights do not contain."""
 
     mean: list[float] | None = Field(default=None, min_length=1, max_length=3)
-    """Of the source's normalisation, per colour; by default from the folder's own files, else ImageNet's."""
+    """Mean of the source's normalisation per colour; by default from its configuration files, else ImageNet's."""
     std: list[float] | None = Field(default=None, min_length=1, max_length=3)
+    """Standard deviation, likewise."""
     heads: int | None = Field(default=None, ge=1)
-    """By default from the folder's config.json, else 64 channels each."""
+    """Attention heads; by default from the source's config.json, else one per 64 channels."""
     decoder_heads: int | None = Field(default=None, ge=1)
-    """By default from the folder's config.json, else 32 channels each."""
+    """Attention heads of the decoder; by default from the source's config.json, else one per 32 channels."""
     positions: Literal["same", "replace"] = "same"
-    """``replace`` accepts positions that differ from ours, learned ones or another grid: train on before use."""
+    """``replace`` accepts learned positions or another grid; train the encoder further before use."""
     pool: Literal["cls", "mean"] = "mean"
+    """The vector of a film: class token, or mean of the patch tokens."""
 
 
 class Conversion(NamedTuple):
     """A converted model.
 
     Attributes:
-        settings: of the encoder.
-        encoder: its weights, float64, by name.
-        decoder: those of the decoder with its settings; None where the source has none.
-        tokens: T that the source was trained at.
-        report: lines that say what became of everything.
+        settings: settings of the encoder.
+        encoder: name → float64 weight of the encoder.
+        decoder: decoder with its weights; None where the source has none.
+        tokens: T, number of patches that the source was trained at.
+        report: lines that list what was converted, replaced and left out.
     """
 
     settings: EncoderSettings
@@ -72,66 +74,70 @@ class Conversion(NamedTuple):
 
 
 def convert(source: PublishedWeights, settings: ConvertSettings, facts: Mapping[str, Any]) -> Conversion:
-    """Turn published weights into ours.
+    """Convert published weights to the names and shapes of this package.
 
     Args:
-        source: from ``read_published``.
-        settings: what the user says.
-        facts: ``mean``, ``std``, ``heads``, ``decoder_heads`` where the source's own files tell them.
+        source: result of ``read_published``.
+        settings: properties given by the user.
+        facts: ``mean``, ``std``, ``heads``, ``decoder_heads`` where the source's configuration files state them.
 
     Raises:
-        WeightsError: something is missing, has another shape, or the positions differ.
+        WeightsError: a weight is missing or has another shape, or the positions differ.
     """
-    encoder = _under("encoder.", source.weights)
-    decoder = _under("decoder.", source.weights)
-    _need(encoder, "embedding.weight", "embedding.bias", "cls", "positions")
+    encoder = _with_prefix("encoder.", source.weights)
+    decoder = _with_prefix("decoder.", source.weights)
+    _require(encoder, "embedding.weight", "embedding.bias", "cls", "positions")
     report = [f"names of {source.layout}; left out: {', '.join(source.left_out) or 'nothing'}"]
 
     kernels = encoder["embedding.weight"]
     dim, colours, patch = kernels.shape[0], kernels.shape[1], kernels.shape[-1]
     if colours not in {1, 3} or kernels.shape[2] != patch:
-        raise WeightsError(f"the patch embedding is {tuple(kernels.shape)}; one or three colours, square patches only")
+        raise WeightsError(
+            f"the patch embedding has shape {tuple(kernels.shape)}. Give one with 1 or 3 colours and square patches."
+        )
     mean, std = (_per_colour(name, settings, facts, colours, report) for name in ("mean", "std"))
     heads = _heads("heads", dim, settings.heads or facts.get("heads"), width=64)
-    ours = EncoderSettings.model_validate(
-        _named(Shape(dim, _depth(encoder), heads)) | {"patch": patch, "pool": settings.pool}
+    encoder_settings = EncoderSettings.model_validate(
+        _model_of(Shape(dim, _depth(encoder), heads)) | {"patch": patch, "pool": settings.pool}
     )
     encoder["embedding.weight"], encoder["embedding.bias"] = _one_kernel(
-        kernels, encoder["embedding.bias"], mean, std, ours
+        kernels, encoder["embedding.bias"], mean, std, encoder_settings
     )
     report.append(f"{colours} colour kernel{'s' if colours > 1 else ''} summed to one, normalisation folded in")
 
     positions = encoder.pop("positions").flatten(0, 1)
     encoder["cls"] = encoder["cls"].flatten() + positions[0]
-    same = _told(positions, settings.positions, report)
-    check_fit(encoder, without_weights(ours), "the source")
+    is_same = _check_positions(positions, settings.positions, report)
+    check_fit(encoder, without_weights(encoder_settings), "the source")
 
-    built = None
+    converted_decoder = None
     if decoder:
-        _need(decoder, "embedding.weight", "mask_token", "head.weight", "head.bias", "positions")
+        _require(decoder, "embedding.weight", "mask_token", "head.weight", "head.bias", "positions")
         table = decoder.pop("positions").flatten(0, 1)
-        if same and not _is_ours(table):
-            raise WeightsError("the decoder's positions are not the published ones; drop its weights from the file")
-        built = _decoder(decoder, dim, patch, settings.decoder_heads or facts.get("decoder_heads"))
-        report.append("decoder kept (predictions of the colours averaged); for use with decoder: self")
-    return Conversion(ours, encoder, built, len(positions) - 1, report)
+        if is_same and not _is_computed(table):
+            raise WeightsError(
+                "the positions of the decoder are not the published ones. Remove the decoder from the file."
+            )
+        converted_decoder = _decoder(decoder, dim, patch, settings.decoder_heads or facts.get("decoder_heads"))
+        report.append("decoder converted (predictions averaged over colours); use it with objective.decoder=self")
+    return Conversion(encoder_settings, encoder, converted_decoder, len(positions) - 1, report)
 
 
-def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
-def _need(weights: Mapping[str, Tensor], *names: str) -> None:
+def _require(weights: Mapping[str, Tensor], *names: str) -> None:
     missing = [name for name in names if name not in weights]
     if missing:
-        raise WeightsError(f"the weights lack what is needed: {', '.join(missing)}")
+        raise WeightsError(f"weights are missing: {', '.join(missing)}. Give the complete file of the model.")
 
 
 def _depth(weights: Mapping[str, Tensor]) -> int:
     return 1 + max((int(name.split(".")[1]) for name in weights if name.startswith("blocks.")), default=-1)
 
 
-def _named(shape: Shape) -> dict[str, Any]:
+def _model_of(shape: Shape) -> dict[str, Any]:
     for model, known in SHAPES.items():
         if known == shape:
             return {"model": model}
@@ -141,7 +147,7 @@ def _named(shape: Shape) -> dict[str, Any]:
 def _heads(name: str, dim: int, given: int | None, *, width: int) -> int:
     heads = given or max(1, dim // width)
     if dim % heads or dim % 4:
-        raise WeightsError(f"{dim} channels do not divide into {heads} heads; give {name}=N as the source has them")
+        raise WeightsError(f"{dim} channels do not divide into {heads} heads. Give the {name}=N of the source.")
     return heads
 
 
@@ -151,39 +157,43 @@ def _per_colour(
     given = getattr(settings, name) or facts.get(name)
     if given is None:
         given = IMAGENET[name == "std"][:colours] if colours == 3 else (0.5 if name == "mean" else 0.25,)
-        report.append(f"{name} of the source's colours assumed: {', '.join(map(str, given))}; say {name}=[…] if not")
+        report.append(
+            f"{name} of the source's colours assumed: {', '.join(map(str, given))}; give {name}=[…] if that is wrong"
+        )
     if len(given) != colours:
-        raise WeightsError(f"{name} has {len(given)} values for {colours} colours; give {name}=[…]")
+        raise WeightsError(
+            f"{name} has {len(given)} values for {colours} colours. Give {name}=[…] with one value per colour."
+        )
     return torch.tensor(given, dtype=torch.float64)
 
 
 def _one_kernel(
-    kernels: Tensor, bias: Tensor, mean: Tensor, std: Tensor, ours: EncoderSettings
+    kernels: Tensor, bias: Tensor, mean: Tensor, std: Tensor, settings: EncoderSettings
 ) -> tuple[Tensor, Tensor]:
-    """Weight [D, p*p] and bias [D] that act on our normalised grey as the source's on its normalised colours.
+    """Weight [D, p*p] and bias [D] that act on normalised grey values as the source's do on its normalised colours.
 
-    With grey v, colour c is (v - mean_c) / std_c, and our value (v - mean) / std.
+    Of a grey value v, the source's colour c is (v - mean_c) / std_c, and the encoder's input (v - mean) / std.
     """
     scaled = kernels / std[:, None, None]
-    weight = (ours.std * scaled).sum(dim=1).flatten(1)
-    return weight, bias + (scaled.sum(dim=(2, 3)) * (ours.mean - mean)).sum(dim=1)
+    weight = (settings.std * scaled).sum(dim=1).flatten(1)
+    return weight, bias + (scaled.sum(dim=(2, 3)) * (settings.mean - mean)).sum(dim=1)
 
 
-def _told(positions: Tensor, wanted: Literal["same", "replace"], report: list[str]) -> bool:
-    if _is_ours(positions):
+def _check_positions(positions: Tensor, accepted: Literal["same", "replace"], report: list[str]) -> bool:
+    if _is_computed(positions):
         report.append("positions computed; they equal the source's")
         return True
-    if wanted == "same":
+    if accepted == "same":
         raise WeightsError(
-            f"the source has {len(positions) - 1} positions that are not those of the {REFERENCE_GRID} x"
-            f" {REFERENCE_GRID} sine-cosine grid, so its features cannot be reproduced; positions=replace converts it"
-            " as a start for training"
+            f"the {len(positions) - 1} positions of the source are not those of the {REFERENCE_GRID} x {REFERENCE_GRID}"
+            " sine-cosine grid, so its features cannot be reproduced. Give positions=replace to convert it as a start"
+            " for training."
         )
-    report.append("positions replaced: the features differ from the source's until it is trained on")
+    report.append("positions replaced: the features differ from the source's; train the encoder further")
     return False
 
 
-def _is_ours(table: Tensor) -> bool:
+def _is_computed(table: Tensor) -> bool:
     side = math.isqrt(len(table) - 1)
     if side != REFERENCE_GRID or len(table) - 1 != side * side or table.shape[1] % 4:
         return False
@@ -194,7 +204,7 @@ def _is_ours(table: Tensor) -> bool:
 def _decoder(weights: dict[str, Tensor], encoder_dim: int, patch: int, heads: int | None) -> Decoder:
     weights["mask_token"] = weights["mask_token"].flatten()
     outputs, dim = weights["head.weight"].shape
-    colours = outputs // patch**2  # fastest in a patch vector
+    colours = outputs // patch**2  # the colour is the fastest index of a patch vector
     weights["head.weight"] = weights["head.weight"].reshape(-1, colours, dim).mean(dim=1)
     weights["head.bias"] = weights["head.bias"].reshape(-1, colours).mean(dim=1)
     shape = Shape(dim, _depth(weights), _heads("decoder_heads", dim, heads, width=32))
@@ -205,8 +215,8 @@ def _decoder(weights: dict[str, Tensor], encoder_dim: int, patch: int, heads: in
     return decoder
 
 
-def beside(path: Path) -> dict[str, Any]:
-    """What the files of a downloaded model folder say: timm's ``pretrained_cfg``, Hugging Face's configs."""
+def source_facts(path: Path) -> dict[str, Any]:
+    """Read mean, std and heads from the configuration files of a downloaded model: timm's or Hugging Face's."""
     folder = path if path.is_dir() else path.parent
     config, inputs = _json(folder / "config.json"), _json(folder / "preprocessor_config.json")
     timm = config.get("pretrained_cfg") or {}
@@ -234,13 +244,21 @@ class _Holder(nn.Module):
 
 
 def convert_file(path: Path, folder: Path, settings: ConvertSettings) -> list[str]:
-    """Convert a file or folder into an encoder folder; returns the report.
+    """Convert a file or downloaded folder into an encoder folder.
+
+    Args:
+        path: .pth, .bin or .safetensors file, or downloaded model folder.
+        folder: encoder folder to write.
+        settings: properties given by the user.
+
+    Returns:
+        The lines of the report.
 
     Raises:
-        WeightsError: as ``read_published`` and ``convert``.
+        WeightsError: as :func:`read_published` and :func:`convert`.
     """
     source = read_published(path)
-    conversion = convert(source, settings, beside(path))
+    conversion = convert(source, settings, source_facts(path))
     encoder = build_encoder(conversion.settings)
     encoder.load_state_dict({name: value.float() for name, value in conversion.encoder.items()})
     digest = hashlib.sha256()
@@ -269,9 +287,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("weights", type=Path, help="a .pth, .bin or .safetensors file, or a downloaded model folder")
-    parser.add_argument("--out", type=Path, required=True, help="encoder folder to be made")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="what the weights do not say, e.g. heads=12")
+    parser.add_argument(
+        "weights", type=Path, metavar="WEIGHTS", help="a .pth, .bin or .safetensors file, or a downloaded model folder"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="encoder folder to write")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="properties that the weights do not contain, e.g. heads=12"
+    )
     options = parser.parse_intermixed_args(arguments)
 
     def action() -> None:

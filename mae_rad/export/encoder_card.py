@@ -1,4 +1,4 @@
-"""What an encoder folder says of itself: ``encoder.json`` for programs, ``README.md`` for people."""
+"""The card of an encoder folder: ``encoder.json`` for programs, ``README.md`` for people."""
 
 from typing import Literal
 
@@ -11,41 +11,47 @@ from mae_rad.export.fixed_size import FilmSize
 
 
 class Preprocessing(Settings):
-    """How a film becomes the input of this encoder."""
+    """Preprocessing of a film for the encoder."""
 
     tokens: int = Field(ge=1)
-    """T, patches that the content of a film was scaled to in training; its vectors have it unless another is given."""
+    """T, number of patches that the content of a film was scaled to in training; the default for its vectors."""
     patch: int = Field(ge=1)
     """Patch side in pixels."""
     mean: float
+    """Subtracted from display values in [0, 1]."""
     std: float
+    """Divides the difference."""
     values: Literal["(display / 65535 - mean) / std"] = "(display / 65535 - mean) / std"
     coordinates: Literal["index"] = "index"
     """(row, column) of a patch in units of the T = 196 grid."""
     precision: Literal["f32", "bf16"] = "bf16"
-    """Of training, and of the vectors where the machine is fast at it; cards from before this field are of bf16."""
+    """Precision of training, and of the vectors where the machine is fast at it; older cards without it mean bf16."""
 
 
 class EncoderCard(Settings):
-    """What ``encoder.json`` says."""
+    """Contents of ``encoder.json``."""
 
     format_version: Literal[1] = 1
     encoder: EncoderSettings
     preprocessing: Preprocessing
     provenance: dict[str, str | int | float | None]
-    """Hashes, counts, versions, names of labels that were learned from; nothing identifying."""
+    """Hashes, counts, versions and names of the labels that were trained on; nothing identifying."""
     parameters: int = Field(ge=1)
     """Number of weights."""
     weights_sha256: str
+    """SHA-256 of ``encoder.safetensors``."""
 
 
 def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | None = None) -> str:
-    """The card as Markdown.
+    """Write the card as Markdown.
 
     Args:
-        card: of the encoder.
-        usage: how the folder is loaded, as Markdown; by default as an encoder folder.
-        size: the one film size that it takes; None where it takes any.
+        card: card of the encoder.
+        usage: Markdown that shows how to load the folder; by default as an encoder folder.
+        size: the film size that the export is fixed to; None where any size is accepted.
+
+    Returns:
+        Text of ``README.md``.
     """
     dim, depth, heads = card.encoder.shape
     pooled = "the class token" if card.encoder.pool == "cls" else "the mean of the patch tokens"
@@ -53,11 +59,11 @@ def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | Non
     return f"""# Radiograph encoder
 
 Vision Transformer, {dim} channels, {depth} blocks, {heads} heads, {card.parameters:,} parameters.
-{_embedded(card.encoder) if size is None else ""}{_learned(card)}
+{_patch_embedding(card.encoder) if size is None else ""}{_labels_used(card)}
 
 ## Use
 
-{(usage or _own_usage(dim)).strip()}
+{(usage or _usage(dim)).strip()}
 
 ## Input
 
@@ -74,31 +80,29 @@ Vision Transformer, {dim} channels, {depth} blocks, {heads} heads, {card.paramet
 
 ## Limits
 
-For research. Not a medical device: it makes vectors, not findings, and no part of it has been validated for diagnosis.
-What holds for the films that it was trained on need not hold for another hospital, scanner or body part. Measure before
-use.
+For research. Not a medical device: it computes vectors, not findings, and no part of it has been validated for
+diagnosis. Results on the films that it was trained on need not hold for another hospital, scanner or body part. Measure
+before use.
 """
 
 
-def _embedded(encoder: EncoderSettings) -> str:
-    """How patches enter it, where that is not by a linear layer alone; what is exported for one size has it within."""
-    ways = [f"raised in their fine detail (emphasis {encoder.emphasis:g})"] if encoder.emphasis else []
-    ways += ["seen by two convolutions"] if encoder.stem == "convolutional" else []
+def _patch_embedding(encoder: EncoderSettings) -> str:
+    """Describe a patch embedding with emphasis or stem; exports of one size contain it."""
+    ways = [f"emphasised in their fine detail (emphasis {encoder.emphasis:g})"] if encoder.emphasis else []
+    ways += ["filtered by two convolutions"] if encoder.stem == "convolutional" else []
     return f"Its patches are {' and '.join(ways)}.\n" if ways else ""
 
 
-def _learned(card: EncoderCard) -> str:
+def _labels_used(card: EncoderCard) -> str:
     labels = card.provenance.get("labels")
     return f"Trained with labels of films: {labels}." if labels else "Trained without labels."
 
 
-def _own_usage(dim: int) -> str:
+def _usage(dim: int) -> str:
     return f"""```python
-from pathlib import Path
-from mae_rad.export.encoder_folder import load_encoder
+import mae_rad
 
-encoder, card = load_encoder(Path("this folder"))
-features = encoder(patches)  # mae_rad.data.batch.Patches -> tokens [B, N, {dim}], pooled [B, {dim}]
+vectors = mae_rad.load_encoder("this folder").embed(["film.dcm"])  # [films, {dim}] float32; DICOM, PNG or JPEG files
 ```"""
 
 

@@ -1,9 +1,9 @@
-"""An encoder as a folder that travels. Nothing is pickled; the folder appears complete or not at all.
+"""Save and load an encoder as a folder without pickled code; the folder appears complete or not at all.
 
 encoder.safetensors    the weights, float32
 encoder.json           settings, preprocessing, provenance, checksum (EncoderCard)
 README.md              model card
-objective.safetensors  optional: decoder or projection head, to look at or to go on training
+objective.safetensors  optional: decoder or projection head, for reconstructions or further training
 """
 
 import hashlib
@@ -44,24 +44,27 @@ def save_encoder(
     provenance: Mapping[str, str | int | float | None],
     objective: nn.Module | None = None,
 ) -> EncoderCard:
-    """Write an encoder folder; an encoder folder that is there is replaced.
+    """Write an encoder folder; an existing encoder folder is replaced.
 
     Args:
-        encoder: whole, not partitioned over ranks.
-        settings: that it was built from.
-        folder: to be made.
+        encoder: encoder with its full weights, not partitioned over ranks.
+        settings: settings that it was built from.
+        folder: folder to write.
         tokens: T that it was trained at.
-        precision: that it was trained in.
-        provenance: hashes of config and shards, steps, versions, names of labels; it becomes public.
-        objective: the module around the encoder, whose other weights are kept beside it.
+        precision: precision that it was trained in.
+        provenance: hashes of config and shards, steps, versions and names of labels; it becomes public.
+        objective: module that contains the encoder; its other weights are saved, too.
+
+    Returns:
+        The card that was written.
 
     Raises:
-        WeightsError: the weights do not fit the settings or are not finite, or the folder holds something else.
+        WeightsError: the weights do not fit the settings or are not finite, or the folder holds other files.
     """
     weights = portable(encoder.state_dict())
     check_fit(weights, without_weights(settings), "the encoder")
     if not all(bool(value.isfinite().all()) for value in weights.values()):
-        raise WeightsError("the encoder has weights that are not finite; export an earlier checkpoint")
+        raise WeightsError("the encoder has weights that are not finite. Export an earlier checkpoint.")
     with exported_folder(folder, mark=CARD) as partial:
         save_file(weights, partial / WEIGHTS)
         if objective is not None:
@@ -83,26 +86,29 @@ def save_encoder(
 
 @contextmanager
 def exported_folder(folder: Path, *, mark: str) -> Iterator[Path]:
-    """:func:`atomic_folder` of an export.
+    """Write an export atomically: yield a temporary folder that takes the name ``folder`` at the end.
 
     Args:
-        folder: to be made; one that is there and holds ``mark`` is replaced.
+        folder: folder to write; an existing one that holds ``mark`` is replaced.
         mark: name of a file that every folder of this kind holds.
 
+    Yields:
+        The temporary folder.
+
     Raises:
-        WeightsError: ``folder`` is there and is something else, or the disk does not take it.
+        WeightsError: ``folder`` exists and holds other files, or it cannot be written.
     """
     try:
         with atomic_folder(folder, mark) as partial:
             yield partial
     except FileExistsError as error:
-        raise WeightsError(f"{folder} exists and holds no {mark}, so it is not replaced; give another path") from error
+        raise WeightsError(f"{folder} exists and holds no {mark}, so it is not replaced. Give another path.") from error
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).partition("I/O error: ")[2]
         if isinstance(error, FileNotFoundError) or not reason:
-            raise  # of a file that was read
+            raise  # the error is of a file that was read, not written
         raise WeightsError(
-            f"{folder} cannot be written ({reason}); free disk space and run the same command again"
+            f"{folder} cannot be written ({reason}). Free disk space and run the same command again."
         ) from error
 
 
@@ -124,69 +130,91 @@ def load_encoder(folder: Path) -> tuple[ViT, EncoderCard]:
 
 
 def start_from(folder: Path, objective: Objective) -> EncoderCard:
-    """Give an objective the weights of an encoder folder, and of the decoder or head kept there if all of them fit.
+    """Load the weights of an encoder folder into an objective, with the saved decoder or head if all shapes fit.
+
+    Args:
+        folder: encoder folder.
+        objective: objective that receives the weights.
 
     Returns:
-        What the folder says of the encoder.
+        The card of the folder.
 
     Raises:
-        WeightsError: as ``load_encoder``, or the encoder is another one.
+        WeightsError: as :func:`load_encoder`, or the encoder has other settings.
     """
     card = start_encoder(folder, objective.encoder)
-    rest = load_file(folder / OBJECTIVE) if (folder / OBJECTIVE).is_file() else {}
+    saved = load_file(folder / OBJECTIVE) if (folder / OBJECTIVE).is_file() else {}
     expected = {name: value.shape for name, value in objective.state_dict().items() if not name.startswith("encoder.")}
-    if rest and expected == {name: value.shape for name, value in rest.items()}:
-        objective.load_state_dict(rest, strict=False)
+    if saved and expected == {name: value.shape for name, value in saved.items()}:
+        objective.load_state_dict(saved, strict=False)
     else:
-        _log.warning("started from an encoder alone: no decoder or head beside it fits this objective")
+        _log.warning(
+            "training starts from the encoder alone: %s has no decoder or head that fits this objective", folder.name
+        )
     return card
 
 
-def start_encoder(folder: Path, own: ViT) -> EncoderCard:
-    """Give an encoder the weights of an encoder folder; returns and raises as :func:`start_from`.
+def start_encoder(folder: Path, target: ViT) -> EncoderCard:
+    """Load the weights of an encoder folder into an encoder.
 
-    Where the emphasis is another one, the patch embedding is turned so that patches are embedded alike.
+    Where the emphasis differs, the patch embedding is converted so that patches have the same embedding as before.
+
+    Args:
+        folder: encoder folder.
+        target: encoder that receives the weights.
+
+    Returns:
+        The card of the folder.
+
+    Raises:
+        WeightsError: as :func:`start_from`.
     """
     encoder, card = load_encoder(folder)
-    check_fit(encoder.state_dict(), own, str(folder))
-    theirs, ours = ({"heads": part.heads, "mean": part.mean, "std": part.std} for part in (encoder, own))
-    if theirs != ours:
+    check_fit(encoder.state_dict(), target, str(folder))
+    saved, given = ({"heads": part.heads, "mean": part.mean, "std": part.std} for part in (encoder, target))
+    if saved != given:
         raise WeightsError(
-            f"{folder} was trained with {theirs}, and the settings of encoder say {ours}; set them alike"
+            f"{folder} was trained with {saved}, but the settings of encoder are {given}. Set them to the same values."
         )
-    own.load_state_dict(encoder.state_dict())
-    if own.emphasis != encoder.emphasis:
-        _log.warning("started from an encoder of emphasis %g, and goes on with %g", encoder.emphasis, own.emphasis)
-        own.patch_kernel = encoder.patch_kernel
+    target.load_state_dict(encoder.state_dict())
+    if target.emphasis != encoder.emphasis:
+        _log.warning("encoder.emphasis changes from %g to %g, as set", encoder.emphasis, target.emphasis)
+        target.patch_kernel = encoder.patch_kernel
     return card
 
 
 def descent(start: EncoderCard | None, labels: Sequence[str] = ()) -> dict[str, str | int | float | None]:
-    """Provenance of weights that began as those of ``start``: which these are, and all labels they have learned from.
+    """Provenance of weights that were initialised from an encoder: its checksum, and all labels trained on so far.
 
     Args:
-        start: None where they began at random.
-        labels: names of labels that they learned from since.
+        start: card of that encoder; None after a random initialisation.
+        labels: names of the labels trained on since.
+
+    Returns:
+        Entries for the provenance of a card.
     """
-    told = str(start.provenance.get("labels") or "").split(", ") if start else []
-    known = ", ".join(sorted({*told, *labels} - {""}))
+    earlier = str(start.provenance.get("labels") or "").split(", ") if start else []
+    names = ", ".join(sorted({*earlier, *labels} - {""}))
     origin: dict[str, str | int | float | None] = {"started_from_sha256": start.weights_sha256 if start else None}
-    return origin | ({"labels": known} if known else {})
+    return origin | ({"labels": names} if names else {})
 
 
 def read_card(folder: Path) -> EncoderCard:
-    """Read what an encoder folder says of itself; errors as ``load_encoder``."""
+    """Read the card of an encoder folder; raises as :func:`load_encoder`."""
     return read_settings(folder / CARD, EncoderCard, "an encoder folder", "the encoder folder of a run")
 
 
 def read_settings(path: Path, model: type[S], kind: str, wanted: str) -> S:
-    """Read what a folder says of itself in the file ``path``.
+    """Read the JSON card of a folder.
 
     Args:
-        path: JSON.
-        model: what it holds.
-        kind: of the folder, in words.
-        wanted: what should be given in its place.
+        path: JSON file.
+        model: its schema.
+        kind: name of this kind of folder, for messages.
+        wanted: folder that the user should give instead, for messages.
+
+    Returns:
+        The validated card.
 
     Raises:
         WeightsError: the file is missing, damaged or of another version.
@@ -194,49 +222,63 @@ def read_settings(path: Path, model: type[S], kind: str, wanted: str) -> S:
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        raise WeightsError(f"{path.parent} is not {kind}: it has no {path.name}; give {wanted}") from None
+        raise WeightsError(f"{path.parent} is not {kind}: it has no {path.name}. Give {wanted}.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}") from None
+        raise WeightsError(f"{path} cannot be read ({type(error).__name__}). Give a readable copy.") from None
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "file"
-        raise WeightsError(f"{path} is damaged or of another version: {where}: {problem['msg']}") from None
+        raise WeightsError(
+            f"{path} is damaged or of another version: {where}: {problem['msg']}. Export it again."
+        ) from None
 
 
 def load_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+    """Read a safetensors file and check its checksum.
+
+    Args:
+        path: safetensors file.
+        sha256: SHA-256 (hex) that the file must have.
+
+    Returns:
+        Name → tensor, on the CPU.
 
     Raises:
         WeightsError: it is missing or damaged.
     """
     if not path.is_file():
-        raise WeightsError(f"{path.parent} has no {path.name}; export it again")
+        raise WeightsError(f"{path.parent} has no {path.name}. Export it again.")
     if sha256_of(path) != sha256:
-        raise WeightsError(f"{path} is damaged: its checksum is not the one beside it; copy or export it again")
+        raise WeightsError(f"{path} is damaged: its checksum is not that of its card. Copy or export it again.")
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file ({error}); copy or export it again") from None
+        raise WeightsError(f"{path} is not a safetensors file ({error}). Copy or export it again.") from None
 
 
 def portable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as they are written: on the CPU, float32."""
+    """Copy weights to the CPU as contiguous float32, as they are saved."""
     return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
 
 
 def without_weights(settings: EncoderSettings) -> ViT:
-    """The encoder as names and shapes, on the meta device."""
+    """Build the encoder on the meta device: names and shapes without memory."""
     with torch.device("meta"):  # neither memory nor random numbers
         return build_encoder(settings)
 
 
 def check_fit(weights: Mapping[str, Tensor], module: nn.Module, where: str) -> None:
-    """Refuse weights that are not exactly those of ``module``, by name and shape.
+    """Check that weights have exactly the names and shapes of a module.
+
+    Args:
+        weights: name → weight.
+        module: module that they are meant for.
+        where: their origin, for messages.
 
     Raises:
-        WeightsError: names what is missing, not expected or of another shape.
+        WeightsError: a weight is missing, not expected or of another shape.
     """
     expected = module.state_dict()
     problems = [

@@ -1,4 +1,4 @@
-"""A run folder becomes a folder that another framework loads; never a pickle."""
+"""Export a run folder for another framework, without pickled code."""
 
 import tempfile
 from pathlib import Path
@@ -15,27 +15,30 @@ from mae_rad.export.onnx_model import write_onnx
 from mae_rad.export.timm_model import write_timm
 
 Target = Literal["timm", "hf_vit", "hf_vit_mae", "onnx", "safetensors"]
-"""timm VisionTransformer · Hugging Face ViTModel · Hugging Face ViTMAEForPreTraining · ONNX · ours, decoder kept."""
+"""timm VisionTransformer, Hugging Face ViTModel and ViTMAEForPreTraining, ONNX, encoder folder with decoder."""
 
 README = "README.md"
 
 
 def export(path: Path, to: Target, size: FilmSize | None, out: Path, *, step: int | None = None) -> Path:
-    """Write ``out``, which appears complete or not at all; an exported folder that is there is replaced.
+    """Write an export, which appears complete or not at all; an existing export is replaced.
 
     Args:
         path: run folder or encoder folder; ``hf_vit_mae`` and ``safetensors`` need the run folder.
-        to: what is made.
-        size: of the films that the result takes; ``safetensors`` takes any and needs none.
-        out: folder to be made.
-        step: of the run's checkpoints; None takes the encoder of a finished run, else the newest checkpoint.
+        to: format of the result.
+        size: film size that the result is fixed to; ``safetensors`` takes any and needs none.
+        out: folder to write.
+        step: steps of the checkpoint; None takes the encoder of a finished run, else the newest checkpoint.
+
+    Returns:
+        ``out``.
 
     Raises:
-        WeightsError: the folder is no encoder folder or damaged, or the target cannot express the model.
-        SettingsError: the size is not whole patches, or a package is missing.
+        WeightsError: the folder holds no encoder or is damaged, or the format cannot represent the model.
+        SettingsError: the size is not a multiple of the patch side, or a package is missing.
     """
-    unfinished = (path / "checkpoints").is_dir() and not (path / "encoder").is_dir()
-    if step is None and not unfinished:
+    is_unfinished = (path / "checkpoints").is_dir() and not (path / "encoder").is_dir()
+    if step is None and not is_unfinished:
         return _export(path, to, size, out)
     with tempfile.TemporaryDirectory() as scratch:
         return _export(checkpoint_folder(path, step, Path(scratch) / "encoder"), to, size, out)
@@ -47,7 +50,7 @@ def _export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
         if to == "safetensors":
             usage = write_objective(path, folder)
         elif size is None:
-            raise WeightsError(f"{to} has one film size; give --size ROWSxCOLUMNS in pixels")
+            raise WeightsError(f"{to} needs a film size. Give --size ROWSxCOLUMNS in pixels.")
         elif to == "timm":
             usage = write_timm(encoder, card.encoder, size, folder)
         elif to == "hf_vit":
@@ -58,7 +61,9 @@ def _export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
             objective, settings, _ = load_objective(path)
             decoder = objective.pixel_decoder()
             if decoder is None:
-                raise WeightsError(f"{path} was trained by {settings.name}, which has no decoder for a ViTMAE")
+                raise WeightsError(
+                    f"{path} was trained with {settings.name}, which has no ViTMAE decoder. Export it --to hf_vit."
+                )
             usage = write_vit_mae(encoder, decoder, card.encoder, size, folder)
         text = model_card(card, usage, None if to == "safetensors" else size)
         (folder / README).write_text(text, encoding="utf-8")

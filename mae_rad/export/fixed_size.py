@@ -1,4 +1,4 @@
-"""An encoder at one film size, as other frameworks want it: images in, a table of positions inside.
+"""An encoder fixed to one film size, as other frameworks need it: it takes images and holds a table of positions.
 
 Legend: B films, C channels (1, or 3 equal ones), R x S pixels, N patches, p patch side, D channels of features.
 """
@@ -18,13 +18,13 @@ from mae_rad.losses.masked_reconstruction import patchify
 
 
 class FilmSize(NamedTuple):
-    """The one size that an exported encoder takes.
+    """The film size that an export is fixed to.
 
     Attributes:
         rows: R in pixels.
         columns: S in pixels.
-        channels: 1, or 3 for programs that know only colour pictures.
-        content: share of the film that its content fills; sets the unit of the coordinates as in training.
+        channels: 1, or 3 for programs that take colour images only.
+        content: share of the film that its content fills, in (0, 1]; sets the unit of coordinates as in training.
     """
 
     rows: int
@@ -33,45 +33,63 @@ class FilmSize(NamedTuple):
     content: float = 1.0
 
     def layout(self, patch: int) -> Layout:
-        """How such a film is laid out in patches.
+        """Lay out such a film in patches.
+
+        Args:
+            patch: patch side in pixels.
 
         Raises:
-            SettingsError: the sides are not whole patches, or the share is none.
+            SettingsError: a side is not a multiple of the patch side, or ``content`` is out of range.
         """
         if self.rows < patch or self.columns < patch or self.rows % patch or self.columns % patch:
             near = "x".join(str(max(patch, round(side / patch) * patch)) for side in (self.rows, self.columns))
-            raise SettingsError(f"a film of {self.rows}x{self.columns} is not whole patches of {patch}; give {near}")
+            raise SettingsError(
+                f"--size is not a multiple of the patch side {patch}: {self.rows}x{self.columns}. Give {near}."
+            )
         if not 0 < self.content <= 1:
-            raise SettingsError(f"content {self.content} is not a share in (0, 1]")
+            raise SettingsError(f"--content is not a share in (0, 1]: {self.content}. Give, for example, 0.8.")
         grid = (self.rows // patch, self.columns // patch)
         unit = math.sqrt(grid[0] * grid[1] * self.content / REFERENCE_TOKENS)
         return Layout(Region(0, 0, self.rows, self.columns), grid, unit)
 
     def positions(self, patch: int, dim: int) -> Tensor:
-        """[1, 1 + N, dim] float32: zeros for the class token, then the position of every patch."""
+        """Compute the table of positions.
+
+        Args:
+            patch: patch side in pixels.
+            dim: channels, a multiple of 4.
+
+        Returns:
+            [1, 1 + N, dim] float32: zeros for the class token, then the position of every patch.
+        """
         coords = torch.from_numpy(self.layout(patch).coordinates())
         return torch.cat([torch.zeros(1, dim), sincos_positions(coords, dim)])[None]
 
 
 def kernels(encoder: ViT, channels: int) -> Tensor:
-    """The patch embedding as a convolution [D, C, p, p].
+    """Convert the patch embedding into kernels of a convolution.
 
-    Divided by the channels: equal ones give the features of one.
+    Args:
+        encoder: encoder without a stem.
+        channels: C; weights are divided by it, so that C equal channels give the features of one.
+
+    Returns:
+        [D, C, p, p].
 
     Raises:
-        WeightsError: the encoder has more than that.
+        WeightsError: the encoder has a convolutional stem.
     """
     if encoder.stem is not None:
         raise WeightsError(
-            "the encoder has a convolutional stem, and a timm or Hugging Face ViT has no place for it; export it with"
-            " --to onnx or --to safetensors"
+            "the encoder has a convolutional stem, which a timm or Hugging Face ViT cannot represent. Export it --to"
+            " onnx or --to safetensors."
         )
     grey = encoder.patch_kernel.reshape(encoder.dim, 1, encoder.patch, encoder.patch)
     return (grey / channels).repeat(1, channels, 1, 1)
 
 
 class ImageEncoder(nn.Module):
-    """Images of one size → features; the same arithmetic as the encoder on the patches of such a film."""
+    """Encoder of images of one size, with the arithmetic of the encoder on the patches of such a film."""
 
     coords: Tensor
     extent: Tensor
@@ -84,7 +102,7 @@ class ImageEncoder(nn.Module):
         self.register_buffer("extent", torch.from_numpy(layout.size())[None], persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode.
+        """Encode images.
 
         Args:
             images: [B, C, R, S] float display values in [0, 1].

@@ -1,8 +1,8 @@
-"""Our encoder as Hugging Face's ViTModel, encoder and published decoder as its ViTMAEForPreTraining.
+"""Export an encoder as Hugging Face's ViTModel, and with its published decoder as ViTMAEForPreTraining.
 
 config.json                 shape of the model
-model.safetensors           weights by the names that transformers 4 wrote and 5 still reads
-preprocessor_config.json    how its image processor makes the input
+model.safetensors           weights under the names that transformers 4 wrote and 5 still reads
+preprocessor_config.json    settings of the image processor
 """
 
 import json
@@ -30,7 +30,17 @@ _BLOCK = {
 
 
 def write_vit(encoder: ViT, settings: EncoderSettings, size: FilmSize, folder: Path) -> str:
-    """Write a folder that ``ViTModel.from_pretrained`` takes; returns how to use it, as Markdown."""
+    """Write a folder for ``ViTModel.from_pretrained``.
+
+    Args:
+        encoder: encoder with its weights.
+        settings: its settings.
+        size: film size that the export is fixed to.
+        folder: existing folder to write into.
+
+    Returns:
+        Markdown that shows how to load the folder.
+    """
     _save(_encoder(encoder, size), folder)
     _write(folder / "config.json", {"architectures": ["ViTModel"], "model_type": "vit"} | _shape(settings, size))
     _write(folder / "preprocessor_config.json", _processor(settings, size))
@@ -42,27 +52,29 @@ model = ViTModel.from_pretrained("this folder", add_pooling_layer=False)  # its 
 hidden = model((images - {settings.mean}) / {settings.std}).last_hidden_state
 pooled = {token}  # [B, {settings.shape.dim}]
 ```
-{_about_input(size)}"""
+{_input_note(size)}"""
 
 
 def write_vit_mae(encoder: ViT, decoder: PixelDecoder, settings: EncoderSettings, size: FilmSize, folder: Path) -> str:
-    """Write a folder that ``ViTMAEForPreTraining.from_pretrained`` takes.
+    """Write a folder for ``ViTMAEForPreTraining.from_pretrained``.
 
     Args:
-        encoder: with its weights.
-        decoder: that belongs to it.
-        settings: of the encoder.
-        size: of the films, in pixels.
-        folder: that is written into.
+        encoder: encoder with its weights.
+        decoder: its decoder.
+        settings: settings of the encoder.
+        size: film size that the export is fixed to, square.
+        folder: existing folder to write into.
 
     Returns:
-        How to use it, as Markdown.
+        Markdown that shows how to load the folder.
 
     Raises:
-        WeightsError: the films are not square, or that class cannot express the encoder.
+        WeightsError: the films are not square, or that class cannot represent the encoder.
     """
     if size.rows != size.columns:
-        raise WeightsError(f"ViTMAEForPreTraining takes square films only, not {size.rows}x{size.columns}")
+        raise WeightsError(
+            f"ViTMAEForPreTraining takes square films only, not {size.rows}x{size.columns}. Give a square --size."
+        )
     weights = {f"vit.{name}": value for name, value in _encoder(encoder, size).items()}
     _save(weights | _decoder(decoder, settings, size), folder)
     config = {
@@ -89,7 +101,7 @@ model = ViTMAEForPreTraining.from_pretrained("this folder")
 output = model((images - {settings.mean}) / {settings.std})
 output.logits  # [B, N, {settings.patch**2 * size.channels}], the prediction of every patch
 ```
-{_about_input(size)}{floor}
+{_input_note(size)}{floor}
 """
 
 
@@ -107,7 +119,7 @@ def _encoder(encoder: ViT, size: FilmSize) -> dict[str, Tensor]:
 def _decoder(pixels: PixelDecoder, encoder: EncoderSettings, size: FilmSize) -> dict[str, Tensor]:
     decoder = pixels.decoder
     weight, bias = decoder.head.weight.detach(), decoder.head.bias.detach()
-    if not pixels.normalised:  # theirs predicts the normalised input, ours display values
+    if not pixels.normalised:  # ViTMAE predicts the normalised input, this decoder display values
         weight, bias = weight / encoder.std, (bias - encoder.mean) / encoder.std
     return {
         **_named(decoder.embedding, "decoder.decoder_embed"),
@@ -115,7 +127,7 @@ def _decoder(pixels: PixelDecoder, encoder: EncoderSettings, size: FilmSize) -> 
         "decoder.decoder_pos_embed": size.positions(encoder.patch, decoder.dim),
         **_blocks(decoder.blocks, "decoder.decoder_layers"),
         **_named(decoder.norm, "decoder.decoder_norm"),
-        # In a patch vector the channel is the fastest.
+        # The channel is the fastest index of a patch vector.
         "decoder.decoder_pred.weight": weight.repeat_interleave(size.channels, dim=0),
         "decoder.decoder_pred.bias": bias.repeat_interleave(size.channels),
     }
@@ -124,8 +136,8 @@ def _decoder(pixels: PixelDecoder, encoder: EncoderSettings, size: FilmSize) -> 
 def _blocks(blocks: nn.Module, prefix: str) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for name, value in blocks.state_dict().items():
-        number, _, rest = name.partition(".")
-        part, _, kind = rest.rpartition(".")
+        number, _, path = name.partition(".")
+        part, _, kind = path.rpartition(".")
         if part == "attn.qkv":
             for role, third in zip(("query", "key", "value"), value.chunk(3), strict=True):
                 weights[f"{prefix}.{number}.attention.attention.{role}.{kind}"] = third
@@ -161,7 +173,7 @@ def _processor(settings: EncoderSettings, size: FilmSize) -> dict[str, Any]:
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,
         "size": {"height": size.rows, "width": size.columns},
-        "resample": 2,  # bilinear with antialiasing, the nearest to area averaging that it has
+        "resample": 2,  # bilinear with antialiasing, the closest to area averaging of its methods
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
@@ -171,7 +183,7 @@ def _processor(settings: EncoderSettings, size: FilmSize) -> dict[str, Any]:
     }
 
 
-def _about_input(size: FilmSize) -> str:
+def _input_note(size: FilmSize) -> str:
     channels = "one channel" if size.channels == 1 else "three equal channels"
     return f"""
 `images` are [B, {size.channels}, {size.rows}, {size.columns}] float display values in [0, 1], {channels}. The image

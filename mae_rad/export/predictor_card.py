@@ -1,4 +1,4 @@
-"""What a predictor folder says of itself: ``predictor.json`` for programs, ``README.md`` for people."""
+"""The card of a predictor folder: ``predictor.json`` for programs, ``README.md`` for people."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -14,31 +14,32 @@ from mae_rad.heads.interface import Line
 
 
 class Scope(Settings):
-    """What training has shown; the answer for anything else is a guess."""
+    """Body parts and views of the training films; predictions for others are not supported by data."""
 
     body_parts: dict[str, int]
-    """Body part → training films, as the index names them; films that tell none are not counted."""
+    """Body part, as in the index → number of training films; films without a recorded one are not counted."""
     views: dict[str, int]
+    """View position → number of training films."""
 
 
 class PredictorCard(Settings):
-    """What ``predictor.json`` says."""
+    """Contents of ``predictor.json``."""
 
     format_version: Literal[1] = 1
     encoder: EncoderSettings | ResNetSettings
     tokens: int = Field(ge=1)
-    """T, patches that the content of a film is scaled to."""
+    """T, number of patches that the content of a film is scaled to."""
     task: TaskSettings
     labels: tuple[str, ...]
     calibration: dict[str, Line] = Field(default_factory=dict)
     """Label → (slope, offset): its probability is the sigmoid of slope × logit + offset."""
     operating_points: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """Name → label → threshold on the probability, from which on it counts as present."""
+    """Name → label → lowest probability that counts as present."""
     scope: Scope
     film: Preparation
-    """How the films of the training shards had been prepared; a film from elsewhere is prepared alike."""
+    """Preparation of the films of the training shards; film files are prepared in the same way."""
     measured: dict[str, str] = Field(default_factory=dict)
-    """What the final judgement on test films found, in words."""
+    """Results of the final evaluation on test films, as text."""
     provenance: dict[str, str | int | float | None]
     """Hashes, counts and versions; nothing identifying."""
     parameters: int = Field(ge=1)
@@ -46,7 +47,7 @@ class PredictorCard(Settings):
 
 
 def predictor_card(card: PredictorCard) -> str:
-    """The card as Markdown."""
+    """Write the card as Markdown, the text of ``README.md``."""
     points = "\n".join(
         f"| {name} | {label} | {threshold:.4g} |"
         for name, thresholds in card.operating_points.items()
@@ -59,11 +60,9 @@ A {card.task.name} head on a {card.encoder.model}, {card.parameters:,} parameter
 ## Use
 
 ```python
-from pathlib import Path
-from mae_rad.export.predictor_folder import load_predictor
+import mae_rad
 
-predictor = load_predictor(Path("this folder"))
-prediction = predictor.predict(patches)  # mae_rad.data.batch.Patches of whole films, mae_rad.data.views.whole_film
+records = mae_rad.load_predictor("this folder").predict(["film.dcm"])  # one per film; DICOM, PNG or JPEG files
 ```
 
 ## Input
@@ -77,7 +76,7 @@ prediction = predictor.predict(patches)  # mae_rad.data.batch.Patches of whole f
 * Body parts (films): {_counts(card.scope.body_parts)}.
 * Views (films): {_counts(card.scope.views)}.
 
-For other films it gives numbers, too; they mean nothing.
+Predictions for other films are not supported by data; by default these films are refused.
 
 ## Measured on test films
 
@@ -85,7 +84,7 @@ For other films it gives numbers, too; they mean nothing.
 
 ## Thresholds
 
-Chosen on val films; a probability from the threshold on counts as present.
+Chosen on val films; a probability of at least the threshold counts as present.
 
 | operating point | label | threshold |
 |---|---|---|
@@ -97,13 +96,13 @@ Chosen on val films; a probability from the threshold on counts as present.
 
 ## Limits
 
-For research. Not a medical device: no part of it has been validated for diagnosis. What holds for the films that it was
+For research. Not a medical device: no part of it has been validated for diagnosis. Results on the films that it was
 trained on need not hold for another hospital, scanner or body part. Measure before use.
 """
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none told"
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none recorded"
 
 
 def _table(rows: Mapping[str, object]) -> str:

@@ -1,7 +1,7 @@
-"""An encoder with a trained head, as a folder that travels and answers by itself.
+"""Save and load an encoder with its trained head as a folder without pickled code.
 
-predictor.safetensors   the weights of both, float32
-predictor.json          what it is, how a film becomes its input, what its scores mean (PredictorCard)
+predictor.safetensors   weights of both, float32
+predictor.json          settings, preprocessing, calibration, thresholds, checksum (PredictorCard)
 README.md               model card
 """
 
@@ -37,40 +37,45 @@ class Predictor(nn.Module):
 
     @torch.no_grad()
     def predict(self, patches: Patches) -> Prediction:
-        """The answer for films of one grid, each shown whole at ``card.tokens`` (``mae_rad.data.views.whole_film``)."""
+        """Predict whole films of one grid at ``card.tokens``, as cut by :func:`mae_rad.data.views.whole_film`."""
         return self.head.answer(self(patches))
 
 
 def save_predictor(encoder: ViT | ResNet, head: Head, folder: Path, card: Mapping[str, object]) -> PredictorCard:
-    """Write a predictor folder; one that is there is replaced.
+    """Write a predictor folder; an existing one is replaced.
 
     Args:
-        encoder: as it was built from ``card["encoder"]``.
-        head: as it was built from ``card["task"]``.
-        folder: to be made.
-        card: the fields of PredictorCard, but for what the weights tell.
+        encoder: encoder built from ``card["encoder"]``.
+        head: head built from ``card["task"]``.
+        folder: folder to write.
+        card: fields of PredictorCard except labels, parameters and checksum.
+
+    Returns:
+        The card that was written.
 
     Raises:
-        WeightsError: weights are not finite, or the folder holds something else.
+        WeightsError: weights are not finite, or the folder holds other files.
     """
     weights = portable(nn.ModuleDict({"encoder": encoder, "head": head}).state_dict())
     if not all(bool(value.isfinite().all()) for value in weights.values()):
-        raise WeightsError("the model has weights that are not finite; train with a lower optimizer.base_learning_rate")
+        raise WeightsError(
+            "the model has weights that are not finite. Train with a lower optimizer.base_learning_rate."
+        )
     with exported_folder(folder, mark=CARD) as partial:
         save_file(weights, partial / WEIGHTS)
-        told: dict[str, object] = {
+        derived: dict[str, object] = {
             "labels": head.labels,
             "parameters": sum(value.numel() for value in weights.values()),
             "weights_sha256": sha256_of(partial / WEIGHTS),
         }
-        whole = PredictorCard.model_validate(dict(card) | told)
-        (partial / CARD).write_text(whole.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (partial / "README.md").write_text(predictor_card(whole), encoding="utf-8")
-    return whole
+        complete = PredictorCard.model_validate(dict(card) | derived)
+        (partial / CARD).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (partial / "README.md").write_text(predictor_card(complete), encoding="utf-8")
+    return complete
 
 
 def load_predictor(folder: Path) -> Predictor:
-    """Read a predictor folder, or that of a finetuning run.
+    """Read a predictor folder, or the one of a finetuning run.
 
     Returns:
         Encoder and head on the CPU, in evaluation mode.
@@ -91,6 +96,11 @@ def load_predictor(folder: Path) -> Predictor:
 
 
 def build_model(encoder: EncoderSettings | ResNetSettings, task: TaskSettings) -> tuple[ViT | ResNet, Head]:
-    """A freshly initialised encoder and a head on it."""
+    """Build an initialised encoder and a head on it.
+
+    Args:
+        encoder: settings of the encoder.
+        task: settings of the task, which name the head.
+    """
     built = ResNet(encoder) if isinstance(encoder, ResNetSettings) else build_encoder(encoder)
     return built, build_head(task, built)

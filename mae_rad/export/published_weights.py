@@ -1,7 +1,7 @@
-"""Published Vision Transformer weights by our names: the original masked autoencoder, timm, Hugging Face.
+"""Read published Vision Transformer weights: original masked autoencoder, timm, Hugging Face.
 
-Files are read without pickled code: safetensors, or ``torch.load(weights_only=True)``. A weight that is not known is an
-error, since the encoder without it would be another one; only heads that come after the features are left out.
+Files are read without pickled code: safetensors, or ``torch.load(weights_only=True)``. An unknown weight is an error,
+since the encoder without it would compute something else; only heads behind the features are left out.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from torch import Tensor
 from mae_rad.errors import WeightsError
 
 FILES = ("model.safetensors", "pytorch_model.bin")
-"""What a downloaded model folder holds."""
+"""Weight files of a downloaded model folder."""
 
 _HEADS = re.compile(r"^(head|head_drop|fc_norm|pre_logits|pooler|classifier|fc|embeddings\.mask_token)(\.|$)")
 _PART = r"\.(weight|bias)$"
@@ -41,8 +41,8 @@ _ORIGINAL = {  # timm's names, which the original repository shares
 }
 
 
-def _layers(theirs: str, ours: str) -> dict[str, str]:
-    """Names of Hugging Face's layers, before and since transformers 5."""
+def _layers(source: str, target: str) -> dict[str, str]:
+    """Patterns of Hugging Face's layer names, before and since transformers 5."""
     inside = {
         "layernorm_before": "norm1",
         "layernorm_after": "norm2",
@@ -53,7 +53,7 @@ def _layers(theirs: str, ours: str) -> dict[str, str]:
         r"(?:intermediate\.dense|mlp\.fc1)": "mlp.fc1",
         r"(?:output\.dense|mlp\.fc2)": "mlp.fc2",
     }
-    return {rf"^{theirs}\.(\d+)\.{name}{_PART}": rf"{ours}.\1.{own}.\2" for name, own in inside.items()}
+    return {rf"^{source}\.(\d+)\.{pattern}{_PART}": rf"{target}.\1.{name}.\2" for pattern, name in inside.items()}
 
 
 _HUGGING_FACE = {
@@ -65,7 +65,9 @@ _HUGGING_FACE = {
     r"^decoder\.mask_token$": "decoder.mask_token",
     r"^decoder\.decoder_pos_embed$": "decoder.positions",
     r"^decoder\.decoder_embed" + _PART: r"decoder.embedding.\1",
-    **_layers(r"decoder\.decoder_(?:layers|encoder\.layer)", "decoder.blocks"),  # the latter by transformers 5 alone
+    **_layers(
+        r"decoder\.decoder_(?:layers|encoder\.layer)", "decoder.blocks"
+    ),  # the second name in transformers 5 only
     r"^decoder\.decoder_norm" + _PART: r"decoder.norm.\1",
     r"^decoder\.decoder_pred" + _PART: r"decoder.head.\1",
 }
@@ -77,12 +79,12 @@ LAYOUTS = {
 
 
 class PublishedWeights(NamedTuple):
-    """Weights by our names, their shapes still those of the source.
+    """Weights under this package's names, in the shapes of the source.
 
     Attributes:
-        layout: whose names they had.
+        layout: naming scheme of the source.
         weights: ``encoder.…``, and ``decoder.…`` where the file holds one; ``….positions`` are the tables.
-        left_out: names of heads.
+        left_out: names of the heads that are left out.
     """
 
     layout: str
@@ -94,27 +96,27 @@ def read_published(path: Path) -> PublishedWeights:
     """Read a file of weights, or a downloaded model folder.
 
     Raises:
-        WeightsError: it cannot be read, is of no known layout, or holds weights that have no place in our encoder.
+        WeightsError: the file cannot be read, has no known layout, or holds weights that the encoder does not have.
     """
-    state = _unwrapped(_load(_file(path)), path)
+    state = _unwrap(_load(_weights_file(path)), path)
     for layout, (mark, table) in LAYOUTS.items():
         prefix = next((name.removesuffix(mark) for name in state if name.endswith(mark)), None)
         if prefix is not None:
-            weights, left_out = _renamed({name.removeprefix(prefix): value for name, value in state.items()}, table)
-            return PublishedWeights(layout, _joined_qkv(weights), left_out)
+            weights, left_out = _rename({name.removeprefix(prefix): value for name, value in state.items()}, table)
+            return PublishedWeights(layout, _join_qkv(weights), left_out)
     raise WeightsError(
-        f"{path} is no Vision Transformer of the original masked autoencoder, timm or Hugging Face: it has no patch"
-        f" embedding; its first weights are {', '.join(sorted(state)[:3])}"
+        f"{path} has no patch embedding; its first weights are {', '.join(sorted(state)[:3])}. Give a Vision"
+        " Transformer of the original masked autoencoder, timm or Hugging Face."
     )
 
 
-def _file(path: Path) -> Path:
+def _weights_file(path: Path) -> Path:
     if not path.is_dir():
         return path
     for name in FILES:
         if (path / name).is_file():
             return path / name
-    raise WeightsError(f"{path} holds neither {' nor '.join(FILES)}; give the file of the weights")
+    raise WeightsError(f"{path} holds neither {' nor '.join(FILES)}. Give the file of the weights.")
 
 
 def _load(path: Path) -> Any:
@@ -124,33 +126,33 @@ def _load(path: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):  # the original's training checkpoints hold one
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist; give a .pth, .bin or .safetensors file") from None
+        raise WeightsError(f"{path} does not exist. Give a .pth, .bin or .safetensors file.") from None
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file ({error}); download it again") from None
+        raise WeightsError(f"{path} is not a safetensors file ({error}). Download it again.") from None
     except pickle.UnpicklingError:
         raise WeightsError(
-            f"{path} holds more than weights, and unpickling it could run code; save its state_dict as safetensors"
+            f"{path} holds more than weights, and unpickling it could run code. Save its state_dict as safetensors."
         ) from None
     except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}); download it again") from None
+        raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}). Download it again.") from None
 
 
-def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
+def _unwrap(loaded: Any, path: Path) -> dict[str, Tensor]:
     for wrapper in ("model", "state_dict"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise WeightsError(f"{path} holds no table of weights; give a state_dict")
+        raise WeightsError(f"{path} holds no mapping of weights. Give a state_dict.")
     return {str(name).removeprefix("module."): value for name, value in loaded.items()}
 
 
-def _renamed(state: Mapping[str, Tensor], table: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str]]:
+def _rename(state: Mapping[str, Tensor], table: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str]]:
     weights: dict[str, Tensor] = {}
     left_out, unknown = [], []
     for name, value in state.items():
-        ours = next((re.sub(form, own, name) for form, own in table.items() if re.search(form, name)), None)
-        if ours is not None:
-            weights[ours] = value.double()
+        renamed = next((re.sub(form, new, name) for form, new in table.items() if re.search(form, name)), None)
+        if renamed is not None:
+            weights[renamed] = value.double()
         elif _HEADS.search(name):
             left_out.append(name)
         else:
@@ -158,17 +160,17 @@ def _renamed(state: Mapping[str, Tensor], table: Mapping[str, str]) -> tuple[dic
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise WeightsError(
-            f"these weights have no place in a plain Vision Transformer: {', '.join(sorted(unknown)[:5])}{more};"
-            " the encoder without them would be another one"
+            f"a plain Vision Transformer does not have these weights: {', '.join(sorted(unknown)[:5])}{more}."
+            " Give the weights of a plain Vision Transformer."
         )
     return weights, sorted(left_out)
 
 
-def _joined_qkv(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _join_qkv(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     joined = {name: value for name, value in weights.items() if not re.search(r"\.attn\.(query|key|value)\.", name)}
     for name in weights:
         if ".attn.query." in name:
             parts = [weights.get(name.replace("query", part)) for part in ("query", "key", "value")]
-            if all(part is not None for part in parts):  # else it is told as missing
+            if all(part is not None for part in parts):  # otherwise it is reported as missing
                 joined[name.replace("query", "qkv")] = torch.cat([part for part in parts if part is not None])
     return joined

@@ -1,4 +1,4 @@
-"""The module that MLflow versions registered by 0.1 name as their loader; it stays until none of these is in use."""
+"""Loader module of the MLflow model versions registered by release 0.1; needed while any of them is in use."""
 
 from mae_rad.embedding.mlflow_encoder import _load_pyfunc
 

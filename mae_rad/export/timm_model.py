@@ -1,7 +1,7 @@
-"""Our encoder as a timm VisionTransformer (Apache-2.0, https://github.com/huggingface/pytorch-image-models).
+"""Export an encoder as a timm VisionTransformer (Apache-2.0, https://github.com/huggingface/pytorch-image-models).
 
-config.json          as timm writes it: architecture, arguments, mean and deviation of the input
-model.safetensors    weights by timm's names, positions as a table for one film size
+config.json          as timm writes it: architecture, arguments, mean and standard deviation of the input
+model.safetensors    weights under timm's names, positions as a table for one film size
 """
 
 import json
@@ -21,22 +21,35 @@ ARCHITECTURES = {
     "vit_base": "vit_base_patch16_224",
     "vit_large": "vit_large_patch16_224",
 }
-"""timm's architecture of each of our models; what differs from it is given as an argument."""
+"""Model → timm's architecture; differences from it are given as arguments."""
 
 
 def timm_weights(encoder: ViT, size: FilmSize) -> dict[str, Tensor]:
-    """The weights by timm's names."""
-    own = {name: value.detach() for name, value in encoder.state_dict().items()}
-    weights = {name: value for name, value in own.items() if name.startswith(("blocks.", "norm."))}
+    """Rename the weights to timm's names.
+
+    Args:
+        encoder: encoder with its weights.
+        size: film size of the table of positions.
+
+    Returns:
+        Name → float32 weight on the CPU.
+    """
+    state = {name: value.detach() for name, value in encoder.state_dict().items()}
+    weights = {name: value for name, value in state.items() if name.startswith(("blocks.", "norm."))}
     weights["patch_embed.proj.weight"] = kernels(encoder, size.channels)
-    weights["patch_embed.proj.bias"] = own["embedding.bias"]
-    weights["cls_token"] = own["cls"][None, None]
+    weights["patch_embed.proj.bias"] = state["embedding.bias"]
+    weights["cls_token"] = state["cls"][None, None]
     weights["pos_embed"] = size.positions(encoder.patch, encoder.dim)
     return {name: value.to("cpu", torch.float32).contiguous() for name, value in weights.items()}
 
 
 def timm_config(settings: EncoderSettings, size: FilmSize) -> dict[str, Any]:
-    """What timm's ``config.json`` says; ``model_args`` are the arguments of ``timm.create_model``."""
+    """Build timm's ``config.json``; ``model_args`` are the arguments of ``timm.create_model``.
+
+    Args:
+        settings: settings of the encoder.
+        size: film size that the export is fixed to.
+    """
     dim, depth, heads = settings.shape
     pool = "avg" if settings.pool == "mean" else "token"
     return {
@@ -69,7 +82,17 @@ def timm_config(settings: EncoderSettings, size: FilmSize) -> dict[str, Any]:
 
 
 def write_timm(encoder: ViT, settings: EncoderSettings, size: FilmSize, folder: Path) -> str:
-    """Write the folder that ``timm.create_model("local-dir:…")`` takes; returns how to use it, as Markdown."""
+    """Write a folder for ``timm.create_model("local-dir:…")``.
+
+    Args:
+        encoder: encoder with its weights.
+        settings: its settings.
+        size: film size that the export is fixed to.
+        folder: existing folder to write into.
+
+    Returns:
+        Markdown that shows how to load the folder.
+    """
     save_file(timm_weights(encoder, size), folder / "model.safetensors", metadata={"format": "pt"})
     config = timm_config(settings, size)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

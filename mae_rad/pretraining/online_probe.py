@@ -1,7 +1,7 @@
-"""What the embedding is worth while it is being trained: effective rank, and how well like films lie together.
+"""Online probe: effective rank and nearest-neighbour accuracy of the embedding of validation films during training.
 
-A fixed set of validation films. Each is told its kind (body part and view) by its nearest neighbours among films of
-other patients: no probe is trained, and no label but these of the index is needed.
+The class of a film is its body part and view, predicted from its nearest neighbours among films of other patients. No
+probe is trained, and no labels other than these columns of the index are needed.
 """
 
 import numpy as np
@@ -21,62 +21,88 @@ from mae_rad.errors import SettingsError
 from mae_rad.pretraining.settings import PretrainSettings
 
 NEIGHBOURS = 5
-_BATCH = 32
+"""Number of nearest neighbours that vote."""
+_FILMS_PER_BATCH = 32
 
 
 class OnlineProbe:
-    """Films of validation, held in memory as patches at the last T of the run.
+    """Validation films, kept in memory as patches at the last T of the run.
 
     Attributes:
-        kinds: [films] number of the body part and view of each.
-        patients: [films] number of its patient.
-        batches: (places, patches) of all of them.
+        classes: [films] int64 class of each film.
+        patients: [films] int64 number of its patient.
+        batches: (positions of films, their patches).
     """
 
     def __init__(
-        self, kinds: NDArray[np.int64], patients: NDArray[np.int64], batches: list[tuple[NDArray[np.int64], Patches]]
+        self, classes: NDArray[np.int64], patients: NDArray[np.int64], batches: list[tuple[NDArray[np.int64], Patches]]
     ) -> None:
-        self.kinds, self.patients, self.batches = kinds, patients, batches
+        self.classes, self.patients, self.batches = classes, patients, batches
 
     def read(self, encoder: ViT, device: torch.device, precision: str) -> dict[str, float]:
-        """``probe/rankme``, and ``probe/knn``: share of each kind that is recognised, averaged over kinds.
+        """Compute ``probe/rankme`` (effective rank) and ``probe/knn`` (balanced accuracy in [0, 1]).
 
-        Every rank must call it: parameters may be partitioned.
+        A collective call, since parameters may be partitioned.
+
+        Args:
+            encoder: encoder on ``device``; its training mode is restored.
+            device: device of the encoder.
+            precision: precision of the forward pass, f32 or bf16.
+
+        Returns:
+            Metric → value; empty if vectors are not finite.
         """
         vectors = self.vectors(encoder, device, precision)
         if not np.isfinite(vectors).all():
             return {}
-        return {"probe/rankme": rank_me(vectors), "probe/knn": self.recognised(vectors)}
+        return {"probe/rankme": rank_me(vectors), "probe/knn": self.balanced_accuracy(vectors)}
 
     def vectors(self, encoder: ViT, device: torch.device, precision: str) -> NDArray[np.float32]:
-        """[films, D] the encoder's own vectors, those of its embedding.
+        """Embed the films with the pooling of the encoder.
 
         Args:
-            encoder: in any mode, in which it is left.
-            device: of the encoder.
-            precision: of the forward pass.
+            encoder: encoder on ``device``; its training mode is restored.
+            device: device of the encoder.
+            precision: precision of the forward pass, f32 or bf16.
+
+        Returns:
+            [films, D] float32.
         """
-        training = encoder.training
+        was_training = encoder.training
         encoder.eval()
-        vectors = np.empty((len(self.kinds), encoder.dim), dtype=np.float32)
+        vectors = np.empty((len(self.classes), encoder.dim), dtype=np.float32)
         for places, patches in self.batches:
             vectors[places] = film_vectors(encoder, patches.to(device), precision=precision).cpu().numpy()
-        encoder.train(training)
+        encoder.train(was_training)
         return vectors
 
-    def recognised(self, vectors: NDArray[np.float32]) -> float:
-        """Balanced accuracy of the majority among the neighbours; of a tie, the kind of the nearest."""
+    def balanced_accuracy(self, vectors: NDArray[np.float32]) -> float:
+        """Compute the balanced accuracy of the majority vote of the neighbours; the nearest one decides ties.
+
+        Args:
+            vectors: [films, D] float32.
+
+        Returns:
+            Mean over classes of the share of correct films, in [0, 1].
+        """
         films = Standardised(of_array(vectors), scale_of(of_array(vectors)), unit=True)
         place = nearest(films, films, NEIGHBOURS, apart=(self.patients, self.patients)).place
-        near = np.where(place >= 0, self.kinds[place], -1)
-        votes = np.stack([(near == kind).sum(axis=1) for kind in range(self.kinds.max() + 1)], axis=1).astype(float)
-        votes[np.arange(len(near)), near[:, 0]] += 0.5
-        right = votes.argmax(axis=1) == self.kinds
-        return float(np.mean([right[self.kinds == kind].mean() for kind in np.unique(self.kinds)]))
+        neighbours = np.where(place >= 0, self.classes[place], -1)
+        numbers = range(self.classes.max() + 1)
+        votes = np.stack([(neighbours == number).sum(axis=1) for number in numbers], axis=1).astype(float)
+        votes[np.arange(len(neighbours)), neighbours[:, 0]] += 0.5
+        is_correct = votes.argmax(axis=1) == self.classes
+        return float(np.mean([is_correct[self.classes == number].mean() for number in np.unique(self.classes)]))
 
 
 def online_probe(settings: PretrainSettings) -> OnlineProbe | None:
-    """The probe that ``runtime.probe_every`` asks for; None where it is 0, or too few films have a body part and view.
+    """Load the films of the online probe.
+
+    Args:
+        settings: settings of the run; the probe has ``runtime.probe_films`` films.
+
+    Returns:
+        The probe; None if ``runtime.probe_every`` is 0, or too few films have a body part and view.
 
     Raises:
         ShardFormatError: a validation film cannot be read.
@@ -89,13 +115,13 @@ def online_probe(settings: PretrainSettings) -> OnlineProbe | None:
     except SettingsError:  # no validation film
         return None
     names = [index.table.column(name).to_pylist() for name in ("body_part", "view")]
-    known = [row for row in range(len(index)) if names[0][row] and names[1][row]]
-    rows = np.sort(generator_for("online probe").permutation(np.array(known, dtype=np.int64))[: runtime.probe_films])
-    kinds = np.unique([f"{names[0][row]} {names[1][row]}" for row in rows], return_inverse=True)[1]
-    if len(rows) <= NEIGHBOURS or kinds.max() == 0:
+    labelled = [row for row in range(len(index)) if names[0][row] and names[1][row]]
+    rows = np.sort(generator_for("online probe").permutation(np.array(labelled, dtype=np.int64))[: runtime.probe_films])
+    classes = np.unique([f"{names[0][row]} {names[1][row]}" for row in rows], return_inverse=True)[1]
+    if len(rows) <= NEIGHBOURS or classes.max() == 0:
         return None
     patients = np.unique(np.array(index.table.column("patient").to_pylist())[rows], return_inverse=True)[1]
     patch, tokens = settings.encoder.patch, settings.objective.tokens
-    read = whole_film_batches(index, tokens=tokens, patch=patch, batch=_BATCH, workers=0, rows=rows)
-    batches = [(np.searchsorted(rows, np.array(here)), patches) for here, patches in read]
-    return OnlineProbe(kinds.astype(np.int64), patients.astype(np.int64), batches)
+    loaded = whole_film_batches(index, tokens=tokens, patch=patch, batch=_FILMS_PER_BATCH, workers=0, rows=rows)
+    batches = [(np.searchsorted(rows, np.array(batch_rows)), patches) for batch_rows, patches in loaded]
+    return OnlineProbe(classes.astype(np.int64), patients.astype(np.int64), batches)

@@ -1,4 +1,4 @@
-"""Reconstructions on one sheet: each film, its visible patches, what was predicted, and the error."""
+"""Draw a sheet of reconstructions: film, visible patches, reconstruction and error of each film."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,28 +22,28 @@ from data_prep.pages.contact_sheet import (
 )
 
 WHITE = 65535
-LARGEST_ERROR = 0.25
-"""Absolute error, as a fraction of the display range, that the error map shows brightest."""
+MAX_ERROR = 0.25
+"""Absolute error, as a fraction of the display range, at the end of the colour scale."""
 
 PANELS = ("film", "visible patches", "reconstruction", "error")
 
-_HIDDEN = np.array((24, 40, 72), np.uint8)
-"""Blue, so that a hidden patch is not taken for a grey one."""
+_HIDDEN_COLOUR = np.array((24, 40, 72), np.uint8)
+"""RGB; blue, so that a hidden patch is not mistaken for a grey one."""
 
-_SMALL, _LARGE = 256, 768
-"""Sides in pixels of a square film: up to the first it is shown twice as large, beyond the second smaller."""
+_MAX_DOUBLED_SIDE, _MAX_SIDE = 256, 768
+"""Sides in pixels of a square film: up to the first it is drawn twice as large, above the second it is reduced."""
 
 
 class Reconstruction(NamedTuple):
-    """One film, legend: R rows and S columns of patches, p patch side.
+    """A film and its reconstruction. Legend: R rows and S columns of patches, p patch side in pixels.
 
     Attributes:
-        caption: what is on the film.
+        caption: body part and view.
         film: [R * p, S * p] uint16 display values.
-        guess: [R * p, S * p] float32, the film with the predicted patches in their places.
-        seen: [R, S] which patches are visible to the encoder.
-        predicted: [R, S] which patches are predicted.
-        shape: (rows, columns) that the film has in truth; its patches are whole, so the image is stretched a little.
+        guess: [R * p, S * p] float32 display values, the film with the predicted patches inserted.
+        seen: [R, S] bool, True for patches visible to the encoder.
+        predicted: [R, S] bool, True for predicted patches.
+        shape: (rows, columns) proportions of the film, before stretching to whole patches.
     """
 
     caption: str
@@ -55,12 +55,12 @@ class Reconstruction(NamedTuple):
 
 
 def sheet(films: Sequence[Reconstruction], *, tokens: int, patch: int, contrast_given: bool) -> Image.Image:
-    """All films on one sheet, under a legend; the panels of a film have equal scale and its true proportions.
+    """Draw films on a sheet with a legend; the panels of a film have equal scale and its proportions.
 
     Args:
-        films: in the order of the sheet.
-        tokens: T.
-        patch: side in pixels.
+        films: films in the order of the sheet.
+        tokens: T, number of content patches.
+        patch: patch side in pixels.
         contrast_given: brightness and contrast of the predicted patches are those of the film, not predicted.
     """
     zoom = _zoom(tokens**0.5 * patch)
@@ -68,24 +68,32 @@ def sheet(films: Sequence[Reconstruction], *, tokens: int, patch: int, contrast_
 
 
 def panels(film: Reconstruction, zoom: float = 1.0) -> list[Pixels]:
-    """The images of PANELS, [rows, columns, 3] uint8, in the proportions of the film."""
-    film_side = film.film.shape[0] // film.seen.shape[0]
-    seen, predicted = (
-        np.repeat(np.repeat(part, film_side, axis=0), film_side, axis=1) for part in (film.seen, film.predicted)
+    """Draw the PANELS of a film in its proportions.
+
+    Args:
+        film: film and reconstruction.
+        zoom: factor on its size.
+
+    Returns:
+        [rows, columns, 3] uint8 of each panel.
+    """
+    patch = film.film.shape[0] // film.seen.shape[0]
+    is_seen, is_predicted = (
+        np.repeat(np.repeat(mask, patch, axis=0), patch, axis=1) for mask in (film.seen, film.predicted)
     )
     grey = _rgb(film.film)
-    visible = np.where(seen[..., None], grey, _HIDDEN)
-    guessed = np.where((seen | predicted)[..., None], _rgb(film.guess), _HIDDEN)
-    off = np.abs(film.guess - film.film) / (LARGEST_ERROR * WHITE)
-    heat = np.where((seen | predicted)[..., None], heat_pixels(np.where(predicted, off, 0)), _HIDDEN)
-    return [_resized(panel, film.shape, zoom) for panel in (grey, visible, guessed, heat)]
+    visible = np.where(is_seen[..., None], grey, _HIDDEN_COLOUR)
+    reconstruction = np.where((is_seen | is_predicted)[..., None], _rgb(film.guess), _HIDDEN_COLOUR)
+    error = np.abs(film.guess - film.film) / (MAX_ERROR * WHITE)
+    heat = np.where((is_seen | is_predicted)[..., None], heat_pixels(np.where(is_predicted, error, 0)), _HIDDEN_COLOUR)
+    return [_resize(panel, film.shape, zoom) for panel in (grey, visible, reconstruction, heat)]
 
 
 def _zoom(side: float) -> float:
-    return 2.0 if side <= _SMALL else min(1.0, _LARGE / side)
+    return 2.0 if side <= _MAX_DOUBLED_SIDE else min(1.0, _MAX_SIDE / side)
 
 
-def _resized(panel: Pixels, shape: tuple[float, float], zoom: float) -> Pixels:
+def _resize(panel: Pixels, shape: tuple[float, float], zoom: float) -> Pixels:
     scale = zoom * (panel.shape[0] * panel.shape[1] / (shape[0] * shape[1])) ** 0.5
     size = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
     if max(abs(size[0] - panel.shape[0]), abs(size[1] - panel.shape[1])) <= 1:
@@ -98,18 +106,18 @@ def _rgb(values: NDArray[Any]) -> Pixels:
 
 
 def _block(film: Reconstruction, zoom: float) -> SheetBlock:
-    """The panels of one film below its caption."""
+    """Arrange the panels of a film below its caption."""
     caption = f"{film.caption}: {film.seen.sum()} of {film.seen.size} patches visible, {film.predicted.sum()} predicted"
-    named = [SheetBlock(panel, Caption(name)) for name, panel in zip(PANELS, panels(film, zoom), strict=True)]
-    return SheetBlock(np.asarray(side_by_side(named)), Caption(caption, ACCENT))
+    blocks = [SheetBlock(panel, Caption(name)) for name, panel in zip(PANELS, panels(film, zoom), strict=True)]
+    return SheetBlock(np.asarray(side_by_side(blocks)), Caption(caption, ACCENT))
 
 
 def _legend(contrast_given: bool) -> list[LegendEntry]:
-    hidden = np.broadcast_to(_HIDDEN, (11, 11, 3))
+    hidden = np.broadcast_to(_HIDDEN_COLOUR, (11, 11, 3))
     bar = heat_pixels(np.tile(np.linspace(0, 1, 120, dtype=np.float32), (11, 1)))
     entries = [
         LegendEntry("not given to the encoder; in the reconstruction, not predicted either", mark=hidden),
-        LegendEntry(f"error from 0 to {LARGEST_ERROR:.0%} of the display range or more; none where visible", mark=bar),
+        LegendEntry(f"error from 0 to {MAX_ERROR:.0%} of the display range or more; none where visible", mark=bar),
     ]
     if contrast_given:
         entries.append(

@@ -6,9 +6,10 @@ from mae_rad.training.loop import train
 
 
 def pretrain(settings: PretrainSettings) -> None:
-    """Run, or take up again, one pretraining; the exported encoder lies in the run folder when it returns.
+    """Run or resume a pretraining; the run folder then holds the exported encoder.
 
     Raises:
-        SystemExit, UserError: as :func:`train`.
+        SystemExit: as :func:`train`.
+        UserError: as :func:`train`.
     """
     train(Pretraining(settings))

@@ -1,4 +1,4 @@
-"""Pretraining as a training task: an objective on views of all films; an encoder comes out."""
+"""Pretraining as a training task: an objective is trained on views of films, and its encoder exported."""
 
 from collections.abc import Iterator
 
@@ -23,10 +23,13 @@ from mae_rad.training.task import DrawnBatch, TrainingTask
 
 
 class Pretraining(TrainingTask):
-    """One pretraining.
+    """A pretraining.
+
+    Args:
+        settings: settings of the run.
 
     Raises:
-        UserError: there are no shards, or too few films.
+        UserError: shards are missing, or have fewer training films than a batch.
     """
 
     kind = "pretrain"
@@ -38,7 +41,9 @@ class Pretraining(TrainingTask):
         self._index = ShardIndex(data.shards, where=data.where, generations=data.generations)
         self.dataset_sha256 = self._index.dataset_sha256
         if len(self._index) < batch:
-            raise SettingsError(f"{len(self._index)} training films are fewer than optimizer.batch {batch}")
+            raise SettingsError(
+                f"optimizer.batch is larger than the number of training films: {batch} > {len(self._index)}. Lower it."
+            )
         self._order = Order(len(self._index), settings.seed, batch, self._index.weights(data.weights))
         self._objective: Objective
         self._pictures: dict[int, list[HeldOutFilm]]
@@ -46,7 +51,7 @@ class Pretraining(TrainingTask):
         self._start: EncoderCard | None = None
 
     def model(self, ranks: Ranks) -> Objective:
-        """The objective around its encoder."""
+        """Build the objective with its encoder on the device of this rank."""
         settings = self.settings
         self._objective = settings.objective.build({FILM: build_encoder(settings.encoder)})
         if settings.start_from:
@@ -56,7 +61,7 @@ class Pretraining(TrainingTask):
         return self._objective.to(ranks.device)
 
     def batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
-        """Views of films, as the objective asks for them."""
+        """Load the views of films that the objective requests."""
         del device
         settings = self.settings
         return training_batches(
@@ -69,17 +74,17 @@ class Pretraining(TrainingTask):
         )
 
     def training_flops(self, step: int) -> float:
-        """At the T of the step."""
+        """FLOPs of a film, forward and backward, at the T of the step."""
         return flops_per_film(self.settings.at(step)).training
 
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
-        """Draw held-out films, and read the online probe."""
-        last = done == self.settings.optimizer.steps
-        if self._probe and (done % self.settings.runtime.probe_every == 0 or last):
+        """Log the online probe and draw reconstructions, at their intervals and after the last step."""
+        is_last = done == self.settings.optimizer.steps
+        if self._probe and (done % self.settings.runtime.probe_every == 0 or is_last):
             values = self._probe.read(self._objective.encoder, ranks.device, self.settings.precision)
             if ranks.first:
                 folder.log(done, values)
-        if self._pictures and (done % self.settings.runtime.picture_every == 0 or last):
+        if self._pictures and (done % self.settings.runtime.picture_every == 0 or is_last):
             picture = draw_pictures(self._pictures, self._objective, self.settings, ranks.device, done - 1)
             if ranks.first:
                 folder.keep_picture(done, picture)

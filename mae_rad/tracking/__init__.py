@@ -1,4 +1,4 @@
-"""MLflow, behind a few small classes; nothing else imports it."""
+"""MLflow behind a few small classes; no other package imports it."""
 
 from mae_rad.tracking.child_runs import COLOUR_TAG, ChildRun
 from mae_rad.tracking.dataset_lineage import DataUsed

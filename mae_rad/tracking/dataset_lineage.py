@@ -1,21 +1,21 @@
-"""What a run was made from, as MLflow shows it: the shards that it read."""
+"""The shards that a run read, as MLflow dataset inputs."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-_DIGEST = 12
-"""Characters of the digest that tables of runs show; the source has all."""
+_DIGEST_CHARACTERS = 12
+"""Length of the digest in tables of runs; the source has the whole checksum."""
 
 
 class DataUsed(NamedTuple):
     """Films that a run read; runs on the same films have the same name and digest.
 
     Attributes:
-        name: of the public folder, without its path.
-        dataset_sha256: of the shards.
-        use: what for, in MLflow's words.
-        counts: what is in it, such as films and patients.
+        name: name of the public folder, without its path.
+        dataset_sha256: checksum of the shards.
+        use: MLflow's context of a dataset.
+        counts: numbers of films, patients and the like.
     """
 
     name: str
@@ -24,12 +24,12 @@ class DataUsed(NamedTuple):
     counts: Mapping[str, int]
 
     def as_input(self) -> Any:
-        """An MLflow ``DatasetInput``."""
+        """Convert to an MLflow ``DatasetInput``."""
         from mlflow.entities import Dataset, DatasetInput, InputTag  # noqa: PLC0415 - two seconds
 
         dataset = Dataset(
             name=self.name,
-            digest=self.dataset_sha256[:_DIGEST],
+            digest=self.dataset_sha256[:_DIGEST_CHARACTERS],
             source_type="shards",
             source=json.dumps({"dataset_sha256": self.dataset_sha256}),
             profile=json.dumps(dict(self.counts)),
@@ -38,5 +38,5 @@ class DataUsed(NamedTuple):
 
 
 def as_inputs(data: Sequence[DataUsed]) -> list[Any]:
-    """MLflow ``DatasetInput`` of each."""
-    return [one.as_input() for one in data]
+    """Convert each to an MLflow ``DatasetInput``."""
+    return [films.as_input() for films in data]

@@ -1,4 +1,4 @@
-"""One MLflow run, written by one process; a training writes to it through ``delayed_writes``."""
+"""An MLflow run, written by one process; trainings write to it through ``delayed_writes``."""
 
 import logging
 import os
@@ -19,32 +19,32 @@ from mae_rad.tracking.public_values import public_value, public_values
 from mae_rad.tracking.store import PROXIED, SQLITE, artifact_folder, database, legal
 
 _MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens the experiment in the pages for model training, with charts and compare."""
+"""Tag of an experiment that MLflow opens in its pages for model training."""
 _RETRY_SECONDS = 60.0
-_PENDING = 20_000
-"""Metrics kept while the store does not answer; the oldest go first. The run folder has them all."""
+_MAX_PENDING = 20_000
+"""Metrics kept while the store does not answer; the oldest are dropped first. The run folder has all of them."""
 _PER_BATCH = 100
-_PER_REQUEST = 1000
-"""Metrics that MLflow takes at once."""
-_LONGEST_VALUE = 6000
+_MAX_PER_REQUEST = 1000
+"""Largest number of metrics in one request to MLflow."""
+_MAX_VALUE_CHARACTERS = 6000
 
 _ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # a hospital's training reports to nobody
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # a hospital's training sends no usage data
     "DO_NOT_TRACK": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     "_MLFLOW_SERVER_ARTIFACT_ROOT": f"{PROXIED}/",
 }
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_REQUEST_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 Line = tuple[int, float, Mapping[str, float]]
-"""Step, seconds since 1970, values."""
+"""Step, seconds since 1970, metric → value."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Tracker:
-    """A started MLflow run; make one with :meth:`start`."""
+    """A running MLflow run; create one with :meth:`start`."""
 
     def __init__(self, client: Any, run: Any, uri: str) -> None:
         self.run_id = str(run.info.run_id)
@@ -52,9 +52,9 @@ class Tracker:
         self._client = client
         self._uri = uri
         self._artifacts = artifact_folder(uri, run.info.artifact_uri)
-        self._pending: deque[tuple[str, float, int, int]] = deque(maxlen=_PENDING)
+        self._pending: deque[tuple[str, float, int, int]] = deque(maxlen=_MAX_PENDING)
         self._retry_at = 0.0
-        self._complained = False
+        self._has_warned = False
 
     @classmethod
     def start(
@@ -68,53 +68,70 @@ class Tracker:
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> "Tracker":
-        """Begin a run, or go on with ``run_id``.
+        """Create a run, or continue an existing one.
 
-        Params and tags pass :func:`public_values`: nested settings are flattened, paths keep their last component.
-        Params that the run already has stay as they were. ``parent`` nests the run below another one.
+        Args:
+            uri: address of the tracking store.
+            experiment: name of the experiment; created if missing.
+            run_name: name of a new run.
+            run_id: id of the run to continue; None creates one.
+            parent: id of a parent run.
+            params: settings, reduced by :func:`public_values`; params that the run already has are not changed.
+            tags: tags, reduced by :func:`public_value`.
 
         Raises:
-            RunError: the store does not answer or does not have the run.
+            RunError: the store cannot be used.
         """
         os.environ.update(_ENVIRONMENT)
-        for name, value in _PATIENCE.items():
+        for name, value in _REQUEST_LIMITS.items():
             os.environ.setdefault(name, value)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of MLflow's own dependencies
+                warnings.simplefilter("ignore")  # from MLflow's dependencies
                 client = _client(uri)
                 run = _open_run(client, experiment, run_name, run_id, parent)
-                known = set(run.data.params)
-                fresh = {name: value for name, value in public_values(params or {}).items() if name not in known}
-                _describe(client, run.info.run_id, fresh, tags or {})
-        except Exception as error:  # sqlalchemy, requests, alembic and MLflow each raise their own
+                existing = set(run.data.params)
+                new = {name: value for name, value in public_values(params or {}).items() if name not in existing}
+                _log_params_and_tags(client, run.info.run_id, new, tags or {})
+        except Exception as error:  # sqlalchemy, requests, alembic and MLflow have their own errors
             raise RunError(
-                f"the MLflow store {_shown(uri)} cannot be used ({_kind(error)});"
-                " start its server, or name another store in the setting for the MLflow address"
+                f"the MLflow store {_without_account(uri)} cannot be used ({_kind(error)})."
+                " Start its server, or give another store as mlflow_uri."
             ) from error
         return cls(client, run, uri)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Log ``values`` at ``step``; what cannot be delivered now is delivered with a later call."""
+        """Log metrics; those that cannot be sent now are sent by a later call.
+
+        Args:
+            values: metric → value.
+            step: step that they belong to.
+        """
         now = int(time.time() * 1000)
         self._pending.extend((legal(name), float(value), now, step) for name, value in values.items())
         self._attempt(self._flush)
 
     def last_step(self) -> int:
-        """The last step of which the store has a metric; -1 where it has none."""
+        """Return the last step of which the store has a metric; -1 without any."""
         latest = self._client.get_run(self.run_id).data._metric_objs
         return max((int(metric.step) for metric in latest), default=-1)
 
     def names(self, folder: str) -> set[str]:
-        """Names of the files that the store has in ``folder``."""
+        """Return the names of the files that the store has in ``folder``."""
         if self._artifacts is None:
             return {PurePosixPath(file.path).name for file in self._client.list_artifacts(self.run_id, folder)}
         return {path.name for path in (self._artifacts / folder).glob("*")}
 
     def send(self, lines: Iterable[Line]) -> Iterator[int]:
-        """Log whole lines, some at once; yields the last step that the store has, and raises whatever the store does.
+        """Log lines of metrics in batches; raises any error of the store.
 
-        A line is never cut, so that the last step of the store is one that it has whole.
+        A line is never split, so the store has all metrics of its last step.
+
+        Args:
+            lines: (step, time, metrics) in the order of steps.
+
+        Yields:
+            The last step that the store has, after each batch.
         """
         from mlflow.entities import Metric  # noqa: PLC0415 - imported with the client, two seconds
 
@@ -128,7 +145,12 @@ class Tracker:
             yield batch[-1][0]
 
     def store(self, path: Path, folder: str) -> None:
-        """Store a file as ``folder/<name of path>``; raises whatever the store does."""
+        """Store a file as ``folder/<name of path>``; raises any error of the store.
+
+        Args:
+            path: file to store.
+            folder: folder of the artifacts; empty for their root.
+        """
         if self._artifacts is None:
             self._client.log_artifact(self.run_id, str(path), folder or None)
             return
@@ -137,23 +159,28 @@ class Tracker:
         shutil.copyfile(path, target / path.name)
 
     def picture(self, path: Path, folder: str) -> None:
-        """Store an image, which MLflow shows in the page of the run, as ``folder/<name of path>``."""
+        """Store an image as ``folder/<name of path>``; MLflow shows it in the page of the run."""
         self._attempt(lambda: self.store(path, folder))
 
     def file(self, path: Path, folder: str) -> None:
-        """Store any file as ``folder/<name of path>``; an empty ``folder`` is the top."""
+        """Store a file as ``folder/<name of path>``; an empty ``folder`` is the root of the artifacts."""
         self._attempt(lambda: self.store(path, folder))
 
     def describe(self, tags: Mapping[str, str]) -> None:
         """Add tags to the run."""
-        self._attempt(lambda: _describe(self._client, self.run_id, {}, tags))
+        self._attempt(lambda: _log_params_and_tags(self._client, self.run_id, {}, tags))
 
     def inputs(self, data: Sequence[DataUsed]) -> None:
-        """Say which shards the run read: they stand in its page, and runs can be grouped and searched by them."""
+        """Log the shards that the run read; MLflow shows them in its page and can group and search runs by them."""
         self._attempt(lambda: self._client.log_inputs(self.run_id, as_inputs(data)))
 
     def children(self, runs: Sequence[ChildRun], data: Sequence[DataUsed]) -> None:
-        """Log whole runs below this one, three transactions each; a store that has gone since costs only these."""
+        """Log complete runs below this one; an error of the store is logged, not raised.
+
+        Args:
+            runs: runs to log.
+            data: shards that all of them read.
+        """
 
         def log() -> None:
             inputs = as_inputs(data)
@@ -163,7 +190,7 @@ class Tracker:
         self._attempt(log)
 
     def views(self, views: Sequence[SavedView]) -> None:
-        """Prepare views of the experiment, for the menu of its table and charts."""
+        """Save views of the experiment for the menu of its table and charts."""
 
         def save() -> None:
             for view in views:
@@ -172,11 +199,11 @@ class Tracker:
         self._attempt(save)
 
     def register(self, model: RegisteredEncoder) -> None:
-        """Put an encoder into the model registry; one that is there with the same weights is not put there again."""
+        """Register an encoder as a model version, unless a version with the same weights exists."""
         self._attempt(lambda: register(self._client, self.experiment, self.run_id, self._uri, model))
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
-        """Deliver what is pending and end the run."""
+        """Send pending metrics and end the run."""
         self._retry_at = 0.0
         self._attempt(self._flush)
         self._attempt(lambda: self._client.set_terminated(self.run_id, status=status))
@@ -195,13 +222,13 @@ class Tracker:
             return
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of MLflow and its dependencies, about themselves
+                warnings.simplefilter("ignore")  # from MLflow and its dependencies
                 action()
-        except Exception as error:  # whatever the store does, the training goes on
+        except Exception as error:  # the run continues after any error of the store
             self._retry_at = time.monotonic() + _RETRY_SECONDS
-            if not self._complained:
-                self._complained = True
-                _logger.warning("MLflow does not take what is logged (%s); the run goes on without it", _kind(error))
+            if not self._has_warned:
+                self._has_warned = True
+                _logger.warning("MLflow cannot be written (%s); the run continues without it", _kind(error))
 
 
 def _client(uri: str) -> Any:
@@ -219,7 +246,7 @@ def _open_run(client: Any, experiment: str, run_name: str, run_id: str | None, p
         client.update_run(run_id, status="RUNNING")
         return run
     number = _experiment(client, experiment)
-    # MLflow's fluent interface would add account, script path and commit; the client adds what it is given.
+    # MLflow's fluent interface would add account, script path and commit; the client does not.
     return client.create_run(number, run_name=run_name, tags={} if parent is None else {"mlflow.parentRunId": parent})
 
 
@@ -231,27 +258,27 @@ def _existing(client: Any, run_id: str) -> Any | None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        _logger.warning("the MLflow store does not know the run of this folder: a new one goes on from here")
+        _logger.warning("the MLflow store does not have the run of this folder: metrics continue in a new one")
         return None
 
 
 def _experiment(client: Any, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
+    existing = client.get_experiment_by_name(name)
+    if existing is not None:
+        return str(existing.experiment_id)
     try:
         return str(client.create_experiment(name, tags=_MODEL_TRAINING))
-    except Exception:  # another run may have made it in this moment
-        found = client.get_experiment_by_name(name)
-        if found is None:
+    except Exception:  # another process may have created it in the meantime
+        existing = client.get_experiment_by_name(name)
+        if existing is None:
             raise
-        return str(found.experiment_id)
+        return str(existing.experiment_id)
 
 
-def _describe(client: Any, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+def _log_params_and_tags(client: Any, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
     from mlflow.entities import Param, RunTag  # noqa: PLC0415
 
-    entries = [Param(legal(name), value[:_LONGEST_VALUE]) for name, value in params.items()]
+    entries = [Param(legal(name), value[:_MAX_VALUE_CHARACTERS]) for name, value in params.items()]
     for start in range(0, len(entries), _PER_BATCH):
         client.log_batch(run_id, params=entries[start : start + _PER_BATCH])
     client.log_batch(run_id, tags=[RunTag(legal(name), public_value(value)) for name, value in tags.items()])
@@ -259,20 +286,20 @@ def _describe(client: Any, run_id: str, params: Mapping[str, str], tags: Mapping
 
 def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
     batch: list[Line] = []
-    held = 0
+    count = 0
     for line in lines:
-        if batch and held + len(line[2]) > _PER_REQUEST:
+        if batch and count + len(line[2]) > _MAX_PER_REQUEST:
             yield batch
-            batch, held = [], 0
+            batch, count = [], 0
         batch.append(line)
-        held += len(line[2])
+        count += len(line[2])
     if batch:
         yield batch
 
 
-def _shown(uri: str) -> str:
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def _without_account(uri: str) -> str:
+    scheme, separator, location = uri.partition("://")
+    return f"{scheme}{separator}{location.rpartition('@')[2]}"
 
 
 def _kind(error: Exception) -> str:

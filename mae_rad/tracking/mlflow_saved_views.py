@@ -1,8 +1,7 @@
-"""Views of an experiment, prepared for the menu "Views" of MLflow's table and charts of runs.
+"""Save views of an experiment for the menu "Views" of MLflow's table and charts of runs.
 
-Left alone, MLflow hides nested runs under their parent and draws a chart per metric of what is shown. A saved view says
-which runs, columns and charts there are. MLflow keeps such views as tags of the experiment; a release that does not
-know them shows its own pages.
+By default MLflow hides nested runs under their parent and draws a chart per metric. A saved view selects runs, columns
+and charts. MLflow stores such views as tags of the experiment; releases without this feature ignore them.
 """
 
 import base64
@@ -18,40 +17,40 @@ from mae_rad.tracking.store import legal
 _TAG = "mlflow.sharedViewState."
 _COMPRESSED = "deflate;"
 _OWN_SECTIONS = ("Model metrics", "System metrics")
-_RUNS = 100
-"""Runs of a chart, at most."""
+_MAX_RUNS = 100
+"""Largest number of runs in a chart."""
 
 
 class Parallel(NamedTuple):
-    """Parallel coordinates over params and metrics."""
+    """A chart of parallel coordinates over params and metrics."""
 
     params: Sequence[str]
     metrics: Sequence[str]
 
 
 class Lines(NamedTuple):
-    """A metric over its steps."""
+    """A chart of a metric over its steps."""
 
     metric: str
     title: str
 
 
 class Bars(NamedTuple):
-    """The last value of a metric."""
+    """A bar chart of the last values of a metric."""
 
     metric: str
 
 
 class SavedView(NamedTuple):
-    """One entry of the menu.
+    """A view in the menu.
 
     Attributes:
-        name: in the menu; a view of the same name is replaced.
-        search: which runs.
-        sort: metric by which they are sorted, the largest first, or param. MLflow nests runs unless they are sorted.
-        params: columns of the table.
-        metrics: columns of the table.
-        charts: in this order.
+        name: name in the menu; a view of the same name is replaced.
+        search: MLflow filter of the runs.
+        sort: metric (largest first) or param that runs are sorted by. MLflow nests runs unless they are sorted.
+        params: params in the columns of the table.
+        metrics: metrics in the columns of the table.
+        charts: charts in their order.
     """
 
     name: str
@@ -63,26 +62,38 @@ class SavedView(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Stands in the address of the view."""
+        """Key of the view in its address."""
         return hashlib.sha256(self.name.encode()).hexdigest()[:32]
 
 
 def address(experiment: str, view: SavedView, *, charts: bool) -> str:
-    """Of a view, relative to the server's."""
+    """Address of a view, relative to that of the server.
+
+    Args:
+        experiment: id of the experiment.
+        view: saved view.
+        charts: show the charts instead of the table.
+    """
     mode = "CHART" if charts else "TABLE"
     return f"#/experiments/{experiment}/runs?viewStateShareKey={view.key}&compareRunsMode={mode}"
 
 
 def save_view(client: Any, experiment: str, view: SavedView) -> None:
-    """Put ``view`` into the menu; raises whatever the store does."""
+    """Add a view to the menu; raises any error of the store.
+
+    Args:
+        client: MLflow client.
+        experiment: id of the experiment.
+        view: view to save.
+    """
     now = int(time.time() * 1000)
     state = _COMPRESSED + base64.b64encode(zlib.compress(json.dumps(_state(view)).encode())).decode()
-    told = {"name": view.name, "createdAt": now, "updatedAt": now, "state": state}
-    client.set_experiment_tag(experiment, f"{_TAG}{view.key}", json.dumps(told))
+    entry = {"name": view.name, "createdAt": now, "updatedAt": now, "state": state}
+    client.set_experiment_tag(experiment, f"{_TAG}{view.key}", json.dumps(entry))
 
 
 def _state(view: SavedView) -> dict[str, object]:
-    # MLflow adds a section of charts for every prefix of a metric: named here, they come last and closed
+    # MLflow adds a section of charts for every prefix of a metric; listed here, they come last and collapsed.
     by_param = view.sort in view.params
     sections = dict.fromkeys(name.partition("/")[0] for name in view.metrics if "/" in name)
     return {
@@ -114,7 +125,7 @@ def _chart(number: int, chart: Parallel | Lines | Bars) -> dict[str, object]:
     common = {
         "uuid": f"chart-{number}",
         "metricSectionId": "section",
-        "runsCountToCompare": _RUNS,
+        "runsCountToCompare": _MAX_RUNS,
         "deleted": False,
         "isGenerated": False,
     }

@@ -1,8 +1,8 @@
-"""Encoders in MLflow's model registry, with signature and preprocessing; nothing is pickled.
+"""Register encoders in MLflow's model registry, with signature and preprocessing, without pickled code.
 
-A version is an encoder folder (safetensors and its card) beside an ``MLmodel`` file that names the code to load it
-with, ``mae_rad.embedding.mlflow_encoder``. Its input is what a shard holds of a film, so its vector is that of
-``launch/embed.py``.
+A version consists of an encoder folder (safetensors and card) and an ``MLmodel`` file that names the code to load it,
+``mae_rad.embedding.mlflow_encoder``. Its input is the sample of a film in a shard, and its output the vector that
+``mae-rad embed`` computes.
 """
 
 import os
@@ -28,13 +28,13 @@ class RegisteredEncoder(NamedTuple):
     """An encoder for the registry.
 
     Attributes:
-        name: under which its versions stand.
+        name: name of the registered model.
         folder: encoder folder.
-        card: what ``encoder.json`` says, as plain values.
+        card: contents of ``encoder.json``.
         dim: length of the vector of a film.
-        tokens: T where the caller gives none.
-        weights_sha256: of its weights; a version that has them is the same version.
-        pretraining_run: MLflow run that trained it, where it is known.
+        tokens: default T of the served model.
+        weights_sha256: checksum of its weights; a version with the same checksum is not registered again.
+        pretraining_run: id of the MLflow run that trained it, if known.
         description: Markdown.
     """
 
@@ -49,14 +49,22 @@ class RegisteredEncoder(NamedTuple):
 
 
 def register(client: Any, experiment: str, run_id: str, uri: str, model: RegisteredEncoder) -> None:
-    """Put ``model`` into the registry unless it is there; raises whatever the store does."""
+    """Register a model version, unless one with the same weights exists; raises any error of the store.
+
+    Args:
+        client: MLflow client.
+        experiment: id of the experiment.
+        run_id: id of the run that registers it.
+        uri: address of the tracking store.
+        model: encoder to register.
+    """
     name = re.sub(r"[/:]", "_", legal(model.name))
-    if not _registered(client, name):
+    if not _is_registered(client, name):
         client.create_registered_model(name, description="Encoder of radiographs.")
-    known = client.search_model_versions(f"name = '{name}'")
-    if any(one.tags.get(WEIGHTS_TAG) == model.weights_sha256 for one in known):
+    versions = client.search_model_versions(f"name = '{name}'")
+    if any(existing.tags.get(WEIGHTS_TAG) == model.weights_sha256 for existing in versions):
         return
-    source = _known_run(client, model.pretraining_run) or run_id
+    source = _existing_run(client, model.pretraining_run) or run_id
     facts = {legal(key): value for key, value in public_values(model.card).items()}
     tags = {WEIGHTS_TAG: model.weights_sha256} | {
         key.removeprefix("provenance."): value
@@ -68,7 +76,7 @@ def register(client: Any, experiment: str, run_id: str, uri: str, model: Registe
     )
     _store(client, uri, logged, model, source)
     client.finalize_logged_model(logged.model_id, "READY")
-    with _found_by_default(uri):
+    with _default_store(uri):
         client.create_model_version(
             name,
             source=f"models:/{logged.model_id}",
@@ -81,8 +89,8 @@ def register(client: Any, experiment: str, run_id: str, uri: str, model: Registe
 
 
 @contextmanager
-def _found_by_default(uri: str) -> Iterator[None]:
-    """MLflow looks a model up in its default store, whatever the client's: for that moment it is ``uri``."""
+def _default_store(uri: str) -> Iterator[None]:
+    """Set MLflow's default store within the context: it searches models there, whichever store the client uses."""
     before = os.environ.get(_DEFAULT_STORE)
     os.environ[_DEFAULT_STORE] = uri
     try:
@@ -92,12 +100,12 @@ def _found_by_default(uri: str) -> Iterator[None]:
         os.environ.update({} if before is None else {_DEFAULT_STORE: before})
 
 
-def _registered(client: Any, name: str) -> bool:
-    return any(one.name == name for one in client.search_registered_models(f"name = '{name}'"))
+def _is_registered(client: Any, name: str) -> bool:
+    return any(registered.name == name for registered in client.search_registered_models(f"name = '{name}'"))
 
 
-def _known_run(client: Any, run_id: str | None) -> str | None:
-    """``run_id`` where this store has it: the encoder may have been trained under another one."""
+def _existing_run(client: Any, run_id: str | None) -> str | None:
+    """Return ``run_id`` if this store has that run, else None; the encoder may have been trained with another store."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
     if run_id is None:
@@ -115,9 +123,9 @@ def _store(client: Any, uri: str, logged: Any, model: RegisteredEncoder, run_id:
     if folder is not None:
         _write(folder, logged, model, run_id)
         return
-    with tempfile.TemporaryDirectory() as made:
-        _write(Path(made), logged, model, run_id)
-        client.log_model_artifacts(logged.model_id, made)
+    with tempfile.TemporaryDirectory() as scratch:
+        _write(Path(scratch), logged, model, run_id)
+        client.log_model_artifacts(logged.model_id, scratch)
 
 
 def _write(folder: Path, logged: Any, model: RegisteredEncoder, run_id: str) -> None:
@@ -125,15 +133,15 @@ def _write(folder: Path, logged: Any, model: RegisteredEncoder, run_id: str) -> 
     from mlflow.pyfunc import add_to_model  # noqa: PLC0415
 
     shutil.copytree(model.folder, folder / _DATA)
-    described = Model(
+    description = Model(
         artifact_path=logged.artifact_location,
         run_id=run_id,
         model_id=logged.model_id,
         signature=_signature(model.dim, model.tokens),
         metadata={key: public_value(value) for key, value in public_values(model.card).items()},
     )
-    add_to_model(described, loader_module=LOADER, data=_DATA)
-    described.save(str(folder / "MLmodel"))
+    add_to_model(description, loader_module=LOADER, data=_DATA)
+    description.save(str(folder / "MLmodel"))
     (folder / "requirements.txt").write_text(f"mae_rad[train]=={version('mae_rad')}\n", encoding="utf-8")
 
 

@@ -1,11 +1,19 @@
-"""What of a run's settings may stand in a tracking store that other people read: no paths, addresses or accounts."""
+"""Remove paths, addresses and accounts from the settings of a run before they are sent to a tracking store."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 
 def public_values(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Nested settings → flat ``group.key`` → text, with every path and address reduced to its last component."""
+    """Flatten nested settings, and reduce paths and addresses to their last component.
+
+    Args:
+        settings: nested settings.
+        prefix: prefix of the flat names.
+
+    Returns:
+        ``group.key`` → text.
+    """
     flat: dict[str, str] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
@@ -17,11 +25,11 @@ def public_values(settings: Mapping[str, object], prefix: str = "") -> dict[str,
 
 
 def public_value(value: object) -> str:
-    """One value as text; an absolute path, a ``Path`` or an address with ``://`` keeps only its last component."""
+    """Convert a value to text; of an absolute path, a ``Path`` or an address with ``://`` only the last component."""
     if isinstance(value, PurePath):
         return value.name
     if isinstance(value, str):
-        return _last_component(value) if _names_a_place(value) else value
+        return _last_component(value) if _is_path_or_address(value) else value
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {public_value(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, bytes):
@@ -29,7 +37,7 @@ def public_value(value: object) -> str:
     return str(value)
 
 
-def _names_a_place(text: str) -> bool:
+def _is_path_or_address(text: str) -> bool:
     return (
         "://" in text
         or text.startswith(("~", "file:"))
@@ -40,4 +48,4 @@ def _names_a_place(text: str) -> bool:
 
 def _last_component(text: str) -> str:
     last = text.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return last.rpartition("@")[2]  # an address may carry an account
+    return last.rpartition("@")[2]  # an address may contain an account

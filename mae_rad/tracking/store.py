@@ -1,7 +1,7 @@
-"""Where an MLflow store lies, and what it may be told.
+"""Addresses of an MLflow store, and the names that it accepts.
 
-The sqlite store keeps no path: artifacts have ``mlflow-artifacts:`` addresses and lie in ``mlartifacts`` beside the
-database, so that a folder of runs can be moved and is served by ``mlflow server`` (see :func:`open_command`).
+The sqlite store contains no path: artifacts have ``mlflow-artifacts:`` addresses and lie in ``mlartifacts`` in the
+folder of the database, so that a folder of runs can be moved and served by ``mlflow server`` (:func:`open_command`).
 """
 
 import re
@@ -13,12 +13,12 @@ PROXIED = "mlflow-artifacts:"
 
 
 def default_uri(folder: Path) -> str:
-    """The sqlite store in ``folder``, the one that holds the run folders."""
+    """Return the address of the sqlite store in ``folder``, the parent of the run folders."""
     return f"{SQLITE}{(folder.resolve() / 'mlflow.db').as_posix()}"
 
 
 def open_command(uri: str) -> str:
-    """What a person types to read the store, or the address that a browser opens where a server already runs."""
+    """Return the shell command that serves the store, or its address if it is a server."""
     if uri.startswith(("http://", "https://")):
         return uri
     command = f"MLFLOW_DISABLE_TELEMETRY=true mlflow server --backend-store-uri {shlex.quote(uri)}"
@@ -28,13 +28,13 @@ def open_command(uri: str) -> str:
 
 
 def legal(name: str) -> str:
-    """``name`` in the letters that MLflow allows: a path of non-empty parts, at most 250 characters."""
+    """Replace characters that MLflow does not allow in a name; at most 250 characters, no empty path components."""
     parts = re.sub(r"[^\w.\- :/]", "_", name).split("/")
     return "/".join(part for part in parts if part.strip(". "))[:250] or "_"
 
 
 def database(uri: str) -> Path:
-    """The file of a sqlite store."""
+    """Return the file of a sqlite store."""
     return Path(uri.removeprefix(SQLITE))
 
 
@@ -43,7 +43,12 @@ def _artifact_root(uri: str) -> Path:
 
 
 def artifact_folder(uri: str, address: str) -> Path | None:
-    """Where the artifacts at ``address`` lie that belong to the sqlite store; None leaves them to MLflow."""
+    """Return the folder of artifacts of the sqlite store; None for stores whose artifacts MLflow manages.
+
+    Args:
+        uri: address of the store.
+        address: ``mlflow-artifacts:`` address.
+    """
     if not uri.startswith(SQLITE) or not address.startswith(PROXIED):
         return None
     return _artifact_root(uri) / PurePosixPath(address.removeprefix(PROXIED).lstrip("/"))

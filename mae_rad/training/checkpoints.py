@@ -1,13 +1,13 @@
-"""Checkpoints of a run: complete or absent, the newest few kept, a damaged one skipped.
+"""Write and read the checkpoints of a run: complete or absent, the newest few kept, damaged ones skipped.
 
 checkpoints/
-  step-0000500/     what DeepSpeed wrote, and complete.json: step, ZeRO stage, ranks, bytes and SHA-256 of every file
-  latest.json       the newest
-  .partial-…/       one that was being written when the run stopped; the next removes it
-  .universal-…/     a copy for other ranks, while it is loaded
+  step-0000500/     files of DeepSpeed, and complete.json: step, ZeRO stage, ranks, bytes and SHA-256 of every file
+  latest.json       name of the newest
+  .partial-…/       a checkpoint whose writing was interrupted; the next one removes it
+  .universal-…/     a copy converted for another number of ranks, while it is loaded
 
-No name of these two comes twice: on a network disk another host may take a name for the folder that it meant a moment
-ago, and an earlier start of the run, not yet dead, may still write there.
+Names of the last two are never reused: on a network disk another host may still cache the earlier folder of a name, and
+an earlier process of the run may still write to it.
 """
 
 import errno
@@ -31,31 +31,31 @@ from mae_rad.training.universal_checkpoint import convert_checkpoint
 _COMPLETE = "complete.json"
 _PARTIAL = ".partial-"
 _UNIVERSAL = ".universal-"
-_SPARE = 1.05
-"""Room that a checkpoint is given, over the size of the one before."""
+_SIZE_FACTOR = 1.05
+"""Free space required for a checkpoint, relative to the largest existing one."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How a checkpoint is spread over files."""
+    """ZeRO stage and number of ranks that a checkpoint is partitioned for."""
 
     zero_stage: int
     world: int
 
     def fits(self, other: "Placement") -> bool:
-        """Whether ranks placed like ``other`` read it as it is: stage 0 keeps everything in one file."""
+        """Whether it loads without conversion under ``other``; stage 0 writes one file for any number of ranks."""
         return self.zero_stage == other.zero_stage and (self.zero_stage == 0 or self.world == other.world)
 
     def converts_to(self, other: "Placement") -> bool:
-        """Whether DeepSpeed converts it for ranks placed like ``other``."""
+        """Whether DeepSpeed can convert it for ``other``."""
         return {self.zero_stage, other.zero_stage} in ({1}, {2}, {1, 2}, {3})
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A complete checkpoint: its folder's name, the steps it has taken, how it is spread."""
+    """A complete checkpoint: name of its folder, optimiser steps taken, partition."""
 
     tag: str
     step: int
@@ -71,39 +71,47 @@ class Checkpoints:
         self._ranks, self._keep = ranks, keep
 
     def newest(self) -> Saved | None:
-        """The newest checkpoint whose files are what was written; None where none was written yet.
+        """Return the newest undamaged checkpoint, or None where none was written yet.
 
         Raises:
-            RunError: there are checkpoints, but all are damaged.
+            RunError: all checkpoints are damaged.
         """
         tags = on_first_rank(self._ranks, lambda: sorted((p.name for p in self.folder.glob("step-*")), reverse=True))
         for tag in tags:
             record = on_first_rank(self._ranks, lambda tag=tag: _record(self.folder / tag))  # type: ignore[misc]
-            fault = self._damage(tag, record)
+            fault = self._find_damage(tag, record)
             if record is not None and fault is None:
                 return Saved(tag, int(record["step"]), Placement(int(record["zero_stage"]), int(record["world"])))
             if self._ranks.first:
-                _log.warning("checkpoint %s is damaged (%s): the one before it is taken", tag, fault)
+                _log.warning("checkpoint %s is damaged (%s): the previous one is used", tag, fault)
         if tags:
-            raise RunError(f"every checkpoint in {self.folder} is damaged; give a new runtime.run_dir to begin anew")
+            raise RunError(f"every checkpoint in {self.folder} is damaged. Give a new runtime.run_dir to start again.")
         return None
 
     def save(self, engine: Engine, step: int, *, last: bool = False) -> None:
-        """Write the checkpoint after ``step`` steps, then delete all but the newest ones.
+        """Write a checkpoint, then delete all but the newest ones.
 
-        Where it cannot be written the training goes on and the one before stays, unless it is the ``last``.
+        If it cannot be written, training continues and the previous one is kept, unless ``last`` is set.
+
+        Args:
+            engine: model and optimiser to save.
+            step: optimiser steps taken.
+            last: training ends after this checkpoint.
 
         Raises:
-            RunError: the last one cannot be written.
+            RunError: the last checkpoint cannot be written.
         """
-        partial = on_first_rank(self._ranks, lambda: self._fresh(_PARTIAL))
-        fault = on_first_rank(self._ranks, lambda: _fault(self._look_for_room)) or self._write(engine, step, partial)
+        partial = on_first_rank(self._ranks, lambda: self._new_path(_PARTIAL))
+        fault = on_first_rank(self._ranks, lambda: _fault(self._check_free_space)) or self._write(engine, step, partial)
         if fault:
-            on_first_rank(self._ranks, lambda: self._give_up(partial, step, fault, last=last))
+            on_first_rank(self._ranks, lambda: self._report_failure(partial, step, fault, last=last))
 
     @contextmanager
     def readable(self, saved: Saved | None) -> Iterator[Path]:
-        """The folder to load ``saved`` from; where it is partitioned for other ranks, a converted copy, for this while.
+        """Yield the folder to load a checkpoint from: a temporary converted copy if it is partitioned for other ranks.
+
+        Args:
+            saved: checkpoint to load, or None.
 
         Raises:
             RunError: it cannot be converted.
@@ -114,11 +122,12 @@ class Checkpoints:
         if not saved.placement.converts_to(self.placement):
             stage = saved.placement.zero_stage
             raise RunError(
-                f"checkpoint {saved.tag} was saved with runtime.zero_stage={stage} and cannot be read with"
-                f" {self.placement.zero_stage}: only 1 and 2 convert into each other; go on with {stage}, on any ranks"
+                f"checkpoint {saved.tag} was saved with runtime.zero_stage={stage} and cannot be loaded with"
+                f" {self.placement.zero_stage}: only 1 and 2 convert into each other. Set runtime.zero_stage={stage};"
+                " the number of ranks may change."
             )
-        copy = on_first_rank(self._ranks, lambda: self._fresh(_UNIVERSAL))
-        on_first_rank(self._ranks, self._sweep)
+        copy = on_first_rank(self._ranks, lambda: self._new_path(_UNIVERSAL))
+        on_first_rank(self._ranks, self._remove_leftovers)
         try:
             convert_checkpoint(self.folder / saved.tag, copy / saved.tag, self._ranks)
             yield copy
@@ -126,78 +135,80 @@ class Checkpoints:
             if self._ranks.first:
                 shutil.rmtree(copy, ignore_errors=True)
 
-    def _damage(self, tag: str, record: dict[str, Any] | None) -> str | None:
+    def _find_damage(self, tag: str, record: dict[str, Any] | None) -> str | None:
         if record is None:
             return f"{_COMPLETE} is missing or damaged"
         names = sorted(record["files"])[self._ranks.rank :: self._ranks.world]
-        own = next((name for name in names if _seal(self.folder / tag / name) != record["files"][name]), None)
-        faulty = [name for name in gather_over_ranks(own) if name]
-        return f"{faulty[0]} is not what was written" if faulty else None
+        damaged = next(
+            (name for name in names if _size_and_hash(self.folder / tag / name) != record["files"][name]), None
+        )
+        faulty = [name for name in gather_over_ranks(damaged) if name]
+        return f"{faulty[0]} has changed since it was written" if faulty else None
 
-    def _fresh(self, kind: str) -> Path:
+    def _new_path(self, kind: str) -> Path:
         return self.folder / f"{kind}{secrets.token_hex(4)}"
 
-    def _sweep(self) -> None:
-        for left in (path for kind in (_PARTIAL, _UNIVERSAL) for path in self.folder.glob(f"{kind}*")):
-            shutil.rmtree(left, ignore_errors=True)
+    def _remove_leftovers(self) -> None:
+        for leftover in (path for kind in (_PARTIAL, _UNIVERSAL) for path in self.folder.glob(f"{kind}*")):
+            shutil.rmtree(leftover, ignore_errors=True)
 
-    def _look_for_room(self) -> None:
-        self._sweep()
+    def _check_free_space(self) -> None:
+        self._remove_leftovers()
         sizes = [
             sum(file.stat().st_size for file in p.rglob("*") if file.is_file()) for p in self.folder.glob("step-*")
         ]
         free = shutil.disk_usage(self.folder).free
-        needed = int(max(sizes, default=0) * _SPARE)
+        needed = int(max(sizes, default=0) * _SIZE_FACTOR)
         if needed > free:
-            raise OSError(errno.ENOSPC, f"it needs {needed / 2**30:.1f} GiB and finds {free / 2**30:.1f} GiB")
+            raise OSError(errno.ENOSPC, f"it needs {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free")
 
     def _write(self, engine: Engine, step: int, partial: Path) -> str | None:
-        """Write, seal and name the checkpoint; on all ranks the fault of the first that could not."""
+        """Write, hash and rename a checkpoint; returns the first error of any rank, on all ranks."""
         fault = engine.save(self.folder, partial.name, {"step": step})
-        sealed: dict[str, list[Any]] = {}
-        fault = fault or _fault(lambda: sealed.update(self._seal(partial)))
-        parts = gather_over_ranks((fault, sealed))
-        files = {name: seal for _, part in parts for name, seal in part.items()}
-        fault = next((f"rank {rank}: {found}" for rank, (found, _) in enumerate(parts) if found), None)
+        hashes: dict[str, list[Any]] = {}
+        fault = fault or _fault(lambda: hashes.update(self._flush_and_hash(partial)))
+        parts = gather_over_ranks((fault, hashes))
+        files = {name: entry for _, part in parts for name, entry in part.items()}
+        fault = next((f"rank {rank}: {reason}" for rank, (reason, _) in enumerate(parts) if reason), None)
         return fault or on_first_rank(self._ranks, lambda: _fault(lambda: self._commit(partial, step, files)))
 
-    def _give_up(self, partial: Path, step: int, fault: str, *, last: bool) -> None:
+    def _report_failure(self, partial: Path, step: int, fault: str, *, last: bool) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         text = f"the checkpoint of step {step} cannot be written ({fault})"
         if last:
-            raise RunError(f"{text}; make room in {self.folder} and start the same command again")
-        _log.warning("%s: the training goes on and the one before stays; make room in %s", text, self.folder)
+            raise RunError(f"{text}. Free disk space in {self.folder} and run the same command again.")
+        _log.warning("%s: training continues, and the previous one is kept. Free disk space in %s.", text, self.folder)
 
-    def _seal(self, partial: Path) -> dict[str, list[Any]]:
-        """Bring the files that this rank wrote to the disk, and tell their sizes and checksums."""
-        sealed = {}
+    def _flush_and_hash(self, partial: Path) -> dict[str, list[Any]]:
+        """Flush the files that this rank wrote to disk; returns name → [bytes, SHA-256]."""
+        hashes = {}
         for path in sorted(partial.rglob("*")):
             if path.is_file() and _writer(path.name) == self._ranks.rank:
                 _flush(path)
-                seal = _seal(path)
-                if seal is None:
-                    raise OSError(errno.EIO, "what was written cannot be read back")
-                sealed[path.relative_to(partial).as_posix()] = seal
-        return sealed
+                entry = _size_and_hash(path)
+                if entry is None:
+                    raise OSError(errno.EIO, "a written file cannot be read back")
+                hashes[path.relative_to(partial).as_posix()] = entry
+        return hashes
 
     def _commit(self, partial: Path, step: int, files: dict[str, list[Any]]) -> None:
         tag = f"step-{step:07d}"
         where = {"zero_stage": self.placement.zero_stage, "world": self.placement.world}
         atomic_text(partial / _COMPLETE, json.dumps({"step": step, **where, "files": files}, indent=1))
         _flush(partial)
-        shutil.rmtree(self.folder / tag, ignore_errors=True)  # a damaged one that was skipped
+        shutil.rmtree(self.folder / tag, ignore_errors=True)  # a damaged checkpoint that was skipped
         partial.rename(self.folder / tag)
         _flush(self.folder)
         atomic_text(self.folder / "latest.json", json.dumps({"tag": tag, **where}))
         for old in sorted(path for path in self.folder.glob("step-*") if path.name <= tag)[: -self._keep]:
             try:
                 shutil.rmtree(old)
-            except OSError as error:  # somebody reads it on a network disk; the next checkpoint tries again
-                _log.warning("the old checkpoint %s stays for now (%s)", old.name, error.strerror)
+            except OSError as error:  # another process reads it on a network disk; the next checkpoint tries again
+                _log.warning("the old checkpoint %s cannot be deleted yet (%s)", old.name, error.strerror)
 
 
 def _fault(action: Callable[[], None]) -> str | None:
-    """Why ``action`` failed on the disk; None where it did not."""
+    """Run ``action`` and return the text of an OSError; None without one."""
     try:
         action()
     except OSError as error:
@@ -214,12 +225,12 @@ def _record(folder: Path) -> dict[str, Any] | None:
 
 
 def _writer(name: str) -> int:
-    """The rank that wrote a file of DeepSpeed: ZeRO's parts carry it in their names, rank 0 wrote the rest."""
+    """The rank that wrote a file of DeepSpeed: names of ZeRO's parts contain it, rank 0 writes the others."""
     part = name.partition("zero_pp_rank_")[2].partition("_")[0]
     return int(part) if part.isdigit() else 0
 
 
-def _seal(path: Path) -> list[Any] | None:
+def _size_and_hash(path: Path) -> list[Any] | None:
     try:
         with path.open("rb") as file:
             return [os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()]

@@ -1,4 +1,4 @@
-"""The one file that knows DeepSpeed: ranks, optimiser, backward, step, checkpoints. CPU (gloo) as on GPUs (NCCL)."""
+"""The only module that imports DeepSpeed: ranks, optimiser, backward, step, checkpoints; gloo on CPUs, NCCL on GPUs."""
 
 import atexit
 import logging
@@ -31,12 +31,12 @@ import deepspeed  # reads DS_ACCELERATOR when imported
 T = TypeVar("T")
 
 _RATE = "rate"
-"""Name, in a parameter group, of the factor on its learning rate."""
+"""Key of a parameter group: factor on its learning rate."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Who this process is among all."""
+    """Rank and device of this process, and the number of ranks."""
 
     rank: int
     world: int
@@ -44,20 +44,20 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and talks."""
+        """Whether this is rank 0, which writes files and logs."""
         return self.rank == 0
 
 
 def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
-    """Join the processes that a launcher started (``deepspeed``, ``torchrun``), or be the only one.
+    """Join the process group of a launcher (``deepspeed``, ``torchrun``), or create one of a single process.
 
     Args:
         threads: arithmetic threads of this process on a CPU; 0 shares the cores among the ranks of this machine.
-        timeout_seconds: longest wait in one exchange with the other ranks.
+        timeout_seconds: time-out of a collective operation, in seconds.
 
     Raises:
-        SettingsError: another training on this machine has the port where the ranks meet.
-        RunError: not all ranks come there.
+        SettingsError: the master port is used by another training on this machine.
+        RunError: not all ranks connect in time.
     """
     if "RANK" not in os.environ:
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
@@ -67,50 +67,60 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
     if on_gpu:
         torch.cuda.set_device(local)
     else:
-        beside = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
-        torch.set_num_threads(threads or max(1, available_cores() // beside))
-        # The shared-memory operator would be compiled at the first start and serves only tensor parallelism.
+        local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", "1")))
+        torch.set_num_threads(threads or max(1, available_cores() // local_ranks))
+        # The shared-memory operator, which serves only tensor parallelism, would be compiled at the first start.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     if not dist.is_initialized():
-        # NCCL's watchdog aborts a process without a name: the heartbeat, with the same time-out, is to report first.
-        patience = timedelta(seconds=timeout_seconds + (30 if on_gpu else 0))
-        # DeepSpeed makes groups of its own later, which take these.
+        # NCCL's watchdog does not name the lost rank: the heartbeat, with the same time-out, must report first.
+        timeout = timedelta(seconds=timeout_seconds + (30 if on_gpu else 0))
+        # Defaults for the groups that DeepSpeed creates later.
         for name in ("default_pg_timeout", "default_pg_nccl_timeout"):
-            setattr(dist.distributed_c10d, name, patience)
+            setattr(dist.distributed_c10d, name, timeout)
         try:
-            deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False, timeout=patience)
+            deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", verbose=False, timeout=timeout)
         except dist.DistError as error:
             if "EADDRINUSE" not in str(error):
                 raise RunError(
-                    f"the ranks did not all come to {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} in time;"
-                    " look at what the other ranks say, then start the same command again"
+                    f"not all ranks connected to {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} in time."
+                    " Check the messages of the other ranks, then run the same command again."
                 ) from None
             raise SettingsError(
-                f"port {os.environ['MASTER_PORT']} is taken, by another training on this machine?"
-                " Give this one its own: `deepspeed --master_port PORT …`, or MASTER_PORT in the environment"
+                f"port {os.environ['MASTER_PORT']} is in use, probably by another training on this machine."
+                " Give another port: `deepspeed --master_port PORT …`, or MASTER_PORT in the environment."
             ) from None
-        atexit.register(dist.destroy_process_group)  # DeepSpeed keeps groups of its own: they end with the process
+        atexit.register(dist.destroy_process_group)  # DeepSpeed's own groups end with the process
     return Ranks(dist.get_rank(), dist.get_world_size(), fast_device(local))
 
 
 def micro_batch(settings: TrainingSettings, world: int) -> int:
-    """Films per forward pass and rank.
+    """Compute the number of films per forward pass and rank.
+
+    Args:
+        settings: settings of the training.
+        world: number of ranks.
 
     Raises:
-        SettingsError: the batch does not divide.
+        SettingsError: the batch is not divisible.
     """
     parts = world * settings.optimizer.accumulation
     if settings.optimizer.batch % parts:
         raise SettingsError(
-            f"optimizer.batch {settings.optimizer.batch} does not divide among {world} ranks x accumulation"
-            f" {settings.optimizer.accumulation}; choose a multiple of {parts}"
+            f"optimizer.batch {settings.optimizer.batch} is not divisible by {world} ranks x accumulation"
+            f" {settings.optimizer.accumulation}. Choose a multiple of {parts}."
         )
     return settings.optimizer.batch // parts
 
 
 def deepspeed_config(settings: TrainingSettings, world: int, *, universal: bool = False) -> dict[str, Any]:
-    """DeepSpeed's dictionary, derived from ours; ``universal`` loads a checkpoint that was converted."""
+    """Build DeepSpeed's configuration.
+
+    Args:
+        settings: settings of the training.
+        world: number of ranks.
+        universal: whether a converted checkpoint will be loaded.
+    """
     return {
         "train_batch_size": settings.optimizer.batch,
         "train_micro_batch_size_per_gpu": micro_batch(settings, world),
@@ -125,11 +135,11 @@ def deepspeed_config(settings: TrainingSettings, world: int, *, universal: bool 
 
 
 class NonFiniteError(Exception):
-    """What is not finite, before the update, on all ranks alike."""
+    """A gradient is not finite; raised before the update, on all ranks."""
 
 
 class Engine:
-    """A model under DeepSpeed."""
+    """A model and its optimiser under DeepSpeed."""
 
     def __init__(
         self, objective: Trainable, settings: TrainingSettings, ranks: Ranks, *, universal: bool = False
@@ -144,7 +154,7 @@ class Engine:
             fused=True,
         )
         if settings.runtime.compile:
-            # In place: weights keep their names. Static: a stage of the schedule is compiled anew, once.
+            # In place: weights keep their names. Static shapes: each stage of the schedule is compiled once.
             objective.compile(dynamic=False)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=_Autocast(objective, settings.precision == "bf16", ranks.device),
@@ -153,11 +163,11 @@ class Engine:
         )
         self._files = _Files(self._engine.checkpoint_engine.save)
         self._engine.checkpoint_engine.save = self._files.write
-        # Rank 0 alone would write it, and could fail; `launch/export.py` does what it is for.
+        # Only rank 0 would write the script, and could fail; `mae-rad export` replaces it.
         self._engine._copy_recovery_script = lambda _: None
 
     def forward(self, batch: Any) -> ObjectiveOutput:
-        """Loss and metrics of this rank's part of the batch."""
+        """Compute loss and metrics of this rank's micro batch."""
         output: ObjectiveOutput = self._engine(batch)
         return output
 
@@ -167,37 +177,37 @@ class Engine:
             group["lr"] = learning_rate * group[_RATE]
         self._engine.backward(loss)
         last = bool(self._engine.is_gradient_accumulation_boundary())
-        if last and self._stage == 0:  # DeepSpeed keeps no norm there
+        if last and self._stage == 0:  # DeepSpeed computes no norm in stage 0
             gradients = [p.grad for p in self.objective.parameters() if p.grad is not None]
             self._norm = float(nn.utils.get_total_norm(gradients))
-            self._refuse_non_finite()
+            self._check_norm()
         self._engine.step()
-        if last and self._stage > 0:  # known only now; DeepSpeed leaves out an update whose norm is not finite
+        if last and self._stage > 0:  # known only after the step; DeepSpeed skips an update whose norm is not finite
             self._norm = float(self._engine.get_global_grad_norm())
-            self._refuse_non_finite()
+            self._check_norm()
 
     def gradient_norm(self) -> float:
-        """Global gradient norm of the last step, before clipping."""
+        """Return the global gradient norm of the last step, before clipping."""
         return self._norm
 
     def parameter_norm(self) -> float:
-        """Norm of all weights. A collective call: under stage 3 every rank holds a part of each."""
+        """Compute the norm of all weights. A collective call: in stage 3 every rank holds a part of each."""
         weights = list(self.objective.parameters())
         if self._stage < 3:
             return float(nn.utils.get_total_norm(weights))
-        own: list[Tensor] = [weight.ds_tensor for weight in weights]  # type: ignore[attr-defined]
-        squares = torch.stack([part.float().square().sum() for part in own]).sum().to(_group_device())
+        shards: list[Tensor] = [weight.ds_tensor for weight in weights]  # type: ignore[attr-defined]
+        squares = torch.stack([part.float().square().sum() for part in shards]).sum().to(_group_device())
         dist.all_reduce(squares)
         return float(squares.sqrt())
 
-    def _refuse_non_finite(self) -> None:
-        # The norm is the same on all ranks, so all of them stop here.
+    def _check_norm(self) -> None:
+        # The norm is the same on all ranks, so all of them raise.
         if not math.isfinite(self._norm):
             raise NonFiniteError("the gradient")
 
     @contextmanager
     def whole_parameters(self) -> Iterator[None]:
-        """The parameters in full on every rank, which ZeRO stage 3 keeps in parts."""
+        """Gather the full parameters on every rank within the context; ZeRO stage 3 partitions them."""
         gather = (
             deepspeed.zero.GatheredParameters(list(self.objective.parameters())) if self._stage == 3 else nullcontext()
         )
@@ -205,10 +215,15 @@ class Engine:
             yield
 
     def save(self, folder: Path, tag: str, state: dict[str, Any]) -> str | None:
-        """Write a checkpoint ``folder/tag``; returns on all ranks when all are done.
+        """Write a checkpoint; returns on all ranks when all have finished.
+
+        Args:
+            folder: folder of the checkpoints.
+            tag: name of the checkpoint.
+            state: values that :meth:`load` returns.
 
         Returns:
-            Why this rank could not write its files; None where it could.
+            The reason why this rank could not write its files; None without an error.
         """
         self._files.fault = None
         self._engine.save_checkpoint(str(folder), tag=tag, client_state={"mae_rad": state}, save_latest=False)
@@ -216,17 +231,28 @@ class Engine:
         return self._files.fault
 
     def load(self, folder: Path, tag: str) -> dict[str, Any]:
-        """Load a checkpoint of this run's own folder and return the state it was saved with.
+        """Load a checkpoint.
+
+        Args:
+            folder: folder of the checkpoints.
+            tag: name of the checkpoint.
+
+        Returns:
+            The values given to :meth:`save`.
 
         Raises:
             RunError: it cannot be loaded.
         """
-        own = [{name: group[name] for name in ("weight_decay", _RATE)} for group in self._optimizer.param_groups]
+        group_settings = [
+            {name: group[name] for name in ("weight_decay", _RATE)} for group in self._optimizer.param_groups
+        ]
         path, client = self._engine.load_checkpoint(str(folder), tag=tag)
         if path is None:
-            raise RunError(f"checkpoint {tag} of the run folder cannot be loaded; delete the folder to begin anew")
-        # A converted checkpoint of stage 3 gives all groups the settings of the first, and all weights one counter.
-        for group, settings in zip(self._optimizer.param_groups, own, strict=True):
+            raise RunError(
+                f"checkpoint {tag} of the run folder cannot be loaded. Give a new runtime.run_dir to start again."
+            )
+        # A converted checkpoint of stage 3 has the settings of the first group for all, and one step counter tensor.
+        for group, settings in zip(self._optimizer.param_groups, group_settings, strict=True):
             group.update(settings)
         for moments in getattr(self._optimizer, "optimizer", self._optimizer).state.values():
             if isinstance(moments.get("step"), Tensor):
@@ -236,9 +262,13 @@ class Engine:
 
 
 def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
-    """Mean of scalars over the ranks that have a finite one (NaN where none has, but the loss is strict).
+    """Average scalars over the ranks whose value is finite; a collective call.
 
-    Every rank must call it with the same names; a loss that is not finite on any rank is NaN on all.
+    Args:
+        values: name → [] scalar; the same names on every rank.
+
+    Returns:
+        Name → mean, NaN where no rank has a finite value. ``loss`` is NaN if it is not finite on any rank.
     """
     names = sorted(values)
     device = _group_device()
@@ -254,14 +284,22 @@ def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
 
 
 def max_over_ranks(value: Tensor) -> float:
-    """Largest of a scalar over the ranks; every rank must call it."""
+    """Largest value of a [] scalar over the ranks; a collective call."""
     largest = value.detach().to(_group_device(), torch.float32)
     dist.all_reduce(largest, dist.ReduceOp.MAX)
     return largest.item()
 
 
 def on_first_rank(ranks: Ranks, action: Callable[[], T]) -> T:
-    """What ``action`` returns on rank 0, on all ranks; a user's mistake there stops all ranks, not the first alone."""
+    """Run ``action`` on rank 0 and return its result on all ranks.
+
+    Args:
+        ranks: rank of this process and number of ranks.
+        action: its result must be picklable. An error of the user stops all ranks.
+
+    Raises:
+        UserError: raised by ``action``, on rank 0; the other ranks exit with code 2.
+    """
     outcome: list[Any] = [None, None]
     if ranks.first:
         try:
@@ -269,7 +307,7 @@ def on_first_rank(ranks: Ranks, action: Callable[[], T]) -> T:
         except UserError as error:
             outcome[1] = error
         except OSError as error:
-            outcome[1] = RunError(f"the run folder cannot be written ({error.strerror}); check runtime.run_dir")
+            outcome[1] = RunError(f"the run folder cannot be written ({error.strerror}). Check runtime.run_dir.")
     dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
         raise outcome[1] if ranks.first else SystemExit(2)  # reported once
@@ -278,7 +316,7 @@ def on_first_rank(ranks: Ranks, action: Callable[[], T]) -> T:
 
 
 def gather_over_ranks(value: T) -> list[T]:
-    """The values of all ranks, on all ranks."""
+    """Gather the values of all ranks, in their order, on all ranks."""
     if dist.get_world_size() == 1:
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
@@ -287,8 +325,9 @@ def gather_over_ranks(value: T) -> list[T]:
 
 
 class _Files:
-    """Writes a rank's files of a checkpoint. A file that fails is remembered, not raised: the ranks exchange between
-    two files, and one that left there would leave the others waiting.
+    """Write a rank's files of a checkpoint, and record an error instead of raising it.
+
+    The ranks communicate between two files; a rank that raised would block the others.
     """
 
     def __init__(self, write: Callable[[Any, str], None]) -> None:
@@ -300,12 +339,12 @@ class _Files:
             self._write(state_dict, path)
         except OSError as error:
             self.fault = error.strerror or type(error).__name__
-        except RuntimeError:  # what torch's writer makes of it
-            self.fault = "no room, a quota, or a disk that fails"
+        except RuntimeError:  # torch's writer turns an OSError into this
+            self.fault = "disk full, quota exceeded, or disk failure"
 
 
 class _Autocast(nn.Module):
-    """Runs a model under autocast, where asked."""
+    """Run a model under bf16 autocast, if enabled."""
 
     def __init__(self, objective: Trainable, enabled: bool, device: torch.device) -> None:
         super().__init__()
@@ -323,14 +362,14 @@ def _parameter_groups(model: Trainable, weight_decay: float) -> list[dict[str, A
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            kind = (model.rate_of(name), 0.0 if parameter.ndim < 2 else weight_decay)
-            groups.setdefault(kind, []).append(parameter)
+            key = (model.rate_of(name), 0.0 if parameter.ndim < 2 else weight_decay)
+            groups.setdefault(key, []).append(parameter)
     ordered = sorted(groups.items(), reverse=True, key=lambda item: item[0])
     return [{"params": members, "weight_decay": decay, _RATE: rate} for (rate, decay), members in ordered]
 
 
 def _group_device() -> torch.device:
-    """Where collectives take their tensors: NCCL knows no others than those of its GPU."""
+    """Device of tensors in collectives: NCCL needs those of its GPU."""
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 

@@ -1,7 +1,7 @@
-"""Kernels that give the same bits each time, so that a training goes on bit for bit on GPUs, too.
+"""Use deterministic kernels, so that a resumed training has the same weights bit for bit on GPUs, too.
 
-An operation that has none is refused by torch, not taken. NCCL sums in one order as long as hosts, GPUs, its version
-and its variables stay the same. A compiled model chooses its kernels by the clock: settings refuse it.
+An operation without one raises an error in torch. NCCL sums in the same order as long as hosts, GPUs, its version and
+its variables stay the same. A compiled model selects kernels by measured time: settings exclude it.
 """
 
 import os
@@ -16,21 +16,23 @@ _WORKSPACES = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @contextmanager
-def deterministic_kernels(wanted: bool) -> Iterator[None]:
-    """Only such kernels within the block, if ``wanted``; it begins before the first product of matrices on a GPU."""
-    if not wanted:
+def deterministic_kernels(enabled: bool) -> Iterator[None]:
+    """Use only deterministic kernels within the context, if ``enabled``; enter it before any GPU matrix product."""
+    if not enabled:
         yield
         return
-    os.environ.setdefault(*_WORKSPACES)  # cuBLAS looks at it once; torch refuses another value that is not fit
-    cudnn, memory = torch.backends.cudnn, cast(Any, deterministic)  # whose properties have no types
+    os.environ.setdefault(*_WORKSPACES)  # cuBLAS reads it once; torch rejects unsuitable values
+    cudnn, memory = torch.backends.cudnn, cast(Any, deterministic)  # its properties have no types
     before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
-    filled = memory.fill_uninitialized_memory
+    fill_before = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     cudnn.deterministic, cudnn.benchmark = True, False
-    memory.fill_uninitialized_memory = False  # with NaN, which the padding of DeepSpeed's partitions would keep
+    memory.fill_uninitialized_memory = (
+        False  # it fills with NaN, which would stay in the padding of DeepSpeed's partitions
+    )
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
         cudnn.deterministic, cudnn.benchmark = before[1:]
-        memory.fill_uninitialized_memory = filled
+        memory.fill_uninitialized_memory = fill_before

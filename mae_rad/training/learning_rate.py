@@ -1,4 +1,4 @@
-"""Learning rate as a pure function of the step."""
+"""The learning rate schedule."""
 
 import math
 
@@ -6,7 +6,12 @@ from mae_rad.training.settings import OptimizerSettings
 
 
 def learning_rate(step: int, settings: OptimizerSettings) -> float:
-    """Linear warm-up, then cosine to zero; ``step`` counts optimiser steps from 0."""
+    """Compute the learning rate: linear warm-up, then cosine decay to zero.
+
+    Args:
+        step: optimiser step, counted from 0.
+        settings: settings of the optimiser.
+    """
     peak = settings.base_learning_rate * settings.batch / 256
     warmup = round(settings.steps * settings.warmup_fraction)
     if step < warmup:

@@ -1,4 +1,4 @@
-"""The training loop, top to bottom: batch, forward, finite?, backward, step; at intervals log, save, evaluate."""
+"""The training loop: batch, forward, check for finite values, backward, step; at intervals log, save, evaluate."""
 
 import logging
 import math
@@ -39,15 +39,18 @@ from mae_rad.training.task import DrawnBatch, TrainingTask
 _log = logging.getLogger(__name__)
 
 MAX_LISTED = 5
-"""Skipped films that are named in the log."""
+"""Number of skipped films that are named in the log."""
 
 
 def train(task: TrainingTask) -> None:
-    """Run or resume one training; its result is in the run folder when it returns.
+    """Run or resume a training; its result is in the run folder when it returns.
+
+    Args:
+        task: model, batches and evaluations of the training.
 
     Raises:
-        SystemExit: with ``preemption.REQUEUE`` after a request to exit, when it has saved itself.
-        UserError: an error of the user, or a loss that is not finite; on rank 0, the other ranks exit silently.
+        SystemExit: with code ``preemption.REQUEUE`` after a request to exit and a checkpoint.
+        UserError: an error of the user, or a loss that is not finite, on rank 0; the other ranks exit silently.
     """
     settings = task.settings
     folder = RunFolder(settings, task.dataset_sha256)
@@ -89,36 +92,38 @@ def _train(
     for step in range(first_step, optimizer.steps):
         heartbeat.at(step)
         rate = learning_rate(step, optimizer)
-        done, last = step + 1, step + 1 == optimizer.steps
-        logged = done % runtime.log_every == 0 or last
+        done, is_last = step + 1, step + 1 == optimizer.steps
+        is_logged = done % runtime.log_every == 0 or is_last
         parts: list[dict[str, float]] = []
         keys: list[str] = []
         for _ in range(optimizer.accumulation):
             batch, _ = meter.wait_for(batches)
             keys += batch.keys
-            with logits.watched(logged):
+            with logits.watched(is_logged):
                 output = engine.forward(batch.to(ranks.device))
             parts.append(mean_over_ranks({"loss": output.loss, **output.metrics, **preemption.requests()}))
             if not math.isfinite(parts[-1]["loss"]):
-                _refuse("the loss", step, rate, [] if output.loss.isfinite() else list(batch.keys), folder, ranks)
+                _stop_before_update(
+                    "the loss", step, rate, [] if output.loss.isfinite() else list(batch.keys), folder, ranks
+                )
             try:
                 engine.backward_and_step(output.loss, rate)
             except NonFiniteError:
-                _refuse("the gradient", step, rate, keys, folder, ranks)
-        means = {name: _mean_of_known([part[name] for part in parts]) for name in parts[0]}
+                _stop_before_update("the gradient", step, rate, keys, folder, ranks)
+        means = {name: _mean_of_finite([part[name] for part in parts]) for name in parts[0]}
         stop = preemption.agreed(means)
 
         meter.show(done, means["loss"])
-        if logged:
+        if is_logged:
             values = means | meter.read(done)
-            values |= _readings(engine, rate, None if runtime.compile else logits)  # no hook sees compiled code
+            values |= _readings(engine, rate, None if runtime.compile else logits)  # hooks do not run in compiled code
             if ranks.first:
                 folder.log(done, values)
                 monitor.check(done, values)
-        if done % runtime.checkpoint_every == 0 or last or stop.save or stop.exit:
-            checkpoints.save(engine, done, last=last or stop.exit)
+        if done % runtime.checkpoint_every == 0 or is_last or stop.save or stop.exit:
+            checkpoints.save(engine, done, last=is_last or stop.exit)
             preemption.saved()
-        if stop.exit and not last:
+        if stop.exit and not is_last:
             raise preemption.exit(done)
         with meter.paused():
             task.evaluate(done, folder, ranks)
@@ -131,15 +136,15 @@ def _train(
 
 
 def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkpoints, Engine, int]:
-    """The model under DeepSpeed, with the weights of the newest checkpoint, and the number of steps it has taken."""
+    """Build the model under DeepSpeed, load the newest checkpoint, and return the number of steps it has taken."""
     runtime = task.settings.runtime
     torch.manual_seed(task.settings.seed)
     model = task.model(ranks)
     checkpoints = Checkpoints(folder.checkpoints, ranks, runtime.zero_stage, runtime.keep_checkpoints)
     saved = checkpoints.newest()
-    with checkpoints.readable(saved) as place:
-        engine = Engine(model, task.settings, ranks, universal=place != folder.checkpoints)
-        step = engine.load(place, saved.tag)["step"] if saved else 0
+    with checkpoints.readable(saved) as source:
+        engine = Engine(model, task.settings, ranks, universal=source != folder.checkpoints)
+        step = engine.load(source, saved.tag)["step"] if saved else 0
     if ranks.first:
         folder.truncate_metrics(step)
     return checkpoints, engine, step
@@ -154,7 +159,7 @@ def _readings(engine: Engine, rate: float, logits: AttentionLogits | None) -> di
 
 @contextmanager
 def _tracked(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> Iterator[DelayedWrites | None]:
-    """On rank 0, the delayed writes to the MLflow run of the folder; it ends as the training ends."""
+    """On rank 0, yield the delayed writes to the MLflow run of the folder; end that run with the training."""
     runtime = task.settings.runtime
 
     def connect() -> Tracker:
@@ -182,36 +187,38 @@ def _tracked(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> Iterator[De
             writes.finish(status)
 
 
-def _mean_of_known(values: list[float]) -> float:
+def _mean_of_finite(values: list[float]) -> float:
     known = [value for value in values if math.isfinite(value)]
     return sum(known) / len(known) if known else float("nan")
 
 
-def _refuse(what: str, step: int, rate: float, suspects: list[str], folder: RunFolder, ranks: Ranks) -> NoReturn:
-    """Stop all ranks before the update; rank 0 keeps and names the films that may be the cause."""
-    by_rank = gather_over_ranks(list(dict.fromkeys(suspects)))  # a film may have given several squares
+def _stop_before_update(
+    what: str, step: int, rate: float, suspects: list[str], folder: RunFolder, ranks: Ranks
+) -> NoReturn:
+    """Stop all ranks before the update; rank 0 records and names the films that may be the cause."""
+    by_rank = gather_over_ranks(list(dict.fromkeys(suspects)))  # a film may have contributed several squares
     if not ranks.first:
         raise SystemExit(2)
     folder.keep_fault(what, step, by_rank)
     films = [key for keys in by_rank for key in keys]
-    further = f" and {len(films) - MAX_LISTED} more" if len(films) > MAX_LISTED else ""
+    more = f" and {len(films) - MAX_LISTED} more" if len(films) > MAX_LISTED else ""
     raise RunError(
         f"{what} is not finite at step {step} (learning rate {rate:.3g}), before the update; films:"
-        f" {', '.join(films[:MAX_LISTED])}{further}, all in {folder.path / FAULT};"
-        " begin a new runtime.run_dir with a lower optimizer.base_learning_rate, precision=f32, or without those films"
+        f" {', '.join(films[:MAX_LISTED])}{more}, all in {folder.path / FAULT}."
+        " Start a new runtime.run_dir with a lower optimizer.base_learning_rate, precision=f32, or without those films."
     )
 
 
 class _Meter:
-    """Speed, utilisation, memory, share of time spent waiting for data, films skipped, since the last reading."""
+    """Measure speed, utilisation, memory, waiting for data and skipped films between two logged lines."""
 
     def __init__(self, step: int, ranks: Ranks, task: TrainingTask) -> None:
         self._skipped = 0
         self._device, self._world, self._task = ranks.device, ranks.world, task
         self._matrix_rate = matrix_rate(ranks.device, task.settings.precision, seconds=0.1)
         self._steps, self._films = task.settings.optimizer.steps, task.settings.optimizer.batch
-        whole = self._steps * self._films
-        self._progress = Progress(task.name, "films", whole, done=step * self._films) if ranks.first else None
+        total = self._steps * self._films
+        self._progress = Progress(task.name, "films", total, done=step * self._films) if ranks.first else None
         self._restart(step)
 
     def wait_for(self, batches: Iterator[DrawnBatch]) -> DrawnBatch:
@@ -237,7 +244,7 @@ class _Meter:
     def read(self, step: int) -> dict[str, float]:
         elapsed = time.monotonic() - self._since
         rate = self._films * (step - self._step) / elapsed
-        flops = sum(self._task.training_flops(taken) for taken in range(self._step, step)) / (step - self._step)
+        flops = sum(self._task.training_flops(done) for done in range(self._step, step)) / (step - self._step)
         shares = mean_over_ranks(
             {
                 "data_wait": torch.tensor(self._waited / elapsed),
@@ -251,17 +258,17 @@ class _Meter:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time that is not spent on training."""
-        began = time.monotonic()
+        """Exclude the time within the context."""
+        started = time.monotonic()
         yield
-        self._since += time.monotonic() - began
+        self._since += time.monotonic() - started
 
     def _restart(self, step: int) -> None:
         self._step, self._waited, self._since = step, 0.0, time.monotonic()
 
 
 def _peak_bytes(device: torch.device) -> int:
-    """Most that was in use: on a GPU since the last reading, on a CPU by this process since it began."""
+    """Peak memory: on a GPU since the last call, on a CPU resident memory of this process since its start."""
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,35 +1,35 @@
-"""How fast this machine multiplies bare matrices: what utilisation is measured against."""
+"""Measure the matrix multiplication rate of this machine, the reference of FLOPs utilisation."""
 
 import time
 
 import torch
 
 SIDES = {"cuda": 8192, "cpu": 512}
-"""Of the square matrices: large enough for the full rate, small enough for a moment."""
+"""Device type → rows of the square matrices: large enough for the full rate, small enough for a short measurement."""
 
 
 def matrix_rate(device: torch.device, precision: str, seconds: float = 0.3) -> float:
-    """FLOP/s of square matrix products, the best of rounds that together take about ``seconds``.
+    """Measure the FLOP/s of square matrix products, as the best of several rounds.
 
     Args:
-        device: whose rate.
+        device: device to measure.
         precision: "bf16" or "f32", as in training.
-        seconds: to measure for.
+        seconds: duration of all rounds together.
     """
     side = SIDES.get(device.type, SIDES["cpu"])
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    one = torch.full((side, side), 0.5, device=device, dtype=dtype)
-    other, out = torch.full_like(one, 0.25), torch.empty_like(one)
+    left = torch.full((side, side), 0.5, device=device, dtype=dtype)
+    right, out = torch.full_like(left, 0.25), torch.empty_like(left)
     products = 16 if device.type == "cuda" else 1
-    best, begun = float("inf"), None
-    while begun is None or time.perf_counter() - begun < seconds:
+    best, measured_since = float("inf"), None
+    while measured_since is None or time.perf_counter() - measured_since < seconds:
         _wait(device)
         start = time.perf_counter()
         for _ in range(products):
-            torch.mm(one, other, out=out)
+            torch.mm(left, right, out=out)
         _wait(device)
-        if begun is None:
-            begun = time.perf_counter()  # the first round only warms up
+        if measured_since is None:
+            measured_since = time.perf_counter()  # the first round is a warm-up
         else:
             best = min(best, time.perf_counter() - start)
     if best == float("inf"):

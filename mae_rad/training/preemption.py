@@ -1,7 +1,7 @@
-"""Preemption: a run saves itself by the clock, and exits early after a signal or when its time is used up.
+"""Save a run at intervals of time, and exit after a signal or at the time limit.
 
-All ranks agree on it at the end of a step, so a run that receives a request to exit takes the rest of its step and the
-time of one checkpoint. It then exits with :data:`REQUEUE`, and the same command resumes it.
+All ranks agree at the end of a step, so that a run which receives a signal finishes its step and writes a checkpoint.
+It then exits with :data:`REQUEUE`, and the same command resumes it.
 """
 
 import logging
@@ -19,10 +19,10 @@ from torch import Tensor
 from mae_rad.training.settings import RuntimeSettings
 
 REQUEUE = os.EX_TEMPFAIL
-"""Exit code 75 of a run that has saved itself and is to be started again."""
+"""Exit code 75 of a run that has saved a checkpoint and can be started again."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What Slurm and other queues send some time before they kill."""
+"""Signals that Slurm and other queues send some time before they kill a job."""
 
 _SAVE, _EXIT = "wants_save", "wants_leave"
 
@@ -30,14 +30,14 @@ _log = logging.getLogger(__name__)
 
 
 class StopRequest(NamedTuple):
-    """What some rank requests after this step."""
+    """Requests of any rank after a step."""
 
     save: bool
     exit: bool
 
 
 class Preemption:
-    """The requests of this rank to save or to exit; a context in which signals are received."""
+    """Requests of this rank to save or to exit; within the context signals are handled."""
 
     def __init__(self, runtime: RuntimeSettings, *, first: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._first = clock, first
@@ -58,7 +58,7 @@ class Preemption:
             signal.signal(number, handler)
 
     def requests(self) -> dict[str, Tensor]:
-        """Of this rank, as numbers that travel with its loss; clocks differ, so only that of rank 0 counts."""
+        """Requests of this rank as [] scalars, to be averaged with its loss; only the clock of rank 0 counts."""
         now = self._clock()
         save = self._first and now - self._saved >= self._save_after
         exit_ = self._received is not None or (self._first and now - self._began >= self._exit_after)
@@ -66,15 +66,15 @@ class Preemption:
 
     @staticmethod
     def agreed(means: dict[str, float]) -> StopRequest:
-        """What any rank requests, removed from the means over ranks."""
+        """Remove the requests from the means over ranks, and return those of any rank."""
         return StopRequest(means.pop(_SAVE) > 0, means.pop(_EXIT) > 0)
 
     def saved(self) -> None:
-        """The clock of the next checkpoint starts now."""
+        """Restart the interval to the next checkpoint."""
         self._saved = self._clock()
 
     def exit(self, step: int) -> SystemExit:
-        """What ends the process, after the checkpoint of ``step``."""
+        """Log the reason to exit, and return the exception that ends the process after the checkpoint of ``step``."""
         if self._first:
             why = (
                 f"{self._received}, {self._clock() - self._received_at:.1f} s ago"
@@ -83,7 +83,7 @@ class Preemption:
             )
             if self._received is None and self._clock() - self._began >= self._exit_after:
                 why = "runtime.max_minutes"
-            _log.info("saved at step %d and left (%s); exit code %d: start it again", step, why, REQUEUE)
+            _log.info("saved at step %d and exited (%s); exit code %d: run the same command again", step, why, REQUEUE)
         return SystemExit(REQUEUE)
 
     def _receive(self, number: int, _: FrameType | None) -> None:

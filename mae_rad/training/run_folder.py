@@ -1,17 +1,17 @@
-"""What a run leaves behind, and how it is taken up again.
+"""Write and read a run folder, and check that a training may resume it.
 
 RUN/
   config.yaml       resolved settings
-  run.json          what a resumed run must share: settings that change results, dataset, code version
+  run.json          what a resumed run must share: settings that change results, checksum of the shards
   checkpoints/      step-0000500/ …, latest.json: see ``checkpoints.py``
-  encoder/          exported encoder: safetensors, preprocessing, model card (where one was trained)
-  best.safetensors  best weights so far, of which step and by which metric (of a finetuning, as what follows)
+  encoder/          exported encoder: safetensors, preprocessing, model card (if one was trained)
+  best.safetensors  best weights so far, with their step and metric (finetuning only, as the next two)
   predictor/        encoder and head: safetensors, calibration, operating points, model card
   evaluation/       tables and pictures of the final evaluation
   metrics.jsonl     one line per logged step
   mlflow_run        id of the MLflow run
   samples/          reconstructions of held-out films
-  non_finite.json   only after a loss or gradient that is not finite: step and film keys
+  non_finite.json   step and film keys, after a loss or gradient that is not finite
 """
 
 import errno
@@ -34,7 +34,7 @@ from mae_rad.errors import RunError
 from mae_rad.training.settings import TrainingSettings
 
 FAULT = "non_finite.json"
-OWN_NAMES = {
+RUN_FILES = {
     "config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", LOCK_FILE, FAULT,
     "best.safetensors", "predictor", "evaluation",
 }  # fmt: skip
@@ -43,7 +43,12 @@ _log = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """A run folder that belongs to these settings and these shards."""
+    """The folder of a run.
+
+    Args:
+        settings: settings of the run.
+        dataset_sha256: checksum of its shards.
+    """
 
     def __init__(self, settings: TrainingSettings, dataset_sha256: str) -> None:
         self.path = settings.runtime.run_dir
@@ -57,87 +62,89 @@ class RunFolder:
         self._unwritten: list[str] = []
         self._reported: set[str] = set()
         self._settings = settings
-        self._held = ExitStack()
+        self._lock_stack = ExitStack()
         self._identity = {"settings": settings.results(), "dataset_sha256": dataset_sha256}
 
     def check(self) -> None:
-        """Refuse a folder of another run.
+        """Check that the folder belongs to this run.
 
         Raises:
-            RunError: settings that change results, or shards, differ from those the run began with.
+            RunError: it holds other files, or shards or settings that change results differ from the recorded ones.
         """
         path = self.path / "run.json"
         if self.path.exists() and not self.path.is_dir():
-            raise RunError(f"{self.path} is a file; give a new or empty folder as runtime.run_dir")
+            raise RunError(f"runtime.run_dir is a file: {self.path}. Give a new or empty folder.")
         if self.path.exists() and (
             other := {entry.name for entry in self.path.iterdir()}
-            - OWN_NAMES
-            - {path.name for path in temporary_paths(self.path, *OWN_NAMES)}
+            - RUN_FILES
+            - {path.name for path in temporary_paths(self.path, *RUN_FILES)}
         ):
-            raise RunError(f"{self.path} holds other files ({min(other)}, …); give a new or empty runtime.run_dir")
+            raise RunError(f"{self.path} holds other files ({min(other)}, …). Give a new or empty runtime.run_dir.")
         if not any(self.checkpoints.glob("step-*")):
-            return  # nothing was learned yet: it may begin anew with any settings
+            return  # without a checkpoint it may start again with any settings
         try:
-            began: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise RunError(f"{path} is damaged, so the run cannot go on; give a new runtime.run_dir") from None
-        if began["dataset_sha256"] != self._identity["dataset_sha256"]:
+            raise RunError(f"{path} is damaged, so the run cannot resume. Give a new runtime.run_dir.") from None
+        if recorded["dataset_sha256"] != self._identity["dataset_sha256"]:
             raise RunError(
-                f"{self.path} was begun on other shards; give the same data.shards (and data.generations,"
-                " if they have grown), or a new runtime.run_dir"
+                f"{self.path} was started on other shards. Give the same data.shards (and data.generations,"
+                " if they have grown), or a new runtime.run_dir."
             )
         now, chosen = self._identity["settings"], self._settings.model_dump(mode="json", exclude_defaults=True)
-        differing = _differences(began["settings"], json.loads(json.dumps(now)), chosen)
+        differing = _differences(recorded["settings"], json.loads(json.dumps(now)), chosen)
         if differing:
             raise RunError(
-                f"{self.path} was begun with other settings: {'; '.join(differing)};"
-                " a result setting cannot change on resume: set it back, or give a new runtime.run_dir"
+                f"{self.path} was started with other settings: {'; '.join(differing)}."
+                " Settings that change results are fixed: set the earlier values, or give a new runtime.run_dir."
             )
 
     def begin(self) -> None:
-        """Make the folder and write the settings.
+        """Create the folder, lock it and write the settings.
 
         Raises:
-            RunError: another process trains in this folder.
+            RunError: another process uses this folder.
         """
         self.samples.mkdir(parents=True, exist_ok=True)
         self._lock()
-        remove_temporary(self.path, *OWN_NAMES)
+        remove_temporary(self.path, *RUN_FILES)
         self.checkpoints.mkdir(exist_ok=True)
         for folder in (self.samples, self.checkpoints, self.evaluation):
             if folder.is_dir():
                 remove_temporary(folder)
         if not any(self.checkpoints.glob("step-*")):
-            self.best.unlink(missing_ok=True)  # of a training that ended before it saved itself, perhaps another one
+            self.best.unlink(
+                missing_ok=True
+            )  # of a training that ended before its first checkpoint, perhaps another one
         resolved = yaml.safe_dump(self._settings.model_dump(mode="json"), sort_keys=False)
         atomic_text(self.path / "config.yaml", resolved)
         atomic_text(self.path / "run.json", json.dumps(self._identity, indent=1))
 
     def release(self) -> None:
-        """Let another process train in this folder."""
-        self._held.close()
+        """Release the lock of the folder."""
+        self._lock_stack.close()
 
     def _lock(self) -> None:
         try:
-            self._held.enter_context(locked(self.path))
+            self._lock_stack.enter_context(locked(self.path))
         except BlockingIOError:
             raise RunError(
-                f"another process trains in {self.path}; wait for it, or give another runtime.run_dir"
+                f"another process trains in {self.path}. Wait until it ends, or give another runtime.run_dir."
             ) from None
 
     def tracking_id(self) -> str | None:
-        """Id of the MLflow run that this folder belongs to."""
+        """Read the id of the MLflow run of this folder; None before the first one."""
         path = self.path / "mlflow_run"
         return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
     def keep_tracking_id(self, run_id: str) -> None:
-        """Remember the MLflow run, so that a resumed training goes on in it."""
+        """Record the id of the MLflow run, so that a resumed training continues it."""
         atomic_text(self.path / "mlflow_run", run_id)
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget the lines after ``step``, and one that was cut off: those steps are about to be taken again.
+        """Remove the metrics that a resumed training writes again, and an incomplete last line.
 
-        So is a look at the model after ``step``, whose line tells no loss of training.
+        These are the lines after ``step``, and lines of ``step`` without a loss, which an evaluation wrote.
         """
         if not self.metrics.exists():
             return
@@ -147,19 +154,21 @@ class RunFolder:
                 if _is_after(line, step):
                     break
                 kept += len(line)
-            file.truncate(kept)  # needs no room, unlike a copy
+            file.truncate(kept)  # unlike a copy, this works on a full disk
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Append one line of metrics; what a step cannot tell (NaN) is left out.
+        """Append a line of metrics; lines that cannot be written are kept in memory and written with a later one.
 
-        Lines that find no room are kept, and written when there is some.
+        Args:
+            step: optimiser steps taken.
+            values: metric → value; those that are not finite are left out.
         """
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._unwritten.append(json.dumps({"step": step, "time": round(time.time(), 3)} | finite) + "\n")
         self._try("metrics", self._write_metrics)
 
     def keep_picture(self, step: int, picture: Image.Image) -> None:
-        """Write ``samples/step-….png``; a picture that finds no room is left out."""
+        """Write ``samples/step-….png``; on a full disk the picture is left out."""
 
         def write() -> None:
             with atomic_file(self.samples / f"step-{step:07d}.png") as file:
@@ -168,13 +177,19 @@ class RunFolder:
         self._try("a picture", write)
 
     def keep_fault(self, what: str, step: int, films: list[list[str]]) -> None:
-        """Write what was not finite, at which step, and the film keys of each rank."""
+        """Write ``non_finite.json``.
+
+        Args:
+            what: ``the loss`` or ``the gradient``.
+            step: optimiser step, counted from 0.
+            films: film keys of each rank.
+        """
         fault = {"not_finite": what, "step": step, "films_by_rank": films}
         self._try("the fault", lambda: atomic_text(self.path / FAULT, json.dumps(fault, indent=1)))
 
     def _write_metrics(self) -> None:
         text = "".join(self._unwritten).encode()
-        with self.metrics.open("ab", buffering=0) as file:  # a buffer would be written again before a truncation
+        with self.metrics.open("ab", buffering=0) as file:  # a buffer would be flushed again before the truncation
             before = file.tell()
             try:
                 written = file.write(text)
@@ -191,11 +206,18 @@ class RunFolder:
         except OSError as error:
             if what not in self._reported:
                 self._reported.add(what)
-                _log.warning("%s cannot be written (%s); the training goes on", what, error.strerror)
+                _log.warning("%s cannot be written (%s); training continues", what, error.strerror)
 
 
 def unfinished_settings(run_dir: Path) -> dict[str, Any]:
-    """Settings that a run in ``run_dir`` with a checkpoint has recorded, by name; empty where there is none."""
+    """Read the recorded settings of an unfinished run.
+
+    Args:
+        run_dir: run folder.
+
+    Returns:
+        Setting → value; empty without a checkpoint.
+    """
     if not any((run_dir / "checkpoints").glob("step-*")):
         return {}
     try:
@@ -206,7 +228,7 @@ def unfinished_settings(run_dir: Path) -> dict[str, Any]:
 
 
 def _is_after(line: bytes, step: int) -> bool:
-    """Whether a line of metrics was written after ``step``, or is none: cut off, or left as zeros by a crash."""
+    """Whether a line of metrics belongs to a later step, or is incomplete or left as zeros by a crash."""
     try:
         values = json.loads(line)
         return not line.endswith(b"\n") or values["step"] > step or (values["step"] == step and "loss" not in values)
@@ -215,7 +237,7 @@ def _is_after(line: bytes, step: int) -> bool:
 
 
 def _differences(before: Any, now: Any, chosen: Any, name: str = "") -> list[str]:
-    """What differs; a setting that there was not before counts where another value than its default is ``chosen``."""
+    """List the differing settings; a setting that is new in this version counts if it is set (``chosen``)."""
     if isinstance(before, dict) and isinstance(now, dict):
         chosen = chosen if isinstance(chosen, dict) else {}
         return [

@@ -11,13 +11,13 @@ from mae_rad.encoders.precision import Precision
 
 
 class DataSettings(Settings):
-    """Which films are trained on."""
+    """Films of a training."""
 
     shards: Folders
-    """Public folders; their paths do not matter to a resumed run, their content does."""
+    """Public folders; a resumed run needs the same content, not the same paths."""
     generations: int | None = Field(default=None, ge=1)
-    """How many generations of each folder are read, from the first; by default all. Lets a run go on that began before
-    the folder grew."""
+    """Number of generations of each folder that are read, from the first (default: all). Needed to resume a run that
+    started before films were appended."""
     where: dict[str, Condition] = Field(default_factory=dict)
     """Index column → value or list of values that a film must have."""
     weights: dict[str, dict[str, float]] = Field(default_factory=dict)
@@ -28,87 +28,96 @@ class OptimizerSettings(Settings):
     """AdamW with linear warm-up and cosine decay, the recipe of the published masked autoencoder."""
 
     steps: int = Field(ge=1)
+    """Optimiser steps of the whole run."""
     batch: int = Field(ge=1)
     """Films per optimiser step over all ranks."""
     accumulation: int = Field(default=1, ge=1)
-    """Forward passes per step; an objective that contrasts films sees batch / accumulation of them at once."""
+    """Forward passes per optimiser step; a contrastive objective compares batch / accumulation films."""
     base_learning_rate: float = Field(default=1.5e-4, gt=0)
-    """Per 256 films: the peak is base_learning_rate * batch / 256."""
+    """Learning rate per 256 films: the peak is base_learning_rate * batch / 256."""
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    """Fraction of the steps with linear warm-up."""
     weight_decay: float = Field(default=0.05, ge=0)
+    """Of weight matrices; biases, norms and tokens are not decayed."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """Decay rates of the first and second moments of AdamW."""
     clip_norm: float = Field(default=1.0, ge=0)
-    """Largest gradient norm; 0 does not clip."""
+    """Largest gradient norm; 0 disables clipping."""
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
         if self.batch % self.accumulation:
-            raise ValueError(f"batch {self.batch} does not divide into accumulation {self.accumulation} equal parts")
+            raise ValueError(f"batch {self.batch} is not divisible by accumulation {self.accumulation}")
         return self
 
 
 class RuntimeSettings(Settings):
-    """What does not change a result: where, how often, how many processes."""
+    """Settings that do not change a result: paths, intervals, processes."""
 
     run_dir: Path
+    """Run folder; an existing one is resumed."""
     workers: int = Field(default=2, ge=0)
-    """Loader processes per rank; 0 reads in the training process."""
+    """Loader processes per rank; 0 loads in the training process."""
     threads: int = Field(default=0, ge=0)
     """Arithmetic threads per rank; 0 shares the cores of the machine among its ranks."""
     compile: bool = False
-    """Compile the model with ``torch.compile``: a minute at the start, then faster steps on a GPU."""
+    """Compile the model with ``torch.compile``: takes a minute at the start, then steps are faster on a GPU."""
     deterministic: bool = False
-    """Only kernels that give the same bits each time: an interrupted run ends in the same weights on GPUs, too. Slower
-    there; on a CPU all are such."""
+    """Use deterministic kernels only, so that an interrupted run ends in the same weights on GPUs, too. Slower on
+    GPUs; no effect on CPUs."""
     zero_stage: Literal[0, 1, 2, 3] = 0
-    """What DeepSpeed partitions over the ranks: nothing, optimiser state, gradients, parameters."""
+    """What DeepSpeed partitions over ranks: 0 nothing, 1 optimiser state, 2 also gradients, 3 also parameters."""
     log_every: int = Field(default=10, ge=1)
+    """Steps between two lines of metrics."""
     checkpoint_every: int = Field(default=500, ge=1)
     """Steps between two checkpoints."""
     checkpoint_minutes: float | None = Field(default=None, gt=0)
-    """Minutes between two checkpoints, where the steps take longer than that."""
+    """Minutes after which a checkpoint is written, if ``checkpoint_every`` takes longer (default: none)."""
     keep_checkpoints: int = Field(default=2, ge=1)
-    """How many of the newest stay; a damaged newest one needs the one before."""
+    """Number of newest checkpoints that are kept; if the newest is damaged, the previous one is used."""
     max_minutes: float | None = Field(default=None, gt=0)
-    """Save and leave with exit code 75 at the end of the step that passes this, before the queue ends the job."""
+    """Minutes after which the run saves a checkpoint and exits with code 75, before a queue ends the job."""
     timeout_seconds: float = Field(default=600, ge=5)
-    """After so long without a word from another rank, or waiting in one exchange with them, the training ends."""
+    """Seconds without a heartbeat of another rank, or in one collective operation, after which the training ends."""
     picture_every: int = Field(default=1000, ge=1)
+    """Steps between two pictures of reconstructions."""
     pictures: int = Field(default=8, ge=0)
-    """Held-out films whose reconstruction is drawn."""
+    """Number of held-out films in a picture."""
     probe_every: int = Field(default=0, ge=0)
-    """Steps between two looks at what the embedding is worth: effective rank and nearest neighbours; 0 for none."""
+    """Steps between two online probes (effective rank and nearest neighbours of val films); 0 disables them."""
     probe_films: int = Field(default=512, ge=16)
-    """Validation films that are looked at."""
+    """Number of validation films of the online probe."""
     mlflow_uri: str | None = None
-    """Tracking store; by default sqlite in the folder that holds the run folder."""
+    """MLflow tracking store (default: sqlite in the parent of the run folder)."""
     experiment: str = "mae_rad"
+    """Name of the MLflow experiment."""
 
     @model_validator(mode="after")
     def _keeps_its_kernels(self) -> Self:
         if self.deterministic and self.compile:
             raise ValueError(
-                "compile chooses kernels by the clock, another one at each start; deterministic excludes it"
+                "compile selects kernels by measured time, which differs at each start; unset compile or deterministic"
             )
         return self
 
 
 class TrainingSettings(Settings):
-    """One run of the training loop, whatever it trains."""
+    """Settings that every training has."""
 
     seed: int = Field(default=0, ge=0)
+    """Seed of weights, order and views."""
     precision: Precision = "bf16"
-    """bf16 is autocast: weights, normalisation and losses stay in f32. auto takes bf16 where this machine is fast at
-    it, else f32; the run then stays with it."""
+    """bf16 is autocast: weights, normalisation and losses stay in f32. auto is bf16 if this machine is fast at it, else
+    f32, and is fixed at the start of the run."""
     start_from: Path | None = None
-    """Encoder folder, exported or converted, whose weights training begins with; its own decoder too where it fits.
-    Its path does not matter later: its checksum goes into the provenance of what is exported."""
+    """Encoder folder, exported or converted, with the initial weights; its decoder or head is used, too, if it fits.
+    A resumed run does not need it; its checksum becomes part of the provenance of exports."""
     data: DataSettings
     optimizer: OptimizerSettings
     runtime: RuntimeSettings
 
     def results(self) -> dict[str, object]:
-        """The settings that can change a result: those that a resumed run must share."""
+        """Return the settings that can change a result, which a resumed run must share."""
         return self.model_dump(
             mode="json",
             exclude={

@@ -1,4 +1,4 @@
-"""What the loop trains: a model, its batches, and what is evaluated and written besides and after the steps."""
+"""The interface of a training task: model, batches, evaluations and results of a training."""
 
 import hashlib
 import json
@@ -17,28 +17,28 @@ from mae_rad.training.settings import TrainingSettings
 
 
 class AnyBatch(Protocol):
-    """What the loop knows of a batch."""
+    """A batch, as far as the loop uses it."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Keys of its films."""
+        """Film keys."""
 
     def to(self, device: Any) -> "AnyBatch":
         """Copy to ``device``."""
 
 
 DrawnBatch = tuple[AnyBatch, tuple[str, ...]]
-"""A batch, and why films were skipped for it."""
+"""A batch, and the reasons of films that were skipped for it."""
 
 
 class TrainingTask(ABC):
-    """One training: pretraining or finetuning. It is built before the ranks join, and has read which films exist.
+    """A training: pretraining or finetuning. It is built, and has read the index of the films, before the ranks join.
 
     Attributes:
-        settings: of the run.
-        kind: of training, as it is displayed.
-        name: of what is trained.
-        dataset_sha256: of the shards.
+        settings: settings of the run.
+        kind: kind of training, as displayed.
+        name: name of the objective or task.
+        dataset_sha256: checksum of the shards.
     """
 
     settings: TrainingSettings
@@ -48,44 +48,44 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def model(self, ranks: Ranks) -> Trainable:
-        """The model with the weights that training begins with, on the device of this rank."""
+        """Build the model with its initial weights on the device of this rank."""
 
     @abstractmethod
     def batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
-        """The micro batches of a rank for ``steps``; called once, when the weights are loaded.
+        """Yield the micro batches of a rank; called once, after the weights are loaded.
 
         Args:
-            steps: from the step where the run begins or resumes; with the rank and the size of its batches.
-            device: of the rank.
+            steps: steps from the start or resumption of the run to its end, with rank and batch size.
+            device: device of the rank.
         """
 
     @abstractmethod
     def training_flops(self, step: int) -> float:
-        """Operations of one film, forward and backward, in ``step``; NaN where they are not known."""
+        """FLOPs of a film, forward and backward, in optimiser step ``step``; NaN if unknown."""
 
     @abstractmethod
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
-        """Evaluate the model after ``done`` steps, at intervals; every rank calls it after every step.
+        """Evaluate the model if ``done`` is at an interval; every rank calls it after every step.
 
-        A run that resumes at ``done`` evaluates again: what is written is the same.
+        A run that resumes at ``done`` evaluates again and writes the same.
 
         Args:
-            done: optimiser steps.
-            folder: of the run.
-            ranks: this one among all.
+            done: optimiser steps taken.
+            folder: run folder.
+            ranks: rank of this process and number of ranks.
         """
 
     @abstractmethod
     def finish(self, folder: RunFolder, ranks: Ranks) -> None:
-        """Write the result of the run; every rank calls it, when the parameters are whole."""
+        """Write the result of the run; every rank calls it, with full parameters on every rank."""
 
     @property
     def tags(self) -> dict[str, str]:
-        """What the tracking store can be searched by."""
+        """Tags of the run in the tracking store."""
         return {"stage": self.kind, "objective": self.name, "dataset_sha256": self.dataset_sha256}
 
     def provenance(self) -> dict[str, str | int | float | None]:
-        """Where weights come from: hashes, counts, versions and names of labels; it becomes public."""
+        """Return the provenance of the weights: hashes, counts and versions; it becomes public."""
         settings = self.settings
         return {
             "objective": self.name,

@@ -1,4 +1,4 @@
-"""Two ranks learn to detect what one does."""
+"""A detection trained on two ranks equals that of one rank."""
 
 import json
 import subprocess

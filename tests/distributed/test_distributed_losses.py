@@ -1,4 +1,4 @@
-"""Two gloo processes against one, in value and gradient."""
+"""Losses of two gloo processes equal those of one in value and gradient."""
 
 from collections.abc import Callable
 from pathlib import Path

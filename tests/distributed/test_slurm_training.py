@@ -1,4 +1,4 @@
-"""A training under Slurm that is told to leave saves itself, is queued again by its script, and ends."""
+"""A preempted training under Slurm saves a checkpoint, is requeued by its script, and finishes."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def submit(tmp_path: Path) -> Iterator[Callable[..., str]]:
         subprocess.run(["scancel", job], capture_output=True, check=False)
 
 
-def test_a_job_that_is_told_to_leave_is_queued_again_and_ends(tmp_path: Path, submit: Callable[..., str]) -> None:
+def test_a_preempted_job_is_requeued_and_finishes(tmp_path: Path, submit: Callable[..., str]) -> None:
     run, log = tmp_path / "run", tmp_path / "job.log"
     job = submit("runtime.checkpoint_every=1000", "runtime.timeout_seconds=120")
     _wait(400, lambda: len(_steps(run)) > 10)
@@ -70,7 +70,7 @@ def test_a_job_that_is_told_to_leave_is_queued_again_and_ends(tmp_path: Path, su
     assert _steps(run) == list(range(1, STEPS + 1))
 
 
-def test_a_job_that_is_cancelled_stays_away(tmp_path: Path, submit: Callable[..., str]) -> None:
+def test_a_cancelled_job_is_not_requeued(tmp_path: Path, submit: Callable[..., str]) -> None:
     job = submit()
     _wait(60, lambda: "RUNNING" in _slurm("squeue", "-h", "-j", job, "-o", "%T"))
     time.sleep(5)

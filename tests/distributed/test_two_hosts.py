@@ -1,4 +1,4 @@
-"""A training over two hosts: a cut link is noticed, and it goes on with both hosts and with one."""
+"""A training on two hosts detects a cut link, and resumes on both hosts and on one."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def _start(hosts: TwoHosts, words: list[str], port: int) -> "subprocess.Popen[st
     )  # fmt: skip
 
 
-def test_a_cut_link_is_noticed_and_the_run_goes_on_with_both_hosts_and_with_one(tmp_path: Path) -> None:
+def test_a_cut_link_is_detected_and_the_run_resumes_on_both_hosts_and_on_one(tmp_path: Path) -> None:
     if (why := missing()) is not None:
         pytest.skip(why)
     public = write_public(tmp_path / "public", [film(f"f{i}", noise(90, 90, seed=i)) for i in range(16)])
@@ -53,11 +53,11 @@ def test_a_cut_link_is_noticed_and_the_run_goes_on_with_both_hosts_and_with_one(
         assert len(_losses(run)) >= 20, first.communicate()[0]
         hosts.cable(plugged=False)
         cut = time.monotonic()
-        told = first.communicate(timeout=300)[0]
+        output = first.communicate(timeout=300)[0]
         taken = time.monotonic() - cut
         print(f"cut link: the whole job had ended after {taken:.1f} s with runtime.timeout_seconds={NOTICED}")
         assert first.returncode != 0
-        assert f"rank 1 on {NAMES[1]} missed its heartbeat" in told, told
+        assert f"rank 1 on {NAMES[1]} missed its heartbeat" in output, output
         assert taken < NOTICED + 40  # some ten of them are the launcher's, which a busy machine makes more
         while any("launch/pretrain.py" in command for command in hosts.commands(1)):
             assert time.monotonic() - cut < NOTICED + 60, "the other host has not noticed it"
@@ -68,8 +68,8 @@ def test_a_cut_link_is_noticed_and_the_run_goes_on_with_both_hosts_and_with_one(
 
         hosts.cable(plugged=True)
         both = _start(hosts, [*words, "runtime.max_minutes=0.03"], 29612)
-        told = both.communicate(timeout=300)[0]
-        assert f"exit code {REQUEUE}" in told, told
+        output = both.communicate(timeout=300)[0]
+        assert f"exit code {REQUEUE}" in output, output
         assert len(_losses(run)) < STEPS
 
     command = [sys.executable, "launch/pretrain.py"]

@@ -1,4 +1,4 @@
-"""A command tells a mistake in one line, and of an unforeseen error nothing that could identify anybody."""
+"""A command reports an error of the user in one line, and of an unexpected error nothing identifying."""
 
 import signal
 import subprocess
@@ -26,7 +26,7 @@ def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "error: the folder is full; empty it\n"
 
 
-def test_an_unforeseen_error_quotes_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_error_quotes_no_value(capsys: pytest.CaptureFixture[str]) -> None:
     secret = Path("/archive/MUSTER^MARIA")
     assert run(lambda: secret.read_text() and None) == 1
     told = capsys.readouterr().err
@@ -35,7 +35,7 @@ def test_an_unforeseen_error_quotes_no_value(capsys: pytest.CaptureFixture[str])
     assert "MAE_RAD_DEBUG=1" in told
 
 
-def test_who_asks_gets_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_traceback_is_shown_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAE_RAD_DEBUG", "1")
     with pytest.raises(ValueError, match="42"):
         run(lambda: _fail(ValueError("42")))

@@ -1,4 +1,4 @@
-r"""Is the cheap masked autoencoder as good as the published one? Both pretrained on the same films, then compared.
+r"""Test whether the cheaper masked autoencoder is not worse than the published one, after pretraining on equal films.
 
     mae-rad bench cheaper_not_worse --shards PUBLIC --out FOLDER [--films 80000] \
         [--seeds 0 1] [--model vit_tiny] [--tokens 196] [--decoder 192x4x3] [--batch 64] [--side_by_side 1] \
@@ -6,13 +6,13 @@ r"""Is the cheap masked autoencoder as good as the published one? Both pretraine
 
 reference     configs/pretrain/mae_reference.yaml: padded square, all hidden patches predicted by self-attention
 equal steps   configs/pretrain/mae.yaml: content, a quarter predicted by cross-attention; the same films
-equal time    the same for as many steps as the reference's time pays for: by the processor time that both took per
-              step, or, where that is not the time that counts (a GPU), by the ratio given as --times (of mae_speed)
+equal time    the same for as many steps as fit into the time of the reference: by the processor time per step of
+              both, or by the ratio --times, as measured by mae_speed on a GPU
 
-Each with every seed, at the encoder, T, decoder size, batch and learning rate that are given. ``mae-rad compare``
-then puts linear and attentive probes to all of them. Not worse means that the 95 % interval over patients and runs of
-cheap minus reference lies above -margin; ``--judged_on`` adds films that no pretraining saw, for the probes, since a
-margin of 0.03 takes a thousand test patients. Every command is shown; what is finished is not done again.
+All are trained with every seed and with the same encoder, T, decoder size, batch and learning rate. ``mae-rad compare``
+then evaluates linear and attentive probes. Not worse means that the 95 % interval of cheap minus reference, over
+patients and runs, lies above -margin. ``--judged_on`` adds shards that are used by the probes only, since a margin of
+0.03 needs about a thousand test patients. Commands are printed; finished parts are not repeated.
 """
 
 import argparse
@@ -33,7 +33,7 @@ REFERENCE, STEPS, TIME = "reference", "equal steps", "equal time"
 
 
 class Training(NamedTuple):
-    """One pretraining."""
+    """One pretraining: variant, seed, optimiser steps."""
 
     group: str
     seed: int
@@ -41,33 +41,33 @@ class Training(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of its run folder."""
         return f"{self.group.replace(' ', '-')}-{self.seed}"
 
     @property
     def config(self) -> str:
-        """Name of the config."""
+        """Name of its config."""
         return "mae_reference" if self.group == REFERENCE else "mae"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run and print; returns the exit code."""
+    """Train, compare and print the differences; returns 0 if not worse is shown for all tasks, else 1."""
     options = _options(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     steps = max(1, options.films // options.batch)
-    first = [Training(group, seed, steps) for seed in options.seeds for group in (REFERENCE, STEPS)]
-    _train(first, options)
+    base = [Training(group, seed, steps) for seed in options.seeds for group in (REFERENCE, STEPS)]
+    _train(base, options)
     per_step = {
-        group: sum(_seconds(one, options) for one in first if one.group == group) / (steps * len(options.seeds))
+        group: sum(_seconds(run, options) for run in base if run.group == group) / (steps * len(options.seeds))
         for group in (REFERENCE, STEPS)
     }
     ratio = options.times or per_step[REFERENCE] / per_step[STEPS]
-    paid = [Training(TIME, seed, round(steps * ratio)) for seed in options.seeds]
-    _train(paid, options)
-    took = f"{per_step[REFERENCE]:.2f} reference, {per_step[STEPS]:.2f} cheap"
-    print(f"processor seconds per step: {took}; equal time is {ratio:.2f} times the steps")
-    print(f"steps of {options.batch} films: {steps:,}; in equal time {paid[0].steps:,}; seeds {options.seeds}")
-    rows = _compare([*first, *paid], options)
+    equal_time = [Training(TIME, seed, round(steps * ratio)) for seed in options.seeds]
+    _train(equal_time, options)
+    seconds = f"{per_step[REFERENCE]:.2f} reference, {per_step[STEPS]:.2f} cheap"
+    print(f"processor seconds per step: {seconds}; equal time is {ratio:.2f} times the steps")
+    print(f"steps of {options.batch} films: {steps:,}; in equal time {equal_time[0].steps:,}; seeds {options.seeds}")
+    rows = _compare([*base, *equal_time], options)
     return _report(rows, options.margin)
 
 
@@ -77,50 +77,56 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--films", type=int, default=80_000, help="that every run of the reference sees")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--model", default="vit_tiny")
-    parser.add_argument("--tokens", type=int, default=196)
-    parser.add_argument("--decoder", default="192x4x3", help="width x depth x heads, of all")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--side_by_side", type=int, default=1, help="trainings, embedding processes")
-    parser.add_argument("--threads", type=int, default=2, help="of each training")
-    parser.add_argument("--times", type=float, help="steps of equal time over equal steps")
-    parser.add_argument("--margin", type=float, default=0.03)
-    parser.add_argument("--judged_on", type=Path, nargs="*", default=[], help="further shards, for the probes alone")
-    parser.add_argument("--set", nargs="*", default=[], help="further settings of all trainings")
+    parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder to train on")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of runs and comparison")
+    parser.add_argument(
+        "--films", type=int, default=80_000, help="films of a reference run, with repetition (default: 80000)"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of the runs (default: 0 1)")
+    parser.add_argument("--model", default="vit_tiny", help="encoder (default: vit_tiny)")
+    parser.add_argument("--tokens", type=int, default=196, help="content tokens T (default: 196)")
+    parser.add_argument("--decoder", default="192x4x3", help="width x depth x heads of the decoder (default: 192x4x3)")
+    parser.add_argument("--batch", type=int, default=64, help="films per step (default: 64)")
+    parser.add_argument(
+        "--side_by_side", type=int, default=1, help="trainings, and embedding processes, in parallel (default: 1)"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="arithmetic threads per training (default: 2)")
+    parser.add_argument("--times", type=float, help="steps of equal time / equal steps (default: measured)")
+    parser.add_argument("--margin", type=float, default=0.03, help="non-inferiority margin of AUROC (default: 0.03)")
+    parser.add_argument(
+        "--judged_on", type=Path, nargs="*", default=[], help="further public folders, for the probes only"
+    )
+    parser.add_argument("--set", nargs="*", default=[], help="further settings key=value of all trainings")
     return parser.parse_args(arguments)
 
 
 def _train(trainings: Sequence[Training], options: argparse.Namespace) -> None:
-    waiting = [one for one in trainings if not _record(one, options).exists()]
+    waiting = [run for run in trainings if not _record(run, options).exists()]
     running: dict[int, tuple[Training, float]] = {}
     while waiting or running:
         while waiting and len(running) < options.side_by_side:
-            one = waiting.pop(0)
-            command = _command(one, options)
+            run = waiting.pop(0)
+            command = _command(run, options)
             print("mae-rad", *command[3:], flush=True)
-            with (options.out / f"{one.name}.log").open("w") as log:
+            with (options.out / f"{run.name}.log").open("w") as log:
                 process = subprocess.Popen(command, stdout=log, stderr=log, env=_environment(options))
-            running[process.pid] = (one, time.monotonic())
+            running[process.pid] = (run, time.monotonic())
         number, status, usage = os.wait4(-1, 0)
-        one, began = running.pop(number)
+        run, began = running.pop(number)
         if status != 0:
-            raise SystemExit(f"{one.name} failed: see {options.out / f'{one.name}.log'}")
+            raise SystemExit(f"training {run.name} failed. See {options.out / f'{run.name}.log'}")
         seconds = {"processor": usage.ru_utime + usage.ru_stime, "wall": time.monotonic() - began}
-        _record(one, options).write_text(json.dumps(seconds))
+        _record(run, options).write_text(json.dumps(seconds))
 
 
-def _command(one: Training, options: argparse.Namespace) -> list[str]:
+def _command(run: Training, options: argparse.Namespace) -> list[str]:
     width, depth, heads = options.decoder.split("x")
     return [
-        sys.executable, "-m", "mae_rad", "pretrain", "--config", one.config,
-        f"data.shards=[{options.shards.resolve()}]", f"runtime.run_dir={_run(one, options)}", f"seed={one.seed}",
+        sys.executable, "-m", "mae_rad", "pretrain", "--config", run.config,
+        f"data.shards=[{options.shards.resolve()}]", f"runtime.run_dir={_run(run, options)}", f"seed={run.seed}",
         "precision=auto", f"encoder.model={options.model}", f"objective.tokens={options.tokens}",
         f"objective.decoder_dim={width}", f"objective.decoder_depth={depth}", f"objective.decoder_heads={heads}",
-        f"optimizer.steps={one.steps}", f"optimizer.batch={options.batch}", "optimizer.base_learning_rate=4.0e-3",
+        f"optimizer.steps={run.steps}", f"optimizer.batch={options.batch}", "optimizer.base_learning_rate=4.0e-3",
         "optimizer.warmup_fraction=0.1", "optimizer.clip_norm=1.0", "runtime.workers=0",
         f"runtime.threads={options.threads}", *options.set,
     ]  # fmt: skip
@@ -130,16 +136,16 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": str(options.threads)}
 
 
-def _run(one: Training, options: argparse.Namespace) -> Path:
-    return Path(options.out).resolve() / "runs" / one.name
+def _run(run: Training, options: argparse.Namespace) -> Path:
+    return Path(options.out).resolve() / "runs" / run.name
 
 
-def _record(one: Training, options: argparse.Namespace) -> Path:
-    return Path(options.out) / f"{one.name}.json"
+def _record(run: Training, options: argparse.Namespace) -> Path:
+    return Path(options.out) / f"{run.name}.json"
 
 
-def _seconds(one: Training, options: argparse.Namespace) -> float:
-    return float(json.loads(_record(one, options).read_text())["processor"])
+def _seconds(run: Training, options: argparse.Namespace) -> float:
+    return float(json.loads(_record(run, options).read_text())["processor"])
 
 
 def _compare(trainings: Sequence[Training], options: argparse.Namespace) -> list[Row]:
@@ -151,7 +157,7 @@ def _compare(trainings: Sequence[Training], options: argparse.Namespace) -> list
                 "random_seeds": [],
                 "runtime": {"processes": options.side_by_side},
                 "out": str((options.out / "comparison").resolve()),
-                "encoders": [{"run": str(_run(one, options)), "group": one.group} for one in trainings],
+                "encoders": [{"run": str(_run(run, options)), "group": run.group} for run in trainings],
                 "tokens": [options.tokens],
                 "pools": ["mean"],
                 "probes": ["linear", "attentive"],
@@ -168,7 +174,7 @@ def _compare(trainings: Sequence[Training], options: argparse.Namespace) -> list
 
 
 def _report(rows: Sequence[Row], margin: float) -> int:
-    """Print every difference to the reference, and the runs one by one; 1 where not worse is not shown for all."""
+    """Print the differences to the reference and the values of single runs; returns 1 if any is not shown, else 0."""
     shown = [row for row in rows if headline(row) and row.metric in ("auroc", "macro_auroc")]
     print(f"\n{'task':18}{'probe':11}{'arm':13}{'cheap - reference, 95 %':31}{'not worse by ' + str(margin):21}runs")
     failures = compared = 0
@@ -181,16 +187,16 @@ def _report(rows: Sequence[Row], margin: float) -> int:
         if row.encoder == REFERENCE:  # compare subtracts what is named later
             value, low, high = -value, -high, -low
         compared += 1
-        fine = low > -margin
-        failures += not fine
-        words, verdict = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", "yes" if fine else "not shown"
+        is_not_worse = low > -margin
+        failures += not is_not_worse
+        text, verdict = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", "yes" if is_not_worse else "not shown"
         runs = "; ".join(f"{group} {_runs(shown, row, group)}" for group in (arm, REFERENCE))
-        print(f"{row.task:18}{row.probe:11}{arm:13}{words:31}{verdict:21}{runs}")
+        print(f"{row.task:18}{row.probe:11}{arm:13}{text:31}{verdict:21}{runs}")
     return int(failures > 0 or not compared)
 
 
 def _runs(rows: Sequence[Row], of: Row, group: str) -> str:
-    """The value of every single run of a group behind a difference, to show how far seeds lie apart."""
+    """Format the values of the single runs behind a difference, which show the spread over seeds."""
     return " ".join(
         f"{row.interval.value:.3f}"
         for row in rows

@@ -1,11 +1,11 @@
-"""How often heat maps of a finetuned classification point at the boxes of its labels (Zhang et al. 2018).
+"""Measure how often heat maps of a classification have their maximum in a box of the label (Zhang et al. 2018).
 
     mae-rad bench pointing_game MODEL --shards PUBLIC [--split test] [--films 400] [--margin 1]
 
-The highest patch of a map is right where it touches a box of the label; ``--margin`` patches around a box count, too,
-as the game's tolerance. Boxes have trained no head: a classification learns from labels of whole films alone (the card
-of an encoder that began with a detection says so). Films on which a label is present and has a box; shares with 95 %
-intervals over patients, beside that of a random content patch.
+The highest patch of a map is a hit if it touches a box of the label; ``--margin`` patches around a box count, too.
+Heads of classifications are trained without boxes; an encoder that was trained by a detection states that in its card.
+Films are those with a box of the label. The output is the share of hits with its 95 % interval over patients, and the
+share of random content patches that would be hits.
 """
 
 import argparse
@@ -38,11 +38,11 @@ Map = Callable[[Patches, int], torch.Tensor]
 
 
 class Pointed(NamedTuple):
-    """One film and one label.
+    """Result of a heat map.
 
     Attributes:
         hit: the highest patch touches a box.
-        chance: share of the content patches that do.
+        chance: share of content patches that touch one, in [0, 1].
     """
 
     hit: bool
@@ -50,7 +50,7 @@ class Pointed(NamedTuple):
 
 
 class Played(NamedTuple):
-    """One film, label and map."""
+    """Result of a film, label and kind of map; ``reached``: the label is predicted at an operating point."""
 
     patient: str
     pointed: Pointed
@@ -58,46 +58,56 @@ class Played(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a line for each label, kind of map and choice of films."""
+    """Print a line for each label, kind of map and selection of films."""
     parser = argparse.ArgumentParser(
         prog="mae-rad bench pointing_game", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=Path, metavar="MODEL")
-    parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--films", type=int, default=400)
-    parser.add_argument("--margin", type=int, default=1)
-    given = parser.parse_args(arguments)
-    predictor = load_predictor(given.model).to(fast_device())
-    played = _play_all(predictor, given.shards, given.split, given.films, given.margin)
-    print(f"T = {predictor.card.tokens}, margin {given.margin}; share of films whose highest patch touches a box")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="finetuning run, or predictor folder")
+    parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder with boxes")
+    parser.add_argument("--split", default="test", help="split of the films (default: test)")
+    parser.add_argument("--films", type=int, default=400, help="number of films (default: 400)")
+    parser.add_argument("--margin", type=int, default=1, help="tolerance in patches (default: 1)")
+    options = parser.parse_args(arguments)
+    predictor = load_predictor(options.model).to(fast_device())
+    played = _play_all(predictor, options.shards, options.split, options.films, options.margin)
+    print(f"T = {predictor.card.tokens}, margin {options.margin}; share of films whose highest patch touches a box")
     for (label, kind, films), results in played.items():
         print(f"{label:<20} {kind:<22} {films:<18} {_share_of_hits(results)}")
 
 
 def play(values: NDArray[np.float32], content: NDArray[np.bool_], boxes: Boxes, patch: int, margin: int = 0) -> Pointed:
-    """Play one film.
+    """Evaluate one heat map.
 
     Args:
-        values: [rows, columns] of the patch grid.
-        content: [rows, columns] which patches show anatomy; where none does, all count.
-        boxes: [K, 4] in pixels of the grid.
-        patch: side of a patch in pixels.
-        margin: patches around a box that count, too.
+        values: [rows, columns] heat map on the patch grid.
+        content: [rows, columns] bool, True for patches with content; if none is, all count.
+        boxes: [K, 4] in pixels of the view.
+        patch: patch side in pixels.
+        margin: tolerance in patches around a box.
     """
-    right = touched(values.shape, boxes, patch, margin)
-    shown = content if content.any() else np.ones_like(content)
-    return Pointed(bool(right.flat[int(values.argmax())]), float(right[shown].mean()))
+    is_hit = touched(values.shape, boxes, patch, margin)
+    considered = content if content.any() else np.ones_like(content)
+    return Pointed(bool(is_hit.flat[int(values.argmax())]), float(is_hit[considered].mean()))
 
 
 def touched(grid: tuple[int, ...], boxes: Boxes, patch: int, margin: int = 0) -> NDArray[np.bool_]:
-    """[rows, columns] which patches of a grid share area with a box, or lie within ``margin`` of one that does."""
-    right = np.zeros(grid, dtype=np.bool_)
+    """Find the patches that touch a box.
+
+    Args:
+        grid: (rows, columns) of patches.
+        boxes: [K, 4] in pixels of the view.
+        patch: patch side in pixels.
+        margin: tolerance in patches around a box.
+
+    Returns:
+        [rows, columns] bool.
+    """
+    mask = np.zeros(grid, dtype=np.bool_)
     for x_min, y_min, x_max, y_max in boxes / patch:
         top, left = (max(int(np.floor(edge)) - margin, 0) for edge in (y_min, x_min))
         bottom, end = (int(np.ceil(edge)) + margin for edge in (y_max, x_max))
-        right[top:bottom, left:end] = True
-    return right
+        mask[top:bottom, left:end] = True
+    return mask
 
 
 def _maps(predictor: Predictor) -> dict[str, Map]:
@@ -131,8 +141,8 @@ def _play_all(
     patients = index.table.column("patient").to_pylist()
     played: dict[tuple[str, str, str], list[Played]] = defaultdict(list)
     for row in generator_for("pointing game").permutation(len(index))[:films].tolist():
-        of_film = boxes.get(index.key(row), {})
-        targets = [(place, of_film[label]) for place, label in enumerate(card.labels) if label in of_film]
+        film_boxes = boxes.get(index.key(row), {})
+        targets = [(place, film_boxes[label]) for place, label in enumerate(card.labels) if label in film_boxes]
         if not targets:
             continue
         film = index.film(row)
@@ -141,12 +151,12 @@ def _play_all(
         patches = stack([whole_film(film, card.tokens, card.encoder.patch)]).to(device)
         probabilities = predictor.predict(patches).probabilities
         assert probabilities is not None
-        for place, of_label in targets:
+        for place, label_boxes in targets:
             label, score = card.labels[place], float(probabilities[0, place])
             reached = any(score >= points[label] for points in card.operating_points.values() if label in points)
             for kind, make in maps.items():
                 values = make(patches, place)[0].detach().cpu().numpy().reshape(layout.grid)
-                corners = frame.from_source(of_label)
+                corners = frame.from_source(label_boxes)
                 pointed = play(values, film.content(layout), corners, card.encoder.patch, margin)
                 for which in ("present", *(("present and found",) if reached else ())):
                     played[label, kind, which].append(Played(patients[row], pointed, reached))
@@ -154,19 +164,19 @@ def _play_all(
 
 
 def _boxes(public: Path) -> dict[str, dict[str, Boxes]]:
-    """Key → label → [K, 4] in source pixels."""
-    found: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    """Read the boxes: key → label → [K, 4] in source pixels."""
+    corners: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     for folder in generation_folders(public):
         if (folder / "boxes.parquet").exists():
             for row in pq.read_table(folder / "boxes.parquet").to_pylist():
-                found[row["key"]][row["label"]].append([row[name] for name in ("x_min", "y_min", "x_max", "y_max")])
-    return {key: {label: np.array(boxes) for label, boxes in of_film.items()} for key, of_film in found.items()}
+                corners[row["key"]][row["label"]].append([row[name] for name in ("x_min", "y_min", "x_max", "y_max")])
+    return {key: {label: np.array(boxes) for label, boxes in film_boxes.items()} for key, film_boxes in corners.items()}
 
 
 def _share_of_hits(played: list[Played]) -> str:
-    hits = np.array([one.pointed.hit for one in played], dtype=np.float64)
-    chance = np.array([one.pointed.chance for one in played])
-    patients = _numbers([one.patient for one in played])
+    hits = np.array([result.pointed.hit for result in played], dtype=np.float64)
+    chance = np.array([result.pointed.chance for result in played])
+    patients = _numbers([result.patient for result in played])
     hit_rate = [lambda weights: weights @ hits / weights.sum(axis=1)]
     share = interval(bootstrap(patients, {"hits": hit_rate}, repetitions=1000, seed=0)["hits"])
     return (

@@ -1,4 +1,4 @@
-"""Synthetic films of every body part, scanner and kind of border, as display values, with the true anatomy."""
+"""Render synthetic films of every body part, scanner and kind of border, with the true content."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,14 +17,22 @@ from data_prep.shard_format.apply_display import ValueRange, apply
 from data_prep.shard_format.content_mask_bits import mask_shape
 
 Border = Literal["open", "black", "white", "narrow", "grey"]
-"""Not collimated · blackened by a shutter · unexposed, shown white · the same, less than two cells wide · black around
-air that the window shows grey."""
+"""Not collimated; blackened by a shutter; unexposed and displayed white; the same, less than two mask cells wide; black
+around air that the window displays grey."""
 BORDERS: tuple[Border, ...] = get_args(Border)
 
 
 @dataclass(frozen=True)
 class BorderedFilm:
-    """``shown``: display values [rows, columns]; ``body``: where the body is, inside the field."""
+    """A rendered film.
+
+    Attributes:
+        part: body part.
+        scanner: number of the scanner.
+        border: kind of border.
+        shown: [rows, columns] uint16 display values.
+        body: [rows, columns] bool, True for the body within the exposed field.
+    """
 
     part: str
     scanner: int
@@ -33,7 +41,7 @@ class BorderedFilm:
     body: NDArray[np.bool_]
 
     def agreement(self, mask: NDArray[np.bool_]) -> float:
-        """Intersection over union of a content mask with the truth."""
+        """Compute the intersection over union of a content mask, bool, with the truth."""
         cells = cv2.resize(self.body.astype(np.float32), mask.shape[::-1], interpolation=cv2.INTER_AREA) >= 0.5
         assert mask.shape == mask_shape(*self.shown.shape)
         return float((mask & cells).sum() / (mask | cells).sum())
@@ -43,20 +51,23 @@ def bordered_films(each: int, long_side: int, seed: int = 11) -> Iterator[Border
     """Render films.
 
     Args:
-        each: films per body part, scanner and border.
+        each: number of films per body part, scanner and border.
         long_side: longer side in pixels.
-        seed: of all draws.
+        seed: seed of all draws.
+
+    Yields:
+        The films.
     """
     generator = np.random.default_rng(seed)
     for part in VIEWS:
-        for number, usual in enumerate(LOOKS):
+        for number, scanner in enumerate(LOOKS):
             for border in BORDERS:
-                look = replace(usual, shutter=border in ("black", "grey"))
+                settings = replace(scanner, shutter=border in ("black", "grey"))
                 for _ in range(each):
                     patient, study, draw = _draw(part, generator)
                     draw = replace(draw, margins=_margins(border, generator))
-                    film = render(patient.anatomy, study, draw, long_side=long_side, look=look)
-                    yield BorderedFilm(part, number, border, _shown(film, look, draw, border), film.body)
+                    film = render(patient.anatomy, study, draw, long_side=long_side, look=settings)
+                    yield BorderedFilm(part, number, border, _display(film, settings, draw, border), film.body)
 
 
 def _draw(part: str, generator: np.random.Generator) -> tuple[PatientDraw, StudyDraw, FilmDraw]:
@@ -70,18 +81,22 @@ def _draw(part: str, generator: np.random.Generator) -> tuple[PatientDraw, Study
 def _margins(border: Border, generator: np.random.Generator) -> tuple[float, float, float, float] | None:
     if border == "open":
         return None
-    least, most = (0.0, 0.02) if border == "narrow" else (0.004, 0.11)
-    left, top, right, bottom = generator.uniform(least, most, 4).tolist()
+    low, high = (0.0, 0.02) if border == "narrow" else (0.004, 0.11)
+    left, top, right, bottom = generator.uniform(low, high, 4).tolist()
     return left, top, right, bottom
 
 
-def _shown(film: RenderedFilm, look: Look, draw: FilmDraw, border: Border) -> NDArray[np.uint16]:
+def _display(film: RenderedFilm, settings: Look, draw: FilmDraw, border: Border) -> NDArray[np.uint16]:
     header = Dataset()
     header.PhotometricInterpretation = "MONOCHROME1" if draw.inverted else "MONOCHROME2"
-    header.RescaleSlope, header.RescaleIntercept, header.VOILUTFunction = look.slope, look.intercept, look.function
+    header.RescaleSlope, header.RescaleIntercept, header.VOILUTFunction = (
+        settings.slope,
+        settings.intercept,
+        settings.function,
+    )
     center, width = film.window
     if border == "grey":
         center, width = center + (0.2 if draw.inverted else -0.2) * width, 1.4 * width
     header.WindowCenter, header.WindowWidth = round(center, 2), round(width, 2)
-    counts = np.bincount(film.stored.ravel(), minlength=2**look.bits)
-    return apply(film.stored, display_of(header, ValueRange(look.bits), counts))
+    counts = np.bincount(film.stored.ravel(), minlength=2**settings.bits)
+    return apply(film.stored, display_of(header, ValueRange(settings.bits), counts))

@@ -1,8 +1,8 @@
-"""Agreement of the content mask with the truth of synthetic films, its time, and suspicions of polarity.
+"""Measure agreement and time of the content mask, and false alarms of the polarity check, on synthetic films.
 
     mae-rad bench content_mask [--films 4] [--side 1024]
 
-Films of every body part, scanner and kind of border are drawn for it.
+Films of every body part, scanner and kind of border are rendered for it.
 """
 
 import argparse
@@ -23,14 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench content_mask", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--films", type=int, default=4, help="per body part, scanner and border (default: 4)")
+    parser.add_argument("--films", type=int, default=4, help="films per body part, scanner and border (default: 4)")
     parser.add_argument("--side", type=int, default=1024, help="longer side in pixels (default: 1024)")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
     scores: dict[tuple[str, int, str], list[float]] = defaultdict(list)
     seconds: list[float] = []
     suspect = missed = 0
-    for film in bordered_films(given.films, given.side):
+    for film in bordered_films(options.films, options.side):
         start = perf_counter()
         mask = content_mask(film.shown)
         seconds.append(perf_counter() - start)
@@ -40,13 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{'mean IoU (lowest)':<17}" + "".join(f"{border:>14}" for border in BORDERS))
     for part, scanner in sorted({(part, scanner) for part, scanner, _ in scores}):
         row = [scores[part, scanner, border] for border in BORDERS]
-        cells = "".join(f"{np.mean(one):.2f} ({min(one):.2f})".rjust(14) for one in row)
+        cells = "".join(f"{np.mean(values):.2f} ({min(values):.2f})".rjust(14) for values in row)
         print(f"{part:<8}scanner {scanner}{cells}")
-    every = [score for one in scores.values() for score in one]
+    every = [score for values in scores.values() for score in values]
     for name, place in (("part", 0), ("scanner", 1), ("border", 2)):
         kinds = sorted({key[place] for key in scores}, key=str)
-        means = [np.mean([s for key, one in scores.items() if key[place] == kind for s in one]) for kind in kinds]
+        means = [np.mean([s for key, values in scores.items() if key[place] == kind for s in values]) for kind in kinds]
         print(f"{name:<8}" + "  ".join(f"{kind} {mean:.3f}" for kind, mean in zip(kinds, means, strict=True)))
     print(f"all {len(every)} films: mean IoU {np.mean(every):.3f}, tenth percentile {np.percentile(every, 10):.3f}")
-    print(f"time per film of {given.side} pixels: median {1000 * np.median(seconds):.2f} ms")
-    print(f"polarity: {suspect} right films suspected, {missed} of {len(every)} exchanged films not suspected")
+    print(f"time per film of {options.side} pixels: median {1000 * np.median(seconds):.2f} ms")
+    print(f"polarity: {suspect} correct films suspected, {missed} of {len(every)} inverted films not suspected")

@@ -1,13 +1,13 @@
-"""Labels from the Open-i chest reports against their MeSH terms.
+"""Compare labels from the Open-i chest reports with their MeSH terms.
 
     mae-rad bench report_labels --folder FOLDER [--reread disagreements.csv]
 
 FOLDER holds ``ecgen-radiology_dev.tar.gz`` and ``mesh_dev.csv`` (columns id and mesh).
 
-A report counts as positive where a chest film of it gets the label ``present``. The word lists were developed on one
-half of the reports, chosen by a hash of the number; the other half was only counted. Terms are those that a person gave
-(column mesh); reports that nobody has indexed are left out. ``--reread`` writes up to 40 disagreements for blind
-reading: texts in random order, without what either side says.
+A report is positive if a chest film of it gets the label ``present``. The word lists were developed on one half of
+the reports, selected by a hash of the number; the other half was used for counting only. MeSH terms are those of human
+indexers (column mesh); reports without indexing are left out. ``--reread`` writes up to 40 disagreements for blinded
+reading: texts in random order, without either result.
 """
 
 import argparse
@@ -46,10 +46,11 @@ GROUPS["any object or device"] = (
     tuple(term for name, (_, terms) in GROUPS.items() if name != "fracture" for term in terms),
 )
 REREAD = 40
+"""Largest number of disagreements that are written."""
 
 
 class LabelledReport(NamedTuple):
-    """One report: its text, and for each group what MeSH and what we say."""
+    """A report: its text, and for each group of labels the result of MeSH and of the word lists (``ours``)."""
 
     number: str
     text: str
@@ -59,7 +60,7 @@ class LabelledReport(NamedTuple):
 
 
 def labelled_reports(folder: Path) -> Iterator[LabelledReport]:
-    """All indexed reports."""
+    """Yield the indexed reports with both results."""
     with (folder / "mesh_dev.csv").open(newline="", encoding="utf-8") as file:
         terms = {row["id"]: row["mesh"] for row in csv.DictReader(file)}
     with tarfile.open(folder / "ecgen-radiology_dev.tar.gz") as tar:
@@ -69,8 +70,8 @@ def labelled_reports(folder: Path) -> Iterator[LabelledReport]:
                 continue
             text = of_xml(member.read())
             heads = {term.split("/")[0].strip() for term in indexed.split(";")}
-            said = conclusions(on_film(find_mentions(text, "en"), "CHEST", None))
-            ours = {name: _strongest([said[label].value for label in labels]) for name, (labels, _) in GROUPS.items()}
+            values = conclusions(on_film(find_mentions(text, "en"), "CHEST", None))
+            ours = {name: _strongest([values[label].value for label in labels]) for name, (labels, _) in GROUPS.items()}
             mesh = {name: not heads.isdisjoint(wanted) for name, (_, wanted) in GROUPS.items()}
             yield LabelledReport(number, text, hashlib.sha256(number.encode()).digest()[0] % 2 == 1, mesh, ours)
 
@@ -80,17 +81,17 @@ def _strongest(values: list[str]) -> str:
 
 
 def counts(reports: list[LabelledReport], name: str) -> tuple[int, int, int]:
-    """(true positives, positives of ours, positives of MeSH)."""
-    ours = [one.ours[name] == "present" for one in reports]
-    mesh = [one.mesh[name] for one in reports]
+    """Count (true positives, positives of the word lists, positives of MeSH) of the group ``name``."""
+    ours = [report.ours[name] == "present" for report in reports]
+    mesh = [report.mesh[name] for report in reports]
     return sum(a and b for a, b in zip(ours, mesh, strict=True)), sum(ours), sum(mesh)
 
 
 def write_disagreements(reports: list[LabelledReport], path: Path) -> None:
-    """Up to 40, as many of each group as there is room for, ordered by a hash."""
+    """Write a CSV of disagreements, equally many of each group as far as possible, ordered by a hash."""
     per_group = [
         sorted(
-            ((name, one) for one in reports if (one.ours[name] == "present") != one.mesh[name]),
+            ((name, report) for report in reports if (report.ours[name] == "present") != report.mesh[name]),
             key=lambda row: hashlib.sha256(f"reread {row[0]} {row[1].number}".encode()).digest(),
         )
         for name in GROUPS
@@ -103,7 +104,7 @@ def write_disagreements(reports: list[LabelledReport], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("report", "finding", "text", "on the chest film? yes, no or doubtful"))
-        table.writerows((one.number, name, one.text, "") for name, one in chosen)
+        table.writerows((report.number, name, report.text, "") for name, report in chosen)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -111,28 +112,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench report_labels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--reread", type=Path)
-    chosen = parser.parse_args(arguments)
-    if not chosen.folder.exists():
-        raise LabelError(f"{chosen.folder} does not exist. Give the folder of the Open-i reports.")
+    parser.add_argument("--folder", type=Path, required=True, metavar="FOLDER", help="folder of the reports")
+    parser.add_argument("--reread", type=Path, metavar="FILE", help="CSV of disagreements to write")
+    options = parser.parse_args(arguments)
+    if not options.folder.exists():
+        raise LabelError(f"{options.folder} does not exist. Give the folder of the Open-i reports.")
     start = process_time()
-    reports = list(labelled_reports(chosen.folder))
+    reports = list(labelled_reports(options.folder))
     seconds = process_time() - start
     print(f"{len(reports)} reports, {len(reports) / seconds:.0f} per second of one core")
     parts = {
-        "developed on": [one for one in reports if not one.held_out],
-        "held out": [one for one in reports if one.held_out],
+        "developed on": [report for report in reports if not report.held_out],
+        "held out": [report for report in reports if report.held_out],
         "together": reports,
     }
-    for part, ones in parts.items():
-        print(f"\n{part}: {len(ones)} reports")
+    for part, members in parts.items():
+        print(f"\n{part}: {len(members)} reports")
         for name in GROUPS:
-            both, ours, mesh = counts(ones, name)
-            doubted = [one.mesh[name] for one in ones if one.ours[name] == "uncertain"]
+            both, ours, mesh = counts(members, name)
+            doubted = [report.mesh[name] for report in members if report.ours[name] == "uncertain"]
             print(
                 f"  {name:<22}precision {both:>3}/{ours:<3} {both / max(ours, 1):.3f}   recall {both:>3}/{mesh:<3}"
                 f" {both / max(mesh, 1):.3f}   uncertain {len(doubted)} ({sum(doubted)} in MeSH)"
             )
-    if chosen.reread:
-        write_disagreements(reports, chosen.reread)
+    if options.reread:
+        write_disagreements(reports, options.reread)

@@ -1,17 +1,17 @@
-"""How fast films of 7 to 10 megapixels become a shard, on one core.
+"""Measure how fast a core converts films of 7 to 10 megapixels to a shard.
 
     mae-rad bench throughput [--films N] [--size ROWSxCOLUMNS] [--rounds N] [--processes N]
 
-Three ways through the same files, in turn, round after round, from the page cache. Other work on the machine only ever
-slows one down, so for every film the best round of each way counts. The ratio of processor times decides: it is what a
-core costs, and other work hardly moves it.
+Three methods process the same files in turn, in several rounds, from the page cache. Other processes can only slow a
+round down, so the best round of each film and method counts. The result is the ratio of processor times, which depends
+little on other processes.
 
-bare   read, decode, area average, encode: no header, no checksum, no tar. The floor that nothing can go below.
-ours   ``write_shard`` as a worker of the engine calls it: everything that a shard needs, to the disk.
+bare   read, decode, area average, encode: no header, no checksum, no tar; the lower limit.
+ours   ``write_shard`` as a worker of ``mae-rad shard`` calls it: a complete shard on disk.
 plain  pydicom's ``pixel_array`` with python-gdcm, ``apply_voi_lut``, Pillow, 16-bit PNG, ``webdataset.ShardWriter``.
 
-Uncompressed and JPEG lossless (process 14, SV1) files of 12 and 14 bits: drawn films enlarged, with noise that makes
-them as hard to compress as real ones. python-gdcm is needed here only: pip install python-gdcm.
+Files are uncompressed or JPEG lossless (process 14, SV1) with 12 and 14 bits: rendered films, enlarged, with noise that
+makes them as hard to compress as real ones. The method plain needs python-gdcm: pip install python-gdcm.
 """
 
 import argparse
@@ -57,21 +57,22 @@ from data_prep.sharding import shard_writer
 from data_prep.sharding.shard_writer import write_shard
 
 FORMATS = {"uncompressed": (EXPLICIT_LE, 0.60), "JPEG lossless": (JPEG_LOSSLESS_SV1, 0.85)}
-"""Name → transfer syntax, and the part of the bare speed to be reached."""
+"""Name → transfer syntax, and goal of the speed relative to bare."""
 PLAIN_GOAL = 3.0
+"""Goal of the speed relative to plain."""
 PLAIN_ROUNDS = 3
-"""It takes long, and its ratio leaves room."""
+"""Rounds of plain, which is slow."""
 PASSES = 3
-"""How often a shard holds every film: what a shard costs once (its table, its card, fsync) is spread over hundreds."""
+"""Copies of every film in a shard, so that fixed costs of a shard (table, card, fsync) are spread as over hundreds."""
 MAX_SIDES = (1536, 1024)
 SIZES = ((3000, 2500), (2880, 2880), (3320, 2720), (3480, 2840))
 """7.5 to 9.9 megapixels."""
 NOISE = {12: 9.0, 14: 22.0}
-"""Standard deviation of the added noise at mid-range, by bits: JPEG lossless then takes some 6 and 8 bits a pixel."""
+"""Bits → standard deviation of the added noise at mid-range; JPEG lossless then takes about 6 and 8 bits a pixel."""
 
-_HERE = sys.modules[__name__]
+_THIS_MODULE = sys.modules[__name__]
 STAGES: dict[str, dict[str, list[tuple[Any, str]]]] = {
-    "bare": {name: [(_HERE, f"bare_{name}")] for name in ("read", "decode", "shrink", "encode")},
+    "bare": {name: [(_THIS_MODULE, f"bare_{name}")] for name in ("read", "decode", "shrink", "encode")},
     "ours": {
         "read": [(shard_writer, "_read")],
         "header": [(pydicom, "dcmread")],
@@ -80,20 +81,20 @@ STAGES: dict[str, dict[str, list[tuple[Any, str]]]] = {
         "shrink": [(sample, "shrink"), (sample, "to_shard_values")],
         "encode": [(sample, "encode_film")],
         "display": [(sample, "histogram"), (sample, "display_of")],
-        "look": [(sample, name) for name in ("halved", "apply", "content_mask", "polarity_suspect", "empty_exposure",
+        "checks": [(sample, name) for name in ("halved", "apply", "content_mask", "polarity_suspect", "empty_exposure",
             "clipped", "perceptual_hash")],
         "tar": [(shard_writer, "_add")],
     },
 }  # fmt: skip
-"""Way → stage → functions whose own time it is, without that of others in this table."""
+"""Method → stage → functions whose time it is, without the time of other functions in this table."""
 
 Mark = Callable[[], None]
-"""Called after every film."""
+"""Function that is called after every film."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds a film."""
+    """Milliseconds per film."""
 
     wall: float
     cpu: float
@@ -101,10 +102,12 @@ class Times:
 
 @dataclass(frozen=True)
 class Case:
-    """One format at one size of the shards' films.
+    """A file format at a film size of the shards.
 
     Attributes:
-        files: (path, manifest row) as the engine gives them to a worker.
+        name: name of the format.
+        max_side: longest side of films in the shard, in pixels.
+        files: (path, manifest row), as options to a worker.
         pixels: (offset, length) of the pixels within each file.
         shapes: rows and columns of each file.
     """
@@ -118,7 +121,7 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseTimes:
-    """Of one case: times by way, and processor milliseconds a film by way and stage."""
+    """Times of a case: times by method, and processor milliseconds per film by method and stage."""
 
     case: Case
     times: Mapping[str, Times]
@@ -126,24 +129,24 @@ class CaseTimes:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the films, measure, print."""
+    """Write the films, measure and print."""
     parser = argparse.ArgumentParser(
         prog="mae-rad bench throughput", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--films", type=int, default=12)
-    parser.add_argument("--size", help="ROWSxCOLUMNS of all films; without, four sizes of 7.5 to 9.9 megapixels")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--processes", type=int, default=1, help="at the same time, each on a core of its own")
-    given = parser.parse_args(arguments)
-    sizes = (tuple(int(side) for side in given.size.split("x")),) if given.size else SIZES
+    parser.add_argument("--films", type=int, default=12, help="number of films (default: 12)")
+    parser.add_argument("--size", metavar="ROWSxCOLUMNS", help="film size (default: four of 7.5 to 9.9 megapixels)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default: 5)")
+    parser.add_argument("--processes", type=int, default=1, help="parallel processes, each on one core (default: 1)")
+    options = parser.parse_args(arguments)
+    sizes = (tuple(int(side) for side in options.size.split("x")),) if options.size else SIZES
     with tempfile.TemporaryDirectory() as folder:
-        cases = make_cases(Path(folder), given.films, sizes)
-        cores = sorted(os.sched_getaffinity(0))[: given.processes]
+        cases = make_cases(Path(folder), options.films, sizes)
+        cores = sorted(os.sched_getaffinity(0))[: options.processes]
         if len(cores) == 1:
-            measured = [measure(cases, given.rounds, cores[0])]
+            measured = [measure(cases, options.rounds, cores[0])]
         else:
             with spawn_pool(len(cores)) as pool:
-                jobs = [pool.submit(measure, cases, given.rounds, core) for core in cores]
+                jobs = [pool.submit(measure, cases, options.rounds, core) for core in cores]
                 measured = [job.result() for job in jobs]
     for number, results in enumerate(measured, 1):
         print(f"\nprocess {number} of {len(measured)}" if len(measured) > 1 else "")
@@ -151,13 +154,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             show(result)
 
 
-# the films
+# films
 
 
 def make_cases(folder: Path, films: int, sizes: Sequence[tuple[int, ...]]) -> list[Case]:
-    """Write and scan ``films`` films in every format."""
+    """Write and scan films in every format.
+
+    Args:
+        folder: folder to write into.
+        films: number of films.
+        sizes: (rows, columns) of the films, in turn.
+    """
     (folder / "secret").write_text("only for this benchmark, and long enough")
-    drawn = [draw_film(*chosen, sizes[number % len(sizes)]) for number, chosen in enumerate(_choose(films))]
+    drawn = [draw_film(*draws, sizes[number % len(sizes)]) for number, draws in enumerate(_choose(films))]
     cases = []
     for name, (syntax, _) in FORMATS.items():
         archive, private = folder / name / "archive", folder / name / "private"
@@ -176,35 +185,39 @@ def make_cases(folder: Path, films: int, sizes: Sequence[tuple[int, ...]]) -> li
 
 
 def _choose(films: int) -> Iterator[tuple[PatientDraw, StudyDraw, FilmDraw]]:
-    """Films of the scanners of 12 and 14 bits in turn, each of another patient."""
+    """Yield films of scanners with 12 and 14 bits in turn, each of another patient."""
     for number in range(films):
-        index, matching = number, list[StudyDraw]()
-        while not matching:
+        index, studies = number, list[StudyDraw]()
+        while not studies:
             patient = draw_patient(3, index, films)
-            matching = [study for study in patient.studies if LOOKS[study.look].bits == sorted(NOISE)[number % 2]]
+            studies = [study for study in patient.studies if LOOKS[study.look].bits == sorted(NOISE)[number % 2]]
             index += films
-        yield patient, matching[0], matching[0].films[0]
+        yield patient, studies[0], studies[0].films[0]
 
 
 def draw_film(
     patient: PatientDraw, study: StudyDraw, draw: FilmDraw, size: tuple[int, ...]
 ) -> tuple[pydicom.Dataset, NDArray[np.uint16], int]:
-    """Data set without pixels, stored values [size] and their bits."""
+    """Render a film.
+
+    Returns:
+        DICOM data set without pixels, [rows, columns] stored values, bits.
+    """
     bits = LOOKS[study.look].bits
     top = 2**bits - 1
     film = render(patient.anatomy, study, replace(draw, objects=(), fracture=None))
     large = cv2.resize(film.stored.astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC)
     noise = np.random.Generator(np.random.SFC64(draw.seed)).standard_normal(large.shape, dtype=np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), 0.6) / np.float32(0.48)  # a detector's blur correlates its quanta
+    noise = cv2.GaussianBlur(noise, (0, 0), 0.6) / np.float32(0.48)  # detector blur correlates the noise
     large += noise * np.sqrt(np.maximum(large, 0) * np.float32(2 / top)) * np.float32(NOISE[bits])
-    who = person(patient.archive, patient.index, patient.anatomy, patient.studies[0].day)
-    when = visit(patient.archive, patient.index, study.index, study.day, study.look, patient.anatomy.sex)
+    patient_person = person(patient.archive, patient.index, patient.anatomy, patient.studies[0].day)
+    study_visit = visit(patient.archive, patient.index, study.index, study.day, study.look, patient.anatomy.sex)
     values = np.asarray(np.clip(np.rint(large), 0, top), dtype=np.uint16)
-    return film_dataset(patient, study, draw, film, who, when), values, bits
+    return film_dataset(patient, study, draw, film, patient_person, study_visit), values, bits
 
 
 def _pixels(path: str) -> tuple[int, int]:
-    """(offset, length) of the pixels, or of their one codestream, within the file."""
+    """Find (offset, length) of the pixels, or of their only codestream, within the file."""
     data = Path(path).read_bytes()
     header = pydicom.dcmread(io.BytesIO(data))
     compressed = header.file_meta.TransferSyntaxUID.is_compressed
@@ -212,11 +225,11 @@ def _pixels(path: str) -> tuple[int, int]:
     return data.index(stream), len(stream)
 
 
-# the three ways
+# methods
 
 
 def bare(case: Case, out: Path, mark: Mark) -> None:
-    """Read, decode, resize, encode."""
+    """Read, decode, resize and encode."""
     for (path, _), pixels, shape in zip(case.files, case.pixels, case.shapes, strict=True):
         data = bare_read(path, *pixels)
         values = bare_decode(data, shape, case.name)
@@ -225,24 +238,24 @@ def bare(case: Case, out: Path, mark: Mark) -> None:
 
 
 def bare_read(path: str, offset: int, length: int) -> memoryview:
-    """The pixels of a file; where they lie is known."""
+    """Read the pixels of a file at a known position."""
     return memoryview(Path(path).read_bytes())[offset : offset + length]
 
 
 def bare_decode(data: memoryview, shape: tuple[int, int], form: str) -> NDArray[np.uint16]:
-    """Stored values."""
+    """Decode the stored values."""
     if form == "uncompressed":
         return np.frombuffer(data, "<u2").reshape(shape)
     return np.asarray(imagecodecs.jpeg8_decode(data))  # type: ignore[arg-type]
 
 
 def bare_shrink(values: NDArray[np.uint16], size: tuple[int, int]) -> NDArray[np.uint16]:
-    """Area averages, as OpenCV makes them of integers: the quickest way there is."""
+    """Resize by area averaging of integers with OpenCV, the fastest method."""
     return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA))
 
 
 def bare_encode(values: NDArray[np.uint16]) -> bytes:
-    """The stream of a shard."""
+    """Encode the codestream of a shard."""
     return bytes(imagecodecs.htj2k_encode(values, reversible=True, tlm=True, resolutions=5))
 
 
@@ -258,14 +271,14 @@ class _Watch:
 
 
 def ours(case: Case, out: Path, mark: Mark) -> None:
-    """One shard of all films."""
+    """Write a shard of all films."""
     task = ShardTask("train-000000", "train", case.files, case.max_side, "c" * 64, "i" * 64, reject_empty=True)
     card = write_shard(task, out, _Watch(mark))
     assert isinstance(card, ShardCard) and card.films == len(case.files)
 
 
 def plain(case: Case, out: Path, mark: Mark) -> None:
-    """The recipe of many a script, in its best form: float32 early, box filter, the fastest level of PNG."""
+    """Convert as typical scripts do, in the fastest form: float32 early, box filter, fastest level of PNG."""
     import webdataset  # noqa: PLC0415 - not among the dependencies
 
     with webdataset.ShardWriter(str(out / "plain-%06d.tar"), verbose=0) as writer:
@@ -283,13 +296,13 @@ def plain(case: Case, out: Path, mark: Mark) -> None:
             mark()
 
 
-# the measurement
+# measurement
 
 
 def measure(cases: Sequence[Case], rounds: int, core: int) -> list[CaseTimes]:
-    """Times and stages of every case."""
+    """Measure times and stages of every case on one core."""
     os.sched_setaffinity(0, {core})
-    cv2.setNumThreads(1)  # as the workers of the engine do
+    cv2.setNumThreads(1)  # as in workers of mae-rad shard
     logging.disable(logging.INFO)
     ways = {"bare": bare, "ours": ours}
     if importlib.util.find_spec("gdcm") and importlib.util.find_spec("webdataset"):
@@ -304,16 +317,17 @@ def measure(cases: Sequence[Case], rounds: int, core: int) -> list[CaseTimes]:
                     laps[way].append(_laps(run, case))
                 if way in STAGES:
                     stages[way].append(_stages(way, run, case))
-        times = {
-            way: Times(*np.min(rounds_of, axis=0).sum(axis=0) / len(case.files)) for way, rounds_of in laps.items()
+        times = {way: Times(*np.min(times_of, axis=0).sum(axis=0) / len(case.files)) for way, times_of in laps.items()}
+        best = {
+            way: {name: min(entry[name] for entry in rounds_of) for name in rounds_of[0]}
+            for way, rounds_of in stages.items()
         }
-        best = {way: {name: min(one[name] for one in of) for name in of[0]} for way, of in stages.items()}
         results.append(CaseTimes(case, times, best))
     return results
 
 
 def _laps(run: Callable[[Case, Path, Mark], None], case: Case) -> NDArray[np.float64]:
-    """[films + 1, 2] wall and processor milliseconds from film to film, and of what comes last."""
+    """[films + 1, 2] wall and processor milliseconds of each film, and after the last."""
     marks = []
     with tempfile.TemporaryDirectory() as folder:
         marks.append((time.perf_counter(), time.process_time()))
@@ -323,7 +337,7 @@ def _laps(run: Callable[[Case, Path, Mark], None], case: Case) -> NDArray[np.flo
 
 
 def _stages(way: str, run: Callable[[Case, Path, Mark], None], case: Case) -> dict[str, float]:
-    """Processor milliseconds a film of every stage of a way."""
+    """Processor milliseconds per film of every stage of a method."""
     spent: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory() as folder, _watched(way, spent):
         begin = time.process_time()
@@ -334,7 +348,7 @@ def _stages(way: str, run: Callable[[Case, Path, Mark], None], case: Case) -> di
 
 @contextmanager
 def _watched(way: str, spent: dict[str, float]) -> Iterator[None]:
-    """Add the own time of the functions of STAGES to ``spent``."""
+    """Add the exclusive time of the functions of STAGES to ``spent``."""
     inner: list[float] = []
 
     def watched(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -360,16 +374,16 @@ def _watched(way: str, spent: dict[str, float]) -> Iterator[None]:
         yield
 
 
-# the table
+# output
 
 
 def show(result: CaseTimes) -> None:
-    """Print a case."""
+    """Print the result of a case."""
     goal = FORMATS[result.case.name][1]
     base, mine = result.times["bare"], result.times["ours"]
-    print(f"{result.case.name}, films of at most {result.case.max_side} pixels a side; ms a film")
+    print(f"{result.case.name}, films of at most {result.case.max_side} pixels a side; ms per film")
     for way, spent in result.times.items():
-        stages = "   ".join(f"{stage} {of:.1f}" for stage, of in result.stages.get(way, {}).items())
+        stages = "   ".join(f"{stage} {milliseconds:.1f}" for stage, milliseconds in result.stages.get(way, {}).items())
         print(
             f"  {way:5}  wall {spent.wall:6.1f}   cpu {spent.cpu:6.1f}   {stages and 'cpu by stage:'} {stages}".rstrip()
         )

@@ -1,12 +1,12 @@
-r"""How soon an encoder sees small findings, by what embeds its patches: linear, with emphasis, with a stem, with both.
+r"""Measure how fast an encoder learns small findings by its patch embedding: linear, with emphasis, stem, or both.
 
     mae-rad bench fine_detail --shards PUBLIC [--steps 300] [--of 1500] [--batch 64] \
         [--dim 128] [--depth 2] [--embeddings linear emphasis stem both] [--labels foreign_object fracture]
 
-Squares of 8 x 8 patches at T = 1024 (larger or smaller by up to a quarter) are cut out of the train and test films. An
-encoder from scratch is trained patch by patch on whether a box touches it: the most that boxes can teach, without the
-head and the losses of a detection. AUROC on squares of test films: of patches, and of squares by their highest patch;
-and the processor seconds that the steps took. All see the same squares in the same order. One thread.
+Squares of 8 x 8 patches at T = 1024, scaled by up to a quarter, are cut out of train and test films. An encoder with
+random weights learns for each patch whether a box touches it, without the head and losses of a detection. The output is
+AUROC on squares of test films, of patches and of squares by their highest patch, and the processor seconds of the
+steps. All variants get the same squares in the same order, in one thread.
 """
 
 import argparse
@@ -44,16 +44,16 @@ EMBEDDINGS: dict[str, dict[str, Any]] = {
     "both": {"emphasis": 1.5, "stem": "convolutional"},
 }
 RATE, WARMUP, POSITIVE = 2e-3, 30, 5.0
-"""Learning rate, steps until it is reached, and how much more a patch in a box weighs."""
+"""Learning rate, warm-up steps, weight of patches in boxes."""
 
 
 class Squares(NamedTuple):
     """Squares of one split.
 
     Attributes:
-        values: [N, 64, p*p] uint16.
-        coords: [N, 64, 2].
-        touched: [N, 64, L] 1 where a box of the label touches the patch; NaN where one does that is mostly cut off.
+        values: [N, 64, p*p] uint16 display values.
+        coords: [N, 64, 2] float32 coordinates of the patches.
+        touched: [N, 64, L] 1 if a box of the label touches the patch; NaN if that box is mostly cut off.
     """
 
     values: Tensor
@@ -61,34 +61,40 @@ class Squares(NamedTuple):
     touched: Tensor
 
     def patches(self, rows: NDArray[np.int64]) -> Patches:
-        """Some of them as films."""
+        """Return the squares ``rows`` [B] as films."""
         return Patches(self.values[rows], self.coords[rows], torch.full((len(rows), 2), float(SIDE)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a line for every embedding and hundred steps."""
+    """Print a line for every embedding and 100 steps."""
     parser = argparse.ArgumentParser(
         prog="mae-rad bench fine_detail", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--of", type=int, default=1500, help="steps of the cosine schedule that they begin")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--depth", type=int, default=2)
-    parser.add_argument("--embeddings", nargs="+", choices=list(EMBEDDINGS), default=list(EMBEDDINGS))
-    parser.add_argument("--labels", nargs="+", default=["foreign_object", "fracture"])
-    given = parser.parse_args(arguments)
+    parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder with boxes")
+    parser.add_argument("--steps", type=int, default=300, help="training steps (default: 300)")
+    parser.add_argument("--of", type=int, default=1500, help="steps of the whole cosine schedule (default: 1500)")
+    parser.add_argument("--batch", type=int, default=64, help="squares per step (default: 64)")
+    parser.add_argument("--dim", type=int, default=128, help="channels of the encoder (default: 128)")
+    parser.add_argument("--depth", type=int, default=2, help="blocks of the encoder (default: 2)")
+    parser.add_argument(
+        "--embeddings", nargs="+", choices=list(EMBEDDINGS), default=list(EMBEDDINGS), help="variants (default: all)"
+    )
+    parser.add_argument(
+        "--labels", nargs="+", default=["foreign_object", "fracture"],
+        help="labels of the boxes (default: foreign_object fracture)",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    squares = {split: _cut(given.shards, split, given.labels) for split in SQUARES}
-    for split, those in squares.items():
-        shares = ", ".join(f"{share:.3f}" for share in those.touched.nanmean(dim=(0, 1)).tolist())
+    squares = {split: _cut(options.shards, split, options.labels) for split in SQUARES}
+    for split, part in squares.items():
+        shares = ", ".join(f"{share:.3f}" for share in part.touched.nanmean(dim=(0, 1)).tolist())
         print(
-            f"{split}: {len(those.touched):,} squares; share of patches in boxes of {', '.join(given.labels)}: {shares}"
+            f"{split}: {len(part.touched):,} squares;"
+            f" share of patches in boxes of {', '.join(options.labels)}: {shares}"
         )
     print(f"{'embedding':<10}{'steps':>6}{'seconds':>9}{'loss':>8}   AUROC of patches; of squares")
-    for name in given.embeddings:
-        _train(name, squares["train"], squares["test"], given)
+    for name in options.embeddings:
+        _train(name, squares["train"], squares["test"], options)
 
 
 def _cut(public: Path, split: str, labels: Sequence[str]) -> Squares:
@@ -123,20 +129,20 @@ def _touched(boxes: FilmBoxes, labels: int) -> NDArray[np.float32]:
     return touched.reshape(SIDE**2, labels)
 
 
-def _train(name: str, train: Squares, test: Squares, given: argparse.Namespace) -> None:
+def _train(name: str, train: Squares, test: Squares, options: argparse.Namespace) -> None:
     torch.manual_seed(0)
-    shape = {"model": "vit_tiny", "dim": given.dim, "depth": given.depth, "heads": 4}
+    shape = {"model": "vit_tiny", "dim": options.dim, "depth": options.depth, "heads": 4}
     encoder = build_encoder(EncoderSettings.model_validate(shape | EMBEDDINGS[name]))
-    head = nn.Linear(given.dim, len(given.labels))
+    head = nn.Linear(options.dim, len(options.labels))
     nn.init.constant_(head.bias, -4.0)
     weights = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.05)
     order, losses, seconds = np.random.default_rng(0), [], 0.0
-    for step in range(1, given.steps + 1):
+    for step in range(1, options.steps + 1):
         began = time.thread_time()
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, step / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / given.of))
-        rows = order.integers(0, len(train.touched), given.batch)
+            group["lr"] = RATE * min(1, step / WARMUP) * 0.5 * (1 + np.cos(np.pi * step / options.of))
+        rows = order.integers(0, len(train.touched), options.batch)
         logits = head(encoder(train.patches(rows)).tokens)
         known = train.touched[rows].isfinite()
         loss = binary_cross_entropy_with_logits(
@@ -148,7 +154,7 @@ def _train(name: str, train: Squares, test: Squares, given: argparse.Namespace) 
         optimizer.step()
         losses.append(loss.item())
         seconds += time.thread_time() - began
-        if step % 100 == 0 or step == given.steps:
+        if step % 100 == 0 or step == options.steps:
             aurocs = _evaluate(lambda patches: head(encoder(patches).tokens), test)
             print(f"{name:<10}{step:>6}{seconds:>9.0f}{np.mean(losses[-100:]):>8.3f}   {aurocs}", flush=True)
 
@@ -156,17 +162,17 @@ def _train(name: str, train: Squares, test: Squares, given: argparse.Namespace) 
 @torch.no_grad()
 def _evaluate(score: Callable[[Patches], Tensor], test: Squares) -> str:
     blocks = np.array_split(np.arange(len(test.touched)), max(1, len(test.touched) // 64))
-    found = torch.cat([score(test.patches(rows)) for rows in blocks]).numpy()
+    scores = torch.cat([score(test.patches(rows)) for rows in blocks]).numpy()
     touched = test.touched.numpy()
     each = [
-        (touched.reshape(-1, touched.shape[2]), found.reshape(-1, touched.shape[2])),
-        (touched.max(axis=1), found.max(axis=1)),  # NaN of a patch leaves out its square
+        (touched.reshape(-1, touched.shape[2]), scores.reshape(-1, touched.shape[2])),
+        (touched.max(axis=1), scores.max(axis=1)),  # NaN of a patch excludes its square
     ]
     return "; ".join(", ".join(f"{value:.3f}" for value in _aurocs(*pair)) for pair in each)
 
 
-def _aurocs(touched: NDArray[np.float32], found: NDArray[np.float32]) -> list[float]:
-    """One for every label, of [N, L]."""
+def _aurocs(touched: NDArray[np.float32], scores: NDArray[np.float32]) -> list[float]:
+    """AUROC of every label, of [N, L]."""
     known = np.isfinite(touched)
     columns = range(touched.shape[1])
-    return [float(roc_auc_score(touched[known[:, k], k], found[known[:, k], k])) for k in columns]
+    return [float(roc_auc_score(touched[known[:, k], k], scores[known[:, k], k])) for k in columns]

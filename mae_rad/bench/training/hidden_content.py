@@ -1,8 +1,8 @@
-"""The real content that ``visible`` hides of real content: T counts the box around the content, not the content in it.
+"""Measure the share of content that masking hides at each ``visible``; T counts patches of the content box.
 
     mae-rad bench hidden_content --shards PUBLIC [--films 400]
 
-Films are drawn at random from the training split.
+Films are selected at random from the training split.
 """
 
 import argparse
@@ -20,15 +20,15 @@ PREDICTED = 0.25
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print, for each T, the content of a film over T and the share of it that each ``visible`` hides."""
+    """Print, for each T, the content patches of a film relative to T, and the share of them that is hidden."""
     parser = argparse.ArgumentParser(
         prog="mae-rad bench hidden_content", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--films", type=int, default=400)
-    given = parser.parse_args(arguments)
-    index = ShardIndex([given.shards])
-    rows = generator_for("hidden content").permutation(len(index))[: given.films].tolist()
+    parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder")
+    parser.add_argument("--films", type=int, default=400, help="number of films (default: 400)")
+    options = parser.parse_args(arguments)
+    index = ShardIndex([options.shards])
+    rows = generator_for("hidden content").permutation(len(index))[: options.films].tolist()
     films = [index.film(row) for row in rows]
     for tokens in (196, 1024):
         layouts = [film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, 16) for film in films]
@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"T = {tokens}, {len(films)} films (mean, tenth to ninetieth percentile)")
         print(f"  content / T    {_spread([content.sum() / tokens for content in contents])}")
         for visible in (0.25, 0.2, 0.15, 0.1):
-            seen, drawn = int(tokens * visible), int(tokens * visible) + int(tokens * PREDICTED)
+            n_visible, n_drawn = int(tokens * visible), int(tokens * visible) + int(tokens * PREDICTED)
             hidden = [
-                masked_share(content, draw_budget(content, drawn, generator_for("hidden content", row))[:seen])
+                masked_share(content, draw_budget(content, n_drawn, generator_for("hidden content", row))[:n_visible])
                 for row, content in zip(rows, contents, strict=True)
             ]
             print(f"  visible {visible:<6} {_spread(hidden)} hidden")

@@ -1,13 +1,13 @@
-"""What the loader costs beyond decoding, and how soon an epoch of a million films begins.
+"""Measure the cost of the loader beyond decoding, and the start of an epoch of a million films.
 
     mae-rad bench loader --shards PUBLIC [--tokens 196 1024] [--films 256] [--rounds 5]
 
-Ways through the same films, in turn, round after round, one process, arithmetic in one thread. Other work on the
-machine only slows one down, so the best round of each counts.
+Methods process the same films in turn, in several rounds, in one process and one thread. Other processes can only slow
+a round down, so the best round of each counts.
 
-decode  the bytes of a film, decoded at the reduction level that the loader takes. The floor.
-plain   the same, then sized to its patches, looked up in its display table, cut into patches and stacked, as plain
-        calls: no index, no order, no drawing of budgets, no checks.
+decode  decode films at the reduction level of the loader; the lower limit.
+plain   additionally resize, apply the display table, cut into patches and stack, by direct calls: no index, order,
+        masking or checks.
 loader  ``training_batches`` of a masked autoencoder (a quarter visible, a quarter predicted), which reads, checks,
         draws and collates, in the calling process.
 """
@@ -43,25 +43,34 @@ MILLION, SECONDS = 1_000_000, 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(
         prog="mae-rad bench loader", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, nargs="+", default=[196, 1024])
-    parser.add_argument("--films", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args(arguments)
+    parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder")
+    parser.add_argument(
+        "--tokens", type=int, nargs="+", default=[196, 1024], help="content tokens T (default: 196 1024)"
+    )
+    parser.add_argument("--films", type=int, default=256, help="number of films (default: 256)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default: 5)")
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    index = ShardIndex([given.shards])
-    for tokens in given.tokens:
-        show(index, tokens, min(given.films, len(index)) // BATCH * BATCH, given.rounds)
+    index = ShardIndex([options.shards])
+    for tokens in options.tokens:
+        show(index, tokens, min(options.films, len(index)) // BATCH * BATCH, options.rounds)
     show_start()
 
 
 def show(index: ShardIndex, tokens: int, films: int, rounds: int) -> None:
-    """One table for a training size."""
+    """Measure and print the methods at one T.
+
+    Args:
+        index: films.
+        tokens: T.
+        films: number of films.
+        rounds: number of rounds.
+    """
     order = Order(len(index), SEED, BATCH)
     rows = [draw.row for step in range(films // BATCH) for draw in order.step(step)]
     ways: dict[str, Callable[[], Iterator[object]]] = {
@@ -76,46 +85,47 @@ def show(index: ShardIndex, tokens: int, films: int, rounds: int) -> None:
             for _ in way():
                 pass
             best[name] = min(best[name], time.process_time() - start)
-    read = reading(index, rows, rounds)
-    best["decode"] -= read  # the floor is bare decoding; both others read
+    reading_seconds = reading(index, rows, rounds)
+    best["decode"] -= reading_seconds  # decoding alone; both others include reading
     per_film = {name: 1000 * seconds / films for name, seconds in best.items()}
     print(
-        f"\nT = {tokens}, {films} films, processor ms a film: " + ", ".join(f"{k} {v:.2f}" for k, v in per_film.items())
+        f"\nT = {tokens}, {films} films, processor ms per film: "
+        + ", ".join(f"{k} {v:.2f}" for k, v in per_film.items())
     )
-    print(f"  reading and parsing of sidecars {1000 * read / films:.2f} ms, in plain and loader")
+    print(f"  reading and parsing of sidecars {1000 * reading_seconds / films:.2f} ms, in plain and loader")
     for name, goal in (("plain", PLAIN_GOAL), ("decode", DECODE_GOAL)):
         ratio = best[name] / best["loader"]
         print(f"  loader as fast as {name}: {ratio:.2f}  (goal {goal:.2f}: {'reached' if ratio >= goal else 'MISSED'})")
 
 
-def decoded(one: Film, tokens: int) -> object:
-    """A film at the reduction level of its layout."""
-    sidecar = one.sidecar
-    layout = film_layout(sidecar.rows, sidecar.columns, one.box, tokens, PATCH)
+def decoded(film: Film, tokens: int) -> object:
+    """Decode a film at the reduction level of its layout."""
+    sidecar = film.sidecar
+    layout = film_layout(sidecar.rows, sidecar.columns, film.box, tokens, PATCH)
     size = (layout.grid[0] * PATCH, layout.grid[1] * PATCH)
     level = reduction_for(sidecar.rows, sidecar.columns, *size)
-    return decode_film(one._stream, bits=sidecar.display.bits, reduction=level)
+    return decode_film(film._stream, bits=sidecar.display.bits, reduction=level)
 
 
 def plain(index: ShardIndex, rows: list[int], tokens: int) -> Iterator[object]:
-    """All patches of every film, as tensors."""
+    """Yield all patches of every film as tensors."""
     for row in rows:
-        one = index.film(row)
-        layout = film_layout(one.sidecar.rows, one.sidecar.columns, one.box, tokens, PATCH)
-        image = display_table(one.sidecar.display)[one.values(layout, PATCH)]
+        film = index.film(row)
+        layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, PATCH)
+        image = display_table(film.sidecar.display)[film.values(layout, PATCH)]
         patches = as_patches(image, layout, PATCH)
         yield torch.from_numpy(patches.values), torch.from_numpy(patches.coords)
 
 
 def loader(index: ShardIndex, order: Order, tokens: int, films: int) -> Iterator[object]:
-    """As in training, in this process."""
+    """Load batches as in training, in this process."""
     views = {"mae": ViewSpec(tokens=tokens, visible=0.25, predicted=0.25)}
     steps = StepRange(0, films // BATCH, rank=0, world=1, micro=BATCH)
     return training_batches(index, order, views, steps, patch=PATCH, workers=0)
 
 
 def reading(index: ShardIndex, rows: list[int], rounds: int) -> float:
-    """Seconds to read the bytes and parse the sidecars of the films."""
+    """Measure the seconds to read the bytes and parse the sidecars of the films."""
     best = np.inf
     for _ in range(rounds):
         start = time.process_time()
@@ -126,7 +136,7 @@ def reading(index: ShardIndex, rows: list[int], rounds: int) -> float:
 
 
 def show_start() -> None:
-    """How soon a training on a million rows of an index has its first batch, from the start and from the middle."""
+    """Print how long a training on an index of a million rows takes to its first batch, at the start and resumed."""
     with tempfile.TemporaryDirectory() as folder:
         public = write_million(Path(folder) / "public")
         start = time.perf_counter()
@@ -143,7 +153,7 @@ def show_start() -> None:
 
 
 def write_million(public: Path) -> Path:
-    """A public folder whose index has a million rows of one split; no shards lie beside it."""
+    """Write a public folder whose index has a million rows of one split, without shards."""
     public.mkdir()
     card = DatasetCard(
         format_version=FORMAT_VERSION, dataset_sha256="0" * 64, config={}, config_sha256="0" * 64,

@@ -1,4 +1,4 @@
-r"""Films per second and activation memory of masked autoencoding against the published design, in one run.
+r"""Measure films per second and activation memory of masked autoencoders relative to the published design.
 
     mae-rad bench mae_speed --shards PUBLIC [--models vit_small vit_base] \
         [--pixels 224 512 1024] [--batch N] [--rounds N] [--share 0.66] [--device cpu|cuda] [--compile] \
@@ -10,11 +10,11 @@ quarter), decoder size (512 x 8 x 16, as published), precision (bf16) and optimi
 reference   the published design: film padded to the square of ``--pixels``, content unknown, self-attention decoder
             over all patches, all hidden patches predicted
 decoder     the same patches, cross-attention decoder
-subset      besides, a quarter of the patches predicted
-content     besides, T patches for the content box instead of the square, at the same scale: T = share x square
-lean        besides, the decoder's activations computed again (encoder.checkpoint_activations: decoder)
-leanest     besides, those of the encoder too (encoder.checkpoint_activations: true)
-light       instead, half the decoder's width and depth: another model, beside the others for comparison
+subset      also, only a quarter of the patches predicted
+content     also, T patches for the content box instead of the square, at the same scale: T = share x square
+lean        also, activations of the decoder recomputed (encoder.checkpoint_activations: decoder)
+leanest     also, those of the encoder recomputed (encoder.checkpoint_activations: true)
+light       content with half the width and depth of the decoder: another model, for comparison
 
 ``share`` is the mean of (content box / padded square) over the films, read from the shards unless given.
 
@@ -69,7 +69,7 @@ GROUPS = {
 
 @dataclass
 class TrainingVariant:
-    """One way to train, its batches and what was measured."""
+    """A variant of training, its batches and measurements."""
 
     name: str
     settings: MAESettings
@@ -85,11 +85,11 @@ class TrainingVariant:
 
     @property
     def films(self) -> int:
-        """Films of a step."""
+        """Films per step."""
         return len(self.batches[0].keys)
 
     def step(self, number: int, device: torch.device) -> None:
-        """Forward, backward, update; gradients stay allocated."""
+        """Run forward, backward and update; gradients stay allocated."""
         stacks = (self.objective.encoder.blocks, self.objective.get_submodule("decoder.blocks"))
         for stack, again in zip(stacks, self.recompute, strict=True):  # weights are shared
             assert isinstance(stack, Blocks)
@@ -102,20 +102,28 @@ class TrainingVariant:
 
 
 def view_settings(square: int, share: float) -> dict[str, MAESettings]:
-    """The variants by name; ``square`` is the number of patches of the padded square."""
+    """Return the settings of the variants.
+
+    Args:
+        square: number of patches of the padded square.
+        share: content box / padded square, in (0, 1].
+
+    Returns:
+        Name → settings.
+    """
     content = round(math.sqrt(share * square)) ** 2
     reference = MAESettings(tokens=square, padded=True, predicted="all", decoder="self", variance_floor=0)
     decoder = reference.model_copy(update={"decoder": "cross"})
     subset = decoder.model_copy(update={"predicted": 0.25})
-    ours = MAESettings(tokens=content, predicted=0.25, decoder="cross")
-    light = ours.model_copy(update={"decoder_dim": 256, "decoder_depth": 4, "decoder_heads": 8})
+    content_settings = MAESettings(tokens=content, predicted=0.25, decoder="cross")
+    light = content_settings.model_copy(update={"decoder_dim": 256, "decoder_depth": 4, "decoder_heads": 8})
     return {
         "reference": reference,
         "decoder": decoder,
         "subset": subset,
-        "content": ours,
-        "lean": ours,
-        "leanest": ours,
+        "content": content_settings,
+        "lean": content_settings,
+        "leanest": content_settings,
         "light": light,
     }
 
@@ -123,7 +131,15 @@ def view_settings(square: int, share: float) -> dict[str, MAESettings]:
 def build(
     model: str, square: int, share: float, index: ShardIndex, options: argparse.Namespace
 ) -> list[TrainingVariant]:
-    """The variants; those with equal weights share them."""
+    """Build the variants; those with equal weights share them.
+
+    Args:
+        model: name of the encoder.
+        square: number of patches of the padded square.
+        share: content box / padded square.
+        index: films.
+        options: options of the command line.
+    """
     device = torch.device(options.device)
     shared: dict[tuple[str, int], tuple[Objective, torch.optim.Optimizer]] = {}
     variants = []
@@ -150,8 +166,8 @@ def build(
 
 
 def measure(variants: Sequence[TrainingVariant], rounds: int, device: torch.device) -> None:
-    """Fill in times and memory."""
-    for variant in variants:  # gradients and optimiser state come to be, kernels are chosen
+    """Measure times and memory, and store them in the variants."""
+    for variant in variants:  # allocates gradients and optimiser state, and selects kernels
         variant.step(0, device)
     for variant in variants:
         parameters = {parameter.untyped_storage().data_ptr() for parameter in variant.objective.parameters()}
@@ -171,7 +187,7 @@ def measure(variants: Sequence[TrainingVariant], rounds: int, device: torch.devi
 
 
 def count_flops(model: str, variant: TrainingVariant) -> int:
-    """Of one step over its batch."""
+    """Count the FLOPs of one step."""
     meta = torch.device("meta")
     with meta:
         encoder = build_encoder(EncoderSettings.model_validate({"model": model, "attention": "plain"}))
@@ -183,7 +199,7 @@ def count_flops(model: str, variant: TrainingVariant) -> int:
 
 def _saved(step: Callable[[], None], parameters: set[int]) -> int:
     storages: dict[int, int] = {}
-    alive: list[Tensor] = []  # so that no address is used twice
+    alive: list[Tensor] = []  # keeps storages alive, so that no address is reused
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -199,21 +215,21 @@ def _saved(step: Callable[[], None], parameters: set[int]) -> int:
 
 @contextmanager
 def _peak(device: torch.device) -> Iterator[list[int]]:
-    """Bytes by which memory rises above what it is at the start."""
-    risen = [0]
+    """Yield a list whose element becomes the increase of memory in the context, in bytes."""
+    increase = [0]
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        yield risen
-        risen[0] = torch.cuda.max_memory_allocated() - before
+        yield increase
+        increase[0] = torch.cuda.max_memory_allocated() - before
         return
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the high-water mark
     before = _status("VmRSS")
-    yield risen
-    risen[0] = _status("VmHWM") - before
+    yield increase
+    increase[0] = _status("VmHWM") - before
 
 
 def _status(name: str) -> int:
@@ -229,7 +245,7 @@ def _synchronise(device: torch.device) -> None:
 
 
 def breakdown(variant: TrainingVariant, device: torch.device) -> dict[str, float]:
-    """Seconds of one step by kind of operation."""
+    """Measure the seconds of one step by kind of operation."""
     activities = [ProfilerActivity.CUDA] if device.type == "cuda" else [ProfilerActivity.CPU]
     with profile(activities=activities) as profiler:
         variant.step(0, device)
@@ -237,14 +253,14 @@ def breakdown(variant: TrainingVariant, device: torch.device) -> dict[str, float
     for event in profiler.key_averages():
         spent = event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
         name = event.key.lower()
-        # The longest word that fits: "add" is also in "addmm".
-        fitting = [(len(word), group) for group, words in GROUPS.items() for word in words if word in name]
-        times[max(fitting)[1] if fitting else "rest"] += spent / 1e6
+        # The longest match: "add" is also in "addmm".
+        matches = [(len(part), group) for group, parts in GROUPS.items() for part in parts if part in name]
+        times[max(matches)[1] if matches else "rest"] += spent / 1e6
     return times
 
 
 def mean_share(index: ShardIndex) -> float:
-    """Mean over films of content box / square that the film is padded to."""
+    """Compute the mean over films of content box / padded square."""
     shares = []
     for row in range(len(index)):
         film = index.film(row)
@@ -253,7 +269,7 @@ def mean_share(index: ShardIndex) -> float:
 
 
 def table(model: str, pixels: int, variants: Sequence[TrainingVariant]) -> list[dict[str, object]]:
-    """Print the variants under each other; returns the rows."""
+    """Print a table of the variants; returns its rows."""
     print(f"\n{model}, {pixels} px, batch {variants[0].films}, {len(variants[0].wall)} rounds")
     print(
         "| | T | films/s | of process time | x | saved MB/film | of it | peak MB/film | of it | GFLOP/film | fewer x |"
@@ -290,19 +306,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench mae_speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shards", type=Path, required=True)
-    parser.add_argument("--models", nargs="+", default=["vit_small", "vit_base"])
-    parser.add_argument("--pixels", nargs="+", type=int, default=[224, 512, 1024])
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--share", type=float)
-    parser.add_argument("--threads", type=int, default=1, help="more than idle cores spin and are counted")
-    parser.add_argument("--variants", nargs="+", help="only these; the first is what the others are compared with")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--kernel", default="auto", choices=["auto", "fused", "plain"])
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--profile", action="store_true", help="where the time of the first and last variant goes")
-    parser.add_argument("--json", type=Path, help="file for the rows")
+    parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder")
+    parser.add_argument(
+        "--models", nargs="+", default=["vit_small", "vit_base"], help="encoders (default: vit_small vit_base)"
+    )
+    parser.add_argument(
+        "--pixels", nargs="+", type=int, default=[224, 512, 1024], help="sides of the square (default: 224 512 1024)"
+    )
+    parser.add_argument("--batch", type=int, default=4, help="films per step (default: 4)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (default: 5)")
+    parser.add_argument("--share", type=float, help="content box / padded square (default: measured)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="arithmetic threads; more than idle cores are counted while they wait (default: 1)",
+    )
+    parser.add_argument("--variants", nargs="+", help="only these variants; the first is the reference")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="device (default: cpu)")
+    parser.add_argument("--kernel", default="auto", choices=["auto", "fused", "plain"], help="attention kernel")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile")
+    parser.add_argument(
+        "--profile", action="store_true", help="print the time of the first and last variant by kind of operation"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="JSON file of the rows to write")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     index = ShardIndex([options.shards])

@@ -1,4 +1,4 @@
-"""How often the intervals of a comparison hold the truth, where the truth is known.
+"""Measure the coverage of the intervals of a comparison for known true values.
 
     python -m tests.benchmarks.evaluation.coverage [--repetitions 1000] [--part one runs equal]
 

@@ -1,4 +1,4 @@
-"""A million vectors: exact neighbours and retrieval of 10,000 queries, and a linear probe that streams.
+"""A million vectors: exact neighbours and retrieval of 10,000 queries, and a linear probe on streamed rows.
 
     OMP_NUM_THREADS=2 python -m tests.benchmarks.evaluation.million_embeddings [--films 1000000] [--dim 768] \\
         [--queries 10000]

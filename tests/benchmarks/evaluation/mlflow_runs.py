@@ -1,4 +1,4 @@
-"""How long a comparison takes to log, and how long MLflow's pages wait for a thousand runs.
+"""Measure the time to log a comparison, and the response time of MLflow's pages with a thousand runs.
 
     python -m tests.benchmarks.evaluation.mlflow_runs FOLDER [--comparisons 17]
 

@@ -1,4 +1,4 @@
-"""An append that is killed before each single change to the disk, followed by the same command: the same bytes.
+"""Kill an append before each single change to the disk, run the same command again, and compare the bytes.
 
     python -m tests.benchmarks.sharding.append_kills [--every 1]
 

@@ -1,4 +1,4 @@
-"""Kill a shard command at random moments, run it again, and compare every byte with a run that nobody disturbed.
+"""Kill a shard command at random moments, run it again, and compare every byte with an uninterrupted run.
 
     python -m tests.benchmarks.sharding.kills [--kills 50] [--patients 60] [--seed 0]
 

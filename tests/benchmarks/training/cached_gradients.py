@@ -1,4 +1,4 @@
-"""A contrastive batch encoded in parts against the whole one: loss, gradient, peak memory, time.
+"""Compare a contrastive batch encoded in parts with one encoded at once: loss, gradient, peak memory, time.
 
     python -m tests.benchmarks.training.cached_gradients [--films 1024] [--at-once 32] [--tokens 64]
 

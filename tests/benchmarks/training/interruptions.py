@@ -1,4 +1,4 @@
-"""Interrupt trainings at random moments, let the same command go on, and compare the weights bit for bit.
+"""Interrupt trainings at random moments, resume them with the same command, and compare the weights bit for bit.
 
     python -m tests.benchmarks.training.interruptions [--interruptions 50] [--ranks 2] [--steps 24] [--zero-stage 0] \\
         [--seed 0]

@@ -20,6 +20,7 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
 from mae_rad.embedding.film_vector import film_features, vector_settings
 from mae_rad.errors import EvaluationError, PredictionError, SettingsError
+from mae_rad.export.export_run import export
 from mae_rad.objectives import MAESettings
 from mae_rad.prediction.predict import predict
 from mae_rad.prediction.record import Record
@@ -89,8 +90,8 @@ def test_a_predictor_gives_the_records_of_the_command(boxes: bool, archive: Path
     films = sorted(path for path in archive.rglob("*") if path.is_file())
     records = mae_rad.load_predictor(model).predict(films)
     runtime = {"workers": 0, "batch_size": 1}
-    told = {"out": tmp_path / "out", "overlays": "none", "reports": False, "runtime": runtime}
-    predict(model, films, PredictSettings.model_validate(told))
+    values = {"out": tmp_path / "out", "overlays": "none", "reports": False, "runtime": runtime}
+    predict(model, films, PredictSettings.model_validate(values))
     lines = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
     written = {record.path: record for record in map(Record.model_validate_json, lines)}
     assert [record.path for record in records] == [str(path.resolve()) for path in films]
@@ -99,7 +100,28 @@ def test_a_predictor_gives_the_records_of_the_command(boxes: bool, archive: Path
         assert record == written[record.path].model_copy(update={"number": record.number})
 
 
-def test_a_predictor_takes_what_the_caller_knows_of_the_films(archive: Path, tmp_path: Path) -> None:
+def _run_card(folder: Path, film_file: Path) -> dict[str, object]:
+    """Run the first example of a model card; returns its variables."""
+    code = (folder / "README.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    variables: dict[str, object] = {}
+    exec(code.replace('"this folder"', repr(str(folder))).replace('"film.dcm"', repr(str(film_file))), variables)
+    return variables
+
+
+def test_the_lines_of_a_card_run(archive: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", MAESettings(decoder_dim=16, decoder_heads=4))
+    export(tmp_path / "run", "safetensors", None, tmp_path / "exported")
+    film_file = archive / "p0" / "PA.dcm"
+    expected = mae_rad.load_encoder(tmp_path / "run").embed([film_file])
+    assert expected.shape == (1, 32)
+    for folder in (tmp_path / "run" / "encoder", tmp_path / "exported"):
+        np.testing.assert_array_equal(_run_card(folder, film_file)["vectors"], expected)
+    model = write_predictor(tmp_path / "model")
+    folder = model / "predictor" if (model / "predictor").is_dir() else model
+    assert _run_card(folder, film_file)["records"] == mae_rad.load_predictor(model).predict([film_file])
+
+
+def test_a_predictor_takes_body_part_and_view_from_the_caller(archive: Path, tmp_path: Path) -> None:
     predictor = mae_rad.load_predictor(write_predictor(tmp_path / "model"))
     (record,) = predictor.predict([archive / "a.png"])
     assert (record.status, record.reason) == ("out_of_scope", "body_part_unknown")

@@ -1,4 +1,4 @@
-"""``mae-rad``: one command for everything, quick to explain itself, and of use without torch."""
+"""``mae-rad`` has all commands, a fast --help, and works without torch where possible."""
 
 import subprocess
 import sys
@@ -65,7 +65,7 @@ def test_files_of_launch_are_the_same_command(name: str) -> None:
         (["bench", "speed"], "mae_speed"),
     ],
 )
-def test_unknown_words_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_arguments_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main(words)
     assert raised.value.code == 2
@@ -124,7 +124,7 @@ def test_a_benchmark_gets_its_arguments_and_its_errors_are_one_line(
     assert capsys.readouterr().err == f"error: {folder} does not exist. Give the folder of the Open-i reports.\n"
 
 
-def test_a_command_that_needs_torch_says_in_one_line_what_to_install(tmp_path: Path) -> None:
+def test_a_missing_torch_is_one_line_with_what_to_install(tmp_path: Path) -> None:
     environment = without_training(tmp_path / "environment", ROOT)
     for words in (
         ["pretrain"],

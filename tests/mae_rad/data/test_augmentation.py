@@ -1,4 +1,4 @@
-"""What varies between two looks at a film: drawn as numbers, in range, and never where a film is judged."""
+"""Augmentation is drawn within its ranges, and never applied in evaluation."""
 
 from typing import Any
 
@@ -120,7 +120,7 @@ def test_mirrored_are_only_films_that_have_no_side(fields: dict[str, Any], mirro
     assert not any(variation.mirrored for variation in drawn(Augmentation(flip_sides=True), one, 20))
 
 
-def test_midline_body_parts_are_words_of_the_vocabulary() -> None:
+def test_midline_body_parts_are_terms_of_the_vocabulary() -> None:
     assert set(vocabulary("body_part").spellings.values()) >= MIDLINE
 
 
@@ -171,7 +171,7 @@ def test_another_window_is_drawn_where_it_shows_the_same() -> None:
     assert windows(useless) == [(2000.0, 1000.0)]
 
 
-def test_noise_is_in_what_is_seen_and_never_in_what_is_predicted() -> None:
+def test_noise_is_added_to_the_input_and_not_to_the_targets() -> None:
     one = a_film()
     still, noisy = (
         view(ViewSpec(196, Augmentation(noise=strength), visible=0.25, predicted=0.5), one, "view", 3)

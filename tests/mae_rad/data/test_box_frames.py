@@ -1,4 +1,4 @@
-"""A box lies on the same pixels, in the source, in the shard and in what the model sees."""
+"""A box covers the same pixels in the source, in the shard and in the input of the model."""
 
 import cv2
 import numpy as np
@@ -47,7 +47,7 @@ def bright_box(image):
 @pytest.mark.parametrize(
     ("source", "stored"), [((1000, 800), (1000, 800)), ((1800, 1200), (900, 600)), ((700, 1500), (350, 500))]
 )
-def test_a_mapped_box_is_where_its_object_is_seen(source, stored):
+def test_a_mapped_box_is_where_its_object_is_displayed(source, stored):
     box = np.array([[400.0, 300, 520, 360]])
     one = planted(source, stored, box[0].astype(int))
     layout = film_layout(*stored, one.box, 1024, PATCH)
@@ -89,7 +89,7 @@ def test_predictions_beyond_the_edge_end_at_the_edge_of_the_film():
     assert everything.tolist() == [[0, 0, 800, 1000]]
 
 
-def test_a_cut_box_tells_what_is_left_of_it():
+def test_a_clipped_box_has_the_share_of_its_area_that_remains():
     boxes = np.array([[-10.0, 0, 10, 20], [5, 5, 15, 15], [90, 40, 110, 80], [200, 200, 210, 210]])
     inside, share = cut_off(boxes, (100, 60))
     assert inside.tolist() == [[0, 0, 10, 20], [5, 5, 15, 15], [90, 40, 100, 60], [100, 60, 100, 60]]

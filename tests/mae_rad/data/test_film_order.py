@@ -1,4 +1,4 @@
-"""The order of films is arithmetic: it does not depend on ranks, workers or interruptions."""
+"""The order of films does not depend on ranks, workers or interruptions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Fewer labels: patients, drawn once, a smaller part inside a larger one."""
+"""A label fraction selects patients, and smaller fractions are subsets of larger ones."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Size is content: T patches cover the content, whatever the shape of the film."""
+"""T patches cover the content box of a film of any shape."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Resolution as a schedule: T is a function of the step, and nothing else of the run changes with it."""
+"""T is a function of the step, and nothing else of a run changes with it."""
 
 import shutil
 from itertools import pairwise
@@ -86,7 +86,7 @@ def test_contrastive_views_have_their_own_size_and_drop_patches(public: Path) ->
     assert counts == [18] * 6 + [32] * 6
 
 
-def test_settings_of_a_step_have_its_size_and_its_learning_rate_stays(tmp_path: Path) -> None:
+def test_settings_of_a_step_have_its_size_and_the_same_learning_rate(tmp_path: Path) -> None:
     settings: PretrainSettings = _settings(tmp_path, tmp_path / "run", "mae", SCHEDULE)
     assert [settings.at(step).objective.tokens for step in range(6)] == [16, 16, 36, 36, 64, 64]
     assert [stage.optimizer.steps for stage in settings.stages()] == [2, 2, 2]

@@ -1,4 +1,4 @@
-"""What a worker draws: fixed budgets from films of any shape, content first."""
+"""Views have fixed numbers of patches from films of any shape, content first."""
 
 import cv2
 import numpy as np
@@ -41,7 +41,7 @@ def test_films_of_any_shape_give_the_same_budgets(shape: tuple[int, int]) -> Non
     assert len(np.unique(together, axis=0)) == 147
 
 
-def test_a_film_with_too_few_patches_is_passed_over() -> None:
+def test_a_film_with_too_few_patches_is_skipped() -> None:
     assert draw_view(_film(40, 40), MAE_VIEW, 16, _generator()) is None
 
 
@@ -127,7 +127,7 @@ def test_crops_are_square_grids_and_differ_between_draws() -> None:
     assert np.array_equal(first.visible.values, again.visible.values)
 
 
-def test_the_share_of_hidden_content_is_told() -> None:
+def test_the_share_of_hidden_content_is_reported() -> None:
     mask = np.zeros(mask_shape(800, 800), dtype=np.bool_)
     mask[:, :32] = True  # the left half: its box holds T patches, all of them content
     view = draw_view(_film(800, 800, mask), MAE_VIEW, 16, _generator())

@@ -1,4 +1,4 @@
-"""Convolutions within each patch: each patch alone, wherever a detail lies, without its brightness."""
+"""The stem embeds patches independently, and detects details at any position and brightness."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def detail(row: int, column: int) -> torch.Tensor:
     return pixels.reshape(1, 1, 256)
 
 
-def test_every_patch_is_seen_alone(stem: PatchStem) -> None:
+def test_patches_are_embedded_independently(stem: PatchStem) -> None:
     values = torch.randn(2, 5, 256, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     alone = torch.stack([stem(values[:, place : place + 1])[:, 0] for place in range(5)], dim=1)
     torch.testing.assert_close(stem(values), alone, rtol=0, atol=1e-12)
@@ -72,7 +72,7 @@ def test_the_encoder_takes_part_of_the_patches_and_several_sizes() -> None:
     torch.testing.assert_close(shuffled.tokens, alone[0][:, order], rtol=0, atol=1e-5)
 
 
-def test_it_learns_and_comes_back(tmp_path) -> None:
+def test_an_encoder_with_a_stem_trains_and_loads_again(tmp_path) -> None:
     encoder = made()
     encoder(patches()).pooled.square().sum().backward()
     assert encoder.stem is not None
@@ -80,7 +80,7 @@ def test_it_learns_and_comes_back(tmp_path) -> None:
     save_encoder(encoder, SMALL, tmp_path / "e", tokens=36, provenance={})
     back, card = load_encoder(tmp_path / "e")
     assert card.encoder.stem == "convolutional"
-    assert "Its patches are seen by two convolutions." in (tmp_path / "e" / "README.md").read_text()
+    assert "Its patches are filtered by two convolutions." in (tmp_path / "e" / "README.md").read_text()
     assert torch.equal(back(patches()).tokens, encoder(patches()).tokens)
     plain = build_encoder(SMALL.model_copy(update={"stem": "linear"}))
     with pytest.raises(WeightsError, match=r"stem\.\S+ is not expected"):

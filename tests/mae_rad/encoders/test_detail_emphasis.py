@@ -1,4 +1,4 @@
-"""Emphasis of fine detail: the map is the weighted cosine transform, and one kernel stands for map and embedding."""
+"""The emphasis map is the weighted cosine transform, and one kernel can replace map and embedding."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_one_kernel_stands_for_emphasis_and_embedding() -> None:
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [(PLAIN, STRONG), (STRONG, PLAIN), (STRONG, STRONG)])
-def test_training_goes_on_from_weights_of_another_emphasis(
+def test_training_starts_from_weights_of_another_emphasis(
     theirs: EncoderSettings, ours: EncoderSettings, tmp_path
 ) -> None:
     save_encoder(made(theirs).float(), theirs, tmp_path / "e", tokens=36, provenance={})

@@ -1,4 +1,4 @@
-"""Positions against the published table and a loop."""
+"""Positions equal the published table and a loop."""
 
 import math
 from pathlib import Path

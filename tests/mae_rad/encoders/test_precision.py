@@ -40,7 +40,7 @@ def test_processes_share_the_gpus_and_take_the_cpu_where_there_is_none(monkeypat
     assert str(fast_device(3)) == "cpu"
 
 
-def test_what_is_given_stays_and_what_does_not_exist_is_refused() -> None:
+def test_a_given_precision_is_kept_and_an_unknown_one_refused() -> None:
     assert _Settings.model_validate({"precision": "f32"}).precision == "f32"
     with pytest.raises(ValidationError):
         _Settings.model_validate({"precision": "f16"})

@@ -1,4 +1,4 @@
-"""The baseline is torchvision's network, for grey films of any shape."""
+"""The ResNet is torchvision's network, for grey films of any shape."""
 
 import pytest
 import torch

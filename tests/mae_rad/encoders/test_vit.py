@@ -1,4 +1,4 @@
-"""The encoder: sizes, initialisation, what it may and may not depend on."""
+"""The encoder has the published sizes and initialisation, and depends only on its patches."""
 
 import math
 from functools import partial
@@ -69,7 +69,7 @@ def test_films_of_several_sizes_together_give_what_each_gives_alone(encoder: ViT
     torch.testing.assert_close(gradient, encoder.embedding.weight.grad)
 
 
-def test_the_pooled_vector_is_the_one_asked_for(encoder: ViT) -> None:
+def test_the_pooled_vector_is_that_of_the_settings(encoder: ViT) -> None:
     features = encoder(patches())
     torch.testing.assert_close(features.pooled, features.tokens.mean(dim=1))
     encoder.pool = "cls"

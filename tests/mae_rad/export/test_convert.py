@@ -1,4 +1,4 @@
-"""Published weights give the published features; what cannot be right is refused by name."""
+"""Converted weights give the published features; unsuitable ones are refused by name."""
 
 import argparse
 import json
@@ -156,7 +156,7 @@ def test_timm_weights_give_timms_features(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["original", "hugging face 4", "hugging face 5"])
-def test_a_whole_autoencoder_keeps_features_and_predictions(source: str, tmp_path: Path) -> None:
+def test_an_autoencoder_with_decoder_keeps_features_and_predictions(source: str, tmp_path: Path) -> None:
     model = Original().eval()
     weights = model.weights()
     if source != "original":
@@ -206,7 +206,7 @@ def test_it_equals_transformers_own_model(tmp_path: Path) -> None:
     assert_features(tmp_path / "e", theirs)
 
 
-def test_a_folder_says_heads_and_colours_itself(tmp_path: Path) -> None:
+def test_heads_and_colours_are_read_from_a_model_folder(tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     folder.mkdir()
     save(to_hugging_face(Original().weights(), since_5=False), folder / "model.safetensors")
@@ -226,12 +226,14 @@ def test_one_channel_weights_keep_their_normalisation(tmp_path: Path) -> None:
     assert_features(tmp_path / "e", model.forward_features((film()[0].float() / 65535 - 0.3) / 0.2).detach())
 
 
-def test_learned_positions_are_refused_or_replaced_by_word(tmp_path: Path) -> None:
+def test_learned_positions_are_refused_or_replaced_on_request(tmp_path: Path) -> None:
     model = timm_vit()
     with torch.no_grad():
         model.pos_embed[:, 1:].normal_()
     path = save(model.state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match="196 positions that are not those of the 14 x 14 sine-cosine grid"):
+    with pytest.raises(
+        WeightsError, match="the 196 positions of the source are not those of the 14 x 14 sine-cosine grid"
+    ):
         convert_file(path, tmp_path / "e", FITTING)
     replaced = FITTING.model_copy(update={"positions": "replace"})
     report = convert_file(path, tmp_path / "e", replaced)
@@ -244,11 +246,11 @@ def test_learned_positions_are_refused_or_replaced_by_word(tmp_path: Path) -> No
 WRONG = {
     "blocks.0.attn.qkv.weight": (None, "attn.qkv.weight is missing"),
     "norm.bias": (None, "norm.bias is missing"),
-    "cls_token": (None, "lack what is needed: cls"),
+    "cls_token": (None, "weights are missing: cls"),
     "blocks.1.mlp.fc1.weight": (torch.zeros(64, DIM), r"fc1.weight is \(64, 32\), not \(128, 32\)"),
-    "blocks.0.ls1.gamma": (torch.ones(DIM), "no place in a plain Vision Transformer: blocks.0.ls1.gamma"),
-    "reg_token": (torch.ones(1, 4, DIM), "no place in a plain Vision Transformer: reg_token"),
-    "patch_embed.proj.weight": (torch.zeros(DIM, 4, PATCH, PATCH), "one or three colours"),
+    "blocks.0.ls1.gamma": (torch.ones(DIM), r"does not have these weights: blocks\.0\.ls1\.gamma"),
+    "reg_token": (torch.ones(1, 4, DIM), "does not have these weights: reg_token"),
+    "patch_embed.proj.weight": (torch.zeros(DIM, 4, PATCH, PATCH), "1 or 3 colours"),
 }
 
 
@@ -270,7 +272,7 @@ class Harmful:
         return print, ("run",)
 
 
-def test_files_that_hold_code_or_nothing_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_with_code_or_without_weights_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"model": {"cls_token": Harmful()}}, tmp_path / "bad.pth")
     (tmp_path / "torn.pth").write_bytes(b"PK\x03\x04 torn")
     (tmp_path / "torn.safetensors").write_bytes(b"\x80")
@@ -281,7 +283,7 @@ def test_files_that_hold_code_or_nothing_are_refused(tmp_path: Path, capsys: pyt
         "bad.pth": "could run code",
         "torn.pth": "cannot be read as weights",
         "torn.safetensors": "not a safetensors file",
-        "list.pth": "no table of weights",
+        "list.pth": "no mapping of weights",
         "resnet.pth": "no patch embedding; its first weights are conv1.weight",
         "empty": "holds neither model.safetensors nor pytorch_model.bin",
         "nowhere.pth": "does not exist",
@@ -298,4 +300,4 @@ def test_the_command_reports_and_fails_in_one_line(tmp_path: Path, capsys: pytes
     assert "mean of the source's colours assumed: 0.485, 0.456, 0.406" in out
     assert "positions computed; they equal the source's" in out
     assert main([str(path), "--out", str(tmp_path / "f"), "heads=5"]) == 2
-    assert "give heads=N" in capsys.readouterr().err
+    assert "Give the heads=N of the source" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""An exported encoder comes back exactly, or a clear line says why not."""
+"""An exported encoder loads exactly, or an error states the reason."""
 
 import errno
 import hashlib
@@ -37,7 +37,7 @@ def patches() -> Patches:
     return Patches(values, torch.rand(2, 5, 2), torch.full((2, 2), 14.0))
 
 
-def test_it_comes_back_exactly(encoder: ViT, folder: Path) -> None:
+def test_a_saved_encoder_loads_exactly(encoder: ViT, folder: Path) -> None:
     loaded, card = load_encoder(folder)
     given = patches()
     assert all(torch.equal(one, other) for one, other in zip(encoder(given), loaded(given), strict=True))
@@ -64,7 +64,7 @@ def test_loading_leaves_the_random_state_alone(folder: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_folder_holds_only_what_it_says(folder: Path) -> None:
+def test_the_folder_holds_only_its_documented_files(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"encoder.safetensors", "encoder.json", "README.md"}
     assert [path.name for path in folder.parent.iterdir()] == ["encoder"]
     text = (folder / "README.md").read_text()
@@ -77,12 +77,12 @@ def test_weights_are_written_in_float32(tmp_path: Path, encoder: ViT) -> None:
     assert {value.dtype for value in load_file(tmp_path / "e" / "encoder.safetensors").values()} == {torch.float32}
 
 
-def test_the_rest_of_the_objective_is_kept_beside_it(tmp_path: Path, encoder: ViT) -> None:
+def test_the_other_weights_of_the_objective_are_saved_with_it(tmp_path: Path, encoder: ViT) -> None:
     objective = MAESettings(decoder_dim=8, decoder_depth=1, decoder_heads=2).build({FILM: encoder})
     save_encoder(encoder, SETTINGS, tmp_path / "e", tokens=196, provenance={}, objective=objective)
-    rest = load_file(tmp_path / "e" / "objective.safetensors")
-    assert set(rest) | {f"encoder.{name}" for name in encoder.state_dict()} == set(objective.state_dict())
-    assert torch.equal(rest["decoder.mask_token"], objective.state_dict()["decoder.mask_token"])
+    saved = load_file(tmp_path / "e" / "objective.safetensors")
+    assert set(saved) | {f"encoder.{name}" for name in encoder.state_dict()} == set(objective.state_dict())
+    assert torch.equal(saved["decoder.mask_token"], objective.state_dict()["decoder.mask_token"])
     load_encoder(tmp_path / "e")
 
 
@@ -96,11 +96,11 @@ def test_writing_again_replaces_it(folder: Path, encoder: ViT) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["encoder"]
 
 
-def test_a_disk_without_room_is_told_and_the_old_one_stays(
+def test_a_full_disk_is_reported_and_the_old_folder_kept(
     folder: Path, encoder: ViT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write() -> None:
-        with pytest.raises(WeightsError, match=r"cannot be written \(.+\); free disk space"):
+        with pytest.raises(WeightsError, match=r"cannot be written \(.+\)\. Free disk space"):
             save_encoder(encoder, SETTINGS, folder, tokens=196, provenance=PROVENANCE)
 
     def late(_: int) -> None:
@@ -146,8 +146,8 @@ def replace_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     edit_card(folder, weights_sha256=hashlib.sha256((folder / "encoder.safetensors").read_bytes()).hexdigest())
 
 
-def test_a_missing_folder_says_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="give the encoder folder of a run"):
+def test_the_error_of_a_missing_folder_names_the_right_one(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="Give the encoder folder of a run"):
         load_encoder(tmp_path / "nowhere")
     with pytest.raises(WeightsError, match="not an encoder folder"):
         load_encoder(tmp_path)

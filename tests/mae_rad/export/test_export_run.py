@@ -1,4 +1,4 @@
-"""The same film gives the same features in timm, Hugging Face, ONNX and here; what cannot be expressed is refused."""
+"""A film has equal features in all export formats; models that a format cannot represent are refused."""
 
 import json
 from pathlib import Path
@@ -170,7 +170,7 @@ def test_safetensors_keep_the_decoder(tmp_path: Path, settings: ObjectiveSetting
     assert all(torch.equal(fresh.state_dict()[name], value) for name, value in state.items())
 
 
-def test_what_is_exported_comes_back(run: Path) -> None:
+def test_an_exported_objective_loads_again(run: Path) -> None:
     folder = exported(run, "timm", 3, 14 * PATCH, 14 * PATCH)
     convert_file(folder, run.parent / "back", ConvertSettings(heads=2))
     expected = our_features(load_encoder(run / "encoder")[0], films(56, 56))
@@ -189,7 +189,9 @@ def test_content_sets_the_scale_of_positions(run: Path) -> None:
     assert not torch.allclose(*tokens)
 
 
-def test_the_command_writes_a_card_that_tells_how(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_card_that_shows_how_to_load_the_folder(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = run.parent / "exported" / "timm"
     assert main([str(run), "--to", "timm", "--channels", "3", "--size", "40x24", "--content", "0.8", f"out={out}"]) == 0
     assert capsys.readouterr().out == f"exported: {out}\n"
@@ -204,8 +206,8 @@ def test_the_command_writes_a_card_that_tells_how(run: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("to", "size", "message"),
     [
-        ("timm", None, "give --size"),
-        ("timm", (30, 24), "not whole patches of 4; give 32x24"),
+        ("timm", None, "Give --size"),
+        ("timm", (30, 24), "not a multiple of the patch side 4: 30x24. Give 32x24"),
         ("hf_vit_mae", (ROWS, COLUMNS), "square films only"),
     ],
 )
@@ -220,20 +222,20 @@ def test_what_cannot_be_expressed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="has no place there: export with --to hf_vit"):
         exported(tmp_path / "cross", "hf_vit_mae", 1, 24)
     train(tmp_path / "simclr", SimCLRSettings())
-    with pytest.raises(WeightsError, match="trained by simclr"):
+    with pytest.raises(WeightsError, match="trained with simclr"):
         exported(tmp_path / "simclr", "hf_vit_mae", 1, 24)
     train(tmp_path / "stem", SELF, stem="convolutional")
     targets: tuple[Target, ...] = ("timm", "hf_vit", "hf_vit_mae")
     for to in targets:
-        with pytest.raises(WeightsError, match="no place for it; export it with --to onnx"):
+        with pytest.raises(WeightsError, match=r"cannot represent\. Export it --to onnx"):
             exported(tmp_path / "stem", to, 1, 24)
 
 
 def test_what_is_missing_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(WeightsError, match=r"no config\.yaml, no objective\.json"):
+    with pytest.raises(WeightsError, match=r"neither config\.yaml nor objective\.json"):
         load_objective(run / "encoder")
     (run / "encoder" / "objective.safetensors").unlink()
-    with pytest.raises(WeightsError, match="the decoder or head was not kept"):
+    with pytest.raises(WeightsError, match="the decoder or head was not exported"):
         load_objective(run)
     assert main([str(run), "--to", "timm", "--size", "40", f"out={run.parent / 'out'}"]) == 2
     assert "not ROWSxCOLUMNS" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Training may begin with the weights of an encoder folder, exported or converted."""
+"""Training can start from the weights of an encoder folder, exported or converted."""
 
 import logging
 from pathlib import Path
@@ -44,13 +44,13 @@ def test_encoder_and_fitting_decoder_are_taken_over(folder: Path) -> None:
 @pytest.mark.parametrize(
     "settings", [SMALL.model_copy(update={"decoder": "self"}), SimCLRSettings(tokens=36, head_hidden=8, head_dim=4)]
 )
-def test_another_decoder_or_head_stays_as_it_was(
+def test_a_decoder_or_head_that_does_not_fit_is_not_loaded(
     settings: ObjectiveSettings, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     started, before, source = objective(settings), objective(settings), objective(seed=7)
     with caplog.at_level(logging.WARNING):
         start_from(folder, started)
-    assert "started from an encoder alone" in caplog.text
+    assert "training starts from the encoder alone" in caplog.text
     for name, value in started.state_dict().items():
         assert torch.equal(value, (source if name.startswith("encoder.") else before).state_dict()[name])
 
@@ -64,7 +64,7 @@ def test_another_encoder_is_refused(changes: dict[str, object], message: str, fo
         start_from(folder, objective(**changes))
 
 
-def test_labels_that_were_learned_from_are_told_for_ever(folder: Path) -> None:
+def test_labels_that_were_trained_on_stay_in_the_provenance(folder: Path) -> None:
     _, plain = load_encoder(folder)
     assert descent(None) == {"started_from_sha256": None}
     assert descent(plain) == {"started_from_sha256": plain.weights_sha256}
@@ -75,7 +75,7 @@ def test_labels_that_were_learned_from_are_told_for_ever(folder: Path) -> None:
     assert "Trained without labels." in model_card(plain)
 
 
-def test_training_begins_there_and_says_so(folder: Path, tmp_path: Path) -> None:
+def test_training_starts_from_the_folder_and_records_it(folder: Path, tmp_path: Path) -> None:
     from mae_rad.pretraining.run import pretrain
 
     public = write_public(tmp_path / "public", [film(f"f{i}", noise(120, 100, seed=i)) for i in range(4)])

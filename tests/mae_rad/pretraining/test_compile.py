@@ -1,4 +1,4 @@
-"""``runtime.compile``: the same numbers, compiled."""
+"""A compiled training has the same losses."""
 
 import json
 from pathlib import Path

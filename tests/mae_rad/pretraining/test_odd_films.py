@@ -1,4 +1,4 @@
-"""Films that no textbook shows train, or are passed over with a reason and counted; the loss stays finite."""
+"""Unusual films are trained on, or skipped with a reason and counted; the loss is finite."""
 
 import json
 import logging

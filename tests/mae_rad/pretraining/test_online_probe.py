@@ -82,7 +82,7 @@ def test_a_collapsed_encoder_shows(public):
     assert probe.read(encoder, torch.device("cpu"), "f32") == {}
 
 
-def test_no_probe_where_none_is_asked_or_none_can_be(public, tmp_path):
+def test_no_probe_if_disabled_or_impossible(public, tmp_path):
     assert online_probe(settings(public, probe_every=0)) is None
     films = [film(f"{number}", noise(64, 64, seed=number)) for number in range(4)]
     assert online_probe(settings(write_public(tmp_path / "train", films))) is None

@@ -1,4 +1,4 @@
-"""Pictures of held-out films: the same films, to scale, without augmentation, and nothing of the anatomy missing."""
+"""Pictures show the same held-out films, to scale, without augmentation, with all of the content."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from data_prep.shard_format.content_mask_bits import mask_shape
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import build_encoder
 from mae_rad.objectives import FILM
-from mae_rad.pretraining.reconstruction_sheet import LARGEST_ERROR, PANELS, Reconstruction, panels, sheet
+from mae_rad.pretraining.reconstruction_sheet import MAX_ERROR, PANELS, Reconstruction, panels, sheet
 from mae_rad.pretraining.reconstructions import HeldOutFilm, draw_pictures, held_out_films
 from mae_rad.pretraining.settings import PretrainSettings
 from tests.builders.shard_builder import film, noise, write_public
@@ -62,7 +62,7 @@ def _to_panels(one: HeldOutFilm) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_a_circle_stays_round_on_films_of_any_shape(public: Path, padded: bool) -> None:
+def test_a_circle_is_drawn_round_on_films_of_any_shape(public: Path, padded: bool) -> None:
     films = _held_out(public, padded=padded)[196]
     assert {one.caption.split(",")[0] for one in films} == set(SHAPES)
     for one in films:
@@ -105,10 +105,10 @@ def test_every_stage_shows_the_same_films_at_its_own_size(public: Path) -> None:
     assert built.training
 
 
-def test_panels_tell_seen_predicted_and_hidden_apart() -> None:
+def test_panels_distinguish_visible_predicted_and_hidden_patches() -> None:
     values = np.full((32, 32), 30_000, np.uint16)
     guess = values.astype(np.float32)
-    guess[:16, 16:] += LARGEST_ERROR * 65535
+    guess[:16, 16:] += MAX_ERROR * 65535
     seen, predicted = np.array([[True, False], [False, False]]), np.array([[False, True], [False, False]])
     shown = dict(zip(PANELS, panels(Reconstruction("a film", values, guess, seen, predicted, (32, 32))), strict=True))
     hidden = shown["visible patches"][20, 20]

@@ -1,4 +1,4 @@
-"""A tracking store ends up with every step once, whenever it answers and however often a run begins again."""
+"""A tracking store gets every step once, after outages and resumptions."""
 
 import json
 import logging
@@ -75,7 +75,9 @@ def test_steps_taken_again_arrive_once(run: Run) -> None:
     assert run.stored() == [(step, step / 2, 1_000_000 + 1000 * step) for step in (1, 2, 3, 4, 5)]
 
 
-def test_a_store_that_is_away_at_the_start_gets_everything_later(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_is_unreachable_at_the_start_gets_everything_later(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     run.away = True
     writes = run.begin()
     with caplog.at_level(logging.WARNING):
@@ -89,7 +91,7 @@ def test_a_store_that_is_away_at_the_start_gets_everything_later(run: Run, caplo
     assert [step for step, _, _ in run.stored()] == [1, 2, 3, 4, 5]
 
 
-def test_a_store_that_never_answered_is_told_by_the_next_start(run: Run) -> None:
+def test_an_unreachable_store_gets_everything_at_the_next_start(run: Run) -> None:
     run.away = True
     writes = run.begin()
     run.log(1, 2)
@@ -120,21 +122,21 @@ def test_a_store_that_goes_away_in_between_loses_nothing(run: Run, monkeypatch: 
     assert [step for step, _, _ in run.stored()] == [1, 2, 3]
 
 
-def test_a_store_that_does_not_answer_is_asked_ever_more_rarely(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_retry_interval_of_an_unreachable_store_grows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run.away = True
     now = [0.0]
-    asked: list[float] = []
+    attempts: list[float] = []
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
 
     def connect() -> Tracker:
-        asked.append(now[0])
+        attempts.append(now[0])
         return run.connect()
 
     writes = DelayedWrites(connect, run.metrics, run.samples)
     for minute in range(60):
         now[0] = 60.0 * minute
         writes.deliver()
-    assert asked == [60.0 * minute for minute in (0, 1, 3, 7, 15, 30, 45)]
+    assert attempts == [60.0 * minute for minute in (0, 1, 3, 7, 15, 30, 45)]
 
 
 def _log_wide(run: Run, *steps: int) -> None:
@@ -148,7 +150,7 @@ def _values_of(run: Run) -> dict[int, int]:
     return dict(Counter(step for step, _, _ in run.stored()))
 
 
-def test_a_store_that_goes_away_between_two_requests_has_whole_lines_and_gets_the_others_once(
+def test_a_store_lost_between_two_requests_has_complete_lines_and_gets_the_others_once(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line that is there in part would count as known, and its other values be lost."""
@@ -175,12 +177,12 @@ def test_a_store_that_goes_away_between_two_requests_has_whole_lines_and_gets_th
 
 
 def test_a_long_backlog_holds_a_training_up_for_one_turn_at_a_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TURN", 0.0)
+    monkeypatch.setattr(module, "_MAX_DELIVERY_SECONDS", 0.0)
     _log_wide(run, *range(1, 11))
     writes = run.begin()
     writes.deliver()
     assert len(_values_of(run)) == 3
-    writes.finish("KILLED")  # told to leave: little time
+    writes.finish("KILLED")  # interrupted: little time
     assert len(_values_of(run)) == 6
     again = run.begin()
     again.finish("FINISHED")

@@ -120,7 +120,7 @@ def test_names_are_made_legal(store):
     assert found == {"Pleural effusion _left_/linear/mae", "a/b", "é_"}
 
 
-def test_a_failing_store_is_told_once_and_what_is_pending_arrives_later(store, tmp_path, caplog, monkeypatch):
+def test_a_failing_store_is_reported_once_and_pending_metrics_arrive_later(store, tmp_path, caplog, monkeypatch):
     tracker = start(store)
     works = tracker._client.log_batch
     monkeypatch.setattr(tracker._client, "log_batch", lambda *a, **k: (_ for _ in ()).throw(OSError("gone")))

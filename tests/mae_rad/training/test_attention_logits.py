@@ -1,4 +1,4 @@
-"""The largest attention logit: exact, and without effect on the step."""
+"""The largest attention logit is exact, and measuring it has no effect on the step."""
 
 import math
 
@@ -16,7 +16,7 @@ def patches(films: int = 3, count: int = 20, patch: int = 16) -> Patches:
     return Patches(values, torch.rand(films, count, 2, generator=generator) * 14, torch.full((films, 2), 14.0))
 
 
-def test_the_largest_logit_is_that_of_the_whole_table() -> None:
+def test_the_largest_logit_is_that_of_the_whole_matrix() -> None:
     qkv = torch.randn(2, 600, 3 * 24, generator=torch.Generator().manual_seed(1))
     query, key, _ = (part.reshape(2, 600, 4, 6).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
     whole = (query @ key.transpose(-2, -1)).abs().max() / math.sqrt(6)
@@ -47,7 +47,7 @@ def test_watching_changes_nothing(kernel: str, recompute: bool) -> None:
     assert logits.read() == 0
 
 
-def test_a_steep_layer_is_seen_wherever_it_is() -> None:
+def test_a_layer_with_large_logits_is_found_at_any_depth() -> None:
     torch.manual_seed(0)
     encoder = build_encoder(EncoderSettings(model="vit_tiny", patch=16))
     logits = AttentionLogits(encoder)

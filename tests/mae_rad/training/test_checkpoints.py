@@ -1,4 +1,4 @@
-"""A checkpoint is complete or absent, and a damaged one never ends a run."""
+"""A checkpoint is complete or absent, and a damaged one does not end a run."""
 
 import errno
 import json
@@ -61,7 +61,7 @@ def test_an_old_one_that_cannot_be_removed_yet_ends_nothing(
     with monkeypatch.context() as patch:
         patch.setattr("mae_rad.training.checkpoints.shutil.rmtree", busy)
         checkpoints.save(Writer(), 4)  # type: ignore[arg-type]
-    assert "the old checkpoint step-0000002 stays for now (Directory not empty)" in caplog.text
+    assert "the old checkpoint step-0000002 cannot be deleted yet (Directory not empty)" in caplog.text
     newest = checkpoints.newest()
     assert newest is not None and newest.step == 4
     checkpoints.save(Writer(), 5)  # type: ignore[arg-type]
@@ -118,14 +118,14 @@ def test_a_damaged_newest_one_gives_way_to_the_one_before(
     assert newest.step == 3
 
 
-def test_a_run_without_a_whole_checkpoint_is_told_so(checkpoints: Checkpoints) -> None:
+def test_a_run_without_an_undamaged_checkpoint_is_an_error(checkpoints: Checkpoints) -> None:
     for step in (2, 3):
         _truncate(checkpoints.folder / f"step-{step:07d}")
     with pytest.raises(RunError, match=r"every checkpoint .* is damaged"):
         checkpoints.newest()
 
 
-def test_one_that_cannot_be_written_keeps_the_one_before_and_the_run_goes_on(
+def test_a_failed_checkpoint_keeps_the_previous_one_and_training_continues(
     checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints.save(Writer(fails=True), 4)  # type: ignore[arg-type]
@@ -168,14 +168,14 @@ def test_what_was_being_written_is_removed_and_its_name_never_comes_again(checkp
     assert _tags(checkpoints) == ["latest.json", "step-0000004", "step-0000005"]
 
 
-def test_a_full_disk_keeps_the_one_before_and_the_run_goes_on(
+def test_a_full_disk_keeps_the_previous_checkpoint_and_training_continues(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     usage = shutil.disk_usage(checkpoints.folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
     checkpoints.save(Writer(), 4)  # type: ignore[arg-type]
-    assert "make room" in caplog.text
-    with pytest.raises(RunError, match="make room"):
+    assert "Free disk space" in caplog.text
+    with pytest.raises(RunError, match="Free disk space"):
         checkpoints.save(Writer(), 4, last=True)  # type: ignore[arg-type]
     assert _tags(checkpoints) == ["latest.json", "step-0000002", "step-0000003"]
 

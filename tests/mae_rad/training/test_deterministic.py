@@ -1,4 +1,4 @@
-"""Kernels that give the same bits each time, where they are asked for, and only there."""
+"""Deterministic kernels are used if enabled, and only then."""
 
 import os
 from pathlib import Path
@@ -43,12 +43,12 @@ def test_an_operation_without_such_a_kernel_is_refused_within_the_block_alone(mo
 
 
 def test_kernels_chosen_by_the_clock_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="deterministic excludes it"):
+    with pytest.raises(SettingsError, match="unset compile or deterministic"):
         _settings(tmp_path, tmp_path / "run", "mae", ASKED, "runtime.compile=true")
 
 
 @pytest.mark.parametrize("objective", ["mae", "simclr"])
-def test_every_objective_has_such_kernels_and_goes_on_bit_for_bit(
+def test_every_objective_has_deterministic_kernels_and_resumes_bit_for_bit(
     public: Path, tmp_path: Path, objective: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a GPU, where there is one; a CPU only shows that nothing is refused there."""

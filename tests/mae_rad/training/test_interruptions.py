@@ -1,4 +1,4 @@
-"""A training that is interrupted goes on to the same weights, and leaves when and how it is told to."""
+"""An interrupted training resumes to the same weights, and exits on request with its code."""
 
 import json
 import logging
@@ -45,11 +45,11 @@ def test_a_signal_is_a_wish_to_leave_and_is_no_longer_heard_afterwards(
         with caplog.at_level(logging.INFO):
             ended = preemption.exit(7)
     assert ended.code == REQUEUE == 75
-    assert f"saved at step 7 and left ({number.name}," in caplog.text
+    assert f"saved at step 7 and exited ({number.name}," in caplog.text
     assert signal.getsignal(number) is before
 
 
-def test_the_clock_of_rank_0_alone_saves_and_leaves(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_clock_of_rank_0_requests_saves_and_exits(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     runtime = RuntimeSettings(run_dir=Path("run"), checkpoint_minutes=10, max_minutes=25)
     first = Preemption(runtime, first=True, clock=lambda: now[0])
@@ -68,7 +68,7 @@ def test_the_clock_of_rank_0_alone_saves_and_leaves(caplog: pytest.LogCaptureFix
     assert "runtime.max_minutes" in caplog.text
 
 
-def test_a_run_out_of_minutes_saves_leaves_with_75_and_goes_on(tmp_path: Path) -> None:
+def test_a_run_at_its_time_limit_saves_exits_with_75_and_resumes(tmp_path: Path) -> None:
     public = write_public(tmp_path / "public", [film(f"f{i}", noise(90, 90, seed=i)) for i in range(8)])
     words = [sys.executable, "launch/pretrain.py", *arguments(public, tmp_path / "run", 3)]
 
@@ -79,7 +79,7 @@ def test_a_run_out_of_minutes_saves_leaves_with_75_and_goes_on(tmp_path: Path) -
 
     left = start("runtime.max_minutes=0.00001")
     assert left.returncode == REQUEUE, left.stderr
-    assert "saved at step 1 and left (runtime.max_minutes)" in left.stderr
+    assert "saved at step 1 and exited (runtime.max_minutes)" in left.stderr
     assert not (tmp_path / "run" / "encoder").exists()
     done = start()
     assert done.returncode == 0, done.stderr

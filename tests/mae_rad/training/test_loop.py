@@ -1,4 +1,4 @@
-"""Training: the same numbers for any number of ranks, and after an interruption."""
+"""A training has the same losses for any number of ranks, and after an interruption."""
 
 import json
 import os
@@ -99,7 +99,7 @@ def _stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return monkeypatch.undo
 
 
-def test_the_run_folder_holds_what_the_readme_says(uninterrupted: Path) -> None:
+def test_the_run_folder_holds_its_documented_files(uninterrupted: Path) -> None:
     names = {"config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples"}
     assert {path.name for path in uninterrupted.iterdir()} == names
     assert sorted(path.name for path in (uninterrupted / "samples").iterdir()) == [
@@ -150,7 +150,7 @@ def test_checkpoints_are_exported_too(uninterrupted: Path, tmp_path: Path) -> No
     earlier = load_objective(export(unfinished, "safetensors", None, tmp_path / "earlier", step=4))
     assert earlier.card.provenance["steps"] == 4
     assert earlier.card.weights_sha256 != expected.card.weights_sha256
-    with pytest.raises(WeightsError, match="keeps no checkpoint step-0000003; it has steps 4, 6"):
+    with pytest.raises(WeightsError, match=r"has no checkpoint step-0000003\. Choose one of its steps: 4, 6"):
         export(unfinished, "safetensors", None, tmp_path / "none", step=3)
 
 

@@ -21,7 +21,7 @@ def _settings(run_dir: Path, *overrides: str) -> PretrainSettings:
     return load(PretrainSettings, CONFIGS / "demo_mae.yaml", [f"runtime.run_dir={run_dir}", *overrides])
 
 
-def _begun(run_dir: Path, *, checkpoint: bool = True) -> RunFolder:
+def _started_run(run_dir: Path, *, checkpoint: bool = True) -> RunFolder:
     folder = RunFolder(_settings(run_dir), "d" * 64)
     folder.check()
     folder.begin()
@@ -31,19 +31,19 @@ def _begun(run_dir: Path, *, checkpoint: bool = True) -> RunFolder:
 
 
 def test_the_same_run_is_taken_up_again(tmp_path: Path) -> None:
-    _begun(tmp_path / "run")
+    _started_run(tmp_path / "run")
     RunFolder(_settings(tmp_path / "run", "runtime.log_every=3", "data.shards=[elsewhere]"), "d" * 64).check()
 
 
 def test_a_changed_result_setting_is_refused_and_named(tmp_path: Path) -> None:
-    _begun(tmp_path / "run")
+    _started_run(tmp_path / "run")
     with pytest.raises(RunError, match=r"objective.visible was 0.25 and is 0.2"):
         RunFolder(_settings(tmp_path / "run", "objective.visible=0.2"), "d" * 64).check()
 
 
 def test_a_setting_that_came_later_is_refused_only_where_it_changes_something(tmp_path: Path) -> None:
-    """A release that adds a setting, here ``flip_sides``, goes on with runs begun before it."""
-    path = _begun(tmp_path / "run").path / "run.json"
+    """A release that adds a setting, here ``flip_sides``, resumes runs that started before it."""
+    path = _started_run(tmp_path / "run").path / "run.json"
     began = json.loads(path.read_text())
     del began["settings"]["objective"]["flip_sides"]
     path.write_text(json.dumps(began))
@@ -53,28 +53,28 @@ def test_a_setting_that_came_later_is_refused_only_where_it_changes_something(tm
 
 
 def test_a_run_that_learned_nothing_yet_may_begin_anew(tmp_path: Path) -> None:
-    _begun(tmp_path / "run", checkpoint=False)
+    _started_run(tmp_path / "run", checkpoint=False)
     RunFolder(_settings(tmp_path / "run", "objective.visible=0.2"), "e" * 64).check()
 
 
 @pytest.mark.parametrize("saved", [True, False])
 def test_the_best_weights_belong_to_what_was_saved(tmp_path: Path, saved: bool) -> None:
-    folder = _begun(tmp_path / "run", checkpoint=saved)
+    folder = _started_run(tmp_path / "run", checkpoint=saved)
     folder.best.write_bytes(b"weights")
     folder.release()
     folder.begin()
     assert folder.best.exists() is saved
 
 
-def test_a_damaged_run_is_told_in_one_line(tmp_path: Path) -> None:
-    _begun(tmp_path / "run")
+def test_a_damaged_run_is_reported_in_one_line(tmp_path: Path) -> None:
+    _started_run(tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text("{")
     with pytest.raises(RunError, match="damaged"):
         RunFolder(_settings(tmp_path / "run"), "d" * 64).check()
 
 
 def test_a_second_process_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    first = _begun(tmp_path / "run")
+    first = _started_run(tmp_path / "run")
     second = RunFolder(_settings(tmp_path / "run"), "d" * 64)
     with pytest.raises(RunError, match="another process"):
         second.begin()
@@ -83,7 +83,7 @@ def test_a_second_process_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     second.release()
 
 
-def test_a_file_system_that_knows_no_locks_is_warned_of_and_used(
+def test_a_file_system_without_locks_is_used_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unknown(*_: int) -> None:
@@ -91,14 +91,14 @@ def test_a_file_system_that_knows_no_locks_is_warned_of_and_used(
 
     monkeypatch.setattr("data_prep.runtime.folder_lock.fcntl.flock", unknown)
     for _ in range(2):
-        folder = _begun(tmp_path / "run", checkpoint=False)
+        folder = _started_run(tmp_path / "run", checkpoint=False)
         folder.release()
         assert not (tmp_path / "run" / ".lock").exists()
     assert "this file system does not support locks" in caplog.text
 
 
 def test_other_shards_are_refused(tmp_path: Path) -> None:
-    _begun(tmp_path / "run")
+    _started_run(tmp_path / "run")
     with pytest.raises(RunError, match="other shards"):
         RunFolder(_settings(tmp_path / "run"), "e" * 64).check()
 
@@ -115,7 +115,7 @@ def _lines(folder: RunFolder) -> list[dict[str, float]]:
 
 
 def test_steps_that_are_taken_again_leave_no_second_line(tmp_path: Path) -> None:
-    folder = _begun(tmp_path / "run")
+    folder = _started_run(tmp_path / "run")
     for step in (10, 20, 30):
         folder.log(step, {"loss": 1.0, "unknown": float("nan")})
     with folder.metrics.open("a") as file:
@@ -130,8 +130,8 @@ def test_steps_that_are_taken_again_leave_no_second_line(tmp_path: Path) -> None
     assert [line.keys() for line in _lines(folder)] == [{"step", "time", "loss"}] * 2
 
 
-def test_a_full_disk_holds_metrics_back_and_loses_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = _begun(tmp_path / "run")
+def test_a_full_disk_delays_metrics_and_loses_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = _started_run(tmp_path / "run")
     folder.log(1, {"loss": 1.0})
     whole = folder.metrics.read_bytes()
     with room_for(len(whole) + 9):
@@ -141,11 +141,11 @@ def test_a_full_disk_holds_metrics_back_and_loses_none(tmp_path: Path, caplog: p
     folder.log(4, {"loss": 1.0})
     assert [line["step"] for line in _lines(folder)] == [1, 2, 3, 4]
     assert len(caplog.records) == 1
-    assert "metrics cannot be written" in caplog.text and "the training goes on" in caplog.text
+    assert "metrics cannot be written" in caplog.text and "training continues" in caplog.text
 
 
-def test_a_picture_without_room_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = _begun(tmp_path / "run")
+def test_a_picture_that_does_not_fit_the_disk_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = _started_run(tmp_path / "run")
     folder.samples.rmdir()
     folder.keep_picture(1, Image.new("L", (4, 4)))
     assert "a picture cannot be written" in caplog.text
@@ -154,8 +154,8 @@ def test_a_picture_without_room_is_left_out(tmp_path: Path, caplog: pytest.LogCa
     assert [path.name for path in folder.samples.iterdir()] == ["step-0000002.png"]
 
 
-def test_a_machine_that_stopped_in_writing_leaves_a_folder_that_goes_on(tmp_path: Path) -> None:
-    _begun(tmp_path / "run").release()
+def test_a_folder_resumes_after_a_crash_during_writing(tmp_path: Path) -> None:
+    _started_run(tmp_path / "run").release()
     names = (".run.json.partial", ".encoder.17.partial", ".encoder.17.old", ".encoder.01ab.part", ".encoder.01ab.old")
     left = [tmp_path / "run" / name for name in (*names, "samples/.step-1.png.01ab.part")]
     left[0].write_text("{")
@@ -192,5 +192,5 @@ def test_every_shipped_config_builds(path: Path) -> None:
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(SettingsError, match="does not divide into accumulation 3"):
+    with pytest.raises(SettingsError, match="is not divisible by accumulation 3"):
         _settings(Path("run"), "optimizer.accumulation=3")

@@ -1,4 +1,4 @@
-"""What goes wrong in a training stops all of it, before the update, and says where."""
+"""A fault stops all ranks before the update, with its step and films."""
 
 import json
 import socket
@@ -135,7 +135,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all_and_names_its_films(pub
 def test_a_rank_that_dies_ends_the_job_with_one_message_that_names_it(public: Path, tmp_path: Path) -> None:
     done = _train_with("os.kill(os.getpid(), 9)", public, tmp_path)
     assert done.returncode != 0
-    assert done.stderr.count("missed its heartbeat, at step 2") == 1, done.stderr
+    assert done.stderr.count("missed its heartbeat at step 2") == 1, done.stderr
     assert f"error: rank 1 on {socket.gethostname()} missed its heartbeat" in done.stderr
     assert "unexpected" not in done.stderr
     assert not (tmp_path / "run" / "encoder").exists()
@@ -174,7 +174,7 @@ def test_a_checkpoint_that_finds_no_room_in_the_middle_ends_a_training_only_if_i
 
 
 @pytest.mark.slow
-def test_a_mistake_of_one_rank_is_told_once_and_ends_all(public: Path, tmp_path: Path) -> None:
+def test_an_error_of_one_rank_is_reported_once_and_ends_all(public: Path, tmp_path: Path) -> None:
     done = _train_with("from mae_rad.errors import RunError; raise RunError('mended in one way')", public, tmp_path)
     assert done.returncode != 0
     assert done.stderr.count("rank 1: error: mended in one way") == 1, done.stderr

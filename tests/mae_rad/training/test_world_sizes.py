@@ -1,4 +1,4 @@
-"""One run on changing numbers of ranks: the films in the recorded order, the losses of one rank to rounding."""
+"""A run on changing numbers of ranks has the recorded order of films, and the losses of one rank up to rounding."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train(public: Path, folder: Path, segments: Sequence[tuple[int, int]], stage: int) -> Path:
-    """Train on ``segments`` of (ranks, steps until it is told to leave); the run folder."""
+    """Train on ``segments`` of (ranks, steps until it is interrupted); returns the run folder."""
     folder.mkdir()
     (folder / "script.py").write_text(SCRIPT)
     words = arguments(public, folder / "run", STEPS, f"runtime.zero_stage={stage}")

@@ -1,4 +1,4 @@
-"""The pointing game against a definition by brute force."""
+"""The pointing game equals its definition by brute force."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def test_hit_and_chance() -> None:
     assert play(values, np.zeros_like(content), boxes, PATCH).chance == 1 / 16
 
 
-def test_maps_of_chance_hit_as_often_as_chance_says() -> None:
+def test_random_maps_hit_at_the_rate_of_chance() -> None:
     draws, boxes = np.random.default_rng(1), np.array([[0.0, 0.0, 16.0, 24.0]])
     content = np.ones((6, 6), dtype=bool)
     played = [play(draws.random((6, 6), dtype=np.float32), content, boxes, PATCH) for _ in range(2000)]
@@ -83,7 +83,7 @@ def test_the_benchmark_plays_every_map_that_a_head_has(pool: str, further: set[s
         assert values.isfinite().all()
 
 
-def test_the_benchmark_tells_the_share_of_hits_and_how_sure_it_is() -> None:
+def test_the_benchmark_prints_the_share_of_hits_with_its_interval() -> None:
     played = [pointing_game.Played(f"p{number // 2}", Pointed(number % 4 == 0, 0.1), True) for number in range(40)]
     line = pointing_game._share_of_hits(played)
     assert line.startswith("0.250 [0.")
