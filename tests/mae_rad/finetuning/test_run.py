@@ -1,8 +1,6 @@
 """Finetuning: from labelled shards to a predictor that answers as it did when it was judged."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_folder import save_encoder
 from mae_rad.export.predictor_folder import Predictor, load_predictor
 from mae_rad.finetuning.task.settings import FinetuneSettings
-from tests.builders.tiny_finetuning import ROOT, arguments, write_labelled
-from tests.builders.tiny_run import environment, launch
+from tests.builders.tiny_finetuning import arguments, write_labelled
+from tests.builders.warm_python import run_ranks, run_script
 
 FROZEN = ["adaptation.encoder=frozen", "film={tokens: 36}"]
 
@@ -195,8 +193,7 @@ def test_a_run_that_is_told_to_leave_at_a_look_makes_up_for_it(public: Path, fin
 
 
 def test_two_ranks_train_the_model_of_one(public: Path, finished: Path, tmp_path: Path) -> None:
-    words = [str(ROOT / "launch" / "finetune.py"), *arguments(public, tmp_path / "two")]
-    result = launch(words, ranks=2)
+    result = run_ranks("finetune", arguments(public, tmp_path / "two"), 2, tmp_path / "log")
     assert result.returncode == 0, result.stderr[-2000:]
     assert _losses(tmp_path / "two") == pytest.approx(_losses(finished), rel=2e-5)
     looks = [[line["val/loss"] for line in _lines(run) if "val/loss" in line] for run in (tmp_path / "two", finished)]
@@ -218,7 +215,7 @@ def test_a_frozen_encoder_does_not_move_and_may_be_kept(public: Path, tmp_path: 
     model = Finetuning(settings).model(join_ranks(1, 60))
     assert settings.encoder is not None
     save_encoder(model.encoder, settings.encoder, tmp_path / "encoder", tokens=36, provenance={})
-    begun = [f"start_from={tmp_path / 'encoder'}", "encoder=null"]
+    begun = [f"start_from={tmp_path / 'encoder'}", "encoder=null", "optimizer.steps=2"]
     _finetune(public, tmp_path / "kept", *FROZEN, *begun)
     _finetune(public, tmp_path / "shown", *FROZEN, *begun, "runtime.cache_gib=0")
     assert _losses(tmp_path / "kept") == pytest.approx(_losses(tmp_path / "shown"), rel=1e-5)
@@ -268,10 +265,8 @@ def test_partitioned_optimisers_train_the_same_model(
 
 
 def test_the_command_tells_a_mistake_in_one_line(public: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "launch/finetune.py", *arguments(public, tmp_path / "run", "task.pol=mean")]
-    result = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
-    )
+    script = "import sys; from launch.finetune import main; sys.exit(main(sys.argv[1:]))"
+    result = run_script(script, arguments(public, tmp_path / "run", "task.pol=mean"))
     assert result.returncode == 2
     assert "did you mean 'task.pool'" in result.stderr
     assert "Traceback" not in result.stderr

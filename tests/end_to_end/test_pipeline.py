@@ -17,7 +17,7 @@ from launch.compare import main as compare
 from launch.embed import main as embed
 from launch.pretrain import main as pretrain
 
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TINY = [
     "precision=f32", "encoder={model: vit_tiny, dim: 32, depth: 2, heads: 2, patch: 16}",
     "optimizer={steps: 4, batch: 8}", "runtime.workers=0", "runtime.threads=1", "runtime.log_every=2",
