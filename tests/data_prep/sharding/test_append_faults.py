@@ -270,7 +270,7 @@ def test_a_scan_that_was_interrupted_goes_on_beside_logs(grown: Path) -> None:
 
 def test_an_append_that_is_killed_between_any_two_steps_goes_on() -> None:
     """Some of the moments of tests/benchmarks/sharding/append_kills.py."""
-    command = [sys.executable, "-m", "tests.benchmarks.sharding.append_kills", "--every", "25"]
+    command = [sys.executable, "-m", "tests.benchmarks.sharding.append_kills", "--every", "19"]
     done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("the same bytes after each") == 3
