@@ -15,10 +15,11 @@ def test_mutations_are_many_and_always_the_same(tmp_path: Path) -> None:
     assert not set(made) & set(films)
 
 
-@pytest.mark.parametrize("films", [60, pytest.param(150, marks=pytest.mark.slow)])
-def test_mutated_films_are_all_accounted_for(films: int, tmp_path: Path) -> None:
-    card = shard_mutations(tmp_path, films, seed=1, seconds=120)
-    assert card.files.written > films // 10 and len(card.reasons) >= 4
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1])
+def test_mutated_films_are_all_accounted_for(seed: int, tmp_path: Path) -> None:
+    card = shard_mutations(tmp_path, 150, seed, seconds=120)
+    assert card.files.written > 15 and len(card.reasons) >= 4
 
 
 @pytest.mark.slow

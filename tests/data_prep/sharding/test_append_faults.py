@@ -268,6 +268,7 @@ def test_a_scan_that_was_interrupted_goes_on_beside_logs(grown: Path) -> None:
     assert append(private, grown / "public", settings()) is not None
 
 
+@pytest.mark.slow
 def test_an_append_that_is_killed_between_any_two_steps_goes_on() -> None:
     """Some of the moments of tests/benchmarks/sharding/append_kills.py."""
     command = [sys.executable, "-m", "tests.benchmarks.sharding.append_kills", "--every", "19"]

@@ -162,7 +162,7 @@ def test_the_best_weights_are_those_of_the_best_look_at_val(finished: Path) -> N
     assert looks[best] == max(looks.values())  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("stop", "more"), [(3, []), (4, []), (5, FROZEN)])
+@pytest.mark.parametrize(("stop", "more"), [(3, []), (4, []), pytest.param(5, FROZEN, marks=pytest.mark.slow)])
 def test_resume_is_bitwise_identical(
     public: Path, finished: Path, tmp_path: Path, stop: int, more: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +260,7 @@ def test_a_head_learns_to_find_what_is_there(tmp_path: Path) -> None:
         assert test[f"test/log_loss/{label}"] < 0.5
 
 
-@pytest.mark.parametrize("more", [[], FROZEN])
+@pytest.mark.parametrize("more", [[], pytest.param(FROZEN, marks=pytest.mark.slow)])
 def test_partitioned_optimisers_train_the_same_model(
     public: Path, finished: Path, tmp_path: Path, more: list[str]
 ) -> None:
