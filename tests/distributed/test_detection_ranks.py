@@ -1,8 +1,6 @@
 """A detection trained on two ranks equals that of one rank."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +8,14 @@ import torch
 from safetensors.torch import load_file
 
 from tests.builders.boxed_films import write_boxed
-from tests.builders.tiny_run import ROOT, environment
+from tests.builders.warm_python import run_ranks
 from tests.mae_rad.finetuning.detection.test_task import CONFIG, VIT, words
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from launch.finetune import main
-from tests.builders.warm_ranks import WarmRanks
-world, log, *arguments = sys.argv[1:]
-assert WarmRanks(arguments, int(world), Path(log), main).wait(300) == [0] * int(world)
-"""
 
 
 def finetuned(public: Path, run: Path, world: int) -> Path:
-    log = run.with_suffix(".log")
-    command = [sys.executable, "-c", SCRIPT, str(world), str(log), "--config", str(CONFIG), *words(public, run, *VIT)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=500, check=False
-    )
-    assert done.returncode == 0, done.stderr + log.read_text()[-3000:]
+    arguments = ["--config", str(CONFIG), *words(public, run, *VIT)]
+    done = run_ranks("finetune", arguments, world, run.with_suffix(".log"))
+    assert done.returncode == 0, done.stderr[-3000:]
     return run
 
 

@@ -26,6 +26,8 @@ from data_prep.verification.identifiers import collect_identifiers, remove_publi
 from data_prep.verification.text_search import TextSearch
 from tests.builders.private_builder import make_private, settings
 
+pytestmark = pytest.mark.usefixtures("checks_in_this_process")
+
 TEXT = "MRN-0417-3"
 SHARD = "train-000000"
 
@@ -36,12 +38,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         shard(make_private(root, patch), root / "public", in_process())
     return root
-
-
-@pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Audit in one process: starting others would take most of the time."""
-    monkeypatch.setattr("data_prep.verification.audit.process_count", lambda workers, shards: 1)
 
 
 def in_process() -> ShardSettings:

@@ -33,6 +33,8 @@ from data_prep.verification.audit import audit
 from tests.builders.dicom_builder import DX_FOR_PRESENTATION, write_film
 from tests.builders.private_builder import anatomy
 
+pytestmark = pytest.mark.usefixtures("checks_in_this_process")
+
 NAME = "Zwiebelmüller^Xanthippe"
 WORD = "ZWIEBELMUELLER"
 NUMBER = 1953071477
@@ -206,7 +208,6 @@ def test_no_planted_value_is_in_any_public_byte(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
-    monkeypatch.setattr("data_prep.verification.audit.process_count", lambda workers, shards: 1)
     archive, private, public = tmp_path / "archive", tmp_path / "private", tmp_path / "public"
     (write_dicoms if source == "dicom" else write_images)(archive)
     planted = b"".join(path.read_bytes() for path in archive.rglob("*") if path.is_file())

@@ -15,6 +15,7 @@ def test_mutations_are_distinct_and_reproducible(tmp_path: Path) -> None:
     assert not set(made) & set(films)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_mutated_films_are_all_accounted_for(seed: int, tmp_path: Path) -> None:
     card = shard_mutations(tmp_path, 150, seed, seconds=120)

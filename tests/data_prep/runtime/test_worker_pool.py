@@ -47,7 +47,7 @@ def _runs(pid: int) -> bool:
     return state != "Z"
 
 
-@pytest.mark.parametrize("script", [POOL, EMBEDDING], ids=["pool", "embedding"])
+@pytest.mark.parametrize("script", [POOL, pytest.param(EMBEDDING, marks=pytest.mark.slow)], ids=["pool", "embedding"])
 def test_processes_end_with_their_parent(script: str, tmp_path: Path) -> None:
     (tmp_path / "lead.py").write_text(script)
     lead = subprocess.Popen(

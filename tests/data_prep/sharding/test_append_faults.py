@@ -39,11 +39,6 @@ from tests.data_prep.shard_format.test_frames import write_frames
 from tests.data_prep.sharding.test_append import films, rescan, write_study
 
 
-@pytest.fixture(autouse=True)
-def _verify_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_prep.verification.verify.process_count", lambda workers, tasks: 1)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An archive, a private folder, and the two generations in public that it has given."""
@@ -275,6 +270,7 @@ def test_an_interrupted_scan_continues_in_a_folder_with_logs(grown: Path) -> Non
     assert append(private, grown / "public", settings()) is not None
 
 
+@pytest.mark.slow
 def test_an_append_that_is_killed_between_any_two_steps_continues() -> None:
     """Some of the moments of tests/benchmarks/sharding/append_kills.py."""
     command = [sys.executable, "-m", "tests.benchmarks.sharding.append_kills", "--every", "19"]

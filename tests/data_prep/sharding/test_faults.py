@@ -45,11 +45,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _verify_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_prep.verification.verify.process_count", lambda workers, tasks: 1)
-
-
 @pytest.fixture
 def private(made: Path) -> Path:
     return made / "private"
@@ -166,6 +161,7 @@ def test_damage_that_verify_finds_is_repaired_by_the_same_command(
     assert contents(public) == before and main(["verify", str(public)]) == 0
 
 
+@pytest.mark.slow
 def test_three_kills_lose_nothing(private: Path, public: Path, tmp_path: Path) -> None:
     command = ["shard", str(private), "--out", "PUBLIC", *WORDS, "runtime.isolated=true", "runtime.workers=2"]
     command.append("runtime.max_reject_fraction=1")

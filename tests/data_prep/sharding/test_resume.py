@@ -26,11 +26,6 @@ from tests.builders.dicom_builder import write_film
 from tests.builders.private_builder import ONE, anatomy, make_private, settings
 
 
-@pytest.fixture(autouse=True)
-def _verify_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_prep.verification.verify.process_count", lambda workers, tasks: 1)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("resume")

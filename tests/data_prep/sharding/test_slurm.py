@@ -94,6 +94,7 @@ def test_failures_of_parts_are_in_the_dataset_card(made: Path, tmp_path: Path, m
     assert [reason for _, reason in whole.quarantined] == [Reason.UNREADABLE_FILE]
 
 
+@pytest.mark.slow
 def test_submit_on_this_machine_writes_the_same_bytes(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,8 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def public(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("data_prep.verification.verify.process_count", lambda workers, tasks: 1)
+def public(made: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "public"
     folder.mkdir()
     for path in made.iterdir():
@@ -177,6 +176,14 @@ def test_damaged_bytes_are_not_decoded(public: Path, monkeypatch: pytest.MonkeyP
         path.write_bytes(data)
     monkeypatch.setattr("data_prep.verification.verify.decode_film", crash)
     assert len(verify(public)) == len(list(public.glob("*.tar")))
+
+
+def test_several_processes_find_what_one_finds(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in public.glob("*.tar"):
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    alone = verify(public)
+    monkeypatch.setattr("data_prep.verification.verify.process_count", lambda workers, tasks: 2)
+    assert verify(public) == alone and len(alone) >= 3
 
 
 def test_every_file_that_is_not_in_the_card_is_found(public: Path) -> None:

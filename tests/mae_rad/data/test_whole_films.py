@@ -91,6 +91,7 @@ time.sleep(120)
 """
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_training_that_is_killed(public: Path) -> None:
     """Deaf to signals, and children of a process that waits for them: nobody else would end them."""
     command = [sys.executable, "-c", READING, str(public)]

@@ -154,7 +154,7 @@ def test_several_processes_give_the_vectors_of_one_process(tmp_path, index):
             np.testing.assert_allclose(tokens.read(row), other_tokens.read(row), atol=2e-3)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_error_in_an_embedding_process_is_one_line(tmp_path, index, processes):
     diverged = EncoderSource("diverged", "d" * 64, 8, broken)
     with pytest.raises(EvaluationError, match=r"diverged: \d of \d vectors are not finite"):

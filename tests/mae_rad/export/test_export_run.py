@@ -137,7 +137,11 @@ def test_hugging_face_reconstructs_the_same(
 
 @pytest.mark.parametrize(
     ("channels", "attention", "fine"),
-    [(1, "plain", {}), (3, "fused", {}), (1, "fused", {"emphasis": 1.5, "stem": "convolutional"})],
+    [
+        pytest.param(1, "plain", {}, marks=pytest.mark.slow),
+        (3, "fused", {}),
+        (1, "fused", {"emphasis": 1.5, "stem": "convolutional"}),
+    ],
 )
 def test_onnx_gives_the_same_features(
     tmp_path: Path, channels: Literal[1, 3], attention: str, fine: dict[str, Any]

@@ -1,8 +1,6 @@
 """Finetuning, from labelled shards to a predictor whose predictions equal those of its evaluation."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_folder import save_encoder
 from mae_rad.export.predictor_folder import Predictor, load_predictor
 from mae_rad.finetuning.task.settings import FinetuneSettings
-from tests.builders.tiny_finetuning import ROOT, arguments, write_labelled
-from tests.builders.tiny_run import environment, launch
+from tests.builders.tiny_finetuning import arguments, write_labelled
+from tests.builders.warm_python import run_ranks, run_script
 
 FROZEN = ["adaptation.encoder=frozen", "film={tokens: 36}"]
 
@@ -164,7 +162,7 @@ def test_the_best_weights_are_those_of_the_best_validation(finished: Path) -> No
     assert validations[best] == max(validations.values())  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("stop", "more"), [(3, []), (4, []), (5, FROZEN)])
+@pytest.mark.parametrize(("stop", "more"), [(3, []), (4, []), pytest.param(5, FROZEN, marks=pytest.mark.slow)])
 def test_resume_is_bitwise_identical(
     public: Path, finished: Path, tmp_path: Path, stop: int, more: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,8 +193,7 @@ def test_a_run_stopped_at_a_validation_repeats_it(public: Path, finished: Path, 
 
 
 def test_two_ranks_train_the_same_model_as_one(public: Path, finished: Path, tmp_path: Path) -> None:
-    words = [str(ROOT / "launch" / "finetune.py"), *arguments(public, tmp_path / "two")]
-    result = launch(words, ranks=2)
+    result = run_ranks("finetune", arguments(public, tmp_path / "two"), 2, tmp_path / "log")
     assert result.returncode == 0, result.stderr[-2000:]
     assert _losses(tmp_path / "two") == pytest.approx(_losses(finished), rel=2e-5)
     validations = [
@@ -220,13 +217,25 @@ def test_a_frozen_encoder_does_not_change_and_its_features_can_be_cached(public:
     model = Finetuning(settings).model(join_ranks(1, 60))
     assert settings.encoder is not None
     save_encoder(model.encoder, settings.encoder, tmp_path / "encoder", tokens=36, provenance={})
-    begun = [f"start_from={tmp_path / 'encoder'}", "encoder=null"]
+    begun = [f"start_from={tmp_path / 'encoder'}", "encoder=null", "optimizer.steps=2"]
     _finetune(public, tmp_path / "kept", *FROZEN, *begun)
     _finetune(public, tmp_path / "shown", *FROZEN, *begun, "runtime.cache_gib=0")
     assert _losses(tmp_path / "kept") == pytest.approx(_losses(tmp_path / "shown"), rel=1e-5)
     _finetune(public, tmp_path / "scaled", *FROZEN, *begun, "film.scale=0.5")  # nothing can be kept of films that vary
     assert _losses(tmp_path / "scaled") != pytest.approx(_losses(tmp_path / "kept"), rel=1e-5)
-    windows = [*FROZEN, *begun, "task.window=4"]
+    weights, source = _weights(tmp_path / "kept"), load_file(tmp_path / "encoder" / "encoder.safetensors")
+    assert all(torch.equal(weights[f"encoder.{name}"], value) for name, value in source.items())
+    head = {name: value for name, value in weights.items() if name.startswith("head.")}
+    assert any(not torch.equal(value, model.state_dict()[name]) for name, value in head.items())
+    card = load_predictor(tmp_path / "kept").card
+    assert card.provenance["started_from_sha256"]
+
+
+@pytest.mark.slow
+def test_windows_of_a_frozen_encoder_may_be_kept_too(public: Path, tmp_path: Path) -> None:
+    few = [*FROZEN, "optimizer.steps=2"]
+    _finetune(public, tmp_path / "kept", *few)
+    windows = [*few, "task.window=4"]
     _finetune(public, tmp_path / "windows", *windows)
     _finetune(public, tmp_path / "windows_shown", *windows, "runtime.cache_gib=0")
     assert _losses(tmp_path / "windows") == pytest.approx(_losses(tmp_path / "windows_shown"), rel=1e-5)
@@ -238,12 +247,6 @@ def test_a_frozen_encoder_does_not_change_and_its_features_can_be_cached(public:
     )
     assert _losses(tmp_path / "scored") == pytest.approx(_losses(tmp_path / "scored_shown"), rel=1e-5)
     assert _losses(tmp_path / "scored") != pytest.approx(_losses(tmp_path / "windows"), rel=1e-5)
-    weights, source = _weights(tmp_path / "kept"), load_file(tmp_path / "encoder" / "encoder.safetensors")
-    assert all(torch.equal(weights[f"encoder.{name}"], value) for name, value in source.items())
-    head = {name: value for name, value in weights.items() if name.startswith("head.")}
-    assert any(not torch.equal(value, model.state_dict()[name]) for name, value in head.items())
-    card = load_predictor(tmp_path / "kept").card
-    assert card.provenance["started_from_sha256"]
 
 
 @pytest.mark.slow
@@ -259,7 +262,7 @@ def test_a_head_learns_to_find_planted_objects(tmp_path: Path) -> None:
         assert test[f"test/log_loss/{label}"] < 0.5
 
 
-@pytest.mark.parametrize("more", [[], FROZEN])
+@pytest.mark.parametrize("more", [[], pytest.param(FROZEN, marks=pytest.mark.slow)])
 def test_partitioned_optimisers_train_the_same_model(
     public: Path, finished: Path, tmp_path: Path, more: list[str]
 ) -> None:
@@ -270,10 +273,8 @@ def test_partitioned_optimisers_train_the_same_model(
 
 
 def test_the_command_reports_a_wrong_setting_in_one_line(public: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "launch/finetune.py", *arguments(public, tmp_path / "run", "task.pol=mean")]
-    result = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
-    )
+    script = "import sys; from launch.finetune import main; sys.exit(main(sys.argv[1:]))"
+    result = run_script(script, arguments(public, tmp_path / "run", "task.pol=mean"))
     assert result.returncode == 2
     assert "did you mean 'task.pool'" in result.stderr
     assert "Traceback" not in result.stderr

@@ -204,7 +204,7 @@ def test_loss_stays_in_float32_under_autocast(settings: MAESettings) -> None:
     assert output.loss.item() == pytest.approx(exact.item(), rel=0.02)
 
 
-@pytest.mark.parametrize("settings", [PAPER, CHEAP])
+@pytest.mark.parametrize("settings", [pytest.param(PAPER, marks=pytest.mark.slow), CHEAP])
 def test_it_learns_to_continue_a_picture(settings: MAESettings) -> None:
     """Smooth ramps can be continued from a quarter of their patches, better than by a constant guess."""
     torch.manual_seed(0)

@@ -112,7 +112,7 @@ def test_a_damaged_newest_one_gives_way_to_the_one_before(
     assert newest is not None
     assert newest.step == 2
     assert "step-0000003 is damaged" in caplog.text
-    checkpoints.save(Writer(), 3)  # type: ignore[arg-type] - taken again, it takes the place of the damaged one
+    checkpoints.save(Writer(), 3)  # type: ignore[arg-type]  # taken again, it takes the place of the damaged one
     newest = checkpoints.newest()
     assert newest is not None
     assert newest.step == 3

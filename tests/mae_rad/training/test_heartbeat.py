@@ -2,13 +2,11 @@
 
 import json
 import socket
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from tests.builders.tiny_run import ROOT, environment
+from tests.builders.warm_python import run_script
 
 SCRIPT = """
 import json, os, signal, sys, time
@@ -111,10 +109,7 @@ print(json.dumps({name: [ended.get(rank, [None, 1e9]) for rank in range(WORLD)] 
 def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Of each scenario the exit codes, the seconds and what was messages; they run at the same time."""
     folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, "-c", SCRIPT, str(folder)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=200, check=False
-    )
+    done = run_script(SCRIPT, [str(folder)])
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])
     return {

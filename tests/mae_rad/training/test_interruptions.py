@@ -14,12 +14,14 @@ from mae_rad.training.preemption import REQUEUE, Preemption
 from mae_rad.training.settings import RuntimeSettings
 from tests.builders.shard_builder import film, noise, write_public
 from tests.builders.tiny_run import ROOT, arguments, environment
+from tests.builders.warm_python import run_ranks
 
 
 def _requests(preemption: Preemption) -> tuple[bool, bool]:
     return preemption.agreed({name: float(value) for name, value in preemption.requests().items()})
 
 
+@pytest.mark.slow
 def test_three_interruptions_end_in_the_weights_of_the_undisturbed_run() -> None:
     """SIGKILL of one of two ranks, which the other notices; of both; SIGTERM, answered by saving and exit code 75."""
     command = [sys.executable, "-m", "tests.benchmarks.training.interruptions", "--interruptions", "3", "--seed", "1"]
@@ -70,18 +72,12 @@ def test_only_the_clock_of_rank_0_requests_saves_and_exits(caplog: pytest.LogCap
 
 def test_a_run_at_its_time_limit_saves_exits_with_75_and_resumes(tmp_path: Path) -> None:
     public = write_public(tmp_path / "public", [film(f"f{i}", noise(90, 90, seed=i)) for i in range(8)])
-    words = [sys.executable, "launch/pretrain.py", *arguments(public, tmp_path / "run", 3)]
-
-    def start(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*words, *more], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
-        )
-
-    left = start("runtime.max_minutes=0.00001")
+    words = arguments(public, tmp_path / "run", 3)
+    left = run_ranks("pretrain", [*words, "runtime.max_minutes=0.00001"], 1, tmp_path / "left")
     assert left.returncode == REQUEUE, left.stderr
     assert "saved at step 1 and exited (runtime.max_minutes)" in left.stderr
     assert not (tmp_path / "run" / "encoder").exists()
-    done = start()
+    done = run_ranks("pretrain", words, 1, tmp_path / "done")
     assert done.returncode == 0, done.stderr
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3]

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from mae_rad.data.batch import Batch
 from tests.builders.shard_builder import film, hexed, noise, write_public
+from tests.builders.warm_python import run_ranks, run_script
 
 ROOT = Path(__file__).resolve().parents[3]
 STEPS = 6
@@ -167,8 +168,10 @@ def test_a_run_whose_encoder_found_no_room_writes_it_when_it_is_started_again(
 
 @pytest.mark.parametrize("objective", ["mae", "simclr"])
 def test_two_ranks_train_the_model_of_one(public: Path, tmp_path: Path, objective: str) -> None:
+    """One objective under torchrun, as a user starts it; the other on forked ranks, which is quicker."""
     _pretrain(public, tmp_path / "one", objective)
-    result = _launch(_arguments(public, tmp_path / "two", objective), ranks=2)
+    words = _arguments(public, tmp_path / "two", objective)
+    result = _launch(words, ranks=2) if objective == "mae" else run_ranks("pretrain", words, 2, tmp_path / "log")
     assert result.returncode == 0, result.stderr[-2000:]
     assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "one"), rel=2e-5)
 
@@ -195,12 +198,13 @@ def test_what_is_computed_again_in_the_backward_pass_finds_its_partitioned_weigh
     public: Path, tmp_path: Path, ranks: int, objective: tuple[str, str]
 ) -> None:
     """Under stage 3, which gathers the weights of each layer for its forward pass and lets them go again."""
-    _pretrain(public, tmp_path / "whole", objective[0])
-    more = (*objective, "runtime.zero_stage=3")
+    steps = "optimizer.steps=3"
+    _pretrain(public, tmp_path / "whole", objective[0], steps)
+    more = (*objective, "runtime.zero_stage=3", steps)
     if ranks == 1:
         _pretrain(public, tmp_path / "parts", *more)
     else:
-        result = _launch(_arguments(public, tmp_path / "parts", *more), ranks)
+        result = run_ranks("pretrain", _arguments(public, tmp_path / "parts", *more), ranks, tmp_path / "log")
         assert result.returncode == 0, result.stderr[-2000:]
     assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), rel=1e-4)
 
@@ -209,7 +213,8 @@ def test_what_is_computed_again_in_the_backward_pass_finds_its_partitioned_weigh
 def test_partitioned_ranks_train_the_same_model_and_export_it_whole(
     public: Path, uninterrupted: Path, tmp_path: Path, stage: int
 ) -> None:
-    result = _launch(_arguments(public, tmp_path / "run", "mae", f"runtime.zero_stage={stage}"), ranks=2)
+    words = _arguments(public, tmp_path / "run", "mae", f"runtime.zero_stage={stage}")
+    result = run_ranks("pretrain", words, 2, tmp_path / "log")
     assert result.returncode == 0, result.stderr[-2000:]
     assert _losses(tmp_path / "run") == pytest.approx(_losses(uninterrupted), rel=1e-4)
     expected = load_file(uninterrupted / "encoder" / "encoder.safetensors")
@@ -241,10 +246,8 @@ def test_a_lost_tracking_store_does_not_end_a_run(
 
 
 def test_a_changed_result_setting_stops_the_command_with_one_line(public: Path, uninterrupted: Path) -> None:
-    command = [sys.executable, "launch/pretrain.py", *_arguments(public, uninterrupted, "mae", "seed=5")]
-    result = subprocess.run(
-        command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=120, check=False
-    )
+    script = "import sys; from launch.pretrain import main; sys.exit(main(sys.argv[1:]))"
+    result = run_script(script, _arguments(public, uninterrupted, "mae", "seed=5"))
     assert result.returncode == 2
     assert "seed was 0 and is 5" in result.stderr
     assert "Traceback" not in result.stderr

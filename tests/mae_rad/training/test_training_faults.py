@@ -14,6 +14,7 @@ from mae_rad.errors import RunError
 from mae_rad.pretraining.settings import PretrainSettings
 from tests.builders.shard_builder import film, noise, write_public
 from tests.builders.tiny_run import arguments, launch
+from tests.builders.warm_python import run_ranks
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,8 @@ def _pretrain_poisoned(
     [
         ("the loss", lambda loss: loss * float("nan"), 0),
         ("the gradient", Poison.apply, 0),
-        ("the gradient", Poison.apply, 1),
-        ("the gradient", Poison.apply, 2),
+        pytest.param("the gradient", Poison.apply, 1, marks=pytest.mark.slow),
+        pytest.param("the gradient", Poison.apply, 2, marks=pytest.mark.slow),
         ("the gradient", Poison.apply, 3),
     ],
 )
@@ -102,9 +103,8 @@ def test_what_is_not_finite_stops_before_the_update_and_keeps_the_films(
 
 
 SPOILT_RANK = """
-import os, sys
-from mae_rad.training.deepspeed_engine import Engine, NonFiniteError
-from launch.pretrain import main
+import os
+from mae_rad.training.deepspeed_engine import Engine
 forward = Engine.forward
 steps = []
 def spoilt(self, batch):
@@ -113,27 +113,41 @@ def spoilt(self, batch):
         {fault}
     return forward(self, batch)
 Engine.forward = spoilt
+"""
+MAIN = """
+import sys
+from launch.pretrain import main
 sys.exit(main(sys.argv[1:]))
 """
+IN_BOTH_WAYS = pytest.mark.parametrize("under", ["fork", pytest.param("torchrun", marks=pytest.mark.slow)])
+"""Forked ranks, which nobody ends but themselves, and torchrun, which ends those that are left."""
 
 
-def _train_with(fault: str, public: Path, tmp_path: Path) -> Any:
+def _train_with(fault: str, public: Path, tmp_path: Path, under: str) -> Any:
+    before, words = SPOILT_RANK.format(fault=fault), arguments(public, tmp_path / "run", 6)
+    if under == "fork":
+        return run_ranks("pretrain", words, 2, tmp_path / "log", before)
     script = tmp_path / "spoilt.py"
-    script.write_text(SPOILT_RANK.format(fault=fault))
-    return launch([str(script), *arguments(public, tmp_path / "run", 6)], ranks=2)
+    script.write_text(before + MAIN)
+    return launch([str(script), *words], ranks=2)
 
 
-def test_a_loss_that_is_not_finite_on_one_rank_stops_all_and_names_its_films(public: Path, tmp_path: Path) -> None:
-    done = _train_with("output = forward(self, batch); return output._replace(loss=output.loss / 0)", public, tmp_path)
+@IN_BOTH_WAYS
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all_and_names_its_films(
+    public: Path, tmp_path: Path, under: str
+) -> None:
+    fault = "output = forward(self, batch); return output._replace(loss=output.loss / 0)"
+    done = _train_with(fault, public, tmp_path, under)
     assert done.returncode != 0
     assert done.stderr.count("error: the loss is not finite at step 2") == 1, done.stderr
-    fault = json.loads((tmp_path / "run" / "non_finite.json").read_text())
-    assert [len(films) for films in fault["films_by_rank"]] == [0, 4]
-    assert fault["films_by_rank"][1][0] in done.stderr
+    told = json.loads((tmp_path / "run" / "non_finite.json").read_text())
+    assert [len(films) for films in told["films_by_rank"]] == [0, 4]
+    assert told["films_by_rank"][1][0] in done.stderr
 
 
-def test_a_rank_that_dies_ends_the_job_with_one_message_that_names_it(public: Path, tmp_path: Path) -> None:
-    done = _train_with("os.kill(os.getpid(), 9)", public, tmp_path)
+@IN_BOTH_WAYS
+def test_a_rank_that_dies_ends_the_job_with_one_message_that_names_it(public: Path, tmp_path: Path, under: str) -> None:
+    done = _train_with("os.kill(os.getpid(), 9)", public, tmp_path, under)
     assert done.returncode != 0
     assert done.stderr.count("missed its heartbeat at step 2") == 1, done.stderr
     assert f"error: rank 1 on {socket.gethostname()} missed its heartbeat" in done.stderr
@@ -142,9 +156,8 @@ def test_a_rank_that_dies_ends_the_job_with_one_message_that_names_it(public: Pa
 
 
 NO_ROOM = """
-import os, sys
+import os
 from mae_rad.training.deepspeed_engine import Engine
-from launch.pretrain import main
 from tests.builders.full_disk import room_for
 save = Engine.save
 def cramped(self, folder, tag, state):
@@ -153,7 +166,6 @@ def cramped(self, folder, tag, state):
     with room_for(5000):
         return save(self, folder, tag, state)
 Engine.save = cramped
-sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -162,9 +174,9 @@ def test_a_checkpoint_that_finds_no_room_in_the_middle_ends_a_training_only_if_i
     public: Path, tmp_path: Path, steps: set[int], ends: bool
 ) -> None:
     """On one of two ranks, under stage 3, whose ranks exchange weights behind the writing."""
-    script, run = tmp_path / "no_room.py", tmp_path / "run"
-    script.write_text(NO_ROOM.format(steps=steps))
-    done = launch([str(script), *arguments(public, run, 6, "runtime.zero_stage=3")], ranks=2)
+    run = tmp_path / "run"
+    words = arguments(public, run, 6, "runtime.zero_stage=3")
+    done = run_ranks("pretrain", words, 2, tmp_path / "log", NO_ROOM.format(steps=steps))
     assert done.stderr.count("checkpoint of step 3 cannot be written (rank 1: ") == 1, done.stderr
     assert (done.returncode == 0) == ends, done.stderr
     assert done.stderr.count("error: the checkpoint of step 6 cannot be written (rank 1: ") == (not ends)
@@ -175,7 +187,8 @@ def test_a_checkpoint_that_finds_no_room_in_the_middle_ends_a_training_only_if_i
 
 @pytest.mark.slow
 def test_an_error_of_one_rank_is_reported_once_and_ends_all(public: Path, tmp_path: Path) -> None:
-    done = _train_with("from mae_rad.errors import RunError; raise RunError('mended in one way')", public, tmp_path)
+    fault = "from mae_rad.errors import RunError; raise RunError('mended in one way')"
+    done = _train_with(fault, public, tmp_path, "torchrun")
     assert done.returncode != 0
     assert done.stderr.count("rank 1: error: mended in one way") == 1, done.stderr
     assert "heartbeat" not in done.stderr

@@ -1,8 +1,6 @@
 """A run on changing numbers of ranks has the recorded order of films, and the losses of one rank up to rounding."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +12,8 @@ from mae_rad.data.film_order import Order
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.training.preemption import REQUEUE
 from tests.builders.shard_builder import film, noise, write_public
-from tests.builders.tiny_run import ROOT, arguments, environment
+from tests.builders.tiny_run import arguments
+from tests.builders.warm_python import run_script
 
 SCRIPT = """
 import json, os, signal, sys
@@ -51,12 +50,8 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _train(public: Path, folder: Path, segments: Sequence[tuple[int, int]], stage: int) -> Path:
     """Train on ``segments`` of (ranks, steps until it is interrupted); returns the run folder."""
     folder.mkdir()
-    (folder / "script.py").write_text(SCRIPT)
     words = arguments(public, folder / "run", STEPS, f"runtime.zero_stage={stage}")
-    command = [sys.executable, str(folder / "script.py"), json.dumps(segments), str(folder), *words]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=500, check=False
-    )
+    done = run_script(SCRIPT, [json.dumps(segments), str(folder), *words], 500)
     codes = [json.loads(line) for line in done.stdout.splitlines()]
     log = (folder / "log").read_text() if (folder / "log").exists() else ""
     expected = [[REQUEUE] * world for world, _ in segments[:-1]] + [[0] * segments[-1][0]]

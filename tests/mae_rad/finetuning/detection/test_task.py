@@ -156,7 +156,7 @@ def test_crops_without_a_size_are_refused() -> None:
     [
         (*VIT, "task.crop=5", "task.crops=3", "task.window=5", "film.scale=0.3"),
         (*VIT, "adaptation.encoder=frozen"),
-        RESNET,
+        pytest.param(RESNET, marks=pytest.mark.slow),
     ],
     ids=["squares and windows", "frozen", "resnet"],
 )

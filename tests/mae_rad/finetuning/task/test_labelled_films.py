@@ -57,7 +57,7 @@ def _by_film(batches: list[LabelledBatch]) -> Iterator[tuple[str, float, torch.T
         yield from zip(batch.keys, batch.targets.values[:, 0].tolist(), films, strict=True)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_batched_film_equals_the_film_alone_and_has_its_target(index: ShardIndex, workers: int) -> None:
     places = {index.key(row): row for row in range(FILMS)}
     for key, value, values in _by_film(_batches(index, workers=workers)):
