@@ -162,8 +162,8 @@ def test_a_class_without_annotations_is_listed(folders: Folders) -> None:
 def test_stated_labels_override_those_that_boxes_imply(folders: Folders) -> None:
     labels = folders.write("labels.csv", f"{HEADER}\n1.2.826.111,coin,uncertain\n1.2.826.222,fracture,present\n")
     folders.label(LabelFiles(labels=labels, boxes=[coco_file(folders)]))
-    labels = {row[:2]: row[2] for row in folders.labels()}
-    assert labels == {row[:2]: row[2] for row in EXPECTED_LABELS} | {
+    values = {row[:2]: row[2] for row in folders.labels()}
+    assert values == {row[:2]: row[2] for row in EXPECTED_LABELS} | {
         ("aaaa", "coin"): "uncertain",
         ("bbbb", "fracture"): "present",
     }

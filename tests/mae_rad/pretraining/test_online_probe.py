@@ -60,14 +60,14 @@ def test_the_score_equals_scikit_learn_where_every_film_is_another_patient():
         near = kinds[others][model.kneighbors(x[film_number : film_number + 1])[1][0]]
         counts = np.bincount(near, minlength=3) + 0.5 * (np.arange(3) == near[0])
         said.append(counts.argmax())
-    assert probe.recognised(vectors) == pytest.approx(balanced_accuracy_score(kinds, said))
+    assert probe.balanced_accuracy(vectors) == pytest.approx(balanced_accuracy_score(kinds, said))
 
 
 def test_neighbours_of_the_own_patient_do_not_count():
     kinds, patients = np.arange(40) % 2, np.arange(40) // 4  # a patient has films of both kinds
     vectors = np.random.default_rng(1).normal(size=(10, 8))[patients] + 0.01 * np.eye(8)[kinds]
-    alone = OnlineProbe(kinds, np.arange(40), []).recognised(vectors.astype(np.float32))
-    assert OnlineProbe(kinds, patients, []).recognised(vectors.astype(np.float32)) <= alone
+    alone = OnlineProbe(kinds, np.arange(40), []).balanced_accuracy(vectors.astype(np.float32))
+    assert OnlineProbe(kinds, patients, []).balanced_accuracy(vectors.astype(np.float32)) <= alone
 
 
 def test_a_collapsed_encoder_shows(public):
