@@ -151,7 +151,7 @@ def test_cards_have_the_fields_of_the_page(heading: str, number: int, model: Any
 def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
     assert TEXT.startswith(f"# The shard format, version {FORMAT_VERSION}\n")
     assert dict(table_after("Sample")).keys() == set(FILM_SUFFIXES.values())
-    assert film_codec._WRAPPED == 49152 == 3 * 2**14 and film_codec._LEVELS == 5 and film_codec.MAX_BITS == 15
+    assert film_codec._MIN_UNDERSHOOT == 49152 == 3 * 2**14 and film_codec._LEVELS == 5 and film_codec.MAX_BITS == 15
     functions = {name for name, _ in table_after("Display values")}
     assert functions - {"no `center`", "no `center"} == set(get_args(Display.model_fields["function"].annotation))
     assert (README.parent / "htj2k.py").name == Path(str(htj2k.__file__)).name
