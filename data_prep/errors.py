@@ -82,7 +82,7 @@ class Reason(StrEnum):
     IDENTITY_CHANGED = "identity_changed"
 
 
-DROPPED = frozenset({Reason.DUPLICATE, Reason.PROCESSING_TWIN, Reason.ALREADY_SHARDED})
+DROP_REASONS = frozenset({Reason.DUPLICATE, Reason.PROCESSING_TWIN, Reason.ALREADY_SHARDED})
 """Reasons that count as dropped, not as rejected: another file or generation holds the same exposure."""
 
 

@@ -12,7 +12,7 @@ from data_prep.errors import ArchiveError
 _SEPARATORS = ",;\t"
 
 
-def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Read all lines that are not empty.
 
     Yields:
@@ -50,9 +50,10 @@ def csv_table(path: Path, needed: Sequence[str] = ()) -> Iterator[tuple[int, dic
         (line number from 1, column → cell); missing cells at the end of a line are empty.
 
     Raises:
-        ArchiveError: as for :func:`csv_rows`, a needed column is missing, or a line has more cells than the header.
+        ArchiveError: as for :func:`read_csv_rows`; or a needed column is missing, or a line has more cells than the
+            header.
     """
-    rows = csv_rows(path)
+    rows = read_csv_rows(path)
     _, header = next(rows, (1, []))
     while header and not header[-1]:
         header.pop()
@@ -70,10 +71,10 @@ def csv_table(path: Path, needed: Sequence[str] = ()) -> Iterator[tuple[int, dic
         yield line, dict(zip(header, [*cells, *[""] * (len(header) - len(cells))], strict=False))
 
 
-def csv_header(path: Path) -> list[str]:
+def read_csv_header(path: Path) -> list[str]:
     """Return the first line of a table; empty if the file is no valid table. Identifies data sets."""
     try:
-        return next(csv_rows(path), (1, []))[1]
+        return next(read_csv_rows(path), (1, []))[1]
     except ArchiveError:
         return []
 

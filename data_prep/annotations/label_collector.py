@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 
-from data_prep.annotations.csv_table import csv_rows, csv_table
+from data_prep.annotations.csv_table import csv_table, read_csv_rows
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
 from data_prep.annotations.label_entries import (
     AnnotatedObject,
@@ -25,7 +25,7 @@ from data_prep.annotations.label_entries import (
 from data_prep.annotations.problem_texts import PROBLEM_TEXTS
 from data_prep.annotations.row_problems import Place, RowProblem
 from data_prep.annotations.settings import DrawingSettings
-from data_prep.annotations.split_names import split_named, split_of_path
+from data_prep.annotations.split_names import parse_split, split_of_path
 from data_prep.annotations.upright_boxes import Frame, clip_box, find_frame, is_empty_box, upright_box
 from data_prep.shard_format.boxes import Box
 from data_prep.shard_format.label_schema import ADJUDICATED
@@ -192,7 +192,7 @@ class LabelCollector:
             name: of the split in the data set; an unknown name is listed.
             place: of the row.
         """
-        split = split_named(name)
+        split = parse_split(name)
         if split is None:
             self.add_problem("split_unknown", place)
         else:
@@ -205,7 +205,7 @@ class LabelCollector:
             table: CSV list of films without a header line.
             split: of all its films.
         """
-        for line, cells in csv_rows(table):
+        for line, cells in read_csv_rows(table):
             film = self.find_film_once(cells[0], Place(table, line))
             if film is not None:
                 self.add_split(film, split, Place(table, line))

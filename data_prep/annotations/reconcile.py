@@ -8,7 +8,7 @@ from typing import NamedTuple
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import BoxEntry, LabelEntry
 from data_prep.annotations.split_names import GivenSplit, strictest_split
-from data_prep.shard_format.label_policy import reconciled_value
+from data_prep.shard_format.label_policy import reconcile_values
 from data_prep.shard_format.label_schema import ADJUDICATED
 
 _Slot = tuple[str, str, int | None, str]
@@ -40,7 +40,7 @@ def reconcile(collector: LabelCollector) -> Reconciled:
                 text = f"the box contradicts {other_place}, which states absent; correct one of them"
                 collector.add_problem("box_against_label", box.origin.place, text)
                 if not collector.strict:
-                    stated[_slot(entry)] = entry._replace(value=reconciled_value(entry.value, "present"))
+                    stated[_slot(entry)] = entry._replace(value=reconcile_values(entry.value, "present"))
         if not entries:
             label = LabelEntry(box.key, box.label, "present", None, "expert", 1.0, box.reader, box.origin)
             if (known := implied.get(_slot(label))) is None or known.value == "absent":
@@ -86,7 +86,7 @@ def _merge_entries(collector: LabelCollector, first: LabelEntry, entry: LabelEnt
     if (first.value, first.number, first.confidence) == (entry.value, entry.number, entry.confidence):
         return first
     collector.add_problem("label_conflict", entry.origin.place)
-    return first._replace(value=reconciled_value(first.value, entry.value))
+    return first._replace(value=reconcile_values(first.value, entry.value))
 
 
 def _remove_repeated_boxes(collector: LabelCollector) -> list[BoxEntry]:

@@ -19,11 +19,11 @@ def strictest_split(splits: Iterable[GivenSplit]) -> GivenSplit:
     return min(splits, key=_STRICTEST_FIRST.index)
 
 
-def split_named(name: str) -> GivenSplit | None:
+def parse_split(name: str) -> GivenSplit | None:
     """Return the split of a name in a table or of a folder; None if the name is no split."""
     return _NAMES.get(name.strip().lower().replace("-", "_"))
 
 
 def split_of_path(below: str) -> GivenSplit | None:
     """Return the split of the innermost folder of a path that names one; None if no folder does."""
-    return next((split for part in below.split("/")[-2::-1] if (split := split_named(part))), None)
+    return next((split for part in below.split("/")[-2::-1] if (split := parse_split(part))), None)

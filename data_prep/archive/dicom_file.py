@@ -16,8 +16,8 @@ from pydicom.uid import (
 )
 
 from data_prep.archive.file_facts import FileRow
-from data_prep.archive.reject_rules import format_marks
-from data_prep.deidentify import header_screening
+from data_prep.archive.reject_by_header import format_marks
+from data_prep.deidentify import safe_header_values
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.dicom.dicom_header import Header, read_header_elements
 from data_prep.dicom.dicomdir import count_missing_files
@@ -159,9 +159,9 @@ def _film_row(header: Header, pseudonyms: Pseudonyms) -> FileRow:
         raise FilmReject(Reason.MULTI_FRAME)
     series, study = _text(facts, "SeriesInstanceUID"), _text(facts, "StudyInstanceUID")
     key = pseudonyms.film(sop)
-    study_date = header_screening.day(_text(facts, "StudyDate"))
+    study_date = safe_header_values.day(_text(facts, "StudyDate"))
     institution, station = _text(facts, "InstitutionName"), _text(facts, "StationName")
-    declared_intent = header_screening.presentation_intent(_text(facts, "PresentationIntentType"))
+    declared_intent = safe_header_values.presentation_intent(_text(facts, "PresentationIntentType"))
     intent = declared_intent or _INTENT_BY_SOP_CLASS.get(sop_class)
     rules = _rules(facts, sop_class, modality, image_type)
     if intent == "FOR PROCESSING" or sop_class == DX_FOR_PROCESSING:
@@ -177,16 +177,16 @@ def _film_row(header: Header, pseudonyms: Pseudonyms) -> FileRow:
         "issuer": _text(facts, "IssuerOfPatientID") or None,
         "study_date": study_date,
         "transfer_syntax": str(DeflatedExplicitVRLittleEndian) if header.deflated else _transfer_syntax(facts),
-        "modality": header_screening.modality(modality),
+        "modality": safe_header_values.modality(modality),
         "presentation_intent": intent,
-        "laterality": header_screening.laterality(_text(facts, "ImageLaterality"))
-        or header_screening.laterality(_text(facts, "Laterality")),
-        "sex": header_screening.sex(_text(facts, "PatientSex")),
-        "age_years": header_screening.age_years(
-            _text(facts, "PatientAge"), header_screening.day(_text(facts, "PatientBirthDate")), study_date
+        "laterality": safe_header_values.laterality(_text(facts, "ImageLaterality"))
+        or safe_header_values.laterality(_text(facts, "Laterality")),
+        "sex": safe_header_values.sex(_text(facts, "PatientSex")),
+        "age_years": safe_header_values.age_years(
+            _text(facts, "PatientAge"), safe_header_values.day(_text(facts, "PatientBirthDate")), study_date
         ),
-        "manufacturer": header_screening.manufacturer(_text(facts, "Manufacturer")),
-        "model": header_screening.model_name(_text(facts, "ManufacturerModelName")),
+        "manufacturer": safe_header_values.manufacturer(_text(facts, "Manufacturer")),
+        "model": safe_header_values.model_name(_text(facts, "ManufacturerModelName")),
         "sop_instance_uid": sop,
         "series_uid": series or None,
         "study_uid": study or None,
@@ -235,7 +235,7 @@ def _rules(facts: FileDataset, sop_class: str, modality: str, image_type: str) -
 
 def _exposure_facts(facts: FileDataset) -> dict[str, object]:
     """Facts that identify two objects of one exposure."""
-    day, time = header_screening.day(_text(facts, "AcquisitionDate")), _text(facts, "AcquisitionTime")
+    day, time = safe_header_values.day(_text(facts, "AcquisitionDate")), _text(facts, "AcquisitionTime")
     timed = day is not None and len(time) >= 6 and time.strip("0.")
     sources = {_text(item, "ReferencedSOPInstanceUID") for item in _sequence_items(facts, "SourceImageSequence")}
     return {
@@ -249,7 +249,7 @@ def _body_part_and_view(facts: FileDataset) -> dict[str, str | None]:
     """Body part and view as standard terms, and the header values that the vocabularies do not contain."""
     body_part = _text(facts, "BodyPartExamined") or _code_meaning(facts, "AnatomicRegionSequence")
     view = _text(facts, "ViewPosition") or _code_meaning(facts, "ViewCodeSequence")
-    standard_body_part, standard_view = header_screening.body_part(body_part), header_screening.view(view)
+    standard_body_part, standard_view = safe_header_values.body_part(body_part), safe_header_values.view(view)
     return {
         "body_part": standard_body_part,
         "view": standard_view,
@@ -263,10 +263,10 @@ def _pixel_facts(facts: FileDataset) -> dict[str, object]:
     colours = _text(facts, "PhotometricInterpretation")
     if min(rows, columns, bits) < 1 or max(rows, columns, bits) > _LARGEST_UNSIGNED_SHORT or not colours:
         raise FilmReject(Reason.UNREADABLE_HEADER)
-    photometric = header_screening.photometric(colours)
+    photometric = safe_header_values.photometric(colours)
     if photometric is None or bits > 64:
         raise FilmReject(Reason.PIXEL_LAYOUT)
-    spacing = header_screening.pixel_spacing(
+    spacing = safe_header_values.pixel_spacing(
         _texts(facts, "PixelSpacing"),
         _texts(facts, "ImagerPixelSpacing"),
         _texts(facts, "EstimatedRadiographicMagnificationFactor"),
@@ -286,7 +286,7 @@ def _transfer_syntax(facts: FileDataset) -> str | None:
     """The declared transfer syntax; without one, the syntax that pydicom detected."""
     declared = _text(facts.file_meta, "TransferSyntaxUID")
     if declared:
-        return header_screening.uid(declared)
+        return safe_header_values.uid(declared)
     implicit, little = facts.original_encoding
     if implicit:
         return str(ImplicitVRLittleEndian)

@@ -31,7 +31,7 @@ class ArchiveFile(NamedTuple):
         return any(name.startswith(".") for name in self.below.split("/"))
 
 
-def root_of(archive: Path) -> Path:
+def resolve_archive(archive: Path) -> Path:
     """Resolve the path of an archive; a DICOMDIR stands for its folder."""
     path = archive.resolve()
     return path.parent if is_dicomdir(path) else path
@@ -52,7 +52,7 @@ def list_files(archives: Sequence[Path]) -> list[ArchiveFile]:
     for archive in archives:
         if not archive.exists():
             raise ArchiveError(f"archive {archive} does not exist. Give folders or files with films.")
-    archive_of_root = {root_of(archive): archive for archive in reversed(archives)}
+    archive_of_root = {resolve_archive(archive): archive for archive in reversed(archives)}
     listed: set[str] = set()
     # an outer folder sorts before the folders inside it
     files = [file for root in sorted(archive_of_root) for file in _walk(root, archive_of_root[root], listed)]

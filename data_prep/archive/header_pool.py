@@ -21,11 +21,11 @@ from data_prep.archive.image_file import image_kind, read_image
 from data_prep.archive.settings import ReadSettings
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import ArchiveError, Reason
-from data_prep.runtime.library_warnings import quiet
+from data_prep.runtime.library_warnings import silence_libraries
 from data_prep.runtime.progress import Progress
 from data_prep.runtime.worker_pool import process_count, spawn_pool
 
-CHUNK = 128
+FILES_PER_TASK = 128
 """Files per task of a worker."""
 _HEAD_BYTES = 2**16
 """Bytes read from each file; more than nearly every header, longer ones are read from the file."""
@@ -71,7 +71,7 @@ class _Opened(NamedTuple):
     error: OSError | None = None
 
 
-def read_all(
+def read_all_headers(
     files: Sequence[ArchiveFile], known: pa.Table, pseudonyms: Pseudonyms, settings: ReadSettings
 ) -> Iterator[Chunk]:
     """Read the headers of all files, in order, for any number of workers.
@@ -90,7 +90,7 @@ def read_all(
     """
     tasks = _tasks(files, known)
     read_task = partial(read_chunk, pseudonyms=pseudonyms, settings=settings)
-    workers = process_count(settings.workers, -(-len(files) // CHUNK))
+    workers = process_count(settings.workers, -(-len(files) // FILES_PER_TASK))
     progress = Progress("scan", "files", len(files))
     try:
         for chunk in map(read_task, tasks) if workers == 1 else _run_in_pool(read_task, tasks, workers):
@@ -108,8 +108,8 @@ def _tasks(files: Sequence[ArchiveFile], known: pa.Table) -> Iterator[_Task]:
     hashes = np.fromiter((hash(path) for path in paths), np.int64, known.num_rows)
     order = np.argsort(hashes, kind="stable")
     hashes = hashes[order]
-    for start in range(0, len(files), CHUNK):
-        task_files = files[start : start + CHUNK]
+    for start in range(0, len(files), FILES_PER_TASK):
+        task_files = files[start : start + FILES_PER_TASK]
         wanted_hashes = np.array([hash(file.path) for file in task_files], dtype=np.int64)
         positions = np.minimum(np.searchsorted(hashes, wanted_hashes), max(len(hashes) - 1, 0))
         candidates = order[positions[hashes[positions] == wanted_hashes]] if len(hashes) else order
@@ -160,7 +160,7 @@ def read_chunk(task: _Task, *, pseudonyms: Pseudonyms, settings: ReadSettings) -
     order: list[int] = []
     failed_files = 0
     try:
-        with quiet():
+        with silence_libraries():
             for file, opened in zip(task.files, _open_ahead(task.files, known, settings.read_ahead), strict=True):
                 if opened.is_unchanged:
                     order.append(known[file.path][0])
@@ -245,7 +245,7 @@ def read_header(file: ArchiveFile, pseudonyms: Pseudonyms, settings: ReadSetting
     Raises:
         OSError: the disk fails.
     """
-    with quiet():
+    with silence_libraries():
         return _read(file, _open(file, {}), pseudonyms, settings)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from data_prep.archive.file_facts import FileRow
-from data_prep.archive.reject_rules import format_marks
+from data_prep.archive.reject_by_header import format_marks
 from data_prep.archive.settings import ReadSettings
-from data_prep.deidentify import header_screening
+from data_prep.deidentify import safe_header_values
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import Reason
 
@@ -111,8 +111,8 @@ def _facts_of_path(below: str, pseudonyms: Pseudonyms, settings: ReadSettings) -
     patient_id, study = groups.get("patient", ""), groups.get("study", "")
     key = pseudonyms.film_of_path(settings.source, below)
     mapped = {
-        "body_part": header_screening.body_part(groups.get("body_part", "")),
-        "view": header_screening.view(groups.get("view", "")),
+        "body_part": safe_header_values.body_part(groups.get("body_part", "")),
+        "view": safe_header_values.view(groups.get("view", "")),
     }
     facts: dict[str, object] = {
         "key": key,

@@ -8,7 +8,7 @@ RuleAction = Literal["keep", "reject"]
 
 
 class SelectionSettings(Settings):
-    """Whether films are kept or rejected under each rule of ``data_prep.archive.reject_rules``."""
+    """Whether films are kept or rejected under each rule of ``data_prep.archive.reject_by_header``."""
 
     mammography: RuleAction = "reject"
     intra_oral: RuleAction = "reject"

@@ -87,7 +87,7 @@ def run_submit(args: argparse.Namespace) -> int:
 def run_verify(args: argparse.Namespace) -> int:
     """Check every shard of every generation; damaged ones are marked, so that the same command rewrites them."""
     from data_prep.shard_format.appended_folders import generation_folders
-    from data_prep.verification.verify import verify, verify_together
+    from data_prep.verification.verify import verify, verify_generations
 
     is_valid = True
     folders = generation_folders(args.public)
@@ -97,7 +97,7 @@ def run_verify(args: argparse.Namespace) -> int:
         print(f"{folder}: complete and valid" if not problems else "\n".join([f"{folder}:", *problems]))
         if problems:
             _mark_damaged(folder, problems, "shard" if folder == args.public else "append")
-    if len(folders) > 1 and is_valid and (problems := verify_together(args.public)):
+    if len(folders) > 1 and is_valid and (problems := verify_generations(args.public)):
         print("\n".join(["the generations together:", *problems]))
         return PROBLEMS_FOUND
     return 0 if is_valid else PROBLEMS_FOUND
@@ -105,17 +105,17 @@ def run_verify(args: argparse.Namespace) -> int:
 
 def _mark_damaged(public: Path, problems: Sequence[str], command: str) -> None:
     """Mark damaged shards, so that the command which has written them rewrites them."""
-    from data_prep.planning.folder_identity import folder_record
-    from data_prep.sharding.public_folder import withdraw
+    from data_prep.planning.folder_identity import read_folder_record
+    from data_prep.sharding.public_folder import mark_damaged
 
-    if (record := folder_record(public)) and record.has_retries:
+    if (record := read_folder_record(public)) and record.has_retries:
         print(
             "the former command retry has added shards that this release cannot rewrite; put the damaged files back"
             " from a copy, or shard into a new folder"
         )
         return
     try:
-        damaged = withdraw(public, problems)
+        damaged = mark_damaged(public, problems)
     except OSError as error:
         print(
             f"{public} cannot be written ({error.strerror}); run verify where it is writable, then {command}",
@@ -149,9 +149,9 @@ def run_borders(args: argparse.Namespace) -> int:
 
 def run_bench_codecs(args: argparse.Namespace) -> int:
     """Compare codecs on films of a private folder."""
-    from data_prep.sharding.codec_comparison import bench_codecs
+    from data_prep.sharding.codec_comparison import compare_codecs
 
-    print(bench_codecs(args.private, settings.load(ShardSettings, args.config, args.overrides), args.films))
+    print(compare_codecs(args.private, settings.load(ShardSettings, args.config, args.overrides), args.films))
     return 0
 
 
@@ -168,12 +168,12 @@ def run_preview(args: argparse.Namespace) -> int:
 def run_census(args: argparse.Namespace) -> int:
     """Count the films of a folder."""
     from data_prep.archive.manifest import is_private
-    from data_prep.dataset_report.census import census_of, write_census
+    from data_prep.dataset_report.census import compute_census, write_census
     from data_prep.dataset_report.report_page import check_place, render_census
 
     if args.out is not None:
         check_place(args.out / "census.html", args.folder if is_private(args.folder) else None)
-    census = census_of(args.folder)
+    census = compute_census(args.folder)
     print(census)
     if args.out is not None:
         write_census(census, render_census(census), args.out)
@@ -194,13 +194,13 @@ def run_label(args: argparse.Namespace) -> int:
     from data_prep.labels.settings import LabelSettings
     from data_prep.labels.write_labels import LabelFiles, write_labels
     from data_prep.radiology_reports.label_reports import label_from_reports
-    from data_prep.radiology_reports.report_files import refuse_missing
+    from data_prep.radiology_reports.report_files import check_reports_exist
 
     reports = [path for path in args.reports if not is_override(str(path))]
     overrides = [str(path) for path in args.reports if is_override(str(path))] + args.overrides
     chosen = settings.load(LabelSettings, args.config, overrides)
     files = LabelFiles(args.labels, args.boxes, args.adjudication)
-    refuse_missing(reports)
+    check_reports_exist(reports)
     if any(files) or not reports:
         print(write_labels(args.private, args.out, files, chosen))
     if reports:

@@ -13,14 +13,14 @@
 import sys
 
 from data_prep.archive.selection_settings import SelectionSettings
-from data_prep.errors import DROPPED, Reason
+from data_prep.errors import DROP_REASONS, Reason
 from data_prep.shard_format.dataset_card import DatasetCard
 
 BAD_INPUT, TOO_MANY_REJECTS, PROBLEMS_FOUND, UNEXPECTED_ERROR, INTERRUPTED = 2, 3, 1, 1, 130
 
 _NO_RADIOGRAPH = {Reason.NOT_A_FILM, Reason.NOT_A_RADIOGRAPH, Reason.DOCUMENT, Reason.NO_PIXELS}
 
-_NOT_COUNTED = (_NO_RADIOGRAPH | {Reason(rule) for rule in SelectionSettings.model_fields}) - DROPPED
+_NOT_COUNTED = (_NO_RADIOGRAPH | {Reason(rule) for rule in SelectionSettings.model_fields}) - DROP_REASONS
 """Reasons of files that are no radiographs or that the settings exclude: ``max_reject_fraction`` ignores them."""
 
 

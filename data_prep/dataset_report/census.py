@@ -223,7 +223,7 @@ def merge_rare(cells: tuple[CensusCell, ...]) -> tuple[CensusCell, ...]:
     return (*frequent, other)
 
 
-def census_of(folder: Path) -> Census:
+def compute_census(folder: Path) -> Census:
     """Count the films of a private folder, or of a complete public folder with all its generations.
 
     Raises:

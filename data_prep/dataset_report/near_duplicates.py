@@ -115,7 +115,7 @@ def find_near_duplicates(public: Path, index: pa.Table) -> NearDuplicates | None
 
 def find_equal_pixels(index: pa.Table) -> NearDuplicates:
     """Find films of different patients with equal pixels; of several films, neighbours are paired."""
-    pixels, patients = encode_column(index[pixel_checksum(index)]), encode_column(index["patient"])
+    pixels, patients = encode_column(index[pixel_checksum_column(index)]), encode_column(index["patient"])
     order = np.lexsort((patients, pixels))
     is_pair = (pixels[order][1:] == pixels[order][:-1]) & (patients[order][1:] != patients[order][:-1])
     first, second = order[:-1][is_pair], order[1:][is_pair]
@@ -127,7 +127,7 @@ def find_equal_pixels(index: pa.Table) -> NearDuplicates:
     return NearDuplicates(_counts(kind), _film_count(first, second), pairs)
 
 
-def pixel_checksum(index: pa.Table) -> str:
+def pixel_checksum_column(index: pa.Table) -> str:
     """Name of the column with the checksum of the pixels, which names its algorithm."""
     return str(next(name for name in index.column_names if name.startswith("pixel_") and "spacing" not in name))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from data_prep.archive.reject_rules import QUARANTINE
+from data_prep.archive.reject_by_header import QUARANTINE
 from data_prep.dataset_report.near_duplicates import ACROSS_PATIENTS, ACROSS_SPLITS
 from data_prep.dataset_report.plain_words import Kind, explain_reason
 from data_prep.dataset_report.quality import MAX_CLIPPED_FRACTION

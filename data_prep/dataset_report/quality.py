@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_prep.dataset_report.census import Codes, encode_column
-from data_prep.dataset_report.near_duplicates import pixel_checksum
+from data_prep.dataset_report.near_duplicates import pixel_checksum_column
 from data_prep.shard_format.sidecar import SPLITS
 
 MAX_CLIPPED_FRACTION = 0.05
@@ -28,7 +28,7 @@ class SplitLeaks:
 def count_leaks(index: pa.Table) -> SplitLeaks:
     """Count patients, studies and equal pixels in more than one split."""
     splits = encode_column(index["split"])
-    columns = ("patient", "study", pixel_checksum(index))
+    columns = ("patient", "study", pixel_checksum_column(index))
     return SplitLeaks(*(_count_in_several_splits(encode_column(index[name]), splits) for name in columns))
 
 

@@ -13,7 +13,7 @@ from data_prep.dataset_report import near_duplicates, quality
 from data_prep.dataset_report.census import Census, compute_private_census, compute_public_census, read_study_years
 from data_prep.dataset_report.folder_state import FolderState, read_folder
 from data_prep.errors import ArchiveError, ShardFormatError
-from data_prep.planning.folder_identity import key_fingerprint_of
+from data_prep.planning.folder_identity import read_key_fingerprint
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _near_duplicates(public: Path, index: pa.Table) -> near_duplicates.NearDupli
 
 def _private_facts(public: Path, private: Path) -> PrivateFacts:
     manifest = read_manifest(private)
-    if key_fingerprint(manifest) != key_fingerprint_of(public):
+    if key_fingerprint(manifest) != read_key_fingerprint(public):
         raise ArchiveError(
             f"{private} was written with another secret than the shards; give the private folder of these shards"
         )

@@ -22,17 +22,17 @@ from data_prep.dataset_report.points_to_decide import Level, list_decisions
 from data_prep.dataset_report.report_content import ReportContent, collect_content
 from data_prep.dataset_report.svg_charts import Histogram, histogram
 from data_prep.errors import ArchiveError
-from data_prep.film.polarity import FOUND
+from data_prep.film.polarity import SENSITIVITY
 from data_prep.pages.html_page import environment
 from data_prep.planning.folder_identity import is_public
 from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.progress import duration
-from data_prep.sharding.estimate import size_text
+from data_prep.sharding.estimate import format_bytes
 
 MAX_SUSPECTS = 24
 MAX_PAIRS = 12
 """Films with suspect polarity, and pairs of near duplicates, on the page."""
-MAX_PAGE = 10_000_000
+MAX_PAGE_BYTES = 10_000_000
 """Bytes; the page is smaller for any number of films."""
 
 
@@ -60,7 +60,7 @@ class WrittenReport:
         decisions = f"{self.decisions} decision{'s' * (self.decisions != 1)} for a person"
         stops = f" ({self.stops} of them: stop)" if self.stops else ""
         private = "; private: do not share it with the shards" if self.private else ""
-        return f"{self.out}: {self.films:,} films, {decisions}{stops}; {size_text(self.size)}{private}"
+        return f"{self.out}: {self.films:,} films, {decisions}{stops}; {format_bytes(self.size)}{private}"
 
 
 def write_report(public: Path, out: Path, *, private: Path | None = None) -> WrittenReport:
@@ -118,7 +118,7 @@ def _write(out: Path, page: bytes, private: bool) -> None:
 
 def _environment() -> Environment:
     templates = environment("data_prep.dataset_report")
-    templates.filters |= {"size": size_text, "duration": duration}
+    templates.filters |= {"size": format_bytes, "duration": duration}
     return templates
 
 
@@ -139,7 +139,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "per_sheet": film_samples.FILMS_PER_SHEET,
         "charts": _charts(content),
         "brightness": film_samples.measure_brightness(folder.public, index),
-        "polarity_found": FOUND,
+        "polarity_found": SENSITIVITY,
         "suspects": film_samples.draw_films(folder.public, index, rows),
         "clipped": _clipped(content),
         "clipped_limit": quality.MAX_CLIPPED_FRACTION,

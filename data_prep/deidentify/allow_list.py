@@ -1,6 +1,6 @@
 """Allow-list of public files: a rule for every field; a field or value without a rule is not allowed.
 
-The lists also screen the headers (``data_prep.deidentify.header_screening``).
+The lists also screen the headers (``data_prep.deidentify.safe_header_values``).
 """
 
 import math
@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
-from data_prep.deidentify import header_screening
+from data_prep.deidentify import safe_header_values
 from data_prep.deidentify.pseudonyms import SHIFT_DAYS
 from data_prep.deidentify.vocabulary import vocabulary
 from data_prep.shard_format.apply_display import pack_table, unpack_table
@@ -37,7 +37,7 @@ def hexadecimal(value: Any, digits: int) -> bool:
     return isinstance(value, str) and len(value) == digits and _HEX.fullmatch(value) is not None
 
 
-def words_of(name: str) -> frozenset[str]:
+def standard_terms(name: str) -> frozenset[str]:
     """The standard terms of a vocabulary."""
     return frozenset(vocabulary(name).spellings.values())
 
@@ -81,22 +81,22 @@ SIDECAR_RULES: dict[str, Rule] = {
     "patient_known": _one_of({True, False}),
     "study_day": _or_none(_integer_in(_STUDY_DAYS)),
     "split": _one_of(SPLITS),
-    "body_part": _or_none(_one_of(words_of("body_part"))),
-    "view": _or_none(_one_of(words_of("view"))),
+    "body_part": _or_none(_one_of(standard_terms("body_part"))),
+    "view": _or_none(_one_of(standard_terms("view"))),
     "laterality": _or_none(_one_of({"L", "R", "B"})),
     "sex": _or_none(_one_of({"F", "M", "O"})),
-    "age_years": _or_none(_integer_in(range(header_screening.MAX_AGE + 1))),
-    "manufacturer": _or_none(_one_of(words_of("manufacturer"))),
-    "model": _or_none(lambda value: header_screening.model_name(value) == value),
+    "age_years": _or_none(_integer_in(range(safe_header_values.MAX_AGE + 1))),
+    "manufacturer": _or_none(_one_of(standard_terms("manufacturer"))),
+    "model": _or_none(lambda value: safe_header_values.model_name(value) == value),
     "bits_stored": _integer_in(range(1, 65)),
-    "photometric": _one_of(header_screening.PHOTOMETRIC),
-    "presentation_intent": _or_none(_one_of(header_screening.PRESENTATION_INTENT)),
+    "photometric": _one_of(safe_header_values.PHOTOMETRIC),
+    "presentation_intent": _or_none(_one_of(safe_header_values.PRESENTATION_INTENT)),
     "rows": _integer_in(_SIDE_PIXELS),
     "columns": _integer_in(_SIDE_PIXELS),
     "source_rows": _integer_in(_SIDE_PIXELS),
     "source_columns": _integer_in(_SIDE_PIXELS),
     "pixel_spacing_mm": _or_none(_spacing),
-    "pixel_spacing_from": _or_none(_one_of(header_screening.SPACING_ORIGINS)),
+    "pixel_spacing_from": _or_none(_one_of(safe_header_values.SPACING_ORIGINS)),
     "display": _display,
     "content_mask": lambda value: isinstance(value, str),  # checked with rows and columns by _is_canonical_mask
     "content_mask_version": _integer_in(range(1, CONTENT_MASK_VERSION + 1)),

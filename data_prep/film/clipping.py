@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.shard_format.apply_display import WHITE, apply
+from data_prep.shard_format.apply_display import MAX_DISPLAY_VALUE, apply_display
 from data_prep.shard_format.sidecar import Display
 
 END_FRACTION = 0.002
@@ -25,7 +25,7 @@ def clipped(values: NDArray[np.uint16], content: NDArray[np.bool_], display: Dis
         Fractions at the dark and at the bright end, 0 to 1.
     """
     step = max(1, max(values.shape) // _MIN_SIDE_PIXELS)
-    displayed = apply(values[::step, ::step], display)
+    displayed = apply_display(values[::step, ::step], display)
     in_content = cv2.resize(content.astype(np.uint8), displayed.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(
         np.bool_
     )
@@ -33,7 +33,7 @@ def clipped(values: NDArray[np.uint16], content: NDArray[np.bool_], display: Dis
     if not content_values.size:  # no sampled pixel is in the content: few pixels along one side
         content_values = displayed.reshape(-1)
     pixels_at_ends = (
-        np.count_nonzero(content_values <= int(END_FRACTION * WHITE)),
-        np.count_nonzero(content_values >= WHITE - int(END_FRACTION * WHITE)),
+        np.count_nonzero(content_values <= int(END_FRACTION * MAX_DISPLAY_VALUE)),
+        np.count_nonzero(content_values >= MAX_DISPLAY_VALUE - int(END_FRACTION * MAX_DISPLAY_VALUE)),
     )
     return pixels_at_ends[0] / content_values.size, pixels_at_ends[1] / content_values.size

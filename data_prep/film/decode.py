@@ -17,7 +17,7 @@ from data_prep.dicom.lookup_table import read_palette
 from data_prep.dicom.stored_bits import place_bits
 from data_prep.dicom.transfer_syntax import Frame, PixelData, read_frame
 from data_prep.errors import FilmReject, Reason
-from data_prep.runtime.library_warnings import quiet
+from data_prep.runtime.library_warnings import silence_libraries
 from data_prep.shard_format.sidecar import Provenance
 
 MIN_SIDE = 16
@@ -94,7 +94,7 @@ def decode(
         FilmReject: the file is no film; with the reason.
     """
     try:
-        with quiet():
+        with silence_libraries():
             if source == "dicom":
                 film = _decode_dicom(data, transfer_syntax, frame, frames)
             else:

@@ -50,7 +50,7 @@ def has_grey_transforms(header: Any) -> bool:
     return header is not None and not code_string(header, "PhotometricInterpretation").startswith(_COLOURS)
 
 
-def display_of(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Display:
+def derive_display(header: Any, values: ValueRange, counts: NDArray[np.int64]) -> Display:
     """Derive the display of a DICOM film from its header.
 
     If the window is unusable for the film (missing, of no width, outside the values, or too narrow or wide), it is

@@ -14,7 +14,7 @@ MIN_EVIDENCE = 3.0
 """Evidence from which a film is suspect; chosen on 925 real films: of the 17 above it 15 are inverted and two are not
 (a chest within white paper, a faint forearm). 60 % of inverted synthetic films are above it, and two of 420 correct
 ones."""
-FOUND = 0.58
+SENSITIVITY = 0.58
 """Sensitivity: fraction of the same real films, inverted, above the limit; a film below it can still be inverted."""
 _SIDE_PIXELS = 128
 _WEIGHTS = (8.0, 8.0, 7.0, -6.0)

@@ -14,7 +14,7 @@ from data_prep.film.clipping import clipped
 from data_prep.film.content_mask import content_mask
 from data_prep.film.decode import StoredFilm, decode
 from data_prep.film.empty_exposure import empty_exposure
-from data_prep.film.header_display_settings import declared_range, display_of
+from data_prep.film.header_display_settings import declared_range, derive_display
 from data_prep.film.perceptual_hash import perceptual_hash
 from data_prep.film.polarity import polarity_suspect
 from data_prep.film.shard_values import (
@@ -26,7 +26,7 @@ from data_prep.film.shard_values import (
     to_shard_values,
     value_range,
 )
-from data_prep.shard_format.apply_display import ValueRange, apply, display_table
+from data_prep.shard_format.apply_display import ValueRange, apply_display, display_table
 from data_prep.shard_format.content_mask_bits import CONTENT_MASK_VERSION, pack_mask
 from data_prep.shard_format.film_codec import Codec, encode_film
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
@@ -151,7 +151,7 @@ def make_sample(
     values = shrink(full, film.hidden, _darkest(display), (rows, columns))
     if reject_empty and empty_exposure(values, _shrunk(film.hidden, values.shape)):
         raise FilmReject(Reason.EMPTY_EXPOSURE)
-    displayed = apply(halved(values, _MIN_SIDE_PIXELS), display)
+    displayed = apply_display(halved(values, _MIN_SIDE_PIXELS), display)
     mask = content_mask(displayed, (rows, columns))
     sha256, clipped_fractions = pixel_sha256(values, full.shape), clipped(values, mask, display)
     fingerprint = sha256 + display.model_dump_json(exclude={"provenance"})
@@ -190,14 +190,14 @@ def _display_with_provenance(
     if film.header is None:
         display = declared_range(values_range)
     else:
-        display = display_of(film.header, values_range, histogram(full, film.hidden, values_range.bits))
+        display = derive_display(film.header, values_range, histogram(full, film.hidden, values_range.bits))
     square_note: list[Provenance] = ["made_square"] if aspect != 1 else []
     return display.model_copy(update={"provenance": [*film.notes, *display.provenance, *square_note]})
 
 
 def _as_displayed(values: NDArray[np.uint16], display: Display) -> tuple[NDArray[np.uint16], Display]:
     """The displayed film in 8 bits, 0 dark to 255 bright, and its display."""
-    displayed = (apply(values, display).astype(np.uint32) + 128) // 257
+    displayed = (apply_display(values, display).astype(np.uint32) + 128) // 257
     provenance: list[Provenance] = [*display.provenance, "display_applied"]
     return displayed.astype(np.uint16), declared_range(ValueRange(bits=8)).model_copy(update={"provenance": provenance})
 

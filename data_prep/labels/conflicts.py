@@ -18,7 +18,7 @@ from data_prep.archive.manifest import read_linkage, read_manifest, write_privat
 from data_prep.errors import ArchiveError
 from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file
 from data_prep.shard_format.frame_key import frame_key
-from data_prep.shard_format.label_policy import LabelPolicy, resolve
+from data_prep.shard_format.label_policy import LabelPolicy, resolve_labels
 from data_prep.shard_format.label_schema import ADJUDICATED
 from data_prep.shard_format.label_tables import SOURCES
 
@@ -79,7 +79,7 @@ def write_conflicts(private: Path, labels: pa.Table, policy: LabelPolicy) -> int
     locations = _locate_films(private, set(entries["key"].to_pylist()))
     entries = entries.filter(pc.is_in(entries["key"], pa.array(sorted(locations), pa.string())))
     keys, names = (sorted(pc.unique(entries[column]).to_pylist()) for column in ("key", "label"))
-    resolved = resolve(entries, policy, keys=keys, names=names)
+    resolved = resolve_labels(entries, policy, keys=keys, names=names)
     films = {key: place for place, key in enumerate(keys)}
     origins = _read_origins(private, keys)
     conflicts: dict[tuple[str, str], list[dict[str, Any]]] = {}

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from data_prep.annotations.column_table import CELL_VALUES, box_from_numbers
-from data_prep.annotations.csv_table import csv_rows
+from data_prep.annotations.csv_table import read_csv_rows
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import BoxEntry, LabelEntry, Origin, is_label, label_name
 from data_prep.annotations.row_problems import Place, RowError, RowSkipped
@@ -304,6 +304,6 @@ def _read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     if not path.exists():
         raise LabelError(f"table {path} does not exist; give the path of a CSV file")
     try:
-        yield from csv_rows(path)
+        yield from read_csv_rows(path)
     except ArchiveError as error:
         raise LabelError(str(error)) from None

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from data_prep.errors import ShardFormatError
 from data_prep.runtime.atomic_write import atomic_file
-from data_prep.shard_format.parquet_bytes import index_bytes
+from data_prep.shard_format.parquet_bytes import encode_parquet
 
 
 def write_tables(public: Path, tables: Mapping[str, pa.Table]) -> None:
@@ -23,7 +23,7 @@ def write_tables(public: Path, tables: Mapping[str, pa.Table]) -> None:
     try:
         for name, table in tables.items():
             with atomic_file(public / name) as file:
-                file.write(index_bytes(table))
+                file.write(encode_parquet(table))
     except OSError as error:
         raise ShardFormatError(
             f"labels cannot be written into {public}: {error.strerror}. Check disk space and permissions,"

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data_prep.shard_format.label_policy import REASONS, LabelPolicy, Resolved, resolve
+from data_prep.shard_format.label_policy import REASONS, LabelPolicy, ResolvedLabels, resolve_labels
 from data_prep.shard_format.label_tables import MERGED, SOURCES, STATISTICS_SCHEMA
 
 _VALUES = ("present", "absent", "uncertain", "conflict", "not_mentioned", "number")
@@ -48,7 +48,7 @@ def _statistics_of_source(labels: pa.Table, index: pa.Table, policy: LabelPolicy
     keys = pc.unique(labels["key"])
     films = index.take(pc.index_in(keys, index["key"].combine_chunks()))
     names = sorted(pc.unique(labels["label"]).to_pylist())
-    resolved = resolve(labels, policy, keys=keys.to_pylist(), names=names)
+    resolved = resolve_labels(labels, policy, keys=keys.to_pylist(), names=names)
     numbers = labels.filter(pc.is_valid(labels["number"]))
     tables = [STATISTICS_SCHEMA.empty_table()]
     for column, name in enumerate(names):
@@ -59,7 +59,7 @@ def _statistics_of_source(labels: pa.Table, index: pa.Table, policy: LabelPolicy
     return pa.concat_tables(tables)
 
 
-def _film_values(resolved: Resolved, column: int) -> NDArray[np.object_]:
+def _film_values(resolved: ResolvedLabels, column: int) -> NDArray[np.object_]:
     """[films] value (of _VALUES) of the label in a column; empty where there is none."""
     probabilities = resolved.values[:, column]
     values_of_films = np.array([_VALUE_OF_REASON.get(reason, "") for reason in REASONS], dtype=object)[

@@ -32,7 +32,7 @@ from data_prep.labels.label_files import write_tables
 from data_prep.labels.row_counts import RowCount, RowCounts
 from data_prep.labels.settings import LabelSettings
 from data_prep.shard_format.label_schema import BOXES_SCHEMA, LABELS_SCHEMA
-from data_prep.shard_format.label_tables import BOXES_FILE, LABELS_FILE, from_private_report, read_boxes, read_labels
+from data_prep.shard_format.label_tables import BOXES_FILE, LABELS_FILE, is_from_private_report, read_boxes, read_labels
 
 PROBLEMS_FILE = "label_problems.csv"
 _LISTED_CODES = ("no_film", "not_in_shards", "class_empty", "column_empty")
@@ -230,7 +230,7 @@ def _with_kept_rows(earlier_rows: pa.Table, table: pa.Table, scan_keys: pa.Array
     """``table`` with the earlier rows of films of other scans, or from reports."""
     is_kept = pc.invert(pc.is_in(earlier_rows["key"], scan_keys))
     kept_rows = earlier_rows.filter(
-        pc.or_(is_kept, from_private_report(earlier_rows)) if "start" in earlier_rows.column_names else is_kept
+        pc.or_(is_kept, is_from_private_report(earlier_rows)) if "start" in earlier_rows.column_names else is_kept
     )
     if not len(kept_rows):
         return table

@@ -32,7 +32,7 @@ from data_prep.pages.contact_sheet import (
     SheetBlock,
     Shelves,
     contact_sheet,
-    fitted_size,
+    fit_size,
     scale_film,
 )
 from data_prep.pages.film_thumbnail import read_displayed_film
@@ -180,7 +180,7 @@ def _borders(grey: Pixels) -> tuple[Pixels, ...]:
 
 def _fit_width(border: Pixels) -> Pixels:
     """Scale a border to the width of the sheet, or to its largest height."""
-    return scale_film(border, fitted_size(border.shape, (_MAX_HEIGHT, _WIDTH)))
+    return scale_film(border, fit_size(border.shape, (_MAX_HEIGHT, _WIDTH)))
 
 
 def _thin_structure(border: Pixels) -> tuple[Pixels, Pixels]:

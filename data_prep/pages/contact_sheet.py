@@ -120,7 +120,7 @@ def stacked(rows: Sequence[Image.Image], *, gap: int = GAP, margin: int = 0) -> 
     return page
 
 
-def side_by_side(blocks: Sequence[SheetBlock], *, max_aspect: float = 2.0) -> Image.Image:
+def draw_side_by_side(blocks: Sequence[SheetBlock], *, max_aspect: float = 2.0) -> Image.Image:
     """Draw related blocks as one picture: in one row, or stacked if they are wide.
 
     Args:
@@ -160,7 +160,7 @@ def draw_legend(entries: Sequence[LegendEntry], width: int) -> list[Image.Image]
     return [page]
 
 
-def outline_mark(colour: Colour) -> Pixels:
+def draw_outline_mark(colour: Colour) -> Pixels:
     """Draw the legend symbol of an outline: an empty square."""
     mark = np.full((11, 11, 3), PAPER, np.uint8)
     return np.asarray(cv2.rectangle(mark, (0, 0), (10, 10), colour, 2), np.uint8)
@@ -180,7 +180,7 @@ def scale_film(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return np.asarray(cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR))
 
 
-def fitted_size(shape: tuple[float, ...], box: tuple[int, int], max_scale: float = math.inf) -> tuple[int, int]:
+def fit_size(shape: tuple[float, ...], box: tuple[int, int], max_scale: float = math.inf) -> tuple[int, int]:
     """Compute the largest size (rows, columns) of a given aspect ratio that fits into a box.
 
     Args:
@@ -192,7 +192,7 @@ def fitted_size(shape: tuple[float, ...], box: tuple[int, int], max_scale: float
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
-def grey_pixels(values: NDArray[Any]) -> Pixels:
+def to_grey_pixels(values: NDArray[Any]) -> Pixels:
     """Convert display values to 8-bit grey.
 
     Args:
@@ -204,7 +204,7 @@ def grey_pixels(values: NDArray[Any]) -> Pixels:
     return np.asarray(np.rint(np.clip(values, 0, 65535) / np.float32(257)), np.uint8)
 
 
-def heat_pixels(strength: NDArray[np.floating]) -> Pixels:
+def to_heat_pixels(strength: NDArray[np.floating]) -> Pixels:
     """Convert a heat map to colours.
 
     Args:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.pages.contact_sheet import fitted_size, scale_film
-from data_prep.shard_format.apply_display import apply
+from data_prep.pages.contact_sheet import fit_size, scale_film
+from data_prep.shard_format.apply_display import apply_display
 from data_prep.shard_format.film_codec import decode_film, reduction_for
 from data_prep.shard_format.sidecar import Sidecar
 
@@ -35,10 +35,10 @@ def read_displayed_film(
         sidecar = Sidecar.model_validate_json(tar.read(row["sidecar_size"]))
         tar.seek(row["film_offset"])
         stream = tar.read(row["film_size"])
-    return displayed_film(stream, sidecar, side), sidecar
+    return decode_displayed_film(stream, sidecar, side), sidecar
 
 
-def displayed_film(stream: bytes, sidecar: Sidecar, side: int | None = None) -> NDArray[np.uint16]:
+def decode_displayed_film(stream: bytes, sidecar: Sidecar, side: int | None = None) -> NDArray[np.uint16]:
     """Decode a film and apply its display.
 
     Args:
@@ -52,7 +52,7 @@ def displayed_film(stream: bytes, sidecar: Sidecar, side: int | None = None) -> 
     """
     display, shape = sidecar.display, (sidecar.rows, sidecar.columns)
     if side is None:
-        return apply(decode_film(stream, bits=display.bits), display)
-    size = fitted_size(shape, (side, side))
+        return apply_display(decode_film(stream, bits=display.bits), display)
+    size = fit_size(shape, (side, side))
     reduction = reduction_for(*shape, *size)
-    return scale_film(apply(decode_film(stream, bits=display.bits, reduction=reduction), display), size)
+    return scale_film(apply_display(decode_film(stream, bits=display.bits, reduction=reduction), display), size)

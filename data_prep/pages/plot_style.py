@@ -19,7 +19,7 @@ def colour_of(number: int) -> str:
     return COLOURS[number % len(COLOURS)]
 
 
-def dress_axes(
+def style_axes(
     axes: Any, *, across: str = "", down: str = "", title: str = "", grid: Literal["x", "y", "both"] = "both"
 ) -> None:
     """Style matplotlib axes: no frame, labels and a light grid behind the data.

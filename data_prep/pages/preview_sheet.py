@@ -21,8 +21,8 @@ from data_prep.pages.contact_sheet import (
     SheetBlock,
     Shelves,
     contact_sheet,
-    grey_pixels,
-    outline_mark,
+    draw_outline_mark,
+    to_grey_pixels,
 )
 from data_prep.pages.film_thumbnail import read_displayed_film
 from data_prep.runtime.atomic_write import atomic_file
@@ -68,8 +68,8 @@ def write_preview(public: Path, out: Path, *, films: int, split: str | None, box
     colours = assign_colours(film_boxes)
     blocks = [_draw_block(public, row, film_boxes.get(row["key"], []), colours) for row in rows]
     legend = [
-        LegendEntry("content, as masked for training", mark=outline_mark(_OUTLINE_COLOUR)),
-        *(LegendEntry(label, colour, outline_mark(colour)) for label, colour in colours.items()),
+        LegendEntry("content, as masked for training", mark=draw_outline_mark(_OUTLINE_COLOUR)),
+        *(LegendEntry(label, colour, draw_outline_mark(colour)) for label, colour in colours.items()),
     ]
     sheet = contact_sheet([Shelves(blocks)], title, legend, per_shelf=_FILMS_PER_SHELF, cell=FILM_SIDE)
     try:
@@ -95,7 +95,7 @@ def _draw_block(
 ) -> SheetBlock:
     """Draw a film with the outline of its content mask and with boxes."""
     values, sidecar = read_displayed_film(public, row, FILM_SIDE)
-    colour = cv2.cvtColor(grey_pixels(values), cv2.COLOR_GRAY2RGB)
+    colour = cv2.cvtColor(to_grey_pixels(values), cv2.COLOR_GRAY2RGB)
     mask = unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns)
     picture = Image.fromarray(colour if mask.all() else _draw_outline(colour, mask))
     draw_boxes(picture, boxes, (row["source_rows"], row["source_columns"]), colours)

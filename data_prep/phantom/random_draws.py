@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from data_prep.phantom.anatomy.patient_body import Anatomy
-from data_prep.phantom.imaging.scanners import LOOKS
+from data_prep.phantom.imaging.scanners import SCANNERS
 
 VIEWS = {"HAND": ("PA", "OBLIQUE"), "WRIST": ("AP", "LAT"), "KNEE": ("AP", "LAT"), "CHEST": ("PA", "LAT")}
 OBJECT_KINDS = ("screw", "plate", "pin", "ring", "coin", "tube", "wire", "electrode", "clip", "fragment")
@@ -198,7 +198,7 @@ def _draw_anatomy(draw: np.random.Generator) -> Anatomy:
 
 def _draw_study(seed: int, patient: int, index: int, day: int, patients: int) -> StudyDraw:
     draw = _generator(seed, patient, _Purpose.STUDY, index)
-    look = int(_generator(seed, patient, _Purpose.LOOK, index).integers(len(LOOKS)))
+    look = int(_generator(seed, patient, _Purpose.LOOK, index).integers(len(SCANNERS)))
     body_part = str(draw.choice(list(VIEWS)))
     side: Literal["L", "R"] = "L" if draw.random() < 0.5 else "R"
     views_of_part = VIEWS[body_part]
@@ -227,8 +227,8 @@ def _draw_film(seed: int, path: tuple[int, int, int], view: str, body_part: str,
         margins=_draw_margins(_generator(seed, patient, _Purpose.FIELD, study, index)),
         field_turn=float(_generator(seed, patient, _Purpose.FIELD, study, index, 1).normal(0, 0.012)),
         marker=_draw_marker(_generator(seed, patient, _Purpose.MARKER, study, index)),
-        inverted=bool(storage.random() < LOOKS[look].inverted_share),
-        syntax=int(storage.integers(len(LOOKS[look].syntaxes))),
+        inverted=bool(storage.random() < SCANNERS[look].inverted_share),
+        syntax=int(storage.integers(len(SCANNERS[look].syntaxes))),
         objects=draw_objects(_generator(seed, patient, _Purpose.OBJECT, study, index)),
         fracture=draw_fracture(_generator(seed, patient, _Purpose.FRACTURE, study, index)),
         broken=_draw_unusable_files(seed, path, patients),

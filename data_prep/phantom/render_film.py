@@ -11,7 +11,7 @@ from data_prep.phantom.anatomy.patient_body import Anatomy
 from data_prep.phantom.finding_placement import ExposureModel, plant_fracture, plant_object
 from data_prep.phantom.imaging.detector import collimated, exposed, processed, scattered
 from data_prep.phantom.imaging.projection import Beam, Map
-from data_prep.phantom.imaging.scanners import LOOKS, Look
+from data_prep.phantom.imaging.scanners import SCANNERS, Look
 from data_prep.phantom.imaging.scene import Scene, bone_map, grain_tile, tissue_map
 from data_prep.phantom.imaging.side_marker import add_marker
 from data_prep.phantom.planted_findings import Planted, training_scale
@@ -64,7 +64,7 @@ def render(
         long_side: longer side, pixels; by default that of the scanner.
         look: scanner; by default that of the study.
     """
-    look = look or LOOKS[study.look]
+    look = look or SCANNERS[study.look]
     scene = _SCENES[study.body_part](anatomy, draw.view, draw.obliquity)
     beam, shape = _make_beam(scene, study, draw, long_side or look.long_side)
     field = _field_mask(shape, draw)

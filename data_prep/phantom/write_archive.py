@@ -23,7 +23,7 @@ from typing import Any
 from data_prep.errors import ArchiveError
 from data_prep.phantom.dicom_film import file_bytes, film_dataset, list_identifying_texts, set_pixels
 from data_prep.phantom.fictitious_people import Person, Visit, person, visit
-from data_prep.phantom.imaging.scanners import LOOKS
+from data_prep.phantom.imaging.scanners import SCANNERS
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
 from data_prep.phantom.render_film import RenderedFilm, render
 from data_prep.phantom.report_texts import StudyReport, draw_report
@@ -157,8 +157,8 @@ def _write_patient(
         for draw in (film.with_contrast(contrast) for film in study.films):
             film = render(patient.anatomy, study, draw, long_side=long_side)
             dataset = film_dataset(patient, study, draw, film, identity, study_visit)
-            syntax = LOOKS[study.look].syntaxes[draw.syntax]
-            set_pixels(dataset, film.stored, LOOKS[study.look].bits, syntax)
+            syntax = SCANNERS[study.look].syntaxes[draw.syntax]
+            set_pixels(dataset, film.stored, SCANNERS[study.look].bits, syntax)
             film_bytes = file_bytes(dataset, syntax)
             truth_of_patient.identifying.update(list_identifying_texts(dataset))
             path = _write_file(archive, folder, index, file_number, film_bytes)
@@ -210,7 +210,7 @@ def _write_file(archive: Path, folder: str, patient: int, file_number: int, cont
 def _film_row(
     path: str, patient: PatientDraw, study: StudyDraw, draw: FilmDraw, film: RenderedFilm, uid: str, syntax: str
 ) -> dict[str, Any]:
-    scanner = LOOKS[study.look]
+    scanner = SCANNERS[study.look]
     return {
         "path": path,
         "kind": "film",

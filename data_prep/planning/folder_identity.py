@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.errors import ArchiveError, ShardFormatError
-from data_prep.planning.known_failures import History
+from data_prep.planning.known_failures import KnownFailures
 from data_prep.runtime.atomic_write import canonical_json, is_temporary
 from data_prep.runtime.folder_lock import LOCK_FILE
 from data_prep.shard_format.sidecar import SPLITS
@@ -54,7 +54,7 @@ def is_public(public: Path) -> bool:
     return any((public / name).exists() for name in FOLDER_FILES)
 
 
-def key_fingerprint_of(public: Path) -> str | None:
+def read_key_fingerprint(public: Path) -> str | None:
     """Fingerprint of the secret of the keys in a public folder, finished or not; None where it is not recorded."""
     for name in FOLDER_FILES:
         try:
@@ -64,13 +64,13 @@ def key_fingerprint_of(public: Path) -> str | None:
     return None
 
 
-def read_unfinished(public: Path) -> tuple[dict[str, Any], History]:
+def read_unfinished(public: Path) -> tuple[dict[str, Any], KnownFailures]:
     """Read the settings of a folder, finished or not, and the files that are known to fail.
 
     Raises:
         ShardFormatError: it is no public folder, or is damaged.
     """
-    record = folder_record(public)
+    record = read_folder_record(public)
     if record is not None:
         return record.config, record.failures
     if any((public / name).exists() for name in FOLDER_FILES):
@@ -94,16 +94,16 @@ class FolderRecord(NamedTuple):
     fingerprint: str
     config: dict[str, Any]
     after: str | None
-    failures: History
+    failures: KnownFailures
     has_retries: bool
 
 
-def folder_record(public: Path) -> FolderRecord | None:
+def read_folder_record(public: Path) -> FolderRecord | None:
     """Read the record of a folder, finished or not; None where there is none, or only a damaged one."""
     for name in FOLDER_FILES:
         try:
             values = json.loads((public / name).read_text(encoding="utf-8"))
-            failures = History.read(values)
+            failures = KnownFailures.read(values)
             config, after = dict(values["config"]), values.get("after")
             version, fingerprint = values["format_version"], values["key_fingerprint"]
             return FolderRecord(version, fingerprint, config, after, failures, bool(values.get("retries")))
@@ -123,7 +123,7 @@ def check_identity(public: Path, identity: Identity) -> None:
         ShardFormatError: the folder has other settings, another secret or another format version, holds other files, or
             has shards of a former command that this release does not write.
     """
-    record = folder_record(public)
+    record = read_folder_record(public)
     if record is None:
         if not _holds_shards_of(public, identity) and any(not _is_auxiliary(path) for path in public.iterdir()):
             raise ShardFormatError(
@@ -155,7 +155,7 @@ def check_config(public: Path, identity: Identity) -> None:
     Raises:
         ShardFormatError: the folder differs, or is no shard folder.
     """
-    record = folder_record(public)
+    record = read_folder_record(public)
     if record is None:
         raise ShardFormatError(f"{public} is no shard folder. Make one with: mae-rad shard")
     table = {"splits": {**record.config["splits"], "table": identity["config"]["splits"]["table"]}}

@@ -11,7 +11,7 @@ RowReasons = Mapping[int, Reason]
 
 
 @dataclass(frozen=True)
-class History:
+class KnownFailures:
     """Files of one plan that are not tried; in another manifest the same rows are other files.
 
     Attributes:
@@ -26,7 +26,7 @@ class History:
     reasons: Sequence[Reason] = ()
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> "History":
+    def read(cls, values: Mapping[str, Any]) -> "KnownFailures":
         """Read from the content of ``dataset.json``, or from what :meth:`values` returns.
 
         Raises:
@@ -43,6 +43,6 @@ class History:
         """``quarantined`` as (row, reason), in order of the rows."""
         return [(row, reason.value) for row, reason in sorted(self.quarantined.items())]
 
-    def add(self, failures: RowReasons) -> "History":
+    def add(self, failures: RowReasons) -> "KnownFailures":
         """Return a copy with more files that are not tried again."""
         return replace(self, quarantined={**self.quarantined, **failures})

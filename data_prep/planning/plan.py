@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from data_prep.archive.reject_rules import select
+from data_prep.archive.reject_by_header import select
 from data_prep.planning.settings import ShardSettings
-from data_prep.planning.splits import GivenSplits, split_of
+from data_prep.planning.splits import GivenSplits, draw_split
 from data_prep.shard_format.content_mask_bits import CONTENT_MASK_VERSION
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
 from data_prep.shard_format.index_schema import REJECTS_SCHEMA
@@ -115,10 +115,10 @@ def _draw_splits(films: pa.Table, settings: ShardSettings, given: GivenSplits) -
     val, test = settings.splits.val, settings.splits.test
     of_unnamed: Split | None = "train" if given and settings.splits.unnamed == "train" else None
     splits = [
-        given.get(patient) or of_unnamed or split_of(patient, settings.seed, val, test, True)
+        given.get(patient) or of_unnamed or draw_split(patient, settings.seed, val, test, True)
         for patient in patients.dictionary.to_pylist()
     ]
-    unknown = split_of("", settings.seed, val, test, False)
+    unknown = draw_split("", settings.seed, val, test, False)
     by_film = np.array(splits, dtype=np.str_)[patients.indices.to_numpy()] if splits else np.array([], dtype=np.str_)
     return np.where(known, by_film, unknown)
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from data_prep.archive.manifest import key_fingerprint, read_linkage, read_manifest
 from data_prep.errors import ArchiveError, Reason
 from data_prep.planning import folder_identity
-from data_prep.planning.earlier_films import EarlierFilms
-from data_prep.planning.known_failures import History
+from data_prep.planning.films_already_sharded import EarlierFilms
+from data_prep.planning.known_failures import KnownFailures
 from data_prep.planning.plan import Plan, PlannedShard, plan_shards
 from data_prep.planning.settings import ShardSettings
 from data_prep.planning.shard_task import ShardTask
@@ -55,7 +55,7 @@ class ShardInputs:
         patients = pc.unique(self.manifest["patient"].filter(pc.and_(planned, self.manifest["patient_known"])))
         return sum(patient not in self.given for patient in patients.to_pylist())
 
-    def tasks(self, shards: Sequence[PlannedShard], failures: History) -> Iterator[ShardTask]:
+    def tasks(self, shards: Sequence[PlannedShard], failures: KnownFailures) -> Iterator[ShardTask]:
         """Yield the tasks that write ``shards``.
 
         Args:

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from data_prep.annotations.csv_table import csv_table
-from data_prep.annotations.split_names import GivenSplit, split_named, strictest_split
+from data_prep.annotations.split_names import GivenSplit, parse_split, strictest_split
 from data_prep.archive.manifest import SPLITS_TABLE, dataset_name
 from data_prep.errors import ArchiveError, SettingsError
-from data_prep.planning.folder_identity import folder_record
+from data_prep.planning.folder_identity import read_folder_record
 from data_prep.planning.settings import SplitSettings
 from data_prep.shard_format.sidecar import Split
 
@@ -39,7 +39,7 @@ def resolve_splits(private: Path, public: Path, splits: SplitSettings) -> SplitS
     Returns:
         Splits of which ``table`` is a path or None.
     """
-    record = folder_record(public)
+    record = read_folder_record(public)
     recorded = record.config.get("splits", {}) if record else {"unnamed": splits.unnamed}
     table = splits.table
     if table == "auto":
@@ -69,7 +69,7 @@ def split_config(splits: SplitSettings, given: GivenSplits) -> dict[str, Any]:
     return config
 
 
-def split_of(patient_key: str, seed: int, val: float, test: float, known: bool) -> Split:
+def draw_split(patient_key: str, seed: int, val: float, test: float, known: bool) -> Split:
     """Draw the split of a patient by a hash, so that new patients in the archive do not move others.
 
     Args:
@@ -93,7 +93,7 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: in
     """Read the splits that a user or a public data set states: CSV with the columns ``patient`` and ``split``.
 
     ``patient`` is the number in the archive. Names of splits as in public data sets are accepted, such as valid or dev
-    for val. ``train_val`` is drawn into train or val with ``seed`` and ``val``, as by :func:`split_of`.
+    for val. ``train_val`` is drawn into train or val with ``seed`` and ``val``, as by :func:`draw_split`.
 
     A number that two issuers use stands for both patients. Where several numbers are joined to one patient, the
     strictest split counts (test before val before train), and a warning gives their count. Patients who are not in
@@ -120,7 +120,7 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: in
     given: dict[str, Split] = {}
     for key, splits in splits_by_key.items():
         split = strictest_split(splits)
-        given[key] = split_of(key, seed, val, 0, True) if split == "train_val" else split
+        given[key] = draw_split(key, seed, val, 0, True) if split == "train_val" else split
     if not given:
         raise SettingsError(
             f"splits.table {path} names no patient of the archive. Give the patient numbers of its files"
@@ -143,7 +143,7 @@ def _read_table(path: Path) -> dict[str, GivenSplit]:
     splits: dict[str, GivenSplit] = {}
     try:
         for line, row in csv_table(path, ("patient", "split")):
-            split = split_named(row["split"])
+            split = parse_split(row["split"])
             if not row["patient"] or split is None:
                 raise SettingsError(
                     f"splits.table {path}, line {line}: needs a patient and one of train, train_val, val, test"

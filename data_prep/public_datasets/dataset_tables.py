@@ -25,9 +25,9 @@ from data_prep.annotations.reconcile import reconcile, reconcile_splits
 from data_prep.annotations.row_problems import Place, count_problems, problems_csv
 from data_prep.annotations.settings import ColumnSettings, LayoutName, TableSettings
 from data_prep.annotations.split_names import GivenSplit, strictest_split
-from data_prep.archive.file_listing import root_of
+from data_prep.archive.file_listing import resolve_archive
 from data_prep.archive.manifest import BOXES_TABLE, LABELS_TABLE, PROBLEMS_TABLE, SPLITS_TABLE, write_private_text
-from data_prep.deidentify import header_screening
+from data_prep.deidentify import safe_header_values
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import ArchiveError
 from data_prep.public_datasets.registry import detect_layout, matching_layouts, read_layout
@@ -102,9 +102,9 @@ def find_layout(archives: Sequence[Path], layout: LayoutName | Literal["auto"] |
     """
     if layout is None:
         return None
-    if len(archives) != 1 or not root_of(archives[0]).is_dir():
+    if len(archives) != 1 or not resolve_archive(archives[0]).is_dir():
         raise ArchiveError("layout=… reads one set: give its folder as the only archive")
-    return detect_layout(root_of(archives[0])) if layout == "auto" else layout
+    return detect_layout(resolve_archive(archives[0])) if layout == "auto" else layout
 
 
 def layout_hint(archives: Sequence[Path], headers: pa.Table) -> str:
@@ -121,7 +121,7 @@ def layout_hint(archives: Sequence[Path], headers: pa.Table) -> str:
     """
     if not {"png", "jpeg"} & set(pc.unique(headers["source"]).to_pylist()):
         return ""
-    layouts = {name for archive in archives if archive.is_dir() for name in matching_layouts(root_of(archive))}
+    layouts = {name for archive in archives if archive.is_dir() for name in matching_layouts(resolve_archive(archive))}
     return f"has the files of {' or '.join(sorted(layouts))}: layout=… reads its tables too" if layouts else ""
 
 
@@ -186,7 +186,7 @@ def read_tables(
     return DatasetTables(collector, entries.labels, entries.boxes, splits)
 
 
-def with_facts(headers: pa.Table, tables: DatasetTables, pseudonyms: Pseudonyms, source: str) -> pa.Table:
+def add_facts_to_headers(headers: pa.Table, tables: DatasetTables, pseudonyms: Pseudonyms, source: str) -> pa.Table:
     """Add the facts of a data set to the header table; for DICOM files only where their header states none.
 
     Texts are mapped by the same vocabularies as those of headers; an invalid age is listed.
@@ -301,11 +301,11 @@ def _screen_facts(texts: dict[str, str], collector: LabelCollector, place: Place
     facts: dict[str, Any] = {}
     if texts.get("patient"):
         facts["patient_id"] = texts["patient"]
-    for name, screen in (("body_part", header_screening.body_part), ("view", header_screening.view)):
+    for name, screen in (("body_part", safe_header_values.body_part), ("view", safe_header_values.view)):
         if name in texts:
             facts[name] = screen(texts[name])
             facts[f"unmapped_{name}"] = texts[name] if facts[name] is None else None
-    for name, screen_code in (("laterality", header_screening.laterality), ("sex", header_screening.sex)):
+    for name, screen_code in (("laterality", safe_header_values.laterality), ("sex", safe_header_values.sex)):
         if name in texts:
             facts[name] = screen_code(texts[name])
     if "age" in texts:
@@ -320,8 +320,8 @@ def _parse_age(text: str) -> int | None:
     try:
         years = float(text)
     except ValueError:
-        return header_screening.age_years(text.zfill(4), None, None)
-    return header_screening.age_years(f"{int(years):03d}Y", None, None) if 0 <= years < 1000 else None
+        return safe_header_values.age_years(text.zfill(4), None, None)
+    return safe_header_values.age_years(f"{int(years):03d}Y", None, None) if 0 <= years < 1000 else None
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -12,7 +12,7 @@ and a film with metal but no foreign body has no label foreign_object. The data 
 from pathlib import Path
 
 from data_prep.annotations import voc, yolo
-from data_prep.annotations.csv_table import csv_header
+from data_prep.annotations.csv_table import read_csv_header
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import AnnotatedObject
@@ -41,7 +41,7 @@ _LABELS = {_FOREIGN_BODY: "foreign_object"}
 
 def matches_folder(root: Path) -> bool:
     """Whether the folder holds the data set."""
-    return {"filestem", "fracture_visible"} <= set(csv_header(root / _TABLE))
+    return {"filestem", "fracture_visible"} <= set(read_csv_header(root / _TABLE))
 
 
 def read(root: Path, collector: LabelCollector) -> None:

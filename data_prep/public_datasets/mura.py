@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from data_prep.annotations.csv_table import csv_rows
+from data_prep.annotations.csv_table import read_csv_rows
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import Value
 from data_prep.annotations.row_problems import Place
@@ -60,7 +60,7 @@ def read(root: Path, collector: LabelCollector) -> None:
         collector.add_problem("row_without_file", Place(root / study))
     for table in (root / name for name in _PATH_TABLES):
         if table.exists():
-            for line, cells in csv_rows(table):
+            for line, cells in read_csv_rows(table):
                 if _FILM_PATH.search(cells[0]):
                     collector.find_film_once(cells[0], Place(table, line))
                 else:
@@ -68,7 +68,7 @@ def read(root: Path, collector: LabelCollector) -> None:
 
 
 def _read_studies(table: Path, collector: LabelCollector, studies: _Studies) -> None:
-    for line, cells in csv_rows(table):
+    for line, cells in read_csv_rows(table):
         match = _STUDY_PATH.search(cells[0])
         if match is None:
             collector.add_problem("path_unknown", Place(table, line))

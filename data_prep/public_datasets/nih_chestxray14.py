@@ -13,7 +13,7 @@ pixel spacing in the table is not used, since it is that of the original film, n
 from itertools import chain
 from pathlib import Path
 
-from data_prep.annotations.csv_table import csv_header, csv_rows
+from data_prep.annotations.csv_table import read_csv_header, read_csv_rows
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import Value
 from data_prep.annotations.row_problems import Place
@@ -59,7 +59,7 @@ def read(root: Path, collector: LabelCollector) -> None:
         if (root / name).exists():
             collector.add_split_list(root / name, split)
     for table in sorted(chain(root.glob("*.csv"), root.glob("*.csv.gz"))):
-        if {"Image Index", *_EXPERT_LABELS} <= set(csv_header(table)):
+        if {"Image Index", *_EXPERT_LABELS} <= set(read_csv_header(table)):
             _read_experts(table, collector)
 
 
@@ -87,7 +87,7 @@ def _read_films(table: Path, collector: LabelCollector) -> None:
 
 
 def _read_boxes(table: Path, collector: LabelCollector) -> None:
-    for line, cells in list(csv_rows(table))[1:]:
+    for line, cells in list(read_csv_rows(table))[1:]:
         place = Place(table, line)
         try:
             name, finding, (x, y, width, height) = cells[0], cells[1], map(float, cells[2:6])

@@ -10,7 +10,7 @@ Support devices are not annotated. The data set has no patient numbers; its spli
 
 from pathlib import Path
 
-from data_prep.annotations.csv_table import csv_header, csv_table
+from data_prep.annotations.csv_table import csv_table, read_csv_header
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.upright_boxes import bounding_box
 from data_prep.shard_format.boxes import Box
@@ -56,7 +56,7 @@ def read(root: Path, collector: LabelCollector) -> None:
 
 
 def _image_column(table: Path) -> str | None:
-    header = csv_header(table) if table.exists() else []
+    header = read_csv_header(table) if table.exists() else []
     return next((name for name in ("image_name", "image_path") if "annotation" in header and name in header), None)
 
 

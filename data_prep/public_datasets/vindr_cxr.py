@@ -14,7 +14,7 @@ or the columns width and height of the table. The data set has no patient number
 from collections import defaultdict
 from pathlib import Path
 
-from data_prep.annotations.csv_table import csv_header, csv_table
+from data_prep.annotations.csv_table import csv_table, read_csv_header
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import Value
@@ -81,7 +81,7 @@ def _find_tables(root: Path, name: str) -> tuple[Path | None, Path | None]:
     boxes = [folder / f"annotations_{name}.csv" for folder in folders] + [root / f"{name}.csv"]
     labels = [folder / f"image_labels_{name}.csv" for folder in folders]
     return (
-        next((path for path in boxes if set(_BOX_COLUMNS) <= set(csv_header(path))), None),
+        next((path for path in boxes if set(_BOX_COLUMNS) <= set(read_csv_header(path))), None),
         next((path for path in labels if path.exists()), None),
     )
 

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.errors import ShardFormatError
-from data_prep.radiology_reports.film_values import LABELS, FilmValue, conclusions, on_film
+from data_prep.radiology_reports.film_values import LABELS, FilmValue, label_values, select_mentions_on_film
 from data_prep.radiology_reports.mentions import Assertion, Mention
 from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.index import read_index
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
-from data_prep.shard_format.label_tables import LABELS_FILE, from_private_report, read_labels
-from data_prep.shard_format.parquet_bytes import index_bytes
+from data_prep.shard_format.label_tables import LABELS_FILE, is_from_private_report, read_labels
+from data_prep.shard_format.parquet_bytes import encode_parquet
 
 _TABLE_ROWS = 2**18
 """Rows that are collected before they are converted to an Arrow table."""
@@ -64,9 +64,9 @@ class FilmLabels:
         shown: set[tuple[int, str]] = set()
         for key, body_part, side in films:
             if (body_part, side) not in values_by_view:
-                on_this = on_film(mentions, body_part, side, body_parts)
+                on_this = select_mentions_on_film(mentions, body_part, side, body_parts)
                 shown |= {(mention.start, mention.finding) for mention in on_this}
-                values_by_view[body_part, side] = conclusions(on_this)
+                values_by_view[body_part, side] = label_values(on_this)
             for label, film_value in values_by_view[body_part, side].items():
                 self._rows.append((key, label, film_value))
                 self.values[label][film_value.value] += 1
@@ -116,12 +116,12 @@ def replace_report_labels(public: Path, labels: pa.Table, scan_keys: pa.Array) -
         ShardFormatError: the existing table is damaged, or the folder cannot be written.
     """
     earlier = read_labels(public)
-    replaced = pc.and_(pc.is_in(earlier["key"], scan_keys), from_private_report(earlier))
+    replaced = pc.and_(pc.is_in(earlier["key"], scan_keys), is_from_private_report(earlier))
     merged = pa.concat_tables([labels, earlier.filter(pc.invert(replaced))])
     merged = merged.sort_by([(name, "ascending") for name in merged.column_names])
     try:
         with atomic_file(public / LABELS_FILE) as file:
-            file.write(index_bytes(merged))
+            file.write(encode_parquet(merged))
     except OSError as error:
         raise ShardFormatError(
             f"{public / LABELS_FILE} cannot be written: {error.strerror}. Check disk space and permissions,"

@@ -62,7 +62,7 @@ class FilmValue:
 NOT_MENTIONED = FilmValue("not_mentioned", CONFIDENCE["not_mentioned"])
 
 
-def on_film(
+def select_mentions_on_film(
     mentions: Iterable[Mention], body_part: str | None, side: str | None, study_body_parts: Collection[str | None] = ()
 ) -> list[Mention]:
     """Select the mentions that apply to a film.
@@ -90,7 +90,7 @@ def _is_shown(body_part: str | None, mention: Mention, study_body_parts: Collect
     return not neighbours(body_part).isdisjoint(places)
 
 
-def conclusions(mentions: Sequence[Mention]) -> dict[str, FilmValue]:
+def label_values(mentions: Sequence[Mention]) -> dict[str, FilmValue]:
     """Reduce the mentions that apply to a film to label → value."""
     values = {
         finding: _value_of([mention for mention in mentions if mention.finding == finding]) for finding in FINDINGS

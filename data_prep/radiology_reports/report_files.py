@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
-from data_prep.annotations.csv_table import csv_rows
+from data_prep.annotations.csv_table import read_csv_rows
 from data_prep.annotations.row_problems import Place, RowProblem
 from data_prep.deidentify.vocabulary import normalise
 from data_prep.errors import LabelError
@@ -45,7 +45,7 @@ class ReportText:
     language: Language | None = None
 
 
-def refuse_missing(sources: Sequence[Path]) -> None:
+def check_reports_exist(sources: Sequence[Path]) -> None:
     """Check that files and folders of reports exist.
 
     Raises:
@@ -70,7 +70,7 @@ def read_reports(sources: Sequence[Path], problems: list[RowProblem]) -> Iterato
         LabelError: a file does not exist, or a table has no column of texts or none that identifies the study.
         ArchiveError: a table cannot be read.
     """
-    refuse_missing(sources)
+    check_reports_exist(sources)
     for source in sources:
         if source.is_dir():
             files = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
@@ -85,7 +85,7 @@ def read_reports(sources: Sequence[Path], problems: list[RowProblem]) -> Iterato
 
 
 def _read_table(path: Path, problems: list[RowProblem]) -> Iterator[ReportText]:
-    rows = csv_rows(path)
+    rows = read_csv_rows(path)
     line, header = next(rows, (1, []))
     columns = _find_columns(path, header)
     for line, cells in rows:
@@ -138,7 +138,7 @@ def _read_file(path: Path, problems: list[RowProblem]) -> Iterator[ReportText]:
         return
     try:
         data = path.read_bytes()
-        text = of_xml(data) if path.suffix.lower() == ".xml" else _decode(data, path, problems)
+        text = text_from_xml(data) if path.suffix.lower() == ".xml" else _decode(data, path, problems)
     except OSError:
         problems.append(RowProblem("file_not_readable", Place(path)))
     except ElementTree.ParseError:
@@ -155,7 +155,7 @@ def _decode(data: bytes, path: Path, problems: list[RowProblem]) -> str:
         return data.decode("cp1252", "replace")
 
 
-def of_xml(data: bytes) -> str:
+def text_from_xml(data: bytes) -> str:
     """Return the text of an XML file, with its headings.
 
     Raises:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """Suppress the warnings of pydicom and Pillow, and the log of pydicom, within the block."""
     logger = logging.getLogger("pydicom")
     was_disabled = logger.disabled

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from data_prep.annotations.settings import LayoutName
 from data_prep.archive import header_cache
-from data_prep.archive.file_listing import ArchiveFile, list_files, root_of
-from data_prep.archive.header_pool import read_all
+from data_prep.archive.file_listing import ArchiveFile, list_files, resolve_archive
+from data_prep.archive.header_pool import read_all_headers
 from data_prep.archive.manifest import (
     LINKAGE_SCHEMA,
     MANIFEST_SCHEMA,
@@ -27,15 +27,15 @@ from data_prep.archive.manifest import (
     write_manifest,
     write_private_text,
 )
-from data_prep.deidentify.header_screening import common_models
 from data_prep.deidentify.pseudonyms import Pseudonyms, read_secret
+from data_prep.deidentify.safe_header_values import shared_model_names
 from data_prep.errors import ArchiveError
 from data_prep.public_datasets.dataset_tables import (
+    add_facts_to_headers,
     find_layout,
     layout_hint,
     read_tables,
     remove_tables,
-    with_facts,
     write_tables,
 )
 from data_prep.runtime.folder_lock import locked
@@ -92,8 +92,8 @@ def _scan(
     headers, changes = _headers(files, private, pseudonyms, settings)
     _check_image_keys(headers)
     if layout is not None:
-        tables = read_tables(layout, root_of(archives[0]), headers, settings.tables, settings.columns)
-        headers = with_facts(headers, tables, pseudonyms, settings.source)
+        tables = read_tables(layout, resolve_archive(archives[0]), headers, settings.tables, settings.columns)
+        headers = add_facts_to_headers(headers, tables, pseudonyms, settings.source)
     patient_columns, joined = patients(headers, pseudonyms, settings.source)
     manifest = _screen_models(_manifest(headers, patient_columns | {"twin": twins(headers)}))
     unmapped = _unmapped(headers)
@@ -118,7 +118,7 @@ def _headers(
 
     def rows() -> Iterator[pa.Table]:
         nonlocal read
-        for chunk in read_all(files, known, pseudonyms, settings):
+        for chunk in read_all_headers(files, known, pseudonyms, settings):
             read += chunk.read
             yield chunk.rows
 
@@ -132,7 +132,7 @@ def _headers(
 def _check_private_outside(archives: Sequence[Path], private: Path) -> None:
     private_path = private.resolve()
     for archive in archives:
-        if private_path.is_relative_to(root_of(archive)):
+        if private_path.is_relative_to(resolve_archive(archive)):
             raise ArchiveError(
                 f"the private folder {private} lies inside the archive {archive}. Give a folder outside as --out."
             )
@@ -169,7 +169,7 @@ def _screen_models(manifest: pa.Table) -> pa.Table:
     """Set model names to null that fewer than three patients share."""
     films = manifest.filter(pc.and_(pc.is_valid(manifest["model"]), manifest["patient_known"]))
     pairs = films.select(["model", "patient"]).group_by(["model", "patient"]).aggregate([])
-    common = common_models(zip(pairs["model"].to_pylist(), pairs["patient"].to_pylist(), strict=True))
+    common = shared_model_names(zip(pairs["model"].to_pylist(), pairs["patient"].to_pylist(), strict=True))
     safe = pc.is_in(manifest["model"], pa.array(sorted(common), pa.string()))
     model = pc.if_else(safe, manifest["model"], pa.scalar(None, pa.string()))
     return manifest.set_column(manifest.schema.get_field_index("model"), MANIFEST_SCHEMA.field("model"), model)

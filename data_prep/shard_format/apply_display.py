@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_prep.shard_format.sidecar import Display
 
-WHITE = 65535
+MAX_DISPLAY_VALUE = 65535
 
 """Display value of white; 0 is black."""
 
@@ -74,7 +74,7 @@ def table_through_window(display: Display, center: float, width: float) -> NDArr
     return as_table(windowed(inputs, center, width, display.function), display.invert)
 
 
-def apply(values: NDArray[np.uint16], display: Display) -> NDArray[np.uint16]:
+def apply_display(values: NDArray[np.uint16], display: Display) -> NDArray[np.uint16]:
     """Convert shard values to display values.
 
     Args:
@@ -152,7 +152,9 @@ def as_table(brightness: Brightness, invert: bool) -> NDArray[np.uint16]:
     Returns:
         [2**bits] display values, read-only.
     """
-    table: NDArray[np.uint16] = np.rint((1 - brightness if invert else brightness) * WHITE).astype(np.uint16)
+    table: NDArray[np.uint16] = np.rint((1 - brightness if invert else brightness) * MAX_DISPLAY_VALUE).astype(
+        np.uint16
+    )
     table.flags.writeable = False
     return table
 

@@ -124,7 +124,7 @@ def file_pixels(index: pa.Table, keys: pa.ChunkedArray) -> dict[str, str]:
     }
 
 
-def across_splits(index: pa.Table) -> int:
+def count_across_splits(index: pa.Table) -> int:
     """Count the films whose pixels equal those of a film in another split."""
     repeated = index.filter(pc.is_valid(index["same_pixels_as"]))
     other_split = index["split"].take(pc.index_in(repeated["same_pixels_as"], index["key"].combine_chunks()))

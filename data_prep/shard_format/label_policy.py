@@ -22,7 +22,7 @@ from data_prep.settings import Settings
 from data_prep.shard_format.label_schema import ADJUDICATED
 from data_prep.shard_format.label_tables import SOURCES
 
-MERGES: dict[str, tuple[str, ...]] = {
+SOURCE_ORDERS: dict[str, tuple[str, ...]] = {
     "expert_wins": SOURCES,
     "expert_only": ("expert",),
     "weak_only": ("report", "metadata"),
@@ -63,7 +63,7 @@ class LabelPolicy(Settings):
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedLabels:
     """Reconciled labels of F films and L labels.
 
     Attributes:
@@ -106,9 +106,9 @@ class Resolved:
         return {reason: count for reason, count in zip(REASONS, counts, strict=True) if reason and count}
 
 
-def resolve(
+def resolve_labels(
     labels: pa.Table, policy: LabelPolicy, *, keys: Sequence[str] | None = None, names: Sequence[str] | None = None
-) -> Resolved:
+) -> ResolvedLabels:
     """Reconcile all entries of a table of labels.
 
     Args:
@@ -129,7 +129,7 @@ def resolve(
     uncertain, sources = np.zeros(cells, np.bool_), np.full(cells, -1, np.int8)
     reasons = np.full(cells, _NOT_LABELLED, np.int8)
     unmentioned, unmentioned_confidence = np.zeros(cells), np.zeros(cells)
-    for source in MERGES[policy.merge]:
+    for source in SOURCE_ORDERS[policy.merge]:
         for adjudicated in (True, False):
             votes, confidences = entries.votes(source, adjudicated)
             count, confidence = entries.not_mentioned(source, adjudicated)
@@ -146,7 +146,7 @@ def resolve(
     without_weight = (reasons == _KNOWN) & (weights == 0)
     values[without_weight], reasons[without_weight] = np.nan, _ZERO_CONFIDENCE
     shape = len(films), len(columns)
-    return Resolved(
+    return ResolvedLabels(
         films,
         tuple(columns),
         values.astype(np.float32).reshape(shape),
@@ -157,7 +157,7 @@ def resolve(
     )
 
 
-def reconciled_value(first: str | None, second: str | None) -> str | None:
+def reconcile_values(first: str | None, second: str | None) -> str | None:
     """Reconcile two entries of one source and reader about one film.
 
     Args:

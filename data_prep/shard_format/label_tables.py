@@ -83,7 +83,7 @@ def read_boxes(public: Path) -> pa.Table:
     return _read(public / BOXES_FILE, BOXES_SCHEMA, (BOXES_SCHEMA,))
 
 
-def from_private_report(labels: pa.Table) -> pa.Array:
+def is_from_private_report(labels: pa.Table) -> pa.Array:
     """Whether each row comes from the text of a private report ([rows] boolean): such rows have character offsets."""
     return pc.is_valid(labels["start"])
 

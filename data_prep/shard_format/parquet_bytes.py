@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 
-def index_bytes(index: pa.Table) -> bytes:
+def encode_parquet(index: pa.Table) -> bytes:
     """Encode a table as Parquet; equal tables give equal bytes."""
     sink = io.BytesIO()
     pq.write_table(index.combine_chunks(), sink, compression="zstd", version="2.6", store_schema=False)

@@ -13,9 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep.errors import Reason, ShardFormatError
-from data_prep.planning.earlier_films import EarlierFilms
-from data_prep.planning.folder_identity import FOLDER_FILES, check_config, folder_record, is_public, read_unfinished
-from data_prep.planning.known_failures import History
+from data_prep.planning.films_already_sharded import EarlierFilms
+from data_prep.planning.folder_identity import (
+    FOLDER_FILES,
+    check_config,
+    is_public,
+    read_folder_record,
+    read_unfinished,
+)
+from data_prep.planning.known_failures import KnownFailures
 from data_prep.planning.plan_inputs import ShardInputs, read_inputs
 from data_prep.planning.settings import ShardSettings
 from data_prep.planning.splits import resolve_splits
@@ -97,7 +103,7 @@ class _NextGeneration(NamedTuple):
     hidden: Path
     path: Path
     earlier: EarlierFilms
-    not_tried: History
+    not_tried: KnownFailures
 
 
 def _with_splits(private: Path, public: Path, settings: ShardSettings) -> ShardSettings:
@@ -114,7 +120,7 @@ def _next_generation(
     inputs = read_inputs(private, public, settings, earlier)
     check_config(public, inputs.identity)
     name = generation_name(len(generations))
-    not_tried = _files_left_out(private, generations, settings, inputs, reasons) if reasons else History()
+    not_tried = _files_left_out(private, generations, settings, inputs, reasons) if reasons else KnownFailures()
     generation = _NextGeneration(public / f".{name}", public / name, earlier, not_tried)
     return generation if generation.hidden.exists() or inputs.plan.shards else None
 
@@ -125,7 +131,7 @@ def _files_left_out(
     settings: ShardSettings,
     inputs: ShardInputs,
     reasons: Collection[Reason],
-) -> History:
+) -> KnownFailures:
     """The planned files that the last generation rejected for other reasons than ``reasons`` when it was sharded.
 
     Raises:
@@ -151,7 +157,7 @@ def _files_left_out(
             f" {', '.join(sorted(set(rejected.values()))) or 'none'}). Files that the scan rejected need another scan"
         )
     left_out = {row: reason for row, reason in rejected.items() if keys[row] not in retried}
-    return History(quarantined=left_out, reasons=tuple(sorted(reasons)))
+    return KnownFailures(quarantined=left_out, reasons=tuple(sorted(reasons)))
 
 
 def _rewrite_damaged(private: Path, public: Path, settings: ShardSettings) -> None:
@@ -179,7 +185,7 @@ def _remove_outdated(generation: _NextGeneration) -> None:
     """Remove an unfinished generation that follows other shards or was limited to other reasons; keep any other."""
     if not is_public(generation.hidden):
         return
-    unfinished = folder_record(generation.hidden)
+    unfinished = read_folder_record(generation.hidden)
     if unfinished is None or unfinished.after != generation.earlier.dataset_sha256:
         _log.warning("the shards have changed since an interrupted append; it starts again")
         _remove_generation(generation.hidden)

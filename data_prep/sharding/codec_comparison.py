@@ -17,10 +17,10 @@ from data_prep.film.sample import decode_file, make_sample
 from data_prep.planning.plan import plan_shards
 from data_prep.planning.settings import ShardSettings
 from data_prep.runtime.progress import Progress
-from data_prep.shard_format.apply_display import apply
+from data_prep.shard_format.apply_display import apply_display
 from data_prep.shard_format.film_codec import JPEG_QUALITY, decode_film, encode_film
 from data_prep.shard_format.sidecar import Display
-from data_prep.sharding.estimate import size_text
+from data_prep.sharding.estimate import format_bytes
 
 Film = tuple[NDArray[np.uint16], Display]
 """Shard values [rows, columns] of a film, and its display settings."""
@@ -115,13 +115,13 @@ class CodecTable:
             loss = "none" if row.worst == 0 else f"{row.loss:.2f} (≤ {row.worst:.0f})"
             lines.append(
                 f"{row.variant.name:<26}{row.variant.setting:<8}{row.bytes / 1000:>8.0f}"
-                f"{size_text(row.bytes * 1e6):>13}{row.encode:>9.1f}{row.decode:>9.1f}{row.half:>8.1f}{loss:>14}"
+                f"{format_bytes(row.bytes * 1e6):>13}{row.encode:>9.1f}{row.decode:>9.1f}{row.half:>8.1f}{loss:>14}"
             )
         lines.append("loss: mean (and largest) difference of the displayed film, of 255 levels; 8 bits fix the window")
         return "\n".join(lines)
 
 
-def bench_codecs(private: Path, settings: ShardSettings, films: int) -> CodecTable:
+def compare_codecs(private: Path, settings: ShardSettings, films: int) -> CodecTable:
     """Measure all variants on films of a scanned archive, prepared as in shards.
 
     Args:
@@ -167,7 +167,7 @@ def _read_films(private: Path, settings: ShardSettings, films: int) -> list[Film
 def _measure(variant: Variant, films: Sequence[Film]) -> CodecMeasurement:
     sizes, encode, decode, half, losses = [], [], [], [], []
     for values, display in films:
-        displayed = apply(values, display) / 257  # display values as levels of 255
+        displayed = apply_display(values, display) / 257  # display values as levels of 255
         stored = np.rint(displayed).astype(np.uint16) if variant.displayed else values
         seconds, stream = _time_fastest(partial(variant.encode, stored))
         sizes.append(len(stream))
@@ -175,7 +175,7 @@ def _measure(variant: Variant, films: Sequence[Film]) -> CodecMeasurement:
         seconds, decoded = _time_fastest(partial(variant.decode, stream, 0))
         decode.append(seconds)
         half.append(_time_fastest(partial(variant.decode, stream, 1))[0])
-        decoded_display = decoded if variant.displayed else apply(decoded.astype(np.uint16), display) / 257
+        decoded_display = decoded if variant.displayed else apply_display(decoded.astype(np.uint16), display) / 257
         losses.append(np.abs(decoded_display - displayed))
     return CodecMeasurement(
         variant,

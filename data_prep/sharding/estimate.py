@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from data_prep.errors import ShardFormatError
 from data_prep.film.shard_values import shrunk_size
-from data_prep.planning.known_failures import History
+from data_prep.planning.known_failures import KnownFailures
 from data_prep.planning.plan import PlannedShard
 from data_prep.planning.plan_inputs import ShardInputs
 from data_prep.planning.shard_task import ShardTask
@@ -83,7 +83,7 @@ class DryRun:
         lines += [(f"  {split}", files, f"in {shards} shards") for split, (files, shards) in self.planned.items()]
         lines.append(("complete shards", self.shards_done, ""))
         table = "\n".join(f"{name:<30}{count:>10}  {note}".rstrip() for name, count, note in lines)
-        return f"{table}\n{self._estimate_line()}\nfree disk: {size_text(self.free)}\nnothing was written"
+        return f"{table}\n{self._estimate_line()}\nfree disk: {format_bytes(self.free)}\nnothing was written"
 
     def _estimate_line(self) -> str:
         expected = self.estimate
@@ -93,7 +93,7 @@ class DryRun:
             return "estimate: none, since none of the sampled files could be read"
         seconds = expected.core_seconds / self.workers
         return (
-            f"estimate, from {expected.sampled} sampled files: {size_text(expected.bytes)}"
+            f"estimate, from {expected.sampled} sampled files: {format_bytes(expected.bytes)}"
             f" (± {expected.uncertainty:.0%}), {duration(seconds)} with {self.workers} processes"
         )
 
@@ -110,7 +110,7 @@ def estimate(inputs: ShardInputs, shards: Sequence[PlannedShard]) -> Estimate:
         return Estimate(0, 0, 0, 0, 0)
     rows = np.concatenate([shard.rows for shard in shards])
     chosen = rows[np.linspace(0, files - 1, min(SAMPLE_FILES, files)).astype(np.int64)]  # the order is random already
-    task = next(inputs.tasks([replace(shards[0], rows=np.unique(chosen))], History()))
+    task = next(inputs.tasks([replace(shards[0], rows=np.unique(chosen))], KnownFailures()))
     task = replace(task, files=sorted(task.files, key=lambda file: str(file[1]["key"])))
     runtime = inputs.settings.runtime
     limits = Limits(
@@ -145,8 +145,8 @@ def check_disk(inputs: ShardInputs, shards: Sequence[PlannedShard], public: Path
     expected = estimate(inputs, shards)
     if expected.bytes > free:
         raise ShardFormatError(
-            f"{public} has too little free disk space: {size_text(free)} for shards of about"
-            f" {size_text(expected.bytes)} (estimated from {expected.sampled} films). Free disk space, give another"
+            f"{public} has too little free disk space: {format_bytes(free)} for shards of about"
+            f" {format_bytes(expected.bytes)} (estimated from {expected.sampled} films). Free disk space, give another"
             " --out, or skip this check with runtime.check_disk=false"
         )
 
@@ -165,7 +165,7 @@ def planned_files(shards: Sequence[PlannedShard]) -> dict[Split, tuple[int, int]
     return {split: (files[split], sum(shard.split == split for shard in shards)) for split in SPLITS}
 
 
-def size_text(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Format a number of bytes, such as 1.3 TB."""
     power = 0
     while count >= 999.5 and power < len(_UNITS) - 1:

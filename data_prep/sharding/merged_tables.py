@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.errors import DROPPED, Reason
-from data_prep.planning.known_failures import History, RowReasons
+from data_prep.errors import DROP_REASONS, Reason
+from data_prep.planning.known_failures import KnownFailures, RowReasons
 from data_prep.shard_format.dataset_card import DatasetCard, FileCounts, ShardCard
-from data_prep.shard_format.index import across_splits, same_pixels
+from data_prep.shard_format.index import count_across_splits, same_pixels
 from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
 from data_prep.shard_format.sidecar import SPLITS
 
@@ -44,7 +44,7 @@ def merge_index(public: Path, shards: Iterable[str]) -> pa.Table:
     return same_pixels(pa.concat_tables(tables or [INDEX_SCHEMA.empty_table()]))
 
 
-def written_files(index: pa.Table) -> int:
+def count_written_files(index: pa.Table) -> int:
     """Count the files that became films: a multi-frame file gives several films, of which the first is counted."""
     return int(pc.sum(pc.equal(pc.fill_null(index["frame"], 0), 0)).as_py() or 0)
 
@@ -75,7 +75,7 @@ def failed_files(rejects: pa.Table, by_header: pa.Table) -> RowReasons:
 def make_dataset_card(
     identity: dict[str, Any],
     config_sha256: str,
-    failures: History,
+    failures: KnownFailures,
     cards: Sequence[ShardCard],
     index: pa.Table,
     rejects: pa.Table,
@@ -91,7 +91,7 @@ def make_dataset_card(
         rejects: of all other files (REJECTS_SCHEMA).
     """
     reasons = Counter(rejects["reason"].to_pylist())
-    dropped = sum(count for reason, count in reasons.items() if reason in DROPPED)
+    dropped = sum(count for reason, count in reasons.items() if reason in DROP_REASONS)
     by_split = {split: index.filter(pc.equal(index["split"], split)) for split in SPLITS}
     shards = {f"{card.shard}.tar": card.tar_sha256 for card in cards}
     return DatasetCard(
@@ -100,12 +100,12 @@ def make_dataset_card(
         quarantined=failures.pairs(),
         config_sha256=config_sha256,
         dataset_sha256=dataset_sha256(shards),
-        files=FileCounts(written=written_files(index), rejected=rejects.num_rows - dropped, dropped=dropped),
+        files=FileCounts(written=count_written_files(index), rejected=rejects.num_rows - dropped, dropped=dropped),
         reasons=dict(sorted(reasons.items())),
         films={split: films.num_rows for split, films in by_split.items()},
         patients={split: pc.count_distinct(films["patient"]).as_py() for split, films in by_split.items()},
         same_pixels=index.num_rows - index["same_pixels_as"].null_count,
-        same_pixels_across_splits=across_splits(index),
+        same_pixels_across_splits=count_across_splits(index),
         shards=shards,
         deidentification=DEIDENTIFICATION,
     )

@@ -14,10 +14,10 @@ from data_prep.planning.folder_identity import (
     UNFINISHED_FILE,
     Identity,
     check_identity,
-    folder_record,
     is_complete,
+    read_folder_record,
 )
-from data_prep.planning.known_failures import History
+from data_prep.planning.known_failures import KnownFailures
 from data_prep.runtime.atomic_write import atomic_file, canonical_json, remove_temporary, sync_folder
 from data_prep.runtime.folder_lock import locked
 from data_prep.shard_format.dataset_card import read_dataset_card
@@ -46,8 +46,8 @@ def folder_writer(public: Path, identity: Identity, *, shared: bool = False) -> 
         check_identity(public, identity)
         if not shared:
             remove_temporary(public)
-        if folder_record(public) is None:
-            mark_unfinished(public, identity, History())
+        if read_folder_record(public) is None:
+            mark_unfinished(public, identity, KnownFailures())
         try:
             yield
         finally:
@@ -55,7 +55,7 @@ def folder_writer(public: Path, identity: Identity, *, shared: bool = False) -> 
                 remove_temporary(public)
 
 
-def mark_unfinished(public: Path, identity: Identity, failures: History) -> None:
+def mark_unfinished(public: Path, identity: Identity, failures: KnownFailures) -> None:
     """Mark a folder as unfinished.
 
     Args:
@@ -108,7 +108,7 @@ def remove_other_shards(public: Path, names: set[str]) -> None:
         path.unlink()
 
 
-def withdraw(public: Path, problems: Iterable[str]) -> list[str]:
+def mark_damaged(public: Path, problems: Iterable[str]) -> list[str]:
     """Remove the cards of damaged shards, so that the same shard command rewrites these shards.
 
     Args:

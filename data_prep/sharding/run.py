@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
-from data_prep.planning.known_failures import History, RowReasons
+from data_prep.planning.known_failures import KnownFailures, RowReasons
 from data_prep.planning.plan import PlannedShard
 from data_prep.planning.plan_inputs import ShardInputs
 from data_prep.planning.settings import ShardRuntime
@@ -17,7 +17,7 @@ from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.progress import Progress
 from data_prep.runtime.worker_pool import process_count
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dataset_card
-from data_prep.shard_format.parquet_bytes import index_bytes
+from data_prep.shard_format.parquet_bytes import encode_parquet
 from data_prep.sharding import public_folder
 from data_prep.sharding.estimate import check_disk
 from data_prep.sharding.merged_tables import failed_files, make_dataset_card, merge_index, merge_rejects
@@ -48,7 +48,7 @@ class Run:
         failures: grows with every file that fails.
     """
 
-    def __init__(self, inputs: ShardInputs, public: Path, failures: History) -> None:
+    def __init__(self, inputs: ShardInputs, public: Path, failures: KnownFailures) -> None:
         self._inputs, self._public = inputs, public
         self.failures = failures
         self._shards = inputs.plan.shards
@@ -130,7 +130,7 @@ class Run:
         card = make_dataset_card(inputs.identity, inputs.config_sha256, self.failures, ordered, index, rejects)
         if card.files.written + card.files.rejected + card.files.dropped != inputs.manifest.num_rows:
             raise AssertionError("the counts do not add up: a file is neither written, rejected nor dropped")
-        tables = {"index.parquet": index_bytes(index), "rejects.parquet": index_bytes(rejects)}
+        tables = {"index.parquet": encode_parquet(index), "rejects.parquet": encode_parquet(rejects)}
         if _is_published(self._public, card, tables):
             public_folder.remove_unfinished_mark(self._public)
             return card

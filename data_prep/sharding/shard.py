@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from data_prep import settings
 from data_prep.errors import ShardFormatError
-from data_prep.planning.earlier_films import EarlierFilms
+from data_prep.planning.films_already_sharded import EarlierFilms
 from data_prep.planning.folder_identity import check_identity, read_unfinished
-from data_prep.planning.known_failures import History
+from data_prep.planning.known_failures import KnownFailures
 from data_prep.planning.plan_inputs import ShardInputs, read_inputs
 from data_prep.planning.settings import ShardSettings
 from data_prep.planning.splits import FORMER_UNNAMED
@@ -30,7 +30,7 @@ from data_prep.sharding.run import Run
 S = TypeVar("S", bound=ShardSettings)
 _log = logging.getLogger(__name__)
 
-_NO_FAILURES = History()
+_NO_FAILURES = KnownFailures()
 """No file is known to fail."""
 
 
@@ -39,7 +39,7 @@ def shard(
     public: Path,
     settings: ShardSettings,
     earlier: EarlierFilms | None = None,
-    not_tried: History = _NO_FAILURES,
+    not_tried: KnownFailures = _NO_FAILURES,
 ) -> DatasetCard:
     """Write the shards of the private folder ``private`` into ``public``.
 
@@ -69,7 +69,7 @@ def shard_part(
     public: Path,
     settings: ShardSettings,
     earlier: EarlierFilms | None = None,
-    not_tried: History = _NO_FAILURES,
+    not_tried: KnownFailures = _NO_FAILURES,
 ) -> int:
     """Write ``runtime.part`` of the shards and do not publish; other parts, also the same, may run at the same time.
 
@@ -98,7 +98,7 @@ def _read_inputs(
     return inputs
 
 
-def _known_failures(public: Path, inputs: ShardInputs, not_tried: History) -> History:
+def _known_failures(public: Path, inputs: ShardInputs, not_tried: KnownFailures) -> KnownFailures:
     """The failures that earlier runs of the same plan recorded; ``not_tried`` where there were none."""
     _, failures = read_unfinished(public)
     if failures.plan_sha256 == inputs.plan.sha256:

@@ -26,7 +26,7 @@ from data_prep.shard_format.film_codec import codec_of
 from data_prep.shard_format.folder_layout import FILM_SUFFIXES, SIDECAR_SUFFIX
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.index_schema import INDEX_SCHEMA
-from data_prep.shard_format.parquet_bytes import index_bytes
+from data_prep.shard_format.parquet_bytes import encode_parquet
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def write_shard(task: ShardTask, public: Path, watch: Watch | None = None) -> Sh
     except _FileError as error:
         (row, reason), *_ = error.failed
         return Unfinished(task.name, error.failed + (_unreadable(task, row, watch) if reason in UNAVAILABLE else ()))
-    index = index_bytes(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+    index = encode_parquet(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     with atomic_file(public / f"{task.name}.parquet") as file:
         file.write(index)
     card = ShardCard(

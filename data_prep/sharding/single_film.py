@@ -19,20 +19,20 @@ from pydicom import Dataset
 from data_prep.archive.file_listing import ArchiveFile, list_files
 from data_prep.archive.header_pool import read_header
 from data_prep.archive.manifest import MANIFEST_SCHEMA
-from data_prep.archive.reject_rules import select
+from data_prep.archive.reject_by_header import select
 from data_prep.archive.selection_settings import SelectionSettings
 from data_prep.archive.settings import ReadSettings
 from data_prep.deidentify.pseudonyms import MIN_SECRET_BYTES, Pseudonyms
 from data_prep.errors import FilmReject, Reason
 from data_prep.film.sample import Facts, decode_file, make_sample
 from data_prep.planning.settings import ShardSettings
-from data_prep.runtime.library_warnings import quiet
+from data_prep.runtime.library_warnings import silence_libraries
 from data_prep.settings import Settings
 from data_prep.shard_format.film_codec import Codec
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.sidecar import Sidecar, Split
 
-__all__ = ["ArchiveFile", "OneFilm", "Preparation", "list_files", "read_films"]
+__all__ = ["ArchiveFile", "PreparationSettings", "PreparedFilm", "list_files", "read_films"]
 
 _HEADER_KEYWORDS = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
@@ -44,7 +44,7 @@ _SPLIT: Split = "test"
 """A value for the sidecar, which requires one; it has no meaning for a film outside of shards."""
 
 
-class Preparation(Settings):
+class PreparationSettings(Settings):
     """The settings of sharding that select and prepare a film."""
 
     max_side: Annotated[int, Field(ge=16)] | Literal["native"] = 1536
@@ -53,7 +53,7 @@ class Preparation(Settings):
     selection: SelectionSettings = SelectionSettings()
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Preparation":
+    def of(cls, config: Mapping[str, Any]) -> "PreparationSettings":
         """Read the settings of a public folder; settings that it does not record have their defaults.
 
         Args:
@@ -64,7 +64,7 @@ class Preparation(Settings):
 
 
 @dataclass(frozen=True)
-class OneFilm:
+class PreparedFilm:
     """A film as a shard would hold it.
 
     Attributes:
@@ -78,7 +78,7 @@ class OneFilm:
     header: Dataset | None
 
 
-def read_films(file: ArchiveFile, preparation: Preparation) -> list[OneFilm]:
+def read_films(file: ArchiveFile, preparation: PreparationSettings) -> list[PreparedFilm]:
     """Prepare the film of a file, or one film per frame.
 
     Args:
@@ -100,7 +100,7 @@ def read_films(file: ArchiveFile, preparation: Preparation) -> list[OneFilm]:
     return [_make_film(data, of_frame, preparation) for of_frame in by_frame]
 
 
-def _make_film(data: bytes, facts: Facts, preparation: Preparation) -> OneFilm:
+def _make_film(data: bytes, facts: Facts, preparation: PreparationSettings) -> PreparedFilm:
     stored = decode_file(data, facts)
     sample = make_sample(
         stored,
@@ -110,10 +110,10 @@ def _make_film(data: bytes, facts: Facts, preparation: Preparation) -> OneFilm:
         codec=preparation.codec,
         reject_empty=preparation.selection.rejects(Reason.EMPTY_EXPOSURE),
     )
-    return OneFilm(sample.film, sample.sidecar, None if stored.header is None else _copy_header(stored.header))
+    return PreparedFilm(sample.film, sample.sidecar, None if stored.header is None else _copy_header(stored.header))
 
 
-def _read_facts(file: ArchiveFile, preparation: Preparation) -> Facts:
+def _read_facts(file: ArchiveFile, preparation: PreparationSettings) -> Facts:
     """The manifest row of a file that is in no archive.
 
     Raises:
@@ -136,7 +136,7 @@ def _read_facts(file: ArchiveFile, preparation: Preparation) -> Facts:
 
 def _copy_header(header: Dataset) -> Dataset:
     copy = Dataset()
-    with quiet():
+    with silence_libraries():
         for keyword in _HEADER_KEYWORDS:
             with contextlib.suppress(Exception):  # pydicom converts elements on access and raises on invalid values
                 copy[keyword] = header[keyword]

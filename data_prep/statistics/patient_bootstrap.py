@@ -42,7 +42,7 @@ def resamples(patients: NDArray[np.int64], *, repetitions: int, seed: int) -> It
         yield counts[patient_of_film].T  # the weights of a film are contiguous: metrics sort films
 
 
-def defined_samples(samples: Floats) -> Floats:
+def select_defined_samples(samples: Floats) -> Floats:
     """Select the defined values of a statistic.
 
     Args:
@@ -64,7 +64,7 @@ def percentile_interval(samples: Floats) -> tuple[float, float]:
     Returns:
         (low, high) at the confidence LEVEL; NaN if too few values are defined.
     """
-    defined = defined_samples(samples)
+    defined = select_defined_samples(samples)
     if not len(defined):
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -16,7 +16,7 @@ from data_prep.planning.settings import ShardSettings
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard
 from data_prep.shard_format.folder_layout import FILM_SUFFIXES
 from data_prep.shard_format.label_tables import AGREEMENT_SCHEMA, MERGED, SOURCES, STATISTICS, STATISTICS_SCHEMA, VALUES
-from data_prep.shard_format.parquet_bytes import index_bytes
+from data_prep.shard_format.parquet_bytes import encode_parquet
 from data_prep.shard_format.sidecar import SPLITS
 from data_prep.sharding.merged_tables import DEIDENTIFICATION
 from data_prep.verification.container_bytes import parquet_problems
@@ -131,7 +131,7 @@ def table_problems(name: str, data: bytes, schemas: Sequence[pa.Schema], search:
     if problems:
         return
     table = pq.read_table(pa.BufferReader(data))
-    if _is_same_writer(data) and index_bytes(table) != data:
+    if _is_same_writer(data) and encode_parquet(table) != data:
         yield "the bytes are not the encoding of the table"
     for column in table.column_names:
         rule = _column_rule(name, column)

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from data_prep.deidentify import header_screening
-from data_prep.deidentify.allow_list import words_of
-from data_prep.deidentify.header_screening import common_models
+from data_prep.deidentify import safe_header_values
+from data_prep.deidentify.allow_list import standard_terms
+from data_prep.deidentify.safe_header_values import shared_model_names
 from data_prep.errors import Reason
 from data_prep.planning.settings import ShardSettings
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard
@@ -52,7 +52,7 @@ def find_shared_words(paths: Iterable[str], patients: Iterable[str]) -> frozense
         patients: key of the patient of each file.
     """
     pairs = {(part, patient) for path, patient in zip(paths, patients, strict=True) for part in _path_parts(path)}
-    return common_models((part, patient) for part, patient in pairs if not any(map(str.isdigit, part)))
+    return shared_model_names((part, patient) for part, patient in pairs if not any(map(str.isdigit, part)))
 
 
 def _path_parts(path: str) -> Iterator[str]:
@@ -96,21 +96,21 @@ def _public_words() -> frozenset[str]:
         "native",
         *VALUES,
         *DEIDENTIFICATION,
-        *header_screening.PHOTOMETRIC,
+        *safe_header_values.PHOTOMETRIC,
     }
     words.update(reason.value for reason in Reason)
     words.update(
         get_args(Provenance),
         DEIDENTIFICATION.values(),
-        header_screening.SPACING_ORIGINS,
-        header_screening.PRESENTATION_INTENT,
+        safe_header_values.SPACING_ORIGINS,
+        safe_header_values.PRESENTATION_INTENT,
     )
     for model in (Sidecar, Display, ShardCard, DatasetCard, ShardSettings):
         words.update(_field_texts(model))
     for schema in (INDEX_SCHEMA, LABELS_SCHEMA, BOXES_SCHEMA):
         words.update(schema.names)
     for name in ("body_part", "view", "manufacturer"):
-        words.update(words_of(name))
+        words.update(standard_terms(name))
     return frozenset(word.lower() for word in words)
 
 

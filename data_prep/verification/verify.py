@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from data_prep.errors import DROPPED, ShardFormatError
+from data_prep.errors import DROP_REASONS, ShardFormatError
 from data_prep.film.sample import pixel_sha256
 from data_prep.runtime.progress import Progress
 from data_prep.runtime.worker_pool import process_count, spawn_pool
@@ -23,7 +23,7 @@ from data_prep.shard_format.content_mask_bits import pack_mask, unpack_mask
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard, read_dataset_card
 from data_prep.shard_format.film_codec import codec_of, decode_film
 from data_prep.shard_format.folder_layout import FORMAT_VERSION, SIDECAR_SUFFIX, film_suffix
-from data_prep.shard_format.index import across_splits, read_index, same_pixels
+from data_prep.shard_format.index import count_across_splits, read_index, same_pixels
 from data_prep.shard_format.index_schema import INDEX_SCHEMA, REJECTS_SCHEMA
 from data_prep.shard_format.label_tables import (
     AGREEMENT_FILE,
@@ -36,7 +36,7 @@ from data_prep.shard_format.label_tables import (
     read_labels,
 )
 from data_prep.shard_format.sidecar import SPLITS, Sidecar
-from data_prep.sharding.merged_tables import dataset_sha256, written_files
+from data_prep.sharding.merged_tables import count_written_files, dataset_sha256
 
 _MAX_LISTED_PROBLEMS = 20
 """Problems of one shard that are listed; a damaged tar has thousands."""
@@ -89,7 +89,7 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table | None:
     return table if table.schema.equals(schema) else None
 
 
-def verify_together(public: Path) -> list[str]:
+def verify_generations(public: Path) -> list[str]:
     """Find problems between the generations of a folder: a film twice, a patient in two splits.
 
     Raises:
@@ -123,13 +123,13 @@ def _table_problems(card: DatasetCard, index: pa.Table, rejects: pa.Table) -> li
         if not is_known and split != "train"
     ]
     reasons = Counter(rejects["reason"].to_pylist())
-    dropped = sum(count for reason, count in reasons.items() if reason in DROPPED)
+    dropped = sum(count for reason, count in reasons.items() if reason in DROP_REASONS)
     counts = {
-        "files.written": (card.files.written, written_files(index)),
+        "files.written": (card.files.written, count_written_files(index)),
         "files.rejected": (card.files.rejected, rejects.num_rows - dropped),
         "files.dropped": (card.files.dropped, dropped),
         "same_pixels": (card.same_pixels, len(keys) - index["same_pixels_as"].null_count),
-        "same_pixels_across_splits": (card.same_pixels_across_splits, across_splits(index)),
+        "same_pixels_across_splits": (card.same_pixels_across_splits, count_across_splits(index)),
         "reasons": (card.reasons, dict(reasons)),
         "films": (card.films, {split: splits.count(split) for split in SPLITS}),
         "patients": (card.patients, {split: _patient_count(index, split) for split in SPLITS}),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import Reason
-from data_prep.sharding.single_film import Preparation
+from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.api.film_files import read_files
 from mae_rad.data.views import stack
 from mae_rad.embedding.film_vector import film_vectors, vector_settings
@@ -17,7 +17,7 @@ from mae_rad.errors import EvaluationError
 from mae_rad.export import encoder_folder
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_with_decoder_folder import encoder_folder as find_encoder_folder
-from mae_rad.prediction.film_reader import ReadFile
+from mae_rad.prediction.film_reader import FilmFileReader
 
 
 class FilmEncoder:
@@ -48,7 +48,9 @@ class FilmEncoder:
         """
         settings = vector_settings(self.card)
         vectors = []
-        for file, read in read_files(films, ReadFile(Preparation(), settings.tokens, self.card.preprocessing.patch)):
+        for file, read in read_files(
+            films, FilmFileReader(PreparationSettings(), settings.tokens, self.card.preprocessing.patch)
+        ):
             if isinstance(read, Reason):
                 raise EvaluationError(f"{file.path} holds no film that can be embedded: {read}. Leave it out.")
             for film in read:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.sharding.single_film import ArchiveFile, list_files
-from mae_rad.prediction.film_reader import Read, ReadFile
+from mae_rad.prediction.film_reader import FilmFileReader, ReadResult
 
 
-def read_files(films: Sequence[str | Path], read: ReadFile) -> Iterator[tuple[ArchiveFile, Read]]:
+def read_files(films: Sequence[str | Path], read: FilmFileReader) -> Iterator[tuple[ArchiveFile, ReadResult]]:
     """Read files one after another in this process.
 
     Args:

@@ -7,12 +7,12 @@ from typing import Literal
 from mae_rad.api.film_files import read_files
 from mae_rad.export import predictor_folder
 from mae_rad.export.predictor_folder import Predictor
-from mae_rad.prediction.answer_films import Answering
-from mae_rad.prediction.answer_folder import PredictRequest
-from mae_rad.prediction.film_reader import ReadFile
-from mae_rad.prediction.in_scope import check_word
+from mae_rad.prediction.film_inference import FilmInference
+from mae_rad.prediction.film_reader import FilmFileReader
+from mae_rad.prediction.in_scope import check_in_training
+from mae_rad.prediction.prediction_folder import PredictRequest
 from mae_rad.prediction.record import Record
-from mae_rad.prediction.settings import AnswerSettings
+from mae_rad.prediction.settings import InferenceSettings
 
 
 class FilmPredictor:
@@ -52,14 +52,14 @@ class FilmPredictor:
             ArchiveError: a path does not exist.
             PredictionError: training did not include this body part or view.
         """
-        check_word("body_part", body_part, self.card.scope.body_parts)
-        check_word("view", view, self.card.scope.views)
-        settings = AnswerSettings(
+        check_in_training("body_part", body_part, self.card.scope.body_parts)
+        check_in_training("view", view, self.card.scope.views)
+        settings = InferenceSettings(
             body_part=body_part, view=view, out_of_scope=out_of_scope, overlays="none", explain="none", reports=False
         )
-        answering = Answering(self.predictor, settings)
+        answering = FilmInference(self.predictor, settings)
         records: list[Record] = []
-        read = ReadFile(self.card.film, self.card.tokens, self.card.encoder.patch)
+        read = FilmFileReader(self.card.film, self.card.tokens, self.card.encoder.patch)
         for number, (file, content) in enumerate(read_files(films, read), 1):
             for film in answering.admitted(file, PredictRequest.of(number, file), content):
                 records += (

@@ -37,11 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action() -> None:
         settings = load(CompareHeadsSettings, None, [value for value in options.runs if "=" in value])
-        from mae_rad.finetuning.compare_heads import against, against_text
+        from mae_rad.finetuning.compare_heads import compare_heads, comparison_text
 
         reference = str(options.reference)
         runs = dict.fromkeys([reference, *(value for value in options.runs if "=" not in value)])
-        rows = against({name: Path(name) for name in runs}, reference, **settings.model_dump())
-        print(against_text(rows, reference))
+        rows = compare_heads({name: Path(name) for name in runs}, reference, **settings.model_dump())
+        print(comparison_text(rows, reference))
 
     return run(action)

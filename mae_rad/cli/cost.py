@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mae_rad.pretraining.settings import PretrainSettings
 
         settings = load(PretrainSettings, options.config, options.settings)
-        from mae_rad.cost.plan import plan
+        from mae_rad.cost.plan import cost_report
 
-        print(plan(settings, **estimated))
+        print(cost_report(settings, **estimated))
 
     return run(action)

@@ -56,7 +56,7 @@ def count_parameters(settings: PretrainSettings) -> tuple[int, int]:
     return sum(size for size, _ in sizes), sum(size for size, ndim in sizes if ndim > 1)
 
 
-def estimate(settings: PretrainSettings, world: int) -> Memory:
+def estimate_memory(settings: PretrainSettings, world: int) -> Memory:
     """Estimate the memory of one GPU.
 
     Args:
@@ -75,7 +75,7 @@ def estimate(settings: PretrainSettings, world: int) -> Memory:
         REDUCE_BUCKET_ELEMENTS if stage > 0 else min(parameters, REDUCE_BUCKET_ELEMENTS) if world > 1 else 0
     )
     weight_copy = 4 * parameters / world if stage in {1, 2} else 0
-    per_film, working = activations(settings)
+    per_film, working = estimate_activations(settings)
     return Memory(
         weights=4 * parameters / partitions[0] + copies,
         gradients=4 * parameters / partitions[1] + bucket_bytes,
@@ -85,7 +85,7 @@ def estimate(settings: PretrainSettings, world: int) -> Memory:
     )
 
 
-def activations(settings: PretrainSettings) -> Activations:
+def estimate_activations(settings: PretrainSettings) -> Activations:
     """Bytes per film that backward needs, and additional bytes at its peak; ``attention: auto`` counts as on a GPU."""
     operand_bytes = 2 if settings.precision == "bf16" else 4
     return settings.objective.activations(settings.encoders, settings.films_per_pass, operand_bytes)

@@ -1,13 +1,13 @@
 """The output of ``mae-rad cost``: the cost table and its assumptions."""
 
-from mae_rad.cost.table import GIB, Machine, cost_table, films_seen, variants
+from mae_rad.cost.table import GIB, Machine, cost_table, films_seen, vary_settings
 from mae_rad.encoders.precision import fast_device
 from mae_rad.errors import SettingsError
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.matmul_throughput import matrix_rate
 
 
-def plan(
+def cost_report(
     settings: PretrainSettings,
     *,
     tokens: str,
@@ -78,7 +78,7 @@ def plan(
     }
     if settings.objective.schedule and not sizes:
         notes["stages"] = "one line per stage; GPU hours are those of the stage"
-    rows = cost_table(list(variants(settings, sizes, *names)), machine)
+    rows = cost_table(list(vary_settings(settings, sizes, *names)), machine)
     return "\n".join([rows, "", *(f"{name:10}{note}" for name, note in notes.items())])
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from mae_rad.cost.memory import count_parameters, estimate
+from mae_rad.cost.memory import count_parameters, estimate_memory
 from mae_rad.encoders.vit import SHAPES
 from mae_rad.errors import SettingsError
 from mae_rad.pretraining.run_flops import flops_per_film
@@ -39,7 +39,7 @@ class Machine(NamedTuple):
     decode_seconds: float
 
 
-def variants(
+def vary_settings(
     settings: PretrainSettings, tokens: Sequence[int], models: Sequence[str], budgets: Sequence[str]
 ) -> Iterator[PretrainSettings]:
     """Vary settings over sizes, models and budgets; an empty list keeps the value of the settings.
@@ -87,7 +87,7 @@ def films_that_fit(settings: PretrainSettings, machine: Machine) -> int:
         settings: of the run.
         machine: of the run.
     """
-    memory = estimate(settings, machine.gpus)
+    memory = estimate_memory(settings, machine.gpus)
     return max(0, int((0.9 * machine.memory - memory.fixed) // (memory.per_film + memory.working)))
 
 
@@ -117,7 +117,7 @@ def loader_cores(settings: PretrainSettings, machine: Machine) -> float:
 
 
 def _row(settings: PretrainSettings, machine: Machine) -> tuple[str, ...]:
-    flops, memory = flops_per_film(settings), estimate(settings, machine.gpus)
+    flops, memory = flops_per_film(settings), estimate_memory(settings, machine.gpus)
     rate = films_per_second(settings, machine)
     tokens = settings.objective.tokens
     return (

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mae_rad.data.seeded_random import generator_for
 
 
-def in_fraction(
+def select_label_fraction(
     patients: Sequence[str],
     fraction: float,
     seed: int,

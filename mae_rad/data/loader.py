@@ -14,7 +14,7 @@ from mae_rad.data.film_order import Draw, Order, StepRange
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
 from mae_rad.data.views import DrawnView, T, T_co, draw_view, stack, stack_arrays
-from mae_rad.data.worker_start import begin_worker, processes
+from mae_rad.data.worker_start import initialise_worker, processes
 from mae_rad.errors import ShardFormatError
 
 B = TypeVar("B")
@@ -195,7 +195,7 @@ def drawn_batches(
         prefetch_factor=4 if workers else None,
         multiprocessing_context=processes(workers),
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=begin_worker,
+        worker_init_fn=initialise_worker,
     )
     for item in loader:
         if isinstance(item, ShardFormatError):

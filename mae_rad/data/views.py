@@ -16,7 +16,7 @@ from mae_rad.data.film import Film
 from mae_rad.data.patch_layout import Layout, crop_layout, film_layout, square_layout
 from mae_rad.data.patch_masking import draw_budget, masked_share
 
-UNVARIED = Variation()
+NO_VARIATION = Variation()
 """No augmentation."""
 
 _IDENTITY_TABLE = np.arange(2**16, dtype=np.uint16)
@@ -79,7 +79,7 @@ def draw_view(film: Film, spec: ViewSpec, patch: int, generator: np.random.Gener
     )
 
 
-def whole_film(film: Film, tokens: int, patch: int, variation: Variation = UNVARIED) -> FilmPatches:
+def whole_film(film: Film, tokens: int, patch: int, variation: Variation = NO_VARIATION) -> FilmPatches:
     """Cut the whole film into patches, as for embedding, heads and prediction.
 
     Args:
@@ -90,7 +90,7 @@ def whole_film(film: Film, tokens: int, patch: int, variation: Variation = UNVAR
     """
     layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, patch)
     image = varied_table(film.sidecar.display, variation)[film.values(layout, patch)]
-    return _add_noise(as_patches(image[:, ::-1] if variation.mirrored else image, layout, patch), variation)
+    return _add_noise(cut_into_patches(image[:, ::-1] if variation.mirrored else image, layout, patch), variation)
 
 
 def pad_to_square(
@@ -114,7 +114,7 @@ def pad_to_square(
     return padded, np.pad(content, missing), layout._replace(grid=(across, across))
 
 
-def as_patches(image: NDArray[np.uint16], layout: Layout, patch: int) -> FilmPatches:
+def cut_into_patches(image: NDArray[np.uint16], layout: Layout, patch: int) -> FilmPatches:
     """Cut an image into patches, row by row.
 
     Args:

@@ -11,7 +11,7 @@ from mae_rad.data.loader import return_item
 from mae_rad.data.patch_layout import grid_of
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import FilmPatches, stack, whole_film
-from mae_rad.data.worker_start import MAX_WAITING_BATCHES, begin_worker, processes
+from mae_rad.data.worker_start import MAX_WAITING_BATCHES, initialise_worker, processes
 from mae_rad.errors import ShardFormatError
 
 
@@ -70,7 +70,7 @@ def whole_film_batches(
         num_workers=workers,
         prefetch_factor=2 * batch if workers else None,
         multiprocessing_context=processes(workers),
-        worker_init_fn=begin_worker,
+        worker_init_fn=initialise_worker,
     )
     waiting: dict[tuple[int, int], list[tuple[int, FilmPatches]]] = {}
     for row, patches in loader:

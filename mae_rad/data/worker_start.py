@@ -23,7 +23,7 @@ def processes(workers: int) -> BaseContext | None:
     return context
 
 
-def begin_worker(_: int) -> None:
+def initialise_worker(_: int) -> None:
     """Initialise a worker process: ignore signals, end with the training, use one thread."""
     from mae_rad.data.worker_signals import end_with_training, ignore_signals  # noqa: PLC0415 - importing it ignores signals
 

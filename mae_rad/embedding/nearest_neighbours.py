@@ -31,7 +31,7 @@ class Neighbours(NamedTuple):
     place: NDArray[np.int64]
 
 
-def nearest(
+def find_neighbours(
     gallery: Standardised,
     queries: Standardised,
     k: int,

@@ -46,7 +46,7 @@ class Vectors:
             yield positions, np.asarray(self.matrix[self.rows[positions]], dtype=np.float32)
 
 
-def of_array(array: NDArray[np.floating]) -> Vectors:
+def vectors_of_array(array: NDArray[np.floating]) -> Vectors:
     """Select all rows of an array [N, D] in memory."""
     return Vectors(np.asarray(array, dtype=np.float32), np.arange(len(array)))
 
@@ -63,7 +63,7 @@ class Scale:
         return np.asarray((x - self.mean.astype(np.float32)) / self.std.astype(np.float32), dtype=np.float32)
 
 
-def scale_of(vectors: Vectors) -> Scale:
+def fit_scale(vectors: Vectors) -> Scale:
     """Compute mean and standard deviation of every channel over all ``vectors``, in two passes."""
     count = max(len(vectors), 1)
     mean = np.zeros(vectors.dim)

@@ -156,7 +156,7 @@ def block(tokens: int, dim: int) -> float:
     return 24.0 * tokens * dim**2 + 4.0 * tokens**2 * dim
 
 
-def cross_block(queries: int, context: int, dim: int) -> float:
+def cross_block_flops(queries: int, context: int, dim: int) -> float:
     """FLOPs of a cross-attention block: 10 D² weights per query, 2 D² per context token.
 
     Args:
@@ -167,7 +167,7 @@ def cross_block(queries: int, context: int, dim: int) -> float:
     return (20.0 * queries + 4.0 * context) * dim**2 + 4.0 * queries * context * dim
 
 
-def last_layer(tokens: int, dim: int) -> float:
+def last_layer_flops(tokens: int, dim: int) -> float:
     """FLOPs of the last layer of an MLP, which is not recomputed.
 
     Args:
@@ -186,7 +186,7 @@ def encoder_flops(settings: EncoderSettings, patches: int) -> Flops:
     """
     dim, depth, _ = settings.shape
     blocks = depth * block(patches + 1, dim)
-    again = blocks - depth * last_layer(patches + 1, dim) if settings.checkpoint_activations is True else 0.0
+    again = blocks - depth * last_layer_flops(patches + 1, dim) if settings.checkpoint_activations is True else 0.0
     pixels = settings.patch**2
     first, stem = (patches * flops for flops in _stem(settings))
     fixed = 2.0 * patches * pixels**2 if settings.emphasis else 0.0

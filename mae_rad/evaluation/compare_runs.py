@@ -6,15 +6,15 @@ from pathlib import Path
 from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs, compare
 from mae_rad.evaluation.comparison.settings import CompareSettings
+from mae_rad.evaluation.cpu_threads import limit_threads
 from mae_rad.evaluation.figures.all_figures import draw_embeddings, draw_numbers
 from mae_rad.evaluation.load_inputs import prepare_inputs
 from mae_rad.evaluation.mlflow_runs import log_comparison
 from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts, build_facts, hide_rare_subsets, write_facts
 from mae_rad.evaluation.report.report_page import PAGE, PICTURES, write_page
 from mae_rad.evaluation.report.text_table import format_table, write_csv
-from mae_rad.evaluation.results.queries import Reading
+from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.evaluation.results.rows import write_comparison
-from mae_rad.evaluation.threads import limit_threads
 from mae_rad.tracking import Tracker, default_uri, open_command
 
 
@@ -44,7 +44,7 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
         try:
             compared = compare(inputs)
             facts = build_facts(inputs, compared.skipped)
-            results = Reading(hide_rare_subsets(compared.rows), facts.groups)
+            results = ComparisonResults(hide_rare_subsets(compared.rows), facts.groups)
             table = _write(inputs, results, facts)
             log_comparison(results, facts, inputs.candidates, settings, tracker)
         except BaseException:
@@ -54,7 +54,7 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
     return f"{table}\n\nReport: {settings.out / PAGE}\nMLflow: {open_command(uri)}"
 
 
-def _write(inputs: ComparisonInputs, results: Reading, facts: Facts) -> str:
+def _write(inputs: ComparisonInputs, results: ComparisonResults, facts: Facts) -> str:
     """Write all files of the comparison to ``settings.out``; returns the table as text."""
     out = inputs.settings.out
     out.mkdir(parents=True, exist_ok=True)  # not created yet if the vectors are in another folder

@@ -24,8 +24,8 @@ from mae_rad.evaluation.report import verdict_sentences
 from mae_rad.evaluation.report.facts import Facts
 from mae_rad.evaluation.report.report_page import PICTURES
 from mae_rad.evaluation.results.display_names import probe_name
-from mae_rad.evaluation.results.queries import Reading
-from mae_rad.evaluation.results.rows import FLOOR, Row
+from mae_rad.evaluation.results.queries import ComparisonResults
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row
 from mae_rad.export.encoder_card import model_card
 from mae_rad.export.encoder_folder import read_card
 from mae_rad.tracking import (
@@ -52,7 +52,11 @@ RunKey = tuple[str, str, str, int, str]
 
 
 def log_comparison(
-    results: Reading, facts: Facts, candidates: Sequence[Candidate], settings: CompareSettings, tracker: Tracker
+    results: ComparisonResults,
+    facts: Facts,
+    candidates: Sequence[Candidate],
+    settings: CompareSettings,
+    tracker: Tracker,
 ) -> None:
     """Log the comparison in ``settings.out``, its child runs and, in the model registry, its encoders.
 
@@ -102,7 +106,7 @@ def _registered(candidate: Candidate, folder: Path) -> RegisteredEncoder:
     )
 
 
-def child_runs(results: Reading, tags: Mapping[str, str], weights: Mapping[str, str]) -> list[ChildRun]:
+def child_runs(results: ComparisonResults, tags: Mapping[str, str], weights: Mapping[str, str]) -> list[ChildRun]:
     """Build a child run per encoder, task, subset, T and pooling.
 
     Args:
@@ -116,7 +120,7 @@ def child_runs(results: Reading, tags: Mapping[str, str], weights: Mapping[str, 
             first_pool.setdefault(row.encoder, row.pool)
     groups: dict[RunKey, list[Row]] = {}
     for row in results.rows:
-        if row.reference is not None and row.reference != FLOOR:
+        if row.reference is not None and row.reference != RANDOM_BASELINE:
             continue
         pool = first_pool.get(row.encoder, row.pool) if row.pool == _LEARNED_POOL else row.pool
         groups.setdefault((row.encoder, row.task, row.subset, row.tokens, pool), []).append(row)
@@ -129,7 +133,7 @@ def child_runs(results: Reading, tags: Mapping[str, str], weights: Mapping[str, 
     return [run for run in runs if run.metrics]
 
 
-def saved_views(results: Reading, name: str, run_id: str) -> list[SavedView]:
+def saved_views(results: ComparisonResults, name: str, run_id: str) -> list[SavedView]:
     """Build a view of all tasks and one of each task: filter of runs, columns, charts.
 
     Args:
@@ -154,7 +158,7 @@ def saved_views(results: Reading, name: str, run_id: str) -> list[SavedView]:
     return [all_tasks, *(_view_of_task(results, task, name, run_filter) for task in results.tasks)]
 
 
-def _view_of_task(results: Reading, task: str, name: str, run_filter: str) -> SavedView:
+def _view_of_task(results: ComparisonResults, task: str, name: str, run_filter: str) -> SavedView:
     probes = [probe for probe in results.probes if results.values(task, probe)]
     first = probes[0]
     scores = [f"{probe}/score" for probe in probes]
@@ -177,7 +181,7 @@ def _view_of_task(results: Reading, task: str, name: str, run_filter: str) -> Sa
     )
 
 
-def parent_tags(facts: Facts, results: Reading, views: Mapping[str, str]) -> dict[str, str]:
+def parent_tags(facts: Facts, results: ComparisonResults, views: Mapping[str, str]) -> dict[str, str]:
     """Build the tags of the parent run; MLflow shows the note at the top of its page.
 
     Args:
@@ -215,7 +219,7 @@ def _at_fraction(probe: str, fraction: float) -> str:
     return f"{probe}/score_at_{100 * fraction:g}_percent"
 
 
-def _run(results: Reading, rows: Sequence[Row], tags: Mapping[str, str]) -> ChildRun:
+def _run(results: ComparisonResults, rows: Sequence[Row], tags: Mapping[str, str]) -> ChildRun:
     first = rows[0]
     probes = list(dict.fromkeys(row.probe for row in rows))
     params = {
@@ -245,7 +249,7 @@ def _run(results: Reading, rows: Sequence[Row], tags: Mapping[str, str]) -> Chil
     return ChildRun(f"{first.encoder} · {first.task}{part}", params, {**tags, **encoder_tags}, metrics)
 
 
-def _metrics(results: Reading, row: Row) -> Iterator[tuple[str, float, int]]:
+def _metrics(results: ComparisonResults, row: Row) -> Iterator[tuple[str, float, int]]:
     if row.probe_seed is not None:
         return
     step = row.n_train
@@ -257,7 +261,7 @@ def _metrics(results: Reading, row: Row) -> Iterator[tuple[str, float, int]]:
         yield from _with_interval(f"{row.probe}/score", row.interval, step)
         if row.label_fraction < 1:
             yield _at_fraction(row.probe, row.label_fraction), row.interval.value, step
-    elif row.reference == FLOOR and main and row.difference is not None:
+    elif row.reference == RANDOM_BASELINE and main and row.difference is not None:
         yield from _with_interval(f"{row.probe}/gain", row.difference, step)
 
 

@@ -6,11 +6,11 @@ from typing import Literal
 from pydantic import Field
 
 from data_prep.settings import Settings
-from data_prep.sharding.single_film import Preparation
+from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.encoders.resnet import ResNetSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.heads import TaskSettings
-from mae_rad.heads.interface import Line
+from mae_rad.heads.interface import Calibration
 
 
 class Scope(Settings):
@@ -31,12 +31,12 @@ class PredictorCard(Settings):
     """T, number of patches that the content of a film is scaled to."""
     task: TaskSettings
     labels: tuple[str, ...]
-    calibration: dict[str, Line] = Field(default_factory=dict)
+    calibration: dict[str, Calibration] = Field(default_factory=dict)
     """Label → (slope, offset): its probability is the sigmoid of slope × logit + offset."""
     operating_points: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Name → label → lowest probability that counts as present."""
     scope: Scope
-    film: Preparation
+    film: PreparationSettings
     """Preparation of the films of the training shards; film files are prepared in the same way."""
     measured: dict[str, str] = Field(default_factory=dict)
     """Results of the final evaluation on test films, as text."""

@@ -60,7 +60,7 @@ class HeadComparison(NamedTuple):
     patients: int
 
 
-def against(
+def compare_heads(
     runs: Mapping[str, Path], reference: str, shards: Sequence[Path], *, repetitions: int = 1000, seed: int = 0
 ) -> list[HeadComparison]:
     """Compute metrics of the common test films of each run, and paired differences to the reference.
@@ -78,7 +78,7 @@ def against(
     Raises:
         EvaluationError: a run has no predictions, or the runs have no label or film in common.
     """
-    tested = {name: tested_films(folder) for name, folder in runs.items()}
+    tested = {name: read_test_films(folder) for name, folder in runs.items()}
     shared = set.intersection(*(set(labels) for labels in tested.values()))
     if not shared:
         raise EvaluationError("the runs have no label in common. Compare runs of one task")
@@ -101,11 +101,11 @@ def against(
     return rows
 
 
-def against_text(rows: Sequence[HeadComparison], reference: str) -> str:
+def comparison_text(rows: Sequence[HeadComparison], reference: str) -> str:
     """Format the rows as a text table.
 
     Args:
-        rows: of :func:`against`.
+        rows: of :func:`compare_heads`.
         reference: name of the run that the others are compared to.
 
     Returns:
@@ -124,7 +124,7 @@ def _interval_text(interval: Interval, form: str) -> str:
     return f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
-def tested_films(run: Path) -> dict[str, dict[str, Film]]:
+def read_test_films(run: Path) -> dict[str, dict[str, Film]]:
     """Read the predictions of a finished run for its test films: label → key → film."""
     folder = run / "evaluation"
     try:

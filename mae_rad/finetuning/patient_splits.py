@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mae_rad.data.label_fraction import in_fraction
+from mae_rad.data.label_fraction import select_label_fraction
 from mae_rad.errors import EvaluationError, SettingsError
 from mae_rad.finetuning.task.interface import Task
 from mae_rad.finetuning.task.settings import FinetuneSettings
@@ -54,7 +54,7 @@ def rows_by_split(settings: FinetuneSettings, task: Task[object]) -> dict[str, S
                 name,
             )
     patients = table.column("patient").take(rows["train"]).to_pylist()
-    rows["train"] = rows["train"][in_fraction(patients, data.label_fraction, data.label_seed)]
+    rows["train"] = rows["train"][select_label_fraction(patients, data.label_fraction, data.label_seed)]
     if len(rows["train"]) < settings.optimizer.batch:
         raise SettingsError(
             f"{len(rows['train'])} labelled training films are fewer than optimizer.batch={settings.optimizer.batch}."

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from data_prep.runtime.atomic_write import atomic_file
 from data_prep.runtime.progress import Progress
 from data_prep.shard_format.dataset_card import read_dataset_card
-from data_prep.sharding.single_film import Preparation
+from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
 from mae_rad.data.film_order import Order, StepRange
@@ -254,9 +254,11 @@ class Finetuning(TrainingTask):
         values = pc.value_counts(pc.drop_null(self._train.table.column(column))).to_pylist()
         return {value["values"]: value["counts"] for value in values}
 
-    def _preparation(self) -> Preparation:
+    def _preparation(self) -> PreparationSettings:
         """Preparation settings of the shards with the largest films."""
-        preparations = [Preparation.of(read_dataset_card(folder).config) for folder in self.settings.data.shards]
+        preparations = [
+            PreparationSettings.of(read_dataset_card(folder).config) for folder in self.settings.data.shards
+        ]
         return max(preparations, key=lambda entry: math.inf if entry.max_side == "native" else entry.max_side)
 
     def _films_used(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from mae_rad.data.shard_reader import Condition
 from mae_rad.encoders.blocks import initialise
 from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import Features, ViT
-from mae_rad.heads.interface import Head, Line, Prediction
+from mae_rad.heads.interface import Calibration, Head, Prediction
 from mae_rad.heads.pooling import Pooling, PoolName
 from mae_rad.heads.window_attention import window_features
 from mae_rad.objectives.interface import ObjectiveOutput
@@ -138,11 +138,11 @@ class ClassificationHead(Head):
             layers += [nn.Linear(width, settings.hidden), nn.GELU()]
         self.layers = nn.Sequential(*layers, nn.Linear(settings.hidden or width, len(self.labels)))
         self.layers.apply(initialise)
-        self.calibrate([Line()] * len(self.labels))
+        self.calibrate([Calibration()] * len(self.labels))
 
-    def calibrate(self, lines: Sequence[Line]) -> None:
+    def calibrate(self, lines: Sequence[Calibration]) -> None:
         """Set the calibration of each label."""
-        for name in Line._fields:
+        for name in Calibration._fields:
             values = torch.tensor([getattr(line, name) for line in lines], dtype=torch.float32)
             self.register_buffer(name, values, persistent=False)
 

@@ -13,7 +13,7 @@ from mae_rad.data.batch import Patches
 from mae_rad.objectives.interface import ObjectiveOutput
 
 
-class Line(NamedTuple):
+class Calibration(NamedTuple):
     """Calibration of one label: its probability is the sigmoid of ``slope * logit + offset``."""
 
     slope: float = 1.0
@@ -110,7 +110,7 @@ class Head(nn.Module, ABC):
     def answer(self, outputs: Any) -> Prediction:
         """Turn raw outputs into predictions."""
 
-    def calibrate(self, lines: Sequence[Line]) -> None:
+    def calibrate(self, lines: Sequence[Calibration]) -> None:
         """Set the calibration of each label.
 
         Args:

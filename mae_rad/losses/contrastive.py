@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from mae_rad.losses.all_ranks import gather_columns, rank_and_world
 from mae_rad.losses.pair_nce import pair_nce
-from mae_rad.losses.relations import Members, film_relation
+from mae_rad.losses.positive_pairs import Members, film_relation
 
 
 class Pairs(NamedTuple):

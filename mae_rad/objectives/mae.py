@@ -27,10 +27,10 @@ from mae_rad.encoders.transformer_cost import (
     Flops,
     block,
     cross_attention_stack,
-    cross_block,
+    cross_block_flops,
     encoder_activations,
     encoder_flops,
-    last_layer,
+    last_layer_flops,
     self_attention_stack,
 )
 from mae_rad.encoders.vit import DISPLAY_RANGE, EncoderSettings, Features, ViT
@@ -123,10 +123,10 @@ class MAESettings(ObjectiveSettings, Augmentation):
         if self.decoder == "self":
             blocks, decoded = depth * block(context + predicted, dim), context + predicted
         else:
-            blocks, decoded = depth * cross_block(predicted, context, dim), predicted
+            blocks, decoded = depth * cross_block_flops(predicted, context, dim), predicted
         ends = 2.0 * dim * (context * encoder.shape.dim + predicted * encoder.patch**2)
         encoder_cost = encoder_flops(encoder, context - 1)
-        recomputed = blocks - depth * last_layer(decoded, dim) if encoder.checkpoint_activations else 0.0
+        recomputed = blocks - depth * last_layer_flops(decoded, dim) if encoder.checkpoint_activations else 0.0
         return encoder_cost._replace(rest=blocks + ends, again=encoder_cost.again + recomputed)
 
     def activations(self, encoders: Mapping[str, EncoderSettings], films: int, operand_bytes: int) -> Activations:

@@ -9,7 +9,7 @@ from pydicom import Dataset
 from data_prep.errors import FilmReject, Reason
 from data_prep.runtime.decode_pool import DecodeLimits, StartError, decode_in_order
 from data_prep.shard_format.sidecar import Sidecar
-from data_prep.sharding.single_film import ArchiveFile, Preparation, read_films
+from data_prep.sharding.single_film import ArchiveFile, PreparationSettings, read_films
 from mae_rad.data.film import Film
 from mae_rad.data.views import FilmPatches, whole_film
 from mae_rad.errors import PredictionError
@@ -32,12 +32,12 @@ class ReadFilm:
     patches: FilmPatches
 
 
-Read = list[ReadFilm] | Reason
+ReadResult = list[ReadFilm] | Reason
 """The films of a file, or the reason why it has none."""
 
 
 @dataclass(frozen=True)
-class ReadFile:
+class FilmFileReader:
     """Reads one file; picklable, called in the reading processes.
 
     Attributes:
@@ -46,11 +46,11 @@ class ReadFile:
         patch: side of its patches in pixels.
     """
 
-    preparation: Preparation
+    preparation: PreparationSettings
     tokens: int
     patch: int
 
-    def __call__(self, file: ArchiveFile) -> Read:
+    def __call__(self, file: ArchiveFile) -> ReadResult:
         """Read all films of a file."""
         try:
             return [
@@ -68,12 +68,12 @@ class ReadFile:
 
 def read_ahead(
     files: Iterable[ArchiveFile],
-    read: Callable[[ArchiveFile], Read],
+    read: Callable[[ArchiveFile], ReadResult],
     *,
     workers: int,
     file_timeout_seconds: float = 120,
     memory_gib: float = 8,
-) -> Generator[tuple[ArchiveFile, Read]]:
+) -> Generator[tuple[ArchiveFile, ReadResult]]:
     """Read files in worker processes.
 
     Args:

@@ -53,7 +53,7 @@ def _meets(value: object, condition: Condition) -> bool:
     return value in condition if isinstance(condition, list) else value == condition
 
 
-def check_word(name: str, value: str | None, trained: dict[str, int]) -> None:
+def check_in_training(name: str, value: str | None, trained: dict[str, int]) -> None:
     """Refuse a body part or view, given by the user, that was not in training.
 
     Args:

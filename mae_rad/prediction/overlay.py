@@ -24,13 +24,13 @@ from data_prep.pages.contact_sheet import (
     Colour,
     Pixels,
     SheetBlock,
-    grey_pixels,
-    heat_pixels,
+    draw_side_by_side,
     scale_film,
-    side_by_side,
     stacked,
+    to_grey_pixels,
+    to_heat_pixels,
 )
-from data_prep.pages.film_thumbnail import displayed_film
+from data_prep.pages.film_thumbnail import decode_displayed_film
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.prediction.record import Finding, FoundBox, Record
 
@@ -76,7 +76,7 @@ def draw_overlay(
     first = _draw_boxes(film, _found_boxes(record), (sidecar.source_rows, sidecar.source_columns), colours)
     panels = [SheetBlock(np.asarray(first), Caption("film") if maps else None)]
     panels += [SheetBlock(blend_heat_map(film, one.values), Caption(one.title)) for one in maps]
-    pictures = side_by_side(panels)
+    pictures = draw_side_by_side(panels)
     scale = _scale_bar(sidecar, film.shape[0])
     table = _table(record, points, colours)
     width = max(_MIN_WIDTH, pictures.width, table.width)
@@ -95,7 +95,7 @@ def display_film(stream: bytes, sidecar: Sidecar, side: int = PANEL_PIXELS) -> P
     Returns:
         [rows, columns] uint8.
     """
-    return grey_pixels(displayed_film(stream, sidecar, min(side, 2 * max(sidecar.rows, sidecar.columns))))
+    return to_grey_pixels(decode_displayed_film(stream, sidecar, min(side, 2 * max(sidecar.rows, sidecar.columns))))
 
 
 def blend_heat_map(film: Pixels, values: NDArray[np.float32]) -> Pixels:
@@ -111,7 +111,7 @@ def blend_heat_map(film: Pixels, values: NDArray[np.float32]) -> Pixels:
     maximum = float(values.max())
     strength = values / maximum if maximum > 0 else np.zeros_like(values)
     fine = np.clip(scale_film(strength, film.shape), 0, 1)
-    heat = heat_pixels(fine)
+    heat = to_heat_pixels(fine)
     share = (_HEAT_SHARE * fine)[..., None]
     return np.asarray(np.rint(film[..., None] * (1 - share) + heat * share), dtype=np.uint8)
 

@@ -13,11 +13,11 @@ from data_prep.sharding.single_film import ArchiveFile, list_files
 from mae_rad.data.patch_layout import grid_of
 from mae_rad.export.predictor_card import PredictorCard
 from mae_rad.export.predictor_folder import load_predictor
-from mae_rad.prediction.answer_films import Answering, FilmRequest
-from mae_rad.prediction.answer_folder import PredictionFolder, PredictRequest, answer_folder
-from mae_rad.prediction.answer_writer import PredictedFilm, PredictionWriter
-from mae_rad.prediction.film_reader import Read, ReadFile, read_ahead
-from mae_rad.prediction.in_scope import check_word
+from mae_rad.prediction.film_inference import FilmInference, FilmRequest
+from mae_rad.prediction.film_reader import FilmFileReader, ReadResult, read_ahead
+from mae_rad.prediction.in_scope import check_in_training
+from mae_rad.prediction.prediction_folder import PredictionFolder, PredictRequest, open_prediction_folder
+from mae_rad.prediction.prediction_writer import PredictedFilm, PredictionWriter
 from mae_rad.prediction.record import Record
 from mae_rad.prediction.settings import PredictSettings
 from mae_rad.prediction.structured_report import Author
@@ -45,15 +45,15 @@ def predict(model: Path, inputs: Sequence[Path], settings: PredictSettings) -> S
     """
     predictor = load_predictor(model)
     card = predictor.card
-    check_word("body_part", settings.body_part, card.scope.body_parts)
-    check_word("view", settings.view, card.scope.views)
-    inference = Answering(predictor, settings)
+    check_in_training("body_part", settings.body_part, card.scope.body_parts)
+    check_in_training("view", settings.view, card.scope.views)
+    inference = FilmInference(predictor, settings)
     files = list_files(inputs)
     identity = {
         "model": card.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json", exclude={"out", "runtime"}),
     }
-    with answer_folder(settings.out, identity, inputs) as folder:
+    with open_prediction_folder(settings.out, identity, inputs) as folder:
         _Run(inference, card, folder, settings).predict_files(files)
         points = tuple(card.operating_points)
         folder.write_tables(card.labels, points, boxes=inference.predicts_boxes)
@@ -64,7 +64,7 @@ class _Run:
     """One call of :func:`predict`."""
 
     def __init__(
-        self, inference: Answering, card: PredictorCard, folder: PredictionFolder, settings: PredictSettings
+        self, inference: FilmInference, card: PredictorCard, folder: PredictionFolder, settings: PredictSettings
     ) -> None:
         self._inference, self._card, self._folder, self._settings = inference, card, folder, settings
         self._author = Author(
@@ -80,7 +80,7 @@ class _Run:
     def predict_files(self, files: Sequence[ArchiveFile]) -> None:
         """Predict all files that have no prediction yet."""
         pending, runtime = self._folder.pending(files), self._settings.runtime
-        read = ReadFile(self._card.film, self._card.tokens, self._card.encoder.patch)
+        read = FilmFileReader(self._card.film, self._card.tokens, self._card.encoder.patch)
         progress = Progress("predict", "files", len(files), done=len(files) - len(pending))
         writer = PredictionWriter(self._folder.path, self._author, runtime.workers)
         reading = read_ahead(
@@ -108,7 +108,7 @@ class _Run:
         for record in records:
             self._folder.add(record)
 
-    def _add_films(self, file: ArchiveFile, file_request: PredictRequest, films: Read) -> Iterator[PredictedFilm]:
+    def _add_films(self, file: ArchiveFile, file_request: PredictRequest, films: ReadResult) -> Iterator[PredictedFilm]:
         """Add the films of a file to the batches; yields the predictions of a batch that is full."""
         for request in self._inference.admitted(file, file_request, films):
             if isinstance(request, Record):

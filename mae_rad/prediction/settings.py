@@ -27,7 +27,7 @@ class PredictRuntime(Settings):
     """Device of the model; ``auto`` is the GPU where there is one."""
 
 
-class AnswerSettings(Settings):
+class InferenceSettings(Settings):
     """Settings of predictions, without the output folder."""
 
     body_part: str | None = None
@@ -47,7 +47,7 @@ class AnswerSettings(Settings):
     runtime: PredictRuntime = PredictRuntime()
 
 
-class PredictSettings(AnswerSettings):
+class PredictSettings(InferenceSettings):
     """Settings of the predict command."""
 
     out: Path

@@ -13,8 +13,8 @@ from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.embedding.film_vector import film_vectors
-from mae_rad.embedding.nearest_neighbours import nearest
-from mae_rad.embedding.standardised_rows import Standardised, of_array, scale_of
+from mae_rad.embedding.nearest_neighbours import find_neighbours
+from mae_rad.embedding.standardised_rows import Standardised, fit_scale, vectors_of_array
 from mae_rad.embedding.vector_geometry import rank_me
 from mae_rad.encoders.vit import ViT
 from mae_rad.errors import SettingsError
@@ -85,8 +85,8 @@ class OnlineProbe:
         Returns:
             Mean over classes of the share of correct films, in [0, 1].
         """
-        films = Standardised(of_array(vectors), scale_of(of_array(vectors)), unit=True)
-        place = nearest(films, films, NEIGHBOURS, apart=(self.patients, self.patients)).place
+        films = Standardised(vectors_of_array(vectors), fit_scale(vectors_of_array(vectors)), unit=True)
+        place = find_neighbours(films, films, NEIGHBOURS, apart=(self.patients, self.patients)).place
         neighbours = np.where(place >= 0, self.classes[place], -1)
         numbers = range(self.classes.max() + 1)
         votes = np.stack([(neighbours == number).sum(axis=1) for number in numbers], axis=1).astype(float)

@@ -15,10 +15,10 @@ from data_prep.pages.contact_sheet import (
     SheetBlock,
     Shelves,
     contact_sheet,
-    grey_pixels,
-    heat_pixels,
+    draw_side_by_side,
     scale_film,
-    side_by_side,
+    to_grey_pixels,
+    to_heat_pixels,
 )
 
 WHITE = 65535
@@ -85,7 +85,9 @@ def panels(film: Reconstruction, zoom: float = 1.0) -> list[Pixels]:
     visible = np.where(is_seen[..., None], grey, _HIDDEN_COLOUR)
     reconstruction = np.where((is_seen | is_predicted)[..., None], _rgb(film.guess), _HIDDEN_COLOUR)
     error = np.abs(film.guess - film.film) / (MAX_ERROR * WHITE)
-    heat = np.where((is_seen | is_predicted)[..., None], heat_pixels(np.where(is_predicted, error, 0)), _HIDDEN_COLOUR)
+    heat = np.where(
+        (is_seen | is_predicted)[..., None], to_heat_pixels(np.where(is_predicted, error, 0)), _HIDDEN_COLOUR
+    )
     return [_resize(panel, film.shape, zoom) for panel in (grey, visible, reconstruction, heat)]
 
 
@@ -102,19 +104,19 @@ def _resize(panel: Pixels, shape: tuple[float, float], zoom: float) -> Pixels:
 
 
 def _rgb(values: NDArray[Any]) -> Pixels:
-    return np.repeat(grey_pixels(values)[..., None], 3, axis=-1)
+    return np.repeat(to_grey_pixels(values)[..., None], 3, axis=-1)
 
 
 def _block(film: Reconstruction, zoom: float) -> SheetBlock:
     """Arrange the panels of a film below its caption."""
     caption = f"{film.caption}: {film.seen.sum()} of {film.seen.size} patches visible, {film.predicted.sum()} predicted"
     blocks = [SheetBlock(panel, Caption(name)) for name, panel in zip(PANELS, panels(film, zoom), strict=True)]
-    return SheetBlock(np.asarray(side_by_side(blocks)), Caption(caption, ACCENT))
+    return SheetBlock(np.asarray(draw_side_by_side(blocks)), Caption(caption, ACCENT))
 
 
 def _legend(contrast_given: bool) -> list[LegendEntry]:
     hidden = np.broadcast_to(_HIDDEN_COLOUR, (11, 11, 3))
-    bar = heat_pixels(np.tile(np.linspace(0, 1, 120, dtype=np.float32), (11, 1)))
+    bar = to_heat_pixels(np.tile(np.linspace(0, 1, 120, dtype=np.float32), (11, 1)))
     entries = [
         LegendEntry("not given to the encoder; in the reconstruction, not predicted either", mark=hidden),
         LegendEntry(f"error from 0 to {MAX_ERROR:.0%} of the display range or more; none where visible", mark=bar),

@@ -15,7 +15,7 @@ from mae_rad.data.film import Film
 from mae_rad.data.patch_masking import draw_budget
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
-from mae_rad.data.views import FilmPatches, as_patches, pad_to_square, stack, view_layout
+from mae_rad.data.views import FilmPatches, cut_into_patches, pad_to_square, stack, view_layout
 from mae_rad.errors import SettingsError
 from mae_rad.objectives.interface import Objective, Reconstructs
 from mae_rad.pretraining.reconstruction_sheet import Reconstruction, sheet
@@ -134,7 +134,7 @@ def _hold_out(film: Film, spec: ViewSpec, patch: int, *, alone: bool) -> HeldOut
     visible_patches, predicted = chosen[:visible], chosen[visible:]
     if alone:  # predict all hidden content, so that the picture has no gaps
         predicted = np.union1d(predicted, np.setdiff1d(np.flatnonzero(drawable), visible_patches))
-    every = as_patches(image, layout, patch)
+    every = cut_into_patches(image, layout, patch)
     view = View(_select(every, visible_patches), _select(every, predicted))
     caption = ", ".join(part for part in (sidecar.body_part, sidecar.view) if part) or "film"
     # Undoes, for the film and its black padding, the stretching to whole patches.

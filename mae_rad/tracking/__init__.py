@@ -6,8 +6,8 @@ from mae_rad.tracking.delayed_writes import DelayedWrites
 from mae_rad.tracking.mlflow_run import Tracker
 from mae_rad.tracking.mlflow_saved_views import Bars, Lines, Parallel, SavedView, address
 from mae_rad.tracking.model_registry import RegisteredEncoder
-from mae_rad.tracking.public_values import public_value, public_values
 from mae_rad.tracking.store import default_uri, open_command
+from mae_rad.tracking.values_allowed_in_mlflow import public_value, public_values
 
 __all__ = [
     "COLOUR_TAG",

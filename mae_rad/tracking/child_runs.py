@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mae_rad.tracking.public_values import public_value
 from mae_rad.tracking.store import legal
+from mae_rad.tracking.values_allowed_in_mlflow import public_value
 
 COLOUR_TAG = "mlflow.runColor"
 """Tag with the colour of a run in MLflow's charts."""

@@ -15,8 +15,8 @@ from mae_rad.tracking.child_runs import ChildRun, log_child
 from mae_rad.tracking.dataset_lineage import DataUsed, as_inputs
 from mae_rad.tracking.mlflow_saved_views import SavedView, save_view
 from mae_rad.tracking.model_registry import RegisteredEncoder, register
-from mae_rad.tracking.public_values import public_value, public_values
 from mae_rad.tracking.store import PROXIED, SQLITE, artifact_folder, database, legal
+from mae_rad.tracking.values_allowed_in_mlflow import public_value, public_values
 
 _MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Tag of an experiment that MLflow opens in its pages for model training."""

@@ -15,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mae_rad.tracking.public_values import public_value, public_values
 from mae_rad.tracking.store import artifact_folder, legal
+from mae_rad.tracking.values_allowed_in_mlflow import public_value, public_values
 
 LOADER = "mae_rad.embedding.mlflow_encoder"
 WEIGHTS_TAG = "weights_sha256"

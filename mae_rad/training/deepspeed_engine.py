@@ -94,7 +94,7 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size(), fast_device(local))
 
 
-def micro_batch(settings: TrainingSettings, world: int) -> int:
+def micro_batch_size(settings: TrainingSettings, world: int) -> int:
     """Compute the number of films per forward pass and rank.
 
     Args:
@@ -123,7 +123,7 @@ def deepspeed_config(settings: TrainingSettings, world: int, *, universal: bool 
     """
     return {
         "train_batch_size": settings.optimizer.batch,
-        "train_micro_batch_size_per_gpu": micro_batch(settings, world),
+        "train_micro_batch_size_per_gpu": micro_batch_size(settings, world),
         "gradient_accumulation_steps": settings.optimizer.accumulation,
         "gradient_clipping": settings.optimizer.clip_norm,
         "zero_optimization": {"stage": settings.runtime.zero_stage},

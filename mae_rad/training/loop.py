@@ -15,7 +15,6 @@ from mae_rad.data.film_order import StepRange
 from mae_rad.errors import RunError
 from mae_rad.tracking import DelayedWrites, Tracker, default_uri
 from mae_rad.training.attention_logits import AttentionLogits
-from mae_rad.training.checkpoints import Checkpoints
 from mae_rad.training.collapse_monitor import CollapseMonitor
 from mae_rad.training.deepspeed_engine import (
     Engine,
@@ -25,7 +24,7 @@ from mae_rad.training.deepspeed_engine import (
     join_ranks,
     max_over_ranks,
     mean_over_ranks,
-    micro_batch,
+    micro_batch_size,
     on_first_rank,
 )
 from mae_rad.training.deterministic import deterministic_kernels
@@ -34,6 +33,7 @@ from mae_rad.training.learning_rate import learning_rate
 from mae_rad.training.matmul_throughput import matrix_rate
 from mae_rad.training.preemption import Preemption
 from mae_rad.training.run_folder import FAULT, RunFolder
+from mae_rad.training.save_and_resume import Checkpoints
 from mae_rad.training.task import DrawnBatch, TrainingTask
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def train(task: TrainingTask) -> None:
     folder = RunFolder(settings, task.dataset_sha256)
     folder.check()
     ranks = join_ranks(settings.runtime.threads, settings.runtime.timeout_seconds)
-    micro_batch(settings, ranks.world)
+    micro_batch_size(settings, ranks.world)
     on_first_rank(ranks, folder.begin)
     try:
         with (
@@ -82,7 +82,9 @@ def _train(
     checkpoints, engine, first_step = _resume(task, folder, ranks)
     if writes:
         writes.deliver()
-    steps = StepRange(first_step, optimizer.steps, ranks.rank, ranks.world, micro_batch(task.settings, ranks.world))
+    steps = StepRange(
+        first_step, optimizer.steps, ranks.rank, ranks.world, micro_batch_size(task.settings, ranks.world)
+    )
     batches = task.batches(steps, ranks.device)
     monitor, logits = CollapseMonitor(), AttentionLogits(engine.objective.encoder)
     if first_step:

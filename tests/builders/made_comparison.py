@@ -6,12 +6,12 @@ from itertools import combinations
 import numpy as np
 
 from mae_rad.evaluation.report.facts import Count, EncoderFacts, Facts, TaskFacts
-from mae_rad.evaluation.results.rows import FLOOR, Row, Verdict
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row, Verdict
 from mae_rad.evaluation.statistics.intervals import Interval
 
 TASKS = ("body_part", "view", "foreign_object", "fracture", "sex", "cardiomegaly", "cast", "effusion")
-ENCODERS = {"mae": "mae", "simclr": "simclr", "supervised": "supervised", "pixel_pca": "pca", FLOOR: "random"}
-FEW = {"mae": "mae", "simclr": "simclr", FLOOR: "random"}
+ENCODERS = {"mae": "mae", "simclr": "simclr", "supervised": "supervised", "pixel_pca": "pca", RANDOM_BASELINE: "random"}
+FEW = {"mae": "mae", "simclr": "simclr", RANDOM_BASELINE: "random"}
 FRACTIONS = (0.01, 0.1, 1.0)
 FILMS, PATIENTS, TRAIN, TRAIN_PATIENTS = 538, 148, 1012, 290
 
@@ -58,8 +58,10 @@ def _differences(
     task: str, probe: str, metric: str, fraction: float, level: dict[str, float], encoders: dict[str, str],
     random: np.random.Generator,
 ) -> list[Row]:  # fmt: skip
-    trained = [name for name in encoders if name != FLOOR]
-    pairs = [(name, FLOOR) for name in trained if FLOOR in encoders] + list(combinations(trained, 2))
+    trained = [name for name in encoders if name != RANDOM_BASELINE]
+    pairs = [(name, RANDOM_BASELINE) for name in trained if RANDOM_BASELINE in encoders] + list(
+        combinations(trained, 2)
+    )
     rows = []
     for one, other in pairs:
         value, half = level[one] - level[other], random.uniform(0.01, 0.06)

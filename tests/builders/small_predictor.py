@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from data_prep.sharding.single_film import Preparation
+from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.encoders.resnet import ResNetSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.export.predictor_card import Scope
@@ -24,7 +24,7 @@ def write_predictor(
     points: Mapping[str, Mapping[str, float]] = HALF,
     body_parts: tuple[str, ...] = ("HAND", "CHEST"),
     views: tuple[str, ...] = ("PA", "LATERAL"),
-    preparation: Preparation | None = None,
+    preparation: PreparationSettings | None = None,
     boxes: bool = False,
     resnet: bool = False,
     where: Mapping[str, Mapping[str, Any]] | None = None,
@@ -56,7 +56,7 @@ def write_predictor(
         "task": task,
         "operating_points": {name: dict(of_label) for name, of_label in points.items()},
         "scope": Scope(body_parts=dict.fromkeys(body_parts, 10), views=dict.fromkeys(views, 10)),
-        "film": preparation or Preparation(max_side=64),
+        "film": preparation or PreparationSettings(max_side=64),
         "provenance": {},
     }
     save_predictor(model, head, folder, card)

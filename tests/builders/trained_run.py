@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mae_rad.data.batch import Patches
 from mae_rad.data.patch_layout import Region, film_layout
-from mae_rad.data.views import as_patches, stack
+from mae_rad.data.views import cut_into_patches, stack
 from mae_rad.encoders.vit import EncoderSettings, Features, ViT, build_encoder
 from mae_rad.export.encoder_folder import save_encoder
 from mae_rad.objectives import FILM, Objective, ObjectiveSettings
@@ -55,7 +55,7 @@ def as_embedded(values: np.ndarray, patch: int = PATCH) -> Patches:
     tokens = (rows // patch) * (columns // patch)
     layout = film_layout(rows, columns, Region(0, 0, rows, columns), tokens, patch)
     assert layout.grid == (rows // patch, columns // patch)
-    return stack([as_patches(film, layout, patch) for film in values])
+    return stack([cut_into_patches(film, layout, patch) for film in values])
 
 
 @torch.no_grad()

@@ -8,12 +8,12 @@ from data_prep.labels.settings import LabelSettings
 from data_prep.planning.settings import ShardSettings
 from data_prep.scan.settings import ScanSettings
 from data_prep.settings import Settings, load
-from mae_rad.cost.memory import estimate
+from mae_rad.cost.memory import estimate_memory
 from mae_rad.cost.table import GIB, Machine, films_per_second, films_seen, films_that_fit, loader_cores
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.pretraining.settings import PretrainSettings
-from mae_rad.training.deepspeed_engine import micro_batch
+from mae_rad.training.deepspeed_engine import micro_batch_size
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 MODELS: dict[str, type[Settings]] = {
@@ -45,7 +45,7 @@ def test_the_progressive_config_costs_what_it_says() -> None:
         f"{films_seen(one) / films_per_second(one, machine) / 3600:.0f}" for one in (*settings.stages(), throughout)
     )
     assert f"{early} GPU hours at 196 and {late} at 1024, against {whole} at 1024 throughout" in header
-    assert all(micro_batch(one, machine.gpus) <= films_that_fit(one, machine) for one in settings.stages())
+    assert all(micro_batch_size(one, machine.gpus) <= films_that_fit(one, machine) for one in settings.stages())
     assert all(settings.runtime.workers > loader_cores(one, machine) for one in settings.stages())
 
 
@@ -54,7 +54,7 @@ def test_the_cluster_config_costs_what_it_says() -> None:
     header = path.read_text(encoding="utf-8").partition("seed:")[0]
     settings = load(PretrainSettings, path)
     machine = Machine(flops=0.4 * 600e12, gpus=32, memory=80 * GIB, decode_seconds=0.008)
-    micro, memory = micro_batch(settings, machine.gpus), estimate(settings, machine.gpus)
+    micro, memory = micro_batch_size(settings, machine.gpus), estimate_memory(settings, machine.gpus)
     rate = films_per_second(settings, machine)
     assert micro <= films_that_fit(settings, machine)
     assert settings.runtime.workers > loader_cores(settings, machine)

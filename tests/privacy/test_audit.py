@@ -224,9 +224,9 @@ def test_an_original_identifier_is_found_in_a_value_that_the_allow_list_accepts(
     index = pq.read_table(public / "index.parquet")
     place = index.schema.get_field_index("model")
     with_name = index.set_column(place, index.schema.field("model"), pa.array([TEXT] * index.num_rows))
-    from data_prep.shard_format.parquet_bytes import index_bytes
+    from data_prep.shard_format.parquet_bytes import encode_parquet
 
-    (public / "index.parquet").write_bytes(index_bytes(with_name))
+    (public / "index.parquet").write_bytes(encode_parquet(with_name))
     assert audit(public).problems == []
     found = audit(public, privates=[made / "private"]).problems
     assert found == ["index.parquet: model: an original identifier occurs"]

@@ -51,7 +51,7 @@ class Look:
     syntaxes: tuple[str, ...]
 
 
-LOOKS = (
+SCANNERS = (
     Look(
         "Philips Medical Systems", "DigitalDiagnost", "DX", 12, 1200, 3600.0, 0.75, (0.75, 2.4), 0.42, True,
         "LINEAR", 1.0, 0.0, (0.06, 0.1), 0.15, (EXPLICIT_LE, JPEG_LOSSLESS_SV1),

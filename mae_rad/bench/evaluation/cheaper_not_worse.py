@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import yaml
 
-from mae_rad.evaluation.results.rows import Row, headline, read_comparison
+from mae_rad.evaluation.results.rows import Row, is_headline, read_comparison
 
 REFERENCE, STEPS, TIME = "reference", "equal steps", "equal time"
 
@@ -175,7 +175,7 @@ def _compare(trainings: Sequence[Training], options: argparse.Namespace) -> list
 
 def _report(rows: Sequence[Row], margin: float) -> int:
     """Print the differences to the reference and the values of single runs; returns 1 if any is not shown, else 0."""
-    shown = [row for row in rows if headline(row) and row.metric in ("auroc", "macro_auroc")]
+    shown = [row for row in rows if is_headline(row) and row.metric in ("auroc", "macro_auroc")]
     print(f"\n{'task':18}{'probe':11}{'arm':13}{'cheap - reference, 95 %':31}{'not worse by ' + str(margin):21}runs")
     failures = compared = 0
     for row in shown:

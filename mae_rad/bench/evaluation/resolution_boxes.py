@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.evaluation.detection.froc import centres_inside, froc, rank_centres
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
-from mae_rad.evaluation.statistics.intervals import Interval, bootstrap, interval, widened
+from mae_rad.evaluation.statistics.intervals import Interval, bootstrap, interval, with_rule_of_three
 from mae_rad.export.predictor_folder import load_predictor
-from mae_rad.finetuning.compare_heads import tested_films
+from mae_rad.finetuning.compare_heads import read_test_films
 
 Sizes = tuple[float, float]
 """[lower, upper) bound of the longer side, in pixels at T = 1024."""
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     edges = [0.0, *options.edges, math.inf]
     sizes: list[Sizes] = [(0.0, math.inf), *pairwise(edges)]
-    runs = {load_predictor(run).card.tokens: tested_films(run)[options.label] for run in options.runs}
+    runs = {load_predictor(run).card.tokens: read_test_films(run)[options.label] for run in options.runs}
     keys = sorted(set.intersection(*(set(films) for films in runs.values())))
     table = ShardIndex([options.shards], split=None).table
     patient_of = dict(zip(table.column("key").to_pylist(), table.column("patient").to_pylist(), strict=True))
@@ -85,7 +85,7 @@ def _froc_intervals(films: Mapping[int, Sequence[FilmDetections]], patients: NDA
     any_films = next(iter(films.values()))
     carriers = len(np.unique(patients[[len(film.true) > 0 for film in any_films]]))
     by_tokens = {
-        tokens: widened(interval(drawn[str(tokens)]), carriers) for tokens in films
+        tokens: with_rule_of_three(interval(drawn[str(tokens)]), carriers) for tokens in films
     }  # an estimate of 0 still has an interval
     return {tokens: each._replace(low=max(0.0, each.low)) for tokens, each in by_tokens.items()}
 

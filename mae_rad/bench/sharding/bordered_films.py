@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from data_prep.film.header_display_settings import display_of
-from data_prep.phantom.imaging.scanners import LOOKS, Look
+from data_prep.film.header_display_settings import derive_display
+from data_prep.phantom.imaging.scanners import SCANNERS, Look
 from data_prep.phantom.random_draws import VIEWS, FilmDraw, PatientDraw, StudyDraw, draw_patient
 from data_prep.phantom.render_film import RenderedFilm, render
-from data_prep.shard_format.apply_display import ValueRange, apply
+from data_prep.shard_format.apply_display import ValueRange, apply_display
 from data_prep.shard_format.content_mask_bits import mask_shape
 
 Border = Literal["open", "black", "white", "narrow", "grey"]
@@ -60,7 +60,7 @@ def bordered_films(each: int, long_side: int, seed: int = 11) -> Iterator[Border
     """
     generator = np.random.default_rng(seed)
     for part in VIEWS:
-        for number, scanner in enumerate(LOOKS):
+        for number, scanner in enumerate(SCANNERS):
             for border in BORDERS:
                 settings = replace(scanner, shutter=border in ("black", "grey"))
                 for _ in range(each):
@@ -99,4 +99,4 @@ def _display(film: RenderedFilm, settings: Look, draw: FilmDraw, border: Border)
         center, width = center + (0.2 if draw.inverted else -0.2) * width, 1.4 * width
     header.WindowCenter, header.WindowWidth = round(center, 2), round(width, 2)
     counts = np.bincount(film.stored.ravel(), minlength=2**settings.bits)
-    return apply(film.stored, display_of(header, ValueRange(settings.bits), counts))
+    return apply_display(film.stored, derive_display(header, ValueRange(settings.bits), counts))

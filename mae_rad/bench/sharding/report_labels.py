@@ -20,9 +20,9 @@ from time import process_time
 from typing import NamedTuple
 
 from data_prep.errors import LabelError
-from data_prep.radiology_reports.film_values import conclusions, on_film
+from data_prep.radiology_reports.film_values import label_values, select_mentions_on_film
 from data_prep.radiology_reports.mentions import find_mentions
-from data_prep.radiology_reports.report_files import of_xml
+from data_prep.radiology_reports.report_files import text_from_xml
 
 GROUPS = {
     "fracture": (("fracture",), ("Fractures, Bone",)),
@@ -68,9 +68,9 @@ def labelled_reports(folder: Path) -> Iterator[LabelledReport]:
             member = tar.extractfile(f"ecgen-radiology/{number.removeprefix('CXR')}.xml")
             if member is None or indexed == "No Indexing":
                 continue
-            text = of_xml(member.read())
+            text = text_from_xml(member.read())
             heads = {term.split("/")[0].strip() for term in indexed.split(";")}
-            values = conclusions(on_film(find_mentions(text, "en"), "CHEST", None))
+            values = label_values(select_mentions_on_film(find_mentions(text, "en"), "CHEST", None))
             ours = {name: _strongest([values[label].value for label in labels]) for name, (labels, _) in GROUPS.items()}
             mesh = {name: not heads.isdisjoint(wanted) for name, (_, wanted) in GROUPS.items()}
             yield LabelledReport(number, text, hashlib.sha256(number.encode()).digest()[0] % 2 == 1, mesh, ours)

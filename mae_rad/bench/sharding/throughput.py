@@ -45,7 +45,7 @@ from data_prep.film import decode, sample
 from data_prep.film.shard_values import shrunk_size
 from data_prep.phantom.dicom_film import file_bytes, film_dataset, set_pixels
 from data_prep.phantom.fictitious_people import person, visit
-from data_prep.phantom.imaging.scanners import EXPLICIT_LE, JPEG_LOSSLESS_SV1, LOOKS
+from data_prep.phantom.imaging.scanners import EXPLICIT_LE, JPEG_LOSSLESS_SV1, SCANNERS
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
 from data_prep.phantom.render_film import render
 from data_prep.planning.shard_task import ShardTask
@@ -80,9 +80,9 @@ STAGES: dict[str, dict[str, list[tuple[Any, str]]]] = {
         "sha256": [(sample, "pixel_sha256")],
         "shrink": [(sample, "shrink"), (sample, "to_shard_values")],
         "encode": [(sample, "encode_film")],
-        "display": [(sample, "histogram"), (sample, "display_of")],
-        "checks": [(sample, name) for name in ("halved", "apply", "content_mask", "polarity_suspect", "empty_exposure",
-            "clipped", "perceptual_hash")],
+        "display": [(sample, "histogram"), (sample, "derive_display")],
+        "checks": [(sample, name) for name in ("halved", "apply_display", "content_mask", "polarity_suspect",
+            "empty_exposure", "clipped", "perceptual_hash")],
         "tar": [(shard_writer, "_add")],
     },
 }  # fmt: skip
@@ -190,7 +190,7 @@ def _choose(films: int) -> Iterator[tuple[PatientDraw, StudyDraw, FilmDraw]]:
         index, studies = number, list[StudyDraw]()
         while not studies:
             patient = draw_patient(3, index, films)
-            studies = [study for study in patient.studies if LOOKS[study.look].bits == sorted(NOISE)[number % 2]]
+            studies = [study for study in patient.studies if SCANNERS[study.look].bits == sorted(NOISE)[number % 2]]
             index += films
         yield patient, studies[0], studies[0].films[0]
 
@@ -203,7 +203,7 @@ def draw_film(
     Returns:
         DICOM data set without pixels, [rows, columns] stored values, bits.
     """
-    bits = LOOKS[study.look].bits
+    bits = SCANNERS[study.look].bits
     top = 2**bits - 1
     film = render(patient.anatomy, study, replace(draw, objects=(), fracture=None))
     large = cv2.resize(film.stored.astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC)

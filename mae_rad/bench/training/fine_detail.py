@@ -30,9 +30,9 @@ from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import whole_film
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
-from mae_rad.finetuning.detection.box_targets import CutSquare, FilmBoxes, PlaceBoxes
-from mae_rad.finetuning.detection.known_boxes import known_boxes
-from mae_rad.finetuning.task.labelled_films import Seen
+from mae_rad.finetuning.detection.box_targets import BoxPlacement, FilmBoxes, SquareCrop
+from mae_rad.finetuning.detection.known_boxes import read_known_boxes
+from mae_rad.finetuning.task.labelled_films import DrawnFilm
 from mae_rad.heads.classification import TargetLabelSettings
 
 SIDE, PATCH, TOKENS, SCALE = 8, 16, 1024, 0.25
@@ -100,9 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _cut(public: Path, split: str, labels: Sequence[str]) -> Squares:
     index = ShardIndex([public], split=split)
     targets = [TargetLabelSettings.model_validate({"label": label}) for label in labels]
-    known = known_boxes(index, [public], targets, LabelPolicy())
-    place = PlaceBoxes(known.corners, known.labels, known.known.astype(np.float32), PATCH)
-    cut = CutSquare(SIDE, PATCH, SQUARES[split])
+    known = read_known_boxes(index, [public], targets, LabelPolicy())
+    place = BoxPlacement(known.corners, known.labels, known.known.astype(np.float32), PATCH)
+    cut = SquareCrop(SIDE, PATCH, SQUARES[split])
     parts: list[tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.float32]]] = []
     rows = np.flatnonzero(known.known.all(axis=1))
     progress = Progress("fine detail", f"{split} films", len(rows))
@@ -111,7 +111,7 @@ def _cut(public: Path, split: str, labels: Sequence[str]) -> Squares:
         tokens = round(TOKENS * (1 + SCALE) ** (2 * draw.uniform(-1, 1)))
         variation = draw_variation(Augmentation(window=0.3, gamma=0.3), film.sidecar, draw)
         whole = whole_film(film, tokens, PATCH, variation)
-        for part, boxes in cut(whole, place(row, Seen(film, variation, tokens)), draw):
+        for part, boxes in cut(whole, place(row, DrawnFilm(film, variation, tokens)), draw):
             if len(part.values) == SIDE**2:
                 parts.append((part.values, part.coords, _touched(boxes, len(labels))))
         progress.add()

@@ -35,7 +35,7 @@ from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.data.views import as_patches
+from mae_rad.data.views import cut_into_patches
 
 PATCH, BATCH, SEED = 16, 16, 1
 PLAIN_GOAL, DECODE_GOAL = 0.90, 0.55
@@ -113,7 +113,7 @@ def plain(index: ShardIndex, rows: list[int], tokens: int) -> Iterator[object]:
         film = index.film(row)
         layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, PATCH)
         image = display_table(film.sidecar.display)[film.values(layout, PATCH)]
-        patches = as_patches(image, layout, PATCH)
+        patches = cut_into_patches(image, layout, PATCH)
         yield torch.from_numpy(patches.values), torch.from_numpy(patches.coords)
 
 

@@ -17,9 +17,9 @@ from mae_rad.data.shard_reader import combined
 from mae_rad.embedding.film_vector import VectorSettings, vector_settings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.errors import EvaluationError, ShardFormatError
-from mae_rad.evaluation.comparison.budget import Budget, infer_arms, read_budget, read_settings
+from mae_rad.evaluation.comparison.compute_budget import Budget, infer_arms, read_budget, read_settings
 from mae_rad.evaluation.comparison.settings import CompareSettings, EncoderEntry
-from mae_rad.evaluation.results.rows import FLOOR, Arm, is_self_supervised
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Arm, is_self_supervised
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import read_card
 from mae_rad.export.encoder_with_decoder_folder import encoder_folder
@@ -208,12 +208,12 @@ def _random_candidate(run: Candidate, seed: int, settings: CompareSettings) -> C
     """Build a randomly initialised encoder with the shape, T and pooling of ``run``."""
     shape = run.shape
     assert shape is not None  # the caller selects a run with a shape
-    name = FLOOR if len(settings.random_seeds) == 1 else f"{FLOOR} {seed}"
+    name = RANDOM_BASELINE if len(settings.random_seeds) == 1 else f"{RANDOM_BASELINE} {seed}"
     text = json.dumps(["untrained", shape.model_dump(mode="json", exclude=shape.off), seed, torch.__version__])
     return Candidate(
         name,
         "random",
-        FLOOR,
+        RANDOM_BASELINE,
         seed=seed,
         encoder_sha256=hashlib.sha256(text.encode()).hexdigest(),
         shape=shape,

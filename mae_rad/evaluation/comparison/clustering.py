@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from mae_rad.data.seeded_random import generator_for
-from mae_rad.embedding.standardised_rows import Standardised, scale_of
+from mae_rad.embedding.standardised_rows import Standardised, fit_scale
 from mae_rad.evaluation.comparison.differences import ComparedMetric
 from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
 from mae_rad.evaluation.comparison.settings import VectorChoice
@@ -37,7 +37,7 @@ def measure_clustering(
     y, clusters = task.y[places], {}
     for encoder in encoders:
         vectors = encoder.vectors(choice, task.rows[places])
-        x = Standardised(vectors, scale_of(vectors), unit=True).array()
+        x = Standardised(vectors, fit_scale(vectors), unit=True).array()
         clusters[encoder.name] = KMeans(len(task.classes), n_init=_STARTS, random_state=seed).fit(x).labels_
     for metric, agreement in {"nmi": normalised_mutual_information, "ari": adjusted_rand_index}.items():
         yield ComparedMetric(

@@ -9,21 +9,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.evaluation.comparison.budget import EQUAL_QUANTITY, budget_ratio
 from mae_rad.evaluation.comparison.candidates import Candidate
+from mae_rad.evaluation.comparison.compute_budget import EQUAL_QUANTITY, budget_ratio
 from mae_rad.evaluation.comparison.settings import CompareSettings
-from mae_rad.evaluation.results.rows import FLOOR, MAY_BE_NARROW, Arm, Row, Verdict
+from mae_rad.evaluation.results.rows import MAY_BE_NARROW, RANDOM_BASELINE, Arm, Row, Verdict
 from mae_rad.evaluation.statistics.intervals import (
+    BootstrapSamples,
     Contrast,
     Interval,
-    Sampled,
     bootstrap,
     contrast,
     detectable_reach,
     holm,
     interval,
-    together,
-    widened,
+    pool_runs,
+    with_rule_of_three,
 )
 from mae_rad.evaluation.statistics.metrics import Estimate
 
@@ -73,19 +73,19 @@ class ComparedMetric:
         """Number of patients for the rule of three."""
         return self.min_class_patients or len(np.unique(self.patients))
 
-    def interval(self, sampled: Sampled) -> Interval:
+    def interval(self, sampled: BootstrapSamples) -> Interval:
         """Compute the interval of one encoder or of pooled runs, within the range of the metric."""
-        estimate = widened(interval(sampled, biased=self.biased), self.bound)
+        estimate = with_rule_of_three(interval(sampled, biased=self.biased), self.bound)
         if not math.isfinite(estimate.low):
             return estimate
         return estimate._replace(
             low=max(estimate.low, _LOWEST_VALUES.get(self.metric, 0.0)), high=min(estimate.high, 1.0)
         )
 
-    def contrast(self, first: Sampled, second: Sampled) -> Contrast:
+    def contrast(self, first: BootstrapSamples, second: BootstrapSamples) -> Contrast:
         """Compute the difference ``first`` minus ``second``."""
         estimate = contrast(first, second, biased=self.biased)
-        return estimate._replace(interval=widened(estimate.interval, self.bound))
+        return estimate._replace(interval=with_rule_of_three(estimate.interval, self.bound))
 
 
 class EncoderPair(NamedTuple):
@@ -113,8 +113,12 @@ def encoder_pairs(candidates: Sequence[Candidate], within: float) -> list[Encode
         within: largest relative difference of matched budgets; a larger one is noted.
     """
     groups = group_members(candidates)
-    n_reference_runs = [name for name in groups if name != FLOOR]
-    out = [EncoderPair(name, FLOOR, "none", "") for name in n_reference_runs] if FLOOR in groups else []
+    n_reference_runs = [name for name in groups if name != RANDOM_BASELINE]
+    out = (
+        [EncoderPair(name, RANDOM_BASELINE, "none", "") for name in n_reference_runs]
+        if RANDOM_BASELINE in groups
+        else []
+    )
     for first, second in combinations(n_reference_runs, 2):
         encoder_runs, reference_runs = groups[first][0].arms, groups[second][0].arms
         common = [arm for arm in encoder_runs if arm in reference_runs]
@@ -175,7 +179,7 @@ def metric_rows(
         if samples.values.size > 1:
             rows += _draw_rows(metric, candidate, samples)
     groups = group_members(present)
-    runs = {name: together([sampled[member.name] for member in members]) for name, members in groups.items()}
+    runs = {name: pool_runs([sampled[member.name] for member in members]) for name, members in groups.items()}
     for name, members in groups.items():
         if len(members) > 1:
             rows.append(metric_row(metric, members, metric.interval(runs[name])))
@@ -237,7 +241,7 @@ def metric_row(metric: ComparedMetric, runs: Sequence[Candidate], value: Interva
     )
 
 
-def _draw_rows(metric: ComparedMetric, candidate: Candidate, sampled: Sampled) -> Iterator[Row]:
+def _draw_rows(metric: ComparedMetric, candidate: Candidate, sampled: BootstrapSamples) -> Iterator[Row]:
     """Yield the values of single draws of labels, without intervals."""
     for draw, value in enumerate(sampled.values[0].tolist()):
         row = metric_row(metric, [candidate], Interval(value, math.nan, math.nan))
@@ -307,7 +311,14 @@ def with_verdicts(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
 def _family(row: Row) -> tuple[object, ...]:
     metric = row.metric.removeprefix("macro_")
     subset_kind = row.subset.partition("=")[0]
-    return row.reference == FLOOR, row.choice, row.label_fraction, metric, subset_kind, row.probe == "shortcut"
+    return (
+        row.reference == RANDOM_BASELINE,
+        row.choice,
+        row.label_fraction,
+        metric,
+        subset_kind,
+        row.probe == "shortcut",
+    )
 
 
 def verdict(row: Row, relevant: float) -> Verdict:

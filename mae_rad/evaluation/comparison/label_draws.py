@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.data.label_fraction import in_fraction
+from mae_rad.data.label_fraction import select_label_fraction
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 
@@ -62,7 +62,9 @@ def draw_labels(task: ProbeTask, train: Positions, fraction: float, draw: int, s
     """
 
     def drawn(places: Positions) -> Positions:
-        chosen = in_fraction(task.pseudonyms[places].tolist(), fraction, seed, draw=draw, classes=task.y[places])
+        chosen = select_label_fraction(
+            task.pseudonyms[places].tolist(), fraction, seed, draw=draw, classes=task.y[places]
+        )
         return places[chosen]
 
     return LabelDraw(drawn(train), drawn(task.positions("val")))

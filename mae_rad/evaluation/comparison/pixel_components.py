@@ -12,8 +12,8 @@ from data_prep.shard_format.apply_display import display_table
 from mae_rad.data.patch_layout import square_layout
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import pad_to_square
-from mae_rad.data.worker_start import begin_worker, processes
-from mae_rad.embedding.standardised_rows import Vectors, scale_of
+from mae_rad.data.worker_start import initialise_worker, processes
+from mae_rad.embedding.standardised_rows import Vectors, fit_scale
 from mae_rad.embedding.vector_store import FeatureStore, Pools
 from mae_rad.errors import ShardFormatError
 
@@ -82,7 +82,7 @@ def pixel_store(index: ShardIndex, cache: Path, workers: int) -> FeatureStore:
         collate_fn=list,
         num_workers=workers,
         multiprocessing_context=processes(workers),
-        worker_init_fn=begin_worker,
+        worker_init_fn=initialise_worker,
     )
     try:
         for batch in films if len(missing) else ():
@@ -118,7 +118,7 @@ def principal_components(
     if not len(store.missing()):
         return store
     matrix = pixels.vectors("none")
-    scale = scale_of(Vectors(matrix, training_rows))
+    scale = fit_scale(Vectors(matrix, training_rows))
     mean, products = scale.mean.astype(np.float32), np.zeros((SIDE * SIDE, SIDE * SIDE))
     for _, block in Vectors(matrix, training_rows).blocks():
         products += (block - mean).T @ (block - mean)

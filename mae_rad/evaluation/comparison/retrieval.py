@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mae_rad.data.seeded_random import generator_for
-from mae_rad.embedding.nearest_neighbours import nearest
-from mae_rad.embedding.standardised_rows import Scale, Standardised, scale_of
+from mae_rad.embedding.nearest_neighbours import find_neighbours
+from mae_rad.embedding.standardised_rows import Scale, Standardised, fit_scale
 from mae_rad.evaluation.comparison.differences import ComparedMetric
 from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
 from mae_rad.evaluation.comparison.settings import VectorChoice
@@ -98,7 +98,7 @@ def measure_retrieval(
         choice: T and pooling of the vectors.
     """
     hits_of_encoder = {
-        encoder.name: _relevant_neighbours(task, encoder, scale_of(encoder.vectors(choice, training_rows)), choice)
+        encoder.name: _relevant_neighbours(task, encoder, fit_scale(encoder.vectors(choice, training_rows)), choice)
         for encoder in encoders
     }
     k = min(DEPTH, len(task.rows))
@@ -153,7 +153,7 @@ def _relevant_neighbours(
         Standardised(vectors, scale, unit=True) for vectors in (gallery, gallery.take(task.queries))
     )
     excluded = task.excluded_group, task.excluded_group[task.queries]
-    place = nearest(gallery_vectors, query_vectors, min(DEPTH, len(task.rows)), apart=excluded).place
+    place = find_neighbours(gallery_vectors, query_vectors, min(DEPTH, len(task.rows)), apart=excluded).place
     same = task.relevance_group[place] == task.relevance_group[task.queries][:, None]
     return np.asarray(same & (place >= 0))
 

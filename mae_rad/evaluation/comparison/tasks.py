@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data_prep.shard_format.label_policy import REASONS, LabelPolicy, resolve
+from data_prep.shard_format.label_policy import REASONS, LabelPolicy, resolve_labels
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from mae_rad.data.shard_reader import ShardIndex, matching
 from mae_rad.errors import EvaluationError, SettingsError
@@ -247,7 +247,7 @@ def _binned(films: Films, column: str, edges: Sequence[float]) -> Strings:
 
 def _label_values(films: Films, label: str, policy: LabelPolicy) -> tuple[Strings, dict[str, NDArray[np.bool_]]]:
     """Return present, absent or empty [films], and reason → films without a value."""
-    resolved = resolve(films.labels, policy, keys=films.keys, names=[label])
+    resolved = resolve_labels(films.labels, policy, keys=films.keys, names=[label])
     value, reason = resolved.values[:, 0], resolved.reasons[:, 0]
     names_array = np.where(value == 1, "present", np.where(value == 0, "absent", "")).astype(object)
     left_out = {name: reason == code for code, name in enumerate(REASONS) if name}

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from data_prep.pages.plot_style import DPI, colour_of, dress_axes
+from data_prep.pages.plot_style import DPI, colour_of, style_axes
 from data_prep.runtime.atomic_write import atomic_file
 from data_prep.statistics.patient_bootstrap import LEVEL, resamples
 from mae_rad.evaluation.detection.froc import RATES, rank_centres, sensitivities
@@ -62,7 +62,7 @@ def draw_froc(
     axes.set_xlim(_CURVE[0], _CURVE[-1])
     axes.set_ylim(0, 1)
     across, down = f"false positives per film, {split} films", f"sensitivity, with {LEVEL:.0%} band over patients"
-    dress_axes(axes, across=across, down=down)
+    style_axes(axes, across=across, down=down)
     if axes.lines:
         axes.legend(loc="upper left", frameon=False)
     else:

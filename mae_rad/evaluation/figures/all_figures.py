@@ -10,8 +10,8 @@ from data_prep.shard_format.apply_display import display_table
 from mae_rad.data.film import Film
 from mae_rad.data.patch_layout import Layout, Region
 from mae_rad.data.shard_reader import FilmUnreadableError
-from mae_rad.embedding.nearest_neighbours import nearest
-from mae_rad.embedding.standardised_rows import Standardised, Vectors, scale_of
+from mae_rad.embedding.nearest_neighbours import find_neighbours
+from mae_rad.embedding.standardised_rows import Standardised, Vectors, fit_scale
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
 from mae_rad.evaluation.comparison.tasks import Films
 from mae_rad.evaluation.figures.curves import by_size, label_efficiency
@@ -21,7 +21,7 @@ from mae_rad.evaluation.figures.neighbour_sheet import NEIGHBOURS, QUERIES, Film
 from mae_rad.evaluation.figures.similarity import similarity_matrix
 from mae_rad.evaluation.figures.style import save_png
 from mae_rad.evaluation.results.display_names import plain_name
-from mae_rad.evaluation.results.queries import Reading
+from mae_rad.evaluation.results.queries import ComparisonResults
 
 _MAX_FILMS = 20_000
 """Largest number of films of a map, and of films among which neighbours are searched."""
@@ -32,7 +32,7 @@ _MAX_MAP_LABELS = 3
 _SIDE_PIXELS = 384
 
 
-def draw_numbers(results: Reading, folder: Path) -> list[Path]:
+def draw_numbers(results: ComparisonResults, folder: Path) -> list[Path]:
     """Draw the figures of the rows; figures of an earlier comparison are deleted.
 
     Args:
@@ -134,9 +134,9 @@ def _captions(films: Films, rows: NDArray[np.int64], min_patients: int) -> list[
 
 def _nearest(vectors: Vectors, patients: NDArray[np.int64], queries: Sequence[int]) -> list[FilmNeighbours]:
     """Find the nearest films of other patients, by cosine of standardised vectors, as in the kNN probe."""
-    scale, query_rows = scale_of(vectors), np.array(queries)
+    scale, query_rows = fit_scale(vectors), np.array(queries)
     gallery = Standardised(vectors, scale, unit=True)
-    neighbours = nearest(
+    neighbours = find_neighbours(
         gallery,
         Standardised(vectors.take(query_rows), scale, unit=True),
         NEIGHBOURS,

@@ -8,17 +8,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from data_prep.pages.plot_style import GREY, dress_axes
+from data_prep.pages.plot_style import GREY, style_axes
 from mae_rad.evaluation.figures.style import encoder_styles
 from mae_rad.evaluation.results.display_names import metric_of, plain_name, probe_name
-from mae_rad.evaluation.results.queries import Reading
+from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.evaluation.results.rows import Row
 
 _COLUMNS = 3
 OBJECT_SIZE = "object_size="
 
 
-def label_efficiency(results: Reading, probe: str) -> Figure | None:
+def label_efficiency(results: ComparisonResults, probe: str) -> Figure | None:
     """Draw score over training films, one panel per task; None if there is only one label fraction.
 
     Args:
@@ -48,7 +48,7 @@ def label_efficiency(results: Reading, probe: str) -> Figure | None:
     return figure
 
 
-def by_size(results: Reading, probe: str) -> Figure | None:
+def by_size(results: ComparisonResults, probe: str) -> Figure | None:
     """Draw score over T and over the size of the object; None if neither varies.
 
     Args:
@@ -111,7 +111,7 @@ def _dress(panel: Any, across: str, task: str, row: Row, *, counted: bool = True
     metric = metric_of(row.metric)
     count = f"\n{row.n_films:,} test films, {row.n_patients:,} patients" if counted else ""
     unit = f", {metric.unit}" if metric.unit else ""
-    dress_axes(panel, across=across, down=f"{metric.name}{unit}", title=f"{plain_name(task)}{count}", grid="y")
+    style_axes(panel, across=across, down=f"{metric.name}{unit}", title=f"{plain_name(task)}{count}", grid="y")
     panel.tick_params(axis="y", labelsize=8.5)
     if metric.chance is not None:
         panel.axhline(metric.chance, color=GREY, linewidth=1, linestyle=":")

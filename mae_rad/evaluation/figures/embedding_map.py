@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mae_rad.embedding.standardised_rows import of_array, scale_of
+from mae_rad.embedding.standardised_rows import fit_scale, vectors_of_array
 from mae_rad.evaluation.figures.style import class_style, save_png
 
 FILMS = 3000
@@ -80,7 +80,7 @@ def principal(matrix: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]
     Returns:
         [N, 2] projections, and the fraction of the variance that each component explains.
     """
-    x = scale_of(of_array(matrix)).apply(matrix)
+    x = fit_scale(vectors_of_array(matrix)).apply(matrix)
     variance, directions = np.linalg.eigh(np.cov(x.T.astype(np.float64)))
     return x @ directions[:, :-3:-1], variance[:-3:-1] / variance.sum()
 

@@ -11,11 +11,11 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
-from data_prep.pages.plot_style import COLOURS, GREY, INK, RULE, SOFT, dress_axes
+from data_prep.pages.plot_style import COLOURS, GREY, INK, RULE, SOFT, style_axes
 from mae_rad.evaluation.figures.style import encoder_styles, save_png
 from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain_name, probe_name, signed
-from mae_rad.evaluation.results.queries import Reading
-from mae_rad.evaluation.results.rows import FLOOR, Row
+from mae_rad.evaluation.results.queries import ComparisonResults
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row
 from mae_rad.evaluation.statistics.intervals import Interval
 
 PER_FIGURE = 8
@@ -23,7 +23,7 @@ PER_FIGURE = 8
 _DECIDED = ("higher", "lower")
 
 
-def values_forests(results: Reading, probes: Sequence[str]) -> list[Figure]:
+def values_forests(results: ComparisonResults, probes: Sequence[str]) -> list[Figure]:
     """Draw, per task and probe, the score of every encoder and its difference to the random baseline.
 
     The single runs of a group are small strokes.
@@ -36,7 +36,7 @@ def values_forests(results: Reading, probes: Sequence[str]) -> list[Figure]:
     return [_values_forest(results, groups[start : start + PER_FIGURE]) for start in range(0, len(groups), PER_FIGURE)]
 
 
-def draw_values(results: Reading, folder: Path) -> list[Path]:
+def draw_values(results: ComparisonResults, folder: Path) -> list[Path]:
     """Write ``values-1.png``, …; those of an earlier comparison are deleted.
 
     Args:
@@ -51,11 +51,13 @@ def draw_values(results: Reading, folder: Path) -> list[Path]:
     ]
 
 
-def _values_forest(results: Reading, groups: Sequence[tuple[str, str]]) -> Figure:
+def _values_forest(results: ComparisonResults, groups: Sequence[tuple[str, str]]) -> Figure:
     encoders = results.compared_encoders
     styles = encoder_styles(encoders)
     rows = {group: [row for row in results.values(*group) if row.encoder in encoders] for group in groups}
-    to_floor = {group: [row for row in results.differences(*group) if row.reference == FLOOR] for group in groups}
+    to_floor = {
+        group: [row for row in results.differences(*group) if row.reference == RANDOM_BASELINE] for group in groups
+    }
     columns = 2 if any(to_floor.values()) else 1
     height = 1.5 + len(groups) * (0.36 + 0.19 * len(encoders))
     figure = Figure(figsize=(4.5 + 3.6 * columns, height), layout="constrained")
@@ -97,14 +99,14 @@ def _dress(axes: NDArray[Any], first: Sequence[Row]) -> None:
     names = " or ".join(metric.name for metric in metrics)
     chance = {metric.chance for metric in metrics if metric.chance is not None}
     chance_text = f", {min(chance):g} is chance" if len(chance) == 1 else ""
-    labels = [f"{names} on test films{chance_text}", f"difference to the {FLOOR} on the same films"]
+    labels = [f"{names} on test films{chance_text}", f"difference to the {RANDOM_BASELINE} on the same films"]
     for value in chance if len(chance) == 1 else ():
         axes[0].axvline(value, color=GREY, linewidth=1, linestyle=":")
     if len(axes) > 1:
         axes[1].axvline(0, color=GREY, linewidth=1, linestyle=":")
     for panel, label in zip(axes, labels, strict=False):
         panel.margins(x=0.18)
-        dress_axes(panel, across=f"{label}\n95 % interval over patients", grid="x")
+        style_axes(panel, across=f"{label}\n95 % interval over patients", grid="x")
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)
         for line in np.arange(len(first) - 1) + 0.5:
@@ -118,7 +120,7 @@ def _group_label(row: Row) -> str:
     return f"{task}\n{probe_name(row.probe)}\n{row.n_films:,} films, {row.n_patients:,} patients"
 
 
-def pair_forest(results: Reading, encoder: str, reference: str, arm: str) -> Figure:
+def pair_forest(results: ComparisonResults, encoder: str, reference: str, arm: str) -> Figure:
     """Draw the differences of two encoders on the same films, one row per task and probe, with a table of the values.
 
     A filled marker is a difference that is significant after correction for the number of tasks; the grey bar has the
@@ -152,7 +154,7 @@ def pair_forest(results: Reading, encoder: str, reference: str, arm: str) -> Fig
     limit = max((abs(bound) for _, row in places for bound in _bounds(row)), default=0.1) * 1.15 or 0.1
     axes.set_xlim(-limit, limit)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    dress_axes(axes, across=f"difference, {encoder} minus {reference}, 95 % interval over patients", grid="x")
+    style_axes(axes, across=f"difference, {encoder} minus {reference}, 95 % interval over patients", grid="x")
     axes.spines["left"].set_visible(False)
     _columns(axes, places, heads, encoder, reference)
     return figure

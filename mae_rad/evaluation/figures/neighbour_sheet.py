@@ -16,10 +16,10 @@ from data_prep.pages.contact_sheet import (
     SheetBlock,
     Shelves,
     contact_sheet,
-    fitted_size,
-    grey_pixels,
-    outline_mark,
+    draw_outline_mark,
+    fit_size,
     scale_film,
+    to_grey_pixels,
 )
 from data_prep.runtime.atomic_write import atomic_file
 
@@ -29,8 +29,8 @@ _SIDE = 168
 """Pixels of the longer side of a film on the sheet."""
 _DIFFER, _AGREE = PALETTE[:2]
 _LEGEND = (
-    LegendEntry("same body part and view as the sample", mark=outline_mark(_AGREE)),
-    LegendEntry("different", mark=outline_mark(_DIFFER)),
+    LegendEntry("same body part and view as the sample", mark=draw_outline_mark(_AGREE)),
+    LegendEntry("different", mark=draw_outline_mark(_DIFFER)),
     LegendEntry("cosine 1 is nearest"),
 )
 
@@ -101,5 +101,5 @@ def sample_rows(captions: Sequence[str], rows: NDArray[np.int64], count: int = Q
 
 
 def _block(values: NDArray[np.uint16], caption: str, note: str, colour: Colour) -> SheetBlock:
-    picture = grey_pixels(scale_film(values, fitted_size(values.shape, (_SIDE, _SIDE))))
+    picture = to_grey_pixels(scale_film(values, fit_size(values.shape, (_SIDE, _SIDE))))
     return SheetBlock(picture, captions=[Caption(caption, colour), Caption(note)], border=colour)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from data_prep.pages.plot_style import DPI, GREY, MARKERS, colour_of
 from data_prep.runtime.atomic_write import atomic_file
-from mae_rad.evaluation.results.rows import FLOOR
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE
 
 _NOT_INLINE = tuple(
     re.compile(pattern, re.DOTALL)
@@ -30,7 +30,7 @@ _SVG = {"svg.fonttype": "none", "svg.hashsalt": "mae_rad", "font.family": "sans-
 
 def encoder_styles(encoders: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return encoder → colour and marker for ``Axes.plot``; random encoders are hollow grey circles."""
-    trained = [name for name in encoders if not name.startswith(FLOOR)]
+    trained = [name for name in encoders if not name.startswith(RANDOM_BASELINE)]
     styles = {name: class_style(number) for number, name in enumerate(trained)}
     baseline = {"color": GREY, "marker": "o", "markerfacecolor": "white"}
     return {name: styles.get(name, baseline) for name in encoders}

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from mae_rad.embedding.nearest_neighbours import nearest
-from mae_rad.embedding.standardised_rows import Standardised, Vectors, scale_of
+from mae_rad.embedding.nearest_neighbours import find_neighbours
+from mae_rad.embedding.standardised_rows import Standardised, Vectors, fit_scale
 from mae_rad.evaluation.probes.logistic_regression import fit, probabilities
 from mae_rad.evaluation.statistics.metrics import Floats, macro_auroc
 
@@ -150,7 +150,7 @@ def patients_per_class(y: Labels, patients: NDArray[np.int64], classes: int) -> 
 
 def _linear(x: Vectors, y: Labels, scored: Vectors, classes: int, candidates: Candidates) -> list[CandidateScores]:
     """Fit logistic regressions of ascending C, each from the solution of the one before."""
-    scale = scale_of(x)
+    scale = fit_scale(x)
     models = fit(Standardised(x, scale), y, classes, candidates)
     scored_vectors = Standardised(scored, scale)
     return [CandidateScores(probabilities(model, scored_vectors), model.converged) for model in models]
@@ -161,9 +161,9 @@ def _neighbours(x: Vectors, y: Labels, scored: Vectors, classes: int, candidates
 
     A k above the number of training films takes all of them.
     """
-    scale = scale_of(x)
+    scale = fit_scale(x)
     sizes = [min(int(k), len(x)) for k in candidates]
-    neighbours = nearest(Standardised(x, scale, unit=True), Standardised(scored, scale, unit=True), max(sizes))
+    neighbours = find_neighbours(Standardised(x, scale, unit=True), Standardised(scored, scale, unit=True), max(sizes))
     cosine = neighbours.cosine.astype(np.float64)
     votes, output = np.exp((cosine - cosine[:, :1]) / TEMPERATURE), y[neighbours.place]
     out = []

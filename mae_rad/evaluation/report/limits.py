@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from mae_rad.evaluation.report.facts import Facts
 from mae_rad.evaluation.report.verdict_sentences import main_pairs, not_measured, spread_words
 from mae_rad.evaluation.results.display_names import plain_name
-from mae_rad.evaluation.results.queries import Reading
-from mae_rad.evaluation.results.rows import FLOOR, MAY_BE_NARROW
+from mae_rad.evaluation.results.queries import ComparisonResults
+from mae_rad.evaluation.results.rows import MAY_BE_NARROW, RANDOM_BASELINE
 
 
-def limits(facts: Facts, results: Reading) -> Iterator[tuple[str, str]]:
+def limits(facts: Facts, results: ComparisonResults) -> Iterator[tuple[str, str]]:
     """Yield (limit, explanation) of a comparison.
 
     Args:
@@ -54,9 +54,9 @@ def limits(facts: Facts, results: Reading) -> Iterator[tuple[str, str]]:
     )
 
 
-def _of_the_data(facts: Facts, results: Reading) -> Iterator[tuple[str, str]]:
+def _of_the_data(facts: Facts, results: ComparisonResults) -> Iterator[tuple[str, str]]:
     open_differences = [
-        row for row in results.differences() if row.verdict == "too few patients" and row.reference != FLOOR
+        row for row in results.differences() if row.verdict == "too few patients" and row.reference != RANDOM_BASELINE
     ]
     if open_differences:
         tasks = ", ".join(dict.fromkeys(plain_name(row.task) for row in open_differences))

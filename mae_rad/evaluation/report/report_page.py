@@ -20,8 +20,8 @@ from mae_rad.evaluation.report import verdict_sentences
 from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts, read_facts
 from mae_rad.evaluation.report.limits import limits
 from mae_rad.evaluation.results import display_names
-from mae_rad.evaluation.results.queries import Reading
-from mae_rad.evaluation.results.rows import FLOOR, Row, read_comparison
+from mae_rad.evaluation.results.queries import ComparisonResults
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row, read_comparison
 
 PAGE = "report.html"
 PICTURES = "figures"
@@ -51,14 +51,14 @@ def write_page(folder: Path) -> Path:
         EvaluationError: its table or facts are missing or damaged.
     """
     facts = read_facts(folder)
-    results = Reading(read_comparison(folder / "comparison.parquet"), facts.groups)
+    results = ComparisonResults(read_comparison(folder / "comparison.parquet"), facts.groups)
     page = render(results, facts, _pictures(folder / PICTURES))
     path = folder / PAGE
     atomic_text(path, page)
     return path
 
 
-def render(results: Reading, facts: Facts, pictures: dict[str, Markup]) -> str:
+def render(results: ComparisonResults, facts: Facts, pictures: dict[str, Markup]) -> str:
     """Render the page.
 
     Args:
@@ -78,7 +78,11 @@ def render(results: Reading, facts: Facts, pictures: dict[str, Markup]) -> str:
         "p": _p_value,
         "fraction": _fraction,
     }
-    page_environment.globals |= {"metric_of": display_names.metric_of, "min_patients": MIN_PATIENTS, "floor": FLOOR}
+    page_environment.globals |= {
+        "metric_of": display_names.metric_of,
+        "min_patients": MIN_PATIENTS,
+        "floor": RANDOM_BASELINE,
+    }
     return page_environment.get_template("report.html").render(
         facts=facts,
         results=results,
@@ -89,7 +93,9 @@ def render(results: Reading, facts: Facts, pictures: dict[str, Markup]) -> str:
         limits=list(limits(facts, results)),
         pairs=_pairs(results),
         values=[
-            Drawing(f"Scores and gain over the {FLOOR}", "", _svg(figure, "Scores of all encoders with intervals"))
+            Drawing(
+                f"Scores and gain over the {RANDOM_BASELINE}", "", _svg(figure, "Scores of all encoders with intervals")
+            )
             for figure in values_forests(results, results.probes[:1])
         ],
         efficiency=_drawing(results, label_efficiency, "Label efficiency", "Score over training films"),
@@ -115,7 +121,7 @@ class PairResult:
     others: list[str]
 
 
-def _pair_results(results: Reading) -> list[PairResult]:
+def _pair_results(results: ComparisonResults) -> list[PairResult]:
     if not results.probes:
         return []
     first = results.probes[0]
@@ -131,7 +137,7 @@ def _pair_results(results: Reading) -> list[PairResult]:
     ]
 
 
-def _pairs(results: Reading) -> list[tuple[verdict_sentences.Pair, list[Row], Markup | None]]:
+def _pairs(results: ComparisonResults) -> list[tuple[verdict_sentences.Pair, list[Row], Markup | None]]:
     """Return every pair, the main pairs first; after MAX_PAIRS_DRAWN pairs without a figure."""
     main = [pair for pair in verdict_sentences.main_pairs(results) if pair in results.pairs]
     entries: list[tuple[verdict_sentences.Pair, list[Row], Markup | None]] = []
@@ -144,7 +150,7 @@ def _pairs(results: Reading) -> list[tuple[verdict_sentences.Pair, list[Row], Ma
     return entries
 
 
-def _drawing(results: Reading, draw: Any, title: str, described: str) -> list[Drawing]:
+def _drawing(results: ComparisonResults, draw: Any, title: str, described: str) -> list[Drawing]:
     figures = [(probe, draw(results, probe)) for probe in results.probes]
     return [
         Drawing(
@@ -157,12 +163,12 @@ def _drawing(results: Reading, draw: Any, title: str, described: str) -> list[Dr
     ]
 
 
-def _similarity(results: Reading) -> Markup | None:
+def _similarity(results: ComparisonResults) -> Markup | None:
     figure = similarity_matrix([row for row in results.of_probe("geometry") if row.metric == "linear_cka"])
     return None if figure is None else _svg(figure, "Similarity of every two encoders")
 
 
-def _subsets(results: Reading) -> list[tuple[str, str, dict[str, list[Row]]]]:
+def _subsets(results: ComparisonResults) -> list[tuple[str, str, dict[str, list[Row]]]]:
     """Return (task, probe, subset → values)."""
     subsets_of_task = [
         (task, probe, results.subsets(task, probe)) for task in results.tasks for probe in results.probes
@@ -174,7 +180,7 @@ def _subsets(results: Reading) -> list[tuple[str, str, dict[str, list[Row]]]]:
     ]
 
 
-def _shortcuts(results: Reading) -> dict[str, dict[str, Row]]:
+def _shortcuts(results: ComparisonResults) -> dict[str, dict[str, Row]]:
     """Return shortcut → encoder → score of its prediction."""
     entries: dict[str, dict[str, Row]] = {}
     for row in results.shortcuts()[0]:
@@ -182,7 +188,7 @@ def _shortcuts(results: Reading) -> dict[str, dict[str, Row]]:
     return entries
 
 
-def _numbers(results: Reading) -> list[tuple[str, str, list[Row], list[Row]]]:
+def _numbers(results: ComparisonResults) -> list[tuple[str, str, list[Row], list[Row]]]:
     """Return (task, probe, values, differences) of every metric, label fraction, T, pooling and subset."""
     entries = []
     for task in results.tasks:

@@ -9,13 +9,13 @@ from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.evaluation.report import verdict_sentences
 from mae_rad.evaluation.report.facts import Facts, TaskFacts
 from mae_rad.evaluation.results.display_names import interval_text, metric_of, probe_name
-from mae_rad.evaluation.results.queries import Reading
-from mae_rad.evaluation.results.rows import FLOOR, Row
+from mae_rad.evaluation.results.queries import ComparisonResults
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row
 
 _WIDTH = 52
 
 
-def format_table(results: Reading, facts: Facts) -> str:
+def format_table(results: ComparisonResults, facts: Facts) -> str:
     """Format the encoders, the values and differences of every task, what was left out, and how to read the numbers.
 
     Differences are those to the random baseline and those of the main pairs; the report has all.
@@ -55,7 +55,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     atomic_text(path, text.getvalue())
 
 
-def _how_to_read(results: Reading, facts: Facts) -> str:
+def _how_to_read(results: ComparisonResults, facts: Facts) -> str:
     interval_line = (
         f"Brackets: 95 % interval over the test patients ({facts.repetitions:,} resamples),"
         f" {verdict_sentences.spread_words(results)}.\nhigher, lower: after correction for the number of tasks."
@@ -63,7 +63,7 @@ def _how_to_read(results: Reading, facts: Facts) -> str:
     return f"{interval_line}\n{verdict_sentences.not_measured(results)}".rstrip()
 
 
-def _task_block(task: TaskFacts, results: Reading) -> str:
+def _task_block(task: TaskFacts, results: ComparisonResults) -> str:
     probes = [probe for probe in results.probes if results.values(task.name, probe)]
     rows = [row for probe in probes for row in _shown(results, task.name, probe)]
     first = rows[0]
@@ -85,12 +85,12 @@ def _task_block(task: TaskFacts, results: Reading) -> str:
     return "\n".join(lines)
 
 
-def _shown(results: Reading, task: str, probe: str) -> Sequence[Row]:
+def _shown(results: ComparisonResults, task: str, probe: str) -> Sequence[Row]:
     pairs = verdict_sentences.main_pairs(results)
     differences = [
         row
         for row in results.differences(task, probe)
-        if row.reference == FLOOR or (row.encoder, row.reference, row.arm) in pairs
+        if row.reference == RANDOM_BASELINE or (row.encoder, row.reference, row.arm) in pairs
     ]
     return [*results.values(task, probe), *differences]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import get_args
 
 from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain_name, probe_name, signed
-from mae_rad.evaluation.results.queries import Reading
-from mae_rad.evaluation.results.rows import ARMS, FLOOR, Row, Verdict, is_self_supervised
+from mae_rad.evaluation.results.queries import ComparisonResults
+from mae_rad.evaluation.results.rows import ARMS, RANDOM_BASELINE, Row, Verdict, is_self_supervised
 
 NOT_MEASURED = (
     "Each of these encoders is one pretraining run. The difference to a second run of the same method is not "
@@ -25,7 +25,7 @@ Pair = tuple[str, str, str]
 """(encoder, reference, arm)."""
 
 
-def main_pairs(results: Reading) -> list[Pair]:
+def main_pairs(results: ComparisonResults) -> list[Pair]:
     """Select the main pairs: the first two groups of self-supervised runs, of any methods.
 
     If the arms are separate, these are the first two groups of each arm. If no two self-supervised groups are compared,
@@ -35,12 +35,12 @@ def main_pairs(results: Reading) -> list[Pair]:
     if among:
         return among[:1] + [pair for pair in among if {pair[2], among[0][2]} == set(ARMS)][:1]
     to_floor = [
-        (row.encoder, FLOOR, row.arm) for row in results.differences() if row.reference == FLOOR
+        (row.encoder, RANDOM_BASELINE, row.arm) for row in results.differences() if row.reference == RANDOM_BASELINE
     ]  # if only one encoder was trained
     return results.pairs[:_MAX_PAIRS] or list(dict.fromkeys(to_floor))[:_MAX_PAIRS]
 
 
-def pair_differences(results: Reading, pair: Pair, probe: str | None = None) -> list[Row]:
+def pair_differences(results: ComparisonResults, pair: Pair, probe: str | None = None) -> list[Row]:
     """Return the headline differences of a pair.
 
     Args:
@@ -52,7 +52,7 @@ def pair_differences(results: Reading, pair: Pair, probe: str | None = None) -> 
     return [row for row in rows if (row.encoder, row.reference, row.arm) == pair]
 
 
-def sentence(results: Reading, pair: Pair) -> str:
+def sentence(results: ComparisonResults, pair: Pair) -> str:
     """Summarise the differences of a pair, by the first probe, in one sentence with intervals.
 
     Args:
@@ -78,7 +78,7 @@ def sentence(results: Reading, pair: Pair) -> str:
     )
 
 
-def other_probes(results: Reading, pair: Pair) -> list[str]:
+def other_probes(results: ComparisonResults, pair: Pair) -> list[str]:
     """Count the verdicts of a pair by the other probes.
 
     Args:
@@ -97,7 +97,7 @@ def other_probes(results: Reading, pair: Pair) -> list[str]:
     return texts
 
 
-def single_runs(results: Reading, pairs: Sequence[Pair]) -> list[str]:
+def single_runs(results: ComparisonResults, pairs: Sequence[Pair]) -> list[str]:
     """Return the encoders of ``pairs`` that are a single pretraining run.
 
     Args:
@@ -118,7 +118,7 @@ def single_runs(results: Reading, pairs: Sequence[Pair]) -> list[str]:
     return list(single)
 
 
-def not_measured(results: Reading, pairs: Sequence[Pair] | None = None) -> str:
+def not_measured(results: ComparisonResults, pairs: Sequence[Pair] | None = None) -> str:
     """State that the variation between pretraining runs is unknown for single runs.
 
     Args:
@@ -141,7 +141,7 @@ def not_measured(results: Reading, pairs: Sequence[Pair] | None = None) -> str:
     )
 
 
-def spread_words(results: Reading) -> str:
+def spread_words(results: ComparisonResults) -> str:
     """State which variation the intervals contain besides that of the patients."""
     if any(row.n_runs > 1 and not results.is_baseline(row.encoder) for row in results.differences()):
         return "and, if a method was pretrained several times, over its runs"
@@ -173,7 +173,7 @@ def _detectable_text(detectable: float | None) -> str:
 
 def _too_few(row: Row) -> str:
     """Name what is too few: patients, and pretraining runs if they were repeated."""
-    repeated = row.reference != FLOOR and max(row.n_runs, row.n_reference_runs or 1) > 1
+    repeated = row.reference != RANDOM_BASELINE and max(row.n_runs, row.n_reference_runs or 1) > 1
     return f"too few patients{' or pretraining runs' if repeated else ''}"
 
 

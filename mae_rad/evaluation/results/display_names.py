@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from mae_rad.evaluation.results.rows import FLOOR
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE
 from mae_rad.evaluation.statistics.intervals import Interval
 from mae_rad.objectives import OBJECTIVES
 from mae_rad.objectives.interface import MethodLabel
@@ -121,7 +121,7 @@ def method_name(method: str) -> str:
 
 def plain_name(name: str) -> str:
     """Return the displayed name of a task, label or column."""
-    return name if name == FLOOR else name.replace("_", " ")
+    return name if name == RANDOM_BASELINE else name.replace("_", " ")
 
 
 def subset_name(subset: str) -> str:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from mae_rad.evaluation.results.display_names import LABELLED
-from mae_rad.evaluation.results.rows import FLOOR, Row
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row
 
 ALL, ALL_FILMS = "all", "all films"
 """Value of ``subset`` for all test films, and value of ``reference`` for the score on all films (shortcuts)."""
@@ -18,7 +18,7 @@ ALL, ALL_FILMS = "all", "all films"
 T = TypeVar("T")
 
 
-class Reading:
+class ComparisonResults:
     """Queries on the rows of one comparison; results keep the order of the rows.
 
     Args:
@@ -68,7 +68,7 @@ class Reading:
         return _distinct(
             (row.encoder, row.reference, row.arm)
             for row in self.differences()
-            if row.reference is not None and row.reference != FLOOR and not self.is_baseline(row.encoder)
+            if row.reference is not None and row.reference != RANDOM_BASELINE and not self.is_baseline(row.encoder)
         )
 
     def method(self, encoder: str) -> str:
@@ -77,7 +77,7 @@ class Reading:
 
     def is_baseline(self, encoder: str) -> bool:
         """Return whether the encoder is randomly initialised."""
-        return encoder.startswith(FLOOR)
+        return encoder.startswith(RANDOM_BASELINE)
 
     def main_metric(self, task: str, probe: str) -> str:
         """Return the main metric of a task and probe, the one of the figures."""

@@ -13,7 +13,7 @@ from data_prep.runtime.atomic_write import atomic_file
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.statistics.intervals import Interval
 
-FLOOR = "random floor"
+RANDOM_BASELINE = "random floor"
 """Name of the group of randomly initialised encoders, the baseline without training."""
 
 MAY_BE_NARROW = "the interval may be too narrow"
@@ -139,7 +139,7 @@ def is_self_supervised(method: str) -> bool:
     return bool(method) and method not in NOT_SELF_SUPERVISED
 
 
-def headline(row: Row) -> bool:
+def is_headline(row: Row) -> bool:
     """Return whether the row is of all test films and all labels."""
     return row.subset == "all" and row.label_fraction == 1 and row.probe_seed is None
 

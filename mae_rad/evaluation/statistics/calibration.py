@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mae_rad.evaluation.statistics.metrics import Floats
-from mae_rad.heads.interface import Line
+from mae_rad.heads.interface import Calibration
 
 Flags = NDArray[np.bool_]
 
@@ -18,7 +18,7 @@ BINS = 15
 _MAX_STEPS, _GRADIENT_TOLERANCE = 100, 1e-12
 
 
-def fit_line(logits: Floats, present: Flags, *, with_offset: bool = True) -> Line:
+def fit_line(logits: Floats, present: Flags, *, with_offset: bool = True) -> Calibration:
     """Fit the slope and offset of lowest log loss; without an offset this is temperature scaling, 1 / temperature.
 
     The targets are Platt's, (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2), so that the slope stays finite if the classes are
@@ -39,10 +39,10 @@ def fit_line(logits: Floats, present: Flags, *, with_offset: bool = True) -> Lin
     line = _minimise_log_loss(inputs, target, np.array([1.0, 0.0]), fitted)
     if line[0] < MIN_SLOPE:
         line = _minimise_log_loss(inputs, target, np.array([MIN_SLOPE, 0.0]), fitted[1:])
-    return Line(float(line[0]), float(line[1]))
+    return Calibration(float(line[0]), float(line[1]))
 
 
-def probabilities(logits: Floats, line: Line) -> Floats:
+def probabilities(logits: Floats, line: Calibration) -> Floats:
     """Return calibrated probabilities.
 
     Args:

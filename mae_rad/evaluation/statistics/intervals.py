@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from data_prep.statistics.patient_bootstrap import LEVEL, defined_samples, percentile_interval, resamples
+from data_prep.statistics.patient_bootstrap import LEVEL, percentile_interval, resamples, select_defined_samples
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats
 
 POWER = 0.8
@@ -32,7 +32,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def widened(estimate: Interval, patients: int) -> Interval:
+def with_rule_of_three(estimate: Interval, patients: int) -> Interval:
     """Widen an interval of length zero by the rule of three.
 
     If all patients have the same result, no resample differs and the bootstrap interval has length zero, even with five
@@ -65,7 +65,7 @@ class Contrast(NamedTuple):
     freedom: float = math.inf
 
 
-class Sampled(NamedTuple):
+class BootstrapSamples(NamedTuple):
     """A metric of several runs of one method, with its bootstrap resamples.
 
     Attributes:
@@ -81,7 +81,7 @@ class Sampled(NamedTuple):
 
 def bootstrap(
     patients: NDArray[np.int64], estimates: Mapping[str, Sequence[Estimate]], *, repetitions: int, seed: int
-) -> dict[str, Sampled]:
+) -> dict[str, BootstrapSamples]:
     """Evaluate ``estimates`` on the films and on ``repetitions`` resamples of their patients.
 
     Args:
@@ -100,7 +100,7 @@ def bootstrap(
             blocks[name].append(np.stack([estimate(weights) for estimate in draws]))
     count = len(np.unique(patients))
     return {
-        name: Sampled(
+        name: BootstrapSamples(
             np.array([[float(estimate(ones)[0]) for estimate in draws]]),
             np.concatenate(blocks[name], axis=1)[None],
             count,
@@ -109,14 +109,14 @@ def bootstrap(
     }
 
 
-def together(runs: Sequence[Sampled]) -> Sampled:
+def pool_runs(runs: Sequence[BootstrapSamples]) -> BootstrapSamples:
     """Pool the runs of one method."""
-    return Sampled(
+    return BootstrapSamples(
         np.concatenate([run.values for run in runs]), np.concatenate([run.samples for run in runs]), runs[0].patients
     )
 
 
-def interval(sampled: Sampled, *, biased: bool = False) -> Interval:
+def interval(sampled: BootstrapSamples, *, biased: bool = False) -> Interval:
     """Compute the confidence interval of the mean over runs and draws.
 
     Args:
@@ -131,7 +131,7 @@ def interval(sampled: Sampled, *, biased: bool = False) -> Interval:
     return _student(value, *_error(samples, sampled.patients, parts))
 
 
-def contrast(first: Sampled, second: Sampled, *, biased: bool = False) -> Contrast:
+def contrast(first: BootstrapSamples, second: BootstrapSamples, *, biased: bool = False) -> Contrast:
     """Compute the difference ``first`` minus ``second``, paired by patient and by draw of labels.
 
     Args:
@@ -187,7 +187,7 @@ class _Part(NamedTuple):
     patient_variance: float
 
 
-def _runs(sampled: Sampled) -> list[_Part]:
+def _runs(sampled: BootstrapSamples) -> list[_Part]:
     return _part(sampled.values.mean(axis=1), sampled.samples.mean(axis=1))
 
 
@@ -203,7 +203,7 @@ def _part(values: Floats, samples: Floats) -> list[_Part]:
 
 def _error(samples: Floats, patients: int, parts: Sequence[_Part]) -> tuple[float, float]:
     """Compute the standard error over patients and ``parts``, and its degrees of freedom; NaN if undefined."""
-    defined = defined_samples(samples)
+    defined = select_defined_samples(samples)
     if not len(defined) or patients < 2:
         return math.nan, 1.0
     over_patients = max(0.0, float(defined.var(ddof=1)) - sum(part.patient_variance for part in parts))

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from data_prep.pages.plot_style import COLOURS, DPI, GREY, LINE_STYLES, colour_of, dress_axes
+from data_prep.pages.plot_style import COLOURS, DPI, GREY, LINE_STYLES, colour_of, style_axes
 from data_prep.runtime.atomic_write import atomic_file
 from mae_rad.evaluation.statistics.calibration import BINS, probabilities
 from mae_rad.finetuning.results.metrics_table import ALL, LabelScores, Result
-from mae_rad.heads.interface import Line
+from mae_rad.heads.interface import Calibration
 
 
 def draw_curves(films: Mapping[str, LabelScores], areas: Mapping[str, tuple[str, str]], split: str, path: Path) -> None:
@@ -48,7 +48,9 @@ def draw_curves(films: Mapping[str, LabelScores], areas: Mapping[str, tuple[str,
     _save(figure, path)
 
 
-def draw_reliability(films: Mapping[str, LabelScores], lines: Mapping[str, Line], split: str, path: Path) -> None:
+def draw_reliability(
+    films: Mapping[str, LabelScores], lines: Mapping[str, Calibration], split: str, path: Path
+) -> None:
     """Draw the share of present films over the mean probability of their bin, before and after calibration.
 
     The area of a mark grows with the number of films in the bin.
@@ -63,7 +65,7 @@ def draw_reliability(films: Mapping[str, LabelScores], lines: Mapping[str, Line]
     panels = figure.subplots(2, len(films), sharex=True, squeeze=False, height_ratios=(3, 1))
     for (label, scores), (panel, histogram) in zip(films.items(), panels.T, strict=True):
         for line, name, colour, marker in (
-            (Line(), "not calibrated", COLOURS[1], "s"),
+            (Calibration(), "not calibrated", COLOURS[1], "s"),
             (lines[label], "calibrated", COLOURS[0], "o"),
         ):
             probability = probabilities(scores.logits, line)
@@ -84,7 +86,7 @@ def draw_reliability(films: Mapping[str, LabelScores], lines: Mapping[str, Line]
 
 def draw_confusion(
     films: Mapping[str, LabelScores],
-    lines: Mapping[str, Line],
+    lines: Mapping[str, Calibration],
     points: Mapping[str, Mapping[str, float]],
     split: str,
     path: Path,
@@ -157,7 +159,7 @@ def _point_text(point: str) -> str:
 
 
 def _format_axes(panel: Any, across: str, down: str, title: str, *, square: bool = True) -> None:
-    dress_axes(panel, across=across, down=down, title=title)
+    style_axes(panel, across=across, down=down, title=title)
     if square:
         panel.set_xlim(-0.02, 1.02)
         panel.set_ylim(-0.02, 1.02)

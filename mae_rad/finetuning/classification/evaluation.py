@@ -36,9 +36,9 @@ from mae_rad.finetuning.results.subgroups import subgroups
 from mae_rad.finetuning.task.interface import FilmOutputs
 from mae_rad.finetuning.task.settings import EvaluationSettings, FinetuneSettings
 from mae_rad.heads.classification import ClassificationSettings
-from mae_rad.heads.interface import Line
+from mae_rad.heads.interface import Calibration
 
-Lines = dict[str, Line]
+Lines = dict[str, Calibration]
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ class ClassificationEvaluator(FinalEvaluator):
         return film_sheet(chosen, index, boxes, title=title, tokens=settings.tokens, patch=settings.backbone.patch)
 
 
-def _fit_calibration(scores: LabelScores, evaluation: EvaluationSettings) -> Line:
+def _fit_calibration(scores: LabelScores, evaluation: EvaluationSettings) -> Calibration:
     if evaluation.calibration == "none" or not scores.has_both_classes:
-        return Line()
+        return Calibration()
     return fit_line(scores.logits, scores.present, with_offset=evaluation.calibration == "platt")
 
 

@@ -16,10 +16,10 @@ from data_prep.pages.contact_sheet import (
     SheetBlock,
     Shelves,
     contact_sheet,
-    fitted_size,
-    grey_pixels,
-    outline_mark,
+    draw_outline_mark,
+    fit_size,
     scale_film,
+    to_grey_pixels,
 )
 from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.box_frames import Boxes, whole_film_frame
@@ -27,7 +27,7 @@ from mae_rad.data.display_augmentation import varied_table
 from mae_rad.data.film import Film
 from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
-from mae_rad.data.views import UNVARIED
+from mae_rad.data.views import NO_VARIATION
 from mae_rad.evaluation.statistics.metrics import Floats
 from mae_rad.finetuning.results.metrics_table import LabelScores
 
@@ -112,7 +112,7 @@ def film_sheet(
     for name, films in outcomes.items():
         blocks = [_block(example, index, boxes, tokens, patch) for example in films]
         parts.append(Shelves([block for block in blocks if block is not None], name))
-    legend = [LegendEntry("marked finding", mark=outline_mark(_BOX_COLOUR))] if len(boxes) else []
+    legend = [LegendEntry("marked finding", mark=draw_outline_mark(_BOX_COLOUR))] if len(boxes) else []
     return contact_sheet(parts, title, legend)
 
 
@@ -130,9 +130,9 @@ def film_picture(film: Film, tokens: int, patch: int, boxes: Boxes) -> Pixels:
     """
     sidecar = film.sidecar
     layout = film_layout(sidecar.rows, sidecar.columns, film.box, tokens, patch)
-    values = varied_table(sidecar.display, UNVARIED)[film.values(layout, patch)]
-    size = fitted_size(values.shape, (_MAX_HEIGHT, _MAX_WIDTH))
-    picture = np.repeat(grey_pixels(scale_film(values, size))[..., None], 3, axis=-1)
+    values = varied_table(sidecar.display, NO_VARIATION)[film.values(layout, patch)]
+    size = fit_size(values.shape, (_MAX_HEIGHT, _MAX_WIDTH))
+    picture = np.repeat(to_grey_pixels(scale_film(values, size))[..., None], 3, axis=-1)
     scale = size[0] / values.shape[0]
     for left, top, right, bottom in whole_film_frame(film, tokens, patch).from_source(boxes) * scale:
         upper, lower = (

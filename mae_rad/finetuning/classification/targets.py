@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from data_prep.shard_format.label_policy import REASONS, LabelPolicy, Resolved, resolve
+from data_prep.shard_format.label_policy import REASONS, LabelPolicy, ResolvedLabels, resolve_labels
 from data_prep.shard_format.label_tables import read_labels
 from mae_rad.data.shard_reader import ShardIndex, matching
 from mae_rad.errors import EvaluationError
@@ -89,7 +89,7 @@ def known_labels(
         raise EvaluationError(
             f"task.labels: labels.parquet has no label {unknown[0]!r}. Use one of {', '.join(sorted(known))}"
         )
-    resolved = resolve(table, policy, keys=index.table.column("key").to_pylist(), names=names)
+    resolved = resolve_labels(table, policy, keys=index.table.column("key").to_pylist(), names=names)
     columns = [_combine_any(resolved, label.label) for label in labels]
     values = np.stack([column[0] for column in columns], axis=1)
     weights = np.stack([column[1] for column in columns], axis=1)
@@ -143,7 +143,7 @@ def drawing_weights(known: KnownLabels) -> NDArray[np.float64]:
     return np.asarray((shares[0] + shares[1]).sum(axis=1), dtype=np.float64)
 
 
-def _combine_any(resolved: Resolved, names: Sequence[str]) -> tuple[Floats, Floats, NDArray[np.int8]]:
+def _combine_any(resolved: ResolvedLabels, names: Sequence[str]) -> tuple[Floats, Floats, NDArray[np.int8]]:
     """[F] value, weight and reason of a group of labels: present if any is, absent if all are, else unknown."""
     columns = [resolved.labels.index(name) for name in names]
     values, weights = resolved.values[:, columns], resolved.weights[:, columns]

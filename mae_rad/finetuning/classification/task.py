@@ -20,7 +20,7 @@ from mae_rad.finetuning.classification.targets import drawing_weights, known_lab
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluation
 from mae_rad.finetuning.results.metrics_table import LabelScores
 from mae_rad.finetuning.task.interface import FilmOutputs, Task
-from mae_rad.finetuning.task.labelled_films import Seen
+from mae_rad.finetuning.task.labelled_films import DrawnFilm
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.heads.classification import ClassificationSettings, LabelTargets
 
@@ -40,7 +40,7 @@ class LabelLookup:
     values: NDArray[np.float32]
     weights: NDArray[np.float32]
 
-    def __call__(self, row: int, drawn: Seen | None) -> LabelRow:
+    def __call__(self, row: int, drawn: DrawnFilm | None) -> LabelRow:
         """Return the targets of the film in ``row``; augmentation does not change them."""
         del drawn
         return self.values[row], self.weights[row]

@@ -15,7 +15,7 @@ from mae_rad.data.box_frames import Boxes, box_frame, cut_off
 from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.views import FilmPatches
 from mae_rad.encoders.vit import DISPLAY_RANGE
-from mae_rad.finetuning.task.labelled_films import Seen
+from mae_rad.finetuning.task.labelled_films import DrawnFilm
 from mae_rad.heads.detection import FilmTargets
 from mae_rad.losses.fcos import BoxTargets
 
@@ -47,7 +47,7 @@ class FilmBoxes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PlaceBoxes:
+class BoxPlacement:
     """Maps the boxes of a film into its view; picklable, called in the workers.
 
     Attributes:
@@ -62,7 +62,7 @@ class PlaceBoxes:
     weights: NDArray[np.float32]
     patch: int
 
-    def __call__(self, row: int, drawn: Seen | None) -> FilmBoxes:
+    def __call__(self, row: int, drawn: DrawnFilm | None) -> FilmBoxes:
         """Return the boxes of the film in ``row``, in pixels of the augmented view."""
         assert drawn is not None  # features are not cached for a detection
         film, variation, tokens = drawn
@@ -78,7 +78,7 @@ class PlaceBoxes:
 
 
 @dataclass(frozen=True)
-class CutSquare:
+class SquareCrop:
     """Cuts square crops out of a film, with their boxes.
 
     The patches keep their coordinates on the film, so that the encoder gets the same positions as for the whole film.

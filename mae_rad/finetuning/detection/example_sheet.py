@@ -19,12 +19,12 @@ from data_prep.pages.contact_sheet import (
     SheetBlock,
     Shelves,
     contact_sheet,
-    fitted_size,
-    grey_pixels,
-    outline_mark,
+    draw_outline_mark,
+    draw_side_by_side,
+    fit_size,
     scale_film,
-    side_by_side,
     stacked,
+    to_grey_pixels,
 )
 from mae_rad.data.box_frames import Boxes
 
@@ -35,9 +35,9 @@ _FILM_PIXELS, _CLOSE_UP_PIXELS, _MIN_CLOSE_UP_EXTENT = 520, 164, 56
 """Longer side of a film on the sheet; side of a close-up; smallest part of the film in a close-up. In pixels."""
 _MAX_CLOSE_UPS = 6
 _LEGEND = (
-    LegendEntry("true box", TRUE, outline_mark(TRUE)),
-    LegendEntry("predicted, its centre in a true box", RIGHT, outline_mark(RIGHT)),
-    LegendEntry("predicted, its centre in none", WRONG, outline_mark(WRONG)),
+    LegendEntry("true box", TRUE, draw_outline_mark(TRUE)),
+    LegendEntry("predicted, its centre in a true box", RIGHT, draw_outline_mark(RIGHT)),
+    LegendEntry("predicted, its centre in none", WRONG, draw_outline_mark(WRONG)),
     LegendEntry("to the right of each film: its boxes enlarged"),
 )
 
@@ -89,7 +89,7 @@ def _block(film: FilmWithBoxes) -> SheetBlock:
     caption = f"{film.caption}: {film.found.sum()} of {len(film.true)} found, {false} false"
     colour = WRONG if missed or false else ACCENT
     parts = [SheetBlock(np.asarray(picture)) for picture in pictures]
-    return SheetBlock(np.asarray(side_by_side(parts, max_aspect=np.inf)), Caption(caption, colour))
+    return SheetBlock(np.asarray(draw_side_by_side(parts, max_aspect=np.inf)), Caption(caption, colour))
 
 
 def _close_ups(film: FilmWithBoxes) -> list[tuple[float, float, float, float]]:
@@ -113,9 +113,9 @@ def _draw_part(film: FilmWithBoxes, part: tuple[float, float, float, float], sca
         margin: distance of a drawn box from its corners, in pixels of the picture; keeps the object visible.
     """
     left, top, width, height = part
-    grey = grey_pixels(film.image)
+    grey = to_grey_pixels(film.image)
     if part == (0, 0, *film.image.shape[::-1]):
-        grey = scale_film(grey, fitted_size((height, width), (_FILM_PIXELS, _FILM_PIXELS), scale))
+        grey = scale_film(grey, fit_size((height, width), (_FILM_PIXELS, _FILM_PIXELS), scale))
     else:
         size = round(width * scale), round(height * scale)
         transform = np.array(((scale, 0, -left * scale), (0, scale, -top * scale)), dtype=np.float64)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_prep.shard_format.boxes import EDGES, match_boxes
-from data_prep.shard_format.label_policy import LabelPolicy, resolve
+from data_prep.shard_format.label_policy import LabelPolicy, resolve_labels
 from data_prep.shard_format.label_schema import ADJUDICATED
 from data_prep.shard_format.label_tables import read_boxes, read_labels
 from mae_rad.data.box_frames import Boxes
@@ -52,7 +52,7 @@ class KnownBoxes:
     left_out: dict[str, dict[str, int]]
 
 
-def known_boxes(
+def read_known_boxes(
     index: ShardIndex, folders: Sequence[Path], labels: Sequence[TargetLabelSettings], policy: LabelPolicy
 ) -> KnownBoxes:
     """Read ``labels.parquet`` and ``boxes.parquet`` of the public folders for the films of an index.
@@ -73,7 +73,9 @@ def known_boxes(
     keys: list[str] = index.table.column("key").to_pylist()
     names = sorted({name for target in labels for name in target.label})
     boxes_by_label = _read_label_boxes(pa.concat_tables([read_boxes(folder) for folder in folders]), names)
-    resolved = resolve(pa.concat_tables([read_labels(folder) for folder in folders]), policy, keys=keys, names=names)
+    resolved = resolve_labels(
+        pa.concat_tables([read_labels(folder) for folder in folders]), policy, keys=keys, names=names
+    )
     corners: list[list[Corners]] = [[] for _ in keys]
     numbers: list[list[int]] = [[] for _ in keys]
     known = np.zeros((len(keys), len(labels)), dtype=np.bool_)

@@ -16,9 +16,9 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection.detection_metrics import SIZE_PATCH, SIZE_TOKENS, quick_estimates
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
-from mae_rad.finetuning.detection.box_targets import CutSquare, FilmBoxes, PlaceBoxes, stack_boxes
+from mae_rad.finetuning.detection.box_targets import BoxPlacement, FilmBoxes, SquareCrop, stack_boxes
 from mae_rad.finetuning.detection.evaluation import DetectionEvaluator, EvaluatedLabel
-from mae_rad.finetuning.detection.known_boxes import KnownBoxes, known_boxes
+from mae_rad.finetuning.detection.known_boxes import KnownBoxes, read_known_boxes
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluation
 from mae_rad.finetuning.task.interface import FilmOutputs, Task
 from mae_rad.finetuning.task.settings import FinetuneSettings
@@ -56,9 +56,9 @@ class Detection(Task[FilmBoxes]):
         assert isinstance(settings.task, DetectionSettings)  # the registry builds the task by its name
         self._task, self._patch = settings.task, settings.backbone.patch
         shards, evaluation_policy = settings.data.shards, settings.evaluation.policy
-        self._training_boxes = known_boxes(index, shards, self._task.labels, settings.data.policy)
+        self._training_boxes = read_known_boxes(index, shards, self._task.labels, settings.data.policy)
         self._evaluation_boxes = (
-            known_boxes(index, shards, self._task.labels, evaluation_policy)
+            read_known_boxes(index, shards, self._task.labels, evaluation_policy)
             if evaluation_policy
             else self._training_boxes
         )
@@ -93,20 +93,20 @@ class Detection(Task[FilmBoxes]):
                 " Shard with a larger splits.val, or annotate more films"
             )
 
-    def target(self, rows: NDArray[np.int64]) -> PlaceBoxes:
+    def target(self, rows: NDArray[np.int64]) -> BoxPlacement:
         """Boxes of the training films, in pixels of each view."""
         known = self._training_boxes
         weights = np.array([label.weight for label in self._task.labels], dtype=np.float32)
-        return PlaceBoxes(
+        return BoxPlacement(
             [known.corners[row] for row in rows],
             [known.labels[row] for row in rows],
             known.known[rows] * weights,
             self._patch,
         )
 
-    def cut(self) -> CutSquare | None:
+    def cut(self) -> SquareCrop | None:
         """Square crops, if ``task.crop`` is set."""
-        return CutSquare(self._task.crop, self._patch, self._task.crops) if self._task.crop else None
+        return SquareCrop(self._task.crop, self._patch, self._task.crops) if self._task.crop else None
 
     def frequencies(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Sampling weights that balance films with and without boxes, for ``balance: sampling``."""

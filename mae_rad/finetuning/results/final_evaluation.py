@@ -18,7 +18,7 @@ import pyarrow as pa
 from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.finetuning.results.metrics_table import ALL, Result, write_parquet, write_results
 from mae_rad.finetuning.results.text import results_text
-from mae_rad.heads.interface import Line
+from mae_rad.heads.interface import Calibration
 
 Points = dict[str, dict[str, float]]
 """Operating point → label → threshold."""
@@ -35,7 +35,7 @@ class FinalEvaluation:
         values: name → metric of the test films, for tracking.
     """
 
-    calibration: dict[str, Line] = field(default_factory=dict)
+    calibration: dict[str, Calibration] = field(default_factory=dict)
     operating_points: Points = field(default_factory=dict)
     measured: dict[str, str] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class FinalEvaluator(ABC):
 
     metric_names: ClassVar[Mapping[str, str]]
     positive: ClassVar[str]
-    calibration: dict[str, Line]
+    calibration: dict[str, Calibration]
     points: Points
 
     @abstractmethod

@@ -18,7 +18,7 @@ from mae_rad.evaluation.statistics.calibration import calibration_error, log_los
 from mae_rad.evaluation.statistics.intervals import bootstrap, interval
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats, auroc, average_precision
 from mae_rad.evaluation.statistics.thresholds import just_below
-from mae_rad.heads.interface import Line
+from mae_rad.heads.interface import Calibration
 
 BoolArray = NDArray[np.bool_]
 ALL = "all"
@@ -107,7 +107,7 @@ def threshold_for(sensitivity: float, probability: Floats, present: BoolArray) -
     return just_below(float(descending[max(1, int(np.ceil(sensitivity * len(descending) - 1e-9))) - 1]), probability)
 
 
-def score_results(scores: LabelScores, line: Line, subgroup: Subgroup) -> list[Result]:
+def score_results(scores: LabelScores, line: Calibration, subgroup: Subgroup) -> list[Result]:
     """Compute metrics that need no threshold.
 
     Args:
@@ -126,7 +126,7 @@ def score_results(scores: LabelScores, line: Line, subgroup: Subgroup) -> list[R
         "auroc": partial(auroc, present, scores.logits),
         "average_precision": partial(average_precision, present, scores.logits),
     }
-    for name, calibration in (("", line), ("_uncalibrated", Line())) if subgroup.subset == ALL else ():
+    for name, calibration in (("", line), ("_uncalibrated", Calibration())) if subgroup.subset == ALL else ():
         probability = probabilities(scores.logits, calibration)
         estimates |= {
             f"log_loss{name}": partial(log_loss, calibration.slope * scores.logits + calibration.offset, present),
@@ -136,7 +136,9 @@ def score_results(scores: LabelScores, line: Line, subgroup: Subgroup) -> list[R
     return _results(scores, estimates, subgroup)
 
 
-def decision_results(scores: LabelScores, line: Line, points: Mapping[str, float], subgroup: Subgroup) -> list[Result]:
+def decision_results(
+    scores: LabelScores, line: Calibration, points: Mapping[str, float], subgroup: Subgroup
+) -> list[Result]:
     """Compute sensitivity, specificity and predictive values.
 
     Args:

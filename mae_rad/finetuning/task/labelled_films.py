@@ -79,7 +79,7 @@ def on_device(group: Group, device: torch.device) -> Group:
     return type(group)(*(part.to(device, non_blocking=True) for part in group))
 
 
-class Seen(NamedTuple):
+class DrawnFilm(NamedTuple):
     """A film with the augmentation of one draw.
 
     Attributes:
@@ -96,7 +96,7 @@ class Seen(NamedTuple):
 class Target(Protocol[T_co]):
     """Returns the target of a film; picklable, called in the workers."""
 
-    def __call__(self, row: int, drawn: Seen | None) -> T_co:
+    def __call__(self, row: int, drawn: DrawnFilm | None) -> T_co:
         """Return the target of one film.
 
         Args:
@@ -163,7 +163,7 @@ class TakeLabelled(Generic[T]):
         exponent = float(generator_for("scale", self.seed, draw.epoch, key).uniform(-1, 1))
         tokens = round(self.tokens * (1 + self.scale) ** (2 * exponent))  # 2: T is an area, scale is of a side
         patches = whole_film(film, tokens, self.patch, variation)
-        target = self.target(row, Seen(film, variation, tokens))
+        target = self.target(row, DrawnFilm(film, variation, tokens))
         if not self.cut:
             return [LabelledFilm(key, patches, target)]
         parts = self.cut(patches, target, generator_for("cut", self.seed, draw.epoch, key))

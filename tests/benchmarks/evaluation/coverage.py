@@ -24,9 +24,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mae_rad.embedding.standardised_rows import Standardised, of_array, scale_of
+from mae_rad.embedding.standardised_rows import Standardised, fit_scale, vectors_of_array
 from mae_rad.evaluation.probes.logistic_regression import fit, probabilities
-from mae_rad.evaluation.statistics.intervals import Contrast, bootstrap, contrast, together
+from mae_rad.evaluation.statistics.intervals import Contrast, bootstrap, contrast, pool_runs
 from mae_rad.evaluation.statistics.metrics import Estimate, auroc
 
 DIM, TRAIN, TEST, FILMS = 8, 300, 150, 2
@@ -84,7 +84,7 @@ def repetition(random: np.random.Generator, mean: float, other: float, runs: int
             truths.append(truth)
     seed = int(random.integers(2**31))
     sampled = list(bootstrap(patients[test], estimates, repetitions=RESAMPLES, seed=seed).values())
-    found = contrast(together(sampled[:runs]), together(sampled[runs:]))
+    found = contrast(pool_runs(sampled[:runs]), pool_runs(sampled[runs:]))
     return Trial(found, float(np.mean(truths[:runs]) - np.mean(truths[runs:])))
 
 
@@ -100,12 +100,12 @@ def probed(
     direction *= signal / np.linalg.norm(direction)
     shared = PATIENT * random.normal(size=(TRAIN + TEST, DIM))[patients]
     x = y[:, None] * direction + shared + random.normal(size=(len(y), DIM))
-    train = of_array(x[~test])
-    scale = scale_of(train)
+    train = vectors_of_array(x[~test])
+    scale = fit_scale(train)
     (model,) = fit(Standardised(train, scale), y[~test], 2, [STRENGTH])
     weights = model.weights[0, :-1] / scale.std
     spread = np.sqrt(2 * (1 + PATIENT**2)) * np.linalg.norm(weights)
-    scores = probabilities(model, Standardised(of_array(x[test]), scale))[:, 1]
+    scores = probabilities(model, Standardised(vectors_of_array(x[test]), scale))[:, 1]
     return scores, NormalDist().cdf(float(weights @ direction) / float(spread))
 
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from data_prep.runtime.progress import Progress
-from mae_rad.embedding.nearest_neighbours import Neighbours, nearest
-from mae_rad.embedding.standardised_rows import Standardised, Vectors, scale_of
+from mae_rad.embedding.nearest_neighbours import Neighbours, find_neighbours
+from mae_rad.embedding.standardised_rows import Standardised, Vectors, fit_scale
 from mae_rad.evaluation.comparison.retrieval import DEPTH, average_precision_at_k
 from mae_rad.evaluation.probes.linear_and_knn import PROBES
 from mae_rad.evaluation.probes.logistic_regression import fit, probabilities
@@ -91,10 +91,10 @@ def retrieval(matrix: NDArray[np.float32], kinds: NDArray[np.int64], test: NDArr
     """Average precision of the queries among all films; seconds."""
     start = time.perf_counter()
     everyone = Vectors(matrix, np.arange(len(matrix)))
-    scale = scale_of(everyone)
+    scale = fit_scale(everyone)
     queries = Standardised(everyone.take(test), scale, unit=True)
     own = np.arange(len(matrix))
-    found = nearest(Standardised(everyone, scale, unit=True), queries, DEPTH, apart=(own, test))
+    found = find_neighbours(Standardised(everyone, scale, unit=True), queries, DEPTH, apart=(own, test))
     hits = kinds[found.place] == kinds[test][:, None]
     value = average_precision_at_k(hits, np.bincount(kinds)[kinds[test]] - 1).mean()
     seconds = time.perf_counter() - start
@@ -111,7 +111,7 @@ def check(
     test: NDArray[np.int64],
 ) -> None:
     """Some queries against plain products over all films, in double precision."""
-    scale = scale_of(everyone)
+    scale = fit_scale(everyone)
     similar = np.empty((CHECKED, len(matrix)))
     for here, block in everyone.blocks():
         x = (block - scale.mean) / scale.std
@@ -127,7 +127,7 @@ def linear(
 ) -> None:
     """The linear probe over vectors that are read anew at every pass."""
     start = time.perf_counter()
-    scale = scale_of(Vectors(matrix, train))
+    scale = fit_scale(Vectors(matrix, train))
     (model,) = fit(Standardised(Vectors(matrix, train), scale), kinds[train], KINDS, STRENGTHS)
     scores = probabilities(model, Standardised(Vectors(matrix, test), scale))
     value = macro_auroc(kinds[test], scores, np.ones((1, len(test))))[0]

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from mae_rad.evaluation.mlflow_runs import child_runs, parent_tags, saved_views
-from mae_rad.evaluation.results.queries import Reading
+from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.tracking import DataUsed, Tracker, address, default_uri
 from tests.builders.made_comparison import ENCODERS, TASKS, made_facts, made_rows
 
@@ -26,7 +26,7 @@ def main() -> None:
     rows = [
         row for row in made_rows(tasks, encoders) if row.probe in ("linear", "knn", "attentive") and row.subset == "all"
     ]
-    reading, facts = Reading(rows), made_facts(tasks, encoders)
+    reading, facts = ComparisonResults(rows), made_facts(tasks, encoders)
     seconds = []
     for number in range(options.comparisons):
         started, cpu = time.time(), time.process_time()
@@ -40,7 +40,7 @@ def main() -> None:
     pages(options.folder, run_id)
 
 
-def log(reading: Reading, facts, folder: Path, name: str) -> tuple[str, int]:
+def log(reading: ComparisonResults, facts, folder: Path, name: str) -> tuple[str, int]:
     tracker = Tracker.start(default_uri(folder), "compare", name)
     views = saved_views(reading, name, tracker.run_id)
     tracker.views(views)

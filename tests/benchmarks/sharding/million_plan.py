@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep.archive.manifest import LINKAGE_SCHEMA, MANIFEST_SCHEMA, with_fingerprint, write_manifest
-from data_prep.planning.earlier_films import EarlierFilms
+from data_prep.planning.films_already_sharded import EarlierFilms
 from data_prep.planning.plan_inputs import read_inputs
 from data_prep.planning.settings import ShardSettings
-from data_prep.planning.splits import split_of
+from data_prep.planning.splits import draw_split
 from data_prep.shard_format.dataset_card import DatasetCard, FileCounts
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
 from data_prep.shard_format.index import read_index, same_pixels_across
@@ -84,10 +84,10 @@ def _measure(private: Path, public: Path) -> None:
     planned = time.perf_counter() - start
     print(f"before       {before:6.2f} GiB")
     print(f"read, plan   {planned:6.1f} s  {_gib():6.2f} GiB  {len(inputs.plan.shards)} shards")
-    from data_prep.planning.known_failures import History
+    from data_prep.planning.known_failures import KnownFailures
 
     start = time.perf_counter()
-    count = sum(len(task.files) for task in inputs.tasks(inputs.plan.shards, History()))
+    count = sum(len(task.files) for task in inputs.tasks(inputs.plan.shards, KnownFailures()))
     print(f"all tasks    {time.perf_counter() - start:6.1f} s  {_gib():6.2f} GiB  {count} files")
     print(f"ratio        {planned / SECONDS:6.2f} of {SECONDS} s, {_gib() / GIB:.2f} of {GIB} GiB")
     if planned > SECONDS or _gib() > GIB:
@@ -105,7 +105,7 @@ def write_earlier(manifest: pa.Table, public: Path) -> None:
     settings = ShardSettings()
     val, test = settings.splits.val, settings.splits.test
     patients = zip(films["patient"].to_pylist(), films["patient_known"].to_pylist(), strict=True)
-    columns["split"] = pa.array([split_of(patient, settings.seed, val, test, known) for patient, known in patients])
+    columns["split"] = pa.array([draw_split(patient, settings.seed, val, test, known) for patient, known in patients])
     public.mkdir()
     pq.write_table(
         pa.table({name: columns[name] for name in INDEX_SCHEMA.names}, INDEX_SCHEMA), public / "index.parquet"

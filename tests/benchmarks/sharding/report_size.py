@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep.archive.manifest import HEADERS_FILE, with_fingerprint, write_manifest
-from data_prep.dataset_report.census import census_of
-from data_prep.dataset_report.near_duplicates import HASH, pixel_checksum
-from data_prep.dataset_report.report_page import MAX_PAGE, write_report
+from data_prep.dataset_report.census import compute_census
+from data_prep.dataset_report.near_duplicates import HASH, pixel_checksum_column
+from data_prep.dataset_report.report_page import MAX_PAGE_BYTES, write_report
 from data_prep.sharding.shard import shard
 from tests.benchmarks.sharding.million_plan import generated
 from tests.builders.private_builder import make_private, settings
@@ -44,7 +44,7 @@ def index_of(manifest: pa.Table, real: pa.Table) -> pa.Table:
     index = real.take(pa.array(np.arange(count) % real.num_rows))
     given: dict[str, pa.Array] = {name: manifest[name] for name in _COPIED}
     given["key"] = pa.array([hashlib.sha256(f"key{row}".encode()).hexdigest()[:32] for row in range(count)])
-    given[pixel_checksum(real)] = pa.array(
+    given[pixel_checksum_column(real)] = pa.array(
         [hashlib.sha256(f"pixels{row}".encode()).hexdigest() for row in range(count)]
     )
     given["source_rows"], given["source_columns"] = manifest["rows"], manifest["columns"]
@@ -94,14 +94,14 @@ def _gib() -> float:
 
 
 def _census(name: str, folder: Path) -> None:
-    _measured(name, lambda: str(census_of(folder)))
+    _measured(name, lambda: str(compute_census(folder)))
 
 
 def _report(name: str, folder: Path, private: bool) -> None:
     out = folder / ("private/report.html" if private else "report.html")
     _measured(name, lambda: write_report(folder / "public", out, private=folder / "private" if private else None))
     print(f"{'':16}{out.stat().st_size / 1e6:7.2f} MB")
-    if out.stat().st_size > MAX_PAGE:
+    if out.stat().st_size > MAX_PAGE_BYTES:
         raise SystemExit(1)
 
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from data_prep.archive.file_listing import ArchiveFile
 from data_prep.archive.header_cache import HEADERS_SCHEMA
-from data_prep.archive.header_pool import CHUNK, Chunk, _tasks
+from data_prep.archive.header_pool import FILES_PER_TASK, Chunk, _tasks
 from data_prep.scan import scan as scan_module
 from data_prep.scan.settings import ScanSettings
 
@@ -78,7 +78,7 @@ def _generated(files: list[ArchiveFile], known: pa.Table, *_: object) -> Iterato
             yield Chunk(task.known, 0)
         else:
             yield Chunk(headers(list(task.files), start), len(task.files))
-        start += CHUNK
+        start += FILES_PER_TASK
 
 
 def _gib(name: str) -> float:
@@ -91,7 +91,7 @@ def _measure(private: Path, count: int, what: str) -> None:
     before = _gib("RssAnon")
     if what == "baseline":
         files = listed(count)
-        parts = [headers(files[start : start + CHUNK], start) for start in range(0, count, CHUNK)]
+        parts = [headers(files[start : start + FILES_PER_TASK], start) for start in range(0, count, FILES_PER_TASK)]
         table = pa.concat_tables(parts)
         _tell(what, count, _gib("RssAnon") - before, f"{table.nbytes / count / 1024:.2f} KiB of columns a file")
         return
@@ -112,10 +112,10 @@ def _measure(private: Path, count: int, what: str) -> None:
 
         setattr(scan_module, name, call)
 
-    replaced: dict[str, Any] = {"list_files": lambda archives: listed(count), "read_all": _generated}
+    replaced: dict[str, Any] = {"list_files": lambda archives: listed(count), "read_all_headers": _generated}
     for name, function in replaced.items():
         setattr(scan_module, name, function)
-    for name in ("read_all", "patients", "twins", "_screen_models", "write_manifest", "summarise"):
+    for name in ("read_all_headers", "patients", "twins", "_screen_models", "write_manifest", "summarise"):
         named(name)
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -12,7 +12,7 @@ from data_prep.annotations.reconcile import reconcile, reconcile_splits
 from data_prep.annotations.row_problems import Place, RowProblem, problems_csv
 from data_prep.annotations.settings import DrawingSettings
 from data_prep.shard_format.boxes import Box
-from data_prep.shard_format.label_policy import LabelPolicy, reconciled_value, resolve
+from data_prep.shard_format.label_policy import LabelPolicy, reconcile_values, resolve_labels
 from data_prep.shard_format.label_tables import read_labels
 from tests.builders.set_builder import Scanned, save, write
 
@@ -119,7 +119,7 @@ def test_contradicting_implied_labels_are_listed() -> None:
     ],
 )
 def test_two_values_of_one_reader_are_reconciled(one: str | None, other: str | None, value: str | None) -> None:
-    assert reconciled_value(one, other) == value
+    assert reconcile_values(one, other) == value
 
 
 def test_the_strictest_of_several_splits_is_kept() -> None:
@@ -158,5 +158,5 @@ def test_entries_of_report_and_expert_are_kept_and_the_policy_decides(
         ("report", "absent"),
     ]
     for merge, value in (("expert_wins", 1.0), ("expert_only", 1.0), ("weak_only", 0.0)):
-        found = resolve(read_labels(public), LabelPolicy(merge=merge), names=["pneumothorax"])
+        found = resolve_labels(read_labels(public), LabelPolicy(merge=merge), names=["pneumothorax"])
         assert found.values.tolist() == [[value]]

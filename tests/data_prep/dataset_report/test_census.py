@@ -15,7 +15,7 @@ from data_prep.dataset_report.census import (
     OTHER,
     Census,
     Facet,
-    census_of,
+    compute_census,
     compute_public_census,
 )
 from data_prep.dataset_report.census_columns import PUBLIC_COLUMNS, name_bins
@@ -50,7 +50,7 @@ def cells(census: Census, name: str) -> list[tuple[str, int, int]]:
 
 
 def test_private_census_has_rare_values_years_modality_and_transfer_syntax(made: Path) -> None:
-    census = census_of(made / "private")
+    census = compute_census(made / "private")
     assert census.private
     assert (census.films, census.patients, census.unknown) == (17, 6, 2)  # the two images state no patient
     assert cells(census, "source") == [("dicom", 15, 6), ("jpeg", 1, 1), ("png", 1, 1)]
@@ -62,7 +62,7 @@ def test_private_census_has_rare_values_years_modality_and_transfer_syntax(made:
 
 
 def test_cells_of_a_facet_add_up_to_all_films(made: Path) -> None:
-    for census in (census_of(made / "private"), census_of(made / "public")):
+    for census in (compute_census(made / "private"), compute_census(made / "public")):
         assert census.facets
         for one in census.facets:
             assert sum(cell.films for cell in one.cells) == census.films, one.name
@@ -86,7 +86,7 @@ def test_values_of_few_patients_are_rare_for_any_number_of_films() -> None:
 
 
 def test_public_census_holds_neither_year_nor_key(made: Path) -> None:
-    census = census_of(made / "public")
+    census = compute_census(made / "public")
     assert not {"year", "transfer_syntax", "modality", "split"} & {one.name for one in census.facets}
     keys = {str(value) for name in ("key", "patient", "study") for value in _index(made)[name].to_pylist()}
     assert not any(key in census.csv() for key in keys)
@@ -161,13 +161,13 @@ def test_years_are_not_counted_without_the_headers_of_the_scan(made: Path, tmp_p
     copy.mkdir()
     for path in (made / "private").glob("*.parquet"):
         (copy / path.name).write_bytes(path.read_bytes())
-    assert "year" not in {one.name for one in census_of(copy).facets}
+    assert "year" not in {one.name for one in compute_census(copy).facets}
     (copy / HEADERS_FILE).write_bytes(b"cut")
-    assert "year" not in {one.name for one in census_of(copy).facets}
+    assert "year" not in {one.name for one in compute_census(copy).facets}
 
 
 def test_other_folders_are_refused(made: Path, tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="neither"):
-        census_of(tmp_path)
+        compute_census(tmp_path)
     with pytest.raises(ShardFormatError, match="does not exist"):
-        census_of(tmp_path / "absent")
+        compute_census(tmp_path / "absent")

@@ -22,12 +22,12 @@ from data_prep.dataset_report.census import Census, CensusCell, Facet
 from data_prep.dataset_report.film_samples import draw_body_part_sheets
 from data_prep.dataset_report.points_to_decide import Level, list_decisions
 from data_prep.dataset_report.report_content import collect_content
-from data_prep.dataset_report.report_page import MAX_PAGE, MAX_PAIRS, MAX_SUSPECTS, render_census, write_report
+from data_prep.dataset_report.report_page import MAX_PAGE_BYTES, MAX_PAIRS, MAX_SUSPECTS, render_census, write_report
 from data_prep.dataset_report.svg_charts import histogram
 from data_prep.errors import ArchiveError, Reason, ShardFormatError
 from data_prep.pages.html_page import percent
 from data_prep.shard_format.dataset_card import read_dataset_card
-from data_prep.shard_format.parquet_bytes import index_bytes
+from data_prep.shard_format.parquet_bytes import encode_parquet
 from data_prep.shard_format.sidecar import Provenance
 from data_prep.sharding.merged_tables import DEIDENTIFICATION
 from data_prep.sharding.shard import shard
@@ -284,7 +284,7 @@ def test_columns_that_are_not_recorded_are_reported_as_such(made: Path, public: 
         for name in (near_duplicates.HASH, "clipped_low", "clipped_high", "polarity_suspect")
         if name in index.column_names
     ]
-    (public / "index.parquet").write_bytes(index_bytes(index.drop_columns(gone)))
+    (public / "index.parquet").write_bytes(encode_parquet(index.drop_columns(gone)))
     page = page_of(public, tmp_path)
     assert page.count("ot recorded in these shards") == 4
 
@@ -325,10 +325,10 @@ def test_a_patient_in_two_splits_is_a_stop(public: Path, tmp_path: Path) -> None
 
 def test_equal_pixels_of_two_patients_are_found(public: Path) -> None:
     index = pq.read_table(public / "index.parquet")
-    pixels, patients = index[near_duplicates.pixel_checksum(index)].to_pylist(), index["patient"].to_pylist()
+    pixels, patients = index[near_duplicates.pixel_checksum_column(index)].to_pylist(), index["patient"].to_pylist()
     other = next(place for place, patient in enumerate(patients) if patient != patients[0])
     pixels[other] = pixels[0]
-    changed(public, near_duplicates.pixel_checksum(index), pixels, pa.string())
+    changed(public, near_duplicates.pixel_checksum_column(index), pixels, pa.string())
     equal = collect_content(public, None).equal
     assert sum(equal.counts.values()) == 1 and equal.counts[near_duplicates.ONE_PATIENT] == 0
     assert equal.films == 2 and set(equal.pairs[0].rows) == {0, other} and equal.pairs[0].is_same_picture
@@ -395,4 +395,4 @@ def test_the_page_of_many_films_is_small(made: Path, tmp_path: Path) -> None:
     parsed = Tags(page_of(made / "public", tmp_path))
     sizes = [len(attributes["src"] or "") for tag, attributes in parsed.tags if tag == "img"]
     pictures = (film_samples.MAX_BODY_PART_SHEETS + 2) * film_samples.FILMS_PER_SHEET + MAX_SUSPECTS + 2 * 2 * MAX_PAIRS
-    assert len(sizes) >= 14 and pictures * max(sizes) < MAX_PAGE
+    assert len(sizes) >= 14 and pictures * max(sizes) < MAX_PAGE_BYTES

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.deidentify.pseudonyms import SHIFT_DAYS, Pseudonyms, read_secret
 from data_prep.errors import SecretError
-from data_prep.planning.splits import split_of
+from data_prep.planning.splits import draw_split
 from data_prep.shard_format.frame_key import frame_key
 
 KEYS = Pseudonyms(b"a secret of the tests")
@@ -108,19 +108,19 @@ def test_without_a_secret_the_error_says_how_to_make_one(tmp_path: Path, monkeyp
 
 def test_splits_hold_their_fractions_and_depend_on_seed_and_patient_only() -> None:
     patients = [KEYS.patient("", str(number)) for number in range(4000)]
-    drawn = [split_of(patient, 0, 0.1, 0.2, known=True) for patient in patients]
-    assert drawn == [split_of(patient, 0, 0.1, 0.2, known=True) for patient in patients]
+    drawn = [draw_split(patient, 0, 0.1, 0.2, known=True) for patient in patients]
+    assert drawn == [draw_split(patient, 0, 0.1, 0.2, known=True) for patient in patients]
     for split, fraction in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
         deviation = (fraction * (1 - fraction) / len(patients)) ** 0.5
         assert abs(drawn.count(split) / len(patients) - fraction) < 4 * deviation
-    assert drawn != [split_of(patient, 1, 0.1, 0.2, known=True) for patient in patients]
+    assert drawn != [draw_split(patient, 1, 0.1, 0.2, known=True) for patient in patients]
 
 
 def test_another_val_fraction_moves_nobody_in_test() -> None:
     patients = [KEYS.patient("", str(number)) for number in range(500)]
-    test_of = [{p for p in patients if split_of(p, 0, val, 0.2, known=True) == "test"} for val in (0.0, 0.1, 0.5)]
+    test_of = [{p for p in patients if draw_split(p, 0, val, 0.2, known=True) == "test"} for val in (0.0, 0.1, 0.5)]
     assert test_of[0] == test_of[1] == test_of[2]
 
 
 def test_unknown_patients_always_train() -> None:
-    assert {split_of(KEYS.patient("", str(n)), 0, 0.45, 0.45, known=False) for n in range(200)} == {"train"}
+    assert {draw_split(KEYS.patient("", str(n)), 0, 0.45, 0.45, known=False) for n in range(200)} == {"train"}

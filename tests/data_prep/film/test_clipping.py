@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep.film.clipping import clipped
-from data_prep.film.header_display_settings import display_of
+from data_prep.film.header_display_settings import derive_display
 from data_prep.shard_format.apply_display import ValueRange
 from data_prep.shard_format.content_mask_bits import mask_shape
 from data_prep.shard_format.sidecar import Display
@@ -15,7 +15,7 @@ def display(center: float, width: float, function: str = "LINEAR_EXACT", photome
     given = header(
         PhotometricInterpretation=photometric, WindowCenter=center, WindowWidth=width, VOILUTFunction=function
     )
-    return display_of(given, ValueRange(12), np.ones(4096, dtype=np.int64))
+    return derive_display(given, ValueRange(12), np.ones(4096, dtype=np.int64))
 
 
 RAMP = np.tile(np.arange(1000, dtype=np.uint16), (500, 1))

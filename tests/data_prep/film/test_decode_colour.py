@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_prep.dicom.segmented_lut import expand_segments
 from data_prep.errors import Reason
-from data_prep.film.header_display_settings import declared_range, display_of
+from data_prep.film.header_display_settings import declared_range, derive_display
 from data_prep.film.shard_values import to_shard_values, value_range
 from tests.builders.dicom_builder import write_film
 from tests.data_prep.film.test_decode import RLE, dicom, film_of, noise, packed, rejected, saved
@@ -155,7 +155,7 @@ def test_windows_do_not_apply_to_colour_films(tmp_path: Path) -> None:
     film = dicom(saved(film_of(tmp_path, RGB, bits=8, photometric="RGB", window=(40, 20))))
     values = value_range(film)
     counts = np.bincount(to_shard_values(film, values).ravel(), minlength=2**values.bits)
-    assert display_of(film.header, values, counts) == declared_range(values)
+    assert derive_display(film.header, values, counts) == declared_range(values)
 
 
 def test_floating_and_wide_words_are_rejected_as_such(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 
-from data_prep.film.header_display_settings import declared_range, display_of
-from data_prep.shard_format.apply_display import ValueRange, apply, display_table, pack_table, unpack_table
+from data_prep.film.header_display_settings import declared_range, derive_display
+from data_prep.shard_format.apply_display import ValueRange, apply_display, display_table, pack_table, unpack_table
 from tests.builders.dicom_builder import write_film
 
 VALUES = np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -41,7 +41,7 @@ def curve(length: int = 300) -> NDArray[np.uint16]:
 
 
 def display_values(made: Dataset, values: ValueRange = RANGE, counts: NDArray[np.int64] = EVEN) -> NDArray[np.uint16]:
-    return display_table(display_of(made, values, counts))
+    return display_table(derive_display(made, values, counts))
 
 
 WINDOWED: list[dict[str, Any]] = [
@@ -92,7 +92,7 @@ def test_window_equals_that_of_pydicom(function: str, window: tuple[float, float
     counts = np.where((theirs > 0.05) & (theirs < 0.95), 1, 0) + np.eye(1, 4096, 0, dtype=np.int64)[0]
     counts[4095] = 1
     if window[1] == 2:  # two grey values: nothing to see
-        assert display_of(made, RANGE, EVEN).source == "percentile"
+        assert derive_display(made, RANGE, EVEN).source == "percentile"
     else:
         assert np.abs(display_values(made, counts=counts) / 65535 - theirs).max() <= 0.5001 / 65535
 
@@ -139,10 +139,10 @@ def test_negative_slope_turns_the_order_of_values_but_not_the_window() -> None:
 
 def test_stored_values_are_restored_from_offset_and_shift() -> None:
     made = header(WindowCenter=0, WindowWidth=4096)
-    signed = display_table(display_of(made, ValueRange(12, offset=2048), EVEN))
+    signed = display_table(derive_display(made, ValueRange(12, offset=2048), EVEN))
     assert signed[0] == 0 and signed[2048 + 500] == round(65535 * (500.5 + 2047.5) / 4095) and signed[-1] == 65535
     wide = ValueRange(15, shift=1)
-    table = display_table(display_of(header(WindowCenter=32768, WindowWidth=65536), wide, np.ones(2**15, np.int64)))
+    table = display_table(derive_display(header(WindowCenter=32768, WindowWidth=65536), wide, np.ones(2**15, np.int64)))
     assert table[0] == 0 and abs(int(table[-1]) - 65534) <= 1
 
 
@@ -152,7 +152,7 @@ def test_stored_values_are_restored_from_offset_and_shift() -> None:
      (2048, 3, "clips nearly everything"), (2048, 2**20, "all one grey")],
 )  # fmt: skip
 def test_unusable_window_is_replaced_by_percentiles(center: float, width: float, why: str) -> None:
-    display = display_of(header(WindowCenter=center, WindowWidth=width), RANGE, EVEN)
+    display = derive_display(header(WindowCenter=center, WindowWidth=width), RANGE, EVEN)
     assert display.source == "percentile", why
     assert display.windows == [(center, width)]
     table = display_table(display)
@@ -164,7 +164,7 @@ def test_percentiles_are_those_of_the_content() -> None:
     counts = np.bincount(values, minlength=4096)
     counts[0] = 60_000  # black border
     counts[4095] = 8_000  # saturated
-    display = display_of(header(), RANGE, counts)
+    display = derive_display(header(), RANGE, counts)
     low, high = np.percentile(values, [0.5, 99.5])
     assert display.center == pytest.approx((low + high) / 2, abs=3)
     assert display.width == pytest.approx(high - low, abs=6)
@@ -178,14 +178,14 @@ def test_film_of_two_values_displays_both() -> None:
 
 
 def test_all_windows_are_kept_and_the_first_is_applied() -> None:
-    display = display_of(header(WindowCenter=[2000, 1500], WindowWidth=[3000, 500]), RANGE, EVEN)
+    display = derive_display(header(WindowCenter=[2000, 1500], WindowWidth=[3000, 500]), RANGE, EVEN)
     assert (display.center, display.width) == (2000, 3000)
     assert display.windows == [(2000, 3000), (1500, 500)]
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(0, 5), (1e308, 1e308)])
 def test_rescale_that_destroys_the_values_is_ignored(slope: float, intercept: float) -> None:
-    display = display_of(header(RescaleSlope=slope, RescaleIntercept=intercept), RANGE, EVEN)
+    display = derive_display(header(RescaleSlope=slope, RescaleIntercept=intercept), RANGE, EVEN)
     assert (display.slope, display.intercept) == (1, 0)
 
 
@@ -217,7 +217,7 @@ def test_first_mapped_value_is_signed_where_the_values_are() -> None:
     signed = ValueRange(12, offset=2048)
     for first in (-2048, 65536 - 2048):
         item = lut(entries, first=first, signed=first < 0)
-        assert np.array_equal(display_table(display_of(header(VOILUTSequence=[item]), signed, EVEN)), entries)
+        assert np.array_equal(display_table(derive_display(header(VOILUTSequence=[item]), signed, EVEN)), entries)
 
 
 def test_lookup_table_of_a_big_endian_file(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_damaged_lookup_table_is_replaced_by_the_window() -> None:
     short, flat, nameless = lut(curve()[:20]), lut(np.zeros(300, "<u2")), Dataset()
     short.LUTDescriptor = [4096, 0, 16]
     for item in (short, flat, nameless):
-        display = display_of(header(VOILUTSequence=[item], **window), RANGE, EVEN)
+        display = derive_display(header(VOILUTSequence=[item], **window), RANGE, EVEN)
         assert display.source == "window" and display.table is None
 
 
@@ -245,7 +245,7 @@ def test_invalid_header_values_are_ignored(garbage: Any) -> None:
                 raise ValueError("no number")
             return garbage
 
-    assert display_of(Broken(), RANGE, EVEN).source == "percentile"
+    assert derive_display(Broken(), RANGE, EVEN).source == "percentile"
 
 
 def test_declared_range_is_the_identity() -> None:
@@ -267,18 +267,18 @@ def test_tables_survive_packing() -> None:
 def test_packed_table_displays_the_same_as_the_formula() -> None:
     entries = np.arange(4096, dtype="<u2")
     window = {"WindowCenter": 1500, "WindowWidth": 1234, "PhotometricInterpretation": "MONOCHROME1"}
-    with_table = display_of(header(ModalityLUTSequence=[lut(entries)], **window), RANGE, EVEN)
+    with_table = derive_display(header(ModalityLUTSequence=[lut(entries)], **window), RANGE, EVEN)
     assert with_table.table is not None
     assert np.array_equal(display_table(with_table), display_values(header(**window)))
 
 
 def test_equal_displays_share_one_read_only_table() -> None:
     made = header(WindowCenter=2000, WindowWidth=3000)
-    first, second = (display_table(display_of(made, RANGE, EVEN)) for _ in range(2))
+    first, second = (display_table(derive_display(made, RANGE, EVEN)) for _ in range(2))
     assert first is second
     with pytest.raises(ValueError):
         first[0] = 1
-    assert np.array_equal(apply(VALUES, display_of(made, RANGE, EVEN)), first[VALUES])
+    assert np.array_equal(apply_display(VALUES, derive_display(made, RANGE, EVEN)), first[VALUES])
 
 
 def test_windowed_displays_rise_with_the_value() -> None:

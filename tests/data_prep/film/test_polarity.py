@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from data_prep.errors import FilmReject
 from data_prep.film.decode import decode
-from data_prep.film.header_display_settings import declared_range, display_of
+from data_prep.film.header_display_settings import declared_range, derive_display
 from data_prep.film.polarity import polarity_evidence, polarity_suspect
 from data_prep.film.shard_values import to_shard_values, value_range
-from data_prep.shard_format.apply_display import apply
+from data_prep.shard_format.apply_display import apply_display
 from mae_rad.bench.sharding.bordered_films import BorderedFilm, bordered_films
 
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "radiographs"
@@ -64,9 +64,9 @@ def _shown(path: Path) -> NDArray[np.uint16]:
     values = value_range(film)
     full = to_shard_values(film, values)
     if film.header is None:
-        return apply(full, declared_range(values))
+        return apply_display(full, declared_range(values))
     counts = np.bincount(film.visible(full), minlength=2**values.bits)
-    displayed = apply(full, display_of(film.header, values, counts))
+    displayed = apply_display(full, derive_display(film.header, values, counts))
     return cv2.resize(displayed, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 

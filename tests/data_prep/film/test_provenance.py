@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset
 
 from data_prep.errors import Reason
 from data_prep.film.decode import StoredFilm, decode
-from data_prep.film.header_display_settings import display_of
+from data_prep.film.header_display_settings import derive_display
 from data_prep.film.sample import make_sample
 from data_prep.film.shard_values import pixel_aspect, shrunk_size
-from data_prep.shard_format.apply_display import ValueRange, apply
+from data_prep.shard_format.apply_display import ValueRange, apply_display
 from data_prep.shard_format.film_codec import Codec, decode_film
 from data_prep.shard_format.sidecar import Provenance
 from tests.builders.dicom_builder import write_film
@@ -30,7 +30,7 @@ def decoded(tmp_path: Path, values: Any, **attributes: Any) -> list[Provenance]:
 
 
 def provenance_of(made: Dataset, values: ValueRange = RANGE) -> list[Provenance]:
-    return display_of(made, values, EVEN).provenance
+    return derive_display(made, values, EVEN).provenance
 
 
 def test_plain_film_has_no_codes(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_pixels_become_square_by_shrinking_the_finer_direction(
     assert (made.sidecar.source_rows, made.sidecar.source_columns) == (120, 60), "boxes stay in source pixels"
     assert made.sidecar.pixel_spacing_mm == pytest.approx(expected)
     film = decode_film(made.film, bits=12)
-    assert film.shape == size and apply(film, made.sidecar.display).max() > 30_000
+    assert film.shape == size and apply_display(film, made.sidecar.display).max() > 30_000
 
 
 def test_aspect_ratio_counts_where_no_spacing_is_given(tmp_path: Path) -> None:

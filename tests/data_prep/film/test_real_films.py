@@ -21,7 +21,7 @@ from data_prep.planning.plan import plan_shards
 from data_prep.planning.settings import ShardSettings
 from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
-from data_prep.shard_format.apply_display import apply
+from data_prep.shard_format.apply_display import apply_display
 from data_prep.shard_format.film_codec import decode_film
 from tests.builders.private_builder import SECRET
 
@@ -137,7 +137,7 @@ def test_nothing_is_saturated_and_only_the_wrongly_tagged_film_is_suspect(manife
     for name, row in readable(manifest):
         film = decode_file((REAL / name).read_bytes(), row)
         made = make_sample(film, row, split="train", max_side=512)
-        displayed = apply(decode_film(made.film, bits=made.sidecar.display.bits), made.sidecar.display)
+        displayed = apply_display(decode_film(made.film, bits=made.sidecar.display.bits), made.sidecar.display)
         assert (displayed == 65535).mean() < 0.02, f"{name} is saturated"
         middle = np.percentile(displayed[displayed > 0], (5, 95)) / 65535
         assert middle[1] - middle[0] > 0.15, f"{name} has no contrast"

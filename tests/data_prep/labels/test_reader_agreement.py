@@ -11,7 +11,7 @@ import pytest
 from data_prep.labels.overview import write_overview
 from data_prep.labels.settings import LabelSettings
 from data_prep.labels.write_labels import LabelFiles
-from data_prep.shard_format.label_policy import LabelPolicy, resolve
+from data_prep.shard_format.label_policy import LabelPolicy, resolve_labels
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from data_prep.shard_format.label_tables import read_labels
 from tests.builders.label_builder import COLUMNS, ROWS, Folders
@@ -65,7 +65,7 @@ def test_an_adjudicated_entry_overrides_readers_and_theirs_are_kept(folders: Fol
         ("aaaa", "fracture", "present", 1),
         ("aaaa", "fracture", "absent", 2),
     ]
-    resolved = resolve(read_labels(folders.public), LabelPolicy())
+    resolved = resolve_labels(read_labels(folders.public), LabelPolicy())
     assert dict(zip(resolved.keys, resolved.values[:, 0].tolist(), strict=True)) == {"aaaa": 0, "bbbb": 1}
 
 

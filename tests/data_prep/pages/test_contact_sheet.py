@@ -19,12 +19,12 @@ from data_prep.pages.contact_sheet import (
     Shelves,
     contact_sheet,
     draw_legend,
-    fitted_size,
-    grey_pixels,
-    heat_pixels,
-    outline_mark,
+    draw_outline_mark,
+    draw_side_by_side,
+    fit_size,
     scale_film,
-    side_by_side,
+    to_grey_pixels,
+    to_heat_pixels,
     wrap_text,
 )
 
@@ -75,7 +75,7 @@ def test_no_text_is_cut_off() -> None:
     page = contact_sheet(
         [Shelves([SheetBlock(picture(30, 30, (1, 2, 3)), Caption(text), [Caption(text)])], text)],
         text,
-        [LegendEntry(text, mark=outline_mark(INK)), LegendEntry("short"), LegendEntry(text)],
+        [LegendEntry(text, mark=draw_outline_mark(INK)), LegendEntry("short"), LegendEntry(text)],
     )
     margin = np.asarray(page)
     assert (margin[:, -6:] == PAPER).all() and (margin[-6:] == PAPER).all()
@@ -96,7 +96,7 @@ def test_every_entry_of_a_legend_is_drawn() -> None:
 
 def test_wide_panels_are_stacked() -> None:
     upright, wide = (
-        side_by_side([SheetBlock(picture(*shape, (number, 255, 0)), Caption("panel")) for number in range(3)])
+        draw_side_by_side([SheetBlock(picture(*shape, (number, 255, 0)), Caption("panel")) for number in range(3)])
         for shape in ((300, 100), (100, 300))
     )
     assert upright.width > 300 and upright.height < 400
@@ -121,13 +121,13 @@ def test_a_scaled_film_keeps_its_type_and_mean(dtype: type, size: tuple[int, int
 
 @pytest.mark.parametrize("shape", [(3000, 200), (200, 3000), (17, 17), (1, 5000)])
 def test_the_fitted_size_is_the_largest_that_fits(shape: tuple[int, int]) -> None:
-    rows, columns = fitted_size(shape, (260, 400))
+    rows, columns = fit_size(shape, (260, 400))
     assert rows == 260 or columns == 400
     assert 1 <= rows <= 260 and 1 <= columns <= 400
-    assert fitted_size(shape, (10_000, 10_000), 2.0) == (2 * shape[0], 2 * shape[1])
+    assert fit_size(shape, (10_000, 10_000), 2.0) == (2 * shape[0], 2 * shape[1])
 
 
 def test_grey_and_heat_use_the_whole_range() -> None:
-    assert grey_pixels(np.array([[-5.0, 0, 257, 65535, 70000]])).tolist() == [[0, 0, 1, 255, 255]]
-    heat = heat_pixels(np.linspace(0, 1, 50)[None]).sum(axis=-1)[0].astype(int)
+    assert to_grey_pixels(np.array([[-5.0, 0, 257, 65535, 70000]])).tolist() == [[0, 0, 1, 255, 255]]
+    heat = to_heat_pixels(np.linspace(0, 1, 50)[None]).sum(axis=-1)[0].astype(int)
     assert heat[0] < 20 and heat[-1] > 600 and (np.diff(heat[:25]) >= 0).all()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_prep.phantom.foreign_objects import draw_object
 from data_prep.phantom.imaging.projection import Beam, about_y
-from data_prep.phantom.imaging.scanners import LOOKS
+from data_prep.phantom.imaging.scanners import SCANNERS
 from data_prep.phantom.imaging.solids import Ellipsoid, Shaft, Station, Tube, box_axes
 from data_prep.phantom.planted_findings import Planted
 from data_prep.phantom.random_draws import (
@@ -148,14 +148,14 @@ def test_every_documented_choice_occurs() -> None:
     assert {(study.body_part, film.view) for _, study, film in drawn} == {
         (p, v) for p, both in VIEWS.items() for v in both
     }
-    assert {study.look for _, study, _ in drawn} == set(range(len(LOOKS)))
+    assert {study.look for _, study, _ in drawn} == set(range(len(SCANNERS)))
     assert {film.inverted for _, _, film in drawn} == {True, False}
     assert {finding.kind for _, _, film in drawn for finding in film.objects} == set(OBJECT_KINDS)
     assert {len(patient.studies) for patient, _, _ in drawn} == {1, 2, 3}
-    assert {look.bits for look in LOOKS} == {10, 12, 14}
-    assert {look.modality for look in LOOKS} == {"CR", "DX"}
-    assert {look.function for look in LOOKS} == {"LINEAR", "SIGMOID"}
-    assert len({syntax for look in LOOKS for syntax in look.syntaxes}) >= 3
+    assert {look.bits for look in SCANNERS} == {10, 12, 14}
+    assert {look.modality for look in SCANNERS} == {"CR", "DX"}
+    assert {look.function for look in SCANNERS} == {"LINEAR", "SIGMOID"}
+    assert len({syntax for look in SCANNERS for syntax in look.syntaxes}) >= 3
 
 
 def test_a_patient_is_the_same_in_a_larger_archive() -> None:
@@ -165,7 +165,7 @@ def test_a_patient_is_the_same_in_a_larger_archive() -> None:
 
 def displayed(film: RenderedFilm, study: StudyDraw, draw: FilmDraw) -> NDArray[np.float64]:
     """Display by PS3.3 C.11.1 and C.11.2, written out."""
-    look = LOOKS[study.look]
+    look = SCANNERS[study.look]
     x = film.stored.astype(np.float64) * look.slope + look.intercept
     centre, width = film.window
     if look.function == "LINEAR":
@@ -175,14 +175,14 @@ def displayed(film: RenderedFilm, study: StudyDraw, draw: FilmDraw) -> NDArray[n
     return 1 - y if draw.inverted else y
 
 
-@pytest.mark.parametrize("look", range(len(LOOKS)))
+@pytest.mark.parametrize("look", range(len(SCANNERS)))
 @pytest.mark.parametrize("inverted", [False, True])
 def test_bone_is_bright_on_dark_whatever_is_stored(look: int, inverted: bool) -> None:
     patient, study, film = next(case for case in cases() if case[1].body_part == "HAND" and case[2].marker is None)
     study, film = replace(study, look=look), replace(film, inverted=inverted, margins=None, objects=(), fracture=None)
     drawn = render(patient.anatomy, study, film, long_side=LONG_SIDE)
     display_values = displayed(drawn, study, film)
-    assert drawn.stored.max() < 2 ** LOOKS[look].bits
+    assert drawn.stored.max() < 2 ** SCANNERS[look].bits
     air, flesh = display_values[~drawn.body], display_values[drawn.body]
     assert np.median(air) < 0.2
     assert np.percentile(flesh, 95) > np.median(air) + 0.2

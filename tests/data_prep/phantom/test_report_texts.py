@@ -10,7 +10,7 @@ from data_prep.phantom.random_draws import OBJECT_KINDS, draw_patient
 from data_prep.phantom.report_sentences import KINDS
 from data_prep.phantom.report_texts import MISSED_SHARE, UNCERTAIN_SHARE, StudyReport, draw_report
 from data_prep.phantom.write_archive import identifying_values, write_archive
-from data_prep.radiology_reports.film_values import conclusions, on_film
+from data_prep.radiology_reports.film_values import label_values, select_mentions_on_film
 from data_prep.radiology_reports.finding_words import FINDINGS
 from data_prep.radiology_reports.language import language_of
 from data_prep.radiology_reports.mentions import find_mentions
@@ -34,8 +34,8 @@ def drawn() -> list[tuple[str, str | None, bool, list[str], StudyReport]]:
 def test_the_report_reader_finds_the_labels_of_every_report() -> None:
     for body_part, side, _, _, report in drawn():
         assert language_of(report.text) == report.language
-        mentions = on_film(find_mentions(report.text, report.language), body_part, side, [body_part])
-        reported = {finding: conclusions(mentions)[finding].value for finding in FINDINGS}
+        mentions = select_mentions_on_film(find_mentions(report.text, report.language), body_part, side, [body_part])
+        reported = {finding: label_values(mentions)[finding].value for finding in FINDINGS}
         assert {finding: value for finding, value in reported.items() if value != "not_mentioned"} == report.labels, (
             report
         )

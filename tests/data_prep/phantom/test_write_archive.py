@@ -17,7 +17,7 @@ from pydicom.encaps import generate_frames
 from data_prep.archive.manifest import read_linkage, read_manifest
 from data_prep.errors import ArchiveError, Reason
 from data_prep.phantom.dicom_film import CR_STORAGE, file_bytes, set_pixels
-from data_prep.phantom.imaging.scanners import JPEG_2000, JPEG_LOSSLESS_SV1, JPEG_LS, LOOKS
+from data_prep.phantom.imaging.scanners import JPEG_2000, JPEG_LOSSLESS_SV1, JPEG_LS, SCANNERS
 from data_prep.phantom.random_draws import OBJECT_KINDS, UnusableFile
 from data_prep.phantom.unusable_files import REASONS
 from data_prep.phantom.write_archive import identifying_values, write_archive
@@ -180,7 +180,7 @@ def test_the_error_for_a_missing_archive_names_the_command(tmp_path: Path) -> No
         identifying_values(tmp_path)
 
 
-@pytest.mark.parametrize("syntax", sorted({syntax for look in LOOKS for syntax in look.syntaxes}))
+@pytest.mark.parametrize("syntax", sorted({syntax for look in SCANNERS for syntax in look.syntaxes}))
 @pytest.mark.parametrize("bits", [10, 12, 14])
 def test_stored_values_survive_each_transfer_syntax(syntax: str, bits: int) -> None:
     values = np.random.default_rng(bits).integers(0, 2**bits, (37, 53)).astype(np.uint16)

@@ -11,7 +11,7 @@ import pytest
 from data_prep.archive.manifest import LINKAGE_FILE, MANIFEST_FILE, SPLITS_TABLE, dataset_name
 from data_prep.cli.main import main
 from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
-from data_prep.planning.splits import split_of
+from data_prep.planning.splits import draw_split
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import read_index
 from data_prep.verification.audit import audit
@@ -111,7 +111,7 @@ def test_unnamed_patients_can_be_drawn(nih: Path, caplog: pytest.LogCaptureFixtu
         )
     )
     found = splits_by_number(private, public)
-    assert {n: found[n] for n in ("40", "41")} == {n: split_of(key_of[n], 0, 0, 0.9, True) for n in ("40", "41")}
+    assert {n: found[n] for n in ("40", "41")} == {n: draw_split(key_of[n], 0, 0, 0.9, True) for n in ("40", "41")}
     assert "does not name 2 of the patients: their splits are drawn" in caplog.text
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from data_prep.errors import SettingsError
-from data_prep.planning.splits import read_split_table, split_of
+from data_prep.planning.splits import draw_split, read_split_table
 
 
 def read(path: Path, lines: str, patients: dict[str, str], val: float = 0.5) -> dict[str, str]:
@@ -23,7 +23,7 @@ def test_train_val_is_drawn_and_never_tests(tmp_path: Path) -> None:
     given = read(tmp_path / "s.csv", lines, patients)
     assert set(given.values()) == {"train", "val"}
     assert 150 < list(given.values()).count("val") < 250
-    assert given == {key: split_of(key, 3, 0.5, 0, True) for key in patients.values()}
+    assert given == {key: draw_split(key, 3, 0.5, 0, True) for key in patients.values()}
     assert set(read(tmp_path / "s.csv", lines, patients, val=0).values()) == {"train"}
 
 

@@ -17,7 +17,7 @@ from data_prep.labels.write_labels import LabelFiles, write_labels
 from data_prep.public_datasets.registry import LAYOUTS, matching_layouts
 from data_prep.scan.settings import ScanSettings
 from data_prep.settings import load
-from data_prep.shard_format.apply_display import apply
+from data_prep.shard_format.apply_display import apply_display
 from data_prep.shard_format.boxes import Box
 from data_prep.shard_format.film_codec import decode_film
 from data_prep.shard_format.sidecar import Sidecar
@@ -59,7 +59,10 @@ def assert_boxes_are_bright(found: Scanned, films: int) -> None:
             tar.seek(row["sidecar_offset"])
             sidecar = Sidecar.model_validate_json(tar.read(row["sidecar_size"]))
             tar.seek(row["film_offset"])
-            shown = apply(decode_film(tar.read(row["film_size"]), bits=sidecar.display.bits), sidecar.display) / 65535
+            shown = (
+                apply_display(decode_film(tar.read(row["film_size"]), bits=sidecar.display.bits), sidecar.display)
+                / 65535
+            )
         box = boxes[row["key"]]
         x_min, y_min, x_max, y_max = (round(box[edge]) for edge in ("x_min", "y_min", "x_max", "y_max"))
         inside = np.zeros(shown.shape, np.bool_)

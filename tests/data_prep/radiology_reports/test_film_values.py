@@ -6,8 +6,8 @@ from data_prep.radiology_reports.film_values import (
     CONTRADICTED_CONFIDENCE,
     LIKELY_CONFIDENCE,
     FilmValue,
-    conclusions,
-    on_film,
+    label_values,
+    select_mentions_on_film,
 )
 from data_prep.radiology_reports.language import Language
 from data_prep.radiology_reports.mentions import find_mentions
@@ -15,7 +15,7 @@ from data_prep.radiology_reports.mentions import find_mentions
 
 def values_on(text: str, body_part: str | None = None, side: str | None = None, language: Language = "de",
        study_body_parts: tuple[str, ...] = ()) -> dict[str, FilmValue]:  # fmt: skip
-    return conclusions(on_film(find_mentions(text, language), body_part, side, study_body_parts))
+    return label_values(select_mentions_on_film(find_mentions(text, language), body_part, side, study_body_parts))
 
 
 def values(text: str, *where: str | None, **more: object) -> dict[str, str]:

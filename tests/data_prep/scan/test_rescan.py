@@ -43,7 +43,7 @@ def test_a_second_scan_reads_what_is_new_or_changed_and_equals_a_fresh_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive, private = tmp_path / "archive", tmp_path / "private"
-    monkeypatch.setattr("data_prep.archive.header_pool.CHUNK", 3)
+    monkeypatch.setattr("data_prep.archive.header_pool.FILES_PER_TASK", 3)
     for number in range(8):
         write_film(
             archive / f"film{number}", patient_id=f"P{number // 3}", ViewPosition="strange" if number == 5 else "PA"
@@ -97,7 +97,7 @@ def fresh(archive: Path, private: Path, **settings: Any) -> list[bytes]:
 
 def test_an_interrupted_scan_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive, private = tmp_path / "archive", tmp_path / "private"
-    monkeypatch.setattr("data_prep.archive.header_pool.CHUNK", 2)
+    monkeypatch.setattr("data_prep.archive.header_pool.FILES_PER_TASK", 2)
     monkeypatch.setattr("data_prep.archive.header_cache._BATCH_ROWS", 2)
     for number in range(10):
         write_film(archive / f"film{number}", patient_id=f"P{number}")

@@ -294,7 +294,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, monkeypatch: pyte
     archive = tmp_path / "archive"
     for number in range(9):
         write_film(archive / f"film{number}", patient_id=f"P{number // 2}", ManufacturerModelName="DRX-1")
-    monkeypatch.setattr("data_prep.archive.header_pool.CHUNK", 4)
+    monkeypatch.setattr("data_prep.archive.header_pool.FILES_PER_TASK", 4)
     for workers in (1, 2):
         scan([archive], tmp_path / f"private{workers}", ScanSettings(workers=workers))
     for name in ("manifest.parquet", "linkage.parquet", "unmapped.csv"):

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep.cli import main
-from data_prep.shard_format.apply_display import apply
+from data_prep.shard_format.apply_display import apply_display
 from data_prep.shard_format.film_codec import Codec, codec_of, decode_film, encode_film
 from data_prep.shard_format.folder_layout import FILM_SUFFIXES
 from data_prep.sharding.shard import shard
@@ -63,8 +63,8 @@ def test_jpeg_holds_what_is_displayed(made: Path) -> None:
     lossless, jpeg = (ShardIndex([made / name], split=None) for name in ("htj2k", "jpeg"))
     for row in range(len(lossless)):
         one, other = lossless.film(row), jpeg.film(row)
-        shown = apply(decode_film(one._stream, bits=one.sidecar.display.bits), one.sidecar.display)
-        again = apply(decode_film(other._stream, bits=8), other.sidecar.display)
+        shown = apply_display(decode_film(one._stream, bits=one.sidecar.display.bits), one.sidecar.display)
+        again = apply_display(decode_film(other._stream, bits=8), other.sidecar.display)
         assert np.abs(shown / 257 - again / 257.0).mean() < 2.5  # of 255: the texture of these films is noise
         assert other.sidecar.display.provenance[-1] == "display_applied"
         assert one.sidecar.content_mask == other.sidecar.content_mask

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 
-from data_prep.film.header_display_settings import display_of
+from data_prep.film.header_display_settings import derive_display
 from data_prep.shard_format.apply_display import ValueRange, display_table
 from tests.builders.dicom_builder import CR, uid
 
@@ -180,7 +180,7 @@ def test_every_combination_is_displayed_as_by_highdicom_and_the_standard(bits: i
                 optional |= {"PixelPaddingValue": low} if tried % 2 else {}  # says nothing of other pixels
                 for keyword, value in (modality | voi | optional).items():
                     setattr(header, keyword, value)
-                display = display_of(header, values_range, counts)
+                display = derive_display(header, values_range, counts)
                 assert display.source == ("voi_lut" if "VOILUTSequence" in voi else "window")
                 conflict = shape == ("IDENTITY" if photometric == "MONOCHROME1" else "INVERSE")
                 assert ("presentation_shape_conflict" in display.provenance) == conflict

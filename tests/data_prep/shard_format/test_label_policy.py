@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.errors import SettingsError, ShardFormatError
 from data_prep.settings import load
-from data_prep.shard_format.label_policy import MERGES, REASONS, LabelPolicy, Resolved, resolve
+from data_prep.shard_format.label_policy import REASONS, SOURCE_ORDERS, LabelPolicy, ResolvedLabels, resolve_labels
 from data_prep.shard_format.label_schema import ADJUDICATED, BOXES_SCHEMA, LABELS_SCHEMA
 from data_prep.shard_format.label_tables import LABELS_FILE, SOURCES, VALUES, read_boxes, read_labels
 
@@ -26,7 +26,7 @@ def table(*rows: Row) -> pa.Table:
 
 def one(policy: dict[str, Any], *rows: Row) -> tuple[float, float, str]:
     """Value, weight and reason of the only film and label."""
-    found = resolve(table(*rows), LabelPolicy(**policy))
+    found = resolve_labels(table(*rows), LabelPolicy(**policy))
     assert found.values.shape == (1, 1)
     return float(found.values[0, 0]), round(float(found.weights[0, 0]), 6), REASONS[found.reasons[0, 0]]
 
@@ -63,7 +63,7 @@ def test_the_most_reliable_source_that_mentions_a_finding_decides() -> None:
 def test_an_uncertain_finding_counts_as_the_policy_says(uncertain: str, expected: object, readers: str) -> None:
     policy = {"uncertain": uncertain, "soft_value": 0.25, "readers": readers}
     assert one(policy, said("uncertain", confidence=0.5)) == expected
-    found = resolve(table(said("uncertain"), ("g", "fracture", "present", "expert")), LabelPolicy(**policy))
+    found = resolve_labels(table(said("uncertain"), ("g", "fracture", "present", "expert")), LabelPolicy(**policy))
     assert found.uncertain.tolist() == [[True], [False]]  # marks films of the class uncertain
 
 
@@ -75,7 +75,7 @@ def test_a_finding_that_nobody_mentions_is_unknown_or_absent() -> None:
     assert one({"not_mentioned": "absent"}, unsure) == (0, 0.5, "")
     assert one({"not_mentioned": "absent"}, said("uncertain"), silent) == (UNKNOWN, 0, "uncertain")
     assert one({"not_mentioned": "absent"}, silent, said("present", "metadata")) == (1, 1, "")
-    nobody = resolve(table(silent), LabelPolicy(not_mentioned="absent"), keys=["other"], names=["fracture"])
+    nobody = resolve_labels(table(silent), LabelPolicy(not_mentioned="absent"), keys=["other"], names=["fracture"])
     assert np.isnan(nobody.values[0, 0]) and nobody.left_out("fracture") == {"not labelled": 1}
 
 
@@ -116,7 +116,7 @@ def test_films_and_labels_are_returned_in_the_requested_order() -> None:
         ("c", "coin", "present", "expert"),
         ("a", "mass", "present", "expert"),
     )
-    found = resolve(entries, LabelPolicy(), keys=["z", "b", "a"], names=["fracture", "coin"])
+    found = resolve_labels(entries, LabelPolicy(), keys=["z", "b", "a"], names=["fracture", "coin"])
     assert found.keys == ["z", "b", "a"] and found.labels == ("fracture", "coin")
     assert np.array_equal(found.values, [[np.nan, np.nan], [np.nan, 1], [0, np.nan]], equal_nan=True)
     assert [[SOURCES[s] if s >= 0 else "" for s in row] for row in found.sources] == [
@@ -126,7 +126,7 @@ def test_films_and_labels_are_returned_in_the_requested_order() -> None:
     ]
     assert found.left_out("coin") == {"not labelled": 2}
     assert found.left_out("coin", np.array([False, True, True])) == {"not labelled": 1}
-    by_default = resolve(entries, LabelPolicy())
+    by_default = resolve_labels(entries, LabelPolicy())
     assert by_default.keys == ["a", "b", "c"] and by_default.labels == ("coin", "fracture", "mass")
 
 
@@ -139,14 +139,14 @@ def test_an_entry_of_confidence_0_is_unknown_and_counted(readers: str) -> None:
     assert one(policy | {"not_mentioned": "absent"}, said("not_mentioned", confidence=0.0)) == nothing
     assert one(policy | {"uncertain": "soft"}, said("uncertain", confidence=0.0)) == nothing
     assert one(policy, said("uncertain", confidence=0.0)) == (UNKNOWN, 0, "uncertain")
-    found = resolve(table(said("present", confidence=0.0)), LabelPolicy.model_validate(policy))
+    found = resolve_labels(table(said("present", confidence=0.0)), LabelPolicy.model_validate(policy))
     assert found.left_out("fracture") == {"confidence 0": 1}
 
 
 def test_numbers_are_no_findings() -> None:
     numbers = pa.Table.from_pylist([{"key": "a", "label": "age", "number": 7.5, "source": "expert"}], LABELS_SCHEMA)
-    assert resolve(numbers, LabelPolicy()).values.shape == (0, 0)
-    assert resolve(LABELS_SCHEMA.empty_table(), LabelPolicy(), keys=["a"], names=["x"]).left_out("x") == {
+    assert resolve_labels(numbers, LabelPolicy()).values.shape == (0, 0)
+    assert resolve_labels(LABELS_SCHEMA.empty_table(), LabelPolicy(), keys=["a"], names=["x"]).left_out("x") == {
         "not labelled": 1
     }
 
@@ -162,8 +162,8 @@ def reference_values(rows: list[Row], policy: LabelPolicy) -> dict[tuple[str, st
 def _decide(entries: list[Row], policy: LabelPolicy) -> tuple[float, float, bool, str]:
     number = {"absent": 0.0, "present": 1.0, "uncertain": None}
     number["uncertain"] = {"soft": policy.soft_value, "positive": 1.0, "negative": 0.0}.get(policy.uncertain)
-    counting = [entry for entry in entries if entry[3] in MERGES[policy.merge]]
-    for source in MERGES[policy.merge]:
+    counting = [entry for entry in entries if entry[3] in SOURCE_ORDERS[policy.merge]]
+    for source in SOURCE_ORDERS[policy.merge]:
         for adjudicated in (True, False):
             of_source = [e for e in counting if e[3] == source and (e[4] == 0) == adjudicated]
             if votes := [(e[2], number[e[2]], e[5]) for e in of_source if e[2] != "not_mentioned"]:
@@ -197,7 +197,7 @@ def _vote(votes: list[tuple[str, float | None, float]], policy: LabelPolicy) -> 
 
 @pytest.mark.parametrize("uncertain", ["ignore", "soft", "positive", "negative", "class"])
 @pytest.mark.parametrize("readers", ["majority", "mean", "ignore"])
-@pytest.mark.parametrize("merge", sorted(MERGES))
+@pytest.mark.parametrize("merge", sorted(SOURCE_ORDERS))
 def test_the_policy_equals_a_reference_on_random_entries(uncertain: str, readers: str, merge: str) -> None:
     random = np.random.default_rng(5)
     policy = LabelPolicy(uncertain=uncertain, readers=readers, merge=merge, soft_value=0.4, not_mentioned="absent")
@@ -212,7 +212,7 @@ def test_the_policy_equals_a_reference_on_random_entries(uncertain: str, readers
         )
         for _ in range(300)
     ]
-    found: Resolved = resolve(table(*rows), policy)
+    found: ResolvedLabels = resolve_labels(table(*rows), policy)
     expected = reference_values(rows, policy)
     for (key, label), (value, weight, unsure, reason) in expected.items():
         place = found.keys.index(key), found.labels.index(label)
@@ -235,7 +235,7 @@ def test_labels_from_before_there_were_readers_are_read(tmp_path: Path) -> None:
     pq.write_table(earlier, tmp_path / LABELS_FILE)
     entries = read_labels(tmp_path)
     assert entries.schema.equals(LABELS_SCHEMA) and entries["reader"].to_pylist() == [None]
-    assert resolve(entries, LabelPolicy()).values.tolist() == [[1]]
+    assert resolve_labels(entries, LabelPolicy()).values.tolist() == [[1]]
     assert read_boxes(tmp_path).schema.equals(BOXES_SCHEMA)
     pq.write_table(earlier.drop_columns("value"), tmp_path / LABELS_FILE)
     with pytest.raises(ShardFormatError, match=r"labels\.parquet of .* is damaged. Remove it"):

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from data_prep.shard_format import film_codec, htj2k
-from data_prep.shard_format.apply_display import apply, as_table, display_table, pack_table
+from data_prep.shard_format.apply_display import apply_display, as_table, display_table, pack_table
 from data_prep.shard_format.content_mask_bits import unpack_mask
 from data_prep.shard_format.dataset_card import DatasetCard, ShardCard
 from data_prep.shard_format.film_codec import codec_of, decode_film
@@ -97,7 +97,7 @@ def test_the_example_reads_a_folder_with_webdataset_alone(
         data = (public / row["shard"]).read_bytes()[row["film_offset"] :][: row["film_size"]]
         assert codec_of(data) == codec
         ours = decode_film(data, bits=model.display.bits)
-        assert np.array_equal(values, ours) and np.array_equal(shown, apply(ours, model.display))
+        assert np.array_equal(values, ours) and np.array_equal(shown, apply_display(ours, model.display))
         assert np.array_equal(code["content_mask"](sidecar), unpack_mask(model.content_mask, model.rows, model.columns))
     monkeypatch.setattr("sys.argv", ["read_films.py", str(public)])
     run(example, "__main__")

@@ -11,7 +11,7 @@ from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
 from data_prep.scan.scan import scan
 from data_prep.scan.settings import ScanSettings
 from data_prep.shard_format.dataset_card import DatasetCard
-from data_prep.shard_format.index import across_splits, same_pixels
+from data_prep.shard_format.index import count_across_splits, same_pixels
 from data_prep.shard_format.index_schema import INDEX_SCHEMA
 from data_prep.sharding.shard import shard
 from data_prep.verification.verify import verify
@@ -76,5 +76,5 @@ def test_the_representative_film_does_not_depend_on_order() -> None:
         index = same_pixels(pa.Table.from_pylist(order, INDEX_SCHEMA))
         named = dict(zip(index["key"].to_pylist(), index["same_pixels_as"].to_pylist(), strict=True))
         assert named == {"a": "b", "b": None, "c": "b", "d": None, "e": None, "f": "e"}
-        assert across_splits(index) == 2
+        assert count_across_splits(index) == 2
     assert same_pixels(INDEX_SCHEMA.empty_table()).num_rows == 0

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep.errors import ShardFormatError
-from data_prep.shard_format.apply_display import apply
+from data_prep.shard_format.apply_display import apply_display
 from data_prep.shard_format.content_mask_bits import mask_shape, pack_mask, unpack_mask
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.film_codec import decode_film, encode_film
@@ -50,7 +50,7 @@ def test_webdataset_alone_reads_the_shards(public: Path) -> None:
         assert len(sample["j2c"]) == row["film_size"]
         film = imagecodecs.htj2k_decode(sample["j2c"])
         assert film.shape == (sidecar.rows, sidecar.columns) and film.dtype == np.uint16
-        assert apply(film, sidecar.display).dtype == np.uint16
+        assert apply_display(film, sidecar.display).dtype == np.uint16
 
 
 def test_the_sidecar_has_the_fields_of_the_allow_list_and_no_others(public: Path) -> None:

@@ -181,7 +181,7 @@ def test_an_interrupted_append_is_hidden_and_continues(
     write_study(tmp_path / "archive", 50, study="new")
     rescan(private)
     with monkeypatch.context() as patch:
-        patch.setattr("data_prep.sharding.run.index_bytes", _stop)
+        patch.setattr("data_prep.sharding.run.encode_parquet", _stop)
         with pytest.raises(KeyboardInterrupt):
             append(private, public, settings())
     assert generation_folders(public) == [public]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep.cli import main
-from data_prep.dataset_report.census import census_of
+from data_prep.dataset_report.census import compute_census
 from data_prep.dataset_report.folder_state import read_folder
 from data_prep.dataset_report.report_page import write_report
 from data_prep.deidentify.pseudonyms import SECRET_VARIABLE
@@ -31,7 +31,7 @@ from data_prep.sharding.append import append, append_part
 from data_prep.sharding.public_folder import locked_folder
 from data_prep.sharding.shard import shard
 from data_prep.verification.audit import audit
-from data_prep.verification.verify import verify, verify_together
+from data_prep.verification.verify import verify, verify_generations
 from mae_rad.data.shard_reader import ShardIndex
 from tests.builders.dicom_builder import write_film
 from tests.builders.private_builder import SECRET, anatomy, make_private, settings
@@ -135,7 +135,7 @@ def test_two_appends_at_once_make_one_generation(grown: Path) -> None:
         thread.join()
     assert outcomes.count("added") == 1 and len(outcomes) == 4
     assert sorted(path.name for path in public.iterdir() if path.is_dir()) == ["generation-001", "generation-002"]
-    assert verify_together(public) == []
+    assert verify_generations(public) == []
 
 
 def test_an_unfinished_generation_that_follows_other_shards_starts_again(grown: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_film_in_two_generations_is_reported(grown: Path, capsys: pytest.Captu
 
 def test_pages_and_sheets_show_all_generations(grown: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     public, count = grown / "public", len(read_index(grown / "public"))
-    assert census_of(public).films == count == 18
+    assert compute_census(public).films == count == 18
     assert write_border_sheets(public, tmp_path / "borders", films=2).films == count
     write_preview(public, tmp_path / "sheet.png", films=100, split=None)
     report = write_report(public, tmp_path / "report.html")

@@ -20,7 +20,7 @@ from data_prep.sharding import shard_writer
 from data_prep.sharding.append import append, append_part
 from data_prep.sharding.shard import shard
 from data_prep.verification.audit import audit
-from data_prep.verification.verify import verify, verify_together
+from data_prep.verification.verify import verify, verify_generations
 from tests.builders.dicom_builder import write_film
 from tests.builders.faulty_writer import REJECT, faulty_decode
 from tests.builders.private_builder import ONE, SECRET, anatomy, make_private, settings, write_archive
@@ -84,7 +84,7 @@ def test_rejected_films_go_into_a_new_generation(private: Path, public: Path) ->
     for row in read_index(public, ["patient", "split"]).to_pylist():
         splits.setdefault(row["patient"], set()).add(row["split"])
     assert all(len(found) == 1 for found in splits.values())
-    assert [verify(folder) for folder in generation_folders(public)] == [[], []] and verify_together(public) == []
+    assert [verify(folder) for folder in generation_folders(public)] == [[], []] and verify_generations(public) == []
 
 
 def test_only_files_rejected_for_the_reason_are_tried(private: Path, public: Path, monkeypatch: Any) -> None:
@@ -108,7 +108,7 @@ def test_only_files_rejected_for_the_reason_are_tried(private: Path, public: Pat
     assert card is not None and card.files.written == 1 and set(decoded) == crashing
     assert card.reasons["corrupt_pixels"] == 6  # the other five, and the one cut short, keep their reason
     again = append(private, public, settings(), CORRUPT)  # of the generation that was just added
-    assert again is not None and again.files.written == 5 and verify_together(public) == []
+    assert again is not None and again.files.written == 5 and verify_generations(public) == []
 
 
 def test_an_append_without_new_films_changes_nothing(private: Path, public: Path, monkeypatch: Any) -> None:

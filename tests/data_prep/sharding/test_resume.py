@@ -19,7 +19,7 @@ from data_prep.runtime.folder_lock import LOCK_FILE, locked
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding import shard_writer
 from data_prep.sharding.append import append
-from data_prep.sharding.public_folder import folder_writer, withdraw
+from data_prep.sharding.public_folder import folder_writer, mark_damaged
 from data_prep.sharding.shard import shard
 from data_prep.verification.verify import verify
 from tests.builders.dicom_builder import write_film
@@ -128,8 +128,8 @@ def test_manifest_and_linkage_of_two_scans_are_refused(private: Path, public: Pa
 
 def test_verify_does_not_mark_shards_as_damaged_while_a_command_runs(public: Path) -> None:
     with locked(public), pytest.raises(ShardFormatError, match="another shard command"):
-        withdraw(public, ["train-000000.tar: no tar"])
-    assert withdraw(public, ["train-000000.tar: no tar"]) == ["train-000000"]
+        mark_damaged(public, ["train-000000.tar: no tar"])
+    assert mark_damaged(public, ["train-000000.tar: no tar"]) == ["train-000000"]
 
 
 def test_a_lock_file_is_used_where_folders_cannot_be_locked(public: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -20,7 +20,7 @@ from data_prep.film.decode import StoredFilm, decode
 from data_prep.film.sample import decode_file, make_sample
 from data_prep.film.shard_values import shrink, shrunk_size, to_shard_values, value_range
 from data_prep.planning.shard_task import ShardTask
-from data_prep.shard_format.apply_display import apply
+from data_prep.shard_format.apply_display import apply_display
 from data_prep.shard_format.dataset_card import ShardCard
 from data_prep.shard_format.film_codec import decode_film
 from data_prep.shard_format.sidecar import Sidecar
@@ -109,7 +109,7 @@ def test_padding_is_black_on_display_whatever_the_polarity(photometric: str, tmp
     write_film(path, values=values, photometric=photometric, window=(2048, 4096), PixelPaddingValue=4095)
     film = decode_file(path.read_bytes(), facts(path))
     sample = make_sample(film, facts(path), split="train", max_side=40)
-    shown = apply(decode_film(sample.film, bits=12), sample.sidecar.display)
+    shown = apply_display(decode_film(sample.film, bits=12), sample.sidecar.display)
     assert (shown[:, :10] == 0).all() and shown[:, 10:].max() > 30_000
 
 
@@ -220,7 +220,7 @@ def test_no_card_of_other_inputs_is_left_next_to_a_new_tar(tmp_path: Path, monke
     before = (tmp_path / "train-000000.tar").read_bytes()
     other = replace(work, inputs_sha256="o" * 64, files=[(str(path), {**work.files[0][1], "key": "f" * 32})])
     with monkeypatch.context() as patch:  # as if killed after the tar: of equal size, beside the old table
-        patch.setattr(shard_writer, "index_bytes", lambda table: 1 / 0)
+        patch.setattr(shard_writer, "encode_parquet", lambda table: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             write_shard(other, tmp_path)
     assert len((tmp_path / "train-000000.tar").read_bytes()) == len(before)
@@ -248,5 +248,5 @@ def test_film_and_display_go_through_decode_as_images_do(tmp_path: Path) -> None
     film = decode((tmp_path / "film.png").read_bytes(), source="png")
     sample = make_sample(film, facts(tmp_path / "film.png"), split="train", max_side=1000)
     assert sample.sidecar.display.source == "declared_range"
-    shown = apply(decode_film(sample.film, bits=8), sample.sidecar.display)
+    shown = apply_display(decode_film(sample.film, bits=8), sample.sidecar.display)
     assert np.array_equal(shown, grey.astype(np.uint16) * 257)

@@ -12,7 +12,7 @@ from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import read_index
 from data_prep.shard_format.sidecar import Sidecar
 from data_prep.sharding.shard import shard
-from data_prep.sharding.single_film import ArchiveFile, OneFilm, Preparation, list_files, read_films
+from data_prep.sharding.single_film import ArchiveFile, PreparationSettings, PreparedFilm, list_files, read_films
 from tests.builders.dicom_builder import DX_FOR_PROCESSING, write_film
 from tests.builders.private_builder import anatomy, make_private, settings, write_archive
 from tests.data_prep.shard_format.test_frames import frames, write_frames
@@ -45,11 +45,11 @@ def in_shards(private: Path, public: Path) -> dict[str, list[tuple[bytes, Sideca
     return found
 
 
-def alone(path: str, preparation: Preparation) -> list[OneFilm]:
+def alone(path: str, preparation: PreparationSettings) -> list[PreparedFilm]:
     return read_films(ArchiveFile(path, Path(path).name), preparation)
 
 
-def assert_same(path: str, shard_films: list[tuple[bytes, Sidecar]], preparation: Preparation) -> None:
+def assert_same(path: str, shard_films: list[tuple[bytes, Sidecar]], preparation: PreparationSettings) -> None:
     films = alone(path, preparation)
     assert [film.stream for film in films] == [stream for stream, _ in shard_films]
     for film, (_, sidecar) in zip(films, shard_films, strict=True):
@@ -63,7 +63,7 @@ def test_a_film_alone_equals_its_shard_to_the_byte(codec: str, tmp_path: Path, m
     write_film(tmp_path / "archive" / "wide.dcm", values=anatomy("wide", 70, 180), **square)
     write_frames(tmp_path / "archive" / "frames.dcm", frames("a", "b"), study="two frames")
     private, public = sharded(tmp_path, settings(codec=codec), monkeypatch)
-    preparation = Preparation.of(read_dataset_card(public).config)
+    preparation = PreparationSettings.of(read_dataset_card(public).config)
     held = in_shards(private, public)
     assert len(held) == 8
     assert sum(len(films) for films in held.values()) == 9
@@ -77,7 +77,7 @@ def test_what_sharding_rejects_is_rejected_for_the_same_reason(tmp_path: Path, m
     assert len(rejects) == 4
     for path, reason in rejects.items():
         with pytest.raises(FilmReject) as refused:
-            alone(path, Preparation.of(settings().model_dump()))
+            alone(path, PreparationSettings.of(settings().model_dump()))
         wanted = Reason.FOR_PROCESSING if reason == Reason.PROCESSING_TWIN else reason
         assert refused.value.reason == wanted
 
@@ -93,13 +93,13 @@ def test_raw_data_are_accepted_where_the_shards_accepted_them(tmp_path: Path) ->
     write_film(tmp_path / "raw.dcm", values=anatomy("raw"), sop_class=DX_FOR_PROCESSING)
     path = str(tmp_path / "raw.dcm")
     with pytest.raises(FilmReject, match="for_processing"):
-        alone(path, Preparation())
-    assert len(alone(path, Preparation.of({"selection": {"for_processing": "keep"}}))) == 1
+        alone(path, PreparationSettings())
+    assert len(alone(path, PreparationSettings.of({"selection": {"for_processing": "keep"}}))) == 1
 
 
 def test_the_header_stays_with_the_film_and_no_pixels_do(tmp_path: Path) -> None:
     written = write_film(tmp_path / "film.dcm", values=anatomy("film"), PatientName="DOE^JANE", PatientID="MRN-1")
-    (film,) = alone(str(tmp_path / "film.dcm"), Preparation())
+    (film,) = alone(str(tmp_path / "film.dcm"), PreparationSettings())
     assert film.header is not None
     assert film.header.PatientName == "DOE^JANE"
     assert film.header.SOPInstanceUID == written.SOPInstanceUID
@@ -112,7 +112,7 @@ def test_a_missing_file_is_rejected_with_a_reason(tmp_path: Path) -> None:
     (file,) = list_files([tmp_path])
     (tmp_path / "film.dcm").unlink()
     with pytest.raises(FilmReject):
-        read_films(file, Preparation())
+        read_films(file, PreparationSettings())
 
 
 @pytest.mark.shared
@@ -125,14 +125,14 @@ def test_real_films_alone_equal_their_shards(tmp_path: Path, monkeypatch: pytest
     held = in_shards(private, public)
     assert len(held) >= 5
     for path, films in held.items():
-        assert_same(path, films, Preparation.of(chosen.model_dump()))
+        assert_same(path, films, PreparationSettings.of(chosen.model_dump()))
     for path, reason in read_rejects(private, public).items():
         if reason not in (Reason.DUPLICATE, Reason.UID_CONFLICT):
             with pytest.raises(FilmReject, match=reason):
-                alone(path, Preparation.of(chosen.model_dump()))
+                alone(path, PreparationSettings.of(chosen.model_dump()))
 
 
 def test_every_preparation_of_a_real_config_is_understood() -> None:
     config = ShardSettings(max_side="native", codec="png").model_dump(mode="json")
-    assert Preparation.of(config) == Preparation(max_side="native", codec="png")
-    assert Preparation.of({}) == Preparation()
+    assert PreparationSettings.of(config) == PreparationSettings(max_side="native", codec="png")
+    assert PreparationSettings.of({}) == PreparationSettings()

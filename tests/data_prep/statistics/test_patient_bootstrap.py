@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep.statistics import patient_bootstrap
-from data_prep.statistics.patient_bootstrap import LEVEL, defined_samples, percentile_interval, resamples
+from data_prep.statistics.patient_bootstrap import LEVEL, percentile_interval, resamples, select_defined_samples
 
 
 @pytest.mark.parametrize("block", [1, 70, 4_000_000])
@@ -31,6 +31,6 @@ def test_all_films_of_a_patient_are_drawn_together() -> None:
 def test_no_interval_if_most_resamples_lack_a_class() -> None:
     samples = np.r_[np.full(30, np.nan), np.linspace(0, 1, 70)]
     assert np.isnan(percentile_interval(samples)).all()
-    assert not len(defined_samples(samples))
+    assert not len(select_defined_samples(samples))
     low, high = percentile_interval(samples[25:])  # a few lost resamples do not matter
     assert (low, high) == pytest.approx(tuple(np.quantile(samples[30:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])))

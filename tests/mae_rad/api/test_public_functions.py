@@ -11,11 +11,11 @@ import torch
 import mae_rad
 from data_prep.archive.manifest import read_linkage
 from data_prep.errors import ArchiveError
-from data_prep.shard_format.apply_display import apply
+from data_prep.shard_format.apply_display import apply_display
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.film_codec import decode_film
 from data_prep.sharding.shard import shard
-from data_prep.sharding.single_film import Preparation
+from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
 from mae_rad.embedding.film_vector import film_features, vector_settings
@@ -56,7 +56,7 @@ def test_an_encoder_gives_a_file_the_vector_of_its_film_in_a_shard(
     (tmp_path / "archive").symlink_to(archive)
     private = make_private(tmp_path, monkeypatch)
     shard(private, tmp_path / "public", settings(max_side=1536))
-    assert Preparation.of(read_dataset_card(tmp_path / "public").config) == Preparation()
+    assert PreparationSettings.of(read_dataset_card(tmp_path / "public").config) == PreparationSettings()
     index, paths = (
         ShardIndex([tmp_path / "public"], split=None),
         dict(zip(*(read_linkage(private)[name].to_pylist() for name in ("key", "path")), strict=True)),
@@ -141,7 +141,7 @@ def test_shards_are_a_dataset_of_displayed_films(tmp_path: Path) -> None:
     assert len(dataset) == 4
     for one, (stream, sidecar) in zip(dataset, films, strict=True):
         stored = decode_film(stream, bits=sidecar["display"]["bits"])
-        shown = apply(stored, one.sidecar.display)
+        shown = apply_display(stored, one.sidecar.display)
         assert one.key == sidecar["key"]
         assert one.image.dtype == torch.float32
         np.testing.assert_array_equal(one.image.numpy(), shown.astype(np.float32) / np.float32(65535))

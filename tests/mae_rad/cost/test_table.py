@@ -10,8 +10,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from launch.cost import main
-from mae_rad.cost.memory import REDUCE_BUCKET_ELEMENTS, activations, count_parameters, estimate
-from mae_rad.cost.table import GIB, Machine, cost_table, films_that_fit, variants
+from mae_rad.cost.memory import REDUCE_BUCKET_ELEMENTS, count_parameters, estimate_activations, estimate_memory
+from mae_rad.cost.table import GIB, Machine, cost_table, films_that_fit, vary_settings
 from mae_rad.data.batch import Batch, Patches, View
 from mae_rad.encoders.vit import build_encoder
 from mae_rad.errors import SettingsError
@@ -109,15 +109,15 @@ def test_activations_are_within_a_quarter_of_the_measured(
     objective: str, precision: str, attention: str, again: bool | str
 ) -> None:
     chosen = settings(objective, precision, attention=attention, checkpoint_activations=again)
-    estimated, _ = activations(chosen)
+    estimated, _ = estimate_activations(chosen)
     assert estimated == pytest.approx(_saved_for_backward(chosen) / FILMS, rel=0.25)
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_activations_of_emphasis_and_stem_are_within_a_quarter_of_the_measured(precision: str) -> None:
     chosen = settings("cheap", precision, **FINE)
-    estimated, _ = activations(chosen)
-    assert estimated > activations(settings("cheap", precision))[0]
+    estimated, _ = estimate_activations(chosen)
+    assert estimated > estimate_activations(settings("cheap", precision))[0]
     assert estimated == pytest.approx(_saved_for_backward(chosen) / FILMS, rel=0.25)
 
 
@@ -142,27 +142,27 @@ def _saved_for_backward(chosen: PretrainSettings) -> int:
 def test_fixed_memory_follows_the_stage() -> None:
     parameters, matrices = count_parameters(settings())
     assert parameters == sum(parameter.numel() for parameter in step(settings())[0].parameters())
-    alone = estimate(settings(), world=1)
+    alone = estimate_memory(settings(), world=1)
     assert (alone.weights, alone.gradients, alone.optimizer) == (4 * parameters, 4 * parameters, 8 * parameters)
-    assert estimate(settings(precision="bf16"), world=1).weights == 4 * parameters + 2 * matrices
-    parts = [estimate(settings(zero_stage=stage), world=8) for stage in range(4)]
+    assert estimate_memory(settings(precision="bf16"), world=1).weights == 4 * parameters + 2 * matrices
+    parts = [estimate_memory(settings(zero_stage=stage), world=8) for stage in range(4)]
     assert [part.weights / parameters for part in parts] == [4, 4, 4, 0.5]
     buckets = [4 * parameters, *[4 * REDUCE_BUCKET_ELEMENTS] * 3]
     gradients = [part.gradients - bucket for part, bucket in zip(parts, buckets, strict=True)]
     assert [size / parameters for size in gradients] == [4, 4, 0.5, 0.5]
     assert [part.optimizer / parameters for part in parts] == [8, 1.5, 1.5, 1]
-    assert estimate(settings(), 1).total(3) == alone.fixed + 3 * (alone.per_film + alone.working)
+    assert estimate_memory(settings(), 1).total(3) == alone.fixed + 3 * (alone.per_film + alone.working)
 
 
 def test_checkpointing_saves_memory_not_work() -> None:
-    with_it, without = (estimate(settings("published", checkpoint_activations=on), 1) for on in (True, False))
+    with_it, without = (estimate_memory(settings("published", checkpoint_activations=on), 1) for on in (True, False))
     assert with_it.total(1) < without.total(1)
     chosen = settings("published", checkpoint_activations=True)
     assert 1.2 < flops_per_film(chosen).hardware / flops_per_film(chosen).training < 4 / 3
 
 
 def test_variants_change_size_model_and_budget() -> None:
-    varied = list(variants(settings(), [196, 1024], ["vit_s", "vit_large"], ["0.1/0.3", "published"]))
+    varied = list(vary_settings(settings(), [196, 1024], ["vit_s", "vit_large"], ["0.1/0.3", "published"]))
     assert len(varied) == 8
     first, last = varied[0], varied[-1]
     assert (first.encoder.model, first.objective.tokens) == ("vit_small", 196)
@@ -170,7 +170,7 @@ def test_variants_change_size_model_and_budget() -> None:
     assert first.objective.views()[FILM].budgets == (19, 58)
     assert last.objective.views()[FILM].budgets == (256, 768)
     assert last.objective.model_dump()["decoder"] == "self"
-    assert list(variants(settings(), [], [], [])) == [settings()]
+    assert list(vary_settings(settings(), [], [], [])) == [settings()]
 
 
 def test_every_stage_of_a_schedule_is_one_variant() -> None:
@@ -179,10 +179,10 @@ def test_every_stage_of_a_schedule_is_one_variant() -> None:
     staged = PretrainSettings.model_validate(
         chosen.model_dump() | {"objective": OBJECTIVES["cheap"] | stages, "optimizer": {"steps": 40, "batch": 8}}
     )
-    early, late = variants(staged, [], [], ["0.1/0.3"])
+    early, late = vary_settings(staged, [], [], ["0.1/0.3"])
     assert [(one.objective.tokens, one.optimizer.steps) for one in (early, late)] == [(100, 30), (400, 10)]
     assert early.objective.views()[FILM].budgets == (10, 30)
-    assert [one.objective.tokens for one in variants(staged, [196], [], [])] == [196]  # a given size
+    assert [one.objective.tokens for one in vary_settings(staged, [196], [], [])] == [196]  # a given size
     assert flops_per_film(staged.at(29)) == flops_per_film(staged.stages()[0]) != flops_per_film(staged)
 
 
@@ -197,18 +197,18 @@ def test_every_stage_of_a_schedule_is_one_variant() -> None:
 )
 def test_invalid_variants_are_refused(tokens: list[int], models: list[str], budgets: list[str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        list(variants(settings(), tokens, models, budgets))
+        list(vary_settings(settings(), tokens, models, budgets))
 
 
 def test_budgets_are_of_the_masked_autoencoder() -> None:
     with pytest.raises(SettingsError, match=r"objective\.visible"):
-        list(variants(settings("simclr"), [], [], ["published"]))
+        list(vary_settings(settings("simclr"), [], [], ["published"]))
     assert "2 x 0.5" in cost_table([settings("dropped")], Machine(1e12, 1, GIB, 0.01))
 
 
 def test_films_that_fit_use_at_most_nine_tenths_of_the_memory() -> None:
     chosen, machine = settings(), Machine(1e12, 1, GIB, 0.01)
-    memory, count = estimate(chosen, 1), films_that_fit(chosen, machine)
+    memory, count = estimate_memory(chosen, 1), films_that_fit(chosen, machine)
     assert memory.total(count) <= 0.9 * GIB < memory.total(count + 1)
     assert films_that_fit(chosen, machine._replace(memory=1e6)) == 0
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mae_rad.data.label_fraction import in_fraction
+from mae_rad.data.label_fraction import select_label_fraction
 
 PATIENTS = [f"patient {i // 3}" for i in range(300)]
 
@@ -13,7 +13,7 @@ PATIENTS = [f"patient {i // 3}" for i in range(300)]
 @pytest.mark.parametrize("seed", range(5))
 def test_a_smaller_fraction_lies_in_a_larger_one(seed: int) -> None:
     fractions = [0.01, 0.03, 0.1, 0.5, 0.99, 1.0]
-    parts = [in_fraction(PATIENTS, fraction, seed) for fraction in fractions]
+    parts = [select_label_fraction(PATIENTS, fraction, seed) for fraction in fractions]
     for smaller, larger in pairwise(parts):
         assert not (smaller & ~larger).any()
     assert parts[-1].all()
@@ -21,27 +21,30 @@ def test_a_smaller_fraction_lies_in_a_larger_one(seed: int) -> None:
 
 
 def test_a_patient_comes_with_all_films() -> None:
-    chosen = in_fraction(PATIENTS, 0.25, 0).reshape(-1, 3)
+    chosen = select_label_fraction(PATIENTS, 0.25, 0).reshape(-1, 3)
     assert (chosen.all(axis=1) | ~chosen.any(axis=1)).all()
 
 
 def test_the_part_depends_on_the_seed_and_not_on_the_order_of_films() -> None:
-    first = in_fraction(PATIENTS, 0.2, 0)
-    assert np.array_equal(first, in_fraction(PATIENTS[::-1], 0.2, 0)[::-1])
-    assert not np.array_equal(first, in_fraction(PATIENTS, 0.2, 1))
+    first = select_label_fraction(PATIENTS, 0.2, 0)
+    assert np.array_equal(first, select_label_fraction(PATIENTS[::-1], 0.2, 0)[::-1])
+    assert not np.array_equal(first, select_label_fraction(PATIENTS, 0.2, 1))
 
 
 def test_patients_stay_in_when_others_come_or_go() -> None:
     fewer = [patient for patient in PATIENTS if patient != "patient 7"]
-    before = {patient for patient, here in zip(PATIENTS, in_fraction(PATIENTS, 0.5, 0), strict=True) if here}
-    after = {patient for patient, here in zip(fewer, in_fraction(fewer, 0.5, 0), strict=True) if here}
+    before = {patient for patient, here in zip(PATIENTS, select_label_fraction(PATIENTS, 0.5, 0), strict=True) if here}
+    after = {patient for patient, here in zip(fewer, select_label_fraction(fewer, 0.5, 0), strict=True) if here}
     assert len(before ^ after) <= 2
 
 
 def test_every_class_has_a_patient_first_and_fractions_stay_nested() -> None:
     classes = np.array([int(patient in {"patient 3", "patient 90"}) for patient in PATIENTS])
     for draw in range(10):
-        parts = [in_fraction(PATIENTS, fraction, 0, draw=draw, classes=classes) for fraction in (0.01, 0.02, 0.1, 0.5)]
+        parts = [
+            select_label_fraction(PATIENTS, fraction, 0, draw=draw, classes=classes)
+            for fraction in (0.01, 0.02, 0.1, 0.5)
+        ]
         for smaller, larger in pairwise(parts):
             assert not (smaller & ~larger).any()
         assert all(set(classes[part]) == {0, 1} for part in parts)
@@ -49,8 +52,10 @@ def test_every_class_has_a_patient_first_and_fractions_stay_nested() -> None:
 
 
 def test_a_place_depends_on_seed_draw_and_patient_alone() -> None:
-    drawn = [in_fraction(PATIENTS, 0.2, seed, draw=draw) for seed, draw in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    drawn = [select_label_fraction(PATIENTS, 0.2, seed, draw=draw) for seed, draw in ((0, 0), (0, 1), (1, 0), (1, 1))]
     assert len({part.tobytes() for part in drawn}) == 4
     # Which patients a finetuning had yesterday, it has today.
-    names = sorted({patient for patient, here in zip(PATIENTS, in_fraction(PATIENTS, 0.05, 0), strict=True) if here})
+    names = sorted(
+        {patient for patient, here in zip(PATIENTS, select_label_fraction(PATIENTS, 0.05, 0), strict=True) if here}
+    )
     assert names == ["patient 40", "patient 57", "patient 61", "patient 90", "patient 91"]

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from mae_rad.evaluation.mlflow_runs import child_runs, parent_tags, saved_views
-from mae_rad.evaluation.results.queries import Reading
-from mae_rad.evaluation.results.rows import FLOOR
+from mae_rad.evaluation.results.queries import ComparisonResults
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE
 from mae_rad.tracking import COLOUR_TAG, DataUsed, Tracker, address, default_uri
 from tests.builders.made_comparison import FEW, TASKS, made_facts, made_rows
 
@@ -19,7 +19,7 @@ ASKED = TASKS[2:4]
 
 @pytest.fixture(scope="module")
 def results():
-    return Reading(made_rows(ASKED, FEW, probes=["linear", "attentive"]))
+    return ComparisonResults(made_rows(ASKED, FEW, probes=["linear", "attentive"]))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_metrics_are_the_numbers_of_the_table_over_training_films(results, runs)
         if row.probe in ("linear", "attentive") and row.reference is None:
             assert metrics[f"{row.probe}/score", row.n_train] == pytest.approx(row.interval.value, abs=5e-5)
             assert metrics[f"{row.probe}/score_low", row.n_train] == pytest.approx(row.interval.low, abs=5e-5)
-        if row.probe == "linear" and row.reference == FLOOR:
+        if row.probe == "linear" and row.reference == RANDOM_BASELINE:
             assert metrics["linear/gain", row.n_train] == pytest.approx(row.difference.value, abs=5e-5)
     assert metrics["linear/score_at_10_percent", 101] == metrics["linear/score", 101]
     few = {name for name, _ in metrics}
@@ -81,14 +81,14 @@ def test_runs_of_one_encoder_have_one_colour_and_the_tags_to_find_them(runs):
 
 def test_values_that_are_not_finite_are_not_logged(results, runs):
     assert of(runs, "mae", "fracture", "body_part=HAND").params["test_patients"] == 60
-    hidden = Reading([replace(row, interval=row.interval._replace(low=float("nan"))) for row in results.rows])
+    hidden = ComparisonResults([replace(row, interval=row.interval._replace(low=float("nan"))) for row in results.rows])
     names = {name for run in child_runs(hidden, {}, {}) for name, _, _ in run.metrics}
     assert "linear/score" in names and "linear/score_low" not in names
 
 
 def test_draws_of_labels_are_not_mixed_with_their_mean(results):
     rows = [replace(row, probe_seed=1, interval=row.interval._replace(value=0.123)) for row in results.rows]
-    assert child_runs(Reading([*results.rows, *rows]), {}, {}) == child_runs(results, {}, {})
+    assert child_runs(ComparisonResults([*results.rows, *rows]), {}, {}) == child_runs(results, {}, {})
 
 
 def test_views_show_the_runs_of_this_comparison_alone(results):

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from launch.compare_heads import main
 from mae_rad.errors import EvaluationError
-from mae_rad.finetuning.compare_heads import against
+from mae_rad.finetuning.compare_heads import compare_heads
 from mae_rad.finetuning.detection.evaluation import FILMS_FILE, FILMS_SCHEMA
 from tests.builders.film_tables import film, hexed, write_public
 
@@ -43,7 +43,7 @@ def test_a_better_head_differs_from_the_reference_and_an_equal_one_does_not(publ
         "same": _run(tmp_path / "same", 2 * noise + 0.6 * PRESENT - 1),
         "strong": _run(tmp_path / "strong", noise + 2 * PRESENT, range(20, FILMS)),
     }
-    rows = {row.run: row for row in against(runs, "weak", [public]) if row.metric == "auroc"}
+    rows = {row.run: row for row in compare_heads(runs, "weak", [public]) if row.metric == "auroc"}
     assert rows["weak"].difference is None
     assert rows["weak"].value.value == pytest.approx(roc_auc_score(PRESENT[20:], (noise + 0.3 * PRESENT)[20:]))
     assert rows["same"].difference == pytest.approx((0, 0, 0), abs=1e-12)
@@ -56,9 +56,9 @@ def test_runs_without_a_common_label_are_refused(public: Path, tmp_path: Path) -
     first = _run(tmp_path / "first", np.zeros(FILMS))
     other = _run(tmp_path / "other", np.zeros(FILMS), label="fracture")
     with pytest.raises(EvaluationError, match="no label in common"):
-        against({"first": first, "other": other}, "first", [public])
+        compare_heads({"first": first, "other": other}, "first", [public])
     with pytest.raises(EvaluationError, match="has no evaluation/predictions"):
-        against({"first": first, "none": tmp_path / "none"}, "first", [public])
+        compare_heads({"first": first, "none": tmp_path / "none"}, "first", [public])
 
 
 def test_the_command_prints_a_table(public: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +84,7 @@ def test_detections_are_compared_by_their_boxes(public: Path, tmp_path: Path) ->
     random = np.random.default_rng(2)
     found = {name: random.random(FILMS) < share for name, share in (("weak", 0.2), ("strong", 0.9))}
     runs = {name: _boxes(tmp_path / name, hits) for name, hits in found.items()}
-    rows = {(row.run, row.metric): row for row in against(runs, "weak", [public], repetitions=200)}
+    rows = {(row.run, row.metric): row for row in compare_heads(runs, "weak", [public], repetitions=200)}
     assert {metric for _, metric in rows} == {"ap50", "froc"}
     for name, hits in found.items():
         everything = (hits & PRESENT).sum() / PRESENT.sum()
@@ -93,4 +93,4 @@ def test_detections_are_compared_by_their_boxes(public: Path, tmp_path: Path) ->
     assert strong.difference is not None and strong.difference.low > 0.1
     assert (strong.films, strong.present, strong.patients) == (FILMS, PRESENT.sum(), FILMS // 2)
     with pytest.raises(EvaluationError, match="some runs are classifications, others detections"):
-        against(runs | {"scores": _run(tmp_path / "scores", np.zeros(FILMS))}, "weak", [public])
+        compare_heads(runs | {"scores": _run(tmp_path / "scores", np.zeros(FILMS))}, "weak", [public])

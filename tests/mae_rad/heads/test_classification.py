@@ -16,7 +16,7 @@ from mae_rad.heads.classification import (
     LabelTargets,
     masked_cross_entropy,
 )
-from mae_rad.heads.interface import Line
+from mae_rad.heads.interface import Calibration
 
 ENCODER = build_encoder(EncoderSettings(dim=16, depth=3, heads=2))
 
@@ -113,7 +113,7 @@ def test_probabilities_are_calibrated() -> None:
     head, features = _head(), _features(3)
     logits = head(features)
     assert torch.equal(head.answer(logits).probabilities, torch.sigmoid(logits))  # type: ignore[arg-type]
-    head.calibrate([Line(2.0, -1.0), Line(0.5, 0.25)])
+    head.calibrate([Calibration(2.0, -1.0), Calibration(0.5, 0.25)])
     calibrated = head.answer(logits).probabilities
     expected = torch.stack([torch.sigmoid(2 * logits[:, 0] - 1), torch.sigmoid(logits[:, 1] / 2 + 0.25)], dim=1)
     assert torch.allclose(calibrated, expected)  # type: ignore[arg-type]

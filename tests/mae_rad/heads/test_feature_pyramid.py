@@ -6,7 +6,7 @@ import torch
 
 from mae_rad.data.batch import Patches
 from mae_rad.data.patch_layout import Region, film_layout
-from mae_rad.data.views import as_patches, stack
+from mae_rad.data.views import cut_into_patches, stack
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.heads.feature_pyramid import FeaturePyramid, as_map
 from mae_rad.heads.window_attention import from_windows, in_windows, window_features
@@ -20,7 +20,7 @@ def patches_of(grid: tuple[int, int], films: int = 1, seed: int = 0) -> Patches:
     layout = film_layout(rows, columns, Region(0, 0, rows, columns), grid[0] * grid[1], PATCH)
     assert layout.grid == grid
     images = np.random.default_rng(seed).integers(0, 2**16, size=(films, rows, columns)).astype(np.uint16)
-    return stack([as_patches(image, layout, PATCH) for image in images])
+    return stack([cut_into_patches(image, layout, PATCH) for image in images])
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mae_rad.losses import clip, nt_xent, pair_nce, supcon
-from mae_rad.losses.relations import Members, film_relation
+from mae_rad.losses.positive_pairs import Members, film_relation
 
 FIXTURES = Path(__file__).resolve().parents[3].parent / "shared" / "fixtures"
 

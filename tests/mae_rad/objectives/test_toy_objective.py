@@ -9,8 +9,8 @@ import pytest
 from torch import nn
 
 from data_prep.settings import load
-from mae_rad.cost.memory import activations
-from mae_rad.cost.table import GIB, Machine, cost_table, variants
+from mae_rad.cost.memory import estimate_activations
+from mae_rad.cost.table import GIB, Machine, cost_table, vary_settings
 from mae_rad.data.batch import Batch, ViewSpec
 from mae_rad.embedding.embed_run import embed_table
 from mae_rad.encoders.transformer_cost import Activations, Flops, encoder_activations, encoder_flops
@@ -19,7 +19,7 @@ from mae_rad.errors import SettingsError
 from mae_rad.evaluation.compare_runs import compare_runs
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.report.verdict_sentences import main_pairs
-from mae_rad.evaluation.results.queries import Reading
+from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.evaluation.results.rows import read_comparison
 from mae_rad.export.encoder_folder import read_card
 from mae_rad.export.encoder_with_decoder_folder import load_objective
@@ -110,11 +110,11 @@ def test_it_is_costed_by_its_own_count(tmp_path: Path) -> None:
     chosen = settings(tmp_path, tmp_path / "run")
     counted = BrightnessSettings(tokens=36).flops({FILM: chosen.encoder}, 8)
     assert flops_per_film(chosen) == counted
-    assert activations(chosen) == encoder_activations(chosen.encoder, 18, 4)
-    line = cost_table(list(variants(chosen, [], [], [])), Machine(1e12, 1, GIB, 0.01)).splitlines()[-1]
+    assert estimate_activations(chosen) == encoder_activations(chosen.encoder, 18, 4)
+    line = cost_table(list(vary_settings(chosen, [], [], [])), Machine(1e12, 1, GIB, 0.01)).splitlines()[-1]
     assert line.split()[:7] == ["36", "96", "vit_tiny", "0", f"{counted.forward / 1e9:.1f}", "0", "-"]
     with pytest.raises(SettingsError, match=r"does not apply to Brightness\. .* objective\.width=…"):
-        list(variants(chosen, [], [], ["0.25/0.25"]))
+        list(vary_settings(chosen, [], [], ["0.25/0.25"]))
 
 
 def test_settings_of_speed_are_left_out_of_results(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_it_is_trained_resumed_exported_embedded_and_compared(
     compared = _compare(public, [cut, tmp_path / "contrast"], tmp_path / "comparison")
     rows = read_comparison(compared / "comparison.parquet")
     assert {row.encoder: row.method for row in rows if row.reference is None}["cut"] == "brightness"
-    assert main_pairs(Reading(rows))[0][:2] == ("cut", "contrast")
+    assert main_pairs(ComparisonResults(rows))[0][:2] == ("cut", "contrast")
     assert "The mean brightness of a film is predicted." in (compared / "report.html").read_text()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from data_prep.errors import Reason
-from data_prep.sharding.single_film import ArchiveFile, Preparation
-from mae_rad.prediction.film_reader import Read, ReadFile, read_ahead
+from data_prep.sharding.single_film import ArchiveFile, PreparationSettings
+from mae_rad.prediction.film_reader import FilmFileReader, ReadResult, read_ahead
 from tests.builders.dicom_builder import write_film
 from tests.builders.private_builder import anatomy
 
@@ -17,7 +17,7 @@ def named(*names: str) -> list[ArchiveFile]:
     return [ArchiveFile(name, name) for name in names]
 
 
-def dangerous(file: ArchiveFile) -> Read:
+def dangerous(file: ArchiveFile) -> ReadResult:
     if file.path == "kills":
         os.abort()
     while file.path == "sleeps":
@@ -43,7 +43,7 @@ def test_a_file_that_takes_too_long_is_rejected() -> None:
 def test_processes_read_what_this_process_reads(tmp_path: Path) -> None:
     for name in "abcde":
         write_film(tmp_path / name, values=anatomy(name))
-    read = ReadFile(Preparation(max_side=64), tokens=36, patch=8)
+    read = FilmFileReader(PreparationSettings(max_side=64), tokens=36, patch=8)
     files = [ArchiveFile(str(tmp_path / name), name) for name in "abcde"]
     in_process, in_workers = (list(read_ahead(files, read, workers=workers)) for workers in (0, 2))
     for (file, films_in_process), (other, films_in_workers) in zip(in_process, in_workers, strict=True):
@@ -60,5 +60,5 @@ def test_an_unexpected_error_rejects_one_file(monkeypatch: pytest.MonkeyPatch) -
         raise RuntimeError("a name of a patient")
 
     monkeypatch.setattr("mae_rad.prediction.film_reader.read_films", broken)
-    read = ReadFile(Preparation(), tokens=36, patch=8)
+    read = FilmFileReader(PreparationSettings(), tokens=36, patch=8)
     assert [one for _, one in read_ahead(named("a"), read, workers=0)] == [Reason.DECODER_CRASHED]

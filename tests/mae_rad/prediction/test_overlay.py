@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data_prep.pages.contact_sheet import INK
-from data_prep.sharding.single_film import ArchiveFile, OneFilm, Preparation, read_films
+from data_prep.sharding.single_film import ArchiveFile, PreparationSettings, PreparedFilm, read_films
 from mae_rad.prediction.overlay import _MIN_WIDTH, PANEL_PIXELS, HeatMap, blend_heat_map, display_film, draw_overlay
 from mae_rad.prediction.record import Finding, FoundBox, Record
 from tests.builders.dicom_builder import write_film
@@ -18,9 +18,9 @@ from tests.builders.private_builder import anatomy
 POINTS = {"sensitivity_90": {"fracture": 0.3}}
 
 
-def film(path: Path, rows: int = 96, columns: int = 80, **attributes: Any) -> OneFilm:
+def film(path: Path, rows: int = 96, columns: int = 80, **attributes: Any) -> PreparedFilm:
     write_film(path, values=anatomy("film", rows, columns), **{"window": (2048, 4096)} | attributes)
-    (one,) = read_films(ArchiveFile(str(path), path.name), Preparation(min_side=16))
+    (one,) = read_films(ArchiveFile(str(path), path.name), PreparationSettings(min_side=16))
     return one
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from data_prep.archive.manifest import read_linkage
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding.shard import shard
-from data_prep.sharding.single_film import Preparation
+from data_prep.sharding.single_film import PreparationSettings
 from launch.predict import main
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
@@ -65,7 +65,7 @@ def test_the_prediction_of_a_dicom_film_equals_that_of_its_shard_to_the_bit(
     private = make_private(tmp_path, monkeypatch)
     shard(private, tmp_path / "public", settings())
     config = read_dataset_card(tmp_path / "public").config
-    model = write_predictor(tmp_path / "model", preparation=Preparation.of(config), body_parts=(), views=())
+    model = write_predictor(tmp_path / "model", preparation=PreparationSettings.of(config), body_parts=(), views=())
     run_predict(model, [tmp_path / "archive"], tmp_path / "out", **NO_OUTPUT_FILES, runtime={"batch_size": 1})
 
     paths = dict(zip(*(read_linkage(private)[name].to_pylist() for name in ("key", "path")), strict=True))
@@ -371,8 +371,8 @@ def test_a_detection_predicts_boxes_and_regions(tmp_path: Path) -> None:
 def stack_of(path: Path, card: Any) -> tuple[int, int]:
     """Grid (down, across) of a film, by the coordinates of its patches."""
     from data_prep.sharding.single_film import list_files
-    from mae_rad.prediction.film_reader import ReadFile
+    from mae_rad.prediction.film_reader import FilmFileReader
 
-    films = ReadFile(card.film, card.tokens, card.encoder.patch)(list_files([path])[0])
+    films = FilmFileReader(card.film, card.tokens, card.encoder.patch)(list_files([path])[0])
     assert isinstance(films, list)
     return len(np.unique(films[0].patches.coords[:, 0])), len(np.unique(films[0].patches.coords[:, 1]))

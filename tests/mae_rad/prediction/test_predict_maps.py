@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mae_rad.errors import PredictionError
-from mae_rad.prediction import answer_writer
+from mae_rad.prediction import prediction_writer
 from mae_rad.prediction.overlay import HeatMap
 from tests.builders.small_predictor import write_predictor
 from tests.mae_rad.prediction.test_predict import hand, run_predict, table
@@ -58,13 +58,13 @@ def test_a_resnet_warns_that_there_are_no_heat_maps(tmp_path: Path, caplog: pyte
 
 def test_the_heat_map_of_max_score_shows_the_scores_of_patches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     maps: list[HeatMap] = []
-    draw = answer_writer.draw_overlay
+    draw = prediction_writer.draw_overlay
 
     def seen(*given: Any) -> Any:
         maps.extend(given[3])
         return draw(*given)
 
-    monkeypatch.setattr(answer_writer, "draw_overlay", seen)
+    monkeypatch.setattr(prediction_writer, "draw_overlay", seen)
     hand(tmp_path / "films" / "hand.dcm", "hand")
     model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, pool="max_score")
     with pytest.raises(PredictionError, match="Leave explain out"):

@@ -15,7 +15,7 @@ from pydicom import Dataset
 from pydicom.sr import _concepts_dict as of_the_standard
 from pydicom.sr.codedict import codes
 
-from data_prep.sharding.single_film import ArchiveFile, Preparation, quiet, read_films
+from data_prep.sharding.single_film import ArchiveFile, PreparationSettings, quiet, read_films
 from mae_rad.prediction.record import Finding, FoundBox, Record
 from mae_rad.prediction.structured_report import (
     PRIVATE_SCHEME,
@@ -35,7 +35,7 @@ PERCENT = CodedConcept("%", "UCUM", "percent")
 def header(path: Path, **attributes: Any) -> Dataset:
     patient = {"PatientName": "DOE^JANE", "patient_id": "MRN-1", "AccessionNumber": "A1"}
     write_film(path, values=anatomy("film"), **patient | attributes)
-    (film,) = read_films(ArchiveFile(str(path), path.name), Preparation())
+    (film,) = read_films(ArchiveFile(str(path), path.name), PreparationSettings())
     assert film.header is not None
     return film.header
 

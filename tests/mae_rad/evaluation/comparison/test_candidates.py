@@ -6,11 +6,11 @@ from data_prep.settings import load
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import EvaluationError, WeightsError
-from mae_rad.evaluation.comparison.budget import Budget, infer_arms, read_budget
 from mae_rad.evaluation.comparison.candidates import PIXELS, Candidate, find_candidates
+from mae_rad.evaluation.comparison.compute_budget import Budget, infer_arms, read_budget
 from mae_rad.evaluation.comparison.differences import encoder_pairs
 from mae_rad.evaluation.comparison.settings import CompareSettings
-from mae_rad.evaluation.results.rows import FLOOR, is_self_supervised
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE, is_self_supervised
 from mae_rad.export.encoder_folder import save_encoder
 from mae_rad.pretraining.run_flops import flops_per_film, training_flops
 from mae_rad.pretraining.settings import PretrainSettings
@@ -94,7 +94,7 @@ def test_random_encoders_and_pixels_follow_the_runs(tmp_path):
     candidates = found([run(tmp_path / "mae")], random_seeds=[0, 1], pixel_components=8)
     assert [(one.name, one.group, one.method) for one in candidates] == [
         ("mae", "mae", "mae"),
-        *((f"{FLOOR} {seed}", FLOOR, "random") for seed in (0, 1)),
+        *((f"{RANDOM_BASELINE} {seed}", RANDOM_BASELINE, "random") for seed in (0, 1)),
         (PIXELS, PIXELS, "pca"),
     ]
     assert candidates[1].encoder_sha256 != candidates[2].encoder_sha256
@@ -204,10 +204,11 @@ def test_a_run_in_no_arm_is_compared_with_everyone():
     one, two = (
         Candidate(name, "mae", name, arms) for name, arms in (("a", ("sample_matched",)), ("b", ("compute_matched",)))
     )
-    other, floor = Candidate("c", "foreign", "c"), Candidate(FLOOR, "random", FLOOR)
+    other, floor = Candidate("c", "foreign", "c"), Candidate(RANDOM_BASELINE, "random", RANDOM_BASELINE)
     compared = [(pair.encoder, pair.reference, pair.arm) for pair in encoder_pairs([one, two, other, floor], 0.05)]
     assert compared == [
-        ("a", FLOOR, "none"), ("b", FLOOR, "none"), ("c", FLOOR, "none"), ("a", "c", "none"), ("b", "c", "none"),
+        ("a", RANDOM_BASELINE, "none"), ("b", RANDOM_BASELINE, "none"), ("c", RANDOM_BASELINE, "none"),
+        ("a", "c", "none"), ("b", "c", "none"),
     ]  # fmt: skip
 
 

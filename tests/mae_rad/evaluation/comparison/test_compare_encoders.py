@@ -24,8 +24,8 @@ from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.comparison.tasks import Films
 from mae_rad.evaluation.load_inputs import prepare_inputs
 from mae_rad.evaluation.report.verdict_sentences import NOT_MEASURED
-from mae_rad.evaluation.results.queries import Reading
-from mae_rad.evaluation.results.rows import COMPARISON_SCHEMA, FLOOR
+from mae_rad.evaluation.results.queries import ComparisonResults
+from mae_rad.evaluation.results.rows import COMPARISON_SCHEMA, RANDOM_BASELINE
 from mae_rad.export.encoder_folder import save_encoder
 from tests.builders.film_tables import film, write_public
 
@@ -68,7 +68,7 @@ def vectors(films, name):
     """Planted: body part in every encoder, fracture in mae, the scanner in simclr, patients in both, cast in none."""
     random = np.random.default_rng(sum(name.encode()))
     matrix = random.normal(size=(len(films.keys), DIM))
-    trained = not name.startswith(FLOOR)
+    trained = not name.startswith(RANDOM_BASELINE)
     part = films.strings("body_part")
     for channel, value in enumerate(("CHEST", "HAND", "KNEE")):
         matrix[:, channel] += (3.0 if trained else 0.4) * (part == value)
@@ -153,7 +153,7 @@ def test_planted_signal_is_found_and_absent_signal_is_not(public, runs):
     inputs, rows, _ = compared(public, runs, "probes=[linear, knn]", *QUICK[1:])
     pair = {"encoder": "mae", "reference": "simclr", "metric": "auroc", "probe": "linear", "subset": "all"}
     fracture, cast = (one(rows, task=task, **pair) for task in ("fracture", "cast"))
-    part = one(rows, task="body_part", probe="knn", metric="macro_auroc", encoder="simclr", reference=FLOOR)
+    part = one(rows, task="body_part", probe="knn", metric="macro_auroc", encoder="simclr", reference=RANDOM_BASELINE)
     assert (fracture.verdict, part.verdict) == ("higher", "higher")
     assert fracture.difference.value > 0.3
     assert fracture.p_value <= fracture.p_adjusted < 0.001
@@ -206,12 +206,12 @@ def test_all_analyses_use_the_first_pooling_only(public, runs, monkeypatch):
     patient = pick(rows, task="same patient in another study", metric="recall_at_1", reference=None)
     recall = {row.encoder: row.interval.value for row in patient}
     assert min(recall["mae"], recall["simclr"]) > 0.5
-    assert recall[FLOOR] < 0.1
+    assert recall[RANDOM_BASELINE] < 0.1
     nmi = {
         row.encoder: row.interval.value
         for row in pick(rows, task="body_part", probe="clustering", metric="nmi", reference=None)
     }
-    assert nmi["mae"] > 0.15 > nmi[FLOOR]
+    assert nmi["mae"] > 0.15 > nmi[RANDOM_BASELINE]
     assert len(pick(rows, probe="geometry", metric="rankme")) == 3
     assert 0 < one(rows, metric="linear_cka", encoder="mae", reference="simclr").interval.value < 1
     assert {task.name for task in skipped} >= {"site", "model", "laterality"}
@@ -261,7 +261,17 @@ def test_repeated_pretrainings_are_compared_as_one_group(public, runs, tmp_path)
     each = {
         r.encoder: r.interval.value for r in pick(rows, task="fracture", metric="auroc", reference=None, subset="all")
     }
-    assert set(each) == {"mae", "mae-b", "simclr", "simclr-b", "MAE", "SimCLR", FLOOR, f"{FLOOR} 0", f"{FLOOR} 1"}
+    assert set(each) == {
+        "mae",
+        "mae-b",
+        "simclr",
+        "simclr-b",
+        "MAE",
+        "SimCLR",
+        RANDOM_BASELINE,
+        f"{RANDOM_BASELINE} 0",
+        f"{RANDOM_BASELINE} 1",
+    }
     assert each["MAE"] == pytest.approx((each["mae"] + each["mae-b"]) / 2)
     assert row.difference.value == pytest.approx(each["MAE"] - each["SimCLR"])
     assert not pick(rows, encoder="mae", reference="simclr")
@@ -276,17 +286,17 @@ def test_the_default_vector_of_every_encoder_is_evaluated_first_then_its_other_p
     shown = {"task": "fracture", "probe": "linear", "metric": "auroc", "subset": "all"}
     values = [(row.encoder, row.tokens, row.pool) for row in pick(rows, reference=None, **shown)]
     assert values == [
-        ("mae", 196, "mean"), ("cls", 64, "cls"), (FLOOR, 196, "mean"),
-        ("mae", 196, "cls_mean"), ("cls", 64, "cls_mean"), (FLOOR, 196, "cls_mean"),
+        ("mae", 196, "mean"), ("cls", 64, "cls"), (RANDOM_BASELINE, 196, "mean"),
+        ("mae", 196, "cls_mean"), ("cls", 64, "cls_mean"), (RANDOM_BASELINE, 196, "cls_mean"),
         ("cls", 64, "mean"),
-        ("mae", 196, "cls"), (FLOOR, 196, "cls"),
+        ("mae", 196, "cls"), (RANDOM_BASELINE, 196, "cls"),
     ]  # fmt: skip
     first, both = pick(rows, encoder="mae", reference="cls", **shown)
     assert (first.pool, both.pool) == ("mean", "cls_mean")
     assert "against vectors of T 64, cls" in first.note
-    assert "against vectors" not in one(rows, encoder="mae", reference=FLOOR, pool="mean", **shown).note
+    assert "against vectors" not in one(rows, encoder="mae", reference=RANDOM_BASELINE, pool="mean", **shown).note
     assert {(row.encoder, row.tokens, row.pool) for row in pick(rows, metric="rankme")} == set(values[:3])
-    assert Reading(rows).sizes("fracture", "linear") == {}  # each encoder at one T: no curve over T
+    assert ComparisonResults(rows).sizes("fracture", "linear") == {}  # each encoder at one T: no curve over T
 
 
 def test_t_and_pooling_of_the_settings_apply_to_all_encoders(public, runs, tmp_path):
@@ -295,7 +305,7 @@ def test_t_and_pooling_of_the_settings_apply_to_all_encoders(public, runs, tmp_p
     _, rows, _ = compared(public, [runs[0], tmp_path / "cls"], "tokens=[36, 100]", *QUICK)
     values = pick(rows, task="fracture", metric="auroc", subset="all", reference=None)
     assert {(row.tokens, row.pool) for row in values} == {(36, "mean"), (100, "mean")}
-    assert list(Reading(rows).sizes("fracture", "linear")) == [36, 100]
+    assert list(ComparisonResults(rows).sizes("fracture", "linear")) == [36, 100]
     assert not [row.note for row in rows if "against vectors" in row.note]
 
 

@@ -11,7 +11,7 @@ from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.differences import ComparedMetric, EncoderPair, metric_rows, verdict, with_verdicts
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.results.rows import Row
-from mae_rad.evaluation.statistics.intervals import Interval, Sampled, detectable_reach
+from mae_rad.evaluation.statistics.intervals import BootstrapSamples, Interval, detectable_reach
 from mae_rad.evaluation.statistics.metrics import auroc
 
 
@@ -60,7 +60,7 @@ def test_two_encoders_without_an_error_are_equal_only_with_many_patients():
 def test_an_interval_stays_within_the_range_of_the_metric():
     """Two runs that disagree have a wide interval, of Student's with one degree of freedom."""
     values = np.array([[0.3], [0.9]])
-    far = Sampled(values, np.repeat(values[:, None], 100, axis=2), 50)
+    far = BootstrapSamples(values, np.repeat(values[:, None], 100, axis=2), 50)
     for metric, least in (("auroc", 0.0), ("ari", -1.0)):
         assert replace(measured(20, 30), metric=metric).interval(far)[1:] == (least, 1.0)
 

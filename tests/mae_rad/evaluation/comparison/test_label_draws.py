@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mae_rad.data.label_fraction import in_fraction
+from mae_rad.data.label_fraction import select_label_fraction
 from mae_rad.evaluation.comparison.label_draws import draw_labels, training_positions
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 
@@ -66,7 +66,7 @@ def test_removing_a_patient_does_not_change_the_labels_of_others(patient):
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5, 1.0])
 def test_a_probe_has_the_labels_that_a_finetuning_of_that_seed_has(fraction):
     probe = set(PSEUDONYMS[draw_labels(TASK, TRAIN, fraction, 0, seed=3).train])
-    finetuning = set(PSEUDONYMS[TRAIN][in_fraction(PSEUDONYMS[TRAIN].tolist(), fraction, 3)])
+    finetuning = set(PSEUDONYMS[TRAIN][select_label_fraction(PSEUDONYMS[TRAIN].tolist(), fraction, 3)])
     assert len(probe ^ finetuning) <= 2  # a patient of the rare class comes first, and another one gives way
     other = set(PSEUDONYMS[draw_labels(TASK, TRAIN, fraction, 1, seed=3).train])
     assert fraction == 1 or len(other ^ finetuning) > 2

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from mae_rad.embedding.standardised_rows import of_array
+from mae_rad.embedding.standardised_rows import vectors_of_array
 from mae_rad.embedding.token_source import TokenBatch
 from mae_rad.evaluation.probes import attentive
 from mae_rad.evaluation.probes.attentive import AttentiveTask, attentive_scores
@@ -59,7 +59,7 @@ def test_the_probe_detects_a_finding_of_one_patch_that_the_mean_does_not():
     said = attentive_scores(source, {"finding": asked}, 2, 0, CPU)["finding"]
     score = roc_auc_score(y[asked.test], said.scores[:, 1])
     counts = source.mask.sum(axis=1, keepdims=True)
-    mean = of_array((source.tokens * source.mask[..., None]).sum(axis=1) / counts)
+    mean = vectors_of_array((source.tokens * source.mask[..., None]).sum(axis=1) / counts)
     ((linear, _),) = PROBES["linear"].predict(mean.take(asked.train), y[asked.train], mean.take(asked.test), 2, [1e-2])
     assert score > 0.95
     assert score > roc_auc_score(y[asked.test], linear[:, 1]) + 0.03

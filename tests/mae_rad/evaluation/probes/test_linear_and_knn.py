@@ -6,7 +6,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mae_rad.embedding.standardised_rows import Standardised, of_array, scale_of
+from mae_rad.embedding.standardised_rows import Standardised, fit_scale, vectors_of_array
 from mae_rad.evaluation.probes.linear_and_knn import PROBES, TEMPERATURE, SplitData, run_probe
 from mae_rad.evaluation.probes.logistic_regression import fit
 
@@ -18,7 +18,7 @@ def part(seed, n=160, classes=3, signal=1.5, first_patient=0):
     x = random.normal(size=(n, 12))
     x[:, :2] += signal * np.stack([np.cos(2 * y), np.sin(2 * y)], axis=1)
     x = x * np.r_[1e-3, np.ones(11)] + 20
-    return SplitData(of_array(x), y, np.repeat(np.arange(n // 2), 2) + first_patient)
+    return SplitData(vectors_of_array(x), y, np.repeat(np.arange(n // 2), 2) + first_patient)
 
 
 TRAIN, VAL, TEST = part(0), part(1, first_patient=1000), part(2, first_patient=2000)
@@ -26,7 +26,7 @@ EMPTY = SplitData(TRAIN.x.take(np.arange(0)), TRAIN.y[:0], TRAIN.patients[:0])
 
 
 def changed(p, x):
-    return SplitData(of_array(x), p.y, p.patients)
+    return SplitData(vectors_of_array(x), p.y, p.patients)
 
 
 @pytest.mark.parametrize("name", PROBES)
@@ -102,7 +102,7 @@ def test_cross_validation_is_grouped_by_patient():
         seen.append((fit_x.array(), scored.array()))
         return probe.predict(fit_x, fit_y, scored, classes, candidates)
 
-    train = SplitData(of_array(x), y, patients)
+    train = SplitData(vectors_of_array(x), y, patients)
     run_probe(type(probe)("k", (200, 1), predict), train, EMPTY, train.x.take(np.arange(1)), 2, seed=0)
     who = {row.tobytes(): patient for row, patient in zip(train.x.array(), patients, strict=True)}
     for fitted, held in seen[:-1]:
@@ -113,13 +113,13 @@ def test_cross_validation_is_grouped_by_patient():
 def test_the_test_films_do_not_enter_the_choice_or_the_fit():
     one = run_probe(PROBES["linear"], TRAIN, VAL, TEST.x, 3, seed=0)
     test = TEST.x.array()
-    other = run_probe(PROBES["linear"], TRAIN, VAL, of_array(np.r_[test, 1000 * test[:5]]), 3, seed=0)
+    other = run_probe(PROBES["linear"], TRAIN, VAL, vectors_of_array(np.r_[test, 1000 * test[:5]]), 3, seed=0)
     np.testing.assert_array_equal(one.scores, other.scores[:160])
 
 
 def test_a_constant_channel_becomes_zero():
     x = np.c_[np.full(9, 0.1, np.float32), np.arange(9, dtype=np.float32)]
-    scale = scale_of(of_array(x))
+    scale = fit_scale(vectors_of_array(x))
     fitted, scored = scale.apply(x), scale.apply(x + 1)
     assert (fitted[:, 0] == 0).all()
     assert np.isfinite(scored).all()
@@ -135,7 +135,7 @@ def test_a_probe_that_does_not_converge_is_noted(monkeypatch):
 @pytest.mark.parametrize("strength", [1e-3, 1.0])
 def test_weights_equal_scikit_learn(classes, strength):
     train = part(0, n=400, classes=classes)
-    x = Standardised(train.x, scale_of(train.x))
+    x = Standardised(train.x, fit_scale(train.x))
     (model,) = fit(x, train.y, classes, [strength])
     oracle = LogisticRegression(C=strength, tol=1e-9, max_iter=5000).fit(x.array().astype(float), train.y)
     np.testing.assert_allclose(model.weights[:, :-1], oracle.coef_, atol=3e-3 * np.abs(oracle.coef_).max())
@@ -143,11 +143,11 @@ def test_weights_equal_scikit_learn(classes, strength):
 
 def test_blocks_from_the_disk_give_the_same_weights(monkeypatch):
     train = part(0, n=400)
-    scale = scale_of(train.x)
+    scale = fit_scale(train.x)
     (whole,) = fit(Standardised(train.x, scale), train.y, 3, [0.1])
     monkeypatch.setattr("mae_rad.embedding.standardised_rows.MAX_BYTES_IN_MEMORY", 0)
     monkeypatch.setattr("mae_rad.embedding.standardised_rows.BLOCK_BYTES", 4 * 12 * 37)
-    (blocks,) = fit(Standardised(train.x, scale_of(train.x)), train.y, 3, [0.1])
+    (blocks,) = fit(Standardised(train.x, fit_scale(train.x)), train.y, 3, [0.1])
     np.testing.assert_allclose(blocks.weights, whole.weights, atol=1e-3)
 
 

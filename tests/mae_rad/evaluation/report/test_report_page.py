@@ -22,8 +22,8 @@ from mae_rad.evaluation.report.limits import limits
 from mae_rad.evaluation.report.report_page import render, write_page
 from mae_rad.evaluation.report.text_table import format_table
 from mae_rad.evaluation.results.display_names import interval_text, plain_name
-from mae_rad.evaluation.results.queries import Reading
-from mae_rad.evaluation.results.rows import FLOOR, MAY_BE_NARROW, write_comparison
+from mae_rad.evaluation.results.queries import ComparisonResults
+from mae_rad.evaluation.results.rows import MAY_BE_NARROW, RANDOM_BASELINE, write_comparison
 from mae_rad.evaluation.statistics.intervals import Interval
 from tests.builders.made_comparison import FEW, FILMS, PATIENTS, TASKS, made_facts, made_rows
 
@@ -64,7 +64,9 @@ def rows():
 @pytest.fixture(scope="module")
 def page(rows):
     return render(
-        Reading(rows), made_facts(ASKED, FEW), {"map-view.png": Markup('<img src="data:image/png;base64,AA" alt="x">')}
+        ComparisonResults(rows),
+        made_facts(ASKED, FEW),
+        {"map-view.png": Markup('<img src="data:image/png;base64,AA" alt="x">')},
     )
 
 
@@ -120,7 +122,7 @@ def test_figures_name_their_units_and_counts(page):
 def test_a_single_run_ranks_no_method(page, rows):
     assert "do not rank the methods" in page
     several = [replace(row, n_runs=3, n_reference_runs=3 if row.n_reference_runs else None) for row in rows]
-    assert "do not rank the methods" not in render(Reading(several), made_facts(ASKED, FEW), {})
+    assert "do not rank the methods" not in render(ComparisonResults(several), made_facts(ASKED, FEW), {})
 
 
 def test_pixels_without_pretraining_do_not_make_a_method_a_single_run():
@@ -131,13 +133,13 @@ def test_pixels_without_pretraining_do_not_make_a_method_a_single_run():
         for row in made
         if row.subset == "all"
     ]
-    results = Reading(rows)
+    results = ComparisonResults(rows)
     assert verdict_sentences.not_measured(results) == ""
     assert "several times, over its runs" in verdict_sentences.spread_words(results)
     told = dict(limits(made_facts(ASKED, FEW), results))
     assert "It does not rank methods" not in told
     assert told["Other differences of single runs"].startswith("Each of other is one pretraining run. ")
-    one_sided = Reading([replace(row, n_runs=1 if row.encoder == "simclr" else row.n_runs,
+    one_sided = ComparisonResults([replace(row, n_runs=1 if row.encoder == "simclr" else row.n_runs,
                                  n_reference_runs=1 if row.reference == "simclr" else row.n_reference_runs)
                          for row in rows])  # fmt: skip
     assert verdict_sentences.not_measured(one_sided).startswith("Each of simclr is one pretraining run. ")
@@ -148,14 +150,14 @@ def test_an_arm_that_is_not_matched_is_reported_with_the_result(rows):
     why = "declared sample_matched, but films seen differs by 700%"
     wrong = Mismatch(encoder="mae", reference="simclr", arm="none", why=why)
     facts = made_facts(ASKED, FEW).model_copy(update={"mismatches": [wrong]})
-    page, text = words_of(render(Reading(rows), facts, {})), format_table(Reading(rows), facts)
+    page, text = words_of(render(ComparisonResults(rows), facts, {})), format_table(ComparisonResults(rows), facts)
     said = why.capitalize()
     assert page.rindex("The result") < page.index(said) < page.index("Two encoders on the same films")
     assert page.count(said) == 2  # at the answer and at its differences
     assert f"mae against simclr: {why}" in page
     assert f"Not matched: mae against simclr: {why}" in text
-    assert "Not matched" not in words_of(render(Reading(rows), made_facts(ASKED, FEW), {}))
-    (note,) = (tags["mlflow.note.content"] for tags in [parent_tags(facts, Reading(rows), {})])
+    assert "Not matched" not in words_of(render(ComparisonResults(rows), made_facts(ASKED, FEW), {}))
+    (note,) = (tags["mlflow.note.content"] for tags in [parent_tags(facts, ComparisonResults(rows), {})])
     assert f"Not matched: mae against simclr: {why}" in note
 
 
@@ -180,27 +182,31 @@ def test_no_difference_and_too_few_patients_have_different_texts():
     assert interval_text(lost.difference, signs=True) == "+0.100 [no interval]"
     none = replace(difference("too few patients"), minimum_detectable_difference=7.5)
     assert verdict_sentences.verdict_words(none) == "too few patients: no difference can be detected"
-    assert "would probably be detected" not in verdict_sentences.sentence(Reading([none]), ("mae", "simclr", "none"))
+    assert "would probably be detected" not in verdict_sentences.sentence(
+        ComparisonResults([none]), ("mae", "simclr", "none")
+    )
     repeated = difference("too few patients", n_runs=3)
     assert verdict_sentences.verdict_words(repeated).startswith("too few patients or pretraining runs")
-    sentence = verdict_sentences.sentence(Reading([difference("too few patients")]), ("mae", "simclr", "none"))
+    sentence = verdict_sentences.sentence(
+        ComparisonResults([difference("too few patients")]), ("mae", "simclr", "none")
+    )
     assert "equal" not in sentence and "too few patients in body part" in sentence
     assert "(intervals from −0.010 to +0.030; a difference of 0.060 or more would probably be detected)" in sentence
 
 
 def test_the_result_is_one_sentence_with_its_interval():
     rows = [difference("higher", 0.05), replace(difference("higher", 0.09), task="view")]
-    sentence = verdict_sentences.sentence(Reading(rows), ("mae", "simclr", "none"))
+    sentence = verdict_sentences.sentence(ComparisonResults(rows), ("mae", "simclr", "none"))
     assert "higher in 2, largest in view (mean AUROC +0.090 [+0.070, +0.110]); lower in none" in sentence
     assert sentence.count(".\n") == 0 and sentence.endswith(".")
 
 
 def test_the_main_pair_is_the_first_two_self_supervised_groups(rows):
-    assert verdict_sentences.main_pairs(Reading(rows)) == [("mae", "simclr", "none")]
-    three = {"taught": "supervised", "a": "byol", "pixels": "pca", "b": "dino", "c": "mae", FLOOR: "random"}
-    assert verdict_sentences.main_pairs(Reading(made_rows(TASKS[:1], three))) == [("a", "b", "none")]
-    same = made_rows(TASKS[:1], {"a": "dino", "b": "dino", "c": "mae", FLOOR: "random"})
-    assert verdict_sentences.main_pairs(Reading(same)) == [("a", "b", "none")]
+    assert verdict_sentences.main_pairs(ComparisonResults(rows)) == [("mae", "simclr", "none")]
+    three = {"taught": "supervised", "a": "byol", "pixels": "pca", "b": "dino", "c": "mae", RANDOM_BASELINE: "random"}
+    assert verdict_sentences.main_pairs(ComparisonResults(made_rows(TASKS[:1], three))) == [("a", "b", "none")]
+    same = made_rows(TASKS[:1], {"a": "dino", "b": "dino", "c": "mae", RANDOM_BASELINE: "random"})
+    assert verdict_sentences.main_pairs(ComparisonResults(same)) == [("a", "b", "none")]
 
 
 def test_the_main_pairs_are_the_first_two_groups_of_each_arm():
@@ -210,17 +216,17 @@ def test_the_main_pairs_are_the_first_two_groups_of_each_arm():
     values = [
         replace(row, encoder=name, method=method)
         for name, method in methods.items()
-        for row in made_rows(TASKS[:1], {"mae": "mae", FLOOR: "random"})
+        for row in made_rows(TASKS[:1], {"mae": "mae", RANDOM_BASELINE: "random"})
         if row.encoder == "mae" and row.reference is None
     ]
-    assert verdict_sentences.main_pairs(Reading([*values, *pairs])) == [sides[0], sides[2]]
+    assert verdict_sentences.main_pairs(ComparisonResults([*values, *pairs])) == [sides[0], sides[2]]
 
 
 def test_without_two_self_supervised_groups_the_main_pairs_are_the_first_pairs():
-    alone = made_rows(TASKS[:1], {"mae": "mae", FLOOR: "random"})
-    assert verdict_sentences.main_pairs(Reading(alone)) == [("mae", FLOOR, "none")]
-    taught = made_rows(TASKS[:1], {"mae": "mae", "x": "supervised", "y": "pca", FLOOR: "random"})
-    assert verdict_sentences.main_pairs(Reading(taught)) == [("mae", "x", "none"), ("mae", "y", "none")]
+    alone = made_rows(TASKS[:1], {"mae": "mae", RANDOM_BASELINE: "random"})
+    assert verdict_sentences.main_pairs(ComparisonResults(alone)) == [("mae", RANDOM_BASELINE, "none")]
+    taught = made_rows(TASKS[:1], {"mae": "mae", "x": "supervised", "y": "pca", RANDOM_BASELINE: "random"})
+    assert verdict_sentences.main_pairs(ComparisonResults(taught)) == [("mae", "x", "none"), ("mae", "y", "none")]
 
 
 def test_films_left_out_are_reported_with_the_reason(page):
@@ -254,7 +260,7 @@ def test_a_found_shortcut_is_named(page):
 
 def test_limits_follow_from_the_facts(rows):
     facts = made_facts(ASKED, FEW)
-    told = dict(limits(facts, Reading(rows)))
+    told = dict(limits(facts, ComparisonResults(rows)))
     assert {
         "It does not rank methods",
         "Films and computation were not matched",
@@ -267,27 +273,27 @@ def test_limits_follow_from_the_facts(rows):
             "encoders": [EncoderFacts(name="x", method="foreign", about="", other_films=True)],
         }
     )
-    told = dict(limits(strange, Reading(matched)))
+    told = dict(limits(strange, ComparisonResults(matched)))
     assert not {"Films and computation were not matched", "Equal films in several splits"} & set(told)
     assert "x: pretrained on other films" in told["Encoders trained on other films"]
     assert "Encoders trained with labels" not in told
     taught = facts.model_copy(update={"encoders": [EncoderFacts(name="x", method="supervised", about="")]})
-    assert "x: trained with labels" in dict(limits(taught, Reading(matched)))["Encoders trained with labels"]
+    assert "x: trained with labels" in dict(limits(taught, ComparisonResults(matched)))["Encoders trained with labels"]
 
 
 def test_scores_of_few_patients_are_listed_in_the_limits(rows):
     note = f"a class has 7 test patients: {MAY_BE_NARROW}"
     few = [replace(row, note=note) if row.task == rows[0].task else row for row in rows]
     facts = made_facts(ASKED, FEW)
-    told = dict(limits(facts, Reading(few)))
+    told = dict(limits(facts, ComparisonResults(few)))
     assert f"For {plain_name(rows[0].task)}, a class has" in told["Intervals that may be too narrow"]
-    assert "Intervals that may be too narrow" not in dict(limits(facts, Reading(rows)))
+    assert "Intervals that may be too narrow" not in dict(limits(facts, ComparisonResults(rows)))
 
 
 def test_all_texts_are_escaped(rows):
     renamed = [replace(row, encoder=EVIL if row.encoder == "mae" else row.encoder, note=EVIL) for row in rows]
     facts = made_facts(ASKED, FEW).model_copy(update={"not_asked": {EVIL: EVIL}})
-    parsed = Tags(render(Reading(renamed), facts, {}))
+    parsed = Tags(render(ComparisonResults(renamed), facts, {}))
     assert parsed.open == []
     assert "script" not in {tag for tag, _ in parsed.tags}
     assert not [attributes for _, attributes in parsed.tags if "onerror" in attributes]
@@ -308,7 +314,7 @@ def test_the_page_is_written_from_the_folder_alone(tmp_path, rows):
 
 
 def test_the_terminal_text_has_values_differences_and_the_result(rows):
-    text = format_table(Reading(rows), made_facts(ASKED, FEW))
+    text = format_table(ComparisonResults(rows), made_facts(ASKED, FEW))
     lines = text.splitlines()
     fracture = lines[lines.index("fracture: AUROC of present against absent") :]
     assert f"  {FILMS} test films of {PATIENTS} patients, 1,012 training films" in fracture

@@ -14,7 +14,7 @@ from mae_rad.evaluation.statistics.calibration import (
     log_loss,
     probabilities,
 )
-from mae_rad.heads.interface import Line
+from mae_rad.heads.interface import Calibration
 
 ONES = np.ones((1, 4000))
 
@@ -51,7 +51,7 @@ def test_calibration_lowers_log_loss_and_calibration_error_on_other_films(with_o
     logits, present = _films(0.3, 0.0, seed=2)
     before, after = log_loss(logits, present, ONES), log_loss(line.slope * logits + line.offset, present, ONES)
     assert after < before - 0.1
-    errors = [calibration_error(probabilities(logits, one), present, ONES)[0] for one in (Line(), line)]
+    errors = [calibration_error(probabilities(logits, one), present, ONES)[0] for one in (Calibration(), line)]
     assert errors[1] < 0.03 < errors[0]
     assert with_offset or line.offset == 0
 
@@ -67,12 +67,12 @@ def test_scores_of_a_head_below_chance_are_not_inverted() -> None:
     line = fit_line(logits, present)
     assert line.slope == MIN_SLOPE
     assert probabilities(logits, line).mean() == pytest.approx(present.mean(), abs=0.01)
-    assert fit_line(logits, present, with_offset=False) == Line(MIN_SLOPE, 0.0)
+    assert fit_line(logits, present, with_offset=False) == Calibration(MIN_SLOPE, 0.0)
 
 
 def test_the_calibration_error_is_that_of_torchmetrics() -> None:
     logits, present = _films(0.5, -1.0)
-    told = probabilities(logits, Line())
+    told = probabilities(logits, Calibration())
     expected = binary_calibration_error(torch.from_numpy(told), torch.from_numpy(present.astype(int)), n_bins=BINS)
     assert calibration_error(told, present, ONES)[0] == pytest.approx(float(expected), abs=1e-6)
     weights = np.random.default_rng(0).integers(0, 3, (1, len(told))).astype(float)

@@ -8,14 +8,14 @@ from sklearn.metrics import roc_auc_score
 
 from data_prep.statistics.patient_bootstrap import resamples
 from mae_rad.evaluation.statistics.intervals import (
+    BootstrapSamples,
     Interval,
-    Sampled,
     bootstrap,
     contrast,
     holm,
     interval,
-    together,
-    widened,
+    pool_runs,
+    with_rule_of_three,
 )
 from mae_rad.evaluation.statistics.metrics import auroc, macro_auroc
 
@@ -93,7 +93,7 @@ def test_a_difference_to_several_runs_is_to_their_mean():
         repetitions=200,
         seed=0,
     )
-    assert contrast(drawn["a"], together([drawn["b"], drawn["c"]])).interval.value == pytest.approx(3.5)
+    assert contrast(drawn["a"], pool_runs([drawn["b"], drawn["c"]])).interval.value == pytest.approx(3.5)
 
 
 def two_methods(random, runs, between, patients=60, shift=1.0):
@@ -102,7 +102,7 @@ def two_methods(random, runs, between, patients=60, shift=1.0):
     for mean in (shift, 0.0):
         values = mean + random.normal(size=patients) + random.normal(size=(runs, patients))
         values += between * random.normal(size=(runs, 1))
-        yield Sampled(values.mean(axis=1)[:, None], (values @ weights.T)[:, None], patients)
+        yield BootstrapSamples(values.mean(axis=1)[:, None], (values @ weights.T)[:, None], patients)
 
 
 @pytest.mark.parametrize(("runs", "between"), [(2, 0.4), (3, 0.0), (3, 0.4), (5, 0.1)])
@@ -113,7 +113,7 @@ def test_differences_of_repeated_pretrainings_cover_the_true_value(runs, between
         one, other = two_methods(random, runs, between)
         found = contrast(one, other).interval
         covered += found.low <= 1.0 <= found.high
-        first = (Sampled(each.values[:1], each.samples[:1], each.patients) for each in (one, other))
+        first = (BootstrapSamples(each.values[:1], each.samples[:1], each.patients) for each in (one, other))
         single = contrast(*first).interval
         alone += single.low <= 1.0 <= single.high
     assert 0.92 <= covered / trials <= 0.98
@@ -125,7 +125,7 @@ def test_repeated_pretrainings_without_patients_are_a_welch_test():
     """Many patients who do not vary: what is left is Welch's t-test of the runs."""
     random = np.random.default_rng(8)
     one, other = random.normal(1, 1, 4), random.normal(0, 0.3, 3)
-    sampled = [Sampled(v[:, None], np.repeat(v[:, None, None], 50, axis=2), 10_000) for v in (one, other)]
+    sampled = [BootstrapSamples(v[:, None], np.repeat(v[:, None, None], 50, axis=2), 10_000) for v in (one, other)]
     found = contrast(*sampled)
     welch = ttest_ind(one, other, equal_var=False)
     assert found.p_value == pytest.approx(welch.pvalue, rel=1e-6)
@@ -137,7 +137,7 @@ def test_draws_of_labels_are_paired_between_encoders():
     """Both methods suffer from the same unlucky draw: the difference does not vary with it, each value does."""
     luck = np.array([[-0.2, 0.0, 0.3]])
     samples = np.random.default_rng(9).normal(scale=0.01, size=200)
-    one, other = (Sampled(luck + base, (luck + base)[..., None] + samples, 100) for base in (0.7, 0.6))
+    one, other = (BootstrapSamples(luck + base, (luck + base)[..., None] + samples, 100) for base in (0.7, 0.6))
     found = contrast(one, other)
     assert found.interval == pytest.approx((0.1, 0.1, 0.1))
     assert interval(one).high - interval(one).low > 0.5
@@ -181,11 +181,11 @@ def test_holm_rejects_what_its_sequence_of_tests_rejects():
 def test_equal_results_of_all_patients_give_an_interval_by_the_rule_of_three():
     """Of n patients without an exception, up to 1 - 0.05^(1/n) may be one: what is given covers that."""
     for patients in (5, 20, 100, 1000):
-        found = widened(Interval(1.0, 1.0, 1.0), patients)
+        found = with_rule_of_three(Interval(1.0, 1.0, 1.0), patients)
         assert 1 - found.low >= min(1.0, 1 - 0.05 ** (1 / patients))
         assert 1 - found.low == pytest.approx(3 / patients)
     as_it_is = Interval(0.9, 0.8, 0.95)
-    assert widened(as_it_is, 5) is as_it_is
+    assert with_rule_of_three(as_it_is, 5) is as_it_is
 
 
 def test_a_thousand_resamples_of_a_thousand_films_take_seconds():

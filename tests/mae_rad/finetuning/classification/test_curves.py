@@ -16,14 +16,14 @@ from mae_rad.evaluation.figures.forest import PER_FIGURE, draw_values, pair_fore
 from mae_rad.evaluation.figures.neighbour_sheet import FilmNeighbours, neighbour_sheet, sample_rows
 from mae_rad.evaluation.figures.similarity import similarity_matrix
 from mae_rad.evaluation.figures.style import as_svg, encoder_styles
-from mae_rad.evaluation.results.queries import Reading
-from mae_rad.evaluation.results.rows import FLOOR
+from mae_rad.evaluation.results.queries import ComparisonResults
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE
 from mae_rad.evaluation.statistics.intervals import Interval
 from tests.builders.made_comparison import FEW, TASKS, made_rows
 
 
 def reading(tasks=TASKS[2:4], **more):
-    return Reading(made_rows(tasks, FEW, **{"probes": ["linear"], "fractions": [0.1, 1.0], **more}))
+    return ComparisonResults(made_rows(tasks, FEW, **{"probes": ["linear"], "fractions": [0.1, 1.0], **more}))
 
 
 def texts(figure):
@@ -61,7 +61,7 @@ def test_a_forest_plot_shows_the_differences_of_its_rows():
 def test_long_names_of_groups_fit_on_the_forest_plot():
     names = "MAE, published settings", "SimCLR, same arithmetic"
     renamed = {"mae": names[0], "simclr": names[1]}
-    rows = Reading(
+    rows = ComparisonResults(
         [
             replace(
                 row, encoder=renamed.get(row.encoder, row.encoder), reference=renamed.get(row.reference, row.reference)
@@ -84,11 +84,14 @@ def test_values_without_random_baseline_or_interval_are_drawn():
     unknown = Interval(0.7, float("nan"), float("nan"))
     first = next(row for row in reading().values() if row.encoder == "mae")
     lone = replace(first, interval=unknown, task="a_very_long_name " * 4)
-    assert "0.700" in texts(values_forests(Reading([lone]), ["linear"])[0])
+    assert "0.700" in texts(values_forests(ComparisonResults([lone]), ["linear"])[0])
     pair = next(row for row in reading().differences() if row.reference == "simclr")
     assert "−0.100 [no interval]" in texts(
         pair_forest(
-            Reading([replace(pair, difference=Interval(-0.1, float("nan"), float("nan")))]), "mae", "simclr", "none"
+            ComparisonResults([replace(pair, difference=Interval(-0.1, float("nan"), float("nan")))]),
+            "mae",
+            "simclr",
+            "none",
         )
     )
 
@@ -102,12 +105,12 @@ def test_curves_are_over_training_films_and_only_where_there_are_several():
     sizes = [
         replace(row, tokens=tokens, subset="all") for row in several if row.probe == "linear" for tokens in (196, 1024)
     ]
-    assert {"196", "1,024"} <= set(texts(by_size(Reading(sizes), "linear")))
+    assert {"196", "1,024"} <= set(texts(by_size(ComparisonResults(sizes), "linear")))
 
 
 def test_encoders_can_be_distinguished_without_colour():
-    styles = encoder_styles([*"abcdefg", FLOOR])
-    assert len({style["marker"] for name, style in styles.items() if name != FLOOR}) == 7
+    styles = encoder_styles([*"abcdefg", RANDOM_BASELINE])
+    assert len({style["marker"] for name, style in styles.items() if name != RANDOM_BASELINE}) == 7
     assert set(COLOURS) <= {
         "#0072B2",
         "#D55E00",
@@ -141,7 +144,7 @@ def planted():
 def test_a_map_separates_the_planted_groups(tmp_path, planted):
     classes, matrix = planted
     path = draw_map(
-        {"mae": matrix, FLOOR: matrix[::-1]},
+        {"mae": matrix, RANDOM_BASELINE: matrix[::-1]},
         classes,
         np.arange(600),
         "body part",

@@ -9,8 +9,8 @@ from mae_rad.data.film import Film
 from mae_rad.data.film_order import Draw
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import FilmPatches, whole_film
-from mae_rad.finetuning.detection.box_targets import CutSquare, FilmBoxes, PlaceBoxes, stack_boxes
-from mae_rad.finetuning.task.labelled_films import Seen, TakeLabelled
+from mae_rad.finetuning.detection.box_targets import BoxPlacement, FilmBoxes, SquareCrop, stack_boxes
+from mae_rad.finetuning.task.labelled_films import DrawnFilm, TakeLabelled
 from tests.builders.shard_builder import film, write_public
 
 PATCH, TOKENS, SIDE = 16, 100, 4
@@ -27,8 +27,8 @@ def one():
 
 
 def placed(one, tokens=TOKENS, **variation):
-    place = PlaceBoxes([BOXES], [np.array([0, 1])], np.ones((1, 2), np.float32), PATCH)
-    seen = Seen(one, Variation(**variation), tokens)
+    place = BoxPlacement([BOXES], [np.array([0, 1])], np.ones((1, 2), np.float32), PATCH)
+    seen = DrawnFilm(one, Variation(**variation), tokens)
     return whole_film(one, tokens, PATCH, seen.variation), place(0, seen)
 
 
@@ -55,7 +55,7 @@ def test_boxes_are_where_the_objects_are(one, mirrored, tokens):
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_crops_contain_their_boxes(one, mirrored):
     patches, target = placed(one, mirrored=mirrored)
-    cut, crops_with_box = CutSquare(SIDE, PATCH), 0
+    cut, crops_with_box = SquareCrop(SIDE, PATCH), 0
     for seed in range(60):
         ((part, inside),) = cut(patches, target, np.random.default_rng(seed))
         assert inside.content.shape == (SIDE, SIDE)
@@ -68,7 +68,7 @@ def test_crops_contain_their_boxes(one, mirrored):
 
 def test_several_crops_of_a_film_differ_and_are_parts_of_it(one):
     patches, target = placed(one)
-    parts = CutSquare(SIDE, PATCH, 5)(patches, target, np.random.default_rng(0))
+    parts = SquareCrop(SIDE, PATCH, 5)(patches, target, np.random.default_rng(0))
     assert len({part.coords.tobytes() for part, _ in parts}) > 3
     for part, inside in parts:
         assert_bright_where_boxes_are(image(part, (SIDE, SIDE)), inside)
@@ -76,7 +76,7 @@ def test_several_crops_of_a_film_differ_and_are_parts_of_it(one):
 
 def test_patches_of_a_crop_keep_their_coordinates_on_the_film(one):
     patches, target = placed(one)
-    ((part, _),) = CutSquare(SIDE, PATCH)(patches, target, np.random.default_rng(3))
+    ((part, _),) = SquareCrop(SIDE, PATCH)(patches, target, np.random.default_rng(3))
     where = {tuple(place): values for place, values in zip(patches.coords.tolist(), patches.values, strict=True)}
     for place, values in zip(part.coords.tolist(), part.values, strict=True):
         np.testing.assert_array_equal(where[tuple(place)], values)
@@ -88,7 +88,7 @@ def test_boxes_follow_random_scaling(tmp_path):
     for left, top, right, low in BOXES.astype(int):
         values[top:low, left:right] = 4000
     index = ShardIndex([write_public(tmp_path / "public", [film("one", values)])])
-    place = PlaceBoxes([BOXES], [np.array([0, 1])], np.ones((1, 2), np.float32), PATCH)
+    place = BoxPlacement([BOXES], [np.array([0, 1])], np.ones((1, 2), np.float32), PATCH)
     take = TakeLabelled(index, place, None, Augmentation(), TOKENS, PATCH, 0, 0.5)
     grids = set()
     for epoch in range(12):
@@ -100,7 +100,7 @@ def test_boxes_follow_random_scaling(tmp_path):
 
 def test_a_box_with_less_than_half_in_the_crop_is_ignored(one):
     patches, target = placed(one)
-    kept = [CutSquare(SIDE, PATCH)(patches, target, np.random.default_rng(seed))[0][1] for seed in range(80)]
+    kept = [SquareCrop(SIDE, PATCH)(patches, target, np.random.default_rng(seed))[0][1] for seed in range(80)]
     whole = (target.corners[:, 2:] - target.corners[:, :2]).prod(axis=1)
     for inside in kept:
         area = (inside.corners[:, 2:] - inside.corners[:, :2]).prod(axis=1)
@@ -111,7 +111,7 @@ def test_a_box_with_less_than_half_in_the_crop_is_ignored(one):
 
 def test_a_film_smaller_than_the_crop_is_used_whole(one):
     patches, target = placed(one)
-    ((part, inside),) = CutSquare(50, PATCH)(patches, target, np.random.default_rng(0))
+    ((part, inside),) = SquareCrop(50, PATCH)(patches, target, np.random.default_rng(0))
     np.testing.assert_array_equal(part.values, patches.values)
     np.testing.assert_array_equal(inside.corners, target.corners)
 
@@ -132,7 +132,7 @@ def lettered(boxes: int, noise: float = 0) -> tuple[FilmPatches, FilmBoxes]:
 @pytest.mark.parametrize(("boxes", "share"), [(0, 0.25), (1, 0.25 * 0.25)])
 def test_crops_outside_the_content_are_at_lead_letters_not_at_plain_background(boxes, share, noise):
     patches, target = lettered(boxes, noise)
-    cut, met = CutSquare(SIDE, PATCH), 0
+    cut, met = SquareCrop(SIDE, PATCH), 0
     for seed in range(3000):
         ((part, inside),) = cut(patches, target, np.random.default_rng(seed))
         letter = part.values.max() > 60000
@@ -145,5 +145,5 @@ def test_without_structures_outside_crops_stay_in_the_content():
     patches, target = lettered(0)
     patches.values[:] = 300
     for seed in range(60):
-        ((_, inside),) = CutSquare(SIDE, PATCH)(patches, target, np.random.default_rng(seed))
+        ((_, inside),) = SquareCrop(SIDE, PATCH)(patches, target, np.random.default_rng(seed))
         assert inside.content.any()

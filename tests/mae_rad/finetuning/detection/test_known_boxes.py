@@ -6,7 +6,7 @@ import pytest
 from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
-from mae_rad.finetuning.detection.known_boxes import CONFLICT, NO_BOX, known_boxes
+from mae_rad.finetuning.detection.known_boxes import CONFLICT, NO_BOX, read_known_boxes
 from mae_rad.heads.classification import TargetLabelSettings
 from tests.builders.boxed_films import boxed, said, write_tables
 from tests.builders.shard_builder import film, noise, write_public
@@ -23,7 +23,7 @@ def public(tmp_path):
 def read(public, labels, boxes, settings=OBJECT, policy=None):
     write_tables(public, labels, boxes)
     index = ShardIndex([public], split=None)
-    known = known_boxes(index, [public], settings, policy or LabelPolicy())
+    known = read_known_boxes(index, [public], settings, policy or LabelPolicy())
     return known, {name: index.table.column("key").to_pylist().index(key) for name, key in _keys().items()}
 
 

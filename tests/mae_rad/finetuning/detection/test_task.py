@@ -18,7 +18,7 @@ from mae_rad.data.box_frames import whole_film_frame
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.errors import EvaluationError, WeightsError
-from mae_rad.evaluation.comparison.budget import read_budget
+from mae_rad.evaluation.comparison.compute_budget import read_budget
 from mae_rad.evaluation.detection.detection_metrics import quick_estimates
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
 from mae_rad.export.encoder_folder import load_encoder

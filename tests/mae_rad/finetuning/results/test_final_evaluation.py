@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluator
 from mae_rad.finetuning.results.metrics_table import Result
-from mae_rad.heads.interface import Line
+from mae_rad.heads.interface import Calibration
 
 COUNTS = {"n_films": 40, "n_patients": 30, "n_present": 7}
 
@@ -23,7 +23,7 @@ class Fixed(FinalEvaluator):
     positive = "present"
 
     def __init__(self) -> None:
-        self.calibration = {"fracture": Line(2.0, 0.5)}
+        self.calibration = {"fracture": Calibration(2.0, 0.5)}
         self.points = {"sensitivity_90": {"fracture": 0.3}}
         self.written_before_pictures: set[str] = set()
 
@@ -64,5 +64,5 @@ def test_exported_metrics_are_those_of_all_test_films(tmp_path: Path) -> None:
         f"fracture: AUROC {counts}": "0.800 [0.700, 0.900]",
         f"fracture: sensitivity at the threshold for 90 % sensitivity on val {counts}": "0.600 [0.500, 0.700]",
     }
-    assert final.calibration == {"fracture": Line(2.0, 0.5)}
+    assert final.calibration == {"fracture": Calibration(2.0, 0.5)}
     assert final.operating_points == {"sensitivity_90": {"fracture": 0.3}}

@@ -13,9 +13,9 @@ from mae_rad.finetuning.results.metrics_table import (
     threshold_for,
 )
 from mae_rad.finetuning.results.subgroups import MIN_PATIENTS, subgroups
-from mae_rad.heads.interface import Line
+from mae_rad.heads.interface import Calibration
 
-LINE = Line(0.7, -0.2)
+LINE = Calibration(0.7, -0.2)
 SUBGROUP = Subgroup("fracture", "test", repetitions=200)
 
 

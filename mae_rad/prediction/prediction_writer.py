@@ -11,13 +11,13 @@ from pathlib import Path
 from pydicom import Dataset
 
 from data_prep.runtime.atomic_write import atomic_file
-from data_prep.runtime.library_warnings import quiet
+from data_prep.runtime.library_warnings import silence_libraries
 from data_prep.runtime.process_limits import raise_oom_score
 from data_prep.runtime.worker_pool import spawn_pool
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.errors import PredictionError
-from mae_rad.prediction.answer_folder import OVERLAYS, REPORTS
 from mae_rad.prediction.overlay import HeatMap, draw_overlay
+from mae_rad.prediction.prediction_folder import OVERLAYS, REPORTS
 from mae_rad.prediction.record import Record
 from mae_rad.prediction.structured_report import Author, encode_report, structured_report
 
@@ -70,7 +70,7 @@ def _report(header: Dataset, record: Record, author: Author, out: Path) -> dict[
     """Write the report; without a valid one (headers hold values that DICOM does not allow), return the error class."""
     name = f"{record.name}.dcm"
     try:
-        with quiet():
+        with silence_libraries():
             document = encode_report(structured_report(header, record, author))
     except Exception as error:
         return {"no_report": type(error).__name__}

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mae_rad.errors import RunError
-from mae_rad.training.checkpoints import Checkpoints, Placement
 from mae_rad.training.deepspeed_engine import Ranks, join_ranks
+from mae_rad.training.save_and_resume import Checkpoints, Placement
 
 
 class Writer:
@@ -59,7 +59,7 @@ def test_an_old_one_that_cannot_be_removed_yet_ends_nothing(
         remove(path, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr("mae_rad.training.checkpoints.shutil.rmtree", busy)
+        patch.setattr("mae_rad.training.save_and_resume.shutil.rmtree", busy)
         checkpoints.save(Writer(), 4)  # type: ignore[arg-type]
     assert "the old checkpoint step-0000002 cannot be deleted yet (Directory not empty)" in caplog.text
     newest = checkpoints.newest()
@@ -147,7 +147,7 @@ def test_a_disk_that_fails_when_the_checkpoint_gets_its_name_ends_nothing(
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mae_rad.training.checkpoints.atomic_text", fails)
+        patch.setattr("mae_rad.training.save_and_resume.atomic_text", fails)
         checkpoints.save(Writer(), 4)  # type: ignore[arg-type]
     assert "cannot be written (Disk quota exceeded)" in caplog.text
     newest = checkpoints.newest()

@@ -2,7 +2,7 @@
 
 Only standard terms, enumerated values and bounded numbers are taken from a header (DICOM PS3.15 Annex E, option 113105,
 Clean Descriptors, by an allow-list). The one exception, the name of a device model, must also be shared by several
-patients: see :func:`common_models`.
+patients: see :func:`shared_model_names`.
 """
 
 import math
@@ -138,12 +138,12 @@ def age_years(age: str, birth: date | None, study: date | None) -> int | None:
 
 
 def model_name(text: str) -> str | None:
-    """Check the characters of a device model name; it must also be screened by :func:`common_models`."""
+    """Check the characters of a device model name; it must also be screened by :func:`shared_model_names`."""
     normalised = " ".join(text.split())
     return normalised if _MODEL.fullmatch(normalised) else None
 
 
-def common_models(model_patients: Iterable[tuple[str, str]]) -> frozenset[str]:
+def shared_model_names(model_patients: Iterable[tuple[str, str]]) -> frozenset[str]:
     """Model names that at least three patients share, which excludes free text in the films of one patient.
 
     Args:

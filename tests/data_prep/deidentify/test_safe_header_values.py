@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.deidentify import header_screening
+from data_prep.deidentify import safe_header_values
 from data_prep.deidentify.vocabulary import normalise, vocabulary
 
 TABLES = Path(__file__).resolve().parents[3].parent / "shared" / "radiographs" / "tables"
@@ -43,7 +43,7 @@ NAMES = ["Doe^John", "MUELLER", "Dr. Weber", "1234567", "19700131", "O'Neil Hand
     ],
 )
 def test_body_parts_become_standard_terms(text: str, expected: str | None) -> None:
-    assert header_screening.body_part(text) == expected
+    assert safe_header_values.body_part(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_body_parts_become_standard_terms(text: str, expected: str | None) -> No
     ],
 )
 def test_views_become_standard_terms(text: str, expected: str | None) -> None:
-    assert header_screening.view(text) == expected
+    assert safe_header_values.view(text) == expected
 
 
 @pytest.mark.parametrize("name", ["body_part", "view"])
@@ -79,7 +79,7 @@ def test_every_standard_term_and_spelling_maps_to_the_term(name: str) -> None:
 
 def test_no_spelling_belongs_to_two_standard_terms() -> None:
     for name in ("body_part", "view", "manufacturer"):
-        file = Path(header_screening.__file__).parent / "words" / f"{name}.txt"
+        file = Path(safe_header_values.__file__).parent / "words" / f"{name}.txt"
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line and line[0] not in "#-"]
         listed = Counter(normalise(word) for line in lines for word in line.partition(":")[2].split(","))
         assert [word for word, count in listed.items() if count > 1] == []
@@ -88,14 +88,14 @@ def test_no_spelling_belongs_to_two_standard_terms() -> None:
 @pytest.mark.parametrize("text", NAMES)
 def test_no_personal_text_passes_a_vocabulary(text: str) -> None:
     screens = (
-        header_screening.body_part,
-        header_screening.view,
-        header_screening.manufacturer,
-        header_screening.laterality,
-        header_screening.sex,
+        safe_header_values.body_part,
+        safe_header_values.view,
+        safe_header_values.manufacturer,
+        safe_header_values.laterality,
+        safe_header_values.sex,
     )
-    screens += (header_screening.photometric, header_screening.presentation_intent)
-    assert {screen(text) for screen in screens} == {None}
+    more = (safe_header_values.photometric, safe_header_values.presentation_intent)
+    assert {screen(text) for screen in (*screens, *more)} == {None}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_no_personal_text_passes_a_vocabulary(text: str) -> None:
     ],
 )
 def test_manufacturers_become_canonical_names(text: str, expected: str | None) -> None:
-    assert header_screening.manufacturer(text) == expected
+    assert safe_header_values.manufacturer(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_manufacturers_become_canonical_names(text: str, expected: str | None) -
     ],
 )
 def test_ages_are_strict_and_capped(age: str, expected: int | None) -> None:
-    assert header_screening.age_years(age, None, None) == expected
+    assert safe_header_values.age_years(age, None, None) == expected
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_ages_are_strict_and_capped(age: str, expected: int | None) -> None:
     ],
 )
 def test_an_unusable_age_is_replaced_by_the_dates(birth: str, study: str, expected: int | None) -> None:
-    assert header_screening.age_years("030", header_screening.day(birth), header_screening.day(study)) == expected
-    assert header_screening.age_years("007Y", header_screening.day(birth), header_screening.day(study)) == 7
+    assert safe_header_values.age_years("030", safe_header_values.day(birth), safe_header_values.day(study)) == expected
+    assert safe_header_values.age_years("007Y", safe_header_values.day(birth), safe_header_values.day(study)) == 7
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,14 @@ def test_an_unusable_age_is_replaced_by_the_dates(birth: str, study: str, expect
     ],
 )
 def test_dates_are_strict(text: str, expected: date | None) -> None:
-    assert header_screening.day(text) == expected
+    assert safe_header_values.day(text) == expected
 
 
 def spacing(
     pixel: str = "", imager: str = "", factor: str = "", scanned: str = ""
 ) -> tuple[tuple[float, float], str] | None:
     texts = ([part for part in text.split("\\") if part] for text in (pixel, imager, factor, scanned))
-    return header_screening.pixel_spacing(*texts)
+    return safe_header_values.pixel_spacing(*texts)
 
 
 def test_spacing_is_chosen_in_the_documented_order() -> None:
@@ -206,10 +206,10 @@ def test_an_invalid_spacing_counts_as_none(filler: str) -> None:
 def test_model_names_need_three_patients_and_plain_letters() -> None:
     shared = [("DRX-1", "a"), ("DRX-1", "b"), ("DRX-1", "c")]
     one_patient_often = [("Doe John", "a")] * 9 + [("Doe John", "b")] * 9
-    assert header_screening.common_models(shared + one_patient_often) == {"DRX-1"}
-    assert header_screening.model_name("  DRX-1  System ") == "DRX-1 System"
+    assert safe_header_values.shared_model_names(shared + one_patient_often) == {"DRX-1"}
+    assert safe_header_values.model_name("  DRX-1  System ") == "DRX-1 System"
     assert [
-        header_screening.model_name(text) for text in ("", "Müller", "Doe^John", "x" * 41, "a@b.de", "A\nB\\C")
+        safe_header_values.model_name(text) for text in ("", "Müller", "Doe^John", "x" * 41, "a@b.de", "A\nB\\C")
     ] == [None] * 6
 
 
@@ -219,13 +219,13 @@ def test_real_headers_are_mapped() -> None:
     with gzip.open(TABLES / "nlmcxr_dicom_metadata.csv.gz", "rt", encoding="utf-8", errors="replace") as file:
         rows = list(csv.DictReader(file))
     for column, screen in (
-        ("Body Part Examined", header_screening.body_part),
-        ("View Position", header_screening.view),
+        ("Body Part Examined", safe_header_values.body_part),
+        ("View Position", safe_header_values.view),
     ):
         words = {row[column] for row in rows if row[column]}
         assert len(words) >= 4
         assert {word for word in words if screen(word) is None} == set()
     given = [row["Imager Pixel Spacing"] for row in rows if row["Imager Pixel Spacing"]]
     for text in given:
-        found = header_screening.pixel_spacing([], [part.strip(" '[]") for part in text.split(",")], [], [])
+        found = safe_header_values.pixel_spacing([], [part.strip(" '[]") for part in text.split(",")], [], [])
         assert found is not None and math.isclose(found[0][0], found[0][1])

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from data_prep.archive.manifest import read_linkage, read_manifest
-from data_prep.archive.reject_rules import HEADER_RULES, QUARANTINE, select
+from data_prep.archive.reject_by_header import HEADER_RULES, QUARANTINE, select
 from data_prep.archive.selection_settings import SelectionSettings
 from data_prep.errors import Reason
 from data_prep.film.empty_exposure import empty_exposure
@@ -104,7 +105,7 @@ TWINS: dict[str, dict[str, Any]] = {
 def test_raw_data_of_a_kept_film_are_a_processing_twin(clue: str, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     raw = write_film(archive / "raw", sop_class=builder.DX_FOR_PROCESSING, **TWINS.get(clue, {}))
-    source = builder.Dataset()
+    source = Dataset()
     source.ReferencedSOPInstanceUID = raw.SOPInstanceUID
     shared = TWINS.get(clue) or {"SourceImageSequence": [source]}
     write_film(archive / "shown", sop_class=builder.DX_FOR_PRESENTATION, **shared)

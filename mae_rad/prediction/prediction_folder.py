@@ -173,7 +173,9 @@ class PredictionFolder:
 
 
 @contextmanager
-def answer_folder(path: Path, identity: Mapping[str, Any], inputs: Sequence[Path]) -> Iterator[PredictionFolder]:
+def open_prediction_folder(
+    path: Path, identity: Mapping[str, Any], inputs: Sequence[Path]
+) -> Iterator[PredictionFolder]:
     """Create an output folder, or open one with predictions of the same model and settings.
 
     Args:

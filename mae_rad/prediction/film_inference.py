@@ -22,13 +22,13 @@ from mae_rad.errors import PredictionError
 from mae_rad.export.predictor_folder import Predictor
 from mae_rad.heads.classification import ClassificationHead
 from mae_rad.heads.interface import Boxes, Prediction
-from mae_rad.prediction.answer_folder import PredictRequest, escaped_path
-from mae_rad.prediction.answer_writer import PredictedFilm
-from mae_rad.prediction.film_reader import Read, ReadFilm
+from mae_rad.prediction.film_reader import ReadFilm, ReadResult
 from mae_rad.prediction.in_scope import NO_LABEL, labels_for_film, out_of_scope_reason
 from mae_rad.prediction.overlay import HeatMap
+from mae_rad.prediction.prediction_folder import PredictRequest, escaped_path
+from mae_rad.prediction.prediction_writer import PredictedFilm
 from mae_rad.prediction.record import Finding, FoundBox, Record
-from mae_rad.prediction.settings import AnswerSettings
+from mae_rad.prediction.settings import InferenceSettings
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class FilmRequest(NamedTuple):
     labels: tuple[str, ...]
 
 
-class Answering:
+class FilmInference:
     """A predictor on a device, with the settings of its output.
 
     Args:
@@ -58,7 +58,7 @@ class Answering:
         PredictionError: the device is not available, or ``explain`` does not apply to the model.
     """
 
-    def __init__(self, predictor: Predictor, settings: AnswerSettings) -> None:
+    def __init__(self, predictor: Predictor, settings: InferenceSettings) -> None:
         self._device = _device(settings.runtime.device)
         self._predictor, self._settings = predictor.to(self._device).eval(), settings
         self._labels, self._operating_points = predictor.card.labels, predictor.card.operating_points
@@ -79,7 +79,7 @@ class Answering:
         """Whether the model predicts boxes."""
         return not isinstance(self._predictor.head, ClassificationHead)
 
-    def admitted(self, file: ArchiveFile, request: PredictRequest, films: Read) -> Iterator[FilmRequest | Record]:
+    def admitted(self, file: ArchiveFile, request: PredictRequest, films: ReadResult) -> Iterator[FilmRequest | Record]:
         """Select the films of a file that are predicted.
 
         Args:
@@ -235,7 +235,7 @@ def _patch_scores(encoder: ViT, head: ClassificationHead, patches: Patches) -> T
     return torch.sigmoid(head.patch_logits(head.encode(encoder, patches)).float()).transpose(1, 2)
 
 
-def _heat_map_method(settings: AnswerSettings) -> str:
+def _heat_map_method(settings: InferenceSettings) -> str:
     return settings.explain if settings.overlays != "none" else "none"
 
 
