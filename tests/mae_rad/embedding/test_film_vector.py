@@ -64,7 +64,7 @@ def _compared(run: Path, public: Path, out: Path) -> Vectors:
     index = ShardIndex([public], split=None)
     candidates = find_candidates([run], settings, index.dataset_sha256)
     rows = np.arange(len(index))
-    trained, floor = embed_all_candidates(candidates, settings, index, fitted=rows, attended=None)
+    trained, floor = embed_all_candidates(candidates, settings, index, training_rows=rows, token_rows=None)
     assert floor.tokens_and_pool(settings.choices[0]) == trained.tokens_and_pool(settings.choices[0])
     vectors = trained.vectors(settings.choices[0], rows).array()
     return {index.key(row): vectors[row] for row in rows}
@@ -76,7 +76,7 @@ def _frozen_features(run: Path, public: Path, out: Path, pool: str) -> Vectors:
     work, ranks = Finetuning(settings), join_ranks(1, 60)
     model = work.model(ranks)
     pooling = model.head.pooling
-    kept = work._encoded(ranks)
+    kept = work._encoded(ranks, torch.device("cpu"))
     index = ShardIndex([public], split=None)
     return {
         index.key(row): pooling(type(film)(*(part[None] for part in film)))[0].numpy() for row, film in kept.items()

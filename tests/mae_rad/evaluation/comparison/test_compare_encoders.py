@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from data_prep.settings import load
+from data_prep.settings import config_file, load
 from data_prep.shard_format.label_schema import BOXES_SCHEMA
 from launch import compare as launch_compare
 from mae_rad.embedding.token_store import TokenStore
@@ -340,7 +340,7 @@ def test_errors_are_one_line(tmp_path, public, runs, capsys):
     out = f"out={tmp_path / 'c'}"
     for words, message in (
         ([mae, f"shards={tmp_path / 'none'}"], "does not exist"),
-        ([mae, f"shards={public}", "floor_seed=1"], "did you mean 'random_seeds'"),
+        ([mae, f"shards={public}", "random_seed=1"], "did you mean 'random_seeds'"),
         ([mae, f"shards={public}", "tasks=[{column: organ}]"], "no column 'organ'"),
         ([mae, f"shards={public}", "tasks=[{column: body_part, edges: [1, 2]}]"], "edges need a column of numbers"),
         ([mae, f"shards={public}", "tasks=[{column: sex}]", "all_labels=false"], "no task can be evaluated"),
@@ -356,9 +356,8 @@ def test_errors_are_one_line(tmp_path, public, runs, capsys):
 
 
 def test_every_config_is_valid():
-    for path in launch_compare.DEFAULT.parent.glob("*.yaml"):
+    default = config_file("compare")("default")
+    for path in default.parent.glob("*.yaml"):
         assert load(CompareSettings, path).tasks
     defaults = CompareSettings(shards=["shards"], out="runs/comparison")
-    assert json.loads(load(CompareSettings, launch_compare.DEFAULT).model_dump_json()) == json.loads(
-        defaults.model_dump_json()
-    )
+    assert json.loads(load(CompareSettings, default).model_dump_json()) == json.loads(defaults.model_dump_json())
