@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mae_rad.errors import RunError
-from mae_rad.tracking import Tracker, default_uri, open_command
+from mae_rad.tracking import Tracker, default_uri, open_command, public_values
 from mae_rad.tracking import mlflow_run as module
 
 
