@@ -25,7 +25,7 @@ from tests.builders.warm_ranks import WarmRanks
 command, world, log, *words = sys.argv[1:]
 main = __import__(f"launch.{command}", fromlist=["main"]).main
 {before}
-print(json.dumps(WarmRanks(words, int(world), Path(log), main).wait(120)))
+print(json.dumps(WarmRanks(words, int(world), Path(log), main).wait(180)))
 """
 
 
@@ -37,7 +37,7 @@ def _server() -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True)
 
 
-def run_script(script: str, words: Sequence[str], seconds: float = 200) -> subprocess.CompletedProcess[str]:
+def run_script(script: str, words: Sequence[str], seconds: float = 300) -> subprocess.CompletedProcess[str]:
     """Run a script as ``python -c`` would in the root of the project, and end it after ``seconds``.
 
     Args:
@@ -51,7 +51,9 @@ def run_script(script: str, words: Sequence[str], seconds: float = 200) -> subpr
         request = {"script": script, "words": [*map(str, words)], "folder": folder, "seconds": seconds}
         server.stdin.write(json.dumps(request) + "\n")
         server.stdin.flush()
-        code = int(server.stdout.readline())
+        answer = server.stdout.readline()
+        assert answer, "the process that forks has ended: see its error above"
+        code = int(answer)
         said = [(Path(folder) / name).read_text() for name in ("out", "err")]
     return subprocess.CompletedProcess(words, code, *said)
 

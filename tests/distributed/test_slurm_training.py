@@ -1,7 +1,6 @@
 """A preempted training under Slurm saves a checkpoint, is requeued by its script, and finishes."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.shard_builder import film, noise, write_public
+from tests.builders.slurm_cluster import missing
 from tests.builders.tiny_run import ROOT, arguments, environment
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -39,8 +39,8 @@ def _slurm(*words: str) -> str:
 @pytest.fixture
 def submit(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Submits a training on two nodes, which logs to ``job.log``, and cancels it in the end; returns its number."""
-    if shutil.which("sbatch") is None or subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode:
-        pytest.skip("no Slurm cluster answers here")
+    if why := missing():
+        pytest.skip(why)
     public = write_public(tmp_path / "public", [film(f"f{i}", noise(90, 90, seed=i)) for i in range(16)])
     jobs: list[str] = []
 

@@ -24,6 +24,7 @@ from data_prep.sharding.public_folder import folder_writer
 from data_prep.sharding.shard import shard, shard_part
 from data_prep.sharding.slurm import submit
 from tests.builders.private_builder import SECRET, make_private, settings
+from tests.builders.slurm_cluster import missing
 from tests.data_prep.sharding.test_append import contents, write_study
 
 
@@ -150,11 +151,12 @@ def test_shared_locks_coexist_and_exclude_an_exclusive_one(tmp_path: Path) -> No
 
 
 @pytest.mark.slurm
+@pytest.mark.slow
 def test_slurm_writes_the_same_bytes_when_a_task_is_queued_again(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if shutil.which("sbatch") is None or subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode:
-        pytest.skip("no Slurm cluster answers here")
+    if why := missing():
+        pytest.skip(why)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     private = Path(shutil.copytree(made / "private", tmp_path / "private"))
     queued = submit(private, tmp_path / "public", submitted(cluster="slurm", memory_gb=None))
