@@ -34,9 +34,9 @@ def settings(public, **runtime):
     ])  # fmt: skip
 
 
-def test_films_of_a_kind_are_recognised_by_their_neighbours(public):
+def test_films_of_a_class_are_predicted_from_their_neighbours(public):
     probe = online_probe(settings(public))
-    assert len(probe.kinds) == 16  # a film without a body part has no kind
+    assert len(probe.classes) == 16  # a film without a body part has no class
     assert sorted(np.concatenate([places for places, _ in probe.batches])) == list(range(16))
     torch.manual_seed(0)
     encoder = build_encoder(settings(public).encoder).train()
@@ -49,28 +49,30 @@ def test_films_of_a_kind_are_recognised_by_their_neighbours(public):
 
 def test_the_score_equals_scikit_learn_where_every_film_is_another_patient():
     random = np.random.default_rng(0)
-    kinds = np.arange(90) % 3
-    vectors = (random.normal(size=(90, 6)) + np.eye(6)[kinds] * 1.5).astype(np.float32)
-    probe = OnlineProbe(kinds, np.arange(90), [])
+    classes = np.arange(90) % 3
+    vectors = (random.normal(size=(90, 6)) + np.eye(6)[classes] * 1.5).astype(np.float32)
+    probe = OnlineProbe(classes, np.arange(90), [])
     x = (vectors - vectors.mean(0)) / vectors.std(0)
-    said = []
+    predicted = []
     for film_number in range(90):
-        others = np.arange(90) != film_number
-        model = KNeighborsClassifier(NEIGHBOURS, metric="cosine", algorithm="brute").fit(x[others], kinds[others])
-        near = kinds[others][model.kneighbors(x[film_number : film_number + 1])[1][0]]
-        counts = np.bincount(near, minlength=3) + 0.5 * (np.arange(3) == near[0])
-        said.append(counts.argmax())
-    assert probe.balanced_accuracy(vectors) == pytest.approx(balanced_accuracy_score(kinds, said))
+        remaining = np.arange(90) != film_number
+        model = KNeighborsClassifier(NEIGHBOURS, metric="cosine", algorithm="brute").fit(
+            x[remaining], classes[remaining]
+        )
+        neighbours = classes[remaining][model.kneighbors(x[film_number : film_number + 1])[1][0]]
+        counts = np.bincount(neighbours, minlength=3) + 0.5 * (np.arange(3) == neighbours[0])
+        predicted.append(counts.argmax())
+    assert probe.balanced_accuracy(vectors) == pytest.approx(balanced_accuracy_score(classes, predicted))
 
 
-def test_neighbours_of_the_own_patient_do_not_count():
-    kinds, patients = np.arange(40) % 2, np.arange(40) // 4  # a patient has films of both kinds
-    vectors = np.random.default_rng(1).normal(size=(10, 8))[patients] + 0.01 * np.eye(8)[kinds]
-    alone = OnlineProbe(kinds, np.arange(40), []).balanced_accuracy(vectors.astype(np.float32))
-    assert OnlineProbe(kinds, patients, []).balanced_accuracy(vectors.astype(np.float32)) <= alone
+def test_neighbours_of_the_same_patient_are_excluded():
+    classes, patients = np.arange(40) % 2, np.arange(40) // 4  # a patient has films of both classes
+    vectors = np.random.default_rng(1).normal(size=(10, 8))[patients] + 0.01 * np.eye(8)[classes]
+    alone = OnlineProbe(classes, np.arange(40), []).balanced_accuracy(vectors.astype(np.float32))
+    assert OnlineProbe(classes, patients, []).balanced_accuracy(vectors.astype(np.float32)) <= alone
 
 
-def test_a_collapsed_encoder_shows(public):
+def test_a_collapsed_encoder_has_a_low_rank_and_accuracy(public):
     probe = online_probe(settings(public))
     encoder = build_encoder(settings(public).encoder)
     torch.nn.init.zeros_(encoder.norm.weight)
