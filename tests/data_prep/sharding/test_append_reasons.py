@@ -23,7 +23,8 @@ from data_prep.verification.audit import audit
 from data_prep.verification.verify import verify, verify_generations
 from tests.builders.dicom_builder import write_film
 from tests.builders.faulty_writer import REJECT, faulty_decode
-from tests.builders.private_builder import ONE, SECRET, anatomy, make_private, settings, write_archive
+from tests.builders.private_builder import ONE, SECRET, anatomy, make_private, settings
+from tests.builders.rejected_films import shard_with_rejects
 from tests.data_prep.sharding.test_append import rescan, write_study
 
 CORRUPT = [Reason.CORRUPT_PIXELS]
@@ -34,14 +35,7 @@ REAL = shard_writer.decode_file
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with archive, private and public; six films fail in a faulty decoder, a seventh is cut short."""
     folder = tmp_path_factory.mktemp("reasons")
-    write_archive(folder / "archive", patients=6)
-    for number in range(6):
-        path = folder / "archive" / f"p{number}" / "odd.dcm"
-        write_film(path, values=anatomy(("odd", number)), patient_id=f"MRN-0417-{number}", ImageComments=REJECT)
-    with pytest.MonkeyPatch.context() as patch:
-        private = make_private(folder, patch)
-        patch.setattr(shard_writer, "decode_file", faulty_decode)
-        shard(private, folder / "public", settings())
+    shard_with_rejects(folder)
     return folder
 
 
@@ -49,16 +43,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data_prep.verification.verify.process_count", lambda workers, tasks: 1)
     monkeypatch.setenv("MAE_RAD_KEY", SECRET)
-
-
-@pytest.fixture
-def private(made: Path) -> Path:
-    return made / "private"
-
-
-@pytest.fixture
-def public(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made / "public", tmp_path / "public"))
 
 
 def tree(folder: Path) -> dict[str, bytes]:

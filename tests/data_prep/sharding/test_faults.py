@@ -24,8 +24,9 @@ from data_prep.sharding.shard_writer import Unfinished, write_shard
 from data_prep.verification.verify import verify
 from tests.benchmarks.sharding.kills import finish, kill
 from tests.builders.dicom_builder import write_film
-from tests.builders.faulty_writer import HANG, REJECT, SEGFAULT, faulty_decode, write_faulty
-from tests.builders.private_builder import ONE, anatomy, make_private, settings, write_archive
+from tests.builders.faulty_writer import HANG, SEGFAULT, faulty_decode, write_faulty
+from tests.builders.private_builder import ONE, anatomy, make_private, settings
+from tests.builders.rejected_films import shard_with_rejects
 
 WORDS = ["max_side=64", "films_per_shard=3", "splits.val=0.25", "splits.test=0.25", "runtime.isolated=false"]
 
@@ -34,25 +35,8 @@ WORDS = ["max_side=64", "films_per_shard=3", "splits.val=0.25", "splits.test=0.2
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with archive, private and public; six films fail in a faulty decoder."""
     folder = tmp_path_factory.mktemp("faults")
-    write_archive(folder / "archive", patients=6)
-    for number in range(6):
-        path = folder / "archive" / f"p{number}" / "odd.dcm"
-        write_film(path, values=anatomy(("odd", number)), patient_id=f"MRN-0417-{number}", ImageComments=REJECT)
-    with pytest.MonkeyPatch.context() as patch:
-        private = make_private(folder, patch)
-        patch.setattr(shard_writer, "decode_file", faulty_decode)
-        shard(private, folder / "public", settings())
+    shard_with_rejects(folder)
     return folder
-
-
-@pytest.fixture
-def private(made: Path) -> Path:
-    return made / "private"
-
-
-@pytest.fixture
-def public(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made / "public", tmp_path / "public"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

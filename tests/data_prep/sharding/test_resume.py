@@ -34,16 +34,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture
-def private(made: Path) -> Path:
-    return made / "private"
-
-
-@pytest.fixture
-def public(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made / "public", tmp_path / "public"))
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 

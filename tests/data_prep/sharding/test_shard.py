@@ -32,11 +32,6 @@ def private(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made / "private", tmp_path / "private"))
 
 
-@pytest.fixture
-def public(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made / "public", tmp_path / "public"))
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
