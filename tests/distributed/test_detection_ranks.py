@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.builders.boxed_films import write_boxed
-from tests.builders.warm_python import run_ranks
+from tests.builders.processes.warm_python import run_ranks
 from tests.mae_rad.finetuning.detection.test_task import CONFIG, VIT, words
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.processes.slurm_cluster import missing
 from tests.builders.shard_builder import film, noise, write_public
-from tests.builders.slurm_cluster import missing
 from tests.builders.tiny_run import ROOT, arguments, environment
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mae_rad.training.preemption import REQUEUE
+from tests.builders.processes.two_hosts import ADDRESSES, NAMES, TwoHosts, missing
 from tests.builders.shard_builder import film, noise, write_public
 from tests.builders.tiny_run import ROOT, arguments, environment
-from tests.builders.two_hosts import ADDRESSES, NAMES, TwoHosts, missing
 
 pytestmark = [pytest.mark.two_hosts, pytest.mark.slow]
 NOTICED = 30

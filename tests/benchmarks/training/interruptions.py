@@ -22,9 +22,9 @@ import torch
 from safetensors.torch import load_file
 
 from mae_rad.training.preemption import REQUEUE
+from tests.builders.processes.warm_ranks import WarmRanks
 from tests.builders.shard_builder import film, hexed, noise, write_public
 from tests.builders.tiny_run import arguments
-from tests.builders.warm_ranks import WarmRanks
 
 ONE, ALL, TERM, USR1, WRITING = "SIGKILL of one rank", "SIGKILL of all", "SIGTERM", "SIGUSR1", "SIGKILL in writing"
 WAYS = (ONE, ALL, TERM, WRITING, USR1)

@@ -24,7 +24,7 @@ from data_prep.sharding.public_folder import folder_writer
 from data_prep.sharding.shard import shard, shard_part
 from data_prep.sharding.slurm import submit
 from tests.builders.private_builder import SECRET, make_private, settings
-from tests.builders.slurm_cluster import missing
+from tests.builders.processes.slurm_cluster import missing
 from tests.data_prep.sharding.test_append import contents, write_study
 
 

@@ -19,8 +19,8 @@ from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_folder import save_encoder
 from mae_rad.export.predictor_folder import Predictor, load_predictor
 from mae_rad.finetuning.task.settings import FinetuneSettings
+from tests.builders.processes.warm_python import run_ranks, run_script
 from tests.builders.tiny_finetuning import arguments, write_labelled
-from tests.builders.warm_python import run_ranks, run_script
 
 FROZEN = ["adaptation.encoder=frozen", "film={tokens: 36}"]
 

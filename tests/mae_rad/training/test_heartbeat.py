@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders.warm_python import run_script
+from tests.builders.processes.warm_python import run_script
 
 SCRIPT = """
 import json, os, signal, sys, time
@@ -17,7 +17,7 @@ from mae_rad.errors import RunError
 from mae_rad.training import heartbeat
 from mae_rad.training.deepspeed_engine import join_ranks
 from mae_rad.training.heartbeat import Heartbeat
-from tests.builders.warm_ranks import free_port
+from tests.builders.processes.warm_ranks import free_port
 
 heartbeat._QUICK_SECONDS, heartbeat._FAILURE_SECONDS, heartbeat._EXIT_DELAY_SECONDS = 1.5, 4.0, 1.5
 WORLD, PATIENCE = 2, 4.0

@@ -12,9 +12,9 @@ import pytest
 
 from mae_rad.training.preemption import REQUEUE, Preemption
 from mae_rad.training.settings import RuntimeSettings
+from tests.builders.processes.warm_python import run_ranks
 from tests.builders.shard_builder import film, noise, write_public
 from tests.builders.tiny_run import ROOT, arguments, environment
-from tests.builders.warm_python import run_ranks
 
 
 def _requests(preemption: Preemption) -> tuple[bool, bool]:

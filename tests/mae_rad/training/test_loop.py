@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from mae_rad.data.batch import Batch
+from tests.builders.processes.warm_python import run_ranks, run_script
 from tests.builders.shard_builder import film, hexed, noise, write_public
-from tests.builders.warm_python import run_ranks, run_script
 
 ROOT = Path(__file__).resolve().parents[3]
 STEPS = 6

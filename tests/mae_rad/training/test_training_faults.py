@@ -12,9 +12,9 @@ from data_prep.settings import load
 from mae_rad.data.batch import Batch
 from mae_rad.errors import RunError
 from mae_rad.pretraining.settings import PretrainSettings
+from tests.builders.processes.warm_python import run_ranks
 from tests.builders.shard_builder import film, noise, write_public
 from tests.builders.tiny_run import arguments, launch
-from tests.builders.warm_python import run_ranks
 
 
 @pytest.fixture(scope="module")

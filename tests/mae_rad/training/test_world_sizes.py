@@ -11,16 +11,16 @@ from safetensors.torch import load_file
 from mae_rad.data.film_order import Order
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.training.preemption import REQUEUE
+from tests.builders.processes.warm_python import run_script
 from tests.builders.shard_builder import film, noise, write_public
 from tests.builders.tiny_run import arguments
-from tests.builders.warm_python import run_script
 
 SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
 import mae_rad.training.loop
 from mae_rad.training.deepspeed_engine import Engine
-from tests.builders.warm_ranks import WarmRanks
+from tests.builders.processes.warm_ranks import WarmRanks
 forward = Engine.forward
 def spied(self, batch):
     with open(f"{seen}-{os.environ['WORLD_SIZE']}-{os.environ['RANK']}.jsonl", "a") as file:

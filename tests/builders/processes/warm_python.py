@@ -21,7 +21,7 @@ from tests.builders.tiny_run import ROOT, environment
 RANKS = """
 import json, os, sys
 from pathlib import Path
-from tests.builders.warm_ranks import WarmRanks
+from tests.builders.processes.warm_ranks import WarmRanks
 command, world, log, *words = sys.argv[1:]
 main = __import__(f"launch.{command}", fromlist=["main"]).main
 {before}
@@ -32,7 +32,7 @@ print(json.dumps(WarmRanks(words, int(world), Path(log), main).wait(180)))
 @cache
 def _server() -> "subprocess.Popen[str]":
     """Ends with this process, whose end closes its input."""
-    command = [sys.executable, "-m", "tests.builders.warm_python"]
+    command = [sys.executable, "-m", "tests.builders.processes.warm_python"]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True)
 
