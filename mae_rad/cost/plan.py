@@ -42,44 +42,42 @@ def cost_report(
     Raises:
         SettingsError: a number out of range, or an invalid variant.
     """
-    for name, value in {
-        "tflops": tflops,
-        "utilisation": utilisation,
-        "gpus": gpus,
-        "gpu-gib": gpu_gib,
-        "films": films,
-    }.items():
+    numbers = {"tflops": tflops, "utilisation": utilisation, "gpus": gpus, "gpu-gib": gpu_gib, "films": films}
+    for name, value in numbers.items():
         if value <= 0:
             raise SettingsError(f"--{name} must be above 0, not {value}")
     rate, rate_source = tflops * 1e12, "given"
     if measure:
         device = fast_device()
-        rate, rate_source = (
-            matrix_rate(device, settings.precision, seconds=1.0),
-            f"measured on this {device.type.upper()}",
-        )
+        rate = matrix_rate(device, settings.precision, seconds=1.0)
+        rate_source = f"measured on this {device.type.upper()}"
     try:
         sizes = [int(item) for item in tokens.split(",") if item]
     except ValueError:
         raise SettingsError(f"--tokens {tokens} are not comma-separated whole numbers") from None
     names = [[item for item in text.split(",") if item] for text in (models, budgets)]
     machine = Machine(rate * utilisation, gpus, gpu_gib * GIB, decode_ms / 1000)
-    total_films = films_seen(settings)
-    notes = {
-        "the run": f"{settings.optimizer.steps:,} steps x {settings.optimizer.batch:,} films = {total_films:,} films,"
-        f" {total_films / films:,.0f} epochs of {films:,}",
-        "training": "model FLOPs, forward and backward; published / this: the published design of the same size",
-        "speed": f"{rate / 1e12:,.2f} TFLOP/s of {settings.precision} matrix products ({rate_source})"
-        f" x {utilisation:.0%};"
-        f" small models reach less; wall time is GPU hours / {gpus}",
-        "memory": f"an estimate: {gpu_gib:g} GiB of which a tenth stays free, {gpus} GPUs, ZeRO stage"
-        f" {settings.runtime.zero_stage}, {_checkpointed(settings)}",
-        "loader": f"{decode_ms:g} ms of one core for a film of T = 1024, in proportion to T; measure yours",
-    }
+    speed = f"{rate / 1e12:,.2f} TFLOP/s of {settings.precision} matrix products ({rate_source}) x {utilisation:.0%}"
+    notes = _assumptions(settings, machine, speed, films)
     if settings.objective.schedule and not sizes:
         notes["stages"] = "one line per stage; GPU hours are those of the stage"
     rows = cost_table(list(vary_settings(settings, sizes, *names)), machine)
     return "\n".join([rows, "", *(f"{name:10}{note}" for name, note in notes.items())])
+
+
+def _assumptions(settings: PretrainSettings, machine: Machine, speed: str, films: int) -> dict[str, str]:
+    """Column of the table → what its numbers rest on."""
+    films_drawn = films_seen(settings)
+    return {
+        "the run": f"{settings.optimizer.steps:,} steps x {settings.optimizer.batch:,} films = {films_drawn:,} films,"
+        f" {films_drawn / films:,.0f} epochs of {films:,}",
+        "training": "model FLOPs, forward and backward; published / this: the published design of the same size",
+        "speed": f"{speed}; small models reach less; wall time is GPU hours / {machine.gpus}",
+        "memory": f"an estimate: {machine.memory / GIB:g} GiB of which a tenth stays free, {machine.gpus} GPUs,"
+        f" ZeRO stage {settings.runtime.zero_stage}, {_checkpointed(settings)}",
+        "loader": f"{1000 * machine.decode_seconds:g} ms of one core for a film of T = 1024, in proportion to T;"
+        " measure yours",
+    }
 
 
 def _checkpointed(settings: PretrainSettings) -> str:

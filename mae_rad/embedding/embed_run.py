@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.embed import EmbeddingSettings, EncoderSource, embed, encoder_identity
@@ -60,36 +60,34 @@ def embed_table(
     index = ShardIndex(shards, split=None)
     chosen_precision = fast_precision() if precision == "auto" else precision
     vector = vector_settings(card, tokens=tokens, pool=pool, precision=chosen_precision)
-    embedding_settings = EmbeddingSettings(
-        tokens=vector.tokens,
-        patch=card.encoder.patch,
-        precision=vector.precision,
-        cache=out.with_name(f".{out.name}.parts"),
-        batch_size=batch_size,
-        workers=workers,
-        processes=processes,
-    )
-    identity = encoder_identity(card.encoder)
+    identity, sha256 = encoder_identity(card.encoder), card.weights_sha256
     settings = vector._asdict() | {"encoder": json.loads(identity)}
-    metadata = read_table_metadata(out)
-    source = EncoderSource(
-        run.resolve().name, card.weights_sha256, card.encoder.shape.dim, partial(load_encoder_only, folder), identity
-    )
-    written = metadata.get("encoder_sha256"), metadata.get("dataset_sha256"), json.loads(metadata.get("settings", "{}"))
-    if written == (source.sha256, index.dataset_sha256, settings):
+    if _is_written(out, sha256, index.dataset_sha256, settings):
         return out
-    ((store, _),) = embed([source], index, embedding_settings)
-    write_embeddings(
-        out,
-        index.table.column("key").to_pylist(),
-        store.vectors(vector.pool),
-        encoder=source.name,
-        encoder_sha256=source.sha256,
-        dataset_sha256=index.dataset_sha256,
-        settings=settings,
+    source = EncoderSource(
+        run.resolve().name, sha256, card.encoder.shape.dim, partial(load_encoder_only, folder), identity
     )
-    shutil.rmtree(embedding_settings.cache)
+    cache = out.with_name(f".{out.name}.parts")
+    embedding_settings = EmbeddingSettings(
+        tokens=vector.tokens, patch=card.encoder.patch, precision=vector.precision, cache=cache,
+        batch_size=batch_size, workers=workers, processes=processes,
+    )  # fmt: skip
+    ((store, _),) = embed([source], index, embedding_settings)
+    vectors = store.vectors(vector.pool)
+    keys = index.table.column("key").to_pylist()
+    write_embeddings(
+        out, keys, vectors, encoder=source.name, encoder_sha256=sha256, dataset_sha256=index.dataset_sha256,
+        settings=settings,
+    )  # fmt: skip
+    shutil.rmtree(cache)
     return out
+
+
+def _is_written(out: Path, encoder_sha256: str, dataset_sha256: str, settings: dict[str, Any]) -> bool:
+    """Whether the table holds these vectors already."""
+    metadata = read_table_metadata(out)
+    written = metadata.get("encoder_sha256"), metadata.get("dataset_sha256"), json.loads(metadata.get("settings", "{}"))
+    return written == (encoder_sha256, dataset_sha256, settings)
 
 
 def load_encoder_only(folder: Path) -> ViT:

@@ -189,7 +189,7 @@ def test_every_stage_of_a_schedule_is_one_variant() -> None:
 @pytest.mark.parametrize(
     ("tokens", "models", "budgets", "message"),
     [
-        ([200], [], [], "no square"),
+        ([200], [], [], "not a square number"),
         ([], ["resnet"], [], "--models resnet is not one of vit_tiny"),
         ([], [], ["0.9/0.9"], "sum to at most 1"),
         ([], [], ["half"], "is not of the form visible/predicted"),
