@@ -17,7 +17,7 @@ def test_every_shipped_config_is_complete_and_equals_the_defaults(name: str, mod
     path = CONFIGS / f"{name}.yaml"
     assert load(model, path) == model()
     text = path.read_text(encoding="utf-8")
-    assert text.startswith("# ") and f"python -m data_prep {name}" in text
+    assert text.startswith("# ") and f"mae-rad {name}" in text
     for field in model.model_fields:
         assert f"\n{field}:" in text
 

@@ -15,7 +15,7 @@ from pydicom import Dataset
 from pydicom.sr import _concepts_dict as of_the_standard
 from pydicom.sr.codedict import codes
 
-from data_prep.sharding.single_film import ArchiveFile, PreparationSettings, quiet, read_films
+from data_prep.sharding.single_film import ArchiveFile, PreparationSettings, read_films, silence_libraries
 from mae_rad.prediction.record import Finding, FoundBox, Record
 from mae_rad.prediction.structured_report import (
     PRIVATE_SCHEME,
@@ -158,7 +158,7 @@ def test_a_report_references_its_frame(tmp_path: Path) -> None:
     ],
 )
 def test_headers_with_invalid_values_give_a_report(attributes: dict[str, Any], tmp_path: Path) -> None:
-    with quiet():
+    with silence_libraries():
         film = header(tmp_path / "film.dcm", **attributes)
         document = read_back(structured_report(film, record(), AUTHOR))
         assert len(document.content.get_image_measurement_groups()) == 2
