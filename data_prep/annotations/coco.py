@@ -18,7 +18,7 @@ from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
 from data_prep.annotations.split_names import GivenSplit, split_of_path
-from data_prep.annotations.upright_boxes import bounding_box, is_too_short
+from data_prep.annotations.upright_boxes import bounding_box, is_incomplete_polygon
 from data_prep.errors import ArchiveError
 from data_prep.shard_format.boxes import Box
 
@@ -166,7 +166,7 @@ def _parse_object(name: str, annotation: dict[str, Any], place: Place) -> Annota
     segmentation = annotation.get("segmentation")
     polygons = segmentation if isinstance(segmentation, list) else []
     box = _parse_box(annotation.get("bbox") or [], polygons)
-    if any(isinstance(polygon, list) and is_too_short(polygon) for polygon in polygons):
+    if any(isinstance(polygon, list) and is_incomplete_polygon(polygon) for polygon in polygons):
         return AnnotatedObject(name, box, place, "polygon_too_short")
     missing = not annotation.get("bbox") and not segmentation
     return AnnotatedObject(name, box, place, "box_missing" if missing else "")
@@ -178,7 +178,7 @@ def _parse_box(bbox: Any, polygons: list[Any]) -> Box | None:
         if bbox:
             x, y, width, height = map(float, bbox)
             return Box(x, y, x + width, y + height)
-        if not polygons or any(is_too_short(polygon) for polygon in polygons):
+        if not polygons or any(is_incomplete_polygon(polygon) for polygon in polygons):
             return None
         return bounding_box([float(number) for polygon in polygons for number in polygon])
     except (TypeError, ValueError):

@@ -26,7 +26,7 @@ from data_prep.annotations.problem_texts import PROBLEM_TEXTS
 from data_prep.annotations.row_problems import Place, RowProblem
 from data_prep.annotations.settings import DrawingSettings
 from data_prep.annotations.split_names import parse_split, split_of_path
-from data_prep.annotations.upright_boxes import Frame, clip_box, find_frame, is_empty_box, upright_box
+from data_prep.annotations.upright_boxes import Frame, clip_box, find_frame, is_empty_box, to_upright_box
 from data_prep.shard_format.boxes import Box
 from data_prep.shard_format.label_schema import ADJUDICATED
 
@@ -103,18 +103,18 @@ class LabelCollector:
             return ADJUDICATED
         return self.readers.setdefault(name, len(self.readers) + 1) if name and self.strict else None
 
-    def other_files(self, root: Path, ending: str) -> list[Path]:
-        """List files of the archive that are no films.
+    def list_non_film_files(self, root: Path, suffix: str) -> list[Path]:
+        """List the files of the archive that are not films.
 
         Args:
             root: folder of the archive.
-            ending: of the names of the files.
+            suffix: suffix of the file names, such as ".xml".
 
         Returns:
             Paths, sorted, without hidden files.
         """
-        paths = (below for below in sorted(self.names.other_paths) if below.endswith(ending))
-        return [root / below for below in paths if not any(part.startswith(".") for part in below.split("/"))]
+        paths = (path for path in sorted(self.names.other_paths) if path.endswith(suffix))
+        return [root / path for path in paths if not any(part.startswith(".") for part in path.split("/"))]
 
     def find_film(self, name: str, place: Place, *, below: str = "") -> ListedFilm | None:
         """Find the film that a row names.
@@ -330,7 +330,7 @@ class LabelCollector:
         if frame_used is None:
             self.add_problem("box_of_another_size", place)
             return
-        upright = upright_box(box, film) if frame_used == "stored" else box
+        upright = to_upright_box(box, film) if frame_used == "stored" else box
         clipped = clip_box(upright, film.upright_size)
         if clipped is None or not all(map(_is_finite, upright)):
             self.add_problem("box_empty" if is_empty_box(box) else "box_outside", place)

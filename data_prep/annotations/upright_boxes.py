@@ -1,4 +1,4 @@
-"""Convert boxes to pixels of the upright film, right and lower edge exclusive."""
+"""Convert boxes to pixels of the upright film (EXIF orientation applied); x_max and y_max are exclusive."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,46 +7,47 @@ from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.shard_format.boxes import Box
 
 Frame = Literal["upright", "stored"]
+"""Raster that box coordinates refer to: as displayed (EXIF orientation applied), or as stored in the file."""
 
 
-def find_frame(film: ListedFilm, size: tuple[int, int] | None, frame: Frame) -> Frame | None:
-    """Determine the frame of boxes from the size of the annotated picture.
+def find_frame(film: ListedFilm, size: tuple[int, int] | None, default: Frame) -> Frame | None:
+    """Determine which raster boxes refer to, from the size of the annotated picture.
 
     Args:
         film: annotated film.
-        size: (width, height) in pixels that the annotation states; None if it states none.
-        frame: result if the size fits both frames, or is not stated.
+        size: (width, height) of the annotated picture in pixels; None if the annotation does not state it.
+        default: raster if the size fits both, or is not stated.
 
     Returns:
-        upright or stored; None if the size fits neither, since another picture was annotated, such as a reduced one.
+        upright or stored; None if the size fits neither: another picture was annotated, such as a reduced copy.
     """
     if size is None:
-        return frame
+        return default
     matching: list[Frame] = []
     if size == film.upright_size:
         matching.append("upright")
     if size == film.stored_size:
         matching.append("stored")
-    return frame if frame in matching else next(iter(matching), None)
+    return default if default in matching else next(iter(matching), None)
 
 
-def upright_box(box: Box, film: ListedFilm) -> Box:
+def to_upright_box(box: Box, film: ListedFilm) -> Box:
     """Convert a box of the stored raster to the upright raster (EXIF 2.32, tag 0x0112).
 
     Args:
         box: in pixels of the stored raster.
-        film: its size and orientation.
+        film: film of the box; its size and orientation are used.
 
     Returns:
-        In pixels of the upright raster (:func:`data_prep.film.decode.upright`).
+        The box in pixels of the upright raster (:func:`data_prep.film.decode.upright`).
     """
     x_min, y_min, x_max, y_max = box
     width, height = film.upright_size
-    if film.orientation >= 5:
+    if film.orientation >= 5:  # transposed
         x_min, y_min, x_max, y_max = y_min, x_min, y_max, x_max
-    if film.orientation in (3, 4, 7, 8):
+    if film.orientation in (3, 4, 7, 8):  # then flipped vertically
         y_min, y_max = height - y_max, height - y_min
-    if film.orientation in (2, 3, 6, 7):
+    if film.orientation in (2, 3, 6, 7):  # then flipped horizontally
         x_min, x_max = width - x_max, width - x_min
     return Box(x_min, y_min, x_max, y_max)
 
@@ -55,7 +56,7 @@ def clip_box(box: Box, size: tuple[int, int]) -> Box | None:
     """Clip a box to a raster.
 
     Args:
-        box: in pixels.
+        box: box in pixels of the raster.
         size: (width, height) of the raster in pixels.
 
     Returns:
@@ -65,8 +66,8 @@ def clip_box(box: Box, size: tuple[int, int]) -> Box | None:
     return clipped if clipped.x_min < clipped.x_max and clipped.y_min < clipped.y_max else None
 
 
-def is_too_short(points: Sequence[object]) -> bool:
-    """Whether coordinates x0, y0, x1, y1, … are fewer than three points, or odd in number."""
+def is_incomplete_polygon(points: Sequence[object]) -> bool:
+    """Whether the coordinates x0, y0, x1, y1, … of a polygon are fewer than three points, or a y is missing."""
     return len(points) < 6 or len(points) % 2 == 1
 
 
@@ -76,5 +77,5 @@ def bounding_box(points: Sequence[float]) -> Box:
 
 
 def is_empty_box(box: Box) -> bool:
-    """Whether a box has no area."""
+    """Whether a box has no area, or coordinates that are NaN."""
     return not (box.x_min < box.x_max and box.y_min < box.y_max)

@@ -1,11 +1,14 @@
 """Read boxes in PASCAL VOC format: one XML file per film.
 
-Annotations/a.xml and JPEGImages/a.jpg (or images/), or a.xml next to a.jpg; splits by folders (train/, val/, test/)
-or by ImageSets/Main/train.txt, val.txt, test.txt
+| file | place |
+|---|---|
+| annotation | Annotations/a.xml with the film in JPEGImages/a.jpg or images/a.jpg, or a.xml in the folder of a.jpg |
+| split | folders train/, val/ and test/, or lists ImageSets/Main/train.txt, val.txt and test.txt |
 
 Coordinates count from 0, as annotation programs write them (the original PASCAL devkit counts from 1, a difference of
-one pixel). Their frame (upright or stored) follows from ``size``, else from ``tables.box_frame``. A polygon without
-``bndbox`` is replaced by its bounding box.
+one pixel). They refer to the upright or to the stored raster of a film with an EXIF orientation: the element ``size``
+fits one of them, else the setting ``tables.box_frame`` decides. A polygon without ``bndbox`` is replaced by its
+bounding box.
 """
 
 import math
@@ -19,7 +22,7 @@ from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
 from data_prep.annotations.split_names import split_of_path
-from data_prep.annotations.upright_boxes import bounding_box, is_too_short
+from data_prep.annotations.upright_boxes import bounding_box, is_incomplete_polygon
 from data_prep.shard_format.boxes import Box
 
 _SPLIT_LISTS_FOLDERS = ("ImageSets", "Main")
@@ -31,9 +34,9 @@ class Annotation(NamedTuple):
     """The content of one XML file.
 
     Attributes:
-        filename: of the annotated picture.
-        size: (width, height) of the picture in pixels; None where it is not stated.
-        objects: with a class.
+        filename: file name of the annotated picture; empty if the file does not state it.
+        size: (width, height) of the picture in pixels; None if the file does not state it.
+        objects: objects with a class.
         unnamed_objects: number of objects without a class.
     """
 
@@ -44,38 +47,39 @@ class Annotation(NamedTuple):
 
 
 def matches_folder(root: Path) -> bool:
-    """Whether the folder holds a data set of this format."""
+    """Whether the folder holds a data set in PASCAL VOC format: its first XML file is an annotation."""
     first = next((path for pattern in ("*.xml", "*/*.xml", "*/Annotations/*.xml") for path in root.glob(pattern)), None)
     return first is not None and read_annotation(first) is not None
 
 
 def read(root: Path, collector: LabelCollector) -> None:
-    """Read all XML files of a data set, and the splits of its folders and lists.
+    """Read the annotations of a data set, and its splits from folders and lists.
 
     Args:
         root: folder of the data set.
         collector: receives entries and problems.
     """
     read_files(
-        collector.other_files(root, ".xml"),
+        collector.list_non_film_files(root, ".xml"),
         collector,
         lambda path, filename: collector.find_film(_film_name(root, path, filename, collector), Place(path)),
     )
     collector.add_folder_splits(root)
-    for table in collector.other_files(root, ".txt"):
+    for table in collector.list_non_film_files(root, ".txt"):
         if table.parts[-3:-1] == _SPLIT_LISTS_FOLDERS and (split := split_of_path(f"{table.stem}/")) is not None:
             collector.add_split_list(table, split)
 
 
 def read_files(
-    files: Sequence[Path], collector: LabelCollector, film_of: Callable[[Path, str], ListedFilm | None]
+    files: Sequence[Path], collector: LabelCollector, find_film: Callable[[Path, str], ListedFilm | None]
 ) -> None:
-    """Read boxes and findings of XML files; a file of another format is listed.
+    """Read boxes and findings from XML files; a file of another format is added to the problems.
 
     Args:
         files: each with the annotations of one film; the classes of all files are the vocabulary.
         collector: receives entries and problems.
-        film_of: returns the film for the path of a file and the file name of the picture in it; None skips the file.
+        find_film: returns the film of an annotation file, given the path of the file and the name of the picture in
+            it; a file for which it returns None is skipped.
     """
     annotations: dict[Path, Annotation] = {}
     for path in files:
@@ -83,20 +87,20 @@ def read_files(
             collector.add_problem("annotation_unreadable", Place(path))
         else:
             annotations[path] = annotation
-    vocabulary = sorted({found.name for annotation in annotations.values() for found in annotation.objects})
+    vocabulary = sorted({item.name for annotation in annotations.values() for item in annotation.objects})
     for path, annotation in annotations.items():
-        film = film_of(path, annotation.filename)
+        film = find_film(path, annotation.filename)
         if film is not None:
-            list_unnamed_objects(path, annotation, collector)
+            report_unnamed_objects(path, annotation, collector)
             collector.add_annotated_film(film, annotation.objects, vocabulary, Place(path), size=annotation.size)
 
 
-def list_unnamed_objects(path: Path, annotation: Annotation, collector: LabelCollector) -> None:
-    """List the objects of a file that have no class as problems.
+def report_unnamed_objects(path: Path, annotation: Annotation, collector: LabelCollector) -> None:
+    """Add a problem for each object of a file that has no class.
 
     Args:
-        path: of the file.
-        annotation: its content.
+        path: annotation file.
+        annotation: content of the file.
         collector: receives the problems.
     """
     for _ in range(annotation.unnamed_objects):
@@ -104,7 +108,7 @@ def list_unnamed_objects(path: Path, annotation: Annotation, collector: LabelCol
 
 
 def read_annotation(path: Path) -> Annotation | None:
-    """Read an XML file; None if it is not of this format."""
+    """Read an annotation file; returns None if it is not valid XML, or not in PASCAL VOC format."""
     try:
         tree = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, OSError, ValueError):
@@ -120,7 +124,11 @@ def read_annotation(path: Path) -> Annotation | None:
 
 
 def _film_name(root: Path, path: Path, filename: str, collector: LabelCollector) -> str:
-    """Name of the film: in the folder of pictures, next to the file, with the same name anywhere, or ``filename``."""
+    """Name by which the film of an annotation file is found.
+
+    For a file in Annotations/ it is the path in the picture folder, without suffix. Otherwise it is the first of these
+    that matches exactly one film: path of the file without suffix, its stem, ``filename``; the stem if none does.
+    """
     annotation_name = path.relative_to(root).with_suffix("")
     for folder in _IMAGE_FOLDERS:
         image_folder = annotation_name.parent.parent / folder
@@ -137,23 +145,25 @@ def _class_name(element: ElementTree.Element) -> str:
 
 def _parse_object(element: ElementTree.Element, place: Place) -> AnnotatedObject:
     name = _class_name(element)
-    edges = [_parse_number(element, f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
-    numbers = [edge for edge in edges if edge is not None]
-    box = Box(*numbers) if len(numbers) == len(edges) else None
+    coordinates = [_parse_number(element, f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
+    numbers = [coordinate for coordinate in coordinates if coordinate is not None]
+    box = Box(*numbers) if len(numbers) == len(coordinates) else None
     if (polygon := element.find("polygon")) is None:
         return AnnotatedObject(name, box, place, "" if box or numbers else "box_missing")
     points = [_parse_float(point.text) for point in polygon.iter() if point.tag[:1] in ("x", "y")]
-    if is_too_short(points):
+    if is_incomplete_polygon(points):
         return AnnotatedObject(name, box, place, "polygon_too_short")
     return AnnotatedObject(name, box or bounding_box(points), place)
 
 
-def _parse_number(element: ElementTree.Element, path: str) -> float | None:
-    number = _parse_float(element.findtext(path))
+def _parse_number(element: ElementTree.Element, element_path: str) -> float | None:
+    """Number at an element path; None if it is missing, no number or not finite."""
+    number = _parse_float(element.findtext(element_path))
     return number if math.isfinite(number) else None
 
 
 def _parse_float(text: str | None) -> float:
+    """Number in a text; NaN if it is not a number."""
     try:
         return float(text or "")
     except ValueError:

@@ -18,7 +18,7 @@ from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
-from data_prep.annotations.upright_boxes import bounding_box, is_too_short
+from data_prep.annotations.upright_boxes import bounding_box, is_incomplete_polygon
 from data_prep.errors import ArchiveError
 from data_prep.shard_format.boxes import Box
 
@@ -53,7 +53,7 @@ def read(root: Path, collector: LabelCollector) -> None:
         name = _film_name(root, path, collector)
         return collector.find_film(name, Place(path)) if name is not None else None
 
-    read_files(collector.other_files(root, ".txt"), collector, film_of, classes)
+    read_files(collector.list_non_film_files(root, ".txt"), collector, film_of, classes)
     collector.add_folder_splits(root)
 
 
@@ -164,6 +164,6 @@ def _parse_object(text: str, size: tuple[int, int], classes: Mapping[int, str], 
     if len(pixels) == _BOX_NUMBERS:
         x, y, width, height = pixels
         return AnnotatedObject(name, Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2), place)
-    if len(pixels) > _BOX_NUMBERS and not is_too_short(pixels):
+    if len(pixels) > _BOX_NUMBERS and not is_incomplete_polygon(pixels):
         return AnnotatedObject(name, bounding_box(pixels), place)
     return AnnotatedObject(name, None, place, "polygon_too_short" if len(pixels) == 2 else "")

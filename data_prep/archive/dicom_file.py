@@ -114,9 +114,9 @@ def read_dicom(  # noqa: PLR0911 - one way out per reason
     except Exception:  # pydicom raises exceptions of any type on damaged files
         return _unreadable_row(head)
     try:
-        if _text(header.facts.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        if _text(header.elements.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return _dicomdir_row(path)
-        if not is_dicom(head) and not _text(header.facts, "SOPClassUID"):
+        if not is_dicom(head) and not _text(header.elements, "SOPClassUID"):
             return FileRow("other", Reason.NOT_A_FILM)
         return _film_row(header, pseudonyms)
     except FilmReject as reject:
@@ -144,12 +144,12 @@ def _dicomdir_row(path: Path) -> FileRow:
 
 
 def _film_row(header: Header, pseudonyms: Pseudonyms) -> FileRow:
-    facts = header.facts
+    facts = header.elements
     sop_class = _text(facts, "SOPClassUID")
     modality = _text(facts, "Modality").upper()
     image_type = _text(facts, "ImageType").upper()
     _check_radiograph(sop_class, modality, image_type)
-    if not header.pixels:
+    if not header.pixel_bytes:
         raise FilmReject(Reason.NO_PIXELS)
     sop = _text(facts, "SOPInstanceUID")
     if not sop:
@@ -176,7 +176,7 @@ def _film_row(header: Header, pseudonyms: Pseudonyms) -> FileRow:
         "patient_id": _text(facts, "PatientID") or None,
         "issuer": _text(facts, "IssuerOfPatientID") or None,
         "study_date": study_date,
-        "transfer_syntax": str(DeflatedExplicitVRLittleEndian) if header.deflated else _transfer_syntax(facts),
+        "transfer_syntax": str(DeflatedExplicitVRLittleEndian) if header.is_deflated else _transfer_syntax(facts),
         "modality": safe_header_values.modality(modality),
         "presentation_intent": intent,
         "laterality": safe_header_values.laterality(_text(facts, "ImageLaterality"))

@@ -117,7 +117,9 @@ def _facts_of_path(below: str, pseudonyms: Pseudonyms, settings: ReadSettings) -
     facts: dict[str, object] = {
         "key": key,
         "patient_id": patient_id or None,
-        "study": pseudonyms.named_study(settings.source, patient_id, study) if study else pseudonyms.study_of_film(key),
+        "study": pseudonyms.study_of_name(settings.source, patient_id, study)
+        if study
+        else pseudonyms.study_of_film(key),
         "series": pseudonyms.series_of_film(key),
         **mapped,
     }

@@ -1,4 +1,4 @@
-"""One function per subcommand: run it, print its result and return the exit code."""
+"""Run the subcommands of data_prep: each function prints the result and returns the exit code."""
 
 import argparse
 import re
@@ -14,7 +14,7 @@ from data_prep.scan.settings import ScanSettings
 
 _OVERRIDE = re.compile(r"[a-z_][a-z0-9_.]*=.*", re.DOTALL)
 
-# The commands import their modules when they run, so that --help stays fast.
+# Modules are imported inside the functions, so that --help is fast.
 
 
 def run_phantom(args: argparse.Namespace) -> int:
@@ -32,97 +32,99 @@ def run_scan(args: argparse.Namespace) -> int:
     archives = [Path(argument) for argument in args.archives if not is_override(argument)]
     overrides = [argument for argument in args.archives if is_override(argument)] + args.overrides
     if not archives:
-        raise UserError("no archive given; write: python -m data_prep scan ARCHIVE… --out PRIVATE")
+        raise UserError("no archive is given. Run: python -m data_prep scan ARCHIVE… --out PRIVATE")
     print(scan(archives, args.out, settings.load(ScanSettings, args.config, overrides)))
     return 0
 
 
 def run_shard(args: argparse.Namespace) -> int:
-    """Write shards, or print the plan."""
+    """Write the shards of a private folder into a public folder, or print what would be written (--dry-run)."""
     from data_prep.sharding.shard import dry_run, shard, shard_part
 
-    chosen = settings.load(ShardSettings, args.config, args.overrides)
+    shard_settings = settings.load(ShardSettings, args.config, args.overrides)
     if args.dry_run:
-        print(dry_run(args.private, args.out, chosen))
+        print(dry_run(args.private, args.out, shard_settings))
         return 0
-    if chosen.runtime.part:
-        return _report_part(shard_part(args.private, args.out, chosen), "shard")
-    return report_outcome(shard(args.private, args.out, chosen), chosen.runtime.max_reject_fraction)
+    if shard_settings.runtime.part:
+        return _report_part(shard_part(args.private, args.out, shard_settings), "shard")
+    card = shard(args.private, args.out, shard_settings)
+    return report_outcome(card, shard_settings.runtime.max_reject_fraction)
 
 
 def run_append(args: argparse.Namespace) -> int:
-    """Add new films, and rejected files that can be read now, as a generation."""
+    """Add new films to a public folder as a generation; try rejected files again, or only those of some reasons."""
     from data_prep.sharding.append import append, append_part
-    from data_prep.sharding.shard import settings_of
+    from data_prep.sharding.shard import load_recorded_settings
 
-    chosen, reasons = settings_of(args.out, args.overrides, ShardSettings), [Reason(name) for name in args.reason]
-    if chosen.runtime.part:
-        return _report_part(append_part(args.private, args.out, chosen, reasons), "append")
-    card = append(args.private, args.out, chosen, reasons)
+    shard_settings = load_recorded_settings(args.out, args.overrides, ShardSettings)
+    reasons = [Reason(name) for name in args.reason]
+    if shard_settings.runtime.part:
+        return _report_part(append_part(args.private, args.out, shard_settings, reasons), "append")
+    card = append(args.private, args.out, shard_settings, reasons)
     if card is None or not card.files.written:
         print(f"{args.out} already holds every film of {args.private}; no generation was added")
         if card is None:
             return 0
-    return report_outcome(card, chosen.runtime.max_reject_fraction)
+    return report_outcome(card, shard_settings.runtime.max_reject_fraction)
 
 
 def _report_part(shards: int, command: str) -> int:
-    print(f"{shards} shards written; run {command} without runtime.part after all parts, to publish them")
+    print(f"{shards} shards were written. When all parts are done, run {command} without runtime.part to publish them.")
     return 0
 
 
 def run_submit(args: argparse.Namespace) -> int:
     """Submit the jobs of shard or append to a Slurm cluster."""
-    from data_prep.sharding.shard import settings_of
+    from data_prep.sharding.shard import load_recorded_settings
     from data_prep.sharding.slurm import submit
 
     if args.append:
-        chosen = settings_of(args.out, args.overrides, SubmitSettings)
+        submit_settings = load_recorded_settings(args.out, args.overrides, SubmitSettings)
     else:
-        chosen = settings.load(SubmitSettings, args.config, args.overrides)
-    print(submit(args.private, args.out, chosen, append=args.append))
+        submit_settings = settings.load(SubmitSettings, args.config, args.overrides)
+    print(submit(args.private, args.out, submit_settings, append=args.append))
     return 0
 
 
 def run_verify(args: argparse.Namespace) -> int:
-    """Check every shard of every generation; damaged ones are marked, so that the same command rewrites them."""
+    """Check every shard of every generation; damaged shards are marked, so that shard or append rewrites them."""
     from data_prep.shard_format.appended_folders import generation_folders
     from data_prep.verification.verify import verify, verify_generations
 
-    is_valid = True
+    are_all_valid = True
     folders = generation_folders(args.public)
     for folder in folders:
         problems = verify(folder)
-        is_valid = is_valid and not problems
+        are_all_valid = are_all_valid and not problems
         print(f"{folder}: complete and valid" if not problems else "\n".join([f"{folder}:", *problems]))
         if problems:
             _mark_damaged(folder, problems, "shard" if folder == args.public else "append")
-    if len(folders) > 1 and is_valid and (problems := verify_generations(args.public)):
-        print("\n".join(["the generations together:", *problems]))
+    if len(folders) > 1 and are_all_valid and (problems := verify_generations(args.public)):
+        print("\n".join(["problems across generations:", *problems]))
         return PROBLEMS_FOUND
-    return 0 if is_valid else PROBLEMS_FOUND
+    return 0 if are_all_valid else PROBLEMS_FOUND
 
 
 def _mark_damaged(public: Path, problems: Sequence[str], command: str) -> None:
-    """Mark damaged shards, so that the command which has written them rewrites them."""
+    """Mark damaged shards, so that ``command`` (shard or append), which has written them, rewrites them."""
     from data_prep.planning.folder_identity import read_folder_record
     from data_prep.sharding.public_folder import mark_damaged
 
     if (record := read_folder_record(public)) and record.has_retries:
         print(
-            "the former command retry has added shards that this release cannot rewrite; put the damaged files back"
-            " from a copy, or shard into a new folder"
+            "shards were added by the command retry of an earlier release, and this release cannot rewrite them."
+            " Restore the damaged files from a backup, or shard into a new folder."
         )
         return
     try:
         damaged = mark_damaged(public, problems)
     except OSError as error:
         print(
-            f"{public} cannot be written ({error.strerror}); run verify where it is writable, then {command}",
+            f"{public} cannot be written ({error.strerror}). Run verify where it is writable, then {command}.",
             file=sys.stderr,
         )
     else:
-        rewritten = f"; it writes {', '.join(damaged)} anew" if damaged else ""
+        rewritten = f"; it rewrites {', '.join(damaged)}" if damaged else ""
         print(f"run the same {command} command again{rewritten}")
 
 
@@ -140,7 +142,7 @@ def run_audit(args: argparse.Namespace) -> int:
 
 
 def run_borders(args: argparse.Namespace) -> int:
-    """Draw sheets of the borders of films."""
+    """Draw sheets of the borders of films, for a review of burned-in text."""
     from data_prep.pages.border_sheets import write_border_sheets
 
     print(write_border_sheets(args.public, args.out, films=args.films))
@@ -156,23 +158,23 @@ def run_bench_codecs(args: argparse.Namespace) -> int:
 
 
 def run_preview(args: argparse.Namespace) -> int:
-    """Draw a sheet of films."""
-    from data_prep.dataset_report.report_page import check_place
+    """Draw a sheet with samples of the films of a public folder."""
+    from data_prep.dataset_report.report_page import check_output_path
     from data_prep.pages.preview_sheet import write_preview
 
-    check_place(args.out, None)
+    check_output_path(args.out, private=None)
     write_preview(args.public, args.out, films=args.films, split=args.split, boxes=args.boxes)
     return 0
 
 
 def run_census(args: argparse.Namespace) -> int:
-    """Count the films of a folder."""
+    """Count the films of a private or public folder, by body part, view and other columns."""
     from data_prep.archive.manifest import is_private
     from data_prep.dataset_report.census import compute_census, write_census
-    from data_prep.dataset_report.report_page import check_place, render_census
+    from data_prep.dataset_report.report_page import check_output_path, render_census
 
     if args.out is not None:
-        check_place(args.out / "census.html", args.folder if is_private(args.folder) else None)
+        check_output_path(args.out / "census.html", private=args.folder if is_private(args.folder) else None)
     census = compute_census(args.folder)
     print(census)
     if args.out is not None:
@@ -181,7 +183,7 @@ def run_census(args: argparse.Namespace) -> int:
 
 
 def run_report(args: argparse.Namespace) -> int:
-    """Write the report page."""
+    """Write the report page on a public folder."""
     from data_prep.dataset_report.report_page import write_report
 
     print(write_report(args.public, args.out, private=args.private))
@@ -189,7 +191,7 @@ def run_report(args: argparse.Namespace) -> int:
 
 
 def run_label(args: argparse.Namespace) -> int:
-    """Write labels and boxes of label tables and of radiology reports."""
+    """Write labels and boxes from label tables and from radiology reports."""
     from data_prep.labels.overview import write_overview
     from data_prep.labels.settings import LabelSettings
     from data_prep.labels.write_labels import LabelFiles, write_labels
@@ -198,17 +200,17 @@ def run_label(args: argparse.Namespace) -> int:
 
     reports = [path for path in args.reports if not is_override(str(path))]
     overrides = [str(path) for path in args.reports if is_override(str(path))] + args.overrides
-    chosen = settings.load(LabelSettings, args.config, overrides)
+    label_settings = settings.load(LabelSettings, args.config, overrides)
     files = LabelFiles(args.labels, args.boxes, args.adjudication)
     check_reports_exist(reports)
     if any(files) or not reports:
-        print(write_labels(args.private, args.out, files, chosen))
+        print(write_labels(args.private, args.out, files, label_settings))
     if reports:
         print(label_from_reports(args.private, reports, args.out, args.language))
-    print(write_overview(args.private, args.out, chosen))
+    print(write_overview(args.private, args.out, label_settings))
     return 0
 
 
 def is_override(argument: str) -> bool:
-    """Whether an argument of the command line is a setting: ``key=value``."""
+    """Whether an argument of the command line overrides a setting: ``key=value``."""
     return _OVERRIDE.fullmatch(argument) is not None

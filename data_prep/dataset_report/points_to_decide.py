@@ -94,7 +94,7 @@ def _run_decisions(content: ReportContent) -> Iterator[Decision]:
 def _file_decisions(content: ReportContent) -> Iterator[Decision]:
     limit = ShardRuntime().max_reject_fraction
     unusable, repeated = (
-        sum(count for reason, count in content.reasons.items() if explain_reason(reason).kind is kind)
+        sum(count for reason, count in content.reject_reasons.items() if explain_reason(reason).kind is kind)
         for kind in (Kind.UNUSABLE, Kind.TWICE)
     )
     if unusable > limit * (radiographs := content.folder.written() + unusable + repeated):
@@ -106,7 +106,7 @@ def _file_decisions(content: ReportContent) -> Iterator[Decision]:
             " and bias the data.",
             "See the reasons below, correct the export, and scan again.",
         )  # fmt: skip
-    stopped = sum(content.reasons.get(reason, 0) for reason in (Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT))
+    stopped = sum(content.reject_reasons.get(reason, 0) for reason in (Reason.DECODER_CRASHED, Reason.DECODER_TIMEOUT))
     if stopped:
         yield Decision(
             Level.DECIDE, MANAGER, "counts",
@@ -114,7 +114,7 @@ def _file_decisions(content: ReportContent) -> Iterator[Decision]:
             "The decoder crashed twice or took too long on these files. They are not among the films.",
             "Leave them out, or retry them with more memory or time: data_prep append --reason.",
         )  # fmt: skip
-    if conflicts := content.reasons.get(Reason.UID_CONFLICT, 0):
+    if conflicts := content.reject_reasons.get(Reason.UID_CONFLICT, 0):
         yield Decision(
             Level.DECIDE, MANAGER, "counts",
             f"{_count(conflicts, 'file')} in conflict with another file",
@@ -124,12 +124,12 @@ def _file_decisions(content: ReportContent) -> Iterator[Decision]:
 
 
 def _leak_decisions(content: ReportContent) -> Iterator[Decision]:
-    if content.leaks.patients or content.leaks.studies:
+    if content.split_leaks.patients or content.split_leaks.studies:
         yield Decision(
             Level.STOP, MANAGER, "splits",
             "Patients or studies are in more than one split",
-            f"{_count(content.leaks.patients, 'patient')}, studies: {content.leaks.studies:,}. The final test would"
-            " evaluate the model on patients of its training data; results would be too good.",
+            f"{_count(content.split_leaks.patients, 'patient')}, studies: {content.split_leaks.studies:,}. The final"
+            " test would evaluate the model on patients of its training data; results would be too good.",
             "Do not train. Run data_prep verify, then shard again.",
         )  # fmt: skip
     if pairs := content.count_same_pictures(ACROSS_SPLITS):
@@ -149,7 +149,9 @@ def _leak_decisions(content: ReportContent) -> Iterator[Decision]:
 
 
 def _privacy_decisions(content: ReportContent) -> Iterator[Decision]:
-    quarantined = {reason: content.reasons[reason] for reason in sorted(QUARANTINE) if reason in content.reasons}
+    quarantined = {
+        reason: content.reject_reasons[reason] for reason in sorted(QUARANTINE) if reason in content.reject_reasons
+    }
     if quarantined:
         reasons = ", ".join(f"{explain_reason(reason).name} ({count:,})" for reason, count in quarantined.items())
         yield Decision(
@@ -191,14 +193,14 @@ def _missing_value_decisions(content: ReportContent) -> Iterator[Decision]:
 
 
 def _quality_decisions(content: ReportContent) -> Iterator[Decision]:
-    if content.suspects is not None and len(content.suspects):
+    if content.polarity_suspects is not None and len(content.polarity_suspects):
         yield Decision(
             Level.DECIDE, RADIOLOGIST, "quality",
-            f"{_count(len(content.suspects), 'film')} may have black and white exchanged",
+            f"{_count(len(content.polarity_suspects), 'film')} may have black and white exchanged",
             "Estimated from the picture, not from the header. Nothing was corrected, and not all are content.",
             "Check these films. Wrong ones can be left out of training by the column polarity_suspect.",
         )  # fmt: skip
-    for end, fraction in content.clipped.items():
+    for end, fraction in content.clipped_fractions.items():
         films = int((fraction > MAX_CLIPPED_FRACTION).sum()) if fraction is not None else 0
         if films > MAX_FRACTION_CLIPPED * content.films:
             yield Decision(

@@ -1,4 +1,4 @@
-"""Collect the numbers and rows of a report, before films are drawn and HTML is written."""
+"""Collect the numbers and film rows that the report on a public folder shows."""
 
 import csv
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from data_prep.planning.folder_identity import read_key_fingerprint
 
 @dataclass(frozen=True)
 class PrivateFacts:
-    """Facts of the private folder.
+    """Counts that only the private folder has.
 
     Attributes:
         files: number of files in the archive.
         census: counts of the readable films before sharding.
-        unmapped: (field, term, films) of terms that no vocabulary has, the most frequent first.
+        unmapped: (DICOM attribute, text, number of films) of texts that no vocabulary has, the most frequent first.
     """
 
     files: int
@@ -33,12 +33,12 @@ class PrivateFacts:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Speed of the run, from the modification times of the shards.
+    """Speed of sharding, from the modification times of the shards.
 
     Attributes:
-        films_per_hour: without pauses; None if there are too few shards.
-        seconds: time from the first to the last shard; None if there are too few shards.
-        pauses: number of intervals of more than ten times the median interval and of more than 60 s.
+        films_per_hour: films per hour without pauses; None for fewer than 3 shards, or if all were written within 1 s.
+        seconds: time from the first to the last shard, pauses included; None as for ``films_per_hour``.
+        pauses: number of intervals between shards of more than ten times the median interval and of more than 60 s.
     """
 
     films_per_hour: float | None
@@ -51,27 +51,28 @@ class ReportContent:
     """Numbers and rows of the report on one public folder.
 
     Attributes:
-        folder: tables and cards.
-        private: facts of the private folder; None for a page that may be shared with the shards.
+        folder: index, rejects and cards of the public folder.
+        private: counts of the private folder; None for a page that may be shared with the shards.
         census: counts of the films in the shards.
-        reasons: reason → number of files that are not among the films.
-        leaks: counts of what is in more than one split.
-        equal: pairs of films of different patients with equal pixels.
-        near: near duplicates; None if no hashes are recorded.
-        suspects: rows of films whose grey values may be inverted; None if not recorded.
-        clipped: end of the display (black, white) → [films] fraction of the content there; None if not recorded.
-        throughput: speed of the run.
+        reject_reasons: reason → number of files that were rejected or dropped for it.
+        split_leaks: numbers of patients, studies and equal films that are in more than one split.
+        equal_pixel_pairs: pairs of films of different patients with equal pixels.
+        near_duplicate_pairs: pairs of films with similar perceptual hashes; None if no hashes are recorded.
+        polarity_suspects: rows of films whose grey values may be inverted; None if not recorded.
+        clipped_fractions: end of the display range (black, white) → [films] fraction, 0 to 1, of the content at that
+            end; None if not recorded.
+        throughput: speed of sharding.
     """
 
     folder: FolderState
     private: PrivateFacts | None
     census: Census
-    reasons: dict[str, int]
-    leaks: quality.SplitLeaks
-    equal: near_duplicates.NearDuplicates
-    near: near_duplicates.NearDuplicates | None
-    suspects: NDArray[np.int64] | None
-    clipped: dict[str, NDArray[np.float64] | None]
+    reject_reasons: dict[str, int]
+    split_leaks: quality.SplitLeaks
+    equal_pixel_pairs: near_duplicates.NearDuplicates
+    near_duplicate_pairs: near_duplicates.NearDuplicates | None
+    polarity_suspects: NDArray[np.int64] | None
+    clipped_fractions: dict[str, NDArray[np.float64] | None]
     throughput: Throughput
 
     @property
@@ -80,11 +81,12 @@ class ReportContent:
         return int(self.folder.index.num_rows)
 
     def count_same_pictures(self, kind: str) -> int:
-        """Count the pairs of films of a kind that are copies of one picture, such as those in two splits."""
-        return max(self.near.count_same_pictures(kind) if self.near else 0, self.equal.counts[kind])
+        """Count the pairs that are copies of one picture, for a kind of pair (``near_duplicates.KINDS``)."""
+        same_by_hash = self.near_duplicate_pairs.count_same_pictures(kind) if self.near_duplicate_pairs else 0
+        return max(same_by_hash, self.equal_pixel_pairs.counts[kind])
 
     def count_missing(self, column: str) -> int:
-        """Count the films without a value in a column."""
+        """Count the films without a value in a column of the index."""
         return int(self.folder.index[column].null_count)
 
 
@@ -101,36 +103,36 @@ def collect_content(public: Path, private: Path | None) -> ReportContent:
     """
     folder = read_folder(public)
     index = folder.index
-    suspects = quality.find_suspect_polarity(index) if "polarity_suspect" in index.column_names else None
+    polarity_suspects = quality.find_suspect_polarity(index) if "polarity_suspect" in index.column_names else None
     return ReportContent(
         folder=folder,
-        private=_private_facts(public, private) if private is not None else None,
+        private=_collect_private_facts(public, private) if private is not None else None,
         census=compute_public_census(index),
-        reasons=folder.reasons(),
-        leaks=quality.count_leaks(index),
-        equal=near_duplicates.find_equal_pixels(index),
-        near=_near_duplicates(public, index),
-        suspects=suspects,
-        clipped={
+        reject_reasons=folder.reasons(),
+        split_leaks=quality.count_leaks(index),
+        equal_pixel_pairs=near_duplicates.find_equal_pixels(index),
+        near_duplicate_pairs=_find_near_duplicates(public, index),
+        polarity_suspects=polarity_suspects,
+        clipped_fractions={
             "black": quality.read_fractions(index, "clipped_low"),
             "white": quality.read_fractions(index, "clipped_high"),
         },
-        throughput=_throughput(folder),
+        throughput=_measure_throughput(folder),
     )
 
 
-def _near_duplicates(public: Path, index: pa.Table) -> near_duplicates.NearDuplicates | None:
+def _find_near_duplicates(public: Path, index: pa.Table) -> near_duplicates.NearDuplicates | None:
     try:
         return near_duplicates.find_near_duplicates(public, index)
     except (OSError, ValueError):
-        raise ShardFormatError(f"a shard of {public} is damaged; run: python -m data_prep verify {public}") from None
+        raise ShardFormatError(f"a shard of {public} is damaged. Run: python -m data_prep verify {public}") from None
 
 
-def _private_facts(public: Path, private: Path) -> PrivateFacts:
+def _collect_private_facts(public: Path, private: Path) -> PrivateFacts:
     manifest = read_manifest(private)
     if key_fingerprint(manifest) != read_key_fingerprint(public):
         raise ArchiveError(
-            f"{private} was written with another secret than the shards; give the private folder of these shards"
+            f"{private} was written with another secret than the shards. Give the private folder of these shards"
         )
     census = compute_private_census(manifest, read_study_years(private, manifest.num_rows))
     return PrivateFacts(manifest.num_rows, census, _read_unmapped(private))
@@ -143,14 +145,15 @@ def _read_unmapped(private: Path) -> list[tuple[str, str, int]]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError):
-        raise ArchiveError(f"{private / UNMAPPED_FILE} cannot be read; run the same scan command again") from None
+        raise ArchiveError(f"{private / UNMAPPED_FILE} cannot be read. Run the same scan command again.") from None
     return sorted(rows, key=lambda row: (-row[2], row[0], row[1]))
 
 
-def _throughput(folder: FolderState) -> Throughput:
-    intervals = np.diff(folder.written_at)  # seconds
+def _measure_throughput(folder: FolderState) -> Throughput:
+    intervals = np.diff(folder.written_at)  # seconds between shards
     if len(intervals) < 2 or float(intervals.sum()) < 1:
         return Throughput(None, None, 0)
+    # parallel workers can write shards at equal times, so the median is that of positive intervals
     median = max(float(np.median(intervals[intervals > 0])) if (intervals > 0).any() else 0.0, 0.1)
     is_pause = intervals > max(10 * median, 60)
     seconds_without_pauses = float(intervals[~is_pause].sum())

@@ -76,7 +76,7 @@ def write_report(public: Path, out: Path, *, private: Path | None = None) -> Wri
         ArchiveError: ``private`` is not a private folder or has another secret, or ``out`` is not allowed there or
             cannot be written.
     """
-    check_place(out, private)
+    check_output_path(out, private)
     content = collect_content(public, private)
     decisions = list_decisions(content)
     page = _environment().get_template("report.html").render(_context(content) | {"decisions": decisions}).encode()
@@ -90,8 +90,8 @@ def render_census(census: Census) -> str:
     return _environment().get_template("census.html").render({"census": census, "min_patients": MIN_PATIENTS})
 
 
-def check_place(out: Path, private: Path | None) -> None:
-    """Refuse a page or sheet inside a public folder, and one with private facts outside the private folder.
+def check_output_path(out: Path, private: Path | None) -> None:
+    """Check that a page or sheet is outside of public folders, and inside the private folder if it has private facts.
 
     Args:
         out: file to write.
@@ -126,8 +126,10 @@ def _context(content: ReportContent) -> dict[str, Any]:
     folder = content.folder
     index = folder.index
     rows: list[int] = []
-    if content.suspects is not None:
-        rows = np.sort(np.random.default_rng(film_samples.SEED).permutation(content.suspects)[:MAX_SUSPECTS]).tolist()
+    if content.polarity_suspects is not None:
+        rows = np.sort(
+            np.random.default_rng(film_samples.SEED).permutation(content.polarity_suspects)[:MAX_SUSPECTS]
+        ).tolist()
     return {
         "content": content,
         "folder": folder,
@@ -145,8 +147,8 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "clipped_limit": quality.MAX_CLIPPED_FRACTION,
         "display_sources": _count_values(index, "display_source", plain_words.DISPLAY_SOURCES),
         "provenance": _provenance(index),
-        "near": _draw_pairs(content, content.near),
-        "equal": _draw_pairs(content, content.equal),
+        "near": _draw_pairs(content, content.near_duplicate_pairs),
+        "equal": _draw_pairs(content, content.equal_pixel_pairs),
         "max_distance": MAX_DISTANCE,
         "kinds": KINDS,
         "splits": quality.count_splits(index),
@@ -157,7 +159,9 @@ def _context(content: ReportContent) -> dict[str, Any]:
 def _file_counts(content: ReportContent) -> dict[str, Any]:
     """Counts of all files: written, and not written by kind and reason."""
     groups: list[dict[str, Any]] = []
-    explained = [(plain_words.explain_reason(reason), reason, count) for reason, count in content.reasons.items()]
+    explained = [
+        (plain_words.explain_reason(reason), reason, count) for reason, count in content.reject_reasons.items()
+    ]
     for kind, texts in plain_words.KINDS.items():
         rows = [(words, reason, count) for words, reason, count in explained if words.kind is kind]
         if rows:
@@ -199,7 +203,7 @@ def _charts(content: ReportContent) -> list[Histogram]:
 def _clipped(content: ReportContent) -> list[dict[str, Any]]:
     """One entry per end of the display: black and white."""
     ends: list[dict[str, Any]] = []
-    for end, fraction in content.clipped.items():
+    for end, fraction in content.clipped_fractions.items():
         if fraction is None:
             ends.append({"end": end, "recorded": False})
             continue

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 from data_prep.deidentify import safe_header_values
-from data_prep.deidentify.pseudonyms import SHIFT_DAYS
+from data_prep.deidentify.pseudonyms import SHIFT_RANGE_DAYS
 from data_prep.deidentify.vocabulary import vocabulary
 from data_prep.shard_format.apply_display import pack_table, unpack_table
 from data_prep.shard_format.content_mask_bits import CONTENT_MASK_VERSION, pack_mask, unpack_mask
@@ -19,7 +19,7 @@ from data_prep.shard_format.sidecar import MAX_FRAMES, SPLITS, Display, Provenan
 Rule = Callable[[Any], bool]
 
 _HEX = re.compile(r"[0-9a-f]+")
-_STUDY_DAYS = range(-40_000, SHIFT_DAYS + 60_000)
+_STUDY_DAYS = range(-40_000, SHIFT_RANGE_DAYS + 60_000)
 """Day numbers from 1860 to 2134, shifted by up to a century."""
 _SIDE_PIXELS = range(1, 65_536)
 _MAX_WINDOWS = 256

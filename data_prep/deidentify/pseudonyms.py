@@ -1,7 +1,8 @@
-"""Keyed pseudonyms: HMAC-SHA256 under the project's secret, truncated to 128 bits.
+"""Compute pseudonyms of identifiers: HMAC-SHA256 with the secret of the project, truncated to 128 bits.
 
-Without the secret, a key can neither be reversed nor be computed from a guessed identifier. Each kind of identifier has
-its own domain, so that equal texts of two kinds give unrelated keys.
+A pseudonym is called a key (the secret is not). Without the secret, a key can neither be reversed nor be computed from
+a guessed identifier. The kind of identifier (patient, study, …) enters the HMAC as a domain, so that equal texts of two
+kinds give unrelated keys.
 """
 
 import hashlib
@@ -16,18 +17,26 @@ from data_prep.errors import SecretError
 from data_prep.shard_format.frame_key import KEY_BYTES
 
 SECRET_VARIABLE = "MAE_RAD_KEY"
+"""Environment variable that holds the secret."""
 
 MIN_SECRET_BYTES = 16
 
-SHIFT_DAYS = 36_524
-"""Days in a century: the range of the shift that hides a patient's dates."""
+SHIFT_RANGE_DAYS = 36_524
+"""Range of the random shift that hides the dates of a patient: the days of a century."""
 
 _EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """Makes keys (32 hexadecimal digits) from identifiers; the identifiers are not stored."""
+    """Computes keys of 32 hexadecimal digits from identifiers, which are not stored.
+
+    Attributes:
+        secret: secret of the project, at least MIN_SECRET_BYTES bytes.
+
+    Raises:
+        SecretError: the secret is shorter.
+    """
 
     secret: bytes = field(repr=False)
 
@@ -40,19 +49,25 @@ class Pseudonyms:
         return self._key("patient", "number", issuer, patient_id)
 
     def patient_of_study(self, study: str) -> str:
-        """Key of the unknown patient of a study, from the key of the study."""
+        """Key of a patient without a known number, from the key of the study."""
         return self._key("patient", "study", study)
 
     def study(self, uid: str) -> str:
         """Key of a study, from its Study Instance UID."""
         return self._key("study", "uid", uid)
 
-    def named_study(self, issuer: str, patient_id: str, name: str) -> str:
-        """Key of a study with a name that is unique for its patient (for an empty ``patient_id``: in the archive)."""
+    def study_of_name(self, issuer: str, patient_id: str, name: str) -> str:
+        """Key of a study without a UID.
+
+        Args:
+            issuer: issuer of the patient number.
+            patient_id: number of the patient; empty if unknown.
+            name: name of the study, unique for the patient, or in the archive if ``patient_id`` is empty.
+        """
         return self._key("study", "name", issuer, patient_id, name)
 
     def study_of_film(self, film: str) -> str:
-        """Key of the unknown study of a film, from the key of the film."""
+        """Key of a study without UID and name, from the key of its only film."""
         return self._key("study", "film", film)
 
     def series(self, uid: str) -> str:
@@ -60,23 +75,28 @@ class Pseudonyms:
         return self._key("series", "uid", uid)
 
     def series_of_film(self, film: str) -> str:
-        """Key of the unknown series of a film, from the key of the film."""
+        """Key of a series without UID, from the key of its only film."""
         return self._key("series", "film", film)
 
     def film(self, sop_instance_uid: str) -> str:
         """Key of a DICOM object and of its first frame; :func:`frame_key` makes the keys of the other frames."""
         return self._key("film", "uid", sop_instance_uid)
 
-    def film_of_path(self, source: str, below: str) -> str:
-        """Key of a PNG or JPEG, from its path relative to the archive, with slashes, and the archive's ``source``."""
-        return self._key("film", "path", source, below)
+    def film_of_path(self, source: str, relative_path: str) -> str:
+        """Key of a PNG or JPEG file.
+
+        Args:
+            source: setting ``source`` of the scan, which names the hospital.
+            relative_path: path relative to the archive, with slashes.
+        """
+        return self._key("film", "path", source, relative_path)
 
     def site(self, institution: str, station: str) -> str:
-        """Key of the institution and of the station in it that made the film."""
+        """Key of the site of a film: its institution and the station (device) in it."""
         return self._key("site", institution, station)
 
     def study_day(self, patient: str, day: date) -> int:
-        """Day number of a study, shifted by a secret number of days per patient.
+        """Return the day of a study, shifted by a secret number of days that is the same for all studies of a patient.
 
         Differences between studies of a patient are exact; the number alone does not reveal the date (DICOM PS3.15
         option 113107, Retain Longitudinal Temporal Information with Modified Dates).
@@ -86,14 +106,14 @@ class Pseudonyms:
             day: date of the study.
 
         Returns:
-            Days since 1970-01-01 plus a shift in [0, SHIFT_DAYS).
+            Days since 1970-01-01 plus a shift in [0, SHIFT_RANGE_DAYS).
         """
-        shift = int.from_bytes(self._digest("study_day", patient)[:8], "big") % SHIFT_DAYS
+        shift = int.from_bytes(self._digest("study_day", patient)[:8], "big") % SHIFT_RANGE_DAYS
         return (day - _EPOCH).days + shift
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the secret: equal for two folders made with the same secret, and does not reveal it."""
+        """Fingerprint of the secret, to check that two folders have the same one; it does not reveal the secret."""
         return self._key("fingerprint")
 
     def _key(self, domain: str, *fields: str) -> str:
@@ -108,6 +128,12 @@ class Pseudonyms:
 
 def read_secret(key_file: Path | None) -> bytes:
     """Read the secret from the environment variable MAE_RAD_KEY, else from ``key_file``; white space is stripped.
+
+    Args:
+        key_file: file with the secret; None if none is set.
+
+    Returns:
+        The secret, at least MIN_SECRET_BYTES bytes.
 
     Raises:
         SecretError: neither is set, the file cannot be read, or the secret is shorter than 16 bytes.

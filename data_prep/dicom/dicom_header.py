@@ -1,8 +1,8 @@
-"""Reads the header of a DICOM file up to its pixels within limits, so that damaged or hostile files fail early.
+"""Read the header of a DICOM file, up to its pixel data, within limits that make damaged or hostile files fail early.
 
-Limits per file: elements of the top level, read calls (elements of nested sequences are read one by one), bytes of a
-value, and bytes of an inflated data set. Together they limit a header to less than a gigabyte and a few seconds.
-Nesting beyond the recursion limit of Python fails as any other damage.
+The limits of a file hold for its top-level elements, read calls (which also count elements of nested sequences), bytes
+of a value, and bytes of an inflated data set. Together they limit a header to less than 1 GB and a few seconds.
+Sequences nested more deeply than the recursion limit of Python fail like any other damage.
 """
 
 import io
@@ -17,34 +17,36 @@ from pydicom.tag import BaseTag
 from data_prep.dicom.deflated import inflate_dataset, may_be_deflated
 
 MAX_ELEMENTS = 10_000
-"""Elements of the top level; a file that was not fully written ends in zeros, which read as millions of elements."""
+"""Top-level elements of a header. The zeros at the end of an incompletely written file read as millions of elements."""
 MAX_READS = 300_000
-"""Read calls, two or three per element: a hundred times those of a normal header, a few seconds."""
+"""Read calls, two or three per element: a hundred times those of a normal header, or a few seconds."""
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 """Float Pixel Data, Double Float Pixel Data and Pixel Data (PS3.3 C.7.6.3, C.7.6.24, C.7.6.25)."""
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+_HEAD_BYTES = 2**12
+"""First bytes of a file that contain the file meta information, which states the transfer syntax."""
 _MAX_VALUE_BYTES = 2**20
-"""Longer values (reports, waveforms) are skipped; no fact of a film is as long."""
+"""Longer values (reports, waveforms) are not read; no element that the scan needs is as long."""
 _MAX_INFLATED_BYTES = 2**24
-"""Bytes of a data set that are inflated: more than any header, less than a decompression bomb."""
+"""Inflated bytes of a deflated data set: more than any header, less than a decompression bomb."""
 
 
 class Header(NamedTuple):
     """Requested elements of a header.
 
     Attributes:
-        facts: the requested elements, and the file meta information.
-        pixels: length of the pixel data that follow, bytes; None if the file has none.
-        deflated: whether the data set is deflated.
+        elements: the requested elements, and the file meta information.
+        pixel_bytes: length of the pixel data in bytes, 0xFFFFFFFF if encapsulated; None if the file has none.
+        is_deflated: whether the data set is deflated.
     """
 
-    facts: FileDataset
-    pixels: int | None
-    deflated: bool
+    elements: FileDataset
+    pixel_bytes: int | None
+    is_deflated: bool
 
 
 class _ReadLimit:
-    """Makes a file raise EOFError after MAX_READS read calls."""
+    """Mixin for a file that raises EOFError after MAX_READS read calls."""
 
     reads = 0
 
@@ -64,13 +66,16 @@ class _LimitedFile(_ReadLimit, io.BufferedReader):
 
 
 def read_header_elements(path: Path, head: bytes, size: int, tags: Sequence[BaseTag]) -> Header:
-    """Read the elements ``tags`` of the header.
+    """Read the requested elements of the header of a DICOM file.
 
     Args:
-        path: the file; it is opened only if ``head`` ends before the pixels begin.
+        path: DICOM file; it is opened only if ``head`` ends before the pixel data.
         head: first bytes of the file.
-        size: bytes of the file.
+        size: size of the file in bytes.
         tags: elements to read.
+
+    Returns:
+        The elements that the header has, and the length of the pixel data.
 
     Raises:
         OSError: the disk fails (``errno`` is set).
@@ -82,7 +87,7 @@ def read_header_elements(path: Path, head: bytes, size: int, tags: Sequence[Base
             header = _read(_LimitedBytes(head), size, tags)
         except Exception:  # the header continues after ``head``
             header = None
-        if header is not None and header.pixels is not None:
+        if header is not None and header.pixel_bytes is not None:
             return header
         with _LimitedFile(io.FileIO(path)) as file:
             return _read(file, size, tags)
@@ -90,34 +95,31 @@ def read_header_elements(path: Path, head: bytes, size: int, tags: Sequence[Base
 
 
 def _read(file: _LimitedBytes | _LimitedFile, size: int, tags: Sequence[BaseTag]) -> Header:
-    pixels: int | None = None
-    end = elements = 0
+    pixel_bytes: int | None = None
+    end_of_last_element = element_count = 0
 
     def is_pixel_data(tag: int, _: str | None, length: int) -> bool:
-        nonlocal pixels, end, elements
+        nonlocal pixel_bytes, end_of_last_element, element_count
         if tag in _PIXEL_TAGS:
-            pixels = length
+            pixel_bytes = length
             return True
-        end = size if length == _UNDEFINED_LENGTH else source.tell() + length
-        elements += 1
-        if elements > MAX_ELEMENTS:
+        end_of_last_element = size if length == _UNDEFINED_LENGTH else source.tell() + length
+        element_count += 1
+        if element_count > MAX_ELEMENTS:
             raise EOFError
         return False
 
     source: BinaryIO = file
     first_bytes = file.read(_HEAD_BYTES)
-    deflated = False
+    is_deflated = False
     if may_be_deflated(first_bytes):
         inflated, _ = inflate_dataset(first_bytes + file.read(), _MAX_INFLATED_BYTES)
-        deflated = inflated[: len(first_bytes)] != first_bytes
-        if deflated:
+        is_deflated = inflated[: len(first_bytes)] != first_bytes
+        if is_deflated:
             source, size = _LimitedBytes(inflated), len(inflated)
     source.seek(0)
-    facts = read_partial(source, is_pixel_data, defer_size=_MAX_VALUE_BYTES, force=True, specific_tags=list(tags))
-    if pixels is None and end != size:  # pydicom accepts a truncated last value
+    # pydicom calls ``is_pixel_data`` before each top-level element, and stops where it returns True
+    dataset = read_partial(source, is_pixel_data, defer_size=_MAX_VALUE_BYTES, force=True, specific_tags=list(tags))
+    if pixel_bytes is None and end_of_last_element != size:  # pydicom accepts a truncated last value
         raise EOFError
-    return Header(facts, pixels, deflated)
-
-
-_HEAD_BYTES = 2**12
-"""Contains the file meta information, which names the transfer syntax."""
+    return Header(dataset, pixel_bytes, is_deflated)

@@ -1,34 +1,43 @@
-"""Parses markers of the JPEG family: the image size in a stream, and the end of the image.
+"""Read the image size from a compressed stream, and find the end of the image in it, without decoding it.
 
-JPEG (ITU-T T.81 Annex B), JPEG-LS (T.87 Annex C), JPEG 2000 and HTJ2K (T.800 Annex A, T.814).
+Supports JPEG (ITU-T T.81 Annex B), JPEG-LS (T.87 Annex C), JPEG 2000 and HTJ2K (T.800 Annex A, T.814).
 """
 
 _START = b"\xff\xd8"
+"""Start of image (JPEG, JPEG-LS)."""
 _END = b"\xff\xd9"
 """End of image (JPEG, JPEG-LS) or end of codestream (JPEG 2000)."""
 _SIZ = b"\xff\x4f\xff\x51"
-"""Start of codestream followed by the size marker; in a JP2 file, boxes precede them."""
+"""Start of a JPEG 2000 codestream, followed by the size marker; in a JP2 file, boxes precede them."""
 _FRAME_HEADERS = frozenset({0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+"""Second bytes of the start-of-frame markers of JPEG (SOF0 to SOF15) and JPEG-LS (SOF55)."""
 _SCAN = 0xDA
+"""Second byte of the start-of-scan marker (SOS)."""
 _TILE_PART = 0x90
+"""Second byte of the start-of-tile-part marker (SOT)."""
 _MAX_TILES = 65_535
-"""T.800 A.5.1."""
+"""Largest number of tiles that the standard allows (T.800 A.5.1)."""
 
 
 def read_image_size(data: bytes) -> tuple[int, int]:
-    """Read the number of rows and columns from a stream, before a decoder allocates memory for them.
+    """Read the size of an image from its stream, before a decoder allocates memory for it.
 
     Args:
-        data: the stream of one image.
+        data: compressed stream of one image.
+
+    Returns:
+        (rows, columns) in pixels.
 
     Raises:
         ValueError: the stream has no size, or its tiles cannot contain the image.
         IndexError: the stream is truncated.
     """
-    if (offset := _codestream(data)) >= 0:  # T.800 A.5.1
-        x_end, y_end, x_start, y_start = (_number(data, position, 4) for position in range(offset + 8, offset + 24, 4))
+    if (offset := _find_codestream(data)) >= 0:  # JPEG 2000, T.800 A.5.1
+        x_end, y_end, x_start, y_start = (
+            _read_integer(data, position, 4) for position in range(offset + 8, offset + 24, 4)
+        )
         tile_columns, tile_rows, x_first_tile, y_first_tile = (
-            _number(data, position, 4) for position in range(offset + 24, offset + 40, 4)
+            _read_integer(data, position, 4) for position in range(offset + 24, offset + 40, 4)
         )
         if not (
             _is_in_first_tile(x_start, x_first_tile, tile_columns)
@@ -38,54 +47,59 @@ def read_image_size(data: bytes) -> tuple[int, int]:
         if -(-(x_end - x_first_tile) // tile_columns) * -(-(y_end - y_first_tile) // tile_rows) > _MAX_TILES:
             raise ValueError("the codestream has more tiles than the standard allows")
         return y_end - y_start, x_end - x_start
-    offset = _segment(data, len(_START), _FRAME_HEADERS)  # T.81 B.2.2, T.87 C.2.2
-    return _number(data, offset + 5, 2), _number(data, offset + 7, 2)
+    offset = _find_segment(data, len(_START), _FRAME_HEADERS)  # T.81 B.2.2, T.87 C.2.2
+    return _read_integer(data, offset + 5, 2), _read_integer(data, offset + 7, 2)
 
 
 def find_image_end(data: bytes) -> int:
-    """Find the offset after the end marker of the image; later bytes are not part of the image.
+    """Find where an image ends in its stream; later bytes are not part of the image.
 
-    Entropy-coded data cannot contain the end marker, but headers can: it is searched after the beginning of the data.
+    Headers can contain the bytes of the end marker, entropy-coded data cannot: the search begins at the coded data.
 
     Args:
-        data: the stream of one image.
+        data: compressed stream of one image.
+
+    Returns:
+        Offset in bytes after the end marker.
 
     Raises:
         ValueError: the stream has no end marker.
         IndexError: the stream is truncated.
     """
-    if (offset := _codestream(data)) >= 0:
-        offset = _segment(data, offset + 2, frozenset({_TILE_PART}))
+    if (offset := _find_codestream(data)) >= 0:
+        offset = _find_segment(data, offset + 2, frozenset({_TILE_PART}))
         while data[offset : offset + 2] == bytes((0xFF, _TILE_PART)):  # T.800 A.4.2
-            length = _number(data, offset + 6, 4)
-            offset = offset + length if length else data.rindex(_END, offset)  # 0: the tile part extends to the end
+            length = _read_integer(data, offset + 6, 4)
+            offset = offset + length if length else data.rindex(_END, offset)  # length 0: to the end
             if 0 < length < 14:
                 raise ValueError("a tile part is shorter than its header")
         if data[offset : offset + 2] != _END:
             raise ValueError("the end of the codestream is missing")
         return offset + 2
-    return data.rindex(_END, _segment(data, len(_START), frozenset({_SCAN}))) + 2
+    return data.rindex(_END, _find_segment(data, len(_START), frozenset({_SCAN}))) + 2
 
 
 def _is_in_first_tile(start: int, tile_start: int, size: int) -> bool:
-    """Whether the image begins in the first tile (T.800 B.3), in one direction."""
+    """Whether the image begins in the first tile, in one direction (T.800 B.3); all arguments in pixels."""
     return tile_start <= start < tile_start + size
 
 
-def _codestream(data: bytes) -> int:
-    """Offset of a JPEG 2000 codestream; -1 if there is none."""
+def _find_codestream(data: bytes) -> int:
+    """Offset in bytes of a JPEG 2000 codestream; -1 if the stream has none."""
     return -1 if data.startswith(_START) else data.find(_SIZ)
 
 
-def _segment(data: bytes, offset: int, markers: frozenset[int]) -> int:
-    """Offset of the first segment with one of ``markers``, from the segment at ``offset`` on."""
+def _find_segment(data: bytes, offset: int, markers: frozenset[int]) -> int:
+    """Offset of the first segment with one of ``markers`` (second bytes), in the segments from ``offset`` on."""
     while data[offset] == 0xFF:
         marker = data[offset + 1]
         if marker in markers:
             return offset
-        offset += 1 if marker == 0xFF else 2 + _number(data, offset + 2, 2)
+        # 0xFF before a marker is a fill byte; otherwise, a two-byte length follows the marker
+        offset += 1 if marker == 0xFF else 2 + _read_integer(data, offset + 2, 2)
     raise ValueError("a marker segment is missing")
 
 
-def _number(data: bytes, offset: int, size: int) -> int:
+def _read_integer(data: bytes, offset: int, size: int) -> int:
+    """Unsigned big-endian integer of ``size`` bytes."""
     return int.from_bytes(data[offset : offset + size], "big")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_prep.dicom.deflated import inflate_dataset
 from data_prep.dicom.header_values import integer
-from data_prep.dicom.hidden_pixels import hidden_pixels
+from data_prep.dicom.hidden_pixels import find_hidden_pixels
 from data_prep.dicom.lookup_table import read_palette
 from data_prep.dicom.stored_bits import place_bits
 from data_prep.dicom.transfer_syntax import Frame, PixelData, read_frame
@@ -141,7 +141,7 @@ def _decode_dicom(data: bytes, transfer_syntax: str | None, index: int, frames: 
         words = _to_grey(words, frame.photometric)
         notes.append("colour_stored_grey")
     values, bits, bit_notes = place_bits(words, header)
-    hidden, hidden_notes = hidden_pixels(values, header)
+    hidden, hidden_notes = find_hidden_pixels(values, header)
     notes += bit_notes + hidden_notes
     if frame.photometric == "PALETTE COLOR":
         values, bits = _apply_palette(values, header)

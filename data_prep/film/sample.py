@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import FilmReject, Reason
-from data_prep.film.clipping import clipped
+from data_prep.film.clipping import measure_clipping
 from data_prep.film.content_mask import content_mask
 from data_prep.film.decode import StoredFilm, decode
 from data_prep.film.empty_exposure import empty_exposure
@@ -153,7 +153,7 @@ def make_sample(
         raise FilmReject(Reason.EMPTY_EXPOSURE)
     displayed = apply_display(halved(values, _MIN_SIDE_PIXELS), display)
     mask = content_mask(displayed, (rows, columns))
-    sha256, clipped_fractions = pixel_sha256(values, full.shape), clipped(values, mask, display)
+    sha256, clipped_fractions = pixel_sha256(values, full.shape), measure_clipping(values, mask, display)
     fingerprint = sha256 + display.model_dump_json(exclude={"provenance"})
     if codec == "jpeg":
         values, display = _as_displayed(values, display)

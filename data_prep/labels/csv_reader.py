@@ -25,7 +25,7 @@ from data_prep.annotations.csv_table import read_csv_rows
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import BoxEntry, LabelEntry, Origin, is_label, label_name
 from data_prep.annotations.row_problems import Place, RowError, RowSkipped
-from data_prep.annotations.upright_boxes import bounding_box, is_empty_box, is_too_short
+from data_prep.annotations.upright_boxes import bounding_box, is_empty_box, is_incomplete_polygon
 from data_prep.errors import ArchiveError, LabelError
 from data_prep.labels.archive_films import PATH_COLUMN, UID_COLUMN, ArchiveFilms
 from data_prep.labels.row_counts import RowCount, RowCounts
@@ -192,7 +192,7 @@ class CsvReader:
         if row.size is not None and (
             box.x_min < 0 or box.y_min < 0 or box.x_max > row.size[0] or box.y_max > row.size[1]
         ):
-            raise RowError("the box reaches out of the film; give pixels of the original film")
+            raise RowError("the box extends beyond the film; give coordinates in pixels of the original film")
         if label is not None:
             self._collector.boxes.append(BoxEntry(row.key, label, box, row.reader, row.origin))
         return label is not None
@@ -203,7 +203,7 @@ class CsvReader:
             if any(cells.get(column) for column in columns.box):
                 raise RowError("give either the edges of a box or a polygon")
             points = [_parse_number(number, _POLYGON) for number in cells[_POLYGON].replace(",", " ").split()]
-            if is_too_short(points):
+            if is_incomplete_polygon(points):
                 raise RowError("a polygon needs three points of two numbers each")
             return bounding_box(points)
         numbers = [_parse_number(cells.get(column, ""), column) for column in columns.box]

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from data_prep.archive.reject_by_header import select
+from data_prep.archive.reject_by_header import find_reject_reasons
 from data_prep.planning.settings import ShardSettings
 from data_prep.planning.splits import GivenSplits, draw_split
 from data_prep.shard_format.content_mask_bits import CONTENT_MASK_VERSION
@@ -75,7 +75,7 @@ def plan_shards(manifest: pa.Table, settings: ShardSettings, given: GivenSplits 
         given: splits of patients that a table states; None or empty: the splits of all known patients are drawn.
     """
     manifest = manifest.combine_chunks()
-    reason = select(manifest, settings.selection, settings.min_side)
+    reason = find_reject_reasons(manifest, settings.selection, settings.min_side)
     rejected = pc.is_valid(reason)
     rejects = pa.table([manifest["row"], reason], schema=REJECTS_SCHEMA).filter(rejected)
     films = np.flatnonzero(~rejected.to_numpy())

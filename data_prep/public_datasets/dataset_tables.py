@@ -209,7 +209,7 @@ def add_facts_to_headers(headers: pa.Table, tables: DatasetTables, pseudonyms: P
                 columns[name][row] = value
         patient, study = columns["patient_id"][row] or "", facts.get("study", "")
         if study and sources[row] != "dicom":
-            columns["study"][row] = pseudonyms.named_study(source, patient, study)
+            columns["study"][row] = pseudonyms.study_of_name(source, patient, study)
     for name, values in columns.items():
         place = headers.schema.get_field_index(name)
         headers = headers.set_column(

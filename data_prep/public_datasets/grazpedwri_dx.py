@@ -91,7 +91,7 @@ def _read_boxes(folder: Path, films: dict[str, tuple[ListedFilm, bool]], collect
         if path.suffix == ".txt":
             objects, size = yolo.read_objects(path, film, collector, classes), None
         elif (annotation := voc.read_annotation(path)) is not None:
-            voc.list_unnamed_objects(path, annotation, collector)
+            voc.report_unnamed_objects(path, annotation, collector)
             objects, size = annotation.objects, annotation.size
         else:
             objects, size = None, None

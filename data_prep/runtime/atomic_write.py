@@ -1,7 +1,7 @@
-"""Atomic and durable writing of files and folders, with the same bytes for the same content.
+"""Write files and folders so that they are complete or absent, also after a crash or power failure.
 
 A file or folder is written under a temporary name in the same folder, synced, and renamed. Temporary names are random,
-so that processes which write the same file at the same time do not disturb each other.
+so that processes that write the same file at the same time do not disturb each other.
 """
 
 import errno
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 PUBLIC_MODE, PRIVATE_MODE = 0o666, 0o600
-"""Permissions of files: all that the umask allows; read and write for the owner only."""
+"""Permissions of public files: read and write for all, less the umask; of private files: for the owner only."""
 
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
 """Errors of file systems on which folders cannot be synced."""
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+?)((\.[0-9a-f]+)?\.(part|partial)|\.[0-9a-f]+\.old)", re.DOTALL)
-"""``.NAME.NUMBER.part``; ``.old`` is a folder that was being replaced. Earlier releases wrote ``.NAME.partial``."""
+"""``.NAME.HEX.part`` is being written, ``.NAME.HEX.old`` replaced; earlier releases wrote ``.NAME.partial``."""
 
 
 @contextmanager
@@ -30,13 +30,13 @@ def atomic_file(path: Path, mode: int = PUBLIC_MODE) -> Iterator[BinaryIO]:
     """Open a temporary file, which is synced and renamed to ``path`` when the block ends without error.
 
     Args:
-        path: in an existing folder; an existing file is replaced.
-        mode: permissions.
+        path: final file, in an existing folder; an existing file is replaced.
+        mode: permissions, PUBLIC_MODE or PRIVATE_MODE.
 
     Raises:
         OSError: the file cannot be written; ``path`` is as before.
     """
-    part = _temporary(path, "part")
+    part = _temporary_path(path, "part")
     try:
         with synced_file(part, mode) as file:
             yield file
@@ -48,12 +48,12 @@ def atomic_file(path: Path, mode: int = PUBLIC_MODE) -> Iterator[BinaryIO]:
 
 
 def atomic_text(path: Path, text: str, mode: int = PUBLIC_MODE) -> None:
-    """Write a text file as UTF-8; characters that are no valid Unicode, as in some file names, are escaped.
+    """Write a text file as UTF-8; lone surrogates, which stand for invalid bytes of file names, are escaped.
 
     Args:
-        path: in an existing folder; an existing file is replaced.
-        text: written with its line ends unchanged.
-        mode: permissions.
+        path: final file, in an existing folder; an existing file is replaced.
+        text: content; line ends are not changed.
+        mode: permissions, PUBLIC_MODE or PRIVATE_MODE.
 
     Raises:
         OSError: the file cannot be written; ``path`` is as before.
@@ -63,26 +63,26 @@ def atomic_text(path: Path, text: str, mode: int = PUBLIC_MODE) -> None:
 
 
 @contextmanager
-def atomic_folder(path: Path, mark: str) -> Iterator[Path]:
+def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     """Create a temporary folder, which is synced and renamed to ``path`` when the block ends without error.
 
     Args:
-        path: is created with its parents; an existing folder that holds ``mark`` is replaced.
-        mark: name of a file that every folder of this kind holds.
+        path: final folder; its parents are created, and an existing folder that holds ``marker`` is replaced.
+        marker: name of a file that every folder of this kind holds, so that no other folder is replaced.
 
     Raises:
-        FileExistsError: ``path`` exists and does not hold ``mark``.
+        FileExistsError: ``path`` exists and does not hold ``marker``.
         OSError: the folder cannot be written; ``path`` is as before.
     """
-    if path.exists() and not (path / mark).is_file():
-        raise FileExistsError(errno.EEXIST, f"exists and holds no {mark}", str(path))
-    part = _temporary(path, "part")
+    if path.exists() and not (path / marker).is_file():
+        raise FileExistsError(errno.EEXIST, f"exists and holds no {marker}", str(path))
+    part = _temporary_path(path, "part")
     try:
         part.mkdir(parents=True)
         yield part
-        for written in [*part.rglob("*"), part]:
-            (sync_folder if written.is_dir() else _sync)(written)
-        old = _temporary(path, "old")
+        for entry in [*part.rglob("*"), part]:
+            (sync_folder if entry.is_dir() else _sync)(entry)
+        old = _temporary_path(path, "old")
         if path.exists():
             path.rename(old)
         part.rename(path)
@@ -97,8 +97,8 @@ def synced_file(path: Path, mode: int = PUBLIC_MODE) -> Iterator[BinaryIO]:
     """Open a file for writing, which is synced to disk when the block ends without error.
 
     Args:
-        path: an existing file is overwritten.
-        mode: permissions.
+        path: file to write; an existing one is overwritten.
+        mode: permissions, PUBLIC_MODE or PRIVATE_MODE.
     """
     with open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         if mode == PRIVATE_MODE:  # os.open does not change the permissions of an existing file
@@ -109,7 +109,7 @@ def synced_file(path: Path, mode: int = PUBLIC_MODE) -> Iterator[BinaryIO]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether ``path`` is a temporary file or folder that an interrupted command left."""
+    """Whether the name of ``path`` is that of a temporary file or folder of this module."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
@@ -117,7 +117,7 @@ def temporary_paths(folder: Path, *names: str) -> list[Path]:
     """List the temporary files and folders that interrupted commands left in a folder.
 
     Args:
-        folder: is searched without its subfolders.
+        folder: folder to search, without its subfolders.
         *names: names of the final files or folders; without any, all temporary ones are listed.
     """
     matches = ((path, _TEMPORARY.fullmatch(path.name)) for path in folder.iterdir())
@@ -125,13 +125,20 @@ def temporary_paths(folder: Path, *names: str) -> list[Path]:
 
 
 def remove_temporary(folder: Path, *names: str) -> None:
-    """Remove the paths of :func:`temporary_paths`; no other command may write into ``folder`` at the same time."""
+    """Remove temporary files and folders that interrupted commands left in a folder.
+
+    No other command may write into the folder at the same time: its temporary files would be removed, too.
+
+    Args:
+        folder: folder to clean, without its subfolders.
+        *names: as of :func:`temporary_paths`.
+    """
     for path in temporary_paths(folder, *names):
         (shutil.rmtree if path.is_dir() else os.unlink)(path)
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync the names in ``folder`` to disk, so that they survive a power failure."""
+    """Sync the directory entries of ``folder`` to disk, so that a rename survives a power failure."""
     try:
         _sync(folder)
     except OSError as error:
@@ -144,8 +151,8 @@ def canonical_json(values: object) -> bytes:
     return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _temporary(path: Path, ending: str) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.{ending}")
+def _temporary_path(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.{suffix}")
 
 
 def _sync(path: Path) -> None:

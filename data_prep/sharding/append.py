@@ -45,8 +45,8 @@ def append(
     Args:
         private: folder of a scan of the archive as it is now, or of what has come since, made with the same secret.
         public: complete folder of shards.
-        settings: those of ``public``, see ``settings_of``; ``runtime`` may differ, and the table of splits may have
-            more rows.
+        settings: those of ``public``, see ``load_recorded_settings``; ``runtime`` may differ, and the table of splits
+            may have more rows.
         reasons: try only the files that the last generation rejected for one of these when it was sharded; empty: all.
 
     Returns:

@@ -140,8 +140,8 @@ def dry_run(private: Path, public: Path, settings: ShardSettings) -> DryRun:
     )
 
 
-def settings_of(public: Path, overrides: Sequence[str], model: type[S]) -> S:
-    """Read the settings with which a folder was made, for appending; ``runtime`` and ``splits.table`` are not recorded.
+def load_recorded_settings(public: Path, overrides: Sequence[str], model: type[S]) -> S:
+    """Load the settings that a public folder records, for appending; ``runtime`` and ``splits.table`` are not recorded.
 
     Args:
         public: folder of the shards.

@@ -19,7 +19,7 @@ from pydicom import Dataset
 from data_prep.archive.file_listing import ArchiveFile, list_files
 from data_prep.archive.header_pool import read_header
 from data_prep.archive.manifest import MANIFEST_SCHEMA
-from data_prep.archive.reject_by_header import select
+from data_prep.archive.reject_by_header import find_reject_reasons
 from data_prep.archive.selection_settings import SelectionSettings
 from data_prep.archive.settings import ReadSettings
 from data_prep.deidentify.pseudonyms import MIN_SECRET_BYTES, Pseudonyms
@@ -127,7 +127,7 @@ def _read_facts(file: ArchiveFile, preparation: PreparationSettings) -> Facts:
     facts: dict[str, Any] = dict.fromkeys(MANIFEST_SCHEMA.names) | header.facts
     facts |= {"source": header.source, "reason": header.reason, "model": None, "patient_known": False}
     manifest = pa.Table.from_pylist([{name: facts[name] for name in MANIFEST_SCHEMA.names}], MANIFEST_SCHEMA)
-    reason = select(manifest, preparation.selection, preparation.min_side)[0].as_py()
+    reason = find_reject_reasons(manifest, preparation.selection, preparation.min_side)[0].as_py()
     if reason is not None:
         raise FilmReject(Reason(reason))
     (row,) = manifest.to_pylist()

@@ -4,7 +4,7 @@ from mae_rad.cost.table import GIB, Machine, cost_table, films_seen, vary_settin
 from mae_rad.encoders.precision import fast_device
 from mae_rad.errors import SettingsError
 from mae_rad.pretraining.settings import PretrainSettings
-from mae_rad.training.matmul_throughput import matrix_rate
+from mae_rad.training.matmul_throughput import measure_matmul_rate
 
 
 def cost_report(
@@ -49,7 +49,7 @@ def cost_report(
     rate, rate_source = tflops * 1e12, "given"
     if measure:
         device = fast_device()
-        rate = matrix_rate(device, settings.precision, seconds=1.0)
+        rate = measure_matmul_rate(device, settings.precision, seconds=1.0)
         rate_source = f"measured on this {device.type.upper()}"
     try:
         sizes = [int(item) for item in tokens.split(",") if item]

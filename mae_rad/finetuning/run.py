@@ -84,7 +84,7 @@ class Finetuning(TrainingTask):
         self._start_card: EncoderCard | None = None
         self._micro = 1
 
-    def model(self, ranks: Ranks) -> Supervised:
+    def build_model(self, ranks: Ranks) -> Supervised:
         """Build encoder and head."""
         encoder, head = build_model(self.encoder, self.settings.task)
         if self._start and not isinstance(encoder, ResNet):
@@ -92,7 +92,7 @@ class Finetuning(TrainingTask):
         self._model = Supervised(encoder, head, self.settings.adaptation).to(ranks.device)
         return self._model
 
-    def batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
+    def iterate_batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
         """Draw labelled films, or their cached features where the encoder is frozen."""
         settings, self._micro = self.settings, steps.micro
         if self._may_cache():

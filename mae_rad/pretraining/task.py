@@ -50,7 +50,7 @@ class Pretraining(TrainingTask):
         self._probe: OnlineProbe | None
         self._start: EncoderCard | None = None
 
-    def model(self, ranks: Ranks) -> Objective:
+    def build_model(self, ranks: Ranks) -> Objective:
         """Build the objective with its encoder on the device of this rank."""
         settings = self.settings
         self._objective = settings.objective.build({FILM: build_encoder(settings.encoder)})
@@ -60,7 +60,7 @@ class Pretraining(TrainingTask):
         self._probe = online_probe(settings)
         return self._objective.to(ranks.device)
 
-    def batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
+    def iterate_batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
         """Load the views of films that the objective requests."""
         del device
         settings = self.settings
@@ -87,7 +87,7 @@ class Pretraining(TrainingTask):
         if self._pictures and (done % self.settings.runtime.picture_every == 0 or is_last):
             picture = draw_pictures(self._pictures, self._objective, self.settings, ranks.device, done - 1)
             if ranks.first:
-                folder.keep_picture(done, picture)
+                folder.write_picture(done, picture)
 
     def finish(self, folder: RunFolder, ranks: Ranks) -> None:
         """Export the encoder."""

@@ -31,9 +31,9 @@ class AttentionLogits:
         self.largest = torch.zeros(())
 
     @contextmanager
-    def watched(self, watch: bool) -> Iterator[None]:
-        """Measure the forward passes within the context, if ``watch``; recomputation in backward is excluded."""
-        hooks = [hook for layer in self._layers if watch for hook in self._hooks(layer)]
+    def measuring(self, enabled: bool) -> Iterator[None]:
+        """Measure the forward passes within the context, if ``enabled``; recomputation in backward is excluded."""
+        hooks = [hook for layer in self._layers if enabled for hook in self._hooks(layer)]
         try:
             yield
         finally:
@@ -41,7 +41,7 @@ class AttentionLogits:
                 hook.remove()
 
     def read(self) -> Tensor:
-        """[] float32, the largest since the last call."""
+        """Return the largest logit since the last call ([] float32), and reset it to 0."""
         largest, self.largest = self.largest, torch.zeros(())
         return largest
 

@@ -69,8 +69,8 @@ class Heartbeat:
             threading.Thread(target=self._guard, daemon=True, name="heartbeat guard").start()
         return self
 
-    def at(self, step: int) -> None:
-        """Record the current step for the message."""
+    def set_step(self, step: int) -> None:
+        """Record the current optimiser step, which the message about a lost rank states."""
         self._step = step
 
     def __exit__(self, _: type | None, error: BaseException | None, __: TracebackType | None) -> None:

@@ -30,27 +30,28 @@ from mae_rad.training.deepspeed_engine import (
 from mae_rad.training.deterministic import deterministic_kernels
 from mae_rad.training.heartbeat import Heartbeat
 from mae_rad.training.learning_rate import learning_rate
-from mae_rad.training.matmul_throughput import matrix_rate
+from mae_rad.training.matmul_throughput import measure_matmul_rate
 from mae_rad.training.preemption import Preemption
-from mae_rad.training.run_folder import FAULT, RunFolder
+from mae_rad.training.run_folder import NON_FINITE_FILE, RunFolder
 from mae_rad.training.save_and_resume import Checkpoints
-from mae_rad.training.task import DrawnBatch, TrainingTask
+from mae_rad.training.task import AnyBatch, DrawnBatch, TrainingTask
 
 _log = logging.getLogger(__name__)
 
 MAX_LISTED = 5
-"""Number of skipped films that are named in the log."""
+"""Number of films that are named in the log (skipped films) or in an error message (films of a non-finite loss)."""
 
 
 def train(task: TrainingTask) -> None:
-    """Run or resume a training; its result is in the run folder when it returns.
+    """Train from step 0 or from the newest checkpoint; results are in the run folder when the function returns.
 
     Args:
         task: model, batches and evaluations of the training.
 
     Raises:
-        SystemExit: with code ``preemption.REQUEUE`` after a request to exit and a checkpoint.
-        UserError: an error of the user, or a loss that is not finite, on rank 0; the other ranks exit silently.
+        SystemExit: with code ``preemption.REQUEUE`` if training stops early, after writing a checkpoint.
+        UserError: settings or data are wrong, or a loss or gradient is not finite; raised on rank 0 only, the other
+            ranks exit without a message.
     """
     settings = task.settings
     folder = RunFolder(settings, task.dataset_sha256)
@@ -63,9 +64,9 @@ def train(task: TrainingTask) -> None:
             deterministic_kernels(settings.runtime.deterministic),
             Preemption(settings.runtime, first=ranks.first) as preemption,
             Heartbeat(ranks, settings.runtime.timeout_seconds) as heartbeat,
-            _tracked(task, folder, ranks) as writes,
+            _mlflow_run(task, folder, ranks) as mlflow_writes,
         ):
-            _train(task, folder, ranks, writes, heartbeat, preemption)
+            _train(task, folder, ranks, mlflow_writes, heartbeat, preemption)
     finally:
         folder.release()
 
@@ -74,63 +75,67 @@ def _train(
     task: TrainingTask,
     folder: RunFolder,
     ranks: Ranks,
-    writes: DelayedWrites | None,
+    mlflow_writes: DelayedWrites | None,
     heartbeat: Heartbeat,
     preemption: Preemption,
 ) -> None:
     optimizer, runtime = task.settings.optimizer, task.settings.runtime
     checkpoints, engine, first_step = _resume(task, folder, ranks)
-    if writes:
-        writes.deliver()
+    if mlflow_writes:
+        mlflow_writes.deliver()
     steps = StepRange(
         first_step, optimizer.steps, ranks.rank, ranks.world, micro_batch_size(task.settings, ranks.world)
     )
-    batches = task.batches(steps, ranks.device)
-    monitor, logits = CollapseMonitor(), AttentionLogits(engine.objective.encoder)
+    batches = task.iterate_batches(steps, ranks.device)
+    monitor, attention_logits = CollapseMonitor(), AttentionLogits(engine.objective.encoder)
     if first_step:
         task.evaluate(first_step, folder, ranks)
     meter = _Meter(first_step, ranks, task)
 
     for step in range(first_step, optimizer.steps):
-        heartbeat.at(step)
-        rate = learning_rate(step, optimizer)
-        done, is_last = step + 1, step + 1 == optimizer.steps
-        is_logged = done % runtime.log_every == 0 or is_last
-        parts: list[dict[str, float]] = []
-        keys: list[str] = []
+        heartbeat.set_step(step)
+        lr = learning_rate(step, optimizer)
+        steps_done, is_last = step + 1, step + 1 == optimizer.steps
+        is_logged = steps_done % runtime.log_every == 0 or is_last
+        micro_batch_metrics: list[dict[str, float]] = []
+        film_keys: list[str] = []
         for _ in range(optimizer.accumulation):
-            batch, _ = meter.wait_for(batches)
-            keys += batch.keys
-            with logits.watched(is_logged):
+            batch = meter.next_batch(batches)
+            film_keys += batch.keys
+            with attention_logits.measuring(is_logged):
                 output = engine.forward(batch.to(ranks.device))
-            parts.append(mean_over_ranks({"loss": output.loss, **output.metrics, **preemption.requests()}))
-            if not math.isfinite(parts[-1]["loss"]):
-                _stop_before_update(
-                    "the loss", step, rate, [] if output.loss.isfinite() else list(batch.keys), folder, ranks
-                )
+            # requests to stop are averaged with the loss, which saves a second collective operation
+            metrics = mean_over_ranks({"loss": output.loss, **output.metrics, **preemption.requests()})
+            micro_batch_metrics.append(metrics)
+            if not math.isfinite(metrics["loss"]):
+                suspects = [] if output.loss.isfinite() else list(batch.keys)  # the loss of another rank is not finite
+                _stop_before_update("the loss", step, lr, suspects, folder, ranks)
             try:
-                engine.backward_and_step(output.loss, rate)
+                engine.backward_and_step(output.loss, lr)
             except NonFiniteError:
-                _stop_before_update("the gradient", step, rate, keys, folder, ranks)
-        means = {name: _mean_of_finite([part[name] for part in parts]) for name in parts[0]}
-        stop = preemption.agreed(means)
+                _stop_before_update("the gradient", step, lr, film_keys, folder, ranks)
+        means = {
+            name: _mean_of_finite([metrics[name] for metrics in micro_batch_metrics]) for name in micro_batch_metrics[0]
+        }
+        stop_request = preemption.pop_requests(means)
 
-        meter.show(done, means["loss"])
+        meter.update_progress(steps_done, means["loss"])
         if is_logged:
-            values = means | meter.read(done)
-            values |= _readings(engine, rate, None if runtime.compile else logits)  # hooks do not run in compiled code
+            values = means | meter.measure(steps_done)
+            # hooks do not run in compiled code
+            values |= _measure_update(engine, lr, None if runtime.compile else attention_logits)
             if ranks.first:
-                folder.log(done, values)
-                monitor.check(done, values)
-        if done % runtime.checkpoint_every == 0 or is_last or stop.save or stop.exit:
-            checkpoints.save(engine, done, last=is_last or stop.exit)
-            preemption.saved()
-        if stop.exit and not is_last:
-            raise preemption.exit(done)
+                folder.log(steps_done, values)
+                monitor.check(steps_done, values)
+        if steps_done % runtime.checkpoint_every == 0 or is_last or stop_request.save or stop_request.exit:
+            checkpoints.save(engine, steps_done, last=is_last or stop_request.exit)
+            preemption.restart_save_interval()
+        if stop_request.exit and not is_last:
+            raise preemption.build_exit(steps_done)
         with meter.paused():
-            task.evaluate(done, folder, ranks)
-        if writes and done % runtime.log_every == 0:
-            writes.deliver()
+            task.evaluate(steps_done, folder, ranks)
+        if mlflow_writes and steps_done % runtime.log_every == 0:
+            mlflow_writes.deliver()
 
     with engine.whole_parameters():
         task.finish(folder, ranks)
@@ -138,13 +143,18 @@ def _train(
 
 
 def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkpoints, Engine, int]:
-    """Build the model under DeepSpeed, load the newest checkpoint, and return the number of steps it has taken."""
+    """Build the DeepSpeed engine and load the newest checkpoint, if there is one.
+
+    Returns:
+        The checkpoints of the run, the engine, and the number of optimiser steps taken so far.
+    """
     runtime = task.settings.runtime
     torch.manual_seed(task.settings.seed)
-    model = task.model(ranks)
+    model = task.build_model(ranks)
     checkpoints = Checkpoints(folder.checkpoints, ranks, runtime.zero_stage, runtime.keep_checkpoints)
     saved = checkpoints.newest()
-    with checkpoints.readable(saved) as source:
+    with checkpoints.loadable_folder(saved) as source:
+        # another folder than that of the run holds a converted copy, in the universal format of DeepSpeed
         engine = Engine(model, task.settings, ranks, universal=source != folder.checkpoints)
         step = engine.load(source, saved.tag)["step"] if saved else 0
     if ranks.first:
@@ -152,16 +162,15 @@ def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkp
     return checkpoints, engine, step
 
 
-def _readings(engine: Engine, rate: float, logits: AttentionLogits | None) -> dict[str, float]:
-    """Learning rate, norms and the largest attention logit of the last step. A collective call."""
-    values = {"learning_rate": rate, "gradient_norm": engine.gradient_norm()}
-    values |= {"parameter_norm": engine.parameter_norm()}
-    return values | ({"attention_logit_max": max_over_ranks(logits.read())} if logits else {})
+def _measure_update(engine: Engine, lr: float, attention_logits: AttentionLogits | None) -> dict[str, float]:
+    """Return learning rate, norms and largest attention logit of the last step; all ranks must call it."""
+    values = {"learning_rate": lr, "gradient_norm": engine.gradient_norm(), "parameter_norm": engine.parameter_norm()}
+    return values | ({"attention_logit_max": max_over_ranks(attention_logits.read())} if attention_logits else {})
 
 
 @contextmanager
-def _tracked(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> Iterator[DelayedWrites | None]:
-    """On rank 0, yield the delayed writes to the MLflow run of the folder; end that run with the training."""
+def _mlflow_run(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> Iterator[DelayedWrites | None]:
+    """Yield the delayed writes to the MLflow run of the folder, which ends with the context; None but on rank 0."""
     runtime = task.settings.runtime
 
     def connect() -> Tracker:
@@ -173,61 +182,77 @@ def _tracked(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> Iterator[De
             params=task.settings.results(),
             tags=task.tags,
         )
-        folder.keep_tracking_id(tracker.run_id)
+        folder.write_tracking_id(tracker.run_id)
         return tracker
 
-    writes = DelayedWrites(connect, folder.metrics, folder.samples, folder.evaluation) if ranks.first else None
+    mlflow_writes = DelayedWrites(connect, folder.metrics, folder.samples, folder.evaluation) if ranks.first else None
     status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
     try:
-        yield writes
+        yield mlflow_writes
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
-        if writes:
-            writes.finish(status)
+        if mlflow_writes:
+            mlflow_writes.finish(status)
 
 
 def _mean_of_finite(values: list[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return sum(known) / len(known) if known else float("nan")
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else float("nan")
 
 
 def _stop_before_update(
-    what: str, step: int, rate: float, suspects: list[str], folder: RunFolder, ranks: Ranks
+    quantity: str, step: int, lr: float, suspects: list[str], folder: RunFolder, ranks: Ranks
 ) -> NoReturn:
-    """Stop all ranks before the update; rank 0 records and names the films that may be the cause."""
-    by_rank = gather_over_ranks(list(dict.fromkeys(suspects)))  # a film may have contributed several squares
+    """Stop all ranks before the optimiser step; rank 0 records and names the films that may be the cause.
+
+    Args:
+        quantity: "the loss" or "the gradient", which is not finite.
+        step: optimiser step, counted from 0.
+        lr: learning rate of the step.
+        suspects: keys of the films of this rank that may be the cause; may repeat.
+        folder: run folder.
+        ranks: rank of this process and number of ranks.
+    """
+    film_keys_by_rank = gather_over_ranks(list(dict.fromkeys(suspects)))  # each key once, in order
     if not ranks.first:
         raise SystemExit(2)
-    folder.keep_fault(what, step, by_rank)
-    films = [key for keys in by_rank for key in keys]
-    more = f" and {len(films) - MAX_LISTED} more" if len(films) > MAX_LISTED else ""
+    folder.write_non_finite(quantity, step, film_keys_by_rank)
+    film_keys = [key for keys in film_keys_by_rank for key in keys]
+    unlisted = f" and {len(film_keys) - MAX_LISTED} more" if len(film_keys) > MAX_LISTED else ""
     raise RunError(
-        f"{what} is not finite at step {step} (learning rate {rate:.3g}), before the update; films:"
-        f" {', '.join(films[:MAX_LISTED])}{more}, all in {folder.path / FAULT}."
+        f"{quantity} is not finite at step {step} (learning rate {lr:.3g}), before the update; films:"
+        f" {', '.join(film_keys[:MAX_LISTED])}{unlisted}, all in {folder.path / NON_FINITE_FILE}."
         " Start a new runtime.run_dir with a lower optimizer.base_learning_rate, precision=f32, or without those films."
     )
 
 
 class _Meter:
-    """Measure speed, utilisation, memory, waiting for data and skipped films between two logged lines."""
+    """Measure speed, FLOPs utilisation, memory, time spent waiting for data, and skipped films between logged steps.
+
+    Args:
+        step: optimiser steps taken before the first measurement.
+        ranks: rank and device of this process, and number of ranks.
+        task: training task.
+    """
 
     def __init__(self, step: int, ranks: Ranks, task: TrainingTask) -> None:
         self._skipped = 0
         self._device, self._world, self._task = ranks.device, ranks.world, task
-        self._matrix_rate = matrix_rate(ranks.device, task.settings.precision, seconds=0.1)
-        self._steps, self._films = task.settings.optimizer.steps, task.settings.optimizer.batch
-        total = self._steps * self._films
-        self._progress = Progress(task.name, "films", total, done=step * self._films) if ranks.first else None
+        self._peak_flops_per_second = measure_matmul_rate(ranks.device, task.settings.precision, seconds=0.1)
+        self._total_steps, self._global_batch = task.settings.optimizer.steps, task.settings.optimizer.batch
+        total = self._total_steps * self._global_batch
+        self._progress = Progress(task.name, "films", total, done=step * self._global_batch) if ranks.first else None
         self._restart(step)
 
-    def wait_for(self, batches: Iterator[DrawnBatch]) -> DrawnBatch:
-        requested = time.monotonic()
-        batch = next(batches)
-        self._waited += time.monotonic() - requested
-        for reason in batch[1]:
+    def next_batch(self, batches: Iterator[DrawnBatch]) -> AnyBatch:
+        """Return the next micro batch; add the waiting time and the skipped films to the measurement."""
+        started = time.monotonic()
+        batch, skip_reasons = next(batches)
+        self._wait_seconds += time.monotonic() - started
+        for reason in skip_reasons:
             self._skipped += 1
             if self._skipped <= MAX_LISTED:
                 _log.warning("skipped film: %s", reason)
@@ -235,44 +260,48 @@ class _Meter:
                 _log.warning("further skipped films are counted in metrics.jsonl, not named")
         return batch
 
-    def show(self, step: int, loss: float) -> None:
+    def update_progress(self, step: int, loss: float) -> None:
+        """Advance the progress display by one optimiser step."""
         if self._progress:
-            self._progress.add(self._films, f"step {step}/{self._steps}, loss {loss:.4f}")
+            self._progress.add(self._global_batch, f"step {step}/{self._total_steps}, loss {loss:.4f}")
 
     def close(self) -> None:
         if self._progress:
             self._progress.close()
 
-    def read(self, step: int) -> dict[str, float]:
-        elapsed = time.monotonic() - self._since
-        rate = self._films * (step - self._step) / elapsed
-        flops = sum(self._task.training_flops(done) for done in range(self._step, step)) / (step - self._step)
-        shares = mean_over_ranks(
+    def measure(self, step: int) -> dict[str, float]:
+        """Return the metrics since the last call, for ``step`` optimiser steps taken; all ranks must call it."""
+        seconds, steps = time.monotonic() - self._started, step - self._first_step
+        films_per_second = self._global_batch * steps / seconds
+        flops_per_film = sum(self._task.training_flops(index) for index in range(self._first_step, step)) / steps
+        flops_per_second = films_per_second / self._world * flops_per_film  # of one rank
+        means = mean_over_ranks(
             {
-                "data_wait": torch.tensor(self._waited / elapsed),
+                "data_wait": torch.tensor(self._wait_seconds / seconds),
                 "skipped_films": torch.tensor(self._skipped),
-                "flops_utilisation": torch.tensor(rate / self._world * flops / self._matrix_rate),
+                "flops_utilisation": torch.tensor(flops_per_second / self._peak_flops_per_second),
                 "memory_gib": torch.tensor(_peak_bytes(self._device) / 2**30),
             }
         )
         self._restart(step)
-        return shares | {"films_per_second": rate, "skipped_films": shares["skipped_films"] * self._world}
+        skipped = means["skipped_films"] * self._world  # sum over ranks
+        return means | {"films_per_second": films_per_second, "skipped_films": skipped}
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Exclude the time within the context."""
+        """Exclude the time within the context from the speed, such as that of an evaluation."""
         started = time.monotonic()
         yield
-        self._since += time.monotonic() - started
+        self._started += time.monotonic() - started
 
     def _restart(self, step: int) -> None:
-        self._step, self._waited, self._since = step, 0.0, time.monotonic()
+        self._first_step, self._wait_seconds, self._started = step, 0.0, time.monotonic()
 
 
 def _peak_bytes(device: torch.device) -> int:
-    """Peak memory: on a GPU since the last call, on a CPU resident memory of this process since its start."""
+    """Peak memory in bytes: on a GPU allocated since the last call, on a CPU resident since the process began."""
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         return peak
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux reports KiB

@@ -8,13 +8,16 @@ SIDES = {"cuda": 8192, "cpu": 512}
 """Device type → rows of the square matrices: large enough for the full rate, small enough for a short measurement."""
 
 
-def matrix_rate(device: torch.device, precision: str, seconds: float = 0.3) -> float:
+def measure_matmul_rate(device: torch.device, precision: str, seconds: float = 0.3) -> float:
     """Measure the FLOP/s of square matrix products, as the best of several rounds.
 
     Args:
         device: device to measure.
         precision: "bf16" or "f32", as in training.
         seconds: duration of all rounds together.
+
+    Returns:
+        FLOP/s, two per multiplication and addition.
     """
     side = SIDES.get(device.type, SIDES["cpu"])
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -33,7 +36,7 @@ def matrix_rate(device: torch.device, precision: str, seconds: float = 0.3) -> f
         else:
             best = min(best, time.perf_counter() - start)
     if best == float("inf"):
-        return matrix_rate(device, precision, 2 * seconds)
+        return measure_matmul_rate(device, precision, 2 * seconds)
     return 2.0 * side**3 * products / best
 
 

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class StopRequest(NamedTuple):
-    """Requests of any rank after a step."""
+    """Whether any rank requests a checkpoint (``save``), or a checkpoint and an early end (``exit``)."""
 
     save: bool
     exit: bool
@@ -65,16 +65,16 @@ class Preemption:
         return {_SAVE: torch.tensor(float(save)), _EXIT: torch.tensor(float(exit_))}
 
     @staticmethod
-    def agreed(means: dict[str, float]) -> StopRequest:
+    def pop_requests(means: dict[str, float]) -> StopRequest:
         """Remove the requests from the means over ranks, and return those of any rank."""
         return StopRequest(means.pop(_SAVE) > 0, means.pop(_EXIT) > 0)
 
-    def saved(self) -> None:
+    def restart_save_interval(self) -> None:
         """Restart the interval to the next checkpoint."""
         self._saved = self._clock()
 
-    def exit(self, step: int) -> SystemExit:
-        """Log the reason to exit, and return the exception that ends the process after the checkpoint of ``step``."""
+    def build_exit(self, step: int) -> SystemExit:
+        """Log why the run stops early after the checkpoint of ``step``, and return the exception to raise."""
         if self._first:
             why = (
                 f"{self._received}, {self._clock() - self._received_at:.1f} s ago"

@@ -33,10 +33,10 @@ from data_prep.runtime.folder_lock import LOCK_FILE, locked
 from mae_rad.errors import RunError
 from mae_rad.training.settings import TrainingSettings
 
-FAULT = "non_finite.json"
+NON_FINITE_FILE = "non_finite.json"
 RUN_FILES = {
-    "config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", LOCK_FILE, FAULT,
-    "best.safetensors", "predictor", "evaluation",
+    "config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", LOCK_FILE,
+    NON_FINITE_FILE, "best.safetensors", "predictor", "evaluation",
 }  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class RunFolder:
         path = self.path / "mlflow_run"
         return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
-    def keep_tracking_id(self, run_id: str) -> None:
+    def write_tracking_id(self, run_id: str) -> None:
         """Record the id of the MLflow run, so that a resumed training continues it."""
         atomic_text(self.path / "mlflow_run", run_id)
 
@@ -167,7 +167,7 @@ class RunFolder:
         self._unwritten.append(json.dumps({"step": step, "time": round(time.time(), 3)} | finite) + "\n")
         self._try("metrics", self._write_metrics)
 
-    def keep_picture(self, step: int, picture: Image.Image) -> None:
+    def write_picture(self, step: int, picture: Image.Image) -> None:
         """Write ``samples/step-….png``; on a full disk the picture is left out."""
 
         def write() -> None:
@@ -176,16 +176,16 @@ class RunFolder:
 
         self._try("a picture", write)
 
-    def keep_fault(self, what: str, step: int, films: list[list[str]]) -> None:
+    def write_non_finite(self, quantity: str, step: int, films: list[list[str]]) -> None:
         """Write ``non_finite.json``.
 
         Args:
-            what: ``the loss`` or ``the gradient``.
+            quantity: ``the loss`` or ``the gradient``.
             step: optimiser step, counted from 0.
             films: film keys of each rank.
         """
-        fault = {"not_finite": what, "step": step, "films_by_rank": films}
-        self._try("the fault", lambda: atomic_text(self.path / FAULT, json.dumps(fault, indent=1)))
+        fault = {"not_finite": quantity, "step": step, "films_by_rank": films}
+        self._try("the fault", lambda: atomic_text(self.path / NON_FINITE_FILE, json.dumps(fault, indent=1)))
 
     def _write_metrics(self) -> None:
         text = "".join(self._unwritten).encode()

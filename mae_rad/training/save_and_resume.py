@@ -107,7 +107,7 @@ class Checkpoints:
             on_first_rank(self._ranks, lambda: self._report_failure(partial, step, fault, last=last))
 
     @contextmanager
-    def readable(self, saved: Saved | None) -> Iterator[Path]:
+    def loadable_folder(self, saved: Saved | None) -> Iterator[Path]:
         """Yield the folder to load a checkpoint from: a temporary converted copy if it is partitioned for other ranks.
 
         Args:

@@ -47,11 +47,11 @@ class TrainingTask(ABC):
     dataset_sha256: str
 
     @abstractmethod
-    def model(self, ranks: Ranks) -> Trainable:
+    def build_model(self, ranks: Ranks) -> Trainable:
         """Build the model with its initial weights on the device of this rank."""
 
     @abstractmethod
-    def batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
+    def iterate_batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
         """Yield the micro batches of a rank; called once, after the weights are loaded.
 
         Args:

@@ -76,13 +76,13 @@ STAGES: dict[str, dict[str, list[tuple[Any, str]]]] = {
     "ours": {
         "read": [(shard_writer, "_read")],
         "header": [(pydicom, "dcmread")],
-        "decode": [(sample, "decode"), (decode, "read_frame"), (decode, "place_bits"), (decode, "hidden_pixels")],
+        "decode": [(sample, "decode"), (decode, "read_frame"), (decode, "place_bits"), (decode, "find_hidden_pixels")],
         "sha256": [(sample, "pixel_sha256")],
         "shrink": [(sample, "shrink"), (sample, "to_shard_values")],
         "encode": [(sample, "encode_film")],
         "display": [(sample, "histogram"), (sample, "derive_display")],
         "checks": [(sample, name) for name in ("halved", "apply_display", "content_mask", "polarity_suspect",
-            "empty_exposure", "clipped", "perceptual_hash")],
+            "empty_exposure", "measure_clipping", "perceptual_hash")],
         "tar": [(shard_writer, "_add")],
     },
 }  # fmt: skip

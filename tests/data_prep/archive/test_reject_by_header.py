@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from data_prep.archive.manifest import read_linkage, read_manifest
-from data_prep.archive.reject_by_header import HEADER_RULES, QUARANTINE, select
+from data_prep.archive.reject_by_header import HEADER_RULES, QUARANTINE, find_reject_reasons
 from data_prep.archive.selection_settings import SelectionSettings
 from data_prep.errors import Reason
 from data_prep.film.empty_exposure import empty_exposure
@@ -50,7 +50,7 @@ def scanned(archive: Path, private: Path) -> tuple[pa.Table, dict[str, int]]:
 
 
 def reasons(manifest: pa.Table, places: dict[str, int], **keep: str) -> dict[str, str | None]:
-    found = select(manifest, SelectionSettings(**keep), 16).to_pylist()  # type: ignore[arg-type]
+    found = find_reject_reasons(manifest, SelectionSettings(**keep), 16).to_pylist()  # type: ignore[arg-type]
     return {name: found[row] for name, row in places.items()}
 
 

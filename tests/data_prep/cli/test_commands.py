@@ -58,7 +58,7 @@ def test_overrides_are_accepted_at_any_position(order: str, tmp_path: Path) -> N
     ("arguments", "message"),
     [
         (["scan", "{tmp}/absent", "--out", "{tmp}/p"], "absent does not exist"),
-        (["scan", "workers=1", "--out", "{tmp}/p"], "no archive given"),
+        (["scan", "workers=1", "--out", "{tmp}/p"], "no archive is given"),
         (["scan", "{tmp}", "--out", "{tmp}/p"], "lies inside"),
         (["scan", "{tmp}", "--out", "{tmp}/p", "wrkers=1"], "did you mean 'workers'"),
         (["scan", "{tmp}", "--out", "{tmp}/p", "--config", "{tmp}/absent.yaml"], "absent.yaml does not exist"),

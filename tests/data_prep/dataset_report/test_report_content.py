@@ -302,8 +302,11 @@ def test_quality_columns_are_shown_and_need_a_decision(public: Path, tmp_path: P
     assert patients[test] != patients[train]
     changed(public, near_duplicates.HASH, hashes, pa.uint64())
     content = collect_content(public, None)
-    assert content.near is not None and content.near.counts[near_duplicates.ACROSS_SPLITS] == 1
-    pair = content.near.pairs[0]
+    assert (
+        content.near_duplicate_pairs is not None
+        and content.near_duplicate_pairs.counts[near_duplicates.ACROSS_SPLITS] == 1
+    )
+    pair = content.near_duplicate_pairs.pairs[0]
     assert pair.rows == (min(test, train), max(test, train)) and not pair.is_same_picture
     levels = {decision.title: decision.level for decision in list_decisions(content)}
     assert not any("same picture" in title for title in levels)
@@ -319,7 +322,7 @@ def test_a_patient_in_two_splits_is_a_stop(public: Path, tmp_path: Path) -> None
     index = pq.read_table(public / "index.parquet")
     changed(public, "patient", ["p"] * index.num_rows, pa.string())
     content = collect_content(public, None)
-    assert content.leaks.patients == 1
+    assert content.split_leaks.patients == 1
     assert any(one.level is Level.STOP and "more than one split" in one.title for one in list_decisions(content))
 
 
@@ -329,7 +332,7 @@ def test_equal_pixels_of_two_patients_are_found(public: Path) -> None:
     other = next(place for place, patient in enumerate(patients) if patient != patients[0])
     pixels[other] = pixels[0]
     changed(public, near_duplicates.pixel_checksum_column(index), pixels, pa.string())
-    equal = collect_content(public, None).equal
+    equal = collect_content(public, None).equal_pixel_pairs
     assert sum(equal.counts.values()) == 1 and equal.counts[near_duplicates.ONE_PATIENT] == 0
     assert equal.films == 2 and set(equal.pairs[0].rows) == {0, other} and equal.pairs[0].is_same_picture
 
@@ -346,7 +349,10 @@ def test_one_picture_in_two_splits_is_found_and_needs_a_decision(public: Path, t
     hashes[test] = hashes[train] ^ np.uint64(1)
     changed(public, near_duplicates.HASH, hashes.tolist(), pa.uint64())
     content = collect_content(public, None)
-    assert content.near is not None and content.near.count_same_pictures(near_duplicates.ACROSS_SPLITS) == 1
+    assert (
+        content.near_duplicate_pairs is not None
+        and content.near_duplicate_pairs.count_same_pictures(near_duplicates.ACROSS_SPLITS) == 1
+    )
     levels = {decision.title: decision.level for decision in list_decisions(content)}
     assert levels["1 pair of films in two splits show the same picture"] is Level.DECIDE
     assert "same picture (1.00)" in page_of(public, tmp_path)

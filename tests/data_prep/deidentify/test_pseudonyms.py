@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.deidentify.pseudonyms import SHIFT_DAYS, Pseudonyms, read_secret
+from data_prep.deidentify.pseudonyms import SHIFT_RANGE_DAYS, Pseudonyms, read_secret
 from data_prep.errors import SecretError
 from data_prep.planning.splits import draw_split
 from data_prep.shard_format.frame_key import frame_key
@@ -22,8 +22,8 @@ def all_keys(keys: Pseudonyms, text: str) -> list[str]:
         keys.patient(text, ""),
         keys.patient_of_study(text),
         keys.study(text),
-        keys.named_study("", "", text),
-        keys.named_study("", text, ""),
+        keys.study_of_name("", "", text),
+        keys.study_of_name("", text, ""),
         keys.study_of_film(text),
         keys.series(text),
         keys.series_of_film(text),
@@ -69,9 +69,9 @@ def test_differences_of_study_days_are_exact_within_a_patient_and_lost_between_p
     patient = KEYS.patient("", "1")
     assert KEYS.study_day(patient, later) - KEYS.study_day(patient, first) == (later - first).days
     shifts = [KEYS.study_day(KEYS.patient("", str(number)), date(1970, 1, 1)) for number in range(400)]
-    assert min(shifts) >= 0 and max(shifts) < SHIFT_DAYS
+    assert min(shifts) >= 0 and max(shifts) < SHIFT_RANGE_DAYS
     assert len(set(shifts)) > 390
-    assert abs(sum(shifts) / len(shifts) - SHIFT_DAYS / 2) < 4 * SHIFT_DAYS / (12 * len(shifts)) ** 0.5
+    assert abs(sum(shifts) / len(shifts) - SHIFT_RANGE_DAYS / 2) < 4 * SHIFT_RANGE_DAYS / (12 * len(shifts)) ** 0.5
     assert KEYS.study_day(patient, first) != OTHER.study_day(patient, first)
     assert KEYS.study_day(patient, date(1969, 1, 1) + timedelta(365)) == KEYS.study_day(patient, date(1970, 1, 1))
 

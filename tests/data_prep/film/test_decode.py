@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.native import _encode_frame as rle_encode
 
-from data_prep.dicom.hidden_pixels import hidden_pixels
+from data_prep.dicom.hidden_pixels import find_hidden_pixels
 from data_prep.errors import FilmReject, Reason
 from data_prep.film.decode import StoredFilm, apply_orientation, decode
 from tests.builders.dicom_builder import ramp, write_film
@@ -248,14 +248,14 @@ def test_pixels_outside_any_shutter_are_hidden() -> None:
     shutter.ShutterUpperHorizontalEdge, shutter.ShutterLowerHorizontalEdge = 21, 90
     visible = np.zeros_like(values, dtype=bool)
     visible[20:90, 10:70] = True
-    assert np.array_equal(~hidden_pixels(values, shutter)[0], visible)
+    assert np.array_equal(~find_hidden_pixels(values, shutter)[0], visible)
     shutter.ShutterShape = ["RECTANGULAR", "CIRCULAR"]
     shutter.CenterOfCircularShutter, shutter.RadiusOfCircularShutter = [51, 41], 30
     down, across = np.indices(values.shape)
     circle = (down - 50) ** 2 + (across - 40) ** 2 <= 900
-    assert np.array_equal(~hidden_pixels(values, shutter)[0], visible & circle)
+    assert np.array_equal(~find_hidden_pixels(values, shutter)[0], visible & circle)
     shutter.ShutterShape, shutter.VerticesOfThePolygonalShutter = "POLYGONAL", [1, 1, 1, 80, 100, 1]
-    is_visible = ~hidden_pixels(values, shutter)[0]
+    is_visible = ~find_hidden_pixels(values, shutter)[0]
     assert (
         is_visible[0].all()
         and is_visible[99, 0]
@@ -273,13 +273,13 @@ def test_bitmap_shutter_hides_the_ones_of_its_plane() -> None:
     shutter.add_new(0x60020010, "US", 30)
     shutter.add_new(0x60020011, "US", 21)
     shutter.add_new(0x60023000, "OW", np.packbits(hidden, bitorder="little").tobytes() + b"\0")
-    found, notes = hidden_pixels(values, shutter)
+    found, notes = find_hidden_pixels(values, shutter)
     assert np.array_equal(found, hidden) and notes == ["shutter_hidden"]
     for gone in (0x60020010, 0x60023000):
         broken = pydicom.Dataset()
         broken.update(shutter)
         del broken[gone]
-        assert hidden_pixels(values, broken) == (None, ["shutter_ignored"])
+        assert find_hidden_pixels(values, broken) == (None, ["shutter_ignored"])
 
 
 @pytest.mark.parametrize("edges", [(200, 300), (70, 11), (5, 5)])
@@ -288,7 +288,7 @@ def test_shutter_that_would_hide_all_is_ignored(edges: tuple[int, int]) -> None:
     shutter.ShutterShape = "RECTANGULAR"
     shutter.ShutterLeftVerticalEdge, shutter.ShutterRightVerticalEdge = edges
     shutter.ShutterUpperHorizontalEdge, shutter.ShutterLowerHorizontalEdge = 40, 40
-    assert hidden_pixels(np.ones((100, 80), dtype=np.uint16), shutter)[0] is None
+    assert find_hidden_pixels(np.ones((100, 80), dtype=np.uint16), shutter)[0] is None
 
 
 def test_damaged_films_are_rejected_with_their_reason(tmp_path: Path) -> None:

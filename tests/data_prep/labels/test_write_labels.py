@@ -172,9 +172,9 @@ def test_an_error_in_the_labels_is_raised_with_its_line(folders: Folders, labels
     [
         ("1.2.826.111,fracture,20,20,20,30", "line 3: the box is empty"),
         ("1.2.826.111,fracture,30,20,20,30", "line 3: the box is empty"),
-        ("1.2.826.111,fracture,0,0,200.5,30", "line 3: the box reaches out of the film"),
-        ("1.2.826.111,fracture,0,0,20,301", "line 3: the box reaches out of the film"),
-        ("1.2.826.111,fracture,-1,0,20,30", "line 3: the box reaches out of the film"),
+        ("1.2.826.111,fracture,0,0,200.5,30", "line 3: the box extends beyond the film"),
+        ("1.2.826.111,fracture,0,0,20,301", "line 3: the box extends beyond the film"),
+        ("1.2.826.111,fracture,-1,0,20,30", "line 3: the box extends beyond the film"),
         ("1.2.826.111,fracture,a,0,20,30", "line 3: the column x_min must be a number"),
         ("1.2.826.111,fracture,0,inf,20,30", "line 3: the column y_min must be a number"),
         ("1.2.826.111,fracture,0,10.5,200,300", "line 3: the box repeats that of line 2"),

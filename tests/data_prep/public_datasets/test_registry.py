@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.annotations.film_lookup import FilmNames, ListedFilm
 from data_prep.annotations.settings import LayoutName
-from data_prep.annotations.upright_boxes import upright_box
+from data_prep.annotations.upright_boxes import to_upright_box
 from data_prep.cli.exit_codes import BAD_INPUT
 from data_prep.cli.main import main
 from data_prep.errors import ArchiveError, SettingsError
@@ -118,7 +118,7 @@ def test_fractions_refer_to_the_upright_picture(tmp_path: Path, monkeypatch: pyt
 def test_a_stored_box_is_turned_with_its_film(orientation: int) -> None:
     rows, columns = (48, 60) if orientation >= 5 else (60, 48)
     film = ListedFilm(0, "x.jpg", rows, columns, orientation, "jpeg")
-    assert upright_box(Box(*stored(EDGES, orientation)), film) == EDGES
+    assert to_upright_box(Box(*stored(EDGES, orientation)), film) == EDGES
     assert film.upright_size == (48, 60)
 
 

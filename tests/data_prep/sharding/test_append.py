@@ -19,7 +19,7 @@ from data_prep.scan.settings import ScanSettings
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding.append import append
-from data_prep.sharding.shard import settings_of, shard
+from data_prep.sharding.shard import load_recorded_settings, shard
 from data_prep.verification.audit import audit
 from data_prep.verification.verify import verify
 from mae_rad.data.shard_reader import ShardIndex
@@ -165,7 +165,7 @@ def test_a_table_that_moves_patients_is_refused(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(SettingsError, match="1 patients of earlier generations would change their split"):
         append(private, tmp_path / "public", settings(splits={"val": 0.25, "test": 0.25, "table": str(table)}))
     with pytest.raises(ShardFormatError, match="Give it again"):
-        settings_of(tmp_path / "public", RUN, ShardSettings)
+        load_recorded_settings(tmp_path / "public", RUN, ShardSettings)
 
 
 def test_other_settings_are_refused(grown: tuple[Path, Path]) -> None:

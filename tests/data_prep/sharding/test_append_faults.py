@@ -202,7 +202,8 @@ def test_a_film_in_two_generations_is_reported(grown: Path, capsys: pytest.Captu
     assert main.main(["verify", str(public)]) == 1
     output = capsys.readouterr().out
     assert (
-        "the generations together:" in output and output.count("in the index 2 times") == len(read_index(public)) - 18
+        "problems across generations:" in output
+        and output.count("in the index 2 times") == len(read_index(public)) - 18
     )
 
 

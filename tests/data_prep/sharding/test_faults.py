@@ -137,7 +137,7 @@ def test_damage_that_verify_finds_is_repaired_by_the_same_command(
     flip(public / "val-000000.parquet")
     flip(public / "index.parquet")
     assert main(["verify", str(public)]) == 1
-    assert "it writes train-000001, val-000000 anew" in capsys.readouterr().out
+    assert "it rewrites train-000001, val-000000" in capsys.readouterr().out
     command = ["shard", str(private), "--out", str(public), *WORDS, "runtime.max_reject_fraction=1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shard_writer, "decode_file", faulty_decode)

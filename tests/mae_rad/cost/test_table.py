@@ -18,7 +18,7 @@ from mae_rad.errors import SettingsError
 from mae_rad.objectives import FILM, Objective
 from mae_rad.pretraining.run_flops import flops_per_film
 from mae_rad.pretraining.settings import PretrainSettings
-from mae_rad.training.matmul_throughput import matrix_rate
+from mae_rad.training.matmul_throughput import measure_matmul_rate
 
 MAE_CONFIG = Path(__file__).resolve().parents[3] / "configs" / "pretrain" / "mae.yaml"
 FILMS = 4
@@ -214,7 +214,7 @@ def test_films_that_fit_use_at_most_nine_tenths_of_the_memory() -> None:
 
 
 def test_the_matrix_rate_is_that_of_this_machine() -> None:
-    assert 1e8 < matrix_rate(torch.device("cpu"), "f32", seconds=0.02) < 1e14
+    assert 1e8 < measure_matmul_rate(torch.device("cpu"), "f32", seconds=0.02) < 1e14
 
 
 def test_the_command_prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,7 @@ def _frozen_features(run: Path, public: Path, out: Path, pool: str) -> Vectors:
     words = arguments(public, out, f"start_from={run}", "encoder=null", "film={}", "adaptation.encoder=frozen")
     settings = load(FinetuneSettings, Path(words[1]), [*words[2:], f"task.pool={pool}"])
     work, ranks = Finetuning(settings), join_ranks(1, 60)
-    model = work.model(ranks)
+    model = work.build_model(ranks)
     pooling = model.head.pooling
     kept = work._encode_films(StepRange(0, 1, ranks.rank, ranks.world, 1), torch.device("cpu"))
     index = ShardIndex([public], split=None)

@@ -214,7 +214,7 @@ def test_a_frozen_encoder_does_not_change_and_its_features_can_be_cached(public:
 
     settings = _settings(public, tmp_path / "start", *FROZEN)
     torch.manual_seed(settings.seed)
-    model = Finetuning(settings).model(join_ranks(1, 60))
+    model = Finetuning(settings).build_model(join_ranks(1, 60))
     assert settings.encoder is not None
     save_encoder(model.encoder, settings.encoder, tmp_path / "encoder", tokens=36, provenance={})
     begun = [f"start_from={tmp_path / 'encoder'}", "encoder=null", "optimizer.steps=2"]

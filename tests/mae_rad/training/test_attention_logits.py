@@ -33,7 +33,7 @@ def test_watching_changes_nothing(kernel: str, recompute: bool) -> None:
 
     def step(watch: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         encoder.zero_grad()
-        with logits.watched(watch):
+        with logits.measuring(watch):
             pooled = encoder(patches()).pooled
         pooled.square().sum().backward()
         return pooled.detach(), [
@@ -51,12 +51,12 @@ def test_a_layer_with_large_logits_is_found_at_any_depth() -> None:
     torch.manual_seed(0)
     encoder = build_encoder(EncoderSettings(model="vit_tiny", patch=16))
     logits = AttentionLogits(encoder)
-    with logits.watched(True), torch.no_grad():
+    with logits.measuring(True), torch.no_grad():
         encoder(patches())
     before = logits.read()
     layer = logits._layers[-1].qkv
     layer.weight.data *= 30
-    with logits.watched(True), torch.no_grad():
+    with logits.measuring(True), torch.no_grad():
         encoder(patches())
     assert logits.read() > 100 * before
 
@@ -66,10 +66,10 @@ def test_films_of_several_sizes_are_watched_film_by_film() -> None:
     encoder = build_encoder(EncoderSettings(model="vit_tiny", patch=16))
     logits, groups = AttentionLogits(encoder), [patches(1, 30), patches(2, 11)]
     with torch.no_grad():
-        with logits.watched(True):
+        with logits.measuring(True):
             for group in groups:
                 encoder(group)
         alone = logits.read()
-        with logits.watched(True):
+        with logits.measuring(True):
             encoder(groups)
     assert logits.read().item() == pytest.approx(alone.item(), rel=1e-5)

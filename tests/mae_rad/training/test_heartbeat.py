@@ -69,7 +69,7 @@ def one_rank(scenario, rank, port, log):
     began = time.monotonic()
     try:
         with Heartbeat(ranks, PATIENCE) as beat:
-            beat.at(7)
+            beat.set_step(7)
             scenario(rank, beat)
     except SystemExit as leaving:
         os._exit(leaving.code)

@@ -18,7 +18,7 @@ from tests.builders.tiny_run import ROOT, arguments, environment
 
 
 def _requests(preemption: Preemption) -> tuple[bool, bool]:
-    return preemption.agreed({name: float(value) for name, value in preemption.requests().items()})
+    return preemption.pop_requests({name: float(value) for name, value in preemption.requests().items()})
 
 
 @pytest.mark.slow
@@ -45,7 +45,7 @@ def test_a_signal_is_a_wish_to_leave_and_is_no_longer_heard_afterwards(
         signal.raise_signal(number)
         assert _requests(preemption) == (False, True)
         with caplog.at_level(logging.INFO):
-            ended = preemption.exit(7)
+            ended = preemption.build_exit(7)
     assert ended.code == REQUEUE == 75
     assert f"saved at step 7 and exited ({number.name}," in caplog.text
     assert signal.getsignal(number) is before
@@ -61,12 +61,12 @@ def test_only_the_clock_of_rank_0_requests_saves_and_exits(caplog: pytest.LogCap
     now[0] = 11 * 60
     assert _requests(first) == (True, False)
     assert _requests(other) == (False, False)
-    first.saved()
+    first.restart_save_interval()
     assert _requests(first) == (False, False)
     now[0] = 26 * 60
     assert _requests(first) == (True, True)
     with caplog.at_level(logging.INFO):
-        first.exit(3)
+        first.build_exit(3)
     assert "runtime.max_minutes" in caplog.text
 
 

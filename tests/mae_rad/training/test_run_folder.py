@@ -147,10 +147,10 @@ def test_a_full_disk_delays_metrics_and_loses_none(tmp_path: Path, caplog: pytes
 def test_a_picture_that_does_not_fit_the_disk_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = _started_run(tmp_path / "run")
     folder.samples.rmdir()
-    folder.keep_picture(1, Image.new("L", (4, 4)))
+    folder.write_picture(1, Image.new("L", (4, 4)))
     assert "a picture cannot be written" in caplog.text
     folder.samples.mkdir()
-    folder.keep_picture(2, Image.new("L", (4, 4)))
+    folder.write_picture(2, Image.new("L", (4, 4)))
     assert [path.name for path in folder.samples.iterdir()] == ["step-0000002.png"]
 
 

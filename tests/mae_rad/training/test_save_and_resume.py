@@ -191,5 +191,8 @@ def test_only_stage_0_fits_other_ranks() -> None:
 def test_another_stage_is_refused(ranks: Ranks, tmp_path: Path, stage: int, other: int) -> None:
     Checkpoints(tmp_path, ranks, stage, keep=1).save(Writer(), 1)  # type: ignore[arg-type]
     later = Checkpoints(tmp_path, ranks, other, keep=1)
-    with pytest.raises(RunError, match=f"saved with runtime.zero_stage={stage} and"), later.readable(later.newest()):
+    with (
+        pytest.raises(RunError, match=f"saved with runtime.zero_stage={stage} and"),
+        later.loadable_folder(later.newest()),
+    ):
         pass
