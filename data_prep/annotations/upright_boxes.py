@@ -38,7 +38,7 @@ def upright_box(box: Box, film: ListedFilm) -> Box:
         film: its size and orientation.
 
     Returns:
-        In pixels of the upright raster (:func:`data_prep.film.decode.upright`).
+        In pixels of the upright raster (:func:`data_prep.film.decode.apply_orientation`).
     """
     x_min, y_min, x_max, y_max = box
     width, height = film.upright_size

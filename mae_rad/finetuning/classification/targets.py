@@ -51,7 +51,7 @@ class KnownLabels:
 
         Args:
             column: of the label.
-            among: [F] bool, films to count.
+            select: [F] bool, films to count.
 
         Returns:
             Reason → number of films.
