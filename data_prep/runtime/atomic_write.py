@@ -81,7 +81,7 @@ def atomic_folder(path: Path, mark: str) -> Iterator[Path]:
         part.mkdir(parents=True)
         yield part
         for written in [*part.rglob("*"), part]:
-            (sync_folder if written.is_dir() else _sync)(written)
+            (sync_folder if written.is_dir() else sync_path)(written)
         old = _temporary(path, "old")
         if path.exists():
             path.rename(old)
@@ -133,7 +133,7 @@ def remove_temporary(folder: Path, *names: str) -> None:
 def sync_folder(folder: Path) -> None:
     """Sync the names in ``folder`` to disk, so that they survive a power failure."""
     try:
-        _sync(folder)
+        sync_path(folder)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise
@@ -148,7 +148,8 @@ def _temporary(path: Path, ending: str) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.{ending}")
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Sync the contents of a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
