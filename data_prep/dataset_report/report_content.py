@@ -123,7 +123,7 @@ def _near_duplicates(public: Path, index: pa.Table) -> near_duplicates.NearDupli
     try:
         return near_duplicates.find_near_duplicates(public, index)
     except (OSError, ValueError):
-        raise ShardFormatError(f"a shard of {public} is damaged; run: python -m data_prep verify {public}") from None
+        raise ShardFormatError(f"a shard of {public} is damaged; run: mae-rad verify {public}") from None
 
 
 def _private_facts(public: Path, private: Path) -> PrivateFacts:
