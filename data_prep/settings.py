@@ -132,7 +132,7 @@ def load(
     """
     values = _read_yaml(path) if path is not None else copy.deepcopy(dict(base or {}))
     for override in overrides:
-        _apply(values, override)
+        _apply(model, values, override)
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -162,20 +162,34 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply(model: type[BaseModel], values: dict[str, Any], override: str) -> None:
+    """Set one value; it replaces that of the file, also where one of them uses the former name of the setting."""
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise SettingsError(f"{override!r} is not a setting; write key=value or key.sub=value")
     *groups, last = name.split(".")
+    current_model: type[BaseModel] | None = model
     for group in groups:
+        current_model = _group_model(current_model, group)
         inner = values.setdefault(group, {})
         if not isinstance(inner, dict):
             raise SettingsError(f"{name}: {group} is a value, not a group of settings")
         values = inner
+    for pair in getattr(current_model, "renamed", {}).items():
+        if last in pair:
+            for name_of_setting in pair:
+                values.pop(name_of_setting, None)
     try:
         values[last] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise SettingsError(f"{name}: {text!r} is not a valid YAML value") from None
+
+
+def _group_model(model: type[BaseModel] | None, group: str) -> type[BaseModel] | None:
+    """Settings class of a group of settings; None where it depends on the values, or there is no such group."""
+    field = model.model_fields.get(group) if model else None
+    candidates = [part for part in (field.annotation, *get_args(field.annotation)) if _is_group(part)] if field else []
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _explain(model: type[BaseModel], error: ValidationError, path: Path | None) -> str:

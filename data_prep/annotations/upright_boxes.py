@@ -39,7 +39,7 @@ def to_upright_box(box: Box, film: ListedFilm) -> Box:
         film: film of the box; its size and orientation are used.
 
     Returns:
-        The box in pixels of the upright raster (:func:`data_prep.film.decode.upright`).
+        The box in pixels of the upright raster (:func:`data_prep.film.decode.apply_orientation`).
     """
     x_min, y_min, x_max, y_max = box
     width, height = film.upright_size

@@ -67,7 +67,7 @@ def read_image(
             exif = Image.Exif()
             exif.load(metadata.pop("exif", b""))
             orientation = exif.get(ExifTags.Base.Orientation, 1)
-            rules = _selection_rules(rows, columns, mode, metadata, exif)
+            rules = _selection_rules(rows, columns, metadata, exif)
     except Image.DecompressionBombError:
         return FileRow(kind, Reason.TOO_LARGE)
     except OSError as error:
@@ -87,7 +87,7 @@ def read_image(
     return FileRow(kind, None, facts)
 
 
-def _selection_rules(rows: int, columns: int, mode: str, metadata: dict[Any, Any], exif: Image.Exif) -> set[Reason]:
+def _selection_rules(rows: int, columns: int, metadata: dict[Any, Any], exif: Image.Exif) -> set[Reason]:
     """The selection rules that apply to the image."""
     rules = set()
     texts = [*metadata.values(), *exif.values(), *exif.get_ifd(ExifTags.IFD.Exif).values()]

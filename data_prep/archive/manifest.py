@@ -197,7 +197,7 @@ def is_private(folder: Path) -> bool:
     return (folder / MANIFEST_FILE).exists()
 
 
-_HOW_TO_SCAN = "Make it with: python -m data_prep scan ARCHIVE --out PRIVATE"
+_HOW_TO_SCAN = "Make it with: mae-rad scan ARCHIVE --out PRIVATE"
 
 
 def _read(private: Path, name: str, columns: list[str] | None = None) -> pa.Table:

@@ -32,7 +32,7 @@ def run_scan(args: argparse.Namespace) -> int:
     archives = [Path(argument) for argument in args.archives if not is_override(argument)]
     overrides = [argument for argument in args.archives if is_override(argument)] + args.overrides
     if not archives:
-        raise UserError("no archive is given. Run: python -m data_prep scan ARCHIVE… --out PRIVATE")
+        raise UserError("no archive is given. Run: mae-rad scan ARCHIVE… --out PRIVATE")
     print(scan(archives, args.out, settings.load(ScanSettings, args.config, overrides)))
     return 0
 

@@ -94,7 +94,7 @@ def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.Argume
     )
     append.add_argument(
         "--reason", action="append", default=[], choices=list(Reason), metavar="REASON",
-        help="without another scan: retry only files rejected for this reason of rejects.parquet, such as"
+        help="without another scan: try only files rejected for this reason of rejects.parquet, such as"
         " decoder_crashed; may be given several times (default: all files that are not in the shards)",
     )  # fmt: skip
 

@@ -118,7 +118,7 @@ def _draw_film(public: Path, row: dict[str, object]) -> Picture:
     try:
         displayed, _ = read_displayed_film(public, row, SIDE)
     except (OSError, ValueError):
-        raise ShardFormatError(f"{row['shard']} is damaged; run: python -m data_prep verify {public}") from None
+        raise ShardFormatError(f"{row['shard']} is damaged; run: mae-rad verify {public}") from None
     is_encoded, jpeg = cv2.imencode(
         ".jpg", (displayed >> 8).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     )
@@ -161,7 +161,7 @@ def _brightness_percentages(public: Path, row: dict[str, object]) -> NDArray[np.
     try:
         displayed, sidecar = read_displayed_film(public, row, SIDE)
     except (OSError, ValueError):
-        raise ShardFormatError(f"{row['shard']} is damaged; run: python -m data_prep verify {public}") from None
+        raise ShardFormatError(f"{row['shard']} is damaged; run: mae-rad verify {public}") from None
     cells = unpack_mask(sidecar.content_mask, sidecar.rows, sidecar.columns).astype(np.uint8)
     mask = cv2.resize(cells, displayed.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(np.bool_)
     values = displayed[mask] if mask.any() else displayed.ravel()

@@ -75,7 +75,7 @@ def read_folder(public: Path) -> FolderState:
         ShardFormatError: it is not a public folder, is damaged, or is of another format version.
     """
     if not public.is_dir() or not folder_identity.is_public(public):
-        raise ShardFormatError(f"{public} is not a public folder; write one with: python -m data_prep shard")
+        raise ShardFormatError(f"{public} is not a public folder; write one with: mae-rad shard")
     config, _ = folder_identity.read_unfinished(public)
     complete = folder_identity.is_complete(public)
     folders = generation_folders(public) if complete else [public]
@@ -123,7 +123,7 @@ def _shard_cards(public: Path) -> list[ShardCard]:
         try:
             cards.append(ShardCard.model_validate_json(path.read_bytes()))
         except (OSError, ValidationError):
-            raise ShardFormatError(f"{path} is damaged; run: python -m data_prep verify {public}") from None
+            raise ShardFormatError(f"{path} is damaged; run: mae-rad verify {public}") from None
     return cards
 
 

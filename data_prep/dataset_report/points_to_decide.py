@@ -112,7 +112,7 @@ def _file_decisions(content: ReportContent) -> Iterator[Decision]:
             Level.DECIDE, MANAGER, "counts",
             f"{_count(stopped, 'file')} stopped the decoder",
             "The decoder crashed twice or took too long on these files. They are not among the films.",
-            "Leave them out, or retry them with more memory or time: data_prep append --reason.",
+            "Leave them out, or try them again with more memory or time: mae-rad append --reason.",
         )  # fmt: skip
     if conflicts := content.reject_reasons.get(Reason.UID_CONFLICT, 0):
         yield Decision(
@@ -130,7 +130,7 @@ def _leak_decisions(content: ReportContent) -> Iterator[Decision]:
             "Patients or studies are in more than one split",
             f"{_count(content.split_leaks.patients, 'patient')}, studies: {content.split_leaks.studies:,}. The final"
             " test would evaluate the model on patients of its training data; results would be too good.",
-            "Do not train. Run data_prep verify, then shard again.",
+            "Do not train. Run mae-rad verify, then shard again.",
         )  # fmt: skip
     if pairs := content.count_same_pictures(ACROSS_SPLITS):
         yield Decision(
@@ -166,7 +166,7 @@ def _privacy_decisions(content: ReportContent) -> Iterator[Decision]:
             "The pictures have not been searched for burned-in text",
             "Header entries are removed; the pixels are not changed. A device may write a name or a date into the film,"
             " usually near an edge.",
-            "Have a person approve the border sheets of every device (data_prep borders), then run data_prep audit.",
+            "Have a person approve the border sheets of every device (mae-rad borders), then run mae-rad audit.",
         )  # fmt: skip
 
 

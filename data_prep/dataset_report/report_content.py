@@ -125,7 +125,7 @@ def _find_near_duplicates(public: Path, index: pa.Table) -> near_duplicates.Near
     try:
         return near_duplicates.find_near_duplicates(public, index)
     except (OSError, ValueError):
-        raise ShardFormatError(f"a shard of {public} is damaged. Run: python -m data_prep verify {public}") from None
+        raise ShardFormatError(f"a shard of {public} is damaged. Run: mae-rad verify {public}") from None
 
 
 def _collect_private_facts(public: Path, private: Path) -> PrivateFacts:

@@ -32,7 +32,7 @@ def read_boxes(public: Path) -> FilmBoxes:
     except (OSError, pa.ArrowInvalid):
         rows = []
     if not rows:
-        raise ShardFormatError(f"{public} has no boxes to show; write them with: python -m data_prep label")
+        raise ShardFormatError(f"{public} has no boxes to show; write them with: mae-rad label")
     boxes: FilmBoxes = defaultdict(list)
     for row in rows:
         boxes[row["key"]].append(row)

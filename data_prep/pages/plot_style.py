@@ -3,7 +3,10 @@
 Imports no matplotlib.
 """
 
+from pathlib import Path
 from typing import Any, Literal
+
+from data_prep.runtime.atomic_write import atomic_file
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
@@ -37,3 +40,18 @@ def style_axes(
     axes.grid(axis=grid, color=RULE)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def save_png(figure: Any, path: Path) -> Path:
+    """Write a matplotlib figure as a PNG file.
+
+    Args:
+        figure: ``matplotlib.figure.Figure``.
+        path: in an existing folder; an existing file is replaced.
+
+    Returns:
+        ``path``.
+    """
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=DPI)
+    return path

@@ -1,4 +1,4 @@
-"""Computes size and contrast of planted foreign objects and fractures (DESIGN.md section 5).
+"""Computes size and contrast of planted foreign objects and fractures.
 
 Size and contrast are those at training size T = 1024: the film is scaled so that its content box (the body inside the
 field) covers 1024 patches of 16 pixels. There the contrast-to-noise ratio is

@@ -118,7 +118,7 @@ def identifying_values(out: Path) -> set[str]:
     try:
         return set((out / "truth" / "identifying.txt").read_text(encoding="utf-8").splitlines())
     except OSError:
-        raise ArchiveError(f"{out} holds no synthetic archive. Make one with: python -m data_prep phantom") from None
+        raise ArchiveError(f"{out} holds no synthetic archive. Make one with: mae-rad phantom") from None
 
 
 def _prepare_folders(out: Path) -> None:

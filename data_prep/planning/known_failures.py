@@ -9,6 +9,9 @@ from data_prep.errors import Reason
 RowReasons = Mapping[int, Reason]
 """Row of the manifest → why its file is no film."""
 
+_REASONS = "append_reasons"
+"""Key of ``reasons`` in the file of an unfinished folder; ``reasons`` of ``dataset.json`` are counts."""
+
 
 @dataclass(frozen=True)
 class KnownFailures:
@@ -18,7 +21,7 @@ class KnownFailures:
         plan_sha256: of the plan.
         quarantined: files that are not tried, since they crashed or blocked their decoder in an earlier run, or since
             ``append --reason`` leaves them out.
-        reasons: the only reasons that ``append`` retries; empty: all. Kept until the folder is complete.
+        reasons: the only reasons that ``append`` retries; empty: all, or not recorded, as in a complete folder.
     """
 
     plan_sha256: str = ""
@@ -33,11 +36,11 @@ class KnownFailures:
             TypeError, ValueError: the values are damaged.
         """
         quarantined = {int(row): Reason(reason) for row, reason in values.get("quarantined", ())}
-        return cls(str(values.get("plan_sha256", "")), quarantined, tuple(map(Reason, values.get("reasons", ()))))
+        return cls(str(values.get("plan_sha256", "")), quarantined, tuple(map(Reason, values.get(_REASONS, ()))))
 
     def values(self) -> dict[str, Any]:
         """Content for the file that marks an unfinished folder."""
-        return {"plan_sha256": self.plan_sha256, "quarantined": self.pairs(), "reasons": list(self.reasons)}
+        return {"plan_sha256": self.plan_sha256, "quarantined": self.pairs(), _REASONS: list(self.reasons)}
 
     def pairs(self) -> list[tuple[int, str]]:
         """``quarantined`` as (row, reason), in order of the rows."""

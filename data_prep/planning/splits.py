@@ -51,7 +51,10 @@ def resolve_splits(private: Path, public: Path, splits: SplitSettings) -> SplitS
                 table = None
             else:
                 _log.info("splits.table=auto takes %s", origin)
-    return splits.model_copy(update={"table": table, "unnamed": recorded.get("unnamed", FORMER_UNNAMED)})
+    unnamed = recorded.get("unnamed", FORMER_UNNAMED)
+    if table and unnamed != splits.unnamed:
+        _log.info("%s was begun with splits.unnamed=%s and keeps it", public, unnamed)
+    return splits.model_copy(update={"table": table, "unnamed": unnamed})
 
 
 def split_config(splits: SplitSettings, given: GivenSplits) -> dict[str, Any]:

@@ -104,11 +104,11 @@ class Clause:
         behind = any(stop <= a and not self.text[stop:a].strip(" -") for a, _ in self._failures)
         return behind or any(left <= a and self._is_linked(b, start) for a, b in self._failures)
 
-    def find_question_mark(self, start: int, stop: int) -> Cue | None:
+    def find_question_mark(self, stop: int) -> Cue | None:
         """Find the question mark that applies to a finding.
 
         Args:
-            start, stop: the finding, in characters.
+            stop: end of the finding, in characters.
 
         Returns:
             The question mark as a hypothetical cue; None if there is none.

@@ -108,7 +108,7 @@ def label_from_reports(
 
     Args:
         private: folder of the scan that the shards were made from.
-        places: CSV tables, folders of text or XML files, or single such files.
+        sources: CSV tables, folders of text or XML files, or single such files.
         public: complete folder of shards.
         language: of all reports; None detects it for each.
         workers: number of processes; 0 means one per core.

@@ -81,7 +81,7 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
         part.mkdir(parents=True)
         yield part
         for entry in [*part.rglob("*"), part]:
-            (sync_folder if entry.is_dir() else _sync)(entry)
+            (sync_folder if entry.is_dir() else sync_path)(entry)
         old = _temporary_path(path, "old")
         if path.exists():
             path.rename(old)
@@ -140,7 +140,7 @@ def remove_temporary(folder: Path, *names: str) -> None:
 def sync_folder(folder: Path) -> None:
     """Sync the directory entries of ``folder`` to disk, so that a rename survives a power failure."""
     try:
-        _sync(folder)
+        sync_path(folder)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise
@@ -155,7 +155,8 @@ def _temporary_path(path: Path, suffix: str) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.{suffix}")
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Sync the contents of a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

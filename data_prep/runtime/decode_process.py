@@ -75,7 +75,7 @@ class DecodeProcess:
     Args:
         decode: runs a job.
         memory_gib: address space that the process may allocate beyond that at its start, in GiB; 0: no limit.
-        initializer: is called first, old_mask memory is limited; None: nothing is called.
+        initializer: is called first, before memory is limited; None: nothing is called.
 
     Attributes:
         connection: readable when the process has sent a message or has ended.

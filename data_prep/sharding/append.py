@@ -17,6 +17,7 @@ from data_prep.planning.films_already_sharded import EarlierFilms
 from data_prep.planning.folder_identity import (
     FOLDER_FILES,
     check_config,
+    is_complete,
     is_public,
     read_folder_record,
     read_unfinished,
@@ -189,9 +190,17 @@ def _remove_outdated(generation: _NextGeneration) -> None:
     if unfinished is None or unfinished.after != generation.earlier.dataset_sha256:
         _log.warning("the shards have changed since an interrupted append; it starts again")
         _remove_generation(generation.hidden)
-    elif unfinished.failures.plan_sha256 and unfinished.failures.reasons != generation.not_tried.reasons:
+    elif unfinished.failures.plan_sha256 and not _leaves_out_the_same(generation, unfinished.failures):
         _log.warning("an interrupted append had other values of --reason; it starts again")
         _remove_generation(generation.hidden)
+
+
+def _leaves_out_the_same(generation: _NextGeneration, failures: KnownFailures) -> bool:
+    """Whether an interrupted append was limited to the same reasons; a complete generation records only its files."""
+    not_tried = generation.not_tried
+    if is_complete(generation.hidden):
+        return not_tried.quarantined.items() <= failures.quarantined.items()
+    return failures.reasons == not_tried.reasons
 
 
 def _warn_of_equal_pixels(generation: _NextGeneration) -> None:

@@ -63,10 +63,10 @@ def verify(public: Path) -> list[str]:
         try:
             read(public)
         except ShardFormatError:
-            problems.append(f"{name}: damaged; write it again with: python -m data_prep label")
+            problems.append(f"{name}: damaged; write it again with: mae-rad label")
     for name, schema in ((STATISTICS_FILE, STATISTICS_SCHEMA), (AGREEMENT_FILE, AGREEMENT_SCHEMA)):
         if (public / name).exists() and _read_table(public / name, schema) is None:
-            problems.append(f"{name}: damaged; write it again with: python -m data_prep label")
+            problems.append(f"{name}: damaged; write it again with: mae-rad label")
     return problems + _table_problems(card, index, rejects)
 
 

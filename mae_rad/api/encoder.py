@@ -47,15 +47,17 @@ class FilmEncoder:
             EvaluationError: a file holds no film, or one that sharding would reject.
         """
         settings = vector_settings(self.card)
+        reader = FilmFileReader(PreparationSettings(), settings.tokens, self.card.preprocessing.patch)
         vectors = []
-        for file, read in read_files(
-            films, FilmFileReader(PreparationSettings(), settings.tokens, self.card.preprocessing.patch)
-        ):
-            if isinstance(read, Reason):
-                raise EvaluationError(f"{file.path} holds no film that can be embedded: {read}. Leave it out.")
-            for film in read:
-                patches = stack([film.patches]).to(self._device)
-                vectors.append(film_vectors(self.encoder, patches, settings.pool, settings.precision)[0].cpu().numpy())
+        for path in films:
+            for number, (_, read) in enumerate(read_files([path], reader), 1):
+                if isinstance(read, Reason):  # names of files in a folder may identify a patient
+                    name = f"file {number} of {path}, ordered by name," if Path(path).is_dir() else path
+                    raise EvaluationError(f"{name} holds no film that can be embedded: {read}. Leave it out.")
+                for film in read:
+                    patches = stack([film.patches]).to(self._device)
+                    vector = film_vectors(self.encoder, patches, settings.pool, settings.precision)[0]
+                    vectors.append(vector.cpu().numpy())
         return np.stack(vectors) if vectors else np.empty((0, self.encoder.dim), np.float32)
 
 

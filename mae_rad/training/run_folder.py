@@ -3,7 +3,7 @@
 RUN/
   config.yaml       resolved settings
   run.json          what a resumed run must share: settings that change results, checksum of the shards
-  checkpoints/      step-0000500/ …, latest.json: see ``checkpoints.py``
+  checkpoints/      step-0000500/ …, latest.json: see ``save_and_resume.py``
   encoder/          exported encoder: safetensors, preprocessing, model card (if one was trained)
   best.safetensors  best weights so far, with their step and metric (finetuning only, as the next two)
   predictor/        encoder and head: safetensors, calibration, operating points, model card

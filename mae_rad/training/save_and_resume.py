@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.runtime.atomic_write import atomic_text
+from data_prep.runtime.atomic_write import atomic_text, sync_folder, sync_path
 from mae_rad.errors import RunError
 from mae_rad.training.deepspeed_engine import Engine, Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.universal_checkpoint import convert_checkpoint
@@ -184,7 +184,7 @@ class Checkpoints:
         hashes = {}
         for path in sorted(partial.rglob("*")):
             if path.is_file() and _writer(path.name) == self._ranks.rank:
-                _flush(path)
+                sync_path(path)
                 entry = _size_and_hash(path)
                 if entry is None:
                     raise OSError(errno.EIO, "a written file cannot be read back")
@@ -195,10 +195,10 @@ class Checkpoints:
         tag = f"step-{step:07d}"
         where = {"zero_stage": self.placement.zero_stage, "world": self.placement.world}
         atomic_text(partial / _COMPLETE, json.dumps({"step": step, **where, "files": files}, indent=1))
-        _flush(partial)
+        sync_folder(partial)
         shutil.rmtree(self.folder / tag, ignore_errors=True)  # a damaged checkpoint that was skipped
         partial.rename(self.folder / tag)
-        _flush(self.folder)
+        sync_folder(self.folder)
         atomic_text(self.folder / "latest.json", json.dumps({"tag": tag, **where}))
         for old in sorted(path for path in self.folder.glob("step-*") if path.name <= tag)[: -self._keep]:
             try:
@@ -236,11 +236,3 @@ def _size_and_hash(path: Path) -> list[Any] | None:
             return [os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()]
     except OSError:
         return None
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -73,11 +73,24 @@ def test_equal_settings_have_equal_digests() -> None:
     ("former", "name"), [("file_seconds", "file_timeout_seconds"), ("recycle_files", "restart_after_files")]
 )
 def test_a_former_name_of_a_setting_is_accepted_with_a_note(
-    former: str, name: str, caplog: pytest.LogCaptureFixture
+    former: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):
         chosen = load(ShardSettings, None, [f"runtime.{former}=7"])
     assert getattr(chosen.runtime, name) == 7
     assert f"setting {former} is now called {name}" in caplog.text
+    file = tmp_path / "shard.yaml"
+    file.write_text(f"runtime:\n  {former}: 7\n  {name}: 7\n")
     with pytest.raises(SettingsError, match=f"{former} is the former name of {name}; give the setting once"):
-        load(ShardSettings, None, [f"runtime.{former}=7", f"runtime.{name}=7"])
+        load(ShardSettings, file)
+
+
+def test_an_override_by_the_former_name_replaces_the_value_of_a_shipped_config() -> None:
+    chosen = load(ShardSettings, CONFIGS / "shard.yaml", ["runtime.file_seconds=60"])
+    assert chosen.runtime.file_timeout_seconds == 60
+
+
+def test_an_override_by_the_current_name_replaces_the_former_name_of_an_older_file(tmp_path: Path) -> None:
+    file = tmp_path / "shard.yaml"
+    file.write_text("runtime:\n  recycle_files: 10\n")
+    assert load(ShardSettings, file, ["runtime.restart_after_files=20"]).runtime.restart_after_files == 20

@@ -39,7 +39,7 @@ class _Shrunken(Dataset[tuple[int, NDArray[np.float32] | ShardFormatError]]):
         except Exception as error:  # a decoder may raise any error; one raised in a worker would show a traceback
             return row, ShardFormatError(
                 f"film {self._index.key(row)} cannot be read ({type(error).__name__})."
-                " Check the shards with `python -m data_prep verify`."
+                " Check the shards with `mae-rad verify`."
             )
 
 

@@ -55,7 +55,7 @@ def read_boxes(shards: Sequence[Path]) -> pa.Table:
                 tables.append(pq.read_table(folder / "boxes.parquet", columns=BOXES_SCHEMA.names))
             except (OSError, pa.ArrowInvalid):
                 raise EvaluationError(
-                    f"boxes.parquet is damaged: {folder}. Write it again with: python -m data_prep label"
+                    f"boxes.parquet is damaged: {folder}. Write it again with: mae-rad label"
                 ) from None
     return pa.concat_tables(tables) if tables else BOXES_SCHEMA.empty_table()
 

@@ -157,9 +157,7 @@ def _build_from_settings(
     )
     keep = matching(films.table, settings.where)
     if settings.label and films.labels.num_rows == 0:
-        return SkippedTask(
-            settings.title, "the shard folders have no labels.parquet. Write it with: python -m data_prep label"
-        )
+        return SkippedTask(settings.title, "the shard folders have no labels.parquet. Write it with: mae-rad label")
     if settings.label and settings.label not in films.label_names():
         label_names = ", ".join(films.label_names())
         return SkippedTask(settings.title, f"labels.parquet has no label {settings.label!r}; it has {label_names}")
@@ -277,9 +275,7 @@ def _labels(folder: Path) -> pa.Table:
     try:
         return pq.read_table(folder / "labels.parquet", schema=LABELS_SCHEMA)
     except (OSError, pa.ArrowInvalid, pa.ArrowTypeError):
-        raise EvaluationError(
-            f"labels.parquet is damaged: {folder}. Write it again with: python -m data_prep label"
-        ) from None
+        raise EvaluationError(f"labels.parquet is damaged: {folder}. Write it again with: mae-rad label") from None
 
 
 def _flags(column: pa.ChunkedArray) -> NDArray[np.bool_]:

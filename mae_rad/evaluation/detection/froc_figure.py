@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from data_prep.pages.plot_style import DPI, colour_of, style_axes
-from data_prep.runtime.atomic_write import atomic_file
+from data_prep.pages.plot_style import colour_of, save_png, style_axes
 from data_prep.statistics.patient_bootstrap import LEVEL, resamples
 from mae_rad.evaluation.detection.froc import RATES, rank_centres, sensitivities
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
@@ -67,5 +66,4 @@ def draw_froc(
         axes.legend(loc="upper left", frameon=False)
     else:
         axes.text(0.5, 0.5, f"no {split} film has a box", transform=axes.transAxes, ha="center")
-    with atomic_file(path) as file:
-        figure.savefig(file, format="png", dpi=DPI)
+    save_png(figure, path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.pages.plot_style import save_png
 from data_prep.shard_format.apply_display import display_table
 from mae_rad.data.film import Film
 from mae_rad.data.patch_layout import Layout, Region
@@ -19,7 +20,6 @@ from mae_rad.evaluation.figures.embedding_map import draw_map, nameable
 from mae_rad.evaluation.figures.forest import draw_values, pair_forest
 from mae_rad.evaluation.figures.neighbour_sheet import NEIGHBOURS, QUERIES, FilmNeighbours, neighbour_sheet, sample_rows
 from mae_rad.evaluation.figures.similarity import similarity_matrix
-from mae_rad.evaluation.figures.style import save_png
 from mae_rad.evaluation.results.display_names import plain_name
 from mae_rad.evaluation.results.queries import ComparisonResults
 

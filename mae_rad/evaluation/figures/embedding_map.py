@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from data_prep.pages.plot_style import save_png
 from mae_rad.embedding.standardised_rows import fit_scale, vectors_of_array
-from mae_rad.evaluation.figures.style import class_style, save_png
+from mae_rad.evaluation.figures.style import class_style
 
 FILMS = 3000
 CLASSES = 7

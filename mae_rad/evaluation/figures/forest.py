@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
-from data_prep.pages.plot_style import COLOURS, GREY, INK, RULE, SOFT, style_axes
-from mae_rad.evaluation.figures.style import encoder_styles, save_png
+from data_prep.pages.plot_style import COLOURS, GREY, INK, RULE, SOFT, save_png, style_axes
+from mae_rad.evaluation.figures.style import encoder_styles
 from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain_name, probe_name, signed
 from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row

@@ -1,16 +1,14 @@
-"""Style and output of figures: colour and marker of every encoder; PNG files and inline SVG."""
+"""Style of the figures: colour and marker of every encoder; inline SVG."""
 
 import io
 import re
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from data_prep.pages.plot_style import DPI, GREY, MARKERS, colour_of
-from data_prep.runtime.atomic_write import atomic_file
+from data_prep.pages.plot_style import GREY, MARKERS, colour_of
 from mae_rad.evaluation.results.rows import RANDOM_BASELINE
 
 _NOT_INLINE = tuple(
@@ -39,13 +37,6 @@ def encoder_styles(encoders: Sequence[str]) -> dict[str, dict[str, str]]:
 def class_style(number: int) -> dict[str, str]:
     """Return colour and marker of the ``number``-th class of a map."""
     return {"color": colour_of(number), "marker": MARKERS[number % len(MARKERS)]}
-
-
-def save_png(figure: Figure, path: Path) -> Path:
-    """Write a figure as a PNG file; returns ``path``."""
-    with atomic_file(path) as file:
-        figure.savefig(file, format="png", dpi=DPI)
-    return path
 
 
 def as_svg(figure: Figure, described: str) -> str:

@@ -25,7 +25,6 @@ encoder), not trained, no network, trained elsewhere with unknown method (weight
 Arm = Literal["sample_matched", "compute_matched"]
 """Quantity that is equal for the runs of an arm: number of films, or floating-point operations."""
 ARMS: tuple[Arm, ...] = get_args(Arm)
-ProbeName = Literal["linear", "knn", "attentive", "retrieval", "clustering", "geometry", "shortcut"]
 Verdict = Literal["", "higher", "lower", "no relevant difference", "no difference shown", "too few patients"]
 """Conclusion from a difference, after correction for the number of differences of its kind.
 

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from data_prep.pages.plot_style import COLOURS, DPI, GREY, LINE_STYLES, colour_of, style_axes
-from data_prep.runtime.atomic_write import atomic_file
+from data_prep.pages.plot_style import COLOURS, GREY, LINE_STYLES, colour_of, save_png, style_axes
 from mae_rad.evaluation.statistics.calibration import BINS, probabilities
 from mae_rad.finetuning.results.metrics_table import ALL, LabelScores, Result
 from mae_rad.heads.interface import Calibration
@@ -45,7 +44,7 @@ def draw_curves(films: Mapping[str, LabelScores], areas: Mapping[str, tuple[str,
         roc, "false positive rate (1 - specificity)", "true positive rate (sensitivity)", f"ROC, {split} films"
     )
     _format_axes(precision_recall, "recall (sensitivity)", "precision", f"precision and recall, {split}; thin: chance")
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def draw_reliability(
@@ -81,7 +80,7 @@ def draw_reliability(
         panel.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
         _format_axes(panel, "", f"share present, {split} films", label)
         _format_axes(histogram, "probability", "films", "", square=False)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def draw_confusion(
@@ -119,7 +118,7 @@ def draw_confusion(
         panel.set_xticks([0, 1], ["predicted present", "predicted absent"])
         panel.set_yticks([0, 1], ["present", "absent"], rotation=90, va="center")
         panel.set_title(f"{label}, {split} films\n{_point_text(point)}: from {threshold:.3f}", fontsize=10)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def draw_subgroups(areas: Sequence[Result], path: Path) -> None:
@@ -146,12 +145,7 @@ def draw_subgroups(areas: Sequence[Result], path: Path) -> None:
         panel.set_ylim(len(subsets) - 0.5, -0.5)
         panel.set_xlim(0, 1.02)
         _format_axes(panel, f"AUROC, {areas[0].split} films, 95 % over patients", "", f"{label}", square=False)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_file(path) as file:
-        figure.savefig(file, format="png", dpi=DPI)
+    save_png(figure, path)
 
 
 def _point_text(point: str) -> str:

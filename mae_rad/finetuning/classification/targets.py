@@ -51,7 +51,7 @@ class KnownLabels:
 
         Args:
             column: of the label.
-            among: [F] bool, films to count.
+            select: [F] bool, films to count.
 
         Returns:
             Reason → number of films.
@@ -81,7 +81,7 @@ def known_labels(
     table = pa.concat_tables([read_labels(folder) for folder in folders])
     if table.num_rows == 0:
         raise EvaluationError(
-            "the shard folders hold no labels.parquet. Write it with: python -m data_prep label PRIVATE --out PUBLIC"
+            "the shard folders hold no labels.parquet. Write it with: mae-rad label PRIVATE --out PUBLIC"
         )
     names = sorted({name for label in labels for name in label.label})
     known = set(table.column("label").to_pylist())

@@ -119,7 +119,7 @@ def _read_label_boxes(table: pa.Table, names: Sequence[str]) -> dict[str, dict[s
             raise EvaluationError(
                 f"task.labels: boxes.parquet has no box of {name!r}; it has"
                 f" {', '.join(other_labels) if other_labels else 'no boxes at all'}."
-                " Write them with: python -m data_prep label PRIVATE --boxes boxes.csv --out PUBLIC"
+                " Write them with: mae-rad label PRIVATE --boxes boxes.csv --out PUBLIC"
             )
     return boxes_by_label
 

@@ -61,7 +61,7 @@ def run_script(script: str, words: Sequence[str], seconds: float = 300) -> subpr
 def run_ranks(
     command: str, words: Sequence[str], world: int, log: Path, before: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``launch/command.py`` on ``world`` ranks to the end; what they write to either stream is ``stderr``.
+    """Run ``launch/COMMAND.py`` on ``world`` ranks to the end; what they write to either stream is ``stderr``.
 
     The exit code is 0 if that of all ranks is; nobody ends a rank but the ranks themselves.
 

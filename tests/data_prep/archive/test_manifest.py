@@ -93,13 +93,13 @@ def test_a_folder_of_an_interrupted_scan_is_accepted(tmp_path: Path) -> None:
 
 
 def test_errors_say_how_to_make_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match=r"does not exist.*python -m data_prep scan"):
+    with pytest.raises(ArchiveError, match=r"does not exist.*mae-rad scan"):
         manifest.read_manifest(tmp_path / "absent")
-    with pytest.raises(ArchiveError, match=r"no private folder.*python -m data_prep scan"):
+    with pytest.raises(ArchiveError, match=r"no private folder.*mae-rad scan"):
         manifest.read_linkage(tmp_path)
     manifest.write_manifest(tmp_path, *tables(2, "a"))
     (tmp_path / "manifest.parquet").write_bytes(b"not a table")
-    with pytest.raises(ArchiveError, match=r"cannot be read.*python -m data_prep scan"):
+    with pytest.raises(ArchiveError, match=r"cannot be read.*mae-rad scan"):
         manifest.read_manifest(tmp_path)
 
 

@@ -93,6 +93,6 @@ def test_damaged_tables_are_detected(found: Scanned, tmp_path: Path, capfd: pyte
     for name in ("label_statistics.parquet", "label_agreement.parquet"):
         (public / name).write_bytes(b"PAR1 Marnosch")
         assert main(["verify", str(public)]) == PROBLEMS_FOUND
-        assert f"{name}: damaged; write it again with: python -m data_prep label" in capfd.readouterr().out
+        assert f"{name}: damaged; write it again with: mae-rad label" in capfd.readouterr().out
         assert main(["audit", str(public)]) == PROBLEMS_FOUND
         (public / name).unlink()

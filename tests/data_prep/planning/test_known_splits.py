@@ -157,14 +157,18 @@ def test_a_folder_that_was_begun_without_a_table_keeps_its_choice(mura: Path, ca
     assert card.files.written == 1 and card.config["splits"]["table"] is None
 
 
-def test_a_folder_with_a_table_of_an_earlier_release_draws_unnamed_patients(nih: Path) -> None:
+def test_a_folder_with_a_table_of_an_earlier_release_draws_unnamed_patients(
+    nih: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     private = scanned(nih)
     table = f"splits.table={private / SPLITS_TABLE}"
     public = sharded(private, table, "splits.unnamed=draw", "splits.test=0.9", "splits.val=0")
     config = read_dataset_card(public).config["splits"]
     assert sorted(config) == ["table", "test", "val"] and len(config["table"]) == 64  # as that release recorded it
     before = {path.name: path.read_bytes() for path in public.iterdir()}
+    assert "splits.unnamed=draw and keeps it" not in caplog.text
     sharded(private, table, "splits.test=0.9", "splits.val=0")
+    assert f"{public} was begun with splits.unnamed=draw and keeps it" in caplog.text
     sharded(private, "splits.test=0.9", "splits.val=0")
     assert {path.name: path.read_bytes() for path in public.iterdir()} == before
 

@@ -137,6 +137,23 @@ def test_an_interrupted_append_continues_with_its_reasons(private: Path, public:
     assert read_index(other).num_rows == read_index(whole).num_rows and not (other / ".generation-001").exists()
 
 
+@pytest.mark.parametrize("reasons", [[], CORRUPT])
+def test_a_complete_generation_without_its_name_is_published_as_it_is(
+    private: Path, public: Path, reasons: list[Reason], monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupt(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("data_prep.sharding.append._warn_of_equal_pixels", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            append(private, public, settings(), reasons)
+    complete = {name.removeprefix("."): data for name, data in tree(public).items()}
+    monkeypatch.setattr(shard_writer, "decode_file", faulty_decode)  # nothing is decoded a second time
+    append(private, public, settings(), reasons)
+    assert tree(public) == complete and "starts again" not in caplog.text
+
+
 def test_parts_are_limited_to_the_same_reasons(private: Path, public: Path, monkeypatch: Any) -> None:
     whole = Path(shutil.copytree(public, public.parent / "whole"))
     append(private, whole, settings(), CORRUPT)

@@ -80,6 +80,11 @@ def test_an_encoder_names_a_file_that_is_no_film(archive: Path, tmp_path: Path) 
     assert loaded.embed([]).shape == (0, 32)
     with pytest.raises(EvaluationError, match=r"note\.txt holds no film that can be embedded: not_a_film"):
         loaded.embed([archive / "p0" / "PA.dcm", archive / "note.txt"])
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "MARNOSCH.txt").write_text("no film")
+    with pytest.raises(EvaluationError, match=r"^file 1 of \S+folder, ordered by name, holds no film") as raised:
+        loaded.embed([tmp_path / "folder"])
+    assert "MARNOSCH" not in str(raised.value)
     with pytest.raises(ArchiveError, match="absent does not exist"):
         loaded.embed([tmp_path / "absent"])
 

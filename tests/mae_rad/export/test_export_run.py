@@ -150,7 +150,7 @@ def test_onnx_gives_the_same_features(
     pytest.importorskip("onnxscript", reason="ONNX export needs onnxscript (export extra)")
     encoder = train(tmp_path / "run", SELF, attention=attention, **fine).encoder
     path = exported(tmp_path / "run", "onnx", channels) / "model.onnx"
-    assert b"film_size.py" not in path.read_bytes()  # the exporter notes the files of the machine it ran on
+    assert b"fixed_size.py" not in path.read_bytes()  # the exporter notes the files of the machine it ran on
     session = onnxruntime.InferenceSession(path)
     images = as_images(films(ROWS, COLUMNS), channels)
     expected = our_features(encoder, films(ROWS, COLUMNS))
