@@ -87,7 +87,7 @@ class ArchiveFilms:
         exact = [film for film in matches if film is not None and f"/{film.below}" == name]
         by_key = {self.key_of(film): film for film in exact or matches if film is not None}
         if len(by_key) > 1:
-            raise RowError("the name fits several films; give more of the path, or sop_instance_uid")
+            raise RowError("the name matches several films; give more of the path, or sop_instance_uid")
         if not by_key:
             raise RowSkipped("not_in_shards" if matches else "row_without_file")
         return next(iter(by_key.values()))

@@ -302,11 +302,9 @@ def test_quality_columns_are_shown_and_need_a_decision(public: Path, tmp_path: P
     assert patients[test] != patients[train]
     changed(public, near_duplicates.HASH, hashes, pa.uint64())
     content = collect_content(public, None)
-    assert (
-        content.near_duplicate_pairs is not None
-        and content.near_duplicate_pairs.counts[near_duplicates.ACROSS_SPLITS] == 1
-    )
-    pair = content.near_duplicate_pairs.pairs[0]
+    near = content.near_duplicate_pairs
+    assert near is not None and near.counts[near_duplicates.ACROSS_SPLITS] == 1
+    pair = near.pairs[0]
     assert pair.rows == (min(test, train), max(test, train)) and not pair.is_same_picture
     levels = {decision.title: decision.level for decision in list_decisions(content)}
     assert not any("same picture" in title for title in levels)
@@ -318,7 +316,7 @@ def test_quality_columns_are_shown_and_need_a_decision(public: Path, tmp_path: P
 
 
 def test_a_patient_in_two_splits_is_a_stop(public: Path, tmp_path: Path) -> None:
-    assert collect_content(public, None).leaks == quality.SplitLeaks(0, 0, 0)
+    assert collect_content(public, None).split_leaks == quality.SplitLeaks(0, 0, 0)
     index = pq.read_table(public / "index.parquet")
     changed(public, "patient", ["p"] * index.num_rows, pa.string())
     content = collect_content(public, None)
@@ -349,10 +347,8 @@ def test_one_picture_in_two_splits_is_found_and_needs_a_decision(public: Path, t
     hashes[test] = hashes[train] ^ np.uint64(1)
     changed(public, near_duplicates.HASH, hashes.tolist(), pa.uint64())
     content = collect_content(public, None)
-    assert (
-        content.near_duplicate_pairs is not None
-        and content.near_duplicate_pairs.count_same_pictures(near_duplicates.ACROSS_SPLITS) == 1
-    )
+    near = content.near_duplicate_pairs
+    assert near is not None and near.count_same_pictures(near_duplicates.ACROSS_SPLITS) == 1
     levels = {decision.title: decision.level for decision in list_decisions(content)}
     assert levels["1 pair of films in two splits show the same picture"] is Level.DECIDE
     assert "same picture (1.00)" in page_of(public, tmp_path)

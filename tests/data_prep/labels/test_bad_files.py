@@ -159,7 +159,7 @@ def coco(*annotations: dict[str, Any], **parts: Any) -> dict[str, Any]:
         (coco({"bbox": [10, 20, "x", 40]}), r"annotations\[1\]: the numbers are not a valid box"),
         (coco({"image_id": 3, "bbox": [1, 2, 3, 4]}), r"annotations\[1\]: the file lists no image with this id"),
         (coco(images=[{"id": 1, "file_name": "9.9.png"}]), r"images\[0\]: no film of the scan has this name"),
-        (coco(images=[{"id": 1, "file_name": "IM0001"}]), r"images\[0\]: the name fits several films"),
+        (coco(images=[{"id": 1, "file_name": "IM0001"}]), r"images\[0\]: the name matches several films"),
         (coco({"bbox": [10, 20, 30, 40]}), r"annotations\[1\]: the box repeats that of annotations\[0\]; remove one"),
         (coco(images=[{"id": 1, "file_name": ONE}] * 2), r"images\[1\]: an image before this one has the same id"),
         (
@@ -179,7 +179,10 @@ def coco(*annotations: dict[str, Any], **parts: Any) -> dict[str, Any]:
             coco(images=[{"id": 1, "file_name": ONE, "width": 100, "height": 150}]),
             r"annotations\[0\]: the annotated picture has another size",
         ),
-        (coco({"caption": "no fracture"}), r"annotations\[1\]: the object has no box and no outline; .* of this task"),
+        (
+            coco({"caption": "no fracture"}),
+            r"annotations\[1\]: the object has no box and no outline; .* of a detection task",
+        ),
         ({"images": [], "info": {}}, ": the file is not a valid annotation file of this format"),
     ],
 )
@@ -218,7 +221,7 @@ def voc_object(name: str, edges: tuple[float, ...] = (), polygon: tuple[float, .
         ({ONE: voc(voc_object("coin", (1, 2)))}, r"111\.xml object\[1\]: the numbers are not a valid box"),
         ({ONE: voc(voc_object("coin"))}, r"111\.xml object\[1\]: the object has no box and no outline"),
         ({"9.9": voc()}, r"9\.9\.xml: no film of the scan has this name"),
-        ({"IM0001": voc()}, r"IM0001\.xml: the name fits several films"),
+        ({"IM0001": voc()}, r"IM0001\.xml: the name matches several films"),
         (
             {ONE: voc(voc_object("fracture", (10, 20, 40, 60)))},
             r"111\.xml object\[1\]: the box repeats that of object\[0\]; remove one",

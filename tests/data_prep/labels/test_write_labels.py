@@ -73,7 +73,7 @@ def test_part_of_a_folder_name_does_not_match(folders: Folders) -> None:
 
 
 def test_a_path_that_fits_several_films_is_rejected(folders: Folders) -> None:
-    with pytest.raises(LabelError, match=r"labels\.csv line 2: the name fits several films"):
+    with pytest.raises(LabelError, match=r"labels\.csv line 2: the name matches several films"):
         folders.run("path,label,value\nIM0001,fracture,present\n")
 
 

@@ -77,7 +77,7 @@ def test_a_damaged_generation_is_rewritten_by_append(grown: Path, capsys: pytest
     damaged = next((public / "generation-001").glob("*.tar"))
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
     assert main.main(["verify", str(public)]) == 1
-    assert "run the same append command again; it writes" in capsys.readouterr().out
+    assert "run the same append command again; it rewrites" in capsys.readouterr().out
     append(grown / "private", public, settings())
     assert tree(public) == before
     (public / "generation-001" / "index.parquet").write_bytes(b"damaged")
