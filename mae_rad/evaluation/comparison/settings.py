@@ -1,17 +1,19 @@
 """Settings of a comparison of encoders; all but ``runtime`` and ``tracking`` change results."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from data_prep.settings import Folders, Settings
 from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.shard_reader import Condition
 from mae_rad.encoders.film_pooling import FilmPool
 from mae_rad.encoders.precision import Precision
-from mae_rad.evaluation.results.rows import Arm
+from mae_rad.evaluation.results.rows import NOT_SELF_SUPERVISED, Arm
+from mae_rad.objectives import OBJECTIVES
 
 TrainedProbe = Literal["linear", "knn", "attentive"]
 Analysis = Literal["retrieval", "clustering", "geometry", "shortcuts"]
@@ -47,6 +49,15 @@ class EncoderEntry(Settings):
     arms: list[Arm] = Field(default=[])
     """Arms in which this run is matched with others (default: derived from numbers of films and FLOPs). Always
     checked."""
+
+    @field_validator("method")
+    @classmethod
+    def _no_slip_of_a_known_name(cls, method: str | None) -> str | None:
+        known = [*NOT_SELF_SUPERVISED, *OBJECTIVES]
+        near = difflib.get_close_matches(method or "", known, n=1, cutoff=0.75)
+        if near and method not in known:  # an unknown method counts as self-supervised: a slip would change the result
+            raise ValueError(f"{method} is not a known method. Did you mean {near[0]}?")
+        return method
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

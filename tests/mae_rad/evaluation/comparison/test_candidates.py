@@ -9,7 +9,7 @@ from mae_rad.errors import EvaluationError, WeightsError
 from mae_rad.evaluation.comparison.candidates import PIXELS, Candidate, find_candidates
 from mae_rad.evaluation.comparison.compute_budget import Budget, infer_arms, read_budget
 from mae_rad.evaluation.comparison.differences import encoder_pairs
-from mae_rad.evaluation.comparison.settings import CompareSettings
+from mae_rad.evaluation.comparison.settings import CompareSettings, EncoderEntry
 from mae_rad.evaluation.results.rows import RANDOM_BASELINE, is_self_supervised
 from mae_rad.export.encoder_folder import save_encoder
 from mae_rad.pretraining.run_flops import flops_per_film, training_flops
@@ -248,3 +248,9 @@ def test_encoders_that_cannot_be_compared_are_an_error(tmp_path):
         found([tmp_path / "nothing"])
     with pytest.raises(ValueError, match="either a run or a foreign table"):
         found([], encoders=[{"name": "nobody"}])
+
+
+def test_a_slip_of_a_known_method_is_refused():
+    with pytest.raises(ValueError, match=r"superviesd is not a known method\. Did you mean supervised"):
+        EncoderEntry(run="run", method="superviesd")
+    assert EncoderEntry(run="run", method="dino").method == "dino"
