@@ -27,7 +27,7 @@ from data_prep.planning import folder_identity
 from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.index import read_index
 
-PUBLIC_MODE, PRIVATE_MODE = 0o644, 0o600
+PUBLIC_PAGE_MODE, PRIVATE_PAGE_MODE = 0o644, 0o600
 
 MIN_PATIENTS = 10
 """A value of fewer patients is not named in a public census."""
@@ -273,7 +273,7 @@ def write_census(census: Census, page: str, out: Path) -> None:
     parquet = io.BytesIO()
     pq.write_table(census.table(), parquet)
     files = {"census.csv": census.csv().encode(), "census.parquet": parquet.getvalue(), "census.html": page.encode()}
-    mode = PRIVATE_MODE if census.private else PUBLIC_MODE
+    mode = PRIVATE_PAGE_MODE if census.private else PUBLIC_PAGE_MODE
     try:
         out.mkdir(parents=True, exist_ok=True, mode=0o700 if census.private else 0o755)
         for name, data in files.items():

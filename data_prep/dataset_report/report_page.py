@@ -15,7 +15,7 @@ from jinja2 import Environment
 from numpy.typing import NDArray
 
 from data_prep.dataset_report import film_samples, plain_words, quality
-from data_prep.dataset_report.census import MIN_PATIENTS, PRIVATE_MODE, PUBLIC_MODE, Census
+from data_prep.dataset_report.census import MIN_PATIENTS, PRIVATE_PAGE_MODE, PUBLIC_PAGE_MODE, Census
 from data_prep.dataset_report.hash_pairs import MAX_DISTANCE
 from data_prep.dataset_report.near_duplicates import KINDS, NearDuplicates
 from data_prep.dataset_report.points_to_decide import Level, list_decisions
@@ -110,7 +110,7 @@ def check_output_path(out: Path, private: Path | None) -> None:
 def _write(out: Path, page: bytes, private: bool) -> None:
     try:
         with atomic_file(out) as file:
-            os.fchmod(file.fileno(), PRIVATE_MODE if private else PUBLIC_MODE)
+            os.fchmod(file.fileno(), PRIVATE_PAGE_MODE if private else PUBLIC_PAGE_MODE)
             file.write(page)
     except OSError as error:
         raise ArchiveError(f"the page {out} cannot be written ({error.strerror}); give another --out") from None

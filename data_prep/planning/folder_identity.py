@@ -128,7 +128,8 @@ def check_identity(public: Path, identity: Identity) -> None:
         if not _holds_shards_of(public, identity) and any(not _is_auxiliary(path) for path in public.iterdir()):
             raise ShardFormatError(
                 f"{public} holds other files, or its {DATASET_FILE} is damaged and no shard in it has these settings."
-                " Give a new or an empty folder as --out"
+                " Give a new or an empty folder as --out; for shards of release 0.1 whose splits were drawn, give"
+                " splits.table=none"
             )
         return
     if record.has_retries:
