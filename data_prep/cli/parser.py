@@ -53,6 +53,12 @@ def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.Argume
     phantom.add_argument(
         "--contrast", type=float, default=1.0, metavar="F", help="factor on the contrast of findings (default: 1)"
     )
+    phantom.add_argument(
+        "--level",
+        choices=("clear", "clinical", "hard"),
+        default="clinical",
+        help="difficulty of the findings (default: clinical)",
+    )
 
     scan = _command(commands, "scan", run_scan, "read the headers of archives into a private folder", overrides=True)
     scan.add_argument("archives", nargs="+", metavar="ARCHIVE", help="folders or files with radiographs")

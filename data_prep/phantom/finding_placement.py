@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.phantom.difficulty import Difficulty
 from data_prep.phantom.foreign_objects import draw_object
 from data_prep.phantom.imaging.detector import exposed
 from data_prep.phantom.imaging.projection import Beam, Map
@@ -23,11 +24,11 @@ from data_prep.phantom.planted_findings import (
     solve_amplitude,
     surrounding_window,
 )
-from data_prep.phantom.random_draws import CONTRAST_TO_NOISE, FRACTURE_SIZE, OBJECT_SIZE, FindingDraw
+from data_prep.phantom.random_draws import FindingDraw
 
 _SITES_FOR_WANTED_CONTRAST, _MAX_SITES, _MAX_SITE_DRAWS = 14, 56, 2000
 """Sites on bones that are tried for the wanted contrast, sites that are tried for any contrast in the range of
-CONTRAST_TO_NOISE, and draws to find them."""
+the level, and draws to find them."""
 _LINE_FRACTION_OF_BOX = 0.9
 """Length of the line as a fraction of the drawn size, so that a jagged line stays in its box."""
 _MAX_OBJECT_ATTENUATION = 6.0
@@ -46,12 +47,14 @@ class ExposureModel:
         quanta: detected quanta per pixel in the open beam.
         blur: standard deviation of the point spread, pixels.
         scale: pixels at T = 1024 per pixel.
+        level: difficulty of the archive.
     """
 
     scatter: Map
     quanta: float
     blur: float
     scale: float
+    level: Difficulty
 
     def ratio(self, without: Map, with_it: Map, weight: Map, window_slices: _WindowSlices, noise: Map) -> float:
         """Compute the contrast-to-noise ratio between two attenuation maps of a window of the film.
@@ -86,7 +89,7 @@ def plant_object(
         ValueError: the field has no free position that is large enough.
     """
     draw = np.random.default_rng(finding.seed)
-    low, high = (size / exposure.scale for size in OBJECT_SIZE)
+    low, high = (size / exposure.scale for size in exposure.level.object_size)
     pixels = min(max(round(finding.size / exposure.scale), math.ceil(low)), math.floor(high))
     shape = draw_object(finding.kind, pixels, finding.angle, draw)
     x, y = _place_object(body, field, finding.place, shape.shape)
@@ -149,14 +152,16 @@ def plant_fracture(
     tried = 0
     for index, site in _draw_sites(scene, beam, bone_maps, field, draw):
         gaping = 1 + 0.1 * min(tried, _SITES_FOR_WANTED_CONTRAST)
-        attempt = _Attempt.at(bone_maps[index], site, finding, exposure.scale, draw, gaping)
+        attempt = _Attempt.at(bone_maps[index], site, finding, exposure, draw, gaping)
         if not _is_inside_field(attempt.planted.box, field):
             continue
         attempt = attempt.with_contrast(attenuation, finding.contrast_to_noise, exposure, draw)
         tried += 1
         if best is None or attempt.planted.contrast_to_noise > best.planted.contrast_to_noise:
             best = attempt
-        enough = finding.contrast_to_noise if tried < _SITES_FOR_WANTED_CONTRAST else CONTRAST_TO_NOISE[0]
+        enough = (
+            finding.contrast_to_noise if tried < _SITES_FOR_WANTED_CONTRAST else exposure.level.contrast_to_noise[0]
+        )
         if best.planted.contrast_to_noise >= enough - 1e-3 or tried == _MAX_SITES:
             break
     if best is None:
@@ -203,14 +208,15 @@ class _Attempt:
         bone_map: tuple[Map, tuple[int, int]],
         site: Site,
         finding: FindingDraw,
-        scale: float,
+        exposure: ExposureModel,
         draw: np.random.Generator,
         gaping: float,
     ) -> "_Attempt":
         bone, (top, left) = bone_map
+        scale, level = exposure.scale, exposure.level
         local = replace(site, x=site.x - left, y=site.y - top)
-        length = _LINE_FRACTION_OF_BOX * max(finding.size - 2 * LINE_PAD, FRACTURE_SIZE[0] - 2) / scale
-        line = draw_fracture_line(bone.shape, local, length, scale, draw, gaping)
+        length = _LINE_FRACTION_OF_BOX * max(finding.size - 2 * LINE_PAD, level.fracture_size[0] - 2) / scale
+        line = draw_fracture_line(bone.shape, local, length, scale, draw, gaping, level.gap)
         box = (line.box[0] + left, line.box[1] + top, line.box[2] + left, line.box[3] + top)
         size = max(box[2] - box[0], box[3] - box[1]) * scale
         return cls(bone, (top, left), line, Planted("fracture", box, size, 0.0, 0.0))

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from data_prep.phantom.anatomy.patient_body import Anatomy
+from data_prep.phantom.difficulty import HARD, Difficulty, Range
 from data_prep.phantom.imaging.scanners import SCANNERS
 
 VIEWS = {"HAND": ("PA", "OBLIQUE"), "WRIST": ("AP", "LAT"), "KNEE": ("AP", "LAT"), "CHEST": ("PA", "LAT")}
@@ -18,11 +19,6 @@ OBJECT_KINDS = ("screw", "plate", "pin", "ring", "coin", "tube", "wire", "electr
 
 PREVALENCE = 0.35
 """Probability of each label per film."""
-OBJECT_SIZE = (4.0, 40.0)
-FRACTURE_SIZE = (6.0, 60.0)
-"""Range of the longer side of the box, pixels at training size T = 1024 (``planted_findings``)."""
-CONTRAST_TO_NOISE = (1.5, 6.0)
-"""Range of the contrast-to-noise ratio at training size T = 1024."""
 
 UNUSABLE_FILE_SHARE = 0.01
 """Number of unusable files of each kind per film; each archive has at least one of each kind."""
@@ -163,15 +159,17 @@ class _Purpose(IntEnum):
     FRACTURE = 8
     BROKEN = 9
     NOISE = 10
+    SHARED = 11
 
 
-def draw_patient(seed: int, index: int, patients: int) -> PatientDraw:
+def draw_patient(seed: int, index: int, patients: int, level: Difficulty = HARD) -> PatientDraw:
     """Draw a patient with all studies and films.
 
     Args:
         seed: seed of the archive.
         index: number of the patient.
         patients: number of patients of the archive.
+        level: difficulty of the archive.
     """
     body = _generator(seed, index, _Purpose.BODY)
     studies = int(body.choice(3, p=(0.5, 0.3, 0.2))) + 1
@@ -179,7 +177,7 @@ def draw_patient(seed: int, index: int, patients: int) -> PatientDraw:
     day = int(body.integers(0, 2500))
     drawn = []
     for k in range(studies):
-        drawn.append(_draw_study(seed, index, k, day, patients))
+        drawn.append(_draw_study(seed, index, k, day, patients, level))
         day += int(body.integers(1, 400))
     return PatientDraw(seed, index, anatomy, tuple(drawn))
 
@@ -196,7 +194,7 @@ def _draw_anatomy(draw: np.random.Generator) -> Anatomy:
     return Anatomy(age, sex, size, density, flesh, int(draw.integers(2**31)))
 
 
-def _draw_study(seed: int, patient: int, index: int, day: int, patients: int) -> StudyDraw:
+def _draw_study(seed: int, patient: int, index: int, day: int, patients: int, level: Difficulty) -> StudyDraw:
     draw = _generator(seed, patient, _Purpose.STUDY, index)
     look = int(_generator(seed, patient, _Purpose.LOOK, index).integers(len(SCANNERS)))
     body_part = str(draw.choice(list(VIEWS)))
@@ -205,10 +203,13 @@ def _draw_study(seed: int, patient: int, index: int, day: int, patients: int) ->
     views = list(views_of_part) if draw.random() < 0.9 else [str(draw.choice(views_of_part))]
     if draw.random() < 0.12:
         views.append(str(draw.choice(views)))  # a repeated exposure
-    films = tuple(
-        _draw_film(seed, (patient, index, k), view, body_part, look, patients) for k, view in enumerate(views)
-    )
-    return StudyDraw(index, body_part, side, look, day, films)
+    is_shared = _generator(seed, patient, _Purpose.SHARED, index).random() < level.shared_studies
+    films = []
+    for k, view in enumerate(views):
+        film = _draw_film(seed, (patient, index, k), view, body_part, look, patients)
+        objects, fracture = _draw_findings(seed, (patient, index, 0 if is_shared else k), level)
+        films.append(replace(film, objects=objects, fracture=fracture))
+    return StudyDraw(index, body_part, side, look, day, tuple(films))
 
 
 def _draw_film(seed: int, path: tuple[int, int, int], view: str, body_part: str, look: int, patients: int) -> FilmDraw:
@@ -229,32 +230,37 @@ def _draw_film(seed: int, path: tuple[int, int, int], view: str, body_part: str,
         marker=_draw_marker(_generator(seed, patient, _Purpose.MARKER, study, index)),
         inverted=bool(storage.random() < SCANNERS[look].inverted_share),
         syntax=int(storage.integers(len(SCANNERS[look].syntaxes))),
-        objects=draw_objects(_generator(seed, patient, _Purpose.OBJECT, study, index)),
-        fracture=draw_fracture(_generator(seed, patient, _Purpose.FRACTURE, study, index)),
+        objects=(),
+        fracture=None,
         broken=_draw_unusable_files(seed, path, patients),
         seed=int(_generator(seed, patient, _Purpose.NOISE, study, index).integers(2**31)),
     )
 
 
-def draw_objects(draw: np.random.Generator) -> tuple[FindingDraw, ...]:
-    """Draw no foreign object, one, or rarely two."""
-    if draw.random() >= PREVALENCE:
-        return ()
-    count = 2 if draw.random() < 0.2 else 1
-    return tuple(_draw_finding(draw, str(draw.choice(OBJECT_KINDS)), OBJECT_SIZE) for _ in range(count))
+def _draw_findings(
+    seed: int, path: tuple[int, int, int], level: Difficulty
+) -> tuple[tuple[FindingDraw, ...], FindingDraw | None]:
+    """Draw no foreign object, one, or rarely two; and no fracture or one."""
+    patient, study, film = path
+    draw = _generator(seed, patient, _Purpose.OBJECT, study, film)
+    count = (2 if draw.random() < 0.2 else 1) if draw.random() < PREVALENCE else 0
+    objects = tuple(
+        _draw_finding(draw, str(draw.choice(OBJECT_KINDS)), level.object_size, level.contrast_to_noise)
+        for _ in range(count)
+    )
+    draw = _generator(seed, patient, _Purpose.FRACTURE, study, film)
+    is_broken = draw.random() < PREVALENCE
+    return objects, (
+        _draw_finding(draw, "fracture", level.fracture_size, level.contrast_to_noise) if is_broken else None
+    )
 
 
-def draw_fracture(draw: np.random.Generator) -> FindingDraw | None:
-    """Draw no fracture or one."""
-    return _draw_finding(draw, "fracture", FRACTURE_SIZE) if draw.random() < PREVALENCE else None
-
-
-def _draw_finding(draw: np.random.Generator, kind: str, sizes: tuple[float, float]) -> FindingDraw:
+def _draw_finding(draw: np.random.Generator, kind: str, sizes: Range, ratios: Range) -> FindingDraw:
     """Draw a finding: size log-uniform, contrast uniform."""
     return FindingDraw(
         kind=kind,
         size=float(np.exp(draw.uniform(np.log(sizes[0]), np.log(sizes[1])))),
-        contrast_to_noise=float(draw.uniform(*CONTRAST_TO_NOISE)),
+        contrast_to_noise=float(draw.uniform(*ratios)),
         place=float(draw.random()),
         angle=float(draw.uniform(-np.pi, np.pi)),
         seed=int(draw.integers(2**31)),

@@ -22,6 +22,7 @@ from typing import Any
 
 from data_prep.errors import ArchiveError
 from data_prep.phantom.dicom_film import file_bytes, film_dataset, list_identifying_texts, set_pixels
+from data_prep.phantom.difficulty import LEVELS, Difficulty
 from data_prep.phantom.fictitious_people import Person, Visit, person, visit
 from data_prep.phantom.imaging.scanners import SCANNERS
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
@@ -79,7 +80,14 @@ class _PatientTruth:
 
 
 def write_archive(
-    out: Path, *, patients: int, seed: int, workers: int = 0, contrast: float = 1.0, long_side: int | None = None
+    out: Path,
+    *,
+    patients: int,
+    seed: int,
+    workers: int = 0,
+    contrast: float = 1.0,
+    long_side: int | None = None,
+    level: str = "hard",
 ) -> PhantomSummary:
     """Write an archive; its bytes do not depend on ``workers``.
 
@@ -91,14 +99,17 @@ def write_archive(
         contrast: factor of the contrast of findings. Objects keep their positions; a fracture may be placed on another
             bone that can show the contrast.
         long_side: longer side of the films, pixels; by default that of each scanner.
+        level: difficulty of the archive, a key of LEVELS.
 
     Raises:
         ArchiveError: the folder holds files or cannot be written, or an argument is out of range.
     """
     if patients < 1 or seed < 0 or workers < 0 or not 0 < contrast < math.inf:
         raise ArchiveError("--patients must be at least 1, --seed and --workers at least 0, --contrast above 0.")
+    if level not in LEVELS:
+        raise ArchiveError(f"--level is unknown: {level}. Choose one of {', '.join(LEVELS)}.")
     _prepare_folders(out)
-    write = partial(_write_patient, out / "archive", seed, patients, contrast, long_side)
+    write = partial(_write_patient, out / "archive", seed, patients, contrast, long_side, LEVELS[level])
     progress = Progress("phantom", "patients", patients)
     truths: list[_PatientTruth] = []
     for truth_of_patient in _write_patients(write, patients, process_count(workers, patients)):
@@ -145,9 +156,9 @@ def _write_patients(write: "partial[_PatientTruth]", patients: int, workers: int
 
 
 def _write_patient(
-    archive: Path, seed: int, patients: int, contrast: float, long_side: int | None, index: int
+    archive: Path, seed: int, patients: int, contrast: float, long_side: int | None, level: Difficulty, index: int
 ) -> _PatientTruth:
-    patient = draw_patient(seed, index, patients)
+    patient = draw_patient(seed, index, patients, level)
     identity = person(seed, index, patient.anatomy, patient.studies[0].day)
     truth_of_patient = _PatientTruth([], set(), [])
     for study in patient.studies:
@@ -155,7 +166,7 @@ def _write_patient(
         folder = _folder(patient, study, identity, study_visit)
         file_number = 0
         for draw in (film.with_contrast(contrast) for film in study.films):
-            film = render(patient.anatomy, study, draw, long_side=long_side)
+            film = render(patient.anatomy, study, draw, long_side=long_side, level=level)
             dataset = film_dataset(patient, study, draw, film, identity, study_visit)
             syntax = SCANNERS[study.look].syntaxes[draw.syntax]
             set_pixels(dataset, film.stored, SCANNERS[study.look].bits, syntax)
