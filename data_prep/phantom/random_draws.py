@@ -12,6 +12,8 @@ import numpy as np
 
 from data_prep.phantom.anatomy.patient_body import Anatomy
 from data_prep.phantom.difficulty import HARD, Difficulty, Range
+from data_prep.phantom.graded_questions import PREVALENCE as GRADED_PREVALENCE
+from data_prep.phantom.graded_questions import draw_graded
 from data_prep.phantom.imaging.scanners import SCANNERS
 
 VIEWS = {"HAND": ("PA", "OBLIQUE"), "WRIST": ("AP", "LAT"), "KNEE": ("AP", "LAT"), "CHEST": ("PA", "LAT")}
@@ -20,6 +22,8 @@ OBJECT_KINDS = ("screw", "plate", "pin", "ring", "coin", "tube", "wire", "electr
 PREVALENCE = 0.35
 """Probability of each label per film."""
 
+CHILD_SHARE = 0.16
+"""Probability of a child, whose growth plates are open, in an archive without graded questions."""
 UNUSABLE_FILE_SHARE = 0.01
 """Number of unusable files of each kind per film; each archive has at least one of each kind."""
 
@@ -160,6 +164,7 @@ class _Purpose(IntEnum):
     BROKEN = 9
     NOISE = 10
     SHARED = 11
+    GRADED = 12
 
 
 def draw_patient(seed: int, index: int, patients: int, level: Difficulty = HARD) -> PatientDraw:
@@ -173,7 +178,9 @@ def draw_patient(seed: int, index: int, patients: int, level: Difficulty = HARD)
     """
     body = _generator(seed, index, _Purpose.BODY)
     studies = int(body.choice(3, p=(0.5, 0.3, 0.2))) + 1
-    anatomy = _draw_anatomy(body)
+    anatomy = _draw_anatomy(body, GRADED_PREVALENCE if level.graded else CHILD_SHARE)
+    if level.graded:
+        anatomy = draw_graded(anatomy, level.graded, _generator(seed, index, _Purpose.GRADED))
     day = int(body.integers(0, 2500))
     drawn = []
     for k in range(studies):
@@ -182,8 +189,8 @@ def draw_patient(seed: int, index: int, patients: int, level: Difficulty = HARD)
     return PatientDraw(seed, index, anatomy, tuple(drawn))
 
 
-def _draw_anatomy(draw: np.random.Generator) -> Anatomy:
-    is_child = draw.random() < 0.16
+def _draw_anatomy(draw: np.random.Generator, child_share: float) -> Anatomy:
+    is_child = draw.random() < child_share
     age = int(draw.integers(6, 17)) if is_child else int(np.clip(draw.normal(52, 18), 18, 95))
     sex = "F" if draw.random() < 0.5 else "M"
     growth = 0.62 + 0.38 * min((age - 5) / 12, 1.0)

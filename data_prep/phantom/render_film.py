@@ -84,7 +84,7 @@ def render(
         attenuation[top : top + bone_attenuation.shape[0], left : left + bone_attenuation.shape[1]] += bone_attenuation
     np.maximum(attenuation, 0, out=attenuation)
     scatter = scattered(attenuation, scene.scatter, _SCATTER_REACH_FRACTION * max(shape))
-    exposure = ExposureModel(scatter, look.quanta * draw.exposure, look.blur, training_scale(body), level)
+    exposure = ExposureModel(scatter, look.quanta * draw.exposure * level.dose, look.blur, training_scale(body), level)
     fracture = None
     if draw.fracture:
         fracture = plant_fracture(attenuation, scene, beam, bones, field, draw.fracture, exposure)

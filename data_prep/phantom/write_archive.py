@@ -1,7 +1,9 @@
 """Writes a synthetic archive as a hospital would export it, and the ground truth of every film.
 
 OUT/archive/…            DICOM files in folders named after patients, with and without ending; they contain no labels
-OUT/truth/labels.csv     sop_instance_uid, label, value: foreign_object and fracture, present or absent, for all films
+OUT/truth/labels.csv     sop_instance_uid, label, value: foreign_object and fracture, present or absent, for all films;
+                         graded labels for the films that show them (``graded_questions``)
+OUT/truth/measurements.csv  sop_instance_uid, label, number: measurements of the graded labels
 OUT/truth/boxes.csv      sop_instance_uid, label and the box in source raster pixels (right and lower end exclusive)
 OUT/truth/truth.jsonl    one line per file: path, kind, expected reject reason, and all draws of a film
 OUT/truth/report_labels.csv  accession, label, value: labels that each report states
@@ -24,6 +26,7 @@ from data_prep.errors import ArchiveError
 from data_prep.phantom.dicom_film import file_bytes, film_dataset, list_identifying_texts, set_pixels
 from data_prep.phantom.difficulty import LEVELS, Difficulty
 from data_prep.phantom.fictitious_people import Person, Visit, person, visit
+from data_prep.phantom.graded_questions import graded_labels, measure_film
 from data_prep.phantom.imaging.scanners import SCANNERS
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
 from data_prep.phantom.render_film import RenderedFilm, render
@@ -197,7 +200,10 @@ def _write_patient(
             row for row in truth_of_patient.files if row["kind"] == "film" and row["study"]["index"] == study.index
         ]
         objects = [planted["kind"] for row in films for planted in row["foreign_object"]]
-        report = draw_report(seed, index, study, any(row["fracture"] for row in films), objects)
+        graded = {
+            label: is_present for row in films for label, is_present in graded_labels(row["measurements"]).items()
+        }
+        report = draw_report(seed, index, study, any(row["fracture"] for row in films), objects, graded)
         truth_of_patient.reports.append((study_visit.accession, identity.patient_id, report))
     return truth_of_patient
 
@@ -228,7 +234,7 @@ def _film_row(
         "expected_reason": None,
         "sop_instance_uid": uid,
         "patient": patient.index,
-        "anatomy": asdict(patient.anatomy),
+        "anatomy": {name: value for name, value in asdict(patient.anatomy).items() if value is not None},
         "study": {"index": study.index, "body_part": study.body_part, "side": study.side, "day": study.day},
         "scanner": {
             "look": study.look,
@@ -243,6 +249,7 @@ def _film_row(
         "pixels_per_source_pixel_at_1024": film.scale,
         "foreign_object": [asdict(planted) for planted in film.objects],
         "fracture": [asdict(film.fracture)] if film.fracture else [],
+        "measurements": measure_film(patient.anatomy, study.body_part, draw.view),
     }
 
 
@@ -250,13 +257,18 @@ def _write_truth(truth: Path, truths: list[_PatientTruth]) -> None:
     files = [row for truth_of_patient in truths for row in truth_of_patient.files]
     films = [row for row in files if row["kind"] == "film"]
     with (truth / "truth.jsonl").open("w", encoding="utf-8") as out:
-        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in files)
+        rows = ({name: value for name, value in row.items() if value != {}} for row in files)
+        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     with (truth / "labels.csv").open("w", encoding="utf-8", newline="") as out:
         table = csv.writer(out)
         table.writerow(("sop_instance_uid", "label", "value"))
         table.writerows(
-            (row["sop_instance_uid"], label, "present" if row[label] else "absent") for row in films for label in LABELS
+            (row["sop_instance_uid"], label, "present" if is_present else "absent")
+            for row in films
+            for label, is_present in _film_labels(row).items()
         )
+    if any(row["measurements"] for row in films):
+        _write_measurements(truth / "measurements.csv", films)
     with (truth / "boxes.csv").open("w", encoding="utf-8", newline="") as out:
         table = csv.writer(out)
         table.writerow(("sop_instance_uid", "label", *EDGES))
@@ -269,6 +281,21 @@ def _write_truth(truth: Path, truths: list[_PatientTruth]) -> None:
     _write_reports(truth, [report for truth_of_patient in truths for report in truth_of_patient.reports])
     values = sorted(set().union(*(truth_of_patient.identifying for truth_of_patient in truths)))
     (truth / "identifying.txt").write_text("\n".join(values) + "\n", encoding="utf-8")
+
+
+def _film_labels(row: dict[str, Any]) -> dict[str, bool]:
+    return {label: bool(row[label]) for label in LABELS} | graded_labels(row["measurements"])
+
+
+def _write_measurements(path: Path, films: list[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(("sop_instance_uid", "label", "number"))
+        table.writerows(
+            (row["sop_instance_uid"], name, f"{number:.4f}")
+            for row in films
+            for name, number in row["measurements"].items()
+        )
 
 
 def _write_reports(truth: Path, reports: list[tuple[str, str, StudyReport]]) -> None:
