@@ -29,6 +29,8 @@ def run_phantom(args: argparse.Namespace) -> int:
             workers=args.workers,
             contrast=args.contrast,
             level=args.level,
+            confound=args.confound,
+            scale=args.scale,
         )
     )
     return 0

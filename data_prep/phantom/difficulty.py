@@ -44,6 +44,7 @@ class Difficulty:
             findings of its own.
         gap: factor of the width and displacement of a fracture.
         dose: factor of the detected quanta; bones could not give the contrast of clear fractures against more noise.
+        keeps_positions: whether findings have the same positions on a coarser detector.
         graded: ranges of the graded questions; None for an archive without them.
     """
 
@@ -53,12 +54,26 @@ class Difficulty:
     shared_studies: float
     gap: float
     dose: float
+    keeps_positions: bool
     graded: GradedRanges | None
 
 
-HARD = Difficulty((4.0, 40.0), (6.0, 60.0), (1.5, 6.0), 0.0, 1.0, 1.0, None)
+HARD = Difficulty((4.0, 40.0), (6.0, 60.0), (1.5, 6.0), 0.0, 1.0, 1.0, False, None)
 LEVELS = {
-    "clear": Difficulty((32.0, 128.0), (32.0, 128.0), (12.0, 30.0), 1.0, 2.5, 3.0, _CLEAR),
-    "clinical": Difficulty((12.0, 80.0), (12.0, 80.0), (4.0, 12.0), 0.8, 1.5, 1.0, _CLINICAL),
+    "clear": Difficulty((32.0, 128.0), (32.0, 128.0), (12.0, 30.0), 1.0, 2.5, 3.0, True, _CLEAR),
+    "clinical": Difficulty((12.0, 80.0), (12.0, 80.0), (4.0, 12.0), 0.8, 1.5, 1.0, True, _CLINICAL),
     "hard": HARD,
 }
+
+
+@dataclass(frozen=True)
+class Confound:
+    """A label that is more frequent on the first scanner than on the others.
+
+    Attributes:
+        label: a label of the archive.
+        strength: 0 (as frequent on each scanner) to 1 (only on the first scanner).
+    """
+
+    label: str
+    strength: float

@@ -34,6 +34,8 @@ _LINE_FRACTION_OF_BOX = 0.9
 _MAX_OBJECT_ATTENUATION = 6.0
 """Largest attenuation of an object."""
 _PLACE_STEP_PIXELS = 4
+_PLACE_STEPS = 300
+"""Steps of positions of an object along the longer side, where positions do not depend on the detector."""
 
 _WindowSlices = tuple[slice, slice]
 
@@ -92,7 +94,10 @@ def plant_object(
     low, high = (size / exposure.scale for size in exposure.level.object_size)
     pixels = min(max(round(finding.size / exposure.scale), math.ceil(low)), math.floor(high))
     shape = draw_object(finding.kind, pixels, finding.angle, draw)
-    x, y = _place_object(body, field, finding.place, shape.shape)
+    if exposure.level.keeps_positions:
+        x, y = _place_object_by_rows(body, field, finding, shape.shape)
+    else:
+        x, y = _place_object(body, field, finding.place, shape.shape)
     box = (float(x), float(y), float(x + shape.shape[1]), float(y + shape.shape[0]))
     window = surrounding_window(box, exposure.scale, body.shape)
     window_slices = window.cut()
@@ -111,15 +116,43 @@ def plant_object(
 
 def _place_object(body: NDArray[np.bool_], field: Map, place: float, shape: tuple[int, ...]) -> tuple[int, int]:
     """Upper left corner (x, y) of an object that lies in the field with its centre on the body."""
-    half = (shape[0] // 2 + 2, shape[1] // 2 + 2)
-    kernel = np.ones((2 * half[0] // _PLACE_STEP_PIXELS + 1, 2 * half[1] // _PLACE_STEP_PIXELS + 1), dtype=np.uint8)
-    open_field = (field[::_PLACE_STEP_PIXELS, ::_PLACE_STEP_PIXELS] > 0.99).astype(np.uint8)
-    is_free = cv2.erode(open_field, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
-    free_positions = np.flatnonzero(is_free & body[::_PLACE_STEP_PIXELS, ::_PLACE_STEP_PIXELS])
-    if free_positions.size == 0:
-        raise ValueError("the object is too large for every position on the body in the field")
+    is_free = _free_positions(body, field, shape, _PLACE_STEP_PIXELS, 2)
+    free_positions = np.flatnonzero(is_free)
     row, column = np.unravel_index(free_positions[int(place * free_positions.size)], is_free.shape)
     return int(column) * _PLACE_STEP_PIXELS - shape[1] // 2, int(row) * _PLACE_STEP_PIXELS - shape[0] // 2
+
+
+def _place_object_by_rows(
+    body: NDArray[np.bool_], field: Map, finding: FindingDraw, shape: tuple[int, ...]
+) -> tuple[int, int]:
+    """As :func:`_place_object`; the row, then the column is chosen, so that the raster hardly moves the object."""
+    step = max(1, round(max(body.shape) / _PLACE_STEPS))
+    is_free = _free_positions(body, field, shape, step, step // 2)
+    below = np.cumsum(is_free.sum(axis=1)) / is_free.sum()
+    row = int(np.searchsorted(below, finding.place, side="right"))
+    columns = np.flatnonzero(is_free[row])
+    column = columns[int(np.random.default_rng((finding.seed, 1)).random() * columns.size)]
+    return int(column) * step - shape[1] // 2, row * step - shape[0] // 2
+
+
+def _free_positions(
+    body: NDArray[np.bool_], field: Map, shape: tuple[int, ...], step: int, margin: int
+) -> NDArray[np.bool_]:
+    """Positions, every ``step`` pixels, of the centre of an object in the field, ``margin`` pixels from its edge.
+
+    The centre is on the body.
+
+    Raises:
+        ValueError: there is none.
+    """
+    half = (shape[0] // 2 + margin, shape[1] // 2 + margin)
+    kernel = np.ones((2 * half[0] // step + 1, 2 * half[1] // step + 1), dtype=np.uint8)
+    open_field = (field[::step, ::step] > 0.99).astype(np.uint8)
+    is_free = cv2.erode(open_field, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    is_free &= body[::step, ::step]
+    if not is_free.any():
+        raise ValueError("the object is too large for every position on the body in the field")
+    return np.asarray(is_free)
 
 
 def plant_fracture(
@@ -155,7 +188,8 @@ def plant_fracture(
         attempt = _Attempt.at(bone_maps[index], site, finding, exposure, draw, gaping)
         if not _is_inside_field(attempt.planted.box, field):
             continue
-        attempt = attempt.with_contrast(attenuation, finding.contrast_to_noise, exposure, draw)
+        noise_draw = np.random.default_rng((finding.seed, tried)) if exposure.level.keeps_positions else draw
+        attempt = attempt.with_contrast(attenuation, finding.contrast_to_noise, exposure, noise_draw)
         tried += 1
         if best is None or attempt.planted.contrast_to_noise > best.planted.contrast_to_noise:
             best = attempt

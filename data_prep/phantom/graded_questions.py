@@ -17,6 +17,7 @@ from data_prep.phantom.difficulty import GradedRanges, Range
 
 LARGEST_NORMAL_RATIO, OSTEOPENIA_DENSITY = 0.55, 0.75
 """Cardiothoracic ratio above which a heart is enlarged, and density of bone below which it is osteopenic."""
+LABELS = ("cardiomegaly", "effusion", "osteopenia", "growth_plates")
 PREVALENCE = 0.4
 """Probability of each graded finding per patient."""
 _PLATE_MM = 1.83

@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 
 from data_prep.phantom.anatomy.patient_body import Anatomy
-from data_prep.phantom.difficulty import HARD, Difficulty, Range
+from data_prep.phantom.difficulty import HARD, Confound, Difficulty, Range
 from data_prep.phantom.graded_questions import PREVALENCE as GRADED_PREVALENCE
-from data_prep.phantom.graded_questions import draw_graded
+from data_prep.phantom.graded_questions import draw_graded, graded_labels, measure_film
 from data_prep.phantom.imaging.scanners import SCANNERS
 
 VIEWS = {"HAND": ("PA", "OBLIQUE"), "WRIST": ("AP", "LAT"), "KNEE": ("AP", "LAT"), "CHEST": ("PA", "LAT")}
@@ -165,9 +165,12 @@ class _Purpose(IntEnum):
     NOISE = 10
     SHARED = 11
     GRADED = 12
+    CONFOUND = 13
 
 
-def draw_patient(seed: int, index: int, patients: int, level: Difficulty = HARD) -> PatientDraw:
+def draw_patient(
+    seed: int, index: int, patients: int, level: Difficulty = HARD, confound: Confound | None = None
+) -> PatientDraw:
     """Draw a patient with all studies and films.
 
     Args:
@@ -175,6 +178,7 @@ def draw_patient(seed: int, index: int, patients: int, level: Difficulty = HARD)
         index: number of the patient.
         patients: number of patients of the archive.
         level: difficulty of the archive.
+        confound: label that is more frequent on the first scanner.
     """
     body = _generator(seed, index, _Purpose.BODY)
     studies = int(body.choice(3, p=(0.5, 0.3, 0.2))) + 1
@@ -184,7 +188,7 @@ def draw_patient(seed: int, index: int, patients: int, level: Difficulty = HARD)
     day = int(body.integers(0, 2500))
     drawn = []
     for k in range(studies):
-        drawn.append(_draw_study(seed, index, k, day, patients, level))
+        drawn.append(_draw_study(seed, (index, k), day, patients, anatomy, level, confound))
         day += int(body.integers(1, 400))
     return PatientDraw(seed, index, anatomy, tuple(drawn))
 
@@ -201,9 +205,12 @@ def _draw_anatomy(draw: np.random.Generator, child_share: float) -> Anatomy:
     return Anatomy(age, sex, size, density, flesh, int(draw.integers(2**31)))
 
 
-def _draw_study(seed: int, patient: int, index: int, day: int, patients: int, level: Difficulty) -> StudyDraw:
+def _draw_study(
+    seed: int, path: tuple[int, int], day: int, patients: int, anatomy: Anatomy, level: Difficulty,
+    confound: Confound | None,
+) -> StudyDraw:  # fmt: skip
+    patient, index = path
     draw = _generator(seed, patient, _Purpose.STUDY, index)
-    look = int(_generator(seed, patient, _Purpose.LOOK, index).integers(len(SCANNERS)))
     body_part = str(draw.choice(list(VIEWS)))
     side: Literal["L", "R"] = "L" if draw.random() < 0.5 else "R"
     views_of_part = VIEWS[body_part]
@@ -211,12 +218,35 @@ def _draw_study(seed: int, patient: int, index: int, day: int, patients: int, le
     if draw.random() < 0.12:
         views.append(str(draw.choice(views)))  # a repeated exposure
     is_shared = _generator(seed, patient, _Purpose.SHARED, index).random() < level.shared_studies
-    films = []
-    for k, view in enumerate(views):
-        film = _draw_film(seed, (patient, index, k), view, body_part, look, patients)
-        objects, fracture = _draw_findings(seed, (patient, index, 0 if is_shared else k), level)
-        films.append(replace(film, objects=objects, fracture=fracture))
-    return StudyDraw(index, body_part, side, look, day, tuple(films))
+    findings = [_draw_findings(seed, (patient, index, 0 if is_shared else k), level) for k in range(len(views))]
+    labels = {
+        "foreign_object": any(objects for objects, _ in findings),
+        "fracture": any(fracture for _, fracture in findings),
+    }
+    for view in views:
+        labels |= graded_labels(measure_film(anatomy, body_part, view))
+    look = _draw_scanner(seed, path, labels.get(confound.label) if confound else None, confound)
+    films = tuple(
+        replace(
+            _draw_film(seed, (patient, index, k), view, body_part, look, patients), objects=objects, fracture=fracture
+        )
+        for k, (view, (objects, fracture)) in enumerate(zip(views, findings, strict=True))
+    )
+    return StudyDraw(index, body_part, side, look, day, films)
+
+
+def _draw_scanner(seed: int, path: tuple[int, int], has_label: bool | None, confound: Confound | None) -> int:
+    """Draw the scanner of a study; ``has_label`` is None for a study whose films cannot show the confounded label."""
+    patient, index = path
+    look = int(_generator(seed, patient, _Purpose.LOOK, index).integers(len(SCANNERS)))
+    if confound is None or has_label is None:
+        return look
+    draw = _generator(seed, patient, _Purpose.CONFOUND, index)
+    if draw.random() >= confound.strength:
+        return look
+    if has_label:
+        return 0
+    return look or int(draw.integers(1, len(SCANNERS)))
 
 
 def _draw_film(seed: int, path: tuple[int, int, int], view: str, body_part: str, look: int, patients: int) -> FilmDraw:

@@ -24,8 +24,9 @@ from typing import Any
 
 from data_prep.errors import ArchiveError
 from data_prep.phantom.dicom_film import file_bytes, film_dataset, list_identifying_texts, set_pixels
-from data_prep.phantom.difficulty import LEVELS, Difficulty
+from data_prep.phantom.difficulty import LEVELS, Confound, Difficulty
 from data_prep.phantom.fictitious_people import Person, Visit, person, visit
+from data_prep.phantom.graded_questions import LABELS as GRADED_LABELS
 from data_prep.phantom.graded_questions import graded_labels, measure_film
 from data_prep.phantom.imaging.scanners import SCANNERS
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
@@ -37,6 +38,7 @@ from data_prep.runtime.worker_pool import process_count, spawn_pool
 from data_prep.shard_format.boxes import EDGES
 
 LABELS = ("foreign_object", "fracture")
+MIN_SCALE = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,19 @@ class PhantomSummary:
 
 
 @dataclass(frozen=True)
+class _Settings:
+    """Settings of an archive, see :func:`write_archive`."""
+
+    seed: int
+    patients: int
+    contrast: float
+    long_side: int | None
+    level: Difficulty
+    confound: Confound | None
+    scale: float
+
+
+@dataclass(frozen=True)
 class _PatientTruth:
     """Rows of the truth of one patient."""
 
@@ -91,6 +106,8 @@ def write_archive(
     contrast: float = 1.0,
     long_side: int | None = None,
     level: str = "hard",
+    confound: str | None = None,
+    scale: float = 1.0,
 ) -> PhantomSummary:
     """Write an archive; its bytes do not depend on ``workers``.
 
@@ -103,6 +120,8 @@ def write_archive(
             bone that can show the contrast.
         long_side: longer side of the films, pixels; by default that of each scanner.
         level: difficulty of the archive, a key of LEVELS.
+        confound: LABEL=STRENGTH of a label that is more frequent on the first scanner, see :class:`Confound`.
+        scale: pixels per side of the detector relative to that of each scanner, above 0, at most 1.
 
     Raises:
         ArchiveError: the folder holds files or cannot be written, or an argument is out of range.
@@ -111,8 +130,12 @@ def write_archive(
         raise ArchiveError("--patients must be at least 1, --seed and --workers at least 0, --contrast above 0.")
     if level not in LEVELS:
         raise ArchiveError(f"--level is unknown: {level}. Choose one of {', '.join(LEVELS)}.")
+    if not MIN_SCALE <= scale <= 1:
+        raise ArchiveError(f"--scale is {scale:g}. It must be from {MIN_SCALE:g} to 1.")
+    confounding = _parse_confound(confound, level) if confound is not None else None
     _prepare_folders(out)
-    write = partial(_write_patient, out / "archive", seed, patients, contrast, long_side, LEVELS[level])
+    settings = _Settings(seed, patients, contrast, long_side, LEVELS[level], confounding, scale)
+    write = partial(_write_patient, out / "archive", settings)
     progress = Progress("phantom", "patients", patients)
     truths: list[_PatientTruth] = []
     for truth_of_patient in _write_patients(write, patients, process_count(workers, patients)):
@@ -158,18 +181,33 @@ def _write_patients(write: "partial[_PatientTruth]", patients: int, workers: int
         pool.shutdown(cancel_futures=True)
 
 
-def _write_patient(
-    archive: Path, seed: int, patients: int, contrast: float, long_side: int | None, level: Difficulty, index: int
-) -> _PatientTruth:
-    patient = draw_patient(seed, index, patients, level)
+def _parse_confound(text: str, level: str) -> Confound:
+    label, _, number = text.partition("=")
+    known = LABELS + (GRADED_LABELS if LEVELS[level].graded else ())
+    try:
+        strength = float(number)
+    except ValueError:
+        strength = math.nan
+    if label not in known or not 0 <= strength <= 1:
+        raise ArchiveError(
+            f"--confound is not LABEL=STRENGTH: {text}. Labels of level {level}: {', '.join(known)}; strength: 0 to 1."
+        )
+    return Confound(label, strength)
+
+
+def _write_patient(archive: Path, settings: _Settings, index: int) -> _PatientTruth:
+    seed, level = settings.seed, settings.level
+    patient = draw_patient(seed, index, settings.patients, level, settings.confound)
     identity = person(seed, index, patient.anatomy, patient.studies[0].day)
     truth_of_patient = _PatientTruth([], set(), [])
     for study in patient.studies:
         study_visit = visit(seed, index, study.index, study.day, study.look, patient.anatomy.sex)
         folder = _folder(patient, study, identity, study_visit)
         file_number = 0
-        for draw in (film.with_contrast(contrast) for film in study.films):
-            film = render(patient.anatomy, study, draw, long_side=long_side, level=level)
+        for draw in (film.with_contrast(settings.contrast) for film in study.films):
+            scanner = SCANNERS[study.look]
+            look = scanner if settings.scale == 1 else scanner.coarser(settings.scale)
+            film = render(patient.anatomy, study, draw, long_side=settings.long_side, look=look, level=level)
             dataset = film_dataset(patient, study, draw, film, identity, study_visit)
             syntax = SCANNERS[study.look].syntaxes[draw.syntax]
             set_pixels(dataset, film.stored, SCANNERS[study.look].bits, syntax)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -191,6 +192,13 @@ def _breasts(anatomy: Anatomy) -> Tissue:
 
 def _vessels(anatomy: Anatomy, every: int) -> Tissue:
     """Vessel trees from the hila into the lungs; only each ``every``-th branch is used."""
+    size = anatomy.size
+    shown = tuple(Tube(branch.points * size, branch.radii * size) for branch in _branches(anatomy)[::every])
+    return Tissue(shown, 0.9 * _WATER_MU, blend=3.0, step=STEP)
+
+
+@lru_cache(maxsize=2)
+def _branches(anatomy: Anatomy) -> list[Tube]:
     draw = anatomy.proportions(6)
     branches: list[Tube] = []
     for side, low in ((-1.0, 16.0), (1.0, 24.0)):
@@ -198,9 +206,7 @@ def _vessels(anatomy: Anatomy, every: int) -> Tissue:
             start = np.array([side * 30.0, low + 8 * np.sin(bearing), -8.0])
             slope = (side * np.cos(bearing * 0.8 + 0.55), np.sin(bearing * 0.95 + 0.75), draw.normal(0, 0.5))
             _branch(branches, draw, start, np.array(slope) / np.linalg.norm(slope), 4.6, 4)
-    size = anatomy.size
-    shown = tuple(Tube(branch.points * size, branch.radii * size) for branch in branches[::every])
-    return Tissue(shown, 0.9 * _WATER_MU, blend=3.0, step=STEP)
+    return branches
 
 
 def _branch(

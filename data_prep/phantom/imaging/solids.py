@@ -13,6 +13,8 @@ from data_prep.phantom.imaging.projection import Beam, Bounds, Map, Vector
 
 _TABLE_ENTRIES = 512
 _MIN_FORESHORTENING = 0.3
+_KERNEL = np.hanning(_TABLE_ENTRIES // 12 * 2 + 1)
+_KERNEL /= _KERNEL.sum()
 
 
 class Body(Protocol):
@@ -323,9 +325,11 @@ def box_axes(x: float, y: float, z: float, *, tilt: float = 0.0) -> Vector:
 
 
 def _smooth(table: Vector) -> Vector:
-    kernel = np.hanning(_TABLE_ENTRIES // 12 * 2 + 1)
-    padded = np.pad(table, len(kernel) // 2, mode="edge")
-    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
+    if not table.any():
+        return table
+    half = len(_KERNEL) // 2
+    padded = np.concatenate((np.full(half, table[0]), table, np.full(half, table[-1])))
+    return np.convolve(padded, _KERNEL, mode="valid")
 
 
 def _cap(distance: Map, reach: float) -> Map:
@@ -334,15 +338,18 @@ def _cap(distance: Map, reach: float) -> Map:
     return np.asarray(1 - edge * edge, dtype=np.float32)
 
 
+def _cells(grid: Map, start: float, span: float, reach: float) -> tuple[int, int]:
+    """First and last cell (exclusive) of a regular grid within ``reach`` of the range from start to start + span."""
+    first, step = float(grid[0]), float(grid[1] - grid[0]) if len(grid) > 1 else 1.0
+    low, high = (start, start + span) if span > 0 else (start + span, start)
+    return max(int((low - reach - first) / step), 0), min(max(int((high + reach - first) / step) + 2, 0), len(grid))
+
+
 def _segment(out: Map, x: Map, y: Map, start: Vector, span: Vector, radii: Vector, depth: float) -> None:
     """Take the maximum of ``out`` (chord in pixels) and one conical segment with round ends, in place."""
-    reach = float(radii.max()) + 1
-    left, right = np.searchsorted(
-        x, (min(start[0], start[0] + span[0]) - reach, max(start[0], start[0] + span[0]) + reach)
-    )
-    top, low = np.searchsorted(
-        y, (min(start[1], start[1] + span[1]) - reach, max(start[1], start[1] + span[1]) + reach)
-    )
+    reach = float(max(radii)) + 1
+    left, right = _cells(x, start[0], span[0], reach)
+    top, low = _cells(y, start[1], span[1], reach)
     if left >= right or top >= low:
         return
     dx = (x[left:right] - np.float32(start[0]))[None, :]
