@@ -4,6 +4,7 @@ Coordinates are those of :mod:`data_prep.phantom.imaging.projection`.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 import cv2
@@ -109,11 +110,10 @@ class Shaft:
 
     def sections(self, beam: Beam) -> tuple[Map, Map, Map]:
         """Tabulate half-width on the film, chord through the middle and sideways offset along the axis, mm."""
-        at = np.linspace(0, 1, _TABLE_ENTRIES)
-        columns = np.array([(s.at, s.across, s.deep, s.shift_across, s.shift_deep) for s in self.stations]).T
-        across, deep, shift_across, shift_deep = (_smooth(np.interp(at, columns[0], c)) for c in columns[1:])
-        wall = np.interp(at, columns[0], [s.wall for s in self.stations]) if self.margin else 0.0
-        across, deep = np.maximum(across - wall, 0.0), np.maximum(deep - wall, 0.0)
+        across, deep, shift_across, shift_deep, wall = _tabulate(self.stations)
+        if self.margin:
+            across, deep = across - wall, deep - wall
+        across, deep = np.maximum(across, 0.0), np.maximum(deep, 0.0)
         axis = (self.end - self.start) / max(self.length(), 1e-6)
         side = np.asarray(self.side) - axis * float(np.dot(self.side, axis))
         side = side / max(float(np.linalg.norm(side)), 1e-6)
@@ -220,10 +220,9 @@ class Tube:
 
     def bounds(self, beam: Beam) -> Bounds:
         """See :class:`Body`."""
-        seen = beam.project(self.points)
+        x, y = zip(*beam.project(self.points).tolist(), strict=True)  # faster than arrays for a few points
         reach = float(self.radii.max()) * beam.scale + 1
-        low, high = seen.min(axis=0) - reach, seen.max(axis=0) + reach
-        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+        return min(x) - reach, min(y) - reach, max(x) + reach, max(y) + reach
 
     def chord(self, beam: Beam, x: Map, y: Map) -> Map:
         """See :class:`Body`."""
@@ -324,6 +323,15 @@ def box_axes(x: float, y: float, z: float, *, tilt: float = 0.0) -> Vector:
     return np.array([[x * c, x * s, 0.0], [-y * s, y * c, 0.0], [0.0, 0.0, z]])
 
 
+@lru_cache(maxsize=64)
+def _tabulate(stations: tuple[Station, ...]) -> tuple[Vector, ...]:
+    """Smoothed half axes and offsets, and the thickness of the wall, at the entries of the table."""
+    at = np.linspace(0, 1, _TABLE_ENTRIES)
+    columns = np.array([(s.at, s.across, s.deep, s.shift_across, s.shift_deep, s.wall) for s in stations]).T
+    *tables, wall = (np.interp(at, columns[0], column) for column in columns[1:])
+    return *map(_smooth, tables), wall
+
+
 def _smooth(table: Vector) -> Vector:
     if not table.any():
         return table
@@ -347,15 +355,17 @@ def _cells(grid: Map, start: float, span: float, reach: float) -> tuple[int, int
 
 def _segment(out: Map, x: Map, y: Map, start: Vector, span: Vector, radii: Vector, depth: float) -> None:
     """Take the maximum of ``out`` (chord in pixels) and one conical segment with round ends, in place."""
-    reach = float(max(radii)) + 1
-    left, right = _cells(x, start[0], span[0], reach)
-    top, low = _cells(y, start[1], span[1], reach)
+    reach = max(radii.tolist()) + 1
+    (x_start, y_start), (x_span, y_span) = start.tolist(), span.tolist()
+    left, right = _cells(x, x_start, x_span, reach)
+    top, low = _cells(y, y_start, y_span, reach)
     if left >= right or top >= low:
         return
     dx = (x[left:right] - np.float32(start[0]))[None, :]
     dy = (y[top:low] - np.float32(start[1]))[:, None]
     squared = np.float32(max(float(span @ span), 1e-6))
-    t = np.clip((dx * np.float32(span[0]) + dy * np.float32(span[1])) / squared, 0, 1)
+    t = (dx * np.float32(span[0]) + dy * np.float32(span[1])) / squared
+    np.minimum(np.maximum(t, 0, out=t), 1, out=t)
     away = (dx - t * np.float32(span[0])) ** 2 + (dy - t * np.float32(span[1])) ** 2
     radius = np.float32(radii[0]) + t * np.float32(radii[1] - radii[0])
     chord = np.float32(2 * depth) * np.sqrt(np.maximum(radius * radius - away, 0))
