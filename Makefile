@@ -22,7 +22,7 @@ demo: export DS_ACCELERATOR := cpu
 demo: install
 	rm -rf $(DEMO) && mkdir $(DEMO)
 	(umask 077 && python -c 'import secrets; print(secrets.token_hex(32))' > $(DEMO)/secret.key)
-	python -m data_prep phantom $(DEMO)/phantom --patients $(DEMO_PATIENTS) --seed 1
+	python -m data_prep phantom $(DEMO)/phantom --patients $(DEMO_PATIENTS) --seed 1 --level hard
 	env -u MAE_RAD_KEY python -m data_prep scan $(DEMO)/phantom/archive --out $(DEMO)/private key_file=$(DEMO)/secret.key
 	python -m data_prep shard $(DEMO)/private --out $(DEMO)/shards \
 	  max_side=1024 films_per_shard=200 splits.val=0.15 splits.test=0.35 runtime.max_reject_fraction=0.1

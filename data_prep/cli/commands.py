@@ -21,7 +21,18 @@ def run_phantom(args: argparse.Namespace) -> int:
     """Write a synthetic archive."""
     from data_prep.phantom.write_archive import write_archive
 
-    print(write_archive(args.out, patients=args.patients, seed=args.seed, workers=args.workers, contrast=args.contrast))
+    print(
+        write_archive(
+            args.out,
+            patients=args.patients,
+            seed=args.seed,
+            workers=args.workers,
+            contrast=args.contrast,
+            level=args.level,
+            confound=args.confound,
+            scale=args.scale,
+        )
+    )
     return 0
 
 

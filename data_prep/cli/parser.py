@@ -53,6 +53,24 @@ def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.Argume
     phantom.add_argument(
         "--contrast", type=float, default=1.0, metavar="F", help="factor on the contrast of findings (default: 1)"
     )
+    phantom.add_argument(
+        "--level",
+        choices=("clear", "clinical", "hard"),
+        default="clinical",
+        help="difficulty of the findings (default: clinical)",
+    )
+    phantom.add_argument(
+        "--confound",
+        metavar="LABEL=STRENGTH",
+        help="make a label more frequent on one scanner: strength 0 (not) to 1 (only there) (default: none)",
+    )
+    phantom.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="pixels per side of the films relative to those of the scanners, 0.1 to 1 (default: 1)",
+    )
 
     scan = _command(commands, "scan", run_scan, "read the headers of archives into a private folder", overrides=True)
     scan.add_argument("archives", nargs="+", metavar="ARCHIVE", help="folders or files with radiographs")

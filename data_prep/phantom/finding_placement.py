@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.phantom.difficulty import Difficulty
 from data_prep.phantom.foreign_objects import draw_object
 from data_prep.phantom.imaging.detector import exposed
 from data_prep.phantom.imaging.projection import Beam, Map
@@ -23,16 +24,18 @@ from data_prep.phantom.planted_findings import (
     solve_amplitude,
     surrounding_window,
 )
-from data_prep.phantom.random_draws import CONTRAST_TO_NOISE, FRACTURE_SIZE, OBJECT_SIZE, FindingDraw
+from data_prep.phantom.random_draws import FindingDraw
 
 _SITES_FOR_WANTED_CONTRAST, _MAX_SITES, _MAX_SITE_DRAWS = 14, 56, 2000
 """Sites on bones that are tried for the wanted contrast, sites that are tried for any contrast in the range of
-CONTRAST_TO_NOISE, and draws to find them."""
+the level, and draws to find them."""
 _LINE_FRACTION_OF_BOX = 0.9
 """Length of the line as a fraction of the drawn size, so that a jagged line stays in its box."""
 _MAX_OBJECT_ATTENUATION = 6.0
 """Largest attenuation of an object."""
 _PLACE_STEP_PIXELS = 4
+_PLACE_STEPS = 300
+"""Steps of positions of an object along the longer side, where positions do not depend on the detector."""
 
 _WindowSlices = tuple[slice, slice]
 
@@ -46,12 +49,14 @@ class ExposureModel:
         quanta: detected quanta per pixel in the open beam.
         blur: standard deviation of the point spread, pixels.
         scale: pixels at T = 1024 per pixel.
+        level: difficulty of the archive.
     """
 
     scatter: Map
     quanta: float
     blur: float
     scale: float
+    level: Difficulty
 
     def ratio(self, without: Map, with_it: Map, weight: Map, window_slices: _WindowSlices, noise: Map) -> float:
         """Compute the contrast-to-noise ratio between two attenuation maps of a window of the film.
@@ -86,10 +91,13 @@ def plant_object(
         ValueError: the field has no free position that is large enough.
     """
     draw = np.random.default_rng(finding.seed)
-    low, high = (size / exposure.scale for size in OBJECT_SIZE)
+    low, high = (size / exposure.scale for size in exposure.level.object_size)
     pixels = min(max(round(finding.size / exposure.scale), math.ceil(low)), math.floor(high))
     shape = draw_object(finding.kind, pixels, finding.angle, draw)
-    x, y = _place_object(body, field, finding.place, shape.shape)
+    if exposure.level.keeps_positions:
+        x, y = _place_object_by_rows(body, field, finding, shape.shape)
+    else:
+        x, y = _place_object(body, field, finding.place, shape.shape)
     box = (float(x), float(y), float(x + shape.shape[1]), float(y + shape.shape[0]))
     window = surrounding_window(box, exposure.scale, body.shape)
     window_slices = window.cut()
@@ -108,15 +116,43 @@ def plant_object(
 
 def _place_object(body: NDArray[np.bool_], field: Map, place: float, shape: tuple[int, ...]) -> tuple[int, int]:
     """Upper left corner (x, y) of an object that lies in the field with its centre on the body."""
-    half = (shape[0] // 2 + 2, shape[1] // 2 + 2)
-    kernel = np.ones((2 * half[0] // _PLACE_STEP_PIXELS + 1, 2 * half[1] // _PLACE_STEP_PIXELS + 1), dtype=np.uint8)
-    open_field = (field[::_PLACE_STEP_PIXELS, ::_PLACE_STEP_PIXELS] > 0.99).astype(np.uint8)
-    is_free = cv2.erode(open_field, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
-    free_positions = np.flatnonzero(is_free & body[::_PLACE_STEP_PIXELS, ::_PLACE_STEP_PIXELS])
-    if free_positions.size == 0:
-        raise ValueError("the object is too large for every position on the body in the field")
+    is_free = _free_positions(body, field, shape, _PLACE_STEP_PIXELS, 2)
+    free_positions = np.flatnonzero(is_free)
     row, column = np.unravel_index(free_positions[int(place * free_positions.size)], is_free.shape)
     return int(column) * _PLACE_STEP_PIXELS - shape[1] // 2, int(row) * _PLACE_STEP_PIXELS - shape[0] // 2
+
+
+def _place_object_by_rows(
+    body: NDArray[np.bool_], field: Map, finding: FindingDraw, shape: tuple[int, ...]
+) -> tuple[int, int]:
+    """As :func:`_place_object`; the row, then the column is chosen, so that the raster hardly moves the object."""
+    step = max(1, round(max(body.shape) / _PLACE_STEPS))
+    is_free = _free_positions(body, field, shape, step, step // 2)
+    below = np.cumsum(is_free.sum(axis=1)) / is_free.sum()
+    row = int(np.searchsorted(below, finding.place, side="right"))
+    columns = np.flatnonzero(is_free[row])
+    column = columns[int(np.random.default_rng((finding.seed, 1)).random() * columns.size)]
+    return int(column) * step - shape[1] // 2, row * step - shape[0] // 2
+
+
+def _free_positions(
+    body: NDArray[np.bool_], field: Map, shape: tuple[int, ...], step: int, margin: int
+) -> NDArray[np.bool_]:
+    """Positions, every ``step`` pixels, of the centre of an object in the field, ``margin`` pixels from its edge.
+
+    The centre is on the body.
+
+    Raises:
+        ValueError: there is none.
+    """
+    half = (shape[0] // 2 + margin, shape[1] // 2 + margin)
+    kernel = np.ones((2 * half[0] // step + 1, 2 * half[1] // step + 1), dtype=np.uint8)
+    open_field = (field[::step, ::step] > 0.99).astype(np.uint8)
+    is_free = cv2.erode(open_field, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    is_free &= body[::step, ::step]
+    if not is_free.any():
+        raise ValueError("the object is too large for every position on the body in the field")
+    return np.asarray(is_free)
 
 
 def plant_fracture(
@@ -149,14 +185,17 @@ def plant_fracture(
     tried = 0
     for index, site in _draw_sites(scene, beam, bone_maps, field, draw):
         gaping = 1 + 0.1 * min(tried, _SITES_FOR_WANTED_CONTRAST)
-        attempt = _Attempt.at(bone_maps[index], site, finding, exposure.scale, draw, gaping)
+        attempt = _Attempt.at(bone_maps[index], site, finding, exposure, draw, gaping)
         if not _is_inside_field(attempt.planted.box, field):
             continue
-        attempt = attempt.with_contrast(attenuation, finding.contrast_to_noise, exposure, draw)
+        noise_draw = np.random.default_rng((finding.seed, tried)) if exposure.level.keeps_positions else draw
+        attempt = attempt.with_contrast(attenuation, finding.contrast_to_noise, exposure, noise_draw)
         tried += 1
         if best is None or attempt.planted.contrast_to_noise > best.planted.contrast_to_noise:
             best = attempt
-        enough = finding.contrast_to_noise if tried < _SITES_FOR_WANTED_CONTRAST else CONTRAST_TO_NOISE[0]
+        enough = (
+            finding.contrast_to_noise if tried < _SITES_FOR_WANTED_CONTRAST else exposure.level.contrast_to_noise[0]
+        )
         if best.planted.contrast_to_noise >= enough - 1e-3 or tried == _MAX_SITES:
             break
     if best is None:
@@ -203,14 +242,15 @@ class _Attempt:
         bone_map: tuple[Map, tuple[int, int]],
         site: Site,
         finding: FindingDraw,
-        scale: float,
+        exposure: ExposureModel,
         draw: np.random.Generator,
         gaping: float,
     ) -> "_Attempt":
         bone, (top, left) = bone_map
+        scale, level = exposure.scale, exposure.level
         local = replace(site, x=site.x - left, y=site.y - top)
-        length = _LINE_FRACTION_OF_BOX * max(finding.size - 2 * LINE_PAD, FRACTURE_SIZE[0] - 2) / scale
-        line = draw_fracture_line(bone.shape, local, length, scale, draw, gaping)
+        length = _LINE_FRACTION_OF_BOX * max(finding.size - 2 * LINE_PAD, level.fracture_size[0] - 2) / scale
+        line = draw_fracture_line(bone.shape, local, length, scale, draw, gaping, level.gap)
         box = (line.box[0] + left, line.box[1] + top, line.box[2] + left, line.box[3] + top)
         size = max(box[2] - box[0], box[3] - box[1]) * scale
         return cls(bone, (top, left), line, Planted("fracture", box, size, 0.0, 0.0))

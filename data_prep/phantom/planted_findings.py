@@ -150,7 +150,13 @@ class FractureLine:
 
 
 def draw_fracture_line(
-    shape: tuple[int, int], site: Site, length: float, scale: float, draw: np.random.Generator, gaping: float = 1.0
+    shape: tuple[int, int],
+    site: Site,
+    length: float,
+    scale: float,
+    draw: np.random.Generator,
+    gaping: float = 1.0,
+    level_gap: float = 1.0,
 ) -> FractureLine:
     """Draw a jagged line that starts at the cortex, with a displacement of one side.
 
@@ -163,6 +169,7 @@ def draw_fracture_line(
         scale: pixels at T = 1024 per pixel.
         draw: random generator.
         gaping: factor of the width of the gap.
+        level_gap: factor of the width of the gap and of the displacement.
     """
     ax, ay = site.axis
     half = max(site.half_width, 1.0)
@@ -180,13 +187,13 @@ def draw_fracture_line(
     jag = np.interp(np.arange(0, 2 * half + 1, 0.5), knots, offsets)
     path = np.float32(math.tan(tilt)) * (side - np.float32(half))
     path = path + jag.astype(np.float32)[np.clip(side * 2, 0, len(jag) - 1).astype(np.int32)]
-    gap = np.float32(draw.uniform(0.55, 0.9) * gaping / scale)
+    gap = np.float32(draw.uniform(0.55, 0.9) * gaping * level_gap / scale)
     away = (along - path) * np.float32(math.cos(tilt))
     fade = np.clip((np.float32(across) - side) / np.float32(2 * gap), 0, 1) * np.clip(
         side / np.float32(2 * gap) + 1, 0, 1
     )
     line = np.exp(-0.5 * (away / gap) ** 2) * fade
-    offset = np.float32(start_side * min(draw.uniform(0.5, 2.2) / scale, 0.12 * length))
+    offset = np.float32(start_side * min(draw.uniform(0.5, 2.2) * level_gap / scale, 0.12 * length))
     # the displacement decreases with the distance from the line
     beyond = np.maximum(along - path, 0) / np.float32(0.25 * length)
     inward = np.maximum(side - np.float32(across), 0) / np.float32(0.5 * half)

@@ -11,6 +11,9 @@ from typing import Literal
 import numpy as np
 
 from data_prep.phantom.anatomy.patient_body import Anatomy
+from data_prep.phantom.difficulty import HARD, Confound, Difficulty, Range
+from data_prep.phantom.graded_questions import PREVALENCE as GRADED_PREVALENCE
+from data_prep.phantom.graded_questions import draw_graded, graded_labels, measure_film
 from data_prep.phantom.imaging.scanners import SCANNERS
 
 VIEWS = {"HAND": ("PA", "OBLIQUE"), "WRIST": ("AP", "LAT"), "KNEE": ("AP", "LAT"), "CHEST": ("PA", "LAT")}
@@ -18,12 +21,9 @@ OBJECT_KINDS = ("screw", "plate", "pin", "ring", "coin", "tube", "wire", "electr
 
 PREVALENCE = 0.35
 """Probability of each label per film."""
-OBJECT_SIZE = (4.0, 40.0)
-FRACTURE_SIZE = (6.0, 60.0)
-"""Range of the longer side of the box, pixels at training size T = 1024 (``planted_findings``)."""
-CONTRAST_TO_NOISE = (1.5, 6.0)
-"""Range of the contrast-to-noise ratio at training size T = 1024."""
 
+CHILD_SHARE = 0.16
+"""Probability of a child, whose growth plates are open, in an archive without graded questions."""
 UNUSABLE_FILE_SHARE = 0.01
 """Number of unusable files of each kind per film; each archive has at least one of each kind."""
 
@@ -163,29 +163,38 @@ class _Purpose(IntEnum):
     FRACTURE = 8
     BROKEN = 9
     NOISE = 10
+    SHARED = 11
+    GRADED = 12
+    CONFOUND = 13
 
 
-def draw_patient(seed: int, index: int, patients: int) -> PatientDraw:
+def draw_patient(
+    seed: int, index: int, patients: int, level: Difficulty = HARD, confound: Confound | None = None
+) -> PatientDraw:
     """Draw a patient with all studies and films.
 
     Args:
         seed: seed of the archive.
         index: number of the patient.
         patients: number of patients of the archive.
+        level: difficulty of the archive.
+        confound: label that is more frequent on the first scanner.
     """
     body = _generator(seed, index, _Purpose.BODY)
     studies = int(body.choice(3, p=(0.5, 0.3, 0.2))) + 1
-    anatomy = _draw_anatomy(body)
+    anatomy = _draw_anatomy(body, GRADED_PREVALENCE if level.graded else CHILD_SHARE)
+    if level.graded:
+        anatomy = draw_graded(anatomy, level.graded, _generator(seed, index, _Purpose.GRADED))
     day = int(body.integers(0, 2500))
     drawn = []
     for k in range(studies):
-        drawn.append(_draw_study(seed, index, k, day, patients))
+        drawn.append(_draw_study(seed, (index, k), day, patients, anatomy, level, confound))
         day += int(body.integers(1, 400))
     return PatientDraw(seed, index, anatomy, tuple(drawn))
 
 
-def _draw_anatomy(draw: np.random.Generator) -> Anatomy:
-    is_child = draw.random() < 0.16
+def _draw_anatomy(draw: np.random.Generator, child_share: float) -> Anatomy:
+    is_child = draw.random() < child_share
     age = int(draw.integers(6, 17)) if is_child else int(np.clip(draw.normal(52, 18), 18, 95))
     sex = "F" if draw.random() < 0.5 else "M"
     growth = 0.62 + 0.38 * min((age - 5) / 12, 1.0)
@@ -196,19 +205,48 @@ def _draw_anatomy(draw: np.random.Generator) -> Anatomy:
     return Anatomy(age, sex, size, density, flesh, int(draw.integers(2**31)))
 
 
-def _draw_study(seed: int, patient: int, index: int, day: int, patients: int) -> StudyDraw:
+def _draw_study(
+    seed: int, path: tuple[int, int], day: int, patients: int, anatomy: Anatomy, level: Difficulty,
+    confound: Confound | None,
+) -> StudyDraw:  # fmt: skip
+    patient, index = path
     draw = _generator(seed, patient, _Purpose.STUDY, index)
-    look = int(_generator(seed, patient, _Purpose.LOOK, index).integers(len(SCANNERS)))
     body_part = str(draw.choice(list(VIEWS)))
     side: Literal["L", "R"] = "L" if draw.random() < 0.5 else "R"
     views_of_part = VIEWS[body_part]
     views = list(views_of_part) if draw.random() < 0.9 else [str(draw.choice(views_of_part))]
     if draw.random() < 0.12:
         views.append(str(draw.choice(views)))  # a repeated exposure
+    is_shared = _generator(seed, patient, _Purpose.SHARED, index).random() < level.shared_studies
+    findings = [_draw_findings(seed, (patient, index, 0 if is_shared else k), level) for k in range(len(views))]
+    labels = {
+        "foreign_object": any(objects for objects, _ in findings),
+        "fracture": any(fracture for _, fracture in findings),
+    }
+    for view in views:
+        labels |= graded_labels(measure_film(anatomy, body_part, view))
+    look = _draw_scanner(seed, path, labels.get(confound.label) if confound else None, confound)
     films = tuple(
-        _draw_film(seed, (patient, index, k), view, body_part, look, patients) for k, view in enumerate(views)
+        replace(
+            _draw_film(seed, (patient, index, k), view, body_part, look, patients), objects=objects, fracture=fracture
+        )
+        for k, (view, (objects, fracture)) in enumerate(zip(views, findings, strict=True))
     )
     return StudyDraw(index, body_part, side, look, day, films)
+
+
+def _draw_scanner(seed: int, path: tuple[int, int], has_label: bool | None, confound: Confound | None) -> int:
+    """Draw the scanner of a study; ``has_label`` is None for a study whose films cannot show the confounded label."""
+    patient, index = path
+    look = int(_generator(seed, patient, _Purpose.LOOK, index).integers(len(SCANNERS)))
+    if confound is None or has_label is None:
+        return look
+    draw = _generator(seed, patient, _Purpose.CONFOUND, index)
+    if draw.random() >= confound.strength:
+        return look
+    if has_label:
+        return 0
+    return look or int(draw.integers(1, len(SCANNERS)))
 
 
 def _draw_film(seed: int, path: tuple[int, int, int], view: str, body_part: str, look: int, patients: int) -> FilmDraw:
@@ -229,32 +267,37 @@ def _draw_film(seed: int, path: tuple[int, int, int], view: str, body_part: str,
         marker=_draw_marker(_generator(seed, patient, _Purpose.MARKER, study, index)),
         inverted=bool(storage.random() < SCANNERS[look].inverted_share),
         syntax=int(storage.integers(len(SCANNERS[look].syntaxes))),
-        objects=draw_objects(_generator(seed, patient, _Purpose.OBJECT, study, index)),
-        fracture=draw_fracture(_generator(seed, patient, _Purpose.FRACTURE, study, index)),
+        objects=(),
+        fracture=None,
         broken=_draw_unusable_files(seed, path, patients),
         seed=int(_generator(seed, patient, _Purpose.NOISE, study, index).integers(2**31)),
     )
 
 
-def draw_objects(draw: np.random.Generator) -> tuple[FindingDraw, ...]:
-    """Draw no foreign object, one, or rarely two."""
-    if draw.random() >= PREVALENCE:
-        return ()
-    count = 2 if draw.random() < 0.2 else 1
-    return tuple(_draw_finding(draw, str(draw.choice(OBJECT_KINDS)), OBJECT_SIZE) for _ in range(count))
+def _draw_findings(
+    seed: int, path: tuple[int, int, int], level: Difficulty
+) -> tuple[tuple[FindingDraw, ...], FindingDraw | None]:
+    """Draw no foreign object, one, or rarely two; and no fracture or one."""
+    patient, study, film = path
+    draw = _generator(seed, patient, _Purpose.OBJECT, study, film)
+    count = (2 if draw.random() < 0.2 else 1) if draw.random() < PREVALENCE else 0
+    objects = tuple(
+        _draw_finding(draw, str(draw.choice(OBJECT_KINDS)), level.object_size, level.contrast_to_noise)
+        for _ in range(count)
+    )
+    draw = _generator(seed, patient, _Purpose.FRACTURE, study, film)
+    is_broken = draw.random() < PREVALENCE
+    return objects, (
+        _draw_finding(draw, "fracture", level.fracture_size, level.contrast_to_noise) if is_broken else None
+    )
 
 
-def draw_fracture(draw: np.random.Generator) -> FindingDraw | None:
-    """Draw no fracture or one."""
-    return _draw_finding(draw, "fracture", FRACTURE_SIZE) if draw.random() < PREVALENCE else None
-
-
-def _draw_finding(draw: np.random.Generator, kind: str, sizes: tuple[float, float]) -> FindingDraw:
+def _draw_finding(draw: np.random.Generator, kind: str, sizes: Range, ratios: Range) -> FindingDraw:
     """Draw a finding: size log-uniform, contrast uniform."""
     return FindingDraw(
         kind=kind,
         size=float(np.exp(draw.uniform(np.log(sizes[0]), np.log(sizes[1])))),
-        contrast_to_noise=float(draw.uniform(*CONTRAST_TO_NOISE)),
+        contrast_to_noise=float(draw.uniform(*ratios)),
         place=float(draw.random()),
         angle=float(draw.uniform(-np.pi, np.pi)),
         seed=int(draw.integers(2**31)),

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from data_prep.phantom.anatomy import chest, hand, knee
 from data_prep.phantom.anatomy.patient_body import Anatomy
+from data_prep.phantom.difficulty import HARD, Difficulty
 from data_prep.phantom.finding_placement import ExposureModel, plant_fracture, plant_object
 from data_prep.phantom.imaging.detector import collimated, exposed, processed, scattered
 from data_prep.phantom.imaging.projection import Beam, Map
@@ -53,7 +54,13 @@ class RenderedFilm:
 
 
 def render(
-    anatomy: Anatomy, study: StudyDraw, draw: FilmDraw, *, long_side: int | None = None, look: Look | None = None
+    anatomy: Anatomy,
+    study: StudyDraw,
+    draw: FilmDraw,
+    *,
+    long_side: int | None = None,
+    look: Look | None = None,
+    level: Difficulty = HARD,
 ) -> RenderedFilm:
     """Render a film.
 
@@ -63,6 +70,7 @@ def render(
         draw: draws of the film.
         long_side: longer side, pixels; by default that of the scanner.
         look: scanner; by default that of the study.
+        level: difficulty of the archive.
     """
     look = look or SCANNERS[study.look]
     scene = _SCENES[study.body_part](anatomy, draw.view, draw.obliquity)
@@ -76,7 +84,7 @@ def render(
         attenuation[top : top + bone_attenuation.shape[0], left : left + bone_attenuation.shape[1]] += bone_attenuation
     np.maximum(attenuation, 0, out=attenuation)
     scatter = scattered(attenuation, scene.scatter, _SCATTER_REACH_FRACTION * max(shape))
-    exposure = ExposureModel(scatter, look.quanta * draw.exposure, look.blur, training_scale(body))
+    exposure = ExposureModel(scatter, look.quanta * draw.exposure * level.dose, look.blur, training_scale(body), level)
     fracture = None
     if draw.fracture:
         fracture = plant_fracture(attenuation, scene, beam, bones, field, draw.fracture, exposure)

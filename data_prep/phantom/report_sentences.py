@@ -113,6 +113,52 @@ OBJECTS: dict[str, dict[str, tuple[str, ...]]] = {
         "removed": ("Interval removal of the hardware.", "Hardware has been removed."),
     },
 }
+GRADED: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
+    "de": {
+        "cardiomegaly": {
+            "present": ("Herzschatten verbreitert.", "Kardiomegalie."),
+            "absent": ("Herz normal groß.", "Keine Kardiomegalie."),
+            "uncertain": ("Herzgröße grenzwertig.",),
+        },
+        "effusion": {
+            "present": ("Ergussbildung.", "Es zeigt sich ein Erguss."),
+            "absent": ("Kein Erguss.", "Ergussbildung nicht nachweisbar."),
+            "uncertain": ("Ein geringer Erguss ist möglich.",),
+        },
+        "osteopenia": {
+            "present": ("Verminderter Kalksalzgehalt.", "Osteopenie."),
+            "absent": ("Regelrechter Kalksalzgehalt.", "Keine Osteopenie."),
+            "uncertain": ("Kalksalzgehalt grenzwertig.",),
+        },
+        "growth_plates": {
+            "present": ("Wachstumsfugen offen.", "Offene Epiphysenfugen."),
+            "absent": ("Wachstumsfugen geschlossen.", "Geschlossene Epiphysenfugen."),
+            "uncertain": ("Wachstumsfugen nicht sicher beurteilbar.",),
+        },
+    },
+    "en": {
+        "cardiomegaly": {
+            "present": ("The cardiac silhouette is enlarged.", "Cardiomegaly."),
+            "absent": ("Normal heart size.", "No cardiomegaly."),
+            "uncertain": ("Borderline heart size.",),
+        },
+        "effusion": {
+            "present": ("There is an effusion.", "Effusion is present."),
+            "absent": ("No effusion.", "No effusion is seen."),
+            "uncertain": ("A small effusion is possible.",),
+        },
+        "osteopenia": {
+            "present": ("Decreased bone mineralization.", "Osteopenia."),
+            "absent": ("Normal bone mineralization.", "No osteopenia."),
+            "uncertain": ("Borderline bone mineralization.",),
+        },
+        "growth_plates": {
+            "present": ("The growth plates are open.", "Open growth plates."),
+            "absent": ("The growth plates are closed.", "Closed growth plates."),
+            "uncertain": ("The growth plates are difficult to assess.",),
+        },
+    },
+}
 KINDS = {
     "screw": "implant",
     "plate": "implant",

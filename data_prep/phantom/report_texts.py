@@ -5,13 +5,13 @@ absent findings or does not mention them; it mentions the other side and removed
 question. Reports have a random generator of their own, so that films do not depend on them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from data_prep.phantom.random_draws import StudyDraw
-from data_prep.phantom.report_sentences import BONES, FRACTURE, KINDS, OBJECTS, PARTS, SIDES
+from data_prep.phantom.report_sentences import BONES, FRACTURE, GRADED, KINDS, OBJECTS, PARTS, SIDES
 
 UNCERTAIN_SHARE, MISSED_SHARE, DENIED_SHARE, OTHER_SIDE_SHARE, REMOVED_SHARE = 0.12, 0.06, 0.6, 0.25, 0.1
 """Probabilities: planted findings stated as uncertain, planted findings not mentioned, absent findings denied, studies
@@ -33,7 +33,9 @@ class StudyReport:
     labels: dict[str, str]
 
 
-def draw_report(seed: int, patient: int, study: StudyDraw, fracture: bool, objects: Iterable[str]) -> StudyReport:
+def draw_report(
+    seed: int, patient: int, study: StudyDraw, fracture: bool, objects: Iterable[str], graded: Mapping[str, bool]
+) -> StudyReport:
     """Draw the report of a study.
 
     Args:
@@ -42,6 +44,7 @@ def draw_report(seed: int, patient: int, study: StudyDraw, fracture: bool, objec
         study: draws of the study.
         fracture: whether a film of the study has a fracture.
         objects: kinds of the objects in the films of the study.
+        graded: graded label that the films show → whether it is present.
     """
     draw = np.random.default_rng((seed, patient, 103, study.index))
     language = "de" if draw.random() < 0.5 else "en"
@@ -51,7 +54,7 @@ def draw_report(seed: int, patient: int, study: StudyDraw, fracture: bool, objec
         replacements["other"] = SIDES[language]["R" if study.side == "L" else "L"].capitalize()
         replacements["other"] = replacements["other"] if language == "de" else replacements["other"].lower()
     labels: dict[str, str] = {}
-    value = _draw_fracture_value(draw, fracture)
+    value = _draw_value(draw, fracture)
     sentences = [_choose(draw, FRACTURE[language][value]).format(**replacements)]
     if value != "not_mentioned":
         labels["fracture"] = value
@@ -61,6 +64,12 @@ def draw_report(seed: int, patient: int, study: StudyDraw, fracture: bool, objec
     question = _choose(draw, FRACTURE[language]["question"]).format(**replacements)
     order = draw.permutation(len(sentences))
     findings = " ".join(sentences[k] for k in order)
+    graded_draw = np.random.default_rng((seed, patient, 104, study.index))
+    for label, is_present in graded.items():
+        value = _draw_value(graded_draw, is_present)
+        if value != "not_mentioned":
+            findings += " " + _choose(graded_draw, GRADED[language][label][value])
+            labels[label] = value
     side = SIDES[language][study.side] if has_side else ""
     text = _LAYOUT[language].format(
         part=PARTS[language][study.body_part], side=f" {side}" if side else "", question=question, findings=findings
@@ -68,9 +77,9 @@ def draw_report(seed: int, patient: int, study: StudyDraw, fracture: bool, objec
     return StudyReport(language, text, labels)
 
 
-def _draw_fracture_value(draw: np.random.Generator, fracture: bool) -> str:
+def _draw_value(draw: np.random.Generator, is_present: bool) -> str:
     chance = draw.random()
-    if not fracture:
+    if not is_present:
         return "absent" if chance < DENIED_SHARE else "not_mentioned"
     if chance < UNCERTAIN_SHARE:
         return "uncertain"

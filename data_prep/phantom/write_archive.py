@@ -1,7 +1,9 @@
 """Writes a synthetic archive as a hospital would export it, and the ground truth of every film.
 
 OUT/archive/…            DICOM files in folders named after patients, with and without ending; they contain no labels
-OUT/truth/labels.csv     sop_instance_uid, label, value: foreign_object and fracture, present or absent, for all films
+OUT/truth/labels.csv     sop_instance_uid, label, value: foreign_object and fracture, present or absent, for all films;
+                         graded labels for the films that show them (``graded_questions``)
+OUT/truth/measurements.csv  sop_instance_uid, label, number: measurements of the graded labels
 OUT/truth/boxes.csv      sop_instance_uid, label and the box in source raster pixels (right and lower end exclusive)
 OUT/truth/truth.jsonl    one line per file: path, kind, expected reject reason, and all draws of a film
 OUT/truth/report_labels.csv  accession, label, value: labels that each report states
@@ -22,7 +24,10 @@ from typing import Any
 
 from data_prep.errors import ArchiveError
 from data_prep.phantom.dicom_film import file_bytes, film_dataset, list_identifying_texts, set_pixels
+from data_prep.phantom.difficulty import LEVELS, Confound, Difficulty
 from data_prep.phantom.fictitious_people import Person, Visit, person, visit
+from data_prep.phantom.graded_questions import LABELS as GRADED_LABELS
+from data_prep.phantom.graded_questions import graded_labels, measure_film
 from data_prep.phantom.imaging.scanners import SCANNERS
 from data_prep.phantom.random_draws import FilmDraw, PatientDraw, StudyDraw, draw_patient
 from data_prep.phantom.render_film import RenderedFilm, render
@@ -33,6 +38,7 @@ from data_prep.runtime.worker_pool import process_count, spawn_pool
 from data_prep.shard_format.boxes import EDGES
 
 LABELS = ("foreign_object", "fracture")
+MIN_SCALE = 0.1
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,19 @@ class PhantomSummary:
 
 
 @dataclass(frozen=True)
+class _Settings:
+    """Settings of an archive, see :func:`write_archive`."""
+
+    seed: int
+    patients: int
+    contrast: float
+    long_side: int | None
+    level: Difficulty
+    confound: Confound | None
+    scale: float
+
+
+@dataclass(frozen=True)
 class _PatientTruth:
     """Rows of the truth of one patient."""
 
@@ -79,7 +98,16 @@ class _PatientTruth:
 
 
 def write_archive(
-    out: Path, *, patients: int, seed: int, workers: int = 0, contrast: float = 1.0, long_side: int | None = None
+    out: Path,
+    *,
+    patients: int,
+    seed: int,
+    workers: int = 0,
+    contrast: float = 1.0,
+    long_side: int | None = None,
+    level: str = "hard",
+    confound: str | None = None,
+    scale: float = 1.0,
 ) -> PhantomSummary:
     """Write an archive; its bytes do not depend on ``workers``.
 
@@ -91,14 +119,23 @@ def write_archive(
         contrast: factor of the contrast of findings. Objects keep their positions; a fracture may be placed on another
             bone that can show the contrast.
         long_side: longer side of the films, pixels; by default that of each scanner.
+        level: difficulty of the archive, a key of LEVELS.
+        confound: LABEL=STRENGTH of a label that is more frequent on the first scanner, see :class:`Confound`.
+        scale: pixels per side of the detector relative to that of each scanner, above 0, at most 1.
 
     Raises:
         ArchiveError: the folder holds files or cannot be written, or an argument is out of range.
     """
     if patients < 1 or seed < 0 or workers < 0 or not 0 < contrast < math.inf:
         raise ArchiveError("--patients must be at least 1, --seed and --workers at least 0, --contrast above 0.")
+    if level not in LEVELS:
+        raise ArchiveError(f"--level is unknown: {level}. Choose one of {', '.join(LEVELS)}.")
+    if not MIN_SCALE <= scale <= 1:
+        raise ArchiveError(f"--scale is {scale:g}. It must be from {MIN_SCALE:g} to 1.")
+    confounding = _parse_confound(confound, level) if confound is not None else None
     _prepare_folders(out)
-    write = partial(_write_patient, out / "archive", seed, patients, contrast, long_side)
+    settings = _Settings(seed, patients, contrast, long_side, LEVELS[level], confounding, scale)
+    write = partial(_write_patient, out / "archive", settings)
     progress = Progress("phantom", "patients", patients)
     truths: list[_PatientTruth] = []
     for truth_of_patient in _write_patients(write, patients, process_count(workers, patients)):
@@ -144,18 +181,33 @@ def _write_patients(write: "partial[_PatientTruth]", patients: int, workers: int
         pool.shutdown(cancel_futures=True)
 
 
-def _write_patient(
-    archive: Path, seed: int, patients: int, contrast: float, long_side: int | None, index: int
-) -> _PatientTruth:
-    patient = draw_patient(seed, index, patients)
+def _parse_confound(text: str, level: str) -> Confound:
+    label, _, number = text.partition("=")
+    known = LABELS + (GRADED_LABELS if LEVELS[level].graded else ())
+    try:
+        strength = float(number)
+    except ValueError:
+        strength = math.nan
+    if label not in known or not 0 <= strength <= 1:
+        raise ArchiveError(
+            f"--confound is not LABEL=STRENGTH: {text}. Labels of level {level}: {', '.join(known)}; strength: 0 to 1."
+        )
+    return Confound(label, strength)
+
+
+def _write_patient(archive: Path, settings: _Settings, index: int) -> _PatientTruth:
+    seed, level = settings.seed, settings.level
+    patient = draw_patient(seed, index, settings.patients, level, settings.confound)
     identity = person(seed, index, patient.anatomy, patient.studies[0].day)
     truth_of_patient = _PatientTruth([], set(), [])
     for study in patient.studies:
         study_visit = visit(seed, index, study.index, study.day, study.look, patient.anatomy.sex)
         folder = _folder(patient, study, identity, study_visit)
         file_number = 0
-        for draw in (film.with_contrast(contrast) for film in study.films):
-            film = render(patient.anatomy, study, draw, long_side=long_side)
+        for draw in (film.with_contrast(settings.contrast) for film in study.films):
+            scanner = SCANNERS[study.look]
+            look = scanner if settings.scale == 1 else scanner.coarser(settings.scale)
+            film = render(patient.anatomy, study, draw, long_side=settings.long_side, look=look, level=level)
             dataset = film_dataset(patient, study, draw, film, identity, study_visit)
             syntax = SCANNERS[study.look].syntaxes[draw.syntax]
             set_pixels(dataset, film.stored, SCANNERS[study.look].bits, syntax)
@@ -186,7 +238,10 @@ def _write_patient(
             row for row in truth_of_patient.files if row["kind"] == "film" and row["study"]["index"] == study.index
         ]
         objects = [planted["kind"] for row in films for planted in row["foreign_object"]]
-        report = draw_report(seed, index, study, any(row["fracture"] for row in films), objects)
+        graded = {
+            label: is_present for row in films for label, is_present in graded_labels(row["measurements"]).items()
+        }
+        report = draw_report(seed, index, study, any(row["fracture"] for row in films), objects, graded)
         truth_of_patient.reports.append((study_visit.accession, identity.patient_id, report))
     return truth_of_patient
 
@@ -217,7 +272,7 @@ def _film_row(
         "expected_reason": None,
         "sop_instance_uid": uid,
         "patient": patient.index,
-        "anatomy": asdict(patient.anatomy),
+        "anatomy": {name: value for name, value in asdict(patient.anatomy).items() if value is not None},
         "study": {"index": study.index, "body_part": study.body_part, "side": study.side, "day": study.day},
         "scanner": {
             "look": study.look,
@@ -232,6 +287,7 @@ def _film_row(
         "pixels_per_source_pixel_at_1024": film.scale,
         "foreign_object": [asdict(planted) for planted in film.objects],
         "fracture": [asdict(film.fracture)] if film.fracture else [],
+        "measurements": measure_film(patient.anatomy, study.body_part, draw.view),
     }
 
 
@@ -239,13 +295,18 @@ def _write_truth(truth: Path, truths: list[_PatientTruth]) -> None:
     files = [row for truth_of_patient in truths for row in truth_of_patient.files]
     films = [row for row in files if row["kind"] == "film"]
     with (truth / "truth.jsonl").open("w", encoding="utf-8") as out:
-        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in files)
+        rows = ({name: value for name, value in row.items() if value != {}} for row in files)
+        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     with (truth / "labels.csv").open("w", encoding="utf-8", newline="") as out:
         table = csv.writer(out)
         table.writerow(("sop_instance_uid", "label", "value"))
         table.writerows(
-            (row["sop_instance_uid"], label, "present" if row[label] else "absent") for row in films for label in LABELS
+            (row["sop_instance_uid"], label, "present" if is_present else "absent")
+            for row in films
+            for label, is_present in _film_labels(row).items()
         )
+    if any(row["measurements"] for row in films):
+        _write_measurements(truth / "measurements.csv", films)
     with (truth / "boxes.csv").open("w", encoding="utf-8", newline="") as out:
         table = csv.writer(out)
         table.writerow(("sop_instance_uid", "label", *EDGES))
@@ -258,6 +319,21 @@ def _write_truth(truth: Path, truths: list[_PatientTruth]) -> None:
     _write_reports(truth, [report for truth_of_patient in truths for report in truth_of_patient.reports])
     values = sorted(set().union(*(truth_of_patient.identifying for truth_of_patient in truths)))
     (truth / "identifying.txt").write_text("\n".join(values) + "\n", encoding="utf-8")
+
+
+def _film_labels(row: dict[str, Any]) -> dict[str, bool]:
+    return {label: bool(row[label]) for label in LABELS} | graded_labels(row["measurements"])
+
+
+def _write_measurements(path: Path, films: list[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(("sop_instance_uid", "label", "number"))
+        table.writerows(
+            (row["sop_instance_uid"], name, f"{number:.4f}")
+            for row in films
+            for name, number in row["measurements"].items()
+        )
 
 
 def _write_reports(truth: Path, reports: list[tuple[str, str, StudyReport]]) -> None:

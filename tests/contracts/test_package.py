@@ -77,7 +77,7 @@ def test_the_commands_are_installed(installed: Path) -> None:
 def test_an_archive_becomes_shards_without_torch(mae_rad: Command, tmp_path: Path) -> None:
     for words in (
         ("--help",),
-        ("phantom", tmp_path / "phantom", "--patients", 3, "--seed", 1, "--workers", 2),
+        ("phantom", tmp_path / "phantom", "--patients", 3, "--seed", 1, "--workers", 2, "--level", "hard"),
         ("scan", tmp_path / "phantom" / "archive", "--out", tmp_path / "private", "--config", "scan", "workers=2"),
         ("shard", tmp_path / "private", "--out", tmp_path / "public", "--config", "shard", "runtime.workers=1",
          "runtime.max_reject_fraction=1", "max_side=128"),

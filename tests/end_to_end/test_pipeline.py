@@ -69,7 +69,7 @@ def _run_all(root: Path) -> str:
         # Films that are drawn small: at the size of a scanner they would take most of the time.
         capture.setattr("data_prep.phantom.write_archive.write_archive", partial(write_archive, long_side=480))
         logging.getLogger().addHandler(handler)  # pytest has handlers, so that the commands install none
-        assert data_prep(["phantom", str(phantom), "--patients", "24", "--seed", "5"]) == 0
+        assert data_prep(["phantom", str(phantom), "--patients", "24", "--seed", "5", "--level", "hard"]) == 0
         output.clear()  # phantom does not read an archive
         assert data_prep(["scan", str(phantom / "archive"), "--out", str(private)]) == 0
         settings = ["max_side=320", "splits.val=0.2", "splits.test=0.3", "runtime.max_reject_fraction=0.5"]

@@ -1,14 +1,15 @@
 """Soft organs of the chest as silhouettes in the plane of each view, in mm from the origin of the chest."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from data_prep.phantom.anatomy.patient_body import Anatomy
 from data_prep.phantom.imaging.projection import Vector, about_y
 from data_prep.phantom.imaging.scene import Tissue
-from data_prep.phantom.imaging.solids import Ellipsoid, Outline, Tube, box_axes
+from data_prep.phantom.imaging.solids import Ellipsoid, Outline, Tube, box_axes, spline
 
 STEP = 2
 """Film pixels per raster cell; no structure of the chest is sharper."""
@@ -37,7 +38,19 @@ def _breath(anatomy: Anatomy) -> _Breath:
     draw = anatomy.proportions(5)
     right, left, depth, heart = draw.normal((0, 0, 0, 1), (6, 6, 7, 0.09))
     heart *= 1 + 0.0025 * max(anatomy.age_years - 40, 0)
-    return _Breath(right, left, depth, heart, 0.6 + 0.4 * anatomy.flesh)
+    breath = _Breath(right, left, depth, heart, 0.6 + 0.4 * anatomy.flesh)
+    if anatomy.graded is None:
+        return breath
+    for _ in range(6):  # the ratio is nearly proportional to the relative width
+        wide = breath.heart * anatomy.graded.cardiothoracic_ratio / _cardiothoracic_ratio(breath)
+        breath = replace(breath, heart=wide)
+    return breath
+
+
+def _cardiothoracic_ratio(breath: _Breath) -> float:
+    heart = spline(np.array(_heart_outline(breath.heart)), closed=True)
+    lungs = np.concatenate([spline(np.array(points), closed=True) for points in _frontal_lungs(breath)])
+    return float(np.ptp(heart[:, 0]) / np.ptp(lungs[:, 0]))
 
 
 def frontal_organs(anatomy: Anatomy) -> Organs:
@@ -52,7 +65,7 @@ def frontal_organs(anatomy: Anatomy) -> Organs:
     heart = _frontal_heart(size, breath.heart)
     lungs = tuple(_cushion(size, points, 46, 158) for points in _frontal_lungs(breath))
     layers = [
-        Tissue(lungs, _LUNG_MU, step=STEP, without=heart),
+        Tissue(lungs, _LUNG_MU, step=STEP, without=(*heart, *_frontal_fluid(anatomy, breath))),
         Tissue(tuple(_airway(size)), -0.95 * _WATER_MU, step=STEP),
         Tissue((_stomach_gas(anatomy, breath),), -0.8 * _WATER_MU, step=STEP),
         _vessels(anatomy, 1),
@@ -69,10 +82,15 @@ def lateral_organs(anatomy: Anatomy) -> Organs:
     arms = Tube(size * raised, size * breath.wall * np.array([50.0, 44.0, 40.0]), depth=1.5)
     trunk = _cushion(size, _lateral_trunk(breath.wall), 75, 290 * breath.wall)
     heart = _lateral_heart(size)
+    fluid = tuple(_lateral_fluid(anatomy, breath))
+    fluid_side = anatomy.graded.pleural_side if anatomy.graded else 0
     lungs = (
-        Tissue((_cushion(size, _lateral_lung(breath, dome), 48, 110),), _LUNG_MU, step=STEP, without=heart)
-        for dome in (breath.right, breath.left - 7)
-    )
+        Tissue(
+            (_cushion(size, _lateral_lung(breath, dome), 48, 110),), _LUNG_MU, step=STEP,
+            without=(*heart, *fluid) if side == fluid_side else heart,
+        )
+        for side, dome in ((-1, breath.right), (1, breath.left - 7))
+    )  # fmt: skip
     airway = Tissue(tuple(_airway(size)), -0.95 * _WATER_MU, step=STEP)
     return (Tissue((trunk, arms), _WATER_MU, blend=6.0),), (*lungs, airway, _vessels(anatomy, 2))
 
@@ -97,10 +115,33 @@ def _frontal_lungs(breath: _Breath) -> tuple[_Points, _Points]:
 
 def _frontal_heart(size: float, wide: float) -> tuple[Outline, Outline]:
     """Heart, and great vessels with the aortic knob."""
-    heart = [(-12, 40), (-30, 12), (-38 * wide, -30), (-34 * wide, -70), (-10, -100), (40, -104), (76 * wide, -92),
-             (84 * wide, -72), (70 * wide, -36), (44, 2), (30, 36)]  # fmt: skip
     vessels = [(-22, 130), (-26, 80), (-28, 30), (0, 10), (34, 30), (37, 62), (40, 80), (34, 96), (22, 104), (20, 130)]
-    return _cushion(size, heart, 34, 112), _cushion(size, vessels, 20, 84)
+    return _cushion(size, _heart_outline(wide), 34, 112), _cushion(size, vessels, 20, 84)
+
+
+def _heart_outline(wide: float) -> _Points:
+    return [(-12, 40), (-30, 12), (-38 * wide, -30), (-34 * wide, -70), (-10, -100), (40, -104), (76 * wide, -92),
+            (84 * wide, -72), (70 * wide, -36), (44, 2), (30, 36)]  # fmt: skip
+
+
+def _frontal_fluid(anatomy: Anatomy, breath: _Breath) -> Iterator[Outline]:
+    """Fluid above one lung base, with an upper border that rises towards the chest wall."""
+    if anatomy.graded and anatomy.graded.pleural_fluid:
+        side, high = anatomy.graded.pleural_side, anatomy.graded.pleural_fluid
+        level = -116 + breath.depth + high
+        points = [(6, -170), (160, -170), (160, level + 0.5 * high), (128, level + 0.35 * high), (104, level),
+                  (70, level - 0.1 * high), (6, level - 0.15 * high)]  # fmt: skip
+        yield _cushion(anatomy.size, [(side * x, y) for x, y in points], 14, 190)
+
+
+def _lateral_fluid(anatomy: Anatomy, breath: _Breath) -> Iterator[Outline]:
+    """Fluid above one lung base, deepest at the back."""
+    if anatomy.graded and anatomy.graded.pleural_fluid:
+        high = anatomy.graded.pleural_fluid
+        level = -146 + breath.depth + high
+        points = [(-130, -220), (130, -220), (130, level + 0.5 * high), (84, level + 0.3 * high), (50, level),
+                  (-60, level - 0.1 * high), (-130, level + 0.2 * high)]  # fmt: skip
+        yield _cushion(anatomy.size, points, 14, 140)
 
 
 def _lateral_trunk(wall: float) -> _Points:
@@ -151,6 +192,13 @@ def _breasts(anatomy: Anatomy) -> Tissue:
 
 def _vessels(anatomy: Anatomy, every: int) -> Tissue:
     """Vessel trees from the hila into the lungs; only each ``every``-th branch is used."""
+    size = anatomy.size
+    shown = tuple(Tube(branch.points * size, branch.radii * size) for branch in _branches(anatomy)[::every])
+    return Tissue(shown, 0.9 * _WATER_MU, blend=3.0, step=STEP)
+
+
+@lru_cache(maxsize=2)
+def _branches(anatomy: Anatomy) -> list[Tube]:
     draw = anatomy.proportions(6)
     branches: list[Tube] = []
     for side, low in ((-1.0, 16.0), (1.0, 24.0)):
@@ -158,9 +206,7 @@ def _vessels(anatomy: Anatomy, every: int) -> Tissue:
             start = np.array([side * 30.0, low + 8 * np.sin(bearing), -8.0])
             slope = (side * np.cos(bearing * 0.8 + 0.55), np.sin(bearing * 0.95 + 0.75), draw.normal(0, 0.5))
             _branch(branches, draw, start, np.array(slope) / np.linalg.norm(slope), 4.6, 4)
-    size = anatomy.size
-    shown = tuple(Tube(branch.points * size, branch.radii * size) for branch in branches[::every])
-    return Tissue(shown, 0.9 * _WATER_MU, blend=3.0, step=STEP)
+    return branches
 
 
 def _branch(

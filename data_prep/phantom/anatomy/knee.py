@@ -21,6 +21,8 @@ _FIBULA = (
     (1.0, 5.8, 5.8, 2.5),
 )
 _THIGH_MM, _SHANK_MM = 165.0, 165.0
+_FLUID_MU = 1.2 * (FLESH_MU - FAT_MU)
+"""Attenuation per mm of fluid in excess of fat; it also replaces the fat between the muscles."""
 
 
 def knee(anatomy: Anatomy, view: str, obliquity: float) -> Scene:
@@ -39,12 +41,25 @@ def knee(anatomy: Anatomy, view: str, obliquity: float) -> Scene:
     joint = Ellipsoid(
         point(0, 2, -2), box_axes(*(anatomy.size * (0.6 + 0.4 * anatomy.flesh) * a for a in (58, 66, 59)))
     )
-    skin = Tissue((thigh, shank, joint), FAT_MU, blend=6.0, step=4)
+    swelling, fluid = _joint_fluid(anatomy, bent)
+    skin = Tissue((thigh, shank, joint, *swelling), FAT_MU, blend=6.0, step=4)
     muscle = Tissue(tuple(_muscles(anatomy, bent)), FLESH_MU - FAT_MU, blend=3.0, step=4)
     bones = (*_femur(anatomy, bent), *_patella(anatomy, bent), *_lower_leg(anatomy))
     width = 78.0 if not lateral else 92.0
     field = (-width * size, -138 * size, width * size, 138 * size)
-    return Scene(turn, field, (skin,), (muscle,), bones, scatter=0.6, energy=63)
+    return Scene(turn, field, (skin,), (muscle, *fluid), bones, scatter=0.6, energy=63)
+
+
+def _joint_fluid(anatomy: Anatomy, bent: Vector) -> tuple[tuple[Ellipsoid, ...], tuple[Tissue, ...]]:
+    """Swelling of the surface above the patella, and the fluid between the femur and the tendon."""
+    deep = anatomy.graded.joint_fluid if anatomy.graded else 0.0
+    if not deep:
+        return (), ()
+    place = anatomy.size * bent.T
+    fat = 0.55 + 0.45 * anatomy.flesh
+    swelling = Ellipsoid(point(0, 56, 10) @ place, box_axes(46 * fat, 64, 47 * fat + 0.45 * deep) @ place)
+    fluid = Ellipsoid(point(0, 60, 25 + deep / 2) @ place, box_axes(30, 32, deep / 2) @ place, squareness=2.6)
+    return (swelling,), (Tissue((fluid,), _FLUID_MU, step=2),)
 
 
 def _femur(anatomy: Anatomy, bent: Vector) -> Iterator[Bone]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.phantom.anatomy.graded_findings import GradedFindings
 from data_prep.phantom.imaging.projection import Vector
 from data_prep.phantom.imaging.scene import Bone
 from data_prep.phantom.imaging.solids import Body, Shaft, Station
@@ -29,6 +30,7 @@ class Anatomy:
         density: density of the bones, 1 for a young adult.
         flesh: amount of soft tissue, 1 for average weight.
         seed: seed of the individual proportions.
+        graded: measured findings; None in an archive without them.
     """
 
     age_years: int
@@ -37,14 +39,21 @@ class Anatomy:
     density: float
     flesh: float
     seed: int
+    graded: GradedFindings | None = None
 
     def growing(self) -> bool:
         """Whether the growth plates are open."""
-        return self.age_years < ADULT_YEARS
+        return self.graded.growth_plate > 0 if self.graded else self.age_years < ADULT_YEARS
 
     def wall(self) -> float:
         """Compute the thickness of the cortex, relative to that of a young adult."""
-        return 0.6 + 0.4 * self.density
+        share = 0.6 if self.graded else 0.4
+        return 1 - share + share * self.density
+
+    def mineral(self) -> float:
+        """Compute the attenuation of the cortex, relative to that of a young adult."""
+        share = 0.5 if self.graded else 0.25
+        return 1 - share + share * self.density
 
     def proportions(self, stream: int) -> np.random.Generator:
         """Make the random generator number ``stream`` of individual deviations, equal for all films of the patient."""
@@ -74,7 +83,7 @@ def bone(anatomy: Anatomy, *parts: Body, grain: float = 0.2, marrow: float = 1.0
     """
     return Bone(
         parts=parts,
-        cortex=CORTEX_MU * (0.75 + 0.25 * anatomy.density),
+        cortex=CORTEX_MU * anatomy.mineral(),
         marrow=MARROW_MU * marrow * anatomy.density,
         grain=grain,
         breakable=breakable,
@@ -119,4 +128,5 @@ def long_bone(
         bend=bend * anatomy.size,
         slant=slant,
         plates=plates if anatomy.growing() else (),
+        plate_width=anatomy.graded.growth_plate if anatomy.graded else 1.0,
     )

@@ -6,6 +6,7 @@ has x to the right and y down, in pixels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Beam:
     scale: float
     origin: tuple[float, float]
 
-    @property
+    @cached_property
     def turn(self) -> Vector:
         """[3, 3] rotation by pose, then by spin."""
         return np.asarray(about_z(self.spin) @ self.pose, dtype=np.float64)
@@ -43,9 +44,10 @@ class Beam:
     def project(self, points: Vector) -> Vector:
         """Project points: [N, 3] mm → [N, 2] film pixels."""
         turned = np.asarray(points, dtype=np.float64) @ self.turn.T
-        return np.stack(
-            (self.origin[0] + self.scale * turned[..., 0], self.origin[1] - self.scale * turned[..., 1]), axis=-1
-        )
+        seen = np.empty((*turned.shape[:-1], 2))
+        seen[..., 0] = self.origin[0] + self.scale * turned[..., 0]
+        seen[..., 1] = self.origin[1] - self.scale * turned[..., 1]
+        return seen
 
     def direction(self, vector: Vector) -> Vector:
         """Rotate vectors: [..., 3] body coordinates → [..., 3] film axes (right, down, towards the viewer)."""

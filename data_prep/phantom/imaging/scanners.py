@@ -1,6 +1,6 @@
 """Three scanners with their detector and processing, which do not depend on the content of the film."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
@@ -8,6 +8,9 @@ IMPLICIT_LE = "1.2.840.10008.1.2"
 JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.70"
 JPEG_LS = "1.2.840.10008.1.2.4.80"
 JPEG_2000 = "1.2.840.10008.1.2.4.90"
+
+_MIN_BLUR = 0.3
+"""Least point spread of a coarser detector, pixels."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,16 @@ class Look:
     headroom: tuple[float, float]
     inverted_share: float
     syntaxes: tuple[str, ...]
+
+    def coarser(self, scale: float) -> "Look":
+        """Make the scanner with ``scale`` times as many pixels per side, and the same dose and sharpness in mm."""
+        return replace(
+            self,
+            long_side=round(scale * self.long_side),
+            quanta=self.quanta / scale**2,
+            blur=max(scale * self.blur, _MIN_BLUR),
+            edge=(self.edge[0], max(scale * self.edge[1], _MIN_BLUR)),
+        )
 
 
 SCANNERS = (

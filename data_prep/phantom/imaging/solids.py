@@ -4,6 +4,7 @@ Coordinates are those of :mod:`data_prep.phantom.imaging.projection`.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 import cv2
@@ -13,6 +14,8 @@ from data_prep.phantom.imaging.projection import Beam, Bounds, Map, Vector
 
 _TABLE_ENTRIES = 512
 _MIN_FORESHORTENING = 0.3
+_KERNEL = np.hanning(_TABLE_ENTRIES // 12 * 2 + 1)
+_KERNEL /= _KERNEL.sum()
 
 
 class Body(Protocol):
@@ -65,6 +68,7 @@ class Shaft:
         bend: sideways bow at the middle, mm.
         slant: slope (mm per mm across) of each end's surface.
         plates: positions along the axis of open growth plates (lucent lines).
+        plate_width: width of the growth plates, 1 for 1.8 mm at half depth.
         margin: distance by which both ends are shortened, mm.
     """
 
@@ -76,6 +80,7 @@ class Shaft:
     bend: float = 0.0
     slant: tuple[float, float] = (0.0, 0.0)
     plates: tuple[float, ...] = ()
+    plate_width: float = 1.0
     margin: float = 0.0
 
     def length(self) -> float:
@@ -105,11 +110,10 @@ class Shaft:
 
     def sections(self, beam: Beam) -> tuple[Map, Map, Map]:
         """Tabulate half-width on the film, chord through the middle and sideways offset along the axis, mm."""
-        at = np.linspace(0, 1, _TABLE_ENTRIES)
-        columns = np.array([(s.at, s.across, s.deep, s.shift_across, s.shift_deep) for s in self.stations]).T
-        across, deep, shift_across, shift_deep = (_smooth(np.interp(at, columns[0], c)) for c in columns[1:])
-        wall = np.interp(at, columns[0], [s.wall for s in self.stations]) if self.margin else 0.0
-        across, deep = np.maximum(across - wall, 0.0), np.maximum(deep - wall, 0.0)
+        across, deep, shift_across, shift_deep, wall = _tabulate(self.stations)
+        if self.margin:
+            across, deep = across - wall, deep - wall
+        across, deep = np.maximum(across, 0.0), np.maximum(deep, 0.0)
         axis = (self.end - self.start) / max(self.length(), 1e-6)
         side = np.asarray(self.side) - axis * float(np.dot(self.side, axis))
         side = side / max(float(np.linalg.norm(side)), 1e-6)
@@ -140,7 +144,7 @@ class Shaft:
         inside = np.maximum(rounded - lateral * lateral, 0)
         thickness = chord[entry] * np.sqrt(inside)
         for plate in self.plates:
-            distance = (along - np.float32(plate)) * np.float32(length / 1.1)
+            distance = (along - np.float32(plate)) * np.float32(length / (1.1 * self.plate_width))
             thickness *= 1 - np.float32(0.8) * np.exp(-(distance * distance))
         return np.asarray(thickness, dtype=np.float32)
 
@@ -216,10 +220,9 @@ class Tube:
 
     def bounds(self, beam: Beam) -> Bounds:
         """See :class:`Body`."""
-        seen = beam.project(self.points)
+        x, y = zip(*beam.project(self.points).tolist(), strict=True)  # faster than arrays for a few points
         reach = float(self.radii.max()) * beam.scale + 1
-        low, high = seen.min(axis=0) - reach, seen.max(axis=0) + reach
-        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+        return min(x) - reach, min(y) - reach, max(x) + reach, max(y) + reach
 
     def chord(self, beam: Beam, x: Map, y: Map) -> Map:
         """See :class:`Body`."""
@@ -320,10 +323,21 @@ def box_axes(x: float, y: float, z: float, *, tilt: float = 0.0) -> Vector:
     return np.array([[x * c, x * s, 0.0], [-y * s, y * c, 0.0], [0.0, 0.0, z]])
 
 
+@lru_cache(maxsize=64)
+def _tabulate(stations: tuple[Station, ...]) -> tuple[Vector, ...]:
+    """Smoothed half axes and offsets, and the thickness of the wall, at the entries of the table."""
+    at = np.linspace(0, 1, _TABLE_ENTRIES)
+    columns = np.array([(s.at, s.across, s.deep, s.shift_across, s.shift_deep, s.wall) for s in stations]).T
+    *tables, wall = (np.interp(at, columns[0], column) for column in columns[1:])
+    return *map(_smooth, tables), wall
+
+
 def _smooth(table: Vector) -> Vector:
-    kernel = np.hanning(_TABLE_ENTRIES // 12 * 2 + 1)
-    padded = np.pad(table, len(kernel) // 2, mode="edge")
-    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
+    if not table.any():
+        return table
+    half = len(_KERNEL) // 2
+    padded = np.concatenate((np.full(half, table[0]), table, np.full(half, table[-1])))
+    return np.convolve(padded, _KERNEL, mode="valid")
 
 
 def _cap(distance: Map, reach: float) -> Map:
@@ -332,21 +346,26 @@ def _cap(distance: Map, reach: float) -> Map:
     return np.asarray(1 - edge * edge, dtype=np.float32)
 
 
+def _cells(grid: Map, start: float, span: float, reach: float) -> tuple[int, int]:
+    """First and last cell (exclusive) of a regular grid within ``reach`` of the range from start to start + span."""
+    first, step = float(grid[0]), float(grid[1] - grid[0]) if len(grid) > 1 else 1.0
+    low, high = (start, start + span) if span > 0 else (start + span, start)
+    return max(int((low - reach - first) / step), 0), min(max(int((high + reach - first) / step) + 2, 0), len(grid))
+
+
 def _segment(out: Map, x: Map, y: Map, start: Vector, span: Vector, radii: Vector, depth: float) -> None:
     """Take the maximum of ``out`` (chord in pixels) and one conical segment with round ends, in place."""
-    reach = float(radii.max()) + 1
-    left, right = np.searchsorted(
-        x, (min(start[0], start[0] + span[0]) - reach, max(start[0], start[0] + span[0]) + reach)
-    )
-    top, low = np.searchsorted(
-        y, (min(start[1], start[1] + span[1]) - reach, max(start[1], start[1] + span[1]) + reach)
-    )
+    reach = max(radii.tolist()) + 1
+    (x_start, y_start), (x_span, y_span) = start.tolist(), span.tolist()
+    left, right = _cells(x, x_start, x_span, reach)
+    top, low = _cells(y, y_start, y_span, reach)
     if left >= right or top >= low:
         return
     dx = (x[left:right] - np.float32(start[0]))[None, :]
     dy = (y[top:low] - np.float32(start[1]))[:, None]
     squared = np.float32(max(float(span @ span), 1e-6))
-    t = np.clip((dx * np.float32(span[0]) + dy * np.float32(span[1])) / squared, 0, 1)
+    t = (dx * np.float32(span[0]) + dy * np.float32(span[1])) / squared
+    np.minimum(np.maximum(t, 0, out=t), 1, out=t)
     away = (dx - t * np.float32(span[0])) ** 2 + (dy - t * np.float32(span[1])) ** 2
     radius = np.float32(radii[0]) + t * np.float32(radii[1] - radii[0])
     chord = np.float32(2 * depth) * np.sqrt(np.maximum(radius * radius - away, 0))

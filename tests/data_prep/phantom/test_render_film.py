@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from data_prep.phantom.difficulty import HARD
 from data_prep.phantom.foreign_objects import draw_object
 from data_prep.phantom.imaging.projection import Beam, about_y
 from data_prep.phantom.imaging.scanners import SCANNERS
 from data_prep.phantom.imaging.solids import Ellipsoid, Shaft, Station, Tube, box_axes
 from data_prep.phantom.planted_findings import Planted
 from data_prep.phantom.random_draws import (
-    CONTRAST_TO_NOISE,
-    FRACTURE_SIZE,
     OBJECT_KINDS,
-    OBJECT_SIZE,
     PREVALENCE,
     VIEWS,
     FilmDraw,
@@ -79,7 +77,7 @@ def test_boxes_lie_in_the_film_around_what_was_planted(kind: str) -> None:
         assert y_min - 2 <= rows.min() and rows.max() <= y_max + 2
 
 
-@pytest.mark.parametrize(("kind", "sizes"), [("object", OBJECT_SIZE), ("fracture", FRACTURE_SIZE)])
+@pytest.mark.parametrize(("kind", "sizes"), [("object", HARD.object_size), ("fracture", HARD.fracture_size)])
 def test_sizes_are_in_the_promised_range_at_1024_tokens(kind: str, sizes: tuple[float, float]) -> None:
     for with_it, _, finding in planted(kind):
         longest = max(finding.box[2] - finding.box[0], finding.box[3] - finding.box[1])
@@ -92,7 +90,7 @@ def test_sizes_are_in_the_promised_range_at_1024_tokens(kind: str, sizes: tuple[
 def test_contrast_is_in_the_promised_range_and_measurable_in_the_film(kind: str) -> None:
     ratios = []
     for with_it, without, finding in planted(kind):
-        assert CONTRAST_TO_NOISE[0] - 0.01 <= finding.contrast_to_noise <= CONTRAST_TO_NOISE[1] + 0.01
+        assert HARD.contrast_to_noise[0] - 0.01 <= finding.contrast_to_noise <= HARD.contrast_to_noise[1] + 0.01
         ratios.append(measured_contrast(with_it, without, finding) / finding.contrast_to_noise)
     assert 0.6 < np.median(ratios) < 1.6  # another mask and another draw of the noise than where it was set
     assert np.mean((np.array(ratios) > 0.4) & (np.array(ratios) < 2.5)) > 0.85

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.phantom.difficulty import HARD, LEVELS, Difficulty
+from data_prep.phantom.graded_questions import graded_labels, measure_film
 from data_prep.phantom.random_draws import OBJECT_KINDS, draw_patient
 from data_prep.phantom.report_sentences import KINDS
 from data_prep.phantom.report_texts import MISSED_SHARE, UNCERTAIN_SHARE, StudyReport, draw_report
@@ -18,14 +20,20 @@ from data_prep.radiology_reports.mentions import find_mentions
 PATIENTS, SEED = 400, 7
 
 
-def drawn() -> list[tuple[str, str | None, bool, list[str], StudyReport]]:
+def drawn(level: Difficulty = HARD) -> list[tuple[str, str | None, bool, list[str], StudyReport]]:
     """(body part, side, fracture, objects, report) of many studies, without rendering."""
     out: list[tuple[str, str | None, bool, list[str], StudyReport]] = []
     for index in range(PATIENTS):
-        for study in draw_patient(SEED, index, PATIENTS).studies:
+        patient = draw_patient(SEED, index, PATIENTS, level)
+        for study in patient.studies:
             fracture = any(film.fracture for film in study.films)
             objects = [finding.kind for film in study.films for finding in film.objects]
-            report = draw_report(SEED, index, study, fracture, objects)
+            graded = {
+                label: value
+                for film in study.films
+                for label, value in graded_labels(measure_film(patient.anatomy, study.body_part, film.view)).items()
+            }
+            report = draw_report(SEED, index, study, fracture, objects, graded)
             side = None if study.body_part == "CHEST" else study.side
             out.append((study.body_part, side, fracture, objects, report))
     return out
@@ -39,6 +47,19 @@ def test_the_report_reader_finds_the_labels_of_every_report() -> None:
         assert {finding: value for finding, value in reported.items() if value != "not_mentioned"} == report.labels, (
             report
         )
+
+
+def test_sentences_about_graded_findings_do_not_change_the_labels_that_the_reader_finds() -> None:
+    stated = Counter[tuple[str, str]]()
+    for body_part, side, _, _, report in drawn(LEVELS["clinical"]):
+        assert language_of(report.text) == report.language
+        mentions = select_mentions_on_film(find_mentions(report.text, report.language), body_part, side, [body_part])
+        reported = {finding: label_values(mentions)[finding].value for finding in FINDINGS}
+        planted = {finding: value for finding, value in report.labels.items() if finding in FINDINGS}
+        assert {finding: value for finding, value in reported.items() if value != "not_mentioned"} == planted, report
+        stated.update((finding, value) for finding, value in report.labels.items() if finding not in FINDINGS)
+    assert {label for label, _ in stated} == {"cardiomegaly", "effusion", "osteopenia", "growth_plates"}
+    assert all(stated[label, value] > 5 for label, _ in list(stated) for value in ("present", "absent"))
 
 
 def test_reports_state_planted_findings_except_uncertain_and_missed_ones() -> None:
