@@ -176,7 +176,7 @@ def test_folders_are_named_after_patients(out: Path) -> None:
 
 
 def test_the_error_for_a_missing_archive_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match="data_prep phantom"):
+    with pytest.raises(ArchiveError, match="mae-rad phantom"):
         identifying_values(tmp_path)
 
 

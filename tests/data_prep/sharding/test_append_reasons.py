@@ -261,5 +261,5 @@ def test_shard_refuses_a_folder_with_retries(private: Path, retried: Path, capsy
     tar = retried / "train-000001.tar"
     tar.write_bytes(tar.read_bytes()[:-1] + b"x")
     assert main(["verify", str(retried)]) == 1
-    assert "put the damaged files back" in capsys.readouterr().out
+    assert "Restore the damaged files" in capsys.readouterr().out
     assert (retried / "train-000001.json").exists()
