@@ -37,12 +37,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add all subcommands to the subparsers of a parser, which may have other commands."""
+    _add_phantom_command(commands)
     _add_sharding_commands(commands)
     _add_label_command(commands)
     _add_inspection_commands(commands)
 
 
-def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_phantom_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     phantom = _command(commands, "phantom", run_phantom, "write a synthetic archive with known findings")
     phantom.add_argument("out", type=Path, metavar="OUT", help="new folder for the archive")
     phantom.add_argument("--patients", type=int, required=True, metavar="N", help="number of patients (required)")
@@ -72,6 +73,8 @@ def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.Argume
         help="pixels per side of the films relative to those of the scanners, 0.1 to 1 (default: 1)",
     )
 
+
+def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     scan = _command(commands, "scan", run_scan, "read the headers of archives into a private folder", overrides=True)
     scan.add_argument("archives", nargs="+", metavar="ARCHIVE", help="folders or files with radiographs")
     scan.add_argument(
