@@ -165,6 +165,9 @@ class CompareSettings(Settings):
     precision: Precision | None = None
     """Precision of the forward pass: f32, bf16, or auto, which is bf16 if this machine computes it fast, else f32
     (default: null, which is each encoder's own)."""
+    score_on: Literal["test", "val"] = "test"
+    """Split whose films are scored. val is for choosing settings, for example pools or the arms of a sweep: test films
+    then take no part, and hyperparameters of probes are chosen by cross-validation in train (default: test)."""
     tasks: list[TaskSettings] = Field(
         default=[
             TaskSettings(column="body_part"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,9 @@ from mae_rad.errors import EvaluationError, SettingsError
 from mae_rad.evaluation.comparison.settings import TaskSettings
 
 Strings = NDArray[np.object_]
+
+_SCORED_ON_VAL = {"train": "train", "val": "test", "test": "not used"}
+"""Split of a film → its part in a comparison that scores validation films."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,15 @@ class Films:
 
     Args:
         shards: public folders.
+        score_on: split whose films are scored. With val they take the place of the test films, which are left out, and
+            no film is a validation film.
 
     Raises:
         ShardFormatError: a folder is missing or unfinished, or two folders share films.
         EvaluationError: a patient is in two splits.
     """
 
-    def __init__(self, shards: Sequence[Path]) -> None:
+    def __init__(self, shards: Sequence[Path], score_on: Literal["test", "val"] = "test") -> None:
         self.index = ShardIndex(shards, split=None)
         self.dataset_sha256 = self.index.dataset_sha256
         self.table = self.index.table
@@ -91,6 +97,8 @@ class Films:
                 f"{shared} patients of these shard folders are in more than one split."
                 " Shard the archives together, or with the same secret and split settings."
             )
+        if score_on == "val":
+            self.split = np.array([_SCORED_ON_VAL[split] for split in self.split], dtype=object)
 
     def strings(self, column: str) -> Strings:
         """Return an index column as strings [films], empty where it has no value.

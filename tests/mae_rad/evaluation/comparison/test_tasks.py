@@ -180,3 +180,14 @@ def test_settings_of_a_task_name_one_source():
     for wrong in ({}, {"column": "view", "label": "fracture"}):
         with pytest.raises(ValueError, match="either a column or a label"):
             TaskSettings(**wrong)
+
+
+def test_scored_on_val_the_test_films_take_no_part(tmp_path):
+    films = archive()
+    public = write_public(tmp_path / "p", films)
+    on_val = Films([public], score_on="val")
+    (task,), _ = build_tasks(on_val, [TaskSettings(column="body_part")], all_labels=False, min_patients=5)
+    of_split = {name: {row["key"] for row in films if row["split"] == name} for name in ("train", "val", "test")}
+    assert {films[row]["key"] for row in task.rows[task.positions("test")]} == of_split["val"]
+    assert {films[row]["key"] for row in task.rows[task.positions("train")]} == of_split["train"]
+    assert len(task.positions("val")) == 0
