@@ -13,6 +13,7 @@ from mae_rad.evaluation.comparison.clustering import measure_clustering
 from mae_rad.evaluation.comparison.differences import ComparedMetric, encoder_pairs, metric_rows, with_verdicts
 from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
 from mae_rad.evaluation.comparison.geometry_rows import geometry_rows
+from mae_rad.evaluation.comparison.label_draws import unlabelled_rows
 from mae_rad.evaluation.comparison.retrieval import measure_retrieval, retrieval_tasks
 from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
 from mae_rad.evaluation.comparison.shortcuts import shortcut_tasks, with_shortcut_notes, within_rows
@@ -195,7 +196,7 @@ def _retrieval(inputs: ComparisonInputs) -> tuple[list[Row], list[SkippedTask]]:
 def _clustering(inputs: ComparisonInputs) -> tuple[list[Row], list[SkippedTask]]:
     rows: list[Row] = []
     for plan in inputs.plans:
-        if plan.task.name in _CLUSTERED:
+        if plan.task.name in _CLUSTERED and plan.task.numbers is None:
             metrics = measure_clustering(plan.task, inputs.encoders, plan.seed, inputs.first)
             rows += _compared_rows(inputs, metrics, plan.seed)
     return rows, []
@@ -219,7 +220,7 @@ def _shortcuts(inputs: ComparisonInputs) -> tuple[list[Row], list[SkippedTask]]:
 
 
 def _training_rows(inputs: ComparisonInputs) -> NDArray[np.int64]:
-    rows = np.flatnonzero(inputs.usable & (inputs.films.split == "train"))
+    rows = unlabelled_rows(inputs.films, inputs.usable)
     return rows[:: max(1, len(rows) // inputs.settings.max_train_films)]
 
 

@@ -1,6 +1,8 @@
 """Settings of a comparison of encoders; all but ``runtime`` and ``tracking`` change results."""
 
 import difflib
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
@@ -80,14 +82,20 @@ class EncoderEntry(Settings):
 
 
 class TaskSettings(Settings):
-    """A task: the values of an index column, or one label of labels.parquet, are predicted from the embeddings."""
+    """A task: an index column, or one label of labels.parquet, is predicted from the embeddings."""
 
     column: str | None = None
-    """Index column whose values are the classes, for example body_part, view or sex."""
+    """Index column whose values are the classes, for example body_part, view or sex, or a column of numbers, for
+    example age_years."""
     label: str | None = None
-    """Label whose values present and absent are the classes."""
+    """Label whose values present and absent are the classes, or whose numbers are predicted."""
     edges: list[float] = Field(default=[])
     """Edges that divide a column of numbers into classes, for example [20, 40, 60] years."""
+    number: bool | None = None
+    """Whether numbers are predicted, by regression (default: null, which is true for a column of numbers without edges
+    and for a label that has numbers only; a label that has both is a task of its values)."""
+    unit: str = ""
+    """Unit of the number in tables and figures (default: years for age_years, else none)."""
     where: dict[str, Condition] = Field(default={})
     """Index column → value, or list of values, that a film must have."""
     name: str = ""
@@ -101,7 +109,14 @@ class TaskSettings(Settings):
             raise ValueError("edges are given for a label. Give them for a column of numbers.")
         if sorted(set(self.edges)) != self.edges:
             raise ValueError("edges are not in ascending order. Sort them.")
+        if self.edges and self.number:
+            raise ValueError("edges divide numbers into classes, but number is true. Remove one of them.")
         return self
+
+    @property
+    def unit_name(self) -> str:
+        """Unit of the number, empty if unknown."""
+        return self.unit or ("years" if self.column == "age_years" else "")
 
     @property
     def title(self) -> str:
@@ -199,6 +214,10 @@ class CompareSettings(Settings):
     min_patients: int = Field(default=5, ge=2)
     """Lowest number of training and of test patients of a class; a class with fewer is left out and reported (default:
     5)."""
+    cross_fit: int = Field(default=0, ge=0)
+    """Number of folds, for few films: the patients of the test split are divided into so many folds, and the films of
+    each fold are scored by probes that were fitted to the other folds (default: 0, which fits the probes to the
+    training split; else 2 or more). The training and validation splits are then not used by probes."""
     max_train_films: int = Field(default=50_000, ge=50)
     """Largest number of training films of a probe; above it training patients are drawn at random (default: 50000)."""
     relevant_difference: float = Field(default=0.03, gt=0)
@@ -209,6 +228,13 @@ class CompareSettings(Settings):
     seed: int = Field(default=0, ge=0)
     runtime: CompareRuntimeSettings = CompareRuntimeSettings()
     tracking: TrackingSettings = TrackingSettings()
+
+    @field_validator("cross_fit")
+    @classmethod
+    def _several_folds(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("one fold has no other fold to fit a probe to. Give 2 or more, or 0 for none.")
+        return folds
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -223,6 +249,18 @@ class CompareSettings(Settings):
         """T and pooling of all compared vectors; all analyses use the first."""
         pools: Sequence[FilmPool | None] = self.pools or (None, "cls_mean", "mean", "cls")
         return [VectorChoice(tokens, pool) for tokens in self.tokens or (None,) for pool in pools]
+
+    @property
+    def config_sha256(self) -> str:
+        """Checksum of the settings without paths and encoders; newer settings at their defaults do not enter it."""
+        values = self.model_copy(update={"out": Path(), "shards": [], "encoders": []}).model_dump(mode="json")
+        if not self.cross_fit:
+            del values["cross_fit"]
+        for task in values["tasks"]:
+            for name, default in (("number", None), ("unit", "")):
+                if task[name] == default:
+                    del task[name]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property
     def cache(self) -> Path:

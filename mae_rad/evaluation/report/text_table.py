@@ -103,6 +103,8 @@ def _cell(row: Row) -> str:
 
 def _classes(task: TaskFacts) -> str:
     names = list(task.classes)
+    if task.number:
+        return task.number
     if task.binary:
         return "present against absent"
     return f"{len(names)} classes ({', '.join(names)})" if len(names) != 2 else f"{names[1]} against {names[0]}"

@@ -28,7 +28,8 @@ ARMS: tuple[Arm, ...] = get_args(Arm)
 Verdict = Literal["", "higher", "lower", "no relevant difference", "no difference shown", "too few patients"]
 """Conclusion from a difference, after correction for the number of differences of its kind.
 
-higher, lower           the adjusted p is under 0.05 and the interval excludes zero
+higher, lower           the adjusted p is under 0.05 and the interval excludes zero; this is the sign of the difference:
+                        of mean_absolute_error, lower is better
 no relevant difference  the interval is within ± the relevant difference
 too few patients        neither, and with these test patients and pretraining runs only differences larger than the
                         relevant one would be found
@@ -84,6 +85,7 @@ probe             geometry, clustering and retrieval need no labels of training 
 reference         another encoder or group. Of probe "shortcut": "all films" (score within one scanner minus score on
                   all films); verdict "lower" then means that a shortcut was found, which ``note`` names. Of metric
                   linear_cka: the second encoder; the value is that of the pair and there is no difference
+metric            r2 and mean_absolute_error of tasks that predict a number; the unit of the latter is in ``note``
 minimum_detectable_difference   found by this test set, with these runs, in four of five cases at a corrected p < 0.05
 n_runs            pretraining runs of ``encoder``; with one run per side no conclusion about methods is drawn
 """
@@ -118,6 +120,9 @@ class Row:
     """Degrees of freedom of the difference; not in the table."""
     choice: int = 0
     """Position of its vectors in ``CompareSettings.choices``; not in the table."""
+    relevant_unit: float = 1.0
+    """Unit of the relevant difference of the settings: the standard deviation of the numbers for mean_absolute_error, 1
+    for all other metrics; not in the table."""
     verdict: Verdict = ""
     n_films: int
     n_patients: int
