@@ -106,9 +106,7 @@ def compare(inputs: ComparisonInputs) -> ComparisonOutput:
         rows += new_rows
         skipped += new_skipped
     rows = with_shortcut_notes(with_verdicts(rows, inputs.settings))
-    return ComparisonOutput(
-        with_floors_and_ceilings(rows, inputs.candidates, inputs.settings.relevant_difference), skipped
-    )
+    return ComparisonOutput(with_floors_and_ceilings(rows, inputs.candidates), skipped)
 
 
 def _compared_rows(inputs: ComparisonInputs, metrics: Iterable[ComparedMetric], seed: int) -> Iterator[Row]:

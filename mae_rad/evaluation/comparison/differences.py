@@ -307,7 +307,7 @@ def with_verdicts(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
     families: dict[tuple[object, ...], list[int]] = {}
     for position, row in enumerate(rows):
         if row.p_value is not None:
-            families.setdefault(_family(row), []).append(position)
+            families.setdefault(family(row), []).append(position)
     adjusted: dict[int, float] = {}
     tests: dict[int, int] = {}
     for positions in families.values():
@@ -325,7 +325,8 @@ def with_verdicts(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
     return out
 
 
-def _family(row: Row) -> tuple[object, ...]:
+def family(row: Row) -> tuple[object, ...]:
+    """Return what the rows share that are corrected together."""
     metric = row.metric.removeprefix("macro_")
     subset_kind = row.subset.partition("=")[0]
     return (

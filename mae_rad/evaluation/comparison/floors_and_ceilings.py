@@ -9,8 +9,7 @@ larger of the two (Berger 1982, intersection-union test), corrected by Holm for 
 
 ==========  ====================================================================================================
 yes         the adjusted p is under 0.05, and the intervals of the differences to all floors exclude zero
-no          neither, and the interval of a difference to a floor is below the smallest relevant difference; for a
-            metric with a unit, below zero
+no          neither, and a difference to a floor is below zero or is no relevant difference
 not shown   neither
 ==========  ====================================================================================================
 
@@ -23,11 +22,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mae_rad.evaluation.comparison.candidates import Candidate
+from mae_rad.evaluation.comparison.differences import SIGNIFICANT, family
 from mae_rad.evaluation.results.display_names import metric_of
 from mae_rad.evaluation.results.rows import FLOORS, AboveFloors, Role, Row
 from mae_rad.evaluation.statistics.intervals import holm
 
-SIGNIFICANT = 0.05
 _WITHOUT_FLOOR = "geometry"
 """Probe whose metrics are no scores: a random encoder is not worse than a trained one in them."""
 
@@ -44,13 +43,12 @@ class _Place(NamedTuple):
     probe_seed: int | None
 
 
-def with_floors_and_ceilings(rows: Sequence[Row], candidates: Sequence[Candidate], relevant: float) -> list[Row]:
+def with_floors_and_ceilings(rows: Sequence[Row], candidates: Sequence[Candidate]) -> list[Row]:
     """Add role, floor, ceiling, share and verdict to the rows.
 
     Args:
-        rows: all rows of a comparison, with the p-values of their differences.
+        rows: all rows of a comparison, with the p-values and verdicts of their differences.
         candidates: all compared encoders.
-        relevant: smallest relevant difference of a metric without a unit.
     """
     roles: dict[str, Role] = {}
     for candidate in candidates:
@@ -70,7 +68,7 @@ def with_floors_and_ceilings(rows: Sequence[Row], candidates: Sequence[Candidate
             out.append(replace(_between(row, floors, _scores_of(ceilings, place, scores)), role=role))
         else:
             out.append(replace(row, role=role))
-    for position, answer in _above_floors(rows, above, relevant).items():
+    for position, answer in _above_floors(rows, above).items():
         out[position] = replace(out[position], above_floors=answer)
     return out
 
@@ -110,36 +108,28 @@ def _between(row: Row, floors: Sequence[Row], ceilings: Sequence[Row]) -> Row:
     )
 
 
-def _above_floors(rows: Sequence[Row], above: Mapping[int, Sequence[Row]], relevant: float) -> dict[int, AboveFloors]:
+def _above_floors(rows: Sequence[Row], above: Mapping[int, Sequence[Row]]) -> dict[int, AboveFloors]:
     """Answer, for the positions of ``above``, whether the differences to all floors are above zero."""
     families: dict[tuple[object, ...], dict[int, float]] = {}
     for position, differences in above.items():
         p_values = [row.p_value for row in differences if row.p_value is not None]
         if len(p_values) == len(differences):
-            families.setdefault(_family(rows[position]), {})[position] = max(p_values)
+            families.setdefault(family(rows[position]), {})[position] = max(p_values)
     adjusted: dict[int, float] = {}
-    for family in families.values():
-        adjusted |= dict(zip(family, holm(list(family.values())), strict=True))
-    return {
-        position: _answer(differences, adjusted.get(position, 1.0), relevant) for position, differences in above.items()
-    }
+    for p_values_of in families.values():
+        adjusted |= dict(zip(p_values_of, holm(list(p_values_of.values())), strict=True))
+    return {position: _answer(differences, adjusted.get(position, 1.0)) for position, differences in above.items()}
 
 
-def _family(row: Row) -> tuple[object, ...]:
-    """Return what the scores share that are corrected together, as the differences of ``with_verdicts``."""
-    metric = row.metric.removeprefix("macro_")
-    return row.choice, row.label_fraction, metric, row.subset.partition("=")[0], row.probe == "shortcut"
-
-
-def _answer(differences: Sequence[Row], adjusted: float, relevant: float) -> AboveFloors:
+def _answer(differences: Sequence[Row], adjusted: float) -> AboveFloors:
     metric = differences[0].metric
     bounds = [sorted(_sign(metric) * bound for bound in row.difference[1:]) for row in differences if row.difference]
     if any(not math.isfinite(bound) for pair in bounds for bound in pair):
         return "not shown"
     if adjusted < SIGNIFICANT and all(low > 0 for low, _ in bounds):
         return "yes"
-    least = 0.0 if metric_of(metric).unit else relevant
-    return "no" if any(high < least for _, high in bounds) else "not shown"
+    is_equal = any(row.verdict == "no relevant difference" for row in differences)
+    return "no" if is_equal or any(high < 0 for _, high in bounds) else "not shown"
 
 
 def _sign(metric: str) -> int:

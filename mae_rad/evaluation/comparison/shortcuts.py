@@ -80,10 +80,11 @@ def shortcut_values(
 
 def _label_values(films: Films, label: str, policy: LabelPolicy) -> Strings:
     """Return the value of a label, or the third of its number, of every film."""
-    if label in films.label_names():
+    of_label = films.labels.filter(pc.equal(films.labels["label"], label))
+    if pc.any(pc.is_valid(of_label["value"])).as_py():
         value = resolve_labels(films.labels, policy, keys=films.keys, names=[label]).values[:, 0]
         return np.asarray(np.where(value == 1, "present", np.where(value == 0, "absent", "")).astype(object))
-    of_label = films.labels.filter(pc.and_(pc.equal(films.labels["label"], label), pc.is_valid(films.labels["number"])))
+    of_label = of_label.filter(pc.is_valid(of_label["number"]))
     if not len(of_label):
         raise SettingsError(
             f"shortcuts: neither the index nor labels.parquet has {label!r}. Name a column of the index"
@@ -99,7 +100,8 @@ def _number_values(films: Films, numbers: NDArray[np.float64]) -> Strings:
     known = np.isfinite(numbers)
     if len(np.unique(numbers[known])) <= _MAX_NUMBERS:
         return np.array([f"{number:g}" if known[film] else "" for film, number in enumerate(numbers)], dtype=object)
-    edges = np.quantile(numbers[known & (films.split == "train")], [1 / 3, 2 / 3])
+    training = known & (films.split == "train")
+    edges = np.quantile(numbers[training if training.any() else known], [1 / 3, 2 / 3])
     thirds = np.array(_THIRDS, dtype=object)[np.searchsorted(edges, np.where(known, numbers, 0.0))]
     return np.asarray(np.where(known, thirds, ""))
 
