@@ -12,6 +12,7 @@ from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.clustering import measure_clustering
 from mae_rad.evaluation.comparison.differences import ComparedMetric, encoder_pairs, metric_rows, with_verdicts
 from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
+from mae_rad.evaluation.comparison.floors_and_ceilings import with_floors_and_ceilings
 from mae_rad.evaluation.comparison.geometry_rows import geometry_rows
 from mae_rad.evaluation.comparison.label_draws import unlabelled_rows
 from mae_rad.evaluation.comparison.retrieval import measure_retrieval, retrieval_tasks
@@ -105,7 +106,8 @@ def compare(inputs: ComparisonInputs) -> ComparisonOutput:
         new_rows, new_skipped = _ANALYSES[analysis](inputs)
         rows += new_rows
         skipped += new_skipped
-    return ComparisonOutput(with_shortcut_notes(with_verdicts(rows, inputs.settings)), skipped)
+    rows = with_shortcut_notes(with_verdicts(rows, inputs.settings))
+    return ComparisonOutput(with_floors_and_ceilings(rows, inputs.candidates), skipped)
 
 
 def _compared_rows(inputs: ComparisonInputs, metrics: Iterable[ComparedMetric], seed: int) -> Iterator[Row]:

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.compute_budget import EQUAL_QUANTITY, budget_ratio
 from mae_rad.evaluation.comparison.settings import CompareSettings
-from mae_rad.evaluation.results.rows import MAY_BE_NARROW, RANDOM_BASELINE, Arm, Row, Verdict
+from mae_rad.evaluation.results.rows import (
+    MAY_BE_NARROW,
+    RANDOM_BASELINE,
+    TRAINED_ELSEWHERE,
+    Arm,
+    Row,
+    Verdict,
+    is_self_supervised,
+)
 from mae_rad.evaluation.statistics.intervals import (
     BootstrapSamples,
     Contrast,
@@ -119,6 +127,9 @@ def group_members(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]
 def encoder_pairs(candidates: Sequence[Candidate], within: float) -> list[EncoderPair]:
     """Select the compared groups: each with the random baseline, and any two that share an arm or lack arms.
 
+    A ceiling is compared with the random baseline alone: of an encoder, the share of the way to it is reported. A
+    self-supervised encoder comes before one that was trained elsewhere, whatever their order.
+
     Args:
         candidates: all compared encoders.
         within: largest relative difference of matched budgets; a larger one is noted.
@@ -130,7 +141,9 @@ def encoder_pairs(candidates: Sequence[Candidate], within: float) -> list[Encode
         if RANDOM_BASELINE in groups
         else []
     )
-    for first, second in combinations(n_reference_runs, 2):
+    compared = [name for name in n_reference_runs if groups[name][0].role != "ceiling"]
+    for pair in combinations(compared, 2):
+        first, second = reversed(pair) if _is_turned(*(groups[name][0].method for name in pair)) else pair
         encoder_runs, reference_runs = groups[first][0].arms, groups[second][0].arms
         common = [arm for arm in encoder_runs if arm in reference_runs]
         if common or not encoder_runs or not reference_runs:
@@ -139,6 +152,10 @@ def encoder_pairs(candidates: Sequence[Candidate], within: float) -> list[Encode
             note = "; ".join(filter(None, problems))
             out.append(EncoderPair(first, second, arm_value(common), note))
     return out
+
+
+def _is_turned(first_method: str, second_method: str) -> bool:
+    return first_method in TRAINED_ELSEWHERE and is_self_supervised(second_method)
 
 
 def arm_value(arms: Sequence[Arm]) -> str:
@@ -308,7 +325,7 @@ def with_verdicts(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
     families: dict[tuple[object, ...], list[int]] = {}
     for position, row in enumerate(rows):
         if row.p_value is not None:
-            families.setdefault(_family(row), []).append(position)
+            families.setdefault(family(row), []).append(position)
     adjusted: dict[int, float] = {}
     tests: dict[int, int] = {}
     for positions in families.values():
@@ -326,7 +343,8 @@ def with_verdicts(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
     return out
 
 
-def _family(row: Row) -> tuple[object, ...]:
+def family(row: Row) -> tuple[object, ...]:
+    """Return what the rows share that are corrected together."""
     metric = _SAME_FAMILY.get(row.metric, row.metric)
     subset_kind = row.subset.partition("=")[0]
     return (

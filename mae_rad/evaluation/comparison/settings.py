@@ -51,6 +51,16 @@ class EncoderEntry(Settings):
     arms: list[Arm] = Field(default=[])
     """Arms in which this run is matched with others (default: derived from numbers of films and FLOPs). Always
     checked."""
+    role: Literal["encoder", "ceiling"] = "encoder"
+    """encoder: compared with floors, ceilings and the other encoders; ceiling: what is possible on these films, such as
+    a supervised run or a table of measurements, towards which the scores of the encoders are read (default:
+    encoder)."""
+    about: str = ""
+    """Description in one line, shown with the results: weights, pixels and size of an external model (default: derived
+    from the encoder folder)."""
+    other_films: bool | None = None
+    """Whether it may have been trained on films of the test patients; false for a model of natural photographs
+    (default: derived; true for external vectors, except those of a ceiling)."""
 
     @field_validator("method")
     @classmethod
@@ -209,8 +219,9 @@ class CompareSettings(Settings):
     """Edges of the object sizes with separate results: longer side of the largest box / longer side of the film
     (default: [0.02, 0.05])."""
     shortcuts: list[str] = Field(default=["manufacturer", "model", "site", "bits_stored", "laterality", "collimation"])
-    """Possible shortcuts: index columns (laterality is that of the side marker), and collimation, the fraction of the
-    film that its content box covers."""
+    """Possible shortcuts: index columns (laterality is that of the side marker), labels of labels.parquet, and
+    collimation, the fraction of the film that its content box covers. Columns and labels of many different numbers are
+    divided into thirds."""
     min_patients: int = Field(default=5, ge=2)
     """Lowest number of training and of test patients of a class; a class with fewer is left out and reported (default:
     5)."""

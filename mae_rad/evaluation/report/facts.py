@@ -24,7 +24,7 @@ from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
 from mae_rad.evaluation.comparison.differences import encoder_pairs
 from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, SkippedTask
-from mae_rad.evaluation.results.rows import Row
+from mae_rad.evaluation.results.rows import Role, Row
 
 FACTS = "facts.json"
 MIN_PATIENTS = 10
@@ -68,6 +68,8 @@ class EncoderFacts(Settings):
     """Group of runs that repeat one method."""
     other_films: bool = False
     """Whether it was pretrained on other films, which may include test patients."""
+    role: Role = "encoder"
+    """Whether it is compared with floors and ceilings, or is one of them."""
 
 
 class Mismatch(Settings):
@@ -165,6 +167,7 @@ def _encoder_facts(candidate: Candidate) -> EncoderFacts:
         group=candidate.group,
         about=candidate.described,
         other_films=candidate.other_films,
+        role=candidate.role,
     )
 
 

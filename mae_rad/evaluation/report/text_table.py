@@ -7,7 +7,9 @@ from pathlib import Path
 
 from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.evaluation.report import verdict_sentences
+from mae_rad.evaluation.report.external_encoders import external_comparisons
 from mae_rad.evaluation.report.facts import Facts, TaskFacts
+from mae_rad.evaluation.report.learned import between_text, learned_rows, learned_sentences
 from mae_rad.evaluation.results.display_names import interval_text, metric_of, probe_name
 from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row
@@ -33,6 +35,8 @@ def format_table(results: ComparisonResults, facts: Facts) -> str:
     if facts.not_asked:
         blocks.append("Not evaluated\n" + "\n".join(f"  {name}: {reason}" for name, reason in facts.not_asked.items()))
     sentences = [verdict_sentences.sentence(results, pair) for pair in verdict_sentences.main_pairs(results)]
+    sentences += learned_sentences(results)
+    sentences += [text for external in external_comparisons(results, facts) for text in external.sentences]
     sentences += [
         f"Not matched: {mismatch.encoder} against {mismatch.reference}: {mismatch.why}."
         for mismatch in facts.mismatches
@@ -81,6 +85,11 @@ def _task_block(task: TaskFacts, results: ComparisonResults) -> str:
     lines += [
         f"  {name:{width}}  " + "".join(f"{row.get(probe, ''):{_WIDTH}}" for probe in probes).rstrip()
         for name, row in cells.items()
+    ]
+    lines += [
+        f"  {row.encoder}, {probe_name(probe)}: {between_text(row)}"
+        for probe in probes
+        for row in learned_rows(results, task.name, probe)
     ]
     return "\n".join(lines)
 

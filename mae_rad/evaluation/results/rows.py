@@ -16,12 +16,20 @@ from mae_rad.evaluation.statistics.intervals import Interval
 RANDOM_BASELINE = "random floor"
 """Name of the group of randomly initialised encoders, the baseline without training."""
 
+RAW_PIXELS = "raw pixels"
+"""Name of the principal components of the pixels."""
+
+FLOORS = (RANDOM_BASELINE, RAW_PIXELS)
+"""Encoders that any training must exceed, as groups; both are found without being named in the settings."""
+
 MAY_BE_NARROW = "the interval may be too narrow"
 """Text in the note of a row whose smallest class has few test patients."""
 
 NOT_SELF_SUPERVISED = ("supervised", "random", "pca", "imported", "foreign")
 """Values of the column ``method`` besides the names of objectives: trained with labels (stated by the provenance of the
 encoder), not trained, no network, trained elsewhere with unknown method (weights, vectors)."""
+TRAINED_ELSEWHERE = ("imported", "foreign")
+"""Methods of encoders that another program trained: the rows that the self-supervised encoders are compared with."""
 Arm = Literal["sample_matched", "compute_matched"]
 """Quantity that is equal for the runs of an arm: number of films, or floating-point operations."""
 ARMS: tuple[Arm, ...] = get_args(Arm)
@@ -35,6 +43,12 @@ too few patients        neither, and with these test patients and pretraining ru
                         relevant one would be found
 no difference shown     neither, although the test set is large enough to find the relevant difference
 """
+
+Role = Literal["encoder", "floor", "ceiling"]
+"""Role of a row's encoder: floor (random baseline, raw pixels), ceiling (a supervised encoder, or measurements), or an
+encoder that is compared with both."""
+AboveFloors = Literal["", "yes", "no", "not shown"]
+"""Whether an encoder is better than every floor, see ``comparison/floors_and_ceilings.py``."""
 
 COMPARISON_SCHEMA = pa.schema(
     [
@@ -68,6 +82,13 @@ COMPARISON_SCHEMA = pa.schema(
         ("n_train", pa.int64()),
         ("n_train_patients", pa.int64()),
         ("note", pa.string()),
+        ("role", pa.string()),
+        ("floor", pa.float64()),
+        ("floor_encoder", pa.string()),
+        ("ceiling", pa.float64()),
+        ("ceiling_encoder", pa.string()),
+        ("share", pa.float64()),
+        ("above_floors", pa.string()),
     ]
 )
 """A row without ``reference`` is a metric of ``encoder``; a row with ``reference`` adds encoder minus reference.
@@ -88,7 +109,17 @@ reference         another encoder or group. Of probe "shortcut": "all films" (sc
 metric            r2 and mean_absolute_error of tasks that predict a number; the unit of the latter is in ``note``
 minimum_detectable_difference   found by this test set, with these runs, in four of five cases at a corrected p < 0.05
 n_runs            pretraining runs of ``encoder``; with one run per side no conclusion about methods is drawn
+role              of ``encoder``: encoder, floor or ceiling; empty in tables of 0.2.0 and earlier
+floor, ceiling    value of the better floor and of the best ceiling on the same films, with the same probe, labels and
+                  metric, and in ``floor_encoder``, ``ceiling_encoder`` its name; only in rows without ``reference``
+                  of encoders that are neither
+share             (value - floor) / (ceiling - floor); null without a ceiling that is better than the floor
+above_floors      yes, no or not shown: whether the paired differences to all floors are above zero after correction;
+                  empty where a difference to a floor was not computed
 """
+
+_ADDED_COLUMNS = ("role", "floor", "floor_encoder", "ceiling", "ceiling_encoder", "share", "above_floors")
+"""Columns that tables of 0.2.0 and earlier lack."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +160,13 @@ class Row:
     n_train: int
     n_train_patients: int
     note: str = ""
+    role: Role | Literal[""] = ""
+    floor: float | None = None
+    floor_encoder: str | None = None
+    ceiling: float | None = None
+    ceiling_encoder: str | None = None
+    share: float | None = None
+    above_floors: AboveFloors = ""
 
     def flat(self) -> dict[str, object]:
         """Return the row with the columns of :data:`COMPARISON_SCHEMA`."""
@@ -171,9 +209,19 @@ def read_comparison(path: Path) -> list[Row]:
         raise EvaluationError(f"{path} does not exist. Write it with: mae-rad compare") from None
     except (OSError, pa.ArrowInvalid):
         raise EvaluationError(f"{path} is not a Parquet file. Write it with: mae-rad compare") from None
+    if table.schema.names == [name for name in COMPARISON_SCHEMA.names if name not in _ADDED_COLUMNS]:
+        table = _with_added_columns(table)
     if not table.schema.equals(COMPARISON_SCHEMA):
         raise EvaluationError(f"{path} is not a comparison of this release. Write it with: mae-rad compare")
     return [_row(flat) for flat in table.to_pylist()]
+
+
+def _with_added_columns(table: pa.Table) -> pa.Table:
+    for name in _ADDED_COLUMNS:
+        kind = COMPARISON_SCHEMA.field(name).type
+        empty = "" if name in ("role", "above_floors") else None
+        table = table.append_column(name, pa.array([empty] * len(table), kind))
+    return table
 
 
 def _row(flat: dict[str, Any]) -> Row:
