@@ -20,6 +20,7 @@ from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.transformer_cost import Activations, Flops
 from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.errors import SettingsError
+from mae_rad.objectives.learning_rates import RateRule, TriedRates
 from mae_rad.objectives.mae_decoder import Decoder
 
 FILM = "film"
@@ -131,10 +132,14 @@ class ObjectiveSettings(Settings, ABC):
     Attributes:
         label: display name for tables and plots.
         speed_only: fields that do not change a result; a resumed run may change them.
+        rate_rule: default of ``optimizer.rate_rule``.
+        tried_rates: peak learning rates at which it was tried; a run outside of them starts with a warning.
     """
 
     label: ClassVar[MethodLabel]
     speed_only: ClassVar[frozenset[str]] = frozenset()
+    rate_rule: ClassVar[RateRule] = "linear"
+    tried_rates: ClassVar[tuple[TriedRates, ...]] = ()
 
     name: str
     tokens: SquareTokens = Field(default=196, ge=16)

@@ -23,9 +23,16 @@ from mae_rad.encoders.transformer_cost import Activations, Flops, encoder_activa
 from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.losses.contrastive import Pairs, nt_xent
 from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput, ObjectiveSettings, feature_std
+from mae_rad.objectives.learning_rates import TriedRates
 
 VIEWS = ("a", "b")
 """Names of the two views."""
+
+TRIED_RATES = (
+    TriedRates(128, 5e-4, 5e-4, "ViT-Ti, T = 64, 10,101 films of hands, 91,000 films drawn"),
+    TriedRates(4096, 8e-4, 2.4e-3, "ViT-S and ViT-B, T = 196, photographs, as MoCo v3: Chen et al. 2021, section 4"),
+)
+"""Peak learning rates with AdamW."""
 
 
 class SimCLRSettings(ObjectiveSettings, Augmentation):
@@ -36,6 +43,7 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
         "contrastive learning: features of two augmented views of a film become similar, those of other films differ",
     )
     speed_only: ClassVar[frozenset[str]] = frozenset({"films_at_once"})
+    tried_rates: ClassVar[tuple[TriedRates, ...]] = TRIED_RATES
 
     name: Literal["simclr"] = "simclr"
     crop: Crop = (0.4, 1.0)

@@ -1,5 +1,9 @@
 """Settings of pretraining; all but ``runtime`` can change results and are fixed once a run has started."""
 
+from typing import Self
+
+from pydantic import model_validator
+
 from mae_rad.data.resolution_schedule import stage_lengths, tokens_at
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.objectives import FILM, AnyObjective
@@ -11,6 +15,13 @@ class PretrainSettings(TrainingSettings):
 
     encoder: EncoderSettings
     objective: AnyObjective
+
+    @model_validator(mode="after")
+    def _take_rule_of_objective(self) -> Self:
+        rule = self.objective.rate_rule
+        if "rate_rule" not in self.optimizer.model_fields_set and rule != self.optimizer.rate_rule:
+            object.__setattr__(self, "optimizer", self.optimizer.model_copy(update={"rate_rule": rule}))
+        return self
 
     @property
     def encoders(self) -> dict[str, EncoderSettings]:
