@@ -124,6 +124,19 @@ def find_site(bone: Bone, beam: Beam, along: float) -> Site:
     raise TypeError(f"a {type(part).__name__} has no axis")
 
 
+def bone_density(bone: Bone, beam: Beam, site: Site) -> float:
+    """Compute the attenuation of the first part of a bone at a position, without texture.
+
+    Args:
+        bone: the bone.
+        beam: projection onto the film.
+        site: the position.
+    """
+    x, y = (np.array([value], dtype=np.float32) for value in (site.x, site.y))
+    outer, inner = (float(part.chord(beam, x, y)[0, 0]) for part in (bone.parts[0], bone.parts[0].shrunk()))
+    return bone.cortex * max(outer - inner, 0.0) + bone.marrow * inner
+
+
 def tissue_map(tissues: tuple[Tissue, ...], beam: Beam, rows: int, columns: int) -> Map:
     """Compute the summed attenuation of tissues.
 
