@@ -65,9 +65,10 @@ class EvaluationSettings(Settings):
     policy: LabelPolicy | None = None
     """How labels of val and test films become one value; by default ``data.policy``."""
     calibration: Literal["platt", "temperature", "none"] = "platt"
-    """How logits become probabilities, fitted on val: slope and offset (``platt``), slope alone, or no calibration."""
+    """How logits become probabilities, fitted on val: slope and offset (``platt``), slope alone, or no calibration.
+    Classes that exclude each other have one temperature in both cases; numbers have no calibration."""
     sensitivities: tuple[float, ...] = (0.9, 0.95)
-    """Operating points: thresholds with these sensitivities on val, each in (0, 1]."""
+    """Operating points of labels: thresholds with these sensitivities on val, each in (0, 1]."""
     repetitions: int = Field(default=1000, ge=100)
     """Bootstrap resamples of the test patients."""
 
