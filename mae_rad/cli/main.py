@@ -12,7 +12,7 @@ from data_prep.cli.main import main as run_data_prep
 from data_prep.cli.parser import add_commands
 from mae_rad.command_line import run
 
-COMMANDS = ("pretrain", "finetune", "embed", "compare", "compare-heads", "predict", "export", "cost", "bench")
+COMMANDS = ("pretrain", "finetune", "embed", "vector", "compare", "compare-heads", "predict", "export", "cost", "bench")
 """Commands that are modules of this package; all others are forwarded to ``data_prep``."""
 
 

@@ -124,7 +124,7 @@ class TrainingSettings(Settings):
                 "runtime": True,
                 "start_from": True,
                 "data": {"shards", "generations"},
-                "encoder": {"attention", "checkpoint_activations"},
+                "encoder": {"attention", "checkpoint_activations", "vector"},
                 "resnet": {"weights"},
             },
         )
