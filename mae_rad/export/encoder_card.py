@@ -6,6 +6,7 @@ from pydantic import Field
 
 from data_prep.settings import Settings
 from mae_rad.data.patch_layout import REFERENCE_TOKENS
+from mae_rad.encoders.pooling_name import parse_pooling
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.export.fixed_size import FilmSize
 
@@ -41,6 +42,11 @@ class EncoderCard(Settings):
     weights_sha256: str
     """SHA-256 of ``encoder.safetensors``."""
 
+    @property
+    def vector_width(self) -> int:
+        """Number of channels of the film vector."""
+        return parse_pooling(self.encoder.film_vector).width(self.encoder.shape.dim)
+
 
 def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | None = None) -> str:
     """Write the card as Markdown.
@@ -63,13 +69,13 @@ Vision Transformer, {dim} channels, {depth} blocks, {heads} heads, {card.paramet
 
 ## Use
 
-{(usage or _usage(dim)).strip()}
+{(usage or _usage(card.vector_width)).strip()}
 
 ## Input
 
 * Display values, dark to bright: the DICOM display pipeline applied, polarity corrected.
 {_any_size(card.preprocessing) if size is None else _one_size(card.preprocessing, size)}
-* The vector of a film (`pooled`): {pooled}.
+* The vector of a film (`pooled`): {pooled}.{_other_vector(card)}
 
 ## Origin
 
@@ -84,6 +90,15 @@ For research. Not a medical device: it computes vectors, not findings, and no pa
 diagnosis. Results on the films that it was trained on need not hold for another hospital, scanner or body part. Measure
 before use.
 """
+
+
+def _other_vector(card: EncoderCard) -> str:
+    """Describe a film vector that is not ``pooled``."""
+    if card.encoder.film_vector == card.encoder.pool:
+        return ""
+    return f"""
+* `mae_rad` computes another vector of a film: {card.encoder.film_vector}, {card.vector_width} numbers.
+  Blocks are counted from 1, their tokens pass the final norm; regions divide the content box of the film."""
 
 
 def _patch_embedding(encoder: EncoderSettings) -> str:

@@ -122,7 +122,9 @@ class SimCLR(Objective):
     def forward(self, batch: Batch) -> ObjectiveOutput:
         """Compute NT-Xent of the projections; a collective call."""
         first, second = (batch.views[name].visible for name in VIEWS)
-        films = Patches(*(torch.stack(parts, dim=1) for parts in zip(first, second, strict=True)))  # [n, 2, ...]
+        films = Patches(
+            *(torch.stack(parts, dim=1) for parts in zip(first.parts, second.parts, strict=True))
+        )  # [n, 2, ...]
         films_per_pass = self.films_at_once or len(batch.film)
         if films_per_pass >= len(batch.film):
             z, pooled = self._encode(films)
@@ -131,7 +133,7 @@ class SimCLR(Objective):
             # the loss of the whole batch. Nothing of one part enters another.
             parts = [
                 checkpoint(self._encode, Patches(*part), use_reentrant=False)
-                for part in zip(*(torch.split(values, films_per_pass) for values in films), strict=True)
+                for part in zip(*(torch.split(values, films_per_pass) for values in films.parts), strict=True)
             ]
             z, pooled = (torch.cat(values) for values in zip(*parts, strict=True))
         loss, pairs = nt_xent(z[:, 0], z[:, 1], self.temperature, film=batch.film, study=batch.study, return_pairs=True)
@@ -139,7 +141,7 @@ class SimCLR(Objective):
 
     def _encode(self, films: Patches) -> tuple[Tensor, Tensor]:
         """Projections and pooled features [n, 2, ...] of the two views of n films."""
-        pooled = self.encoder(Patches(*(values.flatten(0, 1) for values in films))).pooled
+        pooled = self.encoder(Patches(*(values.flatten(0, 1) for values in films.parts))).pooled
         return self.head(pooled).unflatten(0, (-1, 2)), pooled.unflatten(0, (-1, 2))
 
     @torch.no_grad()

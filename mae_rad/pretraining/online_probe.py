@@ -15,7 +15,7 @@ from mae_rad.data.batch import Patches
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
-from mae_rad.embedding.film_vector import film_vectors
+from mae_rad.embedding.film_vector import film_vectors, vector_width
 from mae_rad.embedding.vector_geometry import rank_me
 from mae_rad.encoders.vit import ViT
 from mae_rad.errors import SettingsError
@@ -62,7 +62,7 @@ class OnlineProbe:
         return {"probe/rankme": rank_me(vectors)} | scores
 
     def vectors(self, encoder: ViT, device: torch.device, precision: str) -> NDArray[np.float32]:
-        """Embed the films with the pooling of the encoder.
+        """Embed the films: the film vector of the encoder.
 
         Args:
             encoder: encoder on ``device``; its training mode is restored.
@@ -70,11 +70,11 @@ class OnlineProbe:
             precision: precision of the forward pass, f32 or bf16.
 
         Returns:
-            [films, D] float32.
+            [films, W] float32.
         """
         was_training = encoder.training
         encoder.eval()
-        vectors = np.empty((self.films, encoder.dim), dtype=np.float32)
+        vectors = np.empty((self.films, vector_width(encoder)), dtype=np.float32)
         for places, patches in self.batches:
             vectors[places] = film_vectors(encoder, patches.to(device), precision=precision).cpu().numpy()
         encoder.train(was_training)

@@ -142,7 +142,7 @@ class TrainingSettings(Settings):
                 "start_from": True,
                 "data": {"shards", "generations"},
                 "optimizer": self.optimizer.off,
-                "encoder": {"attention", "checkpoint_activations"},
+                "encoder": {"attention", "checkpoint_activations", "vector"},
                 "resnet": {"weights"},
             },
         )

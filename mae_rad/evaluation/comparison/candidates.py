@@ -15,6 +15,7 @@ from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
 from mae_rad.data.shard_reader import combined
 from mae_rad.embedding.film_vector import VectorSettings, vector_settings
+from mae_rad.encoders.pooling_name import LAST_BLOCK_POOLS
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.errors import EvaluationError, ShardFormatError
 from mae_rad.evaluation.comparison.compute_budget import Budget, infer_arms, read_budget, read_settings
@@ -117,6 +118,8 @@ def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha
 def _run_candidate(entry: EncoderEntry, settings: CompareSettings, dataset_sha256: str) -> Candidate:
     folder = encoder_folder(entry.path)
     card = read_card(folder)
+    for pool in settings.pools or ():
+        vector_settings(card, pool=pool)  # raises if the encoder lacks a block
     provenance = card.provenance
     seed = provenance.get("seed")
     pretraining = read_settings(folder.parent)
@@ -159,6 +162,8 @@ def _description(card: EncoderCard, pretraining: PretrainSettings | None) -> str
     ]
     if provenance.get("labels"):
         parts.append(f"trained with labels of all its training films: {provenance['labels']}")
+    if card.encoder.film_vector not in LAST_BLOCK_POOLS:
+        parts.append(f"vector {card.encoder.film_vector}, {card.vector_width} numbers")
     if provenance.get("started_from_sha256"):
         parts.append("started from the weights of another encoder, whose films and FLOPs are unknown")
     if "objective" in provenance:
@@ -273,7 +278,10 @@ def _group_key(candidate: Candidate) -> str:
     if settings is None:
         return candidate.name
     films = candidate.budget.films if candidate.budget else candidate.name
-    return json.dumps({**settings.results(), "seed": None, "films": films, "shards": candidate.trained_on})
+    vector = candidate.vector.pool if candidate.vector else None
+    return json.dumps(
+        {**settings.results(), "seed": None, "films": films, "shards": candidate.trained_on, "vector": vector}
+    )
 
 
 def _check_groups(candidates: Sequence[Candidate], *, declared: bool) -> None:

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from data_prep.settings import Folders, Settings
 from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.shard_reader import Condition
-from mae_rad.encoders.film_pooling import FilmPool
+from mae_rad.encoders.pooling_name import FilmPool
 from mae_rad.encoders.precision import Precision
 from mae_rad.evaluation.results.rows import NOT_SELF_SUPERVISED, Arm
 from mae_rad.objectives import OBJECTIVES
@@ -27,10 +27,17 @@ Sizes = Annotated[
 
 
 class VectorChoice(NamedTuple):
-    """T and pooling of compared vectors; None is the encoder's own."""
+    """T and pooling of compared vectors; None is the encoder's own.
+
+    Attributes:
+        tokens: T.
+        pool: name of the pooling.
+        components: largest width; wider vectors are replaced by this number of principal components. None is any width.
+    """
 
     tokens: int | None
-    pool: FilmPool | None
+    pool: str | None
+    components: int | None = None
 
 
 class EncoderEntry(Settings):
@@ -185,8 +192,12 @@ class CompareSettings(Settings):
     """T at which every encoder embeds the films; all analyses use the first, only the probes use the others (default:
     null, which is each encoder's own T)."""
     pools: Annotated[list[FilmPool], Field(min_length=1)] | None = None
-    """Poolings of every encoder; all analyses use the first, only the probes use the others (default: null, which is
-    each encoder's own pooling, then the others)."""
+    """Poolings of every encoder, such as mean, or mean+deviation of blocks 3 6 9 12; all analyses use the first, only
+    the probes use the others (default: null, which is each encoder's own film vector, then class token, mean and both
+    of the last block)."""
+    equal_width: int | None = Field(default=None, ge=2)
+    """Compare all encoders at this width, too: linear probe and nearest neighbours on the first principal components
+    of vectors that are wider, computed from the training films of the comparison (default: null, which is not)."""
     precision: Precision | None = None
     """Precision of the forward pass: f32, bf16, or auto, which is bf16 if this machine computes it fast, else f32
     (default: null, which is each encoder's own)."""
@@ -258,8 +269,12 @@ class CompareSettings(Settings):
     @property
     def choices(self) -> list[VectorChoice]:
         """T and pooling of all compared vectors; all analyses use the first."""
-        pools: Sequence[FilmPool | None] = self.pools or (None, "cls_mean", "mean", "cls")
-        return [VectorChoice(tokens, pool) for tokens in self.tokens or (None,) for pool in pools]
+        pools: Sequence[str | None] = self.pools or (None, "cls_mean", "mean", "cls")
+        sizes = self.tokens or (None,)
+        choices = [VectorChoice(tokens, pool) for tokens in sizes for pool in pools]
+        if self.equal_width:
+            choices += [VectorChoice(sizes[0], pool, self.equal_width) for pool in self.pools or (None,)]
+        return choices
 
     @property
     def config_sha256(self) -> str:

@@ -98,8 +98,10 @@ encoder           name of a run, or of a group of runs of one method and arm (``
 arm               sample_matched, compute_matched, both or none; of a difference, the arm in which it is taken
 subset            all; "body_part=HAND": test films of that value; "object_size=…": positive films with an object of
                   that size and all negative films; "within manufacturer": only pairs of films of one manufacturer
-tokens, pool      of the vectors of ``encoder``: T, and cls, mean, cls_mean or attentive; "none" for encoders with a
-                  single vector. If those of the reference differ, ``note`` states them
+tokens, pool      of the vectors of ``encoder``: T, and the name of the pooling (``encoders/pooling_name.py``) or
+                  attentive; "none" for encoders with a single vector. If those of the reference differ, ``note``
+                  states them. "POOL → N components": the first N principal components of wider vectors; "POOL, W wide":
+                  vectors that are not wider, in a comparison at equal width. ``note`` states the width of the vectors
 label_fraction    fraction of the training patients whose labels were used
 probe_seed        number of the draw of these patients; null is the mean over all draws
 probe             geometry, clustering and retrieval need no labels of training films (n_train is 0)
