@@ -102,7 +102,7 @@ def rows_of(metric):
 
 
 def test_a_relevant_difference_of_an_error_is_in_standard_deviations_of_the_number():
-    """0.03 of 40 months is 1.2 months: an interval of half a month around 0.1 is not relevant, though far above 0.03."""
+    """0.03 of 40 months is 1.2 months: an interval of half a month around 0.1 is within it, though wider than 0.03."""
     errors = np.random.default_rng(0).normal(20, 1, size=40)
     noise = np.random.default_rng(1).normal(0, 1.5, size=40)
     noise -= noise.mean() - 0.1
