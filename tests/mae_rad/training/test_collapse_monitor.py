@@ -64,7 +64,7 @@ def test_a_run_that_learns_is_silent_also_in_its_warm_up(every: int, caplog: pyt
 def test_a_spread_that_vanishes_is_reported_in_the_warm_up(caplog: pytest.LogCaptureFixture) -> None:
     """As in a masked autoencoder with eight times the rate: 0.23, then 0.01 from the tenth step on."""
     spread = {1: 0.23, 6: 0.02, 10: 0.009, 60: 0.009}
-    lines = ((step, {"feature_std": _curve(spread, step)}) for step in range(2, 61, 2))
+    lines = ((step, {"feature_std": _curve(spread, step)}) for step in (1, *range(2, 61, 2)))
     messages = _messages(lines, caplog, warmup_steps=50)
     assert len(messages) == 1
     assert int(messages[0].split(":")[0].removeprefix("step ")) <= 12
