@@ -34,7 +34,7 @@ _LINE_FRACTION_OF_BOX = 0.9
 """Length of the line as a fraction of the drawn size, so that a jagged line stays in its box."""
 _MAX_OBJECT_ATTENUATION = 6.0
 """Largest attenuation of an object."""
-_MAX_CALLUS = 1.5
+_MAX_CALLUS = 3.0
 """Largest attenuation of a callus."""
 _PLACE_STEP_PIXELS = 4
 _PLACE_STEPS = 300

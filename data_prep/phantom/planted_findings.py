@@ -223,8 +223,8 @@ def draw_fracture_line(
     moved = offset * (along > path) * np.exp(-beyond - inward)
     flow = np.stack((moved * np.float32(-ay), moved * np.float32(ax)), axis=-1).astype(np.float32)
     callus = _draw_callus(line, away / (_CALLUS_REACH * gap), (side - np.float32(half)) / np.float32(half), fade)
-    shape = np.maximum(line, 0.6 * callus) if has_callus else line
-    box = _box(shape, LINE_PAD / scale, min_box / scale)
+    extent = np.maximum(line, 0.6 * callus) if has_callus else line
+    box = _box(extent, LINE_PAD / scale, min_box / scale)
     return FractureLine(np.asarray(line, dtype=np.float32), flow, box, callus if has_callus else None)
 
 
