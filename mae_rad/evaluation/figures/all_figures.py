@@ -131,7 +131,7 @@ def _quarters(task: ProbeTask) -> NDArray[np.object_]:
     names = [
         f"under {edges[0]:g}",
         *(f"{low:g} to under {high:g}" for low, high in pairwise(edges)),
-        f"{edges[-1]:g} +",
+        f"{edges[-1]:g} and more",
     ]
     return np.array(names, dtype=object)[np.searchsorted(edges, task.numbers, side="right")]
 

@@ -169,8 +169,8 @@ def pair_forest(results: ComparisonResults, encoder: str, reference: str, arm: s
     limit = max((abs(bound) for _, row in places for bound in _bounds(row)), default=0.1) * 1.15 or 0.1
     axes.set_xlim(-limit, limit)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    several = ", in the metric of each task" if len({scale_name(row.metric) for _, row in places}) > 1 else ""
-    across = f"difference, {encoder} minus {reference}{several}, 95 % interval over patients"
+    several = "in the metric of each task\n" if len({scale_name(row.metric) for _, row in places}) > 1 else ""
+    across = f"difference, {encoder} minus {reference}, {several}95 % interval over patients"
     style_axes(axes, across=across, grid="x")
     axes.spines["left"].set_visible(False)
     _columns(axes, places, heads, encoder, reference)

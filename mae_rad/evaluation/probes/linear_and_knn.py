@@ -105,7 +105,7 @@ def run_probe(probe: Probe, train: SplitData, val: SplitData, test: Vectors, cla
     """
     value, films_used = _choose(probe, train, val, classes, seed)
     (output,) = probe.predict(train.x, train.y, test, classes, [value])
-    note = f"{probe.parameter}={value:g} ({films_used})"
+    note = f"{probe.parameter}={value:.3g} ({films_used})"
     return ProbeOutput(output.scores, note if output.converged else f"{note}, not converged")
 
 

@@ -13,8 +13,9 @@ from mae_rad.evaluation.probes.linear_and_knn import PROBES, Candidates, Candida
 from mae_rad.evaluation.probes.ridge_regression import fit_ridge, predict_numbers
 from mae_rad.evaluation.statistics.metrics import Floats
 
-PENALTIES = tuple(10 ** (step / 2) for step in range(6, -9, -1))
-"""Penalties per film, 1000 to 0.0001, the strongest first. A standardised channel has variance 1."""
+PENALTIES = tuple(10 ** (step / 2) for step in range(6, -13, -1))
+"""Penalties per film, 1000 to 0.000001, the strongest first. A standardised channel has variance 1; channels of an
+encoder that was trained little are nearly collinear and need the weakest."""
 
 
 def _ridge(x: Vectors, y: Floats, scored: Vectors, _: int, candidates: Candidates) -> list[CandidateScores]:

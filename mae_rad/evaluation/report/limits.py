@@ -55,6 +55,12 @@ def limits(facts: Facts, results: ComparisonResults) -> Iterator[tuple[str, str]
 
 
 def _of_the_data(facts: Facts, results: ComparisonResults) -> Iterator[tuple[str, str]]:
+    if facts.cross_fit:
+        yield (
+            "Probes of several folds",
+            f"Probes were fitted to test films, in {facts.cross_fit} folds of patients; none scored a patient to whom "
+            "it was fitted. The intervals do not contain the variation of these fits.",
+        )
     open_differences = [
         row for row in results.differences() if row.verdict == "too few patients" and row.reference != RANDOM_BASELINE
     ]

@@ -115,6 +115,7 @@ def test_the_fold_of_a_patient_depends_on_no_other_patient(tmp_path):
     rows = [film((patient, n), patient, "test" if patient % 2 else "train") for patient in range(300) for n in (0, 1)]
     every = Films([write_public(tmp_path / "a", rows)])
     folds = patient_folds(every, 5, seed=0)
+    assert folds is not None
     few = Films([write_public(tmp_path / "b", rows[150:])])
     np.testing.assert_array_equal(patient_folds(few, 5, seed=0), folds[150:])
     assert len({(patient, fold) for patient, fold in zip(every.patients.tolist(), folds.tolist(), strict=True)}) == 300

@@ -244,19 +244,17 @@ def test_a_column_of_numbers_is_a_task_of_numbers_unless_it_has_edges(tmp_path):
 
 def test_a_label_with_values_and_numbers_says_which_it_uses(tmp_path):
     films = archive()
-    rows = [
-        (row["key"], "osteopenia", "present" if (n // 8) % 2 else "absent", None, "expert")
-        for n, row in enumerate(films[:-40])
-    ]
-    rows += [(row["key"], "osteopenia", None, float(n), "expert") for n, row in enumerate(films)]
+    said = ["present" if (n // 8) % 2 else "absent" for n in range(120)]
+    values = [(row["key"], "osteopenia", value, None, "expert") for row, value in zip(films, said, strict=False)]
+    rows = [*values, *((row["key"], "osteopenia", None, float(n), "expert") for n, row in enumerate(films))]
     (task,), (skipped,) = with_numbers(tmp_path / "p", films, rows)
     assert task.classes == ("absent", "present")
     assert task.left_out == {"a number, no value": 40}
     assert skipped.name == "osteopenia, numbers"
     assert "its task is of the values. Add a task {label: osteopenia, number: true" in skipped.reason
     wanted = [TaskSettings(label="osteopenia"), TaskSettings(label="osteopenia", number=True, name="density")]
-    (values, numbers), skipped = with_numbers(tmp_path / "q", films, rows, wanted)
-    assert (values.numbers is None, numbers.name, len(numbers.rows), skipped) == (True, "density", 160, [])
+    (classes, numbers), skipped = with_numbers(tmp_path / "q", films, rows, wanted)
+    assert (classes.numbers is None, numbers.name, len(numbers.rows), skipped) == (True, "density", 160, [])
 
 
 def test_a_label_without_what_is_requested_is_a_reason(tmp_path):
@@ -279,6 +277,7 @@ def test_with_folds_a_class_needs_patients_outside_every_fold(tmp_path):
     test = [row for row in films if row["split"] == "test"]
     public = write_public(tmp_path / "p", films)
     folds = patient_folds(Films([public]), 3, 0)
+    assert folds is not None
     fold_of = dict(zip((row["key"] for row in films), folds.tolist(), strict=True))
     assert {fold for key, fold in fold_of.items() if key not in {row["key"] for row in test}} == {-1}
     in_one_fold = sorted({row["patient"] for row in test if fold_of[row["key"]] == 0})[:5]

@@ -57,8 +57,8 @@ def test_predictions_find_the_planted_number_in_its_unit(name):
     predicted = run_probe(NUMBER_PROBES[name], TRAIN, VAL, TEST.x, 1, seed=0).scores
     assert predicted.shape == (160, 1)
     assert r2_score(TEST.y, predicted[:, 0]) > {"linear": 0.6, "knn": 0.1}[name]
-    other = [SplitData(p.x, p.y / 12 - 3, p.patients) for p in (TRAIN, VAL)]
-    in_years = run_probe(NUMBER_PROBES[name], *other, TEST.x, 1, seed=0)
+    train, val = (SplitData(p.x, p.y / 12 - 3, p.patients) for p in (TRAIN, VAL))
+    in_years = run_probe(NUMBER_PROBES[name], train, val, TEST.x, 1, seed=0)
     np.testing.assert_allclose(in_years.scores, predicted / 12 - 3, rtol=1e-6)
 
 
@@ -69,7 +69,7 @@ def test_the_penalty_is_the_best_on_val():
         model = make_pipeline(StandardScaler(), Ridge(alpha=160 * penalty))
         model.fit(TRAIN.x.array().astype(float), TRAIN.y)
         errors.append(np.mean((model.predict(VAL.x.array().astype(float)) - VAL.y) ** 2))
-    assert probed.note == f"penalty={PENALTIES[int(np.argmin(errors))]:g} (val)"
+    assert probed.note == f"penalty={PENALTIES[int(np.argmin(errors))]:.3g} (val)"
 
 
 def test_noise_is_answered_by_a_penalty_that_predicts_the_mean():
