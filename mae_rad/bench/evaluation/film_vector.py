@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
+from scipy.linalg import solve
 from sklearn.model_selection import GroupShuffleSplit
 
 from data_prep.runtime.progress import Progress
@@ -191,15 +191,18 @@ def _class_questions(
 ) -> Iterator[Question]:
     """Train the linear probe of the comparison on every task and pooling."""
     tasks, skipped = build_tasks(films, settings.tasks, all_labels=False, min_patients=settings.min_patients)
-    for task in skipped:
-        print(f"{task.name} is left out: {task.reason.replace('test', 'validation')}")
+    for missing in skipped:
+        print(f"{missing.name} is left out: {missing.reason.replace('test', 'validation')}")
     for task in tasks:
         plan = plan_probe(task, settings)
         estimates: dict[tuple[str, str], Estimate] = {}
         patients, name = np.empty(0, np.int64), task.name
-        progress = Progress(task.name, "probes", len(encoders) * len(settings.choices))
-        for number, choice in enumerate(settings.choices):
-            chosen = [encoder for encoder in encoders if choice.components is None or encoder.is_wider(choice)]
+        chosen_encoders = [
+            [encoder for encoder in encoders if choice.components is None or encoder.is_wider(choice)]
+            for choice in settings.choices
+        ]
+        progress = Progress(task.name, "probes", sum(map(len, chosen_encoders)))
+        for number, (choice, chosen) in enumerate(zip(settings.choices, chosen_encoders, strict=True)):
             outputs = probe_vectors(plan, chosen, "linear", choice, 1.0, partial(_count, progress))
             if not outputs:
                 continue
@@ -260,14 +263,26 @@ def predict_numbers(train: Vectors, y: Floats, patients: NDArray[np.int64], scor
         [M] predicted numbers.
     """
     scale = fit_scale(train)
-    x = Standardised(train, scale).array().astype(np.float64)
+    x, z = (Standardised(vectors, scale).array() for vectors in (train, scored))
     ((fit, choose),) = GroupShuffleSplit(1, test_size=_CHOOSING_SHARE, random_state=0).split(x, y, patients)
+    if x.shape[1] > len(x):  # the dual form: products of films instead of products of channels
+        products = (x @ x.T).astype(np.float64)
+        of_fit, of_chosen, of_scored = products[np.ix_(fit, fit)], products[np.ix_(choose, fit)], z @ x.T
+        right = [y[fit] - y[fit].mean(), y - y.mean()]
+    else:
+        products = (x.T @ x).astype(np.float64)
+        of_fit, of_chosen, of_scored = products - x[choose].T @ x[choose], x[choose], z
+        right = [x[fit].T @ (y[fit] - y[fit].mean()), x.T @ (y - y.mean())]
     errors = [
-        float(np.square(Ridge(alpha=penalty).fit(x[fit], y[fit]).predict(x[choose]) - y[choose]).mean())
+        float(np.square(of_chosen @ _solved(of_fit, penalty, right[0]) + y[fit].mean() - y[choose]).mean())
         for penalty in PENALTIES
     ]
-    model = Ridge(alpha=PENALTIES[int(np.argmin(errors))]).fit(x, y)
-    return np.asarray(model.predict(Standardised(scored, scale).array().astype(np.float64)))
+    weights = _solved(products, PENALTIES[int(np.argmin(errors))], right[1])
+    return np.asarray(of_scored @ weights + y.mean(), dtype=np.float64)
+
+
+def _solved(products: Floats, penalty: float, right: Floats) -> Floats:
+    return np.asarray(solve(products + penalty * np.eye(len(products)), right, assume_a="pos"))
 
 
 def _r2(y: Floats, predicted: Floats) -> Estimate:
