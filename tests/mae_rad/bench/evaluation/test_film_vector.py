@@ -19,6 +19,7 @@ from mae_rad.data.film import Film
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.standardised_rows import vectors_of_array
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
+from mae_rad.errors import EvaluationError
 from mae_rad.export.encoder_folder import save_encoder
 from tests.builders.tiny_finetuning import write_labelled
 
@@ -105,7 +106,7 @@ def test_without_a_question_the_error_names_the_options(
     public: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_encoder(build_encoder(SHAPE), SHAPE, tmp_path / "run" / "encoder", tokens=36, provenance={})
-    with pytest.raises(film_vector.EvaluationError, match="Give --column, --label or --number"):
+    with pytest.raises(EvaluationError, match="Give --column, --label or --number"):
         film_vector.main([
             str(tmp_path / "run"), "--shards", str(public), "--out", str(tmp_path / "out"), "--workers", "0",
             "--label", "absent", "--pools", "mean",
