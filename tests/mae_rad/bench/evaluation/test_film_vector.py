@@ -95,14 +95,14 @@ def test_every_encoder_and_pooling_is_scored_on_validation_films_only(
         rows = list(csv.DictReader(file))
     reduced = f"{pools[1]} → 16 components"
     assert {(row["pool"], row["width"]) for row in rows} == {(pools[0], "16"), (pools[1], "320"), (reduced, "16")}
-    assert {row["question"] for row in rows} == {"body_part, auroc", "object, auroc", "size, R²"}
+    assert {row["task"] for row in rows} == {"body_part, auroc", "object, auroc", "size, R²"}
     assert {row["encoder"] for row in rows} == {"run", "random floor"}
     assert len(rows) == 2 * 3 * 3
     assert all((row["difference"] == "") == (row["pool"] == "mean") for row in rows)
     assert f"{reduced:<{len(reduced)}}     16" in capsys.readouterr().out
 
 
-def test_without_a_question_the_error_names_the_options(
+def test_without_a_task_the_error_names_the_options(
     public: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_encoder(build_encoder(SHAPE), SHAPE, tmp_path / "run" / "encoder", tokens=36, provenance={})
