@@ -3,6 +3,7 @@
 Legend: B films, N patches of a view, P predicted patches, p patch side in pixels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -42,11 +43,15 @@ class Patches(NamedTuple):
 
     def to(self, device: torch.device) -> "Patches":
         """Copy to ``device``."""
-        return Patches(*(None if part is None else part.to(device, non_blocking=True) for part in self))
+        return self._each(lambda part: part.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Patches":
         """Copy to page-locked memory."""
-        return Patches(*(None if part is None else part.pin_memory() for part in self))
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Patches":
+        content = None if self.content is None else change(self.content)
+        return Patches(change(self.values), change(self.coords), change(self.size), content)
 
 
 class View(NamedTuple):

@@ -178,7 +178,10 @@ def stack(films: Sequence[FilmPatches]) -> Patches:
     """Stack the patches of films with the same number of patches; content boxes only if all films have one."""
     boxes = [film.content for film in films if film.content is not None]
     content = stack_arrays(boxes) if len(boxes) == len(films) else None
-    return Patches(*(stack_arrays([film[part] for film in films]) for part in range(3)), content=content)
+    values, coords, size = (
+        stack_arrays(arrays) for arrays in zip(*((film.values, film.coords, film.size) for film in films), strict=True)
+    )
+    return Patches(values, coords, size, content)
 
 
 def stack_arrays(arrays: Sequence[np.ndarray]) -> Tensor:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
+from scipy.linalg import solve
 from sklearn.model_selection import GroupShuffleSplit
 
 from data_prep.runtime.progress import Progress
@@ -44,7 +44,7 @@ _CHOOSING_SHARE = 0.2
 """Share of the training patients on which the penalty of the ridge regression is chosen."""
 
 
-class Question(NamedTuple):
+class PoolingTask(NamedTuple):
     """One metric of every encoder and pooling on the same validation films.
 
     Attributes:
@@ -58,13 +58,13 @@ class Question(NamedTuple):
     estimates: Mapping[tuple[str, str], Estimate]
 
 
-class Score(NamedTuple):
+class PoolingScore(NamedTuple):
     """A line of the table."""
 
     encoder: str
     pool: str
     width: int
-    question: str
+    task: str
     value: Interval
     difference: Interval | None
 
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(format_scores(scores))
     with (options.out / "film_vector.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("encoder", "pool", "width", "question", "value", "low", "high", "difference", "low", "high"))
+        writer.writerow(("encoder", "pool", "width", "task", "value", "low", "high", "difference", "low", "high"))
         for score in scores:
             writer.writerow((*score[:4], *score.value, *(score.difference or ("", "", ""))))
     print(f"\ntable: {options.out / 'film_vector.csv'}")
@@ -117,11 +117,11 @@ def default_pools(depth: int) -> list[str]:
     return [parse_pooling(pool).name for pool in pools]
 
 
-def measure(options: argparse.Namespace) -> list[Score]:
-    """Score every encoder and pooling on every question.
+def measure(options: argparse.Namespace) -> list[PoolingScore]:
+    """Score every encoder and pooling on every task.
 
     Raises:
-        EvaluationError: no question can be answered on these films, or an encoder lacks a block of a pooling.
+        EvaluationError: no task can be evaluated on these films, or an encoder lacks a block of a pooling.
     """
     depth = min(read_card(encoder_folder(run)).encoder.shape.depth for run in options.runs)
     settings = CompareSettings(
@@ -144,12 +144,12 @@ def measure(options: argparse.Namespace) -> list[Score]:
     training_rows = np.flatnonzero(films.split == "train")
     encoders = embed_all_candidates(candidates, settings, films.index, training_rows=training_rows, token_rows=None)
     vectors = list(_selected_vectors(encoders, settings))
-    questions = [*_class_questions(films, encoders, settings), *_number_questions(films, options.number, vectors)]
-    if not questions:
+    scored_tasks = [*_class_tasks(films, encoders, settings), *_number_tasks(films, options.number, vectors)]
+    if not scored_tasks:
         raise EvaluationError(
-            "no question can be answered on these films. Give --column, --label or --number that train and val have."
+            "no task can be evaluated on these films. Give --column, --label or --number that train and val have."
         )
-    return [score for question in questions for score in _scores(question, vectors, settings)]
+    return [score for task in scored_tasks for score in _scores(task, vectors, settings)]
 
 
 def without_test_films(films: Films) -> Films:
@@ -186,20 +186,23 @@ def _selected_vectors(encoders: Sequence[EmbeddedCandidate], settings: CompareSe
                 yield _Selected(encoder.name, pool, choice.components or encoder.width(choice), rows)
 
 
-def _class_questions(
+def _class_tasks(
     films: Films, encoders: Sequence[EmbeddedCandidate], settings: CompareSettings
-) -> Iterator[Question]:
+) -> Iterator[PoolingTask]:
     """Train the linear probe of the comparison on every task and pooling."""
     tasks, skipped = build_tasks(films, settings.tasks, all_labels=False, min_patients=settings.min_patients)
-    for task in skipped:
-        print(f"{task.name} is left out: {task.reason.replace('test', 'validation')}")
+    for missing in skipped:
+        print(f"{missing.name} is left out: {missing.reason.replace('test', 'validation')}")
     for task in tasks:
         plan = plan_probe(task, settings)
         estimates: dict[tuple[str, str], Estimate] = {}
         patients, name = np.empty(0, np.int64), task.name
-        progress = Progress(task.name, "probes", len(encoders) * len(settings.choices))
-        for number, choice in enumerate(settings.choices):
-            chosen = [encoder for encoder in encoders if choice.components is None or encoder.is_wider(choice)]
+        chosen_encoders = [
+            [encoder for encoder in encoders if choice.components is None or encoder.is_wider(choice)]
+            for choice in settings.choices
+        ]
+        progress = Progress(task.name, "probes", sum(map(len, chosen_encoders)))
+        for number, (choice, chosen) in enumerate(zip(settings.choices, chosen_encoders, strict=True)):
             outputs = probe_vectors(plan, chosen, "linear", choice, 1.0, partial(_count, progress))
             if not outputs:
                 continue
@@ -210,14 +213,14 @@ def _class_questions(
             patients, name = metric.patients, f"{task.name}, {metric.metric}"
             estimates |= {(encoder, selected[encoder][1]): draws[0] for encoder, draws in metric.estimates.items()}
         progress.close()
-        yield Question(name, patients, estimates)
+        yield PoolingTask(name, patients, estimates)
 
 
 def _count(progress: Progress, encoder: str) -> None:
     progress.add(note=encoder)
 
 
-def _number_questions(films: Films, labels: Sequence[str], vectors: Sequence[_Selected]) -> Iterator[Question]:
+def _number_tasks(films: Films, labels: Sequence[str], vectors: Sequence[_Selected]) -> Iterator[PoolingTask]:
     """Fit a ridge regression of every label's number on every encoder and pooling."""
     for label in labels:
         numbers = _numbers(films, label)
@@ -232,7 +235,7 @@ def _number_questions(films: Films, labels: Sequence[str], vectors: Sequence[_Se
             estimates[selected.encoder, selected.pool] = _r2(numbers[val], predicted)
             progress.add(note=selected.encoder)
         progress.close()
-        yield Question(f"{label}, R²", films.patients[val], estimates)
+        yield PoolingTask(f"{label}, R²", films.patients[val], estimates)
 
 
 def _numbers(films: Films, label: str) -> Floats:
@@ -260,14 +263,26 @@ def predict_numbers(train: Vectors, y: Floats, patients: NDArray[np.int64], scor
         [M] predicted numbers.
     """
     scale = fit_scale(train)
-    x = Standardised(train, scale).array().astype(np.float64)
+    x, z = (Standardised(vectors, scale).array() for vectors in (train, scored))
     ((fit, choose),) = GroupShuffleSplit(1, test_size=_CHOOSING_SHARE, random_state=0).split(x, y, patients)
+    if x.shape[1] > len(x):  # the dual form: products of films instead of products of channels
+        products = (x @ x.T).astype(np.float64)
+        of_fit, of_chosen, of_scored = products[np.ix_(fit, fit)], products[np.ix_(choose, fit)], z @ x.T
+        right = [y[fit] - y[fit].mean(), y - y.mean()]
+    else:
+        products = (x.T @ x).astype(np.float64)
+        of_fit, of_chosen, of_scored = products - x[choose].T @ x[choose], x[choose], z
+        right = [x[fit].T @ (y[fit] - y[fit].mean()), x.T @ (y - y.mean())]
     errors = [
-        float(np.square(Ridge(alpha=penalty).fit(x[fit], y[fit]).predict(x[choose]) - y[choose]).mean())
+        float(np.square(of_chosen @ _solved(of_fit, penalty, right[0]) + y[fit].mean() - y[choose]).mean())
         for penalty in PENALTIES
     ]
-    model = Ridge(alpha=PENALTIES[int(np.argmin(errors))]).fit(x, y)
-    return np.asarray(model.predict(Standardised(scored, scale).array().astype(np.float64)))
+    weights = _solved(products, PENALTIES[int(np.argmin(errors))], right[1])
+    return np.asarray(of_scored @ weights + y.mean(), dtype=np.float64)
+
+
+def _solved(products: Floats, penalty: float, right: Floats) -> Floats:
+    return np.asarray(solve(products + penalty * np.eye(len(products)), right, assume_a="pos"))
 
 
 def _r2(y: Floats, predicted: Floats) -> Estimate:
@@ -282,10 +297,10 @@ def _r2(y: Floats, predicted: Floats) -> Estimate:
     return estimate
 
 
-def _scores(question: Question, vectors: Sequence[_Selected], settings: CompareSettings) -> Iterator[Score]:
-    names = {f"{encoder}\n{pool}": estimate for (encoder, pool), estimate in question.estimates.items()}
+def _scores(task: PoolingTask, vectors: Sequence[_Selected], settings: CompareSettings) -> Iterator[PoolingScore]:
+    names = {f"{encoder}\n{pool}": estimate for (encoder, pool), estimate in task.estimates.items()}
     samples = bootstrap(
-        question.patients, {name: [estimate] for name, estimate in names.items()},
+        task.patients, {name: [estimate] for name, estimate in names.items()},
         repetitions=settings.repetitions, seed=settings.seed,
     )  # fmt: skip
     first: dict[str, str] = {}
@@ -293,29 +308,27 @@ def _scores(question: Question, vectors: Sequence[_Selected], settings: CompareS
         name = f"{selected.encoder}\n{selected.pool}"
         reference = first.setdefault(selected.encoder, name)
         difference = None if reference == name else contrast(samples[name], samples[reference]).interval
-        yield Score(*selected[:3], question.name, interval(samples[name]), difference)
+        yield PoolingScore(*selected[:3], task.name, interval(samples[name]), difference)
 
 
-def format_scores(scores: Sequence[Score]) -> str:
-    """Format the table: a line per encoder and pooling, a column per question with the difference to the first line."""
-    questions = list(dict.fromkeys(score.question for score in scores))
-    cells = {(score.encoder, score.pool, score.question): score for score in scores}
+def format_scores(scores: Sequence[PoolingScore]) -> str:
+    """Format the table: a line per encoder and pooling, a column per task with the difference to the first line."""
+    scored_tasks = list(dict.fromkeys(score.task for score in scores))
+    cells = {(score.encoder, score.pool, score.task): score for score in scores}
     lines = []
     for encoder in dict.fromkeys(score.encoder for score in scores):
         of_encoder = [score for score in scores if score.encoder == encoder]
         pools = dict.fromkeys((score.pool, score.width) for score in of_encoder)
         longest = max(len(pool) for pool, _ in pools)
         lines += ["", f"{encoder}, validation films; values [95 %], differences to {of_encoder[0].pool}"]
-        lines.append(
-            f"  {'pooling':<{longest}}  width" + "".join(f"  {question:<44}" for question in questions).rstrip()
-        )
+        lines.append(f"  {'pooling':<{longest}}  width" + "".join(f"  {task:<44}" for task in scored_tasks).rstrip())
         for pool, width in pools:
-            row = [_cell(cells[encoder, pool, question]) for question in questions]
+            row = [_cell(cells[encoder, pool, task]) for task in scored_tasks]
             lines.append((f"  {pool:<{longest}}  {width:>5}" + "".join(f"  {cell:<44}" for cell in row)).rstrip())
     return "\n".join(lines).strip()
 
 
-def _cell(score: Score) -> str:
+def _cell(score: PoolingScore) -> str:
     value, low, high = score.value
     text = f"{value:.3f} [{low:.3f}, {high:.3f}]"
     return text if score.difference is None else text + " {:+.3f} [{:+.3f}, {:+.3f}]".format(*score.difference)

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.linalg import eigsh
 
 from mae_rad.embedding.standardised_rows import Matrix, Vectors, fit_scale
 from mae_rad.embedding.vector_store import FeatureStore, Pools
+
+_MAX_FULL = 2048
+"""Width up to which all axes are computed; above it only the first ones are, which takes a fraction of the time."""
 
 
 def project_on_components(
@@ -42,10 +46,17 @@ def project_on_components(
     products = np.zeros((matrix.shape[1], matrix.shape[1]))
     for _, block in Vectors(matrix, training_rows).blocks():
         products += (block - mean).T @ (block - mean)
-    axes = np.linalg.eigh(products)[1][:, : -components - 1 : -1].astype(np.float32)
+    axes = _first_axes(products, components).astype(np.float32)
     axes[:, max(1, len(training_rows) - 1) :] = 0  # N films have N - 1 components; the others would be rounding errors
     for positions, block in Vectors(matrix, np.arange(films)).blocks():
         rows = np.arange(positions.start, positions.stop)
         store.write(rows, np.asarray((block - mean) @ axes, np.float32), name)
     store.flush()
     return store
+
+
+def _first_axes(products: NDArray[np.float64], components: int) -> NDArray[np.float64]:
+    """Compute the eigenvectors [W, components] of the largest eigenvalues of ``products`` [W, W], in falling order."""
+    if len(products) <= max(_MAX_FULL, 4 * components):
+        return np.asarray(np.linalg.eigh(products)[1][:, : -components - 1 : -1])
+    return np.asarray(eigsh(products, components, which="LA", v0=np.ones(len(products)))[1][:, ::-1])

@@ -63,7 +63,8 @@ class LabelledBatch:
     def pin_memory(self) -> "LabelledBatch":
         """Copy to page-locked memory, for asynchronous copies to a GPU."""
         groups = tuple(
-            type(group)(*(None if part is None else part.pin_memory() for part in group)) for group in self.groups
+            group.pin_memory() if isinstance(group, Patches) else Features(*(part.pin_memory() for part in group))
+            for group in self.groups
         )
         return LabelledBatch(groups, self.targets.pin_memory(), self.keys)
 
@@ -78,7 +79,9 @@ def on_device(group: Group, device: torch.device) -> Group:
     Returns:
         The copy.
     """
-    return type(group)(*(None if part is None else part.to(device, non_blocking=True) for part in group))
+    if isinstance(group, Patches):
+        return group.to(device)
+    return Features(*(part.to(device, non_blocking=True) for part in group))
 
 
 class DrawnFilm(NamedTuple):
