@@ -25,8 +25,9 @@ from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.embedding.film_vector import film_features, pooled_features
 from mae_rad.embedding.token_store import TokenStore
 from mae_rad.embedding.vector_store import FeatureStore, Pools, exclusive_writer
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.vit import EncoderSettings, Features, ViT
+from mae_rad.encoders.vit import Features
 from mae_rad.errors import EvaluationError, UserError
 
 FilmStores = tuple[FeatureStore, TokenStore | None]
@@ -49,11 +50,11 @@ class EncoderSource(NamedTuple):
     name: str
     sha256: str
     dim: int
-    load: Callable[[], ViT]
+    load: Callable[[], Encoder]
     identity: str = ""
 
 
-def encoder_identity(settings: EncoderSettings) -> str:
+def encoder_identity(settings: AnyEncoderSettings) -> str:
     """Return, as JSON, the settings that change vectors of equal weights: shape, patch embedding, normalisation."""
     return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool"} | settings.off)
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from mae_rad.data.batch import Patches
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.film_pooling import FilmPool, pool_film
 from mae_rad.encoders.precision import fast_precision
-from mae_rad.encoders.vit import Features, ViT
+from mae_rad.encoders.vit import Features
 from mae_rad.export.encoder_card import EncoderCard
 
 
@@ -55,7 +56,7 @@ def vector_settings(
 
 
 @torch.no_grad()
-def film_features(encoder: ViT, patches: Patches, precision: str) -> Features:
+def film_features(encoder: Encoder, patches: Patches, precision: str) -> Features:
     """Encode films without gradients.
 
     Args:
@@ -84,7 +85,7 @@ def pooled_features(features: Features, pool: FilmPool) -> Tensor:
     return pool_film(pool, features.tokens.float(), features.cls.float())
 
 
-def film_vectors(encoder: ViT, patches: Patches, pool: FilmPool | None = None, precision: str = "f32") -> Tensor:
+def film_vectors(encoder: Encoder, patches: Patches, pool: FilmPool | None = None, precision: str = "f32") -> Tensor:
     """Embed films.
 
     Args:

@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
 from mae_rad.data.shard_reader import Condition
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.blocks import initialise
 from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import Features, ViT
@@ -124,7 +125,7 @@ class ClassificationHead(Head):
     slope: Tensor
     offset: Tensor
 
-    def __init__(self, settings: ClassificationSettings, encoder: ViT | ResNet) -> None:
+    def __init__(self, settings: ClassificationSettings, encoder: Encoder | ResNet) -> None:
         super().__init__()
         self.labels = settings.titles
         self.window = settings.window

@@ -16,7 +16,7 @@ from mae_rad.embedding.film_vector import film_vectors
 from mae_rad.embedding.nearest_neighbours import find_neighbours
 from mae_rad.embedding.standardised_rows import Standardised, fit_scale, vectors_of_array
 from mae_rad.embedding.vector_geometry import rank_me
-from mae_rad.encoders.vit import ViT
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.errors import SettingsError
 from mae_rad.pretraining.settings import PretrainSettings
 
@@ -39,7 +39,7 @@ class OnlineProbe:
     ) -> None:
         self.classes, self.patients, self.batches = classes, patients, batches
 
-    def read(self, encoder: ViT, device: torch.device, precision: str) -> dict[str, float]:
+    def read(self, encoder: Encoder, device: torch.device, precision: str) -> dict[str, float]:
         """Compute ``probe/rankme`` (effective rank) and ``probe/knn`` (balanced accuracy in [0, 1]).
 
         A collective call, since parameters may be partitioned.
@@ -57,7 +57,7 @@ class OnlineProbe:
             return {}
         return {"probe/rankme": rank_me(vectors), "probe/knn": self.balanced_accuracy(vectors)}
 
-    def vectors(self, encoder: ViT, device: torch.device, precision: str) -> NDArray[np.float32]:
+    def vectors(self, encoder: Encoder, device: torch.device, precision: str) -> NDArray[np.float32]:
         """Embed the films with the pooling of the encoder.
 
         Args:
