@@ -11,8 +11,8 @@ from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.api.film_files import read_files
 from mae_rad.data.views import stack
 from mae_rad.embedding.film_vector import film_vectors, vector_settings, vector_width
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.vit import ViT
 from mae_rad.errors import EvaluationError
 from mae_rad.export import encoder_folder
 from mae_rad.export.encoder_card import EncoderCard
@@ -28,7 +28,7 @@ class FilmEncoder:
         card: contents of ``encoder.json``.
     """
 
-    def __init__(self, encoder: ViT, card: EncoderCard) -> None:
+    def __init__(self, encoder: Encoder, card: EncoderCard) -> None:
         self._device = fast_device()
         self.encoder, self.card = encoder.to(self._device).eval(), card
 

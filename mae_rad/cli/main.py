@@ -13,7 +13,8 @@ from data_prep.cli.parser import add_commands
 from mae_rad.command_line import run
 
 COMMANDS = (
-    "pretrain", "finetune", "sweep", "embed", "vector", "compare", "compare-heads", "predict", "export", "cost", "bench",
+    "pretrain", "finetune", "sweep", "embed", "vector", "compare", "compare-heads", "predict", "export", "cost",
+    "bench",
 )  # fmt: skip
 """Commands that are modules of this package; all others are forwarded to ``data_prep``."""
 

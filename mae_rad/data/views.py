@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_prep.shard_format.apply_display import display_table
 from mae_rad.data.augmentation import Variation, draw_variation
 from mae_rad.data.batch import Patches, ViewSpec
 from mae_rad.data.display_augmentation import add_noise, varied_table
@@ -96,6 +97,25 @@ def whole_film(film: Film, tokens: int, patch: int, variation: Variation = NO_VA
     if variation.mirrored:
         box = box._replace(left=film.sidecar.columns - box.left - box.columns)
     return _add_noise(patches._replace(content=layout.box(box)), variation)
+
+
+def square_film(film: Film, side: int, cell: int) -> NDArray[np.uint16]:
+    """Display the whole film, padded with black below and on the right to a square.
+
+    The film is enlarged at most twofold, and both sides are rounded to multiples of ``cell``.
+
+    Args:
+        film: film of a shard.
+        side: side of the square in pixels; a multiple of ``cell``.
+        cell: pixels.
+
+    Returns:
+        [side, side] uint16 display values.
+    """
+    tokens = (side // cell) ** 2
+    layout = square_layout(film.sidecar.rows, film.sidecar.columns, tokens, cell)
+    image = display_table(film.sidecar.display)[film.values(layout, cell)]
+    return pad_to_square(image, np.ones(layout.grid, dtype=np.bool_), layout, tokens)[0]
 
 
 def pad_to_square(

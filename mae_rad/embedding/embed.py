@@ -25,9 +25,9 @@ from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.embedding.film_vector import LAST, blocks_of, features_of_blocks, film_features, pooled_features
 from mae_rad.embedding.token_store import TokenStore
 from mae_rad.embedding.vector_store import FeatureStore, Pools, exclusive_writer
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
 from mae_rad.encoders.pooling_name import LAST_BLOCK_POOLS, parse_pooling
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.errors import EvaluationError, UserError
 
 FilmStores = tuple[FeatureStore, TokenStore | None]
@@ -51,7 +51,7 @@ class EncoderSource(NamedTuple):
     name: str
     sha256: str
     dim: int
-    load: Callable[[], ViT]
+    load: Callable[[], Encoder]
     identity: str = ""
     pools: tuple[str, ...] = ()
 
@@ -61,7 +61,7 @@ class EncoderSource(NamedTuple):
         return [pool for pool in dict.fromkeys(self.pools) if pool not in LAST_BLOCK_POOLS]
 
 
-def encoder_identity(settings: EncoderSettings) -> str:
+def encoder_identity(settings: AnyEncoderSettings) -> str:
     """Return, as JSON, the settings that change vectors of equal weights: shape, patch embedding, normalisation."""
     return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool", "vector"} | settings.off)
 
@@ -249,7 +249,7 @@ def _embed_rows(
 def _encode_and_write(
     job: _EmbeddingJob,
     source: EncoderSource,
-    encoder: ViT,
+    encoder: Encoder,
     stores: FilmStores,
     rows: NDArray[np.int64],
     patches: Patches,

@@ -11,8 +11,8 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.embed import EmbeddingSettings, EncoderSource, embed, encoder_identity
 from mae_rad.embedding.embeddings_file import read_table_metadata, write_embeddings
 from mae_rad.embedding.film_vector import vector_settings
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.precision import fast_precision
-from mae_rad.encoders.vit import ViT
 from mae_rad.export.encoder_folder import load_encoder, read_card
 from mae_rad.export.encoder_with_decoder_folder import encoder_folder
 
@@ -90,6 +90,6 @@ def _is_written(out: Path, encoder_sha256: str, dataset_sha256: str, settings: d
     return written == (encoder_sha256, dataset_sha256, settings)
 
 
-def load_encoder_only(folder: Path) -> ViT:
+def load_encoder_only(folder: Path) -> Encoder:
     """Load the encoder of an encoder folder, without its model card."""
     return load_encoder(folder)[0]

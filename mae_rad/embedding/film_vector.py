@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mae_rad.data.batch import Patches
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.film_pooling import pool_blocks
 from mae_rad.encoders.pooling_name import check_blocks, parse_pooling
 from mae_rad.encoders.precision import fast_precision
@@ -68,7 +69,7 @@ def vector_settings(
 
 
 @torch.no_grad()
-def film_features(encoder: ViT, patches: Patches, precision: str) -> Features:
+def film_features(encoder: Encoder, patches: Patches, precision: str) -> Features:
     """Encode films without gradients.
 
     Args:
@@ -85,7 +86,9 @@ def film_features(encoder: ViT, patches: Patches, precision: str) -> Features:
 
 
 @torch.no_grad()
-def features_of_blocks(encoder: ViT, patches: Patches, precision: str, blocks: Iterable[int]) -> dict[int, Features]:
+def features_of_blocks(
+    encoder: Encoder, patches: Patches, precision: str, blocks: Iterable[int]
+) -> dict[int, Features]:
     """Encode films without gradients and return the features of several blocks, after the final norm, in one pass.
 
     Args:
@@ -133,7 +136,7 @@ def pooled_features(features: Mapping[int, Features], pool: str, patches: Patche
     return pool_blocks(pool, blocks, patches)
 
 
-def film_vectors(encoder: ViT, patches: Patches, pool: str | None = None, precision: str = "f32") -> Tensor:
+def film_vectors(encoder: Encoder, patches: Patches, pool: str | None = None, precision: str = "f32") -> Tensor:
     """Embed films.
 
     Args:
@@ -149,7 +152,7 @@ def film_vectors(encoder: ViT, patches: Patches, pool: str | None = None, precis
     return pooled_features(features_of_blocks(encoder, patches, precision, blocks_of([chosen])), chosen, patches)
 
 
-def vector_width(encoder: ViT, pool: str | None = None) -> int:
+def vector_width(encoder: Encoder, pool: str | None = None) -> int:
     """Return the number of channels W of a film vector.
 
     Args:

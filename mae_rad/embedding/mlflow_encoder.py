@@ -14,8 +14,8 @@ from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
 from mae_rad.data.views import stack, whole_film
 from mae_rad.embedding.film_vector import VectorSettings, film_vectors, vector_settings, vector_width
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.vit import ViT
 from mae_rad.export.encoder_folder import load_encoder
 
 USAGE = """```python
@@ -34,7 +34,7 @@ class ServedEncoder:
         settings: T, pooling and precision of its vectors.
     """
 
-    def __init__(self, encoder: ViT, settings: VectorSettings) -> None:
+    def __init__(self, encoder: Encoder, settings: VectorSettings) -> None:
         self._device, self._settings = fast_device(), settings
         self._encoder = encoder.to(self._device)
 

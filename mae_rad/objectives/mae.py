@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Batch, Patches, View, ViewSpec
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
 from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.transformer_cost import (
     RESIDUAL,
@@ -105,9 +106,11 @@ class MAESettings(ObjectiveSettings, Augmentation):
         """The one view."""
         return {FILM: self.view}
 
-    def build(self, encoders: Mapping[str, ViT]) -> "MAE":
+    def build(self, encoders: Mapping[str, Encoder]) -> "MAE":
         """Build the masked autoencoder with the encoder of films."""
-        return MAE(encoders[FILM], self)
+        encoder = encoders[FILM]
+        assert isinstance(encoder, ViT)  # see check_encoder
+        return MAE(encoder, self)
 
     def cost_column(self) -> str:
         """Visible and predicted fraction, and the decoder."""
@@ -127,10 +130,10 @@ class MAESettings(ObjectiveSettings, Augmentation):
                 f"--budgets {text} is not of the form visible/predicted. Give, for example, 0.25/0.25 or 0.1/all"
             ) from None
 
-    def flops(self, encoders: Mapping[str, EncoderSettings], films: int) -> Flops:
+    def flops(self, encoders: Mapping[str, AnyEncoderSettings], films: int) -> Flops:
         """Count the encoder on visible patches, and the decoder on predicted ones."""
         del films
-        encoder, (context, predicted) = encoders[FILM], self._patch_counts()
+        encoder, (context, predicted) = _vit(encoders), self._patch_counts()
         dim, depth = self.decoder_dim, self.decoder_depth
         if self.decoder == "self":
             blocks, decoded = depth * block(context + predicted, dim), context + predicted
@@ -141,10 +144,10 @@ class MAESettings(ObjectiveSettings, Augmentation):
         recomputed = blocks - depth * last_layer_flops(decoded, dim) if encoder.checkpoint_activations else 0.0
         return encoder_cost._replace(rest=blocks + ends, again=encoder_cost.again + recomputed)
 
-    def activations(self, encoders: Mapping[str, EncoderSettings], films: int, operand_bytes: int) -> Activations:
+    def activations(self, encoders: Mapping[str, AnyEncoderSettings], films: int, operand_bytes: int) -> Activations:
         """Estimate the activations of encoder and decoder, whose backward passes run one after the other."""
         del films
-        encoder, (context, predicted), b = encoders[FILM], self._patch_counts(), operand_bytes
+        encoder, (context, predicted), b = _vit(encoders), self._patch_counts(), operand_bytes
         dim, recomputed = self.decoder_dim, bool(encoder.checkpoint_activations)
         shape = Shape(dim, self.decoder_depth, self.decoder_heads)
         if self.decoder == "self":
@@ -184,8 +187,16 @@ class MAESettings(ObjectiveSettings, Augmentation):
         return self
 
 
+def _vit(encoders: Mapping[str, AnyEncoderSettings]) -> EncoderSettings:
+    encoder = encoders[FILM]
+    assert isinstance(encoder, EncoderSettings)  # see check_encoder
+    return encoder
+
+
 class MAE(Objective):
     """Masked autoencoding of films."""
+
+    encoder: ViT
 
     def __init__(self, encoder: ViT, settings: MAESettings) -> None:
         super().__init__()

@@ -18,9 +18,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mae_rad.data.augmentation import Augmentation, Crop, Strength
 from mae_rad.data.batch import Batch, Patches, ViewSpec
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
 from mae_rad.encoders.blocks import initialise
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.transformer_cost import Activations, Flops, encoder_activations, encoder_flops
-from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.losses.contrastive import Pairs, nt_xent
 from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput, ObjectiveSettings, feature_std
 from mae_rad.objectives.learning_rates import TriedRates
@@ -72,15 +73,26 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
         """Two views with equal specifications."""
         return dict.fromkeys(VIEWS, self.view)
 
-    def build(self, encoders: Mapping[str, ViT]) -> "SimCLR":
+    def build(self, encoders: Mapping[str, Encoder]) -> "SimCLR":
         """Build SimCLR with the encoder of films."""
         return SimCLR(encoders[FILM], self)
+
+    def check_encoder(self, encoder: AnyEncoderSettings) -> None:
+        """Check that a network of timm gets whole views, all films in one forward pass."""
+        if not isinstance(encoder, TimmSettings):
+            return
+        if self.visible is not None:
+            raise ValueError(f"{encoder.timm} takes whole images only. Leave objective.visible out")
+        if self.films_at_once is not None:
+            raise ValueError(
+                f"batch norm of {encoder.timm} needs all films in one forward pass. Leave objective.films_at_once out"
+            )
 
     def cost_column(self) -> str:
         """Number of views, and the fraction of each that is encoded."""
         return f"2 x {1 if self.visible is None else self.visible:g}"
 
-    def flops(self, encoders: Mapping[str, EncoderSettings], films: int) -> Flops:
+    def flops(self, encoders: Mapping[str, AnyEncoderSettings], films: int) -> Flops:
         """Count two views, their projections, and their similarities to both views of every film."""
         encoder_cost = encoder_flops(encoders[FILM], self._patches)
         hidden, dim = self.head_hidden, self.head_dim
@@ -94,7 +106,7 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
             2 * encoder_cost.fixed,
         )
 
-    def activations(self, encoders: Mapping[str, EncoderSettings], films: int, operand_bytes: int) -> Activations:
+    def activations(self, encoders: Mapping[str, AnyEncoderSettings], films: int, operand_bytes: int) -> Activations:
         """Estimate the activations of two views, without the effect of ``films_at_once``."""
         b = operand_bytes
         encoder_cost = encoder_activations(encoders[FILM], self._patches, b)
@@ -111,7 +123,7 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
 class SimCLR(Objective):
     """Contrastive learning between two views of every film, over all ranks."""
 
-    def __init__(self, encoder: ViT, settings: SimCLRSettings) -> None:
+    def __init__(self, encoder: Encoder, settings: SimCLRSettings) -> None:
         super().__init__()
         self.encoder = encoder
         self.views = settings.views()

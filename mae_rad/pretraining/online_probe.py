@@ -17,7 +17,7 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.embedding.film_vector import film_vectors, vector_width
 from mae_rad.embedding.vector_geometry import rank_me
-from mae_rad.encoders.vit import ViT
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.errors import SettingsError
 from mae_rad.pretraining.probe_questions import Question, choose_questions
 from mae_rad.pretraining.settings import PretrainSettings
@@ -42,7 +42,7 @@ class OnlineProbe:
         self.questions, self.batches = questions, batches
         self.films = sum(len(places) for places, _ in batches)
 
-    def read(self, encoder: ViT, device: torch.device, precision: str) -> dict[str, float]:
+    def read(self, encoder: Encoder, device: torch.device, precision: str) -> dict[str, float]:
         """Compute ``probe/rankme`` (effective rank) and the metrics of the questions.
 
         A collective call, since parameters may be partitioned.
@@ -61,7 +61,7 @@ class OnlineProbe:
         scores = {f"probe/{question.metric}": question.score(vectors) for question in self.questions}
         return {"probe/rankme": rank_me(vectors)} | scores
 
-    def vectors(self, encoder: ViT, device: torch.device, precision: str) -> NDArray[np.float32]:
+    def vectors(self, encoder: Encoder, device: torch.device, precision: str) -> NDArray[np.float32]:
         """Embed the films: the film vector of the encoder.
 
         Args:

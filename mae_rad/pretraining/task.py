@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Iterator, Mapping
+from typing import NoReturn
 
 import torch
 
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.encoders.vit import build_encoder
+from mae_rad.encoders.any_encoder import build_any_encoder
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import descent, save_encoder, start_from
@@ -19,7 +21,7 @@ from mae_rad.pretraining.rate_report import rate_report
 from mae_rad.pretraining.reconstructions import HeldOutFilm, draw_pictures, held_out_films
 from mae_rad.pretraining.run_flops import flops_per_film, training_flops
 from mae_rad.pretraining.settings import PretrainSettings
-from mae_rad.training.deepspeed_engine import Ranks
+from mae_rad.training.deepspeed_engine import Ranks, on_first_rank
 from mae_rad.training.run_folder import RunFolder
 from mae_rad.training.task import DrawnBatch, TrainingTask
 
@@ -57,12 +59,20 @@ class Pretraining(TrainingTask):
     def build_model(self, ranks: Ranks) -> Objective:
         """Build the objective with its encoder on the device of this rank."""
         settings = self.settings
-        self._objective = settings.objective.build({FILM: build_encoder(settings.encoder)})
+        if isinstance(settings.encoder, TimmSettings) and ranks.world > 1:
+            on_first_rank(ranks, self._refuse_ranks)
+        self._objective = settings.objective.build({FILM: build_any_encoder(settings.encoder)})
         if settings.start_from:
             self._start = start_from(settings.start_from, self._objective)
         self._pictures = held_out_films(self._index, settings, self._objective)
         self._probe = online_probe(settings, announce=ranks.first)
         return self._objective.to(ranks.device)
+
+    def _refuse_ranks(self) -> NoReturn:
+        raise SettingsError(
+            f"{self.settings.encoder.model} is trained in one process only: its batch norm does not average over"
+            " ranks yet. Start it without a launcher: mae-rad pretrain …"
+        )
 
     def iterate_batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
         """Load the views of films that the objective requests."""

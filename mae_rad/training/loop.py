@@ -123,7 +123,9 @@ def _train(
         if is_logged:
             values = means | meter.measure(steps_done)
             # hooks do not run in compiled code
-            values |= _measure_update(engine, lr, None if runtime.compile else attention_logits)
+            values |= _measure_update(
+                engine, lr, None if runtime.compile or not attention_logits.has_layers else attention_logits
+            )
             if ranks.first:
                 folder.log(steps_done, values)
                 monitor.check(steps_done, values)

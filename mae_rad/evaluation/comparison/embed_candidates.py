@@ -18,8 +18,8 @@ from mae_rad.embedding.standardised_rows import Vectors
 from mae_rad.embedding.token_source import LiveTokens, StoredTokens, TokenSource
 from mae_rad.embedding.token_store import BYTES_PER_NUMBER
 from mae_rad.embedding.vector_store import FeatureStore
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder, build_any_encoder
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.pixel_components import pixel_store, principal_components
 from mae_rad.evaluation.comparison.principal_components import project_on_components
@@ -198,7 +198,7 @@ def _embed_encoders(
     return out
 
 
-def _encoder_source(candidate: Candidate, shape: EncoderSettings) -> EncoderSource:
+def _encoder_source(candidate: Candidate, shape: AnyEncoderSettings) -> EncoderSource:
     load = (
         partial(load_encoder_only, candidate.folder) if candidate.folder else partial(_untrained, shape, candidate.seed)
     )
@@ -224,7 +224,7 @@ def _fits_token_cache(
     return numbers * BYTES_PER_NUMBER <= settings.runtime.token_cache_gib * 2**30
 
 
-def _untrained(shape: EncoderSettings, seed: int | None) -> ViT:
+def _untrained(shape: AnyEncoderSettings, seed: int | None) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
-        return build_encoder(shape)
+        return build_any_encoder(shape)

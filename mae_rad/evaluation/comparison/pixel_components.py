@@ -7,10 +7,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from data_prep.runtime.progress import Progress
-from data_prep.shard_format.apply_display import display_table
-from mae_rad.data.patch_layout import square_layout
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.data.views import pad_to_square
+from mae_rad.data.views import square_film
 from mae_rad.data.worker_start import initialise_worker, processes
 from mae_rad.embedding.vector_store import FeatureStore, Pools
 from mae_rad.errors import ShardFormatError
@@ -52,11 +50,7 @@ def shrunken(index: ShardIndex, row: int) -> NDArray[np.float32]:
     Returns:
         [SIDE * SIDE] float32 in [0, 1].
     """
-    film = index.film(row)
-    tokens = (SIDE // _CELL) ** 2
-    layout = square_layout(film.sidecar.rows, film.sidecar.columns, tokens, _CELL)
-    image = display_table(film.sidecar.display)[film.values(layout, _CELL)]
-    square, _, _ = pad_to_square(image, np.ones(layout.grid, dtype=np.bool_), layout, tokens)
+    square = square_film(index.film(row), SIDE, _CELL)
     return np.asarray(square.reshape(-1) / 65535, dtype=np.float32)
 
 
