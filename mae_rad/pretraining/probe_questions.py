@@ -26,7 +26,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_prep.shard_format.label_policy import LabelPolicy, resolve_labels
-from data_prep.shard_format.label_tables import SOURCES, read_labels
+from data_prep.shard_format.label_tables import read_labels
+from data_prep.shard_format.number_labels import resolve_numbers
 from mae_rad.embedding.nearest_neighbours import find_neighbours
 from mae_rad.embedding.standardised_rows import Standardised, fit_scale, vectors_of_array
 from mae_rad.errors import SettingsError
@@ -201,24 +202,10 @@ def _label_values(keys: list[str], shards: Sequence[Path], taken: set[str]) -> d
         label: ("auroc", np.where(np.isin(column, (0, 1)), column, np.nan).astype(np.float64))
         for label, column in zip(resolved.labels, resolved.values.T, strict=True)
     }
-    both = binary | {label: ("r2", numbers) for label, numbers in _numbers(table, keys).items() if label not in binary}
+    with_numbers = pc.unique(table.filter(pc.is_valid(table["number"]))["label"]).to_pylist()
+    both = binary | {
+        label: ("r2", resolve_numbers(table, LabelPolicy(), keys=keys, name=label).numbers)
+        for label in with_numbers
+        if label not in binary
+    }
     return {label: both[label] for label in sorted(both) if label not in taken}
-
-
-def _numbers(table: pa.Table, keys: list[str]) -> dict[str, Floats]:
-    """Label → numbers [films]: the mean over the entries of the most reliable source that a film has."""
-    table = table.filter(pc.is_valid(table["number"]))
-    place = {key: position for position, key in enumerate(keys)}
-    films = np.array([place[key] for key in table["key"].to_pylist()], dtype=np.int64)
-    labels, sources = (np.array(table[name].to_pylist(), dtype=object) for name in ("label", "source"))
-    numbers = table["number"].to_numpy()
-    result = {}
-    for label in dict.fromkeys(labels.tolist()):
-        values = np.full(len(keys), np.nan)
-        for source in reversed(SOURCES):
-            rows = (labels == label) & (sources == source)
-            count = np.bincount(films[rows], minlength=len(keys))
-            total = np.bincount(films[rows], weights=numbers[rows], minlength=len(keys))
-            values = np.where(count > 0, total / np.maximum(count, 1), values)
-        result[label] = values
-    return result
