@@ -103,6 +103,8 @@ class Facts(Settings):
     """Resamples of the test patients."""
     relevant_difference: float
     """Smallest relevant difference."""
+    score_on: str = "test"
+    """Split whose films were scored: test, or val, whose films then have the place of the test films."""
     cross_fit: int = 0
     """Number of folds of the test patients in which probes were fitted and scored; 0: fitted to the training split."""
 
@@ -156,6 +158,7 @@ def build_facts(inputs: ComparisonInputs, other_skipped: Sequence[SkippedTask]) 
         ],
         repetitions=settings.repetitions,
         relevant_difference=settings.relevant_difference,
+        score_on=settings.score_on,
         cross_fit=settings.cross_fit,
     )
 

@@ -16,6 +16,12 @@ def limits(facts: Facts, results: ComparisonResults) -> Iterator[tuple[str, str]
         facts: facts of the comparison.
         results: rows of the comparison.
     """
+    if facts.score_on == "val":
+        yield (
+            "Scored on validation films",
+            "“Test” stands for the validation films on this page. Its values are for choosing settings; what is chosen "
+            "must be compared once more, on test films, before it is reported.",
+        )
     main = main_pairs(results)
     if caution := not_measured(results):
         yield "It does not rank methods", caution

@@ -64,6 +64,8 @@ def _how_to_read(results: ComparisonResults, facts: Facts) -> str:
         f"Brackets: 95 % interval over the test patients ({facts.repetitions:,} resamples),"
         f" {verdict_sentences.spread_words(results)}.\nhigher, lower: after correction for the number of tasks."
     )
+    if facts.score_on == "val":
+        interval_line = f"Scored on validation films, which have the place of the test films here.\n{interval_line}"
     return f"{interval_line}\n{verdict_sentences.not_measured(results)}".rstrip()
 
 
