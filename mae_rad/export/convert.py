@@ -264,7 +264,7 @@ def _save_efficientnet(path: Path, folder: Path, settings: ConvertSettings) -> l
         raise WeightsError(f"{', '.join(sorted(unused))} do not apply to an EfficientNet. Leave them out.")
     state = read_state(path)
     converted = convert_efficientnet_lite(state)
-    documented = dict(zip(_NORMALISATION, IMAGENET, strict=True))
+    documented: dict[str, Any] = dict(zip(_NORMALISATION, IMAGENET, strict=True))
     mean, std = (_per_colour(name, settings, documented, 3, []).tolist() for name in _NORMALISATION)
     encoder_settings = TimmSettings.model_validate({"timm": converted.settings.timm, "mean": mean, "std": std})
     encoder = build_any_encoder(encoder_settings)

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_the_first_layers_equal_their_definition() -> None:
     x = layer(x, state, "_blocks.1._expand_conv", "_blocks.1._bn0").clamp(0, 6)
     x = layer(x, state, "_blocks.1._depthwise_conv", "_blocks.1._bn1", stride=2, groups=x.shape[1]).clamp(0, 6)
     x = layer(x, state, "_blocks.1._project_conv", "_blocks.1._bn2")
-    network = encoder.network.eval()
+    network: Any = encoder.network.eval()
     with torch.no_grad():
         ours = network.blocks[1][0](network.blocks[0](network.bn1(network.conv_stem(image))))
     torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5 * float(x.abs().max()))
