@@ -95,6 +95,7 @@ class TimmEncoder(nn.Module):
         self.dim, self.depth, self.heads = settings.shape
         self.patch, self.mean, self.std = settings.patch, settings.mean, settings.std
         self.has_fixed_statistics = has_fixed_statistics
+        self.train()  # modules are built in training mode without a call
 
     def forward(self, patches: Patches) -> Features:
         """Encode films; tokens are the cells of the last feature map, and the film vector is their mean.

@@ -86,7 +86,8 @@ def test_fixed_statistics_stay_in_training() -> None:
     fixed, free = TimmEncoder(LITE, has_fixed_statistics=True), TimmEncoder(LITE)
     for built, may_change in ((fixed, False), (free, True)):
         before = {name: value.clone() for name, value in built.state_dict().items() if "running" in name}
-        built.train()(as_embedded(films(64, 64), LITE.patch))
+        built(as_embedded(films(64, 64), LITE.patch))  # as built
+        built.eval().train()(as_embedded(films(64, 64), LITE.patch))
         after = built.state_dict()
         assert any(not torch.equal(before[name], after[name]) for name in before) == may_change
         assert built.training

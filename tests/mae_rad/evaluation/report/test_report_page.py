@@ -282,6 +282,14 @@ def test_limits_follow_from_the_facts(rows):
     assert "x: trained with labels" in dict(limits(taught, ComparisonResults(matched)))["Encoders trained with labels"]
 
 
+def test_a_comparison_on_validation_films_says_so(rows):
+    facts = made_facts(ASKED, FEW)
+    assert "Scored on validation films" not in dict(limits(facts, ComparisonResults(rows)))
+    on_val = facts.model_copy(update={"score_on": "val"})
+    assert "Scored on validation films" in dict(limits(on_val, ComparisonResults(rows)))
+    assert "Scored on validation films" in format_table(ComparisonResults(rows), on_val)
+
+
 def test_scores_of_few_patients_are_listed_in_the_limits(rows):
     note = f"a class has 7 test patients: {MAY_BE_NARROW}"
     few = [replace(row, note=note) if row.task == rows[0].task else row for row in rows]
