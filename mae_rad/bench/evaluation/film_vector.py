@@ -7,8 +7,8 @@ Training and validation films are embedded once with every encoder and a randoml
 read. A linear probe learns from the training films and is scored on the validation films: logistic regression for the
 classes of a column or label (AUROC; macro AUROC of more than two classes), ridge regression for the numbers of a label
 (R²). Its penalty is chosen within the training films. Intervals are over patients; differences, to the first pooling of
-the same encoder, are paired. With ten thousand films a probe of classes takes seconds at 200 numbers and minutes above a
-thousand. Write the choice into the card with: mae-rad vector RUN POOLING
+the same encoder, are paired. With ten thousand films a probe of classes takes seconds at 200 numbers and
+minutes above a thousand. Write the choice into the card with: mae-rad vector RUN POOLING
 """
 
 import argparse
