@@ -38,7 +38,8 @@ def rate_report(settings: PretrainSettings) -> RateReport:
         settings: settings of the run.
 
     Returns:
-        Peak and range; the text of a peak outside of the range states what to do.
+        Peak and range; the text of a peak outside of the range states what to do. A run that starts from trained
+        weights may have any lower peak.
     """
     optimizer = settings.optimizer
     peak, tried = peak_rate(optimizer), tried_range(settings.objective.tried_rates, optimizer.batch)
@@ -56,6 +57,9 @@ def rate_report(settings: PretrainSettings) -> RateReport:
         else f"at batch {tried.trial.batch:,}: {_span(tried.trial.lowest, tried.trial.highest)}"
         f" ({tried.trial.where}), which is {span} at this batch by the linear or the square root rule"
     )
+    if settings.start_from is not None and peak < tried.lowest:
+        report = report._replace(range=tried._replace(lowest=peak))
+        known += "; these began with random weights, and trained ones take lower rates"
     if not report.is_outside:
         return report._replace(text=f"{text}; tried {known}")
     return report._replace(text=f"{text} is {_advice(settings, tried, peak)} Tried {known}.")

@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 
-class Training:
+class ArmTraining:
     """The process of one arm; its output is ``ARM.log`` beside the run folder.
 
     Args:
@@ -49,14 +49,14 @@ def train_arms(
         same command continues it.
     """
     failed: dict[str, str] = {}
-    is_stopped, waiting, running = False, list(arms), list[Training]()
+    is_stopped, waiting, running = False, list(arms), list[ArmTraining]()
     try:
         while waiting or running:
             while waiting and len(running) < side_by_side and not is_stopped:
                 arm = waiting.pop(0)
                 run_dir = arm.settings.runtime.run_dir
                 run_dir.parent.mkdir(parents=True, exist_ok=True)
-                running.append(Training(arm, config, common, run_dir.parent / f"{arm.name}.log"))
+                running.append(ArmTraining(arm, config, common, run_dir.parent / f"{arm.name}.log"))
                 _log.info("%s: started, %d more waiting", arm.name, len(waiting))
             if is_stopped and not running:
                 break

