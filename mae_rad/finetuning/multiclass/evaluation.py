@@ -48,7 +48,7 @@ class ClassScores(NamedTuple):
 
     def select(self, chosen: NDArray[np.bool_]) -> "ClassScores":
         """Scores of the films that are ``chosen`` ([N] bool)."""
-        return ClassScores(*(part[chosen] for part in self))
+        return ClassScores(self.rows[chosen], self.logits[chosen], self.y[chosen], self.patients[chosen])
 
     @property
     def films_per_class(self) -> NDArray[np.int64]:

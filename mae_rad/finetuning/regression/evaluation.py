@@ -45,7 +45,7 @@ class NumberPredictions(NamedTuple):
 
     def select(self, chosen: NDArray[np.bool_]) -> "NumberPredictions":
         """The numbers of the films that are ``chosen`` ([N] bool)."""
-        return NumberPredictions(*(part[chosen] for part in self))
+        return NumberPredictions(self.rows[chosen], self.predicted[chosen], self.true[chosen], self.patients[chosen])
 
 
 class RegressionEvaluator(FinalEvaluator):
