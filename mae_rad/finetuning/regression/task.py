@@ -131,7 +131,8 @@ class Regression(Task[NumberRow]):
         predictions = {split: (predicted, self._predictions(predicted)) for split, predicted in splits.items()}
         lines = dict(zip(self._task.titles, self._lines, strict=True))
         evaluator = RegressionEvaluator(predictions, lines, self.settings, self.index)
-        return evaluator.write(self._unit_lines() + self._left_out_lines(), folder)
+        subgroup_line = "R² of a subgroup is relative to the variance of its own numbers."
+        return evaluator.write([*self._unit_lines(), subgroup_line, *self._left_out_lines()], folder)
 
     def _predictions(self, predicted: FilmOutputs) -> dict[str, NumberPredictions]:
         """Name → true and predicted numbers of the films for which it is known, in its unit."""

@@ -39,7 +39,7 @@ def draw_subgroups(
             if np.isfinite(result.low):
                 panel.plot([result.low, result.high], [down, down], color=colour, linewidth=2)
             panel.plot(result.value, down, marker="o", color=colour, markersize=6)
-            films = f"{result.n_films}" if result.n_present is None else f"{result.n_present} of {result.n_films}"
+            films = f"{result.n_films} films" if result.n_present is None else f"{result.n_present} of {result.n_films}"
             text = f"{result.value:.2f}, {films}"
             panel.annotate(text, (1.03, down), xycoords=("axes fraction", "data"), va="center", fontsize=8)
         if chance is not None:
