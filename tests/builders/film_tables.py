@@ -28,11 +28,11 @@ def film(name: object, patient: object, split: str, **fields: Any) -> dict[str, 
     return row | numbers | keys | {"shard": f"{split}-000000.tar", "split": split, "patient_known": True} | fields
 
 
-def write_public(folder: Path, films: list[dict[str, Any]], labels: Iterable[tuple[str, str, str, str]] = ()) -> Path:
-    """Write index.parquet, labels.parquet (key, label, value, source) and dataset.json."""
+def write_public(folder: Path, films: list[dict[str, Any]], labels: Iterable[tuple[Any, ...]] = ()) -> Path:
+    """Write index.parquet, labels.parquet (key, label, value, source, number where given) and dataset.json."""
     folder.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(films, schema=INDEX_SCHEMA), folder / "index.parquet")
-    rows = [dict(zip(("key", "label", "value", "source"), label, strict=True)) for label in labels]
+    rows = [dict(zip(("key", "label", "value", "source", "number"), label, strict=False)) for label in labels]
     if rows:
         pq.write_table(pa.Table.from_pylist(rows, schema=LABELS_SCHEMA), folder / "labels.parquet")
     per_split = {split: sum(row["split"] == split for row in films) for split in ("train", "val", "test")}

@@ -31,7 +31,9 @@ def write_numbered(folder: Path, films: int = 96) -> Path:
             rows.append({"key": hexed("film", f"f{number}"), "label": "age", "number": age, "source": "expert"})
         patient = number // 2
         fields = {"patient": hexed("patient", patient), "split": SPLITS[patient % len(SPLITS)]}
-        made.append(film(f"f{number}", values.astype(np.uint16), **fields | {"view": view, "age_years": int(age)}))
+        made.append(
+            film(f"f{number}", values.astype(np.uint16), **fields | {"view": view, "age_years": min(int(age), 89)})
+        )
     write_public(folder, made)
     pq.write_table(pa.Table.from_pylist(rows, schema=LABELS_SCHEMA), folder / "labels.parquet")
     return folder
