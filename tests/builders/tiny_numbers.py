@@ -1,6 +1,7 @@
 """Films that show a number by their brightness and a view by their bright half, and a finetuning of them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ def write_numbered(folder: Path, films: int = 96) -> Path:
         draws = np.random.default_rng(number)
         age, view = float(draws.integers(0, 101)), VIEWS[int(draws.integers(3))]
         values = noise(*SHAPES[number % 3], seed=number) // 8 + 500 + round(16 * age)
-        half = {
+        half: dict[str, Any] = {
             "AP": np.s_[:, : values.shape[1] // 2],
             "LATERAL": np.s_[:, values.shape[1] // 2 :],
             "PA": np.s_[: values.shape[0] // 2],
