@@ -102,11 +102,11 @@ def _registered(candidate: Candidate, folder: Path) -> RegisteredEncoder:
         name=candidate.name,
         folder=folder,
         card=card.model_dump(mode="json"),
-        dim=card.encoder.shape.dim,
+        dim=card.vector_width,
         tokens=card.preprocessing.tokens,
         weights_sha256=card.weights_sha256,
         pretraining_run=trained_in.read_text(encoding="utf-8").strip() if trained_in.is_file() else None,
-        description=model_card(card, USAGE.format(name=candidate.name, dim=card.encoder.shape.dim)),
+        description=model_card(card, USAGE.format(name=candidate.name, dim=card.vector_width)),
     )
 
 

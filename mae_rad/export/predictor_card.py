@@ -8,8 +8,9 @@ from pydantic import Field
 from data_prep.settings import Settings
 from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.encoders.resnet import ResNetSettings
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.vit import EncoderSettings
-from mae_rad.heads import TaskSettings
+from mae_rad.heads import MulticlassSettings, RegressionSettings, TaskSettings
 from mae_rad.heads.interface import Calibration
 
 
@@ -26,13 +27,14 @@ class PredictorCard(Settings):
     """Contents of ``predictor.json``."""
 
     format_version: Literal[1] = 1
-    encoder: EncoderSettings | ResNetSettings
+    encoder: EncoderSettings | ResNetSettings | TimmSettings
     tokens: int = Field(ge=1)
     """T, number of patches that the content of a film is scaled to."""
     task: TaskSettings
     labels: tuple[str, ...]
     calibration: dict[str, Calibration] = Field(default_factory=dict)
-    """Label → (slope, offset): its probability is the sigmoid of slope × logit + offset."""
+    """Label → (slope, offset) of slope × output + offset: its sigmoid is the probability of a label, its softmax
+    that of a class; of a regression it is the number itself."""
     operating_points: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Name → label → lowest probability that counts as present."""
     scope: Scope
@@ -48,11 +50,6 @@ class PredictorCard(Settings):
 
 def predictor_card(card: PredictorCard) -> str:
     """Write the card as Markdown, the text of ``README.md``."""
-    points = "\n".join(
-        f"| {name} | {label} | {threshold:.4g} |"
-        for name, thresholds in card.operating_points.items()
-        for label, threshold in thresholds.items()
-    )
     return f"""# Radiograph predictor: {", ".join(card.labels)}
 
 A {card.task.name} head on a {card.encoder.model}, {card.parameters:,} parameters together.
@@ -82,13 +79,7 @@ Predictions for other films are not supported by data; by default these films ar
 
 {_table(card.measured)}
 
-## Thresholds
-
-Chosen on val films; a probability of at least the threshold counts as present.
-
-| operating point | label | threshold |
-|---|---|---|
-{points}
+{_answers(card)}
 
 ## Origin
 
@@ -99,6 +90,40 @@ Chosen on val films; a probability of at least the threshold counts as present.
 For research. Not a medical device: no part of it has been validated for diagnosis. Results on the films that it was
 trained on need not hold for another hospital, scanner or body part. Measure before use.
 """
+
+
+def _answers(card: PredictorCard) -> str:
+    """What the answers of the model mean: thresholds of labels, units of numbers, or classes."""
+    if isinstance(card.task, RegressionSettings):
+        numbers = "\n".join(
+            f"| {number.title} | {number.unit or 'not stated'} | {card.calibration[number.title].offset:.4g} |"
+            f" {card.calibration[number.title].slope:.4g} |"
+            for number in card.task.numbers
+        )
+        return f"""## Numbers
+
+A prediction is one number per film, without an uncertainty of its own; the error above is that of all test films.
+
+| number | unit | mean of the training films | standard deviation |
+|---|---|---|---|
+{numbers}"""
+    if isinstance(card.task, MulticlassSettings):
+        return f"""## Classes
+
+{card.task.target.title}: {", ".join(card.labels)}. They exclude each other, and the most probable one
+is the prediction. A film of none of them gets one of them all the same."""
+    points = "\n".join(
+        f"| {name} | {label} | {threshold:.4g} |"
+        for name, thresholds in card.operating_points.items()
+        for label, threshold in thresholds.items()
+    )
+    return f"""## Thresholds
+
+Chosen on val films; a probability of at least the threshold counts as present.
+
+| operating point | label | threshold |
+|---|---|---|
+{points}"""
 
 
 def _counts(counts: dict[str, int]) -> str:

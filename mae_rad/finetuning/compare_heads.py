@@ -3,15 +3,16 @@
 Legend: N test films that all runs have in common.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.shard_reader import ShardIndex
@@ -19,10 +20,19 @@ from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection.detection_metrics import quick_estimates
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
 from mae_rad.evaluation.statistics.intervals import Interval, bootstrap, contrast, interval
-from mae_rad.evaluation.statistics.metrics import Estimate, auroc, average_precision
+from mae_rad.evaluation.statistics.metrics import (
+    Estimate,
+    auroc,
+    average_precision,
+    mean_absolute_error,
+    r_squared,
+)
 from mae_rad.finetuning.detection.evaluation import FILMS_FILE
+from mae_rad.finetuning.multiclass.evaluation import ClassScores, class_estimates
 
-_SCORE_METRICS = {"auroc": auroc, "average_precision": average_precision}
+_SCORE_METRICS: dict[str, Callable[..., NDArray[np.float64]]] = {"auroc": auroc, "average_precision": average_precision}
+_LEAST = 1e-300
+"""Replaces a probability of 0, which has no logarithm."""
 
 
 class Score(NamedTuple):
@@ -32,8 +42,28 @@ class Score(NamedTuple):
     logit: float
 
 
-Film = Score | FilmDetections
+class NumberPair(NamedTuple):
+    """True and predicted number of a film."""
+
+    number: float
+    predicted: float
+
+
+class ClassPair(NamedTuple):
+    """True class of a film, and the probability of every class."""
+
+    name: str
+    probabilities: dict[str, float]
+
+
+Film = Score | FilmDetections | NumberPair | ClassPair
 """Truth and prediction of one run for one label on one film."""
+_TASKS = {
+    Score: "classifications",
+    FilmDetections: "detections",
+    NumberPair: "regressions",
+    ClassPair: "classifications into exclusive classes",
+}
 
 
 class HeadComparison(NamedTuple):
@@ -42,11 +72,12 @@ class HeadComparison(NamedTuple):
     Attributes:
         run: name.
         label: name.
-        metric: ``auroc`` or ``average_precision``; of boxes ``ap50`` or ``froc``.
+        metric: ``auroc`` or ``average_precision``; of boxes ``ap50`` or ``froc``; of numbers ``r2`` or
+            ``mean_absolute_error``, in their unit; of exclusive classes ``balanced_accuracy`` or ``macro_auroc``.
         value: of the run, with interval.
         difference: run minus reference, with interval; None for the reference itself.
         films: number of films.
-        present: number of films with the label.
+        present: number of films with the label; None for numbers and exclusive classes.
         patients: number of patients.
     """
 
@@ -56,7 +87,7 @@ class HeadComparison(NamedTuple):
     value: Interval
     difference: Interval | None
     films: int
-    present: int
+    present: int | None
     patients: int
 
 
@@ -90,7 +121,7 @@ def compare_heads(
         if missing := [key for key in keys if key not in patient_of]:
             raise EvaluationError(f"{len(missing)} test films are not in the given shards. Give the shards of the runs")
         patients = np.unique([patient_of[key] for key in keys], return_inverse=True)[1].astype(np.int64)
-        counts = len(keys), sum(_true_boxes(film) != [] for film in films[reference]), len(np.unique(patients))
+        counts = len(keys), _count_present(films[reference]), len(np.unique(patients))
         estimates = {name: _estimates(run_films) for name, run_films in films.items()}
         for metric in estimates[reference]:
             of_runs = {name: [run_estimates[metric]] for name, run_estimates in estimates.items()}
@@ -116,7 +147,8 @@ def comparison_text(rows: Sequence[HeadComparison], reference: str) -> str:
         line = f"{row.label:<24} {row.metric.replace('_', ' '):<18} {row.run:<24} {_interval_text(row.value, '.3f')}"
         if row.difference:
             line += f"   {_interval_text(row.difference, '+.3f')} against {reference}"
-        lines.append(f"{line}   {row.present} of {row.films} films present, {row.patients} patients")
+        films = f"{row.films} films" if row.present is None else f"{row.present} of {row.films} films present"
+        lines.append(f"{line}   {films}, {row.patients} patients")
     return "\n".join(lines)
 
 
@@ -130,11 +162,13 @@ def read_test_films(run: Path) -> dict[str, dict[str, Film]]:
     try:
         table = pq.read_table(folder / "predictions.parquet")
         predictions = table.filter(pc.equal(table["split"], "test"))
-        return (
-            _read_boxes(predictions, pq.read_table(folder / FILMS_FILE))
-            if (folder / FILMS_FILE).exists()
-            else _read_scores(predictions)
-        )
+        if (folder / FILMS_FILE).exists():
+            return _read_boxes(predictions, pq.read_table(folder / FILMS_FILE))
+        if "number" in predictions.column_names:
+            return _read_pairs(predictions, NumberPair, "number", "predicted")
+        if "class" in predictions.column_names:
+            return _read_pairs(predictions, ClassPair, "class", "probability")
+        return _read_pairs(predictions, Score, "present", "logit")
     except FileNotFoundError:
         raise EvaluationError(
             f"{run} has no evaluation/predictions.parquet. Give the folder of a finished finetuning"
@@ -145,13 +179,16 @@ def read_test_films(run: Path) -> dict[str, dict[str, Film]]:
         ) from None
 
 
-def _read_scores(predictions: pa.Table) -> dict[str, dict[str, Film]]:
-    predictions = predictions.filter(pc.is_valid(predictions["present"]))
+def _read_pairs(
+    predictions: pa.Table, kind: Callable[[Any, Any], Film], truth: str, predicted: str
+) -> dict[str, dict[str, Film]]:
+    """Label → key → film, of the films whose truth is known."""
+    predictions = predictions.filter(pc.is_valid(predictions[truth]))
     films: dict[str, dict[str, Film]] = {}
-    for label, key, present, logit in zip(
-        *(predictions[name].to_pylist() for name in ("label", "key", "present", "logit")), strict=True
+    for label, key, true, answer in zip(
+        *(predictions[name].to_pylist() for name in ("label", "key", truth, predicted)), strict=True
     ):
-        films.setdefault(label, {})[key] = Score(present, logit)
+        films.setdefault(label, {})[key] = kind(true, answer)
     return films
 
 
@@ -176,33 +213,61 @@ def _shared_films(runs: Mapping[str, Mapping[str, Film]], label: str) -> tuple[l
         raise EvaluationError(f"the runs have no test film of {label} in common. Test them on the same shards")
     predictions = {name: [films[key] for key in keys] for name, films in runs.items()}
     first = next(iter(predictions.values()))
-    if any(
-        type(film) is not type(first_film)
-        for films in predictions.values()
-        for first_film, film in zip(first, films, strict=True)
-    ):
-        raise EvaluationError(f"{label}: some runs are classifications, others detections. Compare runs of one task")
-    if any(
-        [_true_boxes(film) for film in films] != [_true_boxes(film) for film in first] for films in predictions.values()
-    ):
+    kinds = sorted({type(film) for films in predictions.values() for film in films}, key=[*_TASKS].index)
+    if len(kinds) > 1:
+        raise EvaluationError(
+            f"{label}: some runs are {_TASKS[kinds[0]]}, others {_TASKS[kinds[1]]}. Compare runs of one task"
+        )
+    if any([_truth(film) for film in films] != [_truth(film) for film in first] for films in predictions.values()):
         raise EvaluationError(
             f"the true labels of {label} differ between the runs. Evaluate them with the same label policy"
+        )
+    classes = {frozenset(film.probabilities) for films in predictions.values() for film in _class_pairs(films)}
+    if len(classes) > 1:
+        raise EvaluationError(
+            f"the runs distinguish different classes of {label}. Finetune them with the same task.target.classes"
         )
     return keys, predictions
 
 
-def _true_boxes(film: Film) -> list[list[float]]:
-    """True boxes, of a classification one without corners; empty for an absent label."""
-    if isinstance(film, Score):
-        return [[]] if film.present else []
-    boxes: list[list[float]] = film.true.tolist()
-    return boxes
+def _truth(film: Film) -> object:
+    """What is known of a film: present or absent, its boxes, its number or its class."""
+    return film.true.tolist() if isinstance(film, FilmDetections) else film[0]
+
+
+def _class_pairs(films: Sequence[Film]) -> list[ClassPair]:
+    return [film for film in films if isinstance(film, ClassPair)]
+
+
+def _count_present(films: Sequence[Film]) -> int | None:
+    """Number of films with the label; None for numbers and exclusive classes."""
+    if isinstance(films[0], NumberPair | ClassPair):
+        return None
+    return sum(bool(_truth(film)) for film in films)
 
 
 def _estimates(films: Sequence[Film]) -> dict[str, Estimate]:
     boxes = [film for film in films if isinstance(film, FilmDetections)]
     if boxes:
         return quick_estimates(boxes)
-    present = np.array([bool(_true_boxes(film)) for film in films])
+    numbers = [film for film in films if isinstance(film, NumberPair)]
+    if numbers:
+        true, predicted = np.array(numbers).T
+        return {
+            "r2": partial(r_squared, true, predicted),
+            "mean_absolute_error": partial(mean_absolute_error, true, predicted),
+        }
+    if classes := _class_pairs(films):
+        return _class_estimates(classes)
+    present = np.array([bool(_truth(film)) for film in films])
     logits = np.array([film.logit for film in films if isinstance(film, Score)])
     return {name: partial(of, present, logits) for name, of in _SCORE_METRICS.items()}
+
+
+def _class_estimates(films: Sequence[ClassPair]) -> dict[str, Estimate]:
+    """Metrics over the classes that the films have."""
+    names = sorted(films[0].probabilities)
+    logits = np.log([[max(film.probabilities[name], _LEAST) for name in names] for film in films])
+    y = np.array([names.index(film.name) for film in films])
+    of_all = class_estimates(ClassScores(np.arange(len(y)), logits, y, np.arange(len(y))))
+    return {name: of_all[name] for name in ("balanced_accuracy", "macro_auroc")}

@@ -72,6 +72,7 @@ class Finetuning(TrainingTask):
         self._films = ShardIndex(data.shards, where=data.where, split=None, generations=data.generations)
         self.dataset_sha256 = self._films.dataset_sha256
         self._task = build_task(self.settings, self._films)
+        self.settings = self._task.settings
         self._rows = rows_by_split(self.settings, self._task)
         self._train = self._films.subset(self._rows["train"])
         weights, frequencies = self._train.weights(data.weights), self._task.frequencies(self._rows["train"])
@@ -159,7 +160,7 @@ class Finetuning(TrainingTask):
 
     def provenance(self) -> dict[str, str | int | float | None]:
         """Provenance of the run, with its first encoder, its labels and the size of its windows."""
-        label_names = [name for label in self.settings.task.labels for name in label.label]
+        label_names = [name for target in self.settings.task.targets for name in target.label_names]
         window = self.settings.task.window
         windows = {"window": window} if window else {}
         return super().provenance() | descent(self._start_card, label_names) | windows
@@ -277,7 +278,9 @@ def _distinct(column: Any) -> int:
 def _best_step_and_score(folder: RunFolder) -> tuple[int, float]:
     """Step and selection score of the best weights so far."""
     if not folder.best.exists():
-        raise RunError("no validation had a score to choose weights by. Val films must include both classes of a label")
+        raise RunError(
+            "no validation had a score to choose weights by. Val films must include two classes, or different numbers"
+        )
     with safe_open(folder.best, "pt") as file:
         metadata = file.metadata()
     return int(metadata["step"]), float(metadata["value"])

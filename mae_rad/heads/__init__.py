@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.resnet import ResNet
-from mae_rad.encoders.vit import ViT
 from mae_rad.heads.classification import ClassificationHead, ClassificationSettings
 from mae_rad.heads.detection import DetectionHead, DetectionSettings
 from mae_rad.heads.interface import Boxes, Head, Prediction
+from mae_rad.heads.multiclass import MulticlassHead, MulticlassSettings
+from mae_rad.heads.regression import RegressionHead, RegressionSettings
 
 __all__ = [
     "HEADS",
@@ -21,21 +23,27 @@ __all__ = [
     "ClassificationSettings",
     "DetectionSettings",
     "Head",
+    "MulticlassSettings",
     "Prediction",
+    "RegressionSettings",
     "TaskSettings",
     "build_head",
 ]
 
-TaskSettings = Annotated[ClassificationSettings | DetectionSettings, Field(discriminator="name")]
+TaskSettings = Annotated[
+    ClassificationSettings | DetectionSettings | RegressionSettings | MulticlassSettings, Field(discriminator="name")
+]
 """Settings of any task; ``name`` selects the class."""
 
 HEADS: dict[str, Callable[[Any, Any], Head]] = {
     "classification": ClassificationHead,
     "detection": DetectionHead,
+    "regression": RegressionHead,
+    "multiclass": MulticlassHead,
 }
 
 
-def build_head(settings: TaskSettings, encoder: ViT | ResNet) -> Head:
+def build_head(settings: TaskSettings, encoder: Encoder | ResNet) -> Head:
     """Build a head.
 
     Args:

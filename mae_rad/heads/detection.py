@@ -23,6 +23,7 @@ from mae_rad.heads.classification import TargetLabelSettings
 from mae_rad.heads.fcos_head import GROUPS, BoxHead, choose_boxes
 from mae_rad.heads.feature_pyramid import FeaturePyramid, as_map
 from mae_rad.heads.interface import Head, Prediction
+from mae_rad.heads.target import duplicate_titles
 from mae_rad.heads.window_attention import window_features
 from mae_rad.losses.fcos import BoxTargets, Predictions, box_losses
 from mae_rad.objectives.interface import ObjectiveOutput
@@ -59,8 +60,7 @@ class DetectionSettings(Settings):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        duplicates = sorted({title for title in self.titles if self.titles.count(title) > 1})
-        if duplicates:
+        if duplicates := duplicate_titles(self.labels):
             raise ValueError(f"two labels are called {', '.join(duplicates)}. Give one of them another name")
         return self
 
@@ -74,6 +74,11 @@ class DetectionSettings(Settings):
     def titles(self) -> tuple[str, ...]:
         """Names of the L labels."""
         return tuple(label.title for label in self.labels)
+
+    @property
+    def targets(self) -> tuple[TargetLabelSettings, ...]:
+        """The labels."""
+        return self.labels
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,10 @@ from mae_rad.objectives.interface import ObjectiveOutput
 
 
 class Calibration(NamedTuple):
-    """Calibration of one label: its probability is the sigmoid of ``slope * logit + offset``."""
+    """Calibration of one output: the probability of a label is the sigmoid of ``slope * logit + offset``.
+
+    The number of a regression is that value itself, in its unit; the probabilities of classes are the softmax of it.
+    """
 
     slope: float = 1.0
     offset: float = 0.0
@@ -38,12 +41,16 @@ class Prediction(NamedTuple):
     """Predictions for films of one grid.
 
     Attributes:
-        probabilities: [B, L] calibrated; None for a detection.
-        boxes: boxes of B films; None for a classification.
+        probabilities: of a classification, [B, L] calibrated probabilities of the labels; else None.
+        boxes: of a detection, boxes of B films; else None.
+        numbers: of a regression, [B, L] in the unit of each; else None.
+        class_probabilities: of classes that exclude each other, [B, L] with a sum of 1 over L classes; else None.
     """
 
     probabilities: Tensor | None = None
     boxes: list[Boxes] | None = None
+    numbers: Tensor | None = None
+    class_probabilities: Tensor | None = None
 
 
 class Head(nn.Module, ABC):

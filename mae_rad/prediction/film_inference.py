@@ -16,18 +16,18 @@ from mae_rad.data.box_frames import whole_film_frame
 from mae_rad.data.film import Film
 from mae_rad.data.views import stack
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import ViT
 from mae_rad.errors import PredictionError
 from mae_rad.export.predictor_folder import Predictor
-from mae_rad.heads.classification import ClassificationHead
+from mae_rad.heads import MulticlassSettings, RegressionSettings
 from mae_rad.heads.interface import Boxes, Prediction
+from mae_rad.heads.pooled_head import PooledHead
 from mae_rad.prediction.film_reader import ReadFilm, ReadResult
 from mae_rad.prediction.in_scope import NO_LABEL, labels_for_film, out_of_scope_reason
 from mae_rad.prediction.overlay import HeatMap
 from mae_rad.prediction.prediction_folder import PredictRequest, escaped_path
 from mae_rad.prediction.prediction_writer import PredictedFilm
-from mae_rad.prediction.record import Finding, FoundBox, Record
+from mae_rad.prediction.record import Finding, FoundBox, PredictedClass, PredictedNumber, Record
 from mae_rad.prediction.settings import InferenceSettings
 
 _log = logging.getLogger(__name__)
@@ -62,8 +62,12 @@ class FilmInference:
         self._device = _device(settings.runtime.device)
         self._predictor, self._settings = predictor.to(self._device).eval(), settings
         self._labels, self._operating_points = predictor.card.labels, predictor.card.operating_points
-        if isinstance(predictor.encoder, ResNet) and not self.predicts_boxes and _heat_map_method(settings) != "none":
-            _log.warning("pictures have no heat maps: they are available for a ViT only, and this model is a ResNet")
+        self._task = predictor.card.task
+        self._has_findings = not isinstance(self._task, RegressionSettings | MulticlassSettings)
+        if settings.reports and not self._has_findings:
+            _log.warning("no Structured Reports are written: they cannot carry numbers or exclusive classes yet")
+        if not isinstance(predictor.encoder, ViT) and not self.predicts_boxes and _heat_map_method(settings) != "none":
+            _log.warning("pictures have no heat maps: they are available for a ViT only")
         elif (
             _heat_map_method(settings) == "attention_rollout"
             and not self.predicts_boxes
@@ -77,7 +81,7 @@ class FilmInference:
     @property
     def predicts_boxes(self) -> bool:
         """Whether the model predicts boxes."""
-        return not isinstance(self._predictor.head, ClassificationHead)
+        return not isinstance(self._predictor.head, PooledHead)
 
     def admitted(self, file: ArchiveFile, request: PredictRequest, films: ReadResult) -> Iterator[FilmRequest | Record]:
         """Select the films of a file that are predicted.
@@ -118,7 +122,7 @@ class FilmInference:
         """Names of the labels that apply to the film."""
         fields = self._film_fields(sidecar)
         film = sidecar.model_dump() | {name: fields[name] for name in ("body_part", "view")}
-        return labels_for_film(self._predictor.card.task.labels, film)
+        return labels_for_film(self._task.targets, film)
 
     def answers(self, requests: Sequence[FilmRequest]) -> list[PredictedFilm]:
         """Predict films.
@@ -144,6 +148,16 @@ class FilmInference:
                 Record(**request.fields, findings=self._findings(request, self._best_scores(boxes)), boxes=tuple(boxes))
                 for request, boxes in zip(requests, films, strict=True)
             ]
+        if prediction.numbers is not None:
+            return [
+                Record(**request.fields, numbers=self._numbers(request, values))
+                for request, values in zip(requests, prediction.numbers.cpu().tolist(), strict=True)
+            ]
+        if prediction.class_probabilities is not None:
+            return [
+                Record(**request.fields, classes=(self._class(values),))
+                for request, values in zip(requests, prediction.class_probabilities.cpu().tolist(), strict=True)
+            ]
         assert prediction.probabilities is not None
         scores = prediction.probabilities.cpu().tolist()
         return [
@@ -154,8 +168,22 @@ class FilmInference:
     def _to_write(self, film: ReadFilm, record: Record, maps: tuple[HeatMap, ...]) -> PredictedFilm:
         wanted = self._settings.overlays
         has_picture = wanted == "all" or (wanted == "findings" and record.found)
-        header = film.header if self._settings.reports else None
+        header = film.header if self._settings.reports and self._has_findings else None
         return PredictedFilm(record, film.stream, film.sidecar, header, maps if has_picture else None)
+
+    def _numbers(self, request: FilmRequest, values: Sequence[float]) -> tuple[PredictedNumber, ...]:
+        assert isinstance(self._task, RegressionSettings)
+        return tuple(
+            PredictedNumber(label=number.title, value=value, unit=number.unit)
+            for number, value in zip(self._task.numbers, values, strict=True)
+            if number.title in request.labels
+        )
+
+    def _class(self, values: Sequence[float]) -> PredictedClass:
+        probabilities = dict(zip(self._labels, values, strict=True))
+        predicted = max(probabilities, key=probabilities.__getitem__)
+        (target,) = self._task.targets
+        return PredictedClass(label=target.title, predicted=predicted, probabilities=probabilities)
 
     def _findings(self, request: FilmRequest, scores: Sequence[float]) -> tuple[Finding, ...]:
         return tuple(
@@ -194,14 +222,16 @@ class FilmInference:
         return [max((box.score for box in boxes if box.label == label), default=0.0) for label in self._labels]
 
     def _maps(self, records: Sequence[Record], patches: Patches) -> list[tuple[HeatMap, ...]]:
-        """Heat maps of the labels that count as found, film by film."""
+        """Heat maps of the labels that count as found, or of the predicted class, film by film."""
         found = [
-            [self._labels.index(finding.label) for finding in record.findings if finding.found] for record in records
+            [self._labels.index(finding.label) for finding in record.findings if finding.found]
+            + [self._labels.index(answer.predicted) for answer in record.classes]
+            for record in records
         ]
         labels = sorted({label for film_labels in found for label in film_labels})
         encoder, head = self._predictor.encoder, self._predictor.head
         method = _heat_map_method(self._settings)
-        if method == "none" or not labels or not isinstance(encoder, ViT) or not isinstance(head, ClassificationHead):
+        if method == "none" or not labels or not isinstance(encoder, ViT) or not isinstance(head, PooledHead):
             return [()] * len(records)
         if method == "attention_rollout":
             from mae_rad.explain.attention_rollout import attention_rollout  # noqa: PLC0415 - only where it is needed
@@ -230,7 +260,7 @@ class FilmInference:
 
 
 @torch.no_grad()
-def _patch_scores(encoder: ViT, head: ClassificationHead, patches: Patches) -> Tensor:
+def _patch_scores(encoder: ViT, head: PooledHead, patches: Patches) -> Tensor:
     """[B, L, N] scores before calibration: its slope may be negative, and the highest patch gives the film's score."""
     return torch.sigmoid(head.patch_logits(head.encode(encoder, patches)).float()).transpose(1, 2)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from mae_rad.data.shard_reader import Condition
 from mae_rad.errors import PredictionError
 from mae_rad.export.predictor_card import Scope
-from mae_rad.heads.classification import TargetLabelSettings
+from mae_rad.heads.target import TargetSettings
 
 NO_LABEL = "no_label_for_such_films"
 """Reason: every label of the model has a ``where`` that excludes the film."""
@@ -32,7 +32,7 @@ def out_of_scope_reason(scope: Scope, body_part: str | None, view: str | None) -
     return None
 
 
-def labels_for_film(labels: Sequence[TargetLabelSettings], film: Mapping[str, object]) -> tuple[str, ...]:
+def labels_for_film(labels: Sequence[TargetSettings], film: Mapping[str, object]) -> tuple[str, ...]:
     """Names of the labels that apply to a film: those whose ``where`` it meets.
 
     Args:

@@ -5,7 +5,7 @@ scale; a scale bar is drawn where the pixel spacing is known.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -80,7 +80,8 @@ def draw_overlay(
     scale = _scale_bar(sidecar, film.shape[0])
     table = _table(record, points, colours)
     width = max(_MIN_WIDTH, pictures.width, table.width)
-    parts = [_heading(record, width), pictures, *([scale] if scale else []), table, _footing(width)]
+    footing = _footing(width, thresholds=bool(record.findings))
+    parts = [_heading(record, width), pictures, *([scale] if scale else []), table, footing]
     return stacked(parts, margin=GAP)
 
 
@@ -180,26 +181,64 @@ def _heading(record: Record, width: int) -> Image.Image:
     return heading
 
 
+class _Row(NamedTuple):
+    """A line of the table.
+
+    Attributes:
+        name: of a label, number or class.
+        figure: its score, or the number.
+        text: behind the bar.
+        share: length of the bar in [0, 1]; None draws none.
+        ticks: places of thresholds on the bar.
+        colour: of name and bar.
+        is_answer: whether the label counts as found, or the class is predicted.
+    """
+
+    name: str
+    figure: str
+    text: str
+    share: float | None
+    ticks: tuple[float, ...]
+    colour: Colour
+    is_answer: bool
+
+
+def _rows(record: Record, points: Mapping[str, Mapping[str, float]], colours: Mapping[str, Colour]) -> Iterator[_Row]:
+    """A line per label, with the highest operating point reached, per number and per class."""
+    for finding in record.findings:
+        ticks = tuple(min(of[finding.label], 1.0) for of in points.values() if finding.label in of)
+        colour = colours[finding.label] if finding.found else FAINT
+        text = _operating_point_text(finding, points)
+        yield _Row(finding.label, f"{finding.score:.3f}", text, finding.score, ticks, colour, finding.found)
+    for number in record.numbers:
+        yield _Row(number.label, f"{number.value:.4g}", number.unit, None, (), INK, is_answer=True)
+    for answer in record.classes:
+        for name, probability in answer.probabilities.items():
+            predicted = name == answer.predicted
+            text = "most probable" if predicted else ""
+            colour = PALETTE[0] if predicted else FAINT
+            yield _Row(f"{answer.label}: {name}", f"{probability:.3f}", text, probability, (), colour, predicted)
+
+
 def _table(record: Record, points: Mapping[str, Mapping[str, float]], colours: Mapping[str, Colour]) -> Image.Image:
-    """A line per label: name, score, bar with a tick at each threshold, and the highest operating point reached."""
-    rows = record.findings
-    name = max(TITLE_FONT.getlength(row.label) for row in rows) + GAP
-    texts = [_operating_point_text(row, points) for row in rows]
-    width = math.ceil(name + _NUMBER + _BAR + GAP + max(FONT.getlength(text) for text in texts))
+    """A line per label, number or class: name, figure, and a bar with a tick at each threshold."""
+    rows = list(_rows(record, points, colours))
+    name = max(TITLE_FONT.getlength(row.name) for row in rows) + GAP
+    width = math.ceil(name + _NUMBER + _BAR + GAP + max(FONT.getlength(row.text) for row in rows))
     table = Image.new("RGB", (width, _LINE * len(rows)), PAPER)
     pen = ImageDraw.Draw(table)
-    for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
+    for place, row in enumerate(rows):
         top, bar = place * _LINE, name + _NUMBER
-        is_found = row.found
-        pen.text((0, top + 3), row.label, fill=colours[row.label] if is_found else FAINT, font=TITLE_FONT)
-        pen.text((name, top + 3), f"{row.score:.3f}", fill=INK, font=TITLE_FONT)
-        pen.rectangle((bar, top + 6, bar + _BAR, top + 18), fill=_TRACK)
-        pen.rectangle((bar, top + 6, bar + _BAR * row.score, top + 18), fill=colours[row.label] if is_found else FAINT)
-        for thresholds in points.values():
-            if row.label in thresholds:
-                tick = bar + _BAR * min(thresholds[row.label], 1.0)
+        pen.text((0, top + 3), row.name, fill=row.colour, font=TITLE_FONT)
+        pen.text((name, top + 3), row.figure, fill=INK, font=TITLE_FONT)
+        after = bar
+        if row.share is not None:
+            pen.rectangle((bar, top + 6, bar + _BAR, top + 18), fill=_TRACK)
+            pen.rectangle((bar, top + 6, bar + _BAR * row.share, top + 18), fill=row.colour)
+            for tick in (bar + _BAR * share for share in row.ticks):
                 pen.line((tick, top + 3, tick, top + 21), fill=INK, width=2)
-        pen.text((bar + _BAR + GAP, top + 4), text, fill=INK if is_found else FAINT, font=FONT)
+            after += _BAR + GAP
+        pen.text((after, top + 4), row.text, fill=INK if row.is_answer else FAINT, font=FONT)
     return table
 
 
@@ -211,8 +250,9 @@ def _operating_point_text(row: Finding, points: Mapping[str, Mapping[str, float]
     return text.replace("_", " ")
 
 
-def _footing(width: int) -> Image.Image:
+def _footing(width: int, *, thresholds: bool) -> Image.Image:
     footing = Image.new("RGB", (width, 18), PAPER)
-    text = "For research. Not a medical device. Ticks are the thresholds of the operating points."
+    text = "For research. Not a medical device."
+    text += " Ticks are the thresholds of the operating points." if thresholds else ""
     ImageDraw.Draw(footing).text((0, 1), text, fill=FAINT, font=FONT)
     return footing

@@ -13,6 +13,7 @@ from data_prep.sharding.single_film import ArchiveFile, list_files
 from mae_rad.data.patch_layout import grid_of
 from mae_rad.export.predictor_card import PredictorCard
 from mae_rad.export.predictor_folder import load_predictor
+from mae_rad.prediction.answer_columns import AnswerColumns
 from mae_rad.prediction.film_inference import FilmInference, FilmRequest
 from mae_rad.prediction.film_reader import FilmFileReader, ReadResult, read_ahead
 from mae_rad.prediction.in_scope import check_in_training
@@ -55,9 +56,9 @@ def predict(model: Path, inputs: Sequence[Path], settings: PredictSettings) -> S
     }
     with open_prediction_folder(settings.out, identity, inputs) as folder:
         _Run(inference, card, folder, settings).predict_files(files)
-        points = tuple(card.operating_points)
-        folder.write_tables(card.labels, points, boxes=inference.predicts_boxes)
-        return summarise(folder.records(), settings.out, card.labels, points)
+        columns = AnswerColumns.of(card)
+        folder.write_tables(columns, boxes=inference.predicts_boxes)
+        return summarise(folder.records(), settings.out, columns)
 
 
 class _Run:

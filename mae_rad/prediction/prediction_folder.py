@@ -1,7 +1,8 @@
 """The private output folder of predictions; it names files, and only its owner can read it.
 
 OUT/                  mode 0700
-  predictions.csv     a line per film: file, status or reason, score of each label, operating points reached
+  predictions.csv     a line per film: file, status or reason, score of each label and operating points reached; or
+                      numbers, or a class with the probabilities of all classes
   boxes.csv           of a detection: every box in source pixels
   predictions.jsonl   the same, a JSON object per film, written during the run; an interrupted run resumes
   model.json          the card of the model, and the settings
@@ -25,6 +26,7 @@ from data_prep.runtime.folder_lock import LOCK_FILE, locked
 from data_prep.shard_format.boxes import EDGES
 from data_prep.sharding.single_film import ArchiveFile
 from mae_rad.errors import PredictionError
+from mae_rad.prediction.answer_columns import AnswerColumns
 from mae_rad.prediction.record import Record
 
 RECORDS, MODEL, TABLE, BOXES = "predictions.jsonl", "model.json", "predictions.csv", "boxes.csv"
@@ -142,15 +144,14 @@ class PredictionFolder:
                     file.seek(start)
                     yield Record.model_validate_json(file.readline())
 
-    def write_tables(self, labels: Sequence[str], points: Sequence[str], *, boxes: bool) -> None:
+    def write_tables(self, columns: AnswerColumns, *, boxes: bool) -> None:
         """Write the records as CSV tables.
 
         Args:
-            labels: of the model.
-            points: names of its operating points.
+            columns: answers of the model.
             boxes: whether the model predicts boxes.
         """
-        _write_csv(self.path / TABLE, _table(self.records(), labels, points))
+        _write_csv(self.path / TABLE, _table(self.records(), columns))
         if boxes:
             _write_csv(self.path / BOXES, _box_table(self.records()))
 
@@ -264,20 +265,10 @@ def _complete_lines(path: Path) -> Iterator[bytes]:
         file.truncate(complete_bytes)
 
 
-def _table(records: Iterator[Record], labels: Sequence[str], points: Sequence[str]) -> Iterator[list[object]]:
-    yield [*_RECORD_COLUMNS, *(name for label in labels for name in (label, *(f"{label} {point}" for point in points)))]
+def _table(records: Iterator[Record], columns: AnswerColumns) -> Iterator[list[object]]:
+    yield [*_RECORD_COLUMNS, *columns.names]
     for record in records:
-        by_label = {finding.label: finding for finding in record.findings}
-        row = [getattr(record, name) for name in _RECORD_COLUMNS]
-        for label in labels:
-            finding = by_label.get(label)
-            row.append(None if finding is None else f"{finding.score:.6g}")
-            row += [None if finding is None else _above_or_below(finding.reached.get(point)) for point in points]
-        yield row
-
-
-def _above_or_below(reached: bool | None) -> str | None:
-    return None if reached is None else "above" if reached else "below"
+        yield [*(getattr(record, name) for name in _RECORD_COLUMNS), *columns.cells(record)]
 
 
 def _box_table(records: Iterator[Record]) -> Iterator[list[object]]:

@@ -40,6 +40,34 @@ class FoundBox(Finding):
     y_max: float
 
 
+class PredictedNumber(Settings):
+    """Predicted number of a film. How far the truth may be away is not predicted: see the errors on the model card.
+
+    Attributes:
+        label: name.
+        value: in the unit.
+        unit: of the number; empty if it has none.
+    """
+
+    label: str
+    value: float
+    unit: str = ""
+
+
+class PredictedClass(Settings):
+    """Predicted class of a film, of several that exclude each other.
+
+    Attributes:
+        label: name of the question.
+        predicted: the most probable class.
+        probabilities: class → probability; their sum is 1.
+    """
+
+    label: str
+    predicted: str
+    probabilities: dict[str, float]
+
+
 class Record(Settings):
     """Prediction for one film, or the reason why a file has none.
 
@@ -59,6 +87,8 @@ class Record(Settings):
         columns: of the source raster, in pixels.
         findings: in the order of the model's labels.
         boxes: of a detection, in descending order of the score.
+        numbers: of a regression, in the order of the model's numbers.
+        classes: of a model of classes that exclude each other, one answer.
         overlay: name of the picture in ``overlays``.
         report: name of the Structured Report in ``reports``.
         no_report: class of the error because of which there is no report.
@@ -79,6 +109,8 @@ class Record(Settings):
     columns: int | None = None
     findings: tuple[Finding, ...] = ()
     boxes: tuple[FoundBox, ...] = ()
+    numbers: tuple[PredictedNumber, ...] = ()
+    classes: tuple[PredictedClass, ...] = ()
     overlay: str | None = None
     report: str | None = None
     no_report: str | None = None

@@ -40,10 +40,11 @@ class InferenceSettings(Settings):
     overlays: Literal["all", "findings", "none"] = "all"
     """Pictures of all films, only of films on which a score reaches an operating point, or of none."""
     explain: Literal["grad_cam", "attention_rollout", "none"] = "grad_cam"
-    """Heat map next to the film, for classifications. With ``task.pool: max_score``, the scores of the patches are
-    drawn in place of Grad-CAM."""
+    """Heat map next to the film, for classifications; of exclusive classes, for the predicted one; numbers have none.
+    With ``task.pool: max_score``, the scores of the patches are drawn in place of Grad-CAM."""
     reports: bool = True
-    """Write a DICOM Structured Report for every DICOM film."""
+    """Write a DICOM Structured Report for every DICOM film; not for models of numbers and exclusive classes, for which
+    there is none yet."""
     runtime: PredictRuntime = PredictRuntime()
 
 

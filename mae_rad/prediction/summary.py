@@ -1,11 +1,12 @@
 """The summary of a predict command: counts of predictions and reasons, without file names."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.errors import Reason
+from mae_rad.prediction.answer_columns import AnswerColumns
 from mae_rad.prediction.record import Record
 
 INCOMPLETE = 3
@@ -27,20 +28,20 @@ class Summary:
     exit_code: int
 
 
-def summarise(records: Iterable[Record], out: Path, labels: Sequence[str], points: Sequence[str]) -> Summary:
+def summarise(records: Iterable[Record], out: Path, columns: AnswerColumns) -> Summary:
     """Count the records of a folder by status and reason.
 
     Args:
         records: of the folder.
         out: the folder.
-        labels: of the model.
-        points: names of its operating points.
+        columns: answers of the model.
 
     Returns:
         Text and exit code.
     """
     films: Counter[tuple[str, str]] = Counter()
     reached: Counter[tuple[str, str]] = Counter()
+    of_class: Counter[tuple[str, str]] = Counter()
     unreported: Counter[str] = Counter()
     for record in records:
         films[record.status, record.reason or ""] += 1
@@ -50,9 +51,15 @@ def summarise(records: Iterable[Record], out: Path, labels: Sequence[str], point
             for name, is_reached in finding.reached.items()
             if is_reached
         )
+        of_class.update((answer.label, answer.predicted) for answer in record.classes)
         unreported.update([record.no_report] if record.no_report else [])
     lines = [_line(status.replace("_", " "), count, reason) for (status, reason), count in sorted(films.items())]
-    lines += [_line(f"{label} at {point}", reached[label, point], "") for label in labels for point in points]
+    lines += [
+        _line(f"{label} at {point}", reached[label, point], "") for label in columns.labels for point in columns.points
+    ]
+    lines += [
+        _line(f"{title}: {name}", of_class[title, name], "") for title, classes in columns.classes for name in classes
+    ]
     lines += [
         _line("no report", count, f"the header has values that DICOM does not allow ({error})")
         for error, count in unreported.items()

@@ -15,7 +15,8 @@ from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
 from mae_rad.data.shard_reader import combined
 from mae_rad.embedding.film_vector import VectorSettings, vector_settings
-from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.encoders.any_encoder import AnyEncoderSettings
+from mae_rad.encoders.pooling_name import LAST_BLOCK_POOLS
 from mae_rad.errors import EvaluationError, ShardFormatError
 from mae_rad.evaluation.comparison.compute_budget import Budget, infer_arms, read_budget, read_settings
 from mae_rad.evaluation.comparison.settings import CompareSettings, EncoderEntry
@@ -56,7 +57,7 @@ class Candidate:
     encoder_sha256: str = ""
     folder: Path | None = None
     table: Path | None = None
-    shape: EncoderSettings | None = None
+    shape: AnyEncoderSettings | None = None
     vector: VectorSettings | None = None
     budget: Budget | None = None
     trained_on: str = ""
@@ -117,6 +118,8 @@ def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha
 def _run_candidate(entry: EncoderEntry, settings: CompareSettings, dataset_sha256: str) -> Candidate:
     folder = encoder_folder(entry.path)
     card = read_card(folder)
+    for pool in settings.pools or ():
+        vector_settings(card, pool=pool)  # raises if the encoder lacks a block
     provenance = card.provenance
     seed = provenance.get("seed")
     pretraining = read_settings(folder.parent)
@@ -159,7 +162,11 @@ def _description(card: EncoderCard, pretraining: PretrainSettings | None) -> str
     ]
     if provenance.get("labels"):
         parts.append(f"trained with labels of all its training films: {provenance['labels']}")
-    if provenance.get("started_from_sha256"):
+    if card.encoder.film_vector not in LAST_BLOCK_POOLS:
+        parts.append(f"vector {card.encoder.film_vector}, {card.vector_width} numbers")
+    if provenance.get("photographs"):
+        parts.append(f"started from weights of {provenance['photographs']}")
+    elif provenance.get("started_from_sha256"):
         parts.append("started from the weights of another encoder, whose films and FLOPs are unknown")
     if "objective" in provenance:
         parts.append(f"T {card.preprocessing.tokens}")
@@ -180,7 +187,7 @@ def _may_know_test_films(
 ) -> bool:
     """Return whether an encoder may have been trained on test patients: not if its shards include these."""
     trained_on = provenance.get("dataset_sha256")
-    if trained_on == dataset_sha256:
+    if trained_on == dataset_sha256 or (trained_on is None and provenance.get("photographs")):
         return False
     pretraining = read_settings(run)
     if pretraining is None:
@@ -273,7 +280,10 @@ def _group_key(candidate: Candidate) -> str:
     if settings is None:
         return candidate.name
     films = candidate.budget.films if candidate.budget else candidate.name
-    return json.dumps({**settings.results(), "seed": None, "films": films, "shards": candidate.trained_on})
+    vector = candidate.vector.pool if candidate.vector else None
+    return json.dumps(
+        {**settings.results(), "seed": None, "films": films, "shards": candidate.trained_on, "vector": vector}
+    )
 
 
 def _check_groups(candidates: Sequence[Candidate], *, declared: bool) -> None:

@@ -41,8 +41,12 @@ FEW_PATIENTS = 20
 88 of 100 cases, with 20 in 94 (AUROC of normal scores)."""
 
 
-_LOWEST_VALUES = {"ari": -1.0}
-"""Lower bound of metrics that may be negative; all others are between 0 and 1."""
+_RANGES = {"ari": (-1.0, 1.0), "r2": (-math.inf, 1.0), "mean_absolute_error": (0.0, math.inf)}
+"""Lowest and highest value of metrics; all others are between 0 and 1."""
+_NUMBER_METRICS = ("r2", "mean_absolute_error")
+"""Metrics of predicted numbers: one patient may change them by any amount, and there are no classes."""
+_SAME_FAMILY = {"macro_auroc": "auroc", "r2": "auroc"}
+"""Main metric → the one with which it is corrected: one table of the report has the main metrics of all tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +62,10 @@ class ComparedMetric:
         notes: encoder → note of its probe, such as the chosen hyperparameter.
         n_train, n_train_patients: training films and patients of one draw.
         biased: see :func:`mae_rad.evaluation.statistics.intervals.interval`.
-        min_class_patients: patients of the class that has the fewest; 0 where there are no classes.
+        min_class_patients: patients of the class that has the fewest, or of a number; 0 where there are no classes.
+        unit: unit of a predicted number.
+        spread: standard deviation of the predicted numbers of the test films; a mean absolute error is relevantly
+            different by the relevant difference times this.
     """
 
     task: str
@@ -75,6 +82,8 @@ class ComparedMetric:
     n_train_patients: int = 0
     biased: bool = False
     min_class_patients: int = 0
+    unit: str = ""
+    spread: float = 1.0
 
     @property
     def bound(self) -> int:
@@ -83,17 +92,19 @@ class ComparedMetric:
 
     def interval(self, sampled: BootstrapSamples) -> Interval:
         """Compute the interval of one encoder or of pooled runs, within the range of the metric."""
-        estimate = with_rule_of_three(interval(sampled, biased=self.biased), self.bound)
+        estimate = self._widened(interval(sampled, biased=self.biased))
         if not math.isfinite(estimate.low):
             return estimate
-        return estimate._replace(
-            low=max(estimate.low, _LOWEST_VALUES.get(self.metric, 0.0)), high=min(estimate.high, 1.0)
-        )
+        lowest, highest = _RANGES.get(self.metric, (0.0, 1.0))
+        return estimate._replace(low=max(estimate.low, lowest), high=min(estimate.high, highest))
 
     def contrast(self, first: BootstrapSamples, second: BootstrapSamples) -> Contrast:
         """Compute the difference ``first`` minus ``second``."""
         estimate = contrast(first, second, biased=self.biased)
-        return estimate._replace(interval=with_rule_of_three(estimate.interval, self.bound))
+        return estimate._replace(interval=self._widened(estimate.interval))
+
+    def _widened(self, estimate: Interval) -> Interval:
+        return estimate if self.metric in _NUMBER_METRICS else with_rule_of_three(estimate, self.bound)
 
 
 class EncoderPair(NamedTuple):
@@ -254,7 +265,8 @@ def metric_row(metric: ComparedMetric, runs: Sequence[Candidate], value: Interva
         n_patients=len(np.unique(metric.patients)),
         n_train=metric.n_train,
         n_train_patients=metric.n_train_patients,
-        note="; ".join(filter(None, (probe_note, _caveat(value, metric.min_class_patients), note))),
+        relevant_unit=metric.spread if metric.metric == "mean_absolute_error" else 1.0,
+        note="; ".join(filter(None, (probe_note, _unit_note(metric), _caveat(value, metric), note))),
     )
 
 
@@ -286,11 +298,17 @@ def with_difference(row: Row, pair: EncoderPair, estimate: Contrast, n_reference
     )
 
 
-def _caveat(value: Interval, min_class_patients: int) -> str:
+def _unit_note(metric: ComparedMetric) -> str:
+    return f"in {metric.unit or 'the unit of the label'}" if metric.metric == "mean_absolute_error" else ""
+
+
+def _caveat(value: Interval, metric: ComparedMetric) -> str:
+    is_number = metric.metric in _NUMBER_METRICS
     if not math.isfinite(value.low):
-        return "too few patients of a class for an interval"
-    if 0 < min_class_patients < FEW_PATIENTS:
-        return f"a class has {min_class_patients} test patients: {MAY_BE_NARROW}"
+        return f"too few patients{'' if is_number else ' of a class'} for an interval"
+    if 0 < metric.min_class_patients < FEW_PATIENTS:
+        subject = "there are" if is_number else "a class has"
+        return f"{subject} {metric.min_class_patients} test patients: {MAY_BE_NARROW}"
     return ""
 
 
@@ -327,7 +345,7 @@ def with_verdicts(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
 
 def family(row: Row) -> tuple[object, ...]:
     """Return what the rows share that are corrected together."""
-    metric = row.metric.removeprefix("macro_")
+    metric = _SAME_FAMILY.get(row.metric, row.metric)
     subset_kind = row.subset.partition("=")[0]
     return (
         row.reference == RANDOM_BASELINE,
@@ -344,8 +362,9 @@ def verdict(row: Row, relevant: float) -> Verdict:
 
     Args:
         row: row with a difference, or without, whose verdict is empty.
-        relevant: smallest relevant difference.
+        relevant: smallest relevant difference, in units of ``row.relevant_unit``.
     """
+    relevant = relevant * row.relevant_unit
     if row.difference is None:
         return ""
     _, low, high = row.difference

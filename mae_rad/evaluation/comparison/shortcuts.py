@@ -22,6 +22,7 @@ from mae_rad.evaluation.comparison.differences import (
     metric_row,
     with_difference,
 )
+from mae_rad.evaluation.comparison.label_draws import patient_folds, unlabelled_rows
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, SkippedTask, Strings, build_task
 from mae_rad.evaluation.comparison.trained_probes import ProbePlan
@@ -71,7 +72,8 @@ def shortcut_values(
         )
     # A film has rows × columns patches where its content box has 196, so their product is the film over its box.
     film_over_box = sizes.prod(axis=1)
-    thirds = np.quantile(film_over_box[films.split == "train"], [1 / 3, 2 / 3])
+    every = np.ones(len(film_over_box), dtype=np.bool_)
+    thirds = np.quantile(film_over_box[unlabelled_rows(films, every)], [1 / 3, 2 / 3])
     field = np.searchsorted(thirds, film_over_box)
     aspect = np.searchsorted(_ABOUT_SQUARE, sizes[:, 0] / np.maximum(sizes[:, 1], 1e-6))
     descriptions = [f"{shape} film, {size} field" for shape in _ASPECTS for size in _FIELDS]
@@ -121,6 +123,7 @@ def shortcut_tasks(
         The tasks, shortcut → values [films], and the shortcuts that cannot be evaluated with the reason.
     """
     tasks, values, skipped = [], {}, []
+    folds = patient_folds(films, settings.cross_fit, settings.seed)
     for column in settings.shortcuts:
         column_values = shortcut_values(films, column, sizes, settings.policy)
         if isinstance(column_values, SkippedTask):
@@ -128,7 +131,7 @@ def shortcut_tasks(
             continue
         values[column] = column_values
         left_out = {f"no {column}": column_values == ""} | dict(lacking)
-        task = build_task(films, column, column_values, settings.min_patients, left_out=left_out)
+        task = build_task(films, column, column_values, settings.min_patients, left_out=left_out, folds=folds)
         if isinstance(task, ProbeTask):
             tasks.append(task)
         else:
@@ -232,15 +235,14 @@ def _has_pairs(y: NDArray[np.bool_], groups: NDArray[np.int64]) -> bool:
 
 def _auroc_of_value_alone(plan: ProbePlan, values: Strings) -> float:
     """Compute the test AUROC of predicting the finding by its frequency among training films of the same value."""
-    task = plan.task
-    train = plan.draws[1.0][0].train
-    descriptions = values[task.rows]
-    known = plan.test[descriptions[plan.test] != ""]
-    frequency = {
-        value: float(np.mean(task.y[train][descriptions[train] == value]))
-        for value in set(descriptions[train]) | set(descriptions[known])
-        if (descriptions[train] == value).any()
-    }
-    overall = float(np.mean(task.y[train]))
-    score = np.array([frequency.get(value, overall) for value in descriptions[known]])
-    return float(auroc(task.y[known] == 1, score, np.ones((1, len(known))))[0])
+    task, descriptions, folds = plan.task, values[plan.task.rows], plan.draws[1.0][0]
+    scores = []
+    for train, _, test in folds:
+        overall = float(np.mean(task.y[train]))
+        frequency = {
+            value: float(np.mean(task.y[train][descriptions[train] == value])) for value in set(descriptions[train])
+        }
+        scores.append(np.array([frequency.get(value, overall) for value in descriptions[test]]))
+    known = descriptions[plan.test] != ""
+    score = plan.in_test(scores, folds)[known]
+    return float(auroc(task.y[plan.test][known] == 1, score, np.ones((1, len(score))))[0])

@@ -64,6 +64,8 @@ def _how_to_read(results: ComparisonResults, facts: Facts) -> str:
         f"Brackets: 95 % interval over the test patients ({facts.repetitions:,} resamples),"
         f" {verdict_sentences.spread_words(results)}.\nhigher, lower: after correction for the number of tasks."
     )
+    if facts.score_on == "val":
+        interval_line = f"Scored on validation films, which have the place of the test films here.\n{interval_line}"
     return f"{interval_line}\n{verdict_sentences.not_measured(results)}".rstrip()
 
 
@@ -112,6 +114,8 @@ def _cell(row: Row) -> str:
 
 def _classes(task: TaskFacts) -> str:
     names = list(task.classes)
+    if task.number:
+        return task.number
     if task.binary:
         return "present against absent"
     return f"{len(names)} classes ({', '.join(names)})" if len(names) != 2 else f"{names[1]} against {names[0]}"

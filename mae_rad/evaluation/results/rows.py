@@ -36,7 +36,8 @@ ARMS: tuple[Arm, ...] = get_args(Arm)
 Verdict = Literal["", "higher", "lower", "no relevant difference", "no difference shown", "too few patients"]
 """Conclusion from a difference, after correction for the number of differences of its kind.
 
-higher, lower           the adjusted p is under 0.05 and the interval excludes zero
+higher, lower           the adjusted p is under 0.05 and the interval excludes zero; this is the sign of the difference:
+                        of mean_absolute_error, lower is better
 no relevant difference  the interval is within ± the relevant difference
 too few patients        neither, and with these test patients and pretraining runs only differences larger than the
                         relevant one would be found
@@ -97,14 +98,17 @@ encoder           name of a run, or of a group of runs of one method and arm (``
 arm               sample_matched, compute_matched, both or none; of a difference, the arm in which it is taken
 subset            all; "body_part=HAND": test films of that value; "object_size=…": positive films with an object of
                   that size and all negative films; "within manufacturer": only pairs of films of one manufacturer
-tokens, pool      of the vectors of ``encoder``: T, and cls, mean, cls_mean or attentive; "none" for encoders with a
-                  single vector. If those of the reference differ, ``note`` states them
+tokens, pool      of the vectors of ``encoder``: T, and the name of the pooling (``encoders/pooling_name.py``) or
+                  attentive; "none" for encoders with a single vector. If those of the reference differ, ``note``
+                  states them. "POOL → N components": the first N principal components of wider vectors; "POOL, W wide":
+                  vectors that are not wider, in a comparison at equal width. ``note`` states the width of the vectors
 label_fraction    fraction of the training patients whose labels were used
 probe_seed        number of the draw of these patients; null is the mean over all draws
 probe             geometry, clustering and retrieval need no labels of training films (n_train is 0)
 reference         another encoder or group. Of probe "shortcut": "all films" (score within one scanner minus score on
                   all films); verdict "lower" then means that a shortcut was found, which ``note`` names. Of metric
                   linear_cka: the second encoder; the value is that of the pair and there is no difference
+metric            r2 and mean_absolute_error of tasks that predict a number; the unit of the latter is in ``note``
 minimum_detectable_difference   found by this test set, with these runs, in four of five cases at a corrected p < 0.05
 n_runs            pretraining runs of ``encoder``; with one run per side no conclusion about methods is drawn
 role              of ``encoder``: encoder, floor or ceiling; empty in tables of 0.2.0 and earlier
@@ -149,6 +153,9 @@ class Row:
     """Degrees of freedom of the difference; not in the table."""
     choice: int = 0
     """Position of its vectors in ``CompareSettings.choices``; not in the table."""
+    relevant_unit: float = 1.0
+    """Unit of the relevant difference of the settings: the standard deviation of the numbers for mean_absolute_error, 1
+    for all other metrics; not in the table."""
     verdict: Verdict = ""
     n_films: int
     n_patients: int

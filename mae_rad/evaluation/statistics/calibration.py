@@ -5,6 +5,8 @@ Legend: N films, R weightings.
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from mae_rad.evaluation.statistics.metrics import Floats
 from mae_rad.heads.interface import Calibration
@@ -13,6 +15,8 @@ Flags = NDArray[np.bool_]
 
 MIN_SLOPE = 1e-3
 """Lowest slope: the scores of a head below chance are not inverted; its probabilities become nearly equal."""
+MAX_TEMPERATURE = 100.0
+"""Bound of the temperature and of its inverse, which is infinite for separable classes."""
 BINS = 15
 """Bins of the calibration error."""
 _MAX_STEPS, _GRADIENT_TOLERANCE = 100, 1e-12
@@ -40,6 +44,24 @@ def fit_line(logits: Floats, present: Flags, *, with_offset: bool = True) -> Cal
     if line[0] < MIN_SLOPE:
         line = _minimise_log_loss(inputs, target, np.array([MIN_SLOPE, 0.0]), fitted[1:])
     return Calibration(float(line[0]), float(line[1]))
+
+
+def fit_temperature(logits: Floats, y: NDArray[np.int64]) -> Calibration:
+    """Fit the temperature of a softmax of lowest log loss (Guo et al. 2017).
+
+    Args:
+        logits: [N, C] logits.
+        y: [N] class.
+
+    Returns:
+        Slope 1 / temperature, from 1 / ``MAX_TEMPERATURE`` to ``MAX_TEMPERATURE``; the offset is 0.
+    """
+
+    def loss(log_slope: float) -> float:
+        return -float(np.take_along_axis(log_softmax(np.exp(log_slope) * logits, axis=1), y[:, None], axis=1).mean())
+
+    limit = np.log(MAX_TEMPERATURE)
+    return Calibration(float(np.exp(minimize_scalar(loss, bounds=(-limit, limit), method="bounded").x)), 0.0)
 
 
 def probabilities(logits: Floats, line: Calibration) -> Floats:

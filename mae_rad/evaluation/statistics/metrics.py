@@ -1,7 +1,7 @@
 """Metrics for many weightings of the same films: a bootstrap resample is a weight per film.
 
 Legend: N films, C classes, R weightings. Every function returns [R] float64, NaN where the metric is undefined (a class
-without weight). With weights of one the values equal scikit-learn's.
+without weight, or numbers that are all equal). With weights of one the values equal scikit-learn's.
 """
 
 from collections.abc import Callable
@@ -79,15 +79,62 @@ def balanced_accuracy(y: NDArray[np.int64], predicted: NDArray[np.int64], classe
     return np.asarray(_ratio(weights @ correct, weights @ member).mean(axis=1), dtype=np.float64)
 
 
+def r_squared(y: Floats, predicted: Floats, weights: Floats) -> Floats:
+    """Compute the fraction of the variance of the numbers that is predicted: 1 - squared error / variance.
+
+    The mean of the variance is that of each weighting, so that a resample is a test set of its own.
+
+    Args:
+        y: [N] numbers.
+        predicted: [N] predicted numbers.
+        weights: [R, N] weights of the films.
+
+    Returns:
+        [R] at most 1; below 0 if the mean of the test films would be the better prediction.
+    """
+    centred = y - y.mean() if len(y) else y  # the variance of large numbers keeps its digits
+    total, linear = weights.sum(axis=1), weights @ centred
+    variance = weights @ centred**2 - _ratio(linear**2, total)
+    rounding = 1e-12 * (weights @ centred**2)
+    return np.asarray(1 - _ratio(weights @ (y - predicted) ** 2, np.where(variance > rounding, variance, 0)))
+
+
+def mean_absolute_error(y: Floats, predicted: Floats, weights: Floats) -> Floats:
+    """Compute the mean distance of the predicted from the true numbers, in their unit; lower is better.
+
+    Args:
+        y: [N] numbers.
+        predicted: [N] predicted numbers.
+        weights: [R, N] weights of the films.
+
+    Returns:
+        [R], 0 or more.
+    """
+    return np.asarray(_ratio(weights @ np.abs(y - predicted), weights.sum(axis=1)))
+
+
+def number_estimates(y: Floats, predicted: Floats) -> dict[str, Estimate]:
+    """Return the metrics of predicted numbers by name; the first one is the metric of the figures.
+
+    Args:
+        y: [N] number of each test film.
+        predicted: [N] predicted number.
+    """
+    return {
+        "r2": lambda weights: r_squared(y, predicted, weights),
+        "mean_absolute_error": lambda weights: mean_absolute_error(y, predicted, weights),
+    }
+
+
 def estimates(y: NDArray[np.int64], scores: Floats, priors: Floats) -> dict[str, Estimate]:
     """Return the metrics of a probe's test scores by name; the first one is the metric of the figures.
 
     Args:
         y: [N] class of each test film.
         scores: [N, C] class probabilities.
-        priors: [C] class frequencies of the training films. For balanced accuracy the predicted class is
-            the one with the largest ratio of probability to frequency, the best rule for that metric; with an argmax
-            of probabilities every film of a rare finding would be negative.
+        priors: [C] class frequencies of the training films, or [N, C] if films were scored by several probes. For
+            balanced accuracy the predicted class is the one with the largest ratio of probability to frequency, the
+            best rule for that metric; with an argmax of probabilities every film of a rare finding would be negative.
     """
     classes = scores.shape[1]
     predicted = np.argmax(scores / priors, axis=1)

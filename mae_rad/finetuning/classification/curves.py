@@ -1,6 +1,6 @@
-"""Draws the figures of a classification: ROC and precision-recall curves, reliability, confusion, subgroups."""
+"""Draws the figures of a classification: ROC and precision-recall curves, reliability, confusion."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from data_prep.pages.plot_style import COLOURS, GREY, LINE_STYLES, colour_of, save_png, style_axes
 from mae_rad.evaluation.statistics.calibration import BINS, probabilities
-from mae_rad.finetuning.results.metrics_table import ALL, LabelScores, Result
+from mae_rad.finetuning.results.metrics_table import LabelScores
 from mae_rad.heads.interface import Calibration
 
 
@@ -118,33 +118,6 @@ def draw_confusion(
         panel.set_xticks([0, 1], ["predicted present", "predicted absent"])
         panel.set_yticks([0, 1], ["present", "absent"], rotation=90, va="center")
         panel.set_title(f"{label}, {split} films\n{_point_text(point)}: from {threshold:.3f}", fontsize=10)
-    save_png(figure, path)
-
-
-def draw_subgroups(areas: Sequence[Result], path: Path) -> None:
-    """Draw AUROC with intervals, of all films and of each subgroup.
-
-    Args:
-        areas: AUROC of one split.
-        path: of the PNG.
-    """
-    labels = list(dict.fromkeys(result.label for result in areas))
-    subsets = list(dict.fromkeys(result.subset for result in areas))
-    figure = Figure(figsize=(4.6 * len(labels) + 1.6, 1.4 + 0.42 * len(subsets)), layout="constrained")
-    for label, panel in zip(labels, figure.subplots(1, len(labels), sharey=True, squeeze=False)[0], strict=True):
-        for result in areas:
-            if result.label == label:
-                down, colour = subsets.index(result.subset), COLOURS[0] if result.subset == ALL else GREY
-                if np.isfinite(result.low):
-                    panel.plot([result.low, result.high], [down, down], color=colour, linewidth=2)
-                panel.plot(result.value, down, marker="o", color=colour, markersize=6)
-                text = f"{result.value:.2f}, {result.n_present} of {result.n_films}"
-                panel.annotate(text, (1.03, down), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-        panel.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
-        panel.set_yticks(range(len(subsets)), subsets, fontsize=9)
-        panel.set_ylim(len(subsets) - 0.5, -0.5)
-        panel.set_xlim(0, 1.02)
-        _format_axes(panel, f"AUROC, {areas[0].split} films, 95 % over patients", "", f"{label}", square=False)
     save_png(figure, path)
 
 

@@ -20,7 +20,7 @@ from data_prep.runtime.atomic_write import atomic_file
 from data_prep.shard_format.label_tables import read_boxes
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.evaluation.statistics.calibration import fit_line, probabilities
-from mae_rad.finetuning.classification.curves import draw_confusion, draw_curves, draw_reliability, draw_subgroups
+from mae_rad.finetuning.classification.curves import draw_confusion, draw_curves, draw_reliability
 from mae_rad.finetuning.classification.example_sheet import choose_examples, film_sheet
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluator, Points
 from mae_rad.finetuning.results.metrics_table import (
@@ -32,6 +32,7 @@ from mae_rad.finetuning.results.metrics_table import (
     score_results,
     threshold_for,
 )
+from mae_rad.finetuning.results.subgroup_figure import draw_subgroups
 from mae_rad.finetuning.results.subgroups import subgroups
 from mae_rad.finetuning.task.interface import FilmOutputs
 from mae_rad.finetuning.task.settings import EvaluationSettings, FinetuneSettings
@@ -139,6 +140,9 @@ class ClassificationEvaluator(FinalEvaluator):
             draw_subgroups(
                 [result for result in results if result.split == split and result.metric == "auroc"],
                 folder / "subgroups.png",
+                metric="AUROC",
+                chance=0.5,
+                highest=1.02,
             )
         for point, thresholds in list(self.points.items())[:1]:
             for label, threshold in thresholds.items():

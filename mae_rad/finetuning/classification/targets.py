@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_prep.shard_format.label_policy import REASONS, LabelPolicy, ResolvedLabels, resolve_labels
-from data_prep.shard_format.label_tables import read_labels
 from mae_rad.data.shard_reader import ShardIndex, matching
-from mae_rad.errors import EvaluationError
+from mae_rad.finetuning.task.known_targets import read_label_entries
 from mae_rad.heads.classification import TargetLabelSettings
 
 Floats = NDArray[np.float32]
@@ -78,17 +76,8 @@ def known_labels(
         EvaluationError: the folders have no labels, or not all of ``labels``.
         ShardFormatError: a table is damaged.
     """
-    table = pa.concat_tables([read_labels(folder) for folder in folders])
-    if table.num_rows == 0:
-        raise EvaluationError(
-            "the shard folders hold no labels.parquet. Write it with: mae-rad label PRIVATE --out PUBLIC"
-        )
     names = sorted({name for label in labels for name in label.label})
-    known = set(table.column("label").to_pylist())
-    if unknown := [name for name in names if name not in known]:
-        raise EvaluationError(
-            f"task.labels: labels.parquet has no label {unknown[0]!r}. Use one of {', '.join(sorted(known))}"
-        )
+    table = read_label_entries(folders, names, setting="task.labels")
     resolved = resolve_labels(table, policy, keys=index.table.column("key").to_pylist(), names=names)
     columns = [_combine_any(resolved, label.label) for label in labels]
     values = np.stack([column[0] for column in columns], axis=1)

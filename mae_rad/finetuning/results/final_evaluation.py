@@ -100,7 +100,6 @@ class FinalEvaluator(ABC):
     def _card_line(self, result: Result) -> str:
         sensitivity = result.operating_point.removeprefix("sensitivity_")
         point = f" at the threshold for {sensitivity} % sensitivity on val" if sensitivity else ""
-        return (
-            f"{result.label}: {self.metric_names[result.metric]}{point}"
-            f" ({result.n_present} of {result.n_films} films {self.positive}, {result.n_patients} patients)"
-        )
+        films = f"{result.n_films} films"
+        films = films if result.n_present is None else f"{result.n_present} of {films} {self.positive}"
+        return f"{result.label}: {self.metric_names[result.metric]}{point} ({films}, {result.n_patients} patients)"

@@ -1,4 +1,4 @@
-"""Metrics of classifications with bootstrap intervals over patients, at operating points and in subgroups.
+"""Metrics with bootstrap intervals over patients, of classifications at operating points and in subgroups too.
 
 Legend: N films, R bootstrap weightings.
 """
@@ -70,7 +70,10 @@ class Subgroup(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A metric with its 95 % interval; the bounds are NaN where patients are too few."""
+    """A metric with its 95 % interval; the bounds are NaN where patients are too few.
+
+    ``n_present`` is None for a metric that is not of one label or class.
+    """
 
     label: str
     split: str
@@ -82,7 +85,7 @@ class Result(NamedTuple):
     high: float
     n_films: int
     n_patients: int
-    n_present: int
+    n_present: int | None
 
     @property
     def figure(self) -> str:
@@ -90,6 +93,14 @@ class Result(NamedTuple):
         if np.isnan(self.value):
             return "undefined"
         return f"{self.value:.3f}" + (f" [{self.low:.3f}, {self.high:.3f}]" if np.isfinite(self.low) else "")
+
+
+_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("label", "split", "subset", "metric", "operating_point")]
+    + [(name, pa.float64()) for name in ("value", "low", "high")]
+    + [(name, pa.int64()) for name in ("n_films", "n_patients", "n_present")]
+)
+"""Columns of ``results.parquet``."""
 
 
 def threshold_for(sensitivity: float, probability: Floats, present: BoolArray) -> float:
@@ -165,6 +176,38 @@ def decision_results(
     return results
 
 
+def bootstrap_results(
+    patients: NDArray[np.int64],
+    estimates: Mapping[str, Estimate],
+    subgroup: Subgroup,
+    *,
+    present: int | None = None,
+    lowest: float = 0.0,
+    operating_point: str = "",
+) -> list[Result]:
+    """Compute metrics and their intervals on the same resamples of the patients.
+
+    Args:
+        patients: [N] number of the patient of each film.
+        estimates: metric → function of the weights of the films.
+        subgroup: the films that these are.
+        present: number of films with the label or of the class, where the metrics are of one.
+        lowest: bound of the metrics; a lower end of an interval below it is raised to it.
+        operating_point: name of the threshold of the metrics, if they have one.
+
+    Returns:
+        A result per metric.
+    """
+    estimate_lists = {name: [estimate] for name, estimate in estimates.items()}
+    resampled = bootstrap(patients, estimate_lists, repetitions=subgroup.repetitions, seed=subgroup.seed)
+    counts = len(patients), len(np.unique(patients)), present
+    results = []
+    for name in estimates:
+        value, low, high = interval(resampled[name], biased=name.startswith(_BIASED_METRIC))
+        results.append(Result(*subgroup[:3], name, operating_point, value, max(low, lowest), high, *counts))
+    return results
+
+
 def write_results(results: Sequence[Result], path: Path) -> None:
     """Write a Parquet table with one row per metric.
 
@@ -173,7 +216,7 @@ def write_results(results: Sequence[Result], path: Path) -> None:
         path: of the file.
     """
     columns = {name: [getattr(result, name) for result in results] for name in Result._fields}
-    write_parquet(pa.table(columns), path)
+    write_parquet(pa.table(columns, _SCHEMA), path)
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
@@ -190,14 +233,8 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 def _results(
     scores: LabelScores, estimates: Mapping[str, Estimate], subgroup: Subgroup, operating_point: str = ""
 ) -> list[Result]:
-    estimate_lists = {name: [estimate] for name, estimate in estimates.items()}
-    resampled = bootstrap(scores.patients, estimate_lists, repetitions=subgroup.repetitions, seed=subgroup.seed)
-    counts = len(scores.present), len(np.unique(scores.patients)), int(scores.present.sum())
-    results = []
-    for name in estimates:
-        value, low, high = interval(resampled[name], biased=name.startswith(_BIASED_METRIC))
-        results.append(Result(*subgroup[:3], name, operating_point, value, max(low, 0.0), high, *counts))
-    return results
+    present = int(scores.present.sum())
+    return bootstrap_results(scores.patients, estimates, subgroup, present=present, operating_point=operating_point)
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:

@@ -18,7 +18,9 @@ def results_text(results: Sequence[Result], left_out: Sequence[str]) -> str:
     lines = []
     for result in sorted(results, key=lambda result: result.subset != ALL):
         metric = f"{result.metric.replace('_', ' ')}{f' ({result.operating_point})' if result.operating_point else ''}"
-        counts = f"{result.n_present} of {result.n_films} films present, {result.n_patients} patients"
+        films = f"{result.n_films} films"
+        films = films if result.n_present is None else f"{result.n_present} of {films} present"
+        counts = f"{films}, {result.n_patients} patients"
         lines.append(
             f"{result.split:<5} {result.subset:<20} {result.label:<24} {metric:<42} {result.figure:<24} {counts}"
         )

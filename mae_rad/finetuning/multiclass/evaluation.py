@@ -1,0 +1,200 @@
+"""The final evaluation of classes that exclude each other: calibration from val, metrics of val and test, pictures.
+
+In addition to the files of every task (``results/final_evaluation.py``); ``predictions.parquet`` has the true and the
+predicted class, and the probability of each class:
+  confusion.png  films by true and predicted class
+  subgroups.png  balanced accuracy of all films and of each subgroup
+
+Means over classes are over those with films: of a split, or of a subgroup. Legend: N films, C classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
+
+from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.evaluation.statistics.calibration import fit_temperature
+from mae_rad.evaluation.statistics.metrics import Estimate, Floats, auroc, balanced_accuracy, macro_auroc
+from mae_rad.finetuning.multiclass.confusion import draw_confusion
+from mae_rad.finetuning.results.final_evaluation import FinalEvaluator, Points
+from mae_rad.finetuning.results.metrics_table import ALL, Result, Subgroup, bootstrap_results
+from mae_rad.finetuning.results.subgroup_figure import draw_subgroups
+from mae_rad.finetuning.results.subgroups import subgroups
+from mae_rad.finetuning.task.settings import EvaluationSettings
+from mae_rad.heads.interface import Calibration
+from mae_rad.heads.multiclass import MulticlassSettings
+
+
+class ClassScores(NamedTuple):
+    """Scores of the films of a known class.
+
+    Attributes:
+        rows: [N] int64 rows of the index.
+        logits: [N, C] float64.
+        y: [N] int64 true class.
+        patients: [N] int64 number of the patient.
+    """
+
+    rows: NDArray[np.int64]
+    logits: Floats
+    y: NDArray[np.int64]
+    patients: NDArray[np.int64]
+
+    def select(self, chosen: NDArray[np.bool_]) -> "ClassScores":
+        """Scores of the films that are ``chosen`` ([N] bool)."""
+        return ClassScores(self.rows[chosen], self.logits[chosen], self.y[chosen], self.patients[chosen])
+
+    @property
+    def films_per_class(self) -> NDArray[np.int64]:
+        """[C] number of films."""
+        return np.bincount(self.y, minlength=self.logits.shape[1])
+
+
+class MulticlassEvaluator(FinalEvaluator):
+    """Evaluates a classification into classes that exclude each other.
+
+    Args:
+        splits: scores of val, and of test if there are test films.
+        task: settings, with the names of the classes.
+        evaluation: settings of the evaluation.
+        index: of all films.
+    """
+
+    metric_names: ClassVar[Mapping[str, str]] = {
+        "balanced_accuracy": "balanced accuracy",
+        "macro_auroc": "macro AUROC",
+        "accuracy": "accuracy",
+        "log_loss": "log-loss",
+        "recall": "recall",
+        "auroc": "AUROC against all others",
+    }
+    positive = "of this class"
+
+    def __init__(
+        self,
+        splits: Mapping[str, ClassScores],
+        task: MulticlassSettings,
+        evaluation: EvaluationSettings,
+        index: ShardIndex,
+    ) -> None:
+        self._splits, self._classes, self._title, self._index = splits, task.titles, task.target.title, index
+        self._repetitions = evaluation.repetitions
+        val = splits["val"]
+        line = Calibration() if evaluation.calibration == "none" else fit_temperature(val.logits, val.y)
+        self.calibration = dict.fromkeys(self._classes, line)
+        self._slope = line.slope
+        self.points: Points = {}
+
+    def results(self) -> list[Result]:
+        """Compute metrics of all films and of each class, for test also of subgroups."""
+        results: list[Result] = []
+        for split, raw in self._splits.items():
+            scores = raw._replace(logits=self._slope * raw.logits)
+            subgroup = Subgroup(self._title, split, repetitions=self._repetitions)
+            results += bootstrap_results(scores.patients, class_estimates(scores), subgroup)
+            for number, name in enumerate(self._classes):
+                results += self._class_results(scores, number, subgroup._replace(label=f"{self._title}: {name}"))
+            films = self._index.table.take(scores.rows)
+            for name, mask in subgroups(films, scores.patients) if split == "test" else ():
+                part = scores.select(mask)
+                if (part.films_per_class > 0).sum() > 1:
+                    estimates = class_estimates(part)
+                    results += bootstrap_results(part.patients, estimates, subgroup._replace(subset=name))
+        return results
+
+    def _class_results(self, scores: ClassScores, number: int, subgroup: Subgroup) -> list[Result]:
+        of_class, probability = scores.y == number, softmax(scores.logits, axis=1)[:, number]
+        if not of_class.any():
+            return []
+        hit = scores.logits.argmax(axis=1) == number
+        estimates: dict[str, Estimate] = {"recall": partial(_share, hit, of_class)}
+        if not of_class.all():
+            estimates["auroc"] = partial(auroc, of_class, probability)
+        return bootstrap_results(scores.patients, estimates, subgroup, present=int(of_class.sum()))
+
+    def missing_class_lines(self) -> list[str]:
+        """A line per split about the classes without a film, which no mean contains."""
+        lines = []
+        for split, scores in self._splits.items():
+            counts = zip(self._classes, scores.films_per_class.tolist(), strict=True)
+            if missing := [name for name, count in counts if not count]:
+                lines.append(
+                    f"{split} {self._title}: no film of {', '.join(missing)}; means are over the other classes."
+                )
+        return [
+            *lines,
+            f"Means over classes of a subgroup are over those that it has. Classes: {', '.join(self._classes)}.",
+        ]
+
+    def tables(self) -> dict[str, pa.Table]:
+        """True and predicted class, and the probability of each class, of every film."""
+        parts = []
+        names = np.array(self._classes, dtype=object)
+        for split, scores in self._splits.items():
+            probability = softmax(self._slope * scores.logits, axis=1)
+            struct = pa.StructArray.from_arrays([pa.array(column) for column in probability.T], names=list(names))
+            columns = {
+                "key": self._index.table.column("key").take(scores.rows),
+                "split": pa.array([split] * len(scores.rows)),
+                "label": pa.array([self._title] * len(scores.rows)),
+                "class": pa.array(names[scores.y].tolist(), pa.string()),
+                "predicted": pa.array(names[probability.argmax(axis=1)].tolist(), pa.string()),
+                "probability": struct,
+            }
+            parts.append(pa.table(columns))
+        return {"predictions.parquet": pa.concat_tables(parts)}
+
+    def draw(self, results: Sequence[Result], folder: Path) -> None:
+        """Draw confusion matrix and subgroups of the last split."""
+        split, scores = list(self._splits.items())[-1]
+        if not len(scores.rows):
+            return
+        texts = {r.metric: r.figure for r in results if (r.label, r.split, r.subset) == (self._title, split, ALL)}
+        title = (
+            f"{self._title}, {split}, {len(scores.rows)} films\nbalanced accuracy {texts['balanced_accuracy']}\n"
+            f"macro AUROC {texts['macro_auroc']}"
+        )
+        draw_confusion(scores.y, scores.logits.argmax(axis=1), self._classes, title, folder / "confusion.png")
+        rows = [r for r in results if (r.label, r.split, r.metric) == (self._title, split, "balanced_accuracy")]
+        chance = 1 / int((scores.films_per_class > 0).sum())
+        draw_subgroups(rows, folder / "subgroups.png", metric="balanced accuracy", chance=chance, highest=1.02)
+
+
+def class_estimates(scores: ClassScores) -> dict[str, Estimate]:
+    """The metrics of films of several classes, as functions of the weights of the films.
+
+    Args:
+        scores: of N films.
+
+    Returns:
+        Balanced accuracy and macro AUROC over the classes that these films have (AUROC of each against all others, NaN
+        for films of one class), accuracy, and log-loss in nats.
+    """
+    present = np.flatnonzero(scores.films_per_class)
+    y = np.searchsorted(present, scores.y)
+    correct = scores.logits.argmax(axis=1) == scores.y
+    of_present = np.where(correct, y, -1)  # a wrong class may be one without films
+    costs = -np.take_along_axis(log_softmax(scores.logits, axis=1), scores.y[:, None], axis=1)[:, 0]
+    return {
+        "balanced_accuracy": partial(balanced_accuracy, y, of_present, len(present)),
+        "macro_auroc": partial(macro_auroc, y, softmax(scores.logits, axis=1)[:, present]),
+        "accuracy": partial(_mean, correct.astype(np.float64)),
+        "log_loss": partial(_mean, costs),
+    }
+
+
+def _mean(values: Floats, weights: Floats) -> Floats:
+    return np.asarray((weights @ values) / weights.sum(axis=1))
+
+
+def _share(hit: NDArray[np.bool_], select: NDArray[np.bool_], weights: Floats) -> Floats:
+    of = weights @ select.astype(np.float64)
+    share = np.full(len(of), np.nan)
+    np.divide(weights @ (hit & select).astype(np.float64), of, out=share, where=of > 0)
+    return share
