@@ -7,8 +7,9 @@ r"""Write the numbers of labels.parquet as one vector per film: the ceiling of a
       - {foreign: truth.parquet, name: measurements, role: ceiling}
 
 Two columns per label: the number, standardised by mean and standard deviation of the training films that have one and 0
-where a film has none, and whether the film has one (1 or 0). Several entries of a film are averaged. A label that was
-made from such a number is then predicted as well as these films allow; labels without a measurement are at chance.
+where a film has none, and whether the film has one (1 or 0). Several entries of a film are
+reconciled as in `compare` (expert before report, median of readers). Labels made from such a number are then read
+as well as these films allow; labels without a measurement are at chance.
 """
 
 import argparse
@@ -20,6 +21,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from data_prep.shard_format.label_policy import LabelPolicy
+from data_prep.shard_format.number_labels import resolve_numbers
 from mae_rad.embedding.embeddings_file import write_embeddings
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.tasks import Films
@@ -61,7 +64,7 @@ def read_numbers(films: Films, labels: Sequence[str] | None = None) -> dict[str,
         labels: names of the labels; None for all that have numbers.
 
     Returns:
-        Label → [films] mean of its entries, NaN where a film has none.
+        Label → [films] numbers, NaN where a film has none.
 
     Raises:
         EvaluationError: a label has no number, or no label has.
@@ -74,13 +77,9 @@ def read_numbers(films: Films, labels: Sequence[str] | None = None) -> dict[str,
             f"labels.parquet has no numbers{f' of {missing[0]}' if missing else ''}: it has those of"
             f" {', '.join(found) or 'no label'}. Write them with: mae-rad label"
         )
-    row_of_key = {key: row for row, key in enumerate(films.keys)}
-    numbers = {name: np.full(len(films.keys), np.nan) for name in labels or found}
-    means = entries.group_by(["label", "key"]).aggregate([("number", "mean")])
-    for entry in means.to_pylist():
-        if entry["label"] in numbers and entry["key"] in row_of_key:
-            numbers[entry["label"]][row_of_key[entry["key"]]] = entry["number_mean"]
-    return numbers
+    return {
+        name: resolve_numbers(entries, LabelPolicy(), keys=films.keys, name=name).numbers for name in labels or found
+    }
 
 
 def measurement_vectors(numbers: dict[str, NDArray[np.float64]], training: NDArray[np.bool_]) -> NDArray[np.float32]:

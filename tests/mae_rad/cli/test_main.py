@@ -19,7 +19,7 @@ BENCHMARKS = {
     "content_mask", "report_labels", "throughput",
     "hidden_content", "loader", "mae_speed", "fine_detail",
     "cheaper_not_worse", "pointing_game", "resolution_boxes", "resolution_worth", "natural_image",
-    "film_folds",
+    "film_folds", "measurement_vectors",
 }  # fmt: skip
 
 
