@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data_prep.shard_format.label_policy import LabelPolicy, resolve_labels
+from data_prep.shard_format.number_labels import resolve_numbers
 from mae_rad.errors import SettingsError
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.differences import (
@@ -86,15 +87,12 @@ def _label_values(films: Films, label: str, policy: LabelPolicy) -> Strings:
     if pc.any(pc.is_valid(of_label["value"])).as_py():
         value = resolve_labels(films.labels, policy, keys=films.keys, names=[label]).values[:, 0]
         return np.asarray(np.where(value == 1, "present", np.where(value == 0, "absent", "")).astype(object))
-    of_label = of_label.filter(pc.is_valid(of_label["number"]))
-    if not len(of_label):
+    if not pc.any(pc.is_valid(of_label["number"])).as_py():
         raise SettingsError(
             f"shortcuts: neither the index nor labels.parquet has {label!r}. Name a column of the index"
             f" ({', '.join(films.table.column_names)}), a label, or {COLLIMATION}."
         )
-    means = of_label.group_by("key").aggregate([("number", "mean")])
-    number_of_key = dict(zip(means["key"].to_pylist(), means["number_mean"].to_pylist(), strict=True))
-    return _number_values(films, np.array([number_of_key.get(key, np.nan) for key in films.keys], dtype=np.float64))
+    return _number_values(films, resolve_numbers(of_label, policy, keys=films.keys, name=label).numbers)
 
 
 def _number_values(films: Films, numbers: NDArray[np.float64]) -> Strings:

@@ -254,3 +254,17 @@ def test_a_slip_of_a_known_method_is_refused():
     with pytest.raises(ValueError, match=r"superviesd is not a known method\. Did you mean supervised"):
         EncoderEntry(run="run", method="superviesd")
     assert EncoderEntry(run="run", method="dino").method == "dino"
+
+
+def test_an_external_encoder_says_what_it_is(tmp_path):
+    entries = [
+        {"foreign": "a.parquet", "about": "ImageNet; 128 px", "other_films": False},
+        {"foreign": "b.parquet"},
+        {"foreign": "c.parquet", "role": "ceiling"},
+        {"run": run(tmp_path / "best"), "role": "ceiling", "about": "all labels"},
+    ]
+    first, second, third, fourth = found([run(tmp_path / "mae")], encoders=entries)[1:]
+    assert (first.about, first.other_films, first.role) == ("ImageNet; 128 px", False, "encoder")
+    assert (second.other_films, second.role) == (True, "encoder")
+    assert (third.other_films, third.role) == (False, "ceiling")
+    assert fourth.about.startswith("all labels, vit_tiny")

@@ -71,7 +71,7 @@ def test_labels_and_columns_of_numbers_are_shortcuts_too(tmp_path):
     labels += [
         {"key": row["key"], "label": "film_number", "number": 100.0 * n + more, "source": "metadata"}
         for n, row in enumerate(rows[:32])
-        for more in (-1, 1)  # two entries of one film are averaged
+        for more in (-1, 1)  # the median of two entries is their mean
     ]
     full = [dict.fromkeys(LABELS_SCHEMA.names) | label for label in labels]
     pq.write_table(pa.Table.from_pylist(full, schema=LABELS_SCHEMA), public / "labels.parquet")

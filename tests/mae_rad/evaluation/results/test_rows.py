@@ -52,3 +52,10 @@ def test_another_table_is_an_error(tmp_path):
     for name, message in (("none", "does not exist"), ("other", "not a comparison"), ("text", "not a Parquet")):
         with pytest.raises(EvaluationError, match=message):
             read_comparison(tmp_path / f"{name}.parquet")
+
+
+def test_tables_without_floors_and_ceilings_are_read(tmp_path):
+    write_comparison(ROWS, tmp_path / "new.parquet")
+    added = ["role", "floor", "floor_encoder", "ceiling", "ceiling_encoder", "share", "above_floors"]
+    pq.write_table(pq.read_table(tmp_path / "new.parquet").drop_columns(added), tmp_path / "old.parquet")
+    assert read_comparison(tmp_path / "old.parquet") == ROWS
