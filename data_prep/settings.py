@@ -83,10 +83,15 @@ class ChosenByName(Generic[S]):
 
     Args:
         models: name → model; read at each validation, so that entries can be added later.
+        name_of: name that a mapping of settings selects (default: the value of its key ``name``).
     """
 
-    def __init__(self, models: Mapping[str, type[S]]) -> None:
-        self.models = models
+    def __init__(
+        self,
+        models: Mapping[str, type[S]],
+        name_of: Callable[[Mapping[str, Any]], object] = lambda values: values.get("name"),
+    ) -> None:
+        self.models, self._name_of = models, name_of
 
     def read(self, value: object) -> S:
         """Validate a value.
@@ -103,7 +108,7 @@ class ChosenByName(Generic[S]):
         for model in self.models.values():
             if isinstance(value, model):
                 return value
-        name = value.get("name") if isinstance(value, Mapping) else None
+        name = self._name_of(value) if isinstance(value, Mapping) else None
         if not isinstance(name, str) or name not in self.models:
             raise ValueError(f"name must be one of {', '.join(self.models)}{f', not {name}' if name else ''}")
         return self.models[name].model_validate(value)
@@ -233,7 +238,9 @@ def _setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
     names: dict[str, None] = {}
     for name, field in model.model_fields.items():
         groups = [part for part in (field.annotation, *get_args(field.annotation)) if _is_group(part)]
-        groups += [model for mark in field.metadata if isinstance(mark, ChosenByName) for model in mark.models.values()]
+        optional = (mark for part in get_args(field.annotation) for mark in getattr(part, "__metadata__", ()))
+        marks = [mark for mark in (*field.metadata, *optional) if isinstance(mark, ChosenByName)]
+        groups += [model for mark in marks for model in mark.models.values()]
         for group in groups:
             names |= dict.fromkeys(_setting_names(group, f"{prefix}{name}."))
         if not groups:

@@ -1,7 +1,7 @@
 """Places findings: an object at a free position on the body, a fracture on a bone that can show its contrast."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from data_prep.phantom.difficulty import Difficulty
 from data_prep.phantom.foreign_objects import draw_object
+from data_prep.phantom.fracture_site import FractureSite
 from data_prep.phantom.imaging.detector import exposed
 from data_prep.phantom.imaging.projection import Beam, Map
 from data_prep.phantom.imaging.scene import Scene, Site, find_site
@@ -33,6 +34,8 @@ _LINE_FRACTION_OF_BOX = 0.9
 """Length of the line as a fraction of the drawn size, so that a jagged line stays in its box."""
 _MAX_OBJECT_ATTENUATION = 6.0
 """Largest attenuation of an object."""
+_MAX_CALLUS = 3.0
+"""Largest attenuation of a callus."""
 _PLACE_STEP_PIXELS = 4
 _PLACE_STEPS = 300
 """Steps of positions of an object along the longer side, where positions do not depend on the detector."""
@@ -58,21 +61,24 @@ class ExposureModel:
     scale: float
     level: Difficulty
 
-    def ratio(self, without: Map, with_it: Map, weight: Map, window_slices: _WindowSlices, noise: Map) -> float:
-        """Compute the contrast-to-noise ratio between two attenuation maps of a window of the film.
+    def ratio(self, without: Map, weight: Map, window_slices: _WindowSlices, noise: Map) -> Callable[[Map], float]:
+        """Prepare the contrast-to-noise ratio between attenuation maps of a window of the film.
 
         Args:
             without: [rows, columns] attenuation without the finding.
-            with_it: [rows, columns] attenuation with the finding.
             weight: [rows, columns] shape of the finding, 0 to 1.
             window_slices: the window.
             noise: [rows, columns] standard normal noise.
+
+        Returns:
+            Function of the attenuation with the finding.
         """
-        clean, changed, noisy = (
-            exposed(attenuation, self.scatter[window_slices], self.quanta, self.blur, added_noise)
-            for attenuation, added_noise in ((without, None), (with_it, None), (without, noise))
-        )
-        return contrast_to_noise(clean, changed, noisy, weight, self.scale)
+
+        def expose(attenuation: Map, added_noise: Map | None = None) -> Map:
+            return exposed(attenuation, self.scatter[window_slices], self.quanta, self.blur, added_noise)
+
+        ratio = contrast_to_noise(expose(without), expose(without, noise), weight, self.scale)
+        return lambda with_it: ratio(expose(with_it))
 
 
 def plant_object(
@@ -105,10 +111,9 @@ def plant_object(
     weight[y - window.top :, x - window.left :][: shape.shape[0], : shape.shape[1]] = shape
     without = attenuation[window_slices].copy()
     noise = draw.standard_normal(without.shape, dtype=np.float32)
+    ratio = exposure.ratio(without, weight, window_slices, noise)
     amplitude, reached = solve_amplitude(
-        lambda a: exposure.ratio(without, without + np.float32(a) * weight, weight, window_slices, noise),
-        finding.contrast_to_noise,
-        _MAX_OBJECT_ATTENUATION,
+        lambda a: ratio(without + np.float32(a) * weight), finding.contrast_to_noise, _MAX_OBJECT_ATTENUATION
     )
     attenuation[window_slices] = without + np.float32(amplitude) * weight
     return Planted(finding.kind, box, max(shape.shape) * exposure.scale, reached, amplitude)
@@ -188,8 +193,7 @@ def plant_fracture(
         attempt = _Attempt.at(bone_maps[index], site, finding, exposure, draw, gaping)
         if not _is_inside_field(attempt.planted.box, field):
             continue
-        noise_draw = np.random.default_rng((finding.seed, tried)) if exposure.level.keeps_positions else draw
-        attempt = attempt.with_contrast(attenuation, finding.contrast_to_noise, exposure, noise_draw)
+        attempt = attempt.with_contrast(attenuation, finding.contrast_to_noise, exposure, draw)
         tried += 1
         if best is None or attempt.planted.contrast_to_noise > best.planted.contrast_to_noise:
             best = attempt
@@ -200,10 +204,48 @@ def plant_fracture(
             break
     if best is None:
         raise ValueError("no breakable bone of the scene lies in the field")
-    top, left = best.corner
-    rows, columns = best.bone.shape
-    attenuation[top : top + rows, left : left + columns] += best.difference(best.planted.amplitude)
+    best.add_to(attenuation)
     return best.planted
+
+
+def plant_fracture_at(
+    attenuation: Map,
+    scene: Scene,
+    beam: Beam,
+    bone_maps: Sequence[tuple[Map, tuple[int, int]]],
+    place: FractureSite,
+    finding: FindingDraw,
+    exposure: ExposureModel,
+) -> Planted:
+    """Add a fracture at a site that was chosen before, with a callus where the gap does not give the contrast.
+
+    Args:
+        attenuation: [rows, columns] map, changed in place.
+        scene: the scene.
+        beam: projection of the scene onto the film.
+        bone_maps: attenuation of each bone of the scene, and its corner (top, left) on the film.
+        place: the site.
+        finding: draw of the fracture.
+        exposure: exposure for which the contrast is computed.
+    """
+    bone, (top, left) = bone_maps[place.bone]
+    site = find_site(scene.bones[place.bone], beam, place.along)
+    level, scale = exposure.level, place.pixels_per_mm / beam.scale
+    length = _line_length(place.size_mm * place.pixels_per_mm, level) / scale
+    line = draw_fracture_line(
+        bone.shape, replace(site, x=site.x - left, y=site.y - top), length, scale,
+        np.random.default_rng((finding.seed, 1)), 1.0, level.gap, level.fracture_size[0], has_callus=True,
+    )  # fmt: skip
+    attempt = _Attempt.of_line(bone, (top, left), line, exposure.scale)
+    noise = np.random.default_rng((finding.seed, 0))
+    attempt = attempt.with_contrast(attenuation, finding.contrast_to_noise, exposure, noise, _MAX_CALLUS)
+    attempt.add_to(attenuation)
+    return attempt.planted
+
+
+def _line_length(size: float, level: Difficulty) -> float:
+    """Length of the line of a fracture of a drawn size, both in pixels at T = 1024."""
+    return _LINE_FRACTION_OF_BOX * max(size - 2 * LINE_PAD, level.fracture_size[0] - 2)
 
 
 def _draw_sites(
@@ -249,32 +291,57 @@ class _Attempt:
         bone, (top, left) = bone_map
         scale, level = exposure.scale, exposure.level
         local = replace(site, x=site.x - left, y=site.y - top)
-        length = _LINE_FRACTION_OF_BOX * max(finding.size - 2 * LINE_PAD, level.fracture_size[0] - 2) / scale
+        length = _line_length(finding.size, level) / scale
         line = draw_fracture_line(bone.shape, local, length, scale, draw, gaping, level.gap)
+        return cls.of_line(bone, (top, left), line, scale)
+
+    @classmethod
+    def of_line(cls, bone: Map, corner: tuple[int, int], line: FractureLine, scale: float) -> "_Attempt":
+        """An attempt without contrast; ``scale`` is in pixels at T = 1024 per pixel."""
+        top, left = corner
         box = (line.box[0] + left, line.box[1] + top, line.box[2] + left, line.box[3] + top)
         size = max(box[2] - box[0], box[3] - box[1]) * scale
-        return cls(bone, (top, left), line, Planted("fracture", box, size, 0.0, 0.0))
+        return cls(bone, corner, line, Planted("fracture", box, size, 0.0, 0.0))
+
+    def add_to(self, attenuation: Map) -> None:
+        """Add the fracture to the attenuation map of the film, in place."""
+        (top, left), (rows, columns) = self.corner, self.bone.shape
+        attenuation[top : top + rows, left : left + columns] += self.difference(self.planted.amplitude)
 
     def difference(self, amplitude: float) -> Map:
         """Difference of attenuation by the fracture, on the raster of the bone."""
         return break_bone(self.bone, self.fracture_line, amplitude) - self.bone
 
     def with_contrast(
-        self, attenuation: Map, wanted_ratio: float, exposure: ExposureModel, draw: np.random.Generator
+        self,
+        attenuation: Map,
+        wanted_ratio: float,
+        exposure: ExposureModel,
+        draw: np.random.Generator,
+        max_callus: float = 0.0,
     ) -> "_Attempt":
-        """The attempt with the amplitude that reaches ``wanted_ratio``, or the largest possible one."""
+        """The attempt with the amplitude that reaches ``wanted_ratio``, or the largest possible one.
+
+        The amplitude is at most 1, or up to ``max_callus`` more where an open gap does not reach the ratio.
+        """
         window_slices = surrounding_window(self.planted.box, exposure.scale, attenuation.shape).cut()
-        without, weight = (
-            attenuation[window_slices],
-            _crop_to_window(self.fracture_line.line, self.corner, window_slices),
-        )
+        without = attenuation[window_slices]
         noise = draw.standard_normal(without.shape, dtype=np.float32)
 
-        def ratio(amplitude: float) -> float:
-            changed = without + _crop_to_window(self.difference(amplitude), self.corner, window_slices)
-            return exposure.ratio(without, changed, weight, window_slices, noise)
+        def solve(least: float, most: float) -> tuple[float, float]:
+            weight = _crop_to_window(self.fracture_line.finding(most), self.corner, window_slices)
+            ratio = exposure.ratio(without, weight, window_slices, noise)
 
-        amplitude, reached = solve_amplitude(ratio, wanted_ratio, 1.0)
+            def ratio_above_least(amplitude: float) -> float:
+                changed = self.difference(least + amplitude)
+                return ratio(without + _crop_to_window(changed, self.corner, window_slices))
+
+            amplitude, reached = solve_amplitude(ratio_above_least, wanted_ratio, most - least)
+            return least + amplitude, reached
+
+        amplitude, reached = solve(0.0, 1.0)
+        if reached < wanted_ratio - 1e-3 and max_callus:
+            amplitude, reached = solve(1.0, 1.0 + max_callus)
         return replace(self, planted=replace(self.planted, amplitude=amplitude, contrast_to_noise=reached))
 
 

@@ -25,7 +25,11 @@ TOKENS, PATCH = 1024, 16
 LINE_PAD = 1.5
 """Margin of the box around a fracture line, pixels at T = 1024."""
 _MIN_BOX_SIDE = 6.0
-_MIN_CONTENT_SHARE, _MAX_ENLARGEMENT = 0.25, 2.0
+_CALLUS_REACH, _CALLUS_WIDTH = 3.0, 1.3
+"""Extent of a callus along the bone relative to the gap (standard deviations), and across relative to the bone."""
+_MIN_CONTENT_SHARE = 0.25
+MAX_ENLARGEMENT = 2.0
+"""Largest enlargement of a film at training size (``mae_rad/data/patch_layout.py``)."""
 
 Box = tuple[float, float, float, float]
 """x_min, y_min, x_max, y_max in source raster pixels; the right and lower ends are exclusive."""
@@ -40,7 +44,8 @@ class Planted:
         box: position in the film.
         size: longer side of the box, pixels at T = 1024.
         contrast_to_noise: contrast-to-noise ratio that was reached.
-        amplitude: attenuation of an object; fraction of the bone that a fracture line removes.
+        amplitude: attenuation of an object; fraction of the bone that a fracture line removes, or 1 + attenuation of
+            the callus.
     """
 
     kind: str
@@ -64,11 +69,12 @@ class Window:
         return slice(self.top, self.top + self.rows), slice(self.left, self.left + self.columns)
 
 
-def training_scale(content: NDArray[np.bool_]) -> float:
+def training_scale(content: NDArray[np.bool_], max_enlargement: float = MAX_ENLARGEMENT) -> float:
     """Compute the scale of a film at training size.
 
     Args:
         content: [rows, columns] True for the body in the field.
+        max_enlargement: largest result; infinite for the scale that a finer detector would have.
 
     Returns:
         Pixels at T = 1024 per source pixel.
@@ -77,7 +83,7 @@ def training_scale(content: NDArray[np.bool_]) -> float:
     area = float(content.size)
     if down.size:
         area = max(float((down[-1] - down[0] + 1) * (across[-1] - across[0] + 1)), _MIN_CONTENT_SHARE * area)
-    return min(math.sqrt(TOKENS * PATCH * PATCH / area), _MAX_ENLARGEMENT)
+    return min(math.sqrt(TOKENS * PATCH * PATCH / area), max_enlargement)
 
 
 def surrounding_window(box: Box, scale: float, shape: tuple[int, int]) -> Window:
@@ -94,20 +100,27 @@ def surrounding_window(box: Box, scale: float, shape: tuple[int, int]) -> Window
     return Window(top, left, bottom - top, right - left)
 
 
-def contrast_to_noise(without: Map, with_it: Map, noisy: Map, weight: Map, scale: float) -> float:
-    """Compute the contrast-to-noise ratio (see the module) for log films of one window.
+def contrast_to_noise(without: Map, noisy: Map, weight: Map, scale: float) -> Callable[[Map], float]:
+    """Prepare the contrast-to-noise ratio (see the module) of log films of one window.
 
     Args:
         without: [rows, columns] film without the finding and without noise.
-        with_it: [rows, columns] film with the finding, without noise.
         noisy: [rows, columns] film without the finding, with noise.
         weight: [rows, columns] shape of the finding.
-        scale: pixels at T = 1024 per source pixel.
+        scale: pixels at T = 1024 per pixel.
+
+    Returns:
+        Function of the film with the finding, without noise.
     """
     shape = _resize_to_training_size(weight, scale)
-    difference = np.abs(_resize_to_training_size(with_it - without, scale))
     inside = shape >= 0.5 * shape.max()
-    return float(difference[inside].mean() / max(_noise(_resize_to_training_size(noisy, scale)), 1e-6))
+    noise = max(_noise(_resize_to_training_size(noisy, scale)), 1e-6)
+
+    def ratio(with_it: Map) -> float:
+        difference = np.abs(_resize_to_training_size(with_it - without, scale))
+        return float(difference[inside].mean() / noise)
+
+    return ratio
 
 
 def solve_amplitude(ratio: Callable[[float], float], wanted_ratio: float, max_amplitude: float) -> tuple[float, float]:
@@ -142,11 +155,17 @@ class FractureLine:
         line: [rows, columns] 1 on the line, falling to 0 over the width of the gap.
         flow: [rows, columns, 2] displacement (x, y) of each pixel of the displaced bone, pixels.
         box: on the raster of the bone.
+        callus: [rows, columns] shape of the callus on both sides of the line, 0 to 1; None without callus.
     """
 
     line: Map
     flow: Map
     box: Box
+    callus: Map | None = None
+
+    def finding(self, amplitude: float) -> Map:
+        """Shape of the fracture at an amplitude: the line, with the callus for amplitudes above 1."""
+        return np.maximum(self.line, self.callus) if self.callus is not None and amplitude > 1 else self.line
 
 
 def draw_fracture_line(
@@ -157,6 +176,8 @@ def draw_fracture_line(
     draw: np.random.Generator,
     gaping: float = 1.0,
     level_gap: float = 1.0,
+    min_box: float = _MIN_BOX_SIDE,
+    has_callus: bool = False,
 ) -> FractureLine:
     """Draw a jagged line that starts at the cortex, with a displacement of one side.
 
@@ -170,6 +191,8 @@ def draw_fracture_line(
         draw: random generator.
         gaping: factor of the width of the gap.
         level_gap: factor of the width of the gap and of the displacement.
+        min_box: least longer side of the box, pixels at T = 1024.
+        has_callus: whether the box has room for a callus.
     """
     ax, ay = site.axis
     half = max(site.half_width, 1.0)
@@ -199,23 +222,38 @@ def draw_fracture_line(
     inward = np.maximum(side - np.float32(across), 0) / np.float32(0.5 * half)
     moved = offset * (along > path) * np.exp(-beyond - inward)
     flow = np.stack((moved * np.float32(-ay), moved * np.float32(ax)), axis=-1).astype(np.float32)
-    return FractureLine(np.asarray(line, dtype=np.float32), flow, _box(line, LINE_PAD / scale, _MIN_BOX_SIDE / scale))
+    callus = _draw_callus(line, away / (_CALLUS_REACH * gap), (side - np.float32(half)) / np.float32(half), fade)
+    extent = np.maximum(line, 0.6 * callus) if has_callus else line
+    box = _box(extent, LINE_PAD / scale, min_box / scale)
+    return FractureLine(np.asarray(line, dtype=np.float32), flow, box, callus if has_callus else None)
+
+
+def _draw_callus(line: Map, away: Map, lateral: Map, fade: Map) -> Map:
+    """Shape of a callus: a sleeve around both ends of the bone, open at the line; greatest value 1."""
+    swollen = np.sqrt(np.maximum(1 - (lateral / _CALLUS_WIDTH) ** 2, 0))
+    callus = swollen * np.exp(-0.5 * away**2) * (fade > 0) * (1 - line)
+    return np.asarray(callus / max(float(callus.max()), 1e-6), dtype=np.float32)
 
 
 def break_bone(bone: Map, fracture_line: FractureLine, amplitude: float) -> Map:
-    """Displace one side of the bone and remove the line.
+    """Displace one side of the bone, remove the line, and add a callus.
 
     Args:
         bone: [rows, columns] attenuation of the bone.
         fracture_line: the line, on the same raster.
-        amplitude: strength of the fracture, 0 (intact bone) to 1.
+        amplitude: strength of the fracture, 0 (intact bone) to 1 (open gap); what exceeds 1 is the attenuation of the
+            callus.
     """
+    opening = min(amplitude, 1.0)
     rows, columns = np.indices(bone.shape, dtype=np.float32)
     x, y = (
-        grid - fracture_line.flow[..., k] * np.float32(math.sqrt(amplitude)) for k, grid in enumerate((columns, rows))
+        grid - fracture_line.flow[..., k] * np.float32(math.sqrt(opening)) for k, grid in enumerate((columns, rows))
     )
     moved = cv2.remap(bone, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved * (1 - np.float32(amplitude) * fracture_line.line), dtype=np.float32)
+    broken = moved * (1 - np.float32(opening) * fracture_line.line)
+    if fracture_line.callus is not None and amplitude > 1:
+        broken = broken + np.float32(amplitude - 1) * fracture_line.callus
+    return np.asarray(broken, dtype=np.float32)
 
 
 def _box(line: Map, pad: float, min_side: float) -> Box:

@@ -1,5 +1,6 @@
 """Renders a film from its draw: body, findings, marker, collimation, detector, processing, stored values."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -9,14 +10,15 @@ from numpy.typing import NDArray
 from data_prep.phantom.anatomy import chest, hand, knee
 from data_prep.phantom.anatomy.patient_body import Anatomy
 from data_prep.phantom.difficulty import HARD, Difficulty
-from data_prep.phantom.finding_placement import ExposureModel, plant_fracture, plant_object
+from data_prep.phantom.finding_placement import ExposureModel, plant_fracture, plant_fracture_at, plant_object
+from data_prep.phantom.fracture_site import PLAN_SIDE, FractureSite, choose_site
 from data_prep.phantom.imaging.detector import collimated, exposed, processed, scattered
 from data_prep.phantom.imaging.projection import Beam, Map
 from data_prep.phantom.imaging.scanners import SCANNERS, Look
 from data_prep.phantom.imaging.scene import Scene, bone_map, grain_tile, tissue_map
 from data_prep.phantom.imaging.side_marker import add_marker
-from data_prep.phantom.planted_findings import Planted, training_scale
-from data_prep.phantom.random_draws import FilmDraw, StudyDraw
+from data_prep.phantom.planted_findings import MAX_ENLARGEMENT, Planted, training_scale
+from data_prep.phantom.random_draws import FilmDraw, FindingDraw, StudyDraw
 
 _GRAIN = grain_tile(20)
 _SCENES = {"HAND": hand.hand, "WRIST": hand.wrist, "KNEE": knee.knee, "CHEST": chest.chest}
@@ -84,9 +86,13 @@ def render(
         attenuation[top : top + bone_attenuation.shape[0], left : left + bone_attenuation.shape[1]] += bone_attenuation
     np.maximum(attenuation, 0, out=attenuation)
     scatter = scattered(attenuation, scene.scatter, _SCATTER_REACH_FRACTION * max(shape))
-    exposure = ExposureModel(scatter, look.quanta * draw.exposure * level.dose, look.blur, training_scale(body), level)
+    training = training_scale(body, math.inf if level.keeps_positions else MAX_ENLARGEMENT)
+    exposure = ExposureModel(scatter, look.quanta * draw.exposure * level.dose, look.blur, training, level)
     fracture = None
-    if draw.fracture:
+    if draw.fracture and level.keeps_positions:
+        place = _plan_fracture(scene, study, draw, draw.fracture, level)
+        fracture = plant_fracture_at(attenuation, scene, beam, bones, place, draw.fracture, exposure)
+    elif draw.fracture:
         fracture = plant_fracture(attenuation, scene, beam, bones, field, draw.fracture, exposure)
     objects = tuple(plant_object(attenuation, body, field, finding, exposure) for finding in draw.objects)
     if draw.marker:
@@ -97,6 +103,16 @@ def render(
     log_film = exposed(collimated(attenuation, field), behind_lead, exposure.quanta, look.blur, noise)
     stored, window = _to_stored_values(processed(log_film, look, field), look, body, field, draw.inverted)
     return RenderedFilm(stored, log_film, body, window, 1 / beam.scale, exposure.scale, scene.energy, objects, fracture)
+
+
+def _plan_fracture(
+    scene: Scene, study: StudyDraw, draw: FilmDraw, finding: FindingDraw, level: Difficulty
+) -> FractureSite:
+    """Choose the site of a fracture on a raster that does not depend on the detector."""
+    beam, shape = _make_beam(scene, study, draw, PLAN_SIDE)
+    field = _field_mask(shape, draw)
+    body = (tissue_map(scene.skin, beam, *shape) > _MIN_SKIN_ATTENUATION) & (field > 0.5)
+    return choose_site(scene, beam, field, training_scale(body, math.inf), finding, level)
 
 
 def _make_beam(scene: Scene, study: StudyDraw, draw: FilmDraw, long_side: int) -> tuple[Beam, tuple[int, int]]:

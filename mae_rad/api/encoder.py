@@ -10,9 +10,9 @@ from data_prep.errors import Reason
 from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.api.film_files import read_files
 from mae_rad.data.views import stack
-from mae_rad.embedding.film_vector import film_vectors, vector_settings
+from mae_rad.embedding.film_vector import film_vectors, vector_settings, vector_width
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.vit import ViT
 from mae_rad.errors import EvaluationError
 from mae_rad.export import encoder_folder
 from mae_rad.export.encoder_card import EncoderCard
@@ -28,7 +28,7 @@ class FilmEncoder:
         card: contents of ``encoder.json``.
     """
 
-    def __init__(self, encoder: ViT, card: EncoderCard) -> None:
+    def __init__(self, encoder: Encoder, card: EncoderCard) -> None:
         self._device = fast_device()
         self.encoder, self.card = encoder.to(self._device).eval(), card
 
@@ -40,7 +40,7 @@ class FilmEncoder:
                 with the default settings of ``mae-rad shard``.
 
         Returns:
-            [N, D] float32, one row per film in the order of the files; a file with several frames has a row per frame.
+            [N, W] float32, one row per film in the order of the files; a file with several frames has a row per frame.
 
         Raises:
             ArchiveError: a path does not exist.
@@ -58,7 +58,7 @@ class FilmEncoder:
                     patches = stack([film.patches]).to(self._device)
                     vector = film_vectors(self.encoder, patches, settings.pool, settings.precision)[0]
                     vectors.append(vector.cpu().numpy())
-        return np.stack(vectors) if vectors else np.empty((0, self.encoder.dim), np.float32)
+        return np.stack(vectors) if vectors else np.empty((0, vector_width(self.encoder, settings.pool)), np.float32)
 
 
 def load_encoder(folder: str | Path) -> FilmEncoder:

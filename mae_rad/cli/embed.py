@@ -15,6 +15,7 @@ from pydantic import Field
 from data_prep.settings import Folders, Settings, load
 from mae_rad.cli.command_parser import command_parser
 from mae_rad.command_line import run
+from mae_rad.encoders.pooling_name import FilmPool
 
 
 class EmbedSettings(Settings):
@@ -26,8 +27,9 @@ class EmbedSettings(Settings):
     """Parquet file to write."""
     tokens: int | None = Field(default=None, ge=1)
     """T, number of patches that the content of a film is scaled to; null takes the value of the encoder's card."""
-    pool: Literal["mean", "cls", "cls_mean"] | None = None
-    """Tokens that the vector of a film is made of; null takes the value of the encoder's card."""
+    pool: FilmPool | None = None
+    """Pooling that makes the vector of a film, such as mean, or mean+deviation of blocks 3 6 9 12; null takes the value
+    of the encoder's card."""
     precision: Literal["auto", "f32", "bf16"] | None = None
     """Precision of the forward pass; auto is bf16 where this machine is fast at it, else f32; null as above."""
     batch_size: int = Field(default=32, ge=1)

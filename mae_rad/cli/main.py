@@ -12,18 +12,16 @@ from data_prep.cli.main import main as run_data_prep
 from data_prep.cli.parser import add_commands
 from mae_rad.command_line import run
 
-COMMANDS = ("pretrain", "finetune", "embed", "compare", "compare-heads", "predict", "export", "cost", "bench")
+COMMANDS = ("pretrain", "finetune", "sweep", "embed", "vector", "compare", "compare-heads", "predict", "export", "cost",
+            "bench")  # fmt: skip
 """Commands that are modules of this package; all others are forwarded to ``data_prep``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run a command and return its exit code.
 
     Args:
         arguments: command and its arguments (default: ``sys.argv[1:]``).
-
-    Returns:
-        Exit code of the command.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import torch
 
+from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.transformer_cost import Activations
-from mae_rad.encoders.vit import build_encoder
 from mae_rad.objectives import FILM
 from mae_rad.pretraining.settings import PretrainSettings
 
@@ -51,7 +51,7 @@ class Memory(NamedTuple):
 def count_parameters(settings: PretrainSettings) -> tuple[int, int]:
     """Count all parameters of the objective, and those in matrices; nothing is allocated."""
     with torch.device("meta"):
-        objective = settings.objective.build({FILM: build_encoder(settings.encoder)})
+        objective = settings.objective.build({FILM: build_any_encoder(settings.encoder)})
     sizes = [(parameter.numel(), parameter.ndim) for parameter in objective.parameters()]
     return sum(size for size, _ in sizes), sum(size for size, ndim in sizes if ndim > 1)
 

@@ -3,6 +3,7 @@
 Legend: B films, N patches of a view, P predicted patches, p patch side in pixels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -21,11 +22,19 @@ class Patches(NamedTuple):
         values: [B, N, p*p] uint16 display values (0 dark, 65535 bright), row by row within a patch.
         coords: [B, N, 2] float32 (row, column) of the patch centre, in units of the T = 196 grid.
         size: [B, 2] float32 (rows, columns), extent of the whole film in the same units.
+        content: [B, 4] float32 (top, left, rows, columns) of the content box in the same units, for whole films; None
+            where it is not known.
     """
 
     values: Tensor
     coords: Tensor
     size: Tensor
+    content: Tensor | None = None
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``values``, ``coords`` and ``size``, which are known of every view."""
+        return self.values, self.coords, self.size
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -34,11 +43,15 @@ class Patches(NamedTuple):
 
     def to(self, device: torch.device) -> "Patches":
         """Copy to ``device``."""
-        return Patches(*(part.to(device, non_blocking=True) for part in self))
+        return self._each(lambda part: part.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Patches":
         """Copy to page-locked memory."""
-        return Patches(*(part.pin_memory() for part in self))
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Patches":
+        content = None if self.content is None else change(self.content)
+        return Patches(change(self.values), change(self.coords), change(self.size), content)
 
 
 class View(NamedTuple):

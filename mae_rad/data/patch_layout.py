@@ -47,6 +47,19 @@ class Layout(NamedTuple):
         """[2] float32 extent of the region in units of the reference grid."""
         return np.array(self.grid, dtype=np.float32) / np.float32(self.unit)
 
+    def box(self, part: Region) -> NDArray[np.float32]:
+        """Convert a rectangle of the film to the units of the coordinates.
+
+        Args:
+            part: rectangle in film pixels.
+
+        Returns:
+            [4] float32 (top, left, rows, columns) in units of the reference grid.
+        """
+        rows, columns = (side / extent for side, extent in zip(self.size(), self.region[2:], strict=True))
+        corner = ((part.top - self.region.top) * rows - 0.5, (part.left - self.region.left) * columns - 0.5)
+        return np.array([*corner, part.rows * rows, part.columns * columns], dtype=np.float32)
+
 
 def content_box(mask: NDArray[np.bool_], rows: int, columns: int) -> Region:
     """Compute the bounding box of the content.

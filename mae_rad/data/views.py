@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_prep.shard_format.apply_display import display_table
 from mae_rad.data.augmentation import Variation, draw_variation
 from mae_rad.data.batch import Patches, ViewSpec
 from mae_rad.data.display_augmentation import add_noise, varied_table
@@ -24,11 +25,12 @@ _IDENTITY_TABLE = np.arange(2**16, dtype=np.uint16)
 
 
 class FilmPatches(NamedTuple):
-    """Patches of one film: values [N, p*p] uint16, coords [N, 2] float32, size [2] float32, as in ``Patches``."""
+    """Patches of one film: values [N, p*p] uint16, coords [N, 2], size [2], content [4] float32, as in ``Patches``."""
 
     values: NDArray[np.uint16]
     coords: NDArray[np.float32]
     size: NDArray[np.float32]
+    content: NDArray[np.float32] | None = None
 
 
 class DrawnView(NamedTuple):
@@ -90,7 +92,30 @@ def whole_film(film: Film, tokens: int, patch: int, variation: Variation = NO_VA
     """
     layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, patch)
     image = varied_table(film.sidecar.display, variation)[film.values(layout, patch)]
-    return _add_noise(cut_into_patches(image[:, ::-1] if variation.mirrored else image, layout, patch), variation)
+    patches = cut_into_patches(image[:, ::-1] if variation.mirrored else image, layout, patch)
+    box = film.box
+    if variation.mirrored:
+        box = box._replace(left=film.sidecar.columns - box.left - box.columns)
+    return _add_noise(patches._replace(content=layout.box(box)), variation)
+
+
+def square_film(film: Film, side: int, cell: int) -> NDArray[np.uint16]:
+    """Display the whole film, padded with black below and on the right to a square.
+
+    The film is enlarged at most twofold, and both sides are rounded to multiples of ``cell``.
+
+    Args:
+        film: film of a shard.
+        side: side of the square in pixels; a multiple of ``cell``.
+        cell: pixels.
+
+    Returns:
+        [side, side] uint16 display values.
+    """
+    tokens = (side // cell) ** 2
+    layout = square_layout(film.sidecar.rows, film.sidecar.columns, tokens, cell)
+    image = display_table(film.sidecar.display)[film.values(layout, cell)]
+    return pad_to_square(image, np.ones(layout.grid, dtype=np.bool_), layout, tokens)[0]
 
 
 def pad_to_square(
@@ -170,8 +195,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 def stack(films: Sequence[FilmPatches]) -> Patches:
-    """Stack the patches of films with the same number of patches."""
-    return Patches(*(stack_arrays([film[part] for film in films]) for part in range(3)))
+    """Stack the patches of films with the same number of patches; content boxes only if all films have one."""
+    boxes = [film.content for film in films if film.content is not None]
+    content = stack_arrays(boxes) if len(boxes) == len(films) else None
+    values, coords, size = (
+        stack_arrays(arrays) for arrays in zip(*((film.values, film.coords, film.size) for film in films), strict=True)
+    )
+    return Patches(values, coords, size, content)
 
 
 def stack_arrays(arrays: Sequence[np.ndarray]) -> Tensor:

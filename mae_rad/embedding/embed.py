@@ -22,11 +22,12 @@ from data_prep.runtime.worker_pool import die_with_parent
 from mae_rad.data.batch import Patches
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
-from mae_rad.embedding.film_vector import film_features, pooled_features
+from mae_rad.embedding.film_vector import LAST, blocks_of, features_of_blocks, film_features, pooled_features
 from mae_rad.embedding.token_store import TokenStore
 from mae_rad.embedding.vector_store import FeatureStore, Pools, exclusive_writer
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
+from mae_rad.encoders.pooling_name import LAST_BLOCK_POOLS, parse_pooling
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.vit import EncoderSettings, Features, ViT
 from mae_rad.errors import EvaluationError, UserError
 
 FilmStores = tuple[FeatureStore, TokenStore | None]
@@ -44,18 +45,25 @@ class EncoderSource(NamedTuple):
         dim: number of channels D.
         load: returns the encoder; called only if vectors are missing, once in each embedding process.
         identity: what its vectors depend on besides the weights, see :func:`encoder_identity`.
+        pools: names of poolings; class token, mean and both of the last block are always stored.
     """
 
     name: str
     sha256: str
     dim: int
-    load: Callable[[], ViT]
+    load: Callable[[], Encoder]
     identity: str = ""
+    pools: tuple[str, ...] = ()
+
+    @property
+    def other_pools(self) -> list[str]:
+        """Poolings that have a store each."""
+        return [pool for pool in dict.fromkeys(self.pools) if pool not in LAST_BLOCK_POOLS]
 
 
-def encoder_identity(settings: EncoderSettings) -> str:
+def encoder_identity(settings: AnyEncoderSettings) -> str:
     """Return, as JSON, the settings that change vectors of equal weights: shape, patch embedding, normalisation."""
-    return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool"} | settings.off)
+    return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool", "vector"} | settings.off)
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,11 @@ class _EmbeddingJob:
                 "precision": self.settings.precision,
             }
             store = FeatureStore(self.settings.cache, identity, len(self.index), Pools(source.dim, double=True))
+            for pool in source.other_pools:
+                layout = Pools(parse_pooling(pool).width(source.dim), double=False)
+                store.other_pools[pool] = FeatureStore(
+                    self.settings.cache, identity | {"pool": pool}, len(self.index), layout
+                )
             tokens = None
             if self.with_tokens is not None:
                 tokens = TokenStore(store.folder / "tokens", len(store), source.dim, process)
@@ -224,8 +237,7 @@ def _embed_rows(
         for rows, patches in film_batches(job.index, np.flatnonzero(missing_films.any(axis=0)), job.settings):
             for source, encoder, film_stores, missing in zip(job.sources, encoders, stores, missing_films, strict=True):
                 if encoder is not None and missing[rows].any():
-                    features = film_features(encoder, patches.to(device), job.settings.precision)
-                    _write(source, film_stores, rows, features, _numpy(patches.size), with_tokens[rows])
+                    _encode_and_write(job, source, encoder, film_stores, rows, patches.to(device), with_tokens[rows])
             if time.monotonic() - flushed > _FLUSH_SECONDS:
                 _flush(stores)
                 flushed = time.monotonic()
@@ -234,16 +246,27 @@ def _embed_rows(
         _flush(stores)
 
 
-def _write(
+def _encode_and_write(
+    job: _EmbeddingJob,
     source: EncoderSource,
+    encoder: Encoder,
     stores: FilmStores,
     rows: NDArray[np.int64],
-    features: Features,
-    sizes: NDArray[np.float32],
+    patches: Patches,
     with_tokens: NDArray[np.bool_],
 ) -> None:
+    """Write the vectors of every pooling, and the tokens marked in ``with_tokens`` [B], of one pass over a batch."""
     vectors, tokens = stores
-    vectors.write(rows, _numpy(pooled_features(features, "cls_mean")), source.name, sizes)  # holds the other pools
+    precision = job.settings.precision
+    if vectors.other_pools:
+        by_block = features_of_blocks(encoder, patches, precision, {LAST, *blocks_of(vectors.other_pools)})
+    else:
+        by_block = {LAST: film_features(encoder, patches, precision)}
+    sizes, features = _numpy(patches.size), by_block[LAST]
+    cls_mean = _numpy(pooled_features(by_block, "cls_mean", patches))  # contains the class token and the mean
+    vectors.write(rows, cls_mean, source.name, sizes)
+    for pool, store in vectors.other_pools.items():
+        store.write(rows, _numpy(pooled_features(by_block, pool, patches)), source.name, sizes)
     if tokens is not None:
         missing = with_tokens & np.isin(rows, tokens.missing(rows))
         if missing.any():

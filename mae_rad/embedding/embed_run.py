@@ -11,9 +11,8 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.embed import EmbeddingSettings, EncoderSource, embed, encoder_identity
 from mae_rad.embedding.embeddings_file import read_table_metadata, write_embeddings
 from mae_rad.embedding.film_vector import vector_settings
-from mae_rad.encoders.film_pooling import FilmPool
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.precision import fast_precision
-from mae_rad.encoders.vit import ViT
 from mae_rad.export.encoder_folder import load_encoder, read_card
 from mae_rad.export.encoder_with_decoder_folder import encoder_folder
 
@@ -24,7 +23,7 @@ def embed_table(
     shards: Sequence[Path],
     out: Path,
     tokens: int | None,
-    pool: FilmPool | None,
+    pool: str | None,
     precision: Literal["auto", "f32", "bf16"] | None,
     batch_size: int,
     workers: int,
@@ -40,7 +39,7 @@ def embed_table(
         shards: public folders.
         out: Parquet file to write.
         tokens: T, patches that the content of a film is scaled to; None is the encoder's own T.
-        pool: pooling of the patch tokens; None is the encoder's own.
+        pool: name of a pooling; None is the film vector of the encoder.
         precision: precision of the forward pass; None is the encoder's own, auto is bf16 if this machine computes it
             fast, else f32.
         batch_size: films per forward pass.
@@ -65,8 +64,9 @@ def embed_table(
     if _is_written(out, sha256, index.dataset_sha256, settings):
         return out
     source = EncoderSource(
-        run.resolve().name, sha256, card.encoder.shape.dim, partial(load_encoder_only, folder), identity
-    )
+        run.resolve().name, sha256, card.encoder.shape.dim, partial(load_encoder_only, folder), identity,
+        pools=(vector.pool,),
+    )  # fmt: skip
     cache = out.with_name(f".{out.name}.parts")
     embedding_settings = EmbeddingSettings(
         tokens=vector.tokens, patch=card.encoder.patch, precision=vector.precision, cache=cache,
@@ -90,6 +90,6 @@ def _is_written(out: Path, encoder_sha256: str, dataset_sha256: str, settings: d
     return written == (encoder_sha256, dataset_sha256, settings)
 
 
-def load_encoder_only(folder: Path) -> ViT:
+def load_encoder_only(folder: Path) -> Encoder:
     """Load the encoder of an encoder folder, without its model card."""
     return load_encoder(folder)[0]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
 from mae_rad.data.views import stack, whole_film
-from mae_rad.embedding.film_vector import VectorSettings, film_vectors, vector_settings
+from mae_rad.embedding.film_vector import VectorSettings, film_vectors, vector_settings, vector_width
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.vit import ViT
 from mae_rad.export.encoder_folder import load_encoder
 
 USAGE = """```python
@@ -34,7 +34,7 @@ class ServedEncoder:
         settings: T, pooling and precision of its vectors.
     """
 
-    def __init__(self, encoder: ViT, settings: VectorSettings) -> None:
+    def __init__(self, encoder: Encoder, settings: VectorSettings) -> None:
         self._device, self._settings = fast_device(), settings
         self._encoder = encoder.to(self._device)
 
@@ -46,11 +46,11 @@ class ServedEncoder:
             params: ``tokens``, T; by default the T of the encoder's training.
 
         Returns:
-            [B, D] float32, the vector of each film.
+            [B, W] float32, the vector of each film.
         """
         settings = self._settings
         tokens = int((params or {}).get("tokens", settings.tokens))
-        vectors = np.empty((len(model_input["film"]), self._encoder.dim), np.float32)
+        vectors = np.empty((len(model_input["film"]), vector_width(self._encoder, settings.pool)), np.float32)
         rows = zip(model_input["film"], model_input["sidecar"], strict=True)
         for number, (stream, sidecar) in enumerate(rows):
             film = Film(stream, Sidecar.model_validate_json(sidecar))

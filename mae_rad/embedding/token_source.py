@@ -12,7 +12,7 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.embed import EmbeddingSettings, film_batches
 from mae_rad.embedding.film_vector import film_features
 from mae_rad.embedding.token_store import TokenStore
-from mae_rad.encoders.vit import ViT
+from mae_rad.encoders.any_encoder import Encoder
 
 
 class TokenBatch(NamedTuple):
@@ -74,11 +74,16 @@ class LiveTokens:
     """Patch tokens that the encoder computes in every pass."""
 
     def __init__(
-        self, load: Callable[[], ViT], dim: int, index: ShardIndex, settings: EmbeddingSettings, device: torch.device
+        self,
+        load: Callable[[], Encoder],
+        dim: int,
+        index: ShardIndex,
+        settings: EmbeddingSettings,
+        device: torch.device,
     ) -> None:
         self.dim, self._index, self._settings, self._device = dim, index, settings, device
         self._load = load
-        self._encoder: ViT | None = None
+        self._encoder: Encoder | None = None
 
     def batches(self, rows: NDArray[np.int64], size: int) -> Iterator[TokenBatch]:
         """Yield films in batches of equally many patches.

@@ -1,7 +1,7 @@
 """Store the film vectors of an encoder on disk: memory-mapped, written film by film, continued after an interruption.
 
 FOLDER/
-  features.json     identity of the vectors: encoder, shards, T, precision, channels
+  features.json     identity of the vectors: encoder, shards, T, precision, channels; pooling, if not of the last block
   vectors.npy       [films, width] float32, in the order of the shards' index
   sizes.npy         [films, 2] float32 rows and columns of the film on the grid where its content box has 196 patches
   done.npy          [films] bool, True where the vector is stored
@@ -65,12 +65,16 @@ class FeatureStore:
         films: number of films of the shards.
         pools: layout of a vector.
 
+    Attributes:
+        other_pools: name of another pooling of the same encoder → store of its vectors.
+
     Raises:
         EvaluationError: the store is damaged.
     """
 
     def __init__(self, cache: Path, identity: Identity, films: int, pools: Pools) -> None:
         self.pools = pools
+        self.other_pools: dict[str, FeatureStore] = {}
         metadata = {**identity, "films": films, "dim": pools.dim, "double": pools.double}
         text = json.dumps(metadata, sort_keys=True, indent=1)
         self.folder = cache / hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -86,6 +90,8 @@ class FeatureStore:
 
     def vectors(self, pool: str) -> NDArray[np.float32]:
         """Return the vectors [films, channels] of ``pool``, memory-mapped."""
+        if pool in self.other_pools:
+            return self.other_pools[pool].vectors("none")
         return self._vectors[:, self.pools.part(pool)]
 
     @property
@@ -94,8 +100,11 @@ class FeatureStore:
         return np.asarray(self._sizes)
 
     def missing(self) -> NDArray[np.int64]:
-        """Return the rows without a vector."""
-        return np.flatnonzero(~self._done)
+        """Return the rows without a vector of a pooling."""
+        done = np.array(self._done)
+        for store in self.other_pools.values():
+            done &= store._done
+        return np.flatnonzero(~done)
 
     def write(
         self,
@@ -133,6 +142,8 @@ class FeatureStore:
             self._done[rows] = True
         self._unflushed.clear()
         flush_array(self._done)
+        for store in self.other_pools.values():
+            store.flush()
 
 
 @contextmanager

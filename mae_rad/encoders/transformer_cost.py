@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mae_rad.encoders.attention import KEPT_PAIRS
 from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.convolutional_stem import CONVOLUTIONS, cells
+from mae_rad.encoders.timm_encoder import TimmSettings, network_cost
 from mae_rad.encoders.vit import EncoderSettings
 
 RESIDUAL = 4
@@ -82,7 +83,7 @@ def cross_attention_stack(encoder: EncoderSettings, shape: Shape, queries: int, 
     return BlockStack(linear + pairs, RESIDUAL * shape.dim * queries, working, shape.depth)
 
 
-def encoder_activations(settings: EncoderSettings, patches: int, b: int) -> Activations:
+def encoder_activations(settings: EncoderSettings | TimmSettings, patches: int, b: int) -> Activations:
     """Compute the activation memory of an encoder for one film.
 
     Args:
@@ -90,6 +91,9 @@ def encoder_activations(settings: EncoderSettings, patches: int, b: int) -> Acti
         patches: number of input patches.
         b: bytes of a matrix operand, 2 or 4.
     """
+    if isinstance(settings, TimmSettings):
+        cost = network_cost(settings, patches)
+        return Activations(b * cost.kept, 2 * b * cost.largest)
     is_checkpointed = settings.checkpoint_activations is True
     pixels, dim = settings.patch**2, settings.shape.dim
     stack = self_attention_stack(settings, settings.shape, patches + 1, b)
@@ -177,13 +181,16 @@ def last_layer_flops(tokens: int, dim: int) -> float:
     return 8.0 * tokens * dim**2
 
 
-def encoder_flops(settings: EncoderSettings, patches: int) -> Flops:
+def encoder_flops(settings: EncoderSettings | TimmSettings, patches: int) -> Flops:
     """Compute the FLOPs of an encoder for one film.
 
     Args:
         settings: settings of the encoder.
         patches: number of input patches.
     """
+    if isinstance(settings, TimmSettings):
+        cost = network_cost(settings, patches)
+        return Flops(cost.first, cost.others, 0.0, 0.0)
     dim, depth, _ = settings.shape
     blocks = depth * block(patches + 1, dim)
     again = blocks - depth * last_layer_flops(patches + 1, dim) if settings.checkpoint_activations is True else 0.0

@@ -9,6 +9,7 @@ Legend: B films, N patches, p patch side in pixels, D channels.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Literal, NamedTuple, Self
 
 import torch
@@ -22,6 +23,7 @@ from mae_rad.encoders.blocks import EPSILON, Blocks, Shape, initialise
 from mae_rad.encoders.convolutional_stem import PatchStem
 from mae_rad.encoders.detail_emphasis import emphasis_map
 from mae_rad.encoders.film_pooling import pool_film
+from mae_rad.encoders.pooling_name import FilmPool, check_blocks
 from mae_rad.encoders.positions import sincos_positions
 
 DISPLAY_RANGE = 65535.0
@@ -74,7 +76,10 @@ class EncoderSettings(Settings):
     """Patch embedding: a linear layer, or additionally two convolutions within the patch, which learn small findings
     from fewer films and cannot be exported to timm or Hugging Face."""
     pool: Literal["cls", "mean"] = "mean"
-    """The vector of a film: class token, or mean of the patch tokens."""
+    """The vector of a film in training, ``pooled``: class token, or mean of the patch tokens."""
+    vector: FilmPool | None = None
+    """The vector of a film wherever the trained encoder embeds films, see ``encoders/pooling_name.py`` (default:
+    ``pool``); has no effect on training."""
     attention: Kernel = "auto"
     """Kernel of attention, also of the decoder; affects time, memory and rounding."""
     checkpoint_activations: bool | Literal["decoder"] = False
@@ -88,15 +93,29 @@ class EncoderSettings(Settings):
 
     @property
     def off(self) -> set[str]:
-        """Newer settings at their defaults; hashes exclude them, so that earlier hashes stay valid."""
+        """Settings that hashes exclude.
+
+        Newer ones at their defaults, so that earlier hashes stay valid, and the film vector, which changes neither
+        weights nor features.
+        """
         newer = {"emphasis": 0, "stem": "linear"}
-        return {name for name, default in newer.items() if getattr(self, name) == default}
+        return {name for name, default in newer.items() if getattr(self, name) == default} | {"vector"}
+
+    @property
+    def film_vector(self) -> str:
+        """Name of the pooling of the film vector."""
+        return self.vector or self.pool
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
         dim, _, heads = self.shape
         if dim % 4 or dim % heads:
             raise ValueError(f"dim {dim} must be a multiple of 4 and of heads ({heads})")
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_blocks(self) -> Self:
+        check_blocks(self.film_vector, self.shape.depth)
         return self
 
 
@@ -108,7 +127,8 @@ class ViT(nn.Module):
         depth: number of blocks.
         heads: attention heads.
         patch: patch side p in pixels.
-        pool: pooling of the film vector.
+        pool: pooling of ``pooled`` in training.
+        vector: name of the pooling of the film vector.
         emphasis: exponent of the emphasis of fine detail.
         stem: convolutional stem, or None.
         checkpoint_activations: as in the settings; a decoder uses it, too.
@@ -124,6 +144,7 @@ class ViT(nn.Module):
         emphasis: float = 0,
         stem: Literal["linear", "convolutional"] = "linear",
         pool: Literal["cls", "mean"],
+        vector: str | None = None,
         attention: Kernel = "auto",
         checkpoint_activations: bool | Literal["decoder"] = False,
     ) -> None:
@@ -136,6 +157,7 @@ class ViT(nn.Module):
         self.std = std
         self.emphasis = emphasis
         self.pool: Literal["cls", "mean"] = pool
+        self.vector: str = vector or pool
         self.embedding = nn.Linear(patch * patch, shape.dim)
         self.cls = nn.Parameter(torch.empty(shape.dim))
         self.checkpoint_activations = checkpoint_activations
@@ -145,22 +167,35 @@ class ViT(nn.Module):
         nn.init.normal_(self.cls, std=0.02)
         self.stem = PatchStem(patch, shape.dim) if stem == "convolutional" else None
 
-    def forward(self, patches: Patches | Sequence[Patches]) -> Features | list[Features]:
+    def forward(self, patches: Patches | Sequence[Patches], blocks: Sequence[int] = ()) -> Features | list[Features]:
         """Encode patches; values are normalised on their device.
 
         Args:
             patches: films of equal size, or several groups of films, each of one size. Attention treats groups
                 separately; all other layers process the tokens of all groups together.
+            blocks: numbers of blocks, counted from 1, whose features are requested; for one group of films.
 
         Returns:
-            Features of the films, or of each group.
+            Features of the films, or of each group; with ``blocks``, of the films after each of these blocks. The
+            final norm is applied to all of them.
         """
+        if blocks:
+            assert isinstance(patches, Patches)
+            return self._features_of_blocks(patches, blocks)
         if isinstance(patches, Patches):
             return self.features(self.blocks(self.embed(patches)))
         embedded = [self.embed(group) for group in patches]
         sizes = [(x.shape[0], x.shape[1]) for x in embedded]
         x = self.blocks(torch.cat([x.flatten(0, 1) for x in embedded]), sizes)
         return [self.features(group) for group in unpack(x, sizes)]
+
+    def _features_of_blocks(self, patches: Patches, blocks: Sequence[int]) -> list[Features]:
+        x, of_block = self.embed(patches), {}
+        for number, block in enumerate(islice(self.blocks, max(blocks)), 1):
+            x = block(x)
+            if number in blocks:
+                of_block[number] = self.features(x)
+        return [of_block[number] for number in blocks]
 
     def embed(self, patches: Patches) -> Tensor:
         """Compute the input of the first block, [B, 1 + N, D]: class token, then the patches in their order."""
@@ -218,6 +253,7 @@ def build_encoder(settings: EncoderSettings) -> ViT:
         emphasis=settings.emphasis,
         stem=settings.stem,
         pool=settings.pool,
+        vector=settings.vector,
         attention=settings.attention,
         checkpoint_activations=settings.checkpoint_activations,
     )

@@ -13,6 +13,7 @@ from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.candidates import find_candidates
 from mae_rad.evaluation.comparison.compare_encoders import TOKENS, ComparisonInputs
 from mae_rad.evaluation.comparison.embed_candidates import embed_all_candidates
+from mae_rad.evaluation.comparison.label_draws import patient_folds, unlabelled_rows
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.comparison.subsets import read_boxes
 from mae_rad.evaluation.comparison.tasks import Films, build_tasks
@@ -32,7 +33,7 @@ def prepare_inputs(runs: Sequence[Path], settings: CompareSettings) -> Compariso
     """
     if settings.out.exists() and not settings.out.is_dir():
         raise EvaluationError(f"out is a file: {settings.out}. Give a folder.")
-    films = Films(settings.shards)
+    films = Films(settings.shards, settings.score_on)
     candidates = find_candidates(runs, settings, films.dataset_sha256)
     if set(settings.probes) == {TOKENS} and not any(candidate.shape for candidate in candidates):
         raise EvaluationError("`foreign` vectors have no patch tokens for the attentive probe. Add linear to `probes`.")
@@ -49,12 +50,16 @@ def prepare_inputs(runs: Sequence[Path], settings: CompareSettings) -> Compariso
         min_patients=settings.min_patients,
         films_without_vector=rows_without_vector,
         policy=settings.policy,
+        folds=patient_folds(films, settings.cross_fit, settings.seed),
     )
     if not tasks:
         reasons = "; ".join(f"{task.name}: {task.reason}" for task in skipped)
         raise EvaluationError(f"no task can be evaluated on these shards: {reasons or 'none is set'}. Change `tasks`.")
     plans = [plan_probe(task, settings) for task in tasks]
-    training_rows = np.unique(np.concatenate([plan.task.rows[plan.draws[1.0][0].train] for plan in plans]))
+    training_rows = np.unique(np.concatenate([plan.task.rows[plan.draws[1.0][0][0].train] for plan in plans]))
+    if settings.cross_fit:  # principal components of the pixels are pretrained like the encoders
+        every = np.ones(len(films.keys), dtype=np.bool_)
+        training_rows = unlabelled_rows(films, every)[:: max(1, len(films.keys) // settings.max_train_films)]
     token_rows = np.unique(np.concatenate([plan.rows() for plan in plans])) if TOKENS in settings.probes else None
     embedded = embed_all_candidates(
         candidates, settings, films.index, training_rows=training_rows, token_rows=token_rows

@@ -8,6 +8,7 @@ metrics of a child run, per probe (linear, knn, …)
                          is the curve of label efficiency and its last value that of all labels
   linear/score_low …     95 % interval over test patients
   linear/gain            score minus that of the random baseline, and its interval
+  linear/floor, linear/ceiling, linear/share   floor and ceiling of the score, and (score - floor) / (ceiling - floor)
   linear/score_at_1_percent   the score with 1 % of the labels, for the parallel coordinates
   linear/<metric>        every other metric
 """
@@ -21,11 +22,13 @@ from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.figures.style import encoder_styles
 from mae_rad.evaluation.report import verdict_sentences
+from mae_rad.evaluation.report.external_encoders import external_comparisons
 from mae_rad.evaluation.report.facts import Facts
+from mae_rad.evaluation.report.learned import learned_sentences
 from mae_rad.evaluation.report.report_page import PICTURES
 from mae_rad.evaluation.results.display_names import probe_name
 from mae_rad.evaluation.results.queries import ComparisonResults
-from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row, is_headline
 from mae_rad.export.encoder_card import model_card
 from mae_rad.export.encoder_folder import read_card
 from mae_rad.tracking import (
@@ -88,7 +91,8 @@ def log_comparison(
             tracker.register(_registered(candidate, candidate.folder))
     shared = {key: tags[key] for key in ("stage", "dataset_sha256", "config_sha256", "version")}
     weights = {candidate.name: candidate.encoder_sha256 for candidate in candidates}
-    tracker.children(child_runs(results, shared, weights), data)
+    about = {encoder.name: encoder.about for encoder in facts.encoders}
+    tracker.children(child_runs(results, shared, weights, about), data)
 
 
 def _registered(candidate: Candidate, folder: Path) -> RegisteredEncoder:
@@ -98,21 +102,27 @@ def _registered(candidate: Candidate, folder: Path) -> RegisteredEncoder:
         name=candidate.name,
         folder=folder,
         card=card.model_dump(mode="json"),
-        dim=card.encoder.shape.dim,
+        dim=card.vector_width,
         tokens=card.preprocessing.tokens,
         weights_sha256=card.weights_sha256,
         pretraining_run=trained_in.read_text(encoding="utf-8").strip() if trained_in.is_file() else None,
-        description=model_card(card, USAGE.format(name=candidate.name, dim=card.encoder.shape.dim)),
+        description=model_card(card, USAGE.format(name=candidate.name, dim=card.vector_width)),
     )
 
 
-def child_runs(results: ComparisonResults, tags: Mapping[str, str], weights: Mapping[str, str]) -> list[ChildRun]:
+def child_runs(
+    results: ComparisonResults,
+    tags: Mapping[str, str],
+    weights: Mapping[str, str],
+    about: Mapping[str, str] | None = None,
+) -> list[ChildRun]:
     """Build a child run per encoder, task, subset, T and pooling.
 
     Args:
         results: rows of the comparison.
         tags: tags of all child runs.
         weights: encoder → checksum of its weights.
+        about: encoder → its description.
     """
     first_pool: dict[str, str] = {}
     for row in results.rows:
@@ -128,7 +138,11 @@ def child_runs(results: ComparisonResults, tags: Mapping[str, str], weights: Map
     runs = []
     for (encoder, *_), rows in groups.items():
         style = styles.get(encoder) or styles.get(results.groups.get(encoder, "")) or {"color": ""}
-        encoder_tags = {"encoder_sha256": weights.get(encoder, ""), COLOUR_TAG: style["color"]}
+        encoder_tags = {
+            "encoder_sha256": weights.get(encoder, ""),
+            "about": (about or {}).get(encoder, ""),
+            COLOUR_TAG: style["color"],
+        }
         runs.append(_run(results, rows, {**tags, **{name: value for name, value in encoder_tags.items() if value}}))
     return [run for run in runs if run.metrics]
 
@@ -192,6 +206,8 @@ def parent_tags(facts: Facts, results: ComparisonResults, views: Mapping[str, st
     lines = [
         "### Result",
         *(f"* {verdict_sentences.sentence(results, pair)}" for pair in verdict_sentences.main_pairs(results)),
+        *(f"* {text}" for text in learned_sentences(results)),
+        *(f"* {text}" for external in external_comparisons(results, facts) for text in external.sentences),
     ]
     lines += [
         f"* Not matched: {mismatch.encoder} against {mismatch.reference}: {mismatch.why}."
@@ -238,6 +254,13 @@ def _run(results: ComparisonResults, rows: Sequence[Row], tags: Mapping[str, str
     }
     encoder_tags = {name: str(params[name]) for name in ("encoder", "method", "arm", "task", "subset", "tokens")}
     encoder_tags["probes"] = ", ".join(probes)
+    above_floors = {
+        row.probe: row.above_floors
+        for row in rows
+        if row.above_floors and is_headline(row) and row.metric == results.main_metric(row.task, row.probe)
+    }
+    if above_floors:
+        encoder_tags["above_floors"] = ", ".join(f"{probe}: {answer}" for probe, answer in above_floors.items())
     encoder_tags["label_fractions"] = ", ".join(f"{value:g}" for value in sorted({row.label_fraction for row in rows}))
     part = "" if first.subset == "all" else f", {first.subset}"
     metrics = [
@@ -259,6 +282,9 @@ def _metrics(results: ComparisonResults, row: Row) -> Iterator[tuple[str, float,
             yield f"{row.probe}/{row.metric}", row.interval.value, step
             return
         yield from _with_interval(f"{row.probe}/score", row.interval, step)
+        for name, value in (("floor", row.floor), ("ceiling", row.ceiling), ("share", row.share)):
+            if value is not None:
+                yield f"{row.probe}/{name}", value, step
         if row.label_fraction < 1:
             yield _at_fraction(row.probe, row.label_fraction), row.interval.value, step
     elif row.reference == RANDOM_BASELINE and main and row.difference is not None:

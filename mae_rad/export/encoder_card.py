@@ -6,6 +6,9 @@ from pydantic import Field
 
 from data_prep.settings import Settings
 from mae_rad.data.patch_layout import REFERENCE_TOKENS
+from mae_rad.encoders.any_encoder import AnyEncoderSettings
+from mae_rad.encoders.pooling_name import parse_pooling
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.export.fixed_size import FilmSize
 
@@ -17,10 +20,10 @@ class Preprocessing(Settings):
     """T, number of patches that the content of a film was scaled to in training; the default for its vectors."""
     patch: int = Field(ge=1)
     """Patch side in pixels."""
-    mean: float
-    """Subtracted from display values in [0, 1]."""
-    std: float
-    """Divides the difference."""
+    mean: float | tuple[float, ...]
+    """Subtracted from display values in [0, 1]; one number per channel where the film is repeated in several."""
+    std: float | tuple[float, ...]
+    """Divides the difference, likewise."""
     values: Literal["(display / 65535 - mean) / std"] = "(display / 65535 - mean) / std"
     coordinates: Literal["index"] = "index"
     """(row, column) of a patch in units of the T = 196 grid."""
@@ -32,7 +35,7 @@ class EncoderCard(Settings):
     """Contents of ``encoder.json``."""
 
     format_version: Literal[1] = 1
-    encoder: EncoderSettings
+    encoder: AnyEncoderSettings
     preprocessing: Preprocessing
     provenance: dict[str, str | int | float | None]
     """Hashes, counts, versions and names of the labels that were trained on; nothing identifying."""
@@ -40,6 +43,11 @@ class EncoderCard(Settings):
     """Number of weights."""
     weights_sha256: str
     """SHA-256 of ``encoder.safetensors``."""
+
+    @property
+    def vector_width(self) -> int:
+        """Number of channels of the film vector."""
+        return parse_pooling(self.encoder.film_vector).width(self.encoder.shape.dim)
 
 
 def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | None = None) -> str:
@@ -55,21 +63,25 @@ def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | Non
     """
     dim, depth, heads = card.encoder.shape
     pooled = "the class token" if card.encoder.pool == "cls" else "the mean of the patch tokens"
+    if isinstance(card.encoder, TimmSettings):
+        kind, pooled = f"{card.encoder.timm} of timm, {dim} channels", "the mean over the last feature map"
+    else:
+        kind = f"Vision Transformer, {dim} channels, {depth} blocks, {heads} heads"
     origin = "\n".join(f"| {name} | {value} |" for name, value in sorted(card.provenance.items()) if name != "labels")
     return f"""# Radiograph encoder
 
-Vision Transformer, {dim} channels, {depth} blocks, {heads} heads, {card.parameters:,} parameters.
+{kind}, {card.parameters:,} parameters.
 {_patch_embedding(card.encoder) if size is None else ""}{_labels_used(card)}
 
 ## Use
 
-{(usage or _usage(dim)).strip()}
+{(usage or _usage(card.vector_width)).strip()}
 
 ## Input
 
 * Display values, dark to bright: the DICOM display pipeline applied, polarity corrected.
 {_any_size(card.preprocessing) if size is None else _one_size(card.preprocessing, size)}
-* The vector of a film (`pooled`): {pooled}.
+* The vector of a film (`pooled`): {pooled}.{_other_vector(card)}
 
 ## Origin
 
@@ -86,16 +98,29 @@ before use.
 """
 
 
-def _patch_embedding(encoder: EncoderSettings) -> str:
+def _other_vector(card: EncoderCard) -> str:
+    """Describe a film vector that is not ``pooled``."""
+    if card.encoder.film_vector == card.encoder.pool:
+        return ""
+    return f"""
+* `mae_rad` computes another vector of a film: {card.encoder.film_vector}, {card.vector_width} numbers.
+  Blocks are counted from 1, their tokens pass the final norm; regions divide the content box of the film."""
+
+
+def _patch_embedding(encoder: AnyEncoderSettings) -> str:
     """Describe a patch embedding with emphasis or stem; exports of one size contain it."""
+    if not isinstance(encoder, EncoderSettings):
+        return ""
     ways = [f"emphasised in their fine detail (emphasis {encoder.emphasis:g})"] if encoder.emphasis else []
     ways += ["filtered by two convolutions"] if encoder.stem == "convolutional" else []
     return f"Its patches are {' and '.join(ways)}.\n" if ways else ""
 
 
 def _labels_used(card: EncoderCard) -> str:
-    labels = card.provenance.get("labels")
-    return f"Trained with labels of films: {labels}." if labels else "Trained without labels."
+    labels, photographs = card.provenance.get("labels"), card.provenance.get("photographs")
+    begun = f"Its weights begin with those of {photographs}. " if photographs else ""
+    trained = f"Trained with labels of films: {labels}." if labels else "Trained without labels of films."
+    return begun + (trained if labels or photographs else "Trained without labels.")
 
 
 def _usage(dim: int) -> str:

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from data_prep.runtime.atomic_write import atomic_folder
-from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder, build_any_encoder
+from mae_rad.encoders.vit import ViT
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_card import EncoderCard, Preprocessing, model_card
 from mae_rad.objectives.interface import Objective
@@ -35,8 +36,8 @@ OBJECTIVE = "objective.safetensors"
 
 
 def save_encoder(
-    encoder: ViT,
-    settings: EncoderSettings,
+    encoder: Encoder,
+    settings: AnyEncoderSettings,
     folder: Path,
     *,
     tokens: int,
@@ -76,7 +77,7 @@ def save_encoder(
                 tokens=tokens, patch=settings.patch, mean=settings.mean, std=settings.std, precision=precision
             ),
             provenance=dict(provenance),
-            parameters=sum(value.numel() for value in weights.values()),
+            parameters=sum(value.numel() for value in encoder.parameters()),
             weights_sha256=sha256_of(partial / WEIGHTS),
         )
         (partial / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -112,7 +113,7 @@ def exported_folder(folder: Path, *, mark: str) -> Iterator[Path]:
         ) from error
 
 
-def load_encoder(folder: Path) -> tuple[ViT, EncoderCard]:
+def load_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:
     """Read an encoder folder.
 
     Returns:
@@ -154,7 +155,7 @@ def start_from(folder: Path, objective: Objective) -> EncoderCard:
     return card
 
 
-def start_encoder(folder: Path, target: ViT) -> EncoderCard:
+def start_encoder(folder: Path, target: Encoder) -> EncoderCard:
     """Load the weights of an encoder folder into an encoder.
 
     Where the emphasis differs, the patch embedding is converted so that patches have the same embedding as before.
@@ -177,14 +178,14 @@ def start_encoder(folder: Path, target: ViT) -> EncoderCard:
             f"{folder} was trained with {saved}, but the settings of encoder are {given}. Set them to the same values."
         )
     target.load_state_dict(encoder.state_dict())
-    if target.emphasis != encoder.emphasis:
+    if isinstance(target, ViT) and isinstance(encoder, ViT) and target.emphasis != encoder.emphasis:
         _log.warning("encoder.emphasis changes from %g to %g, as set", encoder.emphasis, target.emphasis)
         target.patch_kernel = encoder.patch_kernel
     return card
 
 
 def descent(start: EncoderCard | None, labels: Sequence[str] = ()) -> dict[str, str | int | float | None]:
-    """Provenance of weights that were initialised from an encoder: its checksum, and all labels trained on so far.
+    """Provenance of weights that were initialised from an encoder: its checksum, all labels trained on, photographs.
 
     Args:
         start: card of that encoder; None after a random initialisation.
@@ -196,7 +197,8 @@ def descent(start: EncoderCard | None, labels: Sequence[str] = ()) -> dict[str, 
     earlier = str(start.provenance.get("labels") or "").split(", ") if start else []
     names = ", ".join(sorted({*earlier, *labels} - {""}))
     origin: dict[str, str | int | float | None] = {"started_from_sha256": start.weights_sha256 if start else None}
-    return origin | ({"labels": names} if names else {})
+    photographs = start.provenance.get("photographs") if start else None
+    return origin | ({"labels": names} if names else {}) | ({"photographs": photographs} if photographs else {})
 
 
 def read_card(folder: Path) -> EncoderCard:
@@ -259,14 +261,17 @@ def load_weights(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def portable(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copy weights to the CPU as contiguous float32, as they are saved."""
-    return {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
+    """Copy weights to the CPU as contiguous float32, as they are saved; counters of batch norm stay integers."""
+    return {
+        name: value.detach().to("cpu", torch.float32 if value.is_floating_point() else value.dtype).contiguous()
+        for name, value in state.items()
+    }
 
 
-def without_weights(settings: EncoderSettings) -> ViT:
+def without_weights(settings: AnyEncoderSettings) -> Encoder:
     """Build the encoder on the meta device: names and shapes without memory."""
     with torch.device("meta"):  # neither memory nor random numbers
-        return build_encoder(settings)
+        return build_any_encoder(settings)
 
 
 def check_fit(weights: Mapping[str, Tensor], module: nn.Module, where: str) -> None:

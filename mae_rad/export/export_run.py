@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.errors import WeightsError
 from mae_rad.export.checkpoint_encoder import checkpoint_folder
 from mae_rad.export.encoder_card import model_card
@@ -46,8 +47,13 @@ def export(path: Path, to: Target, size: FilmSize | None, out: Path, *, step: in
 
 def _export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
     encoder, card = load_encoder(encoder_folder(path))
+    if not isinstance(encoder, ViT) and to != "safetensors":
+        raise WeightsError(
+            f"{card.encoder.model} is exported --to safetensors only: load its weights into timm.create_model, without"
+            " their prefix network."
+        )
     with exported_folder(out, mark=README) as folder:
-        if to == "safetensors":
+        if to == "safetensors" or not isinstance(encoder, ViT) or not isinstance(card.encoder, EncoderSettings):
             usage = write_objective(path, folder)
         elif size is None:
             raise WeightsError(f"{to} needs a film size. Give --size ROWSxCOLUMNS in pixels.")

@@ -8,6 +8,7 @@ from pydantic import Field
 from data_prep.settings import Settings
 from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.encoders.resnet import ResNetSettings
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.heads import MulticlassSettings, RegressionSettings, TaskSettings
 from mae_rad.heads.interface import Calibration
@@ -26,7 +27,7 @@ class PredictorCard(Settings):
     """Contents of ``predictor.json``."""
 
     format_version: Literal[1] = 1
-    encoder: EncoderSettings | ResNetSettings
+    encoder: EncoderSettings | ResNetSettings | TimmSettings
     tokens: int = Field(ge=1)
     """T, number of patches that the content of a film is scaled to."""
     task: TaskSettings

@@ -13,8 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mae_rad.data.batch import Patches
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
 from mae_rad.encoders.resnet import ResNet, ResNetSettings
-from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
+from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings
+from mae_rad.encoders.vit import build_encoder
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_folder import check_fit, exported_folder, load_weights, portable, read_settings, sha256_of
 from mae_rad.export.predictor_card import PredictorCard, predictor_card
@@ -27,7 +29,7 @@ CARD = "predictor.json"
 class Predictor(nn.Module):
     """Encoder, head and card of a predictor folder."""
 
-    def __init__(self, encoder: ViT | ResNet, head: Head, card: PredictorCard) -> None:
+    def __init__(self, encoder: Encoder | ResNet, head: Head, card: PredictorCard) -> None:
         super().__init__()
         self.encoder, self.head, self.card = encoder, head, card
 
@@ -41,7 +43,7 @@ class Predictor(nn.Module):
         return self.head.answer(self(patches))
 
 
-def save_predictor(encoder: ViT | ResNet, head: Head, folder: Path, card: Mapping[str, object]) -> PredictorCard:
+def save_predictor(encoder: Encoder | ResNet, head: Head, folder: Path, card: Mapping[str, object]) -> PredictorCard:
     """Write a predictor folder; an existing one is replaced.
 
     Args:
@@ -95,12 +97,18 @@ def load_predictor(folder: Path) -> Predictor:
     return predictor.eval()
 
 
-def build_model(encoder: EncoderSettings | ResNetSettings, task: TaskSettings) -> tuple[ViT | ResNet, Head]:
+def build_model(encoder: AnyEncoderSettings | ResNetSettings, task: TaskSettings) -> tuple[Encoder | ResNet, Head]:
     """Build an initialised encoder and a head on it.
 
     Args:
         encoder: settings of the encoder.
         task: settings of the task, which name the head.
     """
-    built = ResNet(encoder) if isinstance(encoder, ResNetSettings) else build_encoder(encoder)
+    built: Encoder | ResNet
+    if isinstance(encoder, ResNetSettings):
+        built = ResNet(encoder)
+    elif isinstance(encoder, TimmSettings):
+        built = TimmEncoder(encoder, has_fixed_statistics=True)  # groups of few films, one group per grid
+    else:
+        built = build_encoder(encoder)
     return built, build_head(task, built)

@@ -92,13 +92,22 @@ class PublishedWeights(NamedTuple):
     left_out: list[str]
 
 
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a file of weights, or a downloaded model folder, under the names of the source.
+
+    Raises:
+        WeightsError: the file cannot be read, or holds no mapping of weights.
+    """
+    return _unwrap(_load(_weights_file(path)), path)
+
+
 def read_published(path: Path) -> PublishedWeights:
-    """Read a file of weights, or a downloaded model folder.
+    """Read a Vision Transformer from a file of weights, or a downloaded model folder.
 
     Raises:
         WeightsError: the file cannot be read, has no known layout, or holds weights that the encoder does not have.
     """
-    state = _unwrap(_load(_weights_file(path)), path)
+    state = read_state(path)
     for layout, (mark, table) in LAYOUTS.items():
         prefix = next((name.removesuffix(mark) for name in state if name.endswith(mark)), None)
         if prefix is not None:
@@ -106,7 +115,7 @@ def read_published(path: Path) -> PublishedWeights:
             return PublishedWeights(layout, _join_qkv(weights), left_out)
     raise WeightsError(
         f"{path} has no patch embedding; its first weights are {', '.join(sorted(state)[:3])}. Give a Vision"
-        " Transformer of the original masked autoencoder, timm or Hugging Face."
+        " Transformer of the original masked autoencoder, timm or Hugging Face, or an EfficientNet-lite."
     )
 
 

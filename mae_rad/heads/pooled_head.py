@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.blocks import initialise
 from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import Features, ViT
@@ -64,7 +65,7 @@ class PooledHead(Head):
     slope: Tensor
     offset: Tensor
 
-    def __init__(self, settings: PooledHeadSettings, labels: tuple[str, ...], encoder: ViT | ResNet) -> None:
+    def __init__(self, settings: PooledHeadSettings, labels: tuple[str, ...], encoder: Encoder | ResNet) -> None:
         super().__init__()
         self.labels = labels
         self.window = settings.window

@@ -16,10 +16,12 @@ from torch.nn.functional import normalize
 from data_prep.settings import Settings
 from mae_rad.data.batch import Batch, View, ViewSpec
 from mae_rad.data.resolution_schedule import Schedule, SquareTokens
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
 from mae_rad.encoders.blocks import Shape
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.transformer_cost import Activations, Flops
-from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.errors import SettingsError
+from mae_rad.objectives.learning_rates import RateRule, TriedRates
 from mae_rad.objectives.mae_decoder import Decoder
 
 FILM = "film"
@@ -95,7 +97,7 @@ class Objective(Trainable):
         views: view name → specification of the view that the loader draws.
     """
 
-    encoder: ViT
+    encoder: Encoder
     views: dict[str, ViewSpec]
 
     @abstractmethod
@@ -131,10 +133,14 @@ class ObjectiveSettings(Settings, ABC):
     Attributes:
         label: display name for tables and plots.
         speed_only: fields that do not change a result; a resumed run may change them.
+        rate_rule: default of ``optimizer.rate_rule``.
+        tried_rates: peak learning rates at which it was tried; a run outside of them starts with a warning.
     """
 
     label: ClassVar[MethodLabel]
     speed_only: ClassVar[frozenset[str]] = frozenset()
+    rate_rule: ClassVar[RateRule] = "linear"
+    tried_rates: ClassVar[tuple[TriedRates, ...]] = ()
 
     name: str
     tokens: SquareTokens = Field(default=196, ge=16)
@@ -148,7 +154,7 @@ class ObjectiveSettings(Settings, ABC):
         """View name → specification of the view that the loader draws."""
 
     @abstractmethod
-    def flops(self, encoders: Mapping[str, EncoderSettings], films: int) -> Flops:
+    def flops(self, encoders: Mapping[str, AnyEncoderSettings], films: int) -> Flops:
         """Count the floating-point operations of one film.
 
         Args:
@@ -160,7 +166,7 @@ class ObjectiveSettings(Settings, ABC):
         """
 
     @abstractmethod
-    def activations(self, encoders: Mapping[str, EncoderSettings], films: int, operand_bytes: int) -> Activations:
+    def activations(self, encoders: Mapping[str, AnyEncoderSettings], films: int, operand_bytes: int) -> Activations:
         """Estimate the memory of the activations of one film that backward needs.
 
         Args:
@@ -173,8 +179,22 @@ class ObjectiveSettings(Settings, ABC):
         """
 
     @abstractmethod
-    def build(self, encoders: Mapping[str, ViT]) -> Objective:
+    def build(self, encoders: Mapping[str, Encoder]) -> Objective:
         """Build the model with its encoders (modality → encoder)."""
+
+    def check_encoder(self, encoder: AnyEncoderSettings) -> None:
+        """Check that the objective can train an encoder.
+
+        Args:
+            encoder: settings of the encoder.
+
+        Raises:
+            ValueError: the objective hides patches, and the encoder takes whole images only.
+        """
+        if isinstance(encoder, TimmSettings):
+            raise ValueError(
+                f"objective {self.name} hides patches, and {encoder.timm} takes whole images only. Give encoder.model"
+            )
 
     def cost_column(self) -> str:
         """Text of the column ``budget`` in the cost table: visible and predicted fractions, or views."""

@@ -18,14 +18,22 @@ from torch.utils.checkpoint import checkpoint
 
 from mae_rad.data.augmentation import Augmentation, Crop, Strength
 from mae_rad.data.batch import Batch, Patches, ViewSpec
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
 from mae_rad.encoders.blocks import initialise
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.transformer_cost import Activations, Flops, encoder_activations, encoder_flops
-from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.losses.contrastive import Pairs, nt_xent
 from mae_rad.objectives.interface import FILM, MethodLabel, Objective, ObjectiveOutput, ObjectiveSettings, feature_std
+from mae_rad.objectives.learning_rates import TriedRates
 
 VIEWS = ("a", "b")
 """Names of the two views."""
+
+TRIED_RATES = (
+    TriedRates(128, 5e-4, 5e-4, "ViT-Ti, T = 64, 10,101 films of hands, 91,000 films drawn"),
+    TriedRates(4096, 8e-4, 2.4e-3, "ViT-S and ViT-B, T = 196, photographs, as MoCo v3: Chen et al. 2021, section 4"),
+)
+"""Peak learning rates with AdamW."""
 
 
 class SimCLRSettings(ObjectiveSettings, Augmentation):
@@ -36,6 +44,7 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
         "contrastive learning: features of two augmented views of a film become similar, those of other films differ",
     )
     speed_only: ClassVar[frozenset[str]] = frozenset({"films_at_once"})
+    tried_rates: ClassVar[tuple[TriedRates, ...]] = TRIED_RATES
 
     name: Literal["simclr"] = "simclr"
     crop: Crop = (0.4, 1.0)
@@ -64,15 +73,26 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
         """Two views with equal specifications."""
         return dict.fromkeys(VIEWS, self.view)
 
-    def build(self, encoders: Mapping[str, ViT]) -> "SimCLR":
+    def build(self, encoders: Mapping[str, Encoder]) -> "SimCLR":
         """Build SimCLR with the encoder of films."""
         return SimCLR(encoders[FILM], self)
+
+    def check_encoder(self, encoder: AnyEncoderSettings) -> None:
+        """Check that a network of timm gets whole views, all films in one forward pass."""
+        if not isinstance(encoder, TimmSettings):
+            return
+        if self.visible is not None:
+            raise ValueError(f"{encoder.timm} takes whole images only. Leave objective.visible out")
+        if self.films_at_once is not None:
+            raise ValueError(
+                f"batch norm of {encoder.timm} needs all films in one forward pass. Leave objective.films_at_once out"
+            )
 
     def cost_column(self) -> str:
         """Number of views, and the fraction of each that is encoded."""
         return f"2 x {1 if self.visible is None else self.visible:g}"
 
-    def flops(self, encoders: Mapping[str, EncoderSettings], films: int) -> Flops:
+    def flops(self, encoders: Mapping[str, AnyEncoderSettings], films: int) -> Flops:
         """Count two views, their projections, and their similarities to both views of every film."""
         encoder_cost = encoder_flops(encoders[FILM], self._patches)
         hidden, dim = self.head_hidden, self.head_dim
@@ -86,7 +106,7 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
             2 * encoder_cost.fixed,
         )
 
-    def activations(self, encoders: Mapping[str, EncoderSettings], films: int, operand_bytes: int) -> Activations:
+    def activations(self, encoders: Mapping[str, AnyEncoderSettings], films: int, operand_bytes: int) -> Activations:
         """Estimate the activations of two views, without the effect of ``films_at_once``."""
         b = operand_bytes
         encoder_cost = encoder_activations(encoders[FILM], self._patches, b)
@@ -103,7 +123,7 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
 class SimCLR(Objective):
     """Contrastive learning between two views of every film, over all ranks."""
 
-    def __init__(self, encoder: ViT, settings: SimCLRSettings) -> None:
+    def __init__(self, encoder: Encoder, settings: SimCLRSettings) -> None:
         super().__init__()
         self.encoder = encoder
         self.views = settings.views()
@@ -114,7 +134,9 @@ class SimCLR(Objective):
     def forward(self, batch: Batch) -> ObjectiveOutput:
         """Compute NT-Xent of the projections; a collective call."""
         first, second = (batch.views[name].visible for name in VIEWS)
-        films = Patches(*(torch.stack(parts, dim=1) for parts in zip(first, second, strict=True)))  # [n, 2, ...]
+        films = Patches(
+            *(torch.stack(parts, dim=1) for parts in zip(first.parts, second.parts, strict=True))
+        )  # [n, 2, ...]
         films_per_pass = self.films_at_once or len(batch.film)
         if films_per_pass >= len(batch.film):
             z, pooled = self._encode(films)
@@ -123,7 +145,7 @@ class SimCLR(Objective):
             # the loss of the whole batch. Nothing of one part enters another.
             parts = [
                 checkpoint(self._encode, Patches(*part), use_reentrant=False)
-                for part in zip(*(torch.split(values, films_per_pass) for values in films), strict=True)
+                for part in zip(*(torch.split(values, films_per_pass) for values in films.parts), strict=True)
             ]
             z, pooled = (torch.cat(values) for values in zip(*parts, strict=True))
         loss, pairs = nt_xent(z[:, 0], z[:, 1], self.temperature, film=batch.film, study=batch.study, return_pairs=True)
@@ -131,7 +153,7 @@ class SimCLR(Objective):
 
     def _encode(self, films: Patches) -> tuple[Tensor, Tensor]:
         """Projections and pooled features [n, 2, ...] of the two views of n films."""
-        pooled = self.encoder(Patches(*(values.flatten(0, 1) for values in films))).pooled
+        pooled = self.encoder(Patches(*(values.flatten(0, 1) for values in films.parts))).pooled
         return self.head(pooled).unflatten(0, (-1, 2)), pooled.unflatten(0, (-1, 2))
 
     @torch.no_grad()

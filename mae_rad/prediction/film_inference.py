@@ -16,7 +16,6 @@ from mae_rad.data.box_frames import whole_film_frame
 from mae_rad.data.film import Film
 from mae_rad.data.views import stack
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import ViT
 from mae_rad.errors import PredictionError
 from mae_rad.export.predictor_folder import Predictor
@@ -67,8 +66,8 @@ class FilmInference:
         self._has_findings = not isinstance(self._task, RegressionSettings | MulticlassSettings)
         if settings.reports and not self._has_findings:
             _log.warning("no Structured Reports are written: they cannot carry numbers or exclusive classes yet")
-        if isinstance(predictor.encoder, ResNet) and not self.predicts_boxes and _heat_map_method(settings) != "none":
-            _log.warning("pictures have no heat maps: they are available for a ViT only, and this model is a ResNet")
+        if not isinstance(predictor.encoder, ViT) and not self.predicts_boxes and _heat_map_method(settings) != "none":
+            _log.warning("pictures have no heat maps: they are available for a ViT only")
         elif (
             _heat_map_method(settings) == "attention_rollout"
             and not self.predicts_boxes

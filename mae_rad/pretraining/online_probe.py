@@ -1,8 +1,11 @@
-"""Online probe: effective rank and nearest-neighbour accuracy of the embedding of validation films during training.
+"""Online probe: effective rank of the vectors of validation films during training, and what their neighbours predict.
 
-The class of a film is its body part and view, predicted from its nearest neighbours among films of other patients. No
-probe is trained, and no labels other than these columns of the index are needed.
+It needs no labels, and uses those that are there. Nothing is fitted, only validation films are read, and the training
+does not depend on what the probe finds.
 """
+
+import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,35 +15,35 @@ from mae_rad.data.batch import Patches
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
-from mae_rad.embedding.film_vector import film_vectors
-from mae_rad.embedding.nearest_neighbours import find_neighbours
-from mae_rad.embedding.standardised_rows import Standardised, fit_scale, vectors_of_array
+from mae_rad.embedding.film_vector import film_vectors, vector_width
 from mae_rad.embedding.vector_geometry import rank_me
-from mae_rad.encoders.vit import ViT
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.errors import SettingsError
+from mae_rad.pretraining.probe_questions import Question, choose_questions
 from mae_rad.pretraining.settings import PretrainSettings
 
-NEIGHBOURS = 5
-"""Number of nearest neighbours that vote."""
+MIN_FILMS = 8
+"""Lowest number of films whose effective rank is computed."""
 _FILMS_PER_BATCH = 32
+
+_log = logging.getLogger(__name__)
 
 
 class OnlineProbe:
     """Validation films, kept in memory as patches at the last T of the run.
 
     Attributes:
-        classes: [films] int64 class of each film.
-        patients: [films] int64 number of its patient.
+        questions: what is predicted of the films.
         batches: (positions of films, their patches).
+        films: number of films.
     """
 
-    def __init__(
-        self, classes: NDArray[np.int64], patients: NDArray[np.int64], batches: list[tuple[NDArray[np.int64], Patches]]
-    ) -> None:
-        self.classes, self.patients, self.batches = classes, patients, batches
+    def __init__(self, questions: Sequence[Question], batches: list[tuple[NDArray[np.int64], Patches]]) -> None:
+        self.questions, self.batches = questions, batches
+        self.films = sum(len(places) for places, _ in batches)
 
-    def read(self, encoder: ViT, device: torch.device, precision: str) -> dict[str, float]:
-        """Compute ``probe/rankme`` (effective rank) and ``probe/knn`` (balanced accuracy in [0, 1]).
+    def read(self, encoder: Encoder, device: torch.device, precision: str) -> dict[str, float]:
+        """Compute ``probe/rankme`` (effective rank) and the metrics of the questions.
 
         A collective call, since parameters may be partitioned.
 
@@ -55,10 +58,11 @@ class OnlineProbe:
         vectors = self.vectors(encoder, device, precision)
         if not np.isfinite(vectors).all():
             return {}
-        return {"probe/rankme": rank_me(vectors), "probe/knn": self.balanced_accuracy(vectors)}
+        scores = {f"probe/{question.metric}": question.score(vectors) for question in self.questions}
+        return {"probe/rankme": rank_me(vectors)} | scores
 
-    def vectors(self, encoder: ViT, device: torch.device, precision: str) -> NDArray[np.float32]:
-        """Embed the films with the pooling of the encoder.
+    def vectors(self, encoder: Encoder, device: torch.device, precision: str) -> NDArray[np.float32]:
+        """Embed the films: the film vector of the encoder.
 
         Args:
             encoder: encoder on ``device``; its training mode is restored.
@@ -66,46 +70,30 @@ class OnlineProbe:
             precision: precision of the forward pass, f32 or bf16.
 
         Returns:
-            [films, D] float32.
+            [films, W] float32.
         """
         was_training = encoder.training
         encoder.eval()
-        vectors = np.empty((len(self.classes), encoder.dim), dtype=np.float32)
+        vectors = np.empty((self.films, vector_width(encoder)), dtype=np.float32)
         for places, patches in self.batches:
             vectors[places] = film_vectors(encoder, patches.to(device), precision=precision).cpu().numpy()
         encoder.train(was_training)
         return vectors
 
-    def balanced_accuracy(self, vectors: NDArray[np.float32]) -> float:
-        """Compute the balanced accuracy of the majority vote of the neighbours; the nearest one decides ties.
 
-        Args:
-            vectors: [films, D] float32.
-
-        Returns:
-            Mean over classes of the share of correct films, in [0, 1].
-        """
-        films = Standardised(vectors_of_array(vectors), fit_scale(vectors_of_array(vectors)), unit=True)
-        place = find_neighbours(films, films, NEIGHBOURS, apart=(self.patients, self.patients)).place
-        neighbours = np.where(place >= 0, self.classes[place], -1)
-        numbers = range(self.classes.max() + 1)
-        votes = np.stack([(neighbours == number).sum(axis=1) for number in numbers], axis=1).astype(float)
-        votes[np.arange(len(neighbours)), neighbours[:, 0]] += 0.5
-        is_correct = votes.argmax(axis=1) == self.classes
-        return float(np.mean([is_correct[self.classes == number].mean() for number in np.unique(self.classes)]))
-
-
-def online_probe(settings: PretrainSettings) -> OnlineProbe | None:
+def online_probe(settings: PretrainSettings, *, announce: bool = True) -> OnlineProbe | None:
     """Load the films of the online probe.
 
     Args:
         settings: settings of the run; the probe has ``runtime.probe_films`` films.
+        announce: log what it reads, or why there is none.
 
     Returns:
-        The probe; None if ``runtime.probe_every`` is 0, or too few films have a body part and view.
+        The probe; None if ``runtime.probe_every`` is 0, or there are too few validation films.
 
     Raises:
-        ShardFormatError: a validation film cannot be read.
+        SettingsError: ``runtime.probe_labels`` names a label that the films do not have.
+        ShardFormatError: a validation film or table of labels cannot be read.
     """
     runtime, data = settings.runtime, settings.data
     if runtime.probe_every == 0:
@@ -113,15 +101,24 @@ def online_probe(settings: PretrainSettings) -> OnlineProbe | None:
     try:
         index = ShardIndex(data.shards, where=data.where, split="val", generations=data.generations)
     except SettingsError:  # no validation film
+        index = None
+    if index is None or len(index) < MIN_FILMS:
+        if announce:
+            _log.warning(
+                "no online probe (runtime.probe_every): the shards have %d val films, and it needs %d. Shard with"
+                " splits.val above 0, or set runtime.probe_every=0.",
+                0 if index is None else len(index),
+                MIN_FILMS,
+            )
         return None
-    names = [index.table.column(name).to_pylist() for name in ("body_part", "view")]
-    labelled = [row for row in range(len(index)) if names[0][row] and names[1][row]]
-    rows = np.sort(generator_for("online probe").permutation(np.array(labelled, dtype=np.int64))[: runtime.probe_films])
-    classes = np.unique([f"{names[0][row]} {names[1][row]}" for row in rows], return_inverse=True)[1]
-    if len(rows) <= NEIGHBOURS or classes.max() == 0:
-        return None
-    patients = np.unique(np.array(index.table.column("patient").to_pylist())[rows], return_inverse=True)[1]
+    rows = np.sort(generator_for("online probe").permutation(np.arange(len(index)))[: runtime.probe_films])
+    table = index.table.take(rows)
+    patients = np.unique(np.array(table.column("patient").to_pylist()), return_inverse=True)[1].astype(np.int64)
+    questions = choose_questions(table, patients, data.shards, runtime.probe_labels)
+    if announce:
+        metrics = ", ".join(["rankme", *(question.metric for question in questions)])
+        _log.info("online probe: %d val films of %d patients: %s", len(rows), patients.max() + 1, metrics)
     patch, tokens = settings.encoder.patch, settings.objective.tokens
     loaded = whole_film_batches(index, tokens=tokens, patch=patch, batch=_FILMS_PER_BATCH, workers=0, rows=rows)
     batches = [(np.searchsorted(rows, np.array(batch_rows)), patches) for batch_rows, patches in loaded]
-    return OnlineProbe(classes.astype(np.int64), patients.astype(np.int64), batches)
+    return OnlineProbe(questions, batches)

@@ -1,7 +1,12 @@
 """Settings of pretraining; all but ``runtime`` can change results and are fixed once a run has started."""
 
+from typing import Self
+
+from pydantic import model_validator
+
 from mae_rad.data.resolution_schedule import stage_lengths, tokens_at
-from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.encoders.any_encoder import AnyEncoderSettings
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.objectives import FILM, AnyObjective
 from mae_rad.training.settings import TrainingSettings
 
@@ -9,11 +14,28 @@ from mae_rad.training.settings import TrainingSettings
 class PretrainSettings(TrainingSettings):
     """Settings of a pretraining run."""
 
-    encoder: EncoderSettings
+    encoder: AnyEncoderSettings
     objective: AnyObjective
 
+    @model_validator(mode="after")
+    def _take_rule_of_objective(self) -> Self:
+        rule = self.objective.rate_rule
+        if "rate_rule" not in self.optimizer.model_fields_set and rule != self.optimizer.rate_rule:
+            object.__setattr__(self, "optimizer", self.optimizer.model_copy(update={"rate_rule": rule}))
+        return self
+
+    @model_validator(mode="after")
+    def _check_encoder(self) -> Self:
+        self.objective.check_encoder(self.encoder)
+        if isinstance(self.encoder, TimmSettings) and self.optimizer.accumulation > 1:
+            raise ValueError(
+                f"batch norm of {self.encoder.timm} needs the whole batch in one forward pass. Leave"
+                " optimizer.accumulation out"
+            )
+        return self
+
     @property
-    def encoders(self) -> dict[str, EncoderSettings]:
+    def encoders(self) -> dict[str, AnyEncoderSettings]:
         """Modality → settings of its encoder."""
         return {FILM: self.encoder}
 

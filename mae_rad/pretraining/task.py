@@ -1,25 +1,31 @@
 """Pretraining as a training task: an objective is trained on views of films, and its encoder exported."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
+from typing import NoReturn
 
 import torch
 
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.encoders.vit import build_encoder
+from mae_rad.encoders.any_encoder import build_any_encoder
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import descent, save_encoder, start_from
 from mae_rad.objectives import FILM
 from mae_rad.objectives.interface import Objective
 from mae_rad.pretraining.online_probe import OnlineProbe, online_probe
+from mae_rad.pretraining.rate_report import rate_report
 from mae_rad.pretraining.reconstructions import HeldOutFilm, draw_pictures, held_out_films
 from mae_rad.pretraining.run_flops import flops_per_film, training_flops
 from mae_rad.pretraining.settings import PretrainSettings
-from mae_rad.training.deepspeed_engine import Ranks
+from mae_rad.training.deepspeed_engine import Ranks, on_first_rank
 from mae_rad.training.run_folder import RunFolder
 from mae_rad.training.task import DrawnBatch, TrainingTask
+
+_log = logging.getLogger(__name__)
 
 
 class Pretraining(TrainingTask):
@@ -53,12 +59,20 @@ class Pretraining(TrainingTask):
     def build_model(self, ranks: Ranks) -> Objective:
         """Build the objective with its encoder on the device of this rank."""
         settings = self.settings
-        self._objective = settings.objective.build({FILM: build_encoder(settings.encoder)})
+        if isinstance(settings.encoder, TimmSettings) and ranks.world > 1:
+            on_first_rank(ranks, self._refuse_ranks)
+        self._objective = settings.objective.build({FILM: build_any_encoder(settings.encoder)})
         if settings.start_from:
             self._start = start_from(settings.start_from, self._objective)
         self._pictures = held_out_films(self._index, settings, self._objective)
-        self._probe = online_probe(settings)
+        self._probe = online_probe(settings, announce=ranks.first)
         return self._objective.to(ranks.device)
+
+    def _refuse_ranks(self) -> NoReturn:
+        raise SettingsError(
+            f"{self.settings.encoder.model} is trained in one process only: its batch norm does not average over"
+            " ranks yet. Start it without a launcher: mae-rad pretrain …"
+        )
 
     def iterate_batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
         """Load the views of films that the objective requests."""
@@ -77,17 +91,46 @@ class Pretraining(TrainingTask):
         """FLOPs of a film, forward and backward, at the T of the step."""
         return flops_per_film(self.settings.at(step)).training
 
-    def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
+    def begin(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:
+        """Report the peak learning rate, and log the online probe of the initial weights."""
+        rates = rate_report(self.settings)
+        if ranks.first and rates.is_outside:
+            _log.warning("%s", rates.text)
+        elif ranks.first and not done:
+            _log.info("%s", rates.text)
+        return self._log_probe(done, folder, ranks) if not done else self.evaluate(done, folder, ranks)
+
+    def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:
         """Log the online probe and draw reconstructions, at their intervals and after the last step."""
         is_last = done == self.settings.optimizer.steps
-        if self._probe and (done % self.settings.runtime.probe_every == 0 or is_last):
-            values = self._probe.read(self._objective.encoder, ranks.device, self.settings.precision)
-            if ranks.first:
-                folder.log(done, values)
+        is_probed = self._probe and (done % self.settings.runtime.probe_every == 0 or is_last)
+        values = self._log_probe(done, folder, ranks) if is_probed else {}
         if self._pictures and (done % self.settings.runtime.picture_every == 0 or is_last):
             picture = draw_pictures(self._pictures, self._objective, self.settings, ranks.device, done - 1)
             if ranks.first:
                 folder.write_picture(done, picture)
+        return values
+
+    def _log_probe(self, done: int, folder: RunFolder, ranks: Ranks) -> dict[str, float]:
+        """Log the online probe; a collective call. Its metrics on rank 0, else none."""
+        values = self._probe.read(self._objective.encoder, ranks.device, self.settings.precision) if self._probe else {}
+        if not (ranks.first and values):
+            return {}
+        folder.log(done, values)
+        return values
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of the run in the tracking store, with the peak learning rate and the range in which it was tried."""
+        rates = rate_report(self.settings)
+        tried = (
+            {"tried_learning_rates": f"{rates.range.lowest:.2g} to {rates.range.highest:.2g}"} if rates.range else {}
+        )
+        return super().tags | {"peak_learning_rate": f"{rates.peak:.3g}"} | tried
+
+    def provenance(self) -> dict[str, str | int | float | None]:
+        """Return the provenance of the weights, with the peak learning rate."""
+        return super().provenance() | {"peak_learning_rate": rate_report(self.settings).peak}
 
     def finish(self, folder: RunFolder, ranks: Ranks) -> None:
         """Export the encoder."""

@@ -30,6 +30,11 @@ class AttentionLogits:
         self._layers = [module for module in encoder.modules() if isinstance(module, SelfAttention)]
         self.largest = torch.zeros(())
 
+    @property
+    def has_layers(self) -> bool:
+        """Whether the encoder has attention."""
+        return bool(self._layers)
+
     @contextmanager
     def measuring(self, enabled: bool) -> Iterator[None]:
         """Measure the forward passes within the context, if ``enabled``; recomputation in backward is excluded."""

@@ -2,7 +2,17 @@
 
 import math
 
+from mae_rad.objectives.learning_rates import rate_factor
 from mae_rad.training.settings import OptimizerSettings
+
+
+def peak_rate(settings: OptimizerSettings) -> float:
+    """Compute the highest learning rate of the schedule.
+
+    Args:
+        settings: settings of the optimiser.
+    """
+    return settings.base_learning_rate * rate_factor(settings.batch, settings.rate_rule)
 
 
 def learning_rate(step: int, settings: OptimizerSettings) -> float:
@@ -12,8 +22,8 @@ def learning_rate(step: int, settings: OptimizerSettings) -> float:
         step: optimiser step, counted from 0.
         settings: settings of the optimiser.
     """
-    peak = settings.base_learning_rate * settings.batch / 256
-    warmup = round(settings.steps * settings.warmup_fraction)
+    peak = peak_rate(settings)
+    warmup = settings.warmup_steps
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, settings.steps - warmup)))

@@ -87,9 +87,7 @@ def _train(
         first_step, optimizer.steps, ranks.rank, ranks.world, micro_batch_size(task.settings, ranks.world)
     )
     batches = task.iterate_batches(steps, ranks.device)
-    monitor, attention_logits = CollapseMonitor(), AttentionLogits(engine.objective.encoder)
-    if first_step:
-        task.evaluate(first_step, folder, ranks)
+    monitor, attention_logits = _begin(task, first_step, folder, ranks), AttentionLogits(engine.objective.encoder)
     meter = _Meter(first_step, ranks, task)
 
     for step in range(first_step, optimizer.steps):
@@ -120,10 +118,14 @@ def _train(
         stop_request = preemption.pop_requests(means)
 
         meter.update_progress(steps_done, means["loss"])
+        if ranks.first and steps_done == 1 and not is_logged:
+            monitor.check(steps_done, means)  # where the curves begin
         if is_logged:
             values = means | meter.measure(steps_done)
             # hooks do not run in compiled code
-            values |= _measure_update(engine, lr, None if runtime.compile else attention_logits)
+            values |= _measure_update(
+                engine, lr, None if runtime.compile or not attention_logits.has_layers else attention_logits
+            )
             if ranks.first:
                 folder.log(steps_done, values)
                 monitor.check(steps_done, values)
@@ -133,7 +135,7 @@ def _train(
         if stop_request.exit and not is_last:
             raise preemption.build_exit(steps_done)
         with meter.paused():
-            task.evaluate(steps_done, folder, ranks)
+            monitor.check(steps_done, task.evaluate(steps_done, folder, ranks) or {})
         if mlflow_writes and steps_done % runtime.log_every == 0:
             mlflow_writes.deliver()
 
@@ -160,6 +162,14 @@ def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkp
     if ranks.first:
         folder.truncate_metrics(step)
     return checkpoints, engine, step
+
+
+def _begin(task: TrainingTask, first_step: int, folder: RunFolder, ranks: Ranks) -> CollapseMonitor:
+    """Evaluate before the first step, and return the monitor, which knows the logged lines of an earlier start."""
+    monitor = CollapseMonitor(task.settings.optimizer.warmup_steps)
+    monitor.replay(folder.logged() if ranks.first else [])
+    monitor.check(first_step, task.begin(first_step, folder, ranks))
+    return monitor
 
 
 def _measure_update(engine: Engine, lr: float, attention_logits: AttentionLogits | None) -> dict[str, float]:

@@ -20,7 +20,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,18 @@ class RunFolder:
                     break
                 kept += len(line)
             file.truncate(kept)  # unlike a copy, this works on a full disk
+
+    def logged(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Yield step and metrics of each logged line, in order; lines that cannot be read end it."""
+        if not self.metrics.exists():
+            return
+        with self.metrics.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    values = json.loads(line)
+                    yield values.pop("step"), values
+                except (ValueError, KeyError, AttributeError):
+                    return
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Append a line of metrics; lines that cannot be written are kept in memory and written with a later one.

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from data_prep.settings import Folders, Settings
 from mae_rad.data.shard_reader import Condition
 from mae_rad.encoders.precision import Precision
+from mae_rad.objectives.learning_rates import RateRule
 
 
 class DataSettings(Settings):
@@ -34,7 +35,10 @@ class OptimizerSettings(Settings):
     accumulation: int = Field(default=1, ge=1)
     """Forward passes per optimiser step; a contrastive objective compares batch / accumulation films."""
     base_learning_rate: float = Field(default=1.5e-4, gt=0)
-    """Learning rate per 256 films: the peak is base_learning_rate * batch / 256."""
+    """Learning rate at a batch of 256 films; ``rate_rule`` gives the peak at another one."""
+    rate_rule: RateRule = "linear"
+    """Peak learning rate at another batch. linear: base_learning_rate * batch / 256; square_root: base_learning_rate *
+    sqrt(batch / 256); none: base_learning_rate. Default of pretraining: that of the objective."""
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     """Fraction of the steps with linear warm-up."""
     weight_decay: float = Field(default=0.05, ge=0)
@@ -43,6 +47,16 @@ class OptimizerSettings(Settings):
     """Decay rates of the first and second moments of AdamW."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest gradient norm; 0 disables clipping."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Number of steps with linear warm-up."""
+        return round(self.steps * self.warmup_fraction)
+
+    @property
+    def off(self) -> set[str]:
+        """Newer settings at the value of earlier releases; hashes exclude them, so that earlier hashes stay valid."""
+        return {"rate_rule"} if self.rate_rule == "linear" else set()
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -87,6 +101,9 @@ class RuntimeSettings(Settings):
     """Steps between two online probes (effective rank and nearest neighbours of val films); 0 disables them."""
     probe_films: int = Field(default=512, ge=16)
     """Number of validation films of the online probe."""
+    probe_labels: list[str] | None = None
+    """What the neighbours of a film predict in the online probe: class (body part and view), sex, age, and labels of
+    the shards; null: all that enough of the films have, at most 8 labels. An empty list leaves only effective rank."""
     mlflow_uri: str | None = None
     """MLflow tracking store (default: sqlite in the parent of the run folder)."""
     experiment: str = "mae_rad"
@@ -124,7 +141,8 @@ class TrainingSettings(Settings):
                 "runtime": True,
                 "start_from": True,
                 "data": {"shards", "generations"},
-                "encoder": {"attention", "checkpoint_activations"},
+                "optimizer": self.optimizer.off,
+                "encoder": {"attention", "checkpoint_activations", "vector"},
                 "resnet": {"weights"},
             },
         )

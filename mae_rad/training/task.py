@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -63,8 +63,21 @@ class TrainingTask(ABC):
     def training_flops(self, step: int) -> float:
         """FLOPs of a film, forward and backward, in optimiser step ``step``; NaN if unknown."""
 
+    def begin(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:
+        """Evaluate before the first step of this start, with the weights loaded; every rank calls it.
+
+        Args:
+            done: optimiser steps taken by earlier starts of the run.
+            folder: run folder.
+            ranks: rank of this process and number of ranks.
+
+        Returns:
+            As :meth:`evaluate`, which does it unless the run is new.
+        """
+        return (self.evaluate(done, folder, ranks) or {}) if done else {}
+
     @abstractmethod
-    def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
+    def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float] | None:
         """Evaluate the model if ``done`` is at an interval; every rank calls it after every step.
 
         A run that resumes at ``done`` evaluates again and writes the same.
@@ -73,6 +86,9 @@ class TrainingTask(ABC):
             done: optimiser steps taken.
             folder: run folder.
             ranks: rank of this process and number of ranks.
+
+        Returns:
+            Metrics of the evaluation on rank 0 for the monitor; elsewhere and without any, none.
         """
 
     @abstractmethod

@@ -14,9 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("data_prep", "mae_rad", "launch")
 
 LEVELS: Mapping[str, int] = {
-    "launch": 16,
-    "mae_rad/cli": 15,
-    "mae_rad/bench": 15, "mae_rad/bench/sharding": 15, "mae_rad/bench/training": 15, "mae_rad/bench/evaluation": 15,
+    "launch": 17,
+    "mae_rad/cli": 16,
+    "mae_rad/bench": 16, "mae_rad/bench/sharding": 16, "mae_rad/bench/training": 16, "mae_rad/bench/evaluation": 16,
+    "mae_rad/sweep": 15,
     "mae_rad/evaluation": 14,
     "mae_rad/evaluation/report": 13,
     "mae_rad/api": 13,

@@ -6,9 +6,12 @@ import cv2
 import numpy as np
 
 from data_prep.phantom.imaging.projection import Beam, Bounds, Map, Vector, enclosing_bounds
-from data_prep.phantom.imaging.solids import Body, Shaft, Tube
+from data_prep.phantom.imaging.solids import Body, Shaft, Tube, tube_segments
+from data_prep.phantom.imaging.tube_chords import add_powers_of_chords
 
 _TILE = 512
+_COARSE_RASTER = 60_000
+"""Cells of a raster below which the tubes of a tissue are computed together."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,19 @@ def find_site(bone: Bone, beam: Beam, along: float) -> Site:
         x, y = (seen[k] + seen[k + 1]) / 2
         return Site(float(x), float(y), (float(axis[0]), float(axis[1])), float(part.radii[k]) * beam.scale)
     raise TypeError(f"a {type(part).__name__} has no axis")
+
+
+def bone_density(bone: Bone, beam: Beam, site: Site) -> float:
+    """Compute the attenuation of the first part of a bone at a position, without texture.
+
+    Args:
+        bone: the bone.
+        beam: projection onto the film.
+        site: the position.
+    """
+    x, y = (np.array([value], dtype=np.float32) for value in (site.x, site.y))
+    outer, inner = (float(part.chord(beam, x, y)[0, 0]) for part in (bone.parts[0], bone.parts[0].shrunk()))
+    return bone.cortex * max(outer - inner, 0.0) + bone.marrow * inner
 
 
 def tissue_map(tissues: tuple[Tissue, ...], beam: Beam, rows: int, columns: int) -> Map:
@@ -250,6 +266,11 @@ def _smooth_union(bodies: tuple[Body, ...], blend: float, beam: Beam, x: Map, y:
     if len(bodies) == 1:
         return bodies[0].chord(beam, x, y)
     total = np.zeros((len(y), len(x)), dtype=np.float32)
+    tubes = [body for body in bodies if isinstance(body, Tube)]
+    if len(tubes) == len(bodies) and len(y) * len(x) < _COARSE_RASTER and len({len(t.points) for t in tubes}) == 1:
+        per_tube = len(tubes[0].points) - 1
+        add_powers_of_chords(total, tube_segments(tubes, beam), per_tube, x, y, power, np.float32(beam.scale))
+        return np.asarray(total ** (1 / power), dtype=np.float32)
     for body in bodies:
         rows, columns = _window(body.bounds(beam), x, y)
         if rows.stop > rows.start and columns.stop > columns.start:

@@ -3,14 +3,16 @@
 Coordinates are those of :mod:`data_prep.phantom.imaging.projection`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import cv2
 import numpy as np
 
 from data_prep.phantom.imaging.projection import Beam, Bounds, Map, Vector
+from data_prep.phantom.imaging.tube_chords import Segments, largest_chord
 
 _TABLE_ENTRIES = 512
 _MIN_FORESHORTENING = 0.3
@@ -121,7 +123,7 @@ class Shaft:
         flat = max(float(np.hypot(seen[0], seen[1])), _MIN_FORESHORTENING)
         normal = np.array([-seen[1], seen[0], 0.0]) / max(float(np.hypot(seen[0], seen[1])), 1e-6)
         c1 = float(beam.direction(side) @ normal)
-        c2 = float(beam.direction(np.cross(axis, side)) @ normal)
+        c2 = float(beam.direction(_cross(axis, side)) @ normal)
         half = np.sqrt((across * c1) ** 2 + (deep * c2) ** 2)
         chord = 2 * across * deep / np.maximum(half, 1e-3) / flat
         offset = shift_across * c1 + shift_deep * c2
@@ -226,19 +228,24 @@ class Tube:
 
     def chord(self, beam: Beam, x: Map, y: Map) -> Map:
         """See :class:`Body`."""
-        seen = beam.project(self.points)
-        out = np.zeros((len(y), len(x)), dtype=np.float32)
-        steps = np.linalg.norm(np.diff(self.points, axis=0), axis=1)
-        for k in range(len(seen) - 1):
-            span = seen[k + 1] - seen[k]
-            reach = float(np.hypot(*span))
-            tilt = min(steps[k] * beam.scale / max(reach, 1e-3), 2.5)
-            _segment(out, x, y, seen[k], span, self.radii[k : k + 2] * beam.scale, self.depth * tilt)
-        return out / np.float32(beam.scale)
+        return largest_chord(tube_segments((self,), beam), x, y) / np.float32(beam.scale)
 
     def shrunk(self, fraction: float = 1.0) -> "Tube":
         """See :class:`Body`."""
         return replace(self, radii=np.maximum(self.radii - self.wall * fraction, 0.05))
+
+
+def tube_segments(tubes: Sequence[Tube], beam: Beam) -> Segments:
+    """Make the segments on the film of tubes with the same number of points.
+
+    Args:
+        tubes: the tubes.
+        beam: projection onto the film.
+    """
+    points = np.stack([tube.points for tube in tubes])
+    radii = np.stack([tube.radii for tube in tubes])
+    depth = np.array([tube.depth for tube in tubes])
+    return Segments.of_tubes(beam.project(points), points, radii, depth, beam.scale)
 
 
 @dataclass(frozen=True)
@@ -257,16 +264,20 @@ class Outline:
     depth: float
     wall: float = 0.0
 
+    @cached_property
+    def _curve(self) -> Vector:
+        return spline(self.points, closed=True)
+
     def bounds(self, beam: Beam) -> Bounds:
         """See :class:`Body`."""
-        seen = beam.project_flat(spline(self.points, closed=True))
+        seen = beam.project_flat(self._curve)
         low, high = seen.min(axis=0) - 8, seen.max(axis=0) + 8  # margin for the edge of the distance transform
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
     def chord(self, beam: Beam, x: Map, y: Map) -> Map:
         """See :class:`Body`."""
         step = float(x[1] - x[0]) if len(x) > 1 else 1.0
-        seen = (beam.project_flat(spline(self.points, closed=True)) - (float(x[0]), float(y[0]))) / step
+        seen = (beam.project_flat(self._curve) - (float(x[0]), float(y[0]))) / step
         mask = np.zeros((len(y) + 2, len(x) + 2), dtype=np.uint8)  # one cell of margin on each side
         cv2.fillPoly(mask, [np.round((seen + 1) * 16).astype(np.int32)], 255, shift=4)
         mask[0], mask[-1], mask[:, 0], mask[:, -1] = mask[1], mask[-2], mask[:, 1], mask[:, -2]
@@ -332,6 +343,12 @@ def _tabulate(stations: tuple[Station, ...]) -> tuple[Vector, ...]:
     return *map(_smooth, tables), wall
 
 
+def _cross(a: Vector, b: Vector) -> Vector:
+    """Cross product of two vectors [3]; numpy's takes ten times as long for them."""
+    (a0, a1, a2), (b0, b1, b2) = a.tolist(), b.tolist()
+    return np.array([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0])
+
+
 def _smooth(table: Vector) -> Vector:
     if not table.any():
         return table
@@ -344,29 +361,3 @@ def _cap(distance: Map, reach: float) -> Map:
     """1 inside, decreasing to 0 along a circular profile over the last ``reach`` mm."""
     edge = np.clip(1 - distance / np.float32(max(reach, 0.05)), 0, 1)
     return np.asarray(1 - edge * edge, dtype=np.float32)
-
-
-def _cells(grid: Map, start: float, span: float, reach: float) -> tuple[int, int]:
-    """First and last cell (exclusive) of a regular grid within ``reach`` of the range from start to start + span."""
-    first, step = float(grid[0]), float(grid[1] - grid[0]) if len(grid) > 1 else 1.0
-    low, high = (start, start + span) if span > 0 else (start + span, start)
-    return max(int((low - reach - first) / step), 0), min(max(int((high + reach - first) / step) + 2, 0), len(grid))
-
-
-def _segment(out: Map, x: Map, y: Map, start: Vector, span: Vector, radii: Vector, depth: float) -> None:
-    """Take the maximum of ``out`` (chord in pixels) and one conical segment with round ends, in place."""
-    reach = max(radii.tolist()) + 1
-    (x_start, y_start), (x_span, y_span) = start.tolist(), span.tolist()
-    left, right = _cells(x, x_start, x_span, reach)
-    top, low = _cells(y, y_start, y_span, reach)
-    if left >= right or top >= low:
-        return
-    dx = (x[left:right] - np.float32(start[0]))[None, :]
-    dy = (y[top:low] - np.float32(start[1]))[:, None]
-    squared = np.float32(max(float(span @ span), 1e-6))
-    t = (dx * np.float32(span[0]) + dy * np.float32(span[1])) / squared
-    np.minimum(np.maximum(t, 0, out=t), 1, out=t)
-    away = (dx - t * np.float32(span[0])) ** 2 + (dy - t * np.float32(span[1])) ** 2
-    radius = np.float32(radii[0]) + t * np.float32(radii[1] - radii[0])
-    chord = np.float32(2 * depth) * np.sqrt(np.maximum(radius * radius - away, 0))
-    np.maximum(out[top:low, left:right], chord, out=out[top:low, left:right])

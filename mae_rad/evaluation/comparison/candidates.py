@@ -15,18 +15,16 @@ from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
 from mae_rad.data.shard_reader import combined
 from mae_rad.embedding.film_vector import VectorSettings, vector_settings
-from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.encoders.any_encoder import AnyEncoderSettings
+from mae_rad.encoders.pooling_name import LAST_BLOCK_POOLS
 from mae_rad.errors import EvaluationError, ShardFormatError
 from mae_rad.evaluation.comparison.compute_budget import Budget, infer_arms, read_budget, read_settings
 from mae_rad.evaluation.comparison.settings import CompareSettings, EncoderEntry
-from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Arm, is_self_supervised
+from mae_rad.evaluation.results.rows import FLOORS, RANDOM_BASELINE, RAW_PIXELS, Arm, Role, is_self_supervised
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import read_card
 from mae_rad.export.encoder_with_decoder_folder import encoder_folder
 from mae_rad.pretraining.settings import PretrainSettings
-
-PIXELS = "raw pixels"
-"""Name of the principal components of the pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,7 @@ class Candidate:
         trained_on: checksum of the shards of its training, empty if unknown.
         other_films: it was trained on other shards, which may contain test patients.
         about: description in one line.
+        is_ceiling: what is possible on these films: other encoders are read towards its score.
     """
 
     name: str
@@ -58,12 +57,18 @@ class Candidate:
     encoder_sha256: str = ""
     folder: Path | None = None
     table: Path | None = None
-    shape: EncoderSettings | None = None
+    shape: AnyEncoderSettings | None = None
     vector: VectorSettings | None = None
     budget: Budget | None = None
     trained_on: str = ""
     other_films: bool = False
     about: str = ""
+    is_ceiling: bool = False
+
+    @property
+    def role(self) -> Role:
+        """Role in the comparison."""
+        return "floor" if self.group in FLOORS else "ceiling" if self.is_ceiling else "encoder"
 
     @property
     def described(self) -> str:
@@ -94,7 +99,8 @@ def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha
     given_encoders = [
         _run_candidate(entry, settings, dataset_sha256) if entry.run else _table_candidate(entry) for entry in entries
     ]
-    first = next((candidate for candidate in given_encoders if candidate.shape), None)
+    with_shape = [candidate for candidate in given_encoders if candidate.shape]
+    first = next((candidate for candidate in with_shape if not candidate.is_ceiling), next(iter(with_shape), None))
     random_encoders = [_random_candidate(first, seed, settings) for seed in settings.random_seeds] if first else []
     pixels = [_pixel_candidate(settings)] if settings.pixel_components else []
     candidates = [*_with_groups(_with_arms(given_encoders, settings)), *random_encoders, *pixels]
@@ -112,6 +118,8 @@ def find_candidates(runs: Sequence[Path], settings: CompareSettings, dataset_sha
 def _run_candidate(entry: EncoderEntry, settings: CompareSettings, dataset_sha256: str) -> Candidate:
     folder = encoder_folder(entry.path)
     card = read_card(folder)
+    for pool in settings.pools or ():
+        vector_settings(card, pool=pool)  # raises if the encoder lacks a block
     provenance = card.provenance
     seed = provenance.get("seed")
     pretraining = read_settings(folder.parent)
@@ -129,8 +137,11 @@ def _run_candidate(entry: EncoderEntry, settings: CompareSettings, dataset_sha25
         vector=vector_settings(card),
         budget=read_budget(folder.parent, provenance),
         trained_on=str(provenance.get("dataset_sha256") or ""),
-        other_films=_may_know_test_films(folder.parent, provenance, settings, dataset_sha256),
-        about=_description(card, pretraining),
+        other_films=_may_know_test_films(folder.parent, provenance, settings, dataset_sha256)
+        if entry.other_films is None
+        else entry.other_films,
+        about=", ".join(filter(None, (entry.about, _description(card, pretraining)))),
+        is_ceiling=entry.role == "ceiling",
     )
 
 
@@ -151,7 +162,11 @@ def _description(card: EncoderCard, pretraining: PretrainSettings | None) -> str
     ]
     if provenance.get("labels"):
         parts.append(f"trained with labels of all its training films: {provenance['labels']}")
-    if provenance.get("started_from_sha256"):
+    if card.encoder.film_vector not in LAST_BLOCK_POOLS:
+        parts.append(f"vector {card.encoder.film_vector}, {card.vector_width} numbers")
+    if provenance.get("photographs"):
+        parts.append(f"started from weights of {provenance['photographs']}")
+    elif provenance.get("started_from_sha256"):
         parts.append("started from the weights of another encoder, whose films and FLOPs are unknown")
     if "objective" in provenance:
         parts.append(f"T {card.preprocessing.tokens}")
@@ -172,7 +187,7 @@ def _may_know_test_films(
 ) -> bool:
     """Return whether an encoder may have been trained on test patients: not if its shards include these."""
     trained_on = provenance.get("dataset_sha256")
-    if trained_on == dataset_sha256:
+    if trained_on == dataset_sha256 or (trained_on is None and provenance.get("photographs")):
         return False
     pretraining = read_settings(run)
     if pretraining is None:
@@ -192,15 +207,18 @@ def _may_know_test_films(
 
 
 def _table_candidate(entry: EncoderEntry) -> Candidate:
-    about = "vectors of another model; the films of its training are unknown"
+    is_ceiling = entry.role == "ceiling"
+    may_know_test_films = not is_ceiling if entry.other_films is None else entry.other_films
+    unknown_films = "; the films of its training are unknown" if may_know_test_films else ""
     return Candidate(
         entry.title,
         entry.method or "foreign",
         entry.group,
         tuple(entry.arms),
         table=entry.path,
-        other_films=True,
-        about=about,
+        other_films=may_know_test_films,
+        about=entry.about or f"{'measurements' if is_ceiling else 'vectors of another model'}{unknown_films}",
+        is_ceiling=is_ceiling,
     )
 
 
@@ -224,7 +242,7 @@ def _random_candidate(run: Candidate, seed: int, settings: CompareSettings) -> C
 
 def _pixel_candidate(settings: CompareSettings) -> Candidate:
     about = f"{settings.pixel_components} principal components of the downscaled training films"
-    return Candidate(PIXELS, "pca", PIXELS, about=about)
+    return Candidate(RAW_PIXELS, "pca", RAW_PIXELS, about=about)
 
 
 def _with_arms(candidates: Sequence[Candidate], settings: CompareSettings) -> list[Candidate]:
@@ -262,7 +280,10 @@ def _group_key(candidate: Candidate) -> str:
     if settings is None:
         return candidate.name
     films = candidate.budget.films if candidate.budget else candidate.name
-    return json.dumps({**settings.results(), "seed": None, "films": films, "shards": candidate.trained_on})
+    vector = candidate.vector.pool if candidate.vector else None
+    return json.dumps(
+        {**settings.results(), "seed": None, "films": films, "shards": candidate.trained_on, "vector": vector}
+    )
 
 
 def _check_groups(candidates: Sequence[Candidate], *, declared: bool) -> None:

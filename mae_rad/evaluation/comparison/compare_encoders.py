@@ -1,6 +1,7 @@
 """Evaluate every encoder on every task and return the rows of ``comparison.parquet``."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,11 +9,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_prep.runtime.progress import Progress
+from mae_rad.encoders.pooling_name import LAST_BLOCK_POOLS
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.clustering import measure_clustering
 from mae_rad.evaluation.comparison.differences import ComparedMetric, encoder_pairs, metric_rows, with_verdicts
 from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
+from mae_rad.evaluation.comparison.floors_and_ceilings import with_floors_and_ceilings
 from mae_rad.evaluation.comparison.geometry_rows import geometry_rows
+from mae_rad.evaluation.comparison.label_draws import unlabelled_rows
 from mae_rad.evaluation.comparison.retrieval import measure_retrieval, retrieval_tasks
 from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
 from mae_rad.evaluation.comparison.shortcuts import shortcut_tasks, with_shortcut_notes, within_rows
@@ -87,8 +91,13 @@ class ComparisonInputs(NamedTuple):
         return out
 
     def encoders_of(self, choice: int) -> list[EmbeddedCandidate]:
-        """Return the encoders for which choice number ``choice`` selects a vector that no earlier choice selects."""
+        """Return the encoders for which choice number ``choice`` selects a vector that no earlier choice selects.
+
+        At an equal width these are all encoders, or none if no vector is wider.
+        """
         *before, tokens_and_pool = self.settings.choices[: choice + 1]
+        if tokens_and_pool.components and not any(encoder.is_wider(tokens_and_pool) for encoder in self.encoders):
+            return []
         return [
             encoder
             for encoder in self.encoders
@@ -104,7 +113,8 @@ def compare(inputs: ComparisonInputs) -> ComparisonOutput:
         new_rows, new_skipped = _ANALYSES[analysis](inputs)
         rows += new_rows
         skipped += new_skipped
-    return ComparisonOutput(with_shortcut_notes(with_verdicts(rows, inputs.settings)), skipped)
+    rows = with_shortcut_notes(with_verdicts(rows, inputs.settings))
+    return ComparisonOutput(with_floors_and_ceilings(rows, inputs.candidates), skipped)
 
 
 def _compared_rows(inputs: ComparisonInputs, metrics: Iterable[ComparedMetric], seed: int) -> Iterator[Row]:
@@ -114,11 +124,16 @@ def _compared_rows(inputs: ComparisonInputs, metrics: Iterable[ComparedMetric], 
 
 
 def _probe_rows(inputs: ComparisonInputs) -> Iterator[Row]:
-    """Rows of the trained probes: all labels for every choice of vectors, fewer labels for the first choice."""
+    """Rows of the trained probes: all labels for every choice of vectors, fewer for the first and at an equal width."""
     settings = inputs.settings
     fractions = sorted({1.0, *settings.label_fractions}, reverse=True)
     choices = settings.choices
-    places = [(0, fraction) for fraction in fractions] + [(choice, 1.0) for choice in range(1, len(choices))]
+    places = [
+        (number, fraction)
+        for number, choice in enumerate(choices)
+        for fraction in fractions
+        if fraction == 1 or number == 0 or choice.components
+    ]
     attentive = _attentive_outputs(inputs, fractions) if TOKENS in settings.probes else {}
     on_vectors = [probe for probe in settings.probes if probe != TOKENS]
     count = sum(len(inputs.encoders_of(choice)) for choice, _ in places) * len(inputs.plans) * len(on_vectors)
@@ -152,6 +167,20 @@ def _attentive_outputs(
     return outputs
 
 
+def _unusual_widths(inputs: ComparisonInputs, choice: int) -> dict[str, str]:
+    """Return encoder → note of the width of vectors that are not pooled from the last block alone, or were reduced."""
+    selected = inputs.settings.choices[choice]
+    return {
+        encoder.name: f"vectors of {encoder.width(selected)} numbers"
+        for encoder in inputs.encoders
+        if selected.components or encoder.stored(selected)[1] not in (*LAST_BLOCK_POOLS, "none")
+    }
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
+
+
 def _output_rows(
     inputs: ComparisonInputs, plan: ProbePlan, outputs: ProbeOutputs, probe: str, choice: int, fraction: float
 ) -> Iterator[Row]:
@@ -164,9 +193,13 @@ def _output_rows(
     }
     vectors = {name: (tokens, TOKENS if probe == TOKENS else pool) for name, (tokens, pool) in tokens_and_pool.items()}
     subsets = subsets_of(plan, inputs.films, inputs.settings, inputs.boxes) if whole else {}
-    metrics = list(
-        compared_metrics(plan, outputs, probe=probe, vectors=vectors, choice=choice, fraction=fraction, subsets=subsets)
-    )
+    widths = _unusual_widths(inputs, choice) if probe != TOKENS else {}
+    metrics = [
+        replace(metric, notes={name: _joined(note, widths.get(name, "")) for name, note in metric.notes.items()})
+        for metric in compared_metrics(
+            plan, outputs, probe=probe, vectors=vectors, choice=choice, fraction=fraction, subsets=subsets
+        )
+    ]
     yield from _compared_rows(inputs, iter(metrics), plan.seed)
     if whole and probe != "knn" and "shortcuts" in inputs.settings.analyses:
         whole_metric = metrics[0]
@@ -195,7 +228,7 @@ def _retrieval(inputs: ComparisonInputs) -> tuple[list[Row], list[SkippedTask]]:
 def _clustering(inputs: ComparisonInputs) -> tuple[list[Row], list[SkippedTask]]:
     rows: list[Row] = []
     for plan in inputs.plans:
-        if plan.task.name in _CLUSTERED:
+        if plan.task.name in _CLUSTERED and plan.task.numbers is None:
             metrics = measure_clustering(plan.task, inputs.encoders, plan.seed, inputs.first)
             rows += _compared_rows(inputs, metrics, plan.seed)
     return rows, []
@@ -219,7 +252,7 @@ def _shortcuts(inputs: ComparisonInputs) -> tuple[list[Row], list[SkippedTask]]:
 
 
 def _training_rows(inputs: ComparisonInputs) -> NDArray[np.int64]:
-    rows = np.flatnonzero(inputs.usable & (inputs.films.split == "train"))
+    rows = unlabelled_rows(inputs.films, inputs.usable)
     return rows[:: max(1, len(rows) // inputs.settings.max_train_films)]
 
 

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.compute_budget import EQUAL_QUANTITY, budget_ratio
 from mae_rad.evaluation.comparison.settings import CompareSettings
-from mae_rad.evaluation.results.rows import MAY_BE_NARROW, RANDOM_BASELINE, Arm, Row, Verdict
+from mae_rad.evaluation.results.rows import (
+    MAY_BE_NARROW,
+    RANDOM_BASELINE,
+    TRAINED_ELSEWHERE,
+    Arm,
+    Row,
+    Verdict,
+    is_self_supervised,
+)
 from mae_rad.evaluation.statistics.intervals import (
     BootstrapSamples,
     Contrast,
@@ -33,8 +41,12 @@ FEW_PATIENTS = 20
 88 of 100 cases, with 20 in 94 (AUROC of normal scores)."""
 
 
-_LOWEST_VALUES = {"ari": -1.0}
-"""Lower bound of metrics that may be negative; all others are between 0 and 1."""
+_RANGES = {"ari": (-1.0, 1.0), "r2": (-math.inf, 1.0), "mean_absolute_error": (0.0, math.inf)}
+"""Lowest and highest value of metrics; all others are between 0 and 1."""
+_NUMBER_METRICS = ("r2", "mean_absolute_error")
+"""Metrics of predicted numbers: one patient may change them by any amount, and there are no classes."""
+_SAME_FAMILY = {"macro_auroc": "auroc", "r2": "auroc"}
+"""Main metric → the one with which it is corrected: one table of the report has the main metrics of all tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +62,10 @@ class ComparedMetric:
         notes: encoder → note of its probe, such as the chosen hyperparameter.
         n_train, n_train_patients: training films and patients of one draw.
         biased: see :func:`mae_rad.evaluation.statistics.intervals.interval`.
-        min_class_patients: patients of the class that has the fewest; 0 where there are no classes.
+        min_class_patients: patients of the class that has the fewest, or of a number; 0 where there are no classes.
+        unit: unit of a predicted number.
+        spread: standard deviation of the predicted numbers of the test films; a mean absolute error is relevantly
+            different by the relevant difference times this.
     """
 
     task: str
@@ -67,6 +82,8 @@ class ComparedMetric:
     n_train_patients: int = 0
     biased: bool = False
     min_class_patients: int = 0
+    unit: str = ""
+    spread: float = 1.0
 
     @property
     def bound(self) -> int:
@@ -75,17 +92,19 @@ class ComparedMetric:
 
     def interval(self, sampled: BootstrapSamples) -> Interval:
         """Compute the interval of one encoder or of pooled runs, within the range of the metric."""
-        estimate = with_rule_of_three(interval(sampled, biased=self.biased), self.bound)
+        estimate = self._widened(interval(sampled, biased=self.biased))
         if not math.isfinite(estimate.low):
             return estimate
-        return estimate._replace(
-            low=max(estimate.low, _LOWEST_VALUES.get(self.metric, 0.0)), high=min(estimate.high, 1.0)
-        )
+        lowest, highest = _RANGES.get(self.metric, (0.0, 1.0))
+        return estimate._replace(low=max(estimate.low, lowest), high=min(estimate.high, highest))
 
     def contrast(self, first: BootstrapSamples, second: BootstrapSamples) -> Contrast:
         """Compute the difference ``first`` minus ``second``."""
         estimate = contrast(first, second, biased=self.biased)
-        return estimate._replace(interval=with_rule_of_three(estimate.interval, self.bound))
+        return estimate._replace(interval=self._widened(estimate.interval))
+
+    def _widened(self, estimate: Interval) -> Interval:
+        return estimate if self.metric in _NUMBER_METRICS else with_rule_of_three(estimate, self.bound)
 
 
 class EncoderPair(NamedTuple):
@@ -108,6 +127,9 @@ def group_members(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]
 def encoder_pairs(candidates: Sequence[Candidate], within: float) -> list[EncoderPair]:
     """Select the compared groups: each with the random baseline, and any two that share an arm or lack arms.
 
+    A ceiling is compared with the random baseline alone: of an encoder, the share of the way to it is reported. A
+    self-supervised encoder comes before one that was trained elsewhere, whatever their order.
+
     Args:
         candidates: all compared encoders.
         within: largest relative difference of matched budgets; a larger one is noted.
@@ -119,7 +141,9 @@ def encoder_pairs(candidates: Sequence[Candidate], within: float) -> list[Encode
         if RANDOM_BASELINE in groups
         else []
     )
-    for first, second in combinations(n_reference_runs, 2):
+    compared = [name for name in n_reference_runs if groups[name][0].role != "ceiling"]
+    for pair in combinations(compared, 2):
+        first, second = reversed(pair) if _is_turned(*(groups[name][0].method for name in pair)) else pair
         encoder_runs, reference_runs = groups[first][0].arms, groups[second][0].arms
         common = [arm for arm in encoder_runs if arm in reference_runs]
         if common or not encoder_runs or not reference_runs:
@@ -128,6 +152,10 @@ def encoder_pairs(candidates: Sequence[Candidate], within: float) -> list[Encode
             note = "; ".join(filter(None, problems))
             out.append(EncoderPair(first, second, arm_value(common), note))
     return out
+
+
+def _is_turned(first_method: str, second_method: str) -> bool:
+    return first_method in TRAINED_ELSEWHERE and is_self_supervised(second_method)
 
 
 def arm_value(arms: Sequence[Arm]) -> str:
@@ -237,7 +265,8 @@ def metric_row(metric: ComparedMetric, runs: Sequence[Candidate], value: Interva
         n_patients=len(np.unique(metric.patients)),
         n_train=metric.n_train,
         n_train_patients=metric.n_train_patients,
-        note="; ".join(filter(None, (probe_note, _caveat(value, metric.min_class_patients), note))),
+        relevant_unit=metric.spread if metric.metric == "mean_absolute_error" else 1.0,
+        note="; ".join(filter(None, (probe_note, _unit_note(metric), _caveat(value, metric), note))),
     )
 
 
@@ -269,11 +298,17 @@ def with_difference(row: Row, pair: EncoderPair, estimate: Contrast, n_reference
     )
 
 
-def _caveat(value: Interval, min_class_patients: int) -> str:
+def _unit_note(metric: ComparedMetric) -> str:
+    return f"in {metric.unit or 'the unit of the label'}" if metric.metric == "mean_absolute_error" else ""
+
+
+def _caveat(value: Interval, metric: ComparedMetric) -> str:
+    is_number = metric.metric in _NUMBER_METRICS
     if not math.isfinite(value.low):
-        return "too few patients of a class for an interval"
-    if 0 < min_class_patients < FEW_PATIENTS:
-        return f"a class has {min_class_patients} test patients: {MAY_BE_NARROW}"
+        return f"too few patients{'' if is_number else ' of a class'} for an interval"
+    if 0 < metric.min_class_patients < FEW_PATIENTS:
+        subject = "there are" if is_number else "a class has"
+        return f"{subject} {metric.min_class_patients} test patients: {MAY_BE_NARROW}"
     return ""
 
 
@@ -290,7 +325,7 @@ def with_verdicts(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
     families: dict[tuple[object, ...], list[int]] = {}
     for position, row in enumerate(rows):
         if row.p_value is not None:
-            families.setdefault(_family(row), []).append(position)
+            families.setdefault(family(row), []).append(position)
     adjusted: dict[int, float] = {}
     tests: dict[int, int] = {}
     for positions in families.values():
@@ -308,8 +343,9 @@ def with_verdicts(rows: Sequence[Row], settings: CompareSettings) -> list[Row]:
     return out
 
 
-def _family(row: Row) -> tuple[object, ...]:
-    metric = row.metric.removeprefix("macro_")
+def family(row: Row) -> tuple[object, ...]:
+    """Return what the rows share that are corrected together."""
+    metric = _SAME_FAMILY.get(row.metric, row.metric)
     subset_kind = row.subset.partition("=")[0]
     return (
         row.reference == RANDOM_BASELINE,
@@ -326,8 +362,9 @@ def verdict(row: Row, relevant: float) -> Verdict:
 
     Args:
         row: row with a difference, or without, whose verdict is empty.
-        relevant: smallest relevant difference.
+        relevant: smallest relevant difference, in units of ``row.relevant_unit``.
     """
+    relevant = relevant * row.relevant_unit
     if row.difference is None:
         return ""
     _, low, high = row.difference

@@ -1,7 +1,7 @@
 """Embed all films with the compared encoders, and store patch tokens for the attentive probe; vectors are cached."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -18,10 +18,11 @@ from mae_rad.embedding.standardised_rows import Vectors
 from mae_rad.embedding.token_source import LiveTokens, StoredTokens, TokenSource
 from mae_rad.embedding.token_store import BYTES_PER_NUMBER
 from mae_rad.embedding.vector_store import FeatureStore
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder, build_any_encoder
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.pixel_components import pixel_store, principal_components
+from mae_rad.evaluation.comparison.principal_components import project_on_components
 from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
 
 _PATCHES_PER_T = 1.5
@@ -38,12 +39,14 @@ class EmbeddedCandidate:
             or, without it, the T of the first run.
         tokens: patch tokens at the first T, if the attentive probe needs them.
         heads: number of attention heads of the encoder.
+        reduced: (T, pooling, number of components) → principal components of vectors that are wider.
     """
 
     candidate: Candidate
     stores: dict[int, FeatureStore]
     tokens: TokenSource | None = None
     heads: int = 1
+    reduced: dict[tuple[int, str, int], FeatureStore] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -56,15 +59,35 @@ class EmbeddedCandidate:
         return self.candidate.vector is not None
 
     def tokens_and_pool(self, choice: VectorChoice) -> tuple[int, str]:
-        """Return T and pool of the vectors that ``choice`` selects."""
+        """Return T and pool of the vectors that ``choice`` selects, as the columns of a comparison name them."""
+        tokens, pool = self.stored(choice)
+        if choice.components is None:
+            return tokens, pool
+        if self.is_wider(choice):
+            return tokens, f"{pool} → {choice.components} components"
+        return tokens, f"{pool}, {self.width(choice)} wide"
+
+    def stored(self, choice: VectorChoice) -> tuple[int, str]:
+        """Return T and pooling of the stored vectors that ``choice`` selects, before a reduction of their width."""
         vector = self.candidate.vector
         if vector is None:
             return next(iter(self.stores)), "none"
         return choice.tokens or vector.tokens, choice.pool or vector.pool
 
+    def width(self, choice: VectorChoice) -> int:
+        """Return the width of the stored vectors that ``choice`` selects, before a reduction."""
+        tokens, pool = self.stored(choice)
+        return int(self.stores[tokens].vectors(pool).shape[1])
+
+    def is_wider(self, choice: VectorChoice) -> bool:
+        """Return whether the vectors are wider than the width that ``choice`` allows."""
+        return choice.components is not None and self.width(choice) > choice.components
+
     def vectors(self, choice: VectorChoice, rows: NDArray[np.int64]) -> Vectors:
-        """Return the vectors of the films ``rows``; ``choice`` has no effect on a single vector per film."""
-        tokens, pool = self.tokens_and_pool(choice)
+        """Return the vectors of the films ``rows``; T and pool have no effect on a single vector per film."""
+        tokens, pool = self.stored(choice)
+        if choice.components is not None and self.is_wider(choice):
+            return Vectors(self.reduced[tokens, pool, choice.components].vectors("none"), rows)
         return Vectors(self.stores[tokens].vectors(pool), rows)
 
 
@@ -82,7 +105,7 @@ def embed_all_candidates(
         candidates: compared encoders.
         settings: T, cache and speed.
         index: films of all splits.
-        training_rows: training films from which the principal components of pixels are computed.
+        training_rows: training films from which principal components are computed.
         token_rows: rows whose patch tokens the attentive probe needs; None without that probe.
 
     Returns:
@@ -106,7 +129,24 @@ def embed_all_candidates(
             pixels = pixel_store(index, settings.cache, settings.runtime.workers)
             store = principal_components(pixels, training_rows, settings.pixel_components, index, settings.cache)
             out.append(EmbeddedCandidate(candidate, {first: store}))
+    for encoder in out:
+        _reduce_wide_vectors(encoder, settings, training_rows)
     return out
+
+
+def _reduce_wide_vectors(
+    encoder: EmbeddedCandidate, settings: CompareSettings, training_rows: NDArray[np.int64]
+) -> None:
+    """Compute the principal components of the vectors that are wider than a choice of vectors allows."""
+    for choice in settings.choices:
+        if choice.components is None or not encoder.is_wider(choice):
+            continue
+        tokens, pool = encoder.stored(choice)
+        store = encoder.stores[tokens]
+        encoder.reduced[tokens, pool, choice.components] = project_on_components(
+            store.vectors(pool), training_rows, choice.components,
+            identity={"vectors": store.folder.name, "pool": pool}, cache=settings.cache, name=encoder.name,
+        )  # fmt: skip
 
 
 class _Pass(NamedTuple):
@@ -133,7 +173,9 @@ def _embed_encoders(
         out[candidate.name] = EmbeddedCandidate(candidate, {}, heads=candidate.shape.shape.heads)
         for tokens in settings.tokens or [candidate.vector.tokens]:
             shared_pass = _Pass(candidate.shape.patch, tokens, settings.precision or candidate.vector.precision)
-            passes.setdefault(shared_pass, []).append(_encoder_source(candidate, candidate.shape))
+            pools = tuple(choice.pool or candidate.vector.pool for choice in settings.choices)
+            source = _encoder_source(candidate, candidate.shape)
+            passes.setdefault(shared_pass, []).append(source._replace(pools=pools))
     for shared_pass, sources in passes.items():
         embedding_settings = _embedding_settings(settings, shared_pass)
         wanted_rows = token_rows if settings.tokens is None or shared_pass.tokens == settings.tokens[0] else None
@@ -156,7 +198,7 @@ def _embed_encoders(
     return out
 
 
-def _encoder_source(candidate: Candidate, shape: EncoderSettings) -> EncoderSource:
+def _encoder_source(candidate: Candidate, shape: AnyEncoderSettings) -> EncoderSource:
     load = (
         partial(load_encoder_only, candidate.folder) if candidate.folder else partial(_untrained, shape, candidate.seed)
     )
@@ -182,7 +224,7 @@ def _fits_token_cache(
     return numbers * BYTES_PER_NUMBER <= settings.runtime.token_cache_gib * 2**30
 
 
-def _untrained(shape: EncoderSettings, seed: int | None) -> ViT:
+def _untrained(shape: AnyEncoderSettings, seed: int | None) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
-        return build_encoder(shape)
+        return build_any_encoder(shape)

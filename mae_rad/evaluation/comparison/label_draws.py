@@ -1,4 +1,9 @@
-"""Draw the training patients whose labels a probe uses, with the same draws as ``data/label_fraction.py``."""
+"""Draw the training patients whose labels a probe uses, with the same draws as ``data/label_fraction.py``.
+
+Without folds a probe is fitted to films of the training split and scores all test films. With folds (``cross_fit``) the
+test patients are divided, and a probe that is fitted to all folds but one scores that one, so that few films are enough
+for both.
+"""
 
 from typing import NamedTuple
 
@@ -7,9 +12,10 @@ from numpy.typing import NDArray
 
 from mae_rad.data.label_fraction import select_label_fraction
 from mae_rad.data.seeded_random import generator_for
-from mae_rad.evaluation.comparison.tasks import ProbeTask
+from mae_rad.evaluation.comparison.tasks import Films, ProbeTask
 
 Positions = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 class LabelDraw(NamedTuple):
@@ -24,6 +30,79 @@ class LabelDraw(NamedTuple):
     val: Positions
 
 
+class Fold(NamedTuple):
+    """Films of one probe, as positions among the films of a task.
+
+    Attributes:
+        train: films on which the probe is fitted.
+        val: films on which its hyperparameter is chosen; none with several folds.
+        test: films that it scores.
+    """
+
+    train: Positions
+    val: Positions
+    test: Positions
+
+
+def patient_folds(films: Films, count: int, seed: int) -> Positions | None:
+    """Divide the patients of the test split into folds; the fold of a patient does not depend on other patients.
+
+    Args:
+        films: films of all splits.
+        count: number of folds; 0 for none.
+        seed: seed of the division.
+
+    Returns:
+        [films] fold in [0, count), -1 outside the test split; None without folds.
+    """
+    if not count:
+        return None
+    test, pseudonyms = films.split == "test", films.strings("patient")
+    of_patient = {
+        name: int(generator_for("cross_fit", seed, name).integers(count)) for name in set(pseudonyms[test].tolist())
+    }
+    of_film = [of_patient[name] if in_test else -1 for name, in_test in zip(pseudonyms, test, strict=True)]
+    return np.array(of_film, dtype=np.int64)
+
+
+def unlabelled_rows(films: Films, usable: Flags) -> Positions:
+    """Return the films from which means and principal components are computed without labels.
+
+    Args:
+        films: films of all splits.
+        usable: [films] bool, films that may be used.
+
+    Returns:
+        Rows of the training split; if it has none, as in an archive that is evaluated with folds, of the test split.
+    """
+    train = np.flatnonzero(usable & (films.split == "train"))
+    return train if len(train) else np.flatnonzero(usable & (films.split == "test"))
+
+
+def draw_folds(task: ProbeTask, fraction: float, draw: int, most: int, seed: int) -> list[Fold]:
+    """Draw the labels of one draw, in every fold; folds without a test film are left out.
+
+    Args:
+        task: films and their classes or numbers.
+        fraction: fraction of the patients, in (0, 1].
+        draw: number of the draw.
+        most: largest number of training films.
+        seed: seed of the comparison.
+
+    Returns:
+        One fold with the films of the three splits, or the folds of the test films.
+    """
+    test = task.positions("test")
+    if task.folds is None:
+        return [Fold(*draw_labels(task, training_positions(task, most, seed), fraction, draw, seed), test)]
+    none, folds = test[:0], []
+    for number in np.unique(task.folds[test]).tolist():
+        is_scored = task.folds[test] == number
+        train = limited_positions(task, test[~is_scored], most, seed)
+        folds.append(Fold(*draw_labels(task, train, fraction, draw, seed, val=none), test[is_scored]))
+    return folds
+
+
 def training_positions(task: ProbeTask, most: int, seed: int) -> Positions:
     """Select the training films; above ``most`` films, those of randomly drawn patients.
 
@@ -35,7 +114,18 @@ def training_positions(task: ProbeTask, most: int, seed: int) -> Positions:
     Returns:
         Positions among the films of the task.
     """
-    places = task.positions("train")
+    return limited_positions(task, task.positions("train"), most, seed)
+
+
+def limited_positions(task: ProbeTask, places: Positions, most: int, seed: int) -> Positions:
+    """Select from the films at ``places`` those of randomly drawn patients, if they are more than ``most``.
+
+    Args:
+        task: films and their classes.
+        places: positions among the films of the task.
+        most: largest number of films.
+        seed: seed of the comparison.
+    """
     if len(places) <= most:
         return places
     names, of_film, films = np.unique(task.patients[places], return_inverse=True, return_counts=True)
@@ -44,7 +134,9 @@ def training_positions(task: ProbeTask, most: int, seed: int) -> Positions:
     return places[np.isin(of_film, drawn)]
 
 
-def draw_labels(task: ProbeTask, train: Positions, fraction: float, draw: int, seed: int) -> LabelDraw:
+def draw_labels(
+    task: ProbeTask, train: Positions, fraction: float, draw: int, seed: int, *, val: Positions | None = None
+) -> LabelDraw:
     """Draw a fraction of the patients in train, and the same fraction of those in val.
 
     Draw 0 is that of a finetuning with ``data.label_seed`` = ``seed``, except that one patient of each class is always
@@ -56,6 +148,7 @@ def draw_labels(task: ProbeTask, train: Positions, fraction: float, draw: int, s
         fraction: fraction of the patients, in (0, 1].
         draw: number of the draw.
         seed: seed of the comparison.
+        val: positions of the validation films; None for those of the split.
 
     Returns:
         Positions in train and in val.
@@ -67,4 +160,4 @@ def draw_labels(task: ProbeTask, train: Positions, fraction: float, draw: int, s
         )
         return places[chosen]
 
-    return LabelDraw(drawn(train), drawn(task.positions("val")))
+    return LabelDraw(drawn(train), drawn(task.positions("val") if val is None else val))

@@ -1,6 +1,5 @@
 """Principal components of the raw pixels, a baseline without an encoder."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,12 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from data_prep.runtime.progress import Progress
-from data_prep.shard_format.apply_display import display_table
-from mae_rad.data.patch_layout import square_layout
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.data.views import pad_to_square
+from mae_rad.data.views import square_film
 from mae_rad.data.worker_start import initialise_worker, processes
-from mae_rad.embedding.standardised_rows import Vectors, fit_scale
 from mae_rad.embedding.vector_store import FeatureStore, Pools
 from mae_rad.errors import ShardFormatError
+from mae_rad.evaluation.comparison.principal_components import project_on_components
 
 SIDE = 32
 """Pixels of the longer side of a downscaled film; the rest of the square is black."""
@@ -53,11 +50,7 @@ def shrunken(index: ShardIndex, row: int) -> NDArray[np.float32]:
     Returns:
         [SIDE * SIDE] float32 in [0, 1].
     """
-    film = index.film(row)
-    tokens = (SIDE // _CELL) ** 2
-    layout = square_layout(film.sidecar.rows, film.sidecar.columns, tokens, _CELL)
-    image = display_table(film.sidecar.display)[film.values(layout, _CELL)]
-    square, _, _ = pad_to_square(image, np.ones(layout.grid, dtype=np.bool_), layout, tokens)
+    square = square_film(index.film(row), SIDE, _CELL)
     return np.asarray(square.reshape(-1) / 65535, dtype=np.float32)
 
 
@@ -112,20 +105,7 @@ def principal_components(
         index: films of all splits.
         cache: folder of the stores.
     """
-    digest = hashlib.sha256(np.ascontiguousarray(training_rows).tobytes()).hexdigest()
-    identity = {"pixels": f"{SIDE} x {SIDE}", "fitted": digest, "dataset_sha256": index.dataset_sha256}
-    store = FeatureStore(cache, identity, len(index), Pools(components, double=False))
-    if not len(store.missing()):
-        return store
-    matrix = pixels.vectors("none")
-    scale = fit_scale(Vectors(matrix, training_rows))
-    mean, products = scale.mean.astype(np.float32), np.zeros((SIDE * SIDE, SIDE * SIDE))
-    for _, block in Vectors(matrix, training_rows).blocks():
-        products += (block - mean).T @ (block - mean)
-    axes = np.linalg.eigh(products)[1][:, : -components - 1 : -1].astype(np.float32)
-    for positions, block in Vectors(matrix, np.arange(len(index))).blocks():
-        store.write(
-            np.arange(positions.start, positions.stop), np.asarray((block - mean) @ axes, np.float32), "raw pixels"
-        )
-    store.flush()
-    return store
+    identity = {"pixels": f"{SIDE} x {SIDE}", "dataset_sha256": index.dataset_sha256}
+    return project_on_components(
+        pixels.vectors("none"), training_rows, components, identity=identity, cache=cache, name="raw pixels"
+    )

@@ -1,6 +1,8 @@
 """Settings of a comparison of encoders; all but ``runtime`` and ``tracking`` change results."""
 
 import difflib
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
@@ -10,7 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from data_prep.settings import Folders, Settings
 from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.shard_reader import Condition
-from mae_rad.encoders.film_pooling import FilmPool
+from mae_rad.encoders.pooling_name import FilmPool
 from mae_rad.encoders.precision import Precision
 from mae_rad.evaluation.results.rows import NOT_SELF_SUPERVISED, Arm
 from mae_rad.objectives import OBJECTIVES
@@ -25,10 +27,17 @@ Sizes = Annotated[
 
 
 class VectorChoice(NamedTuple):
-    """T and pooling of compared vectors; None is the encoder's own."""
+    """T and pooling of compared vectors; None is the encoder's own.
+
+    Attributes:
+        tokens: T.
+        pool: name of the pooling.
+        components: largest width; wider vectors are replaced by this number of principal components. None is any width.
+    """
 
     tokens: int | None
-    pool: FilmPool | None
+    pool: str | None
+    components: int | None = None
 
 
 class EncoderEntry(Settings):
@@ -49,6 +58,16 @@ class EncoderEntry(Settings):
     arms: list[Arm] = Field(default=[])
     """Arms in which this run is matched with others (default: derived from numbers of films and FLOPs). Always
     checked."""
+    role: Literal["encoder", "ceiling"] = "encoder"
+    """encoder: compared with floors, ceilings and the other encoders; ceiling: what is possible on these films, such as
+    a supervised run or a table of measurements, towards which the scores of the encoders are read (default:
+    encoder)."""
+    about: str = ""
+    """Description in one line, shown with the results: weights, pixels and size of an external model (default: derived
+    from the encoder folder)."""
+    other_films: bool | None = None
+    """Whether it may have been trained on films of the test patients; false for a model of natural photographs
+    (default: derived; true for external vectors, except those of a ceiling)."""
 
     @field_validator("method")
     @classmethod
@@ -80,14 +99,20 @@ class EncoderEntry(Settings):
 
 
 class TaskSettings(Settings):
-    """A task: the values of an index column, or one label of labels.parquet, are predicted from the embeddings."""
+    """A task: an index column, or one label of labels.parquet, is predicted from the embeddings."""
 
     column: str | None = None
-    """Index column whose values are the classes, for example body_part, view or sex."""
+    """Index column whose values are the classes, for example body_part, view or sex, or a column of numbers, for
+    example age_years."""
     label: str | None = None
-    """Label whose values present and absent are the classes."""
+    """Label whose values present and absent are the classes, or whose numbers are predicted."""
     edges: list[float] = Field(default=[])
     """Edges that divide a column of numbers into classes, for example [20, 40, 60] years."""
+    number: bool | None = None
+    """Whether numbers are predicted, by regression (default: null, which is true for a column of numbers without edges
+    and for a label that has numbers only; a label that has both is a task of its values)."""
+    unit: str = ""
+    """Unit of the number in tables and figures (default: years for age_years, else none)."""
     where: dict[str, Condition] = Field(default={})
     """Index column → value, or list of values, that a film must have."""
     name: str = ""
@@ -101,7 +126,14 @@ class TaskSettings(Settings):
             raise ValueError("edges are given for a label. Give them for a column of numbers.")
         if sorted(set(self.edges)) != self.edges:
             raise ValueError("edges are not in ascending order. Sort them.")
+        if self.edges and self.number:
+            raise ValueError("edges divide numbers into classes, but number is true. Remove one of them.")
         return self
+
+    @property
+    def unit_name(self) -> str:
+        """Unit of the number, empty if unknown."""
+        return self.unit or ("years" if self.column == "age_years" else "")
 
     @property
     def title(self) -> str:
@@ -160,11 +192,18 @@ class CompareSettings(Settings):
     """T at which every encoder embeds the films; all analyses use the first, only the probes use the others (default:
     null, which is each encoder's own T)."""
     pools: Annotated[list[FilmPool], Field(min_length=1)] | None = None
-    """Poolings of every encoder; all analyses use the first, only the probes use the others (default: null, which is
-    each encoder's own pooling, then the others)."""
+    """Poolings of every encoder, such as mean, or mean+deviation of blocks 3 6 9 12; all analyses use the first, only
+    the probes use the others (default: null, which is each encoder's own film vector, then class token, mean and both
+    of the last block)."""
+    equal_width: int | None = Field(default=None, ge=2)
+    """Compare all encoders at this width, too: linear probe and nearest neighbours on the first principal components
+    of vectors that are wider, computed from the training films of the comparison (default: null, which is not)."""
     precision: Precision | None = None
     """Precision of the forward pass: f32, bf16, or auto, which is bf16 if this machine computes it fast, else f32
     (default: null, which is each encoder's own)."""
+    score_on: Literal["test", "val"] = "test"
+    """Split whose films are scored. val is for choosing settings, for example pools or the arms of a sweep: test films
+    then take no part, and hyperparameters of probes are chosen by cross-validation in train (default: test)."""
     tasks: list[TaskSettings] = Field(
         default=[
             TaskSettings(column="body_part"),
@@ -191,11 +230,16 @@ class CompareSettings(Settings):
     """Edges of the object sizes with separate results: longer side of the largest box / longer side of the film
     (default: [0.02, 0.05])."""
     shortcuts: list[str] = Field(default=["manufacturer", "model", "site", "bits_stored", "laterality", "collimation"])
-    """Possible shortcuts: index columns (laterality is that of the side marker), and collimation, the fraction of the
-    film that its content box covers."""
+    """Possible shortcuts: index columns (laterality is that of the side marker), labels of labels.parquet, and
+    collimation, the fraction of the film that its content box covers. Columns and labels of many different numbers are
+    divided into thirds."""
     min_patients: int = Field(default=5, ge=2)
     """Lowest number of training and of test patients of a class; a class with fewer is left out and reported (default:
     5)."""
+    cross_fit: int = Field(default=0, ge=0)
+    """Number of folds, for few films: the patients of the test split are divided into so many folds, and the films of
+    each fold are scored by probes that were fitted to the other folds (default: 0, which fits the probes to the
+    training split; else 2 or more). The training and validation splits are then not used by probes."""
     max_train_films: int = Field(default=50_000, ge=50)
     """Largest number of training films of a probe; above it training patients are drawn at random (default: 50000)."""
     relevant_difference: float = Field(default=0.03, gt=0)
@@ -206,6 +250,13 @@ class CompareSettings(Settings):
     seed: int = Field(default=0, ge=0)
     runtime: CompareRuntimeSettings = CompareRuntimeSettings()
     tracking: TrackingSettings = TrackingSettings()
+
+    @field_validator("cross_fit")
+    @classmethod
+    def _several_folds(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("one fold has no other fold to fit a probe to. Give 2 or more, or 0 for none.")
+        return folds
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -218,8 +269,25 @@ class CompareSettings(Settings):
     @property
     def choices(self) -> list[VectorChoice]:
         """T and pooling of all compared vectors; all analyses use the first."""
-        pools: Sequence[FilmPool | None] = self.pools or (None, "cls_mean", "mean", "cls")
-        return [VectorChoice(tokens, pool) for tokens in self.tokens or (None,) for pool in pools]
+        pools: Sequence[str | None] = self.pools or (None, "cls_mean", "mean", "cls")
+        sizes = self.tokens or (None,)
+        choices = [VectorChoice(tokens, pool) for tokens in sizes for pool in pools]
+        if self.equal_width:
+            choices += [VectorChoice(sizes[0], pool, self.equal_width) for pool in self.pools or (None,)]
+        return choices
+
+    @property
+    def config_sha256(self) -> str:
+        """Checksum of the settings without paths and encoders; newer settings at their defaults do not enter it."""
+        values = self.model_copy(update={"out": Path(), "shards": [], "encoders": []}).model_dump(mode="json")
+        for name, default in (("cross_fit", 0), ("score_on", "test"), ("equal_width", None)):
+            if values[name] == default:
+                del values[name]
+        for task in values["tasks"]:
+            for name, default in (("number", None), ("unit", "")):
+                if task[name] == default:
+                    del task[name]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property
     def cache(self) -> Path:

@@ -1,4 +1,4 @@
-"""Shortcuts: prediction of scanner, site, marker and collimation from the vectors, and their effect on other tasks.
+"""Shortcuts: prediction of scanner, site, marker, collimation and labels from the vectors, and their effect on tasks.
 
 A finding that is more frequent on one scanner can be predicted from the scanner. Among films of one scanner this is
 impossible: the loss of a probe there, with the same scores, is the contribution of the shortcut.
@@ -8,8 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from data_prep.shard_format.label_policy import LabelPolicy, resolve_labels
+from mae_rad.errors import SettingsError
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.differences import (
     ComparedMetric,
@@ -18,6 +22,7 @@ from mae_rad.evaluation.comparison.differences import (
     metric_row,
     with_difference,
 )
+from mae_rad.evaluation.comparison.label_draws import patient_folds, unlabelled_rows
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, SkippedTask, Strings, build_task
 from mae_rad.evaluation.comparison.trained_probes import ProbePlan
@@ -32,32 +37,75 @@ COLLIMATION = "collimation"
 _FIELDS = ("large", "medium", "small")
 _ASPECTS = ("wide", "square", "tall")
 _ABOUT_SQUARE = (1 / 1.15, 1.15)
+_THIRDS = ("low third", "middle third", "high third")
+_MAX_NUMBERS = 10
+"""Columns and labels of more different numbers are divided into thirds."""
 
 
-def shortcut_values(films: Films, column: str, sizes: NDArray[np.float32] | None) -> Strings | SkippedTask:
+def shortcut_values(
+    films: Films, column: str, sizes: NDArray[np.float32] | None, policy: LabelPolicy
+) -> Strings | SkippedTask:
     """Return the value of a shortcut of every film.
 
     Args:
         films: films of all splits.
-        column: index column, or ``collimation``.
+        column: index column, label of labels.parquet, or ``collimation``.
         sizes: [films, 2] sizes of the films from an embedding, as ``Patches.size``; None if all vectors are external.
+        policy: rule for films with label entries from several sources and readers.
 
     Returns:
         [films] strings, empty where unknown; or the reason why the shortcut cannot be evaluated.
+
+    Raises:
+        SettingsError: there is no such column or label.
     """
-    if column != COLLIMATION:
+    if column in films.table.column_names:
+        kind = films.table.schema.field(column).type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            return _number_values(films, films.table.column(column).to_numpy().astype(np.float64))
         return films.strings(column)
+    if column != COLLIMATION:
+        return _label_values(films, column, policy)
     if sizes is None:
         return SkippedTask(
             column, "the content boxes of films are known only if a run is compared, not from external vectors alone"
         )
     # A film has rows × columns patches where its content box has 196, so their product is the film over its box.
     film_over_box = sizes.prod(axis=1)
-    thirds = np.quantile(film_over_box[films.split == "train"], [1 / 3, 2 / 3])
+    every = np.ones(len(film_over_box), dtype=np.bool_)
+    thirds = np.quantile(film_over_box[unlabelled_rows(films, every)], [1 / 3, 2 / 3])
     field = np.searchsorted(thirds, film_over_box)
     aspect = np.searchsorted(_ABOUT_SQUARE, sizes[:, 0] / np.maximum(sizes[:, 1], 1e-6))
     descriptions = [f"{shape} film, {size} field" for shape in _ASPECTS for size in _FIELDS]
     return np.asarray(np.array(descriptions, dtype=object)[len(_FIELDS) * aspect + field])
+
+
+def _label_values(films: Films, label: str, policy: LabelPolicy) -> Strings:
+    """Return the value of a label, or the third of its number, of every film."""
+    of_label = films.labels.filter(pc.equal(films.labels["label"], label))
+    if pc.any(pc.is_valid(of_label["value"])).as_py():
+        value = resolve_labels(films.labels, policy, keys=films.keys, names=[label]).values[:, 0]
+        return np.asarray(np.where(value == 1, "present", np.where(value == 0, "absent", "")).astype(object))
+    of_label = of_label.filter(pc.is_valid(of_label["number"]))
+    if not len(of_label):
+        raise SettingsError(
+            f"shortcuts: neither the index nor labels.parquet has {label!r}. Name a column of the index"
+            f" ({', '.join(films.table.column_names)}), a label, or {COLLIMATION}."
+        )
+    means = of_label.group_by("key").aggregate([("number", "mean")])
+    number_of_key = dict(zip(means["key"].to_pylist(), means["number_mean"].to_pylist(), strict=True))
+    return _number_values(films, np.array([number_of_key.get(key, np.nan) for key in films.keys], dtype=np.float64))
+
+
+def _number_values(films: Films, numbers: NDArray[np.float64]) -> Strings:
+    """Return each number as a string, or its third among the training films if there are many different numbers."""
+    known = np.isfinite(numbers)
+    if len(np.unique(numbers[known])) <= _MAX_NUMBERS:
+        return np.array([f"{number:g}" if known[film] else "" for film, number in enumerate(numbers)], dtype=object)
+    training = known & (films.split == "train")
+    edges = np.quantile(numbers[training if training.any() else known], [1 / 3, 2 / 3])
+    thirds = np.array(_THIRDS, dtype=object)[np.searchsorted(edges, np.where(known, numbers, 0.0))]
+    return np.asarray(np.where(known, thirds, ""))
 
 
 def shortcut_tasks(
@@ -75,14 +123,15 @@ def shortcut_tasks(
         The tasks, shortcut → values [films], and the shortcuts that cannot be evaluated with the reason.
     """
     tasks, values, skipped = [], {}, []
+    folds = patient_folds(films, settings.cross_fit, settings.seed)
     for column in settings.shortcuts:
-        column_values = shortcut_values(films, column, sizes)
+        column_values = shortcut_values(films, column, sizes, settings.policy)
         if isinstance(column_values, SkippedTask):
             skipped.append(column_values)
             continue
         values[column] = column_values
         left_out = {f"no {column}": column_values == ""} | dict(lacking)
-        task = build_task(films, column, column_values, settings.min_patients, left_out=left_out)
+        task = build_task(films, column, column_values, settings.min_patients, left_out=left_out, folds=folds)
         if isinstance(task, ProbeTask):
             tasks.append(task)
         else:
@@ -186,15 +235,14 @@ def _has_pairs(y: NDArray[np.bool_], groups: NDArray[np.int64]) -> bool:
 
 def _auroc_of_value_alone(plan: ProbePlan, values: Strings) -> float:
     """Compute the test AUROC of predicting the finding by its frequency among training films of the same value."""
-    task = plan.task
-    train = plan.draws[1.0][0].train
-    descriptions = values[task.rows]
-    known = plan.test[descriptions[plan.test] != ""]
-    frequency = {
-        value: float(np.mean(task.y[train][descriptions[train] == value]))
-        for value in set(descriptions[train]) | set(descriptions[known])
-        if (descriptions[train] == value).any()
-    }
-    overall = float(np.mean(task.y[train]))
-    score = np.array([frequency.get(value, overall) for value in descriptions[known]])
-    return float(auroc(task.y[known] == 1, score, np.ones((1, len(known))))[0])
+    task, descriptions, folds = plan.task, values[plan.task.rows], plan.draws[1.0][0]
+    scores = []
+    for train, _, test in folds:
+        overall = float(np.mean(task.y[train]))
+        frequency = {
+            value: float(np.mean(task.y[train][descriptions[train] == value])) for value in set(descriptions[train])
+        }
+        scores.append(np.array([frequency.get(value, overall) for value in descriptions[test]]))
+    known = descriptions[plan.test] != ""
+    score = plan.in_test(scores, folds)[known]
+    return float(auroc(task.y[plan.test][known] == 1, score, np.ones((1, len(score))))[0])

@@ -19,7 +19,7 @@ from mae_rad.evaluation.comparison.trained_probes import ProbePlan
 def subsets_of(
     plan: ProbePlan, films: Films, settings: CompareSettings, boxes: pa.Table
 ) -> dict[str, NDArray[np.bool_]]:
-    """Return the subsets of the test films of a label in which both classes have enough patients.
+    """Return the subsets of the test films of a label in which all classes, or the numbers, have enough patients.
 
     Args:
         plan: task with the films of its probes.
@@ -33,12 +33,15 @@ def subsets_of(
     task = plan.task
     if task.label is None:
         return {}
-    subsets = [*_by_column(plan, films, settings), *_by_size(plan, films, settings, boxes)]
+    subsets = [*_by_column(plan, films, settings)]
+    if task.numbers is None:
+        subsets += _by_size(plan, films, settings, boxes)
     y, patients = task.y[plan.test], task.patients[plan.test]
     return {
         name: in_subset
         for name, in_subset in subsets
-        if min(len(np.unique(patients[in_subset & (y == c)])) for c in (0, 1)) >= settings.min_patients
+        if min(len(np.unique(patients[in_subset & (y == c)])) for c in range(len(task.classes)))
+        >= settings.min_patients
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +12,20 @@ from mae_rad.embedding.standardised_rows import Vectors
 from mae_rad.encoders.precision import fast_device
 from mae_rad.evaluation.comparison.differences import ComparedMetric
 from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
-from mae_rad.evaluation.comparison.label_draws import LabelDraw, draw_labels, training_positions
+from mae_rad.evaluation.comparison.label_draws import Fold, draw_folds
 from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
 from mae_rad.evaluation.comparison.tasks import ProbeTask
 from mae_rad.evaluation.probes.attentive import AttentiveTask, attentive_scores
 from mae_rad.evaluation.probes.linear_and_knn import (
     PROBES,
-    VALIDATION_PATIENTS,
     ProbeOutput,
     SplitData,
+    has_validation_patients,
     patients_per_class,
     run_probe,
 )
-from mae_rad.evaluation.statistics.metrics import Floats, estimates
+from mae_rad.evaluation.probes.number_probes import NUMBER_PROBES
+from mae_rad.evaluation.statistics.metrics import Estimate, Floats, estimates, number_estimates
 
 ProbeOutputs = Mapping[str, Sequence[ProbeOutput]]
 """Encoder → outputs on the test films of a task, one per draw of labels."""
@@ -37,21 +39,26 @@ class ProbePlan:
     """A task with the films of its probes.
 
     Attributes:
-        task: films and their classes.
+        task: films and their classes or numbers.
         seed: seed of all random draws of the task.
         test: positions of the test films.
-        draws: fraction of the labels → the draws of labelled patients.
+        draws: fraction of the labels → the draws of labelled patients, with their folds.
     """
 
     task: ProbeTask
     seed: int
     test: NDArray[np.int64]
-    draws: Mapping[float, Sequence[LabelDraw]]
+    draws: Mapping[float, Sequence[Sequence[Fold]]]
 
     def rows(self) -> NDArray[np.int64]:
         """Return the films, as rows of the index, that a probe of this plan uses."""
-        places = [part for draws in self.draws.values() for draw in draws for part in draw]
+        places = [part for draws in self.draws.values() for folds in draws for fold in folds for part in fold]
         return np.asarray(self.task.rows[np.unique(np.concatenate([self.test, *places]))])
+
+    def in_test(self, values_of_folds: Sequence[NDArray[Any]], folds: Sequence[Fold]) -> NDArray[Any]:
+        """Return the values [test films, …] of the test films of all folds, in the order of the test films."""
+        order = np.argsort(np.concatenate([fold.test for fold in folds]), kind="stable")
+        return np.asarray(np.concatenate(list(values_of_folds))[order])
 
 
 def plan_probe(task: ProbeTask, settings: CompareSettings) -> ProbePlan:
@@ -61,11 +68,10 @@ def plan_probe(task: ProbeTask, settings: CompareSettings) -> ProbePlan:
         task: films and their classes.
         settings: settings of the comparison.
     """
-    train = training_positions(task, settings.max_train_films, settings.seed)
     fractions = sorted({*settings.label_fractions, 1.0}, reverse=True)
     draws = {
         fraction: [
-            draw_labels(task, train, fraction, draw, settings.seed)
+            draw_folds(task, fraction, draw, settings.max_train_films, settings.seed)
             for draw in range(1 if fraction == 1 else settings.label_draws)
         ]
         for fraction in fractions
@@ -94,20 +100,39 @@ def probe_vectors(
         on_done: called with the name of each finished encoder.
     """
     task, outputs = plan.task, {}
+    probes = PROBES if task.numbers is None else NUMBER_PROBES
     for encoder in encoders:
         vectors = encoder.vectors(choice, task.rows)
 
         def part(places: NDArray[np.int64], vectors: Vectors = vectors) -> SplitData:
-            return SplitData(vectors.take(places), task.y[places], task.patients[places])
+            return SplitData(vectors.take(places), task.targets[places], task.patients[places])
 
         outputs[encoder.name] = [
-            run_probe(
-                PROBES[probe], part(draw.train), part(draw.val), vectors.take(plan.test), len(task.classes), plan.seed
+            _merged(
+                plan,
+                folds,
+                [
+                    run_probe(
+                        probes[probe],
+                        part(fold.train),
+                        part(fold.val),
+                        vectors.take(fold.test),
+                        len(task.classes),
+                        plan.seed,
+                    )
+                    for fold in folds
+                ],
             )
-            for draw in plan.draws[fraction]
+            for folds in plan.draws[fraction]
         ]
         on_done(encoder.name)
     return outputs
+
+
+def _merged(plan: ProbePlan, folds: Sequence[Fold], outputs: Sequence[ProbeOutput]) -> ProbeOutput:
+    """Merge the outputs of the folds into one for all test films."""
+    scores = plan.in_test([output.scores for output in outputs], folds)
+    return ProbeOutput(scores, _note([output.note for output in outputs], "folds"))
 
 
 def probe_tokens(
@@ -135,28 +160,42 @@ def probe_tokens(
         if encoder.tokens is None:
             continue
         for draw in range(len(plans[0].draws[fraction])):
-            tasks = {plan.task.name: _attentive_task(plan, plan.draws[fraction][draw]) for plan in plans}
-            encoder_outputs = attentive_scores(encoder.tokens, tasks, encoder.heads, seed + draw, device)
-            for name, output in encoder_outputs.items():
-                out[name].setdefault(encoder.name, []).append(output)
+            outputs: dict[str, list[ProbeOutput]] = {plan.task.name: [] for plan in plans}
+            for number in range(max(len(plan.draws[fraction][draw]) for plan in plans)):
+                tasks = {
+                    plan.task.name: _attentive_task(plan, plan.draws[fraction][draw][number])
+                    for plan in plans
+                    if number < len(plan.draws[fraction][draw])
+                }
+                fold_outputs = attentive_scores(encoder.tokens, tasks, encoder.heads, seed + draw, device)
+                for name, output in fold_outputs.items():
+                    outputs[name].append(output)
+            for plan in plans:
+                merged = _merged(plan, plan.draws[fraction][draw], outputs[plan.task.name])
+                out[plan.task.name].setdefault(encoder.name, []).append(merged)
         on_done(encoder.name)
     return out
 
 
-def _attentive_task(plan: ProbePlan, draw: LabelDraw) -> AttentiveTask:
+def _attentive_task(plan: ProbePlan, fold: Fold) -> AttentiveTask:
     task, val_description = plan.task, "val"
-    train, val = draw
-    if patients_per_class(task.y[val], task.patients[val], len(task.classes)) < VALIDATION_PATIENTS:
+    train, val, test = fold
+    if not _has_val(task, val):
         train, val, val_description = _split_off_val(plan, train)
     labelled = np.concatenate([train, val])
     return AttentiveTask(
         classes=len(task.classes),
         train=task.rows[train],
         val=task.rows[val],
-        test=task.rows[plan.test],
-        y=dict(zip(task.rows[labelled].tolist(), task.y[labelled].tolist(), strict=True)),
+        test=task.rows[test],
+        y=dict(zip(task.rows[labelled].tolist(), task.targets[labelled].tolist(), strict=True)),
         val_description=val_description,
+        is_number=task.numbers is not None,
     )
+
+
+def _has_val(task: ProbeTask, val: NDArray[np.int64]) -> bool:
+    return has_validation_patients(task.targets[val], task.patients[val], len(task.classes))
 
 
 def _split_off_val(plan: ProbePlan, train: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
@@ -168,7 +207,7 @@ def _split_off_val(plan: ProbePlan, train: NDArray[np.int64]) -> tuple[NDArray[n
     ]
     is_val = np.isin(task.patients[train], val_patients)
     fit, val = train[~is_val], train[is_val]
-    if patients_per_class(task.y[val], task.patients[val], len(task.classes)) < VALIDATION_PATIENTS:
+    if not _has_val(task, val):
         return train, val[:0], "too few patients to choose"
     return fit, val, f"{_VAL_FRACTION:.0%} of the training patients"
 
@@ -197,11 +236,11 @@ def compared_metrics(
     task = plan.task
     y, patients = task.y[plan.test], task.patients[plan.test]
     draws = plan.draws[fraction]
+    trained = [fold.train for folds in draws for fold in folds]
     for subset, in_subset in {"all": np.ones(len(y), dtype=np.bool_), **subsets}.items():
         functions = {
             name: [
-                estimates(y[in_subset], output.scores[in_subset], _priors(task, draw.train))
-                for output, draw in zip(encoder_outputs, draws, strict=True)
+                _estimates(plan, folds, output, in_subset) for output, folds in zip(encoder_outputs, draws, strict=True)
             ]
             for name, encoder_outputs in outputs.items()
         }
@@ -221,14 +260,27 @@ def compared_metrics(
                 subset=subset,
                 label_fraction=fraction,
                 min_class_patients=patients_per_class(y[in_subset], patients[in_subset], len(task.classes)),
-                n_train=round(float(np.mean([len(draw.train) for draw in draws]))),
-                n_train_patients=round(float(np.mean([len(np.unique(task.patients[d.train])) for d in draws]))),
+                unit=task.unit,
+                spread=1.0 if task.numbers is None else float(task.numbers[plan.test].std()),
+                n_train=round(float(np.mean([len(train) for train in trained]))),
+                n_train_patients=round(float(np.mean([len(np.unique(task.patients[train])) for train in trained]))),
             )
+
+
+def _estimates(
+    plan: ProbePlan, folds: Sequence[Fold], output: ProbeOutput, in_subset: NDArray[np.bool_]
+) -> dict[str, Estimate]:
+    """Return the metrics of the outputs of one draw on the test films ``in_subset``."""
+    task = plan.task
+    if task.numbers is not None:
+        return number_estimates(task.numbers[plan.test][in_subset], output.scores[in_subset, 0])
+    priors = plan.in_test([np.tile(_priors(task, fold.train), (len(fold.test), 1)) for fold in folds], folds)
+    return estimates(task.y[plan.test][in_subset], output.scores[in_subset], priors[in_subset])
 
 
 def _priors(task: ProbeTask, train: NDArray[np.int64]) -> Floats:
     return np.asarray(np.bincount(task.y[train], minlength=len(task.classes)) / len(train), dtype=np.float64)
 
 
-def _note(notes: Sequence[str]) -> str:
-    return notes[0] if len(notes) == 1 else f"{len(notes)} draws: {', '.join(dict.fromkeys(notes))}"
+def _note(notes: Sequence[str], of: str = "draws") -> str:
+    return notes[0] if len(notes) == 1 else f"{len(notes)} {of}: {', '.join(dict.fromkeys(notes))}"

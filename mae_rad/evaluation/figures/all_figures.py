@@ -1,6 +1,7 @@
 """Draw all figures of a comparison as PNG files, for MLflow and for the report page."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from mae_rad.data.shard_reader import FilmUnreadableError
 from mae_rad.embedding.nearest_neighbours import find_neighbours
 from mae_rad.embedding.standardised_rows import Standardised, Vectors, fit_scale
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
-from mae_rad.evaluation.comparison.tasks import Films
+from mae_rad.evaluation.comparison.tasks import Films, ProbeTask
 from mae_rad.evaluation.figures.curves import by_size, label_efficiency
 from mae_rad.evaluation.figures.embedding_map import draw_map, nameable
 from mae_rad.evaluation.figures.forest import draw_values, pair_forest
@@ -118,9 +119,21 @@ def _colourings(inputs: ComparisonInputs) -> dict[str, NDArray[np.object_]]:
     )
     for task in [task for task in inputs.tasks if task.label is not None][:_MAX_MAP_LABELS]:
         values = np.full(len(films.keys), "", dtype=object)
-        values[task.rows] = np.array(task.classes, dtype=object)[task.y]
+        values[task.rows] = np.array(task.classes, dtype=object)[task.y] if task.numbers is None else _quarters(task)
         colourings[task.name] = values
     return colourings
+
+
+def _quarters(task: ProbeTask) -> NDArray[np.object_]:
+    """Return the quarter of the test films [N] in which each number lies, as text."""
+    assert task.numbers is not None
+    edges = np.unique(np.quantile(task.numbers[task.positions("test")], [0.25, 0.5, 0.75]))
+    names = [
+        f"under {edges[0]:g}",
+        *(f"{low:g} to under {high:g}" for low, high in pairwise(edges)),
+        f"{edges[-1]:g} and more",
+    ]
+    return np.array(names, dtype=object)[np.searchsorted(edges, task.numbers, side="right")]
 
 
 def _captions(films: Films, rows: NDArray[np.int64], min_patients: int) -> list[str]:

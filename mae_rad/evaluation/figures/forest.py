@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from data_prep.pages.plot_style import COLOURS, GREY, INK, RULE, SOFT, save_png, style_axes
 from mae_rad.evaluation.figures.style import encoder_styles
-from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain_name, probe_name, signed
+from mae_rad.evaluation.results.display_names import (
+    interval_text,
+    metric_of,
+    plain_name,
+    probe_name,
+    scale_name,
+    signed,
+)
 from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row
 from mae_rad.evaluation.statistics.intervals import Interval
@@ -33,7 +40,14 @@ def values_forests(results: ComparisonResults, probes: Sequence[str]) -> list[Fi
         probes: probes of the scores.
     """
     groups = [(task, probe) for task in results.tasks for probe in probes if results.values(task, probe)]
-    return [_values_forest(results, groups[start : start + PER_FIGURE]) for start in range(0, len(groups), PER_FIGURE)]
+    by_scale: dict[str, list[tuple[str, str]]] = {}  # an axis has one scale: AUROC, or R²
+    for group in groups:
+        by_scale.setdefault(scale_name(results.main_metric(*group)), []).append(group)
+    return [
+        _values_forest(results, of_scale[start : start + PER_FIGURE])
+        for of_scale in by_scale.values()
+        for start in range(0, len(of_scale), PER_FIGURE)
+    ]
 
 
 def draw_values(results: ComparisonResults, folder: Path) -> list[Path]:
@@ -98,7 +112,8 @@ def _dress(axes: NDArray[Any], first: Sequence[Row]) -> None:
     metrics = [metric_of(name) for name in dict.fromkeys(row.metric for row in first)]
     names = " or ".join(metric.name for metric in metrics)
     chance = {metric.chance for metric in metrics if metric.chance is not None}
-    chance_text = f", {min(chance):g} is chance" if len(chance) == 1 else ""
+    meaning = "predicting the mean" if first[0].metric == "r2" else "chance"
+    chance_text = f", {min(chance):g} is {meaning}" if len(chance) == 1 else ""
     labels = [f"{names} on test films{chance_text}", f"difference to the {RANDOM_BASELINE} on the same films"]
     for value in chance if len(chance) == 1 else ():
         axes[0].axvline(value, color=GREY, linewidth=1, linestyle=":")
@@ -154,7 +169,9 @@ def pair_forest(results: ComparisonResults, encoder: str, reference: str, arm: s
     limit = max((abs(bound) for _, row in places for bound in _bounds(row)), default=0.1) * 1.15 or 0.1
     axes.set_xlim(-limit, limit)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    style_axes(axes, across=f"difference, {encoder} minus {reference}, 95 % interval over patients", grid="x")
+    several = "in the metric of each task\n" if len({scale_name(row.metric) for _, row in places}) > 1 else ""
+    across = f"difference, {encoder} minus {reference}, {several}95 % interval over patients"
+    style_axes(axes, across=across, grid="x")
     axes.spines["left"].set_visible(False)
     _columns(axes, places, heads, encoder, reference)
     return figure

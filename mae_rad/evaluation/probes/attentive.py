@@ -2,7 +2,8 @@
 
 A finding of a few patches has little effect on a mean over all patches; this probe can select its tokens. The pooling
 is that of the finetuning head. All tasks, with all learning rates, train in the same passes over the tokens; learning
-rate and number of steps are chosen on the validation patients.
+rate and number of steps are chosen on the validation patients. The head of a number is trained by squared error on the
+number standardised with mean and standard deviation of its training films, and predicts in the unit of the number.
 
 Legend: B films of a batch, D channels, C classes.
 """
@@ -11,16 +12,17 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 
 from mae_rad.embedding.token_source import TokenSource
-from mae_rad.evaluation.probes.linear_and_knn import ProbeOutput
-from mae_rad.evaluation.statistics.metrics import Floats, macro_auroc
+from mae_rad.evaluation.probes.linear_and_knn import ProbeOutput, Targets, validation_value
+from mae_rad.evaluation.statistics.metrics import Floats
 from mae_rad.heads.pooling import AttentivePooling, pool_each
 
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
@@ -35,21 +37,36 @@ _EVALUATIONS = 4
 
 @dataclass(frozen=True)
 class AttentiveTask:
-    """Films and classes of a task.
+    """Films and classes of a task, or numbers.
 
     Attributes:
-        classes: C.
+        classes: C; 1 for a number.
         train, val, test: rows of the index; learning rate and steps are chosen on val.
-        y: row → class, of train and val.
+        y: row → class, or number as float, of train and val.
         val_description: which films val is, for the note of the result.
+        is_number: whether numbers are predicted.
     """
 
     classes: int
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     test: NDArray[np.int64]
-    y: Mapping[int, int]
+    y: Mapping[int, int] | Mapping[int, float]
     val_description: str
+    is_number: bool = False
+
+    def targets(self, rows: NDArray[np.int64]) -> Targets:
+        """Return the classes, or the numbers, of the films ``rows``."""
+        values = [self.y[row] for row in rows.tolist()]
+        return np.array(values, dtype=np.float64) if self.is_number else np.array(values, dtype=np.int64)
+
+    @cached_property
+    def scale(self) -> tuple[float, float]:
+        """Mean and standard deviation of the numbers of the training films; (0, 1) for classes and equal numbers."""
+        if not self.is_number:
+            return 0.0, 1.0
+        numbers = self.targets(self.train)
+        return float(numbers.mean()), float(numbers.std()) or 1.0
 
 
 class _Head(nn.Module):
@@ -93,7 +110,7 @@ def attentive_scores(
         device: device of the training.
 
     Returns:
-        Name → probabilities of the test films.
+        Name → probabilities of the test films, or predicted numbers.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -128,18 +145,20 @@ def attentive_scores(
             if step == steps:
                 break
     chosen = {name: [kept.head] for name, kept in best.items() if kept.head is not None}
-    outputs = _scores(source, chosen, {name: tasks[name].test for name in chosen})
+    outputs = _scores(source, chosen, tasks, {name: tasks[name].test for name in chosen})
     return {
         name: ProbeOutput(outputs[name][0], f"{best[name].note} ({tasks[name].val_description})") for name in chosen
     }
 
 
 def _labels(tasks: Mapping[str, AttentiveTask], films: NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
-    """Return task → [films] class, -1 where the task does not train on the film."""
+    """Return task → [films] class or standardised number; -1 or NaN where the task does not train on the film."""
     out = {}
     for name, task in tasks.items():
-        values = np.full(len(films), -1, dtype=np.int64)
-        values[np.searchsorted(films, task.train)] = [task.y[row] for row in task.train.tolist()]
+        mean, std = task.scale
+        targets = task.targets(task.train)
+        values = np.full(len(films), np.nan, dtype=np.float32) if task.is_number else np.full(len(films), -1)
+        values[np.searchsorted(films, task.train)] = (targets - mean) / std if task.is_number else targets
         out[name] = torch.from_numpy(values).to(device)
     return out
 
@@ -150,9 +169,14 @@ def _loss(probes: Mapping[str, Sequence[_Head]], tokens: Tensor, mask: Tensor, l
     losses = [tokens.new_zeros(())]
     for name, heads in probes.items():
         for head in heads:
-            logits = head.classifier(next(pooled))
-            if (labels[name] >= 0).any():
-                losses.append(cross_entropy(logits, labels[name], ignore_index=-1))
+            logits, target = head.classifier(next(pooled)), labels[name]
+            known = target.isfinite() if target.is_floating_point() else target >= 0
+            if not known.any():
+                continue
+            if target.is_floating_point():
+                losses.append(mse_loss(logits[known, 0], target[known]))
+            else:
+                losses.append(cross_entropy(logits, target, ignore_index=-1))
     return torch.stack(losses).sum()
 
 
@@ -172,22 +196,25 @@ def _evaluate(
     when: str,
 ) -> None:
     """Evaluate on the validation films and keep the best heads."""
-    outputs = _scores(source, probes, {name: task.val for name, task in tasks.items()})
+    outputs = _scores(source, probes, tasks, {name: task.val for name, task in tasks.items()})
     for name, task in tasks.items():
-        y = np.array([task.y[row] for row in task.val.tolist()], dtype=np.int64)
+        y = task.targets(task.val)
         for head, scores in zip(probes[name], outputs[name], strict=True):
             note = f"lr={head.rate:g}, {when}"
             if len(y):
-                best[name].keep_if_better(float(macro_auroc(y, scores, np.ones((1, len(y))))[0]), head, note)
+                best[name].keep_if_better(validation_value(y, scores), head, note)
             elif head.rate == LEARNING_RATES[len(LEARNING_RATES) // 2]:
                 best[name].replace(head, note)
 
 
 @torch.no_grad()
 def _scores(
-    source: TokenSource, probes: Mapping[str, Sequence[_Head]], rows_by_task: Mapping[str, NDArray[np.int64]]
+    source: TokenSource,
+    probes: Mapping[str, Sequence[_Head]],
+    tasks: Mapping[str, AttentiveTask],
+    rows_by_task: Mapping[str, NDArray[np.int64]],
 ) -> dict[str, list[Floats]]:
-    """Return task → probabilities [rows, C] of each head."""
+    """Return task → probabilities [rows, C], or numbers [rows, 1], of each head."""
     films = np.unique(np.concatenate([np.empty(0, np.int64), *rows_by_task.values()]))
     out = {
         name: [np.zeros((len(films), head.classifier.out_features)) for head in heads] for name, heads in probes.items()
@@ -197,8 +224,11 @@ def _scores(
         positions = np.searchsorted(films, rows)
         pooled = iter(pool_each(poolings, tokens, mask))
         for name, heads in probes.items():
+            mean, std = tasks[name].scale
             for head, scores in zip(heads, out[name], strict=True):
-                scores[positions] = head.classifier(next(pooled)).double().softmax(dim=1).cpu().numpy()
+                outputs = head.classifier(next(pooled)).double()
+                outputs = mean + std * outputs if tasks[name].is_number else outputs.softmax(dim=1)
+                scores[positions] = outputs.cpu().numpy()
     return {
         name: [scores[np.searchsorted(films, rows_by_task[name])] for scores in heads] for name, heads in out.items()
     }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from data_prep.runtime.atomic_write import atomic_text
-from data_prep.settings import Settings, digest
+from data_prep.settings import Settings
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
 from mae_rad.errors import EvaluationError
@@ -24,7 +24,7 @@ from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
 from mae_rad.evaluation.comparison.differences import encoder_pairs
 from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, SkippedTask
-from mae_rad.evaluation.results.rows import Row
+from mae_rad.evaluation.results.rows import Role, Row
 
 FACTS = "facts.json"
 MIN_PATIENTS = 10
@@ -45,7 +45,7 @@ class TaskFacts(Settings):
 
     name: str
     classes: dict[str, Count]
-    """Class → test films and patients; rare classes are combined under RARE."""
+    """Class → test films and patients; rare classes are combined under RARE. Empty for a task of numbers."""
     binary: bool
     """Whether the classes are absent and present."""
     splits: dict[str, Count]
@@ -53,6 +53,8 @@ class TaskFacts(Settings):
     """Reason → number of films."""
     sources: dict[str, int] = Field(default={})
     """Source of labels (expert, report, metadata) → number of films."""
+    number: str = ""
+    """Description of the predicted numbers; empty for a task of classes."""
 
 
 class EncoderFacts(Settings):
@@ -66,6 +68,8 @@ class EncoderFacts(Settings):
     """Group of runs that repeat one method."""
     other_films: bool = False
     """Whether it was pretrained on other films, which may include test patients."""
+    role: Role = "encoder"
+    """Whether it is compared with floors and ceilings, or is one of them."""
 
 
 class Mismatch(Settings):
@@ -99,6 +103,10 @@ class Facts(Settings):
     """Resamples of the test patients."""
     relevant_difference: float
     """Smallest relevant difference."""
+    score_on: str = "test"
+    """Split whose films were scored: test, or val, whose films then have the place of the test films."""
+    cross_fit: int = 0
+    """Number of folds of the test patients in which probes were fitted and scored; 0: fitted to the training split."""
 
     @property
     def groups(self) -> dict[str, str]:
@@ -133,7 +141,7 @@ def build_facts(inputs: ComparisonInputs, other_skipped: Sequence[SkippedTask]) 
     files, reasons, copies = files_and_reasons(settings.shards)
     return Facts(
         dataset_sha256=films.dataset_sha256,
-        config_sha256=digest(settings.model_copy(update={"out": Path(), "shards": [], "encoders": []})),
+        config_sha256=settings.config_sha256,
         version=version("mae_rad"),
         written_on=datetime.now(UTC).date().isoformat(),
         splits=split_counts(films),
@@ -150,6 +158,8 @@ def build_facts(inputs: ComparisonInputs, other_skipped: Sequence[SkippedTask]) 
         ],
         repetitions=settings.repetitions,
         relevant_difference=settings.relevant_difference,
+        score_on=settings.score_on,
+        cross_fit=settings.cross_fit,
     )
 
 
@@ -160,6 +170,7 @@ def _encoder_facts(candidate: Candidate) -> EncoderFacts:
         group=candidate.group,
         about=candidate.described,
         other_films=candidate.other_films,
+        role=candidate.role,
     )
 
 
@@ -192,7 +203,8 @@ def task_facts(task: ProbeTask, sources: Mapping[str, int]) -> TaskFacts:
         sources: source of labels → number of films.
     """
     test = task.split == "test"
-    counts = {name: _count(task.patients[test & (task.y == number)]) for number, name in enumerate(task.classes)}
+    classes = task.classes if task.numbers is None else ()
+    counts = {name: _count(task.patients[test & (task.y == number)]) for number, name in enumerate(classes)}
     rare_classes = [name for name, count in counts.items() if count.patients < MIN_PATIENTS]
     named_counts = {name: count for name, count in counts.items() if name not in rare_classes}
     if rare_classes:
@@ -210,7 +222,19 @@ def task_facts(task: ProbeTask, sources: Mapping[str, int]) -> TaskFacts:
         splits={split: _count(task.patients[task.split == split]) for split in ("train", "val", "test")},
         left_out=left_out,
         sources=dict(sources),
+        number=_numbers_text(task, test),
     )
+
+
+def _numbers_text(task: ProbeTask, test: NDArray[np.bool_]) -> str:
+    """Describe the numbers of the test films by their quartiles; these are no value of a single patient."""
+    if task.numbers is None:
+        return ""
+    text = f"a number{f' in {task.unit}' if task.unit else ''}"
+    if len(np.unique(task.patients[test])) < 4 * MIN_PATIENTS:
+        return text
+    low, median, high = np.quantile(task.numbers[test], [0.25, 0.5, 0.75])
+    return f"{text}, median {median:g}, middle half {low:g} to {high:g}"
 
 
 def label_sources(films: Films, task: ProbeTask) -> dict[str, int]:
@@ -225,9 +249,8 @@ def label_sources(films: Films, task: ProbeTask) -> dict[str, int]:
     """
     if task.label is None:
         return {}
-    table = films.labels.filter(
-        pc.and_(pc.equal(films.labels["label"], task.label), pc.is_valid(films.labels["value"]))
-    )
+    kind = "value" if task.numbers is None else "number"
+    table = films.labels.filter(pc.and_(pc.equal(films.labels["label"], task.label), pc.is_valid(films.labels[kind])))
     counts = table.group_by("source").aggregate([("key", "count_distinct")]).to_pylist()
     return {str(row["source"]): int(row["key_count_distinct"]) for row in counts}
 

@@ -16,6 +16,12 @@ def limits(facts: Facts, results: ComparisonResults) -> Iterator[tuple[str, str]
         facts: facts of the comparison.
         results: rows of the comparison.
     """
+    if facts.score_on == "val":
+        yield (
+            "Scored on validation films",
+            "“Test” stands for the validation films on this page. Its values are for choosing settings; what is chosen "
+            "must be compared once more, on test films, before it is reported.",
+        )
     main = main_pairs(results)
     if caution := not_measured(results):
         yield "It does not rank methods", caution
@@ -55,6 +61,12 @@ def limits(facts: Facts, results: ComparisonResults) -> Iterator[tuple[str, str]
 
 
 def _of_the_data(facts: Facts, results: ComparisonResults) -> Iterator[tuple[str, str]]:
+    if facts.cross_fit:
+        yield (
+            "Probes of several folds",
+            f"Probes were fitted to test films, in {facts.cross_fit} folds of patients; none scored a patient to whom "
+            "it was fitted. The intervals do not contain the variation of these fits.",
+        )
     open_differences = [
         row for row in results.differences() if row.verdict == "too few patients" and row.reference != RANDOM_BASELINE
     ]

@@ -17,7 +17,9 @@ from mae_rad.evaluation.figures.forest import pair_forest, values_forests
 from mae_rad.evaluation.figures.similarity import similarity_matrix
 from mae_rad.evaluation.figures.style import as_svg
 from mae_rad.evaluation.report import verdict_sentences
+from mae_rad.evaluation.report.external_encoders import better_side, external_comparisons
 from mae_rad.evaluation.report.facts import MIN_PATIENTS, Facts, read_facts
+from mae_rad.evaluation.report.learned import labels_text, learned_sentences, learned_tables
 from mae_rad.evaluation.report.limits import limits
 from mae_rad.evaluation.results import display_names
 from mae_rad.evaluation.results.queries import ComparisonResults
@@ -77,6 +79,9 @@ def render(results: ComparisonResults, facts: Facts, pictures: dict[str, Markup]
         "subset": display_names.subset_name,
         "p": _p_value,
         "fraction": _fraction,
+        "labels": labels_text,
+        "better_side": better_side,
+        "share": _share,
     }
     page_environment.globals |= {
         "metric_of": display_names.metric_of,
@@ -88,6 +93,9 @@ def render(results: ComparisonResults, facts: Facts, pictures: dict[str, Markup]
         results=results,
         names=display_names,
         pair_results=_pair_results(results),
+        learned=learned_tables(results),
+        learned_sentences=list(learned_sentences(results)),
+        externals=external_comparisons(results, facts),
         not_measured=verdict_sentences.not_measured(results),
         spread=verdict_sentences.spread_words(results),
         limits=list(limits(facts, results)),
@@ -218,6 +226,10 @@ def _p_value(value: float | None) -> str:
     if value is None or not verdict_sentences.is_finite(value):
         return ""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}".replace("-", "−")
 
 
 def _fraction(value: float) -> str:

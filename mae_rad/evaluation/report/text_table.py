@@ -7,7 +7,9 @@ from pathlib import Path
 
 from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.evaluation.report import verdict_sentences
+from mae_rad.evaluation.report.external_encoders import external_comparisons
 from mae_rad.evaluation.report.facts import Facts, TaskFacts
+from mae_rad.evaluation.report.learned import between_text, learned_rows, learned_sentences
 from mae_rad.evaluation.results.display_names import interval_text, metric_of, probe_name
 from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.evaluation.results.rows import RANDOM_BASELINE, Row
@@ -33,6 +35,8 @@ def format_table(results: ComparisonResults, facts: Facts) -> str:
     if facts.not_asked:
         blocks.append("Not evaluated\n" + "\n".join(f"  {name}: {reason}" for name, reason in facts.not_asked.items()))
     sentences = [verdict_sentences.sentence(results, pair) for pair in verdict_sentences.main_pairs(results)]
+    sentences += learned_sentences(results)
+    sentences += [text for external in external_comparisons(results, facts) for text in external.sentences]
     sentences += [
         f"Not matched: {mismatch.encoder} against {mismatch.reference}: {mismatch.why}."
         for mismatch in facts.mismatches
@@ -60,6 +64,8 @@ def _how_to_read(results: ComparisonResults, facts: Facts) -> str:
         f"Brackets: 95 % interval over the test patients ({facts.repetitions:,} resamples),"
         f" {verdict_sentences.spread_words(results)}.\nhigher, lower: after correction for the number of tasks."
     )
+    if facts.score_on == "val":
+        interval_line = f"Scored on validation films, which have the place of the test films here.\n{interval_line}"
     return f"{interval_line}\n{verdict_sentences.not_measured(results)}".rstrip()
 
 
@@ -82,6 +88,11 @@ def _task_block(task: TaskFacts, results: ComparisonResults) -> str:
         f"  {name:{width}}  " + "".join(f"{row.get(probe, ''):{_WIDTH}}" for probe in probes).rstrip()
         for name, row in cells.items()
     ]
+    lines += [
+        f"  {row.encoder}, {probe_name(probe)}: {between_text(row)}"
+        for probe in probes
+        for row in learned_rows(results, task.name, probe)
+    ]
     return "\n".join(lines)
 
 
@@ -103,6 +114,8 @@ def _cell(row: Row) -> str:
 
 def _classes(task: TaskFacts) -> str:
     names = list(task.classes)
+    if task.number:
+        return task.number
     if task.binary:
         return "present against absent"
     return f"{len(names)} classes ({', '.join(names)})" if len(names) != 2 else f"{names[1]} against {names[0]}"

@@ -8,7 +8,14 @@ import math
 from collections.abc import Sequence
 from typing import get_args
 
-from mae_rad.evaluation.results.display_names import interval_text, metric_of, plain_name, probe_name, signed
+from mae_rad.evaluation.results.display_names import (
+    interval_text,
+    metric_of,
+    plain_name,
+    probe_name,
+    scale_name,
+    signed,
+)
 from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.evaluation.results.rows import ARMS, RANDOM_BASELINE, Row, Verdict, is_self_supervised
 
@@ -154,21 +161,26 @@ def verdict_words(row: Row) -> str:
         return ""
     detectable = row.minimum_detectable_difference
     if row.verdict in ("higher", "lower"):
-        return f"{row.encoder} {row.verdict}"
+        better = {"lower": " (better)", "higher": " (worse)"} if metric_of(row.metric).lower_is_better else {}
+        return f"{row.encoder} {row.verdict}{better.get(row.verdict, '')}"
     if row.verdict == "no relevant difference":
         return "no relevant difference"
     if row.difference.low > 0 or row.difference.high < 0:
         return "not shown: the interval excludes zero, but is not significant after correction"
     if row.verdict == "too few patients" or not math.isfinite(row.difference.low):
-        return _too_few(row) + _detectable_text(detectable)
+        return _too_few(row) + _detectable_text(detectable, math.inf if row.metric == "mean_absolute_error" else 1)
     return "no difference shown" + (f"; {detectable:.3f} or more would be detected" if is_finite(detectable) else "")
 
 
-def _detectable_text(detectable: float | None) -> str:
-    """Return the text of the minimum detectable difference; no metric differs by more than 1."""
+def _detectable_text(detectable: float | None, largest: float) -> str:
+    """Return the text of the minimum detectable difference; differences above ``largest`` do not occur."""
     if detectable is None or not math.isfinite(detectable):
         return ""
-    return f": only {detectable:.3f} or more would be detected" if detectable < 1 else ": no difference can be detected"
+    return (
+        f": only {detectable:.3f} or more would be detected"
+        if detectable < largest
+        else ": no difference can be detected"
+    )
 
 
 def _too_few(row: Row) -> str:
@@ -183,14 +195,25 @@ def is_finite(value: float | None) -> bool:
 
 
 def _significant_part(word: str, rows: Sequence[Row]) -> str:
-    """Count the tasks with a verdict, and name the one with the largest difference."""
+    """Count the tasks with a verdict, and name the one with the largest difference on each scale."""
     if not rows:
         return f"{word} in none"
-    first = max(rows, key=lambda row: abs(row.difference.value) if row.difference else 0.0)
-    assert first.difference is not None
+    largest = []
+    for of_scale in _by_scale(rows).values():
+        first = max(of_scale, key=lambda row: abs(row.difference.value) if row.difference else 0.0)
+        assert first.difference is not None
+        number = f"{metric_of(first.metric).name} {interval_text(first.difference, signs=True)}"
+        largest.append(f"{plain_name(first.task)} ({number})")
     most = "" if len(rows) == 1 else f"{len(rows)}, largest in "
-    number = f"{metric_of(first.metric).name} {interval_text(first.difference, signs=True)}"
-    return f"{word} in {most}{plain_name(first.task)} ({number})"
+    return f"{word} in {most}{' and '.join(largest)}"
+
+
+def _by_scale(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return scale of the metric → rows: differences of AUROC and of R² are not compared with each other."""
+    scales: dict[str, list[Row]] = {}
+    for row in rows:
+        scales.setdefault(scale_name(row.metric), []).append(row)
+    return scales
 
 
 def _open_part(words: str, rows: Sequence[Row]) -> str:
@@ -198,6 +221,17 @@ def _open_part(words: str, rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     names = ", ".join(plain_name(row.task) for row in rows)
+    scales = _by_scale(rows)
+    texts = [
+        text if len(scales) == 1 else f"{scale}: {text}"
+        for scale, of_scale in scales.items()
+        if (text := _open_text(words, of_scale))
+    ]
+    return f"{words} in {names}" + (f" ({'; '.join(texts)})" if texts else "")
+
+
+def _open_text(words: str, rows: Sequence[Row]) -> str:
+    """Return the range of the intervals, and the minimum detectable difference, of rows of one scale."""
     bounds = [bound for row in rows if row.difference for bound in row.difference[1:] if math.isfinite(bound)]
     texts = [f"intervals from {signed(min(bounds))} to {signed(max(bounds))}"] if bounds else []
     single = [row.minimum_detectable_difference for row in rows]
@@ -205,7 +239,7 @@ def _open_part(words: str, rows: Sequence[Row]) -> str:
     if detectable and not words.startswith("no relevant"):
         span = f"{detectable[0]:.3f}" if len(detectable) == 1 else f"{detectable[0]:.3f} to {detectable[-1]:.3f}"
         texts.append(f"a difference of {span} or more would probably be detected")
-    return f"{words} in {names}" + (f" ({'; '.join(texts)})" if texts else "")
+    return "; ".join(texts)
 
 
 def _side(name: str, runs: int) -> str:

@@ -45,7 +45,9 @@ METRICS = {
         "explained variance (R²)", "Fraction of the variance that is predicted: 0 is predicting the mean.", 0.0
     ),
     "mean_absolute_error": Metric(
-        "mean error", "Mean distance of a prediction from the true value.", None, "years", True
+        "mean absolute error",
+        "Mean distance of a prediction from the true number, in the unit of the number; lower is better.",
+        lower_is_better=True,
     ),
     "rankme": Metric("effective rank", "Number of directions of the embedding that are used (RankMe)."),
     "alignment": Metric(
@@ -100,6 +102,11 @@ def metric_of(name: str) -> Metric:
             f"mean average precision at {depth}", f"How high the relevant films rank among {depth} neighbours."
         )
     return METRICS.get(name, Metric(name.replace("_", " "), ""))
+
+
+def scale_name(metric: str) -> str:
+    """Return the name of the scale of a metric: values on one scale can be compared and may share an axis."""
+    return metric_of("auroc" if metric == "macro_auroc" else metric).name
 
 
 def probe_name(probe: str) -> str:

@@ -83,13 +83,32 @@ class ComparisonResults:
         """Return the main metric of a task and probe, the one of the figures."""
         return self._main[task, probe]
 
-    def values(self, task: str | None = None, probe: str | None = None) -> list[Row]:
-        """Return the headline values of the main metric, one per encoder, task and probe; None selects all."""
-        return self._headline(lambda row: row.reference is None, task, probe)
+    @cached_property
+    def fractions(self) -> list[float]:
+        """Fractions of the labels of the trained probes, in descending order."""
+        return sorted({row.label_fraction for row in self.rows if row.probe in LABELLED}, reverse=True)
 
-    def differences(self, task: str | None = None, probe: str | None = None) -> list[Row]:
-        """Return the headline differences of the main metric, one per pair, arm, task and probe; None selects all."""
-        return self._headline(lambda row: row.reference is not None and row.difference is not None, task, probe)
+    def values(self, task: str | None = None, probe: str | None = None, fraction: float = 1.0) -> list[Row]:
+        """Return the values of the main metric on all films, one per encoder, task and probe; None selects all.
+
+        Args:
+            task: task of the values.
+            probe: probe of the values.
+            fraction: fraction of the labels.
+        """
+        return self._headline(lambda row: row.reference is None, task, probe, fraction)
+
+    def differences(self, task: str | None = None, probe: str | None = None, fraction: float = 1.0) -> list[Row]:
+        """Return the differences of the main metric on all films, one per pair, arm, task and probe; None selects all.
+
+        Args:
+            task: task of the differences.
+            probe: probe of the differences.
+            fraction: fraction of the labels.
+        """
+        return self._headline(
+            lambda row: row.reference is not None and row.difference is not None, task, probe, fraction
+        )
 
     def reference_of(self, row: Row) -> Row | None:
         """Return the value of the reference of ``row``; None if the table has none."""
@@ -155,11 +174,13 @@ class ComparisonResults:
             and row.metric == self._main[row.task, row.probe]
         ]
 
-    def _headline(self, accepts: Callable[[Row], bool], task: str | None, probe: str | None) -> list[Row]:
+    def _headline(
+        self, accepts: Callable[[Row], bool], task: str | None, probe: str | None, fraction: float
+    ) -> list[Row]:
         rows = [
             row
             for row in self._main_rows(task, probe)
-            if accepts(row) and row.subset == ALL and row.probe_seed is None and row.label_fraction == 1
+            if accepts(row) and row.subset == ALL and row.probe_seed is None and row.label_fraction == fraction
         ]
         return _first(rows, lambda row: (row.task, row.probe, row.encoder, row.reference, row.arm))
 

@@ -62,7 +62,10 @@ class LabelledBatch:
 
     def pin_memory(self) -> "LabelledBatch":
         """Copy to page-locked memory, for asynchronous copies to a GPU."""
-        groups = tuple(type(group)(*(part.pin_memory() for part in group)) for group in self.groups)
+        groups = tuple(
+            group.pin_memory() if isinstance(group, Patches) else Features(*(part.pin_memory() for part in group))
+            for group in self.groups
+        )
         return LabelledBatch(groups, self.targets.pin_memory(), self.keys)
 
 
@@ -76,7 +79,9 @@ def on_device(group: Group, device: torch.device) -> Group:
     Returns:
         The copy.
     """
-    return type(group)(*(part.to(device, non_blocking=True) for part in group))
+    if isinstance(group, Patches):
+        return group.to(device)
+    return Features(*(part.to(device, non_blocking=True) for part in group))
 
 
 class DrawnFilm(NamedTuple):

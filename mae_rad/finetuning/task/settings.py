@@ -8,8 +8,10 @@ from data_prep.settings import Settings
 from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.patch_layout import REFERENCE_TOKENS
+from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.encoders.resnet import ResNetSettings
-from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.encoders.timm_encoder import TimmSettings
+from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.heads import TaskSettings
 from mae_rad.training.run_folder import unfinished_settings
@@ -92,7 +94,7 @@ class FinetuneSettings(TrainingSettings):
     data: LabelledDataSettings
     film: FilmSettings = FilmSettings()
     task: TaskSettings
-    encoder: EncoderSettings | None = None
+    encoder: AnyEncoderSettings | None = None
     """Shape of the encoder; by default that of start_from, required without it."""
     resnet: ResNetSettings | None = None
     """A ResNet in place of the encoder, as a baseline."""
@@ -127,7 +129,7 @@ class FinetuneSettings(TrainingSettings):
         return self
 
     @property
-    def backbone(self) -> EncoderSettings | ResNetSettings:
+    def backbone(self) -> AnyEncoderSettings | ResNetSettings:
         """Settings of the encoder or ResNet; those of start_from after :func:`with_encoder`."""
         backbone = self.resnet or self.encoder
         assert backbone is not None  # checked by _check_encoder, or filled in by with_encoder
@@ -151,8 +153,15 @@ def with_encoder(settings: FinetuneSettings, start: EncoderCard | None) -> Finet
 
     Returns:
         The settings with ``encoder`` (unless a ResNet is used) and ``film.tokens`` set.
+
+    Raises:
+        SettingsError: the task needs a ViT, and the encoder is a network of timm.
     """
     encoder = settings.encoder or (start.encoder if start else None)
+    if isinstance(encoder, TimmSettings) and (settings.task.name == "detection" or settings.task.window is not None):
+        raise SettingsError(
+            f"boxes and task.window need a ViT, and the encoder is {encoder.timm}. Give a run of a ViT as start_from."
+        )
     film: Any = unfinished_settings(settings.runtime.run_dir).get("film")
     recorded = film.get("tokens") if isinstance(film, dict) else None
     default = start.preprocessing.tokens if start else REFERENCE_TOKENS

@@ -18,8 +18,9 @@ from data_prep.sharding.shard import shard
 from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
-from mae_rad.embedding.film_vector import film_features, vector_settings
+from mae_rad.embedding.film_vector import film_features, film_vectors, vector_settings
 from mae_rad.errors import EvaluationError, PredictionError, SettingsError
+from mae_rad.export.chosen_vector import choose_vector
 from mae_rad.export.export_run import export
 from mae_rad.objectives import MAESettings
 from mae_rad.prediction.predict import predict
@@ -72,6 +73,15 @@ def test_an_encoder_gives_a_file_the_vector_of_its_film_in_a_shard(
         expected = features.cls if pool == "cls" else features.tokens.mean(dim=1)
         np.testing.assert_allclose(vector, expected[0].float().cpu(), rtol=1e-4, atol=1e-5)
     assert len(np.unique(vectors, axis=0)) == len(index)
+    card = choose_vector(tmp_path / "run" / "encoder", "mean+deviation of block 1 and 2 x 2 regions")
+    loaded = mae_rad.load_encoder(tmp_path / "run")
+    vectors = loaded.embed([paths[index.key(row)] for row in range(len(index))])
+    assert vectors.shape == (len(index), card.vector_width)
+    for row, vector in enumerate(vectors):
+        patches = stack([whole_film(index.film(row), card.preprocessing.tokens, loaded.encoder.patch)]).to(device)
+        expected = film_vectors(loaded.encoder, patches, precision=vector_settings(card).precision)[0]
+        np.testing.assert_allclose(vector, expected.cpu(), rtol=1e-4, atol=1e-5)
+    assert loaded.embed([]).shape == (0, card.vector_width)
 
 
 def test_an_encoder_names_a_file_that_is_no_film(archive: Path, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_budgets_follow_the_stage_wherever_reading_begins(public: Path) -> None:
     for first in (2, 3, 4):
         for one, other in zip(whole[2 * first :], _batches(public, spec, first), strict=True):
             assert one.keys == other.keys
-            for part, same in zip(one.views["view"].visible, other.views["view"].visible, strict=True):
+            for part, same in zip(one.views["view"].visible.parts, other.views["view"].visible.parts, strict=True):
                 assert torch.equal(part.float(), same.float())
     second = _batches(public, spec, rank=1, world=2)
     assert [batch.keys for batch in second] == [batch.keys for batch in whole[1::2]]

@@ -14,6 +14,7 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
 from mae_rad.embedding import embed as embedding
 from mae_rad.embedding.embed import EmbeddingSettings, EncoderSource, embed, encoder_identity
+from mae_rad.embedding.film_vector import film_vectors
 from mae_rad.embedding.token_source import LiveTokens, StoredTokens
 from mae_rad.embedding.vector_store import exclusive_writer
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
@@ -90,6 +91,30 @@ def test_every_pool_is_that_of_one_forward_pass(tmp_path, index):
         np.testing.assert_array_equal(store.vectors("cls_mean")[:, :8], store.vectors("cls"))
         content = 196 / store.sizes.prod(axis=1)
         assert ((content > 0.9) & (content <= 1.01)).all()  # films that are content all over
+
+
+def test_other_poolings_are_of_the_same_pass_and_leave_stored_vectors_as_they_are(tmp_path, index):
+    (before, _), = embed(sources(1), index, how(tmp_path))  # fmt: skip
+    stored = np.array(before.vectors("cls_mean"))
+    pool = "mean+deviation of block 1 and 2 x 2 regions"
+    rich = [source._replace(pools=("mean", pool)) for source in sources(1)]
+    for processes in (1, 2):
+        folder = tmp_path if processes == 1 else tmp_path / "two"
+        (store, _), = embed(rich, index, how(folder, processes=processes))  # fmt: skip
+        assert not len(store.missing())
+        np.testing.assert_allclose(store.vectors("cls_mean"), stored, atol=1e-6)
+        model = encoder(1).eval()
+        for row in range(len(index)):
+            vector = film_vectors(model, stack([whole_film(index.film(row), 36, 8)]), pool)[0]
+            np.testing.assert_allclose(store.vectors(pool)[row], vector, atol=1e-5)
+    assert embed(sources(1), index, how(tmp_path))[0][0].folder == before.folder
+
+    def never():
+        raise AssertionError("loaded")
+
+    embed([source._replace(load=never) for source in rich], index, how(tmp_path))
+    with pytest.raises(AssertionError, match="loaded"):
+        embed([source._replace(load=never, pools=("deviation",)) for source in rich], index, how(tmp_path))
 
 
 def test_an_interrupted_embedding_continues_where_it_stopped(tmp_path, index, monkeypatch):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data_prep.settings import load
 from launch import embed as launch_embed
 from mae_rad.data.film_order import StepRange
+from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
 from mae_rad.embedding.embeddings_file import read_table_metadata
@@ -20,6 +21,7 @@ from mae_rad.embedding.film_vector import VectorSettings, film_vectors, vector_s
 from mae_rad.embedding.mlflow_encoder import _load_pyfunc
 from mae_rad.encoders import precision as machine
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
+from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.candidates import find_candidates
 from mae_rad.evaluation.comparison.embed_candidates import embed_all_candidates
 from mae_rad.evaluation.comparison.settings import CompareSettings
@@ -42,10 +44,10 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_labelled(tmp_path_factory.mktemp("shards") / "public", films=72)
 
 
-def _run(folder: Path, pool: str, tokens: int, *, precision: str = "f32") -> Path:
+def _run(folder: Path, pool: str, tokens: int, *, precision: str = "f32", vector: str | None = None) -> Path:
     """A run folder whose encoder has weights that differ from their initial values."""
     torch.manual_seed(0)
-    settings = EncoderSettings.model_validate(SHAPE | {"pool": pool})
+    settings = EncoderSettings.model_validate(SHAPE | {"pool": pool, "vector": vector})
     encoder = build_encoder(settings)
     stir(encoder)
     save_encoder(encoder, settings, folder / "encoder", tokens=tokens, precision=precision, provenance={})  # type: ignore[arg-type]
@@ -143,6 +145,67 @@ def test_every_path_gives_the_same_vector_of_a_film(public: Path, tmp_path: Path
             np.testing.assert_allclose(vector, expected[key], rtol=0, atol=1e-6, err_msg=name)
     settings = json.loads(read_table_metadata(tmp_path / "embeddings.parquet")["settings"])
     assert (settings["tokens"], settings["pool"], settings["precision"]) == (tokens, pool, "f32")
+
+
+@torch.no_grad()
+def _expected_of_blocks(run: Path, public: Path, tokens: int) -> Vectors:
+    """Mean and deviation of both blocks, of the whole film and of the quarters of its content box, film by film."""
+    encoder, _ = load_encoder(run / "encoder")
+    index = ShardIndex([public], split=None)
+    outputs: list[torch.Tensor] = []
+    for block in encoder.blocks:
+        block.register_forward_hook(lambda _, inputs, output: outputs.append(encoder.norm(output)[0, 1:]))
+    out = {}
+    for row in range(len(index)):
+        film = index.film(row)
+        patches = whole_film(film, tokens, 16)
+        outputs.clear()
+        encoder(stack([patches]))
+        grid = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, 16).grid
+        box, (down, across) = film.box, np.indices(grid).reshape(2, -1)
+        part_down = ((down + 0.5) * film.sidecar.rows / grid[0] - box.top) / box.rows * 2 // 1
+        part_across = ((across + 0.5) * film.sidecar.columns / grid[1] - box.left) / box.columns * 2 // 1
+        chosen = [(part_down == r) & (part_across == c) for r in range(2) for c in range(2)]
+        chosen = [np.ones(len(down), dtype=np.bool_), *chosen]
+        features = [output.numpy() for output in outputs]
+        parts = [measure(block[rows], axis=0) for block in features for measure in (np.mean, np.std) for rows in chosen]
+        out[index.key(row)] = np.concatenate(parts)
+    return out
+
+
+def test_every_path_gives_the_same_vector_of_several_blocks_deviations_and_regions(
+    public: Path, tmp_path: Path
+) -> None:
+    vector = "mean+deviation of blocks 1 2 and 2 x 2 regions"
+    run = _run(tmp_path / "run", "cls", 64, vector=vector)
+    expected = _expected_of_blocks(run, public, 64)
+    paths = {
+        "embed": _embed_command(run, public, tmp_path / "embeddings.parquet"),
+        "compare": _compared(run, public, tmp_path / "comparison"),
+        "served": _served(run, public),
+        "probe": _probed(run, public, tmp_path / "pretraining", "cls", 64),
+    }
+    for name, vectors in paths.items():
+        for key, values in vectors.items():
+            assert values.shape == (2 * 2 * 5 * 32,)
+            np.testing.assert_allclose(values, expected[key], rtol=0, atol=2e-6, err_msg=name)
+    settings = json.loads(read_table_metadata(tmp_path / "embeddings.parquet")["settings"])
+    assert settings["pool"] == vector
+    plain = _run(tmp_path / "plain", "cls", 64)
+    asked = _embed_command(plain, public, tmp_path / "asked.parquet", f"pool={vector}")
+    for key, values in asked.items():
+        np.testing.assert_allclose(values, expected[key], rtol=0, atol=2e-6)
+
+
+def test_a_pooling_with_a_block_that_the_encoder_lacks_is_refused(
+    public: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = _run(tmp_path / "run", "mean", 36), tmp_path / "e.parquet"
+    assert launch_embed.main([str(run), f"shards={public}", f"out={out}", "pool=mean of blocks 1 3"]) == 2
+    assert "names block 3 of 2. Name blocks from 1 to 2." in capsys.readouterr().err
+    settings = load(CompareSettings, None, [f"shards={public}", f"out={out}", "pools=[mean of block 3]"])
+    with pytest.raises(EvaluationError, match="names block 3 of 2"):
+        find_candidates([run], settings, "")
 
 
 def test_given_settings_override_the_card(public: Path, tmp_path: Path) -> None:

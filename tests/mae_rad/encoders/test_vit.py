@@ -85,7 +85,7 @@ def test_the_order_of_patches_means_nothing(encoder: ViT) -> None:
 
 def test_films_of_a_batch_do_not_see_each_other(encoder: ViT) -> None:
     given = patches()
-    alone = encoder(Patches(*(part[1:2] for part in given)))
+    alone = encoder(Patches(*(part[1:2] for part in given.parts)))
     torch.testing.assert_close(alone.tokens, encoder(given).tokens[1:2], rtol=0, atol=1e-12)
 
 

@@ -191,7 +191,7 @@ def test_the_map_of_a_film_does_not_depend_on_its_batch() -> None:
     _, ask = score(model, "attentive")
     together = grad_cam(model, ask, patches, [1])
     for place in range(3):
-        alone = grad_cam(model, ask, Patches(*(part[place : place + 1] for part in patches)), [1])
+        alone = grad_cam(model, ask, Patches(*(part[place : place + 1] for part in patches.parts)), [1])
         torch.testing.assert_close(alone[0], together[place], rtol=1e-4, atol=1e-7)
 
 

@@ -13,8 +13,8 @@ from mae_rad.cost.memory import estimate_activations
 from mae_rad.cost.table import GIB, Machine, cost_table, vary_settings
 from mae_rad.data.batch import Batch, ViewSpec
 from mae_rad.embedding.embed_run import embed_table
+from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
 from mae_rad.encoders.transformer_cost import Activations, Flops, encoder_activations, encoder_flops
-from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.errors import SettingsError
 from mae_rad.evaluation.compare_runs import compare_runs
 from mae_rad.evaluation.comparison.settings import CompareSettings
@@ -49,20 +49,20 @@ class BrightnessSettings(ObjectiveSettings):
     def views(self) -> dict[str, ViewSpec]:
         return {"whole": ViewSpec(self.tokens, visible=0.5, schedule=self.schedule)}
 
-    def flops(self, encoders: Mapping[str, EncoderSettings], films: int) -> Flops:
+    def flops(self, encoders: Mapping[str, AnyEncoderSettings], films: int) -> Flops:
         return encoder_flops(encoders[FILM], self.tokens // 2)._replace(
             rest=2.0 * self.width * encoders[FILM].shape.dim
         )
 
-    def activations(self, encoders: Mapping[str, EncoderSettings], films: int, operand_bytes: int) -> Activations:
+    def activations(self, encoders: Mapping[str, AnyEncoderSettings], films: int, operand_bytes: int) -> Activations:
         return encoder_activations(encoders[FILM], self.tokens // 2, operand_bytes)
 
-    def build(self, encoders: Mapping[str, ViT]) -> Objective:
+    def build(self, encoders: Mapping[str, Encoder]) -> Objective:
         return Brightness(encoders[FILM], self)
 
 
 class Brightness(Objective):
-    def __init__(self, encoder: ViT, settings: BrightnessSettings) -> None:
+    def __init__(self, encoder: Encoder, settings: BrightnessSettings) -> None:
         super().__init__()
         self.encoder, self.views = encoder, settings.views()
         self.head = nn.Sequential(nn.Linear(encoder.dim, settings.width), nn.GELU(), nn.Linear(settings.width, 1))

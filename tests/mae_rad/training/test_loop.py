@@ -1,6 +1,8 @@
 """A training has the same losses for any number of ranks, and after an interruption."""
 
+import contextlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -35,7 +37,7 @@ OBJECTIVES = {
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
     films = [film(f"f{i}", noise(120, 100, seed=i), study=hexed("study", i // 2)) for i in range(20)]
-    films += [film(f"v{i}", noise(100, 120, seed=90 + i), split="val") for i in range(3)]
+    films += [film(f"v{i}", noise(100, 120, seed=90 + i), split="val") for i in range(8)]
     return write_public(tmp_path_factory.mktemp("shards") / "public", films)
 
 
@@ -249,3 +251,39 @@ def test_a_changed_result_setting_stops_the_command_with_one_line(public: Path, 
     assert result.returncode == 2
     assert "seed was 0 and is 5" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_online_probe_begins_at_the_initial_weights_and_changes_no_result(
+    public: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "probed"
+    go_on = _stop_at(4, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        _pretrain(public, run, "mae", "runtime.probe_every=2", "runtime.probe_films=16")
+    go_on()
+    _pretrain(public, run, "mae", "runtime.probe_every=2", "runtime.probe_films=16")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "probe/rankme" in line] == [0, 2, 4, 6]
+    assert [line["loss"] for line in lines if "loss" in line] == _losses(uninterrupted)
+    weights, expected = (load_file(folder / "encoder" / "encoder.safetensors") for folder in (run, uninterrupted))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_the_peak_is_reported_before_the_first_step_and_again_where_it_is_outside(
+    public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def reports(name: str, base: float) -> list[list[str]]:
+        found = []
+        for stop in (4, None):  # a start, and a resumption
+            caplog.clear()
+            with caplog.at_level(logging.INFO), contextlib.suppress(KeyboardInterrupt):
+                go_on = _stop_at(stop or STEPS, monkeypatch)
+                _pretrain(public, tmp_path / name, "mae", f"optimizer.base_learning_rate={base}")
+            go_on()
+            found.append([one.levelname for one in caplog.records if "peak learning rate" in one.getMessage()])
+        return found
+
+    assert reports("tried", 2e-3) == [["INFO"], []]
+    assert reports("outside", 0.05) == [["WARNING"], ["WARNING"]]
+    card = json.loads((tmp_path / "tried" / "encoder" / "encoder.json").read_text())
+    assert card["provenance"]["peak_learning_rate"] == pytest.approx(2e-3 * 8 / 256)

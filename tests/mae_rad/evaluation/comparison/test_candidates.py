@@ -6,11 +6,11 @@ from data_prep.settings import load
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import EvaluationError, WeightsError
-from mae_rad.evaluation.comparison.candidates import PIXELS, Candidate, find_candidates
+from mae_rad.evaluation.comparison.candidates import Candidate, find_candidates
 from mae_rad.evaluation.comparison.compute_budget import Budget, infer_arms, read_budget
 from mae_rad.evaluation.comparison.differences import encoder_pairs
 from mae_rad.evaluation.comparison.settings import CompareSettings, EncoderEntry
-from mae_rad.evaluation.results.rows import RANDOM_BASELINE, is_self_supervised
+from mae_rad.evaluation.results.rows import RANDOM_BASELINE, RAW_PIXELS, is_self_supervised
 from mae_rad.export.encoder_folder import save_encoder
 from mae_rad.pretraining.run_flops import flops_per_film, training_flops
 from mae_rad.pretraining.settings import PretrainSettings
@@ -95,7 +95,7 @@ def test_random_encoders_and_pixels_follow_the_runs(tmp_path):
     assert [(one.name, one.group, one.method) for one in candidates] == [
         ("mae", "mae", "mae"),
         *((f"{RANDOM_BASELINE} {seed}", RANDOM_BASELINE, "random") for seed in (0, 1)),
-        (PIXELS, PIXELS, "pca"),
+        (RAW_PIXELS, RAW_PIXELS, "pca"),
     ]
     assert candidates[1].encoder_sha256 != candidates[2].encoder_sha256
 

@@ -48,7 +48,9 @@ def public(tmp_path_factory):
         for number in range(2):
             rash = bool(random.random() < 0.5)
             scanner = "Agfa" if rash == (random.random() < 0.9) else "Philips"
-            row = film((patient, number), patient, split, body_part=part, view=view, manufacturer=scanner)
+            age = 50 if part == "HAND" else 30
+            facts = {"body_part": part, "view": view, "manufacturer": scanner, "age_years": age}
+            row = film((patient, number), patient, split, **facts)
             row |= {"study": f"{2 * patient + number:032x}", "source_rows": 1000, "source_columns": 800}
             films.append(row)
             for label in ("fracture", "cast"):
@@ -328,6 +330,19 @@ def test_external_vectors_alone_with_the_attentive_probe_are_an_error(public, tm
     words = [f"shards={public}", f"out={tmp_path / 'c'}", f"encoders=[{{foreign: {tmp_path / 'x.parquet'}}}]", *WORDS]
     with pytest.raises(EvaluationError, match="Add linear to `probes`"):
         prepare_inputs([], load(CompareSettings, None, [*words, "probes=[attentive]"]))
+
+
+def test_attentive_probes_of_folds_and_numbers_find_the_planted_signal(public, runs, monkeypatch):
+    for name, value in {"LEARNING_RATES": (1e-3, 1e-2), "EPOCHS": 10, "MIN_STEPS": 50}.items():
+        monkeypatch.setattr(f"mae_rad.evaluation.probes.attentive.{name}", value)
+    words = ["tasks=[{column: age_years}]", "probes=[attentive]", "cross_fit=3", *QUICK[1:]]
+    _, rows, _ = compared(public, runs, *words)
+    wanted = {"probe": "attentive", "encoder": "mae", "reference": None, "subset": "all"}
+    for task, metric, floor in (("fracture", "auroc", 0.8), ("age_years", "r2", 0.3)):
+        row = one(rows, task=task, metric=metric, **wanted)
+        assert row.interval.value > floor
+        assert (row.n_patients, row.n_films) == (60, 120)
+        assert row.note.startswith("3 folds: lr=")
 
 
 def test_the_whole_comparison_from_the_command_line(tmp_path, public, runs, capsys):

@@ -83,3 +83,51 @@ def test_detectable_differences_are_corrected_like_p_values():
         found += out[0].verdict == "higher"
     assert said > 1.3 * least
     assert 0.74 <= found / 200 <= 0.88
+
+
+def number_metric(name, values):
+    """A metric of numbers whose value on every resample is that of its films, times the mean weight."""
+    return ComparedMetric(
+        task="age", probe="linear", metric=name, vectors=dict.fromkeys(values, (196, "mean")),
+        patients=np.arange(40), notes={}, min_class_patients=40, unit="months", spread=40.0,
+        estimates={key: [lambda weights, f=f: f(weights)] for key, f in values.items()},
+    )  # fmt: skip
+
+
+def rows_of(metric):
+    settings = CompareSettings(shards=["s"], out="o", repetitions=200)
+    candidates = [Candidate(name, name, name) for name in metric.estimates]
+    pair = [EncoderPair(*list(metric.estimates)[:2], "none", "")]
+    return with_verdicts(metric_rows(metric, candidates, pair, settings, 0), settings)
+
+
+def test_a_relevant_difference_of_an_error_is_in_standard_deviations_of_the_number():
+    """0.03 of 40 months is 1.2 months: an interval of half a month around 0.1 is within it, though wider than 0.03."""
+    errors = np.random.default_rng(0).normal(20, 1, size=40)
+    noise = np.random.default_rng(1).normal(0, 1.5, size=40)
+    noise -= noise.mean() - 0.1
+    same = number_metric(
+        "mean_absolute_error", {"a": lambda w: w @ (errors + noise) / 40, "b": lambda w: w @ errors / 40}
+    )
+    assert rows_of(same)[-1].verdict == "no relevant difference"
+    assert rows_of(replace(same, spread=1.0))[-1].verdict == "too few patients"
+
+
+def test_errors_and_explained_variance_leave_the_range_of_a_share():
+    errors = np.random.default_rng(0).normal(20, 3, size=40)
+    error = rows_of(
+        number_metric("mean_absolute_error", {"a": lambda w: w @ errors / 40, "b": lambda w: w @ errors / 40})
+    )
+    assert error[0].interval.low > 15
+    assert error[0].note == "in months"
+    below = rows_of(number_metric("r2", {"a": lambda w: 0.2 - w @ errors / 40, "b": lambda w: -w @ errors / 40}))
+    assert below[0].interval.high < -10
+
+
+def test_main_metrics_of_classes_and_numbers_are_corrected_together():
+    rows = [
+        replace(row_with(Interval(0.1, 0.05, 0.15), None, 0.05), task=task, metric=metric, p_value=p)
+        for task, metric, p in (("sex", "auroc", 0.01), ("age", "r2", 0.02), ("age", "mean_absolute_error", 0.02))
+    ]
+    settings = CompareSettings(shards=["s"], out="o")
+    assert [row.p_adjusted for row in with_verdicts(rows, settings)] == [pytest.approx(p) for p in (0.02, 0.02, 0.02)]

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mae_rad.data.label_fraction import select_label_fraction
-from mae_rad.evaluation.comparison.label_draws import draw_labels, training_positions
-from mae_rad.evaluation.comparison.tasks import ProbeTask
+from mae_rad.evaluation.comparison.label_draws import draw_folds, draw_labels, patient_folds, training_positions
+from mae_rad.evaluation.comparison.tasks import Films, ProbeTask
+from tests.builders.film_tables import film, write_public
 
 RANDOM = np.random.default_rng(0)
 PATIENTS = np.repeat(np.arange(300), RANDOM.integers(1, 5, 300))
@@ -77,3 +80,47 @@ def test_training_films_are_limited_by_patient():
     assert 90 <= len(limited) <= 100
     assert not patients(limited) & patients(np.setdiff1d(TRAIN, limited))
     np.testing.assert_array_equal(training_positions(TASK, len(TRAIN), seed=0), TRAIN)
+
+
+FOLDS = np.where(SPLIT == "test", PATIENTS // 4 % 5, -1)
+FOLDED = replace(TASK, folds=FOLDS)
+
+
+def test_without_folds_a_draw_has_the_films_of_the_splits():
+    ((train, val, test),) = draw_folds(TASK, 0.5, 1, 10**6, seed=0)
+    np.testing.assert_array_equal(train, draw_labels(TASK, TRAIN, 0.5, 1, seed=0).train)
+    np.testing.assert_array_equal(val, draw_labels(TASK, TRAIN, 0.5, 1, seed=0).val)
+    np.testing.assert_array_equal(test, TASK.positions("test"))
+
+
+@pytest.mark.parametrize("fraction", [0.2, 1.0])
+def test_every_test_film_is_scored_once_by_a_probe_that_knows_none_of_its_patient(fraction):
+    folds = draw_folds(FOLDED, fraction, 0, 10**6, seed=0)
+    np.testing.assert_array_equal(np.sort(np.concatenate([fold.test for fold in folds])), TASK.positions("test"))
+    for fold in folds:
+        assert set(SPLIT[fold.train]) == {"test"}
+        assert not len(fold.val)
+        assert not patients(fold.train) & patients(fold.test)
+        others = patients(TASK.positions("test")) - patients(fold.test)
+        assert len(patients(fold.train)) == np.ceil(fraction * len(others))
+
+
+def test_labels_of_folds_are_nested_and_limited():
+    for small, large in zip(draw_folds(FOLDED, 0.2, 0, 10**6, 0), draw_folds(FOLDED, 0.5, 0, 10**6, 0), strict=True):
+        assert patients(small.train) < patients(large.train)
+    assert max(len(fold.train) for fold in draw_folds(FOLDED, 1.0, 0, 50, seed=0)) <= 50
+
+
+def test_the_fold_of_a_patient_depends_on_no_other_patient(tmp_path):
+    rows = [film((patient, n), patient, "test" if patient % 2 else "train") for patient in range(300) for n in (0, 1)]
+    every = Films([write_public(tmp_path / "a", rows)])
+    folds = patient_folds(every, 5, seed=0)
+    assert folds is not None
+    few = Films([write_public(tmp_path / "b", rows[150:])])
+    np.testing.assert_array_equal(patient_folds(few, 5, seed=0), folds[150:])
+    assert len({(patient, fold) for patient, fold in zip(every.patients.tolist(), folds.tolist(), strict=True)}) == 300
+    counts = np.bincount(folds[folds >= 0], minlength=5) / 2
+    assert counts.sum() == 150
+    assert counts.min() > 15  # 30 each on average
+    assert (patient_folds(every, 5, seed=1) != folds).any()
+    assert patient_folds(every, 0, seed=0) is None

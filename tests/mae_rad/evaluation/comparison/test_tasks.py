@@ -1,8 +1,12 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_prep.shard_format.label_policy import LabelPolicy
+from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from mae_rad.errors import EvaluationError, SettingsError, ShardFormatError
+from mae_rad.evaluation.comparison.label_draws import patient_folds
 from mae_rad.evaluation.comparison.settings import TaskSettings
 from mae_rad.evaluation.comparison.tasks import Films, build_tasks
 from tests.builders.film_tables import film, hexed, write_public
@@ -180,3 +184,109 @@ def test_settings_of_a_task_name_one_source():
     for wrong in ({}, {"column": "view", "label": "fracture"}):
         with pytest.raises(ValueError, match="either a column or a label"):
             TaskSettings(**wrong)
+
+
+def test_scored_on_val_the_test_films_take_no_part(tmp_path):
+    films = archive()
+    public = write_public(tmp_path / "p", films)
+    on_val = Films([public], score_on="val")
+    (task,), _ = build_tasks(on_val, [TaskSettings(column="body_part")], all_labels=False, min_patients=5)
+    of_split = {name: {row["key"] for row in films if row["split"] == name} for name in ("train", "val", "test")}
+    assert {films[row]["key"] for row in task.rows[task.positions("test")]} == of_split["val"]
+    assert {films[row]["key"] for row in task.rows[task.positions("train")]} == of_split["train"]
+    assert len(task.positions("val")) == 0
+
+
+def with_numbers(folder, films, rows, tasks=(), **options):
+    """Tasks of films with the labels ``rows``: (key, label, value, number, source)."""
+    public = write_public(folder, films)
+    names = ("key", "label", "value", "number", "source")
+    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], LABELS_SCHEMA)
+    pq.write_table(table, public / "labels.parquet")
+    return build_tasks(Films([public]), tasks, **({"all_labels": True, "min_patients": 5} | options))
+
+
+def test_a_label_with_numbers_is_a_task_of_numbers(tmp_path):
+    films = archive()
+    rows = [(row["key"], "bone_age", None, float(n), "expert") for n, row in enumerate(films[:-3])]
+    rows.append((films[0]["key"], "bone_age", None, 999.0, "report"))
+    (task,), skipped = with_numbers(tmp_path / "p", films, rows, [TaskSettings(label="bone_age", unit="months")])
+    assert (task.name, task.label, task.unit, skipped) == ("bone_age", "bone_age", "months", [])
+    numbers = dict(zip(keys_of(task, films), task.numbers, strict=True))
+    assert numbers == {key: number for key, _, _, number, source in rows if source == "expert"}
+    assert task.left_out == {"not labelled": 3}
+    assert task.targets is task.numbers
+    (again,), _ = with_numbers(tmp_path / "q", films, rows)
+    np.testing.assert_array_equal(again.numbers, task.numbers)
+
+
+def test_a_column_of_numbers_is_a_task_of_numbers_unless_it_has_edges(tmp_path):
+    films = archive()
+    for number, row in enumerate(films):
+        row["age_years"] = None if number == 5 else 10 + number // 8 % 3 * 10
+    age = {"column": "age_years"}
+    tasks = [
+        TaskSettings(**age),
+        TaskSettings(**age, edges=[20], name="ranges"),
+        TaskSettings(**age, number=False, name="years"),
+    ]
+    (numbers, ranges, years), _ = build(tmp_path / "p", films, tasks=tasks, min_patients=2)
+    assert [films[row]["age_years"] for row in numbers.rows] == numbers.numbers.tolist()
+    assert (numbers.unit, numbers.left_out) == ("years", {"no age_years": 1})
+    assert (ranges.numbers, years.numbers) == (None, None)
+    assert ranges.classes == ("20 and more", "under 20")
+    assert years.classes == ("10", "20", "30")
+    with pytest.raises(SettingsError, match="sex is not a column of numbers"):
+        build(tmp_path / "q", films, tasks=[TaskSettings(column="sex", number=True)])
+    with pytest.raises(ValueError, match="edges divide numbers into classes"):
+        TaskSettings(**age, edges=[20], number=True)
+
+
+def test_a_label_with_values_and_numbers_says_which_it_uses(tmp_path):
+    films = archive()
+    said = ["present" if (n // 8) % 2 else "absent" for n in range(120)]
+    values = [(row["key"], "osteopenia", value, None, "expert") for row, value in zip(films, said, strict=False)]
+    rows = [*values, *((row["key"], "osteopenia", None, float(n), "expert") for n, row in enumerate(films))]
+    (task,), (skipped,) = with_numbers(tmp_path / "p", films, rows)
+    assert task.classes == ("absent", "present")
+    assert task.left_out == {"a number, no value": 40}
+    assert skipped.name == "osteopenia, numbers"
+    assert "its task is of the values. Add a task {label: osteopenia, number: true" in skipped.reason
+    wanted = [TaskSettings(label="osteopenia"), TaskSettings(label="osteopenia", number=True, name="density")]
+    (classes, numbers), skipped = with_numbers(tmp_path / "q", films, rows, wanted)
+    assert (classes.numbers is None, numbers.name, len(numbers.rows), skipped) == (True, "density", 160, [])
+
+
+def test_a_label_without_what_is_requested_is_a_reason(tmp_path):
+    films = archive()
+    rows = [(row["key"], "bone_age", None, float(n), "expert") for n, row in enumerate(films)]
+    wanted = [TaskSettings(label="bone_age", number=False), TaskSettings(label="cast", number=True, name="cast")]
+    tasks, skipped = with_numbers(tmp_path / "p", films, rows, wanted, all_labels=False)
+    assert tasks == []
+    assert [task.reason for task in skipped] == [
+        "labels.parquet has numbers of 'bone_age', not values. Remove `number`",
+        "labels.parquet has no label 'cast'; it has bone_age",
+    ]
+    same = [(key, label, value, 7.0, source) for key, label, value, _, source in rows]
+    _, (skipped,) = with_numbers(tmp_path / "q", films, same)
+    assert skipped.reason == "the number of every test film is the same"
+
+
+def test_with_folds_a_class_needs_patients_outside_every_fold(tmp_path):
+    films = archive(240)
+    test = [row for row in films if row["split"] == "test"]
+    public = write_public(tmp_path / "p", films)
+    folds = patient_folds(Films([public]), 3, 0)
+    assert folds is not None
+    fold_of = dict(zip((row["key"] for row in films), folds.tolist(), strict=True))
+    assert {fold for key, fold in fold_of.items() if key not in {row["key"] for row in test}} == {-1}
+    in_one_fold = sorted({row["patient"] for row in test if fold_of[row["key"]] == 0})[:5]
+    rare = [row for row in test if row["patient"] in in_one_fold]
+    for row in rare:
+        row["body_part"] = "FOOT"
+    public = write_public(tmp_path / "q", films)
+    tasks = [TaskSettings(column="body_part")]
+    (task,), _ = build_tasks(Films([public]), tasks, all_labels=False, min_patients=5, folds=folds)
+    assert task.classes == ("CHEST", "HAND")
+    assert task.left_out == {"FOOT: 0 training and 5 test patients, fewer than 5": 10}
+    np.testing.assert_array_equal(task.folds, folds[task.rows])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import r2_score, roc_auc_score
 
 from mae_rad.embedding.standardised_rows import vectors_of_array
 from mae_rad.embedding.token_source import TokenBatch
@@ -104,3 +104,39 @@ def test_without_validation_films_the_middle_learning_rate_is_trained_for_all_st
     said = attentive_scores(source, {"a": asked}, 2, 0, CPU)["a"]
     assert said.note == "lr=0.01, 60 steps (too few patients to choose)"
     assert said.scores.shape == (140, 2)
+
+
+def number(y, months, train=slice(0, 200), val=slice(200, 280)):
+    """A number that depends on the planted finding."""
+    rows = np.arange(FILMS)
+    known = {int(row): float(months[row]) for row in rows}
+    return AttentiveTask(1, rows[train], rows[val], rows[280:], known, "val", is_number=True)
+
+
+def test_a_number_is_predicted_in_its_unit():
+    source, y = planted(7)
+    months = 150 + 40.0 * y + 3 * np.random.default_rng(8).normal(size=FILMS)
+    asked = number(y, months)
+    said = attentive_scores(source, {"age": asked}, 2, 0, CPU)["age"]
+    assert said.scores.shape == (140, 1)
+    assert r2_score(months[280:], said.scores[:, 0]) > 0.6
+    years = attentive_scores(source, {"age": number(y, months / 12 - 1)}, 2, 0, CPU)["age"]
+    np.testing.assert_allclose(years.scores, said.scores / 12 - 1, atol=2e-3)
+
+
+def test_a_number_beside_classes_changes_neither():
+    source, y = planted(9)
+    months = 150 + 40.0 * y
+    together = attentive_scores(source, {"a": question(y), "age": number(y, months)}, 2, 0, CPU)
+    alone = attentive_scores(source, {"a": question(y)}, 2, 0, CPU)
+    np.testing.assert_allclose(together["a"].scores, alone["a"].scores, atol=1e-4)
+    few = number(y, months, train=slice(0, 40))
+    again = attentive_scores(source, {"a": question(y), "age": few}, 2, 0, CPU)
+    np.testing.assert_allclose(again["a"].scores, alone["a"].scores, atol=1e-4)
+
+
+def test_the_numbers_are_standardised_by_the_training_films_alone():
+    months = np.arange(FILMS, dtype=float)
+    task = number(np.zeros(FILMS), months)
+    assert task.scale == (pytest.approx(months[:200].mean()), pytest.approx(months[:200].std()))
+    assert number(np.zeros(FILMS), np.full(FILMS, 7.0)).scale == (7, 1)

@@ -8,6 +8,7 @@ import pytest
 from markupsafe import Markup
 
 from mae_rad.errors import EvaluationError
+from mae_rad.evaluation.figures.forest import values_forests
 from mae_rad.evaluation.mlflow_runs import parent_tags
 from mae_rad.evaluation.report import verdict_sentences
 from mae_rad.evaluation.report.facts import (
@@ -281,6 +282,14 @@ def test_limits_follow_from_the_facts(rows):
     assert "x: trained with labels" in dict(limits(taught, ComparisonResults(matched)))["Encoders trained with labels"]
 
 
+def test_a_comparison_on_validation_films_says_so(rows):
+    facts = made_facts(ASKED, FEW)
+    assert "Scored on validation films" not in dict(limits(facts, ComparisonResults(rows)))
+    on_val = facts.model_copy(update={"score_on": "val"})
+    assert "Scored on validation films" in dict(limits(on_val, ComparisonResults(rows)))
+    assert "Scored on validation films" in format_table(ComparisonResults(rows), on_val)
+
+
 def test_scores_of_few_patients_are_listed_in_the_limits(rows):
     note = f"a class has 7 test patients: {MAY_BE_NARROW}"
     few = [replace(row, note=note) if row.task == rows[0].task else row for row in rows]
@@ -322,3 +331,31 @@ def test_the_terminal_text_has_values_differences_and_the_result(rows):
     assert "laterality: every film is L" in text
     assert "do not rank the methods" in text
     assert all(name in text for name in FEW)
+
+
+def test_differences_of_several_scales_are_not_ranked_against_each_other():
+    found = [
+        replace(row, metric="r2", difference=Interval(0.3, 0.2, 0.4), verdict="higher")
+        if row.task == "fracture" and row.reference == "simclr"
+        else replace(row, difference=Interval(0.05, 0.01, 0.09), verdict="higher")
+        if row.reference == "simclr"
+        else replace(row, metric="r2")
+        if row.task == "fracture" and row.metric == "auroc"
+        else row
+        for row in made_rows(ASKED, FEW, probes=["linear"])
+        if row.metric != "average_precision"
+    ]
+    results = ComparisonResults(found)
+    said = verdict_sentences.sentence(results, ("mae", "simclr", "none"))
+    assert "higher in 2, largest in foreign object (AUROC +0.050" in said
+    assert "and fracture (explained variance (R²) +0.300" in said
+    assert len(values_forests(results, ["linear"])) == 2
+    assert len(values_forests(ComparisonResults(made_rows(ASKED, FEW, probes=["linear"])), ["linear"])) == 1
+
+
+def test_the_table_says_that_a_lower_error_is_better():
+    (row, *_) = [row for row in made_rows(ASKED, FEW, probes=["linear"]) if row.difference is not None]
+    error = replace(row, metric="mean_absolute_error", verdict="lower")
+    assert verdict_sentences.verdict_words(error) == f"{row.encoder} lower (better)"
+    assert verdict_sentences.verdict_words(replace(error, verdict="higher")) == f"{row.encoder} higher (worse)"
+    assert verdict_sentences.verdict_words(replace(error, metric="r2")) == f"{row.encoder} lower"

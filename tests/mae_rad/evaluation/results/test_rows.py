@@ -28,7 +28,13 @@ def test_rows_are_read_as_they_were_written(tmp_path):
     table = pq.read_table(tmp_path / "comparison.parquet")
     assert table.schema.equals(COMPARISON_SCHEMA)
     assert table["difference"].to_pylist() == [None, 0.1]
-    other_columns = {"interval", "difference", "freedom", "choice"}  # in several columns, or not in the table
+    other_columns = {
+        "interval",
+        "difference",
+        "freedom",
+        "choice",
+        "relevant_unit",
+    }  # in several columns, or not in the table
     assert set(Row.__dataclass_fields__) - other_columns <= set(COMPARISON_SCHEMA.names)
 
 

@@ -1,10 +1,20 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, r2_score, roc_auc_score
+from sklearn.metrics import mean_absolute_error as sklearn_mean_absolute_error
 from torchmetrics.functional.classification import binary_auroc
 
-from mae_rad.evaluation.statistics.metrics import auroc, average_precision, balanced_accuracy, estimates, macro_auroc
+from mae_rad.evaluation.statistics.metrics import (
+    auroc,
+    average_precision,
+    balanced_accuracy,
+    estimates,
+    macro_auroc,
+    mean_absolute_error,
+    number_estimates,
+    r_squared,
+)
 
 
 @pytest.fixture(params=[0, 1, 2], ids=["distinct", "ties", "nearly constant"])
@@ -76,3 +86,40 @@ def test_the_first_metric_is_the_area_under_the_curve(drawn):
     y, scores, _ = drawn
     assert next(iter(estimates(y, scores, np.full(3, 1 / 3)))) == "macro_auroc"
     assert next(iter(estimates(y % 2, scores[:, :2], np.full(2, 0.5)))) == "auroc"
+
+
+def test_metrics_of_numbers_equal_scikit_learn_on_every_weighting():
+    random = np.random.default_rng(0)
+    y = 1e4 + random.normal(size=90)  # months since long ago: the variance is small beside the mean
+    predicted = y + 0.7 * random.normal(size=90)
+    weights = random.integers(0, 4, size=(6, 90)).astype(float)
+    weights[0] = 1
+    for values, oracle in (
+        (r_squared(y, predicted, weights), r2_score),
+        (mean_absolute_error(y, predicted, weights), sklearn_mean_absolute_error),
+    ):
+        expected = [oracle(y, predicted, sample_weight=w) for w in weights]
+        np.testing.assert_allclose(values, expected, rtol=1e-9)
+        copies = np.repeat(np.arange(90), weights[1].astype(int))
+        assert values[1] == pytest.approx(oracle(y[copies], predicted[copies]), rel=1e-9)
+
+
+def test_r_squared_of_the_mean_is_zero_and_of_equal_numbers_undefined():
+    y, weights = np.array([1.0, 2, 6]), np.array([[1.0, 1, 1], [0, 0, 2]])
+    np.testing.assert_allclose(r_squared(y, np.full(3, 3.0), weights), [0, np.nan], atol=1e-12)
+    assert r_squared(y, y, weights)[0] == 1
+    assert r_squared(y, y[::-1].copy(), weights)[0] < 0
+
+
+def test_the_first_metric_of_a_number_is_one_of_which_higher_is_better():
+    assert list(number_estimates(np.arange(3.0), np.arange(3.0))) == ["r2", "mean_absolute_error"]
+
+
+def test_priors_per_film_equal_a_division_into_the_films_of_each_prior():
+    random = np.random.default_rng(1)
+    y, scores = random.integers(0, 3, 40), random.dirichlet([1, 1, 1], size=40)
+    first, second = random.dirichlet([5, 5, 5], size=2)
+    priors = np.where(np.arange(40)[:, None] < 25, first, second)
+    predicted = np.r_[(scores[:25] / first).argmax(axis=1), (scores[25:] / second).argmax(axis=1)]
+    measured = estimates(y, scores, priors)["balanced_accuracy"](ones(40))[0]
+    assert measured == pytest.approx(balanced_accuracy_score(y, predicted))

@@ -109,7 +109,7 @@ def test_a_film_has_the_same_boxes_alone_and_in_a_batch(public: Path, finished: 
     together = predictor.predict(patches).boxes
     assert together is not None
     for number, film in enumerate(together):
-        (alone,) = predictor.predict(type(patches)(*(part[number : number + 1] for part in patches))).boxes or []
+        (alone,) = predictor.predict(type(patches)(*(part[number : number + 1] for part in patches.parts))).boxes or []
         torch.testing.assert_close(alone.corners, film.corners, rtol=1e-3, atol=1e-2)
         torch.testing.assert_close(alone.scores, film.scores, rtol=1e-4, atol=1e-4)
 

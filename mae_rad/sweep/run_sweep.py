@@ -1,0 +1,88 @@
+"""The ``sweep`` command: train the arms, compare their encoders on validation films, write table and curves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.pages.plot_style import save_png
+from data_prep.settings import load
+from mae_rad.evaluation.compare_runs import compare_runs
+from mae_rad.evaluation.comparison.settings import CompareSettings
+from mae_rad.evaluation.results.rows import read_comparison
+from mae_rad.sweep.arms import Arm, read_arms
+from mae_rad.sweep.curves import draw_curves
+from mae_rad.sweep.sweep_table import sweep_rows, sweep_text, write_sweep
+from mae_rad.sweep.train_arms import STOPPED, train_arms
+from mae_rad.sweep.trained_encoders import trained_encoders
+
+FAILED = 3
+"""Exit code where the training of an arm failed."""
+
+
+def run_sweep(
+    config: Path,
+    settings: Sequence[str],
+    *,
+    out: Path,
+    over: Sequence[str] = (),
+    arm: Sequence[str] = (),
+    films: int | None = None,
+    equal_flops: bool = False,
+    checkpoints: bool = False,
+    side_by_side: int = 1,
+    compare: Path,
+) -> tuple[int, str]:
+    """Train and compare; what is finished is not repeated.
+
+    Args:
+        config: YAML settings of a pretraining.
+        settings: ``key=value`` settings of all arms.
+        out: folder of runs and results.
+        over: ``key=value,value,…`` each, whose combinations are arms.
+        arm: ``NAME: key=value …`` each, arms by name.
+        films: films drawn by an arm (default: those of the config).
+        equal_flops: give all arms the training FLOPs of the first.
+        checkpoints: also score the kept checkpoints.
+        side_by_side: number of trainings at the same time.
+        compare: YAML settings of the comparison.
+
+    Returns:
+        Exit code, 0, FAILED or STOPPED, and the table as text.
+
+    Raises:
+        SettingsError: settings of an arm or of the comparison are wrong; nothing has been trained then.
+        UserError: as ``compare``.
+    """
+    arms = read_arms(config, settings, over=over, named=arm, out=out, films=films, equal_flops=equal_flops)
+    shards = [str(path) for path in arms[0].settings.data.shards]
+    compared = load(CompareSettings, compare, [f"shards={shards}", f"out={out / 'comparison'}"])
+    failed, is_stopped = train_arms(arms, config, settings, side_by_side=side_by_side)
+    if is_stopped:
+        return STOPPED, "a training stopped early: the same command continues it"
+    finished = [one for one in arms if one.name not in failed]
+    if not finished:
+        return FAILED, "\n".join(f"{name} failed: {reason}" for name, reason in failed.items())
+    text = _score(arms, finished, compared, out, failed, with_checkpoints=checkpoints)
+    return FAILED if failed else 0, text
+
+
+def _score(
+    arms: Sequence[Arm],
+    finished: Sequence[Arm],
+    settings: CompareSettings,
+    out: Path,
+    failed: dict[str, str],
+    *,
+    with_checkpoints: bool,
+) -> str:
+    """Compare the encoders, write the results and return them as text."""
+    encoders = trained_encoders(finished, out / "encoders", with_checkpoints=with_checkpoints)
+    entries = [{"run": encoder.folder, "name": encoder.name, "group": encoder.name} for encoder in encoders]
+    compare_runs([], CompareSettings.model_validate(settings.model_dump() | {"encoders": entries}))
+    table = sweep_rows(arms, encoders, read_comparison(settings.out / "comparison.parquet"))
+    write_sweep(table, out / "sweep.csv")
+    for probe in settings.probes:
+        figure = draw_curves(table, probe)
+        if figure is not None:
+            save_png(figure, out / f"curves_{probe}.png")
+    places = f"Table: {out / 'sweep.csv'}. Differences with intervals: {settings.out / 'report.html'}"
+    return f"{sweep_text(table, failed)}\n\n{places}"

@@ -1,0 +1,75 @@
+"""Arms are every combination of values, each with its own folder, and may have equal arithmetic."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from mae_rad.errors import SettingsError
+from mae_rad.pretraining.run_flops import training_flops
+from mae_rad.sweep.arms import Arm, read_arms
+from tests.builders.tiny_run import ROOT
+
+CONFIG = ROOT / "configs" / "pretrain" / "small_cpu.yaml"
+
+
+def arms(
+    *over: str,
+    named: tuple[str, ...] = (),
+    films: int | None = None,
+    equal_flops: bool = False,
+    common: tuple[str, ...] = (),
+) -> list[Arm]:
+    return read_arms(CONFIG, common, over=over, named=named, out=Path("out"), films=films, equal_flops=equal_flops)
+
+
+def test_every_combination_of_the_values_is_an_arm() -> None:
+    made = arms("optimizer.base_learning_rate=1e-4,1e-3", "objective.crop=null,[0.5, 1.0],[0.2, 1.0]")
+    settings = [
+        (arm.settings.optimizer.base_learning_rate, arm.settings.objective.model_dump()["crop"]) for arm in made
+    ]
+    assert settings == list(itertools.product((1e-4, 1e-3), (None, (0.5, 1.0), (0.2, 1.0))))
+    assert len({arm.settings.runtime.run_dir for arm in made}) == 6
+
+
+def test_an_arm_by_name_has_its_settings_and_its_folder() -> None:
+    (arm,) = arms(named=("half: objective.visible=0.5 objective.predicted=0.25",), common=("seed=7",))
+    objective = arm.settings.objective.model_dump()
+    assert (objective["visible"], objective["predicted"], arm.settings.seed) == (0.5, 0.25, 7)
+    assert arm.settings.runtime.run_dir == Path("out/half")
+
+
+def test_films_set_the_steps_of_every_batch() -> None:
+    made = arms("optimizer.batch=32,128", films=1280)
+    assert [arm.settings.optimizer.steps for arm in made] == [40, 10]
+    assert [f"optimizer.steps={arm.settings.optimizer.steps}" in arm.overrides for arm in made] == [True, True]
+
+
+def test_equal_flops_follow_the_first_arm_within_a_step() -> None:
+    first, half, small = arms(
+        named=("a: objective.visible=0.25", "b: objective.visible=0.5", "c: encoder.patch=16"),
+        films=128_000,
+        equal_flops=True,
+    )
+    wanted = training_flops(first.settings)
+    for arm in (half, small):
+        per_step = training_flops(arm.settings) / arm.settings.optimizer.steps
+        assert abs(training_flops(arm.settings) - wanted) <= per_step / 2 + 1
+    assert half.settings.optimizer.steps < first.settings.optimizer.steps
+
+
+@pytest.mark.parametrize(
+    ("over", "named", "told"),
+    [
+        (("seed=1,,2",), (), "without empty values"),
+        (("seed",), (), "give key=value"),
+        ((), ("no colon",), "--arm no colon"),
+        ((), ("a/b: seed=1",), "letters, digits"),
+        (("seed=1,1",), (), "two arms are called"),
+        ((), ("a: seed=1", "b: seed=1"), "the same settings"),
+        (("optimizer.rate=1,2",), (), "optimizer.rate"),
+    ],
+)
+def test_wrong_arms_are_refused(over: tuple[str, ...], named: tuple[str, ...], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        arms(*over, named=named)
