@@ -95,10 +95,10 @@ trained on need not hold for another hospital, scanner or body part. Measure bef
 def _answers(card: PredictorCard) -> str:
     """What the answers of the model mean: thresholds of labels, units of numbers, or classes."""
     if isinstance(card.task, RegressionSettings):
+        lines = [card.calibration.get(number.title, Calibration()) for number in card.task.numbers]
         numbers = "\n".join(
-            f"| {number.title} | {number.unit or 'not stated'} | {card.calibration[number.title].offset:.4g} |"
-            f" {card.calibration[number.title].slope:.4g} |"
-            for number in card.task.numbers
+            f"| {number.title} | {number.unit or 'not stated'} | {line.offset:.4g} | {line.slope:.4g} |"
+            for number, line in zip(card.task.numbers, lines, strict=True)
         )
         return f"""## Numbers
 

@@ -3,7 +3,8 @@
 =====================  ============================================================================================
 labels                 the score of each label, and above or below at each operating point
 numbers                each number, its unit in the name of the column
-exclusive classes      the most probable class, and the probability of each class
+exclusive classes      the most probable class (``predicted view`` beside ``view``, that of the header), and the
+                       probability of each class
 =====================  ============================================================================================
 """
 
@@ -44,7 +45,11 @@ class AnswerColumns(NamedTuple):
         """Names of the columns."""
         names = [name for label in self.labels for name in (label, *(f"{label} {point}" for point in self.points))]
         names += [with_unit for _, with_unit in self.numbers]
-        return names + [name for title, classes in self.classes for name in (title, *(f"{title} {c}" for c in classes))]
+        return names + [
+            name
+            for title, classes in self.classes
+            for name in (f"predicted {title}", *(f"{title} {c}" for c in classes))
+        ]
 
     def cells(self, record: Record) -> list[object]:
         """Return the cells of a film, None where it has no such answer."""

@@ -13,6 +13,7 @@ from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.export.predictor_card import Scope
 from mae_rad.export.predictor_folder import build_model, save_predictor
 from mae_rad.heads import ClassificationSettings, DetectionSettings, TaskSettings
+from mae_rad.heads.interface import Calibration
 
 LABELS = ("fracture", "foreign_object")
 HALF = {"sensitivity_90": dict.fromkeys(LABELS, 0.5), "sensitivity_95": dict.fromkeys(LABELS, 0.1)}
@@ -30,11 +31,13 @@ def write_predictor(
     where: Mapping[str, Mapping[str, Any]] | None = None,
     window: int | None = None,
     pool: str = "attentive",
+    other: TaskSettings | None = None,
+    calibration: Mapping[str, Calibration] | None = None,
     seed: int = 0,
 ) -> Path:
     """Two labels on a small encoder, T = 36, with scores that differ from film to film.
 
-    ``where`` is label → which films are asked for it.
+    ``where`` is label → which films are asked for it; ``other`` is a task of numbers or exclusive classes instead.
     """
     encoder: EncoderSettings | ResNetSettings = EncoderSettings(model="vit_tiny", dim=32, depth=2, heads=2, patch=8)
     if resnet:
@@ -45,6 +48,7 @@ def write_predictor(
         task = DetectionSettings.model_validate(
             {"labels": labels, "channels": 32, "convolutions": 1, "least": 0, "most": 5}
         )
+    task = other or task
     torch.manual_seed(seed)
     model, head = build_model(encoder, task)
     for layer in head.modules():
@@ -54,7 +58,8 @@ def write_predictor(
         "encoder": encoder,
         "tokens": 36,
         "task": task,
-        "operating_points": {name: dict(of_label) for name, of_label in points.items()},
+        "calibration": dict(calibration or {}),
+        "operating_points": {} if other else {name: dict(of_label) for name, of_label in points.items()},
         "scope": Scope(body_parts=dict.fromkeys(body_parts, 10), views=dict.fromkeys(views, 10)),
         "film": preparation or PreparationSettings(max_side=64),
         "provenance": {},

@@ -1,4 +1,4 @@
-"""Films that show a number by their brightness and a view by their bright half, and a finetuning of them."""
+"""Films that show a number by their brightness and a view by its third, and a finetuning of them."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ VIEWS = ("AP", "LATERAL", "PA")
 
 
 def write_numbered(folder: Path, films: int = 96) -> Path:
-    """Two films per patient: ``age`` of labels.parquet, 0 to 100, unknown of every ninth; ``view``, the bright half."""
+    """Two films per patient: ``age`` of labels.parquet, 0 to 89, unknown of every ninth; ``view`` by thirds of it."""
     made, rows = [], []
     for number in range(films):
         draws = np.random.default_rng(number)
+<<<<<<< HEAD
         age, view = float(draws.integers(0, 101)), VIEWS[int(draws.integers(3))]
         values = noise(*SHAPES[number % 3], seed=number) // 8 + 500 + round(16 * age)
         half: dict[str, Any] = {
@@ -28,6 +29,11 @@ def write_numbered(folder: Path, films: int = 96) -> Path:
             "PA": np.s_[: values.shape[0] // 2],
         }
         values[half[view]] += 1200
+=======
+        age = float(draws.integers(0, 90))
+        view = VIEWS[int(age // 30)]
+        values = noise(*SHAPES[number % 3], seed=number) // 8 + 500 + round(30 * age)
+>>>>>>> h27F
         if number % 9:
             rows.append({"key": hexed("film", f"f{number}"), "label": "age", "number": age, "source": "expert"})
         patient = number // 2

@@ -11,6 +11,7 @@ from mae_rad.evaluation.statistics.calibration import (
     MIN_SLOPE,
     calibration_error,
     fit_line,
+    fit_temperature,
     log_loss,
     probabilities,
 )
@@ -79,3 +80,14 @@ def test_the_calibration_error_is_that_of_torchmetrics() -> None:
     doubled = np.repeat(np.arange(len(told)), weights[0].astype(int))
     alone = calibration_error(told[doubled], present[doubled], np.ones((1, len(doubled))))
     assert calibration_error(told, present, weights) == pytest.approx(alone)
+
+
+def test_the_temperature_is_that_of_the_labels_and_the_least_log_loss() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, (6000, 4))
+    y = (logits / 1.7 + random.gumbel(size=logits.shape)).argmax(axis=1)  # drawn from the softmax at temperature 1.7
+    line = fit_temperature(logits, y)
+    assert (1 / line.slope, line.offset) == (pytest.approx(1.7, rel=0.05), 0)
+    tensor, classes = torch.from_numpy(logits), torch.from_numpy(y)
+    losses = [float(torch.nn.functional.cross_entropy(line.slope * f * tensor, classes)) for f in (0.99, 1, 1.01)]
+    assert min(losses) == losses[1]
