@@ -1,7 +1,6 @@
 """Films that show a number by their brightness and a view by its third, and a finetuning of them."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,27 +19,14 @@ def write_numbered(folder: Path, films: int = 96) -> Path:
     made, rows = [], []
     for number in range(films):
         draws = np.random.default_rng(number)
-<<<<<<< HEAD
-        age, view = float(draws.integers(0, 101)), VIEWS[int(draws.integers(3))]
-        values = noise(*SHAPES[number % 3], seed=number) // 8 + 500 + round(16 * age)
-        half: dict[str, Any] = {
-            "AP": np.s_[:, : values.shape[1] // 2],
-            "LATERAL": np.s_[:, values.shape[1] // 2 :],
-            "PA": np.s_[: values.shape[0] // 2],
-        }
-        values[half[view]] += 1200
-=======
         age = float(draws.integers(0, 90))
         view = VIEWS[int(age // 30)]
         values = noise(*SHAPES[number % 3], seed=number) // 8 + 500 + round(30 * age)
->>>>>>> h27F
         if number % 9:
             rows.append({"key": hexed("film", f"f{number}"), "label": "age", "number": age, "source": "expert"})
         patient = number // 2
         fields = {"patient": hexed("patient", patient), "split": SPLITS[patient % len(SPLITS)]}
-        made.append(
-            film(f"f{number}", values.astype(np.uint16), **fields | {"view": view, "age_years": min(int(age), 89)})
-        )
+        made.append(film(f"f{number}", values.astype(np.uint16), **fields | {"view": view, "age_years": int(age)}))
     write_public(folder, made)
     pq.write_table(pa.Table.from_pylist(rows, schema=LABELS_SCHEMA), folder / "labels.parquet")
     return folder
