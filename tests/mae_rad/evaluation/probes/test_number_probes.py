@@ -99,6 +99,14 @@ def test_few_validation_patients_are_replaced_by_folds_that_keep_patients_togeth
         assert 2 * 14 <= len(scored) <= 2 * 18
 
 
+def test_a_small_val_leaves_the_choice_to_the_larger_train():
+    """A hundred patients of val would choose by chance; as many as in train, or 500, decide."""
+    smaller = SplitData(VAL.x.take(np.arange(60)), VAL.y[:60], VAL.patients[:60])
+    assert len(np.unique(smaller.patients)) < len(np.unique(TRAIN.patients))
+    assert "5-fold in train" in run_probe(NUMBER_PROBES["linear"], TRAIN, smaller, TEST.x, 1, seed=0).note
+    assert "(val)" in run_probe(NUMBER_PROBES["linear"], smaller, TRAIN, TEST.x, 1, seed=0).note
+
+
 def test_one_patient_is_too_few_to_choose():
     alone = SplitData(TRAIN.x.take(np.arange(2)), TRAIN.y[:2], TRAIN.patients[:2])
     assert "too few patients to choose" in run_probe(NUMBER_PROBES["linear"], alone, EMPTY, TEST.x, 1, seed=0).note
