@@ -31,7 +31,7 @@ from data_prep.shard_format.number_labels import resolve_numbers
 from mae_rad.embedding.nearest_neighbours import find_neighbours
 from mae_rad.embedding.standardised_rows import Standardised, fit_scale, vectors_of_array
 from mae_rad.errors import SettingsError
-from mae_rad.evaluation.statistics.metrics import auroc
+from mae_rad.evaluation.statistics.metrics import auroc, r_squared
 
 NEIGHBOURS = 5
 """Number of nearest neighbours that vote for a class."""
@@ -90,7 +90,7 @@ class Question(NamedTuple):
         values, predicted = self.values[has_neighbour], predicted[has_neighbour]
         if self.metric.endswith("_auroc"):
             return float(auroc(values == 1, predicted, np.ones((1, len(values))))[0])
-        return float(1 - np.square(values - predicted).sum() / np.square(values - values.mean()).sum())
+        return float(r_squared(values, predicted, np.ones((1, len(values))))[0])
 
 
 def balanced_accuracy_of_votes(classes: Integers, place: Integers) -> float:
@@ -101,9 +101,13 @@ def balanced_accuracy_of_votes(classes: Integers, place: Integers) -> float:
         place: [n, k] positions of its neighbours, nearest first; -1 for none.
 
     Returns:
-        Mean over classes of the share of correct films, in [0, 1].
+        Mean over classes of the share of correct films that have a neighbour, in [0, 1]; NaN if none has.
     """
-    neighbours = np.where(place >= 0, classes[place], -1)
+    has_neighbour = (place >= 0).any(axis=1)
+    if not has_neighbour.any():
+        return float("nan")
+    neighbours = np.where(place >= 0, classes[place], -1)[has_neighbour]
+    classes = classes[has_neighbour]
     votes = np.stack([(neighbours == number).sum(axis=1) for number in range(classes.max() + 1)], axis=1).astype(float)
     votes[np.arange(len(neighbours)), neighbours[:, 0]] += 0.5
     is_correct = votes.argmax(axis=1) == classes

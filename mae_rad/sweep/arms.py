@@ -68,9 +68,14 @@ def read_arms(
     for first, second in itertools.combinations(arms, 2):
         if first.name == second.name:
             raise SettingsError(f"two arms are called {first.name}. Give each arm its own name.")
-        if first.settings.results() == second.settings.results():
+        if _what_differs(first) == _what_differs(second):
             raise SettingsError(f"the arms {first.name} and {second.name} have the same settings. Remove one of them.")
     return arms
+
+
+def _what_differs(arm: Arm) -> tuple[dict[str, object], Path | None]:
+    """Settings by which arms may differ: those of the results, and the initial weights, which these do not contain."""
+    return arm.settings.results(), arm.settings.start_from
 
 
 def _named(text: str) -> tuple[str, tuple[str, ...]]:

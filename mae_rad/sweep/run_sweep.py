@@ -5,6 +5,7 @@ from pathlib import Path
 
 from data_prep.pages.plot_style import save_png
 from data_prep.settings import load
+from mae_rad.errors import SettingsError
 from mae_rad.evaluation.compare_runs import compare_runs
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.results.rows import read_comparison
@@ -55,6 +56,11 @@ def run_sweep(
     arms = read_arms(config, settings, over=over, named=arm, out=out, films=films, equal_flops=equal_flops)
     shards = [str(path) for path in arms[0].settings.data.shards]
     compared = load(CompareSettings, compare, [f"shards={shards}", f"out={out / 'comparison'}"])
+    if compared.score_on != "val":
+        raise SettingsError(
+            f"--compare: score_on is {compared.score_on}, and the arms of a sweep are chosen by these scores."
+            " Set score_on: val, so that test films choose nothing"
+        )
     failed, is_stopped = train_arms(arms, config, settings, side_by_side=side_by_side)
     if is_stopped:
         return STOPPED, "a training stopped early: the same command continues it"
@@ -77,7 +83,8 @@ def _score(
     """Compare the encoders, write the results and return them as text."""
     encoders = trained_encoders(finished, out / "encoders", with_checkpoints=with_checkpoints)
     entries = [{"run": encoder.folder, "name": encoder.name, "group": encoder.name} for encoder in encoders]
-    compare_runs([], CompareSettings.model_validate(settings.model_dump() | {"encoders": entries}))
+    given = settings.model_dump()
+    compare_runs([], CompareSettings.model_validate(given | {"encoders": [*entries, *given["encoders"]]}))
     table = sweep_rows(arms, encoders, read_comparison(settings.out / "comparison.parquet"))
     write_sweep(table, out / "sweep.csv")
     for probe in settings.probes:

@@ -79,9 +79,10 @@ def divide(
     Raises:
         UserError: a film is named twice.
     """
-    twice = [name for name, count in Counter(row[file] for row in films).items() if count > 1]
+    count = Counter(row[file] for row in films)
+    twice = [number for number, row in enumerate(films, start=2) if count[row[file]] > 1]
     if twice:
-        raise UserError(f"{len(twice)} films are named twice, first {twice[0]}. Give one row per film.")
+        raise UserError(f"{len(twice)} rows name a film that is named twice, first row {twice[0]}. Give one per film.")
     members: dict[str, list[str]] = {}
     for row in films:
         if row[file] in group_of:

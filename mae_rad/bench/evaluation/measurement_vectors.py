@@ -88,7 +88,10 @@ def measurement_vectors(numbers: dict[str, NDArray[np.float64]], training: NDArr
     columns = []
     for values in numbers.values():
         known = np.isfinite(values)
+        if not known.any():
+            columns += [np.zeros(len(values))] * 2
+            continue
         fitted = values[known & training] if (known & training).any() else values[known]
-        deviation = fitted.std() or 1.0
+        deviation = fitted.std() if np.ptp(fitted) else 1.0  # of equal numbers it is a rounding error, not 0
         columns += [np.where(known, (values - fitted.mean()) / deviation, 0.0), known.astype(np.float64)]
     return np.stack(columns, axis=1).astype(np.float32)

@@ -21,6 +21,8 @@ from mae_rad.heads.multiclass import TargetClassesSettings
 
 MAX_CLASS_WEIGHT = 20.0
 """Largest weight of a class relative to the lowest, under ``balance: class_weight``."""
+_SHOWN = 10
+"""Most values of a column that an error shows; a column such as patient has one for each."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ def _frequent_values(index: ShardIndex, values: NDArray[np.object_], target: Tar
     counts = {value: len(set(patients[trains & (values == value)])) for value in sorted(set(values[trains]))}
     names = tuple(value for value, count in counts.items() if count >= MIN_PATIENTS)
     if len(names) < 2:
-        found = ", ".join(f"{value} ({count})" for value, count in counts.items()) or "none"
+        most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        found = ", ".join(f"{value} ({count})" for value, count in most[:_SHOWN]) or "none"
+        found += f" and {len(most) - _SHOWN} more" if len(most) > _SHOWN else ""
         raise EvaluationError(
             f"task.target: fewer than two values of {target.column} have {MIN_PATIENTS} training patients (values with"
             f" their patients: {found}). Widen data.where, or name the values in task.target.classes"

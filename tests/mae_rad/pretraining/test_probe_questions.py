@@ -10,7 +10,7 @@ import pytest
 
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from mae_rad.errors import SettingsError
-from mae_rad.pretraining.probe_questions import MAX_LABELS, Question, choose_questions
+from mae_rad.pretraining.probe_questions import MAX_LABELS, Question, balanced_accuracy_of_votes, choose_questions
 from tests.builders.film_tables import film, hexed, write_public
 
 FILMS = 60
@@ -106,3 +106,14 @@ def test_requested_questions_are_asked_and_missing_ones_named(tmp_path: Path, ca
     assert "too few val films have a value of age, which is left out" in caplog.text
     with pytest.raises(SettingsError, match=r"'fractur' is neither .* Choose among: class, sex, age, fracture"):
         _asked(tmp_path / "wrong", films, labels, ["fractur"])
+
+
+def test_films_without_a_neighbour_of_another_patient_have_no_vote() -> None:
+    places = np.array([[2, 3], [-1, -1], [0, -1], [-1, -1]])
+    assert balanced_accuracy_of_votes(np.array([0, 0, 0, 1]), places) == 1
+    assert np.isnan(balanced_accuracy_of_votes(np.array([0, 1, 1]), np.full((3, 2), -1)))
+
+
+def test_equal_numbers_of_films_with_neighbours_have_no_r_squared() -> None:
+    question = Question("age_r2", np.arange(3), np.array([7.0, 7.0, 7.0]), np.arange(3))
+    assert np.isnan(question.score(np.eye(3, dtype=np.float32)))

@@ -73,3 +73,8 @@ def test_equal_flops_follow_the_first_arm_within_a_step() -> None:
 def test_wrong_arms_are_refused(over: tuple[str, ...], named: tuple[str, ...], told: str) -> None:
     with pytest.raises(SettingsError, match=told):
         arms(*over, named=named)
+
+
+def test_arms_may_differ_in_their_initial_weights_alone() -> None:
+    made = arms(named=("random: seed=1", "trained: seed=1 start_from=encoder"))
+    assert [arm.settings.start_from for arm in made] == [None, Path("encoder")]

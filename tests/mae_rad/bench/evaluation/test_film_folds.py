@@ -51,8 +51,9 @@ def test_the_command_writes_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_film_named_twice_and_a_missing_column_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="named twice"):
+    with pytest.raises(UserError, match="named twice, first row 5") as refused:
         divide([*FILMS, FILMS[3]], "film", {}, SPLITS)
+    assert FILMS[3]["film"] not in str(refused.value)
     (tmp_path / "films.csv").write_text("name\nx\n")
     with pytest.raises(UserError, match="no column film"):
         main([str(tmp_path / "films.csv"), "--file", "film", "--out", str(tmp_path / "out.csv")])

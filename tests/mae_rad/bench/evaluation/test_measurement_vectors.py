@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
-from mae_rad.bench.evaluation.measurement_vectors import main
+from mae_rad.bench.evaluation.measurement_vectors import main, measurement_vectors
 from mae_rad.embedding.embeddings_file import read_embeddings
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.tasks import Films
@@ -42,3 +42,11 @@ def test_missing_measurements_are_zero_with_an_indicator(tmp_path):
     assert roc_auc_score(enlarged[test], model.decision_function(x[test])) == 1
     with pytest.raises(EvaluationError, match="no numbers of plates: it has those of ratio, width"):
         main([str(public), "--out", str(out), "--labels", "plates"])
+
+
+def test_equal_training_numbers_keep_their_unit():
+    """Their standard deviation is 1e-17 by rounding: a test film would be at 1e16."""
+    numbers = {"same": np.array([0.1] * 7 + [0.2]), "none": np.full(8, np.nan)}
+    vectors = measurement_vectors(numbers, np.arange(8) < 7)
+    assert np.abs(vectors[:, 0]).max() == pytest.approx(0.1)
+    assert not vectors[:, 2:].any()

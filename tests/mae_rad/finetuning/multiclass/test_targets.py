@@ -86,3 +86,9 @@ def test_all_classes_have_the_same_total_weight_or_are_drawn_equally_often() -> 
     assert np.bincount(y, drawing_weights(y, 3)) == pytest.approx([1, 1, 1])
     rare = np.repeat([0, 1], [1000, 1])
     assert class_weights(rare, np.ones(1001, np.float32), 2).max() == pytest.approx(20)
+
+
+def test_an_error_shows_ten_values_of_a_column(views: Path) -> None:
+    with pytest.raises(EvaluationError, match=r"1\), .* and \d+ more\)") as refused:
+        _known(views, column="key")
+    assert str(refused.value).count("(1)") == 10
