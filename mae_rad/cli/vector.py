@@ -4,7 +4,7 @@
 
 RUN is a run folder or an encoder folder. The choice is written into the encoder's card; embed, compare, the Python API
 and models that are registered in MLflow from then on follow it. Weights are not changed, nor are copies and exports
-that were made before. Measure which vector to choose with: mae-rad bench film_vector
+that were made before. Measure which vector to choose with: mae-rad compare RUN --config sweep
 """
 
 from collections.abc import Sequence

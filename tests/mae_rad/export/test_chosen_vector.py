@@ -10,6 +10,7 @@ from data_prep.settings import load
 from mae_rad.cli import vector as vector_command
 from mae_rad.embedding.embed import encoder_identity
 from mae_rad.embedding.film_vector import vector_settings
+from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings
 from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import WeightsError
 from mae_rad.export.chosen_vector import choose_vector
@@ -78,3 +79,11 @@ def test_the_vector_changes_neither_the_identity_of_a_run_nor_that_of_stored_vec
     assert "vector" not in str(plain.results())
     assert encoder_identity(plain.encoder) == encoder_identity(rich.encoder)
     assert plain.encoder.off == rich.encoder.off | plain.encoder.off
+
+
+def test_the_vector_of_a_network_of_timm_is_fixed(tmp_path: Path) -> None:
+    settings = TimmSettings(timm="tf_efficientnet_lite0")
+    save_encoder(TimmEncoder(settings), settings, tmp_path / "encoder", tokens=36, provenance={})
+    assert choose_vector(tmp_path / "encoder", "mean") == read_card(tmp_path / "encoder")
+    with pytest.raises(WeightsError, match="one film vector, mean"):
+        choose_vector(tmp_path / "encoder", "mean+deviation")
