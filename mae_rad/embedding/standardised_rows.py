@@ -51,6 +51,11 @@ def vectors_of_array(array: NDArray[np.floating]) -> Vectors:
     return Vectors(np.asarray(array, dtype=np.float32), np.arange(len(array)))
 
 
+_ROUNDING = 1e-6
+"""Standard deviation of equal float32 numbers, relative to their mean, that rounding may cause; of each channel by
+itself, since external vectors may have channels in different units."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """Mean and standard deviation [D] of every channel; a constant channel has std infinity, so it becomes zero."""
@@ -73,7 +78,7 @@ def fit_scale(vectors: Vectors) -> Scale:
     for _, x in vectors.blocks():
         square += np.square(x - mean.astype(np.float32)).sum(axis=0, dtype=np.float64) / count
     std = np.sqrt(square)
-    std[std <= 1e-6 * np.abs(mean).max(initial=0)] = np.inf
+    std[std <= _ROUNDING * np.abs(mean)] = np.inf
     return Scale(mean, std)
 
 

@@ -13,10 +13,11 @@ from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.candidates import find_candidates
 from mae_rad.evaluation.comparison.compare_encoders import TOKENS, ComparisonInputs
 from mae_rad.evaluation.comparison.embed_candidates import embed_all_candidates
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.label_draws import patient_folds, unlabelled_rows
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.comparison.subsets import read_boxes
-from mae_rad.evaluation.comparison.tasks import Films, build_tasks
+from mae_rad.evaluation.comparison.tasks import build_tasks
 from mae_rad.evaluation.comparison.trained_probes import plan_probe
 
 

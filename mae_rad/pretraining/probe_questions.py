@@ -142,12 +142,15 @@ def choose_questions(
             f" Choose among: {', '.join([CLASS, SEX, AGE, *sorted(labels)])}."
         )
     values = {name: columns[name] for name in (CLASS, SEX, AGE)} | labels
-    questions = {
-        name: question
-        for name, (metric, numbers) in values.items()
-        if (requested is None or name in requested)
-        and (question := _question(_metric_name(name, metric), numbers, patients)) is not None
-    }
+    questions: dict[str, Question] = {}
+    for name, (metric, numbers) in values.items():
+        if requested is not None and name not in requested:
+            continue
+        metric_name, taken = _metric_name(name, metric), {question.metric for question in questions.values()}
+        if metric_name in taken:
+            _log.warning("online probe: %r would be logged under the name of another label, and is left out", name)
+        elif (question := _question(metric_name, numbers, patients)) is not None:
+            questions[name] = question
     if missing := [name for name in requested or () if name not in questions]:
         _log.warning("online probe: too few val films have a value of %s, which is left out", ", ".join(missing))
     if requested is None:
@@ -207,6 +210,8 @@ def _label_values(keys: list[str], shards: Sequence[Path], taken: set[str]) -> d
         for label, column in zip(resolved.labels, resolved.values.T, strict=True)
     }
     with_numbers = pc.unique(table.filter(pc.is_valid(table["number"]))["label"]).to_pylist()
+    if hidden := sorted(taken & {*binary, *with_numbers}):
+        _log.warning("online probe: the labels %s are left out: these names are of index columns", ", ".join(hidden))
     both = binary | {
         label: ("r2", resolve_numbers(table, LabelPolicy(), keys=keys, name=label).numbers)
         for label in with_numbers

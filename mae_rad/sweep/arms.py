@@ -55,7 +55,8 @@ def read_arms(
         The arms in the order given.
 
     Raises:
-        SettingsError: a setting is wrong, a key has no values, or two arms have the same name or the same settings.
+        SettingsError: a setting is wrong, a key has no values, two arms have the same name or the same settings, or
+            different shards.
     """
     given = [*_combinations(over), *map(_named, named)]
     given = given or [("config", ())]
@@ -65,6 +66,11 @@ def read_arms(
         settings = _with_length(settings, films, arms[0].settings if arms and equal_flops else None)
         steps = f"optimizer.steps={settings.optimizer.steps}"
         arms.append(Arm(name, (*overrides, steps, f"runtime.run_dir={out / name}"), settings))
+    if moved := [arm.name for arm in arms if arm.settings.data.shards != arms[0].settings.data.shards]:
+        raise SettingsError(
+            f"the arm {moved[0]} has other data.shards than {arms[0].name}: its training films may be films that are"
+            " scored. Give data.shards once, for all arms."
+        )
     for first, second in itertools.combinations(arms, 2):
         if first.name == second.name:
             raise SettingsError(f"two arms are called {first.name}. Give each arm its own name.")

@@ -23,7 +23,7 @@ from data_prep.shard_format.label_policy import LabelPolicy
 from data_prep.shard_format.number_labels import resolve_numbers
 from mae_rad.embedding.embeddings_file import write_embeddings
 from mae_rad.errors import EvaluationError
-from mae_rad.evaluation.comparison.tasks import Films
+from mae_rad.evaluation.comparison.films import Films
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

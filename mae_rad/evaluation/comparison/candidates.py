@@ -137,7 +137,7 @@ def _run_candidate(entry: EncoderEntry, settings: CompareSettings, dataset_sha25
         vector=vector_settings(card),
         budget=read_budget(folder.parent, provenance),
         trained_on=str(provenance.get("dataset_sha256") or ""),
-        other_films=_may_know_test_films(folder.parent, provenance, settings, dataset_sha256)
+        other_films=_may_know_scored_films(folder.parent, provenance, settings, dataset_sha256)
         if entry.other_films is None
         else entry.other_films,
         about=", ".join(filter(None, (entry.about, _description(card, pretraining)))),
@@ -182,10 +182,15 @@ def _setting_text(value: object) -> str:
     return " to ".join(f"{member:g}" for member in value) if isinstance(value, tuple) else str(value)
 
 
-def _may_know_test_films(
+def _may_know_scored_films(
     run: Path, provenance: Mapping[str, object], settings: CompareSettings, dataset_sha256: str
 ) -> bool:
-    """Return whether an encoder may have been trained on test patients: not if its shards include these."""
+    """Return whether an encoder may have been trained on the scored patients: not if its shards include these.
+
+    Weights that were chosen by labels of val, as those of a finetuning are, know the films of ``score_on: val``.
+    """
+    if settings.score_on == "val" and provenance.get("labels"):
+        return True
     trained_on = provenance.get("dataset_sha256")
     if trained_on == dataset_sha256 or (trained_on is None and provenance.get("photographs")):
         return False

@@ -14,6 +14,7 @@ from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.clustering import measure_clustering
 from mae_rad.evaluation.comparison.differences import ComparedMetric, encoder_pairs, metric_rows, with_verdicts
 from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.floors_and_ceilings import with_floors_and_ceilings
 from mae_rad.evaluation.comparison.geometry_rows import geometry_rows
 from mae_rad.evaluation.comparison.label_draws import unlabelled_rows
@@ -21,7 +22,7 @@ from mae_rad.evaluation.comparison.retrieval import measure_retrieval, retrieval
 from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
 from mae_rad.evaluation.comparison.shortcuts import shortcut_tasks, with_shortcut_notes, within_rows
 from mae_rad.evaluation.comparison.subsets import subsets_of
-from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, SkippedTask
+from mae_rad.evaluation.comparison.tasks import ProbeTask, SkippedTask
 from mae_rad.evaluation.comparison.trained_probes import (
     ProbeOutputs,
     ProbePlan,

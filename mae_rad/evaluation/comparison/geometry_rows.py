@@ -13,8 +13,8 @@ from mae_rad.data.seeded_random import generator_for
 from mae_rad.embedding.vector_geometry import alignment, linear_cka, rank_me, uniformity
 from mae_rad.evaluation.comparison.differences import arm_value
 from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.settings import VectorChoice
-from mae_rad.evaluation.comparison.tasks import Films
 from mae_rad.evaluation.results.rows import Row
 from mae_rad.evaluation.statistics.intervals import Interval
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mae_rad.data.label_fraction import select_label_fraction
 from mae_rad.data.seeded_random import generator_for
-from mae_rad.evaluation.comparison.tasks import Films, ProbeTask
+from mae_rad.evaluation.comparison.films import Films
+from mae_rad.evaluation.comparison.tasks import ProbeTask
 
 Positions = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -120,6 +121,8 @@ def training_positions(task: ProbeTask, most: int, seed: int) -> Positions:
 def limited_positions(task: ProbeTask, places: Positions, most: int, seed: int) -> Positions:
     """Select from the films at ``places`` those of randomly drawn patients, if they are more than ``most``.
 
+    One patient of every class is always selected, also where that exceeds ``most``.
+
     Args:
         task: films and their classes.
         places: positions among the films of the task.
@@ -130,8 +133,12 @@ def limited_positions(task: ProbeTask, places: Positions, most: int, seed: int) 
         return places
     names, of_film, films = np.unique(task.patients[places], return_inverse=True, return_counts=True)
     order = generator_for("training patients", seed, task.name).permutation(len(names))
-    drawn = order[np.cumsum(films[order]) <= most]
-    return places[np.isin(of_film, drawn)]
+    position = np.argsort(order)  # of each patient in the order of drawing
+    classes = [of_film[task.y[places] == number] for number in np.unique(task.y[places])]
+    first = np.unique([members[np.argmin(position[members])] for members in classes])
+    others = order[~np.isin(order, first)]
+    others = others[films[first].sum() + np.cumsum(films[others]) <= most]
+    return places[np.isin(of_film, np.concatenate([first, others]))]
 
 
 def draw_labels(

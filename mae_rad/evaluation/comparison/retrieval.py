@@ -18,8 +18,9 @@ from mae_rad.embedding.nearest_neighbours import find_neighbours
 from mae_rad.embedding.standardised_rows import Scale, Standardised, fit_scale
 from mae_rad.evaluation.comparison.differences import ComparedMetric
 from mae_rad.evaluation.comparison.embed_candidates import EmbeddedCandidate
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.settings import VectorChoice
-from mae_rad.evaluation.comparison.tasks import Films, SkippedTask
+from mae_rad.evaluation.comparison.tasks import SkippedTask
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats
 
 DEPTH = 100

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
+import pyarrow as pa
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from data_prep.settings import Folders, Settings
+from data_prep.shard_format.index_schema import INDEX_SCHEMA
 from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.shard_reader import Condition
 from mae_rad.encoders.pooling_name import FilmPool
@@ -19,6 +21,10 @@ from mae_rad.objectives import OBJECTIVES
 
 TrainedProbe = Literal["linear", "knn", "attentive"]
 Analysis = Literal["retrieval", "clustering", "geometry", "shortcuts"]
+NUMBER_COLUMNS = frozenset(
+    field.name for field in INDEX_SCHEMA if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+)
+"""Index columns of numbers."""
 Sizes = Annotated[
     list[Annotated[int, Field(ge=1)]],
     BeforeValidator(lambda value: [value] if isinstance(value, int) else value),
@@ -284,9 +290,10 @@ class CompareSettings(Settings):
             if values[name] == default:
                 del values[name]
         for task in values["tasks"]:
-            for name, default in (("number", None), ("unit", "")):
-                if task[name] == default:
-                    del task[name]
+            if not task["unit"]:
+                del task["unit"]
+            if task["number"] is None and (task["edges"] or task["column"] not in NUMBER_COLUMNS):
+                del task["number"]  # a column of numbers without edges had classes before
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -23,9 +23,10 @@ from mae_rad.evaluation.comparison.differences import (
     metric_row,
     with_difference,
 )
+from mae_rad.evaluation.comparison.films import Films, Strings
 from mae_rad.evaluation.comparison.label_draws import patient_folds, unlabelled_rows
 from mae_rad.evaluation.comparison.settings import CompareSettings
-from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, SkippedTask, Strings, build_task
+from mae_rad.evaluation.comparison.tasks import ProbeTask, SkippedTask, build_task
 from mae_rad.evaluation.comparison.trained_probes import ProbePlan
 from mae_rad.evaluation.probes.linear_and_knn import ProbeOutput
 from mae_rad.evaluation.results.rows import Row

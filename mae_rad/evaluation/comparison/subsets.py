@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from data_prep.shard_format.label_schema import BOXES_SCHEMA
 from mae_rad.errors import EvaluationError
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.settings import CompareSettings
-from mae_rad.evaluation.comparison.tasks import Films
 from mae_rad.evaluation.comparison.trained_probes import ProbePlan
 
 

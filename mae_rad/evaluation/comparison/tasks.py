@@ -6,28 +6,22 @@ Films that are left out are counted with the reason.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_prep.shard_format.label_policy import REASONS, LabelPolicy, resolve_labels
-from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from data_prep.shard_format.number_labels import resolve_numbers
-from mae_rad.data.shard_reader import ShardIndex, matching
-from mae_rad.errors import EvaluationError, SettingsError
+from mae_rad.data.shard_reader import matching
+from mae_rad.errors import SettingsError
+from mae_rad.evaluation.comparison.films import Films, Strings
 from mae_rad.evaluation.comparison.settings import TaskSettings
 
-Strings = NDArray[np.object_]
+_MAX_RARE_CLASSES = 20  # that are named one by one
 NUMBER = "number"
 """The one class of a task that predicts numbers."""
-
-_SCORED_ON_VAL = {"train": "train", "val": "test", "test": "not used"}
-"""Split of a film → its part in a comparison that scores validation films."""
 
 
 @dataclass(frozen=True)
@@ -78,69 +72,6 @@ class SkippedTask:
 
     name: str
     reason: str
-
-
-class Films:
-    """Index and labels of the films of some shard folders.
-
-    Args:
-        shards: public folders.
-        score_on: split whose films are scored. With val they take the place of the test films, which are left out, and
-            no film is a validation film.
-
-    Raises:
-        ShardFormatError: a folder is missing or unfinished, or two folders share films.
-        EvaluationError: a patient is in two splits.
-    """
-
-    def __init__(self, shards: Sequence[Path], score_on: Literal["test", "val"] = "test") -> None:
-        self.index = ShardIndex(shards, split=None)
-        self.dataset_sha256 = self.index.dataset_sha256
-        self.table = self.index.table
-        self.keys: list[str] = self.table.column("key").to_pylist()
-        self.patients = (
-            self.table.column("patient").combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-        )
-        self.split = _strings(self.table.column("split"))
-        tables = [_labels(folder) for folder in shards if (folder / "labels.parquet").exists()]
-        self.labels = pa.concat_tables(tables) if tables else LABELS_SCHEMA.empty_table()
-        pairs = np.unique(np.stack([self.patients, np.unique(self.split, return_inverse=True)[1]]), axis=1)
-        shared = pairs.shape[1] - len(np.unique(self.patients))
-        if shared:
-            raise EvaluationError(
-                f"{shared} patients of these shard folders are in more than one split."
-                " Shard the archives together, or with the same secret and split settings."
-            )
-        if score_on == "val":
-            self.split = np.array([_SCORED_ON_VAL[split] for split in self.split], dtype=object)
-
-    def strings(self, column: str) -> Strings:
-        """Return an index column as strings [films], empty where it has no value.
-
-        Raises:
-            SettingsError: the index has no such column.
-        """
-        if column not in self.table.column_names:
-            raise SettingsError(
-                f"tasks: the index has no column {column!r}. Name one of {', '.join(self.table.column_names)}."
-            )
-        return _strings(pc.cast(self.table.column(column), pa.string()))
-
-    def numbers(self, column: str) -> NDArray[np.float64] | None:
-        """Return an index column as numbers [films], NaN where it has no value; None if it is not of numbers.
-
-        Raises:
-            SettingsError: the index has no such column.
-        """
-        kind = self.table.schema.field(column).type if column in self.table.column_names else None
-        if kind is not None and not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            return None
-        return np.array([float(text or "nan") for text in self.strings(column)])
-
-    def label_names(self, kind: Literal["value", "number"] = "value") -> list[str]:
-        """Return the labels that have values, or those that have numbers, sorted."""
-        labelled = self.labels.filter(pc.is_valid(self.labels.column(kind)))
-        return sorted(pc.unique(labelled.column("label")).to_pylist())
 
 
 def build_tasks(
@@ -314,7 +245,7 @@ def _numbers(
     if settings.column:
         numbers = films.numbers(settings.column)
         assert numbers is not None  # `_is_number` has checked it
-        return numbers, {f"no {settings.column}": np.isnan(numbers)}
+        return np.where(np.isfinite(numbers), numbers, np.nan), {f"no {settings.column}": ~np.isfinite(numbers)}
     resolved = resolve_numbers(films.labels, policy, keys=films.keys, name=str(settings.label))
     return resolved.numbers, {name: resolved.reasons == code for code, name in enumerate(REASONS) if name}
 
@@ -367,6 +298,9 @@ def _classes(
             kept_classes.append(name)
         else:
             rare_classes[name] = f"{name}: {train} training and {test} test patients, fewer than {min_patients}"
+    if len(rare_classes) > _MAX_RARE_CLASSES:  # a column such as patient has one for every patient
+        all_rare = f"{len(rare_classes)} values of fewer than {min_patients} training or test patients each"
+        rare_classes = dict.fromkeys(rare_classes, all_rare)
     return kept_classes, rare_classes
 
 
@@ -382,16 +316,5 @@ def _fitted_and_tested(films: Films, in_class: NDArray[np.bool_], folds: NDArray
     return min(patients(test & (folds != fold)) for fold in range(folds.max(initial=0) + 1)), patients(test)
 
 
-def _labels(folder: Path) -> pa.Table:
-    try:
-        return pq.read_table(folder / "labels.parquet", schema=LABELS_SCHEMA)
-    except (OSError, pa.ArrowInvalid, pa.ArrowTypeError):
-        raise EvaluationError(f"labels.parquet is damaged: {folder}. Write it again with: mae-rad label") from None
-
-
 def _flags(column: pa.ChunkedArray) -> NDArray[np.bool_]:
     return np.asarray(pc.fill_null(column, False).to_numpy(), dtype=np.bool_)
-
-
-def _strings(column: pa.ChunkedArray) -> Strings:
-    return np.array(pc.fill_null(column, "").to_pylist(), dtype=object)

@@ -15,7 +15,8 @@ from mae_rad.data.shard_reader import FilmUnreadableError
 from mae_rad.embedding.nearest_neighbours import find_neighbours
 from mae_rad.embedding.standardised_rows import Standardised, Vectors, fit_scale
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
-from mae_rad.evaluation.comparison.tasks import Films, ProbeTask
+from mae_rad.evaluation.comparison.films import Films
+from mae_rad.evaluation.comparison.tasks import ProbeTask
 from mae_rad.evaluation.figures.curves import by_size, label_efficiency
 from mae_rad.evaluation.figures.embedding_map import draw_map, nameable
 from mae_rad.evaluation.figures.forest import draw_values, pair_forest

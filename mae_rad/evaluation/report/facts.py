@@ -23,7 +23,8 @@ from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs
 from mae_rad.evaluation.comparison.differences import encoder_pairs
-from mae_rad.evaluation.comparison.tasks import Films, ProbeTask, SkippedTask
+from mae_rad.evaluation.comparison.films import Films
+from mae_rad.evaluation.comparison.tasks import ProbeTask, SkippedTask
 from mae_rad.evaluation.results.rows import Role, Row
 
 FACTS = "facts.json"

@@ -128,4 +128,5 @@ def _column_numbers(index: ShardIndex, column: str) -> tuple[Floats, Reasons]:
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         raise SettingsError(f"{_SETTING}: the column {column} has no numbers. Use a column of numbers, or multiclass")
     numbers = pc.fill_null(pc.cast(values, pa.float64()), np.nan).to_numpy()
-    return numbers, np.where(np.isfinite(numbers), "", f"no {column}").astype(object)
+    is_known = np.isfinite(numbers)
+    return np.where(is_known, numbers, np.nan), np.where(is_known, "", f"no {column}").astype(object)

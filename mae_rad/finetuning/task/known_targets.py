@@ -29,7 +29,7 @@ def read_label_entries(
         folders: public folders.
         names: labels that must be in it.
         setting: that names them, for the error.
-        numbers: require labels with numbers.
+        numbers: require labels with numbers, not values.
 
     Returns:
         All rows of LABELS_SCHEMA.
@@ -43,10 +43,12 @@ def read_label_entries(
         raise EvaluationError(
             "the shard folders hold no labels.parquet. Write it with: mae-rad label PRIVATE --out PUBLIC"
         )
-    known = set((table.filter(pc.is_valid(table["number"])) if numbers else table).column("label").to_pylist())
+    wanted = "number" if numbers else "value"
+    known = set(table.filter(pc.is_valid(table[wanted])).column("label").to_pylist())
     if unknown := [name for name in names if name not in known]:
-        kind = "numbers of the label" if numbers else "label"
-        advice = f"Use one of {', '.join(sorted(known))}" if known else "It has no numbers at all"
+        only_other = unknown[0] in table.column("label").to_pylist()
+        kind = f"{wanted}s of the label" if numbers or only_other else "label"
+        advice = f"Use one of {', '.join(sorted(known))}" if known else f"It has no {wanted}s at all"
         raise EvaluationError(f"{setting}: labels.parquet has no {kind} {unknown[0]!r}. {advice}")
     return table
 

@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from mae_rad.embedding.vector_geometry import alignment, linear_cka, rank_me, uniformity
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.geometry_rows import repeat_pairs
-from mae_rad.evaluation.comparison.tasks import Films
 from tests.builders.film_tables import film, write_public
 
 RANDOM = np.random.default_rng(0)

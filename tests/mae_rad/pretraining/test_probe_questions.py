@@ -75,6 +75,16 @@ def test_a_label_needs_ten_patients_with_and_without_it(tmp_path: Path) -> None:
     assert set(_asked(tmp_path, films, labels)) == {"enough_auroc"}
 
 
+def test_two_labels_never_share_a_metric_and_names_of_columns_are_left_out_aloud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = [_found(n, name, n < 20) for name in ("old fracture", "old_fracture", "sex") for n in range(FILMS)]
+    asked = _asked(tmp_path, _films(), labels)
+    assert list(asked) == ["old_fracture_auroc"]
+    assert "'old_fracture' would be logged under the name of another label" in caplog.text
+    assert "the labels sex are left out" in caplog.text
+
+
 def test_uncertain_findings_have_no_value_and_other_films_are_not_read(tmp_path: Path) -> None:
     labels = [_found(n, "fracture", n < 30) for n in range(FILMS - 2)]
     labels += [_label(FILMS - 1, "fracture", value="uncertain"), _found(1000, "fracture", True)]

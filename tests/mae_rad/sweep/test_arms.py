@@ -75,6 +75,11 @@ def test_wrong_arms_are_refused(over: tuple[str, ...], named: tuple[str, ...], t
         arms(*over, named=named)
 
 
+def test_arms_are_scored_on_the_shards_of_all(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"the arm b has other data\.shards than a"):
+        arms(named=("a: seed=1", f"b: seed=1 data.shards={tmp_path}"))
+
+
 def test_arms_may_differ_in_their_initial_weights_alone() -> None:
     made = arms(named=("random: seed=1", "trained: seed=1 start_from=encoder"))
     assert [arm.settings.start_from for arm in made] == [None, Path("encoder")]

@@ -11,7 +11,7 @@ from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from mae_rad.bench.evaluation.measurement_vectors import main, measurement_vectors
 from mae_rad.embedding.embeddings_file import read_embeddings
 from mae_rad.errors import EvaluationError
-from mae_rad.evaluation.comparison.tasks import Films
+from mae_rad.evaluation.comparison.films import Films
 from tests.builders.film_tables import film, write_public
 
 

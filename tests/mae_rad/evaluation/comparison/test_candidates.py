@@ -217,6 +217,13 @@ def test_encoders_trained_on_other_shards_are_marked(tmp_path):
     assert (one.other_films, other.other_films) == (False, True)
 
 
+def test_weights_chosen_by_labels_of_val_are_marked_where_val_is_scored(tmp_path):
+    supervised = run(tmp_path / "head", labels="fracture")
+    own = run(tmp_path / "mae")
+    assert [one.other_films for one in found([supervised, own])] == [False, False]
+    assert [one.other_films for one in found([supervised, own], score_on="val")] == [True, False]
+
+
 def test_a_run_whose_shards_include_these_was_not_trained_on_test_films(tmp_path):
     publics = [write_public(tmp_path / name, [film(name, name, "train")]) for name in ("a", "b", "c")]
     index = ShardIndex(publics[:2], split=None)

@@ -20,8 +20,8 @@ from mae_rad.encoders.vit import EncoderSettings, build_encoder
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison import embed_candidates
 from mae_rad.evaluation.comparison.compare_encoders import compare
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.settings import CompareSettings
-from mae_rad.evaluation.comparison.tasks import Films
 from mae_rad.evaluation.load_inputs import prepare_inputs
 from mae_rad.evaluation.report.verdict_sentences import NOT_MEASURED
 from mae_rad.evaluation.results.queries import ComparisonResults

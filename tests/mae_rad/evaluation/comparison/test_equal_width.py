@@ -12,9 +12,9 @@ from sklearn.decomposition import PCA
 from data_prep.settings import load
 from mae_rad.evaluation.comparison import principal_components
 from mae_rad.evaluation.comparison.compare_encoders import ComparisonInputs, compare
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.principal_components import project_on_components
 from mae_rad.evaluation.comparison.settings import CompareSettings, VectorChoice
-from mae_rad.evaluation.comparison.tasks import Films
 from mae_rad.evaluation.load_inputs import prepare_inputs
 from mae_rad.evaluation.results.rows import Row
 from tests.builders.film_tables import film, write_public

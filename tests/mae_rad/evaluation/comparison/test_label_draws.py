@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mae_rad.data.label_fraction import select_label_fraction
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.label_draws import draw_folds, draw_labels, patient_folds, training_positions
-from mae_rad.evaluation.comparison.tasks import Films, ProbeTask
+from mae_rad.evaluation.comparison.tasks import ProbeTask
 from tests.builders.film_tables import film, write_public
 
 RANDOM = np.random.default_rng(0)
@@ -80,6 +81,12 @@ def test_training_films_are_limited_by_patient():
     assert 90 <= len(limited) <= 100
     assert not patients(limited) & patients(np.setdiff1d(TRAIN, limited))
     np.testing.assert_array_equal(training_positions(TASK, len(TRAIN), seed=0), TRAIN)
+
+
+def test_a_limit_leaves_a_patient_of_every_class():
+    few = training_positions(TASK, 1, seed=0)
+    assert set(TASK.y[few]) == set(TASK.y[TRAIN])
+    assert not patients(few) & patients(np.setdiff1d(TRAIN, few))
 
 
 FOLDS = np.where(SPLIT == "test", PATIENTS // 4 % 5, -1)

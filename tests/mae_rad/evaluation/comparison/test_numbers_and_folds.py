@@ -142,6 +142,14 @@ def test_settings_of_earlier_releases_keep_their_checksum(archive, tmp_path):
     assert settings(archive, tmp_path / "c", "cross_fit=2").config_sha256 != earlier
 
 
+def test_a_column_of_numbers_has_another_checksum_since_it_is_a_number():
+    def checksum(**task):
+        return CompareSettings.model_validate({"shards": ["a"], "out": "b", "tasks": [task]}).config_sha256
+
+    assert checksum(column="bits_stored") != checksum(column="bits_stored", number=False)
+    assert checksum(column="bits_stored", number=True) != checksum(column="bits_stored")
+
+
 def test_the_page_keeps_scales_apart_and_says_how_folds_were_used(archive, tmp_path):
     out = tmp_path / "c"
     text = compare_runs([], settings(archive, out, "probes=[linear]", "cross_fit=4"))

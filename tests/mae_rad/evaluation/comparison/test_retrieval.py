@@ -3,8 +3,9 @@ import pytest
 import torch
 from torchmetrics.functional.retrieval import retrieval_average_precision, retrieval_hit_rate
 
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.retrieval import RetrievalTask, average_precision_at_k, mean_of, retrieval_tasks
-from mae_rad.evaluation.comparison.tasks import Films, SkippedTask
+from mae_rad.evaluation.comparison.tasks import SkippedTask
 from tests.builders.film_tables import film, write_public
 
 RANDOM = np.random.default_rng(0)

@@ -6,8 +6,9 @@ import pytest
 from data_prep.shard_format.label_policy import LabelPolicy
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from mae_rad.errors import SettingsError
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.shortcuts import COLLIMATION, shortcut_values, within_auroc
-from mae_rad.evaluation.comparison.tasks import Films, SkippedTask
+from mae_rad.evaluation.comparison.tasks import SkippedTask
 from mae_rad.evaluation.statistics.metrics import auroc
 from tests.builders.film_tables import film, write_public
 

@@ -6,9 +6,10 @@ import pytest
 from data_prep.shard_format.label_policy import LabelPolicy
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from mae_rad.errors import EvaluationError, SettingsError, ShardFormatError
+from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.label_draws import patient_folds
 from mae_rad.evaluation.comparison.settings import TaskSettings
-from mae_rad.evaluation.comparison.tasks import Films, build_tasks
+from mae_rad.evaluation.comparison.tasks import build_tasks
 from tests.builders.film_tables import film, hexed, write_public
 
 SPLIT = {0: "train", 1: "train", 2: "val", 3: "test"}
@@ -43,6 +44,12 @@ def test_a_column_is_a_task_over_its_values(tmp_path):
     assert list(task.split) == [row["split"] for row in films]
     assert (task.patients[::2] == task.patients[1::2]).all()
     assert len(set(task.patients)) == 80
+
+
+def test_many_rejected_classes_are_counted_not_named(tmp_path):
+    films = archive()
+    _, (skipped,) = build(tmp_path / "p", films, tasks=[TaskSettings(column="patient")])
+    assert skipped.reason == "80 values of fewer than 5 training or test patients each"
 
 
 def test_a_film_without_a_value_is_left_out_and_counted(tmp_path):

@@ -52,6 +52,15 @@ def test_a_constant_channel_has_no_effect():
     assert np.isfinite(fitted.weights).all()
 
 
+def test_channels_of_other_units_are_kept():
+    """Raw measurements as external vectors: a channel of 1e7 beside one of 1 must not hide it."""
+    random = np.random.default_rng(0)
+    x = np.stack([random.normal(1e7, 1e3, 50), random.normal(0, 1, 50), np.full(50, 0.1), np.zeros(50)], axis=1)
+    scale = fit_scale(vectors_of_array(x))
+    assert np.isfinite(scale.std).tolist() == [True, True, False, False]
+    np.testing.assert_allclose(scale.std[:2], x.astype(np.float32).std(axis=0)[:2], rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", NUMBER_PROBES)
 def test_predictions_find_the_planted_number_in_its_unit(name):
     predicted = run_probe(NUMBER_PROBES[name], TRAIN, VAL, TEST.x, 1, seed=0).scores
