@@ -32,7 +32,8 @@ def test_three_interruptions_end_in_the_weights_of_the_undisturbed_run() -> None
     ratio = re.search(r"ratio: (\d+) of (\d+) runs with 3 interruptions equal", done.stdout)
     assert ratio, done.stdout
     assert ratio[1] == ratio[2]
-    assert "SIGKILL of one rank: exit codes [-9, 1]: 1" in done.stdout
+    # 1: torch's error of a lost connection; 2: the time-out before the ranks have met. Either way the other rank ended.
+    assert re.search(r"SIGKILL of one rank: exit codes \[-9, [12]\]: 1", done.stdout), done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
