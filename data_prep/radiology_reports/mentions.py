@@ -20,6 +20,7 @@ from data_prep.radiology_reports.finding_words import (
 )
 from data_prep.radiology_reports.language import Language
 from data_prep.radiology_reports.phrases import lowered
+from data_prep.radiology_reports.readable_text import ReadableText, make_readable
 from data_prep.radiology_reports.sections import Kind, Sentence, split_sentences
 
 
@@ -74,14 +75,22 @@ def find_mentions(text: str, language: Language) -> list[Mention]:
     Returns:
         Mentions in the order of the text; none from the sections comparison, technique and title.
     """
-    text_lower = lowered(text)
+    readable = make_readable(text)
+    text_lower = lowered(readable.text)
     mentions: list[Mention] = []
-    for sentence in split_sentences(text):
+    for sentence in split_sentences(readable.text):
         if sentence.section in ("comparison", "technique", "title"):
             continue
         if finding_filter(language).may_match(text_lower[sentence.start : sentence.stop]):
             mentions += _sentence_mentions(text_lower, sentence, language)
+    mentions = [_in_report(mention, readable) for mention in mentions]
     return sorted(mentions, key=lambda mention: (mention.start, mention.stop, mention.finding))
+
+
+def _in_report(mention: Mention, readable: ReadableText) -> Mention:
+    """The mention with its offsets in the report."""
+    start, stop = readable.original_span(mention.start, mention.stop)
+    return mention if (start, stop) == (mention.start, mention.stop) else replace(mention, start=start, stop=stop)
 
 
 def _sentence_mentions(text_lower: str, sentence: Sentence, language: Language) -> list[Mention]:
@@ -107,7 +116,7 @@ def _sentence_mentions(text_lower: str, sentence: Sentence, language: Language) 
         stated = _combined_places(
             place.values if place else term.places, [code for topic in topic_places for code in topic.values]
         )
-        kind = _assertion_kind(clause, finding, term, part)
+        kind = _with_answer(_assertion_kind(clause, finding, term, part), sentence.answer)
         assertion = _in_section(Assertion("uncertain" if kind == "likely" else kind), sentence.section)
         mentions.append(
             Mention(
@@ -137,6 +146,15 @@ def _assertion_kind(clause: Clause, finding: str, term: FoundTerm, part: tuple[i
     if clause.is_visible(part):
         kinds.discard("history")
     return next((kind for kind in CUES if kind in kinds), "present")
+
+
+def _with_answer(kind: str, answer: str) -> str:
+    """The kind of cue of a field's name and its answer; "no fracture: no" is not understood, so uncertain."""
+    if answer in ("", "present"):
+        return kind
+    if answer == "absent":
+        return "uncertain" if kind == "absent" else "absent"
+    return "hypothetical" if answer == "not_mentioned" else answer
 
 
 def _is_irrelevant(clause: Clause, cue: Cue, term: FoundTerm) -> bool:
