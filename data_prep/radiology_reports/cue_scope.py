@@ -3,11 +3,15 @@
 The scope of a cue runs forward or backward from the cue ("before" and "after" the finding in the word lists) up to an
 end word or a semicolon. It includes further items of a list (after a comma, "and" or "or"), but no new clause
 ("Kein Erguss, ZVK in situ"). Of overlapping cues the longest counts: "nicht auszuschließen" is not "auszuschließen".
+
+Three things are not in the word lists. An exclusion that is itself denied leaves the finding uncertain ("does not rule
+out …"), and so does a denial that is not proven ("… does not mean that there is no fracture"). A denial of another thing
+says nothing of a finding that is told as known ("no gas around the bullet", "die Fraktur reicht nicht bis …").
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from data_prep.radiology_reports.finding_words import Qualifier
@@ -33,6 +37,27 @@ _SPLIT_VERB = re.compile(
 """A finite verb directly after a finding; its other half ends the sentence."""
 _INSERTION = re.compile("bei|mit|wegen|aufgrund|durch|trotz|with|due to|given|despite")
 _OR = re.compile(r"oder|or|noch|nor|and/or|bzw|/")
+_NEGATOR = re.compile(
+    r"\b(?:not|cannot|can't|couldn't|doesn't|don't|never|unable|impossible|difficult|insufficient\w*|fails?|failed|"
+    r"nicht|kein\w*|kaum|schwer|schwierig|unmöglich|unzureichend\w*|misslingt|ohne|without)\b"
+)
+_UNPROVEN = re.compile(
+    r"\b(?:nicht|not|never|kein\w*|no)\b(?:[\s,]+(?!zweifel|doubt)[^\W\d_]+){0,3}?[\s,]+(?:dass|daß|that)\b"
+)
+"""A proof that is denied: "does not mean that", "beweist nicht, dass"."""
+_KNOWN = r"(?:the|this|these|that|those|his|her|its|der|die|das|des|dem|den|diese[rsnm]?|bekannte[rsnm]?|known)"
+_TOLD_AS_KNOWN = re.compile(rf"(?<![^\W_]){_KNOWN}\s+(?:[^\W_]+[\s/-]+){{0,3}}$")
+_EVIDENCE = re.compile(
+    r"\W*(?:[^\W\d_]+\W+){0,3}?(?:evidence|signs?|suggestion|suspicion|indications?|visuali[sz]ation|demonstration|proof|trace|hint|"
+    r"nachweis\w*|anhalt\w*|hinweis\w*|\w*zeichen|verdacht\w*|beleg\w*|korrelat\w*|darstellung|rest\w*|anteile?|teile?|bild|remnants?|parts?)\b"
+    r"(?:\W+(?:of|for|auf|für|einer|eines|von|das|vorliegen|presence|the presence of|im sinne)\b)*"
+)
+"""What a denial may have between it and the finding that it denies."""
+_NO_NOUNS = (
+    r"(?:in|im|an|am|auf|bei|mit|von|vom|zu|zum|zur|unter|über|neben|of|at|on|to|within|with|by|for|mehr|sicher\w*|eindeutig\w*|"
+    r"more|longer|definite|other|such|weiter\w*|frisch\w*|acute|new|neu\w*)"
+)
+_OTHER_NOUN = re.compile(rf"\W*(?:{_NO_NOUNS}\W+)*(?!{_NO_NOUNS}\b|{_KNOWN}\b)[^\W\d_]{{2,}}")
 _MAX_ITEM_WORDS = 4
 """Words of a short item of a list, or of a short end of a sentence, at most."""
 
@@ -44,7 +69,8 @@ class Cue:
     Attributes:
         start, stop: characters.
         kind: one of CUES.
-        direction: position relative to the finding: before, after, within or anywhere.
+        direction: position relative to the finding: before, after, within or anywhere; first: anywhere, where the cue
+            begins the sentence.
     """
 
     start: int
@@ -78,6 +104,11 @@ class Clause:
         self._history = [(cue.start, cue.stop) for cue in past]
         joints = [match.span() for match in _JOINTS[language].finditer(text, start, stop)]
         self._joints = sorted(joint for joint in joints if not self._is_in_cue(*joint))
+        exclusions = [
+            (cue.start, cue.stop) for cue in self.cues if cue.kind == "exclusion" and cue.direction == "before"
+        ]
+        self.cues = [self._resolved(cue) for cue in self.cues]
+        self._scope_ends = sorted([*self._scope_ends, *exclusions])
 
     def select_cues(self, start: int, stop: int) -> list[Cue]:
         """Select the cues whose scope contains a finding.
@@ -103,6 +134,27 @@ class Clause:
         left = cue.stop if cue.stop <= start else self.start
         behind = any(stop <= a and not self.text[stop:a].strip(" -") for a, _ in self._failures)
         return behind or any(left <= a and self._is_linked(b, start) for a, b in self._failures)
+
+    def denies_another(self, cue: Cue, start: int) -> bool:
+        """Whether ``cue`` denies another thing than the finding at ``start``, which is told as known.
+
+        "no gas around the bullet", "keine Dislokation der Fraktur", "die Fraktur reicht nicht bis zum Gelenk".
+
+        Args:
+            cue: whose scope contains the finding.
+            start: of the finding, in characters.
+        """
+        if cue.kind not in ("absent", "uncertain", "likely"):
+            return False
+        if self.text[cue.start : cue.stop] == "nicht":
+            return _TOLD_AS_KNOWN.search(self.text, self.find_part(start, start)[0], start) is not None
+        if cue.direction != "before" or cue.stop > start:
+            return False
+        left = max((b for _, b in self._joints if cue.stop <= b <= start), default=cue.stop)
+        if evidence := _EVIDENCE.match(self.text, cue.stop, start):
+            left = max(left, evidence.end())
+        known = _TOLD_AS_KNOWN.search(self.text, left, start)
+        return known is not None and _OTHER_NOUN.match(self.text, left, known.start()) is not None
 
     def find_question_mark(self, stop: int) -> Cue | None:
         """Find the question mark that applies to a finding.
@@ -143,6 +195,20 @@ class Clause:
         left, right = self.extend_to_short_end(part)
         return any(left <= a and b <= right for a, b in self._visible)
 
+    def _resolved(self, cue: Cue) -> Cue:
+        """The cue with its kind: of an exclusion, and of a denial that is not proven, what it makes of the finding."""
+        if cue.kind == "exclusion":
+            edges = sorted([*self._joints, *self._scope_ends])
+            left = max((b for _, b in edges if b <= cue.start), default=self.start)
+            right = min((a for a, _ in edges if a >= cue.stop), default=self.stop)
+            is_denied = any(
+                not cue.start <= match.start() < cue.stop for match in _NEGATOR.finditer(self.text, left, right)
+            )
+            return replace(cue, kind="uncertain" if is_denied else "absent")
+        if cue.kind == "absent" and _UNPROVEN.search(self.text, self.start, cue.start):
+            return replace(cue, kind="uncertain")
+        return cue
+
     def _is_in_cue(self, start: int, stop: int) -> bool:
         return any(cue.start <= start and stop <= cue.stop for cue in self.cues)
 
@@ -163,6 +229,8 @@ class Clause:
             return cue.direction == "within"
         if cue.direction == "anywhere":
             return True
+        if cue.direction == "first":
+            return not self.text[self.start : cue.start].strip(" \t.-*•1234567890)(")
         if cue.direction == "before" and cue.stop <= start:
             return self._reaches_forward(cue, start)
         if cue.direction == "after" and cue.start >= stop:
@@ -231,7 +299,7 @@ class Clause:
 def _find_cues(text: str, start: int, stop: int, words: dict[str, list[tuple[str, re.Pattern[str]]]]) -> list[Cue]:
     cues = [
         Cue(match.start(), match.end(), kind, direction)
-        for kind in (*CUES, "not")
+        for kind in (*CUES, "not", "exclusion")
         for direction, phrases in words.get(kind, ())
         for match in phrases.finditer(text, start, stop)
     ]
@@ -252,7 +320,7 @@ def _replaces(longer: Cue, cue: Cue) -> bool:
 def _assertion_words(language: Language) -> dict[str, list[tuple[str, re.Pattern[str]]]]:
     """Kind → (direction, pattern of the phrases)."""
     grouped: dict[tuple[str, str], list[str]] = {}
-    for entry in read_word_list(f"assertion_{language}"):
+    for entry in (*read_word_list(f"assertion_{language}"), *read_word_list("assertion_both")):
         kind, _, direction = entry.key.partition(" ")
         grouped.setdefault((kind, direction), []).extend(entry.phrases)
     out: dict[str, list[tuple[str, re.Pattern[str]]]] = {}

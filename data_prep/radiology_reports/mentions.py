@@ -160,7 +160,11 @@ def _with_answer(kind: str, answer: str) -> str:
 def _is_irrelevant(clause: Clause, cue: Cue, term: FoundTerm) -> bool:
     """Whether a cue does not affect the assertion: the object is certain, or only its failure is denied."""
     if cue.kind in ("absent", "uncertain", "likely", "hypothetical"):
-        return term.is_certain or clause.denies_failure(cue, term.start, term.stop)
+        return (
+            term.is_certain
+            or clause.denies_failure(cue, term.start, term.stop)
+            or clause.denies_another(cue, term.start)
+        )
     return False
 
 
