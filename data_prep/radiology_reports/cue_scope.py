@@ -41,15 +41,22 @@ _NEGATOR = re.compile(
     r"\b(?:not|cannot|can't|couldn't|doesn't|don't|never|unable|impossible|difficult|insufficient\w*|fails?|failed|"
     r"nicht|kein\w*|kaum|schwer|schwierig|unmöglich|unzureichend\w*|misslingt|ohne|without)\b"
 )
+_REQUESTS = frozenset({"exclude", "rule out"})
+"""What asks for an exclusion, where nothing denies it: "Rule out fracture."."""
 _UNPROVEN = re.compile(
     r"\b(?:nicht|not|never|kein\w*|no)\b(?:[\s,]+(?!zweifel|doubt)[^\W\d_]+){0,3}?[\s,]+(?:dass|daß|that)\b"
 )
 """A proof that is denied: "does not mean that", "beweist nicht, dass"."""
 _KNOWN = r"(?:the|this|these|that|those|his|her|its|der|die|das|des|dem|den|diese[rsnm]?|bekannte[rsnm]?|known)"
-_TOLD_AS_KNOWN = re.compile(rf"(?<![^\W_]){_KNOWN}\s+(?:[^\W_]+[\s/-]+){{0,3}}$")
+_NOUN_OF_EVIDENCE = (
+    r"(?:evidence|signs?|suggestion|suspicion|indications?|visuali[sz]ation|demonstration|proof|trace|hint|remnants?|parts?|"
+    r"nachweis\w*|anhalt\w*|hinweis\w*|\w*zeichen|verdacht\w*|beleg\w*|korrelat\w*|darstellung|rest\w*|anteile?|teile?|bild)"
+)
+_TOLD_AS_KNOWN = re.compile(
+    rf"(?<![^\W_]){_KNOWN}\s+(?:(?!eine[rs]?\b|an?\b|{_NOUN_OF_EVIDENCE}\b)[^\W_]+[\s/-]+){{0,3}}$"
+)
 _EVIDENCE = re.compile(
-    r"\W*(?:[^\W\d_]+\W+){0,3}?(?:evidence|signs?|suggestion|suspicion|indications?|visuali[sz]ation|demonstration|proof|trace|hint|"
-    r"nachweis\w*|anhalt\w*|hinweis\w*|\w*zeichen|verdacht\w*|beleg\w*|korrelat\w*|darstellung|rest\w*|anteile?|teile?|bild|remnants?|parts?)\b"
+    rf"\W*(?:[^\W\d_]+\W+){{0,3}}?{_NOUN_OF_EVIDENCE}\b"
     r"(?:\W+(?:of|for|auf|für|einer|eines|von|das|vorliegen|presence|the presence of|im sinne)\b)*"
 )
 """What a denial may have between it and the finding that it denies."""
@@ -107,7 +114,7 @@ class Clause:
         exclusions = [
             (cue.start, cue.stop) for cue in self.cues if cue.kind == "exclusion" and cue.direction == "before"
         ]
-        self.cues = [self._resolved(cue) for cue in self.cues]
+        self.cues = self._resolve(self.cues)
         self._scope_ends = sorted([*self._scope_ends, *exclusions])
 
     def select_cues(self, start: int, stop: int) -> list[Cue]:
@@ -195,19 +202,24 @@ class Clause:
         left, right = self.extend_to_short_end(part)
         return any(left <= a and b <= right for a, b in self._visible)
 
-    def _resolved(self, cue: Cue) -> Cue:
-        """The cue with its kind: of an exclusion, and of a denial that is not proven, what it makes of the finding."""
-        if cue.kind == "exclusion":
-            edges = sorted([*self._joints, *self._scope_ends])
-            left = max((b for _, b in edges if b <= cue.start), default=self.start)
-            right = min((a for a, _ in edges if a >= cue.stop), default=self.stop)
-            is_denied = any(
-                not cue.start <= match.start() < cue.stop for match in _NEGATOR.finditer(self.text, left, right)
-            )
-            return replace(cue, kind="uncertain" if is_denied else "absent")
-        if cue.kind == "absent" and _UNPROVEN.search(self.text, self.start, cue.start):
-            return replace(cue, kind="uncertain")
-        return cue
+    def _resolve(self, cues: list[Cue]) -> list[Cue]:
+        """The cues with their kinds: exclusions, and denials that are not proven, become what they make of a finding."""
+        edges = sorted([*self._joints, *self._scope_ends])
+        resolved, used = [], set()
+        for cue in cues:
+            if cue.kind == "exclusion":
+                left = max((b for _, b in edges if b <= cue.start), default=self.start)
+                right = min((a for a, _ in edges if a >= cue.stop), default=self.stop)
+                denials = {match.start() for match in _NEGATOR.finditer(self.text, left, right)}
+                used |= denials
+                asked = self.text[cue.start : cue.stop] in _REQUESTS
+                kind = "uncertain" if denials else "hypothetical" if asked else "absent"
+                resolved.append(replace(cue, kind=kind))
+            elif cue.kind == "absent" and _UNPROVEN.search(self.text, self.start, cue.start):
+                resolved.append(replace(cue, kind="uncertain"))
+            else:
+                resolved.append(cue)
+        return [cue for cue in resolved if cue.kind != "absent" or cue.start not in used]
 
     def _is_in_cue(self, start: int, stop: int) -> bool:
         return any(cue.start <= start and stop <= cue.stop for cue in self.cues)

@@ -36,7 +36,7 @@ class FindingTerms:
 
     def __init__(self, finding: str, language: Language) -> None:
         entries = [entry for entry in read_word_list(finding) if entry.key.split()[0] in (language, "both")]
-        self.phrases = [phrase for entry in entries if "not" not in entry.key for phrase in entry.phrases]
+        self.phrases = [phrase for entry in entries if _entry_kind(entry) != "not" for phrase in entry.phrases]
         self._patterns = [(_entry_kind(entry), entry.places, compile_phrases(entry.phrases)) for entry in entries]
 
     def find(self, text: str, start: int, stop: int) -> list[FoundTerm]:
@@ -81,9 +81,12 @@ def terms_of_finding(finding: str, language: Language) -> FindingTerms:
 
 
 @cache
-def finding_filter(language: Language) -> KeywordFilter:
-    """Return the fast test for mentions of any finding."""
-    return KeywordFilter(phrase for finding in FINDINGS for phrase in terms_of_finding(finding, language).phrases)
+def finding_filter(language: Language | None = None) -> KeywordFilter:
+    """Return the fast test for mentions of any finding, in one language or in any."""
+    languages = LANGUAGES if language is None else (language,)
+    return KeywordFilter(
+        phrase for finding in FINDINGS for name in languages for phrase in terms_of_finding(finding, name).phrases
+    )
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def is_only_a_place(text: str) -> bool:
 
 
 def _may_name_finding(text: str) -> bool:
-    return any(finding_filter(language).may_match(text) for language in LANGUAGES)
+    return finding_filter().may_match(text)
 
 
 @cache

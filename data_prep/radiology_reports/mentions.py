@@ -18,7 +18,7 @@ from data_prep.radiology_reports.finding_words import (
     finding_filter,
     terms_of_finding,
 )
-from data_prep.radiology_reports.language import Language
+from data_prep.radiology_reports.language import Language, sentence_language
 from data_prep.radiology_reports.phrases import lowered
 from data_prep.radiology_reports.readable_text import ReadableText, make_readable
 from data_prep.radiology_reports.sections import Kind, Sentence, split_sentences
@@ -81,8 +81,9 @@ def find_mentions(text: str, language: Language) -> list[Mention]:
     for sentence in split_sentences(readable.text):
         if sentence.section in ("comparison", "technique", "title"):
             continue
-        if finding_filter(language).may_match(text_lower[sentence.start : sentence.stop]):
-            mentions += _sentence_mentions(text_lower, sentence, language)
+        quote = text_lower[sentence.start : sentence.stop]
+        if finding_filter().may_match(quote):
+            mentions += _sentence_mentions(text_lower, sentence, sentence_language(quote, language))
     mentions = [_in_report(mention, readable) for mention in mentions]
     return sorted(mentions, key=lambda mention: (mention.start, mention.stop, mention.finding))
 
