@@ -22,6 +22,7 @@ from data_prep.radiology_reports.language import Language, sentence_language
 from data_prep.radiology_reports.phrases import lowered
 from data_prep.radiology_reports.readable_text import ReadableText, make_readable
 from data_prep.radiology_reports.sections import Kind, Sentence, split_sentences
+from data_prep.radiology_reports.side_answers import find_side_answers, without_answers
 
 
 class Assertion(StrEnum):
@@ -95,6 +96,8 @@ def _in_report(mention: Mention, readable: ReadableText) -> Mention:
 
 
 def _sentence_mentions(text_lower: str, sentence: Sentence, language: Language) -> list[Mention]:
+    answers = find_side_answers(text_lower, sentence.start, sentence.stop)
+    text_lower = without_answers(text_lower, answers)
     terms = [
         (finding, term)
         for finding in FINDINGS
@@ -102,38 +105,72 @@ def _sentence_mentions(text_lower: str, sentence: Sentence, language: Language) 
     ]
     if not terms:
         return []
-    places = find_places(text_lower, sentence.start, sentence.stop)
-    clause = Clause(text_lower, sentence.start, sentence.stop, language, places)
-    qualifiers = find_qualifiers(text_lower, sentence.start, sentence.stop)
-    topic_places = find_places(sentence.topic, 0, len(sentence.topic))
-    topic_sides = _sides(find_qualifiers(sentence.topic, 0, len(sentence.topic)))
-    mentions = []
-    for finding, term in terms:
-        part = clause.find_part(term.start, term.stop)
-        side = _nearest(_sides(qualifiers), term, part) or _nearest(_sides(qualifiers), term, None)
-        side = side or (topic_sides[0] if topic_sides else None)
-        place = _nearest(places, term, part) or _nearest(places, term, None)
-        age = _nearest(_ages(qualifiers), term, clause.extend_to_short_end(part)) if finding == FRACTURE else None
-        stated = _combined_places(
-            place.values if place else term.places, [code for topic in topic_places for code in topic.values]
+    context = _Context.of(text_lower, sentence, language)
+    mentions = [_mention(context, finding, term) for finding, term in _without_titles(text_lower, terms)]
+    return mentions + [
+        replace(mention, side=answer.side, assertion=Assertion.PRESENT if answer.is_present else Assertion.ABSENT)
+        for answer in answers
+        for mention in mentions
+        if mention.side != answer.side
+    ]
+
+
+def _without_titles(text_lower: str, terms: list[tuple[str, FoundTerm]]) -> list[tuple[str, FoundTerm]]:
+    """The terms without those before a colon that the text behind it names again: "Fracture: no acute fracture"."""
+    return [
+        (finding, term)
+        for finding, term in terms
+        if text_lower[term.stop : term.stop + 2].strip(" s")[:1] != ":"
+        or not any(other == finding and later.start > term.stop for other, later in terms)
+    ]
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What a sentence tells of all its findings."""
+
+    sentence: Sentence
+    clause: Clause
+    places: list[Qualifier]
+    qualifiers: list[Qualifier]
+    topic_places: list[str]
+    topic_side: Qualifier | None
+
+    @classmethod
+    def of(cls, text_lower: str, sentence: Sentence, language: Language) -> "_Context":
+        """Read the sentence."""
+        places = find_places(text_lower, sentence.start, sentence.stop)
+        topic_sides = _sides(find_qualifiers(sentence.topic, 0, len(sentence.topic)))
+        return cls(
+            sentence,
+            Clause(text_lower, sentence.start, sentence.stop, language, places),
+            places,
+            find_qualifiers(text_lower, sentence.start, sentence.stop),
+            [code for topic in find_places(sentence.topic, 0, len(sentence.topic)) for code in topic.values],
+            topic_sides[0] if topic_sides else None,
         )
-        kind = _with_answer(_assertion_kind(clause, finding, term, part), sentence.answer)
-        assertion = _in_section(Assertion("uncertain" if kind == "likely" else kind), sentence.section)
-        mentions.append(
-            Mention(
-                finding=finding,
-                assertion=assertion,
-                start=term.start,
-                stop=term.stop,
-                section=sentence.section,
-                side=side.values[0] if side else None,
-                acuity=age.values[0] if age else None,
-                places=stated,
-                own_film=bool(topic_places),
-                likely=kind == "likely",
-            )
-        )
-    return mentions
+
+
+def _mention(context: _Context, finding: str, term: FoundTerm) -> Mention:
+    clause, sides = context.clause, _sides(context.qualifiers)
+    part = clause.find_part(term.start, term.stop)
+    side = _nearest(sides, term, part) or _nearest(sides, term, None) or context.topic_side
+    place = _nearest(context.places, term, part) or _nearest(context.places, term, None)
+    ages = _ages(context.qualifiers) if finding == FRACTURE else []
+    age = _nearest(ages, term, clause.extend_to_short_end(part))
+    kind = _with_answer(_assertion_kind(clause, finding, term, part), context.sentence.answer)
+    return Mention(
+        finding=finding,
+        assertion=_in_section(Assertion("uncertain" if kind == "likely" else kind), context.sentence.section),
+        start=term.start,
+        stop=term.stop,
+        section=context.sentence.section,
+        side=side.values[0] if side else None,
+        acuity=age.values[0] if age else None,
+        places=_combined_places(place.values if place else term.places, context.topic_places),
+        own_film=bool(context.topic_places),
+        likely=kind == "likely",
+    )
 
 
 def _assertion_kind(clause: Clause, finding: str, term: FoundTerm, part: tuple[int, int]) -> str:

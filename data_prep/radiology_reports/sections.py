@@ -130,9 +130,9 @@ def _sentence_spans(text: str, start: int, stop: int) -> list[tuple[int, int]]:
         if end[0] == "\n":
             if not _is_break(text, line_start, end.start(), stop, width):
                 continue
-        elif end[0] == "." and _is_inside_sentence(text, max(line, first), end.end(), stop):
-            continue
-        elif end[0] == "?" and is_answer(lowered(text[end.start() - 1 : end.end() + _LOOK_BACK]), 1, _LOOK_BACK + 2):
+        elif (end[0] == "." and _is_inside_sentence(text, max(line, first), end.end(), stop)) or (
+            end[0] == "?" and is_answer(lowered(text[end.start() - 1 : end.end() + _LOOK_BACK]), 1, _LOOK_BACK + 2)
+        ):
             continue
         spans.append((first, end.end()))
         first = end.end()
@@ -185,7 +185,7 @@ def _goes_on(line: str, next_line: str) -> bool:
     """Whether a short line goes on in the next one: it ends with a linking word or an adjective, or a small letter follows."""
     if _ENDS_WITH_LINK.search(line) or _STARTS_WITH_LINK.match(next_line):
         return True
-    word = line.split()[-1]
+    word = line.rsplit(maxsplit=1)[-1]
     if next_line[0].islower():
         return word != lowered(word) or line != lowered(line)
     return word.islower() and word.endswith(("e", "en", "er", "es", "em")) and line != lowered(line)
