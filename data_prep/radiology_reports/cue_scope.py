@@ -38,13 +38,13 @@ _SPLIT_VERB = re.compile(
 _INSERTION = re.compile("bei|mit|wegen|aufgrund|durch|trotz|with|due to|given|despite")
 _OR = re.compile(r"oder|or|noch|nor|and/or|bzw|/")
 _NEGATOR = re.compile(
-    r"\b(?:not|cannot|can't|couldn't|doesn't|don't|never|unable|impossible|difficult|insufficient\w*|fails?|failed|"
+    r"\b(?:no|not|cannot|can't|couldn't|doesn't|don't|never|unable|impossible|difficult|insufficient\w*|fails?|failed|"
     r"nicht|kein\w*|kaum|schwer|schwierig|unmöglich|unzureichend\w*|misslingt|ohne|without)\b"
 )
 _REQUESTS = frozenset({"exclude", "rule out"})
 """What asks for an exclusion, where nothing denies it: "Rule out fracture."."""
 _UNPROVEN = re.compile(
-    r"\b(?:nicht|not|never|kein\w*|no)\b(?:[\s,]+(?!zweifel|doubt)[^\W\d_]+){0,3}?[\s,]+(?:dass|daß|that)\b"
+    r"\b(?:nicht|not|cannot|can't|never|kein\w*|no)\b(?:[\s,]+(?!zweifel|doubt)[^\W\d_]+){0,3}?[\s,]+(?:dass|daß|that)\b"
 )
 """A proof that is denied: "does not mean that", "beweist nicht, dass"."""
 _KNOWN = r"(?:the|this|these|that|those|his|her|its|der|die|das|des|dem|den|diese[rsnm]?|bekannte[rsnm]?|known)"
@@ -93,12 +93,20 @@ class Clause:
         text: the report in lower case (:func:`lowered`).
         start, stop: the sentence, in characters of ``text``.
         language: of the report.
-        places: anatomy named in the sentence.
+        places, sides: named in the sentence.
     """
 
-    def __init__(self, text: str, start: int, stop: int, language: Language, places: Sequence[Qualifier] = ()) -> None:
+    def __init__(
+        self,
+        text: str,
+        start: int,
+        stop: int,
+        language: Language,
+        places: Sequence[Qualifier] = (),
+        sides: Sequence[Qualifier] = (),
+    ) -> None:
         self.text, self.start, self.stop = text, start, stop
-        self._places = places
+        self._places, self._sides = places, sides
         words = _assertion_words(language)
         self.cues = _find_cues(text, start, stop, words)
         self._failures = [match.span() for match in words["trouble"][0][1].finditer(text, start, stop)]
@@ -284,7 +292,8 @@ class Clause:
             return False
         has_cue = any(cue.direction == "before" and b <= cue.start < stop for cue in self.cues)
         has_place = any(b < place.start < stop and _LINK.search(self.text, b, place.start) for place in self._places)
-        return has_cue or has_place or any(b <= span[0] <= stop for span in self._clause_starts)
+        has_side = self.text[a] == "," and any(b <= side.start < stop for side in self._sides)
+        return has_cue or has_place or has_side or any(b <= span[0] <= stop for span in self._clause_starts)
 
     def _reaches_backward(self, cue: Cue, start: int, stop: int) -> bool:
         # "Eine Fraktur kann bei … nicht ausgeschlossen werden"

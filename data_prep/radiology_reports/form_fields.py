@@ -117,7 +117,7 @@ def _read_boxes(text: str, start: int, stop: int, boxes: list[re.Match[str]]) ->
     return sorted(fields, key=lambda field: field.start)
 
 
-_FILLING = " \t\n.,;:/|"
+_FILLING = " \t\n.,;:/|-*•–"
 
 
 def _answered(name: tuple[int, int], ticked: list[str], has_answers: bool) -> list[Field]:

@@ -140,12 +140,13 @@ class _Context:
     def of(cls, text_lower: str, sentence: Sentence, language: Language) -> "_Context":
         """Read the sentence."""
         places = find_places(text_lower, sentence.start, sentence.stop)
+        qualifiers = find_qualifiers(text_lower, sentence.start, sentence.stop)
         topic_sides = _sides(find_qualifiers(sentence.topic, 0, len(sentence.topic)))
         return cls(
             sentence,
-            Clause(text_lower, sentence.start, sentence.stop, language, places),
+            Clause(text_lower, sentence.start, sentence.stop, language, places, _sides(qualifiers)),
             places,
-            find_qualifiers(text_lower, sentence.start, sentence.stop),
+            qualifiers,
             [code for topic in find_places(sentence.topic, 0, len(sentence.topic)) for code in topic.values],
             topic_sides[0] if topic_sides else None,
         )

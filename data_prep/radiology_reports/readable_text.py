@@ -195,7 +195,9 @@ def _known_words() -> frozenset[str]:
         for name in _LISTS
         for entry in read_word_list(name)
         for phrase in entry.phrases
-        for word in WORDS.findall(phrase)
+        for token in phrase.split()
+        if "*" not in token
+        for word in WORDS.findall(token)
     )
 
 
@@ -220,6 +222,6 @@ def _splits() -> dict[str, tuple[str, ...]]:
     splits: dict[str, list[str]] = {}
     for word in sorted(_words() | set(_stems())):
         for k in range(1, len(word)):
-            if len(word) > _MIN_LETTERS:
-                splits.setdefault(word[k:], []).append(word[:k])
+            splits.setdefault(word[k:], []).append(word[:k])
+    splits.setdefault("o", []).append("n")  # "N o fracture"
     return {second: tuple(firsts) for second, firsts in splits.items()}
