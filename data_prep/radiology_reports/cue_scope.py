@@ -171,15 +171,17 @@ class Clause:
         known = _TOLD_AS_KNOWN.search(self.text, left, start)
         return known is not None and _OTHER_NOUN.match(self.text, left, known.start()) is not None
 
-    def find_question_mark(self, stop: int) -> Cue | None:
-        """Find the question mark that applies to a finding.
+    def find_question_mark(self, start: int, stop: int) -> Cue | None:
+        """Find the question mark that applies to a finding: behind it, or right before it ("?fracture").
 
         Args:
-            stop: end of the finding, in characters.
+            start, stop: the finding, in characters.
 
         Returns:
             The question mark as a hypothetical cue; None if there is none.
         """
+        if self.text[self.start : start].rstrip().endswith("?"):
+            return Cue(start - 1, start, "hypothetical", "before")
         mark = self.text.find("?", stop, self.stop)
         if mark < 0 or any(stop <= a < mark and self.text[a] in ";:." for a, _ in self._scope_ends):
             return None
@@ -266,6 +268,8 @@ class Clause:
         joints = [joint for joint in self._joints if cue.stop <= joint[0] < start]
         if not joints:
             return True
+        if replace(cue, direction="after") in self.cues:  # "tube removed, catheter in place"
+            return False
         if cue.kind not in ("absent", "hypothetical") and any(self.text[a] == "," for a, _ in joints):
             return False
         return not any(self._starts_clause(joint) or self._is_complete(cue, joint) for joint in joints)

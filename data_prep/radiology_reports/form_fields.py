@@ -17,9 +17,9 @@ _TICKED = r"\[[ \t]*[xX✓✔+*][ \t]*\]|\([ \t]*[xX✓✔+][ \t]*\)|[☑☒✓�
 _EMPTY = r"\[[ \t_]*\]|\([ \t_]*\)|[☐□◯○❏❑▢]"
 BOX = re.compile(rf"(?P<ticked>{_TICKED})|{_EMPTY}")
 _CHOICE = re.compile(r"[ \t]*[(\[]?(?:yes|ja|y|j)[ \t]*/[ \t]*(?:no|nein|n)[)\]]?[ \t]*(?=[:=?.])", re.IGNORECASE)
-_SEPARATOR = r"(?<=[\w)\]])[ \t]*(?:[:=?]+|[ \t][-–—][ \t]|\t|\|)[ \t\n]*"
+_SEPARATOR = r"(?<=[\w)\]])[ \t]*(?:[:=?]+|[ \t][-–—][ \t]|\t+|\|)[ \t\n]*"
 _FIELD_END = (
-    r"(?=[ \t]*(?:[.,;/|()\n]|[-–—][ \t]|$)|[ \t]+(?:on|in|at|for|auf|im|bei|an|am|today|heute)\b"
+    r"(?=[ \t]*(?:[.,;/|()\n_]|[-–—][ \t]|$)|[ \t]+(?:on|in|at|for|auf|im|bei|an|am|today|heute)\b"
     r"|[ \t]+[^\W\d_][^:=.;,\n]{0,30}[:=][ \t])"
 )
 _JOINT = re.compile(r"[,;/|]|\b(?:und|oder|and|or)\b")

@@ -177,7 +177,7 @@ def _mention(context: _Context, finding: str, term: FoundTerm) -> Mention:
 def _assertion_kind(clause: Clause, finding: str, term: FoundTerm, part: tuple[int, int]) -> str:
     """The kind of cue that decides the assertion; present where there is none."""
     cues = clause.select_cues(term.start, term.stop)
-    if mark := clause.find_question_mark(term.stop):
+    if mark := clause.find_question_mark(term.start, term.stop):
         cues.append(mark)
     kinds = {cue.kind for cue in cues if not _is_irrelevant(clause, cue, term)}
     if finding in PERMANENT_OBJECTS and "history" in kinds:

@@ -195,9 +195,7 @@ def _known_words() -> frozenset[str]:
         for name in _LISTS
         for entry in read_word_list(name)
         for phrase in entry.phrases
-        for token in phrase.split()
-        if "*" not in token
-        for word in WORDS.findall(token)
+        for word in WORDS.findall(phrase)
     )
 
 

@@ -142,6 +142,11 @@ def _sentence_spans(text: str, start: int, stop: int) -> list[tuple[int, int]]:
     return [(start, stop) for start, stop in stripped if start < stop]
 
 
+def _is_answered(text: str, end: int) -> bool:
+    """Whether the question mark before ``end`` has its answer behind it: "Fracture? No."."""
+    return is_answer(lowered(text[end - 2 : end + _LOOK_BACK]), 1, _LOOK_BACK + 2)
+
+
 def _cut(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """Cut text[start:stop] before white space into pieces of at most _MAX_SENTENCE characters."""
     while stop - start > _MAX_SENTENCE:
