@@ -4,9 +4,10 @@ The scope of a cue runs forward or backward from the cue ("before" and "after" t
 end word or a semicolon. It includes further items of a list (after a comma, "and" or "or"), but no new clause
 ("Kein Erguss, ZVK in situ"). Of overlapping cues the longest counts: "nicht auszuschließen" is not "auszuschließen".
 
-Three things are not in the word lists. An exclusion that is itself denied leaves the finding uncertain ("does not rule
-out …"), and so does a denial that is not proven ("… does not mean that there is no fracture"). A denial of another thing
-says nothing of a finding that is told as known ("no gas around the bullet", "die Fraktur reicht nicht bis …").
+Three things are not in the word lists. An exclusion that is itself denied leaves the finding uncertain ("does not
+rule out …"), and so does a denial that is not proven ("… does not mean that there is no fracture"). A denial of
+another thing says nothing of a finding that is told as known ("no gas around the bullet", "die Fraktur reicht nicht
+bis …").
 """
 
 import re
@@ -35,7 +36,10 @@ _SPLIT_VERB = re.compile(
     r"\s+(?:kann|können|konnte|könnte|lässt|lassen|ist|sind|wird|werden|cannot|can|could|is|are)\b"
 )
 """A finite verb directly after a finding; its other half ends the sentence."""
-_INSERTION = re.compile("bei|mit|wegen|aufgrund|durch|trotz|with|due to|given|despite")
+_OWN_CLAUSE = re.compile(
+    r"\s*(?:eine?|die|der|das|an?|the|it|es|this|these)\b.*\b(?:ist|sind|war|waren|kann|können|lässt|lassen|wird|werden|is|are|was|were|can|cannot|could|has|have|shows?|zeigt)\b"
+)
+_INSERTION = re.compile("jedoch|aber|allerdings|however|bei|mit|wegen|aufgrund|durch|trotz|with|due to|given|despite")
 _OR = re.compile(r"oder|or|noch|nor|and/or|bzw|/")
 _NEGATOR = re.compile(
     r"\b(?:no|not|cannot|can't|couldn't|doesn't|don't|never|unable|impossible|difficult|insufficient\w*|fails?|failed|"
@@ -146,7 +150,11 @@ class Clause:
             cue: whose scope contains the object.
             start, stop: the object, in characters.
         """
-        left = cue.stop if cue.stop <= start else self.start
+        return self.names_failure(start, stop, cue.stop if cue.stop <= start else self.start)
+
+    def names_failure(self, start: int, stop: int, left: int | None = None) -> bool:
+        """Whether a failure of the object at text[start:stop] is named, behind ``left`` or directly after the object."""
+        left = self.start if left is None else left
         behind = any(stop <= a and not self.text[stop:a].strip(" -") for a, _ in self._failures)
         return behind or any(left <= a and self._is_linked(b, start) for a, b in self._failures)
 
@@ -213,8 +221,9 @@ class Clause:
         return any(left <= a and b <= right for a, b in self._visible)
 
     def _resolve(self, cues: list[Cue]) -> list[Cue]:
-        """The cues with their kinds: exclusions, and denials that are not proven, become what they make of a finding."""
-        edges = sorted([*self._joints, *self._scope_ends])
+        """The cues with their kinds: exclusions and unproven denials become what they make of a finding."""
+        ends = [end for end in self._scope_ends if not _INSERTION.fullmatch(self.text[slice(*end)])]
+        edges = sorted([*self._joints, *ends])
         resolved, used = [], set()
         for cue in cues:
             if cue.kind == "exclusion":
@@ -296,8 +305,10 @@ class Clause:
             return False
         has_cue = any(cue.direction == "before" and b <= cue.start < stop for cue in self.cues)
         has_place = any(b < place.start < stop and _LINK.search(self.text, b, place.start) for place in self._places)
-        has_side = self.text[a] == "," and any(b <= side.start < stop for side in self._sides)
-        return has_cue or has_place or has_side or any(b <= span[0] <= stop for span in self._clause_starts)
+        is_asyndetic = self.text[a] == "," and (
+            any(b <= side.start < stop for side in self._sides) or _OWN_CLAUSE.match(self.text, b, stop) is not None
+        )
+        return has_cue or has_place or is_asyndetic or any(b <= span[0] <= stop for span in self._clause_starts)
 
     def _reaches_backward(self, cue: Cue, start: int, stop: int) -> bool:
         # "Eine Fraktur kann bei … nicht ausgeschlossen werden"

@@ -133,7 +133,7 @@ def find_qualifiers(text: str, start: int, stop: int) -> list[Qualifier]:
 
 def names_a_place(text: str) -> bool:
     """Whether a text (lower case) names anatomy or a side, and no finding."""
-    if _may_name_finding(text):
+    if may_name_finding(text):
         return False
     return bool(find_places(text, 0, len(text))) or any(
         qualifier.values[0] in "LRB" for qualifier in find_qualifiers(text, 0, len(text))
@@ -145,14 +145,15 @@ def is_only_a_place(text: str) -> bool:
     words = WORDS.findall(text)
     if len(words) > _MAX_TOPIC_WORDS or not all(word in _FILLERS or _place_filter().may_match(word) for word in words):
         return False
-    if _may_name_finding(text) or not find_places(text, 0, len(text)):
+    if may_name_finding(text) or not find_places(text, 0, len(text)):
         return False
     for qualifier in (*find_places(text, 0, len(text)), *find_qualifiers(text, 0, len(text))):
         text = text[: qualifier.start] + " " * (qualifier.stop - qualifier.start) + text[qualifier.stop :]
     return all(word in _FILLERS for word in WORDS.findall(text))
 
 
-def _may_name_finding(text: str) -> bool:
+def may_name_finding(text: str) -> bool:
+    """Whether a text (lower case) may name a finding."""
     return finding_filter().may_match(text)
 
 

@@ -159,7 +159,9 @@ def _mention(context: _Context, finding: str, term: FoundTerm) -> Mention:
     place = _nearest(context.places, term, part) or _nearest(context.places, term, None)
     ages = _ages(context.qualifiers) if finding == FRACTURE else []
     age = _nearest(ages, term, clause.extend_to_short_end(part))
-    kind = _with_answer(_assertion_kind(clause, finding, term, part), context.sentence.answer)
+    kind = _assertion_kind(clause, finding, term, part)
+    if not (term.is_certain or clause.names_failure(term.start, term.stop)):
+        kind = _with_answer(kind, context.sentence.answer)
     return Mention(
         finding=finding,
         assertion=_in_section(Assertion("uncertain" if kind == "likely" else kind), context.sentence.section),

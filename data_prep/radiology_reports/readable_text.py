@@ -1,4 +1,4 @@
-"""The text of a report as it was meant: without line ends in words, lost or added spaces, confused and misspelt letters.
+"""The text of a report as it was meant: without line ends in words, lost spaces, confused and misspelt letters.
 
 Only words of ``words/spelling.txt`` are put right: words that decide what a report says. A word that is itself in any
 word list stays as it is. The readable text remembers where each of its characters stands in the report.
@@ -28,6 +28,8 @@ _KEPT_HYPHEN = frozenset({"left", "right", "k", "follow", "well", "in", "hüft",
 _CONFUSED = (("l<", "k"), ("rn", "m"), ("vv", "w"), *zip("01!|lj5cq", "oiiiiiseg", strict=True))
 """Characters that a scanner confuses → the one that stands for all of them."""
 _MIN_LETTERS, _MAX_LETTERS = 4, 40
+_MIN_LETTERS_BEHIND_FIRST = 7
+"""Letters of a word that is recognised though its first letter is wrong."""
 _DENIALS = ("keinen", "keine", "kein", "ohne", "without", "no")
 
 
@@ -77,7 +79,7 @@ def make_readable(text: str) -> ReadableText:
     """
     readable = ReadableText(text, range(len(text)))
     readable = readable.replace(_CHARACTERS, _plain_characters)
-    readable = readable.replace(_WORD_BREAK, lambda match: _joined_hyphen(match))
+    readable = readable.replace(_WORD_BREAK, _joined_hyphen)
     readable = readable.replace(_LEADER, lambda match: ": ")
     readable = readable.replace(_SPACED_WORD, lambda match: match[0].replace(" ", ""))
     readable = readable.replace(_FRACTURE_SIGN, lambda match: "fracture" if _is_fracture_sign(match) else "#")
@@ -140,6 +142,8 @@ def _skeleton(word: str) -> str:
 
 def _word_near(word: str) -> str | None:
     near = {right for right in _words_by_start().get(word[0], ()) if _is_one_edit(word, right)}
+    if len(word) >= _MIN_LETTERS_BEHIND_FIRST:
+        near |= _words_by_rest().get(word[1:], set())
     return min(near, key=lambda right: (abs(len(right) - len(word)), right), default=None)
 
 
@@ -207,6 +211,14 @@ _LISTS += ("qualifiers", "fracture", "implant", "tube_line", "electrode_lead", "
 def _words_by_start() -> dict[str, tuple[str, ...]]:
     starts = {word[0] for word in _words()}
     return {start: tuple(word for word in sorted(_words()) if word[0] == start) for start in starts}
+
+
+@cache
+def _words_by_rest() -> dict[str, set[str]]:
+    by_rest: dict[str, set[str]] = {}
+    for word in _words():
+        by_rest.setdefault(word[1:], set()).add(word)
+    return by_rest
 
 
 @cache

@@ -2,8 +2,8 @@
 
 A report without headings is one findings section. A heading stands alone on a line, or before a colon at the beginning
 of a line or sentence. Anatomy before a colon, or as a whole sentence ("Right hand: …", "Right hand. …"), is a topic:
-it applies to the rest of the paragraph, or of the item of a numbered list. Form fields and ticked boxes are sentences of
-their own.
+it applies to the rest of the paragraph, or of the item of a numbered list. Form fields and ticked boxes are sentences
+of their own.
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from data_prep.radiology_reports.finding_words import is_only_a_place, names_a_place
+from data_prep.radiology_reports.finding_words import is_only_a_place, may_name_finding, names_a_place
 from data_prep.radiology_reports.form_fields import BOX, is_answer, split_fields
 from data_prep.radiology_reports.phrases import lowered, read_word_list
 
@@ -54,8 +54,8 @@ def split_sentences(text: str) -> list[Sentence]:
             elif not match and is_only_a_place(lowered(text[first:last])):
                 topic, begin = lowered(text[first:last]), last
             for field in split_fields(text_lower, begin, last) if begin < last else ():
-                first, stop = _strip_span(text, field.start, field.stop)
-                sentences += [Sentence(first, stop, kind, topic, field.answer)] * (first < stop)
+                read = _strip_span(text, field.start, field.stop)
+                sentences += [Sentence(*read, kind, topic, field.answer)] * (read[0] < read[1])
     return sentences
 
 
@@ -100,11 +100,12 @@ _LINK = (
     r"(?:of|in|at|to|the|an?|and|or|nor|with|for|from|by|on|no|"
     r"der|die|das|des|dem|den|eine[rsnm]?|ein|und|oder|noch|mit|von|vom|am|an|im|in|bei|auf|für|zu[mr]?|kein(?:e[rsnm]?)?)"
 )
-"""Words that never end a sentence; those that begin with a small letter after a full stop go on with it, but denials."""
+"""Words that never end a line that is complete."""
 _ENDS_WITH_LINK = re.compile(rf"(?:(?<![^\W_]){_LINK}|[,/+&–-])\s*$", re.IGNORECASE)
 _STARTS_WITH_LINK = re.compile(
     r"[ \t]*(?:(?:of|in|at|to|and|or|der|des|dem|den|und|oder|von|vom|am|an|im|bei)\b|[,;/+&)])"
 )
+_DENIAL = re.compile(r"(?:kein\w*|ohne|no|not|nil|without)\b")
 _SHORTENED = re.compile(r"(?:[^\W\d_]*[bcdfgkpstz][lrv]|[^\W\d_]*[lrn]h|[^\W\d_aeiouyäöü]+|[^\W\d_]{1,2}|\d+)\.$", re.I)
 """A word that no vowel ends is an abbreviation: "displ.", "oberh.", "prox."."""
 
@@ -130,9 +131,7 @@ def _sentence_spans(text: str, start: int, stop: int) -> list[tuple[int, int]]:
         if end[0] == "\n":
             if not _is_break(text, line_start, end.start(), stop, width):
                 continue
-        elif (end[0] == "." and _is_inside_sentence(text, max(line, first), end.end(), stop)) or (
-            end[0] == "?" and is_answer(lowered(text[end.start() - 1 : end.end() + _LOOK_BACK]), 1, _LOOK_BACK + 2)
-        ):
+        elif _is_inside_sentence(text, max(line, first), end, stop):
             continue
         spans.append((first, end.end()))
         first = end.end()
@@ -159,19 +158,27 @@ def _cut(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
     yield start, stop
 
 
-def _is_inside_sentence(text: str, line: int, end: int, stop: int) -> bool:
-    """Whether the full stop before ``end`` is inside a sentence.
+def _is_inside_sentence(text: str, line: int, mark: re.Match[str], stop: int) -> bool:
+    """Whether a full stop or question mark behind text[line:] is inside a sentence.
 
-    It is behind an abbreviation or an ordinal; before a small letter also behind what may be an abbreviation that no
-    list holds, and before a word that goes on with the sentence.
+    A full stop is behind an abbreviation or an ordinal; before a small letter also behind what may be an abbreviation
+    that no list holds, and before a word that goes on with the sentence. A question mark is where nothing is before it,
+    or its answer follows.
     """
+    end = mark.end()
+    if mark[0] == "?":
+        return not text[line : mark.start()].strip(" \t-*•:(") or _is_answered(text, end)
+    if mark[0] != ".":
+        return False
     before = text[max(line, end - _LOOK_BACK) : end]
     if _non_final_stop().search(before):
         return True
     after = text[end : min(end + _LOOK_BACK, stop)].lstrip(" \t")
     if not after[:1].islower():
         return False
-    return bool(_STARTS_WITH_LINK.match(after) or _SHORTENED.fullmatch(before.split()[-1]))
+    word = before.split()[-1]
+    is_shortened = _SHORTENED.fullmatch(word) and not _DENIAL.match(after) and not may_name_finding(lowered(word))
+    return bool(_STARTS_WITH_LINK.match(after) or is_shortened)
 
 
 def _is_break(text: str, line: int, end: int, stop: int, width: int) -> bool:
@@ -187,7 +194,7 @@ def _is_break(text: str, line: int, end: int, stop: int, width: int) -> bool:
 
 
 def _goes_on(line: str, next_line: str) -> bool:
-    """Whether a short line goes on in the next one: it ends with a linking word or an adjective, or a small letter follows."""
+    """Whether a short line goes on: it ends with a linking word or an adjective, or a small letter follows."""
     if _ENDS_WITH_LINK.search(line) or _STARTS_WITH_LINK.match(next_line):
         return True
     word = line.rsplit(maxsplit=1)[-1]

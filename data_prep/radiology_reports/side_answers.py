@@ -1,10 +1,13 @@
-"""Answers for one side that do not name the finding again: "Fraktur links, rechts keine", "prosthesis on the right, none on the left"."""
+"""Answers for one side that do not name the finding again: "Fraktur links, rechts keine"."""
 
 import re
 from dataclasses import dataclass
 
 _PART = re.compile(r"[,;()]|(?<=\w)[.]?(?=\s*$)|\b(?:but|aber|und|and|jedoch|while|whereas|während)\b")
-_SIDE = r"(?:(?:on|in|at|auf|an)\s+(?:the|der)\s+)?(?P<{0}>left|right|links|rechts|linksseitig|rechtsseitig)(?:\s+(?:side|seite|hand side))?"
+_SIDE = (
+    r"(?:(?:on|in|at|auf|an)\s+(?:the|der)\s+)?(?P<{0}>left|right|links|rechts|linksseitig|rechtsseitig)"
+    r"(?:\s+(?:side|seite|hand side))?"
+)
 _NO = r"(?:keine[rsn]?|kein|none|nil|no|not|nicht|nein|negative|negativ|absent)"
 _YES = r"(?:ja|yes|present|vorhanden|positive|positiv)"
 _ANSWER = re.compile(

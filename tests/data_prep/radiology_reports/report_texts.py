@@ -1,7 +1,7 @@
 """Report texts with the labels of a film that they give, kind by kind, and how many of them come out right.
 
-A table has the columns id, language, kind, text, label, side, place, value: one row per question, ``label`` on a film whose
-header tells ``side`` and ``place`` (empty: not told). A text is right where all of its rows are.
+A table has the columns id, language, kind, text, label, side, place, value: one row per question, ``label`` on a film
+whose header tells ``side`` and ``place`` (empty: not told). A text is right where all of its rows are.
 """
 
 import csv
@@ -51,7 +51,8 @@ def score_texts(path: Path) -> Score:
             )
         if {found, row["value"]} in OPPOSITE:
             opposite.add(row["id"])
-    return Score(list(dict.fromkeys(row["id"] for row in rows)), wrong, opposite, {row["id"]: row["kind"] for row in rows})
+    kinds = {row["id"]: row["kind"] for row in rows}
+    return Score(list(kinds), wrong, opposite, kinds)
 
 
 def label_of_text(row: dict[str, Any]) -> str:
