@@ -16,9 +16,11 @@ _LETTER = r"[^\W\d_]"
 _CHARACTERS = re.compile(rf"{_LETTER}[\u0300-\u036f]+|[\ufb00-\ufb06\u00a0\u2007\u2011\u202f\u200b-\u200f\u00ad\ufeff]")
 """Letters with accents of their own, ligatures, spaces and hyphens that do not break, characters without width."""
 _WORD_BREAK = re.compile(rf"(?<={_LETTER})[-‐¬][ \t]*\n[ \t]*(?={_LETTER})(?!(?:und|oder|bzw|and|or)\b)")
-_LEADER = re.compile(r"[ \t]*(?:[.·_]{3,}|…)[ \t]*(?=[^\W_])")
+_LEADER = re.compile(r"(?<![.·_ \t])[ \t]*(?:[.·_]{3,}|…)[ \t]*(?=[^\W_])")
 """The dots or lines between a field of a form and its answer."""
-_SPACED_WORD = re.compile(rf"(?<![^\W_])(?:{_LETTER}[ ]){{4,}}{_LETTER}(?![^\W_])")
+_SPACED_WORD = re.compile(rf"(?<![^\W_])(?:{_LETTER}[ ]){{4,40}}{_LETTER}(?![^\W_])")
+_NO_WORD = re.compile(r"(?<![^\W_])[^\W_]{60,}")
+"""Letters without end: no word of any language, and slow to search."""
 _FRACTURE_SIGN = re.compile(rf"(?<![#\w])#(?=[ ]?{_LETTER}|[ ]*(?:[.,;)\n]|$))")
 _TOKEN = re.compile(r"[^\W_](?:[^\W_]|[<|!](?=[^\W_]))*")
 _PAIR = re.compile(rf"({_LETTER}+)[ ](?=({_LETTER}+))")
@@ -79,6 +81,7 @@ def make_readable(text: str) -> ReadableText:
     """
     readable = ReadableText(text, range(len(text)))
     readable = readable.replace(_CHARACTERS, _plain_characters)
+    readable = readable.replace(_NO_WORD, lambda match: "-")
     readable = readable.replace(_WORD_BREAK, _joined_hyphen)
     readable = readable.replace(_LEADER, lambda match: ": ")
     readable = readable.replace(_SPACED_WORD, lambda match: match[0].replace(" ", ""))

@@ -91,8 +91,8 @@ _BEFORE_ORDINAL = (
     "der|die|das|des|dem|den|am|im|vom|zum|zur|und|bis|the|an|left|right|linke[nrs]?|rechte[nrs]?|links|rechts"
 )
 """Words after which a number with a full stop is an ordinal."""
-_SENTENCE_END = re.compile(r"[.?!]+(?=\s|$)|\n")
-_MAX_SENTENCE = 2000
+_SENTENCE_END = re.compile(r"(?<![.?!])[.?!]+(?=\s|$)|\n")
+_MAX_SENTENCE = 800
 """Characters of a sentence; a longer one is cut, so that the time to read a report is linear in its length."""
 _LOOK_BACK = 60
 """Characters before a full stop that tell what it is."""
