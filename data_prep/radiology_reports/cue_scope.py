@@ -153,7 +153,7 @@ class Clause:
         return self.names_failure(start, stop, cue.stop if cue.stop <= start else self.start)
 
     def names_failure(self, start: int, stop: int, left: int | None = None) -> bool:
-        """Whether a failure of the object at text[start:stop] is named, behind ``left`` or directly after the object."""
+        """Whether a failure of the object at text[start:stop] is named behind ``left`` or directly after the object."""
         left = self.start if left is None else left
         behind = any(stop <= a and not self.text[stop:a].strip(" -") for a, _ in self._failures)
         return behind or any(left <= a and self._is_linked(b, start) for a, b in self._failures)

@@ -89,6 +89,13 @@ def finding_filter(language: Language | None = None) -> KeywordFilter:
     )
 
 
+@cache
+def language_filter(language: Language) -> KeywordFilter:
+    """Return the fast test for mentions in the words of one language alone."""
+    entries = [entry for finding in FINDINGS for entry in read_word_list(finding)]
+    return KeywordFilter(phrase for entry in entries if entry.key == language for phrase in entry.phrases)
+
+
 @dataclass(frozen=True)
 class Qualifier:
     """A word for a side, an age or a place at text[start:stop].

@@ -206,8 +206,10 @@ def _known_words() -> frozenset[str]:
     )
 
 
-_LISTS = ("spelling", "assertion_en", "assertion_de", "assertion_both", "languages", "sections", "answers", "places")
-_LISTS += ("qualifiers", "fracture", "implant", "tube_line", "electrode_lead", "jewellery_clothing", "retained_object")
+_LISTS = (
+    *("spelling", "assertion_en", "assertion_de", "assertion_both", "languages", "sections", "answers", "places"),
+    *("qualifiers", "fracture", "implant", "tube_line", "electrode_lead", "jewellery_clothing", "retained_object"),
+)
 
 
 @cache
