@@ -37,6 +37,7 @@ class FindingTerms:
     def __init__(self, finding: str, language: Language) -> None:
         entries = [entry for entry in read_word_list(finding) if entry.key.split()[0] in (language, "both")]
         self.phrases = [phrase for entry in entries if _entry_kind(entry) != "not" for phrase in entry.phrases]
+        self._filter = KeywordFilter(self.phrases)
         self._patterns = [(_entry_kind(entry), entry.places, compile_phrases(entry.phrases)) for entry in entries]
 
     def find(self, text: str, start: int, stop: int) -> list[FoundTerm]:
@@ -49,6 +50,8 @@ class FindingTerms:
         Returns:
             In the order of the text: of overlapping phrases the longest; none of an excluded term ("not" in the list).
         """
+        if not self._filter.may_match(text[start:stop]):
+            return []
         matches = [
             (match.start(), match.end(), kind, places)
             for kind, places, phrases in self._patterns
