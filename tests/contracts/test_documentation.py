@@ -14,7 +14,12 @@ from mae_rad.cli.bench import FOLDER
 from mae_rad.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+GENERATED = ROOT / "docs" / "reference" / "generated"
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(page for page in sorted((ROOT / "docs").rglob("*.md")) if GENERATED not in page.parents),
+]
 BENCHMARKS = {path.stem for path in FOLDER.rglob("*.py")}
 DATA_COMMANDS = set(build_parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr, attr-defined, arg-type]
 SETTINGS: dict[str, type[Settings]] = {"scan": ScanSettings, "shard": SubmitSettings, "submit": SubmitSettings}
