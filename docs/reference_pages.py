@@ -28,7 +28,9 @@ from data_prep.labels.settings import LabelSettings
 from data_prep.planning.settings import ShardSettings, SubmitSettings
 from data_prep.scan.settings import ScanSettings
 from data_prep.settings import ChosenByName, Settings
+from mae_rad.cli.compare_heads import CompareHeadsSettings
 from mae_rad.cli.embed import EmbedSettings
+from mae_rad.cli.export import ExportSettings
 from mae_rad.cli.main import COMMANDS
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.finetuning.task.settings import FinetuneSettings
@@ -44,7 +46,9 @@ SETTINGS: dict[str, type[Settings]] = {
     "embed": EmbedSettings,
     "compare": CompareSettings,
     "finetune": FinetuneSettings,
+    "compare-heads": CompareHeadsSettings,
     "predict": PredictSettings,
+    "export": ExportSettings,
 }
 """Command → model of its settings."""
 
@@ -116,15 +120,20 @@ def write_reference_pages(folder: Path) -> None:
             path.unlink()
 
 
-def commands_page() -> str:
-    """Page with the ``--help`` of every command of ``mae-rad``."""
+def help_texts() -> dict[str, str]:
+    """Command of ``mae-rad`` → its ``--help``."""
     os.environ["COLUMNS"] = "100"
     choices = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     texts = {str(name): parser.format_help() for name, parser in dict(choices).items()}  # type: ignore[arg-type]
     texts |= {name: _help_of(name) for name in COMMANDS}
-    blocks = [f"## {name}\n\n```text\n{text.strip()}\n```\n" for name, text in texts.items()]
+    return {name: text.strip().replace("python -m data_prep", "mae-rad") for name, text in texts.items()}
+
+
+def commands_page() -> str:
+    """Page with the ``--help`` of every command of ``mae-rad``."""
+    blocks = [f"## {name}\n\n```text\n{text}\n```\n" for name, text in help_texts().items()]
     lead = "Text of `mae-rad COMMAND --help`. What each setting means: the pages of settings.\n"
-    return "\n".join(["# Commands\n", lead, *blocks]).replace("python -m data_prep", "mae-rad")
+    return "\n".join(["# Commands\n", lead, *blocks])
 
 
 def settings_page(command: str, model: type[Settings]) -> str:
