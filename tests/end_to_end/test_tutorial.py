@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "tutorial.md"
 FEWER = {
     r"--patients 600": "--patients 24",
     r"--patients 6 ": "--patients 2 ",
-    r"--scale 0\.2": "--scale 0.1",
+    r"(mae-rad shard [^\n]*)": r"\1 runtime.max_reject_fraction=0.5",
     r"(mae-rad pretrain [^\n]*)": r"\1 optimizer.steps=4 optimizer.batch=8",
     r"(mae-rad compare [^\n]*)": r"\1 repetitions=100 min_patients=2 runtime.workers=0",
     r"(mae-rad finetune [^\n]*)": r"\1 optimizer.steps=4 optimizer.batch=8 'evaluation={every: 2, repetitions: 100}'",
