@@ -131,8 +131,9 @@ def help_texts() -> dict[str, str]:
 
 def commands_page() -> str:
     """Page with the ``--help`` of every command of ``mae-rad``."""
-    blocks = [f"## {name}\n\n```text\n{text}\n```\n" for name, text in help_texts().items()]
-    lead = "Text of `mae-rad COMMAND --help`. What each setting means: the pages of settings.\n"
+    texts = {name: text.partition("\nsettings, as ")[0].rstrip() for name, text in help_texts().items()}
+    blocks = [f"## {name}\n\n```text\n{text}\n```\n" for name, text in texts.items()]
+    lead = "Text of `mae-rad COMMAND --help`. What each setting means: [settings](../settings.md).\n"
     return "\n".join(["# Commands\n", lead, *blocks])
 
 
