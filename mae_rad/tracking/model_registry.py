@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+import yaml
+
 from mae_rad.tracking.package_wheel import write_wheel
 from mae_rad.tracking.store import artifact_folder, legal
 from mae_rad.tracking.values_allowed_in_mlflow import public_value, public_values
@@ -24,6 +26,7 @@ WEIGHTS_TAG = "weights_sha256"
 _DEFAULT_STORE = "MLFLOW_TRACKING_URI"
 _WHEELS = "wheels"
 """Folder of wheels in a model, as MLflow names it."""
+_VIRTUALENV, _CONDA = "python_env.yaml", "conda.yaml"
 _SERVING = ("safetensors", "torch", "torchvision", "timm", "mlflow")
 """What serving needs beside the requirements of the base package; deepspeed only trains."""
 
@@ -160,17 +163,26 @@ def _write(folder: Path, logged: Any, model: RegisteredModel, run_id: str) -> No
         signature=_signature(model.signature),
         metadata={key: public_value(value) for key, value in public_values(model.card).items()},
     )
-    add_to_model(description, loader_module=model.loader, data=model.kind, python_env="python_env.yaml")
+    add_to_model(description, loader_module=model.loader, data=model.kind, conda_env=_CONDA, python_env=_VIRTUALENV)
     description.save(str(folder / "MLmodel"))
+    _write_environment(folder)
+
+
+def _write_environment(folder: Path) -> None:
+    """Write what MLflow installs before it serves a model: requirements, and the two files that name them."""
     (folder / _WHEELS).mkdir()
     wheel = write_wheel(folder / _WHEELS)
-    pinned = [f"{name}=={version(name)}" for name in _SERVING]
-    requirements = "\n".join([f"{_WHEELS}/{wheel.name}", *pinned])
-    (folder / "requirements.txt").write_text(f"{requirements}\n", encoding="utf-8")
-    environment = (
-        f"python: {platform.python_version()}\nbuild_dependencies: [pip]\ndependencies: [-r requirements.txt]\n"
-    )
-    (folder / "python_env.yaml").write_text(environment, encoding="utf-8")
+    requirements = [f"{_WHEELS}/{wheel.name}", *(f"{name}=={version(name)}" for name in _SERVING)]
+    python, install = platform.python_version(), "-r requirements.txt"
+    files = {
+        "requirements.txt": "\n".join(requirements),
+        _VIRTUALENV: yaml.safe_dump({"python": python, "build_dependencies": ["pip"], "dependencies": [install]}),
+        _CONDA: yaml.safe_dump(
+            {"channels": ["conda-forge"], "dependencies": [f"python={python}", "pip", {"pip": [install]}]}
+        ),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(f"{text.rstrip()}\n", encoding="utf-8")
 
 
 def _signature(interface: ModelInterface) -> Any:

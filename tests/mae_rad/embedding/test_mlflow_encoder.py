@@ -77,7 +77,7 @@ def test_the_registry_holds_the_encoder_once_with_signature_and_without_pickle(t
     assert str(tmp_path) not in dump and str(run) not in dump
     (model,) = (path.parent for path in (tmp_path / "mlartifacts").rglob("MLmodel"))
     names = {path.name for path in model.rglob("*") if path.is_file()}
-    assert {"MLmodel", "encoder.safetensors", "encoder.json", "python_env.yaml"} <= names
+    assert {"MLmodel", "encoder.safetensors", "encoder.json", "python_env.yaml", "conda.yaml"} <= names
     first, *pinned = (model / "requirements.txt").read_text().splitlines()
     assert (model / first).is_file() and first.endswith(".whl")
     assert {line.partition("==")[0] for line in pinned} == {"safetensors", "torch", "torchvision", "timm", "mlflow"}
