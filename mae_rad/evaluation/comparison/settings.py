@@ -255,6 +255,7 @@ class CompareSettings(Settings):
     repetitions: int = Field(default=1000, ge=100)
     """Bootstrap resamples of the test patients (default: 1000)."""
     seed: int = Field(default=0, ge=0)
+    """Seed of the resamples, of the draws of labels and of the folds (default: 0)."""
     runtime: CompareRuntimeSettings = CompareRuntimeSettings()
     tracking: TrackingSettings = TrackingSettings()
 
