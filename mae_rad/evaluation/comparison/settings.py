@@ -170,9 +170,9 @@ class TrackingSettings(Settings):
     """MLflow store of the comparison."""
 
     uri: str | None = None
-    """URI of the MLflow store (default: null, which is mlflow.db in the folder of the first run folder)."""
-    experiment: str = "compare"
-    """Name of the MLflow experiment (default: compare)."""
+    """URI of the MLflow store (default: MLFLOW_TRACKING_URI, else mlflow.db in the folder of the first run folder)."""
+    experiment: str | None = None
+    """Name of the MLflow experiment (default: MLFLOW_EXPERIMENT_NAME, else compare)."""
 
 
 class CompareSettings(Settings):
