@@ -21,7 +21,6 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-from sphinx.pycode import ModuleAnalyzer
 
 from data_prep.cli.parser import build_parser
 from data_prep.labels.settings import LabelSettings
@@ -113,7 +112,7 @@ def write_reference_pages(folder: Path) -> None:
     """
     out = folder / "generated"
     out.mkdir(parents=True, exist_ok=True)
-    pages = {"commands.md": commands_page()}
+    pages = {"commands.md": commands_page(), "configs.md": configs_page()}
     pages |= {f"settings_{name}.md": settings_page(name, model) for name, model in SETTINGS.items()}
     pages |= {f"python_{name.replace('.', '_')}.md": python_page(name, title) for name, title in PACKAGES.items()}
     for name, text in pages.items():
@@ -139,6 +138,16 @@ def commands_page() -> str:
     blocks = [f"## {name}\n\n```text\n{text}\n```\n" for name, text in texts.items()]
     lead = "Text of `mae-rad COMMAND --help`. What each setting means: [settings](../settings.md).\n"
     return "\n".join(["# Commands\n", lead, *blocks])
+
+
+def configs_page() -> str:
+    """Page with every file of ``configs``: what it is for is said at its head."""
+    folder = Path(__file__).parents[1] / "configs"
+    lines = ["# Configs", "", "Ready files, by name (`--config mae`) or as a start for a file of your own.", ""]
+    for path in sorted(folder.rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8").strip()
+        lines += [f"## {path.relative_to(folder).with_suffix('')}", "", "```yaml", text, "```", ""]
+    return "\n".join(lines)
 
 
 def settings_page(command: str, model: type[Settings]) -> str:
@@ -188,7 +197,6 @@ def setting_groups(model: type[BaseModel], title: str = "", variant: str = "") -
     Yields:
         Groups in the order of the fields; a group that is chosen by name once per choice.
     """
-    texts = field_texts(model)
     own: list[Setting] = []
     inner: list[tuple[str, str, type[BaseModel]]] = []
     for name, field in model.model_fields.items():
@@ -199,26 +207,19 @@ def setting_groups(model: type[BaseModel], title: str = "", variant: str = "") -
             inner.append((dotted, "", group))
         else:
             inner += [(f"{dotted}[]", "", item) for item in get_args(field.annotation) if _group(item)]
-            own.append(Setting(dotted, _values(field.annotation, field.metadata), _default(field), texts[name]))
+            own.append(
+                Setting(
+                    dotted,
+                    _values(field.annotation, field.metadata),
+                    _default(field),
+                    _markdown(field.description or ""),
+                )
+            )
     heading = f"{title} with {variant}" if variant else title
     if own or heading:
         yield Group(heading, _summary(model), own)
     for dotted, choice, part in inner:
         yield from setting_groups(part, dotted, choice)
-
-
-def field_texts(model: type[BaseModel]) -> dict[str, str]:
-    """Meaning of each field, Markdown: its description, or the text below it; empty without either."""
-    texts: dict[str, str] = {}
-    for base in reversed(model.__mro__):
-        if issubclass(base, BaseModel) and base is not BaseModel and base.__module__ != "data_prep.settings":
-            docs = ModuleAnalyzer.for_module(base.__module__).find_attr_docs()
-            for name in inspect.get_annotations(base):
-                if text := docs.get((base.__qualname__, name)):
-                    texts[name] = " ".join(text).strip()
-    described = {name: field.description for name, field in model.model_fields.items() if field.description}
-    texts |= described
-    return {name: _markdown(texts.get(name, "")) for name in model.model_fields}
 
 
 def _help_of(command: str) -> str:
