@@ -3,11 +3,16 @@
 The scope of a cue runs forward or backward from the cue ("before" and "after" the finding in the word lists) up to an
 end word or a semicolon. It includes further items of a list (after a comma, "and" or "or"), but no new clause
 ("Kein Erguss, ZVK in situ"). Of overlapping cues the longest counts: "nicht auszuschließen" is not "auszuschließen".
+
+Three things are not in the word lists. An exclusion that is itself denied leaves the finding uncertain ("does not
+rule out …"), and so does a denial that is not proven ("… does not mean that there is no fracture"). A denial of
+another thing says nothing of a finding that is told as known ("no gas around the bullet", "die Fraktur reicht nicht
+bis …").
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from data_prep.radiology_reports.finding_words import Qualifier
@@ -31,8 +36,39 @@ _SPLIT_VERB = re.compile(
     r"\s+(?:kann|können|konnte|könnte|lässt|lassen|ist|sind|wird|werden|cannot|can|could|is|are)\b"
 )
 """A finite verb directly after a finding; its other half ends the sentence."""
-_INSERTION = re.compile("bei|mit|wegen|aufgrund|durch|trotz|with|due to|given|despite")
+_OWN_CLAUSE = re.compile(
+    r"\s*(?:eine?|die|der|das|an?|the|it|es|this|these)\b.*\b(?:ist|sind|war|waren|kann|können|lässt|lassen|wird|werden|is|are|was|were|can|cannot|could|has|have|shows?|zeigt)\b"
+)
+_INSERTION = re.compile("jedoch|aber|allerdings|however|bei|mit|wegen|aufgrund|durch|trotz|with|due to|given|despite")
 _OR = re.compile(r"oder|or|noch|nor|and/or|bzw|/")
+_NEGATOR = re.compile(
+    r"\b(?:no|not|cannot|can't|couldn't|doesn't|don't|never|unable|impossible|difficult|insufficient\w*|fails?|failed|"
+    r"nicht|kein\w*|kaum|schwer|schwierig|unmöglich|unzureichend\w*|misslingt|ohne|without)\b"
+)
+_REQUESTS = frozenset({"exclude", "rule out"})
+"""What asks for an exclusion, where nothing denies it: "Rule out fracture."."""
+_UNPROVEN = re.compile(
+    r"\b(?:nicht|not|cannot|can't|never|kein\w*|no)\b(?:[\s,]+(?!zweifel|doubt)[^\W\d_]+){0,3}?[\s,]+(?:dass|daß|that)\b"
+)
+"""A proof that is denied: "does not mean that", "beweist nicht, dass"."""
+_KNOWN = r"(?:the|this|these|that|those|his|her|its|der|die|das|des|dem|den|diese[rsnm]?|bekannte[rsnm]?|known)"
+_NOUN_OF_EVIDENCE = (
+    r"(?:evidence|signs?|suggestion|suspicion|indications?|visuali[sz]ation|demonstration|proof|trace|hint|remnants?|parts?|"
+    r"nachweis\w*|anhalt\w*|hinweis\w*|\w*zeichen|verdacht\w*|beleg\w*|korrelat\w*|darstellung|rest\w*|anteile?|teile?|bild)"
+)
+_TOLD_AS_KNOWN = re.compile(
+    rf"(?<![^\W_]){_KNOWN}\s+(?:(?!eine[rs]?\b|an?\b|{_NOUN_OF_EVIDENCE}\b)[^\W_]+[\s/-]+){{0,3}}$"
+)
+_EVIDENCE = re.compile(
+    rf"\W*(?:[^\W\d_]+\W+){{0,3}}?{_NOUN_OF_EVIDENCE}\b"
+    r"(?:\W+(?:of|for|auf|für|einer|eines|von|das|vorliegen|presence|the presence of|im sinne)\b)*"
+)
+"""What a denial may have between it and the finding that it denies."""
+_NO_NOUNS = (
+    r"(?:in|im|an|am|auf|bei|mit|von|vom|zu|zum|zur|unter|über|neben|of|at|on|to|within|with|by|for|mehr|sicher\w*|eindeutig\w*|"
+    r"more|longer|definite|other|such|weiter\w*|frisch\w*|acute|new|neu\w*)"
+)
+_OTHER_NOUN = re.compile(rf"\W*(?:{_NO_NOUNS}\W+)*(?!{_NO_NOUNS}\b|{_KNOWN}\b)[^\W\d_]{{2,}}")
 _MAX_ITEM_WORDS = 4
 """Words of a short item of a list, or of a short end of a sentence, at most."""
 
@@ -44,7 +80,8 @@ class Cue:
     Attributes:
         start, stop: characters.
         kind: one of CUES.
-        direction: position relative to the finding: before, after, within or anywhere.
+        direction: position relative to the finding: before, after, within or anywhere; first: anywhere, where the cue
+            begins the sentence.
     """
 
     start: int
@@ -60,12 +97,20 @@ class Clause:
         text: the report in lower case (:func:`lowered`).
         start, stop: the sentence, in characters of ``text``.
         language: of the report.
-        places: anatomy named in the sentence.
+        places, sides: named in the sentence.
     """
 
-    def __init__(self, text: str, start: int, stop: int, language: Language, places: Sequence[Qualifier] = ()) -> None:
+    def __init__(
+        self,
+        text: str,
+        start: int,
+        stop: int,
+        language: Language,
+        places: Sequence[Qualifier] = (),
+        sides: Sequence[Qualifier] = (),
+    ) -> None:
         self.text, self.start, self.stop = text, start, stop
-        self._places = places
+        self._places, self._sides = places, sides
         words = _assertion_words(language)
         self.cues = _find_cues(text, start, stop, words)
         self._failures = [match.span() for match in words["trouble"][0][1].finditer(text, start, stop)]
@@ -78,6 +123,11 @@ class Clause:
         self._history = [(cue.start, cue.stop) for cue in past]
         joints = [match.span() for match in _JOINTS[language].finditer(text, start, stop)]
         self._joints = sorted(joint for joint in joints if not self._is_in_cue(*joint))
+        exclusions = [
+            (cue.start, cue.stop) for cue in self.cues if cue.kind == "exclusion" and cue.direction == "before"
+        ]
+        self.cues = self._resolve(self.cues)
+        self._scope_ends = sorted([*self._scope_ends, *exclusions])
 
     def select_cues(self, start: int, stop: int) -> list[Cue]:
         """Select the cues whose scope contains a finding.
@@ -100,19 +150,46 @@ class Clause:
             cue: whose scope contains the object.
             start, stop: the object, in characters.
         """
-        left = cue.stop if cue.stop <= start else self.start
+        return self.names_failure(start, stop, cue.stop if cue.stop <= start else self.start)
+
+    def names_failure(self, start: int, stop: int, left: int | None = None) -> bool:
+        """Whether a failure of the object at text[start:stop] is named behind ``left`` or directly after the object."""
+        left = self.start if left is None else left
         behind = any(stop <= a and not self.text[stop:a].strip(" -") for a, _ in self._failures)
         return behind or any(left <= a and self._is_linked(b, start) for a, b in self._failures)
 
-    def find_question_mark(self, stop: int) -> Cue | None:
-        """Find the question mark that applies to a finding.
+    def denies_another(self, cue: Cue, start: int) -> bool:
+        """Whether ``cue`` denies another thing than the finding at ``start``, which is told as known.
+
+        "no gas around the bullet", "keine Dislokation der Fraktur", "die Fraktur reicht nicht bis zum Gelenk".
 
         Args:
-            stop: end of the finding, in characters.
+            cue: whose scope contains the finding.
+            start: of the finding, in characters.
+        """
+        if cue.kind not in ("absent", "uncertain", "likely"):
+            return False
+        if self.text[cue.start : cue.stop] == "nicht":
+            return _TOLD_AS_KNOWN.search(self.text, self.find_part(start, start)[0], start) is not None
+        if cue.direction != "before" or cue.stop > start:
+            return False
+        left = max((b for _, b in self._joints if cue.stop <= b <= start), default=cue.stop)
+        if evidence := _EVIDENCE.match(self.text, cue.stop, start):
+            left = max(left, evidence.end())
+        known = _TOLD_AS_KNOWN.search(self.text, left, start)
+        return known is not None and _OTHER_NOUN.match(self.text, left, known.start()) is not None
+
+    def find_question_mark(self, start: int, stop: int) -> Cue | None:
+        """Find the question mark that applies to a finding: behind it, or right before it ("?fracture").
+
+        Args:
+            start, stop: the finding, in characters.
 
         Returns:
             The question mark as a hypothetical cue; None if there is none.
         """
+        if self.text[self.start : start].rstrip().endswith("?"):
+            return Cue(start - 1, start, "hypothetical", "before")
         mark = self.text.find("?", stop, self.stop)
         if mark < 0 or any(stop <= a < mark and self.text[a] in ";:." for a, _ in self._scope_ends):
             return None
@@ -143,6 +220,26 @@ class Clause:
         left, right = self.extend_to_short_end(part)
         return any(left <= a and b <= right for a, b in self._visible)
 
+    def _resolve(self, cues: list[Cue]) -> list[Cue]:
+        """The cues with their kinds: exclusions and unproven denials become what they make of a finding."""
+        ends = [end for end in self._scope_ends if not _INSERTION.fullmatch(self.text[slice(*end)])]
+        edges = sorted([*self._joints, *ends])
+        resolved, used = [], set()
+        for cue in cues:
+            if cue.kind == "exclusion":
+                left = max((b for _, b in edges if b <= cue.start), default=self.start)
+                right = min((a for a, _ in edges if a >= cue.stop), default=self.stop)
+                denials = {match.start() for match in _NEGATOR.finditer(self.text, left, right)}
+                used |= denials
+                asked = self.text[cue.start : cue.stop] in _REQUESTS
+                kind = "uncertain" if denials else "hypothetical" if asked else "absent"
+                resolved.append(replace(cue, kind=kind))
+            elif cue.kind == "absent" and _UNPROVEN.search(self.text, self.start, cue.start):
+                resolved.append(replace(cue, kind="uncertain"))
+            else:
+                resolved.append(cue)
+        return [cue for cue in resolved if cue.kind != "absent" or cue.start not in used]
+
     def _is_in_cue(self, start: int, stop: int) -> bool:
         return any(cue.start <= start and stop <= cue.stop for cue in self.cues)
 
@@ -163,6 +260,8 @@ class Clause:
             return cue.direction == "within"
         if cue.direction == "anywhere":
             return True
+        if cue.direction == "first":
+            return not self.text[self.start : cue.start].strip(" \t.-*•1234567890)(")
         if cue.direction == "before" and cue.stop <= start:
             return self._reaches_forward(cue, start)
         if cue.direction == "after" and cue.start >= stop:
@@ -178,6 +277,8 @@ class Clause:
         joints = [joint for joint in self._joints if cue.stop <= joint[0] < start]
         if not joints:
             return True
+        if replace(cue, direction="after") in self.cues:  # "tube removed, catheter in place"
+            return False
         if cue.kind not in ("absent", "hypothetical") and any(self.text[a] == "," for a, _ in joints):
             return False
         return not any(self._starts_clause(joint) or self._is_complete(cue, joint) for joint in joints)
@@ -204,7 +305,10 @@ class Clause:
             return False
         has_cue = any(cue.direction == "before" and b <= cue.start < stop for cue in self.cues)
         has_place = any(b < place.start < stop and _LINK.search(self.text, b, place.start) for place in self._places)
-        return has_cue or has_place or any(b <= span[0] <= stop for span in self._clause_starts)
+        is_asyndetic = self.text[a] == "," and (
+            any(b <= side.start < stop for side in self._sides) or _OWN_CLAUSE.match(self.text, b, stop) is not None
+        )
+        return has_cue or has_place or is_asyndetic or any(b <= span[0] <= stop for span in self._clause_starts)
 
     def _reaches_backward(self, cue: Cue, start: int, stop: int) -> bool:
         # "Eine Fraktur kann bei … nicht ausgeschlossen werden"
@@ -231,7 +335,7 @@ class Clause:
 def _find_cues(text: str, start: int, stop: int, words: dict[str, list[tuple[str, re.Pattern[str]]]]) -> list[Cue]:
     cues = [
         Cue(match.start(), match.end(), kind, direction)
-        for kind in (*CUES, "not")
+        for kind in (*CUES, "not", "exclusion")
         for direction, phrases in words.get(kind, ())
         for match in phrases.finditer(text, start, stop)
     ]
@@ -252,7 +356,7 @@ def _replaces(longer: Cue, cue: Cue) -> bool:
 def _assertion_words(language: Language) -> dict[str, list[tuple[str, re.Pattern[str]]]]:
     """Kind → (direction, pattern of the phrases)."""
     grouped: dict[tuple[str, str], list[str]] = {}
-    for entry in read_word_list(f"assertion_{language}"):
+    for entry in (*read_word_list(f"assertion_{language}"), *read_word_list("assertion_both")):
         kind, _, direction = entry.key.partition(" ")
         grouped.setdefault((kind, direction), []).extend(entry.phrases)
     out: dict[str, list[tuple[str, re.Pattern[str]]]] = {}

@@ -36,7 +36,8 @@ class FindingTerms:
 
     def __init__(self, finding: str, language: Language) -> None:
         entries = [entry for entry in read_word_list(finding) if entry.key.split()[0] in (language, "both")]
-        self.phrases = [phrase for entry in entries if "not" not in entry.key for phrase in entry.phrases]
+        self.phrases = [phrase for entry in entries if _entry_kind(entry) != "not" for phrase in entry.phrases]
+        self._filter = KeywordFilter(self.phrases)
         self._patterns = [(_entry_kind(entry), entry.places, compile_phrases(entry.phrases)) for entry in entries]
 
     def find(self, text: str, start: int, stop: int) -> list[FoundTerm]:
@@ -49,6 +50,8 @@ class FindingTerms:
         Returns:
             In the order of the text: of overlapping phrases the longest; none of an excluded term ("not" in the list).
         """
+        if not self._filter.may_match(text[start:stop]):
+            return []
         matches = [
             (match.start(), match.end(), kind, places)
             for kind, places, phrases in self._patterns
@@ -81,9 +84,19 @@ def terms_of_finding(finding: str, language: Language) -> FindingTerms:
 
 
 @cache
-def finding_filter(language: Language) -> KeywordFilter:
-    """Return the fast test for mentions of any finding."""
-    return KeywordFilter(phrase for finding in FINDINGS for phrase in terms_of_finding(finding, language).phrases)
+def finding_filter(language: Language | None = None) -> KeywordFilter:
+    """Return the fast test for mentions of any finding, in one language or in any."""
+    languages = LANGUAGES if language is None else (language,)
+    return KeywordFilter(
+        phrase for finding in FINDINGS for name in languages for phrase in terms_of_finding(finding, name).phrases
+    )
+
+
+@cache
+def language_filter(language: Language) -> KeywordFilter:
+    """Return the fast test for mentions in the words of one language alone."""
+    entries = [entry for finding in FINDINGS for entry in read_word_list(finding)]
+    return KeywordFilter(phrase for entry in entries if entry.key == language for phrase in entry.phrases)
 
 
 @dataclass(frozen=True)
@@ -130,7 +143,7 @@ def find_qualifiers(text: str, start: int, stop: int) -> list[Qualifier]:
 
 def names_a_place(text: str) -> bool:
     """Whether a text (lower case) names anatomy or a side, and no finding."""
-    if _may_name_finding(text):
+    if may_name_finding(text):
         return False
     return bool(find_places(text, 0, len(text))) or any(
         qualifier.values[0] in "LRB" for qualifier in find_qualifiers(text, 0, len(text))
@@ -142,15 +155,16 @@ def is_only_a_place(text: str) -> bool:
     words = WORDS.findall(text)
     if len(words) > _MAX_TOPIC_WORDS or not all(word in _FILLERS or _place_filter().may_match(word) for word in words):
         return False
-    if _may_name_finding(text) or not find_places(text, 0, len(text)):
+    if may_name_finding(text) or not find_places(text, 0, len(text)):
         return False
     for qualifier in (*find_places(text, 0, len(text)), *find_qualifiers(text, 0, len(text))):
         text = text[: qualifier.start] + " " * (qualifier.stop - qualifier.start) + text[qualifier.stop :]
     return all(word in _FILLERS for word in WORDS.findall(text))
 
 
-def _may_name_finding(text: str) -> bool:
-    return any(finding_filter(language).may_match(text) for language in LANGUAGES)
+def may_name_finding(text: str) -> bool:
+    """Whether a text (lower case) may name a finding."""
+    return finding_filter().may_match(text)
 
 
 @cache

@@ -19,7 +19,7 @@ from data_prep.annotations.row_problems import RowProblem, count_problems, probl
 from data_prep.archive.manifest import write_private_text
 from data_prep.errors import LabelError, SecretError
 from data_prep.radiology_reports.film_labels import NO_FILMS, FilmLabels, replace_report_labels
-from data_prep.radiology_reports.finding_words import finding_filter
+from data_prep.radiology_reports.finding_words import language_filter
 from data_prep.radiology_reports.language import LANGUAGES, Language, language_of
 from data_prep.radiology_reports.mentions import Mention, find_mentions
 from data_prep.radiology_reports.phrases import lowered
@@ -193,7 +193,7 @@ def _find_languages(reports: Sequence[_StudyReports], language: Language | None,
 
 def _language_of_findings(text: str) -> Language | None:
     """The only language with a phrase of a finding in the text, as in "Rippenfraktur."."""
-    languages = [language for language in LANGUAGES if finding_filter(language).may_match(lowered(text))]
+    languages = [language for language in LANGUAGES if language_filter(language).may_match(lowered(text))]
     return languages[0] if len(languages) == 1 else None
 
 

@@ -18,6 +18,20 @@ def language_of(text: str) -> Language | None:
     return "de" if counts["de"] > counts["en"] else "en"
 
 
+def sentence_language(sentence: str, report: Language) -> Language:
+    """Return the language of a sentence: that of its report, unless only words of the other are in it, two at least.
+
+    Args:
+        sentence: in lower case.
+        report: language of its report.
+    """
+    words, known = WORDS.findall(sentence), _distinctive_words()
+    other: Language = "en" if report == "de" else "de"
+    if not known[report].isdisjoint(words):
+        return report
+    return other if sum(word in known[other] for word in words) > 1 else report
+
+
 @cache
 def _distinctive_words() -> dict[Language, frozenset[str]]:
     lists: dict[Language, set[str]] = {name: set() for name in LANGUAGES}

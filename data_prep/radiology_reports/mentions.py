@@ -18,9 +18,11 @@ from data_prep.radiology_reports.finding_words import (
     finding_filter,
     terms_of_finding,
 )
-from data_prep.radiology_reports.language import Language
+from data_prep.radiology_reports.language import Language, sentence_language
 from data_prep.radiology_reports.phrases import lowered
+from data_prep.radiology_reports.readable_text import ReadableText, make_readable
 from data_prep.radiology_reports.sections import Kind, Sentence, split_sentences
+from data_prep.radiology_reports.side_answers import find_side_answers, without_answers
 
 
 class Assertion(StrEnum):
@@ -74,17 +76,28 @@ def find_mentions(text: str, language: Language) -> list[Mention]:
     Returns:
         Mentions in the order of the text; none from the sections comparison, technique and title.
     """
-    text_lower = lowered(text)
+    readable = make_readable(text)
+    text_lower = lowered(readable.text)
     mentions: list[Mention] = []
-    for sentence in split_sentences(text):
+    for sentence in split_sentences(readable.text):
         if sentence.section in ("comparison", "technique", "title"):
             continue
-        if finding_filter(language).may_match(text_lower[sentence.start : sentence.stop]):
-            mentions += _sentence_mentions(text_lower, sentence, language)
+        quote = text_lower[sentence.start : sentence.stop]
+        if finding_filter().may_match(quote):
+            mentions += _sentence_mentions(text_lower, sentence, sentence_language(quote, language))
+    mentions = [_in_report(mention, readable) for mention in mentions]
     return sorted(mentions, key=lambda mention: (mention.start, mention.stop, mention.finding))
 
 
+def _in_report(mention: Mention, readable: ReadableText) -> Mention:
+    """The mention with its offsets in the report."""
+    start, stop = readable.original_span(mention.start, mention.stop)
+    return mention if (start, stop) == (mention.start, mention.stop) else replace(mention, start=start, stop=stop)
+
+
 def _sentence_mentions(text_lower: str, sentence: Sentence, language: Language) -> list[Mention]:
+    answers = find_side_answers(text_lower, sentence.start, sentence.stop)
+    text_lower = without_answers(text_lower, answers)
     terms = [
         (finding, term)
         for finding in FINDINGS
@@ -92,44 +105,81 @@ def _sentence_mentions(text_lower: str, sentence: Sentence, language: Language) 
     ]
     if not terms:
         return []
-    places = find_places(text_lower, sentence.start, sentence.stop)
-    clause = Clause(text_lower, sentence.start, sentence.stop, language, places)
-    qualifiers = find_qualifiers(text_lower, sentence.start, sentence.stop)
-    topic_places = find_places(sentence.topic, 0, len(sentence.topic))
-    topic_sides = _sides(find_qualifiers(sentence.topic, 0, len(sentence.topic)))
-    mentions = []
-    for finding, term in terms:
-        part = clause.find_part(term.start, term.stop)
-        side = _nearest(_sides(qualifiers), term, part) or _nearest(_sides(qualifiers), term, None)
-        side = side or (topic_sides[0] if topic_sides else None)
-        place = _nearest(places, term, part) or _nearest(places, term, None)
-        age = _nearest(_ages(qualifiers), term, clause.extend_to_short_end(part)) if finding == FRACTURE else None
-        stated = _combined_places(
-            place.values if place else term.places, [code for topic in topic_places for code in topic.values]
+    context = _Context.of(text_lower, sentence, language)
+    mentions = [_mention(context, finding, term) for finding, term in _without_titles(text_lower, terms)]
+    return mentions + [
+        replace(mention, side=answer.side, assertion=Assertion.PRESENT if answer.is_present else Assertion.ABSENT)
+        for answer in answers
+        for mention in mentions
+        if mention.side != answer.side
+    ]
+
+
+def _without_titles(text_lower: str, terms: list[tuple[str, FoundTerm]]) -> list[tuple[str, FoundTerm]]:
+    """The terms without those before a colon that the text behind it names again: "Fracture: no acute fracture"."""
+    return [
+        (finding, term)
+        for finding, term in terms
+        if text_lower[term.stop : term.stop + 2].strip(" s")[:1] != ":"
+        or not any(other == finding and later.start > term.stop for other, later in terms)
+    ]
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What a sentence tells of all its findings."""
+
+    sentence: Sentence
+    clause: Clause
+    places: list[Qualifier]
+    qualifiers: list[Qualifier]
+    topic_places: list[str]
+    topic_side: Qualifier | None
+
+    @classmethod
+    def of(cls, text_lower: str, sentence: Sentence, language: Language) -> "_Context":
+        """Read the sentence."""
+        places = find_places(text_lower, sentence.start, sentence.stop)
+        qualifiers = find_qualifiers(text_lower, sentence.start, sentence.stop)
+        topic_sides = _sides(find_qualifiers(sentence.topic, 0, len(sentence.topic)))
+        return cls(
+            sentence,
+            Clause(text_lower, sentence.start, sentence.stop, language, places, _sides(qualifiers)),
+            places,
+            qualifiers,
+            [code for topic in find_places(sentence.topic, 0, len(sentence.topic)) for code in topic.values],
+            topic_sides[0] if topic_sides else None,
         )
-        kind = _assertion_kind(clause, finding, term, part)
-        assertion = _in_section(Assertion("uncertain" if kind == "likely" else kind), sentence.section)
-        mentions.append(
-            Mention(
-                finding=finding,
-                assertion=assertion,
-                start=term.start,
-                stop=term.stop,
-                section=sentence.section,
-                side=side.values[0] if side else None,
-                acuity=age.values[0] if age else None,
-                places=stated,
-                own_film=bool(topic_places),
-                likely=kind == "likely",
-            )
-        )
-    return mentions
+
+
+def _mention(context: _Context, finding: str, term: FoundTerm) -> Mention:
+    clause, sides = context.clause, _sides(context.qualifiers)
+    part = clause.find_part(term.start, term.stop)
+    side = _nearest(sides, term, part) or _nearest(sides, term, None) or context.topic_side
+    place = _nearest(context.places, term, part) or _nearest(context.places, term, None)
+    ages = _ages(context.qualifiers) if finding == FRACTURE else []
+    age = _nearest(ages, term, clause.extend_to_short_end(part))
+    kind = _assertion_kind(clause, finding, term, part)
+    if not (term.is_certain or clause.names_failure(term.start, term.stop)):
+        kind = _with_answer(kind, context.sentence.answer)
+    return Mention(
+        finding=finding,
+        assertion=_in_section(Assertion("uncertain" if kind == "likely" else kind), context.sentence.section),
+        start=term.start,
+        stop=term.stop,
+        section=context.sentence.section,
+        side=side.values[0] if side else None,
+        acuity=age.values[0] if age else None,
+        places=_combined_places(place.values if place else term.places, context.topic_places),
+        own_film=bool(context.topic_places),
+        likely=kind == "likely",
+    )
 
 
 def _assertion_kind(clause: Clause, finding: str, term: FoundTerm, part: tuple[int, int]) -> str:
     """The kind of cue that decides the assertion; present where there is none."""
     cues = clause.select_cues(term.start, term.stop)
-    if mark := clause.find_question_mark(term.stop):
+    if mark := clause.find_question_mark(term.start, term.stop):
         cues.append(mark)
     kinds = {cue.kind for cue in cues if not _is_irrelevant(clause, cue, term)}
     if finding in PERMANENT_OBJECTS and "history" in kinds:
@@ -139,10 +189,23 @@ def _assertion_kind(clause: Clause, finding: str, term: FoundTerm, part: tuple[i
     return next((kind for kind in CUES if kind in kinds), "present")
 
 
+def _with_answer(kind: str, answer: str) -> str:
+    """The kind of cue of a field's name and its answer; "no fracture: no" is not understood, so uncertain."""
+    if answer in ("", "present"):
+        return kind
+    if answer == "absent":
+        return "uncertain" if kind == "absent" else "absent"
+    return "hypothetical" if answer == "not_mentioned" else answer
+
+
 def _is_irrelevant(clause: Clause, cue: Cue, term: FoundTerm) -> bool:
     """Whether a cue does not affect the assertion: the object is certain, or only its failure is denied."""
     if cue.kind in ("absent", "uncertain", "likely", "hypothetical"):
-        return term.is_certain or clause.denies_failure(cue, term.start, term.stop)
+        return (
+            term.is_certain
+            or clause.denies_failure(cue, term.start, term.stop)
+            or clause.denies_another(cue, term.start)
+        )
     return False
 
 

@@ -52,8 +52,13 @@ def lowered(text: str) -> str:
 
 def compile_phrases(phrases: Iterable[str]) -> re.Pattern[str]:
     """Compile a pattern that matches any of the phrases as whole words, the longest first."""
+    return re.compile(rf"(?<![^\W_])(?:{phrase_expression(phrases)})")
+
+
+def phrase_expression(phrases: Iterable[str]) -> str:
+    """Return the expression of any of the phrases, the longest first; whole words at its end, not at its start."""
     ordered = sorted(set(phrases), key=lambda phrase: (-len(phrase), phrase))
-    return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(_expression, ordered))})")
+    return "|".join(map(_expression, ordered))
 
 
 def _expression(phrase: str) -> str:

@@ -2,15 +2,18 @@
 
 A report without headings is one findings section. A heading stands alone on a line, or before a colon at the beginning
 of a line or sentence. Anatomy before a colon, or as a whole sentence ("Right hand: …", "Right hand. …"), is a topic:
-it applies to the rest of the paragraph, or of the item of a numbered list.
+it applies to the rest of the paragraph, or of the item of a numbered list. Form fields and ticked boxes are sentences
+of their own.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from data_prep.radiology_reports.finding_words import is_only_a_place, names_a_place
+from data_prep.radiology_reports.finding_words import is_only_a_place, may_name_finding, names_a_place
+from data_prep.radiology_reports.form_fields import BOX, is_answer, split_fields
 from data_prep.radiology_reports.phrases import lowered, read_word_list
 
 Kind = Literal["title", "indication", "technique", "comparison", "findings", "impression"]
@@ -24,17 +27,21 @@ class Sentence:
         start, stop: characters of the report.
         section: that it stands in.
         topic: anatomy that it stands under, in lower case; empty where there is none.
+        answer: to the field whose name the sentence is ("Fracture: no"): absent, present, uncertain or not_mentioned;
+            empty where it is a text.
     """
 
     start: int
     stop: int
     section: Kind
     topic: str = ""
+    answer: str = ""
 
 
 def split_sentences(text: str) -> list[Sentence]:
     """Split a report into its sentences, in their order, without headings and topics."""
     sentences: list[Sentence] = []
+    text_lower = lowered(text)
     for kind, start, stop in _sections(text):
         topic, end = "", start
         for first, last in _sentence_spans(text, start, stop):
@@ -46,8 +53,9 @@ def split_sentences(text: str) -> list[Sentence]:
                 topic, begin = lowered(match[1]), match.end()
             elif not match and is_only_a_place(lowered(text[first:last])):
                 topic, begin = lowered(text[first:last]), last
-            if begin < last:
-                sentences.append(Sentence(begin, last, kind, topic))
+            for field in split_fields(text_lower, begin, last) if begin < last else ():
+                read = _strip_span(text, field.start, field.stop)
+                sentences += [Sentence(*read, kind, topic, field.answer)] * (read[0] < read[1])
     return sentences
 
 
@@ -83,7 +91,23 @@ _BEFORE_ORDINAL = (
     "der|die|das|des|dem|den|am|im|vom|zum|zur|und|bis|the|an|left|right|linke[nrs]?|rechte[nrs]?|links|rechts"
 )
 """Words after which a number with a full stop is an ordinal."""
-_SENTENCE_END = re.compile(r"[.?!]+(?=\s|$)|\n")
+_SENTENCE_END = re.compile(r"(?<![.?!])[.?!]+(?=\s|$)|\n")
+_MAX_SENTENCE = 800
+"""Characters of a sentence; a longer one is cut, so that the time to read a report is linear in its length."""
+_LOOK_BACK = 60
+"""Characters before a full stop that tell what it is."""
+_LINK = (
+    r"(?:of|in|at|to|the|an?|and|or|nor|with|for|from|by|on|no|"
+    r"der|die|das|des|dem|den|eine[rsnm]?|ein|und|oder|noch|mit|von|vom|am|an|im|in|bei|auf|für|zu[mr]?|kein(?:e[rsnm]?)?)"
+)
+"""Words that never end a line that is complete."""
+_ENDS_WITH_LINK = re.compile(rf"(?:(?<![^\W_]){_LINK}|[,/+&–-])\s*$", re.IGNORECASE)
+_STARTS_WITH_LINK = re.compile(
+    r"[ \t]*(?:(?:of|in|at|to|and|or|der|des|dem|den|und|oder|von|vom|am|an|im|bei)\b|[,;/+&)])"
+)
+_DENIAL = re.compile(r"(?:kein\w*|ohne|no|not|nil|without)\b")
+_SHORTENED = re.compile(r"(?:[^\W\d_]*[bcdfgkpstz][lrv]|[^\W\d_]*[lrn]h|[^\W\d_aeiouyäöü]+|[^\W\d_]{1,2}|\d+)\.$", re.I)
+"""A word that no vowel ends is an abbreviation: "displ.", "oberh.", "prox."."""
 
 
 @cache
@@ -95,46 +119,92 @@ def _non_final_stop() -> re.Pattern[str]:
     return re.compile(rf"(?:^|[\s(./])(?:{short})\.$|{ordinal}|{item}", re.IGNORECASE | re.MULTILINE)
 
 
-_NEW_ITEM = re.compile(r"\s*(?:[-*•–]\s|\(?\d{1,2}[.)]\s)")
+_NEW_ITEM = re.compile(rf"\s*(?:[-*•–]\s|\(?(?:\d{{1,2}}|[a-h])[.)]\s|{BOX.pattern})")
 
 
 def _sentence_spans(text: str, start: int, stop: int) -> list[tuple[int, int]]:
     """(start, stop) of the sentences of text[start:stop], without surrounding white space."""
     width = max(map(len, text[start:stop].splitlines()), default=0)
-    spans, first = [], start
+    spans, first, line = [], start, start
     for end in _SENTENCE_END.finditer(text, start, stop):
-        line = text.rfind("\n", start, end.start()) + 1 or start
+        line_start, line = line, (end.end() if end[0] == "\n" else line)
         if end[0] == "\n":
-            if not _is_break(text, line, end.start(), stop, width):
+            if not _is_break(text, line_start, end.start(), stop, width):
                 continue
-        elif end[0] == "." and _is_inside_sentence(text, max(line, first), end.end(), stop):
+        elif _is_inside_sentence(text, max(line, first), end, stop):
             continue
         spans.append((first, end.end()))
         first = end.end()
     spans.append((first, stop))
-    stripped = (_strip_span(text, *span) for span in spans)
+    pieces = (piece for span in spans for piece in _cut(text, *span))
+    stripped = (_strip_span(text, *span) for span in pieces)
     return [(start, stop) for start, stop in stripped if start < stop]
 
 
-def _is_inside_sentence(text: str, line: int, end: int, stop: int) -> bool:
-    """Whether the full stop before ``end`` is inside a sentence: abbreviation, ordinal, lower case after it."""
-    if _non_final_stop().search(text[line:end]):
+def _is_answered(text: str, end: int) -> bool:
+    """Whether the question mark before ``end`` has its answer behind it: "Fracture? No."."""
+    return is_answer(lowered(text[end - 2 : end + _LOOK_BACK]), 1, _LOOK_BACK + 2)
+
+
+def _cut(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Cut text[start:stop] before white space into pieces of at most _MAX_SENTENCE characters."""
+    while stop - start > _MAX_SENTENCE:
+        space = max(
+            text.rfind(" ", start + 1, start + _MAX_SENTENCE), text.rfind("\n", start + 1, start + _MAX_SENTENCE)
+        )
+        cut = space if space > start else start + _MAX_SENTENCE
+        yield start, cut
+        start = cut
+    yield start, stop
+
+
+def _is_inside_sentence(text: str, line: int, mark: re.Match[str], stop: int) -> bool:
+    """Whether a full stop or question mark behind text[line:] is inside a sentence.
+
+    A full stop is behind an abbreviation or an ordinal; before a small letter also behind what may be an abbreviation
+    that no list holds, and before a word that goes on with the sentence. A question mark is where nothing is before it,
+    or its answer follows.
+    """
+    end = mark.end()
+    if mark[0] == "?":
+        return not text[line : mark.start()].strip(" \t-*•:(") or _is_answered(text, end)
+    if mark[0] != ".":
+        return False
+    before = text[max(line, end - _LOOK_BACK) : end]
+    if _non_final_stop().search(before):
         return True
-    next_character = text[end:stop].lstrip(" \t")[:1]
-    return next_character.islower()
+    after = text[end : min(end + _LOOK_BACK, stop)].lstrip(" \t")
+    if not after[:1].islower():
+        return False
+    word = before.split()[-1]
+    is_shortened = _SHORTENED.fullmatch(word) and not _DENIAL.match(after) and not may_name_finding(lowered(word))
+    return bool(_STARTS_WITH_LINK.match(after) or is_shortened)
 
 
 def _is_break(text: str, line: int, end: int, stop: int, width: int) -> bool:
     """Whether the line end at ``end`` is intended, not an automatic line wrap of ``width`` characters."""
-    next_line = text[end + 1 : stop].partition("\n")[0]
+    newline = text.find("\n", end + 1, stop)
+    next_line = text[end + 1 : stop if newline < 0 else newline]
     line_text = text[line:end].rstrip()
     if not next_line.strip() or not line_text or _NEW_ITEM.match(next_line) or line_text[-1] in ".?!:;":
         return True
+    if width < _MIN_LINE_WIDTH:
+        return not _goes_on(line_text[-_LOOK_BACK:], next_line.lstrip())
     return len(line_text) + 1 + len(next_line.split(maxsplit=1)[0]) <= min(width, _MAX_LINE_WIDTH)
 
 
-_MAX_LINE_WIDTH = 200
-"""Characters of a line that programs wrap at, at most."""
+def _goes_on(line: str, next_line: str) -> bool:
+    """Whether a short line goes on: it ends with a linking word or an adjective, or a small letter follows."""
+    if _ENDS_WITH_LINK.search(line) or _STARTS_WITH_LINK.match(next_line):
+        return True
+    word = line.rsplit(maxsplit=1)[-1]
+    if next_line[0].islower():
+        return word != lowered(word) or line != lowered(line)
+    return word.islower() and word.endswith(("e", "en", "er", "es", "em")) and line != lowered(line)
+
+
+_MIN_LINE_WIDTH, _MAX_LINE_WIDTH = 40, 200
+"""Characters of a line that programs wrap at, at least and at most."""
 
 
 def _strip_span(text: str, start: int, stop: int) -> tuple[int, int]:

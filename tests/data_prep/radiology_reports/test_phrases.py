@@ -70,11 +70,15 @@ def test_every_line_of_a_list_is_a_comment_or_phrases(path: Path) -> None:
 
 
 def test_keys_are_known() -> None:
-    findings = {"en", "de", "en not", "de not", "en there", "de there"}
+    findings = {f"{name}{kind}" for name in ("en", "de", "both") for kind in ("", " not", " there")}
     for finding in FINDINGS:
         assert {entry.key for entry in read_word_list(finding)} <= findings, finding
-    kinds = {f"{kind} {where}" for kind in CUES for where in ("before", "after", "within", "anywhere")}
+    kinds = {f"{kind} {where}" for kind in CUES for where in ("before", "after", "within", "anywhere", "first")}
+    kinds |= {f"exclusion {where}" for where in ("before", "after", "within")}
     for language in ("de", "en"):
         keys = {entry.key for entry in read_word_list(f"assertion_{language}")}
         assert keys - kinds == {"not", "trouble", "end", "fresh", "closing", "seen"}
+    assert {entry.key for entry in read_word_list("assertion_both")} <= kinds
+    assert {entry.key for entry in read_word_list("spelling")} == {"word", "stem", "right"}
+    assert {entry.key for entry in read_word_list("answers")} == {"absent", "present", "uncertain", "not_mentioned"}
     assert {entry.key for entry in read_word_list("sections")} == set(Kind.__args__)

@@ -33,7 +33,7 @@ def test_headings_of_both_languages_start_sections() -> None:
         ("Sinterung LWK 1. Keine Fraktur.", ["Sinterung LWK 1.", "Keine Fraktur."]),
         ("Basis des Os metacarpale V. Fremdkörper.", ["Basis des Os metacarpale V.", "Fremdkörper."]),
         ("Vergleich mit 12.03.2019. Spalt 2 mm. Ende", ["Vergleich mit 12.03.2019.", "Spalt 2 mm.", "Ende"]),
-        ("Fracture? No.", ["Fracture?", "No."]),
+        ("Fracture? No.", ["Fracture"]),
         ("- Keine Fraktur\n- Keine Luxation", ["- Keine Fraktur", "- Keine Luxation"]),
         ("1. Keine Fraktur\n2. Clip", ["1. Keine Fraktur", "2. Clip"]),
     ],
