@@ -37,7 +37,7 @@ from mae_rad.finetuning.task.settings import FinetuneSettings, with_encoder
 from mae_rad.finetuning.task.supervised_model import Supervised
 from mae_rad.training.deepspeed_engine import Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.loop import train
-from mae_rad.training.run_folder import RunFolder
+from mae_rad.training.run_folder import RunFolder, continue_segments
 from mae_rad.training.task import DrawnBatch, TrainingTask
 
 
@@ -47,7 +47,7 @@ def finetune(settings: FinetuneSettings) -> None:
     Raises:
         SystemExit, UserError: as :func:`train`.
     """
-    train(Finetuning(settings))
+    train(Finetuning(continue_segments(settings)))
 
 
 class Finetuning(TrainingTask):
@@ -119,7 +119,7 @@ class Finetuning(TrainingTask):
 
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
         """Validate on the val films, and keep the best weights so far."""
-        if done % self.settings.evaluation.every and done != self.settings.optimizer.steps:
+        if done % self.settings.evaluation.every and done not in self.settings.optimizer.segment_ends:
             return
         val = self._outputs("val", ranks)
         if ranks.first:

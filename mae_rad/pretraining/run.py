@@ -3,6 +3,7 @@
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.pretraining.task import Pretraining
 from mae_rad.training.loop import train
+from mae_rad.training.run_folder import continue_segments
 
 
 def pretrain(settings: PretrainSettings) -> None:
@@ -12,4 +13,4 @@ def pretrain(settings: PretrainSettings) -> None:
         SystemExit: as :func:`train`.
         UserError: as :func:`train`.
     """
-    train(Pretraining(settings))
+    train(Pretraining(continue_segments(settings)))

@@ -85,6 +85,7 @@ class Pretraining(TrainingTask):
             steps,
             patch=settings.encoder.patch,
             workers=settings.runtime.workers,
+            scheduled_steps=settings.optimizer.scheduled_steps,
         )
 
     def training_flops(self, step: int) -> float:
@@ -101,8 +102,8 @@ class Pretraining(TrainingTask):
         return self._log_probe(done, folder, ranks) if not done else self.evaluate(done, folder, ranks)
 
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:
-        """Log the online probe and draw reconstructions, at their intervals and after the last step."""
-        is_last = done == self.settings.optimizer.steps
+        """Log the online probe and draw reconstructions, at their intervals and at the end of a segment."""
+        is_last = done in self.settings.optimizer.segment_ends
         is_probed = self._probe and (done % self.settings.runtime.probe_every == 0 or is_last)
         values = self._log_probe(done, folder, ranks) if is_probed else {}
         if self._pictures and (done % self.settings.runtime.picture_every == 0 or is_last):
