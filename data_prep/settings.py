@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import core_schema
 
 from data_prep.errors import SettingsError
@@ -112,6 +112,11 @@ class ChosenByName(Generic[S]):
         if not isinstance(name, str) or name not in self.models:
             raise ValueError(f"name must be one of {', '.join(self.models)}{f', not {name}' if name else ''}")
         return self.models[name].model_validate(value)
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        """JSON schema: that of any of the models."""
+        del schema
+        return {"anyOf": [handler(model.__pydantic_core_schema__) for model in self.models.values()]}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         """Schema that validates with :meth:`read` and serializes the instance by its own model."""
