@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import core_schema
 
 from data_prep.errors import SettingsError
@@ -26,7 +34,7 @@ class Settings(BaseModel):
         renamed: former name → current name; a former name is accepted, and a note is logged.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     renamed: ClassVar[Mapping[str, str]] = {}
 
     @model_validator(mode="before")
@@ -45,13 +53,29 @@ class Settings(BaseModel):
         return values
 
 
-Folders = Annotated[list[Path], BeforeValidator(lambda value: [value] if isinstance(value, str | Path) else value)]
+Folders = Annotated[
+    list[Path],
+    BeforeValidator(lambda value: [value] if isinstance(value, str | Path) else value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "path"},
+                {"type": "array", "items": {"type": "string", "format": "path"}},
+            ]
+        }
+    ),
+]
 """One folder or a list of folders; always a list after validation."""
 
 S = TypeVar("S", bound=Settings)
 
 _CONFIGS = Path(__file__).parents[1] / "mae_rad" / "configs"
 """Folder of the shipped configs, in a checkout and in an installed package."""
+
+
+def config_names(folder: str) -> list[str]:
+    """Names of the shipped configs of a subfolder of ``configs``."""
+    return [path.stem for path in sorted((_CONFIGS / folder).glob("*.yaml"))]
 
 
 def config_file(folder: str) -> Callable[[str], Path]:
