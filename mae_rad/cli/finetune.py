@@ -27,10 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_training(build_parser(), _train, arguments)
 
 
-def _train(config: Path, overrides: Sequence[str]) -> None:
+def _train(config: Path, overrides: Sequence[str]) -> str | None:
     from mae_rad.finetuning.task.settings import FinetuneSettings
 
     settings = load(FinetuneSettings, config, overrides)
     from mae_rad.finetuning.run import finetune  # a wrong setting is reported before DeepSpeed loads
 
-    finetune(settings)
+    return finetune(settings)

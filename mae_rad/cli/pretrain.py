@@ -25,10 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_training(build_parser(), _train, arguments)
 
 
-def _train(config: Path, overrides: Sequence[str]) -> None:
+def _train(config: Path, overrides: Sequence[str]) -> str | None:
     from mae_rad.pretraining.settings import PretrainSettings
 
     settings = load(PretrainSettings, config, overrides)
+    from mae_rad.cost.memory_advice import out_of_memory_advice
     from mae_rad.pretraining.run import pretrain  # a wrong setting is reported before DeepSpeed loads
 
-    pretrain(settings)
+    with out_of_memory_advice(settings):
+        return pretrain(settings)

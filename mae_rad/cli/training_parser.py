@@ -25,13 +25,13 @@ def training_parser(name: str, description: str | None, settings: str) -> Comman
 
 
 def run_training(
-    parser: CommandParser, train: Callable[[Path, Sequence[str]], object], arguments: Sequence[str] | None
+    parser: CommandParser, train: Callable[[Path, Sequence[str]], str | None], arguments: Sequence[str] | None
 ) -> int:
     """Parse the command line of a training and start it, also as one of several ranks.
 
     Args:
         parser: built by :func:`training_parser`.
-        train: called with the config file and the ``key=value`` settings; its result is printed.
+        train: called with the config file and the ``key=value`` settings; its text is printed.
         arguments: command line without the command (default: ``sys.argv[1:]``).
 
     Returns:

@@ -41,13 +41,16 @@ from mae_rad.training.run_folder import RunFolder, continue_segments
 from mae_rad.training.task import DrawnBatch, TrainingTask
 
 
-def finetune(settings: FinetuneSettings) -> None:
-    """Run or resume a finetuning, and write the predictor into its run folder.
+def finetune(settings: FinetuneSettings) -> str | None:
+    """Run, resume or extend a finetuning, and write the predictor into its run folder.
+
+    Returns:
+        As :func:`train`.
 
     Raises:
         SystemExit, UserError: as :func:`train`.
     """
-    train(Finetuning(continue_segments(settings)))
+    return train(Finetuning(continue_segments(settings)))
 
 
 class Finetuning(TrainingTask):
@@ -151,6 +154,13 @@ class Finetuning(TrainingTask):
         }
         save_predictor(self._model.encoder, self._model.head, folder.predictor, card)
         self._save_encoder(folder, step)
+
+    def conclusion(self, folder: RunFolder) -> str:
+        """Where predictor and test metrics are, and how to predict."""
+        return (
+            f"predictor: {folder.predictor}\nmetrics of the test films: {folder.evaluation}\n"
+            f"next:\n  mae-rad predict {folder.path} FILES out=PRIVATE      findings of film files"
+        )
 
     @property
     def tags(self) -> dict[str, str]:

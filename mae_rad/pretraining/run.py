@@ -6,11 +6,14 @@ from mae_rad.training.loop import train
 from mae_rad.training.run_folder import continue_segments
 
 
-def pretrain(settings: PretrainSettings) -> None:
-    """Run or resume a pretraining; the run folder then holds the exported encoder.
+def pretrain(settings: PretrainSettings) -> str | None:
+    """Run, resume or extend a pretraining; the run folder then holds the exported encoder.
+
+    Returns:
+        As :func:`train`.
 
     Raises:
         SystemExit: as :func:`train`.
         UserError: as :func:`train`.
     """
-    train(Pretraining(continue_segments(settings)))
+    return train(Pretraining(continue_segments(settings)))

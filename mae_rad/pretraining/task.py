@@ -133,6 +133,21 @@ class Pretraining(TrainingTask):
         """Return the provenance of the weights, with the peak learning rate."""
         return super().provenance() | {"peak_learning_rate": rate_report(self.settings).peak}
 
+    def conclusion(self, folder: RunFolder) -> str:
+        """Where the encoder is, and how to embed, compare, finetune and extend."""
+        run, steps, paths = folder.path, self.settings.optimizer.steps, list(map(str, self.settings.data.shards))
+        shards = paths[0] if len(paths) == 1 else f"'[{','.join(paths)}]'"
+        return "\n".join(
+            (
+                f"encoder: {folder.encoder}",
+                "next:",
+                f"  mae-rad embed {run} shards={shards} out=embeddings.parquet",
+                f"  mae-rad compare {run} shards={shards} out=compare",
+                f"  mae-rad finetune --config NAME data.shards={shards} start_from={run} runtime.run_dir=HEAD",
+                f"  the same command with optimizer.steps={2 * steps} extends the run by {steps:,} steps",
+            )
+        )
+
     def finish(self, folder: RunFolder, ranks: Ranks) -> None:
         """Export the encoder."""
         if ranks.first:

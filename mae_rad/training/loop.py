@@ -43,11 +43,14 @@ MAX_LISTED = 5
 """Number of films that are named in the log (skipped films) or in an error message (films of a non-finite loss)."""
 
 
-def train(task: TrainingTask) -> None:
+def train(task: TrainingTask) -> str | None:
     """Train from step 0 or from the newest checkpoint; results are in the run folder when the function returns.
 
     Args:
         task: model, batches and evaluations of the training.
+
+    Returns:
+        Where the results are and what to do next, on rank 0; None on the other ranks.
 
     Raises:
         SystemExit: with code ``preemption.REQUEUE`` if training stops early, after writing a checkpoint.
@@ -70,6 +73,7 @@ def train(task: TrainingTask) -> None:
             _train(task, folder, ranks, mlflow_writes, heartbeat, preemption)
     finally:
         folder.release()
+    return task.conclusion(folder) if ranks.first else None
 
 
 def _train(

@@ -96,6 +96,10 @@ class TrainingTask(ABC):
     def finish(self, folder: RunFolder, ranks: Ranks) -> None:
         """Write the result of the run; every rank calls it, with full parameters on every rank."""
 
+    @abstractmethod
+    def conclusion(self, folder: RunFolder) -> str:
+        """Say where the results are, and which commands continue from them."""
+
     @property
     def tags(self) -> dict[str, str]:
         """Tags of the run in the tracking store."""
