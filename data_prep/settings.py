@@ -184,7 +184,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise SettingsError(f"config {path} does not exist; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"config {path} is not valid YAML: {error}") from None
+        raise SettingsError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise SettingsError(
             f"config {path} cannot be read: {error.strerror}; check the path and its permissions"
@@ -233,7 +233,8 @@ def _explain(model: type[BaseModel], error: ValidationError, path: Path | None) 
     for problem in error.errors():
         name = _dotted_name(problem["loc"], names)
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown setting {name!r}{in_file}{_suggestion(name, names)}")
+            groups = {setting.rsplit(".", 1)[0] for setting in names if "." in setting}
+            lines.append(f"unknown setting {name!r}{in_file}{_suggestion(name, [*names, *sorted(groups)])}")
         elif problem["type"] == "missing":
             lines.append(f"setting {name!r}{in_file} is required; add it to the file or give {name}=…")
         else:

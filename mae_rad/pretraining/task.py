@@ -13,7 +13,8 @@ from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_card import EncoderCard
-from mae_rad.export.encoder_folder import descent, save_encoder, start_from
+from mae_rad.export.encoder_folder import descent, read_card, save_encoder, start_from
+from mae_rad.export.encoder_with_decoder_folder import encoder_folder
 from mae_rad.objectives import FILM
 from mae_rad.objectives.interface import Objective
 from mae_rad.pretraining.online_probe import OnlineProbe, online_probe
@@ -50,6 +51,9 @@ class Pretraining(TrainingTask):
             raise SettingsError(
                 f"optimizer.batch is larger than the number of training films: {batch} > {len(self._index)}. Lower it."
             )
+        self._start_folder = encoder_folder(settings.start_from) if settings.start_from else None
+        if self._start_folder:
+            read_card(self._start_folder)  # a wrong folder is reported before the run folder is made
         self._order = Order(len(self._index), settings.seed, batch, self._index.weights(data.weights))
         self._objective: Objective
         self._pictures: dict[int, list[HeldOutFilm]]
@@ -62,8 +66,8 @@ class Pretraining(TrainingTask):
         if isinstance(settings.encoder, TimmSettings) and ranks.world > 1:
             on_first_rank(ranks, self._refuse_ranks)
         self._objective = settings.objective.build({FILM: build_any_encoder(settings.encoder)})
-        if settings.start_from:
-            self._start = start_from(settings.start_from, self._objective)
+        if self._start_folder:
+            self._start = start_from(self._start_folder, self._objective)
         self._pictures = held_out_films(self._index, settings, self._objective)
         self._probe = online_probe(settings, announce=ranks.first)
         return self._objective.to(ranks.device)

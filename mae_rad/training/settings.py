@@ -152,8 +152,8 @@ class TrainingSettings(Settings):
     """bf16 is autocast: weights, normalisation and losses stay in f32. auto is bf16 if this machine is fast at it, else
     f32, and is fixed at the start of the run."""
     start_from: Path | None = None
-    """Encoder folder, exported or converted, with the initial weights; its decoder or head is used, too, if it fits.
-    A resumed run does not need it; its checksum becomes part of the provenance of exports."""
+    """Run folder, or encoder folder, exported or converted, with the initial weights; its decoder or head is used, too,
+    if it fits. A resumed run does not need it; its checksum becomes part of the provenance of exports."""
     data: DataSettings
     optimizer: OptimizerSettings
     runtime: RuntimeSettings
