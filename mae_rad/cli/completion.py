@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from data_prep.cli.command_help import CommandParser
 from mae_rad.cli.command_parser import command_parser
+from mae_rad.command_line import run
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -22,10 +23,14 @@ def build_parser() -> CommandParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and print the lines; returns the exit code."""
-    import argcomplete
+    options = build_parser().parse_args(arguments)
 
-    print(argcomplete.shellcode(["mae-rad"], shell=build_parser().parse_args(arguments).shell))
-    return 0
+    def action() -> None:
+        import argcomplete
+
+        print(argcomplete.shellcode(["mae-rad"], shell=options.shell))
+
+    return run(action)
 
 
 def complete(parser: argparse.ArgumentParser) -> None:

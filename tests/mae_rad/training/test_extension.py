@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from mae_rad.errors import RunError
 from mae_rad.export.encoder_folder import read_card
+from mae_rad.pretraining.run import pretrain
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.learning_rate import learning_rate, peak_rate
 from mae_rad.training.settings import OptimizerSettings
@@ -83,8 +84,17 @@ def test_an_extended_run_is_the_planned_one(public: Path, planned: Path, tmp_pat
     _pretrain(public, run, *MORE, FIRST)
     finished = (run / "metrics.jsonl").read_text().splitlines()
     assert read_card(run / "encoder").provenance["steps"] == 4
-    _pretrain(public, run, *MORE, WHOLE)
+    text = pretrain(_settings(public, run, *MORE, WHOLE))
     _assert_equal(run, planned)
+    assert text is not None
+    assert text.splitlines()[0] == f"encoder: {run / 'encoder'}"
+    for command in (
+        f"mae-rad embed {run} shards={public} out=",
+        f"mae-rad compare {run} shards={public} out=",
+        f"data.shards={public} start_from={run} runtime.run_dir=",
+        "optimizer.steps=14 extends the run by 7 steps",
+    ):
+        assert command in text
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert lines[:4] == [json.loads(line) for line in finished]
     assert [line.get("segment") for line in lines] == [None] * 4 + [2] * 3
