@@ -16,6 +16,11 @@ from data_prep.settings import load
 from mae_rad.cli.command_parser import SETTINGS
 from mae_rad.cli.training_parser import run_training, training_parser
 
+_OUT_OF_MEMORY = (
+    "Less is needed with a larger optimizer.accumulation (the same time; a new run), a smaller film.tokens or"
+    " task.window, or adaptation.encoder=frozen (another result)"
+)
+
 
 def build_parser() -> CommandParser:
     """Build the parser of the command."""
@@ -32,5 +37,7 @@ def _train(config: Path, overrides: Sequence[str]) -> str | None:
 
     settings = load(FinetuneSettings, config, overrides)
     from mae_rad.finetuning.run import finetune  # a wrong setting is reported before DeepSpeed loads
+    from mae_rad.training.out_of_memory import explain_out_of_memory
 
-    return finetune(settings)
+    with explain_out_of_memory(lambda: _OUT_OF_MEMORY):
+        return finetune(settings)

@@ -29,8 +29,9 @@ def _train(config: Path, overrides: Sequence[str]) -> str | None:
     from mae_rad.pretraining.settings import PretrainSettings
 
     settings = load(PretrainSettings, config, overrides)
-    from mae_rad.cost.memory_advice import out_of_memory_advice
+    from mae_rad.cost.memory_advice import out_of_memory_text
     from mae_rad.pretraining.run import pretrain  # a wrong setting is reported before DeepSpeed loads
+    from mae_rad.training.out_of_memory import explain_out_of_memory
 
-    with out_of_memory_advice(settings):
+    with explain_out_of_memory(lambda: out_of_memory_text(settings)):
         return pretrain(settings)

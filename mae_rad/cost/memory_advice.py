@@ -1,14 +1,14 @@
 """Whether a pretraining fits on a GPU, and which settings need less memory, at which price."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
 
 from mae_rad.cost.memory import estimate_memory
 from mae_rad.cost.table import GIB, with_changes
-from mae_rad.errors import RunError, SettingsError
+from mae_rad.errors import SettingsError
 from mae_rad.pretraining.run_flops import flops_per_film
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.deepspeed_engine import micro_batch_size
@@ -94,30 +94,19 @@ def fit_text(settings: PretrainSettings, world: int, memory: float) -> str:
     return f"{text} does not fit. {_advice(settings, world, limit)}"
 
 
-@contextmanager
-def out_of_memory_advice(settings: PretrainSettings) -> Iterator[None]:
-    """Turn an allocation that fails into an error that names settings which need less memory, and their price.
+def out_of_memory_text(settings: PretrainSettings) -> str:
+    """Say what a training that ran out of memory needs by estimate, and what needs less, at which price.
 
     Args:
         settings: of the run.
-
-    Raises:
-        RunError: a GPU or the machine has run out of memory within the context.
     """
-    try:
-        yield
-    except RuntimeError as error:  # of which torch's own error is a subclass
-        is_gpu = isinstance(error, torch.OutOfMemoryError)
-        if not (is_gpu or "can't allocate memory" in str(error)):
-            raise
-        world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-        total = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
-        need = needed_bytes(settings, world)
-        place = f"the GPU, which has {_size(total)}," if total else "this machine"
-        raise RunError(
-            f"{place} has run out of memory: {micro_batch_size(settings, world):,} films per forward pass need about"
-            f" {_size(need)} by estimate. {_advice(settings, world, (1 - FREE_SHARE) * total or need / 2)}"
-        ) from None
+    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    memory = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+    need, films = needed_bytes(settings, world), micro_batch_size(settings, world)
+    return (
+        f"{films:,} films per forward pass need about {_size(need)} by estimate."
+        f" {_advice(settings, world, (1 - FREE_SHARE) * memory or need / 2)}"
+    )
 
 
 def _advice(settings: PretrainSettings, world: int, limit: float) -> str:

@@ -84,6 +84,6 @@ def test_a_training_that_runs_out_of_memory_names_them(
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert pretrain.main(arguments(public, tmp_path / "run", 2)) == 2
     text = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r"error: this machine has run out of memory: 8 films per forward pass need about \d+ MiB", text)
+    assert re.match(r"error: this machine has run out of memory. 8 films per forward pass need about \d+ MiB", text)
     assert "Less is needed with encoder.checkpoint_activations=" in text
     assert "optimizer.accumulation=" in text
