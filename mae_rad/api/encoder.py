@@ -56,9 +56,8 @@ class FilmEncoder:
         for given, file, read in read_films(films, reader):
             place, last = place + 1 if given is last else 1, given
             if isinstance(read, Reason):  # names of files in a folder may identify a patient
-                is_path = isinstance(given, str | Path)
-                name = given if is_path else file.path
-                if is_path and Path(given).is_dir():
+                name = str(given) if isinstance(given, str | Path) else file.path
+                if isinstance(given, str | Path) and Path(given).is_dir():
                     name = f"file {place} of {given}, ordered by name,"
                 raise EvaluationError(f"{name} holds no film that can be embedded: {read}. Leave it out.")
             for film in read:

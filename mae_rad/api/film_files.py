@@ -36,8 +36,9 @@ def read_films(films: Films, read: FilmFileReader) -> Iterator[tuple[FilmInput, 
         ArchiveError: a path does not exist.
         EvaluationError: an array is not a film.
     """
-    is_one = isinstance(films, str | Path) or (isinstance(films, np.ndarray) and films.ndim == 2)
-    for number, film in enumerate([films] if is_one else films, 1):
+    if isinstance(films, str | Path) or (isinstance(films, np.ndarray) and films.ndim == 2):
+        films = [films]
+    for number, film in enumerate(films, 1):
         if isinstance(film, str | Path):
             for file in list_files([Path(film)]):
                 yield film, file, read(file)
