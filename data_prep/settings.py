@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import core_schema
 
 from data_prep.errors import SettingsError
@@ -45,13 +53,29 @@ class Settings(BaseModel):
         return values
 
 
-Folders = Annotated[list[Path], BeforeValidator(lambda value: [value] if isinstance(value, str | Path) else value)]
+Folders = Annotated[
+    list[Path],
+    BeforeValidator(lambda value: [value] if isinstance(value, str | Path) else value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "path"},
+                {"type": "array", "items": {"type": "string", "format": "path"}},
+            ]
+        }
+    ),
+]
 """One folder or a list of folders; always a list after validation."""
 
 S = TypeVar("S", bound=Settings)
 
 _CONFIGS = Path(__file__).parents[1] / "mae_rad" / "configs"
 """Folder of the shipped configs, in a checkout and in an installed package."""
+
+
+def config_names(folder: str) -> list[str]:
+    """Names of the shipped configs of a subfolder of ``configs``."""
+    return [path.stem for path in sorted((_CONFIGS / folder).glob("*.yaml"))]
 
 
 def config_file(folder: str) -> Callable[[str], Path]:
@@ -113,6 +137,11 @@ class ChosenByName(Generic[S]):
             raise ValueError(f"name must be one of {', '.join(self.models)}{f', not {name}' if name else ''}")
         return self.models[name].model_validate(value)
 
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        """JSON schema: that of any of the models."""
+        del schema
+        return {"anyOf": [handler(model.__pydantic_core_schema__) for model in self.models.values()]}
+
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         """Schema that validates with :meth:`read` and serializes the instance by its own model."""
         del source, handler
@@ -155,7 +184,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise SettingsError(f"config {path} does not exist; give the path of a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"config {path} is not valid YAML: {error}") from None
+        raise SettingsError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise SettingsError(
             f"config {path} cannot be read: {error.strerror}; check the path and its permissions"
@@ -204,7 +233,8 @@ def _explain(model: type[BaseModel], error: ValidationError, path: Path | None) 
     for problem in error.errors():
         name = _dotted_name(problem["loc"], names)
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown setting {name!r}{in_file}{_suggestion(name, names)}")
+            groups = {setting.rsplit(".", 1)[0] for setting in names if "." in setting}
+            lines.append(f"unknown setting {name!r}{in_file}{_suggestion(name, [*names, *sorted(groups)])}")
         elif problem["type"] == "missing":
             lines.append(f"setting {name!r}{in_file} is required; add it to the file or give {name}=…")
         else:

@@ -3,7 +3,9 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
+from data_prep.cli.command_help import CommandParser
 from data_prep.cli.commands import (
     run_append,
     run_audit,
@@ -23,10 +25,20 @@ from data_prep.errors import Reason
 from data_prep.settings import config_file
 from data_prep.shard_format.sidecar import SPLITS
 
+Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 
-def build_parser() -> argparse.ArgumentParser:
+SETTINGS = {
+    "scan": "data_prep.scan.settings:ScanSettings",
+    "shard": "data_prep.planning.settings:ShardSettings",
+    "submit": "data_prep.planning.settings:SubmitSettings",
+    "label": "data_prep.labels.settings:LabelSettings",
+}
+"""Command → ``module:class`` of its settings."""
+
+
+def build_parser() -> CommandParser:
     """Build the parser of all subcommands; ``args.run`` is the function of the selected subcommand."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m data_prep",
         description="Archives of radiographs (DICOM, PNG, JPEG) → de-identified WebDataset shards.",
         epilog="Usual order: scan, shard, verify, audit, borders, report. phantom writes a synthetic archive.",
@@ -35,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_commands(commands: Commands) -> None:
     """Add all subcommands to the subparsers of a parser, which may have other commands."""
     _add_phantom_command(commands)
     _add_sharding_commands(commands)
@@ -43,7 +55,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _add_inspection_commands(commands)
 
 
-def _add_phantom_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_phantom_command(commands: Commands) -> None:
     phantom = _command(commands, "phantom", run_phantom, "write a synthetic archive with known findings")
     phantom.add_argument("out", type=Path, metavar="OUT", help="new folder for the archive")
     phantom.add_argument("--patients", type=int, required=True, metavar="N", help="number of patients (required)")
@@ -74,27 +86,31 @@ def _add_phantom_command(commands: "argparse._SubParsersAction[argparse.Argument
     )
 
 
-def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    scan = _command(commands, "scan", run_scan, "read the headers of archives into a private folder", overrides=True)
+def _add_sharding_commands(commands: Commands) -> None:
+    scan = _command(commands, "scan", run_scan, "read the headers of archives into a private folder", settings="scan")
     scan.add_argument("archives", nargs="+", metavar="ARCHIVE", help="folders or files with radiographs")
     scan.add_argument(
         "--out", type=Path, required=True, metavar="PRIVATE", help="private folder, outside the archives (required)"
     )
 
-    shard = _command(commands, "shard", run_shard, "write de-identified shards of the scanned films", overrides=True)
+    shard = _command(commands, "shard", run_shard, "write de-identified shards of the scanned films", settings="shard")
     shard.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan has written")
     shard.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards (required)")
     shard.add_argument("--dry-run", action="store_true", help="print the plan, the size and the time; write nothing")
 
     bench = _command(
         commands, "bench-codecs", run_bench_codecs, "compare the size and speed of codecs on scanned films",
-        overrides=True,
+        settings="shard",
     )  # fmt: skip
     bench.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan has written")
     bench.add_argument("--films", type=int, default=24, metavar="N", help="number of films (default: 24)")
 
     submit = _command(
-        commands, "submit", run_submit, "write shards on a Slurm cluster, as an array of jobs", overrides=True
+        commands,
+        "submit",
+        run_submit,
+        "write shards on a Slurm cluster, as an array of jobs",
+        settings="submit",
     )
     submit.add_argument(
         "private", type=Path, metavar="PRIVATE", help="private folder, on a file system that all nodes can read"
@@ -107,7 +123,7 @@ def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.Argume
 
     append = _command(
         commands, "append", run_append, "add new films, and rejected files that can be read now, as a generation",
-        overrides=True,
+        settings="shard",
     )  # fmt: skip
     append.add_argument("private", type=Path, metavar="PRIVATE", help="private folder of a later scan")
     append.add_argument(
@@ -120,9 +136,13 @@ def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.Argume
     )  # fmt: skip
 
 
-def _add_label_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_label_command(commands: Commands) -> None:
     label = _command(
-        commands, "label", run_label, "write labels of the shards' films from label tables and reports", overrides=True
+        commands,
+        "label",
+        run_label,
+        "write labels of the shards' films from label tables and reports",
+        settings="label",
     )
     label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan has written")
     label.add_argument(
@@ -147,7 +167,7 @@ def _add_label_command(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     label.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards (required)")
 
 
-def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_inspection_commands(commands: Commands) -> None:
     verify = _command(
         commands, "verify", run_verify, "check all shards, and mark damaged ones so that shard rewrites them"
     )
@@ -205,18 +225,24 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
 
 
 def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: Commands,
     name: str,
     run: Callable[[argparse.Namespace], int],
     summary: str,
     *,
-    overrides: bool = False,
-) -> argparse.ArgumentParser:
-    """Add one subcommand; with ``overrides`` it takes ``--config`` and ``key=value``."""
-    epilog = "key=value overrides one setting of the config, such as workers=8." if overrides else None
-    command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=epilog)
-    command.set_defaults(run=run, takes_overrides=overrides)
-    if overrides and name != "append":  # append takes the settings of the folder
+    settings: str | None = None,
+) -> CommandParser:
+    """Add one subcommand; with ``settings``, a key of SETTINGS, it takes ``--config`` and ``key=value``."""
+    epilog = "key=value overrides one setting of the config, such as workers=8." if settings else None
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=epilog,
+        settings=SETTINGS[settings] if settings else None,
+    )
+    command.set_defaults(run=run, takes_overrides=settings is not None)
+    if settings and name != "append":  # append takes the settings of the folder
         config = name if name in {"scan", "label"} else "shard"
         command.add_argument(
             "--config", type=config_file("data_prep"), metavar="NAME|FILE",

@@ -113,6 +113,8 @@ def write_border_sheets(public: Path, out: Path, *, films: int = FILMS_PER_SHEET
         ShardFormatError: the public folder is missing or unfinished, or ``out`` is not empty or cannot be written.
     """
     index = read_index(public).to_pylist()
+    if out.is_dir() and any(out.iterdir()):
+        raise ShardFormatError(f"{out} is not empty; give a new or an empty folder as --out")
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in index:
         groups[row["manufacturer"] or "maker unknown", row["model"] or "model unknown", _size_class(row)].append(row)
@@ -120,8 +122,6 @@ def write_border_sheets(public: Path, out: Path, *, films: int = FILMS_PER_SHEET
     progress = Progress("borders", "sheets", len(ordered))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise ShardFormatError(f"{out} is not empty; give a new or an empty folder as --out")
         with (out / "films.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("sheet", "line", "key", "maker", "model", "size", "letters", "verdict"))

@@ -1,6 +1,6 @@
 """``mae_rad.open_shards``: a public folder as a PyTorch dataset."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,9 @@ class ShardDataset(Dataset[ShardFilm]):
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __iter__(self) -> Iterator[ShardFilm]:
+        return (self[row] for row in range(len(self)))
 
     def __getitem__(self, row: int) -> ShardFilm:
         if not -len(self) <= row < len(self):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from data_prep.cli.command_help import CommandParser
 from data_prep.settings import Folders, Settings, load
 from mae_rad.cli.command_parser import command_parser
 from mae_rad.command_line import run
@@ -26,14 +27,19 @@ class CompareHeadsSettings(Settings):
     """Seed of the bootstrap."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and print the table; returns the exit code."""
-    parser = command_parser("compare-heads", __doc__)
+def build_parser() -> CommandParser:
+    """Build the parser of the command."""
+    parser = command_parser("compare-heads", __doc__, f"{__name__}:CompareHeadsSettings")
     parser.add_argument("runs", nargs="+", metavar="RUN|key=value", help="finished finetunings; shards is required")
     parser.add_argument(
         "--reference", type=Path, required=True, metavar="RUN", help="finetuning that the others are compared to"
     )
-    options = parser.parse_intermixed_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and print the table; returns the exit code."""
+    options = build_parser().parse_intermixed_args(arguments)
 
     def action() -> None:
         settings = load(CompareHeadsSettings, None, [value for value in options.runs if "=" in value])

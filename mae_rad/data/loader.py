@@ -103,7 +103,7 @@ class DrawViews:
         views: view name → what is drawn.
         patch: patch side in pixels.
         seed: seed of the run.
-        steps: number of steps of the run.
+        steps: number of steps of the run, or of the first segment of an extended one.
     """
 
     index: ShardIndex
@@ -143,6 +143,7 @@ def training_batches(
     *,
     patch: int,
     workers: int,
+    scheduled_steps: int | None = None,
 ) -> Iterator[tuple[Batch, tuple[str, ...]]]:
     """Load micro batches of views for pretraining.
 
@@ -153,11 +154,12 @@ def training_batches(
         steps: steps and rank to load films for.
         patch: patch side in pixels.
         workers: loader processes; 0 loads in this process.
+        scheduled_steps: steps that the stages of a view's schedule are fractions of (default: ``steps.last_step``).
 
     Returns:
         Iterator over each batch and the reasons of films that were skipped for it.
     """
-    transform = DrawViews(index, dict(views), patch, order.seed, steps.last_step)
+    transform = DrawViews(index, dict(views), patch, order.seed, scheduled_steps or steps.last_step)
     draws = partial(order.micro_batches, steps)
     return drawn_batches(index, transform, stack_views, draws, seed=order.seed, workers=workers)
 

@@ -20,6 +20,7 @@ from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_folder import check_fit, save_encoder, without_weights
 from mae_rad.export.encoder_with_decoder_folder import SETTINGS
 from mae_rad.objectives import FILM, objective_settings
+from mae_rad.training.settings import OptimizerSettings
 
 WEIGHTS = "mp_rank_00_model_states.pt"
 _PREFIX = "objective."
@@ -45,6 +46,7 @@ def checkpoint_folder(run: Path, step: int | None, folder: Path) -> Path:
         recorded = json.loads((run / "run.json").read_text(encoding="utf-8"))
         config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
         encoder = _ENCODER.validate_python(config["encoder"])
+        optimizer = OptimizerSettings.model_validate(config["optimizer"])
         settings = objective_settings(config["objective"])
     except (FileNotFoundError, NotADirectoryError):
         raise WeightsError(f"{run} has neither an encoder nor a checkpoint. Give a run folder.") from None
@@ -67,12 +69,12 @@ def checkpoint_folder(run: Path, step: int | None, folder: Path) -> Path:
         objective.encoder,
         encoder,
         folder,
-        tokens=tokens_at(steps_taken - 1, config["optimizer"]["steps"], settings.schedule, settings.tokens),
+        tokens=tokens_at(steps_taken - 1, optimizer.scheduled_steps, settings.schedule, settings.tokens),
         precision=config.get("precision", "bf16"),
         provenance={
             "objective": settings.name,
             "steps": steps_taken,
-            "films_seen": steps_taken * config["optimizer"]["batch"],
+            "films_seen": steps_taken * optimizer.batch,
             "dataset_sha256": recorded["dataset_sha256"],
             "config_sha256": hashlib.sha256(json.dumps(recorded["settings"], sort_keys=True).encode()).hexdigest(),
             "version": version("mae_rad"),

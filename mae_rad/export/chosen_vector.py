@@ -6,7 +6,7 @@ from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.encoders.pooling_name import check_blocks, parse_pooling
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import WeightsError
-from mae_rad.export.encoder_card import EncoderCard, model_card
+from mae_rad.export.encoder_card import EncoderCard, encoder_readme
 from mae_rad.export.encoder_folder import CARD, read_card
 
 
@@ -37,7 +37,7 @@ def choose_vector(folder: Path, pool: str) -> EncoderCard:
     vector = None if name == card.encoder.pool else name
     chosen = card.model_copy(update={"encoder": card.encoder.model_copy(update={"vector": vector})})
     try:
-        atomic_text(folder / "README.md", model_card(chosen))
+        atomic_text(folder / "README.md", encoder_readme(chosen))
         atomic_text(folder / CARD, chosen.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise WeightsError(

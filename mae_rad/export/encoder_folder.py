@@ -23,7 +23,7 @@ from data_prep.runtime.atomic_write import atomic_folder
 from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder, build_any_encoder
 from mae_rad.encoders.vit import ViT
 from mae_rad.errors import WeightsError
-from mae_rad.export.encoder_card import EncoderCard, Preprocessing, model_card
+from mae_rad.export.encoder_card import EncoderCard, Preprocessing, encoder_readme
 from mae_rad.objectives.interface import Objective
 
 S = TypeVar("S", bound=BaseModel)
@@ -81,7 +81,7 @@ def save_encoder(
             weights_sha256=sha256_of(partial / WEIGHTS),
         )
         (partial / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (partial / "README.md").write_text(model_card(card), encoding="utf-8")
+        (partial / "README.md").write_text(encoder_readme(card), encoding="utf-8")
     return card
 
 

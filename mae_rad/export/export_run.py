@@ -7,7 +7,7 @@ from typing import Literal
 from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.errors import WeightsError
 from mae_rad.export.checkpoint_encoder import checkpoint_folder
-from mae_rad.export.encoder_card import model_card
+from mae_rad.export.encoder_card import encoder_readme
 from mae_rad.export.encoder_folder import exported_folder, load_encoder
 from mae_rad.export.encoder_with_decoder_folder import encoder_folder, load_objective, write_objective
 from mae_rad.export.fixed_size import FilmSize
@@ -19,6 +19,14 @@ Target = Literal["timm", "hf_vit", "hf_vit_mae", "onnx", "safetensors"]
 """timm VisionTransformer, Hugging Face ViTModel and ViTMAEForPreTraining, ONNX, encoder folder with decoder."""
 
 README = "README.md"
+LIBRARIES: dict[Target, str] = {
+    "timm": "timm",
+    "hf_vit": "transformers",
+    "hf_vit_mae": "transformers",
+    "onnx": "onnx",
+    "safetensors": "mae_rad",
+}
+"""Format → library that loads it, by its name on Hugging Face."""
 
 
 def export(path: Path, to: Target, size: FilmSize | None, out: Path, *, step: int | None = None) -> Path:
@@ -71,6 +79,6 @@ def _export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
                     f"{path} was trained with {settings.name}, which has no ViTMAE decoder. Export it --to hf_vit."
                 )
             usage = write_vit_mae(encoder, decoder, card.encoder, size, folder)
-        text = model_card(card, usage, None if to == "safetensors" else size)
+        text = encoder_readme(card, usage, None if to == "safetensors" else size, LIBRARIES[to])
         (folder / README).write_text(text, encoding="utf-8")
     return out

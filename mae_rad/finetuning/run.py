@@ -39,17 +39,20 @@ from mae_rad.prediction.mlflow_predictor import registered_predictor
 from mae_rad.tracking import RegisteredModel
 from mae_rad.training.deepspeed_engine import Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.loop import train
-from mae_rad.training.run_folder import RunFolder
+from mae_rad.training.run_folder import RunFolder, continue_segments
 from mae_rad.training.task import DrawnBatch, TrainingTask, training_films
 
 
-def finetune(settings: FinetuneSettings) -> None:
-    """Run or resume a finetuning, and write the predictor into its run folder.
+def finetune(settings: FinetuneSettings) -> str | None:
+    """Run, resume or extend a finetuning, and write the predictor into its run folder.
+
+    Returns:
+        As :func:`train`.
 
     Raises:
         SystemExit, UserError: as :func:`train`.
     """
-    train(Finetuning(settings))
+    return train(Finetuning(continue_segments(settings)))
 
 
 class Finetuning(TrainingTask):
@@ -122,7 +125,7 @@ class Finetuning(TrainingTask):
 
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
         """Validate on the val films, and keep the best weights so far."""
-        if done % self.settings.evaluation.every and done != self.settings.optimizer.steps:
+        if done % self.settings.evaluation.every and done not in self.settings.optimizer.segment_ends:
             return
         val = self._outputs("val", ranks)
         if ranks.first:
@@ -158,6 +161,13 @@ class Finetuning(TrainingTask):
     def result(self, folder: RunFolder) -> RegisteredModel:
         """Return the predictor, for the model registry."""
         return registered_predictor(folder.predictor, self.settings.runtime.run_dir.name, folder.tracking_id())
+
+    def conclusion(self, folder: RunFolder) -> str:
+        """Where predictor and test metrics are, and how to predict."""
+        return (
+            f"predictor: {folder.predictor}\nmetrics of the test films: {folder.evaluation}\n"
+            f"next:\n  mae-rad predict {folder.path} FILES out=PRIVATE      findings of film files"
+        )
 
     @property
     def tags(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from mae_rad.data.resolution_schedule import stage_lengths, tokens_at
 from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.objectives import FILM, AnyObjective
-from mae_rad.training.settings import TrainingSettings
+from mae_rad.training.settings import OptimizerSettings, TrainingSettings
 
 
 class PretrainSettings(TrainingSettings):
@@ -51,16 +51,16 @@ class PretrainSettings(TrainingSettings):
 
     def at(self, step: int) -> "PretrainSettings":
         """Return the settings with the T of optimiser step ``step``, counted from 0, as the only stage."""
-        return self._with_size(
-            tokens_at(step, self.optimizer.steps, self.objective.schedule, self.objective.tokens), self.optimizer.steps
-        )
+        tokens = tokens_at(step, self.optimizer.scheduled_steps, self.objective.schedule, self.objective.tokens)
+        return self._with_size(tokens, self.optimizer)
 
     def stages(self) -> list["PretrainSettings"]:
         """Return the settings of each stage as a separate run, with its T and steps."""
-        lengths = stage_lengths(self.optimizer.steps, self.objective.schedule, self.objective.tokens)
-        return [self._with_size(tokens, steps) for tokens, steps in lengths]
+        first, added = self.optimizer.scheduled_steps, self.optimizer.steps - self.optimizer.scheduled_steps
+        lengths = stage_lengths(first, self.objective.schedule, self.objective.tokens, added)
+        optimizers = [self.optimizer.model_copy(update={"steps": steps, "segments": ()}) for _, steps in lengths]
+        return [self._with_size(tokens, one) for (tokens, _), one in zip(lengths, optimizers, strict=True)]
 
-    def _with_size(self, tokens: int, steps: int) -> "PretrainSettings":
+    def _with_size(self, tokens: int, optimizer: OptimizerSettings) -> "PretrainSettings":
         objective = self.objective.model_copy(update={"tokens": tokens, "schedule": ()})
-        optimizer = self.optimizer.model_copy(update={"steps": steps})
         return self.model_copy(update={"objective": objective, "optimizer": optimizer})

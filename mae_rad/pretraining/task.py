@@ -13,7 +13,8 @@ from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_card import EncoderCard
-from mae_rad.export.encoder_folder import descent, save_encoder, start_from
+from mae_rad.export.encoder_folder import descent, read_card, save_encoder, start_from
+from mae_rad.export.encoder_with_decoder_folder import encoder_folder
 from mae_rad.objectives import FILM
 from mae_rad.objectives.interface import Objective
 from mae_rad.pretraining.online_probe import OnlineProbe, online_probe
@@ -51,6 +52,9 @@ class Pretraining(TrainingTask):
             raise SettingsError(
                 f"optimizer.batch is larger than the number of training films: {batch} > {len(self._index)}. Lower it."
             )
+        self._start_folder = encoder_folder(settings.start_from) if settings.start_from else None
+        if self._start_folder:
+            read_card(self._start_folder)  # a wrong folder is reported before the run folder is made
         self._order = Order(len(self._index), settings.seed, batch, self._index.weights(data.weights))
         self._objective: Objective
         self._pictures: dict[int, list[HeldOutFilm]]
@@ -63,8 +67,8 @@ class Pretraining(TrainingTask):
         if isinstance(settings.encoder, TimmSettings) and ranks.world > 1:
             on_first_rank(ranks, self._refuse_ranks)
         self._objective = settings.objective.build({FILM: build_any_encoder(settings.encoder)})
-        if settings.start_from:
-            self._start = start_from(settings.start_from, self._objective)
+        if self._start_folder:
+            self._start = start_from(self._start_folder, self._objective)
         self._pictures = held_out_films(self._index, settings, self._objective)
         self._probe = online_probe(settings, announce=ranks.first)
         return self._objective.to(ranks.device)
@@ -86,6 +90,7 @@ class Pretraining(TrainingTask):
             steps,
             patch=settings.encoder.patch,
             workers=settings.runtime.workers,
+            scheduled_steps=settings.optimizer.scheduled_steps,
         )
 
     def training_flops(self, step: int) -> float:
@@ -102,8 +107,8 @@ class Pretraining(TrainingTask):
         return self._log_probe(done, folder, ranks) if not done else self.evaluate(done, folder, ranks)
 
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:
-        """Log the online probe and draw reconstructions, at their intervals and after the last step."""
-        is_last = done == self.settings.optimizer.steps
+        """Log the online probe and draw reconstructions, at their intervals and at the end of a segment."""
+        is_last = done in self.settings.optimizer.segment_ends
         is_probed = self._probe and (done % self.settings.runtime.probe_every == 0 or is_last)
         values = self._log_probe(done, folder, ranks) if is_probed else {}
         if self._pictures and (done % self.settings.runtime.picture_every == 0 or is_last):
@@ -132,6 +137,21 @@ class Pretraining(TrainingTask):
     def provenance(self) -> dict[str, str | int | float | None]:
         """Return the provenance of the weights, with the peak learning rate."""
         return super().provenance() | {"peak_learning_rate": rate_report(self.settings).peak}
+
+    def conclusion(self, folder: RunFolder) -> str:
+        """Where the encoder is, and how to embed, compare, finetune and extend."""
+        run, steps, paths = folder.path, self.settings.optimizer.steps, list(map(str, self.settings.data.shards))
+        shards = paths[0] if len(paths) == 1 else f"'[{','.join(paths)}]'"
+        return "\n".join(
+            (
+                f"encoder: {folder.encoder}",
+                "next:",
+                f"  mae-rad embed {run} shards={shards} out=embeddings.parquet",
+                f"  mae-rad compare {run} shards={shards} out=compare",
+                f"  mae-rad finetune --config NAME data.shards={shards} start_from={run} runtime.run_dir=HEAD",
+                f"  the same command with optimizer.steps={2 * steps} extends the run by {steps:,} steps",
+            )
+        )
 
     def finish(self, folder: RunFolder, ranks: Ranks) -> None:
         """Export the encoder."""

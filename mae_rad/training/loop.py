@@ -34,6 +34,7 @@ from mae_rad.training.matmul_throughput import measure_matmul_rate
 from mae_rad.training.preemption import Preemption
 from mae_rad.training.run_folder import NON_FINITE_FILE, RunFolder
 from mae_rad.training.save_and_resume import Checkpoints
+from mae_rad.training.settings import OptimizerSettings
 from mae_rad.training.task import AnyBatch, DrawnBatch, TrainingTask
 
 _log = logging.getLogger(__name__)
@@ -42,11 +43,14 @@ MAX_LISTED = 5
 """Number of films that are named in the log (skipped films) or in an error message (films of a non-finite loss)."""
 
 
-def train(task: TrainingTask) -> None:
+def train(task: TrainingTask) -> str | None:
     """Train from step 0 or from the newest checkpoint; results are in the run folder when the function returns.
 
     Args:
         task: model, batches and evaluations of the training.
+
+    Returns:
+        Where the results are and what to do next, on rank 0; None on the other ranks.
 
     Raises:
         SystemExit: with code ``preemption.REQUEUE`` if training stops early, after writing a checkpoint.
@@ -71,6 +75,7 @@ def train(task: TrainingTask) -> None:
                 mlflow_writes.register(result)
     finally:
         folder.release()
+    return task.conclusion(folder) if ranks.first else None
 
 
 def _train(
@@ -95,8 +100,8 @@ def _train(
     for step in range(first_step, optimizer.steps):
         heartbeat.set_step(step)
         lr = learning_rate(step, optimizer)
-        steps_done, is_last = step + 1, step + 1 == optimizer.steps
-        is_logged = steps_done % runtime.log_every == 0 or is_last
+        steps_done, is_last, is_end = step + 1, step + 1 == optimizer.steps, step + 1 in optimizer.segment_ends
+        is_logged = steps_done % runtime.log_every == 0 or is_end
         micro_batch_metrics: list[dict[str, float]] = []
         film_keys: list[str] = []
         for _ in range(optimizer.accumulation):
@@ -123,7 +128,7 @@ def _train(
         if ranks.first and steps_done == 1 and not is_logged:
             monitor.check(steps_done, means)  # where the curves begin
         if is_logged:
-            values = means | meter.measure(steps_done)
+            values = means | meter.measure(steps_done) | _segment_number(step, optimizer)
             # hooks do not run in compiled code
             values |= _measure_update(
                 engine, lr, None if runtime.compile or not attention_logits.has_layers else attention_logits
@@ -131,7 +136,7 @@ def _train(
             if ranks.first:
                 folder.log(steps_done, values)
                 monitor.check(steps_done, values)
-        if steps_done % runtime.checkpoint_every == 0 or is_last or stop_request.save or stop_request.exit:
+        if steps_done % runtime.checkpoint_every == 0 or is_end or stop_request.save or stop_request.exit:
             checkpoints.save(engine, steps_done, last=is_last or stop_request.exit)
             preemption.restart_save_interval()
         if stop_request.exit and not is_last:
@@ -168,10 +173,23 @@ def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkp
 
 def _begin(task: TrainingTask, first_step: int, folder: RunFolder, ranks: Ranks) -> CollapseMonitor:
     """Evaluate before the first step, and return the monitor, which knows the logged lines of an earlier start."""
+    optimizer = task.settings.optimizer
+    if ranks.first and first_step in optimizer.segments:
+        _log.info(
+            "the run of %s steps is extended by %s: the learning rate warms up and falls again",
+            f"{first_step:,}",
+            f"{optimizer.segment_of(first_step)[1] - first_step:,}",
+        )
     monitor = CollapseMonitor(task.settings.optimizer.warmup_steps)
     monitor.replay(folder.logged() if ranks.first else [])
     monitor.check(first_step, task.begin(first_step, folder, ranks))
     return monitor
+
+
+def _segment_number(step: int, optimizer: OptimizerSettings) -> dict[str, float]:
+    """Metric ``segment`` of an optimiser step, counted from 1; none for a run that was not extended."""
+    number = optimizer.segment_ends.index(optimizer.segment_of(step)[1]) + 1
+    return {"segment": float(number)} if optimizer.segments else {}
 
 
 def _measure_update(engine: Engine, lr: float, attention_logits: AttentionLogits | None) -> dict[str, float]:

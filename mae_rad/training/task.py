@@ -5,6 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -106,10 +107,21 @@ class TrainingTask(ABC):
         del folder
         return None
 
+    @abstractmethod
+    def conclusion(self, folder: RunFolder) -> str:
+        """Say where the results are, and which commands continue from them."""
+
     @property
     def tags(self) -> dict[str, str]:
         """Tags of the run in the tracking store."""
-        return {"stage": self.kind, "objective": self.name, "dataset_sha256": self.dataset_sha256}
+        segments = self._segments()
+        return {"stage": self.kind, "objective": self.name, "dataset_sha256": self.dataset_sha256} | segments
+
+    def _segments(self) -> dict[str, str]:
+        """Lengths of the segments of an extended run in steps; nothing for other runs."""
+        optimizer = self.settings.optimizer
+        lengths = [end - start for start, end in pairwise((0, *optimizer.segment_ends))]
+        return {"segments": f"{' + '.join(map(str, lengths))} steps"} if optimizer.segments else {}
 
     def provenance(self) -> dict[str, str | int | float | None]:
         """Return the provenance of the weights: hashes, counts and versions; it becomes public."""
@@ -122,6 +134,7 @@ class TrainingTask(ABC):
             "dataset_sha256": self.dataset_sha256,
             "config_sha256": hashlib.sha256(json.dumps(settings.results(), sort_keys=True).encode()).hexdigest(),
             "version": version("mae_rad"),
+            **self._segments(),
         }
 
 

@@ -29,6 +29,7 @@ ALLOWED = {
     ("data_prep/phantom/write_archive.py", "write_text"): "into a folder that was empty",
     ("data_prep/phantom/write_archive.py", "open"): "into a folder that was empty",
     ("data_prep/pages/border_sheets.py", "open"): "into a folder that was empty, line by line",
+    ("mae_rad/api/film_files.py", "write_bytes"): "in a temporary folder",
     ("mae_rad/training/run_folder.py", "open"): "metrics.jsonl, to which lines are appended",
     ("mae_rad/sweep/train_arms.py", "open"): "output of a training, to which lines are appended",
     ("mae_rad/training/loop.py", "save"): "a checkpoint: save_and_resume.py renames its folder when it is complete",

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.settings import config_file
 from mae_rad.cli import bench
-from mae_rad.cli.main import COMMANDS, main
+from mae_rad.cli.main import COMMANDS, WITHOUT_TORCH, main
 from tests.builders.without_training import without_training
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,7 +50,7 @@ sys.exit(bool({"torch", "deepspeed", "mlflow", "scipy", "matplotlib", "pyarrow"}
     assert done.stdout.startswith("mae_rad ")
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "bench"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITHOUT_TORCH])
 def test_files_of_launch_are_the_same_command(name: str) -> None:
     module = name.replace("-", "_")
     assert import_module(f"launch.{module}").main is import_module(f"mae_rad.cli.{module}").main
