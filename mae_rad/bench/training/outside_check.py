@@ -180,7 +180,7 @@ class HuggingFaceMAE:
             self.model: nn.Module = package.ViTMAEForPreTraining.from_pretrained(folder).train()
         self.name = f"ViTMAE of transformers {package.__version__}"
         self.differs = "differs: masks (its own random numbers), and the film is normalised before its patches are"
-        self.views = {FILM: ViewSpec(objective.tokens, objective.augmentation, padded=True)}
+        self.views: Mapping[str, ViewSpec] = {FILM: ViewSpec(objective.tokens, objective.augmentation, padded=True)}
         self._settings = settings
 
     def loss(self, batch: Batch, precision: str) -> Tensor:
@@ -229,7 +229,7 @@ class LightlySimCLR:
             "differs: its projection head has two layers, batch norm of each view and ReLU, ours three layers"
         )
         self.differs += ", layer norm and GELU; its loss has films of one study as negatives"
-        self.views = objective.views()
+        self.views: Mapping[str, ViewSpec] = objective.views()
         self._vit, self._head, self._loss = ours.encoder, head, losses.NTXentLoss(objective.temperature)
 
     def loss(self, batch: Batch, precision: str) -> Tensor:
@@ -297,7 +297,7 @@ def train_other(other: Other, settings: PretrainSettings, index: ShardIndex, wor
     for step, (batch, _) in enumerate(batches):
         loss = other.loss(batch, settings.precision)
         adamw.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(trained, optimizer.clip_norm or math.inf)
         for group in adamw.param_groups:
             group["lr"] = learning_rate(step, optimizer)

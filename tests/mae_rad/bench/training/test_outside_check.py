@@ -17,7 +17,7 @@ from mae_rad.data.batch import Batch, Patches, ViewSpec
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.encoders.vit import ViT, build_encoder
+from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import SettingsError, WeightsError
 from mae_rad.export.encoder_folder import load_encoder
 from mae_rad.losses.contrastive import nt_xent
@@ -102,7 +102,9 @@ def test_its_images_are_the_pixels_that_the_run_sees(public: Path, tmp_path: Pat
     whole = batch_of(public, {FILM: ViewSpec(36, padded=True)}).views[FILM].visible
     images = as_images(whole, settings.encoder)  # type: ignore[arg-type]
     assert images.shape == (8, 1, 96, 96)
-    pixels = (images * settings.encoder.std + settings.encoder.mean) * 65535  # type: ignore[operator]
+    encoder = settings.encoder
+    assert isinstance(encoder, EncoderSettings)
+    pixels = (images * encoder.std + encoder.mean) * 65535
     seen = batch_of(public, settings.objective.views()).views[FILM].visible
     for number, (values, numbers) in enumerate(zip(seen.values, places(seen, 6), strict=True)):
         for patch, place in zip(values, numbers.tolist(), strict=True):
