@@ -39,7 +39,6 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.precision import fast_device
 from mae_rad.encoders.vit import DISPLAY_RANGE, EncoderSettings, ViT, build_encoder
 from mae_rad.errors import SettingsError, WeightsError
-from mae_rad.export.convert import ConvertSettings, convert, source_facts
 from mae_rad.export.encoder_folder import read_card, save_encoder
 from mae_rad.export.fixed_size import FilmSize
 from mae_rad.export.hugging_face import write_vit_mae
@@ -129,7 +128,7 @@ class Other(Protocol):
 
     name: str
     differs: str
-    model: nn.Module
+    model: Any
     views: Mapping[str, ViewSpec]
 
     def loss(self, batch: Batch, precision: str) -> Tensor:
@@ -177,7 +176,9 @@ class HuggingFaceMAE:
         side = math.isqrt(objective.tokens) * settings.patch
         with TemporaryDirectory() as folder:
             write_vit_mae(ours.encoder, ours.pixel_decoder(), settings, FilmSize(side, side), Path(folder))
-            self.model: nn.Module = package.ViTMAEForPreTraining.from_pretrained(folder).train()
+            self.model: Any = package.ViTMAEForPreTraining.from_pretrained(folder).train()
+        for table in (self.model.vit.embeddings.position_embeddings, self.model.decoder.decoder_pos_embed):
+            table.requires_grad_(False)  # as in a new model; from_pretrained of transformers 5 would train them
         self.name = f"ViTMAE of transformers {package.__version__}"
         self.differs = "differs: masks (its own random numbers), and the film is normalised before its patches are"
         self.views: Mapping[str, ViewSpec] = {FILM: ViewSpec(objective.tokens, objective.augmentation, padded=True)}
@@ -192,23 +193,21 @@ class HuggingFaceMAE:
             return loss
 
     def encoder(self) -> ViT:
-        """Convert its encoder; positions are computed, and equal its table."""
+        """Its encoder; positions are computed, and equal its table."""
         with TemporaryDirectory() as folder:
-            model: Any = self.model
-            model.save_pretrained(folder)
-            known = ConvertSettings(positions="replace", pool=self._settings.pool)
-            weights = convert(read_published(Path(folder)), known, self._facts(Path(folder))).encoder
-        encoder = build_encoder(self._settings.model_copy(update={"emphasis": 0.0}))
-        encoder.load_state_dict({name: value.float() for name, value in weights.items()})
-        if not self._settings.emphasis:
-            return encoder
-        emphasised = build_encoder(self._settings)
-        emphasised.load_state_dict(encoder.state_dict())
-        emphasised.patch_kernel = encoder.patch_kernel
-        return emphasised
-
-    def _facts(self, folder: Path) -> dict[str, Any]:
-        return source_facts(folder) | {"mean": [self._settings.mean], "std": [self._settings.std]}
+            self.model.save_pretrained(folder)
+            published = read_published(Path(folder)).weights
+        weights = {
+            name.removeprefix("encoder."): value.float()
+            for name, value in published.items()
+            if name.startswith("encoder.") and name != "encoder.positions"
+        }
+        weights["cls"] = weights["cls"].flatten()
+        kernel = weights["embedding.weight"] = weights["embedding.weight"].flatten(1)
+        encoder = build_encoder(self._settings)
+        encoder.load_state_dict(weights)
+        encoder.patch_kernel = kernel
+        return encoder
 
 
 class LightlySimCLR:
@@ -223,7 +222,7 @@ class LightlySimCLR:
         heads, losses = _package("lightly.models.modules.heads"), _package("lightly.loss")
         head = heads.SimCLRProjectionHead(ours.encoder.dim, objective.head_hidden, objective.head_dim)
         assert isinstance(ours.encoder, ViT)
-        self.model: nn.Module = nn.ModuleDict({"encoder": ours.encoder, "head": head}).train()
+        self.model: Any = nn.ModuleDict({"encoder": ours.encoder, "head": head}).train()
         self.name = f"SimCLR of lightly {version('lightly')}"
         self.differs = (
             "differs: its projection head has two layers, batch norm of each view and ReLU, ours three layers"

@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor, nn
 
 from data_prep.settings import load
-from mae_rad.bench.training.outside_check import as_images, build_other, main, train_other
+from mae_rad.bench.training.outside_check import HuggingFaceMAE, as_images, build_other, main, train_other
 from mae_rad.data.batch import Batch, Patches, ViewSpec
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
@@ -22,6 +22,7 @@ from mae_rad.errors import SettingsError, WeightsError
 from mae_rad.export.encoder_folder import load_encoder
 from mae_rad.losses.contrastive import nt_xent
 from mae_rad.objectives import FILM
+from mae_rad.objectives.mae import MAE, MAESettings
 from mae_rad.pretraining.run import pretrain
 from mae_rad.pretraining.settings import PretrainSettings
 from tests.builders.shard_builder import film, hexed, noise, write_public
@@ -30,6 +31,8 @@ from tests.builders.tiny_run import arguments
 STEPS = 4
 SMALL = "decoder_dim: 32, decoder_depth: 1, decoder_heads: 2"
 PUBLISHED = f"{{name: mae, tokens: 36, padded: true, predicted: all, decoder: self, variance_floor: 0, {SMALL}}}"
+PLAIN = ("encoder.mean=0", "encoder.std=1")
+"""Without them Hugging Face's loss adds its epsilon to variances in other units."""
 SIMCLR = "{name: simclr, tokens: 36, head_hidden: 32, head_dim: 16}"
 
 
@@ -48,7 +51,7 @@ def settings_of(public: Path, run: Path, objective: str, *more: str) -> Pretrain
 @pytest.fixture(scope="module")
 def run(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "ours"
-    pretrain(settings_of(public, folder, PUBLISHED))
+    pretrain(settings_of(public, folder, PUBLISHED, *PLAIN))
     return folder
 
 
@@ -73,7 +76,7 @@ class Ours:
 
 
 def test_its_training_is_that_of_the_run(public: Path, run: Path) -> None:
-    settings = settings_of(public, run, PUBLISHED)
+    settings = settings_of(public, run, PUBLISHED, *PLAIN)
     torch.manual_seed(settings.seed)
     ours = Ours(settings)
     losses = train_other(ours, settings, ShardIndex([public]), workers=0)
@@ -134,6 +137,46 @@ def test_hugging_face_begins_with_the_weights_and_loss_of_the_run(
     theirs = other.model(images, noise=hides_the_same).loss
     expected = ours.loss(Batch({FILM: view}, torch.arange(8), torch.arange(8), ()), "f32")
     torch.testing.assert_close(theirs, expected, rtol=1e-3, atol=0)
+
+
+class SameMasks(HuggingFaceMAE):
+    """Hugging Face's model with the masks that this package draws."""
+
+    def __init__(self, settings: PretrainSettings) -> None:
+        torch.manual_seed(settings.seed)
+        ours = Ours(settings)
+        assert isinstance(ours.model, MAE) and isinstance(settings.objective, MAESettings)
+        assert isinstance(settings.encoder, EncoderSettings)
+        super().__init__(ours.model, settings.objective, settings.encoder)
+        self.views = ours.views
+        self.shape = settings.encoder
+
+    def loss(self, batch: Batch, precision: str) -> Tensor:
+        view = batch.views[FILM]
+        assert view.predicted is not None
+        drawn = torch.cat([view.visible.values, view.predicted.values], dim=1).float()
+        place = torch.cat([places(view.visible, 6), places(view.predicted, 6)], dim=1)
+        square = torch.empty_like(drawn).scatter_(1, place[..., None].expand_as(drawn), drawn)
+        images = as_images(Patches(square, view.visible.coords, view.visible.size), self.shape)
+        order = torch.linspace(0, 1, 36).expand(place.shape)
+        loss: Tensor = self.model(images, noise=torch.empty(place.shape).scatter_(1, place, order)).loss
+        return loss
+
+
+def test_hugging_face_with_the_same_masks_ends_with_the_same_weights(public: Path, run: Path) -> None:
+    pytest.importorskip("transformers", reason="needs Hugging Face's transformers")
+    settings = settings_of(public, run, PUBLISHED, *PLAIN)
+    other = SameMasks(settings)
+    initial = other.encoder().state_dict()
+    losses = train_other(other, settings, ShardIndex([public]), workers=0)
+    expected = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=0)
+    ours, theirs = load_encoder(run / "encoder")[0].state_dict(), other.encoder().state_dict()
+    moved, apart = (
+        torch.cat([(weight - reference[name]).flatten() for name, weight in ours.items()]).norm()
+        for reference in (initial, theirs)
+    )
+    assert apart < 1e-3 * moved
 
 
 def test_hugging_face_is_trained_and_exported(public: Path, run: Path, tmp_path: Path) -> None:
