@@ -229,14 +229,14 @@ class LightlySimCLR:
         )
         self.differs += ", layer norm and GELU; its loss has films of one study as negatives"
         self.views: Mapping[str, ViewSpec] = objective.views()
-        self._vit, self._head, self._loss = ours.encoder, head, losses.NTXentLoss(objective.temperature)
+        self._vit, self._loss = ours.encoder, losses.NTXentLoss(objective.temperature)
 
     def loss(self, batch: Batch, precision: str) -> Tensor:
         """Its loss on the two views of every film."""
         device = self._vit.cls.device
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             first, second = (
-                self._head(self._vit.forward(batch.views[name].visible.to(device)).pooled)  # type: ignore[union-attr]
+                self.model["head"](self._vit.forward(batch.views[name].visible.to(device)).pooled)  # type: ignore[union-attr]
                 for name in VIEWS
             )
         loss: Tensor = self._loss(first.float(), second.float())

@@ -20,7 +20,6 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import SettingsError, WeightsError
 from mae_rad.export.encoder_folder import load_encoder
-from mae_rad.losses.contrastive import nt_xent
 from mae_rad.objectives import FILM
 from mae_rad.objectives.mae import MAE, MAESettings
 from mae_rad.pretraining.run import pretrain
@@ -192,21 +191,38 @@ def test_hugging_face_is_trained_and_exported(public: Path, run: Path, tmp_path:
     assert len(losses) == STEPS and losses[-1] < losses[0]
 
 
-def test_the_loss_of_lightly_is_ours(public: Path, tmp_path: Path) -> None:
-    lightly = pytest.importorskip("lightly.loss", reason="needs lightly")
-    torch.manual_seed(0)
-    first, second = torch.randn(2, 8, 16)
-    expected = nt_xent(first, second, 0.1)
-    torch.testing.assert_close(lightly.NTXentLoss(0.1)(first, second), expected, rtol=1e-5, atol=0)
+def test_lightly_begins_with_the_weights_of_the_run_and_trains_them(public: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lightly.loss", reason="needs lightly")
     settings = settings_of(public, tmp_path, SIMCLR)
     torch.manual_seed(settings.seed)
-    initial = build_encoder(settings.encoder).state_dict()  # type: ignore[arg-type]
+    initial = Ours(settings).encoder().state_dict()
     torch.manual_seed(settings.seed)
     other = build_other(settings)
     assert all(torch.equal(other.encoder().state_dict()[name], weight) for name, weight in initial.items())
     losses = train_other(other, settings, ShardIndex([public]), workers=0)
     assert len(losses) == STEPS and all(map(math.isfinite, losses))
     assert not torch.equal(other.encoder().cls, initial["cls"])
+
+
+def test_lightly_with_the_same_head_ends_with_the_same_weights(public: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lightly.loss", reason="needs lightly")
+    settings = settings_of(public, tmp_path / "run", SIMCLR)
+    pretrain(settings)
+    torch.manual_seed(settings.seed)
+    ours = Ours(settings)
+    torch.manual_seed(settings.seed)
+    other = build_other(settings)
+    other.model["head"] = ours.model.head
+    losses = train_other(other, settings, ShardIndex([public]), workers=0)
+    expected = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=0)
+    initial, trained = ours.encoder().state_dict(), load_encoder(tmp_path / "run" / "encoder")[0].state_dict()
+    theirs = other.encoder().state_dict()
+    moved, apart = (
+        torch.cat([(weight - reference[name]).flatten() for name, weight in trained.items()]).norm()
+        for reference in (initial, theirs)
+    )
+    assert apart < 1e-3 * moved
 
 
 @pytest.mark.parametrize(
