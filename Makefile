@@ -1,5 +1,6 @@
 # make demo    install, then films → shards → two encoders → comparison → head → predictions, on a synthetic archive
 # make test    install, then check and test (slow tests: make slow)
+# make docs    install, then build/docs/index.html; a warning is an error
 # A fresh machine needs Python ≥ 3.11 with venv, and a C compiler.
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 DEMO := demo_output
 DEMO_PATIENTS ?= 160
 
-.PHONY: install demo test check slow clean
+.PHONY: install demo test check slow docs clean
 
 install: $(VENV)/.installed
 
@@ -54,6 +55,14 @@ test: install check
 SLOW_MINUTES ?= 45
 slow: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --minutes $(SLOW_MINUTES) --durations=15
+
+docs: $(VENV)/.docs_installed
+	DS_ACCELERATOR=cpu $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	@echo 'Open build/docs/index.html'
+
+$(VENV)/.docs_installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,docs]'
+	touch $@
 
 clean:
 	rm -rf $(DEMO) $(VENV) build *.egg-info

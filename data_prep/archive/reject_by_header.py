@@ -2,20 +2,7 @@
 
 A change of the settings needs no new scan. A film that several rules apply to is kept only if all are set to keep.
 
-| rule | applies to |
-|---|---|
-| mammography, intra_oral | objects of these SOP classes (PS3.4 B.5) |
-| fluoroscopy | single frames of XA and RF objects: spot films, often with text of the workstation |
-| localizer | Image Type LOCALIZER or SCOUT, including those of CT |
-| for_processing | raw detector data, without processing for display |
-| processing_twin | raw data of an exposure whose film for presentation is kept (counts as dropped, not as rejected) |
-| burned_in_annotation | Burned In Annotation YES |
-| secondary_capture | SOP class, media class or equipment of a secondary capture (PS3.3 C.8.6.1) |
-| digitized_film | a scanned sheet, including the text of its label |
-| screenshot | Image Type, Conversion Type or software of a screenshot, or an image file with the size of a screen |
-| photograph | an image file with camera settings in EXIF: photograph of a sheet on a light box, or of a screen |
-| empty_exposure | pixels show only air |
-
+What each rule applies to: :class:`data_prep.archive.selection_settings.SelectionSettings`.
 The rules from ``burned_in_annotation`` to ``photograph`` are the quarantine: the pixels of these films can show a name.
 Documents (reports, PDF, presentation states) hold no film and are always rejected.
 """

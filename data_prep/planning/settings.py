@@ -24,8 +24,9 @@ class SplitSettings(Settings):
     """Assignment of patients to train, val and test."""
 
     val: float = Field(default=0.1, ge=0, lt=1)
+    """Fraction (0 to 1) of the known patients whose split is drawn that validate."""
     test: float = Field(default=0.1, ge=0, lt=1)
-    """Fractions (0 to 1) of the known patients whose split is drawn; the others train."""
+    """Fraction of these patients that test; the others train."""
     table: Annotated[Literal["auto"] | Path | None, BeforeValidator(_parse_table)] = "auto"
     """CSV with the columns ``patient`` (number as in the archive) and ``split`` (train, val, test, or train_val: drawn
     into train or val). ``auto`` takes splits.csv of the private folder, which the scan of a public data set writes;

@@ -18,6 +18,7 @@ from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.precision import fast_device
 from mae_rad.export.encoder_folder import load_encoder
 
+LOADER = __name__
 USAGE = """```python
 import mlflow, pandas
 

@@ -15,7 +15,7 @@ from mae_rad.evaluation.report.report_page import PAGE, PICTURES, write_page
 from mae_rad.evaluation.report.text_table import format_table, write_csv
 from mae_rad.evaluation.results.queries import ComparisonResults
 from mae_rad.evaluation.results.rows import write_comparison
-from mae_rad.tracking import Tracker, default_uri, open_command
+from mae_rad.tracking import Tracker, chosen_experiment, chosen_store, open_command
 
 
 def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
@@ -33,10 +33,10 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
     """
     with limit_threads(settings.runtime.threads):
         inputs = prepare_inputs(runs, settings)  # before the MLflow run starts: it may refuse a run
-        uri = settings.tracking.uri or default_uri((runs[0] if runs else settings.out).resolve().parent)
+        uri = chosen_store(settings.tracking.uri, (runs[0] if runs else settings.out).resolve().parent)
         tracker = Tracker.start(
             uri,
-            settings.tracking.experiment,
+            chosen_experiment(settings.tracking.experiment, "compare"),
             settings.out.resolve().name,
             params=settings.model_dump(mode="json", exclude={"out", "shards", "encoders", "runtime", "tracking"}),
             tags={"stage": "compare", "dataset_sha256": inputs.films.dataset_sha256},
@@ -46,12 +46,12 @@ def compare_runs(runs: Sequence[Path], settings: CompareSettings) -> str:
             facts = build_facts(inputs, compared.skipped)
             results = ComparisonResults(hide_rare_subsets(compared.rows), facts.groups)
             table = _write(inputs, results, facts)
-            log_comparison(results, facts, inputs.candidates, settings, tracker)
+            view = log_comparison(results, facts, inputs.candidates, settings, tracker)
         except BaseException:
             tracker.finish("FAILED")
             raise
         tracker.finish()
-    return f"{table}\n\nReport: {settings.out / PAGE}\nMLflow: {open_command(uri)}"
+    return f"{table}\n\nReport: {settings.out / PAGE}\nMLflow: {open_command(uri, view)}"
 
 
 def _write(inputs: ComparisonInputs, results: ComparisonResults, facts: Facts) -> str:

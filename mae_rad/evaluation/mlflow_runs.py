@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mae_rad.embedding.mlflow_encoder import USAGE
+from mae_rad.embedding.mlflow_encoder import LOADER, USAGE
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.evaluation.figures.style import encoder_styles
@@ -37,8 +37,9 @@ from mae_rad.tracking import (
     ChildRun,
     DataUsed,
     Lines,
+    ModelInterface,
     Parallel,
-    RegisteredEncoder,
+    RegisteredModel,
     SavedView,
     Tracker,
     address,
@@ -60,7 +61,7 @@ def log_comparison(
     candidates: Sequence[Candidate],
     settings: CompareSettings,
     tracker: Tracker,
-) -> None:
+) -> str:
     """Log the comparison in ``settings.out``, its child runs and, in the model registry, its encoders.
 
     Args:
@@ -69,6 +70,9 @@ def log_comparison(
         candidates: compared encoders.
         settings: settings of the comparison.
         tracker: parent run.
+
+    Returns:
+        Address of its first saved view, relative to that of the server.
     """
     counts = facts.splits.items()
     films = {f"{split}_{kind}": getattr(count, kind) for split, count in counts for kind in ("films", "patients")}
@@ -78,7 +82,8 @@ def log_comparison(
         )
     ]
     views = saved_views(results, settings.out.resolve().name, tracker.run_id)
-    tags = parent_tags(facts, results, {view.name: address(tracker.experiment, view, charts=True) for view in views})
+    addresses = {view.name: address(tracker.experiment, view, charts=True) for view in views}
+    tags = parent_tags(facts, results, addresses)
     tracker.describe(tags)
     tracker.inputs(data)
     tracker.views(views)
@@ -93,19 +98,23 @@ def log_comparison(
     weights = {candidate.name: candidate.encoder_sha256 for candidate in candidates}
     about = {encoder.name: encoder.about for encoder in facts.encoders}
     tracker.children(child_runs(results, shared, weights, about), data)
+    return next(iter(addresses.values()), "")
 
 
-def _registered(candidate: Candidate, folder: Path) -> RegisteredEncoder:
+def _registered(candidate: Candidate, folder: Path) -> RegisteredModel:
     card = read_card(folder)
     trained_in = folder.parent / "mlflow_run"
-    return RegisteredEncoder(
+    return RegisteredModel(
         name=candidate.name,
+        kind="encoder",
+        loader=LOADER,
         folder=folder,
         card=card.model_dump(mode="json"),
-        dim=card.vector_width,
-        tokens=card.preprocessing.tokens,
+        signature=ModelInterface(
+            {"film": "binary", "sidecar": "string"}, card.vector_width, {"tokens": card.preprocessing.tokens}
+        ),
         weights_sha256=card.weights_sha256,
-        pretraining_run=trained_in.read_text(encoding="utf-8").strip() if trained_in.is_file() else None,
+        training_run=trained_in.read_text(encoding="utf-8").strip() if trained_in.is_file() else None,
         description=model_card(card, USAGE.format(name=candidate.name, dim=card.vector_width)),
     )
 

@@ -35,10 +35,12 @@ from mae_rad.finetuning.task.interface import FilmOutputs
 from mae_rad.finetuning.task.labelled_films import Group, TakeLabelled, labelled_batches, on_device
 from mae_rad.finetuning.task.settings import FinetuneSettings, with_encoder
 from mae_rad.finetuning.task.supervised_model import Supervised
+from mae_rad.prediction.mlflow_predictor import registered_predictor
+from mae_rad.tracking import RegisteredModel
 from mae_rad.training.deepspeed_engine import Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.loop import train
 from mae_rad.training.run_folder import RunFolder
-from mae_rad.training.task import DrawnBatch, TrainingTask
+from mae_rad.training.task import DrawnBatch, TrainingTask, training_films
 
 
 def finetune(settings: FinetuneSettings) -> None:
@@ -75,6 +77,7 @@ class Finetuning(TrainingTask):
         self.settings = self._task.settings
         self._rows = rows_by_split(self.settings, self._task)
         self._train = self._films.subset(self._rows["train"])
+        self.data_used = training_films(data.shards, self._train)
         weights, frequencies = self._train.weights(data.weights), self._task.frequencies(self._rows["train"])
         if frequencies is not None:
             weights = frequencies if weights is None else weights * frequencies
@@ -151,6 +154,10 @@ class Finetuning(TrainingTask):
         }
         save_predictor(self._model.encoder, self._model.head, folder.predictor, card)
         self._save_encoder(folder, step)
+
+    def result(self, folder: RunFolder) -> RegisteredModel:
+        """Return the predictor, for the model registry."""
+        return registered_predictor(folder.predictor, self.settings.runtime.run_dir.name, folder.tracking_id())
 
     @property
     def tags(self) -> dict[str, str]:

@@ -23,7 +23,7 @@ from mae_rad.pretraining.run_flops import flops_per_film, training_flops
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.deepspeed_engine import Ranks, on_first_rank
 from mae_rad.training.run_folder import RunFolder
-from mae_rad.training.task import DrawnBatch, TrainingTask
+from mae_rad.training.task import DrawnBatch, TrainingTask, training_films
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Pretraining(TrainingTask):
         data, batch = settings.data, settings.optimizer.batch
         self._index = ShardIndex(data.shards, where=data.where, generations=data.generations)
         self.dataset_sha256 = self._index.dataset_sha256
+        self.data_used = training_films(data.shards, self._index)
         if len(self._index) < batch:
             raise SettingsError(
                 f"optimizer.batch is larger than the number of training films: {batch} > {len(self._index)}. Lower it."

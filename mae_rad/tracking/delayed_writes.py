@@ -14,6 +14,7 @@ from typing import Literal
 
 from mae_rad.errors import RunError
 from mae_rad.tracking.mlflow_run import Line, Tracker
+from mae_rad.tracking.model_registry import RegisteredModel
 
 _RETRY_SECONDS = 60.0
 _MAX_RETRY_SECONDS = 900.0
@@ -69,6 +70,16 @@ class DelayedWrites:
         self._try_until(math.inf if status == "FINISHED" else time.monotonic() + _MAX_DELIVERY_SECONDS)
         if self._tracker and self._retry_at == 0.0:
             self._tracker.finish(status)
+
+    def register(self, model: RegisteredModel) -> None:
+        """Register a model of the run, unless the store cannot be reached.
+
+        Args:
+            model: to register.
+        """
+        self.deliver()
+        if self._tracker:
+            self._tracker.register(model)
 
     def _deliver(self, end: float) -> None:
         if self._tracker is None:

@@ -14,8 +14,9 @@ from mae_rad.errors import RunError
 from mae_rad.tracking.child_runs import ChildRun, log_child
 from mae_rad.tracking.dataset_lineage import DataUsed, as_inputs
 from mae_rad.tracking.mlflow_saved_views import SavedView, save_view
-from mae_rad.tracking.model_registry import RegisteredEncoder, register
-from mae_rad.tracking.store import PROXIED, SQLITE, artifact_folder, database, legal
+from mae_rad.tracking.model_registry import RegisteredModel, register
+from mae_rad.tracking.store import PROXIED, SQLITE, artifact_folder, database, legal, without_account
+from mae_rad.tracking.system_metrics import SYSTEM, SystemMetrics
 from mae_rad.tracking.values_allowed_in_mlflow import public_value, public_values
 
 _MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
@@ -55,6 +56,7 @@ class Tracker:
         self._pending: deque[tuple[str, float, int, int]] = deque(maxlen=_MAX_PENDING)
         self._retry_at = 0.0
         self._has_warned = False
+        self._system: SystemMetrics | None = None
 
     @classmethod
     def start(
@@ -95,7 +97,7 @@ class Tracker:
                 _log_params_and_tags(client, run.info.run_id, new, tags or {})
         except Exception as error:  # sqlalchemy, requests, alembic and MLflow have their own errors
             raise RunError(
-                f"the MLflow store {_without_account(uri)} cannot be used ({_kind(error)})."
+                f"the MLflow store {without_account(uri)} cannot be used ({_kind(error)})."
                 " Start its server, or give another store as mlflow_uri."
             ) from error
         return cls(client, run, uri)
@@ -112,9 +114,14 @@ class Tracker:
         self._attempt(self._flush)
 
     def last_step(self) -> int:
-        """Return the last step of which the store has a metric; -1 without any."""
+        """Return the last step of which the store has a metric of the training; -1 without any."""
         latest = self._client.get_run(self.run_id).data._metric_objs
-        return max((int(metric.step) for metric in latest), default=-1)
+        return max((int(metric.step) for metric in latest if not metric.key.startswith(SYSTEM)), default=-1)
+
+    def watch_system(self) -> None:
+        """Log processor, memory, disk, network and GPU use until the run is finished, unless MLflow is told not to."""
+        if self._system is None:
+            self._system = SystemMetrics.start(self.run_id, self._uri)
 
     def names(self, folder: str) -> set[str]:
         """Return the names of the files that the store has in ``folder``."""
@@ -198,12 +205,14 @@ class Tracker:
 
         self._attempt(save)
 
-    def register(self, model: RegisteredEncoder) -> None:
-        """Register an encoder as a model version, unless a version with the same weights exists."""
+    def register(self, model: RegisteredModel) -> None:
+        """Register a model version, unless a version with the same weights exists."""
         self._attempt(lambda: register(self._client, self.experiment, self.run_id, self._uri, model))
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
         """Send pending metrics and end the run."""
+        if self._system:
+            self._system.stop()
         self._retry_at = 0.0
         self._attempt(self._flush)
         self._attempt(lambda: self._client.set_terminated(self.run_id, status=status))
@@ -295,11 +304,6 @@ def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
         count += len(line[2])
     if batch:
         yield batch
-
-
-def _without_account(uri: str) -> str:
-    scheme, separator, location = uri.partition("://")
-    return f"{scheme}{separator}{location.rpartition('@')[2]}"
 
 
 def _kind(error: Exception) -> str:

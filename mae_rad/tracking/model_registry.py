@@ -1,11 +1,11 @@
-"""Register encoders in MLflow's model registry, with signature and preprocessing, without pickled code.
+"""Register models in MLflow's model registry, with signature and preprocessing, without pickled code.
 
-A version consists of an encoder folder (safetensors and card) and an ``MLmodel`` file that names the code to load it,
-``mae_rad.embedding.mlflow_encoder``. Its input is the sample of a film in a shard, and its output the vector that
-``mae-rad embed`` computes.
+A version consists of an encoder or predictor folder (safetensors and card), an ``MLmodel`` file that names the code to
+load it, and this project as a wheel, so that its requirements install where no package index has the project.
 """
 
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -13,42 +13,65 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
+import yaml
+
+from mae_rad.tracking.package_wheel import write_wheel
 from mae_rad.tracking.store import artifact_folder, legal
 from mae_rad.tracking.values_allowed_in_mlflow import public_value, public_values
 
-LOADER = "mae_rad.embedding.mlflow_encoder"
 WEIGHTS_TAG = "weights_sha256"
-_DATA = "encoder"
 _DEFAULT_STORE = "MLFLOW_TRACKING_URI"
+_WHEELS = "wheels"
+"""Folder of wheels in a model, as MLflow names it."""
+_VIRTUALENV, _CONDA = "python_env.yaml", "conda.yaml"
+_SERVING = ("safetensors", "torch", "torchvision", "timm", "mlflow")
+"""What serving needs beside the requirements of the base package; deepspeed only trains."""
 
 
-class RegisteredEncoder(NamedTuple):
-    """An encoder for the registry.
+class RegisteredModel(NamedTuple):
+    """A model for the registry.
 
     Attributes:
         name: name of the registered model.
-        folder: encoder folder.
-        card: contents of ``encoder.json``.
-        dim: length of the vector of a film.
-        tokens: default T of the served model.
+        kind: what it is; also the name of its folder in the model.
+        loader: module with MLflow's ``_load_pyfunc``.
+        folder: encoder or predictor folder.
+        card: contents of its card.
+        signature: inputs, outputs and params.
         weights_sha256: checksum of its weights; a version with the same checksum is not registered again.
-        pretraining_run: id of the MLflow run that trained it, if known.
+        training_run: id of the MLflow run that trained it, if known.
         description: Markdown.
     """
 
     name: str
+    kind: Literal["encoder", "predictor"]
+    loader: str
     folder: Path
     card: Mapping[str, object]
-    dim: int
-    tokens: int
+    signature: "ModelInterface"
     weights_sha256: str
-    pretraining_run: str | None
+    training_run: str | None
     description: str
 
 
-def register(client: Any, experiment: str, run_id: str, uri: str, model: RegisteredEncoder) -> None:
+class ModelInterface(NamedTuple):
+    """What a served model takes and gives.
+
+    Attributes:
+        columns: column of the input table → MLflow's type.
+        width: length of the vector per film; None for a model whose answers are objects.
+        params: name of a param → its default.
+    """
+
+    columns: Mapping[str, Literal["binary", "string"]]
+    width: int | None = None
+    params: Mapping[str, int | str] = MappingProxyType({})
+
+
+def register(client: Any, experiment: str, run_id: str, uri: str, model: RegisteredModel) -> None:
     """Register a model version, unless one with the same weights exists; raises any error of the store.
 
     Args:
@@ -56,15 +79,15 @@ def register(client: Any, experiment: str, run_id: str, uri: str, model: Registe
         experiment: id of the experiment.
         run_id: id of the run that registers it.
         uri: address of the tracking store.
-        model: encoder to register.
+        model: to register.
     """
     name = re.sub(r"[/:]", "_", legal(model.name))
     if not _is_registered(client, name):
-        client.create_registered_model(name, description="Encoder of radiographs.")
+        client.create_registered_model(name, description=f"{model.kind.capitalize()} of radiographs.")
     versions = client.search_model_versions(f"name = '{name}'")
     if any(existing.tags.get(WEIGHTS_TAG) == model.weights_sha256 for existing in versions):
         return
-    source = _existing_run(client, model.pretraining_run) or run_id
+    source = _existing_run(client, model.training_run) or run_id
     facts = {legal(key): value for key, value in public_values(model.card).items()}
     tags = {WEIGHTS_TAG: model.weights_sha256} | {
         key.removeprefix("provenance."): value
@@ -72,7 +95,7 @@ def register(client: Any, experiment: str, run_id: str, uri: str, model: Registe
         if key in ("provenance.dataset_sha256", "provenance.config_sha256", "provenance.version")
     }
     logged = client.create_logged_model(
-        experiment, name=name, source_run_id=source, params=facts, tags=tags, model_type="encoder"
+        experiment, name=name, source_run_id=source, params=facts, tags=tags, model_type=model.kind
     )
     _store(client, uri, logged, model, source)
     client.finalize_logged_model(logged.model_id, "READY")
@@ -118,7 +141,7 @@ def _existing_run(client: Any, run_id: str | None) -> str | None:
         return None
 
 
-def _store(client: Any, uri: str, logged: Any, model: RegisteredEncoder, run_id: str) -> None:
+def _store(client: Any, uri: str, logged: Any, model: RegisteredModel, run_id: str) -> None:
     folder = artifact_folder(uri, logged.artifact_location)
     if folder is not None:
         _write(folder, logged, model, run_id)
@@ -128,30 +151,52 @@ def _store(client: Any, uri: str, logged: Any, model: RegisteredEncoder, run_id:
         client.log_model_artifacts(logged.model_id, scratch)
 
 
-def _write(folder: Path, logged: Any, model: RegisteredEncoder, run_id: str) -> None:
+def _write(folder: Path, logged: Any, model: RegisteredModel, run_id: str) -> None:
     from mlflow.models import Model  # noqa: PLC0415
     from mlflow.pyfunc import add_to_model  # noqa: PLC0415
 
-    shutil.copytree(model.folder, folder / _DATA)
+    shutil.copytree(model.folder, folder / model.kind)
     description = Model(
         artifact_path=logged.artifact_location,
         run_id=run_id,
         model_id=logged.model_id,
-        signature=_signature(model.dim, model.tokens),
+        signature=_signature(model.signature),
         metadata={key: public_value(value) for key, value in public_values(model.card).items()},
     )
-    add_to_model(description, loader_module=LOADER, data=_DATA)
+    add_to_model(description, loader_module=model.loader, data=model.kind, conda_env=_CONDA, python_env=_VIRTUALENV)
     description.save(str(folder / "MLmodel"))
-    (folder / "requirements.txt").write_text(f"mae_rad[train]=={version('mae_rad')}\n", encoding="utf-8")
+    _write_environment(folder)
 
 
-def _signature(dim: int, tokens: int) -> Any:
+def _write_environment(folder: Path) -> None:
+    """Write what MLflow installs before it serves a model: requirements, and the two files that name them."""
+    (folder / _WHEELS).mkdir()
+    wheel = write_wheel(folder / _WHEELS)
+    requirements = [f"{_WHEELS}/{wheel.name}", *(f"{name}=={version(name)}" for name in _SERVING)]
+    python, install = platform.python_version(), "-r requirements.txt"
+    files = {
+        "requirements.txt": "\n".join(requirements),
+        _VIRTUALENV: yaml.safe_dump({"python": python, "build_dependencies": ["pip"], "dependencies": [install]}),
+        _CONDA: yaml.safe_dump(
+            {"channels": ["conda-forge"], "dependencies": [f"python={python}", "pip", {"pip": [install]}]}
+        ),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(f"{text.rstrip()}\n", encoding="utf-8")
+
+
+def _signature(interface: ModelInterface) -> Any:
     import numpy as np  # noqa: PLC0415
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec  # noqa: PLC0415
 
+    width = interface.width
+    params = [
+        ParamSpec(name, DataType.long if isinstance(default, int) else DataType.string, default)
+        for name, default in interface.params.items()
+    ]
     return ModelSignature(
-        inputs=Schema([ColSpec("binary", "film"), ColSpec("string", "sidecar")]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, dim))]),
-        params=ParamSchema([ParamSpec("tokens", DataType.long, tokens)]),
+        inputs=Schema([ColSpec(kind, name) for name, kind in interface.columns.items()]),
+        outputs=None if width is None else Schema([TensorSpec(np.dtype(np.float32), (-1, width))]),
+        params=ParamSchema(params) if params else None,
     )

@@ -4,12 +4,26 @@ The sqlite store contains no path: artifacts have ``mlflow-artifacts:`` addresse
 folder of the database, so that a folder of runs can be moved and served by ``mlflow server`` (:func:`open_command`).
 """
 
+import os
 import re
 import shlex
 from pathlib import Path, PurePosixPath
 
 SQLITE = "sqlite:///"
 PROXIED = "mlflow-artifacts:"
+_STORE, _EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
+"""MLflow's own variables, for what the settings leave open."""
+_PORT = 5000
+
+
+def chosen_store(setting: str | None, folder: Path) -> str:
+    """Return the address of a tracking store: the setting, else ``MLFLOW_TRACKING_URI``, else sqlite in ``folder``."""
+    return setting or os.environ.get(_STORE) or default_uri(folder)
+
+
+def chosen_experiment(setting: str | None, default: str) -> str:
+    """Return the name of an experiment: the setting, else ``MLFLOW_EXPERIMENT_NAME``, else the default."""
+    return setting or os.environ.get(_EXPERIMENT) or default
 
 
 def default_uri(folder: Path) -> str:
@@ -17,14 +31,25 @@ def default_uri(folder: Path) -> str:
     return f"{SQLITE}{(folder.resolve() / 'mlflow.db').as_posix()}"
 
 
-def open_command(uri: str) -> str:
-    """Return the shell command that serves the store, or its address if it is a server."""
+def open_command(uri: str, page: str = "") -> str:
+    """Return the shell command that serves the store and the address to open, or the address if it is a server.
+
+    Args:
+        uri: address of the store; an account in it is left out.
+        page: address of a page, relative to that of the server.
+    """
     if uri.startswith(("http://", "https://")):
-        return uri
+        return f"{without_account(uri).rstrip('/')}/{page}"
     command = f"MLFLOW_DISABLE_TELEMETRY=true mlflow server --backend-store-uri {shlex.quote(uri)}"
     if uri.startswith(SQLITE):
         command += f" --artifacts-destination {shlex.quote(str(_artifact_root(uri)))}"
-    return f"{command} --port 5000    # then open http://127.0.0.1:5000"
+    return f"{command} --port {_PORT}\n        then open http://127.0.0.1:{_PORT}/{page}"
+
+
+def without_account(uri: str) -> str:
+    """Return an address without user and password."""
+    scheme, separator, location = uri.partition("://")
+    return f"{scheme}{separator}{location.rpartition('@')[2]}"
 
 
 def legal(name: str) -> str:

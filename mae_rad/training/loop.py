@@ -13,7 +13,7 @@ import torch
 from data_prep.runtime.progress import Progress
 from mae_rad.data.film_order import StepRange
 from mae_rad.errors import RunError
-from mae_rad.tracking import DelayedWrites, Tracker, default_uri
+from mae_rad.tracking import DelayedWrites, Tracker, chosen_experiment, chosen_store
 from mae_rad.training.attention_logits import AttentionLogits
 from mae_rad.training.collapse_monitor import CollapseMonitor
 from mae_rad.training.deepspeed_engine import (
@@ -67,6 +67,8 @@ def train(task: TrainingTask) -> None:
             _mlflow_run(task, folder, ranks) as mlflow_writes,
         ):
             _train(task, folder, ranks, mlflow_writes, heartbeat, preemption)
+            if mlflow_writes and (result := task.result(folder)):
+                mlflow_writes.register(result)
     finally:
         folder.release()
 
@@ -185,14 +187,16 @@ def _mlflow_run(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> Iterator
 
     def connect() -> Tracker:
         tracker = Tracker.start(
-            runtime.mlflow_uri or default_uri(runtime.run_dir.parent),
-            runtime.experiment,
+            chosen_store(runtime.mlflow_uri, runtime.run_dir.parent),
+            chosen_experiment(runtime.experiment, "mae_rad"),
             runtime.run_dir.name,
             run_id=folder.tracking_id(),
             params=task.settings.results(),
             tags=task.tags,
         )
         folder.write_tracking_id(tracker.run_id)
+        tracker.inputs([task.data_used])
+        tracker.watch_system()
         return tracker
 
     mlflow_writes = DelayedWrites(connect, folder.metrics, folder.samples, folder.evaluation) if ranks.first else None

@@ -105,9 +105,9 @@ class RuntimeSettings(Settings):
     """What the neighbours of a film predict in the online probe: class (body part and view), sex, age, and labels of
     the shards; null: all that enough of the films have, at most 8 labels. An empty list leaves only effective rank."""
     mlflow_uri: str | None = None
-    """MLflow tracking store (default: sqlite in the parent of the run folder)."""
-    experiment: str = "mae_rad"
-    """Name of the MLflow experiment."""
+    """MLflow tracking store (default: MLFLOW_TRACKING_URI, else sqlite in the parent of the run folder)."""
+    experiment: str | None = None
+    """Name of the MLflow experiment (default: MLFLOW_EXPERIMENT_NAME, else mae_rad)."""
 
     @model_validator(mode="after")
     def _keeps_its_kernels(self) -> Self:

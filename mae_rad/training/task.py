@@ -3,14 +3,18 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow.compute as pc
 import torch
 
 from mae_rad.data.film_order import StepRange
+from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.objectives.interface import Trainable
+from mae_rad.tracking import DataUsed, RegisteredModel
 from mae_rad.training.deepspeed_engine import Ranks
 from mae_rad.training.run_folder import RunFolder
 from mae_rad.training.settings import TrainingSettings
@@ -39,12 +43,14 @@ class TrainingTask(ABC):
         kind: kind of training, as displayed.
         name: name of the objective or task.
         dataset_sha256: checksum of the shards.
+        data_used: training films, for the tracking store.
     """
 
     settings: TrainingSettings
     kind: str
     name: str
     dataset_sha256: str
+    data_used: DataUsed
 
     @abstractmethod
     def build_model(self, ranks: Ranks) -> Trainable:
@@ -95,6 +101,11 @@ class TrainingTask(ABC):
     def finish(self, folder: RunFolder, ranks: Ranks) -> None:
         """Write the result of the run; every rank calls it, with full parameters on every rank."""
 
+    def result(self, folder: RunFolder) -> RegisteredModel | None:
+        """Return what the model registry keeps of a finished run; None by default."""
+        del folder
+        return None
+
     @property
     def tags(self) -> dict[str, str]:
         """Tags of the run in the tracking store."""
@@ -112,3 +123,15 @@ class TrainingTask(ABC):
             "config_sha256": hashlib.sha256(json.dumps(settings.results(), sort_keys=True).encode()).hexdigest(),
             "version": version("mae_rad"),
         }
+
+
+def training_films(folders: Sequence[Path], films: ShardIndex) -> DataUsed:
+    """Describe the films that a run trains on; neither paths nor keys enter.
+
+    Args:
+        folders: public folders.
+        films: training films of these folders.
+    """
+    name = "+".join(folder.resolve().name for folder in folders)
+    patients = int(pc.count_distinct(films.table.column("patient")).as_py())
+    return DataUsed(name, films.dataset_sha256, "training", {"train_films": len(films), "train_patients": patients})

@@ -170,8 +170,9 @@ class TrackingSettings(Settings):
     """MLflow store of the comparison."""
 
     uri: str | None = None
-    """URI of the MLflow store (default: null, which is mlflow.db in the folder of the first run folder)."""
-    experiment: str = "compare"
+    """URI of the MLflow store (default: MLFLOW_TRACKING_URI, else mlflow.db in the folder of the first run folder)."""
+    experiment: str | None = None
+    """Name of the MLflow experiment (default: MLFLOW_EXPERIMENT_NAME, else compare)."""
 
 
 class CompareSettings(Settings):
@@ -254,6 +255,7 @@ class CompareSettings(Settings):
     repetitions: int = Field(default=1000, ge=100)
     """Bootstrap resamples of the test patients (default: 1000)."""
     seed: int = Field(default=0, ge=0)
+    """Seed of the resamples, of the draws of labels and of the folds (default: 0)."""
     runtime: CompareRuntimeSettings = CompareRuntimeSettings()
     tracking: TrackingSettings = TrackingSettings()
 

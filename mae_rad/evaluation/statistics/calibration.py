@@ -80,7 +80,7 @@ def probabilities(logits: Floats, line: Calibration) -> Floats:
 def calibration_error(probability: Floats, present: Flags, weights: Floats) -> Floats:
     """Compute the expected calibration error over BINS equal bins, weighted by their films.
 
-    The error of a bin is |mean probability − fraction of present|.
+    The error of a bin is ``abs(mean probability − fraction of present)``.
 
     Args:
         probability: [N] probabilities in [0, 1].

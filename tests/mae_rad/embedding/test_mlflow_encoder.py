@@ -10,10 +10,10 @@ import torch
 
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
-from mae_rad.embedding.mlflow_encoder import _load_pyfunc
+from mae_rad.embedding.mlflow_encoder import LOADER, _load_pyfunc
 from mae_rad.export.encoder_folder import load_encoder
 from mae_rad.objectives import MAESettings
-from mae_rad.tracking import RegisteredEncoder, Tracker, default_uri
+from mae_rad.tracking import ModelInterface, RegisteredModel, Tracker, default_uri
 from tests.builders.shard_builder import film, noise, write_public
 from tests.builders.trained_run import train
 
@@ -55,16 +55,18 @@ def test_a_served_encoder_gives_the_vectors_of_embedding(run, samples):
 
 def registered(run, **more):
     _, card = load_encoder(run / "encoder")
-    known = {"name": "mae", "folder": run / "encoder", "card": card.model_dump(mode="json"), "dim": 32, "tokens": 196,
-             "weights_sha256": card.weights_sha256, "pretraining_run": None, "description": "card"}  # fmt: skip
-    return RegisteredEncoder(**(known | more))
+    known = {"name": "mae", "kind": "encoder", "loader": LOADER, "folder": run / "encoder",
+             "card": card.model_dump(mode="json"), "weights_sha256": card.weights_sha256, "training_run": None,
+             "signature": ModelInterface({"film": "binary", "sidecar": "string"}, 32, {"tokens": 196}),
+             "description": "card"}  # fmt: skip
+    return RegisteredModel(**(known | more))
 
 
 def test_the_registry_holds_the_encoder_once_with_signature_and_without_pickle(tmp_path, run, samples, monkeypatch):
     uri = default_uri(tmp_path)
     tracker = Tracker.start(uri, "compare", "comparison")
     tracker.register(registered(run))
-    tracker.register(registered(run, pretraining_run="0" * 32))
+    tracker.register(registered(run, training_run="0" * 32))
     tracker.finish()
     connection = sqlite3.connect(tmp_path / "mlflow.db")
     versions = connection.execute("select name, version, run_id from model_versions").fetchall()
@@ -75,7 +77,10 @@ def test_the_registry_holds_the_encoder_once_with_signature_and_without_pickle(t
     assert str(tmp_path) not in dump and str(run) not in dump
     (model,) = (path.parent for path in (tmp_path / "mlartifacts").rglob("MLmodel"))
     names = {path.name for path in model.rglob("*") if path.is_file()}
-    assert {"MLmodel", "encoder.safetensors", "encoder.json"} <= names
+    assert {"MLmodel", "encoder.safetensors", "encoder.json", "python_env.yaml", "conda.yaml"} <= names
+    first, *pinned = (model / "requirements.txt").read_text().splitlines()
+    assert (model / first).is_file() and first.endswith(".whl")
+    assert {line.partition("==")[0] for line in pinned} == {"safetensors", "torch", "torchvision", "timm", "mlflow"}
     assert not [name for name in names if Path(name).suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin")]
     text = (model / "MLmodel").read_text()
     assert str(tmp_path) not in text and str(run) not in text

@@ -1,6 +1,7 @@
 """Finetuning, from labelled shards to a predictor whose predictions equal those of its evaluation."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,19 @@ def finished(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "whole"
     _finetune(public, run)
     return run
+
+
+def test_mlflow_has_the_films_the_metrics_and_the_predictor_of_a_finished_run(finished: Path) -> None:
+    connection = sqlite3.connect(finished.parent / "mlflow.db")
+    (run,) = connection.execute("select run_uuid from runs where name = 'whole'").fetchone()
+    ((name, profile),) = connection.execute("select name, dataset_profile from datasets").fetchall()
+    versions = connection.execute("select name, run_id from model_versions").fetchall()
+    connection.close()
+    assert name == "public"
+    assert json.loads(profile) == {"train_films": 48, "train_patients": 24}
+    assert versions == [("whole", run)]
+    (weights,) = (finished.parent / "mlartifacts").rglob("predictor.safetensors")
+    assert weights.read_bytes() == (finished / "predictor" / "predictor.safetensors").read_bytes()
 
 
 def _lines(run: Path) -> list[dict[str, float]]:

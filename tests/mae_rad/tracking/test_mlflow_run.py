@@ -6,12 +6,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from mae_rad.errors import RunError
-from mae_rad.tracking import Tracker, default_uri, open_command, public_values
+from mae_rad.tracking import Tracker, chosen_experiment, chosen_store, default_uri, open_command, public_values
 from mae_rad.tracking import mlflow_run as module
 
 
@@ -171,11 +173,52 @@ def test_nothing_is_printed_and_nothing_is_reported_home(tmp_path):
 
 
 def test_the_command_to_open_a_store():
-    assert open_command("https://mlflow.example.org") == "https://mlflow.example.org"
+    assert open_command("https://mlflow.example.org/") == "https://mlflow.example.org/"
+    assert open_command("https://muster:pw@mlflow.example.org", "#/x") == "https://mlflow.example.org/#/x"
     command = open_command("sqlite:////data/my runs/mlflow.db")
     assert "'sqlite:////data/my runs/mlflow.db'" in command
     assert "--artifacts-destination '/data/my runs/mlartifacts'" in command
     assert command.startswith("MLFLOW_DISABLE_TELEMETRY=true mlflow server")
+    assert open_command("sqlite:////data/mlflow.db", "#/x").endswith("then open http://127.0.0.1:5000/#/x")
+
+
+def test_what_the_settings_leave_open_is_taken_from_mlflows_variables(tmp_path, monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert chosen_store(None, tmp_path) == default_uri(tmp_path)
+    assert chosen_experiment(None, "mae_rad") == "mae_rad"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example.org")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "hands")
+    assert chosen_store(None, tmp_path) == "http://mlflow.example.org"
+    assert chosen_experiment(None, "mae_rad") == "hands"
+    assert chosen_store("sqlite:///mine.db", tmp_path) == "sqlite:///mine.db"
+    assert chosen_experiment("chests", "mae_rad") == "chests"
+
+
+def test_the_machine_is_sampled_until_the_run_ends_and_its_samples_are_no_steps_of_the_training(store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    tracker = start(store)
+    tracker.metrics({"loss": 1.0}, 3)
+    tracker.watch_system()
+    query = "select max(step) from metrics where key = 'system/cpu_utilization_percentage' and run_uuid = ?"
+    end = time.monotonic() + 20
+    while (rows(store, query, tracker.run_id)[0][0] or 0) <= 3 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert tracker.last_step() == 3
+    tracker.finish()
+    ((samples,),) = rows(store, query, tracker.run_id)
+    assert samples > 3
+    assert not [thread for thread in threading.enumerate() if thread.name == "SystemMetricsMonitor"]
+    keys = {key for (key,) in rows(store, "select distinct key from metrics where run_uuid = ?", tracker.run_id)}
+    assert not [key for key in keys if socket.gethostname() in key]
+
+
+def test_sampling_the_machine_can_be_switched_off(store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+    tracker = start(store)
+    tracker.watch_system()
+    assert not [thread for thread in threading.enumerate() if thread.name == "SystemMetricsMonitor"]
+    tracker.finish()
 
 
 def test_public_values_keep_what_is_not_a_place():
