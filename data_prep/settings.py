@@ -26,7 +26,7 @@ class Settings(BaseModel):
         renamed: former name → current name; a former name is accepted, and a note is logged.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     renamed: ClassVar[Mapping[str, str]] = {}
 
     @model_validator(mode="before")

@@ -23,7 +23,7 @@ exclude_patterns = ["_static"]
 suppress_warnings = ["misc.highlighting_failure"]
 highlight_language = "none"
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"

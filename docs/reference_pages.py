@@ -12,7 +12,7 @@ import os
 import pkgutil
 import re
 import types
-from collections import abc
+from collections import Counter, abc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -21,7 +21,6 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-from sphinx.pycode import ModuleAnalyzer
 
 from data_prep.cli.parser import build_parser
 from data_prep.labels.settings import LabelSettings
@@ -71,6 +70,10 @@ SCALARS = {int: "integer", float: "number", str: "text", bool: "`true` or `false
 """Type → its values in words."""
 
 
+MAX_KINDS = 3
+"""Kinds of values that are listed; with more, any value is taken."""
+
+
 class Setting(NamedTuple):
     """A setting as the reference shows it.
 
@@ -109,7 +112,7 @@ def write_reference_pages(folder: Path) -> None:
     """
     out = folder / "generated"
     out.mkdir(parents=True, exist_ok=True)
-    pages = {"commands.md": commands_page()}
+    pages = {"commands.md": commands_page(), "configs.md": configs_page()}
     pages |= {f"settings_{name}.md": settings_page(name, model) for name, model in SETTINGS.items()}
     pages |= {f"python_{name.replace('.', '_')}.md": python_page(name, title) for name, title in PACKAGES.items()}
     for name, text in pages.items():
@@ -122,7 +125,7 @@ def write_reference_pages(folder: Path) -> None:
 
 def help_texts() -> dict[str, str]:
     """Command of ``mae-rad`` → its ``--help``."""
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "90"
     choices = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     texts = {str(name): parser.format_help() for name, parser in dict(choices).items()}  # type: ignore[arg-type]
     texts |= {name: _help_of(name) for name in COMMANDS}
@@ -131,27 +134,40 @@ def help_texts() -> dict[str, str]:
 
 def commands_page() -> str:
     """Page with the ``--help`` of every command of ``mae-rad``."""
-    blocks = [f"## {name}\n\n```text\n{text}\n```\n" for name, text in help_texts().items()]
-    lead = "Text of `mae-rad COMMAND --help`. What each setting means: the pages of settings.\n"
+    texts = {name: text.partition("\nsettings, as ")[0].rstrip() for name, text in help_texts().items()}
+    blocks = [f"## {name}\n\n```text\n{text}\n```\n" for name, text in texts.items()]
+    lead = "Text of `mae-rad COMMAND --help`. What each setting means: [settings](../settings.md).\n"
     return "\n".join(["# Commands\n", lead, *blocks])
 
 
+def configs_page() -> str:
+    """Page with every file of ``configs``: what it is for is said at its head."""
+    folder = Path(__file__).parents[1] / "configs"
+    lines = ["# Configs", "", "Ready files, by name (`--config mae`) or as a start for a file of your own.", ""]
+    for path in sorted(folder.rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8").strip()
+        lines += [f"## {path.relative_to(folder).with_suffix('')}", "", "```yaml", text, "```", ""]
+    return "\n".join(lines)
+
+
 def settings_page(command: str, model: type[Settings]) -> str:
-    """Page with every setting of a command.
+    """Page with every setting of a command; each can be linked to, as ``#command-name``.
 
     Args:
         command: name, as in ``mae-rad command``.
         model: its settings.
     """
-    lines = [f"# Settings of {command}", "", f"{_markdown(_summary(model))} Units and values as stated; a setting"]
-    lines += ["without a default is required. In a YAML file, or as `key.sub=value` after the command.", ""]
+    lead = "In a YAML file, or as `key.sub=value` after the command; one without a default is required."
+    lines = [f"# Settings of {command}", "", f"{_markdown(_summary(model))} {lead}", ""]
+    anchors: Counter[str] = Counter()  # models that are chosen by name have settings of one name
     for group in setting_groups(model):
         if group.title:
             lines += [f"## {group.title}", "", _markdown(group.about), ""]
         for setting in group.settings:
-            anchor = f"{command}-{group.title}-{setting.name}" if " " in group.title else f"{command}-{setting.name}"
             default = "required" if setting.default is None else f"default `{setting.default}`"
-            anchor = re.sub(r"[^a-z0-9]+", "-", anchor.lower()).strip("-")
+            anchor = re.sub(r"[^a-z0-9]+", "-", f"{command}-{setting.name}".lower()).strip("-")
+            anchors[anchor] += 1
+            anchor += f"-{anchors[anchor]}" if anchors[anchor] > 1 else ""
             lines += [f"`{setting.name}`{{#{anchor}}} {setting.values} · {default}", f": {setting.meaning}", ""]
     return "\n".join(lines)
 
@@ -181,7 +197,6 @@ def setting_groups(model: type[BaseModel], title: str = "", variant: str = "") -
     Yields:
         Groups in the order of the fields; a group that is chosen by name once per choice.
     """
-    texts = field_texts(model)
     own: list[Setting] = []
     inner: list[tuple[str, str, type[BaseModel]]] = []
     for name, field in model.model_fields.items():
@@ -191,27 +206,20 @@ def setting_groups(model: type[BaseModel], title: str = "", variant: str = "") -
         elif group := _group(field.annotation):
             inner.append((dotted, "", group))
         else:
-            own.append(Setting(dotted, _values(field.annotation, field.metadata), _default(field), texts[name]))
+            inner += [(f"{dotted}[]", "", item) for item in get_args(field.annotation) if _group(item)]
+            own.append(
+                Setting(
+                    dotted,
+                    _values(field.annotation, field.metadata),
+                    _default(field),
+                    _markdown(field.description or ""),
+                )
+            )
     heading = f"{title} with {variant}" if variant else title
     if own or heading:
         yield Group(heading, _summary(model), own)
     for dotted, choice, part in inner:
         yield from setting_groups(part, dotted, choice)
-
-
-def field_texts(model: type[BaseModel]) -> dict[str, str]:
-    """Meaning of each field, Markdown: its description, or the text below it; fields in a row may share one text."""
-    texts: dict[str, str] = {}
-    for base in reversed(model.__mro__):
-        if issubclass(base, BaseModel) and base is not BaseModel and base.__module__ != "data_prep.settings":
-            docs = ModuleAnalyzer.for_module(base.__module__).find_attr_docs()
-            for name in inspect.get_annotations(base):
-                if text := docs.get((base.__qualname__, name)):
-                    texts[name] = " ".join(text).strip()
-    shared = ""
-    for name, field in reversed(model.model_fields.items()):
-        texts[name] = shared = field.description or texts.get(name) or ("" if _group(field.annotation) else shared)
-    return {name: _markdown(texts[name]) for name in model.model_fields}
 
 
 def _help_of(command: str) -> str:
@@ -229,15 +237,20 @@ def _summary(model: type[BaseModel]) -> str:
 
 
 def _choices(field: FieldInfo) -> Mapping[str, type[BaseModel]]:
-    """Setting that chooses → model, of a field whose model is chosen by name; else empty."""
+    """Setting that chooses → model, of a field that takes one of several models; else empty."""
     parts = [mark for part in get_args(field.annotation) for mark in getattr(part, "__metadata__", ())]
     for mark in (*field.metadata, *parts):
         if isinstance(mark, ChosenByName):
-            return {
-                f"`name: {name}`" if "name" in model.model_fields else f"`{name}`": model
-                for name, model in mark.models.items()
-            }
-    return {}
+            return {_chosen_by(name, model): model for name, model in mark.models.items()}
+    models = [part for part in get_args(field.annotation) if inspect.isclass(part) and issubclass(part, BaseModel)]
+    if len(models) < 2:
+        return {}
+    return {_chosen_by(model.model_fields["name"].default, model): model for model in models}
+
+
+def _chosen_by(name: str, model: type[BaseModel]) -> str:
+    """The setting that chooses a model, Markdown: its name, or the field that only this model has."""
+    return f"`name: {name}`" if "name" in model.model_fields else f"`{name}`"
 
 
 def _group(annotation: Any) -> type[BaseModel] | None:
@@ -256,7 +269,8 @@ def _values(annotation: Any, metadata: list[Any]) -> str:
     elif origin is Literal:
         text = " or ".join(f"`{_yaml(part)}`" for part in parts)
     elif origin in {Union, types.UnionType}:
-        text = " or ".join(dict.fromkeys(_values(part, metadata) for part in parts if part is not type(None)))
+        kinds = dict.fromkeys(_values(part, metadata) for part in parts if part is not type(None))
+        text = " or ".join(kinds) if len(kinds) <= MAX_KINDS else "value or list of values"
     elif origin in {list, tuple, set, frozenset}:
         text = "list of " + " and ".join(dict.fromkeys(_values(part, []) for part in parts if part is not ...))
     elif origin in {dict, abc.Mapping}:

@@ -67,6 +67,7 @@ class ColumnSettings(Settings):
     box_label: str = "label"
     """Column with the name of the finding."""
     box: list[str] = Field(default=["x_min", "y_min", "x_max", "y_max"], min_length=4, max_length=4)
+    """Four columns of numbers that give a box; ``box_form`` states what they mean."""
     box_form: Literal["corners", "corner_and_size", "centre_and_size"] = "corners"
     """Meaning of the four columns, in pixels: left, top, right, bottom; left, top, width, height; or centre x and y,
     width, height."""

@@ -21,7 +21,7 @@ class LabelColumns(Settings):
     reader: str = "reader"
     """Column with the name of the reader."""
     box: list[str] = Field(default=["x_min", "y_min", "x_max", "y_max"], min_length=4, max_length=4)
-    """Names of the four columns of a box."""
+    """Four columns of numbers that give a box; ``box_form`` states what they mean."""
     box_form: Literal["corners", "corner_and_size", "centre_and_size"] = "corners"
     """Meaning of the four columns, in pixels: left, top, right, bottom; left, top, width, height; or centre x and y,
     width, height."""

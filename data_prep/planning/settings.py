@@ -24,9 +24,9 @@ class SplitSettings(Settings):
     """Assignment of patients to train, val and test."""
 
     val: float = Field(default=0.1, ge=0, lt=1)
-    """Fraction (0 to 1) of the known patients whose split is drawn that validate."""
+    """Fraction (0 to 1) of the known patients that are drawn for validation; those of no other split train."""
     test: float = Field(default=0.1, ge=0, lt=1)
-    """Fraction of these patients that test; the others train."""
+    """Fraction (0 to 1) of the known patients that are drawn for testing."""
     table: Annotated[Literal["auto"] | Path | None, BeforeValidator(_parse_table)] = "auto"
     """CSV with the columns ``patient`` (number as in the archive) and ``split`` (train, val, test, or train_val: drawn
     into train or val). ``auto`` takes splits.csv of the private folder, which the scan of a public data set writes;
@@ -94,7 +94,7 @@ class ShardSettings(Settings):
     min_side: int = Field(default=64, ge=16)
     """Films with fewer rows or columns in their file are rejected (``too_small``): icons and thumbnails."""
     codec: Codec = "htj2k"
-    """Image codec of films, see :mod:`data_prep.shard_format.film_codec`; htj2k and png are lossless."""
+    """Image codec of films; htj2k and png are lossless."""
     films_per_shard: int = Field(default=500, ge=1, le=100_000)
     """Number of films in a shard; the last shard of a split may have fewer."""
     seed: int = Field(default=0, ge=0)

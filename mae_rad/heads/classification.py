@@ -42,7 +42,9 @@ class ClassificationSettings(PooledHeadSettings):
     """Settings of a classification; all change results."""
 
     name: Literal["classification"] = "classification"
+    """Kind of task."""
     labels: tuple[TargetLabelSettings, ...] = Field(min_length=1)
+    """Labels of labels.parquet that are predicted, each present or absent."""
     select: Literal["auroc", "average_precision", "loss"] = "auroc"
     """Metric on val, as a mean over labels, that selects the best weights: the highest, or the lowest loss."""
     balance: Literal["none", "positive_weight", "sampling"] = "none"

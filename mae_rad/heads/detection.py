@@ -33,6 +33,7 @@ class DetectionSettings(Settings):
     """Settings of a detection; all change results."""
 
     name: Literal["detection"] = "detection"
+    """Kind of task."""
     labels: tuple[TargetLabelSettings, ...] = Field(min_length=1)
     """Labels of boxes.parquet; labels.parquet states which films without boxes have no finding."""
     channels: int = Field(default=256, ge=GROUPS, multiple_of=GROUPS)

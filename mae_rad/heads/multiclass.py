@@ -58,6 +58,7 @@ class MulticlassSettings(PooledHeadSettings):
     """Settings of a classification into classes that exclude each other; all change results."""
 
     name: Literal["multiclass"] = "multiclass"
+    """Kind of task."""
     target: TargetClassesSettings
     """What is predicted: one class per film, and the probability of each."""
     balance: Literal["none", "class_weight", "sampling"] = "none"

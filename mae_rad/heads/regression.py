@@ -57,6 +57,7 @@ class RegressionSettings(PooledHeadSettings):
     """Settings of a regression; all change results."""
 
     name: Literal["regression"] = "regression"
+    """Kind of task."""
     numbers: tuple[TargetNumberSettings, ...] = Field(min_length=1)
     """What is predicted. Each number is standardised by the mean and standard deviation of the training films, and
     predictions are converted back to its unit."""

@@ -75,6 +75,7 @@ class MAESettings(ObjectiveSettings, Augmentation):
     tried_rates: ClassVar[tuple[TriedRates, ...]] = TRIED_RATES
 
     name: Literal["mae"] = "mae"
+    """Name of the method."""
     visible: float = Field(default=0.25, gt=0, lt=1)
     """Fraction of T that the encoder gets. T counts the patches of the box around the content: if half of them show
     content, a quarter of T is half of the content. The hidden share of the content is logged as ``masked_content``."""

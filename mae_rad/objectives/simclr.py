@@ -47,11 +47,15 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
     tried_rates: ClassVar[tuple[TriedRates, ...]] = TRIED_RATES
 
     name: Literal["simclr"] = "simclr"
+    """Name of the method."""
     crop: Crop = (0.4, 1.0)
     """Range of the area of the random square crop of each view, as a share of the content."""
     window: Strength = 0.5
+    """Change the window: at 1 its centre by up to a fifth of its width, its width by a factor of up to 1.5."""
     gamma: Strength = 0.5
+    """Change gamma: at 1 by an exponent of 1/1.8 to 1.8."""
     noise: Strength = 0.5
+    """Add noise: at 1 a standard deviation of up to 2 % of the display range."""
     visible: float | None = Field(default=None, gt=0, le=1)
     """Fraction of T that is encoded; null encodes all patches."""
     temperature: float = Field(default=0.1, gt=0)

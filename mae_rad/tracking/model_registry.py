@@ -27,7 +27,7 @@ _DEFAULT_STORE = "MLFLOW_TRACKING_URI"
 _WHEELS = "wheels"
 """Folder of wheels in a model, as MLflow names it."""
 _VIRTUALENV, _CONDA = "python_env.yaml", "conda.yaml"
-_SERVING = ("safetensors", "torch", "torchvision", "timm", "mlflow")
+_SERVING = ("highdicom", "safetensors", "torch", "torchvision", "timm", "mlflow")
 """What serving needs beside the requirements of the base package; deepspeed only trains."""
 
 

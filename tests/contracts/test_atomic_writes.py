@@ -34,6 +34,7 @@ ALLOWED = {
     ("mae_rad/training/loop.py", "save"): "a checkpoint: save_and_resume.py renames its folder when it is complete",
     ("mae_rad/training/save_and_resume.py", "save"): "into the folder that is renamed when it is complete",
     ("mae_rad/prediction/prediction_folder.py", "open"): "predictions.jsonl, to which lines are appended",
+    ("mae_rad/prediction/mlflow_predictor.py", "write_bytes"): "in a temporary folder, of a request",
     ("mae_rad/embedding/token_store.py", "open"): "appended to; place.npy states how much of it is valid",
     ("mae_rad/embedding/embeddings_file.py", "write_table"): "a ParquetWriter of an atomic_file",
     ("mae_rad/tracking/model_registry.py", "write_text"): "in a temporary folder, for an upload",

@@ -219,12 +219,15 @@ class CompareSettings(Settings):
             TaskSettings(column="age_years", edges=[20, 40, 60], name="age"),
         ]
     )
+    """What the probes predict: columns of the index and labels (default: body part, view, sex and age)."""
     all_labels: bool = True
     """Add a task for every label of labels.parquet that ``tasks`` does not name (default: true)."""
     policy: LabelPolicy = LabelPolicy()
     """Rule for films with label entries from several sources and readers."""
     probes: list[TrainedProbe] = Field(default=["linear", "knn", "attentive"], min_length=1)
+    """Probes on frozen features: linear, nearest neighbours, attention over patch tokens (default: all)."""
     analyses: list[Analysis] = Field(default=["retrieval", "clustering", "geometry", "shortcuts"])
+    """What else is measured (default: all)."""
     label_fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field(default=[0.01, 0.1, 1.0], min_length=1)
     """Fractions of the training patients whose labels are used, nested; fractions below 1 are evaluated only at the
     first T and pooling (default: [0.01, 0.1, 1.0])."""
@@ -255,7 +258,7 @@ class CompareSettings(Settings):
     repetitions: int = Field(default=1000, ge=100)
     """Bootstrap resamples of the test patients (default: 1000)."""
     seed: int = Field(default=0, ge=0)
-    """Seed of the resamples, of the draws of labels and of the folds (default: 0)."""
+    """Seed of label draws, subsampling and bootstrap (default: 0)."""
     runtime: CompareRuntimeSettings = CompareRuntimeSettings()
     tracking: TrackingSettings = TrackingSettings()
 

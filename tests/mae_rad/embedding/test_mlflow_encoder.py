@@ -80,7 +80,14 @@ def test_the_registry_holds_the_encoder_once_with_signature_and_without_pickle(t
     assert {"MLmodel", "encoder.safetensors", "encoder.json", "python_env.yaml", "conda.yaml"} <= names
     first, *pinned = (model / "requirements.txt").read_text().splitlines()
     assert (model / first).is_file() and first.endswith(".whl")
-    assert {line.partition("==")[0] for line in pinned} == {"safetensors", "torch", "torchvision", "timm", "mlflow"}
+    assert {line.partition("==")[0] for line in pinned} == {
+        "highdicom",
+        "safetensors",
+        "torch",
+        "torchvision",
+        "timm",
+        "mlflow",
+    }
     assert not [name for name in names if Path(name).suffix in (".pkl", ".pickle", ".pt", ".pth", ".bin")]
     text = (model / "MLmodel").read_text()
     assert str(tmp_path) not in text and str(run) not in text
