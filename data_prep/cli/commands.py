@@ -9,6 +9,7 @@ from pathlib import Path
 from data_prep import settings
 from data_prep.cli.exit_codes import PROBLEMS_FOUND, report_outcome
 from data_prep.errors import Reason, UserError
+from data_prep.folder_url import local_path
 from data_prep.planning.settings import ShardSettings, SubmitSettings
 from data_prep.scan.settings import ScanSettings
 
@@ -40,7 +41,7 @@ def run_scan(args: argparse.Namespace) -> int:
     """Read the headers of archives into a private folder."""
     from data_prep.scan.scan import scan
 
-    archives = [Path(argument) for argument in args.archives if not is_override(argument)]
+    archives = [local_path(argument) for argument in args.archives if not is_override(argument)]
     overrides = [argument for argument in args.archives if is_override(argument)] + args.overrides
     if not archives:
         raise UserError("no archive is given. Run: mae-rad scan ARCHIVE… --out PRIVATE")

@@ -20,7 +20,7 @@ from data_prep.cli.commands import (
     run_verify,
 )
 from data_prep.errors import Reason
-from data_prep.settings import config_file
+from data_prep.settings import config_file, local_argument
 from data_prep.shard_format.sidecar import SPLITS
 
 
@@ -215,6 +215,7 @@ def _command(
     """Add one subcommand; with ``overrides`` it takes ``--config`` and ``key=value``."""
     epilog = "key=value overrides one setting of the config, such as workers=8." if overrides else None
     command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=epilog)
+    command.register("type", Path, local_argument)  # a URL would become a local folder called s3:
     command.set_defaults(run=run, takes_overrides=overrides)
     if overrides and name != "append":  # append takes the settings of the folder
         config = name if name in {"scan", "label"} else "shard"

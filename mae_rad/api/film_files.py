@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from data_prep.folder_url import local_path
 from data_prep.sharding.single_film import ArchiveFile, list_files
 from mae_rad.prediction.film_reader import FilmFileReader, ReadResult
 
@@ -21,5 +22,5 @@ def read_files(films: Sequence[str | Path], read: FilmFileReader) -> Iterator[tu
         ArchiveError: a path does not exist.
     """
     for path in films:
-        for file in list_files([Path(path)]):
+        for file in list_files([local_path(path)]):
             yield file, read(file)

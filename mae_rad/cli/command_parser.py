@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from data_prep.settings import config_file
+from data_prep.settings import config_file, local_argument
 from mae_rad.command_line import run
 
 
@@ -15,9 +15,11 @@ def command_parser(name: str, description: str | None) -> argparse.ArgumentParse
         name: command name, as in ``compare-heads``.
         description: text of ``--help``, printed without reflowing.
     """
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=f"mae-rad {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)  # a URL would become a local folder called s3:
+    return parser
 
 
 def run_training(

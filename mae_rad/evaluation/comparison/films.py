@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError, SettingsError
@@ -33,7 +34,7 @@ class Films:
         EvaluationError: a patient is in two splits.
     """
 
-    def __init__(self, shards: Sequence[Path], score_on: Literal["test", "val"] = "test") -> None:
+    def __init__(self, shards: Sequence[PublicFolder], score_on: Literal["test", "val"] = "test") -> None:
         self.index = ShardIndex(shards, split=None)
         self.dataset_sha256 = self.index.dataset_sha256
         self.table = self.index.table

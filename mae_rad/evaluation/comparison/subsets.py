@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.label_schema import BOXES_SCHEMA
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.films import Films
@@ -45,7 +45,7 @@ def subsets_of(
     }
 
 
-def read_boxes(shards: Sequence[Path]) -> pa.Table:
+def read_boxes(shards: Sequence[PublicFolder]) -> pa.Table:
     """Read the boxes of all shard folders; an empty table if there are none.
 
     Raises:
