@@ -202,6 +202,16 @@ def run_report(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_publish(args: argparse.Namespace) -> int:
+    """Copy a finished public folder to object storage."""
+    from data_prep.sharding.publish import publish
+
+    if isinstance(args.url, Path):
+        raise UserError(f"{args.url} is no URL. Give one such as s3://BUCKET/FOLDER")
+    print(publish(args.public, args.url))
+    return 0
+
+
 def run_label(args: argparse.Namespace) -> int:
     """Write labels and boxes from label tables and from radiology reports."""
     from data_prep.labels.overview import write_overview

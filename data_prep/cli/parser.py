@@ -13,6 +13,7 @@ from data_prep.cli.commands import (
     run_label,
     run_phantom,
     run_preview,
+    run_publish,
     run_report,
     run_scan,
     run_shard,
@@ -20,7 +21,7 @@ from data_prep.cli.commands import (
     run_verify,
 )
 from data_prep.errors import Reason
-from data_prep.settings import config_file, local_argument
+from data_prep.settings import config_file, folder_argument, local_argument
 from data_prep.shard_format.sidecar import SPLITS
 
 
@@ -40,6 +41,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _add_phantom_command(commands)
     _add_sharding_commands(commands)
     _add_label_command(commands)
+    _add_publish_command(commands)
     _add_inspection_commands(commands)
 
 
@@ -118,6 +120,14 @@ def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.Argume
         help="without another scan: try only files rejected for this reason of rejects.parquet, such as"
         " decoder_crashed; may be given several times (default: all files that are not in the shards)",
     )  # fmt: skip
+
+
+def _add_publish_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    publish = _command(commands, "publish", run_publish, "copy finished shards to object storage")
+    publish.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    publish.add_argument(
+        "url", type=folder_argument, metavar="URL", help="where to, such as s3://BUCKET/FOLDER or gs://BUCKET/FOLDER"
+    )
 
 
 def _add_label_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
