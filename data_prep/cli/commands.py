@@ -186,7 +186,10 @@ def run_census(args: argparse.Namespace) -> int:
     from data_prep.dataset_report.report_page import check_output_path, render_census
 
     if args.out is not None:
-        check_output_path(args.out / "census.html", private=args.folder if is_private(args.folder) else None)
+        check_output_path(
+            args.out / "census.html",
+            private=args.folder if isinstance(args.folder, Path) and is_private(args.folder) else None,
+        )
     census = compute_census(args.folder)
     print(census)
     if args.out is not None:

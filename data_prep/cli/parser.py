@@ -180,7 +180,7 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
     borders = _command(
         commands, "borders", run_borders, "draw the borders of films, where burned-in text usually is, for a review"
     )
-    borders.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    borders.add_argument("public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards")
     borders.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="new or empty folder for the sheets (required)"
     )
@@ -189,7 +189,9 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
     )
 
     census = _command(commands, "census", run_census, "count films and patients of a private or a public folder")
-    census.add_argument("folder", type=Path, metavar="FOLDER", help="PRIVATE (before sharding) or PUBLIC (after it)")
+    census.add_argument(
+        "folder", type=folder_argument, metavar="FOLDER", help="PRIVATE (before sharding) or PUBLIC (after it)"
+    )
     census.add_argument(
         "--out", type=Path, metavar="OUT",
         help="folder for census.csv, census.parquet and census.html; for PRIVATE a folder inside it"
@@ -197,7 +199,9 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
     )  # fmt: skip
 
     report = _command(commands, "report", run_report, "write one HTML page about the shards for the people responsible")
-    report.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards, finished or unfinished")
+    report.add_argument(
+        "public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards, finished or unfinished"
+    )
     report.add_argument("--out", type=Path, required=True, metavar="FILE", help="HTML page to write (required)")
     report.add_argument(
         "--private", type=Path, metavar="PRIVATE",
@@ -205,7 +209,7 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
     )  # fmt: skip
 
     preview = _command(commands, "preview", run_preview, "draw a sheet of films as training reads them, for a review")
-    preview.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    preview.add_argument("public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards")
     preview.add_argument("--out", type=Path, required=True, metavar="FILE", help="PNG file to write (required)")
     preview.add_argument("--films", type=int, default=48, metavar="N", help="number of films (default: 48)")
     preview.add_argument("--split", choices=SPLITS, help="draw films of this split only (default: all splits)")

@@ -1,14 +1,34 @@
 """Read parts of the shards of a published folder: from what was read ahead, the local cache, or the storage."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
 
-from data_prep.folder_url import FolderUrl
+from data_prep.folder_url import FolderUrl, PublicFolder
 from data_prep.object_storage.published_files import published_files
 from data_prep.object_storage.range_cache import RangeCache
 from data_prep.object_storage.storage import ByteRange, read_ranges
 
 _LARGEST_GAP, _LARGEST_REQUEST = 64 * 2**10, 16 * 2**20
 """Bytes: parts of one shard that are no further apart are read in one request, up to a size."""
+
+
+def read_part(public: PublicFolder, part: ByteRange) -> bytes:
+    """Read a part of a shard of a public folder, on this machine or in object storage.
+
+    Args:
+        public: public folder.
+        part: its name is relative to the folder; fewer bytes are read, if the shard ends before.
+
+    Raises:
+        OSError: the folder has no such shard, or it cannot be read.
+        StorageError: the storage cannot be reached, or refuses the request.
+    """
+    if not isinstance(public, Path):
+        return _reader(public).read(part)
+    with (public / part.name).open("rb") as shard:
+        shard.seek(part.start)
+        return shard.read(part.length)
 
 
 class RangeReader:
@@ -80,6 +100,11 @@ class RangeReader:
                 self._ahead[part] = data
                 if self._cache is not None:
                     self._cache.put(self._shards[part.name].sha256, part.start, data)
+
+
+@lru_cache(maxsize=8)
+def _reader(folder: FolderUrl) -> RangeReader:
+    return RangeReader(folder)
 
 
 def _merged(parts: Sequence[ByteRange]) -> Iterator[tuple[ByteRange, list[ByteRange]]]:
