@@ -101,6 +101,10 @@ class ShardIndex:
         """Return the key of the film in ``row``."""
         return str(self._keys[row], "ascii")
 
+    def sorted_keys(self) -> NDArray[np.bytes_]:
+        """Sort the keys of all films: [n] bytes of 32 hex digits."""
+        return np.sort(self._keys)
+
     def study(self, row: int) -> int:
         """Return the 63-bit hash of the study of the film in ``row``."""
         return int(self._studies[row])
