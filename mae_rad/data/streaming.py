@@ -78,7 +78,8 @@ def url_openers(urls: str) -> dict[str, Open]:
     Args:
         urls: as webdataset takes them, with braces for several; ``pipe:`` runs a command.
     """
-    return {shown(url): _WebdatasetOpener(url) for url in webdataset.shardlists.expand_urls(urls)}
+    expanded = enumerate(webdataset.shardlists.expand_urls(urls))
+    return {f"{number}: {shown(url)}": _WebdatasetOpener(url) for number, url in expanded}
 
 
 def stream_films(openers: Mapping[str, Open], seed: int | None = None) -> Iterator[tuple[str, Film]]:
