@@ -51,11 +51,18 @@ def s3_server() -> Iterator[int]:
     finally:
         server.kill()
         server.wait()
+        import s3fs
+
+        s3fs.S3FileSystem.clear_instance_cache()  # it has the address of this server
 
 
 def storage_environment(port: int, cache: Path) -> dict[str, str]:
     """What the libraries of S3 read, and an own cache."""
-    return CREDENTIALS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "MAE_RAD_CACHE": str(cache)}
+    return CREDENTIALS | {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "MAE_RAD_CACHE": str(cache),
+        "MAE_RAD_STORAGE_SECONDS": "60",
+    }
 
 
 @contextlib.contextmanager
