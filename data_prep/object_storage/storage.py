@@ -191,7 +191,12 @@ def _file_system(folder: FolderUrl) -> Any:
     """File system of fsspec, one per process: its connections do not survive a fork, and fsspec makes new ones."""
     import fsspec  # noqa: PLC0415 - only what reads a URL needs it
 
-    return fsspec.filesystem(folder.scheme, **_OPTIONS.get(folder.scheme, {}))
+    options = _OPTIONS.get(folder.scheme, {})
+    if folder.scheme in {"http", "https"}:
+        from aiohttp import ClientTimeout  # noqa: PLC0415
+
+        options = {"client_kwargs": {"timeout": ClientTimeout(sock_connect=5, sock_read=20)}}
+    return fsspec.filesystem(folder.scheme, **options)
 
 
 def _location(folder: FolderUrl, name: str) -> str:
