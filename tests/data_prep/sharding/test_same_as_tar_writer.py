@@ -33,10 +33,10 @@ def test_a_shard_is_what_tar_writer_writes(
     """TarWriter sorts the members of a sample by suffix; a film comes first, so PNG films are written one by one."""
     shard(make_private(tmp_path, monkeypatch), tmp_path / "public", settings(codec=codec))
     tars = sorted((tmp_path / "public").glob("*.tar"))
-    assert len(tars) > 3
+    assert sum(len(_members(tar)) > 1 for tar in tars) > 3
     for tar in tars:
         members = _members(tar)
-        assert {name for _, name, _ in members} == {suffix, "json"}
+        assert {name for _, name, _ in members} in ({suffix, "json"}, set())  # a shard whose films were all rejected
         if codec == "htj2k":
             films, sidecars = members[::2], members[1::2]
             samples = [
