@@ -136,8 +136,8 @@ def local_path(text: str | Path) -> Path:
 def url_problem(text: str | Path) -> str:
     """Say why a URL is refused where only a path on this machine will do."""
     return (
-        f"{shown(str(text))} is a URL, and this has to be a path on this machine. Public folders are read from"
-        " s3://, gs:// and https://; write them here, then copy them there with: mae-rad publish PUBLIC URL"
+        f"{shown(str(text))} is a URL, and this has to be a path on this machine. Only public folders can lie elsewhere:"
+        " write one here, then copy it with: mae-rad publish PUBLIC URL"
     )
 
 

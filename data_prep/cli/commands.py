@@ -102,7 +102,12 @@ def run_verify(args: argparse.Namespace) -> int:
     """Check every shard of every generation; damaged shards are marked, so that shard or append rewrites them."""
     from data_prep.shard_format.appended_folders import generation_folders
     from data_prep.verification.verify import verify, verify_generations
+    from data_prep.verification.verify_published import verify_published
 
+    if not isinstance(args.public, Path):
+        problems = verify_published(args.public)
+        print("\n".join(problems) or f"{args.public}: complete, and the bytes that were published")
+        return PROBLEMS_FOUND if problems else 0
     are_all_valid = True
     folders = generation_folders(args.public)
     for folder in folders:

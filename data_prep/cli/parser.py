@@ -161,7 +161,7 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
     verify = _command(
         commands, "verify", run_verify, "check all shards, and mark damaged ones so that shard rewrites them"
     )
-    verify.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    verify.add_argument("public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards")
 
     audit = _command(
         commands, "audit", run_audit, "check that every byte of the shards is on the allow-list of de-identification"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_prep.cli.main import main
 from data_prep.dataset_report.report_page import write_report
 from data_prep.errors import ShardFormatError, StorageError
 from data_prep.folder_url import FolderUrl, PublicFolder
@@ -166,6 +167,20 @@ def test_another_data_set_is_not_written_over(public: Path, tmp_path: Path, monk
     with pytest.raises(ShardFormatError, match="holds another data set"):
         publish(tmp_path / "other", _url(tmp_path / "there"))
     assert before == {path: path.read_bytes() for path in (tmp_path / "there").rglob("*") if path.is_file()}
+
+
+def test_what_was_published_is_verified(
+    public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _append(public, monkeypatch)
+    url = str(_url(tmp_path / "there"))
+    assert main(["publish", str(public), url]) == 0
+    assert main(["verify", url]) == 0
+    assert "complete, and the bytes that were published" in capsys.readouterr().out
+    tar = max((tmp_path / "there" / "generation-001").glob("*.tar"))
+    tar.write_bytes(tar.read_bytes()[:-1] + b"x")
+    assert main(["verify", url]) == 1
+    assert capsys.readouterr().out.startswith(f"generation-001/{tar.name}: not the bytes")
 
 
 @pytest.mark.parametrize("url", ["https://host/shards", "s3://bucket/x?sig=hush"])

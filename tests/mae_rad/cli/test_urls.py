@@ -18,7 +18,6 @@ REFUSED = [
     ("submit", "/private", "--out", URL),
     ("label", "/private", "--out", URL),
     ("label", "/private", "--labels", URL, "--out", "/public"),
-    ("verify", URL),
     ("audit", URL),
     ("audit", "/public", "--private", URL),
     ("preview", "/public", "--out", URL),
@@ -48,6 +47,7 @@ REFUSED = [
     ("bench", "loader", "--shards", URL),
 ]
 UNREADABLE = [
+    ("verify", URL),
     ("pretrain", "--config", "mae", f"data.shards={URL}", "runtime.run_dir=/run"),
     ("finetune", "--config", "foreign_object", f"data.shards={URL}", "runtime.run_dir=/run"),
     ("embed", "/run", f"shards={URL}", "out=/e.parquet"),
