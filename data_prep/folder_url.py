@@ -136,7 +136,7 @@ def local_path(text: str | Path) -> Path:
 def url_problem(text: str | Path) -> str:
     """Say why a URL is refused where only a path on this machine will do."""
     return (
-        f"{shown(str(text))} is a URL, and this has to be a path on this machine. Only public folders can lie elsewhere:"
+        f"{shown(str(text))} is a URL, and this must be a path on this machine. Only public folders may lie elsewhere:"
         " write one here, then copy it with: mae-rad publish PUBLIC URL"
     )
 

@@ -8,7 +8,7 @@ from data_prep.errors import StorageError
 from data_prep.folder_url import FolderUrl
 from data_prep.object_storage import storage
 from data_prep.object_storage.storage import PATIENCE, ByteRange, persist, read_file, read_ranges, write_file
-from tests.builders.object_store import web_server
+from tests.builders.processes.object_store import web_server
 
 URL = FolderUrl.parse("https://host/shards?sig=hush")
 

@@ -25,8 +25,8 @@ from data_prep.sharding.append import append
 from data_prep.sharding.publish import UNFINISHED_LIST, publish
 from data_prep.sharding.shard import shard
 from tests.builders.dicom_builder import DX_FOR_PRESENTATION, write_film
-from tests.builders.object_store import BUCKET, s3_server, storage_environment
 from tests.builders.private_builder import anatomy, make_private, settings
+from tests.builders.processes.object_store import BUCKET, s3_server, storage_environment
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.streaming import shard_openers, streamed_batches
 from mae_rad.data.worker_start import processes
 from mae_rad.errors import SettingsError, ShardFormatError, StorageError
-from tests.builders.object_store import Link, web_server
+from tests.builders.processes.object_store import Link, complete, web_server
 from tests.builders.shard_builder import film, noise, write_public
 
 
@@ -30,12 +30,7 @@ def public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     published_files.cache_clear()
     films = [film(f"film {n}", noise(64 + n, 80, seed=n), body_part="HAND" if n % 2 else "FOOT") for n in range(24)]
-    folder = write_public(tmp_path / "public", films, per_shard=10)
-    for tar in folder.glob("*.tar"):
-        for suffix in (".json", ".parquet"):
-            tar.with_suffix(suffix).write_text("not read by trainings")
-    (folder / "rejects.parquet").write_text("not read by trainings")
-    return folder
+    return complete(write_public(tmp_path / "public", films, per_shard=10))
 
 
 def _same(stream: object, dataset: object) -> None:

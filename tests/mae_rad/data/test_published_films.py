@@ -20,7 +20,7 @@ from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.errors import StorageError
-from tests.builders.object_store import BUCKET, Link, s3_server, storage_environment, web_server
+from tests.builders.processes.object_store import BUCKET, Link, complete, s3_server, storage_environment, web_server
 from tests.builders.shard_builder import film, noise, write_public
 
 FILMS = 24
@@ -39,12 +39,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.fixture
 def public(tmp_path: Path) -> Path:
     films = [film(f"film {n}", noise(64 + n, 80, seed=n)) for n in range(FILMS)]
-    folder = write_public(tmp_path / "public", films, per_shard=10)
-    for tar in folder.glob("*.tar"):
-        for suffix in (".json", ".parquet"):
-            tar.with_suffix(suffix).write_text("not read by trainings")
-    (folder / "rejects.parquet").write_text("not read by trainings")
-    return folder
+    return complete(write_public(tmp_path / "public", films, per_shard=10))
 
 
 @pytest.fixture

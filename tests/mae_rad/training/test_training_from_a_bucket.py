@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.folder_url import FolderUrl
 from data_prep.sharding.publish import publish
-from tests.builders.object_store import BUCKET, Link, s3_server, storage_environment
+from tests.builders.processes.object_store import BUCKET, Link, complete, s3_server, storage_environment
 from tests.builders.shard_builder import film, noise, write_public
 from tests.builders.tiny_run import ROOT, arguments, environment
 
@@ -51,11 +51,7 @@ def _wait(condition: Callable[[], bool], training: subprocess.Popen[bytes], log:
 @pytest.mark.slow
 def test_an_outage_and_a_kill_change_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     films = [film(f"film {n}", noise(300, 280, seed=n)) for n in range(64)]
-    public = write_public(tmp_path / "public", films, per_shard=16)
-    for tar in public.glob("*.tar"):
-        for suffix in (".json", ".parquet"):
-            tar.with_suffix(suffix).write_text("not read by trainings")
-    (public / "rejects.parquet").write_text("not read by trainings")
+    public = complete(write_public(tmp_path / "public", films, per_shard=16))
     local = _start(str(public), tmp_path / "local", {}, tmp_path / "local.log")
     with s3_server() as port:
         link = Link(port)

@@ -25,6 +25,15 @@ CREDENTIALS = {
 }
 
 
+def complete(public: Path) -> Path:
+    """Give a folder of ``shard_builder`` the files that it lacks and that trainings do not read; it can be published."""
+    for tar in public.glob("*.tar"):
+        for suffix in (".json", ".parquet"):
+            tar.with_suffix(suffix).write_text("not read by trainings")
+    (public / "rejects.parquet").write_text("not read by trainings")
+    return public
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
