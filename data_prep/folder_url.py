@@ -55,8 +55,6 @@ class FolderUrl:
             )
         if not (parts.netloc or (scheme == "file" and parts.path.strip("/"))):
             raise ValueError("the URL names no bucket or host")
-        if text.endswith(_HIDDEN):
-            raise ValueError("the signature of this URL is not recorded; give the whole URL again")
         return cls(f"{scheme}://{parts.netloc}{parts.path}".rstrip("/"), query=parts.query)
 
     @property
@@ -68,6 +66,11 @@ class FolderUrl:
     def name(self) -> str:
         """Last part of the address, or the name of the generation."""
         return self.inside or self.address.rpartition("/")[2]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the query string is there: a URL from a record, such as a run's config, has lost its own."""
+        return self.query != _HIDDEN[1:]
 
     def generation(self, name: str) -> "FolderUrl":
         """The generation ``name`` of this folder."""

@@ -200,6 +200,8 @@ def _file_system(folder: FolderUrl) -> Any:
 
 
 def _location(folder: FolderUrl, name: str) -> str:
+    if not folder.is_complete:
+        raise StorageError(f"the signature of {folder} is not recorded. Give the whole URL again")
     address = f"{folder.address}/{name}"
     if folder.scheme in {"http", "https"}:
         return f"{address}?{folder.query}" if folder.query else address

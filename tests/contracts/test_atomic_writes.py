@@ -27,7 +27,7 @@ ALLOWED = {
     (
         "data_prep/object_storage/range_cache.py",
         "write_bytes",
-    ): "renamed when it is complete; its checksum is read, no sync",
+    ): "renamed, and read with its checksum: needs no sync",
     ("data_prep/sharding/estimate.py", "write_text"): "in a temporary folder",
     ("data_prep/phantom/write_archive.py", "write_bytes"): "into a folder that was empty: an unfinished one is refused",
     ("data_prep/phantom/write_archive.py", "write_text"): "into a folder that was empty",

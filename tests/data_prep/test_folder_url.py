@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from data_prep.errors import SettingsError
+from data_prep.errors import SettingsError, StorageError
 from data_prep.folder_url import FolderUrl, folder_name, is_url, local_path, public_folder, shown
+from data_prep.object_storage.storage import read_file
 from data_prep.settings import Folders, Settings, load
 
 
@@ -43,8 +44,11 @@ def test_a_signature_is_used_but_not_shown() -> None:
     assert "hush" not in f"{url} {url!r} {url.generation('generation-001')}"
     settings = _Paths(shards=["https://host/shards?sig=hush"])
     assert "hush" not in settings.model_dump_json()
-    with pytest.raises(SettingsError, match="signature of this URL is not recorded"):
-        public_folder(str(url))
+    recorded = public_folder(str(url))
+    assert isinstance(recorded, FolderUrl)
+    assert not recorded.is_complete
+    with pytest.raises(StorageError, match="signature of https://host/shards.… is not recorded. Give the whole URL"):
+        read_file(recorded, "x")
 
 
 def test_settings_take_urls_of_public_folders_only(tmp_path: Path) -> None:

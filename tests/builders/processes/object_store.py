@@ -26,7 +26,7 @@ CREDENTIALS = {
 
 
 def complete(public: Path) -> Path:
-    """Give a folder of ``shard_builder`` the files that it lacks and that trainings do not read; it can be published."""
+    """Give a folder of ``shard_builder`` the files that it lacks, which trainings do not read, to be published."""
     for tar in public.glob("*.tar"):
         for suffix in (".json", ".parquet"):
             tar.with_suffix(suffix).write_text("not read by trainings")

@@ -15,7 +15,8 @@ webdataset = pytest.importorskip("webdataset")
 def _members(tar: Path) -> list[tuple[str, str, bytes]]:
     """Key, suffix and content of each member."""
     with tarfile.open(tar) as archive:
-        return [(*member.name.split("."), archive.extractfile(member).read()) for member in archive]
+        names = (member.name.partition(".") for member in archive.getmembers())
+        return [(key, suffix, archive.extractfile(f"{key}.{suffix}").read()) for key, _, suffix in names]
 
 
 def _written_by_webdataset(samples: list[dict[str, object]]) -> bytes:

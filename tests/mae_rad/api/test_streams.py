@@ -1,8 +1,10 @@
 """Streams give the films of the shards: each once to a reader, and in equal batches to a training."""
 
 import tarfile
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from data_prep.object_storage.published_files import published_files
 from data_prep.object_storage.range_cache import CACHE
 from data_prep.object_storage.storage import PATIENCE
 from data_prep.sharding.publish import publish
+from mae_rad.api.shards import ShardFilm
 from mae_rad.data.batch import Batch, ViewSpec
 from mae_rad.data.film_order import StepRange
 from mae_rad.data.shard_reader import ShardIndex
@@ -33,7 +36,7 @@ def public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return complete(write_public(tmp_path / "public", films, per_shard=10))
 
 
-def _same(stream: object, dataset: object) -> None:
+def _same(stream: Iterable[ShardFilm], dataset: Any) -> None:
     streamed, expected = list(stream), [dataset[row] for row in range(len(dataset))]
     assert [one.key for one in streamed] == [one.key for one in expected]
     for one, other in zip(streamed, expected, strict=True):
@@ -47,7 +50,7 @@ def test_a_stream_has_the_films_of_the_folder(public: Path) -> None:
     with pytest.raises(ShardFormatError, match="no shard of val"):
         mae_rad.open_shards(public, split="val", streaming=True)
     with pytest.raises(SettingsError, match="where needs the index"):
-        mae_rad.open_shards(public, where={"body_part": "HAND"}, streaming=True)
+        mae_rad.open_shards(public, where={"body_part": "HAND"}, streaming=True)  # type: ignore[call-overload]
 
 
 def test_loader_processes_share_the_films_by_shards(public: Path) -> None:
@@ -64,7 +67,7 @@ def test_a_url_that_webdataset_reads_is_streamed(public: Path) -> None:
 
 
 class _First:
-    def __init__(self, films: object, count: int) -> None:
+    def __init__(self, films: Any, count: int) -> None:
         self._films, self._count = films, count
 
     def __len__(self) -> int:
@@ -98,8 +101,8 @@ def test_what_is_no_shard_is_named(public: Path, tmp_path: Path) -> None:
         tar.add(tmp_path / "text", "a.txt")
     with pytest.raises(ShardFormatError, match="holds other files than films"):
         list(mae_rad.open_shards(f"file://{tmp_path}/other.tar", streaming=True))
-    tar = min(public.glob("*.tar"))
-    tar.write_bytes(tar.read_bytes()[:5000])
+    shard = min(public.glob("*.tar"))
+    shard.write_bytes(shard.read_bytes()[:5000])
     with pytest.raises(ShardFormatError, match="cannot be read as a stream"):
         list(mae_rad.open_shards(public, streaming=True))
 

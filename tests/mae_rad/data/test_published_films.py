@@ -12,7 +12,7 @@ import pytest
 from data_prep.folder_url import FolderUrl
 from data_prep.object_storage import published_files, range_reader
 from data_prep.object_storage.range_cache import CACHE, CACHE_GIB
-from data_prep.object_storage.storage import PATIENCE, ByteRange
+from data_prep.object_storage.storage import PATIENCE, ByteRange, read_ranges
 from data_prep.sharding.publish import publish
 from mae_rad.data.batch import ViewSpec
 from mae_rad.data.film_order import Order, StepRange
@@ -100,7 +100,6 @@ def _equal(some: list, others: list) -> bool:
 
 def test_a_batch_is_one_batch_of_requests(there: FolderUrl, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[ByteRange]] = []
-    read_ranges = range_reader.read_ranges
 
     def counting(folder: FolderUrl, ranges: list[ByteRange]) -> list[bytes]:
         asked.append(list(ranges))
