@@ -53,10 +53,10 @@ def _films(index: ShardIndex) -> list[tuple[str, bytes]]:
     return [(index.key(row), index.film(row).displayed().tobytes()) for row in range(len(index))]
 
 
-def _batches(index: ShardIndex, workers: int = 0) -> Iterator[object]:
+def _batches(index: ShardIndex) -> Iterator[object]:
     views = {"film": ViewSpec(tokens=16, predicted=0.5, visible=0.25)}
     order = Order(len(index), 1, 8)
-    return training_batches(index, order, views, StepRange(0, 4, 0, 1, 4), patch=16, workers=workers)
+    return training_batches(index, order, views, StepRange(0, 4, 0, 1, 4), patch=16, workers=0)
 
 
 @pytest.mark.parametrize("query", ["", "?sig=hush"])
@@ -71,9 +71,7 @@ def test_a_web_server_gives_the_films_of_the_local_folder(query: str, public: Pa
     assert all(path.endswith(query) for path in asked)
 
 
-def test_a_fork_and_a_new_process_read_from_a_bucket(
-    public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_forked_processes_read_from_a_bucket(public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """File systems of fsspec do not survive a fork; each process opens its own."""
     with s3_server() as port:
         for name, value in storage_environment(port, tmp_path / "cache").items():
@@ -84,7 +82,7 @@ def test_a_fork_and_a_new_process_read_from_a_bucket(
         assert _films(index) == expected
         with multiprocessing.get_context("fork").Pool(2) as pool:
             assert pool.map(partial(_one, index), range(FILMS)) == expected
-        assert _equal(list(_batches(index, workers=1)), list(_batches(ShardIndex([public]))))
+        assert _equal(list(_batches(index)), list(_batches(ShardIndex([public]))))
 
 
 def _one(index: ShardIndex, row: int) -> tuple[str, bytes]:
@@ -115,8 +113,7 @@ def test_a_batch_is_one_batch_of_requests(there: FolderUrl, monkeypatch: pytest.
     assert len(asked[0]) == 3  # films that follow each other in a shard are one request
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_an_unreachable_storage_replaces_no_film(workers: int, public: Path, there: FolderUrl) -> None:
+def test_an_unreachable_storage_replaces_no_film(public: Path, there: FolderUrl) -> None:
     pytest.importorskip("aiohttp")
     with web_server(Path(there.address.removeprefix("file://"))) as (address, _):
         link = Link(int(address.rpartition(":")[2]))
@@ -126,9 +123,9 @@ def test_an_unreachable_storage_replaces_no_film(workers: int, public: Path, the
         with pytest.raises(StorageError, match="cannot be reached"):
             index.film(0)
         with pytest.raises(StorageError, match="cannot be reached"):
-            list(_batches(index, workers))
+            list(_batches(index))
         with pytest.raises(StorageError, match="cannot be reached"):
-            list(whole_film_batches(index, tokens=16, patch=16, batch=4, workers=workers))
+            list(whole_film_batches(index, tokens=16, patch=16, batch=4, workers=0))
         link.mend()
         assert _films(index) == _films(ShardIndex([public]))
         link.cut()

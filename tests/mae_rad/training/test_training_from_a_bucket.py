@@ -20,7 +20,7 @@ OUTAGE_SECONDS = 20
 
 
 def _start(public: str, run: Path, settings: dict[str, str], out: Path) -> subprocess.Popen[bytes]:
-    words = arguments(Path(), run, STEPS, f"data.shards=[{public}]", "runtime.checkpoint_every=10")
+    words = arguments(Path(), run, STEPS, f"data.shards=[{public}]", "runtime.checkpoint_every=10", "runtime.workers=1")
     with out.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "mae_rad", "pretrain", *words],
