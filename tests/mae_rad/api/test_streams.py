@@ -81,7 +81,6 @@ def test_a_published_folder_is_streamed_and_a_failure_shows_no_signature(
     public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("aiohttp")
-    monkeypatch.setenv(PATIENCE, "0")
     publish(public, FolderUrl.parse(f"file://{tmp_path}/there"))
     with web_server(tmp_path / "there") as (address, _):
         link = Link(int(address.rpartition(":")[2]))
@@ -89,6 +88,7 @@ def test_a_published_folder_is_streamed_and_a_failure_shows_no_signature(
         stream = mae_rad.open_shards(url, streaming=True)
         _same(stream, mae_rad.open_shards(public))
         link.cut()
+        monkeypatch.setenv(PATIENCE, "0")
         with pytest.raises(StorageError, match=r"cannot be reached for 0 s \(\w+\)\. Run") as error:
             list(stream)
         assert "hush" not in str(error.value)

@@ -30,7 +30,7 @@ FILMS = 24
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     monkeypatch.setenv(CACHE_GIB, "0")  # every film comes from the storage
-    monkeypatch.setenv(PATIENCE, "0")
+    monkeypatch.setenv(PATIENCE, "30")
     published_files.published_files.cache_clear()
     yield
     published_files.published_files.cache_clear()
@@ -76,7 +76,6 @@ def test_forked_processes_read_from_a_bucket(public: Path, tmp_path: Path, monke
     with s3_server() as port:
         for name, value in storage_environment(port, tmp_path / "cache").items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setenv(PATIENCE, "30")
         publish(public, FolderUrl.parse(f"s3://{BUCKET}/shards"))
         index, expected = ShardIndex([FolderUrl.parse(f"s3://{BUCKET}/shards")]), _films(ShardIndex([public]))
         assert _films(index) == expected
@@ -113,13 +112,16 @@ def test_a_batch_is_one_batch_of_requests(there: FolderUrl, monkeypatch: pytest.
     assert len(asked[0]) == 3  # films that follow each other in a shard are one request
 
 
-def test_an_unreachable_storage_replaces_no_film(public: Path, there: FolderUrl) -> None:
+def test_an_unreachable_storage_replaces_no_film(
+    public: Path, there: FolderUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("aiohttp")
     with web_server(Path(there.address.removeprefix("file://"))) as (address, _):
         link = Link(int(address.rpartition(":")[2]))
         index = ShardIndex([FolderUrl.parse(f"http://127.0.0.1:{link.port}")])
         assert _films(index) == _films(ShardIndex([public]))
         link.cut()
+        monkeypatch.setenv(PATIENCE, "0")
         with pytest.raises(StorageError, match="cannot be reached"):
             index.film(0)
         with pytest.raises(StorageError, match="cannot be reached"):
@@ -127,6 +129,7 @@ def test_an_unreachable_storage_replaces_no_film(public: Path, there: FolderUrl)
         with pytest.raises(StorageError, match="cannot be reached"):
             list(whole_film_batches(index, tokens=16, patch=16, batch=4, workers=0))
         link.mend()
+        monkeypatch.setenv(PATIENCE, "30")
         assert _films(index) == _films(ShardIndex([public]))
         link.cut()
 
