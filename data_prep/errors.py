@@ -6,6 +6,7 @@ UserError                 one line on stderr and exit code 2, without a tracebac
 ├── ArchiveError          an archive or a private folder is missing, empty or unreadable
 ├── ShardFormatError      a public folder is missing, unfinished, damaged or of another format version
 │   └── FolderBusyError   another command is writing to the public folder
+├── StorageError          object storage cannot be reached, refuses a request, or lacks a file
 └── LabelError            a label table is missing or malformed, or one of its rows is not valid
 FilmReject                one film cannot become a sample; it is recorded with its reason, and the run continues
 """
@@ -37,6 +38,10 @@ class ShardFormatError(UserError):
 
 class FolderBusyError(ShardFormatError):
     """Another command is writing to a public folder."""
+
+
+class StorageError(UserError):
+    """Object storage cannot be reached, refuses a request, or lacks a file."""
 
 
 class LabelError(UserError):

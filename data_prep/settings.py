@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from data_prep.errors import SettingsError
+from data_prep.folder_url import FolderUrl, PublicFolder, is_url, local_path, public_folder, shown, url_problem
 
 _log = logging.getLogger(__name__)
 
@@ -52,10 +53,24 @@ class Settings(BaseModel):
             values[current] = values.pop(former)
         return values
 
+    @model_validator(mode="after")
+    def _refuse_urls(self) -> Self:
+        for name, value in self:
+            paths = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            for path in paths:
+                if isinstance(path, Path) and is_url(path):
+                    raise SettingsError(f"{name}: {url_problem(path)}")
+        return self
+
+
+def _folders(value: object) -> object:
+    items = value if isinstance(value, list | tuple) else [value]
+    return [public_folder(item) if isinstance(item, str | Path | FolderUrl) else item for item in items]
+
 
 Folders = Annotated[
-    list[Path],
-    BeforeValidator(lambda value: [value] if isinstance(value, str | Path) else value),
+    list[PublicFolder],
+    BeforeValidator(_folders),
     WithJsonSchema(
         {
             "anyOf": [
@@ -65,9 +80,10 @@ Folders = Annotated[
         }
     ),
 ]
-"""One folder or a list of folders; always a list after validation."""
+"""One public folder, or a list of them, on this machine or in object storage; always a list after validation."""
 
 S = TypeVar("S", bound=Settings)
+T = TypeVar("T")
 
 _CONFIGS = Path(__file__).parents[1] / "mae_rad" / "configs"
 """Folder of the shipped configs, in a checkout and in an installed package."""
@@ -90,6 +106,7 @@ def config_file(folder: str) -> Callable[[str], Path]:
     """
 
     def find_config(name_or_path: str) -> Path:
+        local_argument(name_or_path)
         configs = {path.stem: path for path in sorted((_CONFIGS / folder).glob("*.yaml"))}
         path = configs.get(name_or_path, Path(name_or_path))
         if path.name == name_or_path and not path.suffix and not path.exists():
@@ -100,6 +117,31 @@ def config_file(folder: str) -> Callable[[str], Path]:
         return path
 
     return find_config
+
+
+def local_argument(text: str) -> Path:
+    """The argparse type of a path on this machine; ``parser.register("type", Path, local_argument)`` refuses URLs.
+
+    Raises:
+        ArgumentTypeError: the argument is a URL.
+    """
+    return _argument(local_path, text)
+
+
+def folder_argument(text: str) -> PublicFolder:
+    """The argparse type of a public folder that is read, on this machine or in object storage.
+
+    Raises:
+        ArgumentTypeError: the argument is a URL that cannot be read.
+    """
+    return _argument(public_folder, text)
+
+
+def _argument(read: Callable[[str], T], text: str) -> T:
+    try:
+        return read(text)
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class ChosenByName(Generic[S]):
@@ -243,7 +285,7 @@ def _explain(model: type[BaseModel], error: ValidationError, path: Path | None) 
 
 
 def _shortened(value: object) -> str:
-    text = repr(value)
+    text = shown(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

@@ -4,8 +4,10 @@ import argparse
 import shutil
 import textwrap
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
+from data_prep.settings import local_argument
 from data_prep.settings_schema import list_settings
 
 _MAX_COLUMNS = 100
@@ -22,6 +24,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, *, settings: str | None = None, **keywords: Any) -> None:
         super().__init__(formatter_class=_HelpFormatter, **keywords)
+        self.register("type", Path, local_argument)  # a URL would become a local folder called s3:
         self._settings = settings
 
     def format_help(self) -> str:

@@ -15,6 +15,7 @@ from data_prep.cli.commands import (
     run_label,
     run_phantom,
     run_preview,
+    run_publish,
     run_report,
     run_scan,
     run_shard,
@@ -22,7 +23,7 @@ from data_prep.cli.commands import (
     run_verify,
 )
 from data_prep.errors import Reason
-from data_prep.settings import config_file
+from data_prep.settings import config_file, folder_argument
 from data_prep.shard_format.sidecar import SPLITS
 
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
@@ -52,6 +53,7 @@ def add_commands(commands: Commands) -> None:
     _add_phantom_command(commands)
     _add_sharding_commands(commands)
     _add_label_command(commands)
+    _add_publish_command(commands)
     _add_inspection_commands(commands)
 
 
@@ -136,6 +138,14 @@ def _add_sharding_commands(commands: Commands) -> None:
     )  # fmt: skip
 
 
+def _add_publish_command(commands: Commands) -> None:
+    publish = _command(commands, "publish", run_publish, "copy finished shards to object storage")
+    publish.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    publish.add_argument(
+        "url", type=folder_argument, metavar="URL", help="where to, such as s3://BUCKET/FOLDER or gs://BUCKET/FOLDER"
+    )
+
+
 def _add_label_command(commands: Commands) -> None:
     label = _command(
         commands,
@@ -171,7 +181,7 @@ def _add_inspection_commands(commands: Commands) -> None:
     verify = _command(
         commands, "verify", run_verify, "check all shards, and mark damaged ones so that shard rewrites them"
     )
-    verify.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    verify.add_argument("public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards")
 
     audit = _command(
         commands, "audit", run_audit, "check that every byte of the shards is on the allow-list of de-identification"
@@ -190,7 +200,7 @@ def _add_inspection_commands(commands: Commands) -> None:
     borders = _command(
         commands, "borders", run_borders, "draw the borders of films, where burned-in text usually is, for a review"
     )
-    borders.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    borders.add_argument("public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards")
     borders.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="new or empty folder for the sheets (required)"
     )
@@ -199,7 +209,9 @@ def _add_inspection_commands(commands: Commands) -> None:
     )
 
     census = _command(commands, "census", run_census, "count films and patients of a private or a public folder")
-    census.add_argument("folder", type=Path, metavar="FOLDER", help="PRIVATE (before sharding) or PUBLIC (after it)")
+    census.add_argument(
+        "folder", type=folder_argument, metavar="FOLDER", help="PRIVATE (before sharding) or PUBLIC (after it)"
+    )
     census.add_argument(
         "--out", type=Path, metavar="OUT",
         help="folder for census.csv, census.parquet and census.html; for PRIVATE a folder inside it"
@@ -207,7 +219,9 @@ def _add_inspection_commands(commands: Commands) -> None:
     )  # fmt: skip
 
     report = _command(commands, "report", run_report, "write one HTML page about the shards for the people responsible")
-    report.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards, finished or unfinished")
+    report.add_argument(
+        "public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards, finished or unfinished"
+    )
     report.add_argument("--out", type=Path, required=True, metavar="FILE", help="HTML page to write (required)")
     report.add_argument(
         "--private", type=Path, metavar="PRIVATE",
@@ -215,7 +229,7 @@ def _add_inspection_commands(commands: Commands) -> None:
     )  # fmt: skip
 
     preview = _command(commands, "preview", run_preview, "draw a sheet of films as training reads them, for a review")
-    preview.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    preview.add_argument("public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards")
     preview.add_argument("--out", type=Path, required=True, metavar="FILE", help="PNG file to write (required)")
     preview.add_argument("--films", type=int, default=48, metavar="N", help="number of films (default: 48)")
     preview.add_argument("--split", choices=SPLITS, help="draw films of this split only (default: all splits)")

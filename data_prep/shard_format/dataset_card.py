@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from data_prep.errors import ShardFormatError
+from data_prep.folder_url import PublicFolder
+from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
 from data_prep.shard_format.sidecar import ClosedModel, Split
 
@@ -78,14 +80,14 @@ class DatasetCard(ClosedModel):
         return f"{table}\ndataset {self.dataset_sha256}"
 
 
-def read_dataset_card(public: Path) -> DatasetCard:
+def read_dataset_card(public: PublicFolder) -> DatasetCard:
     """Read ``dataset.json`` of a complete public folder.
 
     Raises:
         ShardFormatError: the folder does not exist, is not finished or damaged, or has another format version.
     """
-    path = public / "dataset.json"
-    if not public.is_dir():
+    path = local_file(public, "dataset.json")
+    if isinstance(public, Path) and not public.is_dir():
         raise ShardFormatError(f"shard folder {public} does not exist. Make it with: mae-rad shard")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,6 @@
 """The index of all generations of a public folder, and films with equal pixels. Imported by ``mae_rad``."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep.errors import ShardFormatError
+from data_prep.folder_url import PublicFolder
+from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.sidecar import MAX_FRAMES, SPLITS
@@ -16,7 +17,7 @@ from data_prep.shard_format.sidecar import MAX_FRAMES, SPLITS
 _PIXEL_COLUMNS = ["key", "split", "pixel_sha256", "same_pixels_as"]
 
 
-def read_index(public: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_index(public: PublicFolder, columns: Sequence[str] | None = None) -> pa.Table:
     """Read the index of all generations of a public folder.
 
     Args:
@@ -42,7 +43,7 @@ def read_index(public: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return index.select(requested) if requested else index
 
 
-def read_one_index(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_one_index(folder: PublicFolder, columns: Sequence[str] | None = None) -> pa.Table:
     """Read the index of one generation, unchanged.
 
     Args:
@@ -52,14 +53,16 @@ def read_one_index(folder: Path, columns: Sequence[str] | None = None) -> pa.Tab
     Raises:
         ShardFormatError: the index is missing or damaged.
     """
-    path = folder / "index.parquet"
+    path = local_file(folder, "index.parquet")
     try:
         return pq.read_table(path, columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowException):
-        raise ShardFormatError(f"{path} cannot be read. Run the same shard command again to rewrite it") from None
+        raise ShardFormatError(
+            f"index.parquet of {folder} cannot be read. Run the same shard command again to rewrite it"
+        ) from None
 
 
-def _read_generation(folder: Path, public: Path, columns: list[str] | None) -> pa.Table:
+def _read_generation(folder: PublicFolder, public: PublicFolder, columns: list[str] | None) -> pa.Table:
     table = read_one_index(folder, columns)
     if folder == public or "shard" not in table.column_names:
         return table

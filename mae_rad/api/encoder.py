@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import Reason
+from data_prep.folder_url import local_path
 from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.api.film_files import Films, read_films
 from mae_rad.data.views import stack
@@ -76,4 +77,4 @@ def load_encoder(folder: str | Path) -> FilmEncoder:
     Raises:
         WeightsError: the folder holds no encoder, or one that is damaged or of another version.
     """
-    return FilmEncoder(*encoder_folder.load_encoder(find_encoder_folder(Path(folder))))
+    return FilmEncoder(*encoder_folder.load_encoder(find_encoder_folder(local_path(folder))))

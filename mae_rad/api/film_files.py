@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.folder_url import local_path
 from data_prep.sharding.single_film import ArchiveFile, list_files
 from mae_rad.errors import EvaluationError
 from mae_rad.prediction.film_reader import FilmFileReader, ReadResult
@@ -40,7 +41,7 @@ def read_films(films: Films, read: FilmFileReader) -> Iterator[tuple[FilmInput, 
         films = [films]
     for number, film in enumerate(films, 1):
         if isinstance(film, str | Path):
-            for file in list_files([Path(film)]):
+            for file in list_files([local_path(film)]):
                 yield film, file, read(file)
         else:
             name = f"array {number}"

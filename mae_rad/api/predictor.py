@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from data_prep.folder_url import local_path
 from mae_rad.api.film_files import Films, read_films
 from mae_rad.export import predictor_folder
 from mae_rad.export.predictor_folder import Predictor
@@ -79,4 +80,4 @@ def load_predictor(folder: str | Path) -> FilmPredictor:
     Raises:
         WeightsError: the folder holds no predictor, or one that is damaged or of another version.
     """
-    return FilmPredictor(predictor_folder.load_predictor(Path(folder)))
+    return FilmPredictor(predictor_folder.load_predictor(local_path(folder)))

@@ -7,9 +7,9 @@ listed in the config, together with embeddings of other software.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from data_prep.cli.command_help import CommandParser
+from data_prep.folder_url import local_path
 from data_prep.settings import load
 from mae_rad.cli.command_parser import SETTINGS, add_config, command_parser
 from mae_rad.command_line import run
@@ -29,9 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, compare and print the table; returns the exit code."""
     options = build_parser().parse_intermixed_args(arguments)
     overrides = [value for value in options.inputs if "=" in value]
-    runs = [Path(value) for value in options.inputs if "=" not in value]
 
     def action() -> None:
+        runs = [local_path(value) for value in options.inputs if "=" not in value]
         from mae_rad.evaluation.comparison.settings import CompareSettings
 
         settings = load(CompareSettings, options.config, overrides)

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from data_prep.cli.command_help import CommandParser
+from data_prep.folder_url import local_path
 from data_prep.settings import Folders, Settings, load
 from mae_rad.cli.command_parser import command_parser
 from mae_rad.command_line import run
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         reference = str(options.reference)
         runs = dict.fromkeys([reference, *(value for value in options.runs if "=" not in value)])
-        rows = compare_heads({name: Path(name) for name in runs}, reference, **settings.model_dump())
+        rows = compare_heads({name: local_path(name) for name in runs}, reference, **settings.model_dump())
         print(comparison_text(rows, reference))
 
     return run(action)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.cli.command_help import CommandParser
+from data_prep.folder_url import local_path
 from data_prep.settings import load
 from mae_rad.cli.command_parser import command_parser
 from mae_rad.command_line import run
@@ -37,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, predict and print a summary; returns the exit code."""
     options = build_parser().parse_intermixed_args(arguments)
     overrides = [text for text in options.inputs if _is_setting(text)]
-    files = [Path(text) for text in options.inputs if text not in overrides]
 
     def action() -> int:
+        files = [local_path(text) for text in options.inputs if text not in overrides]
         from mae_rad.prediction.settings import PredictSettings
 
         settings = load(PredictSettings, None, overrides)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from data_prep.folder_url import PublicFolder
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.embed import EmbeddingSettings, EncoderSource, embed, encoder_identity
 from mae_rad.embedding.embeddings_file import read_table_metadata, write_embeddings
@@ -20,7 +21,7 @@ from mae_rad.export.encoder_with_decoder_folder import encoder_folder
 def embed_table(
     run: Path,
     *,
-    shards: Sequence[Path],
+    shards: Sequence[PublicFolder],
     out: Path,
     tokens: int | None,
     pool: str | None,

@@ -25,7 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from data_prep.settings import Settings, load
+from data_prep.settings import Settings, load, local_argument
 from mae_rad.command_line import run
 from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.blocks import Shape
@@ -337,6 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument(
         "weights", type=Path, metavar="WEIGHTS", help="a .pth, .bin or .safetensors file, or a downloaded model folder"
     )

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
@@ -92,7 +93,7 @@ class HeadComparison(NamedTuple):
 
 
 def compare_heads(
-    runs: Mapping[str, Path], reference: str, shards: Sequence[Path], *, repetitions: int = 1000, seed: int = 0
+    runs: Mapping[str, Path], reference: str, shards: Sequence[PublicFolder], *, repetitions: int = 1000, seed: int = 0
 ) -> list[HeadComparison]:
     """Compute metrics of the common test films of each run, and paired differences to the reference.
 

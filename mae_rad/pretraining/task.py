@@ -9,6 +9,7 @@ import torch
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.data.streaming import shard_openers, streamed_batches
 from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import SettingsError
@@ -83,6 +84,17 @@ class Pretraining(TrainingTask):
         """Load the views of films that the objective requests."""
         del device
         settings = self.settings
+        if settings.data.read == "stream":
+            return streamed_batches(
+                self._index,
+                shard_openers(settings.data.shards, split="train", generations=settings.data.generations),
+                self._objective.views,
+                steps,
+                global_batch=settings.optimizer.batch,
+                patch=settings.encoder.patch,
+                seed=settings.seed,
+                workers=settings.runtime.workers,
+            )
         return training_batches(
             self._index,
             self._order,
@@ -104,6 +116,8 @@ class Pretraining(TrainingTask):
             _log.warning("%s", rates.text)
         elif ranks.first and not done:
             _log.info("%s", rates.text)
+        if ranks.first and done and self.settings.data.read == "stream":
+            _log.warning("data.read: stream: the order of films is not that of a run without interruption")
         return self._log_probe(done, folder, ranks) if not done else self.evaluate(done, folder, ranks)
 
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:

@@ -24,6 +24,21 @@ class DataSettings(Settings):
     """Index column → value or list of values that a film must have."""
     weights: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Index column → value → relative frequency, for example to balance body parts."""
+    read: Literal["index", "stream"] = "index"
+    """How films are read. index: by their place in the shards, in an order that is the same for any number of ranks and
+    workers, and in a resumed run; stream (pretraining only): shards from beginning to end through webdataset, in an
+    order that a resumed run does not repeat."""
+
+    @property
+    def not_results(self) -> set[str]:
+        """Settings that do not change a result, and ``read`` at the value of earlier releases."""
+        return {"shards", "generations", *(["read"] if self.read == "index" else [])}
+
+    @model_validator(mode="after")
+    def _streams_are_not_weighted(self) -> Self:
+        if self.read == "stream" and self.weights:
+            raise ValueError("read: stream draws films as they come; leave weights out, or set read: index")
+        return self
 
 
 class OptimizerSettings(Settings):
@@ -165,7 +180,7 @@ class TrainingSettings(Settings):
             exclude={
                 "runtime": True,
                 "start_from": True,
-                "data": {"shards", "generations"},
+                "data": self.data.not_results,
                 "optimizer": self.optimizer.off,
                 "encoder": {"attention", "checkpoint_activations", "vector"},
                 "resnet": {"weights"},

@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow.compute as pc
 import torch
 
+from data_prep.folder_url import PublicFolder, folder_name
 from mae_rad.data.film_order import StepRange
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.objectives.interface import Trainable
@@ -138,13 +138,13 @@ class TrainingTask(ABC):
         }
 
 
-def training_films(folders: Sequence[Path], films: ShardIndex) -> DataUsed:
+def training_films(folders: Sequence[PublicFolder], films: ShardIndex) -> DataUsed:
     """Describe the films that a run trains on; neither paths nor keys enter.
 
     Args:
         folders: public folders.
         films: training films of these folders.
     """
-    name = "+".join(folder.resolve().name for folder in folders)
+    name = "+".join(folder_name(folder) for folder in folders)
     patients = int(pc.count_distinct(films.table.column("patient")).as_py())
     return DataUsed(name, films.dataset_sha256, "training", {"train_films": len(films), "train_patients": patients})

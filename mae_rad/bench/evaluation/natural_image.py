@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from data_prep.runtime.progress import Progress
+from data_prep.settings import local_argument
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import square_film
 from mae_rad.data.worker_start import initialise_worker, processes
@@ -72,6 +73,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench natural_image", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="PUBLIC", help="public folders")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="Parquet file to write")
     parser.add_argument("--network", choices=NETWORKS, default="lite0", help="network (default: lite0)")

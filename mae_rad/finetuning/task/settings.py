@@ -30,6 +30,12 @@ class LabelledDataSettings(DataSettings):
     """Seed that selects these patients; a comparison with this ``seed`` trains its probes on the same ones in its first
     draw."""
 
+    @model_validator(mode="after")
+    def _reads_by_index(self) -> Self:
+        if self.read == "stream":
+            raise ValueError("read: stream is for pretraining; labels are looked up by film. Leave it out")
+        return self
+
 
 class FilmSettings(Augmentation):
     """Size and augmentation of the films; a film is always used whole."""

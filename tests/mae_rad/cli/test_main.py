@@ -14,12 +14,12 @@ from tests.builders.without_training import without_training
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA_PREP = ("phantom", "scan", "shard", "append", "verify", "audit", "preview", "borders", "report", "census", "label",
-             "submit", "bench-codecs")  # fmt: skip
+             "submit", "bench-codecs", "publish")  # fmt: skip
 BENCHMARKS = {
     "content_mask", "report_labels", "throughput",
     "hidden_content", "loader", "mae_speed", "fine_detail",
     "cheaper_not_worse", "pointing_game", "resolution_boxes", "resolution_worth", "natural_image",
-    "film_folds", "measurement_vectors",
+    "film_folds", "measurement_vectors", "published_films",
 }  # fmt: skip
 
 
