@@ -8,6 +8,7 @@ Masking happens outside: the encoder encodes all patches that it is given.
 Legend: B films, N patches, p patch side in pixels, D channels.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import islice
 from typing import Literal, NamedTuple, Self
@@ -28,6 +29,8 @@ from mae_rad.encoders.positions import sincos_positions
 
 DISPLAY_RANGE = 65535.0
 """Largest display value (uint16)."""
+
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
 class Features(NamedTuple):
@@ -92,6 +95,11 @@ class EncoderSettings(Settings):
         return Shape(self.dim or shape.dim, self.depth or shape.depth, self.heads or shape.heads)
 
     @property
+    def block_dims(self) -> tuple[int, ...]:
+        """Channels of each block."""
+        return (self.shape.dim,) * self.shape.depth
+
+    @property
     def off(self) -> set[str]:
         """Settings that hashes exclude.
 
@@ -124,6 +132,7 @@ class ViT(nn.Module):
 
     Attributes:
         dim: channels D of the features.
+        block_dims: channels of each block, D.
         depth: number of blocks.
         heads: attention heads.
         patch: patch side p in pixels.
@@ -151,6 +160,7 @@ class ViT(nn.Module):
         super().__init__()
         self.dim = shape.dim
         self.depth = shape.depth
+        self.block_dims = (shape.dim,) * shape.depth
         self.heads = shape.heads
         self.patch = patch
         self.mean = mean
@@ -235,6 +245,17 @@ class ViT(nn.Module):
             precise = precise @ (rows / rows.square().sum(dim=1, keepdim=True)).T
         with torch.no_grad():
             self.embedding.weight.copy_(precise)
+
+    def layers_above(self, name: str) -> int:
+        """Number of layers between a parameter and the features, for layer-wise decay (He et al. 2022, appendix A.1).
+
+        Args:
+            name: name of the parameter in the encoder.
+        """
+        if name.startswith("norm."):
+            return 0
+        block = _BLOCK.match(name)
+        return self.depth - int(block[1]) if block else self.depth + 1
 
     def features(self, x: Tensor) -> Features:
         """Compute the features from the output [B, 1 + N, D] of the last block."""

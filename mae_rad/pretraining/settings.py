@@ -27,9 +27,10 @@ class PretrainSettings(TrainingSettings):
     @model_validator(mode="after")
     def _check_encoder(self) -> Self:
         self.objective.check_encoder(self.encoder)
-        if isinstance(self.encoder, TimmSettings) and self.optimizer.accumulation > 1:
+        encoder = self.encoder
+        if isinstance(encoder, TimmSettings) and encoder.facts.has_batch_norm and self.optimizer.accumulation > 1:
             raise ValueError(
-                f"batch norm of {self.encoder.timm} needs the whole batch in one forward pass. Leave"
+                f"batch norm of {encoder.timm} needs the whole batch in one forward pass. Leave"
                 " optimizer.accumulation out"
             )
         return self

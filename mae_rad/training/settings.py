@@ -143,6 +143,5 @@ class TrainingSettings(Settings):
                 "data": {"shards", "generations"},
                 "optimizer": self.optimizer.off,
                 "encoder": {"attention", "checkpoint_activations", "vector"},
-                "resnet": {"weights"},
             },
         )

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from data_prep.sharding.single_film import PreparationSettings
-from mae_rad.encoders.resnet import ResNetSettings
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.export.predictor_card import Scope
 from mae_rad.export.predictor_folder import build_model, save_predictor
@@ -39,9 +39,9 @@ def write_predictor(
 
     ``where`` is label → which films are asked for it; ``other`` is a task of numbers or exclusive classes instead.
     """
-    encoder: EncoderSettings | ResNetSettings = EncoderSettings(model="vit_tiny", dim=32, depth=2, heads=2, patch=8)
+    encoder: EncoderSettings | TimmSettings = EncoderSettings(model="vit_tiny", dim=32, depth=2, heads=2, patch=8)
     if resnet:
-        encoder = ResNetSettings(model="resnet18")
+        encoder = TimmSettings(timm="test_resnet")
     labels = [{"label": label, "where": (where or {}).get(label, {})} for label in LABELS]
     task: TaskSettings = ClassificationSettings.model_validate({"labels": labels, "window": window, "pool": pool})
     if boxes:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mae_rad.bench.evaluation.natural_image import load_network
-from mae_rad.encoders.resnet import IMAGENET_MEAN, IMAGENET_STD
+from mae_rad.encoders.film_image import IMAGENET_MEAN, IMAGENET_STD
 from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings
 from mae_rad.errors import WeightsError
 from mae_rad.export.convert import main

@@ -30,7 +30,7 @@ from tests.builders.boxed_films import write_boxed, write_tables
 
 CONFIG = Path(__file__).resolve().parents[4] / "configs" / "finetune" / "foreign_object_boxes.yaml"
 VIT = ("encoder={model: vit_tiny, dim: 32, depth: 2, heads: 2, patch: 16}",)
-RESNET = ("resnet={model: resnet18}", "optimizer.steps=2")
+RESNET = ("encoder={timm: test_resnet}", "optimizer.steps=2")
 
 
 @pytest.fixture(scope="module")
