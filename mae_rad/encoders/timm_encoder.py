@@ -1,9 +1,9 @@
-"""Networks of timm as encoders of films: ViTs (DINOv2, DINOv3, CLIP, SigLIP), ConvNeXt, ResNet, EfficientNet and others.
+"""Networks of timm as encoders of films: ViTs (DINOv2, DINOv3, CLIP, SigLIP), ConvNeXt, ResNet, EfficientNet, …
 
-Published weights are converted to an encoder folder by :mod:`mae_rad.export.convert`. The networks take square or oblong
-films of any size, but whole: no patch can be hidden from them. A film is repeated in three equal channels, or has one.
-Batch norm averages over the films of a forward pass: with it, several ranks, accumulation and parts of a batch would
-train another model.
+Published weights are converted to an encoder folder by :mod:`mae_rad.export.convert`. The networks take square or
+oblong films of any size, but whole: no patch can be hidden from them. A film is repeated in three equal channels, or
+has one. Batch norm averages over the films of a forward pass: with it, several ranks, accumulation and parts of a batch
+would train another model.
 
 Legend: B films, N cells of the last feature map (one per patch of a ViT), D channels.
 """
@@ -131,6 +131,7 @@ class TimmEncoder(nn.Module):
         depth: number of blocks or maps.
         heads: heads of an attention on its features.
         patch: patch side in pixels.
+        channels: input channels.
         pool: pooling of ``pooled``.
         vector: name of the pooling of the film vector.
         mean: subtracted per channel.
@@ -144,7 +145,8 @@ class TimmEncoder(nn.Module):
         self.network = build_network(settings.timm, settings.args, settings.channels, dict(self.facts.options))
         self.dim, self.depth, self.heads = settings.shape
         self.block_dims = self.facts.block_dims
-        self.patch, self.mean, self.std = settings.patch, settings.mean, settings.std
+        self.patch, self.channels = settings.patch, settings.channels
+        self.mean, self.std = settings.mean, settings.std
         self.pool: Literal["cls", "mean"] = settings.pool
         self.vector: str = settings.film_vector
         self.has_fixed_statistics = has_fixed_statistics

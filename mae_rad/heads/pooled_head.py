@@ -109,7 +109,7 @@ class PooledHead(Head):
         return logits
 
     def patch_logits(self, features: Features) -> Tensor:
-        """Return outputs [B, N, L] of every patch, for a network of timm of every cell of its last map; only without pooling."""
+        """Return outputs [B, N, L] of every token, a patch or a cell of the last map; only without pooling."""
         assert self.pooling is None  # with pooling, the layers take its vectors
         logits: Tensor = self.layers(features.tokens)
         return logits

@@ -71,7 +71,7 @@ class Pretraining(TrainingTask):
     def _refuse_ranks(self) -> NoReturn:
         raise SettingsError(
             f"{self.settings.encoder.model} is trained in one process only: its batch norm does not average over"
-            " ranks yet. Start it without a launcher, or give a network without batch norm: a ViT, a ConvNeXt, resnet50_gn."
+            " ranks yet. Start it without a launcher, or give a network without it: a ViT, a ConvNeXt, resnet50_gn."
         )
 
     def iterate_batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:

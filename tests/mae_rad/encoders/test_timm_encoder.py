@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from data_prep.errors import SettingsError
 from data_prep.settings import load
 from mae_rad.encoders.any_encoder import build_any_encoder
-from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings, network_cost
+from mae_rad.encoders.timm_cost import network_cost
+from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings
 from mae_rad.encoders.transformer_cost import encoder_activations, encoder_flops
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.pretraining.settings import PretrainSettings
@@ -72,10 +73,10 @@ def test_activations_hold_at_least_the_input_of_every_convolution() -> None:
     encoder = TimmEncoder(LITE)
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda _, given, __: sizes.append(given[0].numel()))
+            module.register_forward_hook(lambda _, given, __: sizes.append(given[0][0].numel()))
     sizes: list[int] = []
     with torch.no_grad():
-        encoder.eval().last_map(torch.zeros(1, 1, 64, 64))
+        encoder.eval()(as_embedded(films(64, 64), LITE.patch))
     inputs = sum(sizes)
     kept = network_cost(LITE, 64).kept
     assert inputs < kept < 4 * inputs
