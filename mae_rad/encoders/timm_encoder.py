@@ -23,7 +23,14 @@ from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.film_image import IMAGENET_MEAN, IMAGENET_STD, as_image
 from mae_rad.encoders.film_pooling import pool_film
 from mae_rad.encoders.pooling_name import FilmPool, check_blocks
-from mae_rad.encoders.timm_network import DEFAULT_PATCH, NetworkFacts, build_network, check_image, network_facts
+from mae_rad.encoders.timm_network import (
+    DEFAULT_PATCH,
+    NetworkFacts,
+    build_network,
+    check_image,
+    layers_above,
+    network_facts,
+)
 from mae_rad.encoders.vit import DISPLAY_RANGE, Features
 
 Argument = bool | int | float | str | list[bool | int | float | str] | None
@@ -231,10 +238,8 @@ class TimmEncoder(nn.Module):
 
     @cached_property
     def _layers_above(self) -> dict[str, int]:
-        from timm.models import group_parameters  # noqa: PLC0415
-
-        layers = group_parameters(self.network, self._network.group_matcher(coarse=True), reverse=True)
-        return {name: max(layers.values()) - layer for name, layer in layers.items()}
+        """Parameter → number of layers above it; 0 for what timm counts to no block, such as the last norm."""
+        return layers_above(self.network)
 
     def _blocks(self, images: Tensor, blocks: Sequence[int]) -> list[tuple[Tensor, Tensor | None]]:
         """Cells [B, N, D] and prefix tokens of several blocks, in the order of ``blocks``."""

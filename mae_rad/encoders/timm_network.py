@@ -8,6 +8,7 @@ import difflib
 import inspect
 import json
 import math
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -94,6 +95,30 @@ def build_network(name: str, arguments: Mapping[str, Any], channels: int, option
         name, pretrained=False, num_classes=0, in_chans=channels, **values, **options
     )
     return network
+
+
+def layers_above(network: nn.Module) -> dict[str, int]:
+    """Count the layers between each parameter and the features, as timm groups them (``group_matcher``).
+
+    Args:
+        network: a network of timm without a classifier.
+
+    Returns:
+        Parameter → number of blocks (stages of a convolutional network) from its own to the last; 0 after the last
+        block, one more than the number of blocks before the first.
+    """
+    from timm.models import group_parameters  # noqa: PLC0415
+
+    matcher: Mapping[str, Any] = network.group_matcher(coarse=True)  # type: ignore[operator]
+    groups: dict[str, int] = group_parameters(network, matcher, reverse=True)
+    forms = [entry for value in matcher.values() for entry in ([(value, None)] if isinstance(value, str) else value)]
+    before, after = ([form for form, joined in forms if bool(joined) is is_after] for is_after in (False, True))
+    blocks = {
+        name: group
+        for name, group in groups.items()
+        if any(re.match(form, name) for form in before) and not any(re.match(form, name) for form in after)
+    }
+    return {name: max(blocks.values()) + 1 - blocks[name] if name in blocks else 0 for name in groups}
 
 
 def check_image(name: str, arguments: Mapping[str, Any], channels: int, patch: int) -> None:

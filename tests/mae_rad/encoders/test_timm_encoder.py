@@ -111,7 +111,13 @@ def test_settings_select_the_encoder_by_their_keys() -> None:
     [
         ("encoder={timm: tf_efficientnet_lite0, pach: 8}", "did you mean 'encoder.patch'"),
         ("encoder={modle: vit_tiny}", "did you mean 'encoder.model'"),
-        ("encoder={timm: resnet18}", "tf_efficientnet_lite0"),
+        ("encoder={timm: resnet81}", "timm has no network 'resnet81', did you mean 'resnet18'"),
+        ("encoder={timm: maxvit_tiny_tf_224}", "does not take films of any shape, such as 144 x 208 pixels"),
+        ("encoder={timm: vit_tiny_patch16_224, patch: 8}", "has patches of 16 pixels, not 8. Leave patch out"),
+        ("encoder={timm: resnet18, args: {layer: 3}}", "timm cannot build resnet18 with args {'layer': 3}"),
+        ("encoder={timm: resnet18, args: {checkpoint_path: x.pth}}", "args may not name checkpoint_path"),
+        ("encoder={timm: 'hf-hub:timm/resnet18'}", "timm has no network 'hf-hub:timm/resnet18'"),
+        ("encoder={timm: resnet18, channels: 1, mean: [0.4, 0.5, 0.6]}", "one number for each of 1 channels"),
         (
             "objective={name: mae}",
             "hides patches, and tf_efficientnet_lite0 takes whole images only. Give encoder.model",
