@@ -28,7 +28,6 @@ from torch import Tensor, nn
 
 from data_prep.settings import Settings, load
 from mae_rad.command_line import run
-from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.positions import sincos_positions
 from mae_rad.encoders.timm_encoder import Argument, TimmSettings
@@ -40,7 +39,7 @@ from mae_rad.export.efficientnet_lite import (
     convert_efficientnet_lite,
     is_efficientnet_lite,
 )
-from mae_rad.export.encoder_folder import check_fit, save_encoder, without_weights
+from mae_rad.export.encoder_folder import check_fit, save_encoder, with_weights, without_weights
 from mae_rad.export.hugging_face_vision import TimmArchitecture
 from mae_rad.export.published_weights import (
     PublishedWeights,
@@ -258,11 +257,8 @@ def _save_timm(
     unused = settings.model_fields_set & {"heads", "decoder_heads", "positions"}
     if unused:
         raise WeightsError(f"{', '.join(sorted(unused))} do not apply to a network of timm. Leave them out.")
-    with torch.device("meta"):
-        encoder = build_any_encoder(converted.settings)
-    encoder.load_state_dict(converted.weights, assign=True)
     save_encoder(
-        encoder,
+        with_weights(converted.settings, converted.weights),
         converted.settings,
         folder,
         tokens=settings.tokens or round(converted.side / converted.settings.patch) ** 2,
