@@ -62,9 +62,9 @@ def compared(public: Path, runs: list[Path], out: Path, pools: list[str]) -> lis
     words = [
         f"shards=[{public}]", f"out={out}", "repetitions=100", "random_seeds=[0]", "pixel_components=0", "subsets=[]",
         "probes=[linear, attentive]", "analyses=[]", "label_fractions=[1.0]", "tasks=[]", f"pools={json.dumps(pools)}",
-        "encoders=" + json.dumps([{"run": str(run)} for run in runs]), "runtime.workers=0", "runtime.batch_size=8",
+        "runtime.workers=0", "runtime.batch_size=8",
     ]  # fmt: skip
-    return compare(prepare_inputs(load(CompareSettings, CONFIGS / "compare" / "default.yaml", words))).rows
+    return compare(prepare_inputs(runs, load(CompareSettings, CONFIGS / "compare" / "default.yaml", words))).rows
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +79,9 @@ def check_run(public: Path, name: str, folder: Path) -> Path:
     (folder / f"of {name}").mkdir()
     vectors = embedded(public, run, BLOCKS, folder / f"of {name}")
     assert vectors.shape == (48, width) and np.isfinite(vectors).all() and vectors.std(axis=0).max() > 0
-    predictor = load_predictor(finetuned(public, folder / f"finetuned {name}", run))
+    predictor = load_predictor(finetuned(public, folder / f"finetuned {run.name}", run))
     assert predictor.card.encoder == card.encoder
-    assert load_encoder(folder / f"finetuned {name}" / "encoder")[1].encoder == card.encoder
+    assert load_encoder(folder / f"finetuned {run.name}" / "encoder")[1].encoder == card.encoder
     return run
 
 
