@@ -47,7 +47,7 @@ class PretrainSettings(TrainingSettings):
 
     def results(self) -> dict[str, object]:
         """Return the settings that can change a result, without those of the objective that affect only speed."""
-        objective = self.objective.model_dump(mode="json", exclude=set(self.objective.speed_only))
+        objective = self.objective.model_dump(mode="json", exclude=set(self.objective.speed_only) | self.objective.off)
         return super().results() | {"objective": objective}
 
     def at(self, step: int) -> "PretrainSettings":

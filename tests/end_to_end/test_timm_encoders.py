@@ -62,7 +62,7 @@ def compared(public: Path, runs: list[Path], out: Path, pools: list[str]) -> lis
     words = [
         f"shards=[{public}]", f"out={out}", "repetitions=100", "random_seeds=[0]", "pixel_components=0", "subsets=[]",
         "probes=[linear, attentive]", "analyses=[]", "label_fractions=[1.0]", "tasks=[]", f"pools={json.dumps(pools)}",
-        "runtime.workers=0", "runtime.batch_size=8",
+        "runtime.workers=0", "runtime.batch_size=8", "min_patients=2",
     ]  # fmt: skip
     return compare(prepare_inputs(runs, load(CompareSettings, CONFIGS / "compare" / "default.yaml", words))).rows
 

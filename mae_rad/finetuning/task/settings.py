@@ -127,6 +127,10 @@ class FinetuneSettings(TrainingSettings):
                 )
         return self
 
+    def results(self) -> dict[str, object]:
+        """Return the settings that can change a result."""
+        return super().results() | {"film": self.film.model_dump(mode="json", exclude=self.film.off)}
+
     @property
     def backbone(self) -> AnyEncoderSettings:
         """Settings of the encoder; those of start_from after :func:`with_encoder`."""
