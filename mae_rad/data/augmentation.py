@@ -62,9 +62,7 @@ def _read_transforms(value: object) -> object:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         names = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
-        raise ValueError(
-            f"{value} cannot be read as YAML. Give a file of albumentations.save, or one of {names}"
-        ) from None
+        raise ValueError(f"{value} is no readable YAML file. Give one of albumentations.save, or {names}") from None
     if not isinstance(content, Mapping) or not isinstance(content.get("transform"), Mapping):
         raise ValueError(f"{value} holds no transform. Write it with albumentations.save(transform, FILE, 'yaml')")
     return dict(content)

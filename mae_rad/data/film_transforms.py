@@ -1,9 +1,10 @@
 """Transforms of albumentations 2.0.8 (MIT) on displayed films; the only module that imports it.
 
 A film is an image [rows, columns, 1] of float32 display values in [0, 1]. Some transforms of the library convert to 8
-bits and back, which loses the grey levels of a radiograph; they are found by trying every transform on noise, and refused
-by name, as are those that change the size or the type of an image, leave the display range, or need more than the image.
-``LocalContrast`` and ``BiasField`` are written here, since the library has the first in 8 bits only and not the second.
+bits and back, which loses the grey levels of a radiograph; they are found by trying every transform on noise, and
+refused by name, as are those that change the size or the type of an image, leave the display range, or need more than
+the image. ``LocalContrast`` and ``BiasField`` are written here, since the library has the first in 8 bits only and not
+the second.
 """
 
 import json
@@ -155,10 +156,14 @@ def transform_film(
     compose = _compose(_key(transforms))
     compose.set_random_seed(int(generator_for("transforms", seed).integers(2**32)))
     places = np.zeros((0, 2)) if points is None else points
-    grey = (image.astype(np.float32) / np.float32(WHITE))[..., None]
-    moved = compose(image=grey, keypoints=places - 0.5)  # the library counts from the middle of a pixel
+    film: dict[str, Any] = {"image": (image.astype(np.float32) / np.float32(WHITE))[..., None]}
+    if _moves(compose):
+        film["keypoints"] = places - 0.5  # the library counts from the middle of a pixel
+    moved = compose(**film)
     values = np.clip(moved["image"][..., 0], 0, 1) * np.float32(WHITE)
-    return MovedFilm(np.rint(values).astype(np.uint16), np.reshape(moved["keypoints"], (-1, 2)).astype(float) + 0.5)
+    if _moves(compose):
+        places = np.reshape(np.asarray(moved["keypoints"], dtype=np.float64), (-1, 2)) + 0.5
+    return MovedFilm(np.rint(values).astype(np.uint16), places)
 
 
 def check_transforms(transforms: Mapping[str, Any]) -> None:
@@ -176,8 +181,13 @@ def check_transforms(transforms: Mapping[str, Any]) -> None:
 
 def moves_pixels(transforms: Mapping[str, Any]) -> bool:
     """Return whether a transform moves pixels, not only changes their values."""
-    leaves = _leaves(_compose(_key(transforms)))
-    return any(not isinstance(leaf, albumentations.ImageOnlyTransform | albumentations.NoOp) for leaf in leaves)
+    return _moves(_compose(_key(transforms)))
+
+
+def _moves(transform: Any) -> bool:
+    return any(
+        not isinstance(leaf, albumentations.ImageOnlyTransform | albumentations.NoOp) for leaf in _leaves(transform)
+    )
 
 
 def _key(transforms: Mapping[str, Any]) -> str:
@@ -206,11 +216,9 @@ def _compose(key: str) -> Any:
             loaded = albumentations.from_dict({"transform": json.loads(key)})
         except Exception as error:  # each transform checks its arguments in its own way
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise ValueError(
-                f"albumentations {albumentations.__version__} cannot read the transforms: {reason}"
-            ) from None
+            raise ValueError(f"albumentations 2.0.8 cannot read the transforms: {reason}. Mend the file") from None
     points = albumentations.KeypointParams(format="xy", remove_invisible=False)
-    return albumentations.Compose([loaded], keypoint_params=points)
+    return albumentations.Compose([loaded], keypoint_params=points if _moves(loaded) else None)
 
 
 def _leaves(transform: Any) -> Iterator[Any]:

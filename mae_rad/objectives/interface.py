@@ -142,9 +142,6 @@ class ObjectiveSettings(Settings, ABC):
     rate_rule: ClassVar[RateRule] = "linear"
     tried_rates: ClassVar[tuple[TriedRates, ...]] = ()
 
-    off: ClassVar[set[str]] | property = set()
-    """Newer settings at the value of earlier releases, which hashes exclude."""
-
     name: str
     tokens: SquareTokens = Field(default=196, ge=16)
     """T, number of patches that the content of a film (with ``crop``, the crop) is scaled to."""

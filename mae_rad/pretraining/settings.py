@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.resolution_schedule import stage_lengths, tokens_at
 from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.encoders.timm_encoder import TimmSettings
@@ -47,7 +48,8 @@ class PretrainSettings(TrainingSettings):
 
     def results(self) -> dict[str, object]:
         """Return the settings that can change a result, without those of the objective that affect only speed."""
-        objective = self.objective.model_dump(mode="json", exclude=set(self.objective.speed_only) | self.objective.off)
+        newer = self.objective.off if isinstance(self.objective, Augmentation) else set()
+        objective = self.objective.model_dump(mode="json", exclude=set(self.objective.speed_only) | newer)
         return super().results() | {"objective": objective}
 
     def at(self, step: int) -> "PretrainSettings":
