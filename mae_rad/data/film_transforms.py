@@ -27,12 +27,12 @@ import albumentations
 WHITE = 65535.0
 """Largest display value."""
 
-_SIZE = (96, 64)
+_SIZE = (192, 160)
 """Rows and columns of the noise on which transforms are tried."""
 _TRIALS = 8
 """Draws of each transform that are tried."""
 _FEWEST_LEVELS = 300
-"""Grey levels that a transform must leave of the noise, which has 6,144: of 8 bits 256 are left."""
+"""Grey levels that a transform must leave of the noise, which has 30,720: of 8 bits 256 are left."""
 _PROCESSORS = ("bbox_params", "keypoint_params")
 
 _RANGE = (-0.01, 1.01)
