@@ -155,7 +155,7 @@ def test_crops_without_a_size_are_refused() -> None:
     "more",
     [
         (*VIT, "task.crop=5", "task.crops=3", "task.window=5", "film.scale=0.3"),
-        (*VIT, "adaptation.encoder=frozen"),
+        (*VIT, "adaptation.encoder=frozen", "film.transforms=finetuning"),
         pytest.param(RESNET, marks=pytest.mark.slow),
     ],
     ids=["squares and windows", "frozen", "resnet"],
