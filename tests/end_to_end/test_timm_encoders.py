@@ -24,8 +24,8 @@ from mae_rad.pretraining.run import pretrain
 from mae_rad.pretraining.settings import PretrainSettings
 from tests.builders.boxed_films import boxed, said, write_tables
 from tests.builders.shard_builder import film, hexed, noise, write_public
-from tests.builders.timm_networks import TINY
 from tests.builders.tiny_finetuning import arguments, write_labelled
+from tests.references.timm_networks import TINY
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ONE = "DINOv2, registers"
@@ -135,5 +135,5 @@ def test_boxes_of_eight_films_of_two_shapes_are_learned(name: str, tmp_path: Pat
     ]  # fmt: skip
     finetune(load(FinetuneSettings, CONFIGS / "finetune" / "foreign_object_boxes.yaml", words))
     rows = pq.read_table(run / "evaluation" / "results.parquet").to_pylist()
-    (ap50,) = [row["value"] for row in rows if (row["split"], row["metric"], row["subgroup"]) == ("val", "ap50", "all")]
+    (ap50,) = [row["value"] for row in rows if (row["split"], row["metric"], row["subset"]) == ("val", "ap50", "all")]
     assert ap50 >= 0.9

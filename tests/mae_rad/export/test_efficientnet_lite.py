@@ -119,7 +119,7 @@ def test_the_command_writes_an_encoder_folder_that_states_its_origin(
     assert "natural photographs" in (tmp_path / "encoder" / "README.md").read_text()
     assert card.parameters == sum(weight.numel() for weight in encoder.parameters()) == 3_371_008
     assert main([*words, "heads=8"]) == 2
-    assert "pool do not apply" in capsys.readouterr().err
+    assert "heads do not apply" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(

@@ -15,8 +15,8 @@ from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings
 from mae_rad.errors import WeightsError
 from mae_rad.export.convert import ConvertSettings, convert_file
 from mae_rad.export.encoder_folder import load_encoder
-from tests.builders.timm_networks import TINY, VIT, pixels_of
 from tests.builders.trained_run import as_embedded, films
+from tests.references.timm_networks import TINY, VIT, pixels_of
 
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 64, "patch_size": 16}
 REGISTERS = {"num_register_tokens": 4}

@@ -27,8 +27,8 @@ from mae_rad.pretraining.task import Pretraining
 from mae_rad.training.deepspeed_engine import Engine
 from tests.builders.processes.warm_python import run_ranks
 from tests.builders.shard_builder import film, noise, write_public
-from tests.builders.timm_networks import TINY
 from tests.builders.trained_run import as_embedded, films
+from tests.references.timm_networks import TINY
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = ROOT / "configs" / "pretrain" / "simclr_natural.yaml"
