@@ -65,7 +65,9 @@ class EncoderSource(NamedTuple):
 
 def encoder_identity(settings: AnyEncoderSettings) -> str:
     """Return, as JSON, the settings that change vectors of equal weights: shape, patch embedding, normalisation."""
-    return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool", "vector"} | settings.off)
+    return settings.model_dump_json(
+        exclude={"attention", "checkpoint_activations", "drop_path", "pool", "vector"} | settings.off
+    )
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,9 @@ class EncoderSettings(Settings):
     vector: FilmPool | None = None
     """The vector of a film wherever the trained encoder embeds films, see ``encoders/pooling_name.py`` (default:
     ``pool``); has no effect on training."""
+    drop_path: float = Field(default=0, ge=0, lt=1)
+    """Stochastic depth in training: probability that the last block drops its effect on a film; it rises from 0 at the
+    first block."""
     attention: Kernel = "auto"
     """Kernel of attention, also of the decoder; affects time, memory and rounding."""
     checkpoint_activations: bool | Literal["decoder"] = False
@@ -106,7 +109,7 @@ class EncoderSettings(Settings):
         Newer ones at their defaults, so that earlier hashes stay valid, and the film vector, which changes neither
         weights nor features.
         """
-        newer = {"emphasis": 0, "stem": "linear"}
+        newer = {"emphasis": 0, "stem": "linear", "drop_path": 0}
         return {name for name, default in newer.items() if getattr(self, name) == default} | {"vector"}
 
     @property
@@ -156,6 +159,7 @@ class ViT(nn.Module):
         vector: str | None = None,
         attention: Kernel = "auto",
         checkpoint_activations: bool | Literal["decoder"] = False,
+        drop_path: float = 0,
     ) -> None:
         super().__init__()
         self.dim = shape.dim
@@ -171,7 +175,8 @@ class ViT(nn.Module):
         self.embedding = nn.Linear(patch * patch, shape.dim)
         self.cls = nn.Parameter(torch.empty(shape.dim))
         self.checkpoint_activations = checkpoint_activations
-        self.blocks = Blocks(shape, kernel=attention, recompute=checkpoint_activations is True)
+        recompute = checkpoint_activations is True
+        self.blocks = Blocks(shape, kernel=attention, recompute=recompute, drop_path=drop_path)
         self.norm = nn.LayerNorm(shape.dim, eps=EPSILON)
         self.apply(initialise)
         nn.init.normal_(self.cls, std=0.02)
@@ -277,4 +282,5 @@ def build_encoder(settings: EncoderSettings) -> ViT:
         vector=settings.vector,
         attention=settings.attention,
         checkpoint_activations=settings.checkpoint_activations,
+        drop_path=settings.drop_path,
     )

@@ -12,6 +12,7 @@ import torch
 
 from data_prep.runtime.progress import Progress
 from mae_rad.data.film_order import StepRange
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.errors import RunError
 from mae_rad.tracking import DelayedWrites, Tracker, default_uri
 from mae_rad.training.attention_logits import AttentionLogits
@@ -97,8 +98,11 @@ def _train(
         is_logged = steps_done % runtime.log_every == 0 or is_last
         micro_batch_metrics: list[dict[str, float]] = []
         film_keys: list[str] = []
-        for _ in range(optimizer.accumulation):
+        for part in range(optimizer.accumulation):
             batch = meter.next_batch(batches)
+            # Dropout and drop path draw from torch: the same at a step whether or not the run was interrupted.
+            draws = generator_for("dropout", task.settings.seed, step, part, ranks.rank)
+            torch.manual_seed(int(draws.integers(2**63)))
             film_keys += batch.keys
             with attention_logits.measuring(is_logged):
                 output = engine.forward(batch.to(ranks.device))
