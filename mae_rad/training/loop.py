@@ -100,11 +100,8 @@ def _train(
         film_keys: list[str] = []
         for part in range(optimizer.accumulation):
             batch = meter.next_batch(batches)
-            # Dropout and drop path draw from torch: the same at a step whether or not the run was interrupted.
-            draws = generator_for("dropout", task.settings.seed, step, part, ranks.rank)
-            torch.manual_seed(int(draws.integers(2**63)))
             film_keys += batch.keys
-            with attention_logits.measuring(is_logged):
+            with attention_logits.measuring(is_logged), _counted_dropout(task.settings.seed, step, part, ranks.rank):
                 output = engine.forward(batch.to(ranks.device))
             # requests to stop are averaged with the loss, which saves a second collective operation
             metrics = mean_over_ranks({"loss": output.loss, **output.metrics, **preemption.requests()})
@@ -210,6 +207,13 @@ def _mlflow_run(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> Iterator
     finally:
         if mlflow_writes:
             mlflow_writes.finish(status)
+
+
+@contextmanager
+def _counted_dropout(seed: int, step: int, part: int, rank: int) -> Iterator[None]:
+    """Seed torch for dropout and drop path, which then draw the same whether or not the run was interrupted."""
+    torch.manual_seed(int(generator_for("dropout", seed, step, part, rank).integers(2**63)))
+    yield
 
 
 def _mean_of_finite(values: list[float]) -> float:
