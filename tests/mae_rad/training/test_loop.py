@@ -292,7 +292,7 @@ def test_the_peak_is_reported_before_the_first_step_and_again_where_it_is_outsid
 def test_dropped_branches_are_the_same_after_an_interruption(
     public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    more = ("encoder={model: vit_tiny, dim: 32, depth: 2, heads: 2, patch: 16, drop_path: 0.5}",)
+    more = ("mae", "encoder.drop_path=0.5")
     _pretrain(public, tmp_path / "whole", *more)
     restore = _stop_at(4, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
