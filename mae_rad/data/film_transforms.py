@@ -39,7 +39,7 @@ _RANGE = (-0.01, 1.01)
 """Display values that a transform may return; they are clipped to [0, 1]."""
 
 
-class LocalContrast(albumentations.ImageOnlyTransform):
+class LocalContrast(albumentations.ImageOnlyTransform):  # type: ignore[misc]
     """Strengthen or weaken the difference of each pixel to its surroundings, a Gaussian mean.
 
     Args:
@@ -48,7 +48,7 @@ class LocalContrast(albumentations.ImageOnlyTransform):
         p: probability of the transform.
     """
 
-    class InitSchema(albumentations.ImageOnlyTransform.InitSchema):
+    class InitSchema(albumentations.ImageOnlyTransform.InitSchema):  # type: ignore[misc]
         """Types of the arguments, as the library checks them."""
 
         factor: tuple[float, float]
@@ -70,7 +70,7 @@ class LocalContrast(albumentations.ImageOnlyTransform):
         return local_contrast(img, factor, scale * min(img.shape[:2]))
 
 
-class BiasField(albumentations.ImageOnlyTransform):
+class BiasField(albumentations.ImageOnlyTransform):  # type: ignore[misc]
     """Brighten and darken a film smoothly over its area, as the heel effect, scatter and grids do.
 
     Args:
@@ -78,7 +78,7 @@ class BiasField(albumentations.ImageOnlyTransform):
         p: probability of the transform.
     """
 
-    class InitSchema(albumentations.ImageOnlyTransform.InitSchema):
+    class InitSchema(albumentations.ImageOnlyTransform.InitSchema):  # type: ignore[misc]
         """Types of the arguments, as the library checks them."""
 
         strength: float
@@ -109,7 +109,7 @@ def local_contrast(image: NDArray[np.float32], factor: float, sigma: float) -> N
         Image of the same shape in [0, 1].
     """
     around = cv2.GaussianBlur(image, (0, 0), max(sigma, 0.5), borderType=cv2.BORDER_REFLECT_101).reshape(image.shape)
-    return np.clip(around + np.float32(factor) * (image - around), 0, 1)
+    return np.asarray(np.clip(around + np.float32(factor) * (image - around), 0, 1))
 
 
 def bias_field(image: NDArray[np.float32], coefficients: NDArray[np.float64], strength: float) -> NDArray[np.float32]:
@@ -127,7 +127,7 @@ def bias_field(image: NDArray[np.float32], coefficients: NDArray[np.float64], st
     field = np.tensordot(coefficients, np.stack([x, y, x * x - 1 / 3, x * y, y * y - 1 / 3]), axes=1)
     largest = max(float(np.abs(field).max()), 1.0)
     factor = np.exp(np.log1p(strength) * field / largest).astype(np.float32)
-    return np.clip(image * factor[..., None], 0, 1)
+    return np.asarray(np.clip(image * factor[..., None], 0, 1))
 
 
 class MovedFilm(NamedTuple):

@@ -183,3 +183,18 @@ def test_own_pixel_functions_do_what_they_say() -> None:
     field = bias_field(np.full((64, 80, 1), 0.5, dtype=np.float32), np.array([1.0, 0, 0, 0, 0]), 0.3)[..., 0]
     np.testing.assert_allclose(field[:, 0] / field[:, -1], 1 / 1.3**2, rtol=1e-4)  # from 1 / 1.3 to 1.3
     assert np.ptp(field, axis=0).max() < 1e-6
+
+
+def test_the_rotation_preset_keeps_proportions() -> None:
+    transforms = Augmentation.model_validate({"transforms": "rotation"}).transforms
+    assert transforms is not None
+    square, image = np.array([[40.0, 40], [80, 40], [80, 80]]), np.zeros((128, 128), dtype=np.uint16)
+    angles = []
+    for seed in range(20):
+        corner, right, below = transform_film(image, transforms, seed, square).points
+        sides = np.array([right - corner, below - right])
+        lengths = np.linalg.norm(sides, axis=1)
+        np.testing.assert_allclose(lengths[0], lengths[1], rtol=1e-3)
+        assert 40 * 0.8 - 0.1 <= lengths[0] <= 40 * 1.2 + 0.1
+        angles.append(abs(np.degrees(np.arctan2(*sides[0][::-1]))))
+    assert 10 < max(angles) <= 20.01
