@@ -147,7 +147,7 @@ def _facts(name: str, arguments_json: str, channels: int) -> NetworkFacts:
         raise ValueError(f"timm has no network {name!r}{f', did you mean {near[0]!r}' if near else ''}")
     if derived := sorted(GIVEN & set(arguments)):
         raise ValueError(f"args may not name {', '.join(derived)}: this is derived, or not supported")
-    network = _build(name, arguments, channels, {})
+    network: Any = _build(name, arguments, channels, {})
     taken = inspect.signature(type(network).__init__).parameters
     options = {option: value for option, value in ANY_SHAPE.items() if option in taken}
     network = _build(name, arguments, channels, options) if options else network
@@ -156,12 +156,12 @@ def _facts(name: str, arguments_json: str, channels: int) -> NetworkFacts:
         raise ValueError(f"{name} states no features of its blocks (feature_info), so it cannot serve as an encoder")
     strides = tuple(int(block["reduction"]) for block in info)
     return NetworkFacts(
-        dim=int(network.num_features),  # type: ignore[arg-type]
+        dim=int(network.num_features),
         block_dims=tuple(int(block["num_chs"]) for block in info),
         strides=strides,
         patch=strides[0] if len(set(strides)) == 1 else None,
         has_batch_norm=any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()),
-        side=int(network.pretrained_cfg["input_size"][-1]),  # type: ignore[index, call-overload, arg-type]
+        side=int(network.pretrained_cfg["input_size"][-1]),
         options=tuple(options.items()),
     )
 

@@ -111,7 +111,8 @@ def timm_names(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str
     """
     prefix = next((name.partition("embeddings.")[0] for name in state if ".patch_embedding" in f".{name}"), "")
     renamed: dict[str, Tensor] = {}
-    left_out, unknown = [], []
+    left_out: list[str] = []
+    unknown: list[str] = []
     for name, value in state.items():
         short = name.removeprefix(prefix)
         short = short.removeprefix("model.") if short.startswith("model.layer.") else short

@@ -96,8 +96,8 @@ def convert_timm(
     check_fit(weights, encoder, f"the source, read as {architecture.name},")
     report.append(f"left out: {', '.join(left_out) or 'nothing'}")
     settings = _settings(values | {"channels": channels})
-    side = settings.args.get("img_size") or settings.facts.side
-    return TimmConversion(settings, weights, int(side[0] if isinstance(side, list) else side), report)  # type: ignore[arg-type]
+    side: Any = settings.args.get("img_size") or settings.facts.side
+    return TimmConversion(settings, weights, int(side[0] if isinstance(side, list) else side), report)
 
 
 _IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
