@@ -38,9 +38,9 @@ def shaken(network: nn.Module) -> nn.Module:
         for name, value in network.named_parameters():
             if not name.endswith(("in_proj_weight", ".weight")) or value.ndim == 1:
                 value.add_(torch.randn_like(value) * 0.2)
-        for name, value in network.named_buffers():
+        for name, statistics in network.named_buffers():
             if name.endswith(("running_mean", "running_var")):
-                value.uniform_(0.5, 1.5)
+                statistics.uniform_(0.5, 1.5)
     return network.eval()
 
 
