@@ -66,7 +66,7 @@ def embed_table(
         return out
     source = EncoderSource(
         run.resolve().name, sha256, card.encoder.shape.dim, partial(load_encoder_only, folder), identity,
-        pools=(vector.pool,),
+        pools=(vector.pool,), block_dims=card.encoder.block_dims,
     )  # fmt: skip
     cache = out.with_name(f".{out.name}.parts")
     embedding_settings = EmbeddingSettings(

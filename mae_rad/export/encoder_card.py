@@ -48,7 +48,7 @@ class EncoderCard(Settings):
     @property
     def vector_width(self) -> int:
         """Number of channels of the film vector."""
-        return parse_pooling(self.encoder.film_vector).width(self.encoder.shape.dim)
+        return parse_pooling(self.encoder.film_vector).width(self.encoder.shape.dim, self.encoder.block_dims)
 
 
 def encoder_readme(
@@ -82,7 +82,9 @@ def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | Non
     dim, depth, heads = card.encoder.shape
     pooled = "the class token" if card.encoder.pool == "cls" else "the mean of the patch tokens"
     if isinstance(card.encoder, TimmSettings):
-        kind, pooled = f"{card.encoder.timm} of timm, {dim} channels", "the mean over the last feature map"
+        kind = f"{card.encoder.timm} of timm, {dim} channels"
+        if card.encoder.pool == "mean":
+            pooled = "the mean over its last tokens"
     else:
         kind = f"Vision Transformer, {dim} channels, {depth} blocks, {heads} heads"
     origin = "\n".join(f"| {name} | {value} |" for name, value in sorted(card.provenance.items()) if name != "labels")

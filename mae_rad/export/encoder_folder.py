@@ -124,10 +124,8 @@ def load_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:
     """
     card, path = read_card(folder), folder / WEIGHTS
     weights = load_weights(path, card.weights_sha256)
-    encoder = without_weights(card.encoder)
-    check_fit(weights, encoder, str(path))
-    encoder.load_state_dict(weights, assign=True)
-    return encoder.eval(), card
+    check_fit(weights, without_weights(card.encoder), str(path))
+    return with_weights(card.encoder, weights).eval(), card
 
 
 def start_from(folder: Path, objective: Objective) -> EncoderCard:
@@ -272,6 +270,23 @@ def without_weights(settings: AnyEncoderSettings) -> Encoder:
     """Build the encoder on the meta device: names and shapes without memory."""
     with torch.device("meta"):  # neither memory nor random numbers
         return build_any_encoder(settings)
+
+
+def with_weights(settings: AnyEncoderSettings, weights: Mapping[str, Tensor]) -> Encoder:
+    """Build an encoder with given weights.
+
+    Args:
+        settings: settings of the encoder.
+        weights: name → weight, of its names and shapes.
+    """
+    encoder = without_weights(settings)
+    encoder.load_state_dict(weights, assign=True)
+    if any(buffer.is_meta for buffer in encoder.buffers()):
+        # Some networks compute values that are no weights, such as rotary positions, when they are built.
+        with torch.random.fork_rng(devices=[]):
+            encoder = build_any_encoder(settings)
+        encoder.load_state_dict(weights)
+    return encoder
 
 
 def check_fit(weights: Mapping[str, Tensor], module: nn.Module, where: str) -> None:

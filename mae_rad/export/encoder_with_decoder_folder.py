@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_card import EncoderCard
-from mae_rad.export.encoder_folder import CARD, OBJECTIVE, WEIGHTS, check_fit, load_encoder, without_weights
+from mae_rad.export.encoder_folder import CARD, OBJECTIVE, WEIGHTS, check_fit, load_encoder
 from mae_rad.objectives import FILM, Objective, ObjectiveSettings, objective_settings
 from mae_rad.objectives.interface import Reconstructs
 
@@ -63,7 +63,7 @@ def load_objective(path: Path) -> Trained:
     except SafetensorError as error:
         raise WeightsError(f"{weights_path} is not a safetensors file ({error}). Copy or export it again.") from None
     with torch.device("meta"):
-        objective = settings.build({FILM: without_weights(card.encoder)})
+        objective = settings.build({FILM: encoder})
     weights = saved | {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     check_fit(weights, objective, str(weights_path))
     objective.load_state_dict(weights, assign=True)

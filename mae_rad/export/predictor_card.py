@@ -1,15 +1,14 @@
 """The card of a predictor folder: ``predictor.json`` for programs, ``README.md`` for people."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from data_prep.settings import Settings
 from data_prep.sharding.single_film import PreparationSettings
-from mae_rad.encoders.resnet import ResNetSettings
-from mae_rad.encoders.timm_encoder import TimmSettings
-from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.encoders.any_encoder import AnyEncoderSettings
+from mae_rad.export.earlier_resnet import timm_settings_of
 from mae_rad.export.hub_metadata import front_matter
 from mae_rad.heads import MulticlassSettings, RegressionSettings, TaskSettings
 from mae_rad.heads.interface import Calibration
@@ -28,7 +27,7 @@ class PredictorCard(Settings):
     """Contents of ``predictor.json``."""
 
     format_version: Literal[1] = 1
-    encoder: EncoderSettings | ResNetSettings | TimmSettings
+    encoder: Annotated[AnyEncoderSettings, BeforeValidator(timm_settings_of)]
     tokens: int = Field(ge=1)
     """T, number of patches that the content of a film is scaled to."""
     task: TaskSettings

@@ -5,6 +5,7 @@ since the encoder without it would compute something else; only heads behind the
 """
 
 import argparse
+import json
 import pickle
 import re
 import zipfile
@@ -115,8 +116,38 @@ def read_published(path: Path) -> PublishedWeights:
             return PublishedWeights(layout, _join_qkv(weights), left_out)
     raise WeightsError(
         f"{path} has no patch embedding; its first weights are {', '.join(sorted(state)[:3])}. Give a Vision"
-        " Transformer of the original masked autoencoder, timm or Hugging Face, or an EfficientNet-lite."
+        " Transformer of the original masked autoencoder, timm or Hugging Face, or timm=NAME of a network of timm."
     )
+
+
+def source_config(path: Path) -> dict[str, Any]:
+    """Read the ``config.json`` of a downloaded model; empty without one."""
+    return _json(_folder(path) / "config.json")
+
+
+def source_facts(path: Path) -> dict[str, Any]:
+    """Read mean, std and heads from the configuration files of a downloaded model: timm's or Hugging Face's."""
+    config, inputs = source_config(path), _json(_folder(path) / "preprocessor_config.json")
+    timm = config.get("pretrained_cfg") or {}
+    facts = {
+        "mean": timm.get("mean") or inputs.get("image_mean"),
+        "std": timm.get("std") or inputs.get("image_std"),
+        "heads": config.get("num_attention_heads"),
+        "decoder_heads": config.get("decoder_num_attention_heads"),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
 
 
 def _weights_file(path: Path) -> Path:

@@ -21,7 +21,6 @@ from mae_rad.data.batch import Patches
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
-from mae_rad.encoders.resnet import ResNet, ResNetSettings
 from mae_rad.errors import RunError
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import descent, portable, read_card, save_encoder, start_encoder
@@ -94,7 +93,7 @@ class Finetuning(TrainingTask):
     def build_model(self, ranks: Ranks) -> Supervised:
         """Build encoder and head."""
         encoder, head = build_model(self.encoder, self.settings.task)
-        if self._start and not isinstance(encoder, ResNet):
+        if self._start:
             self._start_card = start_encoder(self._start, encoder)
         self._model = Supervised(encoder, head, self.settings.adaptation).to(ranks.device)
         return self._model
@@ -183,10 +182,8 @@ class Finetuning(TrainingTask):
         return super().provenance() | descent(self._start_card, label_names) | windows
 
     def _save_encoder(self, folder: RunFolder, step: int) -> None:
-        """Export the finetuned ViT, so that another run can start from it."""
+        """Export the finetuned encoder, so that another run can start from it."""
         encoder, settings = self._model.encoder, self.encoder
-        if isinstance(encoder, ResNet) or isinstance(settings, ResNetSettings):
-            return
         if self.settings.adaptation.encoder == "finetuned":
             tokens, films_seen = self.settings.tokens, step * self.settings.optimizer.batch
             provenance = self.provenance() | self._films_used() | {"steps": step, "films_seen": films_seen}

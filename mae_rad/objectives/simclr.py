@@ -82,12 +82,12 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
         return SimCLR(encoders[FILM], self)
 
     def check_encoder(self, encoder: AnyEncoderSettings) -> None:
-        """Check that a network of timm gets whole views, all films in one forward pass."""
+        """Check that a network of timm gets whole views, and one with batch norm all films in one forward pass."""
         if not isinstance(encoder, TimmSettings):
             return
         if self.visible is not None:
             raise ValueError(f"{encoder.timm} takes whole images only. Leave objective.visible out")
-        if self.films_at_once is not None:
+        if self.films_at_once is not None and encoder.facts.has_batch_norm:
             raise ValueError(
                 f"batch norm of {encoder.timm} needs all films in one forward pass. Leave objective.films_at_once out"
             )

@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.resolution_schedule import stage_lengths, tokens_at
 from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.encoders.timm_encoder import TimmSettings
@@ -27,9 +28,10 @@ class PretrainSettings(TrainingSettings):
     @model_validator(mode="after")
     def _check_encoder(self) -> Self:
         self.objective.check_encoder(self.encoder)
-        if isinstance(self.encoder, TimmSettings) and self.optimizer.accumulation > 1:
+        encoder = self.encoder
+        if isinstance(encoder, TimmSettings) and encoder.facts.has_batch_norm and self.optimizer.accumulation > 1:
             raise ValueError(
-                f"batch norm of {self.encoder.timm} needs the whole batch in one forward pass. Leave"
+                f"batch norm of {encoder.timm} needs the whole batch in one forward pass. Leave"
                 " optimizer.accumulation out"
             )
         return self
@@ -46,7 +48,8 @@ class PretrainSettings(TrainingSettings):
 
     def results(self) -> dict[str, object]:
         """Return the settings that can change a result, without those of the objective that affect only speed."""
-        objective = self.objective.model_dump(mode="json", exclude=set(self.objective.speed_only))
+        newer = self.objective.off if isinstance(self.objective, Augmentation) else set()
+        objective = self.objective.model_dump(mode="json", exclude=set(self.objective.speed_only) | newer)
         return super().results() | {"objective": objective}
 
     def at(self, step: int) -> "PretrainSettings":

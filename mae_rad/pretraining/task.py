@@ -65,7 +65,7 @@ class Pretraining(TrainingTask):
     def build_model(self, ranks: Ranks) -> Objective:
         """Build the objective with its encoder on the device of this rank."""
         settings = self.settings
-        if isinstance(settings.encoder, TimmSettings) and ranks.world > 1:
+        if isinstance(settings.encoder, TimmSettings) and settings.encoder.facts.has_batch_norm and ranks.world > 1:
             on_first_rank(ranks, self._refuse_ranks)
         self._objective = settings.objective.build({FILM: build_any_encoder(settings.encoder)})
         if self._start_folder:
@@ -77,7 +77,7 @@ class Pretraining(TrainingTask):
     def _refuse_ranks(self) -> NoReturn:
         raise SettingsError(
             f"{self.settings.encoder.model} is trained in one process only: its batch norm does not average over"
-            " ranks yet. Start it without a launcher: mae-rad pretrain …"
+            " ranks yet. Start it without a launcher, or give a network without it: a ViT, a ConvNeXt, resnet50_gn."
         )
 
     def iterate_batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:

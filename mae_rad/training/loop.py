@@ -12,6 +12,7 @@ import torch
 
 from data_prep.runtime.progress import Progress
 from mae_rad.data.film_order import StepRange
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.errors import RunError
 from mae_rad.tracking import DelayedWrites, Tracker, chosen_experiment, chosen_store
 from mae_rad.training.attention_logits import AttentionLogits
@@ -104,10 +105,10 @@ def _train(
         is_logged = steps_done % runtime.log_every == 0 or is_end
         micro_batch_metrics: list[dict[str, float]] = []
         film_keys: list[str] = []
-        for _ in range(optimizer.accumulation):
+        for part in range(optimizer.accumulation):
             batch = meter.next_batch(batches)
             film_keys += batch.keys
-            with attention_logits.measuring(is_logged):
+            with attention_logits.measuring(is_logged), _counted_dropout(task.settings.seed, step, part, ranks.rank):
                 output = engine.forward(batch.to(ranks.device))
             # requests to stop are averaged with the loss, which saves a second collective operation
             metrics = mean_over_ranks({"loss": output.loss, **output.metrics, **preemption.requests()})
@@ -228,6 +229,13 @@ def _mlflow_run(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> Iterator
     finally:
         if mlflow_writes:
             mlflow_writes.finish(status)
+
+
+@contextmanager
+def _counted_dropout(seed: int, step: int, part: int, rank: int) -> Iterator[None]:
+    """Seed torch for dropout and drop path, which then draw the same whether or not the run was interrupted."""
+    torch.manual_seed(int(generator_for("dropout", seed, step, part, rank).integers(2**63)))
+    yield
 
 
 def _mean_of_finite(values: list[float]) -> float:

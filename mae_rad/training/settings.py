@@ -183,6 +183,5 @@ class TrainingSettings(Settings):
                 "data": self.data.not_results,
                 "optimizer": self.optimizer.off,
                 "encoder": {"attention", "checkpoint_activations", "vector"},
-                "resnet": {"weights"},
             },
         )

@@ -137,6 +137,8 @@ def test_imports_run_one_way(path: Path) -> None:
             assert str(place) == "mae_rad/training/deepspeed_engine.py"
         if _from(name, "mlflow"):
             assert place.parts[:2] == ("mae_rad", "tracking")
+        if _from(name, "albumentations"):
+            assert str(place) == "mae_rad/data/film_transforms.py"
 
 
 def _circle(edges: Mapping[str, set[str]]) -> list[str]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data_prep.labels.settings import LabelSettings
 from data_prep.planning.settings import ShardSettings
@@ -11,6 +12,7 @@ from data_prep.settings import Settings, load
 from mae_rad.cost.memory import estimate_memory
 from mae_rad.cost.plan import cost_report
 from mae_rad.cost.table import GIB, Machine, films_per_second, films_seen, films_that_fit, loader_cores
+from mae_rad.data.augmentation import Augmentation
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.pretraining.rate_report import rate_report
@@ -26,10 +28,24 @@ MODELS: dict[str, type[Settings]] = {
     "finetune": FinetuneSettings,
     "compare": CompareSettings,
 }
+TRANSFORMS = CONFIGS / "augmentation"
+"""Files of transforms, which have albumentations' own form."""
 REQUIRED = {CompareSettings: ["shards=PUBLIC", "out=OUT"]}
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
+@pytest.mark.parametrize("path", sorted(TRANSFORMS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_file_of_transforms_loads_by_its_name(path: Path) -> None:
+    transforms = Augmentation.model_validate({"transforms": path.stem}).transforms
+    assert transforms == yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert path.read_text(encoding="utf-8").startswith("# ")
+    assert "Off by default: " in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent != TRANSFORMS],
+    ids=lambda path: str(path.relative_to(CONFIGS)),
+)
 def test_every_config_loads(path: Path) -> None:
     place = path.relative_to(CONFIGS)
     model = MODELS.get(str(place)) or MODELS[place.parts[0]]

@@ -35,8 +35,8 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import square_film
 from mae_rad.data.worker_start import initialise_worker, processes
 from mae_rad.embedding.embeddings_file import write_embeddings
+from mae_rad.encoders.film_image import IMAGENET_MEAN, IMAGENET_STD
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.resnet import IMAGENET_MEAN, IMAGENET_STD
 from mae_rad.encoders.vit import DISPLAY_RANGE
 from mae_rad.errors import EvaluationError, ShardFormatError, WeightsError
 
