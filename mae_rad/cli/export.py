@@ -36,8 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--content", type=float, metavar="SHARE", default=1.0, help="share of the film filled by content (default: 1)"
     )
     parser.add_argument(
-        "--step", type=int, metavar="N", help="step of a checkpoint (default: the finished encoder, else the newest)"
+        "--step", type=int, metavar="N", help="step of a checkpoint (default: the end, else the newest)"
     )
+    parser.add_argument("--trust-run", action="store_true", help="read a checkpoint that another user has written")
     parser.add_argument("settings", nargs="*", metavar="out=FOLDER", help="folder to write (required)")
     options = parser.parse_intermixed_args(arguments)
 
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mae_rad.export.fixed_size import FilmSize
 
         size = FilmSize(*_pixels(options.size), options.channels, options.content) if options.size else None
-        print(f"exported: {export(options.run, options.to, size, settings.out, step=options.step)}")
+        export(options.run, options.to, size, settings.out, step=options.step, trusted=options.trust_run)
+        print(f"exported: {settings.out}")
 
     return run(action)
 

@@ -70,6 +70,9 @@ class RuntimeSettings(Settings):
 
     run_dir: Path
     """Run folder; an existing one is resumed."""
+    trust_run: bool = False
+    """Resume from checkpoints that bear no seal of this user (another user or an earlier release wrote them). Loading a
+    checkpoint runs code that it may hold."""
     workers: int = Field(default=2, ge=0)
     """Loader processes per rank; 0 loads in the training process."""
     threads: int = Field(default=0, ge=0)

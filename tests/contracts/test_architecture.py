@@ -56,7 +56,7 @@ ENTRY_POINTS = {
 }
 """Start the commands of a package, resolve its public names or keep an old name: they may import any of it."""
 
-CONTRACT = {"settings", "errors", "shard_format", "runtime", "pages", "statistics"}
+CONTRACT = {"bounded_reading", "settings", "errors", "shard_format", "runtime", "pages", "statistics"}
 """Folders and modules of data_prep that mae_rad may import …"""
 SINGLE_FILM = "data_prep.sharding.single_film"
 """… besides this one door for films from outside an archive …"""
