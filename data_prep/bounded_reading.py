@@ -15,7 +15,10 @@ import yaml
 
 MAX_CARD_BYTES = 2**26
 """Largest JSON card of a folder, of settings or of a model."""
+MAX_FILE_BYTES = 2**31
+"""Largest file of an archive that is read: six times the largest film."""
 MAX_YAML_BYTES = 2**20
+_MAX_YAML_DEPTH = 64
 _MAX_YAML_CHARACTERS = 2**22
 """Characters of a YAML text after its aliases are expanded."""
 
@@ -92,8 +95,8 @@ def parse_yaml(text: str) -> Any:
     """
     if len(text) > MAX_YAML_BYTES:
         raise ValueError("is too large")
-    loader = yaml.SafeLoader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -103,8 +106,20 @@ def parse_yaml(text: str) -> Any:
         raise ValueError("is nested too deeply") from None
     except Exception as error:  # the constructors of yaml raise errors of many types on invalid values
         raise ValueError(str(error)) from None
-    finally:
-        loader.dispose()
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops at a depth, before the recursion of its parser becomes slow."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > _MAX_YAML_DEPTH:
+            raise ValueError("is nested too deeply")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def _expanded_size(node: yaml.Node, known: dict[int, int | None]) -> int:

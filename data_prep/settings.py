@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import core_schema
 
+from data_prep.bounded_reading import MAX_YAML_BYTES, parse_yaml, read_bounded
 from data_prep.errors import SettingsError
 
 _log = logging.getLogger(__name__)
@@ -151,10 +151,10 @@ def digest(settings: BaseModel) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(read_bounded(path, MAX_YAML_BYTES).decode())
     except FileNotFoundError:
         raise SettingsError(f"config {path} does not exist; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise SettingsError(f"config {path} is not valid YAML: {error}") from None
     except OSError as error:
         raise SettingsError(
@@ -185,9 +185,9 @@ def _apply(model: type[BaseModel], values: dict[str, Any], override: str) -> Non
             for name_of_setting in pair:
                 values.pop(name_of_setting, None)
     try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise SettingsError(f"{name}: {text!r} is not a valid YAML value") from None
+        values[last] = parse_yaml(text)
+    except ValueError:
+        raise SettingsError(f"{name}: {_shortened(text)} is not a valid YAML value") from None
 
 
 def _group_model(model: type[BaseModel] | None, group: str) -> type[BaseModel] | None:

@@ -19,6 +19,7 @@ from data_prep.archive.file_listing import ArchiveFile
 from data_prep.archive.header_cache import HEADERS_SCHEMA
 from data_prep.archive.image_file import image_kind, read_image
 from data_prep.archive.settings import ReadSettings
+from data_prep.bounded_reading import MAX_FILE_BYTES
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import ArchiveError, Reason
 from data_prep.runtime.library_warnings import silence_libraries
@@ -224,7 +225,7 @@ def _open(file: ArchiveFile, known: dict[str, tuple[int, list[Any]]]) -> _Opened
             status = Path(file.path).stat()
             if known[file.path][1] == [file.below, status.st_size, status.st_mtime_ns]:
                 return _Opened(status.st_size, status.st_mtime_ns, is_unchanged=True)
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
             return _Opened(status.st_size, status.st_mtime_ns, os.read(descriptor, _HEAD_BYTES))
@@ -267,14 +268,22 @@ def _read(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: 
         return FileRow("other", Reason.NOT_A_FILM)
     if not file.is_unicode:
         return FileRow("other", Reason.UNREADABLE_HEADER)
-    path, head = Path(file.path), opened.head
     try:
         if opened.error is not None:
             raise opened.error
-        if (kind := image_kind(head)) is not None:
-            return read_image(path, file.below, kind, head, pseudonyms, settings)
-        if is_dicom(head) or may_lack_preamble(head):
-            return read_dicom(path, head, opened.size, pseudonyms)
+        return _read_film(file, opened, pseudonyms, settings) or FileRow("other", Reason.NOT_A_FILM)
     except (PermissionError, FileNotFoundError):
         return FileRow("other", Reason.UNREADABLE_HEADER)
-    return FileRow("other", Reason.NOT_A_FILM)
+
+
+def _read_film(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: ReadSettings) -> FileRow | None:
+    """The row of a film; None for other files."""
+    path, head = Path(file.path), opened.head
+    kind = image_kind(head)
+    if kind is None and not is_dicom(head) and not may_lack_preamble(head):
+        return None
+    if opened.size > MAX_FILE_BYTES:
+        return FileRow(kind or "dicom", Reason.TOO_LARGE)
+    if kind is not None:
+        return read_image(path, file.below, kind, head, pseudonyms, settings)
+    return read_dicom(path, head, opened.size, pseudonyms)

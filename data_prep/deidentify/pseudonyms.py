@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from data_prep.bounded_reading import read_bounded
 from data_prep.errors import SecretError
 from data_prep.shard_format.frame_key import KEY_BYTES
 
@@ -20,6 +21,7 @@ SECRET_VARIABLE = "MAE_RAD_KEY"
 """Environment variable that holds the secret."""
 
 MIN_SECRET_BYTES = 16
+_MAX_SECRET_BYTES = 2**12
 
 SHIFT_RANGE_DAYS = 36_524
 """Range of the random shift that hides the dates of a patient: the days of a century."""
@@ -143,7 +145,7 @@ def read_secret(key_file: Path | None) -> bytes:
         secret, origin = os.fsencode(text).strip(), f"the environment variable {SECRET_VARIABLE}"
     elif key_file is not None:
         try:
-            secret, origin = key_file.read_bytes().strip(), f"key_file {key_file}"
+            secret, origin = read_bounded(key_file, _MAX_SECRET_BYTES).strip(), f"key_file {key_file}"
         except OSError as error:
             raise SecretError(
                 f"key_file {key_file} cannot be read ({error.strerror}). {_HOW_TO_MAKE_A_SECRET}"

@@ -49,7 +49,9 @@ _MAX_PLAUSIBLE_AGE = 110
 """Years; a higher age comes from a dummy birth date or an error."""
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+()-]{0,39}")
 _UID = re.compile(r"[0-9.]{1,64}")
-_MAX_SPACING_MM = 10.0
+_MIN_SPACING_MM, _MAX_SPACING_MM = 0.001, 10.0
+_YEARS = range(1850, 2101)
+"""Years of birth dates and films; others are errors or fillers."""
 _CACHED_TEXTS = 4096
 """Texts whose result is cached: an archive repeats few values."""
 
@@ -103,9 +105,9 @@ def uid(text: str) -> str | None:
 
 
 def day(text: str) -> date | None:
-    """Parse a DICOM date: YYYYMMDD, or YYYY.MM.DD as before 1993 (PS3.5 section 6.2)."""
+    """Parse a DICOM date of 1850 to 2100: YYYYMMDD, or YYYY.MM.DD as before 1993 (PS3.5 section 6.2)."""
     match = re.fullmatch(r"(\d{4})(\.?)(\d{2})\2(\d{2})", text.strip(), re.ASCII)
-    if match is None:
+    if match is None or int(match[1]) not in _YEARS:
         return None
     try:
         return date(int(match[1]), int(match[3]), int(match[4]))
@@ -184,7 +186,7 @@ def pixel_spacing(
 
 def _spacing(texts: list[str]) -> tuple[float, float] | None:
     numbers = _numbers(texts, 2)
-    if numbers is None or not all(0 < number <= _MAX_SPACING_MM for number in numbers):
+    if numbers is None or not all(_MIN_SPACING_MM <= number <= _MAX_SPACING_MM for number in numbers):
         return None
     return numbers[0], numbers[1]
 

@@ -20,7 +20,7 @@ from data_prep.errors import FilmReject, Reason
 from data_prep.runtime.library_warnings import silence_libraries
 from data_prep.shard_format.sidecar import Provenance
 
-MIN_SIDE = 16
+MIN_SIDE, MAX_SIDE = 16, 65_535
 MAX_PIXELS = 175_000_000
 """Five times a stitched image of the whole spine; Pillow refuses larger images as decompression bombs."""
 
@@ -221,7 +221,7 @@ def apply_orientation(values: NDArray[Any], orientation: int) -> NDArray[Any]:
 def _check_size(rows: int, columns: int) -> None:
     if min(rows, columns) < MIN_SIDE:
         raise FilmReject(Reason.TOO_SMALL)
-    if rows * columns > MAX_PIXELS:
+    if rows * columns > MAX_PIXELS or max(rows, columns) > MAX_SIDE:
         raise FilmReject(Reason.TOO_LARGE)
 
 

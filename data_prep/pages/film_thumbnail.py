@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.bounded_reading import open_regular
 from data_prep.pages.contact_sheet import fit_size, scale_film
 from data_prep.shard_format.apply_display import apply_display
 from data_prep.shard_format.film_codec import decode_film, reduction_for
@@ -30,7 +31,7 @@ def read_displayed_film(
         OSError: the shard cannot be read.
         ValueError: the sidecar or the film is damaged.
     """
-    with (public / row["shard"]).open("rb") as tar:
+    with open_regular(public / row["shard"]) as tar:
         tar.seek(row["sidecar_offset"])
         sidecar = Sidecar.model_validate_json(tar.read(row["sidecar_size"]))
         tar.seek(row["film_offset"])

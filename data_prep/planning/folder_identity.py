@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data_prep.bounded_reading import read_json
 from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.planning.known_failures import KnownFailures
 from data_prep.runtime.atomic_write import canonical_json, is_temporary
@@ -58,7 +59,7 @@ def read_key_fingerprint(public: Path) -> str | None:
     """Fingerprint of the secret of the keys in a public folder, finished or not; None where it is not recorded."""
     for name in FOLDER_FILES:
         try:
-            return str(json.loads((public / name).read_text(encoding="utf-8"))["key_fingerprint"])
+            return str(read_json(public / name)["key_fingerprint"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
@@ -102,7 +103,7 @@ def read_folder_record(public: Path) -> FolderRecord | None:
     """Read the record of a folder, finished or not; None where there is none, or only a damaged one."""
     for name in FOLDER_FILES:
         try:
-            values = json.loads((public / name).read_text(encoding="utf-8"))
+            values = read_json(public / name)
             failures = KnownFailures.read(values)
             config, after = dict(values["config"]), values.get("after")
             version, fingerprint = values["format_version"], values["key_fingerprint"]

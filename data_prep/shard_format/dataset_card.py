@@ -1,11 +1,11 @@
 """Models of ``dataset.json``, the card of a public folder, and of the card of a shard."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from data_prep.bounded_reading import read_json
 from data_prep.errors import ShardFormatError
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
 from data_prep.shard_format.sidecar import ClosedModel, Split
@@ -88,7 +88,7 @@ def read_dataset_card(public: Path) -> DatasetCard:
     if not public.is_dir():
         raise ShardFormatError(f"shard folder {public} does not exist. Make it with: mae-rad shard")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError:
         raise ShardFormatError(
             f"{public} holds no dataset.json: it is no shard folder, or sharding has not finished."

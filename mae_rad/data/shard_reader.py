@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
-from data_prep.shard_format.index import same_pixels_across
+from data_prep.shard_format.index import check_locations, same_pixels_across
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
 from mae_rad.errors import SettingsError, ShardFormatError
@@ -25,6 +25,7 @@ Condition = str | int | float | bool | None | list[str] | list[int]
 """Value, or list of values, of an index column; None matches missing values."""
 
 _MAX_OPEN_FILES = 128
+_MAX_SAMPLE_BYTES = 2**31
 
 
 class FilmUnreadableError(Exception):
@@ -114,6 +115,8 @@ class ShardIndex:
         sidecar_start, sidecar_size = int(self._sidecar_offset[row]), int(self._sidecar_size[row])
         length = sidecar_start + sidecar_size - start
         try:
+            if not 0 <= length <= _MAX_SAMPLE_BYTES:
+                raise ValueError("members apart")
             data = self._reader.read(int(self._folder_of[row]), shard, start, length)
             if len(data) != length:
                 raise ValueError("short read")
@@ -206,7 +209,9 @@ def matching(table: pa.Table, conditions: Mapping[str, Condition]) -> NDArray[np
 
 
 def _read_index(folder: Path, generation: int) -> pa.Table:
-    table = pq.read_table(folder / "index.parquet", memory_map=True)
+    path = folder / "index.parquet"
+    table = pq.read_table(path, memory_map=True)
+    check_locations(table, path)
     numbers = pa.array(np.full(table.num_rows, generation, dtype=np.int16))
     return table.append_column("generation", numbers)
 
@@ -233,7 +238,7 @@ class _Reader:
             self._files, self._process = OrderedDict(), os.getpid()
         descriptor = self._files.pop((folder, shard), None)
         if descriptor is None:
-            descriptor = os.open(self._folders[folder] / shard, os.O_RDONLY)
+            descriptor = os.open(self._folders[folder] / shard, os.O_RDONLY | os.O_NONBLOCK)
         self._files[folder, shard] = descriptor
         if len(self._files) > _MAX_OPEN_FILES:
             os.close(self._files.popitem(last=False)[1])

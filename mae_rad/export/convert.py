@@ -13,7 +13,6 @@ its siblings) become an encoder of timm, see ``efficientnet_lite.py``.
 
 import argparse
 import hashlib
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from data_prep.bounded_reading import read_json
 from data_prep.settings import Settings, load
 from mae_rad.command_line import run
 from mae_rad.encoders.any_encoder import build_any_encoder
@@ -245,7 +245,7 @@ def source_facts(path: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

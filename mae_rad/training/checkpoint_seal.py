@@ -84,16 +84,9 @@ def _make_secret() -> bytes:
     """The secret, made if there is none; processes that make it at the same time agree on one."""
     path = secret_path()
     if not (secret := _read_secret()):
-        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(part, "wb", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, 0o600)) as file:
-                file.write(secrets.token_bytes(_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(part, path)  # unlike a rename, it keeps the secret that another process has made meanwhile
-        except FileExistsError:
-            pass
+            _write_secret(path)
         except OSError as error:
             _log.warning(
                 "%s cannot be made (%s): checkpoints bear no seal, and resuming will need runtime.trust_run=true."
@@ -102,8 +95,18 @@ def _make_secret() -> bytes:
                 error.strerror,
                 SECRET_FILE,
             )
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink()
         secret = _read_secret()
     return secret
+
+
+def _write_secret(path: Path) -> None:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with open(part, "wb", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, 0o600)) as file:
+            file.write(secrets.token_bytes(_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(part, path)  # unlike a rename, it keeps the secret that another process has made meanwhile
+    finally:
+        part.unlink(missing_ok=True)

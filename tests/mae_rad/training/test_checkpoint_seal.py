@@ -135,7 +135,7 @@ def test_an_export_of_a_forged_checkpoint_is_refused(
 ) -> None:
     _forge(run)
     monkeypatch.chdir(tmp_path)
-    config = "encoder: {width: 32, depth: 1, heads: 2, patch: 16}\nobjective: {name: mae}\noptimizer: {steps: 4}\n"
+    config = "encoder: {dim: 32, depth: 1, heads: 2, patch: 16}\nobjective: {name: mae}\noptimizer: {steps: 4}\n"
     (run.parent / "config.yaml").write_text(config)
     (run.parent / "run.json").write_text("{}")
     with pytest.raises(WeightsError, match="no seal of yours"):
