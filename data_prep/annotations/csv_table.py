@@ -14,6 +14,7 @@ from typing import IO, BinaryIO
 
 from data_prep.bounded_reading import open_regular
 from data_prep.errors import ArchiveError
+from data_prep.runtime.csv_text import plain_cell
 
 _SEPARATORS = ",;\t"
 MAX_ROW_CHARACTERS = 2**24
@@ -74,7 +75,7 @@ def read_csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             for cells in reader:
                 lines.row_characters = 0
                 if any(cell.strip() for cell in cells):
-                    yield reader.line_num, [cell.strip() for cell in cells]
+                    yield reader.line_num, [plain_cell(cell.strip()) for cell in cells]
     except FileNotFoundError:
         raise ArchiveError(f"the table {path} is missing; put it there, as the set has it") from None
     except (UnicodeDecodeError, csv.Error):

@@ -61,7 +61,13 @@ _RULE_BY_CONVERSION_TYPE = {
 }
 """Conversion Type → selection rule: digitized film, scanned image; drawing, synthetic image. All other types are
 secondary captures."""
-_SCREEN_CAPTURE = re.compile(r"SCREEN|SNAPSHOT|CAPTURE|HARDCOPY")
+_PAGE = re.compile(
+    r"SCREEN|SNAPSHOT|CAPTURE|HARD ?COPY|BILDSCHIRM|DOSE[ _]?(REPORT|INFO|SHEET|RECORD)|DOSIS|\bREPORT\b|BERICHT|BEFUND"
+    r"|PROTO[CK]OL+ ?(SHEET|PAGE|BLATT)|PATIENT(EN)?[ _]?(PROTO[CK]OL|INFO|DATEN|DATA|SHEET|BLATT)|SCAN(NED)?[ _]DOC"
+    r"|DOCUMENT|DOKUMENT|ETIKETT|\bLABEL\b|AUFKLEBER|STICKER|COVER ?SHEET|DECKBLATT|WORK ?SHEET|CONSENT|EINWILLIGUNG"
+)
+"""Words of a page with text, on which the name of a patient stands, instead of an exposure."""
+_PAGE_TEXTS = ("ImageType", "SeriesDescription", "StudyDescription", "DerivationDescription")
 _LOCALIZER = re.compile(r"LOCALI[ZS]ER|SCOUT")
 
 _FACTS = (
@@ -69,7 +75,7 @@ _FACTS = (
     *("AccessionNumber", "StudyDate", "PatientBirthDate", "PatientAge", "PatientSex", "InstitutionName", "StationName"),
     *("Modality", "ImageType", "ConversionType", "BurnedInAnnotation", "NumberOfFrames", "PresentationIntentType"),
     *("BodyPartExamined", "ViewPosition", "ImageLaterality", "Laterality", "AnatomicRegionSequence"),
-    *("ViewCodeSequence", "Manufacturer", "ManufacturerModelName", "SeriesDescription", *_CAPTURE_EQUIPMENT),
+    *("ViewCodeSequence", "Manufacturer", "ManufacturerModelName", *_PAGE_TEXTS[1:], *_CAPTURE_EQUIPMENT),
     *("IrradiationEventUID", "SourceImageSequence", "AcquisitionDate", "AcquisitionTime", "Rows", "Columns"),
     *("BitsStored", "PhotometricInterpretation", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
     "EstimatedRadiographicMagnificationFactor",
@@ -222,7 +228,7 @@ def _rules(facts: FileDataset, sop_class: str, modality: str, image_type: str) -
         rules.add(Reason.LOCALIZER)
     if _text(facts, "BurnedInAnnotation").upper() not in ("", "NO"):
         rules.add(Reason.BURNED_IN_ANNOTATION)
-    if _SCREEN_CAPTURE.search(image_type) or _SCREEN_CAPTURE.search(_text(facts, "SeriesDescription").upper()):
+    if any(_PAGE.search(_text(facts, keyword).upper()) for keyword in _PAGE_TEXTS):
         rules.add(Reason.SCREENSHOT)
     stored_as = _text(facts.file_meta, "MediaStorageSOPClassUID")
     if _RULE_BY_SOP_CLASS.get(stored_as) == Reason.SECONDARY_CAPTURE or modality in ("OT", "SC"):

@@ -1,5 +1,6 @@
 """Facts of PNG and JPEG films: size and orientation from the header of the file, identity from its path."""
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,12 @@ def image_kind(head: bytes) -> str | None:
 
 
 def read_image(
-    path: Path, below: str, kind: str, head: bytes, pseudonyms: Pseudonyms, settings: ReadSettings
+    file: Path | bytes, below: str, kind: str, head: bytes, pseudonyms: Pseudonyms, settings: ReadSettings
 ) -> FileRow:
     """Read the header of one image.
 
     Args:
-        path: the file.
+        file: its path or content.
         below: path relative to the archive, with slashes: the identity of the film.
         kind: png or jpeg.
         head: the first bytes of the file.
@@ -61,7 +62,7 @@ def read_image(
         OSError: the disk fails.
     """
     try:
-        with Image.open(path, formats=[kind]) as image:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=[kind]) as image:
             columns, rows = image.size
             mode, metadata = image.mode, dict(image.info)
             exif = Image.Exif()

@@ -186,6 +186,15 @@ def key_fingerprint(manifest: pa.Table) -> str:
     return str(manifest.schema.metadata[_FINGERPRINT].decode())
 
 
+def is_begun_with(private: Path, fingerprint: str) -> bool:
+    """Whether an earlier scan has made the keys in a private folder with the secret of this fingerprint."""
+    try:
+        metadata = pq.read_schema(private / MANIFEST_FILE).metadata or {}
+    except (OSError, pa.ArrowException):
+        return False
+    return bool(metadata.get(_FINGERPRINT, b"").decode("ascii", "replace") == fingerprint)
+
+
 def dataset_name(private: Path) -> str | None:
     """The name of the public data set that was scanned; None for other archives and those of earlier releases."""
     metadata = pq.read_schema(private / MANIFEST_FILE).metadata or {}

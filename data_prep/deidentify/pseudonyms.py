@@ -7,8 +7,13 @@ kinds give unrelated keys.
 
 import hashlib
 import hmac
+import logging
 import os
+import re
+import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -22,11 +27,16 @@ SECRET_VARIABLE = "MAE_RAD_KEY"
 
 MIN_SECRET_BYTES = 16
 _MAX_SECRET_BYTES = 2**12
+_MIN_HEX_DIGITS = 8
+"""Different digits that 32 random ones have (all but one time in ten million)."""
+_MIN_CHARACTERS, _MIN_DIFFERENT = 22, 12
 
 SHIFT_RANGE_DAYS = 36_524
 """Range of the random shift that hides the dates of a patient: the days of a century."""
 
 _EPOCH = date(1970, 1, 1)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,42 @@ class Pseudonyms:
         return hmac.new(self.secret, message, hashlib.sha256).digest()
 
 
+@contextmanager
+def without_secret() -> Iterator[None]:
+    """Remove the secret from the environment, which the processes that are started meanwhile inherit."""
+    secret = os.environ.pop(SECRET_VARIABLE, None)
+    try:
+        yield
+    finally:
+        if secret is not None:
+            os.environ[SECRET_VARIABLE] = secret
+
+
+def check_secret(secret: bytes, *, begun: bool) -> None:
+    """Refuse a secret that can be guessed: with it, every key falls to a list of patient numbers.
+
+    Args:
+        secret: from :func:`read_secret`.
+        begun: a folder was begun with it, which goes on with a warning.
+
+    Raises:
+        SecretError: it is no 32 hexadecimal digits, and has fewer than 22 characters, of which 12 differ.
+    """
+    text = secret.decode("latin-1")
+    is_hex = re.fullmatch(r"[0-9a-fA-F]{32,}", text) is not None and len(set(text.lower())) >= _MIN_HEX_DIGITS
+    if is_hex or (len(text) >= _MIN_CHARACTERS and len(set(text)) >= _MIN_DIFFERENT):
+        return
+    weakness = (
+        f"the secret can be guessed: it needs 32 hexadecimal digits, or {_MIN_CHARACTERS} characters of which"
+        f" {_MIN_DIFFERENT} differ"
+    )
+    if not begun:
+        raise SecretError(f"{weakness}. {_HOW_TO_MAKE_A_SECRET}")
+    _log.warning(
+        "%s. This folder goes on with it; do not share more of it, and begin the next one with another", weakness
+    )
+
+
 def read_secret(key_file: Path | None) -> bytes:
     """Read the secret from the environment variable MAE_RAD_KEY, else from ``key_file``; white space is stripped.
 
@@ -145,6 +191,8 @@ def read_secret(key_file: Path | None) -> bytes:
         secret, origin = os.fsencode(text).strip(), f"the environment variable {SECRET_VARIABLE}"
     elif key_file is not None:
         try:
+            if key_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                _log.warning("key_file %s may be read or written by other users: chmod 600", key_file)
             secret, origin = read_bounded(key_file, _MAX_SECRET_BYTES).strip(), f"key_file {key_file}"
         except OSError as error:
             raise SecretError(

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.archive.manifest import key_fingerprint, read_linkage, read_manifest
+from data_prep.archive.same_film import IDENTIFIERS
 from data_prep.errors import ArchiveError, Reason
 from data_prep.planning import folder_identity
 from data_prep.planning.films_already_sharded import EarlierFilms
@@ -72,7 +73,7 @@ class ShardInputs:
                 name=shard.name,
                 split=shard.split,
                 files=tuple(
-                    (file["path"], {**row, "mtime_ns": file["mtime_ns"]})
+                    (file["path"], {**row, **{name: file[name] for name in _FILE_COLUMNS}})
                     for file, row in zip(files, facts, strict=True)
                 ),
                 appended=self.identity["after"] is not None,
@@ -86,7 +87,8 @@ class ShardInputs:
             )
 
 
-_LINKAGE_COLUMNS = ["row", "key", "path", "mtime_ns", "patient_id"]
+_FILE_COLUMNS = ("mtime_ns", *IDENTIFIERS)
+_LINKAGE_COLUMNS = ["row", "key", "path", *_FILE_COLUMNS]
 
 
 def read_inputs(
@@ -126,4 +128,4 @@ def read_inputs(
         "after": earlier.dataset_sha256 if earlier else None,
     }
     written = earlier.pixels(plan.files(manifest)) if earlier else {}
-    return ShardInputs(manifest, linkage.select(["path", "mtime_ns"]), settings, given, identity, plan, written)
+    return ShardInputs(manifest, linkage.select(["path", *_FILE_COLUMNS]), settings, given, identity, plan, written)

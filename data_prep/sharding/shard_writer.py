@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from data_prep.archive.same_film import is_film_of_scan
 from data_prep.bounded_reading import MAX_FILE_BYTES, open_regular
 from data_prep.errors import FilmReject, Reason
 from data_prep.film.sample import Facts, Sample, decode_file, make_sample
@@ -250,6 +251,8 @@ def _read_samples(path: str, facts: Facts, task: ShardTask, watch: Watch) -> lis
         raise _FileError(row, Reason.UNREADABLE_FILE) from None
     except MemoryError:
         raise _FileError(row, Reason.DECODER_CRASHED) from None
+    if not is_film_of_scan(data, facts):
+        raise _FileError(row, Reason.CHANGED_SINCE_SCAN)
     with _errors_reject_file(row):
         for frame in range(frames):  # the time of a file is that of all its frames
             of_frame = facts if frames == 1 else {**facts, "key": frame_key(facts["key"], frame), "frame": frame}

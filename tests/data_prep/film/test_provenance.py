@@ -15,7 +15,7 @@ from data_prep.film.shard_values import pixel_aspect, shrunk_size
 from data_prep.shard_format.apply_display import ValueRange, apply_display
 from data_prep.shard_format.film_codec import Codec, decode_film
 from data_prep.shard_format.sidecar import Provenance
-from tests.builders.dicom_builder import write_film
+from tests.builders.dicom_builder import ramp, write_film
 from tests.builders.private_builder import anatomy
 from tests.data_prep.film.test_decode import ENCODERS, dicom, film_of, noise, packed, saved
 from tests.data_prep.film.test_decode_colour import GREY, RGB, palette_film
@@ -58,7 +58,7 @@ def test_every_code_of_the_list_occurs(tmp_path: Path) -> None:
         "colour_stored_grey": decoded(tmp_path, RGB, bits=8, photometric="RGB"),
         "bits_moved": decoded(tmp_path, (values << 4).astype(np.uint16), HighBit=15),
         "high_bit_ignored": decoded(tmp_path, values, HighBit=15),
-        "bits_widened": decoded(tmp_path, values, bits=10),
+        "bits_widened": decoded(tmp_path, ramp(40, 30), bits=10),
         "overlay_removed": dicom(saved(overlaid)).notes,
         "padding_hidden": decoded(tmp_path, padded, PixelPaddingValue=4000),
         "shutter_hidden": decoded(tmp_path, values, **shutter),

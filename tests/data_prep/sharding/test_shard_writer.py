@@ -15,6 +15,11 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
+from data_prep.archive.file_listing import ArchiveFile
+from data_prep.archive.header_pool import read_header
+from data_prep.archive.same_film import IDENTIFIERS
+from data_prep.archive.settings import ReadSettings
+from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import Reason
 from data_prep.film.decode import StoredFilm, decode
 from data_prep.film.sample import decode_file, make_sample
@@ -26,7 +31,7 @@ from data_prep.shard_format.film_codec import decode_film
 from data_prep.shard_format.sidecar import Sidecar
 from data_prep.sharding import shard_writer
 from data_prep.sharding.shard_writer import Unfinished, write_shard
-from tests.builders.dicom_builder import write_film
+from tests.builders.dicom_builder import DX_FOR_PROCESSING, SECONDARY_CAPTURE, uid, write_film
 from tests.builders.private_builder import anatomy
 
 KEY = "0" * 32
@@ -287,3 +292,28 @@ def test_the_time_of_a_file_is_that_of_all_its_frames(tmp_path: Path) -> None:
     clock = Clock()
     write_shard(task((tmp_path / "film", facts(tmp_path / "film", 5, frames=3))), tmp_path, clock)
     assert clock.begun == [5, -1, 5, -1]  # once to look whether it has changed, once to read it
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"sop": uid("another object")},
+        {"patient_id": "P2"},
+        {"StudyInstanceUID": uid("another study")},
+        {"BurnedInAnnotation": "YES"},
+        {"sop_class": DX_FOR_PROCESSING},
+        {"sop_class": SECONDARY_CAPTURE, "ConversionType": "SI"},
+        {"Rows": 48, "Columns": 160},
+    ],
+)
+def test_another_film_under_a_scanned_row_is_not_published(changed: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "film"
+    film = write_film(path, values=anatomy(1), sop=uid("object"))
+    row = read_header(ArchiveFile(str(path), "film"), Pseudonyms(b"0" * 16), ReadSettings()).facts
+    known = {name: row.get(name) for name in ("marks", "frames", "rows", "columns", *IDENTIFIERS)}
+    scanned = facts(path, 3, patient_id=film.PatientID) | known
+    assert isinstance(write_shard(task((path, scanned)), tmp_path), ShardCard)
+    write_film(path, **{"values": anatomy(1), "sop": uid("object"), "study": "study 1", **changed})
+    replaced = scanned | {"file_size": path.stat().st_size}  # as if size and time were those of the scan
+    outcome = write_shard(task((path, replaced)), tmp_path)
+    assert outcome == Unfinished("train-000000", ((3, Reason.CHANGED_SINCE_SCAN),))
