@@ -81,7 +81,7 @@ def test_every_rule_marks_its_films_and_the_settings_decide(tmp_path: Path) -> N
     }
     assert manifest["reason"].null_count == len(FILMS)  # all are readable: the settings decide
     by_default = reasons(manifest, places)
-    assert {name for name, reason in by_default.items() if reason is None} == {"plain"}
+    assert {name for name, reason in by_default.items() if reason is None} == {"plain", "no_page"}
     for name, (_, rules) in FILMS.items():
         assert by_default[name] in {rule.value for rule in rules} | {None}
         kept = reasons(manifest, places, **dict.fromkeys((rule.value for rule in rules), "keep"))
