@@ -1,6 +1,7 @@
 """Header facts of one DICOM file, read without its pixels."""
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydicom.uid import (
 from data_prep.archive.file_facts import FileRow
 from data_prep.archive.reject_by_header import format_marks
 from data_prep.deidentify import safe_header_values
+from data_prep.deidentify.person_digests import date_digests, name_digests
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.dicom.dicom_header import Header, read_header_elements
 from data_prep.dicom.dicomdir import count_missing_files
@@ -72,6 +74,7 @@ _LOCALIZER = re.compile(r"LOCALI[ZS]ER|SCOUT")
 
 _FACTS = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID"),
+    *("PatientName", "OtherPatientNames", "PatientBirthName"),
     *("AccessionNumber", "StudyDate", "PatientBirthDate", "PatientAge", "PatientSex", "InstitutionName", "StationName"),
     *("Modality", "ImageType", "ConversionType", "BurnedInAnnotation", "NumberOfFrames", "PresentationIntentType"),
     *("BodyPartExamined", "ViewPosition", "ImageLaterality", "Laterality", "AnatomicRegionSequence"),
@@ -197,6 +200,7 @@ def _film_row(header: Header, pseudonyms: Pseudonyms) -> FileRow:
         "series_uid": series or None,
         "study_uid": study or None,
         "accession": _text(facts, "AccessionNumber") or None,
+        **_person_digests(facts, pseudonyms, study_date),
         **_exposure_facts(facts),
         **_pixel_facts(facts),
         **_body_part_and_view(facts),
@@ -262,6 +266,14 @@ def _body_part_and_view(facts: FileDataset) -> dict[str, str | None]:
         "unmapped_body_part": body_part if body_part and standard_body_part is None else None,
         "unmapped_view": view if view and standard_view is None else None,
     }
+
+
+def _person_digests(facts: FileDataset, pseudonyms: Pseudonyms, study_date: date | None) -> dict[str, list[str]]:
+    """Digests of names and dates, by which an audit finds them without their clear text."""
+    names = " ".join(_text(facts, keyword) for keyword in ("PatientName", "OtherPatientNames", "PatientBirthName"))
+    birth = safe_header_values.day(_text(facts, "PatientBirthDate"))
+    key = pseudonyms.digest_key
+    return {"name_digests": name_digests(key, names), "date_digests": date_digests(key, (birth, study_date))}
 
 
 def _pixel_facts(facts: FileDataset) -> dict[str, object]:

@@ -69,8 +69,12 @@ LINKAGE_SCHEMA = pa.schema(
         ("accession", pa.string()),
         ("patient_id", pa.string()),
         ("key", pa.string()),
+        ("name_digests", pa.list_(pa.string())),
+        ("date_digests", pa.list_(pa.string())),
     ]
 )
+"""``name_digests`` and ``date_digests``: see :mod:`data_prep.deidentify.person_digests`; tables of earlier
+releases lack them, and their key in the metadata."""
 
 MANIFEST_FILE = "manifest.parquet"
 LINKAGE_FILE = "linkage.parquet"
@@ -84,6 +88,7 @@ _ROW_GROUP_ROWS = 2**16
 _FINGERPRINT = b"key_fingerprint"
 _DATASET = b"dataset"
 _VERSION = b"format_version"
+_DIGEST_KEY = b"digest_key"
 
 
 def with_fingerprint(manifest: pa.Table, fingerprint: str, dataset: str | None = None) -> pa.Table:
@@ -96,6 +101,17 @@ def with_fingerprint(manifest: pa.Table, fingerprint: str, dataset: str | None =
     """
     metadata = {_FINGERPRINT: fingerprint.encode(), _VERSION: str(MANIFEST_VERSION).encode()}
     return manifest.replace_schema_metadata(metadata | ({_DATASET: dataset.encode()} if dataset else {}))
+
+
+def with_digest_key(linkage: pa.Table, key: bytes) -> pa.Table:
+    """Add the key of the digests to a linkage table."""
+    return linkage.replace_schema_metadata({_DIGEST_KEY: key.hex()})
+
+
+def digest_key(linkage: pa.Table) -> bytes | None:
+    """The key of the digests in a linkage table; None in tables of earlier releases."""
+    text = (linkage.schema.metadata or {}).get(_DIGEST_KEY)
+    return bytes.fromhex(text.decode()) if text else None
 
 
 def write_manifest(private: Path, manifest: pa.Table, linkage: pa.Table) -> None:

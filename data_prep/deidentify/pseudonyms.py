@@ -124,6 +124,11 @@ class Pseudonyms:
         return (day - _EPOCH).days + shift
 
     @property
+    def digest_key(self) -> bytes:
+        """Key of the digests in the linkage table, see :mod:`data_prep.deidentify.person_digests`."""
+        return self._digest("person digests")
+
+    @property
     def fingerprint(self) -> str:
         """Fingerprint of the secret, to check that two folders have the same one; it does not reveal the secret."""
         return self._key("fingerprint")

@@ -48,6 +48,7 @@ _DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 _MAX_PLAUSIBLE_AGE = 110
 """Years; a higher age comes from a dummy birth date or an error."""
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+()-]{0,39}")
+_DATE_OR_NUMBER = re.compile(r"\d{1,4}[./ -]\d{1,2}[./ -]\d{1,4}|\d{6}|(\d[ ()/+-]*){7}")
 _UID = re.compile(r"[0-9.]{1,64}")
 _MIN_SPACING_MM, _MAX_SPACING_MM = 0.001, 10.0
 _YEARS = range(1850, 2101)
@@ -140,9 +141,16 @@ def age_years(age: str, birth: date | None, study: date | None) -> int | None:
 
 
 def model_name(text: str) -> str | None:
-    """Check the characters of a device model name; it must also be screened by :func:`shared_model_names`."""
+    """Check a device model name: no word of letters but those of known models, no date and no long number.
+
+    It must also be screened by :func:`shared_model_names`.
+    """
     normalised = " ".join(text.split())
-    return normalised if _MODEL.fullmatch(normalised) else None
+    if not _MODEL.fullmatch(normalised) or _DATE_OR_NUMBER.search(normalised):
+        return None
+    known = vocabulary("model").spellings
+    words = re.findall("[A-Za-z]+", normalised)
+    return normalised if all(len(word) < 3 or word.lower() in known for word in words) else None
 
 
 def shared_model_names(model_patients: Iterable[tuple[str, str]]) -> frozenset[str]:

@@ -22,6 +22,7 @@ from data_prep.archive.manifest import (
     is_begun_with,
     prepare_private,
     remove_temporary_files,
+    with_digest_key,
     with_fingerprint,
     write_manifest,
     write_private_text,
@@ -99,7 +100,7 @@ def _scan(
     manifest = _screen_models(_manifest(headers, patient_columns | {"twin": twins(headers)}))
     unmapped = _unmapped(headers)
     write_private_text(private / UNMAPPED_FILE, _unmapped_csv(unmapped))
-    linkage = _with_row_numbers(headers).select(LINKAGE_SCHEMA.names)
+    linkage = with_digest_key(_with_row_numbers(headers).select(LINKAGE_SCHEMA.names), pseudonyms.digest_key)
     write_manifest(private, with_fingerprint(manifest, pseudonyms.fingerprint, layout), linkage)
     remove_tables(private)
     report = (
