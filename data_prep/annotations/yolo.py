@@ -16,6 +16,7 @@ from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
+from data_prep.annotations.split_names import GivenSplit, parse_split
 from data_prep.annotations.upright_boxes import bounding_box, is_incomplete_polygon
 from data_prep.bounded_reading import MAX_YAML_BYTES, parse_yaml, read_bounded
 from data_prep.errors import ArchiveError
@@ -55,7 +56,12 @@ def read(root: Path, collector: LabelCollector) -> None:
         return collector.find_film(name, Place(path)) if name is not None else None
 
     read_files(collector.list_non_film_files(root, ".txt"), collector, film_of, classes)
-    collector.add_folder_splits(root)
+    for name, split, table in _split_lists(root):
+        if table.is_file():
+            collector.add_split_list(table, split)
+        else:
+            collector.add_problem("split_list_missing", Place(name))
+    collector.add_folder_splits(root, known=True)
 
 
 def read_files(
@@ -136,6 +142,16 @@ def _yaml_files(root: Path) -> Iterator[tuple[Path, dict[Any, Any]]]:
             continue
         if isinstance(content, dict):
             yield path, content
+
+
+def _split_lists(root: Path) -> Iterator[tuple[Path, GivenSplit, Path]]:
+    """(YAML file, split, list of its films) of the lists that a YAML file names, such as ``train: train.txt``."""
+    for path, content in _yaml_files(root):
+        for key, value in content.items():
+            split = parse_split(key) if isinstance(key, str) else None
+            for name in value if isinstance(value, list) else [value]:
+                if split is not None and isinstance(name, str) and name.endswith(".txt"):
+                    yield path, split, root / name.lstrip("/")
 
 
 def _film_name(root: Path, path: Path, collector: LabelCollector) -> str | None:

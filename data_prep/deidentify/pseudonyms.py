@@ -35,6 +35,15 @@ SHIFT_RANGE_DAYS = 36_524
 """Range of the random shift that hides the dates of a patient: the days of a century."""
 
 _EPOCH = date(1970, 1, 1)
+_PLACEHOLDERS = frozenset(
+    {
+        *("anon", "anonym", "anonymous", "anonymized", "anonymised", "anonymisiert", "deidentified"),
+        *("pseudonym", "unknown", "unbekannt", "unbek", "unk", "na", "nan", "nil", "none", "null", "empty"),
+        *("leer", "no", "noid", "nopatientid", "patient", "patientid", "pid", "id", "test", "tester", "dummy"),
+        *("default", "tbd", "notavailable", "notapplicable", "notknown", "missing", "undefined", "blank"),
+    }
+)
+"""Patient numbers, in small letters and digits only, that stand for no patient."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +68,10 @@ class Pseudonyms:
     def patient(self, issuer: str, patient_id: str) -> str:
         """Key of the patient with number ``patient_id``, assigned by ``issuer``."""
         return self._key("patient", "number", issuer, patient_id)
+
+    def source(self, source: str) -> str:
+        """Key of the setting ``source``, by which a later scan with another one is told."""
+        return self._key("source", source)
 
     def patient_of_study(self, study: str) -> str:
         """Key of a patient without a known number, from the key of the study."""
@@ -152,6 +165,21 @@ def without_secret() -> Iterator[None]:
     finally:
         if secret is not None:
             os.environ[SECRET_VARIABLE] = secret
+
+
+def canonical_number(patient_id: str) -> str:
+    """Fold what systems change in a patient number: case, blanks and leading zeros.
+
+    ``0000007``, `` 7`` and ``7`` are one patient; so are ``AB007`` and ``ab007``.
+    """
+    folded = "".join(patient_id.split()).casefold()
+    return folded.lstrip("0") or folded[:1]
+
+
+def is_placeholder(patient_id: str) -> bool:
+    """Whether a patient number stands for no patient, such as ``ANONYMOUS`` or ``000000``."""
+    folded = re.sub(r"[\W_]+", "", patient_id.casefold())
+    return not folded.strip("0x") or folded in _PLACEHOLDERS
 
 
 def check_secret(secret: bytes, *, begun: bool) -> None:

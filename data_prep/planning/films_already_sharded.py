@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_prep.archive.manifest import key_origin
 from data_prep.errors import Reason, SettingsError
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import file_pixels, read_one_index
@@ -25,10 +26,14 @@ class EarlierFilms:
     Attributes:
         index: columns key, frame, _COMPARED_COLUMNS, split, source_rows, source_columns and pixel_sha256.
         dataset_sha256: ``dataset_sha256`` of the last generation.
+        keys: how the keys were made.
+        source: key of the setting ``source`` of their scans; empty where not recorded.
     """
 
     index: pa.Table
     dataset_sha256: str
+    keys: int = 1
+    source: str = ""
 
     @classmethod
     def read(cls, generations: Sequence[Path]) -> "EarlierFilms":
@@ -42,7 +47,50 @@ class EarlierFilms:
         """
         columns = ["key", "frame", *_COMPARED_COLUMNS, "split", "source_rows", "source_columns", "pixel_sha256"]
         tables = [read_one_index(folder, columns) for folder in generations]
-        return cls(pa.concat_tables(tables).combine_chunks(), read_dataset_card(generations[-1]).dataset_sha256)
+        card = read_dataset_card(generations[-1])
+        return cls(pa.concat_tables(tables).combine_chunks(), card.dataset_sha256, card.keys, card.source)
+
+    def check_patients(self, manifest: pa.Table, aliases: pa.ChunkedArray | None) -> None:
+        """Refuse a scan under which a film that is there, or a patient, would have another key.
+
+        Args:
+            manifest: of the private folder.
+            aliases: [rows] keys that the patient would have if no header named an issuer; None where not known.
+
+        Raises:
+            SettingsError: the patients of earlier films could come into two splits.
+        """
+        keys, source = key_origin(manifest)
+        if keys != self.keys:
+            raise SettingsError(f"these shards were begun with keys={self.keys}: scan again with keys={self.keys}")
+        if self.source and source != self.source:
+            raise SettingsError(
+                "these shards were begun with another source, the issuer of patient numbers whose headers name none:"
+                " scan again with source= as then"
+            )
+        films = manifest.filter(pc.is_null(manifest["reason"]))
+        index_row = pc.index_in(films["key"], self.index["key"].combine_chunks())
+        again = films.filter(pc.is_valid(index_row))
+        earlier = self.index["patient"].take(index_row.drop_null())
+        changed = pc.sum(pc.not_equal(again["patient"], earlier)).as_py() or 0
+        if changed:
+            raise SettingsError(
+                f"{changed} films of earlier generations would have another patient, who could then be in two splits."
+                " Scan with the settings of those generations (keys, source, image_pattern, tables of patients); or, if"
+                " the archive itself has joined or renumbered patients, begin a new folder"
+            )
+        if aliases is None:
+            return
+        of_film = aliases.filter(pc.is_null(manifest["reason"]))
+        patient, alias = films["patient"].take(pc.list_parent_indices(of_film)), pc.list_flatten(of_film)
+        is_renamed = pc.and_(_is_in(alias, self.index["patient"]), pc.invert(_is_in(patient, self.index["patient"])))
+        renamed = pc.count_distinct(patient.filter(is_renamed)).as_py()
+        if renamed:
+            raise SettingsError(
+                f"{renamed} patients are in earlier generations without an issuer of their number, and now"
+                " headers or source= name one: they could be in two splits. Scan with the source of those generations,"
+                " or begin a new folder"
+            )
 
     def reject_known(self, manifest: pa.Table) -> pa.Table:
         """Set ``reason`` for the films of a manifest that are not planned again.

@@ -89,6 +89,8 @@ class FolderRecord(NamedTuple):
         after: ``dataset_sha256`` of the generation before; None for the first.
         failures: files that are known to fail.
         has_retries: an earlier release added shards to those of the plan.
+        keys: how the keys were made.
+        source: key of the setting ``source``; empty where not recorded.
     """
 
     version: int
@@ -97,6 +99,8 @@ class FolderRecord(NamedTuple):
     after: str | None
     failures: KnownFailures
     has_retries: bool
+    keys: int = 1
+    source: str = ""
 
 
 def read_folder_record(public: Path) -> FolderRecord | None:
@@ -107,7 +111,10 @@ def read_folder_record(public: Path) -> FolderRecord | None:
             failures = KnownFailures.read(values)
             config, after = dict(values["config"]), values.get("after")
             version, fingerprint = values["format_version"], values["key_fingerprint"]
-            return FolderRecord(version, fingerprint, config, after, failures, bool(values.get("retries")))
+            keys, source = int(values.get("keys", 1)), str(values.get("source", ""))
+            return FolderRecord(
+                version, fingerprint, config, after, failures, bool(values.get("retries")), keys, source
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return None
@@ -174,6 +181,16 @@ def _check_config(public: Path, record: "FolderRecord", identity: Identity) -> N
         raise ShardFormatError(
             f"{public} was made with another secret: its keys do not match those of this private folder."
             " Give a new folder as --out, or scan again with the secret of the project"
+        )
+    if record.keys != identity.get("keys", record.keys):
+        raise ShardFormatError(
+            f"{public} was begun with keys={record.keys}: scan again with keys={record.keys}, so that a patient stays"
+            " the same, or give a new folder as --out"
+        )
+    if record.source and record.source != identity.get("source", record.source):
+        raise ShardFormatError(
+            f"{public} was begun with another source, the issuer of patient numbers whose headers name none: scan again"
+            " with source= as then, or give a new folder as --out"
         )
     if differences := _differences(record.config, identity["config"]):
         raise ShardFormatError(

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.archive.manifest import key_fingerprint, read_linkage, read_manifest
+from data_prep.archive.manifest import key_fingerprint, key_origin, read_aliases, read_linkage, read_manifest
 from data_prep.archive.same_film import IDENTIFIERS
 from data_prep.errors import ArchiveError, Reason
 from data_prep.planning import folder_identity
@@ -115,8 +115,9 @@ def read_inputs(
     given = read_split_table(Path(splits.table), manifest, linkage, settings.seed, splits.val) if splits.table else {}
     config = settings.model_dump(mode="json", exclude={"runtime"})
     config["splits"] = split_config(splits, given)
-    fingerprint = key_fingerprint(manifest)
+    fingerprint, (keys, source) = key_fingerprint(manifest), key_origin(manifest)
     if earlier:
+        earlier.check_patients(manifest, read_aliases(private))
         manifest = earlier.reject_known(manifest)
     plan = plan_shards(manifest, settings, given)
     if earlier:
@@ -124,6 +125,8 @@ def read_inputs(
     identity = {
         "format_version": FORMAT_VERSION,
         "key_fingerprint": fingerprint,
+        "keys": keys,
+        "source": source,
         "config": config,
         "after": earlier.dataset_sha256 if earlier else None,
     }

@@ -67,7 +67,8 @@ def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> Sca
     check_secret(secret, begun=is_begun_with(private, pseudonyms.fingerprint))
     _check_private_outside(archives, private)
     layout = find_layout(archives, settings.layout)
-    settings = settings.model_copy(update={"source": settings.source or layout or ""})
+    if settings.keys == 1:
+        settings = settings.model_copy(update={"source": settings.source or layout or ""})
     files = list_files(archives)
     prepare_private(private)
     try:
@@ -96,12 +97,17 @@ def _scan(
     if layout is not None:
         tables = read_tables(layout, resolve_archive(archives[0]), headers, settings.tables, settings.columns)
         headers = add_facts_to_headers(headers, tables, pseudonyms, settings.source)
-    patient_columns, joined = patients(headers, pseudonyms, settings.source)
+    patient_columns, aliases, joined = patients(headers, pseudonyms, settings.source, settings.keys)
     manifest = _screen_models(_manifest(headers, patient_columns | {"twin": twins(headers)}))
     unmapped = _unmapped(headers)
     write_private_text(private / UNMAPPED_FILE, _unmapped_csv(unmapped))
-    linkage = with_digest_key(_with_row_numbers(headers).select(LINKAGE_SCHEMA.names), pseudonyms.digest_key)
-    write_manifest(private, with_fingerprint(manifest, pseudonyms.fingerprint, layout), linkage)
+    linkage = _with_row_numbers(headers).append_column("patient_aliases", aliases).select(LINKAGE_SCHEMA.names)
+    origin = {"dataset": layout, "keys": settings.keys, "source": pseudonyms.source(settings.source)}
+    write_manifest(
+        private,
+        with_fingerprint(manifest, pseudonyms.fingerprint, **origin),
+        with_digest_key(linkage, pseudonyms.digest_key),
+    )
     remove_tables(private)
     report = (
         str(write_tables(private, headers, tables, layout)) if layout is not None else layout_hint(archives, headers)

@@ -43,6 +43,10 @@ class DatasetCard(ClosedModel):
     config: dict[str, Any]
     config_sha256: str
     key_fingerprint: str
+    keys: int = 1
+    """How the keys were made: 2, or 1 in folders that an earlier release began."""
+    source: str = ""
+    """Key of the setting ``source`` of the scan; empty in folders of earlier releases."""
     files: FileCounts
     reasons: dict[str, int]
     films: dict[Split, int]
