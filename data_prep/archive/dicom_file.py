@@ -23,6 +23,8 @@ from data_prep.deidentify.person_digests import date_digests, name_digests
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.dicom.dicom_header import Header, read_header_elements
 from data_prep.dicom.dicomdir import count_missing_files
+from data_prep.dicom.header_values import photometric_of
+from data_prep.dicom.repair import dicom_start
 from data_prep.errors import FilmReject, Reason
 from data_prep.shard_format.sidecar import MAX_FRAMES
 
@@ -80,7 +82,15 @@ _FACTS = (
     *("BodyPartExamined", "ViewPosition", "ImageLaterality", "Laterality", "AnatomicRegionSequence"),
     *("ViewCodeSequence", "Manufacturer", "ManufacturerModelName", *_PAGE_TEXTS[1:], *_CAPTURE_EQUIPMENT),
     *("IrradiationEventUID", "SourceImageSequence", "AcquisitionDate", "AcquisitionTime", "Rows", "Columns"),
-    *("BitsStored", "PhotometricInterpretation", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
+    *(
+        "BitsAllocated",
+        "BitsStored",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "PixelSpacing",
+        "ImagerPixelSpacing",
+        "NominalScannedPixelSpacing",
+    ),
     "EstimatedRadiographicMagnificationFactor",
 )
 _FACT_TAGS = [Tag(keyword) for keyword in _FACTS]
@@ -88,8 +98,8 @@ _LARGEST_UNSIGNED_SHORT = 65_535
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether the first 132 bytes have the DICOM prefix after the preamble (PS3.10 section 7.1)."""
-    return head[128:132] == b"DICM"
+    """Whether a file has the DICOM prefix after the preamble (PS3.10 section 7.1), or damage in its place."""
+    return head[128:132] == b"DICM" or dicom_start(head) >= 0
 
 
 def may_lack_preamble(head: bytes) -> bool:
@@ -154,7 +164,7 @@ def _dicomdir_row(path: Path) -> FileRow:
 
 def _film_row(header: Header, pseudonyms: Pseudonyms) -> FileRow:
     facts = header.elements
-    sop_class = _text(facts, "SOPClassUID")
+    sop_class = _text(facts, "SOPClassUID") or _text(facts.file_meta, "MediaStorageSOPClassUID")
     modality = _text(facts, "Modality").upper()
     image_type = _text(facts, "ImageType").upper()
     _check_radiograph(sop_class, modality, image_type)
@@ -277,10 +287,11 @@ def _person_digests(facts: FileDataset, pseudonyms: Pseudonyms, study_date: date
 
 
 def _pixel_facts(facts: FileDataset) -> dict[str, object]:
-    rows, columns, bits = (_integer(facts, name) for name in ("Rows", "Columns", "BitsStored"))
-    colours = _text(facts, "PhotometricInterpretation")
-    if min(rows, columns, bits) < 1 or max(rows, columns, bits) > _LARGEST_UNSIGNED_SHORT or not colours:
+    rows, columns, allocated = (_integer(facts, name) for name in ("Rows", "Columns", "BitsAllocated"))
+    bits = _integer(facts, "BitsStored") or allocated
+    if min(rows, columns, bits) < 1 or max(rows, columns, bits) > _LARGEST_UNSIGNED_SHORT:
         raise FilmReject(Reason.UNREADABLE_HEADER)
+    colours = photometric_of(_text(facts, "PhotometricInterpretation").upper(), _integer(facts, "SamplesPerPixel") or 1)
     photometric = safe_header_values.photometric(colours)
     if photometric is None or bits > 64:
         raise FilmReject(Reason.PIXEL_LAYOUT)
@@ -325,8 +336,8 @@ def _sequence_items(facts: FileDataset, keyword: str) -> list[Any]:
 
 
 def _integer(facts: FileDataset, keyword: str) -> int:
-    """An integer value; 0 if the element has none."""
-    text = _text(facts, keyword)
+    """The first value as an integer; 0 if the element has none."""
+    text = next(iter(_texts(facts, keyword)), "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,9 @@ from data_prep.errors import ArchiveError
 
 _SYSTEM_FOLDERS = ("/proc", "/sys", "/dev")
 """A link into these leads to no archive."""
+
+_ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
+"""A byte of a path that is not UTF-8, see ``os.fsdecode``, escaped."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,14 +31,21 @@ class ArchiveFile(NamedTuple):
     below: str
 
     @property
-    def is_unicode(self) -> bool:
-        """Whether the path is valid Unicode; other paths cannot be stored in a table."""
-        return not any("\ud800" <= letter <= "\udfff" for letter in self.path)
-
-    @property
     def is_hidden(self) -> bool:
         """Whether the name of the file, or of a folder between it and its archive, begins with a dot."""
         return any(name.startswith(".") for name in self.below.split("/"))
+
+
+def path_text(path: str) -> str:
+    """A path as tables hold it: bytes that are not UTF-8 are escaped."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def path_of_text(text: str) -> str:
+    """The path of a file from :func:`path_text`."""
+    if _ESCAPED.search(text) is None or os.path.lexists(text):
+        return text
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def resolve_archive(archive: Path) -> Path:

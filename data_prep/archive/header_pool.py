@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from data_prep.archive.dicom_file import is_dicom, may_lack_preamble, read_dicom
 from data_prep.archive.file_facts import FileRow
-from data_prep.archive.file_listing import ArchiveFile
+from data_prep.archive.file_listing import ArchiveFile, path_text
 from data_prep.archive.header_cache import HEADERS_SCHEMA
 from data_prep.archive.image_file import image_kind, read_image
 from data_prep.archive.settings import ReadSettings
@@ -218,7 +218,7 @@ def _open_ahead(files: Sequence[ArchiveFile], known: dict[str, tuple[int, list[A
 
 def _open(file: ArchiveFile, known: dict[str, tuple[int, list[Any]]]) -> _Opened:
     try:
-        if file.is_hidden or not file.is_unicode:
+        if file.is_hidden:
             status = Path(file.path).stat()
             return _Opened(status.st_size, status.st_mtime_ns)
         if file.path in known:
@@ -253,8 +253,8 @@ def read_header(file: ArchiveFile, pseudonyms: Pseudonyms, settings: ReadSetting
 def _row(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: ReadSettings) -> dict[str, Any]:
     row = _read(file, opened, pseudonyms, settings)
     return {
-        "path": file.path.encode("utf-8", "backslashreplace").decode(),
-        "below": file.below.encode("utf-8", "backslashreplace").decode(),
+        "path": path_text(file.path),
+        "below": path_text(file.below),
         "file_size": opened.size,
         "mtime_ns": opened.mtime_ns,
         "source": row.source,
@@ -265,9 +265,7 @@ def _row(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: R
 
 def _read(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: ReadSettings) -> FileRow:
     if file.is_hidden:
-        return FileRow("other", Reason.NOT_A_FILM)
-    if not file.is_unicode:
-        return FileRow("other", Reason.UNREADABLE_HEADER)
+        return FileRow("other", Reason.HIDDEN)
     try:
         if opened.error is not None:
             raise opened.error

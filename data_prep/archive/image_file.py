@@ -8,6 +8,7 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from data_prep.archive.file_facts import FileRow
+from data_prep.archive.file_listing import path_text
 from data_prep.archive.reject_by_header import format_marks
 from data_prep.archive.settings import ReadSettings
 from data_prep.deidentify import safe_header_values
@@ -108,7 +109,7 @@ def _metadata_text(value: object) -> str:
 def _facts_of_path(below: str, pseudonyms: Pseudonyms, settings: ReadSettings) -> dict[str, object]:
     """Keys, body part and view from the path, by ``image_pattern``; without a pattern each film is its own study."""
     match = re.search(settings.image_pattern, below) if settings.image_pattern else None
-    groups = {name: (text or "").strip() for name, text in match.groupdict().items()} if match else {}
+    groups = {name: path_text((text or "").strip()) for name, text in match.groupdict().items()} if match else {}
     patient_id, study = groups.get("patient", ""), groups.get("study", "")
     key = pseudonyms.film_of_path(settings.source, below)
     mapped = {

@@ -64,8 +64,10 @@ def has_embedded_overlay(header: Any) -> bool:
         group, element = tag >> 16, tag & 0xFFFF
         if group & 0xFF01 == 0x6000:
             described.add(group)
-            if element == 0x3000 and header.get_item(tag).value:
-                with_data.add(group)
+            if element == 0x3000:
+                data = header.get_item(tag, keep_deferred=True)  # long data are not read
+                if getattr(data, "length", 0) or data.value:
+                    with_data.add(group)
     return bool(described - with_data)
 
 

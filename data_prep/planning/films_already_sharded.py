@@ -12,6 +12,8 @@ from data_prep.errors import Reason, SettingsError
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import file_pixels, read_one_index
 
+_MAX_CHANGED = 0.01
+"""Share of the patients whose films may name another one now: errors that a hospital corrects, not another setting."""
 _COMPARED_COLUMNS = (
     *("patient", "study", "series", "site", "patient_known", "study_day", "body_part", "view", "laterality", "sex"),
     *("age_years", "manufacturer", "bits_stored", "photometric", "presentation_intent", "pixel_spacing_from"),
@@ -72,8 +74,10 @@ class EarlierFilms:
         index_row = pc.index_in(films["key"], self.index["key"].combine_chunks())
         again = films.filter(pc.is_valid(index_row))
         earlier = self.index["patient"].take(index_row.drop_null())
-        changed = pc.sum(pc.not_equal(again["patient"], earlier)).as_py() or 0
-        if changed:
+        is_changed = pc.not_equal(again["patient"], earlier)
+        changed = pc.sum(is_changed).as_py() or 0
+        patients = pc.count_distinct(earlier.filter(is_changed)).as_py()
+        if patients > max(1, _MAX_CHANGED * pc.count_distinct(earlier).as_py()):
             raise SettingsError(
                 f"{changed} films of earlier generations would have another patient, who could then be in two splits."
                 " Scan with the settings of those generations (keys, source, image_pattern, tables of patients); or, if"
@@ -96,9 +100,10 @@ class EarlierFilms:
         """Set ``reason`` for the films of a manifest that are not planned again.
 
         ==================  ==============================================================================
-        already_sharded     the film is in an earlier generation and its header has not changed
-        identity_changed    the film is new, but its study was sharded under another patient: the patient
-                            could come into two splits
+        already_sharded     the film is in an earlier generation, and its header has not changed, or only
+                            names another patient now
+        identity_changed    the film is new, but its study or patient was sharded under another patient: the
+                            patient could come into two splits
         ==================  ==============================================================================
 
         Args:
@@ -110,16 +115,20 @@ class EarlierFilms:
         is_film = pc.is_null(manifest["reason"])
         index_row = pc.index_in(manifest["key"], self.index["key"].combine_chunks())
         is_known = pc.and_(is_film, pc.is_valid(index_row))
+        is_moved = pc.and_(is_known, pc.not_equal(manifest["patient"], self.index["patient"].take(index_row)))
+        moved_to = manifest["patient"].filter(pc.fill_null(is_moved, False))
         unchanged = pc.and_(is_known, pc.invert(_is_in(manifest["key"], self._keys_with_other_frames(manifest))))
         for current, earlier in self._compared_columns(manifest):
             unchanged = pc.and_(unchanged, _equal_or_both_null(current, earlier.take(index_row)))
-        manifest = _set_reason(manifest, unchanged, Reason.ALREADY_SHARDED)
+        manifest = _set_reason(manifest, pc.or_(unchanged, pc.fill_null(is_moved, False)), Reason.ALREADY_SHARDED)
         new = manifest.filter(pc.and_(is_film, pc.invert(is_known))).select(["row", "study", "patient"])
         of_known_study = new.filter(_is_in(new["study"], self.index["study"]))
         studies = self.index.filter(_is_in(self.index["study"], of_known_study["study"]))
         agrees = _is_in(_join_columns(of_known_study, "study", "patient"), _join_columns(studies, "study", "patient"))
         contradicting = of_known_study.filter(pc.invert(agrees))["row"]
-        return _set_reason(manifest, _is_in(manifest["row"], contradicting), Reason.IDENTITY_CHANGED)
+        of_moved = new.filter(_is_in(new["patient"], moved_to))["row"]
+        is_contradicting = pc.or_(_is_in(manifest["row"], contradicting), _is_in(manifest["row"], of_moved))
+        return _set_reason(manifest, is_contradicting, Reason.IDENTITY_CHANGED)
 
     def _compared_columns(self, manifest: pa.Table) -> Iterator[tuple[pa.ChunkedArray, pa.ChunkedArray]]:
         """Pairs of comparable columns: of the manifest, and of the earlier index."""

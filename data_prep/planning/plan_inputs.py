@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_prep.archive.file_listing import path_of_text
 from data_prep.archive.manifest import key_fingerprint, key_origin, read_aliases, read_linkage, read_manifest
 from data_prep.archive.same_film import IDENTIFIERS
 from data_prep.errors import ArchiveError, Reason
@@ -73,7 +74,7 @@ class ShardInputs:
                 name=shard.name,
                 split=shard.split,
                 files=tuple(
-                    (file["path"], {**row, **{name: file[name] for name in _FILE_COLUMNS}})
+                    (path_of_text(file["path"]), {**row, **{name: file[name] for name in _FILE_COLUMNS}})
                     for file, row in zip(files, facts, strict=True)
                 ),
                 appended=self.identity["after"] is not None,
