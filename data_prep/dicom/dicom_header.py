@@ -123,7 +123,7 @@ def _read_whole(
 
     def read(sound: bytes) -> Header:
         header = _read(_LimitedBytes(sound), len(sound), tags, [])
-        if header.pixel_bytes is None:
+        if header.pixel_bytes is None or "SOPInstanceUID" not in header.elements:
             raise EOFError
         return header
 

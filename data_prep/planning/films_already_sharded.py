@@ -87,7 +87,8 @@ class EarlierFilms:
             return
         of_film = aliases.filter(pc.is_null(manifest["reason"]))
         patient, alias = films["patient"].take(pc.list_parent_indices(of_film)), pc.list_flatten(of_film)
-        is_renamed = pc.and_(_is_in(alias, self.index["patient"]), pc.invert(_is_in(patient, self.index["patient"])))
+        known = pa.chunked_array([*self.index["patient"].chunks, *again["patient"].chunks])  # see reject_known
+        is_renamed = pc.and_(_is_in(alias, self.index["patient"]), pc.invert(_is_in(patient, known)))
         renamed = pc.count_distinct(patient.filter(is_renamed)).as_py()
         if renamed:
             raise SettingsError(

@@ -52,7 +52,13 @@ def test_every_code_of_the_list_occurs(tmp_path: Path) -> None:
     modality = lut(np.arange(4096, dtype="<u2"))
     table = np.arange(256).astype(np.uint8)[::-1].copy()
     stream = bytes(ENCODERS[JPEG_LS](values)) + b"written by ACME"
+    plain = bytes(ENCODERS[JPEG_LS](values))
+    twice = film_of(tmp_path, values)
+    twice.PixelData *= 2
     cases: dict[Provenance, list[Provenance]] = {
+        "syntax_contradicted": dicom(packed(film_of(tmp_path, values), plain), "1.2.840.10008.1.2.4.70").notes,
+        "frames_ignored": dicom(saved(twice)).notes,
+        "image_end_missing": dicom(packed(film_of(tmp_path, values), plain[:-2]), JPEG_LS).notes,
         "bytes_behind_image": dicom(packed(film_of(tmp_path, values), stream), JPEG_LS).notes,
         "palette_applied": dicom(saved(palette_film(tmp_path, GREY, [table] * 3))).notes,
         "colour_stored_grey": decoded(tmp_path, RGB, bits=8, photometric="RGB"),
