@@ -81,6 +81,7 @@ class Reason(StrEnum):
     UID_CONFLICT = "uid_conflict"
     ALREADY_SHARDED = "already_sharded"
     IDENTITY_CHANGED = "identity_changed"
+    WITHDRAWN = "withdrawn"
 
 
 DROP_REASONS = frozenset({Reason.DUPLICATE, Reason.PROCESSING_TWIN, Reason.ALREADY_SHARDED})

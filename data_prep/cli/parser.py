@@ -13,6 +13,7 @@ from data_prep.cli.commands import (
     run_label,
     run_phantom,
     run_preview,
+    run_remove,
     run_report,
     run_scan,
     run_shard,
@@ -39,6 +40,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add all subcommands to the subparsers of a parser, which may have other commands."""
     _add_phantom_command(commands)
     _add_sharding_commands(commands)
+    _add_remove_command(commands)
     _add_label_command(commands)
     _add_inspection_commands(commands)
 
@@ -117,6 +119,23 @@ def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.Argume
         "--reason", action="append", default=[], choices=list(Reason), metavar="REASON",
         help="without another scan: try only files rejected for this reason of rejects.parquet, such as"
         " decoder_crashed; may be given several times (default: all files that are not in the shards)",
+    )  # fmt: skip
+
+
+def _add_remove_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    remove = _command(commands, "remove", run_remove, "remove the films of patients who have withdrawn their consent")
+    remove.add_argument("public", type=Path, metavar="PUBLIC", help="complete folder of the shards")
+    remove.add_argument(
+        "--patients", type=Path, required=True, metavar="FILE",
+        help="text file with a patient per line: number in the archive, or key (required)",
+    )  # fmt: skip
+    remove.add_argument(
+        "--private", type=Path, metavar="PRIVATE",
+        help="private folder: finds numbers, and leaves the patients out of later shards (default: none)",
+    )  # fmt: skip
+    remove.add_argument(
+        "--runs", type=Path, action="append", default=[], metavar="FOLDER",
+        help="folder that is searched for runs and embeddings made from the shards (default: none)",
     )  # fmt: skip
 
 

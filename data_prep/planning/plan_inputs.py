@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from data_prep.archive.file_listing import path_of_text
 from data_prep.archive.manifest import key_fingerprint, key_origin, read_aliases, read_linkage, read_manifest
 from data_prep.archive.same_film import IDENTIFIERS
+from data_prep.archive.withdrawn import reject_withdrawn
 from data_prep.errors import ArchiveError, Reason
 from data_prep.planning import folder_identity
 from data_prep.planning.films_already_sharded import EarlierFilms
@@ -117,6 +118,7 @@ def read_inputs(
     config = settings.model_dump(mode="json", exclude={"runtime"})
     config["splits"] = split_config(splits, given)
     fingerprint, (keys, source) = key_fingerprint(manifest), key_origin(manifest)
+    manifest = reject_withdrawn(manifest, private)
     if earlier:
         earlier.check_patients(manifest, read_aliases(private))
         manifest = earlier.reject_known(manifest)
