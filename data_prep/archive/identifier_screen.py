@@ -69,7 +69,7 @@ class IdentifierScreen:
             column: (key of a film, number), numbers as they would be written.
         """
         if self._own is None:
-            self._own = {row["key"]: self._own_of(row) for row in self._rows() if row["key"]}
+            self._own = {str(row["key"]): self._own_of(row) for row in self._rows() if row["key"]}
         films: set[str] = set()
         found: set[str] = set()
         for key, number in column:

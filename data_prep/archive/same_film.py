@@ -4,6 +4,7 @@ Size and time of a file can stay the same when its content is replaced, so its h
 the object and all that the selection rules depend on have to be those of the scan.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _NO_KEYS = Pseudonyms(bytes(MIN_SECRET_BYTES))
 """The keys that it makes are not compared: processes that read pixels do not have the secret."""
 
 
-def is_film_of_scan(data: bytes, facts: dict[str, Any]) -> bool:
+def is_film_of_scan(data: bytes, facts: Mapping[str, Any]) -> bool:
     """Compare a file with its row.
 
     Args:

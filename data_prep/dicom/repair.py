@@ -82,4 +82,4 @@ def _is_pixel_data(data: bytes, offset: int) -> bool:
     (length,) = struct.unpack("<I", data[value - 4 : value])
     if length == _OPEN:
         return data[value : value + 4] == _ITEM
-    return _MIN_PIXEL_BYTES <= length <= len(data) - value
+    return bool(_MIN_PIXEL_BYTES <= length <= len(data) - value)

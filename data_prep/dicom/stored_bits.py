@@ -104,7 +104,8 @@ def _lowest_bits(values: NDArray[np.uint16], bits: int, signed: bool) -> NDArray
 def _right_justified(values: NDArray[np.uint16], bits_stored: int, low_bits: int) -> bool:
     """Whether the values are in the low bits, contrary to High Bit: all low bits are used and no high bit is."""
     unused = 2**low_bits - 1
-    return int(np.bitwise_or.reduce(values & unused, axis=None)) == unused and int(values.max()) < 2**bits_stored
+    is_used = int(np.bitwise_or.reduce(values & unused, axis=None)) == unused
+    return bool(is_used and int(values.max()) < 2**bits_stored)
 
 
 def _exceeds(values: NDArray[np.uint16], bits_stored: int, signed: bool) -> bool:

@@ -30,14 +30,15 @@ def check_no_identifiers(
     if not_names:
         write_confirmed(private, (word.lower() for word in not_names))
     screen = IdentifierScreen(read_linkage(private), read_confirmed(private))
-    for entry in {entry.label: entry for entry in (*labels, *boxes)}.values():
-        where = f"{entry.origin.place}: a label"
-        if screen.names_a_person(entry.label):
+    origins = {label.label: label.origin for label in labels} | {box.label: box.origin for box in boxes}
+    for name, origin in origins.items():
+        where = f"{origin.place}: a label"
+        if screen.names_a_person(name):
             raise LabelError(
                 f"{where} holds a word that is the name of a patient of this scan; nothing is written. Rename it with"
                 " rename={…}, or confirm that it is a finding with not_names=[word]"
             )
-        if screen.holds_a_number(entry.label):
+        if screen.holds_a_number(name):
             raise LabelError(
                 f"{where} holds a number or date of a patient of this scan; nothing is written. Rename it with"
                 " rename={…}"
@@ -51,9 +52,9 @@ def check_no_identifiers(
     for box in boxes:
         for edge, value in zip(EDGES, box.box, strict=True):
             columns[f"{edge} of {box.label}"].append((box.key, str(np.float32(value))))
-    for name, column in columns.items():
+    for title, column in columns.items():
         if screen.carries_numbers(column):
             raise LabelError(
-                f"the {name}: more than a twentieth of the films carry a number or date of their own patient; nothing"
+                f"the {title}: more than a twentieth of the films carry a number or date of their own patient; nothing"
                 " is written. Leave this column out"
             )

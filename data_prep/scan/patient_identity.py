@@ -72,7 +72,7 @@ def patients(
     """
     identities = headers.select(["study", "patient_id", "issuer"]).filter(pc.is_valid(headers["key"]))
     combinations = identities.group_by(["study", "patient_id", "issuer"]).aggregate([]).to_pylist()
-    spellings = {row["patient_id"] for row in combinations if row["patient_id"] is not None}
+    spellings: set[str] = {row["patient_id"] for row in combinations if row["patient_id"] is not None}
     if keys > 1:
         for row in combinations:
             row["patient_id"] = _number(row["patient_id"])
@@ -96,9 +96,10 @@ def patients(
     patient_of_study = {study: key_of.get(group) for study, group in group_of.items()}
     joined = sum(len(joined_numbers) - 1 for joined_numbers in numbers.values())
     if keys > 1:
-        joined += len(spellings) - len({number for text in spellings if (number := _number(text)) is not None})
+        meant = [canonical for canonical in map(_number, spellings) if canonical is not None]
+        joined += len(meant) - len(set(meant))
     studies = headers["study"].combine_chunks().dictionary_encode()
-    of_study = pa.array([aliases.get(group_of.get(study)) for study in studies.dictionary.to_pylist()], _KEYS)
+    of_study = pa.array([aliases.get(group_of.get(study, -1)) for study in studies.dictionary.to_pylist()], _KEYS)
     return _columns(headers, patient_of_study, pseudonyms), of_study.take(studies.indices), joined
 
 

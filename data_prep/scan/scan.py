@@ -102,10 +102,10 @@ def _scan(
     unmapped = _unmapped(headers)
     write_private_text(private / UNMAPPED_FILE, _unmapped_csv(unmapped))
     linkage = _with_row_numbers(headers).append_column("patient_aliases", aliases).select(LINKAGE_SCHEMA.names)
-    origin = {"dataset": layout, "keys": settings.keys, "source": pseudonyms.source(settings.source)}
+    source = pseudonyms.source(settings.source)
     write_manifest(
         private,
-        with_fingerprint(manifest, pseudonyms.fingerprint, **origin),
+        with_fingerprint(manifest, pseudonyms.fingerprint, layout, settings.keys, source),
         with_digest_key(linkage, pseudonyms.digest_key),
     )
     remove_tables(private)

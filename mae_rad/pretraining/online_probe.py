@@ -99,7 +99,13 @@ def online_probe(settings: PretrainSettings, *, announce: bool = True) -> Online
     if runtime.probe_every == 0:
         return None
     try:
-        index = ShardIndex(data.shards, where=data.where, split="val", generations=data.generations)
+        index = ShardIndex(
+            data.shards,
+            where=data.where,
+            split="val",
+            generations=data.generations,
+            distinct_patients=data.distinct_patients,
+        )
     except SettingsError:  # no validation film
         index = None
     if index is None or len(index) < MIN_FILMS:

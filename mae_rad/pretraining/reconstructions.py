@@ -60,7 +60,13 @@ def held_out_films(index: ShardIndex, settings: PretrainSettings, objective: Obj
         return {}
     data = settings.data
     try:
-        held_out = ShardIndex(data.shards, where=data.where, split="val", generations=data.generations)
+        held_out = ShardIndex(
+            data.shards,
+            where=data.where,
+            split="val",
+            generations=data.generations,
+            distinct_patients=data.distinct_patients,
+        )
     except SettingsError:  # no validation film
         return {}
     sizes = [stage.objective.tokens for stage in settings.stages()]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.bounded_reading import read_bounded
-from data_prep.runtime.atomic_write import canonical_json
+from data_prep.runtime.atomic_write import PRIVATE_MODE, canonical_json, synced_file
 from mae_rad.errors import RunError
 
 SEAL = "seal"
@@ -102,10 +102,8 @@ def _make_secret() -> bytes:
 def _write_secret(path: Path) -> None:
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        with open(part, "wb", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, 0o600)) as file:
+        with synced_file(part, PRIVATE_MODE) as file:
             file.write(secrets.token_bytes(_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
             os.link(part, path)  # unlike a rename, it keeps the secret that another process has made meanwhile
     finally:

@@ -290,6 +290,7 @@ def _size_and_hash(path: Path) -> list[Any] | None:
         if path.is_symlink():
             return None
         with open_regular(path) as file:
-            return [os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()]
+            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+            return [os.fstat(file.fileno()).st_size, digest.hexdigest()]
     except OSError:
         return None

@@ -1,7 +1,7 @@
 """Settings of any training: data, optimizer, runtime."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,10 +19,21 @@ class DataSettings(Settings):
     generations: int | None = Field(default=None, ge=1)
     """Number of generations of each folder that are read, from the first (default: all). Needed to resume a run that
     started before films were appended."""
+    distinct_patients: bool = False
+    """Folders of different secrets hold no patient twice; without this, such folders are not joined."""
     where: dict[str, Condition] = Field(default_factory=dict)
     """Index column → value or list of values that a film must have."""
     weights: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Index column → value → relative frequency, for example to balance body parts."""
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Arguments of ``ShardIndex`` besides ``split``."""
+        return {
+            "where": self.where,
+            "generations": self.generations,
+            "distinct_patients": self.distinct_patients,
+        }
 
 
 class OptimizerSettings(Settings):
@@ -143,7 +154,7 @@ class TrainingSettings(Settings):
             exclude={
                 "runtime": True,
                 "start_from": True,
-                "data": {"shards", "generations"},
+                "data": {"shards", "generations", "distinct_patients"},
                 "optimizer": self.optimizer.off,
                 "encoder": {"attention", "checkpoint_activations", "vector"},
                 "resnet": {"weights"},

@@ -115,7 +115,7 @@ def test_no_byte_of_the_patient_is_left_and_the_others_are_as_they_were(folder: 
     assert set(read_boxes(public)["key"].to_pylist()) == set(after["key"].to_pylist())
     for generation in (public, public / "generation-001"):
         assert verify(generation) == []
-        assert audit(generation, [folder / "P"]).problems == []
+        assert audit(generation, privates=[folder / "P"]).problems == []
     assert verify_generations(public) == []
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
