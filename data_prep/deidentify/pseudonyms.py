@@ -179,7 +179,7 @@ def canonical_number(patient_id: str) -> str:
 def is_placeholder(patient_id: str) -> bool:
     """Whether a patient number stands for no patient, such as ``ANONYMOUS`` or ``000000``."""
     folded = re.sub(r"[\W_]+", "", patient_id.casefold())
-    return not folded.strip("0x") or folded in _PLACEHOLDERS
+    return re.fullmatch("0*|x{2,}", folded) is not None or folded in _PLACEHOLDERS
 
 
 def check_secret(secret: bytes, *, begun: bool) -> None:
