@@ -180,3 +180,9 @@ def test_another_pattern_for_pictures_is_refused(tmp_path: Path) -> None:
     for values in ({"image_pattern": r"p(?P<patient>\d+)_"}, {}):
         with pytest.raises(SettingsError, match="would have another patient"):
             append(_scan(tmp_path, private="P2", **values), public, settings())
+
+
+def test_an_empty_part_is_said_before_anything_is_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _films(tmp_path / "A", range(4), lambda _: "1")
+    shard(_scan(tmp_path), tmp_path / "Q", settings())
+    assert "will be empty: too few patients" in caplog.text
