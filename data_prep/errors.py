@@ -52,6 +52,7 @@ class Reason(StrEnum):
     """Reason for which a file is not among the films. The values are public: they name no file and no person."""
 
     NOT_A_FILM = "not_a_film"
+    HIDDEN = "hidden"
     UNREADABLE_HEADER = "unreadable_header"
     NO_PIXELS = "no_pixels"
     NOT_A_RADIOGRAPH = "not_a_radiograph"
@@ -85,6 +86,7 @@ class Reason(StrEnum):
     UID_CONFLICT = "uid_conflict"
     ALREADY_SHARDED = "already_sharded"
     IDENTITY_CHANGED = "identity_changed"
+    WITHDRAWN = "withdrawn"
 
 
 DROP_REASONS = frozenset({Reason.DUPLICATE, Reason.PROCESSING_TWIN, Reason.ALREADY_SHARDED})

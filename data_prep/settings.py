@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -22,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from data_prep.bounded_reading import MAX_YAML_BYTES, parse_yaml, read_bounded
 from data_prep.errors import SettingsError
 from data_prep.folder_url import FolderUrl, PublicFolder, is_url, local_path, public_folder, shown, url_problem
 
@@ -222,10 +222,10 @@ def digest(settings: BaseModel) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(read_bounded(path, MAX_YAML_BYTES).decode())
     except FileNotFoundError:
         raise SettingsError(f"config {path} does not exist; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise SettingsError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise SettingsError(
@@ -256,9 +256,9 @@ def _apply(model: type[BaseModel], values: dict[str, Any], override: str) -> Non
             for name_of_setting in pair:
                 values.pop(name_of_setting, None)
     try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise SettingsError(f"{name}: {text!r} is not a valid YAML value") from None
+        values[last] = parse_yaml(text)
+    except ValueError:
+        raise SettingsError(f"{name}: {_shortened(text)} is not a valid YAML value") from None
 
 
 def _group_model(model: type[BaseModel] | None, group: str) -> type[BaseModel] | None:

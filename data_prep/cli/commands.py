@@ -63,6 +63,14 @@ def run_shard(args: argparse.Namespace) -> int:
     return report_outcome(card, shard_settings.runtime.max_reject_fraction)
 
 
+def run_remove(args: argparse.Namespace) -> int:
+    """Remove the films of patients from a public folder."""
+    from data_prep.sharding.remove import remove
+
+    print(remove(args.public, args.patients, args.private, args.runs))
+    return 0
+
+
 def run_append(args: argparse.Namespace) -> int:
     """Add new films to a public folder as a generation; try rejected files again, or only those of some reasons."""
     from data_prep.sharding.append import append, append_part

@@ -16,6 +16,7 @@ from data_prep.cli.commands import (
     run_phantom,
     run_preview,
     run_publish,
+    run_remove,
     run_report,
     run_scan,
     run_shard,
@@ -52,6 +53,7 @@ def add_commands(commands: Commands) -> None:
     """Add all subcommands to the subparsers of a parser, which may have other commands."""
     _add_phantom_command(commands)
     _add_sharding_commands(commands)
+    _add_remove_command(commands)
     _add_label_command(commands)
     _add_publish_command(commands)
     _add_inspection_commands(commands)
@@ -144,6 +146,23 @@ def _add_publish_command(commands: Commands) -> None:
     publish.add_argument(
         "url", type=folder_argument, metavar="URL", help="where to, such as s3://BUCKET/FOLDER or gs://BUCKET/FOLDER"
     )
+
+
+def _add_remove_command(commands: Commands) -> None:
+    remove = _command(commands, "remove", run_remove, "remove the films of patients who have withdrawn their consent")
+    remove.add_argument("public", type=Path, metavar="PUBLIC", help="complete folder of the shards")
+    remove.add_argument(
+        "--patients", type=Path, required=True, metavar="FILE",
+        help="text file with a patient per line: number in the archive, or key (required)",
+    )  # fmt: skip
+    remove.add_argument(
+        "--private", type=Path, metavar="PRIVATE",
+        help="private folder: finds numbers, and leaves the patients out of later shards (default: none)",
+    )  # fmt: skip
+    remove.add_argument(
+        "--runs", type=Path, action="append", default=[], metavar="FOLDER",
+        help="folder that is searched for runs and embeddings made from the shards (default: none)",
+    )  # fmt: skip
 
 
 def _add_label_command(commands: Commands) -> None:

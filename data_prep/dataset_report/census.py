@@ -6,7 +6,6 @@
 | public folder | films in the shards | values of fewer than MIN_PATIENTS patients are merged; may be shared |
 """
 
-import csv
 import io
 import os
 from collections.abc import Iterable
@@ -26,6 +25,7 @@ from data_prep.errors import ArchiveError
 from data_prep.folder_url import PublicFolder
 from data_prep.planning import folder_identity
 from data_prep.runtime.atomic_write import atomic_file
+from data_prep.runtime.csv_text import csv_text
 from data_prep.shard_format.index import read_index
 
 PUBLIC_PAGE_MODE, PRIVATE_PAGE_MODE = 0o644, 0o600
@@ -112,11 +112,7 @@ class Census:
 
     def csv(self) -> str:
         """Table as CSV with a header line."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(CENSUS_SCHEMA.names)
-        writer.writerows(tuple(row.values()) for row in self.table().to_pylist())
-        return text.getvalue()
+        return csv_text([CENSUS_SCHEMA.names, *(tuple(row.values()) for row in self.table().to_pylist())])
 
     def __str__(self) -> str:
         """Tables as text."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from data_prep.bounded_reading import open_regular
 from data_prep.folder_url import FolderUrl, PublicFolder
 from data_prep.object_storage.published_files import published_files
 from data_prep.object_storage.range_cache import RangeCache
@@ -26,7 +27,7 @@ def read_part(public: PublicFolder, part: ByteRange) -> bytes:
     """
     if not isinstance(public, Path):
         return _reader(public).read(part)
-    with (public / part.name).open("rb") as shard:
+    with open_regular(public / part.name) as shard:
         shard.seek(part.start)
         return shard.read(part.length)
 

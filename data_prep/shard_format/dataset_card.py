@@ -1,11 +1,11 @@
 """Models of ``dataset.json``, the card of a public folder, and of the card of a shard."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from data_prep.bounded_reading import read_json
 from data_prep.errors import ShardFormatError
 from data_prep.folder_url import PublicFolder
 from data_prep.object_storage.published_files import local_file
@@ -45,6 +45,10 @@ class DatasetCard(ClosedModel):
     config: dict[str, Any]
     config_sha256: str
     key_fingerprint: str
+    keys: int = 1
+    """How the keys were made: 2, or 1 in folders that an earlier release began."""
+    source: str = ""
+    """Key of the setting ``source`` of the scan; empty in folders of earlier releases."""
     files: FileCounts
     reasons: dict[str, int]
     films: dict[Split, int]
@@ -90,7 +94,7 @@ def read_dataset_card(public: PublicFolder) -> DatasetCard:
     if isinstance(public, Path) and not public.is_dir():
         raise ShardFormatError(f"shard folder {public} does not exist. Make it with: mae-rad shard")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError:
         raise ShardFormatError(
             f"{public} holds no dataset.json: it is no shard folder, or sharding has not finished."

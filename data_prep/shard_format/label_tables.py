@@ -84,7 +84,7 @@ def read_boxes(public: PublicFolder) -> pa.Table:
 
 
 def is_from_private_report(labels: pa.Table) -> pa.Array:
-    """Whether each row comes from the text of a private report ([rows] boolean): such rows have character offsets."""
+    """Whether each row comes from the text of a private report ([rows] boolean): such rows have ``start``."""
     return pc.is_valid(labels["start"])
 
 

@@ -32,12 +32,11 @@ def build_parser() -> CommandParser:
     parser.add_argument("--to", choices=TARGETS, required=True, help="format of the result")
     parser.add_argument("--size", metavar="ROWSxCOLUMNS", help="film size in pixels; all formats but safetensors")
     parser.add_argument("--channels", type=int, choices=(1, 3), default=1, help="image channels (default: 1)")
+    parser.add_argument("--content", type=float, metavar="SHARE", default=1.0, help="share of content (default: 1)")
     parser.add_argument(
-        "--content", type=float, metavar="SHARE", default=1.0, help="share of the film filled by content (default: 1)"
+        "--step", type=int, metavar="N", help="step of a checkpoint (default: the end, else the newest)"
     )
-    parser.add_argument(
-        "--step", type=int, metavar="N", help="step of a checkpoint (default: the finished encoder, else the newest)"
-    )
+    parser.add_argument("--trust-run", action="store_true", help="read a checkpoint that another user has written")
     parser.add_argument("settings", nargs="*", metavar="out=FOLDER", help="folder to write (required)")
     return parser
 
@@ -52,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mae_rad.export.fixed_size import FilmSize, parse_size
 
         size = FilmSize(*parse_size(options.size), options.channels, options.content) if options.size else None
-        print(f"exported: {export(options.run, options.to, size, settings.out, step=options.step)}")
+        trusted, step = options.trust_run, options.step
+        print(f"exported: {export(options.run, options.to, size, settings.out, step=step, trusted=trusted)}")
 
     return run(action)

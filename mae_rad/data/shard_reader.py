@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from data_prep.object_storage.range_reader import RangeReader
 from data_prep.object_storage.storage import ByteRange
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
-from data_prep.shard_format.index import same_pixels_across
+from data_prep.shard_format.index import check_locations, same_pixels_across
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
 from mae_rad.errors import SettingsError, ShardFormatError
@@ -29,7 +30,10 @@ from mae_rad.errors import SettingsError, ShardFormatError
 Condition = str | int | float | bool | None | list[str] | list[int]
 """Value, or list of values, of an index column; None matches missing values."""
 
+_log = logging.getLogger(__name__)
+
 _MAX_OPEN_FILES = 128
+_MAX_SAMPLE_BYTES = 2**31
 
 
 class FilmUnreadableError(Exception):
@@ -44,6 +48,10 @@ class ShardIndex:
         where: index column → value, or list of values, that a film must have.
         split: shorthand for a condition on ``split``; None takes all.
         generations: number of generations of each folder to read, from the first; None reads all.
+        distinct_patients: whether folders of different secrets hold no patient twice, which cannot be checked.
+
+    A film of train with the pixels of a film of val or test in any of the folders is left out, whatever ``where`` says,
+    and counted in the log.
 
     Raises:
         ShardFormatError: a folder is missing, unfinished or of another version, or two folders share a film.
@@ -58,9 +66,11 @@ class ShardIndex:
         where: Mapping[str, Condition] | None = None,
         split: str | None = "train",
         generations: int | None = None,
+        distinct_patients: bool = False,
     ) -> None:
         if not folders:
             raise SettingsError("data.shards is empty. Give a public folder written by `mae-rad shard`.")
+        _check_same_secret(folders, distinct_patients)
         # Sorted by content, so that the order in which folders are listed has no effect.
         cards = sorted(
             (read_dataset_card(folder).dataset_sha256, str(folder), folder, generation)
@@ -71,6 +81,7 @@ class ShardIndex:
         self.dataset_sha256 = combined([sha256 for sha256, *_ in cards])
         conditions = dict(where or {}) | ({} if split is None else {"split": split})
         indexes = same_pixels_across([_read_index(folder, generation) for _, _, folder, generation in cards])
+        indexes = _without_pixels_of_held_out(indexes)
         tables = [table.filter(matching(table, conditions)) if conditions else table for table in indexes]
         self.table = pa.concat_tables(tables)
         if self.table.num_rows == 0:
@@ -122,6 +133,8 @@ class ShardIndex:
         """
         part = self._part(row)
         try:
+            if not 0 <= part.length <= _MAX_SAMPLE_BYTES:
+                raise ValueError("members apart")
             data = self._reader.read(int(self._folder_of[row]), part)
             if len(data) != part.length:
                 raise ValueError("short read")
@@ -227,8 +240,33 @@ def matching(table: pa.Table, conditions: Mapping[str, Condition]) -> NDArray[np
     return keep
 
 
+def _check_same_secret(folders: Sequence[PublicFolder], distinct_patients: bool) -> None:
+    """Refuse to join folders of different secrets: a patient in both would be two, perhaps in two splits."""
+    fingerprints = {read_dataset_card(folder).key_fingerprint for folder in folders}
+    if len(fingerprints) > 1 and not distinct_patients:
+        raise SettingsError(
+            "the shard folders were made with different secrets, so that a patient in two of them cannot be told. Shard"
+            " them with one secret, or say data.distinct_patients=true if no patient is in two of them."
+        )
+
+
+def _without_pixels_of_held_out(indexes: Sequence[pa.Table]) -> list[pa.Table]:
+    """Leave out films of train with the pixels of a film of val or test: training would learn what is scored."""
+    held_out = [table.filter(pc.not_equal(table["split"], "train"))["pixel_sha256"] for table in indexes]
+    pixels = pa.chunked_array([chunk for column in held_out for chunk in column.chunks], pa.string())
+    leaking = [
+        pc.fill_null(pc.and_(pc.equal(table["split"], "train"), pc.is_in(table["pixel_sha256"], pixels)), False)
+        for table in indexes
+    ]
+    if count := sum(pc.sum(rows).as_py() or 0 for rows in leaking):
+        _log.info("%d films of train are left out, since val or test holds the same pixels", count)
+    return [table.filter(pc.invert(rows)) for table, rows in zip(indexes, leaking, strict=True)]
+
+
 def _read_index(folder: PublicFolder, generation: int) -> pa.Table:
-    table = pq.read_table(local_file(folder, "index.parquet"), memory_map=True)
+    path = local_file(folder, "index.parquet")
+    table = pq.read_table(path, memory_map=True)
+    check_locations(table, path)
     numbers = pa.array(np.full(table.num_rows, generation, dtype=np.int16))
     return table.append_column("generation", numbers)
 
@@ -269,7 +307,7 @@ class _Reader:
             self._files, self._process = OrderedDict(), os.getpid()
         descriptor = self._files.pop(path, None)
         if descriptor is None:
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         self._files[path] = descriptor
         if len(self._files) > _MAX_OPEN_FILES:
             os.close(self._files.popitem(last=False)[1])

@@ -60,11 +60,11 @@ class EncoderSettings(Settings):
 
     model: Literal["vit_tiny", "vit_small", "vit_base", "vit_large"] = "vit_base"
     """Size by its published name."""
-    dim: int | None = Field(default=None, ge=4)
+    dim: int | None = Field(default=None, ge=4, le=2**14)
     """Channels (default: those of the model); a multiple of 4 and of heads."""
-    depth: int | None = Field(default=None, ge=1)
+    depth: int | None = Field(default=None, ge=1, le=256)
     """Number of blocks (default: that of the model)."""
-    heads: int | None = Field(default=None, ge=1)
+    heads: int | None = Field(default=None, ge=1, le=256)
     """Attention heads (default: those of the model)."""
     patch: int = Field(default=16, ge=2)
     """Patch side in pixels."""

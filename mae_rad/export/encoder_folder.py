@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from data_prep.bounded_reading import MAX_CARD_BYTES, read_bounded
 from data_prep.runtime.atomic_write import atomic_folder
 from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder, build_any_encoder
 from mae_rad.encoders.vit import ViT
@@ -220,7 +221,7 @@ def read_settings(path: Path, model: type[S], kind: str, wanted: str) -> S:
         WeightsError: the file is missing, damaged or of another version.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, MAX_CARD_BYTES).decode()
     except (FileNotFoundError, NotADirectoryError):
         raise WeightsError(f"{path.parent} is not {kind}: it has no {path.name}. Give {wanted}.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -7,17 +7,16 @@ objective.safetensors                        the other weights of the objective
 objective.json                               settings of the objective
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from data_prep.bounded_reading import MAX_YAML_BYTES, parse_yaml, read_bounded, read_json
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import CARD, OBJECTIVE, WEIGHTS, check_fit, load_encoder
@@ -114,9 +113,9 @@ def _settings(path: Path, folder: Path) -> ObjectiveSettings:
     values: Any
     try:
         if (folder / SETTINGS).is_file():
-            values = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            values = read_json(folder / SETTINGS)
         else:
-            config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+            config = parse_yaml(read_bounded(path / "config.yaml", MAX_YAML_BYTES).decode())
             if "task" in config:
                 raise WeightsError(
                     f"{path} is a finetuning, which has neither decoder nor projection head. Export it --to timm."
@@ -126,7 +125,7 @@ def _settings(path: Path, folder: Path) -> ObjectiveSettings:
         raise WeightsError(
             f"{path} has neither config.yaml nor {SETTINGS}, the settings of the objective. Give a run folder."
         ) from None
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise WeightsError(f"the settings in {path} are damaged. Give another copy of the run folder.") from None
     try:
         return objective_settings(values)

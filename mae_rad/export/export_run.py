@@ -29,7 +29,9 @@ LIBRARIES: dict[Target, str] = {
 """Format → library that loads it, by its name on Hugging Face."""
 
 
-def export(path: Path, to: Target, size: FilmSize | None, out: Path, *, step: int | None = None) -> Path:
+def export(
+    path: Path, to: Target, size: FilmSize | None, out: Path, *, step: int | None = None, trusted: bool = False
+) -> Path:
     """Write an export, which appears complete or not at all; an existing export is replaced.
 
     Args:
@@ -38,6 +40,7 @@ def export(path: Path, to: Target, size: FilmSize | None, out: Path, *, step: in
         size: film size that the result is fixed to; ``safetensors`` takes any and needs none.
         out: folder to write.
         step: steps of the checkpoint; None takes the encoder of a finished run, else the newest checkpoint.
+        trusted: read a checkpoint that bears no seal of this user.
 
     Returns:
         ``out``.
@@ -50,7 +53,7 @@ def export(path: Path, to: Target, size: FilmSize | None, out: Path, *, step: in
     if step is None and not is_unfinished:
         return _export(path, to, size, out)
     with tempfile.TemporaryDirectory() as scratch:
-        return _export(checkpoint_folder(path, step, Path(scratch) / "encoder"), to, size, out)
+        return _export(checkpoint_folder(path, step, Path(scratch) / "encoder", trusted=trusted), to, size, out)
 
 
 def _export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:

@@ -5,7 +5,6 @@ since the encoder without it would compute something else; only heads behind the
 """
 
 import argparse
-import json
 import pickle
 import re
 import zipfile
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from data_prep.bounded_reading import read_json
 from mae_rad.errors import WeightsError
 
 FILES = ("model.safetensors", "pytorch_model.bin")
@@ -140,7 +140,7 @@ def source_facts(path: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

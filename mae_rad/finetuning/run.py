@@ -73,7 +73,7 @@ class Finetuning(TrainingTask):
         self.encoder = self.settings.backbone
         self.name = settings.task.name
         data = settings.data
-        self._films = ShardIndex(data.shards, where=data.where, split=None, generations=data.generations)
+        self._films = ShardIndex(data.shards, split=None, **data.source)
         self.dataset_sha256 = self._films.dataset_sha256
         self._task = build_task(self.settings, self._films)
         self.settings = self._task.settings

@@ -46,7 +46,7 @@ class Pretraining(TrainingTask):
         self.settings: PretrainSettings = settings
         self.name = settings.objective.name
         data, batch = settings.data, settings.optimizer.batch
-        self._index = ShardIndex(data.shards, where=data.where, generations=data.generations)
+        self._index = ShardIndex(data.shards, **data.source)
         self.dataset_sha256 = self._index.dataset_sha256
         self.data_used = training_films(data.shards, self._index)
         if len(self._index) < batch:

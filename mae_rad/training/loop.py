@@ -161,7 +161,9 @@ def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkp
     runtime = task.settings.runtime
     torch.manual_seed(task.settings.seed)
     model = task.build_model(ranks)
-    checkpoints = Checkpoints(folder.checkpoints, ranks, runtime.zero_stage, runtime.keep_checkpoints)
+    checkpoints = Checkpoints(
+        folder.checkpoints, ranks, runtime.zero_stage, runtime.keep_checkpoints, trusted=runtime.trust_run
+    )
     saved = checkpoints.newest()
     with checkpoints.loadable_folder(saved) as source:
         # another folder than that of the run holds a converted copy, in the universal format of DeepSpeed

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 import yaml
 from PIL import Image
 
+from data_prep.bounded_reading import read_json
 from data_prep.runtime.atomic_write import atomic_file, atomic_text, remove_temporary, temporary_paths
 from data_prep.runtime.folder_lock import LOCK_FILE, locked
 from mae_rad.errors import RunError
@@ -85,7 +86,7 @@ class RunFolder:
         if not any(self.checkpoints.glob("step-*")):
             return  # without a checkpoint it may start again with any settings
         try:
-            recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            recorded: dict[str, Any] = read_json(path)
         except (OSError, ValueError):
             raise RunError(f"{path} is damaged, so the run cannot resume. Give a new runtime.run_dir.") from None
         if recorded["dataset_sha256"] != self._identity["dataset_sha256"]:
@@ -245,7 +246,7 @@ def unfinished_settings(run_dir: Path) -> dict[str, Any]:
     if not any((run_dir / "checkpoints").glob("step-*")):
         return {}
     try:
-        recorded: dict[str, Any] = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))["settings"]
+        recorded: dict[str, Any] = read_json(run_dir / "run.json")["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}  # check() reports it
     return recorded

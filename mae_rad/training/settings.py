@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,8 @@ class DataSettings(Settings):
     generations: int | None = Field(default=None, ge=1)
     """Number of generations of each folder that are read, from the first (default: all). Needed to resume a run that
     started before films were appended."""
+    distinct_patients: bool = False
+    """Folders of different secrets hold no patient twice; without this, such folders are not joined."""
     where: dict[str, Condition] = Field(default_factory=dict)
     """Index column → value or list of values that a film must have."""
     weights: dict[str, dict[str, float]] = Field(default_factory=dict)
@@ -32,13 +34,22 @@ class DataSettings(Settings):
     @property
     def not_results(self) -> set[str]:
         """Settings that do not change a result, and ``read`` at the value of earlier releases."""
-        return {"shards", "generations", *(["read"] if self.read == "index" else [])}
+        return {"shards", "generations", "distinct_patients", *(["read"] if self.read == "index" else [])}
 
     @model_validator(mode="after")
     def _streams_are_not_weighted(self) -> Self:
         if self.read == "stream" and self.weights:
             raise ValueError("read: stream draws films as they come; leave weights out, or set read: index")
         return self
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Arguments of ``ShardIndex`` besides ``split``."""
+        return {
+            "where": self.where,
+            "generations": self.generations,
+            "distinct_patients": self.distinct_patients,
+        }
 
 
 class OptimizerSettings(Settings):
@@ -110,6 +121,9 @@ class RuntimeSettings(Settings):
 
     run_dir: Path
     """Run folder; an existing one is resumed."""
+    trust_run: bool = False
+    """Resume from checkpoints that bear no seal of this user (another user or an earlier release wrote them). Loading a
+    checkpoint runs code that it may hold."""
     workers: int = Field(default=2, ge=0)
     """Loader processes per rank; 0 loads in the training process."""
     threads: int = Field(default=0, ge=0)

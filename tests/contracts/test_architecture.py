@@ -57,7 +57,17 @@ ENTRY_POINTS = {
 }
 """Start the commands of a package, resolve its public names or keep an old name: they may import any of it."""
 
-CONTRACT = {"settings", "errors", "folder_url", "shard_format", "object_storage", "runtime", "pages", "statistics"}
+CONTRACT = {
+    "bounded_reading",
+    "settings",
+    "errors",
+    "folder_url",
+    "shard_format",
+    "object_storage",
+    "runtime",
+    "pages",
+    "statistics",
+}
 """Folders and modules of data_prep that mae_rad may import …"""
 SINGLE_FILM = "data_prep.sharding.single_film"
 """… besides this one door for films from outside an archive …"""

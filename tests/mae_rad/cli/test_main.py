@@ -76,7 +76,7 @@ def test_unknown_arguments_are_refused(words: list[str], message: str, capsys: p
 def test_exit_codes_of_data_prep_stay(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "the random secret of these tests")
     assert main(["scan", str(tmp_path / "absent"), "--out", str(tmp_path / "private")]) == 2
     assert "absent does not exist" in capsys.readouterr().err
 
