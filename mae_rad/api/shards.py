@@ -97,7 +97,7 @@ def open_shards(
     Args:
         folder: public folder written by ``mae-rad shard``, or the URL where it was published; with ``streaming`` also
             the URL of shards that webdataset reads, such as ``https://host/train-{000000..000009}.tar``.
-        split: train, val or test (default: all films).
+        split: train, val or test (default: all films). Of train, films with the pixels of a held-out film are left out.
         where: index column → value, or list of values, that a film must have; not with ``streaming``.
         streaming: read shards from beginning to end instead of films by row.
 
@@ -107,7 +107,7 @@ def open_shards(
         StorageError: object storage cannot be reached, or refuses a request.
     """
     if not streaming:
-        return ShardDataset(ShardIndex([public_folder(folder)], where=where, split=split))
+        return ShardDataset(ShardIndex([public_folder(folder)], where=where, split=split, with_copies=split is None))
     if where is not None:
         raise SettingsError("open_shards: where needs the index. Leave streaming out.")
     if not _is_shard_url(str(folder)):

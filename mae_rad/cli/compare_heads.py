@@ -22,6 +22,8 @@ class CompareHeadsSettings(Settings):
 
     shards: Folders
     """Public folders."""
+    distinct_patients: bool = False
+    """Folders that were made with different secrets hold no patient twice; it cannot be checked."""
     repetitions: int = Field(default=1000, ge=100)
     """Bootstrap samples of the patients."""
     seed: int = Field(default=0, ge=0)

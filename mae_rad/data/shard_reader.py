@@ -49,9 +49,8 @@ class ShardIndex:
         split: shorthand for a condition on ``split``; None takes all.
         generations: number of generations of each folder to read, from the first; None reads all.
         distinct_patients: whether folders of different secrets hold no patient twice, which cannot be checked.
-
-    A film of train with the pixels of a film of val or test in any of the folders is left out, whatever ``where`` says,
-    and counted in the log.
+        with_copies: whether to keep films of train with the pixels of a film of val or test in any of the folders.
+            Otherwise they are left out, whatever ``where`` says, and counted in the log.
 
     Raises:
         ShardFormatError: a folder is missing, unfinished or of another version, or two folders share a film.
@@ -67,6 +66,7 @@ class ShardIndex:
         split: str | None = "train",
         generations: int | None = None,
         distinct_patients: bool = False,
+        with_copies: bool = False,
     ) -> None:
         if not folders:
             raise SettingsError("data.shards is empty. Give a public folder written by `mae-rad shard`.")
@@ -81,7 +81,7 @@ class ShardIndex:
         self.dataset_sha256 = combined([sha256 for sha256, *_ in cards])
         conditions = dict(where or {}) | ({} if split is None else {"split": split})
         indexes = same_pixels_across([_read_index(folder, generation) for _, _, folder, generation in cards])
-        indexes = _without_pixels_of_held_out(indexes)
+        indexes = indexes if with_copies else _without_pixels_of_held_out(indexes)
         tables = [table.filter(matching(table, conditions)) if conditions else table for table in indexes]
         self.table = pa.concat_tables(tables)
         if self.table.num_rows == 0:
@@ -246,7 +246,8 @@ def _check_same_secret(folders: Sequence[PublicFolder], distinct_patients: bool)
     if len(fingerprints) > 1 and not distinct_patients:
         raise SettingsError(
             "the shard folders were made with different secrets, so that a patient in two of them cannot be told. Shard"
-            " them with one secret, or say data.distinct_patients=true if no patient is in two of them."
+            " them with one secret, or, if no patient is in two of them, say distinct_patients=true (of a training:"
+            " data.distinct_patients=true)."
         )
 
 

@@ -57,7 +57,7 @@ def embed_table(
     """
     folder = encoder_folder(run)
     card = read_card(folder)
-    index = ShardIndex(shards, split=None)
+    index = ShardIndex(shards, split=None, distinct_patients=True, with_copies=True)
     chosen_precision = fast_precision() if precision == "auto" else precision
     vector = vector_settings(card, tokens=tokens, pool=pool, precision=chosen_precision)
     identity, sha256 = encoder_identity(card.encoder), card.weights_sha256

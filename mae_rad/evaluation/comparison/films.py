@@ -29,14 +29,21 @@ class Films:
         shards: public folders.
         score_on: split whose films are scored. With val they take the place of the test films, which are left out, and
             no film is a validation film.
+        distinct_patients: whether folders of different secrets hold no patient twice.
 
     Raises:
         ShardFormatError: a folder is missing or unfinished, or two folders share films.
         EvaluationError: a patient is in two splits.
     """
 
-    def __init__(self, shards: Sequence[PublicFolder], score_on: Literal["test", "val"] = "test") -> None:
-        self.index = ShardIndex(shards, split=None)
+    def __init__(
+        self,
+        shards: Sequence[PublicFolder],
+        score_on: Literal["test", "val"] = "test",
+        *,
+        distinct_patients: bool = False,
+    ) -> None:
+        self.index = ShardIndex(shards, split=None, distinct_patients=distinct_patients)
         self.dataset_sha256 = self.index.dataset_sha256
         self.table = self.index.table
         self.keys: list[str] = self.table.column("key").to_pylist()
