@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     GetJsonSchemaHandler,
+    PlainValidator,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -63,14 +64,15 @@ class Settings(BaseModel):
         return self
 
 
-def _folders(value: object) -> object:
-    items = value if isinstance(value, list | tuple) else [value]
-    return [public_folder(item) if isinstance(item, str | Path | FolderUrl) else item for item in items]
+def _folder(value: object) -> PublicFolder:
+    if isinstance(value, str | Path | FolderUrl):
+        return public_folder(value)
+    raise ValueError("give the path or URL of a public folder")
 
 
 Folders = Annotated[
-    list[PublicFolder],
-    BeforeValidator(_folders),
+    list[Annotated[PublicFolder, PlainValidator(_folder)]],
+    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value]),
     WithJsonSchema(
         {
             "anyOf": [

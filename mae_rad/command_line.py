@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from data_prep.errors import DEBUG, UserError, unexpected
 from data_prep.runtime.logging_setup import set_up_logging
+from data_prep.runtime.process_limits import forbid_core_dump
 
 NEEDS_TRAINING = "needs the training extra: pip install 'mae_rad[train]'"
 
@@ -23,6 +24,7 @@ def run(action: Callable[[], object]) -> int:
         The exit code of the action; 1 after an unexpected error, 2 after an error of the user, 130 after Ctrl-C.
     """
     set_up_logging()
+    forbid_core_dump()
     for number in (signal.SIGTERM, signal.SIGUSR1):  # a queue may send either; open files are closed
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:

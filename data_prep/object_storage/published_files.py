@@ -8,7 +8,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_prep.errors import ShardFormatError, StorageError
 from data_prep.folder_url import FolderUrl, PublicFolder
@@ -24,8 +24,8 @@ class PublishedFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    size: int
-    sha256: str
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 class PublishedFiles(BaseModel):

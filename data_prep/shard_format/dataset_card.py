@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from data_prep.bounded_reading import read_json
 from data_prep.errors import ShardFormatError
 from data_prep.folder_url import PublicFolder
 from data_prep.object_storage.published_files import local_file
-from data_prep.shard_format.folder_layout import FORMAT_VERSION
+from data_prep.shard_format.folder_layout import FORMAT_VERSION, SHARD_NAME
 from data_prep.shard_format.sidecar import ClosedModel, Split
 
 
@@ -71,6 +71,13 @@ class DatasetCard(ClosedModel):
     """``dataset_sha256`` of the generation before this one; None for the first."""
     deidentification: dict[str, str]
     """PS3.15 Annex E profile and option codes → their meaning."""
+
+    @field_validator("shards")
+    @classmethod
+    def _names_of_shards(cls, shards: dict[str, str]) -> dict[str, str]:
+        if strange := [name for name in shards if not SHARD_NAME.fullmatch(name)]:
+            raise ValueError(f"{len(strange)} shards have other names than those of `mae-rad shard`")
+        return shards
 
     def __str__(self) -> str:
         """The counts as a text table."""

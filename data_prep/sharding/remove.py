@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_prep.archive.manifest import key_fingerprint, read_linkage, read_manifest
+from data_prep.archive.manifest import key_fingerprint, key_origin, read_linkage, read_manifest
 from data_prep.archive.withdrawn import add_withdrawn
 from data_prep.bounded_reading import MAX_CARD_BYTES, read_bounded
 from data_prep.deidentify.pseudonyms import canonical_number
@@ -49,6 +49,7 @@ _OVERVIEWS = (STATISTICS_FILE, AGREEMENT_FILE)
 _DATASET_FILE = "dataset.json"
 _MAX_LIST_BYTES = 2**26
 _RECORDS = ("run.json", "encoder.json", "predictor.json", "facts.json")
+_MAX_NAMED = 10
 _HASH = re.compile(rb"[0-9a-f]{64}")
 
 
@@ -64,6 +65,7 @@ class Removal:
         stale: embeddings, encoders and runs that were made from what is removed.
         has_overviews: whether statistics of labels were deleted, which ``label`` writes again.
         is_recorded: whether the private folder keeps these patients out of later shards.
+        unmatched: lines of the list whose patient has no film in the folder.
     """
 
     patients: int
@@ -74,16 +76,23 @@ class Removal:
     stale: tuple[Path, ...]
     has_overviews: bool
     is_recorded: bool
+    unmatched: tuple[int, ...]
 
     def __str__(self) -> str:
         """Text for the terminal."""
         lines = [f"removed: {self.films} films of {self.patients} patients, from {self.shards} shards"]
+        if self.unmatched:
+            named = ", ".join(map(str, self.unmatched[:_MAX_NAMED]))
+            lines.append(f"CHECK: {len(self.unmatched)} lines of --patients have no film here: line {named}")
         lines += [f"dataset {self.before}", f"is now  {self.after}"]
         lines += [f"stale: {path}" for path in self.stale]
         lines.append("what else was made from the earlier dataset is stale, too: give folders to search with --runs")
+        lines.append("a published copy and the caches of those who read it still hold the films: delete them there")
         if self.has_overviews:
             lines.append("statistics of labels were deleted: write them again with mae-rad label")
-        if not self.is_recorded:
+        if self.is_recorded:
+            lines.append("this private folder keeps them out of later shards; another one of the archive does not")
+        else:
             lines.append("a later append of an archive that holds them adds them again, unless --private is given")
         return "\n".join(lines)
 
@@ -106,33 +115,38 @@ def remove(public: Path, patients: Path, private: Path | None = None, runs: Sequ
         SecretError: ``private`` was made with another secret.
     """
     folders = generation_folders(public)
-    keys = _read_keys(patients, private, read_dataset_card(public))
+    lines_of = _read_keys(patients, private, read_dataset_card(public))
+    keys = set(lines_of)
     with locked_folder(public), translate_write_errors(public):
         remove_temporary(public.resolve().parent, public.resolve().name)  # of a removal that was interrupted
         indexes = [read_one_index(folder) for folder in folders]
         removed = pa.concat_tables([index.filter(_is_in(index["patient"], keys)) for index in indexes])
-        if private is not None:
-            add_withdrawn(private, keys)
         if not removed.num_rows:
             raise SettingsError(f"none of {len(keys)} patients has a film in {public}; nothing is changed")
+        if private is not None:
+            add_withdrawn(private, keys)
         before = _combined([read_dataset_card(folder).dataset_sha256 for folder in folders])
         stale = tuple(_find_stale(runs, _hashes(folders)))
         with atomic_folder(public.resolve(), _DATASET_FILE) as new:
             has_overviews = _write_without(folders, new, keys)
     after = _combined([read_dataset_card(folder).dataset_sha256 for folder in generation_folders(public)])
     shards = sum(pc.count_distinct(index.filter(_is_in(index["patient"], keys))["shard"]).as_py() for index in indexes)
-    found = pc.count_distinct(removed["patient"]).as_py()
-    return Removal(found, removed.num_rows, shards, before, after, stale, has_overviews, private is not None)
+    found = set(removed["patient"].to_pylist())
+    unmatched = {line for lines in lines_of.values() for line in lines}
+    unmatched -= {line for key in found for line in lines_of[key]}
+    return Removal(
+        len(found), removed.num_rows, shards, before, after, stale, has_overviews, private is not None,
+        tuple(sorted(unmatched)),
+    )  # fmt: skip
 
 
-def _read_keys(patients: Path, private: Path | None, card: DatasetCard) -> set[str]:
-    """Keys of the patients of a list."""
+def _read_keys(patients: Path, private: Path | None, card: DatasetCard) -> dict[str, set[int]]:
+    """Key of each patient of a list → the lines that name the patient."""
     try:
         lines = read_bounded(patients, _MAX_LIST_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         raise SettingsError(f"--patients {patients} cannot be read; give a text file with a patient per line") from None
     entries = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-    keys = {text for _, text in entries if _KEY.fullmatch(text)}
     numbers = [(line, text) for line, text in entries if not _KEY.fullmatch(text)]
     if not entries or (numbers and private is None):
         problem = "it is empty" if not entries else "patient numbers need the private folder: --private PRIVATE"
@@ -142,6 +156,11 @@ def _read_keys(patients: Path, private: Path | None, card: DatasetCard) -> set[s
         manifest, linkage = read_manifest(private), read_linkage(private, ["patient_id"])
         if key_fingerprint(manifest) != card.key_fingerprint:
             raise SecretError(f"{private} was made with another secret than the shards; give the folder of their scan")
+        if key_origin(manifest) != (card.keys, card.source):
+            raise SettingsError(
+                f"{private} has keys of another kind than the shards (keys or source of the scan); scan with"
+                f" keys={card.keys} and the source of the shards; nothing is changed"
+            )
         for number, key in zip(linkage["patient_id"].to_pylist(), manifest["patient"].to_pylist(), strict=True):
             if number is not None and key is not None:
                 known.setdefault(canonical_number(number), set()).add(key)
@@ -150,7 +169,11 @@ def _read_keys(patients: Path, private: Path | None, card: DatasetCard) -> set[s
             f"--patients {patients}: the scan has no patient of line {unknown[0]} ({len(unknown)} in all); nothing"
             " is changed"
         )
-    return keys.union(*(known[canonical_number(text)] for _, text in numbers))
+    lines_of: dict[str, set[int]] = {}
+    for line, text in entries:
+        for key in {text} if _KEY.fullmatch(text) else known[canonical_number(text)]:
+            lines_of.setdefault(key, set()).add(line)
+    return lines_of
 
 
 def _write_without(folders: Sequence[Path], new: Path, keys: Collection[str]) -> bool:

@@ -60,11 +60,12 @@ class ShardStream(IterableDataset[ShardFilm]):
     Ranks and loader processes share the films by whole shards.
     """
 
-    def __init__(self, openers: Mapping[str, Open]) -> None:
-        self._openers = openers
+    def __init__(self, openers: Mapping[str, Open], keys: frozenset[str] | None = None) -> None:
+        self._openers, self._keys = openers, keys
 
     def __iter__(self) -> Iterator[ShardFilm]:
-        return (_shard_film(key, film) for key, film in stream_films(self._openers))
+        films = stream_films(self._openers)
+        return (_shard_film(key, film) for key, film in films if self._keys is None or key in self._keys)
 
 
 def _shard_film(key: str, film: Film) -> ShardFilm:
@@ -111,7 +112,9 @@ def open_shards(
     if where is not None:
         raise SettingsError("open_shards: where needs the index. Leave streaming out.")
     if not _is_shard_url(str(folder)):
-        return ShardStream(shard_openers([public_folder(folder)], split=split))
+        public = [public_folder(folder)]
+        keys = frozenset(ShardIndex(public).table["key"].to_pylist()) if split == "train" else None
+        return ShardStream(shard_openers(public, split=split), keys)
     if split is not None:
         raise SettingsError("open_shards: split needs a public folder. Give the URLs of the shards of that split.")
     return ShardStream(url_openers(str(folder)))

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from data_prep.bounded_reading import MAX_YAML_BYTES, parse_yaml, read_bounded
 from data_prep.settings import Settings
 from data_prep.shard_format.sidecar import Display, Sidecar
 
@@ -59,8 +59,8 @@ def _read_transforms(value: object) -> object:
     if path.name == str(value) and not path.suffix and not path.exists():
         path = PRESETS / f"{value}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        content = parse_yaml(read_bounded(path, MAX_YAML_BYTES).decode())
+    except (OSError, ValueError):
         names = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
         raise ValueError(f"{value} is no readable YAML file. Give one of albumentations.save, or {names}") from None
     if not isinstance(content, Mapping) or not isinstance(content.get("transform"), Mapping):

@@ -192,7 +192,10 @@ def _moves(transform: Any) -> bool:
 
 def _key(transforms: Mapping[str, Any]) -> str:
     """Serialised transform as JSON, without what it says of boxes and points, which follow in any case."""
-    inner = {name: value for name, value in (transforms.get("transform") or {}).items() if name not in _PROCESSORS}
+    content = transforms.get("transform")
+    if not isinstance(content, Mapping):
+        raise ValueError("transforms have no mapping 'transform'. Write them with albumentations.save")
+    inner = {name: value for name, value in content.items() if name not in _PROCESSORS}
     return json.dumps(inner, sort_keys=True)
 
 

@@ -12,17 +12,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from data_prep.folder_url import FolderUrl, PublicFolder
-from data_prep.object_storage.published_files import local_file
 from data_prep.object_storage.range_reader import RangeReader
 from data_prep.object_storage.storage import ByteRange
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
-from data_prep.shard_format.index import check_locations, same_pixels_across
+from data_prep.shard_format.index import read_one_index, same_pixels_across
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
 from mae_rad.errors import SettingsError, ShardFormatError
@@ -265,9 +263,7 @@ def _without_pixels_of_held_out(indexes: Sequence[pa.Table]) -> list[pa.Table]:
 
 
 def _read_index(folder: PublicFolder, generation: int) -> pa.Table:
-    path = local_file(folder, "index.parquet")
-    table = pq.read_table(path, memory_map=True)
-    check_locations(table, path)
+    table = read_one_index(folder)
     numbers = pa.array(np.full(table.num_rows, generation, dtype=np.int16))
     return table.append_column("generation", numbers)
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
+from data_prep.bounded_reading import open_regular
 from data_prep.folder_url import FolderUrl, PublicFolder, shown
 from data_prep.object_storage.published_files import published_files
 from data_prep.object_storage.storage import ByteRange, read_ranges
@@ -144,7 +145,7 @@ class _Opener:
 
     def __call__(self) -> BinaryIO:
         if isinstance(self.folder, Path):
-            return (self.folder / self.name).open("rb")
+            return open_regular(self.folder / self.name)
         size = published_files(self.folder)[self.name].size
         return io.BufferedReader(_StoredFile(self.folder, self.folder.relative(self.name), size), _CHUNK)
 
@@ -202,6 +203,7 @@ class _StreamedBatches(IterableDataset[tuple[Batch, tuple[str, ...]] | UserError
     """Micro batches of a rank in one optimiser step."""
     patch: int
     seed: int
+    scheduled_steps: int
 
     def __iter__(self) -> Iterator[tuple[Batch, tuple[str, ...]] | UserError]:
         worker = get_worker_info()
@@ -244,7 +246,7 @@ class _StreamedBatches(IterableDataset[tuple[Batch, tuple[str, ...]] | UserError
         for name, spec in self.views.items():
             generator = generator_for("streamed view", self.seed, step, position, key, name)
             try:
-                view = draw_view(film, spec.at(step, self.steps.last_step), self.patch, generator)
+                view = draw_view(film, spec.at(step, self.scheduled_steps), self.patch, generator)
             except Exception as error:  # decoders raise errors of any type; the text may quote content
                 return f"film {key} cannot be loaded ({type(error).__name__})"
             if view is None:
@@ -264,6 +266,7 @@ def streamed_batches(
     patch: int,
     seed: int,
     workers: int,
+    scheduled_steps: int,
 ) -> Iterator[tuple[Batch, tuple[str, ...]]]:
     """Load micro batches of views for pretraining from streams.
 
@@ -276,6 +279,7 @@ def streamed_batches(
         patch: patch side in pixels.
         seed: seed of the run.
         workers: loader processes; 0 loads in this process.
+        scheduled_steps: steps of the schedule of T, without those of extensions.
 
     Yields:
         Each batch, and the reasons of films that were skipped for it.
@@ -286,7 +290,7 @@ def streamed_batches(
     """
     passes = global_batch // (steps.world * steps.micro)
     loader = DataLoader(
-        _StreamedBatches(openers, index.sorted_keys(), dict(views), steps, passes, patch, seed),
+        _StreamedBatches(openers, index.sorted_keys(), dict(views), steps, passes, patch, seed, scheduled_steps),
         batch_size=None,
         collate_fn=return_item,
         num_workers=workers,

@@ -94,6 +94,7 @@ class Pretraining(TrainingTask):
                 patch=settings.encoder.patch,
                 seed=settings.seed,
                 workers=settings.runtime.workers,
+                scheduled_steps=settings.optimizer.scheduled_steps,
             )
         return training_batches(
             self._index,

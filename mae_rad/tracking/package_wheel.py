@@ -15,7 +15,9 @@ from pathlib import Path
 
 DISTRIBUTION = "mae_rad"
 _PACKAGES = ("data_prep", "mae_rad")
-_METADATA = ("METADATA", "entry_points.txt")
+_METADATA = {"METADATA": ("METADATA", "PKG-INFO"), "entry_points.txt": ("entry_points.txt",)}
+"""File in the wheel → its names in an installed project and in a checkout."""
+_DATA = ("py.typed", "concepts.csv", "words.yaml")
 _WHEEL = "Wheel-Version: 1.0\nGenerator: mae_rad\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -32,9 +34,9 @@ def write_wheel(folder: Path) -> Path:
     name = f"{DISTRIBUTION}-{version(DISTRIBUTION)}"
     information = f"{name}.dist-info"
     files = dict(_package_files())
-    for entry in _METADATA:
-        text = distribution(DISTRIBUTION).read_text(entry)
-        if text is not None:
+    for entry, names in _METADATA.items():
+        texts = (distribution(DISTRIBUTION).read_text(name) for name in names)
+        if text := next(filter(None, texts), None):
             files[f"{information}/{entry}"] = text.encode()
     files[f"{information}/WHEEL"] = _WHEEL.encode()
     record = "".join(f"{path},sha256={_digest(content)},{len(content)}\n" for path, content in files.items())
@@ -55,12 +57,17 @@ def _package_files() -> Iterator[tuple[str, bytes]]:
         root = Path(spec.submodule_search_locations[0])
         paths = [
             Path(folder) / name
-            for folder, _, names in os.walk(root, followlinks=True)  # configs may be a link in a checkout
+            for folder, _, names in os.walk(root)  # without configs, a link in a checkout: they are not needed to serve
             for name in names
-            if "__pycache__" not in folder and not name.startswith(".")
+            if _is_code(Path(folder) / name)
         ]
         for path in sorted(paths):
             yield f"{package}/{path.relative_to(root).as_posix()}", path.read_bytes()
+
+
+def _is_code(path: Path) -> bool:
+    """Whether a file belongs to the code: files that a user has put beside it stay out."""
+    return path.suffix == ".py" or path.parent.name in ("words", "templates") or path.name in _DATA
 
 
 def _digest(content: bytes) -> str:

@@ -77,7 +77,18 @@ def _read_secret() -> bytes:
             f" Give it to yourself with chmod 600 {path}, or remove it: a new one is made, and earlier runs need"
             " runtime.trust_run=true once."
         )
-    return secret if len(secret) == _BYTES else b""
+    if len(secret) != _BYTES:
+        raise RunError(f"{path} does not hold {_BYTES} bytes. Remove it: a new one is made")
+    return secret
+
+
+def prepare_secret() -> None:
+    """Make the secret before a training begins, so that its checkpoints can be sealed.
+
+    Raises:
+        RunError: there is one, but others may read it, or it is damaged.
+    """
+    _make_secret()
 
 
 def _make_secret() -> bytes:

@@ -28,7 +28,7 @@ from typing import Any
 from data_prep.bounded_reading import open_regular, read_json
 from data_prep.runtime.atomic_write import atomic_text, sync_folder, sync_path
 from mae_rad.errors import RunError
-from mae_rad.training.checkpoint_seal import has_valid_seal, sealed, secret_path
+from mae_rad.training.checkpoint_seal import has_valid_seal, prepare_secret, sealed, secret_path
 from mae_rad.training.deepspeed_engine import Engine, Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.universal_checkpoint import convert_checkpoint
 
@@ -78,8 +78,10 @@ class Checkpoints:
         """Return the newest undamaged checkpoint, or None where none was written yet.
 
         Raises:
-            RunError: all checkpoints are damaged, or the newest undamaged one bears no seal of this user.
+            RunError: the secret that seals checkpoints cannot be used, all checkpoints are damaged,
+                or the newest undamaged one bears no seal of this user.
         """
+        on_first_rank(self._ranks, prepare_secret)
         tags = on_first_rank(self._ranks, lambda: sorted((p.name for p in self.folder.glob("step-*")), reverse=True))
         for tag in tags:
             record = on_first_rank(self._ranks, lambda tag=tag: read_record(self.folder / tag))  # type: ignore[misc]

@@ -293,9 +293,15 @@ class CompareSettings(Settings):
     def config_sha256(self) -> str:
         """Checksum of the settings without paths and encoders; newer settings at their defaults do not enter it."""
         values = self.model_copy(update={"out": Path(), "shards": [], "encoders": []}).model_dump(mode="json")
-        for name, default in (("cross_fit", 0), ("score_on", "test"), ("equal_width", None)):
+        for name, default in (
+            ("cross_fit", 0),
+            ("score_on", "test"),
+            ("equal_width", None),
+            ("distinct_patients", False),
+        ):
             if values[name] == default:
                 del values[name]
+        values["tracking"]["experiment"] = values["tracking"]["experiment"] or "compare"  # as before it could be open
         for task in values["tasks"]:
             if not task["unit"]:
                 del task["unit"]

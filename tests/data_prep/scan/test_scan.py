@@ -58,7 +58,7 @@ def test_every_file_is_a_film_or_has_its_reason(tmp_path: Path) -> None:
         "empty": (b"", Reason.NOT_A_FILM),
         "text.txt": (b"a note about a patient", Reason.NOT_A_FILM),
         "looks_like_dicom": (b"\x08\x00\x05\x00 but is not", Reason.NOT_A_FILM),
-        ".film.dcm": (whole, Reason.NOT_A_FILM),
+        ".film.dcm": (whole, Reason.HIDDEN),
         "broken.png": (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, Reason.UNREADABLE_HEADER),
         "broken.jpg": (b"\xff\xd8\xff\xe0 nothing", Reason.UNREADABLE_HEADER),
     }
@@ -70,7 +70,7 @@ def test_every_file_is_a_film_or_has_its_reason(tmp_path: Path) -> None:
         "captured": ({"sop_class": builder.SECONDARY_CAPTURE, "Modality": "OT"}, Reason.NOT_A_RADIOGRAPH),
         "report": ({"sop_class": "1.2.840.10008.5.1.4.1.1.88.11"}, Reason.DOCUMENT),
         "letter": ({"Modality": "DOC"}, Reason.DOCUMENT),
-        "no_class": ({"SOPClassUID": ""}, Reason.NOT_A_RADIOGRAPH),
+        "no_class": ({"SOPClassUID": ""}, None),
         "no_uid": ({"sop": ""}, Reason.NO_IDENTIFIER),
         "no_pixels": ({"PixelData": None}, Reason.NO_PIXELS),
         "void_pixels": ({"PixelData": b""}, Reason.NO_PIXELS),

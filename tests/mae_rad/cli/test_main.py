@@ -18,7 +18,7 @@ DATA_PREP = ("phantom", "scan", "shard", "append", "verify", "audit", "preview",
 BENCHMARKS = {
     "content_mask", "report_labels", "throughput",
     "hidden_content", "loader", "mae_speed", "fine_detail",
-    "cheaper_not_worse", "pointing_game", "resolution_boxes", "resolution_worth", "natural_image",
+    "cheaper_not_worse", "outside_check", "pointing_game", "resolution_boxes", "resolution_worth", "natural_image",
     "film_folds", "measurement_vectors", "published_films",
 }  # fmt: skip
 

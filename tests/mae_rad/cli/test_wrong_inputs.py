@@ -38,6 +38,8 @@ WRONG = [
     ("label absent --out public", "absent"),
     ("label used --out public --reports absent.csv", r"absent\.csv"),
     ("verify absent", "absent"),
+    ("publish absent s3://films/shards", "absent"),
+    ("publish public ftp://films/shards", "ftp"),
     ("verify file.txt", r"file\.txt"),
     ("audit used", "used"),
     ("report used --out new.html", "used"),

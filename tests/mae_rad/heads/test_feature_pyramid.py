@@ -50,7 +50,7 @@ def test_a_cell_depends_on_its_patch_and_the_adjacent_ones():
     pyramid = FeaturePyramid(48, 32, PATCH)
     tokens = torch.randn(1, 48, 8, 8, requires_grad=True)
     for cells, stride in zip(pyramid(tokens), pyramid.strides, strict=True):
-        at = 4 * PATCH // stride  # the first cell of patch (4, 4)
+        at = int(4 * PATCH // stride)  # the first cell of patch (4, 4)
         (gradient,) = torch.autograd.grad(cells[0, :, at, at].sum() + cells[0, 0, at, at], tokens, retain_graph=True)
         rows, columns = torch.nonzero(gradient[0].abs().sum(0), as_tuple=True)
         assert (4, 4) in zip(rows.tolist(), columns.tolist(), strict=True)

@@ -23,7 +23,8 @@ def test_the_wheel_installs_and_runs_without_the_checkout(tmp_path: Path) -> Non
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert all(Path(line).is_relative_to(target) for line in done.stdout.split())
-    assert (target / "mae_rad" / "configs" / "pretrain" / "mae.yaml").is_file()
+    assert (target / "mae_rad" / "prediction" / "concepts.csv").is_file()
+    assert not list((target / "mae_rad").rglob("*.yaml"))  # configs of a checkout may be those of a user
 
 
 def test_the_same_code_gives_the_same_bytes_and_no_path_of_this_machine(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mae_rad.errors import RunError, WeightsError
 from mae_rad.export.checkpoint_encoder import checkpoint_folder
@@ -135,8 +136,12 @@ def test_an_export_of_a_forged_checkpoint_is_refused(
 ) -> None:
     _forge(run)
     monkeypatch.chdir(tmp_path)
-    config = "encoder: {dim: 32, depth: 1, heads: 2, patch: 16}\nobjective: {name: mae}\noptimizer: {steps: 4}\n"
-    (run.parent / "config.yaml").write_text(config)
+    config = {
+        "encoder": {"dim": 32, "depth": 1, "heads": 2, "patch": 16},
+        "objective": {"name": "mae"},
+        "optimizer": {"steps": 4, "batch": 8, "base_learning_rate": 0.1},
+    }
+    (run.parent / "config.yaml").write_text(yaml.safe_dump(config))
     (run.parent / "run.json").write_text("{}")
     with pytest.raises(WeightsError, match="no seal of yours"):
         checkpoint_folder(run.parent, 4, tmp_path / "encoder")
