@@ -13,7 +13,7 @@ from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_card import EncoderCard
-from mae_rad.export.encoder_folder import descent, save_encoder, start_from
+from mae_rad.export.encoder_folder import descent, read_card, save_encoder, start_from
 from mae_rad.objectives import FILM
 from mae_rad.objectives.interface import Objective
 from mae_rad.pretraining.online_probe import OnlineProbe, online_probe
@@ -119,6 +119,12 @@ class Pretraining(TrainingTask):
             return {}
         folder.log(done, values)
         return values
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """SHA-256 of the weights it starts from."""
+        start = self.settings.start_from
+        return {"start_from": read_card(start).weights_sha256} if start else {}
 
     @property
     def tags(self) -> dict[str, str]:

@@ -107,6 +107,11 @@ class TrainingTask(ABC):
         return None
 
     @property
+    def inputs(self) -> Mapping[str, str]:
+        """SHA-256 of all that the run reads beside the index and its settings; a resumed run must share them."""
+        return {}
+
+    @property
     def tags(self) -> dict[str, str]:
         """Tags of the run in the tracking store."""
         return {"stage": self.kind, "objective": self.name, "dataset_sha256": self.dataset_sha256}
