@@ -18,6 +18,7 @@ from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
+from mae_rad.data.complete_shards import check_shards_complete
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
@@ -72,6 +73,7 @@ class Finetuning(TrainingTask):
         self.encoder = self.settings.backbone
         self.name = settings.task.name
         data = settings.data
+        check_shards_complete(data.shards, data.generations)
         self._films = ShardIndex(data.shards, where=data.where, split=None, generations=data.generations)
         self.dataset_sha256 = self._films.dataset_sha256
         self._task = build_task(self.settings, self._films)

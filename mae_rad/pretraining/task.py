@@ -6,8 +6,10 @@ from typing import NoReturn
 
 import torch
 
+from mae_rad.data.complete_shards import check_shards_complete
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
+from mae_rad.data.patient_splits import check_patient_splits
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.timm_encoder import TimmSettings
@@ -35,7 +37,8 @@ class Pretraining(TrainingTask):
         settings: settings of the run.
 
     Raises:
-        UserError: shards are missing, or have fewer training films than a batch.
+        UserError: shards are missing or incomplete, share patients across splits, or have fewer training films than a
+            batch.
     """
 
     kind = "pretrain"
@@ -44,7 +47,10 @@ class Pretraining(TrainingTask):
         self.settings: PretrainSettings = settings
         self.name = settings.objective.name
         data, batch = settings.data, settings.optimizer.batch
+        check_shards_complete(data.shards, data.generations)
         self._index = ShardIndex(data.shards, where=data.where, generations=data.generations)
+        if len(data.shards) > 1:  # one folder has one split for each patient
+            check_patient_splits(ShardIndex(data.shards, split=None, generations=data.generations).table)
         self.dataset_sha256 = self._index.dataset_sha256
         self.data_used = training_films(data.shards, self._index)
         if len(self._index) < batch:

@@ -1,7 +1,7 @@
 """Settings of any training: data, optimizer, runtime."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,8 @@ from data_prep.settings import Folders, Settings
 from mae_rad.data.shard_reader import Condition
 from mae_rad.encoders.precision import Precision
 from mae_rad.objectives.learning_rates import RateRule
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DataSettings(Settings):
@@ -43,7 +45,7 @@ class OptimizerSettings(Settings):
     """Fraction of the steps with linear warm-up."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Of weight matrices; biases, norms and tokens are not decayed."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     """Decay rates of the first and second moments of AdamW."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest gradient norm; 0 disables clipping."""
@@ -121,7 +123,7 @@ class RuntimeSettings(Settings):
 class TrainingSettings(Settings):
     """Settings that every training has."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of weights, order and views."""
     precision: Precision = "bf16"
     """bf16 is autocast: weights, normalisation and losses stay in f32. auto is bf16 if this machine is fast at it, else
