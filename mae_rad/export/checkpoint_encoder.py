@@ -44,6 +44,11 @@ def checkpoint_folder(run: Path, step: int | None, folder: Path) -> Path:
         latest = json.loads((run / "checkpoints" / "latest.json").read_text(encoding="utf-8"))
         recorded = json.loads((run / "run.json").read_text(encoding="utf-8"))
         config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        if "task" in config:
+            raise WeightsError(
+                f"{run} is a finetuning, which has an encoder of its own only once it has finished with"
+                " adaptation.encoder=finetuned. Export that of its start_from."
+            )
         encoder = _ENCODER.validate_python(config["encoder"])
         settings = objective_settings(config["objective"])
     except (FileNotFoundError, NotADirectoryError):

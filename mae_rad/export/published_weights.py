@@ -72,6 +72,11 @@ _HUGGING_FACE = {
     r"^decoder\.decoder_pred" + _PART: r"decoder.head.\1",
 }
 
+_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Types of weights; all others are quantised."""
+_LFS = b"version https://git-lfs"
+"""Beginning of a file that stands for another one in a repository."""
+
 LAYOUTS = {
     "original or timm": ("patch_embed.proj.weight", _ORIGINAL),
     "Hugging Face": ("embeddings.patch_embeddings.projection.weight", _HUGGING_FACE),
@@ -110,6 +115,11 @@ def read_published(path: Path) -> PublishedWeights:
     state = read_state(path)
     for layout, (mark, table) in LAYOUTS.items():
         prefix = next((name.removesuffix(mark) for name in state if name.endswith(mark)), None)
+        if prefix is not None and f"{prefix}fc_norm.weight" in state:
+            raise WeightsError(
+                f"{path} pools before its last norm (fc_norm of global_pool=avg), which this encoder does not. Give"
+                " weights that have norm.weight."
+            )
         if prefix is not None:
             weights, left_out = _rename({name.removeprefix(prefix): value for name, value in state.items()}, table)
             return PublishedWeights(layout, _join_qkv(weights), left_out)
@@ -125,11 +135,16 @@ def _weights_file(path: Path) -> Path:
     for name in FILES:
         if (path / name).is_file():
             return path / name
+    if any(path.glob("*.index.json")):
+        raise WeightsError(f"the weights of {path} are in several files. Save them as one model.safetensors.")
     raise WeightsError(f"{path} holds neither {' nor '.join(FILES)}. Give the file of the weights.")
 
 
 def _load(path: Path) -> Any:
     try:
+        with path.open("rb") as file:
+            if file.read(len(_LFS)) == _LFS:
+                raise WeightsError(f"{path} is a pointer of Git LFS, not the weights. Fetch them: git lfs pull")
         if path.suffix == ".safetensors":
             return load_file(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # the original's training checkpoints hold one
@@ -161,6 +176,11 @@ def _rename(state: Mapping[str, Tensor], table: Mapping[str, str]) -> tuple[dict
     for name, value in state.items():
         renamed = next((re.sub(form, new, name) for form, new in table.items() if re.search(form, name)), None)
         if renamed is not None:
+            if value.dtype not in _TYPES:
+                raise WeightsError(
+                    f"{name} is {str(value.dtype).removeprefix('torch.')}, and its scale is not known. Give the weights"
+                    " before they were quantised."
+                )
             weights[renamed] = value.double()
         elif _HEADS.search(name):
             left_out.append(name)
