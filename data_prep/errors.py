@@ -6,6 +6,7 @@ UserError                 one line on stderr and exit code 2, without a tracebac
 ├── ArchiveError          an archive or a private folder is missing, empty or unreadable
 ├── ShardFormatError      a public folder is missing, unfinished, damaged or of another format version
 │   └── FolderBusyError   another command is writing to the public folder
+├── StorageError          object storage cannot be reached, refuses a request, or lacks a file
 └── LabelError            a label table is missing or malformed, or one of its rows is not valid
 FilmReject                one film cannot become a sample; it is recorded with its reason, and the run continues
 """
@@ -39,6 +40,10 @@ class FolderBusyError(ShardFormatError):
     """Another command is writing to a public folder."""
 
 
+class StorageError(UserError):
+    """Object storage cannot be reached, refuses a request, or lacks a file."""
+
+
 class LabelError(UserError):
     """A label table is missing or malformed, or one of its rows is not valid."""
 
@@ -47,6 +52,7 @@ class Reason(StrEnum):
     """Reason for which a file is not among the films. The values are public: they name no file and no person."""
 
     NOT_A_FILM = "not_a_film"
+    HIDDEN = "hidden"
     UNREADABLE_HEADER = "unreadable_header"
     NO_PIXELS = "no_pixels"
     NOT_A_RADIOGRAPH = "not_a_radiograph"
@@ -80,6 +86,7 @@ class Reason(StrEnum):
     UID_CONFLICT = "uid_conflict"
     ALREADY_SHARDED = "already_sharded"
     IDENTITY_CHANGED = "identity_changed"
+    WITHDRAWN = "withdrawn"
 
 
 DROP_REASONS = frozenset({Reason.DUPLICATE, Reason.PROCESSING_TWIN, Reason.ALREADY_SHARDED})

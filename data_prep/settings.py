@@ -8,13 +8,22 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import core_schema
 
+from data_prep.bounded_reading import MAX_YAML_BYTES, parse_yaml, read_bounded
 from data_prep.errors import SettingsError
+from data_prep.folder_url import FolderUrl, PublicFolder, is_url, local_path, public_folder, shown, url_problem
 
 _log = logging.getLogger(__name__)
 
@@ -44,14 +53,45 @@ class Settings(BaseModel):
             values[current] = values.pop(former)
         return values
 
+    @model_validator(mode="after")
+    def _refuse_urls(self) -> Self:
+        for name, value in self:
+            paths = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            for path in paths:
+                if isinstance(path, Path) and is_url(path):
+                    raise SettingsError(f"{name}: {url_problem(path)}")
+        return self
 
-Folders = Annotated[list[Path], BeforeValidator(lambda value: [value] if isinstance(value, str | Path) else value)]
-"""One folder or a list of folders; always a list after validation."""
+
+def _folders(value: object) -> object:
+    items = value if isinstance(value, list | tuple) else [value]
+    return [public_folder(item) if isinstance(item, str | Path | FolderUrl) else item for item in items]
+
+
+Folders = Annotated[
+    list[PublicFolder],
+    BeforeValidator(_folders),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "path"},
+                {"type": "array", "items": {"type": "string", "format": "path"}},
+            ]
+        }
+    ),
+]
+"""One public folder, or a list of them, on this machine or in object storage; always a list after validation."""
 
 S = TypeVar("S", bound=Settings)
+T = TypeVar("T")
 
 _CONFIGS = Path(__file__).parents[1] / "mae_rad" / "configs"
 """Folder of the shipped configs, in a checkout and in an installed package."""
+
+
+def config_names(folder: str) -> list[str]:
+    """Names of the shipped configs of a subfolder of ``configs``."""
+    return [path.stem for path in sorted((_CONFIGS / folder).glob("*.yaml"))]
 
 
 def config_file(folder: str) -> Callable[[str], Path]:
@@ -66,6 +106,7 @@ def config_file(folder: str) -> Callable[[str], Path]:
     """
 
     def find_config(name_or_path: str) -> Path:
+        local_argument(name_or_path)
         configs = {path.stem: path for path in sorted((_CONFIGS / folder).glob("*.yaml"))}
         path = configs.get(name_or_path, Path(name_or_path))
         if path.name == name_or_path and not path.suffix and not path.exists():
@@ -76,6 +117,31 @@ def config_file(folder: str) -> Callable[[str], Path]:
         return path
 
     return find_config
+
+
+def local_argument(text: str) -> Path:
+    """The argparse type of a path on this machine; ``parser.register("type", Path, local_argument)`` refuses URLs.
+
+    Raises:
+        ArgumentTypeError: the argument is a URL.
+    """
+    return _argument(local_path, text)
+
+
+def folder_argument(text: str) -> PublicFolder:
+    """The argparse type of a public folder that is read, on this machine or in object storage.
+
+    Raises:
+        ArgumentTypeError: the argument is a URL that cannot be read.
+    """
+    return _argument(public_folder, text)
+
+
+def _argument(read: Callable[[str], T], text: str) -> T:
+    try:
+        return read(text)
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class ChosenByName(Generic[S]):
@@ -112,6 +178,11 @@ class ChosenByName(Generic[S]):
         if not isinstance(name, str) or name not in self.models:
             raise ValueError(f"name must be one of {', '.join(self.models)}{f', not {name}' if name else ''}")
         return self.models[name].model_validate(value)
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        """JSON schema: that of any of the models."""
+        del schema
+        return {"anyOf": [handler(model.__pydantic_core_schema__) for model in self.models.values()]}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         """Schema that validates with :meth:`read` and serializes the instance by its own model."""
@@ -151,11 +222,11 @@ def digest(settings: BaseModel) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(read_bounded(path, MAX_YAML_BYTES).decode())
     except FileNotFoundError:
         raise SettingsError(f"config {path} does not exist; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"config {path} is not valid YAML: {error}") from None
+    except ValueError as error:
+        raise SettingsError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise SettingsError(
             f"config {path} cannot be read: {error.strerror}; check the path and its permissions"
@@ -185,9 +256,9 @@ def _apply(model: type[BaseModel], values: dict[str, Any], override: str) -> Non
             for name_of_setting in pair:
                 values.pop(name_of_setting, None)
     try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise SettingsError(f"{name}: {text!r} is not a valid YAML value") from None
+        values[last] = parse_yaml(text)
+    except ValueError:
+        raise SettingsError(f"{name}: {_shortened(text)} is not a valid YAML value") from None
 
 
 def _group_model(model: type[BaseModel] | None, group: str) -> type[BaseModel] | None:
@@ -204,7 +275,8 @@ def _explain(model: type[BaseModel], error: ValidationError, path: Path | None) 
     for problem in error.errors():
         name = _dotted_name(problem["loc"], names)
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown setting {name!r}{in_file}{_suggestion(name, names)}")
+            groups = {setting.rsplit(".", 1)[0] for setting in names if "." in setting}
+            lines.append(f"unknown setting {name!r}{in_file}{_suggestion(name, [*names, *sorted(groups)])}")
         elif problem["type"] == "missing":
             lines.append(f"setting {name!r}{in_file} is required; add it to the file or give {name}=…")
         else:
@@ -213,7 +285,7 @@ def _explain(model: type[BaseModel], error: ValidationError, path: Path | None) 
 
 
 def _shortened(value: object) -> str:
-    text = repr(value)
+    text = shown(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

@@ -28,9 +28,9 @@ from data_prep.planning.settings import ShardSettings, SubmitSettings
 from data_prep.scan.settings import ScanSettings
 from data_prep.settings import ChosenByName, Settings
 from mae_rad.cli.compare_heads import CompareHeadsSettings
-from mae_rad.cli.embed import EmbedSettings
 from mae_rad.cli.export import ExportSettings
 from mae_rad.cli.main import COMMANDS
+from mae_rad.embedding.settings import EmbedSettings
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.finetuning.task.settings import FinetuneSettings
 from mae_rad.prediction.settings import PredictSettings

@@ -7,7 +7,7 @@ UserError               one clear line, exit code 2; never a traceback
 └── PredictionError     films cannot be predicted, or the results cannot be written
 """
 
-from data_prep.errors import SettingsError, ShardFormatError, UserError
+from data_prep.errors import SettingsError, ShardFormatError, StorageError, UserError
 
 __all__ = [
     "EvaluationError",
@@ -15,6 +15,7 @@ __all__ = [
     "RunError",
     "SettingsError",
     "ShardFormatError",
+    "StorageError",
     "UserError",
     "WeightsError",
 ]

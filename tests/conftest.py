@@ -3,6 +3,7 @@
 Besides, what makes many tests cheaper: an empty MLflow store that is made once, and checks without worker processes.
 """
 
+import os
 import sys
 import time
 
@@ -18,6 +19,12 @@ def _copied_stores() -> None:
         from tests.builders.empty_store import copy_instead_of_migrating
 
         copy_instead_of_migrating()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_run_secret(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Trainings of tests, also those in processes of their own, leave no secret in the home folder."""
+    os.environ["MAE_RAD_RUN_SECRET"] = str(tmp_path_factory.mktemp("secret") / "run_secret")
 
 
 @pytest.fixture

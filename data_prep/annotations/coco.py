@@ -8,7 +8,6 @@ bounding box; run lengths without ``bbox`` give a finding without a box. A film 
 none of the findings; a film that no file names has no labels.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,15 @@ from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
 from data_prep.annotations.split_names import GivenSplit, split_of_path
 from data_prep.annotations.upright_boxes import bounding_box, is_incomplete_polygon
+from data_prep.bounded_reading import parse_json, read_bounded
 from data_prep.errors import ArchiveError
 from data_prep.shard_format.boxes import Box
 
 _REQUIRED_LISTS = ("images", "annotations", "categories")
 _MAX_FILES = 64
 """Data sets with more files, such as one JSON file per film, are of another format."""
+_MAX_BYTES, _MAX_UNASKED_BYTES = 2**29, 2**26
+"""Largest file that is read, and all that is read to find out whether a folder is of this format."""
 _SEPARATORS = str.maketrans("_-.", "///")
 
 _Films = dict[str, tuple[ListedFilm, tuple[int, int] | None, Place]]
@@ -33,7 +35,7 @@ _Films = dict[str, tuple[ListedFilm, tuple[int, int] | None, Place]]
 
 def matches_folder(root: Path) -> bool:
     """Whether the folder holds a data set of this format."""
-    return next(_files(root), None) is not None
+    return next(_files(root, _MAX_UNASKED_BYTES), None) is not None
 
 
 def read(root: Path, collector: LabelCollector) -> None:
@@ -94,10 +96,10 @@ def _read_content(path: Path, content: dict[str, Any], collector: LabelCollector
 
 
 def _load_json(path: Path) -> dict[str, Any] | None:
-    """The content of a JSON file; None if it is not of this format."""
+    """The content of a JSON file; None if it is not of this format, or too large."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(read_bounded(path, _MAX_BYTES).decode("utf-8-sig"))
+    except (OSError, ValueError):
         return None
     has_lists = isinstance(content, dict) and all(_is_list_of_objects(content.get(name)) for name in _REQUIRED_LISTS)
     return content if has_lists else None
@@ -133,9 +135,13 @@ def _find_films(path: Path, images: list[dict[str, Any]], collector: LabelCollec
     return films
 
 
-def _files(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    paths = sorted([*root.glob("*.json"), *root.glob("*/*.json")])
+def _files(root: Path, most: float = float("inf")) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Files of this format with their content, with at most ``most`` bytes read."""
+    paths = [path for path in sorted([*root.glob("*.json"), *root.glob("*/*.json")]) if path.is_file()]
     for path in paths if len(paths) <= _MAX_FILES else ():
+        most -= path.stat().st_size
+        if most < 0:
+            continue
         if (content := _load_json(path)) is not None:
             yield path, content
 

@@ -3,12 +3,12 @@
 problem,file,line,part      line from 1, 0 for the whole file; with a part: index of the entry in that list of the file
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+from data_prep.runtime.csv_text import csv_text
 
 _PART_ORDER = ("", "categories", "images", "annotations", "object")
 
@@ -69,11 +69,7 @@ class RowSkipped(Exception):  # noqa: N818 - no error: the row may be valid, but
 
 def problems_csv(problems: Iterable[RowProblem]) -> str:
     """Format problems as a CSV table with a header line, in the given order."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("problem", *Place._fields))
-    writer.writerows((problem, *place) for problem, place, *_ in problems)
-    return text.getvalue()
+    return csv_text([("problem", *Place._fields), *((problem, *place) for problem, place, *_ in problems)])
 
 
 def count_problems(problems: Iterable[RowProblem]) -> dict[str, int]:

@@ -23,10 +23,13 @@ from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
 from data_prep.annotations.split_names import split_of_path
 from data_prep.annotations.upright_boxes import bounding_box, is_incomplete_polygon
+from data_prep.bounded_reading import parse_xml, read_bounded
 from data_prep.shard_format.boxes import Box
 
 _SPLIT_LISTS_FOLDERS = ("ImageSets", "Main")
 _ANNOTATIONS_FOLDER = "Annotations"
+_MAX_BYTES = 2**24
+"""Largest file of one film."""
 _IMAGE_FOLDERS = ("JPEGImages", "images")
 
 
@@ -110,8 +113,8 @@ def report_unnamed_objects(path: Path, annotation: Annotation, collector: LabelC
 def read_annotation(path: Path) -> Annotation | None:
     """Read an annotation file; returns None if it is not valid XML, or not in PASCAL VOC format."""
     try:
-        tree = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, OSError, ValueError):
+        tree = parse_xml(read_bounded(path, _MAX_BYTES))
+    except (OSError, ValueError):
         return None
     if tree.tag != "annotation":
         return None

@@ -12,19 +12,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data_prep.annotations.film_lookup import ListedFilm
 from data_prep.annotations.label_collector import LabelCollector
 from data_prep.annotations.label_entries import AnnotatedObject
 from data_prep.annotations.row_problems import Place
+from data_prep.annotations.split_names import GivenSplit, parse_split
 from data_prep.annotations.upright_boxes import bounding_box, is_incomplete_polygon
+from data_prep.bounded_reading import MAX_YAML_BYTES, parse_yaml, read_bounded
 from data_prep.errors import ArchiveError
 from data_prep.shard_format.boxes import Box
 
 CLASSES_FILE = "classes.txt"
 _LABELS_FOLDER, _IMAGES_FOLDER = "labels", "images"
 _BOX_NUMBERS = 4
+_MAX_TEXT_BYTES = 2**24
+"""Largest file of one film."""
 
 
 def matches_folder(root: Path) -> bool:
@@ -54,7 +56,12 @@ def read(root: Path, collector: LabelCollector) -> None:
         return collector.find_film(name, Place(path)) if name is not None else None
 
     read_files(collector.list_non_film_files(root, ".txt"), collector, film_of, classes)
-    collector.add_folder_splits(root)
+    for name, split, table in _split_lists(root):
+        if table.is_file():
+            collector.add_split_list(table, split)
+        else:
+            collector.add_problem("split_list_missing", Place(name))
+    collector.add_folder_splits(root, known=True)
 
 
 def read_files(
@@ -93,7 +100,7 @@ def read_objects(
         Objects with boxes in pixels of the film; None if the file cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bounded(path, _MAX_TEXT_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         collector.add_problem("annotation_unreadable", Place(path))
         return None
@@ -115,10 +122,11 @@ def class_names(root: Path) -> dict[int, str]:
             return {number: str(name) for number, name in enumerate(names)}
         if isinstance(names, dict) and all(isinstance(number, int) for number in names):
             return {number: str(name) for number, name in names.items()}
-    if (root / CLASSES_FILE).exists():
-        text = (root / CLASSES_FILE).read_text(encoding="utf-8-sig", errors="replace")
-        return {number: name.strip() for number, name in enumerate(text.rstrip().splitlines())}
-    return {}
+    try:
+        text = read_bounded(root / CLASSES_FILE, MAX_YAML_BYTES).decode("utf-8-sig", errors="replace")
+    except OSError:
+        return {}
+    return {number: name.strip() for number, name in enumerate(text.rstrip().splitlines())}
 
 
 def find_key_points_file(root: Path) -> Path | None:
@@ -129,11 +137,21 @@ def find_key_points_file(root: Path) -> Path | None:
 def _yaml_files(root: Path) -> Iterator[tuple[Path, dict[Any, Any]]]:
     for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-        except (yaml.YAMLError, UnicodeDecodeError, OSError):
+            content = parse_yaml(read_bounded(path, MAX_YAML_BYTES).decode("utf-8-sig"))
+        except (ValueError, OSError):
             continue
         if isinstance(content, dict):
             yield path, content
+
+
+def _split_lists(root: Path) -> Iterator[tuple[Path, GivenSplit, Path]]:
+    """(YAML file, split, list of its films) of the lists that a YAML file names, such as ``train: train.txt``."""
+    for path, content in _yaml_files(root):
+        for key, value in content.items():
+            split = parse_split(key) if isinstance(key, str) else None
+            for name in value if isinstance(value, list) else [value]:
+                if split is not None and isinstance(name, str) and name.endswith(".txt"):
+                    yield path, split, root / name.lstrip("/")
 
 
 def _film_name(root: Path, path: Path, collector: LabelCollector) -> str | None:

@@ -1,6 +1,7 @@
 """Header facts of one DICOM file, read without its pixels."""
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from pydicom.uid import (
 from data_prep.archive.file_facts import FileRow
 from data_prep.archive.reject_by_header import format_marks
 from data_prep.deidentify import safe_header_values
+from data_prep.deidentify.person_digests import date_digests, name_digests
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.dicom.dicom_header import Header, read_header_elements
 from data_prep.dicom.dicomdir import count_missing_files
+from data_prep.dicom.header_values import photometric_of
+from data_prep.dicom.repair import dicom_start
 from data_prep.errors import FilmReject, Reason
 from data_prep.shard_format.sidecar import MAX_FRAMES
 
@@ -61,17 +65,32 @@ _RULE_BY_CONVERSION_TYPE = {
 }
 """Conversion Type → selection rule: digitized film, scanned image; drawing, synthetic image. All other types are
 secondary captures."""
-_SCREEN_CAPTURE = re.compile(r"SCREEN|SNAPSHOT|CAPTURE|HARDCOPY")
+_PAGE = re.compile(
+    r"SCREEN|SNAPSHOT|CAPTURE|HARD ?COPY|BILDSCHIRM|DOSE[ _]?(REPORT|INFO|SHEET|RECORD)|DOSIS|\bREPORT\b|BERICHT|BEFUND"
+    r"|PROTO[CK]OL+ ?(SHEET|PAGE|BLATT)|PATIENT(EN)?[ _]?(PROTO[CK]OL|INFO|DATEN|DATA|SHEET|BLATT)|SCAN(NED)?[ _]DOC"
+    r"|DOCUMENT|DOKUMENT|ETIKETT|\bLABEL\b|AUFKLEBER|STICKER|COVER ?SHEET|DECKBLATT|WORK ?SHEET|CONSENT|EINWILLIGUNG"
+)
+"""Words of a page with text, on which the name of a patient stands, instead of an exposure."""
+_PAGE_TEXTS = ("ImageType", "SeriesDescription", "StudyDescription", "DerivationDescription")
 _LOCALIZER = re.compile(r"LOCALI[ZS]ER|SCOUT")
 
 _FACTS = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID"),
+    *("PatientName", "OtherPatientNames", "PatientBirthName"),
     *("AccessionNumber", "StudyDate", "PatientBirthDate", "PatientAge", "PatientSex", "InstitutionName", "StationName"),
     *("Modality", "ImageType", "ConversionType", "BurnedInAnnotation", "NumberOfFrames", "PresentationIntentType"),
     *("BodyPartExamined", "ViewPosition", "ImageLaterality", "Laterality", "AnatomicRegionSequence"),
-    *("ViewCodeSequence", "Manufacturer", "ManufacturerModelName", "SeriesDescription", *_CAPTURE_EQUIPMENT),
+    *("ViewCodeSequence", "Manufacturer", "ManufacturerModelName", *_PAGE_TEXTS[1:], *_CAPTURE_EQUIPMENT),
     *("IrradiationEventUID", "SourceImageSequence", "AcquisitionDate", "AcquisitionTime", "Rows", "Columns"),
-    *("BitsStored", "PhotometricInterpretation", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
+    *(
+        "BitsAllocated",
+        "BitsStored",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "PixelSpacing",
+        "ImagerPixelSpacing",
+        "NominalScannedPixelSpacing",
+    ),
     "EstimatedRadiographicMagnificationFactor",
 )
 _FACT_TAGS = [Tag(keyword) for keyword in _FACTS]
@@ -79,8 +98,8 @@ _LARGEST_UNSIGNED_SHORT = 65_535
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether the first 132 bytes have the DICOM prefix after the preamble (PS3.10 section 7.1)."""
-    return head[128:132] == b"DICM"
+    """Whether a file has the DICOM prefix after the preamble (PS3.10 section 7.1), or damage in its place."""
+    return head[128:132] == b"DICM" or dicom_start(head) >= 0
 
 
 def may_lack_preamble(head: bytes) -> bool:
@@ -145,7 +164,7 @@ def _dicomdir_row(path: Path) -> FileRow:
 
 def _film_row(header: Header, pseudonyms: Pseudonyms) -> FileRow:
     facts = header.elements
-    sop_class = _text(facts, "SOPClassUID")
+    sop_class = _text(facts, "SOPClassUID") or _text(facts.file_meta, "MediaStorageSOPClassUID")
     modality = _text(facts, "Modality").upper()
     image_type = _text(facts, "ImageType").upper()
     _check_radiograph(sop_class, modality, image_type)
@@ -191,6 +210,7 @@ def _film_row(header: Header, pseudonyms: Pseudonyms) -> FileRow:
         "series_uid": series or None,
         "study_uid": study or None,
         "accession": _text(facts, "AccessionNumber") or None,
+        **_person_digests(facts, pseudonyms, study_date),
         **_exposure_facts(facts),
         **_pixel_facts(facts),
         **_body_part_and_view(facts),
@@ -222,7 +242,7 @@ def _rules(facts: FileDataset, sop_class: str, modality: str, image_type: str) -
         rules.add(Reason.LOCALIZER)
     if _text(facts, "BurnedInAnnotation").upper() not in ("", "NO"):
         rules.add(Reason.BURNED_IN_ANNOTATION)
-    if _SCREEN_CAPTURE.search(image_type) or _SCREEN_CAPTURE.search(_text(facts, "SeriesDescription").upper()):
+    if any(_PAGE.search(_text(facts, keyword).upper()) for keyword in _PAGE_TEXTS):
         rules.add(Reason.SCREENSHOT)
     stored_as = _text(facts.file_meta, "MediaStorageSOPClassUID")
     if _RULE_BY_SOP_CLASS.get(stored_as) == Reason.SECONDARY_CAPTURE or modality in ("OT", "SC"):
@@ -258,11 +278,20 @@ def _body_part_and_view(facts: FileDataset) -> dict[str, str | None]:
     }
 
 
+def _person_digests(facts: FileDataset, pseudonyms: Pseudonyms, study_date: date | None) -> dict[str, list[str]]:
+    """Digests of names and dates, by which an audit finds them without their clear text."""
+    names = " ".join(_text(facts, keyword) for keyword in ("PatientName", "OtherPatientNames", "PatientBirthName"))
+    birth = safe_header_values.day(_text(facts, "PatientBirthDate"))
+    key = pseudonyms.digest_key
+    return {"name_digests": name_digests(key, names), "date_digests": date_digests(key, (birth, study_date))}
+
+
 def _pixel_facts(facts: FileDataset) -> dict[str, object]:
-    rows, columns, bits = (_integer(facts, name) for name in ("Rows", "Columns", "BitsStored"))
-    colours = _text(facts, "PhotometricInterpretation")
-    if min(rows, columns, bits) < 1 or max(rows, columns, bits) > _LARGEST_UNSIGNED_SHORT or not colours:
+    rows, columns, allocated = (_integer(facts, name) for name in ("Rows", "Columns", "BitsAllocated"))
+    bits = _integer(facts, "BitsStored") or allocated
+    if min(rows, columns, bits) < 1 or max(rows, columns, bits) > _LARGEST_UNSIGNED_SHORT:
         raise FilmReject(Reason.UNREADABLE_HEADER)
+    colours = photometric_of(_text(facts, "PhotometricInterpretation").upper(), _integer(facts, "SamplesPerPixel") or 1)
     photometric = safe_header_values.photometric(colours)
     if photometric is None or bits > 64:
         raise FilmReject(Reason.PIXEL_LAYOUT)
@@ -307,8 +336,8 @@ def _sequence_items(facts: FileDataset, keyword: str) -> list[Any]:
 
 
 def _integer(facts: FileDataset, keyword: str) -> int:
-    """An integer value; 0 if the element has none."""
-    text = _text(facts, keyword)
+    """The first value as an integer; 0 if the element has none."""
+    text = next(iter(_texts(facts, keyword)), "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 

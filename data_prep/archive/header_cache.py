@@ -38,6 +38,8 @@ HEADERS_SCHEMA = pa.schema(
         ("series_uid", pa.string()),
         ("study_uid", pa.string()),
         ("accession", pa.string()),
+        ("name_digests", pa.list_(pa.string())),
+        ("date_digests", pa.list_(pa.string())),
         ("irradiation_event", pa.string()),
         ("acquired", pa.string()),
         ("sources", pa.list_(pa.string())),

@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from data_prep.archive.dicom_file import is_dicom, may_lack_preamble, read_dicom
 from data_prep.archive.file_facts import FileRow
-from data_prep.archive.file_listing import ArchiveFile
+from data_prep.archive.file_listing import ArchiveFile, path_text
 from data_prep.archive.header_cache import HEADERS_SCHEMA
 from data_prep.archive.image_file import image_kind, read_image
 from data_prep.archive.settings import ReadSettings
+from data_prep.bounded_reading import MAX_FILE_BYTES
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import ArchiveError, Reason
 from data_prep.runtime.library_warnings import silence_libraries
@@ -217,14 +218,14 @@ def _open_ahead(files: Sequence[ArchiveFile], known: dict[str, tuple[int, list[A
 
 def _open(file: ArchiveFile, known: dict[str, tuple[int, list[Any]]]) -> _Opened:
     try:
-        if file.is_hidden or not file.is_unicode:
+        if file.is_hidden:
             status = Path(file.path).stat()
             return _Opened(status.st_size, status.st_mtime_ns)
         if file.path in known:
             status = Path(file.path).stat()
             if known[file.path][1] == [file.below, status.st_size, status.st_mtime_ns]:
                 return _Opened(status.st_size, status.st_mtime_ns, is_unchanged=True)
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
             return _Opened(status.st_size, status.st_mtime_ns, os.read(descriptor, _HEAD_BYTES))
@@ -252,8 +253,8 @@ def read_header(file: ArchiveFile, pseudonyms: Pseudonyms, settings: ReadSetting
 def _row(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: ReadSettings) -> dict[str, Any]:
     row = _read(file, opened, pseudonyms, settings)
     return {
-        "path": file.path.encode("utf-8", "backslashreplace").decode(),
-        "below": file.below.encode("utf-8", "backslashreplace").decode(),
+        "path": path_text(file.path),
+        "below": path_text(file.below),
         "file_size": opened.size,
         "mtime_ns": opened.mtime_ns,
         "source": row.source,
@@ -264,17 +265,23 @@ def _row(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: R
 
 def _read(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: ReadSettings) -> FileRow:
     if file.is_hidden:
-        return FileRow("other", Reason.NOT_A_FILM)
-    if not file.is_unicode:
-        return FileRow("other", Reason.UNREADABLE_HEADER)
-    path, head = Path(file.path), opened.head
+        return FileRow("other", Reason.HIDDEN)
     try:
         if opened.error is not None:
             raise opened.error
-        if (kind := image_kind(head)) is not None:
-            return read_image(path, file.below, kind, head, pseudonyms, settings)
-        if is_dicom(head) or may_lack_preamble(head):
-            return read_dicom(path, head, opened.size, pseudonyms)
+        return _read_film(file, opened, pseudonyms, settings) or FileRow("other", Reason.NOT_A_FILM)
     except (PermissionError, FileNotFoundError):
         return FileRow("other", Reason.UNREADABLE_HEADER)
-    return FileRow("other", Reason.NOT_A_FILM)
+
+
+def _read_film(file: ArchiveFile, opened: _Opened, pseudonyms: Pseudonyms, settings: ReadSettings) -> FileRow | None:
+    """The row of a film; None for other files."""
+    path, head = Path(file.path), opened.head
+    kind = image_kind(head)
+    if kind is None and not is_dicom(head) and not may_lack_preamble(head):
+        return None
+    if opened.size > MAX_FILE_BYTES:
+        return FileRow(kind or "dicom", Reason.TOO_LARGE)
+    if kind is not None:
+        return read_image(path, file.below, kind, head, pseudonyms, settings)
+    return read_dicom(path, head, opened.size, pseudonyms)

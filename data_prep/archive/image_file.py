@@ -1,5 +1,6 @@
 """Facts of PNG and JPEG films: size and orientation from the header of the file, identity from its path."""
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from data_prep.archive.file_facts import FileRow
+from data_prep.archive.file_listing import path_text
 from data_prep.archive.reject_by_header import format_marks
 from data_prep.archive.settings import ReadSettings
 from data_prep.deidentify import safe_header_values
@@ -42,12 +44,12 @@ def image_kind(head: bytes) -> str | None:
 
 
 def read_image(
-    path: Path, below: str, kind: str, head: bytes, pseudonyms: Pseudonyms, settings: ReadSettings
+    file: Path | bytes, below: str, kind: str, head: bytes, pseudonyms: Pseudonyms, settings: ReadSettings
 ) -> FileRow:
     """Read the header of one image.
 
     Args:
-        path: the file.
+        file: its path or content.
         below: path relative to the archive, with slashes: the identity of the film.
         kind: png or jpeg.
         head: the first bytes of the file.
@@ -61,7 +63,7 @@ def read_image(
         OSError: the disk fails.
     """
     try:
-        with Image.open(path, formats=[kind]) as image:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=[kind]) as image:
             columns, rows = image.size
             mode, metadata = image.mode, dict(image.info)
             exif = Image.Exif()
@@ -107,7 +109,7 @@ def _metadata_text(value: object) -> str:
 def _facts_of_path(below: str, pseudonyms: Pseudonyms, settings: ReadSettings) -> dict[str, object]:
     """Keys, body part and view from the path, by ``image_pattern``; without a pattern each film is its own study."""
     match = re.search(settings.image_pattern, below) if settings.image_pattern else None
-    groups = {name: (text or "").strip() for name, text in match.groupdict().items()} if match else {}
+    groups = {name: path_text((text or "").strip()) for name, text in match.groupdict().items()} if match else {}
     patient_id, study = groups.get("patient", ""), groups.get("study", "")
     key = pseudonyms.film_of_path(settings.source, below)
     mapped = {

@@ -69,8 +69,14 @@ LINKAGE_SCHEMA = pa.schema(
         ("accession", pa.string()),
         ("patient_id", pa.string()),
         ("key", pa.string()),
+        ("name_digests", pa.list_(pa.string())),
+        ("date_digests", pa.list_(pa.string())),
+        ("patient_aliases", pa.list_(pa.string())),
     ]
 )
+"""``name_digests`` and ``date_digests``: see :mod:`data_prep.deidentify.person_digests`; tables of earlier
+releases lack them, and their key in the metadata. ``patient_aliases`` are the keys that the
+patient would have if no header named an issuer: a public folder that was begun before headers did has one of these."""
 
 MANIFEST_FILE = "manifest.parquet"
 LINKAGE_FILE = "linkage.parquet"
@@ -84,18 +90,35 @@ _ROW_GROUP_ROWS = 2**16
 _FINGERPRINT = b"key_fingerprint"
 _DATASET = b"dataset"
 _VERSION = b"format_version"
+_DIGEST_KEY, _KEYS, _SOURCE = b"digest_key", b"keys", b"source"
 
 
-def with_fingerprint(manifest: pa.Table, fingerprint: str, dataset: str | None = None) -> pa.Table:
+def with_fingerprint(
+    manifest: pa.Table, fingerprint: str, dataset: str | None = None, keys: int = 2, source: str = ""
+) -> pa.Table:
     """Add the metadata that :func:`read_manifest` requires.
 
     Args:
         manifest: rows of a scan (MANIFEST_SCHEMA).
         fingerprint: fingerprint of the secret that made the keys.
         dataset: name of the public data set whose tables were read; None for other archives.
+        keys: how the keys were made.
+        source: key of the setting ``source``.
     """
     metadata = {_FINGERPRINT: fingerprint.encode(), _VERSION: str(MANIFEST_VERSION).encode()}
+    metadata |= {_KEYS: str(keys).encode(), _SOURCE: source.encode()}
     return manifest.replace_schema_metadata(metadata | ({_DATASET: dataset.encode()} if dataset else {}))
+
+
+def with_digest_key(linkage: pa.Table, key: bytes) -> pa.Table:
+    """Add the key of the digests to a linkage table."""
+    return linkage.replace_schema_metadata({_DIGEST_KEY: key.hex()})
+
+
+def digest_key(linkage: pa.Table) -> bytes | None:
+    """The key of the digests in a linkage table; None in tables of earlier releases."""
+    text = (linkage.schema.metadata or {}).get(_DIGEST_KEY)
+    return bytes.fromhex(text.decode()) if text else None
 
 
 def write_manifest(private: Path, manifest: pa.Table, linkage: pa.Table) -> None:
@@ -181,9 +204,30 @@ def read_linkage(private: Path, columns: list[str] | None = None) -> pa.Table:
     return _read(private, LINKAGE_FILE, columns)
 
 
+def read_aliases(private: Path) -> pa.ChunkedArray | None:
+    """Read the column ``patient_aliases`` of the linkage table; None in folders of earlier releases."""
+    linkage = read_linkage(private)
+    return linkage["patient_aliases"] if "patient_aliases" in linkage.column_names else None
+
+
 def key_fingerprint(manifest: pa.Table) -> str:
     """The fingerprint of the secret that made the keys of ``manifest``."""
     return str(manifest.schema.metadata[_FINGERPRINT].decode())
+
+
+def is_begun_with(private: Path, fingerprint: str) -> bool:
+    """Whether an earlier scan has made the keys in a private folder with the secret of this fingerprint."""
+    try:
+        metadata = pq.read_schema(private / MANIFEST_FILE).metadata or {}
+    except (OSError, pa.ArrowException):
+        return False
+    return bool(metadata.get(_FINGERPRINT, b"").decode("ascii", "replace") == fingerprint)
+
+
+def key_origin(manifest: pa.Table) -> tuple[int, str]:
+    """How the keys of ``manifest`` were made: 1 in earlier releases, else 2; and the key of the setting ``source``."""
+    metadata = manifest.schema.metadata or {}
+    return int(metadata.get(_KEYS, b"1")), metadata.get(_SOURCE, b"").decode()
 
 
 def dataset_name(private: Path) -> str | None:

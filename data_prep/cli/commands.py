@@ -9,6 +9,7 @@ from pathlib import Path
 from data_prep import settings
 from data_prep.cli.exit_codes import PROBLEMS_FOUND, report_outcome
 from data_prep.errors import Reason, UserError
+from data_prep.folder_url import local_path
 from data_prep.planning.settings import ShardSettings, SubmitSettings
 from data_prep.scan.settings import ScanSettings
 
@@ -40,7 +41,7 @@ def run_scan(args: argparse.Namespace) -> int:
     """Read the headers of archives into a private folder."""
     from data_prep.scan.scan import scan
 
-    archives = [Path(argument) for argument in args.archives if not is_override(argument)]
+    archives = [local_path(argument) for argument in args.archives if not is_override(argument)]
     overrides = [argument for argument in args.archives if is_override(argument)] + args.overrides
     if not archives:
         raise UserError("no archive is given. Run: mae-rad scan ARCHIVE… --out PRIVATE")
@@ -60,6 +61,14 @@ def run_shard(args: argparse.Namespace) -> int:
         return _report_part(shard_part(args.private, args.out, shard_settings), "shard")
     card = shard(args.private, args.out, shard_settings)
     return report_outcome(card, shard_settings.runtime.max_reject_fraction)
+
+
+def run_remove(args: argparse.Namespace) -> int:
+    """Remove the films of patients from a public folder."""
+    from data_prep.sharding.remove import remove
+
+    print(remove(args.public, args.patients, args.private, args.runs))
+    return 0
 
 
 def run_append(args: argparse.Namespace) -> int:
@@ -101,7 +110,12 @@ def run_verify(args: argparse.Namespace) -> int:
     """Check every shard of every generation; damaged shards are marked, so that shard or append rewrites them."""
     from data_prep.shard_format.appended_folders import generation_folders
     from data_prep.verification.verify import verify, verify_generations
+    from data_prep.verification.verify_published import verify_published
 
+    if not isinstance(args.public, Path):
+        problems = verify_published(args.public)
+        print("\n".join(problems) or f"{args.public}: complete, and the bytes that were published")
+        return PROBLEMS_FOUND if problems else 0
     are_all_valid = True
     folders = generation_folders(args.public)
     for folder in folders:
@@ -185,7 +199,10 @@ def run_census(args: argparse.Namespace) -> int:
     from data_prep.dataset_report.report_page import check_output_path, render_census
 
     if args.out is not None:
-        check_output_path(args.out / "census.html", private=args.folder if is_private(args.folder) else None)
+        check_output_path(
+            args.out / "census.html",
+            private=args.folder if isinstance(args.folder, Path) and is_private(args.folder) else None,
+        )
     census = compute_census(args.folder)
     print(census)
     if args.out is not None:
@@ -198,6 +215,16 @@ def run_report(args: argparse.Namespace) -> int:
     from data_prep.dataset_report.report_page import write_report
 
     print(write_report(args.public, args.out, private=args.private))
+    return 0
+
+
+def run_publish(args: argparse.Namespace) -> int:
+    """Copy a finished public folder to object storage."""
+    from data_prep.sharding.publish import publish
+
+    if isinstance(args.url, Path):
+        raise UserError(f"{args.url} is no URL. Give one such as s3://BUCKET/FOLDER")
+    print(publish(args.public, args.url))
     return 0
 
 

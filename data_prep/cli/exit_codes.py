@@ -22,7 +22,14 @@ BAD_INPUT = 2
 TOO_MANY_REJECTS = 3
 INTERRUPTED = 130
 
-_NOT_A_RADIOGRAPH = {Reason.NOT_A_FILM, Reason.NOT_A_RADIOGRAPH, Reason.DOCUMENT, Reason.NO_PIXELS}
+_NOT_A_RADIOGRAPH = {
+    Reason.NOT_A_FILM,
+    Reason.HIDDEN,
+    Reason.WITHDRAWN,
+    Reason.NOT_A_RADIOGRAPH,
+    Reason.DOCUMENT,
+    Reason.NO_PIXELS,
+}
 
 _EXCLUDED_REASONS = (_NOT_A_RADIOGRAPH | {Reason(rule) for rule in SelectionSettings.model_fields}) - DROP_REASONS
 """Reasons that do not count for ``max_reject_fraction``: no radiograph, or excluded by ``selection`` settings."""

@@ -4,12 +4,18 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from data_prep.cli.commands import is_override
 from data_prep.cli.exit_codes import BAD_INPUT, INTERRUPTED, UNEXPECTED_ERROR
 from data_prep.cli.parser import build_parser
+from data_prep.deidentify.pseudonyms import without_secret
 from data_prep.errors import DEBUG, UserError, unexpected
 from data_prep.runtime.logging_setup import set_up_logging
+from data_prep.runtime.process_limits import forbid_core_dump
+
+_WITH_SECRET = frozenset({"scan"})
+"""Commands that read the secret for pseudonyms; the processes of the others do not have it in their environment."""
 
 
 def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
@@ -29,8 +35,10 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
     if unknown := [argument for argument in remaining if argument not in args.overrides]:
         parser.error(f"{args.command}: unknown argument {unknown[0]!r}; see: {parser.prog} {args.command} --help")
     run: Callable[[argparse.Namespace], int] = args.run
+    forbid_core_dump()
     try:
-        return run(args)
+        with nullcontext() if args.command in _WITH_SECRET else without_secret():
+            return run(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT

@@ -3,7 +3,9 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
+from data_prep.cli.command_help import CommandParser
 from data_prep.cli.commands import (
     run_append,
     run_audit,
@@ -13,6 +15,8 @@ from data_prep.cli.commands import (
     run_label,
     run_phantom,
     run_preview,
+    run_publish,
+    run_remove,
     run_report,
     run_scan,
     run_shard,
@@ -20,13 +24,23 @@ from data_prep.cli.commands import (
     run_verify,
 )
 from data_prep.errors import Reason
-from data_prep.settings import config_file
+from data_prep.settings import config_file, folder_argument
 from data_prep.shard_format.sidecar import SPLITS
 
+Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 
-def build_parser() -> argparse.ArgumentParser:
+SETTINGS = {
+    "scan": "data_prep.scan.settings:ScanSettings",
+    "shard": "data_prep.planning.settings:ShardSettings",
+    "submit": "data_prep.planning.settings:SubmitSettings",
+    "label": "data_prep.labels.settings:LabelSettings",
+}
+"""Command → ``module:class`` of its settings."""
+
+
+def build_parser() -> CommandParser:
     """Build the parser of all subcommands; ``args.run`` is the function of the selected subcommand."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m data_prep",
         description="Archives of radiographs (DICOM, PNG, JPEG) → de-identified WebDataset shards.",
         epilog="Usual order: scan, shard, verify, audit, borders, report. phantom writes a synthetic archive.",
@@ -35,15 +49,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_commands(commands: Commands) -> None:
     """Add all subcommands to the subparsers of a parser, which may have other commands."""
     _add_phantom_command(commands)
     _add_sharding_commands(commands)
+    _add_remove_command(commands)
     _add_label_command(commands)
+    _add_publish_command(commands)
     _add_inspection_commands(commands)
 
 
-def _add_phantom_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_phantom_command(commands: Commands) -> None:
     phantom = _command(commands, "phantom", run_phantom, "write a synthetic archive with known findings")
     phantom.add_argument("out", type=Path, metavar="OUT", help="new folder for the archive")
     phantom.add_argument("--patients", type=int, required=True, metavar="N", help="number of patients (required)")
@@ -74,27 +90,31 @@ def _add_phantom_command(commands: "argparse._SubParsersAction[argparse.Argument
     )
 
 
-def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    scan = _command(commands, "scan", run_scan, "read the headers of archives into a private folder", overrides=True)
+def _add_sharding_commands(commands: Commands) -> None:
+    scan = _command(commands, "scan", run_scan, "read the headers of archives into a private folder", settings="scan")
     scan.add_argument("archives", nargs="+", metavar="ARCHIVE", help="folders or files with radiographs")
     scan.add_argument(
         "--out", type=Path, required=True, metavar="PRIVATE", help="private folder, outside the archives (required)"
     )
 
-    shard = _command(commands, "shard", run_shard, "write de-identified shards of the scanned films", overrides=True)
+    shard = _command(commands, "shard", run_shard, "write de-identified shards of the scanned films", settings="shard")
     shard.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan has written")
     shard.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards (required)")
     shard.add_argument("--dry-run", action="store_true", help="print the plan, the size and the time; write nothing")
 
     bench = _command(
         commands, "bench-codecs", run_bench_codecs, "compare the size and speed of codecs on scanned films",
-        overrides=True,
+        settings="shard",
     )  # fmt: skip
     bench.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan has written")
     bench.add_argument("--films", type=int, default=24, metavar="N", help="number of films (default: 24)")
 
     submit = _command(
-        commands, "submit", run_submit, "write shards on a Slurm cluster, as an array of jobs", overrides=True
+        commands,
+        "submit",
+        run_submit,
+        "write shards on a Slurm cluster, as an array of jobs",
+        settings="submit",
     )
     submit.add_argument(
         "private", type=Path, metavar="PRIVATE", help="private folder, on a file system that all nodes can read"
@@ -107,7 +127,7 @@ def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.Argume
 
     append = _command(
         commands, "append", run_append, "add new films, and rejected files that can be read now, as a generation",
-        overrides=True,
+        settings="shard",
     )  # fmt: skip
     append.add_argument("private", type=Path, metavar="PRIVATE", help="private folder of a later scan")
     append.add_argument(
@@ -120,9 +140,38 @@ def _add_sharding_commands(commands: "argparse._SubParsersAction[argparse.Argume
     )  # fmt: skip
 
 
-def _add_label_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_publish_command(commands: Commands) -> None:
+    publish = _command(commands, "publish", run_publish, "copy finished shards to object storage")
+    publish.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    publish.add_argument(
+        "url", type=folder_argument, metavar="URL", help="where to, such as s3://BUCKET/FOLDER or gs://BUCKET/FOLDER"
+    )
+
+
+def _add_remove_command(commands: Commands) -> None:
+    remove = _command(commands, "remove", run_remove, "remove the films of patients who have withdrawn their consent")
+    remove.add_argument("public", type=Path, metavar="PUBLIC", help="complete folder of the shards")
+    remove.add_argument(
+        "--patients", type=Path, required=True, metavar="FILE",
+        help="text file with a patient per line: number in the archive, or key (required)",
+    )  # fmt: skip
+    remove.add_argument(
+        "--private", type=Path, metavar="PRIVATE",
+        help="private folder: finds numbers, and leaves the patients out of later shards (default: none)",
+    )  # fmt: skip
+    remove.add_argument(
+        "--runs", type=Path, action="append", default=[], metavar="FOLDER",
+        help="folder that is searched for runs and embeddings made from the shards (default: none)",
+    )  # fmt: skip
+
+
+def _add_label_command(commands: Commands) -> None:
     label = _command(
-        commands, "label", run_label, "write labels of the shards' films from label tables and reports", overrides=True
+        commands,
+        "label",
+        run_label,
+        "write labels of the shards' films from label tables and reports",
+        settings="label",
     )
     label.add_argument("private", type=Path, metavar="PRIVATE", help="private folder that scan has written")
     label.add_argument(
@@ -147,11 +196,11 @@ def _add_label_command(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     label.add_argument("--out", type=Path, required=True, metavar="PUBLIC", help="folder of the shards (required)")
 
 
-def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_inspection_commands(commands: Commands) -> None:
     verify = _command(
         commands, "verify", run_verify, "check all shards, and mark damaged ones so that shard rewrites them"
     )
-    verify.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    verify.add_argument("public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards")
 
     audit = _command(
         commands, "audit", run_audit, "check that every byte of the shards is on the allow-list of de-identification"
@@ -170,7 +219,7 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
     borders = _command(
         commands, "borders", run_borders, "draw the borders of films, where burned-in text usually is, for a review"
     )
-    borders.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    borders.add_argument("public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards")
     borders.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="new or empty folder for the sheets (required)"
     )
@@ -179,7 +228,9 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
     )
 
     census = _command(commands, "census", run_census, "count films and patients of a private or a public folder")
-    census.add_argument("folder", type=Path, metavar="FOLDER", help="PRIVATE (before sharding) or PUBLIC (after it)")
+    census.add_argument(
+        "folder", type=folder_argument, metavar="FOLDER", help="PRIVATE (before sharding) or PUBLIC (after it)"
+    )
     census.add_argument(
         "--out", type=Path, metavar="OUT",
         help="folder for census.csv, census.parquet and census.html; for PRIVATE a folder inside it"
@@ -187,7 +238,9 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
     )  # fmt: skip
 
     report = _command(commands, "report", run_report, "write one HTML page about the shards for the people responsible")
-    report.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards, finished or unfinished")
+    report.add_argument(
+        "public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards, finished or unfinished"
+    )
     report.add_argument("--out", type=Path, required=True, metavar="FILE", help="HTML page to write (required)")
     report.add_argument(
         "--private", type=Path, metavar="PRIVATE",
@@ -195,7 +248,7 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
     )  # fmt: skip
 
     preview = _command(commands, "preview", run_preview, "draw a sheet of films as training reads them, for a review")
-    preview.add_argument("public", type=Path, metavar="PUBLIC", help="folder of the shards")
+    preview.add_argument("public", type=folder_argument, metavar="PUBLIC|URL", help="folder of the shards")
     preview.add_argument("--out", type=Path, required=True, metavar="FILE", help="PNG file to write (required)")
     preview.add_argument("--films", type=int, default=48, metavar="N", help="number of films (default: 48)")
     preview.add_argument("--split", choices=SPLITS, help="draw films of this split only (default: all splits)")
@@ -205,18 +258,24 @@ def _add_inspection_commands(commands: "argparse._SubParsersAction[argparse.Argu
 
 
 def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: Commands,
     name: str,
     run: Callable[[argparse.Namespace], int],
     summary: str,
     *,
-    overrides: bool = False,
-) -> argparse.ArgumentParser:
-    """Add one subcommand; with ``overrides`` it takes ``--config`` and ``key=value``."""
-    epilog = "key=value overrides one setting of the config, such as workers=8." if overrides else None
-    command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=epilog)
-    command.set_defaults(run=run, takes_overrides=overrides)
-    if overrides and name != "append":  # append takes the settings of the folder
+    settings: str | None = None,
+) -> CommandParser:
+    """Add one subcommand; with ``settings``, a key of SETTINGS, it takes ``--config`` and ``key=value``."""
+    epilog = "key=value overrides one setting of the config, such as workers=8." if settings else None
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=epilog,
+        settings=SETTINGS[settings] if settings else None,
+    )
+    command.set_defaults(run=run, takes_overrides=settings is not None)
+    if settings and name != "append":  # append takes the settings of the folder
         config = name if name in {"scan", "label"} else "shard"
         command.add_argument(
             "--config", type=config_file("data_prep"), metavar="NAME|FILE",

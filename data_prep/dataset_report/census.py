@@ -6,7 +6,6 @@
 | public folder | films in the shards | values of fewer than MIN_PATIENTS patients are merged; may be shared |
 """
 
-import csv
 import io
 import os
 from collections.abc import Iterable
@@ -23,8 +22,10 @@ from numpy.typing import NDArray
 from data_prep.archive.manifest import HEADERS_FILE, is_private, read_manifest
 from data_prep.dataset_report.census_columns import PRIVATE_FACETS, PUBLIC_COLUMNS, PUBLIC_FACETS, FacetDefinition
 from data_prep.errors import ArchiveError
+from data_prep.folder_url import PublicFolder
 from data_prep.planning import folder_identity
 from data_prep.runtime.atomic_write import atomic_file
+from data_prep.runtime.csv_text import csv_text
 from data_prep.shard_format.index import read_index
 
 PUBLIC_PAGE_MODE, PRIVATE_PAGE_MODE = 0o644, 0o600
@@ -111,11 +112,7 @@ class Census:
 
     def csv(self) -> str:
         """Table as CSV with a header line."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(CENSUS_SCHEMA.names)
-        writer.writerows(tuple(row.values()) for row in self.table().to_pylist())
-        return text.getvalue()
+        return csv_text([CENSUS_SCHEMA.names, *(tuple(row.values()) for row in self.table().to_pylist())])
 
     def __str__(self) -> str:
         """Tables as text."""
@@ -223,17 +220,17 @@ def merge_rare(cells: tuple[CensusCell, ...]) -> tuple[CensusCell, ...]:
     return (*frequent, other)
 
 
-def compute_census(folder: Path) -> Census:
+def compute_census(folder: PublicFolder) -> Census:
     """Count the films of a private folder, or of a complete public folder with all its generations.
 
     Raises:
         ArchiveError: the folder is neither, or is damaged.
         ShardFormatError: the public folder is unfinished or of another format version.
     """
-    if is_private(folder):
+    if isinstance(folder, Path) and is_private(folder):
         manifest = read_manifest(folder)
         return compute_private_census(manifest, read_study_years(folder, manifest.num_rows))
-    if folder.is_dir() and not folder_identity.is_public(folder):
+    if isinstance(folder, Path) and folder.is_dir() and not folder_identity.is_public(folder):
         raise ArchiveError(
             f"{folder} is neither a private folder of scan nor a public folder of shard; give one of these"
         )

@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from data_prep.dataset_report.census import MIN_PATIENTS, encode_column
 from data_prep.dataset_report.svg_charts import Band
 from data_prep.errors import ShardFormatError
+from data_prep.folder_url import PublicFolder
 from data_prep.pages.film_thumbnail import read_displayed_film
 from data_prep.shard_format.content_mask_bits import unpack_mask
 
@@ -67,7 +67,7 @@ class Sheet:
     pictures: list[Picture]
 
 
-def draw_body_part_sheets(public: Path, index: pa.Table) -> list[Sheet]:
+def draw_body_part_sheets(public: PublicFolder, index: pa.Table) -> list[Sheet]:
     """Draw FILMS_PER_SHEET films of each body part, sampled with a fixed seed.
 
     Args:
@@ -100,7 +100,7 @@ def draw_body_part_sheets(public: Path, index: pa.Table) -> list[Sheet]:
     return sheets
 
 
-def draw_films(public: Path, index: pa.Table, rows: Sequence[int]) -> list[Picture]:
+def draw_films(public: PublicFolder, index: pa.Table, rows: Sequence[int]) -> list[Picture]:
     """Draw films with captions.
 
     Args:
@@ -114,7 +114,7 @@ def draw_films(public: Path, index: pa.Table, rows: Sequence[int]) -> list[Pictu
     return [_draw_film(public, row) for row in index.take(pa.array(rows, pa.int64())).to_pylist()]
 
 
-def _draw_film(public: Path, row: dict[str, object]) -> Picture:
+def _draw_film(public: PublicFolder, row: dict[str, object]) -> Picture:
     try:
         displayed, _ = read_displayed_film(public, row, SIDE)
     except (OSError, ValueError):
@@ -131,7 +131,7 @@ def _draw_film(public: Path, row: dict[str, object]) -> Picture:
     )  # fmt: skip
 
 
-def measure_brightness(public: Path, index: pa.Table) -> Band | None:
+def measure_brightness(public: PublicFolder, index: pa.Table) -> Band | None:
     """Measure the distribution of brightness inside the content mask, on BRIGHTNESS_FILMS films drawn at random.
 
     Args:
@@ -156,7 +156,7 @@ def measure_brightness(public: Path, index: pa.Table) -> Band | None:
     )  # fmt: skip
 
 
-def _brightness_percentages(public: Path, row: dict[str, object]) -> NDArray[np.float64]:
+def _brightness_percentages(public: PublicFolder, row: dict[str, object]) -> NDArray[np.float64]:
     """[_BINS] percent of the pixels inside the content mask in each bin of brightness."""
     try:
         displayed, sidecar = read_displayed_film(public, row, SIDE)

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from data_prep.errors import Reason, ShardFormatError
+from data_prep.folder_url import FolderUrl, PublicFolder
+from data_prep.object_storage.published_files import local_file
 from data_prep.planning import folder_identity
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import DatasetCard, FileCounts, ShardCard, read_dataset_card
@@ -35,10 +37,10 @@ class FolderState:
         rejects: one row per file that is not among the films; while unfinished, those of the finished shards.
         shards: number of finished shards.
         size: bytes of their tars.
-        written_at: [shards] times of modification, seconds since 1970, sorted.
+        written_at: [shards] times of modification, seconds since 1970, sorted; empty for a folder in object storage.
     """
 
-    public: Path
+    public: PublicFolder
     complete: bool
     generations: int
     dataset_sha256: str
@@ -68,25 +70,26 @@ class FolderState:
         }
 
 
-def read_folder(public: Path) -> FolderState:
+def read_folder(public: PublicFolder) -> FolderState:
     """Read tables and cards of a public folder; films are not read.
 
     Raises:
         ShardFormatError: it is not a public folder, is damaged, or is of another format version.
     """
-    if not public.is_dir() or not folder_identity.is_public(public):
+    if isinstance(public, Path) and not (public.is_dir() and folder_identity.is_public(public)):
         raise ShardFormatError(f"{public} is not a public folder; write one with: mae-rad shard")
-    config, _ = folder_identity.read_unfinished(public)
-    complete = folder_identity.is_complete(public)
+    complete = not isinstance(public, Path) or folder_identity.is_complete(public)
     folders = generation_folders(public) if complete else [public]
-    shard_cards = {folder / f"{card.shard}.json": card for folder in folders for card in _shard_cards(folder)}
+    shard_cards = {path: card for folder in folders for path, card in _shard_cards(folder)}
     dataset_cards: list[DatasetCard] = []
-    if complete:
+    if isinstance(public, FolderUrl) or complete:
         dataset_cards = [read_dataset_card(folder) for folder in folders]
-        index = read_index(public, _columns(public / "index.parquet"))
-        rejects = pa.concat_tables(_read_table(folder / "rejects.parquet") for folder in folders)
+        config = dataset_cards[0].config
+        index = read_index(public, _columns(local_file(public, "index.parquet")))
+        rejects = pa.concat_tables(_read_table(local_file(folder, "rejects.parquet")) for folder in folders)
         rejects = rejects.filter(pc.not_equal(rejects["reason"], Reason.ALREADY_SHARDED.value))
     else:
+        config, _ = folder_identity.read_unfinished(public)
         tables = [_read_table(path.with_suffix(".parquet")) for path in shard_cards]
         index = pa.concat_tables(tables, promote_options="default") if tables else INDEX_SCHEMA.empty_table()
         lines = [{"row": row, "reason": reason} for card in shard_cards.values() for row, reason in card.rejects]
@@ -103,7 +106,7 @@ def read_folder(public: Path) -> FolderState:
         rejects=rejects,
         shards=len(shard_cards),
         size=sum(card.tar_size for card in shard_cards.values()),
-        written_at=sorted(path.stat().st_mtime for path in shard_cards),
+        written_at=[] if isinstance(public, FolderUrl) else sorted(path.stat().st_mtime for path in shard_cards),
     )
 
 
@@ -117,13 +120,19 @@ def _total_counts(cards: Sequence[DatasetCard]) -> FileCounts:
     )
 
 
-def _shard_cards(public: Path) -> list[ShardCard]:
+def _shard_cards(public: PublicFolder) -> list[tuple[Path, ShardCard]]:
+    """Cards of finished shards, and their files on this machine."""
+    if isinstance(public, FolderUrl):
+        shards = [Path(name).with_suffix(".json").name for name in read_dataset_card(public).shards]
+        paths = [local_file(public, name) for name in shards]
+    else:
+        paths = sorted(public.glob("*-*.json"))
     cards = []
-    for path in sorted(public.glob("*-*.json")):
+    for path in paths:
         try:
-            cards.append(ShardCard.model_validate_json(path.read_bytes()))
+            cards.append((path, ShardCard.model_validate_json(path.read_bytes())))
         except (OSError, ValidationError):
-            raise ShardFormatError(f"{path} is damaged; run: mae-rad verify {public}") from None
+            raise ShardFormatError(f"{path.name} is damaged; run: mae-rad verify {public}") from None
     return cards
 
 

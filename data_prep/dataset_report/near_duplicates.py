@@ -6,7 +6,6 @@ correlation of fine detail separates copies of one picture from similar films.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from data_prep.dataset_report.census import encode_column
 from data_prep.dataset_report.hash_pairs import find_hash_pairs
+from data_prep.folder_url import PublicFolder
 from data_prep.pages.film_thumbnail import read_displayed_film
 
 HASH = "perceptual_hash"
@@ -82,7 +82,7 @@ class NearDuplicates:
         return (serious + harmless[:MAX_ONE_PATIENT_PAIRS])[:limit]
 
 
-def find_near_duplicates(public: Path, index: pa.Table) -> NearDuplicates | None:
+def find_near_duplicates(public: PublicFolder, index: pa.Table) -> NearDuplicates | None:
     """Find candidate pairs by perceptual hash, and compare the closest by their pictures.
 
     Args:
@@ -147,7 +147,7 @@ def _film_count(first: NDArray[np.int64], second: NDArray[np.int64]) -> int:
     return len(np.unique(np.concatenate([first, second])))
 
 
-def _fine_details(public: Path, index: pa.Table, rows: list[int]) -> dict[int, NDArray[np.float64]]:
+def _fine_details(public: PublicFolder, index: pa.Table, rows: list[int]) -> dict[int, NDArray[np.float64]]:
     """Row → high-pass image of its film, [_SIDE, _SIDE]."""
     details = {}
     for row, fields in zip(rows, index.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):

@@ -13,7 +13,9 @@ from data_prep.dataset_report import near_duplicates, quality
 from data_prep.dataset_report.census import Census, compute_private_census, compute_public_census, read_study_years
 from data_prep.dataset_report.folder_state import FolderState, read_folder
 from data_prep.errors import ArchiveError, ShardFormatError
+from data_prep.folder_url import PublicFolder
 from data_prep.planning.folder_identity import read_key_fingerprint
+from data_prep.shard_format.dataset_card import read_dataset_card
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class ReportContent:
         return int(self.folder.index[column].null_count)
 
 
-def collect_content(public: Path, private: Path | None) -> ReportContent:
+def collect_content(public: PublicFolder, private: Path | None) -> ReportContent:
     """Collect the content of a report.
 
     Args:
@@ -121,16 +123,19 @@ def collect_content(public: Path, private: Path | None) -> ReportContent:
     )
 
 
-def _find_near_duplicates(public: Path, index: pa.Table) -> near_duplicates.NearDuplicates | None:
+def _find_near_duplicates(public: PublicFolder, index: pa.Table) -> near_duplicates.NearDuplicates | None:
     try:
         return near_duplicates.find_near_duplicates(public, index)
     except (OSError, ValueError):
         raise ShardFormatError(f"a shard of {public} is damaged. Run: mae-rad verify {public}") from None
 
 
-def _collect_private_facts(public: Path, private: Path) -> PrivateFacts:
+def _collect_private_facts(public: PublicFolder, private: Path) -> PrivateFacts:
     manifest = read_manifest(private)
-    if key_fingerprint(manifest) != read_key_fingerprint(public):
+    fingerprint = (
+        read_key_fingerprint(public) if isinstance(public, Path) else read_dataset_card(public).key_fingerprint
+    )
+    if key_fingerprint(manifest) != fingerprint:
         raise ArchiveError(
             f"{private} was written with another secret than the shards. Give the private folder of these shards"
         )

@@ -23,6 +23,7 @@ from data_prep.dataset_report.report_content import ReportContent, collect_conte
 from data_prep.dataset_report.svg_charts import Histogram, histogram
 from data_prep.errors import ArchiveError
 from data_prep.film.polarity import SENSITIVITY
+from data_prep.folder_url import PublicFolder
 from data_prep.pages.html_page import environment
 from data_prep.planning.folder_identity import is_public
 from data_prep.runtime.atomic_write import atomic_file
@@ -63,7 +64,7 @@ class WrittenReport:
         return f"{self.out}: {self.films:,} films, {decisions}{stops}; {format_bytes(self.size)}{private}"
 
 
-def write_report(public: Path, out: Path, *, private: Path | None = None) -> WrittenReport:
+def write_report(public: PublicFolder, out: Path, *, private: Path | None = None) -> WrittenReport:
     """Write the page.
 
     Args:

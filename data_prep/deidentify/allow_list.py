@@ -22,8 +22,8 @@ _HEX = re.compile(r"[0-9a-f]+")
 _STUDY_DAYS = range(-40_000, SHIFT_RANGE_DAYS + 60_000)
 """Day numbers from 1860 to 2134, shifted by up to a century."""
 _SIDE_PIXELS = range(1, 65_536)
-_MAX_WINDOWS = 256
-_MAX_ABSOLUTE_VALUE = 2.0**40
+MAX_WINDOWS = 256
+MAX_ABSOLUTE_VALUE = 2.0**40
 """Bound of window and rescale values, far above those that stored values need."""
 
 
@@ -59,7 +59,7 @@ def _integer_in(allowed: range) -> Rule:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= _MAX_ABSOLUTE_VALUE
+    return isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= MAX_ABSOLUTE_VALUE
 
 
 def _spacing(value: Any) -> bool:
@@ -124,7 +124,7 @@ def sidecar_problems(sidecar: Sidecar) -> Iterator[str]:
 def display_problems(display: Display) -> Iterator[str]:
     """Name the parts of a display that are not allowed."""
     numbers = (display.slope, display.intercept, display.center, display.width, *sum(display.windows, ()))
-    if not all(number is None or _number(number) for number in numbers) or len(display.windows) > _MAX_WINDOWS:
+    if not all(number is None or _number(number) for number in numbers) or len(display.windows) > MAX_WINDOWS:
         yield "numbers out of range"
     if not provenance(display.provenance):
         yield "provenance"

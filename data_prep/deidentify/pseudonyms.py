@@ -7,12 +7,18 @@ kinds give unrelated keys.
 
 import hashlib
 import hmac
+import logging
 import os
+import re
+import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from data_prep.bounded_reading import read_bounded
 from data_prep.errors import SecretError
 from data_prep.shard_format.frame_key import KEY_BYTES
 
@@ -20,11 +26,26 @@ SECRET_VARIABLE = "MAE_RAD_KEY"
 """Environment variable that holds the secret."""
 
 MIN_SECRET_BYTES = 16
+_MAX_SECRET_BYTES = 2**12
+_MIN_HEX_DIGITS = 8
+"""Different digits that 32 random ones have (all but one time in ten million)."""
+_MIN_CHARACTERS, _MIN_DIFFERENT = 22, 12
 
 SHIFT_RANGE_DAYS = 36_524
 """Range of the random shift that hides the dates of a patient: the days of a century."""
 
 _EPOCH = date(1970, 1, 1)
+_PLACEHOLDERS = frozenset(
+    {
+        *("anon", "anonym", "anonymous", "anonymized", "anonymised", "anonymisiert", "deidentified"),
+        *("pseudonym", "unknown", "unbekannt", "unbek", "unk", "na", "nan", "nil", "none", "null", "empty"),
+        *("leer", "no", "noid", "nopatientid", "patient", "patientid", "pid", "id", "test", "tester", "dummy"),
+        *("default", "tbd", "notavailable", "notapplicable", "notknown", "missing", "undefined", "blank"),
+    }
+)
+"""Patient numbers, in small letters and digits only, that stand for no patient."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,10 @@ class Pseudonyms:
     def patient(self, issuer: str, patient_id: str) -> str:
         """Key of the patient with number ``patient_id``, assigned by ``issuer``."""
         return self._key("patient", "number", issuer, patient_id)
+
+    def source(self, source: str) -> str:
+        """Key of the setting ``source``, by which a later scan with another one is told."""
+        return self._key("source", source)
 
     def patient_of_study(self, study: str) -> str:
         """Key of a patient without a known number, from the key of the study."""
@@ -112,6 +137,11 @@ class Pseudonyms:
         return (day - _EPOCH).days + shift
 
     @property
+    def digest_key(self) -> bytes:
+        """Key of the digests in the linkage table, see :mod:`data_prep.deidentify.person_digests`."""
+        return self._digest("person digests")
+
+    @property
     def fingerprint(self) -> str:
         """Fingerprint of the secret, to check that two folders have the same one; it does not reveal the secret."""
         return self._key("fingerprint")
@@ -124,6 +154,57 @@ class Pseudonyms:
         # each part carries its length: ("ab", "c") and ("a", "bc") are different messages
         message = b"".join(struct.pack(">I", len(part)) + part for part in parts)
         return hmac.new(self.secret, message, hashlib.sha256).digest()
+
+
+@contextmanager
+def without_secret() -> Iterator[None]:
+    """Remove the secret from the environment, which the processes that are started meanwhile inherit."""
+    secret = os.environ.pop(SECRET_VARIABLE, None)
+    try:
+        yield
+    finally:
+        if secret is not None:
+            os.environ[SECRET_VARIABLE] = secret
+
+
+def canonical_number(patient_id: str) -> str:
+    """Fold what systems change in a patient number: case, blanks and leading zeros.
+
+    ``0000007``, `` 7`` and ``7`` are one patient; so are ``AB007`` and ``ab007``.
+    """
+    folded = "".join(patient_id.split()).casefold()
+    return folded.lstrip("0") or folded[:1]
+
+
+def is_placeholder(patient_id: str) -> bool:
+    """Whether a patient number stands for no patient, such as ``ANONYMOUS`` or ``000000``."""
+    folded = re.sub(r"[\W_]+", "", patient_id.casefold())
+    return re.fullmatch("0*|x{2,}", folded) is not None or folded in _PLACEHOLDERS
+
+
+def check_secret(secret: bytes, *, begun: bool) -> None:
+    """Refuse a secret that can be guessed: with it, every key falls to a list of patient numbers.
+
+    Args:
+        secret: from :func:`read_secret`.
+        begun: a folder was begun with it, which goes on with a warning.
+
+    Raises:
+        SecretError: it is no 32 hexadecimal digits, and has fewer than 22 characters, of which 12 differ.
+    """
+    text = secret.decode("latin-1")
+    is_hex = re.fullmatch(r"[0-9a-fA-F]{32,}", text) is not None and len(set(text.lower())) >= _MIN_HEX_DIGITS
+    if is_hex or (len(text) >= _MIN_CHARACTERS and len(set(text)) >= _MIN_DIFFERENT):
+        return
+    weakness = (
+        f"the secret can be guessed: it needs 32 hexadecimal digits, or {_MIN_CHARACTERS} characters of which"
+        f" {_MIN_DIFFERENT} differ"
+    )
+    if not begun:
+        raise SecretError(f"{weakness}. {_HOW_TO_MAKE_A_SECRET}")
+    _log.warning(
+        "%s. This folder goes on with it; do not share more of it, and begin the next one with another", weakness
+    )
 
 
 def read_secret(key_file: Path | None) -> bytes:
@@ -143,7 +224,9 @@ def read_secret(key_file: Path | None) -> bytes:
         secret, origin = os.fsencode(text).strip(), f"the environment variable {SECRET_VARIABLE}"
     elif key_file is not None:
         try:
-            secret, origin = key_file.read_bytes().strip(), f"key_file {key_file}"
+            if key_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                _log.warning("key_file %s may be read or written by other users: chmod 600", key_file)
+            secret, origin = read_bounded(key_file, _MAX_SECRET_BYTES).strip(), f"key_file {key_file}"
         except OSError as error:
             raise SecretError(
                 f"key_file {key_file} cannot be read ({error.strerror}). {_HOW_TO_MAKE_A_SECRET}"

@@ -48,8 +48,11 @@ _DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 _MAX_PLAUSIBLE_AGE = 110
 """Years; a higher age comes from a dummy birth date or an error."""
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/+()-]{0,39}")
+_DATE_OR_NUMBER = re.compile(r"\d{1,4}[./ -]\d{1,2}[./ -]\d{1,4}|\d{6}|(\d[ ()/+-]*){7}")
 _UID = re.compile(r"[0-9.]{1,64}")
-_MAX_SPACING_MM = 10.0
+_MIN_SPACING_MM, _MAX_SPACING_MM = 0.001, 10.0
+_YEARS = range(1850, 2101)
+"""Years of birth dates and films; others are errors or fillers."""
 _CACHED_TEXTS = 4096
 """Texts whose result is cached: an archive repeats few values."""
 
@@ -103,9 +106,9 @@ def uid(text: str) -> str | None:
 
 
 def day(text: str) -> date | None:
-    """Parse a DICOM date: YYYYMMDD, or YYYY.MM.DD as before 1993 (PS3.5 section 6.2)."""
+    """Parse a DICOM date of 1850 to 2100: YYYYMMDD, or YYYY.MM.DD as before 1993 (PS3.5 section 6.2)."""
     match = re.fullmatch(r"(\d{4})(\.?)(\d{2})\2(\d{2})", text.strip(), re.ASCII)
-    if match is None:
+    if match is None or int(match[1]) not in _YEARS:
         return None
     try:
         return date(int(match[1]), int(match[3]), int(match[4]))
@@ -138,9 +141,16 @@ def age_years(age: str, birth: date | None, study: date | None) -> int | None:
 
 
 def model_name(text: str) -> str | None:
-    """Check the characters of a device model name; it must also be screened by :func:`shared_model_names`."""
+    """Check a device model name: no word of letters but those of known models, no date and no long number.
+
+    It must also be screened by :func:`shared_model_names`.
+    """
     normalised = " ".join(text.split())
-    return normalised if _MODEL.fullmatch(normalised) else None
+    if not _MODEL.fullmatch(normalised) or _DATE_OR_NUMBER.search(normalised):
+        return None
+    known = vocabulary("model").spellings
+    words = re.findall("[A-Za-z]+", normalised)
+    return normalised if all(len(word) < 3 or word.lower() in known for word in words) else None
 
 
 def shared_model_names(model_patients: Iterable[tuple[str, str]]) -> frozenset[str]:
@@ -184,7 +194,7 @@ def pixel_spacing(
 
 def _spacing(texts: list[str]) -> tuple[float, float] | None:
     numbers = _numbers(texts, 2)
-    if numbers is None or not all(0 < number <= _MAX_SPACING_MM for number in numbers):
+    if numbers is None or not all(_MIN_SPACING_MM <= number <= _MAX_SPACING_MM for number in numbers):
         return None
     return numbers[0], numbers[1]
 

@@ -9,6 +9,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 _DEFLATED = str(DeflatedExplicitVRLittleEndian).encode()
 _NOT_DEFLATED = str(ExplicitVRLittleEndian).encode().ljust(len(_DEFLATED), b"\0")
+_FIRST_VRS = (b"UL", b"UI", b"CS", b"DA")
+"""VRs of the elements that a data set begins with."""
 _META_OFFSET = 132
 _META_BYTES = 2**16
 
@@ -41,7 +43,12 @@ def inflate_dataset(data: bytes, max_bytes: int) -> tuple[bytes, bool]:
         return data, True
     dataset_offset = head.tell()
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = decompressor.decompress(memoryview(data)[dataset_offset:], max_bytes)
+    try:
+        inflated = decompressor.decompress(memoryview(data)[dataset_offset:], max_bytes)
+    except zlib.error:
+        if data[dataset_offset + 4 : dataset_offset + 6] in _FIRST_VRS:  # it was never deflated
+            return data[:dataset_offset].replace(_DEFLATED, _NOT_DEFLATED) + data[dataset_offset:], True
+        raise
     return data[:dataset_offset].replace(_DEFLATED, _NOT_DEFLATED) + inflated, not decompressor.unconsumed_tail
 
 

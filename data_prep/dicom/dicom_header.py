@@ -14,7 +14,9 @@ from pydicom.dataset import FileDataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
+from data_prep.bounded_reading import read_bounded
 from data_prep.dicom.deflated import inflate_dataset, may_be_deflated
+from data_prep.dicom.repair import dicom_start, without_damage
 
 MAX_ELEMENTS = 10_000
 """Top-level elements of a header. The zeros at the end of an incompletely written file read as millions of elements."""
@@ -27,6 +29,8 @@ _HEAD_BYTES = 2**12
 """First bytes of a file that contain the file meta information, which states the transfer syntax."""
 _MAX_VALUE_BYTES = 2**20
 """Longer values (reports, waveforms) are not read; no element that the scan needs is as long."""
+_MAX_REPAIRED_BYTES = 2**28
+"""Largest file that is read whole for its header, because a sequence or prefix is damaged."""
 _MAX_INFLATED_BYTES = 2**24
 """Inflated bytes of a deflated data set: more than any header, less than a decompression bomb."""
 
@@ -82,27 +86,75 @@ def read_header_elements(path: Path, head: bytes, size: int, tags: Sequence[Base
         EOFError: the file ends inside an element of the header, or the header exceeds a limit.
         Exception: pydicom fails on a damaged file.
     """
+    start = dicom_start(head)
+    if start > 0:
+        return _read_whole(path, head, size, tags, start)
+    sequences: list[int] = []
+    problem: Exception | None = None
+    header: Header | None = None
+    try:
+        header = _read_in_place(path, head, size, tags, sequences)
+        if header.pixel_bytes is not None or not sequences:
+            return header
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        problem = error
+    except Exception as error:  # pydicom raises exceptions of any type on damaged files
+        problem = error
+    try:
+        return _read_whole(path, head, size, tags, 0, sequences)
+    except EOFError:
+        if header is not None:
+            return header
+        raise problem or EOFError from None
+
+
+def _read_whole(
+    path: Path,
+    head: bytes,
+    size: int,
+    tags: Sequence[BaseTag],
+    start: int,
+    sequences: Sequence[int] | None = None,
+) -> Header:
+    """Read a header from ``start`` on, or without one of the damaged ``sequences``."""
+    data = (head if len(head) >= size else read_bounded(path, _MAX_REPAIRED_BYTES))[start:]
+
+    def read(sound: bytes) -> Header:
+        header = _read(_LimitedBytes(sound), len(sound), tags, [])
+        if header.pixel_bytes is None or "SOPInstanceUID" not in header.elements:
+            raise EOFError
+        return header
+
+    return read(data) if sequences is None else without_damage(data, sequences, read)
+
+
+def _read_in_place(path: Path, head: bytes, size: int, tags: Sequence[BaseTag], sequences: list[int]) -> Header:
     if len(head) < size:
         try:
-            header = _read(_LimitedBytes(head), size, tags)
+            header = _read(_LimitedBytes(head), size, tags, [])
         except Exception:  # the header continues after ``head``
             header = None
         if header is not None and header.pixel_bytes is not None:
             return header
         with _LimitedFile(io.FileIO(path)) as file:
-            return _read(file, size, tags)
-    return _read(_LimitedBytes(head), size, tags)
+            return _read(file, size, tags, sequences)
+    return _read(_LimitedBytes(head), size, tags, sequences)
 
 
-def _read(file: _LimitedBytes | _LimitedFile, size: int, tags: Sequence[BaseTag]) -> Header:
+def _read(file: _LimitedBytes | _LimitedFile, size: int, tags: Sequence[BaseTag], sequences: list[int]) -> Header:
+    """Read a header; offsets of top-level sequences are added to ``sequences``."""
     pixel_bytes: int | None = None
     end_of_last_element = element_count = 0
 
-    def is_pixel_data(tag: int, _: str | None, length: int) -> bool:
+    def is_pixel_data(tag: int, vr: str | None, length: int) -> bool:
         nonlocal pixel_bytes, end_of_last_element, element_count
         if tag in _PIXEL_TAGS:
             pixel_bytes = length
             return True
+        if vr in ("SQ", "UN", None) or length == _UNDEFINED_LENGTH:
+            sequences.append(source.tell() - (8 if vr is None else 12))
         end_of_last_element = size if length == _UNDEFINED_LENGTH else source.tell() + length
         element_count += 1
         if element_count > MAX_ELEMENTS:

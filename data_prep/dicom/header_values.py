@@ -74,3 +74,16 @@ def _values(header: Any, keyword: str) -> list[Any]:
     if isinstance(value, str) or not hasattr(value, "__iter__") or hasattr(value, "get"):
         return [value]
     return list(value)
+
+
+def photometric_of(text: str, samples: int) -> str:
+    """Correct a Photometric Interpretation (PS3.3 C.7.6.3.1.2): grey where it is missing, or one channel has colours.
+
+    Args:
+        text: of the header, in capitals; may be empty.
+        samples: Samples per Pixel.
+    """
+    joined = "".join(text.split())
+    if samples == 1 and (not joined or joined == "MONOCHROME" or joined.startswith(("RGB", "YBR"))):
+        return "MONOCHROME2"
+    return joined if joined in ("MONOCHROME1", "MONOCHROME2") else " ".join(text.split())

@@ -5,12 +5,14 @@ Supports JPEG (ITU-T T.81 Annex B), JPEG-LS (T.87 Annex C), JPEG 2000 and HTJ2K 
 
 _START = b"\xff\xd8"
 """Start of image (JPEG, JPEG-LS)."""
-_END = b"\xff\xd9"
+END_MARKER = b"\xff\xd9"
 """End of image (JPEG, JPEG-LS) or end of codestream (JPEG 2000)."""
 _SIZ = b"\xff\x4f\xff\x51"
 """Start of a JPEG 2000 codestream, followed by the size marker; in a JP2 file, boxes precede them."""
 _FRAME_HEADERS = frozenset({0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """Second bytes of the start-of-frame markers of JPEG (SOF0 to SOF15) and JPEG-LS (SOF55)."""
+_JPEG_LS_FRAME, _CAPABILITIES = 0xF7, 0x50
+"""Second bytes of the start-of-frame marker of JPEG-LS (SOF55), and of extended capabilities (CAP)."""
 _SCAN = 0xDA
 """Second byte of the start-of-scan marker (SOS)."""
 _TILE_PART = 0x90
@@ -70,13 +72,31 @@ def find_image_end(data: bytes) -> int:
         offset = _find_segment(data, offset + 2, frozenset({_TILE_PART}))
         while data[offset : offset + 2] == bytes((0xFF, _TILE_PART)):  # T.800 A.4.2
             length = _read_integer(data, offset + 6, 4)
-            offset = offset + length if length else data.rindex(_END, offset)  # length 0: to the end
+            offset = offset + length if length else data.rindex(END_MARKER, offset)  # length 0: to the end
             if 0 < length < 14:
                 raise ValueError("a tile part is shorter than its header")
-        if data[offset : offset + 2] != _END:
+        if data[offset : offset + 2] != END_MARKER:
             raise ValueError("the end of the codestream is missing")
         return offset + 2
-    return data.rindex(_END, _find_segment(data, len(_START), frozenset({_SCAN}))) + 2
+    return data.rindex(END_MARKER, _find_segment(data, len(_START), frozenset({_SCAN}))) + 2
+
+
+def is_jpeg_ls(data: bytes) -> bool:
+    """Whether a stream that begins with SOI is JPEG-LS, by its start-of-frame marker (T.87 C.2.2)."""
+    try:
+        return data[_find_segment(data, len(_START), _FRAME_HEADERS) + 1] == _JPEG_LS_FRAME
+    except (ValueError, IndexError):
+        return False
+
+
+def is_high_throughput(data: bytes) -> bool:
+    """Whether a JPEG 2000 codestream is HTJ2K: its main header has extended capabilities (T.814 A.2)."""
+    offset = _find_codestream(data)
+    try:
+        _find_segment(data, offset + 2, frozenset({_CAPABILITIES}))
+    except (ValueError, IndexError):
+        return False
+    return offset >= 0
 
 
 def _is_in_first_tile(start: int, tile_start: int, size: int) -> bool:

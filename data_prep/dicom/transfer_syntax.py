@@ -1,25 +1,26 @@
 """Decodes one frame of any transfer syntax (PS3.5 Annex A, PS3.6 Annex A) with ``imagecodecs``."""
 
-import io
 import math
 import struct
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.encaps import generate_frames
 
+from data_prep.dicom.fragments import frame_streams, is_item
 from data_prep.dicom.header_values import code_string, integer
-from data_prep.dicom.jpeg_markers import find_image_end, read_image_size
+from data_prep.dicom.jpeg_markers import END_MARKER, find_image_end, is_high_throughput, is_jpeg_ls, read_image_size
+from data_prep.dicom.pixel_element import PixelElement
 from data_prep.errors import FilmReject, Reason
 from data_prep.shard_format.htj2k import decode_htj2k
 from data_prep.shard_format.sidecar import Provenance
 
-PixelData: TypeAlias = bytes | memoryview | io.BytesIO
-"""Value of the element Pixel Data; for an undefined length, the file positioned at the first item."""
+_HEAD_BYTES = 64
+_RLE_HEADER_BYTES = 64
+_FILLER_BYTES = 4096
+"""More than the coded data of any block, so that a decoder that lacks some takes these for them."""
 
 
 class Frame(NamedTuple):
@@ -54,13 +55,17 @@ class Frame(NamedTuple):
         )
 
 
+Codec: TypeAlias = Callable[[bytes, Frame], NDArray[Any]]
+"""Decodes the stream of one frame."""
+
+
 def read_frame(
-    pixel_data: PixelData, transfer_syntax: str | None, frame: Frame, index: int = 0, frames: int = 1
+    pixels: PixelElement, transfer_syntax: str | None, frame: Frame, index: int = 0, frames: int = 1
 ) -> tuple[NDArray[Any], list[Provenance]]:
-    """Decode one frame.
+    """Decode one frame; where transfer syntax and pixel data contradict each other, the pixel data decide.
 
     Args:
-        pixel_data: pixel data of all frames.
+        pixels: pixel data of all frames.
         transfer_syntax: UID.
         frame: layout of each frame.
         index: number of the frame, from 0.
@@ -75,16 +80,18 @@ def read_frame(
     """
     if frame.allocated not in (8, 16):
         raise FilmReject(Reason.PIXEL_LAYOUT)
-    notes: list[Provenance] = []
-    if transfer_syntax in _NATIVE:
-        words = _read_native(pixel_data, frame, _NATIVE[transfer_syntax], index, frames)
-    elif transfer_syntax in _ENCAPSULATED:
-        stream = _frame_stream(pixel_data, index, frames)
-        if transfer_syntax in _WITH_JPEG_MARKERS:
-            stream, notes = _trim_to_image(stream, frame)
-        words = _ENCAPSULATED[transfer_syntax](stream, frame)
-    else:
+    if transfer_syntax not in _NATIVE and transfer_syntax not in _ENCAPSULATED:
         raise FilmReject(Reason.TRANSFER_SYNTAX)
+    notes: list[Provenance] = []
+    streams = _streams(pixels, frame, frames)
+    if streams is None:
+        if transfer_syntax not in _NATIVE:
+            notes.append("syntax_contradicted")
+        words = _read_native(pixels, frame, _NATIVE.get(transfer_syntax or "", "<"), index, frames, notes)
+    else:
+        if len(streams) > frames:
+            notes.append("frames_ignored")
+        words = _decode_stream(streams[index], transfer_syntax, frame, notes)
     if words.ndim == 3 and words.shape[2] == 1:
         words = words[:, :, 0]
     if words.shape[:2] != (frame.rows, frame.columns) or words.dtype.kind not in "iu" or words.dtype.itemsize > 2:
@@ -92,42 +99,121 @@ def read_frame(
     return words, notes
 
 
-def _frame_stream(pixel_data: PixelData, index: int, frames: int) -> bytes:
-    """The codestream of one frame, joined from its fragments (PS3.5 A.4)."""
-    file = pixel_data if isinstance(pixel_data, io.BytesIO) else io.BytesIO(pixel_data)
-    return bytes(next(islice(generate_frames(file, number_of_frames=frames), index, None)))
+def _streams(pixels: PixelElement, frame: Frame, frames: int) -> list[bytes] | None:
+    """The codestreams of all frames; None for native pixels.
+
+    Raises:
+        FilmReject: fragments that belong to another number of frames.
+    """
+    value = pixels.value
+    if is_item(value):
+        try:
+            return frame_streams(pixels.data[: pixels.start + len(value)], pixels.start, frames)
+        except ValueError:
+            raise FilmReject(Reason.CORRUPT_PIXELS) from None
+    is_short = len(value) < frame.rows * frame.columns * frame.samples * frame.allocated // 8
+    return [bytes(value)] if is_short and frames == 1 and _codec_of(bytes(value[:_HEAD_BYTES]), frame) else None
 
 
-def _trim_to_image(stream: bytes, frame: Frame) -> tuple[bytes, list[Provenance]]:
-    """Remove bytes after the image from a stream of the JPEG family, and check that the image is complete.
+def _decode_stream(stream: bytes, transfer_syntax: str | None, frame: Frame, notes: list[Provenance]) -> NDArray[Any]:
+    declared, found = _ENCAPSULATED.get(transfer_syntax or ""), _codec_of(stream, frame)
+    codec = declared or found
+    if found is not None and declared is not found and (declared, found) != (_jpeg_2000, _htj2k):
+        notes.append("syntax_contradicted")
+        codec = found
+    if codec is None:
+        raise FilmReject(Reason.CORRUPT_PIXELS)
+    if codec in _WITH_JPEG_MARKERS:
+        stream = _trim_to_image(stream, frame, codec, notes)
+    return codec(stream, frame)
+
+
+def _codec_of(stream: bytes, frame: Frame) -> "Codec | None":
+    """The codec that a stream names by itself; None if it names none."""
+    stream = stream.lstrip(b"\xff") if stream.startswith(b"\xff\xff") else stream
+    stream = b"\xff" + stream if stream[:1] == b"\xd8" else stream
+    if stream.startswith(b"\xff\xd8"):
+        return _jpeg_ls if is_jpeg_ls(stream) else _jpeg
+    if stream.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP")):
+        return _htj2k if is_high_throughput(stream) else _jpeg_2000
+    if stream.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL")):
+        return _jpeg_xl
+    segments = struct.pack("<2L", frame.samples * frame.allocated // 8, _RLE_HEADER_BYTES)
+    return _rle if stream.startswith(segments) else None
+
+
+def _trim_to_image(stream: bytes, frame: Frame, codec: "Codec", notes: list[Provenance]) -> bytes:
+    """Remove bytes before and after the image from a stream of the JPEG family, and check that the image is complete.
 
     Several codecs decode truncated streams without an error.
 
     Raises:
         FilmReject: the stream is truncated, or its size differs from the header.
     """
+    while stream.startswith(b"\xff\xff"):  # fill bytes
+        stream = stream[1:]
     try:
-        end = find_image_end(stream)
         if read_image_size(stream) != (frame.rows, frame.columns):
             raise ValueError("the size differs from the header")
+        try:
+            end = find_image_end(stream)
+        except ValueError:
+            stream = _with_end(stream, frame, codec)
+            end = len(stream)
+            notes.append("image_end_missing")
     except (ValueError, IndexError):
         raise FilmReject(Reason.CORRUPT_PIXELS) from None
-    if end == len(stream):
-        return stream, []
-    return stream[:end], ["bytes_behind_image"] if stream[end:].strip(b"\0\xff") else []
+    if stream[end:].strip(b"\0\xff"):
+        notes.append("bytes_behind_image")
+    return stream[:end]
 
 
-def _read_native(data: PixelData, frame: Frame, order: str, index: int, frames: int) -> NDArray[Any]:
-    if isinstance(data, io.BytesIO):
-        raise FilmReject(Reason.CORRUPT_PIXELS)
+def _with_end(stream: bytes, frame: Frame, codec: "Codec") -> bytes:
+    """Add the end marker to a stream whose coded data are complete.
+
+    Decoders go on with what follows coded data that are not: then the image depends on it.
+
+    Raises:
+        ValueError: they are not complete.
+    """
+    if codec is _jpeg_ls:  # CharLS refuses coded data that end too early or too late
+        return _first_decodable([stream + END_MARKER, stream.rstrip(b"\0") + END_MARKER], frame, codec)
+    ended = [stream + filler * _FILLER_BYTES + END_MARKER for filler in (b"\0", b"\x55", b"\xb6")]
+    try:
+        images = [codec(data, frame) for data in ended]
+    except Exception:  # codecs raise errors of any type
+        raise ValueError("the coded data are damaged") from None
+    if not all(np.array_equal(images[0], image) for image in images[1:]):
+        raise ValueError("the coded data are not complete")
+    return ended[0]
+
+
+def _first_decodable(streams: Sequence[bytes], frame: Frame, codec: "Codec") -> bytes:
+    for stream in streams:
+        try:
+            codec(stream, frame)
+        except Exception:  # codecs raise errors of any type
+            continue
+        return stream
+    raise ValueError("the coded data are damaged or not complete")
+
+
+def _read_native(
+    pixels: PixelElement, frame: Frame, order: str, index: int, frames: int, notes: list[Provenance]
+) -> NDArray[Any]:
+    data = pixels.value
     dtype = np.dtype(f"{order}u{frame.allocated // 8}")
     count = frame.rows * frame.columns * frame.samples
     size = count * dtype.itemsize
     is_subsampled = frame.photometric.endswith("_422") and len(data) < size * frames
     if is_subsampled:
         count, size = count // 3 * 2, size // 3 * 2
-    if not size * frames <= len(data) < size * (frames + 1):
+    if frames == 1 and len(data) >= 2 * size and len(data) % size <= 1:
+        notes.append("frames_ignored")
+    elif not size * frames <= len(data) < size * (frames + 1):
         raise FilmReject(Reason.CORRUPT_PIXELS)
+    if order == ">" and frame.allocated == 8 and pixels.is_of_words:  # PS3.5 7.3: the first pixel is the low byte
+        data = memoryview(np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes())
     words = np.frombuffer(data, dtype, count, size * index).astype(dtype.newbyteorder("="), copy=False)
     return _upsample_422(words, frame) if is_subsampled else _reshape(words, frame)
 
@@ -193,7 +279,7 @@ _NATIVE = {
     "1.2.840.10008.1.2.1.99": "<",  # deflated explicit VR little endian, inflated by pydicom
     "1.2.840.10008.1.2.2": ">",  # explicit VR big endian
 }
-_ENCAPSULATED: dict[str, Callable[[bytes, Frame], NDArray[Any]]] = {
+_ENCAPSULATED: dict[str, Codec] = {
     "1.2.840.10008.1.2.4.50": _jpeg,  # baseline
     "1.2.840.10008.1.2.4.51": _jpeg,  # extended, 8 and 12 bits
     "1.2.840.10008.1.2.4.57": _jpeg,  # lossless
@@ -210,5 +296,5 @@ _ENCAPSULATED: dict[str, Callable[[bytes, Frame], NDArray[Any]]] = {
     "1.2.840.10008.1.2.4.203": _htj2k,
     "1.2.840.10008.1.2.5": _rle,
 }
-_WITH_JPEG_MARKERS = frozenset(uid for uid, codec in _ENCAPSULATED.items() if codec not in (_jpeg_xl, _rle))
-"""Transfer syntaxes whose streams have markers of the JPEG family."""
+_WITH_JPEG_MARKERS = frozenset({_jpeg, _jpeg_ls, _jpeg_2000, _htj2k})
+"""Codecs whose streams have markers of the JPEG family."""

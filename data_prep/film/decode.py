@@ -11,26 +11,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.dicom.deflated import inflate_dataset
-from data_prep.dicom.header_values import integer
+from data_prep.dicom.header_values import code_string, integer, photometric_of
 from data_prep.dicom.hidden_pixels import find_hidden_pixels
 from data_prep.dicom.lookup_table import read_palette
+from data_prep.dicom.pixel_element import read_to_pixels
 from data_prep.dicom.stored_bits import place_bits
-from data_prep.dicom.transfer_syntax import Frame, PixelData, read_frame
+from data_prep.dicom.transfer_syntax import Frame, read_frame
 from data_prep.errors import FilmReject, Reason
 from data_prep.runtime.library_warnings import silence_libraries
 from data_prep.shard_format.sidecar import Provenance
 
-MIN_SIDE = 16
+MIN_SIDE, MAX_SIDE = 16, 65_535
 MAX_PIXELS = 175_000_000
 """Five times a stitched image of the whole spine; Pillow refuses larger images as decompression bombs."""
 
 MAX_INFLATED_BYTES = 2 * MAX_PIXELS + 2**26
 """Bytes of an inflated data set: the largest film and a header."""
-
-_MIN_DEFERRED_BYTES = 2**20
-"""Elements of at least this size are not copied from the file."""
-_UNDEFINED_LENGTH = 0xFFFFFFFF
-"""Undefined length (PS3.5 section 7.1.1)."""
 
 GREY_TOLERANCE = 16 / 255
 """Fraction of the range by which the channels of a grey film may differ: JPEG noise, the tint of a print."""
@@ -123,20 +119,20 @@ def _decode_dicom(data: bytes, transfer_syntax: str | None, index: int, frames: 
     data, is_complete = inflate_dataset(data, MAX_INFLATED_BYTES)
     if not is_complete:
         raise FilmReject(Reason.TOO_LARGE)
-    header = pydicom.dcmread(io.BytesIO(data), force=True, defer_size=_MIN_DEFERRED_BYTES)
+    header, pixels = read_to_pixels(data)
+    _correct_photometric(header)
     frame = Frame.of(header)
     if min(frame.rows, frame.columns) < 1:  # the scan read them: pydicom drops the header of a truncated file
         raise FilmReject(Reason.CORRUPT_PIXELS)
     _check_size(frame.rows, frame.columns)
-    if "PixelData" not in header:
+    if pixels is None:
         has_float_pixels = "FloatPixelData" in header or "DoubleFloatPixelData" in header
         raise FilmReject(Reason.PIXEL_LAYOUT if has_float_pixels else Reason.NO_PIXELS)
     if frame.samples not in (1, 3):
         raise FilmReject(Reason.PIXEL_LAYOUT)
     if max(integer(header, "NumberOfFrames", 1), 1) != frames:
         raise FilmReject(Reason.CORRUPT_PIXELS)
-    words, notes = read_frame(_pixel_data(data, header), transfer_syntax, frame, index, frames)
-    del header.PixelData
+    words, notes = read_frame(pixels, transfer_syntax, frame, index, frames)
     if words.ndim == 3:
         words = _to_grey(words, frame.photometric)
         notes.append("colour_stored_grey")
@@ -149,16 +145,10 @@ def _decode_dicom(data: bytes, transfer_syntax: str | None, index: int, frames: 
     return StoredFilm(values, bits, hidden, header, notes)
 
 
-def _pixel_data(data: bytes, header: pydicom.Dataset) -> PixelData:
-    """The value of Pixel Data; a large value is not copied."""
-    element = header.get_item("PixelData", keep_deferred=True)
-    if element.value is not None:
-        return bytes(element.value)
-    if element.length != _UNDEFINED_LENGTH:
-        return memoryview(data)[element.value_tell : element.value_tell + element.length]
-    file = io.BytesIO(data)
-    file.seek(element.value_tell)
-    return file
+def _correct_photometric(header: pydicom.Dataset) -> None:
+    """Replace a Photometric Interpretation that is missing, misspelt or of colours in a film of one channel."""
+    samples = integer(header, "SamplesPerPixel", 1)
+    header.PhotometricInterpretation = photometric_of(code_string(header, "PhotometricInterpretation"), samples)
 
 
 def _apply_palette(indices: NDArray[Any], header: pydicom.Dataset) -> tuple[NDArray[np.uint16], int]:
@@ -221,7 +211,7 @@ def apply_orientation(values: NDArray[Any], orientation: int) -> NDArray[Any]:
 def _check_size(rows: int, columns: int) -> None:
     if min(rows, columns) < MIN_SIDE:
         raise FilmReject(Reason.TOO_SMALL)
-    if rows * columns > MAX_PIXELS:
+    if rows * columns > MAX_PIXELS or max(rows, columns) > MAX_SIDE:
         raise FilmReject(Reason.TOO_LARGE)
 
 

@@ -4,6 +4,7 @@ Display values are uint16 over the declared range of the output, 0 dark and 6553
 and maximum of a film (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3.1.2; PS3.4 N.2).
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.deidentify.allow_list import MAX_ABSOLUTE_VALUE, MAX_WINDOWS
 from data_prep.dicom.header_values import code_string, items, numbers
 from data_prep.dicom.lookup_table import LookupTable, read_lookup_table
 from data_prep.shard_format.apply_display import (
@@ -74,7 +76,8 @@ def derive_display(header: Any, values: ValueRange, counts: NDArray[np.int64]) -
         slope, intercept = 1.0, 0.0
         inputs = modality_table(values.stored()).astype(np.float64)
 
-    make_display = partial(_display, values, invert=invert, windows=windows, slope=slope, intercept=intercept)
+    published = [window for window in windows if _is_bounded(*window)][:MAX_WINDOWS]
+    make_display = partial(_display, values, invert=invert, windows=published, slope=slope, intercept=intercept)
     voi_table = _voi_table(header, inputs)
     if voi_table is not None and _is_useful(brightness := voi_table(inputs) / voi_table.top, counts):
         notes += _shape_conflict(header, invert)
@@ -151,7 +154,8 @@ def _rescale(header: Any, values: ValueRange, notes: list[Provenance]) -> tuple[
         return 1.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         inputs = values.stored() * slope[0] + intercept[0]
-    usable = np.isfinite(inputs).all() and len(np.unique(inputs)) == len(inputs)
+    usable = _is_bounded(slope[0], intercept[0], float(inputs[0]), float(inputs[-1]))
+    usable = usable and len(np.unique(inputs)) == len(inputs)
     if not usable:
         notes.append("rescale_unusable")
     return (slope[0], intercept[0]) if usable else (1.0, 0.0)
@@ -160,6 +164,11 @@ def _rescale(header: Any, values: ValueRange, notes: list[Provenance]) -> tuple[
 def _windows(header: Any) -> list[tuple[float, float]]:
     """(centre, width) of all windows; the first one is the default."""
     return list(zip(numbers(header, "WindowCenter"), numbers(header, "WindowWidth"), strict=False))
+
+
+def _is_bounded(*values: float) -> bool:
+    """Whether numbers are finite and within what stored values need; the sum of two stays publishable."""
+    return all(math.isfinite(value) and abs(value) <= MAX_ABSOLUTE_VALUE / 2 for value in values)
 
 
 def _chosen_window(
@@ -173,7 +182,8 @@ def _chosen_window(
     if windows:
         center, width = windows[0]
         function = _function(header, notes)
-        if is_allowed_width(width, function) and _is_useful(windowed(inputs, center, width, function), counts):
+        is_allowed = _is_bounded(center, width) and is_allowed_width(width, function)
+        if is_allowed and _is_useful(windowed(inputs, center, width, function), counts):
             return "window", center, width, function
     if windows or numbers(header, "WindowCenter") or numbers(header, "WindowWidth"):
         notes.append("window_unusable")

@@ -45,6 +45,7 @@ _MANIFEST_FIELDS = (
 _INDEX_COLUMNS = tuple(name for name in INDEX_SCHEMA.names if name in Sidecar.model_fields)
 
 _MIN_SIDE_PIXELS = 256
+_MAX_SPACING_MM = 1000.0
 """Least longer side of the reduced film from which content and polarity are computed."""
 
 
@@ -219,8 +220,8 @@ def _darkest(display: Display) -> int:
 def _spacing(
     source: tuple[float, float] | None, source_shape: tuple[int, ...], target_shape: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """Row and column spacing after resizing, mm, rounded to a nanometre."""
+    """Row and column spacing after resizing, mm, rounded to a nanometre; None if it is too large to be one."""
     if source is None:
         return None
     row_spacing, column_spacing = (round(source[axis] * source_shape[axis] / target_shape[axis], 6) for axis in (0, 1))
-    return row_spacing, column_spacing
+    return (row_spacing, column_spacing) if max(row_spacing, column_spacing) <= _MAX_SPACING_MM else None

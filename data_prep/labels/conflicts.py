@@ -4,8 +4,7 @@ PRIVATE/label_origins.parquet   origin of each label: name of the film in the fi
 PRIVATE/label_conflicts.csv     one line per entry of a conflict, with the value that the policy gives
 """
 
-import csv
-import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from data_prep.annotations.label_entries import LabelEntry
 from data_prep.archive.manifest import read_linkage, read_manifest, write_private_text
 from data_prep.errors import ArchiveError
 from data_prep.runtime.atomic_write import PRIVATE_MODE, atomic_file
+from data_prep.runtime.csv_text import csv_text
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.label_policy import LabelPolicy, resolve_labels
 from data_prep.shard_format.label_schema import ADJUDICATED
@@ -85,9 +85,7 @@ def write_conflicts(private: Path, labels: pa.Table, policy: LabelPolicy) -> int
     conflicts: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for entry in entries.to_pylist():
         conflicts.setdefault((entry["key"], entry["label"]), []).append(entry)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CONFLICT_COLUMNS)
+    rows: list[Sequence[object]] = [_CONFLICT_COLUMNS]
     for number, ((key, label), conflict) in enumerate(conflicts.items(), 1):
         cell = films[key], names.index(label)
         value = _value_text(float(resolved.values[cell]), resolved.reason(*cell))
@@ -96,12 +94,12 @@ def write_conflicts(private: Path, labels: pa.Table, policy: LabelPolicy) -> int
             origin = origins.get((key, label, entry["source"], entry["reader"]), {})
             name = origin.get("reader_name") or entry["reader"]
             reader = "adjudicated" if entry["reader"] == ADJUDICATED else name
-            writer.writerow(
+            rows.append(
                 (number, _conflict_kind(conflict), origin.get("film", path), row, label, entry["source"], reader,
                  entry["value"], entry["confidence"], value, origin.get("file"), origin.get("line"), origin.get("part"))
             )  # fmt: skip
     try:
-        write_private_text(private / CONFLICTS_FILE, text.getvalue())
+        write_private_text(private / CONFLICTS_FILE, csv_text(rows))
     except OSError as error:
         raise ArchiveError(f"{private} cannot be written ({error.strerror})") from None
     return len(conflicts)

@@ -49,6 +49,8 @@ class LabelSettings(DrawingSettings):
     unknown_films: Literal["reject", "list"] = "reject"
     """Rows of films that the scan does not have: with reject nothing is written, with list they are skipped and listed.
     The scan of a later batch does not have the films of earlier batches."""
+    not_names: list[str] = Field(default=[])
+    """Words of labels that are findings although a patient of the scan is called so, for example [stein]."""
     numbers: list[str] = Field(default=[])
     """Columns of a wide table whose cells are numbers."""
     columns: LabelColumns = LabelColumns()

@@ -30,6 +30,7 @@ from data_prep.labels.conflicts import write_origins
 from data_prep.labels.csv_reader import CsvReader, Task
 from data_prep.labels.label_files import write_tables
 from data_prep.labels.row_counts import RowCount, RowCounts
+from data_prep.labels.screening import check_no_identifiers
 from data_prep.labels.settings import LabelSettings
 from data_prep.shard_format.label_schema import BOXES_SCHEMA, LABELS_SCHEMA
 from data_prep.shard_format.label_tables import BOXES_FILE, LABELS_FILE, is_from_private_report, read_boxes, read_labels
@@ -122,6 +123,7 @@ def write_labels(
         raise LabelError(
             f"no row is about a film of {public}, nothing is written: {row_count}. Give the shards of this scan"
         )
+    check_no_identifiers(private, labels, boxes, settings.not_names)
     new = {
         LABELS_FILE: _to_table([(*row[:6], None, None, row.reader) for row in labels], LABELS_SCHEMA),
         BOXES_FILE: _to_table([(row.key, row.label, *row.box, "expert", row.reader) for row in boxes], BOXES_SCHEMA),

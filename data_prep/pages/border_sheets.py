@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.errors import ShardFormatError
+from data_prep.folder_url import PublicFolder
 from data_prep.pages.contact_sheet import (
     FRAME,
     LegendEntry,
@@ -101,7 +102,7 @@ class _Film:
     letters: int
 
 
-def write_border_sheets(public: Path, out: Path, *, films: int = FILMS_PER_SHEET) -> BorderSheets:
+def write_border_sheets(public: PublicFolder, out: Path, *, films: int = FILMS_PER_SHEET) -> BorderSheets:
     """Draw one sheet per maker, model and size.
 
     Args:
@@ -113,6 +114,8 @@ def write_border_sheets(public: Path, out: Path, *, films: int = FILMS_PER_SHEET
         ShardFormatError: the public folder is missing or unfinished, or ``out`` is not empty or cannot be written.
     """
     index = read_index(public).to_pylist()
+    if out.is_dir() and any(out.iterdir()):
+        raise ShardFormatError(f"{out} is not empty; give a new or an empty folder as --out")
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in index:
         groups[row["manufacturer"] or "maker unknown", row["model"] or "model unknown", _size_class(row)].append(row)
@@ -120,8 +123,6 @@ def write_border_sheets(public: Path, out: Path, *, films: int = FILMS_PER_SHEET
     progress = Progress("borders", "sheets", len(ordered))
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise ShardFormatError(f"{out} is not empty; give a new or an empty folder as --out")
         with (out / "films.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("sheet", "line", "key", "maker", "model", "size", "letters", "verdict"))
@@ -152,7 +153,7 @@ def _size_class(row: dict[str, Any]) -> str:
     return f"{shape} {max(_SIZE_STEP, round(max(rows, columns) / _SIZE_STEP) * _SIZE_STEP)}"
 
 
-def _select_films(public: Path, rows: Sequence[dict[str, Any]], films: int) -> list[_Film]:
+def _select_films(public: PublicFolder, rows: Sequence[dict[str, Any]], films: int) -> list[_Film]:
     """Select from a sample the films with the most letters, and as many others; the order of the index is random."""
     sample = [_read_film(public, row) for row in rows[: SAMPLE_FACTOR * films]]
     by_letters = sorted(sample, key=lambda film: -film.letters)
@@ -162,7 +163,7 @@ def _select_films(public: Path, rows: Sequence[dict[str, Any]], films: int) -> l
     return sorted([*with_letters, *random_films], key=lambda film: -film.letters)
 
 
-def _read_film(public: Path, row: dict[str, Any]) -> _Film:
+def _read_film(public: PublicFolder, row: dict[str, Any]) -> _Film:
     values, _ = read_displayed_film(public, row)
     borders = _borders((values >> 8).astype(np.uint8))
     strips = tuple(cv2.createCLAHE(3.0, (2, 12)).apply(_fit_width(border)) for border in borders)

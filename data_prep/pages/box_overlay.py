@@ -1,7 +1,6 @@
 """Draw boxes of ``boxes.parquet`` on the films of a sheet, with one colour per label."""
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +8,8 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from data_prep.errors import ShardFormatError
+from data_prep.folder_url import PublicFolder
+from data_prep.object_storage.published_files import local_file
 from data_prep.pages.contact_sheet import Colour
 
 _COLOURS = (
@@ -21,14 +22,14 @@ FilmBoxes = dict[str, list[dict[str, Any]]]
 """Key of a film → rows of BOXES_SCHEMA."""
 
 
-def read_boxes(public: Path) -> FilmBoxes:
+def read_boxes(public: PublicFolder) -> FilmBoxes:
     """Read all boxes of a public folder.
 
     Raises:
         ShardFormatError: the folder has no boxes.
     """
     try:
-        rows = pq.read_table(public / "boxes.parquet").to_pylist()
+        rows = pq.read_table(local_file(public, "boxes.parquet")).to_pylist()
     except (OSError, pa.ArrowInvalid):
         rows = []
     if not rows:

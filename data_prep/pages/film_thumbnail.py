@@ -1,12 +1,14 @@
 """Read one film of a public folder as display values, for sheets and reports."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
+from data_prep.object_storage.range_reader import read_part
+from data_prep.object_storage.storage import ByteRange
 from data_prep.pages.contact_sheet import fit_size, scale_film
 from data_prep.shard_format.apply_display import apply_display
 from data_prep.shard_format.film_codec import decode_film, reduction_for
@@ -14,7 +16,7 @@ from data_prep.shard_format.sidecar import Sidecar
 
 
 def read_displayed_film(
-    public: Path, row: Mapping[str, Any], side: int | None = None
+    public: PublicFolder, row: Mapping[str, Any], side: int | None = None
 ) -> tuple[NDArray[np.uint16], Sidecar]:
     """Read and display one film of the index.
 
@@ -28,14 +30,13 @@ def read_displayed_film(
 
     Raises:
         OSError: the shard cannot be read.
+        StorageError: object storage cannot be reached, or refuses the request.
         ValueError: the sidecar or the film is damaged.
     """
-    with (public / row["shard"]).open("rb") as tar:
-        tar.seek(row["sidecar_offset"])
-        sidecar = Sidecar.model_validate_json(tar.read(row["sidecar_size"]))
-        tar.seek(row["film_offset"])
-        stream = tar.read(row["film_size"])
-    return decode_displayed_film(stream, sidecar, side), sidecar
+    start, end = row["film_offset"], row["sidecar_offset"] + row["sidecar_size"]
+    data = read_part(public, ByteRange(row["shard"], start, end - start))
+    sidecar = Sidecar.model_validate_json(data[row["sidecar_offset"] - start :])
+    return decode_displayed_film(data[: row["film_size"]], sidecar, side), sidecar
 
 
 def decode_displayed_film(stream: bytes, sidecar: Sidecar, side: int | None = None) -> NDArray[np.uint16]:

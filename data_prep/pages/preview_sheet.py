@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data_prep.errors import ShardFormatError
+from data_prep.folder_url import PublicFolder
 from data_prep.pages.box_overlay import assign_colours, draw_boxes, read_boxes
 from data_prep.pages.contact_sheet import (
     INK,
@@ -36,7 +37,7 @@ _FILMS_PER_SHELF = 8
 _OUTLINE_COLOUR = (255, 176, 0)
 
 
-def write_preview(public: Path, out: Path, *, films: int, split: str | None, boxes: bool = False) -> None:
+def write_preview(public: PublicFolder, out: Path, *, films: int, split: str | None, boxes: bool = False) -> None:
     """Write a PNG with films that are distributed evenly over the body parts.
 
     An orange line is the outline of the content mask. Captions: body part, view and laterality; rows x columns, bits,
@@ -91,7 +92,7 @@ def _select_rows(index: pa.Table, films: int) -> list[dict[str, Any]]:
 
 
 def _draw_block(
-    public: Path, row: dict[str, Any], boxes: list[dict[str, Any]], colours: dict[str, Colour]
+    public: PublicFolder, row: dict[str, Any], boxes: list[dict[str, Any]], colours: dict[str, Colour]
 ) -> SheetBlock:
     """Draw a film with the outline of its content mask and with boxes."""
     values, sidecar = read_displayed_film(public, row, FILM_SIDE)

@@ -7,10 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_prep.archive.manifest import key_origin
 from data_prep.errors import Reason, SettingsError
 from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.shard_format.index import file_pixels, read_one_index
 
+_MAX_CHANGED = 0.01
+"""Share of the patients whose films may name another one now: errors that a hospital corrects, not another setting."""
 _COMPARED_COLUMNS = (
     *("patient", "study", "series", "site", "patient_known", "study_day", "body_part", "view", "laterality", "sex"),
     *("age_years", "manufacturer", "bits_stored", "photometric", "presentation_intent", "pixel_spacing_from"),
@@ -25,10 +28,14 @@ class EarlierFilms:
     Attributes:
         index: columns key, frame, _COMPARED_COLUMNS, split, source_rows, source_columns and pixel_sha256.
         dataset_sha256: ``dataset_sha256`` of the last generation.
+        keys: how the keys were made.
+        source: key of the setting ``source`` of their scans; empty where not recorded.
     """
 
     index: pa.Table
     dataset_sha256: str
+    keys: int = 1
+    source: str = ""
 
     @classmethod
     def read(cls, generations: Sequence[Path]) -> "EarlierFilms":
@@ -42,15 +49,62 @@ class EarlierFilms:
         """
         columns = ["key", "frame", *_COMPARED_COLUMNS, "split", "source_rows", "source_columns", "pixel_sha256"]
         tables = [read_one_index(folder, columns) for folder in generations]
-        return cls(pa.concat_tables(tables).combine_chunks(), read_dataset_card(generations[-1]).dataset_sha256)
+        card = read_dataset_card(generations[-1])
+        return cls(pa.concat_tables(tables).combine_chunks(), card.dataset_sha256, card.keys, card.source)
+
+    def check_patients(self, manifest: pa.Table, aliases: pa.ChunkedArray | None) -> None:
+        """Refuse a scan under which a film that is there, or a patient, would have another key.
+
+        Args:
+            manifest: of the private folder.
+            aliases: [rows] keys that the patient would have if no header named an issuer; None where not known.
+
+        Raises:
+            SettingsError: the patients of earlier films could come into two splits.
+        """
+        keys, source = key_origin(manifest)
+        if keys != self.keys:
+            raise SettingsError(f"these shards were begun with keys={self.keys}: scan again with keys={self.keys}")
+        if self.source and source != self.source:
+            raise SettingsError(
+                "these shards were begun with another source, the issuer of patient numbers whose headers name none:"
+                " scan again with source= as then"
+            )
+        films = manifest.filter(pc.is_null(manifest["reason"]))
+        index_row = pc.index_in(films["key"], self.index["key"].combine_chunks())
+        again = films.filter(pc.is_valid(index_row))
+        earlier = self.index["patient"].take(index_row.drop_null())
+        is_changed = pc.not_equal(again["patient"], earlier)
+        changed = pc.sum(is_changed).as_py() or 0
+        patients = pc.count_distinct(earlier.filter(is_changed)).as_py()
+        if patients > max(1, _MAX_CHANGED * pc.count_distinct(earlier).as_py()):
+            raise SettingsError(
+                f"{changed} films of earlier generations would have another patient, who could then be in two splits."
+                " Scan with the settings of those generations (keys, source, image_pattern, tables of patients); or, if"
+                " the archive itself has joined or renumbered patients, begin a new folder"
+            )
+        if aliases is None:
+            return
+        of_film = aliases.filter(pc.is_null(manifest["reason"]))
+        patient, alias = films["patient"].take(pc.list_parent_indices(of_film)), pc.list_flatten(of_film)
+        known = pa.chunked_array([*self.index["patient"].chunks, *again["patient"].chunks])  # see reject_known
+        is_renamed = pc.and_(_is_in(alias, self.index["patient"]), pc.invert(_is_in(patient, known)))
+        renamed = pc.count_distinct(patient.filter(is_renamed)).as_py()
+        if renamed:
+            raise SettingsError(
+                f"{renamed} patients are in earlier generations without an issuer of their number, and now"
+                " headers or source= name one: they could be in two splits. Scan with the source of those generations,"
+                " or begin a new folder"
+            )
 
     def reject_known(self, manifest: pa.Table) -> pa.Table:
         """Set ``reason`` for the films of a manifest that are not planned again.
 
         ==================  ==============================================================================
-        already_sharded     the film is in an earlier generation and its header has not changed
-        identity_changed    the film is new, but its study was sharded under another patient: the patient
-                            could come into two splits
+        already_sharded     the film is in an earlier generation, and its header has not changed, or only
+                            names another patient now
+        identity_changed    the film is new, but its study or patient was sharded under another patient: the
+                            patient could come into two splits
         ==================  ==============================================================================
 
         Args:
@@ -62,16 +116,20 @@ class EarlierFilms:
         is_film = pc.is_null(manifest["reason"])
         index_row = pc.index_in(manifest["key"], self.index["key"].combine_chunks())
         is_known = pc.and_(is_film, pc.is_valid(index_row))
+        is_moved = pc.and_(is_known, pc.not_equal(manifest["patient"], self.index["patient"].take(index_row)))
+        moved_to = manifest["patient"].filter(pc.fill_null(is_moved, False))
         unchanged = pc.and_(is_known, pc.invert(_is_in(manifest["key"], self._keys_with_other_frames(manifest))))
         for current, earlier in self._compared_columns(manifest):
             unchanged = pc.and_(unchanged, _equal_or_both_null(current, earlier.take(index_row)))
-        manifest = _set_reason(manifest, unchanged, Reason.ALREADY_SHARDED)
+        manifest = _set_reason(manifest, pc.or_(unchanged, pc.fill_null(is_moved, False)), Reason.ALREADY_SHARDED)
         new = manifest.filter(pc.and_(is_film, pc.invert(is_known))).select(["row", "study", "patient"])
         of_known_study = new.filter(_is_in(new["study"], self.index["study"]))
         studies = self.index.filter(_is_in(self.index["study"], of_known_study["study"]))
         agrees = _is_in(_join_columns(of_known_study, "study", "patient"), _join_columns(studies, "study", "patient"))
         contradicting = of_known_study.filter(pc.invert(agrees))["row"]
-        return _set_reason(manifest, _is_in(manifest["row"], contradicting), Reason.IDENTITY_CHANGED)
+        of_moved = new.filter(_is_in(new["patient"], moved_to))["row"]
+        is_contradicting = pc.or_(_is_in(manifest["row"], contradicting), _is_in(manifest["row"], of_moved))
+        return _set_reason(manifest, is_contradicting, Reason.IDENTITY_CHANGED)
 
     def _compared_columns(self, manifest: pa.Table) -> Iterator[tuple[pa.ChunkedArray, pa.ChunkedArray]]:
         """Pairs of comparable columns: of the manifest, and of the earlier index."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data_prep.bounded_reading import read_json
 from data_prep.errors import ArchiveError, ShardFormatError
 from data_prep.planning.known_failures import KnownFailures
 from data_prep.runtime.atomic_write import canonical_json, is_temporary
@@ -58,7 +59,7 @@ def read_key_fingerprint(public: Path) -> str | None:
     """Fingerprint of the secret of the keys in a public folder, finished or not; None where it is not recorded."""
     for name in FOLDER_FILES:
         try:
-            return str(json.loads((public / name).read_text(encoding="utf-8"))["key_fingerprint"])
+            return str(read_json(public / name)["key_fingerprint"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return None
@@ -88,6 +89,8 @@ class FolderRecord(NamedTuple):
         after: ``dataset_sha256`` of the generation before; None for the first.
         failures: files that are known to fail.
         has_retries: an earlier release added shards to those of the plan.
+        keys: how the keys were made.
+        source: key of the setting ``source``; empty where not recorded.
     """
 
     version: int
@@ -96,17 +99,22 @@ class FolderRecord(NamedTuple):
     after: str | None
     failures: KnownFailures
     has_retries: bool
+    keys: int = 1
+    source: str = ""
 
 
 def read_folder_record(public: Path) -> FolderRecord | None:
     """Read the record of a folder, finished or not; None where there is none, or only a damaged one."""
     for name in FOLDER_FILES:
         try:
-            values = json.loads((public / name).read_text(encoding="utf-8"))
+            values = read_json(public / name)
             failures = KnownFailures.read(values)
             config, after = dict(values["config"]), values.get("after")
             version, fingerprint = values["format_version"], values["key_fingerprint"]
-            return FolderRecord(version, fingerprint, config, after, failures, bool(values.get("retries")))
+            keys, source = int(values.get("keys", 1)), str(values.get("source", ""))
+            return FolderRecord(
+                version, fingerprint, config, after, failures, bool(values.get("retries")), keys, source
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return None
@@ -173,6 +181,16 @@ def _check_config(public: Path, record: "FolderRecord", identity: Identity) -> N
         raise ShardFormatError(
             f"{public} was made with another secret: its keys do not match those of this private folder."
             " Give a new folder as --out, or scan again with the secret of the project"
+        )
+    if record.keys != identity.get("keys", record.keys):
+        raise ShardFormatError(
+            f"{public} was begun with keys={record.keys}: scan again with keys={record.keys}, so that a patient stays"
+            " the same, or give a new folder as --out"
+        )
+    if record.source and record.source != identity.get("source", record.source):
+        raise ShardFormatError(
+            f"{public} was begun with another source, the issuer of patient numbers whose headers name none: scan again"
+            " with source= as then, or give a new folder as --out"
         )
     if differences := _differences(record.config, identity["config"]):
         raise ShardFormatError(

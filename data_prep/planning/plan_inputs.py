@@ -9,7 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.archive.manifest import key_fingerprint, read_linkage, read_manifest
+from data_prep.archive.file_listing import path_of_text
+from data_prep.archive.manifest import key_fingerprint, key_origin, read_aliases, read_linkage, read_manifest
+from data_prep.archive.same_film import IDENTIFIERS
+from data_prep.archive.withdrawn import reject_withdrawn
 from data_prep.errors import ArchiveError, Reason
 from data_prep.planning import folder_identity
 from data_prep.planning.films_already_sharded import EarlierFilms
@@ -72,7 +75,7 @@ class ShardInputs:
                 name=shard.name,
                 split=shard.split,
                 files=tuple(
-                    (file["path"], {**row, "mtime_ns": file["mtime_ns"]})
+                    (path_of_text(file["path"]), {**row, **{name: file[name] for name in _FILE_COLUMNS}})
                     for file, row in zip(files, facts, strict=True)
                 ),
                 appended=self.identity["after"] is not None,
@@ -86,7 +89,8 @@ class ShardInputs:
             )
 
 
-_LINKAGE_COLUMNS = ["row", "key", "path", "mtime_ns", "patient_id"]
+_FILE_COLUMNS = ("mtime_ns", *IDENTIFIERS)
+_LINKAGE_COLUMNS = ["row", "key", "path", *_FILE_COLUMNS]
 
 
 def read_inputs(
@@ -113,8 +117,10 @@ def read_inputs(
     given = read_split_table(Path(splits.table), manifest, linkage, settings.seed, splits.val) if splits.table else {}
     config = settings.model_dump(mode="json", exclude={"runtime"})
     config["splits"] = split_config(splits, given)
-    fingerprint = key_fingerprint(manifest)
+    fingerprint, (keys, source) = key_fingerprint(manifest), key_origin(manifest)
+    manifest = reject_withdrawn(manifest, private)
     if earlier:
+        earlier.check_patients(manifest, read_aliases(private))
         manifest = earlier.reject_known(manifest)
     plan = plan_shards(manifest, settings, given)
     if earlier:
@@ -122,8 +128,10 @@ def read_inputs(
     identity = {
         "format_version": FORMAT_VERSION,
         "key_fingerprint": fingerprint,
+        "keys": keys,
+        "source": source,
         "config": config,
         "after": earlier.dataset_sha256 if earlier else None,
     }
     written = earlier.pixels(plan.files(manifest)) if earlier else {}
-    return ShardInputs(manifest, linkage.select(["path", "mtime_ns"]), settings, given, identity, plan, written)
+    return ShardInputs(manifest, linkage.select(["path", *_FILE_COLUMNS]), settings, given, identity, plan, written)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from data_prep.annotations.csv_table import csv_table
 from data_prep.annotations.split_names import GivenSplit, parse_split, strictest_split
 from data_prep.archive.manifest import SPLITS_TABLE, dataset_name
+from data_prep.deidentify.pseudonyms import canonical_number
 from data_prep.errors import ArchiveError, SettingsError
 from data_prep.planning.folder_identity import read_folder_record
 from data_prep.planning.settings import SplitSettings
@@ -95,8 +96,9 @@ def draw_split(patient_key: str, seed: int, val: float, test: float, known: bool
 def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: int, val: float) -> dict[str, Split]:
     """Read the splits that a user or a public data set states: CSV with the columns ``patient`` and ``split``.
 
-    ``patient`` is the number in the archive. Names of splits as in public data sets are accepted, such as valid or dev
-    for val. ``train_val`` is drawn into train or val with ``seed`` and ``val``, as by :func:`draw_split`.
+    ``patient`` is the number in the archive; case, blanks and leading zeros, which spreadsheets remove, do not matter.
+    Names of splits as in public data sets are accepted, such as valid or dev for val. ``train_val`` is drawn into train
+    or val with ``seed`` and ``val``, as by :func:`draw_split`.
 
     A number that two issuers use stands for both patients. Where several numbers are joined to one patient, the
     strictest split counts (test before val before train), and a warning gives their count. Patients who are not in
@@ -116,10 +118,16 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: in
         SettingsError: the table is missing, a row is wrong or contradicts another, or no patient is in the archive.
     """
     split_by_number = _read_table(path)
+    by_spelling = _by_canonical_number(split_by_number)
+    found: set[str] = set()
     splits_by_key: defaultdict[str, set[GivenSplit]] = defaultdict(set)
     for number, key in zip(linkage["patient_id"].to_pylist(), manifest["patient"].to_pylist(), strict=True):
-        if key is not None and number in split_by_number:
-            splits_by_key[key].add(split_by_number[number])
+        if key is None or number is None:
+            continue
+        stated = number if number in split_by_number else by_spelling.get(canonical_number(number))
+        if stated is not None:
+            splits_by_key[key].add(split_by_number[stated])
+            found.add(stated)
     given: dict[str, Split] = {}
     for key, splits in splits_by_key.items():
         split = strictest_split(splits)
@@ -128,6 +136,8 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: in
         raise SettingsError(
             f"splits.table {path} names no patient of the archive. Give the patient numbers of its files"
         )
+    if missing := len(split_by_number) - len(found):
+        _log.warning("splits.table names %d of %d patients that are not in the archive", missing, len(split_by_number))
     if conflicts := sum(len(splits) - 1 for splits in splits_by_key.values()):
         _log.warning(
             "splits.table gives several splits to %d patients with more than one number (all films of a study belong to"
@@ -135,6 +145,14 @@ def read_split_table(path: Path, manifest: pa.Table, linkage: pa.Table, seed: in
             conflicts,
         )
     return given
+
+
+def _by_canonical_number(split_by_number: Mapping[str, GivenSplit]) -> dict[str, str]:
+    """Number without differences of case, blanks and leading zeros → number as the table has it, if only one fits."""
+    spellings: defaultdict[str, list[str]] = defaultdict(list)
+    for number in split_by_number:
+        spellings[canonical_number(number)].append(number)
+    return {canonical: numbers[0] for canonical, numbers in spellings.items() if len(numbers) == 1}
 
 
 def splits_sha256(given: GivenSplits) -> str:

@@ -7,8 +7,6 @@ Files in PRIVATE/ after a scan with a layout:
   problems.csv   problem, file, line, part                        rows that are not used, or only in part
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ from data_prep.deidentify import safe_header_values
 from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import ArchiveError
 from data_prep.public_datasets.registry import detect_layout, matching_layouts, read_layout
+from data_prep.runtime.csv_text import csv_text
 from data_prep.shard_format.boxes import EDGES
 
 _TABLES = (LABELS_TABLE, BOXES_TABLE, SPLITS_TABLE, PROBLEMS_TABLE)
@@ -325,8 +324,4 @@ def _parse_age(text: str) -> int | None:
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_private_text(path, text.getvalue())
+    write_private_text(path, csv_text([header, *rows]))

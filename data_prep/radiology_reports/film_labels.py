@@ -96,8 +96,8 @@ class FilmLabels:
             "number": [None] * len(values),
             "source": ["report"] * len(values),
             "confidence": [film_value.confidence for film_value in values],
-            "start": [film_value.start for film_value in values],
-            "stop": [film_value.stop for film_value in values],
+            "start": [0] * len(values),  # marks a private report; where in it is told to nobody
+            "stop": [0] * len(values),
             "reader": [None] * len(values),
         }
         self._tables.append(pa.table(columns, LABELS_SCHEMA))

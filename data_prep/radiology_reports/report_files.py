@@ -5,15 +5,17 @@ the name of a film of the study. Headings of XML are kept: ``AbstractText`` with
 (HL7 CDA).
 """
 
+import errno
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from data_prep.annotations.csv_table import read_csv_rows
 from data_prep.annotations.row_problems import Place, RowProblem
+from data_prep.bounded_reading import parse_xml, read_bounded
 from data_prep.deidentify.vocabulary import normalise
 from data_prep.errors import LabelError
 from data_prep.radiology_reports.language import LANGUAGES, Language
@@ -24,6 +26,9 @@ IDENTIFIER_COLUMNS = ("accession", "study_uid", "sop_instance_uid", "path", "pat
 SECTIONS = ("indication", "findings", "impression")
 _TABLE_ENDINGS = (".csv", ".tsv", ".gz")
 _TEXT_ENDINGS = (".txt", ".xml")
+MAX_TEXT_CHARACTERS = 2**17
+"""Longest report; the longest of a published set has a twentieth of that."""
+_MAX_FILE_BYTES = 2**22
 FILE_NAME = "file_name"
 """Identifier of a report in a file of its own: the name of the file without its ending."""
 
@@ -78,7 +83,9 @@ def read_reports(sources: Sequence[Path], problems: list[RowProblem]) -> Iterato
         else:
             reports = _read_file(source, problems)
         for report in reports:
-            if report.text.strip():
+            if len(report.text) > MAX_TEXT_CHARACTERS:
+                problems.append(RowProblem("report_too_long", report.place))
+            elif report.text.strip():
                 yield report
             else:
                 problems.append(RowProblem("empty_report", report.place))
@@ -137,11 +144,12 @@ def _read_file(path: Path, problems: list[RowProblem]) -> Iterator[ReportText]:
         problems.append(RowProblem("no_report_file", Place(path)))
         return
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, _MAX_FILE_BYTES)
         text = text_from_xml(data) if path.suffix.lower() == ".xml" else _decode(data, path, problems)
-    except OSError:
-        problems.append(RowProblem("file_not_readable", Place(path)))
-    except ElementTree.ParseError:
+    except OSError as error:
+        problem = "report_too_long" if error.errno == errno.EFBIG else "file_not_readable"
+        problems.append(RowProblem(problem, Place(path)))
+    except ValueError:
         problems.append(RowProblem("xml_not_valid", Place(path)))
     else:
         yield ReportText(Place(path), {FILE_NAME: path.stem}, _normalise_text(text))
@@ -159,9 +167,9 @@ def text_from_xml(data: bytes) -> str:
     """Return the text of an XML file, with its headings.
 
     Raises:
-        ElementTree.ParseError: the data are not XML.
+        ValueError: the data are not XML.
     """
-    root = ElementTree.fromstring(data)
+    root = parse_xml(data)
     abstract = [element for element in root.iter() if _local_name(element) == "AbstractText"]
     if abstract:
         return "\n\n".join(
@@ -176,15 +184,15 @@ def text_from_xml(data: bytes) -> str:
     return "\n".join(text.strip() for text in root.itertext() if text.strip())
 
 
-def _local_name(element: ElementTree.Element) -> str:
+def _local_name(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _child_text(section: ElementTree.Element, tag: str) -> str:
+def _child_text(section: Element, tag: str) -> str:
     return "\n".join(_text(element) for element in section if _local_name(element) == tag)
 
 
-def _text(element: ElementTree.Element) -> str:
+def _text(element: Element) -> str:
     return "\n".join(text.strip() for text in element.itertext() if text.strip())
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import cv2
 
-from data_prep.runtime.process_limits import limit_memory, raise_oom_score
+from data_prep.runtime.process_limits import forbid_core_dump, limit_memory, raise_oom_score
 from data_prep.runtime.worker_pool import die_with_parent
 
 
@@ -150,6 +150,7 @@ def _run_jobs(
 ) -> None:
     die_with_parent(parent)
     raise_oom_score()
+    forbid_core_dump()
     cv2.setNumThreads(1)
     if initializer:
         initializer()

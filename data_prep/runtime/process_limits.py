@@ -1,17 +1,29 @@
-"""Memory limit of a process, and its priority when the kernel has to free memory."""
+"""Memory limit of a process, its priority when the kernel has to free memory, and no core dump of it."""
 
 import contextlib
+import ctypes
 import os
 import resource
 from pathlib import Path
 
 _GIB = 2**30
+_PR_SET_DUMPABLE = 4
+"""Option of prctl(2): whether the kernel may write the memory of this process to disk, or show it to others."""
 
 
 def raise_oom_score() -> None:
     """Make the kernel kill this replaceable process before the main process when memory runs out."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+
+
+def forbid_core_dump() -> None:
+    """Keep the films, headers and secret in the memory of this process out of a core file, should it crash.
+
+    The limit is inherited by the processes that it starts; what the kernel may show of it is not.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
 
 
 def limit_memory(gib: float) -> None:

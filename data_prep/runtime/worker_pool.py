@@ -10,6 +10,8 @@ from typing import Any
 
 import cv2
 
+from data_prep.runtime.process_limits import forbid_core_dump
+
 _PR_SET_PDEATHSIG = 1
 """Option of prctl(2): the signal that this process receives when its parent ends."""
 
@@ -43,6 +45,7 @@ def spawn_pool(workers: int, initializer: Callable[..., object] | None = None, *
 
 def _initialize(parent: int, initializer: Callable[..., object] | None, given: tuple[Any, ...]) -> None:
     die_with_parent(parent)
+    forbid_core_dump()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     if initializer:

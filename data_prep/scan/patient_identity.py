@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.deidentify.pseudonyms import Pseudonyms
+from data_prep.deidentify.pseudonyms import Pseudonyms, canonical_number, is_placeholder
 from data_prep.errors import Reason
 
+_KEYS = pa.list_(pa.string())
 _DAY_ZERO = date(1970, 1, 1)
 
 
@@ -52,19 +53,29 @@ class _Groups:
         self._parents[second] = first
 
 
-def patients(headers: pa.Table, pseudonyms: Pseudonyms, source: str) -> tuple[dict[str, pa.Array], int]:
+def patients(
+    headers: pa.Table, pseudonyms: Pseudonyms, source: str, keys: int = 2
+) -> tuple[dict[str, pa.Array], pa.Array, int]:
     """Assign a patient to every row.
+
+    With ``keys`` 2, numbers that differ in case, blanks or leading zeros are one, and placeholders are none.
 
     Args:
         headers: rows of the header table (HEADERS_SCHEMA).
         pseudonyms: makes the keys.
         source: issuer of the numbers without an issuer.
+        keys: how keys are made, see ``ScanSettings``.
 
     Returns:
-        The columns patient, patient_known and study_day, and how many patient numbers were joined to others.
+        The columns patient, patient_known and study_day; [rows] the keys that the patient would have without an issuer
+        and with ``source``; and how many patient numbers were joined to others.
     """
     identities = headers.select(["study", "patient_id", "issuer"]).filter(pc.is_valid(headers["key"]))
     combinations = identities.group_by(["study", "patient_id", "issuer"]).aggregate([]).to_pylist()
+    spellings: set[str] = {row["patient_id"] for row in combinations if row["patient_id"] is not None}
+    if keys > 1:
+        for row in combinations:
+            row["patient_id"] = _number(row["patient_id"])
     groups = _Groups()
     issuers: dict[str, set[str | None]] = defaultdict(set)
     for row in combinations:
@@ -79,10 +90,27 @@ def patients(headers: pa.Table, pseudonyms: Pseudonyms, source: str) -> tuple[di
     for row in combinations:
         if row["patient_id"] is not None:
             numbers[groups.find(row["study"])].add((row["patient_id"], row["issuer"]))
-    keys = {group: _patient_key(joined_numbers, pseudonyms, source) for group, joined_numbers in numbers.items()}
-    patient_of_study = {row["study"]: keys.get(groups.find(row["study"])) for row in combinations}
+    key_of = {group: _patient_key(joined_numbers, pseudonyms, source) for group, joined_numbers in numbers.items()}
+    aliases = {group: _aliases(joined_numbers, pseudonyms, source) for group, joined_numbers in numbers.items()}
+    group_of = {row["study"]: groups.find(row["study"]) for row in combinations}
+    patient_of_study = {study: key_of.get(group) for study, group in group_of.items()}
     joined = sum(len(joined_numbers) - 1 for joined_numbers in numbers.values())
-    return _columns(headers, patient_of_study, pseudonyms), joined
+    if keys > 1:
+        meant = [canonical for canonical in map(_number, spellings) if canonical is not None]
+        joined += len(meant) - len(set(meant))
+    studies = headers["study"].combine_chunks().dictionary_encode()
+    of_study = pa.array([aliases.get(group_of.get(study, -1)) for study in studies.dictionary.to_pylist()], _KEYS)
+    return _columns(headers, patient_of_study, pseudonyms), of_study.take(studies.indices), joined
+
+
+def _number(patient_id: str | None) -> str | None:
+    """A patient number as keys are made of it; None for one that stands for no patient."""
+    return None if patient_id is None or is_placeholder(patient_id) else canonical_number(patient_id)
+
+
+def _aliases(numbers: set[tuple[str, str | None]], pseudonyms: Pseudonyms, source: str) -> list[str]:
+    """Keys that these numbers would have if no header named an issuer."""
+    return sorted({pseudonyms.patient(issuer, number) for number, _ in numbers for issuer in ("", source)})
 
 
 def _patient_key(numbers: set[tuple[str, str | None]], pseudonyms: Pseudonyms, source: str) -> str:

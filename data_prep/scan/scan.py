@@ -3,8 +3,6 @@
 A repeated scan reads new and changed files and drops removed ones; its result equals that of a fresh scan.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,13 +19,15 @@ from data_prep.archive.manifest import (
     LINKAGE_SCHEMA,
     MANIFEST_SCHEMA,
     UNMAPPED_FILE,
+    is_begun_with,
     prepare_private,
     remove_temporary_files,
+    with_digest_key,
     with_fingerprint,
     write_manifest,
     write_private_text,
 )
-from data_prep.deidentify.pseudonyms import Pseudonyms, read_secret
+from data_prep.deidentify.pseudonyms import Pseudonyms, check_secret, read_secret, without_secret
 from data_prep.deidentify.safe_header_values import shared_model_names
 from data_prep.errors import ArchiveError
 from data_prep.public_datasets.dataset_tables import (
@@ -38,6 +38,7 @@ from data_prep.public_datasets.dataset_tables import (
     remove_tables,
     write_tables,
 )
+from data_prep.runtime.csv_text import csv_text
 from data_prep.runtime.folder_lock import locked
 from data_prep.scan.patient_identity import patients, twins
 from data_prep.scan.scan_summary import Changes, ScanSummary, summarise
@@ -62,14 +63,16 @@ def scan(archives: Sequence[Path], private: Path, settings: ScanSettings) -> Sca
         ArchiveError: an archive is missing, empty or cannot be read, the private folder lies inside an archive, holds
             other files, cannot be written or is in use, or images of two archives would get the same key.
     """
-    pseudonyms = Pseudonyms(read_secret(settings.key_file))
+    pseudonyms = Pseudonyms(secret := read_secret(settings.key_file))
+    check_secret(secret, begun=is_begun_with(private, pseudonyms.fingerprint))
     _check_private_outside(archives, private)
     layout = find_layout(archives, settings.layout)
-    settings = settings.model_copy(update={"source": settings.source or layout or ""})
+    if settings.keys == 1:
+        settings = settings.model_copy(update={"source": settings.source or layout or ""})
     files = list_files(archives)
     prepare_private(private)
     try:
-        with locked(private):
+        with locked(private), without_secret():
             return _scan(files, private, pseudonyms, settings, layout, archives)
     except BlockingIOError:
         raise ArchiveError(f"another scan command is writing to {private}. Wait until it has ended.") from None
@@ -94,12 +97,17 @@ def _scan(
     if layout is not None:
         tables = read_tables(layout, resolve_archive(archives[0]), headers, settings.tables, settings.columns)
         headers = add_facts_to_headers(headers, tables, pseudonyms, settings.source)
-    patient_columns, joined = patients(headers, pseudonyms, settings.source)
+    patient_columns, aliases, joined = patients(headers, pseudonyms, settings.source, settings.keys)
     manifest = _screen_models(_manifest(headers, patient_columns | {"twin": twins(headers)}))
     unmapped = _unmapped(headers)
     write_private_text(private / UNMAPPED_FILE, _unmapped_csv(unmapped))
-    linkage = _with_row_numbers(headers).select(LINKAGE_SCHEMA.names)
-    write_manifest(private, with_fingerprint(manifest, pseudonyms.fingerprint, layout), linkage)
+    linkage = _with_row_numbers(headers).append_column("patient_aliases", aliases).select(LINKAGE_SCHEMA.names)
+    source = pseudonyms.source(settings.source)
+    write_manifest(
+        private,
+        with_fingerprint(manifest, pseudonyms.fingerprint, layout, settings.keys, source),
+        with_digest_key(linkage, pseudonyms.digest_key),
+    )
     remove_tables(private)
     report = (
         str(write_tables(private, headers, tables, layout)) if layout is not None else layout_hint(archives, headers)
@@ -185,8 +193,5 @@ def _unmapped(headers: pa.Table) -> Counter[tuple[str, str]]:
 
 
 def _unmapped_csv(unmapped: Counter[tuple[str, str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["field", "word", "films"])
-    writer.writerows((name, word, films) for (name, word), films in sorted(unmapped.items()))
-    return text.getvalue()
+    rows = ((name, word, films) for (name, word), films in sorted(unmapped.items()))
+    return csv_text([("field", "word", "films"), *rows])

@@ -109,12 +109,14 @@ def unpack_table(packed: str, bits: int) -> NDArray[np.uint16]:
     Raises:
         ValueError: the text is damaged or holds another number of entries.
     """
+    size = 2 * 2**bits
+    stream = zlib.decompressobj()
     try:
-        data = zlib.decompress(base64.b64decode(packed, validate=True))
+        data = stream.decompress(base64.b64decode(packed, validate=True), size + 1)
     except zlib.error:
         raise ValueError("a display table is damaged") from None
-    if len(data) != 2 * 2**bits:
-        raise ValueError(f"a display table of {bits} bits has {2**bits} entries, not {len(data) / 2:g}")
+    if len(data) != size or not stream.eof:
+        raise ValueError(f"a display table of {bits} bits does not have {2**bits} entries")
     return np.cumsum(np.frombuffer(data, "<u2"), dtype=np.uint16)
 
 

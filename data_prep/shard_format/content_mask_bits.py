@@ -40,11 +40,17 @@ def unpack_mask(packed: str, rows: int, columns: int) -> NDArray[np.bool_]:
 
     Returns:
         Boolean mask of the shape :func:`mask_shape`, True where anatomy is.
+
+    Raises:
+        ValueError: the text is damaged or too short.
     """
     shape = mask_shape(rows, columns)
     if not packed:
         return np.ones(shape, dtype=np.bool_)
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=shape[0] * shape[1])
+    data = np.frombuffer(base64.b64decode(packed), np.uint8)
+    if 8 * data.size < shape[0] * shape[1]:
+        raise ValueError("a content mask is too short")
+    bits = np.unpackbits(data, count=shape[0] * shape[1])
     return bits.reshape(shape).astype(np.bool_)
 
 

@@ -1,12 +1,14 @@
 """Models of ``dataset.json``, the card of a public folder, and of the card of a shard."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from data_prep.bounded_reading import read_json
 from data_prep.errors import ShardFormatError
+from data_prep.folder_url import PublicFolder
+from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.folder_layout import FORMAT_VERSION
 from data_prep.shard_format.sidecar import ClosedModel, Split
 
@@ -43,6 +45,10 @@ class DatasetCard(ClosedModel):
     config: dict[str, Any]
     config_sha256: str
     key_fingerprint: str
+    keys: int = 1
+    """How the keys were made: 2, or 1 in folders that an earlier release began."""
+    source: str = ""
+    """Key of the setting ``source`` of the scan; empty in folders of earlier releases."""
     files: FileCounts
     reasons: dict[str, int]
     films: dict[Split, int]
@@ -78,17 +84,17 @@ class DatasetCard(ClosedModel):
         return f"{table}\ndataset {self.dataset_sha256}"
 
 
-def read_dataset_card(public: Path) -> DatasetCard:
+def read_dataset_card(public: PublicFolder) -> DatasetCard:
     """Read ``dataset.json`` of a complete public folder.
 
     Raises:
         ShardFormatError: the folder does not exist, is not finished or damaged, or has another format version.
     """
-    path = public / "dataset.json"
-    if not public.is_dir():
+    path = local_file(public, "dataset.json")
+    if isinstance(public, Path) and not public.is_dir():
         raise ShardFormatError(f"shard folder {public} does not exist. Make it with: mae-rad shard")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError:
         raise ShardFormatError(
             f"{public} holds no dataset.json: it is no shard folder, or sharding has not finished."

@@ -8,15 +8,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data_prep.bounded_reading import open_regular
 from data_prep.errors import ShardFormatError
+from data_prep.folder_url import PublicFolder
+from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.appended_folders import generation_folders
+from data_prep.shard_format.folder_layout import SHARD_NAME
 from data_prep.shard_format.frame_key import frame_key
 from data_prep.shard_format.sidecar import MAX_FRAMES, SPLITS
 
+_MAX_MEMBER_BYTES, _MAX_SHARD_BYTES = 2**31, 2**48
 _PIXEL_COLUMNS = ["key", "split", "pixel_sha256", "same_pixels_as"]
 
 
-def read_index(public: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_index(public: PublicFolder, columns: Sequence[str] | None = None) -> pa.Table:
     """Read the index of all generations of a public folder.
 
     Args:
@@ -42,7 +47,7 @@ def read_index(public: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return index.select(requested) if requested else index
 
 
-def read_one_index(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_one_index(folder: PublicFolder, columns: Sequence[str] | None = None) -> pa.Table:
     """Read the index of one generation, unchanged.
 
     Args:
@@ -52,14 +57,39 @@ def read_one_index(folder: Path, columns: Sequence[str] | None = None) -> pa.Tab
     Raises:
         ShardFormatError: the index is missing or damaged.
     """
-    path = folder / "index.parquet"
+    path = local_file(folder, "index.parquet")
     try:
-        return pq.read_table(path, columns=None if columns is None else list(columns))
+        with open_regular(path) as file:
+            table = pq.read_table(file, columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowException):
-        raise ShardFormatError(f"{path} cannot be read. Run the same shard command again to rewrite it") from None
+        raise ShardFormatError(
+            f"index.parquet of {folder} cannot be read. Run the same shard command again to rewrite it"
+        ) from None
+    check_locations(table, path)
+    return table
 
 
-def _read_generation(folder: Path, public: Path, columns: list[str] | None) -> pa.Table:
+def check_locations(index: pa.Table, path: Path) -> None:
+    """Refuse an index whose shards or offsets lead elsewhere than into the shards of its folder.
+
+    Args:
+        index: of one generation; columns may be missing.
+        path: of the index, for the message.
+
+    Raises:
+        ShardFormatError: a name is not that of a shard, or an offset or size is negative or too large.
+    """
+    names = pc.unique(index["shard"]).to_pylist() if "shard" in index.column_names else []
+    sound = all(isinstance(name, str) and SHARD_NAME.fullmatch(name) for name in names)
+    for name in {"film_offset", "film_size", "sidecar_offset", "sidecar_size"} & set(index.column_names):
+        low, high = (pc.min_max(index[name])[end].as_py() for end in ("min", "max"))
+        most = _MAX_MEMBER_BYTES if name.endswith("size") else _MAX_SHARD_BYTES
+        sound = sound and (low is None or (low >= 0 and high <= most))
+    if not sound:
+        raise ShardFormatError(f"{path} is damaged: it points out of the shards. Do not use this folder")
+
+
+def _read_generation(folder: PublicFolder, public: PublicFolder, columns: list[str] | None) -> pa.Table:
     table = read_one_index(folder, columns)
     if folder == public or "shard" not in table.column_names:
         return table

@@ -1,12 +1,12 @@
 """Files, columns and readers of the label tables of a public folder: labels, boxes, statistics and agreement."""
 
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep.errors import ShardFormatError
+from data_prep.folder_url import PublicFolder
+from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.label_schema import BOXES_SCHEMA, LABELS_SCHEMA
 
 LABELS_FILE, BOXES_FILE = "labels.parquet", "boxes.parquet"
@@ -65,31 +65,32 @@ box_agreement  ``estimate`` is the fraction of boxes that another reader also an
 """
 
 
-def read_labels(public: Path) -> pa.Table:
+def read_labels(public: PublicFolder) -> pa.Table:
     """Read all labels of a public folder (LABELS_SCHEMA); no rows where it has no table.
 
     Raises:
         ShardFormatError: the table is damaged or has other columns.
     """
-    return _read(public / LABELS_FILE, LABELS_SCHEMA, LABELS_SCHEMAS)
+    return _read(public, LABELS_FILE, LABELS_SCHEMA, LABELS_SCHEMAS)
 
 
-def read_boxes(public: Path) -> pa.Table:
+def read_boxes(public: PublicFolder) -> pa.Table:
     """Read all boxes of a public folder (BOXES_SCHEMA); no rows where it has no table.
 
     Raises:
         ShardFormatError: the table is damaged or has other columns.
     """
-    return _read(public / BOXES_FILE, BOXES_SCHEMA, (BOXES_SCHEMA,))
+    return _read(public, BOXES_FILE, BOXES_SCHEMA, (BOXES_SCHEMA,))
 
 
 def is_from_private_report(labels: pa.Table) -> pa.Array:
-    """Whether each row comes from the text of a private report ([rows] boolean): such rows have character offsets."""
+    """Whether each row comes from the text of a private report ([rows] boolean): such rows have ``start``."""
     return pc.is_valid(labels["start"])
 
 
-def _read(path: Path, schema: pa.Schema, known_schemas: tuple[pa.Schema, ...]) -> pa.Table:
+def _read(public: PublicFolder, name: str, schema: pa.Schema, known_schemas: tuple[pa.Schema, ...]) -> pa.Table:
     """Read a table of one of ``known_schemas``, and add the columns that it lacks of ``schema`` as nulls."""
+    path = local_file(public, name)
     if not path.exists():
         return schema.empty_table()
     try:
@@ -97,9 +98,7 @@ def _read(path: Path, schema: pa.Schema, known_schemas: tuple[pa.Schema, ...]) -
     except (OSError, pa.ArrowException):
         table = None
     if table is None or not any(table.schema.equals(schema) for schema in known_schemas):
-        raise ShardFormatError(
-            f"{path.name} of {path.parent} is damaged. Remove it, then write it again with: mae-rad label"
-        )
+        raise ShardFormatError(f"{name} of {public} is damaged. Remove it, then write it again with: mae-rad label")
     for field in list(schema)[table.num_columns :]:
         table = table.append_column(field, pa.nulls(len(table), field.type))
     return table

@@ -13,6 +13,9 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 """From the least to the most strictly separated split."""
 
 Provenance = Literal[
+    "syntax_contradicted",
+    "frames_ignored",
+    "image_end_missing",
     "bytes_behind_image",
     "palette_applied",
     "colour_stored_grey",
@@ -37,6 +40,9 @@ Provenance = Literal[
 """Deviations from the usual decoding and display of a film, in the order of the steps.
 
 ===========================  =====================================================================================
+syntax_contradicted          the pixel data are not of the transfer syntax that is named: they decided
+frames_ignored               the header names one frame and there are several: the first was taken
+image_end_missing            the end marker of the compressed image is missing, but its data are complete
 bytes_behind_image           bytes follow the end of the compressed image, and were left out
 palette_applied              the colours of a PALETTE COLOR film were looked up
 colour_stored_grey           red, green and blue are equal, or there is luminance without colour; LUTs and windows

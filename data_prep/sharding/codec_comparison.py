@@ -11,6 +11,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.archive.file_listing import path_of_text
 from data_prep.archive.manifest import read_linkage, read_manifest
 from data_prep.errors import ArchiveError, FilmReject
 from data_prep.film.sample import decode_file, make_sample
@@ -151,7 +152,7 @@ def _read_films(private: Path, settings: ShardSettings, films: int) -> list[Film
     for row in rows:
         facts = manifest.slice(row, 1).to_pylist()[0]
         try:
-            film = decode_file(Path(paths[row].as_py()).read_bytes(), facts)
+            film = decode_file(Path(path_of_text(paths[row].as_py())).read_bytes(), facts)
             sample = make_sample(film, facts, split="train", max_side=settings.max_side)
         except (FilmReject, OSError):
             continue

@@ -95,7 +95,21 @@ def _read_inputs(
     if inputs.given and (unnamed := inputs.unnamed_patients()):
         result = "they train" if inputs.settings.splits.unnamed == "train" else "their splits are drawn"
         _log.info("splits.table does not name %d of the patients: %s (splits.unnamed)", unnamed, result)
+    _warn_of_empty_parts(inputs)
     return inputs
+
+
+def _warn_of_empty_parts(inputs: ShardInputs) -> None:
+    """Say before anything is written that a part which is asked for has no patient."""
+    planned, splits = {shard.split for shard in inputs.plan.shards}, inputs.settings.splits
+    wanted = {"train": 1.0} if inputs.given else {"train": 1.0, "val": splits.val, "test": splits.test}
+    empty = [split for split, fraction in wanted.items() if fraction > 0 and split not in planned]
+    if planned and empty and inputs.identity["after"] is None:
+        _log.warning(
+            "%s will be empty: too few patients, or all films of one. Give a table as splits.table, or larger fractions"
+            " as splits.val and splits.test",
+            " and ".join(empty),
+        )
 
 
 def _known_failures(public: Path, inputs: ShardInputs, not_tried: KnownFailures) -> KnownFailures:

@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
+from data_prep.archive.same_film import is_film_of_scan
+from data_prep.bounded_reading import MAX_FILE_BYTES, open_regular
 from data_prep.errors import FilmReject, Reason
 from data_prep.film.sample import Facts, Sample, decode_file, make_sample
 from data_prep.planning.shard_task import ShardTask
@@ -161,6 +163,8 @@ def _unreadable(task: ShardTask, after: int, watch: Watch) -> tuple[Reject, ...]
             _read(path, facts)
         except _FileError as error:
             failed += error.failed
+        except (FilmReject, MemoryError):  # no failure of the disk
+            continue
         except OSError:
             failed.append((facts["row"], Reason.UNREADABLE_FILE))
     return tuple(failed)
@@ -245,9 +249,12 @@ def _read_samples(path: str, facts: Facts, task: ShardTask, watch: Watch) -> lis
         data = _read(path, facts)
     except OSError:
         raise _FileError(row, Reason.UNREADABLE_FILE) from None
+    except MemoryError:
+        raise _FileError(row, Reason.DECODER_CRASHED) from None
+    if not is_film_of_scan(data, facts):
+        raise _FileError(row, Reason.CHANGED_SINCE_SCAN)
     with _errors_reject_file(row):
-        for frame in range(frames):
-            watch.begins(row)
+        for frame in range(frames):  # the time of a file is that of all its frames
             of_frame = facts if frames == 1 else {**facts, "key": frame_key(facts["key"], frame), "frame": frame}
             samples.append(
                 make_sample(
@@ -285,11 +292,15 @@ def _read(path: str, facts: Facts) -> bytes:
     """Read a whole file.
 
     Raises:
+        FilmReject: it is too large.
         OSError: the file cannot be read completely.
         _FileError: it is not the file that was scanned.
     """
-    with Path(path).open("rb", buffering=0) as file:
-        data = file.read()
+    if facts["file_size"] > MAX_FILE_BYTES:
+        raise FilmReject(Reason.TOO_LARGE)
+    with open_regular(path, buffering=0) as file:
+        _check_unchanged(os.fstat(file.fileno()), facts)
+        data = file.read(facts["file_size"] + 1)
         _check_unchanged(os.fstat(file.fileno()), facts)
     if len(data) != facts["file_size"]:
         raise OSError(errno.EIO, "not all of the file could be read")

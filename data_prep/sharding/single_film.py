@@ -6,6 +6,7 @@ made with a random secret that is discarded, and the patient data of the header 
 """
 
 import contextlib
+import errno
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from data_prep.archive.manifest import MANIFEST_SCHEMA
 from data_prep.archive.reject_by_header import find_reject_reasons
 from data_prep.archive.selection_settings import SelectionSettings
 from data_prep.archive.settings import ReadSettings
+from data_prep.bounded_reading import MAX_FILE_BYTES, read_bounded
 from data_prep.deidentify.pseudonyms import MIN_SECRET_BYTES, Pseudonyms
 from data_prep.errors import FilmReject, Reason
 from data_prep.film.sample import Facts, decode_file, make_sample
@@ -90,8 +92,10 @@ def read_films(file: ArchiveFile, preparation: PreparationSettings) -> list[Prep
     """
     facts = _read_facts(file, preparation)
     try:
-        data = Path(file.path).read_bytes()
-    except OSError:
+        data = read_bounded(Path(file.path), MAX_FILE_BYTES)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise FilmReject(Reason.TOO_LARGE) from None
         raise FilmReject(Reason.UNREADABLE_FILE) from None
     frames = facts["frames"] or 1
     if frames == 1:

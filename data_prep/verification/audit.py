@@ -40,6 +40,7 @@ from data_prep.shard_format.label_tables import (
     STATISTICS_FILE,
     STATISTICS_SCHEMA,
 )
+from data_prep.verification.audit_identifiers import identifier_problems
 from data_prep.verification.audit_shard import ShardAudit, audit_shard
 from data_prep.verification.audit_tables import card_problems, table_problems
 from data_prep.verification.identifiers import collect_identifiers, find_shared_words, remove_public_terms
@@ -128,6 +129,7 @@ def audit(public: Path, *, privates: Sequence[Path] = (), phantom: Path | None =
     if not report.problems:
         report.labels.update(_label_counts(public))
         report.problems += _unknown_key_problems(public, privates)
+        report.problems += identifier_problems(public, privates, [*_LABEL_TABLES, *_OVERVIEWS])
     return report
 
 

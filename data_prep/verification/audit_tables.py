@@ -46,7 +46,7 @@ def card_problems(data: bytes, card: DatasetCard, search: TextSearch) -> Iterato
     Returns:
         Problems, without values.
     """
-    if data != json.dumps(card.model_dump(mode="json"), indent=2, sort_keys=True).encode():
+    if data != json.dumps(card.model_dump(mode="json", exclude_unset=True), indent=2, sort_keys=True).encode():
         yield "holds more than its fields"
     hashes = {
         "dataset_sha256": (card.dataset_sha256, 64),
@@ -56,6 +56,8 @@ def card_problems(data: bytes, card: DatasetCard, search: TextSearch) -> Iterato
     yield from (f"{name} is no hash" for name, (value, digits) in hashes.items() if not hexadecimal(value, digits))
     if card.plan_sha256 and not hexadecimal(card.plan_sha256, 64):
         yield "plan_sha256 is no hash"
+    if card.keys not in (1, 2) or (card.source and not hexadecimal(card.source, 32)):
+        yield "keys or source hold another value than those of a scan"
     if card.after is not None and not hexadecimal(card.after, 64):
         yield "after is no hash"
     if not set(card.reasons) <= _REASONS:

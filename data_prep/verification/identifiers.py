@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import permutations
 from typing import Any, get_args
 
 import pyarrow as pa
@@ -27,6 +28,8 @@ _PATH_WORD = re.compile(r"[^\W\d_]{4,}|[^\W_]*\d[^\W_]*")
 _MIN_CHARACTERS_WITH_DIGITS = 5
 _MAX_CHARACTERS_IN_TERM = 23
 """Longer texts are not compared with parts of public terms."""
+_MAX_JOINED_WORDS = 4
+"""Words of a name of a folder that are also searched for joined, such as first and last name."""
 _PLACEHOLDER = re.compile(r"(.)\1*")
 
 
@@ -61,9 +64,12 @@ def _path_parts(path: str) -> Iterator[str]:
         stem = part.rsplit(".", 1)[0] or part
         yield part
         yield stem
-        for word in _PATH_WORD.findall(stem):
+        words = _PATH_WORD.findall(stem)
+        for word in words:
             if not any(letter.isdigit() for letter in word) or len(word) >= _MIN_CHARACTERS_WITH_DIGITS:
                 yield word
+        letters = [word for word in words if word.isalpha()][:_MAX_JOINED_WORDS]
+        yield from (first + second for first, second in permutations(letters, 2))
 
 
 def remove_public_terms(texts: Iterable[str]) -> set[str]:

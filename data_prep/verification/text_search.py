@@ -14,7 +14,7 @@ MIN_CHARACTERS = 4
 """Shorter texts are not searched for."""
 _HASH_BITS = 24
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-_WORD = re.compile(r"\w+")
+_WORD, _PART = re.compile(r"\w+"), re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class TextSearch:
 
     def in_text(self, text: str) -> int:
         """Count the texts that occur in ``text``: long ones anywhere, short ones as whole words."""
-        words = set(_WORD.findall(text.lower()))
+        words = {*_WORD.findall(text.lower()), *_PART.findall(text.lower())}
         return self.in_bytes(text.encode("utf-8", "replace")) + len(self.short & words)
 
 

@@ -1,10 +1,10 @@
 """``mae_rad.load_predictor``: predict findings and boxes of film files."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from mae_rad.api.film_files import read_files
+from data_prep.folder_url import local_path
+from mae_rad.api.film_files import Films, read_films
 from mae_rad.export import predictor_folder
 from mae_rad.export.predictor_folder import Predictor
 from mae_rad.prediction.film_inference import FilmInference
@@ -31,7 +31,7 @@ class FilmPredictor:
 
     def predict(
         self,
-        films: Sequence[str | Path],
+        films: Films,
         *,
         body_part: str | None = None,
         view: str | None = None,
@@ -40,7 +40,9 @@ class FilmPredictor:
         """Predict the findings, and the boxes of a detection, that ``mae-rad predict`` writes.
 
         Args:
-            films: paths of DICOM, PNG or JPEG files; a folder stands for its files, ordered by name.
+            films: paths of DICOM, PNG or JPEG files; a folder stands for its files, ordered by name. Or arrays
+                [rows, columns] of display values, dark to bright: uint8, uint16, or float in [0, 1]; they state
+                neither body part nor view.
             body_part: body part of the films whose file does not state one.
             view: view position of the films whose file does not state one.
             out_of_scope: ``refuse`` gives no findings for body parts and views that training did not include.
@@ -50,6 +52,7 @@ class FilmPredictor:
 
         Raises:
             ArchiveError: a path does not exist.
+            EvaluationError: an array is not a film.
             PredictionError: training did not include this body part or view.
         """
         check_in_training("body_part", body_part, self.card.scope.body_parts)
@@ -60,7 +63,7 @@ class FilmPredictor:
         answering = FilmInference(self.predictor, settings)
         records: list[Record] = []
         read = FilmFileReader(self.card.film, self.card.tokens, self.card.encoder.patch)
-        for number, (file, content) in enumerate(read_files(films, read), 1):
+        for number, (_, file, content) in enumerate(read_films(films, read), 1):
             for film in answering.admitted(file, PredictRequest.of(number, file), content):
                 records += (
                     [film] if isinstance(film, Record) else [answer.record for answer in answering.answers([film])]
@@ -77,4 +80,4 @@ def load_predictor(folder: str | Path) -> FilmPredictor:
     Raises:
         WeightsError: the folder holds no predictor, or one that is damaged or of another version.
     """
-    return FilmPredictor(predictor_folder.load_predictor(Path(folder)))
+    return FilmPredictor(predictor_folder.load_predictor(local_path(folder)))

@@ -8,23 +8,28 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from data_prep.cli.command_help import CommandParser
 from mae_rad.cli.command_parser import command_parser
 from mae_rad.command_line import run
 
 FOLDER = Path(__file__).parents[1] / "bench"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """List the benchmarks or run one; returns the exit code."""
-    parser = command_parser("bench", __doc__)
-    benchmarks = dict(_benchmarks())
+def build_parser() -> CommandParser:
+    """Build the parser of the command."""
+    parser, benchmarks = command_parser("bench", __doc__), dict(_benchmarks())
     parser.add_argument(
         "name", nargs="?", metavar="NAME", choices=list(benchmarks), help="name of the benchmark; none lists them"
     )
     parser.add_argument(
         "arguments", nargs="...", metavar="…", help="arguments of the benchmark; NAME --help explains them"
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """List the benchmarks or run one; returns the exit code."""
+    benchmarks, options = dict(_benchmarks()), build_parser().parse_args(arguments)
     if options.name is None:
         width = max(map(len, benchmarks))
         print("\n".join(f"{name:<{width}}  {line}" for name, (_, line) in benchmarks.items()))

@@ -1,51 +1,40 @@
-"""The argument parser of a command, and the command line of a training."""
+"""The argument parser of a command."""
 
 import argparse
-from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from data_prep.settings import config_file
-from mae_rad.command_line import run
+from data_prep.cli.command_help import CommandParser
+from data_prep.settings import config_file, config_names
+
+SETTINGS = {
+    "pretrain": "mae_rad.pretraining.settings:PretrainSettings",
+    "finetune": "mae_rad.finetuning.task.settings:FinetuneSettings",
+    "compare": "mae_rad.evaluation.comparison.settings:CompareSettings",
+}
+"""Command → ``module:class`` of the settings that it reads from a YAML file."""
 
 
-def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+def command_parser(name: str, description: str | None, settings: str | None = None) -> CommandParser:
     """Build the parser of ``mae-rad name``.
 
     Args:
         name: command name, as in ``compare-heads``.
-        description: text of ``--help``, printed without reflowing.
+        description: text of ``--help``; indented lines are printed as they are.
+        settings: ``module:class`` of its settings, which ``--help`` lists (default: none).
     """
-    return argparse.ArgumentParser(
-        prog=f"mae-rad {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return CommandParser(prog=f"mae-rad {name}", description=description, settings=settings)
 
 
-def run_training(
-    name: str,
-    description: str | None,
-    train: Callable[[Path, Sequence[str]], object],
-    arguments: Sequence[str] | None,
-) -> int:
-    """Parse the command line of a training and start it, also as one of several ranks.
+def add_config(parser: argparse.ArgumentParser, folder: str, option: str = "--config", default: str = "") -> None:
+    """Add an option that takes a config by name or file.
 
     Args:
-        name: command name, and the folder of its configs under ``configs``.
-        description: text of ``--help``.
-        train: called with the config file and the ``key=value`` settings.
-        arguments: command line without the command (default: ``sys.argv[1:]``).
-
-    Returns:
-        Exit code of the training.
+        parser: parser of the command.
+        folder: folder of the named configs under ``configs``.
+        option: name of the option.
+        default: name of the config without the option; empty where the option is required.
     """
-    parser = command_parser(name, description)
-    parser.add_argument(
-        "--config",
-        type=config_file(name),
-        required=True,
-        metavar="NAME|FILE",
-        help=f"YAML settings: a name or a file as in configs/{name}",
+    text = f"YAML settings: a name or a file as in configs/{folder}" + (f" (default: {default})" if default else "")
+    action = parser.add_argument(
+        option, type=config_file(folder), required=not default, default=default, metavar="NAME|FILE", help=text
     )
-    parser.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # the deepspeed launcher adds it
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that override the config file")
-    options = parser.parse_intermixed_args(arguments)
-    return run(lambda: train(options.config, options.settings))
+    action.completer = lambda **_: config_names(folder)  # type: ignore[attr-defined] # read by argcomplete

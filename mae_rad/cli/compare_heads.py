@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pydantic import Field
 
+from data_prep.cli.command_help import CommandParser
+from data_prep.folder_url import local_path
 from data_prep.settings import Folders, Settings, load
 from mae_rad.cli.command_parser import command_parser
 from mae_rad.command_line import run
@@ -20,20 +22,27 @@ class CompareHeadsSettings(Settings):
 
     shards: Folders
     """Public folders."""
+    distinct_patients: bool = False
+    """Folders that were made with different secrets hold no patient twice; it cannot be checked."""
     repetitions: int = Field(default=1000, ge=100)
     """Bootstrap samples of the patients."""
     seed: int = Field(default=0, ge=0)
     """Seed of the bootstrap."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and print the table; returns the exit code."""
-    parser = command_parser("compare-heads", __doc__)
+def build_parser() -> CommandParser:
+    """Build the parser of the command."""
+    parser = command_parser("compare-heads", __doc__, f"{__name__}:CompareHeadsSettings")
     parser.add_argument("runs", nargs="+", metavar="RUN|key=value", help="finished finetunings; shards is required")
     parser.add_argument(
         "--reference", type=Path, required=True, metavar="RUN", help="finetuning that the others are compared to"
     )
-    options = parser.parse_intermixed_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and print the table; returns the exit code."""
+    options = build_parser().parse_intermixed_args(arguments)
 
     def action() -> None:
         settings = load(CompareHeadsSettings, None, [value for value in options.runs if "=" in value])
@@ -41,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         reference = str(options.reference)
         runs = dict.fromkeys([reference, *(value for value in options.runs if "=" not in value)])
-        rows = compare_heads({name: Path(name) for name in runs}, reference, **settings.model_dump())
+        rows = compare_heads({name: local_path(name) for name in runs}, reference, **settings.model_dump())
         print(comparison_text(rows, reference))
 
     return run(action)

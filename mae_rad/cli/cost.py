@@ -1,6 +1,6 @@
-"""Estimate the FLOPs, memory, hours and loader cores of a pretraining before nodes are booked.
+r"""Estimate the FLOPs, memory, hours and loader cores of a pretraining before nodes are booked.
 
-    mae-rad cost --config mae --tokens 196,1024,4096 --models vit_s,vit_b,vit_l
+    mae-rad cost --config mae --tokens 196,1024,4096 --models vit_s,vit_b,vit_l \
         --budgets 0.25/0.25,published --tflops 600 --gpus 8 [key=value …]
 
 Nothing is trained and no shard is read. Hours are FLOPs over --tflops times --utilisation; memory is estimated.
@@ -8,18 +8,16 @@ Nothing is trained and no shard is read. Hours are FLOPs over --tflops times --u
 
 from collections.abc import Sequence
 
-from data_prep.settings import config_file, load
-from mae_rad.cli.command_parser import command_parser
+from data_prep.cli.command_help import CommandParser
+from data_prep.settings import load
+from mae_rad.cli.command_parser import SETTINGS, add_config, command_parser
 from mae_rad.command_line import run
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and print the table; returns the exit code."""
-    parser = command_parser("cost", __doc__)
-    parser.add_argument(
-        "--config", type=config_file("pretrain"), required=True, metavar="NAME|FILE",
-        help="YAML settings: a name or a file as in configs/pretrain",
-    )  # fmt: skip
+def build_parser() -> CommandParser:
+    """Build the parser of the command."""
+    parser = command_parser("cost", __doc__, SETTINGS["pretrain"])
+    add_config(parser, "pretrain")
     parser.add_argument(
         "--tokens", metavar="T,…", default="", help="content tokens T, comma-separated (default: the config's)"
     )
@@ -43,7 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--films", type=int, metavar="N", default=1_000_000, help="films in the shards (default: a million)"
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings that override the config file")
-    options = parser.parse_intermixed_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and print the table; returns the exit code."""
+    options = build_parser().parse_intermixed_args(arguments)
     estimated = {name: value for name, value in vars(options).items() if name not in {"config", "settings"}}
 
     def action() -> None:

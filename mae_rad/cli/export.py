@@ -10,7 +10,7 @@ the film in each channel.
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.errors import SettingsError
+from data_prep.cli.command_help import CommandParser
 from data_prep.settings import Settings, load
 from mae_rad.cli.command_parser import command_parser
 from mae_rad.command_line import run
@@ -25,35 +25,33 @@ class ExportSettings(Settings):
     """Folder to write."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and export; returns the exit code."""
-    parser = command_parser("export", __doc__)
+def build_parser() -> CommandParser:
+    """Build the parser of the command."""
+    parser = command_parser("export", __doc__, f"{__name__}:ExportSettings")
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder, or exported encoder")
     parser.add_argument("--to", choices=TARGETS, required=True, help="format of the result")
     parser.add_argument("--size", metavar="ROWSxCOLUMNS", help="film size in pixels; all formats but safetensors")
     parser.add_argument("--channels", type=int, choices=(1, 3), default=1, help="image channels (default: 1)")
+    parser.add_argument("--content", type=float, metavar="SHARE", default=1.0, help="share of content (default: 1)")
     parser.add_argument(
-        "--content", type=float, metavar="SHARE", default=1.0, help="share of the film filled by content (default: 1)"
+        "--step", type=int, metavar="N", help="step of a checkpoint (default: the end, else the newest)"
     )
-    parser.add_argument(
-        "--step", type=int, metavar="N", help="step of a checkpoint (default: the finished encoder, else the newest)"
-    )
+    parser.add_argument("--trust-run", action="store_true", help="read a checkpoint that another user has written")
     parser.add_argument("settings", nargs="*", metavar="out=FOLDER", help="folder to write (required)")
-    options = parser.parse_intermixed_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and export; returns the exit code."""
+    options = build_parser().parse_intermixed_args(arguments)
 
     def action() -> None:
         settings = load(ExportSettings, None, options.settings)
         from mae_rad.export.export_run import export
-        from mae_rad.export.fixed_size import FilmSize
+        from mae_rad.export.fixed_size import FilmSize, parse_size
 
-        size = FilmSize(*_pixels(options.size), options.channels, options.content) if options.size else None
-        print(f"exported: {export(options.run, options.to, size, settings.out, step=options.step)}")
+        size = FilmSize(*parse_size(options.size), options.channels, options.content) if options.size else None
+        trusted, step = options.trust_run, options.step
+        print(f"exported: {export(options.run, options.to, size, settings.out, step=step, trusted=trusted)}")
 
     return run(action)
-
-
-def _pixels(text: str) -> tuple[int, int]:
-    rows, _, columns = text.lower().partition("x")
-    if not (rows.isdigit() and columns.isdigit()):
-        raise SettingsError(f"--size is not ROWSxCOLUMNS in pixels: {text}. Give, for example, 512x384.")
-    return int(rows), int(columns)

@@ -15,6 +15,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.cli.command_help import CommandParser
+from data_prep.folder_url import local_path
 from data_prep.settings import load
 from mae_rad.cli.command_parser import command_parser
 from mae_rad.command_line import run
@@ -22,18 +24,23 @@ from mae_rad.command_line import run
 _SETTING = re.compile(r"[a-z_][a-z0-9_.]*=.*", re.DOTALL)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, predict and print a summary; returns the exit code."""
-    parser = command_parser("predict", __doc__)
+def build_parser() -> CommandParser:
+    """Build the parser of the command."""
+    parser = command_parser("predict", __doc__, "mae_rad.prediction.settings:PredictSettings")
     parser.add_argument("model", type=Path, metavar="MODEL", help="finetuning run, or predictor folder")
     parser.add_argument(
         "inputs", nargs="+", metavar="FILES|key=value", help="film files or folders, and settings; out is required"
     )
-    options = parser.parse_intermixed_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, predict and print a summary; returns the exit code."""
+    options = build_parser().parse_intermixed_args(arguments)
     overrides = [text for text in options.inputs if _is_setting(text)]
-    files = [Path(text) for text in options.inputs if text not in overrides]
 
     def action() -> int:
+        files = [local_path(text) for text in options.inputs if text not in overrides]
         from mae_rad.prediction.settings import PredictSettings
 
         settings = load(PredictSettings, None, overrides)

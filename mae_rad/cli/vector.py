@@ -10,18 +10,24 @@ that were made before. Measure which vector to choose with: mae-rad compare RUN 
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.cli.command_help import CommandParser
 from mae_rad.cli.command_parser import command_parser
 from mae_rad.command_line import run
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, write the choice and print the card's vector; returns the exit code."""
+def build_parser() -> CommandParser:
+    """Build the parser of the command."""
     parser = command_parser("vector", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder, or exported encoder")
     parser.add_argument(
         "pooling", nargs="*", metavar="POOLING", help="pooling that becomes the film vector (default: show it only)"
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, write the choice and print the card's vector; returns the exit code."""
+    options = build_parser().parse_args(arguments)
 
     def action() -> None:
         from mae_rad.export.chosen_vector import choose_vector

@@ -1,5 +1,6 @@
 """The output of ``mae-rad cost``: the cost table and its assumptions."""
 
+from mae_rad.cost.memory_advice import fit_text
 from mae_rad.cost.table import GIB, Machine, cost_table, films_seen, vary_settings
 from mae_rad.encoders.precision import fast_device
 from mae_rad.errors import SettingsError
@@ -77,6 +78,7 @@ def _assumptions(settings: PretrainSettings, machine: Machine, speed: str, films
         "speed": f"{speed}; small models reach less; wall time is GPU hours / {machine.gpus}",
         "memory": f"an estimate: {machine.memory / GIB:g} GiB of which a tenth stays free, {machine.gpus} GPUs,"
         f" ZeRO stage {settings.runtime.zero_stage}, {_checkpointed(settings)}",
+        "fits": fit_text(settings, machine.gpus, machine.memory),
         "loader": f"{1000 * machine.decode_seconds:g} ms of one core for a film of T = 1024, in proportion to T;"
         " measure yours",
     }

@@ -57,7 +57,7 @@ def vary_settings(
         SettingsError: an unknown model, or a size or budget that the objective cannot have.
     """
     by_tokens = [
-        _with_changes(settings, objective={"tokens": size, "schedule": ()}) for size in tokens
+        with_changes(settings, objective={"tokens": size, "schedule": ()}) for size in tokens
     ] or settings.stages()
     for variant in by_tokens:
         for model in models or [""]:
@@ -156,10 +156,19 @@ def _variant(settings: PretrainSettings, model: str, budget: str) -> PretrainSet
         if len(models_found) != 1:
             raise SettingsError(f"--models {model} is not one of {', '.join(SHAPES)}")
         encoder = {"model": models_found[0], "dim": None, "depth": None, "heads": None}
-    return _with_changes(settings, objective=objective, encoder=encoder)
+    return with_changes(settings, objective=objective, encoder=encoder)
 
 
-def _with_changes(settings: PretrainSettings, **changes: Mapping[str, Any]) -> PretrainSettings:
+def with_changes(settings: PretrainSettings, **changes: Mapping[str, Any]) -> PretrainSettings:
+    """Change some settings.
+
+    Args:
+        settings: of the run.
+        changes: group → setting → value.
+
+    Raises:
+        SettingsError: a value is not valid, or does not go with the others.
+    """
     values = settings.model_dump()
     for group, changed in changes.items():
         values[group] |= changed

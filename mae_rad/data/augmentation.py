@@ -1,12 +1,17 @@
 """Settings of augmentation, and the drawing of its parameters; other modules apply them.
 
-There is no rotation, shear or stretching: films are upright, and angles and proportions of bones are findings.
+There is no rotation, shear or stretching by default: films are upright, and angles and proportions of bones are
+findings. Neither are blur, shading and local contrast: what they hide or invent is what a finding of a few pixels is
+made of. Who wants them names a file of transforms of albumentations, or one of ``configs/augmentation``.
 """
 
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from pydantic import AfterValidator, Field
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from data_prep.settings import Settings
 from data_prep.shard_format.sidecar import Display, Sidecar
@@ -42,6 +47,37 @@ Crop = Annotated[tuple[float, float], AfterValidator(_is_area_range)]
 Strength = Annotated[float, Field(ge=0, le=1)]
 """Strength of a variation; 0 disables it."""
 
+PRESETS = Path(__file__).resolve().parents[1] / "configs" / "augmentation"
+"""Folder of the files of transforms that come with the package."""
+
+
+def _read_transforms(value: object) -> object:
+    """Read the file of transforms that a config names; a mapping is its content already."""
+    if not isinstance(value, str | Path):
+        return value
+    path = Path(value)
+    if path.name == str(value) and not path.suffix and not path.exists():
+        path = PRESETS / f"{value}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        names = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
+        raise ValueError(f"{value} is no readable YAML file. Give one of albumentations.save, or {names}") from None
+    if not isinstance(content, Mapping) or not isinstance(content.get("transform"), Mapping):
+        raise ValueError(f"{value} holds no transform. Write it with albumentations.save(transform, FILE, 'yaml')")
+    return dict(content)
+
+
+def _check_transforms(transforms: dict[str, Any]) -> dict[str, Any]:
+    from mae_rad.data.film_transforms import check_transforms  # noqa: PLC0415 - albumentations takes seconds to load
+
+    check_transforms(transforms)
+    return transforms
+
+
+Transforms = Annotated[dict[str, Any], BeforeValidator(_read_transforms), AfterValidator(_check_transforms)]
+"""Serialised transforms of albumentations. A config names their file; a run records their content."""
+
 
 class Augmentation(Settings):
     """Variations of a film in training. By default there are none."""
@@ -61,6 +97,15 @@ class Augmentation(Settings):
     """Change gamma: at 1 by an exponent of 1/1.8 to 1.8."""
     noise: Strength = 0.0
     """Add noise to the input, not to the targets: at 1 a standard deviation of up to 2 % of the display range."""
+    transforms: Transforms | None = None
+    """File of transforms of albumentations (``albumentations.save``) for the displayed film, after window and gamma, or
+    the name of one of configs/augmentation; boxes follow. Its content is part of the run. Where patches are predicted,
+    transforms may change values only."""
+
+    @property
+    def off(self) -> set[str]:
+        """Newer settings at the value of earlier releases; hashes exclude them, so that earlier hashes stay valid."""
+        return {"transforms"} if self.transforms is None else set()
 
     @property
     def augmentation(self) -> "Augmentation":

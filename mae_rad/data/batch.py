@@ -139,6 +139,21 @@ class ViewSpec:
     padded: bool = False
     schedule: tuple[Stage, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Check that what is predicted stays in its place.
+
+        Raises:
+            ValueError: transforms move pixels of a view whose patches are predicted.
+        """
+        if self.predicted != 0 and self.augmentation.transforms is not None:
+            from mae_rad.data.film_transforms import moves_pixels  # noqa: PLC0415 - albumentations takes seconds to load
+
+            if moves_pixels(self.augmentation.transforms):
+                raise ValueError(
+                    "transforms move pixels, and patches are predicted at their places. Give transforms that change"
+                    " values only"
+                )
+
     @property
     def budgets(self) -> tuple[int | None, int]:
         """Number of (visible, predicted) patches; None is all of them."""

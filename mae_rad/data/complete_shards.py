@@ -6,17 +6,18 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.appended_folders import generation_folders
 from mae_rad.errors import ShardFormatError
 
 _COLUMNS = ["shard", "sidecar_offset", "sidecar_size"]
 
 
-def check_shards_complete(folders: Sequence[Path], generations: int | None = None) -> None:
+def check_shards_complete(folders: Sequence[PublicFolder], generations: int | None = None) -> None:
     """Compare the length of every shard with the end of its last film.
 
     Args:
-        folders: public folders; appended generations are included.
+        folders: public folders; appended generations are included, those in object storage are not checked.
         generations: number of generations of each folder, from the first; None takes all.
 
     Raises:
@@ -26,6 +27,7 @@ def check_shards_complete(folders: Sequence[Path], generations: int | None = Non
         path
         for folder in folders
         for generation in generation_folders(folder)[:generations]
+        if isinstance(generation, Path)
         for path, end in _ends(generation)
         if not path.is_file() or path.stat().st_size < end
     ]

@@ -30,7 +30,7 @@ class StepRange(NamedTuple):
 
     Attributes:
         first_step: first optimiser step, counted from 0 over the whole run.
-        last_step: end of the run, exclusive; the stages of a schedule are fractions of it.
+        last_step: end of the run, exclusive.
         rank: rank of this process.
         world: number of ranks.
         micro: films per forward pass of a rank.

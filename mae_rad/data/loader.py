@@ -15,7 +15,7 @@ from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import FilmUnreadableError, ShardIndex
 from mae_rad.data.views import DrawnView, T, T_co, draw_view, stack, stack_arrays
 from mae_rad.data.worker_start import initialise_worker, processes
-from mae_rad.errors import ShardFormatError
+from mae_rad.errors import ShardFormatError, StorageError, UserError
 
 B = TypeVar("B")
 
@@ -44,7 +44,7 @@ class FilmUnusableError(Exception):
     """A film cannot be used; the message names it and the reason."""
 
 
-class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | ShardFormatError]):
+class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | UserError]):
     """Maps a :class:`Draw` to its converted film, and the reasons of films that were skipped for it.
 
     A film that cannot be used is replaced by another of the same shards.
@@ -58,13 +58,27 @@ class DrawnFilms(Dataset[tuple[T, tuple[str, ...]] | ShardFormatError]):
     def __init__(self, index: ShardIndex, transform: FilmTransform[T], *, seed: int) -> None:
         self._index, self._transform, self._seed = index, transform, seed
 
-    def __getitem__(self, draw: Draw) -> tuple[T, tuple[str, ...]] | ShardFormatError:
-        """Convert a film; returns an error if MAX_CONSECUTIVE_SKIPS films in a row cannot be used."""
+    def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[T, tuple[str, ...]] | UserError]:
+        """Convert the films of a batch, read in one batch of requests where they lie in object storage."""
+        try:
+            self._index.read_ahead([draw.row for draw in draws])
+        except StorageError as error:
+            return [error]
+        return [self[draw] for draw in draws]
+
+    def __getitem__(self, draw: Draw) -> tuple[T, tuple[str, ...]] | UserError:
+        """Convert a film.
+
+        Returns an error if MAX_CONSECUTIVE_SKIPS films in a row cannot be used, or if object storage cannot be reached:
+        no film may be replaced for that, since a resumed run must draw the same films.
+        """
         skipped: list[str] = []
         row = draw.row
         for attempt in range(MAX_CONSECUTIVE_SKIPS):
             try:
                 return self._transform(row, draw), tuple(skipped)
+            except StorageError as error:
+                return error
             except (FilmUnreadableError, FilmUnusableError) as error:
                 skipped.append(str(error))
             except Exception as error:  # decoders raise errors of any type; the text may quote content
@@ -105,7 +119,7 @@ class DrawViews:
         views: view name → what is drawn.
         patch: patch side in pixels.
         seed: seed of the run.
-        steps: number of steps of the run.
+        steps: number of steps of the run, or of the first segment of an extended one.
     """
 
     index: ShardIndex
@@ -145,6 +159,7 @@ def training_batches(
     *,
     patch: int,
     workers: int,
+    scheduled_steps: int | None = None,
 ) -> Iterator[tuple[Batch, tuple[str, ...]]]:
     """Load micro batches of views for pretraining.
 
@@ -155,11 +170,12 @@ def training_batches(
         steps: steps and rank to load films for.
         patch: patch side in pixels.
         workers: loader processes; 0 loads in this process.
+        scheduled_steps: steps that the stages of a view's schedule are fractions of (default: ``steps.last_step``).
 
     Returns:
         Iterator over each batch and the reasons of films that were skipped for it.
     """
-    transform = DrawViews(index, dict(views), patch, order.seed, steps.last_step)
+    transform = DrawViews(index, dict(views), patch, order.seed, scheduled_steps or steps.last_step)
     draws = partial(order.micro_batches, steps)
     return drawn_batches(index, transform, stack_views, draws, seed=order.seed, workers=workers)
 
@@ -188,6 +204,7 @@ def drawn_batches(
 
     Raises:
         ShardFormatError: too many films in a row cannot be used.
+        StorageError: object storage cannot be reached, or refuses a request.
     """
     loader = DataLoader(
         DrawnFilms(index, transform, seed=seed),
@@ -200,19 +217,19 @@ def drawn_batches(
         worker_init_fn=initialise_worker,
     )
     for item in loader:
-        if isinstance(item, ShardFormatError):
+        if isinstance(item, UserError):
             raise item
         batch, skipped = item
         yield batch, tuple(skipped)
 
 
 def _collate(
-    stack_films: Callable[[Sequence[T]], B], drawn: Sequence[tuple[T, tuple[str, ...]] | ShardFormatError]
-) -> tuple[B, tuple[str, ...]] | ShardFormatError:
+    stack_films: Callable[[Sequence[T]], B], drawn: Sequence[tuple[T, tuple[str, ...]] | UserError]
+) -> tuple[B, tuple[str, ...]] | UserError:
     """Collate in a worker; errors are returned, since a raised one would be shown as a traceback."""
     films: list[tuple[T, tuple[str, ...]]] = []
     for item in drawn:
-        if isinstance(item, ShardFormatError):
+        if isinstance(item, UserError):
             return item
         films.append(item)
     return stack_films([film for film, _ in films]), tuple(reason for _, skipped in films for reason in skipped)

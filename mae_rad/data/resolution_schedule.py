@@ -45,21 +45,22 @@ def tokens_at(step: int, steps: int, schedule: Sequence[Stage], tokens: int) -> 
 
     Args:
         step: optimiser step, counted from 0.
-        steps: number of steps of the run.
+        steps: number of steps of the run, or of the first segment of an extended one.
         schedule: stages before the last.
         tokens: T of the last stage.
     """
     return next((stage.tokens for stage in schedule if step < round(stage.until * steps)), tokens)
 
 
-def stage_lengths(steps: int, schedule: Sequence[Stage], tokens: int) -> list[tuple[int, int]]:
+def stage_lengths(steps: int, schedule: Sequence[Stage], tokens: int, added: int = 0) -> list[tuple[int, int]]:
     """List (T, number of steps) of the stages in their order, without those of 0 steps.
 
     Args:
-        steps: number of steps of the run.
+        steps: number of steps of the run, or of the first segment of an extended one.
         schedule: stages before the last.
         tokens: T of the last stage.
+        added: steps of later segments.
     """
-    ends = [*((stage.tokens, round(stage.until * steps)) for stage in schedule), (tokens, steps)]
+    ends = [*((stage.tokens, round(stage.until * steps)) for stage in schedule), (tokens, steps + added)]
     lengths = [(size, end - begin) for (_, begin), (size, end) in pairwise([(0, 0), *ends])]
     return [(size, length) for size, length in lengths if length > 0]

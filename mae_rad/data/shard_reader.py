@@ -2,9 +2,11 @@
 
 import copy
 import hashlib
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from data_prep.folder_url import FolderUrl, PublicFolder
+from data_prep.object_storage.published_files import local_file
+from data_prep.object_storage.range_reader import RangeReader
+from data_prep.object_storage.storage import ByteRange
 from data_prep.shard_format.appended_folders import generation_folders
 from data_prep.shard_format.dataset_card import read_dataset_card
-from data_prep.shard_format.index import same_pixels_across
+from data_prep.shard_format.index import check_locations, same_pixels_across
 from data_prep.shard_format.sidecar import Sidecar
 from mae_rad.data.film import Film
 from mae_rad.errors import SettingsError, ShardFormatError
@@ -24,7 +30,10 @@ from mae_rad.errors import SettingsError, ShardFormatError
 Condition = str | int | float | bool | None | list[str] | list[int]
 """Value, or list of values, of an index column; None matches missing values."""
 
+_log = logging.getLogger(__name__)
+
 _MAX_OPEN_FILES = 128
+_MAX_SAMPLE_BYTES = 2**31
 
 
 class FilmUnreadableError(Exception):
@@ -35,36 +44,44 @@ class ShardIndex:
     """The films of public folders that meet conditions.
 
     Args:
-        folders: complete public folders; appended generations are included.
+        folders: complete public folders, on this machine or in object storage; appended generations are included.
         where: index column → value, or list of values, that a film must have.
         split: shorthand for a condition on ``split``; None takes all.
         generations: number of generations of each folder to read, from the first; None reads all.
+        distinct_patients: whether folders of different secrets hold no patient twice, which cannot be checked.
+        with_copies: whether to keep films of train with the pixels of a film of val or test in any of the folders.
+            Otherwise they are left out, whatever ``where`` says, and counted in the log.
 
     Raises:
         ShardFormatError: a folder is missing, unfinished or of another version, or two folders share a film.
         SettingsError: a column is unknown, or no film meets the conditions.
+        StorageError: object storage cannot be reached, or refuses a request.
     """
 
     def __init__(
         self,
-        folders: Sequence[Path],
+        folders: Sequence[PublicFolder],
         *,
         where: Mapping[str, Condition] | None = None,
         split: str | None = "train",
         generations: int | None = None,
+        distinct_patients: bool = False,
+        with_copies: bool = False,
     ) -> None:
         if not folders:
             raise SettingsError("data.shards is empty. Give a public folder written by `mae-rad shard`.")
+        _check_same_secret(folders, distinct_patients)
         # Sorted by content, so that the order in which folders are listed has no effect.
         cards = sorted(
-            (read_dataset_card(folder).dataset_sha256, folder, generation)
+            (read_dataset_card(folder).dataset_sha256, str(folder), folder, generation)
             for public in folders
             for generation, folder in enumerate(generation_folders(public)[:generations])
         )
-        folders = [folder for _, folder, _ in cards]
-        self.dataset_sha256 = combined([sha256 for sha256, _, _ in cards])
+        folders = [folder for _, _, folder, _ in cards]
+        self.dataset_sha256 = combined([sha256 for sha256, *_ in cards])
         conditions = dict(where or {}) | ({} if split is None else {"split": split})
-        indexes = same_pixels_across([_read_index(folder, generation) for _, folder, generation in cards])
+        indexes = same_pixels_across([_read_index(folder, generation) for _, _, folder, generation in cards])
+        indexes = indexes if with_copies else _without_pixels_of_held_out(indexes)
         tables = [table.filter(matching(table, conditions)) if conditions else table for table in indexes]
         self.table = pa.concat_tables(tables)
         if self.table.num_rows == 0:
@@ -95,6 +112,10 @@ class ShardIndex:
         """Return the key of the film in ``row``."""
         return str(self._keys[row], "ascii")
 
+    def sorted_keys(self) -> NDArray[np.bytes_]:
+        """Sort the keys of all films: [n] bytes of 32 hex digits."""
+        return np.sort(self._keys)
+
     def study(self, row: int) -> int:
         """Return the 63-bit hash of the study of the film in ``row``."""
         return int(self._studies[row])
@@ -108,23 +129,32 @@ class ShardIndex:
 
         Raises:
             FilmUnreadableError: the bytes are missing or are not those of the film.
+            StorageError: object storage cannot be reached, or refuses a request.
         """
-        shard = self._shard_names[self._shards[row]]
-        start, film_size = int(self._film_offset[row]), int(self._film_size[row])
-        sidecar_start, sidecar_size = int(self._sidecar_offset[row]), int(self._sidecar_size[row])
-        length = sidecar_start + sidecar_size - start
+        part = self._part(row)
         try:
-            data = self._reader.read(int(self._folder_of[row]), shard, start, length)
-            if len(data) != length:
+            if not 0 <= part.length <= _MAX_SAMPLE_BYTES:
+                raise ValueError("members apart")
+            data = self._reader.read(int(self._folder_of[row]), part)
+            if len(data) != part.length:
                 raise ValueError("short read")
-            sidecar = Sidecar.model_validate_json(data[sidecar_start - start :])
+            sidecar = Sidecar.model_validate_json(data[int(self._sidecar_offset[row]) - part.start :])
             if sidecar.key != self.key(row):
                 raise ValueError("another film")
         except (OSError, ValueError, ValidationError) as error:
             raise FilmUnreadableError(
-                f"film {self.key(row)} of shard {shard} cannot be read ({type(error).__name__})"
+                f"film {self.key(row)} of shard {part.name} cannot be read ({type(error).__name__})"
             ) from None
-        return Film(data[:film_size], sidecar)
+        return Film(data[: int(self._film_size[row])], sidecar)
+
+    def read_ahead(self, rows: Sequence[int]) -> None:
+        """Read the films that are read next, in one batch of requests; does nothing for folders on this machine.
+
+        Raises:
+            StorageError: object storage cannot be reached, or refuses a request.
+        """
+        if self._reader.is_remote:
+            self._reader.read_ahead([(int(self._folder_of[row]), self._part(row)) for row in rows])
 
     def weights(self, weights: Mapping[str, Mapping[str, float]]) -> NDArray[np.float64] | None:
         """Compute the sampling weight of every film.
@@ -164,6 +194,11 @@ class ShardIndex:
     def __getstate__(self) -> dict[str, object]:
         # Workers read films by row and do not need the table.
         return {name: value for name, value in self.__dict__.items() if name != "table"}
+
+    def _part(self, row: int) -> ByteRange:
+        """Bytes of film and sidecar."""
+        start, sidecar = int(self._film_offset[row]), int(self._sidecar_offset[row])
+        return ByteRange(self._shard_names[self._shards[row]], start, sidecar + int(self._sidecar_size[row]) - start)
 
     def _cache_locations(self) -> None:
         # Compact arrays, not Python objects per row: there may be millions of films.
@@ -213,8 +248,34 @@ def matching(table: pa.Table, conditions: Mapping[str, Condition]) -> NDArray[np
     return keep
 
 
-def _read_index(folder: Path, generation: int) -> pa.Table:
-    table = pq.read_table(folder / "index.parquet", memory_map=True)
+def _check_same_secret(folders: Sequence[PublicFolder], distinct_patients: bool) -> None:
+    """Refuse to join folders of different secrets: a patient in both would be two, perhaps in two splits."""
+    fingerprints = {read_dataset_card(folder).key_fingerprint for folder in folders}
+    if len(fingerprints) > 1 and not distinct_patients:
+        raise SettingsError(
+            "the shard folders were made with different secrets, so that a patient in two of them cannot be told. Shard"
+            " them with one secret, or, if no patient is in two of them, say distinct_patients=true (of a training:"
+            " data.distinct_patients=true)."
+        )
+
+
+def _without_pixels_of_held_out(indexes: Sequence[pa.Table]) -> list[pa.Table]:
+    """Leave out films of train with the pixels of a film of val or test: training would learn what is scored."""
+    held_out = [table.filter(pc.not_equal(table["split"], "train"))["pixel_sha256"] for table in indexes]
+    pixels = pa.chunked_array([chunk for column in held_out for chunk in column.chunks], pa.string())
+    leaking = [
+        pc.fill_null(pc.and_(pc.equal(table["split"], "train"), pc.is_in(table["pixel_sha256"], pixels)), False)
+        for table in indexes
+    ]
+    if count := sum(pc.sum(rows).as_py() or 0 for rows in leaking):
+        _log.info("%d films of train are left out, since val or test holds the same pixels", count)
+    return [table.filter(pc.invert(rows)) for table, rows in zip(indexes, leaking, strict=True)]
+
+
+def _read_index(folder: PublicFolder, generation: int) -> pa.Table:
+    path = local_file(folder, "index.parquet")
+    table = pq.read_table(path, memory_map=True)
+    check_locations(table, path)
     numbers = pa.array(np.full(table.num_rows, generation, dtype=np.int16))
     return table.append_column("generation", numbers)
 
@@ -229,23 +290,37 @@ def _as_text(conditions: Mapping[str, Condition]) -> str:
 
 
 class _Reader:
-    """Reads ranges of files; each process keeps its most recently used files open."""
+    """Reads parts of shards; each process keeps its most recently used files open."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = list(folders)
-        self._files: OrderedDict[tuple[int, str], int] = OrderedDict()
+    def __init__(self, folders: Sequence[PublicFolder]) -> None:
+        self._folders = [RangeReader(folder) if isinstance(folder, FolderUrl) else folder for folder in folders]
+        self._files: OrderedDict[Path, int] = OrderedDict()
         self._process = os.getpid()
 
-    def read(self, folder: int, shard: str, start: int, length: int) -> bytes:
+    @property
+    def is_remote(self) -> bool:
+        """Whether a folder lies in object storage."""
+        return any(isinstance(folder, RangeReader) for folder in self._folders)
+
+    def read(self, folder: int, part: ByteRange) -> bytes:
+        place = self._folders[folder]
+        return place.read(part) if isinstance(place, RangeReader) else self._read_file(place / part.name, part)
+
+    def read_ahead(self, parts: Sequence[tuple[int, ByteRange]]) -> None:
+        for folder, group in groupby(sorted(parts), key=lambda part: part[0]):
+            if isinstance(place := self._folders[folder], RangeReader):
+                place.read_ahead([part for _, part in group])
+
+    def _read_file(self, path: Path, part: ByteRange) -> bytes:
         if self._process != os.getpid():  # after a fork, file descriptors of the parent are not used
             self._files, self._process = OrderedDict(), os.getpid()
-        descriptor = self._files.pop((folder, shard), None)
+        descriptor = self._files.pop(path, None)
         if descriptor is None:
-            descriptor = os.open(self._folders[folder] / shard, os.O_RDONLY)
-        self._files[folder, shard] = descriptor
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self._files[path] = descriptor
         if len(self._files) > _MAX_OPEN_FILES:
             os.close(self._files.popitem(last=False)[1])
-        return os.pread(descriptor, length, start)
+        return os.pread(descriptor, part.length, part.start)
 
     def __getstate__(self) -> dict[str, object]:
         return {"_folders": self._folders, "_files": OrderedDict(), "_process": os.getpid()}

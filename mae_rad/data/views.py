@@ -1,8 +1,8 @@
 """Draw views of films as patches, and stack those of several films."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +17,14 @@ from mae_rad.data.film import Film
 from mae_rad.data.patch_layout import Layout, crop_layout, film_layout, square_layout
 from mae_rad.data.patch_masking import draw_budget, masked_share
 
+if TYPE_CHECKING:
+    from mae_rad.data.film_transforms import MovedFilm
+
 NO_VARIATION = Variation()
 """No augmentation."""
+
+NO_POINTS: NDArray[np.float64] = np.zeros((0, 2))
+"""No points."""
 
 _IDENTITY_TABLE = np.arange(2**16, dtype=np.uint16)
 """Display table that does not change display values."""
@@ -63,6 +69,9 @@ def draw_view(film: Film, spec: ViewSpec, patch: int, generator: np.random.Gener
     values, table = film.values(layout, patch), varied_table(film.sidecar.display, variation)
     if variation.mirrored:
         values, content = values[:, ::-1], content[:, ::-1]
+    if spec.augmentation.transforms is not None:
+        values = _transform(table[values], spec.augmentation.transforms, variation).image
+        table = _IDENTITY_TABLE
     if spec.padded:
         values, content, layout = pad_to_square(table[values], content, layout, spec.tokens)
         table = _IDENTITY_TABLE
@@ -90,13 +99,51 @@ def whole_film(film: Film, tokens: int, patch: int, variation: Variation = NO_VA
         patch: patch side in pixels.
         variation: may mirror the film and vary its display; a crop is ignored.
     """
+    return film_and_points(film, tokens, patch, variation)[0]
+
+
+def film_and_points(
+    film: Film,
+    tokens: int,
+    patch: int,
+    variation: Variation,
+    transforms: Mapping[str, Any] | None = None,
+    points: NDArray[np.float64] = NO_POINTS,
+) -> tuple[FilmPatches, NDArray[np.float64]]:
+    """Cut the whole film into patches, transformed, and move points with it.
+
+    Args:
+        film: film of a shard.
+        tokens: T, number of content patches.
+        patch: patch side in pixels.
+        variation: may mirror the film and vary its display; a crop is ignored.
+        transforms: serialised transforms of albumentations.
+        points: [K, 2] (x, y) in pixels of the mirrored film.
+
+    Returns:
+        The patches, and the moved points [K, 2].
+    """
     layout = film_layout(film.sidecar.rows, film.sidecar.columns, film.box, tokens, patch)
     image = varied_table(film.sidecar.display, variation)[film.values(layout, patch)]
-    patches = cut_into_patches(image[:, ::-1] if variation.mirrored else image, layout, patch)
+    image = image[:, ::-1] if variation.mirrored else image
+    if transforms is not None:
+        image, points = _transform(image, transforms, variation, points)
+    patches = cut_into_patches(image, layout, patch)
     box = film.box
     if variation.mirrored:
         box = box._replace(left=film.sidecar.columns - box.left - box.columns)
-    return _add_noise(patches._replace(content=layout.box(box)), variation)
+    return _add_noise(patches._replace(content=layout.box(box)), variation), points
+
+
+def _transform(
+    image: NDArray[np.uint16],
+    transforms: Mapping[str, Any],
+    variation: Variation,
+    points: NDArray[np.float64] = NO_POINTS,
+) -> "MovedFilm":
+    from mae_rad.data.film_transforms import transform_film  # noqa: PLC0415 - albumentations takes seconds to load
+
+    return transform_film(image, transforms, variation.noise_seed, points)
 
 
 def square_film(film: Film, side: int, cell: int) -> NDArray[np.uint16]:

@@ -46,6 +46,7 @@ class EncoderSource(NamedTuple):
         load: returns the encoder; called only if vectors are missing, once in each embedding process.
         identity: what its vectors depend on besides the weights, see :func:`encoder_identity`.
         pools: names of poolings; class token, mean and both of the last block are always stored.
+        block_dims: number of channels of each block (default: D of all).
     """
 
     name: str
@@ -54,6 +55,7 @@ class EncoderSource(NamedTuple):
     load: Callable[[], Encoder]
     identity: str = ""
     pools: tuple[str, ...] = ()
+    block_dims: tuple[int, ...] = ()
 
     @property
     def other_pools(self) -> list[str]:
@@ -63,7 +65,9 @@ class EncoderSource(NamedTuple):
 
 def encoder_identity(settings: AnyEncoderSettings) -> str:
     """Return, as JSON, the settings that change vectors of equal weights: shape, patch embedding, normalisation."""
-    return settings.model_dump_json(exclude={"attention", "checkpoint_activations", "pool", "vector"} | settings.off)
+    return settings.model_dump_json(
+        exclude={"attention", "checkpoint_activations", "drop_path", "pool", "vector"} | settings.off
+    )
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ class _EmbeddingJob:
             }
             store = FeatureStore(self.settings.cache, identity, len(self.index), Pools(source.dim, double=True))
             for pool in source.other_pools:
-                layout = Pools(parse_pooling(pool).width(source.dim), double=False)
+                layout = Pools(parse_pooling(pool).width(source.dim, source.block_dims), double=False)
                 store.other_pools[pool] = FeatureStore(
                     self.settings.cache, identity | {"pool": pool}, len(self.index), layout
                 )

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from data_prep.folder_url import PublicFolder
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.embed import EmbeddingSettings, EncoderSource, embed, encoder_identity
 from mae_rad.embedding.embeddings_file import read_table_metadata, write_embeddings
@@ -20,7 +21,7 @@ from mae_rad.export.encoder_with_decoder_folder import encoder_folder
 def embed_table(
     run: Path,
     *,
-    shards: Sequence[Path],
+    shards: Sequence[PublicFolder],
     out: Path,
     tokens: int | None,
     pool: str | None,
@@ -56,7 +57,7 @@ def embed_table(
     """
     folder = encoder_folder(run)
     card = read_card(folder)
-    index = ShardIndex(shards, split=None)
+    index = ShardIndex(shards, split=None, distinct_patients=True, with_copies=True)
     chosen_precision = fast_precision() if precision == "auto" else precision
     vector = vector_settings(card, tokens=tokens, pool=pool, precision=chosen_precision)
     identity, sha256 = encoder_identity(card.encoder), card.weights_sha256
@@ -65,7 +66,7 @@ def embed_table(
         return out
     source = EncoderSource(
         run.resolve().name, sha256, card.encoder.shape.dim, partial(load_encoder_only, folder), identity,
-        pools=(vector.pool,),
+        pools=(vector.pool,), block_dims=card.encoder.block_dims,
     )  # fmt: skip
     cache = out.with_name(f".{out.name}.parts")
     embedding_settings = EmbeddingSettings(

@@ -18,7 +18,8 @@ from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.film_pooling import pool_blocks
 from mae_rad.encoders.pooling_name import check_blocks, parse_pooling
 from mae_rad.encoders.precision import fast_precision
-from mae_rad.encoders.vit import Features, ViT
+from mae_rad.encoders.timm_encoder import TimmEncoder
+from mae_rad.encoders.vit import Features
 from mae_rad.errors import EvaluationError
 from mae_rad.export.encoder_card import EncoderCard
 
@@ -99,17 +100,14 @@ def features_of_blocks(
 
     Returns:
         Number of the block → its features.
-
-    Raises:
-        EvaluationError: the encoder is not a Vision Transformer, and has the features of its last block only.
     """
     requested = sorted(set(blocks))
     if requested == [LAST]:
         return {LAST: film_features(encoder, patches, precision)}
-    if not isinstance(encoder, ViT):
-        raise EvaluationError(
-            f"{type(encoder).__name__} has no features of single blocks. Choose a pooling without blocks."
-        )
+    if LAST in requested and isinstance(encoder, TimmEncoder):
+        # a convolutional network may have layers after its last map
+        others = features_of_blocks(encoder, patches, precision, requested[1:])
+        return {LAST: film_features(encoder, patches, precision)} | others
     numbers = [block or encoder.depth for block in requested]
     with torch.autocast(patches.values.device.type, torch.bfloat16, enabled=precision == "bf16"):
         features = encoder(patches, numbers)
@@ -159,4 +157,4 @@ def vector_width(encoder: Encoder, pool: str | None = None) -> int:
         encoder: the encoder.
         pool: name of a pooling; None is the film vector of the encoder.
     """
-    return parse_pooling(pool or encoder.vector).width(encoder.dim)
+    return parse_pooling(pool or encoder.vector).width(encoder.dim, encoder.block_dims)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mae_rad.encoders.attention import CrossAttention, Kernel, SelfAttention
+from mae_rad.encoders.attention import CrossAttention, Kernel, SelfAttention, unpack
 
 EPSILON = 1e-6
 """Epsilon of every LayerNorm, as in the reference implementation."""
@@ -29,11 +29,27 @@ class Blocks(nn.Sequential):
         cross: use cross-attention to a context without self-attention (Fu et al. 2024).
         kernel: kernel of attention.
         recompute: store only the input of each block for backward; takes a third more time, results are equal.
+        drop_path: probability that the last block of self-attention drops a branch of a film; it rises from 0.
     """
 
-    def __init__(self, shape: Shape, *, cross: bool = False, kernel: Kernel = "auto", recompute: bool = False) -> None:
-        block = CrossBlock if cross else Block
-        super().__init__(*(block(shape.dim, shape.heads, kernel=kernel) for _ in range(shape.depth)))
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        cross: bool = False,
+        kernel: Kernel = "auto",
+        recompute: bool = False,
+        drop_path: float = 0,
+    ) -> None:
+        rates = torch.linspace(0, drop_path, shape.depth, device="cpu").tolist()
+        super().__init__(
+            *(
+                CrossBlock(shape.dim, shape.heads, kernel=kernel)
+                if cross
+                else Block(shape.dim, shape.heads, kernel=kernel, drop_path=rate)
+                for rate in rates
+            )
+        )
         self.kernel = kernel
         self.recompute = recompute
 
@@ -56,10 +72,14 @@ class Blocks(nn.Sequential):
 
 
 class Block(nn.Module):
-    """Self-attention and MLP; weights have timm's names."""
+    """Self-attention and MLP; weights have timm's names.
 
-    def __init__(self, dim: int, heads: int, *, kernel: Kernel = "auto") -> None:
+    In training a branch of a film is dropped with the probability ``drop_path`` (stochastic depth, Huang et al. 2016).
+    """
+
+    def __init__(self, dim: int, heads: int, *, kernel: Kernel = "auto", drop_path: float = 0) -> None:
         super().__init__()
+        self.drop_path = drop_path
         self.norm1 = nn.LayerNorm(dim, eps=EPSILON)
         self.attn = SelfAttention(dim, heads, kernel=kernel)
         self.norm2 = nn.LayerNorm(dim, eps=EPSILON)
@@ -67,9 +87,21 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor, packed: Sequence[tuple[int, int]] | None = None) -> Tensor:
         """[B, N, D] → [B, N, D], or packed as in :class:`SelfAttention`."""
-        tokens = tokens + self.attn(self.norm1(tokens), packed)
-        changed: Tensor = tokens + self.mlp(self.norm2(tokens))
+        tokens = tokens + self._drop(self.attn(self.norm1(tokens), packed), packed)
+        changed: Tensor = tokens + self._drop(self.mlp(self.norm2(tokens)), packed)
         return changed
+
+    def _drop(self, branch: Tensor, packed: Sequence[tuple[int, int]] | None) -> Tensor:
+        """Drop a branch of some films, and scale that of the others up."""
+        if not (self.training and self.drop_path):
+            return branch
+        from timm.layers import drop_path  # noqa: PLC0415 - takes a second, and is rarely needed
+
+        if packed is None:
+            dropped: Tensor = drop_path(branch, self.drop_path, training=True)
+            return dropped
+        groups = unpack(branch, packed)
+        return torch.cat([drop_path(group, self.drop_path, training=True).flatten(0, 1) for group in groups])
 
 
 class CrossBlock(nn.Module):

@@ -16,7 +16,7 @@ In a config the same may be a mapping: ``{parts: [mean, deviation], blocks: [3, 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator
@@ -62,14 +62,16 @@ class PoolingParts(NamedTuple):
         regions = f" and {self.regions} x {self.regions} regions" if self.regions > 1 else ""
         return f"{parts}{blocks}{regions}"
 
-    def width(self, dim: int) -> int:
+    def width(self, dim: int, block_dims: Sequence[int] = ()) -> int:
         """Return the number of channels of the vector.
 
         Args:
-            dim: D, channels of a token.
+            dim: D, channels of a token of the last block.
+            block_dims: channels of a token of every block (default: D of all).
         """
         places = 1 + self.regions**2 if self.regions > 1 else 1
-        return dim * max(1, len(self.blocks)) * sum(1 if part == "cls" else places for part in self.parts)
+        of_blocks = [block_dims[block - 1] if block_dims else dim for block in self.blocks] or [dim]
+        return sum(of_blocks) * sum(1 if part == "cls" else places for part in self.parts)
 
 
 def parse_pooling(name: str) -> PoolingParts:

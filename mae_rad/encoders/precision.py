@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 _FAST_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 """CPU features, x86 and Arm, without which bf16 is emulated and 10 to 200 times slower than f32."""
@@ -25,6 +25,8 @@ def fast_device(process: int = 0) -> torch.device:
 
 
 Precision = Annotated[
-    Literal["f32", "bf16"], BeforeValidator(lambda given: fast_precision() if given == "auto" else given)
+    Literal["f32", "bf16"],
+    BeforeValidator(lambda given: fast_precision() if given == "auto" else given),
+    WithJsonSchema({"enum": ["auto", "f32", "bf16"]}),
 ]
 """``auto`` is replaced when settings are read, so that a run records its precision."""

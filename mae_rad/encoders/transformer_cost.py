@@ -8,7 +8,8 @@ from typing import NamedTuple
 from mae_rad.encoders.attention import KEPT_PAIRS
 from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.convolutional_stem import CONVOLUTIONS, cells
-from mae_rad.encoders.timm_encoder import TimmSettings, network_cost
+from mae_rad.encoders.timm_cost import network_cost
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.vit import EncoderSettings
 
 RESIDUAL = 4

@@ -8,6 +8,7 @@ Masking happens outside: the encoder encodes all patches that it is given.
 Legend: B films, N patches, p patch side in pixels, D channels.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import islice
 from typing import Literal, NamedTuple, Self
@@ -28,6 +29,8 @@ from mae_rad.encoders.positions import sincos_positions
 
 DISPLAY_RANGE = 65535.0
 """Largest display value (uint16)."""
+
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
 class Features(NamedTuple):
@@ -57,11 +60,11 @@ class EncoderSettings(Settings):
 
     model: Literal["vit_tiny", "vit_small", "vit_base", "vit_large"] = "vit_base"
     """Size by its published name."""
-    dim: int | None = Field(default=None, ge=4)
+    dim: int | None = Field(default=None, ge=4, le=2**14)
     """Channels (default: those of the model); a multiple of 4 and of heads."""
-    depth: int | None = Field(default=None, ge=1)
+    depth: int | None = Field(default=None, ge=1, le=256)
     """Number of blocks (default: that of the model)."""
-    heads: int | None = Field(default=None, ge=1)
+    heads: int | None = Field(default=None, ge=1, le=256)
     """Attention heads (default: those of the model)."""
     patch: int = Field(default=16, ge=2)
     """Patch side in pixels."""
@@ -80,6 +83,9 @@ class EncoderSettings(Settings):
     vector: FilmPool | None = None
     """The vector of a film wherever the trained encoder embeds films, see ``encoders/pooling_name.py`` (default:
     ``pool``); has no effect on training."""
+    drop_path: float = Field(default=0, ge=0, lt=1)
+    """Stochastic depth in training: probability that the last block drops its effect on a film; it rises from 0 at the
+    first block."""
     attention: Kernel = "auto"
     """Kernel of attention, also of the decoder; affects time, memory and rounding."""
     checkpoint_activations: bool | Literal["decoder"] = False
@@ -92,13 +98,18 @@ class EncoderSettings(Settings):
         return Shape(self.dim or shape.dim, self.depth or shape.depth, self.heads or shape.heads)
 
     @property
+    def block_dims(self) -> tuple[int, ...]:
+        """Channels of each block."""
+        return (self.shape.dim,) * self.shape.depth
+
+    @property
     def off(self) -> set[str]:
         """Settings that hashes exclude.
 
         Newer ones at their defaults, so that earlier hashes stay valid, and the film vector, which changes neither
         weights nor features.
         """
-        newer = {"emphasis": 0, "stem": "linear"}
+        newer = {"emphasis": 0, "stem": "linear", "drop_path": 0}
         return {name for name, default in newer.items() if getattr(self, name) == default} | {"vector"}
 
     @property
@@ -124,6 +135,7 @@ class ViT(nn.Module):
 
     Attributes:
         dim: channels D of the features.
+        block_dims: channels of each block, D.
         depth: number of blocks.
         heads: attention heads.
         patch: patch side p in pixels.
@@ -147,10 +159,12 @@ class ViT(nn.Module):
         vector: str | None = None,
         attention: Kernel = "auto",
         checkpoint_activations: bool | Literal["decoder"] = False,
+        drop_path: float = 0,
     ) -> None:
         super().__init__()
         self.dim = shape.dim
         self.depth = shape.depth
+        self.block_dims = (shape.dim,) * shape.depth
         self.heads = shape.heads
         self.patch = patch
         self.mean = mean
@@ -161,7 +175,8 @@ class ViT(nn.Module):
         self.embedding = nn.Linear(patch * patch, shape.dim)
         self.cls = nn.Parameter(torch.empty(shape.dim))
         self.checkpoint_activations = checkpoint_activations
-        self.blocks = Blocks(shape, kernel=attention, recompute=checkpoint_activations is True)
+        recompute = checkpoint_activations is True
+        self.blocks = Blocks(shape, kernel=attention, recompute=recompute, drop_path=drop_path)
         self.norm = nn.LayerNorm(shape.dim, eps=EPSILON)
         self.apply(initialise)
         nn.init.normal_(self.cls, std=0.02)
@@ -236,6 +251,17 @@ class ViT(nn.Module):
         with torch.no_grad():
             self.embedding.weight.copy_(precise)
 
+    def layers_above(self, name: str) -> int:
+        """Number of layers between a parameter and the features, for layer-wise decay (He et al. 2022, appendix A.1).
+
+        Args:
+            name: name of the parameter in the encoder.
+        """
+        if name.startswith("norm."):
+            return 0
+        block = _BLOCK.match(name)
+        return self.depth - int(block[1]) if block else self.depth + 1
+
     def features(self, x: Tensor) -> Features:
         """Compute the features from the output [B, 1 + N, D] of the last block."""
         x = self.norm(x)
@@ -256,4 +282,5 @@ def build_encoder(settings: EncoderSettings) -> ViT:
         vector=settings.vector,
         attention=settings.attention,
         checkpoint_activations=settings.checkpoint_activations,
+        drop_path=settings.drop_path,
     )

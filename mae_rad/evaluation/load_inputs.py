@@ -34,7 +34,7 @@ def prepare_inputs(runs: Sequence[Path], settings: CompareSettings) -> Compariso
     """
     if settings.out.exists() and not settings.out.is_dir():
         raise EvaluationError(f"out is a file: {settings.out}. Give a folder.")
-    films = Films(settings.shards, settings.score_on)
+    films = Films(settings.shards, settings.score_on, distinct_patients=settings.distinct_patients)
     candidates = find_candidates(runs, settings, films.dataset_sha256)
     if set(settings.probes) == {TOKENS} and not any(candidate.shape for candidate in candidates):
         raise EvaluationError("`foreign` vectors have no patch tokens for the attentive probe. Add linear to `probes`.")

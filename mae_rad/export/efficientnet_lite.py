@@ -16,17 +16,20 @@ _fc                                                 left out: the classifier
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mae_rad.encoders.timm_encoder import TimmEncoder, TimmModel, TimmSettings
+from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_folder import check_fit
 
 PHOTOGRAPHS = "natural photographs (ImageNet, with their classes)"
 LICENCE = "Apache-2.0"
+
+MODELS = tuple(f"tf_efficientnet_lite{number}" for number in range(5))
+"""Networks of the packages, by timm's names."""
 
 _MARK = "_conv_stem.weight"
 _CLASSIFIER = ("_fc.weight", "_fc.bias")
@@ -71,8 +74,7 @@ def convert_efficientnet_lite(state: Mapping[str, Tensor]) -> EfficientNetLite:
         WeightsError: the weights are of none of the networks lite0 to lite4.
     """
     wrong: WeightsError | None = None
-    models: tuple[TimmModel, ...] = get_args(TimmModel)
-    for model in models:
+    for model in MODELS:
         settings = TimmSettings(timm=model)
         with torch.device("meta"):
             encoder = TimmEncoder(settings)
@@ -87,7 +89,7 @@ def convert_efficientnet_lite(state: Mapping[str, Tensor]) -> EfficientNetLite:
             config: Any = encoder.network.pretrained_cfg
             return EfficientNetLite(settings, weights, config["input_size"][-1])
     raise wrong or WeightsError(
-        f"the EfficientNet of the source has another number of blocks than {', '.join(models)}. Give the weights of one"
+        f"the EfficientNet of the source has another number of blocks than {', '.join(MODELS)}. Give the weights of one"
         " of them."
     )
 

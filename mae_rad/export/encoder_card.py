@@ -11,6 +11,7 @@ from mae_rad.encoders.pooling_name import parse_pooling
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.export.fixed_size import FilmSize
+from mae_rad.export.hub_metadata import front_matter
 
 
 class Preprocessing(Settings):
@@ -47,7 +48,24 @@ class EncoderCard(Settings):
     @property
     def vector_width(self) -> int:
         """Number of channels of the film vector."""
-        return parse_pooling(self.encoder.film_vector).width(self.encoder.shape.dim)
+        return parse_pooling(self.encoder.film_vector).width(self.encoder.shape.dim, self.encoder.block_dims)
+
+
+def encoder_readme(
+    card: EncoderCard, usage: str | None = None, size: FilmSize | None = None, library: str = "mae_rad"
+) -> str:
+    """Write the card for a folder: as :func:`model_card`, with the head that Hugging Face reads.
+
+    Args:
+        card: card of the encoder.
+        usage: as of :func:`model_card`.
+        size: as of :func:`model_card`.
+        library: library that loads the folder, by its name on the hub.
+    """
+    objective, licence = card.provenance.get("objective"), card.provenance.get("licence")
+    tags = [card.encoder.model, *([str(objective)] if objective else [])]
+    head = front_matter(library, tags, pipeline="image-feature-extraction", licence=str(licence) if licence else None)
+    return head + model_card(card, usage, size)
 
 
 def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | None = None) -> str:
@@ -64,7 +82,9 @@ def model_card(card: EncoderCard, usage: str | None = None, size: FilmSize | Non
     dim, depth, heads = card.encoder.shape
     pooled = "the class token" if card.encoder.pool == "cls" else "the mean of the patch tokens"
     if isinstance(card.encoder, TimmSettings):
-        kind, pooled = f"{card.encoder.timm} of timm, {dim} channels", "the mean over the last feature map"
+        kind = f"{card.encoder.timm} of timm, {dim} channels"
+        if card.encoder.pool == "mean":
+            pooled = "the mean over its last tokens"
     else:
         kind = f"Vision Transformer, {dim} channels, {depth} blocks, {heads} heads"
     origin = "\n".join(f"| {name} | {value} |" for name, value in sorted(card.provenance.items()) if name != "labels")
@@ -127,7 +147,10 @@ def _usage(dim: int) -> str:
     return f"""```python
 import mae_rad
 
-vectors = mae_rad.load_encoder("this folder").embed(["film.dcm"])  # [films, {dim}] float32; DICOM, PNG or JPEG files
+encoder = mae_rad.load_encoder("this folder")
+vectors = encoder.embed(["film.dcm"])  # [films, {dim}] float32; DICOM, PNG or JPEG files, folders, 2-D arrays
+lengths = (vectors**2).sum(axis=1, keepdims=True) ** 0.5
+print((vectors / lengths) @ (vectors / lengths).T)  # cosine similarity of every two films
 ```"""
 
 

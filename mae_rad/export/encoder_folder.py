@@ -19,11 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from data_prep.bounded_reading import MAX_CARD_BYTES, read_bounded
 from data_prep.runtime.atomic_write import atomic_folder
 from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder, build_any_encoder
 from mae_rad.encoders.vit import ViT
 from mae_rad.errors import WeightsError
-from mae_rad.export.encoder_card import EncoderCard, Preprocessing, model_card
+from mae_rad.export.encoder_card import EncoderCard, Preprocessing, encoder_readme
 from mae_rad.objectives.interface import Objective
 
 S = TypeVar("S", bound=BaseModel)
@@ -81,7 +82,7 @@ def save_encoder(
             weights_sha256=sha256_of(partial / WEIGHTS),
         )
         (partial / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (partial / "README.md").write_text(model_card(card), encoding="utf-8")
+        (partial / "README.md").write_text(encoder_readme(card), encoding="utf-8")
     return card
 
 
@@ -124,10 +125,8 @@ def load_encoder(folder: Path) -> tuple[Encoder, EncoderCard]:
     """
     card, path = read_card(folder), folder / WEIGHTS
     weights = load_weights(path, card.weights_sha256)
-    encoder = without_weights(card.encoder)
-    check_fit(weights, encoder, str(path))
-    encoder.load_state_dict(weights, assign=True)
-    return encoder.eval(), card
+    check_fit(weights, without_weights(card.encoder), str(path))
+    return with_weights(card.encoder, weights).eval(), card
 
 
 def start_from(folder: Path, objective: Objective) -> EncoderCard:
@@ -227,7 +226,7 @@ def read_settings(path: Path, model: type[S], kind: str, wanted: str) -> S:
         WeightsError: the file is missing, damaged or of another version.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, MAX_CARD_BYTES).decode()
     except (FileNotFoundError, NotADirectoryError):
         raise WeightsError(f"{path.parent} is not {kind}: it has no {path.name}. Give {wanted}.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -277,6 +276,23 @@ def without_weights(settings: AnyEncoderSettings) -> Encoder:
     """Build the encoder on the meta device: names and shapes without memory."""
     with torch.device("meta"):  # neither memory nor random numbers
         return build_any_encoder(settings)
+
+
+def with_weights(settings: AnyEncoderSettings, weights: Mapping[str, Tensor]) -> Encoder:
+    """Build an encoder with given weights.
+
+    Args:
+        settings: settings of the encoder.
+        weights: name → weight, of its names and shapes.
+    """
+    encoder = without_weights(settings)
+    encoder.load_state_dict(weights, assign=True)
+    if any(buffer.is_meta for buffer in encoder.buffers()):
+        # Some networks compute values that are no weights, such as rotary positions, when they are built.
+        with torch.random.fork_rng(devices=[]):
+            encoder = build_any_encoder(settings)
+        encoder.load_state_dict(weights)
+    return encoder
 
 
 def check_fit(weights: Mapping[str, Tensor], module: nn.Module, where: str) -> None:

@@ -7,20 +7,19 @@ objective.safetensors                        the other weights of the objective
 objective.json                               settings of the objective
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from data_prep.bounded_reading import MAX_YAML_BYTES, parse_yaml, read_bounded, read_json
 from mae_rad.errors import WeightsError
 from mae_rad.export.encoder_card import EncoderCard
-from mae_rad.export.encoder_folder import CARD, OBJECTIVE, WEIGHTS, check_fit, load_encoder, without_weights
+from mae_rad.export.encoder_folder import CARD, OBJECTIVE, WEIGHTS, check_fit, load_encoder
 from mae_rad.objectives import FILM, Objective, ObjectiveSettings, objective_settings
 from mae_rad.objectives.interface import Reconstructs
 
@@ -63,7 +62,7 @@ def load_objective(path: Path) -> Trained:
     except SafetensorError as error:
         raise WeightsError(f"{weights_path} is not a safetensors file ({error}). Copy or export it again.") from None
     with torch.device("meta"):
-        objective = settings.build({FILM: without_weights(card.encoder)})
+        objective = settings.build({FILM: encoder})
     weights = saved | {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     check_fit(weights, objective, str(weights_path))
     objective.load_state_dict(weights, assign=True)
@@ -114,9 +113,9 @@ def _settings(path: Path, folder: Path) -> ObjectiveSettings:
     values: Any
     try:
         if (folder / SETTINGS).is_file():
-            values = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            values = read_json(folder / SETTINGS)
         else:
-            config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+            config = parse_yaml(read_bounded(path / "config.yaml", MAX_YAML_BYTES).decode())
             if "task" in config:
                 raise WeightsError(
                     f"{path} is a finetuning, which has neither decoder nor projection head. Export it --to timm."
@@ -126,7 +125,7 @@ def _settings(path: Path, folder: Path) -> ObjectiveSettings:
         raise WeightsError(
             f"{path} has neither config.yaml nor {SETTINGS}, the settings of the objective. Give a run folder."
         ) from None
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise WeightsError(f"the settings in {path} are damaged. Give another copy of the run folder.") from None
     try:
         return objective_settings(values)

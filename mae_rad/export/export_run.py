@@ -7,7 +7,7 @@ from typing import Literal
 from mae_rad.encoders.vit import EncoderSettings, ViT
 from mae_rad.errors import WeightsError
 from mae_rad.export.checkpoint_encoder import checkpoint_folder
-from mae_rad.export.encoder_card import model_card
+from mae_rad.export.encoder_card import encoder_readme
 from mae_rad.export.encoder_folder import exported_folder, load_encoder
 from mae_rad.export.encoder_with_decoder_folder import encoder_folder, load_objective, write_objective
 from mae_rad.export.fixed_size import FilmSize
@@ -19,9 +19,19 @@ Target = Literal["timm", "hf_vit", "hf_vit_mae", "onnx", "safetensors"]
 """timm VisionTransformer, Hugging Face ViTModel and ViTMAEForPreTraining, ONNX, encoder folder with decoder."""
 
 README = "README.md"
+LIBRARIES: dict[Target, str] = {
+    "timm": "timm",
+    "hf_vit": "transformers",
+    "hf_vit_mae": "transformers",
+    "onnx": "onnx",
+    "safetensors": "mae_rad",
+}
+"""Format → library that loads it, by its name on Hugging Face."""
 
 
-def export(path: Path, to: Target, size: FilmSize | None, out: Path, *, step: int | None = None) -> Path:
+def export(
+    path: Path, to: Target, size: FilmSize | None, out: Path, *, step: int | None = None, trusted: bool = False
+) -> Path:
     """Write an export, which appears complete or not at all; an existing export is replaced.
 
     Args:
@@ -30,6 +40,7 @@ def export(path: Path, to: Target, size: FilmSize | None, out: Path, *, step: in
         size: film size that the result is fixed to; ``safetensors`` takes any and needs none.
         out: folder to write.
         step: steps of the checkpoint; None takes the encoder of a finished run, else the newest checkpoint.
+        trusted: read a checkpoint that bears no seal of this user.
 
     Returns:
         ``out``.
@@ -42,7 +53,7 @@ def export(path: Path, to: Target, size: FilmSize | None, out: Path, *, step: in
     if step is None and not is_unfinished:
         return _export(path, to, size, out)
     with tempfile.TemporaryDirectory() as scratch:
-        return _export(checkpoint_folder(path, step, Path(scratch) / "encoder"), to, size, out)
+        return _export(checkpoint_folder(path, step, Path(scratch) / "encoder", trusted=trusted), to, size, out)
 
 
 def _export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
@@ -71,6 +82,6 @@ def _export(path: Path, to: Target, size: FilmSize | None, out: Path) -> Path:
                     f"{path} was trained with {settings.name}, which has no ViTMAE decoder. Export it --to hf_vit."
                 )
             usage = write_vit_mae(encoder, decoder, card.encoder, size, folder)
-        text = model_card(card, usage, None if to == "safetensors" else size)
+        text = encoder_readme(card, usage, None if to == "safetensors" else size, LIBRARIES[to])
         (folder / README).write_text(text, encoding="utf-8")
     return out

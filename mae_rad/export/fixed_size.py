@@ -113,3 +113,18 @@ class ImageEncoder(nn.Module):
         values = patchify(images.mean(dim=1, keepdim=True), self.encoder.patch) * DISPLAY_RANGE
         features = self.encoder(Patches(values, self.coords, self.extent))  # one table serves all films
         return features.tokens, features.pooled
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read rows and columns from ``ROWSxCOLUMNS``.
+
+    Args:
+        text: value of ``--size``, in pixels.
+
+    Raises:
+        SettingsError: it is not of this form.
+    """
+    rows, _, columns = text.lower().partition("x")
+    if not (rows.isdigit() and columns.isdigit()):
+        raise SettingsError(f"--size is not ROWSxCOLUMNS in pixels: {text}. Give, for example, 512x384.")
+    return int(rows), int(columns)

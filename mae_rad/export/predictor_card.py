@@ -1,15 +1,15 @@
 """The card of a predictor folder: ``predictor.json`` for programs, ``README.md`` for people."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from data_prep.settings import Settings
 from data_prep.sharding.single_film import PreparationSettings
-from mae_rad.encoders.resnet import ResNetSettings
-from mae_rad.encoders.timm_encoder import TimmSettings
-from mae_rad.encoders.vit import EncoderSettings
+from mae_rad.encoders.any_encoder import AnyEncoderSettings
+from mae_rad.export.earlier_resnet import timm_settings_of
+from mae_rad.export.hub_metadata import front_matter
 from mae_rad.heads import MulticlassSettings, RegressionSettings, TaskSettings
 from mae_rad.heads.interface import Calibration
 
@@ -27,7 +27,7 @@ class PredictorCard(Settings):
     """Contents of ``predictor.json``."""
 
     format_version: Literal[1] = 1
-    encoder: EncoderSettings | ResNetSettings | TimmSettings
+    encoder: Annotated[AnyEncoderSettings, BeforeValidator(timm_settings_of)]
     tokens: int = Field(ge=1)
     """T, number of patches that the content of a film is scaled to."""
     task: TaskSettings
@@ -48,9 +48,18 @@ class PredictorCard(Settings):
     weights_sha256: str
 
 
+PIPELINES = {
+    "classification": "image-classification",
+    "multiclass": "image-classification",
+    "detection": "object-detection",
+}
+"""Task → its name on Hugging Face, which has none for numbers."""
+
+
 def predictor_card(card: PredictorCard) -> str:
     """Write the card as Markdown, the text of ``README.md``."""
-    return f"""# Radiograph predictor: {", ".join(card.labels)}
+    head = front_matter("mae_rad", [card.encoder.model, card.task.name], pipeline=PIPELINES.get(card.task.name))
+    return f"""{head}# Radiograph predictor: {", ".join(card.labels)}
 
 A {card.task.name} head on a {card.encoder.model}, {card.parameters:,} parameters together.
 
@@ -59,7 +68,10 @@ A {card.task.name} head on a {card.encoder.model}, {card.parameters:,} parameter
 ```python
 import mae_rad
 
-records = mae_rad.load_predictor("this folder").predict(["film.dcm"])  # one per film; DICOM, PNG or JPEG files
+predictor = mae_rad.load_predictor("this folder")
+records = predictor.predict(["film.dcm"])  # one per film; DICOM, PNG or JPEG files, folders, 2-D arrays
+for record in records:
+    print(record.status, record.reason, record.findings, record.boxes, record.numbers, record.classes)
 ```
 
 ## Input

@@ -14,10 +14,10 @@ from torch import nn
 
 from mae_rad.data.batch import Patches
 from mae_rad.encoders.any_encoder import AnyEncoderSettings, Encoder
-from mae_rad.encoders.resnet import ResNet, ResNetSettings
 from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings
 from mae_rad.encoders.vit import build_encoder
 from mae_rad.errors import WeightsError
+from mae_rad.export.earlier_resnet import timm_weights_of
 from mae_rad.export.encoder_folder import check_fit, exported_folder, load_weights, portable, read_settings, sha256_of
 from mae_rad.export.predictor_card import PredictorCard, predictor_card
 from mae_rad.heads import Head, Prediction, TaskSettings, build_head
@@ -29,7 +29,7 @@ CARD = "predictor.json"
 class Predictor(nn.Module):
     """Encoder, head and card of a predictor folder."""
 
-    def __init__(self, encoder: Encoder | ResNet, head: Head, card: PredictorCard) -> None:
+    def __init__(self, encoder: Encoder, head: Head, card: PredictorCard) -> None:
         super().__init__()
         self.encoder, self.head, self.card = encoder, head, card
 
@@ -43,7 +43,7 @@ class Predictor(nn.Module):
         return self.head.answer(self(patches))
 
 
-def save_predictor(encoder: Encoder | ResNet, head: Head, folder: Path, card: Mapping[str, object]) -> PredictorCard:
+def save_predictor(encoder: Encoder, head: Head, folder: Path, card: Mapping[str, object]) -> PredictorCard:
     """Write a predictor folder; an existing one is replaced.
 
     Args:
@@ -87,7 +87,7 @@ def load_predictor(folder: Path) -> Predictor:
     """
     folder = folder / "predictor" if (folder / "predictor").is_dir() else folder
     card = read_settings(folder / CARD, PredictorCard, "a predictor folder", "the folder of a finished finetuning")
-    weights = load_weights(folder / WEIGHTS, card.weights_sha256)
+    weights = timm_weights_of(load_weights(folder / WEIGHTS, card.weights_sha256))
     encoder, head = build_model(card.encoder, card.task)
     predictor = Predictor(encoder, head, card)
     check_fit(weights, predictor, str(folder / WEIGHTS))
@@ -97,17 +97,15 @@ def load_predictor(folder: Path) -> Predictor:
     return predictor.eval()
 
 
-def build_model(encoder: AnyEncoderSettings | ResNetSettings, task: TaskSettings) -> tuple[Encoder | ResNet, Head]:
+def build_model(encoder: AnyEncoderSettings, task: TaskSettings) -> tuple[Encoder, Head]:
     """Build an initialised encoder and a head on it.
 
     Args:
         encoder: settings of the encoder.
         task: settings of the task, which name the head.
     """
-    built: Encoder | ResNet
-    if isinstance(encoder, ResNetSettings):
-        built = ResNet(encoder)
-    elif isinstance(encoder, TimmSettings):
+    built: Encoder
+    if isinstance(encoder, TimmSettings):
         built = TimmEncoder(encoder, has_fixed_statistics=True)  # groups of few films, one group per grid
     else:
         built = build_encoder(encoder)

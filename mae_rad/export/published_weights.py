@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from data_prep.bounded_reading import read_json
 from mae_rad.errors import WeightsError
 
 FILES = ("model.safetensors", "pytorch_model.bin")
@@ -125,8 +126,38 @@ def read_published(path: Path) -> PublishedWeights:
             return PublishedWeights(layout, _join_qkv(weights), left_out)
     raise WeightsError(
         f"{path} has no patch embedding; its first weights are {', '.join(sorted(state)[:3])}. Give a Vision"
-        " Transformer of the original masked autoencoder, timm or Hugging Face, or an EfficientNet-lite."
+        " Transformer of the original masked autoencoder, timm or Hugging Face, or timm=NAME of a network of timm."
     )
+
+
+def source_config(path: Path) -> dict[str, Any]:
+    """Read the ``config.json`` of a downloaded model; empty without one."""
+    return _json(_folder(path) / "config.json")
+
+
+def source_facts(path: Path) -> dict[str, Any]:
+    """Read mean, std and heads from the configuration files of a downloaded model: timm's or Hugging Face's."""
+    config, inputs = source_config(path), _json(_folder(path) / "preprocessor_config.json")
+    timm = config.get("pretrained_cfg") or {}
+    facts = {
+        "mean": timm.get("mean") or inputs.get("image_mean"),
+        "std": timm.get("std") or inputs.get("image_std"),
+        "heads": config.get("num_attention_heads"),
+        "decoder_heads": config.get("decoder_num_attention_heads"),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
 
 
 def _weights_file(path: Path) -> Path:

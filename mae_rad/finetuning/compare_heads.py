@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
@@ -100,7 +101,13 @@ class HeadComparison(NamedTuple):
 
 
 def compare_heads(
-    runs: Mapping[str, Path], reference: str, shards: Sequence[Path], *, repetitions: int = 1000, seed: int = 0
+    runs: Mapping[str, Path],
+    reference: str,
+    shards: Sequence[PublicFolder],
+    *,
+    repetitions: int = 1000,
+    seed: int = 0,
+    distinct_patients: bool = False,
 ) -> list[HeadComparison]:
     """Compute metrics of the common test films of each run, and paired differences to the reference.
 
@@ -110,6 +117,7 @@ def compare_heads(
         shards: public folders that the runs were tested on; they assign films to patients.
         repetitions: number of bootstrap resamples of the patients.
         seed: of the resamples.
+        distinct_patients: whether folders of different secrets hold no patient twice.
 
     Returns:
         A row per label, metric and run.
@@ -121,7 +129,7 @@ def compare_heads(
     shared = set.intersection(*(set(labels) for labels in tested.values()))
     if not shared:
         raise EvaluationError("the runs have no label in common. Compare runs of one task")
-    index = ShardIndex(shards, split=None).table
+    index = ShardIndex(shards, split=None, distinct_patients=distinct_patients).table
     patient_of = dict(zip(index.column("key").to_pylist(), index.column("patient").to_pylist(), strict=True))
     rows: list[HeadComparison] = []
     for label in sorted(shared):

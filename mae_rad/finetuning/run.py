@@ -22,7 +22,6 @@ from mae_rad.data.complete_shards import check_shards_complete
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
-from mae_rad.encoders.resnet import ResNet, ResNetSettings
 from mae_rad.errors import RunError
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import descent, portable, read_card, save_encoder, start_encoder
@@ -41,17 +40,20 @@ from mae_rad.prediction.mlflow_predictor import registered_predictor
 from mae_rad.tracking import RegisteredModel
 from mae_rad.training.deepspeed_engine import Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.loop import train
-from mae_rad.training.run_folder import RunFolder
+from mae_rad.training.run_folder import RunFolder, continue_segments
 from mae_rad.training.task import DrawnBatch, TrainingTask, training_films
 
 
-def finetune(settings: FinetuneSettings) -> None:
-    """Run or resume a finetuning, and write the predictor into its run folder.
+def finetune(settings: FinetuneSettings) -> str | None:
+    """Run, resume or extend a finetuning, and write the predictor into its run folder.
+
+    Returns:
+        As :func:`train`.
 
     Raises:
         SystemExit, UserError: as :func:`train`.
     """
-    train(Finetuning(settings))
+    return train(Finetuning(continue_segments(settings)))
 
 
 class Finetuning(TrainingTask):
@@ -74,7 +76,7 @@ class Finetuning(TrainingTask):
         self.name = settings.task.name
         data = settings.data
         check_shards_complete(data.shards, data.generations)
-        self._films = ShardIndex(data.shards, where=data.where, split=None, generations=data.generations)
+        self._films = ShardIndex(data.shards, split=None, **data.source)
         self.dataset_sha256 = self._films.dataset_sha256
         self._task = build_task(self.settings, self._films)
         self.settings = self._task.settings
@@ -98,7 +100,7 @@ class Finetuning(TrainingTask):
     def build_model(self, ranks: Ranks) -> Supervised:
         """Build encoder and head."""
         encoder, head = build_model(self.encoder, self.settings.task)
-        if self._start and not isinstance(encoder, ResNet):
+        if self._start:
             self._start_card = start_encoder(self._start, encoder)
         self._model = Supervised(encoder, head, self.settings.adaptation).to(ranks.device)
         return self._model
@@ -129,7 +131,7 @@ class Finetuning(TrainingTask):
 
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> None:
         """Validate on the val films, and keep the best weights so far."""
-        if done % self.settings.evaluation.every and done != self.settings.optimizer.steps:
+        if done % self.settings.evaluation.every and done not in self.settings.optimizer.segment_ends:
             return
         val = self._outputs("val", ranks)
         if ranks.first:
@@ -166,6 +168,13 @@ class Finetuning(TrainingTask):
         """Return the predictor, for the model registry."""
         return registered_predictor(folder.predictor, self.settings.runtime.run_dir.name, folder.tracking_id())
 
+    def conclusion(self, folder: RunFolder) -> str:
+        """Where predictor and test metrics are, and how to predict."""
+        return (
+            f"predictor: {folder.predictor}\nmetrics of the test films: {folder.evaluation}\n"
+            f"next:\n  mae-rad predict {folder.path} FILES out=PRIVATE      findings of film files"
+        )
+
     @property
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the labels and boxes of the task, and of the weights it starts from."""
@@ -189,10 +198,8 @@ class Finetuning(TrainingTask):
         return [name for target in self.settings.task.targets for name in target.label_names]
 
     def _save_encoder(self, folder: RunFolder, step: int) -> None:
-        """Export the finetuned ViT, so that another run can start from it."""
+        """Export the finetuned encoder, so that another run can start from it."""
         encoder, settings = self._model.encoder, self.encoder
-        if isinstance(encoder, ResNet) or isinstance(settings, ResNetSettings):
-            return
         if self.settings.adaptation.encoder == "finetuned":
             tokens, films_seen = self.settings.tokens, step * self.settings.optimizer.batch
             provenance = self.provenance() | self._films_used() | {"steps": step, "films_seen": films_seen}

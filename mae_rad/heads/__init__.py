@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mae_rad.encoders.any_encoder import Encoder
-from mae_rad.encoders.resnet import ResNet
 from mae_rad.heads.classification import ClassificationHead, ClassificationSettings
 from mae_rad.heads.detection import DetectionHead, DetectionSettings
 from mae_rad.heads.interface import Boxes, Head, Prediction
@@ -43,7 +42,7 @@ HEADS: dict[str, Callable[[Any, Any], Head]] = {
 }
 
 
-def build_head(settings: TaskSettings, encoder: Encoder | ResNet) -> Head:
+def build_head(settings: TaskSettings, encoder: Encoder) -> Head:
     """Build a head.
 
     Args:

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mae_rad.encoders.any_encoder import Encoder
-from mae_rad.encoders.resnet import ResNet
 from mae_rad.heads.interface import Prediction
 from mae_rad.heads.pooled_head import PooledHead, PooledHeadSettings
 from mae_rad.heads.target import Names, TargetSettings, duplicate_titles
@@ -92,7 +91,7 @@ class LabelTargets(NamedTuple):
 class ClassificationHead(PooledHead):
     """One logit per label."""
 
-    def __init__(self, settings: ClassificationSettings, encoder: Encoder | ResNet) -> None:
+    def __init__(self, settings: ClassificationSettings, encoder: Encoder) -> None:
         super().__init__(settings, settings.titles, encoder)
 
     def loss(self, outputs: Sequence[Tensor], targets: LabelTargets) -> ObjectiveOutput:

@@ -1,14 +1,14 @@
 """Detection of findings as boxes, on films of any shape.
 
-A feature pyramid on the last map of the encoder (ViTDet; for a ResNet, a feature pyramid network on its maps), and a
-one-stage box head (FCOS).
+A feature pyramid on the last map of the encoder (ViTDet; for a convolutional network, a feature pyramid network on its
+maps), and a one-stage box head (FCOS).
 
 Legend: B films of one grid, L labels, D channels of the encoder, C channels of the pyramid.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeGuard
 
 import torch
 from pydantic import Field, model_validator
@@ -17,7 +17,8 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
-from mae_rad.encoders.resnet import ResNet
+from mae_rad.encoders.any_encoder import Encoder
+from mae_rad.encoders.timm_encoder import TimmEncoder
 from mae_rad.encoders.vit import ViT
 from mae_rad.heads.classification import TargetLabelSettings
 from mae_rad.heads.fcos_head import GROUPS, BoxHead, choose_boxes
@@ -110,25 +111,30 @@ class DetectionHead(Head):
 
     input_kind: Literal["patches"] = "patches"
 
-    def __init__(self, settings: DetectionSettings, encoder: ViT | ResNet) -> None:
+    def __init__(self, settings: DetectionSettings, encoder: Encoder) -> None:
         super().__init__()
         self.labels = settings.titles
         self.settings = settings
         self.patch = encoder.patch
         self.pyramid: nn.Module
-        if isinstance(encoder, ResNet):
-            self.pyramid, self.strides = _MapPyramid(encoder.widths, settings.channels), encoder.strides
+        self.strides: tuple[float, ...]
+        if _has_maps(encoder):
+            numbers = encoder.map_blocks
+            self.pyramid = _MapPyramid([encoder.block_dims[number - 1] for number in numbers], settings.channels)
+            self.strides = tuple(encoder.facts.strides[number - 1] for number in numbers)
         else:
             pyramid = FeaturePyramid(encoder.dim, settings.channels, encoder.patch)
             self.pyramid, self.strides = pyramid, pyramid.strides
         self.boxes = BoxHead(settings.channels, len(self.labels), settings.convolutions)
 
     def encode(self, encoder: nn.Module, patches: Patches) -> Tensor | list[Tensor]:
-        """Encode films into the last map of a ViT [B, D, rows, columns], or the maps of a ResNet."""
-        if isinstance(encoder, ResNet):
+        """Encode films into the last map of a ViT [B, D, rows, columns], or the maps of a convolutional network."""
+        if _has_maps(encoder):
             return encoder.maps(patches)
-        assert isinstance(encoder, ViT)
-        (features,) = window_features(encoder, [patches], self.settings.window)
+        if isinstance(encoder, ViT):
+            (features,) = window_features(encoder, [patches], self.settings.window)
+        else:
+            features = encoder(patches)
         return as_map(features.tokens, patches.grid)
 
     def forward(self, features: Tensor | list[Tensor], patches: Patches | None) -> Predictions:
@@ -157,6 +163,11 @@ class DetectionHead(Head):
         return Prediction(
             boxes=choose_boxes(outputs, least=settings.least, overlap=settings.overlap, most=settings.most)
         )
+
+
+def _has_maps(encoder: nn.Module) -> TypeGuard[TimmEncoder]:
+    """Whether the maps of an encoder become coarser; the tokens of others are one per patch."""
+    return isinstance(encoder, TimmEncoder) and encoder.facts.patch is None
 
 
 class _MapPyramid(nn.Module):

@@ -48,7 +48,7 @@ class BoxHead(nn.Module):
             self.fcos.classification_head.cls_logits.bias, math.log(_PRIOR_PROBABILITY / (1 - _PRIOR_PROBABILITY))
         )
 
-    def forward(self, maps: Sequence[Tensor], strides: Sequence[int], size: tuple[int, int]) -> Predictions:
+    def forward(self, maps: Sequence[Tensor], strides: Sequence[float], size: tuple[int, int]) -> Predictions:
         """Predict labels and boxes at every cell.
 
         Args:
@@ -64,7 +64,7 @@ class BoxHead(nn.Module):
         return Predictions(out["cls_logits"], out["bbox_regression"], fit, cell_centres(maps, strides), size)
 
 
-def cell_centres(maps: Sequence[Tensor], strides: Sequence[int]) -> Places:
+def cell_centres(maps: Sequence[Tensor], strides: Sequence[float]) -> Places:
     """Compute the centres of all cells, map by map and row by row.
 
     Args:

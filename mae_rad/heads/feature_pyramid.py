@@ -23,7 +23,7 @@ class FeaturePyramid(nn.Module):
     def __init__(self, dim: int, channels: int, patch: int) -> None:
         super().__init__()
         self.channels = channels
-        self.strides = (patch // 4, patch // 2, patch, 2 * patch)
+        self.strides = (patch / 4, patch / 2, patch, 2 * patch)
         finer = nn.ConvTranspose2d(dim, dim // 2, 2, stride=2)
         finest = nn.Sequential(
             nn.ConvTranspose2d(dim, dim // 2, 2, stride=2),

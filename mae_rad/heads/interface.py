@@ -69,7 +69,7 @@ class Head(nn.Module, ABC):
         """Encode films for this head.
 
         Args:
-            encoder: ViT or ResNet.
+            encoder: ViT or network of timm.
             patches: of B films of one grid.
 
         Returns:
@@ -81,7 +81,7 @@ class Head(nn.Module, ABC):
         """Encode groups of films.
 
         Args:
-            encoder: ViT or ResNet.
+            encoder: ViT or network of timm.
             groups: patches of films, one grid per group.
 
         Returns:

@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from mae_rad.encoders.resnet import ResNet
-from mae_rad.encoders.vit import ViT
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.heads.interface import Prediction
 from mae_rad.heads.pooled_head import PooledHead, PooledHeadSettings
 from mae_rad.heads.target import TargetSettings
@@ -104,7 +103,7 @@ class ClassTargets(NamedTuple):
 class MulticlassHead(PooledHead):
     """One logit per class."""
 
-    def __init__(self, settings: MulticlassSettings, encoder: ViT | ResNet) -> None:
+    def __init__(self, settings: MulticlassSettings, encoder: Encoder) -> None:
         super().__init__(settings, settings.titles, encoder)
 
     def loss(self, outputs: Sequence[Tensor], targets: ClassTargets) -> ObjectiveOutput:

@@ -14,7 +14,6 @@ from data_prep.settings import Settings
 from mae_rad.data.batch import Patches
 from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.encoders.blocks import initialise
-from mae_rad.encoders.resnet import ResNet
 from mae_rad.encoders.vit import Features, ViT
 from mae_rad.heads.interface import Calibration, Head
 from mae_rad.heads.pooling import Pooling, PoolName
@@ -65,7 +64,7 @@ class PooledHead(Head):
     slope: Tensor
     offset: Tensor
 
-    def __init__(self, settings: PooledHeadSettings, labels: tuple[str, ...], encoder: Encoder | ResNet) -> None:
+    def __init__(self, settings: PooledHeadSettings, labels: tuple[str, ...], encoder: Encoder) -> None:
         super().__init__()
         self.labels = labels
         self.window = settings.window
@@ -110,7 +109,7 @@ class PooledHead(Head):
         return logits
 
     def patch_logits(self, features: Features) -> Tensor:
-        """Return outputs [B, N, L] of every patch, for a ResNet of every cell of its last map; only without pooling."""
+        """Return outputs [B, N, L] of every token, a patch or a cell of the last map; only without pooling."""
         assert self.pooling is None  # with pooling, the layers take its vectors
         logits: Tensor = self.layers(features.tokens)
         return logits

@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from mae_rad.encoders.resnet import ResNet
-from mae_rad.encoders.vit import ViT
+from mae_rad.encoders.any_encoder import Encoder
 from mae_rad.heads.interface import Prediction
 from mae_rad.heads.pooled_head import PooledHead, PooledHeadSettings
 from mae_rad.heads.target import TargetSettings, duplicate_titles
@@ -118,7 +117,7 @@ class NumberTargets(NamedTuple):
 class RegressionHead(PooledHead):
     """One standardised number per target."""
 
-    def __init__(self, settings: RegressionSettings, encoder: ViT | ResNet) -> None:
+    def __init__(self, settings: RegressionSettings, encoder: Encoder) -> None:
         super().__init__(settings, settings.titles, encoder)
         self._beta = settings.beta if settings.loss == "smooth_l1" else None
 

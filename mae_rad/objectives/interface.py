@@ -196,6 +196,15 @@ class ObjectiveSettings(Settings, ABC):
                 f"objective {self.name} hides patches, and {encoder.timm} takes whole images only. Give encoder.model"
             )
 
+    def films_in_memory(self, films: int) -> int:
+        """Number of films whose activations are in memory at once, of ``films`` per forward pass of a rank."""
+        return films
+
+    def smaller_passes(self, films: int) -> dict[str, Any]:
+        """Settings that keep at most ``films`` films in memory without a change of results; none if there are none."""
+        del films
+        return {}
+
     def cost_column(self) -> str:
         """Text of the column ``budget`` in the cost table: visible and predicted fractions, or views."""
         return ""

@@ -94,7 +94,7 @@ class MAESettings(ObjectiveSettings, Augmentation):
     other, as published."""
     decoder_dim: int = Field(default=512, ge=4)
     """Channels of the decoder; a multiple of 4 and of decoder_heads."""
-    decoder_depth: int = Field(default=8, ge=1)
+    decoder_depth: int = Field(default=8, ge=1, le=256)
     """Blocks of the decoder."""
     decoder_heads: int = Field(default=16, ge=1)
     """Attention heads of the decoder."""

@@ -9,7 +9,7 @@ Legend: n films of this rank, D encoder channels.
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -82,15 +82,23 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
         return SimCLR(encoders[FILM], self)
 
     def check_encoder(self, encoder: AnyEncoderSettings) -> None:
-        """Check that a network of timm gets whole views, all films in one forward pass."""
+        """Check that a network of timm gets whole views, and one with batch norm all films in one forward pass."""
         if not isinstance(encoder, TimmSettings):
             return
         if self.visible is not None:
             raise ValueError(f"{encoder.timm} takes whole images only. Leave objective.visible out")
-        if self.films_at_once is not None:
+        if self.films_at_once is not None and encoder.facts.has_batch_norm:
             raise ValueError(
                 f"batch norm of {encoder.timm} needs all films in one forward pass. Leave objective.films_at_once out"
             )
+
+    def films_in_memory(self, films: int) -> int:
+        """Number of films that are encoded at once."""
+        return min(films, self.films_at_once or films)
+
+    def smaller_passes(self, films: int) -> dict[str, Any]:
+        """Encode fewer films at once."""
+        return {"films_at_once": films}
 
     def cost_column(self) -> str:
         """Number of views, and the fraction of each that is encoded."""
@@ -102,16 +110,18 @@ class SimCLRSettings(ObjectiveSettings, Augmentation):
         hidden, dim = self.head_hidden, self.head_dim
         head = 2.0 * (encoders[FILM].shape.dim * hidden + hidden**2 + hidden * dim)
         similarities = 2.0 * dim * 2 * films  # of one view
-        return Flops(
+        counted = Flops(
             2 * encoder_cost.embedding,
             2 * encoder_cost.encoder,
             2 * (head + similarities),
             2 * encoder_cost.again,
             2 * encoder_cost.fixed,
         )
+        is_cached = self.films_in_memory(films) < films  # every part is encoded once more
+        return counted._replace(again=counted.again + counted.forward) if is_cached else counted
 
     def activations(self, encoders: Mapping[str, AnyEncoderSettings], films: int, operand_bytes: int) -> Activations:
-        """Estimate the activations of two views, without the effect of ``films_at_once``."""
+        """Estimate the activations of two views of a film that is encoded."""
         b = operand_bytes
         encoder_cost = encoder_activations(encoders[FILM], self._patches, b)
         # Each hidden layer: output, norm, GELU; the similarities of two views to all.

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from data_prep.errors import Reason
 from data_prep.runtime.atomic_write import atomic_file, atomic_text, is_temporary, remove_temporary
+from data_prep.runtime.csv_text import safe_rows
 from data_prep.runtime.folder_lock import LOCK_FILE, locked
 from data_prep.shard_format.boxes import EDGES
 from data_prep.sharding.single_film import ArchiveFile
@@ -282,5 +283,5 @@ def _box_table(records: Iterator[Record]) -> Iterator[list[object]]:
 def _write_csv(path: Path, rows: Iterator[list[object]]) -> None:
     with atomic_file(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        csv.writer(text).writerows(rows)
+        csv.writer(text).writerows(safe_rows(rows))
         text.detach()

@@ -17,7 +17,6 @@ never influences the weights, which labels of the run do not reach this way.
 import logging
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.label_policy import LabelPolicy, resolve_labels
 from data_prep.shard_format.label_tables import read_labels
 from data_prep.shard_format.number_labels import resolve_numbers
@@ -115,7 +115,7 @@ def balanced_accuracy_of_votes(classes: Integers, place: Integers) -> float:
 
 
 def choose_questions(
-    table: pa.Table, patients: Integers, shards: Sequence[Path], requested: Sequence[str] | None
+    table: pa.Table, patients: Integers, shards: Sequence[PublicFolder], requested: Sequence[str] | None
 ) -> list[Question]:
     """Choose what is asked about the films of the probe.
 
@@ -199,7 +199,7 @@ def _column_values(table: pa.Table) -> dict[str, tuple[str, Floats]]:
     return {CLASS: ("knn", classes), SEX: ("auroc", sex), AGE: ("r2", age)}
 
 
-def _label_values(keys: list[str], shards: Sequence[Path], taken: set[str]) -> dict[str, tuple[str, Floats]]:
+def _label_values(keys: list[str], shards: Sequence[PublicFolder], taken: set[str]) -> dict[str, tuple[str, Floats]]:
     """Label → metric and values [films], NaN where a film has none; names in ``taken`` are those of columns."""
     wanted = pa.array(keys)
     entries = [read_labels(folder) for folder in shards]

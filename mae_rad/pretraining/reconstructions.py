@@ -60,7 +60,7 @@ def held_out_films(index: ShardIndex, settings: PretrainSettings, objective: Obj
         return {}
     data = settings.data
     try:
-        held_out = ShardIndex(data.shards, where=data.where, split="val", generations=data.generations)
+        held_out = ShardIndex(data.shards, split="val", **data.source)
     except SettingsError:  # no validation film
         return {}
     sizes = [stage.objective.tokens for stage in settings.stages()]

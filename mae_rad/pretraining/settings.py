@@ -4,11 +4,12 @@ from typing import Self
 
 from pydantic import model_validator
 
+from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.resolution_schedule import stage_lengths, tokens_at
 from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.objectives import FILM, AnyObjective
-from mae_rad.training.settings import TrainingSettings
+from mae_rad.training.settings import OptimizerSettings, TrainingSettings
 
 
 class PretrainSettings(TrainingSettings):
@@ -33,9 +34,10 @@ class PretrainSettings(TrainingSettings):
     @model_validator(mode="after")
     def _check_encoder(self) -> Self:
         self.objective.check_encoder(self.encoder)
-        if isinstance(self.encoder, TimmSettings) and self.optimizer.accumulation > 1:
+        encoder = self.encoder
+        if isinstance(encoder, TimmSettings) and encoder.facts.has_batch_norm and self.optimizer.accumulation > 1:
             raise ValueError(
-                f"batch norm of {self.encoder.timm} needs the whole batch in one forward pass. Leave"
+                f"batch norm of {encoder.timm} needs the whole batch in one forward pass. Leave"
                 " optimizer.accumulation out"
             )
         return self
@@ -52,21 +54,22 @@ class PretrainSettings(TrainingSettings):
 
     def results(self) -> dict[str, object]:
         """Return the settings that can change a result, without those of the objective that affect only speed."""
-        objective = self.objective.model_dump(mode="json", exclude=set(self.objective.speed_only))
+        newer = self.objective.off if isinstance(self.objective, Augmentation) else set()
+        objective = self.objective.model_dump(mode="json", exclude=set(self.objective.speed_only) | newer)
         return super().results() | {"objective": objective}
 
     def at(self, step: int) -> "PretrainSettings":
         """Return the settings with the T of optimiser step ``step``, counted from 0, as the only stage."""
-        return self._with_size(
-            tokens_at(step, self.optimizer.steps, self.objective.schedule, self.objective.tokens), self.optimizer.steps
-        )
+        tokens = tokens_at(step, self.optimizer.scheduled_steps, self.objective.schedule, self.objective.tokens)
+        return self._with_size(tokens, self.optimizer)
 
     def stages(self) -> list["PretrainSettings"]:
         """Return the settings of each stage as a separate run, with its T and steps."""
-        lengths = stage_lengths(self.optimizer.steps, self.objective.schedule, self.objective.tokens)
-        return [self._with_size(tokens, steps) for tokens, steps in lengths]
+        first, added = self.optimizer.scheduled_steps, self.optimizer.steps - self.optimizer.scheduled_steps
+        lengths = stage_lengths(first, self.objective.schedule, self.objective.tokens, added)
+        optimizers = [self.optimizer.model_copy(update={"steps": steps, "segments": ()}) for _, steps in lengths]
+        return [self._with_size(tokens, one) for (tokens, _), one in zip(lengths, optimizers, strict=True)]
 
-    def _with_size(self, tokens: int, steps: int) -> "PretrainSettings":
+    def _with_size(self, tokens: int, optimizer: OptimizerSettings) -> "PretrainSettings":
         objective = self.objective.model_copy(update={"tokens": tokens, "schedule": ()})
-        optimizer = self.optimizer.model_copy(update={"steps": steps})
         return self.model_copy(update={"objective": objective, "optimizer": optimizer})

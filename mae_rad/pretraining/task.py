@@ -11,11 +11,13 @@ from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
 from mae_rad.data.patient_splits import check_patient_splits
 from mae_rad.data.shard_reader import ShardIndex
+from mae_rad.data.streaming import shard_openers, streamed_batches
 from mae_rad.encoders.any_encoder import build_any_encoder
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_card import EncoderCard
 from mae_rad.export.encoder_folder import descent, read_card, save_encoder, start_from
+from mae_rad.export.encoder_with_decoder_folder import encoder_folder
 from mae_rad.objectives import FILM
 from mae_rad.objectives.interface import Objective
 from mae_rad.pretraining.online_probe import OnlineProbe, online_probe
@@ -48,15 +50,19 @@ class Pretraining(TrainingTask):
         self.name = settings.objective.name
         data, batch = settings.data, settings.optimizer.batch
         check_shards_complete(data.shards, data.generations)
-        self._index = ShardIndex(data.shards, where=data.where, generations=data.generations)
+        self._index = ShardIndex(data.shards, **data.source)
         if len(data.shards) > 1:  # one folder has one split for each patient
-            check_patient_splits(ShardIndex(data.shards, split=None, generations=data.generations).table)
+            everything = data.source | {"where": {}}
+            check_patient_splits(ShardIndex(data.shards, split=None, **everything).table)
         self.dataset_sha256 = self._index.dataset_sha256
         self.data_used = training_films(data.shards, self._index)
         if len(self._index) < batch:
             raise SettingsError(
                 f"optimizer.batch is larger than the number of training films: {batch} > {len(self._index)}. Lower it."
             )
+        self._start_folder = encoder_folder(settings.start_from) if settings.start_from else None
+        if self._start_folder:
+            read_card(self._start_folder)  # a wrong folder is reported before the run folder is made
         self._order = Order(len(self._index), settings.seed, batch, self._index.weights(data.weights))
         self._objective: Objective
         self._pictures: dict[int, list[HeldOutFilm]]
@@ -66,11 +72,11 @@ class Pretraining(TrainingTask):
     def build_model(self, ranks: Ranks) -> Objective:
         """Build the objective with its encoder on the device of this rank."""
         settings = self.settings
-        if isinstance(settings.encoder, TimmSettings) and ranks.world > 1:
+        if isinstance(settings.encoder, TimmSettings) and settings.encoder.facts.has_batch_norm and ranks.world > 1:
             on_first_rank(ranks, self._refuse_ranks)
         self._objective = settings.objective.build({FILM: build_any_encoder(settings.encoder)})
-        if settings.start_from:
-            self._start = start_from(settings.start_from, self._objective)
+        if self._start_folder:
+            self._start = start_from(self._start_folder, self._objective)
         self._pictures = held_out_films(self._index, settings, self._objective)
         self._probe = online_probe(settings, announce=ranks.first)
         return self._objective.to(ranks.device)
@@ -78,13 +84,24 @@ class Pretraining(TrainingTask):
     def _refuse_ranks(self) -> NoReturn:
         raise SettingsError(
             f"{self.settings.encoder.model} is trained in one process only: its batch norm does not average over"
-            " ranks yet. Start it without a launcher: mae-rad pretrain …"
+            " ranks yet. Start it without a launcher, or give a network without it: a ViT, a ConvNeXt, resnet50_gn."
         )
 
     def iterate_batches(self, steps: StepRange, device: torch.device) -> Iterator[DrawnBatch]:
         """Load the views of films that the objective requests."""
         del device
         settings = self.settings
+        if settings.data.read == "stream":
+            return streamed_batches(
+                self._index,
+                shard_openers(settings.data.shards, split="train", generations=settings.data.generations),
+                self._objective.views,
+                steps,
+                global_batch=settings.optimizer.batch,
+                patch=settings.encoder.patch,
+                seed=settings.seed,
+                workers=settings.runtime.workers,
+            )
         return training_batches(
             self._index,
             self._order,
@@ -92,6 +109,7 @@ class Pretraining(TrainingTask):
             steps,
             patch=settings.encoder.patch,
             workers=settings.runtime.workers,
+            scheduled_steps=settings.optimizer.scheduled_steps,
         )
 
     def training_flops(self, step: int) -> float:
@@ -105,11 +123,13 @@ class Pretraining(TrainingTask):
             _log.warning("%s", rates.text)
         elif ranks.first and not done:
             _log.info("%s", rates.text)
+        if ranks.first and done and self.settings.data.read == "stream":
+            _log.warning("data.read: stream: the order of films is not that of a run without interruption")
         return self._log_probe(done, folder, ranks) if not done else self.evaluate(done, folder, ranks)
 
     def evaluate(self, done: int, folder: RunFolder, ranks: Ranks) -> Mapping[str, float]:
-        """Log the online probe and draw reconstructions, at their intervals and after the last step."""
-        is_last = done == self.settings.optimizer.steps
+        """Log the online probe and draw reconstructions, at their intervals and at the end of a segment."""
+        is_last = done in self.settings.optimizer.segment_ends
         is_probed = self._probe and (done % self.settings.runtime.probe_every == 0 or is_last)
         values = self._log_probe(done, folder, ranks) if is_probed else {}
         if self._pictures and (done % self.settings.runtime.picture_every == 0 or is_last):
@@ -130,7 +150,7 @@ class Pretraining(TrainingTask):
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the weights it starts from."""
         start = self.settings.start_from
-        return {"start_from": read_card(start).weights_sha256} if start else {}
+        return {"start_from": read_card(encoder_folder(start)).weights_sha256} if start else {}
 
     @property
     def tags(self) -> dict[str, str]:
@@ -144,6 +164,21 @@ class Pretraining(TrainingTask):
     def provenance(self) -> dict[str, str | int | float | None]:
         """Return the provenance of the weights, with the peak learning rate."""
         return super().provenance() | {"peak_learning_rate": rate_report(self.settings).peak}
+
+    def conclusion(self, folder: RunFolder) -> str:
+        """Where the encoder is, and how to embed, compare, finetune and extend."""
+        run, steps, paths = folder.path, self.settings.optimizer.steps, list(map(str, self.settings.data.shards))
+        shards = paths[0] if len(paths) == 1 else f"'[{','.join(paths)}]'"
+        return "\n".join(
+            (
+                f"encoder: {folder.encoder}",
+                "next:",
+                f"  mae-rad embed {run} shards={shards} out=embeddings.parquet",
+                f"  mae-rad compare {run} shards={shards} out=compare",
+                f"  mae-rad finetune --config NAME data.shards={shards} start_from={run} runtime.run_dir=HEAD",
+                f"  the same command with optimizer.steps={2 * steps} extends the run by {steps:,} steps",
+            )
+        )
 
     def finish(self, folder: RunFolder, ranks: Ranks) -> None:
         """Export the encoder."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.folder_url import FolderUrl
 from data_prep.pages.plot_style import save_png
 from data_prep.settings import load
 from mae_rad.errors import SettingsError
@@ -55,6 +56,8 @@ def run_sweep(
     """
     arms = read_arms(config, settings, over=over, named=arm, out=out, films=films, equal_flops=equal_flops)
     shards = [str(path) for path in arms[0].settings.data.shards]
+    if signed := [shard for shard in arms[0].settings.data.shards if isinstance(shard, FolderUrl) and shard.query]:
+        raise SettingsError(f"data.shards: a sweep records its settings, and a signature is not recorded: {signed[0]}")
     compared = load(CompareSettings, compare, [f"shards={shards}", f"out={out / 'comparison'}"])
     if compared.score_on != "val":
         raise SettingsError(

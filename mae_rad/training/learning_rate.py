@@ -16,14 +16,16 @@ def peak_rate(settings: OptimizerSettings) -> float:
 
 
 def learning_rate(step: int, settings: OptimizerSettings) -> float:
-    """Compute the learning rate: linear warm-up, then cosine decay to zero.
+    """Compute the learning rate: in each segment linear warm-up, then cosine decay to zero.
 
     Args:
         step: optimiser step, counted from 0.
         settings: settings of the optimiser.
     """
     peak = peak_rate(settings)
-    warmup = settings.warmup_steps
+    start, end = settings.segment_of(step)
+    step, steps = step - start, end - start
+    warmup = round(steps * settings.warmup_fraction)
     if step < warmup:
         return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, settings.steps - warmup)))
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))

@@ -13,6 +13,7 @@ import torch
 from data_prep.runtime.progress import Progress
 from mae_rad.data.film_order import StepRange
 from mae_rad.data.loader import TOO_FEW_PATCHES
+from mae_rad.data.seeded_random import generator_for
 from mae_rad.errors import RunError, ShardFormatError
 from mae_rad.tracking import DelayedWrites, Tracker, chosen_experiment, chosen_store
 from mae_rad.training.attention_logits import AttentionLogits
@@ -35,6 +36,7 @@ from mae_rad.training.matmul_throughput import measure_matmul_rate
 from mae_rad.training.preemption import Preemption
 from mae_rad.training.run_folder import NON_FINITE_FILE, RunFolder
 from mae_rad.training.save_and_resume import Checkpoints
+from mae_rad.training.settings import OptimizerSettings
 from mae_rad.training.task import AnyBatch, DrawnBatch, TrainingTask
 
 _log = logging.getLogger(__name__)
@@ -48,11 +50,14 @@ MIN_UNREADABLE = 16
 """Number of unreadable films up to which the share is not checked."""
 
 
-def train(task: TrainingTask) -> None:
+def train(task: TrainingTask) -> str | None:
     """Train from step 0 or from the newest checkpoint; results are in the run folder when the function returns.
 
     Args:
         task: model, batches and evaluations of the training.
+
+    Returns:
+        Where the results are and what to do next, on rank 0; None on the other ranks.
 
     Raises:
         SystemExit: with code ``preemption.REQUEUE`` if training stops early, after writing a checkpoint.
@@ -77,6 +82,7 @@ def train(task: TrainingTask) -> None:
                 mlflow_writes.register(result)
     finally:
         folder.release()
+    return task.conclusion(folder) if ranks.first else None
 
 
 def _train(
@@ -101,14 +107,14 @@ def _train(
     for step in range(first_step, optimizer.steps):
         heartbeat.set_step(step)
         lr = learning_rate(step, optimizer)
-        steps_done, is_last = step + 1, step + 1 == optimizer.steps
-        is_logged = steps_done % runtime.log_every == 0 or is_last
+        steps_done, is_last, is_end = step + 1, step + 1 == optimizer.steps, step + 1 in optimizer.segment_ends
+        is_logged = steps_done % runtime.log_every == 0 or is_end
         micro_batch_metrics: list[dict[str, float]] = []
         film_keys: list[str] = []
-        for _ in range(optimizer.accumulation):
+        for part in range(optimizer.accumulation):
             batch = meter.next_batch(batches)
             film_keys += batch.keys
-            with attention_logits.measuring(is_logged):
+            with attention_logits.measuring(is_logged), _counted_dropout(task.settings.seed, step, part, ranks.rank):
                 output = engine.forward(batch.to(ranks.device))
             # requests to stop are averaged with the loss, which saves a second collective operation
             metrics = mean_over_ranks({"loss": output.loss, **output.metrics, **preemption.requests()})
@@ -129,7 +135,7 @@ def _train(
         if ranks.first and steps_done == 1 and not is_logged:
             monitor.check(steps_done, means)  # where the curves begin
         if is_logged:
-            values = means | meter.measure(steps_done)
+            values = means | meter.measure(steps_done) | _segment_number(step, optimizer)
             # hooks do not run in compiled code
             values |= _measure_update(
                 engine, lr, None if runtime.compile or not attention_logits.has_layers else attention_logits
@@ -137,7 +143,7 @@ def _train(
             if ranks.first:
                 folder.log(steps_done, values)
                 monitor.check(steps_done, values)
-        if steps_done % runtime.checkpoint_every == 0 or is_last or stop_request.save or stop_request.exit:
+        if steps_done % runtime.checkpoint_every == 0 or is_end or stop_request.save or stop_request.exit:
             checkpoints.save(engine, steps_done, last=is_last or stop_request.exit)
             preemption.restart_save_interval()
         if stop_request.exit and not is_last:
@@ -161,7 +167,9 @@ def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkp
     runtime = task.settings.runtime
     torch.manual_seed(task.settings.seed)
     model = task.build_model(ranks)
-    checkpoints = Checkpoints(folder.checkpoints, ranks, runtime.zero_stage, runtime.keep_checkpoints)
+    checkpoints = Checkpoints(
+        folder.checkpoints, ranks, runtime.zero_stage, runtime.keep_checkpoints, trusted=runtime.trust_run
+    )
     saved = checkpoints.newest()
     with checkpoints.loadable_folder(saved) as source:
         # another folder than that of the run holds a converted copy, in the universal format of DeepSpeed
@@ -174,10 +182,23 @@ def _resume(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> tuple[Checkp
 
 def _begin(task: TrainingTask, first_step: int, folder: RunFolder, ranks: Ranks) -> CollapseMonitor:
     """Evaluate before the first step, and return the monitor, which knows the logged lines of an earlier start."""
+    optimizer = task.settings.optimizer
+    if ranks.first and first_step in optimizer.segments:
+        _log.info(
+            "the run of %s steps is extended by %s: the learning rate warms up and falls again",
+            f"{first_step:,}",
+            f"{optimizer.segment_of(first_step)[1] - first_step:,}",
+        )
     monitor = CollapseMonitor(task.settings.optimizer.warmup_steps)
     monitor.replay(folder.logged() if ranks.first else [])
     monitor.check(first_step, task.begin(first_step, folder, ranks))
     return monitor
+
+
+def _segment_number(step: int, optimizer: OptimizerSettings) -> dict[str, float]:
+    """Metric ``segment`` of an optimiser step, counted from 1; none for a run that was not extended."""
+    number = optimizer.segment_ends.index(optimizer.segment_of(step)[1]) + 1
+    return {"segment": float(number)} if optimizer.segments else {}
 
 
 def _measure_update(engine: Engine, lr: float, attention_logits: AttentionLogits | None) -> dict[str, float]:
@@ -216,6 +237,13 @@ def _mlflow_run(task: TrainingTask, folder: RunFolder, ranks: Ranks) -> Iterator
     finally:
         if mlflow_writes:
             mlflow_writes.finish(status)
+
+
+@contextmanager
+def _counted_dropout(seed: int, step: int, part: int, rank: int) -> Iterator[None]:
+    """Seed torch for dropout and drop path, which then draw the same whether or not the run was interrupted."""
+    torch.manual_seed(int(generator_for("dropout", seed, step, part, rank).integers(2**63)))
+    yield
 
 
 def _mean_of_finite(values: list[float]) -> float:

@@ -24,11 +24,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from PIL import Image
 
+from data_prep.bounded_reading import read_json
 from data_prep.runtime.atomic_write import atomic_file, atomic_text, remove_temporary, temporary_paths
 from data_prep.runtime.folder_lock import LOCK_FILE, locked
 from mae_rad.errors import RunError
@@ -39,6 +40,8 @@ RUN_FILES = {
     "config.yaml", "run.json", "checkpoints", "encoder", "metrics.jsonl", "mlflow_run", "samples", LOCK_FILE,
     NON_FINITE_FILE, "best.safetensors", "predictor", "evaluation",
 }  # fmt: skip
+
+S = TypeVar("S", bound=TrainingSettings)
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +93,7 @@ class RunFolder:
         if not any(self.checkpoints.glob("step-*")):
             return  # without a checkpoint it may start again with any settings
         try:
-            recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            recorded: dict[str, Any] = read_json(path)
             began_with, _ = recorded["dataset_sha256"], recorded["settings"]["optimizer"]["steps"]
         except (OSError, ValueError, KeyError, TypeError):
             raise RunError(f"{path} is damaged, so the run cannot resume. Give a new runtime.run_dir.") from None
@@ -100,8 +103,18 @@ class RunFolder:
                 " if they have grown), or a new runtime.run_dir."
             )
         self._check_inputs(recorded.get("inputs", {}))
-        now, chosen = self._identity["settings"], self._settings.model_dump(mode="json", exclude_defaults=True)
-        differing = _differences(recorded["settings"], json.loads(json.dumps(now)), chosen)
+        now, chosen = self._settings.optimizer, self._settings.model_dump(mode="json", exclude_defaults=True)
+        began, done = recorded["settings"], _newest_step(self.path)
+        if _segments(began["optimizer"], now.steps, done) == now.segments:  # resumed or extended
+            began["optimizer"] |= {"steps": now.steps} | ({"segments": list(now.segments)} if now.segments else {})
+        differing = _differences(began, json.loads(json.dumps(self._identity["settings"])), chosen)
+        others = [line for line in differing if not line.startswith(("optimizer.steps ", "optimizer.segments "))]
+        if began["optimizer"]["steps"] < now.steps and not others:
+            raise RunError(
+                f"{self.path} has taken {done} of {began['optimizer']['steps']} steps, and only a finished run can be"
+                f" extended. Finish it with optimizer.steps={began['optimizer']['steps']}, or give a new"
+                " runtime.run_dir."
+            )
         if differing:
             raise RunError(
                 f"{self.path} was started with other settings: {'; '.join(differing)}."
@@ -248,7 +261,7 @@ class RunFolder:
 
 
 def unfinished_settings(run_dir: Path) -> dict[str, Any]:
-    """Read the recorded settings of an unfinished run.
+    """Read the recorded settings of a run that can be resumed.
 
     Args:
         run_dir: run folder.
@@ -259,10 +272,46 @@ def unfinished_settings(run_dir: Path) -> dict[str, Any]:
     if not any((run_dir / "checkpoints").glob("step-*")):
         return {}
     try:
-        recorded: dict[str, Any] = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))["settings"]
+        recorded: dict[str, Any] = read_json(run_dir / "run.json")["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}  # check() reports it
     return recorded
+
+
+def continue_segments(settings: S) -> S:
+    """Fill in the earlier segments of a run that is resumed, or that has finished and is extended to more steps.
+
+    Args:
+        settings: settings of the run, as the user gave them.
+
+    Returns:
+        The settings with ``optimizer.segments``; unchanged for a new run, and where :meth:`RunFolder.check` refuses.
+    """
+    began, optimizer = unfinished_settings(settings.runtime.run_dir).get("optimizer"), settings.optimizer
+    segments = _segments(began, optimizer.steps, _newest_step(settings.runtime.run_dir)) if began else None
+    if not segments or optimizer.segments not in {(), segments}:
+        return settings
+    return settings.model_copy(update={"optimizer": optimizer.model_copy(update={"segments": segments})})
+
+
+def _segments(began: Mapping[str, Any], steps: int, done: int) -> tuple[int, ...] | None:
+    """Segments of a run that goes on to ``steps`` after ``done`` of them; None where it cannot.
+
+    Args:
+        began: recorded settings of its optimiser.
+        steps: steps of the whole run.
+        done: steps of the newest checkpoint.
+    """
+    ends = (*began.get("segments", ()), began["steps"])
+    if steps == ends[-1]:
+        return ends[:-1]
+    return ends[: ends.index(done) + 1] if done in ends and done < steps else None
+
+
+def _newest_step(run_dir: Path) -> int:
+    """Optimiser steps of the newest checkpoint, damaged or not."""
+    steps = (path.name.removeprefix("step-") for path in (run_dir / "checkpoints").glob("step-*"))
+    return max((int(text) for text in steps if text.isdigit()), default=0)
 
 
 def _is_after(line: bytes, step: int) -> bool:

@@ -1,13 +1,15 @@
 """Write and read the checkpoints of a run: complete or absent, the newest few kept, damaged ones skipped.
 
 checkpoints/
-  step-0000500/     files of DeepSpeed, and complete.json: step, ZeRO stage, ranks, bytes and SHA-256 of every file
+  step-0000500/     files of DeepSpeed, and complete.json: step, ZeRO stage, ranks, bytes and SHA-256 of all files, seal
   latest.json       name of the newest
   .partial-…/       a checkpoint whose writing was interrupted; the next one removes it
   .universal-…/     a copy converted for another number of ranks, while it is loaded
 
 Names of the last two are never reused: on a network disk another host may still cache the earlier folder of a name, and
 an earlier process of the run may still write to it.
+
+Loading a checkpoint can run code that it holds: without a seal of the user none is loaded, see ``checkpoint_seal.py``.
 """
 
 import errno
@@ -17,14 +19,16 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.bounded_reading import open_regular, read_json
 from data_prep.runtime.atomic_write import atomic_text, sync_folder, sync_path
 from mae_rad.errors import RunError
+from mae_rad.training.checkpoint_seal import has_valid_seal, sealed, secret_path
 from mae_rad.training.deepspeed_engine import Engine, Ranks, gather_over_ranks, on_first_rank
 from mae_rad.training.universal_checkpoint import convert_checkpoint
 
@@ -65,22 +69,23 @@ class Saved:
 class Checkpoints:
     """The checkpoints of one run folder; every method is a collective call."""
 
-    def __init__(self, folder: Path, ranks: Ranks, zero_stage: int, keep: int) -> None:
+    def __init__(self, folder: Path, ranks: Ranks, zero_stage: int, keep: int, *, trusted: bool = False) -> None:
         self.folder = folder
         self.placement = Placement(zero_stage, ranks.world)
-        self._ranks, self._keep = ranks, keep
+        self._ranks, self._keep, self._trusted = ranks, keep, trusted
 
     def newest(self) -> Saved | None:
         """Return the newest undamaged checkpoint, or None where none was written yet.
 
         Raises:
-            RunError: all checkpoints are damaged.
+            RunError: all checkpoints are damaged, or the newest undamaged one bears no seal of this user.
         """
         tags = on_first_rank(self._ranks, lambda: sorted((p.name for p in self.folder.glob("step-*")), reverse=True))
         for tag in tags:
-            record = on_first_rank(self._ranks, lambda tag=tag: _record(self.folder / tag))  # type: ignore[misc]
+            record = on_first_rank(self._ranks, lambda tag=tag: read_record(self.folder / tag))  # type: ignore[misc]
             fault = self._find_damage(tag, record)
             if record is not None and fault is None:
+                on_first_rank(self._ranks, lambda record=record: check_seal(self.folder, record, self._trusted))  # type: ignore[misc]
                 return Saved(tag, int(record["step"]), Placement(int(record["zero_stage"]), int(record["world"])))
             if self._ranks.first:
                 _log.warning("checkpoint %s is damaged (%s): the previous one is used", tag, fault)
@@ -138,10 +143,12 @@ class Checkpoints:
     def _find_damage(self, tag: str, record: dict[str, Any] | None) -> str | None:
         if record is None:
             return f"{_COMPLETE} is missing or damaged"
+        folder = self.folder / tag
+        present = on_first_rank(self._ranks, lambda: _file_names(folder))
+        if present != set(record["files"]):
+            return "it does not hold the files that it was written with"
         names = sorted(record["files"])[self._ranks.rank :: self._ranks.world]
-        damaged = next(
-            (name for name in names if _size_and_hash(self.folder / tag / name) != record["files"][name]), None
-        )
+        damaged = next((name for name in names if _size_and_hash(folder / name) != record["files"][name]), None)
         faulty = [name for name in gather_over_ranks(damaged) if name]
         return f"{faulty[0]} has changed since it was written" if faulty else None
 
@@ -194,7 +201,8 @@ class Checkpoints:
     def _commit(self, partial: Path, step: int, files: dict[str, list[Any]]) -> None:
         tag = f"step-{step:07d}"
         where = {"zero_stage": self.placement.zero_stage, "world": self.placement.world}
-        atomic_text(partial / _COMPLETE, json.dumps({"step": step, **where, "files": files}, indent=1))
+        record = sealed({"step": step, **where, "files": files})
+        atomic_text(partial / _COMPLETE, json.dumps(record, indent=1))
         sync_folder(partial)
         shutil.rmtree(self.folder / tag, ignore_errors=True)  # a damaged checkpoint that was skipped
         partial.rename(self.folder / tag)
@@ -216,12 +224,59 @@ def _fault(action: Callable[[], None]) -> str | None:
     return None
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Read the record of a checkpoint; None where it is missing or damaged.
+
+    Args:
+        folder: of the checkpoint.
+    """
     try:
-        record = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
+        record = read_json(folder / _COMPLETE)
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and {"step", "zero_stage", "world", "files"} <= record.keys() else None
+    if not isinstance(record, dict) or not {"step", "zero_stage", "world", "files"} <= record.keys():
+        return None
+    return record if isinstance(record["files"], dict) else None
+
+
+def check_seal(checkpoints: Path, record: Mapping[str, Any], trusted: bool) -> None:
+    """Refuse to load a checkpoint that bears no seal of this user.
+
+    Args:
+        checkpoints: folder of the checkpoints of a run, for the message.
+        record: of the checkpoint.
+        trusted: the user trusts the run.
+
+    Raises:
+        RunError: it bears none.
+    """
+    if not trusted and not has_valid_seal(record):
+        raise RunError(
+            f"the newest checkpoint in {checkpoints} bears no seal of yours: another user or an earlier release"
+            f" wrote it, or your secret is another one ({secret_path()}). Loading it runs code that it may hold. If you"
+            " trust whoever wrote this folder, add runtime.trust_run=true once; what is written then is sealed."
+        )
+
+
+def find_change(folder: Path, record: Mapping[str, Any]) -> str | None:
+    """Name a file of a checkpoint that is not as recorded; None if all are.
+
+    Args:
+        folder: of the checkpoint.
+        record: of the checkpoint.
+    """
+    if _file_names(folder) != set(record["files"]):
+        return "it does not hold the files that it was written with"
+    changed = next((n for n, entry in sorted(record["files"].items()) if _size_and_hash(folder / n) != entry), None)
+    return f"{changed} has changed since it was written" if changed else None
+
+
+def _file_names(folder: Path) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if (path.is_symlink() or not path.is_dir()) and path != folder / _COMPLETE
+    }
 
 
 def _writer(name: str) -> int:
@@ -232,7 +287,10 @@ def _writer(name: str) -> int:
 
 def _size_and_hash(path: Path) -> list[Any] | None:
     try:
-        with path.open("rb") as file:
-            return [os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()]
+        if path.is_symlink():
+            return None
+        with open_regular(path) as file:
+            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+            return [os.fstat(file.fileno()).st_size, digest.hexdigest()]
     except OSError:
         return None

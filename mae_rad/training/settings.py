@@ -1,7 +1,8 @@
 """Settings of any training: data, optimizer, runtime."""
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,17 +22,46 @@ class DataSettings(Settings):
     generations: int | None = Field(default=None, ge=1)
     """Number of generations of each folder that are read, from the first (default: all). Needed to resume a run that
     started before films were appended."""
+    distinct_patients: bool = False
+    """Folders of different secrets hold no patient twice; without this, such folders are not joined."""
     where: dict[str, Condition] = Field(default_factory=dict)
     """Index column → value or list of values that a film must have."""
     weights: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Index column → value → relative frequency, for example to balance body parts."""
+    read: Literal["index", "stream"] = "index"
+    """How films are read. index: by their place in the shards, in an order that is the same for any number of ranks and
+    workers, and in a resumed run; stream (pretraining only): shards from beginning to end through webdataset, in an
+    order that a resumed run does not repeat."""
+
+    @property
+    def not_results(self) -> set[str]:
+        """Settings that do not change a result, and ``read`` at the value of earlier releases."""
+        return {"shards", "generations", "distinct_patients", *(["read"] if self.read == "index" else [])}
+
+    @model_validator(mode="after")
+    def _streams_are_not_weighted(self) -> Self:
+        if self.read == "stream" and self.weights:
+            raise ValueError("read: stream draws films as they come; leave weights out, or set read: index")
+        return self
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Arguments of ``ShardIndex`` besides ``split``."""
+        return {
+            "where": self.where,
+            "generations": self.generations,
+            "distinct_patients": self.distinct_patients,
+        }
 
 
 class OptimizerSettings(Settings):
     """AdamW with linear warm-up and cosine decay, the recipe of the published masked autoencoder."""
 
     steps: int = Field(ge=1)
-    """Optimiser steps of the whole run."""
+    """Optimiser steps of the whole run. Raised for a finished run, it extends the run by a segment."""
+    segments: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Steps at which the earlier segments of an extended run ended; filled in when a finished run is extended. Each
+    segment has its own warm-up and cosine decay; stages with another T belong to the first."""
     batch: int = Field(ge=1)
     """Films per optimiser step over all ranks."""
     accumulation: int = Field(default=1, ge=1)
@@ -51,14 +81,35 @@ class OptimizerSettings(Settings):
     """Largest gradient norm; 0 disables clipping."""
 
     @property
+    def segment_ends(self) -> tuple[int, ...]:
+        """Step at which each segment ends; the last is ``steps``."""
+        return (*self.segments, self.steps)
+
+    @property
+    def scheduled_steps(self) -> int:
+        """Steps of the first segment: stages of T are fractions of it, and what follows has the T of the last stage."""
+        return self.segment_ends[0]
+
+    @property
     def warmup_steps(self) -> int:
-        """Number of steps with linear warm-up."""
-        return round(self.steps * self.warmup_fraction)
+        """Number of steps with linear warm-up in the first segment."""
+        return round(self.scheduled_steps * self.warmup_fraction)
 
     @property
     def off(self) -> set[str]:
         """Newer settings at the value of earlier releases; hashes exclude them, so that earlier hashes stay valid."""
-        return {"rate_rule"} if self.rate_rule == "linear" else set()
+        return {name for name, default in (("rate_rule", "linear"), ("segments", ())) if getattr(self, name) == default}
+
+    def segment_of(self, step: int) -> tuple[int, int]:
+        """First step and end, exclusive, of the segment of an optimiser step, counted from 0."""
+        starts = (0, *self.segments)
+        return next((start, end) for start, end in zip(starts, self.segment_ends, strict=True) if step < end)
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        if any(end <= start for start, end in pairwise(self.segment_ends)):
+            raise ValueError(f"segments {list(self.segments)} must ascend and end before steps {self.steps}")
+        return self
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -72,6 +123,9 @@ class RuntimeSettings(Settings):
 
     run_dir: Path
     """Run folder; an existing one is resumed."""
+    trust_run: bool = False
+    """Resume from checkpoints that bear no seal of this user (another user or an earlier release wrote them). Loading a
+    checkpoint runs code that it may hold."""
     workers: int = Field(default=2, ge=0)
     """Loader processes per rank; 0 loads in the training process."""
     threads: int = Field(default=0, ge=0)
@@ -129,8 +183,8 @@ class TrainingSettings(Settings):
     """bf16 is autocast: weights, normalisation and losses stay in f32. auto is bf16 if this machine is fast at it, else
     f32, and is fixed at the start of the run."""
     start_from: Path | None = None
-    """Encoder folder, exported or converted, with the initial weights; its decoder or head is used, too, if it fits.
-    A resumed run does not need it; its checksum becomes part of the provenance of exports."""
+    """Run folder, or encoder folder, exported or converted, with the initial weights; its decoder or head is used, too,
+    if it fits. A resumed run does not need it; its checksum becomes part of the provenance of exports."""
     data: DataSettings
     optimizer: OptimizerSettings
     runtime: RuntimeSettings
@@ -142,9 +196,8 @@ class TrainingSettings(Settings):
             exclude={
                 "runtime": True,
                 "start_from": True,
-                "data": {"shards", "generations"},
+                "data": self.data.not_results,
                 "optimizer": self.optimizer.off,
                 "encoder": {"attention", "checkpoint_activations", "vector"},
-                "resnet": {"weights"},
             },
         )

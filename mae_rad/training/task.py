@@ -5,12 +5,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
+from itertools import pairwise
 from typing import Any, Protocol
 
 import pyarrow.compute as pc
 import torch
 
+from data_prep.folder_url import PublicFolder, folder_name
 from mae_rad.data.film_order import StepRange
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.objectives.interface import Trainable
@@ -106,6 +107,10 @@ class TrainingTask(ABC):
         del folder
         return None
 
+    @abstractmethod
+    def conclusion(self, folder: RunFolder) -> str:
+        """Say where the results are, and which commands continue from them."""
+
     @property
     def inputs(self) -> Mapping[str, str]:
         """SHA-256 of all that the run reads beside the index and its settings; a resumed run must share them."""
@@ -114,7 +119,14 @@ class TrainingTask(ABC):
     @property
     def tags(self) -> dict[str, str]:
         """Tags of the run in the tracking store."""
-        return {"stage": self.kind, "objective": self.name, "dataset_sha256": self.dataset_sha256}
+        segments = self._segments()
+        return {"stage": self.kind, "objective": self.name, "dataset_sha256": self.dataset_sha256} | segments
+
+    def _segments(self) -> dict[str, str]:
+        """Lengths of the segments of an extended run in steps; nothing for other runs."""
+        optimizer = self.settings.optimizer
+        lengths = [end - start for start, end in pairwise((0, *optimizer.segment_ends))]
+        return {"segments": f"{' + '.join(map(str, lengths))} steps"} if optimizer.segments else {}
 
     def provenance(self) -> dict[str, str | int | float | None]:
         """Return the provenance of the weights: hashes, counts and versions; it becomes public."""
@@ -127,16 +139,17 @@ class TrainingTask(ABC):
             "dataset_sha256": self.dataset_sha256,
             "config_sha256": hashlib.sha256(json.dumps(settings.results(), sort_keys=True).encode()).hexdigest(),
             "version": version("mae_rad"),
+            **self._segments(),
         }
 
 
-def training_films(folders: Sequence[Path], films: ShardIndex) -> DataUsed:
+def training_films(folders: Sequence[PublicFolder], films: ShardIndex) -> DataUsed:
     """Describe the films that a run trains on; neither paths nor keys enter.
 
     Args:
         folders: public folders.
         films: training films of these folders.
     """
-    name = "+".join(folder.resolve().name for folder in folders)
+    name = "+".join(folder_name(folder) for folder in folders)
     patients = int(pc.count_distinct(films.table.column("patient")).as_py())
     return DataUsed(name, films.dataset_sha256, "training", {"train_films": len(films), "train_patients": patients})

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from data_prep.sharding.single_film import PreparationSettings
-from mae_rad.encoders.resnet import ResNetSettings
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.export.predictor_card import Scope
 from mae_rad.export.predictor_folder import build_model, save_predictor
@@ -16,6 +16,7 @@ from mae_rad.heads import ClassificationSettings, DetectionSettings, TaskSetting
 from mae_rad.heads.interface import Calibration
 
 LABELS = ("fracture", "foreign_object")
+SMALL = EncoderSettings(model="vit_tiny", dim=32, depth=2, heads=2, patch=8)
 HALF = {"sensitivity_90": dict.fromkeys(LABELS, 0.5), "sensitivity_95": dict.fromkeys(LABELS, 0.1)}
 
 
@@ -27,7 +28,7 @@ def write_predictor(
     views: tuple[str, ...] = ("PA", "LATERAL"),
     preparation: PreparationSettings | None = None,
     boxes: bool = False,
-    resnet: bool = False,
+    encoder: EncoderSettings | TimmSettings = SMALL,
     where: Mapping[str, Mapping[str, Any]] | None = None,
     window: int | None = None,
     pool: str = "attentive",
@@ -39,9 +40,6 @@ def write_predictor(
 
     ``where`` is label → which films are asked for it; ``other`` is a task of numbers or exclusive classes instead.
     """
-    encoder: EncoderSettings | ResNetSettings = EncoderSettings(model="vit_tiny", dim=32, depth=2, heads=2, patch=8)
-    if resnet:
-        encoder = ResNetSettings(model="resnet18")
     labels = [{"label": label, "where": (where or {}).get(label, {})} for label in LABELS]
     task: TaskSettings = ClassificationSettings.model_validate({"labels": labels, "window": window, "pool": pool})
     if boxes:

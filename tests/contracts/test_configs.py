@@ -3,15 +3,19 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data_prep.labels.settings import LabelSettings
 from data_prep.planning.settings import ShardSettings
 from data_prep.scan.settings import ScanSettings
 from data_prep.settings import Settings, load
 from mae_rad.cost.memory import estimate_memory
+from mae_rad.cost.plan import cost_report
 from mae_rad.cost.table import GIB, Machine, films_per_second, films_seen, films_that_fit, loader_cores
+from mae_rad.data.augmentation import Augmentation
 from mae_rad.evaluation.comparison.settings import CompareSettings
 from mae_rad.finetuning.task.settings import FinetuneSettings
+from mae_rad.pretraining.rate_report import rate_report
 from mae_rad.pretraining.settings import PretrainSettings
 from mae_rad.training.deepspeed_engine import micro_batch_size
 
@@ -24,10 +28,24 @@ MODELS: dict[str, type[Settings]] = {
     "finetune": FinetuneSettings,
     "compare": CompareSettings,
 }
+TRANSFORMS = CONFIGS / "augmentation"
+"""Files of transforms, which have albumentations' own form."""
 REQUIRED = {CompareSettings: ["shards=PUBLIC", "out=OUT"]}
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
+@pytest.mark.parametrize("path", sorted(TRANSFORMS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_file_of_transforms_loads_by_its_name(path: Path) -> None:
+    transforms = Augmentation.model_validate({"transforms": path.stem}).transforms
+    assert transforms == yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert path.read_text(encoding="utf-8").startswith("# ")
+    assert "Off by default: " in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent != TRANSFORMS],
+    ids=lambda path: str(path.relative_to(CONFIGS)),
+)
 def test_every_config_loads(path: Path) -> None:
     place = path.relative_to(CONFIGS)
     model = MODELS.get(str(place)) or MODELS[place.parts[0]]
@@ -66,3 +84,28 @@ def test_the_cluster_config_costs_what_it_says() -> None:
     assert f"({micro} films a forward pass)" in header
     assert f"{loader_cores(settings, machine):.1f} loader cores" in header
     assert f"seen {films_seen(settings) / 1e6:.0f} times" in header
+
+
+@pytest.mark.parametrize(
+    ("name", "gib", "tflops"), [("one_gpu_24gb", 24, 70), ("one_gpu_24gb_simclr", 24, 70), ("one_gpu_80gb", 80, 300)]
+)
+def test_a_config_for_one_gpu_fits_as_the_cost_command_says(name: str, gib: int, tflops: int) -> None:
+    header = (CONFIGS / "pretrain" / f"{name}.yaml").read_text().partition("seed:")[0].replace("\n# ", " ")
+    settings = load(PretrainSettings, CONFIGS / "pretrain" / f"{name}.yaml")
+    report = cost_report(
+        settings, tokens="", models="", budgets="", tflops=tflops, measure=False, utilisation=0.4, gpus=1,
+        gpu_gib=gib, decode_ms=8, films=1_000_000,
+    )  # fmt: skip
+    (line,) = (line for line in report.splitlines() if line.startswith("fits"))
+    needed, _, verdict = line.removeprefix("fits").strip().rpartition(": ")
+    assert verdict == "fits"
+    assert f"{needed}." in header
+    assert f"--config {name} --gpus 1 --gpu-gib {gib} --tflops {tflops}" in header
+    machine = Machine(flops=0.4 * tflops * 1e12, gpus=1, memory=gib * GIB, decode_seconds=0.008)
+    stages = settings.stages()
+    hours = [f"{films_seen(one) / films_per_second(one, machine) / 3600:.0f}" for one in stages]
+    cores = [f"{loader_cores(one, machine):.1f}" for one in stages]
+    assert (f"{hours[0]} hours" if len(stages) == 1 else f"{hours[0]} hours at 196 and {hours[1]} at 1024") in header
+    assert f"{' and '.join(cores)} loader cores" in header
+    assert settings.runtime.workers > max(map(float, cores))
+    assert not rate_report(settings).is_outside

@@ -207,7 +207,7 @@ def _inflated(data: bytes) -> bytes:
 def test_no_planted_value_is_in_any_public_byte(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "the random secret of these tests")
     archive, private, public = tmp_path / "archive", tmp_path / "private", tmp_path / "public"
     (write_dicoms if source == "dicom" else write_images)(archive)
     planted = b"".join(path.read_bytes() for path in archive.rglob("*") if path.is_file())
@@ -235,7 +235,7 @@ def test_messages_about_damaged_files_hold_no_identifier(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Run every command on files that are cut, flipped, missing or changed, in worker processes."""
-    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "the random secret of these tests")
     archive, private, public = (str(tmp_path / name) for name in ("archive", "private", "public"))
     write_dicoms(tmp_path / "archive")
     whole = sorted((tmp_path / "archive").rglob("*.dcm"))

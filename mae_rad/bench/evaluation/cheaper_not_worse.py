@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import yaml
 
+from data_prep.settings import local_argument
 from mae_rad.evaluation.results.rows import Row, is_headline, read_comparison
 
 REFERENCE, STEPS, TIME = "reference", "equal steps", "equal time"
@@ -77,6 +78,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder to train on")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of runs and comparison")
     parser.add_argument(

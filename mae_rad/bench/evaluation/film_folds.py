@@ -19,6 +19,7 @@ from pathlib import Path
 
 from data_prep.errors import UserError
 from data_prep.runtime.atomic_write import atomic_text
+from data_prep.settings import local_argument
 
 _SPLITS = ("train", "val", "test")
 
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench film_folds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("films", type=Path, metavar="CSV", help="table with one row per film")
     parser.add_argument("--file", required=True, metavar="COLUMN", help="column with the file of the film")
     parser.add_argument("--groups", type=Path, metavar="CSV", help="table with that column and the column group")

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.settings import local_argument
 from data_prep.shard_format.label_policy import LabelPolicy
 from data_prep.shard_format.number_labels import resolve_numbers
 from mae_rad.embedding.embeddings_file import write_embeddings
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="mae-rad bench measurement_vectors", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    parser.register("type", Path, local_argument)
     parser.add_argument("shards", nargs="+", type=Path, metavar="PUBLIC", help="public folders with labels.parquet")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="Parquet file to write")
     parser.add_argument("--labels", nargs="+", metavar="NAME", help="labels with numbers (default: all of them)")

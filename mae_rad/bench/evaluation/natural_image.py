@@ -30,12 +30,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from data_prep.runtime.progress import Progress
+from data_prep.settings import local_argument
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import square_film
 from mae_rad.data.worker_start import initialise_worker, processes
 from mae_rad.embedding.embeddings_file import write_embeddings
+from mae_rad.encoders.film_image import IMAGENET_MEAN, IMAGENET_STD
 from mae_rad.encoders.precision import fast_device
-from mae_rad.encoders.resnet import IMAGENET_MEAN, IMAGENET_STD
 from mae_rad.encoders.vit import DISPLAY_RANGE
 from mae_rad.errors import EvaluationError, ShardFormatError, WeightsError
 
@@ -72,6 +73,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench natural_image", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("--shards", type=Path, nargs="+", required=True, metavar="PUBLIC", help="public folders")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="Parquet file to write")
     parser.add_argument("--network", choices=NETWORKS, default="lite0", help="network (default: lite0)")

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
+from data_prep.settings import local_argument
 from data_prep.shard_format.appended_folders import generation_folders
 from mae_rad.data.batch import Patches
 from mae_rad.data.box_frames import Boxes, whole_film_frame
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench pointing_game", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("model", type=Path, metavar="MODEL", help="finetuning run, or predictor folder")
     parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder with boxes")
     parser.add_argument("--split", default="test", help="split of the films (default: test)")

@@ -21,6 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.settings import local_argument
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.evaluation.detection.froc import centres_inside, froc, rank_centres
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench resolution_boxes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="finished detections")
     parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder of the test films")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of the figure")

@@ -21,6 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import yaml
 
+from data_prep.settings import local_argument
 from mae_rad.evaluation.results.rows import Row, read_comparison
 
 PATCH = 16
@@ -48,6 +49,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench resolution_worth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or exported encoders")
     parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder with boxes")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of comparisons and figure")

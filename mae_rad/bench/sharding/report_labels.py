@@ -23,6 +23,7 @@ from data_prep.errors import LabelError
 from data_prep.radiology_reports.film_values import label_values, select_mentions_on_film
 from data_prep.radiology_reports.mentions import find_mentions
 from data_prep.radiology_reports.report_files import text_from_xml
+from data_prep.settings import local_argument
 
 GROUPS = {
     "fracture": (("fracture",), ("Fractures, Bone",)),
@@ -112,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench report_labels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("--folder", type=Path, required=True, metavar="FOLDER", help="folder of the reports")
     parser.add_argument("--reread", type=Path, metavar="FILE", help="CSV of disagreements to write")
     options = parser.parse_args(arguments)

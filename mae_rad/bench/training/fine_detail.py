@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from data_prep.runtime.progress import Progress
+from data_prep.settings import local_argument
 from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.augmentation import Augmentation, draw_variation
 from mae_rad.data.batch import Patches
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench fine_detail", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder with boxes")
     parser.add_argument("--steps", type=int, default=300, help="training steps (default: 300)")
     parser.add_argument("--of", type=int, default=1500, help="steps of the whole cosine schedule (default: 1500)")

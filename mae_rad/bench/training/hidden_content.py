@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.settings import local_argument
 from mae_rad.data.patch_layout import film_layout
 from mae_rad.data.patch_masking import draw_budget, masked_share
 from mae_rad.data.seeded_random import generator_for
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench hidden_content", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder")
     parser.add_argument("--films", type=int, default=400, help="number of films (default: 400)")
     options = parser.parse_args(arguments)

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from data_prep.settings import local_argument
 from data_prep.shard_format.apply_display import display_table
 from data_prep.shard_format.dataset_card import DatasetCard, FileCounts
 from data_prep.shard_format.film_codec import decode_film, reduction_for
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench loader", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder")
     parser.add_argument(
         "--tokens", type=int, nargs="+", default=[196, 1024], help="content tokens T (default: 196 1024)"

@@ -45,6 +45,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from data_prep.settings import local_argument
 from mae_rad.data.batch import Batch
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
@@ -306,6 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="mae-rad bench mae_speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", Path, local_argument)
     parser.add_argument("--shards", type=Path, required=True, metavar="PUBLIC", help="public folder")
     parser.add_argument(
         "--models", nargs="+", default=["vit_small", "vit_base"], help="encoders (default: vit_small vit_base)"

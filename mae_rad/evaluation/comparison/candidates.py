@@ -17,7 +17,7 @@ from mae_rad.data.shard_reader import combined
 from mae_rad.embedding.film_vector import VectorSettings, vector_settings
 from mae_rad.encoders.any_encoder import AnyEncoderSettings
 from mae_rad.encoders.pooling_name import LAST_BLOCK_POOLS
-from mae_rad.errors import EvaluationError, ShardFormatError
+from mae_rad.errors import EvaluationError, ShardFormatError, StorageError
 from mae_rad.evaluation.comparison.compute_budget import Budget, infer_arms, read_budget, read_settings
 from mae_rad.evaluation.comparison.settings import CompareSettings, EncoderEntry
 from mae_rad.evaluation.results.rows import FLOORS, RANDOM_BASELINE, RAW_PIXELS, Arm, Role, is_self_supervised
@@ -206,7 +206,7 @@ def _may_know_scored_films(
                 [folder for public in settings.shards for folder in generation_folders(public)],
             )
         )
-    except ShardFormatError:  # the shards of the training were moved or deleted
+    except (ShardFormatError, StorageError):  # the shards of the training were moved or deleted
         return True
     return combined(training_shards) != trained_on or not set(test_shards) <= set(training_shards)
 

@@ -202,7 +202,14 @@ def _encoder_source(candidate: Candidate, shape: AnyEncoderSettings) -> EncoderS
     load = (
         partial(load_encoder_only, candidate.folder) if candidate.folder else partial(_untrained, shape, candidate.seed)
     )
-    return EncoderSource(candidate.name, candidate.encoder_sha256, shape.shape.dim, load, encoder_identity(shape))
+    return EncoderSource(
+        candidate.name,
+        candidate.encoder_sha256,
+        shape.shape.dim,
+        load,
+        encoder_identity(shape),
+        block_dims=shape.block_dims,
+    )
 
 
 def _embedding_settings(settings: CompareSettings, shared_pass: _Pass) -> EmbeddingSettings:

@@ -1,7 +1,6 @@
 """Index and labels of the films of a comparison."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,7 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
+from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.label_schema import LABELS_SCHEMA
+from data_prep.shard_format.label_tables import LABELS_FILE
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError, SettingsError
 
@@ -27,14 +29,21 @@ class Films:
         shards: public folders.
         score_on: split whose films are scored. With val they take the place of the test films, which are left out, and
             no film is a validation film.
+        distinct_patients: whether folders of different secrets hold no patient twice.
 
     Raises:
         ShardFormatError: a folder is missing or unfinished, or two folders share films.
         EvaluationError: a patient is in two splits.
     """
 
-    def __init__(self, shards: Sequence[Path], score_on: Literal["test", "val"] = "test") -> None:
-        self.index = ShardIndex(shards, split=None)
+    def __init__(
+        self,
+        shards: Sequence[PublicFolder],
+        score_on: Literal["test", "val"] = "test",
+        *,
+        distinct_patients: bool = False,
+    ) -> None:
+        self.index = ShardIndex(shards, split=None, distinct_patients=distinct_patients)
         self.dataset_sha256 = self.index.dataset_sha256
         self.table = self.index.table
         self.keys: list[str] = self.table.column("key").to_pylist()
@@ -42,7 +51,7 @@ class Films:
             self.table.column("patient").combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
         )
         self.split = _strings(self.table.column("split"))
-        tables = [_labels(folder) for folder in shards if (folder / "labels.parquet").exists()]
+        tables = [_labels(folder) for folder in shards if local_file(folder, LABELS_FILE).exists()]
         self.labels = pa.concat_tables(tables) if tables else LABELS_SCHEMA.empty_table()
         pairs = np.unique(np.stack([self.patients, np.unique(self.split, return_inverse=True)[1]]), axis=1)
         shared = pairs.shape[1] - len(np.unique(self.patients))
@@ -83,9 +92,9 @@ class Films:
         return sorted(pc.unique(labelled.column("label")).to_pylist())
 
 
-def _labels(folder: Path) -> pa.Table:
+def _labels(folder: PublicFolder) -> pa.Table:
     try:
-        return pq.read_table(folder / "labels.parquet", schema=LABELS_SCHEMA)
+        return pq.read_table(local_file(folder, LABELS_FILE), schema=LABELS_SCHEMA)
     except (OSError, pa.ArrowInvalid, pa.ArrowTypeError):
         raise EvaluationError(f"labels.parquet is damaged: {folder}. Write it again with: mae-rad label") from None
 

@@ -184,6 +184,8 @@ class CompareSettings(Settings):
 
     shards: Folders = Field(min_length=1)
     """Public folders with the films."""
+    distinct_patients: bool = False
+    """Folders that were made with different secrets hold no patient twice; it cannot be checked."""
     out: Path
     """Folder for embeddings, table, report and figures."""
     encoders: list[EncoderEntry] = Field(default=[])

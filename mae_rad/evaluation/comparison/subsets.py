@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
+from data_prep.object_storage.published_files import local_file
 from data_prep.shard_format.label_schema import BOXES_SCHEMA
+from data_prep.shard_format.label_tables import BOXES_FILE
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.comparison.films import Films
 from mae_rad.evaluation.comparison.settings import CompareSettings
@@ -45,7 +47,7 @@ def subsets_of(
     }
 
 
-def read_boxes(shards: Sequence[Path]) -> pa.Table:
+def read_boxes(shards: Sequence[PublicFolder]) -> pa.Table:
     """Read the boxes of all shard folders; an empty table if there are none.
 
     Raises:
@@ -53,9 +55,10 @@ def read_boxes(shards: Sequence[Path]) -> pa.Table:
     """
     tables = []
     for folder in shards:
-        if (folder / "boxes.parquet").exists():
+        table = local_file(folder, BOXES_FILE)
+        if table.exists():
             try:
-                tables.append(pq.read_table(folder / "boxes.parquet", columns=BOXES_SCHEMA.names))
+                tables.append(pq.read_table(table, columns=BOXES_SCHEMA.names))
             except (OSError, pa.ArrowInvalid):
                 raise EvaluationError(
                     f"boxes.parquet is damaged: {folder}. Write it again with: mae-rad label"

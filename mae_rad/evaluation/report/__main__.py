@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from data_prep.settings import local_argument
 from mae_rad.command_line import run
 from mae_rad.evaluation.report.report_page import write_page
 
@@ -14,6 +15,7 @@ from mae_rad.evaluation.report.report_page import write_page
 def main() -> int:
     """Parse the command line and write the page; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.register("type", Path, local_argument)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder `out` of a comparison")
     options = parser.parse_args()
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from data_prep.folder_url import PublicFolder
 from data_prep.runtime.atomic_write import atomic_text
 from data_prep.settings import Settings
 from data_prep.shard_format.appended_folders import generation_folders
@@ -180,7 +181,7 @@ def split_counts(films: Films) -> dict[str, Count]:
     return {split: _count(films.patients[films.split == split]) for split in ("train", "val", "test")}
 
 
-def files_and_reasons(shards: Sequence[Path]) -> tuple[dict[str, int], dict[str, int], int]:
+def files_and_reasons(shards: Sequence[PublicFolder]) -> tuple[dict[str, int], dict[str, int], int]:
     """Sum over all folders: result → files, reject reason → files, and films with equal pixels in another split."""
     files = dict.fromkeys(("written", "rejected", "dropped"), 0)
     reasons: dict[str, int] = {}

@@ -5,11 +5,11 @@ Legend: F films, L labels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.label_policy import REASONS, LabelPolicy, ResolvedLabels, resolve_labels
 from mae_rad.data.shard_reader import ShardIndex, matching
 from mae_rad.finetuning.task.known_targets import read_label_entries
@@ -59,7 +59,7 @@ class KnownLabels:
 
 
 def known_labels(
-    index: ShardIndex, folders: Sequence[Path], labels: Sequence[TargetLabelSettings], policy: LabelPolicy
+    index: ShardIndex, folders: Sequence[PublicFolder], labels: Sequence[TargetLabelSettings], policy: LabelPolicy
 ) -> KnownLabels:
     """Read ``labels.parquet`` of the public folders for the films of an index.
 

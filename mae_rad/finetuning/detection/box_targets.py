@@ -45,6 +45,26 @@ class FilmBoxes(NamedTuple):
     weights: NDArray[np.float32]
     content: NDArray[np.bool_]
 
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """[8 K, 2] (x, y) of the corners and the middles of the edges of the boxes."""
+        low, high = self.corners[:, :2], self.corners[:, 2:]
+        shares = [(x, y) for x in (0, 0.5, 1) for y in (0, 0.5, 1) if (x, y) != (0.5, 0.5)]
+        return np.stack([low + np.array(share) * (high - low) for share in shares], axis=1).reshape(-1, 2)
+
+    def moved(self, points: NDArray[np.float64], size: tuple[int, int]) -> "FilmBoxes":
+        """Return the upright boxes around moved points; of which too little is on the film are ignored.
+
+        Args:
+            points: [8 K, 2] moved :attr:`points`.
+            size: (width, height) of the view in pixels.
+        """
+        of_boxes = points.reshape(-1, 8, 2)
+        corners = np.concatenate([of_boxes.min(axis=1), of_boxes.max(axis=1)], axis=1)
+        clipped, share = cut_off(corners, size)
+        labels, is_visible = np.where(share >= MIN_BOX_SHARE, self.labels, -1), share > 0
+        return self._replace(corners=clipped[is_visible], labels=labels[is_visible])
+
 
 @dataclass(frozen=True)
 class BoxPlacement:

@@ -9,12 +9,12 @@ Legend: F films, L labels, K boxes of a film.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.boxes import EDGES, match_boxes
 from data_prep.shard_format.label_policy import LabelPolicy, resolve_labels
 from data_prep.shard_format.label_schema import ADJUDICATED
@@ -53,7 +53,7 @@ class KnownBoxes:
 
 
 def read_known_boxes(
-    index: ShardIndex, folders: Sequence[Path], labels: Sequence[TargetLabelSettings], policy: LabelPolicy
+    index: ShardIndex, folders: Sequence[PublicFolder], labels: Sequence[TargetLabelSettings], policy: LabelPolicy
 ) -> KnownBoxes:
     """Read ``labels.parquet`` and ``boxes.parquet`` of the public folders for the films of an index.
 

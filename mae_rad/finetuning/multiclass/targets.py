@@ -5,13 +5,13 @@ Legend: F films, C classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.label_policy import LabelPolicy, resolve_labels
 from mae_rad.data.shard_reader import ShardIndex, matching
 from mae_rad.errors import EvaluationError
@@ -43,7 +43,7 @@ class KnownClasses:
 
 
 def known_classes(
-    index: ShardIndex, folders: Sequence[Path], target: TargetClassesSettings, policy: LabelPolicy
+    index: ShardIndex, folders: Sequence[PublicFolder], target: TargetClassesSettings, policy: LabelPolicy
 ) -> KnownClasses:
     """Read the classes of the films of an index.
 
@@ -123,7 +123,7 @@ def _frequent_values(index: ShardIndex, values: NDArray[np.object_], target: Tar
 
 
 def _label_classes(
-    index: ShardIndex, folders: Sequence[Path], target: TargetClassesSettings, policy: LabelPolicy
+    index: ShardIndex, folders: Sequence[PublicFolder], target: TargetClassesSettings, policy: LabelPolicy
 ) -> KnownClasses:
     """A film is of the class whose label is present while no other is present or uncertain."""
     table = read_label_entries(folders, target.labels, setting="task.target.labels")

@@ -5,13 +5,13 @@ Legend: F films, L numbers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.label_policy import REASONS, LabelPolicy
 from data_prep.shard_format.number_labels import resolve_numbers
 from mae_rad.data.shard_reader import ShardIndex, matching
@@ -43,7 +43,7 @@ class KnownNumbers:
 
 
 def known_numbers(
-    index: ShardIndex, folders: Sequence[Path], numbers: Sequence[TargetNumberSettings], policy: LabelPolicy
+    index: ShardIndex, folders: Sequence[PublicFolder], numbers: Sequence[TargetNumberSettings], policy: LabelPolicy
 ) -> KnownNumbers:
     """Read numbers of ``labels.parquet`` and of index columns for the films of an index.
 

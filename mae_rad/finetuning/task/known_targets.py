@@ -5,13 +5,13 @@ Legend: F films.
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.label_tables import read_labels
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError, SettingsError
@@ -21,7 +21,7 @@ Reasons = NDArray[np.object_]
 
 
 def read_label_entries(
-    folders: Sequence[Path], names: Sequence[str], *, setting: str, numbers: bool = False
+    folders: Sequence[PublicFolder], names: Sequence[str], *, setting: str, numbers: bool = False
 ) -> pa.Table:
     """Read ``labels.parquet`` of the public folders.
 

@@ -7,10 +7,11 @@ is that of the film alone. A ViT processes all groups together; only its attenti
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mae_rad.data.augmentation import Augmentation, Variation, draw_variation
 from mae_rad.data.batch import Patches
@@ -20,7 +21,7 @@ from mae_rad.data.loader import drawn_batches
 from mae_rad.data.patch_layout import grid_of
 from mae_rad.data.seeded_random import generator_for
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.data.views import FilmPatches, stack, whole_film
+from mae_rad.data.views import FilmPatches, film_and_points, stack
 from mae_rad.encoders.vit import Features
 
 T = TypeVar("T")
@@ -126,6 +127,23 @@ class Cut(Protocol[T]):
         """
 
 
+@runtime_checkable
+class FollowsFilm(Protocol):
+    """A target with places on the film, which follow its transforms."""
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """[K, 2] (x, y) of the places in pixels of the view."""
+
+    def moved(self, points: NDArray[np.float64], size: tuple[int, int]) -> Any:
+        """Return the target with its places moved.
+
+        Args:
+            points: [K, 2] moved places.
+            size: (width, height) of the view in pixels.
+        """
+
+
 @dataclass(frozen=True)
 class LabelledFilm(Generic[T]):
     """One film, or a part of it, before collation."""
@@ -167,8 +185,14 @@ class TakeLabelled(Generic[T]):
         )
         exponent = float(generator_for("scale", self.seed, draw.epoch, key).uniform(-1, 1))
         tokens = round(self.tokens * (1 + self.scale) ** (2 * exponent))  # 2: T is an area, scale is of a side
-        patches = whole_film(film, tokens, self.patch, variation)
         target = self.target(row, DrawnFilm(film, variation, tokens))
+        transforms = self.augmentation.transforms
+        if transforms is not None and isinstance(target, FollowsFilm):
+            patches, points = film_and_points(film, tokens, self.patch, variation, transforms, target.points)
+            rows, columns = (self.patch * count for count in grid_of(len(patches.coords), patches.size))
+            target = target.moved(points, (columns, rows))
+        else:
+            patches, _ = film_and_points(film, tokens, self.patch, variation, transforms)
         if not self.cut:
             return [LabelledFilm(key, patches, target)]
         parts = self.cut(patches, target, generator_for("cut", self.seed, draw.epoch, key))

@@ -9,7 +9,6 @@ from data_prep.shard_format.label_policy import LabelPolicy
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.patch_layout import REFERENCE_TOKENS
 from mae_rad.encoders.any_encoder import AnyEncoderSettings
-from mae_rad.encoders.resnet import ResNetSettings
 from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import SettingsError
 from mae_rad.export.encoder_card import EncoderCard
@@ -29,6 +28,12 @@ class LabelledDataSettings(DataSettings):
     label_seed: int = Field(default=0, ge=0)
     """Seed that selects these patients; a comparison with this ``seed`` trains its probes on the same ones in its first
     draw."""
+
+    @model_validator(mode="after")
+    def _reads_by_index(self) -> Self:
+        if self.read == "stream":
+            raise ValueError("read: stream is for pretraining; labels are looked up by film. Leave it out")
+        return self
 
 
 class FilmSettings(Augmentation):
@@ -101,27 +106,27 @@ class FinetuneSettings(TrainingSettings):
     film: FilmSettings = FilmSettings()
     task: TaskSettings
     encoder: AnyEncoderSettings | None = None
-    """Shape of the encoder; by default that of start_from, required without it."""
-    resnet: ResNetSettings | None = None
-    """A ResNet in place of the encoder, as a baseline."""
+    """Settings of the encoder, a ViT or {timm: NAME}; by default those of start_from, required without it."""
     adaptation: AdaptationSettings = AdaptationSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     runtime: FinetuneRuntime
 
-    @model_validator(mode="after")
-    def _check_encoder(self) -> Self:
-        given = self.encoder is not None or self.start_from is not None
-        if given == (self.resnet is not None):
+    @model_validator(mode="before")
+    @classmethod
+    def _check_resnet(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.pop("resnet", None) is not None:
             raise ValueError(
-                "the encoder is not defined, or defined twice. Give start_from (a run or an encoder folder), or encoder"
-                " (its settings, to train from scratch), or resnet alone (a baseline)"
+                "resnet has become a network of timm. Give encoder={timm: resnet50_gn}, or another network as encoder"
             )
-        return self
+        return values
 
     @model_validator(mode="after")
-    def _check_window(self) -> Self:
-        if self.resnet is not None and self.task.window is not None:
-            raise ValueError("task.window applies to a ViT only. Leave it out with resnet")
+    def _check_encoder(self) -> Self:
+        if self.encoder is None and self.start_from is None:
+            raise ValueError(
+                "the encoder is not defined. Give start_from (a run or an encoder folder), or encoder (its settings, to"
+                " train from scratch)"
+            )
         return self
 
     @model_validator(mode="after")
@@ -134,12 +139,15 @@ class FinetuneSettings(TrainingSettings):
                 )
         return self
 
+    def results(self) -> dict[str, object]:
+        """Return the settings that can change a result."""
+        return super().results() | {"film": self.film.model_dump(mode="json", exclude=self.film.off)}
+
     @property
-    def backbone(self) -> AnyEncoderSettings | ResNetSettings:
-        """Settings of the encoder or ResNet; those of start_from after :func:`with_encoder`."""
-        backbone = self.resnet or self.encoder
-        assert backbone is not None  # checked by _check_encoder, or filled in by with_encoder
-        return backbone
+    def backbone(self) -> AnyEncoderSettings:
+        """Settings of the encoder; those of start_from after :func:`with_encoder`."""
+        assert self.encoder is not None  # checked by _check_encoder, or filled in by with_encoder
+        return self.encoder
 
     @property
     def tokens(self) -> int:
@@ -158,16 +166,14 @@ def with_encoder(settings: FinetuneSettings, start: EncoderCard | None) -> Finet
         start: card of the encoder of ``start_from``; None without one.
 
     Returns:
-        The settings with ``encoder`` (unless a ResNet is used) and ``film.tokens`` set.
+        The settings with ``encoder`` and ``film.tokens`` set.
 
     Raises:
-        SettingsError: the task needs a ViT, and the encoder is a network of timm.
+        SettingsError: windows are requested, and the encoder is a network of timm.
     """
     encoder = settings.encoder or (start.encoder if start else None)
-    if isinstance(encoder, TimmSettings) and (settings.task.name == "detection" or settings.task.window is not None):
-        raise SettingsError(
-            f"boxes and task.window need a ViT, and the encoder is {encoder.timm}. Give a run of a ViT as start_from."
-        )
+    if isinstance(encoder, TimmSettings) and settings.task.window is not None:
+        raise SettingsError(f"{encoder.timm} encodes whole films only. Leave task.window out.")
     film: Any = unfinished_settings(settings.runtime.run_dir).get("film")
     recorded = film.get("tokens") if isinstance(film, dict) else None
     default = start.preprocessing.tokens if start else REFERENCE_TOKENS

@@ -1,21 +1,15 @@
 """The model of a finetuning: an encoder and a task head."""
 
-import re
 from collections.abc import Sequence
 
 import torch
 
 from mae_rad.data.batch import Patches
 from mae_rad.encoders.any_encoder import Encoder
-from mae_rad.encoders.resnet import ResNet
 from mae_rad.finetuning.task.labelled_films import Group, LabelledBatch
 from mae_rad.finetuning.task.settings import AdaptationSettings
 from mae_rad.heads import Head
 from mae_rad.objectives.interface import ObjectiveOutput, Trainable
-
-_BLOCK = re.compile(r"encoder\.(?:network\.)?(?:blocks|stages)\.(\d+)\.")
-_LAST = ("encoder.norm.", "encoder.network.conv_head.", "encoder.network.bn2.")
-"""Layers after the last block."""
 
 
 class Supervised(Trainable):
@@ -23,18 +17,18 @@ class Supervised(Trainable):
 
     Layer-wise learning rate decay of the published finetuning of the masked autoencoder (He et al. 2022, appendix A.1):
     the head and the last norm have the full learning rate, block l of L, counted from 0, ``decay ** (L - l)`` of it,
-    the patch embedding and the class token ``decay ** (L + 1)``. The stages of a convolutional network count as blocks.
+    the patch embedding and the class token ``decay ** (L + 1)``. Networks of timm have the layers that timm states.
 
     Attributes:
-        encoder: ViT, ResNet or network of timm.
+        encoder: ViT or network of timm.
         head: on its features.
         frozen: whether the encoder keeps its weights.
         layer_decay: rate of a block relative to the block above it.
     """
 
-    encoder: Encoder | ResNet
+    encoder: Encoder
 
-    def __init__(self, encoder: Encoder | ResNet, head: Head, adaptation: AdaptationSettings) -> None:
+    def __init__(self, encoder: Encoder, head: Head, adaptation: AdaptationSettings) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
         self.frozen = adaptation.encoder == "frozen"
@@ -63,7 +57,6 @@ class Supervised(Trainable):
 
     def rate_of(self, name: str) -> float:
         """Factor of layer-wise decay on the learning rate of the parameter ``name``."""
-        if not name.startswith("encoder.") or name.startswith(_LAST):
+        if not name.startswith("encoder."):
             return 1.0
-        depth, block = self.encoder.depth, _BLOCK.match(name)
-        return float(self.layer_decay ** (depth - int(block[1]) if block else depth + 1))
+        return float(self.layer_decay ** self.encoder.layers_above(name.removeprefix("encoder.")))

@@ -3,18 +3,18 @@
 import hashlib
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.label_tables import read_boxes, read_labels
 from mae_rad.data.shard_reader import ShardIndex
 
 
 def target_checksums(
-    index: ShardIndex, folders: Sequence[Path], names: Sequence[str], *, with_boxes: bool
+    index: ShardIndex, folders: Sequence[PublicFolder], names: Sequence[str], *, with_boxes: bool
 ) -> dict[str, str]:
     """Compute SHA-256 of the entries of some labels, in any order of rows; labels that are not read do not count.
 

@@ -35,6 +35,18 @@ FILMS: dict[str, tuple[dict[str, Any], set[Reason]]] = {
     "captured_by_equipment": ({"ConversionType": "WSD"}, {Reason.SECONDARY_CAPTURE}),
     "scanned_sheet": ({"ConversionType": "DF"}, {Reason.DIGITIZED_FILM}),
     "screen": ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, {Reason.SCREENSHOT}),
+    **{
+        f"page_{number}": (header, {Reason.SCREENSHOT})
+        for number, header in enumerate(
+            [
+                *({"SeriesDescription": text} for text in ("Dose Report", "Patientenprotokoll", "Scanned Document")),
+                *({"SeriesDescription": text} for text in ("Etikett", "Dosisprotokoll", "Patient Info Sheet")),
+                *({"ImageType": ["DERIVED", "SECONDARY", *kind]} for kind in (["OTHER", "DOSE_INFO"], ["REPORT"])),
+                *({"StudyDescription": "Screenshot"}, {"DerivationDescription": "screen capture"}),
+            ]
+        )
+    },
+    "no_page": ({"SeriesDescription": "Hand protocol PA", "StudyDescription": "Chest, reported"}, set()),
     "both": (
         {"BurnedInAnnotation": "YES", "ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]},
         {Reason.BURNED_IN_ANNOTATION, Reason.SCREENSHOT},
@@ -56,7 +68,7 @@ def reasons(manifest: pa.Table, places: dict[str, int], **keep: str) -> dict[str
 
 @pytest.fixture(autouse=True)
 def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "the random secret of these tests")
 
 
 def test_every_rule_marks_its_films_and_the_settings_decide(tmp_path: Path) -> None:
@@ -69,7 +81,7 @@ def test_every_rule_marks_its_films_and_the_settings_decide(tmp_path: Path) -> N
     }
     assert manifest["reason"].null_count == len(FILMS)  # all are readable: the settings decide
     by_default = reasons(manifest, places)
-    assert {name for name, reason in by_default.items() if reason is None} == {"plain"}
+    assert {name for name, reason in by_default.items() if reason is None} == {"plain", "no_page"}
     for name, (_, rules) in FILMS.items():
         assert by_default[name] in {rule.value for rule in rules} | {None}
         kept = reasons(manifest, places, **dict.fromkeys((rule.value for rule in rules), "keep"))

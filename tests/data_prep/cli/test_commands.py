@@ -20,7 +20,7 @@ COMMANDS = ("phantom", "scan", "shard", "append", "verify", "audit", "borders", 
 
 @pytest.fixture(autouse=True)
 def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "the random secret of these tests")
 
 
 def test_scan_runs_as_a_module_with_spawned_workers(tmp_path: Path) -> None:

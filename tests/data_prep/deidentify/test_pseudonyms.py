@@ -2,12 +2,14 @@
 
 import hashlib
 import hmac
+import os
+import secrets
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
-from data_prep.deidentify.pseudonyms import SHIFT_RANGE_DAYS, Pseudonyms, read_secret
+from data_prep.deidentify.pseudonyms import SHIFT_RANGE_DAYS, Pseudonyms, check_secret, read_secret, without_secret
 from data_prep.errors import SecretError
 from data_prep.planning.splits import draw_split
 from data_prep.shard_format.frame_key import frame_key
@@ -124,3 +126,45 @@ def test_another_val_fraction_moves_nobody_in_test() -> None:
 
 def test_unknown_patients_always_train() -> None:
     assert {draw_split(KEYS.patient("", str(n)), 0, 0.45, 0.45, known=False) for n in range(200)} == {"train"}
+
+
+@pytest.mark.parametrize(
+    "weak",
+    [
+        *("aaaaaaaaaaaaaaaa", "0000000000000000", "passwordpassword", "1234567890123456", "mae_rad_mae_rad_"),
+        *("changeme changeme", "0" * 64, "0123456789abcdef", "01" * 16, "secretsecretsecretsecret"),
+    ],
+)
+def test_a_secret_that_can_be_guessed_begins_no_folder(weak: str, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SecretError, match="the secret can be guessed"):
+        check_secret(weak.encode(), begun=False)
+    check_secret(weak.encode(), begun=True)
+    assert "the secret can be guessed" in caplog.text and weak not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "strong", ["0f1e2d3c4b5a69788796a5b4c3d2e1f0", "9C" + "A7F0" * 15 + "3B", "a phrase of quite some words"]
+)
+def test_a_random_secret_or_a_long_phrase_begins_a_folder(strong: str) -> None:
+    check_secret(strong.encode(), begun=False)
+
+
+def test_a_key_file_that_others_may_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("MAE_RAD_KEY", raising=False)
+    path = tmp_path / "key"
+    path.write_text(secrets.token_hex(16))
+    path.chmod(0o600)
+    read_secret(path)
+    assert not caplog.text
+    path.chmod(0o644)
+    read_secret(path)
+    assert "chmod 600" in caplog.text
+
+
+def test_processes_that_need_no_secret_do_not_inherit_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAE_RAD_KEY", "a random secret of this test")
+    with without_secret():
+        assert "MAE_RAD_KEY" not in os.environ
+    assert os.environ["MAE_RAD_KEY"] == "a random secret of this test"

@@ -229,3 +229,25 @@ def test_real_headers_are_mapped() -> None:
     for text in given:
         found = safe_header_values.pixel_spacing([], [part.strip(" '[]") for part in text.split(",")], [], [])
         assert found is not None and math.isclose(found[0][0], found[0][1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Zwiebel Anna 03.02.61", "Zwiebel Anna", "Kraus", "CR 0049 151 23456", "Ysio 19610203", "DX 1961-02-03"),
+        *("Max Zwiebel", "CR (030) 1234567", "FCR\nZwiebel"),
+    ],
+)
+def test_a_model_name_that_may_be_a_person_date_or_number_is_left_out(text: str) -> None:
+    assert safe_header_values.model_name(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Ysio", "AXIOM Aristos FX Plus", "Definium 8000", "DigitalDiagnost", "FCR CAPSULA", "DX-D 300", "CXDI-70C"),
+        *("DRX-Evolution Plus", "Mobilett Mira Max", "Optima XR220amx", "AeroDR X70", "CR 85-X", "RADspeed Pro"),
+    ],
+)
+def test_models_of_makers_are_kept(text: str) -> None:
+    assert safe_header_values.model_name(text) == text

@@ -200,16 +200,14 @@ def test_wrong_high_bit_does_not_lose_bits(tmp_path: Path) -> None:
 
 
 def test_embedded_overlay_is_removed_and_wide_values_are_kept(tmp_path: Path) -> None:
-    drawn = noise(bits=10) | (np.arange(30, dtype=np.uint16) % 2 << 12)
-    film = film_of(tmp_path, drawn, bits=10)
-    wide = dicom(saved(film))
-    assert wide.bits == 13 and np.array_equal(wide.values, drawn)  # no overlay: Bits Stored is wrong, nothing wraps
-    film.add_new(0x60000100, "US", 16)
-    film.add_new(0x60000102, "US", 12)
-    overlaid = dicom(saved(film))
-    assert overlaid.bits == 10 and np.array_equal(overlaid.values, noise(bits=10))
-    film.add_new(0x60003000, "OW", b"\0" * 152)
-    assert dicom(saved(film)).bits == 13  # an overlay with data of its own uses no bits of the pixels
+    wide = dicom(saved(film_of(tmp_path, ramp(40, 30, 13), bits=10)))
+    assert wide.bits == 13 and np.array_equal(wide.values, ramp(40, 30, 13))  # Bits Stored is wrong, nothing wraps
+    film = film_of(tmp_path, noise(bits=10) | (np.arange(30, dtype=np.uint16) % 2 << 12), bits=10)
+    for element, value in ((None, 0), (0x60000100, 16), (0x60000102, 12)):
+        if element is not None:
+            film.add_new(element, "US", value)
+        overlaid = dicom(saved(film))
+        assert overlaid.bits == 10 and np.array_equal(overlaid.values, noise(bits=10))
 
 
 @pytest.mark.parametrize("extended", [True, False])
@@ -221,7 +219,7 @@ def test_sign_is_extended_from_bits_stored(extended: bool, tmp_path: Path) -> No
 
 
 def test_signed_values_beyond_bits_stored_are_kept(tmp_path: Path) -> None:
-    signed = noise(bits=14).astype(np.int16) - 8192
+    signed = ramp(40, 30, 14).astype(np.int16) - 8192
     film = dicom(saved(film_of(tmp_path, signed, bits=12)))
     assert film.bits == 14 and np.array_equal(film.values, signed)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 
+from data_prep.deidentify.allow_list import display_problems
 from data_prep.film.header_display_settings import declared_range, derive_display
 from data_prep.shard_format.apply_display import ValueRange, apply_display, display_table, pack_table, unpack_table
 from tests.builders.dicom_builder import write_film
@@ -285,3 +286,20 @@ def test_windowed_displays_rise_with_the_value() -> None:
     for center, width, function in itertools.product((500, 2000), (100, 4000), ("LINEAR", "LINEAR_EXACT", "SIGMOID")):
         table = display_values(header(WindowCenter=center, WindowWidth=width, VOILUTFunction=function))
         assert (np.diff(table.astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"WindowCenter": "1e300", "WindowWidth": "1e305"},
+        {"WindowCenter": "100", "WindowWidth": "1e14"},
+        {"WindowCenter": ["100"] * 5000, "WindowWidth": ["200"] * 5000},
+        {"WindowCenter": ["1000", "1e300"], "WindowWidth": ["2000", "1"]},
+        {"RescaleSlope": "1", "RescaleIntercept": "1e15"},
+        {"RescaleSlope": "1e300", "RescaleIntercept": "0"},
+    ],
+)
+def test_numbers_that_the_audit_would_refuse_are_left_out(attributes: dict[str, Any]) -> None:
+    display = derive_display(header(**attributes), RANGE, EVEN)
+    assert list(display_problems(display)) == []
+    assert abs(int(display_table(display)[-1]) - int(display_table(display)[0])) > 10_000

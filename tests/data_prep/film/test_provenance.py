@@ -15,7 +15,7 @@ from data_prep.film.shard_values import pixel_aspect, shrunk_size
 from data_prep.shard_format.apply_display import ValueRange, apply_display
 from data_prep.shard_format.film_codec import Codec, decode_film
 from data_prep.shard_format.sidecar import Provenance
-from tests.builders.dicom_builder import write_film
+from tests.builders.dicom_builder import ramp, write_film
 from tests.builders.private_builder import anatomy
 from tests.data_prep.film.test_decode import ENCODERS, dicom, film_of, noise, packed, saved
 from tests.data_prep.film.test_decode_colour import GREY, RGB, palette_film
@@ -52,13 +52,19 @@ def test_every_code_of_the_list_occurs(tmp_path: Path) -> None:
     modality = lut(np.arange(4096, dtype="<u2"))
     table = np.arange(256).astype(np.uint8)[::-1].copy()
     stream = bytes(ENCODERS[JPEG_LS](values)) + b"written by ACME"
+    plain = bytes(ENCODERS[JPEG_LS](values))
+    twice = film_of(tmp_path, values)
+    twice.PixelData *= 2
     cases: dict[Provenance, list[Provenance]] = {
+        "syntax_contradicted": dicom(packed(film_of(tmp_path, values), plain), "1.2.840.10008.1.2.4.70").notes,
+        "frames_ignored": dicom(saved(twice)).notes,
+        "image_end_missing": dicom(packed(film_of(tmp_path, values), plain[:-2]), JPEG_LS).notes,
         "bytes_behind_image": dicom(packed(film_of(tmp_path, values), stream), JPEG_LS).notes,
         "palette_applied": dicom(saved(palette_film(tmp_path, GREY, [table] * 3))).notes,
         "colour_stored_grey": decoded(tmp_path, RGB, bits=8, photometric="RGB"),
         "bits_moved": decoded(tmp_path, (values << 4).astype(np.uint16), HighBit=15),
         "high_bit_ignored": decoded(tmp_path, values, HighBit=15),
-        "bits_widened": decoded(tmp_path, values, bits=10),
+        "bits_widened": decoded(tmp_path, ramp(40, 30), bits=10),
         "overlay_removed": dicom(saved(overlaid)).notes,
         "padding_hidden": decoded(tmp_path, padded, PixelPaddingValue=4000),
         "shutter_hidden": decoded(tmp_path, values, **shutter),

@@ -194,7 +194,7 @@ def test_tables_of_an_earlier_scan_are_removed(tmp_path: Path, monkeypatch: pyte
     assert not list((tmp_path / "private").glob("*[!d].csv"))
 
 
-def test_equal_paths_and_numbers_of_two_sets_are_two_films_and_patients(
+def test_equal_paths_and_numbers_of_two_sources_are_two_films_and_patients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys, patients = set(), set()
@@ -204,7 +204,7 @@ def test_equal_paths_and_numbers_of_two_sets_are_two_films_and_patients(
         write(tmp_path / name / "set" / "films.csv", "path,p\na.jpg,a.jpg\n")
         columns = {"films": "films.csv", "facts": {"patient": "p"}}
         tables = {"film_is_patient": True}
-        found = Scanned(tmp_path / name / "set", monkeypatch, layout=name, columns=columns, tables=tables)
+        found = Scanned(tmp_path / name / "set", monkeypatch, layout=name, columns=columns, tables=tables, source=name)
         keys.add(found.told("a.jpg", "key"))
         patients.add(found.told("a.jpg", "patient"))
     assert len(keys) == len(patients) == 2

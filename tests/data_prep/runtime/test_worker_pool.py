@@ -1,7 +1,9 @@
 """Worker processes end with their parent, and are as many as the cores that a command may use."""
 
+import ctypes
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.runtime.worker_pool import process_count
+from data_prep.runtime.worker_pool import process_count, spawn_pool
 
 ROOT = Path(__file__).parents[3]
 POOL = """
@@ -84,3 +86,16 @@ def test_pools_and_their_size_come_from_one_module() -> None:
         and "bench" not in path.parts  # benchmarks pin processes to cores
     }
     assert found == {"data_prep/runtime/worker_pool.py"}
+
+
+def _exposure() -> tuple[tuple[int, int], int]:
+    """Limit of core files, and whether the memory of this process may be read (PR_GET_DUMPABLE)."""
+    return resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3)
+
+
+def test_no_process_that_holds_films_leaves_a_core_file() -> None:
+    pool = spawn_pool(1)
+    try:
+        assert pool.submit(_exposure).result() == ((0, 0), 0)
+    finally:
+        pool.shutdown()

@@ -13,7 +13,7 @@ from tests.builders.dicom_builder import uid, write_film
 
 @pytest.fixture(autouse=True)
 def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "the random secret of these tests")
 
 
 def rows_of(archive: Path, private: Path, **settings: Any) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ from tests.builders.dicom_builder import uid, write_film
 
 @pytest.fixture(autouse=True)
 def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "the random secret of these tests")
 
 
 def rows_of(archive: Path, private: Path) -> dict[str, dict[str, Any]]:
@@ -85,7 +85,7 @@ def test_other_settings_or_another_secret_read_everything_again(
     scan([archive], private, ScanSettings(workers=1))
     scan([archive], private, ScanSettings(workers=1, source="NORTH"))
     assert tables(private) == fresh(archive, tmp_path / "a", source="NORTH")
-    monkeypatch.setenv("MAE_RAD_KEY", "another secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "another random secret of these tests")
     scan([archive], private, ScanSettings(workers=1, source="NORTH"))
     assert tables(private) == fresh(archive, tmp_path / "b", source="NORTH")
 

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "the random secret of these tests")
 
 
 def rows_of(archive: Path | list[Path], private: Path, **settings: Any) -> dict[str, Row]:
@@ -216,7 +216,7 @@ def test_keys_stay_when_the_archive_moves_or_grows(tmp_path: Path) -> None:
 def test_another_secret_gives_unrelated_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_film(tmp_path / "archive" / "film", StationName="A")
     first = rows_of(tmp_path / "archive", tmp_path / "private")["film"]
-    monkeypatch.setenv("MAE_RAD_KEY", "another secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "another random secret of these tests")
     second = rows_of(tmp_path / "archive", tmp_path / "private")["film"]
     for name in ("key", "patient", "study", "series", "site", "study_day"):
         assert first[name] != second[name]

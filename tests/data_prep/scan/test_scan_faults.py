@@ -22,7 +22,7 @@ ALONE = ScanSettings(workers=1, read_ahead=1)
 
 @pytest.fixture(autouse=True)
 def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "the random secret of these tests")
 
 
 @pytest.fixture

@@ -15,6 +15,11 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
+from data_prep.archive.file_listing import ArchiveFile
+from data_prep.archive.header_pool import read_header
+from data_prep.archive.same_film import IDENTIFIERS
+from data_prep.archive.settings import ReadSettings
+from data_prep.deidentify.pseudonyms import Pseudonyms
 from data_prep.errors import Reason
 from data_prep.film.decode import StoredFilm, decode
 from data_prep.film.sample import decode_file, make_sample
@@ -26,7 +31,7 @@ from data_prep.shard_format.film_codec import decode_film
 from data_prep.shard_format.sidecar import Sidecar
 from data_prep.sharding import shard_writer
 from data_prep.sharding.shard_writer import Unfinished, write_shard
-from tests.builders.dicom_builder import write_film
+from tests.builders.dicom_builder import DX_FOR_PROCESSING, SECONDARY_CAPTURE, uid, write_film
 from tests.builders.private_builder import anatomy
 
 KEY = "0" * 32
@@ -199,14 +204,14 @@ def test_a_failing_disk_leaves_no_shard_and_all_unreadable_files_are_reported(tm
     for path in paths:
         write_film(path, values=anatomy(path.name))
     files = [(path, facts(path, row, key=f"{row:032x}")) for row, path in enumerate(paths)]
-    whole, bad = Path.open, (paths[1], paths[3])
+    whole, bad = shard_writer.open_regular, (str(paths[1]), str(paths[3]))
 
-    def fail(path: Path, *mode: Any, **options: Any) -> Any:
+    def fail(path: str, **options: Any) -> Any:
         if path in bad:
             raise OSError(5, "Input/output error")
-        return whole(path, *mode, **options)
+        return whole(path, **options)
 
-    monkeypatch.setattr(Path, "open", fail)
+    monkeypatch.setattr(shard_writer, "open_regular", fail)
     unreadable = Reason.UNREADABLE_FILE
     assert write_shard(task(*files), tmp_path) == Unfinished("train-000000", ((1, unreadable), (3, unreadable)))
     assert not list(tmp_path.glob("*train*"))
@@ -250,3 +255,65 @@ def test_film_and_display_go_through_decode_as_images_do(tmp_path: Path) -> None
     assert sample.sidecar.display.source == "declared_range"
     shown = apply_display(decode_film(sample.film, bits=8), sample.sidecar.display)
     assert np.array_equal(shown, grey.astype(np.uint16) * 257)
+
+
+def test_a_sparse_file_costs_its_row_only(tmp_path: Path) -> None:
+    write_film(tmp_path / "film", values=anatomy(1))
+    write_film(tmp_path / "long", values=anatomy(2))
+    os.truncate(tmp_path / "long", 30 * 2**30)
+    long = tmp_path / "long", facts(tmp_path / "long", 0)
+    card = write_shard(task(long, (tmp_path / "film", facts(tmp_path / "film", 1, key="1" * 32))), tmp_path)
+    assert isinstance(card, ShardCard) and card.films == 1 and card.rejects == [(0, "too_large")]
+
+
+def test_memory_that_does_not_suffice_to_read_a_file_costs_its_row(tmp_path: Path, monkeypatch: Any) -> None:
+    def exhausted(*_: Any) -> bytes:
+        raise MemoryError
+
+    write_film(tmp_path / "film", values=anatomy(1))
+    monkeypatch.setattr(shard_writer, "_read", exhausted)
+    outcome = write_shard(task((tmp_path / "film", facts(tmp_path / "film", 3))), tmp_path)
+    assert isinstance(outcome, Unfinished) and outcome.failed == ((3, Reason.DECODER_CRASHED),)
+
+
+def test_the_time_of_a_file_is_that_of_all_its_frames(tmp_path: Path) -> None:
+    class Clock:
+        def __init__(self) -> None:
+            self.begun: list[int] = []
+
+        def begins(self, file: int) -> None:
+            self.begun.append(file)
+
+        def ends(self, films: int, refused: int) -> None:
+            self.begun.append(-1)
+
+    values = np.stack([anatomy(number) for number in range(3)])
+    write_film(tmp_path / "film", values=values[0], PixelData=values.tobytes(), NumberOfFrames=3, Rows=values.shape[1])
+    clock = Clock()
+    write_shard(task((tmp_path / "film", facts(tmp_path / "film", 5, frames=3))), tmp_path, clock)
+    assert clock.begun == [5, -1, 5, -1]  # once to look whether it has changed, once to read it
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"sop": uid("another object")},
+        {"patient_id": "P2"},
+        {"StudyInstanceUID": uid("another study")},
+        {"BurnedInAnnotation": "YES"},
+        {"sop_class": DX_FOR_PROCESSING},
+        {"sop_class": SECONDARY_CAPTURE, "ConversionType": "SI"},
+        {"Rows": 48, "Columns": 160},
+    ],
+)
+def test_another_film_under_a_scanned_row_is_not_published(changed: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "film"
+    film = write_film(path, values=anatomy(1), sop=uid("object"))
+    row = read_header(ArchiveFile(str(path), "film"), Pseudonyms(b"0" * 16), ReadSettings()).facts
+    known = {name: row.get(name) for name in ("marks", "frames", "rows", "columns", *IDENTIFIERS)}
+    scanned = facts(path, 3, patient_id=film.PatientID) | known
+    assert isinstance(write_shard(task((path, scanned)), tmp_path), ShardCard)
+    write_film(path, **{"values": anatomy(1), "sop": uid("object"), "study": "study 1", **changed})
+    replaced = scanned | {"file_size": path.stat().st_size}  # as if size and time were those of the scan
+    outcome = write_shard(task((path, replaced)), tmp_path)
+    assert outcome == Unfinished("train-000000", ((3, Reason.CHANGED_SINCE_SCAN),))

@@ -9,17 +9,17 @@ import pytest
 
 from data_prep.settings import config_file
 from mae_rad.cli import bench
-from mae_rad.cli.main import COMMANDS, main
+from mae_rad.cli.main import COMMANDS, WITHOUT_TORCH, main
 from tests.builders.without_training import without_training
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA_PREP = ("phantom", "scan", "shard", "append", "verify", "audit", "preview", "borders", "report", "census", "label",
-             "submit", "bench-codecs")  # fmt: skip
+             "submit", "bench-codecs", "publish")  # fmt: skip
 BENCHMARKS = {
     "content_mask", "report_labels", "throughput",
     "hidden_content", "loader", "mae_speed", "fine_detail",
     "cheaper_not_worse", "pointing_game", "resolution_boxes", "resolution_worth", "natural_image",
-    "film_folds", "measurement_vectors",
+    "film_folds", "measurement_vectors", "published_films",
 }  # fmt: skip
 
 
@@ -50,7 +50,7 @@ sys.exit(bool({"torch", "deepspeed", "mlflow", "scipy", "matplotlib", "pyarrow"}
     assert done.stdout.startswith("mae_rad ")
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "bench"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITHOUT_TORCH])
 def test_files_of_launch_are_the_same_command(name: str) -> None:
     module = name.replace("-", "_")
     assert import_module(f"launch.{module}").main is import_module(f"mae_rad.cli.{module}").main
@@ -76,7 +76,7 @@ def test_unknown_arguments_are_refused(words: list[str], message: str, capsys: p
 def test_exit_codes_of_data_prep_stay(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MAE_RAD_KEY", "the secret of these tests")
+    monkeypatch.setenv("MAE_RAD_KEY", "the random secret of these tests")
     assert main(["scan", str(tmp_path / "absent"), "--out", str(tmp_path / "private")]) == 2
     assert "absent does not exist" in capsys.readouterr().err
 

@@ -224,7 +224,8 @@ def test_the_command_prints_the_table(capsys: pytest.CaptureFixture[str]) -> Non
     assert main([*words, "--gpus", "16", "runtime.zero_stage=1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[8] for line in lines[2:6]] == ["1.00", "1.72", "1.00", "2.46"]  # gains at 224 and 1024 px
-    assert "16 GPUs, ZeRO stage 1" in lines[-2]
+    assert "16 GPUs, ZeRO stage 1" in lines[-3]
+    assert lines[-2].endswith("GiB: fits")
     assert main([*words, "--measure"]) == 0
     assert "measured on this" in capsys.readouterr().out
     assert main([*words, "--utilisation", "0"]) == 2

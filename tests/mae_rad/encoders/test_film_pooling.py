@@ -14,7 +14,7 @@ from mae_rad.data.patch_layout import Region, film_layout
 from mae_rad.embedding.film_vector import film_vectors, vector_width
 from mae_rad.encoders.film_pooling import pool_blocks, region_members
 from mae_rad.encoders.pooling_name import FilmPool, parse_pooling, pooling_name
-from mae_rad.encoders.resnet import ResNet, ResNetSettings
+from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import EvaluationError
 
@@ -190,10 +190,20 @@ def test_a_block_that_the_encoder_lacks_is_refused() -> None:
     assert load(_Pool, None, ["pool=mean of blocks 3 6 and 2 x 2 regions"]).pool is not None
 
 
-def test_an_encoder_without_single_blocks_or_patch_tokens_is_refused() -> None:
-    network = ResNet(ResNetSettings(model="resnet18", patch=4)).eval()
-    with pytest.raises(EvaluationError, match="ResNet has no features of single blocks"):
-        film_vectors(network, patches(), "mean of blocks 1 2")  # type: ignore[arg-type]
+def test_regions_without_patch_tokens_are_refused() -> None:
+    network = TimmEncoder(TimmSettings(timm="test_resnet", patch=4)).eval()
     with pytest.raises(EvaluationError, match="not one per patch"):
-        film_vectors(network, patches(), "mean and 2 x 2 regions")  # type: ignore[arg-type]
-    assert film_vectors(network, patches(), "mean+deviation").shape == (FILMS, 1024)  # type: ignore[arg-type]
+        film_vectors(network, patches(), "mean and 2 x 2 regions")
+    assert film_vectors(network, patches(), "mean+deviation").shape == (FILMS, 2 * network.dim)
+
+
+def test_the_maps_of_a_convolutional_network_are_blocks_of_their_own_width() -> None:
+    network = TimmEncoder(TimmSettings(timm="test_efficientnet", patch=4)).eval()
+    with torch.no_grad():
+        maps = network.network.forward_intermediates(network.images(patches()), intermediates_only=True)
+        last = network.network(network.images(patches()))
+    pool = "mean of blocks 2 5"
+    vectors = film_vectors(network, patches(), pool)
+    torch.testing.assert_close(vectors, torch.cat([maps[1].mean(dim=(2, 3)), maps[4].mean(dim=(2, 3))], dim=1))
+    assert vector_width(network, pool) == vectors.shape[1] == 24 + 64
+    torch.testing.assert_close(film_vectors(network, patches(), "mean"), last)  # a convolution follows the last map

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from data_prep.errors import SettingsError
 from data_prep.settings import load
 from mae_rad.encoders.any_encoder import build_any_encoder
-from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings, network_cost
+from mae_rad.encoders.timm_cost import network_cost
+from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings
 from mae_rad.encoders.transformer_cost import encoder_activations, encoder_flops
 from mae_rad.encoders.vit import EncoderSettings
 from mae_rad.pretraining.settings import PretrainSettings
@@ -72,10 +73,10 @@ def test_activations_hold_at_least_the_input_of_every_convolution() -> None:
     encoder = TimmEncoder(LITE)
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(lambda _, given, __: sizes.append(given[0].numel()))
+            module.register_forward_hook(lambda _, given, __: sizes.append(given[0][0].numel()))
     sizes: list[int] = []
     with torch.no_grad():
-        encoder.eval().last_map(torch.zeros(1, 1, 64, 64))
+        encoder.eval()(as_embedded(films(64, 64), LITE.patch))
     inputs = sum(sizes)
     kept = network_cost(LITE, 64).kept
     assert inputs < kept < 4 * inputs
@@ -110,7 +111,13 @@ def test_settings_select_the_encoder_by_their_keys() -> None:
     [
         ("encoder={timm: tf_efficientnet_lite0, pach: 8}", "did you mean 'encoder.patch'"),
         ("encoder={modle: vit_tiny}", "did you mean 'encoder.model'"),
-        ("encoder={timm: resnet18}", "tf_efficientnet_lite0"),
+        ("encoder={timm: resnet81}", "timm has no network 'resnet81', did you mean 'resnet18'"),
+        ("encoder={timm: maxvit_tiny_tf_224}", "does not take films of any shape, such as 144 x 208 pixels"),
+        ("encoder={timm: vit_tiny_patch16_224, patch: 8}", "has patches of 16 pixels, not 8. Leave patch out"),
+        ("encoder={timm: resnet18, args: {layer: 3}}", "timm cannot build resnet18 with args {'layer': 3}"),
+        ("encoder={timm: resnet18, args: {checkpoint_path: x.pth}}", "args may not name checkpoint_path"),
+        ("encoder={timm: 'hf-hub:timm/resnet18'}", "timm has no network 'hf-hub:timm/resnet18'"),
+        ("encoder={timm: resnet18, channels: 1, mean: [0.4, 0.5, 0.6]}", "one number for each of 1 channels"),
         (
             "objective={name: mae}",
             "hides patches, and tf_efficientnet_lite0 takes whole images only. Give encoder.model",

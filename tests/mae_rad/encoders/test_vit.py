@@ -12,6 +12,7 @@ from torch.nn import LayerNorm, Sequential
 
 from data_prep.settings import load
 from mae_rad.data.batch import Patches
+from mae_rad.encoders import blocks
 from mae_rad.encoders.attention import Kernel, attend
 from mae_rad.encoders.vit import EncoderSettings, ViT, build_encoder
 from mae_rad.errors import SettingsError
@@ -201,3 +202,17 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         EncoderSettings(dim=30, heads=4)
     with pytest.raises(SettingsError, match="did you mean 'depth'"):
         load(EncoderSettings, None, ["dept=3"])
+
+
+def test_drop_path_drops_the_branches_of_whole_films() -> None:
+    torch.manual_seed(0)
+    block, tokens = blocks.Block(8, 2, drop_path=0.5).train(), torch.ones(64 * 3 + 32 * 5, 8)
+    dropped = block._drop(tokens, [(64, 3), (32, 5)])
+    films = [*dropped[: 64 * 3].unflatten(0, (64, 3)), *dropped[64 * 3 :].unflatten(0, (32, 5))]
+    values = [film.unique().tolist() for film in films]
+    assert {tuple(of_film) for of_film in values} == {(0.0,), (2.0,)}  # all tokens of a film alike
+    assert 30 < sum(of_film == [0.0] for of_film in values) < 66
+    assert torch.equal(block.eval()._drop(tokens, [(64, 3), (32, 5)]), tokens)
+    assert [one.drop_path for one in blocks.Blocks(blocks.Shape(8, 3, 2), drop_path=0.2)] == pytest.approx(
+        [0, 0.1, 0.2]
+    )

@@ -81,9 +81,12 @@ def test_the_vector_changes_neither_the_identity_of_a_run_nor_that_of_stored_vec
     assert plain.encoder.off == rich.encoder.off | plain.encoder.off
 
 
-def test_the_vector_of_a_network_of_timm_is_fixed(tmp_path: Path) -> None:
-    settings = TimmSettings(timm="tf_efficientnet_lite0")
+def test_the_vector_of_a_network_of_timm_is_of_its_maps(tmp_path: Path) -> None:
+    settings = TimmSettings(timm="test_resnet")
     save_encoder(TimmEncoder(settings), settings, tmp_path / "encoder", tokens=36, provenance={})
     assert choose_vector(tmp_path / "encoder", "mean") == read_card(tmp_path / "encoder")
-    with pytest.raises(WeightsError, match="one film vector, mean"):
-        choose_vector(tmp_path / "encoder", "mean+deviation")
+    card = choose_vector(tmp_path / "encoder", "mean+deviation of blocks 3 5")
+    assert card.vector_width == 2 * (48 + 96)
+    assert load_encoder(tmp_path / "encoder")[0].vector == "mean+deviation of blocks 3 5"
+    with pytest.raises(WeightsError, match="names block 6 of 5"):
+        choose_vector(tmp_path / "encoder", "mean of block 6")

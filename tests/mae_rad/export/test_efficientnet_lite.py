@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mae_rad.bench.evaluation.natural_image import load_network
-from mae_rad.encoders.resnet import IMAGENET_MEAN, IMAGENET_STD
+from mae_rad.encoders.film_image import IMAGENET_MEAN, IMAGENET_STD
 from mae_rad.encoders.timm_encoder import TimmEncoder, TimmSettings
 from mae_rad.errors import WeightsError
 from mae_rad.export.convert import main
@@ -118,8 +118,8 @@ def test_the_command_writes_an_encoder_folder_that_states_its_origin(
     assert card.provenance["licence"] == "Apache-2.0"
     assert "natural photographs" in (tmp_path / "encoder" / "README.md").read_text()
     assert card.parameters == sum(weight.numel() for weight in encoder.parameters()) == 3_371_008
-    assert main([*words, "pool=cls"]) == 2
-    assert "pool do not apply" in capsys.readouterr().err
+    assert main([*words, "heads=8"]) == 2
+    assert "heads do not apply" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(

@@ -294,6 +294,6 @@ def test_the_command_reports_a_wrong_setting_in_one_line(public: Path, tmp_path:
     assert "Traceback" not in result.stderr
 
 
-def test_windows_are_refused_for_a_resnet(public: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"task\.window applies to a ViT only"):
-        _settings(public, tmp_path / "run", "encoder=null", "resnet={model: resnet18}", "task.window=4")
+def test_an_earlier_setting_for_a_resnet_names_its_successor(public: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"Give encoder=\{timm: resnet50_gn\}"):
+        _settings(public, tmp_path / "run", "encoder=null", "resnet={model: resnet18}")

@@ -65,6 +65,6 @@ def test_rates_decay_over_the_stages(public: Path, natural: Path, tmp_path: Path
     assert model.rate_of("encoder.network.conv_head.weight") == model.rate_of("head.layers.0.weight") == 1
 
 
-def test_boxes_need_a_vit(public: Path, natural: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"need a ViT, and the encoder is tf_efficientnet_lite0\."):
+def test_windows_are_refused(public: Path, natural: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"tf_efficientnet_lite0 encodes whole films only\. Leave task\.window out"):
         Finetuning(settings(public, natural, tmp_path / "run", "task.window=4"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mae_rad.encoders.timm_encoder import TimmSettings
 from mae_rad.errors import PredictionError
 from mae_rad.prediction import prediction_writer
 from mae_rad.prediction.overlay import HeatMap
@@ -48,7 +49,9 @@ def test_heat_maps_use_the_windows_of_the_model(explain: str, tmp_path: Path, mo
 
 def test_a_resnet_warns_that_there_are_no_heat_maps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     hand(tmp_path / "films" / "hand.dcm", "hand")
-    model = write_predictor(tmp_path / "model", points={"low": {"fracture": 0.0}}, resnet=True)
+    model = write_predictor(
+        tmp_path / "model", points={"low": {"fracture": 0.0}}, encoder=TimmSettings(timm="test_resnet")
+    )
     for explain, warnings in (("grad_cam", 1), ("none", 0)):
         caplog.clear()
         run_predict(model, [tmp_path / "films"], tmp_path / explain, explain=explain, reports=False)

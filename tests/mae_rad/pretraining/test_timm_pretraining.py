@@ -28,6 +28,7 @@ from mae_rad.training.deepspeed_engine import Engine
 from tests.builders.processes.warm_python import run_ranks
 from tests.builders.shard_builder import film, noise, write_public
 from tests.builders.trained_run import as_embedded, films
+from tests.references.timm_networks import TINY
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = ROOT / "configs" / "pretrain" / "simclr_natural.yaml"
@@ -145,3 +146,13 @@ def test_several_ranks_are_refused(public: Path, tmp_path: Path) -> None:
     assert done.returncode != 0
     assert done.stderr.count("trained in one process only") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_two_ranks_train_a_network_without_batch_norm_as_one_process_does(public: Path, tmp_path: Path) -> None:
+    more = [f"encoder={json.dumps(TINY['DINOv2, registers'])}", "optimizer.accumulation=1"]
+    train(public, tmp_path / "one", *more)
+    words = ["--config", str(CONFIG), *arguments(public, tmp_path / "two", *more)]
+    done = run_ranks("pretrain", words, 2, tmp_path / "log")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)

@@ -287,3 +287,16 @@ def test_the_peak_is_reported_before_the_first_step_and_again_where_it_is_outsid
     assert reports("outside", 0.05) == [["WARNING"], ["WARNING"]]
     card = json.loads((tmp_path / "tried" / "encoder" / "encoder.json").read_text())
     assert card["provenance"]["peak_learning_rate"] == pytest.approx(2e-3 * 8 / 256)
+
+
+def test_dropped_branches_are_the_same_after_an_interruption(
+    public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ("mae", "encoder.drop_path=0.5")
+    _pretrain(public, tmp_path / "whole", *more)
+    restore = _stop_at(4, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        _pretrain(public, tmp_path / "parts", *more)
+    restore()
+    _pretrain(public, tmp_path / "parts", *more)
+    assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")

@@ -14,7 +14,7 @@ from mae_rad.bench.evaluation import natural_image
 from mae_rad.bench.evaluation.natural_image import embed_squares, load_network, main
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.embedding.embeddings_file import read_embeddings
-from mae_rad.encoders.resnet import IMAGENET_MEAN, IMAGENET_STD
+from mae_rad.encoders.film_image import IMAGENET_MEAN, IMAGENET_STD
 from mae_rad.errors import WeightsError
 from tests.builders.shard_builder import film, noise, write_public
 

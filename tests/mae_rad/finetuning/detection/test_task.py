@@ -30,7 +30,7 @@ from tests.builders.boxed_films import write_boxed, write_tables
 
 CONFIG = Path(__file__).resolve().parents[4] / "configs" / "finetune" / "foreign_object_boxes.yaml"
 VIT = ("encoder={model: vit_tiny, dim: 32, depth: 2, heads: 2, patch: 16}",)
-RESNET = ("resnet={model: resnet18}", "optimizer.steps=2")
+RESNET = ("encoder={timm: test_resnet}", "optimizer.steps=2")
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_crops_without_a_size_are_refused() -> None:
     "more",
     [
         (*VIT, "task.crop=5", "task.crops=3", "task.window=5", "film.scale=0.3"),
-        (*VIT, "adaptation.encoder=frozen"),
+        (*VIT, "adaptation.encoder=frozen", "film.transforms=finetuning"),
         pytest.param(RESNET, marks=pytest.mark.slow),
     ],
     ids=["squares and windows", "frozen", "resnet"],

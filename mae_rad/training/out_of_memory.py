@@ -1,0 +1,31 @@
+"""Turn an allocation that fails into an error of the user."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from mae_rad.errors import RunError
+
+CPU_MESSAGE = "can't allocate memory"
+"""Part of the message of torch's allocator on a CPU, which has no error class of its own."""
+
+
+@contextmanager
+def explain_out_of_memory(advice: Callable[[], str]) -> Iterator[None]:
+    """Report that memory has run out within the context, and what needs less.
+
+    Args:
+        advice: called after the failure.
+
+    Raises:
+        RunError: a GPU or the machine has run out of memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # of which torch's own error is a subclass
+        if not (isinstance(error, torch.OutOfMemoryError) or CPU_MESSAGE in str(error)):
+            raise
+        memory = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+        place = f"the GPU, which has {memory / 2**30:.1f} GiB," if memory else "this machine"
+        raise RunError(f"{place} has run out of memory. {advice()}") from None
