@@ -26,6 +26,12 @@ PRIVATE_SCHEME = "99MAERAD"
 """Designator of private codes, for concepts without a single SNOMED CT code."""
 MANUFACTURER = "mae_rad"
 SERIES_NUMBER = 9900
+_SOP_CLASS_ROOT = "1.2.840.10008.5.1.4.1.1."
+_MULTI_FRAME_CLASSES = frozenset(
+    f"{_SOP_CLASS_ROOT}{ending}"
+    for ending in ("7.1", "7.2", "7.3", "7.4", "12.1", "12.1.1", "12.2", "12.2.1", "13.1.1", "13.1.2", "13.1.3")
+)
+"""Multi-frame secondary capture, angiography, fluoroscopy, 3D X-ray and breast tomosynthesis (PS3.4 table B.5-1)."""
 _TYPE_2 = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
     *("AccessionNumber", "ReferringPhysicianName"),
@@ -204,12 +210,14 @@ def _observer(author: Author) -> sr.ObserverContext:
 
 def _tracking_identifier(author: Author, film: Dataset, record: Record, *names: str) -> sr.TrackingIdentifier:
     uid = _uid(author, "finding", film.SOPInstanceUID, str(record.frame), *names)
-    return sr.TrackingIdentifier(uid=uid, identifier=", ".join(names))
+    frame = [f"frame {record.frame}"] if record.frame else []  # the only place of a frame in a single-frame class
+    return sr.TrackingIdentifier(uid=uid, identifier=", ".join([*names, *frame]))
 
 
 def _source(film: Dataset, record: Record) -> tuple[str, str, Sequence[int] | None]:
-    """SOP class, SOP instance and frame of the film; the frame is given even where the SOP class is single-frame."""
-    return film.SOPClassUID, film.SOPInstanceUID, [record.frame] if record.frame else None
+    """SOP class, SOP instance, and the frame where the SOP class has frames (PS3.3 table 10-3)."""
+    has_frames = record.frame and UID(film.SOPClassUID) in _MULTI_FRAME_CLASSES
+    return film.SOPClassUID, film.SOPInstanceUID, [record.frame] if has_frames else None
 
 
 def _is_valid(element: DataElement) -> bool:

@@ -149,8 +149,7 @@ class Pretraining(TrainingTask):
     @property
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the weights it starts from."""
-        start = self.settings.start_from
-        return {"start_from": read_card(encoder_folder(start)).weights_sha256} if start else {}
+        return {"start_from": read_card(self._start_folder).weights_sha256} if self._start_folder else {}
 
     @property
     def tags(self) -> dict[str, str]:
