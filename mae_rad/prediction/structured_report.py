@@ -32,6 +32,8 @@ _MULTI_FRAME_CLASSES = frozenset(
     for ending in ("7.1", "7.2", "7.3", "7.4", "12.1", "12.1.1", "12.2", "12.2.1", "13.1.1", "13.1.2", "13.1.3")
 )
 """Multi-frame secondary capture, angiography, fluoroscopy, 3D X-ray and breast tomosynthesis (PS3.4 table B.5-1)."""
+_UNICODE = "ISO_IR 192"
+"""Character set of a report of a film with several of them (code extensions, PS3.3 C.12.1.1.2)."""
 _TYPE_2 = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
     *("AccessionNumber", "ReferringPhysicianName"),
@@ -244,6 +246,11 @@ def _with_required_attributes(header: Dataset) -> Dataset:
     """
     film = Dataset()
     film.update(header)
+    sets = film.get("SpecificCharacterSet")
+    if isinstance(sets, Sequence) and not isinstance(sets, str):  # highdicom knows few of the sets with extensions
+        for element in [element for element in film if element.VR == "PN"]:
+            setattr(film, element.keyword, str(element.value))  # the decoded text, which is then encoded anew
+        film.SpecificCharacterSet = _UNICODE
     for keyword in _TYPE_2:
         if keyword not in film or not _is_valid(film[keyword]):
             setattr(film, keyword, "")

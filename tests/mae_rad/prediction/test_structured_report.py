@@ -202,3 +202,17 @@ def test_dciodvfy_finds_no_error(tmp_path: Path) -> None:
     errors = [line for line in concept_codes.stderr.splitlines() if line.startswith("Error")]
     assert errors == []
     assert "ComprehensiveSR" in concept_codes.stderr
+
+
+@pytest.mark.parametrize(
+    ("characters", "name"),
+    [
+        ("ISO 2022 IR 87", "Yamada^Tarou=山田^太郎=やまだ^たろう"),  # PS3.5 annex H
+        ("ISO 2022 IR 149", "Hong^Gildong=洪^吉洞=홍^길동"),  # PS3.5 annex I
+    ],
+)
+def test_names_in_several_character_sets_are_kept(characters: str, name: str, tmp_path: Path) -> None:
+    film = header(tmp_path / "film.dcm")
+    film.SpecificCharacterSet = ["", characters]
+    film.PatientName = name
+    assert read_back(structured_report(film, record(), AUTHOR)).PatientName == name
