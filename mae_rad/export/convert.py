@@ -43,12 +43,13 @@ from mae_rad.export.encoder_folder import check_fit, save_encoder, with_weights,
 from mae_rad.export.hugging_face_vision import TimmArchitecture
 from mae_rad.export.published_weights import (
     PublishedWeights,
+    check_arithmetic,
     read_published,
     read_state,
     source_config,
     source_facts,
+    stated_heads,
 )
-from mae_rad.export.source_architecture import check_arithmetic, stated_heads
 from mae_rad.export.timm_weights import TimmConversion, convert_timm, described_architecture
 from mae_rad.objectives.mae_decoder import Decoder
 

@@ -75,6 +75,9 @@ _HUGGING_FACE = {
 
 _TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Types of weights; all others are quantised."""
+MAX_EPSILON = 1e-5
+"""Largest epsilon of a layer norm that counts as that of this package, 1e-6: the features differ by rounding."""
+_GELU = {"gelu", "gelu_python"}
 _LFS = b"version https://git-lfs"
 """Beginning of a file that stands for another one in a repository."""
 
@@ -146,6 +149,38 @@ def source_facts(path: Path) -> dict[str, Any]:
         "decoder_heads": config.get("decoder_num_attention_heads"),
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def check_arithmetic(path: Path) -> None:
+    """Refuse a model whose configuration states another activation or epsilon than that of the encoder.
+
+    Args:
+        path: file of weights, or downloaded model folder.
+
+    Raises:
+        WeightsError: the configuration beside the weights states another one.
+    """
+    config = source_config(path)
+    arguments = _arguments(config)
+    for activation in (config.get("hidden_act"), arguments.get("act_layer")):
+        if activation is not None and str(activation).lower() not in _GELU:
+            raise WeightsError(f"the activation of the source is {activation}. Only encoders with gelu are converted.")
+    epsilon = config.get("layer_norm_eps", 0)
+    if not isinstance(epsilon, int | float) or not 0 <= epsilon <= MAX_EPSILON:
+        raise WeightsError(
+            f"the layer_norm_eps of the source is {epsilon}. Only encoders with {MAX_EPSILON:g} or less are converted."
+        )
+
+
+def stated_heads(path: Path) -> dict[str, int]:
+    """Read the attention heads that the configuration of timm states; empty without one."""
+    heads = _arguments(source_config(path)).get("num_heads")
+    return {"heads": heads} if isinstance(heads, int) else {}
+
+
+def _arguments(config: dict[str, Any]) -> dict[str, Any]:
+    arguments = config.get("model_args")
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mae_rad.data.label_fraction import select_label_fraction
-from mae_rad.data.patient_splits import check_patient_splits
+from mae_rad.data.shard_checks import check_patient_splits
 from mae_rad.errors import EvaluationError, SettingsError
 from mae_rad.finetuning.task.interface import Task
 from mae_rad.finetuning.task.settings import FinetuneSettings

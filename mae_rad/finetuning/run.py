@@ -18,8 +18,8 @@ from data_prep.shard_format.dataset_card import read_dataset_card
 from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
-from mae_rad.data.complete_shards import check_shards_complete
 from mae_rad.data.film_order import Order, StepRange
+from mae_rad.data.shard_checks import check_shards_complete
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.errors import RunError

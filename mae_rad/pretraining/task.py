@@ -6,10 +6,9 @@ from typing import NoReturn
 
 import torch
 
-from mae_rad.data.complete_shards import check_shards_complete
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
-from mae_rad.data.patient_splits import check_patient_splits
+from mae_rad.data.shard_checks import check_patient_splits, check_shards_complete
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.streaming import shard_openers, streamed_batches
 from mae_rad.encoders.any_encoder import build_any_encoder

@@ -1,14 +1,15 @@
-"""Refuses shard folders of which files are missing or shorter than the index says, before a training begins."""
+"""Refuses shard folders before a training begins: files cut short or gone, one patient in two splits."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep.folder_url import PublicFolder
 from data_prep.shard_format.appended_folders import generation_folders
-from mae_rad.errors import ShardFormatError
+from mae_rad.errors import EvaluationError, ShardFormatError
 
 _COLUMNS = ["shard", "sidecar_offset", "sidecar_size"]
 
@@ -35,6 +36,24 @@ def check_shards_complete(folders: Sequence[PublicFolder], generations: int | No
         raise ShardFormatError(
             f"{len(incomplete)} shards are missing or shorter than the index says, such as {incomplete[0].name}: the"
             " copy may have been interrupted. Copy the folder again, or check it with `mae-rad verify`."
+        )
+
+
+def check_patient_splits(table: pa.Table) -> None:
+    """Refuse films of one patient in two splits.
+
+    Args:
+        table: rows of an index, with ``patient`` and ``split``.
+
+    Raises:
+        EvaluationError: with the number of such patients.
+    """
+    pairs = table.select(["patient", "split"]).group_by(["patient", "split"]).aggregate([])
+    in_two_splits = len(pairs) - pc.count_distinct(table.column("patient")).as_py()
+    if in_two_splits:
+        raise EvaluationError(
+            f"{in_two_splits} patients of these shard folders are in more than one split, which makes a test invalid."
+            " Shard the archives together, or with the same secret and split settings"
         )
 
 

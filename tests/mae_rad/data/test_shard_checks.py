@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mae_rad.data.complete_shards import check_shards_complete
+from mae_rad.data.shard_checks import check_shards_complete
 from mae_rad.errors import ShardFormatError
 from tests.builders.shard_builder import film, noise, write_public
 
