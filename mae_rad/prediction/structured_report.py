@@ -218,8 +218,8 @@ def _tracking_identifier(author: Author, film: Dataset, record: Record, *names: 
 
 def _source(film: Dataset, record: Record) -> tuple[str, str, Sequence[int] | None]:
     """SOP class, SOP instance, and the frame where the SOP class has frames (PS3.3 table 10-3)."""
-    has_frames = record.frame and UID(film.SOPClassUID) in _MULTI_FRAME_CLASSES
-    return film.SOPClassUID, film.SOPInstanceUID, [record.frame] if has_frames else None
+    has_frames = str(film.SOPClassUID) in _MULTI_FRAME_CLASSES
+    return film.SOPClassUID, film.SOPInstanceUID, [record.frame] if record.frame and has_frames else None
 
 
 def _is_valid(element: DataElement) -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,10 +29,10 @@ class _Batch:
 
 def _meter(monkeypatch: pytest.MonkeyPatch) -> _Meter:
     monkeypatch.setattr("mae_rad.training.loop.measure_matmul_rate", lambda *_, **__: 1.0)
-    task = type("Task", (), {"name": "mae", "settings": None})
+    task: Any = type("Task", (), {"name": "mae", "settings": None})
     optimizer = type("Optimizer", (), {"steps": 100, "batch": 2})
     task.settings = type("Settings", (), {"precision": "f32", "optimizer": optimizer})
-    return _Meter(0, Ranks(1, 2, torch.device("cpu")), task)  # type: ignore[arg-type]
+    return _Meter(0, Ranks(1, 2, torch.device("cpu")), task)
 
 
 def test_more_unreadable_films_than_a_share_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
