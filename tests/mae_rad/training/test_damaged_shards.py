@@ -66,7 +66,8 @@ def test_rank_alone_is_a_training_of_one_process_and_a_killed_reader_one_line(tm
         words, cwd=ROOT, env=environment() | {"RANK": "0"}, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        while training.poll() is None and not _logged(tmp_path / "run" / "metrics.jsonl"):
+        end = time.monotonic() + 120
+        while time.monotonic() < end and training.poll() is None and not _logged(tmp_path / "run" / "metrics.jsonl"):
             time.sleep(0.1)
         assert _descendants(training.pid)
         for worker in _descendants(training.pid):
