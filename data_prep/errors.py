@@ -57,6 +57,7 @@ class Reason(StrEnum):
     NO_PIXELS = "no_pixels"
     NOT_A_RADIOGRAPH = "not_a_radiograph"
     DOCUMENT = "document"
+    NOT_HUMAN = "not_human"
     MAMMOGRAPHY = "mammography"
     INTRA_ORAL = "intra_oral"
     FLUOROSCOPY = "fluoroscopy"

@@ -42,9 +42,20 @@ def run(action: Callable[[], object]) -> int:
         if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(("mae_rad", "data_prep")):
             sys.stderr.write(f"error: this command {NEEDS_TRAINING} ({error.name} is not installed)\n")
             return 2
+        if _is_killed_worker(error):
+            sys.stderr.write(
+                "error: a process that reads films was killed, possibly for lack of memory."
+                " Use fewer runtime.workers, then run the same command again.\n"
+            )
+            return 1
         sys.stderr.write(f"error: {unexpected(error)}\n")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _is_killed_worker(error: Exception) -> bool:
+    """Whether torch reports the end of a loader process, which it does wherever the training then is."""
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
 
 
 def _has_joined_ranks() -> bool:

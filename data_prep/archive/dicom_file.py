@@ -18,6 +18,7 @@ from pydicom.uid import (
 
 from data_prep.archive.file_facts import FileRow
 from data_prep.archive.reject_by_header import format_marks
+from data_prep.archive.species import SPECIES_ELEMENTS, is_animal
 from data_prep.deidentify import safe_header_values
 from data_prep.deidentify.person_digests import date_digests, name_digests
 from data_prep.deidentify.pseudonyms import Pseudonyms
@@ -92,6 +93,7 @@ _FACTS = (
         "NominalScannedPixelSpacing",
     ),
     "EstimatedRadiographicMagnificationFactor",
+    *SPECIES_ELEMENTS,
 )
 _FACT_TAGS = [Tag(keyword) for keyword in _FACTS]
 _LARGEST_UNSIGNED_SHORT = 65_535
@@ -238,6 +240,8 @@ def _check_radiograph(sop_class: str, modality: str, image_type: str) -> None:
 def _rules(facts: FileDataset, sop_class: str, modality: str, image_type: str) -> set[Reason]:
     """The selection rules that apply to the header, except those for raw data."""
     rules = {rule} if (rule := _RULE_BY_SOP_CLASS.get(sop_class)) else set()
+    if is_animal(facts):
+        rules.add(Reason.NOT_HUMAN)
     if _LOCALIZER.search(image_type):
         rules.add(Reason.LOCALIZER)
     if _text(facts, "BurnedInAnnotation").upper() not in ("", "NO"):

@@ -10,6 +10,8 @@ RuleAction = Literal["keep", "reject"]
 class SelectionSettings(Settings):
     """Whether films are kept or rejected under each rule of ``data_prep.archive.reject_by_header``."""
 
+    not_human: RuleAction = "reject"
+    """Films of animals; keep them for a model of animals."""
     mammography: RuleAction = "reject"
     """Films of the breast."""
     intra_oral: RuleAction = "reject"
@@ -34,6 +36,11 @@ class SelectionSettings(Settings):
     """Pictures taken with a camera, of a light box or a screen."""
     empty_exposure: RuleAction = "reject"
     """Exposures without a patient, such as a detector test."""
+
+    @property
+    def off(self) -> set[str]:
+        """Newer rules at their default; the record of a folder leaves them out, so that earlier ones stay the same."""
+        return {"not_human"} if self.not_human == "reject" else set()
 
     def rejects(self, rule: str) -> bool:
         """Whether films under ``rule`` are rejected."""

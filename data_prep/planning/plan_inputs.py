@@ -115,7 +115,7 @@ def read_inputs(
     splits = resolve_splits(private, public, settings.splits)
     settings = settings.model_copy(update={"splits": splits})
     given = read_split_table(Path(splits.table), manifest, linkage, settings.seed, splits.val) if splits.table else {}
-    config = settings.model_dump(mode="json", exclude={"runtime"})
+    config = settings.model_dump(mode="json", exclude={"runtime": True, "selection": settings.selection.off})
     config["splits"] = split_config(splits, given)
     fingerprint, (keys, source) = key_fingerprint(manifest), key_origin(manifest)
     manifest = reject_withdrawn(manifest, private)

@@ -19,6 +19,8 @@ from mae_rad.errors import ShardFormatError, StorageError, UserError
 
 B = TypeVar("B")
 
+TOO_FEW_PATCHES = "has too few patches"
+"""In the reason of a skipped film that is whole; all other reasons are of films that cannot be read."""
 MAX_CONSECUTIVE_SKIPS = 16
 """Number of consecutive unusable films after which the run stops."""
 
@@ -134,7 +136,7 @@ class DrawViews:
             generator = generator_for("view", self.seed, draw.epoch, key, name)
             view = draw_view(film, spec.at(draw.step, self.steps), self.patch, generator)
             if view is None:
-                raise FilmUnusableError(f"film {key} has too few patches for view {name}")
+                raise FilmUnusableError(f"film {key} {TOO_FEW_PATCHES} for view {name}")
             views[name] = view
         return FilmViews(key, self.index.film_hash(row), self.index.study(row), views)
 

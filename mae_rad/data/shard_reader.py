@@ -164,7 +164,7 @@ class ShardIndex:
             [films] product over the columns; None without weights.
 
         Raises:
-            SettingsError: a column is unknown, or weights are negative or all zero.
+            SettingsError: a column is unknown, no film has a value, or weights are negative, infinite or all zero.
         """
         if not weights:
             return None
@@ -176,9 +176,17 @@ class ShardIndex:
                     f" Choose one of {', '.join(self.table.column_names)}."
                 )
             values = self.table.column(column).to_pylist()
+            known = sorted({str(value) for value in values})
+            if unknown := [value for value in table if value not in known]:
+                raise SettingsError(
+                    f"data.weights: no film has {column} = {', '.join(unknown)}. Films have {', '.join(known[:20])}."
+                )
             product *= np.array([table.get(str(value), 1.0) for value in values])
-        if not (product >= 0).all() or product.sum() == 0:
-            raise SettingsError("data.weights are negative or all zero. Give at least one film a positive weight.")
+        if not (product >= 0).all() or not 0 < product.sum() < np.inf:
+            raise SettingsError(
+                "data.weights are negative, infinite or all zero. Give finite ones, and at least one film a positive"
+                " weight."
+            )
         return product
 
     def __getstate__(self) -> dict[str, object]:

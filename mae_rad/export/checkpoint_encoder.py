@@ -49,6 +49,11 @@ def checkpoint_folder(run: Path, step: int | None, folder: Path, *, trusted: boo
         latest = read_json(run / "checkpoints" / "latest.json")
         recorded = read_json(run / "run.json")
         config = parse_yaml(read_bounded(run / "config.yaml", MAX_YAML_BYTES).decode())
+        if "task" in config:
+            raise WeightsError(
+                f"{run} is a finetuning, which has an encoder of its own only once it has finished with"
+                " adaptation.encoder=finetuned. Export that of its start_from."
+            )
         encoder = _ENCODER.validate_python(config["encoder"])
         optimizer = OptimizerSettings.model_validate(config["optimizer"])
         settings = objective_settings(config["objective"])

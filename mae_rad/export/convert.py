@@ -43,10 +43,12 @@ from mae_rad.export.encoder_folder import check_fit, save_encoder, with_weights,
 from mae_rad.export.hugging_face_vision import TimmArchitecture
 from mae_rad.export.published_weights import (
     PublishedWeights,
+    check_arithmetic,
     read_published,
     read_state,
     source_config,
     source_facts,
+    stated_heads,
 )
 from mae_rad.export.timm_weights import TimmConversion, convert_timm, described_architecture
 from mae_rad.objectives.mae_decoder import Decoder
@@ -66,9 +68,9 @@ class ConvertSettings(Settings):
     std: list[float] | None = Field(default=None, min_length=1, max_length=3)
     """Standard deviation, likewise."""
     heads: int | None = Field(default=None, ge=1)
-    """Attention heads; by default from the source's config.json, else one per 64 channels."""
+    """Attention heads; by default from the source's config.json, else required: weights do not show them."""
     decoder_heads: int | None = Field(default=None, ge=1)
-    """Attention heads of the decoder; by default from the source's config.json, else one per 32 channels."""
+    """Attention heads of the decoder, likewise."""
     positions: Literal["same", "replace"] = "same"
     """``replace`` accepts learned positions or another grid; train the encoder further before use."""
     pool: Literal["cls", "mean"] = "mean"
@@ -125,7 +127,7 @@ def convert(source: PublishedWeights, settings: ConvertSettings, facts: Mapping[
             f"the patch embedding has shape {tuple(kernels.shape)}. Give one with 1 or 3 colours and square patches."
         )
     mean, std = (_per_colour(name, settings, facts, colours, report) for name in ("mean", "std"))
-    heads = _heads("heads", dim, settings.heads or facts.get("heads"), width=64)
+    heads = _heads("heads", dim, settings.heads or facts.get("heads"))
     encoder_settings = EncoderSettings.model_validate(
         _model_of(Shape(dim, _depth(encoder), heads)) | {"patch": patch, "pool": settings.pool}
     )
@@ -173,8 +175,12 @@ def _model_of(shape: Shape) -> dict[str, Any]:
     return {"dim": shape.dim, "depth": shape.depth or None, "heads": shape.heads}
 
 
-def _heads(name: str, dim: int, given: int | None, *, width: int) -> int:
-    heads = given or max(1, dim // width)
+def _heads(name: str, dim: int, heads: int | None) -> int:
+    if heads is None:
+        raise WeightsError(
+            f"the weights of {dim} channels do not show the number of attention heads. Give the {name}=N of the source:"
+            " heads=12 for its ViT-B, 16 for ViT-L; decoder_heads=16 in the original autoencoders."
+        )
     if dim % heads or dim % 4:
         raise WeightsError(f"{dim} channels do not divide into {heads} heads. Give the {name}=N of the source.")
     return heads
@@ -227,7 +233,15 @@ def _is_computed(table: Tensor) -> bool:
     if side != REFERENCE_GRID or len(table) - 1 != side * side or table.shape[1] % 4:
         return False
     grid = torch.cartesian_prod(torch.arange(side), torch.arange(side)).to(table.dtype)
-    return torch.allclose(table[1:], sincos_positions(grid, table.shape[1]), rtol=0, atol=1e-4)
+    return torch.allclose(table[1:], sincos_positions(grid, table.shape[1]), rtol=0, atol=_rounding(table))
+
+
+def _rounding(table: Tensor) -> float:
+    """Largest error of positions, which are from -1 to 1, by the type in which the source saved them."""
+    for dtype, error in ((torch.bfloat16, 2**-8), (torch.float16, 2**-11)):
+        if torch.equal(table.to(dtype).to(table.dtype), table):
+            return error
+    return 1e-4
 
 
 def _decoder(weights: dict[str, Tensor], encoder_dim: int, patch: int, heads: int | None) -> Decoder:
@@ -236,7 +250,7 @@ def _decoder(weights: dict[str, Tensor], encoder_dim: int, patch: int, heads: in
     colours = outputs // patch**2  # the colour is the fastest index of a patch vector
     weights["head.weight"] = weights["head.weight"].reshape(-1, colours, dim).mean(dim=1)
     weights["head.bias"] = weights["head.bias"].reshape(-1, colours).mean(dim=1)
-    shape = Shape(dim, _depth(weights), _heads("decoder_heads", dim, heads, width=32))
+    shape = Shape(dim, _depth(weights), _heads("decoder_heads", dim, heads))
     with torch.device("meta"):
         decoder = Decoder(encoder_dim, patch**2, shape, attention="self")
     check_fit(weights, decoder, "the decoder")
@@ -307,10 +321,11 @@ def convert_file(path: Path, folder: Path, settings: ConvertSettings) -> list[st
     described = described_architecture(config)
     if settings.timm is not None:
         described = TimmArchitecture(settings.timm, dict(settings.args))
-    facts = source_facts(path)
+    facts = stated_heads(path) | source_facts(path)
     try:
         if settings.timm is not None:
             raise WeightsError("a network of timm is requested")
+        check_arithmetic(path)
         source = read_published(path)
         conversion = convert(source, settings, facts)
     except WeightsError:

@@ -202,6 +202,11 @@ def descent(start: EncoderCard | None, labels: Sequence[str] = ()) -> dict[str, 
 
 def read_card(folder: Path) -> EncoderCard:
     """Read the card of an encoder folder; raises as :func:`load_encoder`."""
+    if folder.is_file():
+        raise WeightsError(
+            f"{folder} is a file, not an encoder folder. Convert published weights first:"
+            " python -m mae_rad.export.convert WEIGHTS --out FOLDER"
+        )
     return read_settings(folder / CARD, EncoderCard, "an encoder folder", "the encoder folder of a run")
 
 

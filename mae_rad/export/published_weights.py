@@ -73,6 +73,14 @@ _HUGGING_FACE = {
     r"^decoder\.decoder_pred" + _PART: r"decoder.head.\1",
 }
 
+_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Types of weights; all others are quantised."""
+MAX_EPSILON = 1e-5
+"""Largest epsilon of a layer norm that counts as that of this package, 1e-6: the features differ by rounding."""
+_GELU = {"gelu", "gelu_python"}
+_LFS = b"version https://git-lfs"
+"""Beginning of a file that stands for another one in a repository."""
+
 LAYOUTS = {
     "original or timm": ("patch_embed.proj.weight", _ORIGINAL),
     "Hugging Face": ("embeddings.patch_embeddings.projection.weight", _HUGGING_FACE),
@@ -111,6 +119,11 @@ def read_published(path: Path) -> PublishedWeights:
     state = read_state(path)
     for layout, (mark, table) in LAYOUTS.items():
         prefix = next((name.removesuffix(mark) for name in state if name.endswith(mark)), None)
+        if prefix is not None and f"{prefix}fc_norm.weight" in state:
+            raise WeightsError(
+                f"{path} pools before its last norm (fc_norm of global_pool=avg), which this encoder does not. Give"
+                " weights that have norm.weight."
+            )
         if prefix is not None:
             weights, left_out = _rename({name.removeprefix(prefix): value for name, value in state.items()}, table)
             return PublishedWeights(layout, _join_qkv(weights), left_out)
@@ -138,6 +151,38 @@ def source_facts(path: Path) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
+def check_arithmetic(path: Path) -> None:
+    """Refuse a model whose configuration states another activation or epsilon than that of the encoder.
+
+    Args:
+        path: file of weights, or downloaded model folder.
+
+    Raises:
+        WeightsError: the configuration beside the weights states another one.
+    """
+    config = source_config(path)
+    arguments = _arguments(config)
+    for activation in (config.get("hidden_act"), arguments.get("act_layer")):
+        if activation is not None and str(activation).lower() not in _GELU:
+            raise WeightsError(f"the activation of the source is {activation}. Only encoders with gelu are converted.")
+    epsilon = config.get("layer_norm_eps", 0)
+    if not isinstance(epsilon, int | float) or not 0 <= epsilon <= MAX_EPSILON:
+        raise WeightsError(
+            f"the layer_norm_eps of the source is {epsilon}. Only encoders with {MAX_EPSILON:g} or less are converted."
+        )
+
+
+def stated_heads(path: Path) -> dict[str, int]:
+    """Read the attention heads that the configuration of timm states; empty without one."""
+    heads = _arguments(source_config(path)).get("num_heads")
+    return {"heads": heads} if isinstance(heads, int) else {}
+
+
+def _arguments(config: dict[str, Any]) -> dict[str, Any]:
+    arguments = config.get("model_args")
+    return arguments if isinstance(arguments, dict) else {}
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = read_json(path)
@@ -156,11 +201,16 @@ def _weights_file(path: Path) -> Path:
     for name in FILES:
         if (path / name).is_file():
             return path / name
+    if any(path.glob("*.index.json")):
+        raise WeightsError(f"the weights of {path} are in several files. Save them as one model.safetensors.")
     raise WeightsError(f"{path} holds neither {' nor '.join(FILES)}. Give the file of the weights.")
 
 
 def _load(path: Path) -> Any:
     try:
+        with path.open("rb") as file:
+            if file.read(len(_LFS)) == _LFS:
+                raise WeightsError(f"{path} is a pointer of Git LFS, not the weights. Fetch them: git lfs pull")
         if path.suffix == ".safetensors":
             return load_file(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # the original's training checkpoints hold one
@@ -192,6 +242,11 @@ def _rename(state: Mapping[str, Tensor], table: Mapping[str, str]) -> tuple[dict
     for name, value in state.items():
         renamed = next((re.sub(form, new, name) for form, new in table.items() if re.search(form, name)), None)
         if renamed is not None:
+            if value.dtype not in _TYPES:
+                raise WeightsError(
+                    f"{name} is {str(value.dtype).removeprefix('torch.')}, and its scale is not known. Give the weights"
+                    " before they were quantised."
+                )
             weights[renamed] = value.double()
         elif _HEADS.search(name):
             left_out.append(name)

@@ -20,7 +20,15 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.errors import EvaluationError
 from mae_rad.evaluation.detection.detection_metrics import quick_estimates
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
-from mae_rad.evaluation.statistics.intervals import Interval, bootstrap, contrast, interval
+from mae_rad.evaluation.statistics.intervals import (
+    Interval,
+    bootstrap,
+    contrast,
+    fewest_patients,
+    honest_interval,
+    interval,
+    with_rule_of_three,
+)
 from mae_rad.evaluation.statistics.metrics import (
     Estimate,
     auroc,
@@ -130,13 +138,20 @@ def compare_heads(
             raise EvaluationError(f"{len(missing)} test films are not in the given shards. Give the shards of the runs")
         patients = np.unique([patient_of[key] for key in keys], return_inverse=True)[1].astype(np.int64)
         counts = len(keys), _count_present(films[reference]), len(np.unique(patients))
+        fewest = _fewest_patients(films[reference], patients)
         estimates = {name: _estimates(run_films) for name, run_films in films.items()}
         for metric in estimates[reference]:
             of_runs = {name: [run_estimates[metric]] for name, run_estimates in estimates.items()}
             resampled = bootstrap(patients, of_runs, repetitions=repetitions, seed=seed)
             for name in runs:
-                difference = None if name == reference else contrast(resampled[name], resampled[reference]).interval
-                rows.append(HeadComparison(name, label, metric, interval(resampled[name]), difference, *counts))
+                value, difference = interval(resampled[name]), None
+                if name != reference:
+                    difference = contrast(resampled[name], resampled[reference]).interval
+                if fewest is not None:  # an error of numbers has no bound
+                    if value.low == value.high and difference is not None:  # not two heads that rank films alike
+                        difference = with_rule_of_three(difference, fewest)
+                    value = honest_interval(value, fewest)
+                rows.append(HeadComparison(name, label, metric, value, difference, *counts))
     return rows
 
 
@@ -252,6 +267,15 @@ def _count_present(films: Sequence[Film]) -> int | None:
     if isinstance(films[0], NumberPair | ClassPair):
         return None
     return sum(bool(_truth(film)) for film in films)
+
+
+def _fewest_patients(films: Sequence[Film], patients: NDArray[np.int64]) -> int | None:
+    """Patients of the class with the fewest, of boxes those with one; None for numbers."""
+    if isinstance(films[0], NumberPair):
+        return None
+    if isinstance(films[0], FilmDetections):
+        return len(np.unique(patients[[bool(_truth(film)) for film in films]]))
+    return fewest_patients(patients, np.array([str(_truth(film)) for film in films]))
 
 
 def _estimates(films: Sequence[Film]) -> dict[str, Estimate]:

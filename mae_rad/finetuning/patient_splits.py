@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mae_rad.data.label_fraction import select_label_fraction
+from mae_rad.data.shard_checks import check_patient_splits
 from mae_rad.errors import EvaluationError, SettingsError
 from mae_rad.finetuning.task.interface import Task
 from mae_rad.finetuning.task.settings import FinetuneSettings
@@ -75,21 +76,3 @@ def _has_pixels_of(table: pa.Table, split: NDArray[np.object_], name: str) -> ND
     """[films] which have the same pixels as a film of the split ``name``."""
     pixels = table.column("pixel_sha256")
     return np.asarray(pc.is_in(pixels, value_set=pixels.filter(pa.array(split == name)).combine_chunks()).to_numpy())
-
-
-def check_patient_splits(table: pa.Table) -> None:
-    """Refuse films of one patient in two splits.
-
-    Args:
-        table: rows of an index, with ``patient`` and ``split``.
-
-    Raises:
-        EvaluationError: with the number of such patients.
-    """
-    pairs = table.select(["patient", "split"]).group_by(["patient", "split"]).aggregate([])
-    in_two_splits = len(pairs) - pc.count_distinct(table.column("patient")).as_py()
-    if in_two_splits:
-        raise EvaluationError(
-            f"{in_two_splits} patients of these shard folders are in more than one split, which makes a test invalid."
-            " Shard the archives together, or with the same secret and split settings"
-        )

@@ -19,6 +19,7 @@ from data_prep.sharding.single_film import PreparationSettings
 from mae_rad.data.augmentation import Augmentation
 from mae_rad.data.batch import Patches
 from mae_rad.data.film_order import Order, StepRange
+from mae_rad.data.shard_checks import check_shards_complete
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.whole_films import whole_film_batches
 from mae_rad.errors import RunError
@@ -34,6 +35,7 @@ from mae_rad.finetuning.task.interface import FilmOutputs
 from mae_rad.finetuning.task.labelled_films import Group, TakeLabelled, labelled_batches, on_device
 from mae_rad.finetuning.task.settings import FinetuneSettings, with_encoder
 from mae_rad.finetuning.task.supervised_model import Supervised
+from mae_rad.finetuning.task.target_checksums import target_checksums
 from mae_rad.prediction.mlflow_predictor import registered_predictor
 from mae_rad.tracking import RegisteredModel
 from mae_rad.training.deepspeed_engine import Ranks, gather_over_ranks, on_first_rank
@@ -73,11 +75,16 @@ class Finetuning(TrainingTask):
         self.encoder = self.settings.backbone
         self.name = settings.task.name
         data = settings.data
+        check_shards_complete(data.shards, data.generations)
         self._films = ShardIndex(data.shards, split=None, **data.source)
         self.dataset_sha256 = self._films.dataset_sha256
         self._task = build_task(self.settings, self._films)
         self.settings = self._task.settings
         self._rows = rows_by_split(self.settings, self._task)
+        self._truth = target_checksums(
+            self._films, data.shards, self._label_names, with_boxes=settings.task.name == "detection"
+        )
+        self._start_sha256 = card.weights_sha256 if card else None
         self._train = self._films.subset(self._rows["train"])
         self.data_used = training_films(data.shards, self._train)
         weights, frequencies = self._train.weights(data.weights), self._task.frequencies(self._rows["train"])
@@ -169,17 +176,26 @@ class Finetuning(TrainingTask):
         )
 
     @property
+    def inputs(self) -> dict[str, str]:
+        """SHA-256 of the labels and boxes of the task, and of the weights it starts from."""
+        return self._truth | ({"start_from": self._start_sha256} if self._start_sha256 else {})
+
+    @property
     def tags(self) -> dict[str, str]:
         """Tags of the run, with the encoder it starts from."""
         start = self.settings.start_from
         return super().tags | {"start_from": start.name if start else "scratch"}
 
     def provenance(self) -> dict[str, str | int | float | None]:
-        """Provenance of the run, with its first encoder, its labels and the size of its windows."""
-        label_names = [name for target in self.settings.task.targets for name in target.label_names]
+        """Provenance of the run, with its first encoder, its labels with their checksum and the size of its windows."""
+        truth = {f"{kind}_sha256": sha256 for kind, sha256 in self._truth.items()}
         window = self.settings.task.window
         windows = {"window": window} if window else {}
-        return super().provenance() | descent(self._start_card, label_names) | windows
+        return super().provenance() | descent(self._start_card, self._label_names) | truth | windows
+
+    @property
+    def _label_names(self) -> list[str]:
+        return [name for target in self.settings.task.targets for name in target.label_names]
 
     def _save_encoder(self, folder: RunFolder, step: int) -> None:
         """Export the finetuned encoder, so that another run can start from it."""

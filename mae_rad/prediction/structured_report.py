@@ -26,6 +26,14 @@ PRIVATE_SCHEME = "99MAERAD"
 """Designator of private codes, for concepts without a single SNOMED CT code."""
 MANUFACTURER = "mae_rad"
 SERIES_NUMBER = 9900
+_SOP_CLASS_ROOT = "1.2.840.10008.5.1.4.1.1."
+_MULTI_FRAME_CLASSES = frozenset(
+    f"{_SOP_CLASS_ROOT}{ending}"
+    for ending in ("7.1", "7.2", "7.3", "7.4", "12.1", "12.1.1", "12.2", "12.2.1", "13.1.1", "13.1.2", "13.1.3")
+)
+"""Multi-frame secondary capture, angiography, fluoroscopy, 3D X-ray and breast tomosynthesis (PS3.4 table B.5-1)."""
+_UNICODE = "ISO_IR 192"
+"""Character set of a report of a film with several of them (code extensions, PS3.3 C.12.1.1.2)."""
 _TYPE_2 = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
     *("AccessionNumber", "ReferringPhysicianName"),
@@ -204,12 +212,14 @@ def _observer(author: Author) -> sr.ObserverContext:
 
 def _tracking_identifier(author: Author, film: Dataset, record: Record, *names: str) -> sr.TrackingIdentifier:
     uid = _uid(author, "finding", film.SOPInstanceUID, str(record.frame), *names)
-    return sr.TrackingIdentifier(uid=uid, identifier=", ".join(names))
+    frame = [f"frame {record.frame}"] if record.frame else []  # the only place of a frame in a single-frame class
+    return sr.TrackingIdentifier(uid=uid, identifier=", ".join([*names, *frame]))
 
 
 def _source(film: Dataset, record: Record) -> tuple[str, str, Sequence[int] | None]:
-    """SOP class, SOP instance and frame of the film; the frame is given even where the SOP class is single-frame."""
-    return film.SOPClassUID, film.SOPInstanceUID, [record.frame] if record.frame else None
+    """SOP class, SOP instance, and the frame where the SOP class has frames (PS3.3 table 10-3)."""
+    has_frames = str(film.SOPClassUID) in _MULTI_FRAME_CLASSES
+    return film.SOPClassUID, film.SOPInstanceUID, [record.frame] if record.frame and has_frames else None
 
 
 def _is_valid(element: DataElement) -> bool:
@@ -236,6 +246,11 @@ def _with_required_attributes(header: Dataset) -> Dataset:
     """
     film = Dataset()
     film.update(header)
+    sets = film.get("SpecificCharacterSet")
+    if isinstance(sets, Sequence) and not isinstance(sets, str):  # highdicom knows few of the sets with extensions
+        for element in [element for element in film if element.VR == "PN"]:
+            setattr(film, element.keyword, str(element.value))  # the decoded text, which is then encoded anew
+        film.SpecificCharacterSet = _UNICODE
     for keyword in _TYPE_2:
         if keyword not in film or not _is_valid(film[keyword]):
             setattr(film, keyword, "")

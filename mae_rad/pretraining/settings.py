@@ -26,6 +26,12 @@ class PretrainSettings(TrainingSettings):
         return self
 
     @model_validator(mode="after")
+    def _check_split(self) -> Self:
+        if self.data.where.get("split", "train") not in ("train", ["train"]):
+            raise ValueError("data.where.split must be train: a pretraining takes the train films. Leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _check_encoder(self) -> Self:
         self.objective.check_encoder(self.encoder)
         encoder = self.encoder

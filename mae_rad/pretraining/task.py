@@ -8,6 +8,7 @@ import torch
 
 from mae_rad.data.film_order import Order, StepRange
 from mae_rad.data.loader import training_batches
+from mae_rad.data.shard_checks import check_patient_splits, check_shards_complete
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.streaming import shard_openers, streamed_batches
 from mae_rad.encoders.any_encoder import build_any_encoder
@@ -37,7 +38,8 @@ class Pretraining(TrainingTask):
         settings: settings of the run.
 
     Raises:
-        UserError: shards are missing, or have fewer training films than a batch.
+        UserError: shards are missing or incomplete, share patients across splits, or have fewer training films than a
+            batch.
     """
 
     kind = "pretrain"
@@ -46,7 +48,11 @@ class Pretraining(TrainingTask):
         self.settings: PretrainSettings = settings
         self.name = settings.objective.name
         data, batch = settings.data, settings.optimizer.batch
+        check_shards_complete(data.shards, data.generations)
         self._index = ShardIndex(data.shards, **data.source)
+        if len(data.shards) > 1:  # one folder has one split for each patient
+            everything = data.source | {"where": {}}
+            check_patient_splits(ShardIndex(data.shards, split=None, **everything).table)
         self.dataset_sha256 = self._index.dataset_sha256
         self.data_used = training_films(data.shards, self._index)
         if len(self._index) < batch:
@@ -139,6 +145,11 @@ class Pretraining(TrainingTask):
             return {}
         folder.log(done, values)
         return values
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """SHA-256 of the weights it starts from."""
+        return {"start_from": read_card(self._start_folder).weights_sha256} if self._start_folder else {}
 
     @property
     def tags(self) -> dict[str, str]:

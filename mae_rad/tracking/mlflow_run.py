@@ -21,6 +21,7 @@ from mae_rad.tracking.values_allowed_in_mlflow import public_value, public_value
 
 _MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Tag of an experiment that MLflow opens in its pages for model training."""
+_DELETED = "deleted"
 _RETRY_SECONDS = 60.0
 _MAX_PENDING = 20_000
 """Metrics kept while the store does not answer; the oldest are dropped first. The run folder has all of them."""
@@ -251,10 +252,10 @@ def _client(uri: str) -> Any:
 
 
 def _open_run(client: Any, experiment: str, run_name: str, run_id: str | None, parent: str | None) -> Any:
+    number = _experiment(client, experiment)  # restoring a deleted one restores its runs
     if run_id is not None and (run := _existing(client, run_id)) is not None:
         client.update_run(run_id, status="RUNNING")
         return run
-    number = _experiment(client, experiment)
     # MLflow's fluent interface would add account, script path and commit; the client does not.
     return client.create_run(number, run_name=run_name, tags={} if parent is None else {"mlflow.parentRunId": parent})
 
@@ -263,17 +264,24 @@ def _existing(client: Any, run_id: str) -> Any | None:
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
     try:
-        return client.get_run(run_id)
+        run = client.get_run(run_id)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         _logger.warning("the MLflow store does not have the run of this folder: metrics continue in a new one")
         return None
+    if run.info.lifecycle_stage != _DELETED:
+        return run
+    _logger.warning("the run of this folder was deleted in MLflow: metrics continue in a new one")
+    return None
 
 
 def _experiment(client: Any, name: str) -> str:
     existing = client.get_experiment_by_name(name)
     if existing is not None:
+        if existing.lifecycle_stage == _DELETED:
+            client.restore_experiment(existing.experiment_id)
+            _logger.warning("the MLflow experiment %s was deleted: it is restored, since runs are logged to it", name)
         return str(existing.experiment_id)
     try:
         return str(client.create_experiment(name, tags=_MODEL_TRAINING))
@@ -307,4 +315,5 @@ def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
 
 
 def _kind(error: Exception) -> str:
-    return type(error).__name__
+    # the text of an error may hold an address with an account
+    return f"{type(error).__name__}{f': {code}' if (code := getattr(error, 'error_code', None)) else ''}"

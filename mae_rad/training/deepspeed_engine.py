@@ -30,6 +30,8 @@ import deepspeed  # reads DS_ACCELERATOR when imported
 
 T = TypeVar("T")
 
+_OF_A_LAUNCHER = ("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables that a launcher sets beside RANK."""
 _RATE = "rate"
 """Key of a parameter group: factor on its learning rate."""
 
@@ -56,13 +58,20 @@ def join_ranks(threads: int = 0, timeout_seconds: float = 600) -> Ranks:
         timeout_seconds: time-out of a collective operation, in seconds.
 
     Raises:
-        SettingsError: the master port is used by another training on this machine.
+        SettingsError: the master port is used by another training on this machine, or a launcher set only some of its
+            variables.
         RunError: not all ranks connect in time.
     """
-    if "RANK" not in os.environ:
+    missing = [name for name in _OF_A_LAUNCHER if name not in os.environ]
+    if "RANK" in os.environ and 0 < len(missing) < len(_OF_A_LAUNCHER):
+        raise SettingsError(
+            f"RANK is set, but not {', '.join(missing)}. Start the ranks with deepspeed or torchrun, or unset RANK to"
+            " train in one process."
+        )
+    if "RANK" not in os.environ or missing:  # containers and job systems may set RANK alone
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    local = int(os.environ.setdefault("LOCAL_RANK", "0"))
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(local)

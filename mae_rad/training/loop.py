@@ -12,8 +12,9 @@ import torch
 
 from data_prep.runtime.progress import Progress
 from mae_rad.data.film_order import StepRange
+from mae_rad.data.loader import TOO_FEW_PATCHES
 from mae_rad.data.seeded_random import generator_for
-from mae_rad.errors import RunError
+from mae_rad.errors import RunError, ShardFormatError
 from mae_rad.tracking import DelayedWrites, Tracker, chosen_experiment, chosen_store
 from mae_rad.training.attention_logits import AttentionLogits
 from mae_rad.training.collapse_monitor import CollapseMonitor
@@ -43,6 +44,11 @@ _log = logging.getLogger(__name__)
 MAX_LISTED = 5
 """Number of films that are named in the log (skipped films) or in an error message (films of a non-finite loss)."""
 
+MAX_UNREADABLE_SHARE = 0.2
+"""Share of the drawn films of a rank that may be unreadable; more end the training."""
+MIN_UNREADABLE = 16
+"""Number of unreadable films up to which the share is not checked."""
+
 
 def train(task: TrainingTask) -> str | None:
     """Train from step 0 or from the newest checkpoint; results are in the run folder when the function returns.
@@ -59,7 +65,7 @@ def train(task: TrainingTask) -> str | None:
             ranks exit without a message.
     """
     settings = task.settings
-    folder = RunFolder(settings, task.dataset_sha256)
+    folder = RunFolder(settings, task.dataset_sha256, task.inputs)
     folder.check()
     ranks = join_ranks(settings.runtime.threads, settings.runtime.timeout_seconds)
     micro_batch_size(settings, ranks.world)
@@ -281,7 +287,7 @@ class _Meter:
     """
 
     def __init__(self, step: int, ranks: Ranks, task: TrainingTask) -> None:
-        self._skipped = 0
+        self._skipped = self._drawn = self._unreadable = 0
         self._device, self._world, self._task = ranks.device, ranks.world, task
         self._peak_flops_per_second = measure_matmul_rate(ranks.device, task.settings.precision, seconds=0.1)
         self._total_steps, self._global_batch = task.settings.optimizer.steps, task.settings.optimizer.batch
@@ -300,6 +306,13 @@ class _Meter:
                 _log.warning("skipped film: %s", reason)
             if self._skipped == MAX_LISTED:
                 _log.warning("further skipped films are counted in metrics.jsonl, not named")
+        self._drawn += len(batch.keys)
+        self._unreadable += sum(TOO_FEW_PATCHES not in reason for reason in skip_reasons)
+        if self._unreadable > max(MIN_UNREADABLE, MAX_UNREADABLE_SHARE * (self._drawn + self._unreadable)):
+            raise ShardFormatError(
+                f"{self._unreadable} films could not be read while {self._drawn} could: the shards are damaged."
+                " Check them with `mae-rad verify`, restore them, and run the same command again."
+            )
         return batch
 
     def update_progress(self, step: int, loss: float) -> None:

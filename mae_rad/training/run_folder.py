@@ -2,7 +2,7 @@
 
 RUN/
   config.yaml       resolved settings
-  run.json          what a resumed run must share: settings that change results, checksum of the shards
+  run.json          what a resumed run must share: settings that change results, checksums of all that it reads
   checkpoints/      step-0000500/ …, latest.json: see ``save_and_resume.py``
   encoder/          exported encoder: safetensors, preprocessing, model card (if one was trained)
   best.safetensors  best weights so far, with their step and metric (finetuning only, as the next two)
@@ -19,6 +19,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -51,9 +52,12 @@ class RunFolder:
     Args:
         settings: settings of the run.
         dataset_sha256: checksum of its shards.
+        inputs: what else it reads → SHA-256.
     """
 
-    def __init__(self, settings: TrainingSettings, dataset_sha256: str) -> None:
+    def __init__(
+        self, settings: TrainingSettings, dataset_sha256: str, inputs: Mapping[str, str] | None = None
+    ) -> None:
         self.path = settings.runtime.run_dir
         self.checkpoints = self.path / "checkpoints"
         self.encoder = self.path / "encoder"
@@ -66,13 +70,16 @@ class RunFolder:
         self._reported: set[str] = set()
         self._settings = settings
         self._lock_stack = ExitStack()
-        self._identity = {"settings": settings.results(), "dataset_sha256": dataset_sha256}
+        self._identity: dict[str, Any] = {
+            "settings": settings.results(), "dataset_sha256": dataset_sha256, "inputs": dict(inputs or {}),
+        }  # fmt: skip
 
     def check(self) -> None:
         """Check that the folder belongs to this run.
 
         Raises:
-            RunError: it holds other files, or shards or settings that change results differ from the recorded ones.
+            RunError: it holds other files, or what it reads or settings that change results differ from the recorded
+                ones.
         """
         path = self.path / "run.json"
         if self.path.exists() and not self.path.is_dir():
@@ -87,13 +94,15 @@ class RunFolder:
             return  # without a checkpoint it may start again with any settings
         try:
             recorded: dict[str, Any] = read_json(path)
-        except (OSError, ValueError):
+            began_with, _ = recorded["dataset_sha256"], recorded["settings"]["optimizer"]["steps"]
+        except (OSError, ValueError, KeyError, TypeError):
             raise RunError(f"{path} is damaged, so the run cannot resume. Give a new runtime.run_dir.") from None
-        if recorded["dataset_sha256"] != self._identity["dataset_sha256"]:
+        if began_with != self._identity["dataset_sha256"]:
             raise RunError(
                 f"{self.path} was started on other shards. Give the same data.shards (and data.generations,"
                 " if they have grown), or a new runtime.run_dir."
             )
+        self._check_inputs(recorded.get("inputs", {}))
         now, chosen = self._settings.optimizer, self._settings.model_dump(mode="json", exclude_defaults=True)
         began, done = recorded["settings"], _newest_step(self.path)
         if _segments(began["optimizer"], now.steps, done) == now.segments:  # resumed or extended
@@ -112,6 +121,16 @@ class RunFolder:
                 " Settings that change results are fixed: set the earlier values, or give a new runtime.run_dir."
             )
 
+    def _check_inputs(self, recorded: Mapping[str, str]) -> None:
+        """Refuse other inputs than the recorded ones; those that only one start was given are kept as they are."""
+        inputs = self._identity["inputs"]
+        if changed := [name for name in inputs if recorded.get(name, inputs[name]) != inputs[name]]:
+            raise RunError(
+                f"{self.path} was started with other {' and '.join(changed)}: the checksum in run.json differs."
+                " Give those with which it was started, or a new runtime.run_dir."
+            )
+        self._identity["inputs"] = {**recorded, **inputs}
+
     def begin(self) -> None:
         """Create the folder, lock it and write the settings.
 
@@ -126,12 +145,19 @@ class RunFolder:
             if folder.is_dir():
                 remove_temporary(folder)
         if not any(self.checkpoints.glob("step-*")):
-            self.best.unlink(
-                missing_ok=True
-            )  # of a training that ended before its first checkpoint, perhaps another one
+            self._forget_earlier_training()
         resolved = yaml.safe_dump(self._settings.model_dump(mode="json"), sort_keys=False)
         atomic_text(self.path / "config.yaml", resolved)
         atomic_text(self.path / "run.json", json.dumps(self._identity, indent=1))
+
+    def _forget_earlier_training(self) -> None:
+        """Remove what a training left that ended before its first checkpoint, perhaps another one.
+
+        Its MLflow run keeps what it received; the training that begins now gets one of its own.
+        """
+        for file in (self.best, self.path / "mlflow_run", self.path / NON_FINITE_FILE, *self.samples.glob("*.png")):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(self.evaluation, ignore_errors=True)
 
     def release(self) -> None:
         """Release the lock of the folder."""

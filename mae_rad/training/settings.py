@@ -11,6 +11,8 @@ from mae_rad.data.shard_reader import Condition
 from mae_rad.encoders.precision import Precision
 from mae_rad.objectives.learning_rates import RateRule
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
 
 class DataSettings(Settings):
     """Films of a training."""
@@ -73,7 +75,7 @@ class OptimizerSettings(Settings):
     """Fraction of the steps with linear warm-up."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Of weight matrices; biases, norms and tokens are not decayed."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     """Decay rates of the first and second moments of AdamW."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest gradient norm; 0 disables clipping."""
@@ -175,7 +177,7 @@ class RuntimeSettings(Settings):
 class TrainingSettings(Settings):
     """Settings that every training has."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of weights, order and views."""
     precision: Precision = "bf16"
     """bf16 is autocast: weights, normalisation and losses stay in f32. auto is bf16 if this machine is fast at it, else

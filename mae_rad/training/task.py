@@ -112,6 +112,11 @@ class TrainingTask(ABC):
         """Say where the results are, and which commands continue from them."""
 
     @property
+    def inputs(self) -> Mapping[str, str]:
+        """SHA-256 of all that the run reads beside the index and its settings; a resumed run must share them."""
+        return {}
+
+    @property
     def tags(self) -> dict[str, str]:
         """Tags of the run in the tracking store."""
         segments = self._segments()

@@ -62,3 +62,8 @@ sys.exit(run(action))
     )
     assert done.returncode == 128 + number
     assert done.stdout == "closed\n"
+
+
+def test_a_killed_loader_process_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda: _fail(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))) == 1
+    assert "a process that reads films was killed" in capsys.readouterr().err

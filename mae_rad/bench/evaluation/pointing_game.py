@@ -29,7 +29,7 @@ from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.data.views import stack, whole_film
 from mae_rad.encoders.precision import fast_device
 from mae_rad.encoders.vit import ViT
-from mae_rad.evaluation.statistics.intervals import bootstrap, interval
+from mae_rad.evaluation.statistics.intervals import bootstrap, honest_interval, interval
 from mae_rad.explain.attention_rollout import attention_rollout, token_weights
 from mae_rad.explain.grad_cam import grad_cam
 from mae_rad.export.predictor_folder import Predictor, load_predictor
@@ -181,6 +181,7 @@ def _share_of_hits(played: list[Played]) -> str:
     patients = _numbers([result.patient for result in played])
     hit_rate = [lambda weights: weights @ hits / weights.sum(axis=1)]
     share = interval(bootstrap(patients, {"hits": hit_rate}, repetitions=1000, seed=0)["hits"])
+    share = honest_interval(share, len(np.unique(patients)))
     return (
         f"{share.value:.3f} [{share.low:.3f}, {share.high:.3f}]  by chance {chance.mean():.3f}"
         f"  ({len(played)} films, {len(np.unique(patients))} patients)"

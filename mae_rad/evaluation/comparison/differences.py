@@ -29,6 +29,7 @@ from mae_rad.evaluation.statistics.intervals import (
     contrast,
     detectable_reach,
     holm,
+    honest_interval,
     interval,
     pool_runs,
     with_rule_of_three,
@@ -92,19 +93,15 @@ class ComparedMetric:
 
     def interval(self, sampled: BootstrapSamples) -> Interval:
         """Compute the interval of one encoder or of pooled runs, within the range of the metric."""
-        estimate = self._widened(interval(sampled, biased=self.biased))
-        if not math.isfinite(estimate.low):
-            return estimate
         lowest, highest = _RANGES.get(self.metric, (0.0, 1.0))
-        return estimate._replace(low=max(estimate.low, lowest), high=min(estimate.high, highest))
+        return honest_interval(interval(sampled, biased=self.biased), self.bound, lowest=lowest, highest=highest)
 
     def contrast(self, first: BootstrapSamples, second: BootstrapSamples) -> Contrast:
         """Compute the difference ``first`` minus ``second``."""
         estimate = contrast(first, second, biased=self.biased)
-        return estimate._replace(interval=self._widened(estimate.interval))
-
-    def _widened(self, estimate: Interval) -> Interval:
-        return estimate if self.metric in _NUMBER_METRICS else with_rule_of_three(estimate, self.bound)
+        if self.metric in _NUMBER_METRICS:
+            return estimate
+        return estimate._replace(interval=with_rule_of_three(estimate.interval, self.bound))
 
 
 class EncoderPair(NamedTuple):

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mae_rad.evaluation.detection.average_precision import ALL_SIZES, THRESHOLDS, Sides, average_precision, rank_boxes
 from mae_rad.evaluation.detection.froc import RATES, centres_inside, froc, rank_centres, sensitivities
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections, Ranking
+from mae_rad.evaluation.statistics.intervals import fewest_patients
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats, auroc
 from mae_rad.evaluation.statistics.thresholds import just_below
 
+ALL_OBJECTS = ""
 SIZE_TOKENS, SIZE_PATCH = 1024, 16
 """T and patch side of the film whose pixels are the unit of SIZES."""
 SIZES: dict[str, Sides] = {"under_10px": (0.0, 10.0), "10_to_20px": (10.0, 20.0), "from_20px": (20.0, float("inf"))}
@@ -45,6 +48,24 @@ def detection_estimates(films: Sequence[FilmDetections]) -> dict[str, Estimate]:
     present = np.array([len(film.true) > 0 for film in films])
     top_scores = np.array([film.scores.max(initial=0.0) for film in films], dtype=np.float64)
     return estimates | {"film_auroc": partial(auroc, present, top_scores)}
+
+
+def patients_with_objects(films: Sequence[FilmDetections], patients: NDArray[np.int64]) -> dict[str, int]:
+    """Count the patients that decide a metric: those with an object, or with one of its sizes.
+
+    Args:
+        films: N films of one label.
+        patients: [N] number of the patient.
+
+    Returns:
+        Metric → patients; ALL_OBJECTS for all metrics that are not listed.
+    """
+    present = np.array([len(film.true) > 0 for film in films])
+    counts = {ALL_OBJECTS: len(np.unique(patients[present])), "film_auroc": fewest_patients(patients, present)}
+    for name, sides in SIZES.items():
+        has_size = rank_boxes(films, 0.5, sides).objects > 0
+        counts |= dict.fromkeys((f"ap_{name}", f"ap50_{name}"), len(np.unique(patients[has_size])))
+    return counts
 
 
 def threshold_at(films: Sequence[FilmDetections], rate: float) -> float | None:

@@ -11,7 +11,7 @@ Each has its degrees of freedom (Satterthwaite 1946), and the interval is Studen
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,9 @@ POWER = 0.8
 
 
 class Interval(NamedTuple):
-    """An estimate with its confidence interval; the bounds are NaN if too few resamples contain every class."""
+    """An estimate with its confidence interval; the bounds are NaN for one patient, whose resamples are all the same,
+    and if too few resamples contain every class.
+    """
 
     value: float
     low: float
@@ -47,6 +49,34 @@ def with_rule_of_three(estimate: Interval, patients: int) -> Interval:
         return estimate
     half_width = min(1.0, 3 / patients)
     return Interval(estimate.value, estimate.low - half_width, estimate.high + half_width)
+
+
+def honest_interval(estimate: Interval, patients: int, *, lowest: float = 0.0, highest: float = 1.0) -> Interval:
+    """Widen an interval of length zero (:func:`with_rule_of_three`) and cut it to the range of the metric.
+
+    A metric without bounds is not widened: one patient may change it by any amount.
+
+    Args:
+        estimate: interval of a metric.
+        patients: number of patients of the class with the fewest.
+        lowest: lowest value of the metric.
+        highest: highest value.
+    """
+    if math.isfinite(lowest) and math.isfinite(highest):
+        estimate = with_rule_of_three(estimate, patients)
+    if not math.isfinite(estimate.low):
+        return estimate
+    return estimate._replace(low=max(estimate.low, lowest), high=min(estimate.high, highest))
+
+
+def fewest_patients(patients: NDArray[np.int64], classes: NDArray[Any]) -> int:
+    """Count the patients of the class that has the fewest.
+
+    Args:
+        patients: [N] number of the patient of each film.
+        classes: [N] class of each film.
+    """
+    return min((len(np.unique(patients[classes == name])) for name in np.unique(classes)), default=0)
 
 
 class Contrast(NamedTuple):
@@ -126,7 +156,7 @@ def interval(sampled: BootstrapSamples, *, biased: bool = False) -> Interval:
     """
     value, samples = float(sampled.values.mean()), sampled.samples.mean(axis=(0, 1))
     if sampled.values.size == 1 and not biased:
-        return Interval(value, *percentile_interval(samples))
+        return _percentiles(value, samples, sampled.patients)
     parts = [*_runs(sampled), *_part(sampled.values.mean(axis=0), sampled.samples.mean(axis=0))]
     return _student(value, *_error(samples, sampled.patients, parts))
 
@@ -144,7 +174,8 @@ def contrast(first: BootstrapSamples, second: BootstrapSamples, *, biased: bool 
     samples = first.samples.mean(axis=(0, 1)) - second.samples.mean(axis=(0, 1))
     parts = [*_runs(first), *_runs(second), *_part(per_draw, first.samples.mean(axis=0) - second.samples.mean(axis=0))]
     error, freedom = _error(samples, first.patients, parts)
-    estimate = _student(value, error, freedom) if parts or biased else Interval(value, *percentile_interval(samples))
+    is_student = bool(parts) or biased
+    estimate = _student(value, error, freedom) if is_student else _percentiles(value, samples, first.patients)
     if not math.isfinite(estimate.low) or error == 0:
         same = math.isfinite(estimate.low) and value == 0
         return Contrast(estimate, 1.0 if same else math.nan, math.nan)
@@ -211,6 +242,10 @@ def _error(samples: Floats, patients: int, parts: Sequence[_Part]) -> tuple[floa
     total = sum(variance for variance, _ in components)
     squares = sum(variance**2 / freedom for variance, freedom in components)
     return math.sqrt(total), max(1.0, total**2 / squares) if squares else patients - 1.0
+
+
+def _percentiles(value: float, samples: Floats, patients: int) -> Interval:
+    return Interval(value, *(percentile_interval(samples) if patients > 1 else (math.nan, math.nan)))
 
 
 def _student(value: float, error: float, freedom: float) -> Interval:

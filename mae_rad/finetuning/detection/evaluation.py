@@ -17,11 +17,17 @@ from numpy.typing import NDArray
 
 from data_prep.shard_format.boxes import EDGES
 from mae_rad.data.shard_reader import ShardIndex
-from mae_rad.evaluation.detection.detection_metrics import detection_estimates, quick_estimates, threshold_at
+from mae_rad.evaluation.detection.detection_metrics import (
+    ALL_OBJECTS,
+    detection_estimates,
+    patients_with_objects,
+    quick_estimates,
+    threshold_at,
+)
 from mae_rad.evaluation.detection.froc import centres_inside
 from mae_rad.evaluation.detection.froc_figure import draw_froc
 from mae_rad.evaluation.detection.ranked_boxes import FilmDetections
-from mae_rad.evaluation.statistics.intervals import bootstrap, interval
+from mae_rad.evaluation.statistics.intervals import bootstrap, honest_interval, interval
 from mae_rad.evaluation.statistics.metrics import Estimate
 from mae_rad.finetuning.detection.example_films import FilmView, draw_gallery
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluator, Points
@@ -153,7 +159,12 @@ def _bootstrap_metrics(
     resampled = bootstrap(label.patients, estimate_lists, repetitions=repetitions, seed=0)
     present = sum(len(film.true) > 0 for film in label.films)
     counts = len(label.films), len(np.unique(label.patients)), present
-    return [Result(title, split, subset, name, "", *interval(resampled[name]), *counts) for name in estimates]
+    carriers = patients_with_objects(label.films, label.patients)
+    results = []
+    for name in estimates:
+        estimate = honest_interval(interval(resampled[name]), carriers.get(name, carriers[ALL_OBJECTS]))
+        results.append(Result(title, split, subset, name, "", *estimate, *counts))
+    return results
 
 
 def _prediction_table(splits: Mapping[str, EvaluatedLabels], index: ShardIndex) -> pa.Table:

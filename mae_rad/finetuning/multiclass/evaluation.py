@@ -20,6 +20,7 @@ from scipy.special import log_softmax, softmax
 
 from mae_rad.data.shard_reader import ShardIndex
 from mae_rad.evaluation.statistics.calibration import fit_temperature
+from mae_rad.evaluation.statistics.intervals import fewest_patients
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats, auroc, balanced_accuracy, macro_auroc
 from mae_rad.finetuning.multiclass.confusion import draw_confusion
 from mae_rad.finetuning.results.final_evaluation import FinalEvaluator, Points
@@ -97,15 +98,14 @@ class MulticlassEvaluator(FinalEvaluator):
         for split, raw in self._splits.items():
             scores = raw._replace(logits=self._slope * raw.logits)
             subgroup = Subgroup(self._title, split, repetitions=self._repetitions)
-            results += bootstrap_results(scores.patients, class_estimates(scores), subgroup)
+            results += _results_of_all(scores, subgroup)
             for number, name in enumerate(self._classes):
                 results += self._class_results(scores, number, subgroup._replace(label=f"{self._title}: {name}"))
             films = self._index.table.take(scores.rows)
             for name, mask in subgroups(films, scores.patients) if split == "test" else ():
                 part = scores.select(mask)
                 if (part.films_per_class > 0).sum() > 1:
-                    estimates = class_estimates(part)
-                    results += bootstrap_results(part.patients, estimates, subgroup._replace(subset=name))
+                    results += _results_of_all(part, subgroup._replace(subset=name))
         return results
 
     def _class_results(self, scores: ClassScores, number: int, subgroup: Subgroup) -> list[Result]:
@@ -116,7 +116,11 @@ class MulticlassEvaluator(FinalEvaluator):
         estimates: dict[str, Estimate] = {"recall": partial(_share, hit, of_class)}
         if not of_class.all():
             estimates["auroc"] = partial(auroc, of_class, probability)
-        return bootstrap_results(scores.patients, estimates, subgroup, present=int(of_class.sum()))
+        fewest = {
+            "recall": len(np.unique(scores.patients[of_class])),
+            "auroc": fewest_patients(scores.patients, of_class),
+        }
+        return bootstrap_results(scores.patients, estimates, subgroup, present=int(of_class.sum()), fewest=fewest)
 
     def missing_class_lines(self) -> list[str]:
         """A line per split about the classes without a film, which no mean contains."""
@@ -164,6 +168,11 @@ class MulticlassEvaluator(FinalEvaluator):
         rows = [r for r in results if (r.label, r.split, r.metric) == (self._title, split, "balanced_accuracy")]
         chance = 1 / int((scores.films_per_class > 0).sum())
         draw_subgroups(rows, folder / "subgroups.png", metric="balanced accuracy", chance=chance, highest=1.02)
+
+
+def _results_of_all(scores: ClassScores, subgroup: Subgroup) -> list[Result]:
+    fewest = dict.fromkeys(("balanced_accuracy", "macro_auroc"), fewest_patients(scores.patients, scores.y))
+    return bootstrap_results(scores.patients, class_estimates(scores), subgroup, fewest=fewest)
 
 
 def class_estimates(scores: ClassScores) -> dict[str, Estimate]:

@@ -155,7 +155,7 @@ def number_results(films: NumberPredictions, subgroup: Subgroup) -> list[Result]
         "mean_absolute_error": partial(mean_absolute_error, films.true, films.predicted),
         "mean_error": partial(_mean, films.predicted - films.true),
     }
-    return bootstrap_results(films.patients, estimates, subgroup, lowest=-np.inf)
+    return bootstrap_results(films.patients, estimates, subgroup, lowest=-np.inf, highest=np.inf)
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from data_prep.runtime.atomic_write import atomic_file
 from mae_rad.evaluation.statistics.calibration import calibration_error, log_loss, probabilities
-from mae_rad.evaluation.statistics.intervals import bootstrap, interval
+from mae_rad.evaluation.statistics.intervals import bootstrap, fewest_patients, honest_interval, interval
 from mae_rad.evaluation.statistics.metrics import Estimate, Floats, auroc, average_precision
 from mae_rad.evaluation.statistics.thresholds import just_below
 from mae_rad.heads.interface import Calibration
 
 BoolArray = NDArray[np.bool_]
 ALL = "all"
+_UNBOUNDED_METRIC = "log_loss"
+"""Prefix of metrics that have no highest value."""
 _BIASED_METRIC = "calibration_error"
 """Prefix of metrics that are larger on resamples, which repeat films, than on the films."""
 
@@ -144,7 +146,8 @@ def score_results(scores: LabelScores, line: Calibration, subgroup: Subgroup) ->
             f"brier{name}": partial(_mean, (probability - present) ** 2),
             f"calibration_error{name}": partial(calibration_error, probability, present),
         }
-    return _results(scores, estimates, subgroup)
+    fewest = dict.fromkeys(("auroc", "average_precision"), fewest_patients(scores.patients, present))
+    return _results(scores, estimates, subgroup, fewest)
 
 
 def decision_results(
@@ -166,13 +169,15 @@ def decision_results(
     for name, threshold in points.items() if len(scores.rows) else ():
         positive = probability >= threshold
         correct = positive == scores.present
-        estimates: dict[str, Estimate] = {
-            "sensitivity": partial(_share, correct, scores.present),
-            "specificity": partial(_share, correct, ~scores.present),
-            "positive_predictive_value": partial(_share, correct, positive),
-            "negative_predictive_value": partial(_share, correct, ~positive),
+        films = {
+            "sensitivity": scores.present,
+            "specificity": ~scores.present,
+            "positive_predictive_value": positive,
+            "negative_predictive_value": ~positive,
         }
-        results += _results(scores, estimates, subgroup, name)
+        estimates: dict[str, Estimate] = {metric: partial(_share, correct, of) for metric, of in films.items()}
+        fewest = {metric: len(np.unique(scores.patients[of])) for metric, of in films.items()}
+        results += _results(scores, estimates, subgroup, fewest, name)
     return results
 
 
@@ -182,7 +187,9 @@ def bootstrap_results(
     subgroup: Subgroup,
     *,
     present: int | None = None,
+    fewest: Mapping[str, int] | None = None,
     lowest: float = 0.0,
+    highest: float = 1.0,
     operating_point: str = "",
 ) -> list[Result]:
     """Compute metrics and their intervals on the same resamples of the patients.
@@ -192,7 +199,10 @@ def bootstrap_results(
         estimates: metric → function of the weights of the films.
         subgroup: the films that these are.
         present: number of films with the label or of the class, where the metrics are of one.
+        fewest: metric → number of patients of the class with the fewest (default: all patients). An interval of length
+            zero is widened by it, see :func:`with_rule_of_three`.
         lowest: bound of the metrics; a lower end of an interval below it is raised to it.
+        highest: bound of the metrics but the log-loss, likewise.
         operating_point: name of the threshold of the metrics, if they have one.
 
     Returns:
@@ -203,8 +213,13 @@ def bootstrap_results(
     counts = len(patients), len(np.unique(patients)), present
     results = []
     for name in estimates:
-        value, low, high = interval(resampled[name], biased=name.startswith(_BIASED_METRIC))
-        results.append(Result(*subgroup[:3], name, operating_point, value, max(low, lowest), high, *counts))
+        estimate = honest_interval(
+            interval(resampled[name], biased=name.startswith(_BIASED_METRIC)),
+            (fewest or {}).get(name, counts[1]),
+            lowest=lowest,
+            highest=np.inf if name.startswith(_UNBOUNDED_METRIC) else highest,
+        )
+        results.append(Result(*subgroup[:3], name, operating_point, *estimate, *counts))
     return results
 
 
@@ -231,10 +246,16 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def _results(
-    scores: LabelScores, estimates: Mapping[str, Estimate], subgroup: Subgroup, operating_point: str = ""
+    scores: LabelScores,
+    estimates: Mapping[str, Estimate],
+    subgroup: Subgroup,
+    fewest: Mapping[str, int],
+    operating_point: str = "",
 ) -> list[Result]:
     present = int(scores.present.sum())
-    return bootstrap_results(scores.patients, estimates, subgroup, present=present, operating_point=operating_point)
+    return bootstrap_results(
+        scores.patients, estimates, subgroup, present=present, fewest=fewest, operating_point=operating_point
+    )
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:

@@ -79,6 +79,12 @@ class EvaluationSettings(Settings):
     repetitions: int = Field(default=1000, ge=100)
     """Bootstrap resamples of the test patients."""
 
+    @model_validator(mode="after")
+    def _check_sensitivities(self) -> Self:
+        if wrong := [value for value in self.sensitivities if not 0 < value <= 1]:
+            raise ValueError(f"sensitivities are shares above 0 and up to 1: 0.9 for 90 %, not {wrong[0]:g}")
+        return self
+
 
 class FinetuneRuntime(RuntimeSettings):
     """Settings that do not change a result."""

@@ -24,6 +24,7 @@ from tests.builders.dicom_builder import uid, write_film
 FILMS: dict[str, tuple[dict[str, Any], set[Reason]]] = {
     "plain": ({"ImageType": ["DERIVED", "SECONDARY", ""], "BurnedInAnnotation": "NO"}, set()),
     "mammogram": ({"sop_class": f"{builder.CR}.2", "Modality": "MG"}, {Reason.MAMMOGRAPHY}),
+    "dog": ({"PatientSpeciesDescription": "Canine"}, {Reason.NOT_HUMAN}),
     "tooth": ({"sop_class": f"{builder.CR}.3", "Modality": "IO"}, {Reason.INTRA_ORAL}),
     "spot": ({"sop_class": "1.2.840.10008.5.1.4.1.1.12.2", "Modality": "RF"}, {Reason.FLUOROSCOPY}),
     "scout": ({"sop_class": builder.CT, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, {Reason.LOCALIZER}),

@@ -301,3 +301,71 @@ def test_the_command_reports_and_fails_in_one_line(tmp_path: Path, capsys: pytes
     assert "positions computed; they equal the source's" in out
     assert main([str(path), "--out", str(tmp_path / "f"), "heads=5"]) == 2
     assert "Give the heads=N of the source" in capsys.readouterr().err
+
+
+def _timm_file(folder: Path, **more: Tensor) -> Path:
+    folder.mkdir()
+    save_file({**timm_vit(3).state_dict(), **more}, folder / "model.safetensors")
+    return folder
+
+
+def test_heads_that_nobody_states_are_not_guessed(tmp_path: Path) -> None:
+    folder = _timm_file(tmp_path / "m")
+    with pytest.raises(WeightsError, match="do not show the number of attention heads"):
+        convert_file(folder, tmp_path / "e", ConvertSettings())
+    (folder / "config.json").write_text(json.dumps({"model_args": {"num_heads": 4}}))
+    convert_file(folder, tmp_path / "e", ConvertSettings())
+    assert load_encoder(tmp_path / "e")[1].encoder.shape.heads == 4
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"hidden_act": "relu"},
+        {"hidden_act": "quick_gelu"},
+        {"layer_norm_eps": 0.01},
+        {"model_args": {"act_layer": "silu"}},
+    ],
+)
+def test_another_activation_or_epsilon_is_refused(config: dict[str, Any], tmp_path: Path) -> None:
+    folder = _timm_file(tmp_path / "m")
+    (folder / "config.json").write_text(json.dumps({"num_attention_heads": HEADS, "hidden_act": "gelu"} | config))
+    with pytest.raises(WeightsError, match="Only encoders with"):
+        convert_file(folder, tmp_path / "e", FITTING)
+    (folder / "config.json").write_text(json.dumps({"hidden_act": "gelu", "layer_norm_eps": 1e-12}))
+    convert_file(folder, tmp_path / "e", FITTING)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_are_converted_as_they_are(dtype: torch.dtype, tmp_path: Path) -> None:
+    state = {name: value.to(dtype) for name, value in timm_vit(3).state_dict().items()}
+    save_file(state, tmp_path / "half.safetensors")
+    report = convert_file(tmp_path / "half.safetensors", tmp_path / "e", FITTING)
+    assert "positions computed; they equal the source's" in report
+    state["pos_embed"] = state["pos_embed"] + 0.02
+    save_file(state, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="positions of the source are not those"):
+        convert_file(tmp_path / "other.safetensors", tmp_path / "f", FITTING)
+
+
+def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+    name = "blocks.0.mlp.fc1.weight"
+    folder = _timm_file(tmp_path / "m", **{name: torch.ones(4 * DIM, DIM, dtype=torch.int8)})
+    with pytest.raises(WeightsError, match=f"{name} is int8"):
+        convert_file(folder, tmp_path / "e", FITTING)
+
+
+def test_what_is_no_file_of_weights_is_told_as_what_it_is(tmp_path: Path) -> None:
+    pointer = tmp_path / "pointer.pth"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    with pytest.raises(WeightsError, match="pointer of Git LFS"):
+        convert_file(pointer, tmp_path / "e", FITTING)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(WeightsError, match="in several files"):
+        convert_file(tmp_path / "parts", tmp_path / "e", FITTING)
+    pooled = _timm_file(tmp_path / "pooled", **{"fc_norm.weight": torch.ones(DIM), "fc_norm.bias": torch.zeros(DIM)})
+    with pytest.raises(WeightsError, match="pools before its last norm"):
+        convert_file(pooled, tmp_path / "e", FITTING)
+    with pytest.raises(WeightsError, match="Convert published weights first"):
+        load_encoder(pointer)

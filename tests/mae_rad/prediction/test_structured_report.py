@@ -137,12 +137,20 @@ def test_identifiers_are_equal_within_a_run_and_differ_between_runs(tmp_path: Pa
     assert one.SeriesInstanceUID == second.SeriesInstanceUID
 
 
-def test_a_report_references_its_frame(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sop_class", "frames"), [("1.2.840.10008.5.1.4.1.1.7.2", [2]), (None, None)])
+def test_a_report_references_the_frame_of_a_class_that_has_frames(
+    sop_class: str | None, frames: list[int] | None, tmp_path: Path
+) -> None:
+    """In a single-frame class, whose files some devices fill with several frames, words name the frame."""
     film = header(tmp_path / "film.dcm")
     film.NumberOfFrames = 2
+    if sop_class:
+        film.SOPClassUID = sop_class
     document = read_back(structured_report(film, record(frame=2, frames=2, boxes=(box(),)), AUTHOR))
     for group in document.content.get_image_measurement_groups():
-        assert list(group.source_images[0].referenced_frame_numbers) == [2]
+        found = group.source_images[0].referenced_frame_numbers
+        assert (None if found is None else list(found)) == frames
+        assert group.tracking_identifier.endswith("frame 2")
 
 
 @pytest.mark.parametrize(
@@ -194,3 +202,17 @@ def test_dciodvfy_finds_no_error(tmp_path: Path) -> None:
     errors = [line for line in concept_codes.stderr.splitlines() if line.startswith("Error")]
     assert errors == []
     assert "ComprehensiveSR" in concept_codes.stderr
+
+
+@pytest.mark.parametrize(
+    ("characters", "name"),
+    [
+        ("ISO 2022 IR 87", "Yamada^Tarou=山田^太郎=やまだ^たろう"),  # PS3.5 annex H
+        ("ISO 2022 IR 149", "Hong^Gildong=洪^吉洞=홍^길동"),  # PS3.5 annex I
+    ],
+)
+def test_names_in_several_character_sets_are_kept(characters: str, name: str, tmp_path: Path) -> None:
+    film = header(tmp_path / "film.dcm")
+    film.SpecificCharacterSet = ["", characters]
+    film.PatientName = name
+    assert read_back(structured_report(film, record(), AUTHOR)).PatientName == name

@@ -226,3 +226,20 @@ def test_public_values_keep_what_is_not_a_place():
         {"a": {"b": 1.5, "c": None}, "names": ["HAND", "/x/y"], "relative": "runs/mae", "win": r"C:\x\y"}
     )
     assert values == {"a.b": "1.5", "a.c": "None", "names": "[HAND, y]", "relative": "runs/mae", "win": "y"}
+
+
+def test_what_was_deleted_in_mlflow_does_not_swallow_a_training(store, caplog):
+    first = start(store)
+    first.metrics({"loss": 1.0}, 0)
+    first._client.delete_run(first.run_id)
+    second = start(store, run_id=first.run_id)
+    second.metrics({"loss": 2.0}, 0)
+    assert second.run_id != first.run_id
+    assert "was deleted in MLflow" in caplog.text
+    second._client.delete_experiment(second.experiment)
+    third = start(store, run_id=second.run_id)
+    third.metrics({"loss": 3.0}, 1)
+    third.finish()
+    assert "it is restored" in caplog.text
+    assert third.experiment == second.experiment
+    assert rows(store, "select value from metrics where run_uuid = ?", third.run_id)[-1] == (3.0,)

@@ -194,3 +194,52 @@ def test_every_shipped_config_builds(path: Path) -> None:
 def test_a_batch_that_does_not_divide_is_refused() -> None:
     with pytest.raises(SettingsError, match="is not divisible by accumulation 3"):
         _settings(Path("run"), "optimizer.accumulation=3")
+
+
+def test_a_training_begun_anew_is_a_new_mlflow_run(tmp_path: Path) -> None:
+    """What a training left that ended before its first checkpoint is not shown as that of the next one."""
+    folder = _started_run(tmp_path / "run", checkpoint=False)
+    folder.write_tracking_id("first")
+    folder.write_picture(4, Image.new("L", (2, 2)))
+    folder.evaluation.mkdir()
+    folder.release()
+    folder.begin()
+    assert folder.tracking_id() is None
+    assert not list(folder.samples.iterdir())
+    assert not folder.evaluation.exists()
+    (folder.checkpoints / "step-0000001").mkdir()
+    folder.write_tracking_id("second")
+    folder.release()
+    folder.begin()
+    assert folder.tracking_id() == "second"
+
+
+@pytest.mark.parametrize("name", ["labels", "boxes", "start_from"])
+def test_a_change_of_anything_that_was_read_is_refused_and_named(tmp_path: Path, name: str) -> None:
+    inputs = {"labels": "1" * 64, "boxes": "2" * 64, "start_from": "3" * 64}
+    folder = RunFolder(_settings(tmp_path / "run"), "d" * 64, inputs)
+    folder.begin()
+    (folder.checkpoints / "step-0000001").mkdir()
+    RunFolder(_settings(tmp_path / "run"), "d" * 64, inputs).check()
+    with pytest.raises(RunError, match=f"other {name}: the checksum"):
+        RunFolder(_settings(tmp_path / "run"), "d" * 64, inputs | {name: "4" * 64}).check()
+
+
+def test_an_encoder_that_a_resumed_run_is_not_given_stays_recorded(tmp_path: Path) -> None:
+    folder = RunFolder(_settings(tmp_path / "run"), "d" * 64, {"start_from": "3" * 64})
+    folder.begin()
+    (folder.checkpoints / "step-0000001").mkdir()
+    folder.release()
+    again = RunFolder(_settings(tmp_path / "run"), "d" * 64)
+    again.check()
+    again.begin()
+    with pytest.raises(RunError, match="other start_from"):
+        RunFolder(_settings(tmp_path / "run"), "d" * 64, {"start_from": "4" * 64}).check()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"dataset_sha256": "d", "settings": 3}'])
+def test_a_record_without_what_is_compared_is_damaged(tmp_path: Path, text: str) -> None:
+    _started_run(tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text(text)
+    with pytest.raises(RunError, match="damaged"):
+        RunFolder(_settings(tmp_path / "run"), "d" * 64).check()

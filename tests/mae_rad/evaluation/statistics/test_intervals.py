@@ -194,3 +194,10 @@ def test_a_thousand_resamples_of_a_thousand_films_take_seconds():
     start = time.monotonic()
     bootstrap(np.arange(1000) // 2, {"m": [lambda w: macro_auroc(y, scores, w)]}, repetitions=1000, seed=0)
     assert time.monotonic() - start < 5
+
+
+def test_one_patient_has_no_interval():
+    """All resamples of one patient are that patient: their width says nothing."""
+    of_one = BootstrapSamples(np.array([[0.6]]), np.full((1, 1, 200), 0.6), patients=1)
+    assert np.isnan(interval(of_one).low)
+    assert np.isnan(contrast(of_one, of_one).interval.low)

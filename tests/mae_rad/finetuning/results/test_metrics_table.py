@@ -98,3 +98,26 @@ def test_rare_values_are_reported_together() -> None:
     one_patient = dict(subgroups(films, np.zeros(60, np.int64)))
     assert MIN_PATIENTS > 1
     assert set(one_patient) == {"body_part=other", "view=other", "sex=other", "age=other"}
+
+
+def _found(present: list[bool], logits: list[float], patients: list[int]) -> dict[str, tuple[float, float, float]]:
+    scores = LabelScores(np.arange(len(present)), np.array(logits), np.array(present), np.array(patients))
+    results = [*score_results(scores, LINE, SUBGROUP), *decision_results(scores, LINE, {"x": 0.5}, SUBGROUP)]
+    return {result.metric: (result.value, result.low, result.high) for result in results}
+
+
+def test_all_of_few_is_not_certain() -> None:
+    """All 8 films of 5 patients found, and none of 4 missed: the interval is that of the rule of three."""
+    present, patients = [True] * 8 + [False] * 8, [0, 0, 1, 1, 2, 2, 3, 4, 5, 5, 6, 6, 7, 7, 8, 8]
+    found = _found(present, [9.0] * 8 + [-9.0] * 8, patients)
+    assert found["sensitivity"] == pytest.approx((1.0, 1 - 3 / 5, 1.0))
+    assert found["specificity"] == pytest.approx((1.0, 1 - 3 / 4, 1.0))
+    assert found["auroc"] == pytest.approx((1.0, 1 - 3 / 4, 1.0))
+    none = _found(present, [-9.0] * 16, patients)
+    assert none["sensitivity"] == pytest.approx((0.0, 0.0, 3 / 5))
+
+
+def test_films_of_one_patient_give_values_without_intervals() -> None:
+    found = _found([True, False, True, False], [2.0, 1.0, -1.0, -2.0], [7, 7, 7, 7])
+    assert found["auroc"][0] == 0.75
+    assert all(np.isnan(low) and np.isnan(high) for _, low, high in found.values())

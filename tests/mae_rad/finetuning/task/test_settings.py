@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.settings import load
 from mae_rad.encoders.vit import EncoderSettings
-from mae_rad.errors import RunError
+from mae_rad.errors import RunError, SettingsError
 from mae_rad.export.encoder_card import EncoderCard, Preprocessing
 from mae_rad.finetuning.task.settings import FinetuneSettings, with_encoder
 from mae_rad.training.run_folder import RunFolder
@@ -58,3 +58,9 @@ def test_another_t_is_refused_and_a_run_without_checkpoint_starts_again(tmp_path
         RunFolder(with_encoder(_settings(tmp_path, "film.tokens=64"), CARD), "d" * 64).check()
     (tmp_path / "checkpoints" / "step-0000001").rmdir()
     assert with_encoder(_settings(tmp_path), CARD).tokens == 256
+
+
+@pytest.mark.parametrize("words", ["[90, 95]", "[0.9, 0]", "[-0.5]", "[.nan]"])
+def test_operating_points_in_percent_are_refused_at_the_start(tmp_path: Path, words: str) -> None:
+    with pytest.raises(SettingsError, match="for 90 %"):
+        _settings(tmp_path, f"evaluation.sensitivities={words}")
