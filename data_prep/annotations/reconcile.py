@@ -32,19 +32,18 @@ def reconcile(collector: LabelCollector) -> Reconciled:
     stated = _merge_stated(collector)
     implied = _merge_implied(collector)
     boxes = _remove_repeated_boxes(collector)
-    for box in collector.boxes:
-        entries = _expert_entries(stated, box.key, box.label, box.reader)
+    for finding in [*map(_finding_of_box, collector.boxes), *collector.boxless]:
+        entries = _expert_entries(stated, finding.key, finding.label, finding.reader)
         for entry in entries:
             if entry.value == "absent":
-                other_place = entry.origin.place.relative_to(box.origin.place)
+                place = finding.origin.place
+                other_place = entry.origin.place.relative_to(place)
                 text = f"the box contradicts {other_place}, which states absent; correct one of them"
-                collector.add_problem("box_against_label", box.origin.place, text)
+                collector.add_problem("box_against_label", place, text)
                 if not collector.strict:
                     stated[_slot(entry)] = entry._replace(value=reconcile_values(entry.value, "present"))
-        if not entries:
-            label = LabelEntry(box.key, box.label, "present", None, "expert", 1.0, box.reader, box.origin)
-            if (known := implied.get(_slot(label))) is None or known.value == "absent":
-                implied[_slot(label)] = label
+        if not entries and ((known := implied.get(_slot(finding))) is None or known.value == "absent"):
+            implied[_slot(finding)] = finding
     added = [entry for entry in implied.values() if not _expert_entries(stated, entry.key, entry.label, entry.reader)]
     return Reconciled([*stated.values(), *added], boxes)
 
@@ -74,9 +73,15 @@ def _merge_stated(collector: LabelCollector) -> _Slots:
     return stated
 
 
+def _finding_of_box(box: BoxEntry) -> LabelEntry:
+    return LabelEntry(box.key, box.label, "present", None, "expert", 1.0, box.reader, box.origin)
+
+
 def _merge_implied(collector: LabelCollector) -> _Slots:
     implied: _Slots = {}
     for entry in collector.implied:
+        if entry.value == "absent" and not collector.unclear.isdisjoint({(entry.key, None), (entry.key, entry.label)}):
+            continue
         first = implied.setdefault(_slot(entry), entry)
         implied[_slot(entry)] = _merge_entries(collector, first, entry)
     return implied

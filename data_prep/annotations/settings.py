@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from data_prep.settings import Settings
 
 LayoutName = Literal[
-    "nih_chestxray14", "mura", "grazpedwri_dx", "object_cxr", "vindr_cxr", "coco", "voc", "yolo", "table"
+    "nih_chestxray14", "mura", "grazpedwri_dx", "object_cxr", "vindr_cxr", "fracatlas", "coco", "voc", "yolo", "table"
 ]
 """Each is a file of ``data_prep.public_datasets`` or, for the last four, of ``data_prep.annotations``."""
 
