@@ -166,7 +166,7 @@ class LabelCollector:
             column: that names the film.
             needed: further columns that must be in the header.
             below: folder that must contain the films; empty means any.
-            once: whether a second row of a film is listed and skipped.
+            once: whether a second row of a film is listed; it is read too, so that contradictions are found.
 
         Yields:
             (film, column → cell, place).
@@ -174,15 +174,20 @@ class LabelCollector:
         Raises:
             ArchiveError: the table cannot be read, or a column is missing.
         """
-        find = self.find_film_once if once else self.find_film
+        films: set[str] = set()
         for line, cells in csv_table(table, (column, *needed)):
-            film = find(cells[column], Place(table, line), below=below)
-            if film is not None:
-                yield film, cells, Place(table, line)
+            film, place = self.find_film(cells[column], Place(table, line), below=below), Place(table, line)
+            if film is None:
+                continue
+            if once and self.key_of(film) in films:
+                self.add_problem("film_repeated", place)
+            films.add(self.key_of(film))
+            yield film, cells, place
 
     def add_facts(self, film: ListedFilm, **texts: str | None) -> None:
-        """Add facts of a film (patient, study, body_part, view, laterality, sex, age); empty texts are ignored."""
-        self.facts.setdefault(self.key_of(film), {}).update({name: text for name, text in texts.items() if text})
+        """Add facts of a film (patient, study, body_part, view, laterality, sex, age); the first text of each stays."""
+        facts = self.facts.setdefault(self.key_of(film), {})
+        facts |= {name: text for name, text in texts.items() if text and name not in facts}
 
     def add_split(self, film: ListedFilm, name: str, place: Place) -> None:
         """Add the split of a film.

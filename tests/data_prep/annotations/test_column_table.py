@@ -18,6 +18,7 @@ COLUMNS: dict[str, Any] = {
     "numbers": {"Months": "bone_age"},
     "names": "Findings",
     "vocabulary": ["cyst", "old fracture"],
+    "none_name": "",
     "box_label": "What",
     "box": ["Left", "Top", "Width", "Height"],
     "box_form": "corner_and_size",
@@ -37,7 +38,7 @@ def archive(tmp_path: Path) -> Path:
             "a;7;female;12,5;ap;train;yes;144;cyst|old fracture",
             "b.png;7;female;13;ap;test;0;;",
             "sub/c.jpg;8;m;90;strange;holdout;perhaps;many;whale",
-            "sub/c.jpg;8;m;90;ap;train;1;1;",
+            "sub/c.jpg;8;m;90;ap;;1;1;",
             "missing.png;9;m;40;ap;train;1;1;",
         ],
     )
@@ -63,7 +64,8 @@ def test_facts_labels_and_boxes_are_read_from_columns(archive: Path, monkeypatch
     assert found.told("sub/c.jpg", "view", "sex") == (None, "M")
     assert found.value("a.png", "bone_age") == "144.0"
     assert [found.value("a.png", name) for name in ("fracture", "cyst", "old_fracture")] == ["present"] * 3
-    assert found.value("b.png", "cyst") == "absent"
+    assert found.value("b.png", "old_fracture") == "absent"
+    assert found.value("b.png", "cyst") == "uncertain"  # not in the table, but drawn with a box that cannot be read
     assert found.boxes["a.png", "fracture"] == [((1, 2, 11, 22), "Dr A"), ((1, 2, 11, 22), "Dr B")]
     assert found.value("b.png", "fracture") == "uncertain"  # drawn against the table
     assert found.splits == {"7": "test"}
@@ -75,7 +77,7 @@ def test_facts_labels_and_boxes_are_read_from_columns(archive: Path, monkeypatch
         "film_repeated": 1,
         "row_without_file": 1,
         "box_not_a_number": 1,
-        "box_against_label": 1,
+        "box_against_label": 2,
         "no_film": 1,
     }
 
