@@ -25,6 +25,7 @@ PROBLEM_TEXTS = {
     "box_empty": "the box is empty; width and height must be above 0",
     "box_outside": "the box lies outside the film; give coordinates in pixels of the original film",
     "box_cut": "the box extends beyond the film; give coordinates in pixels of the original film",
+    "box_size_unknown": "the size of the annotated picture is not known; add it to the table of sizes",
     "box_in_fractions": "the box is in fractions of width and height; give coordinates in pixels of the original film",
     "box_of_crowd": "the box is around several objects (iscrowd), so it only says that the finding is present",
     "box_of_another_size": "the annotated picture has another size than the film; annotate the original film",
